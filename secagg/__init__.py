@@ -1,0 +1,1 @@
+"""Secure aggregation protocols: sums that nobody can read the parts of."""

@@ -1,0 +1,65 @@
+"""Every failure this project reports, as a small tree of typed errors.
+
+This module knows what an error must say: a reason code for programs, a sentence for people, who caused it and
+what to do about it. It knows nothing of protocols, files or terminals; the exit codes are those of the command line,
+kept here so that each kind of failure has exactly one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SecaggError(Exception):
+    """Base of every error raised on purpose.
+
+    Args:
+        reason: stable, machine-readable code in kebab-case (``"missing-label-column"``).
+        message: one sentence that says what is wrong. Never contains a secret.
+        culprit: the member, file or tensor that caused it, where one is known.
+        remedy: what the reader can do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, reason: str, message: str, *, culprit: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.culprit = culprit
+        self.remedy = remedy
+
+    def diagnostics(self) -> str:
+        """What happened and what to do, on one line, for the terminal."""
+        remedy = f" {self.remedy}" if self.remedy else ""
+        return f"{self.message}{remedy} [{self.reason}]"
+
+
+class InputError(SecaggError):
+    """A file, a record, a setting or an option that cannot be used as it is."""
+
+    exit_code = 2
+
+
+class RefusedError(SecaggError):
+    """This site's policy or privacy budget does not allow what was asked."""
+
+    exit_code = 3
+
+
+class TamperingError(SecaggError):
+    """Something signed, hashed or chained is not what it was when it was written."""
+
+    exit_code = 4
+
+
+class ProtocolError(SecaggError):
+    """A protocol run cannot go on."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own side called the protocol out of turn: a bug in the caller, not an attack."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side sent something that the protocol does not allow."""

@@ -1,0 +1,1 @@
+"""What a hospital and a coordinator do: composes `secagg` and `dp`; engines carry the bytes."""
