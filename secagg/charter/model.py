@@ -1,0 +1,297 @@
+"""The charter: everything a consortium agrees on before it trains, as one immutable value.
+
+Knows what a charter says and which charters contradict themselves. Knows nothing of files or signatures, and of the
+task only that it has a kind and settings.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from secagg.errors import InputError
+from secagg.labels import DIGEST_SIZE, digest
+
+CHARTER_VERSION: Final = 1
+MOST_MEMBERS = 1000
+MOST_PARAMETERS = 1 << 32
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+PublicKey = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=MOST_PARAMETERS)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the charter: immutable, and nothing in it that we don't know."""
+
+
+class Member(_Section, frozen=True):
+    """One hospital: its name within the consortium and its Ed25519 public key (32 bytes)."""
+
+    name: Name
+    public_key: PublicKey
+
+
+class Encoding(_Section, frozen=True):
+    """How updates become integers.
+
+    Attributes:
+        field_bits: b; the masking ring is Z_2^b.
+        update_norm: the L2 norm that each hospital clips its update to, and the largest coordinate encoded.
+        max_weight: w_max; a hospital with more records counts as this many.
+    """
+
+    field_bits: Annotated[int, msgspec.Meta(ge=16, le=64)] = 24
+    update_norm: Positive = 10.0
+    max_weight: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 10_000
+
+
+class Model(_Section, frozen=True):
+    """The model all start from: its digest (SHA-256) and number of trained parameters."""
+
+    digest: Digest
+    parameters: Count
+
+
+class TaskChoice(_Section, frozen=True):
+    """Which task is trained. `settings` belongs to the task; here it is only hashed and carried."""
+
+    kind: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    settings: dict[str, Any]
+
+    def settings_json(self) -> bytes:
+        """The settings as canonical JSON: UTF-8, sorted keys, no white space."""
+        return msgspec.json.encode(self.settings, order="sorted")
+
+
+class Statistics(_Section, frozen=True):
+    """Feature means and variances taken by secure sum before training. `features` = 0: none are taken."""
+
+    features: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 0
+
+
+class Metrics(_Section, frozen=True):
+    """Validation counts summed with each update.
+
+    Attributes:
+        release: ``none``; ``exact`` (only without differential privacy); ``noisy`` (charged to the budget).
+        cells: how many counts there are; every validation patient adds one to exactly one of them.
+        target: training stops once the task's metric reaches this value.
+    """
+
+    release: Literal["none", "exact", "noisy"] = "none"
+    cells: Annotated[int, msgspec.Meta(ge=0, le=1 << 16)] = 0
+    target: Fraction | None = None
+
+
+class Privacy(_Section, frozen=True):
+    """The differential privacy of the run; see ``docs/accounting.md``.
+
+    Attributes:
+        mode: ``none`` or ``local`` (every hospital adds the whole noise to its own update).
+        noise_multiplier: standard deviation of the noise over ``clip_norm``.
+        clip_norm: the most one patient's gradient can weigh, L2.
+        sampling_rate: the probability with which a patient is in a step's batch (Poisson sampling).
+        delta: the delta of (epsilon, delta).
+        metric_noise_multiplier: standard deviation of the noise on each released count, in patients.
+        budget: the epsilon that the whole run may cost each hospital.
+    """
+
+    mode: Literal["none", "local"] = "none"
+    noise_multiplier: NotNegative = 0.0
+    clip_norm: Positive = 1.0
+    sampling_rate: Fraction = 1.0
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
+    metric_noise_multiplier: NotNegative = 0.0
+    budget: NotNegative = 0.0
+
+
+class ServerStep(_Section, frozen=True):
+    """What every hospital does with the mean update (Reddi et al. 2021): identical everywhere."""
+
+    optimizer: Literal["fedavg", "momentum", "adam"] = "fedavg"
+    learning_rate: Positive = 1.0
+    momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
+    beta1: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.99
+    tau: Positive = 1e-3
+
+
+class Training(_Section, frozen=True):
+    """The local work of one round, and how many sums make the model.
+
+    Attributes:
+        rounds: how many sums are applied in all.
+        local_steps: optimizer steps of each hospital between two sums.
+        batch_size: records in a step, where ``privacy.mode`` is ``none``.
+        learning_rate, momentum, weight_decay: of the local SGD.
+        prox_mu: FedProx's mu (Li et al. 2020); 0 is FedAvg.
+        weighting: ``records``: a hospital counts by its training patients; ``uniform``: all count the same.
+    """
+
+    rounds: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    local_steps: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 32
+    learning_rate: Positive = 0.1
+    momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    weight_decay: NotNegative = 0.0
+    prox_mu: NotNegative = 0.0
+    weighting: Literal["records", "uniform"] = "records"
+    server: ServerStep = ServerStep()
+
+
+class Charter(_Section, frozen=True):
+    """Everything the members agree on. Nothing in it changes without a new charter and new signatures.
+
+    Attributes:
+        members: in the order that numbers them: the i-th member is number i, from 1, on the wire and in shares.
+        threshold: t, the fewest hospitals of which a sum is ever taken.
+        max_colluding: c, how many members may conspire with the coordinator.
+        epoch_rounds: E, the rounds that one key set-up serves.
+
+    Raises:
+        InputError: on construction, naming the first thing that contradicts itself.
+    """
+
+    name: Name
+    members: Annotated[tuple[Member, ...], msgspec.Meta(min_length=3, max_length=MOST_MEMBERS)]
+    threshold: Annotated[int, msgspec.Meta(ge=2)]
+    max_colluding: Annotated[int, msgspec.Meta(ge=0)]
+    model: Model
+    task: TaskChoice
+    training: Training
+    scheme: Literal["mask"] = "mask"
+    encoding: Encoding = Encoding()
+    statistics: Statistics = Statistics()
+    metrics: Metrics = Metrics()
+    privacy: Privacy = Privacy()
+    epoch_rounds: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    version: Literal[1] = CHARTER_VERSION
+
+    def __post_init__(self) -> None:
+        _check_members(self)
+        _check_threshold(self)
+        _check_privacy(self)
+        _check_metrics(self)
+
+    def canonical_bytes(self) -> bytes:
+        """The bytes that are hashed and signed: JSON, UTF-8, keys sorted, no white space, every default written out."""
+        return msgspec.json.encode(self, order="sorted")
+
+    def digest(self) -> bytes:
+        """SHA-256 over the canonical bytes, 32 bytes."""
+        return digest("charter", self.canonical_bytes())
+
+    def number_of(self, name: str) -> int:
+        """The number of the member called ``name``.
+
+        Raises:
+            InputError: ``unknown-member``.
+        """
+        for number, member in enumerate(self.members, start=1):
+            if member.name == name:
+                return number
+        raise InputError(
+            "unknown-member",
+            f"{name} is not a member of the charter {self.name}.",
+            culprit=name,
+            remedy=f"Its members are {', '.join(member.name for member in self.members)}.",
+        )
+
+    def member(self, number: int) -> Member:
+        """The member numbered ``number``, from 1."""
+        return self.members[number - 1]
+
+
+def smallest_threshold(members: int, colluding: int) -> int:
+    """The smallest safe t for n members of which c collude: floor((n + c) / 2) + 1.
+
+    Below it a coordinator could name two survivor sets and collect t shares for each: a victim's self-mask seed with
+    one, its mask key with the other. With t at this value, two sets of t responders share more than c members, so at
+    least one honest hospital, which answers only once. At least two honest hospitals remain in every sum.
+    """
+    return max((members + colluding) // 2 + 1, colluding + 2)
+
+
+def _check_members(charter: Charter) -> None:
+    for what, values in (
+        ("name", [member.name for member in charter.members]),
+        ("public key", [member.public_key for member in charter.members]),
+    ):
+        if len(set(values)) != len(values):
+            raise InputError(
+                "duplicate-member", f"Two members of the charter have the same {what}.", remedy="List each member once."
+            )
+
+
+def _check_threshold(charter: Charter) -> None:
+    count = len(charter.members)
+    smallest = smallest_threshold(count, charter.max_colluding)
+    if smallest > count:
+        raise InputError(
+            "too-many-colluding",
+            f"No threshold is safe for {count} members of which {charter.max_colluding} collude.",
+            remedy="Lower max_colluding or add members.",
+        )
+    if not smallest <= charter.threshold <= count:
+        raise InputError(
+            "unsafe-threshold",
+            f"The threshold {charter.threshold} is outside {smallest} to {count}, "
+            f"what {count} members of which {charter.max_colluding} may collude need.",
+            remedy=f"Set threshold = {smallest}.",
+        )
+
+
+def _check_privacy(charter: Charter) -> None:
+    privacy = charter.privacy
+    if privacy.mode == "none":
+        return
+    if privacy.noise_multiplier == 0:
+        raise InputError(
+            "no-noise",
+            f"The privacy mode is {privacy.mode}, but the noise multiplier is 0.",
+            remedy="Give a noise multiplier above 0, or mode none.",
+        )
+    if charter.training.weighting == "records":
+        raise InputError(
+            "weights-not-private",
+            "Weighting by records releases record counts without noise, which differential privacy does not cover.",
+            remedy='Set weighting = "uniform".',
+        )
+    if charter.statistics.features:
+        raise InputError(
+            "statistics-not-private",
+            "Feature statistics taken by secure sum carry no noise, which differential privacy does not cover.",
+            remedy='Set standardise = "bounds" in the task and give each feature its public bounds.',
+        )
+
+
+def _check_metrics(charter: Charter) -> None:
+    metrics, privacy = charter.metrics, charter.privacy
+    if (metrics.release == "none") != (metrics.cells == 0):
+        raise InputError(
+            "metrics-contradict", f"Metrics are released as {metrics.release} with {metrics.cells} cells.", remedy=None
+        )
+    if metrics.release == "exact" and privacy.mode != "none":
+        raise InputError(
+            "metrics-not-private",
+            "Exact validation counts carry no noise, which differential privacy does not cover.",
+            remedy='Set metrics.release = "noisy" with a metric_noise_multiplier, or "none".',
+        )
+    if metrics.release == "noisy" and (privacy.mode == "none" or privacy.metric_noise_multiplier == 0):
+        raise InputError(
+            "metrics-contradict",
+            "Noisy metrics need a privacy mode and a metric_noise_multiplier above 0.",
+            remedy='Set metrics.release = "exact" or "none", or give the noise.',
+        )
+    if metrics.target is not None and metrics.release == "none":
+        raise InputError(
+            "target-without-metrics",
+            "The charter sets a target for a metric that it does not release.",
+            remedy='Set metrics.release to "exact" or "noisy".',
+        )

@@ -1,0 +1,63 @@
+"""The charter as a TOML file that a person can read before signing.
+
+Knows how a charter is written and read. What a charter means is in `secagg.charter.model`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+
+import msgspec
+import tomlkit
+
+from secagg.charter.model import Charter
+from secagg.errors import InputError
+from secagg.identity import fingerprint
+
+LARGEST_CHARTER = 4 * 1024 * 1024
+_HEADER = "What the members of this consortium agree on. Signed by each: any change needs new signatures."
+
+
+def parse_charter(text: bytes) -> Charter:
+    """Read a charter.
+
+    Raises:
+        InputError: ``malformed-charter``, or whatever the charter contradicts itself in.
+    """
+    if len(text) > LARGEST_CHARTER:
+        raise InputError("malformed-charter", f"The charter is larger than {LARGEST_CHARTER} bytes.")
+    try:
+        return msgspec.convert(tomllib.loads(text.decode()), Charter)
+    except InputError:
+        raise
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise InputError(
+            "malformed-charter",
+            f"The charter cannot be read: {error}.",
+            remedy="`secagg charter new` writes a valid one.",
+        ) from error
+
+
+def render_charter(charter: Charter) -> bytes:
+    """The charter as TOML; `parse_charter` gives the same charter back."""
+    content = msgspec.to_builtins(charter, order="sorted")
+    scalars = {key: value for key, value in content.items() if not isinstance(value, (dict, list))}
+    sections = {key: value for key, value in content.items() if isinstance(value, dict)}
+    document = tomlkit.document()
+    document.add(tomlkit.comment(_HEADER))
+    document.update(_without_none(scalars))
+    for name, section in sections.items():
+        document.add(tomlkit.nl())
+        document.add(name, tomlkit.item(_without_none(section)))
+    members = tomlkit.aot()
+    for member, entry in zip(charter.members, content["members"], strict=True):
+        table = tomlkit.item(entry)
+        table.comment(f"fingerprint {fingerprint(member.public_key)}")
+        members.append(table)
+    document.add(tomlkit.nl())
+    document.add("members", members)
+    return tomlkit.dumps(document).encode()
+
+
+def _without_none(table: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in table.items() if value is not None}

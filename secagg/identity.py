@@ -1,0 +1,131 @@
+"""Who a hospital is: an Ed25519 key pair (RFC 8032), kept in a PKCS#8 PEM file that only its owner can read.
+
+Knows keys and their files. Knows nothing of charters or messages.
+"""
+
+from __future__ import annotations
+
+import base64
+import stat
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from secagg.errors import InputError
+from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.labels import digest
+
+PUBLIC_KEY_SIZE: Final = 32
+SIGNATURE_SIZE: Final = 64
+_LARGEST_PEM = 16 * 1024
+_FINGERPRINT_CHARACTERS = 20
+
+
+def fingerprint(public_key: bytes) -> str:
+    """Twenty characters (100 bits) of a public key's hash, in five groups, to compare over the telephone.
+
+    RFC 4648 base32: capitals and the digits 2 to 7, no 0, 1 or 8.
+    """
+    text = base64.b32encode(digest("identity fingerprint", public_key)).decode()[:_FINGERPRINT_CHARACTERS]
+    return "-".join(text[start : start + 4] for start in range(0, _FINGERPRINT_CHARACTERS, 4))
+
+
+def is_valid_signature(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether ``signature`` (64 bytes) is ``public_key``'s (32 bytes, raw) over ``message``."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class Identity:
+    """A hospital's signing key. Its repr shows the fingerprint and nothing else."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._private_key = private_key
+        self.public_key: bytes = private_key.public_key().public_bytes_raw()
+
+    @classmethod
+    def generate(cls) -> Identity:
+        """A new identity from the operating system's random numbers."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Identity:
+        """The identity of a 32-byte Ed25519 seed: for recorded test vectors."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @property
+    def fingerprint(self) -> str:
+        """The public key's fingerprint."""
+        return fingerprint(self.public_key)
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte Ed25519 signature of ``message``."""
+        return self._private_key.sign(message)
+
+    def save(self, path: Path, passphrase: bytes | None = None) -> None:
+        """Write the key to a new file, mode 0600, encrypted if a passphrase is given.
+
+        Raises:
+            InputError: ``identity-exists`` if there is a file already, ``unwritable``.
+        """
+        if path.exists():
+            raise InputError(
+                "identity-exists",
+                f"{path} exists already and is left as it is.",
+                culprit=str(path),
+                remedy="Choose another path: a key that is overwritten cannot be had again.",
+            )
+        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if passphrase:
+            encryption = serialization.BestAvailableEncryption(passphrase)
+        pem = self._private_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+        write_atomically(path, pem, PRIVATE)
+
+    @classmethod
+    def load(cls, path: Path, passphrase: bytes | None = None) -> Identity:
+        """Read a key file.
+
+        Raises:
+            InputError: ``unreadable``, ``key-readable-by-others``, ``wrong-passphrase``, ``not-an-identity``.
+        """
+        pem = read_bounded(path, _LARGEST_PEM)
+        _require_private(path)
+        try:
+            key = serialization.load_pem_private_key(pem, passphrase)
+        except TypeError as error:
+            wanted = "needs a passphrase" if passphrase is None else "is not encrypted, but a passphrase was given"
+            raise InputError("wrong-passphrase", f"{path} {wanted}.", culprit=str(path)) from error
+        except ValueError as error:
+            reason = "wrong-passphrase" if passphrase else "not-an-identity"
+            what = "cannot be opened with this passphrase" if passphrase else "is not a PKCS#8 PEM key"
+            raise InputError(
+                reason, f"{path} {what}.", culprit=str(path), remedy="Make one with `secagg identity new`."
+            ) from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise InputError(
+                "not-an-identity",
+                f"{path} holds another kind of key than Ed25519.",
+                culprit=str(path),
+                remedy="Make one with `secagg identity new`.",
+            )
+        return cls(key)
+
+    def __repr__(self) -> str:
+        return f"Identity({self.fingerprint})"
+
+
+def _require_private(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise InputError(
+            "key-readable-by-others",
+            f"{path} can be read by others (mode {mode:04o}).",
+            culprit=str(path),
+            remedy=f"Run `chmod 600 {path}`, and make a new identity if somebody else may have read it.",
+        )

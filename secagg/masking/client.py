@@ -1,0 +1,366 @@
+"""One hospital's side of the masking protocol: bytes in, bytes out.
+
+Knows the order of messages, this hospital's secrets of the current epoch and its latch. Knows no network, no clock and
+no model: the caller hands over an encoded vector when a round has begun and picks up the sum.
+
+    client = MaskingClient(charter, identity, latch, policy)
+    for message in inbox:
+        outbox += client.receive(message)
+    if client.state is ClientState.ASKED:
+        outbox.append(client.mask(vector, model_digest))
+    total = client.take_sum()
+"""
+
+from __future__ import annotations
+
+import os
+
+from secagg.charter import VerifiedCharter
+from secagg.encoding import pack, unpack
+from secagg.encoding.ring import RingVector
+from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError
+from secagg.identity import Identity
+from secagg.labels import digest
+from secagg.latch import Latch
+from secagg.masking import kdf
+from secagg.masking.dealing import (
+    EpochSecrets,
+    HeldShares,
+    Roster,
+    Route,
+    check_advertisement_sizes,
+    entry,
+    open_deal,
+    seal_deal,
+    share_out,
+)
+from secagg.masking.keystream import SignedKey, add_masks
+from secagg.masking.messages import (
+    Abort,
+    Advertise,
+    Begin,
+    Deal,
+    Deals,
+    Masked,
+    Open,
+    Reveal,
+    Sum,
+    Unmask,
+    payload_limit,
+)
+from secagg.masking.messages import Roster as RosterPayload
+from secagg.masking.session import RoundSum, Session, Survivors
+from secagg.masking.shamir import Randomness
+from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
+from secagg.policy import Policy
+from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode
+
+_OPEN_LIMIT = 4096
+
+
+class MaskingClient:
+    """One hospital in one charter, through any number of epochs.
+
+    Args:
+        charter: signed by all.
+        identity: this hospital's; must be a member's.
+        latch: this hospital's, on disk.
+        policy: this hospital's; its minimum cohort is enforced on every survivor set.
+        randomness: gives n random bytes; replaced only to record test vectors.
+
+    Raises:
+        InputError: ``unknown-member``, if the identity is not a member's.
+    """
+
+    def __init__(
+        self,
+        charter: VerifiedCharter,
+        identity: Identity,
+        latch: Latch,
+        policy: Policy,
+        randomness: Randomness = os.urandom,
+    ) -> None:
+        self._charter = charter
+        self._identity = identity
+        self._latch = latch
+        self._policy = policy
+        self._randomness = randomness
+        self.number = _own_number(charter, identity)
+        self.state = ClientState.IDLE
+        self.round = 0
+        self.step = 0
+        self._epoch: _Epoch | None = None
+        self._answered: Survivors | None = None
+        self._sum: RoundSum | None = None
+
+    @property
+    def session(self) -> Session:
+        """The epoch this hospital is in.
+
+        Raises:
+            LocalProtocolError: ``no-epoch``.
+        """
+        return self._current().session
+
+    def receive(self, message: bytes) -> list[bytes]:
+        """Take one message; give the replies.
+
+        Raises:
+            RemoteProtocolError: with a reason code, if the message is not allowed. The state stays what it was.
+        """
+        envelope = open_envelope(message, self._charter, self._limit())
+        header = envelope.header
+        if header.recipient not in (COORDINATOR, self.number):
+            raise RemoteProtocolError("other-recipient", "A message is addressed to another member.")
+        target = CLIENT_TRANSITIONS.get((self.state, header.stage))
+        if target is None:
+            raise RemoteProtocolError(
+                "unexpected-message", f"A {header.stage.name} message came while {self.state.value}."
+            )
+        if header.stage is not Stage.OPEN and header.epoch != self.session.epoch:
+            raise RemoteProtocolError("other-epoch", f"A {header.stage.name} message belongs to epoch {header.epoch}.")
+        replies = self._handle(envelope)
+        self.state = target
+        return replies
+
+    def mask(self, vector: RingVector, model_digest: bytes) -> bytes:
+        """The masked vector of the round that has begun, sealed. The latch is written first.
+
+        Args:
+            vector: ring elements, shape (session.length,); left unchanged.
+            model_digest: of the model that the update starts from; hospitals with another digest cannot be summed with.
+
+        Raises:
+            LocalProtocolError: ``out-of-turn``, ``wrong-length``.
+            RemoteProtocolError: ``round-already-masked``.
+        """
+        epoch = self._current()
+        session = epoch.session
+        target = CLIENT_TRANSITIONS.get((self.state, Action.MASK))
+        if target is None:
+            raise LocalProtocolError("out-of-turn", f"No round has begun: this hospital is {self.state.value}.")
+        if len(vector) != session.length:
+            raise LocalProtocolError("wrong-length", f"{len(vector)} elements where {session.length} are due.")
+        masked = vector.astype(session.ring.dtype)
+        add_masks(masked, epoch.mask_keys(self.round, model_digest))
+        packed = memoryview(pack(masked, session.ring))
+        self._latch.record_masked(self._charter.digest, session.epoch, self.round)
+        self.state = target
+        return epoch.sealer.seal(Stage.MASKED, Masked(model_digest, packed), round=self.round)
+
+    def take_sum(self) -> RoundSum | None:
+        """The sum that arrived last, once."""
+        taken, self._sum = self._sum, None
+        return taken
+
+    def _handle(self, envelope: Envelope) -> list[bytes]:
+        match envelope.header.stage:
+            case Stage.OPEN:
+                return self._open(envelope)
+            case Stage.ROSTER:
+                return self._deal(decode(envelope.payload, RosterPayload))
+            case Stage.DEALS:
+                self._collect(decode(envelope.payload, Deals))
+            case Stage.BEGIN:
+                self._begin(envelope.header.round, decode(envelope.payload, Begin))
+            case Stage.UNMASK:
+                return [self._reveal(envelope.header.round, decode(envelope.payload, Unmask))]
+            case Stage.SUM:
+                self._finish(envelope)
+            case Stage.ABORT:
+                if self.state not in (ClientState.ADVERTISED, ClientState.DEALT):
+                    self._require_current(envelope.header.round)
+                decode(envelope.payload, Abort)
+            case _:
+                raise RemoteProtocolError("unexpected-message", "A hospital does not take such a message.")
+        return []
+
+    def _open(self, envelope: Envelope) -> list[bytes]:
+        proposal = decode(envelope.payload, Open)
+        session = Session(self._charter, envelope.header.epoch, proposal.purpose, proposal.first_round, proposal.rounds)
+        if not 1 <= session.rounds <= self._charter.charter.epoch_rounds:
+            raise RemoteProtocolError(
+                "epoch-too-long",
+                f"An epoch of {session.rounds} rounds was proposed; the charter allows "
+                f"{self._charter.charter.epoch_rounds}.",
+            )
+        if session.first_round <= self._latch.last_round(self._charter.digest):
+            raise RemoteProtocolError("stale-round", f"Round {session.first_round} is over at this site.")
+        self._latch.record_epoch(self._charter.digest, session.epoch)
+        self._epoch = _Epoch(session, self.number, self._identity, self._randomness)
+        return [self._epoch.sealer.seal(Stage.ADVERTISE, self._epoch.secrets.advertisement())]
+
+    def _deal(self, payload: RosterPayload) -> list[bytes]:
+        epoch = self._current()
+        epoch.take_roster(payload)
+        shares = share_out(epoch.secrets, epoch.session, sorted(epoch.roster), self._randomness)
+        epoch.held[self.number] = shares.pop(self.number)
+        return [
+            epoch.sealer.seal(
+                Stage.DEAL,
+                seal_deal(epoch.route(self.number, peer), held, epoch.secrets.share_key, epoch.roster[peer].share_key),
+                recipient=peer,
+            )
+            for peer, held in shares.items()
+        ]
+
+    def _collect(self, payload: Deals) -> None:
+        epoch = self._current()
+        collected = {}
+        for message in payload.deals:
+            envelope = open_envelope(message, self._charter, payload_limit(epoch.session, Stage.DEAL))
+            header = envelope.header
+            if (header.stage, header.epoch, header.recipient) != (Stage.DEAL, epoch.session.epoch, self.number):
+                raise RemoteProtocolError("unexpected-message", "Among the deals is a message that is none for us.")
+            if header.sender in collected or header.sender not in epoch.roster or header.sender == self.number:
+                raise RemoteProtocolError("duplicate", "Among the deals a dealer is there twice or not on the roster.")
+            deal = decode(envelope.payload, Deal)
+            route = epoch.route(header.sender, self.number)
+            collected[header.sender] = open_deal(
+                route, deal, epoch.secrets.share_key, epoch.roster[header.sender].share_key
+            )
+        self._require_enough(len(collected) + 1)
+        epoch.held.update(collected)
+
+    def _begin(self, round_number: int, payload: Begin) -> None:
+        epoch = self._current()
+        slot = epoch.session.slot(round_number)
+        if round_number <= self.round:
+            raise RemoteProtocolError("stale-round", f"Round {round_number} is over at this site.")
+        epoch.secrets.forget(range(slot))
+        self.round, self.step, self._answered = round_number, payload.step, None
+
+    def _reveal(self, round_number: int, payload: Unmask) -> bytes:
+        epoch = self._current()
+        self._require_current(round_number)
+        participants = frozenset(epoch.held)
+        survivors = Survivors.check(payload.survivors, epoch.session, participants)
+        self._require_enough(len(survivors.numbers))
+        if self.number not in survivors.numbers:
+            raise RemoteProtocolError(
+                "not-a-survivor", "Shares were asked of this hospital for a sum that it is not part of."
+            )
+        slot = epoch.session.slot(round_number)
+        dropped = sorted(participants - set(survivors.numbers))
+        reveal = Reveal(
+            survivors.digest(),
+            b"".join(epoch.held[member].self_mask[slot] for member in survivors.numbers),
+            b"".join(epoch.held[member].mask_key[slot] for member in dropped),
+        )
+        self._latch.record_revealed(self._charter.digest, epoch.session.epoch, round_number)
+        self._answered = survivors
+        return epoch.sealer.seal(Stage.REVEAL, reveal, round=round_number)
+
+    def _finish(self, envelope: Envelope) -> None:
+        epoch = self._current()
+        self._require_current(envelope.header.round)
+        result = read_sum(envelope, epoch.session, frozenset(epoch.held))
+        self._require_enough(len(result.survivors.numbers))
+        if self._answered and result.survivors != self._answered:
+            raise RemoteProtocolError(
+                "survivors-changed", "The sum is said to be over other hospitals than those that were unmasked."
+            )
+        if result.step != self.step:
+            raise RemoteProtocolError("step-changed", "The sum carries another step than the round began with.")
+        self._sum = result
+
+    def _require_enough(self, hospitals: int) -> None:
+        least = max(self.session.threshold, self._policy.minimum_cohort)
+        if hospitals < least:
+            raise RemoteProtocolError(
+                "below-threshold", f"{hospitals} hospitals take part; this site's least is {least}."
+            )
+
+    def _require_current(self, round_number: int) -> None:
+        if round_number != self.round:
+            raise RemoteProtocolError("other-round", f"Round {round_number} is not the one that has begun.")
+
+    def _current(self) -> _Epoch:
+        if self._epoch is None:
+            raise LocalProtocolError("no-epoch", "No epoch has been opened.")
+        return self._epoch
+
+    def _limit(self) -> int:
+        if self._epoch is None:
+            return _OPEN_LIMIT
+        return max(payload_limit(self._epoch.session, stage) for stage in stages_in_turn(self.state))
+
+
+class _Epoch:
+    """What a hospital holds in memory during one epoch, and loses with it."""
+
+    def __init__(self, session: Session, number: int, identity: Identity, randomness: Randomness) -> None:
+        self.session = session
+        self.number = number
+        self.secrets = EpochSecrets(session, number, randomness)
+        self.sealer = Sealer(session.charter, number, identity, session.epoch)
+        self.roster: Roster = {}
+        self.roster_digest = b""
+        self.held: dict[int, HeldShares] = {}
+
+    def route(self, dealer: int, recipient: int) -> Route:
+        return Route(self.session, self.roster_digest, dealer, recipient)
+
+    def take_roster(self, payload: RosterPayload) -> None:
+        """Verify every advertisement; refuse the roster unless at least t members, ourselves unaltered, are on it."""
+        roster = {}
+        for message in payload.advertisements:
+            envelope = open_envelope(message, self.session.charter, payload_limit(self.session, Stage.ADVERTISE))
+            header = envelope.header
+            if (header.stage, header.epoch) != (Stage.ADVERTISE, self.session.epoch) or header.sender in roster:
+                raise RemoteProtocolError("unexpected-message", "The roster holds a message that does not belong.")
+            advertisement = decode(envelope.payload, Advertise)
+            check_advertisement_sizes(self.session, advertisement, self.session.name(header.sender))
+            roster[header.sender] = advertisement
+        if len(roster) < self.session.threshold:
+            raise RemoteProtocolError("below-threshold", f"The roster has {len(roster)} hospitals.")
+        if roster.get(self.number) != self.secrets.advertisement():
+            raise RemoteProtocolError("own-keys-altered", "The roster does not hold the keys that this site sent.")
+        self.roster = roster
+        self.roster_digest = roster_digest(roster)
+
+    def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
+        slot = self.session.slot(round_number)
+        seed, own_key = self.secrets.self_mask_seeds[slot], self.secrets.mask_keys[slot]
+        if seed is None or own_key is None:
+            raise LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
+        keys = [SignedKey(kdf.self_mask_key(seed, self.session, round_number, model, self.number), 1)]
+        for peer in sorted(set(self.held) - {self.number}):
+            shared = kdf.agree(own_key, entry(self.roster[peer].mask_keys, slot), self.session.name(peer))
+            key = kdf.pairwise_mask_key(shared, self.session, round_number, model, (self.number, peer))
+            keys.append(SignedKey(key, 1 if self.number < peer else -1))
+        return keys
+
+
+def roster_digest(roster: Roster) -> bytes:
+    """SHA-256 over all advertisements, by member number."""
+    parts: list[bytes | int] = []
+    for number in sorted(roster):
+        advertised = roster[number]
+        parts += [number, advertised.share_key, advertised.mask_keys, advertised.self_mask_commitments]
+    return digest("roster", b"", *parts)
+
+
+def read_sum(envelope: Envelope, session: Session, participants: frozenset[int]) -> RoundSum:
+    """The sum in a SUM message.
+
+    Raises:
+        RemoteProtocolError: if the survivors or the vector's length are not allowed.
+    """
+    payload = decode(envelope.payload, Sum)
+    survivors = Survivors.check(payload.survivors, session, participants)
+    vector = unpack(payload.vector, session.length, session.ring)
+    return RoundSum(envelope.header.round, payload.step, survivors, vector)
+
+
+def _own_number(charter: VerifiedCharter, identity: Identity) -> int:
+    for number, member in enumerate(charter.charter.members, start=1):
+        if member.public_key == identity.public_key:
+            return number
+    raise InputError(
+        "unknown-member",
+        f"The identity {identity.fingerprint} is not a member of the charter {charter.charter.name}.",
+        culprit=identity.fingerprint,
+        remedy="Use the identity that the charter lists.",
+    )

@@ -1,0 +1,182 @@
+"""A hospital's secrets of one epoch, and how their shares reach its peers.
+
+Knows key generation, sharing and sealing. Knows nothing of states: `secagg.masking.client` decides when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from secagg.errors import RemoteProtocolError
+from secagg.labels import DIGEST_SIZE
+from secagg.masking import kdf, shamir
+from secagg.masking.kdf import Secret
+from secagg.masking.messages import AEAD_OVERHEAD, KEY_SIZE, Advertise, Deal
+from secagg.masking.session import Session
+from secagg.masking.shamir import SHARE_SIZE, Randomness
+
+# Each sealing key is derived for one message, so no nonce repeats under it.
+_NONCE = bytes(12)
+
+
+class EpochSecrets:
+    """One hospital's secrets of an epoch: a share key, and for each round a mask key and a self-mask seed.
+
+    They live in memory only. A round's secrets are forgotten once it is over.
+    """
+
+    def __init__(self, session: Session, owner: int, randomness: Randomness) -> None:
+        self.share_key = randomness(KEY_SIZE)
+        self.mask_keys: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.rounds)]
+        self.self_mask_seeds: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.rounds)]
+        self._session = session
+        self._owner = owner
+
+    def advertisement(self) -> Advertise:
+        """The public side: keys and commitments."""
+        return Advertise(
+            kdf.public_key(self.share_key),
+            b"".join(kdf.public_key(key) for key in self.mask_keys if key),
+            b"".join(
+                kdf.self_mask_commitment(seed, self._session, self._session.first_round + slot, self._owner)
+                for slot, seed in enumerate(self.self_mask_seeds)
+                if seed
+            ),
+        )
+
+    def forget(self, slots: range) -> None:
+        """Drop the secrets of rounds that are over."""
+        for slot in slots:
+            self.mask_keys[slot] = self.self_mask_seeds[slot] = None
+
+    def __repr__(self) -> str:
+        return f"EpochSecrets(epoch={self._session.epoch})"
+
+
+@dataclass(frozen=True, repr=False)
+class HeldShares:
+    """One dealer's shares as one recipient holds them: one of each kind a round, 32 bytes each."""
+
+    self_mask: tuple[bytes, ...]
+    mask_key: tuple[bytes, ...]
+
+    def joined(self) -> bytes:
+        """All shares, round by round, self-mask share first."""
+        return b"".join(part for pair in zip(self.self_mask, self.mask_key, strict=True) for part in pair)
+
+    @classmethod
+    def split(cls, data: bytes) -> HeldShares:
+        """What `joined` made."""
+        parts = [data[start : start + SHARE_SIZE] for start in range(0, len(data), SHARE_SIZE)]
+        return cls(tuple(parts[0::2]), tuple(parts[1::2]))
+
+    def digests(self, session: Session, dealer: int, recipient: int) -> bytes:
+        """The share digests, in the order of `joined`."""
+        return b"".join(
+            kdf.share_digest(share, session, session.first_round + slot, secret, dealer, recipient)
+            for slot, pair in enumerate(zip(self.self_mask, self.mask_key, strict=True))
+            for secret, share in zip((Secret.SELF_MASK_SEED, Secret.MASK_KEY), pair, strict=True)
+        )
+
+
+def share_out(
+    secrets: EpochSecrets, session: Session, members: list[int], randomness: Randomness
+) -> dict[int, HeldShares]:
+    """Shares of every secret of the epoch for every one of ``members``, threshold t."""
+    columns = []
+    for seed, key in zip(secrets.self_mask_seeds, secrets.mask_keys, strict=True):
+        for secret in (seed, key):
+            columns.append(shamir.share(secret or b"", session.threshold, members, randomness))  # noqa: PERF401
+    return {
+        member: HeldShares(
+            tuple(column[index] for column in columns[0::2]), tuple(column[index] for column in columns[1::2])
+        )
+        for index, member in enumerate(members)
+    }
+
+
+@dataclass(frozen=True)
+class Route:
+    """From whom to whom shares travel, and under which roster."""
+
+    session: Session
+    roster_digest: bytes
+    dealer: int
+    recipient: int
+
+    def sealing_key(self, own_share_key: bytes, peer_share_key: bytes, peer: int) -> AESGCM:
+        """The AES-256-GCM key of this route."""
+        shared = kdf.agree(own_share_key, peer_share_key, self.session.name(peer))
+        return AESGCM(kdf.share_sealing_key(shared, self.session, self.roster_digest, self.dealer, self.recipient))
+
+
+def seal_deal(route: Route, shares: HeldShares, own_share_key: bytes, recipient_share_key: bytes) -> Deal:
+    """The shares of ``route.dealer`` for ``route.recipient``, sealed and committed to."""
+    digests = shares.digests(route.session, route.dealer, route.recipient)
+    key = route.sealing_key(own_share_key, recipient_share_key, route.recipient)
+    return Deal(route.roster_digest, digests, key.encrypt(_NONCE, shares.joined(), digests))
+
+
+def open_deal(route: Route, deal: Deal, own_share_key: bytes, dealer_share_key: bytes) -> HeldShares:
+    """Unseal a deal and check its shares against the dealer's digests.
+
+    Raises:
+        RemoteProtocolError: ``other-roster``, ``wrong-length``, ``unreadable-shares``, ``bad-share``; names the culprit.
+    """
+    dealer = route.session.name(route.dealer)
+    if deal.roster_digest != route.roster_digest:
+        raise RemoteProtocolError(
+            "other-roster",
+            f"{dealer} was shown other keys than this site: the coordinator tells members different things.",
+            culprit="the coordinator",
+        )
+    check_deal_sizes(route.session, deal, dealer)
+    try:
+        plain = route.sealing_key(own_share_key, dealer_share_key, route.dealer).decrypt(
+            _NONCE, deal.sealed_shares, deal.share_digests
+        )
+    except InvalidTag as error:
+        raise RemoteProtocolError(
+            "unreadable-shares", f"The shares from {dealer} cannot be unsealed.", culprit=dealer
+        ) from error
+    shares = HeldShares.split(plain)
+    if shares.digests(route.session, route.dealer, route.recipient) != deal.share_digests:
+        raise RemoteProtocolError("bad-share", f"The shares from {dealer} are not those it signed.", culprit=dealer)
+    return shares
+
+
+def check_deal_sizes(session: Session, deal: Deal, dealer: str) -> None:
+    """Refuse a deal that does not hold two shares a round.
+
+    Raises:
+        RemoteProtocolError: ``wrong-length``.
+    """
+    sizes = (len(deal.share_digests), len(deal.sealed_shares))
+    if sizes != (2 * session.rounds * DIGEST_SIZE, 2 * session.rounds * SHARE_SIZE + AEAD_OVERHEAD):
+        raise RemoteProtocolError(
+            "wrong-length", f"{dealer} dealt another number of shares than the epoch has rounds.", culprit=dealer
+        )
+
+
+def check_advertisement_sizes(session: Session, advertisement: Advertise, owner: str) -> None:
+    """Refuse an advertisement that does not hold one key and one commitment a round.
+
+    Raises:
+        RemoteProtocolError: ``wrong-length``.
+    """
+    if not len(advertisement.mask_keys) == len(advertisement.self_mask_commitments) == session.rounds * KEY_SIZE:
+        raise RemoteProtocolError(
+            "wrong-length", f"{owner} advertised another number of keys than the epoch has rounds.", culprit=owner
+        )
+
+
+def entry(concatenated: bytes, index: int) -> bytes:
+    """The 32-byte entry ``index`` of a concatenated list of keys, digests or shares."""
+    return concatenated[index * KEY_SIZE : (index + 1) * KEY_SIZE]
+
+
+Roster = Mapping[int, Advertise]

@@ -1,0 +1,80 @@
+"""Keys from key agreement and seeds: X25519 (RFC 7748) and HKDF-SHA256 (RFC 5869).
+
+Knows how a key is derived and what it is bound to. Every mask key is bound to the charter, the epoch, the round and the
+digest of the model the update starts from: between hospitals that hold different models, masks do not cancel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from secagg.errors import RemoteProtocolError
+from secagg.masking.session import Session
+
+KEY_SIZE = 32
+
+
+class Secret(StrEnum):
+    """The two secrets that a hospital shares for each round."""
+
+    SELF_MASK_SEED = "self mask share"
+    MASK_KEY = "mask key share"
+
+
+def public_key(private_key: bytes) -> bytes:
+    """The X25519 public key of a 32-byte private key."""
+    return X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+
+
+def agree(private_key: bytes, peer_public_key: bytes, peer_name: str) -> bytes:
+    """The X25519 shared secret.
+
+    Raises:
+        RemoteProtocolError: ``weak-key``, if the peer's key is of low order (RFC 7748, section 6.1).
+    """
+    try:
+        own = X25519PrivateKey.from_private_bytes(private_key)
+        return own.exchange(X25519PublicKey.from_public_bytes(peer_public_key))
+    except ValueError as error:
+        raise RemoteProtocolError(
+            "weak-key", f"{peer_name} advertised a key that gives no secret.", culprit=peer_name
+        ) from error
+
+
+def pairwise_mask_key(
+    shared_secret: bytes, session: Session, round_number: int, model: bytes, pair: tuple[int, int]
+) -> bytes:
+    """The key of the mask that two hospitals share in a round; ``pair`` in either order."""
+    low, high = sorted(pair)
+    return _expand(shared_secret, session.context("pairwise mask", round_number, model, low, high))
+
+
+def self_mask_key(seed: bytes, session: Session, round_number: int, model: bytes, owner: int) -> bytes:
+    """The key of a hospital's own mask in a round."""
+    return _expand(seed, session.context("self mask", round_number, model, owner))
+
+
+def share_sealing_key(shared_secret: bytes, session: Session, roster: bytes, dealer: int, recipient: int) -> bytes:
+    """The key that seals one dealer's shares for one recipient; used once, so its nonce is zero."""
+    return _expand(shared_secret, session.context("share sealing", 0, roster, dealer, recipient))
+
+
+def self_mask_commitment(seed: bytes, session: Session, round_number: int, owner: int) -> bytes:
+    """Commits a hospital to its self-mask seed: hiding, because the seed is uniform over 256 bits."""
+    return hashlib.sha256(session.context("self mask commitment", round_number, owner) + seed).digest()
+
+
+def share_digest(
+    share: bytes, session: Session, round_number: int, secret: Secret, dealer: int, recipient: int
+) -> bytes:
+    """Commits a dealer to the share it gave one recipient, so that a wrong share shows whose fault it is."""
+    return hashlib.sha256(session.context(secret, round_number, dealer, recipient) + share).digest()
+
+
+def _expand(secret: bytes, info: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=None, info=info).derive(secret)

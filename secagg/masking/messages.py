@@ -1,0 +1,152 @@
+"""The payloads of the masking protocol, and how large each may be.
+
+Knows schemas and sizes. `docs/protocol.md` describes the bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from secagg.charter.model import MOST_MEMBERS
+from secagg.labels import DIGEST_SIZE
+from secagg.masking.session import Purpose, Session
+from secagg.masking.shamir import SHARE_SIZE
+from secagg.wire.stage import Stage
+
+KEY_SIZE = 32
+AEAD_OVERHEAD = 16
+_SMALL = 4096
+_ENVELOPE = 512
+
+Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
+Key = Annotated[bytes, msgspec.Meta(min_length=KEY_SIZE, max_length=KEY_SIZE)]
+MemberNumber = Annotated[int, msgspec.Meta(ge=1, le=MOST_MEMBERS)]
+Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+
+
+class _Payload(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A payload: a MessagePack array of its fields, in order."""
+
+
+class Open(_Payload, frozen=True):
+    """Coordinator to all: an epoch is proposed."""
+
+    purpose: Purpose
+    first_round: Counter
+    rounds: Counter
+
+
+class Advertise(_Payload, frozen=True):
+    """Hospital to coordinator: its keys of the epoch. Lists are concatenated, one entry a round."""
+
+    share_key: Key
+    mask_keys: bytes
+    self_mask_commitments: bytes
+
+
+class Roster(_Payload, frozen=True):
+    """Coordinator to all: every hospital's signed Advertise envelope, by member number."""
+
+    advertisements: list[memoryview]
+
+
+class Deal(_Payload, frozen=True):
+    """Hospital to one peer, through the coordinator: the peer's shares, sealed for it.
+
+    Attributes:
+        roster_digest: of the advertisements that the dealer saw: two hospitals that saw different ones find out here.
+        share_digests: for each round, the digest of the self-mask share, then that of the mask-key share.
+        sealed_shares: AES-256-GCM of, for each round, the self-mask share, then the mask-key share.
+    """
+
+    roster_digest: Digest
+    share_digests: bytes
+    sealed_shares: bytes
+
+
+class Deals(_Payload, frozen=True):
+    """Coordinator to one hospital: the Deal envelopes for it, by dealer."""
+
+    deals: list[memoryview]
+
+
+class Begin(_Payload, frozen=True):
+    """Coordinator to all: a round starts; its sum will be the ``step``-th applied."""
+
+    step: Counter
+
+
+class Masked(_Payload, frozen=True):
+    """Hospital to coordinator: its masked vector, packed, and the digest of the model it starts from."""
+
+    model_digest: Digest
+    vector: memoryview
+
+
+class Unmask(_Payload, frozen=True):
+    """Coordinator to the survivors: who they are."""
+
+    survivors: list[MemberNumber]
+
+
+class Reveal(_Payload, frozen=True):
+    """Hospital to coordinator: its shares, concatenated by member number.
+
+    Attributes:
+        survivors_digest: the set that this answers.
+        self_mask_shares: of every survivor's self-mask seed.
+        mask_key_shares: of every other participant's mask key.
+    """
+
+    survivors_digest: Digest
+    self_mask_shares: bytes
+    mask_key_shares: bytes
+
+
+class Sum(_Payload, frozen=True):
+    """Coordinator to all: the sum over the survivors, packed."""
+
+    step: Counter
+    survivors: list[MemberNumber]
+    vector: memoryview
+
+
+class Abort(_Payload, frozen=True):
+    """Coordinator to all: the round has no sum."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class Refusal(_Payload, frozen=True):
+    """Hospital to coordinator: it will not go on, and why."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=64)]
+    message: Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+def payload_limit(session: Session, stage: Stage) -> int:
+    """The largest payload, in bytes, that a message of ``stage`` can have in ``session``."""
+    members = len(session.members)
+    advertisement = 2 * session.rounds * KEY_SIZE + KEY_SIZE + 64
+    deal = session.rounds * (2 * DIGEST_SIZE + 2 * SHARE_SIZE) + DIGEST_SIZE + AEAD_OVERHEAD + 64
+    match stage:
+        case Stage.ADVERTISE:
+            return advertisement
+        case Stage.ROSTER:
+            return members * (advertisement + _ENVELOPE)
+        case Stage.DEAL:
+            return deal
+        case Stage.DEALS:
+            return members * (deal + _ENVELOPE)
+        case Stage.MASKED:
+            return session.vector_bytes + 128
+        case Stage.SUM:
+            return session.vector_bytes + 5 * members + 128
+        case Stage.UNMASK:
+            return 5 * members + 64
+        case Stage.REVEAL:
+            return members * SHARE_SIZE + 128
+        case _:
+            return _SMALL

@@ -1,0 +1,328 @@
+"""The coordinator's side of the masking protocol: bytes in, bytes out, and a sum of what it cannot read.
+
+Knows the order of messages and public values. Holds no key and no model; keeps one accumulator, whatever the number of
+hospitals. The engine moves the bytes and says when waiting is over.
+
+    server = MaskingServer(session)
+    outbox = server.open()
+    outbox = server.receive(sender, message)   # raises RemoteProtocolError for a message that is not allowed
+    outbox = server.timeout()                  # whoever has not answered has dropped
+    outbox = server.begin(step)                # once it is READY
+    server.result                              # the sum, once there is one
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from secagg.encoding import pack, unpack
+from secagg.encoding.ring import RingVector
+from secagg.errors import LocalProtocolError, RemoteProtocolError
+from secagg.masking.dealing import check_advertisement_sizes, check_deal_sizes
+from secagg.masking.messages import (
+    Abort,
+    Advertise,
+    Begin,
+    Deal,
+    Deals,
+    Masked,
+    Open,
+    Refusal,
+    Reveal,
+    Roster,
+    Sum,
+    Unmask,
+    payload_limit,
+)
+from secagg.masking.session import RoundSum, Session, Survivors
+from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
+from secagg.masking.unmasking import Unmasking
+from secagg.wire import COORDINATOR, Envelope, Header, Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode
+
+Outbox = list[tuple[int, bytes]]
+"""(recipient's member number, message)."""
+
+
+class MaskingServer:
+    """One epoch at the coordinator.
+
+    Args:
+        session: the epoch; its number and first round must be newer than any before under the charter.
+        invited: the members to open the epoch with; all, unless one was caught cheating.
+
+    Attributes:
+        result: the last round's sum; None while a round runs and where it had none.
+        refusals: what hospitals refused in the current step, by member number.
+        fault: why the last step was given up, if it was.
+    """
+
+    def __init__(self, session: Session, invited: frozenset[int] | None = None) -> None:
+        self.session = session
+        self.state = ServerState.IDLE
+        self.round = session.first_round - 1
+        self.step = 0
+        self.participants = frozenset(session.members) if invited is None else invited
+        self.result: RoundSum | None = None
+        self.refusals: dict[int, Refusal] = {}
+        self.fault: RemoteProtocolError | None = None
+        self._sealer = Sealer(session.charter, COORDINATOR, None, session.epoch)
+        self._seen: dict[_Slot, bytes] = {}
+        self._advertised: dict[int, tuple[Advertise, bytes]] = {}
+        self._dealt: dict[tuple[int, int], bytes] = {}
+        self._deals: dict[int, dict[int, bytes]] = {}
+        self._collection = _Collection(session)
+        self._unmasking: Unmasking | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every round of the epoch has been used."""
+        return self.round >= self.session.first_round + self.session.rounds - 1
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """Whose answer the current step still waits for."""
+        match self.state:
+            case ServerState.ADVERTISING:
+                answered = frozenset(self._advertised)
+            case ServerState.DEALING:
+                answered = self._complete_dealers()
+            case ServerState.COLLECTING:
+                answered = self._collection.senders
+            case ServerState.UNMASKING:
+                return self._missing_reveals()
+            case _:
+                return frozenset()
+        return self.participants - answered - set(self.refusals)
+
+    def open(self) -> Outbox:
+        """Propose the epoch to all."""
+        self._move(Action.OPEN)
+        session = self.session
+        return self._broadcast(Stage.OPEN, Open(session.purpose, session.first_round, session.rounds))
+
+    def begin(self, step: int) -> Outbox:
+        """Start the next round, whose sum will be the ``step``-th applied.
+
+        Raises:
+            LocalProtocolError: ``out-of-turn``, ``epoch-exhausted``.
+        """
+        if self.exhausted:
+            raise LocalProtocolError("epoch-exhausted", "Every round of this epoch has been used.")
+        self._move(Action.BEGIN)
+        self.round += 1
+        self.step = step
+        self.result = None
+        self._seen.clear()
+        self._collection = _Collection(self.session)
+        return self._broadcast(Stage.BEGIN, Begin(step))
+
+    def receive(self, sender: int, message: bytes) -> Outbox:
+        """Take one message that the engine says comes from member ``sender``; give what is to be sent on.
+
+        Raises:
+            RemoteProtocolError: if it is not allowed; nothing has changed then.
+        """
+        in_turn = stages_in_turn(self.state)
+        limit = max((payload_limit(self.session, stage) for stage in in_turn), default=0)
+        envelope = open_envelope(message, self.session.charter, limit)
+        header = envelope.header
+        name = self.session.name(header.sender) if header.sender else "the coordinator"
+        if header.sender != sender or sender not in self.participants:
+            raise RemoteProtocolError("wrong-sender", f"A message in the name of {name} is not its own.", culprit=name)
+        if header.stage not in in_turn:
+            raise RemoteProtocolError(
+                "unexpected-message", f"{name} sent {header.stage.name} while {self.state.value}.", culprit=name
+            )
+        if header.epoch != self.session.epoch:
+            raise RemoteProtocolError("other-epoch", f"{name} sent a message of epoch {header.epoch}.", culprit=name)
+        if header.stage is Stage.REVEAL and (self.state is not ServerState.UNMASKING or header.round != self.round):
+            return []
+        if self._repeated(header, name):
+            return []
+        self._take(envelope, name, message)
+        self._seen[_slot_of(header)] = header.payload_digest
+        return self._advance() if self._all_answered() else []
+
+    def timeout(self) -> Outbox:
+        """Go on without those who have not answered, or give the step up if fewer than t have."""
+        if not stages_in_turn(self.state) or self.state is ServerState.READY:
+            return []
+        return self._advance()
+
+    def _take(self, envelope: Envelope, name: str, message: bytes) -> None:
+        sender = envelope.header.sender
+        match envelope.header.stage:
+            case Stage.ADVERTISE:
+                advertisement = decode(envelope.payload, Advertise)
+                check_advertisement_sizes(self.session, advertisement, name)
+                self._advertised[sender] = (advertisement, message)
+            case Stage.DEAL:
+                self._take_deal(envelope, name, message)
+            case Stage.MASKED:
+                if envelope.header.round != self.round:
+                    raise RemoteProtocolError("other-round", f"{name} masked another round.", culprit=name)
+                self._collection.add(sender, name, decode(envelope.payload, Masked))
+            case Stage.REVEAL if self._unmasking:
+                self._unmasking.add(sender, decode(envelope.payload, Reveal))
+            case _:
+                self.refusals[sender] = decode(envelope.payload, Refusal)
+
+    def _take_deal(self, envelope: Envelope, name: str, message: bytes) -> None:
+        header = envelope.header
+        deal = decode(envelope.payload, Deal)
+        check_deal_sizes(self.session, deal, name)
+        if header.recipient not in self.participants or header.recipient == header.sender:
+            raise RemoteProtocolError("other-recipient", f"{name} dealt to a member not on the roster.", culprit=name)
+        self._dealt[header.sender, header.recipient] = deal.share_digests
+        self._deals.setdefault(header.sender, {})[header.recipient] = message
+
+    def _repeated(self, header: Header, name: str) -> bool:
+        seen = self._seen.get(_slot_of(header))
+        if seen is not None and seen != header.payload_digest:
+            raise RemoteProtocolError(
+                "equivocation", f"{name} sent two different {header.stage.name} messages.", culprit=name
+            )
+        return seen is not None
+
+    def _all_answered(self) -> bool:
+        if self.state is ServerState.UNMASKING and self._unmasking and self._unmasking.enough:
+            return True
+        return not self.missing and self.state not in (ServerState.READY, ServerState.CLOSED)
+
+    def _advance(self) -> Outbox:
+        match self.state:
+            case ServerState.ADVERTISING:
+                return self._send_roster()
+            case ServerState.DEALING:
+                return self._send_deals()
+            case ServerState.COLLECTING:
+                return self._send_unmask()
+            case _:
+                return self._send_sum()
+
+    def _send_roster(self) -> Outbox:
+        self.participants = frozenset(self._advertised)
+        if len(self.participants) < self.session.threshold:
+            return self._give_up("too-few-advertised")
+        self._move(Action.ADVANCE)
+        ordered = [memoryview(self._advertised[number][1]) for number in sorted(self._advertised)]
+        return self._broadcast(Stage.ROSTER, Roster(ordered))
+
+    def _send_deals(self) -> Outbox:
+        self.participants = self._complete_dealers()
+        if len(self.participants) < self.session.threshold:
+            return self._give_up("too-few-dealt")
+        self._move(Action.ADVANCE)
+        outbox = []
+        for recipient in sorted(self.participants):
+            dealers = sorted(self.participants - {recipient})
+            deals = Deals([memoryview(self._deals[dealer][recipient]) for dealer in dealers])
+            outbox.append((recipient, self._sealer.seal(Stage.DEALS, deals, recipient=recipient)))
+        self._deals.clear()
+        return outbox
+
+    def _send_unmask(self) -> Outbox:
+        model, senders = self._collection.largest()
+        if len(senders) < self.session.threshold:
+            return self._give_up("too-few-masked")
+        self._move(Action.ADVANCE)
+        survivors = Survivors.check(sorted(senders), self.session, self.participants)
+        roster = {number: advertisement for number, (advertisement, _) in self._advertised.items()}
+        self._unmasking = Unmasking(self.session, self.round, roster, self._dealt, self.participants, survivors, model)
+        message = self._sealer.seal(Stage.UNMASK, Unmask(list(survivors.numbers)), round=self.round)
+        return [(number, message) for number in survivors.numbers]
+
+    def _send_sum(self) -> Outbox:
+        unmasking = self._unmasking
+        if unmasking is None or not unmasking.enough:
+            return self._give_up("too-few-revealed")
+        total = self._collection.sum_of(unmasking.model)
+        try:
+            unmasking.unmask(total)
+        except RemoteProtocolError as error:
+            return self._give_up(error.reason, error)
+        self._move(Action.ADVANCE)
+        packed = pack(total, self.session.ring)
+        vector = unpack(packed, self.session.length, self.session.ring)
+        self.result = RoundSum(self.round, self.step, unmasking.survivors, vector)
+        survivors = list(unmasking.survivors.numbers)
+        return self._broadcast(Stage.SUM, Sum(self.step, survivors, memoryview(packed)))
+
+    def _give_up(self, reason: str, fault: RemoteProtocolError | None = None) -> Outbox:
+        self.fault = fault or RemoteProtocolError(
+            reason,
+            f"Fewer than {self.session.threshold} hospitals answered while {self.state.value}.",
+            remedy="Wait until enough hospitals can be reached, then open a new epoch or begin a new round.",
+        )
+        self._move(Action.GIVE_UP)
+        return self._broadcast(Stage.ABORT, Abort(reason))
+
+    def _complete_dealers(self) -> frozenset[int]:
+        others = len(self.participants) - 1
+        return frozenset(dealer for dealer, deals in self._deals.items() if len(deals) == others)
+
+    def _missing_reveals(self) -> frozenset[int]:
+        if self._unmasking is None:
+            return frozenset()
+        return frozenset(self._unmasking.survivors.numbers) - set(self._unmasking.revealed) - set(self.refusals)
+
+    def _move(self, action: Action) -> None:
+        target = SERVER_TRANSITIONS.get((self.state, action))
+        if target is None:
+            raise LocalProtocolError(
+                "out-of-turn", f"The coordinator is {self.state.value}: {action.value} is not next."
+            )
+        self.state = target
+        self.refusals = {}
+
+    def _broadcast(self, stage: Stage, payload: Open | Roster | Begin | Sum | Abort) -> Outbox:
+        message = self._sealer.seal(stage, payload, round=self.round if stage in _OF_A_ROUND else 0)
+        return [(number, message) for number in sorted(self.participants)]
+
+
+_OF_A_ROUND = frozenset({Stage.BEGIN, Stage.SUM, Stage.ABORT})
+
+_Slot = tuple[Stage, int, int, int]
+
+
+def _slot_of(header: Header) -> _Slot:
+    return header.stage, header.sender, header.recipient, header.round
+
+
+class _Collection:
+    """The running sum of one round: one accumulator for each model digest that is claimed.
+
+    Honest hospitals all claim the same. At most c + 1 digests are followed, so that c colluders can neither fill the
+    memory nor crowd out the honest one.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._sums: dict[bytes, RingVector] = {}
+        self._senders: dict[bytes, set[int]] = {}
+
+    @property
+    def senders(self) -> frozenset[int]:
+        return frozenset(number for group in self._senders.values() for number in group)
+
+    def add(self, sender: int, name: str, masked: Masked) -> None:
+        model = masked.model_digest
+        if model not in self._sums and len(self._sums) > self._session.charter.charter.max_colluding:
+            raise RemoteProtocolError("other-model", f"{name} starts from another model.", culprit=name)
+        vector = unpack(masked.vector, self._session.length, self._session.ring)
+        if model in self._sums:
+            np.add(self._sums[model], vector, out=self._sums[model])
+        else:
+            self._sums[model] = vector
+        self._senders.setdefault(model, set()).add(sender)
+
+    def largest(self) -> tuple[bytes, frozenset[int]]:
+        """The digest that most hospitals claim, and who they are."""
+        if not self._senders:
+            return b"", frozenset()
+        model = max(self._senders, key=lambda digest: (len(self._senders[digest]), digest))
+        return model, frozenset(self._senders[model])
+
+    def sum_of(self, model: bytes) -> RingVector:
+        return self._sums[model]

@@ -1,0 +1,147 @@
+"""What both sides of an epoch know: the charter, what is summed, and the sets of members that take part.
+
+Knows member numbers and sizes. Knows no secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+from secagg.charter import VerifiedCharter
+from secagg.encoding.packing import packed_size
+from secagg.encoding.ring import Ring, RingVector
+from secagg.errors import RemoteProtocolError
+from secagg.labels import digest, label
+
+STATISTICS_BITS = 64
+
+
+class Purpose(StrEnum):
+    """What an epoch's rounds sum: model updates, or feature statistics before training."""
+
+    TRAINING = "training"
+    STATISTICS = "statistics"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One epoch of one charter.
+
+    Attributes:
+        epoch: counts key set-ups under this charter, from 1.
+        first_round: the number of the epoch's first round; rounds are counted across epochs and never reused.
+        rounds: E, how many rounds the epoch's keys serve.
+    """
+
+    charter: VerifiedCharter
+    epoch: int
+    purpose: Purpose
+    first_round: int
+    rounds: int
+
+    @property
+    def members(self) -> range:
+        """The numbers of all members of the charter."""
+        return range(1, len(self.charter.charter.members) + 1)
+
+    @property
+    def threshold(self) -> int:
+        """t: the fewest survivors of which a sum is taken."""
+        return self.charter.charter.threshold
+
+    @property
+    def ring(self) -> Ring:
+        """The ring that the vectors of this purpose live in."""
+        match self.purpose:
+            case Purpose.TRAINING:
+                return Ring(self.charter.charter.encoding.field_bits)
+            case Purpose.STATISTICS:
+                return Ring(STATISTICS_BITS)
+
+    @property
+    def length(self) -> int:
+        """How many ring elements a vector of this purpose has."""
+        charter = self.charter.charter
+        match self.purpose:
+            case Purpose.TRAINING:
+                return charter.model.parameters + 1 + charter.metrics.cells
+            case Purpose.STATISTICS:
+                return charter.statistics.features + 1
+
+    @property
+    def vector_bytes(self) -> int:
+        """The size of a packed vector."""
+        return packed_size(self.length, self.ring.bits)
+
+    def slot(self, round_number: int) -> int:
+        """The index of a round's secrets within the epoch, from 0.
+
+        Raises:
+            RemoteProtocolError: ``round-outside-epoch``.
+        """
+        slot = round_number - self.first_round
+        if not 0 <= slot < self.rounds:
+            raise RemoteProtocolError(
+                "round-outside-epoch",
+                f"Round {round_number} is not one of the {self.rounds} of epoch {self.epoch}.",
+            )
+        return slot
+
+    def name(self, number: int) -> str:
+        """A member's name, for errors."""
+        return self.charter.charter.member(number).name
+
+    def context(self, purpose: str, round_number: int, *more: bytes | int) -> bytes:
+        """The label of a key or hash that belongs to one round of this epoch."""
+        return label(purpose, self.charter.digest, self.epoch, self.purpose, round_number, *more)
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """U: the members whose masked vectors are in a sum, ascending.
+
+    Raises:
+        RemoteProtocolError: on construction: ``malformed-survivors``, ``unknown-survivor`` or ``below-threshold``.
+    """
+
+    numbers: tuple[int, ...]
+
+    @classmethod
+    def check(cls, numbers: Iterable[int], session: Session, participants: frozenset[int]) -> Survivors:
+        """Make the set, if it is one that a sum may be taken over: distinct, taking part, at least t."""
+        listed = tuple(numbers)
+        if any(later <= earlier for earlier, later in pairwise(listed)):
+            raise RemoteProtocolError("malformed-survivors", "A survivor set is not in ascending order.")
+        strangers = set(listed) - participants
+        if strangers:
+            raise RemoteProtocolError(
+                "unknown-survivor",
+                f"A survivor set names member {min(strangers)}, who takes no part in the epoch.",
+            )
+        if len(listed) < session.threshold:
+            raise RemoteProtocolError(
+                "below-threshold",
+                f"A sum over {len(listed)} hospitals was asked for; the charter's threshold is {session.threshold}.",
+            )
+        return cls(listed)
+
+    def digest(self) -> bytes:
+        """SHA-256 of the set."""
+        return digest("survivors", b"".join(number.to_bytes(4, "big") for number in self.numbers))
+
+
+@dataclass(frozen=True)
+class RoundSum:
+    """The sum of the survivors' vectors, ring elements, shape (length,).
+
+    Attributes:
+        step: which applied sum of the training it is, from 1.
+    """
+
+    round: int
+    step: int
+    survivors: Survivors
+    vector: RingVector

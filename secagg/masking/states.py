@@ -1,0 +1,108 @@
+"""The automata of both roles, as data: everything that decides whether a message is in turn lives here.
+
+Rules:
+- A pair (state, stage) that is not in the table is refused, and the state stays what it was: a duplicate, a replay or a
+  message out of turn changes nothing.
+- A hospital answers UNMASK once a round because only MASKED leads to REVEALED, and nothing leads back to MASKED within
+  a round. The latch keeps the same rule on disk, across restarts.
+- A hospital that missed a round's end may go on with the next round: BEGIN is in turn after MASKED and REVEALED.
+- A new epoch may be opened at any time; the latch refuses one that is not newer.
+- The first t REVEAL messages end a round; those that come later are in turn and ignored.
+
+This module knows neither keys nor bytes. The diagrams in ``docs/protocol.md`` are generated from these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from secagg.wire.stage import Stage
+
+
+class ClientState(StrEnum):
+    """Where a hospital is within an epoch."""
+
+    IDLE = "idle"
+    ADVERTISED = "advertised"
+    DEALT = "dealt"
+    READY = "ready"
+    ASKED = "asked"
+    MASKED = "masked"
+    REVEALED = "revealed"
+
+
+class ServerState(StrEnum):
+    """Where the coordinator is within an epoch."""
+
+    IDLE = "idle"
+    ADVERTISING = "advertising"
+    DEALING = "dealing"
+    READY = "ready"
+    COLLECTING = "collecting"
+    UNMASKING = "unmasking"
+    CLOSED = "closed"
+
+
+class Action(StrEnum):
+    """What a party's own side decides."""
+
+    OPEN = "open"
+    BEGIN = "begin"
+    MASK = "mask"
+    ADVANCE = "enough have answered"
+    GIVE_UP = "fewer than t have answered"
+
+
+_C, _S = ClientState, ServerState
+
+CLIENT_TRANSITIONS: Final[Mapping[tuple[ClientState, Stage | Action], ClientState]] = {
+    **{(state, Stage.OPEN): _C.ADVERTISED for state in ClientState},
+    (_C.ADVERTISED, Stage.ROSTER): _C.DEALT,
+    (_C.DEALT, Stage.DEALS): _C.READY,
+    **{(state, Stage.ABORT): _C.IDLE for state in (_C.ADVERTISED, _C.DEALT)},
+    **{(state, Stage.BEGIN): _C.ASKED for state in (_C.READY, _C.ASKED, _C.MASKED, _C.REVEALED)},
+    (_C.ASKED, Action.MASK): _C.MASKED,
+    (_C.MASKED, Stage.UNMASK): _C.REVEALED,
+    **{(state, Stage.SUM): _C.READY for state in (_C.ASKED, _C.MASKED, _C.REVEALED)},
+    **{(state, Stage.ABORT): _C.READY for state in (_C.ASKED, _C.MASKED, _C.REVEALED)},
+}
+
+SERVER_TRANSITIONS: Final[Mapping[tuple[ServerState, Stage | Action], ServerState]] = {
+    (_S.IDLE, Action.OPEN): _S.ADVERTISING,
+    (_S.ADVERTISING, Stage.ADVERTISE): _S.ADVERTISING,
+    (_S.ADVERTISING, Action.ADVANCE): _S.DEALING,
+    (_S.ADVERTISING, Action.GIVE_UP): _S.CLOSED,
+    (_S.DEALING, Stage.DEAL): _S.DEALING,
+    (_S.DEALING, Action.ADVANCE): _S.READY,
+    (_S.DEALING, Action.GIVE_UP): _S.CLOSED,
+    (_S.READY, Action.BEGIN): _S.COLLECTING,
+    (_S.COLLECTING, Stage.MASKED): _S.COLLECTING,
+    (_S.COLLECTING, Action.ADVANCE): _S.UNMASKING,
+    (_S.COLLECTING, Action.GIVE_UP): _S.READY,
+    (_S.UNMASKING, Stage.REVEAL): _S.UNMASKING,
+    (_S.UNMASKING, Action.ADVANCE): _S.READY,
+    (_S.UNMASKING, Action.GIVE_UP): _S.READY,
+    (_S.READY, Stage.REVEAL): _S.READY,
+    (_S.COLLECTING, Stage.REVEAL): _S.COLLECTING,
+    **{(state, Stage.REFUSAL): state for state in (_S.ADVERTISING, _S.DEALING, _S.COLLECTING, _S.UNMASKING)},
+}
+
+
+def stages_in_turn(state: ClientState | ServerState) -> tuple[Stage, ...]:
+    """The messages that may arrive in ``state``."""
+    table = CLIENT_TRANSITIONS if isinstance(state, ClientState) else SERVER_TRANSITIONS
+    return tuple(event for (source, event) in table if source == state and isinstance(event, Stage))
+
+
+def diagram(
+    table: Mapping[tuple[ClientState, Stage | Action], ClientState]
+    | Mapping[tuple[ServerState, Stage | Action], ServerState],
+) -> str:
+    """The automaton as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2"]
+    for (source, event), target in table.items():
+        shown = event.name if isinstance(event, Stage) else f"({event.value})"
+        lines.append(f"    {source.value} --> {target.value}: {shown}")
+    return "\n".join(lines)

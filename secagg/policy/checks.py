@@ -1,0 +1,113 @@
+"""What a charter must fulfil at a site: small checks, each with its own reason code.
+
+Knows charters and policies. The budget over all charters is the ledger's to enforce, not ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from secagg.charter import Charter
+from secagg.errors import RefusedError
+from secagg.identity import fingerprint
+from secagg.policy.model import Policy
+
+Check = Callable[[Charter, Policy], None]
+
+
+def check_charter(charter: Charter, policy: Policy) -> None:
+    """Refuse a charter that this site's policy does not allow.
+
+    Raises:
+        RefusedError: for the first check that fails, with its reason code.
+    """
+    for check in CHECKS:
+        check(charter, policy)
+
+
+def known_members(charter: Charter, policy: Policy) -> None:
+    """Every member's key was compared before."""
+    for member in charter.members:
+        if fingerprint(member.public_key) not in policy.known_members:
+            raise RefusedError(
+                "unknown-member",
+                f"The charter lists {member.name} with the key {fingerprint(member.public_key)}, "
+                "which this site's policy does not know.",
+                culprit=member.name,
+                remedy="Compare the fingerprint with its owner, then add it to known_members.",
+            )
+
+
+def large_enough_cohort(charter: Charter, policy: Policy) -> None:
+    """A sum hides each hospital among enough others."""
+    if charter.threshold < policy.minimum_cohort:
+        raise _refusal(
+            "cohort-too-small", "sums may be taken over", charter.threshold, policy.minimum_cohort, "hospitals at least"
+        )
+    honest = charter.threshold - charter.max_colluding
+    if honest < policy.minimum_honest:
+        raise _refusal("too-few-honest", "honest hospitals in a sum may be", honest, policy.minimum_honest, "at least")
+
+
+def allowed_scheme(charter: Charter, policy: Policy) -> None:
+    """The scheme is one that this site trusts."""
+    if charter.scheme not in policy.allowed_schemes:
+        raise _refusal("scheme-not-allowed", "the scheme is", charter.scheme, _listed(policy.allowed_schemes), "only")
+
+
+def allowed_task(charter: Charter, policy: Policy) -> None:
+    """The task is built in, or its code is known here."""
+    if charter.task.kind not in policy.allowed_tasks:
+        raise _refusal("task-not-allowed", "the task is", charter.task.kind, _listed(policy.allowed_tasks), "only")
+
+
+def allowed_privacy(charter: Charter, policy: Policy) -> None:
+    """Differential privacy is on, and its budget within this site's."""
+    privacy = charter.privacy
+    if privacy.mode not in policy.allowed_privacy_modes:
+        allowed = _listed(policy.allowed_privacy_modes)
+        raise _refusal("privacy-mode-not-allowed", "the privacy mode is", privacy.mode, allowed, "only")
+    if privacy.mode == "none":
+        return
+    if privacy.budget > policy.maximum_epsilon:
+        raise _refusal("epsilon-too-large", "epsilon may reach", privacy.budget, policy.maximum_epsilon, "at most")
+    if privacy.delta > policy.maximum_delta:
+        raise _refusal("delta-too-large", "delta is", privacy.delta, policy.maximum_delta, "at most")
+
+
+def bounded_weight(charter: Charter, policy: Policy) -> None:
+    """No hospital outweighs the others."""
+    if charter.encoding.max_weight > policy.maximum_weight:
+        raise _refusal(
+            "weight-too-large", "one hospital may weigh", charter.encoding.max_weight, policy.maximum_weight, "at most"
+        )
+
+
+def protected_metrics(charter: Charter, policy: Policy) -> None:
+    """Validation counts carry noise, unless this site says otherwise."""
+    if charter.metrics.release == "exact" and policy.release_exact_metrics == "refuse":
+        raise _refusal("exact-metrics", "validation counts are", "exact", "noise on them or none released", "")
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    known_members,
+    large_enough_cohort,
+    allowed_scheme,
+    allowed_task,
+    allowed_privacy,
+    bounded_weight,
+    protected_metrics,
+)
+
+
+def _refusal(reason: str, what: str, value: object, limit: object, bound: str) -> RefusedError:
+    return RefusedError(
+        reason,
+        f"By the charter {what} {value}; this site's policy asks for {limit}{' ' + bound if bound else ''}.",
+        remedy="Change policy.toml if this site agrees, or ask for another charter.",
+    )
+
+
+def _listed(values: frozenset[str]) -> str:
+    return ", ".join(sorted(values))

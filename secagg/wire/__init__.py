@@ -1,0 +1,6 @@
+"""Messages as bytes: signed envelopes, and the schemas of what they carry."""
+
+from secagg.wire.envelope import COORDINATOR, Envelope, Header, Sealer, open_envelope
+from secagg.wire.stage import Stage
+
+__all__ = ["COORDINATOR", "Envelope", "Header", "Sealer", "Stage", "open_envelope"]

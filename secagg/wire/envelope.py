@@ -1,0 +1,176 @@
+"""The envelope around every message: who, to whom, under which charter, in which epoch, round and stage.
+
+Knows framing, bounds and signatures. Knows nothing of what a payload means. The coordinator holds no key, so its
+envelopes carry no signature; nothing a hospital does rests on who the coordinator is.
+
+A signature covers the header, and the header the payload's SHA-256: who keeps headers and signatures can prove later
+what was sent without keeping the vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+
+from secagg.charter import VerifiedCharter
+from secagg.errors import RemoteProtocolError
+from secagg.identity import SIGNATURE_SIZE, Identity, is_valid_signature
+from secagg.labels import DIGEST_SIZE, label
+from secagg.wire.stage import Stage
+
+WIRE_VERSION: Final = 1
+COORDINATOR: Final = 0
+_UINT32 = msgspec.Meta(ge=0, le=(1 << 32) - 1)
+_HEADER_LIMIT: Final = 256
+_OVERHEAD: Final = _HEADER_LIMIT + SIGNATURE_SIZE + 16
+
+Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=1000)]
+Counter = Annotated[int, _UINT32]
+Schema = TypeVar("Schema", bound=msgspec.Struct)
+
+
+class Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """What is signed. ``sender`` and ``recipient`` are member numbers, 0 is the coordinator.
+
+    ``sequence`` counts a sender's messages of one epoch from 0; ``epoch`` and ``round`` are 0 where there is none.
+    """
+
+    version: Literal[1]
+    charter: Digest
+    sender: Number
+    recipient: Number
+    epoch: Counter
+    round: Counter
+    stage: Stage
+    sequence: Counter
+    payload_digest: Digest
+
+
+class _Frame(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    header: bytes
+    signature: bytes
+    payload: memoryview
+
+
+class Envelope:
+    """An envelope whose signature, charter and payload hash have been checked. Made by `open_envelope` only."""
+
+    def __init__(self, header: Header, payload: memoryview, signature: bytes, *, _by_opener: object) -> None:
+        if _by_opener is not _OPENED:
+            raise TypeError("an Envelope is made by open_envelope")
+        self.header = header
+        self.payload = payload
+        self.signature = signature
+
+
+_OPENED = object()
+
+
+class Sealer:
+    """Makes one party's envelopes, counting them.
+
+    Args:
+        charter: the charter that every message is bound to.
+        sender: the member number, or `COORDINATOR`.
+        identity: the member's key; None for the coordinator, whose envelopes are unsigned.
+    """
+
+    def __init__(self, charter: VerifiedCharter, sender: int, identity: Identity | None, epoch: int) -> None:
+        self._charter = charter
+        self._sender = sender
+        self._identity = identity
+        self._epoch = epoch
+        self._sequence = 0
+
+    def seal(self, stage: Stage, payload: msgspec.Struct, *, recipient: int = COORDINATOR, round: int = 0) -> bytes:  # noqa: A002
+        """The message as bytes; encodes and signs."""
+        body = msgspec.msgpack.encode(payload)
+        header = msgspec.msgpack.encode(
+            Header(
+                WIRE_VERSION,
+                self._charter.digest,
+                self._sender,
+                recipient,
+                self._epoch,
+                round,
+                stage,
+                self._sequence,
+                hashlib.sha256(body).digest(),
+            )
+        )
+        self._sequence += 1
+        signature = self._identity.sign(_signed_bytes(header)) if self._identity else b""
+        return msgspec.msgpack.encode(_Frame(header, signature, memoryview(body)))
+
+
+def open_envelope(message: bytes | memoryview, charter: VerifiedCharter, payload_limit: int) -> Envelope:
+    """Check a message's size, form, charter, sender's signature and payload hash, in that order.
+
+    Args:
+        payload_limit: the largest payload, in bytes, that any stage allows now.
+
+    Raises:
+        RemoteProtocolError: ``oversized``, ``malformed``, ``other-charter``, ``unknown-sender``, ``bad-signature``,
+            ``payload-altered``.
+    """
+    if len(message) > payload_limit + _OVERHEAD:
+        raise RemoteProtocolError(
+            "oversized", f"A message of {len(message)} bytes came where {payload_limit + _OVERHEAD} are the most."
+        )
+    frame = decode(message, _Frame)
+    if len(frame.header) > _HEADER_LIMIT:
+        raise RemoteProtocolError("oversized", "A message's header is longer than any valid one.")
+    header = decode(frame.header, Header)
+    if header.charter != charter.digest:
+        raise RemoteProtocolError("other-charter", "A message is bound to another charter.")
+    _check_sender(header, frame, charter)
+    if hashlib.sha256(frame.payload).digest() != header.payload_digest:
+        raise RemoteProtocolError(
+            "payload-altered", "A message's payload is not the one that was signed.", culprit=name_of(header, charter)
+        )
+    return Envelope(header, frame.payload, frame.signature, _by_opener=_OPENED)
+
+
+def decode(data: bytes | memoryview, schema: type[Schema]) -> Schema:
+    """Parse untrusted MessagePack by a schema.
+
+    Raises:
+        RemoteProtocolError: ``malformed``.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=schema)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RemoteProtocolError("malformed", f"A message cannot be read as {schema.__name__}: {error}.") from error
+
+
+def name_of(header: Header, charter: VerifiedCharter) -> str:
+    """The sender's name, for errors."""
+    return "the coordinator" if header.sender == COORDINATOR else charter.charter.member(header.sender).name
+
+
+def _check_sender(header: Header, frame: _Frame, charter: VerifiedCharter) -> None:
+    members = charter.charter.members
+    if max(header.sender, header.recipient) > len(members):
+        raise RemoteProtocolError("unknown-sender", f"A message names member {max(header.sender, header.recipient)}.")
+    if header.stage.sent_by_coordinator != (header.sender == COORDINATOR):
+        raise RemoteProtocolError(
+            "wrong-sender",
+            f"{name_of(header, charter)} sent a {header.stage.name} message.",
+            culprit=name_of(header, charter),
+        )
+    if header.sender == COORDINATOR:
+        return
+    key = charter.charter.member(header.sender).public_key
+    if not is_valid_signature(key, frame.signature, _signed_bytes(frame.header)):
+        raise RemoteProtocolError(
+            "bad-signature",
+            f"A {header.stage.name} message in the name of {name_of(header, charter)} does not carry its signature.",
+            culprit=name_of(header, charter),
+        )
+
+
+def _signed_bytes(header: bytes) -> bytes:
+    return label("envelope", header)

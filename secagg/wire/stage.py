@@ -1,0 +1,35 @@
+"""The stages of the protocol: a number for each kind of message. `docs/protocol.md` lists their payloads."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Stage(IntEnum):
+    """What a message is. Odd or even says nothing about who sends it; `sent_by_coordinator` does."""
+
+    OPEN = 1
+    ADVERTISE = 2
+    ROSTER = 3
+    DEAL = 4
+    DEALS = 5
+    BEGIN = 6
+    MASKED = 7
+    UNMASK = 8
+    REVEAL = 9
+    SUM = 10
+    ABORT = 11
+    REFUSAL = 12
+    STATUS = 13
+    RELEASE = 14
+    ATTEST = 15
+
+    @property
+    def sent_by_coordinator(self) -> bool:
+        """Whether the coordinator sends it (unsigned) or a hospital does (signed)."""
+        return self in _FROM_COORDINATOR
+
+
+_FROM_COORDINATOR = frozenset(
+    {Stage.OPEN, Stage.ROSTER, Stage.DEALS, Stage.BEGIN, Stage.UNMASK, Stage.SUM, Stage.ABORT, Stage.RELEASE}
+)
