@@ -29,11 +29,14 @@ class CharterSignature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class VerifiedCharter:
     """A charter that every member has signed. Made by `verify_charter` and nothing else."""
 
-    def __init__(self, charter: Charter, digest: bytes, *, _by_verifier: object) -> None:
+    def __init__(
+        self, charter: Charter, digest: bytes, signatures: tuple[CharterSignature, ...], *, _by_verifier: object
+    ) -> None:
         if _by_verifier is not _VERIFIER:
             raise TypeError("a VerifiedCharter is made by verify_charter")
         self.charter = charter
         self.digest = digest
+        self.signatures = signatures
 
     def __repr__(self) -> str:
         return f"VerifiedCharter({self.charter.name}, {self.digest.hex()[:16]})"
@@ -67,7 +70,8 @@ def verify_charter(charter: Charter, signatures: Iterable[CharterSignature]) -> 
         TamperingError: ``charter-altered``, if a signature is not over this charter.
     """
     digest = charter.digest()
-    by_member = {signature.member: signature.signature for signature in signatures}
+    given = tuple(signatures)
+    by_member = {signature.member: signature.signature for signature in given}
     for member in charter.members:
         signature = by_member.get(member.name)
         if signature is not None and not is_valid_signature(member.public_key, signature, _signed_bytes(digest)):
@@ -85,7 +89,7 @@ def verify_charter(charter: Charter, signatures: Iterable[CharterSignature]) -> 
             culprit=missing[0],
             remedy="Each of them runs `secagg charter sign`.",
         )
-    return VerifiedCharter(charter, digest, _by_verifier=_VERIFIER)
+    return VerifiedCharter(charter, digest, given, _by_verifier=_VERIFIER)
 
 
 def render_signatures(signatures: Iterable[CharterSignature]) -> bytes:

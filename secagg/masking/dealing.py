@@ -125,7 +125,7 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, dealer_share_key: 
     """Unseal a deal and check its shares against the dealer's digests.
 
     Raises:
-        RemoteProtocolError: ``other-roster``, ``wrong-length``, ``unreadable-shares``, ``bad-share``; names the culprit.
+        RemoteProtocolError: ``other-roster``, ``wrong-length``, ``unreadable-shares``, ``bad-share``.
     """
     dealer = route.session.name(route.dealer)
     if deal.roster_digest != route.roster_digest:

@@ -134,6 +134,15 @@ def open_envelope(message: bytes | memoryview, charter: VerifiedCharter, payload
     return Envelope(header, frame.payload, frame.signature, _by_opener=_OPENED)
 
 
+def peek(message: bytes | memoryview) -> Header:
+    """The header a message claims to have, unverified: to choose who opens it.
+
+    Raises:
+        RemoteProtocolError: ``malformed``.
+    """
+    return decode(decode(message, _Frame).header, Header)
+
+
 def decode(data: bytes | memoryview, schema: type[Schema]) -> Schema:
     """Parse untrusted MessagePack by a schema.
 

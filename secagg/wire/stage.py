@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Stage(IntEnum):
-    """What a message is. Odd or even says nothing about who sends it; `sent_by_coordinator` does."""
+    """What a message is. 1 to 12 are the masking protocol's; the rest surround it: state, missed sums, the release."""
 
     OPEN = 1
     ADVERTISE = 2
@@ -20,9 +20,12 @@ class Stage(IntEnum):
     SUM = 10
     ABORT = 11
     REFUSAL = 12
-    STATUS = 13
-    RELEASE = 14
-    ATTEST = 15
+    QUERY = 13
+    STATUS = 14
+    MISSED_SUM = 15
+    CONCLUDE = 16
+    ATTEST = 17
+    RELEASE = 18
 
     @property
     def sent_by_coordinator(self) -> bool:
@@ -31,5 +34,17 @@ class Stage(IntEnum):
 
 
 _FROM_COORDINATOR = frozenset(
-    {Stage.OPEN, Stage.ROSTER, Stage.DEALS, Stage.BEGIN, Stage.UNMASK, Stage.SUM, Stage.ABORT, Stage.RELEASE}
+    {
+        Stage.OPEN,
+        Stage.ROSTER,
+        Stage.DEALS,
+        Stage.BEGIN,
+        Stage.UNMASK,
+        Stage.SUM,
+        Stage.ABORT,
+        Stage.QUERY,
+        Stage.MISSED_SUM,
+        Stage.CONCLUDE,
+        Stage.RELEASE,
+    }
 )

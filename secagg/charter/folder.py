@@ -1,0 +1,71 @@
+"""A charter as files: the TOML that people read, and beside it the signatures.
+
+Knows two file names and how they belong together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from secagg.charter.model import Charter
+from secagg.charter.signing import (
+    LARGEST_SIGNATURES,
+    CharterSignature,
+    VerifiedCharter,
+    parse_signatures,
+    render_signatures,
+    verify_charter,
+)
+from secagg.charter.toml import LARGEST_CHARTER, parse_charter, render_charter
+from secagg.files import read_bounded, write_atomically
+
+CHARTER_FILE: Final = "charter.toml"
+SIGNATURES_FILE: Final = "charter.signatures.json"
+
+
+def read_charter(folder: Path) -> Charter:
+    """The charter in ``folder``, whoever has signed it.
+
+    Raises:
+        InputError: ``unreadable``, ``malformed-charter``.
+    """
+    return parse_charter(read_bounded(folder / CHARTER_FILE, LARGEST_CHARTER))
+
+
+def read_signatures(folder: Path) -> tuple[CharterSignature, ...]:
+    """The signatures in ``folder``; none if there is no file yet.
+
+    Raises:
+        TamperingError: ``malformed-signatures``.
+    """
+    path = folder / SIGNATURES_FILE
+    return parse_signatures(read_bounded(path, LARGEST_SIGNATURES)) if path.exists() else ()
+
+
+def read_verified(folder: Path) -> VerifiedCharter:
+    """The charter in ``folder``, if every member has signed it.
+
+    Raises:
+        InputError: ``unreadable``, ``malformed-charter``, ``charter-unsigned``.
+        TamperingError: ``charter-altered``, ``malformed-signatures``.
+    """
+    return verify_charter(read_charter(folder), read_signatures(folder))
+
+
+def write_charter(folder: Path, charter: Charter) -> None:
+    """Write the charter, unsigned.
+
+    Raises:
+        InputError: ``unwritable``.
+    """
+    write_atomically(folder / CHARTER_FILE, render_charter(charter))
+
+
+def write_signatures(folder: Path, signatures: tuple[CharterSignature, ...]) -> None:
+    """Write the signatures.
+
+    Raises:
+        InputError: ``unwritable``.
+    """
+    write_atomically(folder / SIGNATURES_FILE, render_signatures(signatures))

@@ -1,0 +1,97 @@
+"""DSSE (Dead Simple Signing Envelope, v1.0): one statement, one signature of each hospital.
+
+Knows the pre-authentication encoding, the JSON form and Ed25519. Knows nothing of what the statement says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from secagg.charter import Charter
+from secagg.errors import TamperingError
+from secagg.identity import Identity, fingerprint, is_valid_signature
+
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+LARGEST_STATEMENT: Final = 4 * 1024 * 1024
+
+
+class StatementSignature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One signature; ``keyid`` is the signer's fingerprint."""
+
+    keyid: Annotated[str, msgspec.Meta(max_length=64)]
+    sig: bytes
+
+
+class SignedStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The envelope: payload and signatures are base64 in JSON."""
+
+    payload: bytes
+    payloadType: Literal["application/vnd.in-toto+json"]  # noqa: N815 - DSSE's name
+    signatures: tuple[StatementSignature, ...]
+
+    def to_json(self) -> bytes:
+        """The file's bytes, indented for people."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+
+def attest(statement: bytes, identity: Identity) -> StatementSignature:
+    """Sign a statement."""
+    return StatementSignature(identity.fingerprint, identity.sign(_pre_authentication_encoding(statement)))
+
+
+def assemble(statement: bytes, signatures: Iterable[StatementSignature]) -> SignedStatement:
+    """Put a statement and its signatures into one envelope, signatures by key."""
+    return SignedStatement(statement, PAYLOAD_TYPE, tuple(sorted(signatures, key=lambda item: item.keyid)))
+
+
+def is_signed_by(statement: bytes, signature: StatementSignature, public_key: bytes) -> bool:
+    """Whether ``signature`` is this key's over ``statement``."""
+    return is_valid_signature(public_key, signature.sig, _pre_authentication_encoding(statement))
+
+
+def read_signed(data: bytes) -> SignedStatement:
+    """Parse an envelope.
+
+    Raises:
+        TamperingError: ``malformed-statement``.
+    """
+    try:
+        return msgspec.json.decode(data, type=SignedStatement)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TamperingError("malformed-statement", f"The signed statement cannot be read: {error}.") from error
+
+
+def verify_signatures(signed: SignedStatement, charter: Charter, contributors: Iterable[str]) -> None:
+    """Check that every contributor, and nobody else, has signed.
+
+    Raises:
+        TamperingError: ``not-a-member``, ``signature-missing``, ``bad-statement-signature`` or ``stray-signature``,
+            naming whose it is.
+    """
+    by_key = {signature.keyid: signature for signature in signed.signatures}
+    keys = {member.name: member.public_key for member in charter.members}
+    expected = set()
+    for name in contributors:
+        if name not in keys:
+            raise TamperingError("not-a-member", f"{name} contributed but is no member of the charter.", culprit=name)
+        signature = by_key.get(fingerprint(keys[name]))
+        if signature is None:
+            raise TamperingError("signature-missing", f"{name} contributed but has not signed.", culprit=name)
+        if not is_signed_by(signed.payload, signature, keys[name]):
+            raise TamperingError(
+                "bad-statement-signature", f"The signature of {name} is not over this statement.", culprit=name
+            )
+        expected.add(signature.keyid)
+    stray = [signature.keyid for signature in signed.signatures if signature.keyid not in expected]
+    if stray or len(by_key) != len(signed.signatures):
+        raise TamperingError(
+            "stray-signature", "The statement carries a signature that is no contributor's, or one twice."
+        )
+
+
+def _pre_authentication_encoding(body: bytes) -> bytes:
+    kind = PAYLOAD_TYPE.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)

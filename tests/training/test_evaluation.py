@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from secagg.charter import Training
+from secagg.errors import InputError
+from training.evaluation import Metrics, cell_count, count_cells, evaluate, metrics_from_cells
+from training.local_sgd import train_locally
+from training.records import Records
+from training.task import DataSpec, EvaluationSpec, ModelSpec, TaskSpec, build_task
+from training.tasks.tabular import TabularTask
+
+CPU = torch.device("cpu")
+MODEL = nn.Identity()
+
+
+def spec_of(metric: str, classes: int = 2, bins: int = 64) -> TaskSpec:
+    data = DataSpec(label="y", features=("score",), classes=classes)
+    return TaskSpec("tabular-classification", ModelSpec(), data, EvaluationSpec(metric=metric, bins=bins))
+
+
+@dataclass(frozen=True)
+class ReadsScores(TabularTask):
+    """The feature is the probability of class 1 itself."""
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        return torch.cat([1 - outputs, outputs], dim=1)
+
+
+def scored(scores: list[float], labels: list[int], patients: list[int] | None = None) -> Records:
+    people = np.arange(len(labels)) if patients is None else np.array(patients)
+    features = np.array(scores, np.float32)[:, None]
+    return Records(features, np.array(labels, np.int64), people.astype(np.int64), ("score",), "a.csv")
+
+
+def test_accuracy_is_two_cells_wrong_and_right() -> None:
+    records = scored([0.9, 0.2, 0.7], [1, 0, 0])
+    cells = count_cells(ReadsScores(spec_of("accuracy")), MODEL, records, CPU)
+    assert cells.dtype == np.int64
+    assert cells.tolist() == [1, 2]
+    assert metrics_from_cells(spec_of("accuracy"), cells) == Metrics(2 / 3, None, 3)
+
+
+def test_rows_of_one_patient_count_once_by_their_mean_score_and_largest_label() -> None:
+    records = scored([0.9, 0.3, 0.1], [0, 1, 0], [0, 0, 1])
+    task = ReadsScores(spec_of("accuracy"))
+    assert count_cells(task, MODEL, records, CPU).tolist() == [0, 2]
+    assert evaluate(task, MODEL, records, CPU).patients == 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.floats(0, 1, width=32), st.integers(0, 1), st.integers(0, 6)), min_size=1, max_size=40),
+    st.sampled_from(["accuracy", "auc"]),
+)
+def test_every_patient_adds_one_to_one_cell(rows: list[tuple[float, int, int]], metric: str) -> None:
+    scores, labels, identities = zip(*rows, strict=True)
+    people = np.unique(identities, return_inverse=True)[1].tolist()
+    spec = spec_of(metric)
+    cells = count_cells(ReadsScores(spec), MODEL, scored(list(scores), list(labels), people), CPU)
+    assert cells.shape == (cell_count(spec),)
+    assert cells.min() >= 0
+    assert cells.sum() == len(set(identities))
+
+
+def test_one_half_is_an_edge_between_bins() -> None:
+    cells = count_cells(ReadsScores(spec_of("auc", bins=4)), MODEL, scored([0.499, 0.5, 0, 1], [0, 0, 1, 1]), CPU)
+    assert cells.tolist() == [0, 1, 1, 0, 1, 0, 0, 1]
+
+
+def test_binned_auc_counts_ties_half() -> None:
+    spec = spec_of("auc", bins=2)
+    assert metrics_from_cells(spec, np.array([3, 1, 1, 3])).auc == pytest.approx((9 + 0.5 * (3 + 3)) / 16)
+    assert metrics_from_cells(spec, np.array([4, 0, 0, 4])) == Metrics(1.0, 1.0, 8)
+
+
+def test_noise_below_zero_counts_as_nothing() -> None:
+    metrics = metrics_from_cells(spec_of("accuracy"), np.array([-3, 10]))
+    assert metrics == Metrics(1.0, None, 7)
+    assert metrics_from_cells(spec_of("accuracy"), np.array([-3, -1])) == Metrics(None, None, 0)
+
+
+def test_what_is_not_defined_is_none() -> None:
+    one_class = scored([0.2, 0.9], [1, 1])
+    task = ReadsScores(spec_of("auc"))
+    assert evaluate(task, MODEL, one_class, CPU).auc is None
+    assert metrics_from_cells(task.spec, count_cells(task, MODEL, one_class, CPU)) == Metrics(0.5, None, 2)
+
+
+def test_cells_of_another_task_are_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        metrics_from_cells(spec_of("auc"), np.array([1, 2]))
+    assert caught.value.reason == "bad-cells"
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, float("nan"))
+    with pytest.raises(InputError) as caught:
+        evaluate(TabularTask(spec_of("auc")), model, scored([0.1], [1]), CPU)
+    assert caught.value.reason == "nan-scores"
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0, 25.0])
+def test_binned_auc_is_close_to_the_exact_one_however_confident_the_model(sharpness: float) -> None:
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 2, 4000)
+    logits = sharpness * (generator.normal(size=4000) + 2 * labels - 1)
+    features = logits.astype(np.float32)[:, None]
+    records = Records(features, labels.astype(np.int64), np.arange(4000, dtype=np.int64), ("score",), "a.csv")
+    task = TabularTask(spec_of("auc"))
+    binned = metrics_from_cells(task.spec, count_cells(task, MODEL, records, CPU))
+    exact = evaluate(task, MODEL, records, CPU)
+    assert binned.auc == pytest.approx(exact.auc, abs=0.01)
+    assert binned.accuracy == exact.accuracy
+
+
+def test_a_short_training_on_x_rays_is_far_better_than_chance(
+    write_task: Callable[[str], TaskSpec], pneumonia_file: Path
+) -> None:
+    spec = write_task(
+        'kind = "image-classification"\n[model]\nname = "cnn"\nchannels = [8, 8]\n[evaluation]\nmetric = "auc"\n'
+    )
+    task = build_task(spec)
+    train, test = (task.read(Path(f"{pneumonia_file}::{split}")) for split in ("train", "test"))
+    model = task.build_model()
+    training = Training(rounds=1, local_steps=40, batch_size=64, learning_rate=0.1, momentum=0.9)
+    train_locally(model, train, task.loss, training, np.random.default_rng(0), CPU)
+    exact = evaluate(task, model, test, CPU)
+    assert exact.auc is not None
+    assert exact.auc > 0.85
+    assert metrics_from_cells(spec, count_cells(task, model, test, CPU)).auc == pytest.approx(exact.auc, abs=0.01)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
+
+from secagg.errors import InputError
+from training.records import Records
+from training.splitting import (
+    DirichletSplit,
+    IidSplit,
+    holdout,
+    parse_split,
+    split_by_column,
+    split_dirichlet,
+    split_iid,
+    split_records,
+)
+from training.task import TaskSpec, build_task
+from training.tasks.tabular import TabularTask
+
+
+def some_records(labels: list[int], patients: list[int] | None = None) -> Records:
+    count = len(labels)
+    people = np.arange(count) if patients is None else np.array(patients)
+    features = np.stack([np.arange(count), people], axis=1).astype(np.float32)
+    return Records(features, np.array(labels, np.int64), people.astype(np.int64), ("row", "patient"), "a.csv")
+
+
+def rows(records: Records) -> list[int]:
+    return records.features[:, 0].astype(int).tolist()
+
+
+def people(records: Records) -> set[int]:
+    return set(records.features[:, 1].astype(int).tolist())
+
+
+def assert_divided(whole: Records, parts: list[Records]) -> None:
+    assert sorted(row for part in parts for row in rows(part)) == sorted(rows(whole))
+    assert sum(len(people(part)) for part in parts) == whole.patient_count
+    assert all(part.patient_count == len(people(part)) for part in parts)
+
+
+def test_the_hearts_are_held_out_as_flamby_does(heart_spec: TaskSpec, heart_files: tuple[Path]) -> None:
+    task = build_task(heart_spec)
+    sizes = []
+    for path in heart_files:
+        site = task.read(path)
+        train, test = holdout(site, heart_spec.evaluation.train_fraction, 43)
+        sizes.append((len(train), len(test)))
+        _, members = np.unique(site.labels, return_counts=True)
+        train_rows, test_rows = train_test_split(
+            np.arange(len(site)),
+            test_size=1.0 - 0.66,
+            train_size=0.66,
+            random_state=43,
+            shuffle=True,
+            stratify=site.labels if len(members) > 1 and members.min() > 2 else None,
+        )
+        np.testing.assert_array_equal(train.features, site.features[train_rows])
+        np.testing.assert_array_equal(test.features, site.features[test_rows])
+    assert sizes == [(199, 104), (172, 89), (30, 16), (85, 45)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 2), min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 5))
+def test_holdout_never_splits_a_patient_and_loses_nobody(labels: list[int], fraction: float, rows_each: int) -> None:
+    people_of = [index // (rows_each + 1) for index in range(len(labels))]
+    whole = some_records(labels, people_of)
+    if not 0 < np.floor(fraction * whole.patient_count) < whole.patient_count:
+        return
+    assert_divided(whole, list(holdout(whole, fraction, 1)))
+
+
+def test_fractions_that_float_arithmetic_cannot_add_up_lose_nobody() -> None:
+    whole = some_records([0, 1] * 50)
+    for percent in range(1, 100):
+        train, test = holdout(whole, percent / 100, 0)
+        assert len(train) + len(test) == 100
+
+
+def test_holdout_of_nobody_is_refused() -> None:
+    with pytest.raises(InputError, match="not between"):
+        holdout(some_records([0, 1]), 1.0, 0)
+    with pytest.raises(InputError, match="too few"):
+        holdout(some_records([0, 1]), 0.1, 0)
+
+
+def test_iid_hospitals_have_equal_numbers_of_patients() -> None:
+    whole = some_records([0, 1] * 10 + [0], [index // 2 for index in range(21)])
+    parts = split_iid(whole, 4, 7)
+    assert_divided(whole, parts)
+    assert sorted(part.patient_count for part in parts) == [2, 3, 3, 3]
+    assert [rows(part) for part in parts] == [rows(part) for part in split_iid(whole, 4, 7)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.integers(0, 1), min_size=40, max_size=80),
+    st.integers(1, 6),
+    st.floats(0.01, 10),
+    st.integers(0, 1000),
+)
+def test_dirichlet_hospitals_all_get_their_minimum(labels: list[int], hospitals: int, alpha: float, seed: int) -> None:
+    whole = some_records(labels)
+    parts = split_dirichlet(whole, hospitals, alpha, seed, minimum=5)
+    assert_divided(whole, parts)
+    assert len(parts) == hospitals
+    assert min(len(part) for part in parts) >= 5
+
+
+def test_dirichlet_keeps_the_rows_of_a_patient_together() -> None:
+    whole = some_records([0, 1] * 30, [index // 3 for index in range(60)])
+    assert_divided(whole, split_dirichlet(whole, 5, 0.2, 3, minimum=4))
+
+
+def test_a_small_alpha_skews_labels_and_a_large_one_does_not() -> None:
+    whole = some_records([0, 1] * 500)
+
+    def spread(alpha: float) -> float:
+        return float(np.std([part.labels.mean() for part in split_dirichlet(whole, 10, alpha, 5, minimum=5)]))
+
+    assert spread(0.1) > 0.25
+    assert spread(1000.0) < 0.1
+
+
+def test_too_many_hospitals_are_refused() -> None:
+    whole = some_records([0, 1, 0, 1])
+    for divide in (
+        lambda: split_iid(whole, 5, 0),
+        lambda: split_iid(whole, 0, 0),
+        lambda: split_dirichlet(whole, 3, 1.0, 0, minimum=2),
+    ):
+        with pytest.raises(InputError) as caught:
+            divide()
+        assert caught.value.reason == "too-few-patients"
+
+
+def test_a_split_is_parsed_from_one_word() -> None:
+    assert parse_split("iid") == IidSplit()
+    assert parse_split("dirichlet:0.5") == DirichletSplit(0.5)
+    whole = some_records([0, 1] * 10)
+    assert len(split_records(whole, parse_split("dirichlet:0.5"), 3, 0)) == 3
+    assert len(split_records(whole, parse_split("iid"), 3, 0)) == 3
+
+
+@pytest.mark.parametrize("text", ["", "iid:1", "dirichlet", "dirichlet:", "dirichlet:0", "dirichlet:nan", "sorted"])
+def test_a_split_that_nobody_knows_is_refused(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_split(text)
+    assert caught.value.reason == "bad-split"
+
+
+def test_a_table_of_several_hospitals_is_parted_by_their_column(
+    write_task: Callable[[str], TaskSpec], tmp_path: Path
+) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("where,age,sick\nsouth,1,0\nnorth,2,1\nsouth,3,1\n")
+    text = 'kind = "tabular-classification"\n[data]\nlabel = "sick"\n'
+    sites = split_by_column(TabularTask(write_task(text + 'drop = ["where"]\n')), path, "where")
+    assert [(site.name, site.records.features[:, 0].tolist()) for site in sites] == [("north", [2]), ("south", [1, 3])]
+    with pytest.raises(InputError) as caught:
+        split_by_column(TabularTask(write_task(text)), path, "where")
+    assert caught.value.reason == "site-column-is-a-feature"
+    with pytest.raises(InputError, match="it has: where, age, sick"):
+        split_by_column(TabularTask(write_task(text)), path, "region")

@@ -1,0 +1,145 @@
+"""How good a model is, as counts that can be summed securely.
+
+This module knows that every patient adds exactly one to exactly one cell, so that a count's sensitivity is one, and
+how counts become accuracy and AUC. It knows nothing of noise or of sums: cells may come back noisy, even negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from secagg.errors import InputError
+from training.records import Records
+from training.task import Task, TaskSpec
+
+_BATCH = 512
+_ODDS_SCALE = 2.0
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What was measured; None where it is not defined (no patients, or for AUC one class)."""
+
+    accuracy: float | None
+    auc: float | None
+    patients: int
+
+
+def cell_count(spec: TaskSpec) -> int:
+    """How many cells `count_cells` gives: 2 for "accuracy" (wrong, right), 2 * bins for "auc" (one row a class)."""
+    match spec.evaluation.metric:
+        case "accuracy":
+            return 2
+        case "auc":
+            return 2 * spec.evaluation.bins
+
+
+def count_cells(task: Task, model: nn.Module, records: Records, device: torch.device) -> npt.NDArray[np.int64]:
+    """Count patients into cells, int64 (cell_count,); their sum is the number of patients.
+
+    A patient's score is the mean over the patient's rows, the label the largest of the rows'.
+
+    Raises:
+        InputError: ``nan-scores`` when the model gives scores that are no numbers.
+    """
+    scores = _patient_scores(task, model, records, device)
+    labels = records.patient_labels()
+    match task.spec.evaluation.metric:
+        case "accuracy":
+            cells = (scores.argmax(axis=1) == labels).astype(np.int64)
+        case "auc":
+            bins = task.spec.evaluation.bins
+            cells = labels * bins + _bins_of(scores, bins)
+    return np.bincount(cells, minlength=cell_count(task.spec)).astype(np.int64)
+
+
+def metrics_from_cells(spec: TaskSpec, cells: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> Metrics:
+    """Accuracy, and AUC where it was asked for, from summed cells. Negative cells (noise) count as zero.
+
+    The AUC is that of the binned scores, ties counted half.
+
+    Raises:
+        InputError: ``bad-cells`` when there are not `cell_count` cells.
+    """
+    if cells.shape != (cell_count(spec),):
+        message = f"{cells.shape} metric cells were summed; the task has {cell_count(spec)}."
+        raise InputError("bad-cells", message, remedy="Every hospital must evaluate the charter's own task.")
+    patients = max(0, round(float(cells.sum())))
+    counts = np.maximum(np.asarray(cells, dtype=np.float64), 0.0)
+    match spec.evaluation.metric:
+        case "accuracy":
+            return Metrics(_ratio(counts[1], counts.sum()), None, patients)
+        case "auc":
+            negatives, positives = counts.reshape(2, spec.evaluation.bins)
+            half = spec.evaluation.bins // 2
+            right = negatives[:half].sum() + positives[half:].sum()
+            return Metrics(_ratio(right, counts.sum()), _binned_auc(negatives, positives), patients)
+
+
+def evaluate(task: Task, model: nn.Module, records: Records, device: torch.device) -> Metrics:
+    """Exact accuracy and (for two classes) exact AUC, for records that the caller may see.
+
+    Raises:
+        InputError: ``nan-scores``.
+    """
+    scores = _patient_scores(task, model, records, device)
+    labels = records.patient_labels()
+    accuracy = float((scores.argmax(axis=1) == labels).mean())
+    binary = scores.shape[1] == 2 and len(np.unique(labels)) == 2
+    auc = float(roc_auc_score(labels, scores[:, 1])) if binary else None
+    return Metrics(accuracy, auc, len(labels))
+
+
+def _patient_scores(task: Task, model: nn.Module, records: Records, device: torch.device) -> npt.NDArray[np.float64]:
+    """Mean class probabilities of each patient, float64 (p, classes)."""
+    rows = _row_scores(task, model, records, device)
+    if not np.isfinite(rows).all():
+        message = f"The model's scores on {records.source} are not all finite numbers."
+        raise InputError("nan-scores", message, culprit=records.source, remedy="Training diverged; lower its rate.")
+    sums = np.zeros((records.patient_count, rows.shape[1]))
+    np.add.at(sums, records.patients, rows)
+    means: npt.NDArray[np.float64] = sums / np.bincount(records.patients)[:, np.newaxis]
+    return means
+
+
+def _row_scores(task: Task, model: nn.Module, records: Records, device: torch.device) -> npt.NDArray[np.float64]:
+    was_training = model.training
+    model.to(device)
+    model.eval()
+    pieces = []
+    with torch.inference_mode():
+        for start in range(0, len(records), _BATCH):
+            batch = torch.from_numpy(records.features[start : start + _BATCH]).to(device)
+            pieces.append(task.scores(model(batch)).float().cpu().numpy().astype(np.float64))
+    model.train(was_training)
+    return np.concatenate(pieces)
+
+
+def _bins_of(scores: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.int64]:
+    """The bin, 0..bins-1, of each patient's score (n, 2); one half is an edge.
+
+    Bins of equal probability width would put most patients of a confident model into the outermost two and cost the
+    AUC several points. Log-odds t are cut instead, evenly in t / (2 + |t|): fine near one half, never saturated.
+    """
+    smallest = np.finfo(np.float32).tiny
+    clipped = np.maximum(scores, smallest)
+    odds = np.log(clipped[:, 1]) - np.log(clipped[:, 0])
+    place = 0.5 + 0.5 * odds / (_ODDS_SCALE + np.abs(odds))
+    cells: npt.NDArray[np.int64] = np.clip((place * bins).astype(np.int64), 0, bins - 1)
+    return cells
+
+
+def _binned_auc(negatives: npt.NDArray[np.float64], positives: npt.NDArray[np.float64]) -> float | None:
+    below = np.cumsum(negatives) - negatives
+    pairs = float((positives * (below + 0.5 * negatives)).sum())
+    return _ratio(pairs, float(negatives.sum() * positives.sum()))
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part) / float(whole) if whole > 0.0 else None

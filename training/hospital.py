@@ -1,0 +1,281 @@
+"""A hospital at work: takes messages, trains when a round begins, applies the sum, leaves a release.
+
+Knows the charter, this site's policy, latch, ledger and records, and composes `secagg` and `dp`. Knows no network: an
+engine hands it bytes and takes bytes. Nothing the coordinator sends decides anything that the charter or this site's
+policy does not already say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from dp.randomness import secure_generator
+
+from secagg.charter import VerifiedCharter
+from secagg.errors import InputError, RemoteProtocolError, SecaggError
+from secagg.identity import Identity
+from secagg.latch import Latch
+from secagg.masking import MaskingClient, Purpose, Session
+from secagg.masking.client import read_sum
+from secagg.masking.messages import Refusal, payload_limit
+from secagg.masking.session import RoundSum
+from secagg.masking.states import ClientState
+from secagg.policy import check_charter, load_policy
+from secagg.release.dsse import attest
+from secagg.release.statement import statement_bytes
+from secagg.wire import Envelope, Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode, peek
+from training.hospital_budget import HospitalBudget
+from training.hospital_folder import HospitalFolder
+from training.hospital_state import AppliedSum, HospitalState, load_state
+from training.local_work import LocalWork
+from training.messages import ATTEST_LIMIT, Attest, Conclude, Query, Release, Status
+from training.model_state import ModelLayout, flatten, model_digest
+from training.progress import is_finished
+from training.records import Records, require_two_classes
+from training.release import describe_release, model_file, write_release
+from training.scaling import Scaling
+from training.server_optimizer import apply
+from training.splitting import holdout
+from training.task import Task
+from training.vector_layout import MomentVector, UpdateVector
+
+_TRAINING_STAGES = frozenset({Stage.QUERY, Stage.MISSED_SUM, Stage.CONCLUDE, Stage.RELEASE})
+
+
+@dataclass(frozen=True, eq=False)
+class HospitalSetup:
+    """What a hospital is made of.
+
+    Attributes:
+        records: as read from the site's file: not scaled, not split.
+        shuffle: draws batches where there is no differential privacy; cryptographic if not given.
+        passphrase: of the identity file.
+    """
+
+    charter: VerifiedCharter
+    task: Task
+    records: Records
+    folder: HospitalFolder
+    device: torch.device
+    shuffle: np.random.Generator | None = None
+    passphrase: bytes | None = None
+
+
+class Hospital:
+    """One member of the consortium.
+
+    Raises:
+        InputError: if its files, records or identity cannot be used.
+        RefusedError: if its policy does not allow the charter, or its budget the run.
+        TamperingError: if its latch, ledger or checkpoint were damaged.
+    """
+
+    def __init__(self, setup: HospitalSetup) -> None:
+        charter, task = setup.charter, setup.task
+        self._setup = setup
+        self._charter = charter
+        identity = Identity.load(setup.folder.identity, setup.passphrase)
+        policy = load_policy(setup.folder.policy)
+        check_charter(charter.charter, policy)
+        require_two_classes(setup.records)
+        module = task.build_model()
+        self._layout = ModelLayout.of(module)
+        self._state = _initial_state(setup, self._layout, flatten(module))
+        self._train, self._validation = _split(setup.records, task)
+        self._scaling = Scaling(charter.charter, task.spec)
+        self._identity = identity
+        self._latch = Latch(setup.folder.latch)
+        self._client = MaskingClient(charter, identity, self._latch, policy)
+        self.name = charter.charter.member(self._client.number).name
+        self._budget = HospitalBudget(charter, policy, setup.folder.ledger, identity, setup.records, _now)
+        self._budget.reserve(self._state.progress)
+
+    @property
+    def state(self) -> HospitalState:
+        """The state after the last sum."""
+        return self._state
+
+    @property
+    def scaling(self) -> Scaling:
+        """How features are scaled here."""
+        return self._scaling
+
+    def close(self) -> None:
+        """Let go of latch and ledger."""
+        self._budget.close()
+        self._latch.close()
+
+    def receive(self, message: bytes) -> list[bytes]:
+        """Take one message; give the replies. What goes wrong is answered with a signed refusal and its reason code."""
+        try:
+            if peek(message).stage in _TRAINING_STAGES:
+                return self._surround(message)
+            return self._client.receive(message) + self._after_protocol_step()
+        except SecaggError as error:
+            return [self._refuse(error)]
+
+    def _after_protocol_step(self) -> list[bytes]:
+        if self._client.state is ClientState.ASKED:
+            return [self._contribute()]
+        total = self._client.take_sum()
+        return self._apply(total, self._client.session.purpose) if total else []
+
+    def _contribute(self) -> bytes:
+        client = self._client
+        match client.session.purpose:
+            case Purpose.TRAINING:
+                vector = self._update(client.round, client.step)
+            case Purpose.STATISTICS:
+                vector = self._moments(client.step)
+        return client.mask(vector, model_digest(self._layout, self._state.model))
+
+    def _moments(self, step: int) -> np.ndarray:
+        if step != len(self._state.moments) + 1:
+            raise _missed(step, len(self._state.moments))
+        codec = MomentVector(self._charter.charter, self._train.feature_names)
+        return codec.encode(self._scaling.moments(self._train, self._state.moments))
+
+    def _update(self, round_number: int, step: int) -> np.ndarray:
+        if step != self._state.steps + 1:
+            raise _missed(step, self._state.steps)
+        if is_finished(self._charter.charter, self._setup.task.spec, self._state.progress):
+            raise RemoteProtocolError("finished", "This hospital has every sum that the charter asks for.")
+        self._state = self._state.after_charge(self._budget.charge(round_number))
+        self._state.save(self._setup.folder.checkpoint)
+        work = self._local_work()
+        contribution = work.contribute(self._state.model)
+        codec = UpdateVector(self._charter.charter, self._layout)
+        return codec.encode(contribution.update, self._train.patient_count, contribution.cells)
+
+    def _local_work(self) -> LocalWork:
+        scale = self._scaling.apply
+        private = self._charter.charter.privacy.mode != "none"
+        generator = self._setup.shuffle if self._setup.shuffle is not None and not private else secure_generator()
+        return LocalWork(
+            self._charter.charter,
+            self._setup.task,
+            scale(self._train, self._state.moments),
+            scale(self._validation, self._state.moments) if self._validation else None,
+            self._setup.device,
+            generator,
+        )
+
+    def _apply(self, total: RoundSum, purpose: Purpose) -> list[bytes]:
+        match purpose:
+            case Purpose.STATISTICS:
+                codec = MomentVector(self._charter.charter, self._train.feature_names)
+                self._state = self._state.after_moments(codec.decode(total.vector))
+            case Purpose.TRAINING:
+                mean = UpdateVector(self._charter.charter, self._layout).decode(total.vector)
+                server = self._charter.charter.training.server
+                optimizer, model = apply(server, self._state.optimizer, self._state.model, mean.update)
+                applied = AppliedSum(total.round, total.survivors.numbers, tuple(mean.cells.tolist()))
+                self._state = self._state.after_sum(applied, model, optimizer)
+                self._budget.commit(total.round)
+        self._state.save(self._setup.folder.checkpoint)
+        return [self._status()] if self._finished() else []
+
+    def _finished(self) -> bool:
+        return is_finished(self._charter.charter, self._setup.task.spec, self._state.progress)
+
+    def _surround(self, message: bytes) -> list[bytes]:
+        limit = max(ATTEST_LIMIT, payload_limit(self._past_session(0, Purpose.TRAINING), Stage.SUM))
+        envelope = open_envelope(message, self._charter, limit)
+        match envelope.header.stage:
+            case Stage.QUERY:
+                decode(envelope.payload, Query)
+                return [self._status()]
+            case Stage.MISSED_SUM:
+                return self._catch_up(envelope)
+            case Stage.CONCLUDE:
+                return [self._attest(decode(envelope.payload, Conclude))]
+            case _:
+                return self._keep_release(decode(envelope.payload, Release))
+
+    def _catch_up(self, envelope: Envelope) -> list[bytes]:
+        # Statistics come before any training, so the purpose follows from what this hospital still lacks.
+        needs_moments = self._scaling.needs_moments and len(self._state.moments) < 2
+        purpose = Purpose.STATISTICS if needs_moments else Purpose.TRAINING
+        session = self._past_session(envelope.header.round, purpose)
+        total = read_sum(envelope, session, frozenset(session.members))
+        have = len(self._state.moments) if needs_moments else self._state.steps
+        if total.step != have + 1:
+            raise _missed(total.step, have)
+        self._apply(total, purpose)
+        return [self._status()]
+
+    def _past_session(self, round_number: int, purpose: Purpose) -> Session:
+        return Session(self._charter, 0, purpose, round_number, 1)
+
+    def _status(self) -> bytes:
+        digest = self._charter.digest
+        status = Status(
+            self._latch.last_epoch(digest),
+            self._latch.last_round(digest),
+            len(self._state.moments),
+            self._state.steps,
+            self._finished(),
+            model_digest(self._layout, self._state.model),
+        )
+        return self._sealer().seal(Stage.STATUS, status)
+
+    def _attest(self, payload: Conclude) -> bytes:
+        if not self._finished():
+            raise RemoteProtocolError("not-finished", "This hospital lacks sums that the charter asks for.")
+        file = model_file(self._layout, self._state, self._scaling)
+        release = describe_release(self._charter, self._layout, self._state, payload.rounds)
+        statement = statement_bytes(file, release)
+        self._state = self._state.after_conclusion()
+        self._state.save(self._setup.folder.checkpoint)
+        self._budget.close_run()
+        return self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))
+
+    def _keep_release(self, payload: Release) -> list[bytes]:
+        file = model_file(self._layout, self._state, self._scaling)
+        write_release(self._setup.folder.release, self._charter, file, payload.signed)
+        return []
+
+    def _sealer(self) -> Sealer:
+        return Sealer(self._charter, self._client.number, self._identity, self._latch.last_epoch(self._charter.digest))
+
+    def _refuse(self, error: SecaggError) -> bytes:
+        return self._sealer().seal(Stage.REFUSAL, Refusal(error.reason, str(error)[:1000]), round=self._client.round)
+
+
+Clock = Callable[[], str]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarray) -> HospitalState:
+    charter = setup.charter
+    if model_digest(layout, initial) != charter.charter.model.digest:
+        raise InputError(
+            "other-model",
+            "The task builds another model here than the charter names.",
+            remedy="All members need the same release of the task's code and of torch.",
+        )
+    path = setup.folder.checkpoint
+    return load_state(path, charter.digest) if path.exists() else HospitalState.start(charter.digest, initial)
+
+
+def _split(records: Records, task: Task) -> tuple[Records, Records | None]:
+    evaluation = task.spec.evaluation
+    if evaluation.test_fraction == 0:
+        return records, None
+    return holdout(records, evaluation.train_fraction, evaluation.test_seed)
+
+
+def _missed(wanted: int, have: int) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        "missed-sum",
+        f"Sum {wanted} is next, but this hospital has {have}.",
+        remedy="The coordinator sends the sums that were missed.",
+    )

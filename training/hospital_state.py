@@ -1,0 +1,124 @@
+"""Everything a hospital carries from round to round, as one value and one file.
+
+Knows how it is stored: a single safetensors file, replaced as a whole, so that a kill leaves the state before a sum or
+after it. Holds no secret of the protocol: those live in memory and die with the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from secagg.errors import TamperingError
+from secagg.files import PRIVATE, write_atomically
+from training.server_optimizer import OptimizerState, initial_state
+
+_METADATA = "secagg"
+
+
+class AppliedSum(msgspec.Struct, frozen=True):
+    """One sum that was applied: in which round, over whom, and the validation counts it carried."""
+
+    round: int
+    survivors: tuple[int, ...]
+    cells: tuple[int, ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What the file says besides tensors."""
+
+    charter: str
+    applied: tuple[AppliedSum, ...] = ()
+    charged_rounds: int = 0
+    concluded: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class HospitalState:
+    """A hospital between two sums.
+
+    Attributes:
+        model: float32 (d,).
+        moments: the sums of feature statistics so far, each float64 (1 + features,).
+    """
+
+    model: npt.NDArray[np.float32]
+    optimizer: OptimizerState
+    progress: Progress
+    moments: tuple[npt.NDArray[np.float64], ...] = ()
+
+    @classmethod
+    def start(cls, charter_digest: bytes, model: npt.NDArray[np.float32]) -> HospitalState:
+        """Before the first sum."""
+        return cls(model, initial_state(len(model)), Progress(charter_digest.hex()))
+
+    @property
+    def steps(self) -> int:
+        """How many sums have been applied to the model."""
+        return len(self.progress.applied)
+
+    def after_charge(self, rounds: int) -> HospitalState:
+        """The same, with ``rounds`` rounds charged to the ledger."""
+        return replace(self, progress=msgspec.structs.replace(self.progress, charged_rounds=rounds))
+
+    def after_moments(self, moments: npt.NDArray[np.float64]) -> HospitalState:
+        """The same, with one more sum of feature statistics."""
+        return replace(self, moments=(*self.moments, moments))
+
+    def after_sum(
+        self, applied: AppliedSum, model: npt.NDArray[np.float32], optimizer: OptimizerState
+    ) -> HospitalState:
+        """After one more sum was applied."""
+        progress = msgspec.structs.replace(self.progress, applied=(*self.progress.applied, applied))
+        return replace(self, model=model, optimizer=optimizer, progress=progress)
+
+    def after_conclusion(self) -> HospitalState:
+        """After the release was attested to."""
+        return replace(self, progress=msgspec.structs.replace(self.progress, concluded=True))
+
+    def save(self, path: Path) -> None:
+        """Write the state, durably and as a whole.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        tensors = {
+            "model": self.model,
+            "first": self.optimizer.first,
+            "second": self.optimizer.second,
+            "optimizer_step": np.array([self.optimizer.step]),
+        }
+        tensors |= {f"moments.{index}": moments for index, moments in enumerate(self.moments)}
+        metadata = {_METADATA: msgspec.json.encode(self.progress).decode()}
+        write_atomically(path, save(tensors, metadata), PRIVATE)
+
+
+def load_state(path: Path, charter_digest: bytes) -> HospitalState:
+    """Read what `HospitalState.save` wrote for this charter.
+
+    Raises:
+        TamperingError: ``damaged-checkpoint``, ``other-charter``.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            progress = msgspec.json.decode(file.metadata()[_METADATA], type=Progress)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        moments = tuple(tensors[f"moments.{index}"] for index in range(len(tensors) - 4))
+        optimizer = OptimizerState(int(tensors["optimizer_step"][0]), tensors["first"], tensors["second"])
+        state = HospitalState(tensors["model"], optimizer, progress, moments)
+    except (OSError, SafetensorError, msgspec.DecodeError, KeyError, TypeError) as error:
+        raise TamperingError(
+            "damaged-checkpoint",
+            f"The checkpoint {path} cannot be read: {error}.",
+            culprit=str(path),
+            remedy="This hospital cannot resume from it: remove its folder's checkpoint and catch up from round 1.",
+        ) from error
+    if progress.charter != charter_digest.hex():
+        raise TamperingError("other-charter", f"The checkpoint {path} belongs to another charter.", culprit=str(path))
+    return state

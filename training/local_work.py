@@ -1,0 +1,106 @@
+"""What one hospital computes in one round, from its own records: an update and validation counts.
+
+Knows the task, the charter's training section and the privacy plan. Knows nothing of masks or messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from dp.gaussian import noisy_counts
+from dp.plan import PrivacyPlan
+from dp.training import LocalOptimizer, train_privately
+from torch import nn
+
+from secagg.charter import Charter
+from training.evaluation import count_cells
+from training.local_sgd import train_locally
+from training.model_state import flatten, load
+from training.records import Records
+from training.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Contribution:
+    """What goes into a hospital's vector: new minus old parameters, float64 (d,), and counts, int64 (cells,)."""
+
+    update: npt.NDArray[np.float64]
+    cells: npt.NDArray[np.int64]
+
+
+def privacy_plan(charter: Charter) -> PrivacyPlan:
+    """The one plan from which sampler, noise and accountant are made, as the charter sets it."""
+    privacy, training = charter.privacy, charter.training
+    return PrivacyPlan(
+        mode=privacy.mode,
+        noise_multiplier=privacy.noise_multiplier,
+        clip_norm=privacy.clip_norm,
+        sampling_rate=privacy.sampling_rate,
+        delta=privacy.delta,
+        rounds=training.rounds,
+        steps_per_round=training.local_steps,
+        metric_noise_multiplier=privacy.metric_noise_multiplier if charter.metrics.release == "noisy" else 0.0,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LocalWork:
+    """One hospital's records and the way it trains on them.
+
+    Attributes:
+        generator: draws batches and noise; cryptographic wherever there is noise.
+    """
+
+    charter: Charter
+    task: Task
+    train: Records
+    validation: Records | None
+    device: torch.device
+    generator: np.random.Generator
+
+    def contribute(self, model: npt.NDArray[np.float32]) -> Contribution:
+        """Train from ``model`` for the charter's local steps; count the validation patients with ``model`` itself."""
+        module = self.task.build_model()
+        load(module, model)
+        cells = self._cells(module)
+        self._train(module)
+        trained = flatten(module.cpu())
+        return Contribution(trained.astype(np.float64) - model.astype(np.float64), cells)
+
+    def _train(self, module: nn.Module) -> None:
+        match self.charter.privacy.mode:
+            case "none":
+                train_locally(module, self.train, self.task.loss, self.charter.training, self.generator, self.device)
+            case "local":
+                training = self.charter.training
+                train_privately(
+                    module,
+                    torch.from_numpy(self.train.features),
+                    torch.from_numpy(self.train.labels),
+                    self.train.patients,
+                    self.task.loss,
+                    privacy_plan(self.charter),
+                    LocalOptimizer(
+                        learning_rate=training.learning_rate,
+                        momentum=training.momentum,
+                        weight_decay=training.weight_decay,
+                        prox_mu=training.prox_mu,
+                    ),
+                    self.generator,
+                    self.device,
+                )
+
+    def _cells(self, module: nn.Module) -> npt.NDArray[np.int64]:
+        metrics = self.charter.metrics
+        if metrics.release == "none":
+            return np.zeros(0, np.int64)
+        if self.validation is None:
+            counts = np.zeros(metrics.cells, np.int64)
+        else:
+            counts = count_cells(self.task, module, self.validation, self.device)
+        if metrics.release == "exact":
+            return counts
+        return noisy_counts(counts, self.charter.privacy.metric_noise_multiplier, self.generator)

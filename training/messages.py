@@ -1,0 +1,65 @@
+"""The payloads around the masking protocol: where a hospital is, sums that it missed, and the release.
+
+Knows schemas and their sizes. The envelopes are `secagg.wire`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from secagg.labels import DIGEST_SIZE
+
+Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
+
+STATUS_LIMIT = 1024
+ATTEST_LIMIT = 8 * 1024 * 1024
+
+
+class _Payload(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A payload: a MessagePack array of its fields, in order."""
+
+
+class Query(_Payload, frozen=True):
+    """Coordinator to all: where are you?"""
+
+
+class Status(_Payload, frozen=True):
+    """Hospital to coordinator.
+
+    Attributes:
+        epoch: the newest it has entered.
+        round: the newest it has masked.
+        statistics: how many sums of feature statistics it has.
+        steps: how many sums it has applied to its model.
+        finished: whether it has all the sums it wants: the charter's, or enough to reach the target metric.
+        model_digest: of its model now.
+    """
+
+    epoch: Counter
+    round: Counter
+    statistics: Counter
+    steps: Counter
+    finished: bool
+    model_digest: Digest
+
+
+class Conclude(_Payload, frozen=True):
+    """Coordinator to all: training is over; ``rounds`` were run. Attest to the model."""
+
+    rounds: Counter
+
+
+class Attest(_Payload, frozen=True):
+    """Hospital to coordinator: its statement about its model, and its signature in DSSE."""
+
+    statement: bytes
+    signature: bytes
+
+
+class Release(_Payload, frozen=True):
+    """Coordinator to all: the statement with everybody's signatures, as the DSSE file's bytes."""
+
+    signed: bytes

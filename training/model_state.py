@@ -1,0 +1,144 @@
+"""A model as one vector, and the digest that names it.
+
+This module knows the order of a model's parameters (sorted by name). It knows nothing of training or of files. Only
+parameters are shared: a model with buffers is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from secagg.errors import InputError
+from secagg.labels import digest
+
+FloatArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TensorShape:
+    """One parameter: its name and shape."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class ModelLayout:
+    """Where each trainable parameter stands in a model's vector: one after another, sorted by name."""
+
+    tensors: tuple[TensorShape, ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> ModelLayout:
+        """The layout of a model. Parameters that don't require a gradient are left out.
+
+        Raises:
+            InputError: ``model-has-buffers``, ``model-not-float32`` or ``model-without-parameters``.
+        """
+        return cls(tuple(TensorShape(name, tuple(tensor.shape)) for name, tensor in _parameters(module)))
+
+    @property
+    def size(self) -> int:
+        """d, the length of the vector."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    def to_tensors(self, vector: npt.NDArray[np.float32]) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Cut a float32 (d,) vector into named tensors, copied.
+
+        Raises:
+            InputError: ``model-shape``.
+        """
+        self._check_vector(vector)
+        tensors: dict[str, npt.NDArray[np.float32]] = {}
+        start = 0
+        for tensor in self.tensors:
+            tensors[tensor.name] = vector[start : start + tensor.size].reshape(tensor.shape).copy()
+            start += tensor.size
+        return tensors
+
+    def to_vector(self, tensors: Mapping[str, FloatArray]) -> npt.NDArray[np.float32]:
+        """Join named tensors into a float32 (d,) vector.
+
+        Raises:
+            InputError: ``model-shape`` or ``model-not-finite``, naming the tensor.
+        """
+        strays = set(tensors) ^ {tensor.name for tensor in self.tensors}
+        if strays:
+            message = f"The model's tensors differ from the task's: {', '.join(sorted(strays))}."
+            raise InputError("model-shape", message, culprit=min(strays), remedy="Use a model of the same task.")
+        for tensor in self.tensors:
+            found = tensors[tensor.name]
+            if found.shape != tensor.shape or found.dtype != np.float32:
+                message = f"Tensor {tensor.name} is {found.dtype} {found.shape}; float32 {tensor.shape} is wanted."
+                raise InputError("model-shape", message, culprit=tensor.name, remedy="Use a model of the same task.")
+            _require_finite(tensor.name, found)
+        pieces = [np.asarray(tensors[tensor.name], dtype=np.float32).reshape(-1) for tensor in self.tensors]
+        return np.concatenate(pieces)
+
+    def _check_vector(self, vector: npt.NDArray[np.float32]) -> None:
+        if vector.shape != (self.size,) or vector.dtype != np.float32:
+            message = f"A model of {self.size} float32 numbers is wanted; this is {vector.dtype} {vector.shape}."
+            raise InputError("model-shape", message, remedy="Use a model of the same task.")
+
+
+def flatten(module: nn.Module) -> npt.NDArray[np.float32]:
+    """A copy of a model's trainable parameters as float32 (d,), in the order of `ModelLayout`.
+
+    Raises:
+        InputError: as `ModelLayout.of`.
+    """
+    pieces = [tensor.detach().cpu().numpy().reshape(-1) for _, tensor in _parameters(module)]
+    return np.concatenate(pieces).astype(np.float32)
+
+
+def load(module: nn.Module, vector: npt.NDArray[np.float32]) -> None:
+    """Set a model's trainable parameters, in place, from float32 (d,).
+
+    Raises:
+        InputError: ``model-shape`` or ``model-not-finite``.
+    """
+    tensors = ModelLayout.of(module).to_tensors(vector)
+    for name, values in tensors.items():
+        _require_finite(name, values)
+    with torch.no_grad():
+        for name, parameter in _parameters(module):
+            parameter.copy_(torch.from_numpy(tensors[name]))
+
+
+def model_digest(layout: ModelLayout, vector: npt.NDArray[np.float32]) -> bytes:
+    """SHA-256 of a model: names and shapes of its tensors, then the float32 (d,) vector, little-endian."""
+    shapes = [f"{tensor.name} {'x'.join(map(str, tensor.shape))}" for tensor in layout.tensors]
+    return digest("model", vector.astype("<f4").tobytes(), *shapes)
+
+
+def _parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    buffers = [name for name, _ in module.named_buffers()]
+    if buffers:
+        message = f"The model keeps state that is not a parameter: {', '.join(buffers)}."
+        raise InputError("model-has-buffers", message, culprit=buffers[0], remedy="Use GroupNorm, not BatchNorm.")
+    trainable = sorted((name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad)
+    if not trainable:
+        message = "The model has no trainable parameters."
+        raise InputError("model-without-parameters", message, remedy="Check requires_grad.")
+    for name, tensor in trainable:
+        if tensor.dtype != torch.float32:
+            message = f"Parameter {name} is {tensor.dtype}."
+            raise InputError("model-not-float32", message, culprit=name, remedy="Build the model in float32.")
+    return trainable
+
+
+def _require_finite(name: str, values: FloatArray) -> None:
+    if not np.isfinite(values).all():
+        message = f"Tensor {name} holds NaN or infinity."
+        raise InputError("model-not-finite", message, culprit=name, remedy="Training diverged; lower its rate.")

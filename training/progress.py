@@ -1,0 +1,28 @@
+"""How far a training is, told alike by every hospital from the sums it applied."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from secagg.charter import Charter
+from training.evaluation import Metrics, metrics_from_cells
+from training.hospital_state import Progress
+from training.task import TaskSpec
+
+
+def latest_metrics(charter: Charter, spec: TaskSpec, progress: Progress) -> Metrics | None:
+    """The consortium's validation metrics as of the last sum; they describe the model before that sum."""
+    if charter.metrics.release == "none" or not progress.applied:
+        return None
+    return metrics_from_cells(spec, np.array(progress.applied[-1].cells, np.int64))
+
+
+def is_finished(charter: Charter, spec: TaskSpec, progress: Progress) -> bool:
+    """Whether every sum that the charter asks for was applied, or its target was reached."""
+    if len(progress.applied) >= charter.training.rounds:
+        return True
+    metrics = latest_metrics(charter, spec, progress)
+    if metrics is None or charter.metrics.target is None:
+        return False
+    reached = metrics.auc if spec.evaluation.metric == "auc" else metrics.accuracy
+    return reached is not None and reached >= charter.metrics.target

@@ -1,0 +1,49 @@
+"""Which reader reads which path. Knows suffixes, and nothing of what is inside the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from secagg.errors import InputError
+from training.readers.csv import read_csv
+from training.readers.image_folder import read_image_folder
+from training.readers.images import Images
+from training.readers.npz import read_npz
+from training.readers.parquet import read_parquet
+from training.readers.table import Table
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> Table:
+    """Read .csv, .tsv, .data, .txt or .parquet; ``columns`` only for text without a header.
+
+    Raises:
+        InputError: ``unknown-format``, or what the reader of that format raises.
+    """
+    match path.suffix.lower():
+        case ".csv" | ".tsv" | ".data" | ".txt":
+            return read_csv(path, columns)
+        case ".parquet":
+            return read_parquet(path)
+        case suffix:
+            raise _unknown(path, suffix, "a table: .csv, .tsv, .data, .txt or .parquet")
+
+
+def read_images(path: Path, size: int, channels: int) -> Images:
+    """Read an .npz archive (``archive.npz::test`` names a split) or a folder of pictures.
+
+    Raises:
+        InputError: ``unknown-format``, or what the reader of that format raises.
+    """
+    name, _, split = path.name.partition("::")
+    file = path.with_name(name) if name else path
+    if file.suffix.lower() == ".npz":
+        return read_npz(file, split, size, channels)
+    if path.is_dir():
+        return read_image_folder(path, size, channels)
+    raise _unknown(path, file.suffix, "images: an .npz archive or an existing folder")
+
+
+def _unknown(path: Path, suffix: str, wanted: str) -> InputError:
+    what = f"the suffix {suffix!r}" if suffix else "no suffix"
+    message = f"{path} ({what}) cannot be read as {wanted}."
+    return InputError("unknown-format", message, culprit=str(path), remedy="Check the path, or convert the file.")

@@ -1,0 +1,61 @@
+"""A folder with one sub-folder of images for each class.
+
+This module knows that the classes are the sub-folders in sorted order, and that a small file can unpack into a very
+large picture: pillow's own limit is an error here. Every image counts as a patient of its own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from secagg.errors import InputError
+from training.readers.images import Images
+
+_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+_MODES = {1: "L", 3: "RGB"}
+
+
+def read_image_folder(folder: Path, size: int, channels: int) -> Images:
+    """Read every picture, resized to ``size`` by ``size`` pixels (bilinear), greyscale or RGB.
+
+    Raises:
+        InputError: ``unreadable-file``, ``empty-site``, ``unreadable-image`` or ``image-too-large`` naming the file.
+    """
+    try:
+        classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        files = [(label, file) for label, entry in enumerate(classes) for file in _pictures(entry)]
+    except OSError as fault:
+        message = f"Cannot read the folder {folder}: {fault}."
+        raise InputError("unreadable-file", message, culprit=str(folder), remedy="Check the path.") from fault
+    if not files:
+        message = f"{folder} has no sub-folders with pictures."
+        remedy = "Make one sub-folder a class and put its pictures in it."
+        raise InputError("empty-site", message, culprit=str(folder), remedy=remedy)
+    pixels = np.stack([_read_picture(file, size, channels) for _, file in files])
+    labels = np.array([label for label, _ in files], dtype=np.int64)
+    return Images(pixels, labels, np.arange(len(files), dtype=np.int64), str(folder))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+
+
+def _read_picture(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as picture:
+                resized = picture.convert(_MODES[channels]).resize((size, size), Image.Resampling.BILINEAR)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as fault:
+        message = f"{file} is larger than {Image.MAX_IMAGE_PIXELS} pixels."
+        raise InputError("image-too-large", message, culprit=str(file), remedy="Scale it down first.") from fault
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as fault:
+        message = f"Cannot read the picture {file}: {fault}."
+        raise InputError("unreadable-image", message, culprit=str(file), remedy="Replace or remove it.") from fault
+    array = np.asarray(resized, dtype=np.uint8).reshape(size, size, channels)
+    return np.ascontiguousarray(array.transpose(2, 0, 1))

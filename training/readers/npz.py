@@ -1,0 +1,85 @@
+"""NumPy archives in the layout of MedMNIST: ``train_images``, ``train_labels``, and so on for ``val`` and ``test``.
+
+This module knows that layout, and the same without a prefix (``images``, ``labels``) for a hospital's own archive.
+An optional ``..._patients`` array says which images are of one patient. Nothing pickled is ever loaded.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from secagg.errors import InputError
+from training.readers.images import Images
+from training.records import number_patients
+
+
+def read_npz(path: Path, split: str, size: int, channels: int) -> Images:
+    """Read one split of an archive; ``split`` "" takes the arrays without a prefix, or else ``train``.
+
+    Raises:
+        InputError: ``unreadable-file``, ``missing-array`` (listing those that exist), ``image-shape`` or
+            ``bad-labels``.
+    """
+    source = f"{path}::{split}" if split else str(path)
+    arrays = _load(path, split)
+    pixels = _channels_first(arrays["images"], source, size, channels)
+    labels = _flat_labels(arrays["labels"], source)
+    count = len(pixels)
+    patients = np.arange(count, dtype=np.int64)
+    if "patients" in arrays:
+        patients = number_patients(arrays["patients"].reshape(-1))
+    if len(labels) != count or len(patients) != count:
+        message = f"{source} has {count} images, {len(labels)} labels and {len(patients)} patients."
+        raise InputError("image-shape", message, culprit=source, remedy="Give one label (and patient) an image.")
+    return Images(pixels, labels, patients, source)
+
+
+def _load(path: Path, split: str) -> dict[str, npt.NDArray[np.generic]]:
+    try:
+        # numpy leaves a file that it opened itself open when the archive is broken.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise _unreadable(path, "it is a single array, not an archive")
+            return _arrays(path, archive, split)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as fault:
+        raise _unreadable(path, str(fault)) from fault
+
+
+def _arrays(path: Path, archive: np.lib.npyio.NpzFile, split: str) -> dict[str, npt.NDArray[np.generic]]:
+    prefix = f"{split}_" if split else ("" if "images" in archive.files else "train_")
+    for name in (f"{prefix}images", f"{prefix}labels"):
+        if name not in archive.files:
+            message = f"{path} has no array {name!r}; it has: {', '.join(archive.files)}."
+            raise InputError("missing-array", message, culprit=str(path), remedy="Name a split: FILE::test.")
+    names = ("images", "labels", "patients")
+    return {name: archive[prefix + name] for name in names if prefix + name in archive.files}
+
+
+def _unreadable(path: Path, why: str) -> InputError:
+    remedy = "Check the path, and that the archive holds plain arrays."
+    return InputError("unreadable-file", f"Cannot read {path}: {why}.", culprit=str(path), remedy=remedy)
+
+
+def _channels_first(images: npt.NDArray[np.generic], source: str, size: int, channels: int) -> npt.NDArray[np.uint8]:
+    wanted = (size, size) if channels == 1 else (size, size, channels)
+    if images.dtype != np.uint8 or images.shape[1:] not in (wanted, (size, size, channels)):
+        message = f"{source} holds {images.dtype} images of shape {images.shape[1:]}; the task wants uint8 {wanted}."
+        remedy = "Set image_size and image_channels in the task to what the file holds."
+        raise InputError("image-shape", message, culprit=source, remedy=remedy)
+    stacked = images.reshape(len(images), size, size, channels)
+    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)).astype(np.uint8, copy=False)
+
+
+def _flat_labels(labels: npt.NDArray[np.generic], source: str) -> npt.NDArray[np.int64]:
+    if labels.dtype.kind not in "iu" or labels.size != len(labels):
+        message = f"{source} has {labels.dtype} labels of shape {labels.shape}; one integer an image is wanted."
+        raise InputError(
+            "bad-labels", message, culprit=source, remedy="Store labels as integers, shape (n,) or (n, 1)."
+        )
+    return labels.reshape(-1).astype(np.int64)

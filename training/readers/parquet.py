@@ -1,0 +1,45 @@
+"""Parquet files, through pyarrow.
+
+This module knows the format. Cells become text as in every other table: a null is an empty cell, a number is written
+so that reading it back gives the same float.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from secagg.errors import InputError
+from training.readers.table import Table
+
+
+def read_parquet(path: Path) -> Table:
+    """Read a flat Parquet file.
+
+    Raises:
+        InputError: ``unreadable-file``, or ``nested-column`` naming a column that holds lists or structures.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as fault:
+        message = f"Cannot read {path}: {fault}."
+        remedy = "Check the path, and that the file is Parquet."
+        raise InputError("unreadable-file", message, culprit=str(path), remedy=remedy) from fault
+    for field in table.schema:
+        if pa.types.is_nested(field.type):
+            message = f"{path}: column {field.name!r} holds {field.type}, not single values."
+            raise InputError("nested-column", message, culprit=str(path), remedy="Flatten it, or leave it out.")
+    cells = [[_text(value) for value in column.to_pylist()] for column in table.columns]
+    rows = tuple(zip(*cells, strict=True))
+    places = tuple(f"row {index}" for index in range(1, len(rows) + 1))
+    return Table(tuple(table.column_names), rows, places, str(path))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value).strip()

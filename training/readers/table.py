@@ -1,0 +1,66 @@
+"""A table as it was written: named columns of text, each row with its place in the file.
+
+This module knows rows and columns. It does not know file formats, nor which column is a label or what a number is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from secagg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under named columns.
+
+    Args:
+        columns: the names, in file order, all different.
+        rows: one tuple of cells a row, each as long as ``columns``; an empty cell is "".
+        places: for each row, where it stands in the file, for error messages: "line 12".
+        source: the file.
+
+    Raises:
+        InputError: ``duplicate-column``.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    places: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        twice = [name for name, count in Counter(self.columns).items() if count > 1]
+        if twice:
+            raise InputError(
+                "duplicate-column",
+                f"{self.source} has more than one column {twice[0]!r}.",
+                culprit=self.source,
+                remedy="Give every column its own name; set header = false if the first line holds data.",
+            )
+
+    def position(self, column: str) -> int:
+        """Where a column stands, from 0.
+
+        Raises:
+            InputError: ``missing-column``, listing the columns that exist.
+        """
+        if column not in self.columns:
+            raise missing_column(self, column, reason="missing-column")
+        return self.columns.index(column)
+
+    def select(self, indices: list[int], source: str) -> Table:
+        """Some of the rows, under another name."""
+        rows = tuple(self.rows[index] for index in indices)
+        return Table(self.columns, rows, tuple(self.places[index] for index in indices), source)
+
+
+def missing_column(table: Table, column: str, *, reason: str) -> InputError:
+    """The error for a column that a table lacks."""
+    return InputError(
+        reason,
+        f"{table.source} has no column {column!r}; it has: {', '.join(table.columns)}.",
+        culprit=table.source,
+        remedy="Correct the name in the task, or the file.",
+    )

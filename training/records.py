@@ -1,0 +1,176 @@
+"""The records of one hospital, in memory: features, labels and which patient each row belongs to.
+
+This module knows that a patient may have several rows and must never be split, and it refuses records that no model
+could learn from. It knows nothing of files, models or protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from secagg.errors import InputError
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Rows of one data set, checked when they are made.
+
+    Args:
+        features: float32, shape (n, ...): (n, d) for tables, (n, channels, height, width) for images. Finite.
+        labels: int64, shape (n,): the class of each row, from 0.
+        patients: int64, shape (n,): the patient of each row, numbered 0..p-1 with every number in use.
+        feature_names: one name for each of the d columns of a table; empty for images.
+        source: where the rows came from, for error messages.
+
+    Raises:
+        InputError: ``empty-site``, ``record-shapes``, ``patient-numbers`` or ``nan-features``.
+    """
+
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    patients: npt.NDArray[np.int64]
+    feature_names: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        _check_patients(self)
+        _check_finite(self)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def patient_count(self) -> int:
+        """How many patients there are: the unit of privacy, not the number of rows."""
+        return int(self.patients.max()) + 1
+
+    def take(self, indices: npt.ArrayLike) -> Records:
+        """The rows at ``indices`` (int, shape (m,)), their patients renumbered in order of first appearance.
+
+        Raises:
+            InputError: ``empty-site`` when there are no indices.
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        patients = number_patients(self.patients[rows])
+        return Records(self.features[rows], self.labels[rows], patients, self.feature_names, self.source)
+
+    def patient_labels(self) -> npt.NDArray[np.int64]:
+        """The label of each patient, int64 shape (p,): the largest label among the patient's rows."""
+        labels = np.zeros(self.patient_count, dtype=np.int64)
+        np.maximum.at(labels, self.patients, self.labels)
+        return labels
+
+    def rows_of(self, patients: npt.ArrayLike) -> Indices:
+        """The rows (int64, shape (m,)) of these patients: patient by patient as given, each one's rows in order."""
+        order = np.argsort(self.patients, kind="stable")
+        starts = np.searchsorted(self.patients[order], np.arange(self.patient_count + 1))
+        chosen = np.asarray(patients, dtype=np.int64)
+        pieces = [order[starts[patient] : starts[patient + 1]] for patient in chosen]
+        return np.concatenate(pieces).astype(np.int64) if pieces else np.empty(0, dtype=np.int64)
+
+
+def number_patients(identities: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """Number patients 0..p-1 in order of first appearance; ``identities`` is any sortable array of shape (n,)."""
+    _, first, inverse = np.unique(identities, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+    numbers: npt.NDArray[np.int64] = rank[inverse]
+    return numbers
+
+
+def concatenate(parts: Sequence[Records]) -> Records:
+    """Pool several hospitals' records. Patients of different parts stay different patients.
+
+    Raises:
+        InputError: ``empty-site`` for no parts, ``different-features`` when the parts don't have the same columns.
+    """
+    if not parts:
+        raise InputError("empty-site", "There are no records to pool.", remedy="Name at least one data set.")
+    first = parts[0]
+    for part in parts[1:]:
+        if part.feature_names != first.feature_names or part.features.shape[1:] != first.features.shape[1:]:
+            raise InputError(
+                "different-features",
+                f"{part.source} does not have the same features as {first.source}.",
+                culprit=part.source,
+                remedy="Read every file with the same bound task.",
+            )
+    offsets = np.cumsum([0] + [part.patient_count for part in parts[:-1]])
+    return Records(
+        features=np.concatenate([part.features for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        patients=np.concatenate([part.patients + offset for part, offset in zip(parts, offsets, strict=True)]),
+        feature_names=first.feature_names,
+        source=", ".join(dict.fromkeys(part.source for part in parts)),
+    )
+
+
+def require_two_classes(records: Records) -> None:
+    """Refuse a hospital whose records all have one label; its own model could only learn to repeat it.
+
+    Raises:
+        InputError: ``one-class-site``.
+    """
+    present = np.unique(records.labels)
+    if len(present) < 2:
+        raise InputError(
+            "one-class-site",
+            f"Every record of {records.source} has the label {int(present[0])}.",
+            culprit=records.source,
+            remedy="Check the label column and positive_above, or train with secure sums, which need no second class.",
+        )
+
+
+def _check_shapes(records: Records) -> None:
+    count = len(records.labels)
+    if count == 0 or len(records.features) == 0:
+        raise InputError(
+            "empty-site",
+            f"{records.source} has no records.",
+            culprit=records.source,
+            remedy="Check the file, and whether dropping rows with missing values left any.",
+        )
+    wanted = (np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int64))
+    found = (records.features.dtype, records.labels.dtype, records.patients.dtype)
+    lengths = {len(records.features), count, len(records.patients)}
+    named = not records.feature_names or records.features.shape[1:] == (len(records.feature_names),)
+    if found != wanted or lengths != {count} or records.labels.ndim != 1 or records.patients.ndim != 1 or not named:
+        shapes = f"{records.features.shape}, {records.labels.shape}, {records.patients.shape}"
+        raise InputError(
+            "record-shapes",
+            f"{records.source}: features, labels and patients do not match (shapes {shapes}).",
+            culprit=records.source,
+            remedy="Give float32 features, int64 labels and int64 patients of one length, and one name a column.",
+        )
+
+
+def _check_patients(records: Records) -> None:
+    present = np.unique(records.patients)
+    if not np.array_equal(present, np.arange(len(present))):
+        raise InputError(
+            "patient-numbers",
+            f"{records.source}: patients are not numbered from 0 without gaps.",
+            culprit=records.source,
+            remedy="Number them with number_patients().",
+        )
+
+
+def _check_finite(records: Records) -> None:
+    finite = np.isfinite(records.features)
+    if finite.all():
+        return
+    row, *place = (int(axis[0]) for axis in np.nonzero(~finite))
+    where = f"column {records.feature_names[place[0]]!r}" if records.feature_names else f"position {tuple(place)}"
+    raise InputError(
+        "nan-features",
+        f"{records.source}: {where} holds NaN, infinity or a number too large (first in record {row + 1}).",
+        culprit=records.source,
+        remedy="Correct the value, or list its text in missing_values and set missing = 'drop-row'.",
+    )

@@ -1,0 +1,74 @@
+"""The release at a hospital: the model as a file, what is said about it, and the folder that is left behind.
+
+Knows how a model becomes a file whose bytes every hospital reproduces. Signing and verifying are `secagg.release`'s.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from secagg.charter import VerifiedCharter
+from secagg.charter.folder import SIGNATURES_FILE, write_charter
+from secagg.charter.signing import render_signatures
+from secagg.files import write_atomically
+from secagg.release import Contributor, PrivacyClaim, Release
+from secagg.release.folder import STATEMENT_FILE, verify_release
+from secagg.release.statement import MODEL_FILE
+from training.hospital_state import HospitalState
+from training.local_work import privacy_plan
+from training.model_state import ModelLayout, model_digest
+from training.scaling import Scaling
+
+
+def model_file(layout: ModelLayout, state: HospitalState, scaling: Scaling) -> bytes:
+    """The model as safetensors: its tensors and, where features were standardised, their mean and spread.
+
+    No metadata, so that the same model gives the same bytes everywhere.
+    """
+    tensors: dict[str, np.ndarray] = dict(layout.to_tensors(state.model))
+    if scaling.needs_moments:
+        standardiser = scaling.standardiser(state.moments)
+        tensors["standardisation.mean"] = standardiser.mean
+        tensors["standardisation.std"] = standardiser.std
+    return save(tensors)
+
+
+def describe_release(charter: VerifiedCharter, layout: ModelLayout, state: HospitalState, rounds: int) -> Release:
+    """What this hospital states about the model it holds; every hospital with the same sums states the same."""
+    applied = state.progress.applied
+    sums = Counter(number for entry in applied for number in entry.survivors)
+    members = charter.charter.members
+    return Release(
+        charter=charter.digest.hex(),
+        charter_name=charter.charter.name,
+        model_digest=model_digest(layout, state.model).hex(),
+        initial_model_digest=charter.charter.model.digest.hex(),
+        sums=len(applied),
+        rounds=rounds,
+        contributors=tuple(Contributor(members[number - 1].name, sums[number]) for number in sorted(sums)),
+        privacy=_claim(charter, rounds),
+    )
+
+
+def write_release(folder: Path, charter: VerifiedCharter, file: bytes, signed: bytes) -> None:
+    """Write model, statement and charter into ``folder``, and check that they fit together.
+
+    Raises:
+        TamperingError: if the coordinator's assembly is not what this hospital attested to.
+    """
+    write_charter(folder, charter.charter)
+    write_atomically(folder / SIGNATURES_FILE, render_signatures(charter.signatures))
+    write_atomically(folder / MODEL_FILE, file)
+    write_atomically(folder / STATEMENT_FILE, signed)
+    verify_release(folder)
+
+
+def _claim(charter: VerifiedCharter, rounds: int) -> PrivacyClaim:
+    privacy = charter.charter.privacy
+    if privacy.mode == "none":
+        return PrivacyClaim("none", "patient", None, None)
+    return PrivacyClaim(privacy.mode, "patient", privacy_plan(charter.charter).epsilon_after(rounds), privacy.delta)

@@ -1,0 +1,68 @@
+"""How a hospital's features are scaled, as the task says: by secure sums, by public bounds, or not at all.
+
+Knows which of the three applies and what it needs. The arithmetic is in `training.standardisation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from secagg.charter import Charter
+from secagg.errors import LocalProtocolError
+from training.records import Records
+from training.standardisation import (
+    Standardiser,
+    bounds_scaler,
+    first_moments,
+    mean_from_sum,
+    second_moments,
+    standardiser_from_sums,
+)
+from training.task import TaskSpec
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The scaling of one charter's task."""
+
+    charter: Charter
+    spec: TaskSpec
+
+    @property
+    def needs_moments(self) -> bool:
+        """Whether feature statistics are summed before training."""
+        return self.spec.data.standardise == "secure-sum"
+
+    def moments(self, records: Records, sums: Sequence[Vector]) -> Vector:
+        """This hospital's part of the next sum of statistics, float64 (1 + features,)."""
+        most = self.charter.encoding.max_weight
+        weight = min(records.patient_count, most) / most
+        if not sums:
+            return first_moments(records, weight)
+        return second_moments(records, weight, mean_from_sum(sums[0]))
+
+    def standardiser(self, sums: Sequence[Vector]) -> Standardiser:
+        """Mean and spread over the consortium.
+
+        Raises:
+            LocalProtocolError: ``no-statistics``, before both sums are there.
+        """
+        if len(sums) < 2:
+            raise LocalProtocolError("no-statistics", "Training began before the feature statistics were summed.")
+        return standardiser_from_sums(sums[0], sums[1])
+
+    def apply(self, records: Records, sums: Sequence[Vector]) -> Records:
+        """The records, scaled."""
+        match self.spec.data.standardise:
+            case "secure-sum":
+                return self.standardiser(sums).apply(records)
+            case "bounds":
+                return bounds_scaler(self.spec.data).apply(records)
+            case "none":
+                return records

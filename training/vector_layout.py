@@ -1,0 +1,119 @@
+"""What travels inside a masked vector: the weighted update, its weight and the validation counts; or feature moments.
+
+Knows the charter's encoding. Every number a hospital contributes is inside the vector: no count leaves in clear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from secagg.charter import Charter
+from secagg.encoding import Layout, Ring, Section
+from secagg.encoding.ring import RingVector
+from secagg.masking.session import STATISTICS_BITS
+from training.model_state import ModelLayout
+
+Vector = npt.NDArray[np.float64]
+
+# Covers means and variances of any clinical measurement; at 64 bits the grid still resolves 1e-9 for 40 hospitals.
+_LARGEST_MOMENT = 1e8
+
+
+@dataclass(frozen=True)
+class MeanUpdate:
+    """What a training sum says: the weighted mean update, float64 (d,), and the summed validation counts."""
+
+    update: Vector
+    cells: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class UpdateVector:
+    """Encodes one hospital's update; decodes the sum of many."""
+
+    charter: Charter
+    model: ModelLayout
+
+    @property
+    def layout(self) -> Layout:
+        """One section a tensor, then the weight, then the counts."""
+        charter = self.charter
+        ring = Ring(charter.encoding.field_bits)
+        norm = charter.encoding.update_norm
+        sections = [Section(tensor.name, tensor.size, norm) for tensor in self.model.tensors]
+        sections.append(Section("weight", 1, charter.encoding.max_weight, "whole"))
+        if charter.metrics.cells:
+            most = ring.largest // len(charter.members)
+            sections.append(Section("metrics", charter.metrics.cells, most, "whole"))
+        return Layout(ring, len(charter.members), tuple(sections))
+
+    def weight(self, patients: int) -> int:
+        """How many records a hospital counts as: at most ``max_weight``; exactly that if all count the same."""
+        most = self.charter.encoding.max_weight
+        return most if self.charter.training.weighting == "uniform" else min(patients, most)
+
+    def encode(self, update: Vector, patients: int, cells: npt.NDArray[np.int64]) -> RingVector:
+        """A hospital's vector. The update is first clipped to the charter's L2 norm, then weighted.
+
+        Args:
+            update: float64 (d,), new minus old parameters.
+            patients: how many the hospital trained on.
+            cells: int64, the charter's number of validation counts.
+
+        Raises:
+            InputError: ``not-finite`` or ``out-of-range``, naming the tensor.
+        """
+        weight = self.weight(patients)
+        weighted = clip_norm(update, self.charter.encoding.update_norm) * (weight / self.charter.encoding.max_weight)
+        parts: list[npt.NDArray[np.float64] | npt.NDArray[np.int64]] = list(
+            np.split(weighted, np.cumsum([tensor.size for tensor in self.model.tensors])[:-1])
+        )
+        parts.append(np.array([weight]))
+        if self.charter.metrics.cells:
+            parts.append(cells)
+        return self.layout.encode(parts)
+
+    def decode(self, total: RingVector) -> MeanUpdate:
+        """What the survivors' sum says."""
+        parts = self.layout.decode(total)
+        tensors = len(self.model.tensors)
+        share = parts[tensors][0] / self.charter.encoding.max_weight
+        cells = parts[tensors + 1] if self.charter.metrics.cells else np.zeros(0)
+        return MeanUpdate(np.concatenate(parts[:tensors]) / share, np.rint(cells).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class MomentVector:
+    """Encodes a hospital's weighted feature moments; decodes their sum."""
+
+    charter: Charter
+    feature_names: Sequence[str]
+
+    @property
+    def layout(self) -> Layout:
+        """The weight, then one section a feature, so that an error names the feature."""
+        sections = [Section("weight", 1, 1.0)]
+        sections += [Section(name, 1, _LARGEST_MOMENT) for name in self.feature_names]
+        return Layout(Ring(STATISTICS_BITS), len(self.charter.members), tuple(sections))
+
+    def weight(self, patients: int) -> float:
+        """The fraction of ``max_weight`` that a hospital counts as."""
+        return min(patients, self.charter.encoding.max_weight) / self.charter.encoding.max_weight
+
+    def encode(self, moments: Vector) -> RingVector:
+        """``[weight, weight * moment of each feature]``, float64 (1 + features,)."""
+        return self.layout.encode(np.split(moments, len(moments)))
+
+    def decode(self, total: RingVector) -> Vector:
+        """The sum of `encode`'s arguments."""
+        return np.concatenate(self.layout.decode(total))
+
+
+def clip_norm(update: Vector, norm: float) -> Vector:
+    """Scale ``update`` down to an L2 norm of ``norm`` if it is longer; NaN and infinity are left for the encoder."""
+    length = float(np.linalg.norm(update))
+    return update * (norm / length) if np.isfinite(length) and length > norm else update
