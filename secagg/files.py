@@ -5,6 +5,7 @@ Knows paths and bytes. Knows nothing of what the bytes mean.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -69,6 +70,30 @@ def read_bounded(path: Path, limit: int) -> bytes:
             remedy="It is probably not the file you meant.",
         )
     return data
+
+
+def lock(path: Path) -> int:
+    """Take the lock of the state file ``path`` for this process; closing the returned descriptor lets go of it.
+
+    Raises:
+        InputError: ``state-in-use`` if another process has it, ``unwritable``.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise InputError(
+            "state-in-use",
+            f"{path} is in use by another process.",
+            culprit=str(path),
+            remedy="Stop the other process: a hospital's state belongs to one at a time.",
+        ) from error
+    return descriptor
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

@@ -9,15 +9,14 @@ revealed at most once, after it was masked.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, TamperingError
-from secagg.files import PRIVATE, unwritable
+from secagg.errors import LocalProtocolError, RemoteProtocolError, TamperingError
+from secagg.files import PRIVATE, lock
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS latch (
@@ -33,12 +32,12 @@ class Latch:
     """The latch in one file; one process at a time.
 
     Raises:
-        InputError: ``latch-in-use``, ``unwritable``.
+        InputError: ``state-in-use``, ``unwritable``.
         TamperingError: ``latch-damaged``, if the file is not a latch.
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = _lock(path)
+        self._lock = lock(path)
         try:
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -131,22 +130,3 @@ class Latch:
             "SELECT epoch, round, revealed FROM latch WHERE charter = ?", (charter,)
         ).fetchone()
         return row or (0, 0, 0)
-
-
-def _lock(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise InputError(
-            "latch-in-use",
-            f"{path} is in use by another process.",
-            culprit=str(path),
-            remedy="Stop the other process: a hospital's state belongs to one at a time.",
-        ) from error
-    return descriptor

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 import torch
-from dp.randomness import secure_generator
 
+from dp.randomness import secure_generator
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, RemoteProtocolError, SecaggError
 from secagg.identity import Identity
@@ -86,19 +86,29 @@ class Hospital:
         module = task.build_model()
         self._layout = ModelLayout.of(module)
         self._state = _initial_state(setup, self._layout, flatten(module))
-        self._train, self._validation = _split(setup.records, task)
+        self._train, self._validation = split_patients(setup.records, task)
         self._scaling = Scaling(charter.charter, task.spec)
         self._identity = identity
         self._latch = Latch(setup.folder.latch)
         self._client = MaskingClient(charter, identity, self._latch, policy)
         self.name = charter.charter.member(self._client.number).name
         self._budget = HospitalBudget(charter, policy, setup.folder.ledger, identity, setup.records, _now)
-        self._budget.reserve(self._state.progress)
+        self._budget.reserve()
 
     @property
     def state(self) -> HospitalState:
         """The state after the last sum."""
         return self._state
+
+    @property
+    def folder(self) -> HospitalFolder:
+        """Where this hospital keeps what."""
+        return self._setup.folder
+
+    @property
+    def epsilon(self) -> float | None:
+        """What this run has cost this hospital's patients so far; None without differential privacy."""
+        return self._budget.epsilon()
 
     @property
     def scaling(self) -> Scaling:
@@ -145,8 +155,7 @@ class Hospital:
             raise _missed(step, self._state.steps)
         if is_finished(self._charter.charter, self._setup.task.spec, self._state.progress):
             raise RemoteProtocolError("finished", "This hospital has every sum that the charter asks for.")
-        self._state = self._state.after_charge(self._budget.charge(round_number))
-        self._state.save(self._setup.folder.checkpoint)
+        self._budget.charge(round_number)
         work = self._local_work()
         contribution = work.contribute(self._state.model)
         codec = UpdateVector(self._charter.charter, self._layout)
@@ -166,6 +175,9 @@ class Hospital:
         )
 
     def _apply(self, total: RoundSum, purpose: Purpose) -> list[bytes]:
+        have = len(self._state.moments) if purpose is Purpose.STATISTICS else self._state.steps
+        if total.step != have + 1:
+            raise _missed(total.step, have)
         match purpose:
             case Purpose.STATISTICS:
                 codec = MomentVector(self._charter.charter, self._train.feature_names)
@@ -203,9 +215,6 @@ class Hospital:
         purpose = Purpose.STATISTICS if needs_moments else Purpose.TRAINING
         session = self._past_session(envelope.header.round, purpose)
         total = read_sum(envelope, session, frozenset(session.members))
-        have = len(self._state.moments) if needs_moments else self._state.steps
-        if total.step != have + 1:
-            raise _missed(total.step, have)
         self._apply(total, purpose)
         return [self._status()]
 
@@ -266,7 +275,8 @@ def _initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarra
     return load_state(path, charter.digest) if path.exists() else HospitalState.start(charter.digest, initial)
 
 
-def _split(records: Records, task: Task) -> tuple[Records, Records | None]:
+def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:
+    """The patients a hospital trains on, and those it keeps back for validation, as the task says."""
     evaluation = task.spec.evaluation
     if evaluation.test_fraction == 0:
         return records, None

@@ -35,7 +35,6 @@ class Progress(msgspec.Struct, frozen=True):
 
     charter: str
     applied: tuple[AppliedSum, ...] = ()
-    charged_rounds: int = 0
     concluded: bool = False
 
 
@@ -62,10 +61,6 @@ class HospitalState:
     def steps(self) -> int:
         """How many sums have been applied to the model."""
         return len(self.progress.applied)
-
-    def after_charge(self, rounds: int) -> HospitalState:
-        """The same, with ``rounds`` rounds charged to the ledger."""
-        return replace(self, progress=msgspec.structs.replace(self.progress, charged_rounds=rounds))
 
     def after_moments(self, moments: npt.NDArray[np.float64]) -> HospitalState:
         """The same, with one more sum of feature statistics."""

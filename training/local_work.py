@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from dp.gaussian import noisy_counts
-from dp.plan import PrivacyPlan
-from dp.training import LocalOptimizer, train_privately
 from torch import nn
 
+from dp.gaussian import noisy_counts
+from dp.plan import PrivacyPlan
+from dp.training import LocalOptimizer, PatientRecords, train_privately
 from secagg.charter import Charter
 from training.evaluation import count_cells
 from training.local_sgd import train_locally
@@ -76,11 +76,10 @@ class LocalWork:
                 train_locally(module, self.train, self.task.loss, self.charter.training, self.generator, self.device)
             case "local":
                 training = self.charter.training
+                features, labels = torch.from_numpy(self.train.features), torch.from_numpy(self.train.labels)
                 train_privately(
                     module,
-                    torch.from_numpy(self.train.features),
-                    torch.from_numpy(self.train.labels),
-                    self.train.patients,
+                    PatientRecords(features, labels, self.train.patients),
                     self.task.loss,
                     privacy_plan(self.charter),
                     LocalOptimizer(

@@ -6,6 +6,8 @@ task only that it has a kind and settings.
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -17,12 +19,13 @@ CHARTER_VERSION: Final = 1
 MOST_MEMBERS = 1000
 MOST_PARAMETERS = 1 << 32
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 PublicKey = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=MOST_PARAMETERS)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+# The upper bound keeps infinity out: JSON has no infinity, so the canonical bytes could not tell it from others.
+Positive = Annotated[float, msgspec.Meta(gt=0, le=sys.float_info.max)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
@@ -63,6 +66,9 @@ class TaskChoice(_Section, frozen=True):
 
     kind: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        _check_setting("task.settings", self.settings)
 
     def settings_json(self) -> bytes:
         """The settings as canonical JSON: UTF-8, sorted keys, no white space."""
@@ -216,6 +222,28 @@ def smallest_threshold(members: int, colluding: int) -> int:
     least one honest hospital, which answers only once. At least two honest hospitals remain in every sum.
     """
     return max((members + colluding) // 2 + 1, colluding + 2)
+
+
+def _check_setting(path: str, value: object) -> None:
+    """Only what TOML and JSON both write in one way: other values could give two charters the same hash."""
+    match value:
+        case dict():
+            for key, item in value.items():
+                _check_setting(f"{path}.{key}", item)
+        case list() | tuple():
+            for item in value:
+                _check_setting(path, item)
+        case str() | int():
+            return
+        case float() if math.isfinite(value):
+            return
+        case _:
+            raise InputError(
+                "unsupported-setting",
+                f"{path} is {value}: a setting is text, a whole number, a finite number, true or false, or a list.",
+                culprit=path,
+                remedy="Write dates as text, and leave out what has no value.",
+            )
 
 
 def _check_members(charter: Charter) -> None:

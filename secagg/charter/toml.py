@@ -41,7 +41,7 @@ def parse_charter(text: bytes) -> Charter:
 def render_charter(charter: Charter) -> bytes:
     """The charter as TOML; `parse_charter` gives the same charter back."""
     content = msgspec.to_builtins(charter, order="sorted")
-    scalars = {key: value for key, value in content.items() if not isinstance(value, (dict, list))}
+    scalars = {key: value for key, value in content.items() if key != "members" and not isinstance(value, dict)}
     sections = {key: value for key, value in content.items() if isinstance(value, dict)}
     document = tomlkit.document()
     document.add(tomlkit.comment(_HEADER))

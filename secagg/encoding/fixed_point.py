@@ -8,6 +8,7 @@ n of them is a signed b-bit number. It is checked in integers, after rounding, b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -75,7 +76,11 @@ class Layout:
         """How many steps of the integer grid make one unit of ``section``."""
         if section.grid == "whole":
             return float(self.q_max // int(section.limit))
-        return self.q_max / section.limit
+        scale = self.q_max / section.limit
+        # In wide fields the rounding of float64 may lift the limit itself above q_max.
+        while round(scale * section.limit) > self.q_max:
+            scale = math.nextafter(scale, 0.0)
+        return scale
 
     def encode(self, values: Sequence[npt.NDArray[np.floating] | npt.NDArray[np.integer]]) -> RingVector:
         """Real numbers, one array a section, as ring elements, rounded to the nearest grid point (ties to even).

@@ -57,6 +57,7 @@ from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
 
 _OPEN_LIMIT = 4096
+_WITHIN_A_ROUND = frozenset({ClientState.ASKED, ClientState.MASKED, ClientState.REVEALED})
 
 
 class MaskingClient:
@@ -169,7 +170,7 @@ class MaskingClient:
             case Stage.SUM:
                 self._finish(envelope)
             case Stage.ABORT:
-                if self.state not in (ClientState.ADVERTISED, ClientState.DEALT):
+                if self.state in _WITHIN_A_ROUND:
                     self._require_current(envelope.header.round)
                 decode(envelope.payload, Abort)
             case _:
@@ -254,9 +255,11 @@ class MaskingClient:
 
     def _finish(self, envelope: Envelope) -> None:
         epoch = self._current()
-        self._require_current(envelope.header.round)
         result = read_sum(envelope, epoch.session, frozenset(epoch.held))
         self._require_enough(len(result.survivors.numbers))
+        if self.state is ClientState.READY:
+            self._begin(result.round, Begin(result.step))
+        self._require_current(result.round)
         if self._answered and result.survivors != self._answered:
             raise RemoteProtocolError(
                 "survivors-changed", "The sum is said to be over other hospitals than those that were unmasked."

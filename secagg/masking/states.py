@@ -5,6 +5,7 @@ Rules:
   message out of turn changes nothing.
 - A hospital answers UNMASK once a round because only MASKED leads to REVEALED, and nothing leads back to MASKED within
   a round. The latch keeps the same rule on disk, across restarts.
+- A hospital that missed a round's beginning may take its end: SUM and ABORT are in turn while READY.
 - A hospital that missed a round's end may go on with the next round: BEGIN is in turn after MASKED and REVEALED.
 - A new epoch may be opened at any time; the latch refuses one that is not newer.
 - The first t REVEAL messages end a round; those that come later are in turn and ignored.
@@ -65,8 +66,8 @@ CLIENT_TRANSITIONS: Final[Mapping[tuple[ClientState, Stage | Action], ClientStat
     **{(state, Stage.BEGIN): _C.ASKED for state in (_C.READY, _C.ASKED, _C.MASKED, _C.REVEALED)},
     (_C.ASKED, Action.MASK): _C.MASKED,
     (_C.MASKED, Stage.UNMASK): _C.REVEALED,
-    **{(state, Stage.SUM): _C.READY for state in (_C.ASKED, _C.MASKED, _C.REVEALED)},
-    **{(state, Stage.ABORT): _C.READY for state in (_C.ASKED, _C.MASKED, _C.REVEALED)},
+    **{(state, Stage.SUM): _C.READY for state in (_C.READY, _C.ASKED, _C.MASKED, _C.REVEALED)},
+    **{(state, Stage.ABORT): _C.READY for state in (_C.READY, _C.ASKED, _C.MASKED, _C.REVEALED)},
 }
 
 SERVER_TRANSITIONS: Final[Mapping[tuple[ServerState, Stage | Action], ServerState]] = {

@@ -1,0 +1,145 @@
+"""`secagg budget`: what a site's data sets have spent, and whether its ledger is whole."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+from rich.table import Table
+
+from cli.identity import read_passphrase
+from cli.output import console, json_option, print_json
+from dp.ledger import Entry, Spending, read_ledger
+from dp.ledger.entries import chain_hash
+from dp.ledger.spending import cost_epsilon, spending_of
+from secagg.errors import InputError
+from secagg.identity import PUBLIC_KEY_SIZE, Identity
+from secagg.policy import load_policy
+from training.hospital_folder import HospitalFolder
+
+_FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+_PASSPHRASE = click.option("--passphrase-file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+
+
+class RunJson(msgspec.Struct, frozen=True):
+    """One run on a data set."""
+
+    charter: str
+    rounds: int
+    state: str
+    epsilon: float
+
+
+class DataSetJson(msgspec.Struct, frozen=True):
+    """What one data set has spent; ``epsilon`` composes its runs."""
+
+    data_set: str
+    epsilon: float
+    delta: float
+    budget: float
+    left: float
+    runs: list[RunJson]
+
+
+@click.group()
+def budget() -> None:
+    """This site's privacy budget."""
+
+
+@budget.command()
+@_FOLDER
+@_PASSPHRASE
+@json_option
+def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
+    """Show what the data sets of the hospital in FOLDER have spent, and what is left by its policy.
+
+    \b
+    Example:
+      secagg budget show run/hospitals/aachen
+    """
+    place = HospitalFolder(folder)
+    identity = Identity.load(place.identity, read_passphrase(passphrase_file))
+    entries = _read(place.ledger, identity.public_key)
+    limit = load_policy(place.policy).maximum_epsilon
+    data_sets = [_describe(spending_of(entries, name), entries, limit) for name in _names(entries)]
+    if as_json:
+        print_json(data_sets)
+    elif not data_sets:
+        click.echo("Nothing has been spent.")
+    for data_set in [] if as_json else data_sets:
+        console.print(_table(data_set))
+
+
+@budget.command()
+@_FOLDER
+@click.option("--public-key", help="Base64; the site's own key if not given.")
+@_PASSPHRASE
+@json_option
+def verify(folder: Path, public_key: str | None, passphrase_file: Path | None, as_json: bool) -> None:
+    """Check that no entry of the ledger in FOLDER was changed, removed or moved.
+
+    An older copy of the whole file cannot be told from the file alone: compare the head with one noted elsewhere.
+
+    \b
+    Example:
+      secagg budget verify run/hospitals/aachen
+    """
+    place = HospitalFolder(folder)
+    key = _key(public_key) if public_key else Identity.load(place.identity, read_passphrase(passphrase_file)).public_key
+    entries = _read(place.ledger, key)
+    head = chain_hash(entries[-1].body()) if entries else "empty"
+    if as_json:
+        print_json({"verified": True, "entries": len(entries), "head": head})
+        return
+    click.echo(f"Yes: all {len(entries)} entries are whole, in order and signed by this site.")
+    click.echo(f"head {head}")
+
+
+def _read(path: Path, public_key: bytes) -> tuple[Entry, ...]:
+    if not path.exists():
+        raise InputError(
+            "no-ledger",
+            f"There is no ledger at {path}.",
+            culprit=str(path),
+            remedy="Give a hospital's folder; it has a ledger once it has trained with differential privacy.",
+        )
+    return read_ledger(path, public_key)
+
+
+def _names(entries: Sequence[Entry]) -> list[str]:
+    return list(dict.fromkeys(entry.data_set for entry in entries))
+
+
+def _describe(spending: Spending, entries: Sequence[Entry], limit: float) -> DataSetJson:
+    delta = max(entry.delta for entry in entries if entry.data_set == spending.data_set)
+    spent = spending.epsilon(delta)
+    runs = [
+        RunJson(run.run, run.rounds, "closed" if run.closed else "open", cost_epsilon(run.counted, delta))
+        for run in spending.runs
+    ]
+    return DataSetJson(spending.data_set, spent, delta, limit, max(0.0, limit - spent), runs)
+
+
+def _table(data_set: DataSetJson) -> Table:
+    title = (
+        f"Data set {data_set.data_set[:16]}: epsilon {data_set.epsilon:.3f} of {data_set.budget:g} spent "
+        f"(delta {data_set.delta:g}), {data_set.left:.3f} left"
+    )
+    table = Table("charter", "rounds", "state", "epsilon", title=title, title_justify="left")
+    for run in data_set.runs:
+        table.add_row(run.charter[:16], str(run.rounds), run.state, f"{run.epsilon:.3f}")
+    return table
+
+
+def _key(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != PUBLIC_KEY_SIZE:
+        raise InputError("bad-public-key", "The public key is not 32 bytes in base64.")
+    return key

@@ -1,0 +1,108 @@
+"""`secagg doctor`: can this machine do the work, and how fast?"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+import msgspec
+import numpy as np
+from rich.table import Table
+
+from cli.output import console, json_option, print_json
+from secagg.errors import SecaggError
+from secagg.identity import Identity
+from secagg.latch import Latch
+from secagg.masking.keystream import SignedKey, add_masks
+from training.devices import resolve_device
+
+_PACKAGES = ("torch", "opacus", "cryptography", "numpy", "msgspec", "safetensors", "tenseal", "nvflare")
+_OPTIONAL = frozenset({"tenseal", "nvflare"})
+_SLOW_GIGABYTES = 1.0
+_ELEMENTS = 4_000_000
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    good: bool
+
+
+@click.command()
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where state would be kept.")
+@json_option
+@click.pass_context
+def doctor(context: click.Context, folder: Path | None, as_json: bool) -> None:
+    """Check this machine: Python, packages, device, cipher speed, durable storage.
+
+    \b
+    Example:
+      secagg doctor --folder /var/lib/secagg
+    """
+    findings = [_python(), *_packages(), _device(), _cipher(), _storage(folder)]
+    if as_json:
+        print_json(findings)
+    else:
+        table = Table("", "", "", show_header=False)
+        for finding in findings:
+            table.add_row("[green]ok[/green]" if finding.good else "[red]bad[/red]", finding.what, finding.found)
+        console.print(table)
+    context.exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def _python() -> Finding:
+    return Finding("Python", f"{platform.python_version()} on {platform.machine()}", sys.version_info >= (3, 11))
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for name in _PACKAGES:
+        try:
+            findings.append(Finding(name, version(name), good=True))
+        except PackageNotFoundError:
+            optional = name in _OPTIONAL
+            findings.append(Finding(name, "not installed" + (" (optional)" if optional else ""), good=optional))
+    return findings
+
+
+def _device() -> Finding:
+    return Finding("device", f"{resolve_device('auto')}, {os.cpu_count()} cores", good=True)
+
+
+def _cipher() -> Finding:
+    vector = np.zeros(_ELEMENTS, np.uint32)
+    started = time.perf_counter()
+    add_masks(vector, [SignedKey(os.urandom(32), 1)])
+    rate = vector.nbytes / (time.perf_counter() - started) / 1e9
+    what = "hardware AES" if rate > _SLOW_GIGABYTES else "slow: this processor seems to lack AES instructions"
+    return Finding("mask expansion", f"{rate:.1f} GB/s, {what}", good=True)
+
+
+def _storage(folder: Path | None) -> Finding:
+    return _attempt("durable storage", lambda: _write_records(folder))
+
+
+def _write_records(folder: Path | None) -> str:
+    with tempfile.TemporaryDirectory(dir=folder) as name, Latch(Path(name) / "latch.sqlite") as latch:
+        charter = Identity.generate().public_key
+        started = time.perf_counter()
+        for epoch in range(1, 6):
+            latch.record_epoch(charter, epoch)
+        milliseconds = (time.perf_counter() - started) / 5 * 1000
+    return f"{milliseconds:.1f} ms a record in {folder or tempfile.gettempdir()}"
+
+
+def _attempt(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, check(), good=True)
+    except (SecaggError, OSError) as error:
+        return Finding(what, str(error), good=False)

@@ -1,0 +1,78 @@
+"""`secagg model`: look at a release, and check it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from cli.output import console, epsilon, json_option, print_json
+from secagg.release import verify_release
+from secagg.release.folder import read_release
+from secagg.release.statement import Statement
+
+_FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="release")
+
+
+@click.group()
+def model() -> None:
+    """The released model that belongs to all."""
+
+
+@model.command()
+@_FOLDER
+@json_option
+def show(folder: Path, as_json: bool) -> None:
+    """Show what is said about the model in FOLDER. It is not verified; see `verify`.
+
+    \b
+    Example:
+      secagg model show run/release
+    """
+    signed, statement = read_release(folder)
+    if as_json:
+        print_json(statement)
+        return
+    console.print(_table(statement))
+    console.print(f"{len(signed.signatures)} signatures, not verified here.")
+
+
+@model.command()
+@_FOLDER
+@json_option
+def verify(folder: Path, as_json: bool) -> None:
+    """Check the release in FOLDER: charter signed by all, statement by every contributor, model unaltered.
+
+    \b
+    Example:
+      secagg model verify run/release
+    """
+    release = verify_release(folder)
+    predicate = release.statement.predicate
+    names = [contributor.name for contributor in predicate.contributors]
+    if as_json:
+        print_json({"verified": True, "model_sha256": release.statement.model_sha256, "signed_by": names})
+        return
+    click.echo(f"Yes: {folder / 'model.safetensors'} is the model that {len(names)} hospitals made and signed.")
+    click.echo(f"charter {predicate.charter}")
+    click.echo(f"epsilon {epsilon(predicate.privacy.epsilon)}, {predicate.sums} sums in {predicate.rounds} rounds")
+
+
+def _table(statement: Statement) -> Table:
+    predicate = statement.predicate
+    table = Table(title=f"Release of {predicate.charter_name}", title_justify="left", show_header=False)
+    privacy = predicate.privacy
+    guarantee = "none"
+    if privacy.epsilon is not None:
+        guarantee = f"{privacy.mode}: epsilon {privacy.epsilon:.2f}, delta {privacy.delta:g}, towards each patient"
+    for term, value in (
+        ("model file, SHA-256", statement.model_sha256),
+        ("model digest", predicate.model_digest),
+        ("charter", predicate.charter),
+        ("differential privacy", guarantee),
+        ("sums", f"{predicate.sums}, in {predicate.rounds} rounds"),
+        ("contributors", ", ".join(f"{entry.name} ({entry.sums})" for entry in predicate.contributors)),
+    ):
+        table.add_row(term, value)
+    return table

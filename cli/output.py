@@ -1,0 +1,49 @@
+"""How results reach the terminal: one console, one way to print JSON, and how numbers are written for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+console = Console(highlight=False)
+progress_console = Console(stderr=True, highlight=False)
+
+_KILO = 1000.0
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def print_json(result: object) -> None:
+    """Print a struct, dataclass or dictionary as indented JSON."""
+    click.echo(msgspec.json.format(msgspec.json.encode(result, enc_hook=str), indent=2).decode())
+
+
+def percent(fraction: float | None) -> str:
+    """0.9531 as ``95.3 %``."""
+    return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def score(value: float | None) -> str:
+    """An AUC, three digits."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def epsilon(value: float | None) -> str:
+    """An epsilon, two digits; ``none`` where there is no differential privacy."""
+    return "none" if value is None else f"{value:.2f}"
+
+
+def size(count: float) -> str:
+    """A number of bytes: 12,345 as ``12.3 kB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < _KILO or unit == "GB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= _KILO
+    return ""

@@ -1,0 +1,133 @@
+"""What a run looks like on the terminal: progress while it works, a row a round, the comparison at its end."""
+
+from __future__ import annotations
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cli.output import console, epsilon, percent, progress_console, score, size
+from secagg.charter import VerifiedCharter
+from training.evaluation import Metrics
+from training.simulation import Observer, RoundResult, SimulationResult
+
+
+class RunView:
+    """Follows a simulation. Use it as a context manager and hand `observer` to the run."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=progress_console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("setting up", total=None)
+        self._members = 0
+
+    def __enter__(self) -> RunView:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    @property
+    def observer(self) -> Observer:
+        """What the run calls."""
+        return Observer(self._start, self._answer, self._round, self._compare)
+
+    def _start(self, charter: VerifiedCharter) -> None:
+        content = charter.charter
+        self._members = len(content.members)
+        self._progress.update(self._task, total=content.training.rounds)
+
+    def _answer(self, phase: str, member: int) -> None:
+        if phase in ("mask", "deal"):
+            what = "training" if phase == "mask" else "exchanging keys"
+            self._progress.update(self._task, description=f"{what}: hospital {member} of {self._members}")
+
+    def _round(self, result: RoundResult) -> None:
+        if result.record.purpose == "training" and result.record.step:
+            self._progress.update(self._task, completed=result.record.step)
+
+    def _compare(self, what: str) -> None:
+        self._progress.update(self._task, description=f"for comparison, training on {what}")
+
+
+def show_result(result: SimulationResult) -> None:
+    """The table of rounds, the comparison, and where everything is."""
+    console.print(_rounds_table(result))
+    console.print()
+    console.print(_comparison_table(result))
+    console.print()
+    for name, what in (
+        ("release", "the model, and a statement about it that every hospital signed"),
+        ("charter", "what the hospitals agreed on, with their signatures"),
+        ("hospitals", "each hospital's own keys, policy, ledger, latch and checkpoint"),
+        ("coordinator", "all that the coordinator kept"),
+    ):
+        console.print(f"  {result.folder / name}  [dim]{what}[/dim]", soft_wrap=True)
+    console.print(f"\nCheck it: [bold]secagg model verify {result.folder / 'release'}[/bold]", soft_wrap=True)
+
+
+def _rounds_table(result: SimulationResult) -> Table:
+    members = len(result.charter.charter.members)
+    private = result.charter.charter.privacy.mode != "none"
+    table = Table(title="Rounds", title_justify="left", caption=_caption(private), caption_justify="left")
+    for heading in ("round", "hospitals in the sum", "dropped out", "accuracy", "AUC"):
+        table.add_column(heading, justify="left" if heading == "dropped out" else "right")
+    if private:
+        table.add_column("epsilon", justify="right")
+    table.add_column("sent by a hospital", justify="right")
+    for row in result.rounds:
+        record = row.record
+        cohort = f"{len(record.cohort)} of {members}" if record.cohort else f"no sum: {record.reason}"
+        metrics = row.metrics or Metrics(None, None, 0)
+        label = str(record.round) if record.purpose == "training" else f"{record.round} ({record.purpose})"
+        cells = [label, cohort, _names(record.dropped), percent(metrics.accuracy), score(metrics.auc)]
+        cells += [epsilon(row.epsilon)] if private else []
+        table.add_row(*cells, size(record.bytes_up / max(1, members)))
+    return table
+
+
+def _caption(private: bool) -> str:
+    told = "Accuracy and AUC: on patients that no hospital trained on."
+    if private:
+        told += "\nEpsilon: what each hospital's ledger has spent so far for its patients."
+    return told
+
+
+def _names(names: tuple[str, ...]) -> str:
+    shown = 3
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _comparison_table(result: SimulationResult) -> Table:
+    privacy = result.charter.charter.privacy
+    mode = f"epsilon {privacy.budget:g}" if privacy.mode != "none" else "no differential privacy"
+    table = Table(title="What it is worth", title_justify="left")
+    table.add_column("trained on")
+    table.add_column("accuracy", justify="right")
+    table.add_column("AUC", justify="right")
+    table.add_row(f"[bold]together, nobody sees an update[/bold] ({mode})", *_both(result.federated), style="green")
+    if result.pooled:
+        table.add_row("all records in one place, no protection", *_both(result.pooled))
+    alone = sorted(result.alone, key=lambda entry: entry[1].accuracy or 0.0)
+    if len(alone) > _FEW:
+        for what, entry in (("worst", alone[0]), ("median", alone[len(alone) // 2]), ("best", alone[-1])):
+            table.add_row(f"{entry[0]} alone ({what} of {len(alone)})", *_both(entry[1]))
+    else:
+        for name, metrics in result.alone:
+            table.add_row(f"{name} alone", *_both(metrics))
+    return table
+
+
+_FEW = 12
+
+
+def _both(metrics: Metrics) -> tuple[str, str]:
+    return percent(metrics.accuracy), score(metrics.auc)

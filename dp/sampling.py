@@ -1,0 +1,15 @@
+"""Poisson sampling: who is in a step's batch. Knows probabilities and indices, nothing of records."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def poisson_sample(generator: np.random.Generator, population: int, rate: float) -> npt.NDArray[np.int64]:
+    """The sampled indices, ascending, int64; each of ``population`` is in with probability ``rate``, independently.
+
+    The batch may be empty, and must be used even so: amplification by sampling holds for exactly this sampler
+    (Mironov, Talwar and Zhang 2019).
+    """
+    return np.flatnonzero(generator.random(population) < rate).astype(np.int64)

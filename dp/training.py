@@ -1,0 +1,227 @@
+"""Differentially private SGD at one hospital (Abadi et al. 2016), with Opacus' per-sample gradients, for one round.
+
+Knows a model, records grouped by patient, and the plan. Knows nothing of sums or other hospitals. Sampling and noise
+come from the cryptographic generator, never from torch's.
+
+Guarantee: each step releases the sum of the sampled patients' gradients, each clipped to the plan's L2 norm, plus
+Gaussian noise of ``noise_multiplier * clip_norm``. All else (averaging, momentum, weight decay, FedProx) is
+post-processing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from opacus import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from opacus.validators import ModuleValidator
+from torch import Tensor, nn
+
+from dp.gaussian import gaussian_like
+from dp.plan import PrivacyPlan
+from dp.sampling import poisson_sample
+from secagg.errors import InputError
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalOptimizer:
+    """SGD's settings; ``prox_mu`` above 0 pulls towards the model that the round started from (FedProx)."""
+
+    learning_rate: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    prox_mu: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class PatientRecords:
+    """Rows grouped by patient.
+
+    Attributes:
+        features: (n, ...) float32; ``labels``: (n,) int64.
+        patients: int64 (n,): the patient of each row, 0 to p - 1.
+    """
+
+    features: Tensor
+    labels: Tensor
+    patients: npt.NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        """p, the number of patients."""
+        return int(self.patients.max()) + 1
+
+
+class SecureNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
+    """Opacus' optimizer with noise from a cryptographic generator."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, plan: PrivacyPlan, batch: float, noise: np.random.Generator):
+        super().__init__(
+            optimizer,
+            noise_multiplier=plan.noise_multiplier,
+            max_grad_norm=plan.clip_norm,
+            expected_batch_size=batch,
+        )
+        self._noise = noise
+
+    def add_noise(self) -> None:
+        """Put the noisy sum of clipped gradients where SGD looks for a gradient."""
+        deviation = self.noise_multiplier * self.max_grad_norm
+        for parameter in self.params:
+            noise = gaussian_like(parameter.summed_grad, self._noise, deviation)
+            parameter.grad = (parameter.summed_grad + noise).view_as(parameter)
+
+
+def train_privately(
+    model: nn.Module,
+    records: PatientRecords,
+    loss: Loss,
+    plan: PrivacyPlan,
+    settings: LocalOptimizer,
+    generator: np.random.Generator,
+    device: torch.device,
+    largest_batch: int = 256,
+) -> None:
+    """Take the plan's steps of one round on ``model``, in place; it ends on ``device``, without hooks.
+
+    Args:
+        loss: the mean loss of a batch of outputs and labels.
+        generator: `dp.randomness.secure_generator`; draws batches and noise.
+        largest_batch: rows held in memory at once; a larger sample is worked through in parts. A patient's rows are
+            never divided, so that one patient with more rows makes a larger part.
+
+    Raises:
+        InputError: ``not-private-model`` if a layer mixes patients (BatchNorm), ``training-diverged``.
+    """
+    _require_private(model)
+    model.to(device)
+    model.train()
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    anchor = [parameter.detach().clone() for parameter in trainable]
+    with warnings.catch_warnings():
+        # torch warns of backward hooks on the first layer, whose inputs need no gradient; Opacus relies on them.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        module = GradSampleModule(model)
+        try:
+            optimizer = SecureNoiseOptimizer(
+                torch.optim.SGD(
+                    trainable,
+                    lr=settings.learning_rate,
+                    momentum=settings.momentum,
+                    weight_decay=settings.weight_decay,
+                ),
+                plan,
+                plan.sampling_rate * records.count,
+                generator,
+            )
+            optimizer.attach_step_hook(lambda _: _add_proximal_gradient(trainable, anchor, settings.prox_mu))
+            for _ in range(plan.steps_per_round):
+                sample = poisson_sample(generator, records.count, plan.sampling_rate)
+                _step(module, optimizer, records, sample, loss, device, largest_batch)
+        finally:
+            _unwrap(module, trainable)
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in trainable):
+        raise InputError(
+            "training-diverged",
+            "Training diverged: a parameter is NaN or infinite.",
+            remedy="Lower the learning rate, or standardise the features.",
+        )
+
+
+def _step(
+    module: GradSampleModule,
+    optimizer: SecureNoiseOptimizer,
+    records: PatientRecords,
+    sample: Rows,
+    loss: Loss,
+    device: torch.device,
+    largest_batch: int,
+) -> None:
+    parts = list(_parts(records.patients, sample, largest_batch))
+    optimizer.zero_grad(set_to_none=True)
+    if not parts:
+        for parameter in optimizer.params:
+            parameter.grad_sample = torch.zeros((0, *parameter.shape), device=parameter.device)
+        optimizer.step()
+        return
+    for number, rows in enumerate(parts, start=1):
+        outputs = module(records.features[rows].to(device))
+        loss(outputs, records.labels[rows].to(device)).backward()  # type: ignore[no-untyped-call]
+        _average_over_patients(optimizer, records.patients[rows])
+        optimizer.signal_skip_step(do_skip=number < len(parts))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def _parts(patients: npt.NDArray[np.int64], sample: Rows, largest: int) -> Iterator[Rows]:
+    """The sampled patients' rows, in parts of at most ``largest`` rows where no patient alone has more."""
+    part: list[Rows] = []
+    size = 0
+    for rows in _rows_of(patients, sample):
+        if part and size + len(rows) > largest:
+            yield np.concatenate(part)
+            part, size = [], 0
+        part.append(rows)
+        size += len(rows)
+    if part:
+        yield np.concatenate(part)
+
+
+def _rows_of(patients: npt.NDArray[np.int64], sample: Rows) -> Iterator[Rows]:
+    order = np.argsort(patients, kind="stable")
+    starts = np.searchsorted(patients[order], sample, side="left")
+    ends = np.searchsorted(patients[order], sample, side="right")
+    for start, end in zip(starts, ends, strict=True):
+        yield order[start:end]
+
+
+def _average_over_patients(optimizer: SecureNoiseOptimizer, patients: npt.NDArray[np.int64]) -> None:
+    """Replace each row's gradient by its patient's mean, so that Opacus clips patients and not rows."""
+    found, group = np.unique(patients, return_inverse=True)
+    if len(found) == len(patients):
+        return
+    counts = torch.from_numpy(np.bincount(group).astype(np.float32))
+    index = torch.from_numpy(group)
+    for parameter in optimizer.params:
+        rows = parameter.grad_sample
+        total = torch.zeros((len(found), *parameter.shape), dtype=rows.dtype, device=rows.device)
+        total.index_add_(0, index.to(rows.device), rows)
+        parameter.grad_sample = total / counts.to(rows.device).reshape(-1, *([1] * parameter.dim()))
+
+
+def _add_proximal_gradient(parameters: list[nn.Parameter], anchor: list[Tensor], mu: float) -> None:
+    if mu == 0:
+        return
+    with torch.no_grad():
+        for parameter, start in zip(parameters, anchor, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter - start, alpha=mu)
+
+
+def _require_private(model: nn.Module) -> None:
+    model.train()
+    faults = ModuleValidator.validate(model, strict=False)
+    if faults:
+        raise InputError(
+            "not-private-model",
+            f"The model cannot be trained with differential privacy: {faults[0]}",
+            culprit=type(model).__name__,
+            remedy="Replace BatchNorm by GroupNorm: no layer may mix patients.",
+        )
+
+
+def _unwrap(module: GradSampleModule, parameters: list[nn.Parameter]) -> None:
+    module.remove_hooks()
+    for parameter in parameters:
+        parameter.grad = None
+        for name in ("grad_sample", "summed_grad", "_forward_counter"):
+            if hasattr(parameter, name):
+                delattr(parameter, name)

@@ -1,0 +1,300 @@
+"""The coordinator: opens epochs, begins rounds, passes messages on, writes down what happened.
+
+Knows the charter and an engine. Holds no key, no model and no say over any parameter. What it can do wrong is to stop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from secagg.charter import VerifiedCharter
+from secagg.errors import ProtocolError, RemoteProtocolError
+from secagg.identity import fingerprint
+from secagg.masking import MaskingServer, Purpose, RoundSum, Session
+from secagg.masking.messages import Refusal
+from secagg.masking.messages import Sum as SumPayload
+from secagg.masking.states import ServerState
+from secagg.release.dsse import StatementSignature, assemble, is_signed_by
+from secagg.release.statement import read_statement
+from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode
+from training.coordinator_store import CoordinatorStore
+from training.engines.base import Engine, Exchange, Outbox, Phase
+from training.messages import ATTEST_LIMIT, Attest, Conclude, Query, Release, Status
+from training.report import RefusalRecord, RoundRecord
+
+STATISTICS_SUMS = 2
+_MOST_FAILURES = 3
+
+_PHASES = {
+    ServerState.ADVERTISING: Phase.ADVERTISE,
+    ServerState.DEALING: Phase.DEAL,
+    ServerState.COLLECTING: Phase.MASK,
+    ServerState.UNMASKING: Phase.REVEAL,
+}
+
+
+class Coordinator:
+    """Runs one charter over an engine, to its release.
+
+    Args:
+        on_round: called after every round.
+    """
+
+    def __init__(
+        self,
+        charter: VerifiedCharter,
+        engine: Engine,
+        folder: Path,
+        on_round: Callable[[RoundRecord], None] = lambda _record: None,
+    ) -> None:
+        self._charter = charter
+        self._engine = engine
+        self._store = CoordinatorStore(folder, charter.digest)
+        self._on_round = on_round
+        self._members = range(1, len(charter.charter.members) + 1)
+        self._cheaters: set[int] = set()
+
+    @property
+    def rounds(self) -> tuple[RoundRecord, ...]:
+        """The record of every round so far."""
+        return self._store.state.rounds
+
+    def run(self) -> bytes:
+        """Take the hospitals from wherever they are to a release; the release's statement, signed, as a DSSE file.
+
+        Raises:
+            ProtocolError: ``too-many-failures``, or why no epoch could be opened; what was reached is kept, and `run`
+                goes on from it.
+        """
+        statuses = self._bring_up_to_date()
+        if self._charter.charter.statistics.features and not any(status.steps for status in statuses.values()):
+            self._sum_until_done(Purpose.STATISTICS, statuses)
+        self._sum_until_done(Purpose.TRAINING, self._bring_up_to_date())
+        return self._conclude(self._bring_up_to_date())
+
+    def _sum_until_done(self, purpose: Purpose, statuses: dict[int, Status]) -> None:
+        failures = 0
+        done = _done(purpose, statuses, self._charter)
+        while not done:
+            server = self._open_epoch(purpose)
+            while not done and not server.exhausted and server.state is ServerState.READY:
+                finished = self._run_round(server)
+                failures = 0 if server.result else failures + 1
+                if failures == _MOST_FAILURES:
+                    raise self._gave_up(server)
+                done = finished or _is_last(server.result, purpose, self._charter)
+                if self._cheaters & server.participants:
+                    break
+                if any(refusal.reason == "missed-sum" for refusal in self.rounds[-1].refusals):
+                    self._bring_up_to_date()
+
+    def _open_epoch(self, purpose: Purpose) -> MaskingServer:
+        state = self._store.state
+        rounds = STATISTICS_SUMS if purpose is Purpose.STATISTICS else self._charter.charter.epoch_rounds
+        rounds = min(rounds, self._charter.charter.epoch_rounds)
+        session = Session(self._charter, state.epoch + 1, purpose, state.round + 1, rounds)
+        self._store.update(epoch=session.epoch)
+        server = MaskingServer(session, frozenset(self._members) - self._cheaters)
+        pump = _Pump(self._engine, server, 0)
+        pump.run(server.open())
+        if server.state is not ServerState.READY:
+            raise self._gave_up(server, pump.refusals)
+        return server
+
+    def _run_round(self, server: MaskingServer) -> bool:
+        started = time.monotonic()
+        purpose = server.session.purpose
+        state = self._store.state
+        step = len(state.statistics if purpose is Purpose.STATISTICS else state.sums) + 1
+        self._store.update(round=server.round + 1)
+        pump = _Pump(self._engine, server, server.round + 1)
+        pump.run(server.begin(step), before_apply=self._keep_sum)
+        record = _record(server, pump, time.monotonic() - started)
+        self._store.update(rounds=(*self._store.state.rounds, record))
+        if server.fault and server.fault.reason == "wrong-dealing" and server.fault.culprit:
+            self._cheaters.add(self._charter.charter.number_of(server.fault.culprit))
+        self._on_round(record)
+        return pump.finished >= self._charter.charter.threshold
+
+    def _keep_sum(self, result: RoundSum, message: bytes, purpose: Purpose) -> None:
+        """Before anyone may apply a sum: keep it for those who will have missed it."""
+        name = f"{purpose}-{result.step:06d}.bin"
+        payload = open_envelope(message, self._charter, len(message)).payload
+        vector = decode(payload, SumPayload)
+        sealer = Sealer(self._charter, COORDINATOR, None, 0)
+        self._store.keep_message(name, sealer.seal(Stage.MISSED_SUM, vector, round=result.round))
+        if purpose is Purpose.STATISTICS:
+            self._store.update(statistics=(*self._store.state.statistics, name))
+        else:
+            self._store.update(sums=(*self._store.state.sums, name))
+
+    def _bring_up_to_date(self) -> dict[int, Status]:
+        """Ask everybody where they are; send each the sums it missed."""
+        query = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.QUERY, Query())
+        statuses = self._statuses(self._engine.exchange(Phase.QUERY, [(n, query) for n in self._members], 0))
+        state = self._store.state
+        newest_epoch = max((status.epoch for status in statuses.values()), default=0)
+        newest_round = max((status.round for status in statuses.values()), default=0)
+        self._store.update(epoch=max(state.epoch, newest_epoch), round=max(state.round, newest_round))
+        outbox = [
+            (member, self._store.message(name))
+            for member, status in statuses.items()
+            for name in (*state.statistics[status.statistics :], *state.sums[status.steps :])
+        ]
+        statuses |= self._statuses(self._engine.exchange(Phase.QUERY, outbox, 0))
+        return statuses
+
+    def _statuses(self, exchange: Exchange) -> dict[int, Status]:
+        statuses = {}
+        for sender, message in exchange.inbox:
+            envelope = _open_from(self._charter, sender, message, ATTEST_LIMIT)
+            if envelope.header.stage is Stage.STATUS:
+                statuses[sender] = decode(envelope.payload, Status)
+        return statuses
+
+    def _conclude(self, statuses: dict[int, Status]) -> bytes:
+        conclude = Sealer(self._charter, COORDINATOR, None, 0).seal(
+            Stage.CONCLUDE, Conclude(sum(record.purpose == Purpose.TRAINING for record in self.rounds))
+        )
+        exchange = self._engine.exchange(Phase.CONCLUDE, [(number, conclude) for number in statuses], 0)
+        attestations, refusals = [], []
+        for sender, message in exchange.inbox:
+            envelope = _open_from(self._charter, sender, message, ATTEST_LIMIT)
+            if envelope.header.stage is Stage.ATTEST:
+                attestations.append((sender, decode(envelope.payload, Attest)))
+            else:
+                refusals.append(_refusal_record(self._charter, sender, decode(envelope.payload, Refusal)))
+        signed = self._assemble(attestations, refusals)
+        message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.RELEASE, Release(signed))
+        self._engine.exchange(Phase.RELEASE, [(number, message) for number, _ in attestations], 0)
+        return signed
+
+    def _assemble(self, attestations: list[tuple[int, Attest]], refusals: list[RefusalRecord]) -> bytes:
+        statements = {attest.statement for _, attest in attestations}
+        if len(statements) != 1:
+            told = "; ".join(f"{refusal.member}: {refusal.message}" for refusal in refusals)
+            raise ProtocolError(
+                "release-disputed",
+                f"The hospitals attest to {len(statements)} different releases. {told}".strip(),
+                remedy="Compare their model digests with `secagg model show` before anything is used.",
+            )
+        statement = statements.pop()
+        contributors = {entry.name for entry in read_statement(statement).predicate.contributors}
+        signatures = []
+        for sender, attest in attestations:
+            member = self._charter.charter.member(sender)
+            signature = StatementSignature(fingerprint(member.public_key), attest.signature)
+            if member.name in contributors and is_signed_by(statement, signature, member.public_key):
+                signatures.append(signature)
+        return assemble(statement, signatures).to_json()
+
+    def _gave_up(self, server: MaskingServer, refusals: list[RefusalRecord] | None = None) -> ProtocolError:
+        fault = server.fault or RemoteProtocolError("not-ready", "The epoch could not be opened.")
+        told = "".join(f" {refusal.member} refused: {refusal.message}" for refusal in (refusals or [])[:3])
+        if not refusals and self.rounds:
+            told = "".join(f" {refusal.member} refused: {refusal.message}" for refusal in self.rounds[-1].refusals[:3])
+        return ProtocolError(fault.reason, f"{fault.message}{told}", remedy=fault.remedy)
+
+
+@dataclass
+class _Pump:
+    """Moves one server's messages through the engine until it has nothing more to send."""
+
+    engine: Engine
+    server: MaskingServer
+    round: int
+    bytes_up: int = 0
+    bytes_down: int = 0
+    finished: int = 0
+    refusals: list[RefusalRecord] = field(default_factory=list)
+
+    def run(self, outbox: Outbox, before_apply: Callable[[RoundSum, bytes, Purpose], None] = lambda *_: None) -> None:
+        while outbox:
+            state = self.server.state
+            settled = state is ServerState.READY or state is ServerState.CLOSED
+            if settled and self.server.result and self.round:
+                before_apply(self.server.result, outbox[0][1], self.server.session.purpose)
+            phase = _PHASES.get(state, Phase.APPLY if self.round else Phase.READY)
+            self.bytes_down += sum(len(message) for _, message in outbox)
+            exchange = self.engine.exchange(phase, outbox, self.round)
+            outbox = self._deliver(exchange)
+            if not settled and self.server.state is state:
+                outbox = self.server.timeout()
+
+    def _deliver(self, exchange: Exchange) -> Outbox:
+        outbox: list[tuple[int, bytes]] = []
+        for sender, message in exchange.inbox:
+            self.bytes_up += len(message)
+            try:
+                if self._is_status(sender, message):
+                    continue
+                outbox += self.server.receive(sender, message)
+                self._note_refusal(sender)
+            except RemoteProtocolError as error:
+                self.refusals.append(RefusalRecord(self.server.session.name(sender), error.reason, error.message))
+        return outbox
+
+    def _is_status(self, sender: int, message: bytes) -> bool:
+        if self.server.state not in (ServerState.READY, ServerState.CLOSED):
+            return False
+        envelope = _open_from(self.server.session.charter, sender, message, ATTEST_LIMIT)
+        match envelope.header.stage:
+            case Stage.STATUS:
+                self.finished += decode(envelope.payload, Status).finished
+            case Stage.REFUSAL:
+                refusal = decode(envelope.payload, Refusal)
+                self.refusals.append(_refusal_record(self.server.session.charter, sender, refusal))
+            case _:
+                return False
+        return True
+
+    def _note_refusal(self, sender: int) -> None:
+        refusal = self.server.refusals.get(sender)
+        if refusal:
+            self.refusals.append(_refusal_record(self.server.session.charter, sender, refusal))
+
+
+def _open_from(charter: VerifiedCharter, sender: int, message: bytes, limit: int) -> Envelope:
+    envelope = open_envelope(message, charter, limit)
+    if envelope.header.sender != sender:
+        raise RemoteProtocolError("wrong-sender", "A message came from another member than the one who signed it.")
+    return envelope
+
+
+def _refusal_record(charter: VerifiedCharter, sender: int, refusal: Refusal) -> RefusalRecord:
+    return RefusalRecord(charter.charter.member(sender).name, refusal.reason, refusal.message)
+
+
+def _record(server: MaskingServer, pump: _Pump, seconds: float) -> RoundRecord:
+    names = server.session.name
+    survivors = server.result.survivors.numbers if server.result else ()
+    return RoundRecord(
+        round=server.round,
+        purpose=server.session.purpose,
+        step=server.step if server.result else 0,
+        cohort=tuple(names(number) for number in survivors),
+        dropped=tuple(names(number) for number in server.session.members if number not in survivors),
+        refusals=tuple(pump.refusals),
+        reason=None if server.result else (server.fault.reason if server.fault else None),
+        bytes_up=pump.bytes_up,
+        bytes_down=pump.bytes_down,
+        seconds=seconds,
+    )
+
+
+def _done(purpose: Purpose, statuses: dict[int, Status], charter: VerifiedCharter) -> bool:
+    match purpose:
+        case Purpose.STATISTICS:
+            reached = [status.statistics >= STATISTICS_SUMS for status in statuses.values()]
+        case Purpose.TRAINING:
+            reached = [status.finished for status in statuses.values()]
+    return sum(reached) >= charter.charter.threshold
+
+
+def _is_last(result: RoundSum | None, purpose: Purpose, charter: VerifiedCharter) -> bool:
+    last = STATISTICS_SUMS if purpose is Purpose.STATISTICS else charter.charter.training.rounds
+    return result is not None and result.step >= last

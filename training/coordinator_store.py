@@ -1,0 +1,80 @@
+"""What a coordinator writes down: which epochs and rounds it has used, and the sums it has given out.
+
+Knows files and numbers. None of it is secret from the members, and no privacy or integrity rests on it: lost, the
+hospitals refuse to go back, and the coordinator learns from them where they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from secagg.errors import TamperingError
+from secagg.files import read_bounded, write_atomically
+from training.report import RoundRecord
+
+_LARGEST_STATE = 64 * 1024 * 1024
+
+
+class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers used so far, and the record of every round.
+
+    Attributes:
+        statistics: messages with the sums of feature statistics, in order, by file name.
+        sums: the same for the applied sums.
+    """
+
+    charter: str
+    epoch: int = 0
+    round: int = 0
+    statistics: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
+    rounds: tuple[RoundRecord, ...] = ()
+
+
+class CoordinatorStore:
+    """The coordinator's folder.
+
+    Raises:
+        TamperingError: ``damaged-coordinator-state``, ``other-charter``.
+    """
+
+    def __init__(self, folder: Path, charter_digest: bytes) -> None:
+        self._folder = folder
+        self.state = self._load(charter_digest.hex())
+
+    def update(self, **changes: object) -> None:
+        """Change the state on disk, then in memory.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        state = msgspec.structs.replace(self.state, **changes)
+        write_atomically(self._path, msgspec.json.encode(state))
+        self.state = state
+
+    def keep_message(self, name: str, message: bytes) -> None:
+        """Keep a message that a hospital may ask for again."""
+        write_atomically(self._folder / "sums" / name, message)
+
+    def message(self, name: str) -> bytes:
+        """A message kept by `keep_message`."""
+        return read_bounded(self._folder / "sums" / name, 1 << 34)
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "coordinator.json"
+
+    def _load(self, charter: str) -> CoordinatorState:
+        if not self._path.exists():
+            return CoordinatorState(charter)
+        try:
+            state = msgspec.json.decode(read_bounded(self._path, _LARGEST_STATE), type=CoordinatorState)
+        except msgspec.DecodeError as error:
+            raise TamperingError(
+                "damaged-coordinator-state", f"{self._path} cannot be read: {error}.", culprit=str(self._path)
+            ) from error
+        if state.charter != charter:
+            raise TamperingError("other-charter", f"{self._path} belongs to another charter.", culprit=str(self._path))
+        return state

@@ -1,0 +1,132 @@
+"""Drafting a charter: from a task and a few choices to everything that the members sign.
+
+Knows which charter fields follow from others: the model's digest and size from the task, the noise from epsilon, the
+threshold from the number of members. Signs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from dp.accounting import noise_multiplier_for
+
+from secagg.charter import Charter, Encoding, Member, Metrics, Model, Privacy, Statistics, TaskChoice, Training
+from secagg.charter.model import smallest_threshold
+from secagg.errors import InputError
+from training.evaluation import cell_count
+from training.model_state import ModelLayout, flatten, model_digest
+from training.task import Task, TaskSpec, build_task, load_custom_task
+from training.tasks.spec import input_names
+
+# Metrics cost budget of their own, but of other patients; the same epsilon holds for both.
+_METRIC_RATE = 1.0
+
+
+class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a person decides; everything else in a charter follows.
+
+    Attributes:
+        epsilon: the budget of the whole run under ``privacy = "local"``.
+        threshold: 0 for the smallest safe one.
+    """
+
+    name: str = "consortium"
+    training: Training
+    encoding: Encoding = Encoding()
+    privacy: Literal["none", "local"] = "none"
+    epsilon: float = 8.0
+    delta: float = 1e-5
+    clip_norm: float = 1.0
+    sampling_rate: float = 0.1
+    metrics: Literal["none", "exact", "noisy"] = "none"
+    target: float | None = None
+    max_colluding: int = 1
+    threshold: int = 0
+    epoch_rounds: int = 10
+
+
+def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: TaskSpec) -> Charter:
+    """The charter of these choices, unsigned.
+
+    Raises:
+        InputError: if the choices contradict each other, or the task cannot be built.
+    """
+    task = make_task(spec)
+    module = task.build_model()
+    layout = ModelLayout.of(module)
+    statistics = len(input_names(spec.data)) if spec.data.standardise == "secure-sum" else 0
+    return Charter(
+        name=choices.name,
+        members=tuple(members),
+        threshold=choices.threshold or smallest_threshold(len(members), choices.max_colluding),
+        max_colluding=choices.max_colluding,
+        model=Model(digest=model_digest(layout, flatten(module)), parameters=layout.size),
+        task=TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json()))),
+        training=_training(choices),
+        encoding=choices.encoding,
+        statistics=Statistics(features=statistics),
+        metrics=_metrics(choices, spec),
+        privacy=_privacy(choices),
+        epoch_rounds=min(choices.epoch_rounds, choices.training.rounds),
+    )
+
+
+def task_of(charter: Charter) -> Task:
+    """The task that a charter names; its code runs only if it is built in or the site's policy has listed it.
+
+    Raises:
+        InputError: if the task cannot be built.
+    """
+    return make_task(TaskSpec.from_settings(charter.task.kind, charter.task.settings_json()))
+
+
+def make_task(spec: TaskSpec) -> Task:
+    """A built-in task, or the custom one that the kind names as ``module:function``."""
+    return load_custom_task(spec) if ":" in spec.kind else build_task(spec)
+
+
+def _training(choices: CharterChoices) -> Training:
+    if choices.privacy == "none":
+        return choices.training
+    return msgspec.structs.replace(choices.training, weighting="uniform")
+
+
+def _metrics(choices: CharterChoices, spec: TaskSpec) -> Metrics:
+    if choices.metrics != "none" and spec.evaluation.test_fraction == 0:
+        raise InputError(
+            "metrics-without-validation",
+            "Metrics are to be released, but the task keeps no patients back for validation.",
+            remedy="Set evaluation.test_fraction in the task, or release no metrics.",
+        )
+    cells = 0 if choices.metrics == "none" else cell_count(spec)
+    return Metrics(release=choices.metrics, cells=cells, target=choices.target)
+
+
+def _privacy(choices: CharterChoices) -> Privacy:
+    if choices.privacy == "none":
+        return Privacy()
+    training = choices.training
+    steps = training.rounds * training.local_steps
+    noise = noise_multiplier_for(choices.epsilon, choices.delta, choices.sampling_rate, steps)
+    metric_noise = 0.0
+    if choices.metrics == "noisy":
+        metric_noise = noise_multiplier_for(choices.epsilon, choices.delta, _METRIC_RATE, training.rounds)
+    return Privacy(
+        mode=choices.privacy,
+        noise_multiplier=noise,
+        clip_norm=choices.clip_norm,
+        sampling_rate=choices.sampling_rate,
+        delta=choices.delta,
+        metric_noise_multiplier=metric_noise,
+        budget=choices.epsilon,
+    )
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value

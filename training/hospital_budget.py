@@ -1,0 +1,92 @@
+"""A hospital's privacy budget in one run: what it reserves, charges and commits, if there is anything to account.
+
+Knows the charter's plan, the site's policy and its ledger. Without differential privacy there is no epsilon, and no
+entry: the ledger says what was spent, not what was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dp.fingerprint import fingerprint
+from dp.ledger import Cost, Ledger
+from dp.ledger.store import Budget
+from secagg.charter import VerifiedCharter
+from secagg.identity import Identity
+from secagg.policy import Policy
+from training.local_work import privacy_plan
+from training.records import Records
+
+
+class HospitalBudget:
+    """One run's use of a data set's budget.
+
+    Args:
+        clock: gives the time to record, ISO 8601; nothing depends on it.
+
+    Raises:
+        TamperingError: if the ledger was altered.
+    """
+
+    def __init__(
+        self,
+        charter: VerifiedCharter,
+        policy: Policy,
+        path: Path,
+        identity: Identity,
+        records: Records,
+        clock: Callable[[], str],
+    ) -> None:
+        privacy = charter.charter.privacy
+        self._charter = charter
+        self._clock = clock
+        self._run = charter.digest.hex()
+        self._budget = Budget(policy.maximum_epsilon, privacy.delta)
+        self._ledger = Ledger(path, identity) if privacy.mode != "none" else None
+        self._data_set = fingerprint(records.features, records.labels, records.patients)
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        if self._ledger:
+            self._ledger.close()
+
+    def reserve(self) -> None:
+        """Hold the whole run's cost before it starts.
+
+        Raises:
+            RefusedError: ``budget-exceeded``.
+        """
+        if self._ledger and not self._ledger.spending(self._data_set).run(self._run).closed:
+            cost = self._cost(self._charter.charter.training.rounds)
+            self._ledger.reserve(self._data_set, self._run, cost, self._budget, self._clock())
+
+    def charge(self, round_number: int) -> None:
+        """Spend one round's cost, before anything of it leaves.
+
+        Raises:
+            RefusedError: ``budget-exceeded``.
+        """
+        if self._ledger:
+            self._ledger.charge(self._data_set, self._run, round_number, self._cost(1), self._budget, self._clock())
+
+    def commit(self, round_number: int) -> None:
+        """Note that the round's sum was applied."""
+        if self._ledger:
+            self._ledger.commit(self._data_set, self._run, round_number, self._budget, self._clock())
+
+    def close_run(self) -> None:
+        """Free what was reserved and not used."""
+        if self._ledger:
+            self._ledger.close_run(self._data_set, self._run, self._budget, self._clock())
+
+    def epsilon(self) -> float | None:
+        """What this run's charges have cost this site's patients so far; None without differential privacy."""
+        if self._ledger is None:
+            return None
+        rounds = self._ledger.spending(self._data_set).run(self._run).rounds
+        return privacy_plan(self._charter.charter).epsilon_after(rounds)
+
+    def _cost(self, rounds: int) -> Cost:
+        plan = privacy_plan(self._charter.charter)
+        return Cost(plan.training_events(rounds), plan.metric_events(rounds))

@@ -1,0 +1,38 @@
+"""What a coordinator can say about a round: who took part, who did not, and how many bytes it took."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RefusalRecord(msgspec.Struct, frozen=True):
+    """A hospital that answered with a refusal, or whose message was refused."""
+
+    member: str
+    reason: str
+    message: str
+
+
+class RoundRecord(msgspec.Struct, frozen=True):
+    """One round.
+
+    Attributes:
+        purpose: ``training`` or ``statistics``.
+        step: which sum it gave; 0 if it gave none.
+        cohort: the survivors, by name; empty if there was no sum.
+        dropped: invited, but not in the sum.
+        reason: why there was no sum, if there was none.
+        bytes_up: sent by all hospitals together; ``bytes_down``: sent to them.
+        seconds: of wall time.
+    """
+
+    round: int
+    purpose: str
+    step: int
+    cohort: tuple[str, ...]
+    dropped: tuple[str, ...]
+    refusals: tuple[RefusalRecord, ...]
+    reason: str | None
+    bytes_up: int
+    bytes_down: int
+    seconds: float

@@ -1,0 +1,306 @@
+"""A whole consortium on one machine: every hospital with its own folder, keys, policy, latch and ledger.
+
+Knows how such a run is laid out on disk, started and taken up again. Between the parties only bytes pass; what the
+simulator sees beyond that (test records, pooled training) is marked as such in its result.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from secagg.charter import Member, VerifiedCharter, sign_charter, verify_charter
+from secagg.charter.folder import read_verified, write_charter, write_signatures
+from secagg.errors import InputError
+from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
+from secagg.identity import Identity, fingerprint
+from secagg.policy import Policy, render_policy
+from training.comparison import Comparison, Held
+from training.coordinator import Coordinator
+from training.devices import resolve_device
+from training.draft import CharterChoices, draft_charter, make_task, task_of
+from training.engines.embedded import EmbeddedEngine, parse_drop_out
+from training.evaluation import Metrics, evaluate
+from training.hospital import Hospital, HospitalSetup, split_patients
+from training.hospital_folder import HospitalFolder
+from training.model_state import load
+from training.records import concatenate, require_two_classes
+from training.report import RoundRecord
+from training.sites import DataSource, read_sites, read_test
+from training.splitting import Site
+from training.task import Task, TaskSpec
+
+_SETTINGS_FILE = "simulation.json"
+_LARGEST_SETTINGS = 16 * 1024 * 1024
+
+
+class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that a run needs to be taken up again, stored in its folder.
+
+    Attributes:
+        task_kind, task_settings: the bound task, as in the charter.
+        drop_outs: ``name:round`` or ``name:round:phase``.
+        seed: of batches (never of noise) and of the comparison.
+        compare: whether pooled training and each hospital alone are trained too.
+    """
+
+    task_kind: str
+    task_settings: str
+    source: DataSource
+    choices: CharterChoices
+    drop_outs: tuple[str, ...] = ()
+    device: str = "auto"
+    seed: int = 0
+    compare: bool = True
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task's specification."""
+        return TaskSpec.from_settings(self.task_kind, self.task_settings.encode())
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """One round, and how good the model is after it; ``epsilon`` is what each hospital's patients have spent."""
+
+    record: RoundRecord
+    metrics: Metrics | None
+    epsilon: float | None
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a run ends with. ``pooled`` and ``alone`` are None and empty where no comparison was asked for."""
+
+    folder: Path
+    charter: VerifiedCharter
+    rounds: tuple[RoundResult, ...]
+    federated: Metrics
+    pooled: Metrics | None
+    alone: tuple[tuple[str, Metrics], ...]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What a caller wants to hear of while a simulation runs."""
+
+    on_start: Callable[[VerifiedCharter], None] = lambda _charter: None
+    on_answer: Callable[[str, int], None] = lambda _phase, _member: None
+    on_round: Callable[[RoundResult], None] = lambda _result: None
+    on_compare: Callable[[str], None] = lambda _what: None
+
+
+def prepare(folder: Path, settings: SimulationSettings) -> None:
+    """Make the run's folder: identities, signed charter, policies. All of it or nothing.
+
+    Raises:
+        InputError: if the data, the task or the choices cannot be used, or the folder exists and holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            "folder-not-empty",
+            f"{folder} exists and is not empty.",
+            culprit=str(folder),
+            remedy="Choose another folder, or take the run in it up again with --resume.",
+        )
+    task = make_task(settings.spec)
+    sites = read_sites(settings.source, task)
+    read_test(settings.source, task)
+    for site in sites:
+        require_two_classes(site.records)
+    # Numbers and options are checked before anything is written.
+    identities = [Identity.generate() for _ in sites]
+    members = [Member(name=site.name, public_key=key.public_key) for site, key in zip(sites, identities, strict=True)]
+    charter = draft_charter(settings.choices, members, settings.spec)
+    for text in settings.drop_outs:
+        parse_drop_out(text, {site.name: number for number, site in enumerate(sites, 1)})
+    verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        _write_folders(partial, settings, verified, identities)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def run(folder: Path, observer: Observer) -> SimulationResult:
+    """Run, or take up again, the simulation that `prepare` laid out in ``folder``.
+
+    Raises:
+        SecaggError: what stopped it; what was reached stays in the folder.
+    """
+    settings = read_settings(folder)
+    charter = read_verified(folder / "charter")
+    task = task_of(charter.charter)
+    sites = read_sites(settings.source, task)
+    with _Cast(folder, settings, charter, task, sites) as cast:
+        observer.on_start(charter)
+        rounds: list[RoundResult] = []
+
+        def on_round(record: RoundRecord) -> None:
+            rounds.append(cast.measure(record))
+            observer.on_round(rounds[-1])
+
+        drop_outs = [parse_drop_out(text, cast.numbers) for text in settings.drop_outs]
+        engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer)
+        coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
+        earlier = tuple(RoundResult(record, None, None) for record in coordinator.rounds)
+        coordinator.run()
+        federated = cast.evaluate()
+        _copy_release(folder, cast.furthest().folder.release)
+        pooled, alone = _compare(cast, observer) if settings.compare else (None, ())
+        return SimulationResult(folder, charter, (*earlier, *rounds), federated, pooled, alone)
+
+
+def read_settings(folder: Path) -> SimulationSettings:
+    """The settings that a run's folder was prepared with.
+
+    Raises:
+        InputError: ``not-a-run``.
+    """
+    try:
+        data = read_bounded(folder / _SETTINGS_FILE, _LARGEST_SETTINGS)
+        return msgspec.json.decode(data, type=SimulationSettings)
+    except (InputError, msgspec.DecodeError) as error:
+        raise InputError(
+            "not-a-run",
+            f"{folder} holds no simulation that could be resumed.",
+            culprit=str(folder),
+            remedy="Give the folder that `secagg simulate` wrote with --out.",
+        ) from error
+
+
+class _Cast:
+    """The hospitals of a run, and what the simulator alone may do with them: test the model."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: SimulationSettings,
+        charter: VerifiedCharter,
+        task: Task,
+        sites: Sequence[Site],
+    ) -> None:
+        self.settings = settings
+        self.charter = charter
+        self.task = task
+        self.device = resolve_device(settings.device)
+        self.numbers = {member.name: number for number, member in enumerate(charter.charter.members, 1)}
+        self.held = []
+        tests = []
+        for site in sites:
+            train, test = split_patients(site.records, task)
+            self.held.append(Held(site.name, train))
+            tests += [test] if test else []
+        self.test = read_test(settings.source, task) or (concatenate(tests) if tests else None)
+        self.hospitals: dict[int, Hospital] = {}
+        try:
+            for site in sites:
+                self.hospitals[self.numbers[site.name]] = self._hospital(folder, site)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> _Cast:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for hospital in self.hospitals.values():
+            hospital.close()
+
+    def furthest(self) -> Hospital:
+        """A hospital that has applied the most sums."""
+        return max(self.hospitals.values(), key=lambda hospital: hospital.state.steps)
+
+    def measure(self, record: RoundRecord) -> RoundResult:
+        metrics = self.evaluate() if record.purpose == "training" and record.step else None
+        return RoundResult(record, metrics, self.epsilon())
+
+    def epsilon(self) -> float | None:
+        """The most that any hospital's patients have spent in this run."""
+        return max((hospital.epsilon or 0.0 for hospital in self.hospitals.values()), default=0.0) or None
+
+    def evaluate(self) -> Metrics:
+        """The consortium's model on the test records."""
+        hospital = self.furthest()
+        module = self.task.build_model()
+        load(module, hospital.state.model)
+        if self.test is None:
+            return Metrics(None, None, 0)
+        records = hospital.scaling.apply(self.test, hospital.state.moments)
+        return evaluate(self.task, module, records, self.device)
+
+    def _hospital(self, folder: Path, site: Site) -> Hospital:
+        number = self.numbers[site.name]
+        return Hospital(
+            HospitalSetup(
+                self.charter,
+                self.task,
+                site.records,
+                HospitalFolder(folder / "hospitals" / site.name),
+                self.device,
+                np.random.default_rng((self.settings.seed, number)),
+            )
+        )
+
+
+def _compare(cast: _Cast, observer: Observer) -> tuple[Metrics | None, tuple[tuple[str, Metrics], ...]]:
+    if cast.test is None:
+        return None, ()
+    comparison = Comparison(cast.charter.charter, cast.task, cast.test, cast.device, cast.settings.seed)
+    observer.on_compare("all records pooled")
+    pooled = comparison.pooled(cast.held)
+    alone = []
+    for held in cast.held:
+        observer.on_compare(f"{held.name} alone")
+        alone.append((held.name, comparison.alone(held)))
+    return pooled, tuple(alone)
+
+
+def _write_folders(
+    folder: Path, settings: SimulationSettings, charter: VerifiedCharter, identities: Sequence[Identity]
+) -> None:
+    write_charter(folder / "charter", charter.charter)
+    write_signatures(folder / "charter", charter.signatures)
+    policy = render_policy(_policy_for(charter))
+    for member, identity in zip(charter.charter.members, identities, strict=True):
+        hospital = HospitalFolder(folder / "hospitals" / member.name)
+        hospital.path.mkdir(parents=True, mode=0o700)
+        identity.save(hospital.identity)
+        write_atomically(hospital.policy, policy, PRIVATE)
+    write_atomically(folder / _SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
+
+
+def _policy_for(charter: VerifiedCharter) -> Policy:
+    """The policy that a site would write which has agreed to this charter and to nothing beyond it."""
+    content = charter.charter
+    privacy = content.privacy
+    return Policy(
+        known_members=frozenset(fingerprint(member.public_key) for member in content.members),
+        minimum_cohort=content.threshold,
+        allowed_privacy_modes=frozenset({privacy.mode}),
+        maximum_epsilon=privacy.budget or Policy().maximum_epsilon,
+        maximum_delta=privacy.delta,
+        maximum_weight=content.encoding.max_weight,
+        allowed_tasks=frozenset({content.task.kind}),
+        release_exact_metrics="allow" if content.metrics.release == "exact" else "refuse",
+    )
+
+
+def _copy_release(folder: Path, release: Path) -> None:
+    target = folder / "release"
+    for file in sorted(release.iterdir()):
+        write_atomically(target / file.name, file.read_bytes())

@@ -1,0 +1,100 @@
+"""Which records belong to which hospital, where one person has the data of all: simulations and demonstrations.
+
+Knows the ways to divide data. A real hospital reads its own file and never comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from secagg.errors import InputError
+from training.records import Records
+from training.splitting import Site, parse_split, split_by_column, split_records
+from training.task import Task
+from training.tasks.tabular import TabularTask
+
+_FEWEST_RECORDS = 8
+
+
+class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the records are and how they are divided.
+
+    Attributes:
+        paths: one file or folder a hospital (``name=path`` or a path whose stem is the name), or a single one.
+        site_column: the column of a single table that names the hospital.
+        split: ``iid`` or ``dirichlet:ALPHA``, of a single file.
+        hospitals: how many, with ``split``.
+        seed: of the split.
+        test: records that no hospital trains on; the hospitals' own held-back patients if not given.
+    """
+
+    paths: tuple[str, ...]
+    site_column: str | None = None
+    split: str | None = None
+    hospitals: int = 0
+    seed: int = 0
+    test: str | None = None
+
+
+def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
+    """Every hospital's records.
+
+    Raises:
+        InputError: if the data cannot be read or divided; the message names the file.
+    """
+    if len(source.paths) > 1:
+        return _read_each(source.paths, task)
+    path = Path(source.paths[0])
+    if source.site_column:
+        if not isinstance(task, TabularTask):
+            raise InputError("not-a-table", "Only a table can be divided by a site column.", culprit=str(path))
+        return split_by_column(task, path, source.site_column)
+    if source.split:
+        return _deal_out(source, task.read(path))
+    if path.is_dir():
+        files = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        return _read_each([str(file) for file in files], task)
+    raise InputError(
+        "one-hospital",
+        f"{path} is one hospital's data; a consortium needs three.",
+        culprit=str(path),
+        remedy="Give one --data for each hospital, a folder of files, --site-column, or --split with --hospitals.",
+    )
+
+
+def read_test(source: DataSource, task: Task) -> Records | None:
+    """The records that no hospital trains on, if there are such."""
+    return task.read(Path(source.test)) if source.test else None
+
+
+def _read_each(paths: Sequence[str], task: Task) -> list[Site]:
+    sites = []
+    for text in paths:
+        name, found, path = text.partition("=")
+        file = Path(path if found else text)
+        sites.append(Site(name if found else _name_of(file), task.read(file)))
+    names = [site.name for site in sites]
+    if len(set(names)) != len(names):
+        raise InputError(
+            "duplicate-site",
+            f"Two hospitals would be called {max(names, key=names.count)}.",
+            remedy="Name them: --data cleveland=path.",
+        )
+    return sites
+
+
+def _name_of(path: Path) -> str:
+    # processed.cleveland.data is Cleveland's: the last part before the suffix.
+    return path.stem.rsplit(".", 1)[-1]
+
+
+def _deal_out(source: DataSource, records: Records) -> list[Site]:
+    if source.hospitals < 1:
+        raise InputError("no-hospitals", "A split needs a number of hospitals.", remedy="Add --hospitals 8.")
+    split = parse_split(source.split or "iid")
+    parts = split_records(records, split, source.hospitals, source.seed, minimum=_FEWEST_RECORDS)
+    width = len(str(len(parts)))
+    return [Site(f"hospital-{number:0{width}d}", part) for number, part in enumerate(parts, start=1)]
