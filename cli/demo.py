@@ -26,6 +26,11 @@ from training.task import load_task_file
 HOSPITALS = ("aachen", "bergen", "coimbra", "dublin", "espoo", "florence", "ghent", "heidelberg")
 _DROP_OUTS = ("coimbra:4", "ghent:7:reveal")
 _ROUNDS = 12
+# What share of all benign and of all malignant records each hospital has.
+_SHARES = (
+    np.array([0.19, 0.18, 0.16, 0.14, 0.12, 0.10, 0.07, 0.04]),
+    np.array([0.03, 0.04, 0.06, 0.09, 0.13, 0.17, 0.22, 0.26]),
+)
 
 
 @click.command()
@@ -89,6 +94,7 @@ def _introduce(privacy: str, epsilon: float) -> None:
     guarantee = f"Every hospital adds noise for epsilon {epsilon:g}." if privacy == "local" else "No noise is added."
     console.print(
         f"Eight hospitals train one model on 569 patients. {guarantee}\n"
+        "Their patients differ: the first hospital sees few malignant masses, the last few benign ones.\n"
         "Each masks its update; the coordinator adds what it cannot read.\n"
         "coimbra is cut off in round 4 before it answers, ghent in round 7 right after.\n"
     )
@@ -99,18 +105,28 @@ def _write_data(folder: Path) -> None:
     header = [*(str(name) for name in loaded.feature_names), "malignant"]
     # In scikit-learn's coding 0 is malignant.
     rows = np.column_stack([loaded.data, 1 - loaded.target])
-    order = np.random.default_rng(0).permutation(len(rows))
-    for name, part in zip(HOSPITALS, np.array_split(order, len(HOSPITALS)), strict=True):
+    for name, part in zip(HOSPITALS, _deal_out(rows[:, -1]), strict=True):
         with (folder / f"{name}.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(header)
             writer.writerows(rows[part].tolist())
 
 
+def _deal_out(malignant: np.ndarray) -> list[np.ndarray]:
+    """Rows of each hospital: equally many, but from almost none malignant at the first to most at the last."""
+    generator = np.random.default_rng(0)
+    classes = [generator.permutation(np.flatnonzero(malignant == value)) for value in (0, 1)]
+    cuts = [
+        np.round(np.cumsum(shares)[:-1] * len(rows)).astype(int) for shares, rows in zip(_SHARES, classes, strict=True)
+    ]
+    parts = zip(*(np.split(rows, cut) for rows, cut in zip(classes, cuts, strict=True)), strict=True)
+    return [generator.permutation(np.concatenate(part)) for part in parts]
+
+
 def _settings(data: Path, privacy: str, epsilon: float) -> SimulationSettings:
     with as_file(files("cli") / "demo_task.toml") as path:
         spec = load_task_file(path)
-    training = Training(rounds=_ROUNDS, local_steps=5, batch_size=16, learning_rate=0.5, weighting="uniform")
+    training = Training(rounds=_ROUNDS, local_steps=5, batch_size=16, learning_rate=2.0, weighting="uniform")
     choices = CharterChoices(
         name="demo",
         training=training,

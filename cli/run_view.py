@@ -8,6 +8,7 @@ from rich.table import Table
 from cli.output import console, epsilon, percent, progress_console, score, size
 from secagg.charter import VerifiedCharter
 from training.evaluation import Metrics
+from training.report import RoundRecord
 from training.simulation import Observer, RoundResult, SimulationResult
 
 
@@ -63,13 +64,14 @@ def show_result(result: SimulationResult) -> None:
     console.print()
     console.print(_comparison_table(result))
     console.print()
+    width = len(str(result.folder / "coordinator"))
     for name, what in (
         ("release", "the model, and a statement about it that every hospital signed"),
         ("charter", "what the hospitals agreed on, with their signatures"),
         ("hospitals", "each hospital's own keys, policy, ledger, latch and checkpoint"),
         ("coordinator", "all that the coordinator kept"),
     ):
-        console.print(f"  {result.folder / name}  [dim]{what}[/dim]", soft_wrap=True)
+        console.print(f"  {f'{result.folder / name}':<{width}}  [dim]{what}[/dim]", soft_wrap=True)
     console.print(f"\nCheck it: [bold]secagg model verify {result.folder / 'release'}[/bold]", soft_wrap=True)
 
 
@@ -77,27 +79,38 @@ def _rounds_table(result: SimulationResult) -> Table:
     members = len(result.charter.charter.members)
     private = result.charter.charter.privacy.mode != "none"
     table = Table(title="Rounds", title_justify="left", caption=_caption(private), caption_justify="left")
-    for heading in ("round", "hospitals in the sum", "dropped out", "accuracy", "AUC"):
+    for heading in ("round", "in the sum", "dropped out", "accuracy", "AUC"):
         table.add_column(heading, justify="left" if heading == "dropped out" else "right")
     if private:
         table.add_column("epsilon", justify="right")
-    table.add_column("sent by a hospital", justify="right")
+    table.add_column("sent each", justify="right")
     for row in result.rounds:
         record = row.record
-        cohort = f"{len(record.cohort)} of {members}" if record.cohort else f"no sum: {record.reason}"
+        label = str(record.round) if record.purpose == "training" else f"{record.round} (scale)"
+        cohort = f"{len(record.cohort)} of {members}" if record.cohort else "no sum"
         metrics = row.metrics or Metrics(None, None, 0)
-        label = str(record.round) if record.purpose == "training" else f"{record.round} ({record.purpose})"
-        cells = [label, cohort, _names(record.dropped), percent(metrics.accuracy), score(metrics.auc)]
+        cells = [label, cohort, _dropped(record), percent(metrics.accuracy), score(metrics.auc)]
         cells += [epsilon(row.epsilon)] if private else []
         table.add_row(*cells, size(record.bytes_up / max(1, members)))
     return table
 
 
 def _caption(private: bool) -> str:
-    told = "Accuracy and AUC: on patients that no hospital trained on."
+    told = "Accuracy, AUC: on patients that no hospital trained on. Sent each: mean over hospitals."
     if private:
-        told += "\nEpsilon: what each hospital's ledger has spent so far for its patients."
+        told += "\nEpsilon: the most that a patient of any hospital has spent so far, by its ledger."
     return told
+
+
+def _dropped(record: RoundRecord) -> str:
+    told = []
+    if record.dropped:
+        told.append(_names(record.dropped))
+    if record.silent:
+        told.append(f"{_names(record.silent)}, after sending")
+    if record.reason:
+        told.append(record.reason)
+    return "; ".join(told)
 
 
 def _names(names: tuple[str, ...]) -> str:
@@ -108,21 +121,23 @@ def _names(names: tuple[str, ...]) -> str:
 
 def _comparison_table(result: SimulationResult) -> Table:
     privacy = result.charter.charter.privacy
-    mode = f"epsilon {privacy.budget:g}" if privacy.mode != "none" else "no differential privacy"
+    mode = f", epsilon {privacy.budget:g}" if privacy.mode != "none" else ""
     table = Table(title="What it is worth", title_justify="left")
     table.add_column("trained on")
     table.add_column("accuracy", justify="right")
     table.add_column("AUC", justify="right")
-    table.add_row(f"[bold]together, nobody sees an update[/bold] ({mode})", *_both(result.federated), style="green")
+    table.add_row(f"[bold]together, nobody sees an update{mode}[/bold]", *_both(result.federated), style="green")
     if result.pooled:
         table.add_row("all records in one place, no protection", *_both(result.pooled))
+    if result.curator:
+        table.add_row(f"all records at one trusted curator{mode}", *_both(result.curator))
     alone = sorted(result.alone, key=lambda entry: entry[1].accuracy or 0.0)
     if len(alone) > _FEW:
         for what, entry in (("worst", alone[0]), ("median", alone[len(alone) // 2]), ("best", alone[-1])):
-            table.add_row(f"{entry[0]} alone ({what} of {len(alone)})", *_both(entry[1]))
+            table.add_row(f"{entry[0]} alone{mode} ({what} of {len(alone)})", *_both(entry[1]))
     else:
         for name, metrics in result.alone:
-            table.add_row(f"{name} alone", *_both(metrics))
+            table.add_row(f"{name} alone{mode}", *_both(metrics))
     return table
 
 

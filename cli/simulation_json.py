@@ -33,6 +33,7 @@ class ResultJson(msgspec.Struct, frozen=True):
     rounds: list[RoundJson]
     federated: MetricsJson
     pooled: MetricsJson | None
+    curator: MetricsJson | None
     alone: dict[str, MetricsJson]
 
 
@@ -44,6 +45,7 @@ def as_struct(result: SimulationResult) -> ResultJson:
         [RoundJson(row.record, _maybe(row.metrics), row.epsilon) for row in result.rounds],
         _metrics(result.federated),
         _maybe(result.pooled),
+        _maybe(result.curator),
         {name: _metrics(metrics) for name, metrics in result.alone},
     )
 

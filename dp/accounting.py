@@ -24,6 +24,9 @@ _ORDERS: Final = tuple([1 + x / 10 for x in range(1, 100)] + list(range(11, 64))
 # Numerical composition is not reliable where one step alone is nearly free of noise.
 _LEAST_NOISE_FOR_PRV: Final = 0.4
 _PRV_ERROR: Final = 0.01
+_NOISE_GRID: Final = 10_000
+# Beyond these the formulas leave floating point. Less noise than the one counts as none, more than the other as that.
+_LEAST_NOISE: Final = 1e-6
 _LARGEST_NOISE: Final = 10_000.0
 
 
@@ -85,13 +88,11 @@ def noise_multiplier_for(target: float, delta: float, sampling_rate: float, step
             f"No amount of noise brings {steps} steps down to epsilon {target:g}.",
             remedy="Raise epsilon, or lower the rounds, local steps or sampling rate.",
         )
-    low, high = 0.0, 1.0
-    while cost(high) > target:
-        low, high = high, 2 * high
-    while high - low > 1e-5:
-        middle = (low + high) / 2
-        low, high = (middle, high) if cost(middle) > target else (low, middle)
-    return math.ceil(high * 1e4) / 1e4
+    low, high = 0, int(_LARGEST_NOISE * _NOISE_GRID)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle / _NOISE_GRID) > target else (low, middle)
+    return high / _NOISE_GRID
 
 
 @lru_cache(maxsize=256)
@@ -100,9 +101,10 @@ def _epsilon_rdp(events: tuple[GaussianEvent, ...], delta: float) -> float:
         return 0.0
     total = np.zeros(len(_ORDERS))
     for event in events:
-        if event.noise_multiplier == 0:
+        if not event.noise_multiplier >= _LEAST_NOISE:
             return math.inf
-        total = total + event.steps * _rdp_of_a_step(event.noise_multiplier, event.sampling_rate)
+        noise = min(event.noise_multiplier, _LARGEST_NOISE)
+        total = total + event.steps * _rdp_of_a_step(noise, event.sampling_rate)
     with warnings.catch_warnings():
         # Opacus warns where the best order is the first or last; the bound holds all the same.
         warnings.simplefilter("ignore")
@@ -120,15 +122,17 @@ def _rdp_of_a_step(noise_multiplier: float, sampling_rate: float) -> np.ndarray[
 def _epsilon_prv(events: tuple[GaussianEvent, ...], delta: float) -> float | None:
     if not events:
         return 0.0
-    if any(event.noise_multiplier < _LEAST_NOISE_FOR_PRV for event in events):
+    if not all(event.noise_multiplier >= _LEAST_NOISE_FOR_PRV for event in events):
         return None
     accountant = PRVAccountant()
-    accountant.history = [(event.noise_multiplier, event.sampling_rate, event.steps) for event in events]
+    accountant.history = [
+        (min(event.noise_multiplier, _LARGEST_NOISE), event.sampling_rate, event.steps) for event in events
+    ]
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             found = float(accountant.get_epsilon(delta, eps_error=_PRV_ERROR))
-    except (ValueError, RuntimeError, MemoryError, FloatingPointError):
+    except (ValueError, RuntimeError, MemoryError, ArithmeticError):
         return None
     return found if math.isfinite(found) and found >= 0 else None
 

@@ -5,6 +5,7 @@ Knows a run's privacy parameters. Knows nothing of charters, which choose them, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,8 +39,10 @@ class PrivacyPlan:
     metric_noise_multiplier: float = 0.0
 
     def __post_init__(self) -> None:
+        numbers = (self.noise_multiplier, self.clip_norm, self.metric_noise_multiplier)
         sound = (
-            self.clip_norm > 0
+            all(map(math.isfinite, numbers))
+            and self.clip_norm > 0
             and 0 < self.sampling_rate <= 1
             and 0 < self.delta < 1
             and min(self.rounds, self.steps_per_round) >= 1

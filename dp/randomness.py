@@ -15,9 +15,11 @@ KEY_SIZE: Final = 16
 
 
 def secure_generator(key: bytes | None = None) -> np.random.Generator:
-    """A numpy generator whose bits are an AES-128-CTR keystream (NIST SP 800-38A).
+    """A numpy generator whose bits are AES-128 in counter mode (NIST SP 800-38A): the encryptions of 0, 1, 2, ...
 
-    The 128-bit key is used as it is. Numpy's usual seeding would pass it through a mixer that is no cryptography.
+    The counter block is little-endian, as the standard allows, so that from the second block on this is not the
+    keystream of libraries whose counter is big-endian. The 128-bit key is used as it is. Numpy's usual seeding would
+    pass it through a mixer that is no cryptography.
 
     Args:
         key: 16 bytes; fresh from the operating system if not given. Given only to record a run.

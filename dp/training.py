@@ -127,7 +127,7 @@ def train_privately(
                 sample = poisson_sample(generator, records.count, plan.sampling_rate)
                 _step(module, optimizer, records, sample, loss, device, largest_batch)
         finally:
-            _unwrap(module, trainable)
+            _unwrap(module, model)
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trainable):
         raise InputError(
             "training-diverged",
@@ -218,10 +218,17 @@ def _require_private(model: nn.Module) -> None:
         )
 
 
-def _unwrap(module: GradSampleModule, parameters: list[nn.Parameter]) -> None:
+def _unwrap(module: GradSampleModule, model: nn.Module) -> None:
     module.remove_hooks()
-    for parameter in parameters:
+    for layer in model.modules():
+        # Where training broke off, these still hold patients' records.
+        _forget(layer, ("activations", "max_batch_len"))
+    for parameter in model.parameters():
         parameter.grad = None
-        for name in ("grad_sample", "summed_grad", "_forward_counter"):
-            if hasattr(parameter, name):
-                delattr(parameter, name)
+        _forget(parameter, ("grad_sample", "summed_grad", "_current_grad_sample", "_forward_counter"))
+
+
+def _forget(holder: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if hasattr(holder, name):
+            delattr(holder, name)

@@ -1,6 +1,7 @@
 """What a federated model is compared with: one model on the pooled records, and each hospital's own.
 
-Knows how to train without any protection. Only somebody who has everybody's records can do this: a simulation.
+Knows how to train in one place, with the charter's differential privacy or without. Only somebody who has everybody's
+records can do this: a simulation.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import torch
+from torch import nn
 
-from secagg.charter import Charter, Training
+from dp.randomness import secure_generator
+from secagg.charter import Charter
 from training.evaluation import Metrics, evaluate
 from training.local_sgd import train_locally
+from training.local_work import LocalWork
 from training.records import Records, concatenate
 from training.scaling import Scaling
 from training.standardisation import first_moments, mean_from_sum, second_moments
@@ -31,7 +35,7 @@ class Held:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Trains without protection and measures on the same test records.
+    """Trains on what it is given and measures on the same test records.
 
     Attributes:
         seed: of the order of batches.
@@ -44,35 +48,56 @@ class Comparison:
     seed: int
 
     def pooled(self, hospitals: Sequence[Held]) -> Metrics:
-        """All records in one place: as many steps as each hospital takes, on batches as large as all of theirs."""
-        charter = self.charter
-        if charter.privacy.mode == "none":
-            batch = sum(min(charter.training.batch_size, len(held.train)) for held in hospitals)
-        else:
-            batch = round(sum(charter.privacy.sampling_rate * held.train.patient_count for held in hospitals))
-        return self._trained(concatenate([held.train for held in hospitals]), max(1, batch))
+        """All records in one place, no protection: as many steps as each hospital takes, on batches as large as all
+        of theirs together."""
+        return self._train_openly(concatenate([held.train for held in hospitals]), self._batch(hospitals))
+
+    def curator(self, hospitals: Sequence[Held]) -> Metrics | None:
+        """All records at one trusted curator, who adds the charter's noise once; None without differential privacy."""
+        return self._train_privately(concatenate([held.train for held in hospitals]))
 
     def alone(self, held: Held) -> Metrics:
-        """One hospital on its own records, for as many steps as it takes in the consortium."""
-        charter = self.charter
-        batch = charter.training.batch_size
-        if charter.privacy.mode != "none":
-            batch = max(1, round(charter.privacy.sampling_rate * held.train.patient_count))
-        return self._trained(held.train, batch)
+        """One hospital on its own records, for as many steps as it takes in the consortium, as private as there."""
+        return self._train_privately(held.train) or self._train_openly(held.train, self._batch([held]))
 
-    def _trained(self, records: Records, batch: int) -> Metrics:
+    def _batch(self, hospitals: Sequence[Held]) -> int:
+        charter = self.charter
+        if charter.privacy.mode == "none":
+            return sum(min(charter.training.batch_size, len(held.train)) for held in hospitals)
+        return max(1, round(sum(charter.privacy.sampling_rate * held.train.patient_count for held in hospitals)))
+
+    def _train_openly(self, records: Records, batch: int) -> Metrics:
+        training = self.charter.training
+        steps = training.rounds * training.local_steps
+        # Where hospitals apply momentum to the mean update, one place applies it to its gradient.
+        shared = training.server.momentum if training.server.optimizer == "momentum" else 0.0
+        momentum = max(training.momentum, shared)
+        settings = msgspec.structs.replace(
+            training, local_steps=steps, batch_size=batch, momentum=momentum, prox_mu=0.0
+        )
+        module = self.task.build_model()
+        generator = np.random.default_rng(self.seed)
+        train_locally(module, self._scaled(records, records), self.task.loss, settings, generator, self.device)
+        return self._measure(module, records)
+
+    def _train_privately(self, records: Records) -> Metrics | None:
+        if self.charter.privacy.mode == "none":
+            return None
+        training = self.charter.training
+        at_once = msgspec.structs.replace(training, rounds=1, local_steps=training.rounds * training.local_steps)
+        charter = msgspec.structs.replace(self.charter, training=at_once)
+        scaled = self._scaled(records, records)
+        module = self.task.build_model()
+        LocalWork(charter, self.task, scaled, None, self.device, secure_generator()).train(module)
+        return self._measure(module, records)
+
+    def _measure(self, module: nn.Module, trained_on: Records) -> Metrics:
+        return evaluate(self.task, module, self._scaled(self.test, trained_on), self.device)
+
+    def _scaled(self, records: Records, trained_on: Records) -> Records:
         scaling = Scaling(self.charter, self.task.spec)
         sums: list[np.ndarray] = []
         if scaling.needs_moments:
-            sums.append(first_moments(records, 1.0))
-            sums.append(second_moments(records, 1.0, mean_from_sum(sums[0])))
-        module = self.task.build_model()
-        settings = _all_at_once(self.charter.training, batch)
-        generator = np.random.default_rng(self.seed)
-        train_locally(module, scaling.apply(records, sums), self.task.loss, settings, generator, self.device)
-        return evaluate(self.task, module, scaling.apply(self.test, sums), self.device)
-
-
-def _all_at_once(training: Training, batch: int) -> Training:
-    steps = training.rounds * training.local_steps
-    return msgspec.structs.replace(training, local_steps=steps, batch_size=batch, prox_mu=0.0)
+            sums.append(first_moments(trained_on, 1.0))
+            sums.append(second_moments(trained_on, 1.0, mean_from_sum(sums[0])))
+        return scaling.apply(records, sums)

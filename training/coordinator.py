@@ -210,6 +210,7 @@ class _Pump:
     bytes_up: int = 0
     bytes_down: int = 0
     finished: int = 0
+    silent: frozenset[int] = frozenset()
     refusals: list[RefusalRecord] = field(default_factory=list)
 
     def run(self, outbox: Outbox, before_apply: Callable[[RoundSum, bytes, Purpose], None] = lambda *_: None) -> None:
@@ -221,6 +222,8 @@ class _Pump:
             phase = _PHASES.get(state, Phase.APPLY if self.round else Phase.READY)
             self.bytes_down += sum(len(message) for _, message in outbox)
             exchange = self.engine.exchange(phase, outbox, self.round)
+            if phase is Phase.REVEAL:
+                self.silent = exchange.dropped
             outbox = self._deliver(exchange)
             if not settled and self.server.state is state:
                 outbox = self.server.timeout()
@@ -278,6 +281,7 @@ def _record(server: MaskingServer, pump: _Pump, seconds: float) -> RoundRecord:
         step=server.step if server.result else 0,
         cohort=tuple(names(number) for number in survivors),
         dropped=tuple(names(number) for number in server.session.members if number not in survivors),
+        silent=tuple(names(number) for number in sorted(pump.silent)),
         refusals=tuple(pump.refusals),
         reason=None if server.result else (server.fault.reason if server.fault else None),
         bytes_up=pump.bytes_up,

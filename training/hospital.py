@@ -36,7 +36,7 @@ from training.local_work import LocalWork
 from training.messages import ATTEST_LIMIT, Attest, Conclude, Query, Release, Status
 from training.model_state import ModelLayout, flatten, model_digest
 from training.progress import is_finished
-from training.records import Records, require_two_classes
+from training.records import Records
 from training.release import describe_release, model_file, write_release
 from training.scaling import Scaling
 from training.server_optimizer import apply
@@ -82,7 +82,6 @@ class Hospital:
         identity = Identity.load(setup.folder.identity, setup.passphrase)
         policy = load_policy(setup.folder.policy)
         check_charter(charter.charter, policy)
-        require_two_classes(setup.records)
         module = task.build_model()
         self._layout = ModelLayout.of(module)
         self._state = _initial_state(setup, self._layout, flatten(module))
@@ -236,6 +235,12 @@ class Hospital:
     def _attest(self, payload: Conclude) -> bytes:
         if not self._finished():
             raise RemoteProtocolError("not-finished", "This hospital lacks sums that the charter asks for.")
+        if payload.rounds < self._budget.rounds_charged:
+            # Every contributor checks its own, so that the epsilon stated covers the one with the most.
+            raise RemoteProtocolError(
+                "understated-rounds",
+                f"The release would state {payload.rounds} rounds; this hospital has paid for more.",
+            )
         file = model_file(self._layout, self._state, self._scaling)
         release = describe_release(self._charter, self._layout, self._state, payload.rounds)
         statement = statement_bytes(file, release)

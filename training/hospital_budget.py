@@ -80,12 +80,16 @@ class HospitalBudget:
         if self._ledger:
             self._ledger.close_run(self._data_set, self._run, self._budget, self._clock())
 
+    @property
+    def rounds_charged(self) -> int:
+        """How many rounds of this run this site has paid for, those without a sum among them."""
+        return self._ledger.spending(self._data_set).run(self._run).rounds if self._ledger else 0
+
     def epsilon(self) -> float | None:
         """What this run's charges have cost this site's patients so far; None without differential privacy."""
         if self._ledger is None:
             return None
-        rounds = self._ledger.spending(self._data_set).run(self._run).rounds
-        return privacy_plan(self._charter.charter).epsilon_after(rounds)
+        return privacy_plan(self._charter.charter).epsilon_after(self.rounds_charged)
 
     def _cost(self, rounds: int) -> Cost:
         plan = privacy_plan(self._charter.charter)

@@ -56,7 +56,7 @@ class LocalWork:
 
     charter: Charter
     task: Task
-    train: Records
+    records: Records
     validation: Records | None
     device: torch.device
     generator: np.random.Generator
@@ -66,20 +66,21 @@ class LocalWork:
         module = self.task.build_model()
         load(module, model)
         cells = self._cells(module)
-        self._train(module)
+        self.train(module)
         trained = flatten(module.cpu())
         return Contribution(trained.astype(np.float64) - model.astype(np.float64), cells)
 
-    def _train(self, module: nn.Module) -> None:
+    def train(self, module: nn.Module) -> None:
+        """Take the charter's local steps of one round on ``module``, in place, as its privacy mode says."""
         match self.charter.privacy.mode:
             case "none":
-                train_locally(module, self.train, self.task.loss, self.charter.training, self.generator, self.device)
+                train_locally(module, self.records, self.task.loss, self.charter.training, self.generator, self.device)
             case "local":
                 training = self.charter.training
-                features, labels = torch.from_numpy(self.train.features), torch.from_numpy(self.train.labels)
+                features, labels = torch.from_numpy(self.records.features), torch.from_numpy(self.records.labels)
                 train_privately(
                     module,
-                    PatientRecords(features, labels, self.train.patients),
+                    PatientRecords(features, labels, self.records.patients),
                     self.task.loss,
                     privacy_plan(self.charter),
                     LocalOptimizer(

@@ -20,7 +20,8 @@ class RoundRecord(msgspec.Struct, frozen=True):
         purpose: ``training`` or ``statistics``.
         step: which sum it gave; 0 if it gave none.
         cohort: the survivors, by name; empty if there was no sum.
-        dropped: invited, but not in the sum.
+        dropped: not in the sum.
+        silent: in the sum, but cut off before its masks came off.
         reason: why there was no sum, if there was none.
         bytes_up: sent by all hospitals together; ``bytes_down``: sent to them.
         seconds: of wall time.
@@ -31,6 +32,7 @@ class RoundRecord(msgspec.Struct, frozen=True):
     step: int
     cohort: tuple[str, ...]
     dropped: tuple[str, ...]
+    silent: tuple[str, ...]
     refusals: tuple[RefusalRecord, ...]
     reason: str | None
     bytes_up: int

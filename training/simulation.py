@@ -29,7 +29,7 @@ from training.evaluation import Metrics, evaluate
 from training.hospital import Hospital, HospitalSetup, split_patients
 from training.hospital_folder import HospitalFolder
 from training.model_state import load
-from training.records import concatenate, require_two_classes
+from training.records import concatenate
 from training.report import RoundRecord
 from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
@@ -75,13 +75,19 @@ class RoundResult:
 
 @dataclass(frozen=True)
 class SimulationResult:
-    """What a run ends with. ``pooled`` and ``alone`` are None and empty where no comparison was asked for."""
+    """What a run ends with, measured on the same test records.
+
+    Attributes:
+        pooled: one model on all records, without protection; ``curator``: with the charter's noise added once;
+            ``alone``: each hospital's own, as private as in the run. None and empty where they were not asked for.
+    """
 
     folder: Path
     charter: VerifiedCharter
     rounds: tuple[RoundResult, ...]
     federated: Metrics
     pooled: Metrics | None
+    curator: Metrics | None
     alone: tuple[tuple[str, Metrics], ...]
 
 
@@ -111,8 +117,6 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     task = make_task(settings.spec)
     sites = read_sites(settings.source, task)
     read_test(settings.source, task)
-    for site in sites:
-        require_two_classes(site.records)
     # Numbers and options are checked before anything is written.
     identities = [Identity.generate() for _ in sites]
     members = [Member(name=site.name, public_key=key.public_key) for site, key in zip(sites, identities, strict=True)]
@@ -158,8 +162,8 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
         coordinator.run()
         federated = cast.evaluate()
         _copy_release(folder, cast.furthest().folder.release)
-        pooled, alone = _compare(cast, observer) if settings.compare else (None, ())
-        return SimulationResult(folder, charter, (*earlier, *rounds), federated, pooled, alone)
+        pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
+        return SimulationResult(folder, charter, (*earlier, *rounds), federated, pooled, curator, alone)
 
 
 def read_settings(folder: Path) -> SimulationSettings:
@@ -257,17 +261,18 @@ class _Cast:
         )
 
 
-def _compare(cast: _Cast, observer: Observer) -> tuple[Metrics | None, tuple[tuple[str, Metrics], ...]]:
+def _compare(cast: _Cast, observer: Observer) -> tuple[Metrics | None, Metrics | None, tuple[tuple[str, Metrics], ...]]:
     if cast.test is None:
-        return None, ()
+        return None, None, ()
     comparison = Comparison(cast.charter.charter, cast.task, cast.test, cast.device, cast.settings.seed)
     observer.on_compare("all records pooled")
     pooled = comparison.pooled(cast.held)
+    curator = comparison.curator(cast.held)
     alone = []
     for held in cast.held:
         observer.on_compare(f"{held.name} alone")
         alone.append((held.name, comparison.alone(held)))
-    return pooled, tuple(alone)
+    return pooled, curator, tuple(alone)
 
 
 def _write_folders(

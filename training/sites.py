@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from secagg.errors import InputError
-from training.records import Records
+from training.records import Records, require_two_classes
 from training.splitting import Site, parse_split, split_by_column, split_records
 from training.task import Task
 from training.tasks.tabular import TabularTask
@@ -51,7 +51,7 @@ def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
     if source.site_column:
         if not isinstance(task, TabularTask):
             raise InputError("not-a-table", "Only a table can be divided by a site column.", culprit=str(path))
-        return split_by_column(task, path, source.site_column)
+        return _with_two_classes(split_by_column(task, path, source.site_column))
     if source.split:
         return _deal_out(source, task.read(path))
     if path.is_dir():
@@ -70,7 +70,7 @@ def read_test(source: DataSource, task: Task) -> Records | None:
     return task.read(Path(source.test)) if source.test else None
 
 
-def _read_each(paths: Sequence[str], task: Task) -> list[Site]:
+def _read_each(paths: Sequence[str], task: Task) -> Sequence[Site]:
     sites = []
     for text in paths:
         name, found, path = text.partition("=")
@@ -83,6 +83,13 @@ def _read_each(paths: Sequence[str], task: Task) -> list[Site]:
             f"Two hospitals would be called {max(names, key=names.count)}.",
             remedy="Name them: --data cleveland=path.",
         )
+    return _with_two_classes(sites)
+
+
+def _with_two_classes(sites: Sequence[Site]) -> Sequence[Site]:
+    """Refuse a hospital's own file with one class: nearly always a wrong label column. A drawn split may give it."""
+    for site in sites:
+        require_two_classes(site.records)
     return sites
 
 

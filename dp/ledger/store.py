@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -20,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dp.ledger.entries import FIRST_PREVIOUS, NOTHING, Cost, Entry, Kind, chain_hash, signed_bytes
 from dp.ledger.spending import RunSpending, Spending, cost_epsilon, spending_of
-from secagg.errors import RefusedError, TamperingError
-from secagg.files import PRIVATE, lock
+from secagg.errors import InputError, RefusedError, TamperingError
+from secagg.files import PRIVATE, lock, unwritable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -67,7 +68,6 @@ class Ledger:
         except BaseException:
             os.close(self._lock)
             raise
-        path.chmod(PRIVATE)
 
     def __enter__(self) -> Self:
         return self
@@ -157,13 +157,28 @@ def read_ledger(path: Path, public_key: bytes) -> tuple[Entry, ...]:
         TamperingError: ``ledger-damaged``, ``ledger-altered``, naming the first entry that does not fit.
     """
     try:
-        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        return tuple(_verified(database, public_key, path))
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(
+            "unreadable",
+            f"{path} cannot be read: {error.strerror}.",
+            culprit=str(path),
+            remedy="Check the path and its permissions.",
+        ) from error
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return tuple(_verified(database, public_key, path))
     except sqlite3.Error as error:
         raise _damaged(path, error) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    # SQLite gives its side files the mode that this one has when they are made.
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
+        path.chmod(PRIVATE)
+    except OSError as error:
+        raise unwritable(path, error) from error
     try:
         database = sqlite3.connect(path, isolation_level=None)
         database.execute("PRAGMA journal_mode=WAL")

@@ -9,12 +9,14 @@ import tomllib
 
 import msgspec
 import tomlkit
+import tomlkit.items
 
 from secagg.charter.model import Charter
 from secagg.errors import InputError
 from secagg.identity import fingerprint
 
 LARGEST_CHARTER = 4 * 1024 * 1024
+_LONG_ARRAY = 4
 _HEADER = "What the members of this consortium agree on. Signed by each: any change needs new signatures."
 
 
@@ -48,7 +50,9 @@ def render_charter(charter: Charter) -> bytes:
     document.update(_without_none(scalars))
     for name, section in sections.items():
         document.add(tomlkit.nl())
-        document.add(name, tomlkit.item(_without_none(section)))
+        table = tomlkit.item(_without_none(section))
+        _break_long_arrays(table)
+        document.add(name, table)
     members = tomlkit.aot()
     for member, entry in zip(charter.members, content["members"], strict=True):
         table = tomlkit.item(entry)
@@ -57,6 +61,14 @@ def render_charter(charter: Charter) -> bytes:
     document.add(tomlkit.nl())
     document.add("members", members)
     return tomlkit.dumps(document).encode()
+
+
+def _break_long_arrays(table: tomlkit.items.Table) -> None:
+    for value in table.values():
+        if isinstance(value, tomlkit.items.Table):
+            _break_long_arrays(value)
+        elif isinstance(value, tomlkit.items.Array) and len(value) > _LONG_ARRAY:
+            value.multiline(multiline=True)
 
 
 def _without_none(table: dict[str, object]) -> dict[str, object]:

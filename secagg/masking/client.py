@@ -190,6 +190,8 @@ class MaskingClient:
             raise RemoteProtocolError("stale-round", f"Round {session.first_round} is over at this site.")
         self._latch.record_epoch(self._charter.digest, session.epoch)
         self._epoch = _Epoch(session, self.number, self._identity, self._randomness)
+        # A round that began but was never masked revealed nothing: the new epoch may use its number.
+        self.round, self._answered = session.first_round - 1, None
         return [self._epoch.sealer.seal(Stage.ADVERTISE, self._epoch.secrets.advertisement())]
 
     def _deal(self, payload: RosterPayload) -> list[bytes]:

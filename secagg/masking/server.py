@@ -113,6 +113,7 @@ class MaskingServer:
         self.round += 1
         self.step = step
         self.result = None
+        self.fault = None
         self._seen.clear()
         self._collection = _Collection(self.session)
         return self._broadcast(Stage.BEGIN, Begin(step))

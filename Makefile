@@ -1,0 +1,51 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes its own environment in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-slow lint format bench bench-short docs clean
+
+help:            ## show this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/run.stamp: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "secagg needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint,bench]'
+	touch $@
+
+demo: $(VENV)/run.stamp  ## eight hospitals, 569 real patients, start to signed release
+	$(BIN)/secagg demo --out runs/demo --force
+
+test: lint  ## lint, then all tests but the slow ones, and the benchmarks in short form
+	$(BIN)/pytest
+	$(MAKE) --no-print-directory bench-short
+
+test-slow: $(VENV)/dev.stamp  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/dev.stamp  ## ruff, ruff format, mypy --strict on secagg and dp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp  ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/dev.stamp  ## the benchmarks, with their targets beside them
+	$(BIN)/pytest benchmarks
+
+bench-short: $(VENV)/dev.stamp
+	SECAGG_BENCH=short $(BIN)/pytest benchmarks -q --benchmark-disable-gc
+
+docs: $(VENV)/dev.stamp  ## rewrite the parts of docs that are generated: state diagrams
+	$(BIN)/python -m docs.generate
+
+clean:           ## remove the environment and what tools left behind
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

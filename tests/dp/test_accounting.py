@@ -1,0 +1,239 @@
+"""Epsilon agrees with what others publish, with another library, and with the closed form where there is one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from dp import accounting
+from dp.accounting import EpsilonBound, epsilon, epsilon_rdp, noise_multiplier_for
+from dp.events import GaussianEvent
+from secagg.errors import InputError
+
+DELTA = 1e-5
+MNIST = 256 / 60_000
+
+CASES = [
+    ((GaussianEvent(1.1, MNIST, 14_062),), 1e-5),
+    ((GaussianEvent(4.0, 0.01, 10_000),), 1e-5),
+    ((GaussianEvent(1.5, 0.04, 2250),), 1e-5),
+    ((GaussianEvent(2.0, 0.1, 300),), 1e-6),
+    ((GaussianEvent(3.0, 1.0, 10),), 1e-5),
+    ((GaussianEvent(0.6, 0.02, 50),), 1e-4),
+    ((GaussianEvent(1.2, 0.05, 100), GaussianEvent(2.5, 0.2, 50), GaussianEvent(8.0, 1.0, 20)), 1e-5),
+]
+by_case = pytest.mark.parametrize(("events", "delta"), CASES, ids=[str(number) for number in range(len(CASES))])
+
+
+def reference(accountant, events, delta):
+    library = pytest.importorskip("dp_accounting", reason="dp-accounting is the second opinion")
+    for event in events:
+        step = library.GaussianDpEvent(event.noise_multiplier)
+        if event.sampling_rate < 1:
+            step = library.PoissonSampledDpEvent(event.sampling_rate, step)
+        accountant.compose(step, event.steps)
+    return accountant.get_epsilon(delta)
+
+
+def exact_gaussian(noise_multiplier, steps, delta):
+    """Balle and Wang 2018, theorem 8, for ``steps`` unsampled releases, which are one of ``sqrt(steps)`` sensitivity."""
+    mu = math.sqrt(steps) / noise_multiplier
+
+    def excess(candidate):
+        return norm.cdf(mu / 2 - candidate / mu) - math.exp(candidate) * norm.cdf(-mu / 2 - candidate / mu) - delta
+
+    return brentq(excess, 0.0, 100.0, xtol=1e-12)
+
+
+@by_case
+def test_rdp_agrees_with_dp_accounting(events, delta):
+    rdp = pytest.importorskip("dp_accounting.rdp")
+    assert epsilon(events, delta).rdp == pytest.approx(reference(rdp.RdpAccountant(), events, delta), rel=0.01)
+
+
+@by_case
+def test_prv_is_at_least_the_privacy_loss_distribution_and_within_three_percent(events, delta):
+    pld = pytest.importorskip("dp_accounting.pld")
+    expected = reference(pld.PLDAccountant(), events, delta)
+    assert expected <= epsilon(events, delta).prv <= 1.03 * expected
+
+
+@by_case
+def test_the_numerical_bound_is_the_tighter_one_and_is_what_charged_means(events, delta):
+    bound = epsilon(events, delta)
+    assert bound.prv < bound.rdp
+    assert bound.charged == bound.prv
+    assert epsilon_rdp(events, delta) == bound.rdp
+
+
+def test_the_figure_in_opacus_own_tests_is_reproduced():
+    # opacus/tests/accountants_test.py, test_rdp_accountant.
+    assert epsilon_rdp((GaussianEvent(1.5, 0.04, 2250),), DELTA) == pytest.approx(7.32911117143, abs=1e-9)
+
+
+PUBLISHED = [
+    pytest.param(4.0, 0.01, 10_000, 1.26, id="Abadi et al. 2016, section 3.2"),
+    pytest.param(1.12, MNIST, 14_062, 2.95, id="Opacus, compute_dp_sgd_privacy"),
+    pytest.param(1.3, MNIST, 20 * 60_000 // 256, 1.34, id="Bu et al. 2020, figure 4, top"),
+    pytest.param(0.7, MNIST, 70 * 60_000 // 256, 8.68, id="Bu et al. 2020, figure 4, bottom"),
+]
+
+
+@pytest.mark.parametrize(("noise", "rate", "steps", "published"), PUBLISHED)
+def test_published_moments_accountant_figures_come_out_with_the_conversion_of_their_time(noise, rate, steps, published):
+    orders = np.array(accounting._ORDERS)
+    moments = steps * accounting._rdp_of_a_step(noise, rate)
+    assert np.nanmin(moments - math.log(DELTA) / (orders - 1)) == pytest.approx(published, rel=0.015)
+
+
+@pytest.mark.parametrize(("noise", "rate", "steps", "published"), PUBLISHED)
+def test_today_s_conversion_gives_less_than_was_published_and_more_than_the_truth(noise, rate, steps, published):
+    bound = epsilon((GaussianEvent(noise, rate, steps),), DELTA)
+    assert 0.8 * published < bound.rdp < published
+    assert 0.7 * published < bound.prv < bound.rdp
+
+
+@pytest.mark.parametrize(("noise", "steps"), [(1.0, 1), (5.0, 1), (3.0, 10), (20.0, 30), (100.0, 400)])
+@pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-8])
+def test_without_sampling_both_bounds_stand_just_above_the_closed_form(noise, steps, delta):
+    exact = exact_gaussian(noise, steps, delta)
+    bound = epsilon((GaussianEvent(noise, 1.0, steps),), delta)
+    assert exact <= bound.prv <= exact + 0.025
+    assert exact <= bound.rdp <= 1.25 * exact
+
+
+def test_the_closed_form_itself_is_that_of_the_textbook_figure():
+    # A sensitivity-1 Gaussian of deviation 1 is 1-GDP: delta(1) = Phi(-0.5) - e Phi(-1.5) = 0.12693673750664.
+    assert exact_gaussian(1.0, 1, 0.12693673750664) == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 10, 500])
+def test_sampling_makes_every_number_of_steps_cheaper(steps):
+    whole, sampled = (epsilon_rdp((GaussianEvent(2.0, rate, steps),), DELTA) for rate in (1.0, 0.1))
+    assert sampled < 0.6 * whole
+
+
+def test_nothing_costs_nothing():
+    assert epsilon((), DELTA) == EpsilonBound(0.0, 0.0)
+    assert epsilon((GaussianEvent(1.0, 0.1, 0),), DELTA) == EpsilonBound(0.0, 0.0)
+
+
+def test_no_noise_costs_everything_however_little_it_is_sampled():
+    bound = epsilon((GaussianEvent(0.0, 1e-6, 1),), DELTA)
+    assert bound == EpsilonBound(math.inf, None)
+    assert bound.charged == math.inf
+
+
+@pytest.mark.parametrize("noise", [1e-300, 1e-9, math.nan])
+def test_noise_too_small_for_the_formulas_counts_as_none(noise):
+    assert epsilon_rdp((GaussianEvent(noise, 0.1, 1),), DELTA) == math.inf
+
+
+@pytest.mark.parametrize("noise", [1e5, 1e200, math.inf])
+def test_noise_too_large_for_the_formulas_counts_as_the_largest_that_is_not(noise):
+    found = epsilon((GaussianEvent(noise, 0.1, 5),), DELTA)
+    assert found == epsilon((GaussianEvent(1e4, 0.1, 5),), DELTA)
+    assert 0 < found.rdp < 0.01
+
+
+def test_where_one_step_is_nearly_free_of_noise_only_rdp_is_given():
+    bound = epsilon((GaussianEvent(0.39, 0.01, 10),), DELTA)
+    assert bound.prv is None
+    assert bound.charged == bound.rdp < math.inf
+    assert epsilon((GaussianEvent(0.4, 0.01, 10),), DELTA).prv < bound.rdp
+
+
+def test_a_numerical_failure_leaves_the_other_bound(monkeypatch):
+    def fails(*arguments, **options):
+        raise ValueError
+
+    events = (GaussianEvent(1.23456, 0.1, 10),)
+    monkeypatch.setattr(accounting.PRVAccountant, "get_epsilon", fails)
+    bound = epsilon(events, DELTA)
+    assert bound.prv is None
+    assert bound.charged == epsilon_rdp(events, DELTA)
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, 2.0, math.nan])
+def test_a_delta_that_is_no_probability_is_refused(delta):
+    for call in (epsilon, epsilon_rdp):
+        with pytest.raises(InputError) as caught:
+            call((), delta)
+        assert caught.value.reason == "bad-delta"
+    with pytest.raises(InputError) as caught:
+        noise_multiplier_for(1.0, delta, 0.1, 10)
+    assert caught.value.reason == "bad-delta"
+
+
+noises = st.floats(0.5, 50.0)
+rates = st.one_of(st.just(1.0), st.floats(0.001, 0.3))
+steps = st.integers(1, 2000)
+deltas = st.floats(1e-9, 1e-2)
+# Two ways to the same sum differ in the last bits.
+ROUNDING = 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(noises, rates, steps, deltas, st.floats(1.0, 3.0))
+def test_epsilon_falls_with_noise_and_delta_and_rises_with_steps_and_sampling(noise, rate, count, delta, factor):
+    def cost(noise=noise, rate=rate, count=count, delta=delta):
+        return epsilon_rdp((GaussianEvent(noise, rate, count),), delta)
+
+    base = cost() * (1 + ROUNDING) + ROUNDING
+    assert cost(noise=noise * factor) <= base
+    assert cost(delta=min(0.5, delta * factor)) <= base
+    assert cost(count=math.ceil(count * factor)) >= cost() * (1 - ROUNDING)
+    assert cost(rate=min(1.0, rate * factor)) >= cost() * (1 - ROUNDING) - ROUNDING
+
+
+@settings(max_examples=30, deadline=None)
+@given(noises, rates, st.integers(0, 500), st.integers(0, 500), deltas)
+def test_steps_compose_the_same_however_they_are_listed(noise, rate, first, second, delta):
+    parts = (GaussianEvent(noise, rate, first), GaussianEvent(noise, rate, second))
+    assert epsilon_rdp(parts, delta) == epsilon_rdp((GaussianEvent(noise, rate, first + second),), delta)
+
+
+@settings(max_examples=30, deadline=None)
+@given(noises, rates, steps, noises, rates, steps, deltas)
+def test_two_runs_cost_more_than_either_and_no_more_than_both_at_half_the_delta(n1, q1, s1, n2, q2, s2, delta):
+    first, second = GaussianEvent(n1, q1, s1), GaussianEvent(n2, q2, s2)
+    together = epsilon_rdp((first, second), delta)
+    assert together == epsilon_rdp((second, first), delta)
+    alone = [epsilon_rdp((event,), delta) for event in (first, second)]
+    assert together >= max(alone) * (1 - ROUNDING)
+    at_half = [epsilon_rdp((event,), delta / 2) for event in (first, second)]
+    # Basic composition, with an allowance for the grid of orders: the optimum of the sum lies between its parts'.
+    assert together <= 1.05 * sum(at_half) + 0.01
+
+
+@pytest.mark.parametrize("target", [0.1, 1.0, 3.0, 8.0, 100.0])
+@pytest.mark.parametrize(("rate", "count"), [(0.05, 300), (1.0, 20), (MNIST, 14_062)])
+def test_the_noise_found_is_enough_and_one_step_of_the_grid_less_is_not(target, rate, count):
+    noise = noise_multiplier_for(target, DELTA, rate, count)
+    assert noise == round(noise, 4)
+    assert epsilon_rdp((GaussianEvent(noise, rate, count),), DELTA) <= target
+    assert epsilon_rdp((GaussianEvent(noise - 1e-4, rate, count),), DELTA) > target
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.3, 20.0), st.floats(0.01, 0.5), st.integers(1, 500))
+def test_no_target_is_ever_missed(target, rate, count):
+    noise = noise_multiplier_for(target, DELTA, rate, count)
+    assume(noise > 1e-4)
+    assert epsilon_rdp((GaussianEvent(noise, rate, count),), DELTA) <= target
+    assert epsilon_rdp((GaussianEvent(noise - 1e-4, rate, count),), DELTA) > target
+
+
+@pytest.mark.parametrize("target", [0.0, -1.0, 1e-4, math.nan])
+def test_a_target_that_no_noise_reaches_is_refused_with_a_remedy(target):
+    with pytest.raises(InputError) as caught:
+        noise_multiplier_for(target, DELTA, 0.1, 1000)
+    assert caught.value.reason == "unreachable-epsilon"
+    assert "1000 steps" in caught.value.message
+    assert "epsilon" in caught.value.remedy

@@ -1,0 +1,207 @@
+"""A charter that contradicts itself cannot be made, and two charters never have one hash."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import msgspec
+import pytest
+
+from secagg.charter import Charter, Metrics, Privacy, Statistics, TaskChoice, Training, parse_charter, render_charter
+from secagg.charter import model as charter_model
+from secagg.charter.model import smallest_threshold
+from secagg.errors import InputError
+from tests.support.consortium import make_charter, make_identities
+
+IDENTITIES = make_identities(5)
+NOISY = Privacy(mode="local", noise_multiplier=1.0, metric_noise_multiplier=1.0, budget=4.0)
+UNIFORM = Training(rounds=3, weighting="uniform")
+
+
+def reason(**changes: object) -> str:
+    with pytest.raises(InputError) as caught:
+        make_charter(IDENTITIES, **changes)
+    assert caught.value.exit_code == 2
+    return caught.value.reason
+
+
+def members_with(**change: object) -> tuple:
+    members = make_charter(IDENTITIES).members
+    return (members[0], msgspec.structs.replace(members[1], **change), *members[2:])
+
+
+def test_the_default_charter_of_the_tests_is_accepted():
+    assert make_charter(IDENTITIES).threshold == 4
+
+
+def test_two_members_with_one_name_or_one_key_are_refused():
+    assert reason(members=members_with(name="h1")) == "duplicate-member"
+    assert reason(members=members_with(public_key=IDENTITIES[0].public_key)) == "duplicate-member"
+
+
+@pytest.mark.parametrize("threshold", [2, 3, 6])
+def test_a_threshold_outside_the_safe_range_is_refused(threshold):
+    assert reason(threshold=threshold) == "unsafe-threshold"
+
+
+@pytest.mark.parametrize("threshold", [4, 5])
+def test_a_threshold_within_the_safe_range_is_accepted(threshold):
+    assert make_charter(IDENTITIES, threshold=threshold).threshold == threshold
+
+
+def test_more_colluders_than_any_threshold_can_bear_are_refused():
+    assert reason(max_colluding=4, threshold=5) == "too-many-colluding"
+    assert make_charter(IDENTITIES, max_colluding=3, threshold=5).max_colluding == 3
+
+
+def test_differential_privacy_without_noise_is_refused():
+    assert reason(privacy=Privacy(mode="local"), training=UNIFORM) == "no-noise"
+    assert make_charter(IDENTITIES, privacy=NOISY, training=UNIFORM).privacy is NOISY
+
+
+def test_differential_privacy_with_exact_record_counts_is_refused():
+    assert reason(privacy=NOISY) == "weights-not-private"
+
+
+def test_differential_privacy_with_exact_statistics_is_refused():
+    assert reason(privacy=NOISY, training=UNIFORM, statistics=Statistics(features=3)) == "statistics-not-private"
+    assert make_charter(IDENTITIES, statistics=Statistics(features=3)).statistics.features == 3
+
+
+@pytest.mark.parametrize(
+    ("metrics", "privacy", "expected"),
+    [
+        (Metrics(release="exact", cells=0), Privacy(), "metrics-contradict"),
+        (Metrics(release="none", cells=4), Privacy(), "metrics-contradict"),
+        (Metrics(release="exact", cells=4), NOISY, "metrics-not-private"),
+        (Metrics(release="noisy", cells=4), Privacy(), "metrics-contradict"),
+        (
+            Metrics(release="noisy", cells=4),
+            msgspec.structs.replace(NOISY, metric_noise_multiplier=0.0),
+            "metrics-contradict",
+        ),
+        (Metrics(target=0.9), Privacy(), "target-without-metrics"),
+    ],
+)
+def test_metrics_that_contradict_themselves_or_the_privacy_are_refused(metrics, privacy, expected):
+    assert reason(metrics=metrics, privacy=privacy, training=UNIFORM) == expected
+
+
+@pytest.mark.parametrize(
+    ("metrics", "privacy"),
+    [(Metrics(release="exact", cells=4, target=0.9), Privacy()), (Metrics(release="noisy", cells=4), NOISY)],
+)
+def test_metrics_that_agree_with_the_privacy_are_accepted(metrics, privacy):
+    assert make_charter(IDENTITIES, metrics=metrics, privacy=privacy, training=UNIFORM).metrics is metrics
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, b"bytes", object(), {"deep": [float("-inf")]}])
+def test_a_setting_that_json_cannot_tell_apart_is_refused(value):
+    with pytest.raises(InputError) as caught:
+        TaskChoice(kind="any", settings={"a": value})
+    assert caught.value.reason == "unsupported-setting"
+
+
+def test_without_that_check_two_different_settings_would_have_one_hash(monkeypatch):
+    monkeypatch.setattr(charter_model, "_check_setting", lambda path, value: None)
+    digests = {
+        make_charter(IDENTITIES, task=TaskChoice(kind="any", settings={"a": value})).digest()
+        for value in (float("nan"), float("inf"), None)
+    }
+    assert len(digests) == 1
+
+
+def test_members_are_numbered_from_one_in_their_order():
+    charter = make_charter(IDENTITIES)
+    assert [charter.number_of(member.name) for member in charter.members] == [1, 2, 3, 4, 5]
+    assert charter.member(2).name == "h2"
+    with pytest.raises(InputError) as caught:
+        charter.number_of("h9")
+    assert caught.value.reason == "unknown-member"
+
+
+def test_a_charter_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        make_charter(IDENTITIES).threshold = 2
+
+
+def leaves(value: object, path: tuple = ()):
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    yield from [(path, value)] if not isinstance(value, (dict, list)) else []
+    for key, item in items:
+        yield from leaves(item, (*path, key))
+
+
+def altered(value: object) -> list[object]:
+    match value:
+        case bool() | None:
+            return []
+        case int() | float():
+            return [other for other in (value + 1, value / 2) if other != value]
+        case str():
+            return [value + "x", *(word for word in ("none", "exact", "noisy", "uniform", "adam") if word != value)]
+    return []
+
+
+def test_changing_any_field_changes_the_digest_or_is_refused():
+    charter = make_charter(
+        IDENTITIES,
+        metrics=Metrics(release="exact", cells=4, target=0.5),
+        task=TaskChoice(kind="k", settings={"a": [1]}),
+    )
+    plain = msgspec.json.decode(charter.canonical_bytes())
+    accepted = set()
+    for path, value in leaves(plain):
+        for other in altered(value):
+            changed = msgspec.json.decode(charter.canonical_bytes())
+            parent = changed
+            for key in path[:-1]:
+                parent = parent[key]
+            parent[path[-1]] = other
+            try:
+                result = msgspec.convert(changed, Charter)
+            except (InputError, msgspec.ValidationError):
+                continue
+            assert result.digest() != charter.digest(), path
+            accepted.add(path)
+    assert len(accepted) > 20
+
+
+def test_the_canonical_bytes_are_sorted_json_with_every_default_written_out():
+    text = make_charter(IDENTITIES).canonical_bytes()
+    plain = msgspec.json.decode(text)
+    assert msgspec.json.encode(plain, order="sorted") == text
+    assert plain["training"]["server"]["tau"] == 0.001
+    assert b" " not in text
+
+
+@pytest.mark.parametrize("name", ["", "two words", "line\n", "-first", "a" * 65, "é", "a/b"])
+def test_a_member_name_with_unexpected_characters_is_refused(name):
+    text = render_charter(make_charter(IDENTITIES)).decode().replace('"h2"', msgspec.json.encode(name).decode())
+    with pytest.raises(InputError) as caught:
+        parse_charter(text.encode())
+    assert caught.value.reason == "malformed-charter"
+
+
+# The counting behind the smallest threshold. c colluders hand their shares to the coordinator for both purposes; an
+# honest hospital answers once, so it helps to rebuild either the victim's self-mask seed or its mask key.
+
+
+def both_secrets_can_be_rebuilt(members: int, colluding: int, threshold: int) -> bool:
+    """Whether two sets of honest responders with no one in common reach the threshold, each with the colluders."""
+    honest = set(range(members - colluding))
+    needed = max(threshold - colluding, 0)
+    return any(
+        any(True for _ in combinations(honest - set(first), needed)) for first in combinations(sorted(honest), needed)
+    )
+
+
+CASES = [(n, c) for n in range(3, 10) for c in range(n) if smallest_threshold(n, c) <= n]
+
+
+@pytest.mark.parametrize(("members", "colluding"), CASES)
+def test_no_two_sets_of_responders_rebuild_both_secrets_at_the_smallest_threshold(members, colluding):
+    smallest = smallest_threshold(members, colluding)
+    assert not both_secrets_can_be_rebuilt(members, colluding, smallest)
+    assert both_secrets_can_be_rebuilt(members, colluding, smallest - 1)
+    assert smallest - colluding >= 2

@@ -1,0 +1,148 @@
+"""A charter survives its TOML file, field by field and byte by byte."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secagg.charter import (
+    Charter,
+    Encoding,
+    Metrics,
+    Model,
+    Privacy,
+    TaskChoice,
+    Training,
+    parse_charter,
+    render_charter,
+)
+from secagg.charter.model import ServerStep, smallest_threshold
+from secagg.charter.toml import LARGEST_CHARTER
+from secagg.errors import InputError
+from secagg.identity import fingerprint
+from tests.support.consortium import make_charter, make_identities
+
+IDENTITIES = make_identities(9)
+
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
+not_negative = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
+below_one = st.floats(0, 1, exclude_max=True)
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
+text = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+scalars = st.one_of(
+    st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), text
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(text, inner, max_size=3)),
+    max_leaves=5,
+)
+
+
+@st.composite
+def charters(draw) -> Charter:
+    members = draw(st.integers(3, 9))
+    colluding = draw(st.integers(0, members - 2))
+    smallest = smallest_threshold(members, colluding)
+    private = draw(st.booleans())
+    release = draw(st.sampled_from(["none", "noisy"] if private else ["none", "exact"]))
+    target = None if release == "none" else draw(st.none() | st.floats(0, 1, exclude_min=True))
+    cells = 0 if release == "none" else draw(st.integers(1, 1 << 16))
+    privacy = Privacy()
+    if private:
+        privacy = Privacy(
+            mode="local",
+            noise_multiplier=draw(positive),
+            clip_norm=draw(positive),
+            sampling_rate=draw(st.floats(0, 1, exclude_min=True)),
+            delta=draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
+            metric_noise_multiplier=draw(positive),
+            budget=draw(not_negative),
+        )
+    return make_charter(
+        IDENTITIES[:members],
+        name=draw(names),
+        max_colluding=colluding,
+        threshold=draw(st.integers(smallest, members)),
+        model=Model(digest=draw(st.binary(min_size=32, max_size=32)), parameters=draw(st.integers(1, 1 << 32))),
+        task=TaskChoice(
+            kind=draw(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)),
+            settings=draw(st.dictionaries(text, values, max_size=3)),
+        ),
+        training=Training(
+            rounds=draw(st.integers(1, 1_000_000)),
+            learning_rate=draw(positive),
+            momentum=draw(below_one),
+            prox_mu=draw(not_negative),
+            weighting="uniform",
+            server=ServerStep(optimizer=draw(st.sampled_from(["fedavg", "momentum", "adam"])), tau=draw(positive)),
+        ),
+        encoding=Encoding(field_bits=draw(st.integers(16, 64)), update_norm=draw(positive)),
+        metrics=Metrics(release=release, cells=cells, target=target),
+        privacy=privacy,
+        epoch_rounds=draw(st.integers(1, 1000)),
+    )
+
+
+@settings(max_examples=120, deadline=None)
+@given(charter=charters())
+def test_any_charter_is_read_back_from_its_toml(charter):
+    read = parse_charter(render_charter(charter))
+    assert read == charter
+    assert read.canonical_bytes() == charter.canonical_bytes()
+
+
+def test_the_file_shows_every_fingerprint():
+    rendered = render_charter(make_charter(IDENTITIES)).decode()
+    for identity in IDENTITIES:
+        assert fingerprint(identity.public_key) in rendered
+    assert rendered.count("[[members]]") == len(IDENTITIES)
+
+
+RENDERED = render_charter(make_charter(IDENTITIES)).decode()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        RENDERED.replace("threshold = ", "treshold = "),
+        RENDERED.replace("threshold = ", "surprise = 1\nthreshold = "),
+        RENDERED.replace("field_bits = 24", "field_bits = 15"),
+        RENDERED.replace("field_bits = 24", "field_bits = 65"),
+        RENDERED.replace("field_bits = 24", 'field_bits = "24"'),
+        RENDERED.replace("update_norm = 10.0", "update_norm = 0.0"),
+        RENDERED.replace("update_norm = 10.0", "update_norm = inf"),
+        RENDERED.replace("update_norm = 10.0", "update_norm = nan"),
+        RENDERED.replace("budget = 0.0", "budget = nan"),
+        RENDERED.replace('scheme = "mask"', 'scheme = "plain"'),
+        RENDERED.replace("version = 1", "version = 2"),
+        RENDERED.replace('digest = "', 'digest = "AAAA'),
+        "not toml at all [",
+        "",
+    ],
+)
+def test_a_file_that_is_no_charter_is_refused(changed):
+    assert changed != RENDERED
+    with pytest.raises(InputError) as caught:
+        parse_charter(changed.encode())
+    assert caught.value.reason == "malformed-charter"
+
+
+def test_a_contradiction_in_the_file_keeps_its_own_reason():
+    with pytest.raises(InputError) as caught:
+        parse_charter(RENDERED.replace('name = "h2"', 'name = "h1"').encode())
+    assert caught.value.reason == "duplicate-member"
+
+
+def test_a_date_in_the_settings_is_refused_since_json_would_write_it_like_text():
+    with pytest.raises(InputError) as caught:
+        parse_charter(RENDERED.replace("[task.settings]", "[task.settings]\nday = 2020-01-01").encode())
+    assert caught.value.reason == "unsupported-setting"
+
+
+def test_bytes_that_are_no_text_and_files_that_are_too_large_are_refused():
+    for data in (b"\xff\xfe", b"#" * (LARGEST_CHARTER + 1)):
+        with pytest.raises(InputError) as caught:
+            parse_charter(data)
+        assert caught.value.reason == "malformed-charter"

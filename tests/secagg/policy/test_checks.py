@@ -1,0 +1,133 @@
+"""A site's policy refuses what it does not allow, each with its own reason, and the defaults are strict."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from secagg.charter import Encoding, Metrics, Privacy, TaskChoice, Training
+from secagg.errors import InputError, RefusedError
+from secagg.policy import Policy, check_charter, load_policy, render_policy
+from secagg.policy.checks import CHECKS
+from tests.support.consortium import make_charter, make_identities, open_policy
+
+IDENTITIES = make_identities(6)
+PRIVATE = Privacy(mode="local", noise_multiplier=1.0, budget=4.0, delta=1e-6)
+CHARTER = make_charter(IDENTITIES, privacy=PRIVATE, training=Training(rounds=3, weighting="uniform"))
+KNOWN = open_policy(CHARTER).known_members
+STRICT = Policy(known_members=KNOWN)
+
+
+def reason(charter, policy) -> str:
+    with pytest.raises(RefusedError) as caught:
+        check_charter(charter, policy)
+    assert caught.value.exit_code == 3
+    return caught.value.reason
+
+
+def test_a_private_charter_among_known_members_is_allowed_by_the_defaults():
+    check_charter(CHARTER, STRICT)
+
+
+def test_the_defaults_refuse_every_charter_of_strangers():
+    assert reason(CHARTER, Policy()) == "unknown-member"
+
+
+def test_one_unknown_member_is_enough_and_is_named():
+    with pytest.raises(RefusedError) as caught:
+        check_charter(CHARTER, Policy(known_members=KNOWN - {sorted(KNOWN)[0]}))
+    assert caught.value.reason == "unknown-member"
+    assert caught.value.culprit in {member.name for member in CHARTER.members}
+
+
+REFUSED = [
+    ({"minimum_cohort": 5}, {}, "cohort-too-small"),
+    ({"minimum_honest": 4}, {}, "too-few-honest"),
+    ({"allowed_schemes": frozenset({"double-lock"})}, {}, "scheme-not-allowed"),
+    ({}, {"task": TaskChoice(kind="my.module:task", settings={})}, "task-not-allowed"),
+    ({}, {"privacy": Privacy()}, "privacy-mode-not-allowed"),
+    ({"maximum_epsilon": 3.9}, {}, "epsilon-too-large"),
+    ({"maximum_delta": 1e-7}, {}, "delta-too-large"),
+    ({}, {"encoding": Encoding(max_weight=10_001)}, "weight-too-large"),
+    (
+        {"allowed_privacy_modes": frozenset({"none"})},
+        {"privacy": Privacy(), "metrics": Metrics(release="exact", cells=4)},
+        "exact-metrics",
+    ),
+]
+
+ACCEPTED = [
+    ({"minimum_cohort": 4}, {}),
+    ({"minimum_honest": 3}, {}),
+    ({"allowed_schemes": frozenset({"double-lock", "mask"})}, {}),
+    ({"allowed_tasks": frozenset({"my.module:task"})}, {"task": TaskChoice(kind="my.module:task", settings={})}),
+    ({"allowed_privacy_modes": frozenset({"none", "local"})}, {"privacy": Privacy()}),
+    ({"maximum_epsilon": 4.0}, {}),
+    ({"maximum_delta": 1e-6}, {}),
+    ({}, {"encoding": Encoding(max_weight=10_000)}),
+    (
+        {"allowed_privacy_modes": frozenset({"none"}), "release_exact_metrics": "allow"},
+        {"privacy": Privacy(), "metrics": Metrics(release="exact", cells=4)},
+    ),
+]
+
+
+@pytest.mark.parametrize(("limits", "changes", "expected"), REFUSED, ids=[case[2] for case in REFUSED])
+def test_a_charter_beyond_one_limit_is_refused_for_that_limit(limits, changes, expected):
+    charter = msgspec.structs.replace(CHARTER, **changes)
+    assert reason(charter, msgspec.structs.replace(STRICT, **limits)) == expected
+
+
+@pytest.mark.parametrize(("limits", "changes"), ACCEPTED, ids=[case[2] for case in REFUSED])
+def test_a_charter_at_the_limit_or_allowed_by_name_is_accepted(limits, changes):
+    check_charter(msgspec.structs.replace(CHARTER, **changes), msgspec.structs.replace(STRICT, **limits))
+
+
+def test_every_check_has_a_refusal_here():
+    assert len({case[2] for case in REFUSED} | {"unknown-member"}) >= len(CHECKS)
+    for check in CHECKS:
+        refusing = [
+            case
+            for case in [*REFUSED, ({"known_members": frozenset()}, {}, "unknown-member")]
+            if refuses(check, msgspec.structs.replace(CHARTER, **case[1]), msgspec.structs.replace(STRICT, **case[0]))
+        ]
+        assert refusing, check.__name__
+
+
+def refuses(check, charter, policy) -> bool:
+    try:
+        check(charter, policy)
+    except RefusedError:
+        return True
+    return False
+
+
+def test_no_file_means_the_strict_policy(tmp_path):
+    assert load_policy(tmp_path / "policy.toml") == Policy()
+
+
+def test_a_policy_survives_its_file(tmp_path):
+    policy = open_policy(CHARTER, minimum_cohort=4, maximum_epsilon=2.5)
+    (tmp_path / "policy.toml").write_bytes(render_policy(policy))
+    assert load_policy(tmp_path / "policy.toml") == policy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"minimum_cohorts = 2",
+        b"minimum_cohort = 1",
+        b"minimum_honest = 1",
+        b"maximum_epsilon = 0.0",
+        b"maximum_epsilon = nan",
+        b'maximum_epsilon = "8"',
+        b'release_exact_metrics = "yes"',
+        b"[",
+        b"\xff",
+    ],
+)
+def test_a_file_that_is_no_policy_is_an_error_and_not_a_default(tmp_path, text):
+    (tmp_path / "policy.toml").write_bytes(text)
+    with pytest.raises(InputError) as caught:
+        load_policy(tmp_path / "policy.toml")
+    assert caught.value.reason == "malformed-policy"

@@ -1,0 +1,81 @@
+"""A file is written whole or not at all, and read with a bound."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from secagg.errors import InputError
+from secagg.files import PRIVATE, read_bounded, write_atomically
+
+
+def test_what_was_written_is_read_with_the_mode_that_was_asked_for(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    write_atomically(path, b"content", PRIVATE)
+    assert read_bounded(path, 7) == b"content"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError) as caught:
+        write_atomically(path, b"new content")
+    assert caught.value.reason == "unwritable"
+    assert "No space left" in caught.value.message
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_new_content_appears_by_renaming_and_not_by_writing_into_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with path.open("rb") as reader:
+        write_atomically(path, b"new")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_a_private_file_replaces_a_public_one_with_its_own_mode(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new", PRIVATE)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_where_a_folder_is_needed_is_unwritable(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        write_atomically(tmp_path / "file" / "inside", b"content")
+    assert caught.value.reason == "unwritable"
+    assert caught.value.exit_code == 2
+
+
+def test_a_folder_where_the_file_should_be_is_unwritable_and_left_alone(tmp_path):
+    (tmp_path / "name" / "inside").mkdir(parents=True)
+    with pytest.raises(InputError) as caught:
+        write_atomically(tmp_path / "name", b"content")
+    assert caught.value.reason == "unwritable"
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+def test_reading_a_missing_file_says_so(tmp_path):
+    with pytest.raises(InputError) as caught:
+        read_bounded(tmp_path / "absent", 10)
+    assert caught.value.reason == "unreadable"
+
+
+def test_a_file_at_the_limit_is_read_and_one_byte_more_is_refused(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(10))
+    assert read_bounded(path, 10) == bytes(10)
+    with pytest.raises(InputError) as caught:
+        read_bounded(path, 9)
+    assert caught.value.reason == "file-too-large"

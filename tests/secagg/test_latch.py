@@ -1,0 +1,182 @@
+"""What was revealed stays revealed: across restarts, processes and kill -9."""
+
+from __future__ import annotations
+
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
+from secagg.latch import Latch
+
+CHARTER = bytes(32)
+OTHER = bytes([1]) * 32
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "latch.sqlite"
+
+
+@pytest.fixture
+def latch(path):
+    with Latch(path) as latch:
+        yield latch
+
+
+def reason(call, *arguments) -> str:
+    with pytest.raises(SecaggError) as caught:
+        call(*arguments)
+    return caught.value.reason
+
+
+def test_a_new_latch_remembers_nothing_and_is_private(latch, path):
+    assert (latch.last_epoch(CHARTER), latch.last_round(CHARTER)) == (0, 0)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_epochs_only_go_up(latch):
+    latch.record_epoch(CHARTER, 3)
+    for epoch in (1, 2, 3):
+        assert reason(latch.record_epoch, CHARTER, epoch) == "stale-epoch"
+    latch.record_epoch(CHARTER, 7)
+    assert latch.last_epoch(CHARTER) == 7
+
+
+def test_rounds_only_go_up_even_across_epochs(latch):
+    latch.record_epoch(CHARTER, 1)
+    latch.record_masked(CHARTER, 1, 5)
+    for number in (1, 4, 5):
+        assert reason(latch.record_masked, CHARTER, 1, number) == "round-already-masked"
+    latch.record_epoch(CHARTER, 2)
+    assert latch.last_round(CHARTER) == 5
+    assert reason(latch.record_masked, CHARTER, 2, 5) == "round-already-masked"
+    latch.record_masked(CHARTER, 2, 6)
+    assert latch.last_round(CHARTER) == 6
+
+
+def test_a_round_is_revealed_once_and_only_after_it_was_masked(latch):
+    latch.record_epoch(CHARTER, 1)
+    assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
+    latch.record_masked(CHARTER, 1, 1)
+    latch.record_revealed(CHARTER, 1, 1)
+    assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
+    latch.record_masked(CHARTER, 1, 2)
+    assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
+    latch.record_revealed(CHARTER, 1, 2)
+
+
+def test_a_round_masked_in_an_earlier_epoch_cannot_be_revealed_in_a_later_one(latch):
+    latch.record_epoch(CHARTER, 1)
+    latch.record_masked(CHARTER, 1, 1)
+    latch.record_epoch(CHARTER, 2)
+    assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
+
+
+def test_masking_in_an_epoch_that_was_not_entered_is_a_bug_of_the_caller(latch):
+    with pytest.raises(LocalProtocolError) as caught:
+        latch.record_masked(CHARTER, 1, 1)
+    assert caught.value.reason == "not-in-epoch"
+
+
+def test_charters_do_not_disturb_one_another(latch):
+    latch.record_epoch(CHARTER, 9)
+    latch.record_masked(CHARTER, 9, 9)
+    latch.record_epoch(OTHER, 1)
+    latch.record_masked(OTHER, 1, 1)
+    latch.record_revealed(OTHER, 1, 1)
+    latch.record_revealed(CHARTER, 9, 9)
+
+
+def test_a_restart_forgets_nothing(path):
+    with Latch(path) as latch:
+        latch.record_epoch(CHARTER, 2)
+        latch.record_masked(CHARTER, 2, 4)
+        latch.record_revealed(CHARTER, 2, 4)
+    with Latch(path) as latch:
+        assert (latch.last_epoch(CHARTER), latch.last_round(CHARTER)) == (2, 4)
+        assert reason(latch.record_revealed, CHARTER, 2, 4) == "already-revealed"
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from secagg.latch import Latch
+latch = Latch(Path(sys.argv[1]))
+steps = [lambda: latch.record_epoch(bytes(32), 1), lambda: latch.record_masked(bytes(32), 1, 1),
+         lambda: latch.record_revealed(bytes(32), 1, 1)]
+for step in steps[:int(sys.argv[2])]:
+    step()
+if sys.argv[3] == "die":
+    os.kill(os.getpid(), signal.SIGKILL)
+print("holding", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_record_survives_kill_9_right_after_it(path, steps):
+    child = subprocess.run([sys.executable, "-c", CHILD, path, str(steps), "die"], check=False)
+    assert child.returncode == -signal.SIGKILL
+    with Latch(path) as latch:
+        assert reason(latch.record_epoch, CHARTER, 1) == "stale-epoch"
+        assert latch.last_round(CHARTER) == (1 if steps > 1 else 0)
+        if steps == 2:
+            latch.record_revealed(CHARTER, 1, 1)
+        assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
+
+
+def test_two_processes_cannot_hold_one_latch(path):
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, path, "1", "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout.readline() == b"holding\n"
+        with pytest.raises(InputError) as caught:
+            Latch(path)
+        assert caught.value.reason == "state-in-use"
+        child.stdin.close()
+        assert child.wait() == 0
+    with Latch(path) as latch:
+        assert latch.last_epoch(CHARTER) == 1
+
+
+def test_one_process_cannot_open_a_latch_twice(latch, path):
+    with pytest.raises(InputError) as caught:
+        Latch(path)
+    assert caught.value.reason == "state-in-use"
+
+
+def test_a_damaged_file_is_tampering_and_not_a_fresh_start(path):
+    with Latch(path) as latch:
+        latch.record_epoch(CHARTER, 1)
+    path.write_bytes(b"\x00" * 4096)
+    with pytest.raises(TamperingError) as caught:
+        Latch(path)
+    assert caught.value.reason == "latch-damaged"
+    assert caught.value.exit_code == 4
+    with pytest.raises(TamperingError):
+        Latch(path)  # The refusal let go of the lock: the second is told the same, not "in use".
+
+
+def test_a_file_where_a_folder_is_needed_is_unwritable(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        Latch(tmp_path / "file" / "latch.sqlite")
+    assert caught.value.reason == "unwritable"
+
+
+def test_a_refused_record_changes_nothing(latch):
+    latch.record_epoch(CHARTER, 1)
+    latch.record_masked(CHARTER, 1, 2)
+    for call, arguments in (
+        (latch.record_epoch, (CHARTER, 1)),
+        (latch.record_masked, (CHARTER, 1, 2)),
+        (latch.record_revealed, (CHARTER, 1, 1)),
+    ):
+        with pytest.raises(RemoteProtocolError):
+            call(*arguments)
+    assert (latch.last_epoch(CHARTER), latch.last_round(CHARTER)) == (1, 2)
+    latch.record_revealed(CHARTER, 1, 2)

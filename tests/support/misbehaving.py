@@ -1,0 +1,225 @@
+"""A coordinator that may do anything: sends any message to any hospital, keeps all it is sent, and tries to unmask.
+
+It runs real clients over their real messages. A script calls its steps in any order, with any argument; what it has
+learned so far is what `rebuild` and `strip` can make of the shares it was given.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from secagg.charter import VerifiedCharter
+from secagg.encoding import unpack
+from secagg.encoding.ring import RingVector
+from secagg.masking import MaskingClient, Purpose, Session, kdf, shamir
+from secagg.masking.dealing import HeldShares, entry
+from secagg.masking.kdf import Secret
+from secagg.masking.keystream import SignedKey, add_masks
+from secagg.masking.messages import Abort, Advertise, Begin, Deals, Masked, Open, Reveal, Roster, Sum, Unmask
+from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
+from tests.support.consortium import MODEL_DIGEST
+
+_ANY_SIZE = 1 << 30
+
+
+class MisbehavingCoordinator:
+    """One epoch, driven by hand.
+
+    Args:
+        colluders: members that hand over all they know: the shares they hold and their own secrets.
+
+    Attributes:
+        advertisements, deals, masked: the signed messages it was sent, by member (deals by dealer and recipient).
+        shares: every share it has seen, by (owner, kind of secret), then by who held it.
+    """
+
+    def __init__(
+        self,
+        charter: VerifiedCharter,
+        clients: Mapping[int, MaskingClient],
+        *,
+        epoch: int = 1,
+        first_round: int = 1,
+        rounds: int | None = None,
+        colluders: Collection[int] = (),
+    ) -> None:
+        self.session = Session(charter, epoch, Purpose.TRAINING, first_round, rounds or charter.charter.epoch_rounds)
+        self.clients = clients
+        self.colluders = frozenset(colluders)
+        self.round = first_round - 1
+        self.advertisements: dict[int, bytes] = {}
+        self.deals: dict[tuple[int, int], bytes] = {}
+        self.masked: dict[int, bytes] = {}
+        self.shares: defaultdict[tuple[int, Secret], dict[int, bytes]] = defaultdict(dict)
+
+    @property
+    def everybody(self) -> list[int]:
+        return sorted(self.clients)
+
+    def forge(
+        self,
+        stage: Stage,
+        payload: msgspec.Struct,
+        *,
+        round_number: int = 0,
+        recipient: int = COORDINATOR,
+        epoch: int | None = None,
+    ) -> bytes:
+        """Any message of the coordinator's: it is unsigned, so anybody can make one."""
+        sealer = Sealer(self.session.charter, COORDINATOR, None, self.session.epoch if epoch is None else epoch)
+        return sealer.seal(stage, payload, recipient=recipient, round=round_number)
+
+    def open(self, numbers: Iterable[int] | None = None) -> None:
+        session = self.session
+        message = self.forge(Stage.OPEN, Open(session.purpose, session.first_round, session.rounds))
+        for number in self.everybody if numbers is None else numbers:
+            (self.advertisements[number],) = self.clients[number].receive(message)
+
+    def send_roster(self, numbers: Iterable[int] | None = None, advertisements: Sequence[bytes] | None = None) -> None:
+        """Show ``advertisements`` (all that came, if none are given) to ``numbers`` (everybody)."""
+        shown = [self.advertisements[number] for number in sorted(self.advertisements)]
+        message = self.roster(shown if advertisements is None else advertisements)
+        for number in self.everybody if numbers is None else numbers:
+            for reply in self.clients[number].receive(message):
+                self.deals[number, self.read(reply).header.recipient] = reply
+
+    def roster(self, advertisements: Sequence[bytes]) -> bytes:
+        return self.forge(Stage.ROSTER, Roster([memoryview(message) for message in advertisements]))
+
+    def send_deals(self, numbers: Iterable[int] | None = None, dealers: Collection[int] | None = None) -> None:
+        """Hand ``numbers`` (everybody) the deals of ``dealers`` (all)."""
+        for number in self.everybody if numbers is None else numbers:
+            chosen = [
+                message
+                for (dealer, recipient), message in sorted(self.deals.items())
+                if recipient == number and (dealers is None or dealer in dealers)
+            ]
+            self.clients[number].receive(self.deal_bundle(number, chosen))
+
+    def deal_bundle(self, recipient: int, deals: Sequence[bytes]) -> bytes:
+        payload = Deals([memoryview(message) for message in deals])
+        return self.forge(Stage.DEALS, payload, recipient=recipient)
+
+    def set_up(self) -> None:
+        self.open()
+        self.send_roster()
+        self.send_deals()
+
+    def begin(self, numbers: Iterable[int] | None = None, step: int = 1) -> None:
+        self.round += 1
+        message = self.forge(Stage.BEGIN, Begin(step), round_number=self.round)
+        for number in self.everybody if numbers is None else numbers:
+            self.clients[number].receive(message)
+
+    def collect(self, vectors: Mapping[int, RingVector], model: bytes = MODEL_DIGEST) -> None:
+        """Take the masked vector of everyone in ``vectors``; colluders tell all they know."""
+        for number, vector in vectors.items():
+            self.masked[number] = self.clients[number].mask(vector, model)
+        for colluder in self.colluders:
+            self._hand_over(colluder)
+
+    def ask(self, number: int, survivors: Iterable[int]) -> Reveal:
+        """Name ``survivors`` to one hospital and keep the shares it reveals."""
+        named = tuple(survivors)
+        (reply,) = self.clients[number].receive(self.unmask_request(named))
+        reveal = msgspec.msgpack.decode(self.read(reply).payload, type=Reveal)
+        held = frozenset(self.clients[number]._epoch.held)
+        dropped = sorted(held - set(named))
+        for index, owner in enumerate(named):
+            self.shares[owner, Secret.SELF_MASK_SEED][number] = entry(reveal.self_mask_shares, index)
+        for index, owner in enumerate(dropped):
+            self.shares[owner, Secret.MASK_KEY][number] = entry(reveal.mask_key_shares, index)
+        return reveal
+
+    def unmask_request(self, survivors: Iterable[int]) -> bytes:
+        return self.forge(Stage.UNMASK, Unmask(list(survivors)), round_number=self.round)
+
+    def sum_message(self, survivors: Iterable[int], packed: bytes, step: int = 1) -> bytes:
+        return self.forge(Stage.SUM, Sum(step, list(survivors), memoryview(packed)), round_number=self.round)
+
+    def abort_message(self) -> bytes:
+        return self.forge(Stage.ABORT, Abort("because"), round_number=self.round)
+
+    def rebuild(self, owner: int, secret: Secret) -> bytes | None:
+        """A hospital's secret of this round, checked against what it advertised; None below t shares."""
+        shares = self.shares[owner, secret]
+        if len(shares) < self.session.threshold:
+            return None
+        chosen = dict(sorted(shares.items())[: self.session.threshold])
+        rebuilt = shamir.reconstruct(chosen)
+        advertised = msgspec.msgpack.decode(self.read(self.advertisements[owner]).payload, type=Advertise)
+        slot = self.session.slot(self.round)
+        match secret:
+            case Secret.SELF_MASK_SEED:
+                claimed = kdf.self_mask_commitment(rebuilt, self.session, self.round, owner)
+                assert claimed == entry(advertised.self_mask_commitments, slot)
+            case Secret.MASK_KEY:
+                assert kdf.public_key(rebuilt) == entry(advertised.mask_keys, slot)
+        return rebuilt
+
+    def strip(self, victim: int, neighbours: Collection[int]) -> RingVector | None:
+        """The victim's own vector, if its self-mask and every mask it shares with ``neighbours`` can be computed."""
+        payload = msgspec.msgpack.decode(self.read(self.masked[victim]).payload, type=Masked)
+        seed = self.rebuild(victim, Secret.SELF_MASK_SEED)
+        if seed is None:
+            return None
+        keys = [SignedKey(kdf.self_mask_key(seed, self.session, self.round, payload.model_digest, victim), -1)]
+        for peer in sorted(set(neighbours) - {victim}):
+            shared = self._shared_secret(victim, peer)
+            if shared is None:
+                return None
+            pair = (victim, peer)
+            key = kdf.pairwise_mask_key(shared, self.session, self.round, payload.model_digest, pair)
+            keys.append(SignedKey(key, -1 if victim < peer else 1))
+        vector = unpack(payload.vector, self.session.length, self.session.ring)
+        add_masks(vector, keys)
+        return self.session.ring.to_signed(vector)
+
+    def unmask_sum(self, survivors: Collection[int]) -> RingVector:
+        """The sum over ``survivors``, once t of them have revealed: what an honest coordinator computes."""
+        total = self.session.ring.zeros(self.session.length)
+        keys = []
+        for owner in survivors:
+            payload = msgspec.msgpack.decode(self.read(self.masked[owner]).payload, type=Masked)
+            total += unpack(payload.vector, self.session.length, self.session.ring)
+            seed = self.rebuild(owner, Secret.SELF_MASK_SEED)
+            keys.append(SignedKey(kdf.self_mask_key(seed, self.session, self.round, payload.model_digest, owner), -1))
+            for peer in sorted(set(self.clients) - set(survivors)):
+                shared = self._shared_secret(owner, peer)
+                key = kdf.pairwise_mask_key(shared, self.session, self.round, payload.model_digest, (owner, peer))
+                keys.append(SignedKey(key, -1 if owner < peer else 1))
+        add_masks(total, keys)
+        return total
+
+    def read(self, message: bytes) -> Envelope:
+        return open_envelope(message, self.session.charter, _ANY_SIZE)
+
+    def _shared_secret(self, victim: int, peer: int) -> bytes | None:
+        """A pair's secret can be had with the mask key of either."""
+        for own, other in ((victim, peer), (peer, victim)):
+            private = self.rebuild(own, Secret.MASK_KEY)
+            if private is not None:
+                advertised = msgspec.msgpack.decode(self.read(self.advertisements[other]).payload, type=Advertise)
+                public = entry(advertised.mask_keys, self.session.slot(self.round))
+                return kdf.agree(private, public, self.session.name(other))
+        return None
+
+    def _hand_over(self, colluder: int) -> None:
+        epoch = self.clients[colluder]._epoch
+        slot = self.session.slot(self.round)
+        held: dict[int, HeldShares] = epoch.held
+        for owner, shares in held.items():
+            self.shares[owner, Secret.SELF_MASK_SEED][colluder] = shares.self_mask[slot]
+            self.shares[owner, Secret.MASK_KEY][colluder] = shares.mask_key[slot]
+        # Its own secrets need no shares: dealt anew, to as many as it takes.
+        for secret, value in (
+            (Secret.SELF_MASK_SEED, epoch.secrets.self_mask_seeds[slot]),
+            (Secret.MASK_KEY, epoch.secrets.mask_keys[slot]),
+        ):
+            points = list(self.session.members)
+            dealt = shamir.share(value, self.session.threshold, points, np.random.default_rng(0).bytes)
+            self.shares[colluder, secret] = dict(zip(points, dealt, strict=True))
