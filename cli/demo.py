@@ -14,7 +14,6 @@ from sklearn.datasets import load_breast_cancer
 from cli.output import console, json_option, print_json
 from cli.run_view import show_result
 from cli.simulate import follow
-from cli.simulation_json import as_struct
 from secagg.charter import Encoding, Training
 from secagg.errors import InputError
 from secagg.files import unwritable
@@ -54,7 +53,7 @@ def demo(out: Path, privacy: str, epsilon: float, force: bool, as_json: bool) ->
         _introduce(privacy, epsilon)
     write_demo(out, privacy, epsilon)
     result = follow(out)
-    print_json(as_struct(result)) if as_json else show_result(result)
+    print_json(result) if as_json else show_result(result)
 
 
 def write_demo(out: Path, privacy: str, epsilon: float) -> None:

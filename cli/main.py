@@ -57,11 +57,9 @@ def run(arguments: list[str]) -> int:
     except SecaggError as error:
         _say(error, arguments)
         return error.exit_code
-    except click.exceptions.Abort:
-        click.echo("Interrupted. What was finished is kept.", err=True)
-        return _INTERRUPTED
-    except KeyboardInterrupt as error:
-        click.echo(f"Interrupted. {error or 'What was finished is kept.'}", err=True)
+    except click.exceptions.Abort as error:
+        # click turns an interruption into Abort; what we said about it is the cause's.
+        click.echo(f"Interrupted. {str(error.__cause__ or '') or 'What was finished is kept.'}", err=True)
         return _INTERRUPTED
     except click.ClickException as error:
         error.show()

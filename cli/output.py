@@ -9,6 +9,8 @@ import click
 import msgspec
 from rich.console import Console
 
+from secagg.charter import VerifiedCharter
+
 console = Console(highlight=False)
 progress_console = Console(stderr=True, highlight=False)
 
@@ -21,8 +23,8 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def print_json(result: object) -> None:
-    """Print a struct, dataclass or dictionary as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(result, enc_hook=str), indent=2).decode())
+    """Print a struct, dataclass or dictionary as indented JSON; a verified charter as its hash."""
+    click.echo(msgspec.json.format(msgspec.json.encode(result, enc_hook=_plain), indent=2).decode())
 
 
 def percent(fraction: float | None) -> str:
@@ -47,3 +49,7 @@ def size(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= _KILO
     return ""
+
+
+def _plain(value: object) -> str:
+    return value.digest.hex() if isinstance(value, VerifiedCharter) else str(value)

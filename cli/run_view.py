@@ -7,6 +7,7 @@ from rich.table import Table
 
 from cli.output import console, epsilon, percent, progress_console, score, size
 from secagg.charter import VerifiedCharter
+from secagg.errors import SecaggError
 from training.evaluation import Metrics
 from training.report import RoundRecord
 from training.simulation import Observer, RoundResult, SimulationResult
@@ -38,7 +39,7 @@ class RunView:
     @property
     def observer(self) -> Observer:
         """What the run calls."""
-        return Observer(self._start, self._answer, self._round, self._compare)
+        return Observer(self._start, self._answer, self._round, self._compare, self._refusal)
 
     def _start(self, charter: VerifiedCharter) -> None:
         content = charter.charter
@@ -56,6 +57,9 @@ class RunView:
 
     def _compare(self, what: str) -> None:
         self._progress.update(self._task, description=f"for comparison, training on {what}")
+
+    def _refusal(self, member: str, error: SecaggError) -> None:
+        self._progress.console.print(f"{member} refuses: {error.diagnostics()}", style="yellow", markup=False)
 
 
 def show_result(result: SimulationResult) -> None:

@@ -10,7 +10,6 @@ import click
 from cli.options import charter_options, choices_from
 from cli.output import json_option, print_json
 from cli.run_view import RunView, show_result
-from cli.simulation_json import as_struct
 from secagg.errors import InputError
 from training.simulation import SimulationResult, SimulationSettings, prepare, run
 from training.sites import DataSource
@@ -56,7 +55,7 @@ def simulate(as_json: bool, resume: Path | None, **options: Any) -> None:
         out = _required(options.pop("out"), "--out")
         prepare(out, _settings(options))
         result = follow(out)
-    print_json(as_struct(result)) if as_json else show_result(result)
+    print_json(result) if as_json else show_result(result)
 
 
 def follow(folder: Path) -> SimulationResult:

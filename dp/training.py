@@ -208,7 +208,9 @@ def _add_proximal_gradient(parameters: list[nn.Parameter], anchor: list[Tensor],
 
 def _require_private(model: nn.Module) -> None:
     model.train()
-    faults = ModuleValidator.validate(model, strict=False)
+    faults = [str(fault) for fault in ModuleValidator.validate(model, strict=False)]
+    # Opacus looks only at layers with parameters; these mix patients, or keep their statistics, without any.
+    faults += [f"{layer} mixes patients." for layer in model.modules() if _mixes(layer)]
     if faults:
         raise InputError(
             "not-private-model",
@@ -216,6 +218,10 @@ def _require_private(model: nn.Module) -> None:
             culprit=type(model).__name__,
             remedy="Replace BatchNorm by GroupNorm: no layer may mix patients.",
         )
+
+
+def _mixes(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.modules.batchnorm._BatchNorm) or getattr(layer, "track_running_stats", False)
 
 
 def _unwrap(module: GradSampleModule, model: nn.Module) -> None:

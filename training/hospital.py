@@ -55,6 +55,7 @@ class HospitalSetup:
         records: as read from the site's file: not scaled, not split.
         shuffle: draws batches where there is no differential privacy; cryptographic if not given.
         passphrase: of the identity file.
+        on_refusal: hears in full why this hospital refused something; the coordinator hears no more than it must.
     """
 
     charter: VerifiedCharter
@@ -64,6 +65,7 @@ class HospitalSetup:
     device: torch.device
     shuffle: np.random.Generator | None = None
     passphrase: bytes | None = None
+    on_refusal: Callable[[SecaggError], None] = lambda _error: None
 
 
 class Hospital:
@@ -258,10 +260,10 @@ class Hospital:
         return Sealer(self._charter, self._client.number, self._identity, self._latch.last_epoch(self._charter.digest))
 
     def _refuse(self, error: SecaggError) -> bytes:
-        return self._sealer().seal(Stage.REFUSAL, Refusal(error.reason, str(error)[:1000]), round=self._client.round)
-
-
-Clock = Callable[[], str]
+        self._setup.on_refusal(error)
+        # What is wrong at this site (its records, its budget) is nobody else's business.
+        told = str(error) if isinstance(error, RemoteProtocolError) else "This hospital's own log says why."
+        return self._sealer().seal(Stage.REFUSAL, Refusal(error.reason, told[:1000]), round=self._client.round)
 
 
 def _now() -> str:

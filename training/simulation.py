@@ -16,7 +16,7 @@ import numpy as np
 
 from secagg.charter import Member, VerifiedCharter, sign_charter, verify_charter
 from secagg.charter.folder import read_verified, write_charter, write_signatures
-from secagg.errors import InputError
+from secagg.errors import InputError, SecaggError
 from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity, fingerprint
 from secagg.policy import Policy, render_policy
@@ -99,6 +99,7 @@ class Observer:
     on_answer: Callable[[str, int], None] = lambda _phase, _member: None
     on_round: Callable[[RoundResult], None] = lambda _result: None
     on_compare: Callable[[str], None] = lambda _what: None
+    on_refusal: Callable[[str, SecaggError], None] = lambda _member, _error: None
 
 
 def prepare(folder: Path, settings: SimulationSettings) -> None:
@@ -147,23 +148,22 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
     charter = read_verified(folder / "charter")
     task = task_of(charter.charter)
     sites = read_sites(settings.source, task)
-    with _Cast(folder, settings, charter, task, sites) as cast:
+    with _Cast(folder, settings, charter, task, sites, observer) as cast:
         observer.on_start(charter)
-        rounds: list[RoundResult] = []
+        history = _History(folder)
 
         def on_round(record: RoundRecord) -> None:
-            rounds.append(cast.measure(record))
-            observer.on_round(rounds[-1])
+            history.append(cast.measure(record))
+            observer.on_round(history.rounds[-1])
 
         drop_outs = [parse_drop_out(text, cast.numbers) for text in settings.drop_outs]
         engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer)
         coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
-        earlier = tuple(RoundResult(record, None, None) for record in coordinator.rounds)
         coordinator.run()
         federated = cast.evaluate()
         _copy_release(folder, cast.furthest().folder.release)
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
-        return SimulationResult(folder, charter, (*earlier, *rounds), federated, pooled, curator, alone)
+        return SimulationResult(folder, charter, history.rounds, federated, pooled, curator, alone)
 
 
 def read_settings(folder: Path) -> SimulationSettings:
@@ -184,6 +184,21 @@ def read_settings(folder: Path) -> SimulationSettings:
         ) from error
 
 
+class _History:
+    """The results of all rounds, also those before an interruption."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "history.json"
+        self.rounds: tuple[RoundResult, ...] = ()
+        if self._path.exists():
+            data = read_bounded(self._path, _LARGEST_SETTINGS)
+            self.rounds = msgspec.json.decode(data, type=tuple[RoundResult, ...])
+
+    def append(self, result: RoundResult) -> None:
+        self.rounds = (*self.rounds, result)
+        write_atomically(self._path, msgspec.json.encode(self.rounds))
+
+
 class _Cast:
     """The hospitals of a run, and what the simulator alone may do with them: test the model."""
 
@@ -194,8 +209,10 @@ class _Cast:
         charter: VerifiedCharter,
         task: Task,
         sites: Sequence[Site],
+        observer: Observer,
     ) -> None:
         self.settings = settings
+        self._on_refusal = observer.on_refusal
         self.charter = charter
         self.task = task
         self.device = resolve_device(settings.device)
@@ -257,6 +274,7 @@ class _Cast:
                 HospitalFolder(folder / "hospitals" / site.name),
                 self.device,
                 np.random.default_rng((self.settings.seed, number)),
+                on_refusal=lambda error: self._on_refusal(site.name, error),
             )
         )
 

@@ -42,7 +42,7 @@ def reference(accountant, events, delta):
 
 
 def exact_gaussian(noise_multiplier, steps, delta):
-    """Balle and Wang 2018, theorem 8, for ``steps`` unsampled releases, which are one of ``sqrt(steps)`` sensitivity."""
+    """Balle and Wang 2018, theorem 8; ``steps`` unsampled releases are one of sensitivity ``sqrt(steps)``."""
     mu = math.sqrt(steps) / noise_multiplier
 
     def excess(candidate):
@@ -77,6 +77,20 @@ def test_the_figure_in_opacus_own_tests_is_reproduced():
     assert epsilon_rdp((GaussianEvent(1.5, 0.04, 2250),), DELTA) == pytest.approx(7.32911117143, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("noise", "rate", "steps", "published"),
+    [
+        (0.8, 0.05, 100, 6.74105194),
+        (1.5, 0.2, 100, 8.49897786),
+        (2.0, 0.05, 1000, 4.17279987),
+        (3.0, 0.001, 20_000, 0.19403103),
+    ],
+)
+def test_the_figures_of_the_prv_authors_own_program_are_reproduced(noise, rate, steps, published):
+    # Microsoft's prv_accountant at delta 1e-6, as recorded in opacus/tests/prv_accountant.py.
+    assert epsilon((GaussianEvent(noise, rate, steps),), 1e-6).prv == pytest.approx(published, abs=1e-5)
+
+
 PUBLISHED = [
     pytest.param(4.0, 0.01, 10_000, 1.26, id="Abadi et al. 2016, section 3.2"),
     pytest.param(1.12, MNIST, 14_062, 2.95, id="Opacus, compute_dp_sgd_privacy"),
@@ -93,7 +107,7 @@ def test_published_moments_accountant_figures_come_out_with_the_conversion_of_th
 
 
 @pytest.mark.parametrize(("noise", "rate", "steps", "published"), PUBLISHED)
-def test_today_s_conversion_gives_less_than_was_published_and_more_than_the_truth(noise, rate, steps, published):
+def test_the_tighter_conversion_gives_less_than_was_published_and_more_than_the_truth(noise, rate, steps, published):
     bound = epsilon((GaussianEvent(noise, rate, steps),), DELTA)
     assert 0.8 * published < bound.rdp < published
     assert 0.7 * published < bound.prv < bound.rdp
@@ -221,7 +235,7 @@ def test_the_noise_found_is_enough_and_one_step_of_the_grid_less_is_not(target, 
     assert epsilon_rdp((GaussianEvent(noise - 1e-4, rate, count),), DELTA) > target
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.floats(0.3, 20.0), st.floats(0.01, 0.5), st.integers(1, 500))
 def test_no_target_is_ever_missed(target, rate, count):
     noise = noise_multiplier_for(target, DELTA, rate, count)

@@ -62,6 +62,6 @@ def test_two_generators_without_a_key_have_nothing_in_common():
 def test_the_global_seed_of_numpy_has_no_say():
     draws = []
     for _ in range(2):
-        np.random.seed(7)  # noqa: NPY002
+        np.random.seed(7)
         draws.append(secure_generator().random(4))
     assert not np.array_equal(*draws)

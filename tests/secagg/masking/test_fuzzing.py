@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -67,9 +65,9 @@ def contents(payloads: dict) -> st.SearchStrategy:
     return st.one_of(fitting, st.tuples(st.sampled_from(sorted(payloads)), st.one_of(*payloads.values())))
 
 
-@cache
-def consortium() -> Consortium:
-    return Consortium.make(Path(mkdtemp()), MEMBERS)
+@pytest.fixture(scope="module")
+def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
+    return Consortium.make(tmp_path_factory.mktemp("latches"), MEMBERS)
 
 
 def taken(receive: Callable[..., object], *arguments: object) -> bool:
@@ -80,9 +78,8 @@ def taken(receive: Callable[..., object], *arguments: object) -> bool:
     return True
 
 
-def hospital_in(state: ClientState) -> MisbehavingCoordinator:
+def hospital_in(state: ClientState, made: Consortium) -> MisbehavingCoordinator:
     """Every example opens an epoch of its own: hospitals take only newer ones."""
-    made = consortium()
     latches = [client._latch for client in made.clients.values()]
     first_round = max(latch.last_round(made.charter.digest) for latch in latches) + 1
     epoch = max(latch.last_epoch(made.charter.digest) for latch in latches) + 1
@@ -104,8 +101,8 @@ def hospital_in(state: ClientState) -> MisbehavingCoordinator:
 @pytest.mark.parametrize("state", [state for state in ClientState if state is not ClientState.IDLE])
 @settings(max_examples=25, deadline=None)
 @given(content=contents(FROM_COORDINATOR), near=st.booleans(), round_number=counters)
-def test_a_hospital_takes_or_refuses_whatever_a_coordinator_sends(state, content, near, round_number):
-    coordinator = hospital_in(state)
+def test_a_hospital_takes_or_refuses_whatever_a_coordinator_sends(consortium, state, content, near, round_number):
+    coordinator = hospital_in(state, consortium)
     stage, payload = content
     client = coordinator.clients[1]
     number = coordinator.round if near else round_number
@@ -138,8 +135,8 @@ def server_in(state: ServerState, folder: Path) -> Consortium:
 )
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
-def test_the_coordinator_takes_or_refuses_whatever_a_hospital_signs(state, data):
-    made = server_in(state, Path(mkdtemp()))
+def test_the_coordinator_takes_or_refuses_whatever_a_hospital_signs(tmp_path_factory, state, data):
+    made = server_in(state, tmp_path_factory.mktemp("latches"))
     server = made.server
     for _ in range(8):
         stage, payload = data.draw(contents(FROM_HOSPITAL))
@@ -153,9 +150,8 @@ def test_the_coordinator_takes_or_refuses_whatever_a_hospital_signs(state, data)
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=300))
-def test_bytes_that_are_no_message_are_refused_by_both_sides(data):
-    made = consortium()
-    for receive in (made.clients[1].receive, lambda message: made.server.receive(1, message)):
+def test_bytes_that_are_no_message_are_refused_by_both_sides(consortium, data):
+    for receive in (consortium.clients[1].receive, lambda message: consortium.server.receive(1, message)):
         with pytest.raises(RemoteProtocolError):
             receive(data)
 

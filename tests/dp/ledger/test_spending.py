@@ -1,0 +1,97 @@
+"""From entries to what was spent."""
+
+from __future__ import annotations
+
+import pytest
+
+from dp.accounting import epsilon_rdp
+from dp.events import GaussianEvent
+from dp.ledger import Cost, Entry, Kind
+from dp.ledger.entries import FIRST_PREVIOUS, NOTHING
+from dp.ledger.spending import cost_epsilon, spending_of
+
+DELTA = 1e-5
+DATA = "a" * 64
+RUN, OTHER = "1" * 64, "2" * 64
+
+
+def training(steps: int, noise: float = 1.0) -> Cost:
+    return Cost(training=(GaussianEvent(noise, 0.1, steps),))
+
+
+def metrics(steps: int, noise: float = 20.0) -> Cost:
+    return Cost(metrics=(GaussianEvent(noise, 1.0, steps),))
+
+
+def spending(*lines: tuple[Kind, Cost] | tuple[Kind, Cost, str] | tuple[Kind, Cost, str, str]):
+    entries = []
+    for sequence, (kind, cost, *rest) in enumerate(lines, start=1):
+        run, data_set = [*rest, *(RUN, DATA)[len(rest) :]]
+        common = {"delta": DELTA, "time": "", "previous": FIRST_PREVIOUS}
+        entries.append(Entry(sequence=sequence, kind=kind, data_set=data_set, run=run, cost=cost, **common))
+    return spending_of(entries, DATA)
+
+
+def test_nothing_was_spent_where_nothing_is_written():
+    assert spending().epsilon(DELTA) == 0
+    assert spending().run(RUN).counted == NOTHING
+
+
+def test_an_open_run_counts_with_its_reservation():
+    assert spending((Kind.RESERVE, training(100))).epsilon(DELTA) == cost_epsilon(training(100), DELTA)
+
+
+def test_charges_within_a_reservation_add_nothing_to_it():
+    found = spending((Kind.RESERVE, training(100)), (Kind.CHARGE, training(40)), (Kind.CHARGE, training(60)))
+    assert found.epsilon(DELTA) == cost_epsilon(training(100), DELTA)
+    assert found.run(RUN).rounds == 2
+
+
+def test_charges_beyond_a_reservation_count_all_the_same():
+    found = spending((Kind.RESERVE, training(100)), (Kind.CHARGE, training(130)))
+    assert found.epsilon(DELTA) == cost_epsilon(training(130), DELTA)
+
+
+def test_a_charge_unlike_its_reservation_counts_beside_it():
+    found = spending((Kind.RESERVE, training(100)), (Kind.CHARGE, training(10, noise=0.7)))
+    assert found.epsilon(DELTA) == cost_epsilon(training(100).plus(training(10, noise=0.7)), DELTA)
+
+
+def test_closing_frees_what_was_not_charged_and_nothing_else():
+    lines = (Kind.RESERVE, training(100)), (Kind.CHARGE, training(40)), (Kind.CLOSE, NOTHING)
+    assert spending(*lines).epsilon(DELTA) == cost_epsilon(training(40), DELTA)
+    late = spending(*lines, (Kind.CHARGE, training(5)))
+    assert late.epsilon(DELTA) == cost_epsilon(training(45), DELTA)
+
+
+def test_a_commit_is_no_second_charge_and_no_discount():
+    lines = (Kind.RESERVE, training(100)), (Kind.CHARGE, training(40))
+    assert spending(*lines, (Kind.COMMIT, NOTHING)).epsilon(DELTA) == spending(*lines).epsilon(DELTA)
+
+
+def test_runs_on_one_data_set_compose():
+    found = spending((Kind.RESERVE, training(100)), (Kind.RESERVE, training(50), OTHER))
+    assert found.epsilon(DELTA) == cost_epsilon(training(150), DELTA)
+    assert found.epsilon(DELTA) < cost_epsilon(training(100), DELTA) + cost_epsilon(training(50), DELTA)
+
+
+def test_another_data_set_is_another_account():
+    found = spending((Kind.RESERVE, training(100)), (Kind.RESERVE, training(900), OTHER, "b" * 64))
+    assert found.epsilon(DELTA) == cost_epsilon(training(100), DELTA)
+
+
+@pytest.mark.parametrize(("count", "dearer"), [(1, "training"), (90, "metrics")])
+def test_training_and_validation_patients_are_different_and_the_dearer_counts(count, dearer):
+    found = spending((Kind.RESERVE, Cost(training(20).training, metrics(count).metrics)))
+    tracks = {
+        "training": epsilon_rdp(training(20).training, DELTA),
+        "metrics": epsilon_rdp(metrics(count).metrics, DELTA),
+    }
+    assert max(tracks, key=tracks.get) == dearer
+    assert found.epsilon(DELTA) == tracks[dearer]
+
+
+def test_a_run_is_weighed_in_place_of_itself_and_beside_the_others():
+    found = spending((Kind.RESERVE, training(100)), (Kind.RESERVE, training(50), OTHER))
+    assert found.epsilon_with(found.run(RUN), DELTA) == found.epsilon(DELTA)
+    assert found.epsilon_with(spending().run(RUN), DELTA) == cost_epsilon(training(50), DELTA)

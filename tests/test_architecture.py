@@ -1,0 +1,57 @@
+"""The packages depend on each other in one direction only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("secagg", "dp", "training", "cli")
+FOUNDATIONS = {"secagg.errors", "secagg.files"}
+
+
+def imported_modules(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def imports_of(package: str) -> set[str]:
+    return set().union(*(imported_modules(file) for file in (ROOT / package).rglob("*.py")))
+
+
+def within(modules: set[str], package: str) -> set[str]:
+    return {module for module in modules if module.split(".")[0] == package}
+
+
+@pytest.mark.parametrize(
+    ("package", "strangers"),
+    [("secagg", {"dp", "training", "cli"}), ("dp", {"training", "cli"}), ("training", {"cli"})],
+)
+def test_no_package_imports_one_above_it(package, strangers):
+    assert not {module for module in imports_of(package) if module.split(".")[0] in strangers}
+
+
+def test_dp_knows_nothing_of_the_protocols():
+    assert within(imports_of("dp"), "secagg") <= FOUNDATIONS
+
+
+@pytest.mark.parametrize("module", ["torch", "socket", "asyncio", "time", "datetime", "threading", "http", "random"])
+def test_secagg_has_no_torch_no_network_and_no_clock(module):
+    assert not within(imports_of("secagg"), module)
+
+
+@pytest.mark.parametrize("module", ["pickle", "marshal", "shelve", "random"])
+def test_nobody_unpickles_or_uses_a_weak_generator(module):
+    assert not any(within(imports_of(package), module) for package in PACKAGES)
+
+
+def test_no_module_is_called_after_nothing():
+    names = {file.stem for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
+    assert not names & {"utils", "util", "helpers", "helper", "common", "misc"}
