@@ -1,31 +1,48 @@
 """What this hospital has already revealed, on disk before the bytes leave: the memory that a restart cannot lose.
 
-Knows charters, epochs and rounds as numbers. Knows no secrets and no messages. SQLite with ``synchronous=FULL``: when a
-`record` method returns, the record survives a power cut.
+Knows charters, epochs, rounds and survivor sets as numbers. Knows no secrets and no messages. SQLite with
+``synchronous=FULL``: when a `record` method returns, the record survives a power cut.
 
-The rules, for each charter: epochs only go up; rounds only go up, across epochs; a round is masked at most once, and
-revealed at most once, after it was masked.
+The rules, for each charter: epochs only go up; rounds only go up, across epochs; a round is masked once, answered for
+one survivor set at most, and revealed at most once, after it was masked.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from secagg.errors import LocalProtocolError, RemoteProtocolError, TamperingError
+from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, TamperingError
 from secagg.files import PRIVATE, lock
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS latch (
-    charter BLOB PRIMARY KEY,
-    epoch INTEGER NOT NULL,
-    round INTEGER NOT NULL DEFAULT 0,
-    revealed INTEGER NOT NULL DEFAULT 0
-) STRICT
-"""
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS latch (
+        charter BLOB PRIMARY KEY,
+        epoch INTEGER NOT NULL,
+        round INTEGER NOT NULL DEFAULT 0,
+        survivors TEXT,
+        revealed INTEGER NOT NULL DEFAULT 0
+    ) STRICT""",
+    """CREATE TABLE IF NOT EXISTS cohorts (
+        charter BLOB NOT NULL,
+        occasion BLOB NOT NULL,
+        survivors TEXT NOT NULL,
+        PRIMARY KEY (charter, occasion, survivors)
+    ) STRICT""",
+)
+
+
+@dataclass(frozen=True)
+class _Row:
+    epoch: int = 0
+    round: int = 0
+    survivors: str | None = None
+    revealed: int = 0
 
 
 class Latch:
@@ -37,13 +54,18 @@ class Latch:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = lock(path)
         try:
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
-            self._database.execute(_SCHEMA)
+            for statement in _SCHEMA:
+                self._database.execute(statement)
             path.chmod(PRIVATE)
+        except sqlite3.OperationalError as error:
+            os.close(self._lock)
+            raise _unwritable(path, error) from error
         except sqlite3.DatabaseError as error:
             os.close(self._lock)
             raise TamperingError(
@@ -68,11 +90,11 @@ class Latch:
 
     def last_epoch(self, charter: bytes) -> int:
         """The newest epoch entered under ``charter``, 0 if there was none."""
-        return self._row(charter)[0]
+        return self._row(charter).epoch
 
     def last_round(self, charter: bytes) -> int:
         """The newest round masked under ``charter``, 0 if there was none."""
-        return self._row(charter)[1]
+        return self._row(charter).round
 
     def record_epoch(self, charter: bytes, epoch: int) -> None:
         """Enter ``epoch``.
@@ -86,7 +108,7 @@ class Latch:
                 f"Epoch {epoch} was proposed, but this site has been in epoch {self.last_epoch(charter)} already.",
                 remedy="The coordinator must open a newer epoch.",
             )
-        self._database.execute(
+        self._write(
             "INSERT INTO latch (charter, epoch) VALUES (?, ?) "
             "ON CONFLICT (charter) DO UPDATE SET epoch = excluded.epoch",
             (charter, epoch),
@@ -99,34 +121,86 @@ class Latch:
             RemoteProtocolError: ``round-already-masked``, unless the round is newer than every round before.
             LocalProtocolError: ``not-in-epoch``.
         """
-        entered, last, _ = self._row(charter)
-        if entered != epoch:
+        row = self._row(charter)
+        if row.epoch != epoch:
             raise LocalProtocolError("not-in-epoch", f"This site has not entered epoch {epoch}.")
-        if round_number <= last:
+        if round_number <= row.round:
             raise RemoteProtocolError(
                 "round-already-masked",
-                f"Round {round_number} was asked for, but this site has sent round {last} already.",
+                f"Round {round_number} was asked for, but this site has sent round {row.round} already.",
                 remedy="A retry is a new round.",
             )
-        self._database.execute("UPDATE latch SET round = ?, revealed = 0 WHERE charter = ?", (round_number, charter))
+        self._write(
+            "UPDATE latch SET round = ?, survivors = NULL, revealed = 0 WHERE charter = ?", (round_number, charter)
+        )
 
-    def record_revealed(self, charter: bytes, epoch: int, round_number: int) -> None:
-        """Shares of this round are about to leave.
+    def record_agreed(self, charter: bytes, epoch: int, round_number: int, survivors: Sequence[int]) -> None:
+        """A signature is about to leave that this site answers for ``survivors`` in this round, and for no others.
 
         Raises:
-            RemoteProtocolError: ``already-revealed``, unless this is the round masked last and nothing of it has left.
+            RemoteProtocolError: ``already-answered``, unless this is the round masked last and unanswered.
         """
-        entered, last, revealed = self._row(charter)
-        if (entered, last, revealed) != (epoch, round_number, 0):
+        row = self._row(charter)
+        if row != _Row(epoch, round_number):
+            raise RemoteProtocolError(
+                "already-answered", f"Round {round_number} is not the one masked last, or was answered already."
+            )
+        self._write("UPDATE latch SET survivors = ? WHERE charter = ?", (_listed(survivors), charter))
+
+    def record_revealed(
+        self, charter: bytes, epoch: int, round_number: int, survivors: Sequence[int], occasion: bytes
+    ) -> None:
+        """Shares of this round are about to leave.
+
+        Args:
+            occasion: stands for what is summed: cohorts of the same occasion can be compared with one another.
+
+        Raises:
+            RemoteProtocolError: ``already-revealed``, unless this is the round masked last, nothing of it has left, and
+                no other survivor set was agreed to.
+        """
+        row = self._row(charter)
+        if (row.epoch, row.round, row.revealed) != (epoch, round_number, 0) or row.survivors not in (
+            None,
+            _listed(survivors),
+        ):
             raise RemoteProtocolError(
                 "already-revealed",
-                f"Shares of round {round_number} were asked for, which this site did not mask last "
-                "or has answered already.",
+                f"Shares of round {round_number} were asked for, which this site did not mask last, "
+                "has answered already, or answered for other survivors.",
             )
-        self._database.execute("UPDATE latch SET revealed = 1 WHERE charter = ?", (charter,))
+        # The cohort first: cut off between the two, this site remembers more than it revealed, never less.
+        self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?)", (charter, occasion, _listed(survivors)))
+        self._write("UPDATE latch SET survivors = ?, revealed = 1 WHERE charter = ?", (_listed(survivors), charter))
 
-    def _row(self, charter: bytes) -> tuple[int, int, int]:
-        row = self._database.execute(
-            "SELECT epoch, round, revealed FROM latch WHERE charter = ?", (charter,)
+    def cohorts(self, charter: bytes, occasion: bytes) -> tuple[frozenset[int], ...]:
+        """The survivor sets for which this site has revealed shares on this occasion."""
+        rows = self._database.execute(
+            "SELECT survivors FROM cohorts WHERE charter = ? AND occasion = ?", (charter, occasion)
+        ).fetchall()
+        return tuple(frozenset(int(number) for number in text.split(",")) for (text,) in rows)
+
+    def _row(self, charter: bytes) -> _Row:
+        found = self._database.execute(
+            "SELECT epoch, round, survivors, revealed FROM latch WHERE charter = ?", (charter,)
         ).fetchone()
-        return row or (0, 0, 0)
+        return _Row(*found) if found else _Row()
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
+            self._database.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            raise _unwritable(self._path, error) from error
+
+
+def _listed(survivors: Sequence[int]) -> str:
+    return ",".join(str(number) for number in sorted(survivors))
+
+
+def _unwritable(path: Path, error: sqlite3.OperationalError) -> InputError:
+    return InputError(
+        "unwritable",
+        f"The latch {path} cannot be written: {error}.",
+        culprit=str(path),
+        remedy="Nothing leaves this site until it can be: free some space, or mend the permissions.",
+    )

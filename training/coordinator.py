@@ -33,6 +33,7 @@ _PHASES = {
     ServerState.ADVERTISING: Phase.ADVERTISE,
     ServerState.DEALING: Phase.DEAL,
     ServerState.COLLECTING: Phase.MASK,
+    ServerState.AGREEING: Phase.AGREE,
     ServerState.UNMASKING: Phase.REVEAL,
 }
 
@@ -93,17 +94,24 @@ class Coordinator:
                     self._bring_up_to_date()
 
     def _open_epoch(self, purpose: Purpose) -> MaskingServer:
+        invited = frozenset(self._members) - self._cheaters
+        server, refusals = self._set_up(purpose, invited)
+        if server.answering:
+            server, refusals = self._set_up(purpose, server.answering)
+        if server.state is not ServerState.READY:
+            raise self._gave_up(server, refusals)
+        return server
+
+    def _set_up(self, purpose: Purpose, invited: frozenset[int]) -> tuple[MaskingServer, list[RefusalRecord]]:
         state = self._store.state
         rounds = STATISTICS_SUMS if purpose is Purpose.STATISTICS else self._charter.charter.epoch_rounds
         rounds = min(rounds, self._charter.charter.epoch_rounds)
         session = Session(self._charter, state.epoch + 1, purpose, state.round + 1, rounds)
         self._store.update(epoch=session.epoch)
-        server = MaskingServer(session, frozenset(self._members) - self._cheaters)
+        server = MaskingServer(session, invited)
         pump = _Pump(self._engine, server, 0)
         pump.run(server.open())
-        if server.state is not ServerState.READY:
-            raise self._gave_up(server, pump.refusals)
-        return server
+        return server, pump.refusals
 
     def _run_round(self, server: MaskingServer) -> bool:
         started = time.monotonic()
@@ -222,8 +230,8 @@ class _Pump:
             phase = _PHASES.get(state, Phase.APPLY if self.round else Phase.READY)
             self.bytes_down += sum(len(message) for _, message in outbox)
             exchange = self.engine.exchange(phase, outbox, self.round)
-            if phase is Phase.REVEAL:
-                self.silent = exchange.dropped
+            if phase in (Phase.AGREE, Phase.REVEAL):
+                self.silent |= exchange.dropped
             outbox = self._deliver(exchange)
             if not settled and self.server.state is state:
                 outbox = self.server.timeout()

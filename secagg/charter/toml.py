@@ -63,9 +63,9 @@ def render_charter(charter: Charter) -> bytes:
     return tomlkit.dumps(document).encode()
 
 
-def _break_long_arrays(table: tomlkit.items.Table) -> None:
+def _break_long_arrays(table: tomlkit.items.Table | tomlkit.items.InlineTable) -> None:
     for value in table.values():
-        if isinstance(value, tomlkit.items.Table):
+        if isinstance(value, (tomlkit.items.Table, tomlkit.items.InlineTable)):
             _break_long_arrays(value)
         elif isinstance(value, tomlkit.items.Array) and len(value) > _LONG_ARRAY:
             value.multiline(multiline=True)

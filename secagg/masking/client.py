@@ -38,11 +38,13 @@ from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import (
     Abort,
     Advertise,
+    Agree,
     Begin,
     Deal,
     Deals,
     Masked,
     Open,
+    Propose,
     Reveal,
     Sum,
     Unmask,
@@ -52,12 +54,13 @@ from secagg.masking.messages import Roster as RosterPayload
 from secagg.masking.session import RoundSum, Session, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
-from secagg.policy import Policy
+from secagg.policy import Policy, check_charter
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
 
 _OPEN_LIMIT = 4096
-_WITHIN_A_ROUND = frozenset({ClientState.ASKED, ClientState.MASKED, ClientState.REVEALED})
+_WITHIN_A_ROUND = frozenset({ClientState.ASKED, ClientState.MASKED, ClientState.AGREED, ClientState.REVEALED})
+_NOT_MASKED = frozenset({ClientState.READY, ClientState.ASKED})
 
 
 class MaskingClient:
@@ -72,6 +75,7 @@ class MaskingClient:
 
     Raises:
         InputError: ``unknown-member``, if the identity is not a member's.
+        RefusedError: if the policy does not allow the charter.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class MaskingClient:
         policy: Policy,
         randomness: Randomness = os.urandom,
     ) -> None:
+        check_charter(charter.charter, policy)
         self._charter = charter
         self._identity = identity
         self._latch = latch
@@ -92,6 +97,7 @@ class MaskingClient:
         self.round = 0
         self.step = 0
         self._epoch: _Epoch | None = None
+        self._model = b""
         self._answered: Survivors | None = None
         self._sum: RoundSum | None = None
 
@@ -148,6 +154,7 @@ class MaskingClient:
         packed = memoryview(pack(masked, session.ring))
         self._latch.record_masked(self._charter.digest, session.epoch, self.round)
         self.state = target
+        self._model = model_digest
         return epoch.sealer.seal(Stage.MASKED, Masked(model_digest, packed), round=self.round)
 
     def take_sum(self) -> RoundSum | None:
@@ -165,6 +172,8 @@ class MaskingClient:
                 self._collect(decode(envelope.payload, Deals))
             case Stage.BEGIN:
                 self._begin(envelope.header.round, decode(envelope.payload, Begin))
+            case Stage.PROPOSE:
+                return [self._agree(envelope.header.round, decode(envelope.payload, Propose))]
             case Stage.UNMASK:
                 return [self._reveal(envelope.header.round, decode(envelope.payload, Unmask))]
             case Stage.SUM:
@@ -223,7 +232,16 @@ class MaskingClient:
             collected[header.sender] = open_deal(
                 route, deal, epoch.secrets.share_key, epoch.roster[header.sender].share_key
             )
-        self._require_enough(len(collected) + 1)
+        missing = set(epoch.roster) - set(collected) - {self.number}
+        if missing:
+            # Every member must mask with the same others: among members with different peers, an agreed survivor set
+            # would not hide each of them.
+            raise RemoteProtocolError(
+                "deals-missing",
+                f"{len(missing)} hospitals on the roster have dealt nothing to this one.",
+                culprit=epoch.session.name(min(missing)),
+                remedy="The coordinator opens a new epoch with those who answer.",
+            )
         epoch.held.update(collected)
 
     def _begin(self, round_number: int, payload: Begin) -> None:
@@ -234,31 +252,85 @@ class MaskingClient:
         epoch.secrets.forget(range(slot))
         self.round, self.step, self._answered = round_number, payload.step, None
 
+    def _agree(self, round_number: int, payload: Propose) -> bytes:
+        epoch = self._current()
+        survivors = self._acceptable(round_number, payload.survivors)
+        self._latch.record_agreed(self._charter.digest, epoch.session.epoch, round_number, survivors.numbers)
+        self._answered = survivors
+        return epoch.sealer.seal(Stage.AGREE, Agree(survivors.digest()), round=round_number)
+
     def _reveal(self, round_number: int, payload: Unmask) -> bytes:
         epoch = self._current()
-        self._require_current(round_number)
-        participants = frozenset(epoch.held)
-        survivors = Survivors.check(payload.survivors, epoch.session, participants)
-        self._require_enough(len(survivors.numbers))
-        if self.number not in survivors.numbers:
+        survivors = self._acceptable(round_number, payload.survivors)
+        if self._answered not in (None, survivors):
             raise RemoteProtocolError(
-                "not-a-survivor", "Shares were asked of this hospital for a sum that it is not part of."
+                "survivors-changed", "Shares were asked for other survivors than this hospital agreed to."
             )
         slot = epoch.session.slot(round_number)
-        dropped = sorted(participants - set(survivors.numbers))
+        dropped = sorted(set(epoch.held) - set(survivors.numbers))
+        if dropped:
+            self._require_agreement(survivors, payload)
         reveal = Reveal(
             survivors.digest(),
             b"".join(epoch.held[member].self_mask[slot] for member in survivors.numbers),
             b"".join(epoch.held[member].mask_key[slot] for member in dropped),
         )
-        self._latch.record_revealed(self._charter.digest, epoch.session.epoch, round_number)
+        self._latch.record_revealed(
+            self._charter.digest, epoch.session.epoch, round_number, survivors.numbers, self._occasion()
+        )
         self._answered = survivors
         return epoch.sealer.seal(Stage.REVEAL, reveal, round=round_number)
+
+    def _acceptable(self, round_number: int, numbers: list[int]) -> Survivors:
+        """The survivor set, if this hospital may answer for it at all."""
+        epoch = self._current()
+        self._require_current(round_number)
+        survivors = Survivors.check(numbers, epoch.session, frozenset(epoch.held))
+        self._require_enough(len(survivors.numbers))
+        if self.number not in survivors.numbers:
+            raise RemoteProtocolError(
+                "not-a-survivor", "An answer was asked of this hospital for a sum that it is not part of."
+            )
+        for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
+            difference = len(earlier ^ set(survivors.numbers))
+            if 0 < difference < self._policy.minimum_difference:
+                raise RemoteProtocolError(
+                    "differencing",
+                    f"The same was summed before over hospitals that differ by {difference}: "
+                    "the difference of both sums would show what those hospitals sent.",
+                    remedy="Begin a round with the same hospitals as before, or wait until more have changed.",
+                )
+        return survivors
+
+    def _require_agreement(self, survivors: Survivors, payload: Unmask) -> None:
+        """At least t survivors have signed that they answer for this set only: no other set can have as many."""
+        session = self.session
+        signers = set()
+        for message in payload.agreements:
+            envelope = open_envelope(message, self._charter, payload_limit(session, Stage.AGREE))
+            header = envelope.header
+            if (header.stage, header.epoch, header.round) != (Stage.AGREE, session.epoch, self.round):
+                raise RemoteProtocolError("unexpected-message", "Among the agreements is a message that is none.")
+            agreed = decode(envelope.payload, Agree)
+            if agreed.survivors_digest != survivors.digest() or header.sender not in survivors.numbers:
+                raise RemoteProtocolError("survivors-changed", "Among the agreements is one to other survivors.")
+            signers.add(header.sender)
+        if len(signers) < session.threshold:
+            raise RemoteProtocolError(
+                "no-agreement",
+                f"{len(signers)} hospitals have signed the survivor set; with drop-outs {session.threshold} must.",
+            )
+
+    def _occasion(self) -> bytes:
+        """Stands for what is being summed: sums with the same occasion can be subtracted from one another."""
+        return digest("occasion", self._model, self.session.purpose, self.step)
 
     def _finish(self, envelope: Envelope) -> None:
         epoch = self._current()
         result = read_sum(envelope, epoch.session, frozenset(epoch.held))
         self._require_enough(len(result.survivors.numbers))
+        if self.state in _NOT_MASKED and self.number in result.survivors.numbers:
+            raise RemoteProtocolError("never-masked", "The sum is said to hold a vector that this hospital never sent.")
         if self.state is ClientState.READY:
             self._begin(result.round, Begin(result.step))
         self._require_current(result.round)

@@ -85,10 +85,27 @@ class Masked(_Payload, frozen=True):
     vector: memoryview
 
 
-class Unmask(_Payload, frozen=True):
-    """Coordinator to the survivors: who they are."""
+class Propose(_Payload, frozen=True):
+    """Coordinator to the survivors, where somebody dropped: who they are."""
 
     survivors: list[MemberNumber]
+
+
+class Agree(_Payload, frozen=True):
+    """Hospital to coordinator: it will answer for this survivor set in this round, and for no other."""
+
+    survivors_digest: Digest
+
+
+class Unmask(_Payload, frozen=True):
+    """Coordinator to the survivors: give your shares.
+
+    Attributes:
+        agreements: t of the survivors' signed Agree envelopes; none where everybody who dealt is a survivor.
+    """
+
+    survivors: list[MemberNumber]
+    agreements: list[memoryview]
 
 
 class Reveal(_Payload, frozen=True):
@@ -144,8 +161,10 @@ def payload_limit(session: Session, stage: Stage) -> int:
             return session.vector_bytes + 128
         case Stage.SUM:
             return session.vector_bytes + 5 * members + 128
-        case Stage.UNMASK:
+        case Stage.PROPOSE:
             return 5 * members + 64
+        case Stage.UNMASK:
+            return members * (5 + _ENVELOPE) + 64
         case Stage.REVEAL:
             return members * SHARE_SIZE + 128
         case _:

@@ -22,11 +22,13 @@ from secagg.masking.dealing import check_advertisement_sizes, check_deal_sizes
 from secagg.masking.messages import (
     Abort,
     Advertise,
+    Agree,
     Begin,
     Deal,
     Deals,
     Masked,
     Open,
+    Propose,
     Refusal,
     Reveal,
     Roster,
@@ -55,6 +57,7 @@ class MaskingServer:
         result: the last round's sum; None while a round runs and where it had none.
         refusals: what hospitals refused in the current step, by member number.
         fault: why the last step was given up, if it was.
+        answering: who dealt completely, where the epoch was given up because others did not: open a new one with them.
     """
 
     def __init__(self, session: Session, invited: frozenset[int] | None = None) -> None:
@@ -66,12 +69,14 @@ class MaskingServer:
         self.result: RoundSum | None = None
         self.refusals: dict[int, Refusal] = {}
         self.fault: RemoteProtocolError | None = None
+        self.answering: frozenset[int] = frozenset()
         self._sealer = Sealer(session.charter, COORDINATOR, None, session.epoch)
         self._seen: dict[_Slot, bytes] = {}
         self._advertised: dict[int, tuple[Advertise, bytes]] = {}
         self._dealt: dict[tuple[int, int], bytes] = {}
         self._deals: dict[int, dict[int, bytes]] = {}
         self._collection = _Collection(session)
+        self._agreements: dict[int, bytes] = {}
         self._unmasking: Unmasking | None = None
 
     @property
@@ -89,6 +94,8 @@ class MaskingServer:
                 answered = self._complete_dealers()
             case ServerState.COLLECTING:
                 answered = self._collection.senders
+            case ServerState.AGREEING:
+                return frozenset(self._survivors) - set(self._agreements) - set(self.refusals)
             case ServerState.UNMASKING:
                 return self._missing_reveals()
             case _:
@@ -116,6 +123,7 @@ class MaskingServer:
         self.fault = None
         self._seen.clear()
         self._collection = _Collection(self.session)
+        self._agreements = {}
         return self._broadcast(Stage.BEGIN, Begin(step))
 
     def receive(self, sender: int, message: bytes) -> Outbox:
@@ -137,8 +145,10 @@ class MaskingServer:
             )
         if header.epoch != self.session.epoch:
             raise RemoteProtocolError("other-epoch", f"{name} sent a message of epoch {header.epoch}.", culprit=name)
-        if header.stage is Stage.REVEAL and (self.state is not ServerState.UNMASKING or header.round != self.round):
+        if self._too_late(header):
             return []
+        if (header.round == 0) != (header.stage in _OF_NO_ROUND) and header.stage is not Stage.REFUSAL:
+            raise RemoteProtocolError("other-round", f"{name} numbered its message for another round.", culprit=name)
         if self._repeated(header, name):
             return []
         self._take(envelope, name, message)
@@ -164,6 +174,8 @@ class MaskingServer:
                 if envelope.header.round != self.round:
                     raise RemoteProtocolError("other-round", f"{name} masked another round.", culprit=name)
                 self._collection.add(sender, name, decode(envelope.payload, Masked))
+            case Stage.AGREE:
+                self._take_agreement(envelope, name, message)
             case Stage.REVEAL if self._unmasking:
                 self._unmasking.add(sender, decode(envelope.payload, Reveal))
             case _:
@@ -178,6 +190,22 @@ class MaskingServer:
         self._dealt[header.sender, header.recipient] = deal.share_digests
         self._deals.setdefault(header.sender, {})[header.recipient] = message
 
+    def _take_agreement(self, envelope: Envelope, name: str, message: bytes) -> None:
+        wanted = self._proposal().digest()
+        if envelope.header.round != self.round or decode(envelope.payload, Agree).survivors_digest != wanted:
+            raise RemoteProtocolError("survivors-changed", f"{name} agreed to other survivors.", culprit=name)
+        self._agreements[envelope.header.sender] = message
+
+    def _too_late(self, header: Header) -> bool:
+        """Whether a message is in turn, but no longer needed: enough others came before it."""
+        match header.stage:
+            case Stage.AGREE:
+                return self.state is not ServerState.AGREEING or header.round != self.round
+            case Stage.REVEAL:
+                return self.state is not ServerState.UNMASKING or header.round != self.round
+            case _:
+                return False
+
     def _repeated(self, header: Header, name: str) -> bool:
         seen = self._seen.get(_slot_of(header))
         if seen is not None and seen != header.payload_digest:
@@ -187,6 +215,8 @@ class MaskingServer:
         return seen is not None
 
     def _all_answered(self) -> bool:
+        if self.state is ServerState.AGREEING and len(self._agreements) >= self.session.threshold:
+            return True
         if self.state is ServerState.UNMASKING and self._unmasking and self._unmasking.enough:
             return True
         return not self.missing and self.state not in (ServerState.READY, ServerState.CLOSED)
@@ -198,6 +228,8 @@ class MaskingServer:
             case ServerState.DEALING:
                 return self._send_deals()
             case ServerState.COLLECTING:
+                return self._close_collection()
+            case ServerState.AGREEING:
                 return self._send_unmask()
             case _:
                 return self._send_sum()
@@ -211,28 +243,49 @@ class MaskingServer:
         return self._broadcast(Stage.ROSTER, Roster(ordered))
 
     def _send_deals(self) -> Outbox:
-        self.participants = self._complete_dealers()
-        if len(self.participants) < self.session.threshold:
-            return self._give_up("too-few-dealt")
+        dealers = self._complete_dealers()
+        if dealers != self.participants:
+            # Hospitals accept a roster as a whole: whoever drops out now is left out by opening a new epoch.
+            self.answering = dealers
+            return self._give_up("incomplete-dealing")
         self._move(Action.ADVANCE)
         outbox = []
         for recipient in sorted(self.participants):
-            dealers = sorted(self.participants - {recipient})
-            deals = Deals([memoryview(self._deals[dealer][recipient]) for dealer in dealers])
+            others = sorted(self.participants - {recipient})
+            deals = Deals([memoryview(self._deals[dealer][recipient]) for dealer in others])
             outbox.append((recipient, self._sealer.seal(Stage.DEALS, deals, recipient=recipient)))
         self._deals.clear()
         return outbox
 
-    def _send_unmask(self) -> Outbox:
-        model, senders = self._collection.largest()
+    def _close_collection(self) -> Outbox:
+        senders = self._survivors
         if len(senders) < self.session.threshold:
             return self._give_up("too-few-masked")
+        if frozenset(senders) == self.participants:
+            return self._send_unmask()
+        self._move(Action.PROPOSE)
+        message = self._sealer.seal(Stage.PROPOSE, Propose(list(senders)), round=self.round)
+        return [(number, message) for number in senders]
+
+    def _send_unmask(self) -> Outbox:
+        survivors = self._proposal()
+        agreements = [memoryview(message) for _, message in sorted(self._agreements.items())]
+        if self.state is ServerState.AGREEING and len(agreements) < self.session.threshold:
+            return self._give_up("too-few-agreed")
         self._move(Action.ADVANCE)
-        survivors = Survivors.check(sorted(senders), self.session, self.participants)
         roster = {number: advertisement for number, (advertisement, _) in self._advertised.items()}
+        model, _ = self._collection.largest()
         self._unmasking = Unmasking(self.session, self.round, roster, self._dealt, self.participants, survivors, model)
-        message = self._sealer.seal(Stage.UNMASK, Unmask(list(survivors.numbers)), round=self.round)
+        unmask = Unmask(list(survivors.numbers), agreements)
+        message = self._sealer.seal(Stage.UNMASK, unmask, round=self.round)
         return [(number, message) for number in survivors.numbers]
+
+    @property
+    def _survivors(self) -> tuple[int, ...]:
+        return tuple(sorted(self._collection.largest()[1]))
+
+    def _proposal(self) -> Survivors:
+        return Survivors.check(self._survivors, self.session, self.participants)
 
     def _send_sum(self) -> Outbox:
         unmasking = self._unmasking
@@ -282,6 +335,7 @@ class MaskingServer:
         return [(number, message) for number in sorted(self.participants)]
 
 
+_OF_NO_ROUND = frozenset({Stage.ADVERTISE, Stage.DEAL})
 _OF_A_ROUND = frozenset({Stage.BEGIN, Stage.SUM, Stage.ABORT})
 
 _Slot = tuple[Stage, int, int, int]

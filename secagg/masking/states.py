@@ -3,12 +3,14 @@
 Rules:
 - A pair (state, stage) that is not in the table is refused, and the state stays what it was: a duplicate, a replay or a
   message out of turn changes nothing.
-- A hospital answers UNMASK once a round because only MASKED leads to REVEALED, and nothing leads back to MASKED within
-  a round. The latch keeps the same rule on disk, across restarts.
+- A hospital answers UNMASK once a round because only MASKED and AGREED lead to REVEALED, and nothing leads back to them
+  within a round. The latch keeps the same rule on disk, across restarts.
+- Where somebody dropped, a hospital first agrees to one survivor set (PROPOSE), and reveals when t hospitals have
+  signed the same. Where nobody did, UNMASK comes at once: then no share of a mask key leaves.
 - A hospital that missed a round's beginning may take its end: SUM and ABORT are in turn while READY.
 - A hospital that missed a round's end may go on with the next round: BEGIN is in turn after MASKED and REVEALED.
 - A new epoch may be opened at any time; the latch refuses one that is not newer.
-- The first t REVEAL messages end a round; those that come later are in turn and ignored.
+- The first t AGREE and the first t REVEAL messages are enough; those that come later are in turn and ignored.
 
 This module knows neither keys nor bytes. The diagrams in ``docs/protocol.md`` are generated from these tables.
 """
@@ -31,6 +33,7 @@ class ClientState(StrEnum):
     READY = "ready"
     ASKED = "asked"
     MASKED = "masked"
+    AGREED = "agreed"
     REVEALED = "revealed"
 
 
@@ -42,6 +45,7 @@ class ServerState(StrEnum):
     DEALING = "dealing"
     READY = "ready"
     COLLECTING = "collecting"
+    AGREEING = "agreeing"
     UNMASKING = "unmasking"
     CLOSED = "closed"
 
@@ -52,22 +56,27 @@ class Action(StrEnum):
     OPEN = "open"
     BEGIN = "begin"
     MASK = "mask"
+    PROPOSE = "enough have answered, some have not"
     ADVANCE = "enough have answered"
     GIVE_UP = "fewer than t have answered"
 
 
 _C, _S = ClientState, ServerState
+_WAITING = (_S.ADVERTISING, _S.DEALING, _S.COLLECTING, _S.AGREEING, _S.UNMASKING)
+_AFTER_SET_UP = (_C.READY, _C.ASKED, _C.MASKED, _C.AGREED, _C.REVEALED)
 
 CLIENT_TRANSITIONS: Final[Mapping[tuple[ClientState, Stage | Action], ClientState]] = {
     **{(state, Stage.OPEN): _C.ADVERTISED for state in ClientState},
     (_C.ADVERTISED, Stage.ROSTER): _C.DEALT,
     (_C.DEALT, Stage.DEALS): _C.READY,
     **{(state, Stage.ABORT): _C.IDLE for state in (_C.ADVERTISED, _C.DEALT)},
-    **{(state, Stage.BEGIN): _C.ASKED for state in (_C.READY, _C.ASKED, _C.MASKED, _C.REVEALED)},
+    **{(state, Stage.BEGIN): _C.ASKED for state in _AFTER_SET_UP},
     (_C.ASKED, Action.MASK): _C.MASKED,
+    (_C.MASKED, Stage.PROPOSE): _C.AGREED,
     (_C.MASKED, Stage.UNMASK): _C.REVEALED,
-    **{(state, Stage.SUM): _C.READY for state in (_C.READY, _C.ASKED, _C.MASKED, _C.REVEALED)},
-    **{(state, Stage.ABORT): _C.READY for state in (_C.READY, _C.ASKED, _C.MASKED, _C.REVEALED)},
+    (_C.AGREED, Stage.UNMASK): _C.REVEALED,
+    **{(state, Stage.SUM): _C.READY for state in _AFTER_SET_UP},
+    **{(state, Stage.ABORT): _C.READY for state in _AFTER_SET_UP},
 }
 
 SERVER_TRANSITIONS: Final[Mapping[tuple[ServerState, Stage | Action], ServerState]] = {
@@ -81,13 +90,17 @@ SERVER_TRANSITIONS: Final[Mapping[tuple[ServerState, Stage | Action], ServerStat
     (_S.READY, Action.BEGIN): _S.COLLECTING,
     (_S.COLLECTING, Stage.MASKED): _S.COLLECTING,
     (_S.COLLECTING, Action.ADVANCE): _S.UNMASKING,
+    (_S.COLLECTING, Action.PROPOSE): _S.AGREEING,
     (_S.COLLECTING, Action.GIVE_UP): _S.READY,
+    (_S.AGREEING, Stage.AGREE): _S.AGREEING,
+    (_S.AGREEING, Action.ADVANCE): _S.UNMASKING,
+    (_S.AGREEING, Action.GIVE_UP): _S.READY,
     (_S.UNMASKING, Stage.REVEAL): _S.UNMASKING,
     (_S.UNMASKING, Action.ADVANCE): _S.READY,
     (_S.UNMASKING, Action.GIVE_UP): _S.READY,
-    (_S.READY, Stage.REVEAL): _S.READY,
-    (_S.COLLECTING, Stage.REVEAL): _S.COLLECTING,
-    **{(state, Stage.REFUSAL): state for state in (_S.ADVERTISING, _S.DEALING, _S.COLLECTING, _S.UNMASKING)},
+    **{(state, Stage.AGREE): state for state in (_S.UNMASKING, _S.READY, _S.COLLECTING)},
+    **{(state, Stage.REVEAL): state for state in (_S.READY, _S.COLLECTING, _S.AGREEING)},
+    **{(state, Stage.REFUSAL): state for state in _WAITING},
 }
 
 

@@ -171,6 +171,8 @@ def _check_sender(header: Header, frame: _Frame, charter: VerifiedCharter) -> No
             culprit=name_of(header, charter),
         )
     if header.sender == COORDINATOR:
+        if frame.signature:
+            raise RemoteProtocolError("malformed", "The coordinator has no key, but its message carries a signature.")
         return
     key = charter.charter.member(header.sender).public_key
     if not is_valid_signature(key, frame.signature, _signed_bytes(frame.header)):

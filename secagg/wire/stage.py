@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Stage(IntEnum):
-    """What a message is. 1 to 12 are the masking protocol's; the rest surround it: state, missed sums, the release."""
+    """What a message is. 1 to 14 are the masking protocol's; the rest surround it: state, missed sums, the release."""
 
     OPEN = 1
     ADVERTISE = 2
@@ -15,17 +15,19 @@ class Stage(IntEnum):
     DEALS = 5
     BEGIN = 6
     MASKED = 7
-    UNMASK = 8
-    REVEAL = 9
-    SUM = 10
-    ABORT = 11
-    REFUSAL = 12
-    QUERY = 13
-    STATUS = 14
-    MISSED_SUM = 15
-    CONCLUDE = 16
-    ATTEST = 17
-    RELEASE = 18
+    PROPOSE = 8
+    AGREE = 9
+    UNMASK = 10
+    REVEAL = 11
+    SUM = 12
+    ABORT = 13
+    REFUSAL = 14
+    QUERY = 15
+    STATUS = 16
+    MISSED_SUM = 17
+    CONCLUDE = 18
+    ATTEST = 19
+    RELEASE = 20
 
     @property
     def sent_by_coordinator(self) -> bool:
@@ -39,6 +41,7 @@ _FROM_COORDINATOR = frozenset(
         Stage.ROSTER,
         Stage.DEALS,
         Stage.BEGIN,
+        Stage.PROPOSE,
         Stage.UNMASK,
         Stage.SUM,
         Stage.ABORT,

@@ -94,16 +94,23 @@ class Consortium:
         return outbox or (self.server.timeout() if self.server.state is before else [])
 
     def set_up(self, advertise_silent: Collection[int] = (), deal_silent: Collection[int] = ()) -> None:
+        """Open an epoch; if some did not deal, another one with those who did."""
         outbox = self.answer(self.deliver(self.server.open(), advertise_silent))
         if self.server.state is not ServerState.CLOSED:
             outbox = self.answer(self.deliver(outbox, deal_silent))
         self.deliver(outbox)
+        if self.server.answering:
+            old = self.server.session
+            session = Session(self.charter, old.epoch + 1, old.purpose, old.first_round, old.rounds)
+            self.server = MaskingServer(session, self.server.answering)
+            self.set_up()
 
     def run_round(
         self,
         vectors: Mapping[int, RingVector],
         mask_silent: Collection[int] = (),
         reveal_silent: Collection[int] = (),
+        agree_silent: Collection[int] = (),
         step: int = 1,
     ) -> None:
         """One round; the result is in ``server.result`` and in each client's ``take_sum``."""
@@ -114,6 +121,8 @@ class Consortium:
             if client.state is ClientState.ASKED and number not in mask_silent
         ]
         outbox = self.answer(masked)
+        if self.server.state is ServerState.AGREEING:
+            outbox = self.answer(self.deliver(outbox, agree_silent))
         if self.server.state is ServerState.UNMASKING:
             outbox = self.answer(self.deliver(outbox, reveal_silent))
         self.deliver(outbox)

@@ -22,6 +22,7 @@ class Phase(StrEnum):
     DEAL = "deal"
     READY = "ready"
     MASK = "mask"
+    AGREE = "agree"
     REVEAL = "reveal"
     APPLY = "apply"
     CONCLUDE = "conclude"

