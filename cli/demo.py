@@ -8,6 +8,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import click
+import msgspec
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 
@@ -36,9 +37,10 @@ _SHARES = (
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="runs/demo", show_default=True)
 @click.option("--dp", "privacy", type=click.Choice(["local", "none"]), default="local", show_default=True)
 @click.option("--epsilon", type=float, default=8.0, show_default=True)
+@click.option("--hospitals-at", type=click.Path(path_type=Path, file_okay=False), help="Hospitals of an earlier demo.")
 @click.option("--force", is_flag=True, help="Replace an earlier demo in the same folder.")
 @json_option
-def demo(out: Path, privacy: str, epsilon: float, force: bool, as_json: bool) -> None:
+def demo(out: Path, privacy: str, epsilon: float, hospitals_at: Path | None, force: bool, as_json: bool) -> None:
     """A consortium on this machine: 8 hospitals, 569 real patients, two drop-outs, a signed model.
 
     The data is the Wisconsin breast cancer set that scikit-learn brings, dealt out to eight invented hospitals.
@@ -47,16 +49,17 @@ def demo(out: Path, privacy: str, epsilon: float, force: bool, as_json: bool) ->
     Examples:
       secagg demo
       secagg demo --dp none --out runs/without-dp
+      secagg demo --out runs/again --hospitals-at runs/demo/hospitals     (their budgets are spent: refused)
     """
     _make_room(out, force)
     if not as_json:
         _introduce(privacy, epsilon)
-    write_demo(out, privacy, epsilon)
+    write_demo(out, privacy, epsilon, hospitals_at)
     result = follow(out)
     print_json(result) if as_json else show_result(result)
 
 
-def write_demo(out: Path, privacy: str, epsilon: float) -> None:
+def write_demo(out: Path, privacy: str, epsilon: float, hospitals_at: Path | None) -> None:
     """Lay out the demo: the records beside ``out``, everything else in it.
 
     Raises:
@@ -68,7 +71,9 @@ def write_demo(out: Path, privacy: str, epsilon: float) -> None:
         _write_data(data)
     except OSError as error:
         raise unwritable(data, error) from error
-    prepare(out, _settings(data, privacy, epsilon))
+    settings = _settings(data, privacy, epsilon)
+    kept = str(hospitals_at.absolute()) if hospitals_at else None
+    prepare(out, msgspec.structs.replace(settings, hospitals_at=kept))
 
 
 def _data_folder(out: Path) -> Path:

@@ -31,6 +31,11 @@ from training.task import bind_to_file, load_task_file
 @click.option("--drop", "drop_outs", multiple=True, help="NAME:ROUND or NAME:ROUND:reveal: who fails when.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for everything; must be new.")
 @click.option("--resume", type=click.Path(path_type=Path, file_okay=False), help="Take up an interrupted run.")
+@click.option(
+    "--hospitals-at",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder where the hospitals outlive the run: same keys, policies and ledgers in the next one.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split and batches, not noise.")
 @click.option("--compare/--no-compare", default=True, show_default=True, help="Also train pooled and alone.")
@@ -46,6 +51,8 @@ def simulate(as_json: bool, resume: Path | None, **options: Any) -> None:
       one archive, 40 hospitals that differ, differential privacy:
         secagg simulate --task xray.toml --data pneumonia.npz::train --test pneumonia.npz::test \\
             --split dirichlet:0.5 --hospitals 40 --dp local --epsilon 8 --out run
+      the same hospitals again: what they have spent of their privacy budget counts:
+        secagg simulate --task heart.toml --data sites/ --dp local --hospitals-at hospitals --out second
       after an interruption:
         secagg simulate --resume run
     """
@@ -94,6 +101,7 @@ def _settings(options: dict[str, Any]) -> SimulationSettings:
         choices=choices_from(task_file.stem, options),
         drop_outs=options["drop_outs"],
         device=options["device"],
+        hospitals_at=str(options["hospitals_at"].absolute()) if options["hospitals_at"] else None,
         seed=options["seed"],
         compare=options["compare"],
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from secagg.errors import InputError
@@ -16,25 +18,49 @@ SHARED = 0o644
 
 
 def write_atomically(path: Path, data: bytes, mode: int = SHARED) -> None:
-    """Put ``data`` at ``path`` with ``mode``: all of it, durably, or nothing.
+    """Put ``data`` at ``path`` with ``mode``, in place of what is there: all of it, durably, or nothing.
 
     Raises:
         InputError: ``unwritable``, if the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _write(path, data, mode, lambda temporary: temporary.replace(path))
+
+
+def create_atomically(path: Path, data: bytes, mode: int = SHARED) -> None:
+    """The same for a file that must not exist yet.
+
+    Raises:
+        InputError: ``exists``, ``unwritable``.
+    """
+    _write(path, data, mode, lambda temporary: path.hardlink_to(temporary))
+
+
+def _write(path: Path, data: bytes, mode: int, settle: Callable[[Path], object]) -> None:
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        # mkstemp makes a name that nobody can have prepared, readable by its owner only.
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        settle(temporary)
         sync_folder(path.parent)
+    except FileExistsError as error:
+        raise InputError(
+            "exists",
+            f"{path} exists already and is left as it is.",
+            culprit=str(path),
+            remedy="Choose another path.",
+        ) from error
     except OSError as error:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
         raise unwritable(path, error) from error
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from secagg.errors import InputError
-from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.files import PRIVATE, create_atomically, read_bounded
 from secagg.labels import digest
 
 PUBLIC_KEY_SIZE: Final = 32
@@ -72,20 +72,13 @@ class Identity:
         """Write the key to a new file, mode 0600, encrypted if a passphrase is given.
 
         Raises:
-            InputError: ``identity-exists`` if there is a file already, ``unwritable``.
+            InputError: ``exists`` if there is a file already (a key that is overwritten is lost), ``unwritable``.
         """
-        if path.exists():
-            raise InputError(
-                "identity-exists",
-                f"{path} exists already and is left as it is.",
-                culprit=str(path),
-                remedy="Choose another path: a key that is overwritten cannot be had again.",
-            )
         encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if passphrase:
             encryption = serialization.BestAvailableEncryption(passphrase)
         pem = self._private_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        write_atomically(path, pem, PRIVATE)
+        create_atomically(path, pem, PRIVATE)
 
     @classmethod
     def load(cls, path: Path, passphrase: bytes | None = None) -> Identity:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -102,9 +103,9 @@ class Hospital:
         return self._state
 
     @property
-    def folder(self) -> HospitalFolder:
-        """Where this hospital keeps what."""
-        return self._setup.folder
+    def release_folder(self) -> Path:
+        """Where this charter's release is, once there is one."""
+        return self._setup.folder.release(self._charter.digest)
 
     @property
     def epsilon(self) -> float | None:
@@ -120,6 +121,11 @@ class Hospital:
         """Let go of latch and ledger."""
         self._budget.close()
         self._latch.close()
+
+    def withdraw(self) -> None:
+        """Give back what was reserved, if nothing of it was spent: the run does not start."""
+        if self._budget.rounds_charged == 0:
+            self._budget.close_run()
 
     def receive(self, message: bytes) -> list[bytes]:
         """Take one message; give the replies. What goes wrong is answered with a signed refusal and its reason code."""
@@ -190,7 +196,7 @@ class Hospital:
                 applied = AppliedSum(total.round, total.survivors.numbers, tuple(mean.cells.tolist()))
                 self._state = self._state.after_sum(applied, model, optimizer)
                 self._budget.commit(total.round)
-        self._state.save(self._setup.folder.checkpoint)
+        self._save()
         return [self._status()] if self._finished() else []
 
     def _finished(self) -> bool:
@@ -247,14 +253,17 @@ class Hospital:
         release = describe_release(self._charter, self._layout, self._state, payload.rounds)
         statement = statement_bytes(file, release)
         self._state = self._state.after_conclusion()
-        self._state.save(self._setup.folder.checkpoint)
+        self._save()
         self._budget.close_run()
         return self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))
 
     def _keep_release(self, payload: Release) -> list[bytes]:
         file = model_file(self._layout, self._state, self._scaling)
-        write_release(self._setup.folder.release, self._charter, file, payload.signed)
+        write_release(self.release_folder, self._charter, file, payload.signed)
         return []
+
+    def _save(self) -> None:
+        self._state.save(self._setup.folder.checkpoint(self._charter.digest))
 
     def _sealer(self) -> Sealer:
         return Sealer(self._charter, self._client.number, self._identity, self._latch.last_epoch(self._charter.digest))
@@ -278,7 +287,7 @@ def _initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarra
             "The task builds another model here than the charter names.",
             remedy="All members need the same release of the task's code and of torch.",
         )
-    path = setup.folder.checkpoint
+    path = setup.folder.checkpoint(charter.digest)
     return load_state(path, charter.digest) if path.exists() else HospitalState.start(charter.digest, initial)
 
 

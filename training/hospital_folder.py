@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class HospitalFolder:
-    """One hospital's state directory. Everything in it but ``release`` stays at the hospital."""
+    """One hospital's state directory, for all charters it takes part in. All of it but releases stays at the hospital."""
 
     path: Path
 
@@ -32,12 +32,13 @@ class HospitalFolder:
         """What this site's data sets have spent."""
         return self.path / "ledger.sqlite"
 
-    @property
-    def checkpoint(self) -> Path:
-        """The model and its progress after the last sum."""
-        return self.path / "checkpoint.safetensors"
+    def checkpoint(self, charter: bytes) -> Path:
+        """The model of one charter and its progress, after the last sum."""
+        return self._run(charter) / "checkpoint.safetensors"
 
-    @property
-    def release(self) -> Path:
-        """The model, its statement, and the charter."""
-        return self.path / "release"
+    def release(self, charter: bytes) -> Path:
+        """The released model of one charter, its statement, and the charter."""
+        return self._run(charter) / "release"
+
+    def _run(self, charter: bytes) -> Path:
+        return self.path / "runs" / charter.hex()[:16]

@@ -46,6 +46,7 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         task_kind, task_settings: the bound task, as in the charter.
         drop_outs: ``name:round`` or ``name:round:phase``.
         seed: of batches (never of noise) and of the comparison.
+        hospitals_at: folder with the hospitals' folders, where they outlive this run; inside the run's own if not given.
         compare: whether pooled training and each hospital alone are trained too.
     """
 
@@ -56,7 +57,12 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     drop_outs: tuple[str, ...] = ()
     device: str = "auto"
     seed: int = 0
+    hospitals_at: str | None = None
     compare: bool = True
+
+    def hospital_folder(self, run: Path, name: str) -> HospitalFolder:
+        """Where the hospital called ``name`` keeps what."""
+        return HospitalFolder((Path(self.hospitals_at) if self.hospitals_at else run / "hospitals") / name)
 
     @property
     def spec(self) -> TaskSpec:
@@ -119,7 +125,7 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     sites = read_sites(settings.source, task)
     read_test(settings.source, task)
     # Numbers and options are checked before anything is written.
-    identities = [Identity.generate() for _ in sites]
+    identities = [_known_or_new(settings.hospital_folder(folder, site.name)) for site in sites]
     members = [Member(name=site.name, public_key=key.public_key) for site, key in zip(sites, identities, strict=True)]
     charter = draft_charter(settings.choices, members, settings.spec)
     for text in settings.drop_outs:
@@ -161,7 +167,7 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
         coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
         coordinator.run()
         federated = cast.evaluate()
-        _copy_release(folder, cast.furthest().folder.release)
+        _copy_release(folder, cast.furthest().release_folder)
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
         return SimulationResult(folder, charter, history.rounds, federated, pooled, curator, alone)
 
@@ -229,6 +235,9 @@ class _Cast:
             for site in sites:
                 self.hospitals[self.numbers[site.name]] = self._hospital(folder, site)
         except BaseException:
+            # One refuses, so nobody starts: what the others have reserved is free again.
+            for hospital in self.hospitals.values():
+                hospital.withdraw()
             self.close()
             raise
 
@@ -271,7 +280,7 @@ class _Cast:
                 self.charter,
                 self.task,
                 site.records,
-                HospitalFolder(folder / "hospitals" / site.name),
+                self.settings.hospital_folder(folder, site.name),
                 self.device,
                 np.random.default_rng((self.settings.seed, number)),
                 on_refusal=lambda error: self._on_refusal(site.name, error),
@@ -300,11 +309,16 @@ def _write_folders(
     write_signatures(folder / "charter", charter.signatures)
     policy = render_policy(_policy_for(charter))
     for member, identity in zip(charter.charter.members, identities, strict=True):
-        hospital = HospitalFolder(folder / "hospitals" / member.name)
-        hospital.path.mkdir(parents=True, mode=0o700)
-        identity.save(hospital.identity)
-        write_atomically(hospital.policy, policy, PRIVATE)
+        hospital = settings.hospital_folder(folder, member.name)
+        if not hospital.identity.exists():
+            hospital.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            identity.save(hospital.identity)
+            write_atomically(hospital.policy, policy, PRIVATE)
     write_atomically(folder / _SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
+
+
+def _known_or_new(hospital: HospitalFolder) -> Identity:
+    return Identity.load(hospital.identity) if hospital.identity.exists() else Identity.generate()
 
 
 def _policy_for(charter: VerifiedCharter) -> Policy:

@@ -5,6 +5,7 @@ Knows key generation, sharing and sealing. Knows nothing of states: `secagg.mask
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -172,6 +173,17 @@ def check_advertisement_sizes(session: Session, advertisement: Advertise, owner:
         raise RemoteProtocolError(
             "wrong-length", f"{owner} advertised another number of keys than the epoch has rounds.", culprit=owner
         )
+
+
+def check_advertised_keys(session: Session, advertisement: Advertise, owner: str) -> None:
+    """Refuse keys of low order: with one on the roster, no hospital could go on.
+
+    Raises:
+        RemoteProtocolError: ``weak-key``, naming the owner.
+    """
+    probe = os.urandom(KEY_SIZE)
+    for key in (advertisement.share_key, *(entry(advertisement.mask_keys, slot) for slot in range(session.rounds))):
+        kdf.agree(probe, key, owner)
 
 
 def entry(concatenated: bytes, index: int) -> bytes:

@@ -18,7 +18,7 @@ import numpy as np
 from secagg.encoding import pack, unpack
 from secagg.encoding.ring import RingVector
 from secagg.errors import LocalProtocolError, RemoteProtocolError
-from secagg.masking.dealing import check_advertisement_sizes, check_deal_sizes
+from secagg.masking.dealing import check_advertised_keys, check_advertisement_sizes, check_deal_sizes
 from secagg.masking.messages import (
     Abort,
     Advertise,
@@ -137,8 +137,10 @@ class MaskingServer:
         envelope = open_envelope(message, self.session.charter, limit)
         header = envelope.header
         name = self.session.name(header.sender) if header.sender else "the coordinator"
-        if header.sender != sender or sender not in self.participants:
+        if header.sender != sender:
             raise RemoteProtocolError("wrong-sender", f"A message in the name of {name} is not its own.", culprit=name)
+        if sender not in self.participants:
+            raise RemoteProtocolError("not-taking-part", f"{name} takes no part in this epoch, or no longer.")
         if header.stage not in in_turn:
             raise RemoteProtocolError(
                 "unexpected-message", f"{name} sent {header.stage.name} while {self.state.value}.", culprit=name
@@ -167,6 +169,7 @@ class MaskingServer:
             case Stage.ADVERTISE:
                 advertisement = decode(envelope.payload, Advertise)
                 check_advertisement_sizes(self.session, advertisement, name)
+                check_advertised_keys(self.session, advertisement, name)
                 self._advertised[sender] = (advertisement, message)
             case Stage.DEAL:
                 self._take_deal(envelope, name, message)

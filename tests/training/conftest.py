@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from secagg.files import write_atomically
+from secagg.policy import load_policy, render_policy
+from tests.support.hospitals import Ward, choices_of, prepared
 from training.task import TaskSpec, load_task_file
 
 HEART_TASK = """
@@ -74,3 +78,19 @@ def write_task(tmp_path: Path) -> Callable[[str], TaskSpec]:
 @pytest.fixture
 def heart_spec(write_task: Callable[[str], TaskSpec]) -> TaskSpec:
     return write_task(HEART_TASK)
+
+
+@pytest.fixture
+def open_ward(tmp_path: Path) -> Iterator[Callable[..., Ward]]:
+    """Hospitals of a new run, or of the run that this test prepared before; closed at the end."""
+    with ExitStack() as stack:
+
+        def open_ward(hospitals: int = 4, choices=None, spec=None, policy=None, **more) -> Ward:
+            run = tmp_path / "run"
+            if not run.exists():
+                prepared(tmp_path, hospitals, choices or choices_of(), spec, **more)
+            for path in run.glob("hospitals/*/policy.toml") if policy else ():
+                write_atomically(path, render_policy(policy(load_policy(path))))
+            return stack.enter_context(Ward.open(run))
+
+        yield open_ward

@@ -1,0 +1,545 @@
+"""One hospital: what it refuses, what it pays for, and that all of them end with the same model."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dp.fingerprint import fingerprint
+from dp.ledger import Kind, Ledger, read_ledger
+from dp.ledger.store import Budget
+from secagg.encoding import pack
+from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
+from secagg.identity import Identity
+from secagg.masking import MaskingClient, Purpose, Session
+from secagg.masking.messages import Begin, Open, Refusal, Sum
+from secagg.wire import Stage, open_envelope
+from secagg.wire.envelope import decode, peek
+from tests.support.hospitals import (
+    PRIVATE_CHOICES,
+    PRIVATE_TASK,
+    SCALED_BY_SUMS,
+    RecordingEngine,
+    Ward,
+    choices_of,
+    tabular_spec,
+    training_of,
+)
+from training.engines.base import Phase
+from training.engines.embedded import DropOut
+from training.hospital_budget import HospitalBudget
+from training.hospital_folder import HospitalFolder
+from training.hospital_state import load_state
+from training.local_work import privacy_plan
+from training.messages import Attest, Conclude, Query, Release, Status
+from training.sites import read_sites
+from training.draft import task_of
+from training.simulation import read_settings
+
+ANY_SIZE = 1 << 24
+
+
+def read(ward, message):
+    return open_envelope(message, ward.charter, ANY_SIZE)
+
+
+def refusal(ward, replies):
+    """The reason of the one reply, which must be a refusal that carries the hospital's signature."""
+    (reply,) = replies
+    envelope = read(ward, reply)
+    assert envelope.header.stage is Stage.REFUSAL
+    return decode(envelope.payload, Refusal).reason
+
+
+def stages(replies):
+    return [peek(reply).stage for reply in replies]
+
+
+def status(ward, number):
+    (reply,) = ward.hospitals[number].receive(ward.forge(Stage.QUERY, Query()))
+    return decode(read(ward, reply).payload, Status)
+
+
+def ledger_of(hospital):
+    identity = Identity.load(hospital.folder.identity)
+    return read_ledger(hospital.folder.ledger, identity.public_key)
+
+
+def charged_rounds(hospital):
+    return [entry.round for entry in ledger_of(hospital) if entry.kind is Kind.CHARGE]
+
+
+def conclude(ward, number, rounds):
+    return ward.hospitals[number].receive(ward.forge(Stage.CONCLUDE, Conclude(rounds)))
+
+
+def forged_sum(ward, step, stage=Stage.SUM, round_number=1, epoch=1, weight=None):
+    """A sum that the coordinator made up: no hospital contributed to it."""
+    session = Session(ward.charter, epoch, Purpose.TRAINING, round_number, 1)
+    elements = session.ring.zeros(session.length)
+    elements[-1] = 1 if weight is None else weight
+    payload = Sum(step, list(session.members), memoryview(pack(elements, session.ring)))
+    return ward.forge(stage, payload, epoch=epoch, round_number=round_number)
+
+
+@pytest.fixture
+def finished(open_ward):
+    """Four hospitals that have every sum, without differential privacy."""
+    ward = open_ward()
+    ward.coordinator().run()
+    return ward
+
+
+@pytest.fixture
+def private(open_ward):
+    """Four hospitals about to train with differential privacy."""
+    return open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+
+
+# What is checked before anything is sent
+
+
+def test_a_task_that_builds_another_model_than_the_charters_is_refused(open_ward, monkeypatch):
+    open_ward().close()
+    monkeypatch.setattr("training.hospital.flatten", lambda module: np.ones(6, np.float32))
+    with pytest.raises(InputError) as caught:
+        open_ward()
+    assert caught.value.reason == "other-model"
+
+
+def test_a_charter_that_the_sites_policy_does_not_allow_is_refused(open_ward):
+    def strict(policy):
+        return msgspec.structs.replace(policy, allowed_privacy_modes=frozenset({"local"}))
+
+    with pytest.raises(RefusedError) as caught:
+        open_ward(policy=strict)
+    assert caught.value.reason == "privacy-mode-not-allowed"
+
+
+def test_without_a_policy_file_the_strict_defaults_are_in_force(open_ward, tmp_path):
+    open_ward().close()
+    next((tmp_path / "run").glob("hospitals/*/policy.toml")).unlink()
+    with pytest.raises(RefusedError) as caught:
+        open_ward()
+    assert caught.value.reason == "unknown-member"
+
+
+def test_an_identity_that_is_no_members_is_refused_and_the_files_are_free_again(open_ward, tmp_path):
+    open_ward().close()
+    stranger = tmp_path / "run/hospitals/h1/identity.pem"
+    own = stranger.read_bytes()
+    stranger.unlink()
+    Identity.from_seed(bytes(32)).save(stranger)
+    with pytest.raises(InputError) as caught:
+        open_ward()
+    assert caught.value.reason == "unknown-member"
+    stranger.write_bytes(own)
+    open_ward()
+
+
+def spend_elsewhere(ward_folder, name, rounds):
+    """Charge a hospital's data under another charter."""
+    source = read_settings(ward_folder).source
+    with Ward.open(ward_folder) as ward:
+        task, charter = task_of(ward.charter.charter), ward.charter.charter
+    records = next(site.records for site in read_sites(source, task) if site.name == name)
+    folder = HospitalFolder(ward_folder / "hospitals" / name)
+    data_set = fingerprint(records.features, records.labels, records.patients)
+    cost = privacy_plan(charter)
+    from dp.ledger import Cost
+
+    with Ledger(folder.ledger, Identity.load(folder.identity)) as ledger:
+        budget = Budget(1e6, charter.privacy.delta)
+        ledger.charge(data_set, "ab" * 32, 1, Cost(cost.training_events(rounds)), budget, "2026-01-01")
+
+
+def test_data_that_another_charter_has_spent_stops_the_run_before_it_starts(open_ward, private, tmp_path):
+    private.close()
+    spend_elsewhere(tmp_path / "run", "h2", rounds=20)
+    with pytest.raises(RefusedError) as caught:
+        open_ward()
+    assert caught.value.reason == "budget-exceeded"
+
+
+def test_a_refused_hospital_lets_go_of_its_files(open_ward, private, tmp_path):
+    private.close()
+    spend_elsewhere(tmp_path / "run", "h2", rounds=20)
+    for _ in range(2):
+        with pytest.raises(RefusedError) as caught:
+            open_ward()
+        assert caught.value.reason == "budget-exceeded"
+
+
+# The model
+
+
+def test_all_hospitals_end_with_the_same_model_and_say_so(open_ward):
+    ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
+    ward.coordinator().run()
+    assert ward.steps == [3, 3, 3, 3]
+    assert len(ward.models) == 1
+    digests = {status(ward, number).model_digest for number in ward.hospitals}
+    assert len(digests) == 1
+    assert digests != {ward.charter.charter.model.digest}
+
+
+def test_a_hospital_that_missed_a_sum_refuses_the_next_round_and_takes_part_again_once_it_was_sent(open_ward):
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=4)))
+    engine = RecordingEngine(ward.hospitals, [DropOut(2, 1, Phase.APPLY)])
+    coordinator = ward.coordinator(engine=engine)
+    coordinator.run()
+    assert ("h2", "missed-sum") in ward.refused
+    assert "h2" not in coordinator.rounds[1].cohort
+    assert any(stage is Stage.MISSED_SUM for stage in [peek(m).stage for _, _, to, m in engine.sent if to == 2])
+    assert "h2" in coordinator.rounds[2].cohort
+    assert len(ward.models) == 1
+
+
+def test_missed_sums_must_come_in_order(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=3)))
+    ward.stop_before(Phase.MASK, 3)
+    ward.close()
+    path = ward.hospitals[2].folder.checkpoint
+    path.unlink()
+    ward = open_ward()
+    assert ward.steps == [2, 0, 2, 2]
+    first, second = (
+        (ward.folder / "coordinator/sums" / f"training-{step:06d}.bin").read_bytes() for step in (1, 2)
+    )
+    assert refusal(ward, ward.hospitals[2].receive(second)) == "missed-sum"
+    assert stages(ward.hospitals[2].receive(first)) == [Stage.STATUS]
+    assert refusal(ward, ward.hospitals[2].receive(first)) == "missed-sum"
+    ward.hospitals[2].receive(second)
+    assert ward.steps == [2, 2, 2, 2]
+    assert len(ward.models) == 1
+
+
+def test_a_sum_of_another_step_is_refused_and_changes_nothing(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.APPLY, 1)
+    before = ward.models
+    assert refusal(ward, ward.hospitals[1].receive(forged_sum(ward, step=2))) == "step-changed"
+    assert (ward.models, ward.steps) == (before, [0, 0, 0, 0])
+
+
+def test_a_sum_in_which_nobody_weighs_anything_is_refused_and_changes_nothing(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.APPLY, 1)
+    assert refusal(ward, ward.hospitals[1].receive(forged_sum(ward, step=1, weight=0))) == "no-weight"
+    assert ward.steps == [0, 0, 0, 0]
+
+
+def test_a_round_of_another_step_is_refused_before_training(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 1)
+    begin = ward.forge(Stage.BEGIN, Begin(2), epoch=1, round_number=1)
+    assert refusal(ward, ward.hospitals[1].receive(begin)) == "missed-sum"
+
+
+def test_a_hospital_that_has_every_sum_refuses_another_round(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=3), epoch_rounds=3))
+    ward.stop_before(Phase.CONCLUDE, 0)
+    open_epoch = ward.forge(Stage.OPEN, Open(Purpose.TRAINING, 4, 1), epoch=2)
+    assert stages(ward.hospitals[1].receive(open_epoch)) == [Stage.ADVERTISE]
+    replies = run_one_more_round(ward)
+    assert {refusal(ward, [reply]) for reply in replies} == {"finished"}
+
+
+def run_one_more_round(ward):
+    """A coordinator that does not stop: a newer epoch, and one round after the last. What the hospitals answer."""
+    from secagg.masking import MaskingServer
+    from training.engines.embedded import EmbeddedEngine
+
+    session = Session(ward.charter, 3, Purpose.TRAINING, 4, 1)
+    server = MaskingServer(session)
+    engine = EmbeddedEngine(ward.hospitals)
+    outbox = server.open()
+    for _ in range(3):
+        exchange = engine.exchange(Phase.READY, outbox, 0)
+        outbox = [message for sender, reply in exchange.inbox for message in server.receive(sender, reply)]
+    return [reply for _, reply in engine.exchange(Phase.MASK, server.begin(4), 4).inbox]
+
+
+@pytest.mark.parametrize("stage", [Stage.SUM, Stage.MISSED_SUM])
+def test_a_hospital_that_has_every_sum_takes_no_other(finished, stage):
+    before = finished.models
+    message = forged_sum(finished, step=4, stage=stage, round_number=4, epoch=2)
+    if stage is Stage.SUM:
+        run_one_more_round(finished)
+        message = forged_sum(finished, step=4, round_number=4, epoch=3)
+    assert refusal(finished, finished.hospitals[1].receive(message)) == "finished"
+    assert finished.models == before
+
+
+# Statistics
+
+
+def test_statistics_that_the_charter_does_not_ask_for_are_refused(open_ward):
+    ward = open_ward(spec=tabular_spec())
+    engine = asking_for_statistics(ward)
+    with pytest.raises(RemoteProtocolError):
+        engine()
+    assert {reason for _, reason in ward.refused} == {"no-statistics"}
+
+
+def asking_for_statistics(ward, step=1, first_round=1, epoch=1):
+    from secagg.masking import MaskingServer
+    from training.engines.embedded import EmbeddedEngine
+
+    def ask():
+        server = MaskingServer(Session(ward.charter, epoch, Purpose.STATISTICS, first_round, 1))
+        engine = EmbeddedEngine(ward.hospitals)
+        outbox = server.open()
+        for _ in range(3):
+            exchange = engine.exchange(Phase.READY, outbox, 0)
+            outbox = [message for sender, reply in exchange.inbox for message in server.receive(sender, reply)]
+        replies = engine.exchange(Phase.MASK, server.begin(step), 1).inbox
+        refused = [reply for _, reply in replies if peek(reply).stage is Stage.REFUSAL]
+        if refused:
+            raise RemoteProtocolError(refusal(ward, refused[:1]), "refused")
+        return replies
+
+    return ask
+
+
+def test_a_third_sum_of_statistics_is_refused(open_ward):
+    ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
+    ward.stop_before(Phase.MASK, 3)
+    with pytest.raises(RemoteProtocolError) as caught:
+        asking_for_statistics(ward, step=3, first_round=3, epoch=9)()
+    assert caught.value.reason == "no-statistics"
+
+
+# The budget
+
+
+def test_a_round_is_charged_on_disk_before_its_masked_vector_exists(private, monkeypatch):
+    begin = private.stop_before(Phase.MASK, 1)
+    charged_when_masked = []
+    mask = MaskingClient.mask
+
+    def spy(client, vector, digest):
+        charged_when_masked.append(charged_rounds(private.hospitals[1]))
+        return mask(client, vector, digest)
+
+    monkeypatch.setattr(MaskingClient, "mask", spy)
+    assert charged_rounds(private.hospitals[1]) == []
+    assert stages(private.hospitals[1].receive(begin[1])) == [Stage.MASKED]
+    assert charged_when_masked == [[1]]
+
+
+def test_a_round_without_a_sum_costs_as_much_as_one_with(private):
+    coordinator = private.coordinator(*[DropOut(number, 2, Phase.REVEAL) for number in (1, 2)])
+    coordinator.run()
+    assert [record.step for record in coordinator.rounds] == [1, 0, 2, 3]
+    assert charged_rounds(private.hospitals[4]) == [1, 2, 3, 4]
+    plan = privacy_plan(private.charter.charter)
+    assert private.hospitals[4].epsilon == plan.epsilon_after(4) > plan.epsilon_after(3)
+
+
+def exact_budget(policy):
+    return msgspec.structs.replace(policy, maximum_epsilon=8.0)
+
+
+def test_a_spent_budget_refuses_the_round_and_nothing_leaves_and_nothing_more_is_charged(open_ward):
+    # The noise was chosen so that three rounds cost almost exactly the budget; a fourth does not fit.
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=exact_budget)
+    hospital = ward.hospitals[4]
+    engine = RecordingEngine(ward.hospitals, [DropOut(number, 2, Phase.REVEAL) for number in (1, 2)])
+    with pytest.raises(Exception, match="own log") as caught:
+        ward.coordinator(engine=engine).run()
+    assert caught.value.exit_code == 1
+    assert charged_rounds(hospital) == [1, 2, 3]
+    assert ("h4", "budget-exceeded") in ward.refused
+    sent_after = [peek(message).stage for _, number, sender, message in engine.received if number > 3 and sender == 4]
+    assert set(sent_after) == {Stage.REFUSAL}
+
+
+def test_control_one_more_round_fits_a_larger_budget(open_ward):
+    def larger(policy):
+        return msgspec.structs.replace(policy, maximum_epsilon=12.0)
+
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=larger)
+    ward.coordinator(*[DropOut(number, 2, Phase.REVEAL) for number in (1, 2)]).run()
+    assert charged_rounds(ward.hospitals[4]) == [1, 2, 3, 4]
+
+
+def test_without_differential_privacy_there_is_no_ledger_and_no_epsilon(finished):
+    assert not finished.hospitals[1].folder.ledger.exists()
+    assert finished.hospitals[1].epsilon is None
+
+
+def test_the_release_frees_what_was_reserved_and_not_used(private):
+    private.coordinator().run()
+    assert ledger_of(private.hospitals[1])[-1].kind is Kind.CLOSE
+
+
+# The release
+
+
+def test_a_hospital_attests_only_when_it_has_every_sum(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 3)
+    assert refusal(ward, conclude(ward, 1, 3)) == "not-finished"
+
+
+@pytest.fixture
+def paid_for_four(private):
+    """Trained with differential privacy over four rounds, of which one gave no sum; not concluded."""
+    drop_outs = [DropOut(number, 2, Phase.REVEAL) for number in (1, 2)]
+    engine = RecordingEngine(private.hospitals, drop_outs)
+    exchange = engine.exchange
+
+    def until_the_end(phase, outbox, round_number):
+        if phase is Phase.CONCLUDE:
+            raise KeyboardInterrupt
+        return exchange(phase, outbox, round_number)
+
+    engine.exchange = until_the_end
+    with pytest.raises(KeyboardInterrupt):
+        private.coordinator(engine=engine).run()
+    return private
+
+
+def test_a_coordinator_that_states_fewer_rounds_than_were_paid_for_gets_no_attestation(paid_for_four):
+    assert refusal(paid_for_four, conclude(paid_for_four, 4, 3)) == "understated-rounds"
+    assert ledger_of(paid_for_four.hospitals[4])[-1].kind is not Kind.CLOSE
+    assert stages(conclude(paid_for_four, 4, 4)) == [Stage.ATTEST]
+
+
+def test_control_without_that_check_the_release_would_state_too_small_an_epsilon(paid_for_four, monkeypatch):
+    monkeypatch.setattr(HospitalBudget, "rounds_charged", 0)
+    (reply,) = conclude(paid_for_four, 4, 3)
+    attested = decode(read(paid_for_four, reply).payload, Attest)
+    stated = msgspec.json.decode(attested.statement)["predicate"]["privacy"]["epsilon"]
+    plan = privacy_plan(paid_for_four.charter.charter)
+    assert stated == plan.epsilon_after(3) < plan.epsilon_after(4)
+
+
+def test_fewer_rounds_than_sums_are_not_attested_to_without_privacy_either(finished):
+    assert refusal(finished, conclude(finished, 1, 2)) == "understated-rounds"
+    assert stages(conclude(finished, 1, 3)) == [Stage.ATTEST]
+
+
+def test_a_release_that_is_not_what_the_hospital_attested_to_is_refused(finished):
+    signed = (finished.folder / "hospitals/h1/release/statement.dsse.json").read_bytes()
+    altered = signed.replace(b'"sig": "', b'"sig": "AAAA', 1)
+    assert altered != signed
+    replies = finished.hospitals[1].receive(finished.forge(Stage.RELEASE, Release(altered)))
+    assert refusal(finished, replies) == "bad-statement-signature"
+
+
+# Garbage, replays, and messages for somebody else
+
+
+@given(st.binary(max_size=300))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_answered_by_a_signed_refusal(finished, garbage):
+    assert refusal(finished, finished.hospitals[1].receive(garbage))
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("payload", [b"", b"\xc0", b"\x90", b"\x91\xff", b"\x93\x01\x90\xc4\x01a"])
+def test_a_message_of_any_stage_with_a_senseless_payload_is_answered_by_a_signed_refusal(finished, stage, payload):
+    message = ward_message(finished, stage, payload)
+    before = finished.models
+    assert refusal(finished, finished.hospitals[1].receive(message))
+    assert finished.models == before
+
+
+def ward_message(ward, stage, payload):
+    return ward.forge(stage, msgspec.Raw(payload)) if payload else ward.forge(stage, Query())[:-1]
+
+
+def test_every_message_of_a_run_played_again_is_refused_or_changes_nothing(open_ward):
+    ward = open_ward()
+    engine = RecordingEngine(ward.hospitals)
+    ward.coordinator(engine=engine).run()
+    before = ward.models
+    answers = []
+    for _, _, member, message in engine.sent:
+        if peek(message).stage not in (Stage.QUERY, Stage.CONCLUDE, Stage.RELEASE):
+            answers += ward.hospitals[member].receive(message)
+    assert set(stages(answers)) == {Stage.REFUSAL}
+    assert ward.models == before
+
+
+def test_a_begin_played_again_gets_no_second_vector_and_costs_nothing(private):
+    begin = private.stop_before(Phase.MASK, 1)
+    hospital = private.hospitals[1]
+    assert stages(hospital.receive(begin[1])) == [Stage.MASKED]
+    assert refusal(private, hospital.receive(begin[1])) == "stale-round"
+    assert charged_rounds(hospital) == [1]
+
+
+def test_a_hospitals_own_message_sent_back_to_it_is_refused(open_ward):
+    ward = open_ward()
+    engine = RecordingEngine(ward.hospitals)
+    ward.coordinator(engine=engine).run()
+    for _, _, _, message in engine.received[:40]:
+        assert refusal(ward, ward.hospitals[1].receive(message))
+
+
+def test_a_refusal_does_not_say_what_is_wrong_at_the_site(private, monkeypatch):
+    begin = private.stop_before(Phase.MASK, 1)
+
+    def refuse(budget, round_number):
+        raise RefusedError("budget-exceeded", "The data set of ward 7 has spent epsilon 7.9.")
+
+    monkeypatch.setattr(HospitalBudget, "charge", refuse)
+    (reply,) = private.hospitals[1].receive(begin[1])
+    told = decode(read(private, reply).payload, Refusal)
+    assert (told.reason, "ward 7" in told.message) == ("budget-exceeded", False)
+
+
+# The checkpoint
+
+
+def test_a_hospital_opened_again_has_the_state_that_it_was_closed_with(open_ward):
+    ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
+    ward.coordinator().run()
+    before = ward.hospitals[1].state
+    ward.close()
+    after = open_ward().hospitals[1].state
+    assert np.array_equal(before.model, after.model)
+    assert before.progress == after.progress
+    assert all(np.array_equal(old, new) for old, new in zip(before.moments, after.moments, strict=True))
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"\xff" * 200])
+def test_a_damaged_checkpoint_is_refused(finished, damage):
+    path = finished.hospitals[1].folder.checkpoint
+    path.write_bytes(damage)
+    with pytest.raises(TamperingError) as caught:
+        load_state(path, finished.charter.digest)
+    assert caught.value.reason == "damaged-checkpoint"
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
+def test_a_checkpoint_that_was_cut_off_is_refused(finished, fraction):
+    path = finished.hospitals[1].folder.checkpoint
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(fraction * len(whole))])
+    with pytest.raises(TamperingError) as caught:
+        load_state(path, finished.charter.digest)
+    assert caught.value.reason == "damaged-checkpoint"
+
+
+def test_another_charters_checkpoint_is_refused(finished):
+    with pytest.raises(TamperingError) as caught:
+        load_state(finished.hospitals[1].folder.checkpoint, bytes(32))
+    assert caught.value.reason == "other-charter"
+
+
+def test_the_checkpoint_is_readable_by_its_owner_alone(finished):
+    assert finished.hospitals[1].folder.checkpoint.stat().st_mode & 0o077 == 0
+
+
+def test_two_processes_cannot_run_one_hospital(finished):
+    with pytest.raises(InputError) as caught:
+        Ward.open(finished.folder)
+    assert caught.value.reason == "state-in-use"
