@@ -26,12 +26,12 @@ _PASSPHRASE = click.option("--passphrase-file", type=click.Path(path_type=Path, 
 
 
 class RunJson(msgspec.Struct, frozen=True):
-    """One run on a data set."""
+    """One run on a data set; ``epsilon`` is null where it had no differential privacy."""
 
     charter: str
     rounds: int
     state: str
-    epsilon: float
+    epsilon: float | None
 
 
 class DataSetJson(msgspec.Struct, frozen=True):
@@ -118,7 +118,12 @@ def _describe(spending: Spending, entries: Sequence[Entry], limit: float) -> Dat
     delta = max(entry.delta for entry in entries if entry.data_set == spending.data_set)
     spent = spending.epsilon(delta)
     runs = [
-        RunJson(run.run, run.rounds, "closed" if run.closed else "open", cost_epsilon(run.counted, delta))
+        RunJson(
+            run.run,
+            run.rounds,
+            "closed" if run.closed else "open",
+            None if run.unprotected else cost_epsilon(run.counted, delta),
+        )
         for run in spending.runs
     ]
     return DataSetJson(spending.data_set, spent, delta, limit, max(0.0, limit - spent), runs)
@@ -131,7 +136,8 @@ def _table(data_set: DataSetJson) -> Table:
     )
     table = Table("charter", "rounds", "state", "epsilon", title=title, title_justify="left")
     for run in data_set.runs:
-        table.add_row(run.charter[:16], str(run.rounds), run.state, f"{run.epsilon:.3f}")
+        spent = "no protection: not covered by any epsilon" if run.epsilon is None else f"{run.epsilon:.3f}"
+        table.add_row(run.charter[:16], str(run.rounds), run.state, spent)
     return table
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from opacus.accountants import PRVAccountant
 from opacus.accountants.analysis import rdp
 
@@ -28,6 +29,11 @@ _NOISE_GRID: Final = 10_000
 # Beyond these the formulas leave floating point. Less noise than the one counts as none, more than the other as that.
 _LEAST_NOISE: Final = 1e-6
 _LARGEST_NOISE: Final = 10_000.0
+# Beyond these the numerical composition takes minutes, and nobody needs it.
+_LARGEST_EPSILON_FOR_PRV: Final = 50.0
+_MOST_STEPS_FOR_PRV: Final = 100_000
+
+RdpCurve = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,22 @@ def epsilon_rdp(events: Sequence[GaussianEvent], delta: float) -> float:
     return _epsilon_rdp(merge(events), delta)
 
 
+def epsilon_of_runs(runs: Sequence[tuple[Sequence[GaussianEvent], ...]], delta: float) -> float:
+    """What all ``runs`` together cost any patient, where in each run a patient is in one of its groups only.
+
+    In a run, a patient is in training or in validation; in another run it may be the other way round. At every order
+    the dearer group counts, and the runs add up: the bound holds for each patient, whatever the splits were.
+
+    Raises:
+        InputError: ``bad-delta``.
+    """
+    _check_delta(delta)
+    total = np.zeros(len(_ORDERS))
+    for groups in runs:
+        total = total + np.max([_rdp_of(merge(events)) for events in groups], axis=0)
+    return _epsilon_at(total, delta)
+
+
 def noise_multiplier_for(target: float, delta: float, sampling_rate: float, steps: int) -> float:
     """The smallest noise multiplier, to four decimals, with which ``steps`` steps cost at most ``target``.
 
@@ -97,14 +119,14 @@ def noise_multiplier_for(target: float, delta: float, sampling_rate: float, step
 
 @lru_cache(maxsize=256)
 def _epsilon_rdp(events: tuple[GaussianEvent, ...], delta: float) -> float:
-    if not events:
+    return _epsilon_at(_rdp_of(events), delta)
+
+
+def _epsilon_at(total: RdpCurve, delta: float) -> float:
+    if not total.any():
         return 0.0
-    total = np.zeros(len(_ORDERS))
-    for event in events:
-        if not event.noise_multiplier >= _LEAST_NOISE:
-            return math.inf
-        noise = min(event.noise_multiplier, _LARGEST_NOISE)
-        total = total + event.steps * _rdp_of_a_step(noise, event.sampling_rate)
+    if np.isinf(total).all():
+        return math.inf
     with warnings.catch_warnings():
         # Opacus warns where the best order is the first or last; the bound holds all the same.
         warnings.simplefilter("ignore")
@@ -112,8 +134,20 @@ def _epsilon_rdp(events: tuple[GaussianEvent, ...], delta: float) -> float:
     return max(0.0, float(found))
 
 
+def _rdp_of(events: tuple[GaussianEvent, ...]) -> RdpCurve:
+    """RDP at every order of `_ORDERS`."""
+    total = np.zeros(len(_ORDERS))
+    for event in events:
+        # Written so that noise that is no number counts as none.
+        if not event.noise_multiplier >= _LEAST_NOISE:
+            return np.full(len(_ORDERS), math.inf)
+        noise = min(event.noise_multiplier, _LARGEST_NOISE)
+        total = total + event.steps * _rdp_of_a_step(noise, event.sampling_rate)
+    return total
+
+
 @lru_cache(maxsize=1024)
-def _rdp_of_a_step(noise_multiplier: float, sampling_rate: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _rdp_of_a_step(noise_multiplier: float, sampling_rate: float) -> RdpCurve:
     found = rdp.compute_rdp(q=sampling_rate, noise_multiplier=noise_multiplier, steps=1, orders=_ORDERS)
     return np.asarray(found, dtype=np.float64)
 
@@ -123,6 +157,10 @@ def _epsilon_prv(events: tuple[GaussianEvent, ...], delta: float) -> float | Non
     if not events:
         return 0.0
     if not all(event.noise_multiplier >= _LEAST_NOISE_FOR_PRV for event in events):
+        return None
+    if sum(event.steps for event in events) > _MOST_STEPS_FOR_PRV:
+        return None
+    if not _epsilon_rdp(events, delta) <= _LARGEST_EPSILON_FOR_PRV:
         return None
     accountant = PRVAccountant()
     accountant.history = [

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from secagg.errors import InputError
+
 # The sum of four draws, halved, has the wanted variance, and its low bits cannot be traced back to one draw
 # (Holohan and Braghin 2021, section 5; the same as Opacus' secure mode).
 _DRAWS: Final = 4
@@ -38,5 +40,10 @@ def noisy_counts(
 
     Guarantee: where every patient adds one to exactly one count, the L2 sensitivity is 1, so that ``noise_multiplier``
     is the standard deviation. Rounding is post-processing.
+
+    Raises:
+        InputError: ``no-noise``, if there would be none.
     """
+    if not noise_multiplier > 0:
+        raise InputError("no-noise", f"Counts cannot be released with a noise multiplier of {noise_multiplier:g}.")
     return counts + np.rint(gaussian(generator, counts.size, noise_multiplier)).astype(np.int64).reshape(counts.shape)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from secagg.errors import InputError
+
 
 def poisson_sample(generator: np.random.Generator, population: int, rate: float) -> npt.NDArray[np.int64]:
     """The sampled indices, ascending, int64; each of ``population`` is in with probability ``rate``, independently.
 
     The batch may be empty, and must be used even so: amplification by sampling holds for exactly this sampler
     (Mironov, Talwar and Zhang 2019).
+
+    Raises:
+        InputError: ``bad-sampling-rate``, if it is no probability.
     """
+    if not 0 <= rate <= 1:
+        raise InputError("bad-sampling-rate", f"A sampling rate of {rate:g} is no probability.")
     return np.flatnonzero(generator.random(population) < rate).astype(np.int64)

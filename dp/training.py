@@ -93,7 +93,8 @@ def train_privately(
     """Take the plan's steps of one round on ``model``, in place; it ends on ``device``, without hooks.
 
     Args:
-        loss: the mean loss of a batch of outputs and labels.
+        loss: the mean over rows of a loss of each row alone. A loss that couples rows (Cox, contrastive) has no
+            per-patient gradient, and no guarantee holds.
         generator: `dp.randomness.secure_generator`; draws batches and noise.
         largest_batch: rows held in memory at once; a larger sample is worked through in parts. A patient's rows are
             never divided, so that one patient with more rows makes a larger part.
@@ -155,6 +156,7 @@ def _step(
     for number, rows in enumerate(parts, start=1):
         outputs = module(records.features[rows].to(device))
         loss(outputs, records.labels[rows].to(device)).backward()  # type: ignore[no-untyped-call]
+        _drop_non_finite(optimizer)
         _average_over_patients(optimizer, records.patients[rows])
         optimizer.signal_skip_step(do_skip=number < len(parts))
         optimizer.step()
@@ -181,6 +183,12 @@ def _rows_of(patients: npt.NDArray[np.int64], sample: Rows) -> Iterator[Rows]:
     ends = np.searchsorted(patients[order], sample, side="right")
     for start, end in zip(starts, ends, strict=True):
         yield order[start:end]
+
+
+def _drop_non_finite(optimizer: SecureNoiseOptimizer) -> None:
+    """Take NaN and infinity for zero: clipping would let one patient's through, and the whole release would show it."""
+    for parameter in optimizer.params:
+        torch.nan_to_num_(parameter.grad_sample, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _average_over_patients(optimizer: SecureNoiseOptimizer, patients: npt.NDArray[np.int64]) -> None:

@@ -6,12 +6,14 @@ threshold from the number of members. Signs nothing.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from dp.accounting import noise_multiplier_for
 
+from dp.accounting import epsilon_of_runs, noise_multiplier_for
+from dp.events import GaussianEvent
 from secagg.charter import Charter, Encoding, Member, Metrics, Model, Privacy, Statistics, TaskChoice, Training
 from secagg.charter.model import smallest_threshold
 from secagg.errors import InputError
@@ -59,6 +61,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     statistics = len(input_names(spec.data)) if spec.data.standardise == "secure-sum" else 0
     return Charter(
         name=choices.name,
+        nonce=secrets.token_bytes(16),
         members=tuple(members),
         threshold=choices.threshold or smallest_threshold(len(members), choices.max_colluding),
         max_colluding=choices.max_colluding,
@@ -113,6 +116,10 @@ def _privacy(choices: CharterChoices) -> Privacy:
     metric_noise = 0.0
     if choices.metrics == "noisy":
         metric_noise = noise_multiplier_for(choices.epsilon, choices.delta, _METRIC_RATE, training.rounds)
+        events = (GaussianEvent(noise, choices.sampling_rate, steps),)
+        # At every order the dearer of both counts, so that two costs at the limit are together just above it.
+        while epsilon_of_runs([(events, _metric_events(metric_noise, training))], choices.delta) > choices.epsilon:
+            metric_noise = round(metric_noise * 1.01, 4)
     return Privacy(
         mode=choices.privacy,
         noise_multiplier=noise,
@@ -122,6 +129,10 @@ def _privacy(choices: CharterChoices) -> Privacy:
         metric_noise_multiplier=metric_noise,
         budget=choices.epsilon,
     )
+
+
+def _metric_events(noise: float, training: Training) -> tuple[GaussianEvent, ...]:
+    return (GaussianEvent(noise, _METRIC_RATE, training.rounds),)
 
 
 def _without_none(value: Any) -> Any:

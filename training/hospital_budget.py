@@ -1,7 +1,7 @@
 """A hospital's privacy budget in one run: what it reserves, charges and commits, if there is anything to account.
 
-Knows the charter's plan, the site's policy and its ledger. Without differential privacy there is no epsilon, and no
-entry: the ledger says what was spent, not what was trained.
+Knows the charter's plan, the site's policy and its ledger. Without differential privacy there is no epsilon to spend;
+the ledger notes that the data set was used so.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class HospitalBudget:
         self._clock = clock
         self._run = charter.digest.hex()
         self._budget = Budget(policy.maximum_epsilon, privacy.delta)
-        self._ledger = Ledger(path, identity) if privacy.mode != "none" else None
+        self._private = privacy.mode != "none"
+        self._ledger = Ledger(path, identity)
         self._data_set = fingerprint(records.features, records.labels, records.patients)
 
     def close(self) -> None:
         """Let go of the ledger."""
-        if self._ledger:
-            self._ledger.close()
+        self._ledger.close()
 
     def reserve(self) -> None:
         """Hold the whole run's cost before it starts.
@@ -57,7 +57,7 @@ class HospitalBudget:
         Raises:
             RefusedError: ``budget-exceeded``.
         """
-        if self._ledger and not self._ledger.spending(self._data_set).run(self._run).closed:
+        if self._private and not self._ledger.spending(self._data_set).run(self._run).closed:
             cost = self._cost(self._charter.charter.training.rounds)
             self._ledger.reserve(self._data_set, self._run, cost, self._budget, self._clock())
 
@@ -67,27 +67,30 @@ class HospitalBudget:
         Raises:
             RefusedError: ``budget-exceeded``.
         """
-        if self._ledger:
-            self._ledger.charge(self._data_set, self._run, round_number, self._cost(1), self._budget, self._clock())
+        now = self._clock()
+        if self._private:
+            self._ledger.charge(self._data_set, self._run, round_number, self._cost(1), self._budget, now)
+        else:
+            self._ledger.note_unprotected(self._data_set, self._run, round_number, self._budget.delta, now)
 
     def commit(self, round_number: int) -> None:
         """Note that the round's sum was applied."""
-        if self._ledger:
+        if self._private:
             self._ledger.commit(self._data_set, self._run, round_number, self._budget, self._clock())
 
     def close_run(self) -> None:
         """Free what was reserved and not used."""
-        if self._ledger:
+        if self._private:
             self._ledger.close_run(self._data_set, self._run, self._budget, self._clock())
 
     @property
     def rounds_charged(self) -> int:
         """How many rounds of this run this site has paid for, those without a sum among them."""
-        return self._ledger.spending(self._data_set).run(self._run).rounds if self._ledger else 0
+        return self._ledger.spending(self._data_set).run(self._run).rounds
 
     def epsilon(self) -> float | None:
         """What this run's charges have cost this site's patients so far; None without differential privacy."""
-        if self._ledger is None:
+        if not self._private:
             return None
         return privacy_plan(self._charter.charter).epsilon_after(self.rounds_charged)
 

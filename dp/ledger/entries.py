@@ -25,12 +25,15 @@ class Kind(StrEnum):
 
     RESERVE: a run may spend up to this; CHARGE: a round is about to release something; COMMIT: the round's sum was
     applied; CLOSE: the run is over, and what its reservation holds beyond its charges was provably not used.
+    UNPROTECTED: a round is about to release something without differential privacy: it costs no epsilon, because no
+    epsilon covers it.
     """
 
     RESERVE = "reserve"
     CHARGE = "charge"
     COMMIT = "commit"
     CLOSE = "close"
+    UNPROTECTED = "unprotected"
 
 
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

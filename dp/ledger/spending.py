@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from dp.accounting import epsilon_rdp
+from dp.accounting import epsilon_of_runs
 from dp.ledger.entries import NOTHING, Cost, Entry, Kind
 
 
 @dataclass(frozen=True)
 class RunSpending:
-    """One run on one data set."""
+    """One run on one data set. ``unprotected``: it has no differential privacy, and no epsilon covers it."""
 
     run: str
     reserved: Cost = NOTHING
     charged: Cost = NOTHING
     rounds: int = 0
     closed: bool = False
+    unprotected: bool = False
 
     @property
     def counted(self) -> Cost:
@@ -42,24 +43,21 @@ class Spending:
 
     def epsilon(self, delta: float) -> float:
         """What any patient of the data set has spent at ``delta``, all runs composed."""
-        return cost_epsilon(self._total(self.runs), delta)
+        return _epsilon(self.runs, delta)
 
     def epsilon_with(self, run: RunSpending, delta: float) -> float:
         """The same, if ``run`` stood as given."""
         others = [entry for entry in self.runs if entry.run != run.run]
-        return cost_epsilon(self._total((*others, run)), delta)
-
-    @staticmethod
-    def _total(runs: Iterable[RunSpending]) -> Cost:
-        total = NOTHING
-        for run in runs:
-            total = total.plus(run.counted)
-        return total
+        return _epsilon((*others, run), delta)
 
 
 def cost_epsilon(cost: Cost, delta: float) -> float:
-    """Epsilon towards any patient: the larger of training and validation, which share no patients."""
-    return max(epsilon_rdp(cost.training, delta), epsilon_rdp(cost.metrics, delta))
+    """Epsilon of one run towards any patient: in a run, training and validation share no patients."""
+    return epsilon_of_runs([(cost.training, cost.metrics)], delta)
+
+
+def _epsilon(runs: Iterable[RunSpending], delta: float) -> float:
+    return epsilon_of_runs([(run.counted.training, run.counted.metrics) for run in runs], delta)
 
 
 def spending_of(entries: Iterable[Entry], data_set: str) -> Spending:
@@ -79,5 +77,7 @@ def _after(run: RunSpending, entry: Entry) -> RunSpending:
             return replace(run, charged=run.charged.plus(entry.cost), rounds=run.rounds + 1)
         case Kind.CLOSE:
             return replace(run, closed=True)
+        case Kind.UNPROTECTED:
+            return replace(run, rounds=run.rounds + 1, unprotected=True)
         case Kind.COMMIT:
             return run

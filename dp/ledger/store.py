@@ -107,7 +107,8 @@ class Ledger:
         wanted = RunSpending(run, before.reserved.at_least(cost), before.charged, before.rounds)
         if not before.closed and before.reserved == wanted.reserved and before.reserved != NOTHING:
             return
-        if spending.epsilon_with(wanted, budget.delta) > budget.epsilon:
+        # Written so that a budget or a cost that is no number refuses.
+        if not spending.epsilon_with(wanted, budget.delta) <= budget.epsilon:
             raise _exceeded(spending, wanted, budget)
         self._append(Kind.RESERVE, data_set, run, 0, cost, budget.delta, time)
 
@@ -119,6 +120,10 @@ class Ledger:
         """
         self.reserve(data_set, run, self.spending(data_set).run(run).charged.plus(cost), budget, time)
         self._append(Kind.CHARGE, data_set, run, round_number, cost, budget.delta, time)
+
+    def note_unprotected(self, data_set: str, run: str, round_number: int, delta: float, time: str) -> None:
+        """Record that a round is about to release something without differential privacy."""
+        self._append(Kind.UNPROTECTED, data_set, run, round_number, NOTHING, delta, time)
 
     def commit(self, data_set: str, run: str, round_number: int, budget: Budget, time: str) -> None:
         """Record that a round's sum was applied."""
@@ -203,7 +208,7 @@ def _verified(database: sqlite3.Connection, public_key: bytes, path: Path) -> li
         try:
             entry = msgspec.json.decode(body, type=Entry)
             key.verify(signature, signed_bytes(body))
-        except (msgspec.DecodeError, UnicodeDecodeError, InvalidSignature) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, InvalidSignature, TypeError) as error:
             raise _altered(path, number, "its signature is not this site's over its content") from error
         if (sequence, entry.sequence) != (number, number):
             raise _altered(path, number, "an entry before it is missing")
