@@ -32,7 +32,19 @@ def create_atomically(path: Path, data: bytes, mode: int = SHARED) -> None:
     Raises:
         InputError: ``exists``, ``unwritable``.
     """
-    _write(path, data, mode, lambda temporary: path.hardlink_to(temporary))
+
+    def settle(temporary: Path) -> None:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError as error:
+            raise InputError(
+                "exists",
+                f"{path} exists already and is left as it is.",
+                culprit=str(path),
+                remedy="Choose another path.",
+            ) from error
+
+    _write(path, data, mode, settle)
 
 
 def _write(path: Path, data: bytes, mode: int, settle: Callable[[Path], object]) -> None:
@@ -49,13 +61,6 @@ def _write(path: Path, data: bytes, mode: int, settle: Callable[[Path], object])
             os.fsync(file.fileno())
         settle(temporary)
         sync_folder(path.parent)
-    except FileExistsError as error:
-        raise InputError(
-            "exists",
-            f"{path} exists already and is left as it is.",
-            culprit=str(path),
-            remedy="Choose another path.",
-        ) from error
     except OSError as error:
         raise unwritable(path, error) from error
     finally:

@@ -159,12 +159,14 @@ class Charter(_Section, frozen=True):
         threshold: t, the fewest hospitals of which a sum is ever taken.
         max_colluding: c, how many members may conspire with the coordinator.
         epoch_rounds: E, the rounds that one key set-up serves.
+        nonce: 16 random bytes, so that no two charters are the same, even where all else is: each is its own run.
 
     Raises:
         InputError: on construction, naming the first thing that contradicts itself.
     """
 
     name: Name
+    nonce: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     members: Annotated[tuple[Member, ...], msgspec.Meta(min_length=3, max_length=MOST_MEMBERS)]
     threshold: Annotated[int, msgspec.Meta(ge=2)]
     max_colluding: Annotated[int, msgspec.Meta(ge=0)]

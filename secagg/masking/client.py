@@ -291,16 +291,20 @@ class MaskingClient:
             raise RemoteProtocolError(
                 "not-a-survivor", "An answer was asked of this hospital for a sum that it is not part of."
             )
+        self._refuse_differencing(survivors)
+        return survivors
+
+    def _refuse_differencing(self, survivors: Survivors) -> None:
+        """One cohort for each occasion. Cohorts that differ by many are no better: colluders in the difference are
+        known, and of several sums some combination may be one hospital's vector."""
         for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
-            difference = len(earlier ^ set(survivors.numbers))
-            if 0 < difference < self._policy.minimum_difference:
+            if earlier != frozenset(survivors.numbers):
                 raise RemoteProtocolError(
                     "differencing",
-                    f"The same was summed before over hospitals that differ by {difference}: "
-                    "the difference of both sums would show what those hospitals sent.",
-                    remedy="Begin a round with the same hospitals as before, or wait until more have changed.",
+                    "The same was summed before over other hospitals: "
+                    "the difference of both sums would show what a few of them sent.",
+                    remedy="Begin a round with the same hospitals as before.",
                 )
-        return survivors
 
     def _require_agreement(self, survivors: Survivors, payload: Unmask) -> None:
         """At least t survivors have signed that they answer for this set only: no other set can have as many."""

@@ -25,8 +25,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         known_members: fingerprints that this site has compared with their owners. A charter with another is refused.
         minimum_cohort: the fewest hospitals in a sum.
         minimum_honest: the fewest hospitals left in a sum when all that may collude do: t - c.
-        minimum_difference: two sums of the same thing must differ by this many hospitals, or by none: fewer could be
-            told apart from the difference of the two.
         allowed_schemes: of aggregation.
         allowed_privacy_modes: of differential privacy; ``none`` is not among the defaults.
         maximum_epsilon: for each data set, over all charters, at ``maximum_delta``.
@@ -38,7 +36,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     known_members: frozenset[str] = frozenset()
     minimum_cohort: Annotated[int, msgspec.Meta(ge=2)] = 3
     minimum_honest: Annotated[int, msgspec.Meta(ge=2)] = 2
-    minimum_difference: Annotated[int, msgspec.Meta(ge=2)] = 2
     allowed_schemes: frozenset[str] = frozenset({"mask"})
     allowed_privacy_modes: frozenset[str] = frozenset({"local"})
     maximum_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 8.0

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from secagg.errors import InputError
-from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.files import PRIVATE, create_atomically, read_bounded, write_atomically
 
 
 def test_what_was_written_is_read_with_the_mode_that_was_asked_for(tmp_path):
@@ -79,3 +79,30 @@ def test_a_file_at_the_limit_is_read_and_one_byte_more_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         read_bounded(path, 9)
     assert caught.value.reason == "file-too-large"
+
+
+def test_a_file_that_must_be_new_is_written_whole_and_with_its_mode(tmp_path):
+    path = tmp_path / "folder" / "file"
+    create_atomically(path, b"content", PRIVATE)
+    assert path.read_bytes() == b"content"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_must_be_new_never_takes_the_place_of_another(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(InputError) as caught:
+        create_atomically(path, b"new")
+    assert (caught.value.reason, caught.value.culprit) == ("exists", str(path))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_that_leads_nowhere_is_not_followed_by_a_file_that_must_be_new(tmp_path):
+    path = tmp_path / "file"
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError) as caught:
+        create_atomically(path, b"new")
+    assert caught.value.reason == "exists"
+    assert not (tmp_path / "elsewhere").exists()

@@ -64,7 +64,7 @@ def test_a_key_is_never_overwritten(tmp_path):
     before = path.read_bytes()
     with pytest.raises(InputError) as caught:
         Identity.generate().save(path)
-    assert caught.value.reason == "identity-exists"
+    assert caught.value.reason == "exists"
     assert path.read_bytes() == before
 
 

@@ -14,6 +14,9 @@ from secagg.latch import Latch
 
 CHARTER = bytes(32)
 OTHER = bytes([1]) * 32
+ALL = (1, 2, 3, 4, 5)
+SOME = (1, 2, 3, 4)
+OCCASION = bytes([2]) * 32
 
 
 @pytest.fixture
@@ -60,20 +63,77 @@ def test_rounds_only_go_up_even_across_epochs(latch):
 
 def test_a_round_is_revealed_once_and_only_after_it_was_masked(latch):
     latch.record_epoch(CHARTER, 1)
-    assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
+    assert reason(latch.record_revealed, CHARTER, 1, 1, ALL, OCCASION) == "already-revealed"
     latch.record_masked(CHARTER, 1, 1)
-    latch.record_revealed(CHARTER, 1, 1)
-    assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
+    latch.record_revealed(CHARTER, 1, 1, ALL, OCCASION)
+    for survivors in (ALL, SOME):
+        assert reason(latch.record_revealed, CHARTER, 1, 1, survivors, OCCASION) == "already-revealed"
+        assert reason(latch.record_agreed, CHARTER, 1, 1, survivors) == "already-answered"
     latch.record_masked(CHARTER, 1, 2)
-    assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
-    latch.record_revealed(CHARTER, 1, 2)
+    assert reason(latch.record_revealed, CHARTER, 1, 1, ALL, OCCASION) == "already-revealed"
+    latch.record_revealed(CHARTER, 1, 2, ALL, OCCASION)
 
 
-def test_a_round_masked_in_an_earlier_epoch_cannot_be_revealed_in_a_later_one(latch):
+def test_a_round_is_agreed_to_once_and_only_after_it_was_masked(latch):
+    latch.record_epoch(CHARTER, 1)
+    assert reason(latch.record_agreed, CHARTER, 1, 1, SOME) == "already-answered"
+    latch.record_masked(CHARTER, 1, 1)
+    latch.record_agreed(CHARTER, 1, 1, SOME)
+    for survivors in (SOME, ALL):
+        assert reason(latch.record_agreed, CHARTER, 1, 1, survivors) == "already-answered"
+
+
+def test_after_an_agreement_only_the_agreed_survivors_are_answered_for(latch):
+    latch.record_epoch(CHARTER, 1)
+    latch.record_masked(CHARTER, 1, 1)
+    latch.record_agreed(CHARTER, 1, 1, SOME)
+    for others in (ALL, (1, 2, 3, 5), ()):
+        assert reason(latch.record_revealed, CHARTER, 1, 1, others, OCCASION) == "already-revealed"
+    assert latch.cohorts(CHARTER, OCCASION) == ()
+    latch.record_revealed(CHARTER, 1, 1, SOME, OCCASION)
+
+
+def test_an_agreement_of_one_round_does_not_bind_the_next(latch):
+    latch.record_epoch(CHARTER, 1)
+    latch.record_masked(CHARTER, 1, 1)
+    latch.record_agreed(CHARTER, 1, 1, SOME)
+    latch.record_masked(CHARTER, 1, 2)
+    assert reason(latch.record_agreed, CHARTER, 1, 1, SOME) == "already-answered"
+    latch.record_revealed(CHARTER, 1, 2, ALL, OCCASION)
+
+
+def test_a_round_masked_in_an_earlier_epoch_cannot_be_answered_once_a_later_one_was_entered(latch):
     latch.record_epoch(CHARTER, 1)
     latch.record_masked(CHARTER, 1, 1)
     latch.record_epoch(CHARTER, 2)
-    assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
+    assert reason(latch.record_agreed, CHARTER, 1, 1, SOME) == "already-answered"
+    assert reason(latch.record_revealed, CHARTER, 1, 1, SOME, OCCASION) == "already-revealed"
+
+
+def test_cohorts_are_remembered_by_occasion_and_charter_each_once(latch):
+    latch.record_epoch(CHARTER, 1)
+    for number, (survivors, occasion) in enumerate([(ALL, OCCASION), (ALL, OCCASION), (SOME, OTHER)], 1):
+        latch.record_masked(CHARTER, 1, number)
+        latch.record_revealed(CHARTER, 1, number, survivors, occasion)
+    assert latch.cohorts(CHARTER, OCCASION) == (frozenset(ALL),)
+    assert latch.cohorts(CHARTER, OTHER) == (frozenset(SOME),)
+    assert latch.cohorts(OTHER, OCCASION) == ()
+
+
+def test_a_survivor_set_is_the_same_in_any_order(latch):
+    latch.record_epoch(CHARTER, 1)
+    latch.record_masked(CHARTER, 1, 1)
+    latch.record_agreed(CHARTER, 1, 1, (4, 2, 10, 1))
+    latch.record_revealed(CHARTER, 1, 1, (1, 2, 4, 10), OCCASION)
+    assert latch.cohorts(CHARTER, OCCASION) == (frozenset({1, 2, 4, 10}),)
+
+
+def test_a_new_epoch_forgets_no_cohort(latch):
+    latch.record_epoch(CHARTER, 1)
+    latch.record_masked(CHARTER, 1, 1)
+    latch.record_revealed(CHARTER, 1, 1, ALL, OCCASION)
+    latch.record_epoch(CHARTER, 2)
+    assert latch.cohorts(CHARTER, OCCASION) == (frozenset(ALL),)
 
 
 def test_masking_in_an_epoch_that_was_not_entered_is_a_bug_of_the_caller(latch):
@@ -87,18 +147,23 @@ def test_charters_do_not_disturb_one_another(latch):
     latch.record_masked(CHARTER, 9, 9)
     latch.record_epoch(OTHER, 1)
     latch.record_masked(OTHER, 1, 1)
-    latch.record_revealed(OTHER, 1, 1)
-    latch.record_revealed(CHARTER, 9, 9)
+    latch.record_revealed(OTHER, 1, 1, ALL, OCCASION)
+    latch.record_revealed(CHARTER, 9, 9, ALL, OCCASION)
 
 
 def test_a_restart_forgets_nothing(path):
     with Latch(path) as latch:
         latch.record_epoch(CHARTER, 2)
         latch.record_masked(CHARTER, 2, 4)
-        latch.record_revealed(CHARTER, 2, 4)
+        latch.record_revealed(CHARTER, 2, 4, ALL, OCCASION)
+        latch.record_masked(CHARTER, 2, 5)
+        latch.record_agreed(CHARTER, 2, 5, SOME)
     with Latch(path) as latch:
-        assert (latch.last_epoch(CHARTER), latch.last_round(CHARTER)) == (2, 4)
-        assert reason(latch.record_revealed, CHARTER, 2, 4) == "already-revealed"
+        assert (latch.last_epoch(CHARTER), latch.last_round(CHARTER)) == (2, 5)
+        assert reason(latch.record_revealed, CHARTER, 2, 4, ALL, OCCASION) == "already-revealed"
+        assert reason(latch.record_agreed, CHARTER, 2, 5, ALL) == "already-answered"
+        assert reason(latch.record_revealed, CHARTER, 2, 5, ALL, OCCASION) == "already-revealed"
+        assert latch.cohorts(CHARTER, OCCASION) == (frozenset(ALL),)
 
 
 CHILD = """
@@ -107,7 +172,8 @@ from pathlib import Path
 from secagg.latch import Latch
 latch = Latch(Path(sys.argv[1]))
 steps = [lambda: latch.record_epoch(bytes(32), 1), lambda: latch.record_masked(bytes(32), 1, 1),
-         lambda: latch.record_revealed(bytes(32), 1, 1)]
+         lambda: latch.record_agreed(bytes(32), 1, 1, (1, 2, 3, 4)),
+         lambda: latch.record_revealed(bytes(32), 1, 1, (1, 2, 3, 4), bytes([2]) * 32)]
 for step in steps[:int(sys.argv[2])]:
     step()
 if sys.argv[3] == "die":
@@ -117,16 +183,45 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_a_record_survives_kill_9_right_after_it(path, steps):
     child = subprocess.run([sys.executable, "-c", CHILD, path, str(steps), "die"], check=False)
     assert child.returncode == -signal.SIGKILL
     with Latch(path) as latch:
         assert reason(latch.record_epoch, CHARTER, 1) == "stale-epoch"
         assert latch.last_round(CHARTER) == (1 if steps > 1 else 0)
-        if steps == 2:
-            latch.record_revealed(CHARTER, 1, 1)
-        assert reason(latch.record_revealed, CHARTER, 1, 1) == "already-revealed"
+        if steps == 3:
+            assert reason(latch.record_revealed, CHARTER, 1, 1, ALL, OCCASION) == "already-revealed"
+        if steps in (2, 3):
+            latch.record_revealed(CHARTER, 1, 1, SOME, OCCASION)
+        assert reason(latch.record_revealed, CHARTER, 1, 1, SOME, OCCASION) == "already-revealed"
+        assert latch.cohorts(CHARTER, OCCASION) == ((frozenset(SOME),) if steps > 1 else ())
+
+
+def test_a_cohort_is_on_disk_before_the_round_counts_as_revealed(latch, monkeypatch):
+    """Cut off between the two writes, a site remembers more than it revealed, never less."""
+    latch.record_epoch(CHARTER, 1)
+    latch.record_masked(CHARTER, 1, 1)
+    original = Latch._write
+
+    def cut_off(self, statement, values):
+        if statement.startswith("UPDATE"):
+            raise InputError("unwritable", "cut off")
+        original(self, statement, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Latch, "_write", cut_off)
+        assert reason(latch.record_revealed, CHARTER, 1, 1, ALL, OCCASION) == "unwritable"
+    assert latch.cohorts(CHARTER, OCCASION) == (frozenset(ALL),)
+    latch.record_revealed(CHARTER, 1, 1, ALL, OCCASION)
+
+
+def test_a_latch_that_cannot_be_written_lets_nothing_leave(latch):
+    latch.record_epoch(CHARTER, 1)
+    latch._database.execute("PRAGMA query_only = ON")
+    assert reason(latch.record_epoch, CHARTER, 2) == "unwritable"
+    assert reason(latch.record_masked, CHARTER, 1, 1) == "unwritable"
+    assert (latch.last_epoch(CHARTER), latch.last_round(CHARTER)) == (1, 0)
 
 
 def test_two_processes_cannot_hold_one_latch(path):
@@ -174,9 +269,11 @@ def test_a_refused_record_changes_nothing(latch):
     for call, arguments in (
         (latch.record_epoch, (CHARTER, 1)),
         (latch.record_masked, (CHARTER, 1, 2)),
-        (latch.record_revealed, (CHARTER, 1, 1)),
+        (latch.record_agreed, (CHARTER, 1, 1, SOME)),
+        (latch.record_revealed, (CHARTER, 1, 1, ALL, OCCASION)),
     ):
         with pytest.raises(RemoteProtocolError):
             call(*arguments)
     assert (latch.last_epoch(CHARTER), latch.last_round(CHARTER)) == (1, 2)
-    latch.record_revealed(CHARTER, 1, 2)
+    assert latch.cohorts(CHARTER, OCCASION) == ()
+    latch.record_revealed(CHARTER, 1, 2, ALL, OCCASION)

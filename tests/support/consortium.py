@@ -28,6 +28,7 @@ def make_identities(members: int) -> list[Identity]:
 def make_charter(identities: list[Identity], **changes: object) -> Charter:
     settings: dict[str, object] = {
         "name": "test",
+        "nonce": bytes(16),
         "members": tuple(Member(name=f"h{i}", public_key=key.public_key) for i, key in enumerate(identities, 1)),
         "threshold": smallest_threshold(len(identities), 1),
         "max_colluding": 1,
@@ -64,12 +65,21 @@ class Consortium:
     sent: list[tuple[int, bytes]] = field(default_factory=list)
 
     @classmethod
-    def make(cls, folder: Path, members: int, *, epoch: int = 1, **changes: object) -> Consortium:
+    def make(
+        cls,
+        folder: Path,
+        members: int,
+        *,
+        epoch: int = 1,
+        client: type[MaskingClient] = MaskingClient,
+        **changes: object,
+    ) -> Consortium:
+        """``client`` may be a weakened build, for controls."""
         identities = make_identities(members)
         charter = sign_by_all(make_charter(identities, **changes), identities)
         policy = open_policy(charter.charter)
         clients = {
-            number: MaskingClient(charter, identity, Latch(folder / f"latch{number}.sqlite"), policy)
+            number: client(charter, identity, Latch(folder / f"latch{number}.sqlite"), policy)
             for number, identity in enumerate(identities, 1)
         }
         session = Session(charter, epoch, Purpose.TRAINING, 1, charter.charter.epoch_rounds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,7 @@ torch.set_num_threads(1)
 
 FEATURES = ("age", "dose")
 SCALED_BY_SUMS = {"standardise": "secure-sum"}
-BOUNDED = {"standardise": "bounds", "bounds": {name: (-4.0, 4.0) for name in FEATURES}}
+BOUNDED = {"standardise": "bounds", "bounds": dict.fromkeys(FEATURES, (-4.0, 4.0))}
 
 
 def write_table(path: Path, rows: int, generator: np.random.Generator, shift: float = 0.0) -> Path:
@@ -89,7 +89,7 @@ PRIVATE_TASK = tabular_spec(**BOUNDED)
 PRIVATE_CHOICES = choices_of(training_of(local_steps=1), privacy="local", epsilon=8.0, sampling_rate=0.5)
 
 
-class Stopped(Exception):
+class StoppedHereError(Exception):
     """The coordinator was stopped on purpose; what it was about to send is in ``outbox``."""
 
     def __init__(self, outbox: Outbox) -> None:
@@ -107,7 +107,7 @@ class StoppingEngine:
 
     def exchange(self, phase: Phase, outbox: Outbox, round_number: int) -> Exchange:
         if (phase, round_number) == (self.phase, self.round):
-            raise Stopped(outbox)
+            raise StoppedHereError(outbox)
         return EmbeddedEngine(self.parties).exchange(phase, outbox, round_number)
 
 
@@ -135,13 +135,14 @@ class Ward:
     charter: VerifiedCharter
     hospitals: dict[int, Hospital]
     refused: list[tuple[str, str]]
+    homes: dict[str, HospitalFolder]
 
     @classmethod
     def open(cls, folder: Path) -> Ward:
         settings = read_settings(folder)
         charter = read_verified(folder / "charter")
-        refused: list[tuple[str, str]] = []
-        ward = cls(folder, charter, {}, refused)
+        homes = {member.name: settings.hospital_folder(folder, member.name) for member in charter.charter.members}
+        ward = cls(folder, charter, {}, [], homes)
         try:
             for number, site in enumerate(read_sites(settings.source, task_of(charter.charter)), 1):
                 ward.hospitals[number] = ward.open_hospital(number, site.name, site.records)
@@ -159,7 +160,7 @@ class Ward:
                 self.charter,
                 task_of(self.charter.charter),
                 records,
-                HospitalFolder(self.folder / "hospitals" / name),
+                self.homes[name],
                 resolve_device("cpu"),
                 np.random.default_rng((0, number)),
                 on_refusal=hear,
@@ -167,8 +168,8 @@ class Ward:
         )
 
     def close(self) -> None:
-        for hospital in self.hospitals.values():
-            hospital.close()
+        while self.hospitals:
+            self.hospitals.popitem()[1].close()
 
     def __enter__(self) -> Ward:
         return self
@@ -184,13 +185,20 @@ class Ward:
         """Run until that point; what the coordinator was about to send, by member."""
         try:
             self.coordinator(engine=StoppingEngine(self.hospitals, phase, round_number)).run()
-        except Stopped as stopped:
+        except StoppedHereError as stopped:
             return stopped.outbox
         raise AssertionError(f"the run never came to {phase} of round {round_number}")
 
     def forge(self, stage: Stage, payload: msgspec.Struct, epoch: int = 0, round_number: int = 0) -> bytes:
         """Any message of the coordinator's: it is unsigned, so that anybody can make one."""
         return Sealer(self.charter, COORDINATOR, None, epoch).seal(stage, payload, round=round_number)
+
+    def home(self, number: int) -> HospitalFolder:
+        """Where a hospital keeps what."""
+        return self.homes[self.charter.charter.member(number).name]
+
+    def checkpoint(self, number: int) -> Path:
+        return self.home(number).checkpoint(self.charter.digest)
 
     @property
     def models(self) -> set[bytes]:
@@ -201,11 +209,10 @@ class Ward:
         return [hospital.state.steps for _, hospital in sorted(self.hospitals.items())]
 
 
-def prepared(folder: Path, hospitals: int, choices: CharterChoices, spec: TaskSpec | None = None, **more: object) -> Path:
+def prepared(
+    folder: Path, hospitals: int, choices: CharterChoices, spec: TaskSpec | None = None, **more: object
+) -> Path:
     """A run's folder, laid out and not started."""
     run = folder / "run"
     prepare(run, settings_for(write_tables(folder / "data", hospitals), choices, spec, **more))
     return run
-
-
-Opener = Callable[..., Ward]

@@ -15,11 +15,24 @@ import numpy as np
 from secagg.charter import VerifiedCharter
 from secagg.encoding import unpack
 from secagg.encoding.ring import RingVector
-from secagg.masking import MaskingClient, Purpose, Session, kdf, shamir
+from secagg.masking import MaskingClient, Purpose, Session, Survivors, kdf, shamir
 from secagg.masking.dealing import HeldShares, entry
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
-from secagg.masking.messages import Abort, Advertise, Begin, Deals, Masked, Open, Reveal, Roster, Sum, Unmask
+from secagg.masking.messages import (
+    Abort,
+    Advertise,
+    Agree,
+    Begin,
+    Deals,
+    Masked,
+    Open,
+    Propose,
+    Reveal,
+    Roster,
+    Sum,
+    Unmask,
+)
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from tests.support.consortium import MODEL_DIGEST
 
@@ -30,10 +43,12 @@ class MisbehavingCoordinator:
     """One epoch, driven by hand.
 
     Args:
-        colluders: members that hand over all they know: the shares they hold and their own secrets.
+        colluders: members that hand over all they know: the shares they hold and their own secrets. They sign any
+            agreement the coordinator asks for, to any number of survivor sets.
 
     Attributes:
         advertisements, deals, masked: the signed messages it was sent, by member (deals by dealer and recipient).
+        agreements: the signed agreements it was sent, by round and survivor set, then by member.
         shares: every share it has seen, by (owner, kind of secret), then by who held it.
     """
 
@@ -46,14 +61,16 @@ class MisbehavingCoordinator:
         first_round: int = 1,
         rounds: int | None = None,
         colluders: Collection[int] = (),
+        purpose: Purpose = Purpose.TRAINING,
     ) -> None:
-        self.session = Session(charter, epoch, Purpose.TRAINING, first_round, rounds or charter.charter.epoch_rounds)
+        self.session = Session(charter, epoch, purpose, first_round, rounds or charter.charter.epoch_rounds)
         self.clients = clients
         self.colluders = frozenset(colluders)
         self.round = first_round - 1
         self.advertisements: dict[int, bytes] = {}
         self.deals: dict[tuple[int, int], bytes] = {}
         self.masked: dict[int, bytes] = {}
+        self.agreements: defaultdict[tuple[int, tuple[int, ...]], dict[int, bytes]] = defaultdict(dict)
         self.shares: defaultdict[tuple[int, Secret], dict[int, bytes]] = defaultdict(dict)
 
     @property
@@ -117,26 +134,66 @@ class MisbehavingCoordinator:
 
     def collect(self, vectors: Mapping[int, RingVector], model: bytes = MODEL_DIGEST) -> None:
         """Take the masked vector of everyone in ``vectors``; colluders tell all they know."""
+        self.shares.clear()
         for number, vector in vectors.items():
             self.masked[number] = self.clients[number].mask(vector, model)
         for colluder in self.colluders:
             self._hand_over(colluder)
 
-    def ask(self, number: int, survivors: Iterable[int]) -> Reveal:
-        """Name ``survivors`` to one hospital and keep the shares it reveals."""
+    def propose(self, number: int, survivors: Iterable[int]) -> bytes:
+        """Propose ``survivors`` to one hospital and keep the agreement it signs."""
         named = tuple(survivors)
-        (reply,) = self.clients[number].receive(self.unmask_request(named))
+        (reply,) = self.clients[number].receive(self.proposal(named))
+        self.agreements[self.round, named][number] = reply
+        return reply
+
+    def proposal(self, survivors: Iterable[int]) -> bytes:
+        return self.forge(Stage.PROPOSE, Propose(list(survivors)), round_number=self.round)
+
+    def sign_for(self, colluder: int, survivors: Iterable[int], **header: int) -> bytes:
+        """A colluder's agreement to any set, for any epoch and round."""
+        sealer = Sealer(
+            self.session.charter, colluder, self.clients[colluder]._identity, header.get("epoch", self.session.epoch)
+        )
+        agree = Agree(Survivors(tuple(survivors)).digest())
+        return sealer.seal(Stage.AGREE, agree, round=header.get("round", self.round))
+
+    def agreements_to(self, survivors: Iterable[int]) -> list[bytes]:
+        """All agreements that it can show to this round's ``survivors``, those of its colluders among them."""
+        named = tuple(survivors)
+        forged = {colluder: self.sign_for(colluder, named) for colluder in self.colluders if colluder in named}
+        return list((self.agreements[self.round, named] | forged).values())
+
+    def ask(self, number: int, survivors: Iterable[int], agreements: Sequence[bytes] | None = None) -> Reveal:
+        """Name ``survivors`` to one hospital, with all agreements to them, and keep the shares it reveals."""
+        named = tuple(survivors)
+        (reply,) = self.clients[number].receive(self.unmask_request(named, agreements))
         reveal = msgspec.msgpack.decode(self.read(reply).payload, type=Reveal)
         held = frozenset(self.clients[number]._epoch.held)
         dropped = sorted(held - set(named))
-        for index, owner in enumerate(named):
-            self.shares[owner, Secret.SELF_MASK_SEED][number] = entry(reveal.self_mask_shares, index)
-        for index, owner in enumerate(dropped):
-            self.shares[owner, Secret.MASK_KEY][number] = entry(reveal.mask_key_shares, index)
+        for secret, owners, shares in (
+            (Secret.SELF_MASK_SEED, named, reveal.self_mask_shares),
+            (Secret.MASK_KEY, dropped, reveal.mask_key_shares),
+        ):
+            for index, owner in enumerate(owners):
+                if owner not in self.colluders:  # Their secrets are known, and here dealt anew: see `_hand_over`.
+                    self.shares[owner, secret][number] = entry(shares, index)
         return reveal
 
-    def unmask_request(self, survivors: Iterable[int]) -> bytes:
-        return self.forge(Stage.UNMASK, Unmask(list(survivors)), round_number=self.round)
+    def unmask(self, survivors: Sequence[int]) -> None:
+        """What an honest coordinator does: have all survivors agree, then ask all of them."""
+        honest = [number for number in survivors if number not in self.colluders]
+        if len(survivors) < len(self.clients):
+            for number in honest:
+                self.propose(number, survivors)
+        for number in honest:
+            self.ask(number, survivors)
+
+    def unmask_request(self, survivors: Iterable[int], agreements: Sequence[bytes] | None = None) -> bytes:
+        named = tuple(survivors)
+        shown = self.agreements_to(named) if agreements is None else agreements
+        payload = Unmask(list(named), [memoryview(message) for message in shown])
+        return self.forge(Stage.UNMASK, payload, round_number=self.round)
 
     def sum_message(self, survivors: Iterable[int], packed: bytes, step: int = 1) -> bytes:
         return self.forge(Stage.SUM, Sum(step, list(survivors), memoryview(packed)), round_number=self.round)

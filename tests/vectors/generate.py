@@ -28,7 +28,20 @@ from secagg.masking import MaskingClient, MaskingServer, Purpose, Session, Survi
 from secagg.masking.client import roster_digest
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
-from secagg.masking.messages import Abort, Advertise, Begin, Masked, Open, Reveal, Roster, Sum, Unmask
+from secagg.masking.messages import (
+    Abort,
+    Advertise,
+    Agree,
+    Begin,
+    Deals,
+    Masked,
+    Open,
+    Propose,
+    Reveal,
+    Roster,
+    Sum,
+    Unmask,
+)
 from secagg.policy import Policy
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import peek
@@ -70,6 +83,7 @@ def make_charter() -> VerifiedCharter:
     keys = identities()
     charter = CharterModel(
         name="vectors",
+        nonce=hashlib.sha256(b"nonce").digest()[:16],
         members=tuple(Member(name=f"hospital-{n}", public_key=key.public_key) for n, key in enumerate(keys, 1)),
         threshold=3,
         max_colluding=1,
@@ -88,7 +102,7 @@ def make_session(charter: VerifiedCharter) -> Session:
 
 def make_policy(charter: VerifiedCharter) -> Policy:
     known = frozenset(fingerprint(member.public_key) for member in charter.charter.members)
-    return Policy(known_members=known, minimum_cohort=2)
+    return Policy(known_members=known, minimum_cohort=2, allowed_privacy_modes=frozenset({"none"}))
 
 
 def make_client(charter: VerifiedCharter, number: int, folder: Path) -> MaskingClient:
@@ -124,7 +138,7 @@ class Recording:
 
 
 def record(charter: VerifiedCharter, folder: Path) -> tuple[Recording, list[dict[str, Any]]]:
-    """One epoch of two rounds; in the second, one hospital drops out."""
+    """One epoch of two rounds; in the second, one hospital drops out, and the survivors are proposed and agreed to."""
     session = make_session(charter)
     clients = {number: make_client(charter, number, folder) for number in HOSPITALS}
     server, log, sums = MaskingServer(session), Recording(), []
@@ -172,7 +186,7 @@ def transcript() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         log, sums = record(charter, Path(folder))
     return {
-        "about": "One epoch, 4 hospitals, 2 rounds; hospital 3 sends no vector in round 2.",
+        "about": "One epoch, 4 hospitals, 2 rounds; hospital 3 sends no vector in round 2: the others agree on it.",
         "identity_seeds": [seed(number).hex() for number in HOSPITALS],
         "randomness": [f"hospital {number}" for number in HOSPITALS],
         "charter": charter.charter.canonical_bytes().decode(),
@@ -315,7 +329,12 @@ class Bad:
 def bad(good: dict[str, Any]) -> dict[str, Any]:
     charter = make_charter()
     events = good["events"]
-    made = [*bad_frames(charter, events), *bad_for_hospital(charter, events), *bad_for_coordinator(charter, events)]
+    made = [
+        *bad_frames(charter, events),
+        *bad_for_hospital(charter, events),
+        *bad_agreements(charter, events),
+        *bad_for_coordinator(charter, events),
+    ]
     return {
         "about": "To be refused with the reason, by hospital 1 or by the coordinator (receiver 0), after the first"
         " `after` events of transcript.json.",
@@ -369,12 +388,20 @@ def bad_for_hospital(charter: VerifiedCharter, events: list[dict[str, Any]]) -> 
     yield Bad("a member twice", 1, opened, forge(Stage.ROSTER, Roster([*roster, roster[0]])), "unexpected-message")
     yield Bad("itself missing", 1, opened, forge(Stage.ROSTER, Roster(roster[1:])), "own-keys-altered")
     yield Bad("another epoch", 1, opened, forge(Stage.ROSTER, Roster(roster), epoch=2), "other-epoch")
-    yield Bad("out of turn", 1, opened, forge(Stage.UNMASK, Unmask([1, 2, 3, 4]), round=1), "unexpected-message")
+    yield Bad("out of turn", 1, opened, forge(Stage.UNMASK, Unmask([1, 2, 3, 4], []), round=1), "unexpected-message")
     wrong = forge(Stage.ROSTER, Roster(roster), recipient=2)
     yield Bad("for another member", 1, opened, wrong, "other-recipient")
+    dealt = find(events, "DEALS", to=1)
+    (deals,) = msgspec.msgpack.decode(msgspec.msgpack.decode(bytes.fromhex(events[dealt]["bytes"]))[2])
+    few = Deals([memoryview(message) for message in deals[1:]])
+    yield Bad("a deal withheld", 1, dealt, forge(Stage.DEALS, few, recipient=1), "deals-missing")
     begun = find(events, "BEGIN", to=1)
+    signed = Sealer(charter, COORDINATOR, identities()[0], 1).seal(Stage.BEGIN, Begin(1), round=1)
+    yield Bad("a coordinator that signs", 1, begun, signed, "malformed")
     yield Bad("a round outside the epoch", 1, begun, forge(Stage.BEGIN, Begin(1), round=3), "round-outside-epoch")
     yield Bad("the same round again", 1, begun + 1, forge(Stage.BEGIN, Begin(1), round=1), "stale-round")
+    unasked = Sum(1, [1, 2, 3, 4], memoryview(bytes(make_session(charter).vector_bytes)))
+    yield Bad("a sum before it has masked", 1, begun + 1, forge(Stage.SUM, unasked, round=1), "never-masked")
     asked = find(events, "UNMASK", to=1)
     for survivors, reason in (
         ([1, 2], "below-threshold"),
@@ -382,9 +409,10 @@ def bad_for_hospital(charter: VerifiedCharter, events: list[dict[str, Any]]) -> 
         ([1, 3, 2], "malformed-survivors"),
         ([1, 2, 2], "malformed-survivors"),
         ([1, 2, 9], "unknown-survivor"),
+        ([1, 2, 3], "no-agreement"),
     ):
-        yield Bad(f"survivors {survivors}", 1, asked, forge(Stage.UNMASK, Unmask(survivors), round=1), reason)
-    yield Bad("unmask twice", 1, asked + 1, forge(Stage.UNMASK, Unmask([1, 2, 3]), round=1), "unexpected-message")
+        yield Bad(f"survivors {survivors}", 1, asked, forge(Stage.UNMASK, Unmask(survivors, []), round=1), reason)
+    yield Bad("unmask twice", 1, asked + 1, forge(Stage.UNMASK, Unmask([1, 2, 3], []), round=1), "unexpected-message")
     total = find(events, "SUM", to=1)
     size = make_session(charter).vector_bytes
     for name, payload, reason in (
@@ -396,6 +424,54 @@ def bad_for_hospital(charter: VerifiedCharter, events: list[dict[str, Any]]) -> 
     yield Bad("the end of another round", 1, total, forge(Stage.ABORT, Abort("why"), round=2), "other-round")
 
 
+def bad_agreements(charter: VerifiedCharter, events: list[dict[str, Any]]) -> Iterator[Bad]:
+    """In round 2, where hospital 3 has dropped out."""
+
+    def forge(stage: Stage, payload: msgspec.Struct) -> bytes:
+        return Sealer(charter, COORDINATOR, None, 1).seal(stage, payload, round=2)
+
+    proposed = find(events, "PROPOSE", to=1)
+    for survivors, reason in (
+        ([1, 2], "below-threshold"),
+        ([2, 3, 4], "not-a-survivor"),
+        ([1, 4, 2], "malformed-survivors"),
+        ([1, 2, 9], "unknown-survivor"),
+    ):
+        yield Bad(f"propose {survivors}", 1, proposed, forge(Stage.PROPOSE, Propose(survivors)), reason)
+    unagreed = forge(Stage.UNMASK, Unmask([1, 2, 4], []))
+    yield Bad("unmask before anybody agreed", 1, proposed, unagreed, "no-agreement")
+    yield Bad("propose twice", 1, proposed + 1, forge(Stage.PROPOSE, Propose([1, 2, 4])), "unexpected-message")
+    asked = next(
+        at for at in range(proposed, len(events)) if (events[at].get("stage"), events[at].get("to")) == ("UNMASK", 1)
+    )
+    agreements = [
+        memoryview(bytes.fromhex(event["bytes"])) for event in events[:asked] if event.get("stage") == "AGREE"
+    ]
+
+    def unmask(survivors: list[int], shown: list[memoryview]) -> bytes:
+        return forge(Stage.UNMASK, Unmask(survivors, shown))
+
+    def signed(number: int, payload: msgspec.Struct, **header: int) -> memoryview:
+        sealer = Sealer(charter, number, identities()[number - 1], header.pop("epoch", 1))
+        return memoryview(sealer.seal(Stage.AGREE, payload, **header))
+
+    same = Agree(Survivors((1, 2, 4)).digest())
+    two = agreements[:2]
+    yield Bad("all of them after it agreed to some", 1, asked, unmask([1, 2, 3, 4], []), "survivors-changed")
+    yield Bad("others than it agreed to", 1, asked, unmask([1, 2, 3], agreements), "survivors-changed")
+    yield Bad("two agreements", 1, asked, unmask([1, 2, 4], two), "no-agreement")
+    yield Bad("one agreement three times", 1, asked, unmask([1, 2, 4], [two[0]] * 3), "no-agreement")
+    for name, extra, reason in (
+        ("an agreement of another round", signed(4, same, round=1), "unexpected-message"),
+        ("an agreement of another epoch", signed(4, same, round=2, epoch=2), "unexpected-message"),
+        ("an agreement to others", signed(4, Agree(bytes(32)), round=2), "survivors-changed"),
+        ("an agreement of one that dropped", signed(3, same, round=2), "survivors-changed"),
+    ):
+        yield Bad(name, 1, asked, unmask([1, 2, 4], [*two, extra]), reason)
+    agreed = find(events, "AGREE", sender=1)
+    yield Bad("agreed to others", 0, agreed, bytes(signed(1, Agree(bytes(32)), round=2)), "survivors-changed")
+
+
 def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) -> Iterator[Bad]:
     def sealed(stage: Stage, payload: msgspec.Struct, **header: int) -> bytes:
         return Sealer(charter, 1, identities()[0], header.pop("epoch", 1)).seal(stage, payload, **header)
@@ -404,6 +480,11 @@ def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) 
     short = Advertise(bytes(32), bytes(32), bytes(64))
     yield Bad("a key too few", 0, advertised, sealed(Stage.ADVERTISE, short), "wrong-length")
     late = bytes.fromhex(events[advertised]["bytes"])
+    public = kdf.public_key(bytes(range(32)))
+    weak = Advertise(public, public + bytes(32), bytes(64))
+    yield Bad("a key of low order", 0, advertised, sealed(Stage.ADVERTISE, weak), "weak-key")
+    sound = Advertise(public, public * 2, bytes(64))
+    yield Bad("advertised in a round", 0, advertised, sealed(Stage.ADVERTISE, sound, round=1), "other-round")
     yield Bad("advertised again", 0, find(events, "DEAL"), late, "unexpected-message")
     masked = find(events, "MASKED", sender=1)
     size = make_session(charter).vector_bytes

@@ -15,13 +15,13 @@ import pytest
 
 from secagg.charter import model as charter_model
 from secagg.encoding import unpack
-from secagg.errors import RemoteProtocolError
+from secagg.errors import RefusedError, RemoteProtocolError
 from secagg.identity import Identity
 from secagg.latch import Latch
-from secagg.masking import MaskingClient, Survivors, client, kdf
+from secagg.masking import MaskingClient, Purpose, Survivors, client, dealing, kdf
 from secagg.masking.dealing import EpochSecrets
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import Advertise, Begin, Deal
+from secagg.masking.messages import Advertise, Begin, Deal, Deals
 from secagg.masking.shamir import random_secret
 from secagg.masking.states import ClientState
 from secagg.wire import Sealer, Stage, envelope
@@ -67,12 +67,38 @@ def all_but(coordinator: MisbehavingCoordinator, *numbers: int) -> list[int]:
     return [number for number in coordinator.everybody if number not in numbers]
 
 
+class WithoutAgreement(MaskingClient):
+    """A weakened build: reveals without anybody's agreement."""
+
+    def _require_agreement(self, survivors: Survivors, payload: client.Unmask) -> None:
+        pass
+
+
+class WithPartialDeals(MaskingClient):
+    """A weakened build: content with the deals of any few on the roster."""
+
+    def _collect(self, payload: Deals) -> None:
+        epoch = self._current()
+        whole = epoch.roster
+        dealers = {envelope.peek(message).sender for message in payload.deals} | {self.number}
+        epoch.roster = {number: advertised for number, advertised in whole.items() if number in dealers}
+        try:
+            super()._collect(payload)
+        finally:
+            epoch.roster = whole
+
+
+class WithoutBoth(WithoutAgreement, WithPartialDeals):
+    """The build in which the survivor sets were not compared and deals could be withheld."""
+
+
 class Forgetful:
     """A weakened build: a hospital that does not remember that it has answered."""
 
     @staticmethod
     def install(monkeypatch: pytest.MonkeyPatch, coordinator: MisbehavingCoordinator) -> None:
         monkeypatch.setattr(Latch, "record_revealed", lambda *arguments: None)
+        monkeypatch.setattr(Latch, "cohorts", lambda *arguments: ())
         for number, hospital in coordinator.clients.items():
             original = hospital.receive
 
@@ -80,6 +106,7 @@ class Forgetful:
                 replies = original(message)
                 if coordinator.clients[number].state is ClientState.REVEALED:
                     coordinator.clients[number].state = ClientState.MASKED
+                    coordinator.clients[number]._answered = None
                 return replies
 
             monkeypatch.setattr(hospital, "receive", receive)
@@ -89,12 +116,16 @@ class Forgetful:
 
 
 def ask_all_twice(coordinator: MisbehavingCoordinator) -> list[str]:
-    """First for the victim's self-mask seed, then for its mask key; what was refused."""
+    """First for the victim's self-mask seed, then for its mask key; what was refused.
+
+    Even if everybody's agreement could be forged.
+    """
     refused = []
     for survivors in (coordinator.everybody, all_but(coordinator, VICTIM)):
+        agreements = [coordinator.sign_for(number, survivors) for number in all_but(coordinator, VICTIM)]
         for number in all_but(coordinator, VICTIM):
             try:
-                coordinator.ask(number, survivors)
+                coordinator.ask(number, survivors, agreements)
             except RemoteProtocolError as error:
                 refused.append(error.reason)
     return refused
@@ -118,12 +149,18 @@ def test_control_a_hospital_that_forgets_gives_the_victim_away(tmp_path, monkeyp
     np.testing.assert_array_equal(stripped, plain(coordinator, vectors, VICTIM))
 
 
-def test_the_latch_alone_refuses_a_second_answer_if_the_state_is_lost(tmp_path):
+def test_the_latch_alone_refuses_a_second_answer_if_the_state_is_lost(tmp_path, monkeypatch):
     _, coordinator, vectors = attack(tmp_path, 5)
     start_round(coordinator, vectors)
     coordinator.ask(2, coordinator.everybody)
     coordinator.clients[2].state = ClientState.MASKED
-    assert refusal(coordinator.ask, 2, all_but(coordinator, VICTIM)) == "already-revealed"
+    coordinator.clients[2]._answered = None
+    others = all_but(coordinator, VICTIM)
+    agreements = [coordinator.sign_for(number, others) for number in others]
+    with monkeypatch.context() as patch:
+        patch.setattr(Latch, "cohorts", lambda *arguments: ())
+        assert refusal(coordinator.ask, 2, others, agreements) == "already-revealed"
+        assert refusal(coordinator.propose, 2, others) == "already-answered"
 
 
 def test_the_same_request_twice_is_refused_too(tmp_path):
@@ -133,19 +170,29 @@ def test_the_same_request_twice_is_refused_too(tmp_path):
     assert refusal(coordinator.ask, 2, coordinator.everybody) == "unexpected-message"
 
 
-def split_responders(coordinator: MisbehavingCoordinator) -> None:
-    """Half of the others are told that the victim survived, half that it dropped."""
+def split_responders(coordinator: MisbehavingCoordinator) -> list[str]:
+    """Half of the others are told that the victim survived, half that it dropped; what was refused."""
     others = all_but(coordinator, VICTIM, *coordinator.colluders)
-    for number in others[: len(others) // 2]:
-        coordinator.ask(number, coordinator.everybody)
-    for number in others[len(others) // 2 :]:
-        coordinator.ask(number, all_but(coordinator, VICTIM))
+    with_victim, without_victim = others[: len(others) // 2], others[len(others) // 2 :]
+    refused = []
+    for number in without_victim:
+        coordinator.propose(number, all_but(coordinator, VICTIM))
+    for numbers, survivors in (
+        (with_victim, coordinator.everybody),
+        (without_victim, all_but(coordinator, VICTIM)),
+    ):
+        for number in numbers:
+            try:
+                coordinator.ask(number, survivors)
+            except RemoteProtocolError as error:
+                refused.append(error.reason)
+    return refused
 
 
 def test_two_survivor_sets_shown_to_two_halves_rebuild_at_most_one_of_the_victims_secrets(tmp_path):
     _, coordinator, vectors = attack(tmp_path, 6, colluders=[6])
     start_round(coordinator, vectors)
-    split_responders(coordinator)
+    assert split_responders(coordinator) == ["no-agreement"] * 2
     rebuilt = [coordinator.rebuild(VICTIM, secret) for secret in Secret]
     assert None in rebuilt
 
@@ -154,74 +201,226 @@ def test_control_with_a_threshold_that_ignores_colluders_the_two_halves_give_bot
     monkeypatch.setattr(charter_model, "smallest_threshold", lambda members, colluding: 2)
     _, coordinator, vectors = attack(tmp_path, 6, colluders=[6], threshold=3)
     start_round(coordinator, vectors)
-    split_responders(coordinator)
+    assert split_responders(coordinator) == []
     stripped = coordinator.strip(VICTIM, coordinator.everybody)
     np.testing.assert_array_equal(stripped, plain(coordinator, vectors, VICTIM))
 
 
-def isolate(coordinator: MisbehavingCoordinator, vectors: dict) -> np.ndarray | None:
+# --- A survivor set of its own for every hospital ------------------------------------------------------------
+
+
+def isolate(coordinator: MisbehavingCoordinator, vectors: dict) -> tuple[np.ndarray | None, list[str]]:
     """Name another survivor set to every hospital, so that the victim's few neighbours all seem to have dropped.
 
     The victim is given the deals of t - 1 neighbours only. Every hospital is told that the victim survived and that the
     neighbours, itself excepted, did not: t hospitals reveal the victim's seed, and t the mask key of each neighbour.
     The victim's own mask key is never asked for: its masks can be had from the other end.
     """
+    refused: list[str] = []
+
+    def attempt(call, *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except RemoteProtocolError as error:
+            refused.append(error.reason)
+
     threshold = coordinator.session.threshold
     hidden = [VICTIM, *coordinator.colluders]
     neighbours = [*hidden, *all_but(coordinator, *hidden)][:threshold]
     exposed = [number for number in neighbours if number not in hidden]
     coordinator.open()
     coordinator.send_roster()
-    coordinator.send_deals([VICTIM], dealers=neighbours)
+    attempt(coordinator.send_deals, [VICTIM], neighbours)
+    if refused:
+        # The victim wants everybody's deals: it gets them, and the rest is tried without withholding any.
+        coordinator.send_deals([VICTIM])
+        neighbours = coordinator.everybody
     coordinator.send_deals(all_but(coordinator, VICTIM))
     start_round(coordinator, vectors)
     for number in all_but(coordinator, *coordinator.colluders):
         survivors = sorted(neighbours) if number == VICTIM else all_but(coordinator, *(set(exposed) - {number}))
-        coordinator.ask(number, survivors)
-    return coordinator.strip(VICTIM, neighbours)
+        if len(survivors) < len(coordinator.everybody):
+            attempt(coordinator.propose, number, survivors)
+        attempt(coordinator.ask, number, survivors)
+    return coordinator.strip(VICTIM, neighbours), refused
 
 
-@pytest.mark.xfail(
-    strict=True, reason="hospitals do not agree on one survivor set before they reveal", raises=AssertionError
-)
-@pytest.mark.parametrize(("members", "colluders"), [(7, 0), (6, 1), (10, 1), (21, 0)])
-def test_a_survivor_set_of_its_own_for_every_hospital_isolates_nobody(tmp_path, members, colluders):
-    colluding = list(range(2, 2 + colluders))
+ISOLATIONS = pytest.mark.parametrize(("members", "colluders"), [(7, 0), (6, 1), (10, 1), (21, 0)])
+
+
+def prepare_isolation(folder: Path, members: int, colluders: int, build: type[MaskingClient] = MaskingClient):
     _, coordinator, vectors = attack(
-        tmp_path,
+        folder,
         members,
-        colluders=colluding,
+        colluders=list(range(2, 2 + colluders)),
         set_up=False,
+        client=build,
         max_colluding=colluders,
         threshold=charter_model.smallest_threshold(members, colluders),
     )
-    try:
-        stripped = isolate(coordinator, vectors)
-    except RemoteProtocolError:
-        return
-    assert stripped is None or not np.array_equal(stripped, plain(coordinator, vectors, VICTIM))
+    return coordinator, vectors
 
 
-def sum_over(coordinator: MisbehavingCoordinator, vectors: dict, survivors: list[int]) -> np.ndarray:
-    """An honest-looking round in which only ``survivors`` are said to have answered."""
+@ISOLATIONS
+def test_a_survivor_set_of_its_own_for_every_hospital_isolates_nobody(tmp_path, members, colluders):
+    coordinator, vectors = prepare_isolation(tmp_path, members, colluders)
+    stripped, refused = isolate(coordinator, vectors)
+    assert stripped is None
+    # The victim, whose set is everybody now, reveals shares of self-mask seeds only; nobody else reveals anything.
+    assert refused == ["deals-missing"] + ["no-agreement"] * (members - colluders - 1)
+    for owner in all_but(coordinator, *coordinator.colluders):
+        assert [coordinator.rebuild(owner, secret) for secret in Secret] == [None, None]
+
+
+@ISOLATIONS
+def test_control_without_agreement_and_with_partial_deals_the_victims_vector_is_read(tmp_path, members, colluders):
+    coordinator, vectors = prepare_isolation(tmp_path, members, colluders, WithoutBoth)
+    stripped, refused = isolate(coordinator, vectors)
+    assert refused == []
+    np.testing.assert_array_equal(stripped, plain(coordinator, vectors, VICTIM))
+
+
+def withhold_all_deals_but_one(coordinator: MisbehavingCoordinator, vectors: dict) -> np.ndarray | None:
+    """The victim masks with one neighbour only; that one is said to have dropped, and all the others agree."""
+    coordinator.open()
+    coordinator.send_roster()
+    coordinator.send_deals([VICTIM], dealers=[2])
+    coordinator.send_deals(all_but(coordinator, VICTIM))
     start_round(coordinator, vectors)
-    coordinator.shares.clear()
-    for number in survivors:
+    survivors = all_but(coordinator, 2)
+    for number in all_but(coordinator, VICTIM, 2):
+        coordinator.propose(number, survivors)
+    for number in all_but(coordinator, VICTIM, 2):
         coordinator.ask(number, survivors)
-    return coordinator.unmask_sum(survivors)
+    return coordinator.strip(VICTIM, [2])
 
 
-@pytest.mark.xfail(strict=True, reason="hospitals do not remember over whom they were summed", raises=AssertionError)
-def test_two_cohorts_that_differ_by_one_hospital_on_one_model_are_refused(tmp_path):
+def test_a_hospital_whose_deals_are_withheld_refuses_and_names_a_dealer(tmp_path):
+    _, coordinator, vectors = attack(tmp_path, 6, set_up=False)
+    with pytest.raises(RemoteProtocolError) as caught:
+        withhold_all_deals_but_one(coordinator, vectors)
+    assert (caught.value.reason, caught.value.culprit) == ("deals-missing", "h3")
+    assert coordinator.clients[VICTIM].state is ClientState.DEALT
+
+
+def test_control_with_partial_deals_an_agreed_set_still_gives_the_victims_vector(tmp_path):
+    _, coordinator, vectors = attack(tmp_path, 6, set_up=False, client=WithPartialDeals)
+    stripped = withhold_all_deals_but_one(coordinator, vectors)
+    np.testing.assert_array_equal(stripped, plain(coordinator, vectors, VICTIM))
+
+
+# --- Two sums over hospitals that differ by few --------------------------------------------------------------
+
+
+def sum_over(coordinator: MisbehavingCoordinator, vectors: dict, survivors: list[int], step: int = 1) -> np.ndarray:
+    """An honest-looking round in which only ``survivors`` are said to have answered; as signed integers."""
+    coordinator.begin(step=step)
+    coordinator.collect(vectors)
+    coordinator.unmask(survivors)
+    return coordinator.session.ring.to_signed(coordinator.unmask_sum(survivors))
+
+
+class WithoutGuard(MaskingClient):
+    """A weakened build: does not remember over whom it was summed."""
+
+    def _refuse_differencing(self, survivors: Survivors) -> None:
+        pass
+
+
+class WithPairwiseGuard(MaskingClient):
+    """A weakened build: asks of every two cohorts of an occasion that they differ by two hospitals, or by none."""
+
+    def _refuse_differencing(self, survivors: Survivors) -> None:
+        for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
+            if len(earlier ^ set(survivors.numbers)) == 1:
+                raise RemoteProtocolError("differencing", "They differ by one.")
+
+
+def by_one(coordinator: MisbehavingCoordinator, vectors: dict) -> np.ndarray:
     """What is summed is the same in both rounds, as feature statistics are."""
-    _, coordinator, vectors = attack(tmp_path, 5)
     with_victim = sum_over(coordinator, vectors, coordinator.everybody)
-    try:
-        without_victim = sum_over(coordinator, vectors, all_but(coordinator, VICTIM))
-    except RemoteProtocolError:
-        return
-    difference = coordinator.session.ring.to_signed(with_victim - without_victim)
-    assert not np.array_equal(difference, plain(coordinator, vectors, VICTIM))
+    return with_victim - sum_over(coordinator, vectors, all_but(coordinator, VICTIM))
+
+
+def by_a_colluder(coordinator: MisbehavingCoordinator, vectors: dict) -> np.ndarray:
+    """The colluder stays away from one sum, the victim from the other."""
+    colluder = min(coordinator.colluders)
+    with_victim = sum_over(coordinator, vectors, all_but(coordinator, colluder))
+    without_victim = sum_over(coordinator, vectors, all_but(coordinator, VICTIM))
+    return with_victim - without_victim + plain(coordinator, vectors, colluder)
+
+
+def by_four_sums(coordinator: MisbehavingCoordinator, vectors: dict) -> np.ndarray:
+    """Every two of the four cohorts differ by two hospitals, and yet one hospital's vector is half of a combination."""
+    whole = sum_over(coordinator, vectors, coordinator.everybody)
+    pairs = {
+        pair: whole - sum_over(coordinator, vectors, all_but(coordinator, *pair)) for pair in ((1, 2), (1, 3), (2, 3))
+    }
+    return (pairs[1, 2] + pairs[1, 3] - pairs[2, 3]) // 2
+
+
+DIFFERENCINGS = [
+    (by_one, [], WithoutGuard),
+    (by_a_colluder, [6], WithPairwiseGuard),
+    (by_four_sums, [], WithPairwiseGuard),
+]
+
+
+@pytest.mark.parametrize(("difference", "colluders", "_weakened"), DIFFERENCINGS)
+def test_two_different_cohorts_of_one_occasion_are_refused(tmp_path, difference, colluders, _weakened):
+    _, coordinator, vectors = attack(tmp_path, 6, colluders=colluders, epoch_rounds=4)
+    assert refusal(difference, coordinator, vectors) == "differencing"
+
+
+@pytest.mark.parametrize(("difference", "colluders", "weakened"), DIFFERENCINGS)
+def test_control_with_a_weaker_guard_the_difference_is_the_victims_vector(tmp_path, difference, colluders, weakened):
+    _, coordinator, vectors = attack(tmp_path, 6, colluders=colluders, epoch_rounds=4, client=weakened)
+    np.testing.assert_array_equal(difference(coordinator, vectors), plain(coordinator, vectors, VICTIM))
+
+
+def test_the_same_cohort_may_be_summed_again_and_another_on_another_occasion(tmp_path):
+    _, coordinator, vectors = attack(tmp_path, 6, epoch_rounds=4)
+    first = sum_over(coordinator, vectors, all_but(coordinator, 2))
+    np.testing.assert_array_equal(sum_over(coordinator, vectors, all_but(coordinator, 2)), first)
+    assert refusal(sum_over, coordinator, vectors, coordinator.everybody) == "differencing"
+    sum_over(coordinator, vectors, coordinator.everybody, step=2)
+
+
+def test_limit_a_forged_sum_begins_a_new_occasion(tmp_path):
+    """Not prevented, and described as such: a forged sum of zeros leaves the model as it was, and raises the step."""
+    _, coordinator, vectors = attack(tmp_path, 6)
+    with_victim = sum_over(coordinator, vectors, coordinator.everybody)
+    for hospital in coordinator.clients.values():
+        hospital.receive(coordinator.sum_message(coordinator.everybody, bytes(coordinator.session.vector_bytes)))
+    without_victim = sum_over(coordinator, vectors, all_but(coordinator, VICTIM), step=2)
+    np.testing.assert_array_equal(with_victim - without_victim, plain(coordinator, vectors, VICTIM))
+
+
+def test_the_guard_outlives_epochs_and_restarts(tmp_path):
+    consortium, coordinator, vectors = attack(tmp_path, 5)
+    sum_over(coordinator, vectors, coordinator.everybody)
+    for number in coordinator.everybody:
+        consortium.clients[number] = restarted(consortium, number, tmp_path)
+    later = MisbehavingCoordinator(consortium.charter, consortium.clients, epoch=2, first_round=2)
+    later.set_up()
+    assert refusal(sum_over, later, vectors, all_but(later, VICTIM)) == "differencing"
+
+
+def test_an_occasion_is_the_model_the_purpose_and_the_step(tmp_path):
+    consortium, coordinator, vectors = attack(tmp_path, 5)
+    hospital = coordinator.clients[1]
+    occasions = set()
+    for model, step in ((MODEL_DIGEST, 1), (MODEL_DIGEST, 2), (bytes([7]) * 32, 1)):
+        coordinator.begin([1], step=step)
+        hospital.mask(vectors[1], model)
+        occasions.add(hospital._occasion())
+    settings = {"epoch": 2, "first_round": 4, "rounds": 2}
+    statistics = MisbehavingCoordinator(consortium.charter, consortium.clients, purpose=Purpose.STATISTICS, **settings)
+    statistics.set_up()
+    statistics.begin()
+    hospital.mask(hospital.session.ring.zeros(hospital.session.length), MODEL_DIGEST)
+    occasions.add(hospital._occasion())
+    assert len(occasions) == 4
 
 
 # --- Survivor sets that no sum may be taken over -------------------------------------------------------------
@@ -241,9 +440,10 @@ BAD_SETS = [
 def test_a_survivor_set_that_no_sum_may_be_taken_over_is_refused(tmp_path, survivors, expected):
     _, coordinator, vectors = attack(tmp_path, 5)
     start_round(coordinator, vectors)
-    assert refusal(coordinator.ask, 1, survivors) == expected
-    assert coordinator.clients[1].state is ClientState.MASKED
-    coordinator.ask(1, [1, 2, 3, 4])
+    for call in (coordinator.propose, coordinator.ask):
+        assert refusal(call, 1, survivors) == expected
+        assert coordinator.clients[1].state is ClientState.MASKED
+    coordinator.unmask([1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("survivors", [[1, 2, 3], [1, 2, 2, 3], [1, 3, 2, 4], [1, 1, 1, 1]])
@@ -258,6 +458,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A weakened build: any survivor set will do."""
     monkeypatch.setattr(Survivors, "check", classmethod(lambda cls, numbers, *rest: cls(tuple(numbers))))
     monkeypatch.setattr(MaskingClient, "_require_enough", lambda *arguments: None)
+    monkeypatch.setattr(MaskingClient, "_require_agreement", lambda *arguments: None)
 
 
 def test_a_cohort_of_one_hospital_is_refused_and_the_control_gives_its_vector_away(tmp_path, monkeypatch):
@@ -280,7 +481,7 @@ def test_this_sites_own_minimum_cohort_is_enforced_beyond_the_threshold(tmp_path
     coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
     coordinator.set_up()
     start_round(coordinator, consortium.random_vectors(np.random.default_rng(1)))
-    assert refusal(coordinator.ask, 1, [1, 2, 3, 4]) == "below-threshold"
+    assert refusal(coordinator.propose, 1, [1, 2, 3, 4]) == "below-threshold"
     coordinator.ask(1, [1, 2, 3, 4, 5])
 
 
@@ -335,7 +536,7 @@ def test_a_vector_that_comes_after_the_survivors_were_named_is_refused_and_not_s
     masked = {number: hospital.mask(vectors[number], MODEL_DIGEST) for number, hospital in consortium.clients.items()}
     outbox = consortium.answer([(number, masked[number]) for number in (2, 3, 4, 5)])
     assert refusal(consortium.server.receive, 1, masked[1]) == "unexpected-message"
-    consortium.answer(consortium.deliver(outbox))
+    consortium.answer(consortium.deliver(consortium.answer(consortium.deliver(outbox))))
     assert consortium.server.result.survivors.numbers == (2, 3, 4, 5)
 
 
@@ -351,7 +552,7 @@ def test_a_hospital_with_another_model_is_left_out_of_the_sum(tmp_path):
             for number, hospital in consortium.clients.items()
         ]
     )
-    consortium.answer(consortium.deliver(outbox))
+    consortium.answer(consortium.deliver(consortium.answer(consortium.deliver(outbox))))
     result = consortium.server.result
     assert result.survivors.numbers == (1, 2, 4, 5)
     np.testing.assert_array_equal(
@@ -438,6 +639,22 @@ def test_a_hospital_sees_that_its_own_keys_were_exchanged_even_if_the_signature_
     coordinator.send_roster([2], with_substitute(coordinator, 1, signed))
 
 
+def test_control_a_hospital_that_trusts_any_roster_masks_with_keys_that_nobody_else_has(tmp_path, monkeypatch):
+    """Its peers share masks with the exchanged keys, and seal to them what was meant for it."""
+    _, coordinator, _ = attack(tmp_path, 5, set_up=False)
+    coordinator.open()
+    signed = substitute(coordinator, 1, make_identities(5)[0])
+    monkeypatch.setattr(EpochSecrets, "advertisement", lambda secrets: ANY)
+    coordinator.send_roster(None, with_substitute(coordinator, 1, signed))
+    assert coordinator.clients[1].state is ClientState.DEALT
+    stolen = EpochSecrets(coordinator.session, 1, np.random.default_rng(1).bytes)
+    deal = msgspec.msgpack.decode(coordinator.read(coordinator.deals[2, 1]).payload, type=Deal)
+    route = coordinator.clients[1]._epoch.route(2, 1)
+    theirs = coordinator.clients[2]._epoch.secrets
+    opened = dealing.open_deal(route, deal, stolen.share_key, kdf.public_key(theirs.share_key))
+    assert len(opened.mask_key) == coordinator.session.rounds
+
+
 def test_a_roster_without_the_hospital_itself_is_refused(tmp_path):
     _, coordinator, _ = attack(tmp_path, 5, set_up=False)
     coordinator.open()
@@ -465,6 +682,36 @@ def test_different_rosters_for_two_members_are_found_out_when_shares_are_exchang
         assert coordinator.clients[number].state is ClientState.DEALT
 
 
+def test_control_without_roster_digests_two_halves_are_set_up_with_different_keys(tmp_path, monkeypatch):
+    """Twice over: the digest is compared, and it is in the key that seals the shares."""
+    _, coordinator, _ = attack(tmp_path, 6, set_up=False)
+    coordinator.open()
+    other = with_substitute(coordinator, 6, substitute(coordinator, 6, make_identities(6)[5]))
+    monkeypatch.setattr(client, "roster_digest", lambda roster: bytes(32))
+    coordinator.send_roster([1, 2, 6])
+    coordinator.send_roster([3, 4, 5], other)
+    dealt = {dealer: coordinator.deals[dealer, 1] for dealer in (2, 3, 4, 5, 6)}
+    coordinator.clients[1].receive(coordinator.deal_bundle(1, list(dealt.values())))
+    assert coordinator.clients[1].state is ClientState.READY
+    shown = [coordinator.clients[number]._epoch.roster[6] for number in (1, 3)]
+    assert shown[0] != shown[1]
+
+
+def test_every_hospital_on_a_roster_has_the_same_roster_or_is_not_ready(tmp_path):
+    """Even where the coordinator makes two rosters that are each large enough: whoever is on both deals to one."""
+    _, coordinator, _ = attack(tmp_path, 6, set_up=False)
+    coordinator.open()
+    shown = {number: [coordinator.advertisements[member] for member in range(1, 6)] for number in (1, 2, 3)}
+    shown |= {number: [coordinator.advertisements[member] for member in range(2, 7)] for number in (4, 5, 6)}
+    for number, advertisements in shown.items():
+        coordinator.send_roster([number], advertisements)
+    for number in coordinator.everybody:
+        dealers = range(1, 6) if number < 4 else range(2, 7)
+        assert refusal(coordinator.send_deals, [number], dealers) in ("other-roster", "deals-missing")
+        # Without the deals that give it away, some are missing.
+        assert refusal(coordinator.send_deals, [number], [1, 2, 3] if number < 4 else [4, 5, 6]) == "deals-missing"
+
+
 def test_a_deal_for_another_member_or_from_oneself_or_twice_is_refused(tmp_path):
     _, coordinator, _ = attack(tmp_path, 5, set_up=False)
     coordinator.open()
@@ -477,7 +724,8 @@ def test_a_deal_for_another_member_or_from_oneself_or_twice_is_refused(tmp_path)
     assert give(deals[2, 3]) == "unexpected-message"
     assert give(deals[2, 1], deals[2, 1]) == "duplicate"
     assert give(deals[1, 2]) == "unexpected-message"
-    assert give(deals[2, 1], deals[3, 1]) == "below-threshold"
+    assert give(deals[2, 1], deals[3, 1], deals[4, 1]) == "deals-missing"
+    assert give() == "deals-missing"
 
 
 def test_a_deal_that_was_altered_is_refused(tmp_path):
@@ -573,8 +821,8 @@ def to_unmasking(folder: Path) -> tuple[Consortium, list[tuple[int, bytes]], dic
     consortium.set_up()
     consortium.deliver(consortium.server.begin(1))
     masked = [(n, c.mask(vectors[n], MODEL_DIGEST)) for n, c in consortium.clients.items() if n != 5]
-    replies = consortium.deliver(consortium.answer(masked))
-    return consortium, replies, vectors
+    agreed = consortium.deliver(consortium.answer(masked))
+    return consortium, consortium.deliver(consortium.answer(agreed)), vectors
 
 
 @pytest.mark.parametrize("field", ["self_mask_shares", "mask_key_shares"])
@@ -591,6 +839,19 @@ def test_a_share_that_is_not_the_one_dealt_is_refused_and_its_holder_named(tmp_p
     assert (caught.value.reason, caught.value.culprit) == ("wrong-share", "h2")
     consortium.answer(replies)
     assert consortium.server.result is not None
+
+
+def test_control_without_share_digests_a_wrong_share_is_laid_at_its_dealers_door(tmp_path, monkeypatch):
+    consortium, replies, _ = to_unmasking(tmp_path)
+    reveal = msgspec.msgpack.decode(reader(consortium).read(replies[1][1]).payload, type=client.Reveal)
+    wrong = bytearray(reveal.self_mask_shares)
+    wrong[0] ^= 1
+    sealer = Sealer(consortium.charter, 2, make_identities(5)[1], 1)
+    forged = sealer.seal(Stage.REVEAL, msgspec.structs.replace(reveal, self_mask_shares=bytes(wrong)), round=1)
+    monkeypatch.setattr(kdf, "share_digest", lambda *arguments: ANY)
+    consortium.answer([replies[0], (2, forged), *replies[2:]])
+    assert consortium.server.result is None
+    assert (consortium.server.fault.reason, consortium.server.fault.culprit) == ("wrong-dealing", "h1")
 
 
 @pytest.mark.parametrize(
@@ -680,6 +941,23 @@ def restarted(consortium: Consortium, number: int, folder: Path) -> MaskingClien
     return MaskingClient(consortium.charter, old._identity, latch, old._policy)
 
 
+def test_control_without_its_latch_a_restarted_hospital_masks_the_round_again_with_other_keys(tmp_path):
+    """And reveals again: two sums of one round, over cohorts that differ by one."""
+    consortium, coordinator, vectors = attack(tmp_path, 5)
+    first = sum_over(coordinator, vectors, coordinator.everybody)
+    for number in coordinator.everybody:
+        consortium.clients[number]._latch.close()
+        for file in tmp_path.glob(f"latch{number}.sqlite*"):
+            file.unlink()
+        old = consortium.clients[number]
+        latch = Latch(tmp_path / f"latch{number}.sqlite")
+        consortium.clients[number] = MaskingClient(consortium.charter, old._identity, latch, old._policy)
+    again = MisbehavingCoordinator(consortium.charter, consortium.clients)
+    again.set_up()
+    second = sum_over(again, vectors, all_but(again, VICTIM))
+    np.testing.assert_array_equal(first - second, plain(again, vectors, VICTIM))
+
+
 def test_a_restarted_hospital_refuses_the_epoch_it_was_in_and_takes_part_in_the_next(tmp_path):
     consortium, coordinator, vectors = attack(tmp_path, 5)
     start_round(coordinator, vectors)
@@ -741,6 +1019,27 @@ def test_a_message_of_another_charter_is_refused_by_both_sides(tmp_path):
     message = Sealer(other, 2, identities[1], 1).seal(Stage.ADVERTISE, Advertise(bytes(32), b"", b""))
     consortium.server.open()
     assert refusal(consortium.server.receive, 2, message) == "other-charter"
+
+
+def test_control_without_the_charters_hash_in_the_header_a_round_of_another_charter_begins(tmp_path, monkeypatch):
+    consortium, _, _ = attack(tmp_path, 5)
+    identities = make_identities(5)
+    other = sign_by_all(make_charter(identities, name="other"), identities)
+    stranger = MisbehavingCoordinator(other, consortium.clients)
+    assert refusal(stranger.begin, [1]) == "other-charter"
+    monkeypatch.setattr(other, "digest", consortium.charter.digest)
+    stranger.round = 0
+    stranger.begin([1])
+    assert consortium.clients[1].state is ClientState.ASKED
+
+
+def test_a_hospital_does_not_start_with_a_charter_that_its_policy_forbids(tmp_path):
+    identities = make_identities(5)
+    charter = sign_by_all(make_charter(identities), identities)
+    strict = open_policy(charter.charter, minimum_cohort=5)
+    with pytest.raises(RefusedError) as caught:
+        MaskingClient(charter, identities[0], Latch(tmp_path / "latch.sqlite"), strict)
+    assert caught.value.reason == "cohort-too-small"
 
 
 def test_a_message_for_another_member_is_refused(tmp_path):

@@ -15,11 +15,13 @@ from secagg.masking import Purpose
 from secagg.masking.messages import (
     Abort,
     Advertise,
+    Agree,
     Begin,
     Deal,
     Deals,
     Masked,
     Open,
+    Propose,
     Refusal,
     Reveal,
     Roster,
@@ -46,7 +48,8 @@ FROM_COORDINATOR = {
     Stage.ROSTER: st.builds(Roster, st.lists(views, max_size=5)),
     Stage.DEALS: st.builds(Deals, st.lists(views, max_size=5)),
     Stage.BEGIN: st.builds(Begin, counters),
-    Stage.UNMASK: st.builds(Unmask, numbers),
+    Stage.PROPOSE: st.builds(Propose, numbers),
+    Stage.UNMASK: st.builds(Unmask, numbers, st.lists(views, max_size=5)),
     Stage.SUM: st.builds(Sum, counters, numbers, views),
     Stage.ABORT: st.builds(Abort, words),
 }
@@ -54,6 +57,7 @@ FROM_HOSPITAL = {
     Stage.ADVERTISE: st.builds(Advertise, digests, blobs, blobs),
     Stage.DEAL: st.builds(Deal, digests, blobs, blobs),
     Stage.MASKED: st.builds(Masked, digests, views),
+    Stage.AGREE: st.builds(Agree, digests),
     Stage.REVEAL: st.builds(Reveal, digests, blobs, blobs),
     Stage.REFUSAL: st.builds(Refusal, words, words),
 }
@@ -91,7 +95,8 @@ def hospital_in(state: ClientState, made: Consortium) -> MisbehavingCoordinator:
         coordinator.send_deals,
         coordinator.begin,
         lambda: coordinator.collect(vectors),
-        lambda: coordinator.ask(1, [1, 2, 3, 4]),
+        lambda: [coordinator.propose(number, [1, 2, 3]) for number in (1, 2, 3)],
+        lambda: coordinator.ask(1, [1, 2, 3]),
     ]
     for step in steps[: list(ClientState).index(state)]:
         step()
@@ -118,7 +123,8 @@ def server_in(state: ServerState, folder: Path) -> Consortium:
         replies = made.deliver(outbox)
         if server.state is ServerState.COLLECTING:
             zeros = server.session.ring.zeros(21)
-            replies = [(number, client.mask(zeros, MODEL_DIGEST)) for number, client in made.clients.items()]
+            masking = [(n, client) for n, client in made.clients.items() if n < MEMBERS]
+            replies = [(number, client.mask(zeros, MODEL_DIGEST)) for number, client in masking]
         outbox = server.begin(1) if server.state is ServerState.READY else made.answer(replies)
     return made
 
@@ -130,6 +136,7 @@ def server_in(state: ServerState, folder: Path) -> Consortium:
         ServerState.DEALING,
         ServerState.READY,
         ServerState.COLLECTING,
+        ServerState.AGREEING,
         ServerState.UNMASKING,
     ],
 )

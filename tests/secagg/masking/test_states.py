@@ -8,11 +8,13 @@ from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.masking.messages import (
     Abort,
     Advertise,
+    Agree,
     Begin,
     Deal,
     Deals,
     Masked,
     Open,
+    Propose,
     Refusal,
     Reveal,
     Roster,
@@ -49,7 +51,9 @@ PAYLOADS = {
     Stage.DEALS: Deals([]),
     Stage.BEGIN: Begin(1),
     Stage.MASKED: Masked(bytes(32), memoryview(b"")),
-    Stage.UNMASK: Unmask([1, 2, 3, 4]),
+    Stage.PROPOSE: Propose([1, 2, 3]),
+    Stage.AGREE: Agree(bytes(32)),
+    Stage.UNMASK: Unmask([1, 2, 3, 4], []),
     Stage.REVEAL: Reveal(bytes(32), b"", b""),
     Stage.SUM: Sum(1, [1, 2, 3, 4], memoryview(b"")),
     Stage.ABORT: Abort("because"),
@@ -77,7 +81,8 @@ def drive_client(consortium: Consortium, state: ClientState) -> MisbehavingCoord
         coordinator.send_deals,
         coordinator.begin,
         lambda: coordinator.collect(vectors),
-        lambda: coordinator.ask(1, [1, 2, 3, 4]),
+        lambda: [coordinator.propose(number, [1, 2, 3]) for number in (1, 2, 3)],
+        lambda: coordinator.ask(1, [1, 2, 3]),
     ]
     for step in steps[: list(ClientState).index(state)]:
         step()
@@ -86,8 +91,9 @@ def drive_client(consortium: Consortium, state: ClientState) -> MisbehavingCoord
 
 
 def drive_server(consortium: Consortium, state: ServerState) -> None:
-    """Bring the coordinator into ``state`` with real messages."""
+    """Bring the coordinator into ``state`` with real messages; to be agreed on, survivors need a drop-out."""
     server = consortium.server
+    dropped = {4} if state is ServerState.AGREEING else set()
     if state is ServerState.CLOSED:
         consortium.answer(consortium.deliver(server.open(), silent={1, 3, 4}))
     outbox = []
@@ -101,9 +107,8 @@ def drive_server(consortium: Consortium, state: ServerState) -> None:
             case ServerState.COLLECTING:
                 consortium.deliver(outbox)
                 zeros = server.session.ring.zeros(21)
-                outbox = consortium.answer(
-                    [(number, client.mask(zeros, MODEL_DIGEST)) for number, client in consortium.clients.items()]
-                )
+                masking = [(n, client) for n, client in consortium.clients.items() if n not in dropped]
+                outbox = consortium.answer([(number, client.mask(zeros, MODEL_DIGEST)) for number, client in masking])
             case _:
                 outbox = consortium.answer(consortium.deliver(outbox))
     assert server.state is state
@@ -151,10 +156,10 @@ def test_the_coordinator_refuses_what_is_not_in_its_table_and_stays_where_it_was
 def test_the_coordinator_refuses_a_coordinators_message(consortium, stage):
     drive_server(consortium, ServerState.ADVERTISING)
     forged = Sealer(consortium.charter, 0, None, 1).seal(stage, payload(stage))
-    for sender in (0, 1):
+    for sender, expected in ((0, "not-taking-part"), (1, "wrong-sender")):
         with pytest.raises(RemoteProtocolError) as caught:
             consortium.server.receive(sender, forged)
-        assert caught.value.reason == "wrong-sender"
+        assert caught.value.reason == expected
 
 
 @pytest.mark.parametrize("state", [state for state in ClientState if (state, Action.MASK) not in CLIENT_TRANSITIONS])
@@ -183,31 +188,45 @@ def test_an_epoch_is_opened_once(consortium, state):
     assert consortium.server.state is state
 
 
-def test_a_duplicate_of_every_message_of_a_round_changes_nothing(consortium):
+@pytest.mark.parametrize("dropped", [set(), {4}], ids=["all answer", "one drops out"])
+def test_a_duplicate_of_every_message_of_a_round_changes_nothing(consortium, dropped):
     server, doubled = consortium.server, 0
+    zeros = server.session.ring.zeros(21)
     outbox = server.open()
     while server.result is None:
+        before = server.state
         replies = consortium.deliver(outbox)
-        if server.state is ServerState.COLLECTING:
-            vectors = {number: server.session.ring.zeros(21) for number in consortium.clients}
-            replies = [(n, client.mask(vectors[n], MODEL_DIGEST)) for n, client in consortium.clients.items()]
-        outbox = server.begin(1) if server.state is ServerState.READY else []
+        if before is ServerState.COLLECTING:
+            masking = [(n, client) for n, client in consortium.clients.items() if n not in dropped]
+            replies = [(number, client.mask(zeros, MODEL_DIGEST)) for number, client in masking]
+        outbox = server.begin(1) if before is ServerState.READY else []
         for sender, reply in replies:
             state = server.state
             outbox = server.receive(sender, reply) or outbox
             if server.state is state:
                 assert server.receive(sender, reply) == []
                 doubled += 1
+        if before is ServerState.COLLECTING and server.state is before:
+            outbox = server.timeout()
     assert doubled > 2 * MEMBERS
-    assert server.result.survivors.numbers == (1, 2, 3, 4)
+    assert set(server.result.survivors.numbers) == {1, 2, 3, 4} - dropped
 
 
-def test_only_one_state_reveals_and_nothing_leads_back_to_it_within_a_round():
-    assert [pair[0] for pair in CLIENT_TRANSITIONS if pair[1] is Stage.UNMASK] == [ClientState.MASKED]
-    leading_to_masked = [pair for pair, target in CLIENT_TRANSITIONS.items() if target is ClientState.MASKED]
-    assert leading_to_masked == [(ClientState.ASKED, Action.MASK)]
+def test_a_hospital_reveals_once_a_round_and_nothing_leads_back_within_it():
+    revealing = {pair[0] for pair in CLIENT_TRANSITIONS if pair[1] is Stage.UNMASK}
+    assert revealing == {ClientState.MASKED, ClientState.AGREED}
+    leading_to = {
+        state: [pair for pair, target in CLIENT_TRANSITIONS.items() if target is state]
+        for state in (ClientState.MASKED, ClientState.AGREED)
+    }
+    assert leading_to[ClientState.AGREED] == [(ClientState.MASKED, Stage.PROPOSE)]
+    assert leading_to[ClientState.MASKED] == [(ClientState.ASKED, Action.MASK)]
     leading_to_asked = {pair[1] for pair, target in CLIENT_TRANSITIONS.items() if target is ClientState.ASKED}
     assert leading_to_asked == {Stage.BEGIN}
+
+
+def test_a_hospital_agrees_once_a_round():
+    assert [pair[0] for pair in CLIENT_TRANSITIONS if pair[1] is Stage.PROPOSE] == [ClientState.MASKED]
 
 
 def test_messages_in_turn_are_those_of_the_table():

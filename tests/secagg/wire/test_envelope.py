@@ -15,7 +15,21 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
 from secagg.identity import Identity
 from secagg.labels import label
-from secagg.masking.messages import Advertise, Begin, Deal, Deals, Masked, Open, Refusal, Reveal, Roster, Sum, Unmask
+from secagg.masking.messages import (
+    Advertise,
+    Agree,
+    Begin,
+    Deal,
+    Deals,
+    Masked,
+    Open,
+    Propose,
+    Refusal,
+    Reveal,
+    Roster,
+    Sum,
+    Unmask,
+)
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, envelope, open_envelope
 from secagg.wire.envelope import Header, decode, peek
 from tests.support.consortium import make_charter, make_identities, sign_by_all
@@ -95,7 +109,13 @@ def test_every_stage_has_exactly_one_kind_of_sender(stage):
     sender = 2 if stage.sent_by_coordinator else COORDINATOR
     assert refused_with({"stage": stage, "sender": sender}) == "wrong-sender"
     truthful = header(stage=stage, sender=COORDINATOR if stage.sent_by_coordinator else 2)
-    assert open_envelope(framed(truthful, IDENTITIES[1], msgspec.msgpack.encode(REVEAL)), charter(), LIMIT)
+    identity = None if stage.sent_by_coordinator else IDENTITIES[1]
+    assert open_envelope(framed(truthful, identity, msgspec.msgpack.encode(REVEAL)), charter(), LIMIT)
+
+
+def test_a_coordinators_message_that_carries_a_signature_is_malformed():
+    for identity in (*IDENTITIES, Identity.from_seed(bytes(32))):
+        assert refused_with({"stage": Stage.SUM, "sender": COORDINATOR}, identity) == "malformed"
 
 
 @pytest.mark.parametrize("identity", [IDENTITIES[0], Identity.from_seed(bytes(32)), None])
@@ -173,7 +193,7 @@ def test_a_message_over_the_limit_is_refused_before_anything_is_read(monkeypatch
         open_envelope(bytes(LIMIT + 336), charter(), LIMIT)
 
 
-SCHEMAS = [Header, Open, Advertise, Roster, Deal, Deals, Begin, Masked, Unmask, Reveal, Sum, Refusal]
+SCHEMAS = [Header, Open, Advertise, Roster, Deal, Deals, Begin, Masked, Propose, Agree, Unmask, Reveal, Sum, Refusal]
 
 
 @settings(max_examples=400, deadline=None)

@@ -1,0 +1,1 @@
+"""The documents, and what rewrites their generated parts: `python -m docs.generate`."""

@@ -1,0 +1,77 @@
+"""A run in a process of its own that kills itself at a chosen write, so that neither Python nor SQLite can tidy up."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dp.ledger import Ledger
+from secagg.errors import InputError
+from secagg.latch import Latch
+from training.coordinator_store import CoordinatorStore
+from training.hospital_state import HospitalState
+from training.simulation import Observer, run
+
+torch.set_num_threads(1)
+
+IN_USE = 7
+PATIENCE = 120
+POINTS = {
+    "latch-epoch": (Latch, "record_epoch"),
+    "latch-masked": (Latch, "record_masked"),
+    "latch-revealed": (Latch, "record_revealed"),
+    "ledger": (Ledger, "_append"),
+    "checkpoint": (HospitalState, "save"),
+    "coordinator": (CoordinatorStore, "update"),
+    "kept-sum": (CoordinatorStore, "keep_message"),
+}
+
+
+def run_in_a_process(folder: Path, point: str = "", count: int = 0, moment: str = "") -> int | None:
+    """Run ``folder`` in a new process that dies by SIGKILL before or after its ``count``-th write at ``point``.
+
+    Returns its exit code: minus the signal that killed it, or ``IN_USE``.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.driver"])
+    process = context.Process(target=_run, args=(folder, point, count, moment))
+    process.start()
+    process.join(PATIENCE)
+    code = process.exitcode
+    process.kill()
+    process.join()
+    process.close()
+    return code
+
+
+def _run(folder: Path, point: str, count: int, moment: str) -> None:
+    if point:
+        _die_at(point, count, moment)
+    try:
+        run(folder, Observer())
+    except InputError as error:
+        sys.exit(IN_USE if error.reason == "state-in-use" else 1)
+
+
+def _die_at(point: str, count: int, moment: str) -> None:
+    owner, name = POINTS[point]
+    method: Callable[..., object] = getattr(owner, name)
+    calls = 0
+
+    def counted(*arguments: object, **named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == count and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = method(*arguments, **named)
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, counted)

@@ -1,0 +1,141 @@
+"""Kill -9 at every kind of write: the run is taken up again, ends, and no ledger says less than was spent."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from dp.ledger import Kind, read_ledger
+from secagg.charter.folder import read_verified
+from secagg.identity import Identity
+from secagg.release import verify_release
+from tests.faults.driver import IN_USE, run_in_a_process
+from tests.support.hospitals import (
+    BOUNDED,
+    Ward,
+    choices_of,
+    settings_for,
+    tabular_spec,
+    training_of,
+    write_tables,
+)
+from training.hospital import Hospital
+from training.local_work import privacy_plan
+from training.simulation import Observer, prepare, run
+
+HOSPITALS = 3
+ROUNDS = 2
+# A budget for more rounds than the charter asks for: a round that a kill cut off has been paid for.
+CHOICES = choices_of(
+    training_of(rounds=ROUNDS, local_steps=1), privacy="local", epsilon=4.0, sampling_rate=0.5, max_colluding=0
+)
+
+
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faults")
+    tables = write_tables(folder / "data", HOSPITALS, rows=10)
+    prepare(folder / "run", settings_for(tables, CHOICES, tabular_spec(**BOUNDED)))
+    for path in (folder / "run").glob("hospitals/*/policy.toml"):
+        path.write_text(path.read_text().replace("maximum_epsilon = 4.0", "maximum_epsilon = 20.0"))
+    return folder / "run"
+
+
+@pytest.fixture
+def folder(laid_out, tmp_path):
+    shutil.copytree(laid_out, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def masked_rounds(folder, name):
+    """The newest round of which this hospital's latch says that a masked vector may have left."""
+    with closing(sqlite3.connect(folder / "hospitals" / name / "latch.sqlite")) as database:
+        row = database.execute("SELECT max(round) FROM latch").fetchone()
+    return row[0] or 0
+
+
+def charged(folder, name):
+    home = folder / "hospitals" / name
+    entries = read_ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key)
+    return [entry.round for entry in entries if entry.kind is Kind.CHARGE]
+
+
+def names(folder):
+    return [member.name for member in read_verified(folder / "charter").charter.members]
+
+
+def assert_nothing_is_spent_off_the_books(folder):
+    """Whatever may have left a hospital is in its ledger."""
+    for name in names(folder):
+        if (folder / "hospitals" / name / "latch.sqlite").exists():
+            assert masked_rounds(folder, name) <= max(charged(folder, name), default=0)
+
+
+def assert_finished(folder):
+    assert_nothing_is_spent_off_the_books(folder)
+    release = verify_release(folder / "release").statement.predicate
+    plan = privacy_plan(read_verified(folder / "charter").charter)
+    for name in names(folder):
+        assert release.rounds >= len(charged(folder, name)) >= ROUNDS
+        assert release.privacy.epsilon >= plan.epsilon_after(len(charged(folder, name)))
+    with Ward.open(folder) as ward:
+        assert ward.steps == [ROUNDS] * HOSPITALS
+        assert len(ward.models) == 1
+
+
+KILLS = [
+    ("latch-epoch", 2, "before"),
+    ("latch-masked", 2, "before"),
+    ("latch-masked", 4, "after"),
+    ("latch-revealed", 1, "after"),
+    ("ledger", 2, "before"),
+    ("ledger", 5, "after"),
+    ("ledger", 9, "after"),
+    ("checkpoint", 2, "before"),
+    ("checkpoint", 3, "after"),
+    ("checkpoint", 8, "after"),
+    ("coordinator", 3, "before"),
+    ("coordinator", 5, "after"),
+    ("kept-sum", 1, "before"),
+    ("kept-sum", 2, "after"),
+]
+
+
+@pytest.mark.parametrize(("point", "count", "moment"), KILLS)
+def test_a_run_killed_at_a_write_ends_when_taken_up_again(folder, point, count, moment):
+    assert run_in_a_process(folder, point, count, moment) == -signal.SIGKILL
+    assert_nothing_is_spent_off_the_books(folder)
+    run(folder, Observer())
+    assert_finished(folder)
+
+
+def test_a_run_killed_again_and_again_ends_at_last(folder):
+    for point, count, moment in [("ledger", 4, "after"), ("coordinator", 4, "after"), ("checkpoint", 1, "after")]:
+        assert run_in_a_process(folder, point, count, moment) == -signal.SIGKILL
+        assert_nothing_is_spent_off_the_books(folder)
+    run(folder, Observer())
+    assert_finished(folder)
+
+
+def test_control_a_hospital_that_charged_after_sending_would_be_caught(folder, monkeypatch):
+    """The books are checked for real: with the charge left out, the check above fails."""
+    monkeypatch.setattr("training.hospital_budget.HospitalBudget.charge", lambda budget, round_number: None)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, Observer(on_round=stop))
+    with pytest.raises(AssertionError):
+        assert_nothing_is_spent_off_the_books(folder)
+
+
+def stop(result):
+    raise KeyboardInterrupt
+
+
+def test_no_two_processes_run_one_hospital(folder):
+    with Ward.open(folder) as ward:
+        assert isinstance(ward.hospitals[1], Hospital)
+        assert run_in_a_process(folder) == IN_USE
+    assert run_in_a_process(folder) == 0
