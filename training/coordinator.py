@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from secagg.masking.states import ServerState
 from secagg.release.dsse import StatementSignature, assemble, is_signed_by
 from secagg.release.statement import read_statement
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
-from secagg.wire.envelope import decode
+from secagg.wire.envelope import decode, peek
 from training.coordinator_store import CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import ATTEST_LIMIT, Attest, Conclude, Query, Release, Status
@@ -159,23 +160,31 @@ class Coordinator:
     def _statuses(self, exchange: Exchange) -> dict[int, Status]:
         statuses = {}
         for sender, message in exchange.inbox:
-            envelope = _open_from(self._charter, sender, message, ATTEST_LIMIT)
-            if envelope.header.stage is Stage.STATUS:
-                statuses[sender] = decode(envelope.payload, Status)
+            # One hospital's senseless answer is as good as none: it must not stop the others.
+            with suppress(RemoteProtocolError):
+                envelope = _open_from(self._charter, sender, message, ATTEST_LIMIT)
+                if envelope.header.stage is Stage.STATUS:
+                    statuses[sender] = decode(envelope.payload, Status)
         return statuses
 
     def _conclude(self, statuses: dict[int, Status]) -> bytes:
+        # Rounds that were begun, not rounds on record: one that was cut off has been paid for.
+        statistics = sum(record.purpose == Purpose.STATISTICS for record in self.rounds)
         conclude = Sealer(self._charter, COORDINATOR, None, 0).seal(
-            Stage.CONCLUDE, Conclude(sum(record.purpose == Purpose.TRAINING for record in self.rounds))
+            Stage.CONCLUDE, Conclude(self._store.state.round - statistics)
         )
         exchange = self._engine.exchange(Phase.CONCLUDE, [(number, conclude) for number in statuses], 0)
         attestations, refusals = [], []
         for sender, message in exchange.inbox:
-            envelope = _open_from(self._charter, sender, message, ATTEST_LIMIT)
-            if envelope.header.stage is Stage.ATTEST:
-                attestations.append((sender, decode(envelope.payload, Attest)))
-            else:
-                refusals.append(_refusal_record(self._charter, sender, decode(envelope.payload, Refusal)))
+            try:
+                envelope = _open_from(self._charter, sender, message, ATTEST_LIMIT)
+                if envelope.header.stage is Stage.ATTEST:
+                    attestations.append((sender, decode(envelope.payload, Attest)))
+                else:
+                    refusals.append(_refusal_record(self._charter, sender, decode(envelope.payload, Refusal)))
+            except RemoteProtocolError as error:
+                name = self._charter.charter.member(sender).name
+                refusals.append(RefusalRecord(name, error.reason, error.message))
         signed = self._assemble(attestations, refusals)
         message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.RELEASE, Release(signed))
         self._engine.exchange(Phase.RELEASE, [(number, message) for number, _ in attestations], 0)
@@ -183,8 +192,8 @@ class Coordinator:
 
     def _assemble(self, attestations: list[tuple[int, Attest]], refusals: list[RefusalRecord]) -> bytes:
         statements = {attest.statement for _, attest in attestations}
+        told = "; ".join(f"{refusal.member}: {refusal.message}" for refusal in refusals)
         if len(statements) != 1:
-            told = "; ".join(f"{refusal.member}: {refusal.message}" for refusal in refusals)
             raise ProtocolError(
                 "release-disputed",
                 f"The hospitals attest to {len(statements)} different releases. {told}".strip(),
@@ -192,13 +201,20 @@ class Coordinator:
             )
         statement = statements.pop()
         contributors = {entry.name for entry in read_statement(statement).predicate.contributors}
-        signatures = []
+        signatures = {}
         for sender, attest in attestations:
             member = self._charter.charter.member(sender)
             signature = StatementSignature(fingerprint(member.public_key), attest.signature)
             if member.name in contributors and is_signed_by(statement, signature, member.public_key):
-                signatures.append(signature)
-        return assemble(statement, signatures).to_json()
+                signatures[member.name] = signature
+        missing = sorted(contributors - set(signatures))
+        if missing:
+            raise ProtocolError(
+                "release-incomplete",
+                f"{', '.join(missing)} contributed but did not sign the release. {told}".strip(),
+                remedy="Go on with the run once they can be reached and agree.",
+            )
+        return assemble(statement, signatures.values()).to_json()
 
     def _gave_up(self, server: MaskingServer, refusals: list[RefusalRecord] | None = None) -> ProtocolError:
         fault = server.fault or RemoteProtocolError("not-ready", "The epoch could not be opened.")
@@ -244,7 +260,7 @@ class _Pump:
                 if self._is_status(sender, message):
                     continue
                 outbox += self.server.receive(sender, message)
-                self._note_refusal(sender)
+                self._note_refusal(sender, message)
             except RemoteProtocolError as error:
                 self.refusals.append(RefusalRecord(self.server.session.name(sender), error.reason, error.message))
         return outbox
@@ -263,10 +279,12 @@ class _Pump:
                 return False
         return True
 
-    def _note_refusal(self, sender: int) -> None:
-        refusal = self.server.refusals.get(sender)
-        if refusal:
-            self.refusals.append(_refusal_record(self.server.session.charter, sender, refusal))
+    def _note_refusal(self, sender: int, message: bytes) -> None:
+        # From the message: the last one to answer moves the server on, which forgets the step's refusals.
+        if peek(message).stage is Stage.REFUSAL:
+            charter = self.server.session.charter
+            refusal = decode(_open_from(charter, sender, message, ATTEST_LIMIT).payload, Refusal)
+            self.refusals.append(_refusal_record(charter, sender, refusal))
 
 
 def _open_from(charter: VerifiedCharter, sender: int, message: bytes, limit: int) -> Envelope:

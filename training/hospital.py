@@ -8,6 +8,7 @@ policy does not already say.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,11 +92,14 @@ class Hospital:
         self._train, self._validation = split_patients(setup.records, task)
         self._scaling = Scaling(charter.charter, task.spec)
         self._identity = identity
-        self._latch = Latch(setup.folder.latch)
-        self._client = MaskingClient(charter, identity, self._latch, policy)
-        self.name = charter.charter.member(self._client.number).name
-        self._budget = HospitalBudget(charter, policy, setup.folder.ledger, identity, setup.records, _now)
-        self._budget.reserve()
+        with ExitStack() as opened:
+            self._latch = opened.enter_context(Latch(setup.folder.latch))
+            self._client = MaskingClient(charter, identity, self._latch, policy)
+            self.name = charter.charter.member(self._client.number).name
+            self._budget = HospitalBudget(charter, policy, setup.folder.ledger, identity, setup.records, _now)
+            opened.callback(self._budget.close)
+            self._budget.reserve()
+            opened.pop_all()
 
     @property
     def state(self) -> HospitalState:
@@ -152,6 +156,7 @@ class Hospital:
         return client.mask(vector, model_digest(self._layout, self._state.model))
 
     def _moments(self, step: int) -> np.ndarray:
+        self._require_moments_due()
         if step != len(self._state.moments) + 1:
             raise _missed(step, len(self._state.moments))
         codec = MomentVector(self._charter.charter, self._train.feature_names)
@@ -160,8 +165,7 @@ class Hospital:
     def _update(self, round_number: int, step: int) -> np.ndarray:
         if step != self._state.steps + 1:
             raise _missed(step, self._state.steps)
-        if is_finished(self._charter.charter, self._setup.task.spec, self._state.progress):
-            raise RemoteProtocolError("finished", "This hospital has every sum that the charter asks for.")
+        self._require_unfinished()
         self._budget.charge(round_number)
         work = self._local_work()
         contribution = work.contribute(self._state.model)
@@ -187,9 +191,11 @@ class Hospital:
             raise _missed(total.step, have)
         match purpose:
             case Purpose.STATISTICS:
+                self._require_moments_due()
                 codec = MomentVector(self._charter.charter, self._train.feature_names)
                 self._state = self._state.after_moments(codec.decode(total.vector))
             case Purpose.TRAINING:
+                self._require_unfinished()
                 mean = UpdateVector(self._charter.charter, self._layout).decode(total.vector)
                 server = self._charter.charter.training.server
                 optimizer, model = apply(server, self._state.optimizer, self._state.model, mean.update)
@@ -198,6 +204,14 @@ class Hospital:
                 self._budget.commit(total.round)
         self._save()
         return [self._status()] if self._finished() else []
+
+    def _require_unfinished(self) -> None:
+        if self._finished():
+            raise RemoteProtocolError("finished", "This hospital has every sum that the charter asks for.")
+
+    def _require_moments_due(self) -> None:
+        if not self._scaling.lacks_moments(self._state.moments):
+            raise RemoteProtocolError("no-statistics", "The charter asks for no more sums of feature statistics.")
 
     def _finished(self) -> bool:
         return is_finished(self._charter.charter, self._setup.task.spec, self._state.progress)
@@ -218,8 +232,7 @@ class Hospital:
 
     def _catch_up(self, envelope: Envelope) -> list[bytes]:
         # Statistics come before any training, so the purpose follows from what this hospital still lacks.
-        needs_moments = self._scaling.needs_moments and len(self._state.moments) < 2
-        purpose = Purpose.STATISTICS if needs_moments else Purpose.TRAINING
+        purpose = Purpose.STATISTICS if self._scaling.lacks_moments(self._state.moments) else Purpose.TRAINING
         session = self._past_session(envelope.header.round, purpose)
         total = read_sum(envelope, session, frozenset(session.members))
         self._apply(total, purpose)
@@ -243,11 +256,11 @@ class Hospital:
     def _attest(self, payload: Conclude) -> bytes:
         if not self._finished():
             raise RemoteProtocolError("not-finished", "This hospital lacks sums that the charter asks for.")
-        if payload.rounds < self._budget.rounds_charged:
+        if payload.rounds < max(self._budget.rounds_charged, self._state.steps):
             # Every contributor checks its own, so that the epsilon stated covers the one with the most.
             raise RemoteProtocolError(
                 "understated-rounds",
-                f"The release would state {payload.rounds} rounds; this hospital has paid for more.",
+                f"The release would state {payload.rounds} rounds; this hospital has taken part in more.",
             )
         file = model_file(self._layout, self._state, self._scaling)
         release = describe_release(self._charter, self._layout, self._state, payload.rounds)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class HospitalFolder:
-    """One hospital's state directory, for all charters it takes part in. All of it but releases stays at the hospital."""
+    """One hospital's state directory, for all its charters. All of it but the releases stays at the hospital."""
 
     path: Path
 

@@ -39,6 +39,10 @@ class Scaling:
         """Whether feature statistics are summed before training."""
         return self.spec.data.standardise == "secure-sum"
 
+    def lacks_moments(self, sums: Sequence[Vector]) -> bool:
+        """Whether another sum of statistics is due."""
+        return self.needs_moments and len(sums) < 2
+
     def moments(self, records: Records, sums: Sequence[Vector]) -> Vector:
         """This hospital's part of the next sum of statistics, float64 (1 + features,)."""
         most = self.charter.encoding.max_weight

@@ -46,7 +46,7 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         task_kind, task_settings: the bound task, as in the charter.
         drop_outs: ``name:round`` or ``name:round:phase``.
         seed: of batches (never of noise) and of the comparison.
-        hospitals_at: folder with the hospitals' folders, where they outlive this run; inside the run's own if not given.
+        hospitals_at: where the hospitals' folders outlive this run; inside the run's own folder if not given.
         compare: whether pooled training and each hospital alone are trained too.
     """
 
@@ -131,7 +131,8 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     for text in settings.drop_outs:
         parse_drop_out(text, {site.name: number for number, site in enumerate(sites, 1)})
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
-    partial = folder.with_name(f".{folder.name}.partial")
+    whole = folder.absolute()
+    partial = whole.with_name(f".{whole.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         _write_folders(partial, settings, verified, identities)
@@ -198,7 +199,15 @@ class _History:
         self.rounds: tuple[RoundResult, ...] = ()
         if self._path.exists():
             data = read_bounded(self._path, _LARGEST_SETTINGS)
-            self.rounds = msgspec.json.decode(data, type=tuple[RoundResult, ...])
+            try:
+                self.rounds = msgspec.json.decode(data, type=tuple[RoundResult, ...])
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InputError(
+                    "damaged-history",
+                    f"{self._path} cannot be read: {error}.",
+                    culprit=str(self._path),
+                    remedy="Remove it and resume; the results of earlier rounds are then no longer shown.",
+                ) from error
 
     def append(self, result: RoundResult) -> None:
         self.rounds = (*self.rounds, result)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from secagg.charter import Charter
 from secagg.encoding import Layout, Ring, Section
 from secagg.encoding.ring import RingVector
+from secagg.errors import RemoteProtocolError
 from secagg.masking.session import STATISTICS_BITS
 from training.model_state import ModelLayout
 
@@ -78,10 +79,16 @@ class UpdateVector:
         return self.layout.encode(parts)
 
     def decode(self, total: RingVector) -> MeanUpdate:
-        """What the survivors' sum says."""
+        """What the survivors' sum says.
+
+        Raises:
+            RemoteProtocolError: ``no-weight``: no hospital encodes a sum without weight.
+        """
         parts = self.layout.decode(total)
         tensors = len(self.model.tensors)
         share = parts[tensors][0] / self.charter.encoding.max_weight
+        if share <= 0:
+            raise RemoteProtocolError("no-weight", "The hospitals of the sum weigh nothing together.")
         cells = parts[tensors + 1] if self.charter.metrics.cells else np.zeros(0)
         return MeanUpdate(np.concatenate(parts[:tensors]) / share, np.rint(cells).astype(np.int64))
 

@@ -8,13 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dp.fingerprint import fingerprint
-from dp.ledger import Kind, Ledger, read_ledger
-from dp.ledger.store import Budget
+from dp.ledger import Kind, read_ledger
 from secagg.encoding import pack
 from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
 from secagg.identity import Identity
-from secagg.masking import MaskingClient, Purpose, Session
+from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.messages import Begin, Open, Refusal, Sum
 from secagg.wire import Stage, open_envelope
 from secagg.wire.envelope import decode, peek
@@ -25,19 +23,18 @@ from tests.support.hospitals import (
     RecordingEngine,
     Ward,
     choices_of,
+    settings_for,
     tabular_spec,
     training_of,
+    write_tables,
 )
 from training.engines.base import Phase
-from training.engines.embedded import DropOut
+from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_budget import HospitalBudget
-from training.hospital_folder import HospitalFolder
 from training.hospital_state import load_state
 from training.local_work import privacy_plan
 from training.messages import Attest, Conclude, Query, Release, Status
-from training.sites import read_sites
-from training.draft import task_of
-from training.simulation import read_settings
+from training.simulation import prepare
 
 ANY_SIZE = 1 << 24
 
@@ -63,13 +60,13 @@ def status(ward, number):
     return decode(read(ward, reply).payload, Status)
 
 
-def ledger_of(hospital):
-    identity = Identity.load(hospital.folder.identity)
-    return read_ledger(hospital.folder.ledger, identity.public_key)
+def ledger_of(ward, number):
+    home = ward.home(number)
+    return read_ledger(home.ledger, Identity.load(home.identity).public_key)
 
 
-def charged_rounds(hospital):
-    return [entry.round for entry in ledger_of(hospital) if entry.kind is Kind.CHARGE]
+def charged_rounds(ward, number):
+    return [entry.round for entry in ledger_of(ward, number) if entry.kind is Kind.CHARGE]
 
 
 def conclude(ward, number, rounds):
@@ -95,8 +92,12 @@ def finished(open_ward):
 
 @pytest.fixture
 def private(open_ward):
-    """Four hospitals about to train with differential privacy."""
-    return open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    """Four hospitals about to train with differential privacy, with budget for a round or two more."""
+    return open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=larger_budget)
+
+
+def larger_budget(policy):
+    return msgspec.structs.replace(policy, maximum_epsilon=12.0)
 
 
 # What is checked before anything is sent
@@ -140,37 +141,37 @@ def test_an_identity_that_is_no_members_is_refused_and_the_files_are_free_again(
     open_ward()
 
 
-def spend_elsewhere(ward_folder, name, rounds):
-    """Charge a hospital's data under another charter."""
-    source = read_settings(ward_folder).source
-    with Ward.open(ward_folder) as ward:
-        task, charter = task_of(ward.charter.charter), ward.charter.charter
-    records = next(site.records for site in read_sites(source, task) if site.name == name)
-    folder = HospitalFolder(ward_folder / "hospitals" / name)
-    data_set = fingerprint(records.features, records.labels, records.patients)
-    cost = privacy_plan(charter)
-    from dp.ledger import Cost
-
-    with Ledger(folder.ledger, Identity.load(folder.identity)) as ledger:
-        budget = Budget(1e6, charter.privacy.delta)
-        ledger.charge(data_set, "ab" * 32, 1, Cost(cost.training_events(rounds)), budget, "2026-01-01")
+@pytest.fixture
+def shared_site(tmp_path):
+    """Two runs of the same hospitals on the same data, each of which alone fits the budget."""
+    tables = write_tables(tmp_path / "data", 4)
+    for name in ("first", "second"):
+        at = str(tmp_path / "hospitals")
+        prepare(tmp_path / name, settings_for(tables, PRIVATE_CHOICES, PRIVATE_TASK, hospitals_at=at))
+    return tmp_path
 
 
-def test_data_that_another_charter_has_spent_stops_the_run_before_it_starts(open_ward, private, tmp_path):
-    private.close()
-    spend_elsewhere(tmp_path / "run", "h2", rounds=20)
+def test_data_that_another_run_has_spent_stops_a_run_before_it_starts(shared_site):
+    with Ward.open(shared_site / "first") as ward:
+        ward.coordinator().run()
     with pytest.raises(RefusedError) as caught:
-        open_ward()
-    assert caught.value.reason == "budget-exceeded"
+        Ward.open(shared_site / "second")
+    assert (caught.value.reason, caught.value.exit_code) == ("budget-exceeded", 3)
 
 
-def test_a_refused_hospital_lets_go_of_its_files(open_ward, private, tmp_path):
-    private.close()
-    spend_elsewhere(tmp_path / "run", "h2", rounds=20)
+def test_a_refused_hospital_lets_go_of_its_files(shared_site):
+    with Ward.open(shared_site / "first") as ward:
+        ward.coordinator().run()
     for _ in range(2):
         with pytest.raises(RefusedError) as caught:
-            open_ward()
+            Ward.open(shared_site / "second")
         assert caught.value.reason == "budget-exceeded"
+
+
+def test_control_either_run_alone_fits_the_budget(shared_site):
+    with Ward.open(shared_site / "second") as ward:
+        ward.coordinator().run()
+        assert ward.steps == [3, 3, 3, 3]
 
 
 # The model
@@ -202,13 +203,11 @@ def test_missed_sums_must_come_in_order(open_ward):
     ward = open_ward(choices=choices_of(training_of(rounds=3)))
     ward.stop_before(Phase.MASK, 3)
     ward.close()
-    path = ward.hospitals[2].folder.checkpoint
+    path = ward.checkpoint(2)
     path.unlink()
     ward = open_ward()
     assert ward.steps == [2, 0, 2, 2]
-    first, second = (
-        (ward.folder / "coordinator/sums" / f"training-{step:06d}.bin").read_bytes() for step in (1, 2)
-    )
+    first, second = ((ward.folder / "coordinator/sums" / f"training-{step:06d}.bin").read_bytes() for step in (1, 2))
     assert refusal(ward, ward.hospitals[2].receive(second)) == "missed-sum"
     assert stages(ward.hospitals[2].receive(first)) == [Stage.STATUS]
     assert refusal(ward, ward.hospitals[2].receive(first)) == "missed-sum"
@@ -250,9 +249,6 @@ def test_a_hospital_that_has_every_sum_refuses_another_round(open_ward):
 
 def run_one_more_round(ward):
     """A coordinator that does not stop: a newer epoch, and one round after the last. What the hospitals answer."""
-    from secagg.masking import MaskingServer
-    from training.engines.embedded import EmbeddedEngine
-
     session = Session(ward.charter, 3, Purpose.TRAINING, 4, 1)
     server = MaskingServer(session)
     engine = EmbeddedEngine(ward.hospitals)
@@ -263,15 +259,21 @@ def run_one_more_round(ward):
     return [reply for _, reply in engine.exchange(Phase.MASK, server.begin(4), 4).inbox]
 
 
-@pytest.mark.parametrize("stage", [Stage.SUM, Stage.MISSED_SUM])
-def test_a_hospital_that_has_every_sum_takes_no_other(finished, stage):
+def test_a_hospital_that_has_every_sum_takes_no_other(finished):
     before = finished.models
-    message = forged_sum(finished, step=4, stage=stage, round_number=4, epoch=2)
-    if stage is Stage.SUM:
-        run_one_more_round(finished)
-        message = forged_sum(finished, step=4, round_number=4, epoch=3)
+    message = forged_sum(finished, step=4, stage=Stage.MISSED_SUM, round_number=4)
     assert refusal(finished, finished.hospitals[1].receive(message)) == "finished"
     assert finished.models == before
+
+
+def test_control_the_same_sum_is_taken_where_it_is_due(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 3)
+    before = ward.models
+    message = forged_sum(ward, step=3, stage=Stage.MISSED_SUM, round_number=3)
+    assert stages(ward.hospitals[1].receive(message)) == [Stage.STATUS]
+    assert ward.steps == [3, 2, 2, 2]
+    assert before <= ward.models
 
 
 # Statistics
@@ -286,9 +288,6 @@ def test_statistics_that_the_charter_does_not_ask_for_are_refused(open_ward):
 
 
 def asking_for_statistics(ward, step=1, first_round=1, epoch=1):
-    from secagg.masking import MaskingServer
-    from training.engines.embedded import EmbeddedEngine
-
     def ask():
         server = MaskingServer(Session(ward.charter, epoch, Purpose.STATISTICS, first_round, 1))
         engine = EmbeddedEngine(ward.hospitals)
@@ -322,11 +321,11 @@ def test_a_round_is_charged_on_disk_before_its_masked_vector_exists(private, mon
     mask = MaskingClient.mask
 
     def spy(client, vector, digest):
-        charged_when_masked.append(charged_rounds(private.hospitals[1]))
+        charged_when_masked.append(charged_rounds(private, 1))
         return mask(client, vector, digest)
 
     monkeypatch.setattr(MaskingClient, "mask", spy)
-    assert charged_rounds(private.hospitals[1]) == []
+    assert charged_rounds(private, 1) == []
     assert stages(private.hospitals[1].receive(begin[1])) == [Stage.MASKED]
     assert charged_when_masked == [[1]]
 
@@ -335,46 +334,33 @@ def test_a_round_without_a_sum_costs_as_much_as_one_with(private):
     coordinator = private.coordinator(*[DropOut(number, 2, Phase.REVEAL) for number in (1, 2)])
     coordinator.run()
     assert [record.step for record in coordinator.rounds] == [1, 0, 2, 3]
-    assert charged_rounds(private.hospitals[4]) == [1, 2, 3, 4]
+    assert charged_rounds(private, 4) == [1, 2, 3, 4]
     plan = privacy_plan(private.charter.charter)
     assert private.hospitals[4].epsilon == plan.epsilon_after(4) > plan.epsilon_after(3)
 
 
-def exact_budget(policy):
-    return msgspec.structs.replace(policy, maximum_epsilon=8.0)
-
-
 def test_a_spent_budget_refuses_the_round_and_nothing_leaves_and_nothing_more_is_charged(open_ward):
     # The noise was chosen so that three rounds cost almost exactly the budget; a fourth does not fit.
-    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=exact_budget)
-    hospital = ward.hospitals[4]
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
     engine = RecordingEngine(ward.hospitals, [DropOut(number, 2, Phase.REVEAL) for number in (1, 2)])
     with pytest.raises(Exception, match="own log") as caught:
         ward.coordinator(engine=engine).run()
     assert caught.value.exit_code == 1
-    assert charged_rounds(hospital) == [1, 2, 3]
+    assert charged_rounds(ward, 4) == [1, 2, 3]
     assert ("h4", "budget-exceeded") in ward.refused
     sent_after = [peek(message).stage for _, number, sender, message in engine.received if number > 3 and sender == 4]
     assert set(sent_after) == {Stage.REFUSAL}
 
 
-def test_control_one_more_round_fits_a_larger_budget(open_ward):
-    def larger(policy):
-        return msgspec.structs.replace(policy, maximum_epsilon=12.0)
-
-    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=larger)
-    ward.coordinator(*[DropOut(number, 2, Phase.REVEAL) for number in (1, 2)]).run()
-    assert charged_rounds(ward.hospitals[4]) == [1, 2, 3, 4]
-
-
-def test_without_differential_privacy_there_is_no_ledger_and_no_epsilon(finished):
-    assert not finished.hospitals[1].folder.ledger.exists()
+def test_without_differential_privacy_no_epsilon_is_claimed_and_every_round_is_noted(finished):
     assert finished.hospitals[1].epsilon is None
+    assert [entry.round for entry in ledger_of(finished, 1)] == [1, 2, 3]
+    assert not any(entry.kind is Kind.CHARGE for entry in ledger_of(finished, 1))
 
 
 def test_the_release_frees_what_was_reserved_and_not_used(private):
     private.coordinator().run()
-    assert ledger_of(private.hospitals[1])[-1].kind is Kind.CLOSE
+    assert ledger_of(private, 1)[-1].kind is Kind.CLOSE
 
 
 # The release
@@ -406,7 +392,7 @@ def paid_for_four(private):
 
 def test_a_coordinator_that_states_fewer_rounds_than_were_paid_for_gets_no_attestation(paid_for_four):
     assert refusal(paid_for_four, conclude(paid_for_four, 4, 3)) == "understated-rounds"
-    assert ledger_of(paid_for_four.hospitals[4])[-1].kind is not Kind.CLOSE
+    assert ledger_of(paid_for_four, 4)[-1].kind is not Kind.CLOSE
     assert stages(conclude(paid_for_four, 4, 4)) == [Stage.ATTEST]
 
 
@@ -425,7 +411,7 @@ def test_fewer_rounds_than_sums_are_not_attested_to_without_privacy_either(finis
 
 
 def test_a_release_that_is_not_what_the_hospital_attested_to_is_refused(finished):
-    signed = (finished.folder / "hospitals/h1/release/statement.dsse.json").read_bytes()
+    signed = (finished.hospitals[1].release_folder / "statement.dsse.json").read_bytes()
     altered = signed.replace(b'"sig": "', b'"sig": "AAAA', 1)
     assert altered != signed
     replies = finished.hospitals[1].receive(finished.forge(Stage.RELEASE, Release(altered)))
@@ -441,17 +427,18 @@ def test_any_bytes_are_answered_by_a_signed_refusal(finished, garbage):
     assert refusal(finished, finished.hospitals[1].receive(garbage))
 
 
-@pytest.mark.parametrize("stage", list(Stage))
-@pytest.mark.parametrize("payload", [b"", b"\xc0", b"\x90", b"\x91\xff", b"\x93\x01\x90\xc4\x01a"])
-def test_a_message_of_any_stage_with_a_senseless_payload_is_answered_by_a_signed_refusal(finished, stage, payload):
-    message = ward_message(finished, stage, payload)
+@pytest.mark.parametrize("payload", [b"\xc0", b"\x91\xa1x", b"\x91\xff", b"\x93\x01\x90\xc4\x01a"])
+def test_a_message_of_any_stage_with_a_senseless_payload_is_answered_by_a_signed_refusal(finished, payload):
     before = finished.models
-    assert refusal(finished, finished.hospitals[1].receive(message))
+    for stage in Stage:
+        assert refusal(finished, finished.hospitals[1].receive(finished.forge(stage, msgspec.Raw(payload))))
     assert finished.models == before
 
 
-def ward_message(ward, stage, payload):
-    return ward.forge(stage, msgspec.Raw(payload)) if payload else ward.forge(stage, Query())[:-1]
+def test_a_message_that_was_cut_off_is_answered_by_a_signed_refusal(finished):
+    message = finished.forge(Stage.QUERY, Query())
+    for length in range(len(message)):
+        assert refusal(finished, finished.hospitals[1].receive(message[:length]))
 
 
 def test_every_message_of_a_run_played_again_is_refused_or_changes_nothing(open_ward):
@@ -472,7 +459,7 @@ def test_a_begin_played_again_gets_no_second_vector_and_costs_nothing(private):
     hospital = private.hospitals[1]
     assert stages(hospital.receive(begin[1])) == [Stage.MASKED]
     assert refusal(private, hospital.receive(begin[1])) == "stale-round"
-    assert charged_rounds(hospital) == [1]
+    assert charged_rounds(private, 1) == [1]
 
 
 def test_a_hospitals_own_message_sent_back_to_it_is_refused(open_ward):
@@ -511,7 +498,7 @@ def test_a_hospital_opened_again_has_the_state_that_it_was_closed_with(open_ward
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"\xff" * 200])
 def test_a_damaged_checkpoint_is_refused(finished, damage):
-    path = finished.hospitals[1].folder.checkpoint
+    path = finished.checkpoint(1)
     path.write_bytes(damage)
     with pytest.raises(TamperingError) as caught:
         load_state(path, finished.charter.digest)
@@ -521,7 +508,7 @@ def test_a_damaged_checkpoint_is_refused(finished, damage):
 
 @pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
 def test_a_checkpoint_that_was_cut_off_is_refused(finished, fraction):
-    path = finished.hospitals[1].folder.checkpoint
+    path = finished.checkpoint(1)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(TamperingError) as caught:
@@ -529,14 +516,24 @@ def test_a_checkpoint_that_was_cut_off_is_refused(finished, fraction):
     assert caught.value.reason == "damaged-checkpoint"
 
 
+def test_a_hospital_with_a_damaged_checkpoint_does_not_start(finished, open_ward):
+    path = finished.checkpoint(3)
+    finished.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TamperingError) as caught:
+        open_ward()
+    assert (caught.value.reason, caught.value.culprit) == ("damaged-checkpoint", str(path))
+
+
 def test_another_charters_checkpoint_is_refused(finished):
     with pytest.raises(TamperingError) as caught:
-        load_state(finished.hospitals[1].folder.checkpoint, bytes(32))
+        load_state(finished.checkpoint(1), bytes(32))
     assert caught.value.reason == "other-charter"
 
 
 def test_the_checkpoint_is_readable_by_its_owner_alone(finished):
-    assert finished.hospitals[1].folder.checkpoint.stat().st_mode & 0o077 == 0
+    assert finished.checkpoint(1).stat().st_mode & 0o077 == 0
 
 
 def test_two_processes_cannot_run_one_hospital(finished):

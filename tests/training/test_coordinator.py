@@ -1,0 +1,405 @@
+"""The coordinator over real hospitals: drop-outs, refusals, epochs, and what it can pick up again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from secagg.errors import ProtocolError, RefusedError, TamperingError
+from secagg.release.dsse import read_signed, verify_signatures
+from secagg.release.statement import read_statement
+from secagg.wire import Sealer, Stage
+from secagg.wire.envelope import peek
+from tests.support.hospitals import (
+    PRIVATE_CHOICES,
+    PRIVATE_TASK,
+    SCALED_BY_SUMS,
+    RecordingEngine,
+    StoppedHereError,
+    StoppingEngine,
+    choices_of,
+    tabular_spec,
+    training_of,
+)
+from training.coordinator_store import CoordinatorStore
+from training.engines.base import Exchange, Phase
+from training.engines.embedded import DropOut, EmbeddedEngine
+from training.hospital_budget import HospitalBudget
+from training.messages import Attest
+
+
+def verified_statement(ward, signed):
+    """The release, checked as an outsider would check it."""
+    envelope = read_signed(signed)
+    release = read_statement(envelope.payload).predicate
+    verify_signatures(envelope, ward.charter.charter, [entry.name for entry in release.contributors])
+    return release
+
+
+def assert_all_have_one_model(ward, steps):
+    assert ward.steps == [steps] * len(ward.hospitals)
+    assert len(ward.models) == 1
+
+
+# Without trouble
+
+
+def test_a_run_ends_in_a_release_that_every_hospital_signed(open_ward):
+    ward = open_ward(hospitals=5)
+    release = verified_statement(ward, ward.coordinator().run())
+    assert [(entry.name, entry.sums) for entry in release.contributors] == [(f"h{n}", 3) for n in range(1, 6)]
+    assert (release.sums, release.rounds) == (3, 3)
+    assert all((hospital.release_folder / "model.safetensors").exists() for hospital in ward.hospitals.values())
+
+
+def test_every_round_is_reported_once_with_who_took_part(open_ward):
+    reported = []
+    ward = open_ward()
+    coordinator = ward.coordinator(on_round=reported.append)
+    coordinator.run()
+    assert tuple(reported) == coordinator.rounds
+    assert [(record.round, record.step, record.cohort) for record in reported] == [
+        (number, number, ("h1", "h2", "h3", "h4")) for number in (1, 2, 3)
+    ]
+    assert all(record.bytes_up > 0 and record.bytes_down > 0 and record.reason is None for record in reported)
+
+
+def test_when_an_epochs_keys_are_used_up_a_new_epoch_is_opened_and_rounds_go_on_counting(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=5), epoch_rounds=2))
+    engine = RecordingEngine(ward.hospitals)
+    coordinator = ward.coordinator(engine=engine)
+    coordinator.run()
+    assert sum(phase is Phase.ADVERTISE for phase, *_ in engine.sent) == 3 * 4
+    assert [record.round for record in coordinator.rounds] == [1, 2, 3, 4, 5]
+    assert_all_have_one_model(ward, 5)
+
+
+def test_feature_statistics_are_summed_first_and_do_not_count_as_rounds_of_training(open_ward):
+    ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
+    coordinator = ward.coordinator()
+    release = verified_statement(ward, coordinator.run())
+    told = [(record.round, record.purpose, record.step) for record in coordinator.rounds]
+    assert told == [
+        (1, "statistics", 1),
+        (2, "statistics", 2),
+        (3, "training", 1),
+        (4, "training", 2),
+        (5, "training", 3),
+    ]
+    assert (release.sums, release.rounds) == (3, 3)
+
+
+def test_training_stops_early_once_the_exact_metric_reaches_the_target(open_ward):
+    choices = choices_of(training_of(rounds=12, local_steps=10), metrics="exact", target=0.6)
+    ward = open_ward(choices=choices)
+    coordinator = ward.coordinator()
+    release = verified_statement(ward, coordinator.run())
+    assert release.sums == len(coordinator.rounds) < 12
+    assert_all_have_one_model(ward, release.sums)
+
+
+def test_control_a_target_out_of_reach_takes_every_round(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=4, local_steps=10), metrics="exact", target=1.0))
+    ward.coordinator().run()
+    assert_all_have_one_model(ward, 4)
+
+
+def test_noisy_metrics_are_summed_and_paid_for(open_ward):
+    choices = msgspec.structs.replace(PRIVATE_CHOICES, metrics="noisy")
+    ward = open_ward(choices=choices, spec=PRIVATE_TASK)
+    release = verified_statement(ward, ward.coordinator().run())
+    assert_all_have_one_model(ward, 3)
+    (cells,) = {hospital.state.progress.applied[-1].cells for hospital in ward.hospitals.values()}
+    assert len(cells) == 2
+    assert 0 < release.privacy.epsilon <= 8.0
+
+
+# Drop-outs
+
+
+def test_a_hospital_that_drops_out_of_a_round_is_not_in_its_sum_and_in_the_next(open_ward):
+    ward = open_ward(hospitals=5)
+    coordinator = ward.coordinator(DropOut(2, 2, Phase.MASK))
+    release = verified_statement(ward, coordinator.run())
+    first, second, third = coordinator.rounds
+    assert second.dropped == ("h2",)
+    assert "h2" in first.cohort
+    assert "h2" in third.cohort
+    assert {entry.name: entry.sums for entry in release.contributors} == {"h1": 3, "h2": 2, "h3": 3, "h4": 3, "h5": 3}
+    assert_all_have_one_model(ward, 3)
+
+
+def test_a_hospital_cut_off_after_sending_is_in_the_sum(open_ward):
+    ward = open_ward(hospitals=5)
+    coordinator = ward.coordinator(DropOut(2, 2, Phase.REVEAL))
+    coordinator.run()
+    assert coordinator.rounds[1].silent == ("h2",)
+    assert "h2" in coordinator.rounds[1].cohort
+    assert_all_have_one_model(ward, 3)
+
+
+@pytest.mark.parametrize("phase", [Phase.ADVERTISE, Phase.DEAL])
+def test_a_hospital_silent_at_set_up_stays_out_of_the_epoch_and_has_the_model_all_the_same(open_ward, phase):
+    class SilentOnce(EmbeddedEngine):
+        silent = True
+
+        def exchange(self, asked, outbox, round_number):
+            if asked is phase and SilentOnce.silent:
+                SilentOnce.silent = False
+                outbox = [(number, message) for number, message in outbox if number != 3]
+            return super().exchange(asked, outbox, round_number)
+
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3), epoch_rounds=2))
+    coordinator = ward.coordinator(engine=SilentOnce(ward.hospitals))
+    coordinator.run()
+    assert coordinator.rounds[-1].cohort
+    assert_all_have_one_model(ward, 3)
+
+
+@pytest.mark.parametrize("missed", [1, 2, 3])
+def test_a_hospital_that_misses_a_sum_catches_up(open_ward, missed):
+    ward = open_ward(hospitals=5)
+    ward.coordinator(DropOut(5, missed, Phase.APPLY)).run()
+    assert_all_have_one_model(ward, 3)
+
+
+def test_a_hospital_that_misses_the_statistics_catches_up(open_ward):
+    ward = open_ward(hospitals=5, spec=tabular_spec(**SCALED_BY_SUMS))
+    ward.coordinator(DropOut(5, 1, Phase.APPLY), DropOut(5, 2, Phase.APPLY)).run()
+    assert_all_have_one_model(ward, 3)
+
+
+def test_a_round_with_too_few_hospitals_has_no_sum_and_is_tried_again(open_ward):
+    ward = open_ward()
+    coordinator = ward.coordinator(DropOut(1, 2, Phase.MASK), DropOut(2, 2, Phase.MASK))
+    coordinator.run()
+    assert [record.step for record in coordinator.rounds] == [1, 0, 2, 3]
+    assert coordinator.rounds[1].reason == "too-few-masked"
+    assert_all_have_one_model(ward, 3)
+
+
+def test_too_few_hospitals_three_times_in_a_row_stop_the_run_with_a_reason(open_ward):
+    ward = open_ward()
+    away = [DropOut(number, round_, Phase.MASK) for number in (1, 2) for round_ in (2, 3, 4)]
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(*away).run()
+    assert (caught.value.reason, caught.value.exit_code) == ("too-few-masked", 1)
+    assert "Fewer than 3 hospitals" in caught.value.message
+    assert caught.value.remedy
+    assert_all_have_one_model(ward, 1)
+
+
+def test_after_such_a_stop_the_run_goes_on_where_it_was(open_ward):
+    ward = open_ward()
+    away = [DropOut(number, round_, Phase.MASK) for number in (1, 2) for round_ in (2, 3, 4)]
+    with pytest.raises(ProtocolError):
+        ward.coordinator(*away).run()
+    ward.close()
+    ward = open_ward()
+    release = verified_statement(ward, ward.coordinator().run())
+    assert (release.sums, release.rounds) == (3, 6)
+    assert_all_have_one_model(ward, 3)
+
+
+def test_an_epoch_that_too_few_hospitals_enter_stops_the_run_with_a_reason(open_ward):
+    ward = open_ward()
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(DropOut(1, 0, Phase.ADVERTISE), DropOut(2, 0, Phase.ADVERTISE)).run()
+    assert (caught.value.reason, caught.value.exit_code) == ("too-few-advertised", 1)
+
+
+@pytest.mark.parametrize("member", [1, 4])
+def test_a_refusal_is_in_the_rounds_record_whoever_gives_it(open_ward, monkeypatch, member):
+    ward = open_ward()
+    broke = ward.hospitals[member]._budget
+    charge = HospitalBudget.charge
+
+    def refuse(budget, round_number):
+        if budget is broke and round_number == 1:
+            raise RefusedError("budget-exceeded", "Nothing is left.")
+        charge(budget, round_number)
+
+    monkeypatch.setattr(HospitalBudget, "charge", refuse)
+    coordinator = ward.coordinator()
+    coordinator.run()
+    first = coordinator.rounds[0]
+    assert [(refusal.member, refusal.reason) for refusal in first.refusals] == [(f"h{member}", "budget-exceeded")]
+
+
+class Senseless:
+    """A hospital that answers like any other, but with garbage in one phase."""
+
+    def __init__(self, hospital, stage):
+        self.hospital = hospital
+        self.stage = stage
+
+    def receive(self, message):
+        replies = self.hospital.receive(message)
+        return [b"\xff garbage"] if peek(message).stage is self.stage else replies
+
+
+@pytest.mark.parametrize("stage", [Stage.QUERY, Stage.OPEN, Stage.BEGIN, Stage.UNMASK, Stage.SUM])
+def test_one_hospitals_senseless_answers_do_not_stop_the_others(open_ward, stage):
+    ward = open_ward(hospitals=5)
+    parties = ward.hospitals | {2: Senseless(ward.hospitals[2], stage)}
+    contributors = {"h1", "h3", "h4", "h5"}
+    if stage is Stage.QUERY:
+        # Nobody knows where it is, so nobody asks for its signature: what it gave is in the model all the same.
+        with pytest.raises(ProtocolError) as caught:
+            ward.coordinator(engine=EmbeddedEngine(parties)).run()
+        assert caught.value.reason == "release-incomplete"
+    else:
+        release = verified_statement(ward, ward.coordinator(engine=EmbeddedEngine(parties)).run())
+        assert contributors <= {entry.name for entry in release.contributors}
+    assert [ward.hospitals[number].state.steps for number in (1, 3, 4, 5)] == [3, 3, 3, 3]
+
+
+def test_a_senseless_attestation_is_named(open_ward):
+    ward = open_ward()
+    parties = ward.hospitals | {2: Senseless(ward.hospitals[2], Stage.CONCLUDE)}
+    with pytest.raises(ProtocolError, match="h2: A message cannot be read") as caught:
+        ward.coordinator(engine=EmbeddedEngine(parties)).run()
+    assert caught.value.reason == "release-incomplete"
+
+
+# Going on
+
+
+STOPS = [
+    *[(phase, number) for number in (1, 2, 3) for phase in (Phase.MASK, Phase.REVEAL, Phase.APPLY)],
+    (Phase.ADVERTISE, 0),
+    (Phase.DEAL, 0),
+    (Phase.READY, 0),
+    (Phase.CONCLUDE, 0),
+    (Phase.RELEASE, 0),
+]
+
+
+@pytest.mark.parametrize(("phase", "number"), STOPS)
+def test_a_run_stopped_anywhere_is_finished_by_a_new_coordinator_and_restarted_hospitals(open_ward, phase, number):
+    ward = open_ward()
+    ward.stop_before(phase, number)
+    ward.close()
+    ward = open_ward()
+    coordinator = ward.coordinator()
+    release = verified_statement(ward, coordinator.run())
+    assert release.sums == 3
+    assert_all_have_one_model(ward, 3)
+    assert max(record.round for record in coordinator.rounds) <= release.rounds
+
+
+@pytest.mark.parametrize(("phase", "number"), [(Phase.REVEAL, 2), (Phase.APPLY, 3)])
+def test_a_private_run_stopped_within_a_round_states_what_that_round_cost(open_ward, phase, number):
+    def larger(policy):
+        return msgspec.structs.replace(policy, maximum_epsilon=12.0)
+
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=larger)
+    ward.stop_before(phase, number)
+    ward.close()
+    ward = open_ward()
+    release = verified_statement(ward, ward.coordinator().run())
+    paid = max(hospital._budget.rounds_charged for hospital in ward.hospitals.values())
+    assert release.rounds >= paid
+    assert release.privacy.epsilon >= max(hospital.epsilon for hospital in ward.hospitals.values())
+
+
+def test_a_finished_run_concluded_again_gives_the_same_release(open_ward):
+    ward = open_ward()
+    first = ward.coordinator().run()
+    ward.close()
+    ward = open_ward()
+    assert ward.coordinator().run() == first
+
+
+def test_a_coordinator_that_lost_its_folder_after_training_can_still_release(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.CONCLUDE, 0)
+    shutil.rmtree(ward.folder / "coordinator")
+    release = verified_statement(ward, ward.coordinator().run())
+    assert (release.sums, release.rounds) == (3, 3)
+
+
+def test_a_coordinator_that_lost_its_folder_within_training_stops_with_a_reason_and_harms_nothing(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    before = ward.models
+    shutil.rmtree(ward.folder / "coordinator")
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator().run()
+    assert caught.value.exit_code == 1
+    assert {reason for _, reason in ward.refused} == {"missed-sum"}
+    assert (ward.models, ward.steps) == (before, [1, 1, 1, 1])
+
+
+def test_a_damaged_coordinator_state_is_refused(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    (ward.folder / "coordinator/coordinator.json").write_bytes(b"{")
+    with pytest.raises(TamperingError) as caught:
+        ward.coordinator()
+    assert caught.value.reason == "damaged-coordinator-state"
+
+
+def test_another_charters_coordinator_state_is_refused(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    with pytest.raises(TamperingError) as caught:
+        CoordinatorStore(ward.folder / "coordinator", bytes(32))
+    assert caught.value.reason == "other-charter"
+
+
+# The release
+
+
+def test_hospitals_that_attest_to_different_models_are_not_given_a_release(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.CONCLUDE, 0)
+    hospital = ward.hospitals[2]
+    hospital._state = replace(hospital.state, model=hospital.state.model + 1)
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator().run()
+    assert caught.value.reason == "release-disputed"
+    assert "2 different releases" in caught.value.message
+
+
+def test_a_release_without_a_contributors_valid_signature_is_not_made(open_ward):
+    ward = open_ward()
+
+    class Forging(EmbeddedEngine):
+        def exchange(self, phase, outbox, round_number):
+            exchange = super().exchange(phase, outbox, round_number)
+            if phase is not Phase.CONCLUDE:
+                return exchange
+            inbox = dict(exchange.inbox)
+            identity = ward.hospitals[2]._identity
+            own = msgspec.msgpack.decode(msgspec.msgpack.decode(inbox[2])[2], type=Attest)
+            forged = Attest(own.statement, bytes(64))
+            inbox[2] = Sealer(ward.charter, 2, identity, 1).seal(Stage.ATTEST, forged)
+            return Exchange(tuple(inbox.items()), exchange.dropped)
+
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(engine=Forging(ward.hospitals)).run()
+    assert (caught.value.reason, caught.value.exit_code) == ("release-incomplete", 1)
+    assert "h2 contributed" in caught.value.message
+    assert not ward.hospitals[1].release_folder.exists()
+
+
+def test_a_contributor_that_cannot_be_reached_at_the_end_can_sign_later(open_ward):
+    ward = open_ward()
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(DropOut(3, 0, Phase.CONCLUDE)).run()
+    assert caught.value.reason == "release-incomplete"
+    assert verified_statement(ward, ward.coordinator().run()).sums == 3
+
+
+def test_a_stopping_engine_stops_where_it_should(open_ward):
+    """The support code's own check: nothing of the phase that it stops at is delivered."""
+    ward = open_ward()
+    engine = StoppingEngine(ward.hospitals, Phase.MASK, 1)
+    with pytest.raises(StoppedHereError) as stopped:
+        ward.coordinator(engine=engine).run()
+    assert sorted(stopped.value.outbox) == [1, 2, 3, 4]
+    assert ward.steps == [0, 0, 0, 0]

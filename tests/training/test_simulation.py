@@ -1,0 +1,401 @@
+"""A whole run on one machine: prepared entirely or not at all, finished whenever it is taken up again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dp.ledger import Kind, read_ledger
+from secagg.charter import Encoding
+from secagg.charter.folder import read_verified
+from secagg.errors import InputError, SecaggError
+from secagg.identity import Identity
+from secagg.release import verify_release
+from tests.support.hospitals import (
+    PRIVATE_CHOICES,
+    PRIVATE_TASK,
+    SCALED_BY_SUMS,
+    Ward,
+    choices_of,
+    settings_for,
+    tabular_spec,
+    training_of,
+    write_tables,
+)
+from training.draft import task_of
+from training.hospital import split_patients
+from training.local_sgd import train_locally
+from training.model_state import ModelLayout, flatten, load
+from training.records import concatenate
+from training.simulation import Observer, prepare, read_settings, run
+from training.sites import read_sites
+from training.vector_layout import UpdateVector, clip_norm
+
+
+@pytest.fixture
+def tables(tmp_path):
+    return write_tables(tmp_path / "data", 4)
+
+
+def everything_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# Preparing: all or nothing
+
+
+def bad_table(tables, content):
+    tables[2].write_text(content)
+    return tables
+
+
+def refused(folder, settings):
+    """The reason why nothing could be prepared; what lay beside the folder is as it was."""
+    before = everything_in(folder.parent)
+    with pytest.raises(InputError) as caught:
+        prepare(folder, settings)
+    assert everything_in(folder.parent) == before
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "age,dose\n1,2\n",
+        "age,dose,ill\n",
+        "age,dose,ill\n1,x,0\n2,3,1\n",
+        "age,dose,ill\n1,nan,0\n2,3,1\n",
+        "age,dose,ill\n1,2,1\n2,3,1\n",
+    ],
+)
+def test_data_that_cannot_be_used_leave_nothing_behind(tmp_path, tables, content):
+    bad_table(tables, content)
+    assert refused(tmp_path / "run", settings_for(tables, choices_of()))
+
+
+def test_a_missing_file_leaves_nothing_behind(tmp_path, tables):
+    tables[1].unlink()
+    assert refused(tmp_path / "run", settings_for(tables, choices_of()))
+
+
+def test_a_task_that_names_no_such_column_leaves_nothing_behind(tmp_path, tables):
+    assert refused(tmp_path / "run", settings_for(tables, choices_of(), tabular_spec(features=("age", "height"))))
+
+
+@pytest.mark.parametrize("drop_out", ["h9:1", "h1", "h1:x", "h1:1:sleeping"])
+def test_a_drop_out_that_means_nothing_leaves_nothing_behind(tmp_path, tables, drop_out):
+    settings = settings_for(tables, choices_of(), drop_outs=(drop_out,))
+    assert refused(tmp_path / "run", settings) == "bad-drop-out"
+
+
+def test_choices_that_contradict_each_other_leave_nothing_behind(tmp_path, tables):
+    assert refused(tmp_path / "run", settings_for(tables, choices_of(threshold=2))) == "unsafe-threshold"
+
+
+def test_statistics_without_noise_are_refused_under_differential_privacy(tmp_path, tables):
+    settings = settings_for(tables, PRIVATE_CHOICES, tabular_spec(**SCALED_BY_SUMS))
+    assert refused(tmp_path / "run", settings) == "statistics-not-private"
+
+
+def test_a_place_that_cannot_be_written_to_leaves_nothing_behind(tmp_path, tables):
+    (tmp_path / "file").write_text("a file where a folder should be")
+    assert refused(tmp_path / "file" / "run", settings_for(tables, choices_of())) == "unwritable"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_is_already_there_is_never_touched(tmp_path, tables, make):
+    folder = tmp_path / "run"
+    make(folder)
+    if folder.is_dir():
+        (folder / "thesis.txt").write_text("two years of work")
+    assert refused(folder, settings_for(tables, choices_of())) == "folder-not-empty"
+
+
+def test_the_working_directory_cannot_be_replaced_and_stays_as_it_is(tmp_path, tables, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError) as caught:
+        prepare(Path(), settings_for(tables, choices_of()))
+    assert caught.value.reason == "unwritable"
+    assert everything_in(tmp_path / "here") == []
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_empty_folder_may_be_used(tmp_path, tables):
+    (tmp_path / "run").mkdir()
+    prepare(tmp_path / "run", settings_for(tables, choices_of()))
+    assert read_verified(tmp_path / "run/charter").charter.members[0].name == "h1"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_every_hospital_has_its_own_key_that_only_its_owner_can_read(tmp_path, tables):
+    prepare(tmp_path / "run", settings_for(tables, choices_of()))
+    files = list((tmp_path / "run").glob("hospitals/*/identity.pem"))
+    assert len({Identity.load(path).public_key for path in files}) == 4
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+# Running and going on
+
+
+class CutOffError(Exception):
+    pass
+
+
+def interrupt_after(round_number):
+    def stop(result):
+        if result.record.round == round_number:
+            raise CutOffError
+
+    return Observer(on_round=stop)
+
+
+def digests_of(folder):
+    with Ward.open(folder) as ward:
+        return ward.models, ward.steps
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_a_run_interrupted_after_any_round_is_finished_when_taken_up_again(tmp_path, tables, stop):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, choices_of(), tabular_spec(**SCALED_BY_SUMS)))
+    with pytest.raises(CutOffError):
+        run(folder, interrupt_after(stop))
+    result = run(folder, Observer())
+    models, steps = digests_of(folder)
+    assert (len(models), steps) == (1, [3, 3, 3, 3])
+    assert [entry.record.round for entry in result.rounds] == [1, 2, 3, 4, 5]
+    assert verify_release(folder / "release").statement.predicate.sums == 3
+
+
+def test_a_private_run_taken_up_again_has_paid_for_every_round_it_states(tmp_path, tables):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, PRIVATE_CHOICES, PRIVATE_TASK))
+    with pytest.raises(CutOffError):
+        run(folder, interrupt_after(2))
+    result = run(folder, Observer())
+    release = verify_release(folder / "release").statement.predicate
+    for home in (folder / "hospitals").iterdir():
+        entries = read_ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key)
+        assert [entry.round for entry in entries if entry.kind is Kind.CHARGE] == [1, 2, 3]
+    assert release.privacy.epsilon == result.rounds[-1].epsilon
+
+
+def test_a_finished_run_taken_up_again_ends_with_the_same_release(tmp_path, tables):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, choices_of()))
+    first = run(folder, Observer())
+    release = {path.name: path.read_bytes() for path in (folder / "release").iterdir()}
+    again = run(folder, Observer())
+    assert {path.name: path.read_bytes() for path in (folder / "release").iterdir()} == release
+    assert again.federated == first.federated
+    assert again.rounds == first.rounds
+
+
+def test_the_release_fits_and_every_hospital_holds_the_same(tmp_path, tables):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, choices_of()))
+    run(folder, Observer())
+    with Ward.open(folder) as ward:
+        places = [folder / "release", *(hospital.release_folder for hospital in ward.hospitals.values())]
+    for place in places:
+        verify_release(place)
+    assert len({(place / "model.safetensors").read_bytes() for place in places}) == 1
+    assert len({(place / "statement.dsse.json").read_bytes() for place in places}) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", b'{"task_kind": 3}'])
+def test_damaged_settings_are_refused(tmp_path, tables, damage):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, choices_of()))
+    (folder / "simulation.json").write_bytes(damage)
+    with pytest.raises(InputError) as caught:
+        run(folder, Observer())
+    assert caught.value.reason == "not-a-run"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b'{"task_kind": 3}'])
+def test_a_damaged_history_is_refused(tmp_path, tables, damage):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, choices_of()))
+    with pytest.raises(CutOffError):
+        run(folder, interrupt_after(1))
+    (folder / "history.json").write_bytes(damage)
+    with pytest.raises(InputError) as caught:
+        run(folder, Observer())
+    assert caught.value.reason == "damaged-history"
+
+
+def test_a_folder_that_holds_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError) as caught:
+        run(tmp_path, Observer())
+    assert caught.value.reason == "not-a-run"
+
+
+def test_an_altered_charter_stops_the_run(tmp_path, tables):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, choices_of()))
+    charter = folder / "charter/charter.toml"
+    charter.write_text(charter.read_text().replace("rounds = 3", "rounds = 4", 1))
+    with pytest.raises(SecaggError) as caught:
+        run(folder, Observer())
+    assert (caught.value.reason, caught.value.exit_code) == ("charter-altered", 4)
+
+
+def test_data_changed_between_start_and_resumption_keep_an_account_of_their_own(tmp_path, tables):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, PRIVATE_CHOICES, PRIVATE_TASK))
+    with pytest.raises(CutOffError):
+        run(folder, interrupt_after(1))
+    lines = tables[0].read_text().splitlines()
+    tables[0].write_text("\n".join([*lines, "0.5,0.25,1"]) + "\n")
+    run(folder, Observer())
+    home = folder / "hospitals/h1"
+    entries = read_ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key)
+    charged = {}
+    for entry in entries:
+        if entry.kind is Kind.CHARGE:
+            charged.setdefault(entry.data_set, []).append(entry.round)
+    assert list(charged.values()) == [[1], [2, 3]]
+
+
+def test_with_a_comparison_everybody_is_measured_on_the_same_records(tmp_path, tables):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, choices_of(), compare=True))
+    compared = []
+    result = run(folder, Observer(on_compare=compared.append))
+    assert len(compared) == 1 + 4
+    assert {result.pooled.patients, result.federated.patients} == {result.alone[0][1].patients}
+    assert [name for name, _ in result.alone] == ["h1", "h2", "h3", "h4"]
+
+
+def test_hospitals_that_outlive_a_run_keep_their_keys(tmp_path, tables):
+    for name in ("first", "second"):
+        settings = settings_for(tables, choices_of(), hospitals_at=str(tmp_path / "hospitals"))
+        prepare(tmp_path / name, settings)
+        run(tmp_path / name, Observer())
+    keys = [
+        [member.public_key for member in read_verified(tmp_path / name / "charter").charter.members]
+        for name in ("first", "second")
+    ]
+    assert keys[0] == keys[1]
+    assert verify_release(tmp_path / "first/release").charter.digest != (
+        verify_release(tmp_path / "second/release").charter.digest
+    )
+
+
+# Equality: what the protection must not change
+
+
+def plainly(folder):
+    """Everything about a finished run but the masks: charter, task, and each hospital's training records."""
+    charter = read_verified(folder / "charter")
+    task = task_of(charter.charter)
+    sites = read_sites(read_settings(folder).source, task)
+    return charter.charter, task, [split_patients(site.records, task)[0] for site in sites]
+
+
+def train_once(charter, task, records, model, generator):
+    module = task.build_model()
+    load(module, model)
+    train_locally(module, records, task.loss, charter.training, generator, torch.device("cpu"))
+    return flatten(module).astype(np.float64) - model.astype(np.float64)
+
+
+def final_model(folder):
+    with Ward.open(folder) as ward:
+        (model,) = {hospital.state.model.tobytes() for hospital in ward.hospitals.values()}
+    return np.frombuffer(model, np.float32)
+
+
+def plain_averaging(folder):
+    """FedAvg as in the textbook, in float64, with the batches that the hospitals draw."""
+    charter, task, records = plainly(folder)
+    model = flatten(task.build_model())
+    generators = [np.random.default_rng((0, number)) for number in range(1, len(records) + 1)]
+    uniform = charter.training.weighting == "uniform"
+    weights = [1 if uniform else min(part.patient_count, charter.encoding.max_weight) for part in records]
+    for _ in range(charter.training.rounds):
+        updates = [
+            clip_norm(train_once(charter, task, part, model, generator), charter.encoding.update_norm)
+            for part, generator in zip(records, generators, strict=True)
+        ]
+        model = (model.astype(np.float64) + np.average(updates, axis=0, weights=weights)).astype(np.float32)
+    return model, grid_error(charter, task, weights)
+
+
+def grid_error(charter, task, weights):
+    """How far encoding may move the mean in all rounds together: half a grid point a hospital, over their weight."""
+    layout = UpdateVector(charter, ModelLayout.of(task.build_model())).layout
+    most = max(weights) if charter.training.weighting == "uniform" else charter.encoding.max_weight
+    one = len(weights) * 0.5 / layout.scale(layout.sections[0]) * most / sum(weights)
+    # Each round's difference moves the next round's updates a little too: a factor of two covers it here.
+    return 2 * charter.training.rounds * one
+
+
+@pytest.mark.parametrize("weighting", ["records", "uniform"])
+@pytest.mark.parametrize("field_bits", [24, 40])
+def test_the_masked_result_is_that_of_plain_federated_averaging_to_the_grid(tmp_path, tables, weighting, field_bits):
+    choices = choices_of(
+        training_of(rounds=3, local_steps=4, weighting=weighting),
+        encoding=Encoding(field_bits=field_bits, max_weight=64),
+    )
+    prepare(tmp_path / "run", settings_for(tables, choices))
+    run(tmp_path / "run", Observer())
+    plain, error = plain_averaging(tmp_path / "run")
+    found = final_model(tmp_path / "run")
+    assert np.abs(plain - flatten_start(tmp_path / "run")).max() > 100 * (error + 1e-7)
+    assert np.abs(found.astype(np.float64) - plain).max() <= error + 1e-6
+
+
+def flatten_start(folder):
+    _, task, _ = plainly(folder)
+    return flatten(task.build_model())
+
+
+def test_control_another_weighting_gives_another_model(tmp_path, tables):
+    models = []
+    for weighting in ("records", "uniform"):
+        choices = choices_of(training_of(rounds=3, local_steps=4, weighting=weighting))
+        prepare(tmp_path / weighting, settings_for(tables, choices))
+        run(tmp_path / weighting, Observer())
+        models.append(final_model(tmp_path / weighting))
+    assert np.abs(models[0] - models[1]).max() > 1e-4
+
+
+def test_one_full_batch_step_a_round_is_gradient_descent_on_the_pooled_records(tmp_path, tables):
+    choices = choices_of(
+        training_of(rounds=4, local_steps=1, batch_size=1024), encoding=Encoding(field_bits=40, max_weight=64)
+    )
+    prepare(tmp_path / "run", settings_for(tables, choices))
+    run(tmp_path / "run", Observer())
+    charter, task, records = plainly(tmp_path / "run")
+    pooled = concatenate(records)
+    module = task.build_model()
+    optimiser = torch.optim.SGD(module.parameters(), lr=charter.training.learning_rate)
+    for _ in range(4):
+        optimiser.zero_grad()
+        task.loss(module(torch.from_numpy(pooled.features)), torch.from_numpy(pooled.labels)).backward()
+        optimiser.step()
+    found = final_model(tmp_path / "run")
+    assert np.abs(found - flatten(module)).max() <= 2e-6
+    assert np.abs(found - flatten(task.build_model())).max() > 1e-2
+
+
+def test_a_drop_out_leaves_out_exactly_that_hospitals_update(tmp_path):
+    tables = write_tables(tmp_path / "data", 5)
+    choices = choices_of(training_of(rounds=1, local_steps=2), encoding=Encoding(field_bits=40, max_weight=64))
+    prepare(tmp_path / "run", settings_for(tables, choices, drop_outs=("h2:1",)))
+    run(tmp_path / "run", Observer())
+    charter, task, records = plainly(tmp_path / "run")
+    start = flatten(task.build_model())
+    kept = [number for number in range(1, 6) if number != 2]
+    updates = [
+        train_once(charter, task, records[number - 1], start, np.random.default_rng((0, number))) for number in kept
+    ]
+    mean = np.average(updates, axis=0, weights=[records[number - 1].patient_count for number in kept])
+    assert np.abs(final_model(tmp_path / "run") - (start + mean)).max() <= 1e-6
