@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from benchmarks.sizes import size
 from secagg.masking.keystream import SignedKey, add_masks
 
-ELEMENTS = 10_000_000
+ELEMENTS = size(10_000_000, 500_000)
 RAW_BLOCK = 256 * 1024
-RAW_BYTES = 512 * 1024 * 1024
-ROUNDS = 3
+RAW_BYTES = size(512, 32) * 1024 * 1024
+ROUNDS = size(3, 1)
 
 
 def raw_rate() -> float:
@@ -43,4 +44,4 @@ def bench_mask_expansion(benchmark, figure, peers):
     benchmark.pedantic(measure, rounds=ROUNDS)
     ratio = statistics.median(ratios)
     benchmark.extra_info["ratio"] = ratio
-    figure(f"mask expansion, {peers} peers, 10 M uint32, of raw AES-256-CTR", ratio, "", at_least=0.65)
+    figure(f"mask expansion, {peers} peers, {ELEMENTS / 1e6:g} M uint32, of raw AES-256-CTR", ratio, "", at_least=0.65)

@@ -1,4 +1,7 @@
-"""One table at the end: what was measured, beside what it should be. Nothing is asserted about time."""
+"""One table at the end: what was measured, beside what it should be. Nothing is asserted about time.
+
+The targets are for the full sizes: in short form they are left out.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+
+from benchmarks.sizes import SHORT
 
 Report = Callable[..., None]
 
@@ -41,7 +46,7 @@ def figure(request: pytest.FixtureRequest) -> Report:
     """Note a figure for the table at the end."""
 
     def note(what: str, value: float, unit: str, **target: float) -> None:
-        request.config.stash[FIGURES].append(Figure(what, value, unit, **target))
+        request.config.stash[FIGURES].append(Figure(what, value, unit, **({} if SHORT else target)))
 
     return note
 
@@ -49,6 +54,6 @@ def figure(request: pytest.FixtureRequest) -> Report:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     figures = config.stash[FIGURES]
     if figures:
-        terminalreporter.section("figures")
+        terminalreporter.section("figures, short form: no targets" if SHORT else "figures")
         for figure in figures:
             terminalreporter.write_line(figure.line())

@@ -1,0 +1,1 @@
+"""What the hot paths cost. `pytest benchmarks` measures; nothing is asserted about time."""
