@@ -11,8 +11,10 @@ from typing import Final
 PROTOCOL: Final = b"secagg/1"
 DIGEST_SIZE: Final = 32
 
+Field = bytes | memoryview | int | str
 
-def label(purpose: str, *context: bytes | int | str) -> bytes:
+
+def label(purpose: str, *context: Field) -> bytes:
     """Unambiguous bytes for one purpose in one context.
 
     ``"secagg/1"``, the purpose and each context field follow one another, each preceded by its length as an unsigned
@@ -22,19 +24,27 @@ def label(purpose: str, *context: bytes | int | str) -> bytes:
     Raises:
         OverflowError: an integer is negative or needs more than 64 bits.
     """
-    fields = [PROTOCOL, purpose.encode()]
-    for item in context:
-        if isinstance(item, int):
-            fields.append(item.to_bytes(8, "big"))
-        elif isinstance(item, str):
-            fields.append(item.encode())
-        else:
-            fields.append(item)
-    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    return b"".join([_START, _field(purpose), *map(_field, context)])
 
 
-def digest(purpose: str, data: bytes | memoryview, *context: bytes | int | str) -> bytes:
+def extend(start: bytes, *context: Field) -> bytes:
+    """``label(purpose, *first, *context)``, where ``start`` is ``label(purpose, *first)``."""
+    return b"".join([start, *map(_field, context)])
+
+
+def digest(purpose: str, data: bytes | memoryview, *context: Field) -> bytes:
     """SHA-256 (FIPS 180-4) of ``label(purpose, *context)`` followed by ``data``: 32 bytes."""
     hasher = hashlib.sha256(label(purpose, *context))
     hasher.update(data)
     return hasher.digest()
+
+
+def _field(item: Field) -> bytes:
+    if isinstance(item, int):
+        item = item.to_bytes(8, "big")
+    elif isinstance(item, str):
+        item = item.encode()
+    return len(item).to_bytes(4, "big") + item
+
+
+_START: Final = _field(PROTOCOL)

@@ -407,8 +407,9 @@ class _Epoch:
         if seed is None or own_key is None:
             raise LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
         keys = [SignedKey(kdf.self_mask_key(seed, self.session, round_number, model, self.number), 1)]
-        for peer in sorted(set(self.held) - {self.number}):
-            shared = kdf.agree(own_key, entry(self.roster[peer].mask_keys, slot), self.session.name(peer))
+        peers = sorted(set(self.held) - {self.number})
+        public = [(entry(self.roster[peer].mask_keys, slot), self.session.name(peer)) for peer in peers]
+        for peer, shared in zip(peers, kdf.agree_with_each(own_key, public), strict=True):
             key = kdf.pairwise_mask_key(shared, self.session, round_number, model, (self.number, peer))
             keys.append(SignedKey(key, 1 if self.number < peer else -1))
         return keys

@@ -181,9 +181,8 @@ def check_advertised_keys(session: Session, advertisement: Advertise, owner: str
     Raises:
         RemoteProtocolError: ``weak-key``, naming the owner.
     """
-    probe = os.urandom(KEY_SIZE)
-    for key in (advertisement.share_key, *(entry(advertisement.mask_keys, slot) for slot in range(session.rounds))):
-        kdf.agree(probe, key, owner)
+    keys = [advertisement.share_key, *(entry(advertisement.mask_keys, slot) for slot in range(session.rounds))]
+    kdf.agree_with_each(os.urandom(KEY_SIZE), [(key, owner) for key in keys])
 
 
 def entry(concatenated: bytes, index: int) -> bytes:

@@ -7,6 +7,7 @@ digest of the model the update starts from: between hospitals that hold differen
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -37,13 +38,25 @@ def agree(private_key: bytes, peer_public_key: bytes, peer_name: str) -> bytes:
     Raises:
         RemoteProtocolError: ``weak-key``, if the peer's key is of low order (RFC 7748, section 6.1).
     """
-    try:
-        own = X25519PrivateKey.from_private_bytes(private_key)
-        return own.exchange(X25519PublicKey.from_public_bytes(peer_public_key))
-    except ValueError as error:
-        raise RemoteProtocolError(
-            "weak-key", f"{peer_name} advertised a key that gives no secret.", culprit=peer_name
-        ) from error
+    return agree_with_each(private_key, [(peer_public_key, peer_name)])[0]
+
+
+def agree_with_each(private_key: bytes, peers: Iterable[tuple[bytes, str]]) -> list[bytes]:
+    """The X25519 shared secrets of one private key with many (public key, name): the key is loaded once.
+
+    Raises:
+        RemoteProtocolError: ``weak-key``, naming the first peer whose key is of low order (RFC 7748, section 6.1).
+    """
+    own = X25519PrivateKey.from_private_bytes(private_key)
+    secrets = []
+    for public, name in peers:
+        try:
+            secrets.append(own.exchange(X25519PublicKey.from_public_bytes(public)))
+        except ValueError as error:
+            raise RemoteProtocolError(
+                "weak-key", f"{name} advertised a key that gives no secret.", culprit=name
+            ) from error
+    return secrets
 
 
 def pairwise_mask_key(

@@ -40,7 +40,7 @@ from secagg.masking.session import RoundSum, Session, Survivors
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.masking.unmasking import Unmasking
 from secagg.wire import COORDINATOR, Envelope, Header, Sealer, Stage, open_envelope
-from secagg.wire.envelope import decode
+from secagg.wire.envelope import check_size, decode, peek
 
 Outbox = list[tuple[int, bytes]]
 """(recipient's member number, message)."""
@@ -134,6 +134,9 @@ class MaskingServer:
         """
         in_turn = stages_in_turn(self.state)
         limit = max((payload_limit(self.session, stage) for stage in in_turn), default=0)
+        check_size(message, limit)
+        if self._too_late(peek(message)):
+            return []
         envelope = open_envelope(message, self.session.charter, limit)
         header = envelope.header
         name = self.session.name(header.sender) if header.sender else "the coordinator"
@@ -147,8 +150,6 @@ class MaskingServer:
             )
         if header.epoch != self.session.epoch:
             raise RemoteProtocolError("other-epoch", f"{name} sent a message of epoch {header.epoch}.", culprit=name)
-        if self._too_late(header):
-            return []
         if (header.round == 0) != (header.stage in _OF_NO_ROUND) and header.stage is not Stage.REFUSAL:
             raise RemoteProtocolError("other-round", f"{name} numbered its message for another round.", culprit=name)
         if self._repeated(header, name):
@@ -200,14 +201,14 @@ class MaskingServer:
         self._agreements[envelope.header.sender] = message
 
     def _too_late(self, header: Header) -> bool:
-        """Whether a message is in turn, but no longer needed: enough others came before it."""
-        match header.stage:
-            case Stage.AGREE:
-                return self.state is not ServerState.AGREEING or header.round != self.round
-            case Stage.REVEAL:
-                return self.state is not ServerState.UNMASKING or header.round != self.round
-            case _:
-                return False
+        """Whether a message is in turn, but no longer needed: enough others came before it.
+
+        Nothing comes of it, so that nobody need check its signature.
+        """
+        wanted = _ANSWERED_IN.get(header.stage)
+        if wanted is None or header.stage not in stages_in_turn(self.state):
+            return False
+        return self.state is not wanted or header.round != self.round
 
     def _repeated(self, header: Header, name: str) -> bool:
         seen = self._seen.get(_slot_of(header))
@@ -339,6 +340,7 @@ class MaskingServer:
 
 
 _OF_NO_ROUND = frozenset({Stage.ADVERTISE, Stage.DEAL})
+_ANSWERED_IN = {Stage.AGREE: ServerState.AGREEING, Stage.REVEAL: ServerState.UNMASKING}
 _OF_A_ROUND = frozenset({Stage.BEGIN, Stage.SUM, Stage.ABORT})
 
 _Slot = tuple[Stage, int, int, int]

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 
 from secagg.charter import VerifiedCharter
 from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring, RingVector
 from secagg.errors import RemoteProtocolError
-from secagg.labels import digest, label
+from secagg.labels import digest, extend, label
 
 STATISTICS_BITS = 64
 
@@ -96,7 +97,13 @@ class Session:
 
     def context(self, purpose: str, round_number: int, *more: bytes | int) -> bytes:
         """The label of a key or hash that belongs to one round of this epoch."""
-        return label(purpose, self.charter.digest, self.epoch, self.purpose, round_number, *more)
+        return extend(_start(purpose, self.charter.digest, self.epoch, self.purpose, round_number), *more)
+
+
+# The coordinator derives thousands of labels a round that differ in their last fields only.
+@lru_cache(maxsize=64)
+def _start(purpose: str, charter: bytes, epoch: int, summed: Purpose, round_number: int) -> bytes:
+    return label(purpose, charter, epoch, summed, round_number)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from secagg.wire.stage import Stage
@@ -104,6 +105,8 @@ SERVER_TRANSITIONS: Final[Mapping[tuple[ServerState, Stage | Action], ServerStat
 }
 
 
+# Typed: the two roles have states of the same name, which compare equal as text.
+@lru_cache(maxsize=None, typed=True)
 def stages_in_turn(state: ClientState | ServerState) -> tuple[Stage, ...]:
     """The messages that may arrive in ``state``."""
     table = CLIENT_TRANSITIONS if isinstance(state, ClientState) else SERVER_TRANSITIONS

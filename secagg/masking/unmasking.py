@@ -116,9 +116,12 @@ class Unmasking:
 
     def _pairwise(self, dropped: int, key: bytes) -> list[SignedKey]:
         slot = self.session.slot(self.round)
+        peers = [
+            (entry(self.roster[survivor].mask_keys, slot), self.session.name(survivor))
+            for survivor in self.survivors.numbers
+        ]
         keys = []
-        for survivor in self.survivors.numbers:
-            shared = kdf.agree(key, entry(self.roster[survivor].mask_keys, slot), self.session.name(survivor))
+        for survivor, shared in zip(self.survivors.numbers, kdf.agree_with_each(key, peers), strict=True):
             mask_key = kdf.pairwise_mask_key(shared, self.session, self.round, self.model, (survivor, dropped))
             # The survivor added this mask if its number is the lower one.
             keys.append(SignedKey(mask_key, -1 if survivor < dropped else 1))

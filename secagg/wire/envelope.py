@@ -50,7 +50,8 @@ class Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
 
 
 class _Frame(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    header: bytes
+    # Views: reading a frame copies nothing, whatever its size.
+    header: memoryview
     signature: bytes
     payload: memoryview
 
@@ -103,7 +104,7 @@ class Sealer:
         )
         self._sequence += 1
         signature = self._identity.sign(_signed_bytes(header)) if self._identity else b""
-        return msgspec.msgpack.encode(_Frame(header, signature, memoryview(body)))
+        return msgspec.msgpack.encode(_Frame(memoryview(header), signature, memoryview(body)))
 
 
 def open_envelope(message: bytes | memoryview, charter: VerifiedCharter, payload_limit: int) -> Envelope:
@@ -116,10 +117,7 @@ def open_envelope(message: bytes | memoryview, charter: VerifiedCharter, payload
         RemoteProtocolError: ``oversized``, ``malformed``, ``other-charter``, ``unknown-sender``, ``bad-signature``,
             ``payload-altered``.
     """
-    if len(message) > payload_limit + _OVERHEAD:
-        raise RemoteProtocolError(
-            "oversized", f"A message of {len(message)} bytes came where {payload_limit + _OVERHEAD} are the most."
-        )
+    check_size(message, payload_limit)
     frame = decode(message, _Frame)
     if len(frame.header) > _HEADER_LIMIT:
         raise RemoteProtocolError("oversized", "A message's header is longer than any valid one.")
@@ -134,8 +132,20 @@ def open_envelope(message: bytes | memoryview, charter: VerifiedCharter, payload
     return Envelope(header, frame.payload, frame.signature, _by_opener=_OPENED)
 
 
+def check_size(message: bytes | memoryview, payload_limit: int) -> None:
+    """Refuse a message that is larger than any allowed one.
+
+    Raises:
+        RemoteProtocolError: ``oversized``.
+    """
+    if len(message) > payload_limit + _OVERHEAD:
+        raise RemoteProtocolError(
+            "oversized", f"A message of {len(message)} bytes came where {payload_limit + _OVERHEAD} are the most."
+        )
+
+
 def peek(message: bytes | memoryview) -> Header:
-    """The header a message claims to have, unverified: to choose who opens it.
+    """The header a message claims to have, unverified: to choose who opens it, or that nobody need.
 
     Raises:
         RemoteProtocolError: ``malformed``.
@@ -183,5 +193,5 @@ def _check_sender(header: Header, frame: _Frame, charter: VerifiedCharter) -> No
         )
 
 
-def _signed_bytes(header: bytes) -> bytes:
+def _signed_bytes(header: bytes | memoryview) -> bytes:
     return label("envelope", header)
