@@ -23,7 +23,7 @@ demo: $(VENV)/run.stamp  ## eight hospitals, 569 real patients, start to signed 
 	$(BIN)/secagg demo --out runs/demo --force
 
 test: lint  ## lint, then all tests but the slow ones, and the benchmarks in short form
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
 	$(MAKE) --no-print-directory bench-short
 
 test-slow: $(VENV)/dev.stamp  ## the tests that take minutes

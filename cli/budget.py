@@ -11,7 +11,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from cli.identity import read_passphrase
+from cli.identity import passphrase_option, read_passphrase
 from cli.output import console, json_option, print_json
 from dp.ledger import Entry, Spending, read_ledger
 from dp.ledger.entries import chain_hash
@@ -22,7 +22,6 @@ from secagg.policy import load_policy
 from training.hospital_folder import HospitalFolder
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
-_PASSPHRASE = click.option("--passphrase-file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 
 
 class RunJson(msgspec.Struct, frozen=True):
@@ -47,12 +46,17 @@ class DataSetJson(msgspec.Struct, frozen=True):
 
 @click.group()
 def budget() -> None:
-    """This site's privacy budget."""
+    """This site's privacy budget.
+
+    \b
+    Example:
+      secagg budget show run/hospitals/aachen
+    """
 
 
 @budget.command()
 @_FOLDER
-@_PASSPHRASE
+@passphrase_option
 @json_option
 def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """Show what the data sets of the hospital in FOLDER have spent, and what is left by its policy.
@@ -77,7 +81,7 @@ def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
 @budget.command()
 @_FOLDER
 @click.option("--public-key", help="Base64; the site's own key if not given.")
-@_PASSPHRASE
+@passphrase_option
 @json_option
 def verify(folder: Path, public_key: str | None, passphrase_file: Path | None, as_json: bool) -> None:
     """Check that no entry of the ledger in FOLDER was changed, removed or moved.
@@ -89,7 +93,10 @@ def verify(folder: Path, public_key: str | None, passphrase_file: Path | None, a
       secagg budget verify run/hospitals/aachen
     """
     place = HospitalFolder(folder)
-    key = _key(public_key) if public_key else Identity.load(place.identity, read_passphrase(passphrase_file)).public_key
+    if public_key is None:
+        key = Identity.load(place.identity, read_passphrase(passphrase_file)).public_key
+    else:
+        key = _key(public_key)
     entries = _read(place.ledger, key)
     head = chain_hash(entries[-1].body()) if entries else "empty"
     if as_json:
@@ -147,5 +154,10 @@ def _key(text: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != PUBLIC_KEY_SIZE:
-        raise InputError("bad-public-key", "The public key is not 32 bytes in base64.")
+        raise InputError(
+            "bad-public-key",
+            f"The public key {text!r} is not 32 bytes in base64.",
+            culprit="--public-key",
+            remedy="Copy it from the output of `secagg identity show`.",
+        )
     return key

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
-from cli.identity import read_passphrase
+from cli.identity import passphrase_option, read_passphrase
 from cli.options import charter_options, choices_from
 from cli.output import console, json_option, print_json
-from secagg.charter import Charter, Member, sign_charter
+from secagg.charter import Charter, CharterSignature, Member, sign_charter, verify_charter
 from secagg.charter.folder import (
     CHARTER_FILE,
     read_charter,
@@ -33,13 +34,24 @@ _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=Fal
 
 @click.group()
 def charter() -> None:
-    """What the consortium agrees on, signed by every member."""
+    """What the consortium agrees on, signed by every member.
+
+    \b
+    Example:
+      secagg charter verify charter
+    """
 
 
 @charter.command()
 @_FOLDER
 @click.option("--name", default="consortium", show_default=True, help="What the consortium calls itself.")
-@click.option("--task", "task_file", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option(
+    "--task",
+    "task_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="TOML; see docs/tasks.md.",
+)
 @click.option("--columns-from", type=click.Path(path_type=Path), help="A file whose columns the task learns from.")
 @click.option("--member", "members", multiple=True, required=True, help="NAME=PUBLIC-KEY, for each hospital.")
 @charter_options
@@ -98,11 +110,25 @@ def show(folder: Path, as_json: bool) -> None:
 
 @charter.command()
 @_FOLDER
-@click.option("--identity", "identity_file", type=click.Path(path_type=Path, dir_okay=False), default="identity.pem")
-@click.option("--passphrase-file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), default="policy.toml", show_default=True)
-def sign(folder: Path, identity_file: Path, passphrase_file: Path | None, policy: Path) -> None:
-    """Sign the charter in FOLDER, if this site's policy allows what it says.
+@click.option(
+    "--identity",
+    "identity_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="identity.pem",
+    show_default=True,
+    help="This hospital's key.",
+)
+@passphrase_option
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="policy.toml",
+    show_default=True,
+    help="What this site accepts; without a file, the strictest.",
+)
+@json_option
+def sign(folder: Path, identity_file: Path, passphrase_file: Path | None, policy: Path, as_json: bool) -> None:
+    """Sign the charter in FOLDER, if this site's policy allows what it says, and nobody has signed another.
 
     \b
     Example:
@@ -113,10 +139,13 @@ def sign(folder: Path, identity_file: Path, passphrase_file: Path | None, policy
     signature = sign_charter(content, identity)
     check_charter(content, load_policy(policy))
     others = tuple(entry for entry in read_signatures(folder) if entry.member != signature.member)
+    missing = _missing(content, (*others, signature))
     write_signatures(folder, (*others, signature))
-    missing = len(content.members) - len(others) - 1
+    if as_json:
+        print_json({"charter": content.digest().hex(), "signed_as": signature.member, "missing": missing})
+        return
     click.echo(f"Signed as {signature.member}: charter {content.digest().hex()}.")
-    click.echo(f"{missing} signature{'s' if missing != 1 else ''} missing." if missing else "All members have signed.")
+    click.echo(f"Still to sign: {', '.join(missing)}." if missing else "All members have signed.")
 
 
 @charter.command()
@@ -137,6 +166,20 @@ def verify(folder: Path, as_json: bool) -> None:
     click.echo(f"Yes: all {len(members)} members have signed the charter {verified.digest.hex()}.")
 
 
+def _missing(content: Charter, signatures: tuple[CharterSignature, ...]) -> list[str]:
+    """Who has still to sign.
+
+    Raises:
+        TamperingError: ``charter-altered``, if somebody has signed another charter than this.
+    """
+    try:
+        verify_charter(content, signatures)
+    except InputError:
+        signed = {signature.member for signature in signatures}
+        return [member.name for member in content.members if member.name not in signed]
+    return []
+
+
 def _member(text: str) -> Member:
     name, _, key = text.partition("=")
     try:
@@ -146,9 +189,9 @@ def _member(text: str) -> Member:
     if len(public_key) != PUBLIC_KEY_SIZE:
         raise InputError(
             "bad-public-key",
-            f"{name} is given without a public key of 32 bytes in base64.",
+            f"The member {name!r} is given without a public key of 32 bytes in base64.",
             culprit=name,
-            remedy="Copy it from the output of `secagg identity show`, as NAME=KEY.",
+            remedy="Copy it from the output of `secagg identity show`, as --member NAME=KEY.",
         )
     return Member(name=name, public_key=public_key)
 
@@ -157,7 +200,8 @@ def _show(folder: Path, content: Charter, signed: tuple[str, ...], as_json: bool
     if as_json:
         print_json({"charter": content.digest().hex(), "content": content, "signed_by": signed})
         return
-    console.print(f"{folder / CHARTER_FILE}: charter [bold]{content.digest().hex()}[/bold]", soft_wrap=True)
+    place = escape(str(folder / CHARTER_FILE))
+    console.print(f"{place}: charter [bold]{content.digest().hex()}[/bold]", soft_wrap=True)
     console.print(_terms(content))
     table = Table("member", "fingerprint", "signed", title="Members", title_justify="left")
     for member in content.members:

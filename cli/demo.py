@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -12,20 +15,23 @@ import msgspec
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 
+from cli.options import POSITIVE
 from cli.output import console, json_option, print_json
 from cli.run_view import show_result
-from cli.simulate import follow
+from cli.simulate import require_beside, start
 from secagg.charter import Encoding, Training
 from secagg.errors import InputError
-from secagg.files import unwritable
+from secagg.files import unwritable, write_atomically
 from training.draft import CharterChoices
-from training.simulation import SimulationSettings, prepare, read_settings
+from training.simulation import SimulationSettings, read_settings
 from training.sites import DataSource
 from training.task import load_task_file
 
 HOSPITALS = ("aachen", "bergen", "coimbra", "dublin", "espoo", "florence", "ghent", "heidelberg")
 _DROP_OUTS = ("coimbra:4", "ghent:7:reveal")
 _ROUNDS = 12
+# What a run's folder holds.
+_ENTRIES = frozenset({"charter", "coordinator", "history.json", "hospitals", "release", "simulation.json"})
 # What share of all benign and of all malignant records each hospital has.
 _SHARES = (
     np.array([0.19, 0.18, 0.16, 0.14, 0.12, 0.10, 0.07, 0.04]),
@@ -34,9 +40,22 @@ _SHARES = (
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="runs/demo", show_default=True)
-@click.option("--dp", "privacy", type=click.Choice(["local", "none"]), default="local", show_default=True)
-@click.option("--epsilon", type=float, default=8.0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="runs/demo",
+    show_default=True,
+    help="Folder for everything; the records go beside it.",
+)
+@click.option(
+    "--dp",
+    "privacy",
+    type=click.Choice(["local", "none"]),
+    default="local",
+    show_default=True,
+    help="Differential privacy.",
+)
+@click.option("--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Budget of the run.")
 @click.option("--hospitals-at", type=click.Path(path_type=Path, file_okay=False), help="Hospitals of an earlier demo.")
 @click.option("--force", is_flag=True, help="Replace an earlier demo in the same folder.")
 @json_option
@@ -51,47 +70,65 @@ def demo(out: Path, privacy: str, epsilon: float, hospitals_at: Path | None, for
       secagg demo --dp none --out runs/without-dp
       secagg demo --out runs/again --hospitals-at runs/demo/hospitals     (their budgets are spent: refused)
     """
-    _make_room(out, force)
-    if not as_json:
-        _introduce(privacy, epsilon)
-    write_demo(out, privacy, epsilon, hospitals_at)
-    result = follow(out)
+    require_beside(hospitals_at, out)
+    kept = str(hospitals_at.absolute()) if hospitals_at else None
+    settings = msgspec.structs.replace(_settings(out, privacy, epsilon), hospitals_at=kept)
+    with _room_for(out, force), _records_beside(out):
+        if not as_json:
+            _introduce(privacy, epsilon)
+        result = start(out, settings, as_json)
     print_json(result) if as_json else show_result(result)
 
 
-def write_demo(out: Path, privacy: str, epsilon: float, hospitals_at: Path | None) -> None:
-    """Lay out the demo: the records beside ``out``, everything else in it.
-
-    Raises:
-        InputError: ``unwritable``, ``folder-not-empty``.
-    """
-    data = _data_folder(out)
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        _write_data(data)
-    except OSError as error:
-        raise unwritable(data, error) from error
-    settings = _settings(data, privacy, epsilon)
-    kept = str(hospitals_at.absolute()) if hospitals_at else None
-    prepare(out, msgspec.structs.replace(settings, hospitals_at=kept))
+def _tables_of(out: Path) -> tuple[Path, ...]:
+    whole = out.absolute()
+    return tuple(whole.with_name(f"{whole.name}-data") / f"{name}.csv" for name in HOSPITALS)
 
 
-def _data_folder(out: Path) -> Path:
-    return out.with_name(f"{out.name}-data")
-
-
-def _make_room(out: Path, force: bool) -> None:
-    if not out.exists():
+@contextmanager
+def _room_for(out: Path, force: bool) -> Iterator[None]:
+    """Set an earlier demo in ``out`` aside, and remove it once there is another in its place."""
+    if not out.exists() or not any(out.iterdir()):
+        yield
         return
     if not force:
         raise InputError(
             "folder-not-empty",
-            f"{out} exists already.",
+            f"{out} exists and is not empty.",
             culprit=str(out),
             remedy="Replace it with --force, or choose another folder with --out.",
         )
-    read_settings(out)  # Only what a demo wrote is ever removed.
-    shutil.rmtree(out)
+    _require_demo(out)
+    aside = out.absolute().with_name(f".{out.absolute().name}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        out.rename(aside)
+    except OSError as error:
+        raise unwritable(out, error) from error
+    try:
+        yield
+    finally:
+        # What became of the new one decides: refused before it began, it left nothing, and the old one comes back.
+        if out.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.rename(out)
+
+
+def _require_demo(out: Path) -> None:
+    """Only what a demo wrote is ever removed: no other run, whose keys and ledgers would be lost, and no other file."""
+    try:
+        tables = read_settings(out).source.paths
+    except InputError:
+        tables = ()
+    strange = {entry.name for entry in out.iterdir()} - _ENTRIES
+    if strange or tables != tuple(map(str, _tables_of(out))):
+        raise InputError(
+            "not-a-demo",
+            f"{out} holds something else than an earlier demo, and is left as it is.",
+            culprit=str(out),
+            remedy="Choose another folder with --out.",
+        )
 
 
 def _introduce(privacy: str, epsilon: float) -> None:
@@ -104,16 +141,47 @@ def _introduce(privacy: str, epsilon: float) -> None:
     )
 
 
-def _write_data(folder: Path) -> None:
+@contextmanager
+def _records_beside(out: Path) -> Iterator[None]:
+    """Write what the hospitals train on beside ``out``; where no run comes of it, it is removed again."""
+    written = []
+    try:
+        for path, content in zip(_tables_of(out), _contents(), strict=True):
+            if not path.exists():
+                write_atomically(path, content)
+                written.append(path)
+            elif not path.is_file() or path.read_bytes() != content:
+                raise InputError(
+                    "exists",
+                    f"{path} is in the place of the demo's records, and is left as it is.",
+                    culprit=str(path),
+                    remedy="Choose another folder with --out.",
+                )
+        yield
+    finally:
+        if not out.exists():
+            _remove(written)
+
+
+def _remove(files: list[Path]) -> None:
+    for path in files:
+        path.unlink()
+    if files and not any(files[0].parent.iterdir()):
+        files[0].parent.rmdir()
+
+
+def _contents() -> Iterator[bytes]:
+    """Each hospital's file."""
     loaded = load_breast_cancer()
     header = [*(str(name) for name in loaded.feature_names), "malignant"]
     # In scikit-learn's coding 0 is malignant.
     rows = np.column_stack([loaded.data, 1 - loaded.target])
-    for name, part in zip(HOSPITALS, _deal_out(rows[:, -1]), strict=True):
-        with (folder / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(rows[part].tolist())
+    for part in _deal_out(rows[:, -1]):
+        file = io.StringIO(newline="")
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows[part].tolist())
+        yield file.getvalue().encode()
 
 
 def _deal_out(malignant: np.ndarray) -> list[np.ndarray]:
@@ -127,7 +195,7 @@ def _deal_out(malignant: np.ndarray) -> list[np.ndarray]:
     return [generator.permutation(np.concatenate(part)) for part in parts]
 
 
-def _settings(data: Path, privacy: str, epsilon: float) -> SimulationSettings:
+def _settings(out: Path, privacy: str, epsilon: float) -> SimulationSettings:
     with as_file(files("cli") / "demo_task.toml") as path:
         spec = load_task_file(path)
     training = Training(rounds=_ROUNDS, local_steps=5, batch_size=16, learning_rate=2.0, weighting="uniform")
@@ -143,7 +211,7 @@ def _settings(data: Path, privacy: str, epsilon: float) -> SimulationSettings:
     return SimulationSettings(
         task_kind=spec.kind,
         task_settings=spec.settings_json().decode(),
-        source=DataSource(paths=tuple(str((data / f"{name}.csv").absolute()) for name in HOSPITALS)),
+        source=DataSource(paths=tuple(map(str, _tables_of(out)))),
         choices=choices,
         drop_outs=_DROP_OUTS,
         device="cpu",

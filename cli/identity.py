@@ -8,15 +8,26 @@ from pathlib import Path
 import click
 
 from cli.output import json_option, print_json
+from secagg.errors import InputError
+from secagg.files import read_bounded
 from secagg.identity import Identity
+
+# PKCS#8 encryption takes no more.
+_LONGEST_PASSPHRASE = 1023
+_LARGEST_PASSPHRASE_FILE = 64 * 1024
 
 
 @click.group()
 def identity() -> None:
-    """This hospital's signing key."""
+    """This hospital's signing key.
+
+    \b
+    Example:
+      secagg identity new identity.pem
+    """
 
 
-_passphrase = click.option(
+passphrase_option = click.option(
     "--passphrase-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="File whose first line encrypts the key. Without it the key is protected by file permissions alone.",
@@ -25,7 +36,7 @@ _passphrase = click.option(
 
 @identity.command()
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="identity.pem")
-@_passphrase
+@passphrase_option
 @json_option
 def new(path: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """Make a new key in PATH (mode 0600), and show what to tell the other hospitals.
@@ -41,7 +52,7 @@ def new(path: Path, passphrase_file: Path | None, as_json: bool) -> None:
 
 @identity.command()
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="identity.pem")
-@_passphrase
+@passphrase_option
 @json_option
 def show(path: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """Show the public key and fingerprint of the key in PATH.
@@ -54,8 +65,22 @@ def show(path: Path, passphrase_file: Path | None, as_json: bool) -> None:
 
 
 def read_passphrase(path: Path | None) -> bytes | None:
-    """The first line of a passphrase file."""
-    return path.read_bytes().split(b"\n")[0].rstrip(b"\r") if path else None
+    """The first line of a passphrase file.
+
+    Raises:
+        InputError: ``bad-passphrase`` if it is empty (the key would not be encrypted) or too long; ``unreadable``.
+    """
+    if path is None:
+        return None
+    passphrase = read_bounded(path, _LARGEST_PASSPHRASE_FILE).split(b"\n")[0].rstrip(b"\r")
+    if not 0 < len(passphrase) <= _LONGEST_PASSPHRASE:
+        raise InputError(
+            "bad-passphrase",
+            f"The first line of {path} is {'too long for' if passphrase else 'empty and thus not'} a passphrase.",
+            culprit=str(path),
+            remedy=f"Write 1 to {_LONGEST_PASSPHRASE} bytes in its first line.",
+        )
+    return passphrase
 
 
 def _show(path: Path, shown: Identity, as_json: bool) -> None:

@@ -20,11 +20,12 @@ from cli.doctor import doctor
 from cli.identity import identity
 from cli.model import model
 from cli.simulate import simulate
-from secagg.errors import SecaggError
+from secagg.errors import InputError, SecaggError
 
 _FAILED = 1
 _USAGE = 2
-_INTERRUPTED = 130
+# Raised since click 8.2; before, `secagg` alone simply shows its help.
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -34,7 +35,7 @@ def cli(verbose: bool) -> None:
     """Train one model with other hospitals; nobody sees anybody's update.
 
     \b
-    Start here:
+    Examples, to start with:
       secagg demo                     a consortium on this machine, on real data
       secagg simulate --help          the same with your own data
       secagg doctor                   is this machine ready?
@@ -51,38 +52,62 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command; its exit code. Every expected failure ends in one line on standard error."""
+    """Run the command; its exit code. Every failure ends in one line on standard error: JSON where ``--json`` is."""
     try:
         outcome = cli.main(arguments, prog_name="secagg", standalone_mode=False)
-    except SecaggError as error:
-        _say(error, arguments)
-        return error.exit_code
-    except click.exceptions.Abort as error:
-        # click turns an interruption into Abort; what we said about it is the cause's.
-        click.echo(f"Interrupted. {str(error.__cause__ or '') or 'What was finished is kept.'}", err=True)
-        return _INTERRUPTED
-    except click.ClickException as error:
+    except _NO_ARGUMENTS as error:
         error.show()
         return _USAGE
     except BrokenPipeError:
         return _FAILED
     except Exception as error:
-        if "--verbose" in arguments:
-            traceback.print_exc()
-        click.echo(f"Internal error: {type(error).__name__}: {error}. Run again with `secagg --verbose …`.", err=True)
-        return _FAILED
+        return _report(error, arguments)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _say(error: SecaggError, arguments: list[str]) -> None:
-    if "--json" not in arguments:
-        click.echo(f"Error: {error.diagnostics()}", err=True)
-        return
-    content = {
-        "reason": error.reason,
-        "message": error.message,
-        "culprit": error.culprit,
-        "remedy": error.remedy,
-        "exit_code": error.exit_code,
-    }
-    click.echo(msgspec.json.encode({"error": content}).decode(), err=True)
+class _InterruptedError(SecaggError):
+    exit_code = 130
+
+
+def _report(error: Exception, arguments: list[str]) -> int:
+    told = _named(error)
+    if told.reason == "internal" and "--verbose" in arguments:
+        traceback.print_exception(error)
+    if "--json" in arguments:
+        content = {
+            "reason": told.reason,
+            "message": told.message,
+            "culprit": told.culprit,
+            "remedy": told.remedy,
+            "exit_code": told.exit_code,
+        }
+        click.echo(msgspec.json.encode({"error": content}).decode(), err=True)
+    else:
+        prefix = "" if isinstance(told, _InterruptedError) else "Error: "
+        # A file's name may hold a line break; an error is one line all the same.
+        click.echo(" ".join(f"{prefix}{told.diagnostics()}".splitlines()), err=True)
+    return told.exit_code
+
+
+def _named(error: Exception) -> SecaggError:
+    """Every failure as one of ours: with a reason, a sentence and a remedy."""
+    match error:
+        case SecaggError():
+            return error
+        case click.exceptions.Abort():
+            # click turns an interruption into Abort; what we said about it is the cause's.
+            remedy = str(error.__cause__ or "") or "What was finished is kept."
+            return _InterruptedError("interrupted", "Interrupted.", remedy=remedy)
+        case click.ClickException():
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "secagg"
+            return InputError("usage", _sentence(error.format_message()), remedy=f"See `{command} --help`.")
+        case _:
+            what = _sentence(f"Internal error: {type(error).__name__}: {error}")
+            return SecaggError("internal", what, remedy="Run again with `secagg --verbose …`.")
+
+
+def _sentence(text: str) -> str:
+    """On one line, with a full stop unless it ends in another mark."""
+    line = " ".join(text.split())
+    return line if line.endswith((".", "?", "!")) else f"{line}."

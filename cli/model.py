@@ -17,7 +17,12 @@ _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=Fal
 
 @click.group()
 def model() -> None:
-    """The released model that belongs to all."""
+    """The released model that belongs to all.
+
+    \b
+    Example:
+      secagg model verify run/release
+    """
 
 
 @model.command()
@@ -62,6 +67,9 @@ def verify(folder: Path, as_json: bool) -> None:
 def _table(statement: Statement) -> Table:
     predicate = statement.predicate
     table = Table(title=f"Release of {predicate.charter_name}", title_justify="left", show_header=False)
+    table.add_column()
+    # A hash is of use only if it is whole.
+    table.add_column(overflow="fold")
     privacy = predicate.privacy
     guarantee = "none"
     if privacy.epsilon is not None:

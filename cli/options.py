@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,48 @@ from secagg.charter import Encoding, Training
 from secagg.charter.model import ServerStep
 from training.draft import CharterChoices
 
+
+class Number(click.FloatRange):
+    """A number in a range, which "nan" never is, and "inf" never here."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or click's failure, which names the option."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+POSITIVE = Number(min=0, min_open=True)
+_NOT_NEGATIVE = Number(min=0)
+_BELOW_ONE = Number(min=0, max=1, max_open=True)
+_FRACTION = Number(min=0, min_open=True, max=1)
+_PROBABILITY = Number(min=0, min_open=True, max=1, max_open=True)
+# What a charter can hold.
+_MOST_ROUNDS = 1_000_000
+_MOST_RECORDS = 1 << 20
+_MOST_EPOCH_ROUNDS = 1000
+
 _OPTIONS = [
-    click.option("--rounds", type=click.IntRange(1), default=20, show_default=True, help="Sums that make the model."),
-    click.option("--local-steps", type=click.IntRange(1), default=10, show_default=True, help="Steps between sums."),
-    click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Without DP."),
-    click.option("--learning-rate", type=float, default=0.1, show_default=True, help="Of the local SGD."),
-    click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Of the local SGD."),
-    click.option("--weight-decay", type=click.FloatRange(0), default=0.0, help="Of the local SGD."),
-    click.option("--prox-mu", type=click.FloatRange(0), default=0.0, help="FedProx; 0 is FedAvg."),
+    click.option(
+        "--rounds",
+        type=click.IntRange(1, _MOST_ROUNDS),
+        default=20,
+        show_default=True,
+        help="Sums that make the model.",
+    ),
+    click.option(
+        "--local-steps", type=click.IntRange(1, _MOST_ROUNDS), default=10, show_default=True, help="Steps between sums."
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1, _MOST_RECORDS), default=32, show_default=True, help="Without DP."
+    ),
+    click.option("--learning-rate", type=POSITIVE, default=0.1, show_default=True, help="Of the local SGD."),
+    click.option("--momentum", type=_BELOW_ONE, default=0.0, help="Of the local SGD."),
+    click.option("--weight-decay", type=_NOT_NEGATIVE, default=0.0, help="Of the local SGD."),
+    click.option("--prox-mu", type=_NOT_NEGATIVE, default=0.0, help="FedProx; 0 is FedAvg."),
     click.option(
         "--server",
         type=click.Choice(["fedavg", "momentum", "adam"]),
@@ -26,8 +61,8 @@ _OPTIONS = [
         show_default=True,
         help="What every hospital does with the mean update.",
     ),
-    click.option("--server-learning-rate", type=float, default=1.0, show_default=True),
-    click.option("--server-momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, show_default=True),
+    click.option("--server-learning-rate", type=POSITIVE, default=1.0, show_default=True, help="Of that step."),
+    click.option("--server-momentum", type=_BELOW_ONE, default=0.9, show_default=True, help="Of that step."),
     click.option(
         "--weighting",
         type=click.Choice(["records", "uniform"]),
@@ -35,11 +70,28 @@ _OPTIONS = [
         show_default=True,
         help="Whether larger hospitals count more. Always uniform under DP.",
     ),
-    click.option("--dp", "privacy", type=click.Choice(["none", "local"]), default="none", show_default=True),
-    click.option("--epsilon", type=float, default=8.0, show_default=True, help="Budget of the run, with --dp local."),
-    click.option("--delta", type=float, default=1e-5, show_default=True),
-    click.option("--clip", "clip_norm", type=float, default=1.0, show_default=True, help="L2, a patient's gradient."),
-    click.option("--sampling-rate", type=float, default=0.1, show_default=True, help="Of a patient, in each step."),
+    click.option(
+        "--dp",
+        "privacy",
+        type=click.Choice(["none", "local"]),
+        default="none",
+        show_default=True,
+        help="Differential privacy; local: every hospital adds the whole noise.",
+    ),
+    click.option(
+        "--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Budget of the run, with --dp local."
+    ),
+    click.option(
+        "--delta",
+        type=_PROBABILITY,
+        default=1e-5,
+        show_default=True,
+        help="Of (epsilon, delta): well below 1 / patients.",
+    ),
+    click.option(
+        "--clip", "clip_norm", type=POSITIVE, default=1.0, show_default=True, help="L2, a patient's gradient."
+    ),
+    click.option("--sampling-rate", type=_FRACTION, default=0.1, show_default=True, help="Of a patient, in each step."),
     click.option(
         "--metrics",
         type=click.Choice(["none", "exact", "noisy"]),
@@ -47,13 +99,23 @@ _OPTIONS = [
         show_default=True,
         help="Whether validation counts are summed with the updates.",
     ),
-    click.option("--target", type=float, help="Stop once the task's metric reaches this."),
+    click.option("--target", type=_FRACTION, help="Stop once the task's metric reaches this."),
     click.option("--colluding", type=click.IntRange(0), default=1, show_default=True, help="How many may conspire."),
     click.option("--threshold", type=click.IntRange(0), default=0, help="Fewest in a sum; 0: the least safe."),
     click.option("--field-bits", type=click.IntRange(16, 64), default=24, show_default=True, help="Bits a number."),
-    click.option("--update-norm", type=float, default=10.0, show_default=True, help="Updates are clipped to this, L2."),
-    click.option("--max-weight", type=click.IntRange(1), default=1024, show_default=True, help="Records at most."),
-    click.option("--epoch-rounds", type=click.IntRange(1), default=10, show_default=True, help="Rounds a key set-up."),
+    click.option(
+        "--update-norm", type=POSITIVE, default=10.0, show_default=True, help="Updates are clipped to this, L2."
+    ),
+    click.option(
+        "--max-weight", type=click.IntRange(1, _MOST_RECORDS), default=1024, show_default=True, help="Records at most."
+    ),
+    click.option(
+        "--epoch-rounds",
+        type=click.IntRange(1, _MOST_EPOCH_ROUNDS),
+        default=10,
+        show_default=True,
+        help="Rounds a key set-up.",
+    ),
 ]
 
 
@@ -65,13 +127,7 @@ def charter_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def choices_from(name: str, options: dict[str, Any]) -> CharterChoices:
-    """The choices that the options of `charter_options` amount to.
-
-    Raises:
-        click.UsageError: if a number is out of range.
-    """
-    _require_positive(options, "learning_rate", "server_learning_rate", "epsilon", "clip_norm", "update_norm")
-    _require_fraction(options, "sampling_rate", "delta", "target")
+    """The choices that the options of `charter_options` amount to."""
     server = ServerStep(
         optimizer=options["server"],
         learning_rate=options["server_learning_rate"],
@@ -106,16 +162,3 @@ def choices_from(name: str, options: dict[str, Any]) -> CharterChoices:
         threshold=options["threshold"],
         epoch_rounds=options["epoch_rounds"],
     )
-
-
-def _require_positive(options: dict[str, Any], *names: str) -> None:
-    for name in names:
-        if not 0 < options[name] < float("inf"):
-            raise click.UsageError(f"--{name.replace('_', '-')} must be above 0.")
-
-
-def _require_fraction(options: dict[str, Any], *names: str) -> None:
-    for name in names:
-        value = options[name]
-        if value is not None and not 0 < value <= 1:
-            raise click.UsageError(f"--{name.replace('_', '-')} must be above 0 and at most 1.")

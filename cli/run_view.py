@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+
+import click
+import msgspec
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -14,9 +19,14 @@ from training.simulation import Observer, RoundResult, SimulationResult
 
 
 class RunView:
-    """Follows a simulation. Use it as a context manager and hand `observer` to the run."""
+    """Follows a simulation. Use it as a context manager and hand `observer` to the run.
 
-    def __init__(self) -> None:
+    Args:
+        as_json: whether what hospitals refuse is told as one JSON object a line.
+    """
+
+    def __init__(self, as_json: bool = False) -> None:
+        self._as_json = as_json
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -25,6 +35,8 @@ class RunView:
             TimeElapsedColumn(),
             console=progress_console,
             transient=True,
+            # Where nobody watches, standard error holds errors and nothing else.
+            disable=not progress_console.is_terminal,
         )
         self._task = self._progress.add_task("setting up", total=None)
         self._members = 0
@@ -59,7 +71,12 @@ class RunView:
         self._progress.update(self._task, description=f"for comparison, training on {what}")
 
     def _refusal(self, member: str, error: SecaggError) -> None:
-        self._progress.console.print(f"{member} refuses: {error.diagnostics()}", style="yellow", markup=False)
+        if self._as_json:
+            told = {"member": member, "reason": error.reason, "message": error.message, "remedy": error.remedy}
+            click.echo(msgspec.json.encode({"refusal": told}).decode(), err=True)
+            return
+        line = f"{member} refuses: {error.diagnostics()}"
+        self._progress.console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 def show_result(result: SimulationResult) -> None:
@@ -75,8 +92,9 @@ def show_result(result: SimulationResult) -> None:
         ("hospitals", "each hospital's own keys, policy, ledger, latch and checkpoint"),
         ("coordinator", "all that the coordinator kept"),
     ):
-        console.print(f"  {f'{result.folder / name}':<{width}}  [dim]{what}[/dim]", soft_wrap=True)
-    console.print(f"\nCheck it: [bold]secagg model verify {result.folder / 'release'}[/bold]", soft_wrap=True)
+        console.print(f"  {escape(f'{result.folder / name}'.ljust(width))}  [dim]{what}[/dim]", soft_wrap=True)
+    release = escape(shlex.quote(str(result.folder / "release")))
+    console.print(f"\nCheck it: [bold]secagg model verify {release}[/bold]", soft_wrap=True)
 
 
 def _rounds_table(result: SimulationResult) -> Table:

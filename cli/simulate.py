@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from cli.options import charter_options, choices_from
 from cli.output import json_option, print_json
 from cli.run_view import RunView, show_result
-from secagg.errors import InputError
+from secagg.errors import InputError, SecaggError
 from training.simulation import SimulationResult, SimulationSettings, prepare, run
 from training.sites import DataSource
 from training.task import bind_to_file, load_task_file
@@ -36,12 +39,19 @@ from training.task import bind_to_file, load_task_file
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder where the hospitals outlive the run: same keys, policies and ledgers in the next one.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to train.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split and batches, not noise.")
 @click.option("--compare/--no-compare", default=True, show_default=True, help="Also train pooled and alone.")
 @charter_options
 @json_option
-def simulate(as_json: bool, resume: Path | None, **options: Any) -> None:
+@click.pass_context
+def simulate(context: click.Context, as_json: bool, resume: Path | None, **options: Any) -> None:
     """Run a consortium on this machine: every hospital with its own folder, keys and policy, only bytes between them.
 
     \b
@@ -57,21 +67,60 @@ def simulate(as_json: bool, resume: Path | None, **options: Any) -> None:
         secagg simulate --resume run
     """
     if resume:
-        result = follow(resume)
+        _require_alone(context)
+        result = follow(resume, as_json)
     else:
         out = _required(options.pop("out"), "--out")
-        prepare(out, _settings(options))
-        result = follow(out)
+        _require_consistent(options, out)
+        result = start(out, _settings(options), as_json)
     print_json(result) if as_json else show_result(result)
 
 
-def follow(folder: Path) -> SimulationResult:
+def start(folder: Path, settings: SimulationSettings, as_json: bool) -> SimulationResult:
+    """Lay out a run in ``folder`` and run it. Refused before it began, it leaves no folder behind."""
+    prepare(folder, settings)
+    try:
+        return follow(folder, as_json)
+    except SecaggError:
+        # The coordinator writes down every round before it begins: without its folder nobody has trained on anything.
+        if not (folder / "coordinator").exists():
+            shutil.rmtree(folder)
+        raise
+
+
+def follow(folder: Path, as_json: bool) -> SimulationResult:
     """Run what is in ``folder`` under a progress bar; an interruption says how to go on."""
     try:
-        with RunView() as view:
+        with RunView(as_json) as view:
             return run(folder, view.observer)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Go on with: secagg simulate --resume {folder}") from None
+        raise KeyboardInterrupt(f"Go on with: secagg simulate --resume {shlex.quote(str(folder))}") from None
+
+
+def require_beside(hospitals_at: Path | None, out: Path) -> None:
+    """Hospitals that outlive the run cannot be in its folder, which is new."""
+    if hospitals_at and hospitals_at.absolute().is_relative_to(out.absolute()):
+        raise click.UsageError(f"--hospitals-at {hospitals_at} is inside --out, which is new: choose one beside it.")
+
+
+def _require_alone(context: click.Context) -> None:
+    """A run that is taken up again has its charter and its settings; an option beside it would be ignored."""
+    for parameter in context.command.params:
+        name, spellings = parameter.name or "", (*parameter.opts, *parameter.secondary_opts)
+        if name not in ("resume", "as_json") and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--resume takes everything from the folder: leave out {'/'.join(spellings)}.")
+
+
+def _require_consistent(options: dict[str, Any], out: Path) -> None:
+    """No option that would be ignored because of another."""
+    split, column = options["split"], options["site_column"]
+    if split and column:
+        raise click.UsageError("--split and --site-column are two ways to divide one file: give one of them.")
+    if (split or column) and len(options["data"]) > 1:
+        raise click.UsageError(f"{'--split' if split else '--site-column'} divides one file: give --data once.")
+    if options["hospitals"] and not split:
+        raise click.UsageError("--hospitals says into how many --split divides one file: add --split iid.")
+    require_beside(options["hospitals_at"], out)
 
 
 def _settings(options: dict[str, Any]) -> SimulationSettings:
@@ -83,16 +132,18 @@ def _settings(options: dict[str, Any]) -> SimulationSettings:
     if first.is_dir() and spec.kind.startswith("tabular"):
         files = sorted(entry for entry in first.iterdir() if not entry.name.startswith("."))
         if not files:
-            raise InputError("empty-folder", f"{first} holds no files.", culprit=str(first))
+            raise InputError(
+                "empty-folder", f"{first} holds no files.", culprit=str(first), remedy="Put one file a hospital in it."
+            )
         first = files[0]
     spec = bind_to_file(spec, first)
     source = DataSource(
-        paths=options["data"],
+        paths=tuple(_absolute(text) for text in options["data"]),
         site_column=options["site_column"],
         split=options["split"],
         hospitals=options["hospitals"] or 0,
         seed=options["seed"],
-        test=options["test"],
+        test=_absolute(options["test"]) if options["test"] else None,
     )
     return SimulationSettings(
         task_kind=spec.kind,
@@ -105,6 +156,12 @@ def _settings(options: dict[str, Any]) -> SimulationSettings:
         seed=options["seed"],
         compare=options["compare"],
     )
+
+
+def _absolute(text: str) -> str:
+    """NAME=PATH or PATH, so that the run can be taken up again from anywhere."""
+    name, found, path = text.partition("=")
+    return f"{name}={Path(path).absolute()}" if found else str(Path(text).absolute())
 
 
 def _required(value: Path | None, option: str) -> Path:

@@ -1,0 +1,163 @@
+"""`secagg budget`: what was spent is shown, and an altered ledger is not believed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from dp.ledger.entries import signed_bytes
+from secagg.identity import Identity
+from tests.cli.conftest import LOCAL_DP, SHORT
+from tests.cli.outcome import TAMPERING, UNUSABLE
+
+
+@pytest.fixture
+def home(finished):
+    """The hospital h1 after two private rounds."""
+    return finished / "hospitals/h1"
+
+
+def rows(home):
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as database:
+        return database.execute("SELECT sequence, body, signature FROM entries ORDER BY sequence").fetchall()
+
+
+def change(home, statement, *values):
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as database, database:
+        database.execute(statement, values)
+
+
+def flip_entry(home, sequence, text, offset=0):
+    """Alter one byte of one entry, as somebody with an editor for SQLite would."""
+    body = bytearray(next(row[1] for row in rows(home) if row[0] == sequence))
+    body[body.index(text) + offset] ^= 1
+    change(home, "UPDATE entries SET body = ? WHERE sequence = ?", bytes(body), sequence)
+
+
+# Showing
+
+
+def test_what_a_run_has_spent_is_shown(secagg, home):
+    (spent,) = secagg("budget", "show", home, "--json").json
+    assert spent["budget"] == 8
+    assert 0 < spent["epsilon"] <= 8
+    assert spent["left"] == pytest.approx(8 - spent["epsilon"])
+    (run,) = spent["runs"]
+    assert (run["rounds"], run["state"], run["epsilon"]) == (2, "closed", pytest.approx(spent["epsilon"]))
+    shown = secagg("budget", "show", home).shown
+    for part in (spent["data_set"][:16], run["charter"][:16], f"epsilon {spent['epsilon']:.3f} of 8", "closed"):
+        assert part in shown
+
+
+def test_who_was_cut_off_before_training_has_spent_less(secagg, finished):
+    both = [secagg("budget", "show", finished / f"hospitals/{name}", "--json").json[0] for name in ("h1", "h2")]
+    assert [entry["runs"][0]["rounds"] for entry in both] == [2, 1]
+    assert both[1]["epsilon"] < both[0]["epsilon"]
+
+
+def test_rounds_without_protection_are_shown_as_such(secagg, simulate):
+    assert simulate().code == 0
+    (spent,) = secagg("budget", "show", "run/hospitals/h1", "--json").json
+    assert spent["epsilon"] == 0
+    assert (spent["runs"][0]["rounds"], spent["runs"][0]["epsilon"]) == (2, None)
+    assert "no protection" in secagg("budget", "show", "run/hospitals/h1").shown
+
+
+def test_a_policy_that_allows_more_leaves_more(secagg, home):
+    policy = home / "policy.toml"
+    policy.write_text(policy.read_text().replace("maximum_epsilon = 8.0", "maximum_epsilon = 10.0"))
+    (spent,) = secagg("budget", "show", home, "--json").json
+    assert (spent["budget"], spent["left"]) == (10, pytest.approx(10 - spent["epsilon"]))
+
+
+def test_a_hospital_that_has_never_trained_has_no_ledger(secagg, home):
+    (home / "ledger.sqlite").unlink()
+    for command in ("show", "verify"):
+        secagg("budget", command, home).failed(UNUSABLE, "no-ledger", home / "ledger.sqlite", "hospital's folder")
+
+
+# Verifying
+
+
+def test_a_whole_ledger_is_verified_and_its_head_told(secagg, home):
+    verified = secagg("budget", "verify", home, "--json").json
+    assert (verified["verified"], verified["entries"]) == (True, len(rows(home)))
+    shown = secagg("budget", "verify", home).shown
+    assert shown.startswith(f"Yes: all {len(rows(home))} entries are whole")
+    assert shown.endswith(f"head {verified['head']}")
+
+
+def test_an_auditor_needs_the_public_key_only(secagg, home):
+    key = secagg("identity", "show", home / "identity.pem", "--json").json["public_key"]
+    (home / "identity.pem").unlink()
+    secagg("budget", "verify", home).failed(UNUSABLE, "unreadable", home / "identity.pem")
+    assert secagg("budget", "verify", home, "--public-key", key).code == 0
+
+
+@pytest.mark.parametrize("key", ["", "AAAA", "not base64", "A" * 43 + "=="])
+def test_a_malformed_public_key_is_refused(secagg, home, key):
+    outcome = secagg("budget", "verify", home, "--public-key", key)
+    outcome.failed(UNUSABLE, "bad-public-key", repr(key), "secagg identity show")
+
+
+def test_the_ledger_of_another_site_is_not_taken_for_ones_own(secagg, finished, home):
+    (finished / "hospitals/h2/ledger.sqlite").replace(home / "ledger.sqlite")
+    secagg("budget", "verify", home).failed(TAMPERING, "ledger-altered", "Entry 1")
+
+
+@pytest.mark.parametrize(
+    ("sequence", "text", "offset"),
+    [
+        (1, b'"steps":', 8),
+        (2, b'"noise_multiplier":', 19),
+        (3, b'"round":', 8),
+        (4, b'"previous":"', 20),
+        (5, b'"time":"', 10),
+        (6, b'"kind":"', 8),
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_one_altered_byte_of_one_entry_is_found_out_and_the_entry_named(secagg, home, command, sequence, text, offset):
+    flip_entry(home, sequence, text, offset)
+    outcome = secagg("budget", command, home)
+    outcome.failed(TAMPERING, "ledger-altered", f"Entry {sequence} ", home / "ledger.sqlite", "officer")
+    assert outcome.out == ""
+    assert secagg("budget", command, home, "--json").error["culprit"] == f"entry {sequence}"
+
+
+def test_an_altered_entry_of_ones_own_making_is_found_out_by_the_chain(secagg, home):
+    """Who has the site's key can sign another entry; the next one still names the old one's hash."""
+    sequence, body, _ = rows(home)[1]
+    entry = json.loads(body)
+    entry["cost"]["training"][0]["noise_multiplier"] *= 10
+    forged = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+    signature = Identity.load(home / "identity.pem").sign(signed_bytes(forged))
+    change(home, "UPDATE entries SET body = ?, signature = ? WHERE sequence = ?", forged, signature, sequence)
+    secagg("budget", "verify", home).failed(TAMPERING, "ledger-altered", "Entry")
+
+
+def test_a_removed_entry_is_found_out(secagg, home):
+    change(home, "DELETE FROM entries WHERE sequence = 2")
+    secagg("budget", "verify", home).failed(TAMPERING, "ledger-altered", "Entry 2", "missing")
+
+
+def test_entries_that_changed_places_are_found_out(secagg, home):
+    for old, new in ((2, 99), (3, 2), (99, 3)):
+        change(home, "UPDATE entries SET sequence = ? WHERE sequence = ?", new, old)
+    secagg("budget", "verify", home).failed(TAMPERING, "ledger-altered", "Entry 2")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database", bytes(8192)])
+def test_a_file_that_is_no_ledger_is_found_out(secagg, home, content):
+    (home / "ledger.sqlite").write_bytes(content)
+    secagg("budget", "verify", home).failed(TAMPERING, "ledger-damaged", home / "ledger.sqlite")
+
+
+def test_nothing_is_trained_on_an_altered_ledger(secagg, finished, home, here):
+    flip_entry(home, 2, b'"round":', 8)
+    task = ("--task", "task.toml", "--data", "data", "--out", "second", "--hospitals-at", finished / "hospitals")
+    secagg("simulate", *task, *SHORT, *LOCAL_DP).failed(TAMPERING, "ledger-altered", "Entry 2", home / "ledger.sqlite")
+    assert not (here / "second").exists()

@@ -1,0 +1,201 @@
+"""Every command: help with an example, JSON for results and for errors, one line and one code for each failure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.main import cli, run
+from tests.cli.outcome import FAILED, UNUSABLE
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "from cli.main import main; main()"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def every_command(command: click.Command = cli, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    below = command.commands.items() if isinstance(command, click.Group) else ()
+    return [path, *(found for name, child in below for found in every_command(child, (*path, name)))]
+
+
+def at(path: tuple[str, ...]) -> click.Command:
+    command: click.Command = cli
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    return command
+
+
+LEAVES = [path for path in every_command() if not isinstance(at(path), click.Group)]
+
+
+@pytest.mark.parametrize("path", every_command(), ids=" ".join)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_and_group_has_help_with_an_example(secagg, path, option):
+    shown = secagg(*path, option).shown
+    assert shown.startswith(f"Usage: {' '.join(('secagg', *path))} ")
+    assert "Example" in shown
+    assert f"secagg {' '.join(path)}" in shown.split("Example", 1)[1]
+
+
+@pytest.mark.parametrize("path", [path for path in LEAVES if path != ("completion",)], ids=" ".join)
+def test_every_command_that_prints_a_result_can_print_it_as_json(path):
+    assert any("--json" in parameter.opts for parameter in at(path).params)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_every_option_says_what_it_is(path):
+    options = [parameter for parameter in at(path).params if isinstance(parameter, click.Option)]
+    assert [option.opts[0] for option in options if not option.help] == []
+
+
+def test_the_version_is_told(secagg):
+    assert secagg("--version").shown.startswith("secagg, version ")
+
+
+@pytest.mark.parametrize("path", [(), ("identity",), ("charter",), ("budget",), ("model",)], ids=" ".join)
+def test_a_group_alone_shows_its_help(secagg, path):
+    outcome = secagg(*path)
+    assert "Commands:" in outcome.out + outcome.err
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mentions"),
+    [
+        (["simulat"], ["simulat", "secagg --help"]),
+        (["identity", "shw"], ["shw", "secagg identity --help"]),
+        (["identity", "new", "--passphrase"], ["--passphrase", "secagg identity new --help"]),
+        (["completion"], ["bash, zsh, fish. See", "secagg completion --help"]),
+        (["model", "show", "one", "two"], ["two", "secagg model show --help"]),
+        (["identity", "show", "k.pem", "--passphrase-file", "none.txt"], ["--passphrase-file", "none.txt"]),
+        (["budget", "show", __file__], [__file__, "is a file"]),
+    ],
+)
+def test_wrong_usage_is_told_on_one_line_that_says_where_to_look(secagg, arguments, mentions):
+    secagg(*arguments).failed(UNUSABLE, "usage", *mentions)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["identity", "show", "none.pem"], "unreadable"),
+        (["charter", "show", "none"], "unreadable"),
+        (["charter", "verify", "none"], "unreadable"),
+        (["charter", "sign", "none"], "unreadable"),
+        (["budget", "show", "none"], "unreadable"),
+        (["budget", "verify", "none"], "unreadable"),
+        (["model", "show", "none"], "unreadable"),
+        (["model", "verify", "none"], "unreadable"),
+        (["simulate", "--resume", "none"], "not-a-run"),
+        (["demo", "--out", "data"], "folder-not-empty"),
+        (["simulate", "--no-such-option"], "usage"),
+        (["simulate"], "usage"),
+        (["no-such-command"], "usage"),
+    ],
+)
+def test_an_error_with_json_is_json_on_standard_error_and_has_a_remedy(secagg, here, arguments, reason):
+    outcome = secagg(*arguments, "--json")
+    assert outcome.out == ""
+    assert outcome.err.count("\n") == 1
+    assert outcome.code == UNUSABLE
+    assert outcome.error["reason"] == reason
+    assert outcome.error["message"]
+    assert outcome.error["remedy"]
+
+
+def test_a_name_with_a_line_break_does_not_break_the_line(secagg, here):
+    secagg("identity", "show", "two\nlines.pem").failed(UNUSABLE, "unreadable", "two lines.pem")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+def broken(as_json: bool) -> None:
+    """Fails as no command should."""
+    raise RuntimeError("one\ntwo")
+
+
+@pytest.fixture
+def defect():
+    """A command with a defect, for as long as a test takes."""
+    cli.add_command(broken)
+    yield
+    del cli.commands["broken"]
+
+
+def test_a_defect_is_one_line_too(secagg, defect):
+    secagg("broken").failed(FAILED, "internal", "RuntimeError: one two", "secagg --verbose")
+
+
+def test_a_defect_shows_its_traceback_if_asked(secagg, defect):
+    outcome = secagg("--verbose", "broken")
+    assert outcome.code == FAILED
+    assert "Traceback" in outcome.err
+    assert outcome.err.endswith("[internal]\n")
+
+
+def test_a_defect_with_json_is_json(secagg, defect):
+    outcome = secagg("broken", "--json")
+    assert outcome.code == FAILED
+    assert outcome.error["reason"] == "internal"
+
+
+# Results as JSON
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["simulate", "--resume", "{run}"],
+        ["budget", "show", "{run}/hospitals/h1"],
+        ["budget", "verify", "{run}/hospitals/h1"],
+        ["charter", "show", "{run}/charter"],
+        ["charter", "verify", "{run}/charter"],
+        ["model", "show", "{run}/release"],
+        ["model", "verify", "{run}/release"],
+        ["identity", "show", "{run}/hospitals/h1/identity.pem"],
+        ["doctor"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_results_are_json_and_nothing_else(secagg, finished, arguments):
+    arguments = [argument.format(run=finished) for argument in arguments]
+    assert secagg(*arguments, "--json").json
+
+
+# As a process
+
+
+def in_a_process(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, env=ENVIRONMENT, text=True, check=False, timeout=100, **options)
+
+
+def test_the_exit_code_is_that_of_the_process_and_the_error_is_on_standard_error(finished):
+    charter = finished / "charter/charter.toml"
+    charter.write_text(charter.read_text().replace("rounds = 2", "rounds = 3"))
+    process = in_a_process("charter", "verify", finished / "charter", capture_output=True)
+    assert process.returncode == 4
+    assert process.stdout == ""
+    assert process.stderr.count("\n") == 1
+    assert process.stderr.endswith("[charter-altered]\n")
+
+
+def test_a_reader_who_leaves_early_hears_no_complaint(finished):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = in_a_process("charter", "show", finished / "charter", stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (FAILED, "")
+
+
+def test_run_gives_the_code_that_the_command_exits_with(finished):
+    assert run(["model", "verify", str(finished / "release")]) == 0
+    assert run(["model", "verify", str(finished)]) == UNUSABLE
