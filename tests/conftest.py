@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# Small tensors on a shared machine: more threads than one are slower.
+torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).parent.parent
 

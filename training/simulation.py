@@ -22,7 +22,7 @@ from secagg.identity import Identity, fingerprint
 from secagg.policy import Policy, render_policy
 from training.comparison import Comparison, Held
 from training.coordinator import Coordinator
-from training.devices import resolve_device
+from training.devices import cores_for, resolve_device
 from training.draft import CharterChoices, draft_charter, make_task, task_of
 from training.engines.embedded import EmbeddedEngine, parse_drop_out
 from training.evaluation import Metrics, evaluate
@@ -155,7 +155,8 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
     charter = read_verified(folder / "charter")
     task = task_of(charter.charter)
     sites = read_sites(settings.source, task)
-    with _Cast(folder, settings, charter, task, sites, observer) as cast:
+    cores = cores_for(charter.charter.model.parameters)
+    with cores, _Cast(folder, settings, charter, task, sites, observer) as cast:
         observer.on_start(charter)
         history = _History(folder)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from secagg.errors import InputError
-from training.devices import resolve_device
+from training.devices import cores_for, resolve_device
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, *present: str) -> None:
@@ -29,3 +29,15 @@ def test_a_device_that_is_not_here_is_refused_and_the_others_are_listed(monkeypa
         resolve_device("cuda")
     assert caught.value.reason == "no-such-device"
     assert "there is: cpu" in caught.value.message
+
+
+@pytest.mark.parametrize(("parameters", "used"), [(15_000, 1), (25_000_000, 2)])
+def test_a_small_model_is_trained_on_one_core_and_a_large_one_on_all(parameters: int, used: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with cores_for(parameters):
+            assert torch.get_num_threads() == used
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
