@@ -24,7 +24,7 @@ from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.coordinator_store import CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
-from training.messages import ATTEST_LIMIT, Attest, Conclude, Query, Release, Status
+from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
 from training.report import RefusalRecord, RoundRecord
 
 STATISTICS_SUMS = 2
@@ -134,7 +134,7 @@ class Coordinator:
         name = f"{purpose}-{result.step:06d}.bin"
         payload = open_envelope(message, self._charter, len(message)).payload
         vector = decode(payload, SumPayload)
-        sealer = Sealer(self._charter, COORDINATOR, None, 0)
+        sealer = Sealer(self._charter, COORDINATOR, None, self._store.state.epoch)
         self._store.keep_message(name, sealer.seal(Stage.MISSED_SUM, vector, round=result.round))
         if purpose is Purpose.STATISTICS:
             self._store.update(statistics=(*self._store.state.statistics, name))
@@ -142,9 +142,10 @@ class Coordinator:
             self._store.update(sums=(*self._store.state.sums, name))
 
     def _bring_up_to_date(self) -> dict[int, Status]:
-        """Ask everybody where they are; send each the sums it missed."""
+        """Ask everybody where they are; send each the sums it missed, and others' word for those it cannot check."""
         query = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.QUERY, Query())
-        statuses = self._statuses(self._engine.exchange(Phase.QUERY, [(n, query) for n in self._members], 0))
+        signed = self._statuses(self._engine.exchange(Phase.QUERY, [(n, query) for n in self._members], 0))
+        statuses = {member: status for member, (status, _) in signed.items()}
         state = self._store.state
         newest_epoch = max((status.epoch for status in statuses.values()), default=0)
         newest_round = max((status.round for status in statuses.values()), default=0)
@@ -154,17 +155,27 @@ class Coordinator:
             for member, status in statuses.items()
             for name in (*state.statistics[status.statistics :], *state.sums[status.steps :])
         ]
-        statuses |= self._statuses(self._engine.exchange(Phase.QUERY, outbox, 0))
-        return statuses
+        signed |= self._statuses(self._engine.exchange(Phase.QUERY, outbox, 0))
+        signed |= self._statuses(self._engine.exchange(Phase.QUERY, self._endorsements(signed), 0))
+        return {member: status for member, (status, _) in signed.items()}
 
-    def _statuses(self, exchange: Exchange) -> dict[int, Status]:
+    def _endorsements(self, signed: dict[int, tuple[Status, bytes]]) -> Outbox:
+        """For those who have not come as far as others: the signed word of all who have."""
+        reached = {member: (status.statistics, status.steps) for member, (status, _) in signed.items()}
+        furthest = max(reached.values(), default=(0, 0))
+        words = [memoryview(message) for member, (_, message) in signed.items() if reached[member] == furthest]
+        sealer = Sealer(self._charter, COORDINATOR, None, 0)
+        behind = [member for member in signed if reached[member] != furthest]
+        return [(member, sealer.seal(Stage.ENDORSED, Endorsed(words), recipient=member)) for member in behind]
+
+    def _statuses(self, exchange: Exchange) -> dict[int, tuple[Status, bytes]]:
         statuses = {}
         for sender, message in exchange.inbox:
             # One hospital's senseless answer is as good as none: it must not stop the others.
             with suppress(RemoteProtocolError):
                 envelope = _open_from(self._charter, sender, message, ATTEST_LIMIT)
                 if envelope.header.stage is Stage.STATUS:
-                    statuses[sender] = decode(envelope.payload, Status)
+                    statuses[sender] = decode(envelope.payload, Status), message
         return statuses
 
     def _conclude(self, statuses: dict[int, Status]) -> bytes:

@@ -19,6 +19,7 @@ import torch
 from dp.randomness import secure_generator
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, RemoteProtocolError, SecaggError
+from secagg.files import PRIVATE, write_atomically
 from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, Purpose, Session
@@ -26,16 +27,18 @@ from secagg.masking.client import read_sum
 from secagg.masking.messages import Refusal, payload_limit
 from secagg.masking.session import RoundSum
 from secagg.masking.states import ClientState
+from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
 from secagg.policy import check_charter, load_policy
 from secagg.release.dsse import attest
 from secagg.release.statement import statement_bytes
 from secagg.wire import Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
+from training.endorsement import Position, require_endorsed
 from training.hospital_budget import HospitalBudget
 from training.hospital_folder import HospitalFolder
 from training.hospital_state import AppliedSum, HospitalState, load_state
 from training.local_work import LocalWork
-from training.messages import ATTEST_LIMIT, Attest, Conclude, Query, Release, Status
+from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
 from training.model_state import ModelLayout, flatten, model_digest
 from training.progress import is_finished
 from training.records import Records
@@ -46,7 +49,7 @@ from training.splitting import holdout
 from training.task import Task
 from training.vector_layout import MomentVector, UpdateVector
 
-_TRAINING_STAGES = frozenset({Stage.QUERY, Stage.MISSED_SUM, Stage.CONCLUDE, Stage.RELEASE})
+_TRAINING_STAGES = frozenset({Stage.QUERY, Stage.MISSED_SUM, Stage.ENDORSED, Stage.CONCLUDE, Stage.RELEASE})
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +91,13 @@ class Hospital:
         check_charter(charter.charter, policy)
         module = task.build_model()
         self._layout = ModelLayout.of(module)
+        self._require_no_evidence()
         self._state = _initial_state(setup, self._layout, flatten(module))
         self._train, self._validation = split_patients(setup.records, task)
         self._scaling = Scaling(charter.charter, task.spec)
         self._identity = identity
+        self._unverified: HospitalState | None = None
+        self.stopped: ForgedSumError | None = None
         with ExitStack() as opened:
             self._latch = opened.enter_context(Latch(setup.folder.latch))
             self._client = MaskingClient(charter, identity, self._latch, policy)
@@ -132,17 +138,31 @@ class Hospital:
             self._budget.close_run()
 
     def receive(self, message: bytes) -> list[bytes]:
-        """Take one message; give the replies. What goes wrong is answered with a signed refusal and its reason code."""
+        """Take one message; give the replies. What goes wrong is answered with a signed refusal and its reason code.
+
+        A forged sum is kept as evidence and stops this hospital for good: `stopped` says why.
+        """
+        if self.stopped:
+            return [self._refuse(self.stopped)]
         try:
             if peek(message).stage in _TRAINING_STAGES:
                 return self._surround(message)
             return self._client.receive(message) + self._after_protocol_step()
+        except ForgedSumError as error:
+            self.stopped = error
+            write_atomically(self._setup.folder.evidence(self._charter.digest), message, PRIVATE)
+            return [self._refuse(error)]
         except SecaggError as error:
             return [self._refuse(error)]
 
     def _after_protocol_step(self) -> list[bytes]:
-        if self._client.state is ClientState.ASKED:
+        client = self._client
+        if client.state is ClientState.ASKED:
             return [self._contribute()]
+        if client.state is ClientState.READY and self._state.tag_key(client.session.epoch) is None:
+            # Before anything is masked, so that no sum of this epoch is ever beyond checking.
+            self._state = self._state.after_set_up(client.session.epoch, client.tag_key)
+            self._save()
         total = self._client.take_sum()
         return self._apply(total, self._client.session.purpose) if total else []
 
@@ -156,7 +176,7 @@ class Hospital:
         return client.mask(vector, model_digest(self._layout, self._state.model))
 
     def _moments(self, step: int) -> np.ndarray:
-        self._require_moments_due()
+        self._require_moments_due(self._state)
         if step != len(self._state.moments) + 1:
             raise _missed(step, len(self._state.moments))
         codec = MomentVector(self._charter.charter, self._train.feature_names)
@@ -165,7 +185,7 @@ class Hospital:
     def _update(self, round_number: int, step: int) -> np.ndarray:
         if step != self._state.steps + 1:
             raise _missed(step, self._state.steps)
-        self._require_unfinished()
+        self._require_unfinished(self._state)
         self._budget.charge(round_number)
         work = self._local_work()
         contribution = work.contribute(self._state.model)
@@ -185,61 +205,92 @@ class Hospital:
             generator,
         )
 
-    def _apply(self, total: RoundSum, purpose: Purpose) -> list[bytes]:
-        have = len(self._state.moments) if purpose is Purpose.STATISTICS else self._state.steps
-        if total.step != have + 1:
-            raise _missed(total.step, have)
-        match purpose:
-            case Purpose.STATISTICS:
-                self._require_moments_due()
-                codec = MomentVector(self._charter.charter, self._train.feature_names)
-                self._state = self._state.after_moments(codec.decode(total.vector))
-            case Purpose.TRAINING:
-                self._require_unfinished()
-                mean = UpdateVector(self._charter.charter, self._layout).decode(total.vector)
-                server = self._charter.charter.training.server
-                optimizer, model = apply(server, self._state.optimizer, self._state.model, mean.update)
-                applied = AppliedSum(total.round, total.survivors.numbers, tuple(mean.cells.tolist()))
-                self._state = self._state.after_sum(applied, model, optimizer)
-                self._budget.commit(total.round)
-        self._save()
+    def _apply(self, verified: VerifiedSum, purpose: Purpose) -> list[bytes]:
+        self._settle(self._after(self._state, verified.total, purpose))
         return [self._status()] if self._finished() else []
 
-    def _require_unfinished(self) -> None:
-        if self._finished():
+    def _after(self, state: HospitalState, total: RoundSum, purpose: Purpose) -> HospitalState:
+        """The state that ``state`` becomes by a sum; nothing is done yet."""
+        have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
+        if total.step != have + 1:
+            raise _missed(total.step, have)
+        if total.model != model_digest(self._layout, state.model):
+            raise RemoteProtocolError("other-model", "The sum is of updates to another model than this hospital's.")
+        match purpose:
+            case Purpose.STATISTICS:
+                self._require_moments_due(state)
+                codec = MomentVector(self._charter.charter, self._train.feature_names)
+                return state.after_moments(codec.decode(total.vector))
+            case Purpose.TRAINING:
+                self._require_unfinished(state)
+                mean = UpdateVector(self._charter.charter, self._layout).decode(total.vector)
+                server = self._charter.charter.training.server
+                optimizer, model = apply(server, state.optimizer, state.model, mean.update)
+                applied = AppliedSum(total.round, total.survivors.numbers, tuple(mean.cells.tolist()))
+                return state.after_sum(applied, model, optimizer)
+
+    def _settle(self, state: HospitalState) -> None:
+        """Take a state, whose sums are verified or endorsed, for this hospital's own."""
+        for applied in state.progress.applied[self._state.steps :]:
+            self._budget.commit(applied.round)
+        self._state, self._unverified = state, None
+        self._save()
+
+    def _require_unfinished(self, state: HospitalState) -> None:
+        if is_finished(self._charter.charter, self._setup.task.spec, state.progress):
             raise RemoteProtocolError("finished", "This hospital has every sum that the charter asks for.")
 
-    def _require_moments_due(self) -> None:
-        if not self._scaling.lacks_moments(self._state.moments):
+    def _require_moments_due(self, state: HospitalState) -> None:
+        if not self._scaling.lacks_moments(state.moments):
             raise RemoteProtocolError("no-statistics", "The charter asks for no more sums of feature statistics.")
 
     def _finished(self) -> bool:
         return is_finished(self._charter.charter, self._setup.task.spec, self._state.progress)
 
     def _surround(self, message: bytes) -> list[bytes]:
-        limit = max(ATTEST_LIMIT, payload_limit(self._past_session(0, Purpose.TRAINING), Stage.SUM))
+        limit = max(ATTEST_LIMIT, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
         envelope = open_envelope(message, self._charter, limit)
         match envelope.header.stage:
             case Stage.QUERY:
                 decode(envelope.payload, Query)
+                self._unverified = None
                 return [self._status()]
             case Stage.MISSED_SUM:
                 return self._catch_up(envelope)
+            case Stage.ENDORSED:
+                return self._take_endorsement(decode(envelope.payload, Endorsed))
             case Stage.CONCLUDE:
                 return [self._attest(decode(envelope.payload, Conclude))]
             case _:
                 return self._keep_release(decode(envelope.payload, Release))
 
     def _catch_up(self, envelope: Envelope) -> list[bytes]:
+        """Take a sum that this hospital missed.
+
+        Of an epoch that it was set up in, the tag is checked, and with it what came before: the tag's key is bound to
+        the model that it led to. Other sums wait until others endorse what they lead to.
+        """
+        state = self._unverified or self._state
         # Statistics come before any training, so the purpose follows from what this hospital still lacks.
-        purpose = Purpose.STATISTICS if self._scaling.lacks_moments(self._state.moments) else Purpose.TRAINING
-        session = self._past_session(envelope.header.round, purpose)
+        purpose = Purpose.STATISTICS if self._scaling.lacks_moments(state.moments) else Purpose.TRAINING
+        session = Session(self._charter, envelope.header.epoch, purpose, envelope.header.round, 1)
         total = read_sum(envelope, session, frozenset(session.members))
-        self._apply(total, purpose)
+        after = self._after(state, total, purpose)
+        key = self._state.tag_key(session.epoch)
+        if key is None:
+            self._unverified = after
+        else:
+            verify_sum(total, session, key)
+            self._settle(after)
         return [self._status()]
 
-    def _past_session(self, round_number: int, purpose: Purpose) -> Session:
-        return Session(self._charter, 0, purpose, round_number, 1)
+    def _take_endorsement(self, payload: Endorsed) -> list[bytes]:
+        wanted, self._unverified = self._unverified, None
+        if wanted is None:
+            raise RemoteProtocolError("nothing-to-endorse", "This hospital has no sum that waits to be endorsed.")
+        require_endorsed(Position.of(wanted, self._layout), payload.statuses, self._charter, self._client.number)
+        self._settle(wanted)
+        return [self._status()]
 
     def _status(self) -> bytes:
         digest = self._charter.digest
@@ -250,6 +301,7 @@ class Hospital:
             self._state.steps,
             self._finished(),
             model_digest(self._layout, self._state.model),
+            self._state.statistics_digest(),
         )
         return self._sealer().seal(Stage.STATUS, status)
 
@@ -274,6 +326,16 @@ class Hospital:
         file = model_file(self._layout, self._state, self._scaling)
         write_release(self.release_folder, self._charter, file, payload.signed)
         return []
+
+    def _require_no_evidence(self) -> None:
+        evidence = self._setup.folder.evidence(self._charter.digest)
+        if evidence.exists():
+            raise ForgedSumError(
+                "forged-sum",
+                f"This hospital was given a forged sum under this charter, kept as {evidence}, and does not go on.",
+                culprit="the coordinator",
+                remedy="Compare it with the other hospitals, and agree on a new charter.",
+            )
 
     def _save(self) -> None:
         self._state.save(self._setup.folder.checkpoint(self._charter.digest))

@@ -40,5 +40,9 @@ class HospitalFolder:
         """The released model of one charter, its statement, and the charter."""
         return self._run(charter) / "release"
 
+    def evidence(self, charter: bytes) -> Path:
+        """The forged sum that made this hospital stop, as it came; it does not go on while this is there."""
+        return self._run(charter) / "evidence" / "forged-sum.bin"
+
     def _run(self, charter: bytes) -> Path:
         return self.path / "runs" / charter.hex()[:16]

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from secagg.errors import TamperingError
 from secagg.files import PRIVATE, write_atomically
+from secagg.labels import digest
 from training.server_optimizer import OptimizerState, initial_state
 
 _METADATA = "secagg"
@@ -30,12 +31,23 @@ class AppliedSum(msgspec.Struct, frozen=True):
     cells: tuple[int, ...] = ()
 
 
+class EpochTagKey(msgspec.Struct, frozen=True):
+    """The key that an epoch's sums can be checked with, also after a restart. It hides nobody's vector."""
+
+    epoch: int
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"EpochTagKey(epoch={self.epoch})"
+
+
 class Progress(msgspec.Struct, frozen=True):
     """What the file says besides tensors."""
 
     charter: str
     applied: tuple[AppliedSum, ...] = ()
     concluded: bool = False
+    tag_keys: tuple[EpochTagKey, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +84,19 @@ class HospitalState:
         """After one more sum was applied."""
         progress = msgspec.structs.replace(self.progress, applied=(*self.progress.applied, applied))
         return replace(self, model=model, optimizer=optimizer, progress=progress)
+
+    def tag_key(self, epoch: int) -> bytes | None:
+        """The key of the tags of an epoch that this hospital was set up in."""
+        return next((entry.key for entry in self.progress.tag_keys if entry.epoch == epoch), None)
+
+    def after_set_up(self, epoch: int, key: bytes) -> HospitalState:
+        """After the keys of an epoch were agreed on."""
+        keys = (*self.progress.tag_keys, EpochTagKey(epoch, key))
+        return replace(self, progress=msgspec.structs.replace(self.progress, tag_keys=keys))
+
+    def statistics_digest(self) -> bytes:
+        """SHA-256 over the sums of feature statistics."""
+        return digest("statistics", b"".join(moments.astype("<f8").tobytes() for moments in self.moments))
 
     def after_conclusion(self) -> HospitalState:
         """After the release was attested to."""

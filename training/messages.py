@@ -36,6 +36,7 @@ class Status(_Payload, frozen=True):
         steps: how many sums it has applied to its model.
         finished: whether it has all the sums it wants: the charter's, or enough to reach the target metric.
         model_digest: of its model now.
+        statistics_digest: of the sums of feature statistics that it has.
     """
 
     epoch: Counter
@@ -44,6 +45,13 @@ class Status(_Payload, frozen=True):
     steps: Counter
     finished: bool
     model_digest: Digest
+    statistics_digest: Digest
+
+
+class Endorsed(_Payload, frozen=True):
+    """Coordinator to one hospital: others' signed Status envelopes, who are where its missed sums have led it."""
+
+    statuses: list[memoryview]
 
 
 class Conclude(_Payload, frozen=True):

@@ -44,5 +44,9 @@ class Ring:
 
     def to_signed(self, elements: RingVector) -> npt.NDArray[np.int64]:
         """Ring elements as the signed integers -2^(b-1) .. 2^(b-1)-1, int64."""
-        shift = np.uint64(64 - self.bits)
-        return (elements.astype(np.uint64) << shift).view(np.int64) >> np.int64(64 - self.bits)
+        # The sign bit goes to the top and comes down again, in the elements' own width.
+        if elements.itemsize == 4:
+            unused = 32 - self.bits
+            return ((elements << np.uint32(unused)).view(np.int32) >> np.int32(unused)).astype(np.int64)
+        unused = 64 - self.bits
+        return (elements << np.uint64(unused)).view(np.int64) >> np.int64(unused)

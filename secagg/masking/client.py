@@ -14,6 +14,7 @@ no model: the caller hands over an encoded vector when a round has begun and pic
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from secagg.charter import VerifiedCharter
 from secagg.encoding import pack, unpack
@@ -54,6 +55,8 @@ from secagg.masking.messages import Roster as RosterPayload
 from secagg.masking.session import RoundSum, Session, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
+from secagg.masking.tags import tag
+from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
 from secagg.policy import Policy, check_charter
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
@@ -99,7 +102,7 @@ class MaskingClient:
         self._epoch: _Epoch | None = None
         self._model = b""
         self._answered: Survivors | None = None
-        self._sum: RoundSum | None = None
+        self._sum: VerifiedSum | None = None
 
     @property
     def session(self) -> Session:
@@ -115,6 +118,7 @@ class MaskingClient:
 
         Raises:
             RemoteProtocolError: with a reason code, if the message is not allowed. The state stays what it was.
+            ForgedSumError: if a sum's tag does not fit. Nothing is taken or given any more.
         """
         envelope = open_envelope(message, self._charter, self._limit())
         header = envelope.header
@@ -150,14 +154,24 @@ class MaskingClient:
         if len(vector) != session.length:
             raise LocalProtocolError("wrong-length", f"{len(vector)} elements where {session.length} are due.")
         masked = vector.astype(session.ring.dtype)
-        add_masks(masked, epoch.mask_keys(self.round, model_digest))
+        keys = epoch.mask_keys(self.round, model_digest)
+        own_tag = epoch.tag(vector, self.round, model_digest, [self.number])
+        masked_tag = add_masks(masked, keys, own_tag, session.tag_size).to_bytes(session.tag_size, "little")
         packed = memoryview(pack(masked, session.ring))
         self._latch.record_masked(self._charter.digest, session.epoch, self.round)
         self.state = target
         self._model = model_digest
-        return epoch.sealer.seal(Stage.MASKED, Masked(model_digest, packed), round=self.round)
+        return epoch.sealer.seal(Stage.MASKED, Masked(model_digest, packed, masked_tag), round=self.round)
 
-    def take_sum(self) -> RoundSum | None:
+    @property
+    def tag_key(self) -> bytes:
+        """The key of this epoch's tags, 32 bytes; empty until the epoch is set up.
+
+        Not for the coordinator's eyes; it hides no vector. Who keeps it can check the epoch's sums later.
+        """
+        return self._current().tag_key
+
+    def take_sum(self) -> VerifiedSum | None:
         """The sum that arrived last, once."""
         taken, self._sum = self._sum, None
         return taken
@@ -229,9 +243,7 @@ class MaskingClient:
                 raise RemoteProtocolError("duplicate", "Among the deals a dealer is there twice or not on the roster.")
             deal = decode(envelope.payload, Deal)
             route = epoch.route(header.sender, self.number)
-            collected[header.sender] = open_deal(
-                route, deal, epoch.secrets.share_key, epoch.roster[header.sender].share_key
-            )
+            collected[header.sender] = open_deal(route, deal, epoch.secrets.share_key, epoch.roster[header.sender])
         missing = set(epoch.roster) - set(collected) - {self.number}
         if missing:
             # Every member must mask with the same others: among members with different peers, an agreed survivor set
@@ -243,6 +255,7 @@ class MaskingClient:
                 remedy="The coordinator opens a new epoch with those who answer.",
             )
         epoch.held.update(collected)
+        epoch.make_tag_key()
 
     def _begin(self, round_number: int, payload: Begin) -> None:
         epoch = self._current()
@@ -344,7 +357,11 @@ class MaskingClient:
             )
         if result.step != self.step:
             raise RemoteProtocolError("step-changed", "The sum carries another step than the round began with.")
-        self._sum = result
+        try:
+            self._sum = verify_sum(result, epoch.session, epoch.tag_key)
+        except ForgedSumError:
+            self.state = CLIENT_TRANSITIONS[self.state, Action.STOP]
+            raise
 
     def _require_enough(self, hospitals: int) -> None:
         least = max(self.session.threshold, self._policy.minimum_cohort)
@@ -365,7 +382,8 @@ class MaskingClient:
     def _limit(self) -> int:
         if self._epoch is None:
             return _OPEN_LIMIT
-        return max(payload_limit(self._epoch.session, stage) for stage in stages_in_turn(self.state))
+        limits = [payload_limit(self._epoch.session, stage) for stage in stages_in_turn(self.state)]
+        return max(limits, default=_OPEN_LIMIT)
 
 
 class _Epoch:
@@ -379,6 +397,7 @@ class _Epoch:
         self.roster: Roster = {}
         self.roster_digest = b""
         self.held: dict[int, HeldShares] = {}
+        self.tag_key = b""
 
     def route(self, dealer: int, recipient: int) -> Route:
         return Route(self.session, self.roster_digest, dealer, recipient)
@@ -401,6 +420,14 @@ class _Epoch:
         self.roster = roster
         self.roster_digest = roster_digest(roster)
 
+    def make_tag_key(self) -> None:
+        contributions = {member: held.tag_contribution for member, held in self.held.items()}
+        self.tag_key = kdf.epoch_tag_key(contributions, self.session, self.roster_digest)
+
+    def tag(self, vector: RingVector, round_number: int, model: bytes, contributors: Iterable[int]) -> int:
+        key = kdf.round_tag_key(self.tag_key, self.session, round_number, model)
+        return tag(vector, self.session.ring, key, len(self.session.members), contributors)
+
     def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
         slot = self.session.slot(round_number)
         seed, own_key = self.secrets.self_mask_seeds[slot], self.secrets.mask_keys[slot]
@@ -421,6 +448,7 @@ def roster_digest(roster: Roster) -> bytes:
     for number in sorted(roster):
         advertised = roster[number]
         parts += [number, advertised.share_key, advertised.mask_keys, advertised.self_mask_commitments]
+        parts.append(advertised.tag_commitment)
     return digest("roster", b"", *parts)
 
 
@@ -433,7 +461,10 @@ def read_sum(envelope: Envelope, session: Session, participants: frozenset[int])
     payload = decode(envelope.payload, Sum)
     survivors = Survivors.check(payload.survivors, session, participants)
     vector = unpack(payload.vector, session.length, session.ring)
-    return RoundSum(envelope.header.round, payload.step, survivors, vector)
+    if len(payload.tag) != session.tag_size:
+        raise RemoteProtocolError("wrong-length", f"A sum carries a tag of {len(payload.tag)} bytes.")
+    tag_number = int.from_bytes(payload.tag, "little")
+    return RoundSum(envelope.header.round, payload.step, survivors, payload.model_digest, vector, tag_number)
 
 
 def _own_number(charter: VerifiedCharter, identity: Identity) -> int:

@@ -16,7 +16,7 @@ from secagg.errors import RemoteProtocolError
 from secagg.labels import DIGEST_SIZE
 from secagg.masking import kdf, shamir
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import AEAD_OVERHEAD, KEY_SIZE, Advertise, Deal
+from secagg.masking.messages import AEAD_OVERHEAD, CONTRIBUTION_SIZE, KEY_SIZE, Advertise, Deal
 from secagg.masking.session import Session
 from secagg.masking.shamir import SHARE_SIZE, Randomness
 
@@ -25,7 +25,8 @@ _NONCE = bytes(12)
 
 
 class EpochSecrets:
-    """One hospital's secrets of an epoch: a share key, and for each round a mask key and a self-mask seed.
+    """One hospital's secrets of an epoch: a share key, for each round a mask key and a self-mask seed, and its
+    contribution to the tag key.
 
     They live in memory only. A round's secrets are forgotten once it is over.
     """
@@ -34,6 +35,7 @@ class EpochSecrets:
         self.share_key = randomness(KEY_SIZE)
         self.mask_keys: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.rounds)]
         self.self_mask_seeds: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.rounds)]
+        self.tag_contribution = randomness(CONTRIBUTION_SIZE)
         self._session = session
         self._owner = owner
 
@@ -47,6 +49,7 @@ class EpochSecrets:
                 for slot, seed in enumerate(self.self_mask_seeds)
                 if seed
             ),
+            kdf.tag_contribution_commitment(self.tag_contribution, self._session, self._owner),
         )
 
     def forget(self, slots: range) -> None:
@@ -60,20 +63,24 @@ class EpochSecrets:
 
 @dataclass(frozen=True, repr=False)
 class HeldShares:
-    """One dealer's shares as one recipient holds them: one of each kind a round, 32 bytes each."""
+    """What one dealer gave one recipient: a share of each kind a round, and the dealer's part of the tag key; 32 bytes
+    each."""
 
     self_mask: tuple[bytes, ...]
     mask_key: tuple[bytes, ...]
+    tag_contribution: bytes
 
     def joined(self) -> bytes:
-        """All shares, round by round, self-mask share first."""
-        return b"".join(part for pair in zip(self.self_mask, self.mask_key, strict=True) for part in pair)
+        """All shares, round by round, self-mask share first; then the contribution."""
+        pairs = zip(self.self_mask, self.mask_key, strict=True)
+        return b"".join(part for pair in pairs for part in pair) + self.tag_contribution
 
     @classmethod
     def split(cls, data: bytes) -> HeldShares:
         """What `joined` made."""
-        parts = [data[start : start + SHARE_SIZE] for start in range(0, len(data), SHARE_SIZE)]
-        return cls(tuple(parts[0::2]), tuple(parts[1::2]))
+        shares, contribution = data[:-CONTRIBUTION_SIZE], data[-CONTRIBUTION_SIZE:]
+        parts = [shares[start : start + SHARE_SIZE] for start in range(0, len(shares), SHARE_SIZE)]
+        return cls(tuple(parts[0::2]), tuple(parts[1::2]), contribution)
 
     def digests(self, session: Session, dealer: int, recipient: int) -> bytes:
         """The share digests, in the order of `joined`."""
@@ -94,7 +101,9 @@ def share_out(
             columns.append(shamir.share(secret or b"", session.threshold, members, randomness))  # noqa: PERF401
     return {
         member: HeldShares(
-            tuple(column[index] for column in columns[0::2]), tuple(column[index] for column in columns[1::2])
+            tuple(column[index] for column in columns[0::2]),
+            tuple(column[index] for column in columns[1::2]),
+            secrets.tag_contribution,
         )
         for index, member in enumerate(members)
     }
@@ -122,11 +131,12 @@ def seal_deal(route: Route, shares: HeldShares, own_share_key: bytes, recipient_
     return Deal(route.roster_digest, digests, key.encrypt(_NONCE, shares.joined(), digests))
 
 
-def open_deal(route: Route, deal: Deal, own_share_key: bytes, dealer_share_key: bytes) -> HeldShares:
-    """Unseal a deal and check its shares against the dealer's digests.
+def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advertise) -> HeldShares:
+    """Unseal a deal and check it against the dealer's digests and what the dealer advertised.
 
     Raises:
-        RemoteProtocolError: ``other-roster``, ``wrong-length``, ``unreadable-shares``, ``bad-share``.
+        RemoteProtocolError: ``other-roster``, ``wrong-length``, ``unreadable-shares``, ``bad-share``,
+            ``bad-tag-contribution``.
     """
     dealer = route.session.name(route.dealer)
     if deal.roster_digest != route.roster_digest:
@@ -137,7 +147,7 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, dealer_share_key: 
         )
     check_deal_sizes(route.session, deal, dealer)
     try:
-        plain = route.sealing_key(own_share_key, dealer_share_key, route.dealer).decrypt(
+        plain = route.sealing_key(own_share_key, advertised.share_key, route.dealer).decrypt(
             _NONCE, deal.sealed_shares, deal.share_digests
         )
     except InvalidTag as error:
@@ -147,6 +157,11 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, dealer_share_key: 
     shares = HeldShares.split(plain)
     if shares.digests(route.session, route.dealer, route.recipient) != deal.share_digests:
         raise RemoteProtocolError("bad-share", f"The shares from {dealer} are not those it signed.", culprit=dealer)
+    committed = kdf.tag_contribution_commitment(shares.tag_contribution, route.session, route.dealer)
+    if committed != advertised.tag_commitment:
+        raise RemoteProtocolError(
+            "bad-tag-contribution", f"{dealer} contributed to the tag key what it had not committed to.", culprit=dealer
+        )
     return shares
 
 
@@ -157,7 +172,8 @@ def check_deal_sizes(session: Session, deal: Deal, dealer: str) -> None:
         RemoteProtocolError: ``wrong-length``.
     """
     sizes = (len(deal.share_digests), len(deal.sealed_shares))
-    if sizes != (2 * session.rounds * DIGEST_SIZE, 2 * session.rounds * SHARE_SIZE + AEAD_OVERHEAD):
+    sealed = 2 * session.rounds * SHARE_SIZE + CONTRIBUTION_SIZE + AEAD_OVERHEAD
+    if sizes != (2 * session.rounds * DIGEST_SIZE, sealed):
         raise RemoteProtocolError(
             "wrong-length", f"{dealer} dealt another number of shares than the epoch has rounds.", culprit=dealer
         )

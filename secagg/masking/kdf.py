@@ -7,7 +7,7 @@ digest of the model the update starts from: between hospitals that hold differen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -80,6 +80,22 @@ def share_sealing_key(shared_secret: bytes, session: Session, roster: bytes, dea
 def self_mask_commitment(seed: bytes, session: Session, round_number: int, owner: int) -> bytes:
     """Commits a hospital to its self-mask seed: hiding, because the seed is uniform over 256 bits."""
     return hashlib.sha256(session.context("self mask commitment", round_number, owner) + seed).digest()
+
+
+def tag_contribution_commitment(contribution: bytes, session: Session, owner: int) -> bytes:
+    """Commits a hospital to its part of the epoch's tag key, before it has seen anybody else's."""
+    return hashlib.sha256(session.context("tag contribution commitment", 0, owner) + contribution).digest()
+
+
+def epoch_tag_key(contributions: Mapping[int, bytes], session: Session, roster: bytes) -> bytes:
+    """The tag key of an epoch: uniform and secret from the coordinator if one contributor is honest."""
+    parts = b"".join(contributions[member] for member in sorted(contributions))
+    return _expand(parts, session.context("epoch tag key", 0, roster))
+
+
+def round_tag_key(epoch_key: bytes, session: Session, round_number: int, model: bytes) -> bytes:
+    """The key of one round's tags. Hospitals that hold another model than the sum's have another."""
+    return _expand(epoch_key, session.context("round tag key", round_number, model))
 
 
 def share_digest(

@@ -28,11 +28,12 @@ class SignedKey:
     sign: Literal[1, -1]
 
 
-def add_masks(vector: RingVector, keys: Sequence[SignedKey]) -> None:
-    """Add the mask of every key to ``vector``, modulo the vector's type, in place.
+def add_masks(vector: RingVector, keys: Sequence[SignedKey], tag: int = 0, tag_size: int = 0) -> int:
+    """Add the mask of every key to ``vector``, modulo the vector's type, in place; give ``tag`` with its mask.
 
     A mask is the AES-256-CTR keystream of its key from counter zero, read as little-endian integers of the vector's
-    type. Every key is used for one mask only, so the counter may start at zero each time.
+    type; the next ``tag_size`` bytes, one little-endian integer, mask the tag modulo 2^(8 tag_size). Every key is used
+    for one mask only, so the counter may start at zero each time.
     """
     streams = [Cipher(algorithms.AES(item.key), modes.CTR(_ZERO_COUNTER)).encryptor() for item in keys]
     zeros = bytes(_CHUNK_BYTES)
@@ -50,3 +51,6 @@ def add_masks(vector: RingVector, keys: Sequence[SignedKey]) -> None:
                 np.add(chunk, mask, out=chunk)
             else:
                 np.subtract(chunk, mask, out=chunk)
+    for item, stream in zip(keys, streams, strict=True):
+        tag += item.sign * int.from_bytes(stream.update(bytes(tag_size)), "little")
+    return tag % (1 << 8 * tag_size)

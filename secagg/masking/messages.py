@@ -16,12 +16,15 @@ from secagg.masking.shamir import SHARE_SIZE
 from secagg.wire.stage import Stage
 
 KEY_SIZE = 32
+CONTRIBUTION_SIZE = 32
 AEAD_OVERHEAD = 16
 _SMALL = 4096
 _ENVELOPE = 512
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Key = Annotated[bytes, msgspec.Meta(min_length=KEY_SIZE, max_length=KEY_SIZE)]
+# Little-endian; its size follows from the ring and is checked where it is read.
+Tag = Annotated[bytes, msgspec.Meta(max_length=16)]
 MemberNumber = Annotated[int, msgspec.Meta(ge=1, le=MOST_MEMBERS)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 
@@ -39,11 +42,16 @@ class Open(_Payload, frozen=True):
 
 
 class Advertise(_Payload, frozen=True):
-    """Hospital to coordinator: its keys of the epoch. Lists are concatenated, one entry a round."""
+    """Hospital to coordinator: its keys of the epoch. Lists are concatenated, one entry a round.
+
+    Attributes:
+        tag_commitment: to its contribution to the key of the epoch's tags.
+    """
 
     share_key: Key
     mask_keys: bytes
     self_mask_commitments: bytes
+    tag_commitment: Digest
 
 
 class Roster(_Payload, frozen=True):
@@ -58,7 +66,8 @@ class Deal(_Payload, frozen=True):
     Attributes:
         roster_digest: of the advertisements that the dealer saw: two hospitals that saw different ones find out here.
         share_digests: for each round, the digest of the self-mask share, then that of the mask-key share.
-        sealed_shares: AES-256-GCM of, for each round, the self-mask share, then the mask-key share.
+        sealed_shares: AES-256-GCM of, for each round, the self-mask share, then the mask-key share; last, the dealer's
+            contribution to the tag key.
     """
 
     roster_digest: Digest
@@ -79,10 +88,11 @@ class Begin(_Payload, frozen=True):
 
 
 class Masked(_Payload, frozen=True):
-    """Hospital to coordinator: its masked vector, packed, and the digest of the model it starts from."""
+    """Hospital to coordinator: its masked vector, packed, the digest of the model it starts from, its masked tag."""
 
     model_digest: Digest
     vector: memoryview
+    tag: Tag
 
 
 class Propose(_Payload, frozen=True):
@@ -123,11 +133,13 @@ class Reveal(_Payload, frozen=True):
 
 
 class Sum(_Payload, frozen=True):
-    """Coordinator to all: the sum over the survivors, packed."""
+    """Coordinator to all: the sum over the survivors, who started from one model, packed, and the sum of their tags."""
 
     step: Counter
     survivors: list[MemberNumber]
+    model_digest: Digest
     vector: memoryview
+    tag: Tag
 
 
 class Abort(_Payload, frozen=True):
@@ -146,8 +158,8 @@ class Refusal(_Payload, frozen=True):
 def payload_limit(session: Session, stage: Stage) -> int:
     """The largest payload, in bytes, that a message of ``stage`` can have in ``session``."""
     members = len(session.members)
-    advertisement = 2 * session.rounds * KEY_SIZE + KEY_SIZE + 64
-    deal = session.rounds * (2 * DIGEST_SIZE + 2 * SHARE_SIZE) + DIGEST_SIZE + AEAD_OVERHEAD + 64
+    advertisement = 2 * session.rounds * KEY_SIZE + KEY_SIZE + DIGEST_SIZE + 64
+    deal = session.rounds * (2 * DIGEST_SIZE + 2 * SHARE_SIZE) + DIGEST_SIZE + CONTRIBUTION_SIZE + AEAD_OVERHEAD + 64
     match stage:
         case Stage.ADVERTISE:
             return advertisement

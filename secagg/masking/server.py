@@ -297,15 +297,16 @@ class MaskingServer:
             return self._give_up("too-few-revealed")
         total = self._collection.sum_of(unmasking.model)
         try:
-            unmasking.unmask(total)
+            tag = unmasking.unmask(total, self._collection.tag_of(unmasking.model))
         except RemoteProtocolError as error:
             return self._give_up(error.reason, error)
         self._move(Action.ADVANCE)
         packed = pack(total, self.session.ring)
         vector = unpack(packed, self.session.length, self.session.ring)
-        self.result = RoundSum(self.round, self.step, unmasking.survivors, vector)
+        self.result = RoundSum(self.round, self.step, unmasking.survivors, unmasking.model, vector, tag)
         survivors = list(unmasking.survivors.numbers)
-        return self._broadcast(Stage.SUM, Sum(self.step, survivors, memoryview(packed)))
+        tag_bytes = tag.to_bytes(self.session.tag_size, "little")
+        return self._broadcast(Stage.SUM, Sum(self.step, survivors, unmasking.model, memoryview(packed), tag_bytes))
 
     def _give_up(self, reason: str, fault: RemoteProtocolError | None = None) -> Outbox:
         self.fault = fault or RemoteProtocolError(
@@ -360,6 +361,7 @@ class _Collection:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._sums: dict[bytes, RingVector] = {}
+        self._tags: dict[bytes, int] = {}
         self._senders: dict[bytes, set[int]] = {}
 
     @property
@@ -370,11 +372,14 @@ class _Collection:
         model = masked.model_digest
         if model not in self._sums and len(self._sums) > self._session.charter.charter.max_colluding:
             raise RemoteProtocolError("other-model", f"{name} starts from another model.", culprit=name)
+        if len(masked.tag) != self._session.tag_size:
+            raise RemoteProtocolError("wrong-length", f"{name} sent a tag of {len(masked.tag)} bytes.", culprit=name)
         vector = unpack(masked.vector, self._session.length, self._session.ring)
         if model in self._sums:
             np.add(self._sums[model], vector, out=self._sums[model])
         else:
             self._sums[model] = vector
+        self._tags[model] = self._tags.get(model, 0) + int.from_bytes(masked.tag, "little")
         self._senders.setdefault(model, set()).add(sender)
 
     def largest(self) -> tuple[bytes, frozenset[int]]:
@@ -386,3 +391,6 @@ class _Collection:
 
     def sum_of(self, model: bytes) -> RingVector:
         return self._sums[model]
+
+    def tag_of(self, model: bytes) -> int:
+        return self._tags[model]

@@ -16,6 +16,7 @@ from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring, RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.labels import digest, extend, label
+from secagg.masking.tags import tag_size
 
 STATISTICS_BITS = 64
 
@@ -76,6 +77,11 @@ class Session:
     def vector_bytes(self) -> int:
         """The size of a packed vector."""
         return packed_size(self.length, self.ring.bits)
+
+    @property
+    def tag_size(self) -> int:
+        """How many bytes the tag of a vector of this purpose has."""
+        return tag_size(self.ring)
 
     def slot(self, round_number: int) -> int:
         """The index of a round's secrets within the epoch, from 0.
@@ -146,9 +152,13 @@ class RoundSum:
 
     Attributes:
         step: which applied sum of the training it is, from 1.
+        model: digest of the model that the survivors started from.
+        tag: the sum of the survivors' tags.
     """
 
     round: int
     step: int
     survivors: Survivors
+    model: bytes
     vector: RingVector
+    tag: int

@@ -10,6 +10,7 @@ Rules:
 - A hospital that missed a round's beginning may take its end: SUM and ABORT are in turn while READY.
 - A hospital that missed a round's end may go on with the next round: BEGIN is in turn after MASKED and REVEALED.
 - A new epoch may be opened at any time; the latch refuses one that is not newer.
+- A hospital that was given a forged sum stops, and nothing leads out of STOPPED: one try is all that a forger has.
 - The first t AGREE and the first t REVEAL messages are enough; those that come later are in turn and ignored.
 
 This module knows neither keys nor bytes. The diagrams in ``docs/protocol.md`` are generated from these tables.
@@ -36,6 +37,7 @@ class ClientState(StrEnum):
     MASKED = "masked"
     AGREED = "agreed"
     REVEALED = "revealed"
+    STOPPED = "stopped"
 
 
 class ServerState(StrEnum):
@@ -60,6 +62,7 @@ class Action(StrEnum):
     PROPOSE = "enough have answered, some have not"
     ADVANCE = "enough have answered"
     GIVE_UP = "fewer than t have answered"
+    STOP = "the sum is forged"
 
 
 _C, _S = ClientState, ServerState
@@ -67,7 +70,7 @@ _WAITING = (_S.ADVERTISING, _S.DEALING, _S.COLLECTING, _S.AGREEING, _S.UNMASKING
 _AFTER_SET_UP = (_C.READY, _C.ASKED, _C.MASKED, _C.AGREED, _C.REVEALED)
 
 CLIENT_TRANSITIONS: Final[Mapping[tuple[ClientState, Stage | Action], ClientState]] = {
-    **{(state, Stage.OPEN): _C.ADVERTISED for state in ClientState},
+    **{(state, Stage.OPEN): _C.ADVERTISED for state in ClientState if state is not _C.STOPPED},
     (_C.ADVERTISED, Stage.ROSTER): _C.DEALT,
     (_C.DEALT, Stage.DEALS): _C.READY,
     **{(state, Stage.ABORT): _C.IDLE for state in (_C.ADVERTISED, _C.DEALT)},
@@ -77,6 +80,7 @@ CLIENT_TRANSITIONS: Final[Mapping[tuple[ClientState, Stage | Action], ClientStat
     (_C.MASKED, Stage.UNMASK): _C.REVEALED,
     (_C.AGREED, Stage.UNMASK): _C.REVEALED,
     **{(state, Stage.SUM): _C.READY for state in _AFTER_SET_UP},
+    **{(state, Action.STOP): _C.STOPPED for state in _AFTER_SET_UP},
     **{(state, Stage.ABORT): _C.READY for state in _AFTER_SET_UP},
 }
 

@@ -66,8 +66,8 @@ class Unmasking:
         self._check(responder, Secret.MASK_KEY, self.dropped, reveal.mask_key_shares)
         self.revealed[responder] = reveal
 
-    def unmask(self, masked_sum: RingVector) -> None:
-        """Take every mask off ``masked_sum``, in place.
+    def unmask(self, masked_sum: RingVector, masked_tag: int) -> int:
+        """Take every mask off ``masked_sum``, in place, and off the sum of the tags, which is given back.
 
         Raises:
             RemoteProtocolError: ``wrong-dealing``, naming the dealer whose shares do not give what it committed to.
@@ -81,7 +81,7 @@ class Unmasking:
         ]
         for index, owner in enumerate(self.dropped):
             keys += self._pairwise(owner, self._mask_key(index, owner, responders))
-        add_masks(masked_sum, keys)
+        return add_masks(masked_sum, keys, masked_tag, self.session.tag_size)
 
     def _check(self, responder: int, secret: Secret, owners: tuple[int, ...], shares: bytes) -> None:
         slot = self.session.slot(self.round)

@@ -28,6 +28,7 @@ class Stage(IntEnum):
     CONCLUDE = 18
     ATTEST = 19
     RELEASE = 20
+    ENDORSED = 21
 
     @property
     def sent_by_coordinator(self) -> bool:
@@ -49,5 +50,6 @@ _FROM_COORDINATOR = frozenset(
         Stage.MISSED_SUM,
         Stage.CONCLUDE,
         Stage.RELEASE,
+        Stage.ENDORSED,
     }
 )

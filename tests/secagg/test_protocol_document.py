@@ -105,7 +105,7 @@ def test_every_field_of_the_header_is_listed_at_its_place(field):
 def test_the_size_bounds_are_those_of_the_document():
     session = generate.make_session(generate.make_charter())
     n, rounds, vector = 4, 2, session.vector_bytes
-    advertise, deal = 64 * rounds + 96, 128 * rounds + 112
+    advertise, deal = 64 * rounds + 128, 128 * rounds + 144
     assert {stage: payload_limit(session, stage) for stage in Stage if stage <= Stage.REFUSAL} == {
         Stage.OPEN: 4096,
         Stage.ADVERTISE: advertise,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 import numpy as np
 
 from secagg.charter import VerifiedCharter
-from secagg.encoding import unpack
+from secagg.encoding import pack, unpack
 from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, Purpose, Session, Survivors, kdf, shamir
 from secagg.masking.dealing import HeldShares, entry
@@ -33,6 +34,8 @@ from secagg.masking.messages import (
     Sum,
     Unmask,
 )
+from secagg.masking.tags import tag
+from secagg.masking.verification import ForgedSumError
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from tests.support.consortium import MODEL_DIGEST
 
@@ -195,8 +198,32 @@ class MisbehavingCoordinator:
         payload = Unmask(list(named), [memoryview(message) for message in shown])
         return self.forge(Stage.UNMASK, payload, round_number=self.round)
 
-    def sum_message(self, survivors: Iterable[int], packed: bytes, step: int = 1) -> bytes:
-        return self.forge(Stage.SUM, Sum(step, list(survivors), memoryview(packed)), round_number=self.round)
+    def sum_message(self, survivors: Iterable[int], packed: bytes, step: int = 1, tag: int = 0) -> bytes:
+        tag_bytes = tag.to_bytes(self.session.tag_size, "little")
+        payload = Sum(step, list(survivors), MODEL_DIGEST, memoryview(packed), tag_bytes)
+        return self.forge(Stage.SUM, payload, round_number=self.round)
+
+    def zero_sum(self, survivors: Iterable[int], step: int = 1) -> bytes:
+        """A forged sum that would leave the model as it is."""
+        return self.sum_message(survivors, bytes(self.session.vector_bytes), step)
+
+    def stop(self, number: int, survivors: Iterable[int]) -> None:
+        """Give a hospital a forged sum."""
+        with suppress(ForgedSumError):
+            self.clients[number].receive(self.zero_sum(survivors))
+
+    def sum_with_a_traitor(self, survivors: Iterable[int], packed: bytes, step: int = 1) -> bytes:
+        """The same with the tag that fits, made with the key that a colluding hospital gave away."""
+        named, session = tuple(survivors), self.session
+        key = kdf.round_tag_key(self.clients[1].tag_key, session, self.round, MODEL_DIGEST)
+        vector = unpack(packed, session.length, session.ring)
+        return self.sum_message(named, packed, step, tag(vector, session.ring, key, len(session.members), named))
+
+    def honest_sum(self, survivors: Iterable[int], step: int = 1) -> bytes:
+        """The sum over ``survivors``, once t of them have revealed, with its tag: nothing forged."""
+        named = tuple(survivors)
+        total, tag = self.unmask_sum(named)
+        return self.sum_message(named, pack(total, self.session.ring), step, tag)
 
     def abort_message(self) -> bytes:
         return self.forge(Stage.ABORT, Abort("because"), round_number=self.round)
@@ -236,21 +263,21 @@ class MisbehavingCoordinator:
         add_masks(vector, keys)
         return self.session.ring.to_signed(vector)
 
-    def unmask_sum(self, survivors: Collection[int]) -> RingVector:
-        """The sum over ``survivors``, once t of them have revealed: what an honest coordinator computes."""
-        total = self.session.ring.zeros(self.session.length)
+    def unmask_sum(self, survivors: Collection[int]) -> tuple[RingVector, int]:
+        """Sum and sum of tags over ``survivors``, once t of them have revealed: what an honest coordinator computes."""
+        total, tag = self.session.ring.zeros(self.session.length), 0
         keys = []
         for owner in survivors:
             payload = msgspec.msgpack.decode(self.read(self.masked[owner]).payload, type=Masked)
             total += unpack(payload.vector, self.session.length, self.session.ring)
+            tag += int.from_bytes(payload.tag, "little")
             seed = self.rebuild(owner, Secret.SELF_MASK_SEED)
             keys.append(SignedKey(kdf.self_mask_key(seed, self.session, self.round, payload.model_digest, owner), -1))
             for peer in sorted(set(self.clients) - set(survivors)):
                 shared = self._shared_secret(owner, peer)
                 key = kdf.pairwise_mask_key(shared, self.session, self.round, payload.model_digest, (owner, peer))
                 keys.append(SignedKey(key, -1 if owner < peer else 1))
-        add_masks(total, keys)
-        return total
+        return total, add_masks(total, keys, tag, self.session.tag_size)
 
     def read(self, message: bytes) -> Envelope:
         return open_envelope(message, self.session.charter, _ANY_SIZE)

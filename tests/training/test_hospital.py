@@ -9,12 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dp.ledger import Kind, read_ledger
-from secagg.encoding import pack
 from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
 from secagg.identity import Identity
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
-from secagg.masking.messages import Begin, Open, Refusal, Sum
-from secagg.wire import Stage, open_envelope
+from secagg.masking.messages import Begin, Open, Refusal
+from secagg.wire import Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
     PRIVATE_CHOICES,
@@ -28,36 +27,14 @@ from tests.support.hospitals import (
     training_of,
     write_tables,
 )
+from tests.support.replies import read, refusal, stages, status, sum_with_a_traitor
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_budget import HospitalBudget
 from training.hospital_state import load_state
 from training.local_work import privacy_plan
-from training.messages import Attest, Conclude, Query, Release, Status
+from training.messages import Attest, Conclude, Query, Release
 from training.simulation import prepare
-
-ANY_SIZE = 1 << 24
-
-
-def read(ward, message):
-    return open_envelope(message, ward.charter, ANY_SIZE)
-
-
-def refusal(ward, replies):
-    """The reason of the one reply, which must be a refusal that carries the hospital's signature."""
-    (reply,) = replies
-    envelope = read(ward, reply)
-    assert envelope.header.stage is Stage.REFUSAL
-    return decode(envelope.payload, Refusal).reason
-
-
-def stages(replies):
-    return [peek(reply).stage for reply in replies]
-
-
-def status(ward, number):
-    (reply,) = ward.hospitals[number].receive(ward.forge(Stage.QUERY, Query()))
-    return decode(read(ward, reply).payload, Status)
 
 
 def ledger_of(ward, number):
@@ -71,15 +48,6 @@ def charged_rounds(ward, number):
 
 def conclude(ward, number, rounds):
     return ward.hospitals[number].receive(ward.forge(Stage.CONCLUDE, Conclude(rounds)))
-
-
-def forged_sum(ward, step, stage=Stage.SUM, round_number=1, epoch=1, weight=None):
-    """A sum that the coordinator made up: no hospital contributed to it."""
-    session = Session(ward.charter, epoch, Purpose.TRAINING, round_number, 1)
-    elements = session.ring.zeros(session.length)
-    elements[-1] = 1 if weight is None else weight
-    payload = Sum(step, list(session.members), memoryview(pack(elements, session.ring)))
-    return ward.forge(stage, payload, epoch=epoch, round_number=round_number)
 
 
 @pytest.fixture
@@ -199,35 +167,18 @@ def test_a_hospital_that_missed_a_sum_refuses_the_next_round_and_takes_part_agai
     assert len(ward.models) == 1
 
 
-def test_missed_sums_must_come_in_order(open_ward):
-    ward = open_ward(choices=choices_of(training_of(rounds=3)))
-    ward.stop_before(Phase.MASK, 3)
-    ward.close()
-    path = ward.checkpoint(2)
-    path.unlink()
-    ward = open_ward()
-    assert ward.steps == [2, 0, 2, 2]
-    first, second = ((ward.folder / "coordinator/sums" / f"training-{step:06d}.bin").read_bytes() for step in (1, 2))
-    assert refusal(ward, ward.hospitals[2].receive(second)) == "missed-sum"
-    assert stages(ward.hospitals[2].receive(first)) == [Stage.STATUS]
-    assert refusal(ward, ward.hospitals[2].receive(first)) == "missed-sum"
-    ward.hospitals[2].receive(second)
-    assert ward.steps == [2, 2, 2, 2]
-    assert len(ward.models) == 1
-
-
 def test_a_sum_of_another_step_is_refused_and_changes_nothing(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.APPLY, 1)
     before = ward.models
-    assert refusal(ward, ward.hospitals[1].receive(forged_sum(ward, step=2))) == "step-changed"
+    assert refusal(ward, ward.hospitals[1].receive(sum_with_a_traitor(ward, step=2))) == "step-changed"
     assert (ward.models, ward.steps) == (before, [0, 0, 0, 0])
 
 
 def test_a_sum_in_which_nobody_weighs_anything_is_refused_and_changes_nothing(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.APPLY, 1)
-    assert refusal(ward, ward.hospitals[1].receive(forged_sum(ward, step=1, weight=0))) == "no-weight"
+    assert refusal(ward, ward.hospitals[1].receive(sum_with_a_traitor(ward, step=1, weight=0))) == "no-weight"
     assert ward.steps == [0, 0, 0, 0]
 
 
@@ -261,7 +212,7 @@ def run_one_more_round(ward):
 
 def test_a_hospital_that_has_every_sum_takes_no_other(finished):
     before = finished.models
-    message = forged_sum(finished, step=4, stage=Stage.MISSED_SUM, round_number=4)
+    message = sum_with_a_traitor(finished, step=4, stage=Stage.MISSED_SUM, round_number=4)
     assert refusal(finished, finished.hospitals[1].receive(message)) == "finished"
     assert finished.models == before
 
@@ -270,7 +221,7 @@ def test_control_the_same_sum_is_taken_where_it_is_due(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.MASK, 3)
     before = ward.models
-    message = forged_sum(ward, step=3, stage=Stage.MISSED_SUM, round_number=3)
+    message = sum_with_a_traitor(ward, step=3, stage=Stage.MISSED_SUM, round_number=3)
     assert stages(ward.hospitals[1].receive(message)) == [Stage.STATUS]
     assert ward.steps == [3, 2, 2, 2]
     assert before <= ward.models

@@ -214,7 +214,7 @@ def primitives() -> dict[str, Any]:
     shares = shamir.share(secret, 3, points, randomness)
     first, second = randomness(32), randomness(32)
     shared = kdf.agree(first, kdf.public_key(second), "peer")
-    roster = {number: Advertise(randomness(32), randomness(64), randomness(64)) for number in (1, 2)}
+    roster = {number: Advertise(randomness(32), randomness(64), randomness(64), randomness(32)) for number in (1, 2)}
     return {
         "labels": [
             {"purpose": purpose, "context": shown(context), "label": label(purpose, *context).hex()}
@@ -368,11 +368,16 @@ def bad_frames(charter: VerifiedCharter, events: list[dict[str, Any]]) -> Iterat
     yield Bad("payload changed", 0, at, good[:-1] + bytes([good[-1] ^ 1]), "payload-altered")
     yield Bad("larger than any message now", 0, at, bytes(10_000), "oversized")
     yield Bad("empty", 0, at, b"", "malformed")
-    payload = Advertise(bytes(32), bytes(64), bytes(64))
+    payload = Advertise(bytes(32), bytes(64), bytes(64), bytes(32))
     unsigned = Sealer(charter, 1, None, 1).seal(Stage.ADVERTISE, payload)
     yield Bad("unsigned", 0, at, unsigned, "bad-signature")
     by_other = Sealer(charter, 1, identities()[1], 1).seal(Stage.ADVERTISE, payload)
     yield Bad("signed by another member", 0, at, by_other, "bad-signature")
+
+
+def sum_of(step: int, survivors: list[int], size: int, tag_size: int = 8) -> Sum:
+    """A sum that nobody's vectors add up to."""
+    return Sum(step, survivors, MODEL, memoryview(bytes(size)), bytes(tag_size))
 
 
 def bad_for_hospital(charter: VerifiedCharter, events: list[dict[str, Any]]) -> Iterator[Bad]:
@@ -400,7 +405,7 @@ def bad_for_hospital(charter: VerifiedCharter, events: list[dict[str, Any]]) -> 
     yield Bad("a coordinator that signs", 1, begun, signed, "malformed")
     yield Bad("a round outside the epoch", 1, begun, forge(Stage.BEGIN, Begin(1), round=3), "round-outside-epoch")
     yield Bad("the same round again", 1, begun + 1, forge(Stage.BEGIN, Begin(1), round=1), "stale-round")
-    unasked = Sum(1, [1, 2, 3, 4], memoryview(bytes(make_session(charter).vector_bytes)))
+    unasked = sum_of(1, [1, 2, 3, 4], make_session(charter).vector_bytes)
     yield Bad("a sum before it has masked", 1, begun + 1, forge(Stage.SUM, unasked, round=1), "never-masked")
     asked = find(events, "UNMASK", to=1)
     for survivors, reason in (
@@ -416,9 +421,11 @@ def bad_for_hospital(charter: VerifiedCharter, events: list[dict[str, Any]]) -> 
     total = find(events, "SUM", to=1)
     size = make_session(charter).vector_bytes
     for name, payload, reason in (
-        ("another cohort", Sum(1, [1, 2, 3], memoryview(bytes(size))), "survivors-changed"),
-        ("another step", Sum(2, [1, 2, 3, 4], memoryview(bytes(size))), "step-changed"),
-        ("a sum too long", Sum(1, [1, 2, 3, 4], memoryview(bytes(size + 1))), "wrong-length"),
+        ("another cohort", sum_of(1, [1, 2, 3], size), "survivors-changed"),
+        ("another step", sum_of(2, [1, 2, 3, 4], size), "step-changed"),
+        ("a sum too long", sum_of(1, [1, 2, 3, 4], size + 1), "wrong-length"),
+        ("a tag too long", sum_of(1, [1, 2, 3, 4], size, 9), "wrong-length"),
+        ("a forged sum", sum_of(1, [1, 2, 3, 4], size), "forged-sum"),
     ):
         yield Bad(name, 1, total, forge(Stage.SUM, payload, round=1), reason)
     yield Bad("the end of another round", 1, total, forge(Stage.ABORT, Abort("why"), round=2), "other-round")
@@ -477,22 +484,28 @@ def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) 
         return Sealer(charter, 1, identities()[0], header.pop("epoch", 1)).seal(stage, payload, **header)
 
     advertised = find(events, "ADVERTISE", sender=1)
-    short = Advertise(bytes(32), bytes(32), bytes(64))
+    short = Advertise(bytes(32), bytes(32), bytes(64), bytes(32))
     yield Bad("a key too few", 0, advertised, sealed(Stage.ADVERTISE, short), "wrong-length")
     late = bytes.fromhex(events[advertised]["bytes"])
     public = kdf.public_key(bytes(range(32)))
-    weak = Advertise(public, public + bytes(32), bytes(64))
+    weak = Advertise(public, public + bytes(32), bytes(64), bytes(32))
     yield Bad("a key of low order", 0, advertised, sealed(Stage.ADVERTISE, weak), "weak-key")
-    sound = Advertise(public, public * 2, bytes(64))
+    sound = Advertise(public, public * 2, bytes(64), bytes(32))
     yield Bad("advertised in a round", 0, advertised, sealed(Stage.ADVERTISE, sound, round=1), "other-round")
     yield Bad("advertised again", 0, find(events, "DEAL"), late, "unexpected-message")
     masked = find(events, "MASKED", sender=1)
     size = make_session(charter).vector_bytes
     vector_of = memoryview(bytes(size))
-    yield Bad("another round", 0, masked, sealed(Stage.MASKED, Masked(MODEL, vector_of), round=2), "other-round")
-    short_vector = Masked(MODEL, memoryview(bytes(size - 1)))
+    yield Bad(
+        "another round", 0, masked, sealed(Stage.MASKED, Masked(MODEL, vector_of, bytes(8)), round=2), "other-round"
+    )
+    short_vector = Masked(MODEL, memoryview(bytes(size - 1)), bytes(8))
     yield Bad("a vector too short", 0, masked, sealed(Stage.MASKED, short_vector, round=1), "wrong-length")
-    yield Bad("two vectors", 0, masked + 1, sealed(Stage.MASKED, Masked(MODEL, vector_of), round=1), "equivocation")
+    no_tag = Masked(MODEL, vector_of, b"")
+    yield Bad("a tag too short", 0, masked, sealed(Stage.MASKED, no_tag, round=1), "wrong-length")
+    yield Bad(
+        "two vectors", 0, masked + 1, sealed(Stage.MASKED, Masked(MODEL, vector_of, bytes(8)), round=1), "equivocation"
+    )
     revealed = find(events, "REVEAL", sender=1)
     honest = msgspec.msgpack.decode(msgspec.msgpack.decode(bytes.fromhex(events[revealed]["bytes"]))[2], type=Reveal)
     # The share of hospital 2: one's own is caught only when the secret is rebuilt.

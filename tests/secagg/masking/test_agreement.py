@@ -76,7 +76,7 @@ def test_shares_of_mask_keys_leave_once_t_survivors_have_signed_the_set(masked):
         coordinator.ask(number, WITHOUT_ONE)
     signed = coordinator.session.ring.to_signed
     expected = sum(signed(vectors[number]) for number in WITHOUT_ONE)
-    np.testing.assert_array_equal(signed(coordinator.unmask_sum(WITHOUT_ONE)), expected)
+    np.testing.assert_array_equal(signed(coordinator.unmask_sum(WITHOUT_ONE)[0]), expected)
 
 
 def test_one_hospitals_agreement_counts_once_however_often_it_is_shown(masked):
@@ -257,7 +257,7 @@ def test_agreements_of_an_aborted_round_are_worth_nothing_in_the_next(masked):
 def test_a_round_that_is_over_is_not_answered_for_any_more(masked, ending):
     coordinator, _ = masked
     packed = bytes(coordinator.session.vector_bytes)
-    over = coordinator.abort_message() if ending == "abort" else coordinator.sum_message(ALL, packed)
+    over = coordinator.abort_message() if ending == "abort" else coordinator.sum_with_a_traitor(ALL, packed)
     coordinator.clients[1].receive(over)
     assert coordinator.clients[1].state is ClientState.READY
     assert refusal(coordinator.ask, 1, ALL) == "unexpected-message"
@@ -325,8 +325,8 @@ def test_a_sum_that_lists_a_hospital_that_has_not_masked_is_refused_by_it(tmp_pa
     coordinator.begin()
     assert refusal(hospital.receive, coordinator.sum_message(ALL, packed)) == "never-masked"
     assert hospital.state is ClientState.ASKED
-    hospital.receive(coordinator.sum_message(WITHOUT_ONE, packed))
-    assert hospital.take_sum().survivors.numbers == tuple(WITHOUT_ONE)
+    hospital.receive(coordinator.sum_with_a_traitor(WITHOUT_ONE, packed))
+    assert hospital.take_sum().total.survivors.numbers == tuple(WITHOUT_ONE)
 
 
 def test_a_hospital_that_missed_the_beginning_takes_a_rounds_sum_once_and_answers_nothing_of_it(tmp_path):
@@ -334,7 +334,7 @@ def test_a_hospital_that_missed_the_beginning_takes_a_rounds_sum_once_and_answer
     coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
     coordinator.set_up()
     coordinator.round = 1
-    message = coordinator.sum_message(WITHOUT_ONE, bytes(coordinator.session.vector_bytes))
+    message = coordinator.sum_with_a_traitor(WITHOUT_ONE, bytes(coordinator.session.vector_bytes))
     coordinator.clients[1].receive(message)
     assert refusal(coordinator.clients[1].receive, message) == "stale-round"
     coordinator.round = 0
@@ -386,7 +386,7 @@ def test_with_a_drop_out_the_proposal_goes_to_the_survivors_and_t_agreements_are
     consortium.deliver(outbox)
     ring = consortium.server.session.ring
     expected = integer_sum(consortium, vectors, WITHOUT_ONE)
-    np.testing.assert_array_equal(ring.to_signed(consortium.clients[1].take_sum().vector), expected)
+    np.testing.assert_array_equal(ring.to_signed(consortium.clients[1].take_sum().total.vector), expected)
 
 
 def test_too_few_agreements_end_the_round_and_the_same_hospitals_may_try_again(tmp_path):

@@ -24,6 +24,7 @@ from secagg.masking.kdf import Secret
 from secagg.masking.messages import Advertise, Begin, Deal, Deals
 from secagg.masking.shamir import random_secret
 from secagg.masking.states import ClientState
+from secagg.masking.verification import ForgedSumError
 from secagg.wire import Sealer, Stage, envelope
 from tests.support.consortium import (
     MODEL_DIGEST,
@@ -61,6 +62,12 @@ def refusal(call, *arguments) -> str:
     with pytest.raises(RemoteProtocolError) as caught:
         call(*arguments)
     return caught.value.reason
+
+
+def forged(call, *arguments) -> bool:
+    with pytest.raises(ForgedSumError) as caught:
+        call(*arguments)
+    return caught.value.exit_code == 4
 
 
 def all_but(coordinator: MisbehavingCoordinator, *numbers: int) -> list[int]:
@@ -317,7 +324,7 @@ def sum_over(coordinator: MisbehavingCoordinator, vectors: dict, survivors: list
     coordinator.begin(step=step)
     coordinator.collect(vectors)
     coordinator.unmask(survivors)
-    return coordinator.session.ring.to_signed(coordinator.unmask_sum(survivors))
+    return coordinator.session.ring.to_signed(coordinator.unmask_sum(survivors)[0])
 
 
 class WithoutGuard(MaskingClient):
@@ -386,12 +393,23 @@ def test_the_same_cohort_may_be_summed_again_and_another_on_another_occasion(tmp
     sum_over(coordinator, vectors, coordinator.everybody, step=2)
 
 
-def test_limit_a_forged_sum_begins_a_new_occasion(tmp_path):
-    """Not prevented, and described as such: a forged sum of zeros leaves the model as it was, and raises the step."""
+def test_a_forged_sum_of_zeros_does_not_begin_a_new_occasion_on_the_same_model(tmp_path):
+    """It would leave the model as it was and raise the step, so that the guard would not compare the two cohorts."""
+    _, coordinator, vectors = attack(tmp_path, 6)
+    sum_over(coordinator, vectors, coordinator.everybody)
+    zeros = coordinator.sum_message(coordinator.everybody, bytes(coordinator.session.vector_bytes))
+    for hospital in coordinator.clients.values():
+        assert forged(hospital.receive, zeros)
+    assert refusal(sum_over, coordinator, vectors, all_but(coordinator, VICTIM), 2) == "unexpected-message"
+
+
+def test_limit_with_a_traitor_a_forged_sum_of_zeros_begins_a_new_occasion(tmp_path):
+    """Not prevented, and described as such: a hospital that colludes gives the coordinator the tag's key."""
     _, coordinator, vectors = attack(tmp_path, 6)
     with_victim = sum_over(coordinator, vectors, coordinator.everybody)
+    zeros = coordinator.sum_with_a_traitor(coordinator.everybody, bytes(coordinator.session.vector_bytes))
     for hospital in coordinator.clients.values():
-        hospital.receive(coordinator.sum_message(coordinator.everybody, bytes(coordinator.session.vector_bytes)))
+        hospital.receive(zeros)
     without_victim = sum_over(coordinator, vectors, all_but(coordinator, VICTIM), step=2)
     np.testing.assert_array_equal(with_victim - without_victim, plain(coordinator, vectors, VICTIM))
 
@@ -586,7 +604,9 @@ def test_masks_of_two_different_models_do_not_cancel(tmp_path, monkeypatch):
         if number == 3:
             payload = msgspec.msgpack.decode(MisbehavingCoordinator.read(reader(consortium), message).payload)
             sealer = Sealer(consortium.charter, 3, make_identities(5)[2], 1)
-            message = sealer.seal(Stage.MASKED, client.Masked(MODEL_DIGEST, memoryview(payload[1])), round=1)
+            message = sealer.seal(
+                Stage.MASKED, client.Masked(MODEL_DIGEST, memoryview(payload[1]), payload[2]), round=1
+            )
         replies.append((number, message))
     consortium.answer(consortium.deliver(consortium.answer(replies)))
     result = consortium.server.result
@@ -650,8 +670,8 @@ def test_control_a_hospital_that_trusts_any_roster_masks_with_keys_that_nobody_e
     stolen = EpochSecrets(coordinator.session, 1, np.random.default_rng(1).bytes)
     deal = msgspec.msgpack.decode(coordinator.read(coordinator.deals[2, 1]).payload, type=Deal)
     route = coordinator.clients[1]._epoch.route(2, 1)
-    theirs = coordinator.clients[2]._epoch.secrets
-    opened = dealing.open_deal(route, deal, stolen.share_key, kdf.public_key(theirs.share_key))
+    advertised = msgspec.msgpack.decode(coordinator.read(coordinator.advertisements[2]).payload, type=Advertise)
+    opened = dealing.open_deal(route, deal, stolen.share_key, advertised)
     assert len(opened.mask_key) == coordinator.session.rounds
 
 
@@ -771,6 +791,7 @@ def dishonest_dealer(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def share_out(secrets, session, members, randomness):
         if secrets._owner == number:
             other = EpochSecrets(session, number, randomness)
+            other.tag_contribution = secrets.tag_contribution
             return original(other, session, members, randomness)
         return original(secrets, session, members, randomness)
 
@@ -795,6 +816,7 @@ def test_control_without_commitments_the_sum_would_be_wrong_and_nobody_named(tmp
     vectors = consortium.random_vectors(np.random.default_rng(1))
     consortium.set_up()
     monkeypatch.setattr(kdf, "self_mask_commitment", lambda *arguments: ANY)
+    monkeypatch.setattr(client, "verify_sum", lambda total, *_: total)
     consortium.run_round(vectors)
     assert consortium.server.fault is None
     expected = sum(ring.to_signed(vector) for vector in vectors.values())
@@ -878,7 +900,7 @@ def test_two_different_messages_of_one_member_are_equivocation_and_the_first_cou
     message = consortium.clients[2].mask(zeros, MODEL_DIGEST)
     consortium.server.receive(2, message)
     sealer = Sealer(consortium.charter, 2, make_identities(5)[1], 1)
-    other = sealer.seal(Stage.MASKED, client.Masked(MODEL_DIGEST, memoryview(bytes(63))), round=1)
+    other = sealer.seal(Stage.MASKED, client.Masked(MODEL_DIGEST, memoryview(bytes(63)), bytes(8)), round=1)
     with pytest.raises(RemoteProtocolError) as caught:
         consortium.server.receive(2, other)
     assert (caught.value.reason, caught.value.culprit) == ("equivocation", "h2")
@@ -912,7 +934,7 @@ def test_a_sum_over_others_than_were_unmasked_is_refused(tmp_path, survivors, st
     coordinator.ask(1, coordinator.everybody)
     assert refusal(coordinator.clients[1].receive, coordinator.sum_message(survivors, bytes(63), step)) == expected
     assert coordinator.clients[1].take_sum() is None
-    coordinator.clients[1].receive(coordinator.sum_message(coordinator.everybody, bytes(63)))
+    coordinator.clients[1].receive(coordinator.sum_with_a_traitor(coordinator.everybody, bytes(63)))
     assert coordinator.clients[1].take_sum() is not None
 
 
@@ -1016,7 +1038,7 @@ def test_a_message_of_another_charter_is_refused_by_both_sides(tmp_path):
     other = sign_by_all(make_charter(identities, name="other"), identities)
     stranger = MisbehavingCoordinator(other, consortium.clients)
     assert refusal(stranger.begin, [1]) == "other-charter"
-    message = Sealer(other, 2, identities[1], 1).seal(Stage.ADVERTISE, Advertise(bytes(32), b"", b""))
+    message = Sealer(other, 2, identities[1], 1).seal(Stage.ADVERTISE, Advertise(bytes(32), b"", b"", bytes(32)))
     consortium.server.open()
     assert refusal(consortium.server.receive, 2, message) == "other-charter"
 

@@ -25,7 +25,7 @@ def check_sum(consortium: Consortium, vectors: dict, survivors: set[int]) -> Non
     for client in consortium.clients.values():
         taken = client.take_sum()
         if taken is not None:
-            np.testing.assert_array_equal(ring.to_signed(taken.vector), expected)
+            np.testing.assert_array_equal(ring.to_signed(taken.total.vector), expected)
 
 
 def test_all_hospitals_give_the_exact_sum(tmp_path):

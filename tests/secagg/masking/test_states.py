@@ -45,17 +45,17 @@ REFUSED_BY_SERVER = [
 
 PAYLOADS = {
     Stage.OPEN: Open("training", 1, 1),
-    Stage.ADVERTISE: Advertise(bytes(32), bytes(32), bytes(32)),
+    Stage.ADVERTISE: Advertise(bytes(32), bytes(32), bytes(32), bytes(32)),
     Stage.ROSTER: Roster([]),
     Stage.DEAL: Deal(bytes(32), bytes(64), b""),
     Stage.DEALS: Deals([]),
     Stage.BEGIN: Begin(1),
-    Stage.MASKED: Masked(bytes(32), memoryview(b"")),
+    Stage.MASKED: Masked(bytes(32), memoryview(b""), b""),
     Stage.PROPOSE: Propose([1, 2, 3]),
     Stage.AGREE: Agree(bytes(32)),
     Stage.UNMASK: Unmask([1, 2, 3, 4], []),
     Stage.REVEAL: Reveal(bytes(32), b"", b""),
-    Stage.SUM: Sum(1, [1, 2, 3, 4], memoryview(b"")),
+    Stage.SUM: Sum(1, [1, 2, 3, 4], bytes(32), memoryview(b""), b""),
     Stage.ABORT: Abort("because"),
     Stage.REFUSAL: Refusal("because", "of that"),
 }
@@ -83,6 +83,7 @@ def drive_client(consortium: Consortium, state: ClientState) -> MisbehavingCoord
         lambda: coordinator.collect(vectors),
         lambda: [coordinator.propose(number, [1, 2, 3]) for number in (1, 2, 3)],
         lambda: coordinator.ask(1, [1, 2, 3]),
+        lambda: coordinator.stop(1, [1, 2, 3]),
     ]
     for step in steps[: list(ClientState).index(state)]:
         step()

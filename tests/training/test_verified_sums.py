@@ -1,0 +1,153 @@
+"""Sums that a hospital checks, sums that others endorse, and what a forged one leads to."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from secagg.encoding import pack, unpack
+from secagg.errors import TamperingError
+from secagg.masking import Purpose, Session, verification
+from secagg.masking import client as masking_client
+from secagg.masking.messages import Open, Sum
+from secagg.masking.verification import ForgedSumError, VerifiedSum
+from secagg.wire import Stage
+from secagg.wire.envelope import decode
+from tests.support.hospitals import choices_of, training_of
+from tests.support.replies import kept_sums, read, refusal, stages, word_of
+from training import hospital as hospital_module
+from training.engines.base import Phase
+from training.engines.embedded import DropOut, EmbeddedEngine
+from training.messages import Query
+
+
+def with_one_more(ward, message):
+    """What a message with the sum of round 1 carries, one element of it one larger."""
+    session = Session(ward.charter, 1, Purpose.TRAINING, 1, 1)
+    true = decode(read(ward, message).payload, Sum)
+    elements = unpack(true.vector, session.length, session.ring)
+    elements[3] += 1
+    return msgspec.structs.replace(true, vector=memoryview(pack(elements, session.ring)))
+
+
+@pytest.fixture
+def behind(open_ward):
+    """Five hospitals with two sums, of which the second has lost its checkpoint: it has none, and no tag keys."""
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3)))
+    ward.stop_before(Phase.MASK, 3)
+    ward.close()
+    ward.checkpoint(2).unlink()
+    ward = open_ward()
+    assert ward.steps == [2, 0, 2, 2, 2]
+    return ward
+
+
+def test_sums_that_a_hospital_cannot_check_wait_until_others_endorse_them(behind):
+    first, second = kept_sums(behind, 1, 2)
+    assert refusal(behind, behind.hospitals[2].receive(second)) == "missed-sum"
+    for message in (first, second):
+        assert stages(behind.hospitals[2].receive(message)) == [Stage.STATUS]
+        assert behind.steps == [2, 0, 2, 2, 2]
+    assert refusal(behind, behind.hospitals[2].receive(first)) == "missed-sum"
+    assert stages(behind.hospitals[2].receive(word_of(behind, 1, 3))) == [Stage.STATUS]
+    assert behind.steps == [2, 2, 2, 2, 2]
+    assert len(behind.models) == 1
+
+
+def test_a_run_brings_a_hospital_that_lost_everything_up_to_date(behind):
+    behind.coordinator().run()
+    assert behind.steps == [3, 3, 3, 3, 3]
+    assert len(behind.models) == 1
+
+
+@pytest.mark.parametrize("endorsers", [(), (1,), (1, 1), (1, 2)], ids=str)
+def test_the_word_of_no_more_than_may_collude_or_ones_own_endorses_nothing(behind, endorsers):
+    hospital = behind.hospitals[2]
+    for message in kept_sums(behind, 1, 2):
+        hospital.receive(message)
+    shown = word_of(behind, *(number for number in endorsers if number != 2))
+    assert refusal(behind, hospital.receive(shown)) == "not-endorsed"
+    assert behind.steps == [2, 0, 2, 2, 2]
+    assert refusal(behind, hospital.receive(word_of(behind, 1, 3))) == "nothing-to-endorse"
+
+
+def test_missed_sums_that_were_altered_are_endorsed_by_nobody(behind):
+    """The attack: a coordinator gives a hospital that lost its keys a model of its own making."""
+    first, second = kept_sums(behind, 1, 2)
+    hospital = behind.hospitals[2]
+    hospital.receive(behind.forge(Stage.MISSED_SUM, with_one_more(behind, first), epoch=1, round_number=1))
+    assert refusal(behind, hospital.receive(second)) == "other-model"
+    assert refusal(behind, hospital.receive(word_of(behind, 1, 3, 4, 5))) == "not-endorsed"
+    assert behind.steps == [2, 0, 2, 2, 2]
+
+
+def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_altered_model(behind, monkeypatch):
+    monkeypatch.setattr(hospital_module, "require_endorsed", lambda *arguments: None)
+    altered = with_one_more(behind, kept_sums(behind, 1)[0])
+    behind.hospitals[2].receive(behind.forge(Stage.MISSED_SUM, altered, epoch=1, round_number=1))
+    behind.hospitals[2].receive(word_of(behind, 1, 3, 4, 5))
+    assert behind.steps == [2, 1, 2, 2, 2]
+    assert len(behind.models) == 2
+
+
+# Forged sums
+
+
+def about_to_be_forged(ward, number):
+    """The sum that hospital ``number`` is about to be sent, with one element one larger."""
+    message = ward.stop_before(Phase.APPLY, 1)[number]
+    return ward.forge(Stage.SUM, with_one_more(ward, message), epoch=1, round_number=1)
+
+
+def test_a_forged_sum_stops_every_hospital_before_its_model_changes_and_is_kept_as_evidence(open_ward):
+    ward = open_ward()
+    forged = about_to_be_forged(ward, 1)
+    before = ward.models
+    for number, hospital in ward.hospitals.items():
+        assert refusal(ward, hospital.receive(forged)) == "forged-sum"
+        assert isinstance(hospital.stopped, ForgedSumError)
+        assert ward.home(number).evidence(ward.charter.digest).read_bytes() == forged
+    assert (ward.models, ward.steps) == (before, [0, 0, 0, 0])
+
+
+def test_a_hospital_that_stopped_answers_nothing_any_more_and_does_not_start_again(open_ward):
+    ward = open_ward()
+    true = ward.stop_before(Phase.APPLY, 1)[1]
+    session = Session(ward.charter, 1, Purpose.TRAINING, 1, 1)
+    payload = msgspec.structs.replace(decode(read(ward, true).payload, Sum), tag=bytes(session.tag_size))
+    ward.hospitals[1].receive(ward.forge(Stage.SUM, payload, epoch=1, round_number=1))
+    later = ward.forge(Stage.OPEN, Open(Purpose.TRAINING, 9, 1), epoch=9)
+    for message in (true, later, ward.forge(Stage.QUERY, Query())):
+        assert refusal(ward, ward.hospitals[1].receive(message)) == "forged-sum"
+    ward.close()
+    with pytest.raises(TamperingError) as caught:
+        open_ward()
+    assert caught.value.reason == "forged-sum"
+    assert "evidence" in caught.value.message
+
+
+def test_control_a_hospital_that_does_not_check_applies_the_forged_sum(open_ward, monkeypatch):
+    ward = open_ward()
+    forged = about_to_be_forged(ward, 1)
+    monkeypatch.setattr(masking_client, "verify_sum", unchecked)
+    ward.hospitals[1].receive(forged)
+    assert ward.steps == [1, 0, 0, 0]
+
+
+def unchecked(total, session, epoch_tag_key):
+    return VerifiedSum(total, _by_verifier=verification._VERIFIER)
+
+
+def test_a_missed_sum_is_checked_by_its_tag_where_the_hospital_has_the_epochs_key(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=3)))
+    ward.coordinator(engine=EmbeddedEngine(ward.hospitals, [DropOut(2, 1, Phase.APPLY)])).run()
+    assert ward.steps == [3, 3, 3, 3]
+
+
+def test_a_missed_sum_that_was_altered_stops_a_hospital_that_has_the_epochs_key(open_ward):
+    ward = open_ward()
+    forged = about_to_be_forged(ward, 1)
+    payload = decode(read(ward, forged).payload, Sum)
+    message = ward.forge(Stage.MISSED_SUM, payload, epoch=1, round_number=1)
+    assert refusal(ward, ward.hospitals[1].receive(message)) == "forged-sum"
+    assert ward.steps == [0, 0, 0, 0]
