@@ -1,6 +1,7 @@
 """The coordinator: opens epochs, begins rounds, passes messages on, writes down what happened.
 
-Knows the charter and an engine. Holds no key, no model and no say over any parameter. What it can do wrong is to stop.
+Knows the charter and an engine. Holds no key, no model and no say over any parameter. It can stop, leave hospitals out and
+begin rounds for nothing; what else it might try, hospitals refuse.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def spent(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_forty_hospitals_are_as_good_as_their_pooled_records(simulate):
-    result = simulate("--hospitals", "40", "--rounds", "30", "--learning-rate", "0.05", "--momentum", "0.9")
+    steps = ("--rounds", "100", "--local-steps", "3", "--batch-size", "16", "--learning-rate", "0.05")
+    result = simulate("--hospitals", "40", *steps, "--server", "momentum")
     assert result["federated"]["patients"] == 624
     assert result["federated"]["auc"] >= result["pooled"]["auc"] - 0.01
 

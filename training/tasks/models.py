@@ -23,8 +23,11 @@ def build_table_model(spec: ModelSpec, inputs: int, classes: int) -> nn.Module:
     """A model from float32 (n, inputs) to logits (n, 1) for two classes, else (n, classes).
 
     Raises:
-        InputError: ``bad-task`` for a model that is not made for tables.
+        InputError: ``bad-task`` for a model that is not made for tables, or without inputs.
     """
+    if inputs < 1:
+        message = "The task names no features, so that its model has no inputs."
+        raise InputError("bad-task", message, remedy="List data.features in the task.")
     match spec.name:
         case "logistic":
             return _seeded(spec.seed, lambda: nn.Linear(inputs, logit_count(classes)))

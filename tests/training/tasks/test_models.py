@@ -56,3 +56,10 @@ def test_a_model_that_does_not_fit_its_input_is_refused() -> None:
         build_table_model(ModelSpec("cnn"), 4, 2)
     with pytest.raises(InputError, match="too small for 3 convolutions"):
         build_image_model(ModelSpec("cnn"), 1, 7, 2)
+
+
+def test_a_table_model_without_inputs_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        build_table_model(ModelSpec("logistic"), 0, 2)
+    assert caught.value.reason == "bad-task"
+    assert "features" in str(caught.value.remedy)

@@ -1,0 +1,226 @@
+"""The documents hold together: links lead somewhere, named tests exist, commands parse, keys and examples are real."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import asdict
+
+from cli.main import cli, run
+from secagg.policy import load_policy
+from training.task import build_task, load_custom_task, load_task_file
+from training.tasks.spec import DataSpec, EvaluationSpec, ModelSpec
+
+REPOSITORY = Path(__file__).parent.parent
+DOCS = REPOSITORY / "docs"
+EXAMPLES = DOCS / "examples"
+DOCUMENTS = [
+    *sorted(DOCS.rglob("*.md")),
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+]
+FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+
+documents = pytest.mark.parametrize(
+    "document", [path for path in DOCUMENTS if path.exists()], ids=lambda path: str(path.relative_to(REPOSITORY))
+)
+
+
+# --- Links ---------------------------------------------------------------------------------------------------
+
+
+def anchors(document: Path) -> set[str]:
+    """The headings of a document as GitHub names them."""
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def broken_links(document: Path) -> list[str]:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", document.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = document.parent / name if name else document
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(target)
+    return broken
+
+
+@documents
+def test_every_relative_link_leads_somewhere(document):
+    assert broken_links(document) == []
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path):
+    (tmp_path / "there.md").write_text("# A heading, `with` code\n")
+    document = tmp_path / "here.md"
+    right = "[a](there.md#a-heading-with-code) [d](https://example.org)"
+    document.write_text(f"{right} [b](there.md#b) [c](gone.md) [e](#e)")
+    assert broken_links(document) == ["there.md#b", "gone.md", "#e"]
+
+
+# --- Tests that are named ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "least"), [("threat-model.md", 60), ("sharp-edges.md", 3)])
+def test_every_test_that_a_document_names_exists(name, least):
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / name).read_text(encoding="utf-8")))
+    sources = "".join(file.read_text(encoding="utf-8") for file in (REPOSITORY / "tests").rglob("test_*.py"))
+    assert len(named) >= least
+    assert named - set(re.findall(r"def (test_\w+)", sources)) == set()
+
+
+# --- Commands ------------------------------------------------------------------------------------------------
+
+
+def commands(text: str) -> list[list[str]]:
+    """The arguments of every `secagg ...` in a code block, fenced or indented."""
+    code = [line for block in FENCE.findall(text) for line in block.splitlines()[1:-1]]
+    code += [line for line in FENCE.sub("", text).splitlines() if line.startswith("    ")]
+    lines = re.sub(r"\\\n\s*", " ", "\n".join(code)).splitlines()
+    found = []
+    for line in lines:
+        start = re.match(r"\s*(?:\$ )?(?:\w+=\S+ )*(?:\.venv/bin/)?secagg (?=\w|-)", line)
+        if start:
+            words = shlex.split(line[start.end() :], comments=True)
+            ends = [index for index, word in enumerate(words) if word in {"&&", "|", ">", ";"} or word[0] == "("]
+            found.append(words[: ends[0]] if ends else words)
+    return found
+
+
+@pytest.fixture
+def parse(tmp_path, monkeypatch):
+    """Lets click parse a command line, without running it; raises click.UsageError where it does not parse."""
+    # Where no file of the document's exists, none has the wrong kind.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(click.Command, "invoke", lambda command, context: None)
+    return lambda arguments: cli.main(arguments, prog_name="secagg", standalone_mode=False)
+
+
+@documents
+def test_every_command_in_a_document_parses(document, parse):
+    wrong = []
+    for arguments in commands(document.read_text(encoding="utf-8")):
+        try:
+            parse(arguments)
+        except click.UsageError as error:
+            if not error.message.endswith("does not exist."):
+                wrong.append(f"secagg {' '.join(arguments)}: {error.format_message()}")
+    assert wrong == []
+
+
+def test_commands_are_found_where_they_are_written_and_wrong_ones_do_not_parse(parse):
+    fenced = "```text\n$ A=b secagg budget \\\n    show x --json\nsecagg: no\n```\n"
+    text = f"secagg no\n\n    secagg demo (that is all)\n\n{fenced}"
+    assert commands(text) == [["budget", "show", "x", "--json"], ["demo"]]
+    for right in commands(text):
+        parse(right)
+    for wrong in (["budget", "shown"], ["simulate", "--epsilons", "8"], ["simulate", "--dp", "some"], ["audit"]):
+        with pytest.raises(click.UsageError):
+            parse(wrong)
+
+
+# --- Tasks ---------------------------------------------------------------------------------------------------
+
+TASKS = (DOCS / "tasks.md").read_text(encoding="utf-8")
+SECTIONS = {"model": ModelSpec, "data": DataSpec, "evaluation": EvaluationSpec}
+
+
+def documented_defaults() -> dict[str, str]:
+    table = TASKS.split("## Every key")[1].split("\n## ")[0]
+    return dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]+?) \|", table, re.MULTILINE))
+
+
+def actual_defaults() -> dict[str, object]:
+    defaults = {f"{name}.{key}": value for name, spec in SECTIONS.items() for key, value in asdict(spec()).items()}
+    return {"kind": None} | defaults
+
+
+def test_the_table_of_keys_has_every_field_of_a_task_and_no_other():
+    assert set(documented_defaults()) == set(actual_defaults())
+
+
+@pytest.mark.parametrize("key", sorted(documented_defaults()))
+def test_a_key_has_the_default_that_the_table_gives(key):
+    shown, actual = documented_defaults()[key], actual_defaults()[key]
+    if key == "data.standardise":
+        # The one key whose default depends on the kind.
+        assert shown == '`"secure-sum"`'
+    elif shown == "—":
+        assert actual in (None, "")
+    else:
+        value = tomllib.loads(f"value = {shown.strip('`')}")["value"]
+        assert value == (list(actual) if isinstance(actual, tuple) else actual)
+
+
+def test_tables_and_images_have_the_scaling_by_default_that_the_table_gives(tmp_path):
+    for kind, expected in (("tabular-classification", "secure-sum"), ("image-classification", "none"), ("a:b", "none")):
+        path = tmp_path / "task.toml"
+        path.write_text(f'kind = "{kind}"\n[data]\nlabel = "y"\n')
+        assert load_task_file(path).data.standardise == expected
+
+
+# --- Examples ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["heart.toml", "recall.toml", "recall_task.py"])
+def test_an_example_that_is_shown_is_the_one_that_is_shipped(name):
+    assert (EXAMPLES / name).read_text(encoding="utf-8").rstrip("\n") in TASKS
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+def test_every_example_task_builds_its_model(path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    spec = load_task_file(path)
+    task = load_custom_task(spec) if ":" in spec.kind else build_task(spec)
+    assert sum(parameter.numel() for parameter in task.build_model().parameters()) > 1
+
+
+@pytest.fixture
+def recall_task(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return load_custom_task(load_task_file(EXAMPLES / "recall.toml"))
+
+
+def test_the_example_of_a_custom_task_builds_the_same_model_every_time_and_scores_probabilities(recall_task):
+    first, second = recall_task.build_model(), recall_task.build_model()
+    assert all(torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True))
+    scores = recall_task.scores(first(torch.zeros(3, 1, 28, 28)))
+    assert scores.shape == (3, 2)
+    torch.testing.assert_close(scores.sum(dim=1), torch.ones(3))
+
+
+def test_the_loss_of_the_example_is_the_mean_of_the_losses_of_its_rows(recall_task):
+    outputs, labels = torch.randn(6, 1, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 1, 0, 0, 1])
+    apart = [recall_task.loss(outputs[row : row + 1], labels[row : row + 1]) for row in range(6)]
+    torch.testing.assert_close(recall_task.loss(outputs, labels), torch.stack(apart).mean())
+
+
+def test_control_the_weighted_loss_that_sharp_edges_warns_of_is_not():
+    outputs, labels = torch.randn(6, 2, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 1, 0, 0, 1])
+    loss = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0]))
+    apart = torch.stack([loss(outputs[row : row + 1], labels[row : row + 1]) for row in range(6)])
+    assert abs(loss(outputs, labels) - apart.mean()) > 0.01
+
+
+@pytest.mark.parametrize("privacy", ["none", "local"])
+def test_the_example_of_a_custom_task_trains_from_the_command_line(tmp_path, monkeypatch, privacy):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    generator = np.random.default_rng(1)
+    labels = np.arange(48) % 2
+    images = np.clip(generator.normal(90 + 70 * labels[:, None, None], 30, (48, 28, 28)), 0, 255).astype(np.uint8)
+    np.savez(tmp_path / "ward.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    archive, out = tmp_path / "ward.npz", tmp_path / "out"
+    arguments = ["simulate", "--task", str(EXAMPLES / "recall.toml"), "--data", f"{archive}::train", "--test"]
+    arguments += [f"{archive}::test", "--split", "iid", "--hospitals", "3", "--rounds", "1", "--local-steps", "2"]
+    arguments += ["--dp", privacy, "--no-compare", "--device", "cpu", "--out", str(out)]
+    assert run(arguments) == 0
+    assert load_policy(out / "hospitals/hospital-1/policy.toml").allowed_tasks == {"recall_task:build"}
