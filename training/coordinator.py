@@ -1,13 +1,13 @@
 """The coordinator: opens epochs, begins rounds, passes messages on, writes down what happened.
 
-Knows the charter and an engine. Holds no key, no model and no say over any parameter. It can stop, leave hospitals out and
-begin rounds for nothing; what else it might try, hospitals refuse.
+Knows the charter and an engine. Holds no key, no model and no say over any parameter. It can stop, leave hospitals out
+and begin rounds for nothing; what else it might try, hospitals refuse.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,13 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import ProtocolError, RemoteProtocolError
 from secagg.identity import fingerprint
 from secagg.masking import MaskingServer, Purpose, RoundSum, Session
+from secagg.masking.journal import Around, Journal
 from secagg.masking.messages import Refusal
 from secagg.masking.messages import Sum as SumPayload
 from secagg.masking.states import ServerState
 from secagg.release.dsse import StatementSignature, assemble, is_signed_by
 from secagg.release.statement import read_statement
+from secagg.transcript import AROUND, TranscriptWriter
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.coordinator_store import CoordinatorStore
@@ -29,7 +31,9 @@ from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, R
 from training.report import RefusalRecord, RoundRecord
 
 STATISTICS_SUMS = 2
+TRANSCRIPT = "transcript"
 _MOST_FAILURES = 3
+_MEND = "Waiting does not help: each hospital's own log says what is wrong there. Go on with the run once it is mended."
 
 _PHASES = {
     ServerState.ADVERTISING: Phase.ADVERTISE,
@@ -56,6 +60,8 @@ class Coordinator:
     ) -> None:
         self._charter = charter
         self._engine = engine
+        self._folder = folder
+        self._around = TranscriptWriter(folder / TRANSCRIPT, AROUND)
         self._store = CoordinatorStore(folder, charter.digest)
         self._on_round = on_round
         self._members = range(1, len(charter.charter.members) + 1)
@@ -110,8 +116,9 @@ class Coordinator:
         rounds = min(rounds, self._charter.charter.epoch_rounds)
         session = Session(self._charter, state.epoch + 1, purpose, state.round + 1, rounds)
         self._store.update(epoch=session.epoch)
-        server = MaskingServer(session, invited)
-        pump = _Pump(self._engine, server, 0)
+        self._journal = TranscriptWriter(self._folder / TRANSCRIPT, session.epoch)
+        server = MaskingServer(session, invited, self._journal)
+        pump = _Pump(self._engine, server, 0, self._journal)
         pump.run(server.open())
         return server, pump.refusals
 
@@ -121,7 +128,7 @@ class Coordinator:
         state = self._store.state
         step = len(state.statistics if purpose is Purpose.STATISTICS else state.sums) + 1
         self._store.update(round=server.round + 1)
-        pump = _Pump(self._engine, server, server.round + 1)
+        pump = _Pump(self._engine, server, server.round + 1, self._journal)
         pump.run(server.begin(step), before_apply=self._keep_sum)
         record = _record(server, pump, time.monotonic() - started)
         self._store.update(rounds=(*self._store.state.rounds, record))
@@ -145,7 +152,7 @@ class Coordinator:
     def _bring_up_to_date(self) -> dict[int, Status]:
         """Ask everybody where they are; send each the sums it missed, and others' word for those it cannot check."""
         query = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.QUERY, Query())
-        signed = self._statuses(self._engine.exchange(Phase.QUERY, [(n, query) for n in self._members], 0))
+        signed = self._statuses(self._exchange(Phase.QUERY, [(n, query) for n in self._members]))
         statuses = {member: status for member, (status, _) in signed.items()}
         state = self._store.state
         newest_epoch = max((status.epoch for status in statuses.values()), default=0)
@@ -156,9 +163,16 @@ class Coordinator:
             for member, status in statuses.items()
             for name in (*state.statistics[status.statistics :], *state.sums[status.steps :])
         ]
-        signed |= self._statuses(self._engine.exchange(Phase.QUERY, outbox, 0))
-        signed |= self._statuses(self._engine.exchange(Phase.QUERY, self._endorsements(signed), 0))
+        signed |= self._statuses(self._exchange(Phase.QUERY, outbox))
+        signed |= self._statuses(self._exchange(Phase.QUERY, self._endorsements(signed)))
         return {member: status for member, (status, _) in signed.items()}
+
+    def _exchange(self, phase: Phase, outbox: Outbox) -> Exchange:
+        """An exchange outside every epoch; what comes back is kept too."""
+        exchange = self._engine.exchange(phase, outbox, 0)
+        for sender, message in exchange.inbox:
+            self._around(Around(sender, message))
+        return exchange
 
     def _endorsements(self, signed: dict[int, tuple[Status, bytes]]) -> Outbox:
         """For those who have not come as far as others: the signed word of all who have."""
@@ -185,7 +199,7 @@ class Coordinator:
         conclude = Sealer(self._charter, COORDINATOR, None, 0).seal(
             Stage.CONCLUDE, Conclude(self._store.state.round - statistics)
         )
-        exchange = self._engine.exchange(Phase.CONCLUDE, [(number, conclude) for number in statuses], 0)
+        exchange = self._exchange(Phase.CONCLUDE, [(number, conclude) for number in statuses])
         attestations, refusals = [], []
         for sender, message in exchange.inbox:
             try:
@@ -199,7 +213,7 @@ class Coordinator:
                 refusals.append(RefusalRecord(name, error.reason, error.message))
         signed = self._assemble(attestations, refusals)
         message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.RELEASE, Release(signed))
-        self._engine.exchange(Phase.RELEASE, [(number, message) for number, _ in attestations], 0)
+        self._exchange(Phase.RELEASE, [(number, message) for number, _ in attestations])
         return signed
 
     def _assemble(self, attestations: list[tuple[int, Attest]], refusals: list[RefusalRecord]) -> bytes:
@@ -228,12 +242,20 @@ class Coordinator:
             )
         return assemble(statement, signatures.values()).to_json()
 
-    def _gave_up(self, server: MaskingServer, refusals: list[RefusalRecord] | None = None) -> ProtocolError:
+    def _gave_up(self, server: MaskingServer, refusals: Sequence[RefusalRecord] | None = None) -> ProtocolError:
         fault = server.fault or RemoteProtocolError("not-ready", "The epoch could not be opened.")
-        told = "".join(f" {refusal.member} refused: {refusal.message}" for refusal in (refusals or [])[:3])
-        if not refusals and self.rounds:
-            told = "".join(f" {refusal.member} refused: {refusal.message}" for refusal in self.rounds[-1].refusals[:3])
-        return ProtocolError(fault.reason, f"{fault.message}{told}", remedy=fault.remedy)
+        if refusals is None:
+            # All that failed in a row: the last refusal may only follow from the first.
+            refusals = [refusal for record in self.rounds[-_MOST_FAILURES:] for refusal in record.refusals]
+        told: dict[tuple[str, str], dict[str, None]] = {}
+        for refusal in refusals:
+            told.setdefault((refusal.reason, refusal.message), {})[refusal.member] = None
+        why = [
+            f" {', '.join(names)} refused ({reason}): {message}" for (reason, message), names in list(told.items())[:3]
+        ]
+        willing = len(self._members) - len({refusal.member for refusal in refusals})
+        remedy = _MEND if willing < self._charter.charter.threshold else fault.remedy
+        return ProtocolError(fault.reason, f"{fault.message}{''.join(why)}", remedy=remedy)
 
 
 @dataclass
@@ -243,6 +265,7 @@ class _Pump:
     engine: Engine
     server: MaskingServer
     round: int
+    journal: Journal
     bytes_up: int = 0
     bytes_down: int = 0
     finished: int = 0
@@ -289,6 +312,7 @@ class _Pump:
                 self.refusals.append(_refusal_record(self.server.session.charter, sender, refusal))
             case _:
                 return False
+        self.journal(Around(sender, message))
         return True
 
     def _note_refusal(self, sender: int, message: bytes) -> None:

@@ -1,7 +1,7 @@
 """What a coordinator writes down: which epochs and rounds it has used, and the sums it has given out.
 
 Knows files and numbers. None of it is secret from the members, and no privacy or integrity rests on it: lost, the
-hospitals refuse to go back, and the coordinator learns from them where they are.
+hospitals refuse to go back, and the coordinator learns from them where they are. Others need not read the sums: 0600.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from secagg.errors import TamperingError
-from secagg.files import read_bounded, write_atomically
+from secagg.files import PRIVATE, read_bounded, write_atomically
 from training.report import RoundRecord
 
 _LARGEST_STATE = 64 * 1024 * 1024
@@ -51,12 +51,12 @@ class CoordinatorStore:
             InputError: ``unwritable``.
         """
         state = msgspec.structs.replace(self.state, **changes)
-        write_atomically(self._path, msgspec.json.encode(state))
+        write_atomically(self._path, msgspec.json.encode(state), PRIVATE)
         self.state = state
 
     def keep_message(self, name: str, message: bytes) -> None:
         """Keep a message that a hospital may ask for again."""
-        write_atomically(self._folder / "sums" / name, message)
+        write_atomically(self._folder / "sums" / name, message, PRIVATE)
 
     def message(self, name: str) -> bytes:
         """A message kept by `keep_message`."""
@@ -71,10 +71,19 @@ class CoordinatorStore:
             return CoordinatorState(charter)
         try:
             state = msgspec.json.decode(read_bounded(self._path, _LARGEST_STATE), type=CoordinatorState)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise TamperingError(
-                "damaged-coordinator-state", f"{self._path} cannot be read: {error}.", culprit=str(self._path)
+                "damaged-coordinator-state",
+                f"{self._path} cannot be read: {error}.",
+                culprit=str(self._path),
+                remedy="Put back a copy of it. If there is none, remove it: the coordinator then asks the hospitals "
+                "where they are, but has no sum for one that missed it.",
             ) from error
         if state.charter != charter:
-            raise TamperingError("other-charter", f"{self._path} belongs to another charter.", culprit=str(self._path))
+            raise TamperingError(
+                "other-charter",
+                f"{self._path} belongs to another charter.",
+                culprit=str(self._path),
+                remedy="Give each charter's coordinator a folder of its own.",
+            )
         return state

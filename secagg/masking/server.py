@@ -19,6 +19,7 @@ from secagg.encoding import pack, unpack
 from secagg.encoding.ring import RingVector
 from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.masking.dealing import check_advertised_keys, check_advertisement_sizes, check_deal_sizes
+from secagg.masking.journal import Begun, Journal, Opened, Received, TimedOut, sent
 from secagg.masking.messages import (
     Abort,
     Advertise,
@@ -52,6 +53,7 @@ class MaskingServer:
     Args:
         session: the epoch; its number and first round must be newer than any before under the charter.
         invited: the members to open the epoch with; all, unless one was caught cheating.
+        journal: is told everything that happens, in order, so that the epoch can be run again: `secagg.transcript`.
 
     Attributes:
         result: the last round's sum; None while a round runs and where it had none.
@@ -60,7 +62,9 @@ class MaskingServer:
         answering: who dealt completely, where the epoch was given up because others did not: open a new one with them.
     """
 
-    def __init__(self, session: Session, invited: frozenset[int] | None = None) -> None:
+    def __init__(
+        self, session: Session, invited: frozenset[int] | None = None, journal: Journal = lambda _event: None
+    ) -> None:
         self.session = session
         self.state = ServerState.IDLE
         self.round = session.first_round - 1
@@ -70,6 +74,7 @@ class MaskingServer:
         self.refusals: dict[int, Refusal] = {}
         self.fault: RemoteProtocolError | None = None
         self.answering: frozenset[int] = frozenset()
+        self._journal = journal
         self._sealer = Sealer(session.charter, COORDINATOR, None, session.epoch)
         self._seen: dict[_Slot, bytes] = {}
         self._advertised: dict[int, tuple[Advertise, bytes]] = {}
@@ -106,7 +111,9 @@ class MaskingServer:
         """Propose the epoch to all."""
         self._move(Action.OPEN)
         session = self.session
-        return self._broadcast(Stage.OPEN, Open(session.purpose, session.first_round, session.rounds))
+        invited = tuple(sorted(self.participants))
+        self._journal(Opened(session.epoch, session.purpose, session.first_round, session.rounds, invited))
+        return self._noted(self._broadcast(Stage.OPEN, Open(session.purpose, session.first_round, session.rounds)))
 
     def begin(self, step: int) -> Outbox:
         """Start the next round, whose sum will be the ``step``-th applied.
@@ -117,6 +124,7 @@ class MaskingServer:
         if self.exhausted:
             raise LocalProtocolError("epoch-exhausted", "Every round of this epoch has been used.")
         self._move(Action.BEGIN)
+        self._journal(Begun(step))
         self.round += 1
         self.step = step
         self.result = None
@@ -124,7 +132,7 @@ class MaskingServer:
         self._seen.clear()
         self._collection = _Collection(self.session)
         self._agreements = {}
-        return self._broadcast(Stage.BEGIN, Begin(step))
+        return self._noted(self._broadcast(Stage.BEGIN, Begin(step)))
 
     def receive(self, sender: int, message: bytes) -> Outbox:
         """Take one message that the engine says comes from member ``sender``; give what is to be sent on.
@@ -132,6 +140,22 @@ class MaskingServer:
         Raises:
             RemoteProtocolError: if it is not allowed; nothing has changed then.
         """
+        self._journal(Received(sender, message))
+        return self._noted(self._receive(sender, message))
+
+    def timeout(self) -> Outbox:
+        """Go on without those who have not answered, or give the step up if fewer than t have."""
+        if not stages_in_turn(self.state) or self.state is ServerState.READY:
+            return []
+        self._journal(TimedOut())
+        return self._noted(self._advance())
+
+    def _noted(self, outbox: Outbox) -> Outbox:
+        for event in sent(outbox):
+            self._journal(event)
+        return outbox
+
+    def _receive(self, sender: int, message: bytes) -> Outbox:
         in_turn = stages_in_turn(self.state)
         limit = max((payload_limit(self.session, stage) for stage in in_turn), default=0)
         check_size(message, limit)
@@ -157,12 +181,6 @@ class MaskingServer:
         self._take(envelope, name, message)
         self._seen[_slot_of(header)] = header.payload_digest
         return self._advance() if self._all_answered() else []
-
-    def timeout(self) -> Outbox:
-        """Go on without those who have not answered, or give the step up if fewer than t have."""
-        if not stages_in_turn(self.state) or self.state is ServerState.READY:
-            return []
-        return self._advance()
 
     def _take(self, envelope: Envelope, name: str, message: bytes) -> None:
         sender = envelope.header.sender

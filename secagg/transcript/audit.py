@@ -1,0 +1,234 @@
+"""Running an epoch again from its transcript: every sum recomputed, and whatever does not fit named.
+
+Knows the coordinator's side of the protocol, which it runs once more on the recorded messages. Needs no secret: the
+charter with its members' keys is all that is trusted. A coordinator that keeps one transcript and sends another sum is
+found by what hospitals noted of the sums they took: `compare`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from secagg.charter import VerifiedCharter
+from secagg.errors import ProtocolError, RemoteProtocolError
+from secagg.masking import MaskingServer, Purpose, Session
+from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
+from secagg.wire import Stage, open_envelope
+from secagg.wire.envelope import peek
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a transcript that does not fit.
+
+    Attributes:
+        reason: ``output-differs``, ``impossible``, ``out-of-order`` or ``incomplete`` within a transcript;
+            ``other-sum``, ``missing-round`` or ``not-in-its-log`` beside a hospital's log.
+        message: one sentence.
+    """
+
+    epoch: int
+    round: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RoundAudit:
+    """One round that was run again.
+
+    Attributes:
+        survivors: by name; empty if the round gave no sum.
+        payload_sha256: of the SUM payload that the messages add up to, hexadecimal; None without a sum.
+    """
+
+    round: int
+    step: int
+    purpose: str
+    survivors: tuple[str, ...]
+    payload_sha256: str | None
+
+
+@dataclass
+class EpochAudit:
+    """What an epoch's transcript shows.
+
+    Attributes:
+        received: SHA-256 (hexadecimal) of every message that the protocol allows, by member number.
+        refused: how many recorded messages it does not allow; the coordinator must have refused them too.
+    """
+
+    epoch: int = 0
+    rounds: list[RoundAudit] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    received: dict[int, set[str]] = field(default_factory=dict)
+    messages: int = 0
+    bytes: int = 0
+    refused: int = 0
+
+
+def audit_epoch(events: Iterable[Event], charter: VerifiedCharter) -> EpochAudit:
+    """Run an epoch again.
+
+    Raises:
+        InputError, TamperingError: if the events cannot be read.
+    """
+    replay = _Replay(charter)
+    for event in events:
+        if not replay.take(event):
+            break
+    return replay.finish()
+
+
+@dataclass(frozen=True)
+class HospitalRecord:
+    """What a hospital's own log says.
+
+    Attributes:
+        sent: SHA-256 (hexadecimal) of every message it sent under the charter.
+        taken: SHA-256 of the payload of each sum that it took, by round.
+    """
+
+    number: int
+    name: str
+    sent: frozenset[str]
+    taken: Mapping[int, str]
+
+
+def compare(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> list[Finding]:
+    """What does not fit between a transcript and a hospital's own log.
+
+    Messages that the hospital sent and the transcript lacks are no finding: they may have been lost on the way.
+    """
+    findings = []
+    rounds = {record.round: (audit.epoch, record) for audit in audits for record in audit.rounds}
+    for number, digest in sorted(hospital.taken.items()):
+        epoch, record = rounds.get(number, (0, None))
+        if record is None or record.payload_sha256 is None:
+            what = f"{hospital.name} took a sum in round {number}, of which the transcript knows none."
+            findings.append(Finding(epoch, number, "missing-round", what))
+        elif record.payload_sha256 != digest:
+            what = f"{hospital.name} took another sum in round {number} than the messages add up to."
+            findings.append(Finding(epoch, number, "other-sum", what))
+    for audit in audits:
+        strangers = audit.received.get(hospital.number, set()) - hospital.sent
+        if strangers:
+            what = f"{len(strangers)} messages of {hospital.name} in epoch {audit.epoch} are not in its own log."
+            findings.append(Finding(audit.epoch, 0, "not-in-its-log", what))
+    return findings
+
+
+class _Replay:
+    """The coordinator once more. What it sends now must be what it is recorded to have sent."""
+
+    def __init__(self, charter: VerifiedCharter) -> None:
+        self._charter = charter
+        self._server: MaskingServer | None = None
+        self._due: list[Sent] = []
+        self._audit = EpochAudit()
+
+    def take(self, event: Event) -> bool:
+        """Take the next event; False if nothing after it can be judged."""
+        if self._due and not isinstance(event, (Sent, Around)):
+            return self._find("incomplete", "a message that was due was not sent, or not recorded")
+        try:
+            return self._act(event)
+        except ProtocolError as error:
+            return self._find("impossible", f"the coordinator did what the protocol does not let it do: {error}")
+
+    def finish(self) -> EpochAudit:
+        return self._audit
+
+    def _act(self, event: Event) -> bool:
+        if isinstance(event, Around):
+            self._note_around(event)
+            return True
+        if isinstance(event, Opened):
+            return self._open(event)
+        if self._server is None:
+            return self._find("out-of-order", "something happened before the epoch was opened")
+        match event:
+            case Begun():
+                self._expect(self._server.begin(event.step))
+            case TimedOut():
+                self._expect(self._server.timeout())
+            case Sent():
+                return self._check_sent(event)
+            case Received():
+                self._receive(self._server, event)
+        return True
+
+    def _open(self, event: Opened) -> bool:
+        if self._server is not None:
+            return self._find("out-of-order", "the epoch was opened twice")
+        try:
+            purpose = Purpose(event.purpose)
+        except ValueError:
+            return self._find("impossible", f"the epoch is said to sum {event.purpose!r}")
+        session = Session(self._charter, event.epoch, purpose, event.first_round, event.rounds)
+        self._server = MaskingServer(session, frozenset(event.invited))
+        self._audit.epoch = event.epoch
+        self._expect(self._server.open())
+        return True
+
+    def _expect(self, outbox: Iterable[tuple[int, bytes]]) -> None:
+        self._due += sent(outbox)
+
+    def _check_sent(self, event: Sent) -> bool:
+        wanted = self._due.pop(0) if self._due else None
+        if wanted is None or event.message != wanted.message:
+            return self._find("output-differs", f"{_told(event.message)} is not what the messages before it lead to")
+        if event.members != wanted.members:
+            return self._find("output-differs", f"{_told(event.message)} was sent to other members than it was due to")
+        if peek(event.message).stage in (Stage.SUM, Stage.ABORT):
+            self._close_round(event.message)
+        return True
+
+    def _close_round(self, message: bytes) -> None:
+        server = self._server
+        if server is None or server.round < server.session.first_round:
+            return
+        result = server.result
+        names = tuple(server.session.name(number) for number in result.survivors.numbers) if result else ()
+        payload = open_envelope(message, self._charter, len(message)).payload
+        digest = hashlib.sha256(payload).hexdigest() if result else None
+        self._audit.rounds.append(RoundAudit(server.round, server.step, server.session.purpose, names, digest))
+
+    def _receive(self, server: MaskingServer, event: Received) -> None:
+        try:
+            self._expect(server.receive(event.member, event.message))
+        except RemoteProtocolError:
+            self._audit.refused += 1
+        else:
+            self._note(event)
+
+    def _note_around(self, event: Around) -> None:
+        try:
+            header = open_envelope(event.message, self._charter, len(event.message)).header
+        except RemoteProtocolError:
+            self._audit.refused += 1
+        else:
+            if header.sender == event.member:
+                self._note(event)
+
+    def _note(self, event: Received | Around) -> None:
+        digest = hashlib.sha256(event.message).hexdigest()
+        self._audit.received.setdefault(event.member, set()).add(digest)
+        self._audit.messages += 1
+        self._audit.bytes += len(event.message)
+
+    def _find(self, reason: str, what: str) -> bool:
+        number, epoch = self._server.round if self._server else 0, self._audit.epoch
+        self._audit.findings.append(Finding(epoch, number, reason, f"In epoch {epoch}, {what}."))
+        return False
+
+
+def _told(message: bytes) -> str:
+    try:
+        header = peek(message)
+    except RemoteProtocolError:
+        return "a message"
+    where = f" of round {header.round}" if header.round else ""
+    return f"the {header.stage.name} message{where}"

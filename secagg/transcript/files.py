@@ -1,0 +1,106 @@
+"""A transcript as files, one for each epoch: events one after another, each preceded by its length.
+
+Knows files and framing. An event is MessagePack; its length is 8 bytes, unsigned, big-endian. What is in a transcript
+shows no more than sums, but it is the coordinator's only record: mode 0600, appended to, never rewritten.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from secagg.errors import InputError, TamperingError
+from secagg.files import PRIVATE, unwritable
+from secagg.masking.journal import Event
+
+AROUND: Final = 0
+"""The number of the transcript that holds what belongs to no epoch."""
+_LENGTH: Final = 8
+_PATTERN: Final = "epoch-*.transcript"
+
+
+class TranscriptWriter:
+    """Appends events to the transcript of one epoch: call it with an event. Holds no file open."""
+
+    def __init__(self, folder: Path, epoch: int) -> None:
+        self._path = folder / f"epoch-{epoch:06d}.transcript"
+
+    def __call__(self, event: Event) -> None:
+        """Append one event.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        data = msgspec.msgpack.encode(event)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE)
+            with os.fdopen(descriptor, "ab") as file:
+                file.write(len(data).to_bytes(_LENGTH, "big") + data)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+
+
+def transcript_files(folder: Path) -> tuple[Path, ...]:
+    """The transcripts in ``folder``, by epoch.
+
+    Raises:
+        InputError: ``no-transcript``, if there are none.
+    """
+    found = tuple(sorted(folder.glob(_PATTERN)))
+    if not found:
+        raise InputError(
+            "no-transcript",
+            f"There is no transcript in {folder}.",
+            culprit=str(folder),
+            remedy="Give the coordinator's transcript folder; it has one file for each epoch.",
+        )
+    return found
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of one transcript, read one by one.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``transcript-damaged``, at the first event that is cut off or is none.
+    """
+    try:
+        remaining = path.stat().st_size
+        with path.open("rb") as file:
+            number = 0
+            while remaining:
+                number += 1
+                length = int.from_bytes(file.read(_LENGTH), "big")
+                remaining -= _LENGTH + length
+                if remaining < 0:
+                    raise _damaged(path, number, "it is cut off")
+                yield _decoded(path, number, file.read(length))
+    except OSError as error:
+        raise InputError(
+            "unreadable",
+            f"{path} cannot be read: {error.strerror}.",
+            culprit=str(path),
+            remedy="Check the path and its permissions.",
+        ) from error
+
+
+def _decoded(path: Path, number: int, data: bytes) -> Event:
+    try:
+        event: Event = msgspec.msgpack.decode(data, type=Event)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _damaged(path, number, "it cannot be read") from error
+    return event
+
+
+def _damaged(path: Path, number: int, why: str) -> TamperingError:
+    return TamperingError(
+        "transcript-damaged",
+        f"Event {number} of the transcript {path} is not one: {why}.",
+        culprit=str(path),
+        remedy="Ask the coordinator for the whole file; a run that was killed may have cut off its last event.",
+    )

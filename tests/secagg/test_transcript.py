@@ -1,0 +1,283 @@
+"""A transcript gives every sum again, to anybody, and shows what was altered, left out or put in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from secagg.errors import InputError, TamperingError
+from secagg.masking import MaskingServer, Purpose, Session
+from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
+from secagg.masking.messages import Sum
+from secagg.transcript import HospitalRecord, TranscriptWriter, audit_epoch, compare, read_events, transcript_files
+from secagg.transcript import audit as audit_module
+from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
+from secagg.wire.envelope import peek
+from tests.support.consortium import Consortium, integer_sum
+
+MEMBERS = 5
+ANY_SIZE = 1 << 20
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """An epoch of three rounds: all answer; one drops out; too few answer. And the vectors."""
+    consortium = Consortium.make(tmp_path, MEMBERS)
+    events: list[Event] = []
+    session = consortium.server.session
+    consortium.server = MaskingServer(session, journal=events.append)
+    consortium.set_up()
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    sums = []
+    for silent in (set(), {2}, {1, 2, 3}):
+        consortium.run_round(vectors, mask_silent=silent, step=len(sums) + 1)
+        result = consortium.server.result
+        if result:
+            expected = integer_sum(consortium, vectors, result.survivors.numbers)
+            np.testing.assert_array_equal(session.ring.to_signed(result.vector), expected)
+            sums.append(result)
+    return consortium, events, sums
+
+
+def payload_of(event: Sent, charter) -> Sum:
+    return msgspec.msgpack.decode(open_envelope(event.message, charter, ANY_SIZE).payload, type=Sum)
+
+
+def stage(event: Event) -> Stage | None:
+    return peek(event.message).stage if isinstance(event, (Received, Sent, Around)) else None
+
+
+def index_of(events, kind, wanted: Stage, number: int = 0) -> int:
+    found = [i for i, event in enumerate(events) if isinstance(event, kind) and stage(event) is wanted]
+    return found[number]
+
+
+def reasons(events, charter) -> list[str]:
+    return [finding.reason for finding in audit_epoch(events, charter).findings]
+
+
+def test_every_sum_is_recomputed_from_the_recorded_messages_and_nothing_is_found(recorded):
+    consortium, events, sums = recorded
+    audit = audit_epoch(events, consortium.charter)
+    assert audit.findings == []
+    assert audit.refused == 0
+    assert [record.round for record in audit.rounds] == [1, 2, 3]
+    assert [record.survivors for record in audit.rounds] == [
+        ("h1", "h2", "h3", "h4", "h5"),
+        ("h1", "h3", "h4", "h5"),
+        (),
+    ]
+    assert [record.payload_sha256 is None for record in audit.rounds] == [False, False, True]
+    assert len(sums) == 2
+    assert audit.messages == sum(isinstance(event, Received) for event in events)
+
+
+def test_a_transcript_reads_back_as_it_was_written(recorded, tmp_path):
+    _, events, _ = recorded
+    write = TranscriptWriter(tmp_path / "kept", 1)
+    for event in events:
+        write(event)
+    (path,) = transcript_files(tmp_path / "kept")
+    assert list(read_events(path)) == events
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_neighbours_that_get_the_same_message_share_an_event():
+    assert sent([(1, b"a"), (2, b"a"), (3, b"b"), (1, b"a")]) == [
+        Sent((1, 2), b"a"),
+        Sent((3,), b"b"),
+        Sent((1,), b"a"),
+    ]
+
+
+# --- What a transcript cannot hide ----------------------------------------------------------------------------
+
+
+def with_altered_sum(events, charter) -> list[Event]:
+    """A coordinator that sent another sum than the messages add up to, and says so."""
+    at = index_of(events, Sent, Stage.SUM)
+    payload = payload_of(events[at], charter)
+    vector = bytes(payload.vector)
+    altered = msgspec.structs.replace(payload, vector=memoryview(bytes([vector[0] ^ 1]) + vector[1:]))
+    message = Sealer(charter, COORDINATOR, None, 1).seal(Stage.SUM, altered, round=1)
+    return [*events[:at], Sent(events[at].members, message), *events[at + 1 :]]
+
+
+def test_another_sum_than_the_messages_add_up_to_is_found_and_its_round_named(recorded):
+    consortium, events, _ = recorded
+    audit = audit_epoch(with_altered_sum(events, consortium.charter), consortium.charter)
+    (finding,) = audit.findings
+    assert (finding.reason, finding.epoch, finding.round) == ("output-differs", 1, 1)
+    assert "SUM message of round 1" in finding.message
+
+
+def test_control_an_audit_that_does_not_run_the_epoch_again_finds_nothing(recorded, monkeypatch):
+    consortium, events, _ = recorded
+    monkeypatch.setattr(audit_module._Replay, "_check_sent", lambda *_: True)
+    monkeypatch.setattr(audit_module._Replay, "_expect", lambda *_: None)
+    assert audit_epoch(with_altered_sum(events, consortium.charter), consortium.charter).findings == []
+
+
+@pytest.mark.parametrize("wanted", [Stage.ADVERTISE, Stage.DEAL, Stage.MASKED, Stage.AGREE, Stage.REVEAL])
+def test_a_message_that_is_left_out_is_noticed(recorded, wanted):
+    consortium, events, _ = recorded
+    at = index_of(events, Received, wanted, 1)
+    assert reasons(events[:at] + events[at + 1 :], consortium.charter) != []
+
+
+@pytest.mark.parametrize("wanted", [Stage.ADVERTISE, Stage.DEAL, Stage.MASKED, Stage.REVEAL])
+def test_a_message_that_was_altered_is_refused_as_its_senders_and_the_rest_no_longer_fits(recorded, wanted):
+    consortium, events, _ = recorded
+    at = index_of(events, Received, wanted, 1)
+    message = bytearray(events[at].message)
+    message[-1] ^= 1
+    audit = audit_epoch(
+        [*events[:at], Received(events[at].member, bytes(message)), *events[at + 1 :]], consortium.charter
+    )
+    assert audit.refused >= 1
+    assert audit.findings != []
+
+
+def test_a_request_that_was_sent_to_others_than_it_was_due_to_is_found(recorded):
+    consortium, events, _ = recorded
+    at = index_of(events, Sent, Stage.UNMASK)
+    altered = [*events[:at], Sent((1, 2, 3), events[at].message), *events[at + 1 :]]
+    assert reasons(altered, consortium.charter) == ["output-differs"]
+
+
+def test_a_second_request_for_other_survivors_is_found(recorded):
+    """The attack that hospitals refuse: here it is seen afterwards too."""
+    consortium, events, _ = recorded
+    at = index_of(events, Sent, Stage.UNMASK, 1)
+    assert reasons([*events[: at + 1], events[at], *events[at + 1 :]], consortium.charter) == ["output-differs"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda events: events[1:], "out-of-order"),
+        (lambda events: [events[0], *events], "incomplete"),
+        (lambda events: [*events[:3], events[0], *events[3:]], "out-of-order"),
+        (lambda events: [*events, Begun(9)], "impossible"),
+        (lambda events: [msgspec.structs.replace(events[0], purpose="mischief"), *events[1:]], "impossible"),
+        (lambda events: [event for event in events if not isinstance(event, TimedOut)], "output-differs"),
+    ],
+    ids=["begins in the middle", "opened twice", "opened again", "a round too many", "no purpose", "without time-outs"],
+)
+def test_events_that_cannot_have_happened_so_are_found(recorded, change, reason):
+    consortium, events, _ = recorded
+    assert reasons(change(events), consortium.charter) == [reason]
+
+
+def test_members_that_were_not_invited_are_part_of_what_is_checked(recorded):
+    consortium, events, _ = recorded
+    opened = events[0]
+    assert isinstance(opened, Opened)
+    fewer = msgspec.structs.replace(opened, invited=(1, 2, 3, 4))
+    assert reasons([fewer, *events[1:]], consortium.charter) == ["output-differs"]
+
+
+# --- Beside a hospital's own log ------------------------------------------------------------------------------
+
+
+def record_of(events, charter, number: int = 1, **changes) -> HospitalRecord:
+    audit = audit_epoch(events, charter)
+    taken = {record.round: record.payload_sha256 for record in audit.rounds if record.payload_sha256}
+    settings = {"number": number, "name": f"h{number}", "sent": frozenset(audit.received[number]), "taken": taken}
+    return HospitalRecord(**(settings | changes))
+
+
+def test_a_hospital_that_took_the_recomputed_sums_agrees(recorded):
+    consortium, events, _ = recorded
+    audits = [audit_epoch(events, consortium.charter)]
+    assert compare(audits, record_of(events, consortium.charter)) == []
+
+
+def test_a_sum_that_a_hospital_was_given_behind_the_transcripts_back_is_found(recorded):
+    """The coordinator colludes, forges a sum with its tag, and keeps an honest transcript."""
+    consortium, events, _ = recorded
+    audits = [audit_epoch(events, consortium.charter)]
+    honest = record_of(events, consortium.charter)
+    forged = record_of(events, consortium.charter, taken={**honest.taken, 2: "0" * 64})
+    (finding,) = compare(audits, forged)
+    assert (finding.reason, finding.round) == ("other-sum", 2)
+    assert "h1" in finding.message
+
+
+def test_a_round_that_the_transcript_does_not_know_is_found(recorded):
+    consortium, events, _ = recorded
+    honest = record_of(events, consortium.charter)
+    audits = [audit_epoch(events, consortium.charter)]
+    (finding,) = compare(audits, record_of(events, consortium.charter, taken={**honest.taken, 7: "0" * 64}))
+    assert (finding.reason, finding.round) == ("missing-round", 7)
+
+
+def test_a_message_that_the_hospitals_own_log_lacks_is_found(recorded):
+    consortium, events, _ = recorded
+    honest = record_of(events, consortium.charter)
+    audits = [audit_epoch(events, consortium.charter)]
+    (finding,) = compare(audits, record_of(events, consortium.charter, sent=honest.sent - {min(honest.sent)}))
+    assert finding.reason == "not-in-its-log"
+
+
+def test_a_message_in_another_members_name_counts_for_nobody(recorded):
+    consortium, events, _ = recorded
+    at = index_of(events, Received, Stage.MASKED)
+    audit = audit_epoch([*events, Around(3, events[at].message), Around(3, b"nonsense")], consortium.charter)
+    assert audit.findings == []
+    assert audit.refused == 1
+
+
+# --- Files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def written(recorded, tmp_path) -> Path:
+    write = TranscriptWriter(tmp_path / "kept", 1)
+    for event in recorded[1]:
+        write(event)
+    return transcript_files(tmp_path / "kept")[0]
+
+
+@pytest.mark.parametrize("cut", [1, 7, 9])
+def test_a_file_that_is_cut_off_is_found(written, cut):
+    written.write_bytes(written.read_bytes()[:-cut])
+    with pytest.raises(TamperingError) as caught:
+        list(read_events(written))
+    assert caught.value.reason == "transcript-damaged"
+
+
+@pytest.mark.parametrize("prefix", [b"\xff" * 8, (1 << 62).to_bytes(8, "big"), bytes(7) + b"\x05nonsense"])
+def test_lengths_and_events_of_nonsense_are_refused_before_anything_is_allocated(written, prefix):
+    written.write_bytes(prefix + written.read_bytes())
+    with pytest.raises(TamperingError) as caught:
+        list(read_events(written))
+    assert caught.value.reason == "transcript-damaged"
+
+
+def test_a_folder_without_transcripts_says_so(tmp_path):
+    with pytest.raises(InputError) as caught:
+        transcript_files(tmp_path)
+    assert caught.value.reason == "no-transcript"
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError) as caught:
+        TranscriptWriter(tmp_path / "file" / "below", 1)(TimedOut())
+    assert caught.value.reason == "unwritable"
+
+
+def test_statistics_are_run_again_like_training(tmp_path):
+    events: list[Event] = []
+    consortium = Consortium.make(tmp_path, 4)
+    session = Session(consortium.charter, 1, Purpose.STATISTICS, 1, 2)
+    consortium.server = MaskingServer(session, journal=events.append)
+    consortium.set_up()
+    consortium.run_round(consortium.random_vectors(np.random.default_rng(1)))
+    audit = audit_epoch(events, consortium.charter)
+    assert audit.findings == []
+    assert [record.purpose for record in audit.rounds] == ["statistics"]
