@@ -1,38 +1,32 @@
-"""`secagg charter`: draft, read, sign and verify what the consortium agrees on."""
+"""`secagg charter`: read, sign and verify what the consortium agrees on; drafting is in `cli.drafting`."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.markup import escape
 from rich.table import Table
 
 from cli.identity import passphrase_option, read_passphrase
-from cli.options import charter_options, choices_from
+from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, json_option, print_json
-from secagg.charter import Charter, CharterSignature, Member, sign_charter, verify_charter
+from secagg.charter import Charter, CharterSignature, sign_charter, verify_charter
 from secagg.charter.folder import (
     CHARTER_FILE,
     read_charter,
     read_signatures,
     read_verified,
-    write_charter,
     write_signatures,
 )
 from secagg.errors import InputError
-from secagg.identity import PUBLIC_KEY_SIZE, Identity, fingerprint
+from secagg.identity import Identity, fingerprint
 from secagg.policy import check_charter, load_policy
-from training.draft import draft_charter
-from training.task import bind_to_file, load_task_file
 
-_FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="charter")
+charter_folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="charter")
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def charter() -> None:
     """What the consortium agrees on, signed by every member.
 
@@ -42,60 +36,11 @@ def charter() -> None:
     """
 
 
-@charter.command()
-@_FOLDER
-@click.option("--name", default="consortium", show_default=True, help="What the consortium calls itself.")
-@click.option(
-    "--task",
-    "task_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="TOML; see docs/tasks.md.",
-)
-@click.option("--columns-from", type=click.Path(path_type=Path), help="A file whose columns the task learns from.")
-@click.option("--member", "members", multiple=True, required=True, help="NAME=PUBLIC-KEY, for each hospital.")
-@charter_options
-@json_option
-def new(
-    folder: Path,
-    name: str,
-    task_file: Path,
-    columns_from: Path | None,
-    members: tuple[str, ...],
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Write an unsigned charter into FOLDER.
-
-    \b
-    Example:
-      secagg charter new charter --task heart.toml --dp local --epsilon 8 \\
-          --member cleveland=uVe… --member hungarian=9Kx… --member va=x3B…
-    """
-    if (folder / CHARTER_FILE).exists():
-        raise InputError(
-            "charter-exists",
-            f"{folder / CHARTER_FILE} exists already and is left as it is.",
-            culprit=str(folder),
-            remedy="Choose another folder: a charter that others may have signed is not overwritten.",
-        )
-    spec = load_task_file(task_file)
-    if columns_from:
-        spec = bind_to_file(spec, columns_from)
-    if not spec.is_bound:
-        raise InputError(
-            "columns-unknown",
-            f"{task_file} does not list its features, so that the model's size is unknown.",
-            culprit=str(task_file),
-            remedy="List data.features in the task, or give a file with --columns-from.",
-        )
-    drafted = draft_charter(choices_from(name, options), [_member(text) for text in members], spec)
-    write_charter(folder, drafted)
-    _show(folder, drafted, (), as_json)
+charter.add_command(LazyCommand("new", "cli.drafting:new", "Write an unsigned charter into FOLDER."))
 
 
 @charter.command()
-@_FOLDER
+@charter_folder
 @json_option
 def show(folder: Path, as_json: bool) -> None:
     """Show the charter in FOLDER, and who has signed it. It is not verified; see `verify`.
@@ -105,11 +50,11 @@ def show(folder: Path, as_json: bool) -> None:
       secagg charter show charter
     """
     content = read_charter(folder)
-    _show(folder, content, tuple(signature.member for signature in read_signatures(folder)), as_json)
+    show_charter(folder, content, tuple(signature.member for signature in read_signatures(folder)), as_json)
 
 
 @charter.command()
-@_FOLDER
+@charter_folder
 @click.option(
     "--identity",
     "identity_file",
@@ -149,7 +94,7 @@ def sign(folder: Path, identity_file: Path, passphrase_file: Path | None, policy
 
 
 @charter.command()
-@_FOLDER
+@charter_folder
 @json_option
 def verify(folder: Path, as_json: bool) -> None:
     """Check that every member has signed exactly the charter in FOLDER.
@@ -180,23 +125,8 @@ def _missing(content: Charter, signatures: tuple[CharterSignature, ...]) -> list
     return []
 
 
-def _member(text: str) -> Member:
-    name, _, key = text.partition("=")
-    try:
-        public_key = base64.b64decode(key, validate=True)
-    except (binascii.Error, ValueError):
-        public_key = b""
-    if len(public_key) != PUBLIC_KEY_SIZE:
-        raise InputError(
-            "bad-public-key",
-            f"The member {name!r} is given without a public key of 32 bytes in base64.",
-            culprit=name,
-            remedy="Copy it from the output of `secagg identity show`, as --member NAME=KEY.",
-        )
-    return Member(name=name, public_key=public_key)
-
-
-def _show(folder: Path, content: Charter, signed: tuple[str, ...], as_json: bool) -> None:
+def show_charter(folder: Path, content: Charter, signed: tuple[str, ...], as_json: bool) -> None:
+    """Print a charter and who of its members has signed it."""
     if as_json:
         print_json({"charter": content.digest().hex(), "content": content, "signed_by": signed})
         return

@@ -12,14 +12,7 @@ from importlib.metadata import version
 import click
 import msgspec
 
-from cli.budget import budget
-from cli.charter import charter
-from cli.completion import completion
-from cli.demo import demo
-from cli.doctor import doctor
-from cli.identity import identity
-from cli.model import model
-from cli.simulate import simulate
+from cli.lazy import LazyCommand, LazyGroup
 from secagg.errors import InputError, SecaggError
 
 _FAILED = 1
@@ -28,7 +21,7 @@ _USAGE = 2
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("secagg"), prog_name="secagg")
 @click.option("--verbose", is_flag=True, help="Show the traceback of unexpected errors.")
 def cli(verbose: bool) -> None:
@@ -42,8 +35,17 @@ def cli(verbose: bool) -> None:
     """
 
 
-for command in (demo, simulate, identity, charter, budget, model, doctor, completion):
-    cli.add_command(command)
+for _name, _help in (
+    ("demo", "A consortium on this machine, on real data, to a signed model."),
+    ("simulate", "A consortium on this machine, on data of your own."),
+    ("identity", "This hospital's signing key."),
+    ("charter", "What the consortium agrees on, signed by every member."),
+    ("budget", "This site's privacy budget."),
+    ("model", "The released model that belongs to all."),
+    ("doctor", "Check this machine: packages, device, cipher speed, storage."),
+    ("completion", "Print the completion script for a shell."),
+):
+    cli.add_command(LazyCommand(_name, f"cli.{_name}:{_name}", _help))
 
 
 def main() -> None:

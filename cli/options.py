@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from secagg.charter import Encoding, Training
-from secagg.charter.model import ServerStep
+from secagg.charter.model import DELTA_LIMIT, LARGEST_FACTOR, ServerStep
 from training.draft import CharterChoices
 
 
@@ -27,14 +27,15 @@ class Number(click.FloatRange):
 
 
 POSITIVE = Number(min=0, min_open=True)
-_NOT_NEGATIVE = Number(min=0)
 _BELOW_ONE = Number(min=0, max=1, max_open=True)
 _FRACTION = Number(min=0, min_open=True, max=1)
-_PROBABILITY = Number(min=0, min_open=True, max=1, max_open=True)
 # What a charter can hold.
 _MOST_ROUNDS = 1_000_000
 _MOST_RECORDS = 1 << 20
 _MOST_EPOCH_ROUNDS = 1000
+_FACTOR = Number(min=0, max=LARGEST_FACTOR)
+_POSITIVE_FACTOR = Number(min=0, min_open=True, max=LARGEST_FACTOR)
+_DELTA = Number(min=0, min_open=True, max=DELTA_LIMIT, max_open=True)
 
 _OPTIONS = [
     click.option(
@@ -50,10 +51,10 @@ _OPTIONS = [
     click.option(
         "--batch-size", type=click.IntRange(1, _MOST_RECORDS), default=32, show_default=True, help="Without DP."
     ),
-    click.option("--learning-rate", type=POSITIVE, default=0.1, show_default=True, help="Of the local SGD."),
+    click.option("--learning-rate", type=_POSITIVE_FACTOR, default=0.1, show_default=True, help="Of the local SGD."),
     click.option("--momentum", type=_BELOW_ONE, default=0.0, help="Of the local SGD."),
-    click.option("--weight-decay", type=_NOT_NEGATIVE, default=0.0, help="Of the local SGD."),
-    click.option("--prox-mu", type=_NOT_NEGATIVE, default=0.0, help="FedProx; 0 is FedAvg."),
+    click.option("--weight-decay", type=_FACTOR, default=0.0, help="Of the local SGD."),
+    click.option("--prox-mu", type=_FACTOR, default=0.0, help="FedProx; 0 is FedAvg."),
     click.option(
         "--server",
         type=click.Choice(["fedavg", "momentum", "adam"]),
@@ -83,7 +84,7 @@ _OPTIONS = [
     ),
     click.option(
         "--delta",
-        type=_PROBABILITY,
+        type=_DELTA,
         default=1e-5,
         show_default=True,
         help="Of (epsilon, delta): well below 1 / patients.",

@@ -85,14 +85,15 @@ def show_result(result: SimulationResult) -> None:
     console.print()
     console.print(_comparison_table(result))
     console.print()
-    width = len(str(result.folder / "coordinator"))
-    for name, what in (
-        ("release", "the model, and a statement about it that every hospital signed"),
-        ("charter", "what the hospitals agreed on, with their signatures"),
-        ("hospitals", "each hospital's own keys, policy, ledger, latch and checkpoint"),
-        ("coordinator", "all that the coordinator kept"),
-    ):
-        console.print(f"  {escape(f'{result.folder / name}'.ljust(width))}  [dim]{what}[/dim]", soft_wrap=True)
+    places = (
+        (result.folder / "release", "the model, and a statement about it that every hospital signed"),
+        (result.folder / "charter", "what the hospitals agreed on, with their signatures"),
+        (result.hospitals, "each hospital's own keys, policy, ledger, latch, log and checkpoint"),
+        (result.folder / "coordinator", "all that the coordinator kept: sums, and a transcript of every message"),
+    )
+    width = max(len(str(place)) for place, _ in places)
+    for place, what in places:
+        console.print(f"  {escape(str(place).ljust(width))}  [dim]{what}[/dim]", soft_wrap=True)
     release = escape(shlex.quote(str(result.folder / "release")))
     console.print(f"\nCheck it: [bold]secagg model verify {release}[/bold]", soft_wrap=True)
 

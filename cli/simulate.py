@@ -13,9 +13,10 @@ from click.core import ParameterSource
 from cli.options import charter_options, choices_from
 from cli.output import json_option, print_json
 from cli.run_view import RunView, show_result
+from secagg.charter.model import is_name
 from secagg.errors import InputError, SecaggError
 from training.simulation import SimulationResult, SimulationSettings, prepare, run
-from training.sites import DataSource
+from training.sites import DataSource, parse_place
 from training.task import bind_to_file, load_task_file
 
 
@@ -128,7 +129,7 @@ def _settings(options: dict[str, Any]) -> SimulationSettings:
     if not options["data"]:
         raise click.UsageError("Missing option '--data'.")
     spec = load_task_file(task_file)
-    first = Path(options["data"][0].partition("=")[2] or options["data"][0])
+    _, first = parse_place(options["data"][0])
     if first.is_dir() and spec.kind.startswith("tabular"):
         files = sorted(entry for entry in first.iterdir() if not entry.name.startswith("."))
         if not files:
@@ -143,13 +144,13 @@ def _settings(options: dict[str, Any]) -> SimulationSettings:
         split=options["split"],
         hospitals=options["hospitals"] or 0,
         seed=options["seed"],
-        test=_absolute(options["test"]) if options["test"] else None,
+        test=str(Path(options["test"]).absolute()) if options["test"] else None,
     )
     return SimulationSettings(
         task_kind=spec.kind,
         task_settings=spec.settings_json().decode(),
         source=source,
-        choices=choices_from(task_file.stem, options),
+        choices=choices_from(task_file.stem if is_name(task_file.stem) else "consortium", options),
         drop_outs=options["drop_outs"],
         device=options["device"],
         hospitals_at=str(options["hospitals_at"].absolute()) if options["hospitals_at"] else None,
@@ -159,9 +160,9 @@ def _settings(options: dict[str, Any]) -> SimulationSettings:
 
 
 def _absolute(text: str) -> str:
-    """NAME=PATH or PATH, so that the run can be taken up again from anywhere."""
-    name, found, path = text.partition("=")
-    return f"{name}={Path(path).absolute()}" if found else str(Path(text).absolute())
+    """The place of data, so that the run can be taken up again from anywhere."""
+    name, path = parse_place(text)
+    return str(path.absolute()) if name is None else f"{name}={path.absolute()}"
 
 
 def _required(value: Path | None, option: str) -> Path:

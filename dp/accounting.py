@@ -15,13 +15,12 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from opacus.accountants import PRVAccountant
-from opacus.accountants.analysis import rdp
 
 from dp.events import GaussianEvent, merge
 from secagg.errors import InputError
 
 _ORDERS: Final = tuple([1 + x / 10 for x in range(1, 100)] + list(range(11, 64)) + [2.0**k for k in range(6, 13)])
+_ROUGH_ORDERS: Final = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 63.0, 128.0)
 # Numerical composition is not reliable where one step alone is nearly free of noise.
 _LEAST_NOISE_FOR_PRV: Final = 0.4
 _PRV_ERROR: Final = 0.01
@@ -34,6 +33,7 @@ _LARGEST_EPSILON_FOR_PRV: Final = 50.0
 _MOST_STEPS_FOR_PRV: Final = 100_000
 
 RdpCurve = npt.NDArray[np.float64]
+Orders = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -101,20 +101,36 @@ def noise_multiplier_for(target: float, delta: float, sampling_rate: float, step
     """
     _check_delta(delta)
 
-    def cost(noise: float) -> float:
-        return _epsilon_rdp((GaussianEvent(noise, sampling_rate, steps),), delta)
+    def best(noise: int, orders: Orders) -> tuple[float, float]:
+        """Epsilon with ``noise`` steps of the grid at the best of ``orders``, and that order."""
+        return _best_order(steps * _rdp_at(noise / _NOISE_GRID, sampling_rate, orders), delta, orders)
 
-    if not target > 0 or cost(_LARGEST_NOISE) > target:
+    def least(enough: int, orders: Orders) -> int:
+        """The smallest noise that is enough at one of ``orders``; ``enough`` is."""
+        low = 0
+        while enough - low > 1:
+            middle = (low + enough) // 2
+            low, enough = (middle, enough) if best(middle, orders)[0] > target else (low, middle)
+        return enough
+
+    # An order gives this much even where nothing is spent. Those left out are the slowest to compute.
+    useful = tuple(order for order in _ORDERS if _best_order(np.zeros(1), delta, (order,))[0] <= target)
+    enough = int(_LARGEST_NOISE * _NOISE_GRID)
+    found, order = best(enough, useful) if useful else (math.inf, math.nan)
+    if not target > 0 or found > target:
         raise InputError(
             "unreachable-epsilon",
             f"No amount of noise brings {steps} steps down to epsilon {target:g}.",
             remedy="Raise epsilon, or lower the rounds, local steps or sampling rate.",
         )
-    low, high = 0, int(_LARGEST_NOISE * _NOISE_GRID)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost(middle / _NOISE_GRID) > target else (low, middle)
-    return high / _NOISE_GRID
+    # A few orders, fast to compute, lead near it; then the best one nearby, until none is better.
+    enough = least(enough, (order, *_ROUGH_ORDERS))
+    while enough > 1:
+        found, order = best(enough - 1, useful)
+        if found > target:
+            break
+        enough = least(enough - 1, (order,))
+    return enough / _NOISE_GRID
 
 
 @lru_cache(maxsize=256)
@@ -123,15 +139,21 @@ def _epsilon_rdp(events: tuple[GaussianEvent, ...], delta: float) -> float:
 
 
 def _epsilon_at(total: RdpCurve, delta: float) -> float:
-    if not total.any():
-        return 0.0
+    return max(0.0, _best_order(total, delta, _ORDERS)[0]) if total.any() else 0.0
+
+
+def _best_order(total: RdpCurve, delta: float, orders: Orders) -> tuple[float, float]:
+    """The least epsilon that any of ``orders`` gives, and that order; ``total`` is the RDP at each of them."""
+    # Not at the top, here and below: Opacus brings torch, which takes seconds, and to verify a ledger needs neither.
+    from opacus.accountants.analysis import rdp
+
     if np.isinf(total).all():
-        return math.inf
+        return math.inf, orders[0]
     with warnings.catch_warnings():
         # Opacus warns where the best order is the first or last; the bound holds all the same.
         warnings.simplefilter("ignore")
-        found, _ = rdp.get_privacy_spent(orders=_ORDERS, rdp=total, delta=delta)
-    return max(0.0, float(found))
+        found, order = rdp.get_privacy_spent(orders=orders, rdp=total, delta=delta)
+    return float(found), float(order)
 
 
 def _rdp_of(events: tuple[GaussianEvent, ...]) -> RdpCurve:
@@ -148,7 +170,13 @@ def _rdp_of(events: tuple[GaussianEvent, ...]) -> RdpCurve:
 
 @lru_cache(maxsize=1024)
 def _rdp_of_a_step(noise_multiplier: float, sampling_rate: float) -> RdpCurve:
-    found = rdp.compute_rdp(q=sampling_rate, noise_multiplier=noise_multiplier, steps=1, orders=_ORDERS)
+    return _rdp_at(noise_multiplier, sampling_rate, _ORDERS)
+
+
+def _rdp_at(noise_multiplier: float, sampling_rate: float, orders: Orders) -> RdpCurve:
+    from opacus.accountants.analysis import rdp
+
+    found = rdp.compute_rdp(q=sampling_rate, noise_multiplier=noise_multiplier, steps=1, orders=orders)
     return np.asarray(found, dtype=np.float64)
 
 
@@ -162,6 +190,8 @@ def _epsilon_prv(events: tuple[GaussianEvent, ...], delta: float) -> float | Non
         return None
     if not _epsilon_rdp(events, delta) <= _LARGEST_EPSILON_FOR_PRV:
         return None
+    from opacus.accountants import PRVAccountant
+
     accountant = PRVAccountant()
     accountant.history = [
         (min(event.noise_multiplier, _LARGEST_NOISE), event.sampling_rate, event.steps) for event in events

@@ -133,7 +133,7 @@ def train_privately(
         raise InputError(
             "training-diverged",
             "Training diverged: a parameter is NaN or infinite.",
-            remedy="Lower the learning rate, or standardise the features.",
+            remedy="Lower the learning rate or the clip norm, raise the sampling rate, or standardise the features.",
         )
 
 

@@ -87,12 +87,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise InputError(
-            "unreadable",
-            f"{path} cannot be read: {error.strerror}.",
-            culprit=str(path),
-            remedy="Check the path and its permissions.",
-        ) from error
+        raise unreadable(path, error) from error
     if len(data) > limit:
         raise InputError(
             "file-too-large",
@@ -125,6 +120,16 @@ def lock(path: Path) -> int:
             remedy="Stop the other process: a hospital's state belongs to one at a time.",
         ) from error
     return descriptor
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """The error for a file that is missing or cannot be read."""
+    return InputError(
+        "unreadable",
+        f"{path} cannot be read: {error.strerror}.",
+        culprit=str(path),
+        remedy="Check the path and its permissions.",
+    )
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

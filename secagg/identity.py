@@ -21,6 +21,7 @@ from secagg.labels import digest
 PUBLIC_KEY_SIZE: Final = 32
 SIGNATURE_SIZE: Final = 64
 _LARGEST_PEM = 16 * 1024
+_ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _FINGERPRINT_CHARACTERS = 20
 
 
@@ -92,13 +93,24 @@ class Identity:
         try:
             key = serialization.load_pem_private_key(pem, passphrase)
         except TypeError as error:
-            wanted = "needs a passphrase" if passphrase is None else "is not encrypted, but a passphrase was given"
-            raise InputError("wrong-passphrase", f"{path} {wanted}.", culprit=str(path)) from error
+            if passphrase is None:
+                what, remedy = "needs a passphrase", "Give the file that holds the passphrase with --passphrase-file."
+            else:
+                what, remedy = "is not encrypted, but a passphrase was given", "Leave the passphrase out."
+            raise InputError("wrong-passphrase", f"{path} {what}.", culprit=str(path), remedy=remedy) from error
         except ValueError as error:
-            reason = "wrong-passphrase" if passphrase else "not-an-identity"
-            what = "cannot be opened with this passphrase" if passphrase else "is not a PKCS#8 PEM key"
+            if passphrase and _ENCRYPTED in pem:
+                raise InputError(
+                    "wrong-passphrase",
+                    f"{path} cannot be opened with this passphrase.",
+                    culprit=str(path),
+                    remedy="Give the passphrase that the key was made with; nothing else opens it.",
+                ) from error
             raise InputError(
-                reason, f"{path} {what}.", culprit=str(path), remedy="Make one with `secagg identity new`."
+                "not-an-identity",
+                f"{path} is not a PKCS#8 PEM key.",
+                culprit=str(path),
+                remedy="Make one with `secagg identity new`.",
             ) from error
         if not isinstance(key, Ed25519PrivateKey):
             raise InputError(

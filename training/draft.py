@@ -14,13 +14,26 @@ import msgspec
 
 from dp.accounting import epsilon_of_runs, noise_multiplier_for
 from dp.events import GaussianEvent
-from secagg.charter import Charter, Encoding, Member, Metrics, Model, Privacy, Statistics, TaskChoice, Training
-from secagg.charter.model import smallest_threshold
+from secagg.charter import (
+    Charter,
+    Encoding,
+    Member,
+    Metrics,
+    Model,
+    Privacy,
+    Statistics,
+    TaskChoice,
+    Training,
+    parse_charter,
+    render_charter,
+)
+from secagg.charter.model import check_name, smallest_threshold
 from secagg.errors import InputError
 from training.evaluation import cell_count
 from training.model_state import ModelLayout, flatten, model_digest
 from training.task import Task, TaskSpec, build_task, load_custom_task
 from training.tasks.spec import input_names
+from training.vector_layout import UpdateVector
 
 # Metrics cost budget of their own, but of other patients; the same epsilon holds for both.
 _METRIC_RATE = 1.0
@@ -50,16 +63,19 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: TaskSpec) -> Charter:
-    """The charter of these choices, unsigned.
+    """The charter of these choices, unsigned, as everybody will read it.
 
     Raises:
-        InputError: if the choices contradict each other, or the task cannot be built.
+        InputError: if the choices contradict each other or are out of range, or the task cannot be built.
     """
+    check_name(choices.name, "the consortium")
+    for member in members:
+        check_name(member.name, "a hospital")
     task = make_task(spec)
     module = task.build_model()
     layout = ModelLayout.of(module)
     statistics = len(input_names(spec.data)) if spec.data.standardise == "secure-sum" else 0
-    return Charter(
+    charter = Charter(
         name=choices.name,
         nonce=secrets.token_bytes(16),
         members=tuple(members),
@@ -74,6 +90,18 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         privacy=_privacy(choices),
         epoch_rounds=min(choices.epoch_rounds, choices.training.rounds),
     )
+    charter = _as_read_back(charter)
+    # Made here to see that it can be: each hospital makes its own, but not before the first round.
+    _ = UpdateVector(charter, layout).layout
+    return charter
+
+
+def _as_read_back(charter: Charter) -> Charter:
+    """What is constructed has not been checked against the charter's schema; what is read has."""
+    try:
+        return parse_charter(render_charter(charter))
+    except InputError as error:
+        raise InputError(error.reason, error.message, culprit=error.culprit, remedy="Choose another value.") from error
 
 
 def task_of(charter: Charter) -> Task:

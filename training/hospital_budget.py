@@ -79,9 +79,8 @@ class HospitalBudget:
             self._ledger.commit(self._data_set, self._run, round_number, self._budget, self._clock())
 
     def close_run(self) -> None:
-        """Free what was reserved and not used."""
-        if self._private:
-            self._ledger.close_run(self._data_set, self._run, self._budget, self._clock())
+        """Note that the run is over, and free what was reserved and not used."""
+        self._ledger.close_run(self._data_set, self._run, self._budget, self._clock())
 
     @property
     def rounds_charged(self) -> int:

@@ -124,7 +124,7 @@ def require_two_classes(records: Records) -> None:
             "one-class-site",
             f"Every record of {records.source} has the label {int(present[0])}.",
             culprit=records.source,
-            remedy="Check the label column and positive_above, or train with secure sums, which need no second class.",
+            remedy="Check the label column and positive_above, or leave this hospital out.",
         )
 
 

@@ -7,7 +7,8 @@ simulator sees beyond that (test records, pooled training) is marked as such in 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,10 @@ import numpy as np
 
 from secagg.charter import Member, VerifiedCharter, sign_charter, verify_charter
 from secagg.charter.folder import read_verified, write_charter, write_signatures
-from secagg.errors import InputError, SecaggError
+from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity, fingerprint
-from secagg.policy import Policy, render_policy
+from secagg.policy import Policy, check_charter, load_policy, render_policy
 from training.comparison import Comparison, Held
 from training.coordinator import Coordinator
 from training.devices import cores_for, resolve_device
@@ -62,7 +63,11 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     def hospital_folder(self, run: Path, name: str) -> HospitalFolder:
         """Where the hospital called ``name`` keeps what."""
-        return HospitalFolder((Path(self.hospitals_at) if self.hospitals_at else run / "hospitals") / name)
+        return HospitalFolder(self.hospitals_folder(run) / name)
+
+    def hospitals_folder(self, run: Path) -> Path:
+        """The folder of the hospitals' folders."""
+        return Path(self.hospitals_at) if self.hospitals_at else run / "hospitals"
 
     @property
     def spec(self) -> TaskSpec:
@@ -84,11 +89,13 @@ class SimulationResult:
     """What a run ends with, measured on the same test records.
 
     Attributes:
+        hospitals: the folder of the hospitals' folders.
         pooled: one model on all records, without protection; ``curator``: with the charter's noise added once;
             ``alone``: each hospital's own, as private as in the run. None and empty where they were not asked for.
     """
 
     folder: Path
+    hospitals: Path
     charter: VerifiedCharter
     rounds: tuple[RoundResult, ...]
     federated: Metrics
@@ -135,6 +142,7 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     partial = whole.with_name(f".{whole.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         _write_folders(partial, settings, verified, identities)
         if folder.exists():
             folder.rmdir()
@@ -153,6 +161,7 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
     """
     settings = read_settings(folder)
     charter = read_verified(folder / "charter")
+    _require_allowed(folder, settings, charter)
     task = task_of(charter.charter)
     sites = read_sites(settings.source, task)
     cores = cores_for(charter.charter.model.parameters)
@@ -167,11 +176,23 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
         drop_outs = [parse_drop_out(text, cast.numbers) for text in settings.drop_outs]
         engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer)
         coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
-        coordinator.run()
+        _run(coordinator, cast)
         federated = cast.evaluate()
         _copy_release(folder, cast.furthest().release_folder)
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
-        return SimulationResult(folder, charter, history.rounds, federated, pooled, curator, alone)
+        hospitals = settings.hospitals_folder(folder)
+        return SimulationResult(folder, hospitals, charter, history.rounds, federated, pooled, curator, alone)
+
+
+def _run(coordinator: Coordinator, cast: _Cast) -> None:
+    """Run, and let a forged sum that stopped a hospital be told as what it is."""
+    try:
+        coordinator.run()
+    except ProtocolError:
+        for hospital in cast.hospitals.values():
+            if hospital.stopped:
+                raise hospital.stopped from None
+        raise
 
 
 def read_settings(folder: Path) -> SimulationSettings:
@@ -183,7 +204,7 @@ def read_settings(folder: Path) -> SimulationSettings:
     try:
         data = read_bounded(folder / _SETTINGS_FILE, _LARGEST_SETTINGS)
         return msgspec.json.decode(data, type=SimulationSettings)
-    except (InputError, msgspec.DecodeError) as error:
+    except (InputError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
             "not-a-run",
             f"{folder} holds no simulation that could be resumed.",
@@ -285,17 +306,17 @@ class _Cast:
 
     def _hospital(self, folder: Path, site: Site) -> Hospital:
         number = self.numbers[site.name]
-        return Hospital(
-            HospitalSetup(
-                self.charter,
-                self.task,
-                site.records,
-                self.settings.hospital_folder(folder, site.name),
-                self.device,
-                np.random.default_rng((self.settings.seed, number)),
-                on_refusal=lambda error: self._on_refusal(site.name, error),
-            )
+        setup = HospitalSetup(
+            self.charter,
+            self.task,
+            site.records,
+            self.settings.hospital_folder(folder, site.name),
+            self.device,
+            np.random.default_rng((self.settings.seed, number)),
+            on_refusal=lambda error: self._on_refusal(site.name, error),
         )
+        with _speaking_for(site.name):
+            return Hospital(setup)
 
 
 def _compare(cast: _Cast, observer: Observer) -> tuple[Metrics | None, Metrics | None, tuple[tuple[str, Metrics], ...]]:
@@ -312,6 +333,24 @@ def _compare(cast: _Cast, observer: Observer) -> tuple[Metrics | None, Metrics |
     return pooled, curator, tuple(alone)
 
 
+def _require_allowed(folder: Path, settings: SimulationSettings, charter: VerifiedCharter) -> None:
+    """Ask every site's policy before the task is built: a task may be code of somebody else's."""
+    for member in charter.charter.members:
+        policy = load_policy(settings.hospital_folder(folder, member.name).policy)
+        with _speaking_for(member.name):
+            check_charter(charter.charter, policy)
+
+
+@contextmanager
+def _speaking_for(name: str) -> Iterator[None]:
+    """A hospital speaks of itself; here are several."""
+    try:
+        yield
+    except RefusedError as error:
+        told = f"{name} refuses: {error.message}"
+        raise RefusedError(error.reason, told, culprit=name, remedy=error.remedy) from error
+
+
 def _write_folders(
     folder: Path, settings: SimulationSettings, charter: VerifiedCharter, identities: Sequence[Identity]
 ) -> None:
@@ -321,10 +360,17 @@ def _write_folders(
     for member, identity in zip(charter.charter.members, identities, strict=True):
         hospital = settings.hospital_folder(folder, member.name)
         if not hospital.identity.exists():
-            hospital.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_private(hospital.path)
             identity.save(hospital.identity)
             write_atomically(hospital.policy, policy, PRIVATE)
     write_atomically(folder / _SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def _known_or_new(hospital: HospitalFolder) -> Identity:

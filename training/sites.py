@@ -23,7 +23,8 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Where the records are and how they are divided.
 
     Attributes:
-        paths: one file or folder a hospital (``name=path`` or a path whose stem is the name), or a single one.
+        paths: one file or folder a hospital, its stem being the name unless one is given, or a single one; each as
+            `parse_place` reads it.
         site_column: the column of a single table that names the hospital.
         split: ``iid`` or ``dirichlet:ALPHA``, of a single file.
         hospitals: how many, with ``split``.
@@ -39,6 +40,12 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     test: str | None = None
 
 
+def parse_place(text: str) -> tuple[str | None, Path]:
+    """Read ``NAME=PATH`` or ``PATH``, which has no name. What holds a slash is no name, but part of a path."""
+    name, found, path = text.partition("=")
+    return (name, Path(path)) if found and "/" not in name else (None, Path(text))
+
+
 def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
     """Every hospital's records.
 
@@ -46,17 +53,23 @@ def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
         InputError: if the data cannot be read or divided; the message names the file.
     """
     if len(source.paths) > 1:
-        return _read_each(source.paths, task)
-    path = Path(source.paths[0])
+        return _read_each([parse_place(text) for text in source.paths], task)
+    _, path = parse_place(source.paths[0])
     if source.site_column:
         if not isinstance(task, TabularTask):
-            raise InputError("not-a-table", "Only a table can be divided by a site column.", culprit=str(path))
+            raise InputError(
+                "not-a-table",
+                "Only a table can be divided by a site column.",
+                culprit=str(path),
+                remedy="Give each hospital's images with a --data of their own, or use --split.",
+            )
         return _with_two_classes(split_by_column(task, path, source.site_column))
     if source.split:
         return _deal_out(source, task.read(path))
     if path.is_dir():
         files = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        return _read_each([str(file) for file in files], task)
+        return _read_each([(None, file) for file in files], task)
+    task.read(path)
     raise InputError(
         "one-hospital",
         f"{path} is one hospital's data; a consortium needs three.",
@@ -70,12 +83,8 @@ def read_test(source: DataSource, task: Task) -> Records | None:
     return task.read(Path(source.test)) if source.test else None
 
 
-def _read_each(paths: Sequence[str], task: Task) -> Sequence[Site]:
-    sites = []
-    for text in paths:
-        name, found, path = text.partition("=")
-        file = Path(path if found else text)
-        sites.append(Site(name if found else _name_of(file), task.read(file)))
+def _read_each(places: Sequence[tuple[str | None, Path]], task: Task) -> Sequence[Site]:
+    sites = [Site(_name_of(path) if name is None else name, task.read(path)) for name, path in places]
     names = [site.name for site in sites]
     if len(set(names)) != len(names):
         raise InputError(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
+from secagg.charter.model import check_name
 from secagg.errors import InputError
 from training.records import Records
 from training.tasks.tabular import TabularTask, read_task_table
@@ -36,10 +37,17 @@ Split = IidSplit | DirichletSplit
 
 @dataclass(frozen=True)
 class Site:
-    """One hospital of a table that holds several."""
+    """One hospital of a table that holds several.
+
+    Raises:
+        InputError: ``bad-name`` on construction: names become members' and folders' names.
+    """
 
     name: str
     records: Records
+
+    def __post_init__(self) -> None:
+        check_name(self.name, f"the hospital whose records are {self.records.source}")
 
 
 def parse_split(text: str) -> Split:

@@ -98,4 +98,11 @@ def bind_to_file(spec: TaskSpec, path: Path) -> TaskSpec:
     Raises:
         InputError: when the file cannot be read or lacks a column that the task names.
     """
-    return spec if spec.is_bound else spec.bind(table_columns(spec, path))
+    if spec.is_bound:
+        return spec
+    columns = table_columns(spec, path)
+    try:
+        return spec.bind(columns)
+    except InputError as fault:
+        message = f"{path} does not fit the task: {fault.message}"
+        raise InputError(fault.reason, message, culprit=str(path), remedy=fault.remedy) from fault

@@ -78,6 +78,6 @@ def _after(run: RunSpending, entry: Entry) -> RunSpending:
         case Kind.CLOSE:
             return replace(run, closed=True)
         case Kind.UNPROTECTED:
-            return replace(run, rounds=run.rounds + 1, unprotected=True)
+            return replace(run, rounds=run.rounds + 1, unprotected=True, closed=False)
         case Kind.COMMIT:
             return run

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dp.ledger.entries import FIRST_PREVIOUS, NOTHING, Cost, Entry, Kind, chain_hash, signed_bytes
 from dp.ledger.spending import RunSpending, Spending, cost_epsilon, spending_of
-from secagg.errors import InputError, RefusedError, TamperingError
-from secagg.files import PRIVATE, lock, unwritable
+from secagg.errors import RefusedError, TamperingError
+from secagg.files import PRIVATE, lock, unreadable, unwritable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -130,8 +130,9 @@ class Ledger:
         self._append(Kind.COMMIT, data_set, run, round_number, NOTHING, budget.delta, time)
 
     def close_run(self, data_set: str, run: str, budget: Budget, time: str) -> None:
-        """Record that a run is over: what it reserved and did not charge is free again."""
-        if not self.spending(data_set).run(run).closed:
+        """Record that a run is over: what it reserved and did not charge is free again. None is over that never was."""
+        known = self.spending(data_set).run(run)
+        if known != RunSpending(run) and not known.closed:
             self._append(Kind.CLOSE, data_set, run, 0, NOTHING, budget.delta, time)
 
     def _append(
@@ -164,12 +165,7 @@ def read_ledger(path: Path, public_key: bytes) -> tuple[Entry, ...]:
     try:
         path.open("rb").close()
     except OSError as error:
-        raise InputError(
-            "unreadable",
-            f"{path} cannot be read: {error.strerror}.",
-            culprit=str(path),
-            remedy="Check the path and its permissions.",
-        ) from error
+        raise unreadable(path, error) from error
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             return tuple(_verified(database, public_key, path))

@@ -18,6 +18,7 @@ from secagg.charter.signing import (
     verify_charter,
 )
 from secagg.charter.toml import LARGEST_CHARTER, parse_charter, render_charter
+from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded, write_atomically
 
 CHARTER_FILE: Final = "charter.toml"
@@ -28,9 +29,24 @@ def read_charter(folder: Path) -> Charter:
     """The charter in ``folder``, whoever has signed it.
 
     Raises:
-        InputError: ``unreadable``, ``malformed-charter``.
+        InputError: ``unreadable``; ``malformed-charter`` or what it contradicts itself in, if nobody has signed it.
+        TamperingError: ``charter-altered``, if somebody has: nobody can sign what is no charter.
     """
-    return parse_charter(read_bounded(folder / CHARTER_FILE, LARGEST_CHARTER))
+    path = folder / CHARTER_FILE
+    text = read_bounded(path, LARGEST_CHARTER)
+    try:
+        return parse_charter(text)
+    except InputError as error:
+        signed = [signature.member for signature in read_signatures(folder)]
+        if not signed:
+            raise
+        raise TamperingError(
+            "charter-altered",
+            f"{path} was changed after {', '.join(signed)} signed it: {error.message}",
+            culprit=str(path),
+            remedy="Take the charter from another member again. If all have the same, it needs another version of "
+            "secagg than this.",
+        ) from error
 
 
 def read_signatures(folder: Path) -> tuple[CharterSignature, ...]:
@@ -40,14 +56,14 @@ def read_signatures(folder: Path) -> tuple[CharterSignature, ...]:
         TamperingError: ``malformed-signatures``.
     """
     path = folder / SIGNATURES_FILE
-    return parse_signatures(read_bounded(path, LARGEST_SIGNATURES)) if path.exists() else ()
+    return parse_signatures(read_bounded(path, LARGEST_SIGNATURES), str(path)) if path.exists() else ()
 
 
 def read_verified(folder: Path) -> VerifiedCharter:
     """The charter in ``folder``, if every member has signed it.
 
     Raises:
-        InputError: ``unreadable``, ``malformed-charter``, ``charter-unsigned``.
+        InputError: ``unreadable``, ``charter-unsigned``, and what is wrong with a charter that nobody has signed.
         TamperingError: ``charter-altered``, ``malformed-signatures``.
     """
     return verify_charter(read_charter(folder), read_signatures(folder))

@@ -7,6 +7,7 @@ task only that it has a kind and settings.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from typing import Annotated, Any, Final, Literal
 
@@ -18,14 +19,22 @@ from secagg.labels import DIGEST_SIZE, digest
 CHARTER_VERSION: Final = 1
 MOST_MEMBERS = 1000
 MOST_PARAMETERS = 1 << 32
+FEWEST_MEMBERS: Final = 3
+# A delta of one in a hundred allows that one patient in a hundred is shown in full.
+DELTA_LIMIT: Final = 0.01
+# What float32 can hold: models are trained in it, and a larger factor is none.
+LARGEST_FACTOR: Final = (2 - 2**-23) * 2.0**127
+_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
 PublicKey = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=MOST_PARAMETERS)]
 # The upper bound keeps infinity out: JSON has no infinity, so the canonical bytes could not tell it from others.
 Positive = Annotated[float, msgspec.Meta(gt=0, le=sys.float_info.max)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
+PositiveFactor = Annotated[float, msgspec.Meta(gt=0, le=LARGEST_FACTOR)]
+Factor = Annotated[float, msgspec.Meta(ge=0, le=LARGEST_FACTOR)]
 Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
@@ -112,7 +121,7 @@ class Privacy(_Section, frozen=True):
     noise_multiplier: NotNegative = 0.0
     clip_norm: Positive = 1.0
     sampling_rate: Fraction = 1.0
-    delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=DELTA_LIMIT)] = 1e-5
     metric_noise_multiplier: NotNegative = 0.0
     budget: NotNegative = 0.0
 
@@ -143,10 +152,10 @@ class Training(_Section, frozen=True):
     rounds: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     local_steps: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 32
-    learning_rate: Positive = 0.1
+    learning_rate: PositiveFactor = 0.1
     momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    weight_decay: NotNegative = 0.0
-    prox_mu: NotNegative = 0.0
+    weight_decay: Factor = 0.0
+    prox_mu: Factor = 0.0
     weighting: Literal["records", "uniform"] = "records"
     server: ServerStep = ServerStep()
 
@@ -167,7 +176,7 @@ class Charter(_Section, frozen=True):
 
     name: Name
     nonce: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-    members: Annotated[tuple[Member, ...], msgspec.Meta(min_length=3, max_length=MOST_MEMBERS)]
+    members: Annotated[tuple[Member, ...], msgspec.Meta(max_length=MOST_MEMBERS)]
     threshold: Annotated[int, msgspec.Meta(ge=2)]
     max_colluding: Annotated[int, msgspec.Meta(ge=0)]
     model: Model
@@ -216,6 +225,30 @@ class Charter(_Section, frozen=True):
         return self.members[number - 1]
 
 
+def is_name(text: str) -> bool:
+    """Whether a charter can hold ``text`` as a name."""
+    return re.match(_NAME, text) is not None
+
+
+def check_name(name: str, whose: str) -> None:
+    """Refuse what a charter cannot hold as a name.
+
+    Args:
+        whose: what would be called so.
+
+    Raises:
+        InputError: ``bad-name``.
+    """
+    if not is_name(name):
+        raise InputError(
+            "bad-name",
+            f"{name!r} cannot be the name of {whose}.",
+            culprit=name,
+            remedy="A name has 1 to 64 letters A to Z or a to z, digits, dots, hyphens and underscores, "
+            "and begins with a letter or a digit.",
+        )
+
+
 def smallest_threshold(members: int, colluding: int) -> int:
     """The smallest safe t for n members of which c collude: floor((n + c) / 2) + 1.
 
@@ -249,6 +282,13 @@ def _check_setting(path: str, value: object) -> None:
 
 
 def _check_members(charter: Charter) -> None:
+    if len(charter.members) < FEWEST_MEMBERS:
+        raise InputError(
+            "too-few-members",
+            f"A consortium has {FEWEST_MEMBERS} hospitals or more, and this one {len(charter.members)}: "
+            "a sum over two tells each of them the other's part.",
+            remedy="Add a hospital.",
+        )
     for what, values in (
         ("name", [member.name for member in charter.members]),
         ("public key", [member.public_key for member in charter.members]),
@@ -305,7 +345,9 @@ def _check_metrics(charter: Charter) -> None:
     metrics, privacy = charter.metrics, charter.privacy
     if (metrics.release == "none") != (metrics.cells == 0):
         raise InputError(
-            "metrics-contradict", f"Metrics are released as {metrics.release} with {metrics.cells} cells.", remedy=None
+            "metrics-contradict",
+            f"Metrics are released as {metrics.release} with {metrics.cells} cells.",
+            remedy="Set metrics.cells to the number of counts, or to 0 where none are released.",
         )
     if metrics.release == "exact" and privacy.mode != "none":
         raise InputError(

@@ -98,16 +98,24 @@ def render_signatures(signatures: Iterable[CharterSignature]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(ordered), indent=1) + b"\n"
 
 
-def parse_signatures(text: bytes) -> tuple[CharterSignature, ...]:
+def parse_signatures(text: bytes, source: str = "The charter's signatures") -> tuple[CharterSignature, ...]:
     """Read what `render_signatures` wrote.
+
+    Args:
+        source: the file, for the error.
 
     Raises:
         TamperingError: ``malformed-signatures``.
     """
     try:
         return msgspec.json.decode(text, type=tuple[CharterSignature, ...])
-    except msgspec.DecodeError as error:
-        raise TamperingError("malformed-signatures", f"The charter's signatures cannot be read: {error}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TamperingError(
+            "malformed-signatures",
+            f"{source} cannot be read: {error}.",
+            culprit=source,
+            remedy="Take the file from another member again, or remove it and let every member sign again.",
+        ) from error
 
 
 def _signed_bytes(digest: bytes) -> bytes:

@@ -27,17 +27,19 @@ def parse_charter(text: bytes) -> Charter:
         InputError: ``malformed-charter``, or whatever the charter contradicts itself in.
     """
     if len(text) > LARGEST_CHARTER:
-        raise InputError("malformed-charter", f"The charter is larger than {LARGEST_CHARTER} bytes.")
+        raise InputError(
+            "malformed-charter",
+            f"The charter is larger than {LARGEST_CHARTER} bytes.",
+            remedy="It is probably not the file you meant.",
+        )
     try:
         return msgspec.convert(tomllib.loads(text.decode()), Charter)
     except InputError:
         raise
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise InputError(
-            "malformed-charter",
-            f"The charter cannot be read: {error}.",
-            remedy="`secagg charter new` writes a valid one.",
-        ) from error
+    except msgspec.ValidationError as error:
+        raise _malformed(_in_words(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _malformed(f"The charter cannot be read: {error}.") from error
 
 
 def render_charter(charter: Charter) -> bytes:
@@ -61,6 +63,17 @@ def render_charter(charter: Charter) -> bytes:
     document.add(tomlkit.nl())
     document.add("members", members)
     return tomlkit.dumps(document).encode()
+
+
+def _malformed(message: str) -> InputError:
+    return InputError("malformed-charter", message, remedy="`secagg charter new` writes a valid one.")
+
+
+def _in_words(error: msgspec.ValidationError) -> str:
+    """Of "Expected `int` >= 1 - at `$.training.rounds`": which field it is, and what it must be."""
+    what, _, where = str(error).replace("`", "").partition(" - at $.")
+    what = what[:1].lower() + what[1:]
+    return f"The charter's {where} cannot be so: {what}." if where else f"The charter cannot be read: {what}."
 
 
 def _break_long_arrays(table: tomlkit.items.Table | tomlkit.items.InlineTable) -> None:

@@ -59,7 +59,7 @@ class Layout:
                     f"A field of {self.ring.bits} bits cannot hold the sum of {self.contributors} times "
                     f"{section.limit:g} of {section.name}.",
                     culprit=section.name,
-                    remedy="Raise encoding.field_bits.",
+                    remedy="Raise encoding.field_bits, or lower encoding.max_weight.",
                 )
 
     @property

@@ -54,7 +54,7 @@ def load_policy(path: Path) -> Policy:
     if not path.exists():
         return Policy()
     try:
-        return msgspec.convert(tomllib.loads(read_bounded(path, LARGEST_POLICY).decode()), Policy)
+        return msgspec.convert(tomllib.loads(read_bounded(path, LARGEST_POLICY).decode("utf-8-sig")), Policy)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise InputError(
             "malformed-policy",

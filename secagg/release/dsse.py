@@ -11,8 +11,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from secagg.charter import Charter
-from secagg.errors import TamperingError
 from secagg.identity import Identity, fingerprint, is_valid_signature
+from secagg.release.unusable import unusable
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 LARGEST_STATEMENT: Final = 4 * 1024 * 1024
@@ -52,16 +52,22 @@ def is_signed_by(statement: bytes, signature: StatementSignature, public_key: by
     return is_valid_signature(public_key, signature.sig, _pre_authentication_encoding(statement))
 
 
-def read_signed(data: bytes) -> SignedStatement:
-    """Parse an envelope.
+def read_signed(data: bytes, source: str = "The signed statement") -> SignedStatement:
+    """Parse an envelope, which must be written as `SignedStatement.to_json` writes it: base64 has several spellings.
+
+    Args:
+        source: the file, for the error.
 
     Raises:
         TamperingError: ``malformed-statement``.
     """
     try:
-        return msgspec.json.decode(data, type=SignedStatement)
+        signed = msgspec.json.decode(data, type=SignedStatement)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TamperingError("malformed-statement", f"The signed statement cannot be read: {error}.") from error
+        raise unusable("malformed-statement", f"{source} cannot be read: {error}.", source) from error
+    if signed.to_json() != data:
+        raise unusable("malformed-statement", f"{source} is not spelt as it was written.", source)
+    return signed
 
 
 def verify_signatures(signed: SignedStatement, charter: Charter, contributors: Iterable[str]) -> None:
@@ -76,20 +82,17 @@ def verify_signatures(signed: SignedStatement, charter: Charter, contributors: I
     expected = set()
     for name in contributors:
         if name not in keys:
-            raise TamperingError("not-a-member", f"{name} contributed but is no member of the charter.", culprit=name)
+            raise unusable("not-a-member", f"{name} contributed but is no member of the charter.", name)
         signature = by_key.get(fingerprint(keys[name]))
         if signature is None:
-            raise TamperingError("signature-missing", f"{name} contributed but has not signed.", culprit=name)
+            raise unusable("signature-missing", f"{name} contributed but has not signed.", name)
         if not is_signed_by(signed.payload, signature, keys[name]):
-            raise TamperingError(
-                "bad-statement-signature", f"The signature of {name} is not over this statement.", culprit=name
-            )
+            raise unusable("bad-statement-signature", f"The signature of {name} is not over this statement.", name)
         expected.add(signature.keyid)
     stray = [signature.keyid for signature in signed.signatures if signature.keyid not in expected]
     if stray or len(by_key) != len(signed.signatures):
-        raise TamperingError(
-            "stray-signature", "The statement carries a signature that is no contributor's, or one twice."
-        )
+        what = "The statement carries a signature that is no contributor's, or one twice."
+        raise unusable("stray-signature", what, stray[0] if stray else None)
 
 
 def _pre_authentication_encoding(body: bytes) -> bytes:

@@ -12,10 +12,10 @@ from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.errors import InputError, TamperingError
-from secagg.files import read_bounded
+from secagg.files import read_bounded, unreadable
 from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, read_signed, verify_signatures
 from secagg.release.statement import MODEL_FILE, Statement, read_statement
+from secagg.release.unusable import unusable
 
 STATEMENT_FILE: Final = "statement.dsse.json"
 
@@ -36,8 +36,9 @@ def read_release(folder: Path) -> tuple[SignedStatement, Statement]:
         InputError: ``unreadable``.
         TamperingError: ``malformed-statement``.
     """
-    signed = read_signed(read_bounded(folder / STATEMENT_FILE, 2 * LARGEST_STATEMENT))
-    return signed, read_statement(signed.payload)
+    path = folder / STATEMENT_FILE
+    signed = read_signed(read_bounded(path, 2 * LARGEST_STATEMENT), str(path))
+    return signed, read_statement(signed.payload, str(path))
 
 
 def verify_release(folder: Path) -> VerifiedRelease:
@@ -51,25 +52,25 @@ def verify_release(folder: Path) -> VerifiedRelease:
     charter = read_verified(folder)
     signed, statement = read_release(folder)
     release = statement.predicate
+    place = str(folder / STATEMENT_FILE)
     if release.charter != charter.digest.hex():
-        raise TamperingError(
+        raise unusable(
             "other-charter",
-            f"The statement is about the charter {release.charter[:16]}, but the folder holds "
-            f"{charter.digest.hex()[:16]}.",
+            f"{place} is about the charter {release.charter[:16]}, but the folder holds {charter.digest.hex()[:16]}.",
+            place,
         )
     if release.initial_model_digest != charter.charter.model.digest.hex():
-        raise TamperingError("other-model", "The statement starts from another model than the charter.")
+        raise unusable("other-model", f"{place} starts from another model than the charter.", place)
     if not release.contributors:
-        raise TamperingError("no-contributors", "The statement names no contributing hospital.")
+        raise unusable("no-contributors", f"{place} names no contributing hospital.", place)
     verify_signatures(signed, charter.charter, [contributor.name for contributor in release.contributors])
     found = _sha256_of(folder / MODEL_FILE)
     if found != statement.model_sha256:
-        raise TamperingError(
+        raise unusable(
             "model-altered",
             f"{MODEL_FILE} is not the model that was signed: its SHA-256 is {found[:16]}…, "
             f"the hospitals signed {statement.model_sha256[:16]}….",
-            culprit=MODEL_FILE,
-            remedy="Do not use it; get the release again from a hospital.",
+            MODEL_FILE,
         )
     return VerifiedRelease(charter, statement, signed)
 
@@ -79,4 +80,4 @@ def _sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError("unreadable", f"{path} cannot be read: {error.strerror}.", culprit=str(path)) from error
+        raise unreadable(path, error) from error

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from secagg.charter.model import Name
-from secagg.errors import TamperingError
+from secagg.release.unusable import unusable
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "tag:secagg,2026:release/v1"
@@ -88,8 +88,11 @@ def statement_bytes(model_file: bytes, release: Release) -> bytes:
     return msgspec.json.encode(statement, order="sorted")
 
 
-def read_statement(data: bytes) -> Statement:
+def read_statement(data: bytes, source: str = "The release") -> Statement:
     """Parse a statement.
+
+    Args:
+        source: the file, for the error.
 
     Raises:
         TamperingError: ``malformed-statement``.
@@ -97,4 +100,5 @@ def read_statement(data: bytes) -> Statement:
     try:
         return msgspec.json.decode(data, type=Statement)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TamperingError("malformed-statement", f"The release's statement cannot be read: {error}.") from error
+        what = f"{source} holds no statement that can be read: {error}."
+        raise unusable("malformed-statement", what, source) from error

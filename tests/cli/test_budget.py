@@ -62,7 +62,8 @@ def test_rounds_without_protection_are_shown_as_such(secagg, simulate):
     assert simulate().code == 0
     (spent,) = secagg("budget", "show", "run/hospitals/h1", "--json").json
     assert spent["epsilon"] == 0
-    assert (spent["runs"][0]["rounds"], spent["runs"][0]["epsilon"]) == (2, None)
+    (run,) = spent["runs"]
+    assert (run["rounds"], run["state"], run["epsilon"]) == (2, "closed", None)
     assert "no protection" in secagg("budget", "show", "run/hospitals/h1").shown
 
 

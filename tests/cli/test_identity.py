@@ -88,12 +88,23 @@ def test_a_passphrase_for_a_key_without_one_is_refused(secagg, here, passphrase)
     outcome.failed(UNUSABLE, "wrong-passphrase", "key.pem is not encrypted")
 
 
-@pytest.mark.xfail(strict=True, reason="secagg/identity.py: the remedies of wrong-passphrase are missing or wrong")
-@pytest.mark.parametrize("given", [(), ("--passphrase-file", "wrong.txt")])
-def test_a_wrong_passphrase_says_how_to_give_the_right_one(secagg, here, passphrase, given):
+@pytest.mark.parametrize(
+    ("given", "remedy"), [((), "--passphrase-file"), (("--passphrase-file", "wrong.txt"), "that the key was made with")]
+)
+def test_a_wrong_passphrase_says_how_to_give_the_right_one(secagg, here, passphrase, given, remedy):
     (here / "wrong.txt").write_text("battery staple\n")
     secagg("identity", "new", "key.pem", "--passphrase-file", passphrase)
-    assert "passphrase" in str(secagg("identity", "show", "key.pem", *given, "--json").error["remedy"])
+    told = str(secagg("identity", "show", "key.pem", *given, "--json").error["remedy"])
+    assert remedy in told
+    assert "identity new" not in told
+
+
+def test_a_passphrase_does_not_hide_that_a_file_is_no_key(secagg, here, passphrase):
+    (here / "key.pem").write_text("Dear colleague")
+    (here / "key.pem").chmod(0o600)
+    secagg("identity", "show", "key.pem", "--passphrase-file", passphrase).failed(
+        UNUSABLE, "not-an-identity", "key.pem"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "\n", "\nsecret\n", "\r\n"])

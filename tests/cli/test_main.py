@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
+from cli.lazy import LazyCommand
 from cli.main import cli, run
 from tests.cli.outcome import FAILED, UNUSABLE
 
@@ -18,16 +19,20 @@ COMMAND = [sys.executable, "-c", "from cli.main import main; main()"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
+def loaded(command: click.Command) -> click.Command:
+    return command.load() if isinstance(command, LazyCommand) else command
+
+
 def every_command(command: click.Command = cli, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     below = command.commands.items() if isinstance(command, click.Group) else ()
-    return [path, *(found for name, child in below for found in every_command(child, (*path, name)))]
+    return [path, *(found for name, child in below for found in every_command(loaded(child), (*path, name)))]
 
 
 def at(path: tuple[str, ...]) -> click.Command:
     command: click.Command = cli
     for name in path:
         assert isinstance(command, click.Group)
-        command = command.commands[name]
+        command = loaded(command.commands[name])
     return command
 
 
@@ -46,6 +51,13 @@ def test_every_command_and_group_has_help_with_an_example(secagg, path, option):
 @pytest.mark.parametrize("path", [path for path in LEAVES if path != ("completion",)], ids=" ".join)
 def test_every_command_that_prints_a_result_can_print_it_as_json(path):
     assert any("--json" in parameter.opts for parameter in at(path).params)
+
+
+def test_every_command_is_listed_with_a_line_of_help(secagg):
+    for path in (path for path in every_command() if isinstance(at(path), click.Group)):
+        lines = secagg(*path, "--help").out.partition("Commands:\n")[2].splitlines()
+        assert [line.split()[0] for line in lines] == sorted(at(path).commands)
+        assert all(len(line.split()) > 3 for line in lines)
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
@@ -194,6 +206,36 @@ def test_a_reader_who_leaves_early_hears_no_complaint(finished):
     process = in_a_process("charter", "show", finished / "charter", stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert (process.returncode, process.stderr) == (FAILED, "")
+
+
+# Imports that take seconds.
+SLOW = ("torch", "opacus", "sklearn", "scipy", "pyarrow")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--help",
+        "--version",
+        "completion bash",
+        "identity show {run}/hospitals/h1/identity.pem",
+        "charter --help",
+        "charter show {run}/charter",
+        "charter verify {run}/charter",
+        "charter sign --help",
+        "model show {run}/release",
+        "model verify {run}/release",
+        "budget --help",
+        "budget verify {run}/hospitals/h1",
+    ],
+)
+def test_what_does_not_train_does_not_wait_for_torch(finished, arguments):
+    arguments = arguments.format(run=finished).split()
+    code = f"import sys; from cli.main import run; assert run({arguments}) == 0; print(sorted(sys.modules))"
+    process = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, text=True, capture_output=True, check=True, timeout=100
+    )
+    assert [name for name in SLOW if f"'{name}'" in process.stdout.splitlines()[-1]] == []
 
 
 def test_run_gives_the_code_that_the_command_exits_with(finished):

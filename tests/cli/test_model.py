@@ -93,13 +93,12 @@ def test_one_altered_byte_of_the_statement_is_found_out(secagg, release, alter, 
     secagg("model", "verify", release).failed(TAMPERING, reason)
 
 
-@pytest.mark.xfail(strict=True, reason="base64's unused bits: msgspec reads two spellings of one signature as the same")
 def test_not_even_another_spelling_of_a_signature_passes(secagg, release):
     path = release / "statement.dsse.json"
     text = path.read_text()
     last = text.index('=="') - 1
     path.write_text(text[:last] + _BASE64[_BASE64.index(text[last]) + 1] + text[last + 1 :])
-    assert secagg("model", "verify", release).code == TAMPERING
+    secagg("model", "verify", release).failed(TAMPERING, "malformed-statement", path, "get the release again")
 
 
 @pytest.mark.parametrize("offset", range(12, 900, 41))
@@ -117,12 +116,11 @@ def test_one_altered_byte_of_the_charter_is_found_out(secagg, release):
     secagg("model", "verify", release).failed(TAMPERING, "charter-altered", "signature of h1")
 
 
-@pytest.mark.xfail(strict=True, reason="secagg/charter/folder.py: a signed charter that contradicts itself is 2, not 4")
 @pytest.mark.parametrize("text", [b"threshold = ", b'scheme = "'])
 def test_an_altered_byte_that_makes_no_valid_charter_is_tampering_too(secagg, release, text):
     path = release / "charter.toml"
     flip(path, position_of(path, text, len(text)))
-    assert secagg("model", "verify", release).code == TAMPERING
+    secagg("model", "verify", release).failed(TAMPERING, "charter-altered", path, "after h1, h2, h3, h4 signed it")
 
 
 def test_one_altered_byte_of_the_charters_signatures_is_found_out(secagg, release):

@@ -6,15 +6,15 @@ import pytest
 
 from dp.ledger import Kind, read_ledger
 from secagg.charter.folder import read_verified
+from secagg.charter.model import LARGEST_FACTOR
 from secagg.errors import InputError
 from secagg.identity import Identity
-from tests.cli.conftest import LOCAL_DP, TASK
+from tests.cli.conftest import LOCAL_DP, SHORT, TASK, furnished
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE, Outcome, contents, flip, nothing_written
 from training.devices import resolve_device
 from training.simulation import read_settings
 
 HEADER = "age,dose,ill\n"
-NOT_CHECKED = "training/draft.py: what is drafted is not checked against the charter's own schema"
 
 
 def table(rows="1,2,0\n3,4,1\n"):
@@ -137,7 +137,7 @@ def test_records_that_cannot_be_used_are_named_and_nothing_is_written(simulate, 
         (["data/h1.csv", "data/none.csv", "data/h3.csv"], "unreadable-file", ["data/none.csv", "No such file"]),
         (["data/h1.csv", "data/h1.csv", "data/h3.csv"], "duplicate-site", ["h1", "--data cleveland=path"]),
         (["a=data/h1.csv", "a=data/h2.csv", "b=data/h3.csv"], "duplicate-site", ["a.", "--data cleveland=path"]),
-        (["data/h1.csv", "data/h2.csv"], "too-many-colluding", ["2 members"]),
+        (["data/h1.csv", "data/h2.csv"], "too-few-members", ["3 hospitals or more", "this one 2"]),
         (["data", "data/h1.csv"], "unknown-format", ["data", ".csv"]),
         (["empty"], "empty-folder", ["empty", "one file a hospital"]),
     ],
@@ -155,12 +155,9 @@ def test_a_stray_file_in_the_folder_of_data_is_named(simulate, here):
         simulate().failed(UNUSABLE, "unknown-format", "data/notes.pdf", ".csv")
 
 
-@pytest.mark.xfail(strict=True, reason="training/sites.py: a path that does not exist is taken for one hospital's data")
 def test_a_folder_of_data_that_does_not_exist_is_said_not_to_exist(simulate, here):
     with nothing_written(here):
-        outcome = simulate(data=("--data", "nowhere"))
-    assert outcome.code == UNUSABLE
-    assert "one hospital's data" not in outcome.err
+        simulate(data=("--data", "nowhere")).failed(UNUSABLE, "unreadable-file", "nowhere: No such file or folder.")
 
 
 def test_test_records_that_do_not_exist_are_named(simulate, here):
@@ -184,24 +181,47 @@ def test_one_file_that_cannot_be_divided_so_is_refused(simulate, here, options, 
         simulate(*options, data=("--data", "data/h1.csv")).failed(UNUSABLE, reason, *mentions)
 
 
-@pytest.mark.xfail(strict=True, reason=NOT_CHECKED)
-@pytest.mark.parametrize("name", ["St. Mary", "Köln", "a/b", "", 70 * "x"])
+def test_a_name_before_the_one_file_of_all_is_no_part_of_its_path(simulate):
+    assert simulate("--split", "iid", "--hospitals", "3", data=("--data", "all=data/h3.csv")).code == 0
+
+
+def test_an_equals_sign_in_a_folders_name_makes_no_name(secagg, simulate, here, monkeypatch):
+    (here / "lr=0.1").mkdir()
+    furnished(here / "lr=0.1")
+    assert simulate(data=("--data", "./lr=0.1/data")).code == 0
+    monkeypatch.chdir(here / "lr=0.1")
+    data = ("--data", "one=data/h1.csv", "--data", "data/h2.csv", "--data", "data/h3.csv")
+    assert simulate(data=data).code == 0
+    assert [member.name for member in read_verified(here / "lr=0.1/run/charter").charter.members] == ["one", "h2", "h3"]
+
+
+@pytest.mark.parametrize("name", ["St. Mary", "Köln", "-h1", "", 70 * "x"])
 def test_a_hospitals_name_that_no_charter_can_hold_is_named(simulate, here, name):
     data = ("--data", f"{name}=data/h1.csv", "--data", "data/h2.csv", "--data", "data/h3.csv")
     with nothing_written(here):
-        outcome = simulate(data=data)
-    assert outcome.code == UNUSABLE
-    assert name in outcome.err
-    assert "secagg charter new" not in outcome.err
+        simulate(data=data).failed(UNUSABLE, "bad-name", f"{name!r} ", "data/h1.csv", "letters", "hyphens")
 
 
-@pytest.mark.xfail(strict=True, reason=f"{NOT_CHECKED}; a name in a column becomes a path")
-def test_a_hospitals_name_from_a_table_never_leads_out_of_the_runs_folder(simulate, here):
-    rows = "".join(f"{line},{site}\n" for site in ("../../outside", "b", "c") for line in 4 * ("1,2,0", "3,4,1"))
+def test_what_holds_a_slash_is_no_name_but_a_path(simulate, here):
+    data = ("--data", "a/b=data/h1.csv", "--data", "data/h2.csv", "--data", "data/h3.csv")
+    with nothing_written(here):
+        simulate(data=data).failed(UNUSABLE, "unreadable-file", "a/b=data/h1.csv: No such file")
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "..", "", "ward 3"])
+def test_a_hospitals_name_from_a_table_never_leads_out_of_the_runs_folder(simulate, here, name):
+    rows = "".join(f"{line},{site}\n" for site in (name, "b", "c") for line in 4 * ("1,2,0", "3,4,1"))
     (here / "all.csv").write_text("age,dose,ill,site\n" + rows)
     with nothing_written(here):
         outcome = simulate(data=("--data", "all.csv", "--site-column", "site"))
-    assert outcome.code == UNUSABLE
+    outcome.failed(UNUSABLE, "bad-name", repr(name), f"all.csv (site = {name})")
+
+
+def test_a_tasks_file_may_be_called_anything(secagg, here):
+    (here / "task.toml").rename(here / "our task (2).toml")
+    task = ("--task", "our task (2).toml", "--data", "data", "--out", "run")
+    assert secagg("simulate", *task, *SHORT).code == 0
+    assert read_verified(here / "run/charter").charter.name == "consortium"
 
 
 # A task that cannot be used
@@ -212,11 +232,11 @@ def test_a_hospitals_name_from_a_table_never_leads_out_of_the_runs_folder(simula
     [
         ("kind = \n", "unreadable-task", ["task.toml", "line 1", "TOML"]),
         (b"\xff\xfe", "unreadable-task", ["task.toml"]),
-        ("", "bad-task", ["tabular-classification"]),
-        ('kind = "regression"\n', "bad-task", ["'regression'", "tabular-classification"]),
+        ("", "bad-task", ["task.toml", "tabular-classification"]),
+        ('kind = "regression"\n', "bad-task", ["task.toml", "'regression'", "tabular-classification"]),
         (f"{TASK}\n[modle]\nname = 'mlp'\n", "bad-task", ["task.toml", "`modle`"]),
         (TASK.replace("0.25", '"some"'), "bad-task", ["task.toml", "test_fraction"]),
-        (TASK.replace("0.25", "1.5"), "bad-task", ["test_fraction"]),
+        (TASK.replace("0.25", "1.5"), "bad-task", ["task.toml", "test_fraction"]),
         (TASK.replace('"ill"', '"sick"'), "missing-label-column", ["data/h1.csv", "'sick'", "age, dose, ill"]),
         (TASK.replace('"dose"', '"height"'), "missing-column", ["data/h1.csv", "'height'"]),
         (TASK.replace("tabular-classification", "no_such_module:task"), "custom-task", ["no_such_module"]),
@@ -234,9 +254,6 @@ def test_a_task_that_does_not_exist_is_named(secagg, here):
     outcome.failed(UNUSABLE, "unreadable-task", "none.toml", "Check the path")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="training/tasks/spec.py, load_task_file: utf-8 where the CSV reader has utf-8-sig"
-)
 def test_a_task_with_a_byte_order_mark_can_be_read(simulate, here):
     (here / "task.toml").write_bytes(b"\xef\xbb\xbf" + TASK.encode())
     assert simulate().code == 0
@@ -273,7 +290,11 @@ def test_statistics_without_noise_do_not_go_with_differential_privacy(simulate, 
         ["--epsilon", "0"],
         ["--epsilon", "nan"],
         ["--delta", "0"],
-        ["--delta", "1"],
+        ["--delta", "0.01"],
+        ["--delta", "0.9"],
+        ["--learning-rate", "1e300"],
+        ["--weight-decay", "1e300"],
+        ["--prox-mu", "1e39"],
         ["--clip", "-1"],
         ["--sampling-rate", "1.5"],
         ["--metrics", "all"],
@@ -364,25 +385,43 @@ def test_a_device_that_is_not_here_leaves_nothing(simulate, here):
         simulate("--device", name).failed(UNUSABLE, "no-such-device", name, "--device auto")
 
 
-@pytest.mark.xfail(strict=True, reason="training/engines/embedded.py, parse_drop_out: any whole number is a round")
 @pytest.mark.parametrize("drop_out", ["h1:0", "h1:-3"])
 def test_a_drop_out_in_no_round_is_refused(simulate, here, drop_out):
     with nothing_written(here):
         simulate("--drop", drop_out).failed(UNUSABLE, "bad-drop-out", drop_out)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="training: a field too narrow for the weights is found by each hospital, in round 1"
-)
 def test_a_field_too_narrow_for_the_weights_is_refused_before_anything_is_written(simulate, here):
     with nothing_written(here):
         outcome = simulate("--field-bits", "16", "--max-weight", "1000000")
-    assert outcome.code == UNUSABLE
+    outcome.failed(UNUSABLE, "field-too-narrow", "16 bits", "1e+06 of weight", "Raise encoding.field_bits")
 
 
-@pytest.mark.xfail(strict=True, reason="training/local_sgd.py: torch's RuntimeError is not caught")
-def test_a_learning_rate_beyond_float32_is_no_defect(simulate):
-    assert "Internal error" not in simulate("--learning-rate", "1e300").err
+@pytest.mark.parametrize("option", ["--weight-decay", "--prox-mu"])
+@pytest.mark.parametrize("privacy", [(), LOCAL_DP])
+def test_the_largest_factor_that_is_allowed_diverges_and_is_no_defect(simulate, option, privacy):
+    outcome = simulate(option, LARGEST_FACTOR, "--local-steps", "9", *privacy)
+    assert outcome.code == FAILED
+    lines = outcome.err.splitlines()
+    assert lines[0].startswith("h1 refuses: Training ")
+    assert lines[0].endswith("[training-diverged]")
+    assert "h1, h2, h3 refused (training-diverged): " in lines[-1]
+
+
+def test_the_largest_learning_rate_that_is_allowed_is_no_defect(simulate):
+    """It need not diverge: where every record is told apart, the gradient is zero."""
+    assert "Internal error" not in simulate("--learning-rate", LARGEST_FACTOR, "--local-steps", "9").err
+
+
+@pytest.mark.parametrize("options", [["--clip", "1e300"], ["--sampling-rate", "1e-300"]])
+def test_private_training_that_diverges_is_told_with_a_remedy_that_helps(simulate, options):
+    outcome = simulate(*LOCAL_DP, *options)
+    assert outcome.code == FAILED
+    lines = outcome.err.splitlines()
+    assert lines[0].startswith("h1 refuses: Training diverged")
+    assert "clip norm, raise the sampling rate" in lines[0]
+    assert "h1, h2, h3 refused (training-diverged): " in lines[-1]
+    assert "Waiting does not help: each hospital's own log says" in lines[-1]
 
 
 def test_a_run_that_gets_nowhere_says_what_each_hospital_refused(simulate):
@@ -412,12 +451,15 @@ def test_a_place_that_cannot_be_written_to_leaves_nothing(secagg, here):
     outcome.failed(UNUSABLE, "unwritable", "task.toml/", "Choose a folder that you can write to")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="training/simulation.py, prepare: names the file it tried in its temporary folder"
-)
 def test_a_place_that_cannot_be_written_to_is_named_as_it_was_given(secagg, here):
     outcome = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "task.toml/run")
     outcome.failed(UNUSABLE, "unwritable", "task.toml/run ")
+
+
+def test_a_place_for_hospitals_that_cannot_be_written_to_is_named_itself(simulate, here):
+    with nothing_written(here):
+        outcome = simulate("--hospitals-at", "task.toml/hospitals")
+    outcome.failed(UNUSABLE, "unwritable", "task.toml/hospitals/h1 cannot be written")
 
 
 def test_a_file_is_no_folder(secagg, here):
@@ -503,15 +545,13 @@ def test_a_damaged_state_of_a_hospital_stops_the_run(secagg, finished, name, rea
     secagg("simulate", "--resume", finished).failed(TAMPERING, reason, path)
 
 
-@pytest.mark.xfail(strict=True, reason="UnicodeDecodeError is not caught where the file's bytes are no UTF-8")
 @pytest.mark.parametrize(("name", "text"), [("simulation.json", b'"cpu"'), ("coordinator/coordinator.json", b'"h1"')])
 def test_a_file_of_the_run_that_is_no_longer_text_is_no_defect(secagg, finished, name, text):
     """training/simulation.py, read_settings; training/coordinator_store.py, _load."""
     path = finished / name
     flip(path, path.read_bytes().index(text) + 1, bit=0x80)
-    outcome = secagg("simulate", "--resume", finished)
-    assert outcome.code in (UNUSABLE, TAMPERING)
-    assert "Internal error" not in outcome.err
+    code, reason = (UNUSABLE, "not-a-run") if name == "simulation.json" else (TAMPERING, "damaged-coordinator-state")
+    secagg("simulate", "--resume", finished).failed(code, reason, path if code == TAMPERING else finished)
 
 
 # What a hospital's policy and budget do not allow
@@ -533,14 +573,8 @@ def tighten(home, old, new):
 )
 def test_a_run_that_a_hospitals_policy_no_longer_allows_is_refused(secagg, finished, old, new, reason, mentions):
     tighten(finished / "hospitals/h3", old, new)
-    secagg("simulate", "--resume", finished).failed(REFUSED, reason, *mentions)
-
-
-@pytest.mark.xfail(strict=True, reason="training/simulation.py, _Cast: whose policy or budget refused is not said")
-def test_the_hospital_that_refuses_is_named(secagg, finished):
-    tighten(finished / "hospitals/h3", "maximum_epsilon = 8.0", "maximum_epsilon = 1.0")
-    outcome = secagg("simulate", "--resume", finished)
-    assert "h3" in outcome.err
+    secagg("simulate", "--resume", finished).failed(REFUSED, reason, "h3 refuses: ", *mentions)
+    assert secagg("simulate", "--resume", finished, "--json").error["culprit"] == "h3"
 
 
 def second_run(secagg, finished, *options) -> Outcome:
@@ -562,7 +596,7 @@ def test_a_budget_that_is_spent_refuses_and_says_what_is_left(secagg, spent, her
     homes = [spent / "hospitals" / name for name in ("h1", "h2", "h3", "h4")]
     before = [entries(home) for home in homes]
     outcome = second_run(secagg, spent)
-    outcome.failed(REFUSED, "budget-exceeded", "of 8", "is left", "would cost", "Train fewer rounds")
+    outcome.failed(REFUSED, "budget-exceeded", "h1 refuses: ", "of 8", "is left", "would cost", "Train fewer rounds")
     assert not (here / "second").exists()
     assert not list(here.glob(".*"))
     assert [entries(home) for home in homes] == before

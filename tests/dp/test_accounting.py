@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from opacus.accountants import PRVAccountant
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -168,7 +169,7 @@ def test_a_numerical_failure_leaves_the_other_bound(monkeypatch):
         raise ValueError
 
     events = (GaussianEvent(1.23456, 0.1, 10),)
-    monkeypatch.setattr(accounting.PRVAccountant, "get_epsilon", fails)
+    monkeypatch.setattr(PRVAccountant, "get_epsilon", fails)
     bound = epsilon(events, DELTA)
     assert bound.prv is None
     assert bound.charged == epsilon_rdp(events, DELTA)
@@ -227,7 +228,7 @@ def test_two_runs_cost_more_than_either_and_no_more_than_both_at_half_the_delta(
 
 
 @pytest.mark.parametrize("target", [0.1, 1.0, 3.0, 8.0, 100.0])
-@pytest.mark.parametrize(("rate", "count"), [(0.05, 300), (1.0, 20), (MNIST, 14_062)])
+@pytest.mark.parametrize(("rate", "count"), [(0.05, 300), (0.5, 100), (1.0, 20), (MNIST, 14_062)])
 def test_the_noise_found_is_enough_and_one_step_of_the_grid_less_is_not(target, rate, count):
     noise = noise_multiplier_for(target, DELTA, rate, count)
     assert noise == round(noise, 4)
@@ -235,8 +236,8 @@ def test_the_noise_found_is_enough_and_one_step_of_the_grid_less_is_not(target, 
     assert epsilon_rdp((GaussianEvent(noise - 1e-4, rate, count),), DELTA) > target
 
 
-@settings(max_examples=4, deadline=None)
-@given(st.floats(0.3, 20.0), st.floats(0.01, 0.5), st.integers(1, 500))
+@settings(max_examples=12, deadline=None)
+@given(st.floats(0.3, 20.0), st.floats(0.01, 1.0), st.integers(1, 500))
 def test_no_target_is_ever_missed(target, rate, count):
     noise = noise_multiplier_for(target, DELTA, rate, count)
     assume(noise > 1e-4)

@@ -192,6 +192,49 @@ def test_too_few_hospitals_three_times_in_a_row_stop_the_run_with_a_reason(open_
     assert_all_have_one_model(ward, 1)
 
 
+def refusing(monkeypatch, members, ward):
+    """Let these hospitals refuse to pay for any round."""
+    broke = [ward.hospitals[member]._budget for member in members]
+    charge = HospitalBudget.charge
+
+    def refuse(budget, round_number):
+        if budget in broke:
+            raise RefusedError("budget-exceeded", "Nothing is left.")
+        charge(budget, round_number)
+
+    monkeypatch.setattr(HospitalBudget, "charge", refuse)
+
+
+def test_a_run_that_stops_for_refusals_says_whose_and_why_and_not_to_wait(open_ward, monkeypatch):
+    ward = open_ward()
+    refusing(monkeypatch, (2, 3), ward)
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator().run()
+    assert caught.value.reason == "too-few-masked"
+    assert "h2, h3 refused (budget-exceeded): This hospital's own log says why." in caught.value.message
+    assert caught.value.message.count("refused") == 1
+    assert caught.value.remedy.startswith("Waiting does not help")
+
+
+def test_a_run_that_stops_for_silence_says_to_wait_also_where_one_refused(open_ward, monkeypatch):
+    ward = open_ward()
+    refusing(monkeypatch, (2,), ward)
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(*(DropOut(3, round_, Phase.MASK) for round_ in (1, 2, 3))).run()
+    assert "h2 refused (budget-exceeded)" in caught.value.message
+    assert caught.value.remedy.startswith("Wait until enough hospitals can be reached")
+
+
+def test_an_epoch_that_hospitals_refuse_to_enter_says_why(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    shutil.rmtree(ward.folder / "coordinator")
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator().run()
+    assert "h1, h2, h3, h4 refused (missed-sum): " in caught.value.message
+    assert caught.value.remedy.startswith("Waiting does not help")
+
+
 def test_after_such_a_stop_the_run_goes_on_where_it_was(open_ward):
     ward = open_ward()
     away = [DropOut(number, round_, Phase.MASK) for number in (1, 2) for round_ in (2, 3, 4)]
@@ -337,10 +380,12 @@ def test_a_coordinator_that_lost_its_folder_within_training_stops_with_a_reason_
 def test_a_damaged_coordinator_state_is_refused(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.MASK, 2)
-    (ward.folder / "coordinator/coordinator.json").write_bytes(b"{")
-    with pytest.raises(TamperingError) as caught:
-        ward.coordinator()
-    assert caught.value.reason == "damaged-coordinator-state"
+    for damage in (b"{", b'{"charter": "\xff"}'):
+        (ward.folder / "coordinator/coordinator.json").write_bytes(damage)
+        with pytest.raises(TamperingError) as caught:
+            ward.coordinator()
+        assert caught.value.reason == "damaged-coordinator-state"
+        assert "Put back a copy" in caught.value.remedy
 
 
 def test_another_charters_coordinator_state_is_refused(open_ward):

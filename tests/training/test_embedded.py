@@ -37,7 +37,8 @@ def test_a_drop_out_is_a_name_a_round_and_perhaps_a_phase(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "va", "va:", "va:x", "nobody:3", "va:3:sleeping", "va:3:mask:more", ":3", "va:1.5", "VA:3"]
+    "text",
+    ["", "va", "va:", "va:x", "nobody:3", "va:3:sleeping", "va:3:mask:more", ":3", "va:1.5", "VA:3", "va:0", "va:-3"],
 )
 def test_what_is_no_drop_out_is_refused_with_an_example(text):
     with pytest.raises(InputError) as caught:

@@ -305,8 +305,8 @@ def test_a_spent_budget_refuses_the_round_and_nothing_leaves_and_nothing_more_is
 
 def test_without_differential_privacy_no_epsilon_is_claimed_and_every_round_is_noted(finished):
     assert finished.hospitals[1].epsilon is None
-    assert [entry.round for entry in ledger_of(finished, 1)] == [1, 2, 3]
-    assert not any(entry.kind is Kind.CHARGE for entry in ledger_of(finished, 1))
+    noted = [(entry.kind, entry.round) for entry in ledger_of(finished, 1)]
+    assert noted == [*((Kind.UNPROTECTED, number) for number in (1, 2, 3)), (Kind.CLOSE, 0)]
 
 
 def test_the_release_frees_what_was_reserved_and_not_used(private):

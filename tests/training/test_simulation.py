@@ -86,7 +86,35 @@ def test_a_task_that_names_no_such_column_leaves_nothing_behind(tmp_path, tables
     assert refused(tmp_path / "run", settings_for(tables, choices_of(), tabular_spec(features=("age", "height"))))
 
 
-@pytest.mark.parametrize("drop_out", ["h9:1", "h1", "h1:x", "h1:1:sleeping"])
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"training": training_of(local_steps=0)}, "training.local_steps"),
+        ({"training": training_of(rounds=2_000_000)}, "training.rounds"),
+        ({"training": training_of(learning_rate=1e300)}, "training.learning_rate"),
+        ({"training": training_of(momentum=1.0)}, "training.momentum"),
+        ({"encoding": Encoding(update_norm=-1.0)}, "encoding.update_norm"),
+        ({"epoch_rounds": 0}, "epoch_rounds"),
+        ({"metrics": "exact", "target": 2.0}, "metrics.target"),
+    ],
+)
+def test_a_choice_that_no_charter_can_hold_leaves_nothing_behind_and_is_named(tmp_path, tables, changes, field):
+    settings = settings_for(tables, choices_of(**changes))
+    assert refused(tmp_path / "run", settings) == "malformed-charter"
+    with pytest.raises(InputError, match=rf"^The charter's {field} cannot be so: expected ") as caught:
+        prepare(tmp_path / "run", settings)
+    assert caught.value.remedy == "Choose another value."
+
+
+def test_a_field_too_narrow_for_the_weights_leaves_nothing_behind(tmp_path, tables):
+    choices = choices_of(encoding=Encoding(field_bits=16, max_weight=1 << 20))
+    assert refused(tmp_path / "run", settings_for(tables, choices)) == "field-too-narrow"
+    # The control: the widest that fits is prepared, and runs.
+    prepare(tmp_path / "run", settings_for(tables, choices_of(encoding=Encoding(field_bits=16, max_weight=8191))))
+    assert run(tmp_path / "run", Observer()).rounds
+
+
+@pytest.mark.parametrize("drop_out", ["h9:1", "h1", "h1:x", "h1:0", "h1:1:sleeping"])
 def test_a_drop_out_that_means_nothing_leaves_nothing_behind(tmp_path, tables, drop_out):
     settings = settings_for(tables, choices_of(), drop_outs=(drop_out,))
     assert refused(tmp_path / "run", settings) == "bad-drop-out"

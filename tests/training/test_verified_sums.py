@@ -5,17 +5,20 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from secagg.charter.folder import read_verified
 from secagg.encoding import pack, unpack
-from secagg.errors import TamperingError
+from secagg.errors import RefusedError, TamperingError
 from secagg.masking import Purpose, Session, verification
 from secagg.masking import client as masking_client
 from secagg.masking.messages import Open, Sum
 from secagg.masking.verification import ForgedSumError, VerifiedSum
-from secagg.wire import Stage
-from secagg.wire.envelope import decode
-from tests.support.hospitals import choices_of, training_of
+from secagg.policy import load_policy, render_policy
+from secagg.wire import COORDINATOR, Sealer, Stage
+from secagg.wire.envelope import decode, peek
+from tests.support.hospitals import choices_of, prepared, training_of
 from tests.support.replies import kept_sums, read, refusal, stages, word_of
 from training import hospital as hospital_module
+from training import simulation
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.messages import Query
@@ -151,3 +154,40 @@ def test_a_missed_sum_that_was_altered_stops_a_hospital_that_has_the_epochs_key(
     message = ward.forge(Stage.MISSED_SUM, payload, epoch=1, round_number=1)
     assert refusal(ward, ward.hospitals[1].receive(message)) == "forged-sum"
     assert ward.steps == [0, 0, 0, 0]
+
+
+def test_a_simulation_in_which_a_sum_was_forged_ends_as_tampering(tmp_path, monkeypatch):
+    folder = prepared(tmp_path, 4, choices_of(training_of(rounds=3)))
+
+    class Forging(EmbeddedEngine):
+        """A network, or a coordinator's machine, that changes the second sum on its way."""
+
+        def exchange(self, phase, outbox, round_number):
+            if (phase, round_number) == (Phase.APPLY, 2):
+                outbox = [(member, changed(self, message)) for member, message in outbox]
+            return super().exchange(phase, outbox, round_number)
+
+    def changed(engine, message):
+        frame = msgspec.msgpack.decode(message)
+        payload = msgspec.msgpack.decode(frame[2], type=Sum)
+        altered = msgspec.structs.replace(payload, tag=bytes(len(payload.tag)))
+        charter = read_verified(folder / "charter")
+        return Sealer(charter, COORDINATOR, None, peek(message).epoch).seal(Stage.SUM, altered, round=2)
+
+    monkeypatch.setattr(simulation, "EmbeddedEngine", Forging)
+    with pytest.raises(ForgedSumError) as caught:
+        simulation.run(folder, simulation.Observer())
+    assert caught.value.exit_code == 4
+    with pytest.raises(ForgedSumError):
+        simulation.run(folder, simulation.Observer())
+
+
+def test_a_task_is_not_built_where_a_policy_does_not_allow_it(tmp_path, monkeypatch):
+    """It may be code of somebody else's: the policy is asked first."""
+    folder = prepared(tmp_path, 4, choices_of())
+    policy = folder / "hospitals/h2/policy.toml"
+    policy.write_bytes(render_policy(msgspec.structs.replace(load_policy(policy), allowed_tasks=frozenset())))
+    monkeypatch.setattr(simulation, "task_of", lambda _charter: pytest.fail("the task was built"))
+    with pytest.raises(RefusedError) as caught:
+        simulation.run(folder, simulation.Observer())
+    assert (caught.value.reason, caught.value.culprit) == ("task-not-allowed", "h2")

@@ -38,13 +38,16 @@ def parse_drop_out(text: str, numbers: Mapping[str, int]) -> DropOut:
     name, _, rest = text.partition(":")
     round_text, _, phase = rest.partition(":")
     try:
-        return DropOut(numbers[name], int(round_text), Phase(phase or Phase.MASK))
-    except (KeyError, ValueError) as error:
+        found = DropOut(numbers[name], int(round_text), Phase(phase or Phase.MASK))
+    except (KeyError, ValueError):
+        found = None
+    if found is None or found.round < 1:
         raise InputError(
             "bad-drop-out",
             f"{text!r} names no hospital, round and phase to drop.",
             remedy=f"Write it as {next(iter(numbers))}:3 or {next(iter(numbers))}:3:reveal.",
-        ) from error
+        )
+    return found
 
 
 class EmbeddedEngine:

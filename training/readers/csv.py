@@ -38,9 +38,12 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> Table:
                     raise _ragged(path, reader.line_num, len(row), len(columns))
                 rows.append(row)
                 places.append(f"line {reader.line_num}")
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+    except OSError as fault:
+        message = f"Cannot read {path}: {fault.strerror}."
+        raise InputError("unreadable-file", message, culprit=str(path), remedy="Check the path.") from fault
+    except (UnicodeDecodeError, csv.Error) as fault:
         message = f"Cannot read {path} after line {len(rows)}: {fault}."
-        remedy = "Check the path, the quotation marks, and that the file is UTF-8 text."
+        remedy = "Check the quotation marks, and that the file is UTF-8 text."
         raise InputError("unreadable-file", message, culprit=str(path), remedy=remedy) from fault
     if not columns:
         raise InputError("empty-site", f"{path} is empty.", culprit=str(path), remedy="Check the path.")

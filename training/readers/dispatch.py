@@ -17,8 +17,10 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Table:
     """Read .csv, .tsv, .data, .txt or .parquet; ``columns`` only for text without a header.
 
     Raises:
-        InputError: ``unknown-format``, or what the reader of that format raises.
+        InputError: ``unreadable-file`` if there is no such file, ``unknown-format``, or what the reader of that
+            format raises.
     """
+    _require_there(path)
     match path.suffix.lower():
         case ".csv" | ".tsv" | ".data" | ".txt":
             return read_csv(path, columns)
@@ -32,15 +34,24 @@ def read_images(path: Path, size: int, channels: int) -> Images:
     """Read an .npz archive (``archive.npz::test`` names a split) or a folder of pictures.
 
     Raises:
-        InputError: ``unknown-format``, or what the reader of that format raises.
+        InputError: ``unreadable-file`` if there is no such file, ``unknown-format``, or what the reader of that
+            format raises.
     """
     name, _, split = path.name.partition("::")
     file = path.with_name(name) if name else path
+    _require_there(file)
     if file.suffix.lower() == ".npz":
         return read_npz(file, split, size, channels)
     if path.is_dir():
         return read_image_folder(path, size, channels)
     raise _unknown(path, file.suffix, "images: an .npz archive or an existing folder")
+
+
+def _require_there(path: Path) -> None:
+    # A path that leads nowhere has no format either: what is wrong with it comes first.
+    if not path.exists():
+        message = f"Cannot read {path}: No such file or folder."
+        raise InputError("unreadable-file", message, culprit=str(path), remedy="Check the path.")
 
 
 def _unknown(path: Path, suffix: str, wanted: str) -> InputError:

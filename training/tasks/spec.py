@@ -103,9 +103,8 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             settings = msgspec.json.decode(settings_json, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-            message = f"The task's settings are not a JSON object: {fault}."
-            raise InputError("bad-task", message, remedy=_REMEDY) from fault
-        return _convert(kind, settings, culprit="task settings")
+            raise _bad(f"The task's settings are not a JSON object: {fault}.") from fault
+        return _convert(kind, settings)
 
     def settings_json(self) -> bytes:
         """Everything but the kind, as canonical JSON: equal specifications give equal bytes."""
@@ -149,17 +148,20 @@ def load_task_file(path: Path) -> TaskSpec:
         InputError: ``unreadable-task`` or ``bad-task``, naming the file.
     """
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         message = f"Cannot read the task file {path}: {fault}."
         raise InputError(
             "unreadable-task", message, culprit=str(path), remedy="Check the path and the TOML."
         ) from fault
     kind = settings.pop("kind", "")
-    if not isinstance(kind, str):
-        raise _bad("The task's kind must be a string.", culprit=str(path))
-    spec = _convert(kind, settings, culprit=str(path))
-    return spec.bind(spec.data.columns) if spec.data.columns else spec
+    try:
+        if not isinstance(kind, str):
+            raise _bad("The task's kind must be a string.")
+        spec = _convert(kind, settings)
+        return spec.bind(spec.data.columns) if spec.data.columns else spec
+    except InputError as fault:
+        raise _bad(f"{path}: {fault.message}", culprit=str(path)) from fault
 
 
 def level_key(value: Level) -> str:
@@ -183,7 +185,7 @@ def input_names(data: DataSpec) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _convert(kind: str, settings: Mapping[str, Any], culprit: str) -> TaskSpec:
+def _convert(kind: str, settings: Mapping[str, Any]) -> TaskSpec:
     sections = {"model": {}, "data": {}, "evaluation": {}, **settings}
     if isinstance(sections["data"], dict):
         # Unlike everything else, the right way to scale differs between tables and images.
@@ -192,7 +194,7 @@ def _convert(kind: str, settings: Mapping[str, Any], culprit: str) -> TaskSpec:
     try:
         return msgspec.convert({**sections, "kind": kind}, TaskSpec)
     except msgspec.ValidationError as fault:
-        raise _bad(f"The task {culprit} cannot be used: {fault}.", culprit=culprit) from fault
+        raise _bad(f"The task cannot be used: {fault}.") from fault
 
 
 def _bad(message: str, culprit: str | None = None) -> InputError:

@@ -409,6 +409,21 @@ def test_a_charge_to_a_closed_run_opens_it_again(ledger):
     assert spent(ledger) == cost(3)
 
 
+def test_a_run_without_protection_is_closed_like_any_other_and_costs_nothing(ledger):
+    ledger.note_unprotected(DATA, RUN, 1, DELTA, NOW)
+    assert not ledger.spending(DATA).run(RUN).closed
+    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    assert ledger.spending(DATA).run(RUN).closed
+    ledger.note_unprotected(DATA, RUN, 2, DELTA, NOW)
+    assert not ledger.spending(DATA).run(RUN).closed
+    assert spent(ledger) == 0
+
+
+def test_a_run_that_never_was_is_not_closed(ledger):
+    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    assert ledger.entries == ()
+
+
 def test_runs_on_one_data_set_compose_and_another_data_set_is_untouched(ledger):
     ledger.reserve(DATA, RUN, rounds(3), BUDGET, NOW)
     ledger.reserve(DATA, OTHER_RUN, rounds(4), BUDGET, NOW)

@@ -9,7 +9,7 @@ import pytest
 
 from secagg.charter import Charter, Metrics, Privacy, Statistics, TaskChoice, Training, parse_charter, render_charter
 from secagg.charter import model as charter_model
-from secagg.charter.model import smallest_threshold
+from secagg.charter.model import check_name, smallest_threshold
 from secagg.errors import InputError
 from tests.support.consortium import make_charter, make_identities
 
@@ -37,6 +37,14 @@ def test_the_default_charter_of_the_tests_is_accepted():
 def test_two_members_with_one_name_or_one_key_are_refused():
     assert reason(members=members_with(name="h1")) == "duplicate-member"
     assert reason(members=members_with(public_key=IDENTITIES[0].public_key)) == "duplicate-member"
+
+
+def test_a_consortium_of_two_is_refused():
+    with pytest.raises(InputError) as caught:
+        make_charter(IDENTITIES[:2], max_colluding=0, threshold=2)
+    assert caught.value.reason == "too-few-members"
+    assert "this one 2" in caught.value.message
+    assert make_charter(IDENTITIES[:3], threshold=3)
 
 
 @pytest.mark.parametrize("threshold", [2, 3, 6])
@@ -181,6 +189,20 @@ def test_a_member_name_with_unexpected_characters_is_refused(name):
     with pytest.raises(InputError) as caught:
         parse_charter(text.encode())
     assert caught.value.reason == "malformed-charter"
+
+
+@pytest.mark.parametrize("name", ["", "two words", "line\n", "-first", "a" * 65, "é", "a/b", "..", "../out"])
+def test_a_name_that_no_charter_can_hold_is_refused_with_what_a_name_may_be(name):
+    with pytest.raises(InputError) as caught:
+        check_name(name, "a hospital")
+    assert (caught.value.reason, caught.value.culprit) == ("bad-name", name)
+    assert "a hospital" in caught.value.message
+    assert "letters" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["h1", "9", "St.Mary", "a-b_c", "a" * 64])
+def test_a_name_that_a_charter_can_hold_is_accepted(name):
+    check_name(name, "a hospital")
 
 
 # The counting behind the smallest threshold. c colluders hand their shares to the coordinator for both purposes; an

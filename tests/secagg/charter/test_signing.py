@@ -81,11 +81,14 @@ def test_signatures_survive_their_file():
     assert render_signatures(SIGNATURES) == render_signatures(reversed(SIGNATURES))
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b'[{"member": "h1"}]', b'[{"member": "h1", "signature": "AAAA"}]'])
+@pytest.mark.parametrize(
+    "text", [b"", b"{}", b'[{"member": "h1"}]', b'[{"member": "h1", "signature": "AAAA"}]', b'["\xff"]']
+)
 def test_a_file_that_holds_no_signatures_is_tampering(text):
     with pytest.raises(TamperingError) as caught:
         parse_signatures(text)
     assert caught.value.reason == "malformed-signatures"
+    assert caught.value.remedy
 
 
 def test_a_folder_keeps_a_charter_and_its_signatures(tmp_path):
@@ -97,6 +100,47 @@ def test_a_folder_keeps_a_charter_and_its_signatures(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"update_norm = 10.0", b"update_norm = 11.0"))
     with pytest.raises(TamperingError):
         read_verified(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"threshold = 3", b"threshold = 2"),
+        (b'scheme = "mask"', b'scheme = "masc"'),
+        (b"version = 1", b"version = 2"),
+        (b"[encoding]", b"[encoding"),
+        (b"name", b"n\xffme"),
+    ],
+)
+def test_a_signed_charter_that_is_none_any_more_was_altered(tmp_path, old, new):
+    write_charter(tmp_path, CHARTER)
+    write_signatures(tmp_path, tuple(SIGNATURES[:1]))
+    path = tmp_path / "charter.toml"
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    with pytest.raises(TamperingError) as caught:
+        read_verified(tmp_path)
+    assert (caught.value.reason, caught.value.culprit) == ("charter-altered", str(path))
+    assert "after h1 signed it" in caught.value.message
+
+
+@pytest.mark.parametrize("signatures", [None, ()])
+def test_an_unsigned_charter_that_is_none_is_a_draft_to_be_mended(tmp_path, signatures):
+    write_charter(tmp_path, CHARTER)
+    if signatures is not None:
+        write_signatures(tmp_path, signatures)
+    path = tmp_path / "charter.toml"
+    path.write_bytes(path.read_bytes().replace(b"threshold = 3", b"threshold = 2"))
+    with pytest.raises(InputError) as caught:
+        read_verified(tmp_path)
+    assert caught.value.reason == "unsafe-threshold"
+
+
+def test_a_signed_charter_that_is_gone_is_not_tampering(tmp_path):
+    write_signatures(tmp_path, tuple(SIGNATURES))
+    with pytest.raises(InputError) as caught:
+        read_verified(tmp_path)
+    assert caught.value.reason == "unreadable"
 
 
 def test_a_signed_struct_refuses_fields_it_does_not_know():

@@ -17,7 +17,7 @@ from secagg.charter import (
     parse_charter,
     render_charter,
 )
-from secagg.charter.model import ServerStep, smallest_threshold
+from secagg.charter.model import DELTA_LIMIT, LARGEST_FACTOR, ServerStep, smallest_threshold
 from secagg.charter.toml import LARGEST_CHARTER
 from secagg.errors import InputError
 from secagg.identity import fingerprint
@@ -27,6 +27,7 @@ IDENTITIES = make_identities(9)
 
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
 not_negative = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
+factors = st.floats(0, LARGEST_FACTOR)
 below_one = st.floats(0, 1, exclude_max=True)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
@@ -56,7 +57,7 @@ def charters(draw) -> Charter:
             noise_multiplier=draw(positive),
             clip_norm=draw(positive),
             sampling_rate=draw(st.floats(0, 1, exclude_min=True)),
-            delta=draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
+            delta=draw(st.floats(0, DELTA_LIMIT, exclude_min=True, exclude_max=True)),
             metric_noise_multiplier=draw(positive),
             budget=draw(not_negative),
         )
@@ -72,9 +73,10 @@ def charters(draw) -> Charter:
         ),
         training=Training(
             rounds=draw(st.integers(1, 1_000_000)),
-            learning_rate=draw(positive),
+            learning_rate=draw(st.floats(0, LARGEST_FACTOR, exclude_min=True)),
             momentum=draw(below_one),
-            prox_mu=draw(not_negative),
+            prox_mu=draw(factors),
+            weight_decay=draw(factors),
             weighting="uniform",
             server=ServerStep(optimizer=draw(st.sampled_from(["fedavg", "momentum", "adam"])), tau=draw(positive)),
         ),
@@ -115,6 +117,8 @@ RENDERED = render_charter(make_charter(IDENTITIES)).decode()
         RENDERED.replace("update_norm = 10.0", "update_norm = inf"),
         RENDERED.replace("update_norm = 10.0", "update_norm = nan"),
         RENDERED.replace("budget = 0.0", "budget = nan"),
+        RENDERED.replace("delta = 1e-05", "delta = 0.01"),
+        RENDERED.replace("learning_rate = 0.1", "learning_rate = 1e39"),
         RENDERED.replace('scheme = "mask"', 'scheme = "plain"'),
         RENDERED.replace("version = 1", "version = 2"),
         RENDERED.replace('digest = "', 'digest = "AAAA'),
@@ -127,6 +131,12 @@ def test_a_file_that_is_no_charter_is_refused(changed):
     with pytest.raises(InputError) as caught:
         parse_charter(changed.encode())
     assert caught.value.reason == "malformed-charter"
+
+
+def test_a_number_out_of_range_is_told_with_its_name_and_the_range():
+    with pytest.raises(InputError) as caught:
+        parse_charter(RENDERED.replace("field_bits = 24", "field_bits = 65").encode())
+    assert caught.value.message == "The charter's encoding.field_bits cannot be so: expected int <= 64."
 
 
 def test_a_contradiction_in_the_file_keeps_its_own_reason():

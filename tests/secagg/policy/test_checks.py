@@ -108,8 +108,10 @@ def test_no_file_means_the_strict_policy(tmp_path):
 
 def test_a_policy_survives_its_file(tmp_path):
     policy = open_policy(CHARTER, minimum_cohort=4, maximum_epsilon=2.5)
-    (tmp_path / "policy.toml").write_bytes(render_policy(policy))
-    assert load_policy(tmp_path / "policy.toml") == policy
+    # Some editors put a byte order mark before it.
+    for mark in (b"", b"\xef\xbb\xbf"):
+        (tmp_path / "policy.toml").write_bytes(mark + render_policy(policy))
+        assert load_policy(tmp_path / "policy.toml") == policy
 
 
 @pytest.mark.parametrize(

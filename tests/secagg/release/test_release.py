@@ -158,6 +158,7 @@ def test_a_statement_that_says_something_we_do_not_know_is_refused(charter, old,
 def refused(folder):
     with pytest.raises(SecaggError) as caught:
         verify_release(folder)
+    assert caught.value.remedy
     return caught.value.reason
 
 
@@ -262,6 +263,11 @@ def change(path, position, flip=0x01):
     path.write_bytes(bytes(data))
 
 
+def rewrite(release, envelope):
+    """Put another envelope in the place of the statement's, written as ours is."""
+    (release / STATEMENT_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(envelope), indent=1) + b"\n")
+
+
 STATEMENT_REASONS = {
     "malformed-statement",
     "bad-statement-signature",
@@ -281,8 +287,35 @@ def test_any_changed_byte_within_the_statement_is_found(release):
         changed = bytearray(statement)
         changed[position] ^= 0x01
         whole["payload"] = base64.b64encode(bytes(changed)).decode()
-        (release / STATEMENT_FILE).write_bytes(msgspec.json.encode(whole))
+        rewrite(release, whole)
         assert refused(release) in STATEMENT_REASONS
+
+
+def test_any_changed_byte_of_the_statements_file_is_found(release):
+    path = release / STATEMENT_FILE
+    for position in range(0, path.stat().st_size, 3):
+        change(path, position)
+        assert refused(release) in STATEMENT_REASONS
+        change(path, position)
+    assert verify_release(release)
+
+
+def test_another_spelling_of_what_was_signed_is_found(release, monkeypatch):
+    path = release / STATEMENT_FILE
+    whole = path.read_bytes()
+    # The last character before the padding carries four bits that no decoder looks at.
+    end = whole.index(b'=="')
+    respelt = whole[: end - 1] + bytes([whole[end - 1] + 1]) + whole[end:]
+    spellings = [respelt, whole.rstrip(b"\n"), whole.replace(b": ", b":")]
+    for spelling in spellings:
+        assert spelling != whole
+        path.write_bytes(spelling)
+        assert refused(release) == "malformed-statement"
+    # The control: without the comparison each of them passes.
+    for spelling in spellings:
+        path.write_bytes(spelling)
+        monkeypatch.setattr(SignedStatement, "to_json", lambda signed, spelling=spelling: spelling)
+        assert verify_release(release)
 
 
 def test_any_changed_byte_of_a_signature_is_found(release):
@@ -292,14 +325,14 @@ def test_any_changed_byte_of_a_signature_is_found(release):
         changed = bytearray(signature)
         changed[position] ^= 0x04
         whole["signatures"][1]["sig"] = base64.b64encode(bytes(changed)).decode()
-        (release / STATEMENT_FILE).write_bytes(msgspec.json.encode(whole))
+        rewrite(release, whole)
         assert refused(release) == "bad-statement-signature"
 
 
 def test_a_signatures_key_under_another_name_is_found(release):
     whole = msgspec.json.decode((release / STATEMENT_FILE).read_bytes())
     whole["signatures"][0]["keyid"] = "AAAA-AAAA-AAAA-AAAA-AAAA"
-    (release / STATEMENT_FILE).write_bytes(msgspec.json.encode(whole))
+    rewrite(release, whole)
     assert refused(release) == "signature-missing"
 
 

@@ -52,5 +52,5 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes, reas
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent\.csv"):
+    with pytest.raises(InputError, match=r"absent\.csv: No such file or directory\.$"):
         read_csv(tmp_path / "absent.csv", ())

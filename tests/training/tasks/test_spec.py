@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from secagg.errors import InputError
-from training.task import TaskSpec, load_task_file
+from training.task import TaskSpec, bind_to_file, load_task_file
 from training.tasks.spec import input_names, level_key
 
 TABLE = 'kind = "tabular-classification"\n[data]\nlabel = "y"\n'
@@ -109,6 +109,8 @@ def test_a_setting_that_cannot_be_is_refused_in_one_line(write_task: WriteTask, 
         write_task(text)
     assert caught.value.reason == "bad-task"
     assert part in caught.value.message
+    assert caught.value.message.startswith(f"{caught.value.culprit}: ")
+    assert caught.value.culprit.endswith(".toml")
     assert "\n" not in caught.value.diagnostics()
 
 
@@ -128,6 +130,20 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     assert caught.value.culprit == str(path)
     with pytest.raises(InputError, match=r"absent\.toml"):
         load_task_file(tmp_path / "absent.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_task(tmp_path: Path) -> None:
+    path = tmp_path / "task.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + TABLE.encode())
+    assert load_task_file(path).data.label == "y"
+
+
+def test_a_file_that_does_not_fit_the_task_is_named(write_task: WriteTask, tmp_path: Path) -> None:
+    path = tmp_path / "site.csv"
+    path.write_text("a,y\n1,0\n")
+    with pytest.raises(InputError, match=r"site\.csv does not fit the task: .* There are: a, y") as caught:
+        bind_to_file(write_task(TABLE + 'drop = ["d"]\n'), path)
+    assert (caught.value.reason, caught.value.culprit) == ("bad-task", str(path))
 
 
 @pytest.mark.parametrize("settings", [b"", b"[]", b"{", b'{"data": 3}', b'{"stray": {}}', b"\xff"])

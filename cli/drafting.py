@@ -1,0 +1,88 @@
+"""`secagg charter new`: from a task and a few choices to a charter that can be signed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.charter import charter_folder, show_charter
+from cli.options import charter_options, choices_from
+from cli.output import json_option
+from secagg.charter import Member
+from secagg.charter.folder import CHARTER_FILE, write_charter
+from secagg.errors import InputError
+from secagg.identity import PUBLIC_KEY_SIZE
+from training.draft import draft_charter
+from training.task import bind_to_file, load_task_file
+
+
+@click.command()
+@charter_folder
+@click.option("--name", default="consortium", show_default=True, help="What the consortium calls itself.")
+@click.option(
+    "--task",
+    "task_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="TOML; see docs/tasks.md.",
+)
+@click.option("--columns-from", type=click.Path(path_type=Path), help="A file whose columns the task learns from.")
+@click.option("--member", "members", multiple=True, required=True, help="NAME=PUBLIC-KEY, for each hospital.")
+@charter_options
+@json_option
+def new(
+    folder: Path,
+    name: str,
+    task_file: Path,
+    columns_from: Path | None,
+    members: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write an unsigned charter into FOLDER.
+
+    \b
+    Example:
+      secagg charter new charter --task heart.toml --dp local --epsilon 8 \\
+          --member cleveland=uVe… --member hungarian=9Kx… --member va=x3B…
+    """
+    if (folder / CHARTER_FILE).exists():
+        raise InputError(
+            "charter-exists",
+            f"{folder / CHARTER_FILE} exists already and is left as it is.",
+            culprit=str(folder),
+            remedy="Choose another folder: a charter that others may have signed is not overwritten.",
+        )
+    spec = load_task_file(task_file)
+    if columns_from:
+        spec = bind_to_file(spec, columns_from)
+    if not spec.is_bound:
+        raise InputError(
+            "columns-unknown",
+            f"{task_file} does not list its features, so that the model's size is unknown.",
+            culprit=str(task_file),
+            remedy="List data.features in the task, or give a file with --columns-from.",
+        )
+    drafted = draft_charter(choices_from(name, options), [_member(text) for text in members], spec)
+    write_charter(folder, drafted)
+    show_charter(folder, drafted, (), as_json)
+
+
+def _member(text: str) -> Member:
+    name, _, key = text.partition("=")
+    try:
+        public_key = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        public_key = b""
+    if len(public_key) != PUBLIC_KEY_SIZE:
+        raise InputError(
+            "bad-public-key",
+            f"The member {name!r} is given without a public key of 32 bytes in base64.",
+            culprit=name,
+            remedy="Copy it from the output of `secagg identity show`, as --member NAME=KEY.",
+        )
+    return Member(name=name, public_key=public_key)

@@ -1,0 +1,82 @@
+"""Which records are whose: every way to name places and hospitals, and what is no name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secagg.errors import InputError
+from tests.support.hospitals import tabular_spec, write_tables
+from training.sites import DataSource, parse_place, read_sites
+from training.task import build_task
+
+
+@pytest.fixture
+def tables(tmp_path):
+    return write_tables(tmp_path / "data", 3)
+
+
+def names_of(*paths, **options):
+    sites = read_sites(DataSource(paths=tuple(map(str, paths)), **options), build_task(tabular_spec()))
+    return [site.name for site in sites]
+
+
+def refusal(*paths, **options):
+    with pytest.raises(InputError) as caught:
+        names_of(*paths, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a.csv", (None, Path("a.csv"))),
+        ("one=a.csv", ("one", Path("a.csv"))),
+        ("=a.csv", ("", Path("a.csv"))),
+        ("one=/data/a=b.csv", ("one", Path("/data/a=b.csv"))),
+        ("/data/lr=0.1/a.csv", (None, Path("/data/lr=0.1/a.csv"))),
+        ("./a=b.csv", (None, Path("a=b.csv"))),
+    ],
+)
+def test_a_place_is_a_path_perhaps_with_a_name(text, place):
+    assert parse_place(text) == place
+
+
+def test_a_file_is_called_after_the_last_part_of_its_stem_unless_it_is_given_a_name(tables):
+    processed = tables[0].rename(tables[0].with_name("processed.cleveland.csv"))
+    assert names_of(processed, f"two={tables[1]}", tables[2]) == ["cleveland", "two", "h3"]
+
+
+def test_a_folder_of_files_is_a_consortium_wherever_it_is(tmp_path):
+    assert names_of(write_tables(tmp_path / "lr=0.1/data", 3)[0].parent) == ["h1", "h2", "h3"]
+
+
+def test_one_file_may_have_a_name_and_is_divided_all_the_same(tables):
+    assert names_of(f"all={tables[0]}", split="iid", hospitals=2) == ["hospital-1", "hospital-2"]
+
+
+@pytest.mark.parametrize("name", ["St. Mary", "Köln", "", "..", "x" * 65])
+def test_a_name_that_no_charter_can_hold_is_refused_with_the_file_it_was_for(tables, name):
+    error = refusal(f"{name}={tables[0]}", tables[1], tables[2])
+    assert (error.reason, error.culprit) == ("bad-name", name)
+    assert str(tables[0]) in error.message
+    assert "letters" in error.remedy
+
+
+def test_a_file_whose_stem_is_no_name_is_refused_too(tables):
+    assert refusal(tables[0].rename(tables[0].with_name("ward 3.csv")), *tables[1:]).culprit == "ward 3"
+
+
+def test_what_does_not_exist_is_said_not_to_exist_and_what_does_to_be_one_hospitals(tables, tmp_path):
+    for absent in (tmp_path / "nowhere", tmp_path / "nowhere.csv"):
+        error = refusal(absent)
+        assert (error.reason, error.culprit) == ("unreadable-file", str(absent))
+    assert refusal(tables[0]).reason == "one-hospital"
+
+
+def test_a_file_with_one_class_is_refused_with_a_remedy_that_is_left(tables):
+    tables[1].write_text("age,dose,ill\n1,2,1\n3,4,1\n")
+    error = refusal(*tables)
+    assert (error.reason, error.culprit) == ("one-class-site", str(tables[1]))
+    assert error.remedy == "Check the label column and positive_above, or leave this hospital out."
