@@ -132,11 +132,11 @@ def _require_demo(out: Path) -> None:
 
 
 def _introduce(privacy: str, epsilon: float) -> None:
-    guarantee = f"Every hospital adds noise for epsilon {epsilon:g}." if privacy == "local" else "No noise is added."
+    guarantee = f"Each adds noise for epsilon {epsilon:g} and masks" if privacy == "local" else "Each masks"
     console.print(
-        f"Eight hospitals train one model on 569 patients. {guarantee}\n"
-        "Their patients differ: the first hospital sees few malignant masses, the last few benign ones.\n"
-        "Each masks its update; the coordinator adds what it cannot read.\n"
+        "Eight hospitals train one model on 569 patients who differ: the first sees few\n"
+        "malignant masses, the last few benign ones.\n"
+        f"{guarantee} its update; the coordinator adds what it cannot read.\n"
         "coimbra is cut off in round 4 before it answers, ghent in round 7 right after.\n"
     )
 
