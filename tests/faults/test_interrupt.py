@@ -13,7 +13,9 @@ from secagg.release import verify_release
 from tests.support.hospitals import write_tables
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "from cli.main import main; main()"]
+# Where the tests themselves were started in the background, SIGINT is ignored, and children inherit that.
+HEAR_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = [sys.executable, "-c", f"{HEAR_INTERRUPTS}; from cli.main import main; main()"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 TASK = """
 kind = "tabular-classification"
