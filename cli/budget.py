@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +9,13 @@ import click
 import msgspec
 from rich.table import Table
 
-from cli.identity import passphrase_option, read_passphrase
+from cli.identity import passphrase_option, public_key_option, read_passphrase, site_key
 from cli.output import console, json_option, print_json
 from dp.ledger import Entry, Spending, read_ledger
-from dp.ledger.entries import chain_hash
+from dp.ledger.entries import LEDGER
 from dp.ledger.spending import cost_epsilon, spending_of
 from secagg.errors import InputError
-from secagg.identity import PUBLIC_KEY_SIZE, Identity
+from secagg.identity import Identity
 from secagg.policy import load_policy
 from training.hospital_folder import HospitalFolder
 
@@ -80,7 +78,7 @@ def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
 
 @budget.command()
 @_FOLDER
-@click.option("--public-key", help="Base64; the site's own key if not given.")
+@public_key_option
 @passphrase_option
 @json_option
 def verify(folder: Path, public_key: str | None, passphrase_file: Path | None, as_json: bool) -> None:
@@ -93,12 +91,8 @@ def verify(folder: Path, public_key: str | None, passphrase_file: Path | None, a
       secagg budget verify run/hospitals/aachen
     """
     place = HospitalFolder(folder)
-    if public_key is None:
-        key = Identity.load(place.identity, read_passphrase(passphrase_file)).public_key
-    else:
-        key = _key(public_key)
-    entries = _read(place.ledger, key)
-    head = chain_hash(entries[-1].body()) if entries else "empty"
+    entries = _read(place.ledger, site_key(place.identity, public_key, passphrase_file))
+    head = LEDGER.head(entries) if entries else "empty"
     if as_json:
         print_json({"verified": True, "entries": len(entries), "head": head})
         return
@@ -146,18 +140,3 @@ def _table(data_set: DataSetJson) -> Table:
         spent = "no protection: not covered by any epsilon" if run.epsilon is None else f"{run.epsilon:.3f}"
         table.add_row(run.charter[:16], str(run.rounds), run.state, spent)
     return table
-
-
-def _key(text: str) -> bytes:
-    try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != PUBLIC_KEY_SIZE:
-        raise InputError(
-            "bad-public-key",
-            f"The public key {text!r} is not 32 bytes in base64.",
-            culprit="--public-key",
-            remedy="Copy it from the output of `secagg identity show`.",
-        )
-    return key

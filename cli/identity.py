@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import click
 from cli.output import json_option, print_json
 from secagg.errors import InputError
 from secagg.files import read_bounded
-from secagg.identity import Identity
+from secagg.identity import PUBLIC_KEY_SIZE, Identity
 
 # PKCS#8 encryption takes no more.
 _LONGEST_PASSPHRASE = 1023
@@ -32,6 +33,8 @@ passphrase_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="File whose first line encrypts the key. Without it the key is protected by file permissions alone.",
 )
+
+public_key_option = click.option("--public-key", help="Base64; the site's own key if not given.")
 
 
 @identity.command()
@@ -81,6 +84,28 @@ def read_passphrase(path: Path | None) -> bytes | None:
             remedy=f"Write 1 to {_LONGEST_PASSPHRASE} bytes in its first line.",
         )
     return passphrase
+
+
+def site_key(path: Path, public_key: str | None, passphrase_file: Path | None) -> bytes:
+    """A site's public key, 32 bytes: the one that is given in base64, or that of the site's identity at ``path``.
+
+    Raises:
+        InputError: ``bad-public-key``, or why the identity cannot be loaded.
+    """
+    if public_key is None:
+        return Identity.load(path, read_passphrase(passphrase_file)).public_key
+    try:
+        key = base64.b64decode(public_key, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != PUBLIC_KEY_SIZE:
+        raise InputError(
+            "bad-public-key",
+            f"The public key {public_key!r} is not 32 bytes in base64.",
+            culprit="--public-key",
+            remedy="Copy it from the output of `secagg identity show`.",
+        )
+    return key
 
 
 def _show(path: Path, shown: Identity, as_json: bool) -> None:

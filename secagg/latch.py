@@ -4,7 +4,7 @@ Knows charters, epochs, rounds and survivor sets as numbers. Knows no secrets an
 ``synchronous=FULL``: when a `record` method returns, the record survives a power cut.
 
 The rules, for each charter: epochs only go up; rounds only go up, across epochs; a round is masked once, answered for
-one survivor set at most, and revealed at most once, after it was masked.
+one survivor set at most, and revealed at most once, after it was masked. A site that has stopped stays so.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _SCHEMA = (
         survivors TEXT NOT NULL,
         PRIMARY KEY (charter, occasion, survivors)
     ) STRICT""",
+    "CREATE TABLE IF NOT EXISTS stopped (charter BLOB PRIMARY KEY) STRICT",
 )
 
 
@@ -172,6 +173,14 @@ class Latch:
         # The cohort first: cut off between the two, this site remembers more than it revealed, never less.
         self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?)", (charter, occasion, _listed(survivors)))
         self._write("UPDATE latch SET survivors = ?, revealed = 1 WHERE charter = ?", (_listed(survivors), charter))
+
+    def record_stopped(self, charter: bytes) -> None:
+        """This site was given a forged sum under ``charter``, and does not go on."""
+        self._write("INSERT OR IGNORE INTO stopped VALUES (?)", (charter,))
+
+    def is_stopped(self, charter: bytes) -> bool:
+        """Whether this site has stopped under ``charter``."""
+        return bool(self._database.execute("SELECT 1 FROM stopped WHERE charter = ?", (charter,)).fetchone())
 
     def cohorts(self, charter: bytes, occasion: bytes) -> tuple[frozenset[int], ...]:
         """The survivor sets for which this site has revealed shares on this occasion."""

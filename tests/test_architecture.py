@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("secagg", "dp", "training", "cli")
-FOUNDATIONS = {"secagg.errors", "secagg.files"}
+FOUNDATIONS = {"secagg.errors", "secagg.files", "secagg.signed_log"}
 
 
 def imported_modules(file: Path) -> set[str]:
@@ -40,6 +40,12 @@ def test_no_package_imports_one_above_it(package, strangers):
 
 def test_dp_knows_nothing_of_the_protocols():
     assert within(imports_of("dp"), "secagg") <= FOUNDATIONS
+
+
+@pytest.mark.parametrize("module", sorted(FOUNDATIONS))
+def test_what_dp_shares_with_the_protocols_knows_nothing_of_them_either(module):
+    file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    assert within(imported_modules(file), "secagg") <= FOUNDATIONS
 
 
 @pytest.mark.parametrize("module", ["torch", "socket", "asyncio", "time", "datetime", "threading", "http", "random"])

@@ -123,7 +123,7 @@ def test_commands_are_found_where_they_are_written_and_wrong_ones_do_not_parse(p
     assert commands(text) == [["budget", "show", "x", "--json"], ["demo"]]
     for right in commands(text):
         parse(right)
-    for wrong in (["budget", "shown"], ["simulate", "--epsilons", "8"], ["simulate", "--dp", "some"], ["audit"]):
+    for wrong in (["budget", "shown"], ["simulate", "--epsilons", "8"], ["simulate", "--dp", "some"], ["audits"]):
         with pytest.raises(click.UsageError):
             parse(wrong)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from secagg.charter import VerifiedCharter
@@ -129,7 +130,7 @@ class Coordinator:
         step = len(state.statistics if purpose is Purpose.STATISTICS else state.sums) + 1
         self._store.update(round=server.round + 1)
         pump = _Pump(self._engine, server, server.round + 1, self._journal)
-        pump.run(server.begin(step), before_apply=self._keep_sum)
+        pump.run(server.begin(step), before_apply=partial(self._keep_sum, server.session))
         record = _record(server, pump, time.monotonic() - started)
         self._store.update(rounds=(*self._store.state.rounds, record))
         if server.fault and server.fault.reason == "wrong-dealing" and server.fault.culprit:
@@ -137,12 +138,13 @@ class Coordinator:
         self._on_round(record)
         return pump.finished >= self._charter.charter.threshold
 
-    def _keep_sum(self, result: RoundSum, message: bytes, purpose: Purpose) -> None:
+    def _keep_sum(self, session: Session, result: RoundSum, message: bytes) -> None:
         """Before anyone may apply a sum: keep it for those who will have missed it."""
+        purpose = session.purpose
         name = f"{purpose}-{result.step:06d}.bin"
         payload = open_envelope(message, self._charter, len(message)).payload
         vector = decode(payload, SumPayload)
-        sealer = Sealer(self._charter, COORDINATOR, None, self._store.state.epoch)
+        sealer = Sealer(self._charter, COORDINATOR, None, session.epoch)
         self._store.keep_message(name, sealer.seal(Stage.MISSED_SUM, vector, round=result.round))
         if purpose is Purpose.STATISTICS:
             self._store.update(statistics=(*self._store.state.statistics, name))
@@ -155,8 +157,8 @@ class Coordinator:
         signed = self._statuses(self._exchange(Phase.QUERY, [(n, query) for n in self._members]))
         statuses = {member: status for member, (status, _) in signed.items()}
         state = self._store.state
-        newest_epoch = max((status.epoch for status in statuses.values()), default=0)
-        newest_round = max((status.round for status in statuses.values()), default=0)
+        newest_epoch = self._claimed([status.epoch for status in statuses.values()])
+        newest_round = self._claimed([status.round for status in statuses.values()])
         self._store.update(epoch=max(state.epoch, newest_epoch), round=max(state.round, newest_round))
         outbox = [
             (member, self._store.message(name))
@@ -177,11 +179,20 @@ class Coordinator:
     def _endorsements(self, signed: dict[int, tuple[Status, bytes]]) -> Outbox:
         """For those who have not come as far as others: the signed word of all who have."""
         reached = {member: (status.statistics, status.steps) for member, (status, _) in signed.items()}
-        furthest = max(reached.values(), default=(0, 0))
-        words = [memoryview(message) for member, (_, message) in signed.items() if reached[member] == furthest]
+        due = (len(self._store.state.statistics), len(self._store.state.sums))
+        words = [memoryview(message) for member, (_, message) in signed.items() if reached[member] == due]
         sealer = Sealer(self._charter, COORDINATOR, None, 0)
-        behind = [member for member in signed if reached[member] != furthest]
+        behind = [member for member in signed if reached[member] < due] if words else []
         return [(member, sealer.seal(Stage.ENDORSED, Endorsed(words), recipient=member)) for member in behind]
+
+    def _claimed(self, claims: list[int]) -> int:
+        """The largest number that more members claim to have reached than may lie.
+
+        One that lies could otherwise use up all numbers. Who really is further refuses, and is left out for an epoch.
+        """
+        ordered = sorted(claims, reverse=True)
+        place = min(self._charter.charter.max_colluding, len(ordered) - 1)
+        return ordered[place] if ordered else 0
 
     def _statuses(self, exchange: Exchange) -> dict[int, tuple[Status, bytes]]:
         statuses = {}
@@ -272,12 +283,12 @@ class _Pump:
     silent: frozenset[int] = frozenset()
     refusals: list[RefusalRecord] = field(default_factory=list)
 
-    def run(self, outbox: Outbox, before_apply: Callable[[RoundSum, bytes, Purpose], None] = lambda *_: None) -> None:
+    def run(self, outbox: Outbox, before_apply: Callable[[RoundSum, bytes], None] = lambda *_: None) -> None:
         while outbox:
             state = self.server.state
             settled = state is ServerState.READY or state is ServerState.CLOSED
             if settled and self.server.result and self.round:
-                before_apply(self.server.result, outbox[0][1], self.server.session.purpose)
+                before_apply(self.server.result, outbox[0][1])
             phase = _PHASES.get(state, Phase.APPLY if self.round else Phase.READY)
             self.bytes_down += sum(len(message) for _, message in outbox)
             exchange = self.engine.exchange(phase, outbox, self.round)

@@ -17,28 +17,26 @@ from secagg.wire import Stage, open_envelope
 from secagg.wire.envelope import decode
 from training.hospital_state import HospitalState
 from training.messages import STATUS_LIMIT, Status
-from training.model_state import ModelLayout, model_digest
+from training.model_state import ModelLayout
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a hospital is: how many sums of either kind it has, and what they came to."""
+    """Where a hospital is: how many sums of either kind it has, and the digest of what they came to."""
 
     statistics: int
     steps: int
-    model: bytes
-    statistics_digest: bytes
+    state: bytes
 
     @classmethod
     def of(cls, state: HospitalState, layout: ModelLayout) -> Position:
         """A hospital's own."""
-        model = model_digest(layout, state.model)
-        return cls(len(state.moments), state.steps, model, state.statistics_digest())
+        return cls(len(state.moments), state.steps, state.digest(layout))
 
     @classmethod
     def told(cls, status: Status) -> Position:
         """What another says of itself."""
-        return cls(status.statistics, status.steps, status.model_digest, status.statistics_digest)
+        return cls(status.statistics, status.steps, status.state_digest)
 
 
 def require_endorsed(position: Position, statuses: Iterable[memoryview], charter: VerifiedCharter, own: int) -> None:

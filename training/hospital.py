@@ -1,8 +1,8 @@
 """A hospital at work: takes messages, trains when a round begins, applies the sum, leaves a release.
 
-Knows the charter, this site's policy, latch, ledger and records, and composes `secagg` and `dp`. Knows no network: an
-engine hands it bytes and takes bytes. Nothing the coordinator sends decides anything that the charter or this site's
-policy does not already say.
+Knows the charter, this site's policy, latch, ledger, egress log and records, and composes `secagg` and `dp`. Knows no
+network: an engine hands it bytes and takes bytes. Nothing the coordinator sends decides anything that the charter or
+this site's policy does not already say.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 
 from dp.randomness import secure_generator
 from secagg.charter import VerifiedCharter
+from secagg.egress import EgressLog, Passage, sending, taking
 from secagg.errors import InputError, RemoteProtocolError, SecaggError
 from secagg.files import PRIVATE, write_atomically
 from secagg.identity import Identity
@@ -31,7 +32,7 @@ from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
 from secagg.policy import check_charter, load_policy
 from secagg.release.dsse import attest
 from secagg.release.statement import statement_bytes
-from secagg.wire import Envelope, Sealer, Stage, open_envelope
+from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.endorsement import Position, require_endorsed
 from training.hospital_budget import HospitalBudget
@@ -73,13 +74,21 @@ class HospitalSetup:
     on_refusal: Callable[[SecaggError], None] = lambda _error: None
 
 
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A state that is not this hospital's own yet, and the sums that lead to it."""
+
+    state: HospitalState
+    sums: tuple[Passage, ...] = ()
+
+
 class Hospital:
     """One member of the consortium.
 
     Raises:
         InputError: if its files, records or identity cannot be used.
         RefusedError: if its policy does not allow the charter, or its budget the run.
-        TamperingError: if its latch, ledger or checkpoint were damaged.
+        TamperingError: if its latch, ledger, egress log or checkpoint were damaged.
     """
 
     def __init__(self, setup: HospitalSetup) -> None:
@@ -89,17 +98,19 @@ class Hospital:
         identity = Identity.load(setup.folder.identity, setup.passphrase)
         policy = load_policy(setup.folder.policy)
         check_charter(charter.charter, policy)
+        self._policy = policy
         module = task.build_model()
         self._layout = ModelLayout.of(module)
-        self._require_no_evidence()
         self._state = _initial_state(setup, self._layout, flatten(module))
         self._train, self._validation = split_patients(setup.records, task)
         self._scaling = Scaling(charter.charter, task.spec)
         self._identity = identity
-        self._unverified: HospitalState | None = None
+        self._held: _Held | None = None
         self.stopped: ForgedSumError | None = None
         with ExitStack() as opened:
             self._latch = opened.enter_context(Latch(setup.folder.latch))
+            self._require_going_on()
+            self._egress = opened.enter_context(EgressLog(setup.folder.egress, identity))
             self._client = MaskingClient(charter, identity, self._latch, policy)
             self.name = charter.charter.member(self._client.number).name
             self._budget = HospitalBudget(charter, policy, setup.folder.ledger, identity, setup.records, _now)
@@ -128,8 +139,9 @@ class Hospital:
         return self._scaling
 
     def close(self) -> None:
-        """Let go of latch and ledger."""
+        """Let go of latch, ledger and egress log."""
         self._budget.close()
+        self._egress.close()
         self._latch.close()
 
     def withdraw(self) -> None:
@@ -140,31 +152,39 @@ class Hospital:
     def receive(self, message: bytes) -> list[bytes]:
         """Take one message; give the replies. What goes wrong is answered with a signed refusal and its reason code.
 
-        A forged sum is kept as evidence and stops this hospital for good: `stopped` says why.
+        Every reply is in the egress log before this returns. A forged sum is kept as evidence and stops this hospital
+        for good: `stopped` says why.
+
+        Raises:
+            InputError: ``unwritable``, if the egress log cannot be written: nothing leaves, not even a refusal.
+            TamperingError: ``egress-damaged``: likewise.
         """
+        replies = self._answer(message)
+        self._egress.record(*(sending(reply, _now()) for reply in replies))
+        return replies
+
+    def _answer(self, message: bytes) -> list[bytes]:
         if self.stopped:
             return [self._refuse(self.stopped)]
         try:
             if peek(message).stage in _TRAINING_STAGES:
                 return self._surround(message)
-            return self._client.receive(message) + self._after_protocol_step()
+            return self._client.receive(message) + self._after_protocol_step(message)
         except ForgedSumError as error:
-            self.stopped = error
-            write_atomically(self._setup.folder.evidence(self._charter.digest), message, PRIVATE)
+            self._stop(error, message)
             return [self._refuse(error)]
         except SecaggError as error:
             return [self._refuse(error)]
 
-    def _after_protocol_step(self) -> list[bytes]:
+    def _after_protocol_step(self, message: bytes) -> list[bytes]:
         client = self._client
         if client.state is ClientState.ASKED:
             return [self._contribute()]
         if client.state is ClientState.READY and self._state.tag_key(client.session.epoch) is None:
             # Before anything is masked, so that no sum of this epoch is ever beyond checking.
-            self._state = self._state.after_set_up(client.session.epoch, client.tag_key)
-            self._save()
+            self._save(self._state.after_set_up(client.session.epoch, client.tag_key))
         total = self._client.take_sum()
-        return self._apply(total, self._client.session.purpose) if total else []
+        return self._apply(total, message) if total else []
 
     def _contribute(self) -> bytes:
         client = self._client
@@ -173,7 +193,7 @@ class Hospital:
                 vector = self._update(client.round, client.step)
             case Purpose.STATISTICS:
                 vector = self._moments(client.step)
-        return client.mask(vector, model_digest(self._layout, self._state.model))
+        return client.mask(vector, self._state.digest(self._layout))
 
     def _moments(self, step: int) -> np.ndarray:
         self._require_moments_due(self._state)
@@ -186,6 +206,8 @@ class Hospital:
         if step != self._state.steps + 1:
             raise _missed(step, self._state.steps)
         self._require_unfinished(self._state)
+        if self._scaling.lacks_moments(self._state.moments):
+            raise _missed(step, self._state.steps)
         self._budget.charge(round_number)
         work = self._local_work()
         contribution = work.contribute(self._state.model)
@@ -205,8 +227,10 @@ class Hospital:
             generator,
         )
 
-    def _apply(self, verified: VerifiedSum, purpose: Purpose) -> list[bytes]:
-        self._settle(self._after(self._state, verified.total, purpose))
+    def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
+        after = self._after(self._state, verified.total, self._client.session.purpose)
+        envelope = open_envelope(message, self._charter, len(message))
+        self._settle(_Held(after, (self._taking(envelope),)))
         return [self._status()] if self._finished() else []
 
     def _after(self, state: HospitalState, total: RoundSum, purpose: Purpose) -> HospitalState:
@@ -214,8 +238,10 @@ class Hospital:
         have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
         if total.step != have + 1:
             raise _missed(total.step, have)
-        if total.model != model_digest(self._layout, state.model):
-            raise RemoteProtocolError("other-model", "The sum is of updates to another model than this hospital's.")
+        if purpose is Purpose.TRAINING and self._scaling.lacks_moments(state.moments):
+            raise _missed(total.step, have)
+        if total.model != state.digest(self._layout):
+            raise RemoteProtocolError("other-model", "The sum was taken in another state than this hospital's.")
         match purpose:
             case Purpose.STATISTICS:
                 self._require_moments_due(state)
@@ -229,12 +255,17 @@ class Hospital:
                 applied = AppliedSum(total.round, total.survivors.numbers, tuple(mean.cells.tolist()))
                 return state.after_sum(applied, model, optimizer)
 
-    def _settle(self, state: HospitalState) -> None:
+    def _settle(self, taken: _Held) -> None:
         """Take a state, whose sums are verified or endorsed, for this hospital's own."""
-        for applied in state.progress.applied[self._state.steps :]:
+        self._egress.record(*taken.sums)
+        for applied in taken.state.progress.applied[self._state.steps :]:
             self._budget.commit(applied.round)
-        self._state, self._unverified = state, None
-        self._save()
+        # An epoch may have been set up since the sums were held back.
+        self._save(taken.state.with_tag_keys(self._state))
+        self._held = None
+
+    def _taking(self, envelope: Envelope) -> Passage:
+        return taking(envelope, self._client.number, _now())
 
     def _require_unfinished(self, state: HospitalState) -> None:
         if is_finished(self._charter.charter, self._setup.task.spec, state.progress):
@@ -250,10 +281,12 @@ class Hospital:
     def _surround(self, message: bytes) -> list[bytes]:
         limit = max(ATTEST_LIMIT, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
         envelope = open_envelope(message, self._charter, limit)
+        if envelope.header.recipient not in (COORDINATOR, self._client.number):
+            raise RemoteProtocolError("other-recipient", "A message is addressed to another member.")
         match envelope.header.stage:
             case Stage.QUERY:
                 decode(envelope.payload, Query)
-                self._unverified = None
+                self._held = None
                 return [self._status()]
             case Stage.MISSED_SUM:
                 return self._catch_up(envelope)
@@ -270,25 +303,32 @@ class Hospital:
         Of an epoch that it was set up in, the tag is checked, and with it what came before: the tag's key is bound to
         the model that it led to. Other sums wait until others endorse what they lead to.
         """
-        state = self._unverified or self._state
+        held = self._held or _Held(self._state)
+        state = held.state
         # Statistics come before any training, so the purpose follows from what this hospital still lacks.
         purpose = Purpose.STATISTICS if self._scaling.lacks_moments(state.moments) else Purpose.TRAINING
         session = Session(self._charter, envelope.header.epoch, purpose, envelope.header.round, 1)
         total = read_sum(envelope, session, frozenset(session.members))
-        after = self._after(state, total, purpose)
+        if len(total.survivors.numbers) < self._policy.minimum_cohort:
+            raise RemoteProtocolError(
+                "below-threshold",
+                f"A sum is over {len(total.survivors.numbers)} hospitals; this site's least is "
+                f"{self._policy.minimum_cohort}.",
+            )
+        after = _Held(self._after(state, total, purpose), (*held.sums, self._taking(envelope)))
         key = self._state.tag_key(session.epoch)
         if key is None:
-            self._unverified = after
+            self._held = after
         else:
             verify_sum(total, session, key)
             self._settle(after)
         return [self._status()]
 
     def _take_endorsement(self, payload: Endorsed) -> list[bytes]:
-        wanted, self._unverified = self._unverified, None
+        wanted, self._held = self._held, None
         if wanted is None:
             raise RemoteProtocolError("nothing-to-endorse", "This hospital has no sum that waits to be endorsed.")
-        require_endorsed(Position.of(wanted, self._layout), payload.statuses, self._charter, self._client.number)
+        require_endorsed(Position.of(wanted.state, self._layout), payload.statuses, self._charter, self._client.number)
         self._settle(wanted)
         return [self._status()]
 
@@ -300,8 +340,7 @@ class Hospital:
             len(self._state.moments),
             self._state.steps,
             self._finished(),
-            model_digest(self._layout, self._state.model),
-            self._state.statistics_digest(),
+            self._state.digest(self._layout),
         )
         return self._sealer().seal(Stage.STATUS, status)
 
@@ -317,19 +356,29 @@ class Hospital:
         file = model_file(self._layout, self._state, self._scaling)
         release = describe_release(self._charter, self._layout, self._state, payload.rounds)
         statement = statement_bytes(file, release)
-        self._state = self._state.after_conclusion()
-        self._save()
+        self._save(self._state.after_conclusion())
         self._budget.close_run()
         return self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))
 
     def _keep_release(self, payload: Release) -> list[bytes]:
+        if not self._state.progress.concluded:
+            raise RemoteProtocolError("not-concluded", "This hospital has attested to nothing yet.")
         file = model_file(self._layout, self._state, self._scaling)
         write_release(self.release_folder, self._charter, file, payload.signed)
         return []
 
-    def _require_no_evidence(self) -> None:
-        evidence = self._setup.folder.evidence(self._charter.digest)
-        if evidence.exists():
+    def _stop(self, error: ForgedSumError, message: bytes) -> None:
+        self.stopped = error
+        self._latch.record_stopped(self._charter.digest)
+        try:
+            write_atomically(self._setup.folder.evidence(self._charter.digest), message, PRIVATE)
+        except InputError as failure:
+            # The evidence is lost, the stop is not.
+            self._setup.on_refusal(failure)
+
+    def _require_going_on(self) -> None:
+        if self._latch.is_stopped(self._charter.digest):
+            evidence = self._setup.folder.evidence(self._charter.digest)
             raise ForgedSumError(
                 "forged-sum",
                 f"This hospital was given a forged sum under this charter, kept as {evidence}, and does not go on.",
@@ -337,8 +386,10 @@ class Hospital:
                 remedy="Compare it with the other hospitals, and agree on a new charter.",
             )
 
-    def _save(self) -> None:
-        self._state.save(self._setup.folder.checkpoint(self._charter.digest))
+    def _save(self, state: HospitalState) -> None:
+        """On disk first: what cannot be written is not taken."""
+        state.save(self._setup.folder.checkpoint(self._charter.digest))
+        self._state = state
 
     def _sealer(self) -> Sealer:
         return Sealer(self._charter, self._client.number, self._identity, self._latch.last_epoch(self._charter.digest))

@@ -32,6 +32,11 @@ class HospitalFolder:
         """What this site's data sets have spent."""
         return self.path / "ledger.sqlite"
 
+    @property
+    def egress(self) -> Path:
+        """What has left this site, and the sums it took."""
+        return self.path / "egress.sqlite"
+
     def checkpoint(self, charter: bytes) -> Path:
         """The model of one charter and its progress, after the last sum."""
         return self._run(charter) / "checkpoint.safetensors"

@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from secagg.errors import TamperingError
 from secagg.files import PRIVATE, write_atomically
 from secagg.labels import digest
+from training.model_state import ModelLayout, model_digest
 from training.server_optimizer import OptimizerState, initial_state
 
 _METADATA = "secagg"
@@ -94,9 +95,22 @@ class HospitalState:
         keys = (*self.progress.tag_keys, EpochTagKey(epoch, key))
         return replace(self, progress=msgspec.structs.replace(self.progress, tag_keys=keys))
 
-    def statistics_digest(self) -> bytes:
-        """SHA-256 over the sums of feature statistics."""
-        return digest("statistics", b"".join(moments.astype("<f8").tobytes() for moments in self.moments))
+    def with_tag_keys(self, other: HospitalState) -> HospitalState:
+        """The same with the tag keys of ``other``."""
+        keys = other.progress.tag_keys
+        return replace(self, progress=msgspec.structs.replace(self.progress, tag_keys=keys))
+
+    def digest(self, layout: ModelLayout) -> bytes:
+        """SHA-256 over all that sums have made of this state: model, optimizer, statistics, and which sums they were.
+
+        Hospitals that have applied the same sums have the same. Masks and tags are bound to it, so that a sum fits no
+        other state than the one it was taken in.
+        """
+        moments = [_little_endian(array) for array in (self.optimizer.first, self.optimizer.second)]
+        statistics = [_little_endian(array) for array in self.moments]
+        applied = msgspec.json.encode(self.progress.applied)
+        model = model_digest(layout, self.model)
+        return digest("state", b"", model, self.optimizer.step, *moments, len(statistics), *statistics, applied)
 
     def after_conclusion(self) -> HospitalState:
         """After the release was attested to."""
@@ -117,6 +131,11 @@ class HospitalState:
         tensors |= {f"moments.{index}": moments for index, moments in enumerate(self.moments)}
         metadata = {_METADATA: msgspec.json.encode(self.progress).decode()}
         write_atomically(path, save(tensors, metadata), PRIVATE)
+
+
+def _little_endian(array: npt.NDArray[np.float64]) -> bytes:
+    """Its bytes; none if all are zero, as they stay where the optimizer keeps no moments."""
+    return array.astype("<f8").tobytes() if array.any() else b""
 
 
 def load_state(path: Path, charter_digest: bytes) -> HospitalState:

@@ -35,8 +35,7 @@ class Status(_Payload, frozen=True):
         statistics: how many sums of feature statistics it has.
         steps: how many sums it has applied to its model.
         finished: whether it has all the sums it wants: the charter's, or enough to reach the target metric.
-        model_digest: of its model now.
-        statistics_digest: of the sums of feature statistics that it has.
+        state_digest: of all that these sums have made of it: `HospitalState.digest`.
     """
 
     epoch: Counter
@@ -44,8 +43,7 @@ class Status(_Payload, frozen=True):
     statistics: Counter
     steps: Counter
     finished: bool
-    model_digest: Digest
-    statistics_digest: Digest
+    state_digest: Digest
 
 
 class Endorsed(_Payload, frozen=True):

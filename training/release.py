@@ -5,6 +5,7 @@ Knows how a model becomes a file whose bytes every hospital reproduces. Signing 
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -55,16 +56,24 @@ def describe_release(charter: VerifiedCharter, layout: ModelLayout, state: Hospi
 
 
 def write_release(folder: Path, charter: VerifiedCharter, file: bytes, signed: bytes) -> None:
-    """Write model, statement and charter into ``folder``, and check that they fit together.
+    """Write model, statement and charter into ``folder``, once they are known to fit together.
 
     Raises:
-        TamperingError: if the coordinator's assembly is not what this hospital attested to.
+        TamperingError: if the coordinator's assembly is not what this hospital attested to; nothing has changed then.
+        InputError: ``unwritable``.
     """
-    write_charter(folder, charter.charter)
-    write_atomically(folder / SIGNATURES_FILE, render_signatures(charter.signatures))
-    write_atomically(folder / MODEL_FILE, file)
-    write_atomically(folder / STATEMENT_FILE, signed)
-    verify_release(folder)
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        write_charter(new, charter.charter)
+        write_atomically(new / SIGNATURES_FILE, render_signatures(charter.signatures))
+        write_atomically(new / MODEL_FILE, file)
+        write_atomically(new / STATEMENT_FILE, signed)
+        verify_release(new)
+        for path in sorted(new.iterdir()):
+            write_atomically(folder / path.name, path.read_bytes())
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _claim(charter: VerifiedCharter, rounds: int) -> PrivacyClaim:

@@ -1,23 +1,19 @@
-"""The ledger's entries: what is written, as canonical bytes, and how each is chained to the one before.
+"""The ledger's entries: what is written, and the labels under which each is chained to the one before and signed.
 
-Knows schemas and hashes. Knows nothing of files or of budgets.
+Knows schemas. Knows nothing of files or of budgets.
 """
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
 from typing import Annotated, Final
 
 import msgspec
 
 from dp.events import GaussianEvent, larger, merge
+from secagg.signed_log import FIRST_PREVIOUS, LogEntry, LogKind, Sha256
 
-FIRST_PREVIOUS: Final = "0" * 64
-_CHAIN_LABEL: Final = b"secagg ledger entry 1\n"
-_SIGNATURE_LABEL: Final = b"secagg ledger signature 1\n"
-
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+__all__ = ["FIRST_PREVIOUS", "LEDGER", "NOTHING", "Cost", "Entry", "Kind", "chain_hash", "signed_bytes"]
 
 
 class Kind(StrEnum):
@@ -54,19 +50,16 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 NOTHING: Final = Cost()
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Entry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One line of the ledger.
 
     Attributes:
-        sequence: from 1.
         data_set: its fingerprint, not its name.
         run: the hash of the charter under which it is spent.
         round: 0 where the entry is about the whole run.
         time: as the caller's clock had it; recorded, never relied on.
-        previous: hash of the entry before.
     """
 
-    sequence: Annotated[int, msgspec.Meta(ge=1)]
     kind: Kind
     data_set: Sha256
     run: Sha256
@@ -74,18 +67,16 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     cost: Cost = NOTHING
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     time: Annotated[str, msgspec.Meta(max_length=40)]
-    previous: Sha256
-
-    def body(self) -> bytes:
-        """The canonical bytes: JSON, sorted keys, no white space."""
-        return msgspec.json.encode(self, order="sorted")
 
 
-def chain_hash(body: bytes) -> str:
-    """SHA-256, hexadecimal, that the next entry carries."""
-    return hashlib.sha256(_CHAIN_LABEL + body).hexdigest()
-
-
-def signed_bytes(body: bytes) -> bytes:
-    """What the site signs of an entry."""
-    return _SIGNATURE_LABEL + bytes.fromhex(chain_hash(body))
+LEDGER: Final = LogKind(
+    Entry,
+    reason="ledger",
+    article="a",
+    name="ledger",
+    remedy="Nothing is trained on this site's data until an officer has looked into it.",
+    chain_label=b"secagg ledger entry 1\n",
+    signature_label=b"secagg ledger signature 1\n",
+)
+chain_hash = LEDGER.chain_hash
+signed_bytes = LEDGER.signed_bytes

@@ -1,47 +1,20 @@
-"""The ledger's file: SQLite, ``synchronous=FULL``, append-only, one process at a time, verified whenever it is opened.
+"""The ledger: a signed log of what is spent, and when a budget refuses an entry.
 
-Knows how entries are stored, chained, signed and checked, and when a budget refuses one. When a method that writes
-returns, the entry survives a power cut. A tail that was cut off, or an older copy put in its place, cannot be seen from
-the file alone: compare `Ledger.head` with one noted elsewhere.
+Knows which entries are written and when. How they are stored, chained, signed and checked is `secagg.signed_log`'s
+business: when a method that writes returns, the entry survives a power cut.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from dp.ledger.entries import FIRST_PREVIOUS, NOTHING, Cost, Entry, Kind, chain_hash, signed_bytes
+from dp.ledger.entries import LEDGER, NOTHING, Cost, Entry, Kind
 from dp.ledger.spending import RunSpending, Spending, cost_epsilon, spending_of
-from secagg.errors import RefusedError, TamperingError
-from secagg.files import PRIVATE, lock, unreadable, unwritable
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-    sequence INTEGER PRIMARY KEY,
-    body BLOB NOT NULL,
-    signature BLOB NOT NULL
-) STRICT
-"""
-
-
-class Signer(Protocol):
-    """A site's Ed25519 key."""
-
-    @property
-    def public_key(self) -> bytes:
-        """32 bytes, raw."""
-
-    def sign(self, message: bytes) -> bytes:
-        """The 64-byte signature of ``message``."""
+from secagg.errors import RefusedError
+from secagg.signed_log import SignedLog, Signer, read_log
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -51,7 +24,7 @@ class Budget(msgspec.Struct, frozen=True):
     delta: float
 
 
-class Ledger:
+class Ledger(SignedLog[Entry]):
     """The ledger of one site.
 
     Raises:
@@ -60,37 +33,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, signer: Signer) -> None:
-        self._signer = signer
-        self._lock = lock(path)
-        try:
-            self._database = _connect(path)
-            self._entries = _verified(self._database, signer.public_key, path)
-        except BaseException:
-            os.close(self._lock)
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
-        os.close(self._lock)
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """All entries, oldest first."""
-        return tuple(self._entries)
-
-    @property
-    def head(self) -> str:
-        """The hash of the newest entry: it stands for the whole ledger."""
-        return chain_hash(self._entries[-1].body()) if self._entries else FIRST_PREVIOUS
+        super().__init__(path, signer, LEDGER)
 
     def spending(self, data_set: str) -> Spending:
         """What a data set has spent."""
@@ -138,21 +81,10 @@ class Ledger:
     def _append(
         self, kind: Kind, data_set: str, run: str, round_number: int, cost: Cost, delta: float, time: str
     ) -> None:
-        entry = Entry(
-            sequence=len(self._entries) + 1,
-            kind=kind,
-            data_set=data_set,
-            run=run,
-            round=round_number,
-            cost=cost,
-            delta=delta,
-            time=time,
-            previous=self.head,
+        entry = partial(
+            Entry, kind=kind, data_set=data_set, run=run, round=round_number, cost=cost, delta=delta, time=time
         )
-        body = entry.body()
-        row = (entry.sequence, body, self._signer.sign(signed_bytes(body)))
-        self._database.execute("INSERT INTO entries VALUES (?, ?, ?)", row)
-        self._entries.append(entry)
+        self._write(entry)
 
 
 def read_ledger(path: Path, public_key: bytes) -> tuple[Entry, ...]:
@@ -162,59 +94,7 @@ def read_ledger(path: Path, public_key: bytes) -> tuple[Entry, ...]:
         InputError: ``unreadable``.
         TamperingError: ``ledger-damaged``, ``ledger-altered``, naming the first entry that does not fit.
     """
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            return tuple(_verified(database, public_key, path))
-    except sqlite3.Error as error:
-        raise _damaged(path, error) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # SQLite gives its side files the mode that this one has when they are made.
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
-        path.chmod(PRIVATE)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        database = sqlite3.connect(path, isolation_level=None)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute(_SCHEMA)
-    except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
-    return database
-
-
-def _verified(database: sqlite3.Connection, public_key: bytes, path: Path) -> list[Entry]:
-    key = Ed25519PublicKey.from_public_bytes(public_key)
-    entries: list[Entry] = []
-    previous = FIRST_PREVIOUS
-    try:
-        rows: Sequence[tuple[int, bytes, bytes]] = database.execute(
-            "SELECT sequence, body, signature FROM entries ORDER BY sequence"
-        ).fetchall()
-    except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
-    for number, (sequence, body, signature) in enumerate(rows, start=1):
-        try:
-            entry = msgspec.json.decode(body, type=Entry)
-            key.verify(signature, signed_bytes(body))
-        except (msgspec.DecodeError, UnicodeDecodeError, InvalidSignature, TypeError) as error:
-            raise _altered(path, number, "its signature is not this site's over its content") from error
-        if (sequence, entry.sequence) != (number, number):
-            raise _altered(path, number, "an entry before it is missing")
-        if entry.previous != previous:
-            raise _altered(path, number, "it does not follow the entry before it")
-        if entry.body() != body:
-            raise _altered(path, number, "it is not in canonical form")
-        entries.append(entry)
-        previous = chain_hash(body)
-    return entries
+    return read_log(path, public_key, LEDGER)
 
 
 def _exceeded(spending: Spending, wanted: RunSpending, budget: Budget) -> RefusedError:
@@ -227,22 +107,4 @@ def _exceeded(spending: Spending, wanted: RunSpending, budget: Budget) -> Refuse
         f"{max(0.0, budget.epsilon - spent):.3f} is left. The run would cost {alone:.3f} and bring it to {total:.3f}.",
         culprit=f"data set {spending.data_set[:16]}",
         remedy="Train fewer rounds or with more noise; only this site's policy can raise its budget.",
-    )
-
-
-def _altered(path: Path, number: int, why: str) -> TamperingError:
-    return TamperingError(
-        "ledger-altered",
-        f"Entry {number} of the ledger {path} was altered: {why}.",
-        culprit=f"entry {number}",
-        remedy="Nothing is trained on this site's data until an officer has looked into it.",
-    )
-
-
-def _damaged(path: Path, error: Exception) -> TamperingError:
-    return TamperingError(
-        "ledger-damaged",
-        f"{path} cannot be read as a ledger: {error}.",
-        culprit=str(path),
-        remedy="Nothing is trained on this site's data until an officer has looked into it.",
     )

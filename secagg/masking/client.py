@@ -96,7 +96,7 @@ class MaskingClient:
         self._policy = policy
         self._randomness = randomness
         self.number = _own_number(charter, identity)
-        self.state = ClientState.IDLE
+        self.state = ClientState.STOPPED if latch.is_stopped(charter.digest) else ClientState.IDLE
         self.round = 0
         self.step = 0
         self._epoch: _Epoch | None = None
@@ -361,6 +361,7 @@ class MaskingClient:
             self._sum = verify_sum(result, epoch.session, epoch.tag_key)
         except ForgedSumError:
             self.state = CLIENT_TRANSITIONS[self.state, Action.STOP]
+            self._latch.record_stopped(self._charter.digest)
             raise
 
     def _require_enough(self, hospitals: int) -> None:

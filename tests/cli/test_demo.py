@@ -35,7 +35,7 @@ def demo(told, place):
 
 def test_it_ends_and_says_what_happened(told, place):
     shown = told.shown
-    assert shown.startswith("Eight hospitals train one model on 569 patients.")
+    assert shown.startswith("Eight hospitals train one model on 569 patients who differ:")
     assert shown.count("8 of 8") == 11
     assert "7 of 8 coimbra" in shown
     assert "8 of 8 ghent, after" in shown

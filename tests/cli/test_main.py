@@ -70,7 +70,7 @@ def test_the_version_is_told(secagg):
     assert secagg("--version").shown.startswith("secagg, version ")
 
 
-@pytest.mark.parametrize("path", [(), ("identity",), ("charter",), ("budget",), ("model",)], ids=" ".join)
+@pytest.mark.parametrize("path", [(), ("identity",), ("charter",), ("budget",), ("audit",), ("model",)], ids=" ".join)
 def test_a_group_alone_shows_its_help(secagg, path):
     outcome = secagg(*path)
     assert "Commands:" in outcome.out + outcome.err
@@ -104,6 +104,7 @@ def test_wrong_usage_is_told_on_one_line_that_says_where_to_look(secagg, argumen
         (["charter", "sign", "none"], "unreadable"),
         (["budget", "show", "none"], "unreadable"),
         (["budget", "verify", "none"], "unreadable"),
+        (["audit", "egress", "none"], "unreadable"),
         (["model", "show", "none"], "unreadable"),
         (["model", "verify", "none"], "unreadable"),
         (["simulate", "--resume", "none"], "not-a-run"),
@@ -168,6 +169,7 @@ def test_a_defect_with_json_is_json(secagg, defect):
         ["simulate", "--resume", "{run}"],
         ["budget", "show", "{run}/hospitals/h1"],
         ["budget", "verify", "{run}/hospitals/h1"],
+        ["audit", "egress", "{run}/hospitals/h1"],
         ["charter", "show", "{run}/charter"],
         ["charter", "verify", "{run}/charter"],
         ["model", "show", "{run}/release"],
@@ -227,6 +229,8 @@ SLOW = ("torch", "opacus", "sklearn", "scipy", "pyarrow")
         "model verify {run}/release",
         "budget --help",
         "budget verify {run}/hospitals/h1",
+        "audit --help",
+        "audit egress {run}/hospitals/h1",
     ],
 )
 def test_what_does_not_train_does_not_wait_for_torch(finished, arguments):

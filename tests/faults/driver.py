@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from dp.ledger import Ledger
+from secagg.egress import EgressLog
 from secagg.errors import InputError
 from secagg.latch import Latch
 from training.coordinator_store import CoordinatorStore
@@ -27,6 +28,7 @@ POINTS = {
     "latch-masked": (Latch, "record_masked"),
     "latch-revealed": (Latch, "record_revealed"),
     "ledger": (Ledger, "_append"),
+    "egress": (EgressLog, "record"),
     "checkpoint": (HospitalState, "save"),
     "coordinator": (CoordinatorStore, "update"),
     "kept-sum": (CoordinatorStore, "keep_message"),

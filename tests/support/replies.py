@@ -40,7 +40,7 @@ def sum_with_a_traitor(ward, step, stage=Stage.SUM, round_number=1, epoch=1, wei
     elements = session.ring.zeros(session.length)
     elements[-1] = 1 if weight is None else weight
     traitor = ward.hospitals[2]
-    model, members = status(ward, 2).model_digest, list(session.members)
+    model, members = status(ward, 2).state_digest, list(session.members)
     key = kdf.round_tag_key(traitor.state.tag_key(epoch), session, round_number, model)
     fitting = tag(elements, session.ring, key, len(members), members).to_bytes(session.tag_size, "little")
     payload = Sum(step, members, model, memoryview(pack(elements, session.ring)), fitting)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 import pytest
 
 from secagg.charter.folder import read_verified
 from secagg.encoding import pack, unpack
-from secagg.errors import RefusedError, TamperingError
+from secagg.errors import InputError, RefusedError, TamperingError
 from secagg.masking import Purpose, Session, verification
 from secagg.masking import client as masking_client
 from secagg.masking.messages import Open, Sum
@@ -15,13 +17,13 @@ from secagg.masking.verification import ForgedSumError, VerifiedSum
 from secagg.policy import load_policy, render_policy
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import decode, peek
-from tests.support.hospitals import choices_of, prepared, training_of
-from tests.support.replies import kept_sums, read, refusal, stages, word_of
+from tests.support.hospitals import SCALED_BY_SUMS, StoppedHereError, choices_of, prepared, tabular_spec, training_of
+from tests.support.replies import kept_sums, read, refusal, stages, status, word_of
 from training import hospital as hospital_module
 from training import simulation
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
-from training.messages import Query
+from training.messages import Query, Release
 
 
 def with_one_more(ward, message):
@@ -191,3 +193,128 @@ def test_a_task_is_not_built_where_a_policy_does_not_allow_it(tmp_path, monkeypa
     with pytest.raises(RefusedError) as caught:
         simulation.run(folder, simulation.Observer())
     assert (caught.value.reason, caught.value.culprit) == ("task-not-allowed", "h2")
+
+
+# What a sum is bound to: the whole state, not the model alone
+
+
+@pytest.fixture
+def scaled(open_ward):
+    """Five hospitals whose features are scaled by secure sums; the fifth is away while statistics are summed."""
+    return open_ward(hospitals=5, spec=tabular_spec(**SCALED_BY_SUMS), choices=choices_of(training_of(rounds=3)))
+
+
+def test_the_first_sum_of_statistics_is_not_taken_for_the_second(scaled):
+    scaled.stop_before(Phase.MASK, 2)
+    (first,) = (scaled.folder / "coordinator/sums").glob("statistics-000001.bin")
+    payload = decode(read(scaled, first.read_bytes()).payload, Sum)
+    again = msgspec.structs.replace(payload, step=2)
+    message = scaled.forge(Stage.MISSED_SUM, again, epoch=1, round_number=1)
+    assert refusal(scaled, scaled.hospitals[1].receive(message)) == "other-model"
+    assert len(scaled.hospitals[1].state.moments) == 1
+
+
+def test_invented_statistics_are_not_vouched_for_by_a_true_sum_of_training(scaled):
+    """The attack: sums of an epoch that nobody knows are held back; a true sum with a tag that fits follows."""
+    absent = [DropOut(5, number, phase) for number in (1, 2) for phase in (Phase.MASK, Phase.APPLY)]
+    away = [*absent, DropOut(5, 0, Phase.QUERY)]
+    with pytest.raises(StoppedHereError):
+        scaled.coordinator(engine=StoppingAfter(scaled.hospitals, away, Phase.APPLY, 3)).run()
+    hospital = scaled.hospitals[5]
+    assert len(hospital.state.moments) == 0
+    session = Session(scaled.charter, 999, Purpose.STATISTICS, 1, 1)
+    for step in (1, 2):
+        invented = session.ring.zeros(session.length)
+        invented[0] = 1 << 40
+        payload = Sum(
+            step, [1, 2, 3, 4], status(scaled, 5).state_digest, memoryview(pack(invented, session.ring)), bytes(16)
+        )
+        hospital.receive(scaled.forge(Stage.MISSED_SUM, payload, epoch=999, round_number=step))
+    (first,) = (scaled.folder / "coordinator/sums").glob("training-000001.bin")
+    hospital.receive(first.read_bytes())
+    assert (len(hospital.state.moments), hospital.state.steps) == (0, 0)
+
+
+@dataclass
+class StoppingAfter:
+    """Delivers everything but what drops out, until a phase of a round, and stops there."""
+
+    parties: dict
+    drop_outs: list
+    phase: Phase
+    round: int
+
+    def exchange(self, phase, outbox, round_number):
+        if (phase, round_number) == (self.phase, self.round):
+            raise StoppedHereError(outbox)
+        return EmbeddedEngine(self.parties, self.drop_outs).exchange(phase, outbox, round_number)
+
+
+def test_a_hospital_that_was_away_during_statistics_is_brought_up_to_date_and_takes_part(scaled):
+    away = [DropOut(5, number, phase) for number in (1, 2) for phase in (Phase.MASK, Phase.APPLY)]
+    coordinator = scaled.coordinator(*away, DropOut(5, 0, Phase.ADVERTISE))
+    coordinator.run()
+    assert scaled.steps == [3, 3, 3, 3, 3]
+    assert {len(hospital.state.moments) for hospital in scaled.hospitals.values()} == {2}
+    assert len(scaled.models) == 1
+
+
+@pytest.mark.parametrize("change", [{"survivors": [1, 3, 4, 5]}, {"cells": 7}], ids=["contributors", "counts"])
+def test_nobody_endorses_other_contributors_or_counts_than_their_own(open_ward, change):
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3), metrics="exact"))
+    ward.stop_before(Phase.MASK, 2)
+    ward.close()
+    ward.checkpoint(2).unlink()
+    ward = open_ward()
+    session = Session(ward.charter, 1, Purpose.TRAINING, 1, 1)
+    payload = decode(read(ward, kept_sums(ward, 1)[0]).payload, Sum)
+    if "cells" in change:
+        elements = unpack(payload.vector, session.length, session.ring)
+        elements[-1] += change["cells"] << 10
+        payload = msgspec.structs.replace(payload, vector=memoryview(pack(elements, session.ring)))
+    else:
+        payload = msgspec.structs.replace(payload, **change)
+    ward.hospitals[2].receive(ward.forge(Stage.MISSED_SUM, payload, epoch=1, round_number=1))
+    assert refusal(ward, ward.hospitals[2].receive(word_of(ward, 1, 3, 4, 5))) == "not-endorsed"
+    assert ward.steps[1] == 0
+
+
+def test_a_stop_outlives_a_disk_on_which_the_evidence_finds_no_room(open_ward, monkeypatch):
+    ward = open_ward()
+    forged = about_to_be_forged(ward, 1)
+    full = InputError("unwritable", "no space left")
+
+    def fails(*arguments):
+        raise full
+
+    monkeypatch.setattr(hospital_module, "write_atomically", fails)
+    assert refusal(ward, ward.hospitals[1].receive(forged)) == "forged-sum"
+    ward.close()
+    with pytest.raises(ForgedSumError):
+        open_ward()
+
+
+def test_tag_keys_of_an_epoch_that_was_set_up_meanwhile_are_kept_when_held_back_sums_are_taken(behind):
+    hospital = behind.hospitals[2]
+    for message in kept_sums(behind, 1, 2):
+        hospital.receive(message)
+    hospital._state = hospital.state.after_set_up(9, bytes(32))
+    hospital.receive(word_of(behind, 1, 3))
+    assert hospital.state.steps == 2
+    assert hospital.state.tag_key(9) == bytes(32)
+
+
+def test_a_release_that_does_not_fit_leaves_the_one_that_does(open_ward):
+    ward = open_ward()
+    ward.coordinator().run()
+    hospital = ward.hospitals[1]
+    before = {path.name: path.read_bytes() for path in hospital.release_folder.iterdir()}
+    assert stages(hospital.receive(ward.forge(Stage.RELEASE, Release(b"garbage")))) == [Stage.REFUSAL]
+    assert {path.name: path.read_bytes() for path in hospital.release_folder.iterdir()} == before
+
+
+def test_one_member_that_claims_to_be_far_ahead_does_not_use_up_the_numbers(open_ward):
+    ward = open_ward(hospitals=5)
+    coordinator = ward.coordinator()
+    assert coordinator._claimed([3, 2, 3, 2**32 - 1, 3]) == 3
+    assert coordinator._claimed([]) == 0

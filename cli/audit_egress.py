@@ -1,0 +1,112 @@
+"""`secagg audit egress`: what left a hospital, and whether its log of it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+from rich.table import Table
+
+from cli.identity import passphrase_option, public_key_option, site_key
+from cli.output import console, json_option, print_json, size
+from secagg.egress import EGRESS, Direction, EgressEntry, read_egress
+from secagg.errors import InputError
+from secagg.wire import Stage
+from training.hospital_folder import HospitalFolder
+
+
+class StageJson(msgspec.Struct, frozen=True):
+    """The messages of one stage."""
+
+    stage: str
+    messages: int
+    bytes: int
+
+
+class CharterJson(msgspec.Struct, frozen=True):
+    """What left under one charter; ``rounds``: masked vectors left in so many; ``sums``: of so many a sum was taken."""
+
+    charter: str
+    stages: list[StageJson]
+    messages: int
+    bytes: int
+    rounds: int
+    sums: int
+
+
+class EgressJson(msgspec.Struct, frozen=True):
+    """The whole log."""
+
+    verified: bool
+    entries: int
+    head: str
+    charters: list[CharterJson]
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+@public_key_option
+@passphrase_option
+@json_option
+def egress(folder: Path, public_key: str | None, passphrase_file: Path | None, as_json: bool) -> None:
+    """Show what left the hospital in FOLDER, and check that no entry of its log was changed, removed or moved.
+
+    An older copy of the whole file cannot be told from the file alone: compare the head with one noted elsewhere.
+
+    \b
+    Example:
+      secagg audit egress run/hospitals/aachen
+    """
+    place = HospitalFolder(folder)
+    entries = _read(place.egress, site_key(place.identity, public_key, passphrase_file))
+    head = EGRESS.head(entries) if entries else "empty"
+    charters = [_describe(name, entries) for name in dict.fromkeys(entry.charter for entry in entries)]
+    if as_json:
+        print_json(EgressJson(True, len(entries), head, charters))
+        return
+    for charter in charters:
+        click.echo(f"Charter {charter.charter[:16]}: sent in {charter.rounds} rounds, took {charter.sums} sums.")
+        console.print(_table(charter))
+    click.echo(f"Yes: all {len(entries)} entries are whole, in order and signed by this site.")
+    click.echo(f"head {head}")
+
+
+def _read(path: Path, public_key: bytes) -> tuple[EgressEntry, ...]:
+    if not path.exists():
+        raise InputError(
+            "no-egress-log",
+            f"There is no egress log at {path}.",
+            culprit=str(path),
+            remedy="Give a hospital's folder; it has an egress log once it has taken part in a run.",
+        )
+    return read_egress(path, public_key)
+
+
+def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:
+    own = [entry for entry in entries if entry.charter == charter]
+    sent = [entry for entry in own if entry.direction is Direction.SENT]
+    return CharterJson(
+        charter=charter,
+        stages=[_stage(stage.name, sent) for stage in Stage if any(entry.stage == stage.name for entry in sent)],
+        messages=len(sent),
+        bytes=sum(entry.bytes for entry in sent),
+        rounds=len({entry.round for entry in sent if entry.stage == Stage.MASKED.name}),
+        # A sum is noted before it is applied: after a crash in between it is taken, and noted, again.
+        sums=len({entry.round for entry in own if entry.direction is Direction.TOOK}),
+    )
+
+
+def _stage(name: str, sent: Sequence[EgressEntry]) -> StageJson:
+    sizes = [entry.bytes for entry in sent if entry.stage == name]
+    return StageJson(name, len(sizes), sum(sizes))
+
+
+def _table(charter: CharterJson) -> Table:
+    table = Table("stage", "messages", "bytes")
+    for row in charter.stages:
+        table.add_row(row.stage, str(row.messages), size(row.bytes))
+    table.add_section()
+    table.add_row("total", str(charter.messages), size(charter.bytes))
+    return table

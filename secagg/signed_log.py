@@ -1,0 +1,258 @@
+"""A log that only grows: chained by SHA-256, signed by its owner, verified whenever it is opened.
+
+Knows how entries are stored, chained, signed and checked: in SQLite, ``synchronous=FULL``, one process at a time. Knows
+nothing of what they say. When `SignedLog._write` returns, what it wrote survives a power cut. A tail that was cut off,
+or an older copy put in its place, cannot be seen from the file alone: compare `SignedLog.head` with one that was noted
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Final, Generic, Protocol, Self, TypeVar
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from secagg.errors import InputError, SecaggError, TamperingError
+from secagg.files import PRIVATE, lock, unreadable, unwritable
+
+FIRST_PREVIOUS: Final = "0" * 64
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    sequence INTEGER PRIMARY KEY,
+    body BLOB NOT NULL,
+    signature BLOB NOT NULL
+) STRICT
+"""
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Signer(Protocol):
+    """A site's Ed25519 key."""
+
+    @property
+    def public_key(self) -> bytes:
+        """32 bytes, raw."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte signature of ``message``."""
+
+
+class LogEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every entry has.
+
+    Attributes:
+        sequence: from 1.
+        previous: hash of the entry before, `FIRST_PREVIOUS` in the first.
+    """
+
+    sequence: Annotated[int, msgspec.Meta(ge=1)]
+    previous: Sha256
+
+    def body(self) -> bytes:
+        """The canonical bytes: JSON, sorted keys, no white space."""
+        return msgspec.json.encode(self, order="sorted")
+
+
+EntryT = TypeVar("EntryT", bound=LogEntry)
+Draft = Callable[..., EntryT]
+"""Makes an entry, given the keywords ``sequence`` and ``previous``: a `functools.partial` of its class."""
+
+
+@dataclass(frozen=True)
+class LogKind(Generic[EntryT]):
+    """One kind of log: what sets its bytes and its errors apart from those of every other.
+
+    Attributes:
+        reason: its errors are ``<reason>-damaged`` and ``<reason>-altered``.
+        name, article: in sentences: ``"ledger"``, ``"a"``.
+        remedy: what to do when it was damaged or altered.
+    """
+
+    entry: type[EntryT]
+    reason: str
+    article: str
+    name: str
+    remedy: str
+    chain_label: bytes
+    signature_label: bytes
+
+    def chain_hash(self, body: bytes) -> str:
+        """SHA-256, hexadecimal, that the next entry carries."""
+        return hashlib.sha256(self.chain_label + body).hexdigest()
+
+    def signed_bytes(self, body: bytes) -> bytes:
+        """What the site signs of an entry."""
+        return self.signature_label + bytes.fromhex(self.chain_hash(body))
+
+    def head(self, entries: Sequence[EntryT]) -> str:
+        """The hash of the newest entry: it stands for the whole log."""
+        return self.chain_hash(entries[-1].body()) if entries else FIRST_PREVIOUS
+
+    def altered(self, path: Path, number: int, why: str) -> TamperingError:
+        """The error for an entry that does not fit."""
+        return TamperingError(
+            f"{self.reason}-altered",
+            f"Entry {number} of the {self.name} {path} was altered: {why}.",
+            culprit=f"entry {number}",
+            remedy=self.remedy,
+        )
+
+    def damaged(self, path: Path, error: Exception) -> TamperingError:
+        """The error for a file that is no such log."""
+        return TamperingError(
+            f"{self.reason}-damaged",
+            f"{path} cannot be read as {self.article} {self.name}: {error}.",
+            culprit=str(path),
+            remedy=self.remedy,
+        )
+
+
+class SignedLog(Generic[EntryT]):
+    """A log of one kind in one file. Subclasses say what is entered, and when.
+
+    Raises:
+        InputError: ``state-in-use``, ``unwritable``.
+        TamperingError: ``…-damaged``, ``…-altered``, naming the first entry that does not fit.
+    """
+
+    def __init__(self, path: Path, signer: Signer, kind: LogKind[EntryT]) -> None:
+        self._path = path
+        self._signer = signer
+        self._kind = kind
+        with ExitStack() as opened:
+            self._lock = lock(path)
+            opened.callback(os.close, self._lock)
+            self._database = opened.enter_context(closing(_connect(path, kind)))
+            self._entries = _verified(self._database, signer.public_key, path, kind)
+            opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+        os.close(self._lock)
+
+    @property
+    def entries(self) -> tuple[EntryT, ...]:
+        """All entries, oldest first."""
+        return tuple(self._entries)
+
+    @property
+    def head(self) -> str:
+        """The hash of the newest entry: it stands for the whole log."""
+        return self._kind.head(self._entries)
+
+    def _write(self, *drafts: Draft[EntryT]) -> None:
+        """Write entries, all of them or none, durably.
+
+        Raises:
+            InputError: ``unwritable``.
+            TamperingError: ``…-damaged``.
+        """
+        entries, rows, previous = [], [], self.head
+        for sequence, draft in enumerate(drafts, start=len(self._entries) + 1):
+            entry = draft(sequence=sequence, previous=previous)
+            body = entry.body()
+            entries.append(entry)
+            rows.append((sequence, body, self._signer.sign(self._kind.signed_bytes(body))))
+            previous = self._kind.chain_hash(body)
+        if not rows:
+            return
+        try:
+            # One statement is one transaction.
+            places = ", ".join(["(?, ?, ?)"] * len(rows))
+            self._database.execute(f"INSERT INTO entries VALUES {places}", tuple(chain.from_iterable(rows)))  # noqa: S608
+        except sqlite3.DatabaseError as error:
+            raise self._unwritten(error) from error
+        self._entries += entries
+
+    def _unwritten(self, error: sqlite3.DatabaseError) -> SecaggError:
+        if not isinstance(error, sqlite3.OperationalError):
+            return self._kind.damaged(self._path, error)
+        return InputError(
+            "unwritable",
+            f"{self._path} cannot be written: {error}.",
+            culprit=str(self._path),
+            remedy="Nothing leaves this site until it can be: free some space, or mend the permissions.",
+        )
+
+
+def read_log(path: Path, public_key: bytes, kind: LogKind[EntryT]) -> tuple[EntryT, ...]:
+    """Verify a log and give its entries, without taking its lock: for showing and auditing.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``…-damaged``, ``…-altered``, naming the first entry that does not fit.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return tuple(_verified(database, public_key, path, kind))
+    except sqlite3.Error as error:
+        raise kind.damaged(path, error) from error
+
+
+def _connect(path: Path, kind: LogKind[EntryT]) -> sqlite3.Connection:
+    # SQLite gives its side files the mode that this one has when they are made.
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
+        path.chmod(PRIVATE)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        database = sqlite3.connect(path, isolation_level=None)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute(_SCHEMA)
+    except sqlite3.DatabaseError as error:
+        raise kind.damaged(path, error) from error
+    return database
+
+
+def _verified(database: sqlite3.Connection, public_key: bytes, path: Path, kind: LogKind[EntryT]) -> list[EntryT]:
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    entries: list[EntryT] = []
+    previous = FIRST_PREVIOUS
+    try:
+        rows: Sequence[tuple[int, bytes, bytes]] = database.execute(
+            "SELECT sequence, body, signature FROM entries ORDER BY sequence"
+        ).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise kind.damaged(path, error) from error
+    for number, (sequence, body, signature) in enumerate(rows, start=1):
+        try:
+            entry = msgspec.json.decode(body, type=kind.entry)
+            key.verify(signature, kind.signed_bytes(body))
+        except (msgspec.DecodeError, UnicodeDecodeError, InvalidSignature, TypeError) as error:
+            raise kind.altered(path, number, "its signature is not this site's over its content") from error
+        if (sequence, entry.sequence) != (number, number):
+            raise kind.altered(path, number, "an entry before it is missing")
+        if entry.previous != previous:
+            raise kind.altered(path, number, "it does not follow the entry before it")
+        if entry.body() != body:
+            raise kind.altered(path, number, "it is not in canonical form")
+        entries.append(entry)
+        previous = kind.chain_hash(body)
+    return entries

@@ -1,0 +1,147 @@
+"""`secagg audit egress`: what left a hospital is listed, and an altered log is not believed."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from cli.output import size
+from secagg.egress import read_egress
+from secagg.identity import Identity
+from tests.cli.conftest import SHORT
+from tests.cli.outcome import TAMPERING, UNUSABLE
+
+
+@pytest.fixture
+def home(finished):
+    """The hospital h1 after two private rounds, in the first of which h2 was cut off."""
+    return finished / "hospitals/h1"
+
+
+def entries(home):
+    return read_egress(home / "egress.sqlite", Identity.load(home / "identity.pem").public_key)
+
+
+def change(home, statement, *values):
+    with closing(sqlite3.connect(home / "egress.sqlite")) as database, database:
+        database.execute(statement, values)
+
+
+def alter(home, sequence, old, new):
+    """Alter one entry, as somebody with an editor for SQLite would."""
+    body = entries(home)[sequence - 1].body()
+    assert old in body
+    change(home, "UPDATE entries SET body = ? WHERE sequence = ?", body.replace(old, new, 1), sequence)
+
+
+# Listing
+
+
+def test_what_left_is_counted_by_stage_and_in_all(secagg, home):
+    found = secagg("audit", "egress", home, "--json").json
+    (charter,) = found["charters"]
+    sent = [entry for entry in entries(home) if entry.direction == "sent"]
+    counts = {row["stage"]: (row["messages"], row["bytes"]) for row in charter["stages"]}
+    # In the order of the protocol: three peers were dealt to, and of round 1 the survivors had to agree.
+    assert list(counts) == ["ADVERTISE", "DEAL", "MASKED", "AGREE", "REVEAL", "STATUS", "ATTEST"]
+    assert (counts["DEAL"][0], counts["MASKED"][0], counts["AGREE"][0]) == (3, 2, 1)
+    for stage, (messages, total) in counts.items():
+        sizes = [entry.bytes for entry in sent if entry.stage == stage]
+        assert (messages, total) == (len(sizes), sum(sizes))
+    assert (charter["messages"], charter["bytes"]) == (len(sent), sum(entry.bytes for entry in sent))
+    assert (charter["rounds"], charter["sums"]) == (2, 2)
+
+
+def test_the_table_for_people_says_the_same(secagg, home):
+    found = secagg("audit", "egress", home, "--json").json
+    (charter,) = found["charters"]
+    shown = secagg("audit", "egress", home).shown
+    assert shown.startswith(f"Charter {charter['charter'][:16]}: sent in 2 rounds, took 2 sums.")
+    for row in charter["stages"]:
+        assert f" {row['stage']} {row['messages']} {size(row['bytes'])}" in shown
+    assert f"total {charter['messages']} {size(charter['bytes'])}" in shown
+    assert f"Yes: all {found['entries']} entries are whole" in shown
+    assert shown.endswith(f"head {found['head']}")
+
+
+def test_who_was_cut_off_before_training_sent_in_fewer_rounds_and_took_every_sum(secagg, finished):
+    (charter,) = secagg("audit", "egress", finished / "hospitals/h2", "--json").json["charters"]
+    assert (charter["rounds"], charter["sums"]) == (1, 2)
+
+
+def test_every_charter_has_a_table_of_its_own(secagg, simulate, here):
+    assert simulate().code == 0
+    at = ("--hospitals-at", "run/hospitals")
+    assert secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "second", *SHORT, *at).code == 0
+    found = secagg("audit", "egress", "run/hospitals/h1", "--json").json
+    assert len({charter["charter"] for charter in found["charters"]}) == 2
+    assert [charter["rounds"] for charter in found["charters"]] == [2, 2]
+    assert secagg("audit", "egress", "run/hospitals/h1").shown.count("Charter ") == 2
+
+
+def test_a_hospital_that_has_sent_nothing_yet_has_no_log(secagg, home):
+    (home / "egress.sqlite").unlink()
+    secagg("audit", "egress", home).failed(UNUSABLE, "no-egress-log", home / "egress.sqlite", "hospital's folder")
+
+
+# Checking
+
+
+def test_a_whole_log_is_verified_and_its_head_told(secagg, home):
+    found = secagg("audit", "egress", home, "--json").json
+    assert (found["verified"], found["entries"]) == (True, len(entries(home)))
+    assert len(found["head"]) == 64
+
+
+def test_an_auditor_needs_the_public_key_only(secagg, home):
+    key = secagg("identity", "show", home / "identity.pem", "--json").json["public_key"]
+    (home / "identity.pem").unlink()
+    secagg("audit", "egress", home).failed(UNUSABLE, "unreadable", home / "identity.pem")
+    assert secagg("audit", "egress", home, "--public-key", key).code == 0
+
+
+def test_a_malformed_public_key_is_refused(secagg, home):
+    secagg("audit", "egress", home, "--public-key", "AAAA").failed(UNUSABLE, "bad-public-key", "'AAAA'")
+
+
+@pytest.mark.parametrize(
+    ("sequence", "old", "new"),
+    [
+        (1, b'"stage":"STATUS"', b'"stage":"ATTEST"'),
+        (2, b'"bytes":', b'"bytes":9'),
+        (3, b'"sha256":"', b'"sha256":"0'),
+        (5, b'"sent"', b'"took"'),
+    ],
+)
+def test_an_altered_entry_is_found_out_and_named(secagg, home, sequence, old, new):
+    alter(home, sequence, old, new)
+    outcome = secagg("audit", "egress", home)
+    outcome.failed(TAMPERING, "egress-altered", f"Entry {sequence} ", home / "egress.sqlite", "officer")
+    assert outcome.out == ""
+    assert secagg("audit", "egress", home, "--json").error["culprit"] == f"entry {sequence}"
+
+
+def test_a_removed_entry_is_found_out(secagg, home):
+    change(home, "DELETE FROM entries WHERE sequence = 2")
+    secagg("audit", "egress", home).failed(TAMPERING, "egress-altered", "Entry 2", "missing")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database", bytes(8192)])
+def test_a_file_that_is_no_log_is_found_out(secagg, home, content):
+    (home / "egress.sqlite").write_bytes(content)
+    secagg("audit", "egress", home).failed(TAMPERING, "egress-damaged", home / "egress.sqlite")
+
+
+def test_the_ledger_in_its_place_is_found_out(secagg, home):
+    shutil.copy(home / "ledger.sqlite", home / "egress.sqlite")
+    secagg("audit", "egress", home).failed(TAMPERING, "egress-altered", "Entry 1")
+
+
+def test_nothing_leaves_a_hospital_whose_log_was_altered(secagg, simulate, here):
+    assert simulate().code == 0
+    alter(here / "run/hospitals/h1", 2, b'"bytes":', b'"bytes":9')
+    arguments = ("--task", "task.toml", "--data", "data", "--out", "second", "--hospitals-at", "run/hospitals")
+    secagg("simulate", *arguments, *SHORT).failed(TAMPERING, "egress-altered", "Entry 2")
