@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -9,9 +10,11 @@ import msgspec
 from rich.table import Table
 
 from cli.output import console, json_option, print_json, size
+from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
+from secagg.egress import Direction, read_egress
 from secagg.errors import TamperingError
-from secagg.transcript import EpochAudit, Finding, audit_epoch, read_events, transcript_files
+from secagg.transcript import EpochAudit, Finding, HospitalRecord, audit_folder, compare
 
 
 class RoundJson(msgspec.Struct, frozen=True):
@@ -25,7 +28,7 @@ class RoundJson(msgspec.Struct, frozen=True):
 
 
 class TranscriptJson(msgspec.Struct, frozen=True):
-    """The whole audit."""
+    """The whole audit; ``unfinished``: epochs that end in the middle, as where a coordinator was killed."""
 
     charter: str
     whole: bool
@@ -34,6 +37,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     messages: int
     bytes: int
     refused: int
+    unfinished: list[int]
 
 
 @click.command()
@@ -45,21 +49,33 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     required=True,
     help="Folder of the charter, signed by all.",
 )
+@click.option(
+    "--egress",
+    "logs",
+    multiple=True,
+    help="NAME=FILE: the egress log of a member, to compare with; repeat it.",
+)
 @json_option
 @click.pass_context
-def transcript(context: click.Context, folder: Path, charter_folder: Path, as_json: bool) -> None:
+def transcript(
+    context: click.Context, folder: Path, charter_folder: Path, logs: tuple[str, ...], as_json: bool
+) -> None:
     """Recompute every sum from the messages in FOLDER, a coordinator's transcript, and name what does not fit.
 
-    Nothing but the charter is trusted. Exit code 4 if anything does not fit.
+    Nothing but the charter is trusted. With a member's own egress log it is also checked that the member took the sums
+    that were recomputed, and sent the messages that are there. Exit code 4 if anything does not fit.
 
     \b
-    Example:
+    Examples:
       secagg audit transcript run/coordinator/transcript --charter run/charter
+      secagg audit transcript run/coordinator/transcript --charter run/charter \\
+          --egress aachen=run/hospitals/aachen/egress.sqlite
     """
     charter = read_verified(charter_folder)
-    audits = [audit_epoch(read_events(path), charter) for path in transcript_files(folder)]
-    findings = [finding for audit in audits for finding in audit.findings]
-    found = _describe(charter.digest.hex(), audits, findings)
+    records = [_record(text, charter) for text in logs]
+    audit = audit_folder(folder, charter)
+    findings = [*audit.findings, *(finding for record in records for finding in compare(audit.epochs, record))]
+    found = _describe(charter.digest.hex(), audit.epochs, findings)
     if as_json:
         print_json(found)
     else:
@@ -67,7 +83,20 @@ def transcript(context: click.Context, folder: Path, charter_folder: Path, as_js
     context.exit(TamperingError.exit_code if findings else 0)
 
 
-def _describe(charter: str, audits: list[EpochAudit], findings: list[Finding]) -> TranscriptJson:
+def _record(text: str, charter: VerifiedCharter) -> HospitalRecord:
+    name, _, path = text.partition("=")
+    number = charter.charter.number_of(name)
+    entries = read_egress(Path(path), charter.charter.member(number).public_key)
+    own = [entry for entry in entries if entry.charter == charter.digest.hex()]
+    return HospitalRecord(
+        number,
+        name,
+        frozenset(entry.sha256 for entry in own if entry.direction is Direction.SENT),
+        {entry.round: entry.sha256 for entry in own if entry.direction is Direction.TOOK},
+    )
+
+
+def _describe(charter: str, audits: Sequence[EpochAudit], findings: list[Finding]) -> TranscriptJson:
     return TranscriptJson(
         charter=charter,
         whole=not findings,
@@ -80,6 +109,7 @@ def _describe(charter: str, audits: list[EpochAudit], findings: list[Finding]) -
         messages=sum(audit.messages for audit in audits),
         bytes=sum(audit.bytes for audit in audits),
         refused=sum(audit.refused for audit in audits),
+        unfinished=[audit.epoch for audit in audits if audit.unfinished],
     )
 
 
@@ -91,6 +121,8 @@ def _show(found: TranscriptJson, members: int) -> None:
     console.print(table)
     refused = f", {found.refused} refused" if found.refused else ""
     click.echo(f"{found.messages} messages of hospitals, {size(found.bytes)}{refused}.")
+    for epoch in found.unfinished:
+        click.echo(f"Epoch {epoch} ends in the middle: the coordinator was cut off there, or the end was taken away.")
     for finding in found.findings:
         click.echo(f"{finding.message} [{finding.reason}]")
     if found.whole:

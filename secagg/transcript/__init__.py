@@ -1,6 +1,15 @@
 """What a coordinator keeps, and how anybody recomputes every sum from it."""
 
-from secagg.transcript.audit import EpochAudit, Finding, HospitalRecord, RoundAudit, audit_epoch, compare
+from secagg.transcript.audit import (
+    EpochAudit,
+    Finding,
+    HospitalRecord,
+    RoundAudit,
+    TranscriptAudit,
+    audit_epoch,
+    audit_folder,
+    compare,
+)
 from secagg.transcript.files import AROUND, TranscriptWriter, read_events, transcript_files
 
 __all__ = [
@@ -9,8 +18,10 @@ __all__ = [
     "Finding",
     "HospitalRecord",
     "RoundAudit",
+    "TranscriptAudit",
     "TranscriptWriter",
     "audit_epoch",
+    "audit_folder",
     "compare",
     "read_events",
     "transcript_files",

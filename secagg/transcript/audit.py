@@ -8,15 +8,23 @@ found by what hospitals noted of the sums they took: `compare`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 from secagg.charter import VerifiedCharter
-from secagg.errors import ProtocolError, RemoteProtocolError
+from secagg.errors import InputError, ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
+from secagg.masking.messages import payload_limit
+from secagg.masking.states import ServerState
+from secagg.transcript.files import AROUND, epoch_of, read_events, transcript_files
 from secagg.wire import Stage, open_envelope
 from secagg.wire.envelope import peek
+
+# Attestations and events' own framing.
+_LARGEST_AROUND: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -24,8 +32,9 @@ class Finding:
     """Something in a transcript that does not fit.
 
     Attributes:
-        reason: ``output-differs``, ``impossible``, ``out-of-order`` or ``incomplete`` within a transcript;
-            ``other-sum``, ``missing-round`` or ``not-in-its-log`` beside a hospital's log.
+        reason: ``output-differs``, ``impossible``, ``out-of-order``, ``incomplete``, ``transcript-damaged`` or
+            ``missing-round`` within a transcript; ``other-sum``, ``missing-round`` or ``not-in-its-log`` beside a
+            hospital's log.
         message: one sentence.
     """
 
@@ -58,22 +67,79 @@ class EpochAudit:
     Attributes:
         received: SHA-256 (hexadecimal) of every message that the protocol allows, by member number.
         refused: how many recorded messages it does not allow; the coordinator must have refused them too.
+        unfinished: whether it ends in the middle: the coordinator was cut off there, or what follows was taken away.
     """
 
     epoch: int = 0
+    first_round: int = 0
+    last_round: int = 0
     rounds: list[RoundAudit] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     received: dict[int, set[str]] = field(default_factory=dict)
     messages: int = 0
     bytes: int = 0
     refused: int = 0
+    unfinished: bool = False
+
+
+@dataclass(frozen=True)
+class TranscriptAudit:
+    """What a whole transcript shows, epoch by epoch, and what does not fit between its files."""
+
+    epochs: tuple[EpochAudit, ...]
+    misfits: tuple[Finding, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that does not fit."""
+        return (*(finding for audit in self.epochs for finding in audit.findings), *self.misfits)
+
+
+def audit_folder(folder: Path, charter: VerifiedCharter) -> TranscriptAudit:
+    """Run every epoch of a transcript again. A file that cannot be read is a finding; the others are judged still.
+
+    Raises:
+        InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
+    """
+    audits, misfits = [], []
+    for path in transcript_files(folder):
+        number = epoch_of(path)
+        try:
+            audit = audit_epoch(read_events(path, _largest_event(charter)), charter)
+        except TamperingError as error:
+            misfits.append(Finding(number, 0, error.reason, error.message))
+            continue
+        audits.append(audit)
+        if audit.epoch != number:
+            what = f"{path.name} holds epoch {audit.epoch}."
+            misfits.append(Finding(number, 0, "out-of-order", what))
+    return TranscriptAudit(tuple(audits), (*misfits, *_gaps(audits)))
+
+
+def _gaps(audits: Sequence[EpochAudit]) -> Iterator[Finding]:
+    """Rounds are counted across epochs: where some are in none, a transcript was taken away."""
+    opened = [audit for audit in audits if audit.epoch != AROUND]
+    if not opened:
+        yield Finding(0, 0, "incomplete", "The transcript holds no epoch.")
+    last = 0
+    for audit in opened:
+        if audit.first_round > last + 1:
+            what = f"Rounds {last + 1} to {audit.first_round - 1} are in no epoch of the transcript."
+            yield Finding(audit.epoch, audit.first_round, "missing-round", what)
+        last = max(last, audit.last_round)
+
+
+def _largest_event(charter: VerifiedCharter) -> int:
+    sessions = [Session(charter, 1, purpose, 1, charter.charter.epoch_rounds) for purpose in Purpose]
+    return _LARGEST_AROUND + max(payload_limit(session, stage) for session in sessions for stage in Stage)
 
 
 def audit_epoch(events: Iterable[Event], charter: VerifiedCharter) -> EpochAudit:
     """Run an epoch again.
 
     Raises:
-        InputError, TamperingError: if the events cannot be read.
+        InputError: ``other-charter``, if the messages are bound to another charter; if the events cannot be read.
+        TamperingError: if the events cannot be read.
     """
     replay = _Replay(charter)
     for event in events:
@@ -139,11 +205,16 @@ class _Replay:
             return self._find("impossible", f"the coordinator did what the protocol does not let it do: {error}")
 
     def finish(self) -> EpochAudit:
-        return self._audit
+        audit, server = self._audit, self._server
+        if server is not None:
+            audit.first_round, audit.last_round = server.session.first_round, server.round
+            settled = server.state in (ServerState.READY, ServerState.CLOSED)
+            audit.unfinished = not audit.findings and (bool(self._due) or not settled)
+        return audit
 
     def _act(self, event: Event) -> bool:
         if isinstance(event, Around):
-            self._note_around(event)
+            self._note(event)
             return True
         if isinstance(event, Opened):
             return self._open(event)
@@ -177,6 +248,13 @@ class _Replay:
         self._due += sent(outbox)
 
     def _check_sent(self, event: Sent) -> bool:
+        if peek(event.message).charter != self._charter.digest:
+            raise InputError(
+                "other-charter",
+                "The transcript is that of another charter.",
+                culprit=self._charter.charter.name,
+                remedy="Give the charter under which the run was.",
+            )
         wanted = self._due.pop(0) if self._due else None
         if wanted is None or event.message != wanted.message:
             return self._find("output-differs", f"{_told(event.message)} is not what the messages before it lead to")
@@ -204,16 +282,15 @@ class _Replay:
         else:
             self._note(event)
 
-    def _note_around(self, event: Around) -> None:
-        try:
-            header = open_envelope(event.message, self._charter, len(event.message)).header
-        except RemoteProtocolError:
-            self._audit.refused += 1
-        else:
-            if header.sender == event.member:
-                self._note(event)
-
     def _note(self, event: Received | Around) -> None:
+        """Count a message that is its sender's own. The coordinator does not open what comes too late: here it is."""
+        try:
+            sender = open_envelope(event.message, self._charter, len(event.message)).header.sender
+        except RemoteProtocolError:
+            sender = -1
+        if sender != event.member:
+            self._audit.refused += 1
+            return
         digest = hashlib.sha256(event.message).hexdigest()
         self._audit.received.setdefault(event.member, set()).add(digest)
         self._audit.messages += 1

@@ -28,9 +28,10 @@ class TranscriptWriter:
 
     def __init__(self, folder: Path, epoch: int) -> None:
         self._path = folder / f"epoch-{epoch:06d}.transcript"
+        self._whole = False
 
     def __call__(self, event: Event) -> None:
-        """Append one event.
+        """Append one event. The first time, whatever an earlier process could not finish is cut off.
 
         Raises:
             InputError: ``unwritable``.
@@ -38,6 +39,9 @@ class TranscriptWriter:
         data = msgspec.msgpack.encode(event)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._whole and self._path.exists():
+                os.truncate(self._path, _whole_size(self._path))
+            self._whole = True
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE)
             with os.fdopen(descriptor, "ab") as file:
                 file.write(len(data).to_bytes(_LENGTH, "big") + data)
@@ -46,12 +50,12 @@ class TranscriptWriter:
 
 
 def transcript_files(folder: Path) -> tuple[Path, ...]:
-    """The transcripts in ``folder``, by epoch.
+    """The transcripts in ``folder``, by epoch; regular files only.
 
     Raises:
         InputError: ``no-transcript``, if there are none.
     """
-    found = tuple(sorted(folder.glob(_PATTERN)))
+    found = tuple(sorted(path for path in folder.glob(_PATTERN) if path.is_file() and not path.is_symlink()))
     if not found:
         raise InputError(
             "no-transcript",
@@ -62,8 +66,17 @@ def transcript_files(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def read_events(path: Path) -> Iterator[Event]:
+def epoch_of(path: Path) -> int:
+    """Which epoch's transcript this is said to be, by its name; `AROUND` for what belongs to none."""
+    digits = path.stem.rpartition("-")[2]
+    return int(digits) if digits.isascii() and digits.isdigit() else -1
+
+
+def read_events(path: Path, largest: int) -> Iterator[Event]:
     """The events of one transcript, read one by one.
+
+    Args:
+        largest: the most bytes that an event may have.
 
     Raises:
         InputError: ``unreadable``.
@@ -79,6 +92,8 @@ def read_events(path: Path) -> Iterator[Event]:
                 remaining -= _LENGTH + length
                 if remaining < 0:
                     raise _damaged(path, number, "it is cut off")
+                if length > largest:
+                    raise _damaged(path, number, "it is larger than any message can be")
                 yield _decoded(path, number, file.read(length))
     except OSError as error:
         raise InputError(
@@ -87,6 +102,19 @@ def read_events(path: Path) -> Iterator[Event]:
             culprit=str(path),
             remedy="Check the path and its permissions.",
         ) from error
+
+
+def _whole_size(path: Path) -> int:
+    """How many bytes of a transcript are whole events."""
+    size, whole = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while whole + _LENGTH <= size:
+            file.seek(whole)
+            end = whole + _LENGTH + int.from_bytes(file.read(_LENGTH), "big")
+            if end > size:
+                break
+            whole = end
+    return whole
 
 
 def _decoded(path: Path, number: int, data: bytes) -> Event:

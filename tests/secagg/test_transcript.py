@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
 from secagg.masking.messages import Sum
-from secagg.transcript import HospitalRecord, TranscriptWriter, audit_epoch, compare, read_events, transcript_files
+from secagg.transcript import (
+    AROUND,
+    HospitalRecord,
+    TranscriptWriter,
+    audit_epoch,
+    audit_folder,
+    compare,
+    read_events,
+    transcript_files,
+)
 from secagg.transcript import audit as audit_module
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import peek
-from tests.support.consortium import Consortium, integer_sum
+from tests.support.consortium import Consortium, integer_sum, make_charter, make_identities, sign_by_all
 
 MEMBERS = 5
 ANY_SIZE = 1 << 20
@@ -81,7 +92,7 @@ def test_a_transcript_reads_back_as_it_was_written(recorded, tmp_path):
     for event in events:
         write(event)
     (path,) = transcript_files(tmp_path / "kept")
-    assert list(read_events(path)) == events
+    assert list(read_events(path, ANY_SIZE)) == events
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -228,7 +239,7 @@ def test_a_message_in_another_members_name_counts_for_nobody(recorded):
     at = index_of(events, Received, Stage.MASKED)
     audit = audit_epoch([*events, Around(3, events[at].message), Around(3, b"nonsense")], consortium.charter)
     assert audit.findings == []
-    assert audit.refused == 1
+    assert audit.refused == 2
 
 
 # --- Files ----------------------------------------------------------------------------------------------------
@@ -246,7 +257,7 @@ def written(recorded, tmp_path) -> Path:
 def test_a_file_that_is_cut_off_is_found(written, cut):
     written.write_bytes(written.read_bytes()[:-cut])
     with pytest.raises(TamperingError) as caught:
-        list(read_events(written))
+        list(read_events(written, ANY_SIZE))
     assert caught.value.reason == "transcript-damaged"
 
 
@@ -254,7 +265,7 @@ def test_a_file_that_is_cut_off_is_found(written, cut):
 def test_lengths_and_events_of_nonsense_are_refused_before_anything_is_allocated(written, prefix):
     written.write_bytes(prefix + written.read_bytes())
     with pytest.raises(TamperingError) as caught:
-        list(read_events(written))
+        list(read_events(written, ANY_SIZE))
     assert caught.value.reason == "transcript-damaged"
 
 
@@ -281,3 +292,75 @@ def test_statistics_are_run_again_like_training(tmp_path):
     audit = audit_epoch(events, consortium.charter)
     assert audit.findings == []
     assert [record.purpose for record in audit.rounds] == ["statistics"]
+
+
+# --- A whole folder -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(written, recorded) -> tuple[Path, VerifiedCharter]:
+    TranscriptWriter(written.parent, AROUND)(Around(1, b"nonsense"))
+    return written.parent, recorded[0].charter
+
+
+def found_in(kept) -> list[str]:
+    return [finding.reason for finding in audit_folder(*kept).findings]
+
+
+def test_a_folder_is_whole(kept):
+    assert found_in(kept) == []
+    assert [audit.epoch for audit in audit_folder(*kept).epochs] == [0, 1]
+
+
+def test_a_folder_without_an_epoch_or_its_first_rounds_is_incomplete(kept, recorded):
+    folder, _ = kept
+    (folder / "epoch-000001.transcript").rename(folder / "epoch-000001.kept")
+    assert found_in(kept) == ["incomplete"]
+    opened = msgspec.structs.replace(recorded[1][0], epoch=2, first_round=4)
+    TranscriptWriter(folder, 2)(opened)
+    assert found_in(kept) == ["missing-round"]
+
+
+def test_an_epochs_file_under_another_number_is_found(kept):
+    folder, _ = kept
+    (folder / "epoch-000002.transcript").write_bytes((folder / "epoch-000001.transcript").read_bytes())
+    assert found_in(kept) == ["out-of-order"]
+
+
+def test_a_damaged_file_is_a_finding_and_the_others_are_judged(kept):
+    folder, _ = kept
+    path = folder / "epoch-000000.transcript"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert found_in(kept) == ["transcript-damaged"]
+    assert len(audit_folder(*kept).epochs[0].rounds) == 3
+
+
+def test_a_transcript_that_ends_in_the_middle_is_said_to(recorded):
+    consortium, events, _ = recorded
+    unfinished = [audit_epoch(events[:end], consortium.charter).unfinished for end in range(1, len(events) + 1)]
+    assert unfinished[-1] is False
+    at = index_of(events, Sent, Stage.SUM)
+    assert unfinished[at - 1] is True
+    assert unfinished[at] is False
+    assert sum(unfinished) > len(events) / 2
+
+
+def test_what_a_killed_process_could_not_finish_is_cut_off_before_anything_is_appended(written, recorded):
+    whole = written.read_bytes()
+    written.write_bytes(whole[:-3])
+    TranscriptWriter(written.parent, 1)(TimedOut())
+    assert list(read_events(written, ANY_SIZE)) == [*recorded[1][:-1], TimedOut()]
+
+
+def test_an_event_larger_than_any_message_and_what_is_no_file_are_not_read(written, tmp_path):
+    with pytest.raises(TamperingError):
+        list(read_events(written, 10))
+    os.mkfifo(written.with_name("epoch-000007.transcript"))
+    assert transcript_files(written.parent) == (written,)
+
+
+def test_the_transcript_of_another_charter_is_said_to_be_so(recorded, tmp_path):
+    other = sign_by_all(make_charter(make_identities(MEMBERS), name="other"), make_identities(MEMBERS))
+    with pytest.raises(InputError) as caught:
+        audit_epoch(recorded[1], other)
+    assert caught.value.reason == "other-charter"

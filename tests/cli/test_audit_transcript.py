@@ -1,0 +1,79 @@
+"""`secagg audit transcript`, on the transcript of a finished run, whole and altered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.outcome import TAMPERING, UNUSABLE, flip
+
+
+@pytest.fixture
+def audit(secagg):
+    def call(run, *options):
+        charter = ("--charter", run / "charter")
+        return secagg("audit", "transcript", run / "coordinator/transcript", *charter, *options)
+
+    return call
+
+
+def egress_of(run, *names):
+    return [part for name in names for part in ("--egress", f"{name}={run / 'hospitals' / name / 'egress.sqlite'}")]
+
+
+def test_every_sum_of_a_run_is_recomputed(audit, finished):
+    shown = audit(finished).shown
+    assert "Yes: all 2 sums are what the hospitals' messages add up to." in shown
+    assert "3 of 4" in shown
+    assert "4 of 4" in shown
+
+
+def test_beside_every_hospitals_own_log_nothing_is_found_either(audit, finished):
+    found = audit(finished, *egress_of(finished, "h1", "h2", "h3", "h4"), "--json").json
+    assert found["whole"] is True
+    assert found["findings"] == []
+    assert [row["round"] for row in found["rounds"]] == [1, 2]
+    assert found["messages"] > 20
+
+
+def test_one_byte_altered_anywhere_in_an_epoch_shows(audit, finished):
+    """As a misfit; or, in a message that came too late to matter, as one that is not its sender's."""
+    (path,) = (finished / "coordinator/transcript").glob("epoch-000001.transcript")
+    size = path.stat().st_size
+    for position in range(size // 7, size, size // 7):
+        flip(path, position)
+        outcome = audit(finished)
+        assert outcome.code == TAMPERING or "1 refused" in outcome.out
+        assert "Traceback" not in outcome.err
+        flip(path, position)
+    assert audit(finished).code == 0
+
+
+def test_a_transcript_that_was_cut_off_says_so(audit, finished):
+    (path,) = (finished / "coordinator/transcript").glob("epoch-000001.transcript")
+    path.write_bytes(path.read_bytes()[:-5])
+    outcome = audit(finished)
+    assert outcome.code == TAMPERING
+    assert "[transcript-damaged]" in outcome.out
+    assert "No: the transcript does not fit together" in outcome.out
+
+
+def test_a_round_that_the_transcript_lacks_is_found_by_a_hospitals_log(audit, finished):
+    (path,) = (finished / "coordinator/transcript").glob("epoch-000001.transcript")
+    path.unlink()
+    outcome = audit(finished, *egress_of(finished, "h1"), "--json")
+    assert outcome.code == TAMPERING
+    assert {finding["reason"] for finding in json.loads(outcome.out)["findings"]} == {"missing-round", "incomplete"}
+
+
+def test_an_egress_log_that_was_altered_or_is_anothers_is_refused(audit, finished):
+    other = finished / "hospitals/h2/egress.sqlite"
+    audit(finished, "--egress", f"h1={other}").failed(TAMPERING, "egress-altered")
+    audit(finished, "--egress", f"nobody={other}").failed(UNUSABLE, "unknown-member", "nobody")
+
+
+def test_a_folder_without_transcripts_or_a_charter_is_unusable(audit, secagg, finished, tmp_path):
+    secagg("audit", "transcript", tmp_path, "--charter", finished / "charter").failed(UNUSABLE, "no-transcript")
+    transcripts = finished / "coordinator/transcript"
+    secagg("audit", "transcript", transcripts, "--charter", tmp_path).failed(UNUSABLE, "unreadable")
