@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli.charter import charter_folder, show_charter
+from cli.identity import read_public_key
 from cli.options import charter_options, choices_from
 from cli.output import json_option
 from secagg.charter import Member
 from secagg.charter.folder import CHARTER_FILE, write_charter
 from secagg.errors import InputError
-from secagg.identity import PUBLIC_KEY_SIZE
 from training.draft import draft_charter
 from training.task import bind_to_file, load_task_file
 
@@ -74,11 +72,8 @@ def new(
 
 def _member(text: str) -> Member:
     name, _, key = text.partition("=")
-    try:
-        public_key = base64.b64decode(key, validate=True)
-    except (binascii.Error, ValueError):
-        public_key = b""
-    if len(public_key) != PUBLIC_KEY_SIZE:
+    public_key = read_public_key(key)
+    if public_key is None:
         raise InputError(
             "bad-public-key",
             f"The member {name!r} is given without a public key of 32 bytes in base64.",

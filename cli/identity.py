@@ -94,11 +94,8 @@ def site_key(path: Path, public_key: str | None, passphrase_file: Path | None) -
     """
     if public_key is None:
         return Identity.load(path, read_passphrase(passphrase_file)).public_key
-    try:
-        key = base64.b64decode(public_key, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != PUBLIC_KEY_SIZE:
+    key = read_public_key(public_key)
+    if key is None:
         raise InputError(
             "bad-public-key",
             f"The public key {public_key!r} is not 32 bytes in base64.",
@@ -106,6 +103,15 @@ def site_key(path: Path, public_key: str | None, passphrase_file: Path | None) -
             remedy="Copy it from the output of `secagg identity show`.",
         )
     return key
+
+
+def read_public_key(text: str) -> bytes | None:
+    """The 32 bytes of a public key in base64; None if it is none."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return key if len(key) == PUBLIC_KEY_SIZE else None
 
 
 def _show(path: Path, shown: Identity, as_json: bool) -> None:
