@@ -46,7 +46,7 @@ class HospitalFolder:
         return self._run(charter) / "release"
 
     def evidence(self, charter: bytes) -> Path:
-        """The forged sum that made this hospital stop, as it came; it does not go on while this is there."""
+        """The forged sum that made this hospital stop, as it came. That it stopped is in the latch."""
         return self._run(charter) / "evidence" / "forged-sum.bin"
 
     def _run(self, charter: bytes) -> Path:
