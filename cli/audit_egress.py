@@ -10,7 +10,7 @@ import msgspec
 from rich.table import Table
 
 from cli.identity import passphrase_option, public_key_option, site_key
-from cli.output import console, json_option, print_json, size
+from cli.output import console, json_option, print_json, say_whole, size
 from secagg.egress import EGRESS, Direction, EgressEntry, read_egress
 from secagg.errors import InputError
 from secagg.wire import Stage
@@ -69,8 +69,7 @@ def egress(folder: Path, public_key: str | None, passphrase_file: Path | None, a
     for charter in charters:
         click.echo(f"Charter {charter.charter[:16]}: sent in {charter.rounds} rounds, took {charter.sums} sums.")
         console.print(_table(charter))
-    click.echo(f"Yes: all {len(entries)} entries are whole, in order and signed by this site.")
-    click.echo(f"head {head}")
+    say_whole(len(entries), head)
 
 
 def _read(path: Path, public_key: bytes) -> tuple[EgressEntry, ...]:

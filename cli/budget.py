@@ -10,7 +10,7 @@ import msgspec
 from rich.table import Table
 
 from cli.identity import passphrase_option, public_key_option, read_passphrase, site_key
-from cli.output import console, json_option, print_json
+from cli.output import console, json_option, print_json, say_whole
 from dp.ledger import Entry, Spending, read_ledger
 from dp.ledger.entries import LEDGER
 from dp.ledger.spending import cost_epsilon, spending_of
@@ -96,8 +96,7 @@ def verify(folder: Path, public_key: str | None, passphrase_file: Path | None, a
     if as_json:
         print_json({"verified": True, "entries": len(entries), "head": head})
         return
-    click.echo(f"Yes: all {len(entries)} entries are whole, in order and signed by this site.")
-    click.echo(f"head {head}")
+    say_whole(len(entries), head)
 
 
 def _read(path: Path, public_key: bytes) -> tuple[Entry, ...]:

@@ -27,6 +27,12 @@ def print_json(result: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(result, enc_hook=_plain), indent=2).decode())
 
 
+def say_whole(entries: int, head: str) -> None:
+    """What is said of a signed log that was verified."""
+    click.echo(f"Yes: all {entries} entries are whole, in order and signed by this site.")
+    click.echo(f"head {head}")
+
+
 def percent(fraction: float | None) -> str:
     """0.9531 as ``95.3 %``."""
     return "-" if fraction is None else f"{100 * fraction:.1f} %"

@@ -14,7 +14,6 @@ no model: the caller hands over an encoded vector when a round has begun and pic
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 
 from secagg.charter import VerifiedCharter
 from secagg.encoding import pack, unpack
@@ -55,8 +54,7 @@ from secagg.masking.messages import Roster as RosterPayload
 from secagg.masking.session import RoundSum, Session, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
-from secagg.masking.tags import tag
-from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
+from secagg.masking.verification import ForgedSumError, VerifiedSum, round_tag, verify_sum
 from secagg.policy import Policy, check_charter
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
@@ -155,7 +153,7 @@ class MaskingClient:
             raise LocalProtocolError("wrong-length", f"{len(vector)} elements where {session.length} are due.")
         masked = vector.astype(session.ring.dtype)
         keys = epoch.mask_keys(self.round, model_digest)
-        own_tag = epoch.tag(vector, self.round, model_digest, [self.number])
+        own_tag = round_tag(vector, session, epoch.tag_key, self.round, model_digest, [self.number])
         masked_tag = add_masks(masked, keys, own_tag, session.tag_size).to_bytes(session.tag_size, "little")
         packed = memoryview(pack(masked, session.ring))
         self._latch.record_masked(self._charter.digest, session.epoch, self.round)
@@ -424,10 +422,6 @@ class _Epoch:
     def make_tag_key(self) -> None:
         contributions = {member: held.tag_contribution for member, held in self.held.items()}
         self.tag_key = kdf.epoch_tag_key(contributions, self.session, self.roster_digest)
-
-    def tag(self, vector: RingVector, round_number: int, model: bytes, contributors: Iterable[int]) -> int:
-        key = kdf.round_tag_key(self.tag_key, self.session, round_number, model)
-        return tag(vector, self.session.ring, key, len(self.session.members), contributors)
 
     def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
         slot = self.session.slot(round_number)

@@ -5,6 +5,9 @@ Knows sums, tags and the key of an epoch's tags. What the check is worth is in `
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from secagg.encoding.ring import RingVector
 from secagg.errors import TamperingError
 from secagg.masking import kdf
 from secagg.masking.session import RoundSum, Session
@@ -27,6 +30,19 @@ class VerifiedSum:
 _VERIFIER = object()
 
 
+def round_tag(
+    vector: RingVector,
+    session: Session,
+    epoch_tag_key: bytes,
+    round_number: int,
+    model: bytes,
+    contributors: Iterable[int],
+) -> int:
+    """The tag of a hospital's vector, or of the sum over ``contributors``, in one round on one model."""
+    key = kdf.round_tag_key(epoch_tag_key, session, round_number, model)
+    return tag(vector, session.ring, key, len(session.members), contributors)
+
+
 def verify_sum(total: RoundSum, session: Session, epoch_tag_key: bytes) -> VerifiedSum:
     """Check a sum against its tag.
 
@@ -37,8 +53,8 @@ def verify_sum(total: RoundSum, session: Session, epoch_tag_key: bytes) -> Verif
     Raises:
         ForgedSumError: ``forged-sum``.
     """
-    key = kdf.round_tag_key(epoch_tag_key, session, total.round, total.model)
-    if tag(total.vector, session.ring, key, len(session.members), total.survivors.numbers) != total.tag:
+    wanted = round_tag(total.vector, session, epoch_tag_key, total.round, total.model, total.survivors.numbers)
+    if wanted != total.tag:
         raise ForgedSumError(
             "forged-sum",
             f"The sum of round {total.round} is not that of the hospitals it names: the check on it fails.",

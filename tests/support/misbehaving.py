@@ -34,8 +34,7 @@ from secagg.masking.messages import (
     Sum,
     Unmask,
 )
-from secagg.masking.tags import tag
-from secagg.masking.verification import ForgedSumError
+from secagg.masking.verification import ForgedSumError, round_tag
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from tests.support.consortium import MODEL_DIGEST
 
@@ -215,9 +214,9 @@ class MisbehavingCoordinator:
     def sum_with_a_traitor(self, survivors: Iterable[int], packed: bytes, step: int = 1) -> bytes:
         """The same with the tag that fits, made with the key that a colluding hospital gave away."""
         named, session = tuple(survivors), self.session
-        key = kdf.round_tag_key(self.clients[1].tag_key, session, self.round, MODEL_DIGEST)
         vector = unpack(packed, session.length, session.ring)
-        return self.sum_message(named, packed, step, tag(vector, session.ring, key, len(session.members), named))
+        fitting = round_tag(vector, session, self.clients[1].tag_key, self.round, MODEL_DIGEST, named)
+        return self.sum_message(named, packed, step, fitting)
 
     def honest_sum(self, survivors: Iterable[int], step: int = 1) -> bytes:
         """The sum over ``survivors``, once t of them have revealed, with its tag: nothing forged."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from secagg.encoding import pack
-from secagg.masking import Purpose, Session, kdf
+from secagg.masking import Purpose, Session
 from secagg.masking.messages import Refusal, Sum
-from secagg.masking.tags import tag
+from secagg.masking.verification import round_tag
 from secagg.wire import Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.messages import Endorsed, Query, Status
@@ -41,9 +41,10 @@ def sum_with_a_traitor(ward, step, stage=Stage.SUM, round_number=1, epoch=1, wei
     elements[-1] = 1 if weight is None else weight
     traitor = ward.hospitals[2]
     model, members = status(ward, 2).state_digest, list(session.members)
-    key = kdf.round_tag_key(traitor.state.tag_key(epoch), session, round_number, model)
-    fitting = tag(elements, session.ring, key, len(members), members).to_bytes(session.tag_size, "little")
-    payload = Sum(step, members, model, memoryview(pack(elements, session.ring)), fitting)
+    fitting = round_tag(elements, session, traitor.state.tag_key(epoch), round_number, model, members)
+    payload = Sum(
+        step, members, model, memoryview(pack(elements, session.ring)), fitting.to_bytes(session.tag_size, "little")
+    )
     return ward.forge(stage, payload, epoch=epoch, round_number=round_number)
 
 

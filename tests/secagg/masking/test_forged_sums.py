@@ -139,7 +139,6 @@ def test_control_without_offsets_twice_the_sum_has_twice_the_tag(tmp_path, monke
     def without_offsets(vector, ring, key, members, contributors):
         return original(vector, ring, key, members, [])
 
-    monkeypatch.setattr(masking_client, "tag", without_offsets)
     monkeypatch.setattr(verification, "tag", without_offsets)
     consortium = Consortium.make(tmp_path, MEMBERS)
     coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
