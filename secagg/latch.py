@@ -5,17 +5,20 @@ Knows charters, epochs, rounds and survivor sets as numbers. Knows no secrets an
 
 The rules, for each charter: epochs only go up; rounds only go up, across epochs; a round is masked once, answered for
 one survivor set at most, and revealed at most once, after it was masked. A site that has stopped stays so.
+
+It also keeps when other members were seen last. They are told, and one whose own latch knows less has been set back.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, NamedTuple, Self
 
 from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, TamperingError
 from secagg.files import PRIVATE, lock
@@ -35,7 +38,24 @@ _SCHEMA = (
         PRIMARY KEY (charter, occasion, survivors)
     ) STRICT""",
     "CREATE TABLE IF NOT EXISTS stopped (charter BLOB PRIMARY KEY) STRICT",
+    "CREATE TABLE IF NOT EXISTS seen (charter BLOB PRIMARY KEY, sightings BLOB NOT NULL) STRICT",
 )
+
+
+class Sighting(NamedTuple):
+    """The newest epoch and round in which a hospital is known to have taken part; 0 for none."""
+
+    epoch: int = 0
+    round: int = 0
+
+    def is_beyond(self, other: Sighting) -> bool:
+        """Whether either number is larger than the other's."""
+        return self.epoch > other.epoch or self.round > other.round
+
+
+NEVER_SEEN: Final = Sighting()
+
+_SIGHTING: Final = struct.Struct(">II")
 
 
 @dataclass(frozen=True)
@@ -177,6 +197,26 @@ class Latch:
     def record_stopped(self, charter: bytes) -> None:
         """This site was given a forged sum under ``charter``, and does not go on."""
         self._write("INSERT OR IGNORE INTO stopped VALUES (?)", (charter,))
+
+    def record_seen(self, charter: bytes, sightings: Mapping[int, Sighting]) -> None:
+        """Other members were seen to take part. What is known already is kept where it is newer.
+
+        Args:
+            sightings: by member number.
+        """
+        known = dict(self.sightings(charter))
+        for member, sighting in sightings.items():
+            before = known.get(member, NEVER_SEEN)
+            known[member] = Sighting(max(before.epoch, sighting.epoch), max(before.round, sighting.round))
+        numbers = range(1, max(known, default=0) + 1)
+        packed = b"".join(_SIGHTING.pack(*known.get(number, NEVER_SEEN)) for number in numbers)
+        self._write("INSERT OR REPLACE INTO seen VALUES (?, ?)", (charter, packed))
+
+    def sightings(self, charter: bytes) -> Mapping[int, Sighting]:
+        """What is known of other members, by member number."""
+        found = self._database.execute("SELECT sightings FROM seen WHERE charter = ?", (charter,)).fetchone()
+        pairs = _SIGHTING.iter_unpack(found[0] if found else b"")
+        return {number: Sighting(*pair) for number, pair in enumerate(pairs, start=1)}
 
     def is_stopped(self, charter: bytes) -> bool:
         """Whether this site has stopped under ``charter``."""

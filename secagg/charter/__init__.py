@@ -1,6 +1,17 @@
 """What the consortium agrees on, signed by every member."""
 
-from secagg.charter.model import Charter, Encoding, Member, Metrics, Model, Privacy, Statistics, TaskChoice, Training
+from secagg.charter.model import (
+    Charter,
+    Encoding,
+    Member,
+    Metrics,
+    Model,
+    NeighbourGraph,
+    Privacy,
+    Statistics,
+    TaskChoice,
+    Training,
+)
 from secagg.charter.signing import CharterSignature, VerifiedCharter, sign_charter, verify_charter
 from secagg.charter.toml import parse_charter, render_charter
 
@@ -11,6 +22,7 @@ __all__ = [
     "Member",
     "Metrics",
     "Model",
+    "NeighbourGraph",
     "Privacy",
     "Statistics",
     "TaskChoice",

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from secagg.errors import InputError
+from secagg.graph import SECURITY_BITS, Graph, hiding_bound, smallest_threshold_of
 from secagg.labels import DIGEST_SIZE, digest
 
 CHARTER_VERSION: Final = 1
@@ -47,6 +48,18 @@ class Member(_Section, frozen=True):
 
     name: Name
     public_key: PublicKey
+
+
+class NeighbourGraph(_Section, frozen=True):
+    """With whom hospitals mask; see `secagg.graph`.
+
+    Attributes:
+        degree: k, how many holders each hospital draws for its shares; 0: everybody masks with everybody.
+        threshold: how many of them rebuild its secrets; 0 with a degree of 0, where it is the charter's threshold.
+    """
+
+    degree: Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)] = 0
+    threshold: Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)] = 0
 
 
 class Encoding(_Section, frozen=True):
@@ -183,6 +196,7 @@ class Charter(_Section, frozen=True):
     task: TaskChoice
     training: Training
     scheme: Literal["mask"] = "mask"
+    graph: NeighbourGraph = NeighbourGraph()
     encoding: Encoding = Encoding()
     statistics: Statistics = Statistics()
     metrics: Metrics = Metrics()
@@ -193,6 +207,7 @@ class Charter(_Section, frozen=True):
     def __post_init__(self) -> None:
         _check_members(self)
         _check_threshold(self)
+        _check_graph(self)
         _check_privacy(self)
         _check_metrics(self)
 
@@ -315,6 +330,28 @@ def _check_threshold(charter: Charter) -> None:
             f"what {count} members of which {charter.max_colluding} may collude need.",
             remedy=f"Set threshold = {smallest}.",
         )
+
+
+def _check_graph(charter: Charter) -> None:
+    count, chosen = len(charter.members), charter.graph
+    graph = Graph(chosen.degree, chosen.threshold)
+    if graph == Graph(0, 0):
+        return
+    if not 1 <= graph.threshold <= graph.degree < count:
+        raise InputError(
+            "graph-contradicts",
+            f"A graph of degree {graph.degree} and threshold {graph.threshold} cannot be for {count} members.",
+            remedy="Set 1 <= graph.threshold <= graph.degree < members, or leave graph out: all mask with all.",
+        )
+    if hiding_bound(count, charter.max_colluding, graph) <= -SECURITY_BITS:
+        return
+    safe = smallest_threshold_of(count, charter.max_colluding, graph.degree)
+    raise InputError(
+        "unsafe-graph",
+        f"With {graph.degree} neighbours and a threshold of {graph.threshold} among {count} members of which "
+        f"{charter.max_colluding} may collude, a sum could fall apart with a probability above 2^-{SECURITY_BITS}.",
+        remedy=f"Set graph.threshold = {safe} or more." if safe else "Raise graph.degree: `secagg plan` says how far.",
+    )
 
 
 def _check_privacy(charter: Charter) -> None:

@@ -14,6 +14,8 @@ no model: the caller hands over an encoded vector when a round has begun and pic
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 
 from secagg.charter import VerifiedCharter
 from secagg.encoding import pack, unpack
@@ -21,18 +23,19 @@ from secagg.encoding.ring import RingVector
 from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError
 from secagg.identity import Identity
 from secagg.labels import digest
-from secagg.latch import Latch
+from secagg.latch import NEVER_SEEN, Latch, Sighting
 from secagg.masking import kdf
+from secagg.masking.agreement import ForgedAgreementError, require_agreement
 from secagg.masking.dealing import (
     EpochSecrets,
     HeldShares,
-    Roster,
     Route,
     check_advertisement_sizes,
     entry,
     open_deal,
     seal_deal,
     share_out,
+    tag_part,
 )
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import (
@@ -51,6 +54,7 @@ from secagg.masking.messages import (
     payload_limit,
 )
 from secagg.masking.messages import Roster as RosterPayload
+from secagg.masking.neighbours import Roster, check_holders, holders_of, recipients_of, roster_digest
 from secagg.masking.session import RoundSum, Session, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
@@ -209,8 +213,9 @@ class MaskingClient:
             )
         if session.first_round <= self._latch.last_round(self._charter.digest):
             raise RemoteProtocolError("stale-round", f"Round {session.first_round} is over at this site.")
+        before = Sighting(self._latch.last_epoch(self._charter.digest), self._latch.last_round(self._charter.digest))
         self._latch.record_epoch(self._charter.digest, session.epoch)
-        self._epoch = _Epoch(session, self.number, self._identity, self._randomness)
+        self._epoch = _Epoch(session, self.number, self._identity, self._randomness, before)
         # A round that began but was never masked revealed nothing: the new epoch may use its number.
         self.round, self._answered = session.first_round - 1, None
         return [self._epoch.sealer.seal(Stage.ADVERTISE, self._epoch.secrets.advertisement())]
@@ -218,15 +223,25 @@ class MaskingClient:
     def _deal(self, payload: RosterPayload) -> list[bytes]:
         epoch = self._current()
         epoch.take_roster(payload)
-        shares = share_out(epoch.secrets, epoch.session, sorted(epoch.roster), self._randomness)
-        epoch.held[self.number] = shares.pop(self.number)
+        shares = share_out(epoch.secrets, epoch.session, epoch.holders_of(self.number), self._randomness)
+        if epoch.session.complete:
+            epoch.held[self.number] = shares[self.number]
+        seen = self._latch.sightings(self._charter.digest)
+        self._latch.record_seen(
+            self._charter.digest, {peer: Sighting(epoch.session.epoch) for peer in epoch.participants}
+        )
         return [
             epoch.sealer.seal(
                 Stage.DEAL,
-                seal_deal(epoch.route(self.number, peer), held, epoch.secrets.share_key, epoch.roster[peer].share_key),
+                seal_deal(
+                    epoch.route(self.number, peer),
+                    replace(shares.get(peer, tag_part(epoch.secrets)), sighting=seen.get(peer, NEVER_SEEN)),
+                    epoch.secrets.share_key,
+                    epoch.roster[peer].share_key,
+                ),
                 recipient=peer,
             )
-            for peer, held in shares.items()
+            for peer in sorted(epoch.recipients_of(self.number))
         ]
 
     def _collect(self, payload: Deals) -> None:
@@ -237,12 +252,11 @@ class MaskingClient:
             header = envelope.header
             if (header.stage, header.epoch, header.recipient) != (Stage.DEAL, epoch.session.epoch, self.number):
                 raise RemoteProtocolError("unexpected-message", "Among the deals is a message that is none for us.")
-            if header.sender in collected or header.sender not in epoch.roster or header.sender == self.number:
-                raise RemoteProtocolError("duplicate", "Among the deals a dealer is there twice or not on the roster.")
+            if header.sender in collected or header.sender not in epoch.dealers:
+                raise RemoteProtocolError("duplicate", "Among the deals a dealer is there twice, or has none to give.")
             deal = decode(envelope.payload, Deal)
-            route = epoch.route(header.sender, self.number)
-            collected[header.sender] = open_deal(route, deal, epoch.secrets.share_key, epoch.roster[header.sender])
-        missing = set(epoch.roster) - set(collected) - {self.number}
+            collected[header.sender] = epoch.open_deal(header.sender, deal)
+        missing = epoch.dealers - set(collected)
         if missing:
             # Every member must mask with the same others: among members with different peers, an agreed survivor set
             # would not hide each of them.
@@ -252,8 +266,22 @@ class MaskingClient:
                 culprit=epoch.session.name(min(missing)),
                 remedy="The coordinator opens a new epoch with those who answer.",
             )
-        epoch.held.update(collected)
-        epoch.make_tag_key()
+        self._require_not_set_back(collected)
+        epoch.take_deals(collected)
+
+    def _require_not_set_back(self, collected: Mapping[int, HeldShares]) -> None:
+        """Others remember this hospital too. What its latch does not know, it might do twice."""
+        for dealer, held in sorted(collected.items()):
+            seen = held.sighting
+            if seen.is_beyond(self._current().before):
+                raise RemoteProtocolError(
+                    "state-restored",
+                    f"{self.session.name(dealer)} has seen this site in epoch {seen.epoch} and round {seen.round}, "
+                    "of which its latch knows nothing: its folder was restored, copied or removed.",
+                    culprit=self.session.name(dealer),
+                    remedy="Put the newest folder back if there is one. If not, this site takes no further part under "
+                    "this charter: a new one starts afresh.",
+                )
 
     def _begin(self, round_number: int, payload: Begin) -> None:
         epoch = self._current()
@@ -278,13 +306,14 @@ class MaskingClient:
                 "survivors-changed", "Shares were asked for other survivors than this hospital agreed to."
             )
         slot = epoch.session.slot(round_number)
+        remaining = sorted(set(epoch.held) & set(survivors.numbers))
         dropped = sorted(set(epoch.held) - set(survivors.numbers))
-        if dropped:
+        if dropped or not epoch.session.complete:
             self._require_agreement(survivors, payload)
         reveal = Reveal(
             survivors.digest(),
-            b"".join(epoch.held[member].self_mask[slot] for member in survivors.numbers),
-            b"".join(epoch.held[member].mask_key[slot] for member in dropped),
+            b"".join(epoch.held[owner].self_mask[slot] for owner in remaining),
+            b"".join(epoch.held[owner].mask_key[slot] for owner in dropped),
         )
         self._latch.record_revealed(
             self._charter.digest, epoch.session.epoch, round_number, survivors.numbers, self._occasion()
@@ -296,7 +325,7 @@ class MaskingClient:
         """The survivor set, if this hospital may answer for it at all."""
         epoch = self._current()
         self._require_current(round_number)
-        survivors = Survivors.check(numbers, epoch.session, frozenset(epoch.held))
+        survivors = Survivors.check(numbers, epoch.session, epoch.participants)
         self._require_enough(len(survivors.numbers))
         if self.number not in survivors.numbers:
             raise RemoteProtocolError(
@@ -318,23 +347,12 @@ class MaskingClient:
                 )
 
     def _require_agreement(self, survivors: Survivors, payload: Unmask) -> None:
-        """At least t survivors have signed that they answer for this set only: no other set can have as many."""
-        session = self.session
-        signers = set()
-        for message in payload.agreements:
-            envelope = open_envelope(message, self._charter, payload_limit(session, Stage.AGREE))
-            header = envelope.header
-            if (header.stage, header.epoch, header.round) != (Stage.AGREE, session.epoch, self.round):
-                raise RemoteProtocolError("unexpected-message", "Among the agreements is a message that is none.")
-            agreed = decode(envelope.payload, Agree)
-            if agreed.survivors_digest != survivors.digest() or header.sender not in survivors.numbers:
-                raise RemoteProtocolError("survivors-changed", "Among the agreements is one to other survivors.")
-            signers.add(header.sender)
-        if len(signers) < session.threshold:
-            raise RemoteProtocolError(
-                "no-agreement",
-                f"{len(signers)} hospitals have signed the survivor set; with drop-outs {session.threshold} must.",
-            )
+        try:
+            require_agreement(payload.agreements, survivors, self.session, self.round, self._randomness)
+        except ForgedAgreementError:
+            # Of many agreements some are checked: a second try would be a second chance.
+            self.state = CLIENT_TRANSITIONS[self.state, Action.DISTRUST]
+            raise
 
     def _occasion(self) -> bytes:
         """Stands for what is being summed: sums with the same occasion can be subtracted from one another."""
@@ -342,7 +360,7 @@ class MaskingClient:
 
     def _finish(self, envelope: Envelope) -> None:
         epoch = self._current()
-        result = read_sum(envelope, epoch.session, frozenset(epoch.held))
+        result = read_sum(envelope, epoch.session, epoch.participants)
         self._require_enough(len(result.survivors.numbers))
         if self.state in _NOT_MASKED and self.number in result.survivors.numbers:
             raise RemoteProtocolError("never-masked", "The sum is said to hold a vector that this hospital never sent.")
@@ -361,6 +379,10 @@ class MaskingClient:
             self.state = CLIENT_TRANSITIONS[self.state, Action.STOP]
             self._latch.record_stopped(self._charter.digest)
             raise
+        self._latch.record_seen(
+            self._charter.digest,
+            {member: Sighting(epoch.session.epoch, result.round) for member in result.survivors.numbers},
+        )
 
     def _require_enough(self, hospitals: int) -> None:
         least = max(self.session.threshold, self._policy.minimum_cohort)
@@ -388,40 +410,75 @@ class MaskingClient:
 class _Epoch:
     """What a hospital holds in memory during one epoch, and loses with it."""
 
-    def __init__(self, session: Session, number: int, identity: Identity, randomness: Randomness) -> None:
+    def __init__(
+        self, session: Session, number: int, identity: Identity, randomness: Randomness, before: Sighting
+    ) -> None:
         self.session = session
         self.number = number
+        self.before = before
         self.secrets = EpochSecrets(session, number, randomness)
         self.sealer = Sealer(session.charter, number, identity, session.epoch)
+        self.participants: frozenset[int] = frozenset()
         self.roster: Roster = {}
         self.roster_digest = b""
+        self.dealers: frozenset[int] = frozenset()
         self.held: dict[int, HeldShares] = {}
         self.tag_key = b""
 
     def route(self, dealer: int, recipient: int) -> Route:
         return Route(self.session, self.roster_digest, dealer, recipient)
 
+    def holders_of(self, owner: int) -> tuple[int, ...]:
+        return holders_of(owner, self.roster, self.participants, self.session)
+
+    def recipients_of(self, owner: int) -> frozenset[int]:
+        return recipients_of(owner, self.roster, self.participants, self.session)
+
     def take_roster(self, payload: RosterPayload) -> None:
         """Verify every advertisement; refuse the roster unless at least t members, ourselves unaltered, are on it."""
+        session = self.session
+        # A roster is as large as the smallest sum, and made as carefully.
+        participants = frozenset(Survivors.check(payload.participants, session, frozenset(session.members)).numbers)
         roster = {}
         for message in payload.advertisements:
-            envelope = open_envelope(message, self.session.charter, payload_limit(self.session, Stage.ADVERTISE))
+            envelope = open_envelope(message, session.charter, payload_limit(session, Stage.ADVERTISE))
             header = envelope.header
-            if (header.stage, header.epoch) != (Stage.ADVERTISE, self.session.epoch) or header.sender in roster:
+            if (header.stage, header.epoch) != (Stage.ADVERTISE, session.epoch) or header.sender in roster:
                 raise RemoteProtocolError("unexpected-message", "The roster holds a message that does not belong.")
             advertisement = decode(envelope.payload, Advertise)
-            check_advertisement_sizes(self.session, advertisement, self.session.name(header.sender))
+            check_advertisement_sizes(session, advertisement, session.name(header.sender))
+            check_holders(session, advertisement, header.sender)
             roster[header.sender] = advertisement
-        if len(roster) < self.session.threshold:
-            raise RemoteProtocolError("below-threshold", f"The roster has {len(roster)} hospitals.")
         if roster.get(self.number) != self.secrets.advertisement():
             raise RemoteProtocolError("own-keys-altered", "The roster does not hold the keys that this site sent.")
-        self.roster = roster
-        self.roster_digest = roster_digest(roster)
+        self._take_participants(participants, roster)
 
-    def make_tag_key(self) -> None:
-        contributions = {member: held.tag_contribution for member, held in self.held.items()}
-        self.tag_key = kdf.epoch_tag_key(contributions, self.session, self.roster_digest)
+    def _take_participants(self, participants: frozenset[int], roster: dict[int, Advertise]) -> None:
+        if not set(roster) <= participants:
+            raise RemoteProtocolError("unexpected-message", "The roster holds keys of a member that takes no part.")
+        recipients = recipients_of(self.number, roster, participants, self.session)
+        if not recipients | self.session.tag_dealers(participants) <= set(roster):
+            raise RemoteProtocolError("keys-missing", "The roster lacks keys of a member that this site must deal to.")
+        self.participants, self.roster = participants, roster
+        self.roster_digest = roster_digest(participants, roster, self.session)
+        self.dealers = frozenset(peer for peer in roster if peer != self.number and self._is_dealt_to_by(peer))
+
+    def _is_dealt_to_by(self, dealer: int) -> bool:
+        return self.number in self.recipients_of(dealer)
+
+    def open_deal(self, dealer: int, deal: Deal) -> HeldShares:
+        """Unseal what ``dealer`` dealt to this hospital."""
+        rounds = self.session.rounds if self.number in self.holders_of(dealer) else 0
+        return open_deal(self.route(dealer, self.number), deal, self.secrets.share_key, self.roster[dealer], rounds)
+
+    def take_deals(self, collected: Mapping[int, HeldShares]) -> None:
+        """Keep the shares, and make the tag key of the contributions that came with them."""
+        self.held.update({dealer: held for dealer, held in collected.items() if self.number in self.holders_of(dealer)})
+        contributions = {dealer: held.tag_contribution for dealer, held in collected.items()}
+        contributions[self.number] = self.secrets.tag_contribution
+        dealers = self.session.tag_dealers(self.participants)
+        parts = {dealer: contributions[dealer] for dealer in dealers}
+        self.tag_key = kdf.epoch_tag_key(parts, self.session, self.roster_digest)
 
     def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
         slot = self.session.slot(round_number)
@@ -429,22 +486,12 @@ class _Epoch:
         if seed is None or own_key is None:
             raise LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
         keys = [SignedKey(kdf.self_mask_key(seed, self.session, round_number, model, self.number), 1)]
-        peers = sorted(set(self.held) - {self.number})
+        peers = sorted((set(self.holders_of(self.number)) | set(self.held)) - {self.number})
         public = [(entry(self.roster[peer].mask_keys, slot), self.session.name(peer)) for peer in peers]
         for peer, shared in zip(peers, kdf.agree_with_each(own_key, public), strict=True):
             key = kdf.pairwise_mask_key(shared, self.session, round_number, model, (self.number, peer))
             keys.append(SignedKey(key, 1 if self.number < peer else -1))
         return keys
-
-
-def roster_digest(roster: Roster) -> bytes:
-    """SHA-256 over all advertisements, by member number."""
-    parts: list[bytes | int] = []
-    for number in sorted(roster):
-        advertised = roster[number]
-        parts += [number, advertised.share_key, advertised.mask_keys, advertised.self_mask_commitments]
-        parts.append(advertised.tag_commitment)
-    return digest("roster", b"", *parts)
 
 
 def read_sum(envelope: Envelope, session: Session, participants: frozenset[int]) -> RoundSum:

@@ -6,19 +6,25 @@ Knows key generation, sharing and sealing. Knows nothing of states: `secagg.mask
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.errors import RemoteProtocolError
 from secagg.labels import DIGEST_SIZE
+from secagg.latch import NEVER_SEEN, Sighting
 from secagg.masking import kdf, shamir
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import AEAD_OVERHEAD, CONTRIBUTION_SIZE, KEY_SIZE, Advertise, Deal
+from secagg.masking.messages import AEAD_OVERHEAD, CONTRIBUTION_SIZE, KEY_SIZE, SIGHTING_SIZE, Advertise, Deal
+from secagg.masking.neighbours import draw_holders
 from secagg.masking.session import Session
 from secagg.masking.shamir import SHARE_SIZE, Randomness
+
+_SIGHTING: Final = struct.Struct(">II")
 
 # Each sealing key is derived for one message, so no nonce repeats under it.
 _NONCE = bytes(12)
@@ -36,6 +42,7 @@ class EpochSecrets:
         self.mask_keys: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.rounds)]
         self.self_mask_seeds: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.rounds)]
         self.tag_contribution = randomness(CONTRIBUTION_SIZE)
+        self.holders = draw_holders(session, owner, randomness)
         self._session = session
         self._owner = owner
 
@@ -50,6 +57,7 @@ class EpochSecrets:
                 if seed
             ),
             kdf.tag_contribution_commitment(self.tag_contribution, self._session, self._owner),
+            self.holders,
         )
 
     def forget(self, slots: range) -> None:
@@ -63,24 +71,32 @@ class EpochSecrets:
 
 @dataclass(frozen=True, repr=False)
 class HeldShares:
-    """What one dealer gave one recipient: a share of each kind a round, and the dealer's part of the tag key; 32 bytes
-    each."""
+    """What one dealer gave one recipient.
+
+    Attributes:
+        self_mask, mask_key: a share for each round, 32 bytes each; none if the recipient holds no shares of the dealer.
+        tag_contribution: the dealer's part of the tag key, 32 bytes.
+        sighting: when the dealer saw the recipient take part before this epoch.
+    """
 
     self_mask: tuple[bytes, ...]
     mask_key: tuple[bytes, ...]
     tag_contribution: bytes
+    sighting: Sighting = NEVER_SEEN
 
     def joined(self) -> bytes:
-        """All shares, round by round, self-mask share first; then the contribution."""
-        pairs = zip(self.self_mask, self.mask_key, strict=True)
-        return b"".join(part for pair in pairs for part in pair) + self.tag_contribution
+        """All shares, round by round, self-mask share first; then the contribution; then the sighting."""
+        shares = b"".join(part for pair in zip(self.self_mask, self.mask_key, strict=True) for part in pair)
+        return shares + self.tag_contribution + _SIGHTING.pack(*self.sighting)
 
     @classmethod
     def split(cls, data: bytes) -> HeldShares:
         """What `joined` made."""
-        shares, contribution = data[:-CONTRIBUTION_SIZE], data[-CONTRIBUTION_SIZE:]
-        parts = [shares[start : start + SHARE_SIZE] for start in range(0, len(shares), SHARE_SIZE)]
-        return cls(tuple(parts[0::2]), tuple(parts[1::2]), contribution)
+        end = len(data) - CONTRIBUTION_SIZE - SIGHTING_SIZE
+        parts = [data[start : start + SHARE_SIZE] for start in range(0, end, SHARE_SIZE)]
+        contribution = data[end : end + CONTRIBUTION_SIZE]
+        sighting = Sighting(*_SIGHTING.unpack(data[-SIGHTING_SIZE:]))
+        return cls(tuple(parts[0::2]), tuple(parts[1::2]), contribution, sighting)
 
     def digests(self, session: Session, dealer: int, recipient: int) -> bytes:
         """The share digests, in the order of `joined`."""
@@ -92,13 +108,22 @@ class HeldShares:
 
 
 def share_out(
-    secrets: EpochSecrets, session: Session, members: list[int], randomness: Randomness
+    secrets: EpochSecrets, session: Session, members: Sequence[int], randomness: Randomness
 ) -> dict[int, HeldShares]:
-    """Shares of every secret of the epoch for every one of ``members``, threshold t."""
+    """Shares of every secret of the epoch for every one of ``members``, the holders.
+
+    Raises:
+        RemoteProtocolError: ``too-few-holders``, if the secrets could never be rebuilt.
+    """
+    if len(members) < session.share_threshold:
+        raise RemoteProtocolError(
+            "too-few-holders",
+            f"{len(members)} of the hospitals that this one drew take part; {session.share_threshold} must.",
+        )
     columns = []
     for seed, key in zip(secrets.self_mask_seeds, secrets.mask_keys, strict=True):
         for secret in (seed, key):
-            columns.append(shamir.share(secret or b"", session.threshold, members, randomness))  # noqa: PERF401
+            columns.append(shamir.share(secret or b"", session.share_threshold, members, randomness))  # noqa: PERF401
     return {
         member: HeldShares(
             tuple(column[index] for column in columns[0::2]),
@@ -107,6 +132,11 @@ def share_out(
         )
         for index, member in enumerate(members)
     }
+
+
+def tag_part(secrets: EpochSecrets) -> HeldShares:
+    """What a recipient gets that holds no shares."""
+    return HeldShares((), (), secrets.tag_contribution)
 
 
 @dataclass(frozen=True)
@@ -131,8 +161,11 @@ def seal_deal(route: Route, shares: HeldShares, own_share_key: bytes, recipient_
     return Deal(route.roster_digest, digests, key.encrypt(_NONCE, shares.joined(), digests))
 
 
-def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advertise) -> HeldShares:
+def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advertise, rounds: int) -> HeldShares:
     """Unseal a deal and check it against the dealer's digests and what the dealer advertised.
+
+    Args:
+        rounds: for how many rounds it must hold shares: all of the epoch's, or none.
 
     Raises:
         RemoteProtocolError: ``other-roster``, ``wrong-length``, ``unreadable-shares``, ``bad-share``,
@@ -145,7 +178,7 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advert
             f"{dealer} was shown other keys than this site: the coordinator tells members different things.",
             culprit="the coordinator",
         )
-    check_deal_sizes(route.session, deal, dealer)
+    check_deal_sizes(deal, rounds, dealer)
     try:
         plain = route.sealing_key(own_share_key, advertised.share_key, route.dealer).decrypt(
             _NONCE, deal.sealed_shares, deal.share_digests
@@ -165,17 +198,17 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advert
     return shares
 
 
-def check_deal_sizes(session: Session, deal: Deal, dealer: str) -> None:
-    """Refuse a deal that does not hold two shares a round.
+def check_deal_sizes(deal: Deal, rounds: int, dealer: str) -> None:
+    """Refuse a deal that does not hold two shares for each of ``rounds``.
 
     Raises:
         RemoteProtocolError: ``wrong-length``.
     """
     sizes = (len(deal.share_digests), len(deal.sealed_shares))
-    sealed = 2 * session.rounds * SHARE_SIZE + CONTRIBUTION_SIZE + AEAD_OVERHEAD
-    if sizes != (2 * session.rounds * DIGEST_SIZE, sealed):
+    sealed = 2 * rounds * SHARE_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD
+    if sizes != (2 * rounds * DIGEST_SIZE, sealed):
         raise RemoteProtocolError(
-            "wrong-length", f"{dealer} dealt another number of shares than the epoch has rounds.", culprit=dealer
+            "wrong-length", f"{dealer} dealt another number of shares than it was to.", culprit=dealer
         )
 
 
@@ -204,6 +237,3 @@ def check_advertised_keys(session: Session, advertisement: Advertise, owner: str
 def entry(concatenated: bytes, index: int) -> bytes:
     """The 32-byte entry ``index`` of a concatenated list of keys, digests or shares."""
     return concatenated[index * KEY_SIZE : (index + 1) * KEY_SIZE]
-
-
-Roster = Mapping[int, Advertise]

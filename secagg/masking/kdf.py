@@ -64,17 +64,17 @@ def pairwise_mask_key(
 ) -> bytes:
     """The key of the mask that two hospitals share in a round; ``pair`` in either order."""
     low, high = sorted(pair)
-    return _expand(shared_secret, session.context("pairwise mask", round_number, model, low, high))
+    return expand(shared_secret, session.context("pairwise mask", round_number, model, low, high))
 
 
 def self_mask_key(seed: bytes, session: Session, round_number: int, model: bytes, owner: int) -> bytes:
     """The key of a hospital's own mask in a round."""
-    return _expand(seed, session.context("self mask", round_number, model, owner))
+    return expand(seed, session.context("self mask", round_number, model, owner))
 
 
 def share_sealing_key(shared_secret: bytes, session: Session, roster: bytes, dealer: int, recipient: int) -> bytes:
     """The key that seals one dealer's shares for one recipient; used once, so its nonce is zero."""
-    return _expand(shared_secret, session.context("share sealing", 0, roster, dealer, recipient))
+    return expand(shared_secret, session.context("share sealing", 0, roster, dealer, recipient))
 
 
 def self_mask_commitment(seed: bytes, session: Session, round_number: int, owner: int) -> bytes:
@@ -90,12 +90,12 @@ def tag_contribution_commitment(contribution: bytes, session: Session, owner: in
 def epoch_tag_key(contributions: Mapping[int, bytes], session: Session, roster: bytes) -> bytes:
     """The tag key of an epoch: uniform and secret from the coordinator if one contributor is honest."""
     parts = b"".join(contributions[member] for member in sorted(contributions))
-    return _expand(parts, session.context("epoch tag key", 0, roster))
+    return expand(parts, session.context("epoch tag key", 0, roster))
 
 
 def round_tag_key(epoch_key: bytes, session: Session, round_number: int, model: bytes) -> bytes:
     """The key of one round's tags. Hospitals that hold another model than the sum's have another."""
-    return _expand(epoch_key, session.context("round tag key", round_number, model))
+    return expand(epoch_key, session.context("round tag key", round_number, model))
 
 
 def share_digest(
@@ -105,5 +105,6 @@ def share_digest(
     return hashlib.sha256(session.context(secret, round_number, dealer, recipient) + share).digest()
 
 
-def _expand(secret: bytes, info: bytes) -> bytes:
+def expand(secret: bytes, info: bytes) -> bytes:
+    """HKDF-SHA256 of ``secret`` under a label: 32 bytes."""
     return HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=None, info=info).derive(secret)

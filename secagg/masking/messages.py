@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from secagg.charter.model import MOST_MEMBERS
+from secagg.identity import SIGNATURE_SIZE
 from secagg.labels import DIGEST_SIZE
 from secagg.masking.session import Purpose, Session
 from secagg.masking.shamir import SHARE_SIZE
@@ -17,14 +18,17 @@ from secagg.wire.stage import Stage
 
 KEY_SIZE = 32
 CONTRIBUTION_SIZE = 32
+SIGHTING_SIZE = 8
 AEAD_OVERHEAD = 16
 _SMALL = 4096
 _ENVELOPE = 512
+_AGREEMENT = SIGNATURE_SIZE + 16
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Key = Annotated[bytes, msgspec.Meta(min_length=KEY_SIZE, max_length=KEY_SIZE)]
 # Little-endian; its size follows from the ring and is checked where it is read.
 Tag = Annotated[bytes, msgspec.Meta(max_length=16)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 MemberNumber = Annotated[int, msgspec.Meta(ge=1, le=MOST_MEMBERS)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 
@@ -46,17 +50,25 @@ class Advertise(_Payload, frozen=True):
 
     Attributes:
         tag_commitment: to its contribution to the key of the epoch's tags.
+        holders: the members that it drew to hold its shares, ascending; none where everybody holds everybody's.
     """
 
     share_key: Key
     mask_keys: bytes
     self_mask_commitments: bytes
     tag_commitment: Digest
+    holders: list[MemberNumber]
 
 
 class Roster(_Payload, frozen=True):
-    """Coordinator to all: every hospital's signed Advertise envelope, by member number."""
+    """Coordinator to one hospital, or the same to all: who takes part, and signed keys.
 
+    Attributes:
+        participants: ascending.
+        advertisements: by member number, the signed Advertise envelopes of everybody that the recipient has to do with.
+    """
+
+    participants: list[MemberNumber]
     advertisements: list[memoryview]
 
 
@@ -66,8 +78,8 @@ class Deal(_Payload, frozen=True):
     Attributes:
         roster_digest: of the advertisements that the dealer saw: two hospitals that saw different ones find out here.
         share_digests: for each round, the digest of the self-mask share, then that of the mask-key share.
-        sealed_shares: AES-256-GCM of, for each round, the self-mask share, then the mask-key share; last, the dealer's
-            contribution to the tag key.
+        sealed_shares: AES-256-GCM of, for each round, the self-mask share, then the mask-key share; then the dealer's
+            contribution to the tag key; last, when it saw the recipient take part.
     """
 
     roster_digest: Digest
@@ -107,15 +119,23 @@ class Agree(_Payload, frozen=True):
     survivors_digest: Digest
 
 
+class Agreement(_Payload, frozen=True):
+    """What is left of a survivor's Agree envelope when all that follows from the request is taken away."""
+
+    sender: MemberNumber
+    sequence: Counter
+    signature: Signature
+
+
 class Unmask(_Payload, frozen=True):
     """Coordinator to the survivors: give your shares.
 
     Attributes:
-        agreements: t of the survivors' signed Agree envelopes; none where everybody who dealt is a survivor.
+        agreements: of t survivors or more; none where everybody holds everybody's shares and nobody dropped.
     """
 
     survivors: list[MemberNumber]
-    agreements: list[memoryview]
+    agreements: list[Agreement]
 
 
 class Reveal(_Payload, frozen=True):
@@ -158,13 +178,15 @@ class Refusal(_Payload, frozen=True):
 def payload_limit(session: Session, stage: Stage) -> int:
     """The largest payload, in bytes, that a message of ``stage`` can have in ``session``."""
     members = len(session.members)
-    advertisement = 2 * session.rounds * KEY_SIZE + KEY_SIZE + DIGEST_SIZE + 64
-    deal = session.rounds * (2 * DIGEST_SIZE + 2 * SHARE_SIZE) + DIGEST_SIZE + CONTRIBUTION_SIZE + AEAD_OVERHEAD + 64
+    holders = 3 * session.charter.charter.graph.degree
+    advertisement = 2 * session.rounds * KEY_SIZE + KEY_SIZE + DIGEST_SIZE + holders + 64
+    shares = session.rounds * (2 * DIGEST_SIZE + 2 * SHARE_SIZE)
+    deal = shares + DIGEST_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD + 64
     match stage:
         case Stage.ADVERTISE:
             return advertisement
         case Stage.ROSTER:
-            return members * (advertisement + _ENVELOPE)
+            return members * (advertisement + _ENVELOPE + 3) + 8
         case Stage.DEAL:
             return deal
         case Stage.DEALS:
@@ -176,7 +198,7 @@ def payload_limit(session: Session, stage: Stage) -> int:
         case Stage.PROPOSE:
             return 5 * members + 64
         case Stage.UNMASK:
-            return members * (5 + _ENVELOPE) + 64
+            return members * (3 + _AGREEMENT) + 64
         case Stage.REVEAL:
             return members * SHARE_SIZE + 128
         case _:

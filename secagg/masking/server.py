@@ -13,17 +13,22 @@ hospitals. The engine moves the bytes and says when waiting is over.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from secagg.encoding import pack, unpack
 from secagg.encoding.ring import RingVector
 from secagg.errors import LocalProtocolError, RemoteProtocolError
-from secagg.masking.dealing import check_advertised_keys, check_advertisement_sizes, check_deal_sizes
+from secagg.masking.agreement import detach
+from secagg.masking.dealing import check_advertised_keys, check_advertisement_sizes
+from secagg.masking.dealt import Dealt
 from secagg.masking.journal import Begun, Journal, Opened, Received, TimedOut, sent
 from secagg.masking.messages import (
     Abort,
     Advertise,
     Agree,
+    Agreement,
     Begin,
     Deal,
     Deals,
@@ -37,6 +42,7 @@ from secagg.masking.messages import (
     Unmask,
     payload_limit,
 )
+from secagg.masking.neighbours import check_holders, viable
 from secagg.masking.session import RoundSum, Session, Survivors
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.masking.unmasking import Unmasking
@@ -77,11 +83,11 @@ class MaskingServer:
         self._journal = journal
         self._sealer = Sealer(session.charter, COORDINATOR, None, session.epoch)
         self._seen: dict[_Slot, bytes] = {}
-        self._advertised: dict[int, tuple[Advertise, bytes]] = {}
-        self._dealt: dict[tuple[int, int], bytes] = {}
-        self._deals: dict[int, dict[int, bytes]] = {}
+        self._advertised: dict[int, bytes] = {}
+        self._roster: dict[int, Advertise] = {}
+        self._dealt = Dealt(session, {}, frozenset())
         self._collection = _Collection(session)
-        self._agreements: dict[int, bytes] = {}
+        self._agreements: dict[int, Agreement] = {}
         self._unmasking: Unmasking | None = None
 
     @property
@@ -96,7 +102,7 @@ class MaskingServer:
             case ServerState.ADVERTISING:
                 answered = frozenset(self._advertised)
             case ServerState.DEALING:
-                answered = self._complete_dealers()
+                answered = self._dealt.complete
             case ServerState.COLLECTING:
                 answered = self._collection.senders
             case ServerState.AGREEING:
@@ -188,35 +194,27 @@ class MaskingServer:
             case Stage.ADVERTISE:
                 advertisement = decode(envelope.payload, Advertise)
                 check_advertisement_sizes(self.session, advertisement, name)
+                check_holders(self.session, advertisement, sender)
                 check_advertised_keys(self.session, advertisement, name)
-                self._advertised[sender] = (advertisement, message)
+                self._advertised[sender], self._roster[sender] = message, advertisement
             case Stage.DEAL:
-                self._take_deal(envelope, name, message)
+                self._dealt.add(sender, envelope.header.recipient, decode(envelope.payload, Deal), message)
             case Stage.MASKED:
                 if envelope.header.round != self.round:
                     raise RemoteProtocolError("other-round", f"{name} masked another round.", culprit=name)
                 self._collection.add(sender, name, decode(envelope.payload, Masked))
             case Stage.AGREE:
-                self._take_agreement(envelope, name, message)
+                self._take_agreement(envelope, name)
             case Stage.REVEAL if self._unmasking:
                 self._unmasking.add(sender, decode(envelope.payload, Reveal))
             case _:
                 self.refusals[sender] = decode(envelope.payload, Refusal)
 
-    def _take_deal(self, envelope: Envelope, name: str, message: bytes) -> None:
-        header = envelope.header
-        deal = decode(envelope.payload, Deal)
-        check_deal_sizes(self.session, deal, name)
-        if header.recipient not in self.participants or header.recipient == header.sender:
-            raise RemoteProtocolError("other-recipient", f"{name} dealt to a member not on the roster.", culprit=name)
-        self._dealt[header.sender, header.recipient] = deal.share_digests
-        self._deals.setdefault(header.sender, {})[header.recipient] = message
-
-    def _take_agreement(self, envelope: Envelope, name: str, message: bytes) -> None:
+    def _take_agreement(self, envelope: Envelope, name: str) -> None:
         wanted = self._proposal().digest()
         if envelope.header.round != self.round or decode(envelope.payload, Agree).survivors_digest != wanted:
             raise RemoteProtocolError("survivors-changed", f"{name} agreed to other survivors.", culprit=name)
-        self._agreements[envelope.header.sender] = message
+        self._agreements[envelope.header.sender] = detach(envelope)
 
     def _too_late(self, header: Header) -> bool:
         """Whether a message is in turn, but no longer needed: enough others came before it.
@@ -237,8 +235,9 @@ class MaskingServer:
         return seen is not None
 
     def _all_answered(self) -> bool:
-        if self.state is ServerState.AGREEING and len(self._agreements) >= self.session.threshold:
-            return True
+        if self.state is ServerState.AGREEING and self.session.complete:
+            # In a sparse graph all are waited for: the more agreements, the fewer a hospital must check.
+            return len(self._agreements) >= self.session.threshold or not self.missing
         if self.state is ServerState.UNMASKING and self._unmasking and self._unmasking.enough:
             return True
         return not self.missing and self.state not in (ServerState.READY, ServerState.CLOSED)
@@ -257,15 +256,34 @@ class MaskingServer:
                 return self._send_sum()
 
     def _send_roster(self) -> Outbox:
-        self.participants = frozenset(self._advertised)
+        self.participants = viable(self._roster, self.session)
+        self._dealt = Dealt(self.session, self._roster, self.participants)
         if len(self.participants) < self.session.threshold:
             return self._give_up("too-few-advertised")
         self._move(Action.ADVANCE)
-        ordered = [memoryview(self._advertised[number][1]) for number in sorted(self._advertised)]
-        return self._broadcast(Stage.ROSTER, Roster(ordered))
+        if self.session.complete:
+            return self._broadcast(Stage.ROSTER, self._roster_for(self.participants))
+        concerns = self._concerns()
+        return [
+            (number, self._sealer.seal(Stage.ROSTER, self._roster_for(concerns[number]), recipient=number))
+            for number in sorted(self.participants)
+        ]
+
+    def _roster_for(self, shown: Collection[int]) -> Roster:
+        messages = [memoryview(self._advertised[number]) for number in sorted(shown)]
+        return Roster(sorted(self.participants), messages)
+
+    def _concerns(self) -> dict[int, set[int]]:
+        """Whose keys each participant needs: its own, those it deals to, those who deal to it."""
+        concerns = {number: {number} for number in self.participants}
+        for dealer in self.participants:
+            for recipient in self._dealt.recipients[dealer]:
+                concerns[dealer].add(recipient)
+                concerns[recipient].add(dealer)
+        return concerns
 
     def _send_deals(self) -> Outbox:
-        dealers = self._complete_dealers()
+        dealers = self._dealt.complete
         if dealers != self.participants:
             # Hospitals accept a roster as a whole: whoever drops out now is left out by opening a new epoch.
             self.answering = dealers
@@ -273,17 +291,16 @@ class MaskingServer:
         self._move(Action.ADVANCE)
         outbox = []
         for recipient in sorted(self.participants):
-            others = sorted(self.participants - {recipient})
-            deals = Deals([memoryview(self._deals[dealer][recipient]) for dealer in others])
+            deals = Deals([memoryview(message) for _, message in sorted(self._dealt.messages[recipient].items())])
             outbox.append((recipient, self._sealer.seal(Stage.DEALS, deals, recipient=recipient)))
-        self._deals.clear()
+        self._dealt.messages.clear()
         return outbox
 
     def _close_collection(self) -> Outbox:
         senders = self._survivors
         if len(senders) < self.session.threshold:
             return self._give_up("too-few-masked")
-        if frozenset(senders) == self.participants:
+        if frozenset(senders) == self.participants and self.session.complete:
             return self._send_unmask()
         self._move(Action.PROPOSE)
         message = self._sealer.seal(Stage.PROPOSE, Propose(list(senders)), round=self.round)
@@ -291,13 +308,12 @@ class MaskingServer:
 
     def _send_unmask(self) -> Outbox:
         survivors = self._proposal()
-        agreements = [memoryview(message) for _, message in sorted(self._agreements.items())]
+        agreements = [agreement for _, agreement in sorted(self._agreements.items())]
         if self.state is ServerState.AGREEING and len(agreements) < self.session.threshold:
             return self._give_up("too-few-agreed")
         self._move(Action.ADVANCE)
-        roster = {number: advertisement for number, (advertisement, _) in self._advertised.items()}
         model, _ = self._collection.largest()
-        self._unmasking = Unmasking(self.session, self.round, roster, self._dealt, self.participants, survivors, model)
+        self._unmasking = Unmasking(self.session, self.round, self._dealt, survivors, model)
         unmask = Unmask(list(survivors.numbers), agreements)
         message = self._sealer.seal(Stage.UNMASK, unmask, round=self.round)
         return [(number, message) for number in survivors.numbers]
@@ -335,14 +351,10 @@ class MaskingServer:
         self._move(Action.GIVE_UP)
         return self._broadcast(Stage.ABORT, Abort(reason))
 
-    def _complete_dealers(self) -> frozenset[int]:
-        others = len(self.participants) - 1
-        return frozenset(dealer for dealer, deals in self._deals.items() if len(deals) == others)
-
     def _missing_reveals(self) -> frozenset[int]:
         if self._unmasking is None:
             return frozenset()
-        return frozenset(self._unmasking.survivors.numbers) - set(self._unmasking.revealed) - set(self.refusals)
+        return frozenset(self._unmasking.survivors.numbers) - self._unmasking.responders - set(self.refusals)
 
     def _move(self, action: Action) -> None:
         target = SERVER_TRANSITIONS.get((self.state, action))

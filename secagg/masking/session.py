@@ -5,7 +5,7 @@ Knows member numbers and sizes. Knows no secrets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -53,6 +53,24 @@ class Session:
     def threshold(self) -> int:
         """t: the fewest survivors of which a sum is taken."""
         return self.charter.charter.threshold
+
+    @property
+    def complete(self) -> bool:
+        """Whether everybody masks with everybody, and holds everybody's shares."""
+        return self.charter.charter.graph.degree == 0
+
+    @property
+    def share_threshold(self) -> int:
+        """How many holders rebuild a hospital's secret."""
+        return self.threshold if self.complete else self.charter.charter.graph.threshold
+
+    def tag_dealers(self, participants: Collection[int]) -> frozenset[int]:
+        """Whose contributions make the tag key: everybody's; in a sparse graph, the first participant's alone.
+
+        Every hospital knows the key, so that it is secret from a coordinator that conspires with none of them, and
+        from no other: one honest contribution is enough for that.
+        """
+        return frozenset(participants) if self.complete else frozenset([min(participants)])
 
     @property
     def ring(self) -> Ring:

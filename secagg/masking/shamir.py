@@ -48,7 +48,7 @@ def reconstruct(shares: Mapping[int, bytes]) -> bytes:
     Wrong shares give a wrong secret, never an error: who rebuilds checks the result against a commitment.
     """
     points = tuple(sorted(shares))
-    basis = _basis_at_zero(points)
+    basis = basis_at_zero(points)
     total = sum(weight * int.from_bytes(shares[point], "big") for weight, point in zip(basis, points, strict=True))
     return (total % PRIME).to_bytes(SHARE_SIZE, "big")
 
@@ -66,7 +66,8 @@ def _evaluate(coefficients: list[int], point: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _basis_at_zero(points: tuple[int, ...]) -> tuple[int, ...]:
+def basis_at_zero(points: tuple[int, ...]) -> tuple[int, ...]:
+    """The weight of each point's share in the secret (Lagrange)."""
     basis = []
     for point in points:
         numerator, denominator = 1, 1

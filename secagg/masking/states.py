@@ -6,12 +6,15 @@ Rules:
 - A hospital answers UNMASK once a round because only MASKED and AGREED lead to REVEALED, and nothing leads back to them
   within a round. The latch keeps the same rule on disk, across restarts.
 - Where somebody dropped, a hospital first agrees to one survivor set (PROPOSE), and reveals when t hospitals have
-  signed the same. Where nobody did, UNMASK comes at once: then no share of a mask key leaves.
+  signed the same. Where nobody did, UNMASK comes at once: then no share of a mask key leaves. In a sparse graph, where
+  a hospital cannot see what becomes of others' secrets, PROPOSE always comes first.
+- A hospital that is shown a forged agreement answers no more in that round: it checks some of many, once.
 - A hospital that missed a round's beginning may take its end: SUM and ABORT are in turn while READY.
 - A hospital that missed a round's end may go on with the next round: BEGIN is in turn after MASKED and REVEALED.
 - A new epoch may be opened at any time; the latch refuses one that is not newer.
 - A hospital that was given a forged sum stops, and nothing leads out of STOPPED: one try is all that a forger has.
-- The first t AGREE and the first t REVEAL messages are enough; those that come later are in turn and ignored.
+- The first t AGREE and the first t REVEAL messages are enough (in a sparse graph: as many as were waited for, and t of
+  each hospital's holders); those that come later are in turn and ignored.
 
 This module knows neither keys nor bytes. The diagrams in ``docs/protocol.md`` are generated from these tables.
 """
@@ -63,6 +66,7 @@ class Action(StrEnum):
     ADVANCE = "enough have answered"
     GIVE_UP = "fewer than t have answered"
     STOP = "the sum is forged"
+    DISTRUST = "an agreement is forged"
 
 
 _C, _S = ClientState, ServerState
@@ -79,6 +83,7 @@ CLIENT_TRANSITIONS: Final[Mapping[tuple[ClientState, Stage | Action], ClientStat
     (_C.MASKED, Stage.PROPOSE): _C.AGREED,
     (_C.MASKED, Stage.UNMASK): _C.REVEALED,
     (_C.AGREED, Stage.UNMASK): _C.REVEALED,
+    **{(state, Action.DISTRUST): _C.READY for state in (_C.MASKED, _C.AGREED)},
     **{(state, Stage.SUM): _C.READY for state in _AFTER_SET_UP},
     **{(state, Action.STOP): _C.STOPPED for state in _AFTER_SET_UP},
     **{(state, Stage.ABORT): _C.READY for state in _AFTER_SET_UP},

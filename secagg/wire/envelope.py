@@ -107,6 +107,21 @@ class Sealer:
         return msgspec.msgpack.encode(_Frame(memoryview(header), signature, memoryview(body)))
 
 
+def sealed_size(
+    stage: Stage,
+    payload: msgspec.Struct,
+    *,
+    sender: int = COORDINATOR,
+    recipient: int = COORDINATOR,
+    round: int = 0,  # noqa: A002
+) -> int:
+    """How many bytes a message of the first epoch would have."""
+    body, digest = msgspec.msgpack.encode(payload), bytes(DIGEST_SIZE)
+    header = msgspec.msgpack.encode(Header(WIRE_VERSION, digest, sender, recipient, 1, round, stage, 0, digest))
+    signature = b"" if sender == COORDINATOR else bytes(SIGNATURE_SIZE)
+    return len(msgspec.msgpack.encode(_Frame(memoryview(header), signature, memoryview(body))))
+
+
 def open_envelope(message: bytes | memoryview, charter: VerifiedCharter, payload_limit: int) -> Envelope:
     """Check a message's size, form, charter, sender's signature and payload hash, in that order.
 
@@ -122,6 +137,8 @@ def open_envelope(message: bytes | memoryview, charter: VerifiedCharter, payload
     if len(frame.header) > _HEADER_LIMIT:
         raise RemoteProtocolError("oversized", "A message's header is longer than any valid one.")
     header = decode(frame.header, Header)
+    if msgspec.msgpack.encode(header) != frame.header:
+        raise RemoteProtocolError("malformed", "A message's header is not written in the one way there is.")
     if header.charter != charter.digest:
         raise RemoteProtocolError("other-charter", "A message is bound to another charter.")
     _check_sender(header, frame, charter)
@@ -130,6 +147,12 @@ def open_envelope(message: bytes | memoryview, charter: VerifiedCharter, payload
             "payload-altered", "A message's payload is not the one that was signed.", culprit=name_of(header, charter)
         )
     return Envelope(header, frame.payload, frame.signature, _by_opener=_OPENED)
+
+
+def is_signed(header: Header, signature: bytes, charter: VerifiedCharter) -> bool:
+    """Whether ``signature`` is that of the member whom the header names as its sender, over this header."""
+    key = charter.charter.member(header.sender).public_key
+    return is_valid_signature(key, signature, _signed_bytes(msgspec.msgpack.encode(header)))
 
 
 def check_size(message: bytes | memoryview, payload_limit: int) -> None:
@@ -184,8 +207,7 @@ def _check_sender(header: Header, frame: _Frame, charter: VerifiedCharter) -> No
         if frame.signature:
             raise RemoteProtocolError("malformed", "The coordinator has no key, but its message carries a signature.")
         return
-    key = charter.charter.member(header.sender).public_key
-    if not is_valid_signature(key, frame.signature, _signed_bytes(frame.header)):
+    if not is_signed(header, frame.signature, charter):
         raise RemoteProtocolError(
             "bad-signature",
             f"A {header.stage.name} message in the name of {name_of(header, charter)} does not carry its signature.",
@@ -193,5 +215,5 @@ def _check_sender(header: Header, frame: _Frame, charter: VerifiedCharter) -> No
         )
 
 
-def _signed_bytes(header: bytes | memoryview) -> bytes:
+def _signed_bytes(header: bytes) -> bytes:
     return label("envelope", header)

@@ -105,18 +105,18 @@ def test_every_field_of_the_header_is_listed_at_its_place(field):
 def test_the_size_bounds_are_those_of_the_document():
     session = generate.make_session(generate.make_charter())
     n, rounds, vector = 4, 2, session.vector_bytes
-    advertise, deal = 64 * rounds + 128, 128 * rounds + 144
+    advertise, deal = 64 * rounds + 128, 128 * rounds + 152
     assert {stage: payload_limit(session, stage) for stage in Stage if stage <= Stage.REFUSAL} == {
         Stage.OPEN: 4096,
         Stage.ADVERTISE: advertise,
-        Stage.ROSTER: n * (advertise + 512),
+        Stage.ROSTER: n * (advertise + 515) + 8,
         Stage.DEAL: deal,
         Stage.DEALS: n * (deal + 512),
         Stage.BEGIN: 4096,
         Stage.MASKED: vector + 128,
         Stage.PROPOSE: 5 * n + 64,
         Stage.AGREE: 4096,
-        Stage.UNMASK: 517 * n + 64,
+        Stage.UNMASK: 83 * n + 64,
         Stage.REVEAL: 32 * n + 128,
         Stage.SUM: vector + 5 * n + 128,
         Stage.ABORT: 4096,

@@ -24,6 +24,7 @@ from secagg.masking.messages import (
     Abort,
     Advertise,
     Agree,
+    Agreement,
     Begin,
     Deals,
     Masked,
@@ -36,6 +37,7 @@ from secagg.masking.messages import (
 )
 from secagg.masking.verification import ForgedSumError, round_tag
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
+from secagg.wire.envelope import peek
 from tests.support.consortium import MODEL_DIGEST
 
 _ANY_SIZE = 1 << 30
@@ -107,7 +109,8 @@ class MisbehavingCoordinator:
                 self.deals[number, self.read(reply).header.recipient] = reply
 
     def roster(self, advertisements: Sequence[bytes]) -> bytes:
-        return self.forge(Stage.ROSTER, Roster([memoryview(message) for message in advertisements]))
+        named = sorted({peek(message).sender for message in advertisements})
+        return self.forge(Stage.ROSTER, Roster(named, [memoryview(message) for message in advertisements]))
 
     def send_deals(self, numbers: Iterable[int] | None = None, dealers: Collection[int] | None = None) -> None:
         """Hand ``numbers`` (everybody) the deals of ``dealers`` (all)."""
@@ -194,7 +197,7 @@ class MisbehavingCoordinator:
     def unmask_request(self, survivors: Iterable[int], agreements: Sequence[bytes] | None = None) -> bytes:
         named = tuple(survivors)
         shown = self.agreements_to(named) if agreements is None else agreements
-        payload = Unmask(list(named), [memoryview(message) for message in shown])
+        payload = Unmask(list(named), sorted((detached(message) for message in shown), key=lambda entry: entry.sender))
         return self.forge(Stage.UNMASK, payload, round_number=self.round)
 
     def sum_message(self, survivors: Iterable[int], packed: bytes, step: int = 1, tag: int = 0) -> bytes:
@@ -306,3 +309,9 @@ class MisbehavingCoordinator:
             points = list(self.session.members)
             dealt = shamir.share(value, self.session.threshold, points, np.random.default_rng(0).bytes)
             self.shares[colluder, secret] = dict(zip(points, dealt, strict=True))
+
+
+def detached(message: bytes) -> Agreement:
+    """What an Unmask message shows of an Agree envelope; of any other just as well."""
+    header = peek(message)
+    return Agreement(header.sender, header.sequence, msgspec.msgpack.decode(message)[1])

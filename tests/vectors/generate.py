@@ -25,7 +25,6 @@ from secagg.identity import Identity, fingerprint
 from secagg.labels import digest, label
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session, Survivors, kdf, shamir
-from secagg.masking.client import roster_digest
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import (
@@ -42,9 +41,11 @@ from secagg.masking.messages import (
     Sum,
     Unmask,
 )
+from secagg.masking.neighbours import roster_digest
 from secagg.policy import Policy
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import peek
+from tests.support.misbehaving import detached
 
 FOLDER = Path(__file__).parent
 HOSPITALS = range(1, 5)
@@ -214,7 +215,8 @@ def primitives() -> dict[str, Any]:
     shares = shamir.share(secret, 3, points, randomness)
     first, second = randomness(32), randomness(32)
     shared = kdf.agree(first, kdf.public_key(second), "peer")
-    roster = {number: Advertise(randomness(32), randomness(64), randomness(64), randomness(32)) for number in (1, 2)}
+    sizes = (32, 64, 64, 32)
+    roster = {number: Advertise(*(randomness(size) for size in sizes), holders=[]) for number in (1, 2)}
     return {
         "labels": [
             {"purpose": purpose, "context": shown(context), "label": label(purpose, *context).hex()}
@@ -255,8 +257,8 @@ def primitives() -> dict[str, Any]:
             "share_digests": [kdf.share_digest(shares[0], session, 2, kind, 3, 1).hex() for kind in Secret],
         },
         "roster": {
-            "advertisements": [[part.hex() for part in msgspec.structs.astuple(roster[n])] for n in (1, 2)],
-            "digest": roster_digest(roster).hex(),
+            "advertisements": [[part.hex() for part in msgspec.structs.astuple(roster[n])[:4]] for n in (1, 2)],
+            "digest": roster_digest((1, 2), roster, session).hex(),
             "survivors_digest": Survivors((1, 2, 4)).digest().hex(),
         },
         "keystreams": [
@@ -368,11 +370,17 @@ def bad_frames(charter: VerifiedCharter, events: list[dict[str, Any]]) -> Iterat
     yield Bad("payload changed", 0, at, good[:-1] + bytes([good[-1] ^ 1]), "payload-altered")
     yield Bad("larger than any message now", 0, at, bytes(10_000), "oversized")
     yield Bad("empty", 0, at, b"", "malformed")
-    payload = Advertise(bytes(32), bytes(64), bytes(64), bytes(32))
+    payload = Advertise(bytes(32), bytes(64), bytes(64), bytes(32), [])
     unsigned = Sealer(charter, 1, None, 1).seal(Stage.ADVERTISE, payload)
     yield Bad("unsigned", 0, at, unsigned, "bad-signature")
     by_other = Sealer(charter, 1, identities()[1], 1).seal(Stage.ADVERTISE, payload)
     yield Bad("signed by another member", 0, at, by_other, "bad-signature")
+
+
+def with_long_header(message: bytes) -> bytes:
+    """The same message, but for its version: an integer of two bytes where one does."""
+    header, signature, payload = msgspec.msgpack.decode(message)
+    return msgspec.msgpack.encode([header[:1] + b"\xcc\x01" + header[2:], signature, payload])
 
 
 def sum_of(step: int, survivors: list[int], size: int, tag_size: int = 8) -> Sum:
@@ -386,15 +394,20 @@ def bad_for_hospital(charter: VerifiedCharter, events: list[dict[str, Any]]) -> 
 
     opened = find(events, "ROSTER", to=1)
     shown_roster = msgspec.msgpack.decode(bytes.fromhex(events[opened]["bytes"]))
-    (advertisements,) = msgspec.msgpack.decode(shown_roster[2])
+    participants, advertisements = msgspec.msgpack.decode(shown_roster[2])
     roster = [memoryview(message) for message in advertisements]
     yield Bad("an epoch that is too long", 1, 1, forge(Stage.OPEN, Open(Purpose.TRAINING, 1, 3)), "epoch-too-long")
-    yield Bad("a roster that is too short", 1, opened, forge(Stage.ROSTER, Roster(roster[:2])), "below-threshold")
-    yield Bad("a member twice", 1, opened, forge(Stage.ROSTER, Roster([*roster, roster[0]])), "unexpected-message")
-    yield Bad("itself missing", 1, opened, forge(Stage.ROSTER, Roster(roster[1:])), "own-keys-altered")
-    yield Bad("another epoch", 1, opened, forge(Stage.ROSTER, Roster(roster), epoch=2), "other-epoch")
+    for name, named, shown, reason in (
+        ("a roster that is too short", [1, 2], roster[:2], "below-threshold"),
+        ("a member twice", participants, [*roster, roster[0]], "unexpected-message"),
+        ("itself missing", participants, roster[1:], "own-keys-altered"),
+        ("keys missing", participants, roster[:-1], "keys-missing"),
+        ("keys of one that takes no part", participants[:-1], roster, "unexpected-message"),
+    ):
+        yield Bad(name, 1, opened, forge(Stage.ROSTER, Roster(named, shown)), reason)
+    yield Bad("another epoch", 1, opened, forge(Stage.ROSTER, Roster(participants, roster), epoch=2), "other-epoch")
     yield Bad("out of turn", 1, opened, forge(Stage.UNMASK, Unmask([1, 2, 3, 4], []), round=1), "unexpected-message")
-    wrong = forge(Stage.ROSTER, Roster(roster), recipient=2)
+    wrong = forge(Stage.ROSTER, Roster(participants, roster), recipient=2)
     yield Bad("for another member", 1, opened, wrong, "other-recipient")
     dealt = find(events, "DEALS", to=1)
     (deals,) = msgspec.msgpack.decode(msgspec.msgpack.decode(bytes.fromhex(events[dealt]["bytes"]))[2])
@@ -456,7 +469,7 @@ def bad_agreements(charter: VerifiedCharter, events: list[dict[str, Any]]) -> It
     ]
 
     def unmask(survivors: list[int], shown: list[memoryview]) -> bytes:
-        return forge(Stage.UNMASK, Unmask(survivors, shown))
+        return forge(Stage.UNMASK, Unmask(survivors, [detached(bytes(message)) for message in shown]))
 
     def signed(number: int, payload: msgspec.Struct, **header: int) -> memoryview:
         sealer = Sealer(charter, number, identities()[number - 1], header.pop("epoch", 1))
@@ -469,12 +482,15 @@ def bad_agreements(charter: VerifiedCharter, events: list[dict[str, Any]]) -> It
     yield Bad("two agreements", 1, asked, unmask([1, 2, 4], two), "no-agreement")
     yield Bad("one agreement three times", 1, asked, unmask([1, 2, 4], [two[0]] * 3), "no-agreement")
     for name, extra, reason in (
-        ("an agreement of another round", signed(4, same, round=1), "unexpected-message"),
-        ("an agreement of another epoch", signed(4, same, round=2, epoch=2), "unexpected-message"),
-        ("an agreement to others", signed(4, Agree(bytes(32)), round=2), "survivors-changed"),
-        ("an agreement of one that dropped", signed(3, same, round=2), "survivors-changed"),
+        ("an agreement of another round", signed(4, same, round=1), "forged-agreement"),
+        ("an agreement of another epoch", signed(4, same, round=2, epoch=2), "forged-agreement"),
+        ("an agreement to others", signed(4, Agree(bytes(32)), round=2), "forged-agreement"),
+        ("an agreement of one that dropped", signed(3, same, round=2), "no-agreement"),
     ):
         yield Bad(name, 1, asked, unmask([1, 2, 4], [*two, extra]), reason)
+    short = unmask([1, 2, 4], agreements)
+    yield Bad("agreements out of order", 1, asked, unmask([1, 2, 4], agreements[::-1]), "no-agreement")
+    yield Bad("a header written in another way", 1, asked, with_long_header(short), "malformed")
     agreed = find(events, "AGREE", sender=1)
     yield Bad("agreed to others", 0, agreed, bytes(signed(1, Agree(bytes(32)), round=2)), "survivors-changed")
 
@@ -484,13 +500,13 @@ def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) 
         return Sealer(charter, 1, identities()[0], header.pop("epoch", 1)).seal(stage, payload, **header)
 
     advertised = find(events, "ADVERTISE", sender=1)
-    short = Advertise(bytes(32), bytes(32), bytes(64), bytes(32))
+    short = Advertise(bytes(32), bytes(32), bytes(64), bytes(32), [])
     yield Bad("a key too few", 0, advertised, sealed(Stage.ADVERTISE, short), "wrong-length")
     late = bytes.fromhex(events[advertised]["bytes"])
     public = kdf.public_key(bytes(range(32)))
-    weak = Advertise(public, public + bytes(32), bytes(64), bytes(32))
+    weak = Advertise(public, public + bytes(32), bytes(64), bytes(32), [])
     yield Bad("a key of low order", 0, advertised, sealed(Stage.ADVERTISE, weak), "weak-key")
-    sound = Advertise(public, public * 2, bytes(64), bytes(32))
+    sound = Advertise(public, public * 2, bytes(64), bytes(32), [])
     yield Bad("advertised in a round", 0, advertised, sealed(Stage.ADVERTISE, sound, round=1), "other-round")
     yield Bad("advertised again", 0, find(events, "DEAL"), late, "unexpected-message")
     masked = find(events, "MASKED", sender=1)

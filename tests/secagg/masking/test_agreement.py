@@ -12,7 +12,7 @@ import pytest
 from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingServer, Session
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import Advertise, Agree, Begin, Propose, Unmask
+from secagg.masking.messages import Advertise, Agree, Agreement, Begin, Propose, Unmask
 from secagg.masking.states import ClientState, ServerState
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import peek
@@ -90,23 +90,35 @@ def test_one_hospitals_agreement_counts_once_however_often_it_is_shown(masked):
 
 
 @pytest.mark.parametrize(
-    ("survivors", "header", "expected"),
+    ("survivors", "header"),
     [
-        (WITHOUT_TWO, {}, "survivors-changed"),
-        (ALL, {}, "survivors-changed"),
-        (WITHOUT_ONE, {"round": 2}, "unexpected-message"),
-        (WITHOUT_ONE, {"round": 0}, "unexpected-message"),
-        (WITHOUT_ONE, {"epoch": 2}, "unexpected-message"),
+        (WITHOUT_TWO, {}),
+        (ALL, {}),
+        (WITHOUT_ONE, {"round": 2}),
+        (WITHOUT_ONE, {"round": 0}),
+        (WITHOUT_ONE, {"epoch": 2}),
     ],
 )
-def test_an_agreement_to_another_set_or_of_another_round_or_epoch_is_none(masked, survivors, header, expected):
+def test_an_agreement_to_another_set_or_of_another_round_or_epoch_is_none(masked, survivors, header):
     coordinator, _ = masked
     for number in (2, 3, 4):
         coordinator.propose(number, WITHOUT_ONE)
     coordinator.colluders = frozenset()
     shown = [*coordinator.agreements_to(WITHOUT_ONE), coordinator.sign_for(COLLUDER, survivors, **header)]
-    assert refusal(coordinator.ask, 2, WITHOUT_ONE, shown) == expected
-    assert coordinator.clients[2].state is ClientState.AGREED
+    assert refusal(coordinator.ask, 2, WITHOUT_ONE, shown) == "forged-agreement"
+
+
+def test_who_was_shown_a_forged_agreement_answers_no_more_in_that_round(masked):
+    coordinator, vectors = masked
+    for number in (2, 3, 4):
+        coordinator.propose(number, WITHOUT_ONE)
+    coordinator.colluders = frozenset()
+    true = coordinator.agreements_to(WITHOUT_ONE)
+    assert refusal(coordinator.ask, 2, WITHOUT_ONE, [*true, coordinator.sign_for(5, ALL)]) == "forged-agreement"
+    assert coordinator.clients[2].state is ClientState.READY
+    assert refusal(coordinator.ask, 2, WITHOUT_ONE, true) == "unexpected-message"
+    next_round(coordinator, vectors)
+    coordinator.unmask(ALL)
 
 
 def test_an_agreement_of_a_hospital_that_is_not_among_the_survivors_is_none(masked):
@@ -115,7 +127,7 @@ def test_an_agreement_of_a_hospital_that_is_not_among_the_survivors_is_none(mask
         coordinator.propose(number, [1, 2, 3, 4, 5])
     outside = coordinator.sign_for(COLLUDER, [1, 2, 3, 4, 5])
     shown = [*coordinator.agreements_to([1, 2, 3, 4, 5]), outside]
-    assert refusal(coordinator.ask, 1, [1, 2, 3, 4, 5], shown) == "survivors-changed"
+    assert refusal(coordinator.ask, 1, [1, 2, 3, 4, 5], shown) == "no-agreement"
 
 
 def test_what_is_no_agreement_or_not_its_signers_own_is_refused(masked):
@@ -129,16 +141,17 @@ def test_what_is_no_agreement_or_not_its_signers_own_is_refused(masked):
     of_another_charter = Sealer(
         sign_by_all(make_charter(identities, name="other"), identities), COLLUDER, identities[COLLUDER - 1], 1
     ).seal(Stage.AGREE, agree, round=1)
-    for extra, expected in (
-        (in_anothers_name, "bad-signature"),
-        (of_another_charter, "other-charter"),
-        (coordinator.masked[4], "unexpected-message"),
-        (coordinator.proposal(WITHOUT_ONE), "unexpected-message"),
-        (b"", "malformed"),
-        (bytes(10_000), "oversized"),
+    coordinator.propose(4, WITHOUT_ONE)
+    for asked, (extra, expected) in enumerate(
+        (
+            (in_anothers_name, "forged-agreement"),
+            (of_another_charter, "forged-agreement"),
+            (coordinator.masked[4], "forged-agreement"),
+            (coordinator.proposal(WITHOUT_ONE), "malformed"),
+        ),
+        start=2,
     ):
-        assert refusal(coordinator.ask, 2, WITHOUT_ONE, [*shown, extra]) == expected
-    assert coordinator.clients[2].state is ClientState.AGREED
+        assert refusal(coordinator.ask, asked, WITHOUT_ONE, [*shown, extra]) == expected
 
 
 def test_a_hospital_that_missed_the_proposal_reveals_on_the_agreement_of_t_others(masked):
@@ -249,7 +262,7 @@ def test_agreements_of_an_aborted_round_are_worth_nothing_in_the_next(masked):
     assert refusal(coordinator.clients[2].receive, asked) == "unexpected-message"
     next_round(coordinator, vectors)
     assert refusal(coordinator.clients[2].receive, asked) == "other-round"
-    assert refusal(coordinator.ask, 2, WITHOUT_ONE, old) == "unexpected-message"
+    assert refusal(coordinator.ask, 2, WITHOUT_ONE, old) == "forged-agreement"
     coordinator.unmask(WITHOUT_TWO)
 
 
@@ -471,7 +484,7 @@ def test_a_proposal_and_a_request_are_bounded(masked):
     coordinator, _ = masked
     for stage, payload in (
         (Stage.PROPOSE, Propose([1] * 10_000)),
-        (Stage.UNMASK, Unmask(ALL, [memoryview(bytes(10_000))])),
+        (Stage.UNMASK, Unmask(ALL, [Agreement(1, 0, bytes(64))] * 10_000)),
     ):
         message = coordinator.forge(stage, payload, round_number=1)
         assert refusal(coordinator.clients[1].receive, message) == "oversized"

@@ -21,7 +21,7 @@ from secagg.latch import Latch
 from secagg.masking import MaskingClient, Purpose, Survivors, client, dealing, kdf
 from secagg.masking.dealing import EpochSecrets
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import Advertise, Begin, Deal, Deals
+from secagg.masking.messages import Advertise, Begin, Deal, Deals, Roster
 from secagg.masking.shamir import random_secret
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError
@@ -82,17 +82,13 @@ class WithoutAgreement(MaskingClient):
 
 
 class WithPartialDeals(MaskingClient):
-    """A weakened build: content with the deals of any few on the roster."""
+    """A weakened build: goes on with those whose deals came, however few."""
 
     def _collect(self, payload: Deals) -> None:
         epoch = self._current()
-        whole = epoch.roster
-        dealers = {envelope.peek(message).sender for message in payload.deals} | {self.number}
-        epoch.roster = {number: advertised for number, advertised in whole.items() if number in dealers}
-        try:
-            super()._collect(payload)
-        finally:
-            epoch.roster = whole
+        epoch.dealers = frozenset(envelope.peek(message).sender for message in payload.deals)
+        epoch.participants = epoch.dealers | {self.number}
+        super()._collect(payload)
 
 
 class WithoutBoth(WithoutAgreement, WithPartialDeals):
@@ -469,7 +465,7 @@ def test_control_without_the_checks_of_a_survivor_set_each_of_them_is_answered(t
     _, coordinator, vectors = attack(tmp_path, 5)
     start_round(coordinator, vectors)
     unchecked(monkeypatch)
-    assert len(coordinator.ask(1, survivors).self_mask_shares) == 32 * len(survivors)
+    assert len(coordinator.ask(1, survivors).self_mask_shares) == 32 * len(set(survivors))
 
 
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -671,7 +667,7 @@ def test_control_a_hospital_that_trusts_any_roster_masks_with_keys_that_nobody_e
     deal = msgspec.msgpack.decode(coordinator.read(coordinator.deals[2, 1]).payload, type=Deal)
     route = coordinator.clients[1]._epoch.route(2, 1)
     advertised = msgspec.msgpack.decode(coordinator.read(coordinator.advertisements[2]).payload, type=Advertise)
-    opened = dealing.open_deal(route, deal, stolen.share_key, advertised)
+    opened = dealing.open_deal(route, deal, stolen.share_key, advertised, coordinator.session.rounds)
     assert len(opened.mask_key) == coordinator.session.rounds
 
 
@@ -687,7 +683,23 @@ def test_a_roster_below_the_threshold_or_with_a_member_twice_is_refused(tmp_path
     coordinator.open()
     few = [coordinator.advertisements[number] for number in (1, 2, 3)]
     assert refusal(coordinator.send_roster, [1], few) == "below-threshold"
-    assert refusal(coordinator.send_roster, [1], [*few, few[0]]) == "unexpected-message"
+    enough = [*few, coordinator.advertisements[4]]
+    assert refusal(coordinator.send_roster, [1], [*enough, enough[0]]) == "unexpected-message"
+
+
+def test_a_roster_that_lacks_keys_or_holds_those_of_others_is_refused(tmp_path):
+    _, coordinator, _ = attack(tmp_path, 5, set_up=False)
+    coordinator.open()
+    shown = [memoryview(message) for message in coordinator.advertisements.values()]
+    for participants, advertisements, expected in (
+        ([1, 2, 3, 4, 5], shown[:4], "keys-missing"),
+        ([1, 2, 3, 4], shown, "unexpected-message"),
+        ([2, 1, 3, 4], shown[:4], "malformed-survivors"),
+        ([1, 2, 3, 4, 9], shown, "unknown-survivor"),
+    ):
+        message = coordinator.forge(Stage.ROSTER, Roster(participants, advertisements))
+        assert refusal(coordinator.clients[1].receive, message) == expected
+        assert coordinator.clients[1].state is ClientState.ADVERTISED
 
 
 def test_different_rosters_for_two_members_are_found_out_when_shares_are_exchanged(tmp_path):
@@ -707,7 +719,7 @@ def test_control_without_roster_digests_two_halves_are_set_up_with_different_key
     _, coordinator, _ = attack(tmp_path, 6, set_up=False)
     coordinator.open()
     other = with_substitute(coordinator, 6, substitute(coordinator, 6, make_identities(6)[5]))
-    monkeypatch.setattr(client, "roster_digest", lambda roster: bytes(32))
+    monkeypatch.setattr(client, "roster_digest", lambda *parts: bytes(32))
     coordinator.send_roster([1, 2, 6])
     coordinator.send_roster([3, 4, 5], other)
     dealt = {dealer: coordinator.deals[dealer, 1] for dealer in (2, 3, 4, 5, 6)}
@@ -1038,7 +1050,7 @@ def test_a_message_of_another_charter_is_refused_by_both_sides(tmp_path):
     other = sign_by_all(make_charter(identities, name="other"), identities)
     stranger = MisbehavingCoordinator(other, consortium.clients)
     assert refusal(stranger.begin, [1]) == "other-charter"
-    message = Sealer(other, 2, identities[1], 1).seal(Stage.ADVERTISE, Advertise(bytes(32), b"", b"", bytes(32)))
+    message = Sealer(other, 2, identities[1], 1).seal(Stage.ADVERTISE, Advertise(bytes(32), b"", b"", bytes(32), []))
     consortium.server.open()
     assert refusal(consortium.server.receive, 2, message) == "other-charter"
 

@@ -16,6 +16,7 @@ from secagg.masking.messages import (
     Abort,
     Advertise,
     Agree,
+    Agreement,
     Begin,
     Deal,
     Deals,
@@ -42,22 +43,23 @@ digests = st.one_of(st.just(bytes(32)), st.binary(min_size=32, max_size=32))
 blobs = st.one_of(st.binary(max_size=200), st.sampled_from([0, 32, 63, 64, 96, 128, 192, 208]).map(bytes))
 views = blobs.map(memoryview)
 numbers = st.lists(st.integers(1, 6), max_size=6)
+agreements = st.builds(Agreement, st.integers(1, 6), counters, st.binary(min_size=64, max_size=64))
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=64)
 
 FROM_COORDINATOR = {
     Stage.OPEN: st.builds(Open, st.sampled_from(Purpose), counters, counters),
-    Stage.ROSTER: st.builds(Roster, st.lists(views, max_size=5)),
+    Stage.ROSTER: st.builds(Roster, numbers, st.lists(views, max_size=5)),
     Stage.DEALS: st.builds(Deals, st.lists(views, max_size=5)),
     Stage.BEGIN: st.builds(Begin, counters),
     Stage.PROPOSE: st.builds(Propose, numbers),
-    Stage.UNMASK: st.builds(Unmask, numbers, st.lists(views, max_size=5)),
-    Stage.SUM: st.builds(Sum, counters, numbers, views),
+    Stage.UNMASK: st.builds(Unmask, numbers, st.lists(agreements, max_size=5)),
+    Stage.SUM: st.builds(Sum, counters, numbers, digests, views, blobs),
     Stage.ABORT: st.builds(Abort, words),
 }
 FROM_HOSPITAL = {
-    Stage.ADVERTISE: st.builds(Advertise, digests, blobs, blobs),
+    Stage.ADVERTISE: st.builds(Advertise, digests, blobs, blobs, digests, numbers),
     Stage.DEAL: st.builds(Deal, digests, blobs, blobs),
-    Stage.MASKED: st.builds(Masked, digests, views),
+    Stage.MASKED: st.builds(Masked, digests, views, blobs),
     Stage.AGREE: st.builds(Agree, digests),
     Stage.REVEAL: st.builds(Reveal, digests, blobs, blobs),
     Stage.REFUSAL: st.builds(Refusal, words, words),

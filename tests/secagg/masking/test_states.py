@@ -45,8 +45,8 @@ REFUSED_BY_SERVER = [
 
 PAYLOADS = {
     Stage.OPEN: Open("training", 1, 1),
-    Stage.ADVERTISE: Advertise(bytes(32), bytes(32), bytes(32), bytes(32)),
-    Stage.ROSTER: Roster([]),
+    Stage.ADVERTISE: Advertise(bytes(32), bytes(32), bytes(32), bytes(32), []),
+    Stage.ROSTER: Roster([], []),
     Stage.DEAL: Deal(bytes(32), bytes(64), b""),
     Stage.DEALS: Deals([]),
     Stage.BEGIN: Begin(1),

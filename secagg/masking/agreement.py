@@ -1,0 +1,107 @@
+"""Whether enough hospitals have signed that they answer for one survivor set only.
+
+Knows signatures and counts. Knows nothing of shares or states.
+
+The argument: a hospital agrees to one set a round. At least t of n have agreed to this one; of those at most c lie, so
+with 2t > n + c no other set can have as many, and all honest hospitals that answer in a round answer for the same.
+
+Where the coordinator shows more than t agreements, a hospital need not check all: it draws some, with its own random
+numbers, and if fewer than t were true it would draw true ones only with probability at most 2^-40. It tries once a
+round. In that way the work stays the same however large the consortium is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from secagg.errors import RemoteProtocolError
+from secagg.masking.messages import Agree, Agreement
+from secagg.masking.session import Session, Survivors
+from secagg.masking.shamir import Randomness
+from secagg.wire import COORDINATOR, Envelope, Header, Stage
+from secagg.wire.envelope import WIRE_VERSION, is_signed
+
+MISS_BITS: Final = 40
+"""Too few true agreements are missed with probability at most 2^-40."""
+_LOT_SIZE: Final = 16
+
+
+class ForgedAgreementError(RemoteProtocolError):
+    """Agreements were shown that their signers did not give. Who meets it answers no more in this round."""
+
+
+def detach(envelope: Envelope) -> Agreement:
+    """What others need of an Agree envelope: all else they know."""
+    header = envelope.header
+    return Agreement(header.sender, header.sequence, envelope.signature)
+
+
+def sample_size(shown: int, threshold: int) -> int:
+    """How many of ``shown`` agreements to check so that t - 1 true ones are missed with at most 2^-40. Exact.
+
+    All of the first m drawn are true with probability (t-1)/shown * (t-2)/(shown-1) * ..., m factors.
+    """
+    limit = math.comb(shown, threshold - 1)
+    # P[m drawn of the t - 1 true] = C(shown - m, t - 1 - m) / C(shown, t - 1)
+    for size in range(threshold):
+        if math.comb(shown - size, threshold - 1 - size) << MISS_BITS <= limit:
+            return size
+    return threshold
+
+
+def require_agreement(
+    agreements: Sequence[Agreement],
+    survivors: Survivors,
+    session: Session,
+    round_number: int,
+    randomness: Randomness,
+) -> None:
+    """Refuse survivors to whom fewer than t hospitals have agreed.
+
+    Raises:
+        RemoteProtocolError: ``no-agreement``, if fewer than t are shown, or of hospitals that are no survivors.
+        ForgedAgreementError: ``forged-agreement``.
+    """
+    signers = [agreement.sender for agreement in agreements]
+    if any(later <= earlier for earlier, later in pairwise(signers)) or not set(signers) <= set(survivors.numbers):
+        raise RemoteProtocolError("no-agreement", "Agreements are shown twice, out of order, or of no survivors.")
+    if len(signers) < session.threshold:
+        raise RemoteProtocolError(
+            "no-agreement", f"{len(signers)} hospitals have signed the survivor set; it takes {session.threshold}."
+        )
+    digest = hashlib.sha256(msgspec.msgpack.encode(Agree(survivors.digest()))).digest()
+    size = sample_size(len(agreements), session.threshold)
+    for agreement in _drawn(agreements, size, randomness):
+        header = Header(
+            WIRE_VERSION,
+            session.charter.digest,
+            agreement.sender,
+            COORDINATOR,
+            session.epoch,
+            round_number,
+            Stage.AGREE,
+            agreement.sequence,
+            digest,
+        )
+        if not is_signed(header, agreement.signature, session.charter):
+            raise ForgedAgreementError(
+                "forged-agreement",
+                f"An agreement in the name of {session.name(agreement.sender)} is not its own: "
+                "the coordinator claims what hospitals did not sign.",
+                culprit="the coordinator",
+            )
+
+
+def _drawn(agreements: Sequence[Agreement], size: int, randomness: Randomness) -> Sequence[Agreement]:
+    """``size`` of them, drawn uniformly: the first when each has drawn a lot."""
+    if size == len(agreements):
+        return agreements
+    lots = randomness(_LOT_SIZE * len(agreements))
+    order = sorted(range(len(agreements)), key=lambda index: lots[_LOT_SIZE * index : _LOT_SIZE * (index + 1)])
+    return [agreements[index] for index in order[:size]]

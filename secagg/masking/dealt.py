@@ -1,0 +1,65 @@
+"""The deals of one set-up as they reach the coordinator: who has dealt to whom, and who has yet to.
+
+Knows sealed deals and the digests beside them. Knows no share and nothing of states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from secagg.errors import RemoteProtocolError
+from secagg.masking.dealing import check_deal_sizes
+from secagg.masking.messages import Deal
+from secagg.masking.neighbours import Roster, holders_of, recipients_of
+from secagg.masking.session import Session
+
+
+@dataclass
+class Dealt:
+    """What was dealt on one roster.
+
+    Attributes:
+        digests: share digests by (dealer, recipient), as the dealer signed them.
+        holders: by owner, the participants that hold its shares.
+        recipients: by dealer, to whom it deals.
+        messages: by recipient, then by dealer, the signed deals.
+    """
+
+    session: Session
+    roster: Roster
+    participants: frozenset[int]
+    digests: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    messages: dict[int, dict[int, bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = (self.roster, self.participants, self.session)
+        self.holders: Mapping[int, tuple[int, ...]] = {
+            number: holders_of(number, *known) for number in self.participants
+        }
+        self.recipients: Mapping[int, frozenset[int]] = {
+            number: recipients_of(number, *known) for number in self.participants
+        }
+        self._owed = {number: set(recipients) for number, recipients in self.recipients.items()}
+        self._owing = {number for number, owed in self._owed.items() if owed}
+
+    @property
+    def complete(self) -> frozenset[int]:
+        """Who has dealt to everybody it had to deal to."""
+        return self.participants - self._owing
+
+    def add(self, dealer: int, recipient: int, deal: Deal, message: bytes) -> None:
+        """Take one deal.
+
+        Raises:
+            RemoteProtocolError: ``other-recipient`` or ``wrong-length``, naming the dealer.
+        """
+        name = self.session.name(dealer)
+        if recipient not in self.recipients[dealer]:
+            raise RemoteProtocolError("other-recipient", f"{name} dealt to a member that it had not to.", culprit=name)
+        check_deal_sizes(deal, self.session.rounds if recipient in self.holders[dealer] else 0, name)
+        self.digests[dealer, recipient] = deal.share_digests
+        self.messages.setdefault(recipient, {})[dealer] = message
+        self._owed[dealer].discard(recipient)
+        if not self._owed[dealer]:
+            self._owing.discard(dealer)

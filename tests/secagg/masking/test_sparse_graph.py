@@ -1,0 +1,365 @@
+"""Where hospitals mask with a few others only: the sums stay exact, and what must not be had cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+import numpy as np
+import pytest
+
+from secagg.charter import NeighbourGraph
+from secagg.charter.model import smallest_threshold
+from secagg.errors import InputError, RemoteProtocolError
+from secagg.graph import Graph, smallest_graph
+from secagg.masking import MaskingClient, MaskingServer, Session
+from secagg.masking.agreement import sample_size
+from secagg.masking.messages import Advertise, Agreement, Deals, Reveal, Roster, Unmask
+from secagg.masking.neighbours import draw_holders
+from secagg.masking.states import ClientState, ServerState
+from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
+from secagg.wire.envelope import peek
+from tests.support.consortium import (
+    MODEL_DIGEST,
+    Consortium,
+    integer_sum,
+    make_charter,
+    make_identities,
+    open_policy,
+    sign_by_all,
+)
+
+MEMBERS = 40
+COLLUDING = 1
+DROPPED = 4
+GRAPH = smallest_graph(MEMBERS, COLLUDING, DROPPED)
+NEIGHBOURS = NeighbourGraph(degree=GRAPH.degree, threshold=GRAPH.threshold)
+
+
+def sparse(folder, *, client: type[MaskingClient] = MaskingClient, **changes: object) -> Consortium:
+    return Consortium.make(folder, MEMBERS, client=client, graph=NEIGHBOURS, max_colluding=COLLUDING, **changes)
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(RemoteProtocolError) as caught:
+        call(*arguments)
+    return caught.value.reason
+
+
+@pytest.fixture
+def consortium(tmp_path) -> Consortium:
+    made = sparse(tmp_path)
+    made.set_up()
+    return made
+
+
+def check_sum(consortium: Consortium, vectors: dict, survivors: Collection[int]) -> None:
+    ring = consortium.server.session.ring
+    expected = integer_sum(consortium, vectors, survivors)
+    assert set(consortium.server.result.survivors.numbers) == set(survivors)
+    np.testing.assert_array_equal(ring.to_signed(consortium.server.result.vector), expected)
+    for number in survivors:
+        np.testing.assert_array_equal(ring.to_signed(consortium.clients[number].take_sum().total.vector), expected)
+
+
+# --- Sums ----------------------------------------------------------------------------------------------------
+
+
+def test_a_round_of_all_and_a_round_with_drop_outs_give_the_exact_sum(consortium):
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    consortium.run_round(vectors)
+    check_sum(consortium, vectors, consortium.clients)
+    gone = {3, 17, 25, 40}
+    consortium.run_round(vectors, mask_silent=gone, step=2)
+    check_sum(consortium, vectors, set(consortium.clients) - gone)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_pattern_of_drop_outs_gives_the_exact_sum_or_none(tmp_path, seed):
+    generator = np.random.default_rng(seed)
+
+    def some(share: float) -> set[int]:
+        return {number for number in range(1, MEMBERS + 1) if generator.random() < share}
+
+    consortium = sparse(tmp_path)
+    vectors = consortium.random_vectors(generator)
+    consortium.set_up(some(0.1), some(0.05))
+    if consortium.server.state is not ServerState.READY:
+        assert consortium.server.fault is not None
+        return
+    masked = consortium.server.participants - some(0.1)
+    consortium.run_round(vectors, set(consortium.clients) - masked, some(0.1), some(0.1))
+    if consortium.server.result is None:
+        assert consortium.server.fault.reason in ("too-few-masked", "too-few-agreed", "too-few-revealed")
+    else:
+        assert set(consortium.server.result.survivors.numbers) == masked
+        ring = consortium.server.session.ring
+        expected = integer_sum(consortium, vectors, masked)
+        np.testing.assert_array_equal(ring.to_signed(consortium.server.result.vector), expected)
+
+
+def test_a_hospital_deals_to_the_holders_it_drew_and_the_first_of_all_the_tag_key_to_everybody(tmp_path):
+    consortium = sparse(tmp_path)
+    outbox = consortium.answer(consortium.deliver(consortium.server.open()))
+    deals = consortium.deliver(outbox)
+    for number, client in consortium.clients.items():
+        recipients = {peek(message).recipient for sender, message in deals if sender == number}
+        assert recipients >= set(client._epoch.secrets.holders)
+        assert len(recipients) == (MEMBERS - 1 if number == 1 else GRAPH.degree)
+
+
+def test_a_hospital_sees_the_keys_of_those_it_has_to_do_with_and_no_others(consortium):
+    for number, client in consortium.clients.items():
+        related = {1, number, *client._epoch.secrets.holders, *client._epoch.held}
+        if number != 1:
+            assert set(client._epoch.roster) == related
+
+
+def test_who_takes_no_part_is_not_dealt_to_and_the_others_go_on(tmp_path):
+    consortium = sparse(tmp_path)
+    consortium.set_up(advertise_silent={1, 2})
+    vectors = consortium.random_vectors(np.random.default_rng(2))
+    consortium.run_round(vectors, mask_silent={1, 2, 5})
+    check_sum(consortium, vectors, set(consortium.clients) - {1, 2, 5})
+
+
+def test_a_hospital_too_few_of_whose_holders_take_part_is_left_out(tmp_path):
+    consortium = sparse(tmp_path)
+    replies = consortium.deliver(consortium.server.open())
+    drawn = consortium.clients[7]._epoch.secrets.holders
+    silent = set(drawn[: GRAPH.degree - GRAPH.threshold + 1])
+    consortium.answer([(sender, reply) for sender, reply in replies if sender not in silent])
+    assert consortium.server.state is ServerState.DEALING
+    assert 7 not in consortium.server.participants
+
+
+# --- The draw ------------------------------------------------------------------------------------------------
+
+
+def test_holders_are_drawn_uniformly_from_the_others():
+    session = consortium_session()
+    counts = np.zeros(MEMBERS + 1)
+    generator = np.random.default_rng(5)
+    draws = 3000
+    for _ in range(draws):
+        drawn = draw_holders(session, 9, generator.bytes)
+        assert len(set(drawn)) == GRAPH.degree
+        assert drawn == sorted(drawn)
+        counts[drawn] += 1
+    assert counts[0] == counts[9] == 0
+    others = np.delete(counts, [0, 9])
+    chance = GRAPH.degree / (MEMBERS - 1)
+    # Draws without replacement: each count is binomial, and their squares add up to a chi-square but for this factor.
+    statistic = np.sum((others - draws * chance) ** 2) / (draws * chance * (1 - chance)) * (MEMBERS - 2) / (MEMBERS - 1)
+    assert statistic < 75  # the 99.9th percentile of chi-square with 38 degrees of freedom is 70.7
+
+
+def consortium_session() -> Session:
+    identities = make_identities(MEMBERS)
+    charter = sign_by_all(make_charter(identities, graph=NEIGHBOURS), identities)
+    return Session(charter, 1, "training", 1, 3)
+
+
+def test_every_epoch_has_a_graph_of_its_own(tmp_path):
+    consortium = sparse(tmp_path)
+    consortium.set_up()
+    first = [client._epoch.secrets.holders for client in consortium.clients.values()]
+    old = consortium.server.session
+    consortium.server = MaskingServer(Session(consortium.charter, 2, old.purpose, old.first_round, old.rounds))
+    consortium.set_up()
+    assert first != [client._epoch.secrets.holders for client in consortium.clients.values()]
+
+
+@pytest.mark.parametrize("holders", [[], [2], list(range(2, 3 + GRAPH.degree)), [1, *range(3, 2 + GRAPH.degree)]])
+def test_other_holders_than_the_charter_lets_a_hospital_draw_are_refused(tmp_path, holders):
+    consortium = sparse(tmp_path)
+    consortium.server.open()
+    identity = make_identities(MEMBERS)[0]
+    session = consortium.server.session
+    payload = Advertise(bytes(32), bytes(32 * session.rounds), bytes(32 * session.rounds), bytes(32), holders)
+    message = Sealer(consortium.charter, 1, identity, 1).seal(Stage.ADVERTISE, payload)
+    assert refusal(consortium.server.receive, 1, message) == "bad-holders"
+
+
+# --- The charter ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (Graph(GRAPH.degree, GRAPH.threshold - 2), "unsafe-graph"),
+        (Graph(5, 4), "unsafe-graph"),
+        (Graph(MEMBERS, GRAPH.threshold), "graph-contradicts"),
+        (Graph(GRAPH.degree, GRAPH.degree + 1), "graph-contradicts"),
+        (Graph(GRAPH.degree, 0), "graph-contradicts"),
+        (Graph(0, 3), "graph-contradicts"),
+    ],
+)
+def test_a_graph_that_does_not_hide_is_not_signed(graph, reason):
+    with pytest.raises(InputError) as caught:
+        make_charter(make_identities(MEMBERS), graph=NeighbourGraph(degree=graph.degree, threshold=graph.threshold))
+    assert caught.value.reason == reason
+    assert caught.value.remedy
+
+
+# --- A coordinator that lies ---------------------------------------------------------------------------------
+
+
+def isolate(consortium: Consortium, vectors: dict) -> int:
+    """Tell the victim's holders that all survived, and everybody else that its neighbours dropped.
+
+    Returns how many of the victim's holders gave a share of its self-mask seed on the first claim.
+    """
+    victim = 7
+    everybody = sorted(consortium.clients)
+    consortium.deliver(consortium.server.begin(1))
+    for number in everybody:
+        consortium.clients[number].mask(vectors[number], MODEL_DIGEST)
+    revealed = 0
+    for holder in consortium.clients[victim]._epoch.secrets.holders:
+        request = Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.UNMASK, Unmask(everybody, []), round=1)
+        try:
+            (reply,) = consortium.clients[holder].receive(request)
+        except RemoteProtocolError as error:
+            assert error.reason == "no-agreement"  # noqa: PT017 - others must be asked too
+        else:
+            envelope = open_envelope(reply, consortium.charter, 1 << 20)
+            revealed += bool(msgspec.msgpack.decode(envelope.payload, type=Reveal).self_mask_shares)
+    return revealed
+
+
+def test_nobody_reveals_without_agreement_even_where_all_are_said_to_have_survived(consortium):
+    assert isolate(consortium, consortium.random_vectors(np.random.default_rng(3))) == 0
+
+
+class WithoutAgreement(MaskingClient):
+    """A weakened build: reveals without anybody's agreement."""
+
+    def _require_agreement(self, survivors, payload) -> None:
+        pass
+
+
+def test_control_without_agreement_the_victims_holders_give_its_seed_away(tmp_path):
+    consortium = sparse(tmp_path, client=WithoutAgreement)
+    consortium.set_up()
+    assert isolate(consortium, consortium.random_vectors(np.random.default_rng(3))) >= GRAPH.threshold
+
+
+def agreed_round(consortium: Consortium, vectors: dict) -> list[tuple[int, bytes]]:
+    """A round with a drop-out, up to the requests to unmask."""
+    consortium.deliver(consortium.server.begin(1))
+    masked = [(n, consortium.clients[n].mask(vectors[n], MODEL_DIGEST)) for n in consortium.clients if n != 5]
+    outbox = consortium.answer(masked)
+    return consortium.answer(consortium.deliver(outbox))
+
+
+def with_forged_agreements(consortium: Consortium, message: bytes, true: int) -> bytes:
+    """The same request, in which all agreements but the first ``true`` are forged."""
+    envelope = open_envelope(message, consortium.charter, 1 << 20)
+    unmask = msgspec.msgpack.decode(envelope.payload, type=Unmask)
+    forged = [
+        agreement if index < true else Agreement(agreement.sender, agreement.sequence, bytes(64))
+        for index, agreement in enumerate(unmask.agreements)
+    ]
+    payload = Unmask(unmask.survivors, forged)
+    return Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.UNMASK, payload, round=1)
+
+
+def test_agreements_that_are_forged_are_found_by_every_hospital_though_it_checks_some(consortium):
+    outbox = agreed_round(consortium, consortium.random_vectors(np.random.default_rng(4)))
+    threshold = consortium.server.session.threshold
+    assert sample_size(MEMBERS - 1, threshold) < MEMBERS - 1
+    for number, message in outbox:
+        forged = with_forged_agreements(consortium, message, threshold - 1)
+        assert refusal(consortium.clients[number].receive, forged) == "forged-agreement"
+        assert consortium.clients[number].state is ClientState.READY
+        assert refusal(consortium.clients[number].receive, message) == "unexpected-message"
+
+
+def test_control_a_hospital_that_checks_no_agreement_takes_the_forged_ones(tmp_path):
+    consortium = sparse(tmp_path, client=WithoutAgreement)
+    consortium.set_up()
+    outbox = agreed_round(consortium, consortium.random_vectors(np.random.default_rng(4)))
+    for number, message in outbox:
+        assert consortium.clients[number].receive(with_forged_agreements(consortium, message, 0))
+
+
+@pytest.mark.parametrize(("shown", "threshold"), [(36, 21), (180, 111), (900, 551), (551, 551), (60, 31)])
+def test_a_sample_misses_too_few_true_agreements_with_less_than_two_to_the_minus_forty(shown, threshold):
+    size = sample_size(shown, threshold)
+
+    def missed(drawn: int) -> float:
+        return float(np.prod([(threshold - 1 - i) / (shown - i) for i in range(drawn)]))
+
+    assert missed(size) <= 2.0**-40
+    assert size == 0 or missed(size - 1) > 2.0**-40
+
+
+def test_the_work_of_checking_does_not_grow_with_the_consortium():
+    sizes = [
+        sample_size(members - members // 10, smallest_threshold(members, members // 10)) for members in (200, 500, 1000)
+    ]
+    assert max(sizes) < 60
+
+
+def test_a_hospital_masks_with_every_holder_of_its_shares_whatever_deals_are_withheld(tmp_path):
+    """A holder that it did not mask with could open it: nothing would tie them together."""
+    consortium = sparse(tmp_path)
+    outbox = consortium.answer(consortium.deliver(consortium.server.open()))
+    outbox = consortium.answer(consortium.deliver(outbox))
+    (number, message) = outbox[6]
+    client = consortium.clients[number]
+    envelope = open_envelope(message, consortium.charter, 1 << 20)
+    deals = msgspec.msgpack.decode(envelope.payload, type=Deals).deals
+    few = Deals([deal for deal in deals if peek(deal).sender == 1])
+    sealer = Sealer(consortium.charter, COORDINATOR, None, 1)
+    assert refusal(client.receive, sealer.seal(Stage.DEALS, few, recipient=number)) == "deals-missing"
+    # Its coordinator did not show it who else drew it: then it cannot miss their deals, and masks with all it drew.
+    hidden = {peer: ad for peer, ad in client._epoch.roster.items() if number not in ad.holders or peer == 1}
+    client._epoch.dealers = frozenset({1})
+    client._epoch.roster |= hidden
+    client.receive(sealer.seal(Stage.DEALS, few, recipient=number))
+    peers = len(client._epoch.mask_keys(1, MODEL_DIGEST)) - 1
+    assert peers >= GRAPH.degree
+
+
+def test_a_roster_without_the_keys_of_a_holder_is_refused(tmp_path):
+    consortium = sparse(tmp_path)
+    outbox = consortium.answer(consortium.deliver(consortium.server.open()))
+    number, message = outbox[6]
+    roster = msgspec.msgpack.decode(open_envelope(message, consortium.charter, 1 << 22).payload, type=Roster)
+    holder = consortium.clients[number]._epoch.secrets.holders[0]
+    fewer = Roster(roster.participants, [ad for ad in roster.advertisements if peek(ad).sender != holder])
+    sealed = Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.ROSTER, fewer, recipient=number)
+    assert refusal(consortium.clients[number].receive, sealed) == "keys-missing"
+
+
+def test_different_participants_for_two_hospitals_are_found_out_when_shares_are_exchanged(tmp_path):
+    consortium = sparse(tmp_path)
+    outbox = consortium.answer(consortium.deliver(consortium.server.open()))
+    number, message = outbox[6]
+    client = consortium.clients[number]
+    stranger = next(n for n in range(2, MEMBERS) if n != number and n not in client._epoch.secrets.holders)
+    roster = msgspec.msgpack.decode(open_envelope(message, consortium.charter, 1 << 22).payload, type=Roster)
+    fewer = Roster(
+        [n for n in roster.participants if n != stranger],
+        [ad for ad in roster.advertisements if peek(ad).sender != stranger],
+    )
+    sealed = Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.ROSTER, fewer, recipient=number)
+    outbox[6] = (number, sealed)
+    replies = consortium.deliver(outbox)
+    outbox = consortium.answer(replies)
+    others = dict(outbox)
+    assert refusal(client.receive, others[number]) in ("other-roster", "duplicate")
+
+
+def test_the_policy_still_asks_for_its_own_cohort(tmp_path):
+    consortium = sparse(tmp_path)
+    consortium.set_up()
+    for client in consortium.clients.values():
+        client._policy = open_policy(consortium.charter.charter, minimum_cohort=MEMBERS)
+    vectors = consortium.random_vectors(np.random.default_rng(6))
+    consortium.deliver(consortium.server.begin(1))
+    masked = [(n, consortium.clients[n].mask(vectors[n], MODEL_DIGEST)) for n in consortium.clients if n != 5]
+    number, proposal = consortium.answer(masked)[0]
+    assert refusal(consortium.clients[number].receive, proposal) == "below-threshold"
