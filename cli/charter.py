@@ -154,8 +154,16 @@ def _terms(content: Charter) -> Table:
         ("differential privacy", guarantee),
         ("a sum is taken over", f"at least {content.threshold} of {len(content.members)} hospitals"),
         ("may collude", f"{content.max_colluding} hospitals with the coordinator"),
+        ("masks with", _neighbours(content)),
         ("validation counts", content.metrics.release),
         ("model at the start", content.model.digest.hex()[:16]),
     ):
         table.add_row(term, value)
     return table
+
+
+def _neighbours(content: Charter) -> str:
+    graph = content.graph
+    if graph.degree == 0:
+        return "all others"
+    return f"{graph.degree} hospitals that each draws, and those that drew it; {graph.threshold} rebuild its secrets"

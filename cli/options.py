@@ -103,6 +103,13 @@ _OPTIONS = [
     click.option("--target", type=_FRACTION, help="Stop once the task's metric reaches this."),
     click.option("--colluding", type=click.IntRange(0), default=1, show_default=True, help="How many may conspire."),
     click.option("--threshold", type=click.IntRange(0), default=0, help="Fewest in a sum; 0: the least safe."),
+    click.option(
+        "--dropout",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=0.1,
+        show_default=True,
+        help="The share that may be gone at once; above 100 hospitals it sets the number of neighbours.",
+    ),
     click.option("--field-bits", type=click.IntRange(16, 64), default=24, show_default=True, help="Bits a number."),
     click.option(
         "--update-norm", type=POSITIVE, default=10.0, show_default=True, help="Updates are clipped to this, L2."
@@ -161,5 +168,6 @@ def choices_from(name: str, options: dict[str, Any]) -> CharterChoices:
         target=options["target"],
         max_colluding=options["colluding"],
         threshold=options["threshold"],
+        dropout=options["dropout"],
         epoch_rounds=options["epoch_rounds"],
     )

@@ -34,6 +34,7 @@ from training.report import RefusalRecord, RoundRecord
 STATISTICS_SUMS = 2
 TRANSCRIPT = "transcript"
 _MOST_FAILURES = 3
+_MOST_SET_UPS = 5
 _MEND = "Waiting does not help: each hospital's own log says what is wrong there. Go on with the run once it is mended."
 
 _PHASES = {
@@ -105,7 +106,10 @@ class Coordinator:
     def _open_epoch(self, purpose: Purpose) -> MaskingServer:
         invited = frozenset(self._members) - self._cheaters
         server, refusals = self._set_up(purpose, invited)
-        if server.answering:
+        for _ in range(_MOST_SET_UPS - 1):
+            # Whoever drops out while dealing costs a set-up: in a large consortium there may be some each time.
+            if not server.answering:
+                break
             server, refusals = self._set_up(purpose, server.answering)
         if server.state is not ServerState.READY:
             raise self._gave_up(server, refusals)

@@ -6,6 +6,7 @@ threshold from the number of members. Signs nothing.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from secagg.charter import (
     Member,
     Metrics,
     Model,
+    NeighbourGraph,
     Privacy,
     Statistics,
     TaskChoice,
@@ -29,6 +31,7 @@ from secagg.charter import (
 )
 from secagg.charter.model import check_name, smallest_threshold
 from secagg.errors import InputError
+from secagg.graph import COMPLETE_UP_TO, smallest_graph
 from training.evaluation import cell_count
 from training.model_state import ModelLayout, flatten, model_digest
 from training.task import Task, TaskSpec, build_task, load_custom_task
@@ -45,6 +48,7 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Attributes:
         epsilon: the budget of the whole run under ``privacy = "local"``.
         threshold: 0 for the smallest safe one.
+        dropout: the share of hospitals that may be gone at once; above 100 hospitals the number of neighbours follows.
     """
 
     name: str = "consortium"
@@ -59,6 +63,7 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     target: float | None = None
     max_colluding: int = 1
     threshold: int = 0
+    dropout: float = 0.1
     epoch_rounds: int = 10
 
 
@@ -81,6 +86,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         members=tuple(members),
         threshold=choices.threshold or smallest_threshold(len(members), choices.max_colluding),
         max_colluding=choices.max_colluding,
+        graph=neighbour_graph(len(members), choices.max_colluding, choices.dropout),
         model=Model(digest=model_digest(layout, flatten(module)), parameters=layout.size),
         task=TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json()))),
         training=_training(choices),
@@ -94,6 +100,23 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     # Made here to see that it can be: each hospital makes its own, but not before the first round.
     _ = UpdateVector(charter, layout).layout
     return charter
+
+
+def neighbour_graph(members: int, colluding: int, dropout: float) -> NeighbourGraph:
+    """With whom hospitals mask: with all up to 100 hospitals, above with as few as hide and recover.
+
+    Args:
+        dropout: the share of hospitals that may be gone at once.
+
+    Raises:
+        InputError: ``bad-dropout``.
+    """
+    if not 0 <= dropout < 1:
+        raise InputError(
+            "bad-dropout", f"A share of {dropout} of the hospitals cannot drop out.", remedy="Give 0 or more, below 1."
+        )
+    graph = smallest_graph(members, colluding, math.ceil(dropout * members)) if members > COMPLETE_UP_TO else None
+    return NeighbourGraph(degree=graph.degree, threshold=graph.threshold) if graph else NeighbourGraph()
 
 
 def _as_read_back(charter: Charter) -> Charter:
