@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import process_time
 
 import numpy as np
 import pytest
 
+from benchmarks.clock import Clock
 from benchmarks.sizes import size
 from secagg.charter import Model
 from tests.support.consortium import MODEL_DIGEST, Consortium
@@ -22,19 +19,6 @@ MANY_PARAMETERS = size(500_000, 50_000)
 ROUNDS = size(5, 2)
 DROPS = size({3, 9, 11, 20}, {3, 9})
 COORDINATOR = 0
-
-
-class Clock:
-    """CPU seconds by party; all parties share this process, one after another."""
-
-    def __init__(self) -> None:
-        self.spent: defaultdict[int, float] = defaultdict(float)
-
-    @contextmanager
-    def of(self, party: int) -> Iterator[None]:
-        start = process_time()
-        yield
-        self.spent[party] += process_time() - start
 
 
 def make(folder: Path, hospitals: int, parameters: int = PARAMETERS) -> tuple[Consortium, dict]:
