@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow lint format bench bench-short docs clean
+.PHONY: help demo attack test test-slow lint format bench bench-short docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp
 
 demo: $(VENV)/run.stamp  ## eight hospitals, 569 real patients, start to signed release
 	$(BIN)/secagg demo --out runs/demo --force
+
+attack: $(VENV)/run.stamp  ## every attack of the threat model, refused here, and its control on a weakened build
+	$(BIN)/secagg audit attack --all --controls tests/attacks
 
 test: lint  ## lint, then all tests but the slow ones, and the benchmarks in short form
 	$(BIN)/pytest -m "not slow"

@@ -1,4 +1,4 @@
-"""`secagg audit`: what was sent and summed, from the records that were kept of it."""
+"""`secagg audit`: what was sent and summed, from the records that were kept of it, and what an attacker gets."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from cli.lazy import LazyCommand, LazyGroup
 
 @click.group(cls=LazyGroup)
 def audit() -> None:
-    """What was sent and summed, from the records that were kept of it.
+    """What was sent and summed, from the records that were kept of it, and what an attacker gets.
 
     \b
-    Example:
+    Examples:
       secagg audit egress run/hospitals/aachen
+      secagg audit attack
     """
 
 
 for _name, _help in (
     ("egress", "Show what left the hospital in FOLDER, and check its log."),
     ("transcript", "Recompute every sum from what a coordinator kept."),
+    ("attack", "Attack a consortium on this machine, and show who refuses."),
 ):
     audit.add_command(LazyCommand(_name, f"cli.audit_{_name}:{_name}", _help))

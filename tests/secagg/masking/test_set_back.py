@@ -12,7 +12,7 @@ from secagg.errors import RemoteProtocolError
 from secagg.latch import Latch, Sighting
 from secagg.masking import MaskingClient
 from secagg.masking.states import ClientState
-from tests.support.consortium import Consortium, make_identities, open_policy
+from tests.support.consortium import Build, Consortium, make_identities, open_policy
 from tests.support.misbehaving import MisbehavingCoordinator
 
 MEMBERS, COLLUDER, RESTORED, LEFT_OUT, VICTIM = 4, 1, 2, 4, 4
@@ -49,7 +49,7 @@ def restore(consortium: Consortium, number: int, backup: Path) -> None:
 
 
 def start(folder: Path, client: type[MaskingClient] = MaskingClient) -> Consortium:
-    return Consortium.make(folder, MEMBERS, client=client)
+    return Consortium.make(folder, MEMBERS, Build(client=client))
 
 
 def epoch(

@@ -21,6 +21,7 @@ from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import peek
 from tests.support.consortium import (
     MODEL_DIGEST,
+    Build,
     Consortium,
     integer_sum,
     make_charter,
@@ -37,7 +38,7 @@ NEIGHBOURS = NeighbourGraph(degree=GRAPH.degree, threshold=GRAPH.threshold)
 
 
 def sparse(folder, *, client: type[MaskingClient] = MaskingClient, **changes: object) -> Consortium:
-    return Consortium.make(folder, MEMBERS, client=client, graph=NEIGHBOURS, max_colluding=COLLUDING, **changes)
+    return Consortium.make(folder, MEMBERS, Build(client=client), graph=NEIGHBOURS, max_colluding=COLLUDING, **changes)
 
 
 def refusal(call, *arguments) -> str:

@@ -1,0 +1,188 @@
+"""`secagg audit attack`: the attacks of the threat model, run against this build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column, Table
+
+from cli.output import console, json_option, print_json, progress_console
+from secagg.errors import TamperingError
+from training.attacks.model import Attack, Outcome, Refused
+from training.attacks.suite import ATTACKS, Finding, audit, choose, load_controls
+
+_SHOWN_REASONS = 2
+_WIDE = 160
+
+
+class ControlJson(msgspec.Struct, frozen=True):
+    """The same attack on a build that lacks ``without``; ``learned`` is null where it failed there too."""
+
+    without: str
+    succeeded: bool
+    learned: str | None
+
+
+class AttackJson(msgspec.Struct, frozen=True):
+    """One attack.
+
+    ``refused``: by whom and for the reasons it should. ``reasons``: every code that the attacker was refused with.
+    ``expected``: the codes it should be. ``learned``: what the attacker got, null if nothing.
+    """
+
+    name: str
+    liar: str
+    does: str
+    claim: str
+    source: str
+    refused: bool
+    by: str | None
+    reasons: list[str]
+    expected: list[str]
+    learned: str | None
+    seconds: float
+    control: ControlJson | None
+
+
+class AttacksJson(msgspec.Struct, frozen=True):
+    """All that were run; ``withstood``: all were refused, and every control succeeded."""
+
+    withstood: bool
+    attacks: list[AttackJson]
+    known: int
+    seconds: float
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Run all attacks, not only the most telling ones.")
+@click.option("--only", "names", multiple=True, metavar="NAME", help="Run the attack of this name; repeat it.")
+@click.option(
+    "--controls",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also run each attack on a weakened build, where it must succeed: tests/attacks of a source checkout.",
+)
+@json_option
+@click.pass_context
+def attack(
+    context: click.Context, everything: bool, names: tuple[str, ...], controls: Path | None, as_json: bool
+) -> None:
+    """Attack a consortium on this machine in every way that the threat model names, and show who refuses.
+
+    Each attack is a coordinator, a hospital or an author of a charter that lies to real parties over real messages. It
+    tries all it can and reports what it learned. Weakened builds do not ship; with --controls they are loaded from a
+    source checkout and run, to show that each attack works where the defence is missing. Exit code 4 if an attack was
+    not refused as it should be, or a control did not succeed.
+
+    \b
+    Examples:
+      secagg audit attack
+      secagg audit attack --all --controls tests/attacks
+      secagg audit attack --only two-survivor-sets --json
+    """
+    attacks = choose(names, everything)
+    weakened = load_controls(controls, attacks) if controls else None
+    findings = [audit(chosen, weakened) for chosen in _with_progress(attacks)]
+    failures = _failures(findings)
+    if as_json:
+        seconds = round(sum(finding.seconds for finding in findings), 3)
+        print_json(AttacksJson(not failures, [_describe(finding) for finding in findings], len(ATTACKS), seconds))
+    else:
+        # A file or a pipe has no width: nothing need be folded there.
+        wide = console if console.is_terminal else Console(highlight=False, width=_WIDE)
+        wide.print(_table(findings, weakened is not None))
+        _say(findings, failures)
+    context.exit(TamperingError.exit_code if failures else 0)
+
+
+def _with_progress(attacks: Sequence[Attack]) -> Iterator[Attack]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    # Where nobody watches, standard error holds errors and nothing else.
+    quiet = not progress_console.is_terminal
+    with Progress(*columns, console=progress_console, transient=True, disable=quiet) as progress:
+        task = progress.add_task("attacking", total=len(attacks))
+        for chosen in attacks:
+            progress.update(task, description=chosen.name)
+            yield chosen
+            progress.advance(task)
+
+
+def _failures(findings: Sequence[Finding]) -> list[str]:
+    """A sentence for each attack that did not go as it should."""
+    sentences = []
+    for finding in findings:
+        name, expected = finding.attack.name, ", ".join(sorted(finding.attack.refused.reasons))
+        if not finding.refused:
+            got = _learned(finding.outcome) or f"refused for {', '.join(_reasons(finding.outcome)) or 'no reason'}"
+            sentences.append(f"{name} should be refused for {expected}, and was not: {got}.")
+        if not finding.control_succeeded:
+            why = ", ".join(_reasons(finding.control)) or "no reason"
+            sentences.append(f"{name} should succeed without {finding.without}, and was refused for {why}.")
+    return sentences
+
+
+def _describe(finding: Finding) -> AttackJson:
+    attack, outcome, control = finding.attack, finding.outcome, finding.control
+    return AttackJson(
+        name=attack.name,
+        liar=attack.liar,
+        does=attack.does,
+        claim=attack.claim,
+        source=attack.source,
+        refused=finding.refused,
+        by=outcome.by if isinstance(outcome, Refused) else None,
+        reasons=_reasons(outcome),
+        expected=sorted(attack.refused.reasons),
+        learned=_learned(outcome),
+        seconds=round(finding.seconds, 3),
+        control=None
+        if control is None
+        else ControlJson(finding.without or "", finding.control_succeeded, _learned(control)),
+    )
+
+
+def _reasons(outcome: Outcome | None) -> list[str]:
+    return sorted(outcome.reasons) if isinstance(outcome, Refused) else []
+
+
+def _learned(outcome: Outcome) -> str | None:
+    return None if isinstance(outcome, Refused) else outcome.learned
+
+
+def _table(findings: Sequence[Finding], with_controls: bool) -> Table:
+    headings: list[str | Column] = [Column("attack", overflow="fold"), "who lies", "refused by"]
+    headings += [Column("reason", overflow="fold"), Column("s", justify="right")]
+    table = Table(*headings, *(["control"] if with_controls else []))
+    for finding in findings:
+        outcome = finding.outcome
+        row = [finding.attack.name, finding.attack.liar.value]
+        if isinstance(outcome, Refused):
+            row += [outcome.by if finding.refused else f"[red]{outcome.by}[/red]", _shortened(_reasons(outcome))]
+        else:
+            row += ["[red]nobody[/red]", f"[red]learned {outcome.learned}[/red]"]
+        row.append(f"{finding.seconds:.1f}")
+        if with_controls:
+            verb = "succeeds" if finding.control_succeeded else "[red]fails[/red]"
+            row.append(f"{verb} without {finding.without}")
+        table.add_row(*row)
+    return table
+
+
+def _shortened(reasons: Sequence[str]) -> str:
+    shown = ", ".join(reasons[:_SHOWN_REASONS])
+    return f"{shown}, {len(reasons) - _SHOWN_REASONS} more" if len(reasons) > _SHOWN_REASONS else shown
+
+
+def _say(findings: Sequence[Finding], failures: Sequence[str]) -> None:
+    for sentence in failures:
+        click.echo(f"No: {sentence}")
+    if not failures:
+        controls = sum(finding.control is not None for finding in findings)
+        on_weakened = f", and all {controls} controls succeed" if controls else ""
+        click.echo(f"Yes: {len(findings)} of {len(findings)} attacks were refused as they should be{on_weakened}.")
+    if len(findings) < len(ATTACKS):
+        click.echo(f"{len(ATTACKS) - len(findings)} more with --all.")

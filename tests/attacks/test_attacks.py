@@ -1,0 +1,126 @@
+"""Every attack is refused with its reason code, and succeeds on the build that lacks the defence."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from secagg.charter import model as charter_model
+from secagg.errors import LocalProtocolError
+from training.attacks.model import Refused, Refuser, Succeeded, Tries
+from training.attacks.suite import ATTACKS, Finding, audit, choose, load_controls, perform
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+CONTROLS = load_controls(HERE, ATTACKS)
+THREAT_MODEL = (REPOSITORY / "docs" / "threat-model.md").read_text(encoding="utf-8")
+
+attacks = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+
+
+@attacks
+def test_the_attack_is_refused_with_its_reason_code(attack):
+    assert perform(attack) == attack.refused
+
+
+@attacks
+def test_control_the_attack_succeeds_on_the_build_that_lacks_the_defence(attack):
+    outcome = perform(attack, CONTROLS[attack.name].build)
+    assert isinstance(outcome, Succeeded), outcome
+
+
+def test_a_weakened_build_leaves_the_real_one_as_it_was():
+    for attack in choose([], everything=False):
+        finding = audit(attack, CONTROLS)
+        assert finding.refused
+        assert finding.control_succeeded
+        assert perform(attack) == attack.refused
+
+
+def test_every_attack_has_a_control_and_every_control_an_attack():
+    names = [attack.name for attack in ATTACKS]
+    assert len(set(names)) == len(names)
+    assert set(CONTROLS) == set(names)
+
+
+def test_every_attack_says_for_what_it_must_be_refused():
+    for attack in ATTACKS:
+        assert attack.refused.reasons, attack.name
+        assert re.fullmatch(r"[A-Z].*\.", attack.does), attack.name
+
+
+# --- The threat model ----------------------------------------------------------------------------------------
+
+
+def named_in(text: str) -> set[str]:
+    """What has a name like a code: attacks, and reasons of refusals."""
+    return set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", text))
+
+
+def sections(document: str) -> dict[str, str]:
+    """What stands below each heading, up to the next."""
+    parts = re.split(r"^#{2,3} (.+)\n", document, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_the_threat_model_names_every_attack_below_the_heading_that_the_attack_gives():
+    below = sections(THREAT_MODEL)
+    misplaced = [attack.name for attack in ATTACKS if f"`{attack.name}`" not in below[attack.claim]]
+    assert misplaced == []
+
+
+def test_every_name_in_the_threat_model_is_that_of_an_attack_or_of_a_reason():
+    packages = ("secagg", "dp", "training")
+    sources = "".join(path.read_text() for package in packages for path in (REPOSITORY / package).rglob("*.py"))
+    names = {attack.name for attack in ATTACKS}
+    assert {name for name in named_in(THREAT_MODEL) - names if f'"{name}"' not in sources} == set()
+
+
+def test_the_readme_shows_what_the_command_says_of_all_attacks():
+    number = len(ATTACKS)
+    said = f"Yes: {number} of {number} attacks were refused as they should be, and all {number} controls succeed."
+    assert said in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+# --- What decides --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Refused.with_reasons(Refuser.COORDINATOR, "forged-sum"),
+        Refused.with_reasons(Refuser.HOSPITAL, "forged-sum", "malformed"),
+        Refused.with_reasons(Refuser.HOSPITAL),
+        Succeeded("everything"),
+    ],
+    ids=["by another", "for more reasons", "for none", "not at all"],
+)
+def test_an_attack_that_is_refused_otherwise_is_not_refused_as_it_should_be(outcome):
+    (attack,) = choose(["forged-sum"], everything=False)
+    assert audit(attack).refused
+    assert not Finding(attack, outcome, 0.0).refused
+    assert Finding(attack, attack.refused, 0.0, outcome).control_succeeded is isinstance(outcome, Succeeded)
+
+
+def test_an_attack_whose_honest_part_is_refused_is_broken_and_named():
+    (attack,) = choose(["forged-sum"], everything=False)
+    with patch.object(charter_model, "smallest_threshold", lambda *_: 99), pytest.raises(LocalProtocolError) as caught:
+        perform(attack)
+    assert (caught.value.reason, caught.value.culprit) == ("attack-broken", "forged-sum")
+
+
+def test_what_was_learned_counts_even_where_other_tries_were_refused():
+    tries = Tries(Refuser.HOSPITAL, {"malformed"})
+    assert tries.outcome("a vector") == Succeeded("a vector")
+    assert tries.outcome(None) == Refused.with_reasons(Refuser.HOSPITAL, "malformed")
+
+
+def test_a_fault_of_the_script_is_no_refusal():
+    def broken():
+        raise LocalProtocolError("out-of-turn", "The script is wrong.")
+
+    with pytest.raises(LocalProtocolError):
+        Tries(Refuser.HOSPITAL)(broken)

@@ -1,0 +1,11 @@
+"""For each attack a build that lacks the defence, on which it must succeed. None of this ships.
+
+`secagg audit attack --controls tests/attacks` loads `CONTROLS`.
+"""
+
+from __future__ import annotations
+
+from . import cohorts, content, hospitals, members, memory, models, replays, set_up, sums, wire
+
+_FAMILIES = (cohorts, content, hospitals, members, memory, models, replays, set_up, sums, wire)
+CONTROLS = {name: control for family in _FAMILIES for name, control in family.CONTROLS.items()}

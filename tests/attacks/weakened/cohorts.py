@@ -1,0 +1,109 @@
+"""Builds without the rules on survivor sets, or without the memory of them."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from secagg.charter import model as charter_model
+from secagg.errors import RemoteProtocolError
+from secagg.masking import MaskingClient, Survivors
+from secagg.masking.messages import Deals, Unmask
+from secagg.masking.verification import VerifiedSum
+from secagg.wire import envelope
+from training.attacks.build import Build, Control
+
+
+class WithoutAgreement(MaskingClient):
+    """Reveals without anybody's agreement."""
+
+    def _require_agreement(self, survivors: Survivors, payload: Unmask) -> None:
+        pass
+
+
+class WithPartialDeals(MaskingClient):
+    """Goes on with those whose deals came, however few."""
+
+    def _collect(self, payload: Deals) -> None:
+        epoch = self._current()
+        epoch.dealers = frozenset(envelope.peek(message).sender for message in payload.deals)
+        epoch.participants = epoch.dealers | {self.number}
+        super()._collect(payload)
+
+
+class WithoutBoth(WithoutAgreement, WithPartialDeals):
+    """Neither compares survivor sets nor asks for everybody's deals."""
+
+
+class AnswersForAnySet(WithoutAgreement):
+    """Answers for whatever survivor set it is told, of any size and with anybody in it."""
+
+    def _acceptable(self, round_number: int, numbers: list[int]) -> Survivors:
+        known = set(self._current().held)
+        return Survivors(tuple(number for number in numbers if number in known))
+
+
+class WithoutGuard(MaskingClient):
+    """Does not remember over whom it was summed."""
+
+    def _refuse_differencing(self, survivors: Survivors) -> None:
+        pass
+
+
+class WithoutOthersMemory(MaskingClient):
+    """Does not listen to what others have seen of it."""
+
+    def _require_not_set_back(self, collected) -> None:
+        pass
+
+
+class WithPairwiseGuard(MaskingClient):
+    """Asks of every two cohorts of an occasion that they do not differ by exactly one hospital."""
+
+    def _refuse_differencing(self, survivors: Survivors) -> None:
+        for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
+            if len(earlier ^ set(survivors.numbers)) == 1:
+                raise RemoteProtocolError("differencing", "They differ by one.")
+
+
+def unchecked_sum(total, session, epoch_tag_key):
+    """Takes every sum for a verified one."""
+    taken = VerifiedSum.__new__(VerifiedSum)
+    taken.total = total
+    return taken
+
+
+def without_colluders():
+    """A threshold rule that does not count colluders: half of the members are enough."""
+    return patch.object(charter_model, "smallest_threshold", lambda members, colluding: members // 2)
+
+
+def without_sum_check():
+    return patch("secagg.masking.client.verify_sum", unchecked_sum)
+
+
+_ANY_SET = Control(Build(client=AnswersForAnySet), "the rules on survivor sets, and the agreement")
+_PAIRWISE = Control(Build(client=WithPairwiseGuard), "a guard against cohorts that differ by more than one")
+
+CONTROLS = {
+    "two-survivor-sets": Control(Build(in_force=without_colluders), "a threshold that counts the colluders"),
+    "mixed-survivor-sets": Control(Build(client=WithoutAgreement), "the survivors' agreement"),
+    "survivor-set-for-each": Control(Build(client=WithoutBoth), "asking for everybody's deal, and the agreement"),
+    "withheld-deals": Control(Build(client=WithPartialDeals), "asking for everybody's deal"),
+    "minority-cohort": _ANY_SET,
+    "empty-cohort": _ANY_SET,
+    "duplicated-cohort": _ANY_SET,
+    "stranger-in-cohort": _ANY_SET,
+    "asked-for-others": _ANY_SET,
+    "drop-one-differencing": Control(Build(client=WithoutGuard), "the differencing guard"),
+    "drop-a-colluder-differencing": Control(
+        Build(client=WithPairwiseGuard), "a guard beyond cohorts that differ by one"
+    ),
+    "intersected-sums": Control(Build(client=WithPairwiseGuard), "a guard beyond cohorts that differ by one"),
+    "differencing-across-epochs": Control(Build(client=WithoutGuard), "the differencing guard"),
+    "differencing-over-a-restored-latch": Control(
+        Build(client=WithoutOthersMemory), "listening to what others remember"
+    ),
+    "isolation-among-neighbours": Control(Build(client=WithoutAgreement), "the survivors' agreement"),
+    "forged-agreements": Control(Build(client=WithoutAgreement), "the check of agreements"),
+    "sum-of-zeros": Control(Build(in_force=without_sum_check), "the check of sums"),
+}

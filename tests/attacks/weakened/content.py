@@ -1,0 +1,74 @@
+"""Builds that take charters, values and the content of messages as they come."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from unittest.mock import patch
+
+import numpy as np
+
+from secagg.charter import model
+from secagg.encoding import Layout
+from secagg.policy import checks
+from training.attacks.build import Build, Control
+
+from .cohorts import AnswersForAnySet
+
+
+def without_contradictions():
+    """Charters that may contradict themselves."""
+    stack = ExitStack()
+    for name in ("_check_members", "_check_threshold", "_check_privacy", "_check_metrics"):
+        stack.enter_context(patch.object(model, name, lambda charter: None))
+    return stack
+
+
+def without_member_check():
+    return patch.object(model, "_check_members", lambda charter: None)
+
+
+def with_any_threshold():
+    return patch.object(model, "smallest_threshold", lambda members, colluding: 2)
+
+
+def without_policy():
+    return patch("secagg.masking.client.check_charter", lambda *arguments: None)
+
+
+def with_any_members():
+    return patch.object(checks, "CHECKS", tuple(check for check in checks.CHECKS if check is not checks.known_members))
+
+
+def without_charter_signatures():
+    return patch("secagg.charter.signing.is_valid_signature", lambda *arguments: True)
+
+
+def without_sizes():
+    return patch("secagg.masking.server.check_advertisement_sizes", lambda *arguments: None)
+
+
+def without_limits():
+    """An encoder that rounds, and looks no further."""
+
+    def quantise(layout, section, array):
+        with np.errstate(invalid="ignore"):
+            return np.rint(array * layout.scale(section)).astype(np.int64)
+
+    return patch.object(Layout, "_quantise", quantise)
+
+
+_NO_LIMITS = Control(Build(in_force=without_limits), "the encoder's limits")
+
+CONTROLS = {
+    "hostile-charter-fields": Control(Build(in_force=without_contradictions), "rules against contradictions"),
+    "charter-beyond-policy": Control(Build(in_force=without_policy), "the site's policy"),
+    "charter-altered-after-signing": Control(Build(in_force=without_charter_signatures), "signatures on the charter"),
+    "sybil-cohort": Control(Build(in_force=with_any_members), "known members only"),
+    "one-key-under-three-names": Control(Build(in_force=without_member_check), "members that differ"),
+    "minority-threshold": Control(Build(in_force=with_any_threshold), "the least threshold"),
+    "hostile-coordinator-fields": Control(Build(client=AnswersForAnySet), "the rules on survivor sets"),
+    "hostile-hospital-fields": Control(Build(in_force=without_sizes), "the sizes of what is advertised"),
+    "wraparound": _NO_LIMITS,
+    "no-numbers": _NO_LIMITS,
+    "hostile-weights": _NO_LIMITS,
+}

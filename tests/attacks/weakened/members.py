@@ -1,0 +1,39 @@
+"""Builds of a coordinator, and of peers, that believe a hospital."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from secagg.masking import MaskingServer
+from secagg.masking.unmasking import Unmasking
+from training.attacks.build import Build, Control
+
+from .set_up import SIGNATURES
+
+
+def with_any_shares():
+    return patch.object(Unmasking, "_check", lambda *arguments: None)
+
+
+def without_commitments():
+    return patch("secagg.masking.kdf.self_mask_commitment", lambda *arguments: bytes(32))
+
+
+def without_tag_commitments():
+    return patch("secagg.masking.kdf.tag_contribution_commitment", lambda *arguments: bytes(32))
+
+
+class AddsTwice(MaskingServer):
+    """Does not remember what came before."""
+
+    def _repeated(self, header, name):
+        return False
+
+
+CONTROLS = {
+    "false-shares": Control(Build(in_force=with_any_shares), "the digests of dealt shares"),
+    "false-dealing": Control(Build(in_force=without_commitments), "commitments to self-mask seeds"),
+    "false-tag-key": Control(Build(in_force=without_tag_commitments), "commitments to parts of the tag key"),
+    "equivocation": Control(Build(server=AddsTwice), "the memory of what a hospital has sent"),
+    "signed-by-another": SIGNATURES,
+}

@@ -1,0 +1,84 @@
+"""Builds that take a sum for what it is said to be, or a tag for more than one use."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from secagg.masking import MaskingClient, kdf, tags
+from secagg.masking.client import read_sum
+from secagg.masking.verification import ForgedSumError, VerifiedSum
+from training.attacks.build import Build, Control
+
+
+def taken_for_verified(total):
+    taken = VerifiedSum.__new__(VerifiedSum)
+    taken.total = total
+    return taken
+
+
+def without_check():
+    return patch("secagg.masking.client.verify_sum", lambda total, *_: taken_for_verified(total))
+
+
+def without_offsets():
+    """A linear code alone."""
+    original = tags.tag
+    return patch(
+        "secagg.masking.verification.tag",
+        lambda vector, ring, key, members, contributors: original(vector, ring, key, members, []),
+    )
+
+
+def without_rounds_in_tags():
+    """Tag keys that are the same in every round."""
+    original = kdf.round_tag_key
+    return patch(
+        "secagg.masking.kdf.round_tag_key", lambda key, session, number, model: original(key, session, 0, model)
+    )
+
+
+def without_models_in_tags():
+    """Tag keys that are the same for every model."""
+    original = kdf.round_tag_key
+    return patch(
+        "secagg.masking.kdf.round_tag_key",
+        lambda key, session, number, model: original(key, session, number, bytes(32)),
+    )
+
+
+class TakesAnySum(MaskingClient):
+    """Does not compare a sum with what it answered for."""
+
+    def _finish(self, envelope):
+        self._sum = taken_for_verified(self._read(envelope))
+
+    def _read(self, envelope):
+        epoch = self._current()
+        with patch("secagg.masking.client.Survivors.check", lambda numbers, *_: None):
+            return read_sum(envelope, epoch.session, frozenset(epoch.held))
+
+
+class GoesOn(MaskingClient):
+    """Forgets a forged sum."""
+
+    def receive(self, message):
+        state = self.state
+        try:
+            return super().receive(message)
+        except ForgedSumError:
+            self.state = state
+            raise
+
+
+_UNCHECKED = Control(Build(in_force=without_check), "the check of sums")
+
+CONTROLS = {
+    "forged-sum": _UNCHECKED,
+    "omitted-from-the-sum": _UNCHECKED,
+    "counted-twice": _UNCHECKED,
+    "doubled-sum": Control(Build(in_force=without_offsets), "the secret offset of each tag"),
+    "sum-of-another-model": Control(Build(in_force=without_models_in_tags), "tag keys bound to the model"),
+    "sum-of-an-earlier-round": Control(Build(in_force=without_rounds_in_tags), "tag keys bound to the round"),
+    "sum-over-others": Control(Build(client=TakesAnySum), "the comparison with what was answered"),
+    "guessed-tags": Control(Build(client=GoesOn), "the stop after a forged sum"),
+}

@@ -1,0 +1,64 @@
+"""Builds that read what they are sent before they look at it."""
+
+from __future__ import annotations
+
+import pickle
+from contextlib import ExitStack
+from unittest.mock import patch
+
+import msgspec
+
+from secagg.wire import Envelope, envelope
+from secagg.wire.envelope import _OPENED, Header, _Frame
+from training.attacks.build import Build, Control
+
+from .set_up import SIGNATURES
+
+
+def without_bounds():
+    stack = ExitStack()
+    for place in ("secagg.wire.envelope.check_size", "secagg.masking.server.check_size"):
+        stack.enter_context(patch(place, lambda *arguments: None))
+    return stack
+
+
+def with_raw_errors():
+    """A parser whose errors are nobody's."""
+    return patch("secagg.wire.envelope.decode", lambda data, schema: msgspec.msgpack.decode(data, type=schema))
+
+
+def with_pickle():
+    original = envelope.decode
+
+    def decode(data, schema):
+        if bytes(data[:1]) == b"c":
+            pickle.loads(data)
+        return original(data, schema)
+
+    return patch("secagg.wire.envelope.decode", decode)
+
+
+def opened_without_checks(message, charter, payload_limit):
+    frame = envelope.decode(message, _Frame)
+    header = envelope.decode(frame.header, Header)
+    return Envelope(header, frame.payload, frame.signature, _by_opener=_OPENED)
+
+
+def without_payload_digests():
+    """The signature is not looked at either: it covers the digest, and nothing else of the payload."""
+    return patch("secagg.masking.server.open_envelope", opened_without_checks)
+
+
+def without_envelope_checks():
+    return patch("secagg.masking.client.open_envelope", opened_without_checks)
+
+
+CONTROLS = {
+    "oversized-bytes": Control(Build(in_force=without_bounds), "bounds before anything is read"),
+    "malformed-bytes": Control(Build(in_force=with_raw_errors), "errors of the parser turned into refusals"),
+    "pickled-bytes": Control(Build(in_force=with_pickle), "a parser that runs no code"),
+    "altered-bytes": SIGNATURES,
+    "another-payload": Control(Build(in_force=without_payload_digests), "the comparison of payload and digest"),
+    "borrowed-signature": Control(Build(in_force=without_envelope_checks), "the checks of envelopes"),
+    "hostile-headers": Control(Build(in_force=without_envelope_checks), "the checks of envelopes"),
+}

@@ -1,0 +1,170 @@
+"""All attacks in one tuple, and how they are run: each in an empty folder, with its build in force.
+
+Knows no attack's content.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from secagg.errors import InputError, LocalProtocolError, SecaggError
+from training.attacks import (
+    both_shares,
+    charters,
+    cohorts,
+    differencing,
+    fields,
+    hospitals,
+    keys,
+    members,
+    models,
+    neighbours,
+    replays,
+    sums,
+    values,
+    wire,
+)
+from training.attacks.build import REAL, Build, Control
+from training.attacks.model import Attack, Outcome, Succeeded
+
+ATTACKS: Final[tuple[Attack, ...]] = (
+    *cohorts.ATTACKS,
+    *both_shares.ATTACKS,
+    *models.ATTACKS,
+    *differencing.ATTACKS,
+    *neighbours.ATTACKS,
+    *keys.ATTACKS,
+    *sums.ATTACKS,
+    *members.ATTACKS,
+    *replays.ATTACKS,
+    *charters.ATTACKS,
+    *fields.ATTACKS,
+    *hospitals.ATTACKS,
+    *values.ATTACKS,
+    *wire.ATTACKS,
+)
+
+WEAKENED: Final = "weakened"
+_MODULE: Final = "weakened_builds"
+# Latches flush to disk before every message. What survives a power cut is not an attack's business (tests/faults).
+_MEMORY: Final = "/dev/shm"  # noqa: S108 - a folder of its own is made in it, for its owner alone
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one attack, on the real build and, where it was asked for, on its weakened one.
+
+    Attributes:
+        seconds: that both took.
+        control: None where no controls were asked for.
+    """
+
+    attack: Attack
+    outcome: Outcome
+    seconds: float
+    control: Outcome | None = None
+    without: str | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the real build refused the attack, by whom and for what reasons it should."""
+        return self.outcome == self.attack.refused
+
+    @property
+    def control_succeeded(self) -> bool:
+        """Whether the attack is a real one: it succeeds where the defence is missing."""
+        return self.control is None or isinstance(self.control, Succeeded)
+
+
+def perform(attack: Attack, build: Build = REAL) -> Outcome:
+    """Run one attack.
+
+    Raises:
+        LocalProtocolError: ``attack-broken``, if what is honest in the script was refused: nothing is known then.
+    """
+    place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="secagg-attack-", dir=place) as folder, build.in_force():
+        try:
+            return attack.run(build, Path(folder))
+        except SecaggError as error:
+            raise LocalProtocolError(
+                "attack-broken",
+                f"The attack {attack.name} could not be carried out: {error}",
+                culprit=attack.name,
+                remedy="This build refuses what it should take, or the attack is older than the build.",
+            ) from error
+
+
+def audit(attack: Attack, controls: Mapping[str, Control] | None = None) -> Finding:
+    """Run one attack on the real build and, if there are controls, on its weakened one."""
+    start = time.perf_counter()
+    outcome = perform(attack)
+    if controls is None:
+        return Finding(attack, outcome, time.perf_counter() - start)
+    control = controls[attack.name]
+    weakened = perform(attack, control.build)
+    return Finding(attack, outcome, time.perf_counter() - start, weakened, control.without)
+
+
+def choose(names: Iterable[str], everything: bool) -> tuple[Attack, ...]:
+    """The attacks of these names; without any, all of them or the quick ones.
+
+    Raises:
+        InputError: ``unknown-attack``.
+    """
+    wanted = tuple(names)
+    known = {attack.name: attack for attack in ATTACKS}
+    for name in wanted:
+        if name not in known:
+            raise InputError(
+                "unknown-attack",
+                f"There is no attack called {name}.",
+                culprit=name,
+                remedy=f"The attacks are {', '.join(known)}.",
+            )
+    if wanted:
+        return tuple(known[name] for name in wanted)
+    return ATTACKS if everything else tuple(attack for attack in ATTACKS if attack.quick)
+
+
+def load_controls(folder: Path, attacks: Iterable[Attack]) -> Mapping[str, Control]:
+    """The weakened builds of a source checkout, by attack. They are code, and it is run.
+
+    Args:
+        folder: holds the package ``weakened`` with ``CONTROLS``.
+
+    Raises:
+        InputError: ``no-controls``, ``control-missing``.
+    """
+    file = folder / WEAKENED / "__init__.py"
+    spec = importlib.util.spec_from_file_location(_MODULE, file, submodule_search_locations=[str(file.parent)])
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise InputError(
+            "no-controls",
+            f"{folder} holds no weakened builds: there is no {file}.",
+            culprit=str(folder),
+            remedy="Weakened builds do not ship. Give the folder tests/attacks of a source checkout.",
+        )
+    for name in [name for name in sys.modules if name.partition(".")[0] == _MODULE]:
+        del sys.modules[name]
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[_MODULE] = module
+    spec.loader.exec_module(module)
+    controls: Mapping[str, Control] = getattr(module, "CONTROLS", {})
+    missing = [attack.name for attack in attacks if attack.name not in controls]
+    if missing:
+        raise InputError(
+            "control-missing",
+            f"{folder} has no weakened build for {', '.join(missing)}.",
+            culprit=str(folder),
+            remedy="Take tests/attacks from the same release as this command.",
+        )
+    return controls
