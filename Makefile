@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo attack test test-slow lint format bench bench-short docs clean
+.PHONY: help demo attack test test-slow schedules fuzz lint format bench bench-short bench-consortium docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,16 @@ test: lint  ## lint, then all tests but the slow ones, and the benchmarks in sho
 
 test-slow: $(VENV)/dev.stamp  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+schedules: $(VENV)/dev.stamp  ## 10,000 random schedules of the masking protocol's messages
+	$(BIN)/python -m tests.secagg.masking.schedules.tally 10000
+
+$(VENV)/fuzz.stamp: $(VENV)/dev.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	touch $@
+
+fuzz: $(VENV)/fuzz.stamp  ## every decoder of outside bytes, for FUZZ_SECONDS (60) each; what breaks one is kept
+	$(BIN)/python -m tests.fuzz
 
 lint: $(VENV)/dev.stamp  ## ruff, ruff format, mypy --strict on secagg and dp
 	$(BIN)/ruff check

@@ -101,12 +101,15 @@ def read_bounded(path: Path, limit: int) -> bytes:
 def lock(path: Path) -> int:
     """Take the lock of the state file ``path`` for this process; closing the returned descriptor lets go of it.
 
+    By whatever links ``path`` leads to it, the lock is beside the file itself: there is one for one file.
+
     Raises:
         InputError: ``state-in-use`` if another process has it, ``unwritable``.
     """
+    file = Path(os.path.realpath(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file.with_name(f"{file.name}.lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
     except OSError as error:
         raise unwritable(path, error) from error
     try:

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -98,7 +98,8 @@ class Identity:
             else:
                 what, remedy = "is not encrypted, but a passphrase was given", "Leave the passphrase out."
             raise InputError("wrong-passphrase", f"{path} {what}.", culprit=str(path), remedy=remedy) from error
-        except ValueError as error:
+        except (ValueError, UnsupportedAlgorithm, InternalError) as error:
+            # InternalError: of OpenSSL, for a key that is too short for its own algorithm.
             if passphrase and _ENCRYPTED in pem:
                 raise InputError(
                     "wrong-passphrase",

@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
-from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, TamperingError
+from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
 from secagg.files import PRIVATE, lock
 
 _SCHEMA = (
@@ -84,17 +84,9 @@ class Latch:
             for statement in _SCHEMA:
                 self._database.execute(statement)
             path.chmod(PRIVATE)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             os.close(self._lock)
-            raise _unwritable(path, error) from error
-        except sqlite3.DatabaseError as error:
-            os.close(self._lock)
-            raise TamperingError(
-                "latch-damaged",
-                f"{path} is not a latch: {error}.",
-                culprit=str(path),
-                remedy="Never restore it from a backup: ask for a new charter, under which this site starts afresh.",
-            ) from error
+            raise _unusable(path, error) from error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -214,42 +206,59 @@ class Latch:
 
     def sightings(self, charter: bytes) -> Mapping[int, Sighting]:
         """What is known of other members, by member number."""
-        found = self._database.execute("SELECT sightings FROM seen WHERE charter = ?", (charter,)).fetchone()
-        pairs = _SIGHTING.iter_unpack(found[0] if found else b"")
+        found = self._read("SELECT sightings FROM seen WHERE charter = ?", charter)
+        try:
+            pairs = list(_SIGHTING.iter_unpack(found[0][0] if found else b""))
+        except struct.error as error:
+            raise _unusable(self._path, error) from error
         return {number: Sighting(*pair) for number, pair in enumerate(pairs, start=1)}
 
     def is_stopped(self, charter: bytes) -> bool:
         """Whether this site has stopped under ``charter``."""
-        return bool(self._database.execute("SELECT 1 FROM stopped WHERE charter = ?", (charter,)).fetchone())
+        return bool(self._read("SELECT 1 FROM stopped WHERE charter = ?", charter))
 
     def cohorts(self, charter: bytes, occasion: bytes) -> tuple[frozenset[int], ...]:
         """The survivor sets for which this site has revealed shares on this occasion."""
-        rows = self._database.execute(
-            "SELECT survivors FROM cohorts WHERE charter = ? AND occasion = ?", (charter, occasion)
-        ).fetchall()
-        return tuple(frozenset(int(number) for number in text.split(",")) for (text,) in rows)
+        rows = self._read("SELECT survivors FROM cohorts WHERE charter = ? AND occasion = ?", charter, occasion)
+        try:
+            return tuple(frozenset(int(number) for number in text.split(",")) for (text,) in rows)
+        except ValueError as error:
+            raise _unusable(self._path, error) from error
 
     def _row(self, charter: bytes) -> _Row:
-        found = self._database.execute(
-            "SELECT epoch, round, survivors, revealed FROM latch WHERE charter = ?", (charter,)
-        ).fetchone()
-        return _Row(*found) if found else _Row()
+        found = self._read("SELECT epoch, round, survivors, revealed FROM latch WHERE charter = ?", charter)
+        return _Row(*found[0]) if found else _Row()
+
+    def _read(self, query: str, *values: object) -> list[Any]:
+        try:
+            return self._database.execute(query, values).fetchall()
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise _unusable(self._path, error) from error
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         try:
             self._database.execute(statement, values)
-        except sqlite3.OperationalError as error:
-            raise _unwritable(self._path, error) from error
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self._path, error) from error
 
 
 def _listed(survivors: Sequence[int]) -> str:
     return ",".join(str(number) for number in sorted(survivors))
 
 
-def _unwritable(path: Path, error: sqlite3.OperationalError) -> InputError:
-    return InputError(
-        "unwritable",
-        f"The latch {path} cannot be written: {error}.",
+def _unusable(path: Path, error: Exception) -> SecaggError:
+    # A damaged schema is quoted in SQLite's message, which Python reads as UTF-8. What SQLite calls operational has
+    # to do with the disk and not with what is on it.
+    if isinstance(error, sqlite3.OperationalError):
+        return InputError(
+            "unwritable",
+            f"The latch {path} cannot be written: {error}.",
+            culprit=str(path),
+            remedy="Nothing leaves this site until it can be: free some space, or mend the permissions.",
+        )
+    return TamperingError(
+        "latch-damaged",
+        f"{path} is not a latch: {error}.",
         culprit=str(path),
-        remedy="Nothing leaves this site until it can be: free some space, or mend the permissions.",
+        remedy="Never restore it from a backup: ask for a new charter, under which this site starts afresh.",
     )

@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS entries (
     signature BLOB NOT NULL
 ) STRICT
 """
+# What SQLite says when it makes its files and there is no room: no sign of damage.
+_DISK_IS_FULL: Final = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE"})
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -188,12 +190,7 @@ class SignedLog(Generic[EntryT]):
     def _unwritten(self, error: sqlite3.DatabaseError) -> SecaggError:
         if not isinstance(error, sqlite3.OperationalError):
             return self._kind.damaged(self._path, error)
-        return InputError(
-            "unwritable",
-            f"{self._path} cannot be written: {error}.",
-            culprit=str(self._path),
-            remedy="Nothing leaves this site until it can be: free some space, or mend the permissions.",
-        )
+        return _no_room(self._path, error)
 
 
 def read_log(path: Path, public_key: bytes, kind: LogKind[EntryT]) -> tuple[EntryT, ...]:
@@ -226,9 +223,20 @@ def _connect(path: Path, kind: LogKind[EntryT]) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
         database.execute(_SCHEMA)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorname", "") in _DISK_IS_FULL:
+            raise _no_room(path, error) from error
         raise kind.damaged(path, error) from error
     return database
+
+
+def _no_room(path: Path, error: Exception) -> InputError:
+    return InputError(
+        "unwritable",
+        f"{path} cannot be written: {error}.",
+        culprit=str(path),
+        remedy="Nothing leaves this site until it can be: free some space, or mend the permissions.",
+    )
 
 
 def _verified(database: sqlite3.Connection, public_key: bytes, path: Path, kind: LogKind[EntryT]) -> list[EntryT]:
@@ -239,7 +247,8 @@ def _verified(database: sqlite3.Connection, public_key: bytes, path: Path, kind:
         rows: Sequence[tuple[int, bytes, bytes]] = database.execute(
             "SELECT sequence, body, signature FROM entries ORDER BY sequence"
         ).fetchall()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # SQLite quotes a damaged schema in its message, and Python reads that as UTF-8.
         raise kind.damaged(path, error) from error
     for number, (sequence, body, signature) in enumerate(rows, start=1):
         try:

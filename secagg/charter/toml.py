@@ -38,7 +38,7 @@ def parse_charter(text: bytes) -> Charter:
         raise
     except msgspec.ValidationError as error:
         raise _malformed(_in_words(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(f"The charter cannot be read: {error}.") from error
 
 

@@ -374,7 +374,7 @@ class MaskingClient:
         if result.step != self.step:
             raise RemoteProtocolError("step-changed", "The sum carries another step than the round began with.")
         try:
-            self._sum = verify_sum(result, epoch.session, epoch.tag_key)
+            verified = verify_sum(result, epoch.session, epoch.tag_key)
         except ForgedSumError:
             self.state = CLIENT_TRANSITIONS[self.state, Action.STOP]
             self._latch.record_stopped(self._charter.digest)
@@ -383,6 +383,7 @@ class MaskingClient:
             self._charter.digest,
             {member: Sighting(epoch.session.epoch, result.round) for member in result.survivors.numbers},
         )
+        self._sum = verified
 
     def _require_enough(self, hospitals: int) -> None:
         least = max(self.session.threshold, self._policy.minimum_cohort)

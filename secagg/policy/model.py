@@ -55,7 +55,7 @@ def load_policy(path: Path) -> Policy:
         return Policy()
     try:
         return msgspec.convert(tomllib.loads(read_bounded(path, LARGEST_POLICY).decode("utf-8-sig")), Policy)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, msgspec.ValidationError) as error:
         raise InputError(
             "malformed-policy",
             f"The policy {path} cannot be read: {error}.",

@@ -47,7 +47,8 @@ def _load(path: Path, split: str) -> dict[str, npt.NDArray[np.generic]]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise _unreadable(path, "it is a single array, not an archive")
             return _arrays(path, archive, split)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as fault:
+    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as fault:
+        # RuntimeError: what zipfile has for passwords and for kinds of archive that it does not know.
         raise _unreadable(path, str(fault)) from fault
 
 

@@ -102,7 +102,7 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         try:
             settings = msgspec.json.decode(settings_json, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
             raise _bad(f"The task's settings are not a JSON object: {fault}.") from fault
         return _convert(kind, settings)
 
@@ -149,7 +149,7 @@ def load_task_file(path: Path) -> TaskSpec:
     """
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as fault:
         message = f"Cannot read the task file {path}: {fault}."
         raise InputError(
             "unreadable-task", message, culprit=str(path), remedy="Check the path and the TOML."

@@ -1,0 +1,12 @@
+"""All harnesses, by name, and the module that each is in."""
+
+from __future__ import annotations
+
+from tests.fuzz import data, files, protocol
+from tests.fuzz.harness import Harness
+
+HARNESSES: dict[str, Harness] = {}
+MODULES: dict[str, str] = {}
+for module in (protocol, files, data):
+    HARNESSES |= {harness.name: harness for harness in module.HARNESSES}
+    MODULES |= {harness.name: module.__name__.rpartition(".")[2] for harness in module.HARNESSES}

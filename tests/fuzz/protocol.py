@@ -1,0 +1,217 @@
+"""Harnesses for messages: what a hospital and a coordinator make of bytes, in each of their states.
+
+The first byte of an input chooses the state, the second the stage and whether the rest is a whole message or the
+payload of one that is otherwise in order: signed by a member, or in the coordinator's name, for this epoch and round.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from secagg.charter import Model
+from secagg.errors import RemoteProtocolError
+from secagg.masking import MaskingServer
+from secagg.masking import messages as masking_messages
+from secagg.masking.states import ClientState, ServerState
+from secagg.masking.verification import ForgedSumError
+from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode, peek
+from tests.fuzz.harness import Harness, nested, scratch
+from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
+from tests.support.misbehaving import MisbehavingCoordinator
+from training import messages as around_messages
+
+MEMBERS = 3
+_SHAPE = {"model": Model(digest=MODEL_DIGEST, parameters=3), "epoch_rounds": 2, "threshold": 2, "max_colluding": 0}
+_CLIENT_STATES = [ClientState.IDLE, *(state for state in ClientState if state is not ClientState.IDLE)]
+_SERVER_STATES = [state for state in ServerState if state not in (ServerState.IDLE, ServerState.CLOSED)]
+_WHOLE = 0x80
+_ROUND = {Stage.BEGIN, Stage.PROPOSE, Stage.UNMASK, Stage.SUM, Stage.MASKED, Stage.AGREE, Stage.REVEAL}
+_ANY_SIZE = 1 << 24
+_SCHEMAS = [
+    one
+    for module in (masking_messages, around_messages)
+    for one in vars(module).values()
+    if isinstance(one, type) and issubclass(one, msgspec.Struct) and not one.__name__.startswith("_")
+]
+_folders = itertools.count()
+
+
+def _new_consortium() -> tuple[Path, Consortium]:
+    folder = scratch() / f"latches-{next(_folders)}"
+    folder.mkdir()
+    return folder, Consortium.make(folder, MEMBERS, **_SHAPE)
+
+
+@dataclass
+class _Hospital:
+    """Member 1 in one state; made anew whenever it took something."""
+
+    state: ClientState
+    made: Consortium | None = None
+    folder: Path | None = None
+
+    def receive(self, message: bytes) -> None:
+        made = self.made or self._make()
+        with suppress(ForgedSumError):
+            made.clients[1].receive(message)
+        self._forget()
+
+    def _make(self) -> Consortium:
+        self.folder, made = _new_consortium()
+        coordinator = MisbehavingCoordinator(made.charter, made.clients)
+        zeros = dict.fromkeys(made.clients, coordinator.session.ring.zeros(coordinator.session.length))
+        # With all of them the answer needs nobody's agreement; with two, it takes one to have agreed.
+        survivors = [1, 2, 3] if self.state is ClientState.REVEALED else [1, 2]
+        steps: list[Callable[[], object]] = [
+            coordinator.open,
+            coordinator.send_roster,
+            coordinator.send_deals,
+            coordinator.begin,
+            lambda: coordinator.collect(zeros),
+            lambda: [coordinator.propose(number, survivors) for number in survivors],
+            lambda: coordinator.ask(1, survivors),
+            lambda: coordinator.stop(1, survivors),
+        ]
+        for step in steps[: _CLIENT_STATES.index(self.state)]:
+            step()
+        self.made = made
+        return made
+
+    def _forget(self) -> None:
+        for client in self.made.clients.values():
+            client._latch.close()
+        shutil.rmtree(self.folder)
+        self.made = None
+
+
+@dataclass
+class _Coordinator:
+    """A server in one state; a copy of it takes each message that comes after one that was taken."""
+
+    state: ServerState
+    fresh: MaskingServer | None = None
+    used: MaskingServer | None = None
+
+    def receive(self, sender: int, message: bytes) -> None:
+        if self.fresh is None:
+            self._make()
+        self.used = self.used or copy.deepcopy(self.fresh)
+        self.used.receive(sender, message)
+        self.used = None
+
+    def _make(self) -> None:
+        _, made = _new_consortium()
+        server, outbox = made.server, made.server.open()
+        while server.state is not self.state:
+            if server.state is ServerState.READY:
+                made.deliver(outbox)
+                made.deliver(server.begin(1))
+            elif server.state is ServerState.COLLECTING:
+                zeros = server.session.ring.zeros(server.session.length)
+                outbox = made.answer([(number, made.clients[number].mask(zeros, MODEL_DIGEST)) for number in (1, 2)])
+            else:
+                outbox = made.answer(made.deliver(outbox))
+        self.fresh = server
+
+
+_HOSPITALS = {state: _Hospital(state) for state in _CLIENT_STATES}
+_SERVERS = {state: _Coordinator(state) for state in _SERVER_STATES}
+_STAGES = list(Stage)
+
+
+def _message(charter, sender: int, choice: int, rest: bytes) -> bytes:
+    if choice & _WHOLE:
+        return rest
+    stage = _STAGES[choice % len(_STAGES)]
+    identity = make_identities(MEMBERS)[sender - 1] if sender else None
+    number = 1 if stage in _ROUND else 0
+    recipient = 2 if stage is Stage.DEAL else COORDINATOR
+    epoch = 2 if stage is Stage.OPEN else 1
+    return Sealer(charter, sender, identity, epoch).seal(stage, msgspec.Raw(rest), recipient=recipient, round=number)
+
+
+def _to_hospital(data: bytes) -> None:
+    state, choice, rest = data[:1] or b"\0", data[1:2] or b"\0", data[2:]
+    party = _HOSPITALS[_CLIENT_STATES[state[0] % len(_CLIENT_STATES)]]
+    charter = (party.made or party._make()).charter
+    party.receive(_message(charter, COORDINATOR, choice[0], rest))
+
+
+def _to_coordinator(data: bytes) -> None:
+    state, choice, rest = data[:1] or b"\0", data[1:2] or b"\0", data[2:]
+    party = _SERVERS[_SERVER_STATES[state[0] % len(_SERVER_STATES)]]
+    if party.fresh is None:
+        party._make()
+    party.receive(2, _message(party.fresh.session.charter, 2, choice[0], rest))
+
+
+def _recorded() -> tuple[list[bytes], list[bytes]]:
+    """All messages of a run with a drop-out: what hospitals heard, and what they said."""
+    _, made = _new_consortium()
+    heard: list[bytes] = []
+    receive = [(client, client.receive) for client in made.clients.values()]
+    for client, original in receive:
+        client.receive = lambda message, original=original: (heard.append(message), original(message))[1]
+    made.set_up()
+    zeros = dict.fromkeys(made.clients, made.server.session.ring.zeros(made.server.session.length))
+    made.run_round(zeros, mask_silent=[3])
+    return heard, [message for _, message in made.sent]
+
+
+def _inputs(messages: list[bytes], states: int) -> list[bytes]:
+    """Every message in every state, once as a whole and once as a payload."""
+    _, made = _new_consortium()
+    found = []
+    for message in dict.fromkeys(messages):
+        stage = _STAGES.index(peek(message).stage)
+        payload = bytes(open_envelope(message, made.charter, _ANY_SIZE).payload)
+        for state in range(states):
+            found += [bytes([state, _WHOLE]) + message, bytes([state, stage]) + payload]
+    return found + [bytes([1, stage]) + deep for stage in range(14) for deep in nested(b"\x91", b"\xdd\0\0\0\1")]
+
+
+def _hospital_seeds() -> list[bytes]:
+    return _inputs(_recorded()[0], len(_CLIENT_STATES))
+
+
+def _coordinator_seeds() -> list[bytes]:
+    return _inputs(_recorded()[1], len(_SERVER_STATES))
+
+
+def _payload(data: bytes) -> None:
+    decode(data[1:], _SCHEMAS[(data[:1] or b"\0")[0] % len(_SCHEMAS)])
+
+
+def _payload_seeds() -> list[bytes]:
+    _, made = _new_consortium()
+    digest, views = bytes(32), [memoryview(bytes(40))]
+    around = [
+        around_messages.Query(),
+        around_messages.Status(1, 2, 0, 3, False, digest),
+        around_messages.Endorsed(views),
+        around_messages.Conclude(3),
+        around_messages.Attest(b"{}", bytes(64)),
+        around_messages.Release(b"{}"),
+    ]
+    found = [bytes([_SCHEMAS.index(type(one))]) + msgspec.msgpack.encode(one) for one in around]
+    for message in (message for kind in _recorded() for message in kind):
+        envelope = open_envelope(message, made.charter, _ANY_SIZE)
+        schema = next(one for one in _SCHEMAS if one.__name__.upper() == envelope.header.stage.name)
+        found.append(bytes([_SCHEMAS.index(schema)]) + envelope.payload)
+    return found + [bytes([index]) + deep for index in range(len(_SCHEMAS)) for deep in nested(b"\x91", b"\x81\xa0")]
+
+
+HARNESSES = (
+    Harness("payloads", _payload_seeds, _payload, (RemoteProtocolError,)),
+    Harness("hospital", _hospital_seeds, _to_hospital, (RemoteProtocolError,)),
+    Harness("coordinator", _coordinator_seeds, _to_coordinator, (RemoteProtocolError,)),
+)

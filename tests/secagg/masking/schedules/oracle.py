@@ -1,0 +1,246 @@
+"""One who knows every hospital's secrets and saw every message that left one, and says what must not have happened.
+
+Knows secrets and shares by looking into real clients; finds a revealed share by its bytes, whatever the order in which
+a message lists them, so that it holds for any graph of neighbours. Trusts no message and no server.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from secagg.charter import VerifiedCharter
+from secagg.encoding.ring import Ring, RingVector
+from secagg.masking import MaskingClient, Session, shamir
+from secagg.masking.kdf import Secret
+from secagg.masking.messages import Agree, Reveal
+from secagg.masking.session import RoundSum
+from secagg.masking.shamir import SHARE_SIZE
+from secagg.masking.states import ClientState
+from secagg.wire import Header, Stage, open_envelope
+from secagg.wire.envelope import decode
+
+_ANY_SIZE = 1 << 30
+_OF_A_ROUND = frozenset({Stage.MASKED, Stage.AGREE, Stage.REVEAL})
+_ONCE = _OF_A_ROUND | {Stage.ADVERTISE, Stage.DEAL}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One secret: whose, of which kind, in which round of which epoch."""
+
+    epoch: int
+    round: int
+    owner: int
+    kind: Secret
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message that left a hospital, opened."""
+
+    header: Header
+    message: bytes
+    payload: memoryview
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a hospital put into a round."""
+
+    vector: RingVector
+    model: bytes
+    step: int
+
+
+@dataclass
+class Oracle:
+    """Collects while a schedule runs; `violations` judges afterwards.
+
+    Args:
+        needed: how many shares give a secret.
+    """
+
+    charter: VerifiedCharter
+    needed: int
+    secrets: dict[Place, bytes] = field(default_factory=dict)
+    shares: dict[bytes, tuple[Place, int]] = field(default_factory=dict)
+    sent: list[Sent] = field(default_factory=list)
+    inputs: dict[tuple[int, int, int], Input] = field(default_factory=dict)
+    results: list[tuple[Session, RoundSum]] = field(default_factory=list)
+    taken: list[tuple[int, RoundSum]] = field(default_factory=list)
+    _seen: set[tuple[int, int, ClientState]] = field(default_factory=set)
+
+    # --- What it sees ------------------------------------------------------------------------------------------
+
+    def look_at(self, client: MaskingClient) -> None:
+        """Learn the secrets of an epoch as soon as they are drawn, and the shares as soon as they are dealt."""
+        key = (client.number, client.session.epoch, client.state)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        session, epoch = client.session, client._epoch
+        for slot in range(session.rounds):
+            for kind, values in _kinds(epoch.secrets.self_mask_seeds, epoch.secrets.mask_keys):
+                place = Place(session.epoch, session.first_round + slot, client.number, kind)
+                if client.state is ClientState.ADVERTISED:
+                    self.secrets[place] = values[slot]
+            if client.state is ClientState.READY:
+                self._learn_shares(client, slot)
+
+    def masked(self, client: MaskingClient, vector: RingVector, model: bytes) -> None:
+        self.inputs[client.session.epoch, client.round, client.number] = Input(vector, model, client.step)
+
+    def left(self, message: bytes) -> None:
+        """A message left a hospital. Whether it arrives is no matter: the network has it."""
+        envelope = open_envelope(message, self.charter, _ANY_SIZE)
+        self.sent.append(Sent(envelope.header, message, envelope.payload))
+
+    def summed(self, session: Session, result: RoundSum) -> None:
+        self.results.append((session, result))
+
+    def took(self, number: int, total: RoundSum) -> None:
+        self.taken.append((number, total))
+
+    def _learn_shares(self, client: MaskingClient, slot: int) -> None:
+        session = client.session
+        for owner, held in client._epoch.held.items():
+            for kind, values in _kinds(held.self_mask, held.mask_key):
+                place = Place(session.epoch, session.first_round + slot, owner, kind)
+                self.shares[values[slot]] = (place, client.number)
+
+    # --- What it says ------------------------------------------------------------------------------------------
+
+    def violations(self) -> list[str]:
+        """Every rule that was broken, in words; empty where all was well."""
+        rebuilt = {place: self._rebuilt(place, held) for place, held in self._revealed().items()}
+        return [
+            *self._answered_twice(),
+            *self._answered_for_two_sets(),
+            *self._compared_cohorts(),
+            *self._shares_that_must_not_leave(),
+            *(
+                f"wrong secret: shares do not give that of {place}"
+                for place, right in rebuilt.items()
+                if right is False
+            ),
+            *self._too_much_rebuilt({place for place, right in rebuilt.items() if right}),
+            *self._wrong_sums(),
+        ]
+
+    def _answered_twice(self) -> Iterator[str]:
+        found = defaultdict(set)
+        for one in self.sent:
+            header = one.header
+            if header.stage in _ONCE:
+                # Rounds are counted across epochs, and each is for once.
+                occasion = ("round", header.round) if header.stage in _OF_A_ROUND else ("epoch", header.epoch)
+                found[header.sender, header.stage.name, occasion, header.recipient].add(one.message)
+        for (sender, stage, occasion, _), messages in found.items():
+            if len(messages) > 1:
+                yield f"answered twice: {sender} sent {len(messages)} different {stage} in {occasion}"
+
+    def _answered_for_two_sets(self) -> Iterator[str]:
+        found = defaultdict(set)
+        for header, wanted in self._answers():
+            found[header.sender, header.round].add(wanted)
+        for (sender, number), sets in found.items():
+            if len(sets) > 1:
+                yield f"two survivor sets: {sender} answered for {len(sets)} in round {number}"
+
+    def _compared_cohorts(self) -> Iterator[str]:
+        found = defaultdict(set)
+        for header, wanted in self._answers():
+            given = self.inputs.get((header.epoch, header.round, header.sender))
+            if header.stage is Stage.REVEAL and given is not None:
+                found[header.sender, given.model, given.step].add(wanted)
+        for (sender, _, step), sets in found.items():
+            if len(sets) > 1:
+                yield f"two cohorts: {sender} revealed for {len(sets)} in step {step} on one model"
+
+    def _shares_that_must_not_leave(self) -> Iterator[str]:
+        masked = set()
+        for one in self.sent:
+            header = one.header
+            spot = (header.epoch, header.round, header.sender)
+            if header.stage is Stage.MASKED:
+                masked.add(spot)
+            elif header.stage is Stage.REVEAL:
+                if spot not in masked:
+                    yield f"not masked: {header.sender} revealed in round {header.round}, which it had not masked"
+                yield from self._stray(one)
+
+    def _stray(self, reveal: Sent) -> Iterator[str]:
+        header = reveal.header
+        for share in _pieces(reveal):
+            place, holder = self.shares.get(share, (None, 0))
+            if place is None or (place.epoch, place.round, holder) != (header.epoch, header.round, header.sender):
+                yield f"stray share: {header.sender} revealed one of {place} in round {header.round}"
+
+    def _too_much_rebuilt(self, known: set[Place]) -> Iterator[str]:
+        for place in known:
+            if place.kind is Secret.MASK_KEY and replace(place, kind=Secret.SELF_MASK_SEED) in known:
+                yield f"both secrets: of {place.owner} in round {place.round} of epoch {place.epoch}"
+        for session, result in self.results:
+            for owner in result.survivors.numbers:
+                if Place(session.epoch, result.round, owner, Secret.MASK_KEY) in known:
+                    yield f"mask key of a survivor: {owner} in round {result.round}"
+
+    def _wrong_sums(self) -> Iterator[str]:
+        for session, result in self.results:
+            if not self._is_exact(session.epoch, session.ring, result):
+                yield f"wrong sum: the coordinator's of round {result.round}"
+            if len(result.survivors.numbers) < session.threshold:
+                yield f"wrong sum: of {len(result.survivors.numbers)} in round {result.round}"
+        rounds = {result.round: (session, result) for session, result in self.results}
+        for number, total in self.taken:
+            session, result = rounds.get(total.round, (None, None))
+            if session is None or result.survivors != total.survivors:
+                yield f"wrong sum: {number} took one of round {total.round} that there never was"
+            elif not self._is_exact(session.epoch, session.ring, total):
+                yield f"wrong sum: {number} took another in round {total.round}"
+
+    # --- What could be made of what it saw ---------------------------------------------------------------------
+
+    def _is_exact(self, epoch: int, ring: Ring, result: RoundSum) -> bool:
+        given = [self.inputs.get((epoch, result.round, number)) for number in result.survivors.numbers]
+        if any(one is None or (one.model, one.step) != (result.model, result.step) for one in given):
+            return False
+        total = sum(ring.to_signed(one.vector).astype(object) for one in given)
+        return bool(np.array_equal(ring.to_signed(result.vector).astype(object), total))
+
+    def _revealed(self) -> dict[Place, dict[int, bytes]]:
+        found: defaultdict[Place, dict[int, bytes]] = defaultdict(dict)
+        for one in self.sent:
+            for share in _pieces(one) if one.header.stage is Stage.REVEAL else ():
+                if share in self.shares:
+                    place, holder = self.shares[share]
+                    found[place][holder] = share
+        return found
+
+    def _rebuilt(self, place: Place, held: dict[int, bytes]) -> bool | None:
+        """Whether the shares give the secret; None if they are too few."""
+        if len(held) < self.needed:
+            return None
+        return shamir.reconstruct(dict(sorted(held.items())[: self.needed])) == self.secrets[place]
+
+    def _answers(self) -> Iterator[tuple[Header, bytes]]:
+        for one in self.sent:
+            match one.header.stage:
+                case Stage.AGREE:
+                    yield one.header, decode(one.payload, Agree).survivors_digest
+                case Stage.REVEAL:
+                    yield one.header, decode(one.payload, Reveal).survivors_digest
+
+
+def _pieces(reveal: Sent) -> Iterator[bytes]:
+    payload = decode(reveal.payload, Reveal)
+    for joined in (payload.self_mask_shares, payload.mask_key_shares):
+        yield from (joined[start : start + SHARE_SIZE] for start in range(0, len(joined), SHARE_SIZE))
+
+
+def _kinds(seeds: Sequence[bytes], keys: Sequence[bytes]) -> tuple[tuple[Secret, Sequence[bytes]], ...]:
+    return (Secret.SELF_MASK_SEED, seeds), (Secret.MASK_KEY, keys)
