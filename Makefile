@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo attack test test-slow schedules fuzz lint format bench bench-short bench-consortium docs clean
+FLOWER := $(VENV)/flower
+
+.PHONY: help demo attack test test-slow schedules fuzz lint format bench bench-short bench-consortium bench-flower docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,7 +57,15 @@ bench: $(VENV)/dev.stamp  ## the benchmarks, with their targets beside them
 	$(BIN)/pytest benchmarks
 
 bench-short: $(VENV)/dev.stamp
-	SECAGG_BENCH=short $(BIN)/pytest benchmarks -q --benchmark-disable-gc
+	SECAGG_BENCH=short $(BIN)/pytest benchmarks -q --benchmark-disable-gc --ignore benchmarks/bench_flower.py
+
+$(FLOWER)/stamp: benchmarks/flower/requirements.txt | $(VENV)/dev.stamp
+	$(PYTHON) -m venv $(FLOWER)
+	$(FLOWER)/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/flower/requirements.txt
+	touch $@
+
+bench-flower: $(FLOWER)/stamp  ## side by side: raw AES, ours on one core and all, Flower SecAgg+, bytes on the wire
+	$(BIN)/pytest benchmarks/bench_keystream.py benchmarks/bench_wire.py benchmarks/bench_flower.py
 
 docs: $(VENV)/dev.stamp  ## rewrite the parts of docs that are generated: state diagrams
 	$(BIN)/python -m docs.generate

@@ -9,7 +9,7 @@ n of them is a signed b-bit number. It is checked in integers, after rounding, b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,9 @@ from secagg.encoding.ring import Ring, RingVector
 from secagg.errors import InputError
 
 FloatVector = npt.NDArray[np.float64]
+
+# Elements that are computed at a time, so that beside what goes in and what comes out there is no whole vector more.
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -88,34 +91,50 @@ class Layout:
         Raises:
             InputError: ``not-finite``, ``out-of-range`` or ``wrong-length``, naming the section.
         """
-        encoded = np.empty(self.length, np.int64)
+        encoded = self.ring.zeros(self.length)
         start = 0
         for section, array in zip(self.sections, values, strict=True):
-            encoded[start : start + section.length] = self._quantise(section, np.asarray(array, np.float64).reshape(-1))
+            target = encoded[start : start + section.length]
+            self._encode(section, np.asarray(array).reshape(-1), target)
             start += section.length
-        return self.ring.from_signed(encoded)
+        return encoded
 
     def decode(self, elements: RingVector) -> tuple[FloatVector, ...]:
         """The sum of encoded vectors as real numbers, one float64 array a section."""
-        signed = self.ring.to_signed(elements)
-        ends = np.cumsum([section.length for section in self.sections])
-        parts = np.split(signed, ends[:-1])
-        return tuple(
-            part.astype(np.float64) / self.scale(section) for section, part in zip(self.sections, parts, strict=True)
-        )
+        decoded, start = [], 0
+        for section in self.sections:
+            decoded.append(self._decode(section, elements[start : start + section.length]))
+            start += section.length
+        return tuple(decoded)
 
-    def _quantise(self, section: Section, array: FloatVector) -> npt.NDArray[np.int64]:
+    def _decode(self, section: Section, elements: RingVector) -> FloatVector:
+        values, scale = np.empty(len(elements), np.float64), self.scale(section)
+        for chunk in _chunks(len(elements)):
+            np.divide(self.ring.to_signed(elements[chunk]), scale, out=values[chunk])
+        return values
+
+    def _encode(self, section: Section, array: npt.NDArray[np.generic], target: RingVector) -> None:
         if len(array) != section.length:
             raise _unusable("wrong-length", section, f"has {len(array)} numbers where {section.length} are due")
-        if not np.isfinite(array).all():
+        if not all(np.isfinite(values).all() for _, values in _as_floats(array)):
             raise _unusable("not-finite", section, "holds NaN or infinity")
         # Beyond twice the limit the conversion to integers itself could wrap.
-        if array.size and np.abs(array).max() > 2 * section.limit:
+        if any(np.abs(values).max() > 2 * section.limit for _, values in _as_floats(array)):
             raise _unusable("out-of-range", section, f"exceeds its limit {section.limit:g}")
-        rounded = np.rint(array * self.scale(section)).astype(np.int64)
-        if rounded.size and max(int(rounded.max()), -int(rounded.min())) > self.q_max:
-            raise _unusable("out-of-range", section, f"exceeds its limit {section.limit:g}")
-        return rounded
+        scale = self.scale(section)
+        for chunk, values in _as_floats(array):
+            rounded = np.rint(values * scale).astype(np.int64)
+            if max(int(rounded.max()), -int(rounded.min())) > self.q_max:
+                raise _unusable("out-of-range", section, f"exceeds its limit {section.limit:g}")
+            target[chunk] = self.ring.from_signed(rounded)
+
+
+def _chunks(length: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK) for start in range(0, length, _CHUNK))
+
+
+def _as_floats(array: npt.NDArray[np.generic]) -> Iterator[tuple[slice, FloatVector]]:
+    return ((chunk, np.asarray(array[chunk], np.float64)) for chunk in _chunks(len(array)))
 
 
 def _unusable(reason: str, section: Section, what: str) -> InputError:

@@ -38,6 +38,10 @@ class Ring:
         """A vector of zeros, shape (length,)."""
         return np.zeros(length, self.dtype)
 
+    def reduce(self, elements: RingVector) -> None:
+        """Take the bits above b away, in place."""
+        np.bitwise_and(elements, elements.dtype.type((1 << self.bits) - 1), out=elements)
+
     def from_signed(self, values: npt.NDArray[np.int64]) -> RingVector:
         """Signed integers as ring elements (two's complement)."""
         return values.astype(self.dtype)

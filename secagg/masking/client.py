@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from secagg.charter import VerifiedCharter
-from secagg.encoding import pack, unpack
+from secagg.encoding import unpack
 from secagg.encoding.ring import RingVector
 from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError
 from secagg.identity import Identity
@@ -37,7 +37,8 @@ from secagg.masking.dealing import (
     share_out,
     tag_part,
 )
-from secagg.masking.keystream import SignedKey, add_masks
+from secagg.masking.expansion import over_processes
+from secagg.masking.keystream import SignedKey, pack_masked
 from secagg.masking.messages import (
     Abort,
     Advertise,
@@ -155,11 +156,10 @@ class MaskingClient:
             raise LocalProtocolError("out-of-turn", f"No round has begun: this hospital is {self.state.value}.")
         if len(vector) != session.length:
             raise LocalProtocolError("wrong-length", f"{len(vector)} elements where {session.length} are due.")
-        masked = vector.astype(session.ring.dtype)
         keys = epoch.mask_keys(self.round, model_digest)
         own_tag = round_tag(vector, session, epoch.tag_key, self.round, model_digest, [self.number])
-        masked_tag = add_masks(masked, keys, own_tag, session.tag_size).to_bytes(session.tag_size, "little")
-        packed = memoryview(pack(masked, session.ring))
+        packed, tag = pack_masked(vector, session.ring, keys, own_tag, session.tag_size, over_processes)
+        masked_tag = tag.to_bytes(session.tag_size, "little")
         self._latch.record_masked(self._charter.digest, session.epoch, self.round)
         self.state = target
         self._model = model_digest

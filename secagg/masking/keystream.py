@@ -1,23 +1,27 @@
 """The hot loop: pseudorandom masks from AES-256 in counter mode (NIST SP 800-38A), added into a vector in place.
 
+Knows keystreams and signs. Where they are computed is an argument: `in_one_process` here, or
+`secagg.masking.expansion.over_processes`, which gives the same masks.
+
 Measured bound: the raw AES-256-CTR rate of one core. `benchmarks/bench_keystream.py` prints the ratio; keep it at
-0.65 or more. Chunks stay in the cache: each is expanded for one key and added before the next key touches it.
+0.75 or more. Chunks stay in the cache: each is expanded for one key and added before the next key touches it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from secagg.encoding import Ring, pack_into, packed_size
 from secagg.encoding.ring import RingVector
 
 KEY_SIZE: Final = 32
-_CHUNK_BYTES: Final = 128 * 1024
-_ZERO_COUNTER: Final = bytes(16)
+CHUNK_BYTES: Final = 128 * 1024
+_BLOCK: Final = 16
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,29 +32,123 @@ class SignedKey:
     sign: Literal[1, -1]
 
 
-def add_masks(vector: RingVector, keys: Sequence[SignedKey], tag: int = 0, tag_size: int = 0) -> int:
-    """Add the mask of every key to ``vector``, modulo the vector's type, in place; give ``tag`` with its mask.
+class MaskStreams:
+    """The masks of some keys for vectors of one type, from any 16-byte block on.
 
     A mask is the AES-256-CTR keystream of its key from counter zero, read as little-endian integers of the vector's
-    type; the next ``tag_size`` bytes, one little-endian integer, mask the tag modulo 2^(8 tag_size). Every key is used
-    for one mask only, so the counter may start at zero each time.
+    type. Every key is used for one mask only, so the counter may start at zero each time.
     """
-    streams = [Cipher(algorithms.AES(item.key), modes.CTR(_ZERO_COUNTER)).encryptor() for item in keys]
-    zeros = bytes(_CHUNK_BYTES)
-    buffer = bytearray(_CHUNK_BYTES)
-    step = _CHUNK_BYTES // vector.itemsize
-    for start in range(0, len(vector), step):
-        chunk = vector[start : start + step]
-        size = chunk.nbytes
-        source = memoryview(zeros)[:size]
-        target = memoryview(buffer)[:size]
-        mask = np.frombuffer(target, vector.dtype)
-        for item, stream in zip(keys, streams, strict=True):
+
+    def __init__(self, keys: Sequence[SignedKey], dtype: np.dtype[np.unsignedinteger]) -> None:
+        self.keys = keys
+        self.dtype = dtype
+        self._streams = [Cipher(algorithms.AES(item.key), modes.CTR(bytes(_BLOCK))).encryptor() for item in keys]
+        self._position = 0
+        self._zeros = memoryview(bytes(CHUNK_BYTES))
+        self._buffer = memoryview(bytearray(CHUNK_BYTES))
+
+    def sum_into(self, start: int, out: RingVector) -> None:
+        """Write the signed sum of all masks, elements ``start`` to ``start + len(out)``, into ``out``.
+
+        ``start`` must be at a multiple of 16 bytes, unless it is where the last call ended.
+        """
+        step = len(self._buffer) // self.dtype.itemsize
+        for offset in range(0, len(out), step):
+            self._seek((start + offset) * self.dtype.itemsize)
+            self._sum_chunk(out[offset : offset + step])
+
+    def number(self, at: int, size: int) -> int:
+        """The signed sum of the little-endian integers that ``size`` bytes from byte ``at`` of each keystream are."""
+        skipped = 0 if at == self._position else at % _BLOCK
+        self._seek(at - skipped)
+        self._position = -1
+        return sum(
+            item.sign * int.from_bytes(stream.update(bytes(skipped + size))[skipped:], "little")
+            for item, stream in zip(self.keys, self._streams, strict=True)
+        )
+
+    def _seek(self, position: int) -> None:
+        if position != self._position:
+            block = (position // _BLOCK).to_bytes(_BLOCK, "big")
+            for stream in self._streams:
+                stream.reset_nonce(block)
+        self._position = position
+
+    def _sum_chunk(self, out: RingVector) -> None:
+        source, target = self._zeros[: out.nbytes], self._buffer[: out.nbytes]
+        mask = np.frombuffer(target, self.dtype)
+        if not self.keys:
+            out[:] = 0
+        for index, (item, stream) in enumerate(zip(self.keys, self._streams, strict=True)):
+            if index == 0:
+                # Straight to its place: a fiftieth of the work of fifty keys.
+                stream.update_into(source, out.view(np.uint8).data)
+                if item.sign < 0:
+                    np.negative(out, out=out)
+                continue
             stream.update_into(source, target)
             if item.sign > 0:
-                np.add(chunk, mask, out=chunk)
+                np.add(out, mask, out=out)
             else:
-                np.subtract(chunk, mask, out=chunk)
-    for item, stream in zip(keys, streams, strict=True):
-        tag += item.sign * int.from_bytes(stream.update(bytes(tag_size)), "little")
-    return tag % (1 << 8 * tag_size)
+                np.subtract(out, mask, out=out)
+        self._position += out.nbytes
+
+
+Expander = Callable[[MaskStreams, int], Iterator[tuple[int, RingVector]]]
+"""Gives the sum of the masks of a vector of so many elements, piece by piece: (first element, elements).
+
+Every element is in one piece; pieces come in any order, start at multiples of 8 elements, may be written to, and are
+valid until the next is asked for."""
+
+
+def in_one_process(streams: MaskStreams, length: int) -> Iterator[tuple[int, RingVector]]:
+    """An `Expander` that computes all itself."""
+    step = CHUNK_BYTES // streams.dtype.itemsize
+    scratch = np.empty(min(step, length), streams.dtype)
+    for start in range(0, length, step):
+        piece = scratch[: length - start]
+        streams.sum_into(start, piece)
+        yield start, piece
+
+
+def add_masks(
+    vector: RingVector,
+    keys: Sequence[SignedKey],
+    tag: int = 0,
+    tag_size: int = 0,
+    expand: Expander = in_one_process,
+) -> int:
+    """Add the mask of every key to ``vector``, modulo the vector's type, in place; give ``tag`` with its mask.
+
+    The ``tag_size`` bytes of keystream after the vector's, one little-endian integer, mask the tag modulo
+    2^(8 tag_size).
+    """
+    streams = MaskStreams(keys, vector.dtype)
+    for start, masks in expand(streams, len(vector)):
+        piece = vector[start : start + len(masks)]
+        np.add(piece, masks, out=piece)
+    return _masked_tag(streams, vector.nbytes, tag, tag_size)
+
+
+def pack_masked(
+    vector: RingVector,
+    ring: Ring,
+    keys: Sequence[SignedKey],
+    tag: int,
+    tag_size: int,
+    expand: Expander = in_one_process,
+) -> tuple[memoryview, int]:
+    """What `add_masks` would make of a copy of ``vector``, packed, and the masked tag, without ever making the copy.
+
+    Besides the packed result only a few chunks are held.
+    """
+    streams = MaskStreams(keys, ring.dtype)
+    packed = memoryview(bytearray(packed_size(len(vector), ring.bits)))
+    for start, masks in expand(streams, len(vector)):
+        np.add(masks, vector[start : start + len(masks)].astype(ring.dtype, copy=False), out=masks)
+        pack_into(packed, masks, ring, start)
+    return packed, _masked_tag(streams, len(vector) * ring.dtype.itemsize, tag, tag_size)
+
+
+def _masked_tag(streams: MaskStreams, at: int, tag: int, size: int) -> int:
+    return (tag + streams.number(at, size)) % (1 << 8 * size)

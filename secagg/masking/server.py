@@ -15,9 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
-
-from secagg.encoding import pack, unpack
+from secagg.encoding import add_packed, pack, unpack
 from secagg.encoding.ring import RingVector
 from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.masking.agreement import detach
@@ -335,9 +333,9 @@ class MaskingServer:
         except RemoteProtocolError as error:
             return self._give_up(error.reason, error)
         self._move(Action.ADVANCE)
+        self.session.ring.reduce(total)
         packed = pack(total, self.session.ring)
-        vector = unpack(packed, self.session.length, self.session.ring)
-        self.result = RoundSum(self.round, self.step, unmasking.survivors, unmasking.model, vector, tag)
+        self.result = RoundSum(self.round, self.step, unmasking.survivors, unmasking.model, total, tag)
         survivors = list(unmasking.survivors.numbers)
         tag_bytes = tag.to_bytes(self.session.tag_size, "little")
         return self._broadcast(Stage.SUM, Sum(self.step, survivors, unmasking.model, memoryview(packed), tag_bytes))
@@ -404,11 +402,10 @@ class _Collection:
             raise RemoteProtocolError("other-model", f"{name} starts from another model.", culprit=name)
         if len(masked.tag) != self._session.tag_size:
             raise RemoteProtocolError("wrong-length", f"{name} sent a tag of {len(masked.tag)} bytes.", culprit=name)
-        vector = unpack(masked.vector, self._session.length, self._session.ring)
         if model in self._sums:
-            np.add(self._sums[model], vector, out=self._sums[model])
+            add_packed(self._sums[model], masked.vector, self._session.ring)
         else:
-            self._sums[model] = vector
+            self._sums[model] = unpack(masked.vector, self._session.length, self._session.ring)
         self._tags[model] = self._tags.get(model, 0) + int.from_bytes(masked.tag, "little")
         self._senders.setdefault(model, set()).add(sender)
 

@@ -12,6 +12,7 @@ from secagg.errors import RemoteProtocolError
 from secagg.masking import kdf, shamir
 from secagg.masking.dealing import entry
 from secagg.masking.dealt import Dealt
+from secagg.masking.expansion import over_processes
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import Reveal
@@ -97,7 +98,7 @@ class Unmasking:
         ]
         for owner in self.dropped:
             keys += self._pairwise(owner, self._mask_key(owner))
-        return add_masks(masked_sum, keys, masked_tag, self.session.tag_size)
+        return add_masks(masked_sum, keys, masked_tag, self.session.tag_size, over_processes)
 
     def _check(self, responder: int, secret: Secret, owners: list[int], shares: bytes) -> None:
         slot = self.session.slot(self.round)

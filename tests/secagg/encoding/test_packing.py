@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg.encoding import Ring, pack, packed_size, packing, unpack
+from secagg.encoding import Ring, add_packed, pack, pack_into, packed_size, packing, unpack
 from secagg.errors import RemoteProtocolError
 
 widths = st.integers(16, 64)
@@ -39,6 +39,41 @@ def test_vectors_longer_than_a_chunk_are_packed_like_short_ones(bits, monkeypatc
     monkeypatch.setattr(packing, "_CHUNK", 64)
     assert pack(elements, ring) == at_once
     np.testing.assert_array_equal(unpack(at_once, 1000, ring), elements)
+
+
+@settings(deadline=None)
+@given(bits=widths, eighths=st.integers(0, 12), rest=st.integers(0, 50), seed=st.integers(0, 2**32 - 1))
+def test_a_vector_packed_in_two_parts_in_either_order_is_the_vector_packed(bits, eighths, rest, seed):
+    ring, start = Ring(bits), 8 * eighths
+    elements = np.random.default_rng(seed).integers(0, 2**64 - 1, start + rest, np.uint64).astype(ring.dtype)
+    parts = [(0, elements[:start]), (start, elements[start:])]
+    for order in (parts, parts[::-1]):
+        packed = bytearray(packed_size(len(elements), bits))
+        for place, part in order:
+            pack_into(packed, part, ring, place)
+        assert packed == pack(elements, ring)
+
+
+@settings(deadline=None)
+@given(bits=widths, length=st.integers(0, 200), seed=st.integers(0, 2**32 - 1))
+def test_adding_packed_elements_is_adding_them(bits, length, seed):
+    ring, generator = Ring(bits), np.random.default_rng(seed)
+    total, elements = (generator.integers(0, 2**64 - 1, length, np.uint64).astype(ring.dtype) for _ in range(2))
+    expected = (total + elements) & ring.dtype.type(2**bits - 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "_CHUNK", 64)
+        # At an odd place, as within a message.
+        add_packed(total, memoryview(b"-" + pack(elements, ring))[1:], ring)
+    ring.reduce(total)
+    np.testing.assert_array_equal(total, expected)
+
+
+@pytest.mark.parametrize("wrong", [bytes(7), bytes(9), bytes(7) + b"\x10"])
+def test_bytes_that_are_no_vector_of_the_length_are_added_to_nothing(wrong):
+    total = np.arange(3, dtype="<u4")
+    with pytest.raises(RemoteProtocolError):
+        add_packed(total, wrong, Ring(20))
+    np.testing.assert_array_equal(total, np.arange(3))
 
 
 @pytest.mark.parametrize(("bits", "length"), [(17, 1), (20, 1), (20, 3), (31, 5), (63, 7)])

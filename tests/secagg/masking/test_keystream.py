@@ -54,7 +54,7 @@ def test_masks_are_the_sum_of_signed_keystreams_and_vanish_with_the_opposite_sig
     start = np.random.default_rng(seed).integers(0, 2**32, length).astype("<u4")
     vector = start.copy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keystream, "_CHUNK_BYTES", chunk)
+        patch.setattr(keystream, "CHUNK_BYTES", chunk)
         add_masks(vector, [SignedKey(key, sign) for key, sign in keys])
     expected = start.copy()
     for key, sign in keys:

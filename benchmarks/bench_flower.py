@@ -1,0 +1,150 @@
+"""Beside Flower SecAgg+: its own functions (see `benchmarks/flower/driver.py`) and ours, by turns, same work.
+
+Ours are the real parties with everything that they do besides: signatures, commitments, checks, the latch on disk.
+`make bench-flower` makes Flower's environment and runs this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measure import seconds
+from benchmarks.sizes import size
+from secagg.charter import Model
+from secagg.masking import MaskingClient
+from secagg.masking.states import ServerState
+from tests.support.consortium import MODEL_DIGEST, Consortium
+
+ROOT = Path(__file__).parents[1]
+PYTHON = Path(os.environ.get("SECAGG_FLOWER_PYTHON", ROOT / ".venv/flower/bin/python"))
+HOSPITALS, THRESHOLD, DROPPED = 50, 34, frozenset(range(46, 51))
+UPDATES = size([1_000_000, 25_000_000], [20_000])
+TURNS = {1_000_000: 3, 25_000_000: 1, 20_000: 1}
+# How often Flower masks in a turn; we do 45 times, and the best counts on both sides.
+MASKS = {1_000_000: 15, 25_000_000: 3, 20_000: 3}
+
+
+class Flower:
+    """The driver, in Flower's environment."""
+
+    def __init__(self) -> None:
+        command = [str(PYTHON), str(ROOT / "benchmarks/flower/driver.py")]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.versions = json.loads(self._process.stdout.readline())
+
+    def do(self, work: str, parameters: int) -> dict[str, float]:
+        order = {"work": work, "parameters": parameters, "hospitals": HOSPITALS}
+        order |= {"threshold": THRESHOLD, "dropped": len(DROPPED)}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def end(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture
+def flower() -> Iterator[Flower]:
+    if not PYTHON.exists():
+        pytest.skip("no environment with Flower here; `make bench-flower` makes it")
+    flower = Flower()
+    yield flower
+    flower.end()
+
+
+class OurRound:
+    """A whole epoch of one round, of which the parts of hospital 1 and of the coordinator are timed."""
+
+    def __init__(self, folder: Path, parameters: int) -> None:
+        model = Model(digest=MODEL_DIGEST, parameters=parameters)
+        self.consortium = Consortium.make(
+            folder, HOSPITALS, model=model, epoch_rounds=1, threshold=THRESHOLD, max_colluding=1
+        )
+        self.vector = self.consortium.server.session.ring.zeros(parameters + 1)
+        self.spent: Counter[str] = Counter()
+        self.masks: list[float] = []
+
+    def run(self) -> Counter[str]:
+        consortium, server = self.consortium, self.consortium.server
+        outbox = consortium.answer(consortium.deliver(server.open()))
+        outbox = consortium.answer(self._hospitals(outbox, "shares"))
+        self._hospitals(outbox, "shares")
+        consortium.deliver(server.begin(1))
+        outbox = []
+        for number, client in consortium.clients.items():
+            if number not in DROPPED:
+                message = self._mask(client)
+                outbox += self._coordinator("add", lambda n=number, m=message: server.receive(n, m))
+        outbox = outbox or server.timeout()
+        while server.state is not ServerState.READY:
+            replies = self._hospitals(outbox, "shares")
+            outbox = []
+            for number, reply in replies:
+                outbox += self._coordinator("unmask", lambda n=number, m=reply: server.receive(n, m))
+        assert server.result is not None
+        assert set(server.result.survivors.numbers) == set(consortium.clients) - DROPPED
+        self.spent["mask"] = min(self.masks)
+        return self.spent
+
+    def _mask(self, client: MaskingClient) -> bytes:
+        """The same work at every hospital, so that the best of all counts."""
+        message = []
+        self.masks.append(seconds(lambda: message.append(client.mask(self.vector, MODEL_DIGEST))))
+        return message[0]
+
+    def _hospitals(self, outbox: list[tuple[int, bytes]], part: str) -> list[tuple[int, bytes]]:
+        replies = []
+        for number, message in outbox:
+            receive = self.consortium.clients[number].receive
+            answers = self._of_one(number, part, lambda receive=receive, message=message: receive(message))
+            replies += [(number, answer) for answer in answers]
+        return replies
+
+    def _of_one(self, number: int, part: str, work: Callable[[], object]):
+        return self._timed(part if number == 1 else "others", work)
+
+    def _coordinator(self, part: str, work: Callable[[], object]):
+        return self._timed(part, work)
+
+    def _timed(self, part: str, work: Callable[[], object]):
+        result = []
+        self.spent[part] += seconds(lambda: result.append(work()))
+        return result[0]
+
+
+@pytest.mark.parametrize("parameters", UPDATES)
+def bench_beside_flower(benchmark, figure, tmp_path, flower, parameters):
+    ours: list[Counter[str]] = []
+    theirs: list[dict[str, float]] = []
+    masks: list[float] = []
+
+    def measure() -> None:
+        for turn in range(TURNS[parameters]):
+            masks.extend(flower.do("mask", parameters)["mask"] for _ in range(MASKS[parameters]))
+            ours.append(OurRound(tmp_path / str(turn), parameters).run())
+            theirs.append(flower.do("round", parameters))
+
+    benchmark.pedantic(measure, rounds=1)
+    our = {part: min(spent[part] for spent in ours) for part in ("shares", "mask", "add", "unmask")}
+    their = {part: min(spent[part] for spent in theirs) for part in ("shares", "mask", "add", "unmask")}
+    their["mask"] = min(their["mask"], *masks)
+    benchmark.extra_info.update(ours=our, flower=their, versions=flower.versions)
+    name = f"{parameters / 1e6:g} M, n = {HOSPITALS}"
+    of_flower = f"flwr {flower.versions['flwr']}"
+    figure(f"{of_flower}, masking one update, {name}", their["mask"] * 1e3, "ms")
+    figure(f"ours: MaskingClient.mask, whole, {name}", our["mask"] * 1e3, "ms")
+    figure("  times Flower's masks", their["mask"] / our["mask"], "", at_least=6)
+    figure(f"{of_flower}: hospital's shares, of {HOSPITALS}, threshold {THRESHOLD}", their["shares"] * 1e3, "ms")
+    figure("ours: set-up of an epoch of one round, agreeing, revealing", our["shares"] * 1e3, "ms")
+    what = f"adding {HOSPITALS - len(DROPPED)}, rebuilding, unmasking, {len(DROPPED)} dropped"
+    figure(f"{of_flower}: {what}", (their["add"] + their["unmask"]) * 1e3, "ms")
+    figure(f"ours: {what}", (our["add"] + our["unmask"]) * 1e3, "ms")
+    ratio = sum(their.values()) / sum(our.values())
+    figure("  times Flower's round: one hospital and the coordinator", ratio, "", at_least=20)

@@ -1,0 +1,170 @@
+"""Times Flower SecAgg+'s own functions. Run by the Python of Flower's environment; imports nothing of secagg.
+
+One JSON object a line on standard input, {"work": ..., "parameters": d, "hospitals": n, "threshold": t, "dropped": k};
+one a line on standard output, seconds by part. The functions are called in the order in which
+`flwr.client.mod.secure_aggregation.secaggplus_mod` (hospital) and
+`flwr.server.workflow.secure_aggregation.secaggplus_workflow` (coordinator) call them; all neighbours are each other's,
+as in SecAgg. Quantising is left out: the vector is quantised already.
+"""
+
+import json
+import os
+import sys
+import time
+from importlib.metadata import version
+
+import numpy as np
+from flwr.common import bytes_to_ndarray, ndarray_to_bytes
+from flwr.common.secure_aggregation.crypto.shamir import combine_shares, create_shares
+from flwr.common.secure_aggregation.crypto.symmetric_encryption import decrypt, encrypt, generate_shared_key
+from flwr.common.secure_aggregation.ndarrays_arithmetic import (
+    factor_combine,
+    get_parameters_shape,
+    parameters_addition,
+    parameters_mod,
+    parameters_subtraction,
+)
+from flwr.common.secure_aggregation.secaggplus_utils import (
+    pseudo_rand_gen,
+    share_keys_plaintext_concat,
+    share_keys_plaintext_separate,
+)
+from flwr.supercore.primitives.asymmetric import (
+    bytes_to_private_key,
+    bytes_to_public_key,
+    generate_key_pairs,
+    private_key_to_bytes,
+    public_key_to_bytes,
+)
+
+MOD_RANGE = 1 << 32  # SecAggPlusWorkflow's default modulus_range.
+QUANTISATION_RANGE = 1 << 22  # Its default too.
+
+
+class Party:
+    """A hospital's keys, as bytes, as Flower keeps them."""
+
+    def __init__(self, number):
+        private, public = generate_key_pairs()
+        self.number = number
+        self.sk1, self.pk1 = private_key_to_bytes(private), public_key_to_bytes(public)
+        private, public = generate_key_pairs()
+        self.sk2, self.pk2 = private_key_to_bytes(private), public_key_to_bytes(public)
+        self.rd_seed = os.urandom(32)
+
+
+def quantised(parameters):
+    return [np.random.default_rng(1).integers(0, QUANTISATION_RANGE, parameters)]
+
+
+def share_keys(own, parties, threshold):
+    """`_share_keys`: shares of both secrets, sealed for each peer. The ciphertexts and the keys they are under."""
+    b_shares = create_shares(own.rd_seed, threshold, len(parties))
+    sk1_shares = create_shares(own.sk1, threshold, len(parties))
+    keys, ciphertexts = {}, {}
+    for index, peer in enumerate(parties):
+        if peer is not own:
+            key = generate_shared_key(bytes_to_private_key(own.sk2), bytes_to_public_key(peer.pk2))
+            text = share_keys_plaintext_concat(own.number, peer.number, b_shares[index], sk1_shares[index])
+            keys[peer.number], ciphertexts[peer.number] = key, encrypt(key, text)
+    return keys, ciphertexts, b_shares, sk1_shares
+
+
+def open_shares(keys, ciphertexts):
+    """The first part of `_collect_masked_vectors`."""
+    return [share_keys_plaintext_separate(decrypt(keys[number], text)) for number, text in ciphertexts.items()]
+
+
+def mask(own, parties, vector):
+    """The rest of `_collect_masked_vectors`, after quantising."""
+    vector = factor_combine(1, vector)
+    shapes = [array.shape for array in vector]
+    vector = parameters_addition(vector, pseudo_rand_gen(own.rd_seed, MOD_RANGE, shapes))
+    for peer in parties:
+        if peer is own:
+            continue
+        shared_key = generate_shared_key(bytes_to_private_key(own.sk1), bytes_to_public_key(peer.pk1))
+        pairwise_mask = pseudo_rand_gen(shared_key, MOD_RANGE, shapes)
+        if own.number > peer.number:
+            vector = parameters_addition(vector, pairwise_mask)
+        else:
+            vector = parameters_subtraction(vector, pairwise_mask)
+    vector = parameters_mod(vector, MOD_RANGE)
+    return [ndarray_to_bytes(array) for array in vector]
+
+
+def add_up(masked, times):
+    """`collect_masked_vectors_stage`: the sum of what came in."""
+    total = None
+    for _ in range(times):
+        vector = [bytes_to_ndarray(data) for data in masked]
+        total = vector if total is None else parameters_addition(total, vector)
+    return parameters_mod(total, MOD_RANGE)
+
+
+def unmask(total, parties, dropped, seed_shares, key_shares):
+    """`unmask_stage`: rebuild every secret, take off every mask, without what comes after (dequantising)."""
+    for owner in parties:
+        if owner not in dropped:
+            seed = combine_shares(seed_shares[owner.number])
+            total = parameters_subtraction(total, pseudo_rand_gen(seed, MOD_RANGE, get_parameters_shape(total)))
+            continue
+        secret = combine_shares(key_shares[owner.number])
+        for peer in parties:
+            if peer is owner:
+                continue
+            shared_key = generate_shared_key(bytes_to_private_key(secret), bytes_to_public_key(peer.pk1))
+            pairwise_mask = pseudo_rand_gen(shared_key, MOD_RANGE, get_parameters_shape(total))
+            if owner.number > peer.number:
+                total = parameters_addition(total, pairwise_mask)
+            else:
+                total = parameters_subtraction(total, pairwise_mask)
+    return parameters_mod(total, MOD_RANGE)
+
+
+def timed(work):
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def time_mask(parties, order):
+    vector = quantised(order["parameters"])
+    seconds, masked = timed(lambda: mask(parties[0], parties, vector))
+    return {"mask": seconds, "bytes": sum(len(data) for data in masked)}
+
+
+def time_round(parties, order):
+    """One hospital's part, and the coordinator's."""
+    threshold, dropped = order["threshold"], parties[-order["dropped"] :]
+    vector = quantised(order["parameters"])
+    share_seconds, (keys, ciphertexts, *_) = timed(lambda: share_keys(parties[0], parties, threshold))
+    open_seconds, _ = timed(lambda: open_shares(keys, ciphertexts))
+    mask_seconds, masked = timed(lambda: mask(parties[0], parties, vector))
+    survivors = len(parties) - len(dropped)
+    add_seconds, total = timed(lambda: add_up(masked, survivors))
+    # The coordinator combines what everybody answered; it is given no more than it needs, which is faster.
+    seeds = {party.number: create_shares(party.rd_seed, threshold, len(parties))[:threshold] for party in parties}
+    secrets = {party.number: create_shares(party.sk1, threshold, len(parties))[:threshold] for party in dropped}
+    unmask_seconds, _ = timed(lambda: unmask(total, parties, dropped, seeds, secrets))
+    return {
+        "shares": share_seconds + open_seconds,
+        "mask": mask_seconds,
+        "add": add_seconds,
+        "unmask": unmask_seconds,
+    }
+
+
+def main():
+    print(json.dumps({"flwr": version("flwr"), "numpy": version("numpy")}), flush=True)
+    parties = []
+    for line in sys.stdin:
+        order = json.loads(line)
+        if len(parties) != order["hospitals"]:
+            parties = [Party(number) for number in range(1, order["hospitals"] + 1)]
+        work = {"mask": time_mask, "round": time_round}[order["work"]]
+        print(json.dumps(work(parties, order)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
