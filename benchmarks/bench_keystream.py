@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from benchmarks.measure import best_by_turns
 from benchmarks.sizes import size
-from secagg.encoding import Ring
+from secagg.encoding import Ring, packed_size
 from secagg.masking.expansion import WORTHWHILE, over_processes, usable_cores
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process, pack_masked
 from secagg.masking.tags import tag, tag_size
@@ -67,10 +67,11 @@ class OtherProcess:
 @pytest.mark.parametrize("elements", UPDATES)
 def bench_masking_one_update(benchmark, figure, elements):
     vector, keys = RING.zeros(elements), signed_keys(PEERS + 1)
+    packed = memoryview(bytearray(packed_size(elements, RING.bits)))
     other = OtherProcess()
 
     def mask(expand):
-        return lambda: pack_masked(vector, RING, keys, 0, tag_size(RING), expand)
+        return lambda: pack_masked(vector, RING, keys, 0, tag_size(RING), packed, expand)
 
     # Its worker takes a moment to start, and is not waited for.
     mask(over_processes)()
@@ -99,9 +100,10 @@ def bench_break_even(benchmark, figure, monkeypatch, megabytes):
     monkeypatch.setattr("secagg.masking.expansion.WORTHWHILE", 0)
     keys = signed_keys(PEERS + 1)
     vector = RING.zeros(megabytes * 1024 * 1024 // RING.dtype.itemsize // len(keys))
+    packed = memoryview(bytearray(packed_size(len(vector), RING.bits)))
 
     def mask(expand):
-        return lambda: pack_masked(vector, RING, keys, 0, tag_size(RING), expand)
+        return lambda: pack_masked(vector, RING, keys, 0, tag_size(RING), packed, expand)
 
     mask(over_processes)()
     time.sleep(1)

@@ -39,6 +39,7 @@ from secagg.masking.dealing import (
 )
 from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import SignedKey, pack_masked
+from secagg.masking.masked_message import MaskedPayload
 from secagg.masking.messages import (
     Abort,
     Advertise,
@@ -46,7 +47,6 @@ from secagg.masking.messages import (
     Begin,
     Deal,
     Deals,
-    Masked,
     Open,
     Propose,
     Reveal,
@@ -158,12 +158,18 @@ class MaskingClient:
             raise LocalProtocolError("wrong-length", f"{len(vector)} elements where {session.length} are due.")
         keys = epoch.mask_keys(self.round, model_digest)
         own_tag = round_tag(vector, session, epoch.tag_key, self.round, model_digest, [self.number])
-        packed, tag = pack_masked(vector, session.ring, keys, own_tag, session.tag_size, over_processes)
-        masked_tag = tag.to_bytes(session.tag_size, "little")
+        payload = MaskedPayload(session, model_digest)
+
+        def mask_into(packed: memoryview) -> int:
+            return pack_masked(vector, session.ring, keys, own_tag, session.tag_size, packed, over_processes)
+
+        message = epoch.sealer.seal_in_place(
+            Stage.MASKED, payload.size, lambda view: payload.write(view, mask_into), round=self.round
+        )
         self._latch.record_masked(self._charter.digest, session.epoch, self.round)
         self.state = target
         self._model = model_digest
-        return epoch.sealer.seal(Stage.MASKED, Masked(model_digest, packed, masked_tag), round=self.round)
+        return message
 
     @property
     def tag_key(self) -> bytes:

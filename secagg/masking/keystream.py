@@ -16,7 +16,7 @@ from typing import Final, Literal
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from secagg.encoding import Ring, pack_into, packed_size
+from secagg.encoding import Ring, pack_into
 from secagg.encoding.ring import RingVector
 
 KEY_SIZE: Final = 32
@@ -136,18 +136,18 @@ def pack_masked(
     keys: Sequence[SignedKey],
     tag: int,
     tag_size: int,
+    packed: memoryview,
     expand: Expander = in_one_process,
-) -> tuple[memoryview, int]:
-    """What `add_masks` would make of a copy of ``vector``, packed, and the masked tag, without ever making the copy.
+) -> int:
+    """Write what `add_masks` would make of a copy of ``vector`` into ``packed``; give the masked tag.
 
-    Besides the packed result only a few chunks are held.
+    The copy is never made: only a few chunks are held.
     """
     streams = MaskStreams(keys, ring.dtype)
-    packed = memoryview(bytearray(packed_size(len(vector), ring.bits)))
     for start, masks in expand(streams, len(vector)):
         np.add(masks, vector[start : start + len(masks)].astype(ring.dtype, copy=False), out=masks)
         pack_into(packed, masks, ring, start)
-    return packed, _masked_tag(streams, len(vector) * ring.dtype.itemsize, tag, tag_size)
+    return _masked_tag(streams, len(vector) * ring.dtype.itemsize, tag, tag_size)
 
 
 def _masked_tag(streams: MaskStreams, at: int, tag: int, size: int) -> int:

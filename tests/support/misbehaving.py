@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from training.attacks.coordinator import LyingCoordinator as MisbehavingCoordinator
+from training.attacks.coordinator import detached
 
-__all__ = ["MisbehavingCoordinator"]
+__all__ = ["MisbehavingCoordinator", "detached"]

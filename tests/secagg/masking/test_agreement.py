@@ -132,21 +132,21 @@ def test_an_agreement_of_a_hospital_that_is_not_among_the_survivors_is_none(mask
 
 def test_what_is_no_agreement_or_not_its_signers_own_is_refused(masked):
     coordinator, _ = masked
-    for number in (2, 3):
+    for number in (2, 3, 4):
         coordinator.propose(number, WITHOUT_ONE)
+    coordinator.colluders = frozenset()
     shown = coordinator.agreements_to(WITHOUT_ONE)
     charter, identities = coordinator.session.charter, make_identities(MEMBERS)
     agree = msgspec.msgpack.decode(coordinator.read(shown[0]).payload, type=Agree)
-    in_anothers_name = Sealer(charter, 4, identities[COLLUDER - 1], 1).seal(Stage.AGREE, agree, round=1)
+    in_anothers_name = Sealer(charter, 5, identities[COLLUDER - 1], 1).seal(Stage.AGREE, agree, round=1)
     of_another_charter = Sealer(
         sign_by_all(make_charter(identities, name="other"), identities), COLLUDER, identities[COLLUDER - 1], 1
     ).seal(Stage.AGREE, agree, round=1)
-    coordinator.propose(4, WITHOUT_ONE)
     for asked, (extra, expected) in enumerate(
         (
             (in_anothers_name, "forged-agreement"),
             (of_another_charter, "forged-agreement"),
-            (coordinator.masked[4], "forged-agreement"),
+            (coordinator.masked[5], "forged-agreement"),
             (coordinator.proposal(WITHOUT_ONE), "malformed"),
         ),
         start=2,
@@ -288,12 +288,13 @@ def test_agreements_of_an_earlier_epoch_are_worth_nothing_in_the_next(masked):
     )
     later.set_up()
     next_round(later, vectors)
-    for number in (2, 3):
+    for number in (2, 3, 4):
         later.propose(number, WITHOUT_ONE)
-    shown = [*later.agreements_to(WITHOUT_ONE), *old]
-    assert refusal(later.ask, 2, WITHOUT_ONE, shown) == "unexpected-message"
+    later.agreements[later.round, tuple(WITHOUT_ONE)].pop(2)
+    shown = [*later.agreements_to(WITHOUT_ONE), *(message for message in old if peek(message).sender == 2)]
     replayed = coordinator.unmask_request(WITHOUT_ONE)
     assert refusal(later.clients[2].receive, replayed) == "other-epoch"
+    assert refusal(later.ask, 2, WITHOUT_ONE, shown) == "forged-agreement"
 
 
 def test_an_epoch_opened_in_the_middle_of_a_round_ends_it_for_good(masked):

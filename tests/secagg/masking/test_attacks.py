@@ -16,7 +16,7 @@ from secagg.encoding import unpack
 from secagg.errors import RefusedError, RemoteProtocolError
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, Purpose, client, kdf
-from secagg.masking.messages import Advertise, Begin, Deal
+from secagg.masking.messages import Advertise, Begin, Deal, Masked, Roster
 from secagg.masking.shamir import random_secret
 from secagg.masking.states import ClientState
 from secagg.wire import Sealer, Stage
@@ -243,7 +243,23 @@ def test_a_roster_below_the_threshold_or_with_a_member_twice_is_refused(tmp_path
     coordinator.open()
     few = [coordinator.advertisements[number] for number in (1, 2, 3)]
     assert refusal(coordinator.send_roster, [1], few) == "below-threshold"
-    assert refusal(coordinator.send_roster, [1], [*few, few[0]]) == "unexpected-message"
+    enough = [*few, coordinator.advertisements[4]]
+    assert refusal(coordinator.send_roster, [1], [*enough, enough[0]]) == "unexpected-message"
+
+
+def test_a_roster_that_lacks_keys_or_holds_those_of_others_is_refused(tmp_path):
+    _, coordinator, _ = attack(tmp_path, 5, set_up=False)
+    coordinator.open()
+    shown = [memoryview(message) for message in coordinator.advertisements.values()]
+    for participants, advertisements, expected in (
+        ([1, 2, 3, 4, 5], shown[:4], "keys-missing"),
+        ([1, 2, 3, 4], shown, "unexpected-message"),
+        ([2, 1, 3, 4], shown[:4], "malformed-survivors"),
+        ([1, 2, 3, 4, 9], shown, "unknown-survivor"),
+    ):
+        message = coordinator.forge(Stage.ROSTER, Roster(participants, advertisements))
+        assert refusal(coordinator.clients[1].receive, message) == expected
+        assert coordinator.clients[1].state is ClientState.ADVERTISED
 
 
 def test_every_hospital_on_a_roster_has_the_same_roster_or_is_not_ready(tmp_path):
@@ -361,7 +377,7 @@ def test_two_different_messages_of_one_member_are_equivocation_and_the_first_cou
     message = consortium.clients[2].mask(zeros, MODEL_DIGEST)
     consortium.server.receive(2, message)
     sealer = Sealer(consortium.charter, 2, make_identities(5)[1], 1)
-    other = sealer.seal(Stage.MASKED, client.Masked(MODEL_DIGEST, memoryview(bytes(63)), bytes(8)), round=1)
+    other = sealer.seal(Stage.MASKED, Masked(MODEL_DIGEST, memoryview(bytes(63)), bytes(8)), round=1)
     with pytest.raises(RemoteProtocolError) as caught:
         consortium.server.receive(2, other)
     assert (caught.value.reason, caught.value.culprit) == ("equivocation", "h2")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secagg.encoding import Ring, pack
+from secagg.encoding import Ring, pack, packed_size
 from secagg.masking import expansion, workers
 from secagg.masking.expansion import Team, over_processes
 from secagg.masking.keystream import MaskStreams, SignedKey, add_masks, in_one_process, pack_masked
@@ -87,7 +87,8 @@ def test_a_masked_and_packed_vector_is_the_masked_vector_packed(unharmed, bits):
     masked = vector.copy()
     tag = add_masks(masked, KEYS, 99, 16)
     for expand in (in_one_process, unharmed.expand):
-        packed, packed_tag = pack_masked(vector, ring, KEYS, 99, 16, expand)
+        packed = memoryview(bytearray(packed_size(len(vector), bits)))
+        packed_tag = pack_masked(vector, ring, KEYS, 99, 16, packed, expand)
         assert (bytes(packed), packed_tag) == (pack(masked, ring), tag)
     np.testing.assert_array_equal(vector, random_vector(300_001, ring.dtype.str))
 
@@ -96,7 +97,10 @@ def test_a_masked_and_packed_vector_is_the_masked_vector_packed(unharmed, bits):
 def test_signed_numbers_are_masked_as_the_ring_elements_that_they_stand_for(bits):
     ring = Ring(bits)
     values = np.random.default_rng(bits).integers(-ring.largest, ring.largest, 1_001)
-    assert pack_masked(values, ring, KEYS, 0, 8) == pack_masked(ring.from_signed(values), ring, KEYS, 0, 8)
+    signed, unsigned = (memoryview(bytearray(packed_size(len(values), bits))) for _ in range(2))
+    tag = pack_masked(values, ring, KEYS, 0, 8, signed)
+    assert pack_masked(ring.from_signed(values), ring, KEYS, 0, 8, unsigned) == tag
+    assert signed == unsigned
 
 
 def pieces_of(team: Team, length: int) -> tuple[np.ndarray, set[int], set[int]]:

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from secagg.errors import RemoteProtocolError
-from secagg.masking import client as masking_client
 from secagg.masking import kdf, tags
-from secagg.masking.messages import Begin
+from secagg.masking.messages import Begin, Masked
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError
 from secagg.wire import Stage
@@ -121,7 +120,7 @@ def test_the_coordinator_never_sees_the_tag_key_or_a_part_of_it(revealed):
 def test_the_tag_that_is_sent_is_masked(revealed):
     """The same vector in two rounds: the tags that leave have nothing to do with those that the key gives."""
     session = revealed.session
-    payload = msgspec.msgpack.decode(revealed.read(revealed.masked[1]).payload, type=masking_client.Masked)
+    payload = msgspec.msgpack.decode(revealed.read(revealed.masked[1]).payload, type=Masked)
     key = kdf.round_tag_key(revealed.clients[1].tag_key, session, revealed.round, MODEL_DIGEST)
     vector = session.ring.zeros(session.length)
     plain = tags.tag(vector, session.ring, key, MEMBERS, [1]).to_bytes(session.tag_size, "little")

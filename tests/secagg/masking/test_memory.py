@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from secagg.charter import Encoding, Model
-from secagg.encoding import Layout, Ring, Section
+from secagg.encoding import Layout, Ring, Section, packed_size
 from secagg.masking import expansion
 from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process, pack_masked
@@ -63,7 +63,8 @@ def test_masking_holds_the_vector_and_the_packed_result_and_nothing_like_a_copy_
     ring = Ring(bits)
     vector = ring.zeros(LENGTH)
     with traced() as memory:
-        packed, _ = pack_masked(vector, ring, KEYS, 0, 8, expand)
+        packed = memoryview(bytearray(packed_size(LENGTH, bits)))
+        pack_masked(vector, ring, KEYS, 0, 8, packed, expand)
     expansion._SPARE.end()
     # For odd widths the bits of a chunk are spread out, 8 bytes each.
     spread = 64 * (1 << 16) * 2 / vector.nbytes if bits % 8 else 0
@@ -78,8 +79,18 @@ def test_control_a_whole_masked_copy_is_noticed():
     with traced() as memory:
         copy = vector.copy()
         add_masks(copy, KEYS)
-        packed, _ = pack_masked(copy, ring, [], 0, 8)
+        packed = memoryview(bytearray(packed_size(LENGTH, 24)))
+        pack_masked(copy, ring, [], 0, 8, packed)
     assert memory.peak > len(packed) + CHUNKS * vector.nbytes
+
+
+@pytest.mark.parametrize("bits", [16, 24, 32])
+def test_a_hospital_holds_its_vector_and_the_message_it_sends(tmp_path, bits):
+    consortium, vectors = consortium_with(tmp_path, bits)
+    consortium.deliver(consortium.server.begin(1))
+    with traced() as memory:
+        message = consortium.clients[1].mask(vectors[1], MODEL_DIGEST)
+    assert memory.peak < len(message) + CHUNKS * vectors[1].nbytes
 
 
 @pytest.mark.parametrize("bits", [16, 24, 32])
