@@ -50,11 +50,12 @@ def without_sizes():
 def without_limits():
     """An encoder that rounds, and looks no further."""
 
-    def quantise(layout, section, array):
+    def encode(layout, section, array, target):
         with np.errstate(invalid="ignore"):
-            return np.rint(array * layout.scale(section)).astype(np.int64)
+            rounded = np.rint(np.asarray(array, np.float64) * layout.scale(section)).astype(np.int64)
+        target[:] = layout.ring.from_signed(rounded)
 
-    return patch.object(Layout, "_quantise", quantise)
+    return patch.object(Layout, "_encode", encode)
 
 
 _NO_LIMITS = Control(Build(in_force=without_limits), "the encoder's limits")

@@ -84,12 +84,12 @@ class KeepsSecrets(WithoutGuard):
 
 def without_self_mask():
     """Bonawitz et al.'s protocol with one mask only: what the second is there for."""
-    original = keystream.add_masks
+    original = keystream.pack_masked
 
-    def one_kind_only(vector, keys, *more):
-        return original(vector, keys[1:], *more)
+    def one_kind_only(vector, ring, keys, *more):
+        return original(vector, ring, keys[1:], *more)
 
-    return patch("secagg.masking.client.add_masks", one_kind_only)
+    return patch("secagg.masking.client.pack_masked", one_kind_only)
 
 
 def with_late_vectors():
