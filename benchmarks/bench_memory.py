@@ -9,12 +9,9 @@ import numpy as np
 
 from benchmarks.sizes import size
 from secagg.charter import Model
-from secagg.masking.expansion import over_processes
-from secagg.masking.keystream import SignedKey, pack_masked
 from tests.support.consortium import MODEL_DIGEST, Consortium
 
 PARAMETERS = size(4_000_000, 100_000)
-KEYS = [SignedKey(bytes([number]) * 32, 1) for number in range(50)]
 
 
 def peak_of(work: Callable[[], object]) -> int:
@@ -39,11 +36,9 @@ def bench_copies(benchmark, figure, tmp_path):
 
     def measure() -> None:
         consortium.deliver(server.begin(1))
-        expand = peak_of(lambda: pack_masked(vectors[1], session.ring, KEYS, 0, session.tag_size, over_processes))
-        copies["masking"] = 1 + expand / one
         messages = []
         sealed = peak_of(lambda: messages.append(consortium.clients[1].mask(vectors[1], MODEL_DIGEST)))
-        copies["masking and sealing"] = 1 + sealed / one
+        copies["masking"] = 1 + sealed / one
         messages.append(consortium.clients[2].mask(vectors[2], MODEL_DIGEST))
         server.receive(1, messages[0])
         copies["collecting"] = (one + len(messages[1]) + peak_of(lambda: server.receive(2, messages[1]))) / one
@@ -51,6 +46,5 @@ def bench_copies(benchmark, figure, tmp_path):
     benchmark.pedantic(measure, rounds=1)
     benchmark.extra_info.update(copies)
     what = f"copies of an update, {PARAMETERS / 1e6:g} M in {session.ring.bits} bits"
-    figure(f"{what}: hospital, input and masking", copies["masking"], "", at_most=2)
-    figure(f"{what}: hospital, sealing too", copies["masking and sealing"], "", at_most=2)
+    figure(f"{what}: hospital, input and message", copies["masking"], "", at_most=2)
     figure(f"{what}: coordinator, sum and message", copies["collecting"], "", at_most=2)

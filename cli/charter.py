@@ -153,7 +153,7 @@ def _terms(content: Charter) -> Table:
         ("training", f"{training.rounds} sums, {training.local_steps} local steps each"),
         ("differential privacy", guarantee),
         ("a sum is taken over", f"at least {content.threshold} of {len(content.members)} hospitals"),
-        ("may collude", f"{content.max_colluding} hospitals with the coordinator"),
+        ("may collude with the coordinator", f"{content.max_colluding} of them"),
         ("masks with", _neighbours(content)),
         ("validation counts", content.metrics.release),
         ("model at the start", content.model.digest.hex()[:16]),

@@ -17,6 +17,7 @@ from secagg.masking.agreement import sample_size
 from secagg.masking.messages import Advertise, Agreement, Deals, Reveal, Roster, Unmask
 from secagg.masking.neighbours import draw_holders
 from secagg.masking.states import ClientState, ServerState
+from secagg.transcript import audit_epoch
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import peek
 from tests.support.consortium import (
@@ -133,6 +134,16 @@ def test_a_hospital_too_few_of_whose_holders_take_part_is_left_out(tmp_path):
     consortium.answer([(sender, reply) for sender, reply in replies if sender not in silent])
     assert consortium.server.state is ServerState.DEALING
     assert 7 not in consortium.server.participants
+
+
+def test_an_epoch_is_run_again_from_its_transcript(tmp_path):
+    consortium, events = sparse(tmp_path), []
+    consortium.server = MaskingServer(consortium.server.session, None, events.append)
+    consortium.set_up()
+    consortium.run_round(consortium.random_vectors(np.random.default_rng(2)), mask_silent={3})
+    audit = audit_epoch(events, consortium.charter)
+    assert audit.findings == []
+    assert [len(record.survivors) for record in audit.rounds] == [MEMBERS - 1]
 
 
 # --- The draw ------------------------------------------------------------------------------------------------
