@@ -24,25 +24,19 @@ from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError
 from secagg.identity import Identity
 from secagg.labels import digest
 from secagg.latch import NEVER_SEEN, Latch, Sighting
-from secagg.masking import kdf
 from secagg.masking.agreement import ForgedAgreementError, require_agreement
 from secagg.masking.dealing import (
-    EpochSecrets,
     HeldShares,
-    Route,
-    check_advertisement_sizes,
-    entry,
-    open_deal,
     seal_deal,
     share_out,
     tag_part,
 )
+from secagg.masking.epoch import Epoch
 from secagg.masking.expansion import over_processes
-from secagg.masking.keystream import SignedKey, pack_masked
+from secagg.masking.keystream import pack_masked
 from secagg.masking.masked_message import MaskedPayload
 from secagg.masking.messages import (
     Abort,
-    Advertise,
     Agree,
     Begin,
     Deal,
@@ -55,13 +49,12 @@ from secagg.masking.messages import (
     payload_limit,
 )
 from secagg.masking.messages import Roster as RosterPayload
-from secagg.masking.neighbours import Roster, check_holders, holders_of, recipients_of, roster_digest
 from secagg.masking.session import RoundSum, Session, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
 from secagg.masking.verification import ForgedSumError, VerifiedSum, round_tag, verify_sum
 from secagg.policy import Policy, check_charter
-from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
+from secagg.wire import COORDINATOR, Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode
 
 _OPEN_LIMIT = 4096
@@ -102,7 +95,7 @@ class MaskingClient:
         self.state = ClientState.STOPPED if latch.is_stopped(charter.digest) else ClientState.IDLE
         self.round = 0
         self.step = 0
-        self._epoch: _Epoch | None = None
+        self._epoch: Epoch | None = None
         self._model = b""
         self._answered: Survivors | None = None
         self._sum: VerifiedSum | None = None
@@ -221,7 +214,7 @@ class MaskingClient:
             raise RemoteProtocolError("stale-round", f"Round {session.first_round} is over at this site.")
         before = Sighting(self._latch.last_epoch(self._charter.digest), self._latch.last_round(self._charter.digest))
         self._latch.record_epoch(self._charter.digest, session.epoch)
-        self._epoch = _Epoch(session, self.number, self._identity, self._randomness, before)
+        self._epoch = Epoch(session, self.number, self._identity, self._randomness, before)
         # A round that began but was never masked revealed nothing: the new epoch may use its number.
         self.round, self._answered = session.first_round - 1, None
         return [self._epoch.sealer.seal(Stage.ADVERTISE, self._epoch.secrets.advertisement())]
@@ -402,7 +395,7 @@ class MaskingClient:
         if round_number != self.round:
             raise RemoteProtocolError("other-round", f"Round {round_number} is not the one that has begun.")
 
-    def _current(self) -> _Epoch:
+    def _current(self) -> Epoch:
         if self._epoch is None:
             raise LocalProtocolError("no-epoch", "No epoch has been opened.")
         return self._epoch
@@ -412,93 +405,6 @@ class MaskingClient:
             return _OPEN_LIMIT
         limits = [payload_limit(self._epoch.session, stage) for stage in stages_in_turn(self.state)]
         return max(limits, default=_OPEN_LIMIT)
-
-
-class _Epoch:
-    """What a hospital holds in memory during one epoch, and loses with it."""
-
-    def __init__(
-        self, session: Session, number: int, identity: Identity, randomness: Randomness, before: Sighting
-    ) -> None:
-        self.session = session
-        self.number = number
-        self.before = before
-        self.secrets = EpochSecrets(session, number, randomness)
-        self.sealer = Sealer(session.charter, number, identity, session.epoch)
-        self.participants: frozenset[int] = frozenset()
-        self.roster: Roster = {}
-        self.roster_digest = b""
-        self.dealers: frozenset[int] = frozenset()
-        self.held: dict[int, HeldShares] = {}
-        self.tag_key = b""
-
-    def route(self, dealer: int, recipient: int) -> Route:
-        return Route(self.session, self.roster_digest, dealer, recipient)
-
-    def holders_of(self, owner: int) -> tuple[int, ...]:
-        return holders_of(owner, self.roster, self.participants, self.session)
-
-    def recipients_of(self, owner: int) -> frozenset[int]:
-        return recipients_of(owner, self.roster, self.participants, self.session)
-
-    def take_roster(self, payload: RosterPayload) -> None:
-        """Verify every advertisement; refuse the roster unless at least t members, ourselves unaltered, are on it."""
-        session = self.session
-        # A roster is as large as the smallest sum, and made as carefully.
-        participants = frozenset(Survivors.check(payload.participants, session, frozenset(session.members)).numbers)
-        roster = {}
-        for message in payload.advertisements:
-            envelope = open_envelope(message, session.charter, payload_limit(session, Stage.ADVERTISE))
-            header = envelope.header
-            if (header.stage, header.epoch) != (Stage.ADVERTISE, session.epoch) or header.sender in roster:
-                raise RemoteProtocolError("unexpected-message", "The roster holds a message that does not belong.")
-            advertisement = decode(envelope.payload, Advertise)
-            check_advertisement_sizes(session, advertisement, session.name(header.sender))
-            check_holders(session, advertisement, header.sender)
-            roster[header.sender] = advertisement
-        if roster.get(self.number) != self.secrets.advertisement():
-            raise RemoteProtocolError("own-keys-altered", "The roster does not hold the keys that this site sent.")
-        self._take_participants(participants, roster)
-
-    def _take_participants(self, participants: frozenset[int], roster: dict[int, Advertise]) -> None:
-        if not set(roster) <= participants:
-            raise RemoteProtocolError("unexpected-message", "The roster holds keys of a member that takes no part.")
-        recipients = recipients_of(self.number, roster, participants, self.session)
-        if not recipients | self.session.tag_dealers(participants) <= set(roster):
-            raise RemoteProtocolError("keys-missing", "The roster lacks keys of a member that this site must deal to.")
-        self.participants, self.roster = participants, roster
-        self.roster_digest = roster_digest(participants, roster, self.session)
-        self.dealers = frozenset(peer for peer in roster if peer != self.number and self._is_dealt_to_by(peer))
-
-    def _is_dealt_to_by(self, dealer: int) -> bool:
-        return self.number in self.recipients_of(dealer)
-
-    def open_deal(self, dealer: int, deal: Deal) -> HeldShares:
-        """Unseal what ``dealer`` dealt to this hospital."""
-        rounds = self.session.rounds if self.number in self.holders_of(dealer) else 0
-        return open_deal(self.route(dealer, self.number), deal, self.secrets.share_key, self.roster[dealer], rounds)
-
-    def take_deals(self, collected: Mapping[int, HeldShares]) -> None:
-        """Keep the shares, and make the tag key of the contributions that came with them."""
-        self.held.update({dealer: held for dealer, held in collected.items() if self.number in self.holders_of(dealer)})
-        contributions = {dealer: held.tag_contribution for dealer, held in collected.items()}
-        contributions[self.number] = self.secrets.tag_contribution
-        dealers = self.session.tag_dealers(self.participants)
-        parts = {dealer: contributions[dealer] for dealer in dealers}
-        self.tag_key = kdf.epoch_tag_key(parts, self.session, self.roster_digest)
-
-    def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
-        slot = self.session.slot(round_number)
-        seed, own_key = self.secrets.self_mask_seeds[slot], self.secrets.mask_keys[slot]
-        if seed is None or own_key is None:
-            raise LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
-        keys = [SignedKey(kdf.self_mask_key(seed, self.session, round_number, model, self.number), 1)]
-        peers = sorted((set(self.holders_of(self.number)) | set(self.held)) - {self.number})
-        public = [(entry(self.roster[peer].mask_keys, slot), self.session.name(peer)) for peer in peers]
-        for peer, shared in zip(peers, kdf.agree_with_each(own_key, public), strict=True):
-            key = kdf.pairwise_mask_key(shared, self.session, round_number, model, (self.number, peer))
-            keys.append(SignedKey(key, 1 if self.number < peer else -1))
-        return keys
 
 
 def read_sum(envelope: Envelope, session: Session, participants: frozenset[int]) -> RoundSum:

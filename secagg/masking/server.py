@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from secagg.encoding import add_packed, pack, unpack
-from secagg.encoding.ring import RingVector
+from secagg.encoding import pack
 from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.masking.agreement import detach
+from secagg.masking.collection import VectorSum
 from secagg.masking.dealing import check_advertised_keys, check_advertisement_sizes
 from secagg.masking.dealt import Dealt
 from secagg.masking.journal import Begun, Journal, Opened, Received, TimedOut, sent
@@ -84,7 +84,7 @@ class MaskingServer:
         self._advertised: dict[int, bytes] = {}
         self._roster: dict[int, Advertise] = {}
         self._dealt = Dealt(session, {}, frozenset())
-        self._collection = _Collection(session)
+        self._collection = VectorSum(session)
         self._agreements: dict[int, Agreement] = {}
         self._unmasking: Unmasking | None = None
 
@@ -134,7 +134,7 @@ class MaskingServer:
         self.result = None
         self.fault = None
         self._seen.clear()
-        self._collection = _Collection(self.session)
+        self._collection = VectorSum(self.session)
         self._agreements = {}
         return self._noted(self._broadcast(Stage.BEGIN, Begin(step)))
 
@@ -377,47 +377,3 @@ _Slot = tuple[Stage, int, int, int]
 
 def _slot_of(header: Header) -> _Slot:
     return header.stage, header.sender, header.recipient, header.round
-
-
-class _Collection:
-    """The running sum of one round: one accumulator for each model digest that is claimed.
-
-    Honest hospitals all claim the same. At most c + 1 digests are followed, so that c colluders can neither fill the
-    memory nor crowd out the honest one.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._sums: dict[bytes, RingVector] = {}
-        self._tags: dict[bytes, int] = {}
-        self._senders: dict[bytes, set[int]] = {}
-
-    @property
-    def senders(self) -> frozenset[int]:
-        return frozenset(number for group in self._senders.values() for number in group)
-
-    def add(self, sender: int, name: str, masked: Masked) -> None:
-        model = masked.model_digest
-        if model not in self._sums and len(self._sums) > self._session.charter.charter.max_colluding:
-            raise RemoteProtocolError("other-model", f"{name} starts from another model.", culprit=name)
-        if len(masked.tag) != self._session.tag_size:
-            raise RemoteProtocolError("wrong-length", f"{name} sent a tag of {len(masked.tag)} bytes.", culprit=name)
-        if model in self._sums:
-            add_packed(self._sums[model], masked.vector, self._session.ring)
-        else:
-            self._sums[model] = unpack(masked.vector, self._session.length, self._session.ring)
-        self._tags[model] = self._tags.get(model, 0) + int.from_bytes(masked.tag, "little")
-        self._senders.setdefault(model, set()).add(sender)
-
-    def largest(self) -> tuple[bytes, frozenset[int]]:
-        """The digest that most hospitals claim, and who they are."""
-        if not self._senders:
-            return b"", frozenset()
-        model = max(self._senders, key=lambda digest: (len(self._senders[digest]), digest))
-        return model, frozenset(self._senders[model])
-
-    def sum_of(self, model: bytes) -> RingVector:
-        return self._sums[model]
-
-    def tag_of(self, model: bytes) -> int:
-        return self._tags[model]

@@ -53,7 +53,7 @@ def own_or_any():
 
 def without_roster_digests():
     """Twice over: the digest is compared, and it is in the key that seals the shares."""
-    return patch("secagg.masking.client.roster_digest", lambda *parts: bytes(32))
+    return patch("secagg.masking.epoch.roster_digest", lambda *parts: bytes(32))
 
 
 def with_weak_keys():

@@ -1,0 +1,117 @@
+"""What a hospital holds in memory during one epoch, and loses with it: its secrets, and what its peers dealt to it.
+
+Knows rosters, deals and keys. Knows nothing of states, of the latch or of the order of messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from secagg.errors import LocalProtocolError, RemoteProtocolError
+from secagg.identity import Identity
+from secagg.latch import Sighting
+from secagg.masking import kdf
+from secagg.masking.dealing import EpochSecrets, HeldShares, Route, check_advertisement_sizes, entry, open_deal
+from secagg.masking.keystream import SignedKey
+from secagg.masking.messages import Advertise, Deal, payload_limit
+from secagg.masking.messages import Roster as RosterPayload
+from secagg.masking.neighbours import Roster, check_holders, holders_of, recipients_of, roster_digest
+from secagg.masking.session import Session, Survivors
+from secagg.masking.shamir import Randomness
+from secagg.wire import Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode
+
+
+class Epoch:
+    """What a hospital holds in memory during one epoch, and loses with it."""
+
+    def __init__(
+        self, session: Session, number: int, identity: Identity, randomness: Randomness, before: Sighting
+    ) -> None:
+        self.session = session
+        self.number = number
+        self.before = before
+        self.secrets = EpochSecrets(session, number, randomness)
+        self.sealer = Sealer(session.charter, number, identity, session.epoch)
+        self.participants: frozenset[int] = frozenset()
+        self.roster: Roster = {}
+        self.roster_digest = b""
+        self.dealers: frozenset[int] = frozenset()
+        self.held: dict[int, HeldShares] = {}
+        self.tag_key = b""
+
+    def route(self, dealer: int, recipient: int) -> Route:
+        """Between two participants, under this roster."""
+        return Route(self.session, self.roster_digest, dealer, recipient)
+
+    def holders_of(self, owner: int) -> tuple[int, ...]:
+        """See `secagg.masking.neighbours.holders_of`."""
+        return holders_of(owner, self.roster, self.participants, self.session)
+
+    def recipients_of(self, owner: int) -> frozenset[int]:
+        """See `secagg.masking.neighbours.recipients_of`."""
+        return recipients_of(owner, self.roster, self.participants, self.session)
+
+    def take_roster(self, payload: RosterPayload) -> None:
+        """Verify every advertisement; refuse the roster unless at least t members, ourselves unaltered, are on it."""
+        session = self.session
+        # A roster is as large as the smallest sum, and made as carefully.
+        participants = frozenset(Survivors.check(payload.participants, session, frozenset(session.members)).numbers)
+        roster = {}
+        for message in payload.advertisements:
+            envelope = open_envelope(message, session.charter, payload_limit(session, Stage.ADVERTISE))
+            header = envelope.header
+            if (header.stage, header.epoch) != (Stage.ADVERTISE, session.epoch) or header.sender in roster:
+                raise RemoteProtocolError("unexpected-message", "The roster holds a message that does not belong.")
+            advertisement = decode(envelope.payload, Advertise)
+            check_advertisement_sizes(session, advertisement, session.name(header.sender))
+            check_holders(session, advertisement, header.sender)
+            roster[header.sender] = advertisement
+        if roster.get(self.number) != self.secrets.advertisement():
+            raise RemoteProtocolError("own-keys-altered", "The roster does not hold the keys that this site sent.")
+        self._take_participants(participants, roster)
+
+    def _take_participants(self, participants: frozenset[int], roster: dict[int, Advertise]) -> None:
+        if not set(roster) <= participants:
+            raise RemoteProtocolError("unexpected-message", "The roster holds keys of a member that takes no part.")
+        recipients = recipients_of(self.number, roster, participants, self.session)
+        if not recipients | self.session.tag_dealers(participants) <= set(roster):
+            raise RemoteProtocolError("keys-missing", "The roster lacks keys of a member that this site must deal to.")
+        self.participants, self.roster = participants, roster
+        self.roster_digest = roster_digest(participants, roster, self.session)
+        self.dealers = frozenset(peer for peer in roster if peer != self.number and self._is_dealt_to_by(peer))
+
+    def _is_dealt_to_by(self, dealer: int) -> bool:
+        return self.number in self.recipients_of(dealer)
+
+    def open_deal(self, dealer: int, deal: Deal) -> HeldShares:
+        """Unseal what ``dealer`` dealt to this hospital."""
+        rounds = self.session.rounds if self.number in self.holders_of(dealer) else 0
+        return open_deal(self.route(dealer, self.number), deal, self.secrets.share_key, self.roster[dealer], rounds)
+
+    def take_deals(self, collected: Mapping[int, HeldShares]) -> None:
+        """Keep the shares, and make the tag key of the contributions that came with them."""
+        self.held.update({dealer: held for dealer, held in collected.items() if self.number in self.holders_of(dealer)})
+        contributions = {dealer: held.tag_contribution for dealer, held in collected.items()}
+        contributions[self.number] = self.secrets.tag_contribution
+        dealers = self.session.tag_dealers(self.participants)
+        parts = {dealer: contributions[dealer] for dealer in dealers}
+        self.tag_key = kdf.epoch_tag_key(parts, self.session, self.roster_digest)
+
+    def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
+        """The keys of all masks of a round: its own, then those with its peers.
+
+        Raises:
+            LocalProtocolError: ``secrets-forgotten``.
+        """
+        slot = self.session.slot(round_number)
+        seed, own_key = self.secrets.self_mask_seeds[slot], self.secrets.mask_keys[slot]
+        if seed is None or own_key is None:
+            raise LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
+        keys = [SignedKey(kdf.self_mask_key(seed, self.session, round_number, model, self.number), 1)]
+        peers = sorted((set(self.holders_of(self.number)) | set(self.held)) - {self.number})
+        public = [(entry(self.roster[peer].mask_keys, slot), self.session.name(peer)) for peer in peers]
+        for peer, shared in zip(peers, kdf.agree_with_each(own_key, public), strict=True):
+            key = kdf.pairwise_mask_key(shared, self.session, round_number, model, (self.number, peer))
+            keys.append(SignedKey(key, 1 if self.number < peer else -1))
+        return keys
