@@ -54,7 +54,10 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	$(BIN)/ruff format
 
 bench: $(VENV)/dev.stamp  ## the benchmarks, with their targets beside them
-	$(BIN)/pytest benchmarks
+	$(BIN)/pytest benchmarks --ignore benchmarks/bench_consortium.py
+
+bench-consortium: $(VENV)/dev.stamp  ## 200 and 1,000 hospitals with neighbour graphs, all of them real (minutes)
+	$(BIN)/pytest benchmarks/bench_consortium.py
 
 bench-short: $(VENV)/dev.stamp
 	SECAGG_BENCH=short $(BIN)/pytest benchmarks -q --benchmark-disable-gc --ignore benchmarks/bench_flower.py

@@ -14,10 +14,11 @@ from rich.table import Column, Table
 from cli.output import console, json_option, print_json, progress_console
 from secagg.errors import TamperingError
 from training.attacks.model import Attack, Outcome, Refused
-from training.attacks.suite import ATTACKS, Finding, audit, choose, load_controls
+from training.attacks.suite import ATTACKS, QUICK, Finding, audit, load_controls, named
 
 _SHOWN_REASONS = 2
 _WIDE = 160
+_ROOMY = 110
 
 
 class ControlJson(msgspec.Struct, frozen=True):
@@ -61,6 +62,7 @@ class AttacksJson(msgspec.Struct, frozen=True):
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Run all attacks, not only the most telling ones.")
 @click.option("--only", "names", multiple=True, metavar="NAME", help="Run the attack of this name; repeat it.")
+@click.option("--list", "listed", is_flag=True, help="Say what attacks there are, and run none.")
 @click.option(
     "--controls",
     type=click.Path(path_type=Path, file_okay=False),
@@ -69,7 +71,12 @@ class AttacksJson(msgspec.Struct, frozen=True):
 @json_option
 @click.pass_context
 def attack(
-    context: click.Context, everything: bool, names: tuple[str, ...], controls: Path | None, as_json: bool
+    context: click.Context,
+    everything: bool,
+    names: tuple[str, ...],
+    listed: bool,
+    controls: Path | None,
+    as_json: bool,
 ) -> None:
     """Attack a consortium on this machine in every way that the threat model names, and show who refuses.
 
@@ -84,7 +91,12 @@ def attack(
       secagg audit attack --all --controls tests/attacks
       secagg audit attack --only two-survivor-sets --json
     """
-    attacks = choose(names, everything)
+    if names and everything:
+        raise click.UsageError("Give --all or --only, not both.")
+    if listed:
+        _list()
+        return
+    attacks = named(names) if names else ATTACKS if everything else QUICK
     weakened = load_controls(controls, attacks) if controls else None
     findings = [audit(chosen, weakened) for chosen in _with_progress(attacks)]
     failures = _failures(findings)
@@ -94,7 +106,7 @@ def attack(
     else:
         # A file or a pipe has no width: nothing need be folded there.
         wide = console if console.is_terminal else Console(highlight=False, width=_WIDE)
-        wide.print(_table(findings, weakened is not None))
+        wide.print(_table(findings, wide.width))
         _say(findings, failures)
     context.exit(TamperingError.exit_code if failures else 0)
 
@@ -153,23 +165,43 @@ def _learned(outcome: Outcome) -> str | None:
     return None if isinstance(outcome, Refused) else outcome.learned
 
 
-def _table(findings: Sequence[Finding], with_controls: bool) -> Table:
-    headings: list[str | Column] = [Column("attack", overflow="fold"), "who lies", "refused by"]
-    headings += [Column("reason", overflow="fold"), Column("s", justify="right")]
-    table = Table(*headings, *(["control"] if with_controls else []))
+def _list() -> None:
+    table = Table(Column("attack", no_wrap=True), "what it does")
+    for attack in ATTACKS:
+        table.add_row(attack.name, attack.does)
+    console.print(table)
+
+
+def _table(findings: Sequence[Finding], width: int) -> Table:
+    """Names stay whole, to be copied; where there is little room, who lies and how long it took are left out."""
+    columns = {"attack": Column("attack", no_wrap=True), "who lies": Column("who lies")}
+    columns |= {"refused by": Column("refused by"), "reason": Column("reason"), "s": Column("s", justify="right")}
+    columns |= {"control": Column("control")} if any(finding.control for finding in findings) else {}
+    if width < _ROOMY:
+        del columns["who lies"], columns["s"]
+    table = Table(*columns.values())
     for finding in findings:
-        outcome = finding.outcome
-        row = [finding.attack.name, finding.attack.liar.value]
-        if isinstance(outcome, Refused):
-            row += [outcome.by if finding.refused else f"[red]{outcome.by}[/red]", _shortened(_reasons(outcome))]
-        else:
-            row += ["[red]nobody[/red]", f"[red]learned {outcome.learned}[/red]"]
-        row.append(f"{finding.seconds:.1f}")
-        if with_controls:
-            verb = "succeeds" if finding.control_succeeded else "[red]fails[/red]"
-            row.append(f"{verb} without {finding.without}")
-        table.add_row(*row)
+        cells = _cells(finding)
+        table.add_row(*(cells[name] for name in columns))
     return table
+
+
+def _cells(finding: Finding) -> dict[str, str]:
+    outcome = finding.outcome
+    if isinstance(outcome, Refused):
+        by = str(outcome.by) if finding.refused else f"[red]{outcome.by}[/red]"
+        reason = _shortened(_reasons(outcome))
+    else:
+        by, reason = "[red]nobody[/red]", f"[red]learned {outcome.learned}[/red]"
+    verb = "succeeds" if finding.control_succeeded else "[red]fails[/red]"
+    return {
+        "attack": finding.attack.name,
+        "who lies": finding.attack.liar.value,
+        "refused by": by,
+        "reason": reason,
+        "s": f"{finding.seconds:.1f}",
+        "control": f"{verb} without {finding.without}",
+    }
 
 
 def _shortened(reasons: Sequence[str]) -> str:

@@ -93,7 +93,7 @@ def _rows(shown: list[Plan], plans: Plans) -> list[tuple[str, list[str]]]:
     return [
         row("`charter new` takes", lambda one: "this" if one is plans.chosen else ""),
         row("holders of a hospital's shares", lambda one: str(one.shape.holders)),
-        row("of which rebuild its secrets", lambda one: str(_holders_threshold(one))),
+        row("of which rebuild its secrets", lambda one: str(one.shape.share_threshold)),
         row("masks with", lambda one: f"{one.shape.peers:.0f}"),
         row("a sum can fall apart", lambda one: _chance(one.hiding)),
         row("a drop-out cannot be recovered", lambda one: _chance(one.recovery)),
@@ -114,7 +114,7 @@ def _as_json(one: Plan, plans: Plans, parameters: int) -> PlanJson:
         chosen=one is plans.chosen,
         threshold=shape.threshold,
         degree=shape.graph.degree if shape.graph else 0,
-        holders_threshold=_holders_threshold(one),
+        holders_threshold=shape.share_threshold,
         hiding_log2=one.hiding if math.isfinite(one.hiding) else None,
         recovery_log2=one.recovery if math.isfinite(one.recovery) else None,
         masks_with=shape.peers,
@@ -127,13 +127,12 @@ def _as_json(one: Plan, plans: Plans, parameters: int) -> PlanJson:
     )
 
 
-def _holders_threshold(one: Plan) -> int:
-    return one.shape.graph.threshold if one.shape.graph else one.shape.threshold
-
-
 def _chance(log2: float) -> str:
     return f"2^{math.ceil(log2)} at most" if math.isfinite(log2) else "never"
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
+    for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{1000 * seconds:.1f} ms"

@@ -27,7 +27,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 from typing import Final
 
 SECURITY_BITS: Final = 40
@@ -50,21 +49,14 @@ class Graph:
 @lru_cache(maxsize=256)
 def hiding_bound(members: int, colluding: int, graph: Graph) -> float:
     """log2 of the bound on the chance that some set of survivors falls apart."""
-    honest = members - colluding
-    terms = []
-    for size in range(1, honest // 2 + 1):
-        marked = min(colluding + size - 1, members - 1)
-        tail = sum(_ways(members - 1, marked, graph.degree)[graph.threshold :])
-        if tail:
-            chance = math.log2(tail) - math.log2(math.comb(members - 1, graph.degree))
-            terms.append(math.log2(math.comb(honest, size)) + size * chance)
-    return _log2_of_sum(terms)
+    sizes = range(1, (members - colluding) // 2 + 1)
+    return _log2_of_sum([_group_chance(members, colluding, graph, size) for size in sizes])
 
 
 @lru_cache(maxsize=256)
 def recovery_bound(members: int, dropped: int, graph: Graph) -> float:
     """log2 of the bound on the chance that a hospital has too few holders left when ``dropped`` are gone."""
-    lost = sum(_ways(members - 1, dropped, graph.degree)[graph.degree - graph.threshold + 1 :])
+    lost = _draws_with(members - 1, dropped, graph.degree, graph.degree - graph.threshold + 1)
     if not lost:
         return -math.inf
     return math.log2(members * lost) - math.log2(math.comb(members - 1, graph.degree)) + _ROUNDING
@@ -72,9 +64,7 @@ def recovery_bound(members: int, dropped: int, graph: Graph) -> float:
 
 def smallest_threshold_of(members: int, colluding: int, degree: int) -> int | None:
     """The smallest t that hides with ``degree`` neighbours; None if none does."""
-    return next(
-        (t for t in range(1, degree + 1) if hiding_bound(members, colluding, Graph(degree, t)) <= -SECURITY_BITS), None
-    )
+    return next((t for t in range(1, degree + 1) if _hides(members, colluding, Graph(degree, t))), None)
 
 
 def smallest_graph(members: int, colluding: int, dropped: int) -> Graph | None:
@@ -88,32 +78,62 @@ def smallest_graph(members: int, colluding: int, dropped: int) -> Graph | None:
     """
     for degree in range(2, members - 1):
         threshold = _largest_recovering(members, dropped, degree)
-        if threshold and hiding_bound(members, colluding, Graph(degree, threshold)) <= -SECURITY_BITS:
+        if threshold and _hides(members, colluding, Graph(degree, threshold)):
             return Graph(degree, threshold)
     return None
+
+
+def _hides(members: int, colluding: int, graph: Graph) -> bool:
+    # Most graphs that do not hide fail for the smallest groups or for the largest.
+    for size in (1, (members - colluding) // 2):
+        if size and _group_chance(members, colluding, graph, size) > -SECURITY_BITS:
+            return False
+    return hiding_bound(members, colluding, graph) <= -SECURITY_BITS
+
+
+def _group_chance(members: int, colluding: int, graph: Graph, size: int) -> float:
+    """log2 of the term of all groups of ``size`` honest hospitals."""
+    draws = _draws_with(members - 1, min(colluding + size - 1, members - 1), graph.degree, graph.threshold)
+    if not draws:
+        return -math.inf
+    chance = math.log2(draws) - math.log2(math.comb(members - 1, graph.degree))
+    return math.log2(math.comb(members - colluding, size)) + size * chance
 
 
 def _largest_recovering(members: int, dropped: int, degree: int) -> int:
     """The largest t with which every hospital keeps t holders, but for 2^-40; 0 if there is none."""
     total = math.comb(members - 1, degree) >> SECURITY_BITS
-    # lost[j] counts the draws with degree - j or more of the dropped among the holders: fewer than j + 1 left.
-    lost = accumulate(reversed(_ways(members - 1, dropped, degree)))
-    return sum(1 for ways in lost if members * ways <= total)
+    lost, threshold = 0, 0
+    # With t of k: too many are lost if k - t + 1 or more are; those counts come one by one, from k down.
+    for ways in reversed(list(_ways(members - 1, dropped, degree, 0))):
+        lost += ways
+        if members * lost > total:
+            break
+        threshold += 1
+    return min(threshold, degree)
 
 
-def _ways(population: int, marked: int, drawn: int) -> list[int]:
-    """For each j: how many of the draws of ``drawn`` hold exactly j of the ``marked``. Exact."""
-    return list(_count_ways(population, marked, drawn))
+def _draws_with(population: int, marked: int, drawn: int, least: int) -> int:
+    """How many of the draws of ``drawn`` hold ``least`` of the ``marked`` or more. Exact."""
+    return sum(_ways(population, marked, drawn, least))
 
 
-def _count_ways(population: int, marked: int, drawn: int) -> Iterator[int]:
-    for hit in range(drawn + 1):
-        missed = drawn - hit
-        yield math.comb(marked, hit) * math.comb(population - marked, missed)
+def _ways(population: int, marked: int, drawn: int, least: int) -> Iterator[int]:
+    """For each j from ``least`` to ``drawn``: how many draws hold exactly j of the marked. Exact."""
+    others = population - marked
+    first, last = max(least, drawn - others), min(marked, drawn)
+    yield from (0 for _ in range(least, min(first, drawn + 1)))
+    if first <= last:
+        ways = math.comb(marked, first) * math.comb(others, drawn - first)
+        yield ways
+        for hit in range(first, last):
+            ways = ways * (marked - hit) * (drawn - hit) // ((hit + 1) * (others - drawn + hit + 1))
+            yield ways
+    yield from (0 for _ in range(max(first, last + 1), drawn + 1))
 
 
 def _log2_of_sum(terms: list[float]) -> float:
-    if not terms:
-        return -math.inf
-    largest = max(terms)
+    largest = max(terms, default=-math.inf)
+    if largest == -math.inf:
+        return largest
     return largest + math.log2(sum(2.0 ** (term - largest) for term in terms)) + _ROUNDING

@@ -42,11 +42,24 @@ _SCHEMA = (
 )
 
 
+_SIGHTING: Final = struct.Struct(">II")
+SIGHTING_SIZE: Final = _SIGHTING.size
+
+
 class Sighting(NamedTuple):
     """The newest epoch and round in which a hospital is known to have taken part; 0 for none."""
 
     epoch: int = 0
     round: int = 0
+
+    def pack(self) -> bytes:
+        """8 bytes, both most significant first."""
+        return _SIGHTING.pack(*self)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Sighting:
+        """What `pack` made."""
+        return cls(*_SIGHTING.unpack(data))
 
     def is_beyond(self, other: Sighting) -> bool:
         """Whether either number is larger than the other's."""
@@ -54,8 +67,6 @@ class Sighting(NamedTuple):
 
 
 NEVER_SEEN: Final = Sighting()
-
-_SIGHTING: Final = struct.Struct(">II")
 
 
 @dataclass(frozen=True)
@@ -201,7 +212,7 @@ class Latch:
             before = known.get(member, NEVER_SEEN)
             known[member] = Sighting(max(before.epoch, sighting.epoch), max(before.round, sighting.round))
         numbers = range(1, max(known, default=0) + 1)
-        packed = b"".join(_SIGHTING.pack(*known.get(number, NEVER_SEEN)) for number in numbers)
+        packed = b"".join(known.get(number, NEVER_SEEN).pack() for number in numbers)
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?)", (charter, packed))
 
     def sightings(self, charter: bytes) -> Mapping[int, Sighting]:

@@ -6,7 +6,6 @@ threshold from the number of members. Signs nothing.
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -31,7 +30,8 @@ from secagg.charter import (
 )
 from secagg.charter.model import check_name, smallest_threshold
 from secagg.errors import InputError
-from secagg.graph import COMPLETE_UP_TO, smallest_graph
+from secagg.graph import COMPLETE_UP_TO
+from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
 from training.model_state import ModelLayout, flatten, model_digest
 from training.task import Task, TaskSpec, build_task, load_custom_task
@@ -86,7 +86,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         members=tuple(members),
         threshold=choices.threshold or smallest_threshold(len(members), choices.max_colluding),
         max_colluding=choices.max_colluding,
-        graph=neighbour_graph(len(members), choices.max_colluding, choices.dropout),
+        graph=_neighbours(len(members), choices),
         model=Model(digest=model_digest(layout, flatten(module)), parameters=layout.size),
         task=TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json()))),
         training=_training(choices),
@@ -102,20 +102,11 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     return charter
 
 
-def neighbour_graph(members: int, colluding: int, dropout: float) -> NeighbourGraph:
-    """With whom hospitals mask: with all up to 100 hospitals, above with as few as hide and recover.
-
-    Args:
-        dropout: the share of hospitals that may be gone at once.
-
-    Raises:
-        InputError: ``bad-dropout``.
-    """
-    if not 0 <= dropout < 1:
-        raise InputError(
-            "bad-dropout", f"A share of {dropout} of the hospitals cannot drop out.", remedy="Give 0 or more, below 1."
-        )
-    graph = smallest_graph(members, colluding, math.ceil(dropout * members)) if members > COMPLETE_UP_TO else None
+def _neighbours(members: int, choices: CharterChoices) -> NeighbourGraph:
+    if members <= COMPLETE_UP_TO:
+        return NeighbourGraph()
+    dropped = count_dropped(members, choices.max_colluding, choices.dropout)
+    graph = chosen_graph(members, choices.max_colluding, dropped)
     return NeighbourGraph(degree=graph.degree, threshold=graph.threshold) if graph else NeighbourGraph()
 
 

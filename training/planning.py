@@ -28,6 +28,7 @@ from secagg.latch import Latch, Sighting
 from secagg.masking import kdf, shamir
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.sizes import Shape, Traffic, round_traffic, set_up_traffic
+from training.dropout import count_dropped
 
 _MEASURED_BYTES = 1 << 20
 _REPEATS = 5
@@ -77,7 +78,7 @@ class Plans:
 
     @property
     def chosen(self) -> Plan:
-        """The one that `secagg charter new` would choose."""
+        """The one that a charter takes."""
         return self.sparse if self.sparse and self.complete.shape.members > COMPLETE_UP_TO else self.complete
 
 
@@ -92,24 +93,20 @@ def make_plans(
         bits: of a ring element.
 
     Raises:
-        InputError: ``too-few-members``, ``too-many-colluding``, ``too-many-dropped``.
+        InputError: ``too-few-members``, ``too-many-colluding``, ``bad-dropout``, ``too-many-dropped``.
     """
     threshold = smallest_threshold(members, colluding)
-    dropped = math.ceil(dropout * members)
     if members < FEWEST_MEMBERS:
-        raise InputError("too-few-members", f"A consortium has {FEWEST_MEMBERS} hospitals or more.")
+        raise InputError(
+            "too-few-members", f"A consortium has {FEWEST_MEMBERS} hospitals or more.", remedy="Add a hospital."
+        )
     if threshold > members:
         raise InputError(
             "too-many-colluding",
             f"No threshold is safe for {members} hospitals of which {colluding} collude.",
             remedy=f"At most {members - 2} may.",
         )
-    if members - dropped < threshold:
-        raise InputError(
-            "too-many-dropped",
-            f"With {dropped} of {members} hospitals gone, {members - dropped} are left; a sum takes {threshold}.",
-            remedy=f"Plan for at most {members - threshold} drop-outs, or for fewer colluders.",
-        )
+    dropped = count_dropped(members, colluding, dropout)
     graph = smallest_graph(members, colluding, dropped)
     rates = _Rates.measured()
     complete = Shape(members, threshold, dropped, parameters + 1, bits, rounds, None)
@@ -133,10 +130,9 @@ def _costs(shape: Shape, rates: _Rates) -> tuple[Traffic, Traffic, Times]:
 
 
 def _set_up_time(shape: Shape, rates: _Rates) -> float:
-    threshold = shape.graph.threshold if shape.graph else shape.threshold
-    sharing = _seconds(
-        lambda: shamir.share(bytes(32), threshold, range(1, shape.holders + 1), os.urandom), at_most=_REPEATS
-    )
+    # In a complete graph a hospital holds a share of its own.
+    points = range(1, shape.holders + (1 if shape.graph else 2))
+    sharing = _seconds(lambda: shamir.share(bytes(32), shape.share_threshold, points, os.urandom), at_most=_REPEATS)
     keys = (shape.rounds + 1) * rates.agreement
     digests = 4 * shape.rounds * shape.holders * rates.digest
     dealing = shape.holders * (2 * rates.agreement + rates.signature + rates.verification)
@@ -155,12 +151,11 @@ def _hospital_time(shape: Shape, rates: _Rates) -> float:
 
 
 def _coordinator_time(shape: Shape, rates: _Rates) -> float:
-    threshold = shape.graph.threshold if shape.graph else shape.threshold
     wide = shape.length * Ring(shape.bits).dtype.itemsize
-    points = {number: bytes(32) for number in range(1, threshold + 1)}
+    points = {number: bytes(32) for number in range(1, shape.share_threshold + 1)}
     rebuilding = _seconds(lambda: shamir.reconstruct(points), at_most=_REPEATS)
     # In a sparse graph each hospital's holders are others, so that nothing is computed once for all.
-    basis = _seconds(lambda: shamir.basis_at_zero.__wrapped__(tuple(points)), at_most=_REPEATS) if shape.graph else 0
+    basis = _seconds(lambda: shamir.basis(tuple(points)), at_most=_REPEATS) if shape.graph else 0
     answers = shape.survivors * ((2 + shape.agreed) * rates.verification + wide / rates.hashing)
     responders = shape.survivors if shape.graph else shape.threshold
     digests = responders * (shape.holders + 1) * rates.digest

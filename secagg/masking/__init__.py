@@ -1,4 +1,8 @@
-"""Secure aggregation by masking: Bonawitz et al. 2017, with one key set-up an epoch and two messages a round."""
+"""Secure aggregation by masking: Bonawitz et al. 2017 and, for large consortia, Bell et al. 2020.
+
+One key set-up serves an epoch. A round takes two messages of a hospital, three where somebody drops or the graph is
+sparse.
+"""
 
 from secagg.masking.client import MaskingClient
 from secagg.masking.server import MaskingServer

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from secagg.errors import RemoteProtocolError
+from secagg.masking.lots import draw
 from secagg.masking.messages import Agree, Agreement
 from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import Randomness
@@ -29,7 +30,6 @@ from secagg.wire.envelope import WIRE_VERSION, is_signed
 
 MISS_BITS: Final = 40
 """Too few true agreements are missed with probability at most 2^-40."""
-_LOT_SIZE: Final = 16
 
 
 class ForgedAgreementError(RemoteProtocolError):
@@ -77,7 +77,7 @@ def require_agreement(
         )
     digest = hashlib.sha256(msgspec.msgpack.encode(Agree(survivors.digest()))).digest()
     size = sample_size(len(agreements), session.threshold)
-    for agreement in _drawn(agreements, size, randomness):
+    for agreement in draw(agreements, size, randomness):
         header = Header(
             WIRE_VERSION,
             session.charter.digest,
@@ -96,12 +96,3 @@ def require_agreement(
                 "the coordinator claims what hospitals did not sign.",
                 culprit="the coordinator",
             )
-
-
-def _drawn(agreements: Sequence[Agreement], size: int, randomness: Randomness) -> Sequence[Agreement]:
-    """``size`` of them, drawn uniformly: the first when each has drawn a lot."""
-    if size == len(agreements):
-        return agreements
-    lots = randomness(_LOT_SIZE * len(agreements))
-    order = sorted(range(len(agreements)), key=lambda index: lots[_LOT_SIZE * index : _LOT_SIZE * (index + 1)])
-    return [agreements[index] for index in order[:size]]

@@ -257,8 +257,8 @@ class MaskingClient:
             collected[header.sender] = epoch.open_deal(header.sender, deal)
         missing = epoch.dealers - set(collected)
         if missing:
-            # Every member must mask with the same others: among members with different peers, an agreed survivor set
-            # would not hide each of them.
+            # A hospital masks with whoever drew it: without that mask, the dealer's vector would never be rid of its
+            # own. In a complete graph an agreed survivor set would not hide members with different peers.
             raise RemoteProtocolError(
                 "deals-missing",
                 f"{len(missing)} hospitals on the roster have dealt nothing to this one.",

@@ -6,25 +6,21 @@ Knows key generation, sharing and sealing. Knows nothing of states: `secagg.mask
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.errors import RemoteProtocolError
 from secagg.labels import DIGEST_SIZE
-from secagg.latch import NEVER_SEEN, Sighting
+from secagg.latch import NEVER_SEEN, SIGHTING_SIZE, Sighting
 from secagg.masking import kdf, shamir
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import AEAD_OVERHEAD, CONTRIBUTION_SIZE, KEY_SIZE, SIGHTING_SIZE, Advertise, Deal
+from secagg.masking.messages import AEAD_OVERHEAD, CONTRIBUTION_SIZE, KEY_SIZE, Advertise, Deal
 from secagg.masking.neighbours import draw_holders
 from secagg.masking.session import Session
 from secagg.masking.shamir import SHARE_SIZE, Randomness
-
-_SIGHTING: Final = struct.Struct(">II")
 
 # Each sealing key is derived for one message, so no nonce repeats under it.
 _NONCE = bytes(12)
@@ -87,7 +83,7 @@ class HeldShares:
     def joined(self) -> bytes:
         """All shares, round by round, self-mask share first; then the contribution; then the sighting."""
         shares = b"".join(part for pair in zip(self.self_mask, self.mask_key, strict=True) for part in pair)
-        return shares + self.tag_contribution + _SIGHTING.pack(*self.sighting)
+        return shares + self.tag_contribution + self.sighting.pack()
 
     @classmethod
     def split(cls, data: bytes) -> HeldShares:
@@ -95,7 +91,7 @@ class HeldShares:
         end = len(data) - CONTRIBUTION_SIZE - SIGHTING_SIZE
         parts = [data[start : start + SHARE_SIZE] for start in range(0, end, SHARE_SIZE)]
         contribution = data[end : end + CONTRIBUTION_SIZE]
-        sighting = Sighting(*_SIGHTING.unpack(data[-SIGHTING_SIZE:]))
+        sighting = Sighting.unpack(data[-SIGHTING_SIZE:])
         return cls(tuple(parts[0::2]), tuple(parts[1::2]), contribution, sighting)
 
     def digests(self, session: Session, dealer: int, recipient: int) -> bytes:
@@ -198,6 +194,11 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advert
     return shares
 
 
+def sealed_size_of(rounds: int) -> int:
+    """How many bytes the sealed part of a deal has that holds shares for ``rounds``."""
+    return 2 * rounds * SHARE_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD
+
+
 def check_deal_sizes(deal: Deal, rounds: int, dealer: str) -> None:
     """Refuse a deal that does not hold two shares for each of ``rounds``.
 
@@ -205,8 +206,7 @@ def check_deal_sizes(deal: Deal, rounds: int, dealer: str) -> None:
         RemoteProtocolError: ``wrong-length``.
     """
     sizes = (len(deal.share_digests), len(deal.sealed_shares))
-    sealed = 2 * rounds * SHARE_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD
-    if sizes != (2 * rounds * DIGEST_SIZE, sealed):
+    if sizes != (2 * rounds * DIGEST_SIZE, sealed_size_of(rounds)):
         raise RemoteProtocolError(
             "wrong-length", f"{dealer} dealt another number of shares than it was to.", culprit=dealer
         )

@@ -12,13 +12,13 @@ import msgspec
 from secagg.charter.model import MOST_MEMBERS
 from secagg.identity import SIGNATURE_SIZE
 from secagg.labels import DIGEST_SIZE
+from secagg.latch import SIGHTING_SIZE
 from secagg.masking.session import Purpose, Session
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.wire.stage import Stage
 
 KEY_SIZE = 32
 CONTRIBUTION_SIZE = 32
-SIGHTING_SIZE = 8
 AEAD_OVERHEAD = 16
 _SMALL = 4096
 _ENVELOPE = 512

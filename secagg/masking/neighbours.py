@@ -10,18 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from itertools import pairwise
-from typing import Final
 
 from secagg.errors import RemoteProtocolError
 from secagg.labels import digest
+from secagg.masking.lots import draw
 from secagg.masking.messages import Advertise
 from secagg.masking.session import Session
 from secagg.masking.shamir import Randomness
 
 Roster = Mapping[int, Advertise]
 """Advertisements by member number."""
-
-_LOT_SIZE: Final = 16
 
 
 def draw_holders(session: Session, owner: int, randomness: Randomness) -> list[int]:
@@ -32,9 +30,7 @@ def draw_holders(session: Session, owner: int, randomness: Randomness) -> list[i
     others = [number for number in session.members if number != owner]
     if session.complete:
         return []
-    lots = randomness(_LOT_SIZE * len(others))
-    order = sorted(range(len(others)), key=lambda index: lots[_LOT_SIZE * index : _LOT_SIZE * (index + 1)])
-    return sorted(others[index] for index in order[: session.charter.charter.graph.degree])
+    return sorted(draw(others, session.charter.charter.graph.degree, randomness))
 
 
 def check_holders(session: Session, advertisement: Advertise, owner: int) -> None:

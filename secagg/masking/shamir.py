@@ -48,8 +48,8 @@ def reconstruct(shares: Mapping[int, bytes]) -> bytes:
     Wrong shares give a wrong secret, never an error: who rebuilds checks the result against a commitment.
     """
     points = tuple(sorted(shares))
-    basis = basis_at_zero(points)
-    total = sum(weight * int.from_bytes(shares[point], "big") for weight, point in zip(basis, points, strict=True))
+    weights = basis_at_zero(points)
+    total = sum(weight * int.from_bytes(shares[point], "big") for weight, point in zip(weights, points, strict=True))
     return (total % PRIME).to_bytes(SHARE_SIZE, "big")
 
 
@@ -67,13 +67,18 @@ def _evaluate(coefficients: list[int], point: int) -> int:
 
 @lru_cache(maxsize=64)
 def basis_at_zero(points: tuple[int, ...]) -> tuple[int, ...]:
+    """`basis`, kept: in a complete graph the same holders rebuild everybody's secrets."""
+    return basis(points)
+
+
+def basis(points: tuple[int, ...]) -> tuple[int, ...]:
     """The weight of each point's share in the secret (Lagrange)."""
-    basis = []
+    weights = []
     for point in points:
         numerator, denominator = 1, 1
         for other in points:
             if other != point:
                 numerator *= other
                 denominator *= other - point
-        basis.append(numerator * pow(denominator, -1, PRIME) % PRIME)
-    return tuple(basis)
+        weights.append(numerator * pow(denominator, -1, PRIME) % PRIME)
+    return tuple(weights)

@@ -14,11 +14,9 @@ from secagg.graph import Graph
 from secagg.identity import SIGNATURE_SIZE
 from secagg.labels import DIGEST_SIZE
 from secagg.masking.agreement import sample_size
+from secagg.masking.dealing import sealed_size_of
 from secagg.masking.messages import (
-    AEAD_OVERHEAD,
-    CONTRIBUTION_SIZE,
     KEY_SIZE,
-    SIGHTING_SIZE,
     Advertise,
     Agree,
     Agreement,
@@ -73,6 +71,11 @@ class Shape:
         return self.graph.degree if self.graph else self.members - 1
 
     @property
+    def share_threshold(self) -> int:
+        """How many holders rebuild a hospital's secret."""
+        return self.graph.threshold if self.graph else self.threshold
+
+    @property
     def peers(self) -> float:
         """With how many a hospital masks, on average: whom it drew, and who drew it."""
         if self.graph is None:
@@ -116,7 +119,7 @@ def set_up_traffic(shape: Shape) -> Traffic:
     """Of one key set-up."""
     middle = shape.members // 2 + 1
     advertisement = sealed_size(Stage.ADVERTISE, _advertise(shape), sender=middle)
-    deal = _deal_size(middle, 2 * shape.rounds)
+    deal = _deal_size(middle, shape.rounds)
     # Whoever deals the tag key deals it to everybody who holds no shares of it.
     tag_deals = (shape.members - 1 - shape.holders) / shape.members
     deals = shape.holders + tag_deals
@@ -167,7 +170,6 @@ def _advertise(shape: Shape) -> Advertise:
     return Advertise(bytes(KEY_SIZE), keys, keys, bytes(DIGEST_SIZE), holders)
 
 
-def _deal_size(member: int, shares: int) -> int:
-    sealed = shares * SHARE_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD
-    deal = Deal(bytes(DIGEST_SIZE), bytes(shares * DIGEST_SIZE), bytes(sealed))
+def _deal_size(member: int, rounds: int) -> int:
+    deal = Deal(bytes(DIGEST_SIZE), bytes(2 * rounds * DIGEST_SIZE), bytes(sealed_size_of(rounds)))
     return sealed_size(Stage.DEAL, deal, sender=member, recipient=member)

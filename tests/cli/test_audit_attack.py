@@ -96,7 +96,23 @@ def test_json_tells_of_a_failure_and_exits_alike(secagg, lying_controls):
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are(secagg):
-    secagg("audit", "attack", "--only", "magic").failed(UNUSABLE, "unknown-attack", "magic", "two-survivor-sets")
+    secagg("audit", "attack", "--only", "magic").failed(UNUSABLE, "unknown-attack", "magic", "--list")
+    near = secagg("audit", "attack", "--only", "two-survivor-set")
+    near.failed(UNUSABLE, "unknown-attack", "Did you mean two-survivor-sets")
+
+
+def test_the_list_names_every_attack_and_runs_none(secagg):
+    shown = secagg("audit", "attack", "--list").shown
+    assert all(attack.name in shown for attack in ATTACKS)
+
+
+def test_all_and_only_contradict_each_other(secagg):
+    secagg("audit", "attack", "--all", "--only", "two-survivor-sets").failed(UNUSABLE, "usage", "--all or --only")
+
+
+def test_an_attack_that_is_named_twice_is_run_once(secagg):
+    twice = secagg("audit", "attack", "--only", "two-survivor-sets", "--only", "two-survivor-sets", "--json").json
+    assert len(twice["attacks"]) == 1
 
 
 def test_a_folder_without_weakened_builds_is_refused(secagg, tmp_path):

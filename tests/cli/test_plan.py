@@ -2,9 +2,12 @@ from __future__ import annotations
 
 
 def test_a_plan_shows_both_graphs_and_which_one_a_charter_takes(secagg):
-    shown = secagg("plan", "--hospitals", "200", "--parameters", "15000", "--colluding", "10").shown
+    outcome = secagg("plan", "--hospitals", "200", "--parameters", "15000", "--colluding", "10")
+    shown = outcome.shown
     for text in ("all with all", "neighbours", "200 hospitals, 20 of them gone, 10 colluding", "2^-"):
         assert text in shown
+    (taken,) = (line for line in outcome.out.splitlines() if "`charter new` takes" in line)
+    assert [cell.strip() for cell in taken.split("│")[2:4]] == ["", "this"]
 
 
 def test_a_plan_as_json_holds_degree_threshold_messages_bytes_and_time(secagg):
@@ -27,7 +30,7 @@ def test_a_plan_that_leaves_fewer_than_the_threshold_is_refused_with_a_remedy(se
     outcome = secagg("plan", "--hospitals", "40", "--parameters", "10", "--dropout", "0.9")
     assert outcome.code == 2
     assert "too-many-dropped" in outcome.err
-    assert "at most 19 drop-outs" in outcome.err
+    assert "a share of at most 0.47" in outcome.err
 
 
 def test_a_plan_needs_to_know_how_many(secagg):

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from secagg.errors import InputError
-from secagg.graph import SECURITY_BITS
-from training.draft import neighbour_graph
+from secagg.graph import SECURITY_BITS, smallest_graph
+from training.dropout import chosen_graph, count_dropped
 from training.planning import make_plans
 
 
@@ -18,15 +18,19 @@ def test_above_a_hundred_hospitals_neighbours_are_chosen_and_below_all_mask_with
     assert large.sparse.recovery <= -SECURITY_BITS
 
 
-def test_a_charter_is_drafted_with_the_graph_that_the_plan_chooses():
+def test_a_charter_takes_the_graph_that_the_plan_chooses():
     plan = make_plans(120, 1000, 5, 0.1)
-    graph = neighbour_graph(120, 5, 0.1)
-    assert (graph.degree, graph.threshold) == (plan.sparse.shape.graph.degree, plan.sparse.shape.graph.threshold)
-    assert neighbour_graph(100, 5, 0.1).degree == 0
+    assert chosen_graph(120, 5, count_dropped(120, 5, 0.1)) == plan.chosen.shape.graph
+    assert chosen_graph(100, 5, count_dropped(100, 5, 0.1)) is None
+
+
+@pytest.mark.parametrize(("members", "colluding"), [(3, 1), (4, 2), (150, 148)])
+def test_a_consortium_whose_every_member_must_answer_has_a_plan(members, colluding):
+    assert make_plans(members, 10, colluding, 0.0).complete.times.set_up > 0
 
 
 def test_where_only_all_with_all_would_do_there_is_no_other_plan():
-    assert make_plans(6, 1000, 2, 0.1).sparse is None
+    assert make_plans(6, 1000, 2, 0.17).sparse is None
 
 
 def test_neighbours_cost_a_hospital_less_in_a_large_consortium():
@@ -52,7 +56,15 @@ def test_what_no_consortium_could_bear_is_refused(arguments, reason):
     assert caught.value.reason == reason
 
 
-def test_a_share_of_drop_outs_is_a_share():
+@pytest.mark.parametrize("dropout", [1.0, -0.1, math.nan])
+def test_a_share_of_drop_outs_is_a_share(dropout):
     with pytest.raises(InputError) as caught:
-        neighbour_graph(120, 1, 1.0)
+        count_dropped(120, 1, dropout)
     assert caught.value.reason == "bad-dropout"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("members", "colluding", "dropped"), [(1000, 1, 490), (1000, 300, 300), (1000, 1, 499)])
+def test_even_the_most_awkward_consortium_is_planned_in_no_time(members, colluding, dropped):
+    graph = smallest_graph(members, colluding, dropped)
+    assert graph is None or graph.degree > 800

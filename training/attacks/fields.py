@@ -19,7 +19,7 @@ from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import altered, fields_of, impossible, seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Outbox
+from training.attacks.stage import Consortium, Outbox, Vectors
 
 LIAR: Final = 2
 VICTIM: Final = 1
@@ -76,22 +76,23 @@ def of_the_coordinator(build: Build, folder: Path) -> Outcome:
     """Every field of what a hospital is sent, before the honest message."""
     tries = Tries(Refuser.HOSPITAL)
     with Consortium.make(folder, _MEMBERS, build) as stage:
-        taken = _play(stage, tries, Refuser.HOSPITAL)
-        return tries.outcome(taken or _wrong(stage))
+        vectors = stage.random_vectors(np.random.default_rng(1))
+        taken = _play(stage, vectors, tries, Refuser.HOSPITAL)
+        return tries.outcome(taken or _wrong(stage, vectors))
 
 
 def of_a_hospital(build: Build, folder: Path) -> Outcome:
     """Every field of what the coordinator is sent, signed, before the honest message."""
     tries = Tries(Refuser.COORDINATOR)
     with Consortium.make(folder, _MEMBERS, build) as stage:
-        taken = _play(stage, tries, Refuser.COORDINATOR)
-        return tries.outcome(taken or _wrong(stage))
+        vectors = stage.random_vectors(np.random.default_rng(1))
+        taken = _play(stage, vectors, tries, Refuser.COORDINATOR)
+        return tries.outcome(taken or _wrong(stage, vectors))
 
 
-def _play(stage: Consortium, tries: Tries, victim: Refuser) -> str | None:
+def _play(stage: Consortium, vectors: Vectors, tries: Tries, victim: Refuser) -> str | None:
     """An epoch and a round in which h5 drops; the first hostile value that was taken, which ends it."""
     reader = LyingCoordinator(stage.charter, stage.clients)
-    vectors = stage.random_vectors(np.random.default_rng(1))
     outbox, begun = stage.server.open(), False
     while True:
         if victim is Refuser.HOSPITAL and (taken := _tempt_hospital(stage, reader, outbox, tries)):
@@ -141,11 +142,15 @@ def _hostile(envelope: Envelope, sealer: Sealer) -> Iterator[tuple[str, bytes]]:
             yield f"{header.stage.name}.{field}", message
 
 
-def _wrong(stage: Consortium) -> str | None:
+def _wrong(stage: Consortium, vectors: Vectors) -> str | None:
     """Whether the run did not give everybody the survivors' true sum in the end."""
     result = stage.server.result
     taken = [client.take_sum() for client in stage.clients.values()]
-    return None if result is not None and None not in taken else "the run was stopped"
+    if result is None or None in taken:
+        return "the run was stopped"
+    total = stage.server.session.ring.to_signed(result.vector)
+    right = np.array_equal(total, stage.integers(vectors, *result.survivors.numbers))
+    return None if right else "the sum is wrong"
 
 
 _AROUND = "What holds around the rounds"

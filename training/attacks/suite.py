@@ -5,6 +5,7 @@ Knows no attack's content.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import os
 import sys
@@ -51,6 +52,9 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     *values.ATTACKS,
     *wire.ATTACKS,
 )
+
+QUICK: Final = tuple(attack for attack in ATTACKS if attack.quick)
+"""The most telling ones, which take seconds."""
 
 WEAKENED: Final = "weakened"
 _MODULE: Final = "weakened_builds"
@@ -104,35 +108,46 @@ def perform(attack: Attack, build: Build = REAL) -> Outcome:
 
 
 def audit(attack: Attack, controls: Mapping[str, Control] | None = None) -> Finding:
-    """Run one attack on the real build and, if there are controls, on its weakened one."""
+    """Run one attack on the real build and, if there are controls, on its weakened one.
+
+    Raises:
+        LocalProtocolError: ``attack-broken``, ``control-broken``.
+    """
     start = time.perf_counter()
     outcome = perform(attack)
     if controls is None:
         return Finding(attack, outcome, time.perf_counter() - start)
     control = controls[attack.name]
-    weakened = perform(attack, control.build)
+    try:
+        weakened = perform(attack, control.build)
+    except AttributeError as error:
+        raise LocalProtocolError(
+            "control-broken",
+            f"The weakened build for {attack.name} takes out what this build does not have: {error}.",
+            culprit=attack.name,
+            remedy="Take tests/attacks from the same release as this command.",
+        ) from error
     return Finding(attack, outcome, time.perf_counter() - start, weakened, control.without)
 
 
-def choose(names: Iterable[str], everything: bool) -> tuple[Attack, ...]:
-    """The attacks of these names; without any, all of them or the quick ones.
+def named(names: Iterable[str]) -> tuple[Attack, ...]:
+    """The attacks of these names, each once.
 
     Raises:
         InputError: ``unknown-attack``.
     """
-    wanted = tuple(names)
     known = {attack.name: attack for attack in ATTACKS}
+    wanted = tuple(dict.fromkeys(names))
     for name in wanted:
         if name not in known:
+            like = difflib.get_close_matches(name, known, n=3)
             raise InputError(
                 "unknown-attack",
                 f"There is no attack called {name}.",
                 culprit=name,
-                remedy=f"The attacks are {', '.join(known)}.",
+                remedy=f"Did you mean {' or '.join(like)}?" if like else "`secagg audit attack --list` names all.",
             )
-    if wanted:
-        return tuple(known[name] for name in wanted)
-    return ATTACKS if everything else tuple(attack for attack in ATTACKS if attack.quick)
+    return tuple(known[name] for name in wanted)
 
 
 def load_controls(folder: Path, attacks: Iterable[Attack]) -> Mapping[str, Control]:

@@ -8,9 +8,10 @@ from secagg.charter import model as charter_model
 from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingClient, Survivors
 from secagg.masking.messages import Deals, Unmask
-from secagg.masking.verification import VerifiedSum
 from secagg.wire import envelope
 from training.attacks.build import Build, Control
+
+from .sums import without_check
 
 
 class WithoutAgreement(MaskingClient):
@@ -65,24 +66,13 @@ class WithPairwiseGuard(MaskingClient):
                 raise RemoteProtocolError("differencing", "They differ by one.")
 
 
-def unchecked_sum(total, session, epoch_tag_key):
-    """Takes every sum for a verified one."""
-    taken = VerifiedSum.__new__(VerifiedSum)
-    taken.total = total
-    return taken
-
-
 def without_colluders():
     """A threshold rule that does not count colluders: half of the members are enough."""
     return patch.object(charter_model, "smallest_threshold", lambda members, colluding: members // 2)
 
 
-def without_sum_check():
-    return patch("secagg.masking.client.verify_sum", unchecked_sum)
-
-
 _ANY_SET = Control(Build(client=AnswersForAnySet), "the rules on survivor sets, and the agreement")
-_PAIRWISE = Control(Build(client=WithPairwiseGuard), "a guard against cohorts that differ by more than one")
+_PAIRWISE = Control(Build(client=WithPairwiseGuard), "a guard beyond cohorts that differ by one")
 
 CONTROLS = {
     "two-survivor-sets": Control(Build(in_force=without_colluders), "a threshold that counts the colluders"),
@@ -95,15 +85,13 @@ CONTROLS = {
     "stranger-in-cohort": _ANY_SET,
     "asked-for-others": _ANY_SET,
     "drop-one-differencing": Control(Build(client=WithoutGuard), "the differencing guard"),
-    "drop-a-colluder-differencing": Control(
-        Build(client=WithPairwiseGuard), "a guard beyond cohorts that differ by one"
-    ),
-    "intersected-sums": Control(Build(client=WithPairwiseGuard), "a guard beyond cohorts that differ by one"),
+    "drop-a-colluder-differencing": _PAIRWISE,
+    "intersected-sums": _PAIRWISE,
     "differencing-across-epochs": Control(Build(client=WithoutGuard), "the differencing guard"),
     "differencing-over-a-restored-latch": Control(
         Build(client=WithoutOthersMemory), "listening to what others remember"
     ),
     "isolation-among-neighbours": Control(Build(client=WithoutAgreement), "the survivors' agreement"),
     "forged-agreements": Control(Build(client=WithoutAgreement), "the check of agreements"),
-    "sum-of-zeros": Control(Build(in_force=without_sum_check), "the check of sums"),
+    "sum-of-zeros": Control(Build(in_force=without_check), "the check of sums"),
 }

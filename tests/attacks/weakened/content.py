@@ -18,7 +18,7 @@ from .cohorts import AnswersForAnySet
 def without_contradictions():
     """Charters that may contradict themselves."""
     stack = ExitStack()
-    for name in ("_check_members", "_check_threshold", "_check_privacy", "_check_metrics"):
+    for name in ("_check_members", "_check_threshold", "_check_graph", "_check_privacy", "_check_metrics"):
         stack.enter_context(patch.object(model, name, lambda charter: None))
     return stack
 

@@ -315,55 +315,58 @@ def test_the_work_of_checking_does_not_grow_with_the_consortium():
     assert max(sizes) < 60
 
 
+def shown_fewer(consortium: Consortium, message: bytes, hidden: Collection[int], gone: Collection[int] = ()) -> bytes:
+    """The same roster without the keys of ``hidden``, and without ``gone`` among the participants."""
+    header = peek(message)
+    roster = msgspec.msgpack.decode(open_envelope(message, consortium.charter, 1 << 22).payload, type=Roster)
+    fewer = Roster(
+        [number for number in roster.participants if number not in gone],
+        [ad for ad in roster.advertisements if peek(ad).sender not in hidden],
+    )
+    return Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.ROSTER, fewer, recipient=header.recipient)
+
+
 def test_a_hospital_masks_with_every_holder_of_its_shares_whatever_deals_are_withheld(tmp_path):
     """A holder that it did not mask with could open it: nothing would tie them together."""
     consortium = sparse(tmp_path)
-    outbox = consortium.answer(consortium.deliver(consortium.server.open()))
-    outbox = consortium.answer(consortium.deliver(outbox))
-    (number, message) = outbox[6]
-    client = consortium.clients[number]
-    envelope = open_envelope(message, consortium.charter, 1 << 20)
-    deals = msgspec.msgpack.decode(envelope.payload, type=Deals).deals
-    few = Deals([deal for deal in deals if peek(deal).sender == 1])
+    outbox = dict(consortium.answer(consortium.deliver(consortium.server.open())))
+    victim = consortium.clients[7]
+    holders = set(victim._epoch.secrets.holders)
+    drew = {n for n, one in consortium.clients.items() if 7 in one._epoch.secrets.holders} - holders - {1}
+    # Who drew it and holds nothing of it can be hidden from it: it does not miss their deals.
+    outbox[7] = shown_fewer(consortium, outbox[7], drew)
+    deals = dict(consortium.answer(consortium.deliver(list(outbox.items()))))
+    payload = msgspec.msgpack.decode(open_envelope(deals[7], consortium.charter, 1 << 22).payload, type=Deals)
     sealer = Sealer(consortium.charter, COORDINATOR, None, 1)
-    assert refusal(client.receive, sealer.seal(Stage.DEALS, few, recipient=number)) == "deals-missing"
-    # Its coordinator did not show it who else drew it: then it cannot miss their deals, and masks with all it drew.
-    hidden = {peer: ad for peer, ad in client._epoch.roster.items() if number not in ad.holders or peer == 1}
-    client._epoch.dealers = frozenset({1})
-    client._epoch.roster |= hidden
-    client.receive(sealer.seal(Stage.DEALS, few, recipient=number))
-    peers = len(client._epoch.mask_keys(1, MODEL_DIGEST)) - 1
-    assert peers >= GRAPH.degree
+    for hidden, refused in ((drew | {min(holders)}, True), (drew, False)):
+        shown = Deals([deal for deal in payload.deals if peek(deal).sender not in hidden])
+        message = sealer.seal(Stage.DEALS, shown, recipient=7)
+        if refused and 7 in consortium.clients[min(holders)]._epoch.secrets.holders:
+            assert refusal(victim.receive, message) == "deals-missing"
+        elif not refused:
+            victim.receive(message)
+    peers = holders | set(victim._epoch.held)
+    assert not peers & drew
+    assert len(victim._epoch.mask_keys(1, MODEL_DIGEST)) == 1 + len(peers)
 
 
 def test_a_roster_without_the_keys_of_a_holder_is_refused(tmp_path):
     consortium = sparse(tmp_path)
-    outbox = consortium.answer(consortium.deliver(consortium.server.open()))
-    number, message = outbox[6]
-    roster = msgspec.msgpack.decode(open_envelope(message, consortium.charter, 1 << 22).payload, type=Roster)
-    holder = consortium.clients[number]._epoch.secrets.holders[0]
-    fewer = Roster(roster.participants, [ad for ad in roster.advertisements if peek(ad).sender != holder])
-    sealed = Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.ROSTER, fewer, recipient=number)
-    assert refusal(consortium.clients[number].receive, sealed) == "keys-missing"
+    outbox = dict(consortium.answer(consortium.deliver(consortium.server.open())))
+    holder = consortium.clients[7]._epoch.secrets.holders[-1]
+    fewer = shown_fewer(consortium, outbox[7], {holder})
+    assert refusal(consortium.clients[7].receive, fewer) == "keys-missing"
 
 
 def test_different_participants_for_two_hospitals_are_found_out_when_shares_are_exchanged(tmp_path):
     consortium = sparse(tmp_path)
-    outbox = consortium.answer(consortium.deliver(consortium.server.open()))
-    number, message = outbox[6]
-    client = consortium.clients[number]
-    stranger = next(n for n in range(2, MEMBERS) if n != number and n not in client._epoch.secrets.holders)
-    roster = msgspec.msgpack.decode(open_envelope(message, consortium.charter, 1 << 22).payload, type=Roster)
-    fewer = Roster(
-        [n for n in roster.participants if n != stranger],
-        [ad for ad in roster.advertisements if peek(ad).sender != stranger],
-    )
-    sealed = Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.ROSTER, fewer, recipient=number)
-    outbox[6] = (number, sealed)
-    replies = consortium.deliver(outbox)
-    outbox = consortium.answer(replies)
-    others = dict(outbox)
-    assert refusal(client.receive, others[number]) in ("other-roster", "duplicate")
+    outbox = dict(consortium.answer(consortium.deliver(consortium.server.open())))
+    related = {1, 7, *consortium.clients[7]._epoch.secrets.holders}
+    related |= {n for n, one in consortium.clients.items() if 7 in one._epoch.secrets.holders}
+    stranger = next(number for number in consortium.clients if number not in related)
+    outbox[7] = shown_fewer(consortium, outbox[7], {stranger}, gone={stranger})
+    deals = dict(consortium.answer(consortium.deliver(list(outbox.items()))))
+    assert refusal(consortium.clients[7].receive, deals[7]) == "other-roster"
 
 
 def test_the_policy_still_asks_for_its_own_cohort(tmp_path):

@@ -1,0 +1,41 @@
+"""How many hospitals may be gone at once, and the neighbour graph that follows from it.
+
+Knows shares and counts. Which graphs are safe is in `secagg.graph`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from secagg.charter.model import smallest_threshold
+from secagg.errors import InputError
+from secagg.graph import COMPLETE_UP_TO, Graph, smallest_graph
+
+# A share such as 0.07 times 100 may come out just below 7.
+_ROUNDING = 1e-9
+
+
+def count_dropped(members: int, colluding: int, dropout: float) -> int:
+    """How many of ``members`` are gone when a share of ``dropout`` is, rounded down.
+
+    Raises:
+        InputError: ``bad-dropout``, ``too-many-dropped`` if fewer are left than a sum takes.
+    """
+    if not 0 <= dropout < 1:
+        raise InputError(
+            "bad-dropout", f"A share of {dropout} of the hospitals cannot drop out.", remedy="Give 0 or more, below 1."
+        )
+    dropped, threshold = math.floor(dropout * members + _ROUNDING), smallest_threshold(members, colluding)
+    if members - dropped < threshold:
+        raise InputError(
+            "too-many-dropped",
+            f"With {dropped} of {members} hospitals gone, {members - dropped} are left; a sum takes {threshold}.",
+            remedy=f"Plan for a share of at most {math.floor(100 * (members - threshold) / members) / 100:g}, "
+            "or for fewer colluders.",
+        )
+    return dropped
+
+
+def chosen_graph(members: int, colluding: int, dropped: int) -> Graph | None:
+    """The graph that a charter takes; None if all mask with all: up to 100 hospitals, or if no smaller one would do."""
+    return smallest_graph(members, colluding, dropped) if members > COMPLETE_UP_TO else None
