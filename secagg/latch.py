@@ -34,12 +34,20 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS cohorts (
         charter BLOB NOT NULL,
         occasion BLOB NOT NULL,
+        epoch INTEGER NOT NULL,
         survivors TEXT NOT NULL,
-        PRIMARY KEY (charter, occasion, survivors)
+        PRIMARY KEY (charter, occasion, epoch, survivors)
     ) STRICT""",
     "CREATE TABLE IF NOT EXISTS stopped (charter BLOB PRIMARY KEY) STRICT",
     "CREATE TABLE IF NOT EXISTS seen (charter BLOB PRIMARY KEY, sightings BLOB NOT NULL) STRICT",
 )
+
+
+class Cohort(NamedTuple):
+    """A survivor set, and the epoch in which shares were revealed for it."""
+
+    epoch: int
+    survivors: frozenset[int]
 
 
 _SIGHTING: Final = struct.Struct(">II")
@@ -194,7 +202,7 @@ class Latch:
                 "has answered already, or answered for other survivors.",
             )
         # The cohort first: cut off between the two, this site remembers more than it revealed, never less.
-        self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?)", (charter, occasion, _listed(survivors)))
+        self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?, ?)", (charter, occasion, epoch, _listed(survivors)))
         self._write("UPDATE latch SET survivors = ?, revealed = 1 WHERE charter = ?", (_listed(survivors), charter))
 
     def record_stopped(self, charter: bytes) -> None:
@@ -228,11 +236,11 @@ class Latch:
         """Whether this site has stopped under ``charter``."""
         return bool(self._read("SELECT 1 FROM stopped WHERE charter = ?", charter))
 
-    def cohorts(self, charter: bytes, occasion: bytes) -> tuple[frozenset[int], ...]:
-        """The survivor sets for which this site has revealed shares on this occasion."""
-        rows = self._read("SELECT survivors FROM cohorts WHERE charter = ? AND occasion = ?", charter, occasion)
+    def cohorts(self, charter: bytes, occasion: bytes) -> tuple[Cohort, ...]:
+        """For whom this site has revealed shares on this occasion, and when."""
+        rows = self._read("SELECT epoch, survivors FROM cohorts WHERE charter = ? AND occasion = ?", charter, occasion)
         try:
-            return tuple(frozenset(int(number) for number in text.split(",")) for (text,) in rows)
+            return tuple(Cohort(epoch, frozenset(int(number) for number in text.split(","))) for epoch, text in rows)
         except ValueError as error:
             raise _unusable(self._path, error) from error
 

@@ -369,16 +369,19 @@ class Hospital:
 
     def _stop(self, error: ForgedSumError, message: bytes) -> None:
         self.stopped = error
-        self._latch.record_stopped(self._charter.digest)
-        try:
-            write_atomically(self._setup.folder.evidence(self._charter.digest), message, PRIVATE)
-        except InputError as failure:
-            # The evidence is lost, the stop is not.
-            self._setup.on_refusal(failure)
+        # Either of both is enough for the next start: on a full disk one may still find room.
+        for keep in (
+            lambda: self._latch.record_stopped(self._charter.digest),
+            lambda: write_atomically(self._setup.folder.evidence(self._charter.digest), message, PRIVATE),
+        ):
+            try:
+                keep()
+            except SecaggError as failure:
+                self._setup.on_refusal(failure)
 
     def _require_going_on(self) -> None:
-        if self._latch.is_stopped(self._charter.digest):
-            evidence = self._setup.folder.evidence(self._charter.digest)
+        evidence = self._setup.folder.evidence(self._charter.digest)
+        if self._latch.is_stopped(self._charter.digest) or evidence.exists():
             raise ForgedSumError(
                 "forged-sum",
                 f"This hospital was given a forged sum under this charter, kept as {evidence}, and does not go on.",

@@ -20,7 +20,7 @@ from dataclasses import replace
 from secagg.charter import VerifiedCharter
 from secagg.encoding import unpack
 from secagg.encoding.ring import RingVector
-from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError
+from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, SecaggError
 from secagg.identity import Identity
 from secagg.labels import digest
 from secagg.latch import NEVER_SEEN, Latch, Sighting
@@ -226,9 +226,7 @@ class MaskingClient:
         if epoch.session.complete:
             epoch.held[self.number] = shares[self.number]
         seen = self._latch.sightings(self._charter.digest)
-        self._latch.record_seen(
-            self._charter.digest, {peer: Sighting(epoch.session.epoch) for peer in epoch.participants}
-        )
+        self._latch.record_seen(self._charter.digest, {peer: Sighting(epoch.session.epoch) for peer in epoch.roster})
         return [
             epoch.sealer.seal(
                 Stage.DEAL,
@@ -270,17 +268,21 @@ class MaskingClient:
 
     def _require_not_set_back(self, collected: Mapping[int, HeldShares]) -> None:
         """Others remember this hospital too. What its latch does not know, it might do twice."""
-        for dealer, held in sorted(collected.items()):
-            seen = held.sighting
-            if seen.is_beyond(self._current().before):
-                raise RemoteProtocolError(
-                    "state-restored",
-                    f"{self.session.name(dealer)} has seen this site in epoch {seen.epoch} and round {seen.round}, "
-                    "of which its latch knows nothing: its folder was restored, copied or removed.",
-                    culprit=self.session.name(dealer),
-                    remedy="Put the newest folder back if there is one. If not, this site takes no further part under "
-                    "this charter: a new one starts afresh.",
-                )
+        seen = {dealer: held.sighting for dealer, held in collected.items()}
+        witnesses = sorted(dealer for dealer in seen if seen[dealer].is_beyond(self._current().before))
+        if not witnesses:
+            return
+        newest, names = max(seen[dealer] for dealer in witnesses), [self.session.name(dealer) for dealer in witnesses]
+        raise RemoteProtocolError(
+            "state-restored",
+            f"{len(witnesses)} of {len(seen)} others, {names[0]} first, say that they saw this site as late as epoch "
+            f"{newest.epoch} and round {newest.round}, of which its latch knows nothing: its folder was restored, "
+            "copied or removed, or they lie.",
+            culprit=names[0],
+            remedy="Put the newest folder back if there is one. If it was lost, this site takes no further part under "
+            "this charter: a new one starts afresh. If it was not, ask those who say so: no more than may collude "
+            "could be lying.",
+        )
 
     def _begin(self, round_number: int, payload: Begin) -> None:
         epoch = self._current()
@@ -335,14 +337,26 @@ class MaskingClient:
 
     def _refuse_differencing(self, survivors: Survivors) -> None:
         """One cohort for each occasion. Cohorts that differ by many are no better: colluders in the difference are
-        known, and of several sums some combination may be one hospital's vector."""
+        known, and of several sums some combination may be one hospital's vector.
+
+        In a sparse graph one epoch too: a coordinator can leave a survivor without a mask in common with the others,
+        and so without a part in the sum. Within an epoch it is always the same one; in another it might be none.
+        """
+        session = self.session
         for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
-            if earlier != frozenset(survivors.numbers):
+            if earlier.survivors != frozenset(survivors.numbers):
                 raise RemoteProtocolError(
                     "differencing",
                     "The same was summed before over other hospitals: "
                     "the difference of both sums would show what a few of them sent.",
                     remedy="Begin a round with the same hospitals as before.",
+                )
+            if not session.complete and earlier.epoch != session.epoch:
+                raise RemoteProtocolError(
+                    "differencing",
+                    f"The same was summed before, in epoch {earlier.epoch}, and among neighbours two sums over the "
+                    "same hospitals need not hold the same vectors.",
+                    remedy="A step whose shares were revealed is repeated in its own epoch or not at all.",
                 )
 
     def _require_agreement(self, survivors: Survivors, payload: Unmask) -> None:
@@ -374,9 +388,12 @@ class MaskingClient:
             raise RemoteProtocolError("step-changed", "The sum carries another step than the round began with.")
         try:
             verified = verify_sum(result, epoch.session, epoch.tag_key)
-        except ForgedSumError:
+        except ForgedSumError as forged:
             self.state = CLIENT_TRANSITIONS[self.state, Action.STOP]
-            self._latch.record_stopped(self._charter.digest)
+            try:
+                self._latch.record_stopped(self._charter.digest)
+            except SecaggError as unwritten:
+                raise forged from unwritten
             raise
         self._latch.record_seen(
             self._charter.digest,

@@ -66,7 +66,8 @@ def serve(orders: int, answers: int, window: mmap.mmap) -> None:
     while True:
         code, first, second = _ORDER.unpack(_read(orders, _ORDER.size))
         if code == KEYS:
-            streams = _streams(_read(orders, first * (1 + KEY_SIZE)), second)
+            # Without keys there are no masks to give: never zeros in their place.
+            streams = _streams(_read(orders, first * (1 + KEY_SIZE)), second) if first else None
         elif streams:
             out = np.frombuffer(window, streams.dtype, second, code * slot_bytes)
             streams.sum_into(first, out)

@@ -110,6 +110,9 @@ class Worker:
             if self._streams is not streams:
                 self._streams = streams
                 self._send(encode_keys(streams))
+                if not self.alive:
+                    # It died over the keys: its pipe's number may be another file's by now.
+                    return
             self._pending[slot] = piece = todo.popleft()
             self._send(encode_piece(slot, *piece))
 

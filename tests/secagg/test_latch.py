@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
-from secagg.latch import Latch
+from secagg.latch import Cohort, Latch
 
 CHARTER = bytes(32)
 OTHER = bytes([1]) * 32
@@ -115,8 +115,8 @@ def test_cohorts_are_remembered_by_occasion_and_charter_each_once(latch):
     for number, (survivors, occasion) in enumerate([(ALL, OCCASION), (ALL, OCCASION), (SOME, OTHER)], 1):
         latch.record_masked(CHARTER, 1, number)
         latch.record_revealed(CHARTER, 1, number, survivors, occasion)
-    assert latch.cohorts(CHARTER, OCCASION) == (frozenset(ALL),)
-    assert latch.cohorts(CHARTER, OTHER) == (frozenset(SOME),)
+    assert latch.cohorts(CHARTER, OCCASION) == (Cohort(1, frozenset(ALL)),)
+    assert latch.cohorts(CHARTER, OTHER) == (Cohort(1, frozenset(SOME)),)
     assert latch.cohorts(OTHER, OCCASION) == ()
 
 
@@ -125,7 +125,7 @@ def test_a_survivor_set_is_the_same_in_any_order(latch):
     latch.record_masked(CHARTER, 1, 1)
     latch.record_agreed(CHARTER, 1, 1, (4, 2, 10, 1))
     latch.record_revealed(CHARTER, 1, 1, (1, 2, 4, 10), OCCASION)
-    assert latch.cohorts(CHARTER, OCCASION) == (frozenset({1, 2, 4, 10}),)
+    assert latch.cohorts(CHARTER, OCCASION) == (Cohort(1, frozenset({1, 2, 4, 10})),)
 
 
 def test_a_new_epoch_forgets_no_cohort(latch):
@@ -133,7 +133,7 @@ def test_a_new_epoch_forgets_no_cohort(latch):
     latch.record_masked(CHARTER, 1, 1)
     latch.record_revealed(CHARTER, 1, 1, ALL, OCCASION)
     latch.record_epoch(CHARTER, 2)
-    assert latch.cohorts(CHARTER, OCCASION) == (frozenset(ALL),)
+    assert latch.cohorts(CHARTER, OCCASION) == (Cohort(1, frozenset(ALL)),)
 
 
 def test_masking_in_an_epoch_that_was_not_entered_is_a_bug_of_the_caller(latch):
@@ -163,13 +163,13 @@ def test_a_restart_forgets_nothing(path):
         assert reason(latch.record_revealed, CHARTER, 2, 4, ALL, OCCASION) == "already-revealed"
         assert reason(latch.record_agreed, CHARTER, 2, 5, ALL) == "already-answered"
         assert reason(latch.record_revealed, CHARTER, 2, 5, ALL, OCCASION) == "already-revealed"
-        assert latch.cohorts(CHARTER, OCCASION) == (frozenset(ALL),)
+        assert latch.cohorts(CHARTER, OCCASION) == (Cohort(2, frozenset(ALL)),)
 
 
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from secagg.latch import Latch
+from secagg.latch import Cohort, Latch
 latch = Latch(Path(sys.argv[1]))
 steps = [lambda: latch.record_epoch(bytes(32), 1), lambda: latch.record_masked(bytes(32), 1, 1),
          lambda: latch.record_agreed(bytes(32), 1, 1, (1, 2, 3, 4)),
@@ -195,7 +195,7 @@ def test_a_record_survives_kill_9_right_after_it(path, steps):
         if steps in (2, 3):
             latch.record_revealed(CHARTER, 1, 1, SOME, OCCASION)
         assert reason(latch.record_revealed, CHARTER, 1, 1, SOME, OCCASION) == "already-revealed"
-        assert latch.cohorts(CHARTER, OCCASION) == ((frozenset(SOME),) if steps > 1 else ())
+        assert latch.cohorts(CHARTER, OCCASION) == ((Cohort(1, frozenset(SOME)),) if steps > 1 else ())
 
 
 def test_a_cohort_is_on_disk_before_the_round_counts_as_revealed(latch, monkeypatch):
@@ -212,7 +212,7 @@ def test_a_cohort_is_on_disk_before_the_round_counts_as_revealed(latch, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Latch, "_write", cut_off)
         assert reason(latch.record_revealed, CHARTER, 1, 1, ALL, OCCASION) == "unwritable"
-    assert latch.cohorts(CHARTER, OCCASION) == (frozenset(ALL),)
+    assert latch.cohorts(CHARTER, OCCASION) == (Cohort(1, frozenset(ALL)),)
     latch.record_revealed(CHARTER, 1, 1, ALL, OCCASION)
 
 

@@ -166,7 +166,11 @@ class LyingCoordinator:
         self.advertisements = {
             number: message for number, message in sent if self.read(message).header.stage is Stage.ADVERTISE
         }
-        self._dealers = {number: frozenset(client._current().held) for number, client in self.clients.items()}
+        self.know_holders(self.everybody)
+
+    def know_holders(self, numbers: Iterable[int]) -> None:
+        """Note whose shares each of these holds: it can tell by who was shown to whom."""
+        self._dealers = {number: frozenset(self.clients[number]._current().held) for number in numbers}
 
     def begin(self, numbers: Iterable[int] | None = None, step: int = 1) -> None:
         """Begin the next round."""
@@ -344,8 +348,12 @@ class LyingCoordinator:
         """What a member's masked vector carries."""
         return decode(self.read(self.masked[owner]).payload, Masked)
 
-    def unmask_sum(self, survivors: Collection[int]) -> tuple[RingVector, int]:
-        """Sum and sum of tags over ``survivors``, once t of them have revealed: what an honest coordinator computes."""
+    def unmask_sum(self, survivors: Collection[int], gone: Collection[int] | None = None) -> tuple[RingVector, int]:
+        """Sum and sum of tags over ``survivors``, once t of them have revealed: what an honest coordinator computes.
+
+        Args:
+            gone: with whom they share masks that must be taken off; all others, if not given.
+        """
         total, tag = self.session.ring.zeros(self.session.length), 0
         keys = []
         for owner in survivors:
@@ -354,7 +362,7 @@ class LyingCoordinator:
             tag += int.from_bytes(payload.tag, "little")
             seed = self.rebuild(owner, Secret.SELF_MASK_SEED) or bytes(32)
             keys.append(SignedKey(kdf.self_mask_key(seed, self.session, self.round, payload.model_digest, owner), -1))
-            keys += self.pairwise_keys(owner, set(self.clients) - set(survivors)) or []
+            keys += self.pairwise_keys(owner, set(self.clients) - set(survivors) if gone is None else gone) or []
         return total, add_masks(total, keys, tag, self.session.tag_size)
 
     def read(self, message: bytes) -> Envelope:

@@ -57,12 +57,21 @@ class WithoutOthersMemory(MaskingClient):
         pass
 
 
+class WithoutEpochs(MaskingClient):
+    """Compares the cohorts of an occasion, and not the graphs that they were summed in."""
+
+    def _refuse_differencing(self, survivors: Survivors) -> None:
+        for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
+            if earlier.survivors != set(survivors.numbers):
+                raise RemoteProtocolError("differencing", "They differ.")
+
+
 class WithPairwiseGuard(MaskingClient):
     """Asks of every two cohorts of an occasion that they do not differ by exactly one hospital."""
 
     def _refuse_differencing(self, survivors: Survivors) -> None:
         for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
-            if len(earlier ^ set(survivors.numbers)) == 1:
+            if len(earlier.survivors ^ set(survivors.numbers)) == 1:
                 raise RemoteProtocolError("differencing", "They differ by one.")
 
 
@@ -92,6 +101,7 @@ CONTROLS = {
         Build(client=WithoutOthersMemory), "listening to what others remember"
     ),
     "isolation-among-neighbours": Control(Build(client=WithoutAgreement), "the survivors' agreement"),
+    "exclusion-from-a-named-set": Control(Build(client=WithoutEpochs), "one epoch for each occasion"),
     "forged-agreements": Control(Build(client=WithoutAgreement), "the check of agreements"),
     "sum-of-zeros": Control(Build(in_force=without_check), "the check of sums"),
 }
