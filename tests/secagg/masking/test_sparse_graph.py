@@ -14,7 +14,7 @@ from secagg.errors import InputError, RemoteProtocolError
 from secagg.graph import Graph, smallest_graph
 from secagg.masking import MaskingClient, MaskingServer, Session
 from secagg.masking.agreement import sample_size
-from secagg.masking.messages import Advertise, Agreement, Deals, Reveal, Roster, Unmask
+from secagg.masking.messages import Advertise, Agreement, Deals, Roster, Unmask
 from secagg.masking.neighbours import draw_holders
 from secagg.masking.states import ClientState, ServerState
 from secagg.transcript import audit_epoch
@@ -218,46 +218,6 @@ def test_a_graph_that_does_not_hide_is_not_signed(graph, reason):
 # --- A coordinator that lies ---------------------------------------------------------------------------------
 
 
-def isolate(consortium: Consortium, vectors: dict) -> int:
-    """Tell the victim's holders that all survived, and everybody else that its neighbours dropped.
-
-    Returns how many of the victim's holders gave a share of its self-mask seed on the first claim.
-    """
-    victim = 7
-    everybody = sorted(consortium.clients)
-    consortium.deliver(consortium.server.begin(1))
-    for number in everybody:
-        consortium.clients[number].mask(vectors[number], MODEL_DIGEST)
-    revealed = 0
-    for holder in consortium.clients[victim]._epoch.secrets.holders:
-        request = Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.UNMASK, Unmask(everybody, []), round=1)
-        try:
-            (reply,) = consortium.clients[holder].receive(request)
-        except RemoteProtocolError as error:
-            assert error.reason == "no-agreement"  # noqa: PT017 - others must be asked too
-        else:
-            envelope = open_envelope(reply, consortium.charter, 1 << 20)
-            revealed += bool(msgspec.msgpack.decode(envelope.payload, type=Reveal).self_mask_shares)
-    return revealed
-
-
-def test_nobody_reveals_without_agreement_even_where_all_are_said_to_have_survived(consortium):
-    assert isolate(consortium, consortium.random_vectors(np.random.default_rng(3))) == 0
-
-
-class WithoutAgreement(MaskingClient):
-    """A weakened build: reveals without anybody's agreement."""
-
-    def _require_agreement(self, survivors, payload) -> None:
-        pass
-
-
-def test_control_without_agreement_the_victims_holders_give_its_seed_away(tmp_path):
-    consortium = sparse(tmp_path, client=WithoutAgreement)
-    consortium.set_up()
-    assert isolate(consortium, consortium.random_vectors(np.random.default_rng(3))) >= GRAPH.threshold
-
-
 def agreed_round(consortium: Consortium, vectors: dict) -> list[tuple[int, bytes]]:
     """A round with a drop-out, up to the requests to unmask."""
     consortium.deliver(consortium.server.begin(1))
@@ -287,14 +247,6 @@ def test_agreements_that_are_forged_are_found_by_every_hospital_though_it_checks
         assert refusal(consortium.clients[number].receive, forged) == "forged-agreement"
         assert consortium.clients[number].state is ClientState.READY
         assert refusal(consortium.clients[number].receive, message) == "unexpected-message"
-
-
-def test_control_a_hospital_that_checks_no_agreement_takes_the_forged_ones(tmp_path):
-    consortium = sparse(tmp_path, client=WithoutAgreement)
-    consortium.set_up()
-    outbox = agreed_round(consortium, consortium.random_vectors(np.random.default_rng(4)))
-    for number, message in outbox:
-        assert consortium.clients[number].receive(with_forged_agreements(consortium, message, 0))
 
 
 @pytest.mark.parametrize(("shown", "threshold"), [(36, 21), (180, 111), (900, 551), (551, 551), (60, 31)])
