@@ -31,7 +31,7 @@ from secagg.masking.dealing import (
     share_out,
     tag_part,
 )
-from secagg.masking.epoch import Epoch
+from secagg.masking.epoch import Epoch, Memory
 from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import pack_masked
 from secagg.masking.masked_message import MaskedPayload
@@ -213,8 +213,9 @@ class MaskingClient:
         if session.first_round <= self._latch.last_round(self._charter.digest):
             raise RemoteProtocolError("stale-round", f"Round {session.first_round} is over at this site.")
         before = Sighting(self._latch.last_epoch(self._charter.digest), self._latch.last_round(self._charter.digest))
+        seen = self._latch.sightings(self._charter.digest)
         self._latch.record_epoch(self._charter.digest, session.epoch)
-        self._epoch = Epoch(session, self.number, self._identity, self._randomness, before)
+        self._epoch = Epoch(session, self.number, self._identity, self._randomness, Memory(before, seen))
         # A round that began but was never masked revealed nothing: the new epoch may use its number.
         self.round, self._answered = session.first_round - 1, None
         return [self._epoch.sealer.seal(Stage.ADVERTISE, self._epoch.secrets.advertisement())]
@@ -225,21 +226,15 @@ class MaskingClient:
         shares = share_out(epoch.secrets, epoch.session, epoch.holders_of(self.number), self._randomness)
         if epoch.session.complete:
             epoch.held[self.number] = shares[self.number]
-        seen = self._latch.sightings(self._charter.digest)
         self._latch.record_seen(self._charter.digest, {peer: Sighting(epoch.session.epoch) for peer in epoch.roster})
-        return [
-            epoch.sealer.seal(
-                Stage.DEAL,
-                seal_deal(
-                    epoch.route(self.number, peer),
-                    replace(shares.get(peer, tag_part(epoch.secrets)), sighting=seen.get(peer, NEVER_SEEN)),
-                    epoch.secrets.share_key,
-                    epoch.roster[peer].share_key,
-                ),
-                recipient=peer,
-            )
-            for peer in sorted(epoch.recipients_of(self.number))
-        ]
+        return [self._sealed_deal(peer, shares) for peer in sorted(epoch.recipients_of(self.number))]
+
+    def _sealed_deal(self, peer: int, shares: Mapping[int, HeldShares]) -> bytes:
+        epoch = self._current()
+        seen = epoch.memory.of_others.get(peer, NEVER_SEEN)
+        held = replace(shares.get(peer, tag_part(epoch.secrets)), sighting=seen)
+        route, key = epoch.route(self.number, peer), epoch.roster[peer].share_key
+        return epoch.sealer.seal(Stage.DEAL, seal_deal(route, held, epoch.secrets.share_key, key), recipient=peer)
 
     def _collect(self, payload: Deals) -> None:
         epoch = self._current()
@@ -269,7 +264,7 @@ class MaskingClient:
     def _require_not_set_back(self, collected: Mapping[int, HeldShares]) -> None:
         """Others remember this hospital too. What its latch does not know, it might do twice."""
         seen = {dealer: held.sighting for dealer, held in collected.items()}
-        witnesses = sorted(dealer for dealer in seen if seen[dealer].is_beyond(self._current().before))
+        witnesses = sorted(dealer for dealer in seen if seen[dealer].is_beyond(self._current().memory.own))
         if not witnesses:
             return
         newest, names = max(seen[dealer] for dealer in witnesses), [self.session.name(dealer) for dealer in witnesses]

@@ -6,6 +6,7 @@ Knows rosters, deals and keys. Knows nothing of states, of the latch or of the o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.identity import Identity
@@ -22,15 +23,28 @@ from secagg.wire import Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What the latch held before this epoch.
+
+    Attributes:
+        own: the newest epoch entered and the newest round masked.
+        of_others: when other members were seen last, by number.
+    """
+
+    own: Sighting
+    of_others: Mapping[int, Sighting]
+
+
 class Epoch:
     """What a hospital holds in memory during one epoch, and loses with it."""
 
     def __init__(
-        self, session: Session, number: int, identity: Identity, randomness: Randomness, before: Sighting
+        self, session: Session, number: int, identity: Identity, randomness: Randomness, memory: Memory
     ) -> None:
         self.session = session
         self.number = number
-        self.before = before
+        self.memory = memory
         self.secrets = EpochSecrets(session, number, randomness)
         self.sealer = Sealer(session.charter, number, identity, session.epoch)
         self.participants: frozenset[int] = frozenset()

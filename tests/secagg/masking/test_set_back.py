@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from secagg.errors import RemoteProtocolError
 from secagg.latch import Latch, Sighting
 from secagg.masking import MaskingClient
 from secagg.masking.states import ClientState
+from secagg.wire import Sealer, Stage
 from tests.support.consortium import Consortium, make_identities, open_policy
 from tests.support.misbehaving import MisbehavingCoordinator
 
@@ -115,6 +117,20 @@ def test_a_hospital_that_was_only_killed_goes_on(tmp_path):
         consortium.start(number)
     run_round(epoch(consortium, 2, 4), vectors, (1, 2, 3, 4))
     assert all(client.take_sum() for client in consortium.clients.values())
+
+
+def test_a_roster_that_had_to_be_shown_twice_accuses_nobody(tmp_path):
+    """What a hospital says of others is what it knew before the epoch, also if it has begun to deal in it before."""
+    consortium = start(tmp_path)
+    coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
+    coordinator.open()
+    weak = msgspec.structs.replace(coordinator.advertised(4), share_key=bytes(32))
+    signed = Sealer(consortium.charter, 4, make_identities(MEMBERS)[3], 1).seal(Stage.ADVERTISE, weak)
+    with pytest.raises(RemoteProtocolError, match="gives no secret"):
+        coordinator.send_roster([1], coordinator.with_exchanged(4, signed))
+    coordinator.send_roster()
+    coordinator.send_deals()
+    assert all(client.state is ClientState.READY for client in consortium.clients.values())
 
 
 def test_limit_who_saw_nothing_of_the_restored_hospital_cannot_tell_it(tmp_path):
