@@ -95,7 +95,7 @@ def _rows(shown: list[Plan], plans: Plans) -> list[tuple[str, list[str]]]:
         row("holders of a hospital's shares", lambda one: str(one.shape.holders)),
         row("of which rebuild its secrets", lambda one: str(one.shape.share_threshold)),
         row("masks with", lambda one: f"{one.shape.peers:.0f}"),
-        row("a sum can fall apart", lambda one: _chance(one.hiding)),
+        row("a sum over half of them or fewer", lambda one: _chance(one.hiding)),
         row("a drop-out cannot be recovered", lambda one: _chance(one.recovery)),
         row("set-up: messages up, down", lambda one: f"{one.set_up.messages_up:.0f}, {one.set_up.messages_down:.0f}"),
         row("set-up: bytes up, down", lambda one: f"{size(one.set_up.bytes_up)}, {size(one.set_up.bytes_down)}"),

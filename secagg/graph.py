@@ -9,14 +9,14 @@ needed for a common seed. It masks with the holders it drew and with those who d
 
 Two things may fail, and both bounds below are upper bounds, for colluders that were chosen before the draw:
 
-- *Hiding.* The coordinator names the survivors after it has seen the graph. It learns a partial sum if honest survivors
-  fall apart into groups without a mask between them. In the smaller group S of s hospitals, at most half of the n - c
-  honest ones, everybody's self-mask must be rebuilt, so each has t or more of its k holders in S or among the c
-  colluders. Over all S that happens with probability at most
+- *Hiding.* The coordinator names the survivors after it has seen the graph, and chooses who takes part. It learns the
+  sum over a set S of honest hospitals if their masks with all others can be taken off and all their self-masks rebuilt;
+  then each has t or more of its k holders in S or among the c colluders. That there is such an S of s hospitals, at
+  most half of the n - c honest ones, happens with probability at most
 
       sum over s of  C(n - c, s) * P[Hypergeometric(n - 1, c + s - 1, k) >= t]^s.
 
-  The term of s = 1 is also the chance that colluders alone can rebuild a hospital's secrets.
+  The term of s = 1 is also the chance that colluders alone can rebuild a hospital's secrets. Proof: `docs/protocol.md`.
 - *Recovery.* With ``dropped`` hospitals gone, some hospital has fewer than t holders left: at most
   n * P[Hypergeometric(n - 1, dropped, k) > k - t].
 """
@@ -48,7 +48,7 @@ class Graph:
 
 @lru_cache(maxsize=256)
 def hiding_bound(members: int, colluding: int, graph: Graph) -> float:
-    """log2 of the bound on the chance that some set of survivors falls apart."""
+    """log2 of the bound on the chance that a sum over half of the honest hospitals or fewer can be had."""
     sizes = range(1, (members - colluding) // 2 + 1)
     return _log2_of_sum([_group_chance(members, colluding, graph, size) for size in sizes])
 

@@ -349,7 +349,8 @@ def _check_graph(charter: Charter) -> None:
     raise InputError(
         "unsafe-graph",
         f"With {graph.degree} neighbours and a threshold of {graph.threshold} among {count} members of which "
-        f"{charter.max_colluding} may collude, a sum could fall apart with a probability above 2^-{SECURITY_BITS}.",
+        f"{charter.max_colluding} may collude, a sum could be over half of the others or fewer, with a probability "
+        f"above 2^-{SECURITY_BITS}.",
         remedy=f"Set graph.threshold = {safe} or more." if safe else "Raise graph.degree: `secagg plan` says how far.",
     )
 
