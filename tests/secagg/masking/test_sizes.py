@@ -60,7 +60,7 @@ def test_a_set_up_takes_as_many_messages_and_bytes_as_a_real_one(tmp_path, graph
     consortium = make(tmp_path, graph)
     consortium.set_up()
     # In a sparse graph it is by chance how many are neighbours twice over.
-    close(set_up_traffic(shape(graph, DROPPED)), MEMBERS, 0.03 if graph else 0.002)
+    close(set_up_traffic(shape(graph, DROPPED)), MEMBERS, 0.06 if graph else 0.002)
 
 
 @GRAPHS
@@ -82,7 +82,8 @@ def test_a_round_takes_as_many_messages_and_bytes_as_a_real_one(tmp_path, graph,
         outbox = consortium.answer(consortium.deliver(outbox))
     consortium.deliver([(number, message) for number, message in outbox if number not in gone])
     assert consortium.server.result is not None
-    close(round_traffic(shape(graph, dropped)), MEMBERS - dropped, 0.01)
+    # Nor do those who drop hold as many shares as others; with vectors this short, shares are most of what is sent.
+    close(round_traffic(shape(graph, dropped)), MEMBERS - dropped, 0.06 if graph else 0.01)
 
 
 def test_a_hospital_masks_with_whom_it_drew_and_who_drew_it(tmp_path):
