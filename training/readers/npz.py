@@ -59,7 +59,12 @@ def _arrays(path: Path, archive: np.lib.npyio.NpzFile, split: str) -> dict[str, 
             message = f"{path} has no array {name!r}; it has: {', '.join(archive.files)}."
             raise InputError("missing-array", message, culprit=str(path), remedy="Name a split: FILE::test.")
     names = ("images", "labels", "patients")
-    return {name: archive[prefix + name] for name in names if prefix + name in archive.files}
+    arrays = {name: archive[prefix + name] for name in names if prefix + name in archive.files}
+    for name, array in arrays.items():
+        # numpy gives the bytes of a member that does not begin as an array does.
+        if not isinstance(array, np.ndarray):
+            raise _unreadable(path, f"{prefix}{name} is no array")
+    return arrays
 
 
 def _unreadable(path: Path, why: str) -> InputError:

@@ -23,15 +23,16 @@ def read_parquet(path: Path) -> Table:
     """
     try:
         table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as fault:
+        nested = [field for field in table.schema if pa.types.is_nested(field.type)]
+        cells = [] if nested else [[_text(value) for value in column.to_pylist()] for column in table.columns]
+    except (OSError, ValueError, pa.ArrowException) as fault:
+        # ValueError: of what was damaged some shows only when names and cells are read.
         message = f"Cannot read {path}: {fault}."
         remedy = "Check the path, and that the file is Parquet."
         raise InputError("unreadable-file", message, culprit=str(path), remedy=remedy) from fault
-    for field in table.schema:
-        if pa.types.is_nested(field.type):
-            message = f"{path}: column {field.name!r} holds {field.type}, not single values."
-            raise InputError("nested-column", message, culprit=str(path), remedy="Flatten it, or leave it out.")
-    cells = [[_text(value) for value in column.to_pylist()] for column in table.columns]
+    for field in nested:
+        message = f"{path}: column {field.name!r} holds {field.type}, not single values."
+        raise InputError("nested-column", message, culprit=str(path), remedy="Flatten it, or leave it out.")
     rows = tuple(zip(*cells, strict=True))
     places = tuple(f"row {index}" for index in range(1, len(rows) + 1))
     return Table(tuple(table.column_names), rows, places, str(path))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,14 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     with path.open("wb") as file:
         np.save(file, GREY)
     assert "single array" in refusal(path).message
+
+
+def test_a_member_that_does_not_begin_as_an_array_does_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images", b"no array")
+        archive.writestr("labels", b"none either")
+    with pytest.raises(InputError) as caught:
+        read_npz(path, "", 4, 1)
+    assert caught.value.reason == "unreadable-file"
+    assert "images is no array" in caught.value.message

@@ -36,3 +36,12 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path, content: bytes) -
         read_parquet(path)
     assert caught.value.reason == "unreadable-file"
     assert caught.value.culprit == str(path)
+
+
+def test_a_column_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"abcd": [1, 2]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"abcd", b"a\xd7cd"))
+    with pytest.raises(InputError) as caught:
+        read_parquet(path)
+    assert caught.value.reason == "unreadable-file"
