@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from cli.sizing import (
+    BELOW_ONE,
+    Number,
+    colluding_option,
+    dropout_option,
+    epoch_rounds_option,
+    field_bits_option,
+)
 from secagg.charter import Encoding, Training
 from secagg.charter.model import DELTA_LIMIT, LARGEST_FACTOR, ServerStep
 from training.draft import CharterChoices
 
-
-class Number(click.FloatRange):
-    """A number in a range, which "nan" never is, and "inf" never here."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number, or click's failure, which names the option."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
-
-
 POSITIVE = Number(min=0, min_open=True)
-_BELOW_ONE = Number(min=0, max=1, max_open=True)
 _FRACTION = Number(min=0, min_open=True, max=1)
 # What a charter can hold.
 _MOST_ROUNDS = 1_000_000
 _MOST_RECORDS = 1 << 20
-_MOST_EPOCH_ROUNDS = 1000
 _FACTOR = Number(min=0, max=LARGEST_FACTOR)
 _POSITIVE_FACTOR = Number(min=0, min_open=True, max=LARGEST_FACTOR)
 _DELTA = Number(min=0, min_open=True, max=DELTA_LIMIT, max_open=True)
@@ -52,7 +43,7 @@ _OPTIONS = [
         "--batch-size", type=click.IntRange(1, _MOST_RECORDS), default=32, show_default=True, help="Without DP."
     ),
     click.option("--learning-rate", type=_POSITIVE_FACTOR, default=0.1, show_default=True, help="Of the local SGD."),
-    click.option("--momentum", type=_BELOW_ONE, default=0.0, help="Of the local SGD."),
+    click.option("--momentum", type=BELOW_ONE, default=0.0, help="Of the local SGD."),
     click.option("--weight-decay", type=_FACTOR, default=0.0, help="Of the local SGD."),
     click.option("--prox-mu", type=_FACTOR, default=0.0, help="FedProx; 0 is FedAvg."),
     click.option(
@@ -63,7 +54,7 @@ _OPTIONS = [
         help="What every hospital does with the mean update.",
     ),
     click.option("--server-learning-rate", type=POSITIVE, default=1.0, show_default=True, help="Of that step."),
-    click.option("--server-momentum", type=_BELOW_ONE, default=0.9, show_default=True, help="Of that step."),
+    click.option("--server-momentum", type=BELOW_ONE, default=0.9, show_default=True, help="Of that step."),
     click.option(
         "--weighting",
         type=click.Choice(["records", "uniform"]),
@@ -101,29 +92,17 @@ _OPTIONS = [
         help="Whether validation counts are summed with the updates.",
     ),
     click.option("--target", type=_FRACTION, help="Stop once the task's metric reaches this."),
-    click.option("--colluding", type=click.IntRange(0), default=1, show_default=True, help="How many may conspire."),
+    colluding_option,
     click.option("--threshold", type=click.IntRange(0), default=0, help="Fewest in a sum; 0: the least safe."),
-    click.option(
-        "--dropout",
-        type=click.FloatRange(0, 1, max_open=True),
-        default=0.1,
-        show_default=True,
-        help="The share that may be gone at once; above 100 hospitals it sets the number of neighbours.",
-    ),
-    click.option("--field-bits", type=click.IntRange(16, 64), default=24, show_default=True, help="Bits a number."),
+    dropout_option,
+    field_bits_option,
     click.option(
         "--update-norm", type=POSITIVE, default=10.0, show_default=True, help="Updates are clipped to this, L2."
     ),
     click.option(
         "--max-weight", type=click.IntRange(1, _MOST_RECORDS), default=1024, show_default=True, help="Records at most."
     ),
-    click.option(
-        "--epoch-rounds",
-        type=click.IntRange(1, _MOST_EPOCH_ROUNDS),
-        default=10,
-        show_default=True,
-        help="Rounds a key set-up.",
-    ),
+    epoch_rounds_option,
 ]
 
 

@@ -10,6 +10,7 @@ import msgspec
 from rich.table import Table
 
 from cli.output import console, json_option, print_json, size
+from cli.sizing import colluding_option, dropout_option, epoch_rounds_option, field_bits_option
 from secagg.charter.model import MOST_MEMBERS, MOST_PARAMETERS
 from secagg.masking.sizes import Traffic
 from training.planning import Plan, Plans, make_plans
@@ -37,18 +38,10 @@ class PlanJson(msgspec.Struct, frozen=True):
 @click.command()
 @click.option("--hospitals", type=click.IntRange(3, MOST_MEMBERS), required=True, help="n.")
 @click.option("--parameters", type=click.IntRange(1, MOST_PARAMETERS), required=True, help="d, of the model.")
-@click.option("--colluding", type=click.IntRange(0), default=1, show_default=True, help="How many may conspire.")
-@click.option(
-    "--dropout",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="The share of hospitals that may be gone at once.",
-)
-@click.option(
-    "--epoch-rounds", type=click.IntRange(1, 1000), default=10, show_default=True, help="Rounds a key set-up."
-)
-@click.option("--field-bits", type=click.IntRange(16, 64), default=24, show_default=True, help="Bits a number.")
+@colluding_option
+@dropout_option
+@epoch_rounds_option
+@field_bits_option
 @json_option
 def plan(
     hospitals: int, parameters: int, colluding: int, dropout: float, epoch_rounds: int, field_bits: int, as_json: bool

@@ -22,6 +22,7 @@ class Dealt:
     Attributes:
         digests: share digests by (dealer, recipient), as the dealer signed them.
         holders: by owner, the participants that hold its shares.
+        held_by: by holder, the participants whose shares it holds, ascending.
         recipients: by dealer, to whom it deals.
         messages: by recipient, then by dealer, the signed deals.
     """
@@ -37,6 +38,10 @@ class Dealt:
         self.holders: Mapping[int, tuple[int, ...]] = {
             number: holders_of(number, *known) for number in self.participants
         }
+        self.held_by: dict[int, list[int]] = {number: [] for number in self.participants}
+        for owner in sorted(self.participants):
+            for holder in self.holders[owner]:
+                self.held_by[holder].append(owner)
         self.recipients: Mapping[int, frozenset[int]] = {
             number: recipients_of(number, *known) for number in self.participants
         }

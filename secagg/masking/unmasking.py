@@ -42,10 +42,6 @@ class Unmasking:
         participants = self.dealt.participants
         self._shares: dict[int, dict[int, bytes]] = {owner: {} for owner in participants}
         self._lacking = set(participants)
-        self._held_by: dict[int, list[int]] = {holder: [] for holder in participants}
-        for owner in sorted(participants):
-            for holder in self.dealt.holders[owner]:
-                self._held_by[holder].append(owner)
 
     @property
     def dropped(self) -> tuple[int, ...]:
@@ -66,8 +62,8 @@ class Unmasking:
         name = self.session.name(responder)
         if reveal.survivors_digest != self.survivors.digest():
             raise RemoteProtocolError("survivors-changed", f"{name} answered for another survivor set.", culprit=name)
-        remaining = [owner for owner in self._held_by[responder] if owner in self._alive]
-        dropped = [owner for owner in self._held_by[responder] if owner not in self._alive]
+        remaining = [owner for owner in self.dealt.held_by[responder] if owner in self._alive]
+        dropped = [owner for owner in self.dealt.held_by[responder] if owner not in self._alive]
         sizes = (len(reveal.self_mask_shares), len(reveal.mask_key_shares))
         if sizes != (len(remaining) * SHARE_SIZE, len(dropped) * SHARE_SIZE):
             raise RemoteProtocolError("wrong-length", f"{name} revealed another number of shares.", culprit=name)
@@ -132,7 +128,7 @@ class Unmasking:
     def _pairwise(self, dropped: int, key: bytes) -> list[SignedKey]:
         slot = self.session.slot(self.round)
         # A hospital masks with those who hold its shares, and with those whose shares it holds.
-        survivors = sorted({*self.dealt.holders[dropped], *self._held_by[dropped]} & self._alive)
+        survivors = sorted({*self.dealt.holders[dropped], *self.dealt.held_by[dropped]} & self._alive)
         peers = [
             (entry(self.dealt.roster[survivor].mask_keys, slot), self.session.name(survivor)) for survivor in survivors
         ]

@@ -5,7 +5,6 @@ In one request, in two, after a restart, after a backup was restored; and the ve
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -33,6 +32,10 @@ def one_request(build: Build, folder: Path) -> Outcome:
         return tries.outcome(vector_of(stage, vectors, coordinator))
 
 
+Interruption = Callable[[Consortium, int, bytes], None]
+"""What befalls a hospital between two requests, given a backup of its latch from before the first."""
+
+
 def two_requests(build: Build, folder: Path) -> Outcome:
     """First for everybody, which gives the seed, then for all but the victim, even with agreements that were forged."""
     with Consortium.make(folder, _SIZE, build) as stage:
@@ -46,7 +49,7 @@ def two_requests(build: Build, folder: Path) -> Outcome:
 def after_restart(build: Build, folder: Path) -> Outcome:
     """Every hospital is killed between the two requests, and started again."""
 
-    def restart(stage: Consortium, number: int) -> None:
+    def restart(stage: Consortium, number: int, _backup: bytes) -> None:
         stage.stop(number)
         stage.start(number)
 
@@ -56,11 +59,9 @@ def after_restart(build: Build, folder: Path) -> Outcome:
 def after_restored_backup(build: Build, folder: Path) -> Outcome:
     """Every hospital is killed between the two requests, and its latch is replaced by a copy made before the first."""
 
-    def restore(stage: Consortium, number: int) -> None:
+    def restore(stage: Consortium, number: int, backup: bytes) -> None:
         stage.stop(number)
-        for file in folder.glob(f"latch{number}.sqlite*"):
-            file.unlink()
-        shutil.copytree(folder / f"backup{number}", folder, dirs_exist_ok=True)
+        stage.restore(number, backup)
         stage.start(number)
 
     return _with_an_interruption(build, folder, restore)
@@ -100,15 +101,14 @@ def late_vector_at_an_honest_coordinator(build: Build, folder: Path) -> Outcome:
         return tries.outcome("a sum that is not the survivors'" if wrong else None)
 
 
-def _with_an_interruption(build: Build, folder: Path, interrupt: Callable[[Consortium, int], None]) -> Outcome:
+def _with_an_interruption(build: Build, folder: Path, interrupt: Interruption) -> Outcome:
     with Consortium.make(folder, _SIZE, build) as stage:
         coordinator, vectors = begun(stage)
-        for number in coordinator.everybody:
-            _back_up(stage, number)
+        backups = {number: stage.back_up(number) for number in coordinator.everybody}
         tries = Tries(Refuser.HOSPITAL)
         _ask_for_the_seed(coordinator, tries)
         for number in coordinator.everybody:
-            interrupt(stage, number)
+            interrupt(stage, number, backups[number])
         _ask_for_the_key(coordinator, tries)
         # The epoch that they were in, and the round that they masked, once more.
         for epoch, first_round in ((1, 2), (2, 1)):
@@ -116,14 +116,6 @@ def _with_an_interruption(build: Build, folder: Path, interrupt: Callable[[Conso
             for number in coordinator.everybody:
                 tries(again.open, [number])
         return tries.outcome(vector_of(stage, vectors, coordinator))
-
-
-def _back_up(stage: Consortium, number: int) -> None:
-    """A copy of a hospital's latch, as a backup of its folder has one, with SQLite's log beside it."""
-    backup = stage.folder / f"backup{number}"
-    backup.mkdir()
-    for file in stage.folder.glob(f"latch{number}.sqlite*"):
-        shutil.copy(file, backup / file.name)
 
 
 def _ask_for_the_seed(coordinator: LyingCoordinator, tries: Tries) -> None:
