@@ -143,3 +143,13 @@ def unwritable(path: Path, error: OSError) -> InputError:
         culprit=str(path),
         remedy="Choose a folder that you can write to and that has free space.",
     )
+
+
+def unwritable_state(path: Path, error: Exception) -> InputError:
+    """The error for a file of this site's memory that cannot be written: what is not on disk does not leave."""
+    return InputError(
+        "unwritable",
+        f"{path} cannot be written: {error}.",
+        culprit=str(path),
+        remedy="Nothing leaves this site until it can be: free some space, or mend the permissions.",
+    )

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
-from secagg.files import PRIVATE, lock
+from secagg.errors import LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
+from secagg.files import PRIVATE, lock, unwritable_state
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS latch (
@@ -269,12 +269,7 @@ def _unusable(path: Path, error: Exception) -> SecaggError:
     # A damaged schema is quoted in SQLite's message, which Python reads as UTF-8. What SQLite calls operational has
     # to do with the disk and not with what is on it.
     if isinstance(error, sqlite3.OperationalError):
-        return InputError(
-            "unwritable",
-            f"The latch {path} cannot be written: {error}.",
-            culprit=str(path),
-            remedy="Nothing leaves this site until it can be: free some space, or mend the permissions.",
-        )
+        return unwritable_state(path, error)
     return TamperingError(
         "latch-damaged",
         f"{path} is not a latch: {error}.",

@@ -23,8 +23,8 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from secagg.errors import InputError, SecaggError, TamperingError
-from secagg.files import PRIVATE, lock, unreadable, unwritable
+from secagg.errors import SecaggError, TamperingError
+from secagg.files import PRIVATE, lock, unreadable, unwritable, unwritable_state
 
 FIRST_PREVIOUS: Final = "0" * 64
 _SCHEMA = """
@@ -190,7 +190,7 @@ class SignedLog(Generic[EntryT]):
     def _unwritten(self, error: sqlite3.DatabaseError) -> SecaggError:
         if not isinstance(error, sqlite3.OperationalError):
             return self._kind.damaged(self._path, error)
-        return _no_room(self._path, error)
+        return unwritable_state(self._path, error)
 
 
 def read_log(path: Path, public_key: bytes, kind: LogKind[EntryT]) -> tuple[EntryT, ...]:
@@ -225,18 +225,9 @@ def _connect(path: Path, kind: LogKind[EntryT]) -> sqlite3.Connection:
         database.execute(_SCHEMA)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorname", "") in _DISK_IS_FULL:
-            raise _no_room(path, error) from error
+            raise unwritable_state(path, error) from error
         raise kind.damaged(path, error) from error
     return database
-
-
-def _no_room(path: Path, error: Exception) -> InputError:
-    return InputError(
-        "unwritable",
-        f"{path} cannot be written: {error}.",
-        culprit=str(path),
-        remedy="Nothing leaves this site until it can be: free some space, or mend the permissions.",
-    )
 
 
 def _verified(database: sqlite3.Connection, public_key: bytes, path: Path, kind: LogKind[EntryT]) -> list[EntryT]:
