@@ -3,6 +3,7 @@
 from secagg.charter.model import (
     Charter,
     Encoding,
+    Homomorphic,
     Member,
     Metrics,
     Model,
@@ -19,6 +20,7 @@ __all__ = [
     "Charter",
     "CharterSignature",
     "Encoding",
+    "Homomorphic",
     "Member",
     "Metrics",
     "Model",

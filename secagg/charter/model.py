@@ -15,6 +15,7 @@ import msgspec
 
 from secagg.errors import InputError
 from secagg.graph import SECURITY_BITS, Graph, hiding_bound, smallest_threshold_of
+from secagg.homomorphic.parameters import DEFAULT_PARAMETERS, parameter_set
 from secagg.labels import DIGEST_SIZE, digest
 
 CHARTER_VERSION: Final = 1
@@ -26,6 +27,10 @@ DELTA_LIMIT: Final = 0.01
 # What float32 can hold: models are trained in it, and a larger factor is none.
 LARGEST_FACTOR: Final = (2 - 2**-23) * 2.0**127
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+
+Scheme = Literal["mask", "ckks", "bfv", "double-lock"]
+MASKED_SCHEMES: Final = frozenset({"mask", "double-lock"})
+ENCRYPTED_SCHEMES: Final = frozenset({"ckks", "bfv", "double-lock"})
 
 Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
 PublicKey = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -60,6 +65,16 @@ class NeighbourGraph(_Section, frozen=True):
 
     degree: Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)] = 0
     threshold: Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)] = 0
+
+
+class Homomorphic(_Section, frozen=True):
+    """How updates are encrypted, where the scheme is one of homomorphic encryption.
+
+    Attributes:
+        parameters: the name of a parameter set of `secagg.homomorphic.parameters`.
+    """
+
+    parameters: Annotated[str, msgspec.Meta(max_length=32)] = DEFAULT_PARAMETERS
 
 
 class Encoding(_Section, frozen=True):
@@ -180,6 +195,9 @@ class Charter(_Section, frozen=True):
         members: in the order that numbers them: the i-th member is number i, from 1, on the wire and in shares.
         threshold: t, the fewest hospitals of which a sum is ever taken.
         max_colluding: c, how many members may conspire with the coordinator.
+        scheme: ``mask``: the coordinator sees the sum and no more. ``double-lock``: masked values inside BFV; it does
+            not see the sum either. ``bfv`` and ``ckks``: encrypted under one key that every hospital has, and so open
+            to a coordinator that conspires with any of them.
         epoch_rounds: E, the rounds that one key set-up serves.
         nonce: 16 random bytes, so that no two charters are the same, even where all else is: each is its own run.
 
@@ -195,8 +213,9 @@ class Charter(_Section, frozen=True):
     model: Model
     task: TaskChoice
     training: Training
-    scheme: Literal["mask"] = "mask"
+    scheme: Scheme = "mask"
     graph: NeighbourGraph = NeighbourGraph()
+    homomorphic: Homomorphic = Homomorphic()
     encoding: Encoding = Encoding()
     statistics: Statistics = Statistics()
     metrics: Metrics = Metrics()
@@ -208,6 +227,7 @@ class Charter(_Section, frozen=True):
         _check_members(self)
         _check_threshold(self)
         _check_graph(self)
+        _check_homomorphic(self)
         _check_privacy(self)
         _check_metrics(self)
 
@@ -353,6 +373,17 @@ def _check_graph(charter: Charter) -> None:
         f"above 2^-{SECURITY_BITS}.",
         remedy=f"Set graph.threshold = {safe} or more." if safe else "Raise graph.degree: `secagg plan` says how far.",
     )
+
+
+def _check_homomorphic(charter: Charter) -> None:
+    parameter_set(charter.homomorphic.parameters)
+    if charter.scheme in ENCRYPTED_SCHEMES and charter.graph.degree:
+        raise InputError(
+            "graph-contradicts",
+            f"Under the scheme {charter.scheme} every hospital opens the sum itself, and must know everybody's keys.",
+            culprit="graph",
+            remedy="Leave graph out: all have to do with all. Or choose the scheme mask.",
+        )
 
 
 def _check_privacy(charter: Charter) -> None:

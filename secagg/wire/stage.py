@@ -29,6 +29,9 @@ class Stage(IntEnum):
     ATTEST = 19
     RELEASE = 20
     ENDORSED = 21
+    ACKNOWLEDGE = 22
+    ASK_SNAPSHOT = 23
+    SNAPSHOT = 24
 
     @property
     def sent_by_coordinator(self) -> bool:
@@ -51,5 +54,6 @@ _FROM_COORDINATOR = frozenset(
         Stage.CONCLUDE,
         Stage.RELEASE,
         Stage.ENDORSED,
+        Stage.ASK_SNAPSHOT,
     }
 )

@@ -1,0 +1,1 @@
+"""Homomorphic encryption of vectors: the coordinator adds ciphertexts and learns nothing, not even the sum."""

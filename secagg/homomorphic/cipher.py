@@ -1,0 +1,209 @@
+"""Blocks of values as ciphertexts and back, with the group's secret; and sums of ciphertexts, without.
+
+Knows SEAL through `secagg.homomorphic.seal`. Knows nothing of rings, masks or messages.
+
+On the wire a fresh block is 64 bytes of seed, then the first polynomial; a sum is both polynomials; residues as in
+`secagg.homomorphic.words`. SEAL makes and reads nothing else than its own objects: what comes from outside is taken
+apart and checked here first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from tenseal import sealapi
+
+from secagg.errors import InputError, RemoteProtocolError
+from secagg.homomorphic.parameters import Encryption
+from secagg.homomorphic.seal import SEED_SIZE, Channel, header, make_context
+from secagg.homomorphic.spec import CipherSpec
+from secagg.homomorphic.words import pack_words, unpack_words, words_size
+from secagg.labels import label
+
+Values = npt.NDArray[np.uint64] | npt.NDArray[np.float64]
+
+_CIPHERTEXT: Final = struct.Struct("<4Q?QQQdQ")
+_PLAINTEXT: Final = struct.Struct("<4QQd")
+_COUNT: Final = struct.Struct("<Q")
+_ARRAY_HEAD: Final = 16 + 8
+# SEAL's mark of the generator that its seeds belong to: Blake2xb.
+_GENERATOR: Final = b"\x01"
+
+
+class CiphertextFormat:
+    """What surrounds the residues in SEAL's serialization of a ciphertext under one context.
+
+    Raises:
+        InputError: ``other-tenseal``, if SEAL does not write its objects as we do.
+    """
+
+    def __init__(self, spec: CipherSpec, context: Any, channel: Channel) -> None:
+        degree = spec.parameters.degree
+        is_ckks = spec.encryption is Encryption.CKKS
+        scale = 2.0**spec.bits if is_ckks else 1.0
+        head = _CIPHERTEXT.pack(*context.first_parms_id(), is_ckks, 2, degree, 1, scale, 1)
+        self.before_fresh = head + _array_head(degree)
+        self.before_sum = head + _array_head(2 * degree)
+        self.before_seed = header(len(_GENERATOR) + SEED_SIZE) + _GENERATOR
+        blank = sealapi.Ciphertext(context)
+        blank.resize(context, context.first_parms_id(), 2)
+        blank.scale = scale
+        expected = _CIPHERTEXT.pack(*context.first_parms_id(), False, 2, degree, 1, scale, 1) + _array_head(2 * degree)
+        if channel.content(blank)[: len(expected)] != expected:
+            raise InputError(
+                "other-tenseal",
+                "This release of TenSEAL writes ciphertexts in another form than this release of secagg reads.",
+                culprit="tenseal",
+                remedy="Install the release of TenSEAL that this release of secagg asks for.",
+            )
+
+
+class Cipher:
+    """Encrypts and decrypts blocks under one secret, which follows from a seed.
+
+    Args:
+        seed: 64 bytes, uniform, of the hospitals alone. Who has the same seed has the same secret.
+    """
+
+    def __init__(self, spec: CipherSpec, seed: bytes) -> None:
+        self.spec = spec
+        self._channel = Channel(2 * 8 * spec.parameters.degree)
+        self._context = make_context(spec.parameters, spec.encryption, spec.bits)
+        # The seed makes the secret and nothing else: what encrypts draws from the operating system.
+        seeded = make_context(spec.parameters, spec.encryption, spec.bits, seed)
+        self._secret = sealapi.KeyGenerator(seeded).secret_key()
+        self._encryptor = sealapi.Encryptor(self._context, self._secret)
+        self._decryptor = sealapi.Decryptor(self._context, self._secret)
+        self._format = CiphertextFormat(spec, self._context, self._channel)
+        self._encoder = sealapi.CKKSEncoder(self._context) if spec.encryption is Encryption.CKKS else None
+        self._ciphertext = sealapi.Ciphertext(self._context)
+        self._plaintext = sealapi.Plaintext()
+
+    def fingerprint(self, purpose: bytes) -> bytes:
+        """SHA-256 that shows whether two have the same secret, and nothing of it: it has more than 256 bits."""
+        return hashlib.sha256(label("homomorphic secret", purpose) + self._channel.content(self._secret)).digest()
+
+    def encrypt(self, values: Values, out: memoryview) -> None:
+        """Encrypt up to N values into ``out``, `CipherSpec.fresh_block_size` bytes.
+
+        Args:
+            values: for BFV integers below 2^bits, for CKKS whole numbers as float64.
+        """
+        self._encode(values)
+        content = self._channel.content(self._encryptor.encrypt_symmetric(self._plaintext))
+        start = len(self._format.before_fresh)
+        words = np.frombuffer(content, "<u8", self.spec.block, start)
+        out[:SEED_SIZE] = content[-SEED_SIZE:]
+        pack_words(words, out[SEED_SIZE:])
+
+    def decrypt(self, data: memoryview) -> Values:
+        """The N values of a sum of ciphertexts.
+
+        Raises:
+            RemoteProtocolError: ``wrong-length`` or ``malformed``.
+        """
+        words = _sum_words(self.spec, data)
+        load_ciphertext(self._channel, self._ciphertext, self._context, self._format.before_sum, words.data.cast("B"))
+        self._decryptor.decrypt(self._ciphertext, self._plaintext)
+        return self._decode()
+
+    def _encode(self, values: Values) -> None:
+        if self._encoder:
+            slots = np.zeros(self.spec.block, np.float64)
+            slots[: len(values)] = values
+            self._encoder.encode(slots.view(np.complex128).tolist(), 2.0**self.spec.bits, self._plaintext)
+            return
+        head = _PLAINTEXT.pack(0, 0, 0, 0, len(values), 1.0) + _array_head(len(values))
+        words = np.ascontiguousarray(values, "<u8").data.cast("B")
+        self._channel.load(self._plaintext, self._context, head, words)
+
+    def _decode(self) -> Values:
+        if self._encoder:
+            return np.array(self._encoder.decode_complex(self._plaintext), np.complex128).view(np.float64)
+        # SEAL leaves zeros at the end away.
+        content = self._channel.content(self._plaintext)
+        found = np.frombuffer(content, "<u8", offset=_PLAINTEXT.size + _ARRAY_HEAD)
+        values = np.zeros(self.spec.block, np.uint64)
+        values[: len(found)] = found
+        return values
+
+
+class BlockSums:
+    """Sums of ciphertexts, block by block, without any key.
+
+    Args:
+        blocks: how many blocks each vector has.
+    """
+
+    def __init__(self, spec: CipherSpec, blocks: int) -> None:
+        self._spec = spec
+        self._channel = Channel(2 * 8 * spec.parameters.degree)
+        self._context = make_context(spec.parameters, spec.encryption, spec.bits)
+        self._format = CiphertextFormat(spec, self._context, self._channel)
+        self._evaluator = sealapi.Evaluator(self._context)
+        self._sums: list[Any] = [None] * blocks
+        self._incoming = sealapi.Ciphertext(self._context)
+
+    def add(self, block: int, data: memoryview) -> None:
+        """Add one fresh block that `check_fresh` has let pass."""
+        words = unpack_words(data[SEED_SIZE:], self._spec.block, self._spec.parameters.modulus)
+        parts = (self._format.before_fresh, words.data.cast("B"), self._format.before_seed, data[:SEED_SIZE])
+        if self._sums[block] is None:
+            self._sums[block] = sealapi.Ciphertext(self._context)
+            self._channel.load(self._sums[block], self._context, *parts)
+            return
+        self._channel.load(self._incoming, self._context, *parts)
+        self._evaluator.add_inplace(self._sums[block], self._incoming)
+
+    def take(self, block: int, out: memoryview) -> None:
+        """Write the sum of a block into ``out``, `CipherSpec.sum_block_size` bytes, and let go of it."""
+        item, self._sums[block] = self._sums[block], None
+        content = self._channel.content(item)
+        words = np.frombuffer(content, "<u8", 2 * self._spec.block, len(self._format.before_sum))
+        half = len(out) // 2
+        pack_words(words[: self._spec.block], out[:half])
+        pack_words(words[self._spec.block :], out[half:])
+
+
+def check_fresh(spec: CipherSpec, values: int, data: memoryview) -> None:
+    """Refuse what is no vector of ``values`` fresh values: all of it, before any of it is added.
+
+    Raises:
+        RemoteProtocolError: ``wrong-length`` or ``malformed``.
+    """
+    _require_length(data, spec.fresh_size(values))
+    for start in range(0, len(data), spec.fresh_block_size):
+        block = data[start : start + spec.fresh_block_size]
+        unpack_words(block[SEED_SIZE:], spec.block, spec.parameters.modulus)
+
+
+def load_ciphertext(channel: Channel, item: Any, context: Any, *parts: bytes | memoryview) -> None:
+    """Have SEAL load a ciphertext from outside.
+
+    Raises:
+        RemoteProtocolError: ``malformed``.
+    """
+    try:
+        channel.load(item, context, *parts)
+    except (ValueError, RuntimeError) as error:
+        raise RemoteProtocolError("malformed", "A ciphertext is none of the charter's parameters.") from error
+
+
+def _sum_words(spec: CipherSpec, data: memoryview) -> npt.NDArray[np.uint64]:
+    _require_length(data, spec.sum_block_size)
+    size = words_size(spec.block)
+    halves = [unpack_words(data[start : start + size], spec.block, spec.parameters.modulus) for start in (0, size)]
+    return np.concatenate(halves)
+
+
+def _require_length(data: memoryview, due: int) -> None:
+    if len(data) != due:
+        raise RemoteProtocolError("wrong-length", f"Ciphertexts of {len(data)} bytes came where {due} are due.")
+
+
+def _array_head(count: int) -> bytes:
+    return header(_COUNT.size + 8 * count) + _COUNT.pack(count)

@@ -1,0 +1,134 @@
+"""SEAL's objects as bytes, and back: TenSEAL's binding of SEAL reads and writes files alone.
+
+Knows SEAL's serialization (``seal/serialization.h``): a header of 16 bytes, then the object, as it is or compressed by
+Zstandard. What SEAL writes it compresses; what we write for it we do not. Knows nothing of protocols.
+
+The file is one of memory that has no name (memfd_create), so that no key and no plaintext ever reaches a disk.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from functools import cache
+from typing import Any, Final, Protocol
+
+import zstandard
+from tenseal import sealapi
+
+from secagg.errors import InputError
+from secagg.homomorphic.parameters import Encryption, ParameterSet, require_secure
+
+SEED_SIZE: Final = 64
+_HEADER: Final = struct.Struct("<HBBBBHQ")
+_MAGIC: Final = 0xA15E
+_UNCOMPRESSED: Final = 0
+# Beside its polynomials an object holds little.
+_OVERHEAD: Final = 1024
+_SCHEMES: Final = {Encryption.BFV: sealapi.SCHEME_TYPE.BFV, Encryption.CKKS: sealapi.SCHEME_TYPE.CKKS}
+
+
+class Saved(Protocol):
+    """A SEAL object that can be saved."""
+
+    def save(self, path: str) -> None:
+        """Write it to the file at ``path``."""
+
+
+class Channel:
+    """A file in memory through which objects of up to ``largest`` bytes pass, one at a time.
+
+    Raises:
+        InputError: ``no-anonymous-memory``, where the system has no such files.
+    """
+
+    def __init__(self, largest: int) -> None:
+        if not hasattr(os, "memfd_create"):
+            raise InputError(
+                "no-anonymous-memory",
+                "Homomorphic encryption needs files that live in memory only, which this system does not have.",
+                remedy="Run it on Linux, or choose the scheme mask.",
+            )
+        self._descriptor = os.memfd_create("secagg ciphertexts")
+        self._path = f"/proc/self/fd/{self._descriptor}"
+        self._largest = largest + _OVERHEAD
+        self._decompressor = zstandard.ZstdDecompressor()
+
+    def saved(self, item: Saved) -> bytes:
+        """The object as SEAL serializes it, header included."""
+        os.ftruncate(self._descriptor, 0)
+        item.save(self._path)
+        return os.pread(self._descriptor, self._largest, 0)
+
+    def content(self, item: Saved) -> bytes:
+        """The same, uncompressed and without the header."""
+        data = self.saved(item)
+        _magic, size, _major, _minor, mode, _reserved, _whole = _HEADER.unpack_from(data)
+        if mode == _UNCOMPRESSED:
+            return data[size:]
+        # SEAL's frames do not say how long they are; more than this they cannot be.
+        return self._decompressor.decompress(memoryview(data)[size:], max_output_size=self._largest)
+
+    def load(self, item: Any, context: Any, *parts: bytes | memoryview) -> None:
+        """Have ``item`` load the object whose content is ``parts``, one after the other.
+
+        Raises:
+            ValueError, RuntimeError: from SEAL, if it is none that is valid in the context.
+        """
+        size = sum(len(part) for part in parts)
+        os.ftruncate(self._descriptor, _HEADER.size + size)
+        os.pwritev(self._descriptor, [header(size), *parts], 0)
+        item.load(context, self._path)
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            self.close()
+
+
+def header(size: int) -> bytes:
+    """SEAL's header of an uncompressed object whose content has ``size`` bytes."""
+    return _HEADER.pack(_MAGIC, _HEADER.size, *_version(), _UNCOMPRESSED, 0, _HEADER.size + size)
+
+
+@cache
+def _version() -> tuple[int, int]:
+    """SEAL's, as it writes it into headers."""
+    channel = Channel(0)
+    found = _HEADER.unpack_from(channel.saved(sealapi.Plaintext(1)))
+    channel.close()
+    return found[2], found[3]
+
+
+def make_context(parameters: ParameterSet, encryption: Encryption, plain_bits: int, seed: bytes | None = None) -> Any:
+    """SEAL's context for these parameters, after a look at what they really are.
+
+    Args:
+        plain_bits: T of the plain modulus 2^T; of no meaning for CKKS.
+        seed: what keys generated under the context follow from, 64 bytes. Such a context must never encrypt.
+
+    Raises:
+        InputError: ``weak-parameters``, ``other-modulus``.
+    """
+    chosen = sealapi.EncryptionParameters(_SCHEMES[encryption])
+    chosen.set_poly_modulus_degree(parameters.degree)
+    chosen.set_coeff_modulus(sealapi.CoeffModulus.Create(parameters.degree, [parameters.modulus_bits]))
+    if encryption is Encryption.BFV:
+        chosen.set_plain_modulus(1 << plain_bits)
+    if seed is not None:
+        chosen.set_random_generator(sealapi.Blake2xbPRNGFactory(list(struct.unpack("<8Q", seed))))
+    actual = [prime.value() for prime in chosen.coeff_modulus()]
+    require_secure(chosen.poly_modulus_degree(), sum(prime.bit_length() for prime in actual))
+    if actual != [parameters.modulus]:
+        raise InputError(
+            "other-modulus",
+            "This release of TenSEAL makes another modulus than the parameter set names.",
+            culprit="tenseal",
+            remedy="All members need a release of TenSEAL that this release of secagg supports.",
+        )
+    return sealapi.SEALContext(chosen, True, sealapi.SEC_LEVEL_TYPE.TC128)

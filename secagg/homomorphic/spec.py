@@ -1,0 +1,53 @@
+"""What a ciphertext looks like on the wire: in how many blocks a vector is encrypted, and how large they are.
+
+Knows sizes. Knows no key and no library: who only counts bytes needs nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secagg.homomorphic.parameters import Encryption, ParameterSet
+from secagg.homomorphic.words import words_size
+
+_SEED_SIZE = 64
+
+
+@dataclass(frozen=True)
+class CipherSpec:
+    """How values are encrypted.
+
+    Attributes:
+        bits: of the plain modulus 2^bits for BFV; of the scale 2^bits for CKKS.
+    """
+
+    parameters: ParameterSet
+    encryption: Encryption
+    bits: int
+
+    @property
+    def block(self) -> int:
+        """N: how many values one ciphertext holds: N coefficients, or N/2 slots of two reals."""
+        return self.parameters.degree
+
+    @property
+    def fresh_block_size(self) -> int:
+        """Bytes of a fresh ciphertext: its second polynomial is uniform, and sent as the 64-byte seed it came from."""
+        return _SEED_SIZE + words_size(self.parameters.degree)
+
+    @property
+    def sum_block_size(self) -> int:
+        """Bytes of a sum of ciphertexts: two polynomials."""
+        return 2 * words_size(self.parameters.degree)
+
+    def blocks(self, values: int) -> int:
+        """How many ciphertexts so many values take."""
+        return -(-values // self.block)
+
+    def fresh_size(self, values: int) -> int:
+        """Bytes of a fresh vector of so many values."""
+        return self.blocks(values) * self.fresh_block_size
+
+    def sum_size(self, values: int) -> int:
+        """Bytes of a sum of such vectors."""
+        return self.blocks(values) * self.sum_block_size
