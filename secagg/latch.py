@@ -205,6 +205,14 @@ class Latch:
         self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?, ?)", (charter, occasion, epoch, _listed(survivors)))
         self._write("UPDATE latch SET survivors = ?, revealed = 1 WHERE charter = ?", (_listed(survivors), charter))
 
+    def record_opened(self, charter: bytes, epoch: int, survivors: Sequence[int], occasion: bytes) -> None:
+        """A sum over ``survivors``, encrypted and not masked, is about to be opened here.
+
+        Args:
+            occasion: stands for what is summed: cohorts of the same occasion can be compared with one another.
+        """
+        self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?, ?)", (charter, occasion, epoch, _listed(survivors)))
+
     def record_stopped(self, charter: bytes) -> None:
         """This site was given a forged sum under ``charter``, and does not go on."""
         self._write("INSERT OR IGNORE INTO stopped VALUES (?)", (charter,))

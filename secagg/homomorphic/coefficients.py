@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -45,19 +45,24 @@ class Packing:
         return Ring(self.ring.bits * self.per_coefficient)
 
     @property
+    def values_per_packed(self) -> int:
+        """How many coefficients an element of `packed_ring` takes."""
+        return 1
+
+    @property
     def plain_bits(self) -> int:
         """T."""
         return self.ring.bits * self.per_coefficient
 
-    def count(self, length: int) -> int:
-        """How many coefficients ``length`` elements take."""
+    def packed_count(self, length: int) -> int:
+        """How many elements of `packed_ring` ``length`` elements take."""
         return -(-length // self.per_coefficient)
 
     def pack(self, elements: RingVector) -> RingVector:
-        """The elements as elements of `packed_ring`, shape (count,); zeros fill up the last."""
-        packed = np.empty(self.count(len(elements)), self.packed_ring.dtype)
+        """The elements as elements of `packed_ring`, shape (packed_count,); zeros fill up the last."""
+        packed = np.empty(self.packed_count(len(elements)), self.packed_ring.dtype)
         for start, part in self._parts(elements):
-            packed[start : start + self.count(len(part))] = self._pack(part)
+            packed[start : start + self.packed_count(len(part))] = self._pack(part)
         return packed
 
     def unpack(self, packed: RingVector, length: int) -> RingVector:
@@ -70,11 +75,11 @@ class Packing:
             rest = (rest - digits) >> np.int64(self.ring.bits)
         return elements.reshape(-1)[:length]
 
-    def coefficients(self, packed: RingVector) -> Coefficients:
+    def values(self, packed: RingVector) -> Coefficients:
         """Elements of `packed_ring` as coefficients in 0 .. 2^T - 1, uint64."""
         return packed.astype(np.uint64) & np.uint64((1 << self.plain_bits) - 1)
 
-    def from_coefficients(self, values: Coefficients) -> RingVector:
+    def from_values(self, values: npt.NDArray[Any]) -> RingVector:
         """Sums of coefficients as elements of `packed_ring`."""
         return values.astype(self.packed_ring.dtype)
 
@@ -83,7 +88,7 @@ class Packing:
             yield start // self.per_coefficient, elements[start : start + _CHUNK]
 
     def _pack(self, elements: RingVector) -> RingVector:
-        signed = np.zeros((self.count(len(elements)), self.per_coefficient), np.int64)
+        signed = np.zeros((self.packed_count(len(elements)), self.per_coefficient), np.int64)
         signed.reshape(-1)[: len(elements)] = self.ring.to_signed(elements)
         packed = signed[:, -1]
         for place in range(self.per_coefficient - 2, -1, -1):
@@ -108,13 +113,18 @@ class Splitting:
         return self.ring
 
     @property
+    def values_per_packed(self) -> int:
+        """How many coefficients an element takes."""
+        return 2
+
+    @property
     def plain_bits(self) -> int:
         """T: so that the sum of n limbs does not wrap."""
         return LIMB_BITS + self.contributors.bit_length()
 
-    def count(self, length: int) -> int:
-        """How many coefficients ``length`` elements take."""
-        return 2 * length
+    def packed_count(self, length: int) -> int:
+        """As many as elements."""
+        return length
 
     def pack(self, elements: RingVector) -> RingVector:
         """A copy: elements are masked as they are."""
@@ -125,20 +135,18 @@ class Splitting:
         self.ring.reduce(packed)
         return packed[:length]
 
-    def coefficients(self, packed: RingVector) -> Coefficients:
+    def values(self, packed: RingVector) -> Coefficients:
         """The limbs, lower first, uint64 (2 len,)."""
         whole = packed.astype("<u8") & np.uint64((1 << self.ring.bits) - 1)
         return whole.view("<u4").astype(np.uint64)
 
-    def from_coefficients(self, values: Coefficients) -> RingVector:
+    def from_values(self, values: npt.NDArray[Any]) -> RingVector:
         """Elements from sums of limbs; what overflows 64 bits is nothing modulo 2^b."""
-        return (values[0::2] + (values[1::2] << np.uint64(LIMB_BITS))).astype(self.ring.dtype)
+        elements: RingVector = (values[0::2] + (values[1::2] << np.uint64(LIMB_BITS))).astype(self.ring.dtype)
+        return elements
 
 
-Arrangement = Packing | Splitting
-
-
-def arrangement(ring: Ring, contributors: int, widest: int) -> Arrangement:
+def arrangement(ring: Ring, contributors: int, widest: int) -> Packing | Splitting:
     """How elements of ``ring`` lie in coefficients of at most ``widest`` bits: as many to each as fit."""
     if ring.bits <= widest:
         return Packing(ring, widest // ring.bits)

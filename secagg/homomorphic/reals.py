@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ Reals = npt.NDArray[np.float64]
 
 _WIDEST: Final = 32
 _LIMB_BITS: Final = 16
+_LIMBS: Final = 4
 # Of noise (10.5) and of rounding to whole coefficients (at most 1/4), a contributor.
 _VARIANCE: Final = 10.75
 # Of what a sum of coefficients may reach, a fourth is left free.
@@ -31,39 +32,52 @@ _SPARE_BITS: Final = 2
 
 @dataclass(frozen=True)
 class RealNumbers:
-    """Elements of up to 32 bits as signed numbers, one real each; wider ones in limbs of 16 bits, lowest first."""
+    """Elements of up to 32 bits as signed numbers, one real each; wider ones in four limbs of 16 bits, lowest first."""
 
     ring: Ring
     contributors: int
 
     @property
-    def per_element(self) -> int:
+    def packed_ring(self) -> Ring:
+        """The elements' own."""
+        return self.ring
+
+    @property
+    def values_per_packed(self) -> int:
         """How many reals an element takes."""
-        return 1 if self.ring.bits <= _WIDEST else -(-self.ring.bits // _LIMB_BITS)
+        return 1 if self.ring.bits <= _WIDEST else _LIMBS
 
     @property
     def largest_sum(self) -> int:
         """What the magnitude of a sum of reals is below."""
-        return 1 << (self.ring.bits - 1) if self.per_element == 1 else self.contributors << _LIMB_BITS
+        return 1 << (self.ring.bits - 1) if self.values_per_packed == 1 else self.contributors << _LIMB_BITS
 
-    def count(self, length: int) -> int:
-        """How many reals ``length`` elements take."""
-        return length * self.per_element
+    def packed_count(self, length: int) -> int:
+        """As many as elements."""
+        return length
 
-    def reals(self, elements: RingVector) -> Reals:
-        """The elements as whole numbers, float64 (count,): every one of them exactly."""
-        if self.per_element == 1:
-            return self.ring.to_signed(elements).astype(np.float64)
-        whole = elements.astype("<u8") & np.uint64((1 << self.ring.bits) - 1)
-        return whole.view("<u2").reshape(-1, 4)[:, : self.per_element].astype(np.float64).reshape(-1)
+    def pack(self, elements: RingVector) -> RingVector:
+        """The elements themselves."""
+        return elements
 
-    def elements(self, sums: Reals) -> RingVector:
+    def unpack(self, packed: RingVector, length: int) -> RingVector:
+        """The elements themselves."""
+        return packed[:length]
+
+    def values(self, packed: RingVector) -> Reals:
+        """The elements as whole numbers, float64: every one of them exactly."""
+        if self.values_per_packed == 1:
+            return self.ring.to_signed(packed).astype(np.float64)
+        whole = packed.astype("<u8") & np.uint64((1 << self.ring.bits) - 1)
+        return whole.view("<u2").astype(np.float64)
+
+    def from_values(self, values: npt.NDArray[Any]) -> RingVector:
         """The elements that sums of reals are nearest to."""
-        rounded = np.rint(sums).astype(np.int64)
-        if self.per_element == 1:
+        rounded = np.rint(values).astype(np.int64)
+        if self.values_per_packed == 1:
             return self.ring.from_signed(rounded)
-        limbs = rounded.astype(np.uint64).reshape(-1, self.per_element)
-        shifts = np.arange(self.per_element, dtype=np.uint64) * np.uint64(_LIMB_BITS)
+        limbs = rounded.astype(np.uint64).reshape(-1, _LIMBS)
+        shifts = np.arange(_LIMBS, dtype=np.uint64) * np.uint64(_LIMB_BITS)
         result: RingVector = (limbs << shifts).sum(axis=1, dtype=np.uint64).astype(self.ring.dtype)
         self.ring.reduce(result)
         return result

@@ -75,9 +75,12 @@ class Channel:
         Raises:
             ValueError, RuntimeError: from SEAL, if it is none that is valid in the context.
         """
-        size = sum(len(part) for part in parts)
-        os.ftruncate(self._descriptor, _HEADER.size + size)
-        os.pwritev(self._descriptor, [header(size), *parts], 0)
+        self.load_raw(item, context, header(sum(len(part) for part in parts)), *parts)
+
+    def load_raw(self, item: Any, context: Any, *parts: bytes | memoryview) -> None:
+        """As `load`, of a whole serialization, header included."""
+        os.ftruncate(self._descriptor, sum(len(part) for part in parts))
+        os.pwritev(self._descriptor, parts, 0)
         item.load(context, self._path)
 
     def close(self) -> None:
@@ -105,21 +108,26 @@ def _version() -> tuple[int, int]:
     return found[2], found[3]
 
 
-def make_context(parameters: ParameterSet, encryption: Encryption, plain_bits: int, seed: bytes | None = None) -> Any:
-    """SEAL's context for these parameters, after a look at what they really are.
-
-    Args:
-        plain_bits: T of the plain modulus 2^T; of no meaning for CKKS.
-        seed: what keys generated under the context follow from, 64 bytes. Such a context must never encrypt.
-
-    Raises:
-        InputError: ``weak-parameters``, ``other-modulus``.
-    """
+def encryption_parameters(parameters: ParameterSet, encryption: Encryption, plain_bits: int) -> Any:
+    """SEAL's object for these parameters; ``plain_bits`` is T of the plain modulus 2^T, of no meaning for CKKS."""
     chosen = sealapi.EncryptionParameters(_SCHEMES[encryption])
     chosen.set_poly_modulus_degree(parameters.degree)
     chosen.set_coeff_modulus(sealapi.CoeffModulus.Create(parameters.degree, [parameters.modulus_bits]))
     if encryption is Encryption.BFV:
         chosen.set_plain_modulus(1 << plain_bits)
+    return chosen
+
+
+def make_context(parameters: ParameterSet, encryption: Encryption, plain_bits: int, seed: bytes | None = None) -> Any:
+    """SEAL's context for these parameters, after a look at what they really are.
+
+    Args:
+        seed: what keys generated under the context follow from, 64 bytes. Such a context must never encrypt.
+
+    Raises:
+        InputError: ``weak-parameters``, ``other-modulus``.
+    """
+    chosen = encryption_parameters(parameters, encryption, plain_bits)
     if seed is not None:
         chosen.set_random_generator(sealapi.Blake2xbPRNGFactory(list(struct.unpack("<8Q", seed))))
     actual = [prime.value() for prime in chosen.coeff_modulus()]

@@ -14,7 +14,7 @@ no model: the caller hands over an encoded vector when a round has begun and pic
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from secagg.charter import VerifiedCharter
@@ -25,6 +25,7 @@ from secagg.identity import Identity
 from secagg.labels import digest
 from secagg.latch import NEVER_SEEN, Latch, Sighting
 from secagg.masking.agreement import ForgedAgreementError, require_agreement
+from secagg.masking.contributions import require_contributions
 from secagg.masking.dealing import (
     HeldShares,
     seal_deal,
@@ -41,6 +42,7 @@ from secagg.masking.messages import (
     Begin,
     Deal,
     Deals,
+    EncryptedSum,
     Open,
     Propose,
     Reveal,
@@ -49,7 +51,7 @@ from secagg.masking.messages import (
     payload_limit,
 )
 from secagg.masking.messages import Roster as RosterPayload
-from secagg.masking.session import RoundSum, Session, Survivors
+from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
 from secagg.masking.verification import ForgedSumError, VerifiedSum, round_tag, verify_sum
@@ -154,6 +156,8 @@ class MaskingClient:
         payload = MaskedPayload(session, model_digest)
 
         def mask_into(packed: memoryview) -> int:
+            if session.encrypted:
+                return epoch.group.encrypt(vector, keys, own_tag, packed)
             return pack_masked(vector, session.ring, keys, own_tag, session.tag_size, packed, over_processes)
 
         message = epoch.sealer.seal_in_place(
@@ -184,7 +188,7 @@ class MaskingClient:
             case Stage.ROSTER:
                 return self._deal(decode(envelope.payload, RosterPayload))
             case Stage.DEALS:
-                self._collect(decode(envelope.payload, Deals))
+                return self._collect(decode(envelope.payload, Deals))
             case Stage.BEGIN:
                 self._begin(envelope.header.round, decode(envelope.payload, Begin))
             case Stage.PROPOSE:
@@ -236,7 +240,7 @@ class MaskingClient:
         route, key = epoch.route(self.number, peer), epoch.roster[peer].share_key
         return epoch.sealer.seal(Stage.DEAL, seal_deal(route, held, epoch.secrets.share_key, key), recipient=peer)
 
-    def _collect(self, payload: Deals) -> None:
+    def _collect(self, payload: Deals) -> list[bytes]:
         epoch = self._current()
         collected = {}
         for message in payload.deals:
@@ -260,6 +264,9 @@ class MaskingClient:
             )
         self._require_not_set_back(collected)
         epoch.take_deals(collected)
+        if not epoch.session.encrypted:
+            return []
+        return [epoch.sealer.seal(Stage.ACKNOWLEDGE, epoch.group.acknowledgement())]
 
     def _require_not_set_back(self, collected: Mapping[int, HeldShares]) -> None:
         """Others remember this hospital too. What its latch does not know, it might do twice."""
@@ -315,6 +322,9 @@ class MaskingClient:
             self._charter.digest, epoch.session.epoch, round_number, survivors.numbers, self._occasion()
         )
         self._answered = survivors
+        if epoch.session.encrypted:
+            sealed = epoch.group.seal_reveal(reveal, round_number, self.number)
+            return epoch.sealer.seal(Stage.REVEAL, sealed, round=round_number)
         return epoch.sealer.seal(Stage.REVEAL, reveal, round=round_number)
 
     def _acceptable(self, round_number: int, numbers: list[int]) -> Survivors:
@@ -327,10 +337,10 @@ class MaskingClient:
             raise RemoteProtocolError(
                 "not-a-survivor", "An answer was asked of this hospital for a sum that it is not part of."
             )
-        self._refuse_differencing(survivors)
+        self._refuse_differencing(survivors, self._occasion())
         return survivors
 
-    def _refuse_differencing(self, survivors: Survivors) -> None:
+    def _refuse_differencing(self, survivors: Survivors, occasion: bytes) -> None:
         """One cohort for each occasion. Cohorts that differ by many are no better: colluders in the difference are
         known, and of several sums some combination may be one hospital's vector.
 
@@ -338,7 +348,7 @@ class MaskingClient:
         and so without a part in the sum. Within an epoch it is always the same one; in another it might be none.
         """
         session = self.session
-        for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
+        for earlier in self._latch.cohorts(self._charter.digest, occasion):
             if earlier.survivors != frozenset(survivors.numbers):
                 raise RemoteProtocolError(
                     "differencing",
@@ -363,24 +373,51 @@ class MaskingClient:
             raise
 
     def _occasion(self) -> bytes:
-        """Stands for what is being summed: sums with the same occasion can be subtracted from one another."""
-        return digest("occasion", self._model, self.session.purpose, self.step)
+        return _occasion(self._model, self.session, self.step)
 
     def _finish(self, envelope: Envelope) -> None:
+        header = envelope.header
+        if self.session.encrypted:
+            payload = decode(envelope.payload, EncryptedSum)
+            settled = self._expected(header.round, payload.step, payload.survivors, payload.model_digest)
+            result = self._open_sum(payload, settled)
+        else:
+            result = read_sum(envelope, self.session, self._current().participants)
+            self._expected(header.round, result.step, result.survivors.numbers, result.model)
+        self._sum = self._verified(result)
+
+    def _expected(self, round_number: int, step: int, numbers: Sequence[int], model: bytes) -> Settled:
+        """What a sum says of itself, if it may be that of this round."""
         epoch = self._current()
-        result = read_sum(envelope, epoch.session, epoch.participants)
-        self._require_enough(len(result.survivors.numbers))
-        if self.state in _NOT_MASKED and self.number in result.survivors.numbers:
+        survivors = Survivors.check(numbers, epoch.session, epoch.participants)
+        self._require_enough(len(survivors.numbers))
+        if self.state in _NOT_MASKED and self.number in survivors.numbers:
             raise RemoteProtocolError("never-masked", "The sum is said to hold a vector that this hospital never sent.")
         if self.state is ClientState.READY:
-            self._begin(result.round, Begin(result.step))
-        self._require_current(result.round)
-        if self._answered and result.survivors != self._answered:
+            self._begin(round_number, Begin(step))
+        self._require_current(round_number)
+        if self._answered and survivors != self._answered:
             raise RemoteProtocolError(
                 "survivors-changed", "The sum is said to be over other hospitals than those that were unmasked."
             )
-        if result.step != self.step:
+        if step != self.step:
             raise RemoteProtocolError("step-changed", "The sum carries another step than the round began with.")
+        return Settled(round_number, step, survivors, model)
+
+    def _open_sum(self, payload: EncryptedSum, settled: Settled) -> RoundSum:
+        """Open an encrypted sum: for contributors who signed, and of one cohort for each occasion."""
+        epoch = self._current()
+        require_contributions(payload.contributions, settled.survivors, epoch.session, settled.round)
+        if not epoch.session.masked:
+            # Nothing was revealed that would have been refused before: opening is what reveals.
+            occasion = _occasion(settled.model, epoch.session, settled.step)
+            self._refuse_differencing(settled.survivors, occasion)
+            numbers = settled.survivors.numbers
+            self._latch.record_opened(self._charter.digest, epoch.session.epoch, numbers, occasion)
+        return epoch.group.open_sum(payload, settled.survivors, settled.round)
+
+    def _verified(self, result: RoundSum) -> VerifiedSum:
+        epoch = self._current()
         try:
             verified = verify_sum(result, epoch.session, epoch.tag_key)
         except ForgedSumError as forged:
@@ -394,7 +431,7 @@ class MaskingClient:
             self._charter.digest,
             {member: Sighting(epoch.session.epoch, result.round) for member in result.survivors.numbers},
         )
-        self._sum = verified
+        return verified
 
     def _require_enough(self, hospitals: int) -> None:
         least = max(self.session.threshold, self._policy.minimum_cohort)
@@ -432,6 +469,11 @@ def read_sum(envelope: Envelope, session: Session, participants: frozenset[int])
         raise RemoteProtocolError("wrong-length", f"A sum carries a tag of {len(payload.tag)} bytes.")
     tag_number = int.from_bytes(payload.tag, "little")
     return RoundSum(envelope.header.round, payload.step, survivors, payload.model_digest, vector, tag_number)
+
+
+def _occasion(model: bytes, session: Session, step: int) -> bytes:
+    """Stands for what is being summed: sums with the same occasion can be subtracted from one another."""
+    return digest("occasion", model, session.purpose, step)
 
 
 def _own_number(charter: VerifiedCharter, identity: Identity) -> int:

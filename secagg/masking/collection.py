@@ -1,15 +1,43 @@
-"""The masked vectors of one round as they reach the coordinator: added up, and never kept.
+"""The vectors of one round as they reach the coordinator: added up, and never kept.
 
-Knows packed vectors and the model digests that they claim. Knows nothing of masks or states.
+Knows vectors as bytes, and the model digests that they claim. Knows nothing of masks or states.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from secagg.encoding import add_packed, unpack
 from secagg.encoding.ring import RingVector
-from secagg.errors import RemoteProtocolError
-from secagg.masking.messages import Masked
+from secagg.errors import LocalProtocolError, RemoteProtocolError
+from secagg.masking.messages import Contribution, Masked
 from secagg.masking.session import Session
+
+if TYPE_CHECKING:
+    from secagg.homomorphic.vectors import CiphertextSum
+
+
+class PackedSum:
+    """The running sum of packed vectors.
+
+    Attributes:
+        total: ring elements, shape (session.length,), not reduced; empty before the first vector.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.total: RingVector = session.ring.zeros(0)
+
+    def add(self, data: memoryview) -> None:
+        """Add one hospital's vector.
+
+        Raises:
+            RemoteProtocolError: ``wrong-length`` or ``malformed``; the sum is what it was then.
+        """
+        if len(self.total) == 0:
+            self.total = unpack(data, self._session.length, self._session.ring)
+        else:
+            add_packed(self.total, data, self._session.ring)
 
 
 class VectorSum:
@@ -21,44 +49,74 @@ class VectorSum:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._sums: dict[bytes, RingVector] = {}
+        self._sums: dict[bytes, PackedSum | CiphertextSum] = {}
         self._tags: dict[bytes, int] = {}
-        self._senders: dict[bytes, set[int]] = {}
+        self._contributions: dict[bytes, dict[int, Contribution]] = {}
 
     @property
     def senders(self) -> frozenset[int]:
         """Whose vectors have come."""
-        return frozenset(number for group in self._senders.values() for number in group)
+        return frozenset(number for group in self._contributions.values() for number in group)
 
-    def add(self, sender: int, name: str, masked: Masked) -> None:
+    def add(self, sender: int, name: str, masked: Masked, contribution: Contribution) -> None:
         """Add one hospital's vector and tag.
 
         Raises:
-            RemoteProtocolError: ``other-model`` or ``wrong-length``, naming the sender.
+            RemoteProtocolError: ``other-model``, ``wrong-length`` or ``malformed``.
         """
         model = masked.model_digest
         if model not in self._sums and len(self._sums) > self._session.charter.charter.max_colluding:
             raise RemoteProtocolError("other-model", f"{name} starts from another model.", culprit=name)
         if len(masked.tag) != self._session.tag_size:
             raise RemoteProtocolError("wrong-length", f"{name} sent a tag of {len(masked.tag)} bytes.", culprit=name)
-        if model in self._sums:
-            add_packed(self._sums[model], masked.vector, self._session.ring)
-        else:
-            self._sums[model] = unpack(masked.vector, self._session.length, self._session.ring)
+        total = self._sums.get(model) or _accumulator(self._session)
+        total.add(masked.vector)
+        self._sums[model] = total
         self._tags[model] = self._tags.get(model, 0) + int.from_bytes(masked.tag, "little")
-        self._senders.setdefault(model, set()).add(sender)
+        self._contributions.setdefault(model, {})[sender] = contribution
 
     def largest(self) -> tuple[bytes, frozenset[int]]:
         """The digest that most hospitals claim, and who they are."""
-        if not self._senders:
+        if not self._contributions:
             return b"", frozenset()
-        model = max(self._senders, key=lambda digest: (len(self._senders[digest]), digest))
-        return model, frozenset(self._senders[model])
+        model = max(self._contributions, key=lambda digest: (len(self._contributions[digest]), digest))
+        return model, frozenset(self._contributions[model])
 
-    def sum_of(self, model: bytes) -> RingVector:
-        """The masked vectors of those who claim ``model``, added up: the accumulator itself."""
-        return self._sums[model]
+    def packed_sum_of(self, model: bytes) -> RingVector:
+        """The vectors of those who claim ``model``, added up: the accumulator itself.
+
+        Raises:
+            LocalProtocolError: ``encrypted``, if they are not packed vectors.
+        """
+        total = self._sums[model]
+        if not isinstance(total, PackedSum):
+            raise LocalProtocolError("encrypted", "Vectors of this scheme are not the coordinator's to see.")
+        return total.total
+
+    def ciphertexts_of(self, model: bytes) -> CiphertextSum:
+        """The same where they are encrypted.
+
+        Raises:
+            LocalProtocolError: ``not-encrypted``.
+        """
+        total = self._sums[model]
+        if isinstance(total, PackedSum):
+            raise LocalProtocolError("not-encrypted", "Vectors of this scheme are not encrypted.")
+        return total
 
     def tag_of(self, model: bytes) -> int:
-        """Their masked tags, added up."""
+        """Their tags, added up."""
         return self._tags[model]
+
+    def contributions_of(self, model: bytes) -> list[Contribution]:
+        """What they signed, by member number."""
+        return [contribution for _, contribution in sorted(self._contributions[model].items())]
+
+
+def _accumulator(session: Session) -> PackedSum | CiphertextSum:
+    if not session.encrypted:
+        return PackedSum(session)
+    # Only here: TenSEAL is loaded by those who encrypt.
+    from secagg.homomorphic.vectors import CiphertextSum
+
+    return CiphertextSum(session.form)

@@ -35,8 +35,10 @@ class EpochSecrets:
 
     def __init__(self, session: Session, owner: int, randomness: Randomness) -> None:
         self.share_key = randomness(KEY_SIZE)
-        self.mask_keys: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.rounds)]
-        self.self_mask_seeds: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.rounds)]
+        self.mask_keys: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.secret_rounds)]
+        self.self_mask_seeds: list[bytes | None] = [
+            shamir.random_secret(randomness) for _ in range(session.secret_rounds)
+        ]
         self.tag_contribution = randomness(CONTRIBUTION_SIZE)
         self.holders = draw_holders(session, owner, randomness)
         self._session = session
@@ -58,7 +60,7 @@ class EpochSecrets:
 
     def forget(self, slots: range) -> None:
         """Drop the secrets of rounds that are over."""
-        for slot in slots:
+        for slot in slots[: len(self.mask_keys)]:
             self.mask_keys[slot] = self.self_mask_seeds[slot] = None
 
     def __repr__(self) -> str:
@@ -218,9 +220,9 @@ def check_advertisement_sizes(session: Session, advertisement: Advertise, owner:
     Raises:
         RemoteProtocolError: ``wrong-length``.
     """
-    if not len(advertisement.mask_keys) == len(advertisement.self_mask_commitments) == session.rounds * KEY_SIZE:
+    if not len(advertisement.mask_keys) == len(advertisement.self_mask_commitments) == session.secret_rounds * KEY_SIZE:
         raise RemoteProtocolError(
-            "wrong-length", f"{owner} advertised another number of keys than the epoch has rounds.", culprit=owner
+            "wrong-length", f"{owner} advertised another number of keys than the epoch needs.", culprit=owner
         )
 
 
@@ -230,7 +232,7 @@ def check_advertised_keys(session: Session, advertisement: Advertise, owner: str
     Raises:
         RemoteProtocolError: ``weak-key``, naming the owner.
     """
-    keys = [advertisement.share_key, *(entry(advertisement.mask_keys, slot) for slot in range(session.rounds))]
+    keys = [advertisement.share_key, *(entry(advertisement.mask_keys, slot) for slot in range(session.secret_rounds))]
     kdf.agree_with_each(os.urandom(KEY_SIZE), [(key, owner) for key in keys])
 
 

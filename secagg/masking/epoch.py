@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.identity import Identity
@@ -21,6 +22,9 @@ from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.wire import Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
+
+if TYPE_CHECKING:
+    from secagg.masking.group import Group
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Epoch:
         self.dealers: frozenset[int] = frozenset()
         self.held: dict[int, HeldShares] = {}
         self.tag_key = b""
+        self._group: Group | None = None
 
     def route(self, dealer: int, recipient: int) -> Route:
         """Between two participants, under this roster."""
@@ -100,7 +105,7 @@ class Epoch:
 
     def open_deal(self, dealer: int, deal: Deal) -> HeldShares:
         """Unseal what ``dealer`` dealt to this hospital."""
-        rounds = self.session.rounds if self.number in self.holders_of(dealer) else 0
+        rounds = self.session.secret_rounds if self.number in self.holders_of(dealer) else 0
         return open_deal(self.route(dealer, self.number), deal, self.secrets.share_key, self.roster[dealer], rounds)
 
     def take_deals(self, collected: Mapping[int, HeldShares]) -> None:
@@ -111,14 +116,29 @@ class Epoch:
         dealers = self.session.tag_dealers(self.participants)
         parts = {dealer: contributions[dealer] for dealer in dealers}
         self.tag_key = kdf.epoch_tag_key(parts, self.session, self.roster_digest)
+        if self.session.encrypted:
+            self._group = _group(self.session, parts, self.roster_digest, self.roster)
+
+    @property
+    def group(self) -> Group:
+        """What encrypts and opens sums.
+
+        Raises:
+            LocalProtocolError: ``no-epoch``, where the epoch is not set up, or nothing is encrypted.
+        """
+        if self._group is None:
+            raise LocalProtocolError("no-epoch", "There is no secret that vectors of this epoch are encrypted under.")
+        return self._group
 
     def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
-        """The keys of all masks of a round: its own, then those with its peers.
+        """The keys of all masks of a round: its own, then those with its peers; none where nothing is masked.
 
         Raises:
             LocalProtocolError: ``secrets-forgotten``.
         """
         slot = self.session.slot(round_number)
+        if not self.session.masked:
+            return []
         seed, own_key = self.secrets.self_mask_seeds[slot], self.secrets.mask_keys[slot]
         if seed is None or own_key is None:
             raise LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
@@ -129,3 +149,10 @@ class Epoch:
             key = kdf.pairwise_mask_key(shared, self.session, round_number, model, (self.number, peer))
             keys.append(SignedKey(key, 1 if self.number < peer else -1))
         return keys
+
+
+def _group(session: Session, contributions: Mapping[int, bytes], roster_digest: bytes, roster: Roster) -> Group:
+    # Only here: TenSEAL is loaded by those who encrypt.
+    from secagg.masking.group import Group
+
+    return Group(session, kdf.epoch_group_key(contributions, session, roster_digest), roster)

@@ -93,6 +93,27 @@ def epoch_tag_key(contributions: Mapping[int, bytes], session: Session, roster: 
     return expand(parts, session.context("epoch tag key", 0, roster))
 
 
+def epoch_group_key(contributions: Mapping[int, bytes], session: Session, roster: bytes) -> bytes:
+    """What all hospitals of an epoch know and the coordinator does not, made of the same contributions as the tag key.
+
+    The secret that vectors are encrypted under follows from it, and what seals revealed shares.
+    """
+    parts = b"".join(contributions[member] for member in sorted(contributions))
+    return expand(parts, session.context("epoch group key", 0, roster))
+
+
+def encryption_seed(group_key: bytes, session: Session) -> bytes:
+    """What the epoch's homomorphic secret is generated from: 64 bytes."""
+    return b"".join(expand(group_key, session.context("homomorphic secret", 0, part)) for part in range(2))
+
+
+def reveal_sealing_key(
+    group_key: bytes, session: Session, round_number: int, responder: int, survivors: bytes
+) -> bytes:
+    """The key that seals one hospital's shares of one round for the group; used once, so its nonce is zero."""
+    return expand(group_key, session.context("reveal sealing", round_number, responder, survivors))
+
+
 def round_tag_key(epoch_key: bytes, session: Session, round_number: int, model: bytes) -> bytes:
     """The key of one round's tags. Hospitals that hold another model than the sum's have another."""
     return expand(epoch_key, session.context("round tag key", round_number, model))

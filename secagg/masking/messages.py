@@ -5,7 +5,8 @@ Knows schemas and sizes. `docs/protocol.md` describes the bytes.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final
 
 import msgspec
 
@@ -23,6 +24,9 @@ AEAD_OVERHEAD = 16
 _SMALL = 4096
 _ENVELOPE = 512
 _AGREEMENT = SIGNATURE_SIZE + 16
+_CONTRIBUTION = SIGNATURE_SIZE + DIGEST_SIZE + 16
+# As large as a context with keys may be: one that a hospital sends by mistake is to be recognised for what it is.
+CONTEXT_LIMIT = 256 * 1024
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Key = Annotated[bytes, msgspec.Meta(min_length=KEY_SIZE, max_length=KEY_SIZE)]
@@ -91,6 +95,18 @@ class Deals(_Payload, frozen=True):
     """Coordinator to one hospital: the Deal envelopes for it, by dealer."""
 
     deals: list[memoryview]
+
+
+class Acknowledge(_Payload, frozen=True):
+    """Hospital to coordinator: it has the epoch's homomorphic secret.
+
+    Attributes:
+        context: the parameters that it encrypts under, as SEAL serializes them, without any key.
+        fingerprint: of the secret.
+    """
+
+    context: Annotated[bytes, msgspec.Meta(max_length=CONTEXT_LIMIT)]
+    fingerprint: Digest
 
 
 class Begin(_Payload, frozen=True):
@@ -162,6 +178,52 @@ class Sum(_Payload, frozen=True):
     tag: Tag
 
 
+class SealedReveal(_Payload, frozen=True):
+    """Hospital to coordinator, for all hospitals: its shares, sealed under the group's key.
+
+    Attributes:
+        survivors_digest: the set that this answers.
+        sealed: AES-256-GCM of what a `Reveal` holds: self-mask shares, then mask-key shares.
+    """
+
+    survivors_digest: Digest
+    sealed: bytes
+
+
+class Contribution(_Payload, frozen=True):
+    """What is left of a survivor's Masked envelope when all that the others know and the payload are taken away."""
+
+    sequence: Counter
+    payload_digest: Digest
+    signature: Signature
+
+
+class ResponderReveal(_Payload, frozen=True):
+    """A responder's sealed shares."""
+
+    responder: MemberNumber
+    sealed: bytes
+
+
+class EncryptedSum(_Payload, frozen=True):
+    """Coordinator to all: the sum of the survivors' ciphertexts, and what it takes to open it.
+
+    Attributes:
+        tag: the sum of the survivors' tags, masked where vectors are.
+        contributions: of each survivor, in their order.
+        reveals: by responder, what takes the masks off; none where vectors are not masked.
+        vector: ciphertexts.
+    """
+
+    step: Counter
+    survivors: list[MemberNumber]
+    model_digest: Digest
+    tag: Tag
+    contributions: list[Contribution]
+    reveals: list[ResponderReveal]
+    vector: memoryview
+
+
 class Abort(_Payload, frozen=True):
     """Coordinator to all: the round has no sum."""
 
@@ -177,29 +239,69 @@ class Refusal(_Payload, frozen=True):
 
 def payload_limit(session: Session, stage: Stage) -> int:
     """The largest payload, in bytes, that a message of ``stage`` can have in ``session``."""
-    members = len(session.members)
+    return _LIMITS.get(stage, _small)(session)
+
+
+def _small(_session: Session) -> int:
+    return _SMALL
+
+
+def _advertise(session: Session) -> int:
     holders = 3 * session.charter.charter.graph.degree
-    advertisement = 2 * session.rounds * KEY_SIZE + KEY_SIZE + DIGEST_SIZE + holders + 64
-    shares = session.rounds * (2 * DIGEST_SIZE + 2 * SHARE_SIZE)
-    deal = shares + DIGEST_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD + 64
-    match stage:
-        case Stage.ADVERTISE:
-            return advertisement
-        case Stage.ROSTER:
-            return members * (advertisement + _ENVELOPE + 3) + 8
-        case Stage.DEAL:
-            return deal
-        case Stage.DEALS:
-            return members * (deal + _ENVELOPE)
-        case Stage.MASKED:
-            return session.vector_bytes + 128
-        case Stage.SUM:
-            return session.vector_bytes + 5 * members + 128
-        case Stage.PROPOSE:
-            return 5 * members + 64
-        case Stage.UNMASK:
-            return members * (3 + _AGREEMENT) + 64
-        case Stage.REVEAL:
-            return members * SHARE_SIZE + 128
-        case _:
-            return _SMALL
+    return 2 * session.secret_rounds * KEY_SIZE + KEY_SIZE + DIGEST_SIZE + holders + 64
+
+
+def _roster(session: Session) -> int:
+    return len(session.members) * (_advertise(session) + _ENVELOPE + 3) + 8
+
+
+def _deal(session: Session) -> int:
+    shares = session.secret_rounds * (2 * DIGEST_SIZE + 2 * SHARE_SIZE)
+    return shares + DIGEST_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD + 64
+
+
+def _deals(session: Session) -> int:
+    return len(session.members) * (_deal(session) + _ENVELOPE)
+
+
+def _acknowledge(_session: Session) -> int:
+    return CONTEXT_LIMIT + DIGEST_SIZE + 16
+
+
+def _masked(session: Session) -> int:
+    return session.vector_bytes + 128
+
+
+def _propose(session: Session) -> int:
+    return 5 * len(session.members) + 64
+
+
+def _unmask(session: Session) -> int:
+    return len(session.members) * (3 + _AGREEMENT) + 64
+
+
+def _reveal(session: Session) -> int:
+    return len(session.members) * SHARE_SIZE + AEAD_OVERHEAD + 128
+
+
+def _sum(session: Session) -> int:
+    members = len(session.members)
+    plain = session.sum_bytes + 5 * members + 128
+    if not session.encrypted:
+        return plain
+    reveal = members * SHARE_SIZE + AEAD_OVERHEAD + 16
+    return plain + members * (_CONTRIBUTION + (reveal if session.masked else 0))
+
+
+_LIMITS: Final[Mapping[Stage, Callable[[Session], int]]] = {
+    Stage.ADVERTISE: _advertise,
+    Stage.ROSTER: _roster,
+    Stage.DEAL: _deal,
+    Stage.DEALS: _deals,
+    Stage.ACKNOWLEDGE: _acknowledge,
+    Stage.MASKED: _masked,
+    Stage.PROPOSE: _propose,
+    Stage.UNMASK: _unmask,
+    Stage.REVEAL: _reveal,
+    Stage.SUM: _sum,
+}

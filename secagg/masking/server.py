@@ -19,29 +19,36 @@ from secagg.encoding import pack
 from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.masking.agreement import detach
 from secagg.masking.collection import VectorSum
+from secagg.masking.contributions import detach_contribution
 from secagg.masking.dealing import check_advertised_keys, check_advertisement_sizes
 from secagg.masking.dealt import Dealt
+from secagg.masking.encrypted_sum import EncryptedSumPayload
 from secagg.masking.journal import Begun, Journal, Opened, Received, TimedOut, sent
 from secagg.masking.messages import (
     Abort,
+    Acknowledge,
     Advertise,
     Agree,
     Agreement,
     Begin,
     Deal,
     Deals,
+    EncryptedSum,
     Masked,
     Open,
     Propose,
     Refusal,
+    ResponderReveal,
     Reveal,
     Roster,
+    SealedReveal,
     Sum,
     Unmask,
     payload_limit,
 )
 from secagg.masking.neighbours import check_holders, viable
-from secagg.masking.session import RoundSum, Session, Survivors
+from secagg.masking.sealed_reveals import SealedReveals
+from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.masking.unmasking import Unmasking
 from secagg.wire import COORDINATOR, Envelope, Header, Sealer, Stage, open_envelope
@@ -60,10 +67,12 @@ class MaskingServer:
         journal: is told everything that happens, in order, so that the epoch can be run again: `secagg.transcript`.
 
     Attributes:
-        result: the last round's sum; None while a round runs and where it had none.
+        result: the last round's sum, without its vector where that is encrypted; None while a round runs and where it
+            had none.
         refusals: what hospitals refused in the current step, by member number.
         fault: why the last step was given up, if it was.
-        answering: who dealt completely, where the epoch was given up because others did not: open a new one with them.
+        answering: who dealt completely, or acknowledged, where the epoch was given up because others did not: open a
+            new one with them.
     """
 
     def __init__(
@@ -74,7 +83,7 @@ class MaskingServer:
         self.round = session.first_round - 1
         self.step = 0
         self.participants = frozenset(session.members) if invited is None else invited
-        self.result: RoundSum | None = None
+        self.result: Settled | None = None
         self.refusals: dict[int, Refusal] = {}
         self.fault: RemoteProtocolError | None = None
         self.answering: frozenset[int] = frozenset()
@@ -84,9 +93,10 @@ class MaskingServer:
         self._advertised: dict[int, bytes] = {}
         self._roster: dict[int, Advertise] = {}
         self._dealt = Dealt(session, {}, frozenset())
+        self._acknowledged: dict[int, bytes] = {}
         self._collection = VectorSum(session)
         self._agreements: dict[int, Agreement] = {}
-        self._unmasking: Unmasking | None = None
+        self._unmasking: Unmasking | SealedReveals | None = None
 
     @property
     def exhausted(self) -> bool:
@@ -101,6 +111,8 @@ class MaskingServer:
                 answered = frozenset(self._advertised)
             case ServerState.DEALING:
                 answered = self._dealt.complete
+            case ServerState.ACKNOWLEDGING:
+                answered = frozenset(self._acknowledged)
             case ServerState.COLLECTING:
                 answered = self._collection.senders
             case ServerState.AGREEING:
@@ -200,13 +212,30 @@ class MaskingServer:
             case Stage.MASKED:
                 if envelope.header.round != self.round:
                     raise RemoteProtocolError("other-round", f"{name} masked another round.", culprit=name)
-                self._collection.add(sender, name, decode(envelope.payload, Masked))
+                masked = decode(envelope.payload, Masked)
+                self._collection.add(sender, name, masked, detach_contribution(envelope))
             case Stage.AGREE:
                 self._take_agreement(envelope, name)
-            case Stage.REVEAL if self._unmasking:
-                self._unmasking.add(sender, decode(envelope.payload, Reveal))
+            case Stage.ACKNOWLEDGE:
+                self._take_acknowledgement(sender, name, decode(envelope.payload, Acknowledge))
+            case Stage.REVEAL:
+                self._take_reveal(sender, envelope.payload)
             case _:
                 self.refusals[sender] = decode(envelope.payload, Refusal)
+
+    def _take_acknowledgement(self, sender: int, name: str, acknowledged: Acknowledge) -> None:
+        # Only here: TenSEAL is loaded where something is encrypted.
+        from secagg.homomorphic.context import check_context
+
+        check_context(acknowledged.context, self.session.form.spec, name)
+        self._acknowledged[sender] = acknowledged.fingerprint
+
+    def _take_reveal(self, sender: int, payload: memoryview) -> None:
+        match self._unmasking:
+            case Unmasking():
+                self._unmasking.add(sender, decode(payload, Reveal))
+            case SealedReveals():
+                self._unmasking.add(sender, decode(payload, SealedReveal))
 
     def _take_agreement(self, envelope: Envelope, name: str) -> None:
         wanted = self._proposal().digest()
@@ -236,7 +265,7 @@ class MaskingServer:
         if self.state is ServerState.AGREEING and self.session.complete:
             # In a sparse graph all are waited for: the more agreements, the fewer a hospital must check.
             return len(self._agreements) >= self.session.threshold or not self.missing
-        if self.state is ServerState.UNMASKING and self._unmasking and self._unmasking.enough:
+        if self.state is ServerState.UNMASKING and self._unmasking and self._unmasking.needs_no_more:
             return True
         return not self.missing and self.state not in (ServerState.READY, ServerState.CLOSED)
 
@@ -246,6 +275,8 @@ class MaskingServer:
                 return self._send_roster()
             case ServerState.DEALING:
                 return self._send_deals()
+            case ServerState.ACKNOWLEDGING:
+                return self._close_set_up()
             case ServerState.COLLECTING:
                 return self._close_collection()
             case ServerState.AGREEING:
@@ -286,7 +317,7 @@ class MaskingServer:
             # Hospitals accept a roster as a whole: whoever drops out now is left out by opening a new epoch.
             self.answering = dealers
             return self._give_up("incomplete-dealing")
-        self._move(Action.ADVANCE)
+        self._move(Action.AWAIT if self.session.encrypted else Action.ADVANCE)
         outbox = []
         for recipient in sorted(self.participants):
             deals = Deals([memoryview(message) for _, message in sorted(self._dealt.messages[recipient].items())])
@@ -294,10 +325,34 @@ class MaskingServer:
         self._dealt.messages.clear()
         return outbox
 
+    def _close_set_up(self) -> Outbox:
+        if frozenset(self._acknowledged) != self.participants:
+            self.answering = frozenset(self._acknowledged)
+            return self._give_up("incomplete-acknowledgement")
+        if len(set(self._acknowledged.values())) > 1:
+            return self._give_up("other-secret", self._other_secret())
+        self._move(Action.ADVANCE)
+        return []
+
+    def _other_secret(self) -> RemoteProtocolError:
+        """Some made another secret of the same contributions; those who are fewer are named."""
+        fingerprints = list(self._acknowledged.values())
+        common = max(fingerprints, key=fingerprints.count)
+        names = [self.session.name(number) for number, found in self._acknowledged.items() if found != common]
+        return RemoteProtocolError(
+            "other-secret",
+            f"{', '.join(names)} made another homomorphic secret than the others.",
+            culprit=names[0],
+            remedy="All members need releases of secagg and TenSEAL that agree.",
+        )
+
     def _close_collection(self) -> Outbox:
         senders = self._survivors
         if len(senders) < self.session.threshold:
             return self._give_up("too-few-masked")
+        if not self.session.masked:
+            model, _ = self._collection.largest()
+            return self._send_encrypted_sum(Action.SETTLE, self._proposal(), model, [])
         if frozenset(senders) == self.participants and self.session.complete:
             return self._send_unmask()
         self._move(Action.PROPOSE)
@@ -311,7 +366,10 @@ class MaskingServer:
             return self._give_up("too-few-agreed")
         self._move(Action.ADVANCE)
         model, _ = self._collection.largest()
-        self._unmasking = Unmasking(self.session, self.round, self._dealt, survivors, model)
+        if self.session.encrypted:
+            self._unmasking = SealedReveals(self.session, len(self.participants), survivors, model)
+        else:
+            self._unmasking = Unmasking(self.session, self.round, self._dealt, survivors, model)
         unmask = Unmask(list(survivors.numbers), agreements)
         message = self._sealer.seal(Stage.UNMASK, unmask, round=self.round)
         return [(number, message) for number in survivors.numbers]
@@ -327,7 +385,10 @@ class MaskingServer:
         unmasking = self._unmasking
         if unmasking is None or not unmasking.enough:
             return self._give_up("too-few-revealed")
-        total = self._collection.sum_of(unmasking.model)
+        if isinstance(unmasking, SealedReveals):
+            reveals = unmasking.revealed()
+            return self._send_encrypted_sum(Action.ADVANCE, unmasking.survivors, unmasking.model, reveals)
+        total = self._collection.packed_sum_of(unmasking.model)
         try:
             tag = unmasking.unmask(total, self._collection.tag_of(unmasking.model))
         except RemoteProtocolError as error:
@@ -339,6 +400,24 @@ class MaskingServer:
         survivors = list(unmasking.survivors.numbers)
         tag_bytes = tag.to_bytes(self.session.tag_size, "little")
         return self._broadcast(Stage.SUM, Sum(self.step, survivors, unmasking.model, memoryview(packed), tag_bytes))
+
+    def _send_encrypted_sum(
+        self, action: Action, survivors: Survivors, model: bytes, reveals: list[ResponderReveal]
+    ) -> Outbox:
+        self._move(action)
+        collection, size = self._collection, self.session.tag_size
+        tag = collection.tag_of(model) % (1 << 8 * size)
+        contributions = collection.contributions_of(model)
+        numbers = list(survivors.numbers)
+        blank = EncryptedSum(
+            self.step, numbers, model, tag.to_bytes(size, "little"), contributions, reveals, memoryview(b"")
+        )
+        payload, take = EncryptedSumPayload(blank, self.session.sum_bytes), collection.ciphertexts_of(model).take
+        message = self._sealer.seal_in_place(
+            Stage.SUM, payload.size, lambda view: payload.write(view, take), round=self.round
+        )
+        self.result = Settled(self.round, self.step, survivors, model)
+        return [(number, message) for number in sorted(self.participants)]
 
     def _give_up(self, reason: str, fault: RemoteProtocolError | None = None) -> Outbox:
         self.fault = fault or RemoteProtocolError(
@@ -368,7 +447,7 @@ class MaskingServer:
         return [(number, message) for number in sorted(self.participants)]
 
 
-_OF_NO_ROUND = frozenset({Stage.ADVERTISE, Stage.DEAL})
+_OF_NO_ROUND = frozenset({Stage.ADVERTISE, Stage.DEAL, Stage.ACKNOWLEDGE})
 _ANSWERED_IN = {Stage.AGREE: ServerState.AGREEING, Stage.REVEAL: ServerState.UNMASKING}
 _OF_A_ROUND = frozenset({Stage.BEGIN, Stage.SUM, Stage.ABORT})
 

@@ -12,9 +12,12 @@ from functools import lru_cache
 from itertools import pairwise
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.model import ENCRYPTED_SCHEMES, MASKED_SCHEMES
 from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring, RingVector
 from secagg.errors import RemoteProtocolError
+from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
+from secagg.homomorphic.parameters import parameter_set
 from secagg.labels import digest, extend, label
 from secagg.masking.tags import tag_size
 
@@ -55,6 +58,34 @@ class Session:
         return self.charter.charter.threshold
 
     @property
+    def masked(self) -> bool:
+        """Whether vectors are masked, so that secrets are shared and revealed."""
+        return self.charter.charter.scheme in MASKED_SCHEMES
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether vectors are encrypted, so that hospitals open the sum and not the coordinator."""
+        return self.charter.charter.scheme in ENCRYPTED_SCHEMES
+
+    @property
+    def secret_rounds(self) -> int:
+        """For how many rounds hospitals share secrets: all of the epoch, or none where nothing is masked."""
+        return self.rounds if self.masked else 0
+
+    @property
+    def form(self) -> EncryptedForm:
+        """How vectors are encrypted.
+
+        Raises:
+            ValueError: where they are not.
+        """
+        if not self.encrypted:
+            raise ValueError(f"the scheme {self.charter.charter.scheme} does not encrypt")
+        make = approximate_form if self.charter.charter.scheme == "ckks" else exact_form
+        parameters = parameter_set(self.charter.charter.homomorphic.parameters)
+        return make(parameters, self.ring, self.length, len(self.members))
+
+    @property
     def complete(self) -> bool:
         """Whether everybody masks with everybody, and holds everybody's shares."""
         return self.charter.charter.graph.degree == 0
@@ -93,8 +124,13 @@ class Session:
 
     @property
     def vector_bytes(self) -> int:
-        """The size of a packed vector."""
-        return packed_size(self.length, self.ring.bits)
+        """The size of a hospital's vector as it is sent: packed, or encrypted."""
+        return self.form.fresh_size if self.encrypted else packed_size(self.length, self.ring.bits)
+
+    @property
+    def sum_bytes(self) -> int:
+        """The size of a sum of vectors as it is sent."""
+        return self.form.sum_size if self.encrypted else packed_size(self.length, self.ring.bits)
 
     @property
     def tag_size(self) -> int:
@@ -165,18 +201,27 @@ class Survivors:
 
 
 @dataclass(frozen=True)
-class RoundSum:
-    """The sum of the survivors' vectors, ring elements, shape (length,).
+class Settled:
+    """A round that has a sum, which is for the hospitals alone to see where it is encrypted.
 
     Attributes:
         step: which applied sum of the training it is, from 1.
         model: digest of the model that the survivors started from.
-        tag: the sum of the survivors' tags.
     """
 
     round: int
     step: int
     survivors: Survivors
     model: bytes
+
+
+@dataclass(frozen=True)
+class RoundSum(Settled):
+    """The sum of the survivors' vectors, ring elements, shape (length,).
+
+    Attributes:
+        tag: the sum of the survivors' tags.
+    """
+
     vector: RingVector
     tag: int

@@ -9,6 +9,8 @@ Rules:
   signed the same. Where nobody did, UNMASK comes at once: then no share of a mask key leaves. In a sparse graph, where
   a hospital cannot see what becomes of others' secrets, PROPOSE always comes first.
 - A hospital that is shown a forged agreement answers no more in that round: it checks some of many, once.
+- Where vectors are encrypted, the set-up ends when all hospitals have acknowledged the same secret (ACKNOWLEDGE).
+- Where nothing is masked, nothing is revealed: the sum follows the vectors at once.
 - A hospital that missed a round's beginning may take its end: SUM and ABORT are in turn while READY.
 - A hospital that missed a round's end may go on with the next round: BEGIN is in turn after MASKED and REVEALED.
 - A new epoch may be opened at any time; the latch refuses one that is not newer.
@@ -49,6 +51,7 @@ class ServerState(StrEnum):
     IDLE = "idle"
     ADVERTISING = "advertising"
     DEALING = "dealing"
+    ACKNOWLEDGING = "acknowledging"
     READY = "ready"
     COLLECTING = "collecting"
     AGREEING = "agreeing"
@@ -64,13 +67,15 @@ class Action(StrEnum):
     MASK = "mask"
     PROPOSE = "enough have answered, some have not"
     ADVANCE = "enough have answered"
+    AWAIT = "all have dealt, and must acknowledge"
+    SETTLE = "enough have answered, nothing is masked"
     GIVE_UP = "fewer than t have answered"
     STOP = "the sum is forged"
     DISTRUST = "an agreement is forged"
 
 
 _C, _S = ClientState, ServerState
-_WAITING = (_S.ADVERTISING, _S.DEALING, _S.COLLECTING, _S.AGREEING, _S.UNMASKING)
+_WAITING = (_S.ADVERTISING, _S.DEALING, _S.ACKNOWLEDGING, _S.COLLECTING, _S.AGREEING, _S.UNMASKING)
 _AFTER_SET_UP = (_C.READY, _C.ASKED, _C.MASKED, _C.AGREED, _C.REVEALED)
 
 CLIENT_TRANSITIONS: Final[Mapping[tuple[ClientState, Stage | Action], ClientState]] = {
@@ -96,10 +101,15 @@ SERVER_TRANSITIONS: Final[Mapping[tuple[ServerState, Stage | Action], ServerStat
     (_S.ADVERTISING, Action.GIVE_UP): _S.CLOSED,
     (_S.DEALING, Stage.DEAL): _S.DEALING,
     (_S.DEALING, Action.ADVANCE): _S.READY,
+    (_S.DEALING, Action.AWAIT): _S.ACKNOWLEDGING,
     (_S.DEALING, Action.GIVE_UP): _S.CLOSED,
+    (_S.ACKNOWLEDGING, Stage.ACKNOWLEDGE): _S.ACKNOWLEDGING,
+    (_S.ACKNOWLEDGING, Action.ADVANCE): _S.READY,
+    (_S.ACKNOWLEDGING, Action.GIVE_UP): _S.CLOSED,
     (_S.READY, Action.BEGIN): _S.COLLECTING,
     (_S.COLLECTING, Stage.MASKED): _S.COLLECTING,
     (_S.COLLECTING, Action.ADVANCE): _S.UNMASKING,
+    (_S.COLLECTING, Action.SETTLE): _S.READY,
     (_S.COLLECTING, Action.PROPOSE): _S.AGREEING,
     (_S.COLLECTING, Action.GIVE_UP): _S.READY,
     (_S.AGREEING, Stage.AGREE): _S.AGREEING,

@@ -1,6 +1,6 @@
-"""How the coordinator takes the masks off a sum: rebuilds what the survivors revealed, checks it, subtracts.
+"""How the coordinator takes the masks off a sum: checks what the survivors reveal, rebuilds, subtracts.
 
-Knows shares, commitments and masks. Knows nothing of messages or states.
+Knows shares, the digests that their dealers signed, and masks. Knows nothing of messages or states.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
-from secagg.masking import kdf, shamir
+from secagg.masking import kdf
 from secagg.masking.dealing import entry
 from secagg.masking.dealt import Dealt
 from secagg.masking.expansion import over_processes
 from secagg.masking.kdf import Secret
-from secagg.masking.keystream import SignedKey, add_masks
+from secagg.masking.keystream import add_masks
 from secagg.masking.messages import Reveal
+from secagg.masking.rebuilding import Rebuilding
 from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import SHARE_SIZE
 
@@ -39,19 +40,32 @@ class Unmasking:
 
     def __post_init__(self) -> None:
         self._alive = frozenset(self.survivors.numbers)
-        participants = self.dealt.participants
-        self._shares: dict[int, dict[int, bytes]] = {owner: {} for owner in participants}
-        self._lacking = set(participants)
+        dealt = self.dealt
+        self._rebuilding = Rebuilding(
+            self.session,
+            self.round,
+            dealt.roster,
+            dealt.participants,
+            # A hospital masks with those who hold its shares, and with those whose shares it holds.
+            lambda owner: {*dealt.holders[owner], *dealt.held_by[owner]},
+            self.survivors,
+            self.model,
+        )
 
     @property
     def dropped(self) -> tuple[int, ...]:
         """The participants whose vectors are not in the sum, ascending."""
-        return tuple(sorted(self.dealt.participants - self._alive))
+        return self._rebuilding.dropped
 
     @property
     def enough(self) -> bool:
         """Whether everybody's secret can be rebuilt."""
-        return not self._lacking
+        return self._rebuilding.enough
+
+    @property
+    def needs_no_more(self) -> bool:
+        """Whether nobody else need be waited for."""
+        return self.enough
 
     def add(self, responder: int, reveal: Reveal) -> None:
         """Take one hospital's shares, each checked against what its dealer signed.
@@ -70,17 +84,8 @@ class Unmasking:
         self._check(responder, Secret.SELF_MASK_SEED, remaining, reveal.self_mask_shares)
         self._check(responder, Secret.MASK_KEY, dropped, reveal.mask_key_shares)
         self.responders.add(responder)
-        self._keep(responder, remaining, reveal.self_mask_shares)
-        self._keep(responder, dropped, reveal.mask_key_shares)
-
-    def _keep(self, responder: int, owners: list[int], shares: bytes) -> None:
-        threshold = self.session.share_threshold
-        for index, owner in enumerate(owners):
-            kept = self._shares[owner]
-            if len(kept) < threshold:
-                kept[responder] = entry(shares, index)
-            if len(kept) == threshold:
-                self._lacking.discard(owner)
+        self._rebuilding.keep(responder, remaining, reveal.self_mask_shares)
+        self._rebuilding.keep(responder, dropped, reveal.mask_key_shares)
 
     def unmask(self, masked_sum: RingVector, masked_tag: int) -> int:
         """Take every mask off ``masked_sum``, in place, and off the sum of the tags, which is given back.
@@ -88,13 +93,7 @@ class Unmasking:
         Raises:
             RemoteProtocolError: ``wrong-dealing``, naming the dealer whose shares do not give what it committed to.
         """
-        keys = [
-            SignedKey(kdf.self_mask_key(self._seed(owner), self.session, self.round, self.model, owner), -1)
-            for owner in self.survivors.numbers
-        ]
-        for owner in self.dropped:
-            keys += self._pairwise(owner, self._mask_key(owner))
-        return add_masks(masked_sum, keys, masked_tag, self.session.tag_size, over_processes)
+        return add_masks(masked_sum, self._rebuilding.masks(), masked_tag, self.session.tag_size, over_processes)
 
     def _check(self, responder: int, secret: Secret, owners: list[int], shares: bytes) -> None:
         slot = self.session.slot(self.round)
@@ -110,37 +109,3 @@ class Unmasking:
                     f"{name} revealed a share of {self.session.name(owner)} that is not the one it was dealt.",
                     culprit=name,
                 )
-
-    def _seed(self, owner: int) -> bytes:
-        seed = shamir.reconstruct(self._shares[owner])
-        slot = self.session.slot(self.round)
-        committed = entry(self.dealt.roster[owner].self_mask_commitments, slot)
-        if kdf.self_mask_commitment(seed, self.session, self.round, owner) != committed:
-            raise self._wrong_dealing(owner)
-        return seed
-
-    def _mask_key(self, owner: int) -> bytes:
-        key = shamir.reconstruct(self._shares[owner])
-        if kdf.public_key(key) != entry(self.dealt.roster[owner].mask_keys, self.session.slot(self.round)):
-            raise self._wrong_dealing(owner)
-        return key
-
-    def _pairwise(self, dropped: int, key: bytes) -> list[SignedKey]:
-        slot = self.session.slot(self.round)
-        # A hospital masks with those who hold its shares, and with those whose shares it holds.
-        survivors = sorted({*self.dealt.holders[dropped], *self.dealt.held_by[dropped]} & self._alive)
-        peers = [
-            (entry(self.dealt.roster[survivor].mask_keys, slot), self.session.name(survivor)) for survivor in survivors
-        ]
-        keys = []
-        for survivor, shared in zip(survivors, kdf.agree_with_each(key, peers), strict=True):
-            mask_key = kdf.pairwise_mask_key(shared, self.session, self.round, self.model, (survivor, dropped))
-            # The survivor added this mask if its number is the lower one.
-            keys.append(SignedKey(mask_key, -1 if survivor < dropped else 1))
-        return keys
-
-    def _wrong_dealing(self, owner: int) -> RemoteProtocolError:
-        name = self.session.name(owner)
-        return RemoteProtocolError(
-            "wrong-dealing", f"The shares that {name} dealt do not give what it committed to.", culprit=name
-        )

@@ -1,0 +1,77 @@
+"""How the vectors of one ring and length are encrypted: how elements lie in values, and values in ciphertexts.
+
+Knows sizes and integers. Knows no key and no library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from secagg.encoding.ring import Ring, RingVector
+from secagg.homomorphic.coefficients import Packing, Splitting, arrangement
+from secagg.homomorphic.parameters import Encryption, ParameterSet, exact_plain_bits
+from secagg.homomorphic.reals import RealNumbers, scale_bits
+from secagg.homomorphic.spec import CipherSpec
+
+
+@dataclass(frozen=True)
+class EncryptedForm:
+    """What a vector becomes.
+
+    Attributes:
+        length: ring elements of a vector.
+        values: how elements become the values that are encrypted: packed first, masked if they are, then encrypted.
+    """
+
+    length: int
+    spec: CipherSpec
+    values: Packing | Splitting | RealNumbers
+
+    @property
+    def value_count(self) -> int:
+        """How many values a vector has."""
+        return self.packed_count * self.values.values_per_packed
+
+    @property
+    def packed_count(self) -> int:
+        """How many elements of the packed ring a vector has."""
+        return self.values.packed_count(self.length)
+
+    @property
+    def blocks(self) -> int:
+        """How many ciphertexts a vector has."""
+        return self.spec.blocks(self.value_count)
+
+    def by_block(self, packed: RingVector) -> Iterator[RingVector]:
+        """Views of the packed elements that each block holds."""
+        step = self.spec.block // self.values.values_per_packed
+        return (packed[start : start + step] for start in range(0, len(packed), step))
+
+    @property
+    def fresh_size(self) -> int:
+        """Bytes of a hospital's vector."""
+        return self.spec.fresh_size(self.value_count)
+
+    @property
+    def sum_size(self) -> int:
+        """Bytes of a sum."""
+        return self.spec.sum_size(self.value_count)
+
+
+@lru_cache(maxsize=64)
+def exact_form(parameters: ParameterSet, ring: Ring, length: int, contributors: int) -> EncryptedForm:
+    """Under BFV, with the widest plain modulus that the noise of so many contributors leaves."""
+    # At most two coefficients an element, and the zeros that fill up the last block.
+    coefficients = 2 * length + parameters.degree
+    chosen = arrangement(ring, contributors, exact_plain_bits(parameters, contributors, coefficients))
+    return EncryptedForm(length, CipherSpec(parameters, Encryption.BFV, chosen.plain_bits), chosen)
+
+
+@lru_cache(maxsize=64)
+def approximate_form(parameters: ParameterSet, ring: Ring, length: int, contributors: int) -> EncryptedForm:
+    """Under CKKS, with the largest scale that the sum of so many contributors leaves."""
+    numbers = RealNumbers(ring, contributors)
+    bits = scale_bits(parameters, numbers)
+    return EncryptedForm(length, CipherSpec(parameters, Encryption.CKKS, bits), numbers)

@@ -1,0 +1,55 @@
+"""Whether everybody whose vector is said to be in an encrypted sum has signed one: the signed contributor list.
+
+Knows headers and signatures. Knows nothing of ciphertexts. What is in the sum itself, its tag shows once it is open; a
+sum is not opened at all for contributors who signed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from secagg.errors import RemoteProtocolError
+from secagg.masking.messages import Contribution
+from secagg.masking.session import Session, Survivors
+from secagg.wire import COORDINATOR, Envelope, Header, Stage
+from secagg.wire.envelope import WIRE_VERSION, is_signed
+
+
+def detach_contribution(envelope: Envelope) -> Contribution:
+    """What others need of a Masked envelope."""
+    header = envelope.header
+    return Contribution(header.sequence, header.payload_digest, envelope.signature)
+
+
+def require_contributions(
+    contributions: Sequence[Contribution], survivors: Survivors, session: Session, round_number: int
+) -> None:
+    """Refuse a sum unless each of ``survivors`` has signed a vector of this round.
+
+    Raises:
+        RemoteProtocolError: ``contributors-missing`` or ``forged-contribution``.
+    """
+    if len(contributions) != len(survivors.numbers):
+        raise RemoteProtocolError(
+            "contributors-missing",
+            f"A sum over {len(survivors.numbers)} hospitals comes with the signatures of {len(contributions)}.",
+            culprit="the coordinator",
+        )
+    for number, contribution in zip(survivors.numbers, contributions, strict=True):
+        header = Header(
+            WIRE_VERSION,
+            session.charter.digest,
+            number,
+            COORDINATOR,
+            session.epoch,
+            round_number,
+            Stage.MASKED,
+            contribution.sequence,
+            contribution.payload_digest,
+        )
+        if not is_signed(header, contribution.signature, session.charter):
+            raise RemoteProtocolError(
+                "forged-contribution",
+                f"A sum is said to hold a vector of {session.name(number)}, which it has not signed.",
+                culprit="the coordinator",
+            )

@@ -1,0 +1,132 @@
+"""What only the hospitals of an epoch can do, together, under an encrypted scheme: encrypt, open sums, open reveals.
+
+Knows the epoch's group key, its cipher and masks. Knows nothing of states or of the latch. Everything here needs
+TenSEAL, which no other part of the protocol loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from secagg.encoding.ring import RingVector
+from secagg.errors import RemoteProtocolError
+from secagg.homomorphic.cipher import Cipher
+from secagg.homomorphic.context import public_context
+from secagg.homomorphic.vectors import decrypt_vector, encrypt_vector
+from secagg.masking import kdf
+from secagg.masking.expansion import over_processes
+from secagg.masking.keystream import SignedKey, add_masks
+from secagg.masking.messages import Acknowledge, EncryptedSum, ResponderReveal, Reveal, SealedReveal
+from secagg.masking.neighbours import Roster
+from secagg.masking.rebuilding import Rebuilding
+from secagg.masking.session import RoundSum, Session, Survivors
+from secagg.masking.shamir import SHARE_SIZE
+
+# Each sealing key is derived for one message, so no nonce repeats under it.
+_NONCE = bytes(12)
+
+
+class Group:
+    """The hospitals of one epoch, as one of them holds what all have in common. In memory only.
+
+    Args:
+        key: the group key, 32 bytes.
+        roster: the advertisements of all participants.
+    """
+
+    def __init__(self, session: Session, key: bytes, roster: Roster) -> None:
+        self._session = session
+        self._key = key
+        self._roster = roster
+        self._cipher = Cipher(session.form.spec, kdf.encryption_seed(key, session))
+
+    def acknowledgement(self) -> Acknowledge:
+        """What tells the coordinator that this hospital has the same secret as the others, and not what it is."""
+        session = self._session
+        fingerprint = self._cipher.fingerprint(session.context("homomorphic secret fingerprint", 0))
+        return Acknowledge(public_context(session.form.spec), fingerprint)
+
+    def encrypt(self, vector: RingVector, keys: Sequence[SignedKey], tag: int, out: memoryview) -> int:
+        """Mask ``vector`` with ``keys``, encrypt it into ``out``; give the tag, masked too.
+
+        Args:
+            vector: ring elements, shape (session.length,); left unchanged.
+            keys: none where the scheme does not mask.
+        """
+        form = self._session.form
+        packed = form.values.pack(vector)
+        if keys:
+            tag = add_masks(packed, keys, tag, self._session.tag_size, over_processes)
+        encrypt_vector(packed, form, self._cipher, out)
+        return tag
+
+    def open_sum(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> RoundSum:
+        """Decrypt a sum, and take its masks off; what comes of it is not verified yet.
+
+        Raises:
+            RemoteProtocolError: ``malformed``, ``wrong-length``; of `open_reveals`.
+        """
+        session = self._session
+        if len(payload.vector) != session.sum_bytes or len(payload.tag) != session.tag_size:
+            raise RemoteProtocolError("wrong-length", f"A sum of {len(payload.vector)} bytes came.")
+        tag = int.from_bytes(payload.tag, "little")
+        masks = self._masks(payload, survivors, round_number) if session.masked else []
+        packed = decrypt_vector(payload.vector, session.form, self._cipher)
+        if masks:
+            tag = add_masks(packed, masks, tag, session.tag_size, over_processes)
+        vector = session.form.values.unpack(packed, session.length)
+        return RoundSum(round_number, payload.step, survivors, payload.model_digest, vector, tag)
+
+    def seal_reveal(self, reveal: Reveal, round_number: int, responder: int) -> SealedReveal:
+        """A hospital's shares, for the others alone."""
+        key = self._reveal_key(round_number, responder, reveal.survivors_digest)
+        sealed = key.encrypt(_NONCE, reveal.self_mask_shares + reveal.mask_key_shares, None)
+        return SealedReveal(reveal.survivors_digest, sealed)
+
+    def _masks(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> list[SignedKey]:
+        participants = frozenset(self._roster)
+        rebuilding = Rebuilding(
+            self._session,
+            round_number,
+            self._roster,
+            participants,
+            lambda owner: participants - {owner},
+            survivors,
+            payload.model_digest,
+        )
+        owners = [*survivors.numbers, *rebuilding.dropped]
+        for responder, shares in self._open_reveals(payload.reveals, survivors, round_number):
+            rebuilding.keep(responder, owners, shares)
+        if not rebuilding.enough:
+            raise RemoteProtocolError(
+                "too-few-revealed",
+                f"A sum comes with the shares of {len(payload.reveals)} hospitals; it takes {self._session.threshold}.",
+                culprit="the coordinator",
+            )
+        return rebuilding.masks()
+
+    def _open_reveals(
+        self, reveals: Sequence[ResponderReveal], survivors: Survivors, round_number: int
+    ) -> list[tuple[int, bytes]]:
+        opened: list[tuple[int, bytes]] = []
+        for reveal in reveals:
+            name = self._session.name(reveal.responder)
+            if reveal.responder not in survivors.numbers or reveal.responder in dict(opened):
+                raise RemoteProtocolError("duplicate", f"Shares of {name} came twice, or of a stranger to the sum.")
+            key = self._reveal_key(round_number, reveal.responder, survivors.digest())
+            try:
+                shares = key.decrypt(_NONCE, reveal.sealed, None)
+            except InvalidTag as error:
+                raise RemoteProtocolError(
+                    "unreadable-shares", f"The shares that {name} revealed cannot be unsealed.", culprit=name
+                ) from error
+            if len(shares) != len(self._roster) * SHARE_SIZE:
+                raise RemoteProtocolError("wrong-length", f"{name} revealed another number of shares.", culprit=name)
+            opened.append((reveal.responder, shares))
+        return opened
+
+    def _reveal_key(self, round_number: int, responder: int, survivors: bytes) -> AESGCM:
+        return AESGCM(kdf.reveal_sealing_key(self._key, self._session, round_number, responder, survivors))

@@ -1,0 +1,105 @@
+"""The secrets of one round, rebuilt of the shares that survivors revealed, and the masks that they take off a sum.
+
+Knows shares, commitments and mask keys. Knows nothing of messages or states. The coordinator does this where it is to
+see the sum; where the sum is encrypted, every hospital does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from secagg.errors import RemoteProtocolError
+from secagg.masking import kdf, shamir
+from secagg.masking.dealing import entry
+from secagg.masking.keystream import SignedKey
+from secagg.masking.neighbours import Roster
+from secagg.masking.session import Session, Survivors
+
+
+@dataclass
+class Rebuilding:
+    """One round's shares.
+
+    Attributes:
+        masked_with: with whom a participant masks.
+        model: the digest of the model that every survivor started from.
+    """
+
+    session: Session
+    round: int
+    roster: Roster
+    participants: frozenset[int]
+    masked_with: Callable[[int], Collection[int]]
+    survivors: Survivors
+    model: bytes
+
+    def __post_init__(self) -> None:
+        self._alive = frozenset(self.survivors.numbers)
+        self._shares: dict[int, dict[int, bytes]] = {owner: {} for owner in self.participants}
+        self._lacking = set(self.participants)
+
+    @property
+    def dropped(self) -> tuple[int, ...]:
+        """The participants whose vectors are not in the sum, ascending."""
+        return tuple(sorted(self.participants - self._alive))
+
+    @property
+    def enough(self) -> bool:
+        """Whether everybody's secret can be rebuilt."""
+        return not self._lacking
+
+    def keep(self, responder: int, owners: Collection[int], shares: bytes) -> None:
+        """Take one hospital's shares, concatenated, of the secrets of ``owners``."""
+        threshold = self.session.share_threshold
+        for index, owner in enumerate(owners):
+            kept = self._shares[owner]
+            if len(kept) < threshold:
+                kept[responder] = entry(shares, index)
+            if len(kept) == threshold:
+                self._lacking.discard(owner)
+
+    def masks(self) -> list[SignedKey]:
+        """The keys of all masks in the sum, each with the sign that takes it off.
+
+        Raises:
+            RemoteProtocolError: ``wrong-dealing``, naming the dealer whose shares do not give what it committed to.
+        """
+        keys = [
+            SignedKey(kdf.self_mask_key(self._seed(owner), self.session, self.round, self.model, owner), -1)
+            for owner in self.survivors.numbers
+        ]
+        for owner in self.dropped:
+            keys += self._pairwise(owner, self._mask_key(owner))
+        return keys
+
+    def _seed(self, owner: int) -> bytes:
+        seed = shamir.reconstruct(self._shares[owner])
+        slot = self.session.slot(self.round)
+        committed = entry(self.roster[owner].self_mask_commitments, slot)
+        if kdf.self_mask_commitment(seed, self.session, self.round, owner) != committed:
+            raise self._wrong_dealing(owner)
+        return seed
+
+    def _mask_key(self, owner: int) -> bytes:
+        key = shamir.reconstruct(self._shares[owner])
+        if kdf.public_key(key) != entry(self.roster[owner].mask_keys, self.session.slot(self.round)):
+            raise self._wrong_dealing(owner)
+        return key
+
+    def _pairwise(self, dropped: int, key: bytes) -> list[SignedKey]:
+        slot = self.session.slot(self.round)
+        survivors = sorted(self._alive.intersection(self.masked_with(dropped)))
+        peers = [(entry(self.roster[survivor].mask_keys, slot), self.session.name(survivor)) for survivor in survivors]
+        keys = []
+        for survivor, shared in zip(survivors, kdf.agree_with_each(key, peers), strict=True):
+            mask_key = kdf.pairwise_mask_key(shared, self.session, self.round, self.model, (survivor, dropped))
+            # The survivor added this mask if its number is the lower one.
+            keys.append(SignedKey(mask_key, -1 if survivor < dropped else 1))
+        return keys
+
+    def _wrong_dealing(self, owner: int) -> RemoteProtocolError:
+        name = self.session.name(owner)
+        return RemoteProtocolError(
+            "wrong-dealing", f"The shares that {name} dealt do not give what it committed to.", culprit=name
+        )
