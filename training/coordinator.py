@@ -40,6 +40,7 @@ _MEND = "Waiting does not help: each hospital's own log says what is wrong there
 _PHASES = {
     ServerState.ADVERTISING: Phase.ADVERTISE,
     ServerState.DEALING: Phase.DEAL,
+    ServerState.ACKNOWLEDGING: Phase.ACKNOWLEDGE,
     ServerState.COLLECTING: Phase.MASK,
     ServerState.AGREEING: Phase.AGREE,
     ServerState.UNMASKING: Phase.REVEAL,

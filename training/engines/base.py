@@ -20,6 +20,7 @@ class Phase(StrEnum):
     QUERY = "query"
     ADVERTISE = "advertise"
     DEAL = "deal"
+    ACKNOWLEDGE = "acknowledge"
     READY = "ready"
     MASK = "mask"
     AGREE = "agree"
