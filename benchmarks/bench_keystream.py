@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from benchmarks.measure import best_by_turns
 from benchmarks.sizes import size
 from secagg.encoding import Ring, packed_size
-from secagg.masking.expansion import WORTHWHILE, over_processes, usable_cores
+from secagg.masking.expansion import WORTHWHILE, over_processes
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process, pack_masked
 from secagg.masking.tags import tag, tag_size
+from secagg.processes.team import usable_cores
 
 UPDATES = size([1_000_000, 25_000_000], [400_000])
 VERIFIED_ELEMENTS = size(1_000_000, 100_000)

@@ -21,7 +21,7 @@ from secagg.errors import InputError, RemoteProtocolError
 from secagg.homomorphic.parameters import Encryption
 from secagg.homomorphic.seal import SEED_SIZE, Channel, header, make_context
 from secagg.homomorphic.spec import CipherSpec
-from secagg.homomorphic.words import pack_words, unpack_words, words_size
+from secagg.homomorphic.words import check_words, pack_words, unpack_words, words_size
 from secagg.labels import label
 
 Values = npt.NDArray[np.uint64] | npt.NDArray[np.float64]
@@ -65,12 +65,13 @@ class CiphertextFormat:
 class Cipher:
     """Encrypts and decrypts blocks under one secret, which follows from a seed.
 
-    Args:
+    Attributes:
         seed: 64 bytes, uniform, of the hospitals alone. Who has the same seed has the same secret.
     """
 
     def __init__(self, spec: CipherSpec, seed: bytes) -> None:
         self.spec = spec
+        self.seed = seed
         self._channel = Channel(2 * 8 * spec.parameters.degree)
         self._context = make_context(spec.parameters, spec.encryption, spec.bits)
         # The seed makes the secret and nothing else: what encrypts draws from the operating system.
@@ -107,7 +108,7 @@ class Cipher:
             RemoteProtocolError: ``wrong-length`` or ``malformed``.
         """
         words = _sum_words(self.spec, data)
-        load_ciphertext(self._channel, self._ciphertext, self._context, self._format.before_sum, words.data.cast("B"))
+        load_ciphertext(self._channel, self._ciphertext, self._context, self._format.before_sum, words)
         self._decryptor.decrypt(self._ciphertext, self._plaintext)
         return self._decode()
 
@@ -150,8 +151,11 @@ class BlockSums:
 
     def add(self, block: int, data: memoryview) -> None:
         """Add one fresh block that `check_fresh` has let pass."""
-        words = unpack_words(data[SEED_SIZE:], self._spec.block, self._spec.parameters.modulus)
+        words = unpack_words(data[SEED_SIZE:], self._spec.block)
         parts = (self._format.before_fresh, words.data.cast("B"), self._format.before_seed, data[:SEED_SIZE])
+        self._load_and_add(block, parts)
+
+    def _load_and_add(self, block: int, parts: tuple[bytes | memoryview, ...]) -> None:
         if self._sums[block] is None:
             self._sums[block] = sealapi.Ciphertext(self._context)
             self._channel.load(self._sums[block], self._context, *parts)
@@ -159,26 +163,30 @@ class BlockSums:
         self._channel.load(self._incoming, self._context, *parts)
         self._evaluator.add_inplace(self._sums[block], self._incoming)
 
-    def take(self, block: int, out: memoryview) -> None:
-        """Write the sum of a block into ``out``, `CipherSpec.sum_block_size` bytes, and let go of it."""
+    def merge(self, block: int, data: memoryview) -> None:
+        """Add the sum of a block that somebody else has taken."""
+        parts = (self._format.before_sum, _sum_words(self._spec, data))
+        self._load_and_add(block, parts)
+
+    def take(self, block: int, data: memoryview) -> None:
+        """Write the sum of a block into ``data``, `CipherSpec.sum_block_size` bytes, and let go of it."""
         item, self._sums[block] = self._sums[block], None
         content = self._channel.content(item)
         words = np.frombuffer(content, "<u8", 2 * self._spec.block, len(self._format.before_sum))
-        half = len(out) // 2
-        pack_words(words[: self._spec.block], out[:half])
-        pack_words(words[self._spec.block :], out[half:])
+        half = len(data) // 2
+        pack_words(words[: self._spec.block], data[:half])
+        pack_words(words[self._spec.block :], data[half:])
 
 
-def check_fresh(spec: CipherSpec, values: int, data: memoryview) -> None:
-    """Refuse what is no vector of ``values`` fresh values: all of it, before any of it is added.
+def check_fresh(spec: CipherSpec, blocks: int, data: memoryview) -> None:
+    """Refuse what is no vector of so many fresh blocks: all of it, before any of it is added.
 
     Raises:
         RemoteProtocolError: ``wrong-length`` or ``malformed``.
     """
-    _require_length(data, spec.fresh_size(values))
+    _require_length(data, blocks * spec.fresh_block_size)
     for start in range(0, len(data), spec.fresh_block_size):
-        block = data[start : start + spec.fresh_block_size]
-        unpack_words(block[SEED_SIZE:], spec.block, spec.parameters.modulus)
+        check_words(data[start + SEED_SIZE : start + spec.fresh_block_size], spec.block, spec.parameters.modulus)
 
 
 def load_ciphertext(channel: Channel, item: Any, context: Any, *parts: bytes | memoryview) -> None:
@@ -193,11 +201,14 @@ def load_ciphertext(channel: Channel, item: Any, context: Any, *parts: bytes | m
         raise RemoteProtocolError("malformed", "A ciphertext is none of the charter's parameters.") from error
 
 
-def _sum_words(spec: CipherSpec, data: memoryview) -> npt.NDArray[np.uint64]:
+def _sum_words(spec: CipherSpec, data: memoryview) -> memoryview:
+    """Both polynomials of a block of a sum, as SEAL has them."""
     _require_length(data, spec.sum_block_size)
     size = words_size(spec.block)
-    halves = [unpack_words(data[start : start + size], spec.block, spec.parameters.modulus) for start in (0, size)]
-    return np.concatenate(halves)
+    halves = [data[:size], data[size:]]
+    for half in halves:
+        check_words(half, spec.block, spec.parameters.modulus)
+    return np.concatenate([unpack_words(half, spec.block) for half in halves]).data.cast("B")
 
 
 def _require_length(data: memoryview, due: int) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from secagg.encoding.ring import Ring, RingVector
 from secagg.homomorphic.coefficients import Packing, Splitting, arrangement
 from secagg.homomorphic.parameters import Encryption, ParameterSet, exact_plain_bits
@@ -22,10 +24,12 @@ class EncryptedForm:
 
     Attributes:
         length: ring elements of a vector.
+        contributors: how many hospitals there are.
         values: how elements become the values that are encrypted: packed first, masked if they are, then encrypted.
     """
 
     length: int
+    contributors: int
     spec: CipherSpec
     values: Packing | Splitting | RealNumbers
 
@@ -50,6 +54,21 @@ class EncryptedForm:
         return (packed[start : start + step] for start in range(0, len(packed), step))
 
     @property
+    def packed_type(self) -> np.dtype[np.unsignedinteger]:
+        """Of an element of the packed ring."""
+        return self.values.packed_ring.dtype
+
+    def elements_of(self, piece: tuple[int, int]) -> slice:
+        """Which packed elements are in a piece: (first block, blocks)."""
+        step = self.spec.block // self.values.values_per_packed
+        return slice(piece[0] * step, min(sum(piece) * step, self.packed_count))
+
+    def elements_in(self, piece: tuple[int, int]) -> int:
+        """How many they are."""
+        found = self.elements_of(piece)
+        return int(found.stop - found.start)
+
+    @property
     def fresh_size(self) -> int:
         """Bytes of a hospital's vector."""
         return self.spec.fresh_size(self.value_count)
@@ -66,7 +85,7 @@ def exact_form(parameters: ParameterSet, ring: Ring, length: int, contributors: 
     # At most two coefficients an element, and the zeros that fill up the last block.
     coefficients = 2 * length + parameters.degree
     chosen = arrangement(ring, contributors, exact_plain_bits(parameters, contributors, coefficients))
-    return EncryptedForm(length, CipherSpec(parameters, Encryption.BFV, chosen.plain_bits), chosen)
+    return EncryptedForm(length, contributors, CipherSpec(parameters, Encryption.BFV, chosen.plain_bits), chosen)
 
 
 @lru_cache(maxsize=64)
@@ -74,4 +93,4 @@ def approximate_form(parameters: ParameterSet, ring: Ring, length: int, contribu
     """Under CKKS, with the largest scale that the sum of so many contributors leaves."""
     numbers = RealNumbers(ring, contributors)
     bits = scale_bits(parameters, numbers)
-    return EncryptedForm(length, CipherSpec(parameters, Encryption.CKKS, bits), numbers)
+    return EncryptedForm(length, contributors, CipherSpec(parameters, Encryption.CKKS, bits), numbers)

@@ -36,7 +36,7 @@ class Saved(Protocol):
 
 
 class Channel:
-    """A file in memory through which objects of up to ``largest`` bytes pass, one at a time.
+    """Two files in memory through which objects of up to ``largest`` bytes pass, one out and one in at a time.
 
     Raises:
         InputError: ``no-anonymous-memory``, where the system has no such files.
@@ -49,16 +49,15 @@ class Channel:
                 "Homomorphic encryption needs files that live in memory only, which this system does not have.",
                 remedy="Run it on Linux, or choose the scheme mask.",
             )
-        self._descriptor = os.memfd_create("secagg ciphertexts")
-        self._path = f"/proc/self/fd/{self._descriptor}"
+        # One would do, but SEAL empties what it writes to, and new memory costs more than what it is filled with.
+        self._out, self._in = os.memfd_create("secagg saved"), os.memfd_create("secagg loaded")
         self._largest = largest + _OVERHEAD
         self._decompressor = zstandard.ZstdDecompressor()
 
     def saved(self, item: Saved) -> bytes:
         """The object as SEAL serializes it, header included."""
-        os.ftruncate(self._descriptor, 0)
-        item.save(self._path)
-        return os.pread(self._descriptor, self._largest, 0)
+        item.save(_path(self._out))
+        return os.pread(self._out, self._largest, 0)
 
     def content(self, item: Saved) -> bytes:
         """The same, uncompressed and without the header."""
@@ -79,19 +78,23 @@ class Channel:
 
     def load_raw(self, item: Any, context: Any, *parts: bytes | memoryview) -> None:
         """As `load`, of a whole serialization, header included."""
-        os.ftruncate(self._descriptor, sum(len(part) for part in parts))
-        os.pwritev(self._descriptor, parts, 0)
-        item.load(context, self._path)
+        os.pwritev(self._in, parts, 0)
+        item.load(context, _path(self._in))
 
     def close(self) -> None:
         """Let go of the memory."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        for descriptor in (self._out, self._in):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._out = self._in = -1
 
     def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
+        if hasattr(self, "_in"):
             self.close()
+
+
+def _path(descriptor: int) -> str:
+    return f"/proc/self/fd/{descriptor}"
 
 
 def header(size: int) -> bytes:

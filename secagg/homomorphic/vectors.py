@@ -1,58 +1,131 @@
-"""Whole vectors as ciphertexts and back, block by block: never more than a block beside what goes in and out.
+"""Whole vectors as ciphertexts and back, and their sums: over all cores where it pays, with the same result.
 
-Knows forms, values and blocks. Knows nothing of masks, messages or sessions.
+Knows forms, jobs and teams. Knows nothing of masks, messages or sessions.
 """
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 import numpy as np
 
 from secagg.encoding.ring import RingVector
-from secagg.homomorphic.cipher import BlockSums, Cipher, check_fresh
+from secagg.errors import LocalProtocolError
+from secagg.homomorphic.cipher import Cipher, check_fresh
 from secagg.homomorphic.form import EncryptedForm
+from secagg.homomorphic.jobs import WORTHWHILE, WORTHWHILE_TO_ADD, AddJob, DecryptJob, EncryptJob, pieces, taking
+from secagg.processes import team
+from secagg.processes.job import Piece
+from secagg.processes.worker import Worker, first_to_answer
+
+_LONGEST_PIECE_SECONDS: Final = 60.0
 
 
 def encrypt_vector(packed: RingVector, form: EncryptedForm, cipher: Cipher, out: memoryview) -> None:
     """Encrypt packed elements, shape (form.packed_count,), into ``out``, ``form.fresh_size`` bytes."""
-    size = form.spec.fresh_block_size
-    for index, elements in enumerate(form.by_block(packed)):
-        cipher.encrypt(form.values.values(elements), out[index * size : (index + 1) * size])
+    _run(EncryptJob(packed, form, cipher, out), form)
 
 
 def decrypt_vector(data: memoryview, form: EncryptedForm, cipher: Cipher) -> RingVector:
     """The packed elements, shape (form.packed_count,), of a sum of ``form.sum_size`` bytes.
 
     Raises:
-        RemoteProtocolError: ``malformed``; ``wrong-length``.
+        RemoteProtocolError: ``malformed``.
     """
-    packed = np.empty(form.packed_count, form.values.packed_ring.dtype)
-    size = form.spec.sum_block_size
-    for index, elements in enumerate(form.by_block(packed)):
-        values = cipher.decrypt(data[index * size : (index + 1) * size])
-        elements[:] = form.values.from_values(values)[: len(elements)]
+    packed = np.empty(form.packed_count, form.packed_type)
+    _run(DecryptJob(data, form, cipher, packed), form)
     return packed
 
 
+def _run(job: EncryptJob | DecryptJob, form: EncryptedForm) -> None:
+    todo = pieces(form, 0, form.blocks)
+    if form.blocks < WORTHWHILE:
+        for piece in todo:
+            job.compute(piece)
+        return
+    for _ in team.over_team(job, todo):
+        pass
+
+
 class CiphertextSum:
-    """The sum of hospitals' encrypted vectors, added up without any key."""
+    """The sum of hospitals' encrypted vectors, added up without any key.
+
+    Each worker adds its own part of every vector and keeps the sums of that part; this process adds the rest, and the
+    parts of workers that are not ready yet. Where two have sums of a block, they are added in the end.
+    """
 
     def __init__(self, form: EncryptedForm) -> None:
         self._form = form
-        self._sums = BlockSums(form.spec, form.blocks)
+        self._job = AddJob(form)
+        large = form.blocks * form.contributors >= WORTHWHILE_TO_ADD
+        helping = (team.SPARE.take() if large else None) or team.Team([])
+        # Also where the round is given up, and nobody asks for the sum.
+        self._release = weakref.finalize(self, _give_back, helping)
+        parts = 1 + len(helping.workers)
+        bounds = [form.blocks * part // parts for part in range(parts + 1)]
+        self._own = (bounds[-2], form.blocks)
+        self._parts = {worker: (bounds[index], bounds[index + 1]) for index, worker in enumerate(helping.workers)}
+        self._trusted: set[Worker] = set()
 
     def add(self, data: memoryview) -> None:
         """Add one hospital's vector.
 
         Raises:
             RemoteProtocolError: ``wrong-length`` or ``malformed``; the sum is what it was then.
+            LocalProtocolError: ``worker-lost``: the sum is lost.
         """
-        check_fresh(self._form.spec, self._form.value_count, data)
-        size = self._form.spec.fresh_block_size
-        for index in range(self._form.blocks):
-            self._sums.add(index, data[index * size : (index + 1) * size])
+        check_fresh(self._form.spec, self._form.blocks, data)
+        self._job.data = data
+        for worker in first_to_answer([*self._parts.keys() - self._trusted], 0.0):
+            deque(worker.collect(self._job), maxlen=0)
+        self._trusted |= {worker for worker in self._parts if worker.ready}
+        own = pieces(self._form, *self._own)
+        for worker in self._parts.keys() - self._trusted:
+            own += pieces(self._form, *self._parts[worker])
+        self._share({worker: pieces(self._form, *self._parts[worker]) for worker in self._trusted}, own)
+        self._job.data = memoryview(b"")
 
     def take(self, out: memoryview) -> None:
-        """Write the sum into ``out``, ``form.sum_size`` bytes; it is gone here then."""
-        size = self._form.spec.sum_block_size
-        for index in range(self._form.blocks):
-            self._sums.take(index, out[index * size : (index + 1) * size])
+        """Write the sum into ``out``, ``form.sum_size`` bytes; it is gone here then.
+
+        Raises:
+            LocalProtocolError: ``worker-lost``: the sum is lost.
+        """
+        self._job.data = out
+        self._share({worker: taking(pieces(self._form, *self._parts[worker])) for worker in self._trusted}, deque())
+        self._release()
+        for piece in taking(pieces(self._form, 0, self._form.blocks)):
+            self._job.compute(piece)
+
+    def _share(self, theirs: Mapping[Worker, deque[Piece]], own: deque[Piece]) -> None:
+        """Have each worker do its pieces, and do ``own`` here."""
+        while own or any(theirs.values()) or any(worker.owing for worker in theirs):
+            for worker, todo in theirs.items():
+                worker.fill(self._job, todo)
+            if own:
+                self._job.compute(own.popleft())
+            if any(worker.owing for worker in theirs):
+                self._collect(list(theirs), 0.0 if own else _LONGEST_PIECE_SECONDS)
+
+    def _collect(self, workers: Sequence[Worker], patience: float) -> None:
+        answering = first_to_answer(workers, patience)
+        for worker in answering:
+            deque(worker.collect(self._job), maxlen=0)
+        if (patience and not answering) or not all(worker.alive for worker in workers):
+            raise _lost()
+
+
+def _give_back(helping: team.Team) -> None:
+    helping.forget()
+    team.SPARE.give_back(helping)
+
+
+def _lost() -> LocalProtocolError:
+    return LocalProtocolError(
+        "worker-lost",
+        "A process that added ciphertexts has ended or is stuck, and its part of the sum with it.",
+        remedy="Run again: it goes on from the last sum. Is there enough memory?",
+    )

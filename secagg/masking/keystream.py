@@ -22,6 +22,7 @@ from secagg.encoding.ring import RingVector
 KEY_SIZE: Final = 32
 CHUNK_BYTES: Final = 128 * 1024
 _BLOCK: Final = 16
+_NEGATIVE, _POSITIVE = b"-", b"+"
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,6 +93,31 @@ class MaskStreams:
             else:
                 np.subtract(out, mask, out=out)
         self._position += out.nbytes
+
+
+class MaskService:
+    """Masks, in a worker process; a piece is (first element, elements)."""
+
+    def __init__(self, brief: bytes) -> None:
+        self._streams = _decode_streams(brief)
+
+    def serve(self, piece: tuple[int, int], slot: memoryview) -> None:
+        """Write the signed sum of all masks of the piece."""
+        start, count = piece
+        self._streams.sum_into(start, np.frombuffer(slot, self._streams.dtype, count))
+
+
+def encode_streams(streams: MaskStreams) -> bytes:
+    """The size of an element (1 byte), then the keys, each after its sign: what `MaskService` takes."""
+    keys = [(_POSITIVE if item.sign > 0 else _NEGATIVE) + item.key for item in streams.keys]
+    return bytes([streams.dtype.itemsize]) + b"".join(keys)
+
+
+def _decode_streams(data: bytes) -> MaskStreams:
+    size = 1 + KEY_SIZE
+    items = [data[start : start + size] for start in range(1, len(data), size)]
+    keys = [SignedKey(item[1:], 1 if item[:1] == _POSITIVE else -1) for item in items]
+    return MaskStreams(keys, np.dtype(f"<u{data[0]}"))
 
 
 Expander = Callable[[MaskStreams, int], Iterator[tuple[int, RingVector]]]

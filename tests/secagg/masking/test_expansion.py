@@ -10,16 +10,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from secagg.encoding import Ring, pack, packed_size
-from secagg.masking import expansion, workers
-from secagg.masking.expansion import Team, over_processes
-from secagg.masking.keystream import MaskStreams, SignedKey, add_masks, in_one_process, pack_masked
-from secagg.masking.workers import Worker, first_to_answer
+from secagg.masking import expansion
+from secagg.masking.expansion import MaskJob, expand_with, over_processes
+from secagg.masking.keystream import Expander, MaskStreams, SignedKey, add_masks, in_one_process, pack_masked
+from secagg.processes import team as teams
+from secagg.processes import worker as workers
+from secagg.processes.team import Spare, Team
+from secagg.processes.worker import Worker, first_to_answer
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 60
@@ -32,8 +36,12 @@ def started(count: int) -> Team:
     assert len(team.workers) == count
     for worker in team.workers:
         assert first_to_answer([worker], PATIENCE)
-        assert list(worker.collect(np.dtype("<u4"))) == []
+        assert list(worker.collect(MaskJob(MaskStreams(KEYS, np.dtype("<u4"))))) == []
     return team
+
+
+def by(team: Team) -> Expander:
+    return partial(expand_with, team.run)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +63,9 @@ def team() -> Iterator[Team]:
 @pytest.fixture
 def spare(monkeypatch) -> Iterator[None]:
     """As in a process that has not masked yet, on two cores."""
-    spare = expansion._Spare()
-    monkeypatch.setattr(expansion, "_SPARE", spare)
-    monkeypatch.setattr(expansion, "usable_cores", lambda: 2)
+    spare = Spare()
+    monkeypatch.setattr(teams, "SPARE", spare)
+    monkeypatch.setattr(teams, "usable_cores", lambda: 2)
     yield
     spare.end()
 
@@ -75,7 +83,7 @@ def random_vector(length: int, dtype: str) -> np.ndarray:
 def test_vector_and_tag_are_those_of_one_process(unharmed, dtype, length, tag_size):
     alone, together = random_vector(length, dtype), random_vector(length, dtype)
     tag_alone = add_masks(alone, KEYS, 12345, tag_size, in_one_process)
-    tag_together = add_masks(together, KEYS, 12345, tag_size, unharmed.expand)
+    tag_together = add_masks(together, KEYS, 12345, tag_size, by(unharmed))
     np.testing.assert_array_equal(together, alone)
     assert tag_together == tag_alone
 
@@ -86,7 +94,7 @@ def test_a_masked_and_packed_vector_is_the_masked_vector_packed(unharmed, bits):
     vector = random_vector(300_001, ring.dtype.str)
     masked = vector.copy()
     tag = add_masks(masked, KEYS, 99, 16)
-    for expand in (in_one_process, unharmed.expand):
+    for expand in (in_one_process, by(unharmed)):
         packed = memoryview(bytearray(packed_size(len(vector), bits)))
         packed_tag = pack_masked(vector, ring, KEYS, 99, 16, packed, expand)
         assert (bytes(packed), packed_tag) == (pack(masked, ring), tag)
@@ -114,7 +122,7 @@ def pieces_of(team: Team, length: int) -> tuple[np.ndarray, set[int], set[int]]:
         compute(start, out)
 
     streams.sum_into = note
-    for start, masks in team.expand(streams, length):
+    for start, masks in by(team)(streams, length):
         covered[start : start + len(masks)] += 1
         starts.add(start)
     return covered, starts, own
@@ -136,7 +144,7 @@ def test_workers_serve_one_job_after_another_each_with_its_own_keys(unharmed):
         keys = [SignedKey(bytes([number + 40]) * 32, 1)] * number
         alone, together = random_vector(400_000, "<u4"), random_vector(400_000, "<u4")
         add_masks(alone, keys)
-        add_masks(together, keys, expand=unharmed.expand)
+        add_masks(together, keys, expand=by(unharmed))
         np.testing.assert_array_equal(together, alone)
 
 
@@ -144,7 +152,7 @@ def test_more_keys_than_a_pipe_holds_reach_the_worker(unharmed):
     keys = [SignedKey(number.to_bytes(32, "big"), 1) for number in range(5_000)]
     alone, together = random_vector(40_000, "<u4"), random_vector(40_000, "<u4")
     add_masks(alone, keys)
-    add_masks(together, keys, expand=unharmed.expand)
+    add_masks(together, keys, expand=by(unharmed))
     np.testing.assert_array_equal(together, alone)
 
 
@@ -174,7 +182,7 @@ def test_large_work_starts_workers_once_and_keeps_them(spare, monkeypatch):
 
 
 def test_on_one_core_no_process_is_started(spare, monkeypatch):
-    monkeypatch.setattr(expansion, "usable_cores", lambda: 1)
+    monkeypatch.setattr(teams, "usable_cores", lambda: 1)
     monkeypatch.setattr(expansion, "WORTHWHILE", 1)
     before = employed()
     add_masks(random_vector(100_001, "<u4"), KEYS, expand=over_processes)
@@ -210,7 +218,7 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing_but_time(team, vict
     doomed = team.workers[:victims]
     for _ in range(2):
         found = np.zeros(length, "<u4")
-        for number, (start, masks) in enumerate(team.expand(MaskStreams(KEYS, np.dtype("<u4")), length)):
+        for number, (start, masks) in enumerate(by(team)(MaskStreams(KEYS, np.dtype("<u4")), length)):
             if number == 3:
                 for worker in doomed:
                     worker._process.kill()
@@ -228,7 +236,7 @@ def test_a_worker_that_hangs_is_not_waited_for_and_what_it_says_later_is_ignored
         keys = [SignedKey(bytes([job, number] * 16), 1) for number in range(7)]
         expected, found = np.zeros(length, "<u4"), np.zeros(length, "<u4")
         add_masks(expected, keys)
-        for number, (start, masks) in enumerate(team.expand(MaskStreams(keys, np.dtype("<u4")), length)):
+        for number, (start, masks) in enumerate(by(team)(MaskStreams(keys, np.dtype("<u4")), length)):
             if (job, number) == (1, 3):
                 for process in stopped:
                     os.kill(process, signal.SIGSTOP)
@@ -246,7 +254,7 @@ def test_where_a_worker_died_between_two_jobs_the_next_job_is_right(team):
         worker._process.wait()
     alone, together = random_vector(1_000_001, "<u4"), random_vector(1_000_001, "<u4")
     add_masks(alone, KEYS)
-    add_masks(together, KEYS, expand=team.expand)
+    add_masks(together, KEYS, expand=by(team))
     np.testing.assert_array_equal(together, alone)
     assert team.workers == []
 
@@ -276,9 +284,10 @@ SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 import numpy as np
-from secagg.masking import expansion, workers
+from secagg.masking import expansion
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process
-expansion.usable_cores = lambda: 3
+from secagg.processes import team, worker as workers
+team.usable_cores = lambda: 3
 keys = [SignedKey(bytes.fromhex(sys.argv[1]), 1)] * 20
 def mask(expand):
     vector = np.zeros(1_500_000, "<u4")
@@ -352,7 +361,7 @@ def test_whatever_ends_the_employer_no_worker_and_no_shared_memory_is_left(endin
         if ending.startswith("killed"):
             # Shared memory without a name in any file system goes with the last process that maps it.
             for party in (process.pid, *helpers):
-                assert shared_memory_of(party) == {"/memfd:secagg masks (deleted)"}
+                assert shared_memory_of(party) == {"/memfd:secagg pieces (deleted)"}
             time.sleep(0.1)
             process.kill()
         process.communicate(timeout=PATIENCE)
@@ -464,7 +473,7 @@ def test_a_key_is_in_no_workers_arguments_environment_or_files(tmp_path):
     with script(REPORT_WORKERS + "import time; time.sleep(600)", cwd=tmp_path) as process:
         for worker in workers_of(process):
             seen = seen_of(worker)
-            assert b"secagg.masking.worker_process" in seen
+            assert b"secagg.processes.worker_process" in seen
             assert not shows(seen, KEY)
             # Nothing on a disk: pipes, the null device and memory without a name.
             links = [str(link.readlink()) for link in Path(f"/proc/{worker}/fd").iterdir()]

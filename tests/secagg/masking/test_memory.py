@@ -16,10 +16,10 @@ import pytest
 
 from secagg.charter import Encoding, Model
 from secagg.encoding import Layout, Ring, Section, packed_size
-from secagg.masking import expansion
 from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process, pack_masked
-from secagg.masking.workers import SLOT_BYTES, SLOTS
+from secagg.processes import team
+from secagg.processes.worker import SLOT_BYTES, SLOTS
 from tests.support.consortium import MODEL_DIGEST, Consortium
 
 LENGTH = 1_000_000
@@ -58,14 +58,14 @@ def consortium_with(folder, bits: int) -> tuple[Consortium, dict[int, np.ndarray
 @pytest.mark.parametrize("expand", [in_one_process, over_processes])
 @pytest.mark.parametrize("bits", [16, 20, 24, 32, 48])
 def test_masking_holds_the_vector_and_the_packed_result_and_nothing_like_a_copy_more(bits, expand, monkeypatch):
-    monkeypatch.setattr(expansion, "_SPARE", expansion._Spare())
-    monkeypatch.setattr(expansion, "usable_cores", lambda: 2)
+    monkeypatch.setattr(team, "SPARE", team.Spare())
+    monkeypatch.setattr(team, "usable_cores", lambda: 2)
     ring = Ring(bits)
     vector = ring.zeros(LENGTH)
     with traced() as memory:
         packed = memoryview(bytearray(packed_size(LENGTH, bits)))
         pack_masked(vector, ring, KEYS, 0, 8, packed, expand)
-    expansion._SPARE.end()
+    team.SPARE.end()
     # For odd widths the bits of a chunk are spread out, 8 bytes each.
     spread = 64 * (1 << 16) * 2 / vector.nbytes if bits % 8 else 0
     assert memory.peak < len(packed) + (CHUNKS + spread) * vector.nbytes
@@ -126,12 +126,12 @@ def test_taking_the_masks_off_makes_no_copy_but_the_message(tmp_path):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_adding_masks_in_place_holds_a_few_pieces_however_long_the_vector(processes, monkeypatch):
-    monkeypatch.setattr(expansion, "_SPARE", expansion._Spare())
-    monkeypatch.setattr(expansion, "usable_cores", lambda: processes)
+    monkeypatch.setattr(team, "SPARE", team.Spare())
+    monkeypatch.setattr(team, "usable_cores", lambda: processes)
     vector = Ring(24).zeros(4 * LENGTH)
     with traced() as memory:
         add_masks(vector, KEYS, expand=over_processes)
-    expansion._SPARE.end()
+    team.SPARE.end()
     assert memory.peak < 2 * 1024 * 1024
     assert SLOTS * SLOT_BYTES <= 1024 * 1024
 

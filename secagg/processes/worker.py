@@ -1,8 +1,8 @@
-"""One worker process that expands masks, as its employer sees it.
+"""One worker process, as its employer sees it.
 
-Knows how it is started, spoken to and ended. Keys go to it through a pipe and nowhere else; masks come back in memory
-that both map and that has no name, so that nothing is left behind, whatever ends either. A worker lives as long as
-the other end of its pipe does: it needs nobody to end it when its employer is killed.
+Knows how it is started, spoken to and ended. Secrets go to it through a pipe, or in memory that both map and that has
+no name, so that nothing is left behind, whatever ends either. A worker lives as long as the other end of its pipe does:
+it needs nobody to end it when its employer is killed.
 
 Linux only: elsewhere `Worker.start` gives None.
 """
@@ -18,33 +18,28 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
-import numpy as np
-
-from secagg.encoding.ring import RingVector
-from secagg.masking.keystream import MaskStreams
-from secagg.masking.worker_process import READY, encode_forget, encode_keys, encode_piece
+from secagg.processes.job import Job, Piece
+from secagg.processes.worker_process import READY, encode_brief, encode_forget, encode_piece
 
 SLOTS: Final = 2
 SLOT_BYTES: Final = 512 * 1024
 _WINDOW_BYTES: Final = SLOTS * SLOT_BYTES
-# A worker that reads no keys for so long is given up.
+# A worker that reads no order for so long is given up.
 _PATIENCE_SECONDS: Final = 5.0
 _ROOT: Final = str(Path(__file__).parents[2])
 # The script of whoever employs it is never imported: it needs no `if __name__ == "__main__"`.
 _PROGRAM: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from secagg.masking.worker_process import main; main(*map(int, sys.argv[2:]))"
+    "from secagg.processes.worker_process import main; main(*map(int, sys.argv[2:]))"
 )
 
-
-Piece = tuple[int, int]
-"""(first element, elements)."""
+Result = TypeVar("Result")
 
 
 class Worker:
-    """A process that computes pieces of a sum of masks. Two pieces at a time, so that it never waits for the next.
+    """A process that does pieces of a job. Two pieces at a time, so that it never waits for the next.
 
     Attributes:
         alive: False once it has failed or was ended; then it is good for nothing but `take_back`.
@@ -56,10 +51,10 @@ class Worker:
         self._window = window
         os.set_blocking(orders, False)
         self.alive = True
-        # What each slot will be written with; None if nobody waits for it any more.
+        # What is expected in each slot; None if nobody waits for it any more.
         self._pending: dict[int, Piece | None] = {}
         self._ready = False
-        self._streams: MaskStreams | None = None
+        self._job: Job[Any] | None = None
         _EMPLOYED.append(self)
 
     @classmethod
@@ -69,7 +64,7 @@ class Worker:
             return None
         with ExitStack() as its_own, ExitStack() as ours:
             try:
-                memory = os.memfd_create("secagg masks")
+                memory = os.memfd_create("secagg pieces")
                 its_own.callback(os.close, memory)
                 # Else a lack of memory would show as a signal, at the first touch of a page.
                 os.posix_fallocate(memory, 0, _WINDOW_BYTES)
@@ -98,25 +93,31 @@ class Worker:
         return self._answers
 
     @property
+    def ready(self) -> bool:
+        """Whether it has started, and lives."""
+        return self._ready and self.alive
+
+    @property
     def owing(self) -> bool:
         """Whether a piece is still expected of it."""
         return any(piece is not None for piece in self._pending.values())
 
-    def fill(self, streams: MaskStreams, todo: deque[Piece]) -> None:
-        """Give it pieces off ``todo`` until it has enough, and the keys first if it has not got them."""
+    def fill(self, job: Job[Any], todo: deque[Piece]) -> None:
+        """Give it pieces off ``todo`` until it has enough, and the brief first if it has not got it."""
         for slot in range(SLOTS):
             if not (todo and self.alive and self._ready) or slot in self._pending:
                 continue
-            if self._streams is not streams:
-                self._streams = streams
-                self._send(encode_keys(streams))
+            if self._job is not job:
+                self._job = job
+                self._send(encode_brief(job.work, job.brief()))
                 if not self.alive:
-                    # It died over the keys: its pipe's number may be another file's by now.
+                    # It died over the brief: its pipe's number may be another file's by now.
                     return
             self._pending[slot] = piece = todo.popleft()
-            self._send(encode_piece(slot, *piece))
+            job.hand_over(piece, self._slot(slot))
+            self._send(encode_piece(slot, piece))
 
-    def collect(self, dtype: np.dtype[np.unsignedinteger]) -> Iterator[tuple[int, RingVector]]:
+    def collect(self, job: Job[Result]) -> Iterator[tuple[Piece, Result]]:
         """The pieces that it has answered with, valid until it is given more."""
         try:
             answers = os.read(self._answers, SLOTS + 1)
@@ -128,14 +129,14 @@ class Worker:
             if answer == READY:
                 self._ready = True
             elif piece := self._pending.pop(answer):
-                start, count = piece
-                yield start, np.frombuffer(self._window, dtype, count, answer * SLOT_BYTES)
+                yield piece, job.result(piece, self._slot(answer))
 
     def forget(self) -> None:
-        """Have it drop the keys."""
-        if self._streams is not None and self.alive:
+        """Have it drop what it was told, and wipe what it was given and has made."""
+        if self._job is not None and self.alive:
             self._send(encode_forget())
-        self._streams = None
+            self._window[:] = bytes(_WINDOW_BYTES)
+        self._job = None
 
     def take_back(self) -> list[Piece]:
         """The pieces that were expected of it; what it still answers for them is ignored."""
@@ -157,6 +158,9 @@ class Worker:
         self.alive = False
         self._close()
         self._process.returncode = 0
+
+    def _slot(self, slot: int) -> memoryview:
+        return memoryview(self._window)[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]
 
     def _close(self) -> None:
         os.close(self._orders)
