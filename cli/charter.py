@@ -1,4 +1,7 @@
-"""`secagg charter`: read, sign and verify what the consortium agrees on; drafting is in `cli.drafting`."""
+"""`secagg charter`: read, sign and verify what the consortium agrees on.
+
+Drafting is in `cli.drafting`, the table of terms in `cli.terms`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ from rich.table import Table
 
 from cli.identity import passphrase_option, read_passphrase
 from cli.lazy import LazyCommand, LazyGroup
-from cli.output import console, json_option, print_json
+from cli.output import console, json_option, print_json, warn
+from cli.terms import terms_table
 from secagg.charter import Charter, CharterSignature, sign_charter, verify_charter
+from secagg.charter.cautions import cautions
+from secagg.charter.encryption import encryption_terms
 from secagg.charter.folder import (
     CHARTER_FILE,
     read_charter,
@@ -87,10 +93,12 @@ def sign(folder: Path, identity_file: Path, passphrase_file: Path | None, policy
     missing = _missing(content, (*others, signature))
     write_signatures(folder, (*others, signature))
     if as_json:
-        print_json({"charter": content.digest().hex(), "signed_as": signature.member, "missing": missing})
+        result = {"charter": content.digest().hex(), "signed_as": signature.member, "missing": missing}
+        print_json(result | {"warnings": cautions(content)})
         return
     click.echo(f"Signed as {signature.member}: charter {content.digest().hex()}.")
     click.echo(f"Still to sign: {', '.join(missing)}." if missing else "All members have signed.")
+    warn(cautions(content))
 
 
 @charter.command()
@@ -128,42 +136,14 @@ def _missing(content: Charter, signatures: tuple[CharterSignature, ...]) -> list
 def show_charter(folder: Path, content: Charter, signed: tuple[str, ...], as_json: bool) -> None:
     """Print a charter and who of its members has signed it."""
     if as_json:
-        print_json({"charter": content.digest().hex(), "content": content, "signed_by": signed})
+        result = {"charter": content.digest().hex(), "content": content, "signed_by": signed}
+        print_json(result | {"encryption": encryption_terms(content), "warnings": cautions(content)})
         return
     place = escape(str(folder / CHARTER_FILE))
     console.print(f"{place}: charter [bold]{content.digest().hex()}[/bold]", soft_wrap=True)
-    console.print(_terms(content))
+    console.print(terms_table(content))
     table = Table("member", "fingerprint", "signed", title="Members", title_justify="left")
     for member in content.members:
         table.add_row(member.name, fingerprint(member.public_key), "yes" if member.name in signed else "no")
     console.print(table)
-
-
-def _terms(content: Charter) -> Table:
-    privacy, training = content.privacy, content.training
-    guarantee = "none: the model may reveal individual patients"
-    if privacy.mode != "none":
-        guarantee = (
-            f"{privacy.mode}: epsilon {privacy.budget:g} at delta {privacy.delta:g}, "
-            f"noise {privacy.noise_multiplier:g}, clip {privacy.clip_norm:g}, sampling {privacy.sampling_rate:g}"
-        )
-    table = Table(title=content.name, title_justify="left", show_header=False)
-    for term, value in (
-        ("task", f"{content.task.kind}, {content.model.parameters} parameters"),
-        ("training", f"{training.rounds} sums, {training.local_steps} local steps each"),
-        ("differential privacy", guarantee),
-        ("a sum is taken over", f"at least {content.threshold} of {len(content.members)} hospitals"),
-        ("may collude with the coordinator", f"{content.max_colluding} of them"),
-        ("masks with", _neighbours(content)),
-        ("validation counts", content.metrics.release),
-        ("model at the start", content.model.digest.hex()[:16]),
-    ):
-        table.add_row(term, value)
-    return table
-
-
-def _neighbours(content: Charter) -> str:
-    graph = content.graph
-    if graph.degree == 0:
-        return "all others"
-    return f"{graph.degree} hospitals that each draws, and those that drew it; {graph.threshold} rebuild its secrets"
+    warn(cautions(content))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Literal
 
 import click
 import msgspec
@@ -18,8 +19,11 @@ from sklearn.datasets import load_breast_cancer
 from cli.options import POSITIVE
 from cli.output import console, json_option, print_json
 from cli.run_view import show_result
+from cli.schemes import scheme_option
 from cli.simulate import require_beside, start
 from secagg.charter import Encoding, Training
+from secagg.charter.cautions import SHARED_KEY_SCHEMES
+from secagg.charter.model import Scheme
 from secagg.errors import InputError
 from secagg.files import unwritable, write_atomically
 from training.draft import CharterChoices
@@ -28,7 +32,8 @@ from training.sites import DataSource
 from training.task import load_task_file
 
 HOSPITALS = ("aachen", "bergen", "coimbra", "dublin", "espoo", "florence", "ghent", "heidelberg")
-_DROP_OUTS = ("coimbra:4", "ghent:7:reveal")
+_CUT_OFF_BEFORE = "coimbra:4"
+_CUT_OFF_AFTER = "ghent:7:reveal"
 _ROUNDS = 12
 # What a run's folder holds.
 _ENTRIES = frozenset({"charter", "coordinator", "history.json", "hospitals", "release", "simulation.json"})
@@ -56,10 +61,19 @@ _SHARES = (
     help="Differential privacy.",
 )
 @click.option("--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Budget of the run.")
+@scheme_option
 @click.option("--hospitals-at", type=click.Path(path_type=Path, file_okay=False), help="Hospitals of an earlier demo.")
 @click.option("--force", is_flag=True, help="Replace an earlier demo in the same folder.")
 @json_option
-def demo(out: Path, privacy: str, epsilon: float, hospitals_at: Path | None, force: bool, as_json: bool) -> None:
+def demo(
+    out: Path,
+    privacy: Literal["local", "none"],
+    epsilon: float,
+    scheme: Scheme,
+    hospitals_at: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
     """A consortium on this machine: 8 hospitals, 569 real patients, two drop-outs, a signed model.
 
     The data is the Wisconsin breast cancer set that scikit-learn brings, dealt out to eight invented hospitals.
@@ -68,14 +82,15 @@ def demo(out: Path, privacy: str, epsilon: float, hospitals_at: Path | None, for
     Examples:
       secagg demo
       secagg demo --dp none --out runs/without-dp
+      secagg demo --scheme double-lock --out runs/double-lock     (the coordinator does not see the sum either)
       secagg demo --out runs/again --hospitals-at runs/demo/hospitals     (their budgets are spent: refused)
     """
     require_beside(hospitals_at, out)
     kept = str(hospitals_at.absolute()) if hospitals_at else None
-    settings = msgspec.structs.replace(_settings(out, privacy, epsilon), hospitals_at=kept)
+    settings = msgspec.structs.replace(_settings(out, privacy, epsilon, scheme), hospitals_at=kept)
     with _room_for(out, force), _records_beside(out):
         if not as_json:
-            _introduce(privacy, epsilon)
+            _introduce(privacy, epsilon, scheme)
         result = start(out, settings, as_json)
     print_json(result) if as_json else show_result(result)
 
@@ -131,14 +146,25 @@ def _require_demo(out: Path) -> None:
         )
 
 
-def _introduce(privacy: str, epsilon: float) -> None:
-    guarantee = f"Each adds noise for epsilon {epsilon:g} and masks" if privacy == "local" else "Each masks"
+def _introduce(privacy: str, epsilon: float, scheme: Scheme) -> None:
+    noise = f"adds noise for epsilon {epsilon:g}, then " if privacy == "local" else ""
+    cut_off = "coimbra is cut off in round 4 before it answers"
+    if scheme not in SHARED_KEY_SCHEMES:
+        cut_off += ", ghent in round 7 right after"
     console.print(
         "Eight hospitals train one model on 569 patients who differ: the first sees few\n"
         "malignant masses, the last few benign ones.\n"
-        f"{guarantee} its update; the coordinator adds what it cannot read.\n"
-        "coimbra is cut off in round 4 before it answers, ghent in round 7 right after.\n"
+        f"Each {noise}{_HIDES[scheme]} its update; the coordinator adds what it cannot read.\n"
+        f"{cut_off}.\n"
     )
+
+
+_HIDES: Mapping[Scheme, str] = {
+    "mask": "masks",
+    "double-lock": "masks and encrypts",
+    "bfv": "encrypts",
+    "ckks": "encrypts",
+}
 
 
 @contextmanager
@@ -195,15 +221,16 @@ def _deal_out(malignant: np.ndarray) -> list[np.ndarray]:
     return [generator.permutation(np.concatenate(part)) for part in parts]
 
 
-def _settings(out: Path, privacy: str, epsilon: float) -> SimulationSettings:
+def _settings(out: Path, privacy: Literal["local", "none"], epsilon: float, scheme: Scheme) -> SimulationSettings:
     with as_file(files("cli") / "demo_task.toml") as path:
         spec = load_task_file(path)
     training = Training(rounds=_ROUNDS, local_steps=5, batch_size=16, learning_rate=2.0, weighting="uniform")
     choices = CharterChoices(
         name="demo",
         training=training,
+        scheme=scheme,
         encoding=Encoding(update_norm=4.0, max_weight=1),
-        privacy="local" if privacy == "local" else "none",
+        privacy=privacy,
         epsilon=epsilon,
         sampling_rate=0.25,
         epoch_rounds=6,
@@ -213,6 +240,7 @@ def _settings(out: Path, privacy: str, epsilon: float) -> SimulationSettings:
         task_settings=spec.settings_json().decode(),
         source=DataSource(paths=tuple(map(str, _tables_of(out)))),
         choices=choices,
-        drop_outs=_DROP_OUTS,
+        # Where updates are only encrypted, nothing is asked of a hospital after its answer.
+        drop_outs=(_CUT_OFF_BEFORE,) if scheme in SHARED_KEY_SCHEMES else (_CUT_OFF_BEFORE, _CUT_OFF_AFTER),
         device="cpu",
     )

@@ -1,4 +1,4 @@
-"""`secagg doctor`: can this machine do the work, and how fast?"""
+"""`secagg doctor`: can this machine do the work, and how fast? What it says of schemes is in `cli.doctor_schemes`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import click
-import msgspec
 import numpy as np
+from rich.markup import escape
 from rich.table import Column, Table
 
-from cli.output import console, json_option, print_json
+from cli.doctor_schemes import charter_findings, scheme_findings
+from cli.finding import Finding
+from cli.output import console, json_option, print_json, warn
+from secagg.charter.cautions import cautions
+from secagg.charter.folder import read_charter
 from secagg.errors import SecaggError
 from secagg.identity import Identity
 from secagg.latch import Latch
@@ -23,39 +27,45 @@ from secagg.masking.keystream import SignedKey, add_masks
 from training.devices import resolve_device
 
 _PACKAGES = ("torch", "opacus", "cryptography", "numpy", "msgspec", "safetensors", "tenseal", "nvflare")
-_OPTIONAL = frozenset({"tenseal", "nvflare"})
+_OPTIONAL = frozenset({"nvflare"})
 _SLOW_GIGABYTES = 1.0
 _ELEMENTS = 4_000_000
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
-
-    what: str
-    found: str
-    good: bool
-
-
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where state would be kept.")
+@click.option(
+    "--charter",
+    "charter_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A charter to be taken part in; without it, every scheme is tried.",
+)
 @json_option
 @click.pass_context
-def doctor(context: click.Context, folder: Path | None, as_json: bool) -> None:
-    """Check this machine: Python, packages, device, cipher speed, durable storage.
+def doctor(context: click.Context, folder: Path | None, charter_folder: Path | None, as_json: bool) -> None:
+    """Check this machine: Python, packages, device, durable storage, speed of masking and encryption, schemes.
 
     \b
-    Example:
+    Examples:
       secagg doctor --folder /var/lib/secagg
+      secagg doctor --charter charter
     """
-    findings = [_python(), *_packages(), _device(), _cipher(), _storage(folder)]
+    charter = read_charter(charter_folder) if charter_folder else None
+    findings = [_python(), *_packages(), _device(), _storage(folder), _cipher()]
+    findings += charter_findings(charter) if charter else scheme_findings()
     if as_json:
         print_json(findings)
     else:
-        table = Table("", "", Column(overflow="fold"), show_header=False)
-        for finding in findings:
-            table.add_row("[green]ok[/green]" if finding.good else "[red]bad[/red]", finding.what, finding.found)
-        console.print(table)
+        _print(findings)
+        warn(cautions(charter) if charter else ())
     context.exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table("", "", Column(overflow="fold"), show_header=False)
+    for finding in findings:
+        table.add_row(finding.badge, finding.what, escape(finding.found))
+    console.print(table)
 
 
 def _python() -> Finding:

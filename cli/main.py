@@ -44,7 +44,7 @@ for _name, _help in (
     ("audit", "What was sent and summed, from the records kept of it."),
     ("budget", "This site's privacy budget."),
     ("model", "The released model that belongs to all."),
-    ("doctor", "Check this machine: packages, device, cipher speed, storage."),
+    ("doctor", "Check this machine: packages, device, storage, speed, schemes."),
     ("completion", "Print the completion script for a shell."),
 ):
     cli.add_command(LazyCommand(_name, f"cli.{_name}:{_name}", _help))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cli.schemes import scheme_option
 from cli.sizing import (
     BELOW_ONE,
     Number,
@@ -17,7 +18,8 @@ from cli.sizing import (
 )
 from secagg.charter import Encoding, Training
 from secagg.charter.model import DELTA_LIMIT, LARGEST_FACTOR, ServerStep
-from training.draft import CharterChoices
+from secagg.homomorphic.parameters import ALLOWED
+from training.draft import FITTING_PARAMETERS, CharterChoices
 
 POSITIVE = Number(min=0, min_open=True)
 _FRACTION = Number(min=0, min_open=True, max=1)
@@ -92,6 +94,14 @@ _OPTIONS = [
         help="Whether validation counts are summed with the updates.",
     ),
     click.option("--target", type=_FRACTION, help="Stop once the task's metric reaches this."),
+    scheme_option,
+    click.option(
+        "--homomorphic",
+        type=click.Choice([FITTING_PARAMETERS, *sorted(ALLOWED)]),
+        default=FITTING_PARAMETERS,
+        show_default=True,
+        help="Parameters of an encrypted scheme; auto: what fits the model.",
+    ),
     colluding_option,
     click.option("--threshold", type=click.IntRange(0), default=0, help="Fewest in a sum; 0: the least safe."),
     dropout_option,
@@ -137,6 +147,8 @@ def choices_from(name: str, options: dict[str, Any]) -> CharterChoices:
     return CharterChoices(
         name=name,
         training=training,
+        scheme=options["scheme"],
+        homomorphic=options["homomorphic"],
         encoding=encoding,
         privacy=options["privacy"],
         epsilon=options["epsilon"],

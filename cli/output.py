@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.cautions import Caution
 
 console = Console(highlight=False)
 progress_console = Console(stderr=True, highlight=False)
@@ -25,6 +26,13 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def print_json(result: object) -> None:
     """Print a struct, dataclass or dictionary as indented JSON; a verified charter as its hash."""
     click.echo(msgspec.json.format(msgspec.json.encode(result, enc_hook=_plain), indent=2).decode())
+
+
+def warn(cautions: Iterable[Caution]) -> None:
+    """Tell each on a line of standard error, so that it is read also where the result goes into a file."""
+    for caution in cautions:
+        line = f"Warning: {caution.told()}"
+        progress_console.print(line, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def say_whole(entries: int, head: str) -> None:

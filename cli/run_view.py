@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cli.output import console, epsilon, percent, progress_console, score, size
-from secagg.charter import VerifiedCharter
+from cli.output import console, epsilon, percent, progress_console, score, size, warn
+from secagg.charter import Charter, VerifiedCharter
+from secagg.charter.cautions import cautions
+from secagg.charter.model import ENCRYPTED_SCHEMES
 from secagg.errors import SecaggError
 from training.evaluation import Metrics
 from training.report import RoundRecord
@@ -22,7 +24,7 @@ class RunView:
     """Follows a simulation. Use it as a context manager and hand `observer` to the run.
 
     Args:
-        as_json: whether what hospitals refuse is told as one JSON object a line.
+        as_json: whether what hospitals refuse is told as one JSON object a line; warnings are in the result then.
     """
 
     def __init__(self, as_json: bool = False) -> None:
@@ -56,6 +58,8 @@ class RunView:
     def _start(self, charter: VerifiedCharter) -> None:
         content = charter.charter
         self._members = len(content.members)
+        if not self._as_json:
+            warn(cautions(content))
         self._progress.update(self._task, total=content.training.rounds)
 
     def _answer(self, phase: str, member: int) -> None:
@@ -89,13 +93,18 @@ def show_result(result: SimulationResult) -> None:
         (result.folder / "release", "the model, and a statement about it that every hospital signed"),
         (result.folder / "charter", "what the hospitals agreed on, with their signatures"),
         (result.hospitals, "each hospital's own keys, policy, ledger, latch, log and checkpoint"),
-        (result.folder / "coordinator", "all that the coordinator kept: sums, and a transcript of every message"),
+        (result.folder / "coordinator", _kept(result.charter.charter)),
     )
     width = max(len(str(place)) for place, _ in places)
     for place, what in places:
         console.print(f"  {escape(str(place).ljust(width))}  [dim]{what}[/dim]", soft_wrap=True)
     release = escape(shlex.quote(str(result.folder / "release")))
     console.print(f"\nCheck it: [bold]secagg model verify {release}[/bold]", soft_wrap=True)
+
+
+def _kept(charter: Charter) -> str:
+    sums = "sums that it cannot read" if charter.scheme in ENCRYPTED_SCHEMES else "sums"
+    return f"all that the coordinator kept: {sums}, and a transcript of every message"
 
 
 def _rounds_table(result: SimulationResult) -> Table:

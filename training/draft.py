@@ -1,14 +1,14 @@
 """Drafting a charter: from a task and a few choices to everything that the members sign.
 
 Knows which charter fields follow from others: the model's digest and size from the task, the noise from epsilon, the
-threshold from the number of members. Signs nothing.
+threshold from the number of members, the parameters of ciphertexts from the model's size. Signs nothing.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from dp.events import GaussianEvent
 from secagg.charter import (
     Charter,
     Encoding,
+    Homomorphic,
     Member,
     Metrics,
     Model,
@@ -28,7 +29,7 @@ from secagg.charter import (
     parse_charter,
     render_charter,
 )
-from secagg.charter.model import check_name, smallest_threshold
+from secagg.charter.model import ENCRYPTED_SCHEMES, Scheme, check_name, smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
 from training.dropout import chosen_graph, count_dropped
@@ -40,12 +41,16 @@ from training.vector_layout import UpdateVector
 
 # Metrics cost budget of their own, but of other patients; the same epsilon holds for both.
 _METRIC_RATE = 1.0
+FITTING_PARAMETERS: Final = "auto"
+# A larger ring encrypts and adds large vectors faster, since it has fewer blocks; small ones it would fill with zeros.
+_LARGE_MODEL: Final = 100_000
 
 
 class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a person decides; everything else in a charter follows.
 
     Attributes:
+        homomorphic: the parameter set of an encrypted scheme; ``auto`` for the one that fits the model's size.
         epsilon: the budget of the whole run under ``privacy = "local"``.
         threshold: 0 for the smallest safe one.
         dropout: the share of hospitals that may be gone at once; above 100 hospitals the number of neighbours follows.
@@ -53,6 +58,8 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     name: str = "consortium"
     training: Training
+    scheme: Scheme = "mask"
+    homomorphic: str = FITTING_PARAMETERS
     encoding: Encoding = Encoding()
     privacy: Literal["none", "local"] = "none"
     epsilon: float = 8.0
@@ -86,7 +93,9 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         members=tuple(members),
         threshold=choices.threshold or smallest_threshold(len(members), choices.max_colluding),
         max_colluding=choices.max_colluding,
+        scheme=choices.scheme,
         graph=_neighbours(len(members), choices),
+        homomorphic=_homomorphic(choices, layout.size),
         model=Model(digest=model_digest(layout, flatten(module)), parameters=layout.size),
         task=TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json()))),
         training=_training(choices),
@@ -103,11 +112,26 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
 
 
 def _neighbours(members: int, choices: CharterChoices) -> NeighbourGraph:
-    if members <= COMPLETE_UP_TO:
+    # Who opens a sum must know the keys of all that are in it: no graph for encrypted schemes, whatever their size.
+    if members <= COMPLETE_UP_TO or choices.scheme in ENCRYPTED_SCHEMES:
         return NeighbourGraph()
     dropped = count_dropped(members, choices.max_colluding, choices.dropout)
     graph = chosen_graph(members, choices.max_colluding, dropped)
     return NeighbourGraph(degree=graph.degree, threshold=graph.threshold) if graph else NeighbourGraph()
+
+
+def _homomorphic(choices: CharterChoices, parameters: int) -> Homomorphic:
+    if choices.homomorphic == FITTING_PARAMETERS:
+        large = choices.scheme in ENCRYPTED_SCHEMES and parameters > _LARGE_MODEL
+        return Homomorphic(parameters="n8192-q60") if large else Homomorphic()
+    if choices.scheme not in ENCRYPTED_SCHEMES:
+        raise InputError(
+            "nothing-encrypted",
+            f"Parameters of homomorphic encryption are given, {choices.homomorphic}, but the scheme {choices.scheme} "
+            "encrypts nothing.",
+            remedy="Choose the scheme double-lock, or leave the parameters out.",
+        )
+    return Homomorphic(parameters=choices.homomorphic)
 
 
 def _as_read_back(charter: Charter) -> Charter:

@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from secagg.charter import Member, VerifiedCharter, sign_charter, verify_charter
+from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verify_charter
+from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
@@ -25,7 +26,8 @@ from training.comparison import Comparison, Held
 from training.coordinator import Coordinator
 from training.devices import cores_for, resolve_device
 from training.draft import CharterChoices, draft_charter, make_task, task_of
-from training.engines.embedded import EmbeddedEngine, parse_drop_out
+from training.engines.base import Phase
+from training.engines.embedded import DropOut, EmbeddedEngine, parse_drop_out
 from training.evaluation import Metrics, evaluate
 from training.hospital import Hospital, HospitalSetup, split_patients
 from training.hospital_folder import HospitalFolder
@@ -92,6 +94,7 @@ class SimulationResult:
         hospitals: the folder of the hospitals' folders.
         pooled: one model on all records, without protection; ``curator``: with the charter's noise added once;
             ``alone``: each hospital's own, as private as in the run. None and empty where they were not asked for.
+        warnings: what everybody must be told of the charter.
     """
 
     folder: Path
@@ -102,6 +105,7 @@ class SimulationResult:
     pooled: Metrics | None
     curator: Metrics | None
     alone: tuple[tuple[str, Metrics], ...]
+    warnings: tuple[Caution, ...]
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,8 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     members = [Member(name=site.name, public_key=key.public_key) for site, key in zip(sites, identities, strict=True)]
     charter = draft_charter(settings.choices, members, settings.spec)
     for text in settings.drop_outs:
-        parse_drop_out(text, {site.name: number for number, site in enumerate(sites, 1)})
+        drop_out = parse_drop_out(text, {site.name: number for number, site in enumerate(sites, 1)})
+        _require_phase(text, drop_out, charter)
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
     whole = folder.absolute()
     partial = whole.with_name(f".{whole.name}.partial")
@@ -151,6 +156,16 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
         raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _require_phase(text: str, drop_out: DropOut, charter: Charter) -> None:
+    """No drop-out that would never come: a sum that is only encrypted is asked for once."""
+    if charter.scheme in SHARED_KEY_SCHEMES and drop_out.phase in (Phase.AGREE, Phase.REVEAL):
+        raise InputError(
+            "bad-drop-out",
+            f"{text!r} drops a hospital that has answered, but the scheme {charter.scheme} asks it no second time.",
+            remedy=f"Write it without the phase {drop_out.phase}.",
+        )
 
 
 def run(folder: Path, observer: Observer) -> SimulationResult:
@@ -181,7 +196,8 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
         _copy_release(folder, cast.furthest().release_folder)
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
         hospitals = settings.hospitals_folder(folder)
-        return SimulationResult(folder, hospitals, charter, history.rounds, federated, pooled, curator, alone)
+        warnings = cautions(charter.charter)
+        return SimulationResult(folder, hospitals, charter, history.rounds, federated, pooled, curator, alone, warnings)
 
 
 def _run(coordinator: Coordinator, cast: _Cast) -> None:
@@ -384,6 +400,7 @@ def _policy_for(charter: VerifiedCharter) -> Policy:
     return Policy(
         known_members=frozenset(fingerprint(member.public_key) for member in content.members),
         minimum_cohort=content.threshold,
+        allowed_schemes=frozenset({content.scheme}),
         allowed_privacy_modes=frozenset({privacy.mode}),
         maximum_epsilon=privacy.budget or Policy().maximum_epsilon,
         maximum_delta=privacy.delta,

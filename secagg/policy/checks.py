@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from secagg.charter import Charter
+from secagg.charter.cautions import SHARED_KEY_SCHEMES, shared_key
 from secagg.errors import RefusedError
 from secagg.identity import fingerprint
 from secagg.policy.model import Policy
@@ -52,8 +53,15 @@ def large_enough_cohort(charter: Charter, policy: Policy) -> None:
 
 def allowed_scheme(charter: Charter, policy: Policy) -> None:
     """The scheme is one that this site trusts."""
-    if charter.scheme not in policy.allowed_schemes:
-        raise _refusal("scheme-not-allowed", "the scheme is", charter.scheme, _listed(policy.allowed_schemes), "only")
+    if charter.scheme in policy.allowed_schemes:
+        return
+    refusal = _refusal("scheme-not-allowed", "the scheme is", charter.scheme, _listed(policy.allowed_schemes), "only")
+    if charter.scheme in SHARED_KEY_SCHEMES:
+        caution = shared_key(charter.scheme)
+        raise RefusedError(
+            refusal.reason, f"{refusal.message} {caution.message}", remedy=f"{caution.remedy} {refusal.remedy}"
+        )
+    raise refusal
 
 
 def allowed_task(charter: Charter, policy: Policy) -> None:

@@ -25,7 +25,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         known_members: fingerprints that this site has compared with their owners. A charter with another is refused.
         minimum_cohort: the fewest hospitals in a sum.
         minimum_honest: the fewest hospitals left in a sum when all that may collude do: t - c.
-        allowed_schemes: of aggregation.
+        allowed_schemes: of aggregation. By default those that hold against a coordinator that conspires with up to c
+            hospitals; ``bfv`` and ``ckks`` hold against none that conspires with any, and must be allowed by name.
         allowed_privacy_modes: of differential privacy; ``none`` is not among the defaults.
         maximum_epsilon: for each data set, over all charters, at ``maximum_delta``.
         maximum_weight: the most records that one hospital may count as.
@@ -36,7 +37,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     known_members: frozenset[str] = frozenset()
     minimum_cohort: Annotated[int, msgspec.Meta(ge=2)] = 3
     minimum_honest: Annotated[int, msgspec.Meta(ge=2)] = 2
-    allowed_schemes: frozenset[str] = frozenset({"mask"})
+    allowed_schemes: frozenset[str] = frozenset({"mask", "double-lock"})
     allowed_privacy_modes: frozenset[str] = frozenset({"local"})
     maximum_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 8.0
     maximum_delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
 from secagg.charter.folder import read_charter, read_verified
+from secagg.identity import Identity
 from tests.cli.conftest import LOCAL_DP
-from tests.cli.outcome import REFUSED, TAMPERING, UNUSABLE, contents, copy_of, flip, nothing_written, respell
+from tests.cli.outcome import REFUSED, TAMPERING, UNUSABLE, Outcome, contents, copy_of, flip, nothing_written, respell
 
 HEART = Path(__file__).parents[2] / "docs/examples/heart.toml"
 OPEN_POLICY = 'allowed_privacy_modes = ["none", "local"]\n'
@@ -101,6 +103,140 @@ def test_signing_twice_changes_nothing(secagg, signed):
     before = contents(signed)
     assert secagg("charter", "sign", "--identity", "b.pem").shown.endswith("All members have signed.")
     assert contents(signed) == before
+
+
+# Schemes
+
+WEAKNESS = "a coordinator that conspires with any one of them reads every hospital's update."
+
+
+def new(secagg, members, *options):
+    return secagg("charter", "new", "--task", "task.toml", *LOCAL_DP, *members, *options)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "scheme"),
+    [("mask", "mask"), ("double-lock", "double-lock"), ("he", "double-lock"), ("bfv", "bfv"), ("ckks", "ckks")],
+)
+def test_a_charter_has_the_chosen_scheme_and_homomorphic_encryption_is_double_lock(
+    secagg, here, members, chosen, scheme
+):
+    assert new(secagg, members, "--scheme", chosen).code == 0
+    content = secagg("charter", "show", "--json").json["content"]
+    assert content["scheme"] == scheme
+    assert content["homomorphic"]["parameters"] == "n4096-q60"
+
+
+def test_an_unknown_scheme_is_refused_and_the_known_ones_are_listed(secagg, here, members):
+    with nothing_written(here):
+        outcome = new(secagg, members, "--scheme", "paillier")
+    outcome.failed(UNUSABLE, "usage", "--scheme", "paillier", "double-lock")
+
+
+def test_parameters_may_be_chosen_where_something_is_encrypted(secagg, here, members):
+    with nothing_written(here):
+        outcome = new(secagg, members, "--homomorphic", "n8192-q60")
+    outcome.failed(UNUSABLE, "nothing-encrypted", "n8192-q60", "double-lock")
+    assert new(secagg, members, "--scheme", "he", "--homomorphic", "n8192-q60").code == 0
+    assert "n8192-q60: ring degree 8192" in secagg("charter", "show").shown
+
+
+@pytest.mark.parametrize(
+    ("scheme", "told"),
+    [
+        ("mask", ["coordinator sees the sum", "with one hospital it sees the sum", "masks with all others"]),
+        (
+            "double-lock",
+            [
+                "coordinator sees neither an update nor the sum",
+                "with one hospital it sees the sum",
+                "may collude with the coordinator 1 of them",
+                "BFV, n4096-q60: ring degree 4096, modulus of 60 bits (128 bits of security: 109 at most)",
+                "24 bits, 2 to a coefficient; plain modulus 2^48",
+                "yes: noise of 51 at most (but for 2^-40), where 2,048 would do harm",
+            ],
+        ),
+        (
+            "bfv",
+            [
+                "coordinator sees neither an update nor the sum",
+                "with one hospital it sees every hospital's update",
+                "may collude with the coordinator none of them",
+                "shares its key with all others",
+                "plain modulus 2^48",
+            ],
+        ),
+        ("ckks", ["with one hospital it sees every hospital's update", "24 bits, 1 to a real; scale 2^33", "0.5"]),
+    ],
+)
+def test_the_terms_say_who_sees_what_and_why_sums_are_exact(secagg, here, members, monkeypatch, scheme, told):
+    # Wide enough for every term to stand on one line.
+    monkeypatch.setenv("COLUMNS", "200")
+    drafted = new(secagg, members, "--scheme", scheme)
+    shown = secagg("charter", "show")
+    for line in told:
+        assert line in Outcome(0, drafted.out, "").shown
+        assert line in Outcome(0, shown.out, "").shown
+
+
+def test_with_no_colluders_in_the_charter_nothing_is_promised_against_one(secagg, here, members):
+    assert "not promised: max_colluding is 0" in new(secagg, members, "--colluding", "0").shown
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_one_key_for_all_is_told_by_new_show_and_sign(secagg, here, members, policy, scheme):
+    drafted = new(secagg, members, "--scheme", scheme)
+    policy.write_text(policy.read_text() + f'allowed_schemes = ["{scheme}"]\n')
+    sign = ("charter", "sign", "--identity", "a.pem")
+    for outcome in (drafted, secagg("charter", "show"), secagg(*sign)):
+        assert outcome.code == 0
+        assert outcome.err.count("\n") == 1
+        assert outcome.err.startswith(f"Warning: Under the scheme {scheme} all hospitals have one key:")
+        assert WEAKNESS in outcome.err
+        assert "Choose the scheme double-lock" in outcome.err
+    for command in (("charter", "show"), sign):
+        (warning,) = secagg(*command, "--json").json["warnings"]
+        assert warning["code"] == "shared-key"
+        assert WEAKNESS in warning["message"]
+        assert "double-lock" in warning["remedy"]
+
+
+@pytest.mark.parametrize("scheme", ["mask", "double-lock"])
+def test_schemes_that_hold_against_colluders_come_without_a_warning(secagg, here, members, policy, scheme):
+    assert new(secagg, members, "--scheme", scheme, "--json").json["warnings"] == []
+    assert secagg("charter", "show").err == ""
+    assert secagg("charter", "sign", "--identity", "a.pem").err == ""
+
+
+def test_what_encryption_comes_to_is_in_the_json_too(secagg, here, members):
+    encryption = new(secagg, members, "--scheme", "he", "--json").json["encryption"]
+    assert encryption["spec"]["parameters"]["degree"] == 4096
+    assert encryption["spec"]["bits"] == 48
+    assert encryption["numbers_per_value"] == 2
+    assert encryption["deviation"] < encryption["room"]
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_without_a_word_in_the_policy_a_charter_with_one_key_for_all_is_not_signed(
+    secagg, here, members, policy, scheme
+):
+    new(secagg, members, "--scheme", scheme)
+    with nothing_written(here):
+        outcome = secagg("charter", "sign", "--identity", "a.pem")
+    outcome.failed(REFUSED, "scheme-not-allowed", f"is {scheme}", WEAKNESS, "double-lock", "Change policy.toml")
+
+
+def test_above_a_hundred_hospitals_an_encrypted_charter_says_that_all_have_to_do_with_all(secagg, here):
+    members = [
+        part
+        for number in range(101)
+        for part in ("--member", f"h{number}={b64encode(Identity.generate().public_key).decode()}")
+    ]
+    outcome = new(secagg, members, "--scheme", "he")
+    assert outcome.code == 0
+    assert outcome.err.startswith("Warning: Under the scheme double-lock each of the 101 hospitals has to do with all")
+    assert outcome.err.endswith("[all-with-all]\n")
+    assert read_charter(here / "charter").graph.degree == 0
 
 
 # Drafting

@@ -8,9 +8,12 @@ from io import StringIO
 import pytest
 
 from cli.main import run
+from secagg.charter.folder import read_verified
+from secagg.policy import check_charter, load_policy
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import REFUSED, UNUSABLE, Outcome, contents, copy_of, nothing_written
 from tests.support.hospitals import write_tables
+from training.simulation import read_settings
 
 NAMES = {"aachen", "bergen", "coimbra", "dublin", "espoo", "florence", "ghent", "heidelberg"}
 
@@ -66,6 +69,56 @@ def test_hospitals_whose_budget_is_spent_refuse_another_demo(secagg, demo, tmp_p
     outcome = secagg("demo", "--out", tmp_path / "again", "--hospitals-at", hospitals)
     outcome.failed(REFUSED, "budget-exceeded", "of 8", "is left", "would cost")
     assert {path.name for path in tmp_path.iterdir()} == {"hospitals"}
+
+
+# Schemes
+
+
+class StoppedHereError(Exception):
+    """The demo was laid out, and would run now."""
+
+
+@pytest.fixture
+def laid_out(secagg, tmp_path, monkeypatch):
+    """Lays a demo out, runs none of it, and says what was told."""
+
+    def stop(folder, as_json):
+        raise StoppedHereError
+
+    monkeypatch.setattr("cli.simulate.follow", stop)
+
+    def call(*options):
+        outcome = secagg("demo", "--dp", "none", "--out", tmp_path / "demo", *options)
+        assert "StoppedHereError" in outcome.err
+        return outcome.out
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("chosen", "scheme", "hides"),
+    [
+        ("mask", "mask", "Each masks its update"),
+        ("he", "double-lock", "Each masks and encrypts its update"),
+        ("bfv", "bfv", "Each encrypts its update"),
+        ("ckks", "ckks", "Each encrypts its update"),
+    ],
+)
+def test_the_chosen_scheme_is_in_the_charter_and_in_every_policy(laid_out, tmp_path, chosen, scheme, hides):
+    assert hides in laid_out("--scheme", chosen)
+    charter = read_verified(tmp_path / "demo/charter").charter
+    assert charter.scheme == scheme
+    for name in NAMES:
+        policy = load_policy(tmp_path / "demo/hospitals" / name / "policy.toml")
+        assert policy.allowed_schemes == {scheme}
+        check_charter(charter, policy)
+
+
+def test_who_drops_out_after_sending_does_so_only_where_something_is_asked_after_that(laid_out, tmp_path):
+    assert "ghent in round 7 right after" in laid_out("--scheme", "double-lock")
+    assert read_settings(tmp_path / "demo").drop_outs == ("coimbra:4", "ghent:7:reveal")
+    assert "ghent" not in laid_out("--scheme", "bfv", "--force")
+    assert read_settings(tmp_path / "demo").drop_outs == ("coimbra:4",)
 
 
 # What is there

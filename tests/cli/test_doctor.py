@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from tests.cli.outcome import FAILED
+import json
+import os
+import sys
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+
+import cli.doctor
+from tests.cli.outcome import FAILED, UNUSABLE, Outcome
+
+WEAKNESS = "a coordinator that conspires with any one of them reads every hospital's update"
+
+
+@pytest.fixture
+def charter_of(secagg, members):
+    """Drafts a charter of a scheme in ``charter``."""
+
+    def draft(scheme):
+        assert secagg("charter", "new", "--task", "task.toml", "--scheme", scheme, *members).code == 0
+        return "charter"
+
+    return draft
+
+
+def findings_of(outcome: Outcome) -> dict[str, dict]:
+    return {finding["what"]: finding for finding in json.loads(outcome.out)}
 
 
 def test_this_machine_is_ready(secagg, tmp_path):
     shown = secagg("doctor", "--folder", tmp_path).shown
-    for part in ("Python", "torch", "device", "mask expansion", "durable storage"):
+    for part in ("Python", "torch", "tenseal", "device", "mask expansion", "BFV encryption", "durable storage"):
         assert f"ok {part}" in shown
     assert "bad" not in shown
     assert list(tmp_path.iterdir()) == []
@@ -34,3 +59,111 @@ def test_a_place_that_is_not_there_is_named_as_it_was_given(secagg, tmp_path, mo
     assert outcome.code == FAILED
     assert '"nowhere cannot be written: No such file or directory; choose another with --folder"' in outcome.out
     assert not (tmp_path / "nowhere").exists()
+
+
+# Schemes
+
+
+def test_without_a_charter_every_scheme_is_tried_and_the_weakness_of_two_is_told(secagg):
+    findings = findings_of(secagg("doctor", "--json"))
+    for scheme in ("mask", "double-lock", "bfv", "ckks"):
+        assert findings[f"scheme {scheme}"]["good"]
+        assert findings[f"scheme {scheme}"]["found"].startswith("runs here")
+    for scheme in ("bfv", "ckks"):
+        assert WEAKNESS in findings[f"scheme {scheme}"]["found"]
+        (warning,) = findings[f"scheme {scheme}"]["warnings"]
+        assert warning["code"] == "shared-key"
+        assert "double-lock" in warning["remedy"]
+    assert findings["scheme double-lock"]["warnings"] == []
+    for encryption in ("BFV encryption", "CKKS encryption"):
+        assert "M parameters/s of 24 bits" in findings[encryption]["found"]
+
+
+def test_a_warning_is_no_bad_sign(secagg):
+    outcome = secagg("doctor")
+    assert outcome.code == 0
+    assert "warn scheme bfv runs here. Under the scheme bfv all hospitals have one key" in outcome.shown
+    assert "ok scheme double-lock runs here" in outcome.shown
+
+
+@pytest.mark.parametrize(
+    ("scheme", "encryption", "parameters"),
+    [("double-lock", "BFV encryption", "BFV, n4096-q60"), ("ckks", "CKKS encryption", "CKKS, n4096-q60")],
+)
+def test_of_a_charter_scheme_parameters_and_encryption_are_looked_at(
+    secagg, charter_of, scheme, encryption, parameters
+):
+    findings = findings_of(secagg("doctor", "--charter", charter_of(scheme), "--json"))
+    assert findings["charter's scheme"]["found"].startswith(scheme)
+    assert findings["charter's parameters"]["found"].startswith(parameters)
+    assert "would do harm" in findings["sums are exact"]["found"]
+    assert "M parameters/s" in findings[encryption]["found"]
+    assert all(finding["good"] for finding in findings.values())
+    assert not any(what.startswith("scheme ") for what in findings)
+
+
+def test_of_a_masked_charter_no_encryption_is_tried(secagg, charter_of):
+    findings = findings_of(secagg("doctor", "--charter", charter_of("mask"), "--json"))
+    assert findings["charter's scheme"]["found"] == "mask"
+    assert not any("encryption" in what for what in findings)
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_a_charter_with_one_key_for_all_is_warned_of_loudly(secagg, charter_of, scheme):
+    outcome = secagg("doctor", "--charter", charter_of(scheme))
+    assert outcome.code == 0
+    assert outcome.err.startswith(f"Warning: Under the scheme {scheme} all hospitals have one key")
+    assert WEAKNESS in outcome.err
+    assert "double-lock" in outcome.err
+    findings = findings_of(secagg("doctor", "--charter", "charter", "--json"))
+    assert WEAKNESS in findings["charter's scheme"]["found"]
+
+
+@pytest.mark.parametrize("scheme", ["double-lock", "bfv", "ckks"])
+def test_where_there_is_no_nameless_memory_an_encrypted_charter_is_a_bad_sign(secagg, charter_of, monkeypatch, scheme):
+    monkeypatch.delattr(os, "memfd_create")
+    outcome = secagg("doctor", "--charter", charter_of(scheme), "--json")
+    assert outcome.code == FAILED
+    (bad,) = [finding for finding in json.loads(outcome.out) if not finding["good"]]
+    assert "encryption" in bad["what"]
+    assert "no-anonymous-memory" in bad["found"]
+    assert "choose the scheme mask" in bad["found"]
+
+
+def test_where_there_is_no_nameless_memory_a_masked_charter_is_none(secagg, charter_of, monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    assert secagg("doctor", "--charter", charter_of("mask")).code == 0
+
+
+def test_a_scheme_that_does_not_run_is_a_warning_until_a_charter_asks_for_it(secagg, charter_of, monkeypatch):
+    monkeypatch.setitem(sys.modules, "secagg.homomorphic.cipher", None)
+    outcome = secagg("doctor", "--json")
+    assert outcome.code == 0
+    for scheme in ("double-lock", "bfv", "ckks"):
+        finding = findings_of(outcome)[f"scheme {scheme}"]
+        assert finding["found"].startswith("does not run here. TenSEAL cannot be loaded")
+        assert [warning["code"] for warning in finding["warnings"]] == ["no-tenseal"]
+    assert secagg("doctor", "--charter", charter_of("double-lock")).code == FAILED
+
+
+def test_tenseal_is_no_optional_package(secagg, monkeypatch):
+    installed = cli.doctor.version
+
+    def version(name: str) -> str:
+        if name == "tenseal":
+            raise PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(cli.doctor, "version", version)
+    outcome = secagg("doctor", "--json")
+    assert outcome.code == FAILED
+    assert findings_of(outcome)["tenseal"] == {
+        "what": "tenseal",
+        "found": "not installed",
+        "good": False,
+        "warnings": [],
+    }
+
+
+def test_a_charter_that_is_not_there_is_named(secagg, here):
+    secagg("doctor", "--charter", "nowhere").failed(UNUSABLE, "unreadable", "nowhere/charter.toml")

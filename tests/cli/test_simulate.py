@@ -9,6 +9,7 @@ from secagg.charter.folder import read_verified
 from secagg.charter.model import LARGEST_FACTOR
 from secagg.errors import InputError
 from secagg.identity import Identity
+from secagg.policy import check_charter, load_policy
 from tests.cli.conftest import LOCAL_DP, SHORT, TASK, furnished
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE, Outcome, contents, flip, nothing_written
 from training.devices import resolve_device
@@ -99,6 +100,66 @@ def test_a_folders_name_is_shown_so_that_the_command_can_be_copied(secagg, here)
     options = ["--rounds", "1", "--local-steps", "1", "--device", "cpu", "--no-compare"]
     shown = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "my [red]run", *options).shown
     assert "secagg model verify 'my [red]run/release'" in shown
+
+
+# Schemes
+
+
+class StoppedHereError(Exception):
+    """The run was laid out, and would begin now."""
+
+
+@pytest.fixture
+def laid_out(simulate, here, monkeypatch):
+    """Lays a run out, runs none of it, and gives its charter."""
+
+    def stop(folder, as_json):
+        raise StoppedHereError
+
+    monkeypatch.setattr("cli.simulate.follow", stop)
+
+    def call(*options):
+        assert "StoppedHereError" in simulate(*options).err
+        return read_verified(here / "run/charter").charter
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("chosen", "scheme"),
+    [("mask", "mask"), ("double-lock", "double-lock"), ("he", "double-lock"), ("bfv", "bfv"), ("ckks", "ckks")],
+)
+def test_the_chosen_scheme_is_in_the_charter_and_in_every_policy(laid_out, here, chosen, scheme):
+    charter = laid_out("--scheme", chosen)
+    assert charter.scheme == scheme
+    for member in charter.members:
+        policy = load_policy(here / "run/hospitals" / member.name / "policy.toml")
+        assert policy.allowed_schemes == {scheme}
+        check_charter(charter, policy)
+
+
+def test_the_chosen_parameters_are_in_the_charter(laid_out):
+    assert laid_out("--scheme", "he", "--homomorphic", "n8192-q60").homomorphic.parameters == "n8192-q60"
+
+
+def test_a_scheme_is_not_chosen_again_when_a_run_is_taken_up(secagg, laid_out, here):
+    laid_out("--scheme", "he")
+    outcome = secagg("simulate", "--resume", "run", "--scheme", "mask")
+    outcome.failed(UNUSABLE, "usage", "--resume takes everything from the folder", "--scheme")
+
+
+@pytest.mark.parametrize("phase", ["agree", "reveal"])
+def test_a_drop_out_that_would_never_come_is_refused(simulate, here, phase):
+    with nothing_written(here):
+        outcome = simulate("--scheme", "bfv", "--colluding", "0", "--drop", f"h3:1:{phase}")
+    outcome.failed(UNUSABLE, "bad-drop-out", f"h3:1:{phase}", "the scheme bfv asks it no second time")
+
+
+def test_the_result_as_json_holds_the_warnings(simulate, secagg, consortium):
+    (warning,) = simulate("--scheme", "bfv", "--json").json["warnings"]
+    assert warning["code"] == "shared-key"
+    assert "double-lock" in warning["remedy"]
+    assert secagg("simulate", "--resume", consortium / "run", "--json").json["warnings"] == []
 
 
 # Records that cannot be used
@@ -284,6 +345,8 @@ def test_statistics_without_noise_do_not_go_with_differential_privacy(simulate, 
         ["--weight-decay", "inf"],
         ["--prox-mu", "-0.1"],
         ["--server", "sgd"],
+        ["--scheme", "paillier"],
+        ["--homomorphic", "n1024-q60"],
         ["--server-momentum", "nan"],
         ["--weighting", "size"],
         ["--dp", "central"],

@@ -83,6 +83,23 @@ def test_a_charter_at_the_limit_or_allowed_by_name_is_accepted(limits, changes):
     check_charter(msgspec.structs.replace(CHARTER, **changes), msgspec.structs.replace(STRICT, **limits))
 
 
+@pytest.mark.parametrize("scheme", ["mask", "double-lock"])
+def test_the_defaults_allow_the_schemes_that_hold_against_colluding_hospitals(scheme):
+    check_charter(msgspec.structs.replace(CHARTER, scheme=scheme), STRICT)
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_a_scheme_with_one_key_for_all_must_be_allowed_by_name_and_the_refusal_names_a_better_one(scheme):
+    charter = msgspec.structs.replace(CHARTER, scheme=scheme)
+    with pytest.raises(RefusedError) as caught:
+        check_charter(charter, STRICT)
+    assert caught.value.reason == "scheme-not-allowed"
+    assert "double-lock, mask only" in caught.value.message
+    assert "conspires with any one of them reads every hospital's update" in caught.value.message
+    assert caught.value.remedy.startswith("Choose the scheme double-lock")
+    check_charter(charter, msgspec.structs.replace(STRICT, allowed_schemes=frozenset({scheme})))
+
+
 def test_every_check_has_a_refusal_here():
     assert len({case[2] for case in REFUSED} | {"unknown-member"}) >= len(CHECKS)
     for check in CHECKS:

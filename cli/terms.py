@@ -1,0 +1,111 @@
+"""The terms of a charter as a table: what somebody reads before signing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from secagg.charter import Charter
+from secagg.charter.cautions import SHARED_KEY_SCHEMES
+from secagg.charter.encryption import EncryptionTerms, encryption_terms
+from secagg.charter.model import ENCRYPTED_SCHEMES
+from secagg.homomorphic.parameters import FAILURE_BITS, SECURE_MODULUS_BITS, Encryption
+
+Rows = Iterator[tuple[str, str]]
+
+_HOW = {
+    "mask": "mask: updates are masked",
+    "double-lock": "double-lock: updates are masked, and encrypted besides",
+    "bfv": "bfv: updates are encrypted, all with one key",
+    "ckks": "ckks: updates are encrypted, all with one key",
+}
+
+
+def terms_table(content: Charter) -> Table:
+    """What the charter says, a row for each term."""
+    table = Table(title=content.name, title_justify="left", show_header=False)
+    for rows in (_training(content), _protection(content), _encryption(content), _beside(content)):
+        for term, value in rows:
+            table.add_row(term, value)
+    return table
+
+
+def described_parameters(name: str, terms: EncryptionTerms) -> str:
+    """The parameter set called ``name``, and how far it is from being insecure."""
+    parameters = terms.spec.parameters
+    return (
+        f"{terms.spec.encryption.upper()}, {name}: ring degree {parameters.degree}, modulus of "
+        f"{parameters.modulus_bits} bits (128 bits of security: {SECURE_MODULUS_BITS[parameters.degree]} at most)"
+    )
+
+
+def described_margin(terms: EncryptionTerms) -> str:
+    """How far the noise of a sum over all members is from doing harm."""
+    but = f"(but for 2^-{FAILURE_BITS})"
+    if terms.spec.encryption is Encryption.BFV:
+        return f"yes: noise of {terms.deviation:,.0f} at most {but}, where {terms.room:,.0f} would do harm"
+    return f"after rounding: off by {terms.deviation:.1g} of a step at most {but}, where {terms.room:g} would do harm"
+
+
+def _training(content: Charter) -> Rows:
+    privacy, training = content.privacy, content.training
+    guarantee = "none: the model may reveal individual patients"
+    if privacy.mode != "none":
+        guarantee = (
+            f"{privacy.mode}: epsilon {privacy.budget:g} at delta {privacy.delta:g}, "
+            f"noise {privacy.noise_multiplier:g}, clip {privacy.clip_norm:g}, sampling {privacy.sampling_rate:g}"
+        )
+    yield "task", f"{content.task.kind}, {content.model.parameters} parameters"
+    yield "training", f"{training.rounds} sums, {training.local_steps} local steps each"
+    yield "differential privacy", guarantee
+
+
+def _protection(content: Charter) -> Rows:
+    shared = content.scheme in SHARED_KEY_SCHEMES
+    yield "scheme", _HOW[content.scheme]
+    yield "a sum is taken over", f"at least {content.threshold} of {len(content.members)} hospitals"
+    yield "the coordinator sees", "neither an update nor the sum" if content.scheme in ENCRYPTED_SCHEMES else "the sum"
+    yield "with one hospital it sees", _seen_with_one(content)
+    yield "may collude with the coordinator", _colluders(content)
+    yield "shares its key with" if shared else "masks with", _neighbours(content)
+
+
+def _seen_with_one(content: Charter) -> str:
+    if content.scheme in SHARED_KEY_SCHEMES:
+        return "[bold red]every hospital's update[/bold red]"
+    return "the sum" if content.max_colluding else "not promised: max_colluding is 0"
+
+
+def _colluders(content: Charter) -> str:
+    if content.scheme in SHARED_KEY_SCHEMES:
+        return f"[bold red]none of them[/bold red]: max_colluding = {content.max_colluding} sets the threshold alone"
+    return f"{content.max_colluding} of them"
+
+
+def _neighbours(content: Charter) -> str:
+    graph = content.graph
+    if graph.degree == 0:
+        return "all others"
+    return f"{graph.degree} hospitals that each draws, and those that drew it; {graph.threshold} rebuild its secrets"
+
+
+def _encryption(content: Charter) -> Rows:
+    terms = encryption_terms(content)
+    if terms:
+        yield "encryption", described_parameters(content.homomorphic.parameters, terms)
+        yield "numbers", _packing(content.encoding.field_bits, terms)
+        yield "sums are exact", described_margin(terms)
+
+
+def _packing(field_bits: int, terms: EncryptionTerms) -> str:
+    is_exact = terms.spec.encryption is Encryption.BFV
+    place = "coefficient" if is_exact else "real"
+    count = terms.numbers_per_value
+    packed = f"{count:g} to a {place}" if count >= 1 else f"{1 / count:g} {place}s each"
+    return f"{field_bits} bits, {packed}; {'plain modulus' if is_exact else 'scale'} 2^{terms.spec.bits}"
+
+
+def _beside(content: Charter) -> Rows:
+    yield "validation counts", content.metrics.release
+    yield "model at the start", content.model.digest.hex()[:16]

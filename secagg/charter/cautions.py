@@ -1,0 +1,64 @@
+"""What everybody must be told of a charter before signing it, beyond its terms.
+
+Knows what a scheme does not protect against, and what it costs. It is said here once, so that all say the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from secagg.charter.model import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Charter, Scheme
+from secagg.graph import COMPLETE_UP_TO
+
+SHARED_KEY_SCHEMES: Final = ENCRYPTED_SCHEMES - MASKED_SCHEMES
+"""Encrypted and nothing else: whoever has the one key and the ciphertexts reads every update."""
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Something that a charter allows and its signers must know.
+
+    Attributes:
+        code: stable, for programs, in kebab-case.
+        message: what it is, for people.
+        remedy: what to choose instead.
+    """
+
+    code: str
+    message: str
+    remedy: str
+
+    def told(self) -> str:
+        """On one line, for the terminal."""
+        return f"{self.message} {self.remedy} [{self.code}]"
+
+
+def cautions(charter: Charter) -> tuple[Caution, ...]:
+    """All that is to be told of a charter, the gravest first."""
+    found = []
+    if charter.scheme in SHARED_KEY_SCHEMES:
+        found.append(shared_key(charter.scheme))
+    if charter.scheme in ENCRYPTED_SCHEMES and len(charter.members) > COMPLETE_UP_TO:
+        found.append(_all_with_all(charter.scheme, len(charter.members)))
+    return tuple(found)
+
+
+def shared_key(scheme: Scheme) -> Caution:
+    """What a scheme of `SHARED_KEY_SCHEMES` does not protect against."""
+    return Caution(
+        "shared-key",
+        f"Under the scheme {scheme} all hospitals have one key: a coordinator that conspires with any one of them "
+        "reads every hospital's update.",
+        "Choose the scheme double-lock: there a coordinator and up to max_colluding hospitals get the sum and nobody's "
+        "update.",
+    )
+
+
+def _all_with_all(scheme: Scheme, members: int) -> Caution:
+    return Caution(
+        "all-with-all",
+        f"Under the scheme {scheme} each of the {members} hospitals has to do with all {members - 1} others: every key "
+        f"set-up takes {members * (members - 1)} messages from hospital to hospital.",
+        "Choose the scheme mask, where each has a few neighbours, or more rounds a key set-up.",
+    )

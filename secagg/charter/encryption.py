@@ -1,0 +1,61 @@
+"""What a charter's choice of encryption comes to: how numbers lie in ciphertexts, and how far noise is from harm.
+
+Knows a charter's sizes and the arithmetic of `secagg.homomorphic`. Makes no key and encrypts nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secagg.charter.model import Charter
+from secagg.encoding.ring import Ring
+from secagg.homomorphic.coefficients import Packing
+from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
+from secagg.homomorphic.parameters import noise_bound, parameter_set
+from secagg.homomorphic.reals import RealNumbers, error_bound
+from secagg.homomorphic.spec import CipherSpec
+
+
+@dataclass(frozen=True)
+class EncryptionTerms:
+    """How vectors are encrypted, and why their sums are exact.
+
+    Attributes:
+        spec: the parameters, and the bits of the plain modulus (BFV) or of the scale (CKKS).
+        numbers_per_value: how many of a vector's numbers lie in one coefficient, or one real: 0.5 if one takes two.
+        deviation: what the noise of a sum over all members stays within, but with probability 2^-40; for CKKS its
+            error, in steps of the encoding's grid.
+        room: what it must stay below for the sum to be exact.
+    """
+
+    spec: CipherSpec
+    numbers_per_value: float
+    deviation: float
+    room: float
+
+
+def encryption_terms(charter: Charter) -> EncryptionTerms | None:
+    """Those of a charter's updates; None where nothing is encrypted."""
+    parameters = parameter_set(charter.homomorphic.parameters)
+    ring = Ring(charter.encoding.field_bits)
+    # The weight and the counts travel with the update.
+    length = charter.model.parameters + 1 + charter.metrics.cells
+    match charter.scheme:
+        case "mask":
+            return None
+        case "ckks":
+            return terms_of(approximate_form(parameters, ring, length, len(charter.members)))
+        case _:
+            return terms_of(exact_form(parameters, ring, length, len(charter.members)))
+
+
+def terms_of(form: EncryptedForm) -> EncryptionTerms:
+    """What a form comes to."""
+    spec, values = form.spec, form.values
+    if isinstance(values, RealNumbers):
+        deviation, room = error_bound(spec.parameters, values, form.value_count), 0.5
+    else:
+        deviation = noise_bound(form.contributors, form.blocks * spec.block)
+        room = spec.parameters.modulus / 2 ** (spec.bits + 1)
+    numbers = values.per_coefficient if isinstance(values, Packing) else 1 / values.values_per_packed
+    return EncryptionTerms(spec, numbers, deviation, room)

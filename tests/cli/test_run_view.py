@@ -1,0 +1,34 @@
+"""What a run tells of its charter when it starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.run_view import RunView
+from tests.support.consortium import make_charter, make_identities, sign_by_all
+
+IDENTITIES = make_identities(4)
+
+
+def told_at_the_start(capsys, scheme: str, *, as_json: bool = False) -> str:
+    charter = sign_by_all(make_charter(IDENTITIES, threshold=3, scheme=scheme), IDENTITIES)
+    with RunView(as_json) as view:
+        view.observer.on_start(charter)
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_one_key_for_all_is_told_before_anybody_trains(capsys, scheme):
+    told = told_at_the_start(capsys, scheme)
+    assert told.startswith(f"Warning: Under the scheme {scheme} all hospitals have one key")
+    assert "Choose the scheme double-lock" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("scheme", ["mask", "double-lock"])
+def test_of_schemes_that_hold_against_colluders_nothing_is_told(capsys, scheme):
+    assert told_at_the_start(capsys, scheme) == ""
+
+
+def test_as_json_the_result_has_it_and_standard_error_stays_empty(capsys):
+    assert told_at_the_start(capsys, "bfv", as_json=True) == ""

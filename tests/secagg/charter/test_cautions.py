@@ -1,0 +1,56 @@
+"""What a charter allows and its signers must know is told of exactly the charters that allow it."""
+
+from __future__ import annotations
+
+import pytest
+
+from secagg.charter.cautions import SHARED_KEY_SCHEMES, cautions, shared_key
+from secagg.charter.model import ENCRYPTED_SCHEMES, smallest_threshold
+from secagg.graph import COMPLETE_UP_TO
+from tests.support.consortium import make_charter, make_identities
+
+FEW = make_identities(5)
+MANY = make_identities(COMPLETE_UP_TO + 1)
+
+
+def codes(identities, **changes) -> list[str]:
+    threshold = smallest_threshold(len(identities), 1)
+    charter = make_charter(identities, max_colluding=1, threshold=threshold, **changes)
+    return [caution.code for caution in cautions(charter)]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"), [("mask", []), ("double-lock", []), ("bfv", ["shared-key"]), ("ckks", ["shared-key"])]
+)
+def test_one_key_for_all_is_told_of_bfv_and_ckks_alone(scheme, expected):
+    assert codes(FEW, scheme=scheme) == expected
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [("mask", []), ("double-lock", ["all-with-all"]), ("bfv", ["shared-key", "all-with-all"])],
+)
+def test_above_a_hundred_hospitals_who_encrypts_is_told_that_all_have_to_do_with_all(scheme, expected):
+    assert codes(MANY, scheme=scheme) == expected
+
+
+def test_up_to_a_hundred_hospitals_all_have_to_do_with_all_anyway():
+    assert codes(MANY[:-1], scheme="double-lock") == []
+
+
+def test_the_weakness_says_who_reads_what_and_names_the_remedy():
+    assert SHARED_KEY_SCHEMES < ENCRYPTED_SCHEMES
+    for scheme in SHARED_KEY_SCHEMES:
+        told = shared_key(scheme)
+        assert scheme in told.message
+        assert "any one of them reads every hospital's update" in told.message
+        assert "double-lock" in told.remedy
+        assert told.told() == f"{told.message} {told.remedy} [shared-key]"
+
+
+def test_how_many_messages_a_set_up_takes_is_in_the_text():
+    threshold = smallest_threshold(len(MANY), 1)
+    (told,) = cautions(make_charter(MANY, max_colluding=1, threshold=threshold, scheme="double-lock"))
+    assert "101 hospitals" in told.message
+    assert "all 100 others" in told.message
+    assert "10100 messages" in told.message

@@ -1,0 +1,74 @@
+"""A draft holds what was chosen, and what follows from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from secagg.charter import Member
+from secagg.charter.model import ENCRYPTED_SCHEMES
+from secagg.errors import InputError
+from secagg.graph import COMPLETE_UP_TO
+from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
+from secagg.identity import Identity
+from tests.support.hospitals import choices_of, tabular_spec
+from training.draft import draft_charter
+from training.tasks.spec import TaskSpec
+
+MEMBERS = [Member(name=f"h{number}", public_key=Identity.generate().public_key) for number in range(1, 102)]
+SMALL = tabular_spec()
+
+
+def with_hidden(width: int) -> TaskSpec:
+    """A task with 2 inputs and a network of 4 ``width`` + 1 parameters."""
+    spec = tabular_spec()
+    text = spec.settings_json().replace(b'"logistic"', b'"mlp"').replace(b'"hidden":[32]', b'"hidden":[%d]' % width)
+    return TaskSpec.from_settings(spec.kind, text)
+
+
+def drafted(members: int = 4, spec: TaskSpec = SMALL, **choices: object):
+    return draft_charter(choices_of(**choices), MEMBERS[:members], spec)
+
+
+def test_without_a_choice_updates_are_masked():
+    assert drafted().scheme == "mask"
+
+
+@pytest.mark.parametrize("scheme", sorted(ENCRYPTED_SCHEMES))
+def test_the_scheme_is_the_chosen_one(scheme):
+    assert drafted(scheme=scheme).scheme == scheme
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [(24_999, "n4096-q60"), (25_000, "n8192-q60")], ids=["99,997", "100,001"]
+)
+def test_a_large_model_gets_the_larger_ring(width, expected):
+    charter = drafted(spec=with_hidden(width), scheme="double-lock")
+    assert charter.model.parameters == 4 * width + 1
+    assert charter.homomorphic.parameters == expected
+
+
+def test_a_large_model_that_is_only_masked_has_the_parameters_of_every_masked_charter():
+    assert drafted(spec=with_hidden(25_000)).homomorphic.parameters == DEFAULT_PARAMETERS
+
+
+def test_parameters_may_be_chosen():
+    assert drafted(scheme="bfv", homomorphic="n8192-q60").homomorphic.parameters == "n8192-q60"
+
+
+def test_parameters_that_nobody_knows_to_be_secure_are_refused():
+    with pytest.raises(InputError) as caught:
+        drafted(scheme="bfv", homomorphic="n1024-q60")
+    assert caught.value.reason == "unlisted-parameters"
+
+
+def test_parameters_where_nothing_is_encrypted_are_refused():
+    with pytest.raises(InputError) as caught:
+        drafted(homomorphic="n8192-q60")
+    assert caught.value.reason == "nothing-encrypted"
+    assert "double-lock" in caught.value.remedy
+
+
+def test_above_a_hundred_hospitals_only_masks_have_a_neighbour_graph():
+    assert drafted(COMPLETE_UP_TO + 1, dropout=0.0).graph.degree > 0
+    for scheme in ENCRYPTED_SCHEMES:
+        assert drafted(COMPLETE_UP_TO + 1, dropout=0.0, scheme=scheme).graph.degree == 0

@@ -1,0 +1,59 @@
+"""The trial says how fast this machine encrypts, or why it cannot."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from secagg.charter.encryption import terms_of
+from secagg.encoding.ring import Ring
+from secagg.errors import InputError
+from secagg.homomorphic.cipher import Cipher
+from secagg.homomorphic.form import approximate_form, exact_form
+from secagg.homomorphic.parameters import ALLOWED
+from training.encryption_trial import numbers_a_second
+
+EVERY = [
+    terms_of(make(parameters, Ring(bits), 10_000, 100))
+    for make in (exact_form, approximate_form)
+    for parameters in ALLOWED.values()
+    for bits in (16, 24, 64)
+]
+
+
+@pytest.mark.parametrize("terms", EVERY, ids=lambda terms: f"{terms.spec.encryption}-{terms.spec.bits}")
+def test_every_encryption_that_a_charter_can_have_works_here(terms):
+    assert numbers_a_second(terms) > 1000
+
+
+def reason(terms) -> str:
+    with pytest.raises(InputError) as caught:
+        numbers_a_second(terms)
+    assert "mask" in caught.value.remedy
+    return caught.value.reason
+
+
+def test_a_system_without_nameless_memory_is_told_so(monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    assert reason(EVERY[0]) == "no-anonymous-memory"
+
+
+def test_a_library_that_cannot_be_loaded_is_told_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "secagg.homomorphic.cipher", None)
+    assert reason(EVERY[0]) == "no-tenseal"
+
+
+@pytest.mark.parametrize("terms", [EVERY[0], EVERY[-1]], ids=["bfv", "ckks"])
+def test_a_library_that_computes_wrongly_is_found_out(monkeypatch, terms):
+    decrypt = Cipher.decrypt
+
+    def off_by_one(cipher: Cipher, data: memoryview) -> np.ndarray:
+        values = decrypt(cipher, data).copy()
+        values[7] += 1
+        return values
+
+    monkeypatch.setattr(Cipher, "decrypt", off_by_one)
+    assert reason(terms) == "wrong-sum"
