@@ -21,9 +21,9 @@ from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import Acknowledge, EncryptedSum, ResponderReveal, Reveal, SealedReveal
 from secagg.masking.neighbours import Roster
-from secagg.masking.rebuilding import Rebuilding
 from secagg.masking.session import RoundSum, Session, Survivors
 from secagg.masking.shamir import SHARE_SIZE
+from secagg.masking.sifting import Sifting
 
 # Each sealing key is derived for one message, so no nonce repeats under it.
 _NONCE = bytes(12)
@@ -88,7 +88,7 @@ class Group:
 
     def _masks(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> list[SignedKey]:
         participants = frozenset(self._roster)
-        rebuilding = Rebuilding(
+        rebuilding = Sifting(
             self._session,
             round_number,
             self._roster,

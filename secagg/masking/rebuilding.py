@@ -6,7 +6,7 @@ see the sum; where the sum is encrypted, every hospital does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from secagg.errors import RemoteProtocolError
@@ -36,7 +36,7 @@ class Rebuilding:
 
     def __post_init__(self) -> None:
         self._alive = frozenset(self.survivors.numbers)
-        self._shares: dict[int, dict[int, bytes]] = {owner: {} for owner in self.participants}
+        self.shares: dict[int, dict[int, bytes]] = {owner: {} for owner in self.participants}
         self._lacking = set(self.participants)
 
     @property
@@ -51,12 +51,9 @@ class Rebuilding:
 
     def keep(self, responder: int, owners: Collection[int], shares: bytes) -> None:
         """Take one hospital's shares, concatenated, of the secrets of ``owners``."""
-        threshold = self.session.share_threshold
         for index, owner in enumerate(owners):
-            kept = self._shares[owner]
-            if len(kept) < threshold:
-                kept[responder] = entry(shares, index)
-            if len(kept) == threshold:
+            self.shares[owner][responder] = entry(shares, index)
+            if len(self.shares[owner]) >= self.session.share_threshold:
                 self._lacking.discard(owner)
 
     def masks(self) -> list[SignedKey]:
@@ -73,19 +70,22 @@ class Rebuilding:
             keys += self._pairwise(owner, self._mask_key(owner))
         return keys
 
-    def _seed(self, owner: int) -> bytes:
-        seed = shamir.reconstruct(self._shares[owner])
-        slot = self.session.slot(self.round)
-        committed = entry(self.roster[owner].self_mask_commitments, slot)
-        if kdf.self_mask_commitment(seed, self.session, self.round, owner) != committed:
+    def rebuild(self, owner: int, is_right: Callable[[bytes], bool]) -> bytes:
+        """The secret of ``owner``, from the lowest of those who gave shares of it."""
+        secret = shamir.reconstruct(lowest(self.shares[owner], self.session.share_threshold))
+        if not is_right(secret):
             raise self._wrong_dealing(owner)
-        return seed
+        return secret
+
+    def _seed(self, owner: int) -> bytes:
+        committed = entry(self.roster[owner].self_mask_commitments, self.session.slot(self.round))
+        return self.rebuild(
+            owner, lambda seed: kdf.self_mask_commitment(seed, self.session, self.round, owner) == committed
+        )
 
     def _mask_key(self, owner: int) -> bytes:
-        key = shamir.reconstruct(self._shares[owner])
-        if kdf.public_key(key) != entry(self.roster[owner].mask_keys, self.session.slot(self.round)):
-            raise self._wrong_dealing(owner)
-        return key
+        advertised = entry(self.roster[owner].mask_keys, self.session.slot(self.round))
+        return self.rebuild(owner, lambda key: kdf.public_key(key) == advertised)
 
     def _pairwise(self, dropped: int, key: bytes) -> list[SignedKey]:
         slot = self.session.slot(self.round)
@@ -103,3 +103,8 @@ class Rebuilding:
         return RemoteProtocolError(
             "wrong-dealing", f"The shares that {name} dealt do not give what it committed to.", culprit=name
         )
+
+
+def lowest(shares: Mapping[int, bytes], threshold: int) -> dict[int, bytes]:
+    """As many shares as it takes, those of the lowest points: the same for all owners, if the same have answered."""
+    return dict(sorted(shares.items())[:threshold])

@@ -47,8 +47,13 @@ def reconstruct(shares: Mapping[int, bytes]) -> bytes:
 
     Wrong shares give a wrong secret, never an error: who rebuilds checks the result against a commitment.
     """
+    return interpolate(shares, 0)
+
+
+def interpolate(shares: Mapping[int, bytes], at: int) -> bytes:
+    """What the polynomial through ``shares``, of lower degree than their number, is at the point ``at``."""
     points = tuple(sorted(shares))
-    weights = basis_at_zero(points)
+    weights = basis_at_zero(tuple(point - at for point in points))
     total = sum(weight * int.from_bytes(shares[point], "big") for weight, point in zip(weights, points, strict=True))
     return (total % PRIME).to_bytes(SHARE_SIZE, "big")
 
