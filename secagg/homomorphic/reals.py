@@ -24,8 +24,8 @@ Reals = npt.NDArray[np.float64]
 _WIDEST: Final = 32
 _LIMB_BITS: Final = 16
 _LIMBS: Final = 4
-# Of noise (10.5) and of rounding to whole coefficients (at most 1/4), a contributor.
-_VARIANCE: Final = 10.75
+# Of the noise of one contributor.
+_VARIANCE: Final = 10.5
 # Of what a sum of coefficients may reach, a fourth is left free.
 _SPARE_BITS: Final = 2
 
@@ -94,10 +94,13 @@ def scale_bits(parameters: ParameterSet, numbers: RealNumbers) -> int:
 def error_bound(parameters: ParameterSet, numbers: RealNumbers, count: int) -> float:
     """By how much a sum of ``count`` reals is off at most, in steps of the grid, but with probability 2^-40.
 
-    A real of a slot is a combination of N coefficients with factors of at most 1 whose squares add up to N/2 at most;
-    the noise of each is subgaussian. What float64 adds in the transform is far below: it is counted with 2^-40 of the
-    largest sum.
+    A real of a slot is a combination of N coefficients with factors whose squares add up to N/2. The noise of each is
+    subgaussian. What each contributor rounds to whole coefficients, at most 1/2 each, follows no law, and counts in
+    full, by the inequality of Cauchy and Schwarz. What float64 adds in the transform is far below: it is counted with
+    2^-40 of the largest sum.
     """
+    degree, contributors = parameters.degree, numbers.contributors
     exponent = math.log(2 * count) + FAILURE_BITS * math.log(2)
-    noise = math.sqrt(2 * parameters.degree * numbers.contributors * _VARIANCE * exponent)
-    return noise / 2.0 ** scale_bits(parameters, numbers) + numbers.largest_sum * 2.0**-FAILURE_BITS
+    noise = math.sqrt(degree * contributors * _VARIANCE * exponent)
+    rounding = contributors * degree / (2 * math.sqrt(2))
+    return (noise + rounding) / 2.0 ** scale_bits(parameters, numbers) + numbers.largest_sum * 2.0**-FAILURE_BITS

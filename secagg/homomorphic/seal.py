@@ -23,6 +23,8 @@ SEED_SIZE: Final = 64
 _HEADER: Final = struct.Struct("<HBBBBHQ")
 _MAGIC: Final = 0xA15E
 _UNCOMPRESSED: Final = 0
+HEADER_START: Final = struct.pack("<HB", _MAGIC, _HEADER.size)
+"""How everything that SEAL writes begins."""
 # Beside its polynomials an object holds little.
 _OVERHEAD: Final = 1024
 _SCHEMES: Final = {Encryption.BFV: sealapi.SCHEME_TYPE.BFV, Encryption.CKKS: sealapi.SCHEME_TYPE.CKKS}

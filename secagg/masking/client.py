@@ -287,11 +287,9 @@ class MaskingClient:
         )
 
     def _begin(self, round_number: int, payload: Begin) -> None:
+        self._require_to_come(round_number)
         epoch = self._current()
-        slot = epoch.session.slot(round_number)
-        if round_number <= self.round:
-            raise RemoteProtocolError("stale-round", f"Round {round_number} is over at this site.")
-        epoch.secrets.forget(range(slot))
+        epoch.secrets.forget(range(epoch.session.slot(round_number)))
         self.round, self.step, self._answered = round_number, payload.step, None
 
     def _agree(self, round_number: int, payload: Propose) -> bytes:
@@ -330,6 +328,8 @@ class MaskingClient:
     def _acceptable(self, round_number: int, numbers: list[int]) -> Survivors:
         """The survivor set, if this hospital may answer for it at all."""
         epoch = self._current()
+        if not epoch.session.masked:
+            raise RemoteProtocolError("unexpected-message", "Nothing is masked here, and so there is nothing to give.")
         self._require_current(round_number)
         survivors = Survivors.check(numbers, epoch.session, epoch.participants)
         self._require_enough(len(survivors.numbers))
@@ -384,6 +384,9 @@ class MaskingClient:
         else:
             result = read_sum(envelope, self.session, self._current().participants)
             self._expected(header.round, result.step, result.survivors.numbers, result.model)
+        if self.state is ClientState.READY:
+            # Not before everything else was checked: a sum that is refused leaves the round to the true one.
+            self._begin(header.round, Begin(result.step))
         self._sum = self._verified(result)
 
     def _expected(self, round_number: int, step: int, numbers: Sequence[int], model: bytes) -> Settled:
@@ -394,7 +397,8 @@ class MaskingClient:
         if self.state in _NOT_MASKED and self.number in survivors.numbers:
             raise RemoteProtocolError("never-masked", "The sum is said to hold a vector that this hospital never sent.")
         if self.state is ClientState.READY:
-            self._begin(round_number, Begin(step))
+            self._require_to_come(round_number)
+            return Settled(round_number, step, survivors, model)
         self._require_current(round_number)
         if self._answered and survivors != self._answered:
             raise RemoteProtocolError(
@@ -439,6 +443,11 @@ class MaskingClient:
             raise RemoteProtocolError(
                 "below-threshold", f"{hospitals} hospitals take part; this site's least is {least}."
             )
+
+    def _require_to_come(self, round_number: int) -> None:
+        self.session.slot(round_number)
+        if round_number <= self.round:
+            raise RemoteProtocolError("stale-round", f"Round {round_number} is over at this site.")
 
     def _require_current(self, round_number: int) -> None:
         if round_number != self.round:

@@ -113,9 +113,11 @@ class Group:
     ) -> list[tuple[int, bytes]]:
         opened: list[tuple[int, bytes]] = []
         for reveal in reveals:
-            name = self._session.name(reveal.responder)
             if reveal.responder not in survivors.numbers or reveal.responder in dict(opened):
-                raise RemoteProtocolError("duplicate", f"Shares of {name} came twice, or of a stranger to the sum.")
+                raise RemoteProtocolError(
+                    "duplicate", f"Shares of member {reveal.responder} came twice, or of a stranger to the sum."
+                )
+            name = self._session.name(reveal.responder)
             key = self._reveal_key(round_number, reveal.responder, survivors.digest())
             try:
                 shares = key.decrypt(_NONCE, reveal.sealed, None)

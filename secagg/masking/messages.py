@@ -25,8 +25,8 @@ _SMALL = 4096
 _ENVELOPE = 512
 _AGREEMENT = SIGNATURE_SIZE + 16
 _CONTRIBUTION = SIGNATURE_SIZE + DIGEST_SIZE + 16
-# As large as a context with keys may be: one that a hospital sends by mistake is to be recognised for what it is.
-CONTEXT_LIMIT = 256 * 1024
+# As large as usual contexts are with their keys: one that is sent by mistake is to be recognised for what it is.
+CONTEXT_LIMIT = 1024 * 1024
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Key = Annotated[bytes, msgspec.Meta(min_length=KEY_SIZE, max_length=KEY_SIZE)]

@@ -40,7 +40,7 @@ class SealedReveals:
 
     @property
     def needs_no_more(self) -> bool:
-        """Never: whether shares are right is for the hospitals to see, and those beyond t stand in for wrong ones."""
+        """Never: whether shares are right is for the hospitals to see, and whoever can must not lack any."""
         return False
 
     def add(self, responder: int, reveal: SealedReveal) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from secagg.encoding import pack
-from secagg.errors import LocalProtocolError, RemoteProtocolError
+from secagg.errors import LocalProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking.agreement import detach
 from secagg.masking.collection import VectorSum
 from secagg.masking.contributions import detach_contribution
@@ -155,9 +155,17 @@ class MaskingServer:
 
         Raises:
             RemoteProtocolError: if it is not allowed; nothing has changed then.
+            TamperingError: ``key-material``, if there is a secret key in it; it is not in the journal then.
         """
+        try:
+            outbox = self._receive(sender, message)
+        except TamperingError:
+            raise
+        except Exception:
+            self._journal(Received(sender, message))
+            raise
         self._journal(Received(sender, message))
-        return self._noted(self._receive(sender, message))
+        return self._noted(outbox)
 
     def timeout(self) -> Outbox:
         """Go on without those who have not answered, or give the step up if fewer than t have."""

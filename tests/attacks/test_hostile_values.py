@@ -8,10 +8,17 @@ import pytest
 from secagg.charter import Charter
 from secagg.wire import Header, Stage
 from training.attacks import charters, fields, hospitals
-from training.attacks.hostile import PAYLOADS, fields_of, impossible
+from training.attacks.hostile import ENCRYPTED_PAYLOADS, PAYLOADS, fields_of, impossible
 from training.attacks.wire import HOSTILE_HEADERS
 
-FIELDS = [(stage, field) for stage in PAYLOADS for field in fields_of(stage)]
+SCHEMES = {"plain": PAYLOADS, "encrypted": ENCRYPTED_PAYLOADS}
+FIELDS = [
+    (scheme, stage, field)
+    for scheme, payloads in SCHEMES.items()
+    for stage in payloads
+    for field in fields_of(stage, payloads)
+    if payloads[stage] is not PAYLOADS[stage] or payloads is PAYLOADS
+]
 
 
 def test_every_field_of_a_charter_has_hostile_values_and_no_other_has():
@@ -40,10 +47,11 @@ def test_every_message_has_a_schema_that_hostile_values_are_made_of():
     assert set(PAYLOADS) == set(Stage)
 
 
-@pytest.mark.parametrize(("stage", "field"), FIELDS, ids=lambda value: getattr(value, "name", value))
-def test_what_a_schema_does_not_allow_is_not_read(stage, field):
-    (kind,) = (known.type for known in msgspec.structs.fields(PAYLOADS[stage]) if known.name == field)
-    values = impossible(stage, field)
+@pytest.mark.parametrize(("scheme", "stage", "field"), FIELDS, ids=lambda value: getattr(value, "name", value))
+def test_what_a_schema_does_not_allow_is_not_read(scheme, stage, field):
+    payloads = SCHEMES[scheme]
+    (kind,) = (known.type for known in msgspec.structs.fields(payloads[stage]) if known.name == field)
+    values = impossible(stage, field, payloads)
     assert len(values) > 2
     for value in values:
         with pytest.raises((msgspec.ValidationError, UnicodeDecodeError)):
@@ -53,4 +61,4 @@ def test_what_a_schema_does_not_allow_is_not_read(stage, field):
 def test_values_that_are_hostile_by_content_are_for_fields_that_there_are():
     for table in (fields.HOSTILE, hospitals.HOSTILE):
         for stage, field in table:
-            assert field in fields_of(stage)
+            assert field in {*fields_of(stage), *fields_of(stage, ENCRYPTED_PAYLOADS)}

@@ -33,6 +33,7 @@ from secagg.masking.messages import (
     Propose,
     Reveal,
     Roster,
+    SealedReveal,
     Sum,
     Unmask,
 )
@@ -60,7 +61,8 @@ class LyingCoordinator:
             agreement the coordinator asks for, to any number of survivor sets.
 
     Attributes:
-        advertisements, deals, masked: the signed messages it was sent, by member (deals by dealer and recipient).
+        advertisements, deals, acknowledgements, masked: the signed messages it was sent, by member (deals by dealer and
+            recipient).
         agreements: the signed agreements it was sent, by round and survivor set, then by member.
         shares: every share it has seen of this round, by (owner, kind of secret), then by who held it.
         dealt_to: who has taken the deals it was given.
@@ -83,6 +85,7 @@ class LyingCoordinator:
         self.round = first_round - 1
         self.advertisements: dict[int, bytes] = {}
         self.deals: dict[tuple[int, int], bytes] = {}
+        self.acknowledgements: dict[int, bytes] = {}
         self.masked: dict[int, bytes] = {}
         self.agreements: defaultdict[tuple[int, tuple[int, ...]], dict[int, bytes]] = defaultdict(dict)
         self.shares: defaultdict[tuple[int, Secret], dict[int, bytes]] = defaultdict(dict)
@@ -146,7 +149,8 @@ class LyingCoordinator:
                 for (dealer, recipient), message in sorted(self.deals.items())
                 if recipient == number and (dealers is None or dealer in dealers)
             }
-            self.clients[number].receive(self.deal_bundle(number, list(chosen.values())))
+            for reply in self.clients[number].receive(self.deal_bundle(number, list(chosen.values()))):
+                self.acknowledgements[number] = reply
             self._dealers[number] = frozenset(chosen) | {number}
             self.dealt_to.add(number)
 
@@ -217,7 +221,9 @@ class LyingCoordinator:
         forged = {colluder: self.sign_for(colluder, named) for colluder in self.colluders if colluder in named}
         return list((self.agreements[self.round, named] | forged).values())
 
-    def ask(self, number: int, survivors: Iterable[int], agreements: Sequence[bytes] | None = None) -> Reveal:
+    def ask(
+        self, number: int, survivors: Iterable[int], agreements: Sequence[bytes] | None = None
+    ) -> Reveal | SealedReveal:
         """Name ``survivors`` to one hospital, with all agreements to them, and keep the shares it reveals."""
         named = tuple(survivors)
         (reply,) = self.clients[number].receive(self.unmask_request(named, agreements))

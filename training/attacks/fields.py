@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from secagg.masking.states import ServerState
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage
 from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
-from training.attacks.hostile import altered, fields_of, impossible, seal
+from training.attacks.hostile import ENCRYPTED_PAYLOADS, PAYLOADS, Payloads, altered, fields_of, impossible, seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.attacks.stage import Consortium, Outbox, Vectors
 
@@ -35,7 +35,10 @@ _SETS: Final[tuple[list[int], ...]] = (
     [1, 2, 3, 1000],
 )
 
-Values = Callable[[list[bytes]], list[object]]
+# Of those that encrypt, the one that also masks has every message.
+_SCHEMES: Final = {"mask": PAYLOADS, "double-lock": ENCRYPTED_PAYLOADS}
+
+Values = Callable[[Any], list[object]]
 
 
 def _fewer(honest: list[bytes]) -> list[object]:
@@ -57,6 +60,16 @@ HOSTILE: Final[Mapping[tuple[Stage, str], Values]] = {
     (Stage.SUM, "survivors"): lambda _: list(_SETS),
     (Stage.SUM, "vector"): lambda _: [b"", bytes(1), bytes(1000)],
     (Stage.SUM, "tag"): lambda _: [b"", bytes(7), bytes(16)],
+    (Stage.SUM, "contributions"): lambda honest: [[], honest[1:], [*honest, honest[0]], [honest[0]] * len(honest)],
+    (Stage.SUM, "reveals"): lambda honest: [
+        [],
+        honest[1:],
+        [honest[0]] * len(honest),
+        [[9, honest[0][1]], *honest[1:]],
+        [[5, honest[0][1]], *honest[1:]],
+        [[honest[0][0], b""], *honest[1:]],
+        [[honest[0][0], honest[1][1]], *honest[1:]],
+    ],
     (Stage.ADVERTISE, "share_key"): lambda _: [bytes(32)],
     (Stage.ADVERTISE, "mask_keys"): lambda _: [b"", bytes(32), bytes(96)],
     (Stage.ADVERTISE, "self_mask_commitments"): lambda _: [b"", bytes(32)],
@@ -69,25 +82,30 @@ HOSTILE: Final[Mapping[tuple[Stage, str], Values]] = {
     (Stage.REVEAL, "survivors_digest"): lambda _: [bytes(32)],
     (Stage.REVEAL, "self_mask_shares"): lambda _: [b"", bytes(32), bytes(128)],
     (Stage.REVEAL, "mask_key_shares"): lambda _: [b"", bytes(32), bytes(64)],
+    (Stage.REVEAL, "sealed"): lambda _: [b"", bytes(16), bytes(1000)],
+    (Stage.ACKNOWLEDGE, "context"): lambda honest: [b"", honest[:-1], honest + b"\0", bytes(len(honest))],
 }
 
 
 def of_the_coordinator(build: Build, folder: Path) -> Outcome:
     """Every field of what a hospital is sent, before the honest message."""
-    tries = Tries(Refuser.HOSPITAL)
-    with Consortium.make(folder, _MEMBERS, build) as stage:
-        vectors = stage.random_vectors(np.random.default_rng(1))
-        taken = _play(stage, vectors, tries, Refuser.HOSPITAL)
-        return tries.outcome(taken or _wrong(stage, vectors))
+    return _under_each_scheme(build, folder, Refuser.HOSPITAL)
 
 
 def of_a_hospital(build: Build, folder: Path) -> Outcome:
     """Every field of what the coordinator is sent, signed, before the honest message."""
-    tries = Tries(Refuser.COORDINATOR)
-    with Consortium.make(folder, _MEMBERS, build) as stage:
-        vectors = stage.random_vectors(np.random.default_rng(1))
-        taken = _play(stage, vectors, tries, Refuser.COORDINATOR)
-        return tries.outcome(taken or _wrong(stage, vectors))
+    return _under_each_scheme(build, folder, Refuser.COORDINATOR)
+
+
+def _under_each_scheme(build: Build, folder: Path, victim: Refuser) -> Outcome:
+    tries, learned = Tries(victim), None
+    for scheme in _SCHEMES:
+        place = folder / scheme
+        place.mkdir()
+        with Consortium.make(place, _MEMBERS, build, scheme=scheme) as stage:
+            vectors = stage.random_vectors(np.random.default_rng(1))
+            learned = learned or _play(stage, vectors, tries, victim) or _wrong(stage, vectors)
+    return tries.outcome(learned)
 
 
 def _play(stage: Consortium, vectors: Vectors, tries: Tries, victim: Refuser) -> str | None:
@@ -111,9 +129,11 @@ def _play(stage: Consortium, vectors: Vectors, tries: Tries, victim: Refuser) ->
 
 
 def _tempt_hospital(stage: Consortium, reader: LyingCoordinator, outbox: Outbox, tries: Tries) -> str | None:
+    if not outbox:
+        return None
     envelope = reader.read(dict(outbox)[VICTIM])
     sealer = Sealer(stage.charter, COORDINATOR, None, envelope.header.epoch)
-    for place, message in _hostile(envelope, sealer):
+    for place, message in _hostile(envelope, sealer, _SCHEMES[stage.charter.charter.scheme]):
         if tries(stage.clients[VICTIM].receive, message) is not None:
             return f"a hospital took a hostile {place}"
     return None
@@ -125,19 +145,23 @@ def _tempt_coordinator(stage: Consortium, reader: LyingCoordinator, replies: Out
         return None
     envelope = reader.read(own[0])
     sealer = Sealer(stage.charter, LIAR, stage.identities[LIAR - 1], envelope.header.epoch)
-    for place, message in _hostile(envelope, sealer):
+    for place, message in _hostile(envelope, sealer, _SCHEMES[stage.charter.charter.scheme]):
         if tries(stage.server.receive, LIAR, message) is not None:
             return f"the coordinator took a hostile {place}"
     return None
 
 
-def _hostile(envelope: Envelope, sealer: Sealer) -> Iterator[tuple[str, bytes]]:
+def _hostile(envelope: Envelope, sealer: Sealer, payloads: Payloads) -> Iterator[tuple[str, bytes]]:
     header = envelope.header
-    honest = dict(zip(fields_of(header.stage), msgspec.msgpack.decode(envelope.payload), strict=True))
+    fields = fields_of(header.stage, payloads)
+    honest = dict(zip(fields, msgspec.msgpack.decode(envelope.payload), strict=True))
     for field, content in honest.items():
         wellformed = HOSTILE.get((header.stage, field))
-        for value in (*impossible(header.stage, field), *(wellformed(content) if wellformed else ())):
-            payload = altered(envelope.payload, header.stage, field, value)
+        for value in (
+            *impossible(header.stage, field, payloads),
+            *(wellformed(content) if wellformed else ()),
+        ):
+            payload = altered(envelope.payload, header.stage, field, value, payloads)
             message = seal(sealer, header.stage, payload, recipient=header.recipient, round_number=header.round)
             yield f"{header.stage.name}.{field}", message
 
@@ -145,11 +169,11 @@ def _hostile(envelope: Envelope, sealer: Sealer) -> Iterator[tuple[str, bytes]]:
 def _wrong(stage: Consortium, vectors: Vectors) -> str | None:
     """Whether the run did not give everybody the survivors' true sum in the end."""
     result = stage.server.result
-    taken = [client.take_sum() for client in stage.clients.values()]
-    if result is None or None in taken:
+    taken = [total for client in stage.clients.values() if (total := client.take_sum())]
+    if result is None or len(taken) < len(stage.clients):
         return "the run was stopped"
-    total = stage.server.session.ring.to_signed(result.vector)
-    right = np.array_equal(total, stage.integers(vectors, *result.survivors.numbers))
+    ring, truth = stage.server.session.ring, stage.integers(vectors, *result.survivors.numbers)
+    right = all(np.array_equal(ring.to_signed(total.total.vector), truth) for total in taken)
     return None if right else "the sum is wrong"
 
 
@@ -179,6 +203,10 @@ ATTACKS: Final = (
             "no-agreement",
             "step-changed",
             "wrong-length",
+            "contributors-missing",
+            "forged-contribution",
+            "too-few-revealed",
+            "unreadable-shares",
         ),
         of_the_coordinator,
         quick=True,
@@ -196,6 +224,7 @@ ATTACKS: Final = (
             "bad-holders",
             "survivors-changed",
             "wrong-share",
+            "other-context",
         ),
         of_a_hospital,
     ),

@@ -5,6 +5,7 @@ Knows types and bounds. Knows no protocol.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
@@ -12,24 +13,29 @@ from msgspec import inspect
 
 from secagg.masking.messages import (
     Abort,
+    Acknowledge,
     Advertise,
     Agree,
     Begin,
     Deal,
     Deals,
+    EncryptedSum,
     Masked,
     Open,
     Propose,
     Refusal,
     Reveal,
     Roster,
+    SealedReveal,
     Sum,
     Unmask,
 )
 from secagg.wire import COORDINATOR, Sealer, Stage
 from training.messages import Attest, Conclude, Endorsed, Query, Release, Status
 
-PAYLOADS: dict[Stage, type[msgspec.Struct]] = {
+Payloads = Mapping[Stage, type[msgspec.Struct]]
+
+PAYLOADS: Payloads = {
     Stage.OPEN: Open,
     Stage.ADVERTISE: Advertise,
     Stage.ROSTER: Roster,
@@ -51,17 +57,21 @@ PAYLOADS: dict[Stage, type[msgspec.Struct]] = {
     Stage.ATTEST: Attest,
     Stage.RELEASE: Release,
     Stage.ENDORSED: Endorsed,
+    Stage.ACKNOWLEDGE: Acknowledge,
 }
 
+ENCRYPTED_PAYLOADS: Payloads = {**PAYLOADS, Stage.REVEAL: SealedReveal, Stage.SUM: EncryptedSum}
+"""The same where sums are encrypted."""
 
-def fields_of(stage: Stage) -> tuple[str, ...]:
+
+def fields_of(stage: Stage, payloads: Payloads = PAYLOADS) -> tuple[str, ...]:
     """The names of a payload's fields, in their order."""
-    return PAYLOADS[stage].__struct_fields__
+    return payloads[stage].__struct_fields__
 
 
-def impossible(stage: Stage, field: str) -> tuple[object, ...]:
+def impossible(stage: Stage, field: str, payloads: Payloads = PAYLOADS) -> tuple[object, ...]:
     """Values that the schema of one field does not allow."""
-    info = inspect.type_info(PAYLOADS[stage])
+    info = inspect.type_info(payloads[stage])
     if not isinstance(info, inspect.StructType):
         raise TypeError(f"{stage.name} has no payload")
     (kind,) = (candidate.type for candidate in info.fields if candidate.name == field)
@@ -87,10 +97,12 @@ def _impossible(kind: inspect.Type) -> tuple[object, ...]:
             return (7, [], "no such thing")
 
 
-def altered(payload: bytes | memoryview, stage: Stage, field: str, value: object) -> bytes:
+def altered(
+    payload: bytes | memoryview, stage: Stage, field: str, value: object, payloads: Payloads = PAYLOADS
+) -> bytes:
     """A payload with one field set to anything at all."""
     content = msgspec.msgpack.decode(payload)
-    content[fields_of(stage).index(field)] = value
+    content[fields_of(stage, payloads).index(field)] = value
     return msgspec.msgpack.encode(content)
 
 

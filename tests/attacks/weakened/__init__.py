@@ -5,7 +5,37 @@
 
 from __future__ import annotations
 
-from . import cohorts, content, hospitals, members, memory, models, replays, set_up, sums, wire
+from . import (
+    ciphertexts,
+    cohorts,
+    content,
+    contexts,
+    encrypted_sums,
+    group_secret,
+    hospitals,
+    members,
+    memory,
+    models,
+    replays,
+    set_up,
+    sums,
+    wire,
+)
 
-_FAMILIES = (cohorts, content, hospitals, members, memory, models, replays, set_up, sums, wire)
+_FAMILIES = (
+    ciphertexts,
+    cohorts,
+    content,
+    contexts,
+    encrypted_sums,
+    group_secret,
+    hospitals,
+    members,
+    memory,
+    models,
+    replays,
+    set_up,
+    sums,
+    wire,
+)
 CONTROLS = {name: control for family in _FAMILIES for name, control in family.CONTROLS.items()}

@@ -24,11 +24,11 @@ class WithoutAgreement(MaskingClient):
 class WithPartialDeals(MaskingClient):
     """Goes on with those whose deals came, however few."""
 
-    def _collect(self, payload: Deals) -> None:
+    def _collect(self, payload: Deals) -> list[bytes]:
         epoch = self._current()
         epoch.dealers = frozenset(envelope.peek(message).sender for message in payload.deals)
         epoch.participants = epoch.dealers | {self.number}
-        super()._collect(payload)
+        return super()._collect(payload)
 
 
 class WithoutBoth(WithoutAgreement, WithPartialDeals):
@@ -46,7 +46,7 @@ class AnswersForAnySet(WithoutAgreement):
 class WithoutGuard(MaskingClient):
     """Does not remember over whom it was summed."""
 
-    def _refuse_differencing(self, survivors: Survivors) -> None:
+    def _refuse_differencing(self, survivors: Survivors, occasion: bytes) -> None:
         pass
 
 
@@ -60,8 +60,8 @@ class WithoutOthersMemory(MaskingClient):
 class WithoutEpochs(MaskingClient):
     """Compares the cohorts of an occasion, and not the graphs that they were summed in."""
 
-    def _refuse_differencing(self, survivors: Survivors) -> None:
-        for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
+    def _refuse_differencing(self, survivors: Survivors, occasion: bytes) -> None:
+        for earlier in self._latch.cohorts(self._charter.digest, occasion):
             if earlier.survivors != set(survivors.numbers):
                 raise RemoteProtocolError("differencing", "They differ.")
 
@@ -69,8 +69,8 @@ class WithoutEpochs(MaskingClient):
 class WithPairwiseGuard(MaskingClient):
     """Asks of every two cohorts of an occasion that they do not differ by exactly one hospital."""
 
-    def _refuse_differencing(self, survivors: Survivors) -> None:
-        for earlier in self._latch.cohorts(self._charter.digest, self._occasion()):
+    def _refuse_differencing(self, survivors: Survivors, occasion: bytes) -> None:
+        for earlier in self._latch.cohorts(self._charter.digest, occasion):
             if len(earlier.survivors ^ set(survivors.numbers)) == 1:
                 raise RemoteProtocolError("differencing", "They differ by one.")
 

@@ -74,7 +74,7 @@ def with_weak_keys():
 class TakesAnyDeal(MaskingClient):
     """Takes shares as they come: neither unsealed, compared nor counted."""
 
-    def _collect(self, payload: Deals) -> None:
+    def _collect(self, payload: Deals) -> list[bytes]:
         epoch, collected = self._current(), {}
         for message in payload.deals:
             envelope = open_envelope(message, self._charter, 1 << 20)
@@ -82,6 +82,7 @@ class TakesAnyDeal(MaskingClient):
             collected[envelope.header.sender] = HeldShares.split(deal.sealed_shares)
         epoch.participants = frozenset(collected) | {self.number}
         epoch.take_deals(collected)
+        return []
 
 
 SIGNATURES = Control(Build(in_force=without_signatures), "signatures")

@@ -7,6 +7,7 @@ import pytest
 from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.masking.messages import (
     Abort,
+    Acknowledge,
     Advertise,
     Agree,
     Begin,
@@ -35,6 +36,7 @@ from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
 from tests.support.misbehaving import MisbehavingCoordinator
 
 MEMBERS = 4
+SCHEMES = ("mask", "bfv", "ckks", "double-lock")
 FROM_COORDINATOR = [stage for stage in Stage if stage.sent_by_coordinator]
 FROM_HOSPITAL = [stage for stage in Stage if not stage.sent_by_coordinator]
 OUT_OF_TURN_CLIENT = [pair for state in ClientState for pair in [(state, stage) for stage in FROM_COORDINATOR]]
@@ -49,6 +51,7 @@ PAYLOADS = {
     Stage.ROSTER: Roster([], []),
     Stage.DEAL: Deal(bytes(32), bytes(64), b""),
     Stage.DEALS: Deals([]),
+    Stage.ACKNOWLEDGE: Acknowledge(b"", bytes(32)),
     Stage.BEGIN: Begin(1),
     Stage.MASKED: Masked(bytes(32), memoryview(b""), b""),
     Stage.PROPOSE: Propose([1, 2, 3]),
@@ -66,9 +69,16 @@ def payload(stage: Stage):
     return PAYLOADS.get(stage, Abort("any"))
 
 
+def scheme_for(state: ClientState | ServerState | None) -> str:
+    """Masking, unless only an encrypted scheme has the state."""
+    return "double-lock" if state is ServerState.ACKNOWLEDGING else "mask"
+
+
 @pytest.fixture
-def consortium(tmp_path) -> Consortium:
-    return Consortium.make(tmp_path, MEMBERS)
+def consortium(request, tmp_path) -> Consortium:
+    parameters = getattr(request.node, "callspec", None)
+    state = parameters.params.get("state") if parameters else None
+    return Consortium.make(tmp_path, MEMBERS, scheme=scheme_for(state))
 
 
 def drive_client(consortium: Consortium, state: ClientState) -> MisbehavingCoordinator:
@@ -118,7 +128,19 @@ def drive_server(consortium: Consortium, state: ServerState) -> None:
 def test_every_state_of_both_roles_can_be_reached(tmp_path):
     for role, states, drive in (("c", ClientState, drive_client), ("s", ServerState, drive_server)):
         for state in states:
-            drive(Consortium.make(tmp_path / f"{role}-{state.name}", MEMBERS), state)
+            folder = tmp_path / f"{role}-{state.name}"
+            drive(Consortium.make(folder, MEMBERS, scheme=scheme_for(state)), state)
+
+
+def test_only_an_encrypted_scheme_waits_for_acknowledgements(tmp_path):
+    for scheme in SCHEMES:
+        consortium = Consortium.make(tmp_path / scheme, MEMBERS, scheme=scheme)
+        server, outbox = consortium.server, consortium.server.open()
+        passed = []
+        while server.state is not ServerState.READY:
+            passed.append(server.state)
+            outbox = consortium.answer(consortium.deliver(outbox))
+        assert (ServerState.ACKNOWLEDGING in passed) is (scheme != "mask")
 
 
 @pytest.mark.parametrize(("state", "stage"), REFUSED_BY_CLIENT, ids=lambda part: part.name)
@@ -189,8 +211,10 @@ def test_an_epoch_is_opened_once(consortium, state):
     assert consortium.server.state is state
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("dropped", [set(), {4}], ids=["all answer", "one drops out"])
-def test_a_duplicate_of_every_message_of_a_round_changes_nothing(consortium, dropped):
+def test_a_duplicate_of_every_message_of_a_round_changes_nothing(tmp_path, scheme, dropped):
+    consortium = Consortium.make(tmp_path, MEMBERS, scheme=scheme)
     server, doubled = consortium.server, 0
     zeros = server.session.ring.zeros(21)
     outbox = server.open()

@@ -102,7 +102,7 @@ class AnswersForAnySet(RevealsTwice):
 class WithoutDifferencing(MaskingClient):
     """A weakened build: sums the same once more over others."""
 
-    def _refuse_differencing(self, survivors: Survivors) -> None:
+    def _refuse_differencing(self, survivors: Survivors, occasion: bytes) -> None:
         pass
 
 

@@ -1,0 +1,37 @@
+"""Builds that give SEAL whatever comes, and take masks off with whatever shares give."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from unittest.mock import patch
+
+from secagg.masking import shamir
+from secagg.masking.rebuilding import lowest
+from secagg.masking.sifting import Sifting
+from training.attacks.build import Build, Control
+
+from .sums import without_check
+
+
+def without_residue_check():
+    return patch("secagg.homomorphic.cipher.check_words", lambda *arguments: None)
+
+
+def with_any_shares():
+    """Neither the commitments to secrets are looked at, nor the tag of the sum: one stands behind the other."""
+    stack = ExitStack()
+    stack.enter_context(patch.object(Sifting, "rebuild", from_the_first_shares))
+    stack.enter_context(without_check())
+    return stack
+
+
+def from_the_first_shares(sifting, owner, is_right):
+    return shamir.reconstruct(lowest(sifting.shares[owner], sifting.session.share_threshold))
+
+
+CONTROLS = {
+    "malformed-ciphertexts": Control(Build(in_force=without_residue_check), "the look at every residue"),
+    "false-sealed-shares": Control(
+        Build(in_force=with_any_shares), "commitments to shared secrets, and the check of sums"
+    ),
+}

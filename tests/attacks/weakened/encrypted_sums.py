@@ -1,0 +1,47 @@
+"""Builds that take an encrypted sum for what it is said to be."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from secagg.masking import MaskingServer
+from secagg.masking.contributions import detach_contribution
+from secagg.masking.messages import Masked
+from secagg.wire import Stage
+from secagg.wire.envelope import decode
+from training.attacks.build import Build, Control
+
+from .cohorts import WithoutGuard
+from .sums import without_check, without_offsets, without_rounds_in_tags
+
+
+def without_signatures_of_contributors():
+    return patch("secagg.masking.client.require_contributions", lambda *arguments: None)
+
+
+class TakesAnyRound(MaskingServer):
+    """Adds a vector of whatever round."""
+
+    def _take(self, envelope, name, message):
+        if envelope.header.stage is not Stage.MASKED:
+            return super()._take(envelope, name, message)
+        masked = decode(envelope.payload, Masked)
+        return self._collection.add(envelope.header.sender, name, masked, detach_contribution(envelope))
+
+
+_UNCHECKED = Control(Build(in_force=without_check), "the check of sums")
+
+CONTROLS = {
+    "one-ciphertext-as-the-sum": _UNCHECKED,
+    "ciphertext-counted-twice": _UNCHECKED,
+    "ciphertext-left-out": _UNCHECKED,
+    "ciphertext-of-somebody-unnamed": _UNCHECKED,
+    "doubled-ciphertexts": Control(Build(in_force=without_offsets), "the secret offset of each tag"),
+    "unsigned-contributors": Control(
+        Build(in_force=without_signatures_of_contributors), "the signatures of those who are in a sum"
+    ),
+    "encrypted-sum-of-an-earlier-round": Control(Build(in_force=without_rounds_in_tags), "tag keys bound to the round"),
+    "foreign-encrypted-sums": _UNCHECKED,
+    "foreign-ciphertexts": Control(Build(server=TakesAnyRound), "the comparison of rounds"),
+    "two-encrypted-sums-of-one-step": Control(Build(client=WithoutGuard), "the differencing guard"),
+}

@@ -1,0 +1,74 @@
+"""Builds that encrypt and do not mask, or that leave something in clear, or encrypt twice with the same noise."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from tenseal import sealapi
+
+from secagg.homomorphic.cipher import Cipher
+from secagg.homomorphic.seal import make_context
+from secagg.masking.epoch import Epoch
+from secagg.masking.group import Group
+from secagg.masking.messages import AEAD_OVERHEAD, Acknowledge, SealedReveal
+from training.attacks.build import Build, Control
+
+from .sums import without_offsets
+
+
+def with_one_lock():
+    """The scheme bfv, where the charter should say double-lock."""
+    return patch("training.attacks.group_secret.WITH_MASKS", "bfv")
+
+
+def without_masks():
+    """Double lock without its masks."""
+    return patch.object(Epoch, "mask_keys", lambda *arguments: [])
+
+
+def without_own_masks():
+    """Double lock with the masks alone that hospitals share with one another."""
+    original = Epoch.mask_keys
+    return patch.object(Epoch, "mask_keys", lambda epoch, *round_and_model: original(epoch, *round_and_model)[1:])
+
+
+def with_open_reveals():
+    """Shares for the others that anybody can read."""
+
+    def seal_reveal(group, reveal, round_number, responder):
+        shares = reveal.self_mask_shares + reveal.mask_key_shares
+        return SealedReveal(reveal.survivors_digest, shares + bytes(AEAD_OVERHEAD))
+
+    return patch.object(Group, "seal_reveal", seal_reveal)
+
+
+def with_the_key_in_acknowledgements():
+    """Whoever has the same key has the same secret: it says so itself."""
+    original = Group.acknowledgement
+    return patch.object(
+        Group, "acknowledgement", lambda group: Acknowledge(original(group).context, fingerprint=group._key)
+    )
+
+
+def with_seeded_noise():
+    """Encryption under the context that the secret was generated in: the seed makes the noise too."""
+    original = Cipher.__init__
+
+    def seeded(cipher, spec, seed):
+        original(cipher, spec, seed)
+        context = make_context(spec.parameters, spec.encryption, spec.bits, seed)
+        cipher._encryptor = sealapi.Encryptor(context, cipher._secret)
+
+    return patch.object(Cipher, "__init__", seeded)
+
+
+CONTROLS = {
+    "shared-secret-on-all-ciphertexts": Control(Build(in_force=with_one_lock), "the masks: the scheme is bfv"),
+    "shared-secret-on-a-late-vector": Control(Build(in_force=without_own_masks), "each hospital's own mask"),
+    "shares-in-sealed-reveals": Control(Build(in_force=with_open_reveals), "the seal on revealed shares"),
+    "secret-from-acknowledgements": Control(
+        Build(in_force=with_the_key_in_acknowledgements), "a fingerprint in the secret's place"
+    ),
+    "repeated-encryption-noise": Control(Build(in_force=with_seeded_noise), "noise of the operating system's"),
+    "equal-vectors-by-their-tags": Control(Build(in_force=without_offsets), "the secret offset of each tag"),
+}

@@ -1,0 +1,85 @@
+"""How many values, blocks and bytes a vector takes: what is announced is what is made, and no more than promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secagg.encoding.ring import Ring
+from secagg.homomorphic.coefficients import Packing, Splitting
+from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
+from secagg.homomorphic.parameters import ALLOWED, Encryption, exact_plain_bits
+from tests.support.ciphers import SMALL
+
+parameter_sets = st.sampled_from(list(ALLOWED.values()))
+rings = st.integers(16, 64).map(Ring)
+lengths = st.integers(1, 50_000)
+hospitals = st.integers(3, 1000)
+makers = st.sampled_from([exact_form, approximate_form])
+
+
+@settings(deadline=None)
+@given(make=makers, parameters=parameter_sets, ring=rings, length=lengths, contributors=hospitals)
+def test_blocks_hold_all_packed_elements_once_and_in_order(make, parameters, ring, length, contributors):
+    form = make(parameters, ring, length, contributors)
+    packed = np.arange(form.packed_count, dtype=np.uint64).astype(form.values.packed_ring.dtype)
+    parts = list(form.by_block(packed))
+    assert len(parts) == form.blocks
+    np.testing.assert_array_equal(np.concatenate(parts), packed)
+    for part in parts:
+        assert len(form.values.values(part)) <= form.spec.block
+        assert np.shares_memory(part, packed)
+    assert all(len(form.values.values(part)) == form.spec.block for part in parts[:-1])
+
+
+@settings(deadline=None)
+@given(make=makers, parameters=parameter_sets, ring=rings, length=lengths, contributors=hospitals)
+def test_sizes_are_those_of_the_blocks(make, parameters, ring, length, contributors):
+    form = make(parameters, ring, length, contributors)
+    residues = parameters.degree * 60 // 8
+    assert form.fresh_size == form.blocks * (64 + residues)
+    assert form.sum_size == form.blocks * 2 * residues
+    assert (form.blocks - 1) * parameters.degree < form.value_count <= form.blocks * parameters.degree
+
+
+@settings(deadline=None)
+@given(parameters=parameter_sets, ring=rings, length=st.integers(1, 1 << 32), contributors=hospitals)
+def test_the_noise_bound_counts_every_coefficient_that_is_sent(parameters, ring, length, contributors):
+    form = exact_form(parameters, ring, length, contributors)
+    assert form.spec.encryption is Encryption.BFV
+    assert form.spec.bits == form.values.plain_bits
+    assert form.spec.bits <= exact_plain_bits(parameters, contributors, form.blocks * parameters.degree)
+
+
+@pytest.mark.parametrize(
+    ("bits", "contributors", "kind", "per_value"),
+    [
+        (16, 100, Packing, 3),
+        (16, 1000, Packing, 3),
+        (23, 100, Packing, 2),
+        (24, 1000, Packing, 2),
+        (25, 100, Packing, 2),
+        (25, 1000, Packing, 1),
+        (50, 100, Packing, 1),
+        (50, 1000, Splitting, 0.5),
+        (64, 1000, Splitting, 0.5),
+    ],
+)
+def test_as_many_elements_go_into_a_coefficient_as_the_noise_leaves_room_for(bits, contributors, kind, per_value):
+    form = exact_form(SMALL, Ring(bits), 12_288, contributors)
+    assert isinstance(form.values, kind)
+    assert form.length / form.value_count == per_value
+
+
+@pytest.mark.parametrize(("make", "up", "down"), [(exact_form, 3.79, 7.56), (approximate_form, 7.55, 15.1)])
+def test_a_million_parameters_take_as_many_bytes_as_were_promised(make, up, down):
+    """Two fields of 24 bits to a coefficient, or one real to half a slot, of 60 bits each."""
+    form: EncryptedForm = make(SMALL, Ring(24), 1_000_000, 100)
+    assert form.fresh_size / form.length < up
+    assert form.sum_size / form.length < down
+
+
+def test_the_same_form_is_worked_out_once():
+    assert exact_form(SMALL, Ring(24), 1000, 5) is exact_form(SMALL, Ring(24), 1000, 5)

@@ -1,0 +1,241 @@
+"""No round begins before every hospital of the epoch has said that it has the same secret as the others."""
+
+from __future__ import annotations
+
+import pickle
+
+import msgspec
+import numpy as np
+import pytest
+import tenseal
+from tenseal import sealapi
+
+from secagg.errors import LocalProtocolError, RemoteProtocolError, TamperingError
+from secagg.homomorphic.context import public_context
+from secagg.homomorphic.seal import Channel
+from secagg.masking import MaskingServer, Session
+from secagg.masking.journal import Received
+from secagg.masking.messages import Abort, Acknowledge, payload_limit
+from secagg.masking.states import ClientState, ServerState
+from secagg.wire import Sealer, Stage
+from secagg.wire.envelope import decode, peek
+from tests.support.consortium import Consortium, make_identities
+from tests.support.encrypted import opened
+from tests.support.misbehaving import MisbehavingCoordinator
+
+MEMBERS = 5
+SCHEMES = ("bfv", "ckks", "double-lock")
+schemes = pytest.mark.parametrize("scheme", SCHEMES)
+
+
+def to_acknowledging(folder, scheme="double-lock", journal=lambda event: None):
+    """A consortium whose hospitals have answered the deals; the coordinator has heard none of it yet."""
+    consortium = Consortium.make(folder, MEMBERS, scheme=scheme)
+    consortium.server = MaskingServer(consortium.server.session, journal=journal)
+    outbox = consortium.server.open()
+    while consortium.server.state is not ServerState.ACKNOWLEDGING:
+        outbox = consortium.answer(consortium.deliver(outbox))
+    return consortium, consortium.deliver(outbox)
+
+
+def acknowledgement(consortium, message) -> Acknowledge:
+    return decode(opened(consortium, message).payload, Acknowledge)
+
+
+def signed(consortium, number, payload) -> bytes:
+    return Sealer(consortium.charter, number, make_identities(MEMBERS)[number - 1], 1).seal(Stage.ACKNOWLEDGE, payload)
+
+
+def refusal(receive, *arguments):
+    with pytest.raises(RemoteProtocolError) as caught:
+        receive(*arguments)
+    return caught.value.reason
+
+
+# --- What is said --------------------------------------------------------------------------------------------
+
+
+@schemes
+def test_all_hospitals_acknowledge_the_same_secret_and_nothing_that_holds_a_key(tmp_path, scheme):
+    consortium, replies = to_acknowledging(tmp_path, scheme)
+    said = [acknowledgement(consortium, message) for _, message in replies]
+    assert [number for number, _ in replies] == [1, 2, 3, 4, 5]
+    assert len({(one.context, one.fingerprint) for one in said}) == 1
+    assert said[0].context == public_context(consortium.server.session.form.spec)
+    # Shorter than one polynomial by far.
+    assert len(said[0].context) < 200
+
+
+@schemes
+def test_every_epoch_has_another_secret(tmp_path, scheme):
+    consortium, replies = to_acknowledging(tmp_path, scheme)
+    first = acknowledgement(consortium, replies[0][1]).fingerprint
+    old = consortium.server.session
+    consortium.server = MaskingServer(Session(consortium.charter, 2, old.purpose, 1, old.rounds))
+    consortium.set_up()
+    second = acknowledgement(consortium, consortium.sent[-1][1])
+    assert peek(consortium.sent[-1][1]).stage is Stage.ACKNOWLEDGE
+    assert second.fingerprint != first
+
+
+def test_a_hospital_that_got_other_contributions_has_another_secret(tmp_path):
+    """Nobody can give two hospitals two secrets: what a dealer contributes it has committed to."""
+    consortium = Consortium.make(tmp_path, MEMBERS, scheme="bfv")
+    coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
+    coordinator.open()
+    coordinator.send_roster()
+    deal = consortium.clients[2]._epoch
+    secrets = deal.secrets
+    assert secrets.tag_contribution not in b"".join(coordinator.deals.values())
+    coordinator.send_deals()
+    keys = {client._epoch.group._key for client in consortium.clients.values()}
+    assert len(keys) == 1
+    assert keys.isdisjoint({client.tag_key for client in consortium.clients.values()})
+
+
+# --- What the coordinator makes of it ------------------------------------------------------------------------
+
+
+@schemes
+def test_a_round_begins_once_all_have_acknowledged_and_not_before(tmp_path, scheme):
+    consortium, replies = to_acknowledging(tmp_path, scheme)
+    server = consortium.server
+    for position, (number, message) in enumerate(replies, start=1):
+        with pytest.raises(LocalProtocolError):
+            server.begin(1)
+        assert number in server.missing
+        assert server.receive(number, message) == []
+        assert len(server.missing) == MEMBERS - position
+    assert server.state is ServerState.READY
+    assert len(server.begin(1)) == MEMBERS
+
+
+def test_an_acknowledgement_that_comes_twice_is_one(tmp_path):
+    consortium, replies = to_acknowledging(tmp_path)
+    server = consortium.server
+    for number, message in replies[:-1]:
+        assert server.receive(number, message) == []
+        assert server.receive(number, message) == []
+    assert server.missing == {5}
+    server.receive(*replies[-1])
+    assert server.state is ServerState.READY
+    # After the last it is out of turn.
+    assert refusal(server.receive, *replies[-1]) == "unexpected-message"
+    assert server.state is ServerState.READY
+
+
+def test_a_second_acknowledgement_that_says_something_else_is_its_senders_lie(tmp_path):
+    consortium, replies = to_acknowledging(tmp_path)
+    server = consortium.server
+    server.receive(*replies[0])
+    other = msgspec.structs.replace(acknowledgement(consortium, replies[0][1]), fingerprint=bytes(32))
+    with pytest.raises(RemoteProtocolError) as caught:
+        server.receive(1, signed(consortium, 1, other))
+    assert (caught.value.reason, caught.value.culprit) == ("equivocation", "h1")
+
+
+@schemes
+def test_where_one_does_not_acknowledge_the_epoch_is_opened_again_with_those_who_did(tmp_path, scheme):
+    consortium, replies = to_acknowledging(tmp_path, scheme)
+    server = consortium.server
+    for number, message in replies:
+        if number != 3:
+            server.receive(number, message)
+    consortium.deliver(server.timeout())
+    assert (server.state, server.fault.reason) == (ServerState.CLOSED, "incomplete-acknowledgement")
+    assert server.answering == {1, 2, 4, 5}
+    # The hospitals have heard of it, and wait for the next.
+    assert {client.state for client in consortium.clients.values()} == {ClientState.READY}
+    session = Session(consortium.charter, 2, server.session.purpose, 1, server.session.rounds)
+    consortium.server = MaskingServer(session, server.answering)
+    consortium.set_up()
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    consortium.run_round(vectors)
+    assert consortium.server.result.survivors.numbers == (1, 2, 4, 5)
+    expected = consortium.integers(vectors, 1, 2, 4, 5)
+    for number in (1, 2, 4, 5):
+        taken = consortium.clients[number].take_sum()
+        assert (consortium.server.session.ring.to_signed(taken.total.vector) == expected).all()
+    assert consortium.clients[3].take_sum() is None
+
+
+def test_fewer_than_t_acknowledgements_close_the_epoch_all_the_same(tmp_path):
+    consortium, replies = to_acknowledging(tmp_path)
+    server = consortium.server
+    server.receive(*replies[0])
+    (_, message), *_ = server.timeout()
+    assert decode(opened(consortium, message).payload, Abort).reason == "incomplete-acknowledgement"
+    assert server.answering == {1}
+
+
+def test_a_hospital_with_another_secret_closes_the_epoch_and_is_named(tmp_path):
+    consortium, replies = to_acknowledging(tmp_path)
+    server = consortium.server
+    other = msgspec.structs.replace(acknowledgement(consortium, replies[1][1]), fingerprint=bytes(32))
+    outbox = []
+    for number, message in replies:
+        outbox = server.receive(number, signed(consortium, 2, other) if number == 2 else message)
+    assert (server.state, server.fault.reason, server.fault.culprit) == (ServerState.CLOSED, "other-secret", "h2")
+    assert "h2" in str(server.fault)
+    assert [peek(message).stage for _, message in outbox] == [Stage.ABORT] * MEMBERS
+    with pytest.raises(LocalProtocolError):
+        server.begin(1)
+
+
+def test_a_context_of_other_parameters_is_refused_and_its_sender_named(tmp_path):
+    consortium, replies = to_acknowledging(tmp_path)
+    server = consortium.server
+    honest = acknowledgement(consortium, replies[3][1])
+    for context in (b"", honest.context[:-1], honest.context + b"\0", pickle.dumps({"context": 1}), bytes(10_000)):
+        with pytest.raises(RemoteProtocolError) as caught:
+            server.receive(4, signed(consortium, 4, msgspec.structs.replace(honest, context=context)))
+        assert (caught.value.reason, caught.value.culprit) == ("other-context", "h4")
+        assert 4 in server.missing
+    # It may think better of it.
+    server.receive(*replies[3])
+    assert 4 not in server.missing
+
+
+# --- Keys that do not belong there ---------------------------------------------------------------------------
+
+
+def tenseal_context() -> bytes:
+    return tenseal.context(tenseal.SCHEME_TYPE.BFV, 4096, 1032193).serialize(save_secret_key=True)
+
+
+def test_a_secret_key_in_a_context_stops_the_coordinator_and_is_kept_nowhere(tmp_path):
+    journal = []
+    consortium, replies = to_acknowledging(tmp_path, journal=journal.append)
+    server = consortium.server
+    holding = msgspec.structs.replace(acknowledgement(consortium, replies[0][1]), context=tenseal_context())
+    message = signed(consortium, 1, holding)
+    with pytest.raises(TamperingError) as caught:
+        server.receive(1, message)
+    assert (caught.value.reason, caught.value.culprit, caught.value.exit_code) == ("key-material", "h1", 4)
+    assert server.state is ServerState.ACKNOWLEDGING
+    assert 1 in server.missing
+    assert not [event for event in journal if isinstance(event, Received) and event.message == message]
+
+
+def test_the_groups_own_secret_key_is_recognised_too(tmp_path):
+    consortium, replies = to_acknowledging(tmp_path)
+    cipher = consortium.clients[1]._epoch.group._cipher
+    channel = Channel(8 * cipher.spec.parameters.degree)
+    key = channel.saved(cipher._secret)
+    assert isinstance(cipher._secret, sealapi.SecretKey)
+    holding = msgspec.structs.replace(acknowledgement(consortium, replies[0][1]), context=key)
+    with pytest.raises(TamperingError):
+        consortium.server.receive(1, signed(consortium, 1, holding))
+
+
+def test_a_context_as_large_as_usual_ones_with_keys_reaches_the_check_and_a_larger_one_does_not(tmp_path):
+    consortium, replies = to_acknowledging(tmp_path)
+    limit = payload_limit(consortium.server.session, Stage.ACKNOWLEDGE)
+    # The default of NVFlare, with its public and its secret key.
+    usual = tenseal.context(tenseal.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40])
+    honest = acknowledgement(consortium, replies[0][1])
+    holding = msgspec.structs.replace(honest, context=usual.serialize(save_secret_key=True))
+    with pytest.raises(TamperingError):
+        consortium.server.receive(1, signed(consortium, 1, holding))
+    bloated = msgspec.structs.replace(honest, context=bytes(limit + 1024))
+    assert refusal(consortium.server.receive, 1, signed(consortium, 1, bloated)) == "oversized"
