@@ -9,19 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from secagg.charter.model import FEWEST_MEMBERS, Scheme, smallest_threshold
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO, hiding_bound, recovery_bound, smallest_graph
-from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
+from secagg.homomorphic.parameters import fitting_parameters
 from secagg.masking.sizes import Shape, Traffic, round_traffic, set_up_traffic
 from training.dropout import count_dropped
 from training.rates import CipherRates, Rates, basis_time, cipher_rates, rebuilding_time, sharing_time
-
-# As `training.draft` has it, which loads what trains.
-_LARGE_MODEL: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -115,11 +111,6 @@ def make_plans(
     if not ways:
         raise next(iter(left_out.values()))
     return Plans(tuple(ways), left_out)
-
-
-def fitting_parameters(parameters: int) -> str:
-    """The parameter set that a charter takes for ciphertexts of a model of this size, unless it is told another."""
-    return "n8192-q60" if parameters > _LARGE_MODEL else DEFAULT_PARAMETERS
 
 
 def _plans_for(complete: Shape, colluding: int, rates: Rates) -> list[Plan]:

@@ -8,12 +8,12 @@ from msgspec.structs import replace
 from secagg.charter import Member
 from secagg.errors import InputError
 from secagg.graph import SECURITY_BITS, smallest_graph
-from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
+from secagg.homomorphic.parameters import DEFAULT_PARAMETERS, fitting_parameters
 from tests.support.hospitals import choices_of, tabular_spec
 from training import planning
 from training.draft import draft_charter
 from training.dropout import chosen_graph, count_dropped
-from training.planning import fitting_parameters, make_plans
+from training.planning import make_plans
 from training.tasks.spec import ModelSpec
 
 ALL = ("mask", "double-lock", "bfv", "ckks")
