@@ -96,7 +96,7 @@ def _word_of_a_colluder(ward: Ward, message: bytes) -> bytes:
     session = Session(ward.charter, 9, Purpose.TRAINING, 1, 1)
     hospital = ward.parties[COLLUDER].hospital
     total = read_sum(open_envelope(message, ward.charter, _ANY_SIZE), session, frozenset(session.members))
-    state = hospital._after(hospital.state, total, Purpose.TRAINING)
+    state = hospital._applier.after(hospital.state, total, Purpose.TRAINING)
     digest = state.digest(hospital._layout)
     status = Status(epoch=9, round=1, statistics=0, steps=1, finished=False, state_digest=digest)
     return ward.signed(COLLUDER, session).seal(Stage.STATUS, status)
