@@ -1,4 +1,4 @@
-"""The payloads around the masking protocol: where a hospital is, sums that it missed, and the release.
+"""The payloads around the masking protocol: where a hospital is, what it missed, and the release.
 
 Knows schemas and their sizes. The envelopes are `secagg.wire`'s.
 """
@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from secagg.labels import DIGEST_SIZE
+from secagg.masking.messages import Key
 
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
@@ -47,9 +48,27 @@ class Status(_Payload, frozen=True):
 
 
 class Endorsed(_Payload, frozen=True):
-    """Coordinator to one hospital: others' signed Status envelopes, who are where its missed sums have led it."""
+    """Coordinator to one hospital: others' signed Status envelopes, who are where what it missed has led it."""
 
     statuses: list[memoryview]
+
+
+class AskSnapshot(_Payload, frozen=True):
+    """Coordinator to one hospital: the signed Status envelope of one that is behind, with a key to seal for."""
+
+    status: memoryview
+
+
+class Snapshot(_Payload, frozen=True):
+    """Hospital to one that is behind, through the coordinator: what that one lacks.
+
+    Attributes:
+        donor_key: X25519, made for this message.
+        sealed: AES-256-GCM of `training.snapshot_content.SnapshotContent`.
+    """
+
+    donor_key: Key
+    sealed: memoryview
 
 
 class Conclude(_Payload, frozen=True):

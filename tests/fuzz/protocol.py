@@ -198,6 +198,8 @@ def _payload_seeds() -> list[bytes]:
         around_messages.Query(),
         around_messages.Status(1, 2, 0, 3, False, digest),
         around_messages.Endorsed(views),
+        around_messages.AskSnapshot(views[0]),
+        around_messages.Snapshot(digest, views[0]),
         around_messages.Conclude(3),
         around_messages.Attest(b"{}", bytes(64)),
         around_messages.Release(b"{}"),

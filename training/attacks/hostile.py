@@ -27,7 +27,7 @@ from secagg.masking.messages import (
     Unmask,
 )
 from secagg.wire import COORDINATOR, Sealer, Stage
-from training.messages import Attest, Conclude, Endorsed, Query, Release, Status
+from training.messages import AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Snapshot, Status
 
 PAYLOADS: dict[Stage, type[msgspec.Struct]] = {
     Stage.OPEN: Open,
@@ -51,6 +51,8 @@ PAYLOADS: dict[Stage, type[msgspec.Struct]] = {
     Stage.ATTEST: Attest,
     Stage.RELEASE: Release,
     Stage.ENDORSED: Endorsed,
+    Stage.ASK_SNAPSHOT: AskSnapshot,
+    Stage.SNAPSHOT: Snapshot,
 }
 
 
