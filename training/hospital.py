@@ -18,6 +18,7 @@ import torch
 
 from dp.randomness import secure_generator
 from secagg.charter import VerifiedCharter
+from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
 from secagg.errors import InputError, RemoteProtocolError, SecaggError
 from secagg.files import PRIVATE, write_atomically
@@ -38,7 +39,7 @@ from training.hospital_budget import HospitalBudget
 from training.hospital_folder import HospitalFolder
 from training.hospital_state import HospitalState, load_state
 from training.local_work import LocalWork
-from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
+from training.messages import ATTEST_LIMIT, AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Status
 from training.model_state import ModelLayout, flatten, model_digest
 from training.records import Records
 from training.release import describe_release, model_file, write_release
@@ -47,7 +48,17 @@ from training.splitting import holdout
 from training.task import Task
 from training.vector_layout import MomentVector, UpdateVector
 
-_TRAINING_STAGES = frozenset({Stage.QUERY, Stage.MISSED_SUM, Stage.ENDORSED, Stage.CONCLUDE, Stage.RELEASE})
+_TRAINING_STAGES = frozenset(
+    {
+        Stage.QUERY,
+        Stage.MISSED_SUM,
+        Stage.ASK_SNAPSHOT,
+        Stage.SNAPSHOT,
+        Stage.ENDORSED,
+        Stage.CONCLUDE,
+        Stage.RELEASE,
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +229,9 @@ class Hospital:
         )
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
-        after = self._applier.after(self._state, verified.total, self._client.session.purpose)
+        session = self._client.session
+        after = self._applier.after(self._state, verified.total, session.purpose)
+        after = self._catching_up.keep_last_sum(after, verified.total, session)
         envelope = open_envelope(message, self._charter, len(message))
         self._settle(Held(after, (taking(envelope, self._client.number, _now()),)))
         return [self._status()] if self._applier.is_finished(self._state) else []
@@ -226,24 +239,27 @@ class Hospital:
     def _settle(self, taken: Held) -> None:
         """Take a state, whose sums are verified or endorsed, for this hospital's own."""
         self._egress.record(*taken.taken)
-        for applied in taken.state.progress.applied[self._state.steps :]:
-            self._budget.commit(applied.round)
+        for number in sorted(taken.state.rounds - self._state.rounds):
+            self._budget.commit(number)
         # An epoch may have been set up since the sums were held back.
         self._save(taken.state.with_tag_keys(self._state))
         self._catching_up.forget()
 
     def _surround(self, message: bytes) -> list[bytes]:
-        limit = max(ATTEST_LIMIT, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
-        envelope = open_envelope(message, self._charter, limit)
+        envelope = open_envelope(message, self._charter, self._limit(peek(message).stage))
         if envelope.header.recipient not in (COORDINATOR, self._client.number):
             raise RemoteProtocolError("other-recipient", "A message is addressed to another member.")
         match envelope.header.stage:
             case Stage.QUERY:
                 decode(envelope.payload, Query)
-                self._catching_up.forget()
-                return [self._status()]
+                return [self._status(self._catching_up.start_over())]
             case Stage.MISSED_SUM:
                 return self._catch_up(self._catching_up.take_missed_sum(envelope, self._state))
+            case Stage.ASK_SNAPSHOT:
+                recipient, snapshot = self._catching_up.hand_over(decode(envelope.payload, AskSnapshot), self._state)
+                return [self._sealer().seal(Stage.SNAPSHOT, snapshot, recipient=recipient)]
+            case Stage.SNAPSHOT:
+                return self._catch_up(self._catching_up.take_snapshot(envelope, self._state))
             case Stage.ENDORSED:
                 return self._catch_up(self._catching_up.take_endorsement(decode(envelope.payload, Endorsed)))
             case Stage.CONCLUDE:
@@ -251,12 +267,17 @@ class Hospital:
             case _:
                 return self._keep_release(decode(envelope.payload, Release))
 
+    def _limit(self, stage: Stage) -> int:
+        if stage is Stage.SNAPSHOT:
+            return largest_snapshot(self._charter.charter)
+        return max(ATTEST_LIMIT, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
+
     def _catch_up(self, taken: Held | None) -> list[bytes]:
         if taken:
             self._settle(taken)
         return [self._status()]
 
-    def _status(self) -> bytes:
+    def _status(self, snapshot_key: bytes = b"") -> bytes:
         digest = self._charter.digest
         status = Status(
             self._latch.last_epoch(digest),
@@ -265,6 +286,7 @@ class Hospital:
             self._state.steps,
             self._applier.is_finished(self._state),
             self._state.digest(self._layout),
+            snapshot_key,
         )
         return self._sealer().seal(Stage.STATUS, status)
 

@@ -10,10 +10,11 @@ from typing import Annotated
 import msgspec
 
 from secagg.labels import DIGEST_SIZE
-from secagg.masking.messages import Key
+from secagg.masking.messages import KEY_SIZE, Key
 
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
+KeyOrNone = Annotated[bytes, msgspec.Meta(max_length=KEY_SIZE)]
 
 STATUS_LIMIT = 1024
 ATTEST_LIMIT = 8 * 1024 * 1024
@@ -37,6 +38,8 @@ class Status(_Payload, frozen=True):
         steps: how many sums it has applied to its model.
         finished: whether it has all the sums it wants: the charter's, or enough to reach the target metric.
         state_digest: of all that these sums have made of it: `HospitalState.digest`.
+        snapshot_key: X25519, for a snapshot that may come; new in every answer to QUERY. Empty in other STATUS, and
+            where hospitals catch up by sums.
     """
 
     epoch: Counter
@@ -45,6 +48,7 @@ class Status(_Payload, frozen=True):
     steps: Counter
     finished: bool
     state_digest: Digest
+    snapshot_key: KeyOrNone
 
 
 class Endorsed(_Payload, frozen=True):
