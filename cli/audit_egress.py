@@ -26,7 +26,13 @@ class StageJson(msgspec.Struct, frozen=True):
 
 
 class CharterJson(msgspec.Struct, frozen=True):
-    """What left under one charter; ``rounds``: masked vectors left in so many; ``sums``: of so many a sum was taken."""
+    """What left under one charter.
+
+    Attributes:
+        rounds: masked vectors left in so many.
+        sums: of so many rounds a sum was taken.
+        snapshots: so many were taken from other hospitals, in place of sums that were missed.
+    """
 
     charter: str
     stages: list[StageJson]
@@ -34,6 +40,7 @@ class CharterJson(msgspec.Struct, frozen=True):
     bytes: int
     rounds: int
     sums: int
+    snapshots: int
 
 
 class EgressJson(msgspec.Struct, frozen=True):
@@ -67,7 +74,7 @@ def egress(folder: Path, public_key: str | None, passphrase_file: Path | None, a
         print_json(EgressJson(True, len(entries), head, charters))
         return
     for charter in charters:
-        click.echo(f"Charter {charter.charter[:16]}: sent in {charter.rounds} rounds, took {charter.sums} sums.")
+        click.echo(f"Charter {charter.charter[:16]}: sent in {charter.rounds} rounds, took {_taken(charter)}.")
         console.print(_table(charter))
     say_whole(len(entries), head)
 
@@ -93,8 +100,14 @@ def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:
         bytes=sum(entry.bytes for entry in sent),
         rounds=len({entry.round for entry in sent if entry.stage == Stage.MASKED.name}),
         # A sum is noted before it is applied: after a crash in between it is taken, and noted, again.
-        sums=len({entry.round for entry in own if entry.direction is Direction.TOOK}),
+        sums=len({entry.round for entry in own if entry.took_sum}),
+        snapshots=sum(entry.took_snapshot for entry in own),
     )
+
+
+def _taken(charter: CharterJson) -> str:
+    snapshots = f" and {charter.snapshots} snapshots of other hospitals" if charter.snapshots else ""
+    return f"{charter.sums} sums{snapshots}"
 
 
 def _stage(name: str, sent: Sequence[EgressEntry]) -> StageJson:

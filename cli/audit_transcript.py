@@ -92,7 +92,7 @@ def _record(text: str, charter: VerifiedCharter) -> HospitalRecord:
         number,
         name,
         frozenset(entry.sha256 for entry in own if entry.direction is Direction.SENT),
-        {entry.round: entry.sha256 for entry in own if entry.direction is Direction.TOOK},
+        {entry.round: entry.sha256 for entry in own if entry.took_sum},
     )
 
 

@@ -1,4 +1,4 @@
-"""The egress log: every message that leaves a hospital, written down before it leaves, and every sum that it took.
+"""The egress log: every message that leaves a hospital, written down before it leaves, and all that changed its model.
 
 Knows messages from outside: header, size and hash. Knows nothing of what is in them, and no clock: times are given. How
 entries are stored, chained, signed and checked is `secagg.signed_log`'s business.
@@ -15,12 +15,12 @@ from typing import Annotated, Final
 import msgspec
 
 from secagg.signed_log import Draft, LogEntry, LogKind, Sha256, SignedLog, Signer, read_log
-from secagg.wire import Envelope
+from secagg.wire import Envelope, Stage
 from secagg.wire.envelope import Counter, Number, peek
 
 
 class Direction(StrEnum):
-    """SENT: a message that is about to leave; TOOK: a sum that is about to change this hospital's model."""
+    """SENT: a message that is about to leave; TOOK: a sum or snapshot that is about to change this hospital's model."""
 
     SENT = "sent"
     TOOK = "took"
@@ -35,7 +35,7 @@ class EgressEntry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         epoch, round: 0 where there is none.
         recipient: member number, 0 is the coordinator.
         bytes: size of what ``sha256`` is of.
-        sha256: of the whole message as it leaves; of a sum that was taken, of its payload.
+        sha256: of the whole message as it leaves; of a sum or snapshot that was taken, of its payload.
         time: as the caller's clock had it; recorded, never relied on.
     """
 
@@ -48,6 +48,16 @@ class EgressEntry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: Sha256
     time: Annotated[str, msgspec.Meta(max_length=40)]
+
+    @property
+    def took_sum(self) -> bool:
+        """Whether it is a sum that was taken, as all were sent it."""
+        return self.direction is Direction.TOOK and not self.took_snapshot
+
+    @property
+    def took_snapshot(self) -> bool:
+        """Whether it is what another hospital handed over, sealed: in place of sums that this one missed."""
+        return self.direction is Direction.TOOK and self.stage == Stage.SNAPSHOT.name
 
 
 Passage = Draft[EgressEntry]
@@ -117,7 +127,10 @@ def sending(message: bytes, time: str) -> Passage:
 
 
 def taking(envelope: Envelope, member: int, time: str) -> Passage:
-    """The passage of a sum that ``member``, this hospital, is about to take: its payload is what all were sent."""
+    """The passage of what ``member``, this hospital, is about to take.
+
+    Of a sum, the payload is what all were sent; of a snapshot, what its donor sealed for this hospital alone.
+    """
     header = envelope.header
     return partial(
         EgressEntry,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.model import STATISTICS_SUMS
 from secagg.errors import ProtocolError, RemoteProtocolError
 from secagg.identity import fingerprint
 from secagg.masking import MaskingServer, Purpose, RoundSum, Session
@@ -24,14 +24,16 @@ from secagg.masking.states import ServerState
 from secagg.release.dsse import StatementSignature, assemble, is_signed_by
 from secagg.release.statement import read_statement
 from secagg.transcript import AROUND, TranscriptWriter
-from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
+from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
+from training import snapshots
 from training.coordinator_store import CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
 from training.report import RefusalRecord, RoundRecord
+from training.snapshot_relay import SnapshotRelay
+from training.statuses import Signed, open_from, read_statuses
 
-STATISTICS_SUMS = 2
 TRANSCRIPT = "transcript"
 _MOST_FAILURES = 3
 _MOST_SET_UPS = 5
@@ -69,6 +71,9 @@ class Coordinator:
         self._on_round = on_round
         self._members = range(1, len(charter.charter.members) + 1)
         self._cheaters: set[int] = set()
+        self._relay = SnapshotRelay(charter, partial(self._exchange, Phase.QUERY))
+        state = self._store.state
+        self._given = {Purpose.STATISTICS: len(state.statistics), Purpose.TRAINING: len(state.sums)}
 
     @property
     def rounds(self) -> tuple[RoundRecord, ...]:
@@ -131,8 +136,7 @@ class Coordinator:
     def _run_round(self, server: MaskingServer) -> bool:
         started = time.monotonic()
         purpose = server.session.purpose
-        state = self._store.state
-        step = len(state.statistics if purpose is Purpose.STATISTICS else state.sums) + 1
+        step = self._given[purpose] + 1
         self._store.update(round=server.round + 1)
         pump = _Pump(self._engine, server, server.round + 1, self._journal)
         pump.run(server.begin(step), before_apply=partial(self._keep_sum, server.session))
@@ -146,6 +150,10 @@ class Coordinator:
     def _keep_sum(self, session: Session, result: RoundSum, message: bytes) -> None:
         """Before anyone may apply a sum: keep it for those who will have missed it."""
         purpose = session.purpose
+        self._given[purpose] += 1
+        if snapshots.are_used(self._charter.charter):
+            # What all are sent is of no use to who missed it: its key is gone with the epoch. Hospitals hand it on.
+            return
         name = f"{purpose}-{result.step:06d}.bin"
         payload = open_envelope(message, self._charter, len(message)).payload
         vector = decode(payload, SumPayload)
@@ -157,22 +165,38 @@ class Coordinator:
             self._store.update(sums=(*self._store.state.sums, name))
 
     def _bring_up_to_date(self) -> dict[int, Status]:
-        """Ask everybody where they are; send each the sums it missed, and others' word for those it cannot check."""
+        """Ask everybody where they are, and let those who are behind have what they missed."""
         query = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.QUERY, Query())
         signed = self._statuses(self._exchange(Phase.QUERY, [(n, query) for n in self._members]))
-        statuses = {member: status for member, (status, _) in signed.items()}
+        statuses = [status for status, _ in signed.values()]
         state = self._store.state
-        newest_epoch = self._claimed([status.epoch for status in statuses.values()])
-        newest_round = self._claimed([status.round for status in statuses.values()])
+        newest_epoch = self._claimed([status.epoch for status in statuses])
+        newest_round = self._claimed([status.round for status in statuses])
         self._store.update(epoch=max(state.epoch, newest_epoch), round=max(state.round, newest_round))
+        if snapshots.are_used(self._charter.charter):
+            signed = self._let_them_hand_over(signed)
+        else:
+            signed |= self._send_what_was_missed(signed)
+        return {member: status for member, (status, _) in signed.items()}
+
+    def _send_what_was_missed(self, signed: Signed) -> Signed:
+        """Send each the sums it missed, and others' word for those it cannot check."""
+        state = self._store.state
         outbox = [
             (member, self._store.message(name))
-            for member, status in statuses.items()
+            for member, (status, _) in signed.items()
             for name in (*state.statistics[status.statistics :], *state.sums[status.steps :])
         ]
-        signed |= self._statuses(self._exchange(Phase.QUERY, outbox))
-        signed |= self._statuses(self._exchange(Phase.QUERY, self._endorsements(signed)))
-        return {member: status for member, (status, _) in signed.items()}
+        signed = signed | self._statuses(self._exchange(Phase.QUERY, outbox))
+        return signed | self._statuses(self._exchange(Phase.QUERY, self._endorsements(signed)))
+
+    def _let_them_hand_over(self, signed: Signed) -> Signed:
+        """Have the others hand each what it missed. What counts as given is what they say has reached them."""
+        signed = self._relay.bring_up(signed)
+        reached = self._relay.furthest(signed)
+        if reached:
+            self._given = {Purpose.STATISTICS: reached.statistics, Purpose.TRAINING: reached.steps}
+        return signed
 
     def _exchange(self, phase: Phase, outbox: Outbox) -> Exchange:
         """An exchange outside every epoch; what comes back is kept too."""
@@ -181,7 +205,7 @@ class Coordinator:
             self._around(Around(sender, message))
         return exchange
 
-    def _endorsements(self, signed: dict[int, tuple[Status, bytes]]) -> Outbox:
+    def _endorsements(self, signed: Signed) -> Outbox:
         """For those who have not come as far as others: the signed word of all who have."""
         reached = {member: (status.statistics, status.steps) for member, (status, _) in signed.items()}
         due = (len(self._store.state.statistics), len(self._store.state.sums))
@@ -199,15 +223,8 @@ class Coordinator:
         place = min(self._charter.charter.max_colluding, len(ordered) - 1)
         return ordered[place] if ordered else 0
 
-    def _statuses(self, exchange: Exchange) -> dict[int, tuple[Status, bytes]]:
-        statuses = {}
-        for sender, message in exchange.inbox:
-            # One hospital's senseless answer is as good as none: it must not stop the others.
-            with suppress(RemoteProtocolError):
-                envelope = _open_from(self._charter, sender, message, ATTEST_LIMIT)
-                if envelope.header.stage is Stage.STATUS:
-                    statuses[sender] = decode(envelope.payload, Status), message
-        return statuses
+    def _statuses(self, exchange: Exchange) -> Signed:
+        return read_statuses(self._charter, exchange.inbox)
 
     def _conclude(self, statuses: dict[int, Status]) -> bytes:
         # Rounds that were begun, not rounds on record: one that was cut off has been paid for.
@@ -219,7 +236,7 @@ class Coordinator:
         attestations, refusals = [], []
         for sender, message in exchange.inbox:
             try:
-                envelope = _open_from(self._charter, sender, message, ATTEST_LIMIT)
+                envelope = open_from(self._charter, sender, message, ATTEST_LIMIT)
                 if envelope.header.stage is Stage.ATTEST:
                     attestations.append((sender, decode(envelope.payload, Attest)))
                 else:
@@ -319,7 +336,7 @@ class _Pump:
     def _is_status(self, sender: int, message: bytes) -> bool:
         if self.server.state not in (ServerState.READY, ServerState.CLOSED):
             return False
-        envelope = _open_from(self.server.session.charter, sender, message, ATTEST_LIMIT)
+        envelope = open_from(self.server.session.charter, sender, message, ATTEST_LIMIT)
         match envelope.header.stage:
             case Stage.STATUS:
                 self.finished += decode(envelope.payload, Status).finished
@@ -335,15 +352,8 @@ class _Pump:
         # From the message: the last one to answer moves the server on, which forgets the step's refusals.
         if peek(message).stage is Stage.REFUSAL:
             charter = self.server.session.charter
-            refusal = decode(_open_from(charter, sender, message, ATTEST_LIMIT).payload, Refusal)
+            refusal = decode(open_from(charter, sender, message, ATTEST_LIMIT).payload, Refusal)
             self.refusals.append(_refusal_record(charter, sender, refusal))
-
-
-def _open_from(charter: VerifiedCharter, sender: int, message: bytes, limit: int) -> Envelope:
-    envelope = open_envelope(message, charter, limit)
-    if envelope.header.sender != sender:
-        raise RemoteProtocolError("wrong-sender", "A message came from another member than the one who signed it.")
-    return envelope
 
 
 def _refusal_record(charter: VerifiedCharter, sender: int, refusal: Refusal) -> RefusalRecord:

@@ -18,39 +18,47 @@ import torch
 
 from dp.randomness import secure_generator
 from secagg.charter import VerifiedCharter
-from secagg.egress import EgressLog, Passage, sending, taking
+from secagg.charter.state_size import largest_snapshot
+from secagg.egress import EgressLog, sending, taking
 from secagg.errors import InputError, RemoteProtocolError, SecaggError
 from secagg.files import PRIVATE, write_atomically
 from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, Purpose, Session
-from secagg.masking.client import read_sum
 from secagg.masking.messages import Refusal, payload_limit
-from secagg.masking.session import RoundSum
 from secagg.masking.states import ClientState
-from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
+from secagg.masking.verification import ForgedSumError, VerifiedSum
 from secagg.policy import check_charter, load_policy
 from secagg.release.dsse import attest
 from secagg.release.statement import statement_bytes
-from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
+from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
-from training.endorsement import Position, require_endorsed
+from training.applying import SumApplier, missed_sum
+from training.catching_up import CatchingUp, Held
 from training.hospital_budget import HospitalBudget
 from training.hospital_folder import HospitalFolder
-from training.hospital_state import AppliedSum, HospitalState, load_state
+from training.hospital_state import HospitalState, load_state
 from training.local_work import LocalWork
-from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
+from training.messages import ATTEST_LIMIT, AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Status
 from training.model_state import ModelLayout, flatten, model_digest
-from training.progress import is_finished
 from training.records import Records
 from training.release import describe_release, model_file, write_release
 from training.scaling import Scaling
-from training.server_optimizer import apply
 from training.splitting import holdout
 from training.task import Task
 from training.vector_layout import MomentVector, UpdateVector
 
-_TRAINING_STAGES = frozenset({Stage.QUERY, Stage.MISSED_SUM, Stage.ENDORSED, Stage.CONCLUDE, Stage.RELEASE})
+_TRAINING_STAGES = frozenset(
+    {
+        Stage.QUERY,
+        Stage.MISSED_SUM,
+        Stage.ASK_SNAPSHOT,
+        Stage.SNAPSHOT,
+        Stage.ENDORSED,
+        Stage.CONCLUDE,
+        Stage.RELEASE,
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +80,6 @@ class HospitalSetup:
     shuffle: np.random.Generator | None = None
     passphrase: bytes | None = None
     on_refusal: Callable[[SecaggError], None] = lambda _error: None
-
-
-@dataclass(frozen=True, eq=False)
-class _Held:
-    """A state that is not this hospital's own yet, and the sums that lead to it."""
-
-    state: HospitalState
-    sums: tuple[Passage, ...] = ()
 
 
 class Hospital:
@@ -104,8 +104,8 @@ class Hospital:
         self._state = _initial_state(setup, self._layout, flatten(module))
         self._train, self._validation = split_patients(setup.records, task)
         self._scaling = Scaling(charter.charter, task.spec)
+        self._applier = SumApplier(charter.charter, self._layout, self._scaling, self._train.feature_names)
         self._identity = identity
-        self._held: _Held | None = None
         self.stopped: ForgedSumError | None = None
         with ExitStack() as opened:
             self._latch = opened.enter_context(Latch(setup.folder.latch))
@@ -113,6 +113,7 @@ class Hospital:
             self._egress = opened.enter_context(EgressLog(setup.folder.egress, identity))
             self._client = MaskingClient(charter, identity, self._latch, policy)
             self.name = charter.charter.member(self._client.number).name
+            self._catching_up = CatchingUp(charter, policy, self._client.number, self._applier, _now)
             self._budget = HospitalBudget(charter, policy, setup.folder.ledger, identity, setup.records, _now)
             opened.callback(self._budget.close)
             self._budget.reserve()
@@ -196,18 +197,18 @@ class Hospital:
         return client.mask(vector, self._state.digest(self._layout))
 
     def _moments(self, step: int) -> np.ndarray:
-        self._require_moments_due(self._state)
+        self._applier.require_moments_due(self._state)
         if step != len(self._state.moments) + 1:
-            raise _missed(step, len(self._state.moments))
+            raise missed_sum(step, len(self._state.moments))
         codec = MomentVector(self._charter.charter, self._train.feature_names)
         return codec.encode(self._scaling.moments(self._train, self._state.moments))
 
     def _update(self, round_number: int, step: int) -> np.ndarray:
         if step != self._state.steps + 1:
-            raise _missed(step, self._state.steps)
-        self._require_unfinished(self._state)
+            raise missed_sum(step, self._state.steps)
+        self._applier.require_unfinished(self._state)
         if self._scaling.lacks_moments(self._state.moments):
-            raise _missed(step, self._state.steps)
+            raise missed_sum(step, self._state.steps)
         self._budget.charge(round_number)
         work = self._local_work()
         contribution = work.contribute(self._state.model)
@@ -228,124 +229,69 @@ class Hospital:
         )
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
-        after = self._after(self._state, verified.total, self._client.session.purpose)
+        session = self._client.session
+        after = self._applier.after(self._state, verified.total, session.purpose)
+        after = self._catching_up.keep_last_sum(after, verified.total, session)
         envelope = open_envelope(message, self._charter, len(message))
-        self._settle(_Held(after, (self._taking(envelope),)))
-        return [self._status()] if self._finished() else []
+        self._settle(Held(after, (taking(envelope, self._client.number, _now()),)))
+        return [self._status()] if self._applier.is_finished(self._state) else []
 
-    def _after(self, state: HospitalState, total: RoundSum, purpose: Purpose) -> HospitalState:
-        """The state that ``state`` becomes by a sum; nothing is done yet."""
-        have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
-        if total.step != have + 1:
-            raise _missed(total.step, have)
-        if purpose is Purpose.TRAINING and self._scaling.lacks_moments(state.moments):
-            raise _missed(total.step, have)
-        if total.model != state.digest(self._layout):
-            raise RemoteProtocolError("other-model", "The sum was taken in another state than this hospital's.")
-        match purpose:
-            case Purpose.STATISTICS:
-                self._require_moments_due(state)
-                codec = MomentVector(self._charter.charter, self._train.feature_names)
-                return state.after_moments(codec.decode(total.vector))
-            case Purpose.TRAINING:
-                self._require_unfinished(state)
-                mean = UpdateVector(self._charter.charter, self._layout).decode(total.vector)
-                server = self._charter.charter.training.server
-                optimizer, model = apply(server, state.optimizer, state.model, mean.update)
-                applied = AppliedSum(total.round, total.survivors.numbers, tuple(mean.cells.tolist()))
-                return state.after_sum(applied, model, optimizer)
-
-    def _settle(self, taken: _Held) -> None:
+    def _settle(self, taken: Held) -> None:
         """Take a state, whose sums are verified or endorsed, for this hospital's own."""
-        self._egress.record(*taken.sums)
-        for applied in taken.state.progress.applied[self._state.steps :]:
-            self._budget.commit(applied.round)
+        self._egress.record(*taken.taken)
+        for number in sorted(taken.state.rounds - self._state.rounds):
+            self._budget.commit(number)
         # An epoch may have been set up since the sums were held back.
         self._save(taken.state.with_tag_keys(self._state))
-        self._held = None
-
-    def _taking(self, envelope: Envelope) -> Passage:
-        return taking(envelope, self._client.number, _now())
-
-    def _require_unfinished(self, state: HospitalState) -> None:
-        if is_finished(self._charter.charter, self._setup.task.spec, state.progress):
-            raise RemoteProtocolError("finished", "This hospital has every sum that the charter asks for.")
-
-    def _require_moments_due(self, state: HospitalState) -> None:
-        if not self._scaling.lacks_moments(state.moments):
-            raise RemoteProtocolError("no-statistics", "The charter asks for no more sums of feature statistics.")
-
-    def _finished(self) -> bool:
-        return is_finished(self._charter.charter, self._setup.task.spec, self._state.progress)
+        self._catching_up.forget()
 
     def _surround(self, message: bytes) -> list[bytes]:
-        limit = max(ATTEST_LIMIT, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
-        envelope = open_envelope(message, self._charter, limit)
+        envelope = open_envelope(message, self._charter, self._limit(peek(message).stage))
         if envelope.header.recipient not in (COORDINATOR, self._client.number):
             raise RemoteProtocolError("other-recipient", "A message is addressed to another member.")
         match envelope.header.stage:
             case Stage.QUERY:
                 decode(envelope.payload, Query)
-                self._held = None
-                return [self._status()]
+                return [self._status(self._catching_up.start_over())]
             case Stage.MISSED_SUM:
-                return self._catch_up(envelope)
+                return self._catch_up(self._catching_up.take_missed_sum(envelope, self._state))
+            case Stage.ASK_SNAPSHOT:
+                recipient, snapshot = self._catching_up.hand_over(decode(envelope.payload, AskSnapshot), self._state)
+                return [self._sealer().seal(Stage.SNAPSHOT, snapshot, recipient=recipient)]
+            case Stage.SNAPSHOT:
+                return self._catch_up(self._catching_up.take_snapshot(envelope, self._state))
             case Stage.ENDORSED:
-                return self._take_endorsement(decode(envelope.payload, Endorsed))
+                return self._catch_up(self._catching_up.take_endorsement(decode(envelope.payload, Endorsed)))
             case Stage.CONCLUDE:
                 return [self._attest(decode(envelope.payload, Conclude))]
             case _:
                 return self._keep_release(decode(envelope.payload, Release))
 
-    def _catch_up(self, envelope: Envelope) -> list[bytes]:
-        """Take a sum that this hospital missed.
+    def _limit(self, stage: Stage) -> int:
+        if stage is Stage.SNAPSHOT:
+            return largest_snapshot(self._charter.charter)
+        return max(ATTEST_LIMIT, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
 
-        Of an epoch that it was set up in, the tag is checked, and with it what came before: the tag's key is bound to
-        the model that it led to. Other sums wait until others endorse what they lead to.
-        """
-        held = self._held or _Held(self._state)
-        state = held.state
-        # Statistics come before any training, so the purpose follows from what this hospital still lacks.
-        purpose = Purpose.STATISTICS if self._scaling.lacks_moments(state.moments) else Purpose.TRAINING
-        session = Session(self._charter, envelope.header.epoch, purpose, envelope.header.round, 1)
-        total = read_sum(envelope, session, frozenset(session.members))
-        if len(total.survivors.numbers) < self._policy.minimum_cohort:
-            raise RemoteProtocolError(
-                "below-threshold",
-                f"A sum is over {len(total.survivors.numbers)} hospitals; this site's least is "
-                f"{self._policy.minimum_cohort}.",
-            )
-        after = _Held(self._after(state, total, purpose), (*held.sums, self._taking(envelope)))
-        key = self._state.tag_key(session.epoch)
-        if key is None:
-            self._held = after
-        else:
-            verify_sum(total, session, key)
-            self._settle(after)
+    def _catch_up(self, taken: Held | None) -> list[bytes]:
+        if taken:
+            self._settle(taken)
         return [self._status()]
 
-    def _take_endorsement(self, payload: Endorsed) -> list[bytes]:
-        wanted, self._held = self._held, None
-        if wanted is None:
-            raise RemoteProtocolError("nothing-to-endorse", "This hospital has no sum that waits to be endorsed.")
-        require_endorsed(Position.of(wanted.state, self._layout), payload.statuses, self._charter, self._client.number)
-        self._settle(wanted)
-        return [self._status()]
-
-    def _status(self) -> bytes:
+    def _status(self, snapshot_key: bytes = b"") -> bytes:
         digest = self._charter.digest
         status = Status(
             self._latch.last_epoch(digest),
             self._latch.last_round(digest),
             len(self._state.moments),
             self._state.steps,
-            self._finished(),
+            self._applier.is_finished(self._state),
             self._state.digest(self._layout),
+            snapshot_key,
         )
         return self._sealer().seal(Stage.STATUS, status)
 
     def _attest(self, payload: Conclude) -> bytes:
-        if not self._finished():
+        if not self._applier.is_finished(self._state):
             raise RemoteProtocolError("not-finished", "This hospital lacks sums that the charter asks for.")
         if payload.rounds < max(self._budget.rounds_charged, self._state.steps):
             # Every contributor checks its own, so that the epsilon stated covers the one with the most.
@@ -426,11 +372,3 @@ def split_patients(records: Records, task: Task) -> tuple[Records, Records | Non
     if evaluation.test_fraction == 0:
         return records, None
     return holdout(records, evaluation.train_fraction, evaluation.test_seed)
-
-
-def _missed(wanted: int, have: int) -> RemoteProtocolError:
-    return RemoteProtocolError(
-        "missed-sum",
-        f"Sum {wanted} is next, but this hospital has {have}.",
-        remedy="The coordinator sends the sums that were missed.",
-    )

@@ -58,12 +58,14 @@ class HospitalState:
     Attributes:
         model: float32 (d,).
         moments: the sums of feature statistics so far, each float64 (1 + features,).
+        last_sum: a MISSED_SUM message with the sum that led here, for one that missed it; empty where there is none.
     """
 
     model: npt.NDArray[np.float32]
     optimizer: OptimizerState
     progress: Progress
     moments: tuple[npt.NDArray[np.float64], ...] = ()
+    last_sum: bytes = b""
 
     @classmethod
     def start(cls, charter_digest: bytes, model: npt.NDArray[np.float32]) -> HospitalState:
@@ -75,16 +77,30 @@ class HospitalState:
         """How many sums have been applied to the model."""
         return len(self.progress.applied)
 
+    @property
+    def rounds(self) -> frozenset[int]:
+        """The rounds whose sums have been applied to the model."""
+        return frozenset(applied.round for applied in self.progress.applied)
+
+    @property
+    def reached(self) -> tuple[int, int]:
+        """How many sums of statistics it has, and how many have been applied to the model: what is later is larger."""
+        return len(self.moments), self.steps
+
     def after_moments(self, moments: npt.NDArray[np.float64]) -> HospitalState:
         """The same, with one more sum of feature statistics."""
-        return replace(self, moments=(*self.moments, moments))
+        return replace(self, moments=(*self.moments, moments), last_sum=b"")
 
     def after_sum(
         self, applied: AppliedSum, model: npt.NDArray[np.float32], optimizer: OptimizerState
     ) -> HospitalState:
         """After one more sum was applied."""
         progress = msgspec.structs.replace(self.progress, applied=(*self.progress.applied, applied))
-        return replace(self, model=model, optimizer=optimizer, progress=progress)
+        return replace(self, model=model, optimizer=optimizer, progress=progress, last_sum=b"")
+
+    def with_last_sum(self, message: bytes) -> HospitalState:
+        """The same with the message of the sum that led to it."""
+        return replace(self, last_sum=message)
 
     def tag_key(self, epoch: int) -> bytes | None:
         """The key of the tags of an epoch that this hospital was set up in."""
@@ -129,6 +145,8 @@ class HospitalState:
             "optimizer_step": np.array([self.optimizer.step]),
         }
         tensors |= {f"moments.{index}": moments for index, moments in enumerate(self.moments)}
+        if self.last_sum:
+            tensors["last_sum"] = np.frombuffer(self.last_sum, np.uint8)
         metadata = {_METADATA: msgspec.json.encode(self.progress).decode()}
         write_atomically(path, save(tensors, metadata), PRIVATE)
 
@@ -148,9 +166,10 @@ def load_state(path: Path, charter_digest: bytes) -> HospitalState:
         with safe_open(path, framework="numpy") as file:
             progress = msgspec.json.decode(file.metadata()[_METADATA], type=Progress)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        last_sum = tensors.pop("last_sum").tobytes() if "last_sum" in tensors else b""
         moments = tuple(tensors[f"moments.{index}"] for index in range(len(tensors) - 4))
         optimizer = OptimizerState(int(tensors["optimizer_step"][0]), tensors["first"], tensors["second"])
-        state = HospitalState(tensors["model"], optimizer, progress, moments)
+        state = HospitalState(tensors["model"], optimizer, progress, moments, last_sum)
     except (OSError, SafetensorError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise TamperingError(
             "damaged-checkpoint",

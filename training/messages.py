@@ -1,4 +1,4 @@
-"""The payloads around the masking protocol: where a hospital is, sums that it missed, and the release.
+"""The payloads around the masking protocol: where a hospital is, what it missed, and the release.
 
 Knows schemas and their sizes. The envelopes are `secagg.wire`'s.
 """
@@ -10,9 +10,11 @@ from typing import Annotated
 import msgspec
 
 from secagg.labels import DIGEST_SIZE
+from secagg.masking.messages import KEY_SIZE, Key
 
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
+KeyOrNone = Annotated[bytes, msgspec.Meta(max_length=KEY_SIZE)]
 
 STATUS_LIMIT = 1024
 ATTEST_LIMIT = 8 * 1024 * 1024
@@ -36,6 +38,8 @@ class Status(_Payload, frozen=True):
         steps: how many sums it has applied to its model.
         finished: whether it has all the sums it wants: the charter's, or enough to reach the target metric.
         state_digest: of all that these sums have made of it: `HospitalState.digest`.
+        snapshot_key: X25519, for a snapshot that may come; new in every answer to QUERY. Empty in other STATUS, and
+            where hospitals catch up by sums.
     """
 
     epoch: Counter
@@ -44,12 +48,31 @@ class Status(_Payload, frozen=True):
     steps: Counter
     finished: bool
     state_digest: Digest
+    snapshot_key: KeyOrNone
 
 
 class Endorsed(_Payload, frozen=True):
-    """Coordinator to one hospital: others' signed Status envelopes, who are where its missed sums have led it."""
+    """Coordinator to one hospital: others' signed Status envelopes, who are where what it missed has led it."""
 
     statuses: list[memoryview]
+
+
+class AskSnapshot(_Payload, frozen=True):
+    """Coordinator to one hospital: the signed Status envelope of one that is behind, with a key to seal for."""
+
+    status: memoryview
+
+
+class Snapshot(_Payload, frozen=True):
+    """Hospital to one that is behind, through the coordinator: what that one lacks.
+
+    Attributes:
+        donor_key: X25519, made for this message.
+        sealed: AES-256-GCM of `training.snapshot_content.SnapshotContent`.
+    """
+
+    donor_key: Key
+    sealed: memoryview
 
 
 class Conclude(_Payload, frozen=True):

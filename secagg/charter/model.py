@@ -24,6 +24,8 @@ MOST_PARAMETERS = 1 << 32
 FEWEST_MEMBERS: Final = 3
 # A delta of one in a hundred allows that one patient in a hundred is shown in full.
 DELTA_LIMIT: Final = 0.01
+# Where feature statistics are summed: means first, then variances around them.
+STATISTICS_SUMS: Final = 2
 # What float32 can hold: models are trained in it, and a larger factor is none.
 LARGEST_FACTOR: Final = (2 - 2**-23) * 2.0**127
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.state_size import largest_snapshot
 from secagg.errors import InputError, ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
@@ -131,7 +132,8 @@ def _gaps(audits: Sequence[EpochAudit]) -> Iterator[Finding]:
 
 def _largest_event(charter: VerifiedCharter) -> int:
     sessions = [Session(charter, 1, purpose, 1, charter.charter.epoch_rounds) for purpose in Purpose]
-    return _LARGEST_AROUND + max(payload_limit(session, stage) for session in sessions for stage in Stage)
+    within = max(payload_limit(session, stage) for session in sessions for stage in Stage)
+    return _LARGEST_AROUND + max(within, largest_snapshot(charter.charter))
 
 
 def audit_epoch(events: Iterable[Event], charter: VerifiedCharter) -> EpochAudit:
@@ -154,7 +156,7 @@ class HospitalRecord:
 
     Attributes:
         sent: SHA-256 (hexadecimal) of every message it sent under the charter.
-        taken: SHA-256 of the payload of each sum that it took, by round.
+        taken: SHA-256 of the payload of each sum that it took, by round; what others handed it is no such sum.
     """
 
     number: int

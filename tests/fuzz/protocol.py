@@ -196,8 +196,10 @@ def _payload_seeds() -> list[bytes]:
     digest, views = bytes(32), [memoryview(bytes(40))]
     around = [
         around_messages.Query(),
-        around_messages.Status(1, 2, 0, 3, False, digest),
+        around_messages.Status(1, 2, 0, 3, False, digest, digest),
         around_messages.Endorsed(views),
+        around_messages.AskSnapshot(views[0]),
+        around_messages.Snapshot(digest, views[0]),
         around_messages.Conclude(3),
         around_messages.Attest(b"{}", bytes(64)),
         around_messages.Release(b"{}"),

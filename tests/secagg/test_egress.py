@@ -148,6 +148,22 @@ def test_of_a_sum_that_is_taken_the_hash_of_its_payload_is_noted_whatever_brough
         )
 
 
+@pytest.mark.parametrize(
+    ("direction", "stage", "took"),
+    [
+        (Direction.TOOK, Stage.SUM, (True, False)),
+        (Direction.TOOK, Stage.MISSED_SUM, (True, False)),
+        (Direction.TOOK, Stage.SNAPSHOT, (False, True)),
+        (Direction.SENT, Stage.SNAPSHOT, (False, False)),
+        (Direction.SENT, Stage.MASKED, (False, False)),
+    ],
+    ids=str,
+)
+def test_a_snapshot_that_was_taken_is_no_sum_that_was_taken(direction, stage, took):
+    noted = entry(direction=direction, stage=stage.name)
+    assert (noted.took_sum, noted.took_snapshot) == took
+
+
 def test_what_is_no_message_cannot_be_noted_and_so_cannot_leave():
     for garbage in (b"", b"garbage", bytes(400)):
         with pytest.raises(RemoteProtocolError):

@@ -19,8 +19,8 @@ from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import SCALED_BY_SUMS, StoppedHereError, choices_of, prepared, tabular_spec, training_of
 from tests.support.replies import kept_sums, read, refusal, stages, status, word_of
+from training import catching_up, simulation
 from training import hospital as hospital_module
-from training import simulation
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.messages import Query, Release
@@ -87,7 +87,7 @@ def test_missed_sums_that_were_altered_are_endorsed_by_nobody(behind):
 
 
 def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_altered_model(behind, monkeypatch):
-    monkeypatch.setattr(hospital_module, "require_endorsed", lambda *arguments: None)
+    monkeypatch.setattr(catching_up, "require_endorsed", lambda *arguments: None)
     altered = with_one_more(behind, kept_sums(behind, 1)[0])
     behind.hospitals[2].receive(behind.forge(Stage.MISSED_SUM, altered, epoch=1, round_number=1))
     behind.hospitals[2].receive(word_of(behind, 1, 3, 4, 5))

@@ -17,7 +17,7 @@ from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import altered, fields_of, impossible, seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.attacks.stage import recovered
-from training.messages import Conclude, Endorsed, Query, Release, Status
+from training.messages import AskSnapshot, Conclude, Endorsed, Query, Release, Status
 
 if TYPE_CHECKING:
     from training.attacks.ward import Ward
@@ -96,9 +96,9 @@ def _word_of_a_colluder(ward: Ward, message: bytes) -> bytes:
     session = Session(ward.charter, 9, Purpose.TRAINING, 1, 1)
     hospital = ward.parties[COLLUDER].hospital
     total = read_sum(open_envelope(message, ward.charter, _ANY_SIZE), session, frozenset(session.members))
-    state = hospital._after(hospital.state, total, Purpose.TRAINING)
+    state = hospital._applier.after(hospital.state, total, Purpose.TRAINING)
     digest = state.digest(hospital._layout)
-    status = Status(epoch=9, round=1, statistics=0, steps=1, finished=False, state_digest=digest)
+    status = Status(epoch=9, round=1, statistics=0, steps=1, finished=False, state_digest=digest, snapshot_key=b"")
     return ward.signed(COLLUDER, session).seal(Stage.STATUS, status)
 
 
@@ -128,6 +128,7 @@ def _around(ward: Ward) -> dict[Stage, msgspec.Struct]:
         Stage.QUERY: Query(),
         Stage.MISSED_SUM: missed,
         Stage.ENDORSED: Endorsed(statuses=[]),
+        Stage.ASK_SNAPSHOT: AskSnapshot(status=memoryview(b"")),
         Stage.CONCLUDE: Conclude(rounds=0),
         Stage.RELEASE: Release(signed=b""),
     }
@@ -140,6 +141,7 @@ HOSTILE: Final = {
     (Stage.MISSED_SUM, "vector"): (b"", bytes(1), bytes(1000)),
     (Stage.MISSED_SUM, "tag"): (b"", bytes(16)),
     (Stage.ENDORSED, "statuses"): ([], [b""], [b"garbage"] * 3),
+    (Stage.ASK_SNAPSHOT, "status"): (b"", b"garbage"),
     (Stage.CONCLUDE, "rounds"): (0, 1, (1 << 32) - 1),
     (Stage.RELEASE, "signed"): (b"", b"{}", bytes(1000)),
 }
@@ -172,6 +174,7 @@ ATTACKS: Final = (
         Refused.with_reasons(
             Refuser.HOSPITAL,
             "malformed",
+            "unexpected-message",
             "missed-sum",
             "other-model",
             "wrong-length",

@@ -31,7 +31,7 @@ from secagg.masking.messages import (
     Unmask,
 )
 from secagg.wire import COORDINATOR, Sealer, Stage
-from training.messages import Attest, Conclude, Endorsed, Query, Release, Status
+from training.messages import AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Snapshot, Status
 
 Payloads = Mapping[Stage, type[msgspec.Struct]]
 
@@ -58,6 +58,8 @@ PAYLOADS: Payloads = {
     Stage.RELEASE: Release,
     Stage.ENDORSED: Endorsed,
     Stage.ACKNOWLEDGE: Acknowledge,
+    Stage.ASK_SNAPSHOT: AskSnapshot,
+    Stage.SNAPSHOT: Snapshot,
 }
 
 ENCRYPTED_PAYLOADS: Payloads = {**PAYLOADS, Stage.REVEAL: SealedReveal, Stage.SUM: EncryptedSum}

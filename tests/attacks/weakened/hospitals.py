@@ -14,7 +14,7 @@ def with_unguarded_clients():
 
 
 def without_endorsement():
-    return patch("training.hospital.require_endorsed", lambda *arguments: None)
+    return patch("training.catching_up.require_endorsed", lambda *arguments: None)
 
 
 _ENDORSEMENT = Control(Build(in_force=without_endorsement), "the word of more than may collude")

@@ -1,0 +1,22 @@
+"""How large what one hospital hands to another can be, for those who must bound it before they read it.
+
+Knows a charter. What is in it, and how it is encoded, is in `docs/protocol.md` under "Catching up".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from secagg.charter.model import STATISTICS_SUMS, Charter
+
+_FRAMES: Final = 2048
+_MODEL_AND_OPTIMIZER: Final = 4 + 2 * 8
+
+
+def largest_snapshot(charter: Charter) -> int:
+    """The most bytes that the payload of a SNAPSHOT can have: it follows from the charter alone."""
+    members = len(charter.members)
+    statistics = STATISTICS_SUMS * 8 * (charter.statistics.features + 1)
+    applied = charter.training.rounds * (4 + (members + 7) // 8 + 8 * charter.metrics.cells)
+    # What is handed over may be a sum instead: it lists its survivors one by one.
+    return _MODEL_AND_OPTIMIZER * charter.model.parameters + statistics + applied + 5 * members + _FRAMES

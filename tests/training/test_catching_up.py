@@ -1,0 +1,732 @@
+"""Hospitals that catch up from one another: what is handed over, what is refused, and what the coordinator sees of it.
+
+Masking stands under all of it, and `snapshots.are_used` is told that it does not: what is tested here is the same under
+every scheme that encrypts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from cli.main import run as command
+from dp.ledger import Kind, read_ledger
+from secagg.charter.model import ServerStep
+from secagg.charter.state_size import largest_snapshot
+from secagg.egress import Direction, read_egress
+from secagg.errors import ProtocolError
+from secagg.identity import Identity
+from secagg.masking.messages import Sum
+from secagg.wire import Sealer, Stage
+from secagg.wire.envelope import decode, peek
+from tests.support.hospitals import (
+    PRIVATE_CHOICES,
+    PRIVATE_TASK,
+    SCALED_BY_SUMS,
+    RecordingEngine,
+    Ward,
+    choices_of,
+    prepared,
+    tabular_spec,
+    training_of,
+)
+from tests.support.replies import read, refusal, stages, status, word_of
+from training import catching_up, handing_over, snapshots
+from training.engines.base import Exchange, Phase
+from training.engines.embedded import DropOut, EmbeddedEngine
+from training.hospital_state import HospitalState, load_state
+from training.messages import AskSnapshot, Query, Snapshot, Status
+from training.snapshot_content import content_of_state, content_of_sum
+from training.snapshots import Route, seal_snapshot
+
+
+@pytest.fixture(autouse=True)
+def by_snapshot(monkeypatch):
+    monkeypatch.setattr(snapshots, "are_used", lambda charter: True)
+
+
+def query(ward, number):
+    """A hospital's STATUS, with a key."""
+    (message,) = ward.hospitals[number].receive(ward.forge(Stage.QUERY, Query()))
+    return message
+
+
+def ask(ward, donor, asking):
+    return ward.hospitals[donor].receive(ward.forge(Stage.ASK_SNAPSHOT, AskSnapshot(memoryview(asking))))
+
+
+def snapshot_for(ward, number, donor):
+    """What ``donor`` hands to hospital ``number``, which has just been asked where it is."""
+    (message,) = ask(ward, donor, query(ward, number))
+    assert peek(message).stage is Stage.SNAPSHOT
+    return message
+
+
+def sealed_by(ward, donor, recipient, content):
+    """A snapshot of a donor's own making, in order but for what is in it."""
+    key = decode(read(ward, query(ward, recipient)).payload, Status).snapshot_key
+    payload = seal_snapshot(Route(ward.charter, donor, recipient), content, key, np.random.default_rng(1).bytes)
+    return signed_by(ward, donor, payload, recipient)
+
+
+def signed_by(ward, donor, payload, recipient):
+    identity = ward.hospitals[donor]._identity
+    return Sealer(ward.charter, donor, identity, 1).seal(Stage.SNAPSHOT, payload, recipient=recipient)
+
+
+def digests(ward):
+    return {hospital.state.digest(hospital._layout) for hospital in ward.hospitals.values()}
+
+
+def taken(ward, number):
+    home = ward.home(number)
+    entries = read_egress(home.egress, Identity.load(home.identity).public_key)
+    return [(entry.stage, entry.sha256) for entry in entries if entry.direction is Direction.TOOK]
+
+
+def payload_sha256(ward, message):
+    return hashlib.sha256(read(ward, message).payload).hexdigest()
+
+
+@pytest.fixture
+def behind(open_ward):
+    """Five hospitals with two sums, of which the second has lost its checkpoint, and with it all tag keys."""
+    server = ServerStep(optimizer="adam", learning_rate=0.1)
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3, server=server)))
+    ward.stop_before(Phase.MASK, 3)
+    ward.close()
+    ward.checkpoint(2).unlink()
+    ward = open_ward()
+    assert ward.steps == [2, 0, 2, 2, 2]
+    return ward
+
+
+@pytest.fixture
+def one_behind(open_ward):
+    """Five hospitals in an epoch of two sums: the second missed the first, and has the key of its tag."""
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3)))
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StoppingAfterRound(ward.hospitals, [DropOut(2, 1, Phase.APPLY)], 1)).run()
+    assert ward.steps == [1, 0, 1, 1, 1]
+    return ward
+
+
+@dataclass
+class StoppingAfterRound:
+    """Delivers until a round is over; then the coordinator is stopped."""
+
+    parties: dict
+    drop_outs: list
+    last: int
+    round: int = 0
+
+    def exchange(self, phase, outbox, round_number):
+        if self.round == self.last and (phase, round_number) != (Phase.APPLY, self.last):
+            raise KeyboardInterrupt
+        if phase is Phase.APPLY:
+            self.round = round_number
+        return EmbeddedEngine(self.parties, self.drop_outs).exchange(phase, outbox, round_number)
+
+
+# Step by step
+
+
+def test_a_state_that_was_handed_over_waits_until_others_endorse_it(behind):
+    hospital, before = behind.hospitals[2], behind.hospitals[2].state
+    (told,) = hospital.receive(snapshot_for(behind, 2, donor=1))
+    assert decode(read(behind, told).payload, Status).steps == 0
+    assert hospital.state is before
+    assert stages(hospital.receive(word_of(behind, 1, 3))) == [Stage.STATUS]
+    assert behind.steps == [2, 2, 2, 2, 2]
+    assert len(digests(behind)) == 1
+    assert load_state(behind.checkpoint(2), behind.charter.digest).digest(hospital._layout) in digests(behind)
+
+
+@pytest.mark.parametrize("endorsers", [(), (1,), (1, 1), (2, 1)], ids=str)
+def test_the_word_of_no_more_than_may_collude_or_ones_own_endorses_no_state(behind, endorsers):
+    hospital = behind.hospitals[2]
+    snapshot = snapshot_for(behind, 2, donor=1)
+    shown = word_of(behind, *(number for number in endorsers if number != 2))
+    hospital.receive(snapshot)
+    assert refusal(behind, hospital.receive(shown)) == "not-endorsed"
+    assert behind.steps == [2, 0, 2, 2, 2]
+    assert refusal(behind, hospital.receive(word_of(behind, 1, 3))) == "nothing-to-endorse"
+
+
+def test_a_sum_that_was_handed_over_is_checked_by_its_tag_and_needs_nobodys_word(one_behind):
+    assert stages(one_behind.hospitals[2].receive(snapshot_for(one_behind, 2, donor=3))) == [Stage.STATUS]
+    assert one_behind.steps == [1, 1, 1, 1, 1]
+    assert len(digests(one_behind)) == 1
+
+
+def test_who_has_taken_a_handed_sum_hands_it_on(one_behind):
+    one_behind.hospitals[2].receive(snapshot_for(one_behind, 2, donor=3))
+    assert one_behind.hospitals[2].state.last_sum == one_behind.hospitals[3].state.last_sum != b""
+
+
+def test_a_sum_whose_tags_key_is_lost_waits_to_be_endorsed_too(open_ward):
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3)))
+    ward.stop_before(Phase.MASK, 2)
+    ward.close()
+    ward.checkpoint(2).unlink()
+    ward = open_ward()
+    ward.hospitals[2].receive(snapshot_for(ward, 2, donor=1))
+    assert ward.steps == [1, 0, 1, 1, 1]
+    ward.hospitals[2].receive(word_of(ward, 3, 5))
+    assert ward.steps == [1, 1, 1, 1, 1]
+
+
+def test_a_key_is_made_for_each_query_and_for_no_other_status(behind):
+    keys = [status(behind, 2).snapshot_key for _ in range(3)]
+    assert len(set(keys)) == 3
+    assert {len(key) for key in keys} == {32}
+    (told,) = behind.hospitals[2].receive(snapshot_for(behind, 2, donor=1))
+    assert decode(read(behind, told).payload, Status).snapshot_key == b""
+
+
+def test_where_hospitals_catch_up_by_sums_there_is_no_key_and_no_snapshot(behind, monkeypatch):
+    asking, snapshot = query(behind, 2), snapshot_for(behind, 2, donor=1)
+    monkeypatch.setattr(snapshots, "are_used", lambda charter: False)
+    assert status(behind, 2).snapshot_key == b""
+    assert refusal(behind, ask(behind, 1, asking)) == "unexpected-message"
+    assert refusal(behind, behind.hospitals[2].receive(snapshot)) == "unexpected-message"
+
+
+def test_where_they_catch_up_by_snapshots_no_coordinator_sends_sums(one_behind):
+    message = one_behind.hospitals[1].state.last_sum
+    assert peek(message).stage is Stage.MISSED_SUM
+    assert refusal(one_behind, one_behind.hospitals[2].receive(message)) == "unexpected-message"
+
+
+# What a donor refuses
+
+
+def test_nothing_is_handed_to_who_is_not_behind(behind):
+    assert refusal(behind, ask(behind, 1, query(behind, 3))) == "not-behind"
+    assert refusal(behind, ask(behind, 2, query(behind, 1))) == "not-behind"
+    assert refusal(behind, ask(behind, 1, query(behind, 1))) == "not-behind"
+
+
+def test_nothing_is_handed_to_a_member_of_another_charter(behind, tmp_path):
+    with Ward.open(prepared(tmp_path / "other", 5, choices_of(training_of(rounds=3), name="other"))) as other:
+        assert refusal(behind, ask(behind, 1, query(other, 2))) == "other-charter"
+
+
+def test_nothing_is_handed_over_for_a_status_that_its_sender_did_not_sign(behind):
+    header, signature, payload = msgspec.msgpack.decode(query(behind, 2))
+    (own_key,) = {decode(payload, Status).snapshot_key}
+    altered = payload.replace(own_key, bytes([own_key[0] ^ 1]) + own_key[1:])
+    assert refusal(behind, ask(behind, 1, msgspec.msgpack.encode([header, signature, altered]))) == "payload-altered"
+    lied = Sealer(behind.charter, 2, behind.hospitals[3]._identity, 1).seal(Stage.STATUS, decode(payload, Status))
+    assert refusal(behind, ask(behind, 1, lied)) == "bad-signature"
+
+
+@pytest.mark.parametrize("key", [b"", bytes(31)], ids=["none", "too short"])
+def test_nothing_is_handed_over_without_a_key(behind, key):
+    told = msgspec.structs.replace(status(behind, 2), snapshot_key=key)
+    message = Sealer(behind.charter, 2, behind.hospitals[2]._identity, 1).seal(Stage.STATUS, told)
+    assert refusal(behind, ask(behind, 1, message)) == "no-snapshot-key"
+
+
+def test_nothing_is_handed_over_for_what_is_no_status(behind):
+    snapshot = snapshot_for(behind, 2, donor=1)
+    assert refusal(behind, ask(behind, 3, snapshot)) == "unexpected-message"
+    assert refusal(behind, ask(behind, 3, b"")) == "malformed"
+    assert refusal(behind, ask(behind, 3, behind.forge(Stage.QUERY, Query()))) == "unexpected-message"
+
+
+# What is not taken
+
+
+def untouched(ward, message):
+    """The reason why hospital 2 refuses a message; it stays as it was, and holds nothing."""
+    before = ward.hospitals[2].state
+    reason = refusal(ward, ward.hospitals[2].receive(message))
+    assert refusal(ward, ward.hospitals[2].receive(word_of(ward, 1, 3, 4, 5))) == "nothing-to-endorse"
+    assert ward.hospitals[2].state is before
+    return reason
+
+
+def test_a_snapshot_that_was_altered_on_its_way_is_refused(behind):
+    message = snapshot_for(behind, 2, donor=1)
+    for place in range(300, len(message), 40):
+        altered = bytearray(message)
+        altered[place] ^= 1
+        assert untouched(behind, bytes(altered)) in ("payload-altered", "bad-signature", "malformed")
+    assert stages(behind.hospitals[2].receive(message)) == [Stage.STATUS]
+
+
+def test_a_snapshot_that_was_sealed_otherwise_is_refused(behind):
+    message = snapshot_for(behind, 2, donor=1)
+    true = decode(read(behind, message).payload, Snapshot)
+    sealed = bytearray(true.sealed)
+    sealed[7] ^= 1
+    payload = Snapshot(true.donor_key, memoryview(bytes(sealed)))
+    assert untouched(behind, signed_by(behind, 1, payload, 2)) == "unreadable-snapshot"
+
+
+def test_a_snapshot_for_another_is_refused_also_where_it_is_addressed_anew(behind):
+    behind.hospitals[3]._state = HospitalState.start(behind.charter.digest, behind.hospitals[2].state.model)
+    for_another = snapshot_for(behind, 3, donor=1)
+    payload = decode(read(behind, for_another).payload, Snapshot)
+    query(behind, 2)
+    assert refusal(behind, behind.hospitals[2].receive(for_another)) == "other-recipient"
+    assert refusal(behind, behind.hospitals[2].receive(signed_by(behind, 1, payload, 0))) == "other-recipient"
+    assert untouched(behind, signed_by(behind, 1, payload, 2)) == "unreadable-snapshot"
+
+
+def test_another_donors_name_on_a_snapshot_does_not_open_it(behind):
+    payload = decode(read(behind, snapshot_for(behind, 2, donor=1)).payload, Snapshot)
+    assert untouched(behind, signed_by(behind, 3, payload, 2)) == "unreadable-snapshot"
+
+
+def test_a_snapshot_is_taken_once_and_only_in_answer_to_the_latest_status(behind):
+    hospital = behind.hospitals[2]
+    message = snapshot_for(behind, 2, donor=1)
+    assert stages(hospital.receive(message)) == [Stage.STATUS]
+    assert refusal(behind, hospital.receive(message)) == "unexpected-message"
+    query(behind, 2)
+    assert untouched(behind, message) == "unreadable-snapshot"
+
+
+def test_a_hospital_that_restarted_has_forgotten_its_key(behind, open_ward):
+    message = snapshot_for(behind, 2, donor=1)
+    behind.close()
+    assert untouched(open_ward(), message) == "unexpected-message"
+
+
+def test_a_key_is_shown_by_no_repr(behind):
+    query(behind, 2)
+    waiting = behind.hospitals[2]._catching_up
+    assert waiting._key
+    assert repr(waiting._key) not in repr(waiting)
+
+
+def test_a_snapshot_larger_than_any_under_the_charter_is_refused_unread(behind):
+    limit = largest_snapshot(behind.charter.charter)
+    assert limit < 10_000
+    large = Snapshot(bytes(32), memoryview(bytes(limit + 336)))
+    assert untouched(behind, signed_by(behind, 1, large, 2)) == "oversized"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xc0", b"garbage", bytes(1000)], ids=["none", "nil", "text", "zeros"])
+def test_a_snapshot_that_holds_no_state_is_refused(behind, content):
+    assert untouched(behind, sealed_by(behind, 1, 2, content)) == "malformed"
+
+
+def test_a_snapshot_of_an_earlier_state_is_refused(one_behind):
+    old = HospitalState.start(one_behind.charter.digest, one_behind.hospitals[2].state.model)
+    assert untouched(one_behind, sealed_by(one_behind, 1, 2, content_of_state(old, 5))) == "not-ahead"
+
+
+@pytest.fixture
+def handed_sum(one_behind):
+    """The message with the sum that hospital 2 missed."""
+    return one_behind.hospitals[3].state.last_sum
+
+
+def with_payload(ward, message, **changes):
+    payload = msgspec.structs.replace(decode(read(ward, message).payload, Sum), **changes)
+    return ward.forge(Stage.MISSED_SUM, payload, epoch=1, round_number=1)
+
+
+def test_a_sum_with_a_tag_that_does_not_fit_accuses_its_donor_and_stops_nobody(one_behind, handed_sum):
+    tag = bytes(len(decode(read(one_behind, handed_sum).payload, Sum).tag))
+    altered = with_payload(one_behind, handed_sum, tag=tag)
+    assert untouched(one_behind, sealed_by(one_behind, 3, 2, content_of_sum(altered))) == "wrong-sum"
+    assert one_behind.hospitals[2].stopped is None
+    one_behind.hospitals[2].receive(snapshot_for(one_behind, 2, donor=4))
+    assert len(digests(one_behind)) == 1
+
+
+def test_a_sum_of_another_step_or_state_or_over_too_few_is_refused(one_behind, handed_sum):
+    for reason, changes in (
+        ("missed-sum", {"step": 2}),
+        ("other-model", {"model_digest": bytes(32)}),
+        ("below-threshold", {"survivors": [1, 3]}),
+        ("wrong-length", {"vector": memoryview(b"")}),
+    ):
+        altered = with_payload(one_behind, handed_sum, **changes)
+        assert untouched(one_behind, sealed_by(one_behind, 3, 2, content_of_sum(altered))) == reason
+
+
+def test_another_message_in_the_place_of_a_sum_is_refused(one_behind):
+    for message in (one_behind.forge(Stage.QUERY, Query()), query(one_behind, 1)):
+        assert untouched(one_behind, sealed_by(one_behind, 3, 2, content_of_sum(message))) == "unexpected-message"
+
+
+# The log, and the budget
+
+
+def test_what_was_handed_over_is_logged_with_its_digest_when_it_is_taken_and_not_before(behind):
+    before, message = taken(behind, 2), snapshot_for(behind, 2, donor=1)
+    behind.hospitals[2].receive(message)
+    assert taken(behind, 2) == before
+    behind.hospitals[2].receive(word_of(behind, 1, 3))
+    assert taken(behind, 2)[len(before) :] == [("SNAPSHOT", payload_sha256(behind, message))]
+
+
+def test_a_handed_sum_is_logged_as_the_snapshot_that_it_came_in(one_behind):
+    message = snapshot_for(one_behind, 2, donor=1)
+    one_behind.hospitals[2].receive(message)
+    assert taken(one_behind, 2) == [("SNAPSHOT", payload_sha256(one_behind, message))]
+
+
+def test_an_audit_finds_nothing_wrong_with_who_caught_up(behind, capsys):
+    behind.coordinator().run()
+    folder = behind.folder
+    behind.close()
+    log = f"h2={folder / 'hospitals/h2/egress.sqlite'}"
+    audit = ["audit", "transcript", str(folder / "coordinator/transcript"), "--charter", str(folder / "charter")]
+    assert command([*audit, "--egress", log]) == 0
+    assert command(["audit", "egress", str(folder / "hospitals/h2")]) == 0
+    assert "took 3 sums and 1 snapshots of other hospitals" in " ".join(capsys.readouterr().out.split())
+
+
+def test_rounds_that_a_hospital_took_no_part_in_cost_it_nothing(open_ward):
+    def larger(policy):
+        return msgspec.structs.replace(policy, maximum_epsilon=12.0)
+
+    choices = msgspec.structs.replace(PRIVATE_CHOICES, epoch_rounds=3)
+    ward = open_ward(hospitals=5, choices=choices, spec=PRIVATE_TASK, policy=larger)
+    ward.coordinator(DropOut(2, 0, Phase.ADVERTISE)).run()
+    assert len(digests(ward)) == 1
+    home = ward.home(2)
+    entries = read_ledger(home.ledger, Identity.load(home.identity).public_key)
+    assert [entry for entry in entries if entry.kind is Kind.CHARGE] == []
+    assert [entry.round for entry in entries if entry.kind is Kind.COMMIT] == [1, 2, 3]
+    assert ward.hospitals[2].epsilon == 0.0
+
+
+# Whole runs
+
+
+def sent_to(engine, number):
+    return [peek(message).stage for _, _, member, message in engine.sent if member == number]
+
+
+@pytest.mark.parametrize("missed", [1, 2, 3])
+def test_a_hospital_that_misses_one_sum_catches_up_and_takes_part_again(open_ward, missed):
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=4)))
+    engine = RecordingEngine(ward.hospitals, [DropOut(2, missed, Phase.APPLY)])
+    coordinator = ward.coordinator(engine=engine)
+    coordinator.run()
+    assert ward.steps == [4, 4, 4, 4, 4]
+    assert len(digests(ward)) == 1
+    assert sent_to(engine, 2).count(Stage.SNAPSHOT) == 1
+    assert Stage.MISSED_SUM not in [stage for number in ward.hospitals for stage in sent_to(engine, number)]
+    assert "h2" in coordinator.rounds[missed + 1 if missed < 3 else 0].cohort
+
+
+def test_a_hospital_that_lost_everything_is_brought_up_to_date(behind):
+    behind.coordinator().run()
+    assert behind.steps == [3, 3, 3, 3, 3]
+    assert len(digests(behind)) == 1
+
+
+def test_a_hospital_that_was_away_during_statistics_is_brought_up_to_date(open_ward):
+    ward = open_ward(hospitals=5, spec=tabular_spec(**SCALED_BY_SUMS), choices=choices_of(training_of(rounds=3)))
+    away = [DropOut(5, number, phase) for number in (1, 2) for phase in (Phase.MASK, Phase.APPLY)]
+    ward.coordinator(*away, DropOut(5, 0, Phase.ADVERTISE)).run()
+    assert ward.steps == [3, 3, 3, 3, 3]
+    assert len(digests(ward)) == 1
+
+
+@pytest.mark.parametrize("missed", [(1,), (2,), (1, 2)], ids=str)
+def test_a_hospital_that_misses_sums_of_statistics_catches_up(open_ward, missed):
+    ward = open_ward(hospitals=5, spec=tabular_spec(**SCALED_BY_SUMS))
+    ward.coordinator(*(DropOut(5, number, Phase.APPLY) for number in missed)).run()
+    assert ward.steps == [3, 3, 3, 3, 3]
+    assert len(digests(ward)) == 1
+
+
+def test_several_that_are_behind_are_handed_theirs_by_several(open_ward):
+    ward = open_ward(hospitals=7, choices=choices_of(training_of(rounds=3)))
+    ward.stop_before(Phase.MASK, 3)
+    ward.close()
+    for number in (2, 4):
+        ward.checkpoint(number).unlink()
+    ward = open_ward()
+    engine = RecordingEngine(ward.hospitals)
+    ward.coordinator(engine=engine).run()
+    assert len(digests(ward)) == 1
+    donors = [member for _, _, member, message in engine.sent if peek(message).stage is Stage.ASK_SNAPSHOT]
+    assert len(set(donors)) == 2
+
+
+def test_snapshots_are_carried_as_they_are(behind):
+    engine = RecordingEngine(behind.hospitals)
+    behind.coordinator(engine=engine).run()
+    carried = [message for _, _, _, message in engine.sent if peek(message).stage is Stage.SNAPSHOT]
+    given = [message for _, _, _, message in engine.received if peek(message).stage is Stage.SNAPSHOT]
+    assert carried == given
+    assert len(carried) == 1
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_sum_that_reached_nobody_is_summed_anew(open_ward, number):
+    """No hospital has it, and the keys that it could be opened with are gone with the epoch."""
+    ward = open_ward(hospitals=5)
+    ward.stop_before(Phase.APPLY, number)
+    ward.close()
+    ward = open_ward()
+    ward.coordinator().run()
+    assert ward.steps == [3, 3, 3, 3, 3]
+    assert len(digests(ward)) == 1
+
+
+def test_a_coordinator_that_lost_its_folder_learns_from_the_hospitals_how_far_they_are(open_ward):
+    ward = open_ward(hospitals=5)
+    ward.stop_before(Phase.MASK, 2)
+    for path in (ward.folder / "coordinator").glob("*.json"):
+        path.unlink()
+    ward.coordinator().run()
+    assert ward.steps == [3, 3, 3, 3, 3]
+
+
+# A sum that has reached too few to be endorsed
+
+
+@pytest.fixture
+def reached_one(open_ward):
+    """Five hospitals, of which only the first was given the second sum before all were stopped."""
+    ward = open_ward(hospitals=5)
+    drop_outs = [DropOut(number, 2, Phase.APPLY) for number in (2, 3, 4, 5)]
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StoppingAfterRound(ward.hospitals, drop_outs, 2)).run()
+    ward.close()
+    ward = open_ward()
+    assert ward.steps == [2, 1, 1, 1, 1]
+    return ward
+
+
+def test_a_sum_that_reached_one_alone_is_handed_on_and_its_tag_vouches_for_it(reached_one):
+    engine = RecordingEngine(reached_one.hospitals)
+    coordinator = reached_one.coordinator(engine=engine)
+    coordinator.run()
+    assert reached_one.steps == [3, 3, 3, 3, 3]
+    assert len(digests(reached_one)) == 1
+    assert [record.step for record in coordinator.rounds] == [1, 2, 3]
+    assert {sent_to(engine, number).count(Stage.SNAPSHOT) for number in (2, 3, 4, 5)} == {1}
+
+
+def test_control_without_the_last_sum_the_one_and_the_others_never_meet_again(reached_one, monkeypatch):
+    monkeypatch.setattr(handing_over, "content_of_sum", lambda _message: b"")
+    with pytest.raises(ProtocolError):
+        reached_one.coordinator().run()
+    assert reached_one.hospitals[1].state.digest(reached_one.hospitals[1]._layout) in digests(reached_one)
+    assert len(digests(reached_one)) > 1
+
+
+def test_one_that_claims_to_be_ahead_and_hands_nothing_over_is_asked_once(open_ward):
+    ward = open_ward(hospitals=5)
+    ward.stop_before(Phase.MASK, 2)
+    liar = Claiming(ward, 1, steps=2)
+    engine = RecordingEngine(ward.hospitals | {1: liar})
+    with pytest.raises(ProtocolError):
+        ward.coordinator(engine=engine).run()
+    asked = [round_number for _, round_number, member, message in engine.sent if is_ask(message) and member == 1]
+    queries = [member for _, _, member, message in engine.sent if peek(message).stage is Stage.QUERY and member == 1]
+    assert 0 < len(asked) <= len(queries)
+    assert ward.steps[1:] == [3, 3, 3, 3]
+
+
+def is_ask(message):
+    return peek(message).stage is Stage.ASK_SNAPSHOT
+
+
+@dataclass
+class Claiming:
+    """A hospital that signs that it is further than it is."""
+
+    ward: Ward
+    number: int
+    steps: int
+
+    def receive(self, message):
+        if peek(message).stage is not Stage.QUERY:
+            return []
+        true = status(self.ward, self.number)
+        told = msgspec.structs.replace(true, steps=self.steps, state_digest=bytes(32))
+        identity = self.ward.hospitals[self.number]._identity
+        return [Sealer(self.ward.charter, self.number, identity, 1).seal(Stage.STATUS, told)]
+
+
+def test_one_whose_sum_was_summed_anew_without_it_comes_to_where_the_others_are(behind):
+    """It was alone with a sum, and away when the others went on."""
+    hospital = behind.hospitals[2]
+    first = behind.hospitals[1].state.progress.applied[0]
+    alone = msgspec.structs.replace(first, round=99)
+    hospital._state = hospital.state.after_sum(alone, hospital.state.model + 1, hospital.state.optimizer)
+    behind.coordinator().run()
+    assert behind.steps == [3, 3, 3, 3, 3]
+    assert len(digests(behind)) == 1
+    assert hospital.state.progress.applied[0] == first
+
+
+# Donors that lie
+
+
+@dataclass
+class Lying:
+    """A donor that hands over a model of its own making, and is honest in all else."""
+
+    ward: Ward
+    number: int
+    asked: list = field(default_factory=list)
+
+    def receive(self, message):
+        hospital = self.ward.hospitals[self.number]
+        if not is_ask(message):
+            return hospital.receive(message)
+        self.asked.append(message)
+        true = hospital.state
+        hospital._state = replace(true, model=true.model + 1, last_sum=b"")
+        try:
+            return hospital.receive(message)
+        finally:
+            hospital._state = true
+
+
+def lying(ward, *numbers):
+    return {number: Lying(ward, number) for number in numbers}
+
+
+def not_released(ward, engine):
+    """The reason why there is no release: one that has contributed did not catch up, and so signs nothing."""
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(engine=engine).run()
+    return caught.value.reason
+
+
+def test_a_donor_that_lies_is_endorsed_by_nobody_and_the_next_is_asked(behind):
+    liars = lying(behind, 1)
+    engine = RecordingEngine(behind.hospitals | liars)
+    behind.coordinator(engine=engine).run()
+    assert len(liars[1].asked) == 1
+    assert [member for _, _, member, message in engine.sent if is_ask(message)] == [1, 3]
+    assert ("h2", "not-endorsed") in behind.refused
+    assert behind.steps == [3, 3, 3, 3, 3]
+    assert len(digests(behind)) == 1
+
+
+def test_no_more_donors_are_asked_than_may_lie_and_one(behind):
+    engine = RecordingEngine(behind.hospitals | lying(behind, 1, 3, 4, 5))
+    assert not_released(behind, engine) == "release-incomplete"
+    asked = [member for _, _, member, message in engine.sent if is_ask(message)]
+    queries = sent_to(engine, 4).count(Stage.QUERY)
+    assert len(asked) == 2 * queries
+    assert behind.hospitals[2].state.steps == 0
+
+
+def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_donors_model(behind, monkeypatch):
+    monkeypatch.setattr(catching_up, "require_endorsed", lambda *arguments: None)
+    liars = lying(behind, 1)
+    with pytest.raises(ProtocolError):
+        behind.coordinator(engine=EmbeddedEngine(behind.hospitals | liars)).run()
+    assert len(behind.models) == 2
+
+
+@pytest.mark.parametrize("answer", [[], [b"garbage"]], ids=["nothing", "garbage"])
+def test_a_donor_that_hands_nothing_over_is_passed_by(behind, answer):
+    class Silent:
+        def receive(self, message):
+            return answer if is_ask(message) else behind.hospitals[1].receive(message)
+
+    behind.coordinator(engine=EmbeddedEngine(behind.hospitals | {1: Silent()})).run()
+    assert behind.steps == [3, 3, 3, 3, 3]
+    assert len(digests(behind)) == 1
+
+
+def test_a_snapshot_for_somebody_else_is_not_carried(behind):
+    class Misaddressing:
+        def receive(self, message):
+            if not is_ask(message):
+                return behind.hospitals[1].receive(message)
+            return [signed_by(behind, 1, Snapshot(bytes(32), memoryview(b"")), recipient=3)]
+
+    engine = RecordingEngine(behind.hospitals | {1: Misaddressing()})
+    behind.coordinator(engine=engine).run()
+    assert Stage.SNAPSHOT not in sent_to(engine, 3)
+    assert len(digests(behind)) == 1
+
+
+def test_a_recipient_that_falls_silent_keeps_nobody_waiting(behind):
+    class SilentOnSnapshots(EmbeddedEngine):
+        def exchange(self, phase, outbox, round_number):
+            kept = [(member, message) for member, message in outbox if peek(message).stage is not Stage.SNAPSHOT]
+            return super().exchange(phase, kept, round_number) if kept else Exchange((), frozenset({2}))
+
+    assert not_released(behind, SilentOnSnapshots(behind.hospitals)) == "release-incomplete"
+    assert behind.steps == [3, 0, 3, 3, 3]
+
+
+def test_a_recipient_that_claims_nothing_is_given_nothing_and_harms_nobody(behind):
+    """Only who has signed where it is can be handed anything."""
+    asked = []
+
+    class Quiet:
+        def receive(self, message):
+            asked.append(peek(message).stage)
+            return []
+
+    assert not_released(behind, EmbeddedEngine(behind.hospitals | {2: Quiet()})) == "release-incomplete"
+    assert Stage.SNAPSHOT not in asked
+    assert behind.steps == [3, 0, 3, 3, 3]
+
+
+# What the coordinator sees
+
+
+class NoCipher:
+    """No cipher at all."""
+
+    def encrypt(self, nonce, data, associated):
+        return data
+
+    def decrypt(self, nonce, data, associated):
+        return bytes(data)
+
+
+def in_clear(ward, wanted: bytes) -> list[str]:
+    """The files of the coordinator's folder that hold these bytes."""
+    folder = ward.folder / "coordinator"
+    return [str(path.relative_to(folder)) for path in sorted(Path(folder).rglob("*")) if holds(path, wanted)]
+
+
+def holds(path, wanted):
+    return path.is_file() and wanted in path.read_bytes()
+
+
+def test_the_coordinators_transcript_and_store_hold_no_model_and_no_moment_in_clear(behind):
+    state = behind.hospitals[1].state
+    behind.coordinator().run()
+    assert behind.hospitals[2].state.steps == 3
+    for wanted in (state.model, state.optimizer.first, state.optimizer.second):
+        assert in_clear(behind, wanted.tobytes()) == []
+
+
+def test_control_with_nothing_sealed_the_same_search_finds_them(behind, monkeypatch):
+    monkeypatch.setattr(Route, "key", lambda *_: NoCipher())
+    state = behind.hospitals[1].state
+    behind.coordinator().run()
+    for wanted in (state.model, state.optimizer.first, state.optimizer.second):
+        assert in_clear(behind, wanted.tobytes()) == ["transcript/epoch-000000.transcript"]
+
+
+def test_no_sum_is_kept_by_the_coordinator(open_ward):
+    ward = open_ward()
+    ward.coordinator().run()
+    assert not (ward.folder / "coordinator/sums").exists()
+
+
+def test_control_where_hospitals_catch_up_by_sums_they_are_kept(open_ward, monkeypatch):
+    monkeypatch.setattr(snapshots, "are_used", lambda charter: False)
+    ward = open_ward()
+    ward.coordinator().run()
+    assert len(list((ward.folder / "coordinator/sums").iterdir())) == 3

@@ -1,0 +1,94 @@
+"""What a sum makes of a hospital's state, and which sums are due.
+
+Knows the order of sums, their encoding and the server's step. Knows nothing of messages: nothing is checked or taken
+here that a tag, an endorsement or a budget decides on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from secagg.charter import Charter
+from secagg.errors import RemoteProtocolError
+from secagg.masking import Purpose, RoundSum
+from training.hospital_state import AppliedSum, HospitalState
+from training.model_state import ModelLayout
+from training.progress import is_finished
+from training.scaling import Scaling
+from training.server_optimizer import apply
+from training.vector_layout import MomentVector, UpdateVector
+
+
+@dataclass(frozen=True)
+class SumApplier:
+    """The sums of one charter, applied to a hospital's state.
+
+    Attributes:
+        features: one name for each column that statistics are taken of.
+    """
+
+    charter: Charter
+    layout: ModelLayout
+    scaling: Scaling
+    features: Sequence[str]
+
+    def due(self, state: HospitalState) -> Purpose:
+        """Of what the next sum is: statistics come before any training."""
+        return Purpose.STATISTICS if self.scaling.lacks_moments(state.moments) else Purpose.TRAINING
+
+    def after(self, state: HospitalState, total: RoundSum, purpose: Purpose) -> HospitalState:
+        """The state that ``state`` becomes by a sum; nothing is done yet.
+
+        Raises:
+            RemoteProtocolError: ``missed-sum``, ``other-model``, ``no-statistics``, ``finished``, ``no-weight``.
+            InputError: ``model-not-finite``.
+        """
+        have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
+        if total.step != have + 1:
+            raise missed_sum(total.step, have)
+        if purpose is Purpose.TRAINING and self.scaling.lacks_moments(state.moments):
+            raise missed_sum(total.step, have)
+        if total.model != state.digest(self.layout):
+            raise RemoteProtocolError("other-model", "The sum was taken in another state than this hospital's.")
+        match purpose:
+            case Purpose.STATISTICS:
+                self.require_moments_due(state)
+                return state.after_moments(MomentVector(self.charter, self.features).decode(total.vector))
+            case Purpose.TRAINING:
+                self.require_unfinished(state)
+                mean = UpdateVector(self.charter, self.layout).decode(total.vector)
+                optimizer, model = apply(self.charter.training.server, state.optimizer, state.model, mean.update)
+                applied = AppliedSum(total.round, total.survivors.numbers, tuple(mean.cells.tolist()))
+                return state.after_sum(applied, model, optimizer)
+
+    def is_finished(self, state: HospitalState) -> bool:
+        """Whether no further sum is due."""
+        return is_finished(self.charter, self.scaling.spec, state.progress)
+
+    def require_unfinished(self, state: HospitalState) -> None:
+        """Refuse training beyond the charter.
+
+        Raises:
+            RemoteProtocolError: ``finished``.
+        """
+        if self.is_finished(state):
+            raise RemoteProtocolError("finished", "This hospital has every sum that the charter asks for.")
+
+    def require_moments_due(self, state: HospitalState) -> None:
+        """Refuse statistics beyond the charter.
+
+        Raises:
+            RemoteProtocolError: ``no-statistics``.
+        """
+        if not self.scaling.lacks_moments(state.moments):
+            raise RemoteProtocolError("no-statistics", "The charter asks for no more sums of feature statistics.")
+
+
+def missed_sum(wanted: int, have: int) -> RemoteProtocolError:
+    """The error of a hospital that lacks what comes before the sum ``wanted``."""
+    return RemoteProtocolError(
+        "missed-sum",
+        f"Sum {wanted} is next, but this hospital has {have}.",
+        remedy="The coordinator sends the sums that were missed.",
+    )

@@ -1,0 +1,177 @@
+"""How a hospital that is behind becomes what the others are: what it was given waits here until it is its own.
+
+Knows the sums that were missed, the keys of their tags, snapshots of other hospitals' states, and others' signed word.
+Takes nothing for good: that is `training.hospital`'s business, and what must be written first with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from secagg.charter import VerifiedCharter
+from secagg.egress import Passage, taking
+from secagg.errors import RemoteProtocolError
+from secagg.masking import RoundSum, Session, kdf
+from secagg.masking.client import read_sum
+from secagg.masking.messages import KEY_SIZE, payload_limit
+from secagg.masking.shamir import Randomness
+from secagg.masking.verification import ForgedSumError, verify_sum
+from secagg.policy import Policy
+from secagg.wire import Envelope, Stage, open_envelope
+from secagg.wire.envelope import decode
+from training import snapshots
+from training.applying import SumApplier
+from training.endorsement import require_endorsed
+from training.handing_over import as_missed_sum, hand_over
+from training.hospital_state import HospitalState
+from training.messages import AskSnapshot, Endorsed, Snapshot
+from training.position import Position
+from training.snapshot_content import read_content, read_state
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A state that is not this hospital's own yet, and what leads to it."""
+
+    state: HospitalState
+    taken: tuple[Passage, ...] = ()
+
+
+@dataclass
+class CatchingUp:
+    """What one hospital was given because it is behind.
+
+    Attributes:
+        number: this hospital's.
+        clock: gives the time to record, ISO 8601; nothing depends on it.
+    """
+
+    charter: VerifiedCharter
+    policy: Policy
+    number: int
+    applier: SumApplier
+    clock: Callable[[], str]
+    randomness: Randomness = os.urandom
+    _held: Held | None = None
+    _key: bytes | None = field(default=None, repr=False)
+
+    def forget(self) -> None:
+        """Let go of what is held, and of the key that a snapshot would have been sealed for."""
+        self._held = self._key = None
+
+    def start_over(self) -> bytes:
+        """Forget all, and make a new key for a snapshot; its public half, or nothing where snapshots are not used."""
+        self.forget()
+        if not snapshots.are_used(self.charter.charter):
+            return b""
+        self._key = self.randomness(KEY_SIZE)
+        return kdf.public_key(self._key)
+
+    def keep_last_sum(self, after: HospitalState, total: RoundSum, session: Session) -> HospitalState:
+        """``after``, with the verified sum that led to it: this hospital may be asked for it by one that missed it."""
+        if not snapshots.are_used(self.charter.charter):
+            return after
+        return after.with_last_sum(as_missed_sum(total, session))
+
+    def hand_over(self, payload: AskSnapshot, own: HospitalState) -> tuple[int, Snapshot]:
+        """A snapshot for one that is behind, and who that is.
+
+        Raises:
+            RemoteProtocolError, InputError: as `training.handing_over.hand_over`.
+        """
+        self._require_snapshots()
+        return hand_over(payload, own, self.charter, self.number, self.randomness)
+
+    def take_snapshot(self, envelope: Envelope, own: HospitalState) -> Held | None:
+        """Take what another hospital handed over; give what may be taken for good, if anything.
+
+        A sum is taken as one that a coordinator sends. A state waits until others endorse it.
+
+        Raises:
+            RemoteProtocolError: if it was not sealed for this hospital and now, or is not what this hospital lacks.
+        """
+        self._require_snapshots()
+        if envelope.header.recipient != self.number:
+            raise RemoteProtocolError("other-recipient", "A snapshot is for another member.")
+        payload = decode(envelope.payload, Snapshot)
+        key, self._key = self._key, None
+        if key is None:
+            raise RemoteProtocolError("unexpected-message", "This hospital has asked for no snapshot.")
+        route = snapshots.Route(self.charter, envelope.header.sender, self.number)
+        content = read_content(snapshots.open_snapshot(route, payload, key))
+        if content.state is None:
+            return self._take_handed_sum(content.missed_sum, own, route, self._passage(envelope))
+        self._held = Held(read_state(content.state, self.charter, own), (self._passage(envelope),))
+        return None
+
+    def take_missed_sum(self, envelope: Envelope, own: HospitalState) -> Held | None:
+        """Take a sum that this hospital missed; give what may be taken for good, if anything.
+
+        Of an epoch that it was set up in, the tag is checked, and with it what came before: the tag's key is bound to
+        the model that it led to. Other sums wait until others endorse what they lead to.
+
+        Raises:
+            RemoteProtocolError: if the sum is not this hospital's next.
+            ForgedSumError: if its tag does not fit.
+        """
+        if snapshots.are_used(self.charter.charter):
+            raise RemoteProtocolError("unexpected-message", "Under this charter no coordinator has sums to send.")
+        return self._take_sum(envelope, own, self._passage(envelope))
+
+    def _take_handed_sum(
+        self, message: memoryview, own: HospitalState, route: snapshots.Route, passage: Passage
+    ) -> Held | None:
+        session = Session(self.charter, 0, self.applier.due(own), 0, 1)
+        envelope = open_envelope(message, self.charter, payload_limit(session, Stage.SUM))
+        if envelope.header.stage is not Stage.MISSED_SUM:
+            raise RemoteProtocolError("unexpected-message", "A snapshot holds a message that is no missed sum.")
+        donor = route.name(route.donor)
+        try:
+            return self._take_sum(envelope, own, passage, bytes(message))
+        except ForgedSumError as error:
+            # It accuses a member, which others can do without; not the coordinator, without which nobody goes on.
+            raise RemoteProtocolError(
+                "wrong-sum", f"The sum that {donor} handed over is not that of the hospitals it names.", culprit=donor
+            ) from error
+
+    def _take_sum(self, envelope: Envelope, own: HospitalState, passage: Passage, kept: bytes = b"") -> Held | None:
+        held = self._held or Held(own)
+        purpose = self.applier.due(held.state)
+        session = Session(self.charter, envelope.header.epoch, purpose, envelope.header.round, 1)
+        total = read_sum(envelope, session, frozenset(session.members))
+        if len(total.survivors.numbers) < self.policy.minimum_cohort:
+            raise RemoteProtocolError(
+                "below-threshold",
+                f"A sum is over {len(total.survivors.numbers)} hospitals; this site's least is "
+                f"{self.policy.minimum_cohort}.",
+            )
+        state = self.applier.after(held.state, total, purpose).with_last_sum(kept)
+        after = Held(state, (*held.taken, passage))
+        key = own.tag_key(session.epoch)
+        if key is None:
+            self._held = after
+            return None
+        verify_sum(total, session, key)
+        return after
+
+    def take_endorsement(self, payload: Endorsed) -> Held:
+        """What was held, if others vouch for it; it is forgotten either way.
+
+        Raises:
+            RemoteProtocolError: ``nothing-to-endorse``, ``not-endorsed``; whatever is wrong with an envelope.
+        """
+        wanted, self._held = self._held, None
+        if wanted is None:
+            raise RemoteProtocolError("nothing-to-endorse", "This hospital has nothing that waits to be endorsed.")
+        position = Position.of(wanted.state, self.applier.layout)
+        require_endorsed(position, payload.statuses, self.charter, self.number)
+        return wanted
+
+    def _require_snapshots(self) -> None:
+        if not snapshots.are_used(self.charter.charter):
+            raise RemoteProtocolError("unexpected-message", "Under this charter hospitals catch up by missed sums.")
+
+    def _passage(self, envelope: Envelope) -> Passage:
+        return taking(envelope, self.number, self.clock())

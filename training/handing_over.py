@@ -1,0 +1,64 @@
+"""What a hospital hands to another that is behind, once it has seen that it is.
+
+Knows signed positions and this hospital's own state. Hands over the one sum that is missing, which the other can check
+by itself, or else the state, which others must vouch for.
+"""
+
+from __future__ import annotations
+
+from secagg.charter import VerifiedCharter
+from secagg.encoding import pack
+from secagg.errors import RemoteProtocolError
+from secagg.masking import RoundSum, Session
+from secagg.masking.messages import KEY_SIZE, Sum
+from secagg.masking.shamir import Randomness
+from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode
+from training.hospital_state import HospitalState
+from training.messages import STATUS_LIMIT, AskSnapshot, Snapshot, Status
+from training.position import before
+from training.snapshot_content import content_of_state, content_of_sum
+from training.snapshots import Route, seal_snapshot
+
+
+def hand_over(
+    payload: AskSnapshot, own: HospitalState, charter: VerifiedCharter, donor: int, randomness: Randomness
+) -> tuple[int, Snapshot]:
+    """Seal what the one lacks whose STATUS is shown, and say who that is.
+
+    Args:
+        donor: this hospital's number.
+
+    Raises:
+        RemoteProtocolError: ``not-behind``, ``no-snapshot-key``, ``unexpected-message``, ``weak-key``; whatever is
+            wrong with the STATUS.
+        InputError: ``snapshot-too-large``.
+    """
+    asking = open_envelope(payload.status, charter, STATUS_LIMIT)
+    if asking.header.stage is not Stage.STATUS:
+        raise RemoteProtocolError("unexpected-message", "A snapshot is asked for by a message that is no STATUS.")
+    status, route = decode(asking.payload, Status), Route(charter, donor, asking.header.sender)
+    name = route.name(route.recipient)
+    reached = (status.statistics, status.steps)
+    if reached >= own.reached:
+        raise RemoteProtocolError("not-behind", f"{name} is not behind this hospital.", culprit=name)
+    if len(status.snapshot_key) != KEY_SIZE:
+        raise RemoteProtocolError("no-snapshot-key", f"{name} has given no key to seal a snapshot with.", culprit=name)
+    if own.last_sum and reached == before(own.reached):
+        content = content_of_sum(own.last_sum)
+    else:
+        content = content_of_state(own, len(charter.charter.members))
+    return route.recipient, seal_snapshot(route, content, status.snapshot_key, randomness)
+
+
+def as_missed_sum(total: RoundSum, session: Session) -> bytes:
+    """A sum that this hospital has checked, as the message in which a coordinator that had it would send it again."""
+    payload = Sum(
+        total.step,
+        list(total.survivors.numbers),
+        total.model,
+        memoryview(pack(total.vector, session.ring)),
+        total.tag.to_bytes(session.tag_size, "little"),
+    )
+    sealer = Sealer(session.charter, COORDINATOR, None, session.epoch)
+    return sealer.seal(Stage.MISSED_SUM, payload, round=total.round)

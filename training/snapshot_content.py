@@ -1,0 +1,171 @@
+"""What is sealed in a snapshot: a state, or the one sum that the other lacks; as bytes, and checked when it is read.
+
+Knows the encoding, and what a state can be under a charter. Whether a state is the true one is for those to say who
+have it too: `training.endorsement`. Numbers are little-endian and lists are byte strings of a size that is known, so
+that reading takes no more memory than the bytes themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from secagg.charter import Charter, VerifiedCharter
+from secagg.charter.model import STATISTICS_SUMS
+from secagg.errors import RemoteProtocolError
+from secagg.masking import Purpose, Session
+from secagg.masking.session import Survivors
+from secagg.wire.envelope import decode
+from training.hospital_state import AppliedSum, HospitalState
+from training.server_optimizer import OptimizerState
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+class SharedState(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """All that is the same at hospitals that have applied the same sums; what `HospitalState.digest` covers.
+
+    Attributes:
+        model: float32 (d,).
+        first, second: the optimizer's moments, float64 (d,); empty if every bit is zero.
+        moments: the sums of statistics one after another, float64 (k, 1 + features).
+        rounds: of each applied sum, uint32 (s,).
+        survivors: of each, a bit for each member: of member i, bit (i - 1) mod 8 of byte (i - 1) div 8.
+        cells: of each, the validation counts, int64 (s, cells).
+    """
+
+    model: memoryview
+    first: memoryview
+    second: memoryview
+    moments: memoryview
+    rounds: memoryview
+    survivors: memoryview
+    cells: memoryview
+
+
+class SnapshotContent(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """One of both.
+
+    Attributes:
+        state: for one that lacks more than one sum.
+        missed_sum: a whole MISSED_SUM message; empty beside a state.
+    """
+
+    state: SharedState | None
+    missed_sum: memoryview
+
+
+def content_of_sum(message: bytes) -> bytes:
+    """The content that hands over one sum, as a MISSED_SUM message."""
+    return msgspec.msgpack.encode(SnapshotContent(None, memoryview(message)))
+
+
+def content_of_state(state: HospitalState, members: int) -> bytes:
+    """The content that hands over a state, in a consortium of ``members``."""
+    applied = state.progress.applied
+    named = np.zeros((len(applied), members), np.bool_)
+    for row, one in zip(named, applied, strict=True):
+        row[np.array(one.survivors) - 1] = True
+    shared = SharedState(
+        _little_endian(state.model, "<f4"),
+        _unless_zero(state.optimizer.first),
+        _unless_zero(state.optimizer.second),
+        memoryview(b"".join(_little_endian(one, "<f8") for one in state.moments)),
+        _little_endian(np.array([one.round for one in applied], np.int64), "<u4"),
+        memoryview(np.packbits(named, axis=1, bitorder="little").tobytes()),
+        _little_endian(np.array([one.cells for one in applied], np.int64), "<i8"),
+    )
+    return msgspec.msgpack.encode(SnapshotContent(shared, memoryview(b"")))
+
+
+def read_content(data: bytes) -> SnapshotContent:
+    """What `content_of_state` or `content_of_sum` made.
+
+    Raises:
+        RemoteProtocolError: ``malformed``.
+    """
+    content = decode(data, SnapshotContent)
+    if (content.state is None) == (not content.missed_sum):
+        raise RemoteProtocolError("malformed", "A snapshot holds one of two: a state, or a sum.")
+    return content
+
+
+def read_state(shared: SharedState, charter: VerifiedCharter, own: HospitalState) -> HospitalState:
+    """The state that a hospital in the state ``own`` would have: what is its alone, its own; the rest as shared.
+
+    Raises:
+        RemoteProtocolError: ``wrong-length``, ``not-finite``, ``bad-history``, ``not-ahead``; whatever is wrong with a
+            survivor set.
+    """
+    size = charter.charter.model.parameters
+    applied = _read_applied(shared, charter)
+    moments = _read_moments(shared.moments, charter.charter, len(applied))
+    model = _vector(shared.model, "<f4", np.float32, size)
+    first, second = (
+        _vector(part, "<f8", np.float64, size) if part else np.zeros(size) for part in (shared.first, shared.second)
+    )
+    if not (np.isfinite(model).all() and all(np.isfinite(one).all() for one in (first, second, *moments))):
+        raise RemoteProtocolError("not-finite", "A snapshot holds NaN or infinity.")
+    progress = msgspec.structs.replace(own.progress, applied=applied)
+    state = HospitalState(model, OptimizerState(len(applied), first, second), progress, moments)
+    # It need not begin with this hospital's own sums: one that reached few may have been summed anew without them.
+    if state.reached <= own.reached:
+        raise RemoteProtocolError("not-ahead", "A snapshot is of no later state than this hospital's.")
+    return state
+
+
+def _read_moments(data: memoryview, charter: Charter, steps: int) -> tuple[npt.NDArray[np.float64], ...]:
+    features = charter.statistics.features
+    most = STATISTICS_SUMS if features else 0
+    width = 8 * (features + 1)
+    count, rest = divmod(len(data), width)
+    # Training begins once all statistics are there.
+    if rest or count > most or (steps and count < most):
+        raise RemoteProtocolError("wrong-length", f"A snapshot's statistics have {len(data)} bytes.")
+    rows = (data[start : start + width] for start in range(0, len(data), width))
+    return tuple(_vector(row, "<f8", np.float64, features + 1) for row in rows)
+
+
+def _read_applied(shared: SharedState, charter: VerifiedCharter) -> tuple[AppliedSum, ...]:
+    members, cells = len(charter.charter.members), charter.charter.metrics.cells
+    steps = len(shared.rounds) // 4
+    if steps > charter.charter.training.rounds:
+        raise RemoteProtocolError("bad-history", f"A snapshot is of {steps} sums, more than the charter asks for.")
+    rounds = _vector(shared.rounds, "<u4", np.int64, steps).tolist()
+    if any(later <= earlier for earlier, later in pairwise([0, *rounds])):
+        raise RemoteProtocolError("bad-history", "The rounds of a snapshot's sums are not in order.")
+    width = math.ceil(members / 8)
+    bits = _vector(shared.survivors, "u1", np.uint8, steps * width).reshape(steps, width)
+    counts = _vector(shared.cells, "<i8", np.int64, steps * cells).reshape(steps, cells)
+    session = Session(charter, 0, Purpose.TRAINING, 0, 1)
+    everybody = frozenset(session.members)
+    return tuple(
+        AppliedSum(number, Survivors.check(_numbers(row), session, everybody).numbers, tuple(told.tolist()))
+        for number, row, told in zip(rounds, bits, counts, strict=True)
+    )
+
+
+def _numbers(bits: npt.NDArray[np.uint8]) -> list[int]:
+    """Those whose bit is set, ascending."""
+    numbers: list[int] = (np.flatnonzero(np.unpackbits(bits, bitorder="little")) + 1).tolist()
+    return numbers
+
+
+def _vector(data: memoryview, stored: str, kind: type[_Number], size: int) -> npt.NDArray[_Number]:
+    if len(data) != size * np.dtype(stored).itemsize:
+        raise RemoteProtocolError("wrong-length", f"A snapshot has {len(data)} bytes where {size} numbers are due.")
+    return np.frombuffer(data, stored).astype(kind)
+
+
+def _little_endian(array: npt.NDArray[np.generic], stored: str) -> memoryview:
+    return memoryview(array.astype(stored).tobytes())
+
+
+def _unless_zero(array: npt.NDArray[np.float64]) -> memoryview:
+    """Its bytes; none if every bit is zero. By bits: a zero with a sign is none that the other may lack."""
+    return _little_endian(array, "<f8") if array.view(np.uint64).any() else memoryview(b"")

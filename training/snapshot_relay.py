@@ -1,0 +1,125 @@
+"""The coordinator's part where hospitals catch up from one another: who is behind, who may give, and what it carries.
+
+Knows signed positions and sealed bytes. Opens no snapshot, and could not. A donor that lies costs a try: among as many
+as may lie and one more there is an honest one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from secagg.charter import VerifiedCharter
+from secagg.charter.state_size import largest_snapshot
+from secagg.errors import RemoteProtocolError
+from secagg.wire import COORDINATOR, Sealer, Stage
+from training.engines.base import Exchange, Outbox
+from training.messages import AskSnapshot, Endorsed, Query
+from training.position import Position, before, furthest
+from training.statuses import Signed, open_from, read_statuses
+
+
+@dataclass(frozen=True)
+class SnapshotRelay:
+    """Brings hospitals of one charter to where others are.
+
+    Attributes:
+        exchange: delivers messages outside every epoch, and gives what came back.
+    """
+
+    charter: VerifiedCharter
+    exchange: Callable[[Outbox], Exchange]
+
+    def bring_up(self, signed: Signed) -> Signed:
+        """Bring everybody to the furthest position that more members have signed than may lie.
+
+        Args:
+            signed: fresh answers to QUERY; what it has become is returned.
+        """
+        signed = self._spread_last_sum(dict(signed))
+        goal = self.furthest(signed)
+        if goal is None:
+            return signed
+        there = [member for member in signed if _position(signed, member) == goal]
+        words = Endorsed([memoryview(signed[member][1]) for member in there])
+        behind = [member for member in signed if _position(signed, member).reached < goal.reached]
+        return self._bring_up_each(behind, signed, there, words)
+
+    def furthest(self, signed: Signed) -> Position | None:
+        """The furthest position that can be endorsed."""
+        return furthest((Position.told(status) for status, _ in signed.values()), self._most_liars)
+
+    def _spread_last_sum(self, signed: Signed) -> Signed:
+        """Where the last sum has reached too few to be endorsed: let them hand it on, for its tag vouches for it."""
+        goal = self.furthest(signed)
+        if goal is None:
+            return signed
+        ahead = [member for member in signed if before(_position(signed, member).reached) == goal.reached]
+        here = [member for member in signed if ahead and _position(signed, member) == goal]
+        return self._bring_up_each(here, signed, ahead, None)
+
+    def _bring_up_each(
+        self, members: Sequence[int], signed: Signed, donors: Sequence[int], words: Endorsed | None
+    ) -> Signed:
+        willing = deque(donors)
+        for member in members:
+            signed = signed | self._bring_up_one(member, signed, willing, words)
+            # So that not one of them does all the work.
+            willing.rotate(-1)
+        return signed
+
+    def _bring_up_one(self, member: int, signed: Signed, willing: deque[int], words: Endorsed | None) -> Signed:
+        """Let one donor after another hand over what ``member`` lacks, until it has come further; its last STATUS.
+
+        Args:
+            willing: the donors; who hands nothing over is taken out, so that nobody waits for it twice.
+        """
+        start, latest = _position(signed, member).reached, {member: signed[member]}
+        for turn, donor in enumerate(list(willing)[: self._most_liars + 1]):
+            if turn:
+                # The key in the last STATUS was used up; a new one comes with a new STATUS.
+                latest = self._ask_where(member)
+            if member not in latest:
+                return {}
+            snapshot = self._ask_for_snapshot(donor, member, latest[member][1])
+            if snapshot is None:
+                willing.remove(donor)
+                continue
+            answered = self._deliver(member, snapshot, start, words)
+            if member in answered and _position(answered, member).reached > start:
+                return answered
+        return latest
+
+    def _ask_where(self, member: int) -> Signed:
+        return read_statuses(self.charter, self.exchange([(member, self._sealer().seal(Stage.QUERY, Query()))]).inbox)
+
+    def _ask_for_snapshot(self, donor: int, member: int, status: bytes) -> bytes | None:
+        """The donor's snapshot for ``member``, unaltered; None if there is none."""
+        ask = self._sealer().seal(Stage.ASK_SNAPSHOT, AskSnapshot(memoryview(status)), recipient=donor)
+        for sender, message in self.exchange([(donor, ask)]).inbox:
+            try:
+                header = open_from(self.charter, sender, message, largest_snapshot(self.charter.charter)).header
+            except RemoteProtocolError:
+                continue
+            if (header.stage, header.sender, header.recipient) == (Stage.SNAPSHOT, donor, member):
+                return message
+        return None
+
+    def _deliver(self, member: int, snapshot: bytes, start: tuple[int, int], words: Endorsed | None) -> Signed:
+        signed = read_statuses(self.charter, self.exchange([(member, snapshot)]).inbox)
+        if member not in signed or _position(signed, member).reached > start or words is None:
+            return signed
+        endorsed = self._sealer().seal(Stage.ENDORSED, words, recipient=member)
+        return read_statuses(self.charter, self.exchange([(member, endorsed)]).inbox)
+
+    def _sealer(self) -> Sealer:
+        return Sealer(self.charter, COORDINATOR, None, 0)
+
+    @property
+    def _most_liars(self) -> int:
+        return self.charter.charter.max_colluding
+
+
+def _position(signed: Signed, member: int) -> Position:
+    return Position.told(signed[member][0])
