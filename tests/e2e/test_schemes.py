@@ -31,7 +31,7 @@ def test_the_demos_model_is_that_of_masking_bit_for_bit(demos, scheme):
 def test_every_release_and_transcript_passes_its_audit(demos, scheme, capsys):
     run_folder = demos[scheme]
     assert run(["model", "verify", str(run_folder / "release")]) == 0
-    transcript = ["--charter", str(run_folder / "charter"), str(run_folder / "coordinator")]
+    transcript = ["--charter", str(run_folder / "charter"), str(run_folder / "coordinator/transcript")]
     capsys.readouterr()
     assert run(["audit", "transcript", *transcript, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["findings"] == []
