@@ -157,7 +157,7 @@ class MaskingClient:
 
         def mask_into(packed: memoryview) -> int:
             if session.encrypted:
-                return epoch.group.encrypt(vector, keys, own_tag, packed)
+                return epoch.group.encrypt(vector, keys, own_tag, packed, self.round, self.number)
             return pack_masked(vector, session.ring, keys, own_tag, session.tag_size, packed, over_processes)
 
         message = epoch.sealer.seal_in_place(

@@ -41,6 +41,7 @@ class Group:
         self._session = session
         self._key = key
         self._roster = roster
+        self._tags = 1 << 8 * session.tag_size
         self._cipher = Cipher(session.form.spec, kdf.encryption_seed(key, session))
 
     def acknowledgement(self) -> Acknowledge:
@@ -49,8 +50,10 @@ class Group:
         fingerprint = self._cipher.fingerprint(session.context("homomorphic secret fingerprint", 0))
         return Acknowledge(public_context(session.form.spec), fingerprint)
 
-    def encrypt(self, vector: RingVector, keys: Sequence[SignedKey], tag: int, out: memoryview) -> int:
-        """Mask ``vector`` with ``keys``, encrypt it into ``out``; give the tag, masked too.
+    def encrypt(
+        self, vector: RingVector, keys: Sequence[SignedKey], tag: int, out: memoryview, round_number: int, owner: int
+    ) -> int:
+        """Mask ``vector`` with ``keys``, encrypt it into ``out``; give the tag, hidden too.
 
         Args:
             vector: ring elements, shape (session.length,); left unchanged.
@@ -58,10 +61,11 @@ class Group:
         """
         form = self._session.form
         packed = form.values.pack(vector)
+        tag += kdf.tag_pad(self._key, self._session, round_number, owner)
         if keys:
             tag = add_masks(packed, keys, tag, self._session.tag_size, over_processes)
         encrypt_vector(packed, form, self._cipher, out)
-        return tag
+        return tag % self._tags
 
     def open_sum(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> RoundSum:
         """Decrypt a sum, and take its masks off; what comes of it is not verified yet.
@@ -77,8 +81,9 @@ class Group:
         packed = decrypt_vector(payload.vector, session.form, self._cipher)
         if masks:
             tag = add_masks(packed, masks, tag, session.tag_size, over_processes)
+        tag -= sum(kdf.tag_pad(self._key, session, round_number, number) for number in survivors.numbers)
         vector = session.form.values.unpack(packed, session.length)
-        return RoundSum(round_number, payload.step, survivors, payload.model_digest, vector, tag)
+        return RoundSum(round_number, payload.step, survivors, payload.model_digest, vector, tag % self._tags)
 
     def seal_reveal(self, reveal: Reveal, round_number: int, responder: int) -> SealedReveal:
         """A hospital's shares, for the others alone."""
