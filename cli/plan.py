@@ -1,127 +1,252 @@
-"""`secagg plan`: what masking costs a consortium before there is one."""
+"""`secagg plan`: what each scheme costs a consortium before there is one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import click
 import msgspec
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from cli.output import console, json_option, print_json, size
 from cli.sizing import colluding_option, dropout_option, epoch_rounds_option, field_bits_option
-from secagg.charter.model import MOST_MEMBERS, MOST_PARAMETERS
+from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, shared_key
+from secagg.charter.model import MOST_MEMBERS, MOST_PARAMETERS, Scheme
+from secagg.graph import COMPLETE_UP_TO
 from secagg.masking.sizes import Traffic
 from training.planning import Plan, Plans, make_plans
 
+_ALL: Final = "all"
+_SCHEMES: Final[tuple[Scheme, ...]] = ("mask", "double-lock", "bfv", "ckks")
+# Below this many bytes a parameter, hundredths tell schemes apart.
+_FINE_BYTES: Final = 100
+
 
 class PlanJson(msgspec.Struct, frozen=True):
-    """One way to run the consortium; null where nothing can fail. Bytes, messages: of an average hospital."""
+    """One way to run the consortium; null where nothing can fail. Bytes, messages: of an average hospital.
 
+    Attributes:
+        coordinator_sees, coordinator_with_one_hospital_sees: ``nothing``, ``sum`` or ``updates``; null where nothing
+            is promised.
+        homomorphic: the parameter set of ciphertexts; null where there are none.
+    """
+
+    scheme: Scheme
     graph: str
     chosen: bool
+    coordinator_sees: str
+    coordinator_with_one_hospital_sees: str | None
     threshold: int
     degree: int
     holders_threshold: int
     hiding_log2: float | None
     recovery_log2: float | None
     masks_with: float
+    homomorphic: str | None
     set_up: Traffic
     round: Traffic
     bytes_up_per_parameter: float
+    bytes_down_per_parameter: float
     seconds_set_up: float
     seconds_round_hospital: float
     seconds_round_coordinator: float
+    warnings: list[Caution]
 
 
 @click.command()
 @click.option("--hospitals", type=click.IntRange(3, MOST_MEMBERS), required=True, help="n.")
 @click.option("--parameters", type=click.IntRange(1, MOST_PARAMETERS), required=True, help="d, of the model.")
+@click.option(
+    "--scheme",
+    type=click.Choice([_ALL, *_SCHEMES]),
+    default=_ALL,
+    show_default=True,
+    help="How updates are hidden; all: side by side, as many as can be had.",
+)
 @colluding_option
 @dropout_option
 @epoch_rounds_option
 @field_bits_option
 @json_option
 def plan(
-    hospitals: int, parameters: int, colluding: int, dropout: float, epoch_rounds: int, field_bits: int, as_json: bool
+    hospitals: int,
+    parameters: int,
+    scheme: str,
+    colluding: int,
+    dropout: float,
+    epoch_rounds: int,
+    field_bits: int,
+    as_json: bool,
 ) -> None:
-    """Neighbours, threshold, messages, bytes and time for a consortium of this size.
+    """What each scheme shows the coordinator, and its messages, bytes and time, for a consortium of this size.
 
     Above 100 hospitals each masks with a few neighbours that it draws at random: as many as keep every sum whole and
-    every drop-out recoverable, but for a chance of 2^-40. Bytes are those of the real messages; times are estimated
-    from how fast this machine does each operation, one core for each party.
+    every drop-out recoverable, but for a chance of 2^-40. Encrypted schemes have no neighbours. Bytes are those of the
+    real messages; times are estimated from how fast this machine does each operation, one core for each party.
 
     \b
     Examples:
       secagg plan --hospitals 40 --parameters 15000
-      secagg plan --hospitals 1000 --parameters 1000000 --dropout 0.1 --colluding 50
+      secagg plan --hospitals 100 --parameters 1000000 --scheme double-lock --field-bits 23
+      secagg plan --hospitals 1000 --parameters 1000000 --scheme mask --dropout 0.1 --colluding 50
     """
-    plans = make_plans(hospitals, parameters, colluding, dropout, epoch_rounds, field_bits)
-    shown = [plans.complete, *([plans.sparse] if plans.sparse else [])]
+    schemes = tuple(one for one in _SCHEMES if scheme in (_ALL, one))
+    plans = make_plans(hospitals, parameters, colluding, dropout, epoch_rounds, field_bits, schemes)
     if as_json:
-        print_json([_as_json(one, plans, parameters) for one in shown])
+        print_json([_as_json(one, colluding, parameters) for one in plans.ways])
         return
-    _print(plans, shown, colluding, parameters)
+    _print(plans, colluding, parameters)
 
 
-def _print(plans: Plans, shown: list[Plan], colluding: int, parameters: int) -> None:
-    shape = plans.complete.shape
-    click.echo(
+def _print(plans: Plans, colluding: int, parameters: int) -> None:
+    shape = plans.ways[0].shape
+    console.print(
         f"{shape.members} hospitals, {shape.dropped} of them gone, {colluding} colluding; {parameters} parameters of "
-        f"{shape.bits} bits; {shape.rounds} rounds a key set-up."
+        f"{shape.bits} bits; {shape.rounds} rounds a key set-up. A sum is taken over {shape.threshold} hospitals or "
+        "more."
     )
-    click.echo(f"A sum is taken over {shape.threshold} hospitals or more.")
-    table = Table("", *("all with all" if one.shape.graph is None else "neighbours" for one in shown))
-    for name, cells in _rows(shown, plans):
-        table.add_row(name, *cells)
+    table = Table(Column(no_wrap=True), *(_title(one) for one in plans.ways))
+    for section in _sections(plans.ways, colluding, parameters):
+        for name, cells in section:
+            table.add_row(name, *cells)
+        table.add_section()
     console.print(table)
-    click.echo("Bytes and messages: of an average hospital. Times: estimated, one core each.")
+    for note in _notes(plans):
+        console.print(note)
 
 
-def _rows(shown: list[Plan], plans: Plans) -> list[tuple[str, list[str]]]:
-    def row(name: str, cell: Callable[[Plan], str]) -> tuple[str, list[str]]:
-        return name, [cell(one) for one in shown]
+def _title(one: Plan) -> str:
+    if one.shape.scheme != "mask":
+        # So that the column is no wider than its numbers.
+        return one.shape.scheme.replace("-", "-\n")
+    return "mask:\nall" if one.shape.graph is None else "mask:\nfew"
 
-    return [
-        row("`charter new` takes", lambda one: "this" if one is plans.chosen else ""),
-        row("holders of a hospital's shares", lambda one: str(one.shape.holders)),
-        row("of which rebuild its secrets", lambda one: str(one.shape.share_threshold)),
-        row("masks with", lambda one: f"{one.shape.peers:.0f}"),
-        row("a sum over half of them or fewer", lambda one: _chance(one.hiding)),
-        row("a drop-out cannot be recovered", lambda one: _chance(one.recovery)),
-        row("set-up: messages up, down", lambda one: f"{one.set_up.messages_up:.0f}, {one.set_up.messages_down:.0f}"),
-        row("set-up: bytes up, down", lambda one: f"{size(one.set_up.bytes_up)}, {size(one.set_up.bytes_down)}"),
-        row("set-up: hospital's time", lambda one: _time(one.times.set_up)),
-        row("round: messages up, down", lambda one: f"{one.round.messages_up:.0f}, {one.round.messages_down:.0f}"),
-        row("round: bytes up, down", lambda one: f"{size(one.round.bytes_up)}, {size(one.round.bytes_down)}"),
-        row("round: hospital's time", lambda one: _time(one.times.hospital)),
-        row("round: coordinator's time", lambda one: _time(one.times.coordinator)),
+
+def _notes(plans: Plans) -> Iterator[str]:
+    shapes = [one.shape for one in plans.ways]
+    shown = {shape.scheme for shape in shapes}
+    if any(shape.graph for shape in shapes):
+        yield "mask: with all others, or with a few neighbours: those whom a hospital draws, and who drew it."
+    shared = [scheme for scheme in _SCHEMES if scheme in shown & SHARED_KEY_SCHEMES]
+    if shared:
+        yield (
+            f"[bold red]{', '.join(shared)}[/bold red]: one key for all. A coordinator with any one hospital reads "
+            "every update. Rather choose double-lock."
+        )
+    if shapes[0].members > COMPLETE_UP_TO and any(shape.encrypted for shape in shapes):
+        yield (
+            "Encrypted schemes have no neighbours: all have to do with all, and a key set-up grows with the square of "
+            f"the hospitals, here {shapes[0].members * (shapes[0].members - 1):,} messages."
+        )
+    for scheme, why in plans.left_out.items():
+        yield f"{scheme} is left out. {escape(why.message)}"
+    yield "Bytes, messages: of an average hospital. Times: estimated, one core each. Chances: at most, each set-up."
+
+
+Row = tuple[str, list[str]]
+
+
+def _sections(ways: tuple[Plan, ...], colluding: int, parameters: int) -> Iterator[list[Row]]:
+    def row(name: str, cell: Callable[[Plan], str]) -> Row:
+        return name, [cell(one) for one in ways]
+
+    yield [
+        row("`charter new` takes", _taken),
+        row("coordinator sees", lambda one: "the sum" if _coordinator_sees(one) == "sum" else "no sum"),
+        row("and with a hospital", lambda one: _SEEN[_with_one_hospital(one, colluding)]),
+    ]
+    if any(one.shape.masked for one in ways):
+        yield _masks(ways)
+    yield [
+        row("A key set-up", lambda _: ""),
+        row("  messages up, down", lambda one: _messages(one.set_up)),
+        row("  bytes up", lambda one: size(one.set_up.bytes_up)),
+        row("  bytes down", lambda one: size(one.set_up.bytes_down)),
+        row("  hospital's time", lambda one: _time(one.times.set_up)),
+    ]
+    yield [
+        row("A round", lambda _: ""),
+        row("  messages up, down", lambda one: _messages(one.round)),
+        row("  bytes up", lambda one: size(one.round.bytes_up)),
+        row("    a parameter", lambda one: _each(one.round.bytes_up / parameters)),
+        row("  bytes down", lambda one: size(one.round.bytes_down)),
+        row("    a parameter", lambda one: _each(one.round.bytes_down / parameters)),
+        row("  hospital's time", lambda one: _time(one.times.hospital)),
+        row("  coordinator's time", lambda one: _time(one.times.coordinator)),
     ]
 
 
-def _as_json(one: Plan, plans: Plans, parameters: int) -> PlanJson:
+def _masks(ways: tuple[Plan, ...]) -> list[Row]:
+    def row(name: str, cell: Callable[[Plan], str]) -> Row:
+        return name, [cell(one) if one.shape.masked else "-" for one in ways]
+
+    return [
+        row("masks with", lambda one: f"{one.shape.peers:.0f}"),
+        row("holders of its shares", lambda one: str(one.shape.holders)),
+        row("rebuild its secrets", lambda one: str(one.shape.share_threshold)),
+        row("sum over half or less", lambda one: _chance(one.hiding)),
+        row("a drop-out is lost", lambda one: _chance(one.recovery)),
+    ]
+
+
+def _taken(one: Plan) -> str:
+    if one.shape.encrypted:
+        return "if asked"
+    return "this" if one.chosen else ""
+
+
+def _coordinator_sees(one: Plan) -> str:
+    return "nothing" if one.shape.encrypted else "sum"
+
+
+def _with_one_hospital(one: Plan, colluding: int) -> str | None:
+    if one.shape.scheme in SHARED_KEY_SCHEMES:
+        return "updates"
+    return "sum" if colluding else None
+
+
+_SEEN: Final = {"sum": "the sum", "updates": "[bold red]updates[/bold red]", None: "no\npromise"}
+
+
+def _as_json(one: Plan, colluding: int, parameters: int) -> PlanJson:
     shape = one.shape
     return PlanJson(
+        scheme=shape.scheme,
         graph="complete" if shape.graph is None else "sparse",
-        chosen=one is plans.chosen,
+        chosen=one.chosen,
+        coordinator_sees=_coordinator_sees(one),
+        coordinator_with_one_hospital_sees=_with_one_hospital(one, colluding),
         threshold=shape.threshold,
         degree=shape.graph.degree if shape.graph else 0,
-        holders_threshold=shape.share_threshold,
+        holders_threshold=shape.share_threshold if shape.masked else 0,
         hiding_log2=one.hiding if math.isfinite(one.hiding) else None,
         recovery_log2=one.recovery if math.isfinite(one.recovery) else None,
-        masks_with=shape.peers,
+        masks_with=shape.peers if shape.masked else 0,
+        homomorphic=shape.parameter_set if shape.encrypted else None,
         set_up=one.set_up,
         round=one.round,
         bytes_up_per_parameter=one.round.bytes_up / parameters,
+        bytes_down_per_parameter=one.round.bytes_down / parameters,
         seconds_set_up=one.times.set_up,
         seconds_round_hospital=one.times.hospital,
         seconds_round_coordinator=one.times.coordinator,
+        warnings=[shared_key(shape.scheme)] if shape.scheme in SHARED_KEY_SCHEMES else [],
     )
 
 
+def _messages(traffic: Traffic) -> str:
+    return f"{traffic.messages_up:.0f}, {traffic.messages_down:.0f}"
+
+
+def _each(count: float) -> str:
+    return f"{count:.2f} B" if count < _FINE_BYTES else size(count)
+
+
 def _chance(log2: float) -> str:
-    return f"2^{math.ceil(log2)} at most" if math.isfinite(log2) else "never"
+    return f"2^{math.ceil(log2)}" if math.isfinite(log2) else "never"
 
 
 def _time(seconds: float) -> str:

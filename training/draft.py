@@ -32,6 +32,7 @@ from secagg.charter import (
 from secagg.charter.model import ENCRYPTED_SCHEMES, Scheme, check_name, smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
+from secagg.homomorphic.parameters import fitting_parameters
 from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
 from training.model_state import ModelLayout, flatten, model_digest
@@ -42,8 +43,6 @@ from training.vector_layout import UpdateVector
 # Metrics cost budget of their own, but of other patients; the same epsilon holds for both.
 _METRIC_RATE = 1.0
 FITTING_PARAMETERS: Final = "auto"
-# A larger ring encrypts and adds large vectors faster, since it has fewer blocks; small ones it would fill with zeros.
-_LARGE_MODEL: Final = 100_000
 
 
 class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,8 +121,8 @@ def _neighbours(members: int, choices: CharterChoices) -> NeighbourGraph:
 
 def _homomorphic(choices: CharterChoices, parameters: int) -> Homomorphic:
     if choices.homomorphic == FITTING_PARAMETERS:
-        large = choices.scheme in ENCRYPTED_SCHEMES and parameters > _LARGE_MODEL
-        return Homomorphic(parameters="n8192-q60") if large else Homomorphic()
+        encrypted = choices.scheme in ENCRYPTED_SCHEMES
+        return Homomorphic(parameters=fitting_parameters(parameters)) if encrypted else Homomorphic()
     if choices.scheme not in ENCRYPTED_SCHEMES:
         raise InputError(
             "nothing-encrypted",

@@ -1,38 +1,23 @@
-"""What masking will cost a consortium before there is one: messages and bytes exactly, time as this machine would take.
+"""What schemes will cost a consortium before there is one: messages and bytes exactly, time as on this machine.
 
-Knows the protocol's operations and how often each party does them, and measures each for a moment. Knows nothing of
-training.
+Knows the protocol's operations and how often each party does them; `training.rates` measures each for a moment. Knows
+nothing of training.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from secagg.charter.model import FEWEST_MEMBERS, smallest_threshold
-from secagg.encoding.packing import packed_size
+from secagg.charter.model import FEWEST_MEMBERS, Scheme, smallest_threshold
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
-from secagg.graph import COMPLETE_UP_TO, Graph, hiding_bound, recovery_bound, smallest_graph
-from secagg.identity import Identity, is_valid_signature
-from secagg.labels import label
-from secagg.latch import Latch, Sighting
-from secagg.masking import kdf, shamir
-from secagg.masking.keystream import SignedKey, add_masks
+from secagg.graph import COMPLETE_UP_TO, hiding_bound, recovery_bound, smallest_graph
+from secagg.homomorphic.parameters import fitting_parameters
 from secagg.masking.sizes import Shape, Traffic, round_traffic, set_up_traffic
 from training.dropout import count_dropped
-
-_MEASURED_BYTES = 1 << 20
-_REPEATS = 5
-_LATCH_WRITES = 5
+from training.rates import CipherRates, Rates, basis_time, cipher_rates, rebuilding_time, sharing_time
 
 
 @dataclass(frozen=True)
@@ -54,10 +39,12 @@ class Plan:
     """One way to run the consortium.
 
     Attributes:
+        chosen: whether a charter of this scheme takes it.
         hiding, recovery: log2 of the bounds on what may fail at a set-up; -infinity where nothing can.
     """
 
     shape: Shape
+    chosen: bool
     hiding: float
     recovery: float
     set_up: Traffic
@@ -67,23 +54,24 @@ class Plan:
 
 @dataclass(frozen=True)
 class Plans:
-    """All with all, and with a few neighbours where that is possible.
+    """The ways that there are, by scheme in the order that was asked for; masks with all first, then with neighbours.
 
     Attributes:
-        sparse: None where only a complete graph would do.
+        left_out: why a scheme that was asked for cannot be had.
     """
 
-    complete: Plan
-    sparse: Plan | None
-
-    @property
-    def chosen(self) -> Plan:
-        """The one that a charter takes."""
-        return self.sparse if self.sparse and self.complete.shape.members > COMPLETE_UP_TO else self.complete
+    ways: tuple[Plan, ...]
+    left_out: Mapping[Scheme, InputError]
 
 
 def make_plans(
-    members: int, parameters: int, colluding: int, dropout: float, rounds: int = 10, bits: int = 24
+    members: int,
+    parameters: int,
+    colluding: int,
+    dropout: float,
+    rounds: int = 10,
+    bits: int = 24,
+    schemes: Sequence[Scheme] = ("mask",),
 ) -> Plans:
     """Plan for n hospitals and d parameters.
 
@@ -91,9 +79,11 @@ def make_plans(
         dropout: the share of hospitals that may be gone at once, in [0, 1).
         rounds: E, of a key set-up.
         bits: of a ring element.
+        schemes: what is encrypted is measured only if it is among these.
 
     Raises:
-        InputError: ``too-few-members``, ``too-many-colluding``, ``bad-dropout``, ``too-many-dropped``.
+        InputError: ``too-few-members``, ``too-many-colluding``, ``bad-dropout``, ``too-many-dropped``; why the first
+            scheme cannot be had, if none can: ``too-large``, or what this machine lacks to encrypt.
     """
     threshold = smallest_threshold(members, colluding)
     if members < FEWEST_MEMBERS:
@@ -107,104 +97,100 @@ def make_plans(
             remedy=f"At most {members - 2} may.",
         )
     dropped = count_dropped(members, colluding, dropout)
-    graph = smallest_graph(members, colluding, dropped)
-    rates = _Rates.measured()
-    complete = Shape(members, threshold, dropped, parameters + 1, bits, rounds, None)
-    return Plans(
-        Plan(complete, -math.inf, -math.inf, *_costs(complete, rates)), _sparse_plan(complete, graph, colluding, rates)
+    complete = Shape(
+        members, threshold, dropped, parameters + 1, bits, rounds, None, parameter_set=fitting_parameters(parameters)
     )
+    rates = Rates.measured()
+    ways: list[Plan] = []
+    left_out: dict[Scheme, InputError] = {}
+    for scheme in schemes:
+        try:
+            ways += _plans_for(replace(complete, scheme=scheme), colluding, rates)
+        except InputError as error:
+            left_out[scheme] = error
+    if not ways:
+        raise next(iter(left_out.values()))
+    return Plans(tuple(ways), left_out)
 
 
-def _sparse_plan(complete: Shape, graph: Graph | None, colluding: int, rates: _Rates) -> Plan | None:
+def _plans_for(complete: Shape, colluding: int, rates: Rates) -> list[Plan]:
+    if complete.encrypted:
+        return [_plan(complete, True, colluding, rates)]
+    graph = smallest_graph(complete.members, colluding, complete.dropped)
     if graph is None:
-        return None
-    members = complete.members
-    shape = Shape(members, complete.threshold, complete.dropped, complete.length, complete.bits, complete.rounds, graph)
-    hiding = hiding_bound(members, colluding, graph)
-    return Plan(shape, hiding, recovery_bound(members, complete.dropped, graph), *_costs(shape, rates))
+        return [_plan(complete, True, colluding, rates)]
+    large = complete.members > COMPLETE_UP_TO
+    sparse = replace(complete, graph=graph)
+    return [_plan(complete, not large, colluding, rates), _plan(sparse, large, colluding, rates)]
 
 
-def _costs(shape: Shape, rates: _Rates) -> tuple[Traffic, Traffic, Times]:
-    times = Times(_set_up_time(shape, rates), _hospital_time(shape, rates), _coordinator_time(shape, rates))
-    return set_up_traffic(shape), round_traffic(shape), times
+def _plan(shape: Shape, chosen: bool, colluding: int, rates: Rates) -> Plan:
+    graph, members = shape.graph, shape.members
+    hiding = hiding_bound(members, colluding, graph) if graph else -math.inf
+    recovery = recovery_bound(members, shape.dropped, graph) if graph else -math.inf
+    # Before anything is measured: it says what is too large.
+    traffic = round_traffic(shape)
+    ciphers = cipher_rates(shape.form) if shape.encrypted else None
+    times = Times(
+        _set_up_time(shape, rates, ciphers),
+        _hospital_time(shape, rates, ciphers),
+        _coordinator_time(shape, rates, ciphers),
+    )
+    return Plan(shape, chosen, hiding, recovery, set_up_traffic(shape), traffic, times)
 
 
-def _set_up_time(shape: Shape, rates: _Rates) -> float:
-    # In a complete graph a hospital holds a share of its own.
-    points = range(1, shape.holders + (1 if shape.graph else 2))
-    sharing = _seconds(lambda: shamir.share(bytes(32), shape.share_threshold, points, os.urandom), at_most=_REPEATS)
-    keys = (shape.rounds + 1) * rates.agreement
-    digests = 4 * shape.rounds * shape.holders * rates.digest
+def _set_up_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -> float:
+    keys = (shape.secret_rounds + 1) * rates.agreement
+    digests = 4 * shape.secret_rounds * shape.holders * rates.digest
     dealing = shape.holders * (2 * rates.agreement + rates.signature + rates.verification)
     rosters = (shape.peers + 1) * rates.verification
-    return keys + digests + dealing + rosters + 2 * shape.rounds * sharing + 2 * rates.record
+    # In a complete graph a hospital holds a share of its own.
+    points = shape.holders + (0 if shape.graph else 1)
+    sharing = 2 * shape.secret_rounds * sharing_time(shape.share_threshold, points) if shape.masked else 0
+    secret = ciphers.key + rates.signature if ciphers else 0
+    return keys + digests + dealing + rosters + sharing + secret + 2 * rates.record
 
 
-def _hospital_time(shape: Shape, rates: _Rates) -> float:
-    size = packed_size(shape.length, shape.bits)
-    wide = shape.length * Ring(shape.bits).dtype.itemsize
-    masking = (shape.peers + 1) * (wide / rates.keystream + rates.agreement)
+def _hospital_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -> float:
     # The tag of what is sent and that of the sum: a keystream of eight bytes an element, and hashing what travels.
-    tags = 2 * (8 * shape.length / rates.keystream + size / rates.hashing)
-    signatures = 3 * rates.signature + shape.checked_agreements * rates.verification
-    return masking + tags + signatures + (3 + shape.agreed) * rates.record
+    tags = 16 * shape.length / rates.keystream + (shape.vector_bytes + shape.sum_bytes) / rates.hashing
+    signatures = (1 + shape.masked + shape.agreed) * rates.signature + shape.checked_agreements * rates.verification
+    masking = (shape.peers + 1) * (_mask_bytes(shape) / rates.keystream + rates.agreement) if shape.masked else 0
+    encryption = shape.form.blocks * ciphers.encryption if ciphers else 0
+    opening = _opening_time(shape, rates, ciphers) if ciphers else 0
+    return masking + encryption + opening + tags + signatures + (3 + shape.agreed) * rates.record
 
 
-def _coordinator_time(shape: Shape, rates: _Rates) -> float:
-    wide = shape.length * Ring(shape.bits).dtype.itemsize
-    points = {number: bytes(32) for number in range(1, shape.share_threshold + 1)}
-    rebuilding = _seconds(lambda: shamir.reconstruct(points), at_most=_REPEATS)
-    # In a sparse graph each hospital's holders are others, so that nothing is computed once for all.
-    basis = _seconds(lambda: shamir.basis(tuple(points)), at_most=_REPEATS) if shape.graph else 0
-    answers = shape.survivors * ((2 + shape.agreed) * rates.verification + wide / rates.hashing)
+def _opening_time(shape: Shape, rates: Rates, ciphers: CipherRates) -> float:
+    """Of an encrypted sum, at every hospital: who signed, what is in it, and under double lock the masks off it."""
+    decryption = shape.survivors * rates.verification + shape.form.blocks * ciphers.decryption
+    return decryption + (_unmasking_time(shape, rates) if shape.masked else 0)
+
+
+def _coordinator_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -> float:
+    answers = shape.survivors * (1 + shape.masked + shape.agreed) * rates.verification
+    if ciphers:
+        # To write the sum down takes about as long as to add once more.
+        adding = (shape.survivors + 1) * shape.form.blocks * ciphers.addition
+        return answers + adding + (shape.survivors * shape.vector_bytes + shape.sum_bytes) / rates.hashing
+    answers += shape.survivors * _mask_bytes(shape) / rates.hashing
     responders = shape.survivors if shape.graph else shape.threshold
     digests = responders * (shape.holders + 1) * rates.digest
+    return answers + digests + _unmasking_time(shape, rates)
+
+
+def _unmasking_time(shape: Shape, rates: Rates) -> float:
+    """Of the coordinator, or under double lock of every hospital: secrets rebuilt, masks computed and taken off."""
+    rebuilding = rebuilding_time(shape.share_threshold)
+    # In a sparse graph each hospital's holders are others, so that nothing is computed once for all.
+    basis = basis_time(shape.share_threshold) if shape.graph else 0
     pairs = shape.dropped * min(shape.peers, shape.survivors)
-    unmasking = (shape.survivors + pairs) * wide / rates.keystream + pairs * rates.agreement
-    return answers + digests + shape.members * (rebuilding + basis) + unmasking
+    keystreams = (shape.survivors + pairs) * _mask_bytes(shape) / rates.keystream
+    return shape.members * (rebuilding + basis) + keystreams + pairs * rates.agreement
 
 
-@dataclass(frozen=True)
-class _Rates:
-    """Seconds an operation, bytes a second."""
-
-    agreement: float
-    signature: float
-    verification: float
-    digest: float
-    record: float
-    keystream: float
-    hashing: float
-
-    @classmethod
-    def measured(cls) -> _Rates:
-        identity, message = Identity.generate(), bytes(100)
-        signature, private = identity.sign(message), os.urandom(32)
-        public = kdf.public_key(os.urandom(32))
-        buffer = np.zeros(_MEASURED_BYTES // 4, np.uint32)
-        keys = [SignedKey(os.urandom(32), 1) for _ in range(4)]
-        return cls(
-            agreement=_seconds(lambda: kdf.expand(kdf.agree(private, public, ""), message)),
-            signature=_seconds(lambda: identity.sign(message)),
-            verification=_seconds(lambda: is_valid_signature(identity.public_key, signature, message)),
-            digest=_seconds(lambda: hashlib.sha256(label("share", message, 1, 2) + message).digest()),
-            record=_latch_write(),
-            keystream=len(keys) * _MEASURED_BYTES / _seconds(lambda: add_masks(buffer, keys), at_most=_REPEATS),
-            hashing=_MEASURED_BYTES
-            / _seconds(lambda: hashlib.sha256(memoryview(buffer).cast("B")).digest(), at_most=_REPEATS),
-        )
-
-
-def _latch_write() -> float:
-    with tempfile.TemporaryDirectory() as folder, Latch(Path(folder) / "latch") as latch:
-        return _seconds(lambda: latch.record_seen(bytes(32), {1: Sighting(1, 1)}), at_most=_LATCH_WRITES)
-
-
-def _seconds(operation: Callable[[], object], at_most: int = 200) -> float:
-    """The fastest of some runs: what it takes when nothing else is going on."""
-    best = math.inf
-    for _ in range(at_most):
-        started = time.perf_counter()
-        operation()
-        best = min(best, time.perf_counter() - started)
-    return best
+def _mask_bytes(shape: Shape) -> int:
+    """Of one mask: as wide as elements are computed in, which under double lock are several to one."""
+    if shape.encrypted:
+        return shape.form.packed_count * shape.form.packed_type.itemsize
+    return shape.length * Ring(shape.bits).dtype.itemsize

@@ -64,6 +64,13 @@ ALLOWED: Final[Mapping[str, ParameterSet]] = {
     )
 }
 DEFAULT_PARAMETERS: Final = "n4096-q60"
+# A larger ring encrypts and adds large vectors faster, since it has fewer blocks; small ones it would fill with zeros.
+_LARGE_MODEL: Final = 100_000
+
+
+def fitting_parameters(model_parameters: int) -> str:
+    """The set for ciphertexts of a model of this size, unless another is chosen."""
+    return "n8192-q60" if model_parameters > _LARGE_MODEL else DEFAULT_PARAMETERS
 
 
 def parameter_set(name: str) -> ParameterSet:

@@ -1,17 +1,33 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pytest
+
+LARGE = ("plan", "--hospitals", "200", "--parameters", "15000", "--colluding", "10")
+SCHEMES = ["mask", "double-lock", "bfv", "ckks"]
+
+
+def cells(outcome, name: str) -> list[str]:
+    """Those of the one row of the table that is called so."""
+    (line,) = (line for line in outcome.out.splitlines() if name in line and line.startswith("│"))
+    return [cell.strip() for cell in line.split("│")[2:-1]]
+
+
+# --- Masks ---------------------------------------------------------------------------------------------------
+
 
 def test_a_plan_shows_both_graphs_and_which_one_a_charter_takes(secagg):
-    outcome = secagg("plan", "--hospitals", "200", "--parameters", "15000", "--colluding", "10")
-    shown = outcome.shown
-    for text in ("all with all", "neighbours", "200 hospitals, 20 of them gone, 10 colluding", "2^-"):
-        assert text in shown
-    (taken,) = (line for line in outcome.out.splitlines() if "`charter new` takes" in line)
-    assert [cell.strip() for cell in taken.split("│")[2:4]] == ["", "this"]
+    outcome = secagg(*LARGE, "--scheme", "mask")
+    for text in ("few neighbours", "200 hospitals, 20 of them gone, 10 colluding", "2^-"):
+        assert text in outcome.shown
+    assert cells(outcome, "masks with") == ["199", "86"]
+    assert cells(outcome, "`charter new` takes") == ["", "this"]
 
 
 def test_a_plan_as_json_holds_degree_threshold_messages_bytes_and_time(secagg):
-    complete, sparse = secagg("plan", "--hospitals", "200", "--parameters", "15000", "--colluding", "10", "--json").json
+    complete, sparse = secagg(*LARGE, "--scheme", "mask", "--json").json
     assert (complete["chosen"], sparse["chosen"]) == (False, True)
     assert (complete["degree"], sparse["degree"]) == (0, 49)
     assert sparse["threshold"] == 106
@@ -19,11 +35,93 @@ def test_a_plan_as_json_holds_degree_threshold_messages_bytes_and_time(secagg):
     assert sparse["round"]["messages_up"] == 3
     assert 3 < sparse["bytes_up_per_parameter"] < 3.3
     assert sparse["seconds_round_hospital"] > 0
+    assert (sparse["homomorphic"], sparse["warnings"]) == (None, [])
 
 
 def test_a_plan_for_a_small_consortium_has_all_mask_with_all(secagg):
     complete, *_ = secagg("plan", "--hospitals", "4", "--parameters", "10", "--dropout", "0", "--json").json
     assert complete["chosen"]
+
+
+def test_a_plan_for_masks_does_not_wait_for_tenseal():
+    arguments = [*LARGE, "--scheme", "mask", "--json"]
+    code = f"import sys; from cli.main import run; assert run({arguments}) == 0; print('tenseal' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True, timeout=100)
+    assert process.stdout.splitlines()[-1] == "False"
+
+
+# --- Schemes -------------------------------------------------------------------------------------------------
+
+
+def test_without_a_word_on_it_all_schemes_stand_side_by_side_with_who_sees_what(secagg):
+    outcome = secagg(*LARGE)
+    assert cells(outcome, "coordinator sees") == ["the sum", "the sum", "no sum", "no sum", "no sum"]
+    assert cells(outcome, "and with a hospital") == ["the sum", "the sum", "the sum", "updates", "updates"]
+    assert cells(outcome, "`charter new` takes") == ["", "this", "if asked", "if asked", "if asked"]
+    assert cells(outcome, "masks with") == ["199", "86", "199", "-", "-"]
+    assert "bfv, ckks: one key for all." in outcome.shown
+    assert "grows with the square of the hospitals, here 39,800 messages" in outcome.shown
+
+
+@pytest.mark.parametrize(("hospitals", "colluding"), [(3, 0), (3, 1), (40, 0), (101, 1), (1000, 0)])
+def test_a_plan_of_any_size_is_readable_at_eighty_columns(secagg, hospitals, colluding):
+    arguments = ["--hospitals", hospitals, "--parameters", 100_000_000, "--colluding", colluding, "--dropout", 0]
+    outcome = secagg("plan", *arguments)
+    assert max(len(line) for line in outcome.out.splitlines()) <= 80
+    assert "…" not in outcome.out
+    # Every name of a row is whole, and stands on a line of its own.
+    for name in ("rebuild its secrets", "sum over half or less", "coordinator's time", "holders of its shares"):
+        assert len(cells(outcome, name)) == (4 if hospitals == 3 else 5)
+
+
+def test_up_to_a_hundred_hospitals_nothing_is_said_of_squares(secagg):
+    assert "square" not in secagg("plan", "--hospitals", 100, "--parameters", 10).shown
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_scheme_that_is_asked_for_stands_alone(secagg, scheme):
+    ways = secagg("plan", "--hospitals", 40, "--parameters", 1000, "--scheme", scheme, "--json").json
+    assert {one["scheme"] for one in ways} == {scheme}
+    assert [one["graph"] for one in ways] == (["complete", "sparse"] if scheme == "mask" else ["complete"])
+
+
+def test_a_plan_as_json_says_what_each_scheme_costs_and_who_sees_what(secagg):
+    ways = secagg("plan", "--hospitals", 100, "--parameters", 1_000_000, "--field-bits", 23, "--json").json
+    found = {one["scheme"]: one for one in ways if one["graph"] == "complete"}
+    assert list(found) == SCHEMES
+    for scheme, sees, with_one, messages in (
+        ("mask", "sum", "sum", 3),
+        ("double-lock", "nothing", "sum", 3),
+        ("bfv", "nothing", "updates", 1),
+        ("ckks", "nothing", "updates", 1),
+    ):
+        one = found[scheme]
+        assert (one["coordinator_sees"], one["coordinator_with_one_hospital_sees"]) == (sees, with_one)
+        assert one["round"]["messages_up"] == messages
+        assert [warning["code"] for warning in one["warnings"]] == (["shared-key"] if with_one == "updates" else [])
+        assert min(one["seconds_set_up"], one["seconds_round_hospital"], one["seconds_round_coordinator"]) > 0
+    for scheme in ("double-lock", "bfv"):
+        assert found[scheme]["homomorphic"] == "n8192-q60"
+        assert 3.7 < found[scheme]["bytes_up_per_parameter"] < 4
+        assert 7.5 < found[scheme]["bytes_down_per_parameter"] < 8
+
+
+def test_where_nobody_may_collude_nothing_is_promised_of_a_coordinator_with_a_hospital(secagg):
+    arguments = ["plan", "--hospitals", 10, "--parameters", 10, "--colluding", 0]
+    found = {one["scheme"]: one["coordinator_with_one_hospital_sees"] for one in secagg(*arguments, "--json").json}
+    assert found == {"mask": None, "double-lock": None, "bfv": "updates", "ckks": "updates"}
+    assert cells(secagg(*arguments, "--scheme", "double-lock"), "and with a hospital") == ["no"]
+
+
+def test_a_scheme_whose_messages_would_be_too_large_is_left_out_or_refused_if_asked_for(secagg):
+    arguments = ["plan", "--hospitals", 40, "--parameters", 400_000_000]
+    outcome = secagg(*arguments)
+    assert "ckks is left out. 400000001 numbers of 24 bits are too many for one message" in outcome.shown
+    assert len(cells(outcome, "coordinator sees")) == 4
+    secagg(*arguments, "--scheme", "ckks").failed(2, "too-large", "a smaller model")
+
+
+# --- Refusals ------------------------------------------------------------------------------------------------
 
 
 def test_a_plan_that_leaves_fewer_than_the_threshold_is_refused_with_a_remedy(secagg):
@@ -36,3 +134,4 @@ def test_a_plan_that_leaves_fewer_than_the_threshold_is_refused_with_a_remedy(se
 def test_a_plan_needs_to_know_how_many(secagg):
     assert secagg("plan", "--hospitals", "2", "--parameters", "10").code == 2
     assert secagg("plan").code == 2
+    assert secagg("plan", "--hospitals", "9", "--parameters", "10", "--scheme", "rot13").code == 2

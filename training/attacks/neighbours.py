@@ -104,8 +104,10 @@ def _epoch_with_a_loose_hospital(stage: Consortium) -> tuple[LyingCoordinator, i
         coordinator = LyingCoordinator(stage.charter, stage.clients, epoch=epoch)
         coordinator.open()
         ads = {number: coordinator.advertised(number) for number in coordinator.everybody}
-        for victim in coordinator.everybody[1:]:
-            drew = {number for number in ads if victim in ads[number].holders}
+        others = coordinator.everybody[1:]
+        drawn_by = {victim: {number for number in ads if victim in ads[number].holders} for victim in others}
+        # The fewer are left out, the sooner the others draw a graph in which each has enough holders.
+        for victim, drew in sorted(drawn_by.items(), key=lambda item: len(item[1])):
             rest = {number: ads[number] for number in ads if number not in drew}
             if 1 not in drew | set(ads[victim].holders) and viable(rest, coordinator.session) == frozenset(rest):
                 return coordinator, victim, drew
