@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import tenseal
 
 from cli.main import run
+from secagg.masking.group import Group
+from secagg.masking.messages import Acknowledge
 
 SCHEMES = ("mask", "double-lock", "bfv", "ckks")
 
@@ -41,3 +45,18 @@ def test_every_release_and_transcript_passes_its_audit(demos, scheme, capsys):
 def test_the_coordinator_keeps_no_sum_that_it_could_read(demos, scheme):
     stored = {path.name for path in (demos[scheme] / "coordinator").rglob("*.bin")}
     assert not {name for name in stored if name.startswith(("training", "statistics"))}
+
+
+def test_a_hospital_that_hands_out_a_key_ends_the_run_with_exit_code_4_and_the_key_is_kept_nowhere(tmp_path, capsys):
+    context = tenseal.context(tenseal.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40])
+    handed = context.serialize(save_secret_key=True)
+    original = Group.acknowledgement
+
+    def with_a_key(group):
+        return Acknowledge(handed, original(group).fingerprint)
+
+    with patch.object(Group, "acknowledgement", with_a_key):
+        assert run(["demo", "--scheme", "bfv", "--dp", "none", "--out", str(tmp_path / "run"), "--json"]) == 4
+    assert "key-material" in capsys.readouterr().err
+    kept = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and handed[-500:] in path.read_bytes()]
+    assert kept == []

@@ -13,7 +13,7 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
-from secagg.masking.messages import Sum
+from secagg.masking.messages import EncryptedSum, ResponderReveal, Sum
 from secagg.transcript import (
     AROUND,
     HospitalRecord,
@@ -105,6 +105,31 @@ def test_neighbours_that_get_the_same_message_share_an_event():
 
 
 # --- What a transcript cannot hide ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "double-lock"])
+def test_other_contributors_or_reveals_of_an_encrypted_sum_than_the_messages_lead_to_are_found(tmp_path, scheme):
+    consortium, events = Consortium.make(tmp_path, MEMBERS, scheme=scheme), []
+    consortium.server = MaskingServer(consortium.server.session, journal=events.append)
+    consortium.set_up()
+    consortium.run_round(consortium.random_vectors(np.random.default_rng(1)), mask_silent={2})
+    assert reasons(events, consortium.charter) == []
+    place = index_of(events, Sent, Stage.SUM)
+    true = msgspec.msgpack.decode(
+        open_envelope(events[place].message, consortium.charter, ANY_SIZE).payload, type=EncryptedSum
+    )
+    first, *others = true.contributions
+    for changes in (
+        {"contributions": others},
+        {"contributions": [*others, first]},
+        {"contributions": [msgspec.structs.replace(first, payload_digest=bytes(32)), *others]},
+        {"survivors": [1, 2, 4, 5]},
+        {"reveals": [ResponderReveal(1, bytes(176))]},
+    ):
+        payload = msgspec.structs.replace(true, **changes)
+        message = Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.SUM, payload, round=1)
+        altered = [*events[:place], Sent(events[place].members, message), *events[place + 1 :]]
+        assert reasons(altered, consortium.charter) == ["output-differs"]
 
 
 def with_altered_sum(events, charter) -> list[Event]:

@@ -65,21 +65,23 @@ def opened_vectors(build: Build, folder: Path) -> Outcome:
 
 
 def _read(stage: Consortium, coordinator: EncryptedCoordinator, vectors: Vectors) -> str | None:
-    """What of any honest hospital's vector is left when every mask is taken off that can be computed."""
+    """What of any honest hospital's vector shows, as it was encrypted or without every mask that can be computed."""
     for victim in coordinator.all_but(*coordinator.colluders):
-        keys = []
-        seed = coordinator.rebuild(victim, Secret.SELF_MASK_SEED)
-        if seed:
-            model = coordinator.masked_payload(victim).model_digest
-            key = kdf.self_mask_key(seed, coordinator.session, coordinator.round, model, victim)
-            keys.append(SignedKey(key, -1))
-        for peer in coordinator.all_but(victim):
-            keys += coordinator.pairwise_keys(victim, [peer]) or []
-        guess = coordinator.without(victim, keys)
-        read = recovered(guess, stage.integers(vectors, victim), f"h{victim}'s vector")
-        if read:
-            return read
+        for keys in ([], _known_masks(coordinator, victim)):
+            guess = coordinator.without(victim, keys)
+            if read := recovered(guess, stage.integers(vectors, victim), f"h{victim}'s vector"):
+                return read
     return None
+
+
+def _known_masks(coordinator: EncryptedCoordinator, victim: int) -> list[SignedKey]:
+    keys, seed = [], coordinator.rebuild(victim, Secret.SELF_MASK_SEED)
+    if seed:
+        model = coordinator.masked_payload(victim).model_digest
+        keys.append(SignedKey(kdf.self_mask_key(seed, coordinator.session, coordinator.round, model, victim), -1))
+    for peer in coordinator.all_but(victim):
+        keys += coordinator.pairwise_keys(victim, [peer]) or []
+    return keys
 
 
 def opened_late_vector(build: Build, folder: Path) -> Outcome:

@@ -14,6 +14,7 @@ import numpy as np
 
 from secagg.charter import Encoding, Training, VerifiedCharter
 from secagg.charter.folder import read_verified
+from secagg.charter.model import Scheme
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.identity import Identity
@@ -76,10 +77,12 @@ class Ward:
     """What each hospital puts into a first sum of statistics: the truth that an attacker's guess is compared with."""
 
     @classmethod
-    def open(cls, folder: Path, hospitals: int = 5, rounds: int = 4, standardise: str = "secure-sum") -> Ward:
+    def open(
+        cls, folder: Path, hospitals: int = 5, rounds: int = 4, standardise: str = "secure-sum", scheme: Scheme = "mask"
+    ) -> Ward:
         """A new run, without differential privacy, so that nothing hides what the protocol does not."""
         run = folder / "run"
-        prepare(run, _settings(folder, hospitals, rounds, standardise))
+        prepare(run, _settings(folder, hospitals, rounds, standardise, scheme))
         settings = read_settings(run)
         charter = read_verified(run / "charter")
         ward = cls(run, charter, {}, {}, {})
@@ -117,7 +120,7 @@ class Ward:
         return Sealer(self.charter, number, self.identities[number], session.epoch)
 
 
-def _settings(folder: Path, hospitals: int, rounds: int, standardise: str) -> SimulationSettings:
+def _settings(folder: Path, hospitals: int, rounds: int, standardise: str, scheme: Scheme) -> SimulationSettings:
     task = {
         "model": {"name": "logistic"},
         "data": {"label": "ill", "features": FEATURES, "standardise": standardise},
@@ -129,7 +132,7 @@ def _settings(folder: Path, hospitals: int, rounds: int, standardise: str) -> Si
         task_kind=spec.kind,
         task_settings=spec.settings_json().decode(),
         source=DataSource(paths=tuple(str(path) for path in _write_tables(folder / "data", hospitals))),
-        choices=CharterChoices(training=training, encoding=Encoding(max_weight=64), epoch_rounds=rounds),
+        choices=CharterChoices(training=training, encoding=Encoding(max_weight=64), epoch_rounds=rounds, scheme=scheme),
         device="cpu",
         compare=False,
     )

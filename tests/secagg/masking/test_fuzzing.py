@@ -14,18 +14,23 @@ from secagg.errors import RemoteProtocolError
 from secagg.masking import Purpose
 from secagg.masking.messages import (
     Abort,
+    Acknowledge,
     Advertise,
     Agree,
     Agreement,
     Begin,
+    Contribution,
     Deal,
     Deals,
+    EncryptedSum,
     Masked,
     Open,
     Propose,
     Refusal,
+    ResponderReveal,
     Reveal,
     Roster,
+    SealedReveal,
     Sum,
     Unmask,
 )
@@ -34,6 +39,7 @@ from secagg.masking.verification import ForgedSumError
 from secagg.wire import COORDINATOR, Sealer, Stage
 from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
 from tests.support.misbehaving import MisbehavingCoordinator
+from training.attacks.encrypted import EncryptedCoordinator
 
 MEMBERS = 4
 IDENTITIES = make_identities(MEMBERS)
@@ -44,6 +50,10 @@ blobs = st.one_of(st.binary(max_size=200), st.sampled_from([0, 32, 63, 64, 96, 1
 views = blobs.map(memoryview)
 numbers = st.lists(st.integers(1, 6), max_size=6)
 agreements = st.builds(Agreement, st.integers(1, 6), counters, st.binary(min_size=64, max_size=64))
+contributions = st.builds(Contribution, counters, digests, st.binary(min_size=64, max_size=64))
+reveals = st.builds(ResponderReveal, st.integers(1, 6), st.one_of(blobs, st.just(bytes(144))))
+# One block of a sum: zeros are a ciphertext, whatever the secret.
+ciphertexts = st.one_of(views, st.sampled_from([0, 1]).map(lambda less: memoryview(bytes(61440 - less))))
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=64)
 
 FROM_COORDINATOR = {
@@ -66,6 +76,26 @@ FROM_HOSPITAL = {
 }
 
 
+# Of the schemes that encrypt: one with every message, one where a sum follows on the vectors at once.
+SCHEMES = {"mask": MisbehavingCoordinator, "double-lock": EncryptedCoordinator, "bfv": EncryptedCoordinator}
+schemes = pytest.mark.parametrize("scheme", SCHEMES)
+encrypted_sums = st.builds(
+    EncryptedSum,
+    counters,
+    st.one_of(numbers, st.just([1, 2, 3])),
+    digests,
+    st.one_of(blobs, st.just(bytes(8))),
+    st.lists(contributions, max_size=5),
+    st.lists(reveals, max_size=5),
+    ciphertexts,
+)
+ENCRYPTED_FROM_COORDINATOR = FROM_COORDINATOR | {Stage.SUM: encrypted_sums}
+ENCRYPTED_FROM_HOSPITAL = FROM_HOSPITAL | {
+    Stage.REVEAL: st.builds(SealedReveal, digests, blobs),
+    Stage.ACKNOWLEDGE: st.builds(Acknowledge, blobs, digests),
+}
+
+
 def contents(payloads: dict) -> st.SearchStrategy:
     """A stage with a payload that fits it, or, now and then, another stage's."""
     fitting = st.sampled_from(sorted(payloads)).flatmap(lambda stage: st.tuples(st.just(stage), payloads[stage]))
@@ -73,8 +103,8 @@ def contents(payloads: dict) -> st.SearchStrategy:
 
 
 @pytest.fixture(scope="module")
-def consortium(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
-    return Consortium.make(tmp_path_factory.mktemp("latches"), MEMBERS)
+def consortia(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Consortium]:
+    return {scheme: Consortium.make(tmp_path_factory.mktemp("latches"), MEMBERS, scheme=scheme) for scheme in SCHEMES}
 
 
 def taken(receive: Callable[..., object], *arguments: object) -> bool:
@@ -91,7 +121,8 @@ def hospital_in(state: ClientState, made: Consortium) -> MisbehavingCoordinator:
     latches = [client._latch for client in made.clients.values()]
     first_round = max(latch.last_round(made.charter.digest) for latch in latches) + 1
     epoch = max(latch.last_epoch(made.charter.digest) for latch in latches) + 1
-    coordinator = MisbehavingCoordinator(made.charter, made.clients, epoch=epoch, first_round=first_round)
+    kind = SCHEMES[made.charter.charter.scheme]
+    coordinator = kind(made.charter, made.clients, epoch=epoch, first_round=first_round)
     vectors = {number: coordinator.session.ring.zeros(21) for number in made.clients}
     steps = [
         coordinator.open,
@@ -100,7 +131,7 @@ def hospital_in(state: ClientState, made: Consortium) -> MisbehavingCoordinator:
         coordinator.begin,
         lambda: coordinator.collect(vectors),
         lambda: [coordinator.propose(number, [1, 2, 3]) for number in (1, 2, 3)],
-        lambda: coordinator.ask(1, [1, 2, 3]),
+        lambda: [coordinator.ask(number, [1, 2, 3]) for number in (1, 2, 3)],
         lambda: coordinator.stop(1, [1, 2, 3]),
     ]
     for step in steps[: list(ClientState).index(state)]:
@@ -108,12 +139,18 @@ def hospital_in(state: ClientState, made: Consortium) -> MisbehavingCoordinator:
     return coordinator
 
 
-@pytest.mark.parametrize("state", [state for state in ClientState if state is not ClientState.IDLE])
+def states_of(scheme: str) -> list[ClientState]:
+    """All that `hospital_in` gets to. Where nothing is masked, nobody agrees and nobody reveals."""
+    never = {ClientState.AGREED, ClientState.REVEALED, ClientState.STOPPED} if scheme == "bfv" else set()
+    return [state for state in ClientState if state not in never | {ClientState.IDLE}]
+
+
+@pytest.mark.parametrize(("scheme", "state"), [(scheme, state) for scheme in SCHEMES for state in states_of(scheme)])
 @settings(max_examples=25, deadline=None)
-@given(content=contents(FROM_COORDINATOR), near=st.booleans(), round_number=counters)
-def test_a_hospital_takes_or_refuses_whatever_a_coordinator_sends(consortium, state, content, near, round_number):
-    coordinator = hospital_in(state, consortium)
-    stage, payload = content
+@given(data=st.data(), near=st.booleans(), round_number=counters)
+def test_a_hospital_takes_or_refuses_whatever_a_coordinator_sends(consortia, scheme, state, data, near, round_number):
+    coordinator = hospital_in(state, consortia[scheme])
+    stage, payload = data.draw(contents(FROM_COORDINATOR if scheme == "mask" else ENCRYPTED_FROM_COORDINATOR))
     client = coordinator.clients[1]
     number = coordinator.round if near else round_number
     message = coordinator.forge(stage, payload, round_number=number)
@@ -122,8 +159,8 @@ def test_a_hospital_takes_or_refuses_whatever_a_coordinator_sends(consortium, st
         assert client.state is state or stage is Stage.SUM
 
 
-def server_in(state: ServerState, folder: Path) -> Consortium:
-    made = Consortium.make(folder, MEMBERS)
+def server_in(state: ServerState, folder: Path, scheme: str) -> Consortium:
+    made = Consortium.make(folder, MEMBERS, scheme=scheme)
     server, outbox = made.server, made.server.open()
     while server.state is not state:
         replies = made.deliver(outbox)
@@ -135,24 +172,26 @@ def server_in(state: ServerState, folder: Path) -> Consortium:
     return made
 
 
+EVERYWHERE = [ServerState.ADVERTISING, ServerState.DEALING, ServerState.READY, ServerState.COLLECTING]
+WHERE_MASKED = [ServerState.AGREEING, ServerState.UNMASKING]
+WHERE_ENCRYPTED = [ServerState.ACKNOWLEDGING]
+SERVER_STATES = {
+    "mask": [*EVERYWHERE, *WHERE_MASKED],
+    "double-lock": [*EVERYWHERE, *WHERE_MASKED, *WHERE_ENCRYPTED],
+    "bfv": [*WHERE_ENCRYPTED, ServerState.COLLECTING],
+}
+
+
 @pytest.mark.parametrize(
-    "state",
-    [
-        ServerState.ADVERTISING,
-        ServerState.DEALING,
-        ServerState.READY,
-        ServerState.COLLECTING,
-        ServerState.AGREEING,
-        ServerState.UNMASKING,
-    ],
+    ("scheme", "state"), [(scheme, state) for scheme, states in SERVER_STATES.items() for state in states]
 )
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
-def test_the_coordinator_takes_or_refuses_whatever_a_hospital_signs(tmp_path_factory, state, data):
-    made = server_in(state, tmp_path_factory.mktemp("latches"))
+def test_the_coordinator_takes_or_refuses_whatever_a_hospital_signs(tmp_path_factory, scheme, state, data):
+    made = server_in(state, tmp_path_factory.mktemp("latches"), scheme)
     server = made.server
     for _ in range(8):
-        stage, payload = data.draw(contents(FROM_HOSPITAL))
+        stage, payload = data.draw(contents(FROM_HOSPITAL if scheme == "mask" else ENCRYPTED_FROM_HOSPITAL))
         recipient = data.draw(st.integers(0, MEMBERS))
         number = data.draw(st.sampled_from([server.round, 0, 1, 2]))
         sealer = Sealer(made.charter, 2, IDENTITIES[1], data.draw(st.sampled_from([1, 1, 1, 2])))
@@ -163,14 +202,16 @@ def test_the_coordinator_takes_or_refuses_whatever_a_hospital_signs(tmp_path_fac
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=300))
-def test_bytes_that_are_no_message_are_refused_by_both_sides(consortium, data):
+def test_bytes_that_are_no_message_are_refused_by_both_sides(consortia, data):
+    consortium = consortia["mask"]
     for receive in (consortium.clients[1].receive, lambda message: consortium.server.receive(1, message)):
         with pytest.raises(RemoteProtocolError):
             receive(data)
 
 
-def test_a_round_still_works_after_a_storm_of_nonsense(tmp_path):
-    made = Consortium.make(tmp_path, MEMBERS)
+@schemes
+def test_a_round_still_works_after_a_storm_of_nonsense(tmp_path, scheme):
+    made = Consortium.make(tmp_path, MEMBERS, scheme=scheme)
     generator = np.random.default_rng(1)
     vectors = made.random_vectors(generator)
     storm = [generator.bytes(int(size)) for size in generator.integers(0, 300, 50)]
@@ -193,4 +234,5 @@ def test_a_round_still_works_after_a_storm_of_nonsense(tmp_path):
     made.run_round(vectors)
     rage()
     expected = sum(made.server.session.ring.to_signed(vector) for vector in vectors.values())
-    np.testing.assert_array_equal(made.server.session.ring.to_signed(made.server.result.vector), expected)
+    for client in made.clients.values():
+        np.testing.assert_array_equal(made.server.session.ring.to_signed(client.take_sum().total.vector), expected)

@@ -1,0 +1,169 @@
+"""What encryption does not prevent, shown on the real build; and that the attacks' own tools do what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from secagg.errors import RemoteProtocolError
+from secagg.homomorphic.parameters import noise_bound
+from secagg.homomorphic.seal import SEED_SIZE
+from secagg.homomorphic.words import pack_words, unpack_words
+from secagg.masking.messages import Begin, Masked
+from secagg.masking.states import ClientState
+from secagg.masking.verification import ForgedSumError
+from secagg.wire import Sealer, Stage
+from tests.attacks.weakened.group_secret import without_masks
+from training.attacks.build import Build
+from training.attacks.encrypted import COLLUDER, ENCRYPTED, VICTIM, WITHOUT_MASKS, EncryptedCoordinator, encrypted_round
+from training.attacks.group_secret import opened_vectors
+from training.attacks.model import Succeeded
+from training.attacks.stage import Consortium
+from training.attacks.ward import Ward
+
+LIAR = 2
+encrypted = pytest.mark.parametrize("scheme", ENCRYPTED)
+unmasked = pytest.mark.parametrize("scheme", WITHOUT_MASKS)
+
+
+@pytest.fixture
+def stage(tmp_path, scheme):
+    with Consortium.make(tmp_path, 5, scheme=scheme) as made:
+        yield made
+
+
+@encrypted
+def test_a_sum_that_the_attackers_tools_add_up_honestly_is_taken_by_all(stage):
+    coordinator, vectors = encrypted_round(stage)
+    survivors = coordinator.all_but(VICTIM)
+    coordinator.unmask(survivors)
+    coordinator.give_sum([VICTIM], message := coordinator.encrypted_sum(survivors))
+    for number in survivors:
+        stage.clients[number].receive(message)
+        total = stage.clients[number].take_sum().total.vector
+        np.testing.assert_array_equal(coordinator.session.ring.to_signed(total), stage.integers(vectors, *survivors))
+
+
+# --- With a hospital that conspires ------------------------------------------------------------------------------
+
+
+@unmasked
+def test_limit_with_one_hospitals_secret_the_coordinator_reads_every_vector_of_bfv_and_ckks(stage):
+    coordinator, vectors = encrypted_round(stage, COLLUDER)
+    for number in coordinator.everybody:
+        np.testing.assert_array_equal(coordinator.without(number, []), stage.integers(vectors, number))
+
+
+@pytest.mark.parametrize("scheme", ["double-lock"])
+def test_with_one_hospitals_secret_the_coordinator_has_the_sum_of_double_lock_and_no_number_of_any_vector(stage):
+    coordinator, vectors = encrypted_round(stage, COLLUDER)
+    survivors = coordinator.all_but(VICTIM)
+    for number in coordinator.everybody:
+        assert not np.equal(coordinator.without(number, []), stage.integers(vectors, number)).any()
+    coordinator.unmask(survivors)
+    coordinator.ask(COLLUDER, survivors)
+    stage.clients[COLLUDER].receive(coordinator.encrypted_sum(survivors))
+    total = stage.clients[COLLUDER].take_sum().total
+    assert total.survivors.numbers == tuple(survivors)
+    np.testing.assert_array_equal(coordinator.session.ring.to_signed(total.vector), stage.integers(vectors, *survivors))
+
+
+def test_control_double_lock_without_its_masks_is_as_open_as_bfv(tmp_path):
+    with without_masks():
+        assert isinstance(opened_vectors(Build(), tmp_path), Succeeded)
+
+
+# --- What a hospital can do ----------------------------------------------------------------------------------------
+
+
+def with_changed_vector(stage: Consortium, coordinator: EncryptedCoordinator, shift: int) -> None:
+    """The liar's ciphertext with something added to the first coefficient of its first polynomial: noise, that is."""
+    spec, masked = coordinator.session.form.spec, coordinator.masked_payload(LIAR)
+    vector = memoryview(bytearray(masked.vector))
+    words = unpack_words(vector[SEED_SIZE : spec.fresh_block_size], spec.block)
+    words[0] = (int(words[0]) + shift) % spec.parameters.modulus
+    pack_words(words, vector[SEED_SIZE : spec.fresh_block_size])
+    sealer = Sealer(stage.charter, LIAR, stage.identities[LIAR - 1], 1)
+    changed = Masked(masked.model_digest, vector, masked.tag)
+    coordinator.masked[LIAR] = sealer.seal(Stage.MASKED, changed, round=coordinator.round)
+
+
+@encrypted
+def test_limit_a_hospital_that_adds_too_much_noise_stops_all_and_the_coordinator_is_blamed(stage):
+    coordinator, _ = encrypted_round(stage)
+    with_changed_vector(stage, coordinator, coordinator.session.form.spec.parameters.modulus // 2)
+    coordinator.unmask(coordinator.everybody)
+    message = coordinator.encrypted_sum(coordinator.everybody)
+    for client in stage.clients.values():
+        with pytest.raises(ForgedSumError) as caught:
+            client.receive(message)
+        assert caught.value.culprit == "the coordinator"
+        assert "a hospital has sent a wrong tag" in caught.value.remedy
+        assert client.state is ClientState.STOPPED
+
+
+@pytest.mark.parametrize("scheme", ["mask", *ENCRYPTED])
+def test_limit_a_hospital_that_makes_the_sum_wrap_stops_all(tmp_path, scheme):
+    """Within the ring a false number is taken for a true one; beyond it, the sum is not that of its tags any more."""
+    with Consortium.make(tmp_path, 5, scheme=scheme) as stage:
+        ring = stage.server.session.ring
+        vectors = {number: ring.from_signed(np.full(21, 1000)) for number in stage.clients}
+        vectors[LIAR] = ring.from_signed(np.full(21, ring.largest - 4000))
+        stage.set_up()
+        stage.run_round(vectors)
+        for client in stage.clients.values():
+            total = ring.to_signed(client.take_sum().total.vector)
+            np.testing.assert_array_equal(total, ring.largest)
+        vectors[LIAR][3] += ring.dtype.type(1)
+        with pytest.raises(ForgedSumError):
+            stage.run_round(vectors, step=2)
+
+
+# --- What a coordinator can do -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["bfv"])
+def test_limit_whether_a_hospital_stops_tells_the_coordinator_one_bit_about_the_noise(stage):
+    """It adds noise to the true sum. One hospital takes it: together it was not too much. The next one stops."""
+    coordinator, vectors = encrypted_round(stage)
+    form = coordinator.session.form
+    room = form.spec.parameters.modulus >> (form.spec.bits + 1)
+    least = noise_bound(len(stage.clients), form.value_count)
+    for number, added, stops in ((1, room - 2 * least, False), (2, room + 2 * least, True)):
+        vector = memoryview(bytearray(coordinator.added(coordinator.everybody)))
+        half = len(vector) // 2
+        words = unpack_words(vector[:half], form.spec.block)
+        words[0] = (int(words[0]) + added) % form.spec.parameters.modulus
+        pack_words(words, vector[:half])
+        message = coordinator.encrypted_sum(coordinator.everybody, bytes(vector))
+        if stops:
+            with pytest.raises(ForgedSumError):
+                stage.clients[number].receive(message)
+            continue
+        stage.clients[number].receive(message)
+        total = coordinator.session.ring.to_signed(stage.clients[number].take_sum().total.vector)
+        np.testing.assert_array_equal(total, stage.integers(vectors, *coordinator.everybody))
+
+
+@unmasked
+def test_a_sum_with_a_false_step_is_opened_by_who_missed_the_beginning_and_leads_to_nothing(tmp_path, scheme):
+    """A hospital that has not heard a round begin must believe what step it is. Who has a model knows better."""
+    with Ward.open(tmp_path, standardise="none", scheme=scheme) as ward:
+        coordinator = EncryptedCoordinator(ward.charter, dict(ward.parties))
+        coordinator.set_up()
+        coordinator.start_round(ward.nothing_to_mask())
+        everybody, others, curious = coordinator.everybody, coordinator.all_but(VICTIM), ward.parties[VICTIM]
+        model = coordinator.masked_payload(VICTIM).model_digest
+        curious.receive(coordinator.encrypted_sum(everybody, model=model))
+        before = curious.hospital.state
+        assert before.steps == 1
+        coordinator.round += 1
+        again = coordinator.forge(Stage.BEGIN, Begin(step=1), round_number=coordinator.round)
+        for number in others:
+            ward.parties[number].receive(again)
+            coordinator.masked[number] = ward.parties[number].mask(None, model)
+        for step, expected in ((1, "differencing"), (2, "other-model")):
+            with pytest.raises(RemoteProtocolError) as caught:
+                curious.receive(coordinator.encrypted_sum(others, model=model, step=step))
+            assert caught.value.reason == expected
+        assert curious.hospital.state is before
