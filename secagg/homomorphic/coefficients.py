@@ -68,11 +68,8 @@ class Packing:
     def unpack(self, packed: RingVector, length: int) -> RingVector:
         """The first ``length`` elements of what `pack` made, or of a sum of such."""
         elements = np.empty((len(packed), self.per_coefficient), self.ring.dtype)
-        rest = self.packed_ring.to_signed(packed)
-        for place in range(self.per_coefficient):
-            digits = self.ring.to_signed(rest.view(np.uint64).astype(self.ring.dtype))
-            elements[:, place] = self.ring.from_signed(digits)
-            rest = (rest - digits) >> np.int64(self.ring.bits)
+        for start in range(0, len(packed), _CHUNK):
+            self._unpack(packed[start : start + _CHUNK], elements[start : start + _CHUNK])
         return elements.reshape(-1)[:length]
 
     def values(self, packed: RingVector) -> Coefficients:
@@ -94,6 +91,13 @@ class Packing:
         for place in range(self.per_coefficient - 2, -1, -1):
             packed = (packed << np.int64(self.ring.bits)) + signed[:, place]
         return self.packed_ring.from_signed(packed)
+
+    def _unpack(self, packed: RingVector, elements: npt.NDArray[Any]) -> None:
+        rest = self.packed_ring.to_signed(packed)
+        for place in range(self.per_coefficient):
+            digits = self.ring.to_signed(rest.view(np.uint64).astype(self.ring.dtype))
+            elements[:, place] = self.ring.from_signed(digits)
+            rest = (rest - digits) >> np.int64(self.ring.bits)
 
 
 @dataclass(frozen=True)

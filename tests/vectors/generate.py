@@ -46,6 +46,7 @@ from secagg.policy import Policy
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import peek
 from tests.support.misbehaving import detached
+from tests.vectors.encrypted import encrypted
 
 FOLDER = Path(__file__).parent
 HOSPITALS = range(1, 5)
@@ -80,7 +81,7 @@ def identities() -> list[Identity]:
     return [Identity.from_seed(seed(number)) for number in HOSPITALS]
 
 
-def make_charter() -> VerifiedCharter:
+def make_charter(scheme: str = "mask") -> VerifiedCharter:
     keys = identities()
     charter = CharterModel(
         name="vectors",
@@ -93,6 +94,7 @@ def make_charter() -> VerifiedCharter:
         training=Training(rounds=ROUNDS),
         encoding=Encoding(field_bits=20),
         epoch_rounds=ROUNDS,
+        scheme=scheme,
     )
     return verify_charter(charter, [sign_charter(charter, key) for key in keys])
 
@@ -536,7 +538,12 @@ def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) 
 def files() -> dict[str, bytes]:
     """Every vector file, by name."""
     good = transcript()
-    made = {"primitives.json": primitives(), "transcript.json": good, "bad.json": bad(good)}
+    made = {
+        "primitives.json": primitives(),
+        "encrypted.json": encrypted(make_session(make_charter("double-lock")), Counted("encrypted")),
+        "transcript.json": good,
+        "bad.json": bad(good),
+    }
     return {name: (json.dumps(content, indent=1, sort_keys=True) + "\n").encode() for name, content in made.items()}
 
 

@@ -1,7 +1,8 @@
 """One who knows every hospital's secrets and saw every message that left one, and says what must not have happened.
 
 Knows secrets and shares by looking into real clients; finds a revealed share by its bytes, whatever the order in which
-a message lists them, so that it holds for any graph of neighbours. Trusts no message and no server.
+a message lists them, so that it holds for any graph of neighbours. What is sealed for the group it unseals with a
+hospital's own key. Trusts no message and no server.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from secagg.charter import VerifiedCharter
-from secagg.encoding.ring import Ring, RingVector
+from secagg.charter.model import MASKED_SCHEMES
+from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, Session, shamir
+from secagg.masking.group import Group
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import Agree, Reveal
-from secagg.masking.session import RoundSum
+from secagg.masking.messages import Agree, Reveal, SealedReveal
+from secagg.masking.session import RoundSum, Settled
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.states import ClientState
 from secagg.wire import Header, Stage, open_envelope
@@ -70,8 +73,9 @@ class Oracle:
     shares: dict[bytes, tuple[Place, int]] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
     inputs: dict[tuple[int, int, int], Input] = field(default_factory=dict)
-    results: list[tuple[Session, RoundSum]] = field(default_factory=list)
+    results: list[tuple[Session, Settled]] = field(default_factory=list)
     taken: list[tuple[int, RoundSum]] = field(default_factory=list)
+    groups: dict[tuple[int, int], Group] = field(default_factory=dict)
     _seen: set[tuple[int, int, ClientState]] = field(default_factory=set)
 
     # --- What it sees ------------------------------------------------------------------------------------------
@@ -83,7 +87,9 @@ class Oracle:
             return
         self._seen.add(key)
         session, epoch = client.session, client._epoch
-        for slot in range(session.rounds):
+        if session.encrypted and client.state is ClientState.READY:
+            self.groups[session.epoch, client.number] = epoch.group
+        for slot in range(session.secret_rounds):
             for kind, values in _kinds(epoch.secrets.self_mask_seeds, epoch.secrets.mask_keys):
                 place = Place(session.epoch, session.first_round + slot, client.number, kind)
                 if client.state is ClientState.ADVERTISED:
@@ -99,7 +105,7 @@ class Oracle:
         envelope = open_envelope(message, self.charter, _ANY_SIZE)
         self.sent.append(Sent(envelope.header, message, envelope.payload))
 
-    def summed(self, session: Session, result: RoundSum) -> None:
+    def summed(self, session: Session, result: Settled) -> None:
         self.results.append((session, result))
 
     def took(self, number: int, total: RoundSum) -> None:
@@ -157,6 +163,10 @@ class Oracle:
             given = self.inputs.get((header.epoch, header.round, header.sender))
             if header.stage is Stage.REVEAL and given is not None:
                 found[header.sender, given.model, given.step].add(wanted)
+        if not self._masked:
+            # Nothing is revealed: who opens a sum sees it.
+            for number, total in self.taken:
+                found[number, total.model, total.step].add(total.survivors.digest())
         for (sender, _, step), sets in found.items():
             if len(sets) > 1:
                 yield f"two cohorts: {sender} revealed for {len(sets)} in step {step} on one model"
@@ -175,7 +185,7 @@ class Oracle:
 
     def _stray(self, reveal: Sent) -> Iterator[str]:
         header = reveal.header
-        for share in _pieces(reveal):
+        for share in self._pieces(reveal):
             place, holder = self.shares.get(share, (None, 0))
             if place is None or (place.epoch, place.round, holder) != (header.epoch, header.round, header.sender):
                 yield f"stray share: {header.sender} revealed one of {place} in round {header.round}"
@@ -191,31 +201,57 @@ class Oracle:
 
     def _wrong_sums(self) -> Iterator[str]:
         for session, result in self.results:
-            if not self._is_exact(session.epoch, session.ring, result):
+            if self._given(session, result) is None or not self._is_exact(session, result):
                 yield f"wrong sum: the coordinator's of round {result.round}"
             if len(result.survivors.numbers) < session.threshold:
                 yield f"wrong sum: of {len(result.survivors.numbers)} in round {result.round}"
-        rounds = {result.round: (session, result) for session, result in self.results}
+        # Where nobody agrees to survivors, a coordinator with a double life may have two sums of a round.
+        rounds = {(result.round, result.survivors): session for session, result in self.results}
         for number, total in self.taken:
-            session, result = rounds.get(total.round, (None, None))
-            if session is None or result.survivors != total.survivors:
+            session = rounds.get((total.round, total.survivors))
+            if session is None:
                 yield f"wrong sum: {number} took one of round {total.round} that there never was"
-            elif not self._is_exact(session.epoch, session.ring, total):
+            elif not self._is_exact(session, total):
                 yield f"wrong sum: {number} took another in round {total.round}"
 
     # --- What could be made of what it saw ---------------------------------------------------------------------
 
-    def _is_exact(self, epoch: int, ring: Ring, result: RoundSum) -> bool:
-        given = [self.inputs.get((epoch, result.round, number)) for number in result.survivors.numbers]
-        if any(one is None or (one.model, one.step) != (result.model, result.step) for one in given):
+    def _given(self, session: Session, result: Settled) -> list[Input] | None:
+        """What the hospitals of a sum put into it; None if one of them gave nothing, or something else."""
+        given = [self.inputs.get((session.epoch, result.round, number)) for number in result.survivors.numbers]
+        fitting = [one for one in given if one and (one.model, one.step) == (result.model, result.step)]
+        return fitting if len(fitting) == len(given) else None
+
+    def _is_exact(self, session: Session, result: Settled) -> bool:
+        """Whether the vector is the sum; that of an encrypted one is for the hospitals to see."""
+        if not isinstance(result, RoundSum):
+            return session.encrypted
+        given, ring = self._given(session, result), session.ring
+        if given is None:
             return False
         total = sum(ring.to_signed(one.vector).astype(object) for one in given)
         return bool(np.array_equal(ring.to_signed(result.vector).astype(object), total))
 
+    @property
+    def _masked(self) -> bool:
+        return self.charter.charter.scheme in MASKED_SCHEMES
+
+    def _pieces(self, reveal: Sent) -> Iterator[bytes]:
+        """Every share in a REVEAL."""
+        header = reveal.header
+        if (header.epoch, header.sender) in self.groups:
+            sealed, group = decode(reveal.payload, SealedReveal), self.groups[header.epoch, header.sender]
+            key = group._reveal_key(header.round, header.sender, sealed.survivors_digest)
+            joined = key.decrypt(bytes(12), sealed.sealed, None)
+        else:
+            plain = decode(reveal.payload, Reveal)
+            joined = plain.self_mask_shares + plain.mask_key_shares
+        yield from (joined[start : start + SHARE_SIZE] for start in range(0, len(joined), SHARE_SIZE))
+
     def _revealed(self) -> dict[Place, dict[int, bytes]]:
         found: defaultdict[Place, dict[int, bytes]] = defaultdict(dict)
         for one in self.sent:
-            for share in _pieces(one) if one.header.stage is Stage.REVEAL else ():
+            for share in self._pieces(one) if one.header.stage is Stage.REVEAL else ():
                 if share in self.shares:
                     place, holder = self.shares[share]
                     found[place][holder] = share
@@ -233,13 +269,8 @@ class Oracle:
                 case Stage.AGREE:
                     yield one.header, decode(one.payload, Agree).survivors_digest
                 case Stage.REVEAL:
-                    yield one.header, decode(one.payload, Reveal).survivors_digest
-
-
-def _pieces(reveal: Sent) -> Iterator[bytes]:
-    payload = decode(reveal.payload, Reveal)
-    for joined in (payload.self_mask_shares, payload.mask_key_shares):
-        yield from (joined[start : start + SHARE_SIZE] for start in range(0, len(joined), SHARE_SIZE))
+                    schema = SealedReveal if (one.header.epoch, one.header.sender) in self.groups else Reveal
+                    yield one.header, decode(one.payload, schema).survivors_digest
 
 
 def _kinds(seeds: Sequence[bytes], keys: Sequence[bytes]) -> tuple[tuple[Secret, Sequence[bytes]], ...]:

@@ -57,7 +57,7 @@ STORM = Weights(duplicate=15, drop=10, hold=10, timeout=2, restart=1.5, abandon=
 _LOST = (Stage.BEGIN, Stage.MASKED, Stage.PROPOSE, Stage.AGREE, Stage.UNMASK, Stage.REVEAL, Stage.SUM)
 # Who leads a double life is after two survivor sets of one round, and does not say how one ended.
 _LOST_IN_A_DOUBLE_LIFE = {Stage.MASKED: 0.2, Stage.SUM: 0.8, Stage.ABORT: 0.9}
-SET_UP = (ServerState.ADVERTISING, ServerState.DEALING)
+SET_UP = (ServerState.ADVERTISING, ServerState.DEALING, ServerState.ACKNOWLEDGING)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from secagg.masking import MaskingClient, MaskingServer, Survivors, client
 from secagg.masking.states import ClientState
 from tests.secagg.masking.schedules.scheduler import Twist, run_schedule
 from tests.secagg.masking.schedules.tally import MANY, run_many
-from tests.secagg.masking.schedules.world import World, with_few_neighbours
+from tests.secagg.masking.schedules.world import World, under_scheme, with_few_neighbours
 
 FEW = 200
 
@@ -37,6 +37,15 @@ def test_schedules_among_few_neighbours_end_in_exact_sums_or_clean_aborts_and_le
     assert not tally.failed, told(tally.failed)
     assert tally.with_a_sum > FEW / 16
     assert tally.with_an_abort > FEW / 16
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks", "double-lock"])
+def test_schedules_of_encrypted_sums_end_in_exact_sums_or_clean_aborts_and_leak_nothing(scheme):
+    tally = run_many(FEW // 5, run=partial(run_schedule, factory=partial(under_scheme, scheme)))
+    assert not tally.failed, told(tally.failed)
+    assert tally.with_a_sum > FEW / 20
+    assert tally.with_an_abort > FEW / 20
+    assert set(tally.twists) == set(Twist)
 
 
 @pytest.mark.slow
@@ -161,3 +170,12 @@ def test_control_a_coordinator_that_adds_a_vector_twice_is_noticed():
 
 def test_control_a_coordinator_that_waits_forever_is_noticed():
     assert schedules_until("wedged", 60, world_type=WithoutPatience)
+
+
+def test_control_under_the_double_lock_both_secrets_in_sealed_shares_are_noticed():
+    weakened = {"client": AnswersForAnySet, "twist": Twist.DOUBLE_LIFE, "factory": partial(under_scheme, "double-lock")}
+    assert schedules_until("both secrets", 60, **weakened)
+
+
+def test_control_a_ciphertext_that_is_added_twice_is_noticed():
+    assert schedules_until("stopped", 60, world_type=WithoutMemory, factory=partial(under_scheme, "bfv"))

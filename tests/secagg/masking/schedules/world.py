@@ -32,6 +32,8 @@ from tests.support.consortium import MODEL_DIGEST, Build, Consortium
 
 PARAMETERS = 3
 SETTLED = (ServerState.IDLE, ServerState.READY, ServerState.CLOSED)
+_ENDED_BY_A_SUM = (ServerState.UNMASKING, ServerState.COLLECTING)
+_ENDED_BY_BEING_READY = (ServerState.DEALING, ServerState.ACKNOWLEDGING)
 Outbox = list[tuple[int, bytes]]
 
 
@@ -50,10 +52,16 @@ Factory = Callable[[Path, Shape, type[MaskingClient]], Consortium]
 
 def everybody_with_everybody(folder: Path, shape: Shape, client: type[MaskingClient] = MaskingClient) -> Consortium:
     """A consortium whose members all share masks with one another."""
+    return under_scheme("mask", folder, shape, client)
+
+
+def under_scheme(scheme: str, folder: Path, shape: Shape, client: type[MaskingClient] = MaskingClient) -> Consortium:
+    """A consortium of this scheme whose members all have to do with one another."""
     return Consortium.make(
         folder,
         shape.members,
         Build(client=client),
+        scheme=scheme,
         threshold=shape.threshold,
         max_colluding=shape.colluding,
         epoch_rounds=shape.rounds,
@@ -100,8 +108,9 @@ class Site:
         self.steps = 0
         self._oracle = oracle
 
-    def receive(self, message: bytes) -> list[bytes]:
-        """Whatever comes is answered: by the protocol, or by a signed refusal."""
+    def receive(self, message: bytes) -> tuple[list[bytes], RoundSum | None]:
+        """Whatever comes is answered: by the protocol, or by a signed refusal; and the sum, if it was one."""
+        opened = None
         try:
             replies = self.client.receive(message)
             self._oracle.look_at(self.client)
@@ -109,12 +118,13 @@ class Site:
                 replies.append(self._contribute())
             taken = self.client.take_sum()
             if taken is not None:
-                self._take(taken.total)
+                opened = taken.total
+                self._take(opened)
         except RemoteProtocolError as error:
             replies = [self._refuse(error)]
         for reply in replies:
             self._oracle.left(reply)
-        return replies
+        return replies, opened
 
     def restart(self, restarted: MaskingClient) -> None:
         """The model is on disk; the epoch's secrets were not."""
@@ -221,8 +231,10 @@ class World:
     def fork(self) -> None:
         """The coordinator leads a double life from here on: two servers with the same past."""
         self.note("fork the coordinator")
-        # A fault is an exception, which Python cannot copy; nobody changes one.
-        self.servers.append(copy.deepcopy(self.server, {id(self.server.fault): self.server.fault}))
+        # A fault is an exception, which Python cannot copy, and neither can it SEAL's objects; nobody changes a fault,
+        # and a round begins with a new collection.
+        shared = (self.server.fault, self.server._collection)
+        self.servers.append(copy.deepcopy(self.server, {id(part): part for part in shared}))
 
     def join(self) -> None:
         """Back to one life: the server that came furthest."""
@@ -239,15 +251,20 @@ class World:
             self._ended(server, before)
 
     def _ended(self, server: MaskingServer, before: ServerState) -> None:
-        if server.result is not None and before is ServerState.UNMASKING:
+        if server.result is not None and before in _ENDED_BY_A_SUM:
             self.ends["sum"] += 1
             self.oracle.summed(server.session, server.result)
-            if server.result.step == len(self.sums) + 1:
-                self.sums.append(server.result)
+            if isinstance(server.result, RoundSum):
+                self._keep(server.result)
         elif server.fault is not None:
             self.ends[server.fault.reason] += 1
-        elif before is not ServerState.DEALING or server.state is not ServerState.READY:
+        elif before not in _ENDED_BY_BEING_READY or server.state is not ServerState.READY:
             self.wrongs.append(f"a server went from {before} to {server.state} without a sum and without a reason")
+
+    def _keep(self, total: RoundSum) -> None:
+        """A sum that the coordinator can give to who missed it: its own, or one that a hospital has opened and told."""
+        if total.step == len(self.sums) + 1:
+            self.sums.append(total)
 
     # --- The network -------------------------------------------------------------------------------------------
 
@@ -258,7 +275,10 @@ class World:
             self.deliver_to_coordinator(flight, flight.sender)
             return
         site = self.sites[flight.recipient if to is None else to]
-        for reply in site.receive(flight.message):
+        replies, opened = site.receive(flight.message)
+        if opened is not None:
+            self._keep(opened)
+        for reply in replies:
             if peek(reply).stage is Stage.REFUSAL:
                 refusal = open_envelope(reply, self.consortium.charter, len(reply))
                 self.refusals[decode(refusal.payload, Refusal).reason] += 1
