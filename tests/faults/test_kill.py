@@ -7,6 +7,7 @@ import signal
 import sqlite3
 from contextlib import closing
 
+import msgspec
 import pytest
 
 from dp.ledger import Kind, read_ledger
@@ -33,21 +34,30 @@ ROUNDS = 2
 CHOICES = choices_of(
     training_of(rounds=ROUNDS, local_steps=1), privacy="local", epsilon=4.0, sampling_rate=0.5, max_colluding=0
 )
+SCHEMES = ("mask", "double-lock", "bfv", "ckks")
 
 
 @pytest.fixture(scope="module")
 def laid_out(tmp_path_factory):
+    """A run of each scheme that has not begun."""
     folder = tmp_path_factory.mktemp("faults")
     tables = write_tables(folder / "data", HOSPITALS, rows=10)
-    prepare(folder / "run", settings_for(tables, CHOICES, tabular_spec(**BOUNDED)))
-    for path in (folder / "run").glob("hospitals/*/policy.toml"):
-        path.write_text(path.read_text().replace("maximum_epsilon = 4.0", "maximum_epsilon = 20.0"))
-    return folder / "run"
+    for scheme in SCHEMES:
+        choices = msgspec.structs.replace(CHOICES, scheme=scheme)
+        prepare(folder / scheme, settings_for(tables, choices, tabular_spec(**BOUNDED)))
+        for path in (folder / scheme).glob("hospitals/*/policy.toml"):
+            path.write_text(path.read_text().replace("maximum_epsilon = 4.0", "maximum_epsilon = 20.0"))
+    return folder
 
 
 @pytest.fixture
-def folder(laid_out, tmp_path):
-    shutil.copytree(laid_out, tmp_path / "run")
+def scheme():
+    return "mask"
+
+
+@pytest.fixture
+def folder(laid_out, scheme, tmp_path):
+    shutil.copytree(laid_out / scheme, tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -110,6 +120,28 @@ KILLS = [
 
 @pytest.mark.parametrize(("point", "count", "moment"), KILLS)
 def test_a_run_killed_at_a_write_ends_when_taken_up_again(folder, point, count, moment):
+    assert run_in_a_process(folder, point, count, moment) == -signal.SIGKILL
+    assert_nothing_is_spent_off_the_books(folder)
+    run(folder, Observer())
+    assert_finished(folder)
+
+
+ENCRYPTED_KILLS = [
+    ("latch-epoch", 2, "before"),
+    ("latch-masked", 2, "after"),
+    ("latch-masked", 4, "after"),
+    ("ledger", 5, "after"),
+    ("egress", 12, "after"),
+    ("checkpoint", 3, "after"),
+    ("checkpoint", 4, "after"),
+    ("checkpoint", 5, "after"),
+    ("coordinator", 5, "after"),
+]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES[1:])
+@pytest.mark.parametrize(("point", "count", "moment"), ENCRYPTED_KILLS)
+def test_so_does_one_whose_sums_the_coordinator_cannot_send_again(folder, point, count, moment):
     assert run_in_a_process(folder, point, count, moment) == -signal.SIGKILL
     assert_nothing_is_spent_off_the_books(folder)
     run(folder, Observer())
