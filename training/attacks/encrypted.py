@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from secagg.encoding.ring import RingVector
 from secagg.homomorphic.vectors import CiphertextSum, decrypt_vector
-from secagg.masking import Survivors
+from secagg.masking import Survivors, kdf
 from secagg.masking.contributions import detach_contribution
 from secagg.masking.dealing import entry
 from secagg.masking.group import Group
@@ -125,6 +125,11 @@ class EncryptedCoordinator(LyingCoordinator):
     def group(self) -> Group:
         """All that the hospitals of the epoch have in common, from one that conspires."""
         return self.clients[min(self.colluders)]._current().group
+
+    def hidden(self, tag: int, numbers: Iterable[int]) -> int:
+        """A tag as the sum of these hospitals' would come."""
+        pads = (kdf.tag_pad(self.group._key, self.session, self.round, number) for number in numbers)
+        return tag + sum(pads)
 
     def decrypted(self, number: int) -> RingVector:
         """What a hospital has encrypted: its vector, packed, and masked if it was."""

@@ -125,7 +125,8 @@ def _named_in_vain(stage: Consortium, coordinator: EncryptedCoordinator, tries: 
         tag_key = stage.clients[COLLUDER].tag_key
         tag = round_tag(zeros, coordinator.session, tag_key, coordinator.round, MODEL_DIGEST, named)
         nothing = bytes(coordinator.session.sum_bytes)
-        tries(victim.receive, coordinator.encrypted_sum(named, nothing, tag, contributions, step=2))
+        fitting = coordinator.hidden(tag, named)
+        tries(victim.receive, coordinator.encrypted_sum(named, nothing, fitting, contributions, step=2))
         if victim.take_sum():
             return f"a hospital took a sum over {named}, of {everybody}"
     return None
@@ -314,7 +315,7 @@ ATTACKS: Final = (
     Attack(
         "doubled-ciphertexts",
         Liar.COORDINATOR,
-        "Adds every ciphertext twice, and every tag, which are not masked where vectors are not.",
+        "Adds every ciphertext twice, and every tag.",
         _ENCRYPTED,
         _FORGED,
         doubled,

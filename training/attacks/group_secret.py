@@ -23,6 +23,7 @@ from secagg.masking.dealing import entry
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey
 from secagg.masking.messages import Acknowledge
+from secagg.masking.verification import round_tag
 from secagg.wire.envelope import decode
 from training.attacks.build import Build
 from training.attacks.encrypted import (
@@ -35,7 +36,7 @@ from training.attacks.encrypted import (
     under_each,
 )
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Vectors, recovered
+from training.attacks.stage import MODEL_DIGEST, Consortium, Vectors, recovered
 
 # Looked up when an attack runs: a weakened build has another.
 WITH_MASKS = "double-lock"
@@ -186,7 +187,7 @@ def _difference(session: Session, one: memoryview, other: memoryview) -> npt.NDA
 
 
 def equal_tags(build: Build, folder: Path) -> Outcome:
-    """Tags come in clear where vectors are not masked: whether two hospitals sent the same is looked for in them."""
+    """Whether two hospitals sent the same is looked for in their tags, which are not masked where vectors are not."""
 
     def script(stage: Consortium, tries: Tries) -> str | None:
         coordinator = EncryptedCoordinator(stage.charter, stage.clients)
@@ -197,6 +198,19 @@ def equal_tags(build: Build, folder: Path) -> Outcome:
         tags = [coordinator.tags_of([number]) for number in coordinator.everybody]
         _made_up(coordinator, tries)
         return "that h1 and h2 sent the same vector" if len(set(tags)) < len(tags) else None
+
+    return under_each(WITHOUT_MASKS, build, folder, Refuser.HOSPITAL, script)
+
+
+def guess_with_a_stolen_key(build: Build, folder: Path) -> Outcome:
+    """The key of an epoch's tags was on a stolen disk: with it a guess at a hospital's vector is held to its tag."""
+
+    def script(stage: Consortium, tries: Tries) -> str | None:
+        coordinator, vectors = encrypted_round(stage)
+        session, key = coordinator.session, stage.clients[2].tag_key
+        guess = round_tag(vectors[VICTIM], session, key, coordinator.round, MODEL_DIGEST, [VICTIM])
+        _made_up(coordinator, tries)
+        return "that a guess at h1's vector is right" if guess == coordinator.tags_of([VICTIM]) else None
 
     return under_each(WITHOUT_MASKS, build, folder, Refuser.HOSPITAL, script)
 
@@ -254,5 +268,13 @@ ATTACKS: Final = (
         _ENCRYPTED,
         _FORGED,
         equal_tags,
+    ),
+    Attack(
+        "guess-with-a-stolen-tag-key",
+        Liar.COORDINATOR,
+        "Holds a guess at a hospital's vector to its tag, with the tag key off a stolen disk.",
+        _ENCRYPTED,
+        _FORGED,
+        guess_with_a_stolen_key,
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from unittest.mock import patch
 
 from secagg.masking import shamir
@@ -10,7 +9,7 @@ from secagg.masking.rebuilding import lowest
 from secagg.masking.sifting import Sifting
 from training.attacks.build import Build, Control
 
-from .sums import without_check
+from .sums import both, without_check
 
 
 def without_residue_check():
@@ -19,10 +18,7 @@ def without_residue_check():
 
 def with_any_shares():
     """Neither the commitments to secrets are looked at, nor the tag of the sum: one stands behind the other."""
-    stack = ExitStack()
-    stack.enter_context(patch.object(Sifting, "rebuild", from_the_first_shares))
-    stack.enter_context(without_check())
-    return stack
+    return both(patch.object(Sifting, "rebuild", from_the_first_shares), without_check())
 
 
 def from_the_first_shares(sifting, owner, is_right):

@@ -12,11 +12,16 @@ from secagg.wire.envelope import decode
 from training.attacks.build import Build, Control
 
 from .cohorts import WithoutGuard
-from .sums import without_check, without_offsets, without_rounds_in_tags
+from .group_secret import with_open_tags, without_pads
+from .sums import both, without_check, without_rounds_in_tags
 
 
 def without_signatures_of_contributors():
     return patch("secagg.masking.client.require_contributions", lambda *arguments: None)
+
+
+def without_rounds():
+    return both(without_rounds_in_tags(), without_pads())
 
 
 class TakesAnyRound(MaskingServer):
@@ -36,11 +41,13 @@ CONTROLS = {
     "ciphertext-counted-twice": _UNCHECKED,
     "ciphertext-left-out": _UNCHECKED,
     "ciphertext-of-somebody-unnamed": _UNCHECKED,
-    "doubled-ciphertexts": Control(Build(in_force=without_offsets), "the secret offset of each tag"),
+    "doubled-ciphertexts": Control(Build(in_force=with_open_tags), "the secret offset and the pad of each tag"),
     "unsigned-contributors": Control(
         Build(in_force=without_signatures_of_contributors), "the signatures of those who are in a sum"
     ),
-    "encrypted-sum-of-an-earlier-round": Control(Build(in_force=without_rounds_in_tags), "tag keys bound to the round"),
+    "encrypted-sum-of-an-earlier-round": Control(
+        Build(in_force=without_rounds), "tag keys and pads bound to the round"
+    ),
     "foreign-encrypted-sums": _UNCHECKED,
     "foreign-ciphertexts": Control(Build(server=TakesAnyRound), "the comparison of rounds"),
     "two-encrypted-sums-of-one-step": Control(Build(client=WithoutGuard), "the differencing guard"),

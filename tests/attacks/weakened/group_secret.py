@@ -13,7 +13,7 @@ from secagg.masking.group import Group
 from secagg.masking.messages import AEAD_OVERHEAD, Acknowledge, SealedReveal
 from training.attacks.build import Build, Control
 
-from .sums import without_offsets
+from .sums import both, without_offsets
 
 
 def with_one_lock():
@@ -62,6 +62,16 @@ def with_seeded_noise():
     return patch.object(Cipher, "__init__", seeded)
 
 
+def without_pads():
+    """Tags that are as they were computed where vectors are not masked."""
+    return patch("secagg.masking.kdf.tag_pad", lambda *arguments: 0)
+
+
+def with_open_tags():
+    """Nothing of a tag but the product with the vector: neither its offset nor its pad, one behind the other."""
+    return both(without_offsets(), without_pads())
+
+
 CONTROLS = {
     "shared-secret-on-all-ciphertexts": Control(Build(in_force=with_one_lock), "the masks: the scheme is bfv"),
     "shared-secret-on-a-late-vector": Control(Build(in_force=without_own_masks), "each hospital's own mask"),
@@ -70,5 +80,8 @@ CONTROLS = {
         Build(in_force=with_the_key_in_acknowledgements), "a fingerprint in the secret's place"
     ),
     "repeated-encryption-noise": Control(Build(in_force=with_seeded_noise), "noise of the operating system's"),
-    "equal-vectors-by-their-tags": Control(Build(in_force=without_offsets), "the secret offset of each tag"),
+    "equal-vectors-by-their-tags": Control(Build(in_force=with_open_tags), "the secret offset and the pad of each tag"),
+    "guess-with-a-stolen-tag-key": Control(
+        Build(in_force=without_pads), "tags hidden by a key that goes with the epoch"
+    ),
 }

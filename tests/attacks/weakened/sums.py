@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from unittest.mock import patch
 
 from secagg.masking import MaskingClient, kdf, tags
@@ -44,6 +45,14 @@ def without_models_in_tags():
         "secagg.masking.kdf.round_tag_key",
         lambda key, session, number, model: original(key, session, number, bytes(32)),
     )
+
+
+def both(one, other):
+    """A build that lacks two defences, one behind the other."""
+    stack = ExitStack()
+    stack.enter_context(one)
+    stack.enter_context(other)
+    return stack
 
 
 class TakesAnySum(MaskingClient):
