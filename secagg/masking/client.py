@@ -414,7 +414,8 @@ class MaskingClient:
         require_contributions(payload.contributions, settled.survivors, epoch.session, settled.round)
         if not epoch.session.masked:
             # Nothing was revealed that would have been refused before: opening is what reveals.
-            occasion = _occasion(settled.model, epoch.session, settled.step)
+            # Not of its step, which no tag vouches for: a state is summed from once.
+            occasion = digest("opening", settled.model, epoch.session.purpose)
             self._refuse_differencing(settled.survivors, occasion)
             numbers = settled.survivors.numbers
             self._latch.record_opened(self._charter.digest, epoch.session.epoch, numbers, occasion)

@@ -337,16 +337,18 @@ class MaskingServer:
         if frozenset(self._acknowledged) != self.participants:
             self.answering = frozenset(self._acknowledged)
             return self._give_up("incomplete-acknowledgement")
-        if len(set(self._acknowledged.values())) > 1:
+        fingerprints = list(self._acknowledged.values())
+        common = max(fingerprints, key=fingerprints.count)
+        self.answering = frozenset(number for number, found in self._acknowledged.items() if found == common)
+        if self.answering != self.participants:
             return self._give_up("other-secret", self._other_secret())
+        self.answering = frozenset()
         self._move(Action.ADVANCE)
         return []
 
     def _other_secret(self) -> RemoteProtocolError:
         """Some made another secret of the same contributions; those who are fewer are named."""
-        fingerprints = list(self._acknowledged.values())
-        common = max(fingerprints, key=fingerprints.count)
-        names = [self.session.name(number) for number, found in self._acknowledged.items() if found != common]
+        names = [self.session.name(number) for number in sorted(self.participants - self.answering)]
         return RemoteProtocolError(
             "other-secret",
             f"{', '.join(names)} made another homomorphic secret than the others.",
