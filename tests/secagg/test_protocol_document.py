@@ -118,7 +118,7 @@ def test_the_size_bounds_are_those_of_the_document():
         Stage.PROPOSE: 5 * n + 64,
         Stage.AGREE: 4096,
         Stage.UNMASK: 83 * n + 64,
-        Stage.REVEAL: 32 * n + 128,
+        Stage.REVEAL: 32 * n + 144,
         Stage.SUM: vector + 5 * n + 128,
         Stage.ABORT: 4096,
         Stage.REFUSAL: 4096,
