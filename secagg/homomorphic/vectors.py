@@ -107,7 +107,8 @@ class CiphertextSum:
                 worker.fill(self._job, todo)
             if own:
                 self._job.compute(own.popleft())
-            if any(worker.owing for worker in theirs):
+            # Also from who owes nothing but has no slot free: it was given up on in an earlier job, and answers late.
+            if any(todo or worker.owing for worker, todo in theirs.items()):
                 self._collect(list(theirs), 0.0 if own else _LONGEST_PIECE_SECONDS)
 
     def _collect(self, workers: Sequence[Worker], patience: float) -> None:

@@ -66,9 +66,7 @@ def decrypted(cipher: Cipher, total: bytes) -> np.ndarray:
 def polynomials(spec: CipherSpec, total: bytes) -> tuple[list[int], list[int]]:
     """Both polynomials of a sum."""
     half, view = len(total) // 2, memoryview(total)
-    first, second = (
-        unpack_words(view[start : start + half], spec.block, spec.parameters.modulus).tolist() for start in (0, half)
-    )
+    first, second = (unpack_words(view[start : start + half], spec.block).tolist() for start in (0, half))
     return first, second
 
 

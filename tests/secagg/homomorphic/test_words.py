@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from secagg.errors import RemoteProtocolError
 from secagg.homomorphic.parameters import ALLOWED
-from secagg.homomorphic.words import pack_words, unpack_words, words_size
+from secagg.homomorphic.words import check_words, pack_words, unpack_words, words_size
 
 MODULUS = ALLOWED["n4096-q60"].modulus
 even = st.integers(0, 40).map(lambda half: 2 * half)
@@ -23,8 +23,9 @@ def packed(words: list[int]) -> bytes:
     return bytes(out)
 
 
-def unpacked(data: bytes, count: int, modulus: int = MODULUS) -> list[int]:
-    return unpack_words(memoryview(data), count, modulus).tolist()
+def unpacked(data: bytes, count: int) -> list[int]:
+    check_words(memoryview(data), count, MODULUS)
+    return unpack_words(memoryview(data), count).tolist()
 
 
 def refusal(*arguments):
