@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secagg.charter.model import Charter
+from secagg.charter.model import ENCRYPTED_SCHEMES, Charter
 from secagg.encoding.ring import Ring
 from secagg.homomorphic.coefficients import Packing
-from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
-from secagg.homomorphic.parameters import noise_bound, parameter_set
+from secagg.homomorphic.form import EncryptedForm, form_of
+from secagg.homomorphic.parameters import noise_bound
 from secagg.homomorphic.reals import RealNumbers, error_bound
 from secagg.homomorphic.spec import CipherSpec
 
@@ -36,17 +36,12 @@ class EncryptionTerms:
 
 def encryption_terms(charter: Charter) -> EncryptionTerms | None:
     """Those of a charter's updates; None where nothing is encrypted."""
-    parameters = parameter_set(charter.homomorphic.parameters)
     ring = Ring(charter.encoding.field_bits)
     # The weight and the counts travel with the update.
     length = charter.model.parameters + 1 + charter.metrics.cells
-    match charter.scheme:
-        case "mask":
-            return None
-        case "ckks":
-            return terms_of(approximate_form(parameters, ring, length, len(charter.members)))
-        case _:
-            return terms_of(exact_form(parameters, ring, length, len(charter.members)))
+    if charter.scheme not in ENCRYPTED_SCHEMES:
+        return None
+    return terms_of(form_of(charter.scheme, charter.homomorphic.parameters, ring, length, len(charter.members)))
 
 
 def terms_of(form: EncryptedForm) -> EncryptionTerms:

@@ -13,7 +13,7 @@ import numpy as np
 
 from secagg.encoding.ring import Ring, RingVector
 from secagg.homomorphic.coefficients import Packing, Splitting, arrangement
-from secagg.homomorphic.parameters import Encryption, ParameterSet, exact_plain_bits
+from secagg.homomorphic.parameters import Encryption, ParameterSet, exact_plain_bits, parameter_set
 from secagg.homomorphic.reals import RealNumbers, scale_bits
 from secagg.homomorphic.spec import CipherSpec
 
@@ -94,3 +94,18 @@ def approximate_form(parameters: ParameterSet, ring: Ring, length: int, contribu
     numbers = RealNumbers(ring, contributors)
     bits = scale_bits(parameters, numbers)
     return EncryptedForm(length, contributors, CipherSpec(parameters, Encryption.CKKS, bits), numbers)
+
+
+def form_of(scheme: str, parameters: str, ring: Ring, length: int, contributors: int) -> EncryptedForm:
+    """Under a charter's scheme and parameter set.
+
+    Raises:
+        ValueError: if the scheme encrypts nothing.
+    """
+    match scheme:
+        case "bfv" | "double-lock":
+            return exact_form(parameter_set(parameters), ring, length, contributors)
+        case "ckks":
+            return approximate_form(parameter_set(parameters), ring, length, contributors)
+        case _:
+            raise ValueError(f"the scheme {scheme} does not encrypt")

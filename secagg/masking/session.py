@@ -16,8 +16,7 @@ from secagg.charter.model import ENCRYPTED_SCHEMES, MASKED_SCHEMES
 from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring, RingVector
 from secagg.errors import RemoteProtocolError
-from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
-from secagg.homomorphic.parameters import parameter_set
+from secagg.homomorphic.form import EncryptedForm, form_of
 from secagg.labels import digest, extend, label
 from secagg.masking.tags import tag_size
 
@@ -79,11 +78,8 @@ class Session:
         Raises:
             ValueError: where they are not.
         """
-        if not self.encrypted:
-            raise ValueError(f"the scheme {self.charter.charter.scheme} does not encrypt")
-        make = approximate_form if self.charter.charter.scheme == "ckks" else exact_form
-        parameters = parameter_set(self.charter.charter.homomorphic.parameters)
-        return make(parameters, self.ring, self.length, len(self.members))
+        charter = self.charter.charter
+        return form_of(charter.scheme, charter.homomorphic.parameters, self.ring, self.length, len(self.members))
 
     @property
     def complete(self) -> bool:

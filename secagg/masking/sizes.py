@@ -17,8 +17,8 @@ from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.graph import Graph
-from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
-from secagg.homomorphic.parameters import DEFAULT_PARAMETERS, parameter_set
+from secagg.homomorphic.form import EncryptedForm, form_of
+from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
 from secagg.identity import SIGNATURE_SIZE
 from secagg.labels import DIGEST_SIZE
 from secagg.masking.agreement import sample_size
@@ -102,10 +102,7 @@ class Shape:
         Raises:
             ValueError: where they are not.
         """
-        if not self.encrypted:
-            raise ValueError(f"the scheme {self.scheme} does not encrypt")
-        make = approximate_form if self.scheme == "ckks" else exact_form
-        return make(parameter_set(self.parameter_set), Ring(self.bits), self.length, self.members)
+        return form_of(self.scheme, self.parameter_set, Ring(self.bits), self.length, self.members)
 
     @property
     def vector_bytes(self) -> int:
