@@ -22,6 +22,8 @@ CHARTER_VERSION: Final = 1
 MOST_MEMBERS = 1000
 MOST_PARAMETERS = 1 << 32
 FEWEST_MEMBERS: Final = 3
+# What a coordinator can learn of an epoch's homomorphic secret grows with it: `docs/encryption.md`, on false sums.
+MOST_OPENINGS: Final = 10_000
 # A delta of one in a hundred allows that one patient in a hundred is shown in full.
 DELTA_LIMIT: Final = 0.01
 # Where feature statistics are summed: means first, then variances around them.
@@ -379,7 +381,17 @@ def _check_graph(charter: Charter) -> None:
 
 def _check_homomorphic(charter: Charter) -> None:
     parameter_set(charter.homomorphic.parameters)
-    if charter.scheme in ENCRYPTED_SCHEMES and charter.graph.degree:
+    if charter.scheme not in ENCRYPTED_SCHEMES:
+        return
+    if len(charter.members) * charter.epoch_rounds > MOST_OPENINGS:
+        raise InputError(
+            "secret-used-too-often",
+            f"{len(charter.members)} hospitals would each open {charter.epoch_rounds} sums with one secret. Whether one "
+            f"opens may tell a coordinator that lies one bit of it; {MOST_OPENINGS} are the most.",
+            culprit="epoch_rounds",
+            remedy=f"Set epoch_rounds = {MOST_OPENINGS // len(charter.members)} or less.",
+        )
+    if charter.graph.degree:
         raise InputError(
             "graph-contradicts",
             f"Under the scheme {charter.scheme} every hospital opens the sum itself, and must know everybody's keys.",

@@ -19,8 +19,8 @@ from tenseal import sealapi
 
 from secagg.errors import InputError, RemoteProtocolError
 from secagg.homomorphic.parameters import Encryption
-from secagg.homomorphic.seal import SEED_SIZE, Channel, header, make_context
-from secagg.homomorphic.spec import CipherSpec
+from secagg.homomorphic.seal import Channel, header, make_context
+from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import check_words, pack_words, unpack_words, words_size
 from secagg.labels import label
 
@@ -187,6 +187,18 @@ def check_fresh(spec: CipherSpec, blocks: int, data: memoryview) -> None:
     _require_length(data, blocks * spec.fresh_block_size)
     for start in range(0, len(data), spec.fresh_block_size):
         check_words(data[start + SEED_SIZE : start + spec.fresh_block_size], spec.block, spec.parameters.modulus)
+
+
+def check_sum_blocks(spec: CipherSpec, blocks: int, data: memoryview) -> None:
+    """Refuse what is no sum of so many blocks.
+
+    Raises:
+        RemoteProtocolError: ``wrong-length`` or ``malformed``.
+    """
+    _require_length(data, blocks * spec.sum_block_size)
+    size = words_size(spec.block)
+    for start in range(0, len(data), size):
+        check_words(data[start : start + size], spec.block, spec.parameters.modulus)
 
 
 def load_ciphertext(channel: Channel, item: Any, context: Any, *parts: bytes | memoryview) -> None:

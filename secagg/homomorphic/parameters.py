@@ -1,6 +1,6 @@
 """Which parameters a ciphertext may have, how secure they are, and how many bits of plaintext their noise leaves.
 
-Knows numbers alone: no key, no ciphertext, no library. The argument for the bounds is in `docs/protocol.md`.
+Knows numbers alone: no key, no ciphertext, no library. The argument for the bounds is in `docs/encryption.md`.
 
 Security is that of the Homomorphic Encryption Standard (Albrecht et al. 2018), table 1: for a ring degree, the largest
 modulus with 128 bits of security for ternary secrets.

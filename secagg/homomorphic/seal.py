@@ -19,7 +19,6 @@ from tenseal import sealapi
 from secagg.errors import InputError
 from secagg.homomorphic.parameters import Encryption, ParameterSet, require_secure
 
-SEED_SIZE: Final = 64
 _HEADER: Final = struct.Struct("<HBBBBHQ")
 _MAGIC: Final = 0xA15E
 _UNCOMPRESSED: Final = 0

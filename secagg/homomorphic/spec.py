@@ -6,11 +6,12 @@ Knows sizes. Knows no key and no library: who only counts bytes needs nothing el
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from secagg.homomorphic.parameters import Encryption, ParameterSet
 from secagg.homomorphic.words import words_size
 
-_SEED_SIZE = 64
+SEED_SIZE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class CipherSpec:
     @property
     def fresh_block_size(self) -> int:
         """Bytes of a fresh ciphertext: its second polynomial is uniform, and sent as the 64-byte seed it came from."""
-        return _SEED_SIZE + words_size(self.parameters.degree)
+        return SEED_SIZE + words_size(self.parameters.degree)
 
     @property
     def sum_block_size(self) -> int:

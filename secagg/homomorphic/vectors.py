@@ -120,6 +120,10 @@ class CiphertextSum:
 
 
 def _give_back(helping: team.Team) -> None:
+    if any(worker.owing for worker in helping.workers):
+        # Broken off in the middle: what they still do belongs to nobody.
+        team.SPARE.dismiss(helping)
+        return
     helping.forget()
     team.SPARE.give_back(helping)
 

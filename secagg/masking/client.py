@@ -412,6 +412,7 @@ class MaskingClient:
         """Open an encrypted sum: for contributors who signed, and of one cohort for each occasion."""
         epoch = self._current()
         require_contributions(payload.contributions, settled.survivors, epoch.session, settled.round)
+        epoch.group.check_sum(payload)
         if not epoch.session.masked:
             # Nothing was revealed that would have been refused before: opening is what reveals.
             # Not of its step, which no tag vouches for: a state is summed from once.

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
-from secagg.homomorphic.cipher import Cipher
+from secagg.homomorphic.cipher import Cipher, check_sum_blocks
 from secagg.homomorphic.context import public_context
 from secagg.homomorphic.vectors import decrypt_vector, encrypt_vector
 from secagg.masking import kdf
@@ -67,15 +67,23 @@ class Group:
         encrypt_vector(packed, form, self._cipher, out)
         return tag % self._tags
 
-    def open_sum(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> RoundSum:
-        """Decrypt a sum, and take its masks off; what comes of it is not verified yet.
+    def check_sum(self, payload: EncryptedSum) -> None:
+        """Refuse what is no sum of this epoch's form, before anything is done for it.
 
         Raises:
-            RemoteProtocolError: ``malformed``, ``wrong-length``; of `open_reveals`.
+            RemoteProtocolError: ``wrong-length`` or ``malformed``.
+        """
+        if len(payload.tag) != self._session.tag_size:
+            raise RemoteProtocolError("wrong-length", f"A sum carries a tag of {len(payload.tag)} bytes.")
+        check_sum_blocks(self._session.form.spec, self._session.form.blocks, payload.vector)
+
+    def open_sum(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> RoundSum:
+        """Decrypt a sum that `check_sum` has let pass, and take its masks off; what comes of it is not verified yet.
+
+        Raises:
+            RemoteProtocolError: if what was revealed does not take the masks off.
         """
         session = self._session
-        if len(payload.vector) != session.sum_bytes or len(payload.tag) != session.tag_size:
-            raise RemoteProtocolError("wrong-length", f"A sum of {len(payload.vector)} bytes came.")
         tag = int.from_bytes(payload.tag, "little")
         masks = self._masks(payload, survivors, round_number) if session.masked else []
         packed = decrypt_vector(payload.vector, session.form, self._cipher)

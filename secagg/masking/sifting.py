@@ -8,15 +8,16 @@ any t right shares give it. With more than t shares, those who gave wrong ones c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, combinations, islice
+from itertools import combinations, islice
 from typing import Final
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking import shamir
 from secagg.masking.rebuilding import Rebuilding, lowest
 
-# Each takes a millisecond at most: one liar among a hundred takes a hundred, two take five thousand.
-MOST_TRIES: Final = 6000
+# Each takes some milliseconds for a hundred hospitals: enough for one liar in any consortium, for two among thirty. A
+# dealer whose shares fit no polynomial costs all of them, each round.
+MOST_TRIES: Final = 500
 
 
 class Sifting(Rebuilding):
@@ -54,10 +55,12 @@ class Sifting(Rebuilding):
 
 
 def _choices(shares: Mapping[int, bytes], threshold: int) -> Iterator[dict[int, bytes]]:
-    """All shares but nobody's, but each one's, but each two's, ...: of what is left, the lowest."""
-    most = len(shares) - threshold
-    left_out = chain.from_iterable(combinations(shares, count) for count in range(most + 1))
-    return (
-        lowest({point: share for point, share in shares.items() if point not in excluded}, threshold)
-        for excluded in left_out
-    )
+    """All shares but nobody's, but each one's, but each two's, ...: of what is left, the lowest, no set twice."""
+    seen = set()
+    for count in range(len(shares) - threshold + 1):
+        # Leaving out what is not among the lowest changes nothing.
+        for excluded in combinations(sorted(shares)[: threshold + count - 1] if count else (), count):
+            chosen = lowest({point: share for point, share in shares.items() if point not in excluded}, threshold)
+            if tuple(chosen) not in seen:
+                seen.add(tuple(chosen))
+                yield chosen

@@ -7,7 +7,7 @@ import pytest
 
 from secagg.errors import RemoteProtocolError
 from secagg.homomorphic.parameters import noise_bound
-from secagg.homomorphic.seal import SEED_SIZE
+from secagg.homomorphic.spec import SEED_SIZE
 from secagg.homomorphic.words import pack_words, unpack_words
 from secagg.masking.messages import Begin, Masked
 from secagg.masking.states import ClientState

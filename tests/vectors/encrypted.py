@@ -18,7 +18,7 @@ from secagg.homomorphic.coefficients import Packing, Splitting
 from secagg.homomorphic.context import public_context
 from secagg.homomorphic.parameters import ALLOWED, exact_plain_bits
 from secagg.homomorphic.reals import RealNumbers, scale_bits
-from secagg.homomorphic.seal import SEED_SIZE
+from secagg.homomorphic.spec import SEED_SIZE
 from secagg.homomorphic.words import pack_words, words_size
 from secagg.masking import Session, kdf
 from tests.support.ciphers import SMALL, bfv, ckks, decrypted, phase, polynomials, secret_of, summed

@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 
 from secagg.errors import SecaggError
-from secagg.homomorphic.seal import SEED_SIZE
-from secagg.homomorphic.spec import CipherSpec
+from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import pack_words, words_size
 from secagg.masking import Survivors
 from secagg.masking.messages import AEAD_OVERHEAD, Masked, Reveal, SealedReveal

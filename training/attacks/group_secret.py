@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secagg.homomorphic.cipher import Cipher
-from secagg.homomorphic.seal import SEED_SIZE
+from secagg.homomorphic.spec import SEED_SIZE
 from secagg.homomorphic.vectors import decrypt_vector, encrypt_vector
 from secagg.homomorphic.words import unpack_words
 from secagg.masking import Session, kdf

@@ -19,6 +19,7 @@ from secagg.charter import Charter, Member, Model, TaskChoice, Training, Verifie
 from secagg.charter import model as charter_model
 from secagg.encoding.ring import RingVector
 from secagg.identity import Identity, fingerprint
+from secagg.labels import digest
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.states import ClientState, ServerState
@@ -30,6 +31,11 @@ PARAMETERS = 20
 
 Outbox = list[tuple[int, bytes]]
 Vectors = dict[int, RingVector]
+
+
+def model_before(step: int) -> bytes:
+    """The digest of the model that the ``step``-th sum is taken from: each sum makes another."""
+    return MODEL_DIGEST if step <= 1 else digest("model", b"", step)
 
 
 def make_identities(members: int) -> list[Identity]:
@@ -190,7 +196,7 @@ class Consortium:
     def mask(self, vectors: Mapping[int, RingVector], silent: Collection[int] = ()) -> Outbox:
         """The masked vectors of all who were asked and are not silent."""
         return [
-            (number, client.mask(vectors[number], MODEL_DIGEST))
+            (number, client.mask(vectors[number], model_before(self.server.step)))
             for number, client in self.clients.items()
             if client.state is ClientState.ASKED and number not in silent
         ]

@@ -10,6 +10,7 @@ import pytest
 from secagg.charter import Encoding, Homomorphic, Metrics, Model
 from secagg.charter.encryption import encryption_terms, terms_of
 from secagg.encoding.ring import Ring
+from secagg.errors import InputError
 from secagg.homomorphic.cipher import BlockSums, Cipher
 from secagg.homomorphic.form import approximate_form, exact_form
 from secagg.homomorphic.parameters import ALLOWED, Encryption, parameter_set
@@ -95,3 +96,13 @@ def test_the_noise_of_real_ciphertexts_does_no_harm(make):
         expected += values
     sums.take(0, total)
     np.testing.assert_array_equal(np.rint(cipher.decrypt(total)), expected)
+
+
+def test_one_secret_opens_so_many_sums_and_no_more():
+    for epoch_rounds in (1000, 10_000 // 11 + 1):
+        with pytest.raises(InputError) as caught:
+            make_charter(make_identities(11), scheme="bfv", epoch_rounds=epoch_rounds)
+        assert caught.value.reason == "secret-used-too-often"
+        assert "epoch_rounds = 909" in caught.value.remedy
+    for scheme, epoch_rounds in (("bfv", 909), ("mask", 1000)):
+        assert make_charter(make_identities(11), scheme=scheme, epoch_rounds=epoch_rounds)

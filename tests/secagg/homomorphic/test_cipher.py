@@ -12,8 +12,8 @@ from secagg.errors import InputError, RemoteProtocolError
 from secagg.homomorphic import cipher as cipher_module
 from secagg.homomorphic.cipher import BlockSums, Cipher, _array_head, check_fresh
 from secagg.homomorphic.parameters import Encryption
-from secagg.homomorphic.seal import SEED_SIZE, Channel, make_context
-from secagg.homomorphic.spec import CipherSpec
+from secagg.homomorphic.seal import Channel, make_context
+from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import pack_words, unpack_words, words_size
 from tests.support.ciphers import (
     LARGE,
