@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,8 @@ def _write(folder: Path, consortium: Consortium) -> None:
 
 
 if __name__ == "__main__":
+    # Each further core is a worker, with a window of memory that both have.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     role, where = sys.argv[1], Path(sys.argv[2])
     match role:
         case "coordinator":
