@@ -386,8 +386,8 @@ def _check_homomorphic(charter: Charter) -> None:
     if len(charter.members) * charter.epoch_rounds > MOST_OPENINGS:
         raise InputError(
             "secret-used-too-often",
-            f"{len(charter.members)} hospitals would each open {charter.epoch_rounds} sums with one secret. Whether one "
-            f"opens may tell a coordinator that lies one bit of it; {MOST_OPENINGS} are the most.",
+            f"{len(charter.members)} hospitals would each open {charter.epoch_rounds} sums with one secret. If one "
+            f"opens, that may tell a coordinator that lies a bit of it; {MOST_OPENINGS} are the most.",
             culprit="epoch_rounds",
             remedy=f"Set epoch_rounds = {MOST_OPENINGS // len(charter.members)} or less.",
         )

@@ -197,12 +197,20 @@ def test_a_step_is_opened_over_one_cohort_only_and_over_that_again_and_again(tmp
 
 
 @unmasked
-def test_which_cohort_was_opened_outlives_a_restart_and_a_refused_sum(tmp_path, scheme):
+def test_which_cohort_was_opened_outlives_a_crash_and_what_is_no_sum_counts_for_nothing(tmp_path, scheme, monkeypatch):
     """The cohort is on disk before the sum is opened, so that a crash in between cannot open two."""
     made = Round.make(tmp_path, scheme)
     consortium = made.consortium
     broken = made.changed(vector=memoryview(b"\xff" * len(made.payload.vector)))
     assert refusal(consortium.clients[1].receive, broken) == "malformed"
+    assert not consortium.latches[1]._read("SELECT * FROM cohorts")
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr("secagg.masking.group.Group.open_sum", crash)
+        consortium.clients[1].receive(made.message)
     consortium.stop(1)
     consortium.start(1)
     old = consortium.server.session
