@@ -1,8 +1,9 @@
 """Residues modulo a prime below 2^60 as bytes, 60 bits each.
 
-Element i and element i + N/2 share 15 bytes, laid out in planes, so that packing is a few passes over whole arrays:
-N/2 words of 64 bits (x_i + 2^60 x_(i+N/2) modulo 2^64), then what is above them, 56 bits: N/2 of 32, of 16 and of 8.
-All little-endian.
+Sixteen residues take fifteen words of 64 bits, little-endian. Of N residues x_0, x_1, ... the first 15 N/16 have a word
+each, and the others are in what is left of those: word i is 16 x_i + y_i, and x_(15 N/16 + k) is the sum of
+16^j y_(k + j N/16) for j from 0 to 14. So packing is a few passes over whole arrays, and x_i is below q where its word
+is below 16 q.
 """
 
 from __future__ import annotations
@@ -17,44 +18,43 @@ from secagg.errors import RemoteProtocolError
 Words = npt.NDArray[np.uint64]
 
 WORD_BITS: Final = 60
-_MASK: Final = np.uint64((1 << WORD_BITS) - 1)
-_BITS = np.uint64(WORD_BITS)
-_TOP: Final = np.uint32((1 << 28) - 1)
-_LEFT: Final = np.uint64(64 - WORD_BITS)
-# (type, where its bits begin above the first 64)
-_PLANES: Final = ((np.dtype("<u4"), 0), (np.dtype("<u2"), 32), (np.dtype("u1"), 48))
+_ROWS: Final = 15
+_DIGIT_BITS: Final = 4
+_DIGIT: Final = np.uint64((1 << _DIGIT_BITS) - 1)
+_SHIFT: Final = np.uint64(_DIGIT_BITS)
+_PLACES: Final = np.arange(0, WORD_BITS, _DIGIT_BITS, dtype=np.uint64)[:, np.newaxis]
+# The rows with the upper 28 bits of what is spread over all rows.
+_UPPER: Final = slice(8, _ROWS)
+# Polynomials that are checked at a time: what is made of them stays in the cache.
+_GROUP: Final = 8
 
 
 def words_size(count: int) -> int:
-    """How many bytes ``count`` residues take; an even number."""
-    return count // 2 * (2 * WORD_BITS // 8)
+    """How many bytes ``count`` residues take, a multiple of 16."""
+    return count // (_ROWS + 1) * _ROWS * 8
 
 
 def pack_words(words: Words, out: memoryview) -> None:
     """Write the residues, shape (count,), into ``out``, `words_size` bytes."""
-    half = len(words) // 2
-    lower, upper = words[:half], words[half:]
-    target = np.frombuffer(out, np.uint8)
-    target[: 8 * half].view("<u8")[:] = lower | (upper << _BITS)
-    above, start = upper >> _LEFT, 8 * half
-    for dtype, shift in _PLANES:
-        end = start + dtype.itemsize * half
-        target[start:end].view(dtype)[:] = (above >> np.uint64(shift)).astype(dtype)
-        start = end
+    rows = _rows(np.frombuffer(out, "<u8"))
+    spread = words[rows.size :] >> _PLACES
+    spread &= _DIGIT
+    np.left_shift(words[: rows.size].reshape(rows.shape), _SHIFT, out=rows)
+    rows |= spread
 
 
 def unpack_words(data: memoryview, count: int) -> Words:
-    """The ``count`` residues in ``data``, which `check_words` has let pass."""
-    half = count // 2
-    source, words = np.frombuffer(data, np.uint8), np.empty(count, np.uint64)
-    first = source[: 8 * half].view("<u8")
-    np.bitwise_and(first, _MASK, out=words[:half])
-    upper, start = first >> _BITS, 8 * half
-    for dtype, shift in _PLANES:
-        end = start + dtype.itemsize * half
-        upper |= source[start:end].view(dtype).astype(np.uint64) << (np.uint64(shift) + _LEFT)
-        start = end
-    words[half:] = upper
+    """The ``count`` residues in ``data``, `words_size` bytes, which `check_words` has let pass."""
+    return unpack_each(np.frombuffer(data, "<u8")).reshape(count)
+
+
+def unpack_each(packed: Words) -> Words:
+    """The same for several polynomials at once: (..., `words_size` / 8) words as (..., count) residues."""
+    rows = _rows(packed)
+    columns = rows.shape[-1]
+    words = np.empty((*packed.shape[:-1], (_ROWS + 1) * columns), np.uint64)
+    np.right_shift(rows, _SHIFT, out=_rows(words[..., :-columns]))
+    _gather(rows, words[..., -columns:])
     return words
 
 
@@ -66,12 +66,39 @@ def check_words(data: memoryview, count: int, modulus: int) -> None:
     """
     if len(data) != words_size(count):
         raise RemoteProtocolError("wrong-length", f"{len(data)} bytes of residues where {words_size(count)} are due.")
-    half = count // 2
-    source = np.frombuffer(data, np.uint8)
-    # Few residues have so many ones at the top: only where there is such a one, all are looked at in full.
-    lower_tops = source[: 8 * half].view("<u4")[1::2] & _TOP
-    upper_tops = source[12 * half : 14 * half].view("<u2")
-    if not ((lower_tops == _TOP).any() or ((upper_tops == 0xFFFF) & (source[14 * half :] == 0xFF)).any()):
-        return
-    if int(unpack_words(data, count).max()) >= modulus:
-        raise RemoteProtocolError("malformed", "A ciphertext holds a number that is no residue of its modulus.")
+    check_each(np.frombuffer(data, "<u8")[np.newaxis], modulus)
+
+
+def check_each(packed: Words, modulus: int) -> None:
+    """The same for several polynomials at once: their words, shape (polynomials, `words_size` / 8), of any strides.
+
+    Raises:
+        RemoteProtocolError: ``malformed``, if a residue is not below ``modulus``.
+    """
+    for start in range(0, len(packed), _GROUP):
+        rows = _rows(packed[start : start + _GROUP])
+        if int(rows.max(initial=0)) >> _DIGIT_BITS >= modulus or _largest_spread(rows) >= modulus:
+            raise RemoteProtocolError("malformed", "A ciphertext holds a number that is no residue of its modulus.")
+
+
+def _rows(packed: Words) -> Words:
+    """As (..., 15, N/16): what is spread over the words of a column makes one residue."""
+    return packed.reshape(*packed.shape[:-1], _ROWS, -1)
+
+
+def _gather(rows: Words, out: Words) -> None:
+    parts = rows & _DIGIT
+    parts <<= _PLACES
+    np.bitwise_or.reduce(parts, axis=-2, out=out)
+
+
+def _largest_spread(rows: Words) -> int:
+    """The largest of the residues that are spread over rows, or 0 if it is sure that it is below the modulus."""
+    # Few have so many ones at the top: only where there is such a one, all are put together.
+    ones = np.bitwise_and.reduce(rows[..., _UPPER, :], axis=-2)
+    ones &= _DIGIT
+    if int(ones.max(initial=0)) != _DIGIT:
+        return 0
+    spread = np.empty_like(ones)
+    _gather(rows, spread)
+    return int(spread.max())

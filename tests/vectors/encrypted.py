@@ -131,7 +131,8 @@ def reals() -> list[dict[str, Any]]:
 
 def residues() -> list[dict[str, Any]]:
     made = []
-    for words in ([1, 2], [SMALL.modulus - 1, 0, 1, SMALL.modulus - 1], [1 << i for i in range(0, 60, 10)]):
+    largest = SMALL.modulus - 1
+    for words in (list(range(1, 17)), [largest, 0, 1, largest] * 8, [1 << i for i in range(0, 48)]):
         packed = bytearray(words_size(len(words)))
         pack_words(np.array(words, np.uint64), memoryview(packed))
         made.append({"residues": words, "packed": packed.hex()})
