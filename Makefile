@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 FLOWER := $(VENV)/flower
 
-.PHONY: help demo attack test test-slow schedules fuzz lint format bench bench-short bench-consortium bench-flower docs clean
+.PHONY: help demo attack test test-slow schedules fuzz lint format bench bench-short bench-consortium bench-flower bench-homomorphic docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,10 +54,13 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	$(BIN)/ruff format
 
 bench: $(VENV)/dev.stamp  ## the benchmarks, with their targets beside them
-	$(BIN)/pytest benchmarks --ignore benchmarks/bench_consortium.py
+	$(BIN)/pytest benchmarks --ignore benchmarks/bench_consortium.py --ignore benchmarks/bench_homomorphic.py
 
 bench-consortium: $(VENV)/dev.stamp  ## 200 and 1,000 hospitals with neighbour graphs, all of them real (minutes)
 	$(BIN)/pytest benchmarks/bench_consortium.py
+
+bench-homomorphic: $(VENV)/dev.stamp  ## encrypted sums beside NVFlare's defaults: bytes, encrypt, add, decrypt, cores, memory
+	$(BIN)/pytest benchmarks/bench_homomorphic.py
 
 bench-short: $(VENV)/dev.stamp
 	SECAGG_BENCH=short $(BIN)/pytest benchmarks -q --benchmark-disable-gc --ignore benchmarks/bench_flower.py
