@@ -76,6 +76,7 @@ def group(session: Session, randomness: Callable[[int], bytes]) -> dict[str, Any
         "tag_key": kdf.epoch_tag_key(parts, session, roster).hex(),
         "encryption_seed": seed.hex(),
         "fingerprint": Cipher(session.form.spec, seed).fingerprint(purpose).hex(),
+        "tag_pad": f"{kdf.tag_pad(key, session, 2, 4):064x}",
         "survivors_digest": survivors.hex(),
         "reveal_sealing_key": kdf.reveal_sealing_key(key, session, 2, 4, survivors).hex(),
     }
