@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from pathlib import Path
 
 import pytest
 
 from docs import generate as document
+from secagg.charter.model import ENCRYPTED_SCHEMES
+from secagg.homomorphic.parameters import ALLOWED, SECURE_MODULUS_BITS, exact_plain_bits, noise_bound
 from secagg.masking import messages as masking_messages
 from secagg.masking.messages import payload_limit
 from secagg.wire import Stage
@@ -18,6 +21,7 @@ from training.messages import AskSnapshot, Attest, Conclude, Endorsed, Query, Re
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "protocol.md").read_text(encoding="utf-8")
+ENCRYPTION = (REPOSITORY / "docs" / "encryption.md").read_text(encoding="utf-8")
 MODULES = [
     *(REPOSITORY / "secagg" / "masking").glob("*.py"),
     *(REPOSITORY / "secagg" / "wire").glob("*.py"),
@@ -123,3 +127,71 @@ def test_the_size_bounds_are_those_of_the_document():
         Stage.ABORT: 4096,
         Stage.REFUSAL: 4096,
     }
+
+
+# --- The encrypted schemes -----------------------------------------------------------------------------------
+
+ENCRYPTED = {
+    "ACKNOWLEDGE": masking_messages.Acknowledge,
+    "REVEAL": masking_messages.SealedReveal,
+    "SUM": masking_messages.EncryptedSum,
+}
+# The order of the fields that a sentence below the table gives.
+NESTED = {"contribution": masking_messages.Contribution, "reveal": masking_messages.ResponderReveal}
+
+
+@pytest.mark.parametrize("name", ENCRYPTED)
+def test_every_payload_of_the_encrypted_schemes_is_listed_field_by_field_in_order(name):
+    (row,) = re.findall(rf"^\| {name} \| (.*: (?:int|str|bin|array).*) \|$", ENCRYPTION, re.MULTILINE)
+    assert re.findall(r"(\w+): (?:int|str|bin|array)", row) == fields_of(ENCRYPTED[name])
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_every_array_within_an_encrypted_sum_is_described_in_order(name):
+    (told,) = re.findall(rf"[Aa] {name}\s+is the array of ([^.;]*)", ENCRYPTION)
+    assert re.findall(r"(\w+) \((?:int|bin)", told) == fields_of(NESTED[name])
+
+
+def test_the_size_bounds_of_the_encrypted_schemes_are_those_of_the_document():
+    for scheme in sorted(ENCRYPTED_SCHEMES):
+        session = generate.make_session(generate.make_charter(scheme))
+        n, rounds = 4, session.secret_rounds
+        reveals = 32 * n * n + 32 * n if scheme == "double-lock" else 0
+        assert payload_limit(session, Stage.ACKNOWLEDGE) == 2**20 + 48
+        assert payload_limit(session, Stage.ADVERTISE) == 64 * rounds + 128
+        assert payload_limit(session, Stage.DEAL) == 128 * rounds + 152
+        assert payload_limit(session, Stage.MASKED) == session.form.fresh_size + 128
+        assert payload_limit(session, Stage.REVEAL) == 32 * n + 144
+        assert payload_limit(session, Stage.SUM) == session.form.sum_size + 117 * n + reveals + 128
+    assert "| SUM, `ckks` and `bfv` | sum + 117·n + 128 |" in ENCRYPTION
+    assert "| SUM, `double-lock` | sum + 32·n² + 149·n + 128 |" in ENCRYPTION
+
+
+def test_the_parameter_sets_are_those_of_the_document():
+    rows = re.findall(r"^\| `(\S+)` \| (\d+) \| (\d+), (\d+) bits \| (\d+) bits \|$", ENCRYPTION, re.MULTILINE)
+    assert {name: tuple(map(int, numbers)) for name, *numbers in rows} == {
+        name: (chosen.degree, chosen.modulus, chosen.modulus_bits, SECURE_MODULUS_BITS[chosen.degree])
+        for name, chosen in ALLOWED.items()
+    }
+
+
+def labels_in(source: str) -> set[str]:
+    """What is given to ``context``, ``label`` or ``digest`` as the purpose, in code or in a document."""
+    return set(re.findall(r"\b(?:context|label|digest)\(\"([a-z ]+)\"", source))
+
+
+def test_every_label_of_the_encrypted_schemes_is_in_the_code_and_in_the_document():
+    code = "".join(module.read_text(encoding="utf-8") for module in (REPOSITORY / "secagg").rglob("*.py"))
+    assert labels_in(ENCRYPTION) - labels_in(code) == set()
+    assert labels_in(code) - labels_in(ENCRYPTION) - labels_in(DOCUMENT) == set()
+
+
+def test_the_bound_in_the_document_is_the_one_in_the_code():
+    for hospitals, coefficients in ((3, 4096), (100, 2_004_096), (1000, 2_004_096), (1, 1)):
+        exponent = math.log(2 * coefficients) + 40 * math.log(2)
+        bound = min(math.ceil(math.sqrt(21 * hospitals * exponent)), 21 * hospitals) + math.ceil(hospitals / 2)
+        assert noise_bound(hospitals, coefficients) == bound
+    told = "50 for up to about 100 hospitals and 48 for\n1,000, at a million parameters"
+    assert told in ENCRYPTION
+    small = ALLOWED["n4096-q60"]
+    assert [exact_plain_bits(small, n, 2_004_096) for n in (100, 1000)] == [50, 48]

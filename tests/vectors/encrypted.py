@@ -76,6 +76,7 @@ def group(session: Session, randomness: Callable[[int], bytes]) -> dict[str, Any
         "tag_key": kdf.epoch_tag_key(parts, session, roster).hex(),
         "encryption_seed": seed.hex(),
         "fingerprint": Cipher(session.form.spec, seed).fingerprint(purpose).hex(),
+        "tag_pad": f"{kdf.tag_pad(key, session, 2, 4):064x}",
         "survivors_digest": survivors.hex(),
         "reveal_sealing_key": kdf.reveal_sealing_key(key, session, 2, 4, survivors).hex(),
     }
@@ -132,7 +133,7 @@ def reals() -> list[dict[str, Any]]:
 def residues() -> list[dict[str, Any]]:
     made = []
     largest = SMALL.modulus - 1
-    for words in (list(range(1, 17)), [largest, 0, 1, largest] * 8, [1 << i for i in range(0, 48)]):
+    for words in (list(range(1, 17)), [largest, 0, 1, largest] * 8, [1 << i for i in range(48)]):
         packed = bytearray(words_size(len(words)))
         pack_words(np.array(words, np.uint64), memoryview(packed))
         made.append({"residues": words, "packed": packed.hex()})

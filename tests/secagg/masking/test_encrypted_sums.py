@@ -222,6 +222,42 @@ def test_which_cohort_was_opened_outlives_a_crash_and_what_is_no_sum_counts_for_
     assert takes_the_truth(Round.begin(consortium), 1)
 
 
+def over(made: Round, survivors: list[int]) -> bytes:
+    """The true sum over these, with all that belongs to it: nothing forged."""
+    session, total = made.consortium.server.session, CiphertextSum(made.consortium.server.session.form)
+    for number in survivors:
+        total.add(made.masked(number).vector)
+    vector = bytearray(session.sum_bytes)
+    total.take(memoryview(vector))
+    tag = sum(int.from_bytes(made.masked(number).tag, "little") for number in survivors) % (1 << 8 * session.tag_size)
+    signed = dict(zip(made.payload.survivors, made.payload.contributions, strict=True))
+    return made.changed(
+        survivors=survivors,
+        contributions=[signed[number] for number in survivors],
+        tag=tag.to_bytes(session.tag_size, "little"),
+        vector=memoryview(vector),
+    )
+
+
+@unmasked
+def test_limit_where_nobody_agrees_a_coordinator_can_give_hospitals_sums_over_different_hospitals(tmp_path, scheme):
+    """Each opens one. They hold different models then, and masked vectors of different models are not added up."""
+    made = Round.make(tmp_path, scheme, 6)
+    for number, survivors in ((1, [1, 2, 3, 4, 5]), (2, [1, 2, 3, 4, 6])):
+        client = made.consortium.clients[number]
+        client.receive(over(made, survivors))
+        total = client.take_sum().total
+        expected = made.consortium.integers(made.vectors, *survivors)
+        assert np.array_equal(client.session.ring.to_signed(total.vector), expected)
+
+
+def test_under_the_double_lock_no_hospital_takes_a_sum_over_others_than_it_answered_for(tmp_path):
+    made = Round.make(tmp_path, "double-lock", 6)
+    for number in made.consortium.clients:
+        message = over(made, [1, 2, 3, 4, 5] if number < 6 else [1, 2, 3, 4, 6])
+        assert refusal(made.consortium.clients[number].receive, message) == "survivors-changed"
+
+
 # --- Where nothing is masked ---------------------------------------------------------------------------------
 
 

@@ -12,9 +12,10 @@ import pytest
 from secagg.errors import LocalProtocolError, SecaggError
 from secagg.homomorphic.seal import Channel
 from secagg.masking import MaskingServer, Purpose, kdf
+from secagg.masking.verification import round_tag
 from secagg.wire import Stage
 from secagg.wire.envelope import peek
-from tests.support.consortium import Consortium
+from tests.support.consortium import MODEL_DIGEST, Consortium
 from tests.support.encrypted import Round
 
 SCHEMES = ("bfv", "ckks", "double-lock")
@@ -62,6 +63,27 @@ def test_every_contribution_and_everything_it_is_bound_to_changes_the_group_key(
     keys.add(kdf.epoch_group_key(parts, replace(session, purpose=Purpose.STATISTICS), ROSTER))
     keys.add(kdf.epoch_tag_key(parts, session, ROSTER))
     assert len(keys) == 15
+
+
+def test_the_pad_of_a_tag_is_of_one_hospital_and_round_and_of_the_group_key(session):
+    keys, rounds, owners = (bytes(32), b"\1" * 32), (1, 2), (1, 2)
+    pads = {kdf.tag_pad(key, session, number, owner) for key in keys for number in rounds for owner in owners}
+    assert len(pads) == 8
+    assert max(pads).bit_length() > 128
+
+
+@schemes
+def test_tags_are_hidden_by_their_pads_and_add_up_to_that_of_the_sum(tmp_path, scheme):
+    """What the tag key gives is not what was sent: whoever has it, and not the group's, can hold no guess to a tag."""
+    made = Round.make(tmp_path, scheme)
+    session, clients = made.consortium.server.session, made.consortium.clients
+    for number, client in clients.items():
+        sent = int.from_bytes(made.masked(number).tag, "little")
+        bare = round_tag(made.vectors[number], session, client.tag_key, 1, MODEL_DIGEST, [number])
+        assert sent != bare
+        if not session.masked:
+            pad = kdf.tag_pad(client._epoch.group._key, session, 1, number)
+            assert (sent - pad - bare) % (1 << 8 * session.tag_size) == 0
 
 
 def test_what_follows_from_the_group_key_is_bound_to_charter_epoch_and_purpose(session, tmp_path):
