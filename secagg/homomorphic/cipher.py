@@ -21,7 +21,7 @@ from secagg.errors import InputError, RemoteProtocolError
 from secagg.homomorphic.parameters import Encryption
 from secagg.homomorphic.seal import Channel, header, make_context
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
-from secagg.homomorphic.words import check_words, pack_words, unpack_words, words_size
+from secagg.homomorphic.words import Words, check_each, pack_words, unpack_each
 from secagg.labels import label
 
 Values = npt.NDArray[np.uint64] | npt.NDArray[np.float64]
@@ -30,6 +30,8 @@ _CIPHERTEXT: Final = struct.Struct("<4Q?QQQdQ")
 _PLAINTEXT: Final = struct.Struct("<4QQd")
 _COUNT: Final = struct.Struct("<Q")
 _ARRAY_HEAD: Final = 16 + 8
+_RESIDUES: Final = _CIPHERTEXT.size + _ARRAY_HEAD
+_COEFFICIENTS: Final = _PLAINTEXT.size + _ARRAY_HEAD
 # SEAL's mark of the generator that its seeds belong to: Blake2xb.
 _GENERATOR: Final = b"\x01"
 
@@ -81,36 +83,45 @@ class Cipher:
         self._decryptor = sealapi.Decryptor(self._context, self._secret)
         self._format = CiphertextFormat(spec, self._context, self._channel)
         self._encoder = sealapi.CKKSEncoder(self._context) if spec.encryption is Encryption.CKKS else None
+        self._value_type = np.float64 if self._encoder else np.uint64
         self._ciphertext = sealapi.Ciphertext(self._context)
         self._plaintext = sealapi.Plaintext()
+        degree = spec.parameters.degree
+        self._before_coefficients = _PLAINTEXT.pack(0, 0, 0, 0, degree, 1.0) + _array_head(degree)
+        self._coefficients = np.zeros(degree, "<u8")
 
     def fingerprint(self, purpose: bytes) -> bytes:
         """SHA-256 that shows whether two have the same secret, and nothing of it: it has more than 256 bits."""
         return hashlib.sha256(label("homomorphic secret", purpose) + self._channel.content(self._secret)).digest()
 
     def encrypt(self, values: Values, out: memoryview) -> None:
-        """Encrypt up to N values into ``out``, `CipherSpec.fresh_block_size` bytes.
+        """Encrypt values into ``out``: N to each block of `CipherSpec.fresh_block_size` bytes.
 
         Args:
-            values: for BFV integers below 2^bits, for CKKS whole numbers as float64.
+            values: for BFV integers below 2^bits, for CKKS whole numbers as float64. Zeros fill up the last block.
         """
-        self._encode(values)
-        content = self._channel.content(self._encryptor.encrypt_symmetric(self._plaintext))
-        start = len(self._format.before_fresh)
-        words = np.frombuffer(content, "<u8", self.spec.block, start)
-        out[:SEED_SIZE] = content[-SEED_SIZE:]
-        pack_words(words, out[SEED_SIZE:])
+        block, size = self.spec.block, self.spec.fresh_block_size
+        for index in range(max(1, self.spec.blocks(len(values)))):
+            self._encode(values[index * block : (index + 1) * block])
+            content = self._channel.content(self._encryptor.encrypt_symmetric(self._plaintext))
+            target = out[index * size : (index + 1) * size]
+            target[:SEED_SIZE] = content[-SEED_SIZE:]
+            pack_words(np.frombuffer(content, "<u8", block, _RESIDUES), target[SEED_SIZE:])
 
     def decrypt(self, data: memoryview) -> Values:
-        """The N values of a sum of ciphertexts.
+        """The values in the blocks of a sum of ciphertexts, N to each.
 
         Raises:
             RemoteProtocolError: ``wrong-length`` or ``malformed``.
         """
-        words = _sum_words(self.spec, data)
-        load_ciphertext(self._channel, self._ciphertext, self._context, self._format.before_sum, words)
-        self._decryptor.decrypt(self._ciphertext, self._plaintext)
-        return self._decode()
+        blocks = _sum_words(self.spec, data)
+        found: npt.NDArray[Any] = np.empty((len(blocks), self.spec.block), self._value_type)
+        for words, values in zip(blocks, found, strict=True):
+            parts = (self._format.before_sum, words.data.cast("B"))
+            load_ciphertext(self._channel, self._ciphertext, self._context, *parts)
+            self._decryptor.decrypt(self._ciphertext, self._plaintext)
+            self._decode(values)
+        return found.reshape(-1)
 
     def _encode(self, values: Values) -> None:
         if self._encoder:
@@ -118,19 +129,20 @@ class Cipher:
             slots[: len(values)] = values
             self._encoder.encode(slots.view(np.complex128).tolist(), 2.0**self.spec.bits, self._plaintext)
             return
-        head = _PLAINTEXT.pack(0, 0, 0, 0, len(values), 1.0) + _array_head(len(values))
-        words = np.ascontiguousarray(values, "<u8").data.cast("B")
-        self._channel.load(self._plaintext, self._context, head, words)
+        self._coefficients[: len(values)] = values
+        self._coefficients[len(values) :] = 0
+        parts = (self._before_coefficients, self._coefficients.data.cast("B"))
+        self._channel.load(self._plaintext, self._context, *parts)
 
-    def _decode(self) -> Values:
+    def _decode(self, values: npt.NDArray[Any]) -> None:
         if self._encoder:
-            return np.array(self._encoder.decode_complex(self._plaintext), np.complex128).view(np.float64)
+            values.view(np.complex128)[:] = self._encoder.decode_complex(self._plaintext)
+            return
         # SEAL leaves zeros at the end away.
         content = self._channel.content(self._plaintext)
-        found = np.frombuffer(content, "<u8", offset=_PLAINTEXT.size + _ARRAY_HEAD)
-        values = np.zeros(self.spec.block, np.uint64)
+        found = np.frombuffer(content, "<u8", offset=_COEFFICIENTS)
         values[: len(found)] = found
-        return values
+        values[len(found) :] = 0
 
 
 class BlockSums:
@@ -149,11 +161,13 @@ class BlockSums:
         self._sums: list[Any] = [None] * blocks
         self._incoming = sealapi.Ciphertext(self._context)
 
-    def add(self, block: int, data: memoryview) -> None:
-        """Add one fresh block that `check_fresh` has let pass."""
-        words = unpack_words(data[SEED_SIZE:], self._spec.block)
-        parts = (self._format.before_fresh, words.data.cast("B"), self._format.before_seed, data[:SEED_SIZE])
-        self._load_and_add(block, parts)
+    def add(self, first: int, data: memoryview) -> None:
+        """Add fresh blocks that `check_fresh` has let pass, to the sums from ``first`` on."""
+        before, between, size = self._format.before_fresh, self._format.before_seed, self._spec.fresh_block_size
+        # All of them unpacked at once: numpy takes its time to get going.
+        for index, words in enumerate(unpack_each(_fresh_words(self._spec, data))):
+            seed = data[index * size : index * size + SEED_SIZE]
+            self._load_and_add(first + index, (before, words.data.cast("B"), between, seed))
 
     def _load_and_add(self, block: int, parts: tuple[bytes | memoryview, ...]) -> None:
         if self._sums[block] is None:
@@ -163,19 +177,23 @@ class BlockSums:
         self._channel.load(self._incoming, self._context, *parts)
         self._evaluator.add_inplace(self._sums[block], self._incoming)
 
-    def merge(self, block: int, data: memoryview) -> None:
-        """Add the sum of a block that somebody else has taken."""
-        parts = (self._format.before_sum, _sum_words(self._spec, data))
-        self._load_and_add(block, parts)
+    def merge(self, first: int, data: memoryview) -> None:
+        """Add sums of blocks, from ``first`` on, that somebody else has taken."""
+        for index, words in enumerate(_sum_words(self._spec, data)):
+            self._load_and_add(first + index, (self._format.before_sum, words.data.cast("B")))
 
-    def take(self, block: int, data: memoryview) -> None:
-        """Write the sum of a block into ``data``, `CipherSpec.sum_block_size` bytes, and let go of it."""
-        item, self._sums[block] = self._sums[block], None
-        content = self._channel.content(item)
-        words = np.frombuffer(content, "<u8", 2 * self._spec.block, len(self._format.before_sum))
-        half = len(data) // 2
-        pack_words(words[: self._spec.block], data[:half])
-        pack_words(words[self._spec.block :], data[half:])
+    def take(self, first: int, out: memoryview) -> None:
+        """Write the sums of blocks, from ``first`` on, into ``out``, and let go of them.
+
+        They are `CipherSpec.sum_block_size` bytes each.
+        """
+        block, half = self._spec.block, self._spec.sum_block_size // 2
+        for index in range(len(out) // (2 * half)):
+            item, self._sums[first + index] = self._sums[first + index], None
+            words = np.frombuffer(self._channel.content(item), "<u8", 2 * block, _RESIDUES)
+            for part in range(2):
+                start = (2 * index + part) * half
+                pack_words(words[part * block : (part + 1) * block], out[start : start + half])
 
 
 def check_fresh(spec: CipherSpec, blocks: int, data: memoryview) -> None:
@@ -185,8 +203,7 @@ def check_fresh(spec: CipherSpec, blocks: int, data: memoryview) -> None:
         RemoteProtocolError: ``wrong-length`` or ``malformed``.
     """
     _require_length(data, blocks * spec.fresh_block_size)
-    for start in range(0, len(data), spec.fresh_block_size):
-        check_words(data[start + SEED_SIZE : start + spec.fresh_block_size], spec.block, spec.parameters.modulus)
+    check_each(_fresh_words(spec, data), spec.parameters.modulus)
 
 
 def check_sum_blocks(spec: CipherSpec, blocks: int, data: memoryview) -> None:
@@ -196,9 +213,7 @@ def check_sum_blocks(spec: CipherSpec, blocks: int, data: memoryview) -> None:
         RemoteProtocolError: ``wrong-length`` or ``malformed``.
     """
     _require_length(data, blocks * spec.sum_block_size)
-    size = words_size(spec.block)
-    for start in range(0, len(data), size):
-        check_words(data[start : start + size], spec.block, spec.parameters.modulus)
+    check_each(_sum_rows(data, blocks), spec.parameters.modulus)
 
 
 def load_ciphertext(channel: Channel, item: Any, context: Any, *parts: bytes | memoryview) -> None:
@@ -213,14 +228,21 @@ def load_ciphertext(channel: Channel, item: Any, context: Any, *parts: bytes | m
         raise RemoteProtocolError("malformed", "A ciphertext is none of the charter's parameters.") from error
 
 
-def _sum_words(spec: CipherSpec, data: memoryview) -> memoryview:
-    """Both polynomials of a block of a sum, as SEAL has them."""
-    _require_length(data, spec.sum_block_size)
-    size = words_size(spec.block)
-    halves = [data[:size], data[size:]]
-    for half in halves:
-        check_words(half, spec.block, spec.parameters.modulus)
-    return np.concatenate([unpack_words(half, spec.block) for half in halves]).data.cast("B")
+def _fresh_words(spec: CipherSpec, data: memoryview) -> Words:
+    """The packed residues of fresh blocks, a row each, without the seeds."""
+    return np.frombuffer(data, "<u8").reshape(-1, spec.fresh_block_size // 8)[:, SEED_SIZE // 8 :]
+
+
+def _sum_rows(data: memoryview, blocks: int) -> Words:
+    """The packed residues of blocks of a sum, a row for each of their two polynomials."""
+    return np.frombuffer(data, "<u8").reshape(2 * blocks, -1)
+
+
+def _sum_words(spec: CipherSpec, data: memoryview) -> Words:
+    """The residues of blocks of a sum, a row each: of both polynomials."""
+    blocks = max(1, len(data) // spec.sum_block_size)
+    check_sum_blocks(spec, blocks, data)
+    return unpack_each(_sum_rows(data, blocks)).reshape(blocks, -1)
 
 
 def _require_length(data: memoryview, due: int) -> None:

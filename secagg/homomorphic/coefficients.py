@@ -78,11 +78,19 @@ class Packing:
 
     def from_values(self, values: npt.NDArray[Any]) -> RingVector:
         """Sums of coefficients as elements of `packed_ring`."""
-        return values.astype(self.packed_ring.dtype)
+        return values.astype(self.packed_ring.dtype, copy=False)
 
     def _parts(self, elements: RingVector) -> Iterator[tuple[int, RingVector]]:
         for start in range(0, len(elements), _CHUNK):
             yield start // self.per_coefficient, elements[start : start + _CHUNK]
+
+    def _unpack(self, packed: RingVector, elements: RingVector) -> None:
+        width, half = packed.dtype.type(self.ring.bits), packed.dtype.type(1 << (self.ring.bits - 1))
+        elements[:, 0] = packed
+        for place in range(1, self.per_coefficient):
+            # Rounding to the nearest gives back what a negative element has borrowed.
+            packed = (packed + half) >> width
+            elements[:, place] = packed
 
     def _pack(self, elements: RingVector) -> RingVector:
         signed = np.zeros((self.packed_count(len(elements)), self.per_coefficient), np.int64)
@@ -91,13 +99,6 @@ class Packing:
         for place in range(self.per_coefficient - 2, -1, -1):
             packed = (packed << np.int64(self.ring.bits)) + signed[:, place]
         return self.packed_ring.from_signed(packed)
-
-    def _unpack(self, packed: RingVector, elements: npt.NDArray[Any]) -> None:
-        rest = self.packed_ring.to_signed(packed)
-        for place in range(self.per_coefficient):
-            digits = self.ring.to_signed(rest.view(np.uint64).astype(self.ring.dtype))
-            elements[:, place] = self.ring.from_signed(digits)
-            rest = (rest - digits) >> np.int64(self.ring.bits)
 
 
 @dataclass(frozen=True)

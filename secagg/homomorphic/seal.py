@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, Protocol
 
 import zstandard
@@ -52,12 +52,13 @@ class Channel:
             )
         # One would do, but SEAL empties what it writes to, and new memory costs more than what it is filled with.
         self._out, self._in = os.memfd_create("secagg saved"), os.memfd_create("secagg loaded")
+        self._out_path, self._in_path = _path(self._out), _path(self._in)
         self._largest = largest + _OVERHEAD
         self._decompressor = zstandard.ZstdDecompressor()
 
     def saved(self, item: Saved) -> bytes:
         """The object as SEAL serializes it, header included."""
-        item.save(_path(self._out))
+        item.save(self._out_path)
         return os.pread(self._out, self._largest, 0)
 
     def content(self, item: Saved) -> bytes:
@@ -80,7 +81,7 @@ class Channel:
     def load_raw(self, item: Any, context: Any, *parts: bytes | memoryview) -> None:
         """As `load`, of a whole serialization, header included."""
         os.pwritev(self._in, parts, 0)
-        item.load(context, _path(self._in))
+        item.load(context, self._in_path)
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -98,6 +99,7 @@ def _path(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
+@lru_cache(maxsize=64)
 def header(size: int) -> bytes:
     """SEAL's header of an uncompressed object whose content has ``size`` bytes."""
     return _HEADER.pack(_MAGIC, _HEADER.size, *_version(), _UNCOMPRESSED, 0, _HEADER.size + size)

@@ -52,11 +52,10 @@ class EncryptService:
 
     def serve(self, piece: tuple[int, int], slot: memoryview) -> None:
         """Encrypt the piece's blocks."""
-        form, size = self._form, self._form.spec.fresh_block_size
-        # A copy: what is made lies where what was handed over lay.
-        packed = np.frombuffer(slot, form.packed_type, form.elements_in(piece)).copy()
-        for index, elements in enumerate(form.by_block(packed)):
-            self._cipher.encrypt(form.values.values(elements), slot[index * size : (index + 1) * size])
+        form = self._form
+        # Values are a copy: what is made lies where what was handed over lay.
+        values = form.values.values(np.frombuffer(slot, form.packed_type, form.elements_in(piece)))
+        self._cipher.encrypt(values, slot[: piece[1] * form.spec.fresh_block_size])
 
 
 class DecryptService:
@@ -67,11 +66,9 @@ class DecryptService:
 
     def serve(self, piece: tuple[int, int], slot: memoryview) -> None:
         """Decrypt the piece's blocks."""
-        form, size = self._form, self._form.spec.sum_block_size
-        packed = np.empty(form.elements_in(piece), form.packed_type)
-        for index, elements in enumerate(form.by_block(packed)):
-            values = self._cipher.decrypt(slot[index * size : (index + 1) * size])
-            elements[:] = form.values.from_values(values)[: len(elements)]
+        form, count = self._form, self._form.elements_in(piece)
+        values = self._cipher.decrypt(slot[: piece[1] * form.spec.sum_block_size])
+        packed = form.values.from_values(values)[:count]
         slot[: packed.nbytes] = packed.data.cast("B")
 
 
@@ -89,11 +86,10 @@ class AddService:
     def serve(self, piece: tuple[int, int], slot: memoryview) -> None:
         """Add the piece's blocks, or give their sums."""
         first, count = piece[0], piece[1] % TAKE
-        act, size = self._sums.add, self._spec.fresh_block_size
-        if piece[1] >= TAKE:
-            act, size = self._sums.take, self._spec.sum_block_size
-        for index in range(count):
-            act(first + index, slot[index * size : (index + 1) * size])
+        if piece[1] < TAKE:
+            self._sums.add(first, slot[: count * self._spec.fresh_block_size])
+        else:
+            self._sums.take(first, slot[: count * self._spec.sum_block_size])
 
 
 def _cipher(brief: bytes) -> tuple[EncryptedForm, Cipher]:
