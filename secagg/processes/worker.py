@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import numpy as np
+
 from secagg.processes.job import Job, Piece
 from secagg.processes.worker_process import READY, encode_brief, encode_forget, encode_piece
 
@@ -135,7 +137,7 @@ class Worker:
         """Have it drop what it was told, and wipe what it was given and has made."""
         if self._job is not None and self.alive:
             self._send(encode_forget())
-            self._window[:] = bytes(_WINDOW_BYTES)
+            np.frombuffer(self._window, np.uint8)[:] = 0
         self._job = None
 
     def take_back(self) -> list[Piece]:
