@@ -49,17 +49,27 @@ def _begun(stage: Consortium) -> tuple[LyingCoordinator, Vectors]:
 
 def isolation(build: Build, folder: Path) -> Outcome:
     """A few holders of the victim hear that all survived, everybody else that the victim's neighbours have dropped."""
-    with _consortium(folder, build) as stage:
-        coordinator, vectors = _begun(stage)
-        victim = next(number for number in coordinator.everybody if _can_be_cut_off(coordinator, number))
-        tries, neighbours = Tries(Refuser.HOSPITAL), _neighbours(coordinator, victim)
-        told_all = _enough_holders(coordinator, victim)
-        for number in told_all:
-            tries(coordinator.ask, number, coordinator.everybody, [])
-        for number in coordinator.all_but(*told_all, victim):
-            tries(coordinator.ask, number, coordinator.all_but(*(neighbours - {number})), [])
-        guess = coordinator.strip(victim, neighbours)
-        return tries.outcome(recovered(guess, stage.integers(vectors, victim), f"h{victim}'s vector"))
+    for attempt in range(20):
+        place = folder / str(attempt)
+        place.mkdir()
+        with _consortium(place, build) as stage:
+            coordinator, vectors = _begun(stage)
+            # Not in every graph that is drawn is there one.
+            for victim in coordinator.everybody:
+                if _can_be_cut_off(coordinator, victim):
+                    return _isolate(stage, coordinator, vectors, victim)
+    raise LocalProtocolError("no-victim", "In no graph that was drawn can a hospital be cut off.")
+
+
+def _isolate(stage: Consortium, coordinator: LyingCoordinator, vectors: Vectors, victim: int) -> Outcome:
+    tries, neighbours = Tries(Refuser.HOSPITAL), _neighbours(coordinator, victim)
+    told_all = _enough_holders(coordinator, victim)
+    for number in told_all:
+        tries(coordinator.ask, number, coordinator.everybody, [])
+    for number in coordinator.all_but(*told_all, victim):
+        tries(coordinator.ask, number, coordinator.all_but(*(neighbours - {number})), [])
+    guess = coordinator.strip(victim, neighbours)
+    return tries.outcome(recovered(guess, stage.integers(vectors, victim), f"h{victim}'s vector"))
 
 
 def _neighbours(coordinator: LyingCoordinator, victim: int) -> set[int]:
