@@ -202,7 +202,7 @@ class Latch:
                 "has answered already, or answered for other survivors.",
             )
         # The cohort first: cut off between the two, this site remembers more than it revealed, never less.
-        self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?, ?)", (charter, occasion, epoch, _listed(survivors)))
+        self._remember_cohort(charter, epoch, survivors, occasion)
         self._write("UPDATE latch SET survivors = ?, revealed = 1 WHERE charter = ?", (_listed(survivors), charter))
 
     def record_opened(self, charter: bytes, epoch: int, survivors: Sequence[int], occasion: bytes) -> None:
@@ -211,7 +211,7 @@ class Latch:
         Args:
             occasion: stands for what is summed: cohorts of the same occasion can be compared with one another.
         """
-        self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?, ?)", (charter, occasion, epoch, _listed(survivors)))
+        self._remember_cohort(charter, epoch, survivors, occasion)
 
     def record_stopped(self, charter: bytes) -> None:
         """This site was given a forged sum under ``charter``, and does not go on."""
@@ -251,6 +251,9 @@ class Latch:
             return tuple(Cohort(epoch, frozenset(int(number) for number in text.split(","))) for epoch, text in rows)
         except ValueError as error:
             raise _unusable(self._path, error) from error
+
+    def _remember_cohort(self, charter: bytes, epoch: int, survivors: Sequence[int], occasion: bytes) -> None:
+        self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?, ?)", (charter, occasion, epoch, _listed(survivors)))
 
     def _row(self, charter: bytes) -> _Row:
         found = self._read("SELECT epoch, round, survivors, revealed FROM latch WHERE charter = ?", charter)

@@ -373,7 +373,8 @@ class MaskingClient:
             raise
 
     def _occasion(self) -> bytes:
-        return _occasion(self._model, self.session, self.step)
+        """Stands for what is being summed: sums with the same occasion can be subtracted from one another."""
+        return digest("occasion", self._model, self.session.purpose, self.step)
 
     def _finish(self, envelope: Envelope) -> None:
         header = envelope.header
@@ -480,11 +481,6 @@ def read_sum(envelope: Envelope, session: Session, participants: frozenset[int])
         raise RemoteProtocolError("wrong-length", f"A sum carries a tag of {len(payload.tag)} bytes.")
     tag_number = int.from_bytes(payload.tag, "little")
     return RoundSum(envelope.header.round, payload.step, survivors, payload.model_digest, vector, tag_number)
-
-
-def _occasion(model: bytes, session: Session, step: int) -> bytes:
-    """Stands for what is being summed: sums with the same occasion can be subtracted from one another."""
-    return digest("occasion", model, session.purpose, step)
 
 
 def _own_number(charter: VerifiedCharter, identity: Identity) -> int:
