@@ -13,7 +13,7 @@ from .sums import both, without_check
 
 
 def without_residue_check():
-    return patch("secagg.homomorphic.cipher.check_words", lambda *arguments: None)
+    return patch("secagg.homomorphic.cipher.check_each", lambda *arguments: None)
 
 
 def with_any_shares():
