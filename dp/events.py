@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+Noise = Literal["skellam", "discrete-gaussian"]
 
-class GaussianEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True):
+_NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+_Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class GaussianEvent(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True, tag_field="kind", tag="gaussian"
+):
     """``steps`` uses of the Gaussian mechanism on a Poisson sample.
 
     Attributes:
@@ -16,24 +24,64 @@ class GaussianEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ord
         sampling_rate: the probability with which a patient is in the sample; 1 where all are.
     """
 
-    noise_multiplier: Annotated[float, msgspec.Meta(ge=0)]
-    sampling_rate: Annotated[float, msgspec.Meta(gt=0, le=1)]
-    steps: Annotated[int, msgspec.Meta(ge=0)]
+    noise_multiplier: _NotNegative
+    sampling_rate: _Rate
+    steps: _Count
 
 
-def merge(events: Iterable[GaussianEvent]) -> tuple[GaussianEvent, ...]:
-    """The same cost with one event for each (noise multiplier, sampling rate), in a canonical order."""
-    steps: dict[tuple[float, float], int] = {}
+class IntegerEvent(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True, kw_only=True, tag_field="kind", tag="integer"
+):
+    """``steps`` uses, on a Poisson sample, of integer noise that several hospitals added a share of each.
+
+    Attributes:
+        noise: of what distribution each share is.
+        variance: of the sum of the honest survivors' shares, in squared steps of the integer grid.
+        l1, l2: the sensitivity towards one patient, in steps of the grid, after rounding to it.
+        dimension: how many coordinates are released.
+        shares: how many independent draws are summed; sums of discrete Gaussians are not quite one.
+        sampling_rate: the probability with which a patient is in the sample; 1 where all are.
+    """
+
+    noise: Noise
+    variance: _NotNegative
+    l1: _NotNegative
+    l2: _NotNegative
+    dimension: Annotated[int, msgspec.Meta(ge=1)]
+    shares: Annotated[int, msgspec.Meta(ge=1)]
+    sampling_rate: _Rate
+    steps: _Count
+
+
+Event = GaussianEvent | IntegerEvent
+
+
+def merge(events: Iterable[Event]) -> tuple[Event, ...]:
+    """The same cost with one event for each use of a mechanism, in a canonical order."""
+    steps: dict[Event, int] = {}
     for event in events:
-        kind = (event.noise_multiplier, event.sampling_rate)
-        steps[kind] = steps.get(kind, 0) + event.steps
-    return tuple(GaussianEvent(*kind, count) for kind, count in sorted(steps.items()) if count)
+        use = _use(event)
+        steps[use] = steps.get(use, 0) + event.steps
+    return _listed(steps)
 
 
-def larger(first: Iterable[GaussianEvent], second: Iterable[GaussianEvent]) -> tuple[GaussianEvent, ...]:
-    """For each (noise multiplier, sampling rate) the larger number of steps: a cost at least that of either."""
-    steps: dict[tuple[float, float], int] = {}
+def larger(first: Iterable[Event], second: Iterable[Event]) -> tuple[Event, ...]:
+    """For each use of a mechanism the larger number of steps: a cost at least that of either."""
+    steps: dict[Event, int] = {}
     for event in (*merge(first), *merge(second)):
-        kind = (event.noise_multiplier, event.sampling_rate)
-        steps[kind] = max(steps.get(kind, 0), event.steps)
-    return tuple(GaussianEvent(*kind, count) for kind, count in sorted(steps.items()))
+        use = _use(event)
+        steps[use] = max(steps.get(use, 0), event.steps)
+    return _listed(steps)
+
+
+def _use(event: Event) -> Event:
+    return msgspec.structs.replace(event, steps=0)
+
+
+def _listed(steps: dict[Event, int]) -> tuple[Event, ...]:
+    ordered = sorted(steps.items(), key=lambda item: _place(item[0]))
+    return tuple(msgspec.structs.replace(use, steps=count) for use, count in ordered if count)
+
+
+def _place(use: Event) -> tuple[Any, ...]:
+    return type(use).__name__, *msgspec.structs.astuple(use)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from dp.events import GaussianEvent, larger, merge
+from dp.events import Event, larger, merge
 from secagg.signed_log import FIRST_PREVIOUS, LogEntry, LogKind, Sha256
 
 __all__ = ["FIRST_PREVIOUS", "LEDGER", "NOTHING", "Cost", "Entry", "Kind", "chain_hash", "signed_bytes"]
@@ -35,8 +35,8 @@ class Kind(StrEnum):
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is spent of training patients and of validation patients, who are never the same."""
 
-    training: tuple[GaussianEvent, ...] = ()
-    metrics: tuple[GaussianEvent, ...] = ()
+    training: tuple[Event, ...] = ()
+    metrics: tuple[Event, ...] = ()
 
     def plus(self, other: Cost) -> Cost:
         """Both together."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -32,6 +33,10 @@ STATISTICS_SUMS: Final = 2
 LARGEST_FACTOR: Final = (2 - 2**-23) * 2.0**127
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 
+# Each is a secret more that every hospital shares for every round, and a draw more of noise.
+MOST_NOISE_LEVELS: Final = 4
+
+PrivacyMode = Literal["none", "local", "distributed"]
 Scheme = Literal["mask", "ckks", "bfv", "double-lock"]
 MASKED_SCHEMES: Final = frozenset({"mask", "double-lock"})
 ENCRYPTED_SCHEMES: Final = frozenset({"ckks", "bfv", "double-lock"})
@@ -127,12 +132,14 @@ class Metrics(_Section, frozen=True):
 
     Attributes:
         release: ``none``; ``exact`` (only without differential privacy); ``noisy`` (charged to the budget).
+        every: they are released with each so-many-th sum and with the last.
         cells: how many counts there are; every validation patient adds one to exactly one of them.
         target: training stops once the task's metric reaches this value.
     """
 
     release: Literal["none", "exact", "noisy"] = "none"
     cells: Annotated[int, msgspec.Meta(ge=0, le=1 << 16)] = 0
+    every: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     target: Fraction | None = None
 
 
@@ -140,8 +147,13 @@ class Privacy(_Section, frozen=True):
     """The differential privacy of the run; see ``docs/accounting.md``.
 
     Attributes:
-        mode: ``none`` or ``local`` (every hospital adds the whole noise to its own update).
-        noise_multiplier: standard deviation of the noise over ``clip_norm``.
+        mode: ``none``; ``local``: every hospital adds the whole noise to its own update; ``distributed``: every sum is
+            one optimizer step on all records, and every hospital adds its share of the noise.
+        noise_multiplier: standard deviation of the noise over ``clip_norm``; under ``distributed``, of the noise of all
+            honest survivors together.
+        noise: the distribution of noise shares, on integers, under ``distributed``.
+        noise_levels: under ``distributed``, numbers of survivors, falling, each above the threshold: noise is sized for
+            the fewest, and what is too much where as many survive is taken off the sum again. None: it stays.
         clip_norm: the most one patient's gradient can weigh, L2.
         sampling_rate: the probability with which a patient is in a step's batch (Poisson sampling).
         delta: the delta of (epsilon, delta).
@@ -149,8 +161,10 @@ class Privacy(_Section, frozen=True):
         budget: the epsilon that the whole run may cost each hospital.
     """
 
-    mode: Literal["none", "local"] = "none"
+    mode: PrivacyMode = "none"
     noise_multiplier: NotNegative = 0.0
+    noise: Literal["skellam", "discrete-gaussian"] = "skellam"
+    noise_levels: Annotated[tuple[int, ...], msgspec.Meta(max_length=MOST_NOISE_LEVELS)] = ()
     clip_norm: Positive = 1.0
     sampling_rate: Fraction = 1.0
     delta: Annotated[float, msgspec.Meta(gt=0, lt=DELTA_LIMIT)] = 1e-5
@@ -159,10 +173,17 @@ class Privacy(_Section, frozen=True):
 
 
 class ServerStep(_Section, frozen=True):
-    """What every hospital does with the mean update (Reddi et al. 2021): identical everywhere."""
+    """What every hospital does with the mean update (Reddi et al. 2021): identical everywhere.
+
+    Attributes:
+        schedule: how the learning rate falls to zero over the charter's rounds, if it does.
+        warm_up: over how many rounds it first rises from zero.
+    """
 
     optimizer: Literal["fedavg", "momentum", "adam"] = "fedavg"
     learning_rate: Positive = 1.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warm_up: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
     beta1: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.99
@@ -175,7 +196,8 @@ class Training(_Section, frozen=True):
     Attributes:
         rounds: how many sums are applied in all.
         local_steps: optimizer steps of each hospital between two sums.
-        batch_size: records in a step, where ``privacy.mode`` is ``none``.
+        batch_size: records in a step, where ``privacy.mode`` is ``none``; where it is ``distributed``, what the sum of
+            gradients is divided by: the expected number of patients in a step, of all hospitals together.
         learning_rate, momentum, weight_decay: of the local SGD.
         prox_mu: FedProx's mu (Li et al. 2020); 0 is FedAvg.
         weighting: ``records``: a hospital counts by its training patients; ``uniform``: all count the same.
@@ -233,6 +255,7 @@ class Charter(_Section, frozen=True):
         _check_graph(self)
         _check_homomorphic(self)
         _check_privacy(self)
+        _check_distributed(self)
         _check_metrics(self)
 
     def canonical_bytes(self) -> bytes:
@@ -421,6 +444,52 @@ def _check_privacy(charter: Charter) -> None:
             "statistics-not-private",
             "Feature statistics taken by secure sum carry no noise, which differential privacy does not cover.",
             remedy='Set standardise = "bounds" in the task and give each feature its public bounds.',
+        )
+
+
+def _check_distributed(charter: Charter) -> None:
+    privacy, training = charter.privacy, charter.training
+    levels = privacy.noise_levels
+    if privacy.mode != "distributed":
+        if levels:
+            raise InputError(
+                "noise-levels-contradict",
+                f"The privacy mode is {privacy.mode}, in which no hospital adds a share of noise.",
+                culprit="privacy.noise_levels",
+                remedy="Leave privacy.noise_levels out.",
+            )
+        return
+    if training.local_steps != 1:
+        raise InputError(
+            "steps-contradict",
+            f"Under distributed differential privacy every sum is one step, but training.local_steps is "
+            f"{training.local_steps}.",
+            culprit="training.local_steps",
+            remedy="Set training.local_steps = 1, and training.rounds to the number of steps.",
+        )
+    if training.prox_mu or training.momentum or training.weight_decay:
+        raise InputError(
+            "steps-contradict",
+            "Under distributed differential privacy no hospital takes steps of its own, to which momentum, weight "
+            "decay or prox_mu could belong.",
+            culprit="training",
+            remedy="Leave them out; momentum is training.server.momentum.",
+        )
+    falling = all(above > below for above, below in pairwise((*levels, charter.threshold)))
+    if levels and not (falling and levels[0] <= len(charter.members)):
+        raise InputError(
+            "noise-levels-contradict",
+            f"The noise levels {', '.join(map(str, levels))} do not fall from {len(charter.members)} members or fewer "
+            f"to above the threshold {charter.threshold}.",
+            culprit="privacy.noise_levels",
+            remedy="Give numbers of survivors, the largest first.",
+        )
+    if levels and charter.scheme != "mask":
+        raise InputError(
+            "noise-levels-contradict",
+            f"Noise that is too much is taken off a sum by the coordinator, who cannot under {charter.scheme}.",
+            culprit="privacy.noise_levels",
+            remedy="Leave privacy.noise_levels out, or choose the scheme mask.",
         )
 
 
