@@ -1,0 +1,232 @@
+"""How much integer noise each hospital adds, so that honest survivors' shares are one trusted curator's noise together.
+
+Knows numbers of hospitals, the ring, and the mechanism. Knows nothing of charters, gradients or messages. The argument
+is in `docs/accounting.md`, "Distributed".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from dp.events import IntegerEvent, Noise
+from dp.rounding import rounded_norm, rounded_sum_norm
+from secagg.errors import InputError
+
+# A sum wraps around with a probability below 2^-40: of all its coordinates together.
+WRAP_BITS: Final = 40
+# Less, and the sum of discrete Gaussians is no longer close to one; of Skellam noise, the bound gets loose.
+_LEAST_VARIANCE: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """Who may be in a sum.
+
+    Attributes:
+        hospitals: n, all members.
+        threshold: t, the fewest survivors.
+        colluding: c, how many of them may know their own noise to be none.
+        levels: m_0 > ... > m_(J-1) > t: numbers of survivors for which noise that is too much is taken off again.
+    """
+
+    hospitals: int
+    threshold: int
+    colluding: int
+    levels: tuple[int, ...] = ()
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """m_0 > ... > m_J = t."""
+        return (*self.levels, self.threshold)
+
+    def kept(self, survivors: int) -> int:
+        """L, how many components beside the first stay in a sum over so many survivors.
+
+        Raises:
+            InputError: ``below-threshold``.
+        """
+        for index, fewest in enumerate(self.steps):
+            if survivors >= fewest:
+                return index
+        raise InputError("below-threshold", f"Noise is sized for {self.threshold} survivors, not for {survivors}.")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """By component, the part of the curator's variance that each hospital adds.
+
+        Components 0 to L are 1 / (m_L - c) together, so that m_L - c honest survivors add up to the whole.
+        """
+        honest = [1 / (fewest - self.colluding) for fewest in self.steps]
+        return (honest[0], *(later - earlier for earlier, later in zip(honest, honest[1:], strict=False)))
+
+    @property
+    def largest_excess(self) -> float:
+        """The variance of a sum's noise at most, over the curator's: all that survive have added theirs."""
+        # Just below the next level there are most of those for whom a level is too much.
+        tops = [self.hospitals, *(fewest - 1 for fewest in self.levels)]
+        return max(top / (fewest - self.colluding) for top, fewest in zip(tops, self.steps, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseShares:
+    """The grid and the noise of one charter's sums.
+
+    Attributes:
+        field_bits: b of the ring that sums are taken in.
+        noise_multiplier: z: the curator's standard deviation over the sensitivity after rounding.
+        clip_norm: the most one patient's gradient weighs, L2.
+        most_patients: how many fully weighing patients a coordinate of one hospital's sum has room for.
+        dimension: d, the number of parameters.
+        cells: how many validation counts there are; 0 where none are released.
+        metric_noise_multiplier: the curator's standard deviation on each count, in patients.
+
+    Raises:
+        InputError: ``field-too-narrow`` on construction, if the ring has no room for a grid.
+    """
+
+    cohort: Cohort
+    noise: Noise
+    field_bits: int
+    noise_multiplier: float
+    clip_norm: float
+    most_patients: int
+    dimension: int
+    cells: int = 0
+    metric_noise_multiplier: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.steps_per_clip < 1 or (self.cells and self.most_counts < 1):
+            raise InputError(
+                "field-too-narrow",
+                f"A field of {self.field_bits} bits has no room for a sum over {self.cohort.hospitals} hospitals with "
+                f"noise {self.noise_multiplier:g}.",
+                culprit="encoding.field_bits",
+                remedy="Raise encoding.field_bits.",
+            )
+        if min(self.variances) < _LEAST_VARIANCE:
+            raise InputError(
+                "field-too-narrow",
+                f"A share of noise has a variance of {min(self.variances):g} steps: the grid is too coarse for it.",
+                culprit="encoding.field_bits",
+                remedy="Raise encoding.field_bits.",
+            )
+
+    @cached_property
+    def steps_per_clip(self) -> int:
+        """gamma: the steps of the grid that ``clip_norm`` has; as many as there is room for, a whole number."""
+        low, high = 0, 1 << self.field_bits
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._fits(middle) else (low, middle)
+        return low
+
+    @property
+    def scale(self) -> float:
+        """Steps of the grid in one unit of a gradient."""
+        return self.steps_per_clip / self.clip_norm
+
+    @property
+    def largest_signal(self) -> int:
+        """To what a coordinate of one hospital's sum of gradients is clamped."""
+        return self.most_patients * self.steps_per_clip
+
+    @property
+    def most_counts(self) -> int:
+        """To what a hospital's validation count is clamped, so that sums of counts and noise do not wrap around."""
+        tail = self._tail(self.metric_noise_multiplier**2, self.cells)
+        return max(0, self._room - tail) // self.cohort.hospitals
+
+    @property
+    def sensitivity(self) -> float:
+        """D2: what one patient adds to a sum at most, L2, in steps."""
+        return rounded_norm(self.steps_per_clip, self.dimension)
+
+    @property
+    def inflation(self) -> float:
+        """By how much rounding raises the noise that a noise multiplier stands for."""
+        return self.sensitivity / self.steps_per_clip
+
+    @property
+    def variances(self) -> tuple[int, ...]:
+        """By component, the variance of a hospital's noise on each parameter, in squared steps.
+
+        Whole numbers, rounded up: whoever draws noise from the same key must have the same.
+        """
+        return self._shared_out((self.noise_multiplier * self.sensitivity) ** 2)
+
+    @property
+    def metric_variances(self) -> tuple[int, ...]:
+        """The same on each validation count; zeros where none are released."""
+        return self._shared_out(self.metric_noise_multiplier**2)
+
+    def training_event(self, sampling_rate: float, steps: int) -> IntegerEvent:
+        """What ``steps`` sums cost a training patient, whoever of the honest survives."""
+        l2 = self.sensitivity
+        return IntegerEvent(
+            noise=self.noise,
+            variance=(self.noise_multiplier * l2) ** 2,
+            l1=rounded_sum_norm(l2, self.dimension),
+            l2=l2,
+            dimension=self.dimension,
+            shares=self.cohort.threshold - self.cohort.colluding,
+            sampling_rate=sampling_rate,
+            steps=steps,
+        )
+
+    def metric_event(self, releases: int) -> IntegerEvent:
+        """What ``releases`` of validation counts cost a validation patient, who adds one to one count."""
+        return IntegerEvent(
+            noise=self.noise,
+            variance=self.metric_noise_multiplier**2,
+            l1=1.0,
+            l2=1.0,
+            dimension=self.cells,
+            shares=self.cohort.threshold - self.cohort.colluding,
+            sampling_rate=1.0,
+            steps=releases,
+        )
+
+    @property
+    def _room(self) -> int:
+        return (1 << (self.field_bits - 1)) - 1
+
+    def _fits(self, steps: int) -> bool:
+        signal = self.cohort.hospitals * self.most_patients * steps
+        variance = (self.noise_multiplier * rounded_norm(steps, self.dimension)) ** 2
+        return signal + self._tail(variance, self.dimension) <= self._room
+
+    def _tail(self, variance: float, coordinates: int) -> int:
+        return tail(self.noise, variance * self.cohort.largest_excess, max(1, coordinates))
+
+    def _shared_out(self, variance: float) -> tuple[int, ...]:
+        return tuple(math.ceil(share * variance) for share in self.cohort.shares)
+
+
+def tail(noise: Noise, variance: float, coordinates: int) -> int:
+    """What none of so many coordinates of noise exceeds in magnitude, but with a probability below 2^-40.
+
+    By Chernoff's bound on the distribution's own moments: for Skellam noise exp(v (cosh s - 1) - s x) at its best s;
+    discrete Gaussians, and sums of them, are sub-Gaussian (Canonne, Kamath and Steinke 2020, Lemma 25).
+    """
+    wanted = (WRAP_BITS + 1) * math.log(2) + math.log(coordinates)
+    low, high = 0, 1
+    while _exponent(noise, variance, high) < wanted:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _exponent(noise, variance, middle) < wanted else (low, middle)
+    return high
+
+
+def _exponent(noise: Noise, variance: float, distance: int) -> float:
+    """Minus the logarithm of a bound on P(X >= distance)."""
+    if variance == 0:
+        return math.inf if distance > 0 else 0.0
+    if noise == "discrete-gaussian":
+        return distance**2 / (2 * variance)
+    best = math.asinh(distance / variance)
+    # cosh s - 1 = 2 sinh(s / 2)^2, without the cancellation.
+    return best * distance - 2 * variance * math.sinh(best / 2) ** 2
