@@ -28,7 +28,7 @@ attack: $(VENV)/run.stamp  ## every attack of the threat model, refused here, an
 	$(BIN)/secagg audit attack --all --controls tests/attacks
 
 test: lint  ## lint, then all tests but the slow ones, and the benchmarks in short form
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses auto
 	$(MAKE) --no-print-directory bench-short
 
 test-slow: $(VENV)/dev.stamp  ## the tests that take minutes
