@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -30,6 +30,26 @@ _FACTOR = Number(min=0, max=LARGEST_FACTOR)
 _POSITIVE_FACTOR = Number(min=0, min_open=True, max=LARGEST_FACTOR)
 _DELTA = Number(min=0, min_open=True, max=DELTA_LIMIT, max_open=True)
 
+_USUAL_BATCH = 32
+
+
+class NoiseLevels(click.ParamType):
+    """``auto`` (None), ``none`` (no levels), or numbers of survivors, falling."""
+
+    name = "levels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...] | None:
+        """The numbers, or click's failure, which names the option."""
+        if not isinstance(value, str):
+            return cast(tuple[int, ...] | None, value)
+        if value == "auto":
+            return None
+        try:
+            return () if value == "none" else tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is neither auto, nor none, nor numbers such as 40,36.", param, ctx)
+
+
 _OPTIONS = [
     click.option(
         "--rounds",
@@ -42,7 +62,10 @@ _OPTIONS = [
         "--local-steps", type=click.IntRange(1, _MOST_ROUNDS), default=10, show_default=True, help="Steps between sums."
     ),
     click.option(
-        "--batch-size", type=click.IntRange(1, _MOST_RECORDS), default=32, show_default=True, help="Without DP."
+        "--batch-size",
+        type=click.IntRange(1, _MOST_RECORDS),
+        help="Without DP: records in a step of each hospital, 32 if not given. With --dp distributed: patients "
+        "expected in a step, of all hospitals: the sampling rate times all patients.",
     ),
     click.option("--learning-rate", type=_POSITIVE_FACTOR, default=0.1, show_default=True, help="Of the local SGD."),
     click.option("--momentum", type=BELOW_ONE, default=0.0, help="Of the local SGD."),
@@ -53,10 +76,18 @@ _OPTIONS = [
         type=click.Choice(["fedavg", "momentum", "adam"]),
         default="fedavg",
         show_default=True,
-        help="What every hospital does with the mean update.",
+        help="What every hospital does with the mean update, or the mean gradient of --dp distributed.",
     ),
     click.option("--server-learning-rate", type=POSITIVE, default=1.0, show_default=True, help="Of that step."),
     click.option("--server-momentum", type=BELOW_ONE, default=0.9, show_default=True, help="Of that step."),
+    click.option(
+        "--schedule",
+        type=click.Choice(["constant", "linear", "cosine"]),
+        default="constant",
+        show_default=True,
+        help="How that learning rate falls to zero.",
+    ),
+    click.option("--warm-up", type=click.IntRange(0, _MOST_ROUNDS), default=0, help="Rounds in which it first rises."),
     click.option(
         "--weighting",
         type=click.Choice(["records", "uniform"]),
@@ -67,14 +98,13 @@ _OPTIONS = [
     click.option(
         "--dp",
         "privacy",
-        type=click.Choice(["none", "local"]),
+        type=click.Choice(["none", "local", "distributed"]),
         default="none",
         show_default=True,
-        help="Differential privacy; local: every hospital adds the whole noise.",
+        help="Differential privacy. local: every hospital adds the whole noise; distributed: every round is one step "
+        "on all records, and every hospital adds its share of the noise.",
     ),
-    click.option(
-        "--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Budget of the run, with --dp local."
-    ),
+    click.option("--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Budget of the run, with --dp."),
     click.option(
         "--delta",
         type=_DELTA,
@@ -92,6 +122,24 @@ _OPTIONS = [
         default="none",
         show_default=True,
         help="Whether validation counts are summed with the updates.",
+    ),
+    click.option(
+        "--metrics-every", type=click.IntRange(1, _MOST_ROUNDS), default=1, show_default=True, help="In rounds."
+    ),
+    click.option(
+        "--noise",
+        type=click.Choice(["skellam", "discrete-gaussian"]),
+        default="skellam",
+        show_default=True,
+        help="Of each hospital's share, with --dp distributed.",
+    ),
+    click.option(
+        "--noise-levels",
+        type=NoiseLevels(),
+        default="auto",
+        show_default=True,
+        help="With --dp distributed: for how many survivors noise that is too much is taken off again, such as 40,36; "
+        "none: it stays; auto: for those left of the expected drop-out.",
     ),
     click.option("--target", type=_FRACTION, help="Stop once the task's metric reaches this."),
     scheme_option,
@@ -129,11 +177,13 @@ def choices_from(name: str, options: dict[str, Any]) -> CharterChoices:
         optimizer=options["server"],
         learning_rate=options["server_learning_rate"],
         momentum=options["server_momentum"],
+        schedule=options["schedule"],
+        warm_up=options["warm_up"],
     )
     training = Training(
         rounds=options["rounds"],
         local_steps=options["local_steps"],
-        batch_size=options["batch_size"],
+        batch_size=options["batch_size"] or _USUAL_BATCH,
         learning_rate=options["learning_rate"],
         momentum=options["momentum"],
         weight_decay=options["weight_decay"],
@@ -156,6 +206,10 @@ def choices_from(name: str, options: dict[str, Any]) -> CharterChoices:
         clip_norm=options["clip_norm"],
         sampling_rate=options["sampling_rate"],
         metrics=options["metrics"],
+        metrics_every=options["metrics_every"],
+        noise=options["noise"],
+        noise_levels=options["noise_levels"],
+        expected_batch=options["batch_size"] or 0,
         target=options["target"],
         max_colluding=options["colluding"],
         threshold=options["threshold"],

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dp.accounting import epsilon_rdp
-from dp.events import GaussianEvent
+from dp.events import Event, GaussianEvent
+from dp.shares import NoiseShares
 from secagg.errors import InputError
 
 
@@ -19,17 +20,19 @@ class PrivacyPlan:
     """The privacy parameters of one run at one hospital.
 
     Attributes:
-        mode: ``none``, or ``local``: the hospital adds the whole noise itself.
+        mode: ``none``; ``local``: the hospital adds the whole noise itself; ``distributed``: a share of it.
         noise_multiplier: standard deviation of the noise over ``clip_norm``.
         clip_norm: the most one patient's gradient weighs, L2.
         sampling_rate: with which a patient is in a step's batch.
         metric_noise_multiplier: standard deviation of the noise on every released validation count; 0: none released.
+        metric_every: counts are released with every so-many-th sum, and with the last.
+        shares: of the noise, where the mode is ``distributed``.
 
     Raises:
         InputError: ``bad-privacy-plan`` on construction.
     """
 
-    mode: Literal["none", "local"]
+    mode: Literal["none", "local", "distributed"]
     noise_multiplier: float
     clip_norm: float
     sampling_rate: float
@@ -37,6 +40,8 @@ class PrivacyPlan:
     rounds: int
     steps_per_round: int
     metric_noise_multiplier: float = 0.0
+    metric_every: int = 1
+    shares: NoiseShares | None = None
 
     def __post_init__(self) -> None:
         numbers = (self.noise_multiplier, self.clip_norm, self.metric_noise_multiplier)
@@ -45,31 +50,46 @@ class PrivacyPlan:
             and self.clip_norm > 0
             and 0 < self.sampling_rate <= 1
             and 0 < self.delta < 1
-            and min(self.rounds, self.steps_per_round) >= 1
+            and min(self.rounds, self.steps_per_round, self.metric_every) >= 1
             and min(self.noise_multiplier, self.metric_noise_multiplier) >= 0
             and (self.mode == "none" or self.noise_multiplier > 0)
+            and (self.mode == "distributed") == (self.shares is not None)
         )
         if not sound:
             raise InputError("bad-privacy-plan", f"The privacy parameters contradict each other: {self}.")
 
-    def training_events(self, rounds: int) -> tuple[GaussianEvent, ...]:
+    def training_events(self, rounds: int) -> tuple[Event, ...]:
         """What ``rounds`` rounds cost a training patient."""
-        if self.mode == "none" or rounds == 0:
+        steps = rounds * self.steps_per_round
+        if self.mode == "none" or steps == 0:
             return ()
-        return (GaussianEvent(self.noise_multiplier, self.sampling_rate, rounds * self.steps_per_round),)
+        if self.shares:
+            return (self.shares.training_event(self.sampling_rate, steps),)
+        return (GaussianEvent(self.noise_multiplier, self.sampling_rate, steps),)
 
-    def metric_events(self, rounds: int) -> tuple[GaussianEvent, ...]:
-        """What the counts of ``rounds`` rounds cost a validation patient."""
-        if self.metric_noise_multiplier == 0 or rounds == 0:
+    def metric_events(self, releases: int) -> tuple[Event, ...]:
+        """What so many releases of validation counts cost a validation patient."""
+        if self.metric_noise_multiplier == 0 or releases == 0:
             return ()
-        return (GaussianEvent(self.metric_noise_multiplier, 1.0, rounds),)
+        if self.shares:
+            return (self.shares.metric_event(releases),)
+        return (GaussianEvent(self.metric_noise_multiplier, 1.0, releases),)
 
-    def epsilon_after(self, rounds: int) -> float:
-        """What ``rounds`` rounds cost any patient.
+    def releases_counts(self, step: int) -> bool:
+        """Whether the ``step``-th sum carries validation counts, if any are released."""
+        return step % self.metric_every == 0 or step == self.rounds
 
-        A patient is in training or in validation, never in both, so that the cost is the larger of the two (parallel
-        composition, McSherry 2009).
+    def releases(self, steps: int) -> int:
+        """How many of the first ``steps`` sums carry validation counts."""
+        regular = steps // self.metric_every
+        return regular + (steps >= self.rounds and self.rounds % self.metric_every != 0)
+
+    def epsilon_after(self, rounds: int, steps: int | None = None) -> float:
+        """What ``rounds`` rounds, of which ``steps`` had a sum, cost any patient; all of them had if not given.
+
+        A round without a sum may have carried counts. A patient is in training or in validation, never in both, so
+        that the cost is the larger of the two (parallel composition, McSherry 2009).
         """
-        return max(
-            epsilon_rdp(self.training_events(rounds), self.delta), epsilon_rdp(self.metric_events(rounds), self.delta)
-        )
+        had = rounds if steps is None else steps
+        counts = self.metric_events(self.releases(had) + rounds - had)
+        return max(epsilon_rdp(self.training_events(rounds), self.delta), epsilon_rdp(counts, self.delta))

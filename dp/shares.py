@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 from dp.events import IntegerEvent, Noise
@@ -60,7 +61,7 @@ class Cohort:
         Components 0 to L are 1 / (m_L - c) together, so that m_L - c honest survivors add up to the whole.
         """
         honest = [1 / (fewest - self.colluding) for fewest in self.steps]
-        return (honest[0], *(later - earlier for earlier, later in zip(honest, honest[1:], strict=False)))
+        return (honest[0], *(later - earlier for earlier, later in pairwise(honest)))
 
     @property
     def largest_excess(self) -> float:
@@ -82,9 +83,6 @@ class NoiseShares:
         dimension: d, the number of parameters.
         cells: how many validation counts there are; 0 where none are released.
         metric_noise_multiplier: the curator's standard deviation on each count, in patients.
-
-    Raises:
-        InputError: ``field-too-narrow`` on construction, if the ring has no room for a grid.
     """
 
     cohort: Cohort
@@ -97,7 +95,12 @@ class NoiseShares:
     cells: int = 0
     metric_noise_multiplier: float = 0.0
 
-    def __post_init__(self) -> None:
+    def require_room(self) -> None:
+        """Refuse a ring that has no room for a grid that is fine enough.
+
+        Raises:
+            InputError: ``field-too-narrow``.
+        """
         if self.steps_per_clip < 1 or (self.cells and self.most_counts < 1):
             raise InputError(
                 "field-too-narrow",
@@ -106,7 +109,7 @@ class NoiseShares:
                 culprit="encoding.field_bits",
                 remedy="Raise encoding.field_bits.",
             )
-        if min(self.variances) < _LEAST_VARIANCE:
+        if self.noise_multiplier and min(self.variances) < _LEAST_VARIANCE:
             raise InputError(
                 "field-too-narrow",
                 f"A share of noise has a variance of {min(self.variances):g} steps: the grid is too coarse for it.",

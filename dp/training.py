@@ -10,8 +10,7 @@ post-processing.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,16 +18,16 @@ import numpy.typing as npt
 import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
-from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from dp.gaussian import gaussian_like
+from dp.patients import PatientRecords, Rows, mean_over_patients, parts, rows_at_once
+from dp.per_sample import backward, per_sample, require_private
 from dp.plan import PrivacyPlan
 from dp.sampling import poisson_sample
 from secagg.errors import InputError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +38,6 @@ class LocalOptimizer:
     momentum: float = 0.0
     weight_decay: float = 0.0
     prox_mu: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class PatientRecords:
-    """Rows grouped by patient.
-
-    Attributes:
-        features: (n, ...) float32; ``labels``: (n,) int64.
-        patients: int64 (n,): the patient of each row, 0 to p - 1.
-    """
-
-    features: Tensor
-    labels: Tensor
-    patients: npt.NDArray[np.int64]
-
-    @property
-    def count(self) -> int:
-        """p, the number of patients."""
-        return int(self.patients.max()) + 1
 
 
 class SecureNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
@@ -88,7 +68,7 @@ def train_privately(
     settings: LocalOptimizer,
     generator: np.random.Generator,
     device: torch.device,
-    largest_batch: int = 256,
+    largest_batch: int = 0,
 ) -> None:
     """Take the plan's steps of one round on ``model``, in place; it ends on ``device``, without hooks.
 
@@ -96,39 +76,33 @@ def train_privately(
         loss: the mean over rows of a loss of each row alone. A loss that couples rows (Cox, contrastive) has no
             per-patient gradient, and no guarantee holds.
         generator: `dp.randomness.secure_generator`; draws batches and noise.
-        largest_batch: rows held in memory at once; a larger sample is worked through in parts. A patient's rows are
-            never divided, so that one patient with more rows makes a larger part.
+        largest_batch: rows held in memory at once, as many as fit if 0; a larger sample is worked through in parts. A
+            patient's rows are never divided, so that one patient with more rows makes a larger part.
 
     Raises:
         InputError: ``not-private-model`` if a layer mixes patients (BatchNorm), ``training-diverged``.
     """
-    _require_private(model)
+    require_private(model)
     model.to(device)
-    model.train()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     anchor = [parameter.detach().clone() for parameter in trainable]
-    with warnings.catch_warnings():
-        # torch warns of backward hooks on the first layer, whose inputs need no gradient; Opacus relies on them.
-        warnings.filterwarnings("ignore", message="Full backward hook is firing")
-        module = GradSampleModule(model)
-        try:
-            optimizer = SecureNoiseOptimizer(
-                torch.optim.SGD(
-                    trainable,
-                    lr=settings.learning_rate,
-                    momentum=settings.momentum,
-                    weight_decay=settings.weight_decay,
-                ),
-                plan,
-                plan.sampling_rate * records.count,
-                generator,
-            )
-            optimizer.attach_step_hook(lambda _: _add_proximal_gradient(trainable, anchor, settings.prox_mu))
-            for _ in range(plan.steps_per_round):
-                sample = poisson_sample(generator, records.count, plan.sampling_rate)
-                _step(module, optimizer, records, sample, loss, device, largest_batch)
-        finally:
-            _unwrap(module, model)
+    most = largest_batch or rows_at_once(sum(parameter.numel() for parameter in trainable))
+    with per_sample(model) as module:
+        optimizer = SecureNoiseOptimizer(
+            torch.optim.SGD(
+                trainable,
+                lr=settings.learning_rate,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+            ),
+            plan,
+            plan.sampling_rate * records.count,
+            generator,
+        )
+        optimizer.attach_step_hook(lambda _: _add_proximal_gradient(trainable, anchor, settings.prox_mu))
+        for _ in range(plan.steps_per_round):
+            sample = poisson_sample(generator, records.count, plan.sampling_rate)
+            _step(module, optimizer, records, sample, loss, device, most)
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trainable):
         raise InputError(
             "training-diverged",
@@ -146,43 +120,21 @@ def _step(
     device: torch.device,
     largest_batch: int,
 ) -> None:
-    parts = list(_parts(records.patients, sample, largest_batch))
+    rows_by_part = list(parts(records.patients, sample, largest_batch))
     optimizer.zero_grad(set_to_none=True)
-    if not parts:
+    if not rows_by_part:
         for parameter in optimizer.params:
             parameter.grad_sample = torch.zeros((0, *parameter.shape), device=parameter.device)
         optimizer.step()
         return
-    for number, rows in enumerate(parts, start=1):
+    for number, rows in enumerate(rows_by_part, start=1):
         outputs = module(records.features[rows].to(device))
-        loss(outputs, records.labels[rows].to(device)).backward()  # type: ignore[no-untyped-call]
+        backward(loss(outputs, records.labels[rows].to(device)))
         _drop_non_finite(optimizer)
         _average_over_patients(optimizer, records.patients[rows])
-        optimizer.signal_skip_step(do_skip=number < len(parts))
+        optimizer.signal_skip_step(do_skip=number < len(rows_by_part))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-
-
-def _parts(patients: npt.NDArray[np.int64], sample: Rows, largest: int) -> Iterator[Rows]:
-    """The sampled patients' rows, in parts of at most ``largest`` rows where no patient alone has more."""
-    part: list[Rows] = []
-    size = 0
-    for rows in _rows_of(patients, sample):
-        if part and size + len(rows) > largest:
-            yield np.concatenate(part)
-            part, size = [], 0
-        part.append(rows)
-        size += len(rows)
-    if part:
-        yield np.concatenate(part)
-
-
-def _rows_of(patients: npt.NDArray[np.int64], sample: Rows) -> Iterator[Rows]:
-    order = np.argsort(patients, kind="stable")
-    starts = np.searchsorted(patients[order], sample, side="left")
-    ends = np.searchsorted(patients[order], sample, side="right")
-    for start, end in zip(starts, ends, strict=True):
-        yield order[start:end]
 
 
 def _drop_non_finite(optimizer: SecureNoiseOptimizer) -> None:
@@ -193,16 +145,8 @@ def _drop_non_finite(optimizer: SecureNoiseOptimizer) -> None:
 
 def _average_over_patients(optimizer: SecureNoiseOptimizer, patients: npt.NDArray[np.int64]) -> None:
     """Replace each row's gradient by its patient's mean, so that Opacus clips patients and not rows."""
-    found, group = np.unique(patients, return_inverse=True)
-    if len(found) == len(patients):
-        return
-    counts = torch.from_numpy(np.bincount(group).astype(np.float32))
-    index = torch.from_numpy(group)
     for parameter in optimizer.params:
-        rows = parameter.grad_sample
-        total = torch.zeros((len(found), *parameter.shape), dtype=rows.dtype, device=rows.device)
-        total.index_add_(0, index.to(rows.device), rows)
-        parameter.grad_sample = total / counts.to(rows.device).reshape(-1, *([1] * parameter.dim()))
+        parameter.grad_sample = mean_over_patients(parameter.grad_sample, patients)
 
 
 def _add_proximal_gradient(parameters: list[nn.Parameter], anchor: list[Tensor], mu: float) -> None:
@@ -212,37 +156,3 @@ def _add_proximal_gradient(parameters: list[nn.Parameter], anchor: list[Tensor],
         for parameter, start in zip(parameters, anchor, strict=True):
             if parameter.grad is not None:
                 parameter.grad.add_(parameter - start, alpha=mu)
-
-
-def _require_private(model: nn.Module) -> None:
-    model.train()
-    faults = [str(fault) for fault in ModuleValidator.validate(model, strict=False)]
-    # Opacus looks only at layers with parameters; these mix patients, or keep their statistics, without any.
-    faults += [f"{layer} mixes patients." for layer in model.modules() if _mixes(layer)]
-    if faults:
-        raise InputError(
-            "not-private-model",
-            f"The model cannot be trained with differential privacy: {faults[0]}",
-            culprit=type(model).__name__,
-            remedy="Replace BatchNorm by GroupNorm: no layer may mix patients.",
-        )
-
-
-def _mixes(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.modules.batchnorm._BatchNorm) or getattr(layer, "track_running_stats", False)
-
-
-def _unwrap(module: GradSampleModule, model: nn.Module) -> None:
-    module.remove_hooks()
-    for layer in model.modules():
-        # Where training broke off, these still hold patients' records.
-        _forget(layer, ("activations", "max_batch_len"))
-    for parameter in model.parameters():
-        parameter.grad = None
-        _forget(parameter, ("grad_sample", "summed_grad", "_current_grad_sample", "_forward_counter"))
-
-
-def _forget(holder: object, names: tuple[str, ...]) -> None:
-    for name in names:
-        if hasattr(holder, name):
-            delattr(holder, name)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from secagg.charter import Charter
+from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.masking import Purpose, RoundSum
 from training.hospital_state import AppliedSum, HospitalState
 from training.model_state import ModelLayout
-from training.progress import is_finished
+from training.noise import noise_shares
+from training.progress import counts_are_due, is_finished
 from training.scaling import Scaling
 from training.server_optimizer import apply
-from training.vector_layout import MomentVector, UpdateVector
+from training.step_vector import StepVector
+from training.vector_layout import MeanUpdate, MomentVector, UpdateVector
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,24 @@ class SumApplier:
                 return state.after_moments(MomentVector(self.charter, self.features).decode(total.vector))
             case Purpose.TRAINING:
                 self.require_unfinished(state)
-                mean = UpdateVector(self.charter, self.layout).decode(total.vector)
-                optimizer, model = apply(self.charter.training.server, state.optimizer, state.model, mean.update)
-                applied = AppliedSum(total.round, total.survivors.numbers, tuple(mean.cells.tolist()))
-                return state.after_sum(applied, model, optimizer)
+                return self._after_step(state, total)
+
+    def _after_step(self, state: HospitalState, total: RoundSum) -> HospitalState:
+        training = self.charter.training
+        mean = self._decode(total.vector)
+        optimizer, model = apply(training.server, state.optimizer, state.model, mean.update, training.rounds)
+        # Where no counts were due, what stands in their place is noise and nothing else.
+        cells = tuple(mean.cells.tolist()) if counts_are_due(self.charter, total.step) else ()
+        return state.after_sum(AppliedSum(total.round, total.survivors.numbers, cells), model, optimizer)
+
+    @cached_property
+    def _steps(self) -> StepVector:
+        return StepVector(self.charter, noise_shares(self.charter))
+
+    def _decode(self, vector: RingVector) -> MeanUpdate:
+        if self.charter.privacy.mode == "distributed":
+            return self._steps.decode(vector)
+        return UpdateVector(self.charter, self.layout).decode(vector)
 
     def is_finished(self, state: HospitalState) -> bool:
         """Whether no further sum is due."""

@@ -19,6 +19,7 @@ from secagg.charter import Charter
 from training.evaluation import Metrics, evaluate
 from training.local_sgd import train_locally
 from training.local_work import LocalWork
+from training.pooled_steps import PooledSteps
 from training.records import Records, concatenate
 from training.scaling import Scaling
 from training.standardisation import first_moments, mean_from_sum, second_moments
@@ -68,6 +69,8 @@ class Comparison:
 
     def _train_openly(self, records: Records, batch: int) -> Metrics:
         training = self.charter.training
+        if self.charter.privacy.mode == "distributed":
+            return self._measure(self._steps(records).openly(np.random.default_rng(self.seed)), records)
         steps = training.rounds * training.local_steps
         # Where hospitals apply momentum to the mean update, one place applies it to its gradient.
         shared = training.server.momentum if training.server.optimizer == "momentum" else 0.0
@@ -83,6 +86,8 @@ class Comparison:
     def _train_privately(self, records: Records) -> Metrics | None:
         if self.charter.privacy.mode == "none":
             return None
+        if self.charter.privacy.mode == "distributed":
+            return self._measure(self._steps(records).privately(), records)
         training = self.charter.training
         at_once = msgspec.structs.replace(training, rounds=1, local_steps=training.rounds * training.local_steps)
         charter = msgspec.structs.replace(self.charter, training=at_once)
@@ -90,6 +95,11 @@ class Comparison:
         module = self.task.build_model()
         LocalWork(charter, self.task, scaled, None, self.device, secure_generator()).train(module)
         return self._measure(module, records)
+
+    def _steps(self, records: Records) -> PooledSteps:
+        """With as large a batch as these records are sampled into."""
+        batch = max(1.0, self.charter.privacy.sampling_rate * records.patient_count)
+        return PooledSteps(self.charter, self.task, self._scaled(records, records), batch, self.device)
 
     def _measure(self, module: nn.Module, trained_on: Records) -> Metrics:
         return evaluate(self.task, module, self._scaled(self.test, trained_on), self.device)

@@ -12,8 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from dp.accounting import epsilon_of_runs, noise_multiplier_for
-from dp.events import GaussianEvent
+from dp.events import Noise
 from secagg.charter import (
     Charter,
     Encoding,
@@ -22,26 +21,25 @@ from secagg.charter import (
     Metrics,
     Model,
     NeighbourGraph,
-    Privacy,
     Statistics,
     TaskChoice,
     Training,
     parse_charter,
     render_charter,
 )
-from secagg.charter.model import ENCRYPTED_SCHEMES, Scheme, check_name, smallest_threshold
+from secagg.charter.model import ENCRYPTED_SCHEMES, PrivacyMode, Scheme, check_name, smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import fitting_parameters
 from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
 from training.model_state import ModelLayout, flatten, model_digest
+from training.noise import noise_shares
+from training.privacy_draft import Sizes, drafted_privacy, wide_enough
 from training.task import Task, TaskSpec, build_task, load_custom_task
 from training.tasks.spec import input_names
 from training.vector_layout import UpdateVector
 
-# Metrics cost budget of their own, but of other patients; the same epsilon holds for both.
-_METRIC_RATE = 1.0
 FITTING_PARAMETERS: Final = "auto"
 
 
@@ -50,7 +48,12 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     Attributes:
         homomorphic: the parameter set of an encrypted scheme; ``auto`` for the one that fits the model's size.
-        epsilon: the budget of the whole run under ``privacy = "local"``.
+        epsilon: the budget of the whole run under differential privacy.
+        noise_levels: for how many survivors noise that is too much is taken off again, under ``distributed``; for those
+            who are left of an expected drop-out if not given.
+        expected_batch: under ``distributed``, how many patients of all hospitals together are expected in a step: the
+            sampling rate times all patients; by it the sum of their gradients is divided.
+        metrics_every: validation counts are released with each so-many-th sum.
         threshold: 0 for the smallest safe one.
         dropout: the share of hospitals that may be gone at once; above 100 hospitals the number of neighbours follows.
     """
@@ -60,12 +63,16 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     scheme: Scheme = "mask"
     homomorphic: str = FITTING_PARAMETERS
     encoding: Encoding = Encoding()
-    privacy: Literal["none", "local"] = "none"
+    privacy: PrivacyMode = "none"
     epsilon: float = 8.0
     delta: float = 1e-5
     clip_norm: float = 1.0
+    noise: Noise = "skellam"
+    noise_levels: tuple[int, ...] | None = None
+    expected_batch: int = 0
     sampling_rate: float = 0.1
     metrics: Literal["none", "exact", "noisy"] = "none"
+    metrics_every: int = 1
     target: float | None = None
     max_colluding: int = 1
     threshold: int = 0
@@ -86,27 +93,34 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     module = task.build_model()
     layout = ModelLayout.of(module)
     statistics = len(input_names(spec.data)) if spec.data.standardise == "secure-sum" else 0
+    threshold = choices.threshold or smallest_threshold(len(members), choices.max_colluding)
+    training, metrics = _training(choices), _metrics(choices, spec)
+    sizes = Sizes(len(members), threshold, layout.size, training, metrics)
+    privacy = drafted_privacy(choices, sizes)
     charter = Charter(
         name=choices.name,
         nonce=secrets.token_bytes(16),
         members=tuple(members),
-        threshold=choices.threshold or smallest_threshold(len(members), choices.max_colluding),
+        threshold=threshold,
         max_colluding=choices.max_colluding,
         scheme=choices.scheme,
         graph=_neighbours(len(members), choices),
         homomorphic=_homomorphic(choices, layout.size),
         model=Model(digest=model_digest(layout, flatten(module)), parameters=layout.size),
         task=TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json()))),
-        training=_training(choices),
-        encoding=choices.encoding,
+        training=training,
+        encoding=wide_enough(choices, privacy, sizes),
         statistics=Statistics(features=statistics),
-        metrics=_metrics(choices, spec),
-        privacy=_privacy(choices),
+        metrics=metrics,
+        privacy=privacy,
         epoch_rounds=min(choices.epoch_rounds, choices.training.rounds),
     )
     charter = _as_read_back(charter)
     # Made here to see that it can be: each hospital makes its own, but not before the first round.
-    _ = UpdateVector(charter, layout).layout
+    if privacy.mode == "distributed":
+        noise_shares(charter)
+    else:
+        _ = UpdateVector(charter, layout).layout
     return charter
 
 
@@ -156,9 +170,30 @@ def make_task(spec: TaskSpec) -> Task:
 
 
 def _training(choices: CharterChoices) -> Training:
-    if choices.privacy == "none":
-        return choices.training
-    return msgspec.structs.replace(choices.training, weighting="uniform")
+    training = choices.training
+    match choices.privacy:
+        case "none":
+            return training
+        case "local":
+            return msgspec.structs.replace(training, weighting="uniform")
+        case "distributed":
+            if choices.expected_batch < 1:
+                raise InputError(
+                    "batch-unknown",
+                    "How many patients are expected in a step is not given, and not known before all hospitals say it.",
+                    culprit="batch size",
+                    remedy="Give --batch-size: the sampling rate times the training patients of all hospitals.",
+                )
+            # Every sum is a step; a hospital takes none of its own.
+            return msgspec.structs.replace(
+                training,
+                weighting="uniform",
+                batch_size=choices.expected_batch,
+                local_steps=1,
+                momentum=0.0,
+                weight_decay=0.0,
+                prox_mu=0.0,
+            )
 
 
 def _metrics(choices: CharterChoices, spec: TaskSpec) -> Metrics:
@@ -169,35 +204,7 @@ def _metrics(choices: CharterChoices, spec: TaskSpec) -> Metrics:
             remedy="Set evaluation.test_fraction in the task, or release no metrics.",
         )
     cells = 0 if choices.metrics == "none" else cell_count(spec)
-    return Metrics(release=choices.metrics, cells=cells, target=choices.target)
-
-
-def _privacy(choices: CharterChoices) -> Privacy:
-    if choices.privacy == "none":
-        return Privacy()
-    training = choices.training
-    steps = training.rounds * training.local_steps
-    noise = noise_multiplier_for(choices.epsilon, choices.delta, choices.sampling_rate, steps)
-    metric_noise = 0.0
-    if choices.metrics == "noisy":
-        metric_noise = noise_multiplier_for(choices.epsilon, choices.delta, _METRIC_RATE, training.rounds)
-        events = (GaussianEvent(noise, choices.sampling_rate, steps),)
-        # At every order the dearer of both counts, so that two costs at the limit are together just above it.
-        while epsilon_of_runs([(events, _metric_events(metric_noise, training))], choices.delta) > choices.epsilon:
-            metric_noise = round(metric_noise * 1.01, 4)
-    return Privacy(
-        mode=choices.privacy,
-        noise_multiplier=noise,
-        clip_norm=choices.clip_norm,
-        sampling_rate=choices.sampling_rate,
-        delta=choices.delta,
-        metric_noise_multiplier=metric_noise,
-        budget=choices.epsilon,
-    )
-
-
-def _metric_events(noise: float, training: Training) -> tuple[GaussianEvent, ...]:
-    return (GaussianEvent(noise, _METRIC_RATE, training.rounds),)
+    return Metrics(release=choices.metrics, cells=cells, every=choices.metrics_every, target=choices.target)
 
 
 def _without_none(value: Any) -> Any:

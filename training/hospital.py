@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dp.randomness import secure_generator
 from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
@@ -35,10 +34,10 @@ from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.applying import SumApplier, missed_sum
 from training.catching_up import CatchingUp, Held
+from training.contributing import Contributor, Vector
 from training.hospital_budget import HospitalBudget
 from training.hospital_folder import HospitalFolder
 from training.hospital_state import HospitalState, load_state
-from training.local_work import LocalWork
 from training.messages import ATTEST_LIMIT, AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Status
 from training.model_state import ModelLayout, flatten, model_digest
 from training.records import Records
@@ -46,7 +45,6 @@ from training.release import describe_release, model_file, write_release
 from training.scaling import Scaling
 from training.splitting import holdout
 from training.task import Task
-from training.vector_layout import MomentVector, UpdateVector
 
 _TRAINING_STAGES = frozenset(
     {
@@ -102,9 +100,12 @@ class Hospital:
         module = task.build_model()
         self._layout = ModelLayout.of(module)
         self._state = _initial_state(setup, self._layout, flatten(module))
-        self._train, self._validation = split_patients(setup.records, task)
+        train, validation = split_patients(setup.records, task)
         self._scaling = Scaling(charter.charter, task.spec)
-        self._applier = SumApplier(charter.charter, self._layout, self._scaling, self._train.feature_names)
+        self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names)
+        self._contributor = Contributor(
+            charter.charter, task, train, validation, self._scaling, self._layout, setup.device, setup.shuffle
+        )
         self._identity = identity
         self.stopped: ForgedSumError | None = None
         with ExitStack() as opened:
@@ -141,6 +142,7 @@ class Hospital:
 
     def close(self) -> None:
         """Let go of latch, ledger and egress log."""
+        self._contributor.close()
         self._budget.close()
         self._egress.close()
         self._latch.close()
@@ -194,39 +196,22 @@ class Hospital:
                 vector = self._update(client.round, client.step)
             case Purpose.STATISTICS:
                 vector = self._moments(client.step)
-        return client.mask(vector, self._state.digest(self._layout))
+        return client.mask(vector.elements, self._state.digest(self._layout))
 
-    def _moments(self, step: int) -> np.ndarray:
+    def _moments(self, step: int) -> Vector:
         self._applier.require_moments_due(self._state)
         if step != len(self._state.moments) + 1:
             raise missed_sum(step, len(self._state.moments))
-        codec = MomentVector(self._charter.charter, self._train.feature_names)
-        return codec.encode(self._scaling.moments(self._train, self._state.moments))
+        return self._contributor.moments(self._state)
 
-    def _update(self, round_number: int, step: int) -> np.ndarray:
+    def _update(self, round_number: int, step: int) -> Vector:
         if step != self._state.steps + 1:
             raise missed_sum(step, self._state.steps)
         self._applier.require_unfinished(self._state)
         if self._scaling.lacks_moments(self._state.moments):
             raise missed_sum(step, self._state.steps)
-        self._budget.charge(round_number)
-        work = self._local_work()
-        contribution = work.contribute(self._state.model)
-        codec = UpdateVector(self._charter.charter, self._layout)
-        return codec.encode(contribution.update, self._train.patient_count, contribution.cells)
-
-    def _local_work(self) -> LocalWork:
-        scale = self._scaling.apply
-        private = self._charter.charter.privacy.mode != "none"
-        generator = self._setup.shuffle if self._setup.shuffle is not None and not private else secure_generator()
-        return LocalWork(
-            self._charter.charter,
-            self._setup.task,
-            scale(self._train, self._state.moments),
-            scale(self._validation, self._state.moments) if self._validation else None,
-            self._setup.device,
-            generator,
-        )
+        self._budget.charge(round_number, step)
+        return self._contributor.update(self._state, step, ())
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from dp.accounting import epsilon_rdp
 from dp.fingerprint import fingerprint
 from dp.ledger import Cost, Ledger
 from dp.ledger.store import Budget
@@ -39,7 +40,7 @@ class HospitalBudget:
         clock: Callable[[], str],
     ) -> None:
         privacy = charter.charter.privacy
-        self._charter = charter
+        self._plan = privacy_plan(charter.charter)
         self._clock = clock
         self._run = charter.digest.hex()
         self._budget = Budget(policy.maximum_epsilon, privacy.delta)
@@ -58,18 +59,23 @@ class HospitalBudget:
             RefusedError: ``budget-exceeded``.
         """
         if self._private and not self._ledger.spending(self._data_set).run(self._run).closed:
-            cost = self._cost(self._charter.charter.training.rounds)
+            rounds = self._plan.rounds
+            cost = self._cost(rounds, self._plan.releases(rounds))
             self._ledger.reserve(self._data_set, self._run, cost, self._budget, self._clock())
 
-    def charge(self, round_number: int) -> None:
+    def charge(self, round_number: int, step: int) -> None:
         """Spend one round's cost, before anything of it leaves.
+
+        Args:
+            step: which sum it would give, from 1.
 
         Raises:
             RefusedError: ``budget-exceeded``.
         """
         now = self._clock()
         if self._private:
-            self._ledger.charge(self._data_set, self._run, round_number, self._cost(1), self._budget, now)
+            cost = self._cost(1, int(self._plan.releases_counts(step)))
+            self._ledger.charge(self._data_set, self._run, round_number, cost, self._budget, now)
         else:
             self._ledger.note_unprotected(self._data_set, self._run, round_number, self._budget.delta, now)
 
@@ -91,8 +97,9 @@ class HospitalBudget:
         """What this run's charges have cost this site's patients so far; None without differential privacy."""
         if not self._private:
             return None
-        return privacy_plan(self._charter.charter).epsilon_after(self.rounds_charged)
+        charged = self._ledger.spending(self._data_set).run(self._run).charged
+        delta = self._budget.delta
+        return max(epsilon_rdp(charged.training, delta), epsilon_rdp(charged.metrics, delta))
 
-    def _cost(self, rounds: int) -> Cost:
-        plan = privacy_plan(self._charter.charter)
-        return Cost(plan.training_events(rounds), plan.metric_events(rounds))
+    def _cost(self, rounds: int, releases: int) -> Cost:
+        return Cost(self._plan.training_events(rounds), self._plan.metric_events(releases))

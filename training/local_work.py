@@ -13,12 +13,15 @@ import torch
 from torch import nn
 
 from dp.gaussian import noisy_counts
+from dp.patients import PatientRecords
 from dp.plan import PrivacyPlan
-from dp.training import LocalOptimizer, PatientRecords, train_privately
+from dp.training import LocalOptimizer, train_privately
 from secagg.charter import Charter
 from training.evaluation import count_cells
 from training.local_sgd import train_locally
 from training.model_state import flatten, load
+from training.noise import noise_shares
+from training.progress import counts_are_due
 from training.records import Records
 from training.task import Task
 
@@ -43,6 +46,8 @@ def privacy_plan(charter: Charter) -> PrivacyPlan:
         rounds=training.rounds,
         steps_per_round=training.local_steps,
         metric_noise_multiplier=privacy.metric_noise_multiplier if charter.metrics.release == "noisy" else 0.0,
+        metric_every=charter.metrics.every,
+        shares=noise_shares(charter) if privacy.mode == "distributed" else None,
     )
 
 
@@ -61,11 +66,15 @@ class LocalWork:
     device: torch.device
     generator: np.random.Generator
 
-    def contribute(self, model: npt.NDArray[np.float32]) -> Contribution:
-        """Train from ``model`` for the charter's local steps; count the validation patients with ``model`` itself."""
+    def contribute(self, model: npt.NDArray[np.float32], step: int) -> Contribution:
+        """Train from ``model`` for the charter's local steps; count the validation patients with ``model`` itself.
+
+        Args:
+            step: which sum this is for, from 1; not with each are counts due.
+        """
         module = self.task.build_model()
         load(module, model)
-        cells = self._cells(module)
+        cells = self._cells(module, step)
         self.train(module)
         trained = flatten(module.cpu())
         return Contribution(trained.astype(np.float64) - model.astype(np.float64), cells)
@@ -93,10 +102,10 @@ class LocalWork:
                     self.device,
                 )
 
-    def _cells(self, module: nn.Module) -> npt.NDArray[np.int64]:
+    def _cells(self, module: nn.Module, step: int) -> npt.NDArray[np.int64]:
         metrics = self.charter.metrics
-        if metrics.release == "none":
-            return np.zeros(0, np.int64)
+        if not counts_are_due(self.charter, step):
+            return np.zeros(metrics.cells, np.int64)
         if self.validation is None:
             counts = np.zeros(metrics.cells, np.int64)
         else:

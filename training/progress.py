@@ -11,10 +11,17 @@ from training.task import TaskSpec
 
 
 def latest_metrics(charter: Charter, spec: TaskSpec, progress: Progress) -> Metrics | None:
-    """The consortium's validation metrics as of the last sum; they describe the model before that sum."""
-    if charter.metrics.release == "none" or not progress.applied:
+    """The consortium's validation metrics as of the last sum with counts; they describe the model before that sum."""
+    if charter.metrics.release == "none":
         return None
-    return metrics_from_cells(spec, np.array(progress.applied[-1].cells, np.int64))
+    cells = next((applied.cells for applied in reversed(progress.applied) if applied.cells), None)
+    return None if cells is None else metrics_from_cells(spec, np.array(cells, np.int64))
+
+
+def counts_are_due(charter: Charter, step: int) -> bool:
+    """Whether the ``step``-th sum carries validation counts."""
+    metrics, rounds = charter.metrics, charter.training.rounds
+    return metrics.release != "none" and (step % metrics.every == 0 or step == rounds)
 
 
 def is_finished(charter: Charter, spec: TaskSpec, progress: Progress) -> bool:

@@ -51,7 +51,7 @@ def describe_release(charter: VerifiedCharter, layout: ModelLayout, state: Hospi
         sums=len(applied),
         rounds=rounds,
         contributors=tuple(Contributor(members[number - 1].name, sums[number]) for number in sorted(sums)),
-        privacy=_claim(charter, rounds),
+        privacy=_claim(charter, rounds, len(applied)),
     )
 
 
@@ -76,8 +76,9 @@ def write_release(folder: Path, charter: VerifiedCharter, file: bytes, signed: b
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _claim(charter: VerifiedCharter, rounds: int) -> PrivacyClaim:
+def _claim(charter: VerifiedCharter, rounds: int, steps: int) -> PrivacyClaim:
     privacy = charter.charter.privacy
     if privacy.mode == "none":
         return PrivacyClaim("none", "patient", None, None)
-    return PrivacyClaim(privacy.mode, "patient", privacy_plan(charter.charter).epsilon_after(rounds), privacy.delta)
+    epsilon = privacy_plan(charter.charter).epsilon_after(rounds, steps)
+    return PrivacyClaim(privacy.mode, "patient", epsilon, privacy.delta)

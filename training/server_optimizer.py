@@ -7,6 +7,7 @@ hospitals with different hardware get the same bits. It knows nothing of where t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ def initial_state(size: int) -> OptimizerState:
 
 
 def apply(
-    settings: ServerStep, state: OptimizerState, model: Model, mean_update: Vector
+    settings: ServerStep, state: OptimizerState, model: Model, mean_update: Vector, rounds: int
 ) -> tuple[OptimizerState, Model]:
     """Take one step; nothing is changed in place.
 
@@ -43,6 +44,7 @@ def apply(
         state: what the step before returned.
         model: float32 (d,).
         mean_update: float64 (d,), the way to go: the mean of the hospitals' (new - old), or minus a mean gradient.
+        rounds: of the whole training, over which the learning rate falls.
 
     Raises:
         InputError: ``model-shape``, or ``model-not-finite`` when the step overflows.
@@ -53,11 +55,27 @@ def apply(
             raise InputError("model-shape", message, culprit=name, remedy="Use the state and model of one task.")
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         first, second, direction = _moments(settings, state, mean_update)
-        stepped = (model.astype(np.float64) + settings.learning_rate * direction).astype(np.float32)
+        rate = learning_rate(settings, state.step, rounds)
+        stepped = (model.astype(np.float64) + rate * direction).astype(np.float32)
     if not np.isfinite(stepped).all():
         message = f"Step {state.step + 1} makes the model infinite or NaN."
         raise InputError("model-not-finite", message, remedy="Lower the learning rate.")
     return OptimizerState(state.step + 1, first, second), stepped
+
+
+def learning_rate(settings: ServerStep, step: int, rounds: int) -> float:
+    """The learning rate after ``step`` of ``rounds`` steps, the same bits everywhere."""
+    if step < settings.warm_up:
+        return settings.learning_rate * ((step + 1) / (settings.warm_up + 1))
+    done = (step - settings.warm_up) / max(1, rounds - settings.warm_up)
+    match settings.schedule:
+        case "constant":
+            return settings.learning_rate
+        case "linear":
+            return settings.learning_rate * (1.0 - done)
+        case "cosine":
+            # Rounded, because mathematical libraries differ in the last bit of a cosine.
+            return settings.learning_rate * round(0.5 + 0.5 * math.cos(math.pi * done), 9)
 
 
 def _moments(settings: ServerStep, state: OptimizerState, update: Vector) -> tuple[Vector, Vector, Vector]:

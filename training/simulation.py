@@ -138,6 +138,7 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     # Numbers and options are checked before anything is written.
     identities = [_known_or_new(settings.hospital_folder(folder, site.name)) for site in sites]
     members = [Member(name=site.name, public_key=key.public_key) for site, key in zip(sites, identities, strict=True)]
+    settings = _knowing_the_batch(settings, sites, task)
     charter = draft_charter(settings.choices, members, settings.spec)
     for text in settings.drop_outs:
         drop_out = parse_drop_out(text, {site.name: number for number, site in enumerate(sites, 1)})
@@ -156,6 +157,16 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
         raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _knowing_the_batch(settings: SimulationSettings, sites: Sequence[Site], task: Task) -> SimulationSettings:
+    """The settings with what only somebody knows who has everybody's records: how many patients a step expects."""
+    choices = settings.choices
+    if choices.privacy != "distributed" or choices.expected_batch:
+        return settings
+    patients = sum(split_patients(site.records, task)[0].patient_count for site in sites)
+    expected = max(1, round(choices.sampling_rate * patients))
+    return msgspec.structs.replace(settings, choices=msgspec.structs.replace(choices, expected_batch=expected))
 
 
 def _require_phase(text: str, drop_out: DropOut, charter: Charter) -> None:

@@ -38,7 +38,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     minimum_cohort: Annotated[int, msgspec.Meta(ge=2)] = 3
     minimum_honest: Annotated[int, msgspec.Meta(ge=2)] = 2
     allowed_schemes: frozenset[str] = frozenset({"mask", "double-lock"})
-    allowed_privacy_modes: frozenset[str] = frozenset({"local"})
+    allowed_privacy_modes: frozenset[str] = frozenset({"local", "distributed"})
     maximum_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 8.0
     maximum_delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
     maximum_weight: Annotated[int, msgspec.Meta(ge=1)] = 10_000

@@ -219,22 +219,6 @@ def test_a_sample_worked_through_in_parts_is_the_same_step(largest_batch):
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("largest", [1, 2, 5, 100])
-def test_parts_hold_every_sampled_row_once_and_never_divide_a_patient(largest):
-    patients = np.random.default_rng(5).permutation(np.repeat(np.arange(12), np.arange(1, 13)))
-    sample = np.array([0, 3, 4, 9, 11])
-    parts = list(training._parts(patients, sample, largest))
-    assert sorted(np.concatenate(parts)) == list(np.flatnonzero(np.isin(patients, sample)))
-    owners = [set(patients[part]) for part in parts]
-    assert sum(len(owner) for owner in owners) == len(sample)
-    for part, owner in zip(parts, owners, strict=True):
-        assert len(part) <= largest or len(owner) == 1
-
-
-def test_no_sample_has_no_parts():
-    assert list(training._parts(np.arange(3), np.arange(0), 5)) == []
-
-
 def test_a_pull_to_the_start_is_added_after_clipping_and_noise():
     records, settings = table(), LocalOptimizer(learning_rate=0.1, prox_mu=2.0)
     used = plan(noise_multiplier=ALMOST_NONE, clip_norm=1e-3, sampling_rate=1.0, steps_per_round=1)

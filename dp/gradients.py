@@ -1,0 +1,83 @@
+"""One hospital's part of one step of distributed DP-SGD: its sampled patients' gradients, clipped, on the integer grid.
+
+Knows a model, records grouped by patient, and the grid. Adds no noise and knows nothing of other hospitals: the sum of
+all hospitals' parts, with all their noise, is a step of DP-SGD on the pooled records (Abadi et al. 2016).
+
+Guarantee: one patient more or fewer changes what is given back by a vector of integers of L2 norm at most
+`NoiseShares.sensitivity`: each patient's gradient is clipped, then rounded by itself, and that norm is checked in
+integers. The clamp of the sum is no expansion: it adds nothing to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from opacus import GradSampleModule
+from torch import Tensor, nn
+
+from dp.patients import PatientRecords, Rows, mean_over_patients, parts, rows_at_once
+from dp.per_sample import backward
+from dp.rounding import round_rows
+from dp.shares import NoiseShares
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Integers = npt.NDArray[np.int64]
+
+# Numbers rounded at a time: they are held three times, in 64 bits.
+_MOST_ROUNDED: Final = 1 << 24
+
+
+class ClippedGradients:
+    """Sums of clipped gradients of one model.
+
+    Args:
+        module: with per-sample gradients: `dp.per_sample.per_sample`.
+        loss: the mean over rows of a loss of each row alone.
+    """
+
+    def __init__(self, module: GradSampleModule, loss: Loss, shares: NoiseShares, device: torch.device) -> None:
+        self._module = module
+        self._loss = loss
+        self._shares = shares
+        self._device = device
+        self._parameters = _in_order(module._module)
+        self._rows_at_once = rows_at_once(shares.dimension)
+
+    def sum(self, records: PatientRecords, sample: Rows, generator: np.random.Generator) -> Integers:
+        """The sum over the sampled patients, int64 (d,), in steps of the grid; parameters sorted by name.
+
+        Args:
+            sample: patients, int64.
+            generator: rounds; cryptographic.
+        """
+        total = np.zeros(self._shares.dimension, np.int64)
+        for rows in parts(records.patients, sample, self._rows_at_once):
+            gradients = self._clipped(records, rows)
+            step = max(1, _MOST_ROUNDED // self._shares.dimension)
+            for start in range(0, len(gradients), step):
+                piece = gradients[start : start + step].cpu().numpy()
+                total += round_rows(piece, self._shares.steps_per_clip, generator).sum(axis=0)
+        most = self._shares.largest_signal
+        return np.clip(total, -most, most, out=total)
+
+    def _clipped(self, records: PatientRecords, rows: Rows) -> Tensor:
+        """The patients' gradients, (patients, d), in steps of the grid, each no longer than the clip norm."""
+        outputs = self._module(records.features[rows].to(self._device))
+        backward(self._loss(outputs, records.labels[rows].to(self._device)))
+        flat = torch.cat([parameter.grad_sample.flatten(start_dim=1) for parameter in self._parameters], dim=1)  # type: ignore[attr-defined]
+        self._module.zero_grad(set_to_none=True)
+        # Clipping would let one patient's NaN or infinity through, and the whole release would show it.
+        torch.nan_to_num_(flat, nan=0.0, posinf=0.0, neginf=0.0)
+        gradients = mean_over_patients(flat, records.patients[rows])
+        # Not in float32, where the square of a large gradient is infinite and what is divided by it zero.
+        norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)
+        factors = self._shares.scale * (self._shares.clip_norm / norms).clamp(max=1.0)
+        return gradients.mul_(factors.nan_to_num(nan=0.0).to(gradients.dtype)[:, None])
+
+
+def _in_order(model: nn.Module) -> list[nn.Parameter]:
+    return [tensor for _, tensor in sorted(model.named_parameters()) if tensor.requires_grad]

@@ -1,0 +1,24 @@
+"""Patients' rows, cut into parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dp.patients import parts
+
+
+@pytest.mark.parametrize("largest", [1, 2, 5, 100])
+def test_parts_hold_every_sampled_row_once_and_never_divide_a_patient(largest):
+    patients = np.random.default_rng(5).permutation(np.repeat(np.arange(12), np.arange(1, 13)))
+    sample = np.array([0, 3, 4, 9, 11])
+    parts = list(parts(patients, sample, largest))
+    assert sorted(np.concatenate(parts)) == list(np.flatnonzero(np.isin(patients, sample)))
+    owners = [set(patients[part]) for part in parts]
+    assert sum(len(owner) for owner in owners) == len(sample)
+    for part, owner in zip(parts, owners, strict=True):
+        assert len(part) <= largest or len(owner) == 1
+
+
+def test_no_sample_has_no_parts():
+    assert list(parts(np.arange(3), np.arange(0), 5)) == []

@@ -1,0 +1,95 @@
+"""DP-SGD on records in one place, by a curator whom all would have to trust: what `distributed` is compared with.
+
+Knows the charter's steps and how much noise one curator needs. Only somebody who has everybody's records can do this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from dp.accounting import noise_multiplier_for
+from dp.gaussian import gaussian
+from dp.randomness import secure_generator
+from dp.sampling import poisson_sample
+from secagg.charter import Charter
+from training.model_state import flatten, load
+from training.noise import noise_shares
+from training.records import Records
+from training.server_optimizer import apply, initial_state
+from training.step_work import StepRecords, StepWork
+from training.task import Task
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PooledSteps:
+    """The charter's steps on ``records``.
+
+    Attributes:
+        batch: what sums of gradients are divided by.
+    """
+
+    charter: Charter
+    task: Task
+    records: Records
+    batch: float
+    device: torch.device
+
+    def privately(self) -> nn.Module:
+        """With the noise that the charter's budget takes of one curator: Gaussian, on the sum of clipped gradients."""
+        privacy, rounds = self.charter.privacy, self.charter.training.rounds
+        noise = noise_multiplier_for(privacy.budget, privacy.delta, privacy.sampling_rate, rounds)
+        # The grid that a ring would have room for does not matter here: nothing is summed in it.
+        shares = replace(noise_shares(self.charter), field_bits=48)
+        generator = secure_generator()
+        work = StepWork(self.charter, self.task, StepRecords(self.records, None), shares, self.device)
+        deviation = noise * privacy.clip_norm / self.batch
+
+        def update(model: npt.NDArray[np.float32]) -> Vector:
+            mean = work.gradients(model) / (shares.scale * self.batch)
+            return -mean + gaussian(generator, len(mean), deviation)
+
+        try:
+            return self._train(update)
+        finally:
+            work.close()
+
+    def openly(self, generator: np.random.Generator) -> nn.Module:
+        """Without noise or clipping, on samples of the same size."""
+        module = self.task.build_model().to(self.device)
+        features, labels = torch.from_numpy(self.records.features), torch.from_numpy(self.records.labels)
+
+        def update(model: npt.NDArray[np.float32]) -> Vector:
+            load(module, model)
+            patients = poisson_sample(generator, self.records.patient_count, self.charter.privacy.sampling_rate)
+            rows = self.records.rows_of(patients)
+            module.zero_grad()
+            if not len(rows):
+                return np.zeros(len(model))
+            loss = self.task.loss(module(features[rows].to(self.device)), labels[rows].to(self.device))
+            loss.backward()  # type: ignore[no-untyped-call]
+            return -_gradient(module) * (len(patients) / self.batch)
+
+        return self._train(update)
+
+    def _train(self, update: Callable[[npt.NDArray[np.float32]], Vector]) -> nn.Module:
+        training = self.charter.training
+        module = self.task.build_model()
+        model = flatten(module)
+        state = initial_state(len(model))
+        for _ in range(training.rounds):
+            state, model = apply(training.server, state, model, update(model), training.rounds)
+        load(module, model)
+        return module
+
+
+def _gradient(module: nn.Module) -> Vector:
+    tensors = [tensor for _, tensor in sorted(module.named_parameters()) if tensor.requires_grad]
+    return np.concatenate([tensor.grad.cpu().numpy().reshape(-1) for tensor in tensors]).astype(np.float64)

@@ -1,0 +1,166 @@
+"""The differential privacy of a charter that is being drafted: how much noise an epsilon takes, and the grid for it.
+
+Knows the accountant and the choices. Knows nothing of members or tasks but their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from dp.accounting import epsilon_of_runs, noise_multiplier_for, smallest_multiplier
+from dp.events import Event, GaussianEvent
+from dp.shares import Cohort, NoiseShares
+from secagg.charter import Encoding, Metrics, Privacy, Training
+from training.dropout import count_dropped
+
+if TYPE_CHECKING:
+    from training.draft import CharterChoices
+
+# Validation patients are all counted.
+_METRIC_RATE: Final = 1.0
+# A ring that rounding costs more noise in is widened: the noise is paid for in accuracy, the bits in bytes.
+_MOST_INFLATION: Final = 1.01
+_WIDTHS: Final = (24, 32, 40)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the accountant must know of a charter besides choices.
+
+    Attributes:
+        metrics: which counts are released, and when.
+    """
+
+    members: int
+    threshold: int
+    parameters: int
+    training: Training
+    metrics: Metrics
+
+
+def drafted_privacy(choices: CharterChoices, sizes: Sizes) -> Privacy:
+    """The privacy section that keeps to ``choices.epsilon``.
+
+    Raises:
+        InputError: ``unreachable-epsilon``, ``bad-delta``, ``too-many-dropped``.
+    """
+    match choices.privacy:
+        case "none":
+            return Privacy()
+        case "local":
+            return _local(choices, sizes)
+        case "distributed":
+            return _distributed(choices, sizes)
+
+
+def wide_enough(choices: CharterChoices, privacy: Privacy, sizes: Sizes) -> Encoding:
+    """The encoding of ``choices``, in a ring where rounding costs little noise."""
+    if privacy.mode != "distributed":
+        return choices.encoding
+    shares = _shares(choices, sizes, privacy)
+    widths = [bits for bits in _WIDTHS if bits > choices.encoding.field_bits]
+    fitting = (bits for bits in widths if _is_fine(replace(shares, field_bits=bits)))
+    bits = choices.encoding.field_bits if _is_fine(shares) else next(fitting, choices.encoding.field_bits)
+    return msgspec.structs.replace(choices.encoding, field_bits=bits)
+
+
+def _is_fine(shares: NoiseShares) -> bool:
+    return shares.steps_per_clip >= 1 and shares.inflation <= _MOST_INFLATION
+
+
+def _local(choices: CharterChoices, sizes: Sizes) -> Privacy:
+    training = sizes.training
+    steps = training.rounds * training.local_steps
+    noise = noise_multiplier_for(choices.epsilon, choices.delta, choices.sampling_rate, steps)
+    metric_noise = 0.0
+    if choices.metrics == "noisy":
+        releases = _releases(sizes)
+        metric_noise = noise_multiplier_for(choices.epsilon, choices.delta, _METRIC_RATE, releases)
+        events = (GaussianEvent(noise, choices.sampling_rate, steps),)
+        metric_noise = _at_once(
+            choices, events, metric_noise, lambda tried: (GaussianEvent(tried, _METRIC_RATE, releases),)
+        )
+    return _privacy(choices, noise, metric_noise, ())
+
+
+def _distributed(choices: CharterChoices, sizes: Sizes) -> Privacy:
+    levels = _levels(choices, sizes)
+    blank = _privacy(choices, 1.0, 1.0, levels)
+    encoding = wide_enough(choices, blank, sizes)
+    shares = replace(_shares(choices, sizes, blank), field_bits=encoding.field_bits)
+
+    def steps(noise: float) -> Sequence[Event]:
+        tried = replace(shares, noise_multiplier=noise)
+        return (tried.training_event(choices.sampling_rate, sizes.training.rounds),)
+
+    def counts(noise: float) -> Sequence[Event]:
+        return (replace(shares, metric_noise_multiplier=noise).metric_event(_releases(sizes)),)
+
+    noise, metric_noise = smallest_multiplier(choices.epsilon, choices.delta, steps), 0.0
+    if choices.metrics == "noisy":
+        metric_noise = smallest_multiplier(choices.epsilon, choices.delta, counts)
+        metric_noise = _at_once(choices, steps(noise), metric_noise, counts)
+    return _privacy(choices, noise, metric_noise, levels)
+
+
+def _at_once(
+    choices: CharterChoices, steps: Sequence[Event], noise: float, counts: Callable[[float], Sequence[Event]]
+) -> float:
+    """Noise on counts with which both cost no more than epsilon.
+
+    At every order the dearer of both counts, so that two costs at the limit are together just above it.
+    """
+    while epsilon_of_runs([(steps, counts(noise))], choices.delta) > choices.epsilon:
+        noise = round(noise * 1.01, 4)
+    return noise
+
+
+def _levels(choices: CharterChoices, sizes: Sizes) -> tuple[int, ...]:
+    if choices.noise_levels is not None:
+        return choices.noise_levels
+    if choices.scheme != "mask" or choices.noise != "skellam":
+        return ()
+    left = sizes.members - count_dropped(sizes.members, choices.max_colluding, choices.dropout)
+    return (left,) if left > sizes.threshold else ()
+
+
+def _releases(sizes: Sizes) -> int:
+    rounds, every = sizes.training.rounds, sizes.metrics.every
+    return rounds // every + (rounds % every != 0)
+
+
+def _shares(choices: CharterChoices, sizes: Sizes, privacy: Privacy) -> NoiseShares:
+    return NoiseShares(
+        cohort=Cohort(
+            hospitals=sizes.members,
+            threshold=sizes.threshold,
+            colluding=choices.max_colluding,
+            levels=privacy.noise_levels,
+        ),
+        noise=privacy.noise,
+        field_bits=choices.encoding.field_bits,
+        noise_multiplier=privacy.noise_multiplier,
+        clip_norm=privacy.clip_norm,
+        most_patients=sizes.training.batch_size,
+        dimension=sizes.parameters,
+        cells=sizes.metrics.cells,
+        metric_noise_multiplier=privacy.metric_noise_multiplier,
+    )
+
+
+def _privacy(choices: CharterChoices, noise: float, metric_noise: float, levels: tuple[int, ...]) -> Privacy:
+    return Privacy(
+        mode=choices.privacy,
+        noise_multiplier=noise,
+        noise=choices.noise,
+        noise_levels=levels,
+        clip_norm=choices.clip_norm,
+        sampling_rate=choices.sampling_rate,
+        delta=choices.delta,
+        metric_noise_multiplier=metric_noise,
+        budget=choices.epsilon,
+    )
