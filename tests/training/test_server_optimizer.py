@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from secagg.charter.model import ServerStep
 from secagg.errors import InputError
-from training.server_optimizer import apply, initial_state
+from training.server_optimizer import apply, initial_state, learning_rate
 
 MODEL = np.array([1.0, -2.0, 0.5], np.float32)
 UPDATE = np.array([0.1, 0.2, -0.3])
@@ -16,7 +17,7 @@ UPDATE = np.array([0.1, 0.2, -0.3])
 def steps(settings: ServerStep, count: int) -> np.ndarray:
     state, model = initial_state(3), MODEL
     for _ in range(count):
-        state, model = apply(settings, state, model, UPDATE)
+        state, model = apply(settings, state, model, UPDATE, 100)
     return model
 
 
@@ -51,13 +52,13 @@ def test_the_bits_of_a_long_run_never_change() -> None:
     ):
         state, model = initial_state(1000), np.zeros(1000, np.float32)
         for row in words:
-            state, model = apply(ServerStep(optimizer=name, learning_rate=0.3), state, model, row / 2**20 - 0.5)
+            state, model = apply(ServerStep(optimizer=name, learning_rate=0.3), state, model, row / 2**20 - 0.5, 100)
         assert hashlib.sha256(model.astype("<f4").tobytes()).hexdigest()[:16] == expected
 
 
 def test_nothing_is_changed_in_place() -> None:
     state, model, update = initial_state(3), MODEL.copy(), UPDATE.copy()
-    after, _ = apply(ServerStep(optimizer="adam"), state, model, update)
+    after, _ = apply(ServerStep(optimizer="adam"), state, model, update, 100)
     assert (model == MODEL).all()
     assert (update == UPDATE).all()
     assert (state.first == 0).all()
@@ -70,12 +71,38 @@ def test_nothing_is_changed_in_place() -> None:
 )
 def test_vectors_of_the_wrong_kind_are_refused(model: np.ndarray, update: np.ndarray) -> None:
     with pytest.raises(InputError) as caught:
-        apply(ServerStep(), initial_state(3), model, update)
+        apply(ServerStep(), initial_state(3), model, update, 100)
     assert caught.value.reason == "model-shape"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 def test_a_step_out_of_range_is_refused(value: float) -> None:
     with pytest.raises(InputError) as caught:
-        apply(ServerStep(optimizer="momentum"), initial_state(3), MODEL, np.array([0.0, value, 0.0]))
+        apply(ServerStep(optimizer="momentum"), initial_state(3), MODEL, np.array([0.0, value, 0.0]), 100)
     assert caught.value.reason == "model-not-finite"
+
+
+def rates(rounds: int = 10, **settings: object) -> list[float]:
+    return [learning_rate(ServerStep(learning_rate=2.0, **settings), step, rounds) for step in range(rounds)]
+
+
+def test_a_constant_schedule_keeps_the_learning_rate() -> None:
+    assert rates() == [2.0] * 10
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_falling_schedule_begins_at_the_learning_rate_and_ends_near_zero(schedule) -> None:
+    found = rates(schedule=schedule)
+    assert found[0] == 2.0
+    assert all(later < earlier for earlier, later in pairwise(found))
+    assert 0 < found[-1] < 0.25
+
+
+def test_a_cosine_is_half_way_down_in_the_middle() -> None:
+    assert rates(schedule="cosine")[5] == pytest.approx(1.0)
+
+
+def test_a_warm_up_rises_to_the_learning_rate_before_it_falls() -> None:
+    found = rates(warm_up=3, schedule="linear")
+    assert found[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert found[4] < 2.0
