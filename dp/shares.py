@@ -20,6 +20,8 @@ from secagg.errors import InputError
 WRAP_BITS: Final = 40
 # Less, and the sum of discrete Gaussians is no longer close to one; of Skellam noise, the bound gets loose.
 _LEAST_VARIANCE: Final = 1.0
+# More, and rounding would cost more accuracy than privacy does.
+_MOST_INFLATION: Final = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,21 +103,17 @@ class NoiseShares:
         Raises:
             InputError: ``field-too-narrow``.
         """
-        if self.steps_per_clip < 1 or (self.cells and self.most_counts < 1):
-            raise InputError(
-                "field-too-narrow",
-                f"A field of {self.field_bits} bits has no room for a sum over {self.cohort.hospitals} hospitals with "
-                f"noise {self.noise_multiplier:g}.",
-                culprit="encoding.field_bits",
-                remedy="Raise encoding.field_bits.",
+        too_narrow = (
+            self.steps_per_clip < 1 or self.inflation > _MOST_INFLATION or (self.cells and self.most_counts < 1)
+        )
+        if too_narrow:
+            raise self._too_narrow(
+                f"A field of {self.field_bits} bits has no room for a fine grid in a sum over {self.cohort.hospitals} "
+                f"hospitals, each of up to {self.most_patients} patients, with noise {self.noise_multiplier:g}."
             )
-        if self.noise_multiplier and min(self.variances) < _LEAST_VARIANCE:
-            raise InputError(
-                "field-too-narrow",
-                f"A share of noise has a variance of {min(self.variances):g} steps: the grid is too coarse for it.",
-                culprit="encoding.field_bits",
-                remedy="Raise encoding.field_bits.",
-            )
+        smallest = (self.noise_multiplier * self.sensitivity) ** 2 * min(self.cohort.shares)
+        if smallest < _LEAST_VARIANCE:
+            raise self._too_narrow(f"A share of noise has a variance of {smallest:.2g} steps: the grid is too coarse.")
 
     @cached_property
     def steps_per_clip(self) -> int:
@@ -195,6 +193,12 @@ class NoiseShares:
     @property
     def _room(self) -> int:
         return (1 << (self.field_bits - 1)) - 1
+
+    @staticmethod
+    def _too_narrow(message: str) -> InputError:
+        return InputError(
+            "field-too-narrow", message, culprit="encoding.field_bits", remedy="Raise encoding.field_bits."
+        )
 
     def _fits(self, steps: int) -> bool:
         signal = self.cohort.hospitals * self.most_patients * steps

@@ -12,11 +12,11 @@ from dp.patients import parts
 def test_parts_hold_every_sampled_row_once_and_never_divide_a_patient(largest):
     patients = np.random.default_rng(5).permutation(np.repeat(np.arange(12), np.arange(1, 13)))
     sample = np.array([0, 3, 4, 9, 11])
-    parts = list(parts(patients, sample, largest))
-    assert sorted(np.concatenate(parts)) == list(np.flatnonzero(np.isin(patients, sample)))
-    owners = [set(patients[part]) for part in parts]
+    found = list(parts(patients, sample, largest))
+    assert sorted(np.concatenate(found)) == list(np.flatnonzero(np.isin(patients, sample)))
+    owners = [set(patients[part]) for part in found]
     assert sum(len(owner) for owner in owners) == len(sample)
-    for part, owner in zip(parts, owners, strict=True):
+    for part, owner in zip(found, owners, strict=True):
         assert len(part) <= largest or len(owner) == 1
 
 

@@ -197,10 +197,10 @@ def refusing(monkeypatch, members, ward):
     broke = [ward.hospitals[member]._budget for member in members]
     charge = HospitalBudget.charge
 
-    def refuse(budget, round_number):
+    def refuse(budget, round_number, step):
         if budget in broke:
             raise RefusedError("budget-exceeded", "Nothing is left.")
-        charge(budget, round_number)
+        charge(budget, round_number, step)
 
     monkeypatch.setattr(HospitalBudget, "charge", refuse)
 
@@ -260,10 +260,10 @@ def test_a_refusal_is_in_the_rounds_record_whoever_gives_it(open_ward, monkeypat
     broke = ward.hospitals[member]._budget
     charge = HospitalBudget.charge
 
-    def refuse(budget, round_number):
+    def refuse(budget, round_number, step):
         if budget is broke and round_number == 1:
             raise RefusedError("budget-exceeded", "Nothing is left.")
-        charge(budget, round_number)
+        charge(budget, round_number, step)
 
     monkeypatch.setattr(HospitalBudget, "charge", refuse)
     coordinator = ward.coordinator()

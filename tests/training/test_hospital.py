@@ -422,7 +422,7 @@ def test_a_hospitals_own_message_sent_back_to_it_is_refused(open_ward):
 def test_a_refusal_does_not_say_what_is_wrong_at_the_site(private, monkeypatch):
     begin = private.stop_before(Phase.MASK, 1)
 
-    def refuse(budget, round_number):
+    def refuse(budget, round_number, step):
         raise RefusedError("budget-exceeded", "The data set of ward 7 has spent epsilon 7.9.")
 
     monkeypatch.setattr(HospitalBudget, "charge", refuse)

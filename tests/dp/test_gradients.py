@@ -1,0 +1,135 @@
+"""One patient's weight in a step's sum is bounded in integers, whatever the patient's records are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dp.gradients import ClippedGradients
+from dp.patients import PatientRecords
+from dp.per_sample import per_sample
+from dp.randomness import secure_generator
+from dp.shares import Cohort, NoiseShares
+from secagg.errors import InputError
+
+CPU = torch.device("cpu")
+INPUTS, PATIENTS = 6, 20
+
+
+def model(bias=True):
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(INPUTS, 5, bias=bias), nn.Tanh(), nn.Linear(5, 1))
+
+
+def loss(outputs, labels):
+    return nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], labels.float())
+
+
+def shares_for(module, clip=0.3, bits=32):
+    return NoiseShares(
+        cohort=Cohort(hospitals=4, threshold=3, colluding=0),
+        noise="skellam",
+        field_bits=bits,
+        noise_multiplier=1.0,
+        clip_norm=clip,
+        most_patients=20,
+        dimension=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+    )
+
+
+def records(rows_each=1, scale=1.0):
+    generator = np.random.default_rng(7)
+    patients = np.repeat(np.arange(PATIENTS), rows_each)
+    features = generator.normal(size=(len(patients), INPUTS)).astype(np.float32) * scale
+    return PatientRecords(torch.from_numpy(features), torch.from_numpy(patients % 2), patients)
+
+
+def summed(data, sample, clip=0.3, bits=32, module=None):
+    module = module or model()
+    with per_sample(module) as hooked:
+        gradients = ClippedGradients(hooked, loss, shares_for(module, clip, bits), CPU)
+        return gradients.sum(data, np.asarray(sample, np.int64), secure_generator(bytes(16)))
+
+
+def one_by_one(data, sample, clip):
+    """Without Opacus: a backward pass for each patient, its gradient clipped by hand."""
+    module, total = model(), 0.0
+    for patient in sample:
+        rows = np.flatnonzero(data.patients == patient)
+        module.zero_grad()
+        loss(module(data.features[rows]), data.labels[rows]).backward()
+        ordered = [parameter.grad.reshape(-1) for _, parameter in sorted(module.named_parameters())]
+        gradient = torch.cat(ordered).double().numpy()
+        total = total + gradient * min(1.0, clip / np.linalg.norm(gradient))
+    return total
+
+
+@pytest.mark.parametrize("rows_each", [1, 3])
+@pytest.mark.parametrize("clip", [0.05, 0.3, 50.0])
+def test_the_sum_is_that_of_clipped_patient_gradients_to_within_a_step_each(rows_each, clip):
+    data, sample = records(rows_each), [0, 3, 4, 11, 19]
+    found = summed(data, sample, clip) / shares_for(model(), clip).scale
+    assert np.abs(found - one_by_one(data, sample, clip)).max() <= len(sample) / shares_for(model(), clip).scale + 1e-6
+
+
+@pytest.mark.parametrize("rows_each", [1, 4])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4, 1e20])
+def test_one_patient_alone_weighs_no_more_than_the_sensitivity(rows_each, scale):
+    limit = shares_for(model(), bits=20).sensitivity
+    for patient in range(PATIENTS):
+        assert np.linalg.norm(summed(records(rows_each, scale), [patient], bits=20)) <= limit
+
+
+def test_control_without_clipping_a_patient_weighs_more(monkeypatch):
+    monkeypatch.setattr("dp.gradients.round_rows", lambda rows, *_: np.rint(rows).astype(np.int64))
+    monkeypatch.setattr(torch.Tensor, "clamp", lambda self, **_: torch.ones_like(self))
+    limit = shares_for(model(), clip=0.01).sensitivity
+    assert np.linalg.norm(summed(records(), [1], clip=0.01)) > limit
+
+
+def test_a_patient_whose_gradient_is_no_number_counts_as_nothing():
+    data = records()
+    data.features[5] = float("nan")
+    assert not summed(data, [5]).any()
+
+
+def test_an_empty_sample_is_a_vector_of_zeros():
+    found = summed(records(), [])
+    assert found.shape == (shares_for(model()).dimension,)
+    assert not found.any()
+
+
+def test_a_sample_worked_through_in_parts_is_the_same_to_within_a_step_each(monkeypatch):
+    sample = np.arange(PATIENTS)
+    whole = summed(records(3), sample)
+    monkeypatch.setattr("dp.gradients.rows_at_once", lambda _parameters: 4)
+    monkeypatch.setattr("dp.gradients._MOST_ROUNDED", 1)
+    assert np.abs(summed(records(3), sample) - whole).max() <= PATIENTS
+
+
+def test_a_coordinate_is_clamped_to_what_the_ring_has_room_for(monkeypatch):
+    monkeypatch.setattr(NoiseShares, "largest_signal", 5)
+    assert np.abs(summed(records(), np.arange(PATIENTS))).max() == 5
+
+
+def test_frozen_parameters_take_no_part():
+    module = model()
+    module[0].weight.requires_grad_(False)
+    found = summed(records(), [1, 2], module=module)
+    assert found.shape == (5 + 5 + 1,)
+
+
+def test_a_model_that_mixes_patients_is_refused():
+    module = nn.Sequential(nn.Linear(INPUTS, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    with pytest.raises(InputError) as caught, per_sample(module):
+        pass
+    assert caught.value.reason == "not-private-model"
+
+
+def test_the_model_keeps_nothing_of_the_patients_afterwards():
+    module = model()
+    summed(records(), [1, 2], module=module)
+    assert not any(hasattr(parameter, "grad_sample") for parameter in module.parameters())
+    assert all(parameter.grad is None for parameter in module.parameters())

@@ -1,0 +1,131 @@
+"""Whoever survives, honest hospitals' shares of noise are one curator's noise together, and sums do not wrap around."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dp.accounting import epsilon_rdp
+from dp.events import GaussianEvent
+from dp.integer_noise import integer_noise
+from dp.randomness import secure_generator
+from dp.shares import Cohort, NoiseShares, tail
+from secagg.errors import InputError
+
+FORTY = Cohort(hospitals=40, threshold=21, colluding=1)
+SHARES = NoiseShares(
+    cohort=FORTY,
+    noise="skellam",
+    field_bits=24,
+    noise_multiplier=1.2,
+    clip_norm=0.5,
+    most_patients=256,
+    dimension=14_913,
+    cells=128,
+    metric_noise_multiplier=30.0,
+)
+COHORTS = [
+    Cohort(hospitals=hospitals, threshold=threshold, colluding=colluding, levels=levels)
+    for hospitals, colluding in ((3, 0), (5, 1), (9, 2), (12, 0))
+    for threshold in range((hospitals + colluding) // 2 + 1, hospitals + 1)
+    for levels in ((), (hospitals,), (hospitals, hospitals - 1), (hospitals - 1,))
+    if not levels or levels[-1] > threshold
+]
+
+
+def staying(cohort, survivors):
+    """The variance in a sum over ``survivors``, over the curator's, of all and of the honest among them."""
+    share = sum(cohort.shares[: cohort.kept(survivors) + 1])
+    return survivors * share, (survivors - cohort.colluding) * share
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_the_honest_survivors_noise_is_never_less_than_the_curators(cohort):
+    for survivors in range(cohort.threshold, cohort.hospitals + 1):
+        everybody, honest = staying(cohort, survivors)
+        assert honest >= 1 - 1e-12
+        assert everybody <= cohort.largest_excess + 1e-12
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_control_one_component_less_would_be_too_little(cohort):
+    for survivors in range(cohort.threshold, cohort.hospitals + 1):
+        kept = cohort.kept(survivors)
+        if kept:
+            assert (survivors - cohort.colluding) * sum(cohort.shares[:kept]) < 1
+
+
+def test_at_a_level_nothing_is_too_much_where_nobody_colludes():
+    cohort = Cohort(hospitals=40, threshold=21, colluding=0, levels=(40, 36))
+    assert staying(cohort, 40) == pytest.approx((1, 1))
+    assert staying(cohort, 36) == pytest.approx((1, 1))
+    assert staying(cohort, 39)[0] == pytest.approx(39 / 36)
+
+
+def test_fewer_than_the_threshold_have_no_noise_sized_for_them():
+    with pytest.raises(InputError) as caught:
+        FORTY.kept(20)
+    assert caught.value.reason == "below-threshold"
+
+
+def test_shares_drawn_by_all_have_the_variance_that_was_sized():
+    generator = secure_generator(bytes(16))
+    drawn = sum(integer_noise(generator, "skellam", 50_000, SHARES.variances[0]) for _ in range(20))
+    curator = (SHARES.noise_multiplier * SHARES.sensitivity) ** 2
+    assert np.var(drawn) == pytest.approx(curator, rel=0.05)
+
+
+@pytest.mark.parametrize("variance", [2.0, 50.0, 500.0])
+def test_the_tail_is_above_the_exact_one_and_not_far_above(variance):
+    coordinates = 1000
+    bound = tail("skellam", variance, coordinates)
+    exact = 2 * coordinates * stats.skellam.sf(bound - 1, variance / 2, variance / 2)
+    assert exact < 2**-40
+    nearer = int(0.9 * bound)
+    assert 2 * coordinates * stats.skellam.sf(nearer - 1, variance / 2, variance / 2) > 2**-40
+
+
+def test_the_largest_signal_and_the_tail_of_the_noise_fit_the_ring_and_one_step_more_does_not():
+    room = (1 << 23) - 1
+
+    def taken(steps):
+        variance = (SHARES.noise_multiplier * replace_steps(steps).sensitivity) ** 2 * FORTY.largest_excess
+        return 40 * 256 * steps + tail("skellam", variance, SHARES.dimension)
+
+    class Fixed(NoiseShares):
+        steps_per_clip = 0
+
+    def replace_steps(steps):
+        fixed = Fixed(**{name: getattr(SHARES, name) for name in SHARES.__dataclass_fields__})
+        object.__setattr__(fixed, "steps_per_clip", steps)
+        return fixed
+
+    assert taken(SHARES.steps_per_clip) <= room < taken(SHARES.steps_per_clip + 1)
+
+
+def test_a_finer_grid_inflates_the_noise_less():
+    assert SHARES.inflation == pytest.approx(1.0055, abs=1e-3)
+    assert replace(SHARES, field_bits=32).inflation == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"field_bits": 16}, {"field_bits": 24, "noise_multiplier": 0.005}])
+def test_a_ring_without_room_for_a_grid_is_refused(changes):
+    SHARES.require_room()
+    with pytest.raises(InputError) as caught:
+        replace(SHARES, **changes).require_room()
+    assert caught.value.reason == "field-too-narrow"
+
+
+def test_the_cost_is_close_to_that_of_one_curators_gaussian_noise_and_never_below_it():
+    ours = epsilon_rdp([SHARES.training_event(0.05, 300)], 1e-5)
+    curators = epsilon_rdp([GaussianEvent(1.2, 0.05, 300)], 1e-5)
+    assert curators <= ours < 1.02 * curators
+
+
+def test_released_counts_cost_what_their_noise_is_worth():
+    assert epsilon_rdp([SHARES.metric_event(10)], 1e-5) == pytest.approx(
+        epsilon_rdp([GaussianEvent(30.0, 1.0, 10)], 1e-5), rel=0.02
+    )
