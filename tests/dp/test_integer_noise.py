@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
-from dp.integer_noise import integer_noise
+from dp.alias_table import AliasTable
+from dp.integer_noise import _skellam_weights, integer_noise
 from dp.randomness import secure_generator
 from secagg.errors import InputError
 
@@ -45,7 +46,9 @@ def p_value(sample, noise, variance):
 
 @pytest.mark.parametrize("noise", KINDS)
 @pytest.mark.parametrize("variance", VARIANCES)
-def test_the_draws_fit_the_exact_distribution(noise, variance):
+@pytest.mark.parametrize("largest_tabulated", [2.0**24, 0.0], ids=["by table", "without"])
+def test_the_draws_fit_the_exact_distribution(noise, variance, largest_tabulated, monkeypatch):
+    monkeypatch.setattr("dp.integer_noise._LARGEST_TABULATED", largest_tabulated)
     assert p_value(drawn(noise, variance), noise, variance) > 1e-3
 
 
@@ -83,3 +86,30 @@ def test_noise_that_cannot_be_drawn_is_refused(variance):
     with pytest.raises(InputError) as caught:
         drawn("skellam", variance, 1)
     assert caught.value.reason == "bad-variance"
+
+
+@pytest.mark.parametrize("variance", [0.3, 20.0, 3000.0])
+def test_the_tables_weights_are_the_exact_probabilities(variance):
+    reach = int(10 * variance**0.5) + 60
+    right = _skellam_weights(variance, reach)
+    exact = special.ive(np.arange(reach + 1), variance)
+    assert np.abs(right / (right[0] + 2 * right[1:].sum()) - exact).sum() < 1e-13
+
+
+def test_a_table_draws_what_its_probabilities_say():
+    wanted = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
+    drawn = AliasTable.of(wanted).draw(secure_generator(KEY), DRAWS)
+    found = np.bincount(drawn, minlength=5)
+    assert found[1] == 0
+    assert stats.chisquare(found[wanted > 0], wanted[wanted > 0] * DRAWS).pvalue > 1e-3
+
+
+def test_a_table_gives_each_value_its_probability_to_the_last_place():
+    wanted = np.random.default_rng(5).dirichlet(np.ones(37))
+    table = AliasTable.of(wanted)
+    places = 1 << (64 - table.column_bits)
+    found = [0] * (1 << table.column_bits)
+    for column, (own, other) in enumerate(zip(table.own.tolist(), table.other.tolist(), strict=True)):
+        found[column] += own
+        found[other] += places - own
+    assert np.abs(np.array(found[:37]) / 2.0**64 - wanted).max() < 1e-15
