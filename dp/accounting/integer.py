@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 
+from dp.accounting.fractional import at_orders, whole_orders
 from dp.accounting.gaussian import LEAST_NOISE
 from dp.accounting.orders import Orders, RdpCurve
-from dp.accounting.sampling import at_orders, sampled, whole_orders
+from dp.accounting.sampling import sampled_excess
 from dp.events import IntegerEvent
 
 # Below it a sum of discrete Gaussians may be far from one.
@@ -29,7 +30,7 @@ def integer_step(event: IntegerEvent, orders: Orders) -> RdpCurve:
         return np.full(len(orders), math.inf)
     wholes = whole_orders(orders)
     release = released(event, np.arange(2.0, wholes[-1] + 1))
-    return at_orders(orders, wholes, sampled(release, event.sampling_rate, wholes))
+    return at_orders(orders, event.sampling_rate, wholes, sampled_excess(release, event.sampling_rate, wholes))
 
 
 def released(event: IntegerEvent, alpha: RdpCurve) -> RdpCurve:

@@ -25,7 +25,7 @@ _LARGEST_EPSILON: Final = 50.0
 _MOST_STEPS: Final = 100_000
 # What is added for the error, as a share of epsilon and at the ends. The smaller, the slower.
 _PRV_ERROR: Final = 0.005
-_LEAST_PRV_ERROR: Final = 0.002
+_LEAST_PRV_ERROR: Final = 0.004
 _LARGEST_PRV_ERROR: Final = 0.01
 # The steps in which losses are counted, likewise.
 _PLD_INTERVAL: Final = 2e-4
@@ -48,7 +48,7 @@ def epsilon_pld(events: Events, delta: float, rdp: float) -> float | None:
     """By privacy loss distributions; None where they do not apply. ``rdp`` is the bound that is known."""
     if not events or not _applies(events, rdp):
         return None if events else 0.0
-    least = min(event.noise_multiplier for event in events)
+    least = min(noise for noise, _, _ in map(_use, events))
     reach = (0.5 + _TAIL * least) / least**2
     interval = min(max(_PLD_INTERVAL * rdp, _LEAST_PLD_INTERVAL), _LARGEST_PLD_INTERVAL)
     return _pld(events, delta, max(interval, reach / _MOST_PLD_STEPS))

@@ -1,7 +1,10 @@
-"""What Poisson sampling leaves of the Renyi divergence of symmetric noise, and divergences between whole orders.
+"""What Poisson sampling leaves of the Renyi divergence of symmetric noise, at whole orders.
 
 Knows divergences at whole orders. Knows nothing of the noise that they belong to, but that it is symmetric:
 ``docs/accounting.md`` shows why no more is needed.
+
+For an order alpha, the excess is E[X^alpha] - 1, where X is the ratio of the probabilities with the patient and
+without, and the expectation is without: a divergence is log(1 + excess) / (alpha - 1). It is kept as its logarithm.
 """
 
 from __future__ import annotations
@@ -11,41 +14,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dp.accounting.orders import Orders, RdpCurve
+from dp.accounting.orders import RdpCurve
 
 
-def whole_orders(orders: Orders) -> tuple[int, ...]:
-    """The whole orders above 1 next to ``orders``, rising."""
-    return tuple(sorted({whole for order in orders for whole in (math.floor(order), math.ceil(order)) if whole > 1}))
-
-
-def at_orders(orders: Orders, wholes: Sequence[int], divergences: RdpCurve) -> RdpCurve:
-    """Upper bounds at ``orders`` from those at ``wholes``, float64.
-
-    (alpha - 1) times the divergence is convex in alpha (van Erven and Harremoes 2014, corollary 2) and 0 at 1, so that
-    it lies below the straight line between two orders.
-    """
-    places = np.array([1, *wholes], np.float64)
-    scaled = np.interp(orders, places, (places - 1) * np.array([0.0, *divergences]))
-    return np.asarray(scaled / (np.array(orders) - 1), np.float64)
-
-
-def sampled(release: RdpCurve, rate: float, wholes: Sequence[int]) -> RdpCurve:
-    """The divergence at ``wholes`` of a release on a Poisson sample, float64.
+def sampled_excess(release: RdpCurve, rate: float, wholes: Sequence[int]) -> RdpCurve:
+    """The log of the excess at ``wholes`` of a release on a Poisson sample, float64; -inf where nothing is lost.
 
     Args:
-        release: float64 (top - 1,), of the release without sampling at the orders 2 to top.
+        release: float64 (top - 1,), the divergence of the release without sampling at the orders 2 to top.
         rate: the probability with which a patient is in the sample.
+        wholes: orders from 2 to top.
     """
-    if rate == 1:
-        return np.asarray(release[np.array(wholes) - 2], np.float64)
-    # Zhu and Wang 2019, theorem 6: sum over l of C(a, l) (1 - q)^(a - l) q^l exp((l - 1) D(l)). All of it but the
-    # exponentials sums to 1, which is taken out: what is left of a small cost would be lost beside it.
     levels = np.arange(2, len(release) + 2)
     grown = _log_expm1((levels - 1) * release)
+    if rate == 1:
+        return np.asarray(grown[np.array(wholes) - 2], np.float64)
+    # Zhu and Wang 2019, theorem 6: E[X^a] = sum over l of C(a, l) (1 - q)^(a - l) q^l exp((l - 1) D(l)). All of it but
+    # the exponentials sums to 1, which is taken out: what is left of a small cost would be lost beside it.
     log_factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1.0, len(release) + 2)))])
-    found = [_log1p_sum(_log_weights(order, rate, log_factorials) + grown[: order - 1]) for order in wholes]
-    return np.asarray(np.array(found) / (np.array(wholes) - 1), np.float64)
+    return np.array([_log_sum(_log_weights(order, rate, log_factorials) + grown[: order - 1]) for order in wholes])
 
 
 def _log_weights(order: int, rate: float, log_factorials: RdpCurve) -> RdpCurve:
@@ -61,10 +48,9 @@ def _log_expm1(value: RdpCurve) -> RdpCurve:
         return np.asarray(value + np.log(-np.expm1(-value)), np.float64)
 
 
-def _log1p_sum(logs: RdpCurve) -> float:
-    """log(1 + the sum of the numbers with these logarithms)."""
+def _log_sum(logs: RdpCurve) -> float:
+    """The log of the sum of the numbers with these logarithms."""
     largest = float(np.max(logs))
     if largest == -math.inf:
-        return 0.0
-    total = largest + math.log(float(np.exp(logs - largest).sum()))
-    return float(np.logaddexp(0.0, total))
+        return largest
+    return largest + math.log(float(np.exp(logs - largest).sum()))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
-import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
+from dp_accounting.pld import PLDAccountant, privacy_loss_distribution
+from dp_accounting.rdp import RdpAccountant
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from dp import accounting
-from dp.accounting import EpsilonBound, epsilon, epsilon_rdp, noise_multiplier_for
+from dp.accounting import EpsilonBound, epsilon, epsilon_rdp
 from dp.events import GaussianEvent
 from secagg.errors import InputError
 
@@ -32,12 +34,16 @@ CASES = [
 by_case = pytest.mark.parametrize(("events", "delta"), CASES, ids=[str(number) for number in range(len(CASES))])
 
 
+@cache
+def fine_pld(events, delta):
+    return reference(PLDAccountant(value_discretization_interval=1e-4), events, delta)
+
+
 def reference(accountant, events, delta):
-    library = pytest.importorskip("dp_accounting", reason="dp-accounting is the second opinion")
     for event in events:
-        step = library.GaussianDpEvent(event.noise_multiplier)
+        step = GaussianDpEvent(event.noise_multiplier)
         if event.sampling_rate < 1:
-            step = library.PoissonSampledDpEvent(event.sampling_rate, step)
+            step = PoissonSampledDpEvent(event.sampling_rate, step)
         accountant.compose(step, event.steps)
     return accountant.get_epsilon(delta)
 
@@ -54,72 +60,54 @@ def exact_gaussian(noise_multiplier, steps, delta):
 
 @by_case
 def test_rdp_agrees_with_dp_accounting(events, delta):
-    rdp = pytest.importorskip("dp_accounting.rdp")
-    assert epsilon(events, delta).rdp == pytest.approx(reference(rdp.RdpAccountant(), events, delta), rel=0.01)
+    assert epsilon_rdp(events, delta) == pytest.approx(reference(RdpAccountant(), events, delta), rel=0.01)
 
 
 @by_case
-def test_prv_is_at_least_the_privacy_loss_distribution_and_within_three_percent(events, delta):
-    pld = pytest.importorskip("dp_accounting.pld")
-    expected = reference(pld.PLDAccountant(), events, delta)
-    assert expected <= epsilon(events, delta).prv <= 1.03 * expected
+def test_prv_is_at_least_the_privacy_loss_distribution_and_within_one_percent(events, delta):
+    expected = fine_pld(events, delta)
+    assert expected <= epsilon(events, delta).prv <= 1.01 * expected
 
 
 @by_case
-def test_the_numerical_bound_is_the_tighter_one_and_is_what_charged_means(events, delta):
+def test_two_numerical_accountants_agree_within_one_percent_and_the_tightest_bound_is_what_charged_means(events, delta):
     bound = epsilon(events, delta)
-    assert bound.prv < bound.rdp
-    assert bound.charged == bound.prv
+    assert bound.pld == pytest.approx(bound.prv, rel=0.01)
+    assert max(bound.prv, bound.pld) < bound.rdp
+    assert bound.charged == min(bound.prv, bound.pld)
     assert epsilon_rdp(events, delta) == bound.rdp
+    assert bound.gaussian_reference is None
 
 
-def test_the_figure_in_opacus_own_tests_is_reproduced():
-    # opacus/tests/accountants_test.py, test_rdp_accountant.
-    assert epsilon_rdp((GaussianEvent(1.5, 0.04, 2250),), DELTA) == pytest.approx(7.32911117143, abs=1e-9)
+@by_case
+def test_the_distribution_of_losses_is_rounded_towards_more_loss_and_hardly(events, delta):
+    finer = fine_pld(events, delta)
+    assert finer <= epsilon(events, delta).pld * (1 + 1e-6) <= 1.003 * finer
+
+
+@by_case
+def test_all_three_accountants_agree_but_for_what_the_conversion_from_renyi_divergence_loses(events, delta):
+    bound = epsilon(events, delta)
+    lost = 1.35 if min(event.noise_multiplier for event in events) < 0.7 else 1.1
+    assert bound.prv < bound.rdp < lost * bound.pld
 
 
 @pytest.mark.parametrize(
-    ("noise", "rate", "steps", "published"),
-    [
-        (0.8, 0.05, 100, 6.74105194),
-        (1.5, 0.2, 100, 8.49897786),
-        (2.0, 0.05, 1000, 4.17279987),
-        (3.0, 0.001, 20_000, 0.19403103),
-    ],
+    ("event", "delta"), [(GaussianEvent(0.25, 1.0, 1), 1e-12), (GaussianEvent(2.0, 0.2, 1000), 1e-12)]
 )
-def test_the_figures_of_the_prv_authors_own_program_are_reproduced(noise, rate, steps, published):
-    # Microsoft's prv_accountant at delta 1e-6, as recorded in opacus/tests/prv_accountant.py.
-    assert epsilon((GaussianEvent(noise, rate, steps),), 1e-6).prv == pytest.approx(published, abs=1e-5)
-
-
-PUBLISHED = [
-    pytest.param(4.0, 0.01, 10_000, 1.26, id="Abadi et al. 2016, section 3.2"),
-    pytest.param(1.12, MNIST, 14_062, 2.95, id="Opacus, compute_dp_sgd_privacy"),
-    pytest.param(1.3, MNIST, 20 * 60_000 // 256, 1.34, id="Bu et al. 2020, figure 4, top"),
-    pytest.param(0.7, MNIST, 70 * 60_000 // 256, 8.68, id="Bu et al. 2020, figure 4, bottom"),
-]
-
-
-@pytest.mark.parametrize(("noise", "rate", "steps", "published"), PUBLISHED)
-def test_published_moments_accountant_figures_come_out_with_the_conversion_of_their_time(noise, rate, steps, published):
-    orders = np.array(accounting._ORDERS)
-    moments = steps * accounting._rdp_of_a_step(noise, rate)
-    assert np.nanmin(moments - math.log(DELTA) / (orders - 1)) == pytest.approx(published, rel=0.015)
-
-
-@pytest.mark.parametrize(("noise", "rate", "steps", "published"), PUBLISHED)
-def test_the_tighter_conversion_gives_less_than_was_published_and_more_than_the_truth(noise, rate, steps, published):
-    bound = epsilon((GaussianEvent(noise, rate, steps),), DELTA)
-    assert 0.8 * published < bound.rdp < published
-    assert 0.7 * published < bound.prv < bound.rdp
+def test_that_loss_is_small_where_delta_is(event, delta):
+    bound = epsilon((event,), delta)
+    tightest = bound.pld if bound.pld is not None else exact_gaussian(event.noise_multiplier, event.steps, delta)
+    assert tightest < bound.rdp < 1.04 * tightest
 
 
 @pytest.mark.parametrize(("noise", "steps"), [(1.0, 1), (5.0, 1), (3.0, 10), (20.0, 30), (100.0, 400)])
 @pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-8])
-def test_without_sampling_both_bounds_stand_just_above_the_closed_form(noise, steps, delta):
+def test_without_sampling_all_bounds_stand_just_above_the_closed_form(noise, steps, delta):
     exact = exact_gaussian(noise, steps, delta)
     bound = epsilon((GaussianEvent(noise, 1.0, steps),), delta)
     assert exact <= bound.prv <= exact + 0.025
+    assert exact <= bound.pld <= 1.002 * exact
     assert exact <= bound.rdp <= 1.25 * exact
 
 
@@ -135,13 +123,13 @@ def test_sampling_makes_every_number_of_steps_cheaper(steps):
 
 
 def test_nothing_costs_nothing():
-    assert epsilon((), DELTA) == EpsilonBound(0.0, 0.0)
-    assert epsilon((GaussianEvent(1.0, 0.1, 0),), DELTA) == EpsilonBound(0.0, 0.0)
+    assert epsilon((), DELTA) == EpsilonBound(0.0, 0.0, 0.0)
+    assert epsilon((GaussianEvent(1.0, 0.1, 0),), DELTA) == EpsilonBound(0.0, 0.0, 0.0)
 
 
 def test_no_noise_costs_everything_however_little_it_is_sampled():
     bound = epsilon((GaussianEvent(0.0, 1e-6, 1),), DELTA)
-    assert bound == EpsilonBound(math.inf, None)
+    assert bound == EpsilonBound(math.inf, None, None)
     assert bound.charged == math.inf
 
 
@@ -159,20 +147,19 @@ def test_noise_too_large_for_the_formulas_counts_as_the_largest_that_is_not(nois
 
 def test_where_one_step_is_nearly_free_of_noise_only_rdp_is_given():
     bound = epsilon((GaussianEvent(0.39, 0.01, 10),), DELTA)
-    assert bound.prv is None
+    assert (bound.prv, bound.pld) == (None, None)
     assert bound.charged == bound.rdp < math.inf
     assert epsilon((GaussianEvent(0.4, 0.01, 10),), DELTA).prv < bound.rdp
 
 
-def test_a_numerical_failure_leaves_the_other_bound(monkeypatch):
+def test_a_numerical_failure_leaves_the_other_bounds(monkeypatch):
     def fails(*arguments, **options):
         raise ValueError
 
     events = (GaussianEvent(1.23456, 0.1, 10),)
     monkeypatch.setattr(PRVAccountant, "get_epsilon", fails)
-    bound = epsilon(events, DELTA)
-    assert bound.prv is None
-    assert bound.charged == epsilon_rdp(events, DELTA)
+    monkeypatch.setattr(privacy_loss_distribution, "from_gaussian_mechanism", fails)
+    assert epsilon(events, DELTA) == EpsilonBound(epsilon_rdp(events, DELTA))
 
 
 @pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, 2.0, math.nan])
@@ -181,9 +168,6 @@ def test_a_delta_that_is_no_probability_is_refused(delta):
         with pytest.raises(InputError) as caught:
             call((), delta)
         assert caught.value.reason == "bad-delta"
-    with pytest.raises(InputError) as caught:
-        noise_multiplier_for(1.0, delta, 0.1, 10)
-    assert caught.value.reason == "bad-delta"
 
 
 noises = st.floats(0.5, 50.0)
@@ -194,7 +178,7 @@ deltas = st.floats(1e-9, 1e-2)
 ROUNDING = 1e-9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(noises, rates, steps, deltas, st.floats(1.0, 3.0))
 def test_epsilon_falls_with_noise_and_delta_and_rises_with_steps_and_sampling(noise, rate, count, delta, factor):
     def cost(noise=noise, rate=rate, count=count, delta=delta):
@@ -207,14 +191,14 @@ def test_epsilon_falls_with_noise_and_delta_and_rises_with_steps_and_sampling(no
     assert cost(rate=min(1.0, rate * factor)) >= cost() * (1 - ROUNDING) - ROUNDING
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(noises, rates, st.integers(0, 500), st.integers(0, 500), deltas)
 def test_steps_compose_the_same_however_they_are_listed(noise, rate, first, second, delta):
     parts = (GaussianEvent(noise, rate, first), GaussianEvent(noise, rate, second))
     assert epsilon_rdp(parts, delta) == epsilon_rdp((GaussianEvent(noise, rate, first + second),), delta)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(noises, rates, steps, noises, rates, steps, deltas)
 def test_two_runs_cost_more_than_either_and_no_more_than_both_at_half_the_delta(n1, q1, s1, n2, q2, s2, delta):
     first, second = GaussianEvent(n1, q1, s1), GaussianEvent(n2, q2, s2)
@@ -225,30 +209,3 @@ def test_two_runs_cost_more_than_either_and_no_more_than_both_at_half_the_delta(
     at_half = [epsilon_rdp((event,), delta / 2) for event in (first, second)]
     # Basic composition, with an allowance for the grid of orders: the optimum of the sum lies between its parts'.
     assert together <= 1.05 * sum(at_half) + 0.01
-
-
-@pytest.mark.parametrize("target", [0.1, 1.0, 3.0, 8.0, 100.0])
-@pytest.mark.parametrize(("rate", "count"), [(0.05, 300), (0.5, 100), (1.0, 20), (MNIST, 14_062)])
-def test_the_noise_found_is_enough_and_one_step_of_the_grid_less_is_not(target, rate, count):
-    noise = noise_multiplier_for(target, DELTA, rate, count)
-    assert noise == round(noise, 4)
-    assert epsilon_rdp((GaussianEvent(noise, rate, count),), DELTA) <= target
-    assert epsilon_rdp((GaussianEvent(noise - 1e-4, rate, count),), DELTA) > target
-
-
-@settings(max_examples=12, deadline=None)
-@given(st.floats(0.3, 20.0), st.floats(0.01, 1.0), st.integers(1, 500))
-def test_no_target_is_ever_missed(target, rate, count):
-    noise = noise_multiplier_for(target, DELTA, rate, count)
-    assume(noise > 1e-4)
-    assert epsilon_rdp((GaussianEvent(noise, rate, count),), DELTA) <= target
-    assert epsilon_rdp((GaussianEvent(noise - 1e-4, rate, count),), DELTA) > target
-
-
-@pytest.mark.parametrize("target", [0.0, -1.0, 1e-4, math.nan])
-def test_a_target_that_no_noise_reaches_is_refused_with_a_remedy(target):
-    with pytest.raises(InputError) as caught:
-        noise_multiplier_for(target, DELTA, 0.1, 1000)
-    assert caught.value.reason == "unreachable-epsilon"
-    assert "1000 steps" in caught.value.message
-    assert "epsilon" in caught.value.remedy
