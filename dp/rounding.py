@@ -23,7 +23,7 @@ Integers = npt.NDArray[np.int64]
 # How likely a vector is to be rounded again, at most.
 _AGAIN: Final = 2.0**-12
 _MOST_TRIES: Final = 64
-_DITHER_BITS: Final = 16
+_FLOAT32_NORM: Final = 2.0**12
 
 
 def rounded_norm(norm: float, dimension: int) -> float:
@@ -55,20 +55,22 @@ def round_rows(rows: Reals, norm: float, generator: np.random.Generator) -> Inte
         LocalProtocolError: ``rounding-failed``, if a row never comes out short enough: it was too long before.
     """
     limit = math.floor(rounded_norm(norm, rows.shape[1]) ** 2)
-    rounded = _round(rows, generator)
+    rounded = _round(rows, norm, generator)
     for _ in range(_MOST_TRIES):
         long = np.flatnonzero(np.einsum("ij,ij->i", rounded, rounded) > limit)
         if not len(long):
             return rounded
-        rounded[long] = _round(rows[long], generator)
+        rounded[long] = _round(rows[long], norm, generator)
     raise LocalProtocolError("rounding-failed", f"A vector is longer than {norm:g} steps.")
 
 
-def _round(rows: Reals, generator: np.random.Generator) -> Integers:
-    """Up with a probability that is the fraction, to within 2^-17; down otherwise."""
-    dither = generator.integers(0, 1 << _DITHER_BITS, rows.shape, np.uint16).astype(np.float64)
-    dither += 0.5
-    dither *= 2.0**-_DITHER_BITS
-    dither += rows
-    np.floor(dither, out=dither)
-    return dither.astype(np.int64)
+def _round(rows: Reals, norm: float, generator: np.random.Generator) -> Integers:
+    """Up with a probability that is the fraction, to within 2^-12; down otherwise."""
+    # In float32, which halves the time, where its 24 bits leave the fraction 12.
+    real = np.float32 if norm < _FLOAT32_NORM else np.float64
+    words = generator.integers(0, (1 << 64) - 1, (rows.size + 3) // 4, np.uint64, endpoint=True)
+    dither = words.view(np.uint16)[: rows.size].reshape(rows.shape)
+    shifted = np.multiply(dither, real(2.0**-16), dtype=real)
+    shifted += rows.astype(real, copy=False)
+    np.floor(shifted, out=shifted)
+    return shifted.astype(np.int64)

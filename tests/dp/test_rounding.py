@@ -44,9 +44,9 @@ class HighDither:
     def __init__(self, times):
         self.times = times
 
-    def integers(self, low, high, shape, dtype):
+    def integers(self, low, high, size, dtype, endpoint):
         self.times -= 1
-        return np.full(shape, high - 1 if self.times >= 0 else low, dtype)
+        return np.full(size, high if self.times >= 0 else low, dtype)
 
 
 def test_a_vector_that_came_out_too_long_is_rounded_again():

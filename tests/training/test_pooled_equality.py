@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dp.randomness import secure_generator
+from dp.rounding import round_rows
 from dp.sampling import poisson_sample
 from secagg.charter import Charter, Encoding, Member
 from secagg.charter.model import ServerStep
@@ -104,7 +105,7 @@ class Pooled:
             sample = poisson_sample(self.dice[number], part.patient_count, self.charter.privacy.sampling_rate)
             # The hospital rounds with the same dice; here they are thrown for nothing.
             if len(sample):
-                self.dice[number].integers(0, 1 << 16, (len(sample), len(model)), np.uint16)
+                round_rows(np.zeros((len(sample), len(model))), self.shares.steps_per_clip, self.dice[number])
             noise = self.noise.drawn(0, self.shaking[number])[: len(model)] / self.shares.scale
             if number in survivors:
                 total += clipped_sum(part, sample, model, self.charter.privacy.clip_norm) + noise
