@@ -20,6 +20,7 @@ from secagg.masking import MaskingServer, Purpose, RoundSum, Session
 from secagg.masking.journal import Around, Journal
 from secagg.masking.messages import Refusal
 from secagg.masking.messages import Sum as SumPayload
+from secagg.masking.noise import NoiseExpansion, refuse_noise
 from secagg.masking.states import ServerState
 from secagg.release.dsse import StatementSignature, assemble, is_signed_by
 from secagg.release.statement import read_statement
@@ -54,6 +55,7 @@ class Coordinator:
 
     Args:
         on_round: called after every round.
+        noise: draws noise as hospitals do, for charters under which some comes off the sums.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Coordinator:
         engine: Engine,
         folder: Path,
         on_round: Callable[[RoundRecord], None] = lambda _record: None,
+        noise: NoiseExpansion = refuse_noise,
     ) -> None:
         self._charter = charter
         self._engine = engine
@@ -69,6 +72,7 @@ class Coordinator:
         self._around = TranscriptWriter(folder / TRANSCRIPT, AROUND)
         self._store = CoordinatorStore(folder, charter.digest)
         self._on_round = on_round
+        self._noise = noise
         self._members = range(1, len(charter.charter.members) + 1)
         self._cheaters: set[int] = set()
         self._relay = SnapshotRelay(charter, partial(self._exchange, Phase.QUERY))
@@ -128,7 +132,7 @@ class Coordinator:
         session = Session(self._charter, state.epoch + 1, purpose, state.round + 1, rounds)
         self._store.update(epoch=session.epoch)
         self._journal = TranscriptWriter(self._folder / TRANSCRIPT, session.epoch)
-        server = MaskingServer(session, invited, self._journal)
+        server = MaskingServer(session, invited, self._journal, self._noise)
         pump = _Pump(self._engine, server, 0, self._journal)
         pump.run(server.open())
         return server, pump.refusals

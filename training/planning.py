@@ -141,12 +141,12 @@ def _plan(shape: Shape, chosen: bool, colluding: int, rates: Rates) -> Plan:
 
 def _set_up_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -> float:
     keys = (shape.secret_rounds + 1) * rates.agreement
-    digests = 4 * shape.secret_rounds * shape.holders * rates.digest
+    digests = 2 * shape.shared_secrets * shape.holders * rates.digest
     dealing = shape.holders * (2 * rates.agreement + rates.signature + rates.verification)
     rosters = (shape.peers + 1) * rates.verification
     # In a complete graph a hospital holds a share of its own.
     points = shape.holders + (0 if shape.graph else 1)
-    sharing = 2 * shape.secret_rounds * sharing_time(shape.share_threshold, points) if shape.masked else 0
+    sharing = shape.shared_secrets * sharing_time(shape.share_threshold, points) if shape.masked else 0
     secret = ciphers.key + rates.signature if ciphers else 0
     return keys + digests + dealing + rosters + sharing + secret + 2 * rates.record
 

@@ -45,16 +45,17 @@ from secagg.masking.messages import (
     EncryptedSum,
     Open,
     Propose,
-    Reveal,
     Sum,
     Unmask,
     payload_limit,
 )
 from secagg.masking.messages import Roster as RosterPayload
+from secagg.masking.revealing import shares_for
+from secagg.masking.round_tags import mask_component_tags, own_tags
 from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
-from secagg.masking.verification import ForgedSumError, VerifiedSum, round_tag, verify_sum
+from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
 from secagg.policy import Policy, check_charter
 from secagg.wire import COORDINATOR, Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode
@@ -133,12 +134,24 @@ class MaskingClient:
         self.state = target
         return replies
 
-    def mask(self, vector: RingVector, model_digest: bytes) -> bytes:
+    def noise_keys(self) -> tuple[bytes, ...]:
+        """The keys of components 1 to J of this hospital's noise in the round that has begun, 32 bytes each.
+
+        Noise that is drawn with one comes off again where enough hospitals survive. Each serves one vector.
+
+        Raises:
+            LocalProtocolError: ``out-of-turn``.
+        """
+        self._require_asked()
+        return self._current().noise_keys(self.round)
+
+    def mask(self, vector: RingVector, model_digest: bytes, components: Sequence[RingVector] = ()) -> bytes:
         """The masked vector of the round that has begun, sealed. The latch is written first.
 
         Args:
-            vector: ring elements, shape (session.length,); left unchanged.
+            vector: ring elements, shape (session.length,), all noise included; left unchanged.
             model_digest: of the model that the update starts from; hospitals with another digest cannot be summed with.
+            components: what was drawn with each of `noise_keys` and is in ``vector``; shape (session.length,) each.
 
         Raises:
             LocalProtocolError: ``out-of-turn``, ``wrong-length``.
@@ -146,19 +159,18 @@ class MaskingClient:
         """
         epoch = self._current()
         session = epoch.session
-        target = CLIENT_TRANSITIONS.get((self.state, Action.MASK))
-        if target is None:
-            raise LocalProtocolError("out-of-turn", f"No round has begun: this hospital is {self.state.value}.")
-        if len(vector) != session.length:
-            raise LocalProtocolError("wrong-length", f"{len(vector)} elements where {session.length} are due.")
+        target = self._require_asked()
+        vectors = (vector, *components)
+        _require_lengths(vectors, session)
         keys = epoch.mask_keys(self.round, model_digest)
-        own_tag = round_tag(vector, session, epoch.tag_key, self.round, model_digest, [self.number])
+        own, *others = own_tags(vectors, session, epoch.tag_key, self.round, model_digest, self.number)
         payload = MaskedPayload(session, model_digest)
 
-        def mask_into(packed: memoryview) -> int:
+        def mask_into(packed: memoryview) -> list[int]:
             if session.encrypted:
-                return epoch.group.encrypt(vector, keys, own_tag, packed, self.round, self.number)
-            return pack_masked(vector, session.ring, keys, own_tag, session.tag_size, packed, over_processes)
+                return [epoch.group.encrypt(vector, keys, own, packed, self.round, self.number)]
+            first = pack_masked(vector, session.ring, keys, own, session.tag_size, packed, over_processes)
+            return [first, *mask_component_tags(others, keys, session)]
 
         message = epoch.sealer.seal_in_place(
             Stage.MASKED, payload.size, lambda view: payload.write(view, mask_into), round=self.round
@@ -306,16 +318,9 @@ class MaskingClient:
             raise RemoteProtocolError(
                 "survivors-changed", "Shares were asked for other survivors than this hospital agreed to."
             )
-        slot = epoch.session.slot(round_number)
-        remaining = sorted(set(epoch.held) & set(survivors.numbers))
-        dropped = sorted(set(epoch.held) - set(survivors.numbers))
-        if dropped or not epoch.session.complete:
+        if set(epoch.held) - set(survivors.numbers) or not epoch.session.complete:
             self._require_agreement(survivors, payload)
-        reveal = Reveal(
-            survivors.digest(),
-            b"".join(epoch.held[owner].self_mask[slot] for owner in remaining),
-            b"".join(epoch.held[owner].mask_key[slot] for owner in dropped),
-        )
+        reveal = shares_for(survivors, epoch.held, epoch.session, round_number)
         self._latch.record_revealed(
             self._charter.digest, epoch.session.epoch, round_number, survivors.numbers, self._occasion()
         )
@@ -440,6 +445,12 @@ class MaskingClient:
         )
         return verified
 
+    def _require_asked(self) -> ClientState:
+        target = CLIENT_TRANSITIONS.get((self.state, Action.MASK))
+        if target is None:
+            raise LocalProtocolError("out-of-turn", f"No round has begun: this hospital is {self.state.value}.")
+        return target
+
     def _require_enough(self, hospitals: int) -> None:
         least = max(self.session.threshold, self._policy.minimum_cohort)
         if hospitals < least:
@@ -481,6 +492,13 @@ def read_sum(envelope: Envelope, session: Session, participants: frozenset[int])
         raise RemoteProtocolError("wrong-length", f"A sum carries a tag of {len(payload.tag)} bytes.")
     tag_number = int.from_bytes(payload.tag, "little")
     return RoundSum(envelope.header.round, payload.step, survivors, payload.model_digest, vector, tag_number)
+
+
+def _require_lengths(vectors: Sequence[RingVector], session: Session) -> None:
+    lengths = [len(vector) for vector in vectors]
+    wanted = [session.length] * (1 + session.noise_components)
+    if lengths != wanted:
+        raise LocalProtocolError("wrong-length", f"Vectors of {lengths} elements came where {wanted} are due.")
 
 
 def _own_number(charter: VerifiedCharter, identity: Identity) -> int:

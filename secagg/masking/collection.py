@@ -50,7 +50,7 @@ class VectorSum:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._sums: dict[bytes, PackedSum | CiphertextSum] = {}
-        self._tags: dict[bytes, int] = {}
+        self._tags: dict[bytes, list[int]] = {}
         self._contributions: dict[bytes, dict[int, Contribution]] = {}
 
     @property
@@ -59,7 +59,7 @@ class VectorSum:
         return frozenset(number for group in self._contributions.values() for number in group)
 
     def add(self, sender: int, name: str, masked: Masked, contribution: Contribution) -> None:
-        """Add one hospital's vector and tag.
+        """Add one hospital's vector and tags.
 
         Raises:
             RemoteProtocolError: ``other-model``, ``wrong-length`` or ``malformed``.
@@ -67,13 +67,18 @@ class VectorSum:
         model = masked.model_digest
         if model not in self._sums and len(self._sums) > self._session.charter.charter.max_colluding:
             raise RemoteProtocolError("other-model", f"{name} starts from another model.", culprit=name)
-        if len(masked.tag) != self._session.tag_size:
-            raise RemoteProtocolError("wrong-length", f"{name} sent a tag of {len(masked.tag)} bytes.", culprit=name)
+        if len(masked.tags) != self._session.tags_size:
+            raise RemoteProtocolError("wrong-length", f"{name} sent {len(masked.tags)} bytes of tags.", culprit=name)
         total = self._sums.get(model) or _accumulator(self._session)
         total.add(masked.vector)
         self._sums[model] = total
-        self._tags[model] = self._tags.get(model, 0) + int.from_bytes(masked.tag, "little")
+        sent = self._numbers(masked.tags)
+        self._tags[model] = [sum(pair) for pair in zip(self._tags.get(model, [0] * len(sent)), sent, strict=True)]
         self._contributions.setdefault(model, {})[sender] = contribution
+
+    def _numbers(self, tags: bytes) -> list[int]:
+        size = self._session.tag_size
+        return [int.from_bytes(tags[start : start + size], "little") for start in range(0, len(tags), size)]
 
     def largest(self) -> tuple[bytes, frozenset[int]]:
         """The digest that most hospitals claim, and who they are."""
@@ -104,8 +109,8 @@ class VectorSum:
             raise LocalProtocolError("not-encrypted", "Vectors of this scheme are not encrypted.")
         return total
 
-    def tag_of(self, model: bytes) -> int:
-        """Their tags, added up."""
+    def tags_of(self, model: bytes) -> list[int]:
+        """Their tags, added up: of their vectors, then of each component of noise."""
         return self._tags[model]
 
     def contributions_of(self, model: bytes) -> list[Contribution]:

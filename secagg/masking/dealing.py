@@ -6,7 +6,7 @@ Knows key generation, sharing and sealing. Knows nothing of states: `secagg.mask
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -27,8 +27,8 @@ _NONCE = bytes(12)
 
 
 class EpochSecrets:
-    """One hospital's secrets of an epoch: a share key, for each round a mask key and a self-mask seed, and its
-    contribution to the tag key.
+    """One hospital's secrets of an epoch: a share key, for each round a mask key, a self-mask seed and J noise seeds,
+    and its contribution to the tag key.
 
     They live in memory only. A round's secrets are forgotten once it is over.
     """
@@ -38,6 +38,10 @@ class EpochSecrets:
         self.mask_keys: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.secret_rounds)]
         self.self_mask_seeds: list[bytes | None] = [
             shamir.random_secret(randomness) for _ in range(session.secret_rounds)
+        ]
+        self.noise_seeds: list[tuple[bytes, ...]] = [
+            tuple(shamir.random_secret(randomness) for _ in range(session.noise_components))
+            for _ in range(session.secret_rounds)
         ]
         self.tag_contribution = randomness(CONTRIBUTION_SIZE)
         self.holders = draw_holders(session, owner, randomness)
@@ -50,18 +54,30 @@ class EpochSecrets:
             kdf.public_key(self.share_key),
             b"".join(kdf.public_key(key) for key in self.mask_keys if key),
             b"".join(
-                kdf.self_mask_commitment(seed, self._session, self._session.first_round + slot, self._owner)
+                commitment
                 for slot, seed in enumerate(self.self_mask_seeds)
                 if seed
+                for commitment in self._commitments(self._session.first_round + slot, seed, self.noise_seeds[slot])
             ),
             kdf.tag_contribution_commitment(self.tag_contribution, self._session, self._owner),
             self.holders,
         )
 
+    def _commitments(self, round_number: int, seed: bytes, noise_seeds: tuple[bytes, ...]) -> list[bytes]:
+        return [kdf.self_mask_commitment(seed, self._session, round_number, self._owner)] + [
+            kdf.noise_seed_commitment(noise_seed, self._session, round_number, self._owner, component)
+            for component, noise_seed in enumerate(noise_seeds, 1)
+        ]
+
+    def of_round(self, slot: int) -> tuple[bytes, ...]:
+        """What is shared for one round, in the order of `secrets_of`; nothing in the place of what is forgotten."""
+        return (self.self_mask_seeds[slot] or b"", self.mask_keys[slot] or b"", *self.noise_seeds[slot])
+
     def forget(self, slots: range) -> None:
         """Drop the secrets of rounds that are over."""
         for slot in slots[: len(self.mask_keys)]:
             self.mask_keys[slot] = self.self_mask_seeds[slot] = None
+            self.noise_seeds[slot] = ()
 
     def __repr__(self) -> str:
         return f"EpochSecrets(epoch={self._session.epoch})"
@@ -73,36 +89,50 @@ class HeldShares:
 
     Attributes:
         self_mask, mask_key: a share for each round, 32 bytes each; none if the recipient holds no shares of the dealer.
+        noise: for each round a share of each noise seed, 32 bytes each.
         tag_contribution: the dealer's part of the tag key, 32 bytes.
         sighting: when the dealer saw the recipient take part before this epoch.
     """
 
     self_mask: tuple[bytes, ...]
     mask_key: tuple[bytes, ...]
+    noise: tuple[tuple[bytes, ...], ...]
     tag_contribution: bytes
     sighting: Sighting = NEVER_SEEN
 
     def joined(self) -> bytes:
-        """All shares, round by round, self-mask share first; then the contribution; then the sighting."""
-        shares = b"".join(part for pair in zip(self.self_mask, self.mask_key, strict=True) for part in pair)
+        """All shares, round by round, in the order of `secrets_of`; then the contribution; then the sighting."""
+        shares = b"".join(share for shares in self._rounds() for share in shares)
         return shares + self.tag_contribution + self.sighting.pack()
 
     @classmethod
-    def split(cls, data: bytes) -> HeldShares:
-        """What `joined` made."""
+    def split(cls, data: bytes, secrets: int) -> HeldShares:
+        """What `joined` made of so many ``secrets`` a round."""
         end = len(data) - CONTRIBUTION_SIZE - SIGHTING_SIZE
         parts = [data[start : start + SHARE_SIZE] for start in range(0, end, SHARE_SIZE)]
         contribution = data[end : end + CONTRIBUTION_SIZE]
         sighting = Sighting.unpack(data[-SIGHTING_SIZE:])
-        return cls(tuple(parts[0::2]), tuple(parts[1::2]), contribution, sighting)
+        noise = tuple(tuple(parts[start + 2 : start + secrets]) for start in range(0, len(parts), secrets))
+        return cls(tuple(parts[0::secrets]), tuple(parts[1::secrets]), noise, contribution, sighting)
 
     def digests(self, session: Session, dealer: int, recipient: int) -> bytes:
         """The share digests, in the order of `joined`."""
+        kinds = secrets_of(session)
         return b"".join(
-            kdf.share_digest(share, session, session.first_round + slot, secret, dealer, recipient)
-            for slot, pair in enumerate(zip(self.self_mask, self.mask_key, strict=True))
-            for secret, share in zip((Secret.SELF_MASK_SEED, Secret.MASK_KEY), pair, strict=True)
+            kdf.share_digest(share, session, session.first_round + slot, secret, dealer, recipient, component)
+            for slot, shares in enumerate(self._rounds())
+            for (secret, component), share in zip(kinds, shares, strict=True)
         )
+
+    def _rounds(self) -> Iterator[tuple[bytes, ...]]:
+        for self_mask, mask_key, noise in zip(self.self_mask, self.mask_key, self.noise, strict=True):
+            yield (self_mask, mask_key, *noise)
+
+
+def secrets_of(session: Session) -> list[tuple[Secret, int]]:
+    """What is shared for each round, in the order of a deal: the kind, and of noise seeds the component, or else 0."""
+    noise = [(Secret.NOISE_SEED, component) for component in range(1, session.noise_components + 1)]
+    return [(Secret.SELF_MASK_SEED, 0), (Secret.MASK_KEY, 0), *noise]
 
 
 def share_out(
@@ -118,14 +148,15 @@ def share_out(
             "too-few-holders",
             f"{len(members)} of the hospitals that this one drew take part; {session.share_threshold} must.",
         )
-    columns = []
-    for seed, key in zip(secrets.self_mask_seeds, secrets.mask_keys, strict=True):
-        for secret in (seed, key):
-            columns.append(shamir.share(secret or b"", session.share_threshold, members, randomness))  # noqa: PERF401
+    rounds = [
+        [shamir.share(secret, session.share_threshold, members, randomness) for secret in secrets.of_round(slot)]
+        for slot in range(session.secret_rounds)
+    ]
     return {
         member: HeldShares(
-            tuple(column[index] for column in columns[0::2]),
-            tuple(column[index] for column in columns[1::2]),
+            tuple(columns[0][index] for columns in rounds),
+            tuple(columns[1][index] for columns in rounds),
+            tuple(tuple(column[index] for column in columns[2:]) for columns in rounds),
             secrets.tag_contribution,
         )
         for index, member in enumerate(members)
@@ -134,7 +165,7 @@ def share_out(
 
 def tag_part(secrets: EpochSecrets) -> HeldShares:
     """What a recipient gets that holds no shares."""
-    return HeldShares((), (), secrets.tag_contribution)
+    return HeldShares((), (), (), secrets.tag_contribution)
 
 
 @dataclass(frozen=True)
@@ -159,11 +190,11 @@ def seal_deal(route: Route, shares: HeldShares, own_share_key: bytes, recipient_
     return Deal(route.roster_digest, digests, key.encrypt(_NONCE, shares.joined(), digests))
 
 
-def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advertise, rounds: int) -> HeldShares:
+def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advertise, secrets: int) -> HeldShares:
     """Unseal a deal and check it against the dealer's digests and what the dealer advertised.
 
     Args:
-        rounds: for how many rounds it must hold shares: all of the epoch's, or none.
+        secrets: of how many secrets it must hold shares: all of the epoch's, or none.
 
     Raises:
         RemoteProtocolError: ``other-roster``, ``wrong-length``, ``unreadable-shares``, ``bad-share``,
@@ -176,7 +207,7 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advert
             f"{dealer} was shown other keys than this site: the coordinator tells members different things.",
             culprit="the coordinator",
         )
-    check_deal_sizes(deal, rounds, dealer)
+    check_deal_sizes(deal, secrets, dealer)
     try:
         plain = route.sealing_key(own_share_key, advertised.share_key, route.dealer).decrypt(
             _NONCE, deal.sealed_shares, deal.share_digests
@@ -185,7 +216,7 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advert
         raise RemoteProtocolError(
             "unreadable-shares", f"The shares from {dealer} cannot be unsealed.", culprit=dealer
         ) from error
-    shares = HeldShares.split(plain)
+    shares = HeldShares.split(plain, route.session.secrets_a_round)
     if shares.digests(route.session, route.dealer, route.recipient) != deal.share_digests:
         raise RemoteProtocolError("bad-share", f"The shares from {dealer} are not those it signed.", culprit=dealer)
     committed = kdf.tag_contribution_commitment(shares.tag_contribution, route.session, route.dealer)
@@ -196,31 +227,33 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advert
     return shares
 
 
-def sealed_size_of(rounds: int) -> int:
-    """How many bytes the sealed part of a deal has that holds shares for ``rounds``."""
-    return 2 * rounds * SHARE_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD
+def sealed_size_of(secrets: int) -> int:
+    """How many bytes the sealed part of a deal has that holds shares of so many ``secrets``."""
+    return secrets * SHARE_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD
 
 
-def check_deal_sizes(deal: Deal, rounds: int, dealer: str) -> None:
-    """Refuse a deal that does not hold two shares for each of ``rounds``.
+def check_deal_sizes(deal: Deal, secrets: int, dealer: str) -> None:
+    """Refuse a deal that does not hold a share of each of so many ``secrets``.
 
     Raises:
         RemoteProtocolError: ``wrong-length``.
     """
     sizes = (len(deal.share_digests), len(deal.sealed_shares))
-    if sizes != (2 * rounds * DIGEST_SIZE, sealed_size_of(rounds)):
+    if sizes != (secrets * DIGEST_SIZE, sealed_size_of(secrets)):
         raise RemoteProtocolError(
             "wrong-length", f"{dealer} dealt another number of shares than it was to.", culprit=dealer
         )
 
 
 def check_advertisement_sizes(session: Session, advertisement: Advertise, owner: str) -> None:
-    """Refuse an advertisement that does not hold one key and one commitment a round.
+    """Refuse an advertisement that does not hold a mask key for each round, and a commitment to each seed.
 
     Raises:
         RemoteProtocolError: ``wrong-length``.
     """
-    if not len(advertisement.mask_keys) == len(advertisement.self_mask_commitments) == session.secret_rounds * KEY_SIZE:
+    seeds = session.secret_rounds * (1 + session.noise_components)
+    sizes = (len(advertisement.mask_keys), len(advertisement.seed_commitments))
+    if sizes != (session.secret_rounds * KEY_SIZE, seeds * DIGEST_SIZE):
         raise RemoteProtocolError(
             "wrong-length", f"{owner} advertised another number of keys than the epoch needs.", culprit=owner
         )

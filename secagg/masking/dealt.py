@@ -62,7 +62,7 @@ class Dealt:
         name = self.session.name(dealer)
         if recipient not in self.recipients[dealer]:
             raise RemoteProtocolError("other-recipient", f"{name} dealt to a member that it had not to.", culprit=name)
-        check_deal_sizes(deal, self.session.secret_rounds if recipient in self.holders[dealer] else 0, name)
+        check_deal_sizes(deal, self.session.shared_secrets if recipient in self.holders[dealer] else 0, name)
         self.digests[dealer, recipient] = deal.share_digests
         self.messages.setdefault(recipient, {})[dealer] = message
         self._owed[dealer].discard(recipient)

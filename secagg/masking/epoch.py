@@ -105,8 +105,8 @@ class Epoch:
 
     def open_deal(self, dealer: int, deal: Deal) -> HeldShares:
         """Unseal what ``dealer`` dealt to this hospital."""
-        rounds = self.session.secret_rounds if self.number in self.holders_of(dealer) else 0
-        return open_deal(self.route(dealer, self.number), deal, self.secrets.share_key, self.roster[dealer], rounds)
+        secrets = self.session.shared_secrets if self.number in self.holders_of(dealer) else 0
+        return open_deal(self.route(dealer, self.number), deal, self.secrets.share_key, self.roster[dealer], secrets)
 
     def take_deals(self, collected: Mapping[int, HeldShares]) -> None:
         """Keep the shares, and make the tag key of the contributions that came with them."""
@@ -130,6 +130,20 @@ class Epoch:
             raise LocalProtocolError("no-epoch", "There is no secret that vectors of this epoch are encrypted under.")
         return self._group
 
+    def noise_keys(self, round_number: int) -> tuple[bytes, ...]:
+        """The keys that components 1 to J of this hospital's noise are drawn with in a round.
+
+        Raises:
+            LocalProtocolError: ``secrets-forgotten``.
+        """
+        seeds = self.secrets.noise_seeds[self.session.slot(round_number)] if self.session.noise_components else ()
+        if len(seeds) != self.session.noise_components:
+            raise _forgotten(round_number)
+        return tuple(
+            kdf.noise_key(seed, self.session, round_number, self.number, component)
+            for component, seed in enumerate(seeds, 1)
+        )
+
     def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
         """The keys of all masks of a round: its own, then those with its peers; none where nothing is masked.
 
@@ -141,7 +155,7 @@ class Epoch:
             return []
         seed, own_key = self.secrets.self_mask_seeds[slot], self.secrets.mask_keys[slot]
         if seed is None or own_key is None:
-            raise LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
+            raise _forgotten(round_number)
         keys = [SignedKey(kdf.self_mask_key(seed, self.session, round_number, model, self.number), 1)]
         peers = sorted((set(self.holders_of(self.number)) | set(self.held)) - {self.number})
         public = [(entry(self.roster[peer].mask_keys, slot), self.session.name(peer)) for peer in peers]
@@ -149,6 +163,10 @@ class Epoch:
             key = kdf.pairwise_mask_key(shared, self.session, round_number, model, (self.number, peer))
             keys.append(SignedKey(key, 1 if self.number < peer else -1))
         return keys
+
+
+def _forgotten(round_number: int) -> LocalProtocolError:
+    return LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
 
 
 def _group(session: Session, contributions: Mapping[int, bytes], roster_digest: bytes, roster: Roster) -> Group:

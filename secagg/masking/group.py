@@ -96,7 +96,7 @@ class Group:
     def seal_reveal(self, reveal: Reveal, round_number: int, responder: int) -> SealedReveal:
         """A hospital's shares, for the others alone."""
         key = self._reveal_key(round_number, responder, reveal.survivors_digest)
-        sealed = key.encrypt(_NONCE, reveal.self_mask_shares + reveal.mask_key_shares, None)
+        sealed = key.encrypt(_NONCE, reveal.seed_shares + reveal.mask_key_shares, None)
         return SealedReveal(reveal.survivors_digest, sealed)
 
     def _masks(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> list[SignedKey]:

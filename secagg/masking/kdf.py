@@ -21,10 +21,11 @@ KEY_SIZE = 32
 
 
 class Secret(StrEnum):
-    """The two secrets that a hospital shares for each round."""
+    """The kinds of secrets that a hospital shares for each round."""
 
     SELF_MASK_SEED = "self mask share"
     MASK_KEY = "mask key share"
+    NOISE_SEED = "noise share"
 
 
 def public_key(private_key: bytes) -> bytes:
@@ -72,6 +73,11 @@ def self_mask_key(seed: bytes, session: Session, round_number: int, model: bytes
     return expand(seed, session.context("self mask", round_number, model, owner))
 
 
+def noise_key(seed: bytes, session: Session, round_number: int, owner: int, component: int) -> bytes:
+    """The key that a component of a hospital's noise is drawn with in a round."""
+    return expand(seed, session.context("noise", round_number, owner, component))
+
+
 def share_sealing_key(shared_secret: bytes, session: Session, roster: bytes, dealer: int, recipient: int) -> bytes:
     """The key that seals one dealer's shares for one recipient; used once, so its nonce is zero."""
     return expand(shared_secret, session.context("share sealing", 0, roster, dealer, recipient))
@@ -80,6 +86,11 @@ def share_sealing_key(shared_secret: bytes, session: Session, roster: bytes, dea
 def self_mask_commitment(seed: bytes, session: Session, round_number: int, owner: int) -> bytes:
     """Commits a hospital to its self-mask seed: hiding, because the seed is uniform over 256 bits."""
     return hashlib.sha256(session.context("self mask commitment", round_number, owner) + seed).digest()
+
+
+def noise_seed_commitment(seed: bytes, session: Session, round_number: int, owner: int, component: int) -> bytes:
+    """Commits a hospital to the seed of a component of its noise: hiding, because the seed is uniform over 256 bits."""
+    return hashlib.sha256(session.context("noise seed commitment", round_number, owner, component) + seed).digest()
 
 
 def tag_contribution_commitment(contribution: bytes, session: Session, owner: int) -> bytes:
@@ -124,11 +135,21 @@ def round_tag_key(epoch_key: bytes, session: Session, round_number: int, model: 
     return expand(epoch_key, session.context("round tag key", round_number, model))
 
 
+def noise_tag_key(epoch_key: bytes, session: Session, round_number: int, model: bytes, component: int) -> bytes:
+    """The key of the offsets in one round's tags of one component of noise."""
+    return expand(epoch_key, session.context("noise tag key", round_number, model, component))
+
+
 def share_digest(
-    share: bytes, session: Session, round_number: int, secret: Secret, dealer: int, recipient: int
+    share: bytes, session: Session, round_number: int, secret: Secret, dealer: int, recipient: int, component: int = 0
 ) -> bytes:
-    """Commits a dealer to the share it gave one recipient, so that a wrong share shows whose fault it is."""
-    return hashlib.sha256(session.context(secret, round_number, dealer, recipient) + share).digest()
+    """Commits a dealer to the share it gave one recipient, so that a wrong share shows whose fault it is.
+
+    Args:
+        component: of a noise seed, from 1; 0 for the other secrets.
+    """
+    which = [component] if component else []
+    return hashlib.sha256(session.context(secret, round_number, dealer, recipient, *which) + share).digest()
 
 
 def expand(secret: bytes, info: bytes) -> bytes:

@@ -10,12 +10,13 @@ from typing import Annotated, Final
 
 import msgspec
 
-from secagg.charter.model import MOST_MEMBERS
+from secagg.charter.model import MOST_MEMBERS, MOST_NOISE_LEVELS
 from secagg.identity import SIGNATURE_SIZE
 from secagg.labels import DIGEST_SIZE
 from secagg.latch import SIGHTING_SIZE
 from secagg.masking.session import Purpose, Session
 from secagg.masking.shamir import SHARE_SIZE
+from secagg.masking.tags import LARGEST_TAG
 from secagg.wire.stage import Stage
 
 KEY_SIZE = 32
@@ -31,7 +32,8 @@ CONTEXT_LIMIT = 1024 * 1024
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Key = Annotated[bytes, msgspec.Meta(min_length=KEY_SIZE, max_length=KEY_SIZE)]
 # Little-endian; its size follows from the ring and is checked where it is read.
-Tag = Annotated[bytes, msgspec.Meta(max_length=16)]
+Tag = Annotated[bytes, msgspec.Meta(max_length=LARGEST_TAG)]
+Tags = Annotated[bytes, msgspec.Meta(max_length=LARGEST_TAG * (1 + MOST_NOISE_LEVELS))]
 Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 MemberNumber = Annotated[int, msgspec.Meta(ge=1, le=MOST_MEMBERS)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
@@ -50,16 +52,17 @@ class Open(_Payload, frozen=True):
 
 
 class Advertise(_Payload, frozen=True):
-    """Hospital to coordinator: its keys of the epoch. Lists are concatenated, one entry a round.
+    """Hospital to coordinator: its keys of the epoch. Lists are concatenated, round by round.
 
     Attributes:
+        seed_commitments: for each round, to the self-mask seed, then to the seed of each component of noise.
         tag_commitment: to its contribution to the key of the epoch's tags.
         holders: the members that it drew to hold its shares, ascending; none where everybody holds everybody's.
     """
 
     share_key: Key
     mask_keys: bytes
-    self_mask_commitments: bytes
+    seed_commitments: bytes
     tag_commitment: Digest
     holders: list[MemberNumber]
 
@@ -81,9 +84,10 @@ class Deal(_Payload, frozen=True):
 
     Attributes:
         roster_digest: of the advertisements that the dealer saw: two hospitals that saw different ones find out here.
-        share_digests: for each round, the digest of the self-mask share, then that of the mask-key share.
-        sealed_shares: AES-256-GCM of, for each round, the self-mask share, then the mask-key share; then the dealer's
-            contribution to the tag key; last, when it saw the recipient take part.
+        share_digests: for each round, the digest of the self-mask share, that of the mask-key share, and that of the
+            share of each noise seed.
+        sealed_shares: AES-256-GCM of, for each round, the self-mask share, the mask-key share, and the shares of the
+            noise seeds; then the dealer's contribution to the tag key; last, when it saw the recipient take part.
     """
 
     roster_digest: Digest
@@ -116,11 +120,15 @@ class Begin(_Payload, frozen=True):
 
 
 class Masked(_Payload, frozen=True):
-    """Hospital to coordinator: its masked vector, packed, the digest of the model it starts from, its masked tag."""
+    """Hospital to coordinator: its masked vector, packed, and the digest of the model it starts from.
+
+    Attributes:
+        tags: masked: that of the vector, then that of each component of noise in it.
+    """
 
     model_digest: Digest
     vector: memoryview
-    tag: Tag
+    tags: Tags
 
 
 class Propose(_Payload, frozen=True):
@@ -159,12 +167,13 @@ class Reveal(_Payload, frozen=True):
 
     Attributes:
         survivors_digest: the set that this answers.
-        self_mask_shares: of every survivor's self-mask seed.
+        seed_shares: of every survivor's self-mask seed; then, component by component, of every survivor's seed of the
+            noise that comes off.
         mask_key_shares: of every other participant's mask key.
     """
 
     survivors_digest: Digest
-    self_mask_shares: bytes
+    seed_shares: bytes
     mask_key_shares: bytes
 
 
@@ -183,7 +192,7 @@ class SealedReveal(_Payload, frozen=True):
 
     Attributes:
         survivors_digest: the set that this answers.
-        sealed: AES-256-GCM of what a `Reveal` holds: self-mask shares, then mask-key shares.
+        sealed: AES-256-GCM of what a `Reveal` holds: seed shares, then mask-key shares.
     """
 
     survivors_digest: Digest
@@ -248,7 +257,7 @@ def _small(_session: Session) -> int:
 
 def _advertise(session: Session) -> int:
     holders = 3 * session.charter.charter.graph.degree
-    return 2 * session.secret_rounds * KEY_SIZE + KEY_SIZE + DIGEST_SIZE + holders + 64
+    return session.shared_secrets * KEY_SIZE + KEY_SIZE + DIGEST_SIZE + holders + 64
 
 
 def _roster(session: Session) -> int:
@@ -256,7 +265,7 @@ def _roster(session: Session) -> int:
 
 
 def _deal(session: Session) -> int:
-    shares = session.secret_rounds * (2 * DIGEST_SIZE + 2 * SHARE_SIZE)
+    shares = session.shared_secrets * (DIGEST_SIZE + SHARE_SIZE)
     return shares + DIGEST_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD + 64
 
 
@@ -269,7 +278,7 @@ def _acknowledge(_session: Session) -> int:
 
 
 def _masked(session: Session) -> int:
-    return session.vector_bytes + 128
+    return session.vector_bytes + LARGEST_TAG * session.noise_components + 128
 
 
 def _propose(session: Session) -> int:
@@ -281,7 +290,7 @@ def _unmask(session: Session) -> int:
 
 
 def _reveal(session: Session) -> int:
-    return len(session.members) * SHARE_SIZE + AEAD_OVERHEAD + 128
+    return len(session.members) * (1 + session.noise_components) * SHARE_SIZE + AEAD_OVERHEAD + 128
 
 
 def _sum(session: Session) -> int:

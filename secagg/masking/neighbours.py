@@ -86,6 +86,6 @@ def roster_digest(participants: Collection[int], roster: Roster, session: Sessio
         parts.append(number)
         if number in dealers:
             advertised = roster[number]
-            parts += [advertised.share_key, advertised.mask_keys, advertised.self_mask_commitments]
+            parts += [advertised.share_key, advertised.mask_keys, advertised.seed_commitments]
             parts.append(advertised.tag_commitment)
     return digest("roster", b"", *parts)

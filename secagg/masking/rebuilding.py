@@ -74,11 +74,12 @@ class Rebuilding:
         """The secret of ``owner``, from the lowest of those who gave shares of it."""
         secret = shamir.reconstruct(lowest(self.shares[owner], self.session.share_threshold))
         if not is_right(secret):
-            raise self._wrong_dealing(owner)
+            raise wrong_dealing(self.session, owner)
         return secret
 
     def _seed(self, owner: int) -> bytes:
-        committed = entry(self.roster[owner].self_mask_commitments, self.session.slot(self.round))
+        place = self.session.slot(self.round) * (1 + self.session.noise_components)
+        committed = entry(self.roster[owner].seed_commitments, place)
         return self.rebuild(
             owner, lambda seed: kdf.self_mask_commitment(seed, self.session, self.round, owner) == committed
         )
@@ -98,11 +99,13 @@ class Rebuilding:
             keys.append(SignedKey(mask_key, -1 if survivor < dropped else 1))
         return keys
 
-    def _wrong_dealing(self, owner: int) -> RemoteProtocolError:
-        name = self.session.name(owner)
-        return RemoteProtocolError(
-            "wrong-dealing", f"The shares that {name} dealt do not give what it committed to.", culprit=name
-        )
+
+def wrong_dealing(session: Session, owner: int) -> RemoteProtocolError:
+    """What is to be raised where right shares of ``owner`` give a wrong secret."""
+    name = session.name(owner)
+    return RemoteProtocolError(
+        "wrong-dealing", f"The shares that {name} dealt do not give what it committed to.", culprit=name
+    )
 
 
 def lowest(shares: Mapping[int, bytes], threshold: int) -> dict[int, bytes]:

@@ -47,6 +47,7 @@ from secagg.masking.messages import (
     payload_limit,
 )
 from secagg.masking.neighbours import check_holders, viable
+from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
 from secagg.masking.sealed_reveals import SealedReveals
 from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
@@ -65,6 +66,10 @@ class MaskingServer:
         session: the epoch; its number and first round must be newer than any before under the charter.
         invited: the members to open the epoch with; all, unless one was caught cheating.
         journal: is told everything that happens, in order, so that the epoch can be run again: `secagg.transcript`.
+        noise: draws noise as hospitals do, so that what is too much can be taken off.
+
+    Raises:
+        LocalProtocolError: ``no-noise-expansion``, where noise comes off and ``noise`` is not given.
 
     Attributes:
         result: the last round's sum, without its vector where that is encrypted; None while a round runs and where it
@@ -76,8 +81,13 @@ class MaskingServer:
     """
 
     def __init__(
-        self, session: Session, invited: frozenset[int] | None = None, journal: Journal = lambda _event: None
+        self,
+        session: Session,
+        invited: frozenset[int] | None = None,
+        journal: Journal = lambda _event: None,
+        noise: NoiseExpansion = refuse_noise,
     ) -> None:
+        require_expansion(session.noise_components, noise)
         self.session = session
         self.state = ServerState.IDLE
         self.round = session.first_round - 1
@@ -88,6 +98,7 @@ class MaskingServer:
         self.fault: RemoteProtocolError | None = None
         self.answering: frozenset[int] = frozenset()
         self._journal = journal
+        self._noise = noise
         self._sealer = Sealer(session.charter, COORDINATOR, None, session.epoch)
         self._seen: dict[_Slot, bytes] = {}
         self._advertised: dict[int, bytes] = {}
@@ -379,7 +390,7 @@ class MaskingServer:
         if self.session.encrypted:
             self._unmasking = SealedReveals(self.session, len(self.participants), survivors, model)
         else:
-            self._unmasking = Unmasking(self.session, self.round, self._dealt, survivors, model)
+            self._unmasking = Unmasking(self.session, self.round, self._dealt, survivors, model, self._noise)
         unmask = Unmask(list(survivors.numbers), agreements)
         message = self._sealer.seal(Stage.UNMASK, unmask, round=self.round)
         return [(number, message) for number in survivors.numbers]
@@ -400,7 +411,7 @@ class MaskingServer:
             return self._send_encrypted_sum(Action.ADVANCE, unmasking.survivors, unmasking.model, reveals)
         total = self._collection.packed_sum_of(unmasking.model)
         try:
-            tag = unmasking.unmask(total, self._collection.tag_of(unmasking.model))
+            tag = unmasking.unmask(total, self._collection.tags_of(unmasking.model))
         except RemoteProtocolError as error:
             return self._give_up(error.reason, error)
         self._move(Action.ADVANCE)
@@ -416,7 +427,7 @@ class MaskingServer:
     ) -> Outbox:
         self._move(action)
         collection, size = self._collection, self.session.tag_size
-        tag = collection.tag_of(model) % (1 << 8 * size)
+        tag = collection.tags_of(model)[0] % (1 << 8 * size)
         contributions = collection.contributions_of(model)
         numbers = list(survivors.numbers)
         blank = EncryptedSum(

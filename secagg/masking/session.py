@@ -18,6 +18,7 @@ from secagg.encoding.ring import Ring, RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.homomorphic.form import EncryptedForm, form_of
 from secagg.labels import digest, extend, label
+from secagg.masking import noise
 from secagg.masking.tags import tag_size
 
 STATISTICS_BITS = 64
@@ -70,6 +71,34 @@ class Session:
     def secret_rounds(self) -> int:
         """For how many rounds hospitals share secrets: all of the epoch, or none where nothing is masked."""
         return self.rounds if self.masked else 0
+
+    @property
+    def noise_levels(self) -> tuple[int, ...]:
+        """m_0 to m_(J-1): numbers of survivors, falling, from which on a component of noise comes off the sum."""
+        return self.charter.charter.privacy.noise_levels if self.purpose is Purpose.TRAINING else ()
+
+    @property
+    def noise_components(self) -> int:
+        """J: in how many components a hospital adds noise that may come off; 0 if none may."""
+        return len(self.noise_levels)
+
+    @property
+    def secrets_a_round(self) -> int:
+        """How many secrets a hospital shares for a round: its self-mask seed, its mask key, J noise seeds."""
+        return 2 + self.noise_components
+
+    @property
+    def shared_secrets(self) -> int:
+        """How many secrets a hospital shares in this epoch."""
+        return self.secret_rounds * self.secrets_a_round
+
+    def kept_components(self, survivors: int) -> int:
+        """L: components 1 to L of everybody's noise stay in a sum over so many survivors."""
+        return noise.kept_components(self.noise_levels, survivors)
+
+    def removed_components(self, survivors: int) -> range:
+        """The components of everybody's noise that come off a sum over so many survivors, ascending."""
+        return noise.removed_components(self.noise_levels, survivors)
 
     @property
     def form(self) -> EncryptedForm:
@@ -132,6 +161,11 @@ class Session:
     def tag_size(self) -> int:
         """How many bytes the tag of a vector of this purpose has."""
         return tag_size(self.ring)
+
+    @property
+    def tags_size(self) -> int:
+        """How many bytes the tags have that a hospital sends: of its vector, and of each component of noise."""
+        return (1 + self.noise_components) * self.tag_size
 
     def slot(self, round_number: int) -> int:
         """The index of a round's secrets within the epoch, from 0.

@@ -45,6 +45,7 @@ from secagg.masking.messages import (
     Sum,
     Unmask,
 )
+from secagg.masking.noise import removed_components
 from secagg.masking.session import Purpose
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.tags import tag_size
@@ -68,6 +69,7 @@ class Shape:
         rounds: E, of a key set-up.
         graph: None if everybody masks with everybody, or has to do with everybody as under the encrypted schemes.
         parameter_set: what ciphertexts are made with, where there are any.
+        noise_levels: numbers of survivors, falling, from which on a component of noise comes off; as in a charter.
     """
 
     members: int
@@ -79,6 +81,7 @@ class Shape:
     graph: Graph | None
     scheme: Scheme = "mask"
     parameter_set: str = DEFAULT_PARAMETERS
+    noise_levels: tuple[int, ...] = ()
 
     @property
     def masked(self) -> bool:
@@ -94,6 +97,21 @@ class Shape:
     def secret_rounds(self) -> int:
         """For how many rounds secrets are shared at a key set-up."""
         return self.rounds if self.masked else 0
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds a hospital shares for each round: of its own mask, and of each component of noise."""
+        return 1 + len(self.noise_levels)
+
+    @property
+    def shared_secrets(self) -> int:
+        """How many secrets a hospital shares at a key set-up: for each round its seeds and its mask key."""
+        return self.secret_rounds * (self.seeds + 1)
+
+    @property
+    def removed_components(self) -> int:
+        """How many components of everybody's noise come off a sum."""
+        return len(removed_components(self.noise_levels, self.survivors))
 
     @property
     def form(self) -> EncryptedForm:
@@ -176,7 +194,7 @@ def set_up_traffic(shape: Shape) -> Traffic:
     """Of one key set-up."""
     middle = _middle(shape)
     advertisement = sealed_size(Stage.ADVERTISE, _advertise(shape), sender=middle)
-    deal, tag_deal = _deal_size(middle, shape.secret_rounds), _deal_size(middle, 0)
+    deal, tag_deal = _deal_size(middle, shape.shared_secrets), _deal_size(middle, 0)
     # Whoever deals the tag key deals it to everybody who holds no shares of it.
     tag_deals = (shape.members - 1 - shape.holders) / shape.members
     shown = shape.peers + 1 + (tag_deals if shape.graph else 0)
@@ -222,7 +240,7 @@ def _survivors(shape: Shape) -> list[int]:
 
 
 def _masked(shape: Shape) -> Masked:
-    return Masked(bytes(DIGEST_SIZE), memoryview(b""), bytes(tag_size(Ring(shape.bits))))
+    return Masked(bytes(DIGEST_SIZE), memoryview(b""), bytes(shape.seeds * tag_size(Ring(shape.bits))))
 
 
 def _sum(shape: Shape) -> Sum | EncryptedSum:
@@ -240,7 +258,8 @@ def _reveal(shape: Shape) -> Reveal | SealedReveal:
         return SealedReveal(bytes(DIGEST_SIZE), bytes(_sealed_shares(shape)))
     held = shape.holders + (0 if shape.graph else 1)
     gone = held * shape.dropped // shape.members
-    return Reveal(bytes(DIGEST_SIZE), bytes((held - gone) * SHARE_SIZE), bytes(gone * SHARE_SIZE))
+    seeds = (held - gone) * (1 + shape.removed_components)
+    return Reveal(bytes(DIGEST_SIZE), bytes(seeds * SHARE_SIZE), bytes(gone * SHARE_SIZE))
 
 
 def _sealed_shares(shape: Shape) -> int:
@@ -256,15 +275,15 @@ def _acknowledgement_size(shape: Shape, member: int) -> int:
 
 
 def _advertise(shape: Shape) -> Advertise:
-    keys = bytes(shape.secret_rounds * KEY_SIZE)
+    keys, commitments = bytes(shape.secret_rounds * KEY_SIZE), bytes(shape.secret_rounds * shape.seeds * DIGEST_SIZE)
     # Spread over all members, as drawn numbers are: large numbers take more bytes.
     step = shape.members / shape.holders
     holders = [1 + int(index * step) for index in range(shape.holders)] if shape.graph else []
-    return Advertise(bytes(KEY_SIZE), keys, keys, bytes(DIGEST_SIZE), holders)
+    return Advertise(bytes(KEY_SIZE), keys, commitments, bytes(DIGEST_SIZE), holders)
 
 
-def _deal_size(member: int, rounds: int) -> int:
-    deal = Deal(bytes(DIGEST_SIZE), bytes(2 * rounds * DIGEST_SIZE), bytes(sealed_size_of(rounds)))
+def _deal_size(member: int, secrets: int) -> int:
+    deal = Deal(bytes(DIGEST_SIZE), bytes(secrets * DIGEST_SIZE), bytes(sealed_size_of(secrets)))
     return sealed_size(Stage.DEAL, deal, sender=member, recipient=member)
 
 

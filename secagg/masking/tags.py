@@ -16,17 +16,19 @@ at most 2^-w. A hospital that colludes with it gives it the key, and all of this
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from secagg.encoding.ring import Ring, RingVector
 
 _NARROW_RING: Final = 32
 _NARROW, _WIDE = 8, 16
+LARGEST_TAG: Final = _WIDE
+"""In bytes."""
 _ZERO_COUNTER: Final = bytes(16)
 # A chunk and its keystream stay in the cache; for wide tags, sums of as many products of 48 bits fit 64.
 _CHUNK: Final = 1 << 13
@@ -46,19 +48,36 @@ def tag(vector: RingVector, ring: Ring, key: bytes, members: int, contributors: 
         members: n, how many offsets r_1 .. r_n come before a in the keystream.
         contributors: member numbers, from 1.
     """
+    (product,) = products([vector], ring, key, members)
+    return (offset(ring, key, members, contributors) + product) % (1 << 8 * tag_size(ring))
+
+
+def offset(ring: Ring, key: bytes, members: int, contributors: Iterable[int]) -> int:
+    """``sum of r_i over contributors``, not reduced: the first ``members`` words of the keystream of ``key``."""
     size = tag_size(ring)
-    stream = Cipher(algorithms.AES(key), modes.CTR(_ZERO_COUNTER)).encryptor()
-    offsets = stream.update(bytes(size * members))
-    total = sum(int.from_bytes(offsets[size * (i - 1) : size * i], "little") for i in contributors)
+    words = _keystream(key).update(bytes(size * members))
+    return sum(int.from_bytes(words[size * (i - 1) : size * i], "little") for i in contributors)
+
+
+def products(vectors: Sequence[RingVector], ring: Ring, key: bytes, members: int) -> list[int]:
+    """``<a, x>`` for each of some vectors x of one length, not reduced: a is expanded once."""
+    size = tag_size(ring)
+    stream = _keystream(key)
+    stream.update(bytes(size * members))
     product = _narrow_product if size == _NARROW else _wide_product
     zeros = memoryview(bytes(size * _CHUNK))
     buffer = memoryview(bytearray(size * _CHUNK))
-    for start in range(0, len(vector), _CHUNK):
-        values = ring.to_signed(vector[start : start + _CHUNK])
-        coefficients = buffer[: size * len(values)]
-        stream.update_into(zeros[: size * len(values)], coefficients)
-        total += product(values, coefficients)
-    return total % (1 << 8 * size)
+    totals = [0] * len(vectors)
+    for start in range(0, len(vectors[0]), _CHUNK):
+        chunks = [ring.to_signed(vector[start : start + _CHUNK]) for vector in vectors]
+        coefficients = buffer[: size * len(chunks[0])]
+        stream.update_into(zeros[: len(coefficients)], coefficients)
+        totals = [total + product(values, coefficients) for total, values in zip(totals, chunks, strict=True)]
+    return totals
+
+
+def _keystream(key: bytes) -> CipherContext:
+    return Cipher(algorithms.AES(key), modes.CTR(_ZERO_COUNTER)).encryptor()
 
 
 def _narrow_product(values: npt.NDArray[np.int64], coefficients: memoryview) -> int:

@@ -1,22 +1,27 @@
-"""How the coordinator takes the masks off a sum: checks what the survivors reveal, rebuilds, subtracts.
+"""How the coordinator takes off a sum the masks, and noise that is too much: checks what the survivors reveal,
+rebuilds, subtracts.
 
 Knows shares, the digests that their dealers signed, and masks. Knows nothing of messages or states.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.masking import kdf
-from secagg.masking.dealing import entry
+from secagg.masking.dealing import entry, secrets_of
 from secagg.masking.dealt import Dealt
 from secagg.masking.expansion import over_processes
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import add_masks
 from secagg.masking.messages import Reveal
+from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import Rebuilding
+from secagg.masking.removal import Removal
+from secagg.masking.round_tags import without_components
 from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import SHARE_SIZE
 
@@ -28,6 +33,7 @@ class Unmasking:
     Attributes:
         dealt: what was dealt in this epoch; who dealt and is no survivor has dropped.
         model: the digest of the model that every survivor started from.
+        noise: draws again the noise that comes off.
         responders: who has answered.
     """
 
@@ -36,11 +42,13 @@ class Unmasking:
     dealt: Dealt
     survivors: Survivors
     model: bytes
+    noise: NoiseExpansion
     responders: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._alive = frozenset(self.survivors.numbers)
         dealt = self.dealt
+        self._removal = Removal(self.session, self.round, dealt.roster, self.survivors, self.noise)
         self._rebuilding = Rebuilding(
             self.session,
             self.round,
@@ -78,30 +86,45 @@ class Unmasking:
             raise RemoteProtocolError("survivors-changed", f"{name} answered for another survivor set.", culprit=name)
         remaining = [owner for owner in self.dealt.held_by[responder] if owner in self._alive]
         dropped = [owner for owner in self.dealt.held_by[responder] if owner not in self._alive]
-        sizes = (len(reveal.self_mask_shares), len(reveal.mask_key_shares))
-        if sizes != (len(remaining) * SHARE_SIZE, len(dropped) * SHARE_SIZE):
+        components, size = self._removal.components, len(remaining) * SHARE_SIZE
+        sizes = (len(reveal.seed_shares), len(reveal.mask_key_shares))
+        if sizes != ((1 + len(components)) * size, len(dropped) * SHARE_SIZE):
             raise RemoteProtocolError("wrong-length", f"{name} revealed another number of shares.", culprit=name)
-        self._check(responder, Secret.SELF_MASK_SEED, remaining, reveal.self_mask_shares)
-        self._check(responder, Secret.MASK_KEY, dropped, reveal.mask_key_shares)
+        self_masks, noise = reveal.seed_shares[:size], reveal.seed_shares[size:]
+        self._check(responder, (Secret.SELF_MASK_SEED, 0), remaining, self_masks)
+        self._check(responder, (Secret.MASK_KEY, 0), dropped, reveal.mask_key_shares)
+        for place, component in enumerate(components):
+            part = noise[place * size : (place + 1) * size]
+            self._check(responder, (Secret.NOISE_SEED, component), remaining, part)
         self.responders.add(responder)
-        self._rebuilding.keep(responder, remaining, reveal.self_mask_shares)
+        self._rebuilding.keep(responder, remaining, self_masks)
         self._rebuilding.keep(responder, dropped, reveal.mask_key_shares)
+        self._removal.keep(responder, remaining, noise)
 
-    def unmask(self, masked_sum: RingVector, masked_tag: int) -> int:
-        """Take every mask off ``masked_sum``, in place, and off the sum of the tags, which is given back.
+    def unmask(self, masked_sum: RingVector, masked_tags: Sequence[int]) -> int:
+        """Take every mask off ``masked_sum``, and all noise that is too much, in place; give the tag of what is left.
+
+        Args:
+            masked_tags: the sums of the survivors' tags: of their vectors, then of each component of noise.
 
         Raises:
             RemoteProtocolError: ``wrong-dealing``, naming the dealer whose shares do not give what it committed to.
         """
-        return add_masks(masked_sum, self._rebuilding.masks(), masked_tag, self.session.tag_size, over_processes)
+        masks, (first, *others) = self._rebuilding.masks(), masked_tags
+        tag = add_masks(masked_sum, masks, first, self.session.tag_size, over_processes)
+        self._removal.take_off(masked_sum)
+        return without_components(tag, others, masks, self.session, self._removal.components)
 
-    def _check(self, responder: int, secret: Secret, owners: list[int], shares: bytes) -> None:
-        slot = self.session.slot(self.round)
+    def _check(self, responder: int, kind: tuple[Secret, int], owners: list[int], shares: bytes) -> None:
+        place = self.session.slot(self.round) * self.session.secrets_a_round + secrets_of(self.session).index(kind)
         for index, owner in enumerate(owners):
             if owner == responder:
                 continue  # A hospital holds its own shares without a deal; a wrong one is caught when rebuilding.
-            wanted = entry(self.dealt.digests[owner, responder], 2 * slot + (secret is Secret.MASK_KEY))
-            found = kdf.share_digest(entry(shares, index), self.session, self.round, secret, owner, responder)
+            wanted = entry(self.dealt.digests[owner, responder], place)
+            secret, component = kind
+            found = kdf.share_digest(
+                entry(shares, index), self.session, self.round, secret, owner, responder, component
+            )
             if found != wanted:
                 name = self.session.name(responder)
                 raise RemoteProtocolError(

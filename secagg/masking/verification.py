@@ -1,17 +1,14 @@
 """The check of a sum before anything is done with it, and the type that only this check can make.
 
-Knows sums, tags and the key of an epoch's tags. What the check is worth is in `secagg.masking.tags`.
+Knows sums, tags and the key of an epoch's tags. What the check is worth is in `secagg.masking.tags`, and how it holds
+for sums that noise was taken off in `secagg.masking.round_tags`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from secagg.encoding.ring import RingVector
 from secagg.errors import TamperingError
-from secagg.masking import kdf
+from secagg.masking.round_tags import round_tag
 from secagg.masking.session import RoundSum, Session
-from secagg.masking.tags import tag
 
 
 class ForgedSumError(TamperingError):
@@ -28,19 +25,6 @@ class VerifiedSum:
 
 
 _VERIFIER = object()
-
-
-def round_tag(
-    vector: RingVector,
-    session: Session,
-    epoch_tag_key: bytes,
-    round_number: int,
-    model: bytes,
-    contributors: Iterable[int],
-) -> int:
-    """The tag of a hospital's vector, or of the sum over ``contributors``, in one round on one model."""
-    key = kdf.round_tag_key(epoch_tag_key, session, round_number, model)
-    return tag(vector, session.ring, key, len(session.members), contributors)
 
 
 def verify_sum(total: RoundSum, session: Session, epoch_tag_key: bytes) -> VerifiedSum:

@@ -19,6 +19,7 @@ from secagg.errors import InputError, ProtocolError, RemoteProtocolError, Tamper
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
 from secagg.masking.messages import payload_limit
+from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
 from secagg.masking.states import ServerState
 from secagg.transcript.files import AROUND, epoch_of, read_events, transcript_files
 from secagg.wire import Stage, open_envelope
@@ -96,17 +97,21 @@ class TranscriptAudit:
         return (*(finding for audit in self.epochs for finding in audit.findings), *self.misfits)
 
 
-def audit_folder(folder: Path, charter: VerifiedCharter) -> TranscriptAudit:
+def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> TranscriptAudit:
     """Run every epoch of a transcript again. A file that cannot be read is a finding; the others are judged still.
+
+    Args:
+        noise: draws noise as hospitals do, for charters under which some comes off.
 
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
+        LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given.
     """
     audits, misfits = [], []
     for path in transcript_files(folder):
         number = epoch_of(path)
         try:
-            audit = audit_epoch(read_events(path, _largest_event(charter)), charter)
+            audit = audit_epoch(read_events(path, _largest_event(charter)), charter, noise)
         except TamperingError as error:
             misfits.append(Finding(number, 0, error.reason, error.message))
             continue
@@ -136,14 +141,20 @@ def _largest_event(charter: VerifiedCharter) -> int:
     return _LARGEST_AROUND + max(within, largest_snapshot(charter.charter))
 
 
-def audit_epoch(events: Iterable[Event], charter: VerifiedCharter) -> EpochAudit:
+def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> EpochAudit:
     """Run an epoch again.
+
+    Args:
+        noise: draws noise as hospitals do, for charters under which some comes off.
 
     Raises:
         InputError: ``other-charter``, if the messages are bound to another charter; if the events cannot be read.
+        LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given.
         TamperingError: if the events cannot be read.
     """
-    replay = _Replay(charter)
+    # Here: in the middle of an epoch it would count against the coordinator.
+    require_expansion(Session(charter, 1, Purpose.TRAINING, 1, 1).noise_components, noise)
+    replay = _Replay(charter, noise)
     for event in events:
         if not replay.take(event):
             break
@@ -191,8 +202,9 @@ def compare(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> list[Find
 class _Replay:
     """The coordinator once more. What it sends now must be what it is recorded to have sent."""
 
-    def __init__(self, charter: VerifiedCharter) -> None:
+    def __init__(self, charter: VerifiedCharter, noise: NoiseExpansion) -> None:
         self._charter = charter
+        self._noise = noise
         self._server: MaskingServer | None = None
         self._due: list[Sent] = []
         self._audit = EpochAudit()
@@ -241,7 +253,7 @@ class _Replay:
         except ValueError:
             return self._find("impossible", f"the epoch is said to sum {event.purpose!r}")
         session = Session(self._charter, event.epoch, purpose, event.first_round, event.rounds)
-        self._server = MaskingServer(session, frozenset(event.invited))
+        self._server = MaskingServer(session, frozenset(event.invited), noise=self._noise)
         self._audit.epoch = event.epoch
         self._expect(self._server.open())
         return True

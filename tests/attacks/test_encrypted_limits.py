@@ -84,7 +84,7 @@ def with_changed_vector(stage: Consortium, coordinator: EncryptedCoordinator, sh
     words[0] = (int(words[0]) + shift) % spec.parameters.modulus
     pack_words(words, vector[SEED_SIZE : spec.fresh_block_size])
     sealer = Sealer(stage.charter, LIAR, stage.identities[LIAR - 1], 1)
-    changed = Masked(masked.model_digest, vector, masked.tag)
+    changed = Masked(masked.model_digest, vector, masked.tags)
     coordinator.masked[LIAR] = sealer.seal(Stage.MASKED, changed, round=coordinator.round)
 
 

@@ -107,10 +107,15 @@ def test_every_field_of_the_header_is_listed_at_its_place(field):
     assert f"| {Header.__struct_fields__.index(field)} | {field} |" in DOCUMENT
 
 
-def test_the_size_bounds_are_those_of_the_document():
-    session = generate.make_session(generate.make_charter())
-    n, rounds, vector = 4, 2, session.vector_bytes
-    advertise, deal = 64 * rounds + 128, 128 * rounds + 152
+@pytest.mark.parametrize(
+    ("charter", "n", "rounds", "noise"),
+    [(generate.make_charter, 4, 2, 0), (generate.make_noise_charter, 5, 3, 2)],
+    ids=["without noise", "with noise"],
+)
+def test_the_size_bounds_are_those_of_the_document(charter, n, rounds, noise):
+    session = generate.make_session(charter())
+    vector = session.vector_bytes
+    advertise, deal = 32 * (2 + noise) * rounds + 128, 64 * (2 + noise) * rounds + 152
     assert {stage: payload_limit(session, stage) for stage in Stage if stage <= Stage.REFUSAL} == {
         Stage.OPEN: 4096,
         Stage.ADVERTISE: advertise,
@@ -118,11 +123,11 @@ def test_the_size_bounds_are_those_of_the_document():
         Stage.DEAL: deal,
         Stage.DEALS: n * (deal + 512),
         Stage.BEGIN: 4096,
-        Stage.MASKED: vector + 128,
+        Stage.MASKED: vector + 16 * noise + 128,
         Stage.PROPOSE: 5 * n + 64,
         Stage.AGREE: 4096,
         Stage.UNMASK: 83 * n + 64,
-        Stage.REVEAL: 32 * n + 144,
+        Stage.REVEAL: 32 * (1 + noise) * n + 144,
         Stage.SUM: vector + 5 * n + 128,
         Stage.ABORT: 4096,
         Stage.REFUSAL: 4096,

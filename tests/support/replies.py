@@ -5,7 +5,7 @@ from __future__ import annotations
 from secagg.encoding import pack
 from secagg.masking import Purpose, Session
 from secagg.masking.messages import Refusal, Sum
-from secagg.masking.verification import round_tag
+from secagg.masking.round_tags import round_tag
 from secagg.wire import Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.messages import Endorsed, Query, Status

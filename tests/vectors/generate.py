@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,18 @@ from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import peek
 from tests.support.misbehaving import detached
 from tests.vectors.encrypted import encrypted
+from training.attacks.toy_noise import ToyNoise, noisy
 
 FOLDER = Path(__file__).parent
 HOSPITALS = range(1, 5)
 MODEL = hashlib.sha256(b"vector model").digest()
 PARAMETERS = 9
 ROUNDS = 2
-DROPS = {2: 3}
-"""In which round which hospital sends no vector."""
+Drops = Mapping[int, Collection[int]]
+"""In which round which hospitals send no vector."""
+DROPS: Drops = {2: [3]}
+NOISE_HOSPITALS = range(1, 6)
+NOISE_DROPS: Drops = {2: [3], 3: [1, 4]}
 
 
 class Counted:
@@ -77,40 +81,57 @@ def seed(number: int) -> bytes:
     return hashlib.sha256(f"identity {number}".encode()).digest()
 
 
-def identities() -> list[Identity]:
-    return [Identity.from_seed(seed(number)) for number in HOSPITALS]
+def identities(hospitals: Iterable[int] = HOSPITALS) -> list[Identity]:
+    return [Identity.from_seed(seed(number)) for number in hospitals]
 
 
 def make_charter(scheme: str = "mask") -> VerifiedCharter:
-    keys = identities()
-    charter = CharterModel(
-        name="vectors",
-        nonce=hashlib.sha256(b"nonce").digest()[:16],
-        members=tuple(Member(name=f"hospital-{n}", public_key=key.public_key) for n, key in enumerate(keys, 1)),
-        threshold=3,
-        max_colluding=1,
-        model=Model(digest=MODEL, parameters=PARAMETERS),
-        task=TaskChoice(kind="tabular-classification", settings={"label": "diagnosis"}),
-        training=Training(rounds=ROUNDS),
-        encoding=Encoding(field_bits=20),
-        epoch_rounds=ROUNDS,
-        scheme=scheme,
-    )
+    return signed_charter(identities(), max_colluding=1, training=Training(rounds=ROUNDS), scheme=scheme)
+
+
+def make_noise_charter() -> VerifiedCharter:
+    return signed_charter(identities(NOISE_HOSPITALS), max_colluding=0, epoch_rounds=3, **noisy(5, 4))
+
+
+def signed_charter(keys: list[Identity], **changes: Any) -> VerifiedCharter:
+    settings: dict[str, Any] = {
+        "name": "vectors",
+        "nonce": hashlib.sha256(b"nonce").digest()[:16],
+        "members": tuple(Member(name=f"hospital-{n}", public_key=key.public_key) for n, key in enumerate(keys, 1)),
+        "threshold": 3,
+        "model": Model(digest=MODEL, parameters=PARAMETERS),
+        "task": TaskChoice(kind="tabular-classification", settings={"label": "diagnosis"}),
+        "encoding": Encoding(field_bits=20),
+        "epoch_rounds": ROUNDS,
+    }
+    charter = CharterModel(**(settings | changes))
     return verify_charter(charter, [sign_charter(charter, key) for key in keys])
 
 
 def make_session(charter: VerifiedCharter) -> Session:
-    return Session(charter, 1, Purpose.TRAINING, 1, ROUNDS)
+    return Session(charter, 1, Purpose.TRAINING, 1, charter.charter.epoch_rounds)
+
+
+def make_server(charter: VerifiedCharter) -> MaskingServer:
+    return MaskingServer(make_session(charter), noise=ToyNoise.of(charter.charter))
 
 
 def make_policy(charter: VerifiedCharter) -> Policy:
     known = frozenset(fingerprint(member.public_key) for member in charter.charter.members)
-    return Policy(known_members=known, minimum_cohort=2, allowed_privacy_modes=frozenset({"none"}))
+    return Policy(known_members=known, minimum_cohort=2, allowed_privacy_modes=frozenset({"none", "distributed"}))
 
 
 def make_client(charter: VerifiedCharter, number: int, folder: Path) -> MaskingClient:
     latch = Latch(folder / f"{number}.sqlite")
-    return MaskingClient(charter, identities()[number - 1], latch, make_policy(charter), Counted(f"hospital {number}"))
+    identity = Identity.from_seed(seed(number))
+    return MaskingClient(charter, identity, latch, make_policy(charter), Counted(f"hospital {number}"))
+
+
+def mask(client: MaskingClient) -> bytes:
+    """What a hospital sends in the round that has begun: its recorded vector, and whatever noise the charter wants."""
+    noise = ToyNoise.of(client.session.charter.charter)
+    components = [noise(key, component) for component, key in enumerate(client.noise_keys(), 1)]
+    return client.mask(sum(components, vector(client.session, client.number, client.round)), MODEL, components)
 
 
 def vector(session: Session, number: int, round_number: int) -> np.ndarray:
@@ -140,11 +161,11 @@ class Recording:
         )
 
 
-def record(charter: VerifiedCharter, folder: Path) -> tuple[Recording, list[dict[str, Any]]]:
-    """One epoch of two rounds; in the second, one hospital drops out, and the survivors are proposed and agreed to."""
+def record(charter: VerifiedCharter, drops: Drops, folder: Path) -> tuple[Recording, list[dict[str, Any]]]:
+    """One epoch; in some rounds hospitals drop out, and the survivors are proposed and agreed to."""
     session = make_session(charter)
-    clients = {number: make_client(charter, number, folder) for number in HOSPITALS}
-    server, log, sums = MaskingServer(session), Recording(), []
+    clients = {number: make_client(charter, number, folder) for number in session.members}
+    server, log, sums = make_server(charter), Recording(), []
 
     def exchange(outbox: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
         replies = []
@@ -164,12 +185,12 @@ def record(charter: VerifiedCharter, folder: Path) -> tuple[Recording, list[dict
     outbox = server.open()
     while outbox:
         outbox = exchange(outbox)
-    for round_number in range(1, ROUNDS + 1):
+    for round_number in range(1, session.rounds + 1):
         log.act("begin", step=round_number)
         exchange(server.begin(round_number))
-        present = [number for number in HOSPITALS if DROPS.get(round_number) != number]
-        outbox = take([(n, clients[n].mask(vector(session, n, round_number), MODEL)) for n in present])
-        if round_number in DROPS:
+        present = [number for number in session.members if number not in drops.get(round_number, [])]
+        outbox = take([(n, mask(clients[n])) for n in present])
+        if round_number in drops:
             log.act("timeout")
             outbox = server.timeout()
         while outbox:
@@ -183,15 +204,14 @@ def record(charter: VerifiedCharter, folder: Path) -> tuple[Recording, list[dict
     return log, sums
 
 
-def transcript() -> dict[str, Any]:
-    charter = make_charter()
+def transcript(charter: VerifiedCharter, drops: Drops, about: str) -> dict[str, Any]:
     session = make_session(charter)
     with tempfile.TemporaryDirectory() as folder:
-        log, sums = record(charter, Path(folder))
+        log, sums = record(charter, drops, Path(folder))
     return {
-        "about": "One epoch, 4 hospitals, 2 rounds; hospital 3 sends no vector in round 2: the others agree on it.",
-        "identity_seeds": [seed(number).hex() for number in HOSPITALS],
-        "randomness": [f"hospital {number}" for number in HOSPITALS],
+        "about": about,
+        "identity_seeds": [seed(number).hex() for number in session.members],
+        "randomness": [f"hospital {number}" for number in session.members],
         "charter": charter.charter.canonical_bytes().decode(),
         "charter_digest": charter.digest.hex(),
         "epoch": session.epoch,
@@ -200,8 +220,8 @@ def transcript() -> dict[str, Any]:
         "model_digest": MODEL.hex(),
         "vectors": [
             {"round": r, "hospital": n, "values": session.ring.to_signed(vector(session, n, r)).tolist()}
-            for r in range(1, ROUNDS + 1)
-            for n in HOSPITALS
+            for r in range(1, session.rounds + 1)
+            for n in session.members
         ],
         "events": log.events,
         "sums": sums,
@@ -256,7 +276,7 @@ def primitives() -> dict[str, Any]:
             "self_mask_key": kdf.self_mask_key(secret, session, 2, MODEL, 3).hex(),
             "share_sealing_key": kdf.share_sealing_key(shared, session, bytes(32), 1, 3).hex(),
             "self_mask_commitment": kdf.self_mask_commitment(secret, session, 2, 3).hex(),
-            "share_digests": [kdf.share_digest(shares[0], session, 2, kind, 3, 1).hex() for kind in Secret],
+            "share_digests": [kdf.share_digest(shares[0], session, 2, kind, 3, 1).hex() for kind in list(Secret)[:2]],
         },
         "roster": {
             "advertisements": [[part.hex() for part in msgspec.structs.astuple(roster[n])[:4]] for n in (1, 2)],
@@ -527,9 +547,9 @@ def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) 
     revealed = find(events, "REVEAL", sender=1)
     honest = msgspec.msgpack.decode(msgspec.msgpack.decode(bytes.fromhex(events[revealed]["bytes"]))[2], type=Reveal)
     # The share of hospital 2: one's own is caught only when the secret is rebuilt.
-    shares = bytearray(honest.self_mask_shares)
+    shares = bytearray(honest.seed_shares)
     shares[32] ^= 1
-    wrong = msgspec.structs.replace(honest, self_mask_shares=bytes(shares))
+    wrong = msgspec.structs.replace(honest, seed_shares=bytes(shares))
     yield Bad("a wrong share", 0, revealed, sealed(Stage.REVEAL, wrong, round=1), "wrong-share")
     other = msgspec.structs.replace(honest, survivors_digest=bytes(32))
     yield Bad("another cohort", 0, revealed, sealed(Stage.REVEAL, other, round=1), "survivors-changed")
@@ -537,11 +557,22 @@ def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) 
 
 def files() -> dict[str, bytes]:
     """Every vector file, by name."""
-    good = transcript()
+    good = transcript(
+        make_charter(),
+        DROPS,
+        "One epoch, 4 hospitals, 2 rounds; hospital 3 sends no vector in round 2: the others agree on it.",
+    )
+    with_noise = transcript(
+        make_noise_charter(),
+        NOISE_DROPS,
+        "One epoch, 5 hospitals, 3 rounds; noise of 2 components, of which 2, 1 and 0 come off. The vectors are without"
+        " noise, the sums with what stays of it.",
+    )
     made = {
         "primitives.json": primitives(),
         "encrypted.json": encrypted(make_session(make_charter("double-lock")), Counted("encrypted")),
         "transcript.json": good,
+        "noise.json": with_noise,
         "bad.json": bad(good),
     }
     return {name: (json.dumps(content, indent=1, sort_keys=True) + "\n").encode() for name, content in made.items()}

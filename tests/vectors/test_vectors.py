@@ -20,7 +20,9 @@ def load(name: str) -> dict:
 
 
 TRANSCRIPT = load("transcript.json")
+NOISE = load("noise.json")
 BAD = load("bad.json")["vectors"]
+CHARTERS = {charter.digest.hex(): charter for charter in (generate.make_charter(), generate.make_noise_charter())}
 
 
 def test_generating_again_gives_the_same_bytes():
@@ -29,29 +31,27 @@ def test_generating_again_gives_the_same_bytes():
         assert len(content) < LARGEST_FILE
 
 
-def replay_hospital(folder, number: int, until: int) -> MaskingClient:
+def replay_hospital(folder, number: int, until: int | None = None, recorded: dict = TRANSCRIPT) -> MaskingClient:
     """A fresh hospital that gets its recorded messages and must answer with the recorded bytes."""
-    charter = generate.make_charter()
-    client = generate.make_client(charter, number, folder)
+    client = generate.make_client(CHARTERS[recorded["charter_digest"]], number, folder)
     due: list[bytes] = []
-    for event in TRANSCRIPT["events"][:until]:
+    for event in recorded["events"][:until]:
         if event.get("to") == number:
             due += client.receive(bytes.fromhex(event["bytes"]))
         elif event.get("from") == number and event["stage"] == "MASKED":
-            vector = generate.vector(client.session, number, client.round)
-            assert client.mask(vector, generate.MODEL).hex() == event["bytes"]
+            assert generate.mask(client).hex() == event["bytes"]
         elif event.get("from") == number:
             assert due.pop(0).hex() == event["bytes"]
-    if until == len(TRANSCRIPT["events"]):
+    if until is None:
         assert due == []
     return client
 
 
-def replay_coordinator(until: int) -> MaskingServer:
+def replay_coordinator(until: int | None = None, recorded: dict = TRANSCRIPT) -> MaskingServer:
     """A fresh coordinator that gets the hospitals' recorded messages and must send the recorded bytes."""
-    server = MaskingServer(generate.make_session(generate.make_charter()))
+    server = generate.make_server(CHARTERS[recorded["charter_digest"]])
     due: list[tuple[int, bytes]] = []
-    for event in TRANSCRIPT["events"][:until]:
+    for event in recorded["events"][:until]:
         match event:
             case {"action": "open"}:
                 due += server.open()
@@ -63,32 +63,53 @@ def replay_coordinator(until: int) -> MaskingServer:
                 assert due.pop(0) == (event["to"], bytes.fromhex(event["bytes"]))
             case _:
                 due += server.receive(event["from"], bytes.fromhex(event["bytes"]))
-    if until == len(TRANSCRIPT["events"]):
+    if until is None:
         assert due == []
     return server
 
 
-@pytest.mark.parametrize("number", generate.HOSPITALS)
-def test_a_hospital_answers_the_recorded_messages_with_the_recorded_bytes(tmp_path, number):
-    client = replay_hospital(tmp_path, number, len(TRANSCRIPT["events"]))
-    taken = client.take_sum()
-    assert client.session.ring.to_signed(taken.total.vector).tolist() == TRANSCRIPT["sums"][-1]["sum"]
+both = pytest.mark.parametrize("recorded", [TRANSCRIPT, NOISE], ids=["transcript", "noise"])
 
 
-def test_the_coordinator_answers_the_recorded_messages_with_the_recorded_bytes():
-    server = replay_coordinator(len(TRANSCRIPT["events"]))
-    assert server.session.ring.to_signed(server.result.vector).tolist() == TRANSCRIPT["sums"][-1]["sum"]
+@both
+def test_a_hospital_answers_the_recorded_messages_with_the_recorded_bytes(tmp_path, recorded):
+    for number in range(1, len(recorded["identity_seeds"]) + 1):
+        client = replay_hospital(tmp_path, number, recorded=recorded)
+        taken = client.take_sum()
+        assert client.session.ring.to_signed(taken.total.vector).tolist() == recorded["sums"][-1]["sum"]
+
+
+@both
+def test_the_coordinator_answers_the_recorded_messages_with_the_recorded_bytes(recorded):
+    server = replay_coordinator(recorded=recorded)
+    assert server.session.ring.to_signed(server.result.vector).tolist() == recorded["sums"][-1]["sum"]
+
+
+def without_noise(recorded: dict, total: dict) -> list[int]:
+    summed = [
+        one["values"]
+        for one in recorded["vectors"]
+        if one["round"] == total["round"] and one["hospital"] in total["survivors"]
+    ]
+    return [sum(column) for column in zip(*summed, strict=True)]
 
 
 def test_the_recorded_sums_are_those_of_the_recorded_vectors():
     for total in TRANSCRIPT["sums"]:
-        summed = [
-            one["values"]
-            for one in TRANSCRIPT["vectors"]
-            if one["round"] == total["round"] and one["hospital"] in total["survivors"]
-        ]
-        assert [sum(column) for column in zip(*summed, strict=True)] == total["sum"]
+        assert without_noise(TRANSCRIPT, total) == total["sum"]
     assert [total["survivors"] for total in TRANSCRIPT["sums"]] == [[1, 2, 3, 4], [1, 2, 4]]
+
+
+def test_in_the_recorded_sums_with_noise_all_of_it_came_off_some_of_it_and_none():
+    """Component 1 is 5 at most in magnitude, component 2 is 10."""
+    largest = [
+        max(abs(found - bare) for found, bare in zip(total["sum"], without_noise(NOISE, total), strict=True))
+        for total in NOISE["sums"]
+    ]
+    assert [total["survivors"] for total in NOISE["sums"]] == [[1, 2, 3, 4, 5], [1, 2, 4, 5], [2, 3, 5]]
+    assert largest[0] == 0
+    assert 0 < largest[1] <= 4 * 5
+    assert largest[1] < largest[2] <= 3 * 15
 
 
 @pytest.mark.parametrize("bad", BAD, ids=[bad["name"] for bad in BAD])

@@ -37,8 +37,9 @@ from secagg.masking.messages import (
     Sum,
     Unmask,
 )
+from secagg.masking.round_tags import round_tag
 from secagg.masking.shamir import SHARE_SIZE
-from secagg.masking.verification import ForgedSumError, round_tag
+from secagg.masking.verification import ForgedSumError
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.attacks.stage import MODEL_DIGEST
@@ -233,7 +234,7 @@ class LyingCoordinator:
             # A hospital that gives more takes those who are named twice for both.
             dropped |= {owner for owner in named if named.count(owner) > 1}
         for secret, owners, shares in (
-            (Secret.SELF_MASK_SEED, sorted(set(named) & self._dealers[number]), reveal.self_mask_shares),
+            (Secret.SELF_MASK_SEED, sorted(set(named) & self._dealers[number]), reveal.seed_shares),
             (Secret.MASK_KEY, sorted(dropped), reveal.mask_key_shares),
         ):
             for index, owner in enumerate(owners):
@@ -316,7 +317,7 @@ class LyingCoordinator:
         advertised, slot = self.advertised(owner), self.session.slot(self.round)
         match secret:
             case Secret.SELF_MASK_SEED:
-                wanted = entry(advertised.self_mask_commitments, slot)
+                wanted = entry(advertised.seed_commitments, slot)
                 fits = kdf.self_mask_commitment(rebuilt, self.session, self.round, owner) == wanted
             case Secret.MASK_KEY:
                 fits = kdf.public_key(rebuilt) == entry(advertised.mask_keys, slot)
@@ -365,7 +366,7 @@ class LyingCoordinator:
         for owner in survivors:
             payload = self.masked_payload(owner)
             total += unpack(payload.vector, self.session.length, self.session.ring)
-            tag += int.from_bytes(payload.tag, "little")
+            tag += int.from_bytes(payload.tags[: self.session.tag_size], "little")
             seed = self.rebuild(owner, Secret.SELF_MASK_SEED) or bytes(32)
             keys.append(SignedKey(kdf.self_mask_key(seed, self.session, self.round, payload.model_digest, owner), -1))
             keys += self.pairwise_keys(owner, set(self.clients) - set(survivors) if gone is None else gone) or []

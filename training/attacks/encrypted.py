@@ -79,7 +79,7 @@ class EncryptedCoordinator(LyingCoordinator):
 
     def tags_of(self, numbers: Iterable[int]) -> int:
         """The sum of these hospitals' tags."""
-        return sum(int.from_bytes(self.masked_payload(number).tag, "little") for number in numbers)
+        return sum(int.from_bytes(self.masked_payload(number).tags, "little") for number in numbers)
 
     def signed_by(self, numbers: Iterable[int]) -> list[Contribution]:
         """The signatures of these hospitals' vectors."""

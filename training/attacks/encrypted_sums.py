@@ -15,7 +15,7 @@ import numpy as np
 from secagg.charter.model import Homomorphic
 from secagg.masking import Purpose, Session
 from secagg.masking.messages import Contribution, Masked
-from secagg.masking.verification import round_tag
+from secagg.masking.round_tags import round_tag
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import peek
 from training.attacks.build import Build

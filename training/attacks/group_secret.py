@@ -23,7 +23,7 @@ from secagg.masking.dealing import entry
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey
 from secagg.masking.messages import Acknowledge
-from secagg.masking.verification import round_tag
+from secagg.masking.round_tags import round_tag
 from secagg.wire.envelope import decode
 from training.attacks.build import Build
 from training.attacks.encrypted import (

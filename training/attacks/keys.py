@@ -52,8 +52,8 @@ def _read_deal(coordinator: LyingCoordinator, dealer: int, owner: int) -> HeldSh
     deal = decode(coordinator.read(message).payload, Deal)
     route = Route(coordinator.session, deal.roster_digest, dealer, owner)
     try:
-        own_key, rounds = _own_secrets(coordinator, owner).share_key, coordinator.session.rounds
-        return open_deal(route, deal, own_key, coordinator.advertised(dealer), rounds)
+        own_key, secrets = _own_secrets(coordinator, owner).share_key, coordinator.session.shared_secrets
+        return open_deal(route, deal, own_key, coordinator.advertised(dealer), secrets)
     except SecaggError:
         return None
 

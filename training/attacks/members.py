@@ -6,6 +6,7 @@ The coordinator that it deceives is an honest one.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 
 from secagg.masking import MaskingClient
-from secagg.masking.dealing import EpochSecrets, HeldShares, seal_deal, share_out
+from secagg.masking.dealing import EpochSecrets, seal_deal, share_out
 from secagg.masking.messages import Advertise, Masked, Reveal, Roster
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
@@ -58,7 +59,7 @@ class FalseContributor(MaskingClient):
         epoch.held[self.number] = shares.pop(self.number)
         messages = []
         for peer, held in shares.items():
-            other = HeldShares(held.self_mask, held.mask_key, bytes([peer]) * len(held.tag_contribution))
+            other = replace(held, tag_contribution=bytes([peer]) * len(held.tag_contribution))
             deal = seal_deal(
                 epoch.route(self.number, peer), other, epoch.secrets.share_key, epoch.roster[peer].share_key
             )
@@ -94,14 +95,14 @@ def false_shares(build: Build, folder: Path) -> Outcome:
         tries = Tries(Refuser.COORDINATOR)
         reader = LyingCoordinator(stage.charter, stage.clients)
         honest = decode(reader.read(dict(replies)[LIAR]).payload, Reveal)
-        seeds, keys = honest.self_mask_shares, honest.mask_key_shares
+        seeds, keys = honest.seed_shares, honest.mask_key_shares
         sealer = Sealer(stage.charter, LIAR, stage.identities[LIAR - 1], 1)
         for changes in (
-            {"self_mask_shares": bytes([seeds[0] ^ 1]) + seeds[1:]},
+            {"seed_shares": bytes([seeds[0] ^ 1]) + seeds[1:]},
             {"mask_key_shares": bytes([keys[0] ^ 1]) + keys[1:]},
-            {"self_mask_shares": seeds[:32] * (len(seeds) // 32)},
-            {"self_mask_shares": seeds[:-32]},
-            {"self_mask_shares": seeds + seeds[:32]},
+            {"seed_shares": seeds[:32] * (len(seeds) // 32)},
+            {"seed_shares": seeds[:-32]},
+            {"seed_shares": seeds + seeds[:32]},
             {"mask_key_shares": b""},
             {"survivors_digest": bytes(32)},
         ):

@@ -25,6 +25,7 @@ from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.states import ClientState, ServerState
 from secagg.policy import Policy
 from training.attacks.build import REAL, Build
+from training.attacks.toy_noise import ToyNoise
 
 MODEL_DIGEST = bytes(32)
 PARAMETERS = 20
@@ -72,7 +73,7 @@ def open_policy(charter: Charter, **changes: Any) -> Policy:
         "known_members": frozenset(fingerprint(member.public_key) for member in charter.members),
         "minimum_cohort": 2,
         "allowed_schemes": frozenset({"mask", "double-lock", "bfv", "ckks"}),
-        "allowed_privacy_modes": frozenset({"none", "local"}),
+        "allowed_privacy_modes": frozenset({"none", "local", "distributed"}),
         "release_exact_metrics": "allow",
     }
     return Policy(**(settings | changes))
@@ -83,7 +84,9 @@ class Consortium:
     """n masking clients and one server, in one process. Closes its latches as a context manager.
 
     Attributes:
+        noise: draws what hospitals add beside their vectors, where noise comes off sums.
         sent: all that hospitals have sent in honest rounds, with their numbers.
+        drawn: by hospital, the components of noise that it has added in the last round.
     """
 
     charter: VerifiedCharter
@@ -94,7 +97,9 @@ class Consortium:
     build: Build
     policy: Policy
     latches: dict[int, Latch]
+    noise: ToyNoise
     sent: Outbox = field(default_factory=list)
+    drawn: dict[int, list[RingVector]] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -122,7 +127,9 @@ class Consortium:
             source = {} if randomness is None else {"randomness": randomness(number)}
             clients[number] = build.client(charter, identity, latches[number], policy, **source)
         session = Session(charter, epoch, Purpose.TRAINING, 1, charter.charter.epoch_rounds)
-        return cls(charter, identities, clients, build.server(session), folder, build, policy, latches)
+        noise = ToyNoise.of(charter.charter)
+        server = build.server(session, noise=noise)
+        return cls(charter, identities, clients, server, folder, build, policy, latches, noise)
 
     def __enter__(self) -> Self:
         return self
@@ -190,16 +197,23 @@ class Consortium:
         if self.server.answering:
             old = self.server.session
             session = Session(self.charter, old.epoch + 1, old.purpose, old.first_round, old.rounds)
-            self.server = self.build.server(session, self.server.answering)
+            self.server = self.build.server(session, self.server.answering, noise=self.noise)
             self.set_up()
 
     def mask(self, vectors: Mapping[int, RingVector], silent: Collection[int] = ()) -> Outbox:
         """The masked vectors of all who were asked and are not silent."""
         return [
-            (number, client.mask(vectors[number], model_before(self.server.step)))
+            (number, client.mask(*self.with_noise(number, vectors[number])))
             for number, client in self.clients.items()
             if client.state is ClientState.ASKED and number not in silent
         ]
+
+    def with_noise(self, number: int, vector: RingVector) -> tuple[RingVector, bytes, list[RingVector]]:
+        """What a hospital gives its client: its vector with noise, the model's digest, the components of the noise."""
+        keys = self.clients[number].noise_keys()
+        self.drawn[number] = [self.noise(key, component) for component, key in enumerate(keys, 1)]
+        noisy = sum(self.drawn[number], vector)
+        return noisy, model_before(self.server.step), self.drawn[number]
 
     def run_round(
         self,

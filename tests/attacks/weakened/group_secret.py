@@ -36,7 +36,7 @@ def with_open_reveals():
     """Shares for the others that anybody can read."""
 
     def seal_reveal(group, reveal, round_number, responder):
-        shares = reveal.self_mask_shares + reveal.mask_key_shares
+        shares = reveal.seed_shares + reveal.mask_key_shares
         return SealedReveal(reveal.survivors_digest, shares + bytes(AEAD_OVERHEAD))
 
     return patch.object(Group, "seal_reveal", seal_reveal)

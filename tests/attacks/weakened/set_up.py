@@ -79,7 +79,7 @@ class TakesAnyDeal(MaskingClient):
         for message in payload.deals:
             envelope = open_envelope(message, self._charter, 1 << 20)
             deal = decode(envelope.payload, Deal)
-            collected[envelope.header.sender] = HeldShares.split(deal.sealed_shares)
+            collected[envelope.header.sender] = HeldShares.split(deal.sealed_shares, epoch.session.secrets_a_round)
         epoch.participants = frozenset(collected) | {self.number}
         epoch.take_deals(collected)
         return []

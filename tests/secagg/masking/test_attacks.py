@@ -16,7 +16,7 @@ from secagg.encoding import unpack
 from secagg.errors import RefusedError, RemoteProtocolError
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, Purpose, client, kdf
-from secagg.masking.messages import Advertise, Begin, Deal, Masked, Roster
+from secagg.masking.messages import Advertise, Begin, Deal, Masked, Reveal, Roster
 from secagg.masking.shamir import random_secret
 from secagg.masking.states import ClientState
 from secagg.wire import Sealer, Stage
@@ -353,11 +353,11 @@ def to_unmasking(folder: Path) -> tuple[Consortium, list[tuple[int, bytes]], dic
     return consortium, consortium.deliver(consortium.answer(agreed)), vectors
 
 
-@pytest.mark.parametrize("field", ["self_mask_shares", "mask_key_shares"])
+@pytest.mark.parametrize("field", ["seed_shares", "mask_key_shares"])
 def test_a_share_that_is_not_the_one_dealt_is_refused_and_its_holder_named(tmp_path, field):
     consortium, replies, _ = to_unmasking(tmp_path)
     _, message = replies[1]
-    reveal = msgspec.msgpack.decode(reader(consortium).read(message).payload, type=client.Reveal)
+    reveal = msgspec.msgpack.decode(reader(consortium).read(message).payload, type=Reveal)
     wrong = bytearray(getattr(reveal, field))
     wrong[0] ^= 1
     sealer = Sealer(consortium.charter, 2, make_identities(5)[1], 1)

@@ -173,7 +173,7 @@ def test_one_hospitals_ciphertext_in_the_place_of_the_sum_stops_whoever_opens_it
     alone.add(made.masked(2).vector)
     vector = bytearray(session.sum_bytes)
     alone.take(memoryview(vector))
-    for tag in (made.payload.tag, made.masked(2).tag):
+    for tag in (made.payload.tag, made.masked(2).tags):
         client = made.consortium.clients[1 if tag == made.payload.tag else 3]
         with pytest.raises(ForgedSumError):
             client.receive(made.changed(vector=memoryview(vector), tag=tag))
@@ -229,7 +229,7 @@ def over(made: Round, survivors: list[int]) -> bytes:
         total.add(made.masked(number).vector)
     vector = bytearray(session.sum_bytes)
     total.take(memoryview(vector))
-    tag = sum(int.from_bytes(made.masked(number).tag, "little") for number in survivors) % (1 << 8 * session.tag_size)
+    tag = sum(int.from_bytes(made.masked(number).tags, "little") for number in survivors) % (1 << 8 * session.tag_size)
     signed = dict(zip(made.payload.survivors, made.payload.contributions, strict=True))
     return made.changed(
         survivors=survivors,

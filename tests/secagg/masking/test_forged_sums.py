@@ -124,5 +124,5 @@ def test_the_tag_that_is_sent_is_masked(revealed):
     key = kdf.round_tag_key(revealed.clients[1].tag_key, session, revealed.round, MODEL_DIGEST)
     vector = session.ring.zeros(session.length)
     plain = tags.tag(vector, session.ring, key, MEMBERS, [1]).to_bytes(session.tag_size, "little")
-    assert payload.tag != plain
-    assert len(payload.tag) == session.tag_size
+    assert payload.tags != plain
+    assert len(payload.tags) == session.tag_size

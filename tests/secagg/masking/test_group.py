@@ -12,7 +12,7 @@ import pytest
 from secagg.errors import LocalProtocolError, SecaggError
 from secagg.homomorphic.seal import Channel
 from secagg.masking import MaskingServer, Purpose, kdf
-from secagg.masking.verification import round_tag
+from secagg.masking.round_tags import round_tag
 from secagg.wire import Stage
 from secagg.wire.envelope import peek
 from tests.support.consortium import MODEL_DIGEST, Consortium
@@ -78,7 +78,7 @@ def test_tags_are_hidden_by_their_pads_and_add_up_to_that_of_the_sum(tmp_path, s
     made = Round.make(tmp_path, scheme)
     session, clients = made.consortium.server.session, made.consortium.clients
     for number, client in clients.items():
-        sent = int.from_bytes(made.masked(number).tag, "little")
+        sent = int.from_bytes(made.masked(number).tags, "little")
         bare = round_tag(made.vectors[number], session, client.tag_key, 1, MODEL_DIGEST, [number])
         assert sent != bare
         if not session.masked:

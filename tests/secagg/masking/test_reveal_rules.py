@@ -10,6 +10,8 @@ hospitals can be computed:
 - It holds a mask that is not known with every honest peer, unless the s of either is.
 - So a hospital of which both b and s are known stands alone; all whose s is not known hold masks with one another, and
   these cancel only in the sum over all of them.
+- Noise has as many components as can be: for each number m of survivors above t one that comes off where m survive. Who
+  reveals for a set of m or more gives its share of everybody's in the set.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ class Found:
     unlisted: bool
     """Whether a sum is computable over other honest hospitals than those of the one set that t hospitals signed, or of
     the set of all."""
+    bared: bool
+    """Whether noise of an honest hospital is known that must stay in the sum over that set."""
 
 
 def subsets(members: int, least: int) -> list[int]:
@@ -91,7 +95,15 @@ def explore(members: int, colluding: int, threshold: int, rules: Rules) -> Found
     summed = ((~keys) * bits[:, None]).sum(axis=0)[together]
     listed = agreed[together] & ((1 << honest) - 1)
     unlisted = ((summed != listed) & (summed != (1 << honest) - 1)).any()
-    return Found(bool(alone), 1 if alone else int(sizes.min(initial=honest)), bool(unlisted))
+    bared = False
+    for least in range(threshold + 1, members + 1):
+        needed = np.bitwise_count(agreed) < least
+        gives = reveals & (np.bitwise_count(told) >= least)
+        for owner in range(honest):
+            shown = gives & (told >> owner & 1).astype(bool)
+            holders = shown.reshape(honest, rules.answers, -1).any(axis=1).sum(axis=0)
+            bared |= bool(((holders + colluding >= threshold) & needed & (agreed >> owner & 1).astype(bool)).any())
+    return Found(bool(alone), 1 if alone else int(sizes.min(initial=honest)), bool(unlisted), bared)
 
 
 CONSORTIA = [
@@ -106,6 +118,7 @@ def test_no_strategy_computes_anything_but_the_sum_over_one_signed_set(members, 
     found = explore(members, colluding, threshold, Rules())
     assert not found.alone
     assert not found.unlisted
+    assert not found.bared
     assert found.fewest >= threshold - colluding >= 2
 
 
@@ -120,11 +133,15 @@ def test_control_without_agreement_fewer_honest_hospitals_than_any_set_has_are_s
 @pytest.mark.parametrize(("members", "colluding"), [(4, 1), (5, 1), (6, 1), (6, 2)])
 def test_control_with_a_threshold_one_too_low_a_hospital_stands_alone(members, colluding):
     threshold = (members + colluding) // 2
-    assert explore(members, colluding, threshold, Rules()).alone
+    found = explore(members, colluding, threshold, Rules())
+    assert found.alone
+    assert found.bared
 
 
 def test_control_if_hospitals_answer_twice_one_stands_alone():
-    assert explore(4, 1, smallest_threshold(4, 1), Rules(answers=2)).alone
+    found = explore(4, 1, smallest_threshold(4, 1), Rules(answers=2))
+    assert found.alone
+    assert found.bared
 
 
 def split_peers(members: int, colluding: int, threshold: int, agreement: bool) -> bool:

@@ -172,7 +172,7 @@ def test_without_signature_and_hash_the_same_changes_would_pass(monkeypatch):
     assert reason(altered) == "payload-altered"
     body = msgspec.msgpack.encode(Reveal(bytes(32), b"x" * 64, b"b" * 32))
     forged = framed(header(payload_digest=hashlib.sha256(body).digest()), None, body)
-    assert decode(open_envelope(forged, charter(), LIMIT).payload, Reveal).self_mask_shares == b"x" * 64
+    assert decode(open_envelope(forged, charter(), LIMIT).payload, Reveal).seed_shares == b"x" * 64
 
 
 def test_every_truncation_and_every_extension_is_refused():

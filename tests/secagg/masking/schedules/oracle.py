@@ -245,7 +245,7 @@ class Oracle:
             joined = key.decrypt(bytes(12), sealed.sealed, None)
         else:
             plain = decode(reveal.payload, Reveal)
-            joined = plain.self_mask_shares + plain.mask_key_shares
+            joined = plain.seed_shares + plain.mask_key_shares
         yield from (joined[start : start + SHARE_SIZE] for start in range(0, len(joined), SHARE_SIZE))
 
     def _revealed(self) -> dict[Place, dict[int, bytes]]:

@@ -1,0 +1,70 @@
+"""How the coordinator takes off a sum the noise that is too much: rebuilds the seeds of it, draws it again, subtracts.
+
+Knows the shares of noise seeds that survivors revealed, commitments, and what draws noise. Knows no messages or states.
+Which components come off follows from the number of survivors: seeds of the others are never revealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from secagg.encoding.ring import RingVector
+from secagg.masking import kdf, shamir
+from secagg.masking.dealing import entry
+from secagg.masking.neighbours import Roster
+from secagg.masking.noise import NoiseExpansion
+from secagg.masking.rebuilding import lowest, wrong_dealing
+from secagg.masking.session import Session, Survivors
+
+
+@dataclass
+class Removal:
+    """One round's noise that comes off.
+
+    Attributes:
+        components: which of everybody's, ascending.
+    """
+
+    session: Session
+    round: int
+    roster: Roster
+    survivors: Survivors
+    noise: NoiseExpansion
+
+    def __post_init__(self) -> None:
+        self.components = self.session.removed_components(len(self.survivors.numbers))
+        self._shares: dict[tuple[int, int], dict[int, bytes]] = {}
+
+    def keep(self, responder: int, owners: Collection[int], shares: bytes) -> None:
+        """Take one hospital's shares, component by component, of the seeds of ``owners``."""
+        for index, (component, owner) in enumerate(product(self.components, owners)):
+            self._shares.setdefault((owner, component), {})[responder] = entry(shares, index)
+
+    def take_off(self, total: RingVector) -> None:
+        """Subtract the noise of every survivor, in place, one component at a time.
+
+        Raises:
+            RemoteProtocolError: ``wrong-dealing``, naming the dealer whose shares do not give what it committed to.
+            ValueError: if what draws noise gives another vector than one of the session's.
+        """
+        for component, key in list(self._keys()):
+            noise = self.noise(key, component)
+            if noise.shape != total.shape or noise.dtype != total.dtype:
+                raise ValueError(f"noise of {noise.shape} {noise.dtype} was drawn for {total.shape} {total.dtype}")
+            np.subtract(total, noise, out=total)
+
+    def _keys(self) -> Iterator[tuple[int, bytes]]:
+        for owner, component in product(self.survivors.numbers, self.components):
+            yield component, kdf.noise_key(self._seed(owner, component), self.session, self.round, owner, component)
+
+    def _seed(self, owner: int, component: int) -> bytes:
+        seed = shamir.reconstruct(lowest(self._shares[owner, component], self.session.share_threshold))
+        place = self.session.slot(self.round) * (1 + self.session.noise_components) + component
+        committed = entry(self.roster[owner].seed_commitments, place)
+        if kdf.noise_seed_commitment(seed, self.session, self.round, owner, component) != committed:
+            raise wrong_dealing(self.session, owner)
+        return seed

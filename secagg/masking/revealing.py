@@ -1,0 +1,34 @@
+"""What a hospital gives of the shares it holds, for one survivor set and for no other.
+
+Knows shares and member numbers. Whether it may give anything is decided before, in `secagg.masking.client`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from secagg.masking.dealing import HeldShares
+from secagg.masking.messages import Reveal
+from secagg.masking.session import Session, Survivors
+
+
+def shares_for(survivors: Survivors, held: Mapping[int, HeldShares], session: Session, round_number: int) -> Reveal:
+    """Of who survived the shares of what its vector is masked with alone, and of the noise that comes off; of who
+    dropped those of its mask key.
+
+    How many survive says which noise comes off. This hospital counts itself: what must stay is not a matter of what the
+    coordinator asks for.
+    """
+    slot = session.slot(round_number)
+    remaining = sorted(set(held) & set(survivors.numbers))
+    dropped = sorted(set(held) - set(survivors.numbers))
+    noise = [
+        held[owner].noise[slot][component - 1]
+        for component in session.removed_components(len(survivors.numbers))
+        for owner in remaining
+    ]
+    return Reveal(
+        survivors.digest(),
+        b"".join([*(held[owner].self_mask[slot] for owner in remaining), *noise]),
+        b"".join(held[owner].mask_key[slot] for owner in dropped),
+    )

@@ -1,0 +1,96 @@
+"""The tags of one round: those that a hospital sends, and that of a sum from which noise may have come off.
+
+Knows vectors, components of noise and the key of an epoch's tags. What one tag is worth is in `secagg.masking.tags`.
+
+The coordinator takes components j > L of everybody's noise off the sum, and hospitals check what is left. So a hospital
+sends a tag of its vector, ``T_0 = r_i + <a, x_i>``, and one of each component e_j that is in it,
+``T_j = r_(i,j) + <a, e_j>``: with the same a, so that ``T_0 - sum of T_j over j > L`` is the tag of the vector without
+them; and each with an offset of its own, from a keystream of its own.
+
+The coordinator learns e_j for j > L and the sum of T_j, and must not learn anything of a. It does not: the sum of the
+r_(i,j) is uniform, unknown to it and in no other tag, and hides ``<a, sum of e_j>`` as the sum of the r_i hides that of
+the vectors. All the tags that it sees together are independent of a.
+
+Hospitals know how many survive, and so which offsets belong in the check. A sum from which other components were taken,
+other noise than was added, or none, differs from the true one by some d that the coordinator may know. Whatever it says
+is the tag, it passes only if it has guessed ``<a, d>``: that is what any forged sum takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from secagg.encoding.ring import RingVector
+from secagg.masking import kdf, tags
+from secagg.masking.keystream import MaskStreams, SignedKey
+from secagg.masking.session import Session
+
+
+def own_tags(
+    vectors: Sequence[RingVector], session: Session, epoch_tag_key: bytes, round_number: int, model: bytes, owner: int
+) -> list[int]:
+    """T_0 to T_J of one hospital, modulo 2^w: of its vector, then of each component of noise in it.
+
+    Args:
+        vectors: ring elements, shape (session.length,) each.
+    """
+    ring, members = session.ring, len(session.members)
+    key = kdf.round_tag_key(epoch_tag_key, session, round_number, model)
+    keys = [key] + [
+        kdf.noise_tag_key(epoch_tag_key, session, round_number, model, component)
+        for component in range(1, len(vectors))
+    ]
+    return [
+        (tags.offset(ring, own, members, [owner]) + product) % _modulus(session)
+        for own, product in zip(keys, tags.products(vectors, ring, key, members), strict=True)
+    ]
+
+
+def round_tag(
+    vector: RingVector,
+    session: Session,
+    epoch_tag_key: bytes,
+    round_number: int,
+    model: bytes,
+    contributors: Iterable[int],
+) -> int:
+    """The tag of the sum over ``contributors`` in one round on one model, without the noise that comes off it."""
+    named, ring, members = tuple(contributors), session.ring, len(session.members)
+    key = kdf.round_tag_key(epoch_tag_key, session, round_number, model)
+    total = tags.tag(vector, ring, key, members, named)
+    for component in session.removed_components(len(named)):
+        key = kdf.noise_tag_key(epoch_tag_key, session, round_number, model, component)
+        total -= tags.offset(ring, key, members, named)
+    return total % _modulus(session)
+
+
+def component_masks(keys: Sequence[SignedKey], session: Session, components: Iterable[int]) -> list[int]:
+    """What masks the tags of these components: of each keystream, the bytes after those for the first tag."""
+    streams = MaskStreams(keys, session.ring.dtype)
+    first = session.length * session.ring.dtype.itemsize
+    return [streams.number(first + component * session.tag_size, session.tag_size) for component in components]
+
+
+def mask_component_tags(plain: Sequence[int], keys: Sequence[SignedKey], session: Session) -> list[int]:
+    """The tags of components 1 to J, masked."""
+    masks = component_masks(keys, session, range(1, len(plain) + 1))
+    return [(tag + mask) % _modulus(session) for tag, mask in zip(plain, masks, strict=True)]
+
+
+def without_components(
+    tag: int, masked: Sequence[int], keys: Sequence[SignedKey], session: Session, components: Sequence[int]
+) -> int:
+    """A sum's tag, of which the tags of ``components`` are taken away.
+
+    Args:
+        tag: of the sum with all noise, unmasked.
+        masked: the masked tags of all components, added up.
+        keys: with the signs that take masks off.
+    """
+    masks = component_masks(keys, session, components)
+    removed = sum(masked[component - 1] + mask for component, mask in zip(components, masks, strict=True))
+    return (tag - removed) % _modulus(session)
+
+
+def _modulus(session: Session) -> int:
+    return 1 << 8 * session.tag_size
