@@ -15,6 +15,7 @@ from secagg.charter.folder import read_verified
 from secagg.egress import Direction, read_egress
 from secagg.errors import TamperingError
 from secagg.transcript import EpochAudit, Finding, HospitalRecord, audit_folder, compare
+from training.noise import noise_expansion
 
 
 class RoundJson(msgspec.Struct, frozen=True):
@@ -73,7 +74,7 @@ def transcript(
     """
     charter = read_verified(charter_folder)
     records = [_record(text, charter) for text in logs]
-    audit = audit_folder(folder, charter)
+    audit = audit_folder(folder, charter, noise_expansion(charter.charter))
     findings = [*audit.findings, *(finding for record in records for finding in compare(audit.epochs, record))]
     found = _describe(charter.digest.hex(), audit.epochs, findings)
     if as_json:

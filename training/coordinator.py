@@ -20,7 +20,6 @@ from secagg.masking import MaskingServer, Purpose, RoundSum, Session
 from secagg.masking.journal import Around, Journal
 from secagg.masking.messages import Refusal
 from secagg.masking.messages import Sum as SumPayload
-from secagg.masking.noise import NoiseExpansion, refuse_noise
 from secagg.masking.states import ServerState
 from secagg.release.dsse import StatementSignature, assemble, is_signed_by
 from secagg.release.statement import read_statement
@@ -31,6 +30,7 @@ from training import snapshots
 from training.coordinator_store import CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
+from training.noise import noise_expansion
 from training.report import RefusalRecord, RoundRecord
 from training.snapshot_relay import SnapshotRelay
 from training.statuses import Signed, open_from, read_statuses
@@ -55,7 +55,6 @@ class Coordinator:
 
     Args:
         on_round: called after every round.
-        noise: draws noise as hospitals do, for charters under which some comes off the sums.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class Coordinator:
         engine: Engine,
         folder: Path,
         on_round: Callable[[RoundRecord], None] = lambda _record: None,
-        noise: NoiseExpansion = refuse_noise,
     ) -> None:
         self._charter = charter
         self._engine = engine
@@ -72,7 +70,7 @@ class Coordinator:
         self._around = TranscriptWriter(folder / TRANSCRIPT, AROUND)
         self._store = CoordinatorStore(folder, charter.digest)
         self._on_round = on_round
-        self._noise = noise
+        self._noise = noise_expansion(charter.charter)
         self._members = range(1, len(charter.charter.members) + 1)
         self._cheaters: set[int] = set()
         self._relay = SnapshotRelay(charter, partial(self._exchange, Phase.QUERY))

@@ -196,7 +196,7 @@ class Hospital:
                 vector = self._update(client.round, client.step)
             case Purpose.STATISTICS:
                 vector = self._moments(client.step)
-        return client.mask(vector.elements, self._state.digest(self._layout))
+        return client.mask(vector.elements, self._state.digest(self._layout), vector.removable)
 
     def _moments(self, step: int) -> Vector:
         self._applier.require_moments_due(self._state)
@@ -211,7 +211,7 @@ class Hospital:
         if self._scaling.lacks_moments(self._state.moments):
             raise missed_sum(step, self._state.steps)
         self._budget.charge(round_number, step)
-        return self._contributor.update(self._state, step, ())
+        return self._contributor.update(self._state, step, self._client.noise_keys())
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session

@@ -17,6 +17,7 @@ from dp.shares import Cohort, NoiseShares
 from secagg.charter import Charter
 from secagg.encoding import Ring
 from secagg.encoding.ring import RingVector
+from secagg.masking.noise import NoiseExpansion, refuse_noise
 
 
 def noise_shares(charter: Charter) -> NoiseShares:
@@ -77,3 +78,8 @@ class ShareOfNoise:
         """A component that can be taken off again, as ring elements: always the same of the same key (32 bytes)."""
         drawn = self.drawn(component, secure_generator(key[:KEY_SIZE]))
         return Ring(self.charter.encoding.field_bits).from_signed(drawn)
+
+
+def noise_expansion(charter: Charter) -> NoiseExpansion:
+    """What draws the noise that comes off a charter's sums, if any does."""
+    return ShareOfNoise(charter) if charter.privacy.noise_levels else refuse_noise

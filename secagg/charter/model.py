@@ -484,6 +484,13 @@ def _check_distributed(charter: Charter) -> None:
             culprit="privacy.noise_levels",
             remedy="Give numbers of survivors, the largest first.",
         )
+    if levels and privacy.noise != "skellam":
+        raise InputError(
+            "noise-levels-contradict",
+            "Discrete Gaussians of different variances do not add up to one, so that noise cannot be added in parts.",
+            culprit="privacy.noise_levels",
+            remedy="Leave privacy.noise_levels out, or choose skellam noise.",
+        )
     if levels and charter.scheme != "mask":
         raise InputError(
             "noise-levels-contradict",
