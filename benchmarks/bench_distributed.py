@@ -1,0 +1,142 @@
+"""Distributed differential privacy: the sampler, noise and encoding beside a step, a secure step beside a plain one.
+
+Images of the size of PneumoniaMNIST's, 118 patients a hospital, a batch of 256 among 40 hospitals: random pixels take
+as long as real ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.sizes import size
+from dp.integer_noise import integer_noise
+from dp.patients import PatientRecords
+from dp.plan import PrivacyPlan
+from dp.randomness import secure_generator
+from dp.rounding import round_rows
+from dp.training import LocalOptimizer, train_privately
+from secagg.charter import Charter, Training
+from secagg.charter.model import ServerStep
+from tests.support.hospitals import Ward, settings_for
+from training.draft import CharterChoices, task_of
+from training.noise import ShareOfNoise
+from training.simulation import prepare
+from training.step_vector import StepVector
+from training.task import load_task_file
+
+HOSPITALS = size(40, 5)
+PATIENTS = 118
+ROUNDS = size(10, 2)
+BATCH = 256 * HOSPITALS // 40
+STEPS = size(40, 3)
+NUMBERS = size(1 << 22, 1 << 16)
+TASK = load_task_file(Path(__file__).parent.parent / "docs" / "examples" / "pneumonia.toml")
+CPU = torch.device("cpu")
+
+
+def choices(**changes: object) -> CharterChoices:
+    training = Training(rounds=ROUNDS, server=ServerStep(optimizer="momentum", learning_rate=0.3))
+    private = {"privacy": "distributed", "epsilon": 3.0, "sampling_rate": BATCH / (PATIENTS * HOSPITALS)}
+    return CharterChoices(**({"training": training, "expected_batch": BATCH} | private | changes))
+
+
+def opened(folder: Path) -> Ward:
+    generator = np.random.default_rng(1)
+    folder.mkdir()
+    places = []
+    for number in range(1, HOSPITALS + 1):
+        place = folder / f"h{number:02d}.npz"
+        images = generator.integers(0, 256, (PATIENTS, 28, 28), np.uint8)
+        np.savez(place, images=images, labels=np.arange(PATIENTS) % 2)
+        places.append(place)
+    prepare(folder / "run", settings_for(places, choices(), TASK))
+    return Ward.open(folder / "run")
+
+
+def cpu(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def plain_step(charter: Charter, steps: int) -> float:
+    """CPU seconds of one step of plain DP-SGD at one hospital: Opacus' optimizer, all noise from one generator."""
+    task = task_of(charter)
+    generator = np.random.default_rng(2)
+    records = PatientRecords(
+        torch.from_numpy(generator.normal(size=(PATIENTS, 1, 28, 28)).astype(np.float32)),
+        torch.from_numpy(np.arange(PATIENTS) % 2),
+        np.arange(PATIENTS),
+    )
+    plan = PrivacyPlan(
+        mode="local",
+        noise_multiplier=1.0,
+        clip_norm=1.0,
+        sampling_rate=charter.privacy.sampling_rate,
+        delta=1e-5,
+        rounds=1,
+        steps_per_round=steps,
+    )
+    module, settings = task.build_model(), LocalOptimizer(learning_rate=0.1)
+
+    def train() -> None:
+        train_privately(module, records, task.loss, plan, settings, secure_generator(), CPU)
+
+    train()
+    return cpu(train) / steps
+
+
+def bench_sampler(benchmark, figure):
+    generator = secure_generator()
+    for noise in ("skellam", "discrete-gaussian"):
+        integer_noise(generator, noise, 1, 50_000)
+    benchmark.pedantic(lambda: integer_noise(generator, "skellam", NUMBERS, 50_000), rounds=5)
+    for noise in ("skellam", "discrete-gaussian"):
+        for variance in (50_000, 3_000_000_000):
+            taken = min(cpu(lambda: integer_noise(generator, noise, NUMBERS, variance)) for _ in range(3))  # noqa: B023
+            target = {"at_least": 10} if noise == "skellam" else {}
+            figure(f"{noise} of variance {variance:g}, one core", NUMBERS / taken / 1e6, "M/s", **target)
+
+
+def bench_noise_and_encoding(benchmark, figure, tmp_path):
+    """Of a hospital's step: drawing every component of the noise, rounding its patients' gradients, encoding."""
+    torch.set_num_threads(1)
+    with opened(tmp_path / "wards") as ward:
+        charter = ward.charter.charter
+    noise = ShareOfNoise(charter)
+    codec, generator, d = StepVector(charter, noise.shares), secure_generator(), charter.model.parameters
+    patients = max(1, round(charter.privacy.sampling_rate * PATIENTS))
+    rows = np.random.default_rng(3).normal(size=(patients, d)).astype(np.float32)
+    rows *= noise.shares.steps_per_clip / np.linalg.norm(rows, axis=1, keepdims=True) * 0.99
+
+    def drawn() -> None:
+        gradients = round_rows(rows, noise.shares.steps_per_clip, generator).sum(axis=0)
+        components = [noise.drawn(component, secure_generator()) for component in range(len(noise.shares.variances))]
+        codec.encode(gradients, np.zeros(0, np.int64), sum(components))
+
+    benchmark.pedantic(drawn, rounds=20, warmup_rounds=2)
+    taken = cpu(lambda: [drawn() for _ in range(STEPS)]) / STEPS
+    step = plain_step(charter, STEPS)
+    what = f"noise of {len(noise.shares.variances)} components, rounding {patients} patients, encoding"
+    figure(f"{what}: of a step", 100 * taken / step, "%", at_most=10)
+
+
+def bench_secure_step(benchmark, figure, tmp_path):
+    """All parties' CPU in a run, key set-ups included, by party and step; beside a plain step of DP-SGD."""
+    torch.set_num_threads(1)
+    with opened(tmp_path / "wards") as ward:
+        charter = ward.charter.charter
+        step = plain_step(charter, STEPS)
+        spent: list[float] = []
+        benchmark.pedantic(lambda: spent.append(cpu(lambda: ward.coordinator().run())), rounds=1)
+        assert len(ward.models) == 1
+    secure = spent[0] / (HOSPITALS * ROUNDS)
+    what = f"{HOSPITALS} hospitals, {charter.model.parameters} parameters"
+    figure(f"plain step of DP-SGD at a hospital, {what}", 1e3 * step, "ms")
+    figure(f"secure step by hospital, coordinator and keys included, {what}", 1e3 * secure, "ms")
+    figure(f"secure step / plain step, {what}", secure / step, "", at_most=2)
