@@ -9,6 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
+from cli.budget_plan import plan
 from cli.identity import passphrase_option, public_key_option, read_passphrase, site_key
 from cli.output import console, json_option, print_json, say_whole
 from dp.ledger import Entry, Spending, read_ledger
@@ -50,6 +51,9 @@ def budget() -> None:
     Example:
       secagg budget show run/hospitals/aachen
     """
+
+
+budget.add_command(plan)
 
 
 @budget.command()

@@ -1,0 +1,129 @@
+"""The picture of a plan: epsilon against rounds, and accuracy against epsilon where somebody has tried it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Final
+
+import click
+import msgspec
+
+from cli.chart import Limit, Line, Panel, Point, svg
+from dp.forecast import Plan, forecast_pld, forecast_rdp, forecast_reference
+from secagg.errors import InputError
+from secagg.files import read_bounded, write_atomically
+
+_ENFORCED: Final = "#1a4e8a"
+_TIGHTER: Final = "#b4530a"
+_REFERENCE: Final = "#6b7785"
+_LIMIT: Final = "#b00020"
+_PILOT: Final = "#2f6f4f"
+# Points of a curve that costs next to nothing, and of one that takes a fraction of a second each.
+_FINE: Final = 60
+_ROUGH: Final = 8
+_LARGEST_PILOT: Final = 1 << 20
+_SUFFIXES: Final = (".svg", ".html")
+
+
+class PilotPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one pilot run reached: ``accuracy`` from 0 to 1, at the epsilon that it cost."""
+
+    epsilon: Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+    accuracy: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+_PilotFile = Annotated[list[PilotPoint], msgspec.Meta(min_length=1, max_length=10_000)]
+
+
+def read_pilot(path: Path) -> list[PilotPoint]:
+    """The points of a pilot file, by rising epsilon.
+
+    Raises:
+        InputError: ``unreadable``, ``file-too-large``, ``malformed-pilot``.
+    """
+    try:
+        points = msgspec.json.decode(read_bounded(path, _LARGEST_PILOT), type=_PilotFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "malformed-pilot",
+            f"{path} is no list of pilot runs: {error}.",
+            culprit=str(path),
+            remedy='Write [{"epsilon": 3.0, "accuracy": 0.94}, …], with accuracies from 0 to 1.',
+        ) from error
+    return sorted(points, key=lambda point: (point.epsilon, point.accuracy))
+
+
+def check_plot_path(path: Path) -> None:
+    """Refuse a file that is neither an SVG nor an HTML one by its name.
+
+    Raises:
+        click.BadParameter.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise click.BadParameter(f"{path} ends neither in .svg nor in .html.", param_hint="--plot")
+
+
+def write_plot(path: Path, plan: Plan, limit: float | None, pilot: Sequence[PilotPoint]) -> None:
+    """Draw ``plan`` into ``path``, as SVG or as a page of HTML that holds it; what is there is replaced.
+
+    Args:
+        limit: an epsilon that the run may cost, if there is one.
+
+    Raises:
+        InputError: ``unwritable``.
+    """
+    panels = [_epsilon_panel(plan, limit)]
+    if pilot:
+        panels.append(_pilot_panel(pilot, forecast_rdp(plan, plan.rounds)))
+    drawn = svg(panels)
+    if path.suffix == ".html":
+        head = f'<html lang="en">\n<meta charset="utf-8">\n<title>{escape(panels[0].title)}</title>'
+        drawn = f"<!doctype html>\n{head}\n<body>\n{drawn}</body>\n</html>\n"
+    write_atomically(path, drawn.encode())
+
+
+def _epsilon_panel(plan: Plan, limit: float | None) -> Panel:
+    enforced = [(float(rounds), forecast_rdp(plan, rounds)) for rounds in (0, *_spread(plan.rounds, _FINE))]
+    lines = [Line(f"RDP, enforced: {enforced[-1][1]:.2f}", enforced, _ENFORCED)]
+    tighter = _rough(plan, forecast_pld)
+    if tighter:
+        lines.append(Line(f"PLD: {tighter[-1][1]:.2f}", tighter, _TIGHTER))
+    reference = _rough(plan, forecast_reference)
+    if reference:
+        lines.append(Line(f"continuous, no bound: {reference[-1][1]:.2f}", reference, _REFERENCE, dashed=True))
+    limits = [] if limit is None else [Limit(f"limit: {limit:g}", limit, _LIMIT)]
+    return Panel(f"Privacy cost of the run, delta {plan.delta:g}", "rounds", "epsilon", lines, limits)
+
+
+def _rough(plan: Plan, cost: Callable[[Plan, int], float | None]) -> list[Point]:
+    """A few points of a curve that takes its time; none if it does not reach the end."""
+    points = [(0.0, 0.0)]
+    if cost(plan, plan.rounds) is None:
+        return []
+    for rounds in _spread(plan.rounds, _ROUGH):
+        found = cost(plan, rounds)
+        if found is not None:
+            points.append((float(rounds), found))
+    return points
+
+
+def _pilot_panel(pilot: Sequence[PilotPoint], planned: float) -> Panel:
+    dots = [(point.epsilon, point.accuracy) for point in pilot]
+    means = [(cost, fmean(y for _, y in group)) for cost, group in groupby(dots, key=lambda dot: dot[0])]
+    return Panel(
+        "Accuracy in the pilot",
+        "epsilon",
+        "accuracy",
+        [Line("mean of the pilot runs", means, _PILOT, dots=dots)],
+        [Limit(f"planned: {planned:.2f}", planned, _ENFORCED, vertical=True)],
+        from_zero=False,
+    )
+
+
+def _spread(rounds: int, count: int) -> list[int]:
+    """At most ``count`` numbers of rounds, denser at the start, where epsilon rises fastest; the last is ``rounds``."""
+    return sorted({max(1, round(rounds * (number / count) ** 2)) for number in range(1, count + 1)})

@@ -1,0 +1,86 @@
+"""What a run will cost before it starts, after any number of its rounds.
+
+Knows a plan's events. Knows nothing of charters, or of how a plan is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from dp.accounting import EpsilonBound, epsilon, epsilon_of_runs, epsilon_of_runs_pld
+from dp.accounting.reference import as_gaussians
+from dp.events import Event, IntegerEvent, merge
+
+_QUARTERS = 4
+
+
+class Plan(Protocol):
+    """A run's privacy, as far as its cost depends on it."""
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds the run has."""
+
+    @property
+    def delta(self) -> float:
+        """The delta of (epsilon, delta)."""
+
+    def training_events(self, rounds: int) -> Sequence[Event]:
+        """What ``rounds`` rounds cost a training patient."""
+
+    def metric_events(self, rounds: int) -> Sequence[Event]:
+        """What they cost a validation patient."""
+
+
+def quarters(rounds: int) -> tuple[int, ...]:
+    """The rounds after a quarter, a half, three quarters and all of ``rounds``, rounded up, each once."""
+    return tuple(sorted({-(-rounds * part // _QUARTERS) for part in range(1, _QUARTERS + 1)}))
+
+
+def forecast_rdp(plan: Plan, rounds: int) -> float:
+    """What ``rounds`` rounds cost any patient, by the bound that the ledger enforces: fast."""
+    return epsilon_of_runs([(plan.training_events(rounds), plan.metric_events(rounds))], plan.delta)
+
+
+def forecast_pld(plan: Plan, rounds: int) -> float | None:
+    """The same by privacy loss distributions; None where they do not apply."""
+    return epsilon_of_runs_pld([(plan.training_events(rounds), plan.metric_events(rounds))], plan.delta)
+
+
+def forecast_reference(plan: Plan, rounds: int) -> float | None:
+    """No bound: what continuous noise in place of integer noise would cost; None if none is integer."""
+    groups = plan.training_events(rounds), plan.metric_events(rounds)
+    if not any(isinstance(event, IntegerEvent) for events in groups for event in events):
+        return None
+    return epsilon_of_runs_pld([tuple(as_gaussians(events) for events in groups)], plan.delta)
+
+
+def forecast(plan: Plan, rounds: int) -> EpsilonBound:
+    """What ``rounds`` rounds cost any patient, by every accountant that applies; ``rdp`` is what the ledger enforces.
+
+    A patient is in training or in validation, never in both, so that the dearer counts.
+    """
+    groups = [events for events in (plan.training_events(rounds), plan.metric_events(rounds)) if merge(events)]
+    bounds = [epsilon(events, plan.delta) for events in groups]
+    reference = None
+    if any(bound.gaussian_reference is not None for bound in bounds):
+        reference = _dearest(
+            bound.charged if bound.gaussian_reference is None else bound.gaussian_reference for bound in bounds
+        )
+    return EpsilonBound(
+        forecast_rdp(plan, rounds),
+        _dearest(bound.prv for bound in bounds),
+        _dearest(bound.pld for bound in bounds),
+        reference,
+    )
+
+
+def _dearest(bounds: Iterable[float | None]) -> float | None:
+    """The largest; None if one of them is not known."""
+    dearest = 0.0
+    for bound in bounds:
+        if bound is None:
+            return None
+        dearest = max(dearest, bound)
+    return dearest

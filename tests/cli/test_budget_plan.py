@@ -1,0 +1,210 @@
+"""`secagg budget plan`: the price of a run before it starts, and the noise for a price."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+
+import pytest
+
+from cli.budget_plot import write_plot
+from cli.chart import Limit, Line, Panel, svg, ticks
+from dp.accounting import epsilon_rdp, noise_multiplier_for
+from dp.events import GaussianEvent, IntegerEvent
+from tests.cli.outcome import UNUSABLE, nothing_written
+
+PLAN = ("budget", "plan")
+# Without sampling everything is fast.
+RUN = ("--sampling-rate", "1", "--steps", "20")
+
+
+@pytest.fixture
+def pilot(here):
+    points = [{"epsilon": 8, "accuracy": 0.95}, {"epsilon": 1, "accuracy": 0.9}, {"epsilon": 1, "accuracy": 0.92}]
+    (here / "pilot.json").write_text(json.dumps(points))
+    return here / "pilot.json"
+
+
+def texts(path):
+    """Every text of a drawing, which is well-formed and loads nothing from elsewhere."""
+    root = ElementTree.fromstring(path.read_text())
+    assert not any("href" in name or name == "src" for element in root.iter() for name in element.attrib)
+    return [element.text for element in root.iter() if element.tag.endswith("}text")]
+
+
+# --- Options -------------------------------------------------------------------------------------------------
+
+
+def test_a_target_gives_the_noise_and_what_it_costs_by_three_accountants(secagg):
+    found = secagg(*PLAN, "--target-epsilon", "3", *RUN, "--json").json
+    assert found["noise_multiplier"] == noise_multiplier_for(3.0, 1e-5, 1.0, 20)
+    total = found["epsilon"]
+    assert (total["rounds"], found["limit"], found["fits"], found["charter"]) == (20, 3, True, None)
+    assert 2.9 < total["rdp"] <= 3
+    assert 2.5 < total["pld"] < total["prv"] < total["rdp"]
+    assert total["gaussian_reference"] is None
+
+
+def test_the_price_is_told_after_each_quarter(secagg):
+    after = secagg(*PLAN, "--noise-multiplier", "5", *RUN, "--json").json["after"]
+    assert [entry["rounds"] for entry in after] == [5, 10, 15, 20]
+    for entry in after:
+        assert entry["rdp"] == pytest.approx(epsilon_rdp((GaussianEvent(5.0, 1.0, entry["rounds"]),), 1e-5))
+    few = secagg(*PLAN, "--noise-multiplier", "5", "--sampling-rate", "1", "--steps", "2", "--json").json["after"]
+    assert [entry["rounds"] for entry in few] == [1, 2]
+
+
+def test_a_person_reads_a_table_and_a_verdict(secagg):
+    shown = secagg(*PLAN, "--target-epsilon", "3", *RUN).shown
+    for part in ("20 steps, delta 1e-05", "RDP (enforced) PRV PLD", "A ledger will count", "within the target of 3"):
+        assert part in shown
+
+
+def test_where_only_one_accountant_applies_it_is_said(secagg):
+    outcome = secagg(*PLAN, "--noise-multiplier", "0.3", "--sampling-rate", "1", "--steps", "1")
+    assert "PRV and PLD are left out" in outcome.shown
+    assert " - - " in f"{outcome.shown} "
+
+
+@pytest.mark.parametrize(
+    ("options", "mention"),
+    [
+        ((), "--target-epsilon, --noise-multiplier or --charter"),
+        (("--target-epsilon", "3", "--noise-multiplier", "1", *RUN), "one of the three"),
+        (("--target-epsilon", "3"), "--sampling-rate and --steps"),
+        (("--target-epsilon", "nan", *RUN), "--target-epsilon"),
+        (("--noise-multiplier", "0", *RUN), "--noise-multiplier"),
+        (("--noise-multiplier", "1", "--sampling-rate", "1.5", "--steps", "2"), "--sampling-rate"),
+        (("--noise-multiplier", "1", *RUN, "--delta", "0.5"), "--delta"),
+        (("--noise-multiplier", "1", *RUN, "--plot", "plan.png"), ".svg"),
+        (("--noise-multiplier", "1", *RUN, "--pilot", "pilot.json"), "--plot"),
+        (("--charter", "c", "--steps", "2"), "--steps"),
+        (("--charter", "c", "--delta", "1e-5"), "--delta"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(secagg, here, options, mention):
+    with nothing_written(here):
+        secagg(*PLAN, *options).failed(UNUSABLE, "usage", mention, "secagg budget plan --help")
+
+
+def test_a_target_that_no_noise_reaches_is_refused(secagg):
+    secagg(*PLAN, "--target-epsilon", "1e-9", *RUN).failed(UNUSABLE, "unreachable-epsilon", "20 steps")
+
+
+# --- Charters ------------------------------------------------------------------------------------------------
+
+
+def test_a_charter_is_priced_before_it_starts(secagg, finished):
+    found = secagg(*PLAN, "--charter", finished / "charter", "--json").json
+    spent = secagg("budget", "show", finished / "hospitals/h1", "--json").json[0]
+    assert found["charter"] == spent["runs"][0]["charter"]
+    assert found["epsilon"]["rdp"] == pytest.approx(spent["epsilon"])
+    assert (found["mode"], found["limit"], found["fits"], found["rounds"]) == ("local", 8, True, 2)
+    shown = secagg(*PLAN, "--charter", finished / "charter").shown
+    assert f"Charter {found['charter'][:16]}, mode local" in shown
+    assert "within the charter's budget of 8" in shown
+
+
+def test_a_charter_without_privacy_has_no_price(secagg, simulate, here):
+    assert simulate().code == 0
+    secagg(*PLAN, "--charter", "run/charter").failed(UNUSABLE, "no-privacy", "run/charter", "--dp")
+
+
+def test_a_folder_without_a_charter_is_refused(secagg, here):
+    secagg(*PLAN, "--charter", "nowhere").failed(UNUSABLE, "unreadable", "nowhere")
+
+
+# --- Plots ---------------------------------------------------------------------------------------------------
+
+
+def test_epsilon_is_drawn_against_rounds_and_accuracy_against_epsilon(secagg, here, pilot):
+    options = ("--target-epsilon", "3", *RUN, "--plot", "plan.svg", "--pilot", pilot)
+    assert "Drawn: plan.svg" in secagg(*PLAN, *options).shown
+    written = texts(here / "plan.svg")
+    for part in ("Privacy cost of the run, delta 1e-05", "rounds", "epsilon", "limit: 3", "RDP, enforced: 3.00"):
+        assert part in written
+    for part in ("Accuracy in the pilot", "accuracy", "planned: 3.00", "mean of the pilot runs"):
+        assert part in written
+    assert any(text.startswith("PLD: 2.") for text in written)
+    assert (here / "plan.svg").read_text().count("<circle") == 3
+
+
+def test_a_page_holds_the_same_drawing(secagg, here):
+    options = (*PLAN, "--noise-multiplier", "5", *RUN, "--json", "--plot")
+    for name in ("plan.svg", "plan.html"):
+        assert secagg(*options, name).code == 0
+    page = (here / "plan.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert (here / "plan.svg").read_text() in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'[{"epsilon": 1}]',
+        b'[{"epsilon": 0, "accuracy": 0.5}]',
+        b'[{"epsilon": 1, "accuracy": 94}]',
+        b'[{"epsilon": 1, "accuracy": 0.5, "seed": 1}]',
+    ],
+)
+def test_a_pilot_that_is_none_is_refused_before_anything_is_drawn(secagg, here, content):
+    (here / "pilot.json").write_bytes(content)
+    with nothing_written(here):
+        outcome = secagg(*PLAN, "--noise-multiplier", "5", *RUN, "--plot", "plan.svg", "--pilot", "pilot.json")
+        outcome.failed(UNUSABLE, "malformed-pilot", "pilot.json", '"accuracy": 0.94')
+
+
+def test_a_place_that_cannot_be_written_to_is_told(secagg, here):
+    (here / "plan").write_text("")
+    outcome = secagg(*PLAN, "--noise-multiplier", "5", *RUN, "--plot", "plan/plan.svg")
+    outcome.failed(UNUSABLE, "unwritable", "plan/plan.svg")
+
+
+class IntegerPlan:
+    rounds, delta = 20, 1e-5
+
+    def training_events(self, rounds):
+        patient = IntegerEvent(
+            noise="skellam", variance=90_000, l1=3600, l2=60, dimension=900, shares=3, sampling_rate=1, steps=rounds
+        )
+        return (patient,)
+
+    def metric_events(self, rounds):
+        return (GaussianEvent(50.0, 1.0, rounds),)
+
+
+def test_for_integer_noise_the_continuous_one_is_drawn_and_named_as_no_bound(here):
+    write_plot(here / "plan.svg", IntegerPlan(), None, [])
+    written = texts(here / "plan.svg")
+    assert any(text.startswith("continuous, no bound") for text in written)
+    assert not any(text.startswith(("PLD", "limit")) for text in written)
+
+
+# --- Charts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0, 3), (0, 0.017), (0, 14_062), (0.86, 0.954), (0.9, 0.9), (0, 0), (5, 5.0001)]
+)
+def test_ticks_are_round_few_and_reach_from_end_to_end(low, high):
+    found = ticks(low, high)
+    assert found[0] <= low + 1e-9
+    assert found[-1] >= high - 1e-9
+    assert 2 <= len(found) <= 10
+    assert all(len(f"{tick:.6g}") <= 8 for tick in found)
+
+
+def test_labels_never_cover_each_other_and_text_is_escaped():
+    lines = [Line(f"<{number}>", [(0, 0), (1, 1 - number / 1000)], "#000") for number in range(4)]
+    drawn = svg([Panel("a & b", "x", "y", lines, [Limit("z", 1.0, "#111")])])
+    root = ElementTree.fromstring(drawn)
+    labels = [element for element in root.iter() if element.text in {"<0>", "<1>", "<2>", "<3>", "z"}]
+    heights = sorted(float(element.get("y")) for element in labels)
+    assert len(heights) == 5
+    assert min(second - first for first, second in pairwise(heights)) >= 15
