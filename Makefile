@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 FLOWER := $(VENV)/flower
 
-.PHONY: help demo attack test test-slow schedules fuzz lint format bench bench-short bench-consortium bench-flower bench-homomorphic docs clean
+.PHONY: help demo attack test test-slow schedules fuzz lint format bench bench-short bench-consortium bench-flower bench-homomorphic study-privacy docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ $(FLOWER)/stamp: benchmarks/flower/requirements.txt | $(VENV)/dev.stamp
 
 bench-flower: $(FLOWER)/stamp  ## side by side: raw AES, ours on one core and all, Flower SecAgg+, bytes on the wire
 	$(BIN)/pytest benchmarks/bench_keystream.py benchmarks/bench_wire.py benchmarks/bench_flower.py
+
+study-privacy: $(VENV)/dev.stamp  ## what privacy costs in accuracy on PneumoniaMNIST: table and plot in runs/study (hours)
+	$(BIN)/python -m benchmarks.privacy_study --out runs/study
 
 docs: $(VENV)/dev.stamp  ## rewrite the parts of docs that are generated: state diagrams
 	$(BIN)/python -m docs.generate
