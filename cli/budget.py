@@ -48,8 +48,9 @@ def budget() -> None:
     """This site's privacy budget.
 
     \b
-    Example:
+    Examples:
       secagg budget show run/hospitals/aachen
+      secagg budget plan --charter charter
     """
 
 
