@@ -70,6 +70,13 @@ class PlanJson(msgspec.Struct, frozen=True):
 @dropout_option
 @epoch_rounds_option
 @field_bits_option
+@click.option(
+    "--noise-level",
+    "noise_levels",
+    type=click.IntRange(1, MOST_MEMBERS),
+    multiple=True,
+    help="A number of survivors from which on some noise comes off, under mask; repeat it, the largest first.",
+)
 @json_option
 def plan(
     hospitals: int,
@@ -79,6 +86,7 @@ def plan(
     dropout: float,
     epoch_rounds: int,
     field_bits: int,
+    noise_levels: tuple[int, ...],
     as_json: bool,
 ) -> None:
     """What each scheme shows the coordinator, and its messages, bytes and time, for a consortium of this size.
@@ -91,10 +99,11 @@ def plan(
     Examples:
       secagg plan --hospitals 40 --parameters 15000
       secagg plan --hospitals 100 --parameters 1000000 --scheme double-lock --field-bits 23
+      secagg plan --hospitals 40 --parameters 15000 --scheme mask --noise-level 40 --noise-level 35
       secagg plan --hospitals 1000 --parameters 1000000 --scheme mask --dropout 0.1 --colluding 50
     """
     schemes = tuple(one for one in _SCHEMES if scheme in (_ALL, one))
-    plans = make_plans(hospitals, parameters, colluding, dropout, epoch_rounds, field_bits, schemes)
+    plans = make_plans(hospitals, parameters, colluding, dropout, epoch_rounds, field_bits, schemes, noise_levels)
     if as_json:
         print_json([_as_json(one, colluding, parameters) for one in plans.ways])
         return
@@ -141,6 +150,8 @@ def _notes(plans: Plans) -> Iterator[str]:
             "Encrypted schemes have no neighbours: all have to do with all, and a key set-up grows with the square of "
             f"the hospitals, here {shapes[0].members * (shapes[0].members - 1):,} messages."
         )
+    if any(shape.noise_levels for shape in shapes):
+        yield "Noise comes off under mask alone. How long it takes to draw is not among the times."
     for scheme, why in plans.left_out.items():
         yield f"{scheme} is left out. {escape(why.message)}"
     yield "Bytes, messages: of an average hospital. Times: estimated, one core each. Chances: at most, each set-up."

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from secagg.charter.model import FEWEST_MEMBERS, Scheme, smallest_threshold
+from secagg.charter.model import FEWEST_MEMBERS, Scheme, check_noise_levels, smallest_threshold
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO, hiding_bound, recovery_bound, smallest_graph
@@ -72,6 +72,7 @@ def make_plans(
     rounds: int = 10,
     bits: int = 24,
     schemes: Sequence[Scheme] = ("mask",),
+    noise_levels: Sequence[int] = (),
 ) -> Plans:
     """Plan for n hospitals and d parameters.
 
@@ -80,9 +81,11 @@ def make_plans(
         rounds: E, of a key set-up.
         bits: of a ring element.
         schemes: what is encrypted is measured only if it is among these.
+        noise_levels: of a charter under which noise comes off; of the scheme ``mask`` alone.
 
     Raises:
-        InputError: ``too-few-members``, ``too-many-colluding``, ``bad-dropout``, ``too-many-dropped``; why the first
+        InputError: ``too-few-members``, ``too-many-colluding``, ``bad-dropout``, ``too-many-dropped``,
+            ``noise-levels-contradict``; why the first
             scheme cannot be had, if none can: ``too-large``, or what this machine lacks to encrypt.
     """
     threshold = smallest_threshold(members, colluding)
@@ -96,6 +99,7 @@ def make_plans(
             f"No threshold is safe for {members} hospitals of which {colluding} collude.",
             remedy=f"At most {members - 2} may.",
         )
+    check_noise_levels(noise_levels, members, threshold)
     dropped = count_dropped(members, colluding, dropout)
     complete = Shape(
         members, threshold, dropped, parameters + 1, bits, rounds, None, parameter_set=fitting_parameters(parameters)
@@ -105,7 +109,8 @@ def make_plans(
     left_out: dict[Scheme, InputError] = {}
     for scheme in schemes:
         try:
-            ways += _plans_for(replace(complete, scheme=scheme), colluding, rates)
+            levels = tuple(noise_levels) if scheme == "mask" else ()
+            ways += _plans_for(replace(complete, scheme=scheme, noise_levels=levels), colluding, rates)
         except InputError as error:
             left_out[scheme] = error
     if not ways:
@@ -152,8 +157,10 @@ def _set_up_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -> flo
 
 
 def _hospital_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -> float:
-    # The tag of what is sent and that of the sum: a keystream of eight bytes an element, and hashing what travels.
-    tags = 16 * shape.length / rates.keystream + (shape.vector_bytes + shape.sum_bytes) / rates.hashing
+    # The tag of what is sent and that of the sum: a keystream of eight bytes an element, and hashing what travels. A
+    # component of noise is multiplied with the same keystream, which takes about as long as to make it.
+    products = 8 * (1 + shape.seeds) * shape.length / rates.keystream
+    tags = products + (shape.vector_bytes + shape.sum_bytes) / rates.hashing
     signatures = (1 + shape.masked + shape.agreed) * rates.signature + shape.checked_agreements * rates.verification
     masking = (shape.peers + 1) * (_mask_bytes(shape) / rates.keystream + rates.agreement) if shape.masked else 0
     encryption = shape.form.blocks * ciphers.encryption if ciphers else 0
@@ -175,7 +182,7 @@ def _coordinator_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -
         return answers + adding + (shape.survivors * shape.vector_bytes + shape.sum_bytes) / rates.hashing
     answers += shape.survivors * _mask_bytes(shape) / rates.hashing
     responders = shape.survivors if shape.graph else shape.threshold
-    digests = responders * (shape.holders + 1) * rates.digest
+    digests = responders * (shape.holders + 1) * (1 + shape.removed_components) * rates.digest
     return answers + digests + _unmasking_time(shape, rates)
 
 
@@ -186,7 +193,9 @@ def _unmasking_time(shape: Shape, rates: Rates) -> float:
     basis = basis_time(shape.share_threshold) if shape.graph else 0
     pairs = shape.dropped * min(shape.peers, shape.survivors)
     keystreams = (shape.survivors + pairs) * _mask_bytes(shape) / rates.keystream
-    return shape.members * (rebuilding + basis) + keystreams + pairs * rates.agreement
+    # Of noise that comes off only the seeds: how long it takes to draw is its sampler's matter.
+    secrets = shape.members + shape.survivors * shape.removed_components
+    return secrets * (rebuilding + basis) + keystreams + pairs * rates.agreement
 
 
 def _mask_bytes(shape: Shape) -> int:

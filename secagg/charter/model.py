@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
@@ -475,15 +476,7 @@ def _check_distributed(charter: Charter) -> None:
             culprit="training",
             remedy="Leave them out; momentum is training.server.momentum.",
         )
-    falling = all(above > below for above, below in pairwise((*levels, charter.threshold)))
-    if levels and not (falling and levels[0] <= len(charter.members)):
-        raise InputError(
-            "noise-levels-contradict",
-            f"The noise levels {', '.join(map(str, levels))} do not fall from {len(charter.members)} members or fewer "
-            f"to above the threshold {charter.threshold}.",
-            culprit="privacy.noise_levels",
-            remedy="Give numbers of survivors, the largest first.",
-        )
+    check_noise_levels(levels, len(charter.members), charter.threshold)
     if levels and privacy.noise != "skellam":
         raise InputError(
             "noise-levels-contradict",
@@ -497,6 +490,23 @@ def _check_distributed(charter: Charter) -> None:
             f"Noise that is too much is taken off a sum by the coordinator, who cannot under {charter.scheme}.",
             culprit="privacy.noise_levels",
             remedy="Leave privacy.noise_levels out, or choose the scheme mask.",
+        )
+
+
+def check_noise_levels(levels: Sequence[int], members: int, threshold: int) -> None:
+    """Refuse numbers of survivors at which noise cannot come off.
+
+    Raises:
+        InputError: ``noise-levels-contradict``.
+    """
+    falling = all(above > below for above, below in pairwise((*levels, threshold)))
+    if levels and not (falling and levels[0] <= members and len(levels) <= MOST_NOISE_LEVELS):
+        raise InputError(
+            "noise-levels-contradict",
+            f"The noise levels {', '.join(map(str, levels))} do not fall from {members} members or fewer to above the "
+            f"threshold {threshold}, or are more than {MOST_NOISE_LEVELS}.",
+            culprit="privacy.noise_levels",
+            remedy="Give numbers of survivors, the largest first.",
         )
 
 

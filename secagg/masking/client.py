@@ -33,9 +33,7 @@ from secagg.masking.dealing import (
     tag_part,
 )
 from secagg.masking.epoch import Epoch, Memory
-from secagg.masking.expansion import over_processes
-from secagg.masking.keystream import pack_masked
-from secagg.masking.masked_message import MaskedPayload
+from secagg.masking.masked_message import seal_masked
 from secagg.masking.messages import (
     Abort,
     Agree,
@@ -51,7 +49,6 @@ from secagg.masking.messages import (
 )
 from secagg.masking.messages import Roster as RosterPayload
 from secagg.masking.revealing import shares_for
-from secagg.masking.round_tags import mask_component_tags, own_tags
 from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
@@ -157,25 +154,9 @@ class MaskingClient:
             LocalProtocolError: ``out-of-turn``, ``wrong-length``.
             RemoteProtocolError: ``round-already-masked``.
         """
-        epoch = self._current()
-        session = epoch.session
-        target = self._require_asked()
-        vectors = (vector, *components)
-        _require_lengths(vectors, session)
-        keys = epoch.mask_keys(self.round, model_digest)
-        own, *others = own_tags(vectors, session, epoch.tag_key, self.round, model_digest, self.number)
-        payload = MaskedPayload(session, model_digest)
-
-        def mask_into(packed: memoryview) -> list[int]:
-            if session.encrypted:
-                return [epoch.group.encrypt(vector, keys, own, packed, self.round, self.number)]
-            first = pack_masked(vector, session.ring, keys, own, session.tag_size, packed, over_processes)
-            return [first, *mask_component_tags(others, keys, session)]
-
-        message = epoch.sealer.seal_in_place(
-            Stage.MASKED, payload.size, lambda view: payload.write(view, mask_into), round=self.round
-        )
-        self._latch.record_masked(self._charter.digest, session.epoch, self.round)
+        target, epoch = self._require_asked(), self._current()
+        message = seal_masked(epoch, (vector, *components), self.round, model_digest)
+        self._latch.record_masked(self._charter.digest, epoch.session.epoch, self.round)
         self.state = target
         self._model = model_digest
         return message
@@ -492,13 +473,6 @@ def read_sum(envelope: Envelope, session: Session, participants: frozenset[int])
         raise RemoteProtocolError("wrong-length", f"A sum carries a tag of {len(payload.tag)} bytes.")
     tag_number = int.from_bytes(payload.tag, "little")
     return RoundSum(envelope.header.round, payload.step, survivors, payload.model_digest, vector, tag_number)
-
-
-def _require_lengths(vectors: Sequence[RingVector], session: Session) -> None:
-    lengths = [len(vector) for vector in vectors]
-    wanted = [session.length] * (1 + session.noise_components)
-    if lengths != wanted:
-        raise LocalProtocolError("wrong-length", f"Vectors of {lengths} elements came where {wanted} are due.")
 
 
 def _own_number(charter: VerifiedCharter, identity: Identity) -> int:

@@ -1,6 +1,7 @@
-"""A Masked payload, written where it stands in its message: the one that is as long as the update.
+"""A hospital's MASKED message, whose payload is written where it stands: the one that is as long as the update.
 
-Knows its MessagePack, which is that of `secagg.masking.messages.Masked`.
+Knows its MessagePack, which is that of `secagg.masking.messages.Masked`, and how a vector and its tags are hidden. When
+it may be sent is decided in `secagg.masking.client`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,49 @@ from dataclasses import dataclass
 
 import msgspec
 
+from secagg.encoding.ring import RingVector
+from secagg.errors import LocalProtocolError
+from secagg.masking.epoch import Epoch
+from secagg.masking.expansion import over_processes
+from secagg.masking.keystream import pack_masked
 from secagg.masking.messages import Masked
+from secagg.masking.round_tags import mask_component_tags, own_tags
 from secagg.masking.session import Session
+from secagg.wire import Stage
 from secagg.wire.envelope import bin_head
+
+
+def seal_masked(epoch: Epoch, vectors: Sequence[RingVector], round_number: int, model_digest: bytes) -> bytes:
+    """The message with a hospital's masked vector.
+
+    Args:
+        vectors: what is masked, then each component of noise in it; shape (session.length,) each, left unchanged.
+
+    Raises:
+        LocalProtocolError: ``wrong-length``, ``secrets-forgotten``.
+    """
+    session, vector = epoch.session, vectors[0]
+    _require_lengths(vectors, session)
+    keys = epoch.mask_keys(round_number, model_digest)
+    own, *others = own_tags(vectors, session, epoch.tag_key, round_number, model_digest, epoch.number)
+    payload = MaskedPayload(session, model_digest)
+
+    def mask_into(packed: memoryview) -> list[int]:
+        if session.encrypted:
+            return [epoch.group.encrypt(vector, keys, own, packed, round_number, epoch.number)]
+        first = pack_masked(vector, session.ring, keys, own, session.tag_size, packed, over_processes)
+        return [first, *mask_component_tags(others, keys, session)]
+
+    return epoch.sealer.seal_in_place(
+        Stage.MASKED, payload.size, lambda view: payload.write(view, mask_into), round=round_number
+    )
+
+
+def _require_lengths(vectors: Sequence[RingVector], session: Session) -> None:
+    lengths = [len(vector) for vector in vectors]
+    wanted = [session.length] * (1 + session.noise_components)
+    if lengths != wanted:
+        raise LocalProtocolError("wrong-length", f"Vectors of {lengths} elements came where {wanted} are due.")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,21 @@ def test_a_plan_for_masks_does_not_wait_for_tenseal():
     assert process.stdout.splitlines()[-1] == "False"
 
 
+def test_noise_that_comes_off_takes_shares_and_a_tag_for_each_level(secagg):
+    small = ("plan", "--hospitals", "40", "--parameters", "10", "--dropout", "0", "--scheme", "mask")
+    (plain, *_), (noisy, *_) = (
+        secagg(*small, *levels, "--json").json for levels in ((), ("--noise-level", "40", "--noise-level", "35"))
+    )
+    assert noisy["set_up"]["bytes_up"] - plain["set_up"]["bytes_up"] == pytest.approx(39 * 2 * 64 * 10, rel=0.05)
+    assert noisy["round"]["bytes_up"] - plain["round"]["bytes_up"] == pytest.approx(40 * 2 * 32 + 2 * 8, abs=8)
+    assert "Noise comes off under mask alone." in secagg(*small, "--noise-level", "40").shown
+
+
+def test_levels_at_which_no_noise_could_come_off_are_refused(secagg):
+    outcome = secagg("plan", "--hospitals", "40", "--parameters", "10", "--noise-level", "20", "--json")
+    assert outcome.error["reason"] == "noise-levels-contradict"
+
+
 # --- Schemes -------------------------------------------------------------------------------------------------
 
 

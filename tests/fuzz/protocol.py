@@ -27,12 +27,15 @@ from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import bin_head, decode, peek
 from tests.fuzz.harness import Harness, nested, scratch
 from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
-from tests.support.misbehaving import MisbehavingCoordinator
 from training import messages as around_messages
 from training.attacks.encrypted import EncryptedCoordinator
+from training.attacks.noise import NoisyCoordinator
+from training.attacks.toy_noise import noisy
 
 MEMBERS = 3
 _SHAPE = {"model": Model(digest=MODEL_DIGEST, parameters=3), "epoch_rounds": 2, "threshold": 2, "max_colluding": 0}
+# Masks alone with all that they can carry: noise that comes off where all survive.
+_SHAPES = {"mask": _SHAPE | noisy(3)}
 _CLIENT_STATES = [ClientState.IDLE, *(state for state in ClientState if state is not ClientState.IDLE)]
 _ENCRYPTED_SERVER_STATES = [state for state in ServerState if state not in (ServerState.IDLE, ServerState.CLOSED)]
 _SERVER_STATES = [state for state in _ENCRYPTED_SERVER_STATES if state is not ServerState.ACKNOWLEDGING]
@@ -53,7 +56,7 @@ _folders = itertools.count()
 def _new_consortium(scheme: str = "mask") -> tuple[Path, Consortium]:
     folder = scratch() / f"latches-{next(_folders)}"
     folder.mkdir()
-    return folder, Consortium.make(folder, MEMBERS, scheme=scheme, **_SHAPE)
+    return folder, Consortium.make(folder, MEMBERS, scheme=scheme, **_SHAPES.get(scheme, _SHAPE))
 
 
 @dataclass
@@ -73,8 +76,8 @@ class _Hospital:
 
     def _make(self) -> Consortium:
         self.folder, made = _new_consortium(self.scheme)
-        kind = MisbehavingCoordinator if self.scheme == "mask" else EncryptedCoordinator
-        coordinator = kind(made.charter, made.clients)
+        masks = self.scheme == "mask"
+        coordinator = NoisyCoordinator(made) if masks else EncryptedCoordinator(made.charter, made.clients)
         zeros = dict.fromkeys(made.clients, coordinator.session.ring.zeros(coordinator.session.length))
         # With all of them the answer needs nobody's agreement; with two, it takes one to have agreed.
         survivors = [1, 2, 3] if self.state is ClientState.REVEALED else [1, 2]
@@ -132,7 +135,7 @@ class _Coordinator:
                 made.deliver(server.begin(1))
             elif server.state is ServerState.COLLECTING:
                 zeros = server.session.ring.zeros(server.session.length)
-                outbox = made.answer([(number, made.clients[number].mask(zeros, MODEL_DIGEST)) for number in (1, 2)])
+                outbox = made.answer(made.mask(dict.fromkeys(made.clients, zeros), silent=[3]))
             else:
                 outbox = made.answer(made.deliver(outbox))
         self.fresh = server

@@ -89,7 +89,7 @@ def without_self_mask():
     def one_kind_only(vector, ring, keys, *more):
         return original(vector, ring, keys[1:], *more)
 
-    return patch("secagg.masking.client.pack_masked", one_kind_only)
+    return patch("secagg.masking.masked_message.pack_masked", one_kind_only)
 
 
 def with_late_vectors():

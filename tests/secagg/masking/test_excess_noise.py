@@ -26,6 +26,7 @@ from secagg.wire import Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.consortium import MODEL_DIGEST, Consortium, integer_sum
 from tests.support.misbehaving import MisbehavingCoordinator
+from training.attacks.noise import NoisyCoordinator
 from training.attacks.toy_noise import ToyNoise, noisy
 
 MEMBERS, THRESHOLD = 6, 4
@@ -176,6 +177,25 @@ def test_shares_leave_of_the_noise_that_comes_off_and_of_no_other(tmp_path, sile
         for owner in consortium.clients:
             stays = held[owner].noise[0] if owner in silent else held[owner].noise[0][:kept]
             assert not any(share in everything for share in stays)
+
+
+def test_whoever_has_the_noise_of_all_can_read_the_sum_over_all_and_none_over_fewer(tmp_path):
+    """A coordinator that names everybody gets the seeds of all masks of one's own, and of all noise; none of pairs."""
+    consortium = Consortium.make(tmp_path, MEMBERS, **noisy(6, 5))
+    coordinator, vectors = NoisyCoordinator(consortium), small_vectors(consortium)
+    coordinator.set_up()
+    coordinator.start_round(vectors)
+    coordinator.unmask(coordinator.everybody)
+    ring = coordinator.session.ring
+
+    def right(survivors: Collection[int]) -> int:
+        """How many numbers of the bare sum it has."""
+        total = coordinator.unmask_sum(survivors, gone=())[0]
+        total = total - sum(coordinator.honest_noise(survivors, component) for component in (1, 2))
+        return int((ring.to_signed(total) == integer_sum(consortium, vectors, survivors)).sum())
+
+    assert right(coordinator.everybody) == coordinator.session.length
+    assert [right(coordinator.all_but(number)) for number in coordinator.everybody] == [0] * MEMBERS
 
 
 def test_a_tag_of_each_component_is_sent_and_each_is_masked(tmp_path):

@@ -158,6 +158,35 @@ def test_changing_anything_a_commitment_or_a_share_digest_is_bound_to_changes_it
     )
 
 
+@pytest.mark.parametrize("derive", [kdf.noise_key, kdf.noise_seed_commitment])
+def test_changing_anything_a_noise_key_or_its_seeds_commitment_is_bound_to_changes_it(derive):
+    assert all_different(
+        [derive(SHARED, other, 1, 1, 1) for other in [session(), *OTHER_SESSIONS]]
+        + [
+            derive(SHARED, session(), 2, 1, 1),
+            derive(SHARED, session(), 1, 2, 1),
+            derive(SHARED, session(), 1, 1, 2),
+            derive(bytes(32), session(), 1, 1, 1),
+        ]
+    )
+
+
+def test_a_share_of_one_component_is_none_of_another_and_its_tags_have_a_key_of_their_own():
+    assert all_different(
+        [kdf.share_digest(SHARED, session(), 1, Secret.NOISE_SEED, 1, 2, component) for component in (1, 2)]
+        + [kdf.share_digest(SHARED, session(), 1, Secret.SELF_MASK_SEED, 1, 2)]
+    )
+    assert all_different(
+        [kdf.noise_tag_key(SHARED, other, 1, MODEL, 1) for other in [session(), *OTHER_SESSIONS]]
+        + [
+            kdf.noise_tag_key(SHARED, session(), 1, MODEL, 2),
+            kdf.noise_tag_key(SHARED, session(), 2, MODEL, 1),
+            kdf.noise_tag_key(SHARED, session(), 1, OTHER_MODEL, 1),
+            kdf.round_tag_key(SHARED, session(), 1, MODEL),
+        ]
+    )
+
+
 # The points of order 1, 2, 4 and 8 of Curve25519 and its twist, little-endian, and one not reduced modulo the prime.
 LOW_ORDER = [
     "00" * 32,

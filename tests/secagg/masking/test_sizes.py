@@ -19,6 +19,7 @@ from secagg.masking import sizes
 from secagg.masking.sizes import Shape, Traffic, round_traffic, set_up_traffic
 from secagg.masking.states import ServerState
 from tests.support.consortium import MODEL_DIGEST, Consortium
+from training.attacks.toy_noise import noisy
 
 MEMBERS, DROPPED, ROUNDS, PARAMETERS = 40, 4, 3, 20
 SPARSE = smallest_graph(MEMBERS, 1, DROPPED)
@@ -71,6 +72,8 @@ def consortium_of(folder: Path, one: Shape) -> Counting:
         "model": Model(digest=MODEL_DIGEST, parameters=one.length - 1),
         "encoding": Encoding(field_bits=one.bits),
     }
+    if one.noise_levels:
+        changes |= noisy(*one.noise_levels)
     if one.graph:
         changes["graph"] = NeighbourGraph(degree=one.graph.degree, threshold=one.graph.threshold)
     return Counting.make(folder, one.members, **changes)
@@ -86,6 +89,7 @@ def assert_close(said: Traffic, counted: Traffic, within: float) -> None:
 SEVERAL_BLOCKS = {"members": 7, "length": 20_001}
 SHAPES = [
     shape(),
+    shape(noise_levels=(40, 36, 30, 25)),
     *(shape(scheme=scheme, members=20) for scheme in SCHEMES[1:]),
     *(shape(scheme=scheme, **SEVERAL_BLOCKS) for scheme in SCHEMES),
     shape(scheme="double-lock", members=7, parameter_set="n8192-q60", length=60_001, bits=16),
@@ -94,7 +98,7 @@ SHAPES = [
 
 
 def named(one: Shape) -> str:
-    return f"{one.scheme}-{one.members}x{one.length}x{one.bits}"
+    return "-".join(map(str, (one.scheme, f"{one.members}x{one.length}x{one.bits}", *one.noise_levels)))
 
 
 every_shape = pytest.mark.parametrize("one", SHAPES, ids=named)

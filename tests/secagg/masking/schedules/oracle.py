@@ -17,6 +17,7 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.model import MASKED_SCHEMES
 from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, Session, shamir
+from secagg.masking.dealing import secrets_of
 from secagg.masking.group import Group
 from secagg.masking.kdf import Secret
 from secagg.masking.messages import Agree, Reveal, SealedReveal
@@ -33,12 +34,13 @@ _ONCE = _OF_A_ROUND | {Stage.ADVERTISE, Stage.DEAL}
 
 @dataclass(frozen=True)
 class Place:
-    """One secret: whose, of which kind, in which round of which epoch."""
+    """One secret: whose, of which kind, in which round of which epoch; of a noise seed also of which component."""
 
     epoch: int
     round: int
     owner: int
     kind: Secret
+    component: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Input:
     vector: RingVector
     model: bytes
     step: int
+    noise: Sequence[RingVector]
 
 
 @dataclass
@@ -90,15 +93,14 @@ class Oracle:
         if session.encrypted and client.state is ClientState.READY:
             self.groups[session.epoch, client.number] = epoch.group
         for slot in range(session.secret_rounds):
-            for kind, values in _kinds(epoch.secrets.self_mask_seeds, epoch.secrets.mask_keys):
-                place = Place(session.epoch, session.first_round + slot, client.number, kind)
-                if client.state is ClientState.ADVERTISED:
-                    self.secrets[place] = values[slot]
+            if client.state is ClientState.ADVERTISED:
+                self.secrets |= zip(_places(session, slot, client.number), epoch.secrets.of_round(slot), strict=True)
             if client.state is ClientState.READY:
                 self._learn_shares(client, slot)
 
-    def masked(self, client: MaskingClient, vector: RingVector, model: bytes) -> None:
-        self.inputs[client.session.epoch, client.round, client.number] = Input(vector, model, client.step)
+    def masked(self, client: MaskingClient, vector: RingVector, model: bytes, noise: Sequence[RingVector]) -> None:
+        """``noise`` is by component, and not in ``vector``."""
+        self.inputs[client.session.epoch, client.round, client.number] = Input(vector, model, client.step, noise)
 
     def left(self, message: bytes) -> None:
         """A message left a hospital. Whether it arrives is no matter: the network has it."""
@@ -114,9 +116,9 @@ class Oracle:
     def _learn_shares(self, client: MaskingClient, slot: int) -> None:
         session = client.session
         for owner, held in client._epoch.held.items():
-            for kind, values in _kinds(held.self_mask, held.mask_key):
-                place = Place(session.epoch, session.first_round + slot, owner, kind)
-                self.shares[values[slot]] = (place, client.number)
+            shares = (held.self_mask[slot], held.mask_key[slot], *held.noise[slot])
+            for place, share in zip(_places(session, slot, owner), shares, strict=True):
+                self.shares[share] = (place, client.number)
 
     # --- What it says ------------------------------------------------------------------------------------------
 
@@ -198,6 +200,9 @@ class Oracle:
             for owner in result.survivors.numbers:
                 if Place(session.epoch, result.round, owner, Secret.MASK_KEY) in known:
                     yield f"mask key of a survivor: {owner} in round {result.round}"
+                for component in range(1, self._stays(result) + 1):
+                    if Place(session.epoch, result.round, owner, Secret.NOISE_SEED, component) in known:
+                        yield f"noise that must stay: component {component} of {owner} in round {result.round}"
 
     def _wrong_sums(self) -> Iterator[str]:
         for session, result in self.results:
@@ -229,8 +234,14 @@ class Oracle:
         given, ring = self._given(session, result), session.ring
         if given is None:
             return False
-        total = sum(ring.to_signed(one.vector).astype(object) for one in given)
-        return bool(np.array_equal(ring.to_signed(result.vector).astype(object), total))
+        parts = [part for one in given for part in (one.vector, *one.noise[: self._stays(result)])]
+        total = sum(ring.to_signed(part).astype(object) for part in parts)
+        return not np.any((ring.to_signed(result.vector).astype(object) - total) % (1 << ring.bits))
+
+    def _stays(self, result: Settled) -> int:
+        """How many components of noise must stay: all levels are passed below which there are too few survivors."""
+        levels = self.charter.charter.privacy.noise_levels
+        return len([level for level in levels if len(result.survivors.numbers) < level])
 
     @property
     def _masked(self) -> bool:
@@ -273,5 +284,7 @@ class Oracle:
                     yield one.header, decode(one.payload, schema).survivors_digest
 
 
-def _kinds(seeds: Sequence[bytes], keys: Sequence[bytes]) -> tuple[tuple[Secret, Sequence[bytes]], ...]:
-    return (Secret.SELF_MASK_SEED, seeds), (Secret.MASK_KEY, keys)
+def _places(session: Session, slot: int, owner: int) -> Iterator[Place]:
+    """Of the secrets of one round, in the order in which they are dealt."""
+    for kind, component in secrets_of(session):
+        yield Place(session.epoch, session.first_round + slot, owner, kind, component)

@@ -15,7 +15,7 @@ from secagg.masking import MaskingClient, MaskingServer, Survivors, client
 from secagg.masking.states import ClientState
 from tests.secagg.masking.schedules.scheduler import Twist, run_schedule
 from tests.secagg.masking.schedules.tally import MANY, run_many
-from tests.secagg.masking.schedules.world import World, under_scheme, with_few_neighbours
+from tests.secagg.masking.schedules.world import World, under_scheme, with_few_neighbours, with_noise
 
 FEW = 200
 
@@ -37,6 +37,13 @@ def test_schedules_among_few_neighbours_end_in_exact_sums_or_clean_aborts_and_le
     assert not tally.failed, told(tally.failed)
     assert tally.with_a_sum > FEW / 16
     assert tally.with_an_abort > FEW / 16
+
+
+def test_schedules_with_noise_leave_what_must_stay_and_leak_none_of_it():
+    tally = run_many(FEW // 8, run=partial(run_schedule, factory=with_noise))
+    assert not tally.failed, told(tally.failed)
+    assert tally.with_a_sum > FEW / 32
+    assert tally.with_an_abort > FEW / 32
 
 
 @pytest.mark.parametrize("scheme", ["bfv", "ckks", "double-lock"])
@@ -158,6 +165,11 @@ def test_control_a_hospital_that_answers_for_any_set_lets_both_its_secrets_be_re
 
 def test_control_a_hospital_that_reveals_for_two_cohorts_of_one_step_is_noticed():
     assert schedules_until("two cohorts", 60, client=WithoutDifferencing)
+
+
+def test_control_a_hospital_that_answers_for_any_set_lets_noise_be_rebuilt_that_must_stay_and_is_noticed():
+    weakened = {"client": AnswersForAnySet, "twist": Twist.DOUBLE_LIFE, "factory": with_noise}
+    assert schedules_until("noise that must stay", 100, **weakened)
 
 
 def test_control_a_latch_that_forgets_is_noticed():

@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from secagg.charter import Model, NeighbourGraph
+from secagg.charter.model import MOST_NOISE_LEVELS
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.graph import smallest_graph
@@ -29,6 +30,7 @@ from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from tests.secagg.masking.schedules.oracle import Oracle
 from tests.support.consortium import MODEL_DIGEST, Build, Consortium
+from training.attacks.toy_noise import ToyNoise, noisy
 
 PARAMETERS = 3
 SETTLED = (ServerState.IDLE, ServerState.READY, ServerState.CLOSED)
@@ -50,12 +52,16 @@ class Shape:
 Factory = Callable[[Path, Shape, type[MaskingClient]], Consortium]
 
 
-def everybody_with_everybody(folder: Path, shape: Shape, client: type[MaskingClient] = MaskingClient) -> Consortium:
+def everybody_with_everybody(
+    folder: Path, shape: Shape, client: type[MaskingClient] = MaskingClient, **changes: object
+) -> Consortium:
     """A consortium whose members all share masks with one another."""
-    return under_scheme("mask", folder, shape, client)
+    return under_scheme("mask", folder, shape, client, **changes)
 
 
-def under_scheme(scheme: str, folder: Path, shape: Shape, client: type[MaskingClient] = MaskingClient) -> Consortium:
+def under_scheme(
+    scheme: str, folder: Path, shape: Shape, client: type[MaskingClient] = MaskingClient, **changes: object
+) -> Consortium:
     """A consortium of this scheme whose members all have to do with one another."""
     return Consortium.make(
         folder,
@@ -66,7 +72,14 @@ def under_scheme(scheme: str, folder: Path, shape: Shape, client: type[MaskingCl
         max_colluding=shape.colluding,
         epoch_rounds=shape.rounds,
         model=Model(digest=MODEL_DIGEST, parameters=PARAMETERS),
+        **changes,
     )
+
+
+def with_noise(folder: Path, shape: Shape, client: type[MaskingClient] = MaskingClient) -> Consortium:
+    """A consortium whose members add noise that comes off again, as far as so many can have levels."""
+    levels = range(shape.members, shape.threshold, -1)[:MOST_NOISE_LEVELS]
+    return everybody_with_everybody(folder, shape, client, **noisy(*levels))
 
 
 def with_few_neighbours(folder: Path, shape: Shape, client: type[MaskingClient] = MaskingClient) -> Consortium:
@@ -101,8 +114,9 @@ class Flight:
 class Site:
     """One hospital: its client, and what `training.hospital` does around it, with a model that is 32 bytes."""
 
-    def __init__(self, client: MaskingClient, oracle: Oracle) -> None:
+    def __init__(self, client: MaskingClient, oracle: Oracle, noise: ToyNoise) -> None:
         self.client = client
+        self._noise = noise
         self.number = client.number
         self.model = MODEL_DIGEST
         self.steps = 0
@@ -139,8 +153,9 @@ class Site:
         if client.step != self.steps + 1:
             raise RemoteProtocolError("missed-sum", "Another sum is next at this hospital.")
         vector = update(client.session, self.number, self.model)
-        masked = client.mask(vector, self.model)
-        self._oracle.masked(client, vector, self.model)
+        noise = [self._noise(key, component) for component, key in enumerate(client.noise_keys(), 1)]
+        masked = client.mask(sum(noise, vector), self.model, noise)
+        self._oracle.masked(client, vector, self.model, noise)
         return masked
 
     def _take(self, total: RoundSum) -> None:
@@ -187,7 +202,8 @@ class World:
     round: int = 0
 
     def __post_init__(self) -> None:
-        self.sites = {number: Site(client, self.oracle) for number, client in self.consortium.clients.items()}
+        made = self.consortium
+        self.sites = {number: Site(client, self.oracle, made.noise) for number, client in made.clients.items()}
 
     @property
     def server(self) -> MaskingServer:
@@ -211,7 +227,7 @@ class World:
         rounds = self.consortium.charter.charter.epoch_rounds
         session = Session(self.consortium.charter, self.epoch, Purpose.TRAINING, first, rounds)
         self.note(f"open epoch {self.epoch} from round {first} with {sorted(invited or session.members)}")
-        self.servers = [self.server_type(session, invited)]
+        self.servers = [self.server_type(session, invited, noise=self.consortium.noise)]
         self._act(0, lambda server: server.open())
 
     def begin(self, server: int = 0) -> None:
