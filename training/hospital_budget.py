@@ -7,14 +7,13 @@ the ledger notes that the data set was used so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-from dp.fingerprint import fingerprint
-from dp.ledger import Cost, Ledger
-from dp.ledger.store import Budget
+from dp.fingerprint import patient_list
+from dp.ledger import Budget, Cost, Ledger, PatientList
 from secagg.charter import VerifiedCharter
 from secagg.identity import Identity
 from secagg.policy import Policy
+from training.hospital_logs import HospitalLogs
 from training.local_work import privacy_plan
 from training.records import Records
 
@@ -23,19 +22,22 @@ class HospitalBudget:
     """One run's use of a data set's budget.
 
     Args:
+        patients: those of the data set.
+        logs: notes what was written before anything leaves.
         clock: gives the time to record, ISO 8601; nothing depends on it.
 
     Raises:
-        TamperingError: if the ledger was altered.
+        InputError: ``unwritable``.
+        TamperingError: ``patients-altered``.
     """
 
     def __init__(
         self,
         charter: VerifiedCharter,
         policy: Policy,
-        path: Path,
-        identity: Identity,
-        records: Records,
+        ledger: Ledger,
+        patients: PatientList,
+        logs: HospitalLogs,
         clock: Callable[[], str],
     ) -> None:
         privacy = charter.charter.privacy
@@ -44,12 +46,9 @@ class HospitalBudget:
         self._run = charter.digest.hex()
         self._budget = Budget(policy.maximum_epsilon, privacy.delta)
         self._private = privacy.mode != "none"
-        self._ledger = Ledger(path, identity)
-        self._data_set = fingerprint(records.features, records.labels, records.patients)
-
-    def close(self) -> None:
-        """Let go of the ledger."""
-        self._ledger.close()
+        self._ledger = ledger
+        self._logs = logs
+        self._data_set = ledger.enrol(patients)
 
     def reserve(self) -> None:
         """Hold the whole run's cost before it starts.
@@ -57,21 +56,25 @@ class HospitalBudget:
         Raises:
             RefusedError: ``budget-exceeded``.
         """
-        if self._private and not self._ledger.spending(self._data_set).run(self._run).closed:
+        before = self._ledger.spending(self._data_set).run(self._run)
+        if self._private and (before.released or not before.closed):
             cost = self._cost(self._charter.charter.training.rounds)
             self._ledger.reserve(self._data_set, self._run, cost, self._budget, self._clock())
+            self._logs.note()
 
     def charge(self, round_number: int) -> None:
         """Spend one round's cost, before anything of it leaves.
 
         Raises:
             RefusedError: ``budget-exceeded``.
+            InputError: ``unwritable``.
         """
         now = self._clock()
         if self._private:
             self._ledger.charge(self._data_set, self._run, round_number, self._cost(1), self._budget, now)
         else:
             self._ledger.note_unprotected(self._data_set, self._run, round_number, self._budget.delta, now)
+        self._logs.note()
 
     def commit(self, round_number: int) -> None:
         """Note that the round's sum was applied."""
@@ -81,6 +84,7 @@ class HospitalBudget:
     def close_run(self) -> None:
         """Note that the run is over, and free what was reserved and not used."""
         self._ledger.close_run(self._data_set, self._run, self._budget, self._clock())
+        self._logs.note()
 
     @property
     def rounds_charged(self) -> int:
@@ -96,3 +100,9 @@ class HospitalBudget:
     def _cost(self, rounds: int) -> Cost:
         plan = privacy_plan(self._charter.charter)
         return Cost(plan.training_events(rounds), plan.metric_events(rounds))
+
+
+def patients_of(records: Records, identity: Identity) -> PatientList:
+    """Whom the ledger recognises in these records, by digests that nobody can make without this site's key."""
+    key = identity.derive_key("patient digests")
+    return patient_list(key, records.features, records.patients, records.feature_names, records.marks)

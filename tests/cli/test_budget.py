@@ -75,9 +75,16 @@ def test_a_policy_that_allows_more_leaves_more(secagg, home):
 
 
 def test_a_hospital_that_has_never_trained_has_no_ledger(secagg, home):
-    (home / "ledger.sqlite").unlink()
+    for name in ("ledger.sqlite", "latch.sqlite"):
+        (home / name).unlink()
     for command in ("show", "verify"):
         secagg("budget", command, home).failed(UNUSABLE, "no-ledger", home / "ledger.sqlite", "hospital's folder")
+
+
+def test_one_that_has_trained_and_has_no_ledger_any_more_is_told_from_it_by_its_latch(secagg, home):
+    (home / "ledger.sqlite").unlink()
+    for command in ("show", "verify"):
+        secagg("budget", command, home).failed(TAMPERING, "ledger-restored", home / "ledger.sqlite", "newest ledger")
 
 
 # Verifying
