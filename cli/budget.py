@@ -193,7 +193,7 @@ def _read_export(path: Path, public_key: str | None) -> LedgerExport:
             "no-public-key",
             f"Whose ledger {path} should be is not said.",
             culprit="--public-key",
-            remedy="Give the site's public key, from somewhere else than this file.",
+            remedy="Give the key with --public-key, from somewhere else than this file.",
         )
     return read_export(path, site_key(path, public_key, None))
 

@@ -16,11 +16,11 @@ from typing import Any
 from dp.ledger import Account, Entry, Ledger
 from dp.ledger.account import patients_folder
 from dp.ledger.entries import LEDGER
-from secagg.egress import EGRESS, EgressLog
+from secagg.egress import EGRESS, EgressEntry, EgressLog
 from secagg.errors import InputError
 from secagg.identity import Identity
 from secagg.latch import Latch, read_logs
-from secagg.signed_log import FIRST_PREVIOUS, LogKind, LogPlace, SignedLog, read_log
+from secagg.signed_log import FIRST_PREVIOUS, EntryT, LogKind, LogPlace, SignedLog, read_log
 from training.hospital_folder import HospitalFolder
 
 _NOWHERE = LogPlace(0, FIRST_PREVIOUS)
@@ -83,8 +83,24 @@ def read_books(folder: HospitalFolder, public_key: bytes) -> tuple[Sequence[Entr
         InputError: ``no-ledger``, ``unreadable``.
         TamperingError: ``ledger-restored``, ``ledger-damaged``, ``ledger-altered``, ``patients-altered``.
     """
-    entries = _read(folder.ledger, folder.latch, public_key, LEDGER)
+    entries = _read(folder.ledger, folder.latch, public_key, LEDGER, _no_ledger(folder.ledger))
     return entries, Account.load(entries, patients_folder(folder.ledger))
+
+
+def read_egress_log(folder: HospitalFolder, public_key: bytes) -> tuple[EgressEntry, ...]:
+    """The egress log, verified, also against the latch where there is one; nothing is locked.
+
+    Raises:
+        InputError: ``no-egress-log``, ``unreadable``.
+        TamperingError: ``egress-restored``, ``egress-damaged``, ``egress-altered``.
+    """
+    missing = InputError(
+        "no-egress-log",
+        f"There is no egress log at {folder.egress}.",
+        culprit=str(folder.egress),
+        remedy="Give a hospital's folder; it has an egress log once it has taken part in a run.",
+    )
+    return _read(folder.egress, folder.latch, public_key, EGRESS, missing)
 
 
 def require_noted(head: str, entries: Sequence[Entry], path: Path) -> None:
@@ -102,13 +118,12 @@ def write_time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _read(path: Path, latch: Path, public_key: bytes, kind: LogKind[Entry]) -> tuple[Entry, ...]:
+def _read(path: Path, latch: Path, public_key: bytes, kind: LogKind[EntryT], missing: InputError) -> tuple[EntryT, ...]:
     # The latch first: whoever writes meanwhile only adds to the log.
     noted = read_logs(latch).get(kind.reason, _NOWHERE)
     if not path.exists():
-        if not noted.entries:
-            raise _no_ledger(path)
         kind.require_reached(noted, (), path)
+        raise missing
     entries = read_log(path, public_key, kind)
     kind.require_reached(noted, entries, path)
     return entries
@@ -119,5 +134,5 @@ def _no_ledger(path: Path) -> InputError:
         "no-ledger",
         f"There is no ledger at {path}.",
         culprit=str(path),
-        remedy="Give a hospital's folder; it has a ledger once it has trained with differential privacy.",
+        remedy="Give a hospital's folder; it has a ledger once it has taken part in a run.",
     )
