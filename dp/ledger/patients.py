@@ -56,9 +56,11 @@ class PatientList:
         while place < len(data):
             start = place + _COUNT_SIZE
             place = start + DIGEST_SIZE * int.from_bytes(data[place:start], "big")
+            if place > len(data):
+                raise ValueError("not a list of patients")
             patients.append(tuple(data[at : at + DIGEST_SIZE] for at in range(start, place, DIGEST_SIZE)))
         found = cls(tuple(patients))
-        if place != len(data) or found.encode() != data:
+        if found.encode() != data or () in found.patients:
             raise ValueError("not a list of patients")
         return found
 

@@ -298,7 +298,7 @@ def test_a_run_that_never_ended_is_given_up_and_what_it_charged_stays(secagg, ho
     assert "holds nothing" in secagg("budget", "release", home, "--charter", "ffff").shown
 
 
-def test_nothing_is_given_up_or_imported_while_the_hospital_runs(secagg, home):
+def test_nothing_is_given_up_or_imported_while_the_hospital_runs(secagg, home, here):
     secagg("budget", "export", home, "--out", "ledger.json")
     with Ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem")):
         for command in (["release", home, "--charter", "f"], ["import", home, "ledger.json"]):
