@@ -11,10 +11,10 @@ from rich.table import Table
 
 from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import console, json_option, print_json, say_whole, size
-from secagg.egress import EGRESS, Direction, EgressEntry, read_egress
-from secagg.errors import InputError
+from secagg.egress import EGRESS, Direction, EgressEntry
 from secagg.wire import Stage
 from training.hospital_folder import HospitalFolder
+from training.hospital_logs import read_egress_log
 
 
 class StageJson(msgspec.Struct, frozen=True):
@@ -60,14 +60,15 @@ class EgressJson(msgspec.Struct, frozen=True):
 def egress(folder: Path, public_key: str | None, passphrase_file: Path | None, as_json: bool) -> None:
     """Show what left the hospital in FOLDER, and check that no entry of its log was changed, removed or moved.
 
-    An older copy of the whole file cannot be told from the file alone: compare the head with one noted elsewhere.
+    Also that it goes on from where the hospital's latch has seen it. Who has put back the whole folder has put back the
+    latch too: compare the head with one noted elsewhere.
 
     \b
     Example:
       secagg audit egress run/hospitals/aachen
     """
     place = HospitalFolder(folder)
-    entries = _read(place.egress, site_key(place.identity, public_key, passphrase_file))
+    entries = read_egress_log(place, site_key(place.identity, public_key, passphrase_file))
     head = EGRESS.head(entries) if entries else "empty"
     charters = [_describe(name, entries) for name in dict.fromkeys(entry.charter for entry in entries)]
     if as_json:
@@ -77,17 +78,6 @@ def egress(folder: Path, public_key: str | None, passphrase_file: Path | None, a
         click.echo(f"Charter {charter.charter[:16]}: sent in {charter.rounds} rounds, took {_taken(charter)}.")
         console.print(_table(charter))
     say_whole(len(entries), head)
-
-
-def _read(path: Path, public_key: bytes) -> tuple[EgressEntry, ...]:
-    if not path.exists():
-        raise InputError(
-            "no-egress-log",
-            f"There is no egress log at {path}.",
-            culprit=str(path),
-            remedy="Give a hospital's folder; it has an egress log once it has taken part in a run.",
-        )
-    return read_egress(path, public_key)
 
 
 def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:

@@ -1,46 +1,28 @@
-"""`secagg budget`: what a site's data sets have spent, and whether its ledger is whole."""
+"""`secagg budget`: what a site's patients have spent, whether its ledger is whole, and what an officer may change."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
-import msgspec
-from rich.table import Table
 
 from cli.budget_plan import plan
+from cli.budget_view import describe, shared_lines, table_of
 from cli.identity import passphrase_option, public_key_option, read_passphrase, site_key
 from cli.output import console, json_option, print_json, say_whole
-from dp.ledger import Entry, Spending, read_ledger
+from dp.ledger import Account
 from dp.ledger.entries import LEDGER
-from dp.ledger.spending import cost_epsilon, spending_of
+from dp.ledger.export import LedgerExport, export_ledger, read_export
 from secagg.errors import InputError
+from secagg.files import PRIVATE, create_atomically
 from secagg.identity import Identity
 from secagg.policy import load_policy
 from training.hospital_folder import HospitalFolder
+from training.hospital_logs import open_books, read_books, require_noted, write_time
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
-
-
-class RunJson(msgspec.Struct, frozen=True):
-    """One run on a data set; ``epsilon`` is null where it had no differential privacy."""
-
-    charter: str
-    rounds: int
-    state: str
-    epsilon: float | None
-
-
-class DataSetJson(msgspec.Struct, frozen=True):
-    """What one data set has spent; ``epsilon`` composes its runs."""
-
-    data_set: str
-    epsilon: float
-    delta: float
-    budget: float
-    left: float
-    runs: list[RunJson]
 
 
 @click.group()
@@ -62,7 +44,7 @@ budget.add_command(plan)
 @passphrase_option
 @json_option
 def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
-    """Show what the data sets of the hospital in FOLDER have spent, and what is left by its policy.
+    """Show what the patients of the hospital in FOLDER have spent, and what is left by its policy.
 
     \b
     Example:
@@ -70,77 +52,178 @@ def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """
     place = HospitalFolder(folder)
     identity = Identity.load(place.identity, read_passphrase(passphrase_file))
-    entries = _read(place.ledger, identity.public_key)
+    _, account = read_books(place, identity.public_key)
     limit = load_policy(place.policy).maximum_epsilon
-    data_sets = [_describe(spending_of(entries, name), entries, limit) for name in _names(entries)]
+    data_sets = [describe(name, account, limit) for name in account.data_sets]
     if as_json:
         print_json(data_sets)
     elif not data_sets:
         click.echo("Nothing has been spent.")
     for data_set in [] if as_json else data_sets:
-        console.print(_table(data_set))
+        console.print(table_of(data_set))
+        for line in shared_lines(data_set):
+            click.echo(line)
 
 
 @budget.command()
-@_FOLDER
+@click.argument("place", type=click.Path(path_type=Path), default=".")
 @public_key_option
 @passphrase_option
+@click.option("--noted", metavar="HEAD", help="A head that was printed before: the ledger has to go on from there.")
 @json_option
-def verify(folder: Path, public_key: str | None, passphrase_file: Path | None, as_json: bool) -> None:
-    """Check that no entry of the ledger in FOLDER was changed, removed or moved.
+def verify(place: Path, public_key: str | None, passphrase_file: Path | None, noted: str | None, as_json: bool) -> None:
+    """Check that no entry of a ledger was changed, removed or moved. PLACE is a hospital's folder or an exported file.
 
-    An older copy of the whole file cannot be told from the file alone: compare the head with one noted elsewhere.
+    In a folder, also that it goes on from where the hospital's latch has seen it. Who has put back the whole folder has
+    put back the latch too: give a head that was noted elsewhere.
 
     \b
     Example:
       secagg budget verify run/hospitals/aachen
+      secagg budget verify aachen.json --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
     """
-    place = HospitalFolder(folder)
-    entries = _read(place.ledger, site_key(place.identity, public_key, passphrase_file))
-    head = LEDGER.head(entries) if entries else "empty"
+    if place.is_file():
+        export = _read_export(place, public_key)
+        entries, length, head = [item.entry for item in export.entries], export.length, export.head
+    else:
+        folder = HospitalFolder(place)
+        found, _ = read_books(folder, site_key(folder.identity, public_key, passphrase_file))
+        entries, length, head = list(found), len(found), LEDGER.head(found)
+    if noted not in (None, head):
+        require_noted(noted, entries, place)
+    head = head if length else "empty"
     if as_json:
         print_json({"verified": True, "entries": len(entries), "head": head})
+    elif len(entries) < length:
+        click.echo(f"Yes: these {len(entries)} of {length} entries are whole, in order and signed by this site.")
+        click.echo(f"head {head}")
+    else:
+        say_whole(length, head)
+
+
+@budget.command()
+@_FOLDER
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option("--charter", metavar="HASH", help="Only the entries of one charter.")
+@passphrase_option
+@json_option
+def export(folder: Path, out: Path, charter: str | None, passphrase_file: Path | None, as_json: bool) -> None:
+    """Write the ledger in FOLDER as one signed document, which anybody can verify who has this site's public key.
+
+    It names data sets by hashes, and holds nothing by which a patient could be recognised.
+
+    \b
+    Example:
+      secagg budget export run/hospitals/aachen --out aachen.json
+    """
+    place = HospitalFolder(folder)
+    identity = Identity.load(place.identity, read_passphrase(passphrase_file))
+    entries, account = read_books(place, identity.public_key)
+    create_atomically(out, export_ledger(place.ledger, identity, charter and _charter(charter, account)), PRIVATE)
+    head = LEDGER.head(entries)
+    if as_json:
+        print_json({"path": str(out), "entries": len(entries), "head": head})
         return
-    say_whole(len(entries), head)
+    click.echo(f"Written to {out}. To verify it: secagg budget verify {out} --public-key {_base64(identity)}")
+    click.echo(f"head {head}")
 
 
-def _read(path: Path, public_key: bytes) -> tuple[Entry, ...]:
-    if not path.exists():
+@budget.command(name="import")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@public_key_option
+@click.option("--data-set", metavar="HASH", help="The data set here that all of it was spent from.")
+@passphrase_option
+@json_option
+def import_(
+    folder: Path,
+    file: Path,
+    public_key: str | None,
+    data_set: str | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Add to the ledger in FOLDER what another ledger of this site has recorded, as `secagg budget export` wrote it.
+
+    A data set that is not known here counts with every data set here, unless --data-set says which it is. Nothing is
+    ever lowered, and nothing counted twice. A ledger that was set back is mended by a later export of itself.
+
+    \b
+    Example:
+      secagg budget import run/hospitals/aachen old.json --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+    """
+    place = HospitalFolder(folder)
+    identity = Identity.load(place.identity, read_passphrase(passphrase_file))
+    exported = read_export(file, identity.public_key if public_key is None else site_key(file, public_key, None))
+    with open_books(place, identity, mending=True) as ledger:
+        known = data_set and _one_of(ledger.account.data_sets, data_set, "data set")
+        added = ledger.take_over(exported, known)
+    if as_json:
+        print_json({"added": added})
+    else:
+        click.echo(f"{added} entries are new here." if added else "Nothing of it is new here.")
+
+
+@budget.command()
+@_FOLDER
+@click.option("--charter", metavar="HASH", required=True, help="Of the run to give up, as `secagg budget show` has it.")
+@passphrase_option
+@json_option
+def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: bool) -> None:
+    """Free what a run that never ended has reserved and not used. Its charged rounds stay spent.
+
+    The hospital must not be running. If the run is started again, it has to reserve again.
+
+    \b
+    Example:
+      secagg budget release run/hospitals/aachen --charter 4f1c09d2a7b3e865
+    """
+    place = HospitalFolder(folder)
+    identity = Identity.load(place.identity, read_passphrase(passphrase_file))
+    with open_books(place, identity) as ledger:
+        account = ledger.account
+        run = _charter(charter, account)
+        names = [name for name in account.data_sets if _is_open(account, name, run)]
+        for name in names:
+            ledger.release_run(name, run, write_time())
+    if as_json:
+        print_json({"charter": run, "released": names})
+    else:
+        click.echo(f"Released on {len(names)} data sets." if names else "This run holds nothing.")
+
+
+def _read_export(path: Path, public_key: str | None) -> LedgerExport:
+    if public_key is None:
         raise InputError(
-            "no-ledger",
-            f"There is no ledger at {path}.",
-            culprit=str(path),
-            remedy="Give a hospital's folder; it has a ledger once it has trained with differential privacy.",
+            "no-public-key",
+            f"Whose ledger {path} should be is not said.",
+            culprit="--public-key",
+            remedy="Give the key with --public-key, from somewhere else than this file.",
         )
-    return read_ledger(path, public_key)
+    return read_export(path, site_key(path, public_key, None))
 
 
-def _names(entries: Sequence[Entry]) -> list[str]:
-    return list(dict.fromkeys(entry.data_set for entry in entries))
+def _base64(identity: Identity) -> str:
+    return base64.b64encode(identity.public_key).decode()
 
 
-def _describe(spending: Spending, entries: Sequence[Entry], limit: float) -> DataSetJson:
-    delta = max(entry.delta for entry in entries if entry.data_set == spending.data_set)
-    spent = spending.epsilon(delta)
-    runs = [
-        RunJson(
-            run.run,
-            run.rounds,
-            "closed" if run.closed else "open",
-            None if run.unprotected else cost_epsilon(run.counted, delta),
+def _charter(start: str, account: Account) -> str:
+    runs = (run.run for name in account.data_sets for run in account.spending(name).runs)
+    return _one_of(runs, start, "charter")
+
+
+def _one_of(names: Iterable[str], start: str, what: str) -> str:
+    """The one name that begins so: hashes are shown by their first characters."""
+    found = sorted({name for name in names if start and name.startswith(start.lower())})
+    if len(found) != 1:
+        raise InputError(
+            "no-such-run" if what == "charter" else "no-such-data-set",
+            f"{len(found) or 'No'} {what}s in this ledger begin with {start!r}.",
+            culprit=start,
+            remedy="`secagg budget show` lists them.",
         )
-        for run in spending.runs
-    ]
-    return DataSetJson(spending.data_set, spent, delta, limit, max(0.0, limit - spent), runs)
+    return found[0]
 
 
-def _table(data_set: DataSetJson) -> Table:
-    title = (
-        f"Data set {data_set.data_set[:16]}: epsilon {data_set.epsilon:.3f} of {data_set.budget:g} spent "
-        f"(delta {data_set.delta:g}), {data_set.left:.3f} left"
-    )
-    table = Table("charter", "rounds", "state", "epsilon", title=title, title_justify="left")
-    for run in data_set.runs:
-        spent = "no protection: not covered by any epsilon" if run.epsilon is None else f"{run.epsilon:.3f}"
-        table.add_row(run.charter[:16], str(run.rounds), run.state, spent)
-    return table
+def _is_open(account: Account, data_set: str, run: str) -> bool:
+    return any(found.run == run and not (found.closed or found.imported) for found in account.spending(data_set).runs)

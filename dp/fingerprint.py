@@ -1,35 +1,58 @@
-"""Which data set this is: a hash of its content, the same whatever the file is called or how its rows are ordered.
+"""Which patients a data set is of: what each can be recognised by, under a key that only this site has.
 
-Knows arrays. Knows nothing of files or of the ledger that is keyed by it.
+Knows arrays. Knows nothing of files or of the ledger that is kept by it.
+
+A patient is recognised by each of its rows and by whatever marks a reader gave them: one that is met again is enough.
+So the same patients are found again whatever the file is called, however its rows are ordered, its numbers are stored
+or its labels are set, and also in a part of the file or among others. Digests are keyed (HMAC-SHA256, RFC 2104):
+without the key nobody can try whether somebody known is among them.
 """
 
 from __future__ import annotations
 
-import hashlib
+import hmac
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-_LABEL: Final = b"secagg data set fingerprint 1\n"
+from dp.ledger.patients import DIGEST_SIZE, PatientList
+
+_ROW: Final = b"secagg patient row 1\n"
+_MARK: Final = b"secagg patient mark 1\n"
 
 
-def fingerprint(
-    features: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], patients: npt.NDArray[np.int64]
-) -> str:
-    """SHA-256, hexadecimal, over the patients, each the sorted hashes of its rows.
+def patient_list(
+    key: bytes,
+    features: npt.NDArray[np.floating],
+    patients: npt.NDArray[np.int64],
+    names: Sequence[str] = (),
+    marks: npt.NDArray[np.uint8] | None = None,
+) -> PatientList:
+    """The patients of a data set, each as the digests that it is recognised by.
 
-    Invariant under the order of rows, the numbering of patients and the precision that float32 values are stored in;
-    not under any change of a value, or of which rows belong to one patient.
+    A row counts by its features as float32, in the order of their names where they have names. Labels do not count:
+    they are the task's, and the patients are the same.
 
     Args:
-        features: (n, ...); ``labels``: (n,); ``patients``: (n,), the patient of each row.
+        key: 32 bytes, this site's alone.
+        features: (n, ...); ``patients``: (n,), the patient of each row.
+        names: of the d columns of a table; none for images.
+        marks: uint8 (n, k, 32): hashes of what else a row is recognised by.
     """
-    rows = np.ascontiguousarray(features.reshape(len(labels), -1), dtype="<f8") + 0.0  # -0.0 becomes 0.0
+    rows = np.asarray(features, dtype="<f4").reshape(len(patients), -1) + np.float32(0)  # -0.0 becomes 0.0
     rows[np.isnan(rows)] = np.nan
-    by_patient: dict[int, list[bytes]] = {}
-    for row, label, patient in zip(rows, labels, patients, strict=True):
-        content = row.tobytes() + int(label).to_bytes(8, "little", signed=True)
-        by_patient.setdefault(int(patient), []).append(hashlib.sha256(content).digest())
-    digests = sorted(hashlib.sha256(b"".join(sorted(hashes))).digest() for hashes in by_patient.values())
-    return hashlib.sha256(_LABEL + b"".join(digests)).hexdigest()
+    if names:
+        rows = rows[:, sorted(range(len(names)), key=lambda place: names[place])]
+    known: dict[int, set[bytes]] = {}
+    for number, patient in enumerate(patients):
+        found = known.setdefault(int(patient), set())
+        found.add(_digest(key, _ROW, rows[number].tobytes()))
+        if marks is not None:
+            found.update(_digest(key, _MARK, mark.tobytes()) for mark in marks[number])
+    return PatientList.of(known.values())
+
+
+def _digest(key: bytes, label: bytes, content: bytes) -> bytes:
+    return hmac.digest(key, label + content, "sha256")[:DIGEST_SIZE]

@@ -13,10 +13,12 @@ from typing import Final
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically, read_bounded
-from secagg.labels import digest
+from secagg.labels import digest, label
 
 PUBLIC_KEY_SIZE: Final = 32
 SIGNATURE_SIZE: Final = 64
@@ -68,6 +70,11 @@ class Identity:
     def sign(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature of ``message``."""
         return self._private_key.sign(message)
+
+    def derive_key(self, purpose: str) -> bytes:
+        """A 32-byte key for this site's own use, the same every time (HKDF-SHA256, RFC 5869): it is never stored."""
+        derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=label(purpose))
+        return derivation.derive(self._private_key.private_bytes_raw())
 
     def save(self, path: Path, passphrase: bytes | None = None) -> None:
         """Write the key to a new file, mode 0600, encrypted if a passphrase is given.

@@ -7,6 +7,7 @@ The rules, for each charter: epochs only go up; rounds only go up, across epochs
 one survivor set at most, and revealed at most once, after it was masked. A site that has stopped stays so.
 
 It also keeps when other members were seen last. They are told, and one whose own latch knows less has been set back.
+And it keeps how far this site's own logs had come: one that does not go on from there has been set back.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import os
 import sqlite3
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from secagg.errors import LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
 from secagg.files import PRIVATE, lock, unwritable_state
+from secagg.signed_log import LogPlace
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS latch (
@@ -40,7 +44,9 @@ _SCHEMA = (
     ) STRICT""",
     "CREATE TABLE IF NOT EXISTS stopped (charter BLOB PRIMARY KEY) STRICT",
     "CREATE TABLE IF NOT EXISTS seen (charter BLOB PRIMARY KEY, sightings BLOB NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS logs (name TEXT PRIMARY KEY, entries INTEGER NOT NULL, head TEXT NOT NULL) STRICT",
 )
+_LOGS: Final = "SELECT name, entries, head FROM logs"
 
 
 class Cohort(NamedTuple):
@@ -240,6 +246,20 @@ class Latch:
             raise _unusable(self._path, error) from error
         return {number: Sighting(*pair) for number, pair in enumerate(pairs, start=1)}
 
+    def record_logs(self, places: Mapping[str, LogPlace]) -> None:
+        """This site's logs have come so far: what is written there is on disk, and nothing of it has left yet.
+
+        Args:
+            places: by the name of the log, at least one.
+        """
+        rows = ", ".join(["(?, ?, ?)"] * len(places))
+        values = tuple(chain.from_iterable((name, *place) for name, place in places.items()))
+        self._write(f"INSERT OR REPLACE INTO logs VALUES {rows}", values)  # noqa: S608
+
+    def logs(self) -> Mapping[str, LogPlace]:
+        """How far each log is known to have come, by its name."""
+        return {name: LogPlace(*place) for name, *place in self._read(_LOGS)}
+
     def is_stopped(self, charter: bytes) -> bool:
         """Whether this site has stopped under ``charter``."""
         return bool(self._read("SELECT 1 FROM stopped WHERE charter = ?", charter))
@@ -270,6 +290,23 @@ class Latch:
             self._database.execute(statement, values)
         except sqlite3.DatabaseError as error:
             raise _unusable(self._path, error) from error
+
+
+def read_logs(path: Path) -> Mapping[str, LogPlace]:
+    """How far each log is known to have come, by the latch at ``path``, without taking its lock; nothing without one.
+
+    Raises:
+        TamperingError: ``latch-damaged``.
+    """
+    if not path.exists():
+        return {}
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            if not database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'logs'").fetchall():
+                return {}
+            return {name: LogPlace(*place) for name, *place in database.execute(_LOGS).fetchall()}
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise _unusable(path, error) from error
 
 
 def _listed(survivors: Sequence[int]) -> str:

@@ -2,8 +2,8 @@
 
 Knows how entries are stored, chained, signed and checked: in SQLite, ``synchronous=FULL``, one process at a time. Knows
 nothing of what they say. When `SignedLog._write` returns, what it wrote survives a power cut. A tail that was cut off,
-or an older copy put in its place, cannot be seen from the file alone: compare `SignedLog.head` with one that was noted
-elsewhere.
+or an older copy put in its place, cannot be seen from the file alone: `require_reached` compares it with a place that
+was noted elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Final, Generic, Protocol, Self, TypeVar
+from typing import Annotated, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -49,6 +49,13 @@ class Signer(Protocol):
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte signature of ``message``."""
+
+
+class LogPlace(NamedTuple):
+    """How far a log has come: the number of its entries and the hash of the newest."""
+
+    entries: int
+    head: str
 
 
 class LogEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -102,6 +109,30 @@ class LogKind(Generic[EntryT]):
         """The hash of the newest entry: it stands for the whole log."""
         return self.chain_hash(entries[-1].body()) if entries else FIRST_PREVIOUS
 
+    def place(self, entries: Sequence[EntryT]) -> LogPlace:
+        """How far a log with these entries has come."""
+        return LogPlace(len(entries), self.head(entries))
+
+    def require_reached(self, noted: LogPlace, entries: Sequence[EntryT], path: Path) -> None:
+        """Refuse a log that does not go on from where it is known to have been.
+
+        Raises:
+            TamperingError: ``…-restored``: an older copy was put in its place, its end was cut off, or it is another.
+        """
+        if self.place(entries[: noted.entries]) != noted:
+            raise self.restored(
+                path, f"has {len(entries)} entries, and not the entry {noted.entries} that was seen in it"
+            )
+
+    def restored(self, path: Path, why: str) -> TamperingError:
+        """The error for a log that was longer once, or another."""
+        return TamperingError(
+            f"{self.reason}-restored",
+            f"The {self.name} {path} {why}: an older copy was put in its place, or it was cut off or removed.",
+            culprit=str(path),
+            remedy=f"Put the newest {self.name} back. {self.remedy}",
+        )
+
     def altered(self, path: Path, number: int, why: str) -> TamperingError:
         """The error for an entry that does not fit."""
         return TamperingError(
@@ -137,7 +168,8 @@ class SignedLog(Generic[EntryT]):
             self._lock = lock(path)
             opened.callback(os.close, self._lock)
             self._database = opened.enter_context(closing(_connect(path, kind)))
-            self._entries = _verified(self._database, signer.public_key, path, kind)
+            verified = _verified(self._database, signer.public_key, path, kind)
+            self._entries = [entry for entry, _ in verified]
             opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -163,6 +195,19 @@ class SignedLog(Generic[EntryT]):
         """The hash of the newest entry: it stands for the whole log."""
         return self._kind.head(self._entries)
 
+    @property
+    def place(self) -> LogPlace:
+        """How far it has come."""
+        return self._kind.place(self._entries)
+
+    def require_reached(self, noted: LogPlace) -> None:
+        """Refuse this log if it does not go on from where it is known to have been.
+
+        Raises:
+            TamperingError: ``…-restored``.
+        """
+        self._kind.require_reached(noted, self._entries, self._path)
+
     def _write(self, *drafts: Draft[EntryT]) -> None:
         """Write entries, all of them or none, durably.
 
@@ -170,22 +215,24 @@ class SignedLog(Generic[EntryT]):
             InputError: ``unwritable``.
             TamperingError: ``…-damaged``.
         """
-        entries, rows, previous = [], [], self.head
+        signed, previous = [], self.head
         for sequence, draft in enumerate(drafts, start=len(self._entries) + 1):
             entry = draft(sequence=sequence, previous=previous)
             body = entry.body()
-            entries.append(entry)
-            rows.append((sequence, body, self._signer.sign(self._kind.signed_bytes(body))))
+            signed.append((entry, self._signer.sign(self._kind.signed_bytes(body))))
             previous = self._kind.chain_hash(body)
-        if not rows:
-            return
+        if signed:
+            self._insert(signed)
+
+    def _insert(self, signed: Sequence[tuple[EntryT, bytes]]) -> None:
+        rows = [(entry.sequence, entry.body(), signature) for entry, signature in signed]
         try:
             # One statement is one transaction.
             places = ", ".join(["(?, ?, ?)"] * len(rows))
             self._database.execute(f"INSERT INTO entries VALUES {places}", tuple(chain.from_iterable(rows)))  # noqa: S608
         except sqlite3.DatabaseError as error:
             raise self._unwritten(error) from error
-        self._entries += entries
+        self._entries += [entry for entry, _ in signed]
 
     def _unwritten(self, error: sqlite3.DatabaseError) -> SecaggError:
         if not isinstance(error, sqlite3.OperationalError):
@@ -199,6 +246,16 @@ def read_log(path: Path, public_key: bytes, kind: LogKind[EntryT]) -> tuple[Entr
     Raises:
         InputError: ``unreadable``.
         TamperingError: ``…-damaged``, ``…-altered``, naming the first entry that does not fit.
+    """
+    return tuple(entry for entry, _ in read_signed(path, public_key, kind))
+
+
+def read_signed(path: Path, public_key: bytes, kind: LogKind[EntryT]) -> tuple[tuple[EntryT, bytes], ...]:
+    """The same with each entry's signature, for handing on.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``…-damaged``, ``…-altered``.
     """
     try:
         path.open("rb").close()
@@ -230,9 +287,11 @@ def _connect(path: Path, kind: LogKind[EntryT]) -> sqlite3.Connection:
     return database
 
 
-def _verified(database: sqlite3.Connection, public_key: bytes, path: Path, kind: LogKind[EntryT]) -> list[EntryT]:
+def _verified(
+    database: sqlite3.Connection, public_key: bytes, path: Path, kind: LogKind[EntryT]
+) -> list[tuple[EntryT, bytes]]:
     key = Ed25519PublicKey.from_public_bytes(public_key)
-    entries: list[EntryT] = []
+    verified: list[tuple[EntryT, bytes]] = []
     previous = FIRST_PREVIOUS
     try:
         rows: Sequence[tuple[int, bytes, bytes]] = database.execute(
@@ -253,6 +312,6 @@ def _verified(database: sqlite3.Connection, public_key: bytes, path: Path, kind:
             raise kind.altered(path, number, "it does not follow the entry before it")
         if entry.body() != body:
             raise kind.altered(path, number, "it is not in canonical form")
-        entries.append(entry)
+        verified.append((entry, signature))
         previous = kind.chain_hash(body)
-    return entries
+    return verified

@@ -8,14 +8,14 @@ this site's policy does not already say.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dp.ledger import Ledger
 from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
@@ -35,8 +35,9 @@ from secagg.wire.envelope import decode, peek
 from training.applying import SumApplier, missed_sum
 from training.catching_up import CatchingUp, Held
 from training.contributing import Contributor, Vector
-from training.hospital_budget import HospitalBudget
+from training.hospital_budget import HospitalBudget, patients_of
 from training.hospital_folder import HospitalFolder
+from training.hospital_logs import HospitalLogs, write_time
 from training.hospital_state import HospitalState, load_state
 from training.messages import ATTEST_LIMIT, AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Status
 from training.model_state import ModelLayout, flatten, model_digest
@@ -86,7 +87,7 @@ class Hospital:
     Raises:
         InputError: if its files, records or identity cannot be used.
         RefusedError: if its policy does not allow the charter, or its budget the run.
-        TamperingError: if its latch, ledger, egress log or checkpoint were damaged.
+        TamperingError: if its latch, ledger, egress log or checkpoint were damaged, or one of the logs set back.
     """
 
     def __init__(self, setup: HospitalSetup) -> None:
@@ -114,9 +115,11 @@ class Hospital:
             self._egress = opened.enter_context(EgressLog(setup.folder.egress, identity))
             self._client = MaskingClient(charter, identity, self._latch, policy)
             self.name = charter.charter.member(self._client.number).name
-            self._catching_up = CatchingUp(charter, policy, self._client.number, self._applier, _now)
-            self._budget = HospitalBudget(charter, policy, setup.folder.ledger, identity, setup.records, _now)
-            opened.callback(self._budget.close)
+            self._catching_up = CatchingUp(charter, policy, self._client.number, self._applier, write_time)
+            self._ledger = opened.enter_context(Ledger(setup.folder.ledger, identity))
+            self._logs = HospitalLogs(self._latch, self._ledger, self._egress)
+            patients = patients_of(setup.records, identity)
+            self._budget = HospitalBudget(charter, policy, self._ledger, patients, self._logs, write_time)
             self._budget.reserve()
             opened.pop_all()
 
@@ -143,7 +146,10 @@ class Hospital:
     def close(self) -> None:
         """Let go of latch, ledger and egress log."""
         self._contributor.close()
-        self._budget.close()
+        # For the messages since the last round. What cannot be noted any more is in the log all the same.
+        with suppress(SecaggError):
+            self._logs.note()
+        self._ledger.close()
         self._egress.close()
         self._latch.close()
 
@@ -163,7 +169,7 @@ class Hospital:
             TamperingError: ``egress-damaged``: likewise.
         """
         replies = self._answer(message)
-        self._egress.record(*(sending(reply, _now()) for reply in replies))
+        self._egress.record(*(sending(reply, write_time()) for reply in replies))
         return replies
 
     def _answer(self, message: bytes) -> list[bytes]:
@@ -218,7 +224,7 @@ class Hospital:
         after = self._applier.after(self._state, verified.total, session.purpose)
         after = self._catching_up.keep_last_sum(after, verified.total, session)
         envelope = open_envelope(message, self._charter, len(message))
-        self._settle(Held(after, (taking(envelope, self._client.number, _now()),)))
+        self._settle(Held(after, (taking(envelope, self._client.number, write_time()),)))
         return [self._status()] if self._applier.is_finished(self._state) else []
 
     def _settle(self, taken: Held) -> None:
@@ -333,10 +339,6 @@ class Hospital:
         # What is wrong at this site (its records, its budget) is nobody else's business.
         told = str(error) if isinstance(error, RemoteProtocolError) else "This hospital's own log says why."
         return self._sealer().seal(Stage.REFUSAL, Refusal(error.reason, told[:1000]), round=self._client.round)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarray) -> HospitalState:

@@ -7,15 +7,14 @@ the ledger notes that the data set was used so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from dp.accounting import epsilon_rdp
-from dp.fingerprint import fingerprint
-from dp.ledger import Cost, Ledger
-from dp.ledger.store import Budget
+from dp.fingerprint import patient_list
+from dp.ledger import Budget, Cost, Ledger, PatientList
 from secagg.charter import VerifiedCharter
 from secagg.identity import Identity
 from secagg.policy import Policy
+from training.hospital_logs import HospitalLogs
 from training.local_work import privacy_plan
 from training.records import Records
 
@@ -24,19 +23,22 @@ class HospitalBudget:
     """One run's use of a data set's budget.
 
     Args:
+        patients: those of the data set.
+        logs: notes what was written before anything leaves.
         clock: gives the time to record, ISO 8601; nothing depends on it.
 
     Raises:
-        TamperingError: if the ledger was altered.
+        InputError: ``unwritable``.
+        TamperingError: ``patients-altered``.
     """
 
     def __init__(
         self,
         charter: VerifiedCharter,
         policy: Policy,
-        path: Path,
-        identity: Identity,
-        records: Records,
+        ledger: Ledger,
+        patients: PatientList,
+        logs: HospitalLogs,
         clock: Callable[[], str],
     ) -> None:
         privacy = charter.charter.privacy
@@ -45,12 +47,9 @@ class HospitalBudget:
         self._run = charter.digest.hex()
         self._budget = Budget(policy.maximum_epsilon, privacy.delta)
         self._private = privacy.mode != "none"
-        self._ledger = Ledger(path, identity)
-        self._data_set = fingerprint(records.features, records.labels, records.patients)
-
-    def close(self) -> None:
-        """Let go of the ledger."""
-        self._ledger.close()
+        self._ledger = ledger
+        self._logs = logs
+        self._data_set = ledger.enrol(patients)
 
     def reserve(self) -> None:
         """Hold the whole run's cost before it starts.
@@ -58,10 +57,12 @@ class HospitalBudget:
         Raises:
             RefusedError: ``budget-exceeded``.
         """
-        if self._private and not self._ledger.spending(self._data_set).run(self._run).closed:
+        before = self._ledger.spending(self._data_set).run(self._run)
+        if self._private and (before.released or not before.closed):
             rounds = self._plan.rounds
             cost = self._cost(rounds, self._plan.releases(rounds))
             self._ledger.reserve(self._data_set, self._run, cost, self._budget, self._clock())
+            self._logs.note()
 
     def charge(self, round_number: int, step: int) -> None:
         """Spend one round's cost, before anything of it leaves.
@@ -71,6 +72,7 @@ class HospitalBudget:
 
         Raises:
             RefusedError: ``budget-exceeded``.
+            InputError: ``unwritable``.
         """
         now = self._clock()
         if self._private:
@@ -78,6 +80,7 @@ class HospitalBudget:
             self._ledger.charge(self._data_set, self._run, round_number, cost, self._budget, now)
         else:
             self._ledger.note_unprotected(self._data_set, self._run, round_number, self._budget.delta, now)
+        self._logs.note()
 
     def commit(self, round_number: int) -> None:
         """Note that the round's sum was applied."""
@@ -87,6 +90,7 @@ class HospitalBudget:
     def close_run(self) -> None:
         """Note that the run is over, and free what was reserved and not used."""
         self._ledger.close_run(self._data_set, self._run, self._budget, self._clock())
+        self._logs.note()
 
     @property
     def rounds_charged(self) -> int:
@@ -103,3 +107,9 @@ class HospitalBudget:
 
     def _cost(self, rounds: int, releases: int) -> Cost:
         return Cost(self._plan.training_events(rounds), self._plan.metric_events(releases))
+
+
+def patients_of(records: Records, identity: Identity) -> PatientList:
+    """Whom the ledger recognises in these records, by digests that nobody can make without this site's key."""
+    key = identity.derive_key("patient digests")
+    return patient_list(key, records.features, records.patients, records.feature_names, records.marks)

@@ -27,6 +27,8 @@ class Records:
         patients: int64, shape (n,): the patient of each row, numbered 0..p-1 with every number in use.
         feature_names: one name for each of the d columns of a table; empty for images.
         source: where the rows came from, for error messages.
+        marks: uint8, shape (n, k, 32): hashes of what a row or its patient is recognised by besides the features, as a
+            reader made them; None where there are none. Unkeyed: they stay in memory.
 
     Raises:
         InputError: ``empty-site``, ``record-shapes``, ``patient-numbers`` or ``nan-features``.
@@ -37,6 +39,7 @@ class Records:
     patients: npt.NDArray[np.int64]
     feature_names: tuple[str, ...]
     source: str
+    marks: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         _check_shapes(self)
@@ -59,7 +62,8 @@ class Records:
         """
         rows = np.asarray(indices, dtype=np.int64)
         patients = number_patients(self.patients[rows])
-        return Records(self.features[rows], self.labels[rows], patients, self.feature_names, self.source)
+        marks = None if self.marks is None else self.marks[rows]
+        return Records(self.features[rows], self.labels[rows], patients, self.feature_names, self.source, marks)
 
     def patient_labels(self) -> npt.NDArray[np.int64]:
         """The label of each patient, int64 shape (p,): the largest label among the patient's rows."""
@@ -102,6 +106,7 @@ def concatenate(parts: Sequence[Records]) -> Records:
                 culprit=part.source,
                 remedy="Read every file with the same bound task.",
             )
+    marks = [part.marks for part in parts if part.marks is not None]
     offsets = np.cumsum([0] + [part.patient_count for part in parts[:-1]])
     return Records(
         features=np.concatenate([part.features for part in parts]),
@@ -109,6 +114,7 @@ def concatenate(parts: Sequence[Records]) -> Records:
         patients=np.concatenate([part.patients + offset for part, offset in zip(parts, offsets, strict=True)]),
         feature_names=first.feature_names,
         source=", ".join(dict.fromkeys(part.source for part in parts)),
+        marks=np.concatenate(marks) if len(marks) == len(parts) else None,
     )
 
 
@@ -139,7 +145,8 @@ def _check_shapes(records: Records) -> None:
         )
     wanted = (np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int64))
     found = (records.features.dtype, records.labels.dtype, records.patients.dtype)
-    lengths = {len(records.features), count, len(records.patients)}
+    marked = count if records.marks is None else len(records.marks)
+    lengths = {len(records.features), count, len(records.patients), marked}
     named = not records.feature_names or records.features.shape[1:] == (len(records.feature_names),)
     if found != wanted or lengths != {count} or records.labels.ndim != 1 or records.patients.ndim != 1 or not named:
         shapes = f"{records.features.shape}, {records.labels.shape}, {records.patients.shape}"

@@ -6,7 +6,7 @@ not know how sums are protected. All columns are treated alike, one-hot columns 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +109,7 @@ def _table(records: Records) -> Vector:
 
 def _with_features(records: Records, features: Vector) -> Records:
     scaled = features.astype(np.float32)
-    return Records(scaled, records.labels, records.patients, records.feature_names, records.source)
+    return replace(records, features=scaled)
 
 
 def _total_weight(sums: Vector) -> float:

@@ -1,8 +1,23 @@
-"""What a site's data sets have spent: append-only, chained, signed, across charters and coordinators."""
+"""What a site's patients have spent: append-only, chained, signed, across data sets, charters and coordinators."""
 
+from dp.ledger.account import Account, read_account
 from dp.ledger.entries import Cost, Entry, Kind
+from dp.ledger.patients import PatientList
 from dp.ledger.spending import RunSpending, Spending
-from dp.ledger.store import Ledger, read_ledger
+from dp.ledger.store import Budget, Ledger, read_ledger
 from secagg.signed_log import Signer
 
-__all__ = ["Cost", "Entry", "Kind", "Ledger", "RunSpending", "Signer", "Spending", "read_ledger"]
+__all__ = [
+    "Account",
+    "Budget",
+    "Cost",
+    "Entry",
+    "Kind",
+    "Ledger",
+    "PatientList",
+    "RunSpending",
+    "Signer",
+    "Spending",
+    "read_account",
+    "read_ledger",
+]

@@ -20,7 +20,8 @@ class Kind(StrEnum):
     """What an entry records.
 
     RESERVE: a run may spend up to this; CHARGE: a round is about to release something; COMMIT: the round's sum was
-    applied; CLOSE: the run is over, and what its reservation holds beyond its charges was provably not used.
+    applied; CLOSE: the run is over, and what its reservation holds beyond its charges was provably not used; RELEASE:
+    an officer says so of a run that never ended, which has to reserve again before it goes on.
     UNPROTECTED: a round is about to release something without differential privacy: it costs no epsilon, because no
     epsilon covers it.
     """
@@ -29,6 +30,7 @@ class Kind(StrEnum):
     CHARGE = "charge"
     COMMIT = "commit"
     CLOSE = "close"
+    RELEASE = "release"
     UNPROTECTED = "unprotected"
 
 
@@ -54,9 +56,11 @@ class Entry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One line of the ledger.
 
     Attributes:
-        data_set: its fingerprint, not its name.
+        data_set: the hash of the list of its patients, not its name.
         run: the hash of the charter under which it is spent.
         round: 0 where the entry is about the whole run.
+        salt: random, so that no two entries are the same, in two copies of a ledger either.
+        origin: of what was recorded in another ledger of this site, the hash of its entry there.
         time: as the caller's clock had it; recorded, never relied on.
     """
 
@@ -67,6 +71,8 @@ class Entry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cost: Cost = NOTHING
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     time: Annotated[str, msgspec.Meta(max_length=40)]
+    salt: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    origin: Sha256 | None = None
 
 
 LEDGER: Final = LogKind(

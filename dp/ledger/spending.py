@@ -1,12 +1,13 @@
-"""From entries to what a data set has spent: never less than was released.
+"""From entries to what a data set's patients have spent: never less than was released.
 
 Knows the rule. A run that is not closed counts with its reservation or its charges, whichever is more: a crash leaves
-the reservation spent. A closed run counts with its charges.
+the reservation spent. A closed run counts with its charges. A patient has spent what all runs on all data sets that
+it is in cost together, and a data set what that patient of it has spent who has spent most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from dp.accounting import epsilon_of_runs
@@ -15,7 +16,13 @@ from dp.ledger.entries import NOTHING, Cost, Entry, Kind
 
 @dataclass(frozen=True)
 class RunSpending:
-    """One run on one data set. ``unprotected``: it has no differential privacy, and no epsilon covers it."""
+    """One run on one data set.
+
+    Attributes:
+        unprotected: it has no differential privacy, and no epsilon covers it.
+        released: it was given up by an officer, and has to reserve again before it charges.
+        imported: it is in another ledger of this site.
+    """
 
     run: str
     reserved: Cost = NOTHING
@@ -23,32 +30,65 @@ class RunSpending:
     rounds: int = 0
     closed: bool = False
     unprotected: bool = False
+    released: bool = False
+    imported: bool = False
 
     @property
     def counted(self) -> Cost:
         """What the run counts with."""
         return self.charged if self.closed else self.reserved.at_least(self.charged)
 
+    def after(self, entry: Entry) -> RunSpending:
+        """After one more entry."""
+        match entry.kind:
+            case Kind.RESERVE:
+                reserved = self.reserved.at_least(entry.cost)
+                return replace(self, reserved=reserved, closed=False, released=False)
+            case Kind.CHARGE:
+                return replace(self, charged=self.charged.plus(entry.cost), rounds=self.rounds + 1)
+            case Kind.CLOSE:
+                return replace(self, closed=True)
+            case Kind.RELEASE:
+                return replace(self, closed=True, released=True)
+            case Kind.UNPROTECTED:
+                return replace(self, rounds=self.rounds + 1, unprotected=True, closed=False, released=False)
+            case Kind.COMMIT:
+                return self
+
+
+Runs = Mapping[tuple[str, bool], RunSpending]
+"""The runs on one data set, by charter and by whether they are of another ledger."""
+
 
 @dataclass(frozen=True)
 class Spending:
-    """All runs on one data set."""
+    """All runs on one data set, and those on others that share patients with it.
+
+    Attributes:
+        shared: for each group of its patients, the runs on other data sets that these are in; one empty group where
+            none is in another.
+    """
 
     data_set: str
     runs: tuple[RunSpending, ...] = ()
+    shared: tuple[tuple[RunSpending, ...], ...] = ((),)
 
     def run(self, name: str) -> RunSpending:
-        """One run; an empty one if it is not in the ledger."""
-        return next((run for run in self.runs if run.run == name), RunSpending(name))
+        """One run of this ledger; an empty one if it is not in it."""
+        return next((run for run in self.runs if run.run == name and not run.imported), RunSpending(name))
 
     def epsilon(self, delta: float) -> float:
-        """What any patient of the data set has spent at ``delta``, all runs composed."""
-        return _epsilon(self.runs, delta)
+        """The most that any patient of the data set has spent at ``delta``, all runs composed."""
+        return self._most(self.runs, delta)
 
     def epsilon_with(self, run: RunSpending, delta: float) -> float:
         """The same, if ``run`` stood as given."""
-        others = [entry for entry in self.runs if entry.run != run.run]
-        return _epsilon((*others, run), delta)
+        others = [entry for entry in self.runs if (entry.run, entry.imported) != (run.run, run.imported)]
+        return self._most((*others, run), delta)
+
+    def _most(self, runs: Iterable[RunSpending], delta: float) -> float:
+        own = tuple(runs)
+        return max(_epsilon((*own, *others), delta) for others in self.shared)
 
 
 def cost_epsilon(cost: Cost, delta: float) -> float:
@@ -58,26 +98,3 @@ def cost_epsilon(cost: Cost, delta: float) -> float:
 
 def _epsilon(runs: Iterable[RunSpending], delta: float) -> float:
     return epsilon_of_runs([(run.counted.training, run.counted.metrics) for run in runs], delta)
-
-
-def spending_of(entries: Iterable[Entry], data_set: str) -> Spending:
-    """What the entries say about one data set."""
-    runs: dict[str, RunSpending] = {}
-    for entry in entries:
-        if entry.data_set == data_set:
-            runs[entry.run] = _after(runs.get(entry.run, RunSpending(entry.run)), entry)
-    return Spending(data_set, tuple(runs.values()))
-
-
-def _after(run: RunSpending, entry: Entry) -> RunSpending:
-    match entry.kind:
-        case Kind.RESERVE:
-            return replace(run, reserved=run.reserved.at_least(entry.cost), closed=False)
-        case Kind.CHARGE:
-            return replace(run, charged=run.charged.plus(entry.cost), rounds=run.rounds + 1)
-        case Kind.CLOSE:
-            return replace(run, closed=True)
-        case Kind.UNPROTECTED:
-            return replace(run, rounds=run.rounds + 1, unprotected=True, closed=False)
-        case Kind.COMMIT:
-            return run

@@ -6,13 +6,19 @@ business: when a method that writes returns, the entry survives a power cut.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
+from dp.ledger.account import Account, patients_folder
 from dp.ledger.entries import LEDGER, NOTHING, Cost, Entry, Kind
-from dp.ledger.spending import RunSpending, Spending, cost_epsilon, spending_of
+from dp.ledger.export import LedgerExport, continuation, foreign_spending
+from dp.ledger.patients import PatientList
+from dp.ledger.spending import RunSpending, Spending, cost_epsilon
 from secagg.errors import RefusedError
 from secagg.signed_log import SignedLog, Signer, read_log
 
@@ -25,19 +31,41 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class Ledger(SignedLog[Entry]):
-    """The ledger of one site.
+    """The ledger of one site; the lists of its data sets' patients are in a folder beside it.
 
     Raises:
         InputError: ``state-in-use``, ``unwritable``.
-        TamperingError: ``ledger-damaged``, ``ledger-altered``, naming the first entry that does not fit.
+        TamperingError: ``ledger-damaged``, ``ledger-altered``, naming the first entry that does not fit;
+            ``patients-altered``.
     """
 
     def __init__(self, path: Path, signer: Signer) -> None:
         super().__init__(path, signer, LEDGER)
+        try:
+            self._account = Account.load(self._entries, patients_folder(path))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def account(self) -> Account:
+        """What all entries come to."""
+        return self._account
+
+    def enrol(self, patients: PatientList) -> str:
+        """Keep the list of a data set's patients, durably; what the data set is called from now on.
+
+        A data set that is spent from without is taken to share patients with every other.
+
+        Raises:
+            InputError: ``unwritable``.
+            TamperingError: ``patients-altered``.
+        """
+        return self._account.enrol(patients, patients_folder(self._path))
 
     def spending(self, data_set: str) -> Spending:
-        """What a data set has spent."""
-        return spending_of(self._entries, data_set)
+        """What a data set's patients have spent, in whatever data sets they were."""
+        return self._account.spending(data_set)
 
     def reserve(self, data_set: str, run: str, cost: Cost, budget: Budget, time: str) -> None:
         """Hold ``cost`` in all for ``run``; nothing new is held if it holds that much already.
@@ -59,8 +87,15 @@ class Ledger(SignedLog[Entry]):
         """Record that a round is about to release something. Extends the reservation first where it is used up.
 
         Raises:
-            RefusedError: ``budget-exceeded``: nothing may be released.
+            RefusedError: ``budget-exceeded``, ``run-released``: nothing may be released.
         """
+        if self.spending(data_set).run(run).released:
+            raise RefusedError(
+                "run-released",
+                "This run was given up, and what it had reserved is free again.",
+                culprit=f"charter {run[:16]}",
+                remedy="Start it again: it reserves what is left of it, if the budget allows.",
+            )
         self.reserve(data_set, run, self.spending(data_set).run(run).charged.plus(cost), budget, time)
         self._append(Kind.CHARGE, data_set, run, round_number, cost, budget.delta, time)
 
@@ -78,11 +113,62 @@ class Ledger(SignedLog[Entry]):
         if known != RunSpending(run) and not known.closed:
             self._append(Kind.CLOSE, data_set, run, 0, NOTHING, budget.delta, time)
 
+    def release_run(self, data_set: str, run: str, time: str) -> None:
+        """Record that a run is given up: what it reserved and did not charge is free again.
+
+        Every charge is written before anything of its round leaves, so that nothing beyond the charges has left.
+        """
+        known = self.spending(data_set).run(run)
+        if known != RunSpending(run) and not known.closed:
+            self._append(Kind.RELEASE, data_set, run, 0, NOTHING, self._account.delta(data_set), time)
+
+    def take_over(self, export: LedgerExport, as_data_set: str | None = None) -> int:
+        """Record what another ledger of this site says was spent, and nothing twice.
+
+        A ledger that has only fallen behind itself gets its own entries back as they were. Of any other, each charge is
+        recorded with its origin, and the reservations of runs that it says are open. How many entries are new.
+
+        Args:
+            export: verified.
+            as_data_set: the data set here that all of it was spent from; by their own names if not given. Of a name
+                without a list of patients nobody knows who they are: it counts with every data set.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        missing = continuation(export, self._signer.public_key, self._entries)
+        if missing:
+            self._insert([(item.entry, item.signature) for item in missing])
+            return len(missing)
+        own = {LEDGER.chain_hash(entry.body()) for entry in self._entries}
+        new = {
+            spent.origin: spent
+            for spent in foreign_spending(export)
+            if spent.origin is not None and spent.origin not in own and not self._account.has_imported(spent.origin)
+        }
+        if as_data_set is not None:
+            new = {origin: replace(spent, data_set=as_data_set) for origin, spent in new.items()}
+        self._write(*(partial(replace, spent) for spent in new.values()))
+        return len(new)
+
+    def _insert(self, signed: Sequence[tuple[Entry, bytes]]) -> None:
+        super()._insert(signed)
+        for entry, _ in signed:
+            self._account.take(entry)
+
     def _append(
         self, kind: Kind, data_set: str, run: str, round_number: int, cost: Cost, delta: float, time: str
     ) -> None:
         entry = partial(
-            Entry, kind=kind, data_set=data_set, run=run, round=round_number, cost=cost, delta=delta, time=time
+            Entry,
+            kind=kind,
+            data_set=data_set,
+            run=run,
+            round=round_number,
+            cost=cost,
+            delta=delta,
+            time=time,
+            salt=os.urandom(16).hex(),
         )
         self._write(entry)
 

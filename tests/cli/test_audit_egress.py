@@ -83,8 +83,17 @@ def test_every_charter_has_a_table_of_its_own(secagg, simulate, here):
 
 
 def test_a_hospital_that_has_sent_nothing_yet_has_no_log(secagg, home):
-    (home / "egress.sqlite").unlink()
+    for name in ("egress.sqlite", "latch.sqlite"):
+        (home / name).unlink()
     secagg("audit", "egress", home).failed(UNUSABLE, "no-egress-log", home / "egress.sqlite", "hospital's folder")
+
+
+def test_a_log_that_was_cut_off_or_removed_is_found_out_by_the_latch(secagg, home):
+    with closing(sqlite3.connect(home / "egress.sqlite")) as database, database:
+        database.execute("DELETE FROM entries WHERE sequence = (SELECT max(sequence) FROM entries)")
+    secagg("audit", "egress", home).failed(TAMPERING, "egress-restored", home / "egress.sqlite", "newest egress log")
+    (home / "egress.sqlite").unlink()
+    secagg("audit", "egress", home).failed(TAMPERING, "egress-restored", home / "egress.sqlite", "newest egress log")
 
 
 # Checking

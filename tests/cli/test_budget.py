@@ -8,6 +8,8 @@ from contextlib import closing
 
 import pytest
 
+from dp.events import GaussianEvent
+from dp.ledger import Budget, Cost, Ledger
 from dp.ledger.entries import signed_bytes
 from secagg.identity import Identity
 from tests.cli.conftest import LOCAL_DP, SHORT
@@ -75,9 +77,16 @@ def test_a_policy_that_allows_more_leaves_more(secagg, home):
 
 
 def test_a_hospital_that_has_never_trained_has_no_ledger(secagg, home):
-    (home / "ledger.sqlite").unlink()
+    for name in ("ledger.sqlite", "latch.sqlite"):
+        (home / name).unlink()
     for command in ("show", "verify"):
         secagg("budget", command, home).failed(UNUSABLE, "no-ledger", home / "ledger.sqlite", "hospital's folder")
+
+
+def test_one_that_has_trained_and_has_no_ledger_any_more_is_told_from_it_by_its_latch(secagg, home):
+    (home / "ledger.sqlite").unlink()
+    for command in ("show", "verify"):
+        secagg("budget", command, home).failed(TAMPERING, "ledger-restored", home / "ledger.sqlite", "newest ledger")
 
 
 # Verifying
@@ -162,3 +171,136 @@ def test_nothing_is_trained_on_an_altered_ledger(secagg, finished, home, here):
     task = ("--task", "task.toml", "--data", "data", "--out", "second", "--hospitals-at", finished / "hospitals")
     secagg("simulate", *task, *SHORT, *LOCAL_DP).failed(TAMPERING, "ledger-altered", "Entry 2", home / "ledger.sqlite")
     assert not (here / "second").exists()
+
+
+# A ledger that was set back
+
+
+def test_an_older_ledger_is_found_out_by_the_latch_and_by_a_head_that_was_noted(secagg, home):
+    noted = secagg("budget", "verify", home, "--json").json["head"]
+    assert secagg("budget", "verify", home, "--noted", noted).code == 0
+    change(home, "DELETE FROM entries WHERE sequence = (SELECT max(sequence) FROM entries)")
+    for command in ("show", "verify"):
+        secagg("budget", command, home).failed(TAMPERING, "ledger-restored", home / "ledger.sqlite", "newest ledger")
+    # Who has put back the latch too has only that head against him.
+    (home / "latch.sqlite").unlink()
+    assert secagg("budget", "verify", home).code == 0
+    secagg("budget", "verify", home, "--noted", noted).failed(TAMPERING, "ledger-restored", noted[:16])
+
+
+def test_an_altered_list_of_patients_is_found_out(secagg, home):
+    (patients,) = (home / "patients").iterdir()
+    patients.write_bytes(patients.read_bytes()[:-20])
+    for command in ("show", "verify"):
+        secagg("budget", command, home).failed(TAMPERING, "patients-altered", patients)
+
+
+# Other data sets
+
+
+def test_who_shares_patients_is_shown_and_has_spent_what_they_have(secagg, finished, home, here):
+    table = here / "data/h1.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *reversed(lines[4:]), "0.125,0.5,1", "0.25,0.625,0"]) + "\n")
+    policy = home / "policy.toml"
+    policy.write_text(policy.read_text().replace("maximum_epsilon = 8.0", "maximum_epsilon = 30.0"))
+    for other in ("h2", "h3", "h4"):
+        path = finished / "hospitals" / other / "policy.toml"
+        path.write_text(path.read_text().replace("maximum_epsilon = 8.0", "maximum_epsilon = 30.0"))
+    task = ("--task", "task.toml", "--data", "data", "--out", "second", "--hospitals-at", finished / "hospitals")
+    assert secagg("simulate", *task, *SHORT, *LOCAL_DP).code == 0
+    first, second = secagg("budget", "show", home, "--json").json
+    kept = len(lines) - 4
+    assert first["overlaps"] == [{"data_set": second["data_set"], "patients": kept}]
+    assert second["overlaps"] == [{"data_set": first["data_set"], "patients": kept}]
+    assert (first["patients"], second["patients"]) == (len(lines) - 1, kept + 2)
+    assert first["epsilon"] == second["epsilon"] > max(run["epsilon"] for run in first["runs"] + second["runs"])
+    shown = secagg("budget", "show", home).shown
+    assert f"Shares {kept} of {kept + 2} patients with data set {first['data_set'][:16]}." in shown
+
+
+# Exporting and importing
+
+
+def public_key(secagg, home):
+    return secagg("identity", "show", home / "identity.pem", "--json").json["public_key"]
+
+
+def test_an_export_is_verified_by_anybody_with_the_public_key(secagg, home, here):
+    key = public_key(secagg, home)
+    written = secagg("budget", "export", home, "--out", "ledger.json", "--json").json
+    assert written["entries"] == len(rows(home))
+    verified = secagg("budget", "verify", "ledger.json", "--public-key", key, "--json").json
+    assert verified == {"verified": True, "entries": len(rows(home)), "head": written["head"]}
+    secagg("budget", "verify", "ledger.json").failed(UNUSABLE, "no-public-key", "--public-key", "somewhere else")
+    secagg("budget", "export", home, "--out", "ledger.json").failed(UNUSABLE, "exists", "ledger.json")
+    text = (here / "ledger.json").read_text()
+    (here / "ledger.json").write_text(text.replace('"steps": 1', '"steps": 0', 1))
+    secagg("budget", "verify", "ledger.json", "--public-key", key).failed(TAMPERING, "export-altered", "ledger.json")
+    (here / "ledger.json").write_text("{}")
+    secagg("budget", "verify", "ledger.json", "--public-key", key).failed(UNUSABLE, "not-an-export", "ledger.json")
+
+
+def test_of_one_charter_an_export_says_how_many_entries_it_leaves_out(secagg, home, here):
+    (spent,) = secagg("budget", "show", home, "--json").json
+    run = spent["runs"][0]["charter"]
+    assert secagg("budget", "export", home, "--out", "one.json", "--charter", run[:12]).code == 0
+    assert json.loads((here / "one.json").read_text())["ledger"]["charter"] == run
+    secagg("budget", "export", home, "--out", "none.json", "--charter", "zz").failed(UNUSABLE, "no-such-run", "zz")
+
+
+def test_what_another_ledger_of_the_site_recorded_counts_here_and_once(secagg, finished, home, here):
+    other = finished / "hospitals/h2"
+    secagg("budget", "export", other, "--out", "other.json")
+    (before,) = secagg("budget", "show", home, "--json").json
+    into = ("budget", "import", home, "other.json")
+    secagg(*into).failed(TAMPERING, "export-altered", "other.json")
+    options = ("--public-key", public_key(secagg, other), "--data-set", before["data_set"][:10])
+    assert secagg(*into, *options, "--json").json == {"added": 1}
+    assert secagg(*into, *options, "--json").json == {"added": 0}
+    (after,) = secagg("budget", "show", home, "--json").json
+    assert after["epsilon"] > before["epsilon"]
+    assert [run["imported"] for run in after["runs"]] == [False, True]
+    assert "elsewhere" in secagg("budget", "show", home).shown
+    secagg(*into, *options[:2], "--data-set", "zz").failed(UNUSABLE, "no-such-data-set", "zz")
+    assert secagg("budget", "verify", home).code == 0
+
+
+def test_spending_of_nobody_knows_whom_counts_with_every_data_set(secagg, finished, home, here):
+    other = finished / "hospitals/h2"
+    secagg("budget", "export", other, "--out", "other.json")
+    (before,) = secagg("budget", "show", home, "--json").json
+    assert secagg("budget", "import", home, "other.json", "--public-key", public_key(secagg, other)).code == 0
+    mine, theirs = secagg("budget", "show", home, "--json").json
+    assert mine["epsilon"] == theirs["epsilon"] > before["epsilon"]
+    assert theirs["patients"] is None
+    shown = secagg("budget", "show", home).shown
+    assert "Nobody knows whose data these are" in shown
+    assert f"Shares any number of patients with data set {theirs['data_set'][:16]}." in shown
+
+
+# Giving up
+
+
+def test_a_run_that_never_ended_is_given_up_and_what_it_charged_stays(secagg, home):
+    with Ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem")) as ledger:
+        (data_set,) = ledger.account.data_sets
+        ledger.reserve(data_set, "f" * 64, Cost((GaussianEvent(9.0, 1.0, 3),)), Budget(50.0, 1e-5), "")
+        ledger.charge(data_set, "f" * 64, 1, Cost((GaussianEvent(9.0, 1.0, 1),)), Budget(50.0, 1e-5), "")
+    (before,) = secagg("budget", "show", home, "--json").json
+    secagg("budget", "release", home, "--charter", "e").failed(UNUSABLE, "no-such-run", "budget show")
+    assert secagg("budget", "release", home, "--charter", "ffff", "--json").json["released"] == [data_set]
+    (after,) = secagg("budget", "show", home, "--json").json
+    run = after["runs"][1]
+    assert (run["state"], run["rounds"]) == ("released", 1)
+    assert 0 < run["epsilon"] < before["runs"][1]["epsilon"]
+    assert after["epsilon"] < before["epsilon"]
+    assert "holds nothing" in secagg("budget", "release", home, "--charter", "ffff").shown
+
+
+def test_nothing_is_given_up_or_imported_while_the_hospital_runs(secagg, home, here):
+    secagg("budget", "export", home, "--out", "ledger.json")
+    with Ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem")):
+        for command in (["release", home, "--charter", "f"], ["import", home, "ledger.json"]):
+            secagg("budget", *command).failed(UNUSABLE, "state-in-use", home / "ledger.sqlite")
+        assert secagg("budget", "show", home).code == 0

@@ -9,7 +9,9 @@ import multiprocessing
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Lock
 
 from secagg.charter import Model
 from secagg.encoding.ring import RingVector
@@ -30,6 +32,7 @@ LEFT, HEARD, STOPPED = "left", "heard", "stopped"
 IN_USE = 7
 PATIENCE = 60
 _LENGTH = 4
+_ASKING = Lock()
 IDENTITIES = make_identities(MEMBERS)
 CHARTER = sign_by_all(
     make_charter(IDENTITIES, model=Model(digest=MODEL_DIGEST, parameters=3), epoch_rounds=3), IDENTITIES
@@ -140,13 +143,16 @@ def in_a_process(target: Callable[..., None], *arguments: object) -> int | None:
     """The exit code: minus the signal that ended it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.full_disk"])
-    process = context.Process(target=target, args=arguments)
-    process.start()
-    process.join(PATIENCE)
-    code = process.exitcode
-    process.kill()
-    process.join()
-    process.close()
+    # Whoever starts a process asks after all others too, and of two who ask at once one finds its exit code taken.
+    with _ASKING:
+        process = context.Process(target=target, args=arguments)
+        process.start()
+    wait([process.sentinel], PATIENCE)
+    with _ASKING:
+        code = process.exitcode
+        process.kill()
+        process.join()
+        process.close()
     return code
 
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dp.ledger import Ledger, read_ledger
+from dp.ledger import Ledger, PatientList, read_ledger
+from dp.ledger.export import export_ledger, read_export
 from secagg.errors import InputError, TamperingError
 from tests.fuzz.files import DEEP_TOML, one_file
 from tests.fuzz.harness import Harness, nested, on_a_file, scratch
@@ -46,6 +47,17 @@ def _ledger_seeds() -> list[bytes]:
         for number in range(1, 4):
             ledger.note_unprotected("a" * 64, "b" * 64, number, 1e-5, "now")
     return [one_file(path)]
+
+
+def _export_seeds() -> list[bytes]:
+    path = scratch() / "seed-export.sqlite"
+    with Ledger(path, _SITE) as ledger:
+        ledger.note_unprotected("a" * 64, "b" * 64, 1, 1e-5, "now")
+    return [export_ledger(path, _SITE)]
+
+
+def _patients_seeds() -> list[bytes]:
+    return [PatientList.of([[b"a" * 16], [b"b" * 16, b"c" * 16]]).encode()]
 
 
 def _checkpoint_seeds() -> list[bytes]:
@@ -94,6 +106,13 @@ HARNESSES = (
         on_a_file("ledger.sqlite", lambda path: read_ledger(path, _SITE.public_key)),
         (InputError, TamperingError),
     ),
+    Harness(
+        "ledger-export",
+        _export_seeds,
+        on_a_file("ledger.json", lambda path: read_export(path, _SITE.public_key)),
+        (InputError, TamperingError),
+    ),
+    Harness("patient-list", _patients_seeds, PatientList.decode, (ValueError,)),
     Harness(
         "checkpoint",
         _checkpoint_seeds,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dp.ledger import Kind, read_ledger
+from dp.ledger import Kind, read_account, read_ledger
 from secagg.charter import Encoding
 from secagg.charter.folder import read_verified
-from secagg.errors import InputError, SecaggError
+from secagg.errors import InputError, RefusedError, SecaggError
 from secagg.identity import Identity
 from secagg.release import verify_release
 from tests.support.hospitals import (
@@ -274,16 +274,25 @@ def test_an_altered_charter_stops_the_run(tmp_path, tables):
     assert (caught.value.reason, caught.value.exit_code) == ("charter-altered", 4)
 
 
-def test_data_changed_between_start_and_resumption_keep_an_account_of_their_own(tmp_path, tables):
+def test_patients_pay_for_what_they_are_in_where_data_changed_between_start_and_resumption(tmp_path, tables):
     folder = tmp_path / "run"
     prepare(folder, settings_for(tables, PRIVATE_CHOICES, PRIVATE_TASK))
     with pytest.raises(CutOffError):
         run(folder, interrupt_after(1))
     lines = tables[0].read_text().splitlines()
     tables[0].write_text("\n".join([*lines, "0.5,0.25,1"]) + "\n")
-    run(folder, Observer())
+    # One patient more: all others have reserved the whole run before, and would a second time.
+    with pytest.raises(RefusedError) as caught:
+        run(folder, Observer())
+    assert caught.value.reason == "budget-exceeded"
     home = folder / "hospitals/h1"
-    entries = read_ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key)
+    policy = home / "policy.toml"
+    policy.write_text(policy.read_text().replace("maximum_epsilon = 8.0", "maximum_epsilon = 16.0"))
+    run(folder, Observer())
+    entries, account = read_account(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key)
+    before, after = account.data_sets
+    assert account.overlaps(after) == {before: len(lines) - 1}
+    assert account.spending(after).epsilon(1e-5) == account.spending(before).epsilon(1e-5)
     charged = {}
     for entry in entries:
         if entry.kind is Kind.CHARGE:

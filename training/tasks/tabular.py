@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from secagg.errors import InputError
 from training.readers import Table, read_table
+from training.readers.marks import row_marks
 from training.readers.table import missing_column
 from training.records import Records, number_patients
 from training.tasks.models import build_table_model, class_scores, classification_loss
@@ -44,7 +45,8 @@ class TabularTask:
         table = _without_missing(table, data)
         features = _features(table, data)
         labels = _labels(table, data)
-        return Records(features, labels, _patients(table, data), input_names(data), table.source)
+        marks = row_marks(table, data.patient) if table.rows else None
+        return Records(features, labels, _patients(table, data), input_names(data), table.source, marks)
 
     def build_model(self) -> nn.Module:
         """The starting model. Raises InputError ``unbound-task`` while the input columns are not known."""

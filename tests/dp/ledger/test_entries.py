@@ -30,6 +30,7 @@ def entry(**changes) -> Entry:
         "delta": 1e-5,
         "time": "2026-01-01T00:00:00+00:00",
         "previous": FIRST_PREVIOUS,
+        "salt": "e" * 32,
     }
     return Entry(**given | changes)
 
@@ -37,10 +38,10 @@ def entry(**changes) -> Entry:
 def test_the_bytes_of_a_recorded_entry_never_change():
     # Ledgers are kept for years, and an officer must be able to check them with another program.
     assert entry().body() == (
-        b'{"cost":{"metrics":[{"noise_multiplier":40.0,"sampling_rate":1.0,"steps":1}],'
-        b'"training":[{"noise_multiplier":1.5,"sampling_rate":0.1,"steps":20}]},'
-        b'"data_set":"' + b"a" * 64 + b'","delta":0.00001,"kind":"charge",'
-        b'"previous":"' + b"0" * 64 + b'","round":3,"run":"' + b"b" * 64 + b'",'
+        b'{"cost":{"metrics":[{"kind":"gaussian","noise_multiplier":40.0,"sampling_rate":1.0,"steps":1}],'
+        b'"training":[{"kind":"gaussian","noise_multiplier":1.5,"sampling_rate":0.1,"steps":20}]},'
+        b'"data_set":"' + b"a" * 64 + b'","delta":0.00001,"kind":"charge","origin":null,'
+        b'"previous":"' + b"0" * 64 + b'","round":3,"run":"' + b"b" * 64 + b'","salt":"' + b"e" * 32 + b'",'
         b'"sequence":1,"time":"2026-01-01T00:00:00+00:00"}'
     )
 
@@ -70,6 +71,8 @@ def test_an_entry_reads_back_as_it_was_written(cost):
         {"delta": 1e-6},
         {"time": ""},
         {"previous": "c" * 64},
+        {"origin": "c" * 64},
+        {"salt": "c" * 32},
     ],
     ids=lambda change: next(iter(change)),
 )

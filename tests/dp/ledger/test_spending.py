@@ -6,13 +6,14 @@ import pytest
 
 from dp.accounting import epsilon_rdp
 from dp.events import GaussianEvent
-from dp.ledger import Cost, Entry, Kind
+from dp.ledger import Account, Cost, Entry, Kind, PatientList
 from dp.ledger.entries import FIRST_PREVIOUS, NOTHING
-from dp.ledger.spending import cost_epsilon, spending_of
+from dp.ledger.spending import cost_epsilon
 
 DELTA = 1e-5
 DATA = "a" * 64
 RUN, OTHER = "1" * 64, "2" * 64
+STRANGERS = {name * 64: PatientList.of([[name.encode() * 16]]) for name in "ab"}
 
 
 def training(steps: int, noise: float = 1.0) -> Cost:
@@ -27,9 +28,9 @@ def spending(*lines: tuple[Kind, Cost] | tuple[Kind, Cost, str] | tuple[Kind, Co
     entries = []
     for sequence, (kind, cost, *rest) in enumerate(lines, start=1):
         run, data_set = [*rest, *(RUN, DATA)[len(rest) :]]
-        common = {"delta": DELTA, "time": "", "previous": FIRST_PREVIOUS}
+        common = {"delta": DELTA, "time": "", "previous": FIRST_PREVIOUS, "salt": "0" * 32}
         entries.append(Entry(sequence=sequence, kind=kind, data_set=data_set, run=run, cost=cost, **common))
-    return spending_of(entries, DATA)
+    return Account(entries, STRANGERS).spending(DATA)
 
 
 def test_nothing_was_spent_where_nothing_is_written():

@@ -19,16 +19,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dp.events import GaussianEvent
-from dp.ledger import Cost, Entry, Kind, Ledger, read_ledger
+from dp.ledger import Cost, Entry, Kind, Ledger, PatientList, read_account, read_ledger
 from dp.ledger.entries import FIRST_PREVIOUS, NOTHING, chain_hash, signed_bytes
-from dp.ledger.spending import cost_epsilon, spending_of
+from dp.ledger.spending import cost_epsilon
 from dp.ledger.store import Budget
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from secagg.identity import Identity
 
 DELTA = 1e-5
 BUDGET = Budget(epsilon=3.0, delta=DELTA)
-DATA, OTHER_DATA = "a" * 64, "b" * 64
+STRANGERS = [PatientList.of([[name * 16]]) for name in (b"a", b"b")]
+DATA, OTHER_DATA = (patients.data_set for patients in STRANGERS)
 RUN, OTHER_RUN = "1" * 64, "2" * 64
 NOW = "2026-01-01T00:00:00+00:00"
 SEED = bytes(range(32))
@@ -55,6 +56,8 @@ def site():
 @pytest.fixture
 def ledger(path, site):
     with Ledger(path, site) as ledger:
+        for patients in STRANGERS:
+            ledger.enrol(patients)
         yield ledger
 
 
@@ -131,7 +134,8 @@ def test_each_entry_carries_the_hash_of_the_one_before(written, site):
 def test_the_rule_needs_nothing_but_the_file_and_the_public_key(written, site):
     with Ledger(written, site) as ledger:
         owner = ledger.spending(DATA)
-    assert spending_of(read_ledger(written, site.public_key), DATA) == owner
+    _, account = read_account(written, site.public_key)
+    assert account.spending(DATA) == owner
 
 
 def test_a_new_ledger_and_all_that_sqlite_puts_beside_it_are_private(tmp_path, site):
@@ -504,10 +508,11 @@ import os, signal, sys
 from pathlib import Path
 from dp.events import GaussianEvent
 from dp.ledger import Cost, Ledger
+from dp.ledger.spending import cost_epsilon
 from dp.ledger.store import Budget
 from secagg.identity import Identity
 
-folder, writes = Path(sys.argv[1]), int(sys.argv[2])
+folder, writes, data = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 budget = Budget(3.0, 1e-5)
 
 
@@ -531,20 +536,21 @@ class DyingDatabase:
 def work(left, moment):
     ledger = Ledger(folder / f"{left}-{moment}.sqlite", Identity.from_seed(bytes(range(32))))
     ledger._database = DyingDatabase(ledger._database, left, moment)
-    ledger.reserve("a" * 64, "1" * 64, cost(3), budget, "")
+    ledger.reserve(data, "1" * 64, cost(3), budget, "")
     for number in range(1, 5):
-        ledger.charge("a" * 64, "1" * 64, number, cost(1), budget, "")
+        ledger.charge(data, "1" * 64, number, cost(1), budget, "")
         print(f"{left}-{moment} released", flush=True)
-        ledger.commit("a" * 64, "1" * 64, number, budget, "")
-    ledger.close_run("a" * 64, "1" * 64, budget, "")
+        ledger.commit(data, "1" * 64, number, budget, "")
+    ledger.close_run(data, "1" * 64, budget, "")
 
 
 if writes == 0:
     with Ledger(folder / "held.sqlite", Identity.from_seed(bytes(range(32)))) as ledger:
-        ledger.reserve("a" * 64, "1" * 64, cost(3), budget, "")
+        ledger.reserve(data, "1" * 64, cost(3), budget, "")
         print("holding", flush=True)
         sys.stdin.read()
-# One import for all: a fork for each way to die.
+# One import for all, of what the accountant needs too: a fork for each way to die.
+cost_epsilon(cost(1), budget.delta)
 for left in range(1, writes + 1):
     for moment in ("before", "after"):
         child = os.fork()
@@ -571,7 +577,7 @@ WRITES = [
 def killed(tmp_path_factory):
     """A folder of ledgers whose owners were killed, and what those owners said before."""
     folder = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-c", CHILD, folder, str(len(WRITES))]
+    command = [sys.executable, "-c", CHILD, folder, str(len(WRITES)), DATA]
     said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     return folder, said.splitlines()
 
@@ -597,7 +603,7 @@ def test_kill_9_at_any_write_leaves_no_release_unrecorded(killed, site, number, 
 def test_two_processes_cannot_hold_one_ledger_but_anybody_with_the_file_can_read_it(tmp_path, site):
     path = tmp_path / "held.sqlite"
     with subprocess.Popen(
-        [sys.executable, "-c", CHILD, tmp_path, "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", CHILD, tmp_path, "0", DATA], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout.readline() == b"holding\n"
         assert refusal(Ledger, path, site).reason == "state-in-use"
@@ -634,6 +640,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.path = Path(self.folder.name) / "ledger.sqlite"
         self.site = Identity.from_seed(SEED)
         self.ledger = Ledger(self.path, self.site)
+        for patients in STRANGERS:
+            self.ledger.enrol(patients)
         self.released = {DATA: NOTHING, OTHER_DATA: NOTHING}
 
     def refused(self, call, *arguments) -> bool:

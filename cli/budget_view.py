@@ -1,0 +1,97 @@
+"""How a ledger's account is shown: data sets, their runs and the patients that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from rich.table import Table
+
+from dp.ledger import Account, RunSpending
+from dp.ledger.spending import cost_epsilon
+
+
+class RunJson(msgspec.Struct, frozen=True):
+    """One run on a data set; ``epsilon`` is null where it had no differential privacy.
+
+    Attributes:
+        state: ``open``: what it reserved counts; ``closed``; ``released``: given up, by an officer.
+        imported: it is in another ledger of this site.
+    """
+
+    charter: str
+    rounds: int
+    state: str
+    epsilon: float | None
+    imported: bool
+
+
+class OverlapJson(msgspec.Struct, frozen=True):
+    """Another data set with patients in common; ``patients`` is null where nobody knows how many: all are counted."""
+
+    data_set: str
+    patients: int | None
+
+
+class DataSetJson(msgspec.Struct, frozen=True):
+    """What the patients of one data set have spent.
+
+    Attributes:
+        patients: null where there is no list of them: they count as those of every data set.
+        epsilon: of the patient who has spent most, with the runs on other data sets that share patients.
+        runs: those on this data set itself.
+    """
+
+    data_set: str
+    patients: int | None
+    epsilon: float
+    delta: float
+    budget: float
+    left: float
+    runs: list[RunJson]
+    overlaps: list[OverlapJson]
+
+
+def describe(name: str, account: Account, limit: float) -> DataSetJson:
+    """One data set, of which a patient may spend ``limit``."""
+    delta = account.delta(name)
+    spending = account.spending(name)
+    spent = spending.epsilon(delta)
+    return DataSetJson(
+        name,
+        account.patients(name),
+        spent,
+        delta,
+        limit,
+        max(0.0, limit - spent),
+        [_run(run, delta) for run in spending.runs],
+        [OverlapJson(other, patients) for other, patients in account.overlaps(name).items()],
+    )
+
+
+def _run(run: RunSpending, delta: float) -> RunJson:
+    state = "released" if run.released else "closed" if run.closed else "open"
+    spent = None if run.unprotected else cost_epsilon(run.counted, delta)
+    return RunJson(run.run, run.rounds, state, spent, run.imported)
+
+
+def table_of(data_set: DataSetJson) -> Table:
+    """Its runs."""
+    title = (
+        f"Data set {data_set.data_set[:16]}: epsilon {data_set.epsilon:.3f} of {data_set.budget:g} spent "
+        f"(delta {data_set.delta:g}), {data_set.left:.3f} left"
+    )
+    table = Table("charter", "rounds", "state", "epsilon", title=title, title_justify="left")
+    for run in data_set.runs:
+        spent = "no protection: not covered by any epsilon" if run.epsilon is None else f"{run.epsilon:.3f}"
+        table.add_row(run.charter[:16], str(run.rounds), f"{run.state}{', elsewhere' * run.imported}", spent)
+    return table
+
+
+def shared_lines(data_set: DataSetJson) -> Iterable[str]:
+    """What else its patients are in, a sentence each."""
+    if data_set.patients is None:
+        yield "Nobody knows whose data these are: they count with every data set."
+    for other in data_set.overlaps:
+        known = f"{other.patients} of {data_set.patients}" if other.patients and data_set.patients else "any number of"
+        yield f"Shares {known} patients with data set {other.data_set[:16]}."

@@ -1,0 +1,126 @@
+"""All that a ledger's entries come to: the runs on each data set, and which data sets share patients.
+
+Knows entries and lists of patients. A data set without a list may have any patients, and counts with every other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from dp.ledger.entries import LEDGER, Entry
+from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_patients
+from dp.ledger.spending import RunSpending, Spending
+from secagg.signed_log import read_log
+
+
+class Account:
+    """What is told by entries, as they come, and by lists of patients."""
+
+    def __init__(self, entries: Iterable[Entry], lists: Mapping[str, PatientList]) -> None:
+        self._runs: dict[str, dict[tuple[str, bool], RunSpending]] = {}
+        self._delta: dict[str, float] = {}
+        self._origins: set[str] = set()
+        self._lists = dict(lists)
+        self._groups = groups_of(self._lists)
+        for entry in entries:
+            self.take(entry)
+
+    @classmethod
+    def load(cls, entries: Sequence[Entry], folder: Path) -> Account:
+        """With the lists of patients in ``folder``.
+
+        Raises:
+            InputError: ``unreadable``.
+            TamperingError: ``patients-altered``.
+        """
+        names = dict.fromkeys(entry.data_set for entry in entries)
+        found = {name: read_patients(folder, name) for name in names}
+        return cls(entries, {name: patients for name, patients in found.items() if patients is not None})
+
+    @property
+    def data_sets(self) -> tuple[str, ...]:
+        """All on which there are entries, in the order of the first."""
+        return tuple(self._runs)
+
+    def take(self, entry: Entry) -> None:
+        """After one more entry."""
+        runs = self._runs.setdefault(entry.data_set, {})
+        key = entry.run, entry.origin is not None
+        runs[key] = runs.get(key, RunSpending(entry.run, imported=key[1])).after(entry)
+        self._delta[entry.data_set] = max(entry.delta, self._delta.get(entry.data_set, 0.0))
+        if entry.origin is not None:
+            self._origins.add(entry.origin)
+
+    def enrol(self, patients: PatientList, folder: Path) -> str:
+        """Keep the list of a data set's patients, and give the data set's name.
+
+        Raises:
+            InputError: ``unwritable``.
+            TamperingError: ``patients-altered``.
+        """
+        name = patients.data_set
+        keep_patients(folder, patients)
+        if name not in self._lists:
+            self._lists[name] = patients
+            self._groups = groups_of(self._lists)
+        return name
+
+    def has_imported(self, origin: str) -> bool:
+        """Whether an entry of another ledger, by its hash, is in this one."""
+        return origin in self._origins
+
+    def patients(self, data_set: str) -> int | None:
+        """How many patients a data set has; None where there is no list of them."""
+        return len(self._lists[data_set].patients) if data_set in self._lists else None
+
+    def delta(self, data_set: str) -> float:
+        """The largest delta that anything was spent at, of any data set that has patients in common."""
+        return max(self._delta.get(name, 0.0) for name in (data_set, *self.overlaps(data_set)))
+
+    def overlaps(self, data_set: str) -> Mapping[str, int | None]:
+        """The other data sets with spending that have patients in common, and how many; None where nobody knows."""
+        shared: Counter[str] = Counter()
+        for group, count in self._known_groups(data_set).items():
+            shared.update(dict.fromkeys(group - {data_set}, count))
+        others = (name for name in self._runs if name != data_set)
+        if data_set not in self._lists:
+            return dict.fromkeys(others)
+        return {name: shared[name] or None for name in others if name in shared or name not in self._lists}
+
+    def spending(self, data_set: str) -> Spending:
+        """What a data set's patients have spent."""
+        own = tuple(self._runs.get(data_set, {}).values())
+        shared = dict.fromkeys(tuple(self._runs_on(group - {data_set})) for group in self._largest_groups(data_set))
+        return Spending(data_set, own, tuple(shared))
+
+    def _known_groups(self, data_set: str) -> Mapping[Group, int]:
+        return self._groups.get(data_set, {})
+
+    def _largest_groups(self, data_set: str) -> list[Group]:
+        """Those that are not part of another, which is the dearer one; with all that may have any patients."""
+        if data_set not in self._lists:
+            return [frozenset(self._runs)]
+        anybody = frozenset(name for name in self._runs if name not in self._lists)
+        groups = {group | anybody for group in self._known_groups(data_set)} or {anybody}
+        return [group for group in groups if not any(group < other for other in groups)]
+
+    def _runs_on(self, data_sets: Group) -> list[RunSpending]:
+        return [run for name in sorted(data_sets) for run in self._runs.get(name, {}).values()]
+
+
+def patients_folder(ledger: Path) -> Path:
+    """Where the lists of patients are that a ledger names."""
+    return ledger.with_name("patients")
+
+
+def read_account(path: Path, public_key: bytes) -> tuple[tuple[Entry, ...], Account]:
+    """Verify a ledger and its lists of patients, without taking its lock: for showing and auditing.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``ledger-damaged``, ``ledger-altered``, ``patients-altered``.
+    """
+    entries = read_log(path, public_key, LEDGER)
+    return entries, Account.load(entries, patients_folder(path))

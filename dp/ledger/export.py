@@ -1,0 +1,168 @@
+"""A ledger for others: one signed JSON document with its entries, for an auditor or for another ledger of the site.
+
+Knows the document, how it is verified, and which of its entries another ledger has to take over. Holds names of data
+sets and no patients' digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec.structs import replace
+
+from dp.ledger.entries import LEDGER, Entry, Kind
+from secagg.errors import InputError, TamperingError
+from secagg.files import read_bounded
+from secagg.signed_log import FIRST_PREVIOUS, Sha256, Signer, read_signed
+
+_LARGEST_FILE: Final = 1 << 28
+_LABEL: Final = b"secagg ledger export 1\n"
+
+_Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+_Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+
+
+class SignedEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry and the site's signature of it, as they are in the ledger."""
+
+    entry: Entry
+    signature: _Signature
+
+
+class LedgerExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a site says its ledger holds.
+
+    Attributes:
+        public_key: the site's, which signed every entry.
+        charter: where only the entries of one charter are in it, that charter's hash.
+        length, head: of the whole ledger.
+    """
+
+    format: Literal["secagg ledger 1"] = "secagg ledger 1"
+    public_key: _Key
+    charter: Sha256 | None
+    length: Annotated[int, msgspec.Meta(ge=0)]
+    head: Sha256
+    entries: tuple[SignedEntry, ...]
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ledger: LedgerExport
+    signature: _Signature
+
+
+def export_ledger(path: Path, signer: Signer, charter: str | None = None) -> bytes:
+    """The document of the ledger at ``path``, or of its entries of one charter.
+
+    Raises:
+        InputError: ``unreadable``, ``no-such-run``.
+        TamperingError: ``ledger-damaged``, ``ledger-altered``.
+    """
+    signed = read_signed(path, signer.public_key, LEDGER)
+    entries = tuple(SignedEntry(*pair) for pair in signed if charter in (None, pair[0].run))
+    if charter is not None and not entries:
+        raise InputError(
+            "no-such-run",
+            f"The ledger {path} has no entry of the charter {charter}.",
+            culprit=charter,
+            remedy="`secagg budget show` lists the charters.",
+        )
+    whole = [entry for entry, _ in signed]
+    export = LedgerExport(
+        public_key=signer.public_key, charter=charter, length=len(whole), head=LEDGER.head(whole), entries=entries
+    )
+    document = _Document(export, signer.sign(_signed_bytes(export)))
+    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=1) + b"\n"
+
+
+def read_export(path: Path, public_key: bytes) -> LedgerExport:
+    """Verify a document: its signature, each entry's, and that they follow one another.
+
+    Of a whole ledger the chain is checked from its first entry to its head. Of one charter's entries, that there are no
+    others is the site's word.
+
+    Raises:
+        InputError: ``unreadable``, ``file-too-large``, ``not-an-export``.
+        TamperingError: ``export-altered``.
+    """
+    try:
+        document = msgspec.json.decode(read_bounded(path, _LARGEST_FILE), type=_Document)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "not-an-export",
+            f"{path} is no exported ledger: {error}.",
+            culprit=str(path),
+            remedy="Make one with `secagg budget export`.",
+        ) from error
+    export = document.ledger
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    try:
+        key.verify(document.signature, _signed_bytes(export))
+        for item in export.entries:
+            key.verify(item.signature, LEDGER.signed_bytes(item.entry.body()))
+    except InvalidSignature as error:
+        raise _altered(path, "a signature in it is not that of the given key over what it says") from error
+    why = _misfit(export, public_key)
+    if why:
+        raise _altered(path, why)
+    return export
+
+
+def continuation(export: LedgerExport, public_key: bytes, entries: Sequence[Entry]) -> tuple[SignedEntry, ...]:
+    """What a ledger with ``entries`` lacks of a longer copy of itself; nothing if the document is of another."""
+    if export.charter is not None or export.public_key != public_key:
+        return ()
+    same = [item.entry for item in export.entries[: len(entries)]] == list(entries)
+    return export.entries[len(entries) :] if same else ()
+
+
+def foreign_spending(export: LedgerExport) -> tuple[Entry, ...]:
+    """The entries that another ledger has to take over, each with its origin: all that was released, and what runs that
+    are not over have reserved."""
+    over: dict[tuple[str, str], bool] = {}
+    for item in export.entries:
+        entry = item.entry
+        if entry.kind is not Kind.COMMIT and entry.origin is None:
+            over[entry.data_set, entry.run] = entry.kind in (Kind.CLOSE, Kind.RELEASE)
+    return tuple(
+        replace(item.entry, origin=item.entry.origin or LEDGER.chain_hash(item.entry.body()))
+        for item in export.entries
+        if item.entry.kind in (Kind.CHARGE, Kind.UNPROTECTED)
+        or (item.entry.kind is Kind.RESERVE and (item.entry.origin or not over[item.entry.data_set, item.entry.run]))
+    )
+
+
+def _misfit(export: LedgerExport, public_key: bytes) -> str | None:
+    """Why the entries are not what the document says that they are; None if they are."""
+    entries = [item.entry for item in export.entries]
+    if export.public_key != public_key:
+        return "it names another key than the given one"
+    if export.charter is not None:
+        numbers = [entry.sequence for entry in entries]
+        fits = numbers == sorted(set(numbers)) and all(entry.run == export.charter for entry in entries)
+        return None if fits else "its entries are not those of its charter, in order"
+    previous = FIRST_PREVIOUS
+    for number, entry in enumerate(entries, start=1):
+        if (entry.sequence, entry.previous) != (number, previous):
+            return f"entry {number} does not follow the one before it"
+        previous = LEDGER.chain_hash(entry.body())
+    return None if (len(entries), previous) == (export.length, export.head) else "entries at its end are missing"
+
+
+def _signed_bytes(export: LedgerExport) -> bytes:
+    return _LABEL + hashlib.sha256(_LABEL + msgspec.json.encode(export, order="sorted")).digest()
+
+
+def _altered(path: Path, why: str) -> TamperingError:
+    return TamperingError(
+        "export-altered",
+        f"The exported ledger {path} was altered, or is of another site: {why}.",
+        culprit=str(path),
+        remedy="Compare the public key with the site's, and ask the site for a new export.",
+    )

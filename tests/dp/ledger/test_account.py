@@ -1,0 +1,217 @@
+"""What a patient has spent goes with the patient: into every data set that it is in, whatever that is called."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dp.accounting import epsilon_of_runs
+from dp.events import GaussianEvent
+from dp.ledger import Account, Budget, Cost, Entry, Kind, Ledger, PatientList, read_account
+from dp.ledger.account import patients_folder
+from dp.ledger.entries import FIRST_PREVIOUS
+from dp.ledger.spending import cost_epsilon
+from secagg.errors import RefusedError, TamperingError
+from secagg.identity import Identity
+
+DELTA = 1e-5
+SITE = Identity.from_seed(bytes(range(32)))
+BUDGET = Budget(epsilon=3.0, delta=DELTA)
+RUN, OTHER_RUN = "1" * 64, "2" * 64
+
+
+def people(*numbers: int) -> PatientList:
+    return PatientList.of([[number.to_bytes(16, "big")] for number in numbers])
+
+
+def rounds(count: int) -> Cost:
+    return Cost((GaussianEvent(1.5, 0.1, 5 * count),), (GaussianEvent(40.0, 1.0, count),))
+
+
+def cost(count: int) -> float:
+    return cost_epsilon(rounds(count), DELTA)
+
+
+def composed(*counts: int) -> float:
+    """What these runs cost somebody who is in all of them, in training or in validation."""
+    return epsilon_of_runs([(rounds(count).training, rounds(count).metrics) for count in counts], DELTA)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite", SITE) as ledger:
+        yield ledger
+
+
+def spend(ledger: Ledger, patients: PatientList, count: int, run: str = RUN, budget: Budget = BUDGET) -> str:
+    data_set = ledger.enrol(patients)
+    ledger.charge(data_set, run, 1, rounds(count), budget, "")
+    return data_set
+
+
+def spent(ledger: Ledger, patients: PatientList) -> float:
+    return ledger.spending(ledger.enrol(patients)).epsilon(DELTA)
+
+
+WHOLE = people(*range(20))
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param(people(*range(5)), id="a part"),
+        pytest.param(people(*range(40)), id="with others"),
+        pytest.param(people(19, *range(50, 60)), id="one patient in common"),
+    ],
+)
+def test_who_has_spent_has_spent_in_another_data_set_too(ledger, others):
+    spend(ledger, WHOLE, 4)
+    assert spent(ledger, others) == spent(ledger, WHOLE) == cost(4)
+
+
+def test_what_others_spend_later_counts_for_the_first_data_set_too(ledger):
+    spend(ledger, WHOLE, 4)
+    spend(ledger, people(3, 77), 2, OTHER_RUN)
+    assert spent(ledger, WHOLE) == composed(4, 2)
+
+
+def test_strangers_spend_for_themselves(ledger):
+    spend(ledger, WHOLE, 4)
+    assert spent(ledger, people(*range(20, 40))) == 0
+
+
+def test_the_patient_who_has_spent_most_counts_and_not_all_of_them_together(ledger):
+    spend(ledger, people(1, 2), 4)
+    spend(ledger, people(3, 4), 3, OTHER_RUN)
+    assert spent(ledger, people(1, 3)) == cost(4)
+    assert spent(ledger, people(4)) == cost(3)
+    spend(ledger, people(2, 3), 1, "3" * 64)
+    assert spent(ledger, people(1, 2, 3, 4)) == pytest.approx(max(composed(4, 1), composed(3, 1)))
+
+
+def test_one_charter_on_two_data_sets_of_one_patient_counts_twice(ledger):
+    spend(ledger, people(1, 2), 3)
+    spend(ledger, people(1, 9), 3)
+    assert spent(ledger, people(1)) == composed(3, 3)
+
+
+def test_a_budget_that_is_spent_is_spent_for_every_data_set_with_such_a_patient(ledger):
+    most = max(count for count in range(1, 200) if cost(count) <= BUDGET.epsilon)
+    spend(ledger, WHOLE, most)
+    part, strangers = ledger.enrol(people(7, 99)), ledger.enrol(people(99, 100))
+    before = ledger.head
+    with pytest.raises(RefusedError) as caught:
+        ledger.reserve(part, OTHER_RUN, rounds(1), BUDGET, "")
+    assert (caught.value.reason, ledger.head) == ("budget-exceeded", before)
+    ledger.reserve(strangers, OTHER_RUN, rounds(1), BUDGET, "")
+
+
+def test_control_a_ledger_that_knows_data_sets_by_name_only_would_spend_it_again(ledger):
+    """Without the lists, or with each patient in one data set only, the same patients have a second budget."""
+    spend(ledger, WHOLE, 4)
+    lists = {WHOLE.data_set: WHOLE, "b" * 64: people(999)}
+    assert Account(ledger.entries, lists).spending("b" * 64).epsilon(DELTA) == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sets(st.integers(0, 5), min_size=1), st.integers(1, 4)), min_size=1, max_size=5))
+def test_it_is_the_largest_sum_of_any_patient(runs):
+    lists, entries = {}, []
+    for number, (members, count) in enumerate(runs):
+        lists[members_name(members)] = people(*members)
+        entries.append(
+            Entry(
+                sequence=number + 1,
+                kind=Kind.CHARGE,
+                data_set=members_name(members),
+                run=f"{number:064x}",
+                cost=rounds(count),
+                delta=DELTA,
+                time="",
+                previous=FIRST_PREVIOUS,
+                salt="0" * 32,
+            )
+        )
+    account = Account(entries, lists)
+    for name, patients in lists.items():
+        each = [
+            composed(*(count for members, count in runs if int.from_bytes(digest, "big") in members))
+            for (digest,) in patients.patients
+        ]
+        assert account.spending(name).epsilon(DELTA) == pytest.approx(max(each))
+
+
+def members_name(members: set[int]) -> str:
+    return people(*members).data_set
+
+
+# Without a list ---------------------------------------------------------------------------------------------------
+
+
+def test_a_data_set_whose_patients_nobody_knows_counts_with_every_other(ledger):
+    data_set = spend(ledger, WHOLE, 4)
+    ledger.charge("f" * 64, OTHER_RUN, 1, rounds(2), BUDGET, "")
+    assert ledger.spending(data_set).epsilon(DELTA) == composed(4, 2)
+    assert ledger.spending("f" * 64).epsilon(DELTA) == composed(4, 2)
+    assert spent(ledger, people(1000)) == cost(2)
+    assert ledger.account.overlaps(data_set) == {"f" * 64: None}
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """The file of a ledger in which `WHOLE` has spent four rounds, and that of the list."""
+    path = tmp_path / "closed" / "ledger.sqlite"
+    with Ledger(path, SITE) as ledger:
+        spend(ledger, WHOLE, 4)
+    (patients,) = patients_folder(path).iterdir()
+    return path, patients
+
+
+def test_a_list_that_is_removed_frees_nobody(closed):
+    path, patients = closed
+    patients.unlink()
+    with Ledger(path, SITE) as again:
+        assert spent(again, people(1000)) == cost(4)
+        # Whoever has the records has the list again.
+        again.enrol(WHOLE)
+        assert spent(again, people(1000)) == 0
+
+
+def test_a_list_in_place_of_another_is_found(closed):
+    path, patients = closed
+    patients.write_bytes(people(500).encode())
+    for call in (lambda: Ledger(path, SITE), lambda: Ledger(path, SITE), lambda: read_account(path, SITE.public_key)):
+        with pytest.raises(TamperingError) as caught:
+            call()
+        assert (caught.value.reason, caught.value.exit_code) == ("patients-altered", 4)
+    patients.write_bytes(WHOLE.encode())
+    with Ledger(path, SITE) as again:
+        assert spent(again, WHOLE) == cost(4)
+
+
+# What is told ---------------------------------------------------------------------------------------------------
+
+
+def test_who_shares_how_many_patients_with_whom_is_told(ledger):
+    names = [spend(ledger, patients, 1) for patients in (WHOLE, people(18, 19, 20), people(20, 30))]
+    account = ledger.account
+    assert account.data_sets == tuple(names)
+    assert [account.patients(name) for name in names] == [20, 3, 2]
+    assert account.overlaps(names[0]) == {names[1]: 2}
+    assert account.overlaps(names[1]) == {names[0]: 2, names[2]: 1}
+
+
+def test_enrolling_alone_spends_nothing_and_is_no_entry(ledger):
+    ledger.enrol(WHOLE)
+    assert ledger.entries == ()
+    assert ledger.account.data_sets == ()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_largest_delta_of_those_who_share_patients_is_the_one_to_state(ledger, count):
+    for number, delta in itertools.islice(enumerate([1e-5, 1e-4, 1e-3]), count):
+        spend(ledger, people(number, number + 1), 1, budget=Budget(50.0, delta))
+    assert ledger.account.delta(people(0, 1).data_set) == [1e-5, 1e-4, 1e-4][count - 1]

@@ -1,0 +1,271 @@
+"""An export says what its ledger says, and another ledger of the site takes over all of it and nothing twice."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+
+import msgspec
+import pytest
+
+from dp.accounting import epsilon_of_runs
+from dp.events import GaussianEvent
+from dp.ledger import Budget, Cost, Kind, Ledger, PatientList, read_ledger
+from dp.ledger import export as module
+from dp.ledger.entries import signed_bytes
+from dp.ledger.export import export_ledger, read_export
+from dp.ledger.spending import cost_epsilon
+from secagg.errors import InputError, SecaggError, TamperingError
+from secagg.identity import Identity, is_valid_signature
+
+DELTA = 1e-5
+BUDGET = Budget(epsilon=50.0, delta=DELTA)
+SITE, FORMER = Identity.from_seed(bytes(range(32))), Identity.from_seed(bytes(32))
+RUN, OTHER_RUN = "1" * 64, "2" * 64
+PATIENTS = PatientList.of([[bytes([number]) * 16] for number in range(1, 6)])
+STRANGERS = PatientList.of([[bytes([number]) * 16] for number in range(50, 55)])
+DATA = PATIENTS.data_set
+
+
+def rounds(count: int) -> Cost:
+    return Cost((GaussianEvent(1.5, 0.1, 5 * count),))
+
+
+def cost(count: int) -> float:
+    return cost_epsilon(rounds(count), DELTA)
+
+
+def composed(*counts: int) -> float:
+    return epsilon_of_runs([(rounds(count).training,) for count in counts], DELTA)
+
+
+def train(path, count, run=RUN, reserved=0, end=True, site=SITE, patients=PATIENTS):
+    """A run of ``count`` rounds."""
+    with Ledger(path, site) as ledger:
+        data_set = ledger.enrol(patients)
+        ledger.reserve(data_set, run, rounds(max(count, reserved)), BUDGET, "")
+        for number in range(count):
+            ledger.charge(data_set, run, number, rounds(1), BUDGET, "")
+        if end:
+            ledger.close_run(data_set, run, BUDGET, "")
+
+
+def written(path, site=SITE, charter=None):
+    out = path.with_suffix(f".{charter[:1] if charter else 'all'}.json")
+    out.write_bytes(export_ledger(path, site, charter))
+    return out
+
+
+def take(path, file, site=SITE, **how) -> int:
+    with Ledger(path, SITE) as ledger:
+        return ledger.take_over(read_export(file, site.public_key), **how)
+
+
+def spent(path, data_set=DATA) -> float:
+    with Ledger(path, SITE) as ledger:
+        return ledger.spending(data_set).epsilon(DELTA)
+
+
+@pytest.fixture
+def here(tmp_path):
+    """This site's ledger: three rounds."""
+    path = tmp_path / "here" / "ledger.sqlite"
+    train(path, 3)
+    return path
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """Where a ledger may be."""
+    return tmp_path / "elsewhere" / "ledger.sqlite"
+
+
+# The document ----------------------------------------------------------------------------------------------------
+
+
+def test_a_document_says_what_the_ledger_says_and_holds_no_patient(here):
+    text = written(here).read_text()
+    found = read_export(written(here), SITE.public_key)
+    entries = read_ledger(here, SITE.public_key)
+    assert tuple(item.entry for item in found.entries) == entries
+    assert (found.charter, found.length, found.head) == (None, len(entries), head_of(here))
+    assert DATA in text
+    for (digest,) in PATIENTS.patients:
+        assert digest.hex() not in text
+
+
+def head_of(path):
+    with Ledger(path, SITE) as ledger:
+        return ledger.head
+
+
+def test_of_one_charter_only_its_entries_are_in_it(here):
+    train(here, 1, OTHER_RUN)
+    found = read_export(written(here, charter=OTHER_RUN), SITE.public_key)
+    assert {item.entry.run for item in found.entries} == {OTHER_RUN}
+    assert (found.length, found.head) == (len(read_ledger(here, SITE.public_key)), head_of(here))
+    with pytest.raises(InputError) as caught:
+        export_ledger(here, SITE, "3" * 64)
+    assert caught.value.reason == "no-such-run"
+
+
+def test_the_entries_signatures_are_those_of_the_ledger(here):
+    document = json.loads(written(here).read_text())
+    for item in document["ledger"]["entries"]:
+        body = json.dumps(item["entry"], sort_keys=True, separators=(",", ":")).encode().replace(b"1e-05", b"0.00001")
+        assert is_valid_signature(SITE.public_key, base64.b64decode(item["signature"]), signed_bytes(body))
+
+
+def refusal(file, key=SITE) -> SecaggError:
+    with pytest.raises(SecaggError) as caught:
+        read_export(file, key.public_key)
+    return caught.value
+
+
+def changed(file, change):
+    document = json.loads(file.read_text())
+    change(document["ledger"])
+    file.write_text(json.dumps(document))
+    return file
+
+
+CHANGES = {
+    "an entry removed": lambda ledger: ledger["entries"].pop(2),
+    "the end removed": lambda ledger: ledger["entries"].pop(),
+    "no entries": lambda ledger: ledger["entries"].clear(),
+    "two exchanged": lambda ledger: ledger["entries"].insert(1, ledger["entries"].pop(2)),
+    "less noise": lambda ledger: ledger["entries"][0]["entry"]["cost"]["training"][0].update(steps=1),
+    "another length": lambda ledger: ledger.update(length=3),
+    "another head": lambda ledger: ledger.update(head="0" * 64),
+    "one charter's": lambda ledger: ledger.update(charter=RUN),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_document_is_tampering(here, change):
+    found = refusal(changed(written(here), change))
+    assert isinstance(found, TamperingError)
+    assert (found.reason, found.exit_code) == ("export-altered", 4)
+
+
+@pytest.mark.parametrize("change", list(CHANGES.values())[:-1], ids=list(CHANGES)[:-1])
+def test_even_the_site_itself_can_sign_no_document_that_its_chain_contradicts(here, change):
+    file = changed(written(here), change)
+    document = msgspec.json.decode(file.read_bytes(), type=module._Document)
+    again = module._Document(document.ledger, SITE.sign(module._signed_bytes(document.ledger)))
+    file.write_bytes(msgspec.json.encode(again))
+    assert refusal(file).reason == "export-altered"
+
+
+def test_another_sites_document_is_not_this_ones(here):
+    assert refusal(written(here), FORMER).reason == "export-altered"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"ledger": 1, "signature": ""}', b"[" * 5000])
+def test_what_is_no_document_is_no_accusation(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    found = refusal(tmp_path / "file")
+    assert (found.reason, found.exit_code) == ("not-an-export", 2)
+
+
+# Taking over -----------------------------------------------------------------------------------------------------
+
+
+def test_what_an_earlier_key_recorded_counts_here(here, elsewhere):
+    train(elsewhere, 2, OTHER_RUN, site=FORMER)
+    assert take(here, written(elsewhere, FORMER), FORMER) == 2
+    assert spent(here) == composed(3, 2)
+    # And nothing twice.
+    for _ in range(2):
+        assert take(here, written(elsewhere, FORMER), FORMER) == 0
+    assert spent(here) == composed(3, 2)
+
+
+def test_a_later_export_adds_what_is_new(here, elsewhere):
+    train(elsewhere, 2, OTHER_RUN, site=FORMER)
+    take(here, written(elsewhere, FORMER), FORMER)
+    train(elsewhere, 1, OTHER_RUN, site=FORMER)
+    assert take(here, written(elsewhere, FORMER), FORMER) == 1
+    assert spent(here) == composed(3, 3)
+    take(here, written(elsewhere, FORMER, OTHER_RUN), FORMER)
+    assert spent(here) == composed(3, 3)
+
+
+def test_an_open_run_elsewhere_counts_with_what_it_reserved_and_a_closed_one_does_not(here, elsewhere):
+    train(elsewhere, 1, OTHER_RUN, reserved=4, end=False, site=FORMER)
+    train(elsewhere, 1, "3" * 64, reserved=9, site=FORMER)
+    take(here, written(elsewhere, FORMER), FORMER)
+    assert spent(here) == composed(3, 4, 1)
+
+
+def test_the_same_charter_under_two_keys_is_two_runs(here, elsewhere):
+    train(elsewhere, 3, RUN, site=FORMER)
+    take(here, written(elsewhere, FORMER), FORMER)
+    assert spent(here) == composed(3, 3)
+    # What is charged here from now on adds to what was charged here.
+    train(here, 1)
+    assert spent(here) == composed(4, 3)
+
+
+def test_a_data_set_that_is_not_known_here_counts_with_every_one_unless_the_officer_says_which(here, elsewhere):
+    train(elsewhere, 2, OTHER_RUN, site=FORMER, patients=STRANGERS)
+    copy = here.with_name("copy") / here.name
+    shutil.copytree(here.parent, copy.parent)
+    take(here, written(elsewhere, FORMER), FORMER)
+    assert spent(here) == composed(3, 2)
+    train(copy, 1, "3" * 64, patients=PatientList.of([[bytes([77]) * 16]]))
+    take(copy, written(elsewhere, FORMER), FORMER, as_data_set=DATA)
+    assert spent(copy) == composed(3, 2)
+    with Ledger(copy, SITE) as ledger:
+        (other,) = set(ledger.account.data_sets) - {DATA}
+        assert ledger.spending(other).epsilon(DELTA) == cost(1)
+
+
+def test_a_ledger_that_fell_behind_itself_gets_its_own_entries_back(here, elsewhere):
+    shutil.copytree(here.parent, elsewhere.parent)
+    train(here, 2, OTHER_RUN)
+    assert take(elsewhere, written(here)) == 4
+    assert read_ledger(elsewhere, SITE.public_key) == read_ledger(here, SITE.public_key)
+    # An older export takes nothing away.
+    train(here, 1, OTHER_RUN)
+    before = head_of(here)
+    assert take(here, written(elsewhere)) == 0
+    assert head_of(here) == before
+
+
+def test_two_copies_that_wrote_the_same_at_the_same_time_add_up(here, elsewhere):
+    shutil.copytree(here.parent, elsewhere.parent)
+    for path in (here, elsewhere):
+        train(path, 1, OTHER_RUN)
+    assert take(here, written(elsewhere)) == 1
+    assert spent(here) == composed(3, 2)
+
+
+def test_two_copies_that_went_their_own_ways_add_up(here, elsewhere, tmp_path):
+    third = tmp_path / "third" / "ledger.sqlite"
+    for copy in (elsewhere, third):
+        shutil.copytree(here.parent, copy.parent)
+    for number, path in enumerate((here, elsewhere, third), start=1):
+        train(path, number, OTHER_RUN)
+    for path in (elsewhere, third):
+        take(here, written(path))
+    # Of the third run, one round here, two there and three there: all were released.
+    assert spent(here) == composed(3, 6)
+    # Through whom it came does not matter.
+    take(here, written(third))
+    take(elsewhere, written(here))
+    take(here, written(elsewhere))
+    assert spent(here) == pytest.approx(composed(3, 6))
+
+
+def test_imported_runs_are_shown_as_such_and_their_charges_survive_the_end_of_a_run_here(here, elsewhere):
+    train(elsewhere, 2, RUN, site=FORMER)
+    take(here, written(elsewhere, FORMER), FORMER)
+    with Ledger(here, SITE) as ledger:
+        ledger.close_run(DATA, RUN, BUDGET, "")
+        ledger.release_run(DATA, RUN, "")
+        runs = ledger.spending(DATA).runs
+    assert [(run.imported, run.rounds) for run in runs] == [(False, 3), (True, 2)]
+    assert spent(here) == composed(3, 2)
+    assert [entry.kind for entry in read_ledger(here, SITE.public_key) if entry.origin] == [Kind.CHARGE] * 2

@@ -1,0 +1,138 @@
+"""Whether a hospital's logs are those it had: its latch remembers how far each had come.
+
+Knows latch, ledger and egress log as files that go on. Written in this order: the log, then the latch, and only then
+does anything leave. A kill between the two leaves a log that is ahead of the latch, which is fine; one that is behind
+was set back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dp.ledger import Account, Entry, Ledger
+from dp.ledger.account import patients_folder
+from dp.ledger.entries import LEDGER
+from secagg.egress import EGRESS, EgressEntry, EgressLog
+from secagg.errors import InputError
+from secagg.identity import Identity
+from secagg.latch import Latch, read_logs
+from secagg.signed_log import FIRST_PREVIOUS, EntryT, LogKind, LogPlace, SignedLog, read_log
+from training.hospital_folder import HospitalFolder
+
+_NOWHERE = LogPlace(0, FIRST_PREVIOUS)
+
+
+class HospitalLogs:
+    """The logs that one latch looks after.
+
+    Raises:
+        TamperingError: ``ledger-restored``, ``egress-restored``, if one does not go on from where it was.
+    """
+
+    def __init__(self, latch: Latch, ledger: Ledger, egress: EgressLog) -> None:
+        self._latch = latch
+        self._logs: dict[str, SignedLog[Any]] = {LEDGER.reason: ledger, EGRESS.reason: egress}
+        self._noted = dict(latch.logs())
+        for name, log in self._logs.items():
+            log.require_reached(self._noted.get(name, _NOWHERE))
+        self.note()
+
+    def note(self) -> None:
+        """Remember how far they have come. What was written before this can no more be taken back unseen.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        places = {name: log.place for name, log in self._logs.items()}
+        if places != self._noted:
+            self._latch.record_logs(places)
+            self._noted = places
+
+
+@contextmanager
+def open_books(folder: HospitalFolder, identity: Identity, *, mending: bool = False) -> Iterator[Ledger]:
+    """The ledger, for an officer to write in while the hospital does not run; its latch remembers how far it came.
+
+    Args:
+        mending: what is written may be what a ledger lacks that was set back: it is compared at the end only.
+
+    Raises:
+        InputError: ``no-ledger``, ``state-in-use``, ``unwritable``.
+        TamperingError: ``ledger-restored``, and if anything was altered.
+    """
+    if not folder.latch.exists() and not folder.ledger.exists():
+        raise _no_ledger(folder.ledger)
+    with ExitStack() as opened:
+        latch = opened.enter_context(Latch(folder.latch))
+        ledger = opened.enter_context(Ledger(folder.ledger, identity))
+        egress = opened.enter_context(EgressLog(folder.egress, identity))
+        if not mending:
+            HospitalLogs(latch, ledger, egress)
+        yield ledger
+        HospitalLogs(latch, ledger, egress)
+
+
+def read_books(folder: HospitalFolder, public_key: bytes) -> tuple[Sequence[Entry], Account]:
+    """The ledger, verified, also against the latch where there is one; nothing is locked.
+
+    Raises:
+        InputError: ``no-ledger``, ``unreadable``.
+        TamperingError: ``ledger-restored``, ``ledger-damaged``, ``ledger-altered``, ``patients-altered``.
+    """
+    entries = _read(folder.ledger, folder.latch, public_key, LEDGER, _no_ledger(folder.ledger))
+    return entries, Account.load(entries, patients_folder(folder.ledger))
+
+
+def read_egress_log(folder: HospitalFolder, public_key: bytes) -> tuple[EgressEntry, ...]:
+    """The egress log, verified, also against the latch where there is one; nothing is locked.
+
+    Raises:
+        InputError: ``no-egress-log``, ``unreadable``.
+        TamperingError: ``egress-restored``, ``egress-damaged``, ``egress-altered``.
+    """
+    missing = InputError(
+        "no-egress-log",
+        f"There is no egress log at {folder.egress}.",
+        culprit=str(folder.egress),
+        remedy="Give a hospital's folder; it has an egress log once it has taken part in a run.",
+    )
+    return _read(folder.egress, folder.latch, public_key, EGRESS, missing)
+
+
+def require_noted(head: str, entries: Sequence[Entry], path: Path) -> None:
+    """Refuse a ledger, or an export of one, that has no entry with this hash, which somebody noted.
+
+    Raises:
+        TamperingError: ``ledger-restored``.
+    """
+    if head not in {FIRST_PREVIOUS, *(LEDGER.chain_hash(entry.body()) for entry in entries)}:
+        raise LEDGER.restored(path, f"has no entry with the hash {head[:16]}, which was noted")
+
+
+def write_time() -> str:
+    """The time to record: UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _read(path: Path, latch: Path, public_key: bytes, kind: LogKind[EntryT], missing: InputError) -> tuple[EntryT, ...]:
+    # The latch first: whoever writes meanwhile only adds to the log.
+    noted = read_logs(latch).get(kind.reason, _NOWHERE)
+    if not path.exists():
+        kind.require_reached(noted, (), path)
+        raise missing
+    entries = read_log(path, public_key, kind)
+    kind.require_reached(noted, entries, path)
+    return entries
+
+
+def _no_ledger(path: Path) -> InputError:
+    return InputError(
+        "no-ledger",
+        f"There is no ledger at {path}.",
+        culprit=str(path),
+        remedy="Give a hospital's folder; it has a ledger once it has taken part in a run.",
+    )
