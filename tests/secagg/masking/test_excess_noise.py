@@ -98,7 +98,7 @@ def test_the_fewer_survive_the_more_components_stay(levels, survivors, kept, rem
 subsets = st.sets(st.integers(1, MEMBERS), max_size=2)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(levels=st.sampled_from(ALL_LEVELS), advertise=subsets, mask=subsets, agree=subsets, reveal=subsets)
 def test_any_pattern_of_drop_outs_leaves_exactly_the_noise_that_is_needed(
     tmp_path_factory, levels, advertise, mask, agree, reveal
