@@ -1,0 +1,182 @@
+"""Line charts as SVG text: one panel each, self-contained, with no script, no font and no colour from elsewhere.
+
+Knows points, labels and where they go on the paper. Knows nothing of what they mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+Point = tuple[float, float]
+
+WIDTH: Final = 760
+HEIGHT: Final = 400
+_LEFT: Final = 72
+_RIGHT: Final = 200
+_TOP: Final = 56
+_BOTTOM: Final = 56
+_TICKS: Final = 7
+_LABEL_HEIGHT: Final = 17
+_INK: Final = "#1f2933"
+_FAINT: Final = "#6b7785"
+_GRID: Final = "#e4e8ec"
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points joined from left to right, with a label at the last one. ``dots``: drawn at each of them besides."""
+
+    label: str
+    points: Sequence[Point]
+    colour: str
+    dashed: bool = False
+    dots: Sequence[Point] = ()
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A dashed line across the panel: at this height, or, if ``vertical``, at this place."""
+
+    label: str
+    value: float
+    colour: str
+    vertical: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart. ``from_zero``: both axes begin at 0; otherwise the upright one begins near the lowest point."""
+
+    title: str
+    across: str
+    upright: str
+    lines: Sequence[Line]
+    limits: Sequence[Limit] = ()
+    from_zero: bool = True
+
+
+def svg(panels: Sequence[Panel]) -> str:
+    """All ``panels``, one below the other, as an SVG document."""
+    height = HEIGHT * len(panels)
+    title = escape("; ".join(panel.title for panel in panels))
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        'role="img" font-family="system-ui, sans-serif" font-size="13">',
+        f"<title>{title}</title>",
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+    ]
+    for number, panel in enumerate(panels):
+        parts.append(f'<g transform="translate(0 {number * HEIGHT})">')
+        parts.extend(_Drawing(panel).parts())
+        parts.append("</g>")
+    return "\n".join([*parts, "</svg>", ""])
+
+
+class _Drawing:
+    """One panel on its paper."""
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+        points = [point for line in panel.lines for point in (*line.points, *line.dots)]
+        places = [x for x, _ in points] + [limit.value for limit in panel.limits if limit.vertical]
+        heights = [y for _, y in points] + [limit.value for limit in panel.limits if not limit.vertical]
+        self._across = ticks(0.0, max(places))
+        self._upright = ticks(0.0 if panel.from_zero else min(heights), max(heights))
+
+    def parts(self) -> Iterator[str]:
+        """Everything that is drawn, from the back to the front."""
+        yield _text(_LEFT, 26, self._panel.title, fill=_INK, size=16, weight="600")
+        yield from self._axes()
+        for limit in self._panel.limits:
+            yield from self._limit(limit)
+        for line in self._panel.lines:
+            yield from self._line(line)
+        yield from self._labels()
+
+    def _x(self, value: float) -> float:
+        first, last = self._across[0], self._across[-1]
+        return _LEFT + (value - first) / (last - first) * (WIDTH - _LEFT - _RIGHT)
+
+    def _y(self, value: float) -> float:
+        first, last = self._upright[0], self._upright[-1]
+        return HEIGHT - _BOTTOM - (value - first) / (last - first) * (HEIGHT - _TOP - _BOTTOM)
+
+    def _axes(self) -> Iterator[str]:
+        left, right, bottom = _LEFT, WIDTH - _RIGHT, HEIGHT - _BOTTOM
+        for tick in self._upright:
+            y = self._y(tick)
+            yield _stroke(left, y, right, y, _GRID)
+            yield _text(left - 10, y + 4, _number(tick), anchor="end")
+        for tick in self._across:
+            x = self._x(tick)
+            yield _stroke(x, bottom, x, bottom + 5, _FAINT)
+            yield _text(x, bottom + 20, _number(tick), anchor="middle")
+        yield _stroke(left, bottom, right, bottom, _FAINT)
+        yield _text((left + right) / 2, HEIGHT - 12, self._panel.across, anchor="middle", fill=_INK)
+        yield _text(left, _TOP - 12, self._panel.upright, fill=_INK)
+
+    def _limit(self, limit: Limit) -> Iterator[str]:
+        bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+        if limit.vertical:
+            x = self._x(limit.value)
+            yield _stroke(x, _TOP, x, bottom, limit.colour, dashed=True)
+            yield _text(x + 6, bottom - 8, limit.label, fill=limit.colour)
+        else:
+            y = self._y(limit.value)
+            yield _stroke(_LEFT, y, right, y, limit.colour, dashed=True)
+
+    def _line(self, line: Line) -> Iterator[str]:
+        path = " ".join(f"{self._x(x):.1f},{self._y(y):.1f}" for x, y in line.points)
+        dash = ' stroke-dasharray="5 4"' if line.dashed else ""
+        yield (
+            f'<polyline points="{path}" fill="none" stroke="{line.colour}" stroke-width="2.2" '
+            f'stroke-linejoin="round"{dash}/>'
+        )
+        for x, y in line.dots:
+            yield f'<circle cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="3.5" fill="{line.colour}"/>'
+
+    def _labels(self) -> Iterator[str]:
+        """Each at the right, beside where its line ends, pushed apart where they would cover each other."""
+        wanted = [(self._y(line.points[-1][1]), line.label, line.colour) for line in self._panel.lines]
+        wanted += [
+            (self._y(limit.value), limit.label, limit.colour) for limit in self._panel.limits if not limit.vertical
+        ]
+        lowest = HEIGHT - _BOTTOM
+        # From the bottom up: what ends low is never pushed under the axis.
+        for y, label, colour in sorted(wanted, reverse=True):
+            place = min(y, lowest)
+            yield _text(WIDTH - _RIGHT + 8, place + 4, label, fill=colour)
+            lowest = place - _LABEL_HEIGHT
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers in equal steps, seven or so of them, from ``low`` or below to ``high`` or above."""
+    span = (high - low) or abs(high) or 1.0
+    rough = span / (_TICKS - 1)
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * (1 - 1e-9))
+    first = math.floor(low / step + 1e-9)
+    last = max(math.ceil(high / step - 1e-9), first + 1)
+    return [step * place for place in range(first, last + 1)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str, *, dashed: bool = False) -> str:
+    dash = ' stroke-dasharray="6 4" stroke-width="1.5"' if dashed else ""
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"{dash}/>'
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: str = "start", fill: str = _FAINT, size: int = 13, weight: str = "400"
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}" '
+        f'font-weight="{weight}">{escape(text)}</text>'
+    )

@@ -1,0 +1,163 @@
+"""Runs with canaries, and what they say of the epsilon that is claimed: nothing, or that it is too small.
+
+Knows runs, guesses and the claim. Knows no mechanism: what it says would be as true of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dp.auditing import Guesses, Trial, epsilon_lower_bound, guess, guesses_in_advance, pooled
+from secagg.errors import InputError, LocalProtocolError
+from training.attacks.build import REAL, Build, Control
+from training.attacks.weakened import load_weakened
+from training.auditing.runs import audited_charter, run_with_canaries
+from training.auditing.terms import Mode, Terms
+from training.local_work import privacy_plan
+
+# Together, of this many runs, they show half the noise: `docs/auditing.md`.
+USUAL_CANARIES: Final = 3300
+USUAL_RUNS: Final = 20
+CONTROLS: Final = ("noise-off", "clip-off", "noise-halved")
+# A dozen of each makes nothing of a guess; beyond the other end, a gradient of each for each fills memory.
+FEWEST_CANARIES: Final = 50
+MOST_CANARIES: Final = 20_000
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What epsilon exceeds by the guesses, with the audit's confidence."""
+
+    guesses: Guesses
+    epsilon: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What came of an audit.
+
+    Attributes:
+        claim: the epsilon that is claimed of a run, at ``delta``.
+        canaries: in each run.
+        runs: what each says by itself.
+        together: what all say as one; of a single run, the same as it says.
+    """
+
+    mode: Mode
+    claim: float
+    delta: float
+    confidence: float
+    canaries: int
+    runs: tuple[Bound, ...]
+    together: Bound
+
+    @property
+    def highest(self) -> float:
+        """The largest of all bounds."""
+        return max(bound.epsilon for bound in (*self.runs, self.together))
+
+    @property
+    def within_claim(self) -> bool:
+        """Whether nothing was found against the claim."""
+        return self.highest <= self.claim
+
+
+def audit(
+    terms: Terms,
+    *,
+    canaries: int = USUAL_CANARIES,
+    runs: int = USUAL_RUNS,
+    confidence: float = 0.95,
+    build: Build = REAL,
+    on_run: Callable[[], None] = lambda: None,
+) -> Audit:
+    """Run with canaries on these terms, and bound epsilon from below.
+
+    Args:
+        build: the real one, or one that lacks a part of the protection. What is claimed is the same of both.
+
+    Raises:
+        InputError: ``too-few-canaries``, ``too-many-canaries``, or if the terms cannot be kept.
+        SecaggError: what stopped a run.
+    """
+    _check_canaries(canaries)
+    charter, _ = audited_charter(terms, canaries)
+    claim, delta = privacy_plan(charter).epsilon_after(terms.rounds), terms.privacy.delta
+    trials = []
+    with build.in_force():
+        for _ in range(runs):
+            trials.append(run_with_canaries(terms, canaries))
+            on_run()
+
+    def bound(trial: Trial) -> Bound:
+        made = guess(trial, guesses_in_advance(len(trial.inside), claim))
+        return Bound(made, epsilon_lower_bound(made.canaries, made.made, made.right, delta, confidence))
+
+    mode: Mode = "local" if terms.privacy.mode == "local" else "distributed"
+    return Audit(
+        mode=mode,
+        claim=claim,
+        delta=delta,
+        confidence=confidence,
+        canaries=canaries,
+        runs=tuple(map(bound, trials)),
+        together=bound(pooled(trials)),
+    )
+
+
+def privacy_controls(folder: Path, names: Iterable[str] = CONTROLS) -> dict[str, Control]:
+    """The builds of a source checkout that are less private than they claim, by what they lack. They are code, and run.
+
+    Args:
+        folder: holds the package ``weakened`` with ``PRIVACY``.
+
+    Raises:
+        InputError: ``no-controls``, ``control-missing``.
+    """
+    held: dict[str, Control] = getattr(load_weakened(folder), "PRIVACY", {})
+    missing = [name for name in names if name not in held]
+    if missing:
+        raise InputError(
+            "control-missing",
+            f"{folder} has no weakened build for {', '.join(missing)}.",
+            culprit=str(folder),
+            remedy="Take tests/attacks from the same release as this command.",
+        )
+    return {name: held[name] for name in names}
+
+
+def audit_control(name: str, control: Control, run: Callable[[Build], Audit]) -> Audit:
+    """Audit a weakened build as the real one was.
+
+    Raises:
+        LocalProtocolError: ``control-broken``, if it takes out what is not there.
+    """
+    try:
+        return run(control.build)
+    except AttributeError as error:
+        raise LocalProtocolError(
+            "control-broken",
+            f"The weakened build {name} takes out what this build does not have: {error}.",
+            culprit=name,
+            remedy="Take tests/attacks from the same release as this command.",
+        ) from error
+
+
+def _check_canaries(canaries: int) -> None:
+    if canaries < FEWEST_CANARIES:
+        raise InputError(
+            "too-few-canaries",
+            f"{canaries} canaries tell nothing.",
+            culprit="canaries",
+            remedy=f"Take at least {FEWEST_CANARIES}.",
+        )
+    if canaries > MOST_CANARIES:
+        raise InputError(
+            "too-many-canaries",
+            f"{canaries} canaries in one run have too large a model.",
+            culprit="canaries",
+            remedy=f"Take at most {MOST_CANARIES}, and more runs.",
+        )
