@@ -78,6 +78,4 @@ def guess(trial: Trial, count: int) -> Guesses:
 
 def pooled(trials: Sequence[Trial]) -> Trial:
     """Several runs as one: on other canaries each, they are together as private as each of them."""
-    return Trial(
-        np.concatenate([trial.inside for trial in trials]), np.concatenate([trial.scores for trial in trials])
-    )
+    return Trial(np.concatenate([trial.inside for trial in trials]), np.concatenate([trial.scores for trial in trials]))

@@ -1,1 +1,1 @@
-"""Empirical audits of this build's differential privacy: runs with canaries, through everything that a run goes through."""
+"""Empirical audits of this build's differential privacy: runs with canaries, through all that a run goes through."""

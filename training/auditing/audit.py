@@ -5,7 +5,7 @@ Knows runs, guesses and the claim. Knows no mechanism: what it says would be as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,31 @@ FEWEST_CANARIES: Final = 50
 MOST_CANARIES: Final = 20_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How hard to look.
+
+    Attributes:
+        canaries: in each run.
+        confidence: of each bound.
+
+    Raises:
+        InputError: ``bad-audit`` on construction.
+    """
+
+    canaries: int = USUAL_CANARIES
+    runs: int = USUAL_RUNS
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not (FEWEST_CANARIES <= self.canaries <= MOST_CANARIES and self.runs >= 1 and 0 < self.confidence < 1):
+            raise InputError(
+                "bad-audit",
+                f"{self.runs} runs with {self.canaries} canaries, at a confidence of {self.confidence:g}, are no audit.",
+                remedy=f"Take {FEWEST_CANARIES} to {MOST_CANARIES} canaries in each run, and more runs for more.",
+            )
+
+
 @dataclass(frozen=True)
 class Bound:
     """What epsilon exceeds by the guesses, with the audit's confidence."""
@@ -35,13 +60,12 @@ class Bound:
     epsilon: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Audit:
     """What came of an audit.
 
     Attributes:
         claim: the epsilon that is claimed of a run, at ``delta``.
-        canaries: in each run.
         runs: what each says by itself.
         together: what all say as one; of a single run, the same as it says.
     """
@@ -50,7 +74,6 @@ class Audit:
     claim: float
     delta: float
     confidence: float
-    canaries: int
     runs: tuple[Bound, ...]
     together: Bound
 
@@ -65,50 +88,53 @@ class Audit:
         return self.highest <= self.claim
 
 
-def audit(
-    terms: Terms,
-    *,
-    canaries: int = USUAL_CANARIES,
-    runs: int = USUAL_RUNS,
-    confidence: float = 0.95,
-    build: Build = REAL,
-    on_run: Callable[[], None] = lambda: None,
-) -> Audit:
+def audit(terms: Terms, settings: Settings, build: Build = REAL, on_round: Callable[[], None] = lambda: None) -> Audit:
     """Run with canaries on these terms, and bound epsilon from below.
 
     Args:
         build: the real one, or one that lacks a part of the protection. What is claimed is the same of both.
+        on_round: called after each of the ``terms.rounds`` of every run.
 
     Raises:
-        InputError: ``too-few-canaries``, ``too-many-canaries``, or if the terms cannot be kept.
+        InputError: if the terms cannot be kept.
         SecaggError: what stopped a run.
     """
-    _check_canaries(canaries)
-    charter, _ = audited_charter(terms, canaries)
+    charter, _ = audited_charter(terms, settings.canaries)
     claim, delta = privacy_plan(charter).epsilon_after(terms.rounds), terms.privacy.delta
-    trials = []
     with build.in_force():
-        for _ in range(runs):
-            trials.append(run_with_canaries(terms, canaries))
-            on_run()
+        trials = [run_with_canaries(terms, settings.canaries, on_round) for _ in range(settings.runs)]
 
     def bound(trial: Trial) -> Bound:
         made = guess(trial, guesses_in_advance(len(trial.inside), claim))
-        return Bound(made, epsilon_lower_bound(made.canaries, made.made, made.right, delta, confidence))
+        return Bound(made, epsilon_lower_bound(made.canaries, made.made, made.right, delta, settings.confidence))
 
-    mode: Mode = "local" if terms.privacy.mode == "local" else "distributed"
-    return Audit(
-        mode=mode,
-        claim=claim,
-        delta=delta,
-        confidence=confidence,
-        canaries=canaries,
-        runs=tuple(map(bound, trials)),
-        together=bound(pooled(trials)),
-    )
+    runs = tuple(bound(trial) for trial in trials)
+    return Audit(terms.mode, claim, delta, settings.confidence, runs, bound(pooled(trials)))
 
 
-def privacy_controls(folder: Path, names: Iterable[str] = CONTROLS) -> dict[str, Control]:
+def audit_controls(
+    terms: Terms, settings: Settings, controls: Mapping[str, Control], on_round: Callable[[], None] = lambda: None
+) -> dict[str, Audit]:
+    """Audit weakened builds as the real one is.
+
+    Raises:
+        LocalProtocolError: ``control-broken``, if one takes out what is not there.
+    """
+    found = {}
+    for name, control in controls.items():
+        try:
+            found[name] = audit(terms, settings, control.build, on_round)
+        except AttributeError as error:
+            raise LocalProtocolError(
+                "control-broken",
+                f"The weakened build {name} takes out what this build does not have: {error}.",
+                culprit=name,
+                remedy="Take tests/attacks from the same release as this command.",
+            ) from error
+    return found
+
+
+def privacy_controls(folder: Path) -> dict[str, Control]:
     """The builds of a source checkout that are less private than they claim, by what they lack. They are code, and run.
 
     Args:
@@ -118,7 +144,7 @@ def privacy_controls(folder: Path, names: Iterable[str] = CONTROLS) -> dict[str,
         InputError: ``no-controls``, ``control-missing``.
     """
     held: dict[str, Control] = getattr(load_weakened(folder), "PRIVACY", {})
-    missing = [name for name in names if name not in held]
+    missing = [name for name in CONTROLS if name not in held]
     if missing:
         raise InputError(
             "control-missing",
@@ -126,38 +152,4 @@ def privacy_controls(folder: Path, names: Iterable[str] = CONTROLS) -> dict[str,
             culprit=str(folder),
             remedy="Take tests/attacks from the same release as this command.",
         )
-    return {name: held[name] for name in names}
-
-
-def audit_control(name: str, control: Control, run: Callable[[Build], Audit]) -> Audit:
-    """Audit a weakened build as the real one was.
-
-    Raises:
-        LocalProtocolError: ``control-broken``, if it takes out what is not there.
-    """
-    try:
-        return run(control.build)
-    except AttributeError as error:
-        raise LocalProtocolError(
-            "control-broken",
-            f"The weakened build {name} takes out what this build does not have: {error}.",
-            culprit=name,
-            remedy="Take tests/attacks from the same release as this command.",
-        ) from error
-
-
-def _check_canaries(canaries: int) -> None:
-    if canaries < FEWEST_CANARIES:
-        raise InputError(
-            "too-few-canaries",
-            f"{canaries} canaries tell nothing.",
-            culprit="canaries",
-            remedy=f"Take at least {FEWEST_CANARIES}.",
-        )
-    if canaries > MOST_CANARIES:
-        raise InputError(
-            "too-many-canaries",
-            f"{canaries} canaries in one run have too large a model.",
-            culprit="canaries",
-            remedy=f"Take at most {MOST_CANARIES}, and more runs.",
-        )
+    return {name: held[name] for name in CONTROLS}

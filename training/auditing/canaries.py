@@ -2,9 +2,9 @@
 
 Knows records, and the model whose gradients they are. Knows nothing of noise or of what is released.
 
-A canary's gradient is `OVERWEIGHT` times the clip norm, in its own direction and in no other, whatever the model: a
-gradient of the greatest length that clipping lets through (a "Dirac canary" of Steinke, Nasr and Jagielski 2023, section
-6). Clipped, it weighs what the accountant believes a patient to weigh; not clipped, it gives itself away.
+A canary's gradient is `OVERWEIGHT` times the clip norm, in its own direction and in no other, whatever the model (a
+"Dirac canary": Nasr et al. 2023, "Tight Auditing of Differentially Private Machine Learning"; Steinke, Nasr and
+Jagielski 2023). Clipped, it weighs what the accountant believes a patient to weigh; not clipped, it gives itself away.
 """
 
 from __future__ import annotations
@@ -51,13 +51,15 @@ class CanaryTask:
 
     def read(self, path: Path) -> Records:
         """Canaries are in no file. Raises InputError ``canaries-in-no-file``."""
-        raise InputError("canaries-in-no-file", f"{path} cannot be read: canaries are made for an audit, and kept nowhere.")
+        raise InputError(
+            "canaries-in-no-file", f"{path} cannot be read: canaries are made for an audit, and kept nowhere."
+        )
 
     def build_model(self) -> nn.Module:
         """The model that every hospital starts from."""
         return Directions(self.spec.model.hidden[0])
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002 - as every task has it
         """Minus the mean output, so that a step moves each parameter by what its patients weigh."""
         return -outputs.mean()
 

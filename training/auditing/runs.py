@@ -1,4 +1,4 @@
-"""One run with canaries, as a hospital or a consortium makes any other; and what whoever reads its results sees of them.
+"""One run with canaries, as a hospital or a consortium makes any other; and what who reads its results sees of them.
 
 Knows how a run is laid out, begun and read. Everything between a patient's record and what is read is what a real run
 goes through. Knows nothing of guesses.
@@ -11,7 +11,7 @@ model has the sum of all that it could read in between.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dp.auditing import Trial
-from dp.randomness import secure_generator
 from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verify_charter
 from secagg.files import PRIVATE, write_atomically
 from secagg.identity import Identity
@@ -43,6 +42,7 @@ from training.simulation import policy_for
 from training.vector_layout import UpdateVector
 
 Model = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 
 
 def audited_charter(terms: Terms, canaries: int) -> tuple[Charter, tuple[Identity, ...]]:
@@ -52,8 +52,11 @@ def audited_charter(terms: Terms, canaries: int) -> tuple[Charter, tuple[Identit
     return canary_charter(terms, members, canaries), identities
 
 
-def run_with_canaries(terms: Terms, canaries: int) -> Trial:
+def run_with_canaries(terms: Terms, canaries: int, on_round: Callable[[], None] = lambda: None) -> Trial:
     """Throw a coin for each canary, run, and read what it moved.
+
+    Args:
+        on_round: called after every round.
 
     Raises:
         SecaggError: if the terms cannot be kept, or what stopped the run.
@@ -61,22 +64,23 @@ def run_with_canaries(terms: Terms, canaries: int) -> Trial:
     charter, identities = audited_charter(terms, canaries)
     inside = np.frombuffer(secrets.token_bytes(canaries), np.uint8) % 2 == 1
     with cores_for(charter.model.parameters):
-        if terms.privacy.mode == "local":
-            model = _one_hospital(charter, np.flatnonzero(inside))
+        if terms.mode == "local":
+            model = _one_hospital(charter, np.flatnonzero(inside), on_round)
         else:
-            model = _consortium(charter, identities, np.flatnonzero(inside))
+            model = _consortium(charter, identities, np.flatnonzero(inside), on_round)
     return Trial(inside, model[1:].astype(np.float64))
 
 
-def _one_hospital(charter: Charter, inside: npt.NDArray[np.int64]) -> Model:
+def _one_hospital(charter: Charter, inside: Indices, on_round: Callable[[], None]) -> Model:
     """The model that one hospital's updates make, each encoded and read as if all others had told theirs."""
-    with_records = _Hospital.of(charter, canary_records(inside, charter.privacy.clip_norm))
+    hospital = _Hospital.of(charter, canary_records(inside, charter.privacy.clip_norm))
     try:
         for step in range(1, charter.training.rounds + 1):
-            with_records.take(step)
-        return with_records.state.model
+            hospital.take(step)
+            on_round()
+        return hospital.state.model
     finally:
-        with_records.contributor.close()
+        hospital.contributor.close()
 
 
 @dataclass
@@ -104,7 +108,9 @@ class _Hospital:
         self.state = state.after_sum(AppliedSum(step, (1,)), model, optimizer)
 
 
-def _consortium(charter: Charter, identities: Sequence[Identity], inside: npt.NDArray[np.int64]) -> Model:
+def _consortium(
+    charter: Charter, identities: Sequence[Identity], inside: Indices, on_round: Callable[[], None]
+) -> Model:
     """The model that all hospitals end with, the canaries dealt out among them."""
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
     hospitals: dict[int, Hospital] = {}
@@ -113,7 +119,8 @@ def _consortium(charter: Charter, identities: Sequence[Identity], inside: npt.ND
             for number, identity in enumerate(identities, start=1):
                 records = canary_records(inside[number - 1 :: len(identities)], charter.privacy.clip_norm)
                 hospitals[number] = _open(folder / str(number), verified, identity, records)
-            Coordinator(verified, EmbeddedEngine(hospitals), folder / "coordinator").run()
+            engine = EmbeddedEngine(hospitals)
+            Coordinator(verified, engine, folder / "coordinator", lambda _record: on_round()).run()
             return hospitals[1].state.model
         finally:
             for hospital in hospitals.values():

@@ -93,9 +93,9 @@ class Terms:
         )
 
     @property
-    def steps(self) -> int:
-        """How many steps a patient may be in."""
-        return self.rounds * self.local_steps
+    def mode(self) -> Mode:
+        """Of differential privacy."""
+        return "distributed" if self.privacy.mode == "distributed" else "local"
 
 
 def canary_charter(terms: Terms, members: Sequence[Member], canaries: int) -> Charter:
@@ -140,4 +140,3 @@ def _longest_update(terms: Terms, size: int) -> float:
     """In clip norms: the noise of all local steps, and every canary in each of them."""
     noise = terms.privacy.noise_multiplier * math.sqrt(terms.local_steps * size)
     return _ROOM * (noise + terms.local_steps * math.sqrt(size))
-
