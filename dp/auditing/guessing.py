@@ -13,13 +13,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from dp.auditing.bound import p_value
 from secagg.errors import InputError
 
 # Of so many canaries two are guessed. Few of the noisy scores are telling: of Gaussian noise twice a canary's weight,
 # half as much is told from all of it by this part best (`docs/auditing.md`).
 _PART: Final = 48
-# Guesses that are all right show no more than that so many, over e^epsilon, were made.
-_ENOUGH: Final = 4.0
+# So far beyond a claim must guesses reach that are all right, to be able to speak against it.
+_BEYOND: Final = 1.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +52,19 @@ class Guesses:
     right: int
 
 
-def guesses_in_advance(canaries: int, claim: float) -> int:
-    """How many guesses to make, an even number: chosen before the run, by what is claimed of it, and so for nothing.
+def guesses_in_advance(canaries: int, claim: float, delta: float, confidence: float) -> int:
+    """How many guesses to make, an even number: chosen before the run, by what is claimed of it, and so at no cost.
+
+    A part of the canaries; more where even right guesses could not refute the claim, and all if nothing could.
 
     Args:
         claim: the epsilon that is to be put to the test.
     """
-    wanted = max(canaries / _PART, _ENOUGH * math.exp(min(claim, 700.0)))
-    return max(0, min(canaries, math.ceil(wanted)) // 2 * 2)
+    every = canaries // 2 * 2
+    count = min(every, math.ceil(canaries / _PART / 2) * 2)
+    while count < every and p_value(canaries, count, count, _BEYOND * claim, delta) >= 1 - confidence:
+        count = min(every, 2 * count)
+    return count
 
 
 def guess(trial: Trial, count: int) -> Guesses:

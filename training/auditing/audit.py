@@ -22,7 +22,7 @@ from training.local_work import privacy_plan
 USUAL_CANARIES: Final = 3300
 USUAL_RUNS: Final = 20
 CONTROLS: Final = ("noise-off", "clip-off", "noise-halved")
-# A dozen of each makes nothing of a guess; beyond the other end, a gradient of each for each fills memory.
+# Of fewer nothing is told; of more, a gradient for each, as long as there are canaries, takes minutes.
 FEWEST_CANARIES: Final = 50
 MOST_CANARIES: Final = 20_000
 
@@ -47,7 +47,7 @@ class Settings:
         if not (FEWEST_CANARIES <= self.canaries <= MOST_CANARIES and self.runs >= 1 and 0 < self.confidence < 1):
             raise InputError(
                 "bad-audit",
-                f"{self.runs} runs with {self.canaries} canaries, at a confidence of {self.confidence:g}, are no audit.",
+                f"{self.runs} runs of {self.canaries} canaries, at a confidence of {self.confidence:g}, are no audit.",
                 remedy=f"Take {FEWEST_CANARIES} to {MOST_CANARIES} canaries in each run, and more runs for more.",
             )
 
@@ -105,7 +105,7 @@ def audit(terms: Terms, settings: Settings, build: Build = REAL, on_round: Calla
         trials = [run_with_canaries(terms, settings.canaries, on_round) for _ in range(settings.runs)]
 
     def bound(trial: Trial) -> Bound:
-        made = guess(trial, guesses_in_advance(len(trial.inside), claim))
+        made = guess(trial, guesses_in_advance(len(trial.inside), claim, delta, settings.confidence))
         return Bound(made, epsilon_lower_bound(made.canaries, made.made, made.right, delta, settings.confidence))
 
     runs = tuple(bound(trial) for trial in trials)

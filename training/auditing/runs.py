@@ -117,7 +117,9 @@ def _consortium(
     with passing_folder() as folder:
         try:
             for number, identity in enumerate(identities, start=1):
-                records = canary_records(inside[number - 1 :: len(identities)], charter.privacy.clip_norm)
+                # By its own number alone, so that a canary more or fewer leaves all others where they are.
+                own = inside[inside % len(identities) == number - 1]
+                records = canary_records(own, charter.privacy.clip_norm)
                 hospitals[number] = _open(folder / str(number), verified, identity, records)
             engine = EmbeddedEngine(hospitals)
             Coordinator(verified, engine, folder / "coordinator", lambda _record: on_round()).run()
