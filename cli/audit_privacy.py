@@ -79,7 +79,13 @@ class PrivacyJson(msgspec.Struct, frozen=True):
     show_default=True,
     help="In each run.",
 )
-@click.option("--runs", type=click.IntRange(1, _MOST_RUNS), default=USUAL_RUNS, show_default=True)
+@click.option(
+    "--runs",
+    type=click.IntRange(1, _MOST_RUNS),
+    default=USUAL_RUNS,
+    show_default=True,
+    help="Each has a bound, and all together have one.",
+)
 @click.option("--confidence", type=_CONFIDENCE, default=0.95, show_default=True, help="Of each bound.")
 @click.option(
     "--controls",
