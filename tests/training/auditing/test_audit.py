@@ -68,7 +68,7 @@ def test_control_one_run_without_noise_or_clipping_is_caught(mode, name):
 
 @modes
 def test_control_half_of_the_noise_is_caught(mode):
-    found = audit(Terms.usual(mode), Settings(), WEAKENED["noise-halved"].build)
+    found = audit(Terms.usual(mode), Settings(runs=16), WEAKENED["noise-halved"].build)
     assert found.together.epsilon > found.claim
 
 
