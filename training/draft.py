@@ -109,7 +109,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         graph=graph,
         homomorphic=_homomorphic(choices, layout.size),
         model=Model(digest=model_digest(layout, flatten(module)), parameters=layout.size),
-        task=TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json()))),
+        task=task_choice(spec),
         training=training,
         encoding=wide_enough(choices, privacy, sizes),
         statistics=Statistics(features=statistics),
@@ -164,6 +164,11 @@ def task_of(charter: Charter) -> Task:
         InputError: if the task cannot be built.
     """
     return make_task(TaskSpec.from_settings(charter.task.kind, charter.task.settings_json()))
+
+
+def task_choice(spec: TaskSpec) -> TaskChoice:
+    """A specification as a charter holds it."""
+    return TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json())))
 
 
 def make_task(spec: TaskSpec) -> Task:
