@@ -15,6 +15,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Column, Table
 
+from cli.doctor_model import model_finding
 from cli.doctor_schemes import charter_findings, scheme_findings
 from cli.finding import Finding
 from cli.output import console, json_option, print_json, warn
@@ -52,7 +53,7 @@ def doctor(context: click.Context, folder: Path | None, charter_folder: Path | N
     """
     charter = read_charter(charter_folder) if charter_folder else None
     findings = [_python(), *_packages(), _device(), _storage(folder), _cipher()]
-    findings += charter_findings(charter) if charter else scheme_findings()
+    findings += [model_finding(charter), *charter_findings(charter)] if charter else scheme_findings()
     if as_json:
         print_json(findings)
     else:
