@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 FLOWER := $(VENV)/flower
 
-.PHONY: help demo attack test test-slow schedules fuzz lint format bench bench-short bench-consortium bench-flower bench-homomorphic study-privacy docs clean
+.PHONY: help demo attack audit-privacy test test-slow schedules fuzz lint format bench bench-short bench-consortium bench-flower bench-homomorphic study-privacy docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,10 @@ demo: $(VENV)/run.stamp  ## eight hospitals, 569 real patients, start to signed 
 
 attack: $(VENV)/run.stamp  ## every attack of the threat model, refused here, and its control on a weakened build
 	$(BIN)/secagg audit attack --all --controls tests/attacks
+
+audit-privacy: $(VENV)/run.stamp  ## epsilon from below, in both modes: 20 honest runs, and 20 of each weakened build (minutes)
+	$(BIN)/secagg audit privacy --mode local --controls tests/attacks
+	$(BIN)/secagg audit privacy --mode distributed --controls tests/attacks
 
 test: lint  ## lint, then all tests but the slow ones, and the benchmarks in short form
 	$(BIN)/pytest -m "not slow" --numprocesses auto

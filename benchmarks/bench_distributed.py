@@ -31,7 +31,7 @@ from training.task import load_task_file
 
 HOSPITALS = size(40, 5)
 PATIENTS = 118
-ROUNDS = size(10, 2)
+ROUNDS = size(40, 2)
 BATCH = 256 * HOSPITALS // 40
 STEPS = size(40, 3)
 NUMBERS = size(1 << 22, 1 << 16)

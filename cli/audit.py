@@ -15,6 +15,7 @@ def audit() -> None:
     Examples:
       secagg audit egress run/hospitals/aachen
       secagg audit attack
+      secagg audit privacy
     """
 
 
@@ -22,5 +23,6 @@ for _name, _help in (
     ("egress", "Show what left the hospital in FOLDER, and check its log."),
     ("transcript", "Recompute every sum from what a coordinator kept."),
     ("attack", "Attack a consortium on this machine, and show who refuses."),
+    ("privacy", "Train with canaries, and bound epsilon from below."),
 ):
     audit.add_command(LazyCommand(_name, f"cli.audit_{_name}:{_name}", _help))

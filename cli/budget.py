@@ -89,7 +89,8 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
         folder = HospitalFolder(place)
         found, _ = read_books(folder, site_key(folder.identity, public_key, passphrase_file))
         entries, length, head = list(found), len(found), LEDGER.head(found)
-    if noted not in (None, head):
+    if noted is not None and noted != head:
+        _require_whole(len(entries), length, place)
         require_noted(noted, entries, place)
     head = head if length else "empty"
     if as_json:
@@ -190,6 +191,16 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
         print_json({"charter": run, "released": names})
     else:
         click.echo(f"Released on {len(names)} data sets." if names else "This run holds nothing.")
+
+
+def _require_whole(entries: int, length: int, path: Path) -> None:
+    if entries < length:
+        raise InputError(
+            "part-of-a-ledger",
+            f"{path} holds {entries} of {length} entries, and the noted head may be among the others.",
+            culprit=str(path),
+            remedy="Export the whole ledger: leave out --charter.",
+        )
 
 
 def _read_export(path: Path, public_key: str | None) -> LedgerExport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 import click
 import msgspec
@@ -110,13 +111,14 @@ def _kept(charter: Charter) -> str:
 def _rounds_table(result: SimulationResult) -> Table:
     members = len(result.charter.charter.members)
     private = result.charter.charter.privacy.mode != "none"
-    table = Table(title="Rounds", title_justify="left", caption=_caption(private), caption_justify="left")
+    title, shown = shown_rounds(result.rounds)
+    table = Table(title=title, title_justify="left", caption=_caption(private), caption_justify="left")
     for heading in ("round", "in the sum", "dropped out", "accuracy", "AUC"):
         table.add_column(heading, justify="left" if heading == "dropped out" else "right")
     if private:
         table.add_column("epsilon", justify="right")
     table.add_column("sent each", justify="right")
-    for row in result.rounds:
+    for row in shown:
         record = row.record
         label = str(record.round) if record.purpose == "training" else f"{record.round} (scale)"
         cohort = f"{len(record.cohort)} of {members}" if record.cohort else "no sum"
@@ -125,6 +127,19 @@ def _rounds_table(result: SimulationResult) -> Table:
         cells += [epsilon(row.epsilon)] if private else []
         table.add_row(*cells, size(record.bytes_up / max(1, members)))
     return table
+
+
+def shown_rounds(rounds: Sequence[RoundResult]) -> tuple[str, list[RoundResult]]:
+    """A title, and which rounds to show: all of a few; of many every so-many-th, and those that went otherwise."""
+    every = -(-len(rounds) // _MOST_ROUNDS)
+    if every == 1:
+        return "Rounds", list(rounds)
+    shown = [
+        row
+        for place, row in enumerate(rounds, 1)
+        if place in (1, len(rounds)) or place % every == 0 or row.record.reason or row.record.dropped
+    ]
+    return f"Rounds: every {every}., and those in which somebody dropped out", shown
 
 
 def _caption(private: bool) -> str:
@@ -174,6 +189,7 @@ def _comparison_table(result: SimulationResult) -> Table:
 
 
 _FEW = 12
+_MOST_ROUNDS = 30
 
 
 def _both(metrics: Metrics) -> tuple[str, str]:

@@ -51,7 +51,7 @@ def described_margin(terms: EncryptionTerms) -> str:
 
 
 def _training(content: Charter) -> Rows:
-    privacy, training = content.privacy, content.training
+    privacy = content.privacy
     guarantee = "none: the model may reveal individual patients"
     if privacy.mode != "none":
         guarantee = (
@@ -60,8 +60,26 @@ def _training(content: Charter) -> Rows:
         )
     yield "task", f"{content.task.kind}, {content.model.parameters} parameters"
     yield from _trained_part(content)
-    yield "training", f"{training.rounds} sums, {training.local_steps} local steps each"
+    yield "training", _steps(content)
     yield "differential privacy", guarantee
+    if privacy.mode == "distributed":
+        yield "noise", _shared_noise(content)
+
+
+def _steps(content: Charter) -> str:
+    training = content.training
+    if content.privacy.mode == "distributed":
+        return (
+            f"{training.rounds} sums, each a step on a batch of about {training.batch_size} patients of all hospitals"
+        )
+    return f"{training.rounds} sums, {training.local_steps} local steps each"
+
+
+def _shared_noise(content: Charter) -> str:
+    privacy, honest = content.privacy, content.threshold - content.max_colluding
+    levels = " and ".join(map(str, privacy.noise_levels))
+    removed = f"what is too much comes off again where {levels} survive" if levels else "none of it comes off again"
+    return f"{privacy.noise}, a share of each hospital; enough if {honest} honest ones survive; {removed}"
 
 
 def _trained_part(content: Charter) -> Rows:

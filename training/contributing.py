@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -85,8 +86,7 @@ class Contributor:
         self._steps = None
 
     def _part_of_step(self, state: HospitalState, step: int, noise_keys: Sequence[bytes]) -> Vector:
-        noise = ShareOfNoise(self.charter)
-        work = self._steps or self._open_steps(state, noise)
+        noise, work = self._noise, self._steps or self._open_steps(state)
         due = counts_are_due(self.charter, step)
         cells = work.cells(state.model) if due else np.zeros(self.charter.metrics.cells, np.int64)
         staying = noise.drawn(0, secure_generator())
@@ -96,9 +96,13 @@ class Contributor:
             np.add(elements, component, out=elements)
         return Vector(elements, removable)
 
-    def _open_steps(self, state: HospitalState, noise: ShareOfNoise) -> StepWork:
+    @cached_property
+    def _noise(self) -> ShareOfNoise:
+        return ShareOfNoise(self.charter)
+
+    def _open_steps(self, state: HospitalState) -> StepWork:
         records = StepRecords(*self._scaled(state))
-        self._steps = StepWork(self.charter, self.task, records, noise.shares, self.device)
+        self._steps = StepWork(self.charter, self.task, records, self._noise.shares, self.device)
         self._opened.callback(self._steps.close)
         return self._steps
 

@@ -34,7 +34,7 @@ from secagg.homomorphic.parameters import fitting_parameters
 from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
 from training.model_state import ModelLayout, flatten, model_digest
-from training.noise import noise_shares
+from training.noise import fewest_with_noise, noise_shares
 from training.prepared_task import PreparedTask
 from training.privacy_draft import Sizes, drafted_privacy, wide_enough
 from training.task import TaskSpec, build_task, load_custom_task
@@ -96,7 +96,9 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     statistics = len(input_names(spec.data)) if spec.data.standardise == "secure-sum" else 0
     threshold = choices.threshold or smallest_threshold(len(members), choices.max_colluding)
     training, metrics = _training(choices), _metrics(choices, spec)
-    sizes = Sizes(len(members), threshold, layout.size, training, metrics)
+    graph = _neighbours(len(members), choices)
+    fewest = fewest_with_noise(len(members), threshold, choices.max_colluding, graph)
+    sizes = Sizes(len(members), fewest, layout.size, training, metrics)
     privacy = drafted_privacy(choices, sizes)
     charter = Charter(
         name=choices.name,
@@ -105,10 +107,10 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         threshold=threshold,
         max_colluding=choices.max_colluding,
         scheme=choices.scheme,
-        graph=_neighbours(len(members), choices),
+        graph=graph,
         homomorphic=_homomorphic(choices, layout.size),
         model=Model(digest=model_digest(layout, flatten(module)), parameters=layout.size),
-        task=TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json()))),
+        task=task_choice(spec),
         training=training,
         encoding=wide_enough(choices, privacy, sizes),
         statistics=Statistics(features=statistics),
@@ -163,6 +165,11 @@ def task_of(charter: Charter) -> PreparedTask:
         InputError: if the task cannot be built.
     """
     return make_task(TaskSpec.from_settings(charter.task.kind, charter.task.settings_json()))
+
+
+def task_choice(spec: TaskSpec) -> TaskChoice:
+    """A specification as a charter holds it."""
+    return TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json())))
 
 
 def make_task(spec: TaskSpec) -> PreparedTask:

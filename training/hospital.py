@@ -41,6 +41,7 @@ from training.hospital_logs import HospitalLogs, write_time
 from training.hospital_state import HospitalState, load_state
 from training.messages import ATTEST_LIMIT, AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Status
 from training.model_state import ModelLayout, flatten, model_digest
+from training.noise import require_same_noise
 from training.records import Records
 from training.release import describe_release, model_file, write_release
 from training.scaling import Scaling
@@ -101,6 +102,7 @@ class Hospital:
         module = task.build_model()
         self._layout = ModelLayout.of(module)
         self._state = _initial_state(setup, self._layout, flatten(module))
+        require_same_noise(charter.charter)
         train, validation = split_patients(setup.records, task)
         self._scaling = Scaling(charter.charter, task.spec)
         self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names)

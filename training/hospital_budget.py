@@ -94,8 +94,11 @@ class HospitalBudget:
 
     @property
     def rounds_charged(self) -> int:
-        """How many rounds of this run this site has paid for, those without a sum among them."""
-        return self._ledger.spending(self._data_set).run(self._run).rounds
+        """How many rounds of this run this site has paid for, those without a sum among them.
+
+        Those too that were paid for with an earlier state of the data set, by some of the same patients.
+        """
+        return self._ledger.account.rounds(self._data_set, self._run)
 
     def epsilon(self) -> float | None:
         """What this run's charges have cost this site's patients so far; None without differential privacy."""

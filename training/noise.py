@@ -5,8 +5,10 @@ Knows the charter and the order of a vector's elements. Knows nothing of gradien
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +16,14 @@ import numpy.typing as npt
 from dp.integer_noise import integer_noise
 from dp.randomness import KEY_SIZE, secure_generator
 from dp.shares import Cohort, NoiseShares
-from secagg.charter import Charter
+from secagg.charter import Charter, NeighbourGraph
+from secagg.charter.model import smallest_threshold
 from secagg.encoding import Ring
 from secagg.encoding.ring import RingVector
+from secagg.errors import InputError
 from secagg.masking.noise import NoiseExpansion, refuse_noise
+
+_DRAWN_FOR_DIGEST: Final = 4096
 
 
 def noise_shares(charter: Charter) -> NoiseShares:
@@ -31,7 +37,7 @@ def noise_shares(charter: Charter) -> NoiseShares:
     shares = NoiseShares(
         cohort=Cohort(
             hospitals=len(charter.members),
-            threshold=charter.threshold,
+            threshold=fewest_with_noise(len(charter.members), charter.threshold, charter.max_colluding, charter.graph),
             colluding=charter.max_colluding,
             levels=privacy.noise_levels,
         ),
@@ -80,6 +86,46 @@ class ShareOfNoise:
         return Ring(self.charter.encoding.field_bits).from_signed(drawn)
 
 
+def fewest_with_noise(members: int, threshold: int, colluding: int, graph: NeighbourGraph) -> int:
+    """Of how many survivors all but c surely add noise to every sum.
+
+    Among neighbours a lying coordinator can leave named hospitals out of a sum: more than half of the honest ones are
+    in it, whatever the threshold (`secagg.graph`).
+    """
+    return min(threshold, smallest_threshold(members, colluding)) if graph.degree else threshold
+
+
+def noise_digest(shares: NoiseShares) -> bytes:
+    """SHA-256 of the components that can come off, drawn from a key of zeros; nothing where there are none."""
+    drawn = hashlib.sha256()
+    for variance in shares.variances[1:]:
+        generator = secure_generator(bytes(KEY_SIZE))
+        drawn.update(integer_noise(generator, shares.noise, _DRAWN_FOR_DIGEST, variance).astype("<i8").tobytes())
+    return drawn.digest() if shares.cohort.levels else b""
+
+
+def require_same_noise(charter: Charter) -> None:
+    """Refuse to take part where noise is drawn otherwise than by who drafted the charter.
+
+    Noise that came off otherwise than it was added would look like a forged sum, for which hospitals stop for good.
+
+    Raises:
+        InputError: ``other-noise``.
+    """
+    if charter.privacy.noise_levels and noise_digest(noise_shares(charter)) != charter.privacy.noise_digest:
+        raise InputError(
+            "other-noise",
+            "From the same key, this site draws other noise than the charter says.",
+            culprit="privacy.noise_digest",
+            remedy="All members and the coordinator need the same releases of numpy and randomgen.",
+        )
+
+
 def noise_expansion(charter: Charter) -> NoiseExpansion:
-    """What draws the noise that comes off a charter's sums, if any does."""
+    """What draws the noise that comes off a charter's sums, if any does.
+
+    Raises:
+        InputError: ``other-noise``.
+    """
+    require_same_noise(charter)
     return ShareOfNoise(charter) if charter.privacy.noise_levels else refuse_noise

@@ -15,7 +15,9 @@ from dp.accounting import epsilon_of_runs, noise_multiplier_for, smallest_multip
 from dp.events import Event, GaussianEvent
 from dp.shares import Cohort, NoiseShares
 from secagg.charter import Encoding, Metrics, Privacy, Training
+from secagg.graph import COMPLETE_UP_TO
 from training.dropout import count_dropped
+from training.noise import noise_digest
 
 if TYPE_CHECKING:
     from training.draft import CharterChoices
@@ -32,11 +34,12 @@ class Sizes:
     """What the accountant must know of a charter besides choices.
 
     Attributes:
+        fewest: of how many survivors all but those who may conspire surely add noise.
         metrics: which counts are released, and when.
     """
 
     members: int
-    threshold: int
+    fewest: int
     parameters: int
     training: Training
     metrics: Metrics
@@ -104,7 +107,8 @@ def _distributed(choices: CharterChoices, sizes: Sizes) -> Privacy:
     if choices.metrics == "noisy":
         metric_noise = smallest_multiplier(choices.epsilon, choices.delta, counts)
         metric_noise = _at_once(choices, steps(noise), metric_noise, counts)
-    return _privacy(choices, noise, metric_noise, levels)
+    shares = replace(shares, noise_multiplier=noise)
+    return msgspec.structs.replace(_privacy(choices, noise, metric_noise, levels), noise_digest=noise_digest(shares))
 
 
 def _at_once(
@@ -122,10 +126,10 @@ def _at_once(
 def _levels(choices: CharterChoices, sizes: Sizes) -> tuple[int, ...]:
     if choices.noise_levels is not None:
         return choices.noise_levels
-    if choices.scheme != "mask" or choices.noise != "skellam":
+    if choices.scheme != "mask" or choices.noise != "skellam" or sizes.members > COMPLETE_UP_TO:
         return ()
     left = sizes.members - count_dropped(sizes.members, choices.max_colluding, choices.dropout)
-    return (left,) if left > sizes.threshold else ()
+    return (left,) if left > sizes.fewest else ()
 
 
 def _releases(sizes: Sizes) -> int:
@@ -137,7 +141,7 @@ def _shares(choices: CharterChoices, sizes: Sizes, privacy: Privacy) -> NoiseSha
     return NoiseShares(
         cohort=Cohort(
             hospitals=sizes.members,
-            threshold=sizes.threshold,
+            threshold=sizes.fewest,
             colluding=choices.max_colluding,
             levels=privacy.noise_levels,
         ),

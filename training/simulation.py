@@ -383,7 +383,7 @@ def _write_folders(
 ) -> None:
     write_charter(folder / "charter", charter.charter)
     write_signatures(folder / "charter", charter.signatures)
-    policy = render_policy(_policy_for(charter))
+    policy = render_policy(policy_for(charter))
     for member, identity in zip(charter.charter.members, identities, strict=True):
         hospital = settings.hospital_folder(folder, member.name)
         if not hospital.identity.exists():
@@ -404,7 +404,7 @@ def _known_or_new(hospital: HospitalFolder) -> Identity:
     return Identity.load(hospital.identity) if hospital.identity.exists() else Identity.generate()
 
 
-def _policy_for(charter: VerifiedCharter) -> Policy:
+def policy_for(charter: VerifiedCharter) -> Policy:
     """The policy that a site would write which has agreed to this charter and to nothing beyond it."""
     content = charter.charter
     privacy = content.privacy

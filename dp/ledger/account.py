@@ -89,6 +89,11 @@ class Account:
             return dict.fromkeys(others)
         return {name: shared[name] or None for name in others if name in shared or name not in self._lists}
 
+    def rounds(self, data_set: str, run: str) -> int:
+        """How many rounds of a run were charged here to a data set or to others that share patients with it."""
+        found = (self._runs.get(name, {}).get((run, False)) for name in (data_set, *self.overlaps(data_set)))
+        return sum(spent.rounds for spent in found if spent is not None)
+
     def spending(self, data_set: str) -> Spending:
         """What a data set's patients have spent."""
         own = tuple(self._runs.get(data_set, {}).values())

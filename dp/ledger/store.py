@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -21,6 +22,9 @@ from dp.ledger.patients import PatientList
 from dp.ledger.spending import RunSpending, Spending, cost_epsilon
 from secagg.errors import RefusedError
 from secagg.signed_log import SignedLog, Signer, read_log
+
+# SQLite takes so many values in one statement, and an entry is three.
+_AT_ONCE: Final = 5000
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -123,7 +127,7 @@ class Ledger(SignedLog[Entry]):
             self._append(Kind.RELEASE, data_set, run, 0, NOTHING, self._account.delta(data_set), time)
 
     def take_over(self, export: LedgerExport, as_data_set: str | None = None) -> int:
-        """Record what another ledger of this site says was spent, and nothing twice.
+        """Record what another ledger of this site says was spent, and nothing twice. Cut short, it goes on if repeated.
 
         A ledger that has only fallen behind itself gets its own entries back as they were. Of any other, each charge is
         recorded with its origin, and the reservations of runs that it says are open. How many entries are new.
@@ -138,17 +142,18 @@ class Ledger(SignedLog[Entry]):
         """
         missing = continuation(export, self._signer.public_key, self._entries)
         if missing:
-            self._insert([(item.entry, item.signature) for item in missing])
+            for start in range(0, len(missing), _AT_ONCE):
+                self._insert([(item.entry, item.signature) for item in missing[start : start + _AT_ONCE]])
             return len(missing)
         own = {LEDGER.chain_hash(entry.body()) for entry in self._entries}
         new = {
-            spent.origin: spent
+            spent.origin: replace(spent, data_set=as_data_set or spent.data_set)
             for spent in foreign_spending(export)
             if spent.origin is not None and spent.origin not in own and not self._account.has_imported(spent.origin)
         }
-        if as_data_set is not None:
-            new = {origin: replace(spent, data_set=as_data_set) for origin, spent in new.items()}
-        self._write(*(partial(replace, spent) for spent in new.values()))
+        drafts = [partial(replace, spent) for spent in new.values()]
+        for start in range(0, len(drafts), _AT_ONCE):
+            self._write(*drafts[start : start + _AT_ONCE])
         return len(new)
 
     def _insert(self, signed: Sequence[tuple[Entry, bytes]]) -> None:

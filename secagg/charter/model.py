@@ -155,6 +155,8 @@ class Privacy(_Section, frozen=True):
         noise: the distribution of noise shares, on integers, under ``distributed``.
         noise_levels: under ``distributed``, numbers of survivors, falling, each above the threshold: noise is sized for
             the fewest, and what is too much where as many survive is taken off the sum again. None: it stays.
+        noise_digest: where there are levels, of what is drawn from a known key: whoever draws otherwise does not start,
+            and never takes off other noise than was added.
         clip_norm: the most one patient's gradient can weigh, L2.
         sampling_rate: the probability with which a patient is in a step's batch (Poisson sampling).
         delta: the delta of (epsilon, delta).
@@ -166,6 +168,7 @@ class Privacy(_Section, frozen=True):
     noise_multiplier: NotNegative = 0.0
     noise: Literal["skellam", "discrete-gaussian"] = "skellam"
     noise_levels: Annotated[tuple[int, ...], msgspec.Meta(max_length=MOST_NOISE_LEVELS)] = ()
+    noise_digest: Annotated[bytes, msgspec.Meta(max_length=DIGEST_SIZE)] = b""
     clip_norm: Positive = 1.0
     sampling_rate: Fraction = 1.0
     delta: Annotated[float, msgspec.Meta(gt=0, lt=DELTA_LIMIT)] = 1e-5
@@ -451,6 +454,13 @@ def _check_privacy(charter: Charter) -> None:
 def _check_distributed(charter: Charter) -> None:
     privacy, training = charter.privacy, charter.training
     levels = privacy.noise_levels
+    if len(privacy.noise_digest) != (DIGEST_SIZE if levels else 0):
+        raise InputError(
+            "noise-levels-contradict",
+            f"A digest of noise has {DIGEST_SIZE} bytes where there are levels, and none where there are not.",
+            culprit="privacy.noise_digest",
+            remedy="Draft the charter with `secagg charter new`.",
+        )
     if privacy.mode != "distributed":
         if levels:
             raise InputError(
@@ -460,6 +470,14 @@ def _check_distributed(charter: Charter) -> None:
                 remedy="Leave privacy.noise_levels out.",
             )
         return
+    if charter.graph.degree and levels:
+        raise InputError(
+            "noise-levels-contradict",
+            "Among neighbours a lying coordinator can leave hospitals out of a sum, and their noise with them: it is "
+            "sized for half of the honest ones, and none is too much.",
+            culprit="privacy.noise_levels",
+            remedy="Leave privacy.noise_levels out.",
+        )
     if training.local_steps != 1:
         raise InputError(
             "steps-contradict",

@@ -246,6 +246,13 @@ def test_of_one_charter_an_export_says_how_many_entries_it_leaves_out(secagg, ho
     run = spent["runs"][0]["charter"]
     assert secagg("budget", "export", home, "--out", "one.json", "--charter", run[:12]).code == 0
     assert json.loads((here / "one.json").read_text())["ledger"]["charter"] == run
+    with Ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem")) as ledger:
+        ledger.note_unprotected(spent["data_set"], "f" * 64, 1, 1e-5, "")
+    assert secagg("budget", "export", home, "--out", "two.json", "--charter", run).code == 0
+    check = ("budget", "verify", "two.json", "--public-key", public_key(secagg, home))
+    count = len(rows(home))
+    assert f"these {count - 1} of {count} entries are whole" in secagg(*check).shown
+    secagg(*check, "--noted", "0" * 64).failed(UNUSABLE, "part-of-a-ledger", "two.json", "--charter")
     secagg("budget", "export", home, "--out", "none.json", "--charter", "zz").failed(UNUSABLE, "no-such-run", "zz")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cli.run_view import RunView
+from cli.run_view import RunView, shown_rounds
 from tests.support.consortium import make_charter, make_identities, sign_by_all
+from training.report import RoundRecord
+from training.simulation import RoundResult
 
 IDENTITIES = make_identities(4)
 
@@ -32,3 +34,22 @@ def test_of_schemes_that_hold_against_colluders_nothing_is_told(capsys, scheme):
 
 def test_as_json_the_result_has_it_and_standard_error_stays_empty(capsys):
     assert told_at_the_start(capsys, "bfv", as_json=True) == ""
+
+
+def result_of(number, dropped=()):
+    record = RoundRecord(number, "training", number, ("h1", "h2", "h3"), dropped, (), (), None, 10, 10, 0.1)
+    return RoundResult(record, None, None)
+
+
+def test_a_few_rounds_are_all_shown():
+    title, shown = shown_rounds([result_of(number) for number in range(1, 31)])
+    assert title == "Rounds"
+    assert len(shown) == 30
+
+
+def test_of_many_rounds_some_are_shown_and_all_in_which_somebody_dropped_out():
+    rounds = [result_of(number, ("h4",) if number in (17, 18) else ()) for number in range(1, 301)]
+    title, shown = shown_rounds(rounds)
+    assert "every 10." in title
+    numbers = [row.record.round for row in shown]
+    assert numbers == sorted({1, 17, 18, *range(10, 301, 10)})

@@ -97,6 +97,15 @@ def test_it_is_the_same_under_encrypted_schemes(simulate, scheme):
     assert [len(row["record"]["cohort"]) for row in result["rounds"]] == [6, 5, 6]
 
 
+def test_who_draws_other_noise_than_the_charter_says_does_not_take_part(simulate, monkeypatch, capsys):
+    monkeypatch.setattr("training.noise._DRAWN_FOR_DIGEST", 4095)
+    charter = simulate("--rounds", "2")["charter"]
+    assert charter
+    monkeypatch.undo()
+    assert run(["simulate", "--resume", str(simulate.out)]) == 2
+    assert "draws other noise" in capsys.readouterr().err
+
+
 def test_discrete_gaussian_noise_is_an_option(simulate):
     result = simulate("--noise", "discrete-gaussian", "--rounds", "3")
     assert len(result["rounds"]) == 3

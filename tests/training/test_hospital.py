@@ -269,9 +269,9 @@ def test_a_round_is_charged_on_disk_before_its_masked_vector_exists(private, mon
     charged_when_masked = []
     mask = MaskingClient.mask
 
-    def spy(client, vector, digest):
+    def spy(client, *masked):
         charged_when_masked.append(charged_rounds(private, 1))
-        return mask(client, vector, digest)
+        return mask(client, *masked)
 
     monkeypatch.setattr(MaskingClient, "mask", spy)
     assert charged_rounds(private, 1) == []

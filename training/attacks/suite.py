@@ -6,10 +6,6 @@ Knows no attack's content.
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import os
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,6 +36,8 @@ from training.attacks import (
 )
 from training.attacks.build import REAL, Build, Control
 from training.attacks.model import Attack, Outcome, Succeeded
+from training.attacks.weakened import load_weakened
+from training.passing_folder import passing_folder
 
 ATTACKS: Final[tuple[Attack, ...]] = (
     *cohorts.ATTACKS,
@@ -65,11 +63,6 @@ ATTACKS: Final[tuple[Attack, ...]] = (
 
 QUICK: Final = tuple(attack for attack in ATTACKS if attack.quick)
 """The most telling ones, which take seconds."""
-
-WEAKENED: Final = "weakened"
-_MODULE: Final = "weakened_builds"
-# Latches flush to disk before every message. What survives a power cut is not an attack's business (tests/faults).
-_MEMORY: Final = "/dev/shm"  # noqa: S108 - a folder of its own is made in it, for its owner alone
 
 
 @dataclass(frozen=True)
@@ -104,10 +97,9 @@ def perform(attack: Attack, build: Build = REAL) -> Outcome:
     Raises:
         LocalProtocolError: ``attack-broken``, if what is honest in the script was refused: nothing is known then.
     """
-    place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="secagg-attack-", dir=place) as folder, build.in_force():
+    with passing_folder() as folder, build.in_force():
         try:
-            return attack.run(build, Path(folder))
+            return attack.run(build, folder)
         except SecaggError as error:
             raise LocalProtocolError(
                 "attack-broken",
@@ -169,20 +161,7 @@ def load_controls(folder: Path, attacks: Iterable[Attack]) -> Mapping[str, Contr
     Raises:
         InputError: ``no-controls``, ``control-missing``.
     """
-    file = folder / WEAKENED / "__init__.py"
-    spec = importlib.util.spec_from_file_location(_MODULE, file, submodule_search_locations=[str(file.parent)])
-    if not file.is_file() or spec is None or spec.loader is None:
-        raise InputError(
-            "no-controls",
-            f"{folder} holds no weakened builds: there is no {file}.",
-            culprit=str(folder),
-            remedy="Weakened builds do not ship. Give the folder tests/attacks of a source checkout.",
-        )
-    for name in [name for name in sys.modules if name.partition(".")[0] == _MODULE]:
-        del sys.modules[name]
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[_MODULE] = module
-    spec.loader.exec_module(module)
+    module = load_weakened(folder)
     controls: Mapping[str, Control] = getattr(module, "CONTROLS", {})
     missing = [attack.name for attack in attacks if attack.name not in controls]
     if missing:

@@ -21,7 +21,9 @@ SPREAD = 5
 def noisy(*levels: int) -> dict[str, Any]:
     """What a charter has in which noise comes off at these numbers of survivors."""
     return {
-        "privacy": Privacy(mode="distributed", noise_multiplier=1.0, noise_levels=levels),
+        "privacy": Privacy(
+            mode="distributed", noise_multiplier=1.0, noise_levels=levels, noise_digest=bytes(32 if levels else 0)
+        ),
         "training": Training(rounds=3, local_steps=1, weighting="uniform"),
     }
 

@@ -1,6 +1,6 @@
 """For each attack a build that lacks the defence, on which it must succeed. None of this ships.
 
-`secagg audit attack --controls tests/attacks` loads `CONTROLS`.
+`secagg audit attack --controls tests/attacks` loads `CONTROLS`, `secagg audit privacy` likewise `PRIVACY`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from . import (
     memory,
     models,
     noise,
+    privacy,
     replays,
     set_up,
     sums,
@@ -41,3 +42,4 @@ _FAMILIES = (
     wire,
 )
 CONTROLS = {name: control for family in _FAMILIES for name, control in family.CONTROLS.items()}
+PRIVACY = privacy.PRIVACY

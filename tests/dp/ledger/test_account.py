@@ -204,6 +204,14 @@ def test_who_shares_how_many_patients_with_whom_is_told(ledger):
     assert account.overlaps(names[1]) == {names[0]: 2, names[2]: 1}
 
 
+def test_a_runs_rounds_are_counted_over_all_data_sets_with_such_patients(ledger):
+    names = [spend(ledger, patients, 1) for patients in (people(1, 2), people(2, 3), people(3, 4))]
+    spend(ledger, people(1, 2), 1, OTHER_RUN)
+    assert [ledger.account.rounds(name, RUN) for name in names] == [2, 3, 2]
+    assert ledger.account.rounds(names[0], OTHER_RUN) == 1
+    assert ledger.account.rounds(ledger.enrol(people(9)), RUN) == 0
+
+
 def test_enrolling_alone_spends_nothing_and_is_no_entry(ledger):
     ledger.enrol(WHOLE)
     assert ledger.entries == ()

@@ -234,6 +234,17 @@ def test_a_ledger_that_fell_behind_itself_gets_its_own_entries_back(here, elsewh
     assert head_of(here) == before
 
 
+@pytest.mark.parametrize("site", [SITE, FORMER])
+def test_more_than_fits_into_one_statement_is_taken_over_piece_by_piece(here, elsewhere, site, monkeypatch):
+    train(elsewhere, 7, OTHER_RUN, site=site)
+    if site is SITE:
+        here = here.with_name("empty.sqlite")
+    monkeypatch.setattr("dp.ledger.store._AT_ONCE", 3)
+    assert take(here, written(elsewhere, site), site) == (9 if site is SITE else 7)
+    assert take(here, written(elsewhere, site), site) == 0
+    assert spent(here) == (cost(7) if site is SITE else composed(3, 7))
+
+
 def test_two_copies_that_wrote_the_same_at_the_same_time_add_up(here, elsewhere):
     shutil.copytree(here.parent, elsewhere.parent)
     for path in (here, elsewhere):

@@ -227,3 +227,55 @@ def test_no_two_sets_of_responders_rebuild_both_secrets_at_the_smallest_threshol
     assert not both_secrets_can_be_rebuilt(members, colluding, smallest)
     assert both_secrets_can_be_rebuilt(members, colluding, smallest - 1)
     assert smallest - colluding >= 2
+
+
+# Distributed differential privacy
+
+STEP = Training(rounds=3, local_steps=1, weighting="uniform")
+
+
+def shared(*levels: int, **changes: object) -> Privacy:
+    digest = bytes(32) if levels else b""
+    settings = {"mode": "distributed", "noise_multiplier": 1.0, "noise_levels": levels, "noise_digest": digest}
+    return Privacy(**(settings | changes))
+
+
+@pytest.mark.parametrize("levels", [(), (5,)])
+def test_distributed_privacy_with_falling_levels_is_accepted(levels):
+    assert make_charter(IDENTITIES, privacy=shared(*levels), training=STEP).privacy.noise_levels == levels
+
+
+@pytest.mark.parametrize("levels", [(4,), (6,), (5, 5), (4, 5)])
+def test_levels_that_do_not_fall_from_all_members_to_above_the_threshold_are_refused(levels):
+    assert reason(privacy=shared(*levels), training=STEP) == "noise-levels-contradict"
+
+
+@pytest.mark.parametrize(
+    "privacy",
+    [
+        shared(5, noise="discrete-gaussian"),
+        shared(5, noise_digest=b""),
+        shared(5, noise_digest=bytes(31)),
+        shared(noise_digest=bytes(32)),
+        Privacy(mode="local", noise_multiplier=1.0, noise_levels=(5,), noise_digest=bytes(32)),
+    ],
+)
+def test_levels_that_noise_cannot_come_off_in_are_refused(privacy):
+    assert reason(privacy=privacy, training=STEP) == "noise-levels-contradict"
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks", "double-lock"])
+def test_where_sums_are_encrypted_no_noise_comes_off(scheme):
+    assert reason(scheme=scheme, privacy=shared(5), training=STEP) == "noise-levels-contradict"
+    assert make_charter(IDENTITIES, scheme=scheme, privacy=shared(), training=STEP)
+
+
+@pytest.mark.parametrize("change", [{"local_steps": 2}, {"momentum": 0.5}, {"weight_decay": 0.1}, {"prox_mu": 0.1}])
+def test_where_a_sum_is_a_step_no_hospital_takes_steps_of_its_own(change):
+    training = msgspec.structs.replace(STEP, **change)
+    assert reason(privacy=shared(), training=training) == "steps-contradict"
+
+
+def test_distributed_privacy_needs_noise_and_uniform_weights():
+    assert reason(privacy=shared(noise_multiplier=0.0), training=STEP) == "no-noise"
+    assert reason(privacy=shared(), training=Training(rounds=3, local_steps=1)) == "weights-not-private"

@@ -98,7 +98,7 @@ def test_the_fewer_survive_the_more_components_stay(levels, survivors, kept, rem
 subsets = st.sets(st.integers(1, MEMBERS), max_size=2)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(levels=st.sampled_from(ALL_LEVELS), advertise=subsets, mask=subsets, agree=subsets, reveal=subsets)
 def test_any_pattern_of_drop_outs_leaves_exactly_the_noise_that_is_needed(
     tmp_path_factory, levels, advertise, mask, agree, reveal
@@ -139,12 +139,13 @@ def test_every_round_of_an_epoch_has_noise_of_its_own(tmp_path):
 
 
 def test_among_neighbours_it_is_exact_too(tmp_path):
+    # As many as four may be gone, and everybody's secrets are rebuilt still.
     graph = smallest_graph(40, 1, 4)
     neighbours = NeighbourGraph(degree=graph.degree, threshold=graph.threshold)
-    consortium = Consortium.make(tmp_path, 40, graph=neighbours, **noisy(40, 35))
+    consortium = Consortium.make(tmp_path, 40, graph=neighbours, **noisy(39, 37))
     vectors = small_vectors(consortium)
     consortium.set_up()
-    for step, silent in enumerate([{3, 17}, {1, 2, 5, 8, 9, 30}], start=1):
+    for step, silent in enumerate([{3, 17}, {1, 2, 5, 30}], start=1):
         consortium.run_round(vectors, mask_silent=silent, step=step)
         check_sum(consortium, vectors, set(consortium.clients) - silent)
 

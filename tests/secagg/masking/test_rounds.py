@@ -66,7 +66,7 @@ patterns = dict.fromkeys(("advertise", "deal", "mask", "agree", "reveal"), subse
 quietly = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
 
-@settings(max_examples=150, **quietly)
+@settings(max_examples=100, **quietly)
 @given(seed=st.integers(0, 2**32 - 1), **patterns)
 def test_any_pattern_of_drop_outs_gives_the_exact_sum_or_none(tmp_path_factory, seed, **silent):
     run_with_drop_outs(tmp_path_factory.mktemp("latches"), "mask", seed, **silent)

@@ -1,0 +1,206 @@
+"""`secagg audit privacy`: is there as much noise as is claimed? Told from what runs give out, and from nothing else."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+import msgspec
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column, Table
+
+from cli.audit_plot import check_plot_path, write_plot
+from cli.output import console, json_option, print_json, progress_console
+from cli.sizing import Number
+from secagg.charter.folder import read_charter
+from secagg.errors import TamperingError
+from training.auditing.audit import (
+    FEWEST_CANARIES,
+    MOST_CANARIES,
+    USUAL_CANARIES,
+    USUAL_RUNS,
+    Audit,
+    Settings,
+    audit,
+    audit_controls,
+    privacy_controls,
+)
+from training.auditing.terms import Mode, Terms
+
+_MOST_RUNS = 10_000
+_CONFIDENCE = Number(min=0.5, max=1, max_open=True)
+
+
+class BoundJson(msgspec.Struct, frozen=True):
+    """``epsilon``: what epsilon exceeds by the guesses."""
+
+    canaries: int
+    guesses: int
+    right: int
+    epsilon: float
+
+
+class AuditJson(msgspec.Struct, frozen=True):
+    """One build. ``lacks``: null for the real one. ``together``: what all runs say as one."""
+
+    lacks: str | None
+    claim: float
+    delta: float
+    confidence: float
+    within_claim: bool
+    runs: list[BoundJson]
+    together: BoundJson
+
+
+class PrivacyJson(msgspec.Struct, frozen=True):
+    """``passed``: nothing speaks against the claim, and every control was caught."""
+
+    passed: bool
+    mode: Mode
+    audit: AuditJson
+    controls: dict[str, AuditJson]
+
+
+@click.command()
+@click.option(
+    "--mode", type=click.Choice(["local", "distributed"]), help="Of differential privacy; distributed if not given."
+)
+@click.option(
+    "--charter",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Audit the privacy terms of the charter in this folder.",
+)
+@click.option(
+    "--canaries",
+    type=click.IntRange(FEWEST_CANARIES, MOST_CANARIES),
+    default=USUAL_CANARIES,
+    show_default=True,
+    help="In each run.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(1, _MOST_RUNS),
+    default=USUAL_RUNS,
+    show_default=True,
+    help="Each has a bound, and all together have one.",
+)
+@click.option("--confidence", type=_CONFIDENCE, default=0.95, show_default=True, help="Of each bound.")
+@click.option(
+    "--controls",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also audit builds without noise, clipping or half the noise, which must be caught: tests/attacks of a "
+    "source checkout.",
+)
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the bounds: FILE.svg or FILE.html.")
+@json_option
+@click.pass_context
+def privacy(
+    context: click.Context,
+    mode: Mode | None,
+    folder: Path | None,
+    canaries: int,
+    runs: int,
+    confidence: float,
+    controls: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Train with canaries, guess which were in, and bound epsilon from below by how many guesses are right.
+
+    Canaries are made-up patients that weigh as much as a patient can; a coin decides of each whether it is in. The runs
+    go through sampling, clipping, noise, encoding and, under distributed, the whole protocol. A bound above the claim
+    means that there is less noise than is claimed: exit code 4, as where a control was not caught. A bound below it
+    proves nothing. Weakened builds do not ship; with --controls they are loaded from a source checkout and run.
+
+    \b
+    Examples:
+      secagg audit privacy
+      secagg audit privacy --mode local --plot audit.html
+      secagg audit privacy --controls tests/attacks
+      secagg audit privacy --charter run/charter --runs 5
+    """
+    if mode and folder:
+        raise click.UsageError("Give --mode or --charter, which has one, not both.")
+    if plot:
+        check_plot_path(plot)
+    terms = Terms.of(read_charter(folder)) if folder else Terms.usual(mode or "distributed")
+    weakened = privacy_controls(controls) if controls else {}
+    settings = Settings(canaries=canaries, runs=runs, confidence=confidence)
+    with _progress() as progress:
+        task = progress.add_task("training with canaries", total=(1 + len(weakened)) * runs * terms.rounds)
+        on_round = partial(progress.advance, task)
+        found = audit(terms, settings, on_round=on_round)
+        caught = audit_controls(terms, settings, weakened, on_round)
+    lacking = {weakened[name].without: control for name, control in caught.items()}
+    if plot:
+        write_plot(plot, found, lacking)
+    passed = found.within_claim and not any(control.within_claim for control in caught.values())
+    if as_json:
+        described = {name: _describe(control, weakened[name].without) for name, control in caught.items()}
+        print_json(PrivacyJson(passed, found.mode, _describe(found, None), described))
+    else:
+        console.print(_table(found, lacking))
+        _say(found, lacking)
+    context.exit(0 if passed else TamperingError.exit_code)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    # Where nobody watches, standard error holds errors and nothing else.
+    return Progress(*columns, console=progress_console, transient=True, disable=not progress_console.is_terminal)
+
+
+def _describe(found: Audit, lacks: str | None) -> AuditJson:
+    bounds = [
+        BoundJson(bound.guesses.canaries, bound.guesses.made, bound.guesses.right, bound.epsilon)
+        for bound in (*found.runs, found.together)
+    ]
+    return AuditJson(lacks, found.claim, found.delta, found.confidence, found.within_claim, bounds[:-1], bounds[-1])
+
+
+def _table(found: Audit, controls: dict[str, Audit]) -> Table:
+    """A row for each build."""
+    runs = len(found.runs)
+    table = Table(
+        "build",
+        Column("claimed", justify="right"),
+        Column(f"each of {runs} runs, at least", justify="right"),
+        Column("all together, at least", justify="right"),
+        Column("right guesses", justify="right"),
+        title=f"Epsilon at delta {found.delta:g}, {found.mode}",
+        title_justify="left",
+    )
+    for name, audited in (("this one", found), *((f"without {lacks}", control) for lacks, control in controls.items())):
+        bounds = [bound.epsilon for bound in audited.runs]
+        guesses = audited.together.guesses
+        table.add_row(
+            name,
+            f"{audited.claim:.2f}",
+            f"{min(bounds):.2f} to {max(bounds):.2f}",
+            f"{audited.together.epsilon:.2f}",
+            f"{guesses.right} of {guesses.made}",
+        )
+    return table
+
+
+def _say(found: Audit, controls: dict[str, Audit]) -> None:
+    count = len(found.runs)
+    within = sum(bound.epsilon <= found.claim for bound in found.runs)
+    if found.within_claim:
+        click.echo(
+            f"Yes: {within} of {count} bounds, and that of all together, are below the claim of {found.claim:.2f}. "
+            "It may be true."
+        )
+    else:
+        click.echo(
+            f"No: epsilon is at least {found.highest:.2f}, with a confidence of {100 * found.confidence:g} %, but "
+            f"{found.claim:.2f} is claimed: the implementation adds less noise than it claims."
+        )
+    for lacks, control in controls.items():
+        if control.within_claim:
+            click.echo(f"No: the build without {lacks} should be caught, and was not: these runs could not tell.")
+    caught = sum(not control.within_claim for control in controls.values())
+    if controls and caught == len(controls):
+        click.echo(f"Yes: all {caught} controls were caught.")

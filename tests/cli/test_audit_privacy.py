@@ -1,0 +1,84 @@
+"""`secagg audit privacy`: bounds beside the claim; a bound above it, or a control that is missed, is exit code 4."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.cli.outcome import TAMPERING, UNUSABLE
+from training.auditing.audit import privacy_controls
+
+CONTROLS = Path(__file__).parent.parent / "attacks"
+SMALL = ("audit", "privacy", "--mode", "local", "--canaries", "400", "--runs", "2")
+
+
+@pytest.fixture
+def without_noise():
+    """What stands for this build adds none."""
+    with privacy_controls(CONTROLS)["noise-off"].build.in_force():
+        yield
+
+
+def test_bounds_are_shown_beside_the_claim(secagg):
+    shown = secagg(*SMALL).shown
+    assert "Epsilon at delta 1e-05, local" in shown
+    assert "2.17" in shown
+    assert "Yes: 2 of 2 bounds, and that of all together, are below the claim of 2.17." in shown
+
+
+def test_the_json_holds_every_bound(secagg):
+    found = secagg(*SMALL, "--json").json
+    assert (found["passed"], found["mode"], found["controls"]) == (True, "local", {})
+    audit = found["audit"]
+    assert audit["within_claim"]
+    assert audit["lacks"] is None
+    assert [run["canaries"] for run in audit["runs"]] == [400, 400]
+    assert audit["together"]["canaries"] == 800
+    assert all(run["epsilon"] < audit["claim"] for run in audit["runs"])
+
+
+def test_a_build_that_adds_less_noise_than_it_claims_is_exit_code_4(secagg, without_noise):
+    outcome = secagg(*SMALL)
+    assert outcome.code == TAMPERING
+    assert "the implementation adds less noise than it claims" in " ".join(outcome.out.split())
+    told = secagg(*SMALL, "--json")
+    assert told.code == TAMPERING
+    assert not json.loads(told.out)["passed"]
+
+
+def test_controls_that_these_runs_cannot_tell_are_exit_code_4(secagg):
+    outcome = secagg(*SMALL[:4], "--canaries", "50", "--runs", "1", "--controls", CONTROLS)
+    assert outcome.code == TAMPERING
+    assert "No: the build without half of the noise should be caught, and was not" in " ".join(outcome.out.split())
+
+
+@pytest.mark.parametrize("suffix", ["svg", "html"])
+def test_the_plot_shows_every_bound_and_the_claim_and_needs_nothing_from_elsewhere(secagg, tmp_path, suffix):
+    file = tmp_path / f"audit.{suffix}"
+    assert secagg(*SMALL, "--plot", file).code == 0
+    drawn = file.read_text()
+    assert "claimed: 2.17" in drawn
+    assert drawn.count("<circle") == 2
+    assert "http" not in drawn.replace("http://www.w3.org/2000/svg", "")
+    if suffix == "svg":
+        ElementTree.fromstring(drawn)
+
+
+def test_a_charters_own_terms_are_audited(secagg, finished):
+    found = secagg(
+        "audit", "privacy", "--charter", finished / "charter", "--canaries", "50", "--runs", "1", "--json"
+    ).json
+    assert found["mode"] == "local"
+    assert found["audit"]["claim"] == pytest.approx(8.0, rel=0.01)
+
+
+def test_what_cannot_be_is_refused(secagg, tmp_path):
+    secagg("audit", "privacy", "--mode", "local", "--charter", tmp_path).failed(
+        UNUSABLE, "usage", "--mode or --charter"
+    )
+    secagg(*SMALL, "--plot", tmp_path / "audit.png").failed(UNUSABLE, "usage", ".svg")
+    secagg(*SMALL, "--controls", tmp_path).failed(UNUSABLE, "no-controls")
+    secagg(*SMALL, "--confidence", "1").failed(UNUSABLE, "usage")

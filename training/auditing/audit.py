@@ -1,0 +1,155 @@
+"""Runs with canaries, and what they say of the epsilon that is claimed: nothing, or that it is too small.
+
+Knows runs, guesses and the claim. Knows no mechanism: what it says would be as true of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dp.auditing import Guesses, Trial, epsilon_lower_bound, guess, guesses_in_advance, pooled
+from secagg.errors import InputError, LocalProtocolError
+from training.attacks.build import REAL, Build, Control
+from training.attacks.weakened import load_weakened
+from training.auditing.runs import audited_charter, run_with_canaries
+from training.auditing.terms import Mode, Terms
+from training.local_work import privacy_plan
+
+# Together, of this many runs, they show half the noise: `docs/auditing.md`.
+USUAL_CANARIES: Final = 3300
+USUAL_RUNS: Final = 20
+CONTROLS: Final = ("noise-off", "clip-off", "noise-halved")
+# Of fewer nothing is told; of more, a gradient for each, as long as there are canaries, takes minutes.
+FEWEST_CANARIES: Final = 50
+MOST_CANARIES: Final = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How hard to look.
+
+    Attributes:
+        canaries: in each run.
+        confidence: of each bound.
+
+    Raises:
+        InputError: ``bad-audit`` on construction.
+    """
+
+    canaries: int = USUAL_CANARIES
+    runs: int = USUAL_RUNS
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not (FEWEST_CANARIES <= self.canaries <= MOST_CANARIES and self.runs >= 1 and 0 < self.confidence < 1):
+            raise InputError(
+                "bad-audit",
+                f"{self.runs} runs of {self.canaries} canaries, at a confidence of {self.confidence:g}, are no audit.",
+                remedy=f"Take {FEWEST_CANARIES} to {MOST_CANARIES} canaries in each run, and more runs for more.",
+            )
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What epsilon exceeds by the guesses, with the audit's confidence."""
+
+    guesses: Guesses
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What came of an audit.
+
+    Attributes:
+        claim: the epsilon that is claimed of a run, at ``delta``.
+        runs: what each says by itself.
+        together: what all say as one; of a single run, the same as it says.
+    """
+
+    mode: Mode
+    claim: float
+    delta: float
+    confidence: float
+    runs: tuple[Bound, ...]
+    together: Bound
+
+    @property
+    def highest(self) -> float:
+        """The largest of all bounds."""
+        return max(bound.epsilon for bound in (*self.runs, self.together))
+
+    @property
+    def within_claim(self) -> bool:
+        """Whether nothing was found against the claim."""
+        return self.highest <= self.claim
+
+
+def audit(terms: Terms, settings: Settings, build: Build = REAL, on_round: Callable[[], None] = lambda: None) -> Audit:
+    """Run with canaries on these terms, and bound epsilon from below.
+
+    Args:
+        build: the real one, or one that lacks a part of the protection. What is claimed is the same of both.
+        on_round: called after each of the ``terms.rounds`` of every run.
+
+    Raises:
+        InputError: if the terms cannot be kept.
+        SecaggError: what stopped a run.
+    """
+    charter, _ = audited_charter(terms, settings.canaries)
+    claim, delta = privacy_plan(charter).epsilon_after(terms.rounds), terms.privacy.delta
+    with build.in_force():
+        trials = [run_with_canaries(terms, settings.canaries, on_round) for _ in range(settings.runs)]
+
+    def bound(trial: Trial) -> Bound:
+        made = guess(trial, guesses_in_advance(len(trial.inside), claim, delta, settings.confidence))
+        return Bound(made, epsilon_lower_bound(made.canaries, made.made, made.right, delta, settings.confidence))
+
+    runs = tuple(bound(trial) for trial in trials)
+    return Audit(terms.mode, claim, delta, settings.confidence, runs, bound(pooled(trials)))
+
+
+def audit_controls(
+    terms: Terms, settings: Settings, controls: Mapping[str, Control], on_round: Callable[[], None] = lambda: None
+) -> dict[str, Audit]:
+    """Audit weakened builds as the real one is.
+
+    Raises:
+        LocalProtocolError: ``control-broken``, if one takes out what is not there.
+    """
+    found = {}
+    for name, control in controls.items():
+        try:
+            found[name] = audit(terms, settings, control.build, on_round)
+        except AttributeError as error:
+            raise LocalProtocolError(
+                "control-broken",
+                f"The weakened build {name} takes out what this build does not have: {error}.",
+                culprit=name,
+                remedy="Take tests/attacks from the same release as this command.",
+            ) from error
+    return found
+
+
+def privacy_controls(folder: Path) -> dict[str, Control]:
+    """The builds of a source checkout that are less private than they claim, by what they lack. They are code, and run.
+
+    Args:
+        folder: holds the package ``weakened`` with ``PRIVACY``.
+
+    Raises:
+        InputError: ``no-controls``, ``control-missing``.
+    """
+    held: dict[str, Control] = getattr(load_weakened(folder), "PRIVACY", {})
+    missing = [name for name in CONTROLS if name not in held]
+    if missing:
+        raise InputError(
+            "control-missing",
+            f"{folder} has no weakened build for {', '.join(missing)}.",
+            culprit=str(folder),
+            remedy="Take tests/attacks from the same release as this command.",
+        )
+    return {name: held[name] for name in CONTROLS}
