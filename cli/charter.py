@@ -16,7 +16,7 @@ from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, json_option, print_json, warn
 from cli.terms import terms_table
 from secagg.charter import Charter, CharterSignature, sign_charter, verify_charter
-from secagg.charter.cautions import cautions
+from secagg.charter.cautions import Caution, cautions
 from secagg.charter.encryption import encryption_terms
 from secagg.charter.folder import (
     CHARTER_FILE,
@@ -133,11 +133,14 @@ def _missing(content: Charter, signatures: tuple[CharterSignature, ...]) -> list
     return []
 
 
-def show_charter(folder: Path, content: Charter, signed: tuple[str, ...], as_json: bool) -> None:
-    """Print a charter and who of its members has signed it."""
+def show_charter(
+    folder: Path, content: Charter, signed: tuple[str, ...], as_json: bool, of_the_task: tuple[Caution, ...] = ()
+) -> None:
+    """Print a charter and who of its members has signed it; ``of_the_task`` is known where the model was built."""
+    told = (*cautions(content), *of_the_task)
     if as_json:
         result = {"charter": content.digest().hex(), "content": content, "signed_by": signed}
-        print_json(result | {"encryption": encryption_terms(content), "warnings": cautions(content)})
+        print_json(result | {"encryption": encryption_terms(content), "warnings": told})
         return
     place = escape(str(folder / CHARTER_FILE))
     console.print(f"{place}: charter [bold]{content.digest().hex()}[/bold]", soft_wrap=True)
@@ -146,4 +149,4 @@ def show_charter(folder: Path, content: Charter, signed: tuple[str, ...], as_jso
     for member in content.members:
         table.add_row(member.name, fingerprint(member.public_key), "yes" if member.name in signed else "no")
     console.print(table)
-    warn(cautions(content))
+    warn(told)

@@ -15,6 +15,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Column, Table
 
+from cli.doctor_model import model_finding
 from cli.doctor_schemes import charter_findings, scheme_findings
 from cli.finding import Finding
 from cli.output import console, json_option, print_json, warn
@@ -24,6 +25,7 @@ from secagg.errors import SecaggError
 from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking.keystream import SignedKey, add_masks
+from secagg.policy import Policy, load_policy
 from training.devices import resolve_device
 
 _PACKAGES = ("torch", "opacus", "cryptography", "numpy", "msgspec", "safetensors", "tenseal", "nvflare")
@@ -40,19 +42,27 @@ _ELEMENTS = 4_000_000
     type=click.Path(path_type=Path, file_okay=False),
     help="A charter to be taken part in; without it, every scheme is tried.",
 )
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="This site's; a task's own code is run, to build the charter's model, if the policy lists it.",
+)
 @json_option
 @click.pass_context
-def doctor(context: click.Context, folder: Path | None, charter_folder: Path | None, as_json: bool) -> None:
+def doctor(
+    context: click.Context, folder: Path | None, charter_folder: Path | None, policy: Path | None, as_json: bool
+) -> None:
     """Check this machine: Python, packages, device, durable storage, speed of masking and encryption, schemes.
 
     \b
     Examples:
       secagg doctor --folder /var/lib/secagg
-      secagg doctor --charter charter
+      secagg doctor --charter charter --policy policy.toml
     """
     charter = read_charter(charter_folder) if charter_folder else None
+    allowed = load_policy(policy).allowed_tasks if policy else Policy().allowed_tasks
     findings = [_python(), *_packages(), _device(), _storage(folder), _cipher()]
-    findings += charter_findings(charter) if charter else scheme_findings()
+    findings += [model_finding(charter, allowed), *charter_findings(charter)] if charter else scheme_findings()
     if as_json:
         print_json(findings)
     else:

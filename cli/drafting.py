@@ -14,7 +14,7 @@ from cli.output import json_option
 from secagg.charter import Member
 from secagg.charter.folder import CHARTER_FILE, write_charter
 from secagg.errors import InputError
-from training.draft import draft_charter
+from training.draft import draft_charter, task_of
 from training.task import bind_to_file, load_task_file
 
 
@@ -67,7 +67,7 @@ def new(
         )
     drafted = draft_charter(choices_from(name, options), [_member(text) for text in members], spec)
     write_charter(folder, drafted)
-    show_charter(folder, drafted, (), as_json)
+    show_charter(folder, drafted, (), as_json, task_of(drafted).cautions())
 
 
 def _member(text: str) -> Member:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cli.output import console, epsilon, percent, progress_console, score, size, warn
 from secagg.charter import Charter, VerifiedCharter
-from secagg.charter.cautions import cautions
+from secagg.charter.cautions import Caution, cautions
 from secagg.charter.model import ENCRYPTED_SCHEMES
 from secagg.errors import SecaggError
 from training.evaluation import Metrics
@@ -56,11 +56,11 @@ class RunView:
         """What the run calls."""
         return Observer(self._start, self._answer, self._round, self._compare, self._refusal)
 
-    def _start(self, charter: VerifiedCharter) -> None:
+    def _start(self, charter: VerifiedCharter, of_the_task: tuple[Caution, ...] = ()) -> None:
         content = charter.charter
         self._members = len(content.members)
         if not self._as_json:
-            warn(cautions(content))
+            warn((*cautions(content), *of_the_task))
         self._progress.update(self._task, total=content.training.rounds)
 
     def _answer(self, phase: str, member: int) -> None:

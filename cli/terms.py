@@ -10,7 +10,9 @@ from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.encryption import EncryptionTerms, encryption_terms
 from secagg.charter.model import ENCRYPTED_SCHEMES
+from secagg.errors import InputError
 from secagg.homomorphic.parameters import FAILURE_BITS, SECURE_MODULUS_BITS, Encryption
+from training.tasks.spec import TaskSpec
 
 Rows = Iterator[tuple[str, str]]
 
@@ -57,6 +59,7 @@ def _training(content: Charter) -> Rows:
             f"noise {privacy.noise_multiplier:g}, clip {privacy.clip_norm:g}, sampling {privacy.sampling_rate:g}"
         )
     yield "task", f"{content.task.kind}, {content.model.parameters} parameters"
+    yield from _trained_part(content)
     yield "training", _steps(content)
     yield "differential privacy", guarantee
     if privacy.mode == "distributed":
@@ -77,6 +80,21 @@ def _shared_noise(content: Charter) -> str:
     levels = " and ".join(map(str, privacy.noise_levels))
     removed = f"what is too much comes off again where {levels} survive" if levels else "none of it comes off again"
     return f"{privacy.noise}, a share of each hospital; enough if {honest} honest ones survive; {removed}"
+
+
+def _trained_part(content: Charter) -> Rows:
+    try:
+        model = TaskSpec.from_settings(content.task.kind, content.task.settings_json()).model
+    except InputError:
+        # What is no task is told by whoever would train it.
+        return
+    match model.train:
+        case "last-layer":
+            yield "trained are", "the last layer's parameters; all others are frozen"
+        case "lora":
+            yield "trained are", f"the last layer, and pairs of rank {model.lora_rank} beside frozen layers"
+    if model.backbone:
+        yield "backbone", f"{model.backbone}, SHA-256 {model.backbone_sha256}"
 
 
 def _protection(content: Charter) -> Rows:

@@ -139,7 +139,7 @@ SECTIONS = {"model": ModelSpec, "data": DataSpec, "evaluation": EvaluationSpec}
 
 def documented_defaults() -> dict[str, str]:
     table = TASKS.split("## Every key")[1].split("\n## ")[0]
-    return dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]+?) \|", table, re.MULTILINE))
+    return dict(re.findall(r"^\| `([a-z0-9_.]+)` \| ([^|]+?) \|", table, re.MULTILINE))
 
 
 def actual_defaults() -> dict[str, object]:

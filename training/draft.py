@@ -35,8 +35,9 @@ from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
 from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import fewest_with_noise, noise_shares
+from training.prepared_task import PreparedTask
 from training.privacy_draft import Sizes, drafted_privacy, wide_enough
-from training.task import Task, TaskSpec, build_task, load_custom_task
+from training.task import TaskSpec, build_task, load_custom_task
 from training.tasks.spec import input_names
 from training.vector_layout import UpdateVector
 
@@ -157,7 +158,7 @@ def _as_read_back(charter: Charter) -> Charter:
         raise InputError(error.reason, error.message, culprit=error.culprit, remedy="Choose another value.") from error
 
 
-def task_of(charter: Charter) -> Task:
+def task_of(charter: Charter) -> PreparedTask:
     """The task that a charter names; its code runs only if it is built in or the site's policy has listed it.
 
     Raises:
@@ -171,9 +172,9 @@ def task_choice(spec: TaskSpec) -> TaskChoice:
     return TaskChoice(kind=spec.kind, settings=_without_none(msgspec.json.decode(spec.settings_json())))
 
 
-def make_task(spec: TaskSpec) -> Task:
-    """A built-in task, or the custom one that the kind names as ``module:function``."""
-    return load_custom_task(spec) if ":" in spec.kind else build_task(spec)
+def make_task(spec: TaskSpec) -> PreparedTask:
+    """A built-in task, or the custom one that the kind names as ``module:function``; its model ready for training."""
+    return PreparedTask(load_custom_task(spec) if ":" in spec.kind else build_task(spec))
 
 
 def _training(choices: CharterChoices) -> Training:

@@ -1,13 +1,15 @@
 """A model as one vector, and the digest that names it.
 
 This module knows the order of a model's parameters (sorted by name). It knows nothing of training or of files. Only
-parameters are shared: a model with buffers is refused.
+trainable parameters are shared; frozen ones are the same everywhere, which the digest says too. A model with buffers is
+refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ import torch
 from torch import nn
 
 from secagg.errors import InputError
-from secagg.labels import digest
+from secagg.labels import digest, label
 
 FloatArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -35,18 +37,23 @@ class TensorShape:
 
 @dataclass(frozen=True)
 class ModelLayout:
-    """Where each trainable parameter stands in a model's vector: one after another, sorted by name."""
+    """Where each trainable parameter stands in a model's vector: one after another, sorted by name.
+
+    Attributes:
+        frozen: SHA-256 of the parameters that are not trained; empty where all are.
+    """
 
     tensors: tuple[TensorShape, ...]
+    frozen: bytes = b""
 
     @classmethod
     def of(cls, module: nn.Module) -> ModelLayout:
-        """The layout of a model. Parameters that don't require a gradient are left out.
+        """The layout of a model. Parameters that don't require a gradient are in its digest only.
 
         Raises:
             InputError: ``model-has-buffers``, ``model-not-float32`` or ``model-without-parameters``.
         """
-        return cls(tuple(TensorShape(name, tuple(tensor.shape)) for name, tensor in _parameters(module)))
+        return replace(_trainable_layout(module), frozen=_frozen_digest(module))
 
     @property
     def size(self) -> int:
@@ -108,7 +115,7 @@ def load(module: nn.Module, vector: npt.NDArray[np.float32]) -> None:
     Raises:
         InputError: ``model-shape`` or ``model-not-finite``.
     """
-    tensors = ModelLayout.of(module).to_tensors(vector)
+    tensors = _trainable_layout(module).to_tensors(vector)
     for name, values in tensors.items():
         _require_finite(name, values)
     with torch.no_grad():
@@ -117,9 +124,28 @@ def load(module: nn.Module, vector: npt.NDArray[np.float32]) -> None:
 
 
 def model_digest(layout: ModelLayout, vector: npt.NDArray[np.float32]) -> bytes:
-    """SHA-256 of a model: names and shapes of its tensors, then the float32 (d,) vector, little-endian."""
+    """SHA-256 of a model: names and shapes of its tensors, then the float32 (d,) vector, little-endian.
+
+    Where a part is frozen, the digest of that part too, under another label.
+    """
     shapes = [f"{tensor.name} {'x'.join(map(str, tensor.shape))}" for tensor in layout.tensors]
-    return digest("model", vector.astype("<f4").tobytes(), *shapes)
+    data = vector.astype("<f4").tobytes()
+    return digest("model on frozen", data, layout.frozen, *shapes) if layout.frozen else digest("model", data, *shapes)
+
+
+def _trainable_layout(module: nn.Module) -> ModelLayout:
+    return ModelLayout(tuple(TensorShape(name, tuple(tensor.shape)) for name, tensor in _parameters(module)))
+
+
+def _frozen_digest(module: nn.Module) -> bytes:
+    frozen = sorted((name, tensor) for name, tensor in module.named_parameters() if not tensor.requires_grad)
+    if not frozen:
+        return b""
+    hasher = hashlib.sha256()
+    for name, tensor in frozen:
+        hasher.update(label("frozen", name, str(tensor.dtype), *tensor.shape))
+        hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.digest()
 
 
 def _parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -94,7 +94,7 @@ class SimulationResult:
         hospitals: the folder of the hospitals' folders.
         pooled: one model on all records, without protection; ``curator``: with the charter's noise added once;
             ``alone``: each hospital's own, as private as in the run. None and empty where they were not asked for.
-        warnings: what everybody must be told of the charter.
+        warnings: what everybody must be told of the charter, and of how the task's model was changed.
     """
 
     folder: Path
@@ -112,7 +112,7 @@ class SimulationResult:
 class Observer:
     """What a caller wants to hear of while a simulation runs."""
 
-    on_start: Callable[[VerifiedCharter], None] = lambda _charter: None
+    on_start: Callable[[VerifiedCharter, tuple[Caution, ...]], None] = lambda _charter, _of_the_task: None
     on_answer: Callable[[str, int], None] = lambda _phase, _member: None
     on_round: Callable[[RoundResult], None] = lambda _result: None
     on_compare: Callable[[str], None] = lambda _what: None
@@ -192,7 +192,7 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
     sites = read_sites(settings.source, task)
     cores = cores_for(charter.charter.model.parameters)
     with cores, _Cast(folder, settings, charter, task, sites, observer) as cast:
-        observer.on_start(charter)
+        observer.on_start(charter, task.cautions())
         history = _History(folder)
 
         def on_round(record: RoundRecord) -> None:
@@ -207,7 +207,7 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
         _copy_release(folder, cast.furthest().release_folder)
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
         hospitals = settings.hospitals_folder(folder)
-        warnings = cautions(charter.charter)
+        warnings = (*cautions(charter.charter), *task.cautions())
         return SimulationResult(folder, hospitals, charter, history.rounds, federated, pooled, curator, alone, warnings)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from secagg.errors import InputError
+from training.prepared_task import PreparedTask
 from training.records import Records, require_two_classes
 from training.splitting import Site, parse_split, split_by_column, split_records
 from training.task import Task
@@ -56,14 +57,15 @@ def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
         return _read_each([parse_place(text) for text in source.paths], task)
     _, path = parse_place(source.paths[0])
     if source.site_column:
-        if not isinstance(task, TabularTask):
+        table_task = task.inner if isinstance(task, PreparedTask) else task
+        if not isinstance(table_task, TabularTask):
             raise InputError(
                 "not-a-table",
                 "Only a table can be divided by a site column.",
                 culprit=str(path),
                 remedy="Give each hospital's images with a --data of their own, or use --split.",
             )
-        return _with_two_classes(split_by_column(task, path, source.site_column))
+        return _with_two_classes(split_by_column(table_task, path, source.site_column))
     if source.split:
         return _deal_out(source, task.read(path))
     if path.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,3 +100,26 @@ def policy(here: Path, keys: dict[str, dict[str, str]]) -> Path:
     known = json.dumps([key["fingerprint"] for key in keys.values()])
     (here / "policy.toml").write_text(f"known_members = {known}\n")
     return here / "policy.toml"
+
+
+NORMED = """
+from torch import nn
+from training.tasks.tabular import TabularTask
+
+class Normed(TabularTask):
+    def build_model(self):
+        return nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2), super().build_model())
+
+def build(spec):
+    return Normed(spec)
+"""
+
+
+@pytest.fixture
+def normed_task(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``normed.toml``: a task of somebody's own, whose model has two BatchNorm layers."""
+    (here / "normed_task.py").write_text(NORMED)
+    (here / "normed.toml").write_text(TASK.replace("tabular-classification", "normed_task:build"))
+    monkeypatch.syspath_prepend(str(here))
+    monkeypatch.delitem(sys.modules, "normed_task", raising=False)
+    return "normed.toml"

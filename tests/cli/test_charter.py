@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64encode
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from secagg.charter.folder import read_charter, read_verified
 from secagg.identity import Identity
 from tests.cli.conftest import LOCAL_DP
 from tests.cli.outcome import REFUSED, TAMPERING, UNUSABLE, Outcome, contents, copy_of, flip, nothing_written, respell
+from training.tasks.backbone import FOLDER
 
 HEART = Path(__file__).parents[2] / "docs/examples/heart.toml"
 OPEN_POLICY = 'allowed_privacy_modes = ["none", "local"]\n'
@@ -462,3 +466,37 @@ def test_what_is_no_charter_is_refused(secagg, here, content):
     (here / "charter/charter.toml").write_bytes(content)
     for command in ("show", "verify"):
         secagg("charter", command).failed(UNUSABLE, "malformed-charter", "secagg charter new")
+
+
+# What becomes of the model
+
+
+def test_that_batch_norm_was_replaced_is_told_when_a_charter_is_drafted(secagg, normed_task, members):
+    drafted = secagg("charter", "new", "--task", normed_task, *members)
+    assert drafted.code == 0
+    assert "Warning: 2 BatchNorm layers are replaced by GroupNorm: BatchNorm mixes patients" in drafted.err
+    told = secagg("charter", "new", "again", "--task", normed_task, *members, "--json").json["warnings"]
+    assert [warning["code"] for warning in told] == ["batch-norm-replaced"]
+
+
+def test_of_a_model_without_batch_norm_nothing_is_told(drafted, secagg, members):
+    assert secagg("charter", "new", "again", "--task", "task.toml", *members).err == ""
+
+
+def test_the_terms_say_which_part_is_trained_and_on_which_backbone(secagg, here, members, monkeypatch):
+    data = save({"0.weight": torch.zeros(4, 2), "0.bias": torch.zeros(4)})
+    (here / "net.safetensors").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    model = f'[model]\nname = "mlp"\nhidden = [4]\nbackbone = "net.safetensors"\nbackbone_sha256 = "{digest}"\n'
+    task = here / "task.toml"
+    rest = task.read_text()
+    monkeypatch.delenv(FOLDER, raising=False)
+    for train, told in (("lora", "pairs of rank 4 beside frozen layers"), ("last-layer", "all others are frozen")):
+        task.write_text(f'{rest}{model}train = "{train}"\n')
+        shown = secagg("charter", "new", train, "--task", task, *members).shown
+        assert told in shown
+        assert f"net.safetensors, SHA-256 {digest[:8]}" in shown
+    (here / "net.safetensors").unlink()
+    secagg("charter", "new", "third", "--task", task, *members).failed(UNUSABLE, "backbone-missing", "net.safetensors")
+    # Reading a charter needs no backbone.
+    assert secagg("charter", "show", "lora").code == 0

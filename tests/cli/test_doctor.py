@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 from importlib.metadata import PackageNotFoundError
 
 import pytest
+import torch
+from safetensors.torch import save
 
 import cli.doctor
 from tests.cli.outcome import FAILED, UNUSABLE, Outcome
@@ -166,3 +169,54 @@ def test_tenseal_is_no_optional_package(secagg, monkeypatch):
 
 def test_a_charter_that_is_not_there_is_named(secagg, here):
     secagg("doctor", "--charter", "nowhere").failed(UNUSABLE, "unreadable", "nowhere/charter.toml")
+
+
+# The charter's model
+
+
+def test_of_a_charter_the_model_is_built(secagg, charter_of):
+    finding = findings_of(secagg("doctor", "--charter", charter_of("mask"), "--json"))["charter's model"]
+    assert (finding["good"], finding["found"]) == (True, "built here as the charter names it")
+
+
+def test_a_model_that_is_built_otherwise_here_is_a_bad_sign(secagg, charter_of, monkeypatch):
+    charter = charter_of("mask")
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", lambda layer: torch.nn.init.zeros_(layer.weight))
+    outcome = secagg("doctor", "--charter", charter, "--json")
+    assert outcome.code == FAILED
+    finding = findings_of(outcome)["charter's model"]
+    assert not finding["good"]
+    assert "same releases of secagg and of torch" in finding["found"]
+
+
+def test_a_backbone_that_is_not_here_is_a_bad_sign(secagg, here, members):
+    data = save({"0.weight": torch.zeros(4, 2), "0.bias": torch.zeros(4)})
+    (here / "net.safetensors").write_bytes(data)
+    model = f'backbone = "net.safetensors"\nbackbone_sha256 = "{hashlib.sha256(data).hexdigest()}"\n'
+    with (here / "task.toml").open("a") as task:
+        task.write(f'[model]\nname = "mlp"\nhidden = [4]\ntrain = "last-layer"\n{model}')
+    assert secagg("charter", "new", "--task", "task.toml", *members).code == 0
+    assert findings_of(secagg("doctor", "--charter", "charter", "--json"))["charter's model"]["good"]
+    (here / "net.safetensors").write_bytes(data + b" ")
+    outcome = secagg("doctor", "--charter", "charter", "--json")
+    assert outcome.code == FAILED
+    assert "backbone-altered" in findings_of(outcome)["charter's model"]["found"]
+
+
+def test_code_of_somebody_s_own_is_not_run_unless_the_site_allows_it(secagg, normed_task, members):
+    assert secagg("charter", "new", "--task", normed_task, *members).code == 0
+    del sys.modules["normed_task"]
+    finding = findings_of(secagg("doctor", "--charter", "charter", "--json"))["charter's model"]
+    assert finding["good"]
+    assert "so it is not run" in finding["found"]
+    assert "normed_task" not in sys.modules
+
+
+def test_code_that_the_site_allows_is_run_and_what_became_of_its_model_is_told(secagg, here, normed_task, members):
+    assert secagg("charter", "new", "--task", normed_task, *members).code == 0
+    (here / "policy.toml").write_text('allowed_tasks = ["normed_task:build"]\n')
+    findings = findings_of(secagg("doctor", "--charter", "charter", "--policy", "policy.toml", "--json"))
+    finding = findings["charter's model"]
+    assert finding["good"]
+    assert "2 BatchNorm layers are replaced by GroupNorm" in finding["found"]
+    assert [warning["code"] for warning in finding["warnings"]] == ["batch-norm-replaced"]

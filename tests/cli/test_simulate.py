@@ -692,3 +692,16 @@ def test_hospitals_that_are_new_to_a_run_get_keys_where_the_others_are(secagg, s
     assert {home.name for home in (here / "hospitals").iterdir()} == {"h1", "h2", "h3"}
     assert not (here / "run/hospitals").exists()
     assert read_settings(here / "run").hospitals_at == str(here / "hospitals")
+
+
+# What becomes of the model
+
+
+@pytest.mark.parametrize("options", [(), LOCAL_DP])
+def test_a_model_with_batch_norm_is_trained_with_group_norm_and_that_is_told(secagg, normed_task, options):
+    arguments = ("simulate", "--task", normed_task, "--data", "data", "--out", "run", *SHORT, *options)
+    outcome = secagg(*arguments)
+    assert outcome.code == 0
+    assert outcome.err.count("2 BatchNorm layers are replaced by GroupNorm") == 1
+    told = secagg("simulate", "--resume", "run", "--json").json["warnings"]
+    assert [warning["code"] for warning in told] == ["batch-norm-replaced"]

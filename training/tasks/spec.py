@@ -7,6 +7,7 @@ no hospital's data. One specification always gives the same bytes, because a cha
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,15 +22,31 @@ IMAGES = "image-classification"
 
 Level = int | float | str
 _REMEDY = "Correct that setting of the task."
+_LARGEST_RANK = 4096
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.safetensors")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model: ``hidden`` widths for an mlp, ``channels`` of the convolutions for a cnn, the seed of the start."""
+    """The model, and which part of it is trained.
+
+    Attributes:
+        hidden: widths for an mlp; ``channels`` of the convolutions for a cnn.
+        seed: of the start.
+        train: all parameters; only the last layer's; or that one's and, beside every other linear and convolutional
+            layer, a pair of ``lora_rank`` (`training.tasks.low_rank`). What is not trained is frozen.
+        backbone: the name of a .safetensors file with pre-trained parameters, which every hospital has; its SHA-256 in
+            hexadecimal is ``backbone_sha256``.
+    """
 
     name: Literal["logistic", "mlp", "cnn"] = "logistic"
     hidden: tuple[int, ...] = (32,)
     channels: tuple[int, ...] = (16, 32, 32)
     seed: int = 0
+    train: Literal["all", "last-layer", "lora"] = "all"
+    lora_rank: int = 4
+    backbone: str | None = None
+    backbone_sha256: str | None = None
 
 
 class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -217,6 +234,19 @@ def _check_model(model: ModelSpec) -> None:
         raise _bad("Every hidden width and number of channels must be at least 1.")
     if not 0 <= model.seed < 2**63:
         raise _bad("The model's seed must be between 0 and 2^63 - 1.")
+    if not 1 <= model.lora_rank <= _LARGEST_RANK:
+        raise _bad(f"model.lora_rank must be between 1 and {_LARGEST_RANK}.")
+    _check_backbone(model)
+
+
+def _check_backbone(model: ModelSpec) -> None:
+    if (model.backbone is None) != (model.backbone_sha256 is None):
+        raise _bad("Give model.backbone and model.backbone_sha256 together, or neither.")
+    # A charter is written by somebody else: it names a file, but no place on a hospital's disk.
+    if model.backbone is not None and not _FILE_NAME.fullmatch(model.backbone):
+        raise _bad("model.backbone must be the name of a .safetensors file, without a folder.")
+    if model.backbone_sha256 is not None and not _SHA256.fullmatch(model.backbone_sha256):
+        raise _bad("model.backbone_sha256 must be 64 hexadecimal digits, in lower case: the output of sha256sum.")
 
 
 def _check_evaluation(evaluation: EvaluationSpec) -> None:

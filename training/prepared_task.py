@@ -1,0 +1,123 @@
+"""A task whose model is made ready to be trained by many: the one place where models are changed before training.
+
+Knows the order of the changes: BatchNorm is replaced, pre-trained parameters are loaded, what is not to be trained is
+frozen. Whoever drafts a charter and every hospital build their models here, so that the charter's digest is that of the
+model which is trained, whether the task is the toolkit's or somebody's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from secagg.charter.cautions import Caution
+from training.records import Records
+from training.tasks.backbone import Tensors, load_backbone, read_backbone
+from training.tasks.layers import last_layer
+from training.tasks.low_rank import add_low_rank
+from training.tasks.norms import fix_norms, group_norms
+from training.tasks.spec import ModelSpec, TaskSpec
+
+if TYPE_CHECKING:
+    from training.task import Task
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """How many BatchNorm layers a model had: replaced by GroupNorm, and fixed at a backbone's statistics."""
+
+    grouped: int
+    fixed: int
+
+    def cautions(self) -> tuple[Caution, ...]:
+        """What is told of it."""
+        found = []
+        if self.grouped:
+            found.append(
+                Caution(
+                    "batch-norm-replaced",
+                    f"{_layers(self.grouped)} replaced by GroupNorm: BatchNorm mixes patients, and its running "
+                    "statistics cannot be summed.",
+                    "Build the model with GroupNorm to choose its groups yourself.",
+                )
+            )
+        if self.fixed:
+            found.append(
+                Caution(
+                    "batch-norm-fixed",
+                    f"{_layers(self.fixed)} fixed at the backbone's statistics, which training does not change.",
+                    "Set model.train = 'all' to have GroupNorm instead.",
+                )
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class PreparedTask:
+    """A `training.task.Task` that is another one but for its model."""
+
+    inner: Task
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The settings that the task was made from."""
+        return self.inner.spec
+
+    def read(self, path: Path) -> Records:
+        """A hospital's records."""
+        return self.inner.read(path)
+
+    def build_model(self) -> nn.Module:
+        """The starting model, with `model.train` of the task's settings trainable and the rest frozen.
+
+        Raises:
+            InputError: as the task's own; of `read_backbone` and `load_backbone`; ``no-last-layer``.
+        """
+        model, _ = self._without_batch_norm()
+        spec = self.spec.model
+        if spec.backbone is not None:
+            load_backbone(model, self._backbone, spec.backbone)
+        return _partly_frozen(model, spec)
+
+    def cautions(self) -> tuple[Caution, ...]:
+        """What everybody must be told of how the model was changed. Raises what `build_model` raises."""
+        return self._without_batch_norm()[1].cautions()
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The task's own."""
+        return self.inner.loss(outputs, labels)
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """The task's own."""
+        return self.inner.scores(outputs)
+
+    @cached_property
+    def _backbone(self) -> Tensors:
+        return read_backbone(self.spec.model)
+
+    def _without_batch_norm(self) -> tuple[nn.Module, Replaced]:
+        model, fixed = self.inner.build_model(), 0
+        if self.spec.model.train != "all":
+            model, fixed = fix_norms(model, self._backbone.keys())
+        model, grouped = group_norms(model)
+        return model, Replaced(grouped, fixed)
+
+
+def _partly_frozen(model: nn.Module, spec: ModelSpec) -> nn.Module:
+    if spec.train == "all":
+        return model
+    _, head = last_layer(model)
+    if spec.train == "lora":
+        model = add_low_rank(model, spec.lora_rank, spec.seed, but=head)
+    else:
+        model.requires_grad_(requires_grad=False)
+    head.requires_grad_(requires_grad=True)
+    return model
+
+
+def _layers(count: int) -> str:
+    return "1 BatchNorm layer is" if count == 1 else f"{count} BatchNorm layers are"

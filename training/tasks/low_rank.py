@@ -1,0 +1,84 @@
+"""Low-rank adaptation: layers that stay as they are, with a small trainable pair beside each.
+
+LoRA (Hu et al. 2021, section 4.1): W x becomes W x + B A x, where W is frozen, A is drawn at random and B is zero, so
+that training starts from the unchanged model. The factor alpha / r of the paper is one: alpha is the rank. A and B are
+plain layers in a row, for which Opacus has per-sample gradients; W has none and costs none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from secagg.labels import digest
+from training.tasks.layers import replace_layers
+
+ADAPTED: Final = (nn.Linear, nn.Conv2d)
+
+
+class LowRank(nn.Module):
+    """A frozen linear or convolutional layer and its pair; ``down`` is A, ``up`` is B."""
+
+    def __init__(self, frozen: nn.Linear | nn.Conv2d, rank: int) -> None:
+        super().__init__()
+        self.frozen = frozen
+        down: nn.Module
+        up: nn.Linear | nn.Conv2d
+        if isinstance(frozen, nn.Linear):
+            rank = min(rank, frozen.in_features, frozen.out_features)
+            down = nn.Linear(frozen.in_features, rank, bias=False)
+            up = nn.Linear(rank, frozen.out_features, bias=False)
+        else:
+            rank = min(rank, frozen.in_channels * frozen.weight[0, 0].numel(), frozen.out_channels)
+            down = nn.Conv2d(
+                frozen.in_channels,
+                rank,
+                frozen.kernel_size,  # type: ignore[arg-type]
+                frozen.stride,  # type: ignore[arg-type]
+                frozen.padding,  # type: ignore[arg-type]
+                frozen.dilation,  # type: ignore[arg-type]
+                bias=False,
+                padding_mode=frozen.padding_mode,
+            )
+            up = nn.Conv2d(rank, frozen.out_channels, kernel_size=1, bias=False)
+        nn.init.zeros_(up.weight)
+        self.down, self.up = down, up
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the frozen layer gives, plus what the pair adds."""
+        return self.frozen(inputs) + self.up(self.down(inputs))  # type: ignore[no-any-return]
+
+    def merged(self) -> nn.Module:
+        """The frozen layer with W + B A in the place of W."""
+        with torch.no_grad():
+            self.frozen.weight += torch.einsum("or...,ri...->oi...", self.up.weight, self.down.weight)
+        return self.frozen
+
+
+def add_low_rank(model: nn.Module, rank: int, seed: int, but: nn.Module) -> nn.Module:
+    """``model``, changed in place, with pairs beside all linear and convolutional layers; only pairs are trainable.
+
+    The rank is at most the smaller side of a layer's weight. Convolutions in groups get no pair.
+
+    Args:
+        but: a layer that gets none.
+    """
+
+    def replacement(layer: nn.Module) -> nn.Module | None:
+        # Layers derived from these may be used otherwise than by calling them.
+        if type(layer) not in ADAPTED or layer is but or getattr(layer, "groups", 1) != 1:
+            return None
+        return LowRank(layer, rank)  # type: ignore[arg-type]
+
+    model.requires_grad_(requires_grad=False)
+    with torch.random.fork_rng(devices=[]):
+        # Not the seed itself: the model's own first layer may have been drawn from it, and would be drawn again.
+        torch.default_generator.manual_seed(int.from_bytes(digest("low rank", b"", seed)[:7], "big"))
+        return replace_layers(model, replacement)
+
+
+def merged(model: nn.Module) -> nn.Module:
+    """``model``, changed in place, with every pair added to its layer: as it was before `add_low_rank`, but trained."""
+    return replace_layers(model, lambda layer: layer.merged() if isinstance(layer, LowRank) else None)

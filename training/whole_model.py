@@ -1,0 +1,47 @@
+"""A model that can be used, from a release: what was trained, put into what was frozen.
+
+Knows releases and tasks. The file of a release holds trained parameters only; the rest is built as it was for training,
+from the task's seed or the backbone that the charter names by its digest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from safetensors.numpy import load_file
+from torch import nn
+
+from secagg.errors import InputError
+from secagg.release import verify_release
+from secagg.release.statement import MODEL_FILE
+from training.draft import task_of
+from training.model_state import ModelLayout, load, model_digest
+from training.tasks.low_rank import merged
+
+_SCALING: Final = "standardisation."
+
+
+def whole_model(folder: Path) -> nn.Module:
+    """The released model in ``folder``, verified, in evaluation mode; low-rank pairs are added to their layers.
+
+    It takes features that are scaled as for training. A custom task's code is run: review it first.
+
+    Raises:
+        InputError, TamperingError: as `secagg.release.verify_release`, and for a task or a backbone that is not there.
+        InputError: ``other-model``, if the task builds another model here than the one that was trained.
+    """
+    release = verify_release(folder)
+    module = task_of(release.charter.charter).build_model()
+    layout = ModelLayout.of(module)
+    tensors = load_file(folder / MODEL_FILE)
+    vector = layout.to_vector({name: tensor for name, tensor in tensors.items() if not name.startswith(_SCALING)})
+    if model_digest(layout, vector).hex() != release.statement.predicate.model_digest:
+        raise InputError(
+            "other-model",
+            "The task builds other frozen parameters here than those that the released ones were trained on.",
+            culprit=str(folder),
+            remedy="Use the release of the task's code and of torch that the hospitals used.",
+        )
+    load(module, vector)
+    return merged(module).eval()
