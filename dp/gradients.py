@@ -73,8 +73,10 @@ class ClippedGradients:
         # Clipping would let one patient's NaN or infinity through, and the whole release would show it.
         torch.nan_to_num_(flat, nan=0.0, posinf=0.0, neginf=0.0)
         gradients = mean_over_patients(flat, records.patients[rows])
-        # Not in float32, where the square of a large gradient is infinite and what is divided by it zero.
-        norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)
+        # In float32 the square of a large gradient is infinite, and the patient counts as nothing: Apple's devices have
+        # no more.
+        precision = torch.float32 if self._device.type == "mps" else torch.float64
+        norms = torch.linalg.vector_norm(gradients, dim=1, dtype=precision)
         factors = self._shares.scale * (self._shares.clip_norm / norms).clamp(max=1.0)
         return gradients.mul_(factors.nan_to_num(nan=0.0).to(gradients.dtype)[:, None])
 
