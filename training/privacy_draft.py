@@ -15,6 +15,7 @@ from dp.accounting import epsilon_of_runs, noise_multiplier_for, smallest_multip
 from dp.events import Event, GaussianEvent
 from dp.shares import Cohort, NoiseShares
 from secagg.charter import Encoding, Metrics, Privacy, Training
+from secagg.charter.model import check_noise_levels
 from secagg.graph import COMPLETE_UP_TO
 from training.dropout import count_dropped
 from training.noise import noise_digest, sized
@@ -49,7 +50,7 @@ def drafted_privacy(choices: CharterChoices, sizes: Sizes) -> Privacy:
     """The privacy section that keeps to ``choices.epsilon``.
 
     Raises:
-        InputError: ``unreachable-epsilon``, ``bad-delta``, ``too-many-dropped``.
+        InputError: ``unreachable-epsilon``, ``bad-delta``, ``too-many-dropped``, ``noise-levels-contradict``.
     """
     match choices.privacy:
         case "none":
@@ -125,6 +126,7 @@ def _at_once(
 
 def _levels(choices: CharterChoices, sizes: Sizes) -> tuple[int, ...]:
     if choices.noise_levels is not None:
+        check_noise_levels(choices.noise_levels, sizes.members, sizes.fewest)
         return choices.noise_levels
     if choices.scheme != "mask" or choices.noise != "skellam" or sizes.members > COMPLETE_UP_TO:
         return ()
