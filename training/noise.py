@@ -16,7 +16,7 @@ import numpy.typing as npt
 from dp.integer_noise import integer_noise
 from dp.randomness import KEY_SIZE, secure_generator
 from dp.shares import Cohort, NoiseShares
-from secagg.charter import Charter, NeighbourGraph
+from secagg.charter import Charter, Metrics, NeighbourGraph, Privacy
 from secagg.charter.model import smallest_threshold
 from secagg.encoding import Ring
 from secagg.encoding.ring import RingVector
@@ -32,26 +32,40 @@ def noise_shares(charter: Charter) -> NoiseShares:
     Raises:
         InputError: ``field-too-narrow``.
     """
-    privacy = charter.privacy
-    released = charter.metrics.release == "noisy"
-    shares = NoiseShares(
-        cohort=Cohort(
-            hospitals=len(charter.members),
-            threshold=fewest_with_noise(len(charter.members), charter.threshold, charter.max_colluding, charter.graph),
-            colluding=charter.max_colluding,
-            levels=privacy.noise_levels,
-        ),
-        noise=privacy.noise,
-        field_bits=charter.encoding.field_bits,
-        noise_multiplier=privacy.noise_multiplier,
-        clip_norm=privacy.clip_norm,
-        most_patients=charter.training.batch_size,
-        dimension=charter.model.parameters,
-        cells=charter.metrics.cells if released else 0,
-        metric_noise_multiplier=privacy.metric_noise_multiplier if released else 0.0,
+    cohort = Cohort(
+        hospitals=len(charter.members),
+        threshold=fewest_with_noise(len(charter.members), charter.threshold, charter.max_colluding, charter.graph),
+        colluding=charter.max_colluding,
+        levels=charter.privacy.noise_levels,
+    )
+    shares = sized(
+        cohort,
+        charter.privacy,
+        charter.encoding.field_bits,
+        charter.training.batch_size,
+        charter.model.parameters,
+        charter.metrics,
     )
     shares.require_room()
     return shares
+
+
+def sized(
+    cohort: Cohort, privacy: Privacy, field_bits: int, most_patients: int, parameters: int, metrics: Metrics
+) -> NoiseShares:
+    """The same of the parts of a charter that may not be one yet."""
+    released = metrics.release == "noisy"
+    return NoiseShares(
+        cohort=cohort,
+        noise=privacy.noise,
+        field_bits=field_bits,
+        noise_multiplier=privacy.noise_multiplier,
+        clip_norm=privacy.clip_norm,
+        most_patients=most_patients,
+        dimension=parameters,
+        cells=metrics.cells if released else 0,
+        metric_noise_multiplier=privacy.metric_noise_multiplier if released else 0.0,
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dp.shares import Cohort, NoiseShares
 from secagg.charter import Encoding, Metrics, Privacy, Training
 from secagg.graph import COMPLETE_UP_TO
 from training.dropout import count_dropped
-from training.noise import noise_digest
+from training.noise import noise_digest, sized
 
 if TYPE_CHECKING:
     from training.draft import CharterChoices
@@ -138,22 +138,14 @@ def _releases(sizes: Sizes) -> int:
 
 
 def _shares(choices: CharterChoices, sizes: Sizes, privacy: Privacy) -> NoiseShares:
-    return NoiseShares(
-        cohort=Cohort(
-            hospitals=sizes.members,
-            threshold=sizes.fewest,
-            colluding=choices.max_colluding,
-            levels=privacy.noise_levels,
-        ),
-        noise=privacy.noise,
-        field_bits=choices.encoding.field_bits,
-        noise_multiplier=privacy.noise_multiplier,
-        clip_norm=privacy.clip_norm,
-        most_patients=sizes.training.batch_size,
-        dimension=sizes.parameters,
-        cells=sizes.metrics.cells,
-        metric_noise_multiplier=privacy.metric_noise_multiplier,
+    cohort = Cohort(
+        hospitals=sizes.members,
+        threshold=sizes.fewest,
+        colluding=choices.max_colluding,
+        levels=privacy.noise_levels,
     )
+    bits, batch = choices.encoding.field_bits, sizes.training.batch_size
+    return sized(cohort, privacy, bits, batch, sizes.parameters, sizes.metrics)
 
 
 def _privacy(choices: CharterChoices, noise: float, metric_noise: float, levels: tuple[int, ...]) -> Privacy:
