@@ -10,7 +10,6 @@ integers. The clamp of the sum is no expansion: it adds nothing to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -20,11 +19,10 @@ from opacus import GradSampleModule
 from torch import Tensor, nn
 
 from dp.patients import PatientRecords, Rows, mean_over_patients, parts, rows_at_once
-from dp.per_sample import backward
 from dp.rounding import round_rows
+from dp.row_gradients import Loss, compute_gradients
 from dp.shares import NoiseShares
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Integers = npt.NDArray[np.int64]
 
 # Numbers rounded at a time: they are held three times, in 64 bits.
@@ -66,13 +64,12 @@ class ClippedGradients:
 
     def _clipped(self, records: PatientRecords, rows: Rows) -> Tensor:
         """The patients' gradients, (patients, d), in steps of the grid, each no longer than the clip norm."""
-        outputs = self._module(records.features[rows].to(self._device))
-        backward(self._loss(outputs, records.labels[rows].to(self._device)))
+        patients = compute_gradients(self._module, self._loss, records, rows, self._rows_at_once, self._device)
         flat = torch.cat([parameter.grad_sample.flatten(start_dim=1) for parameter in self._parameters], dim=1)  # type: ignore[attr-defined]
         self._module.zero_grad(set_to_none=True)
         # Clipping would let one patient's NaN or infinity through, and the whole release would show it.
         torch.nan_to_num_(flat, nan=0.0, posinf=0.0, neginf=0.0)
-        gradients = mean_over_patients(flat, records.patients[rows])
+        gradients = mean_over_patients(flat, patients)
         # In float32 the square of a large gradient is infinite, and the patient counts as nothing: Apple's devices have
         # no more.
         precision = torch.float32 if self._device.type == "mps" else torch.float64

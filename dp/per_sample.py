@@ -41,6 +41,16 @@ def backward(loss: Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def without_samples(module: GradSampleModule) -> Iterator[None]:
+    """Backward passes within add up plain gradients, as without Opacus."""
+    module.disable_hooks()
+    try:
+        yield
+    finally:
+        module.enable_hooks()
+
+
 def require_private(model: nn.Module) -> None:
     """Refuse a model whose gradients are not those of single patients; it is in training mode afterwards.
 

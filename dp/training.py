@@ -10,7 +10,6 @@ post-processing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +21,11 @@ from torch import Tensor, nn
 
 from dp.gaussian import gaussian_like
 from dp.patients import PatientRecords, Rows, mean_over_patients, parts, rows_at_once
-from dp.per_sample import backward, per_sample, require_private
+from dp.per_sample import per_sample, require_private
 from dp.plan import PrivacyPlan
+from dp.row_gradients import Loss, compute_gradients
 from dp.sampling import poisson_sample
 from secagg.errors import InputError
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +74,8 @@ def train_privately(
         loss: the mean over rows of a loss of each row alone. A loss that couples rows (Cox, contrastive) has no
             per-patient gradient, and no guarantee holds.
         generator: `dp.randomness.secure_generator`; draws batches and noise.
-        largest_batch: rows held in memory at once, as many as fit if 0; a larger sample is worked through in parts. A
-            patient's rows are never divided, so that one patient with more rows makes a larger part.
+        largest_batch: rows whose gradients are held at once, as many as fit if 0; a larger sample is worked through in
+            parts.
 
     Raises:
         InputError: ``not-private-model`` if a layer mixes patients (BatchNorm), ``training-diverged``.
@@ -128,10 +126,9 @@ def _step(
         optimizer.step()
         return
     for number, rows in enumerate(rows_by_part, start=1):
-        outputs = module(records.features[rows].to(device))
-        backward(loss(outputs, records.labels[rows].to(device)))
+        patients = compute_gradients(module, loss, records, rows, largest_batch, device)
         _drop_non_finite(optimizer)
-        _average_over_patients(optimizer, records.patients[rows])
+        _average_over_patients(optimizer, patients)
         optimizer.signal_skip_step(do_skip=number < len(rows_by_part))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

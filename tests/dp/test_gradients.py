@@ -109,6 +109,14 @@ def test_a_sample_worked_through_in_parts_is_the_same_to_within_a_step_each(monk
     assert np.abs(summed(records(3), sample) - whole).max() <= PATIENTS
 
 
+def test_a_patient_whose_rows_are_worked_through_in_pieces_weighs_the_same(monkeypatch):
+    whole = summed(records(7), [4], bits=20)
+    monkeypatch.setattr("dp.gradients.rows_at_once", lambda _parameters: 3)
+    assert whole.any()
+    assert np.abs(summed(records(7), [4], bits=20) - whole).max() <= 1
+    assert np.linalg.norm(summed(records(7, 1e20), [4], bits=20)) <= shares_for(model(), bits=20).sensitivity
+
+
 def test_a_coordinate_is_clamped_to_what_the_ring_has_room_for(monkeypatch):
     monkeypatch.setattr(NoiseShares, "largest_signal", 5)
     assert np.abs(summed(records(), np.arange(PATIENTS))).max() == 5

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-import dp.gradients
 import dp.patients
 import dp.per_sample
-import dp.training
+import dp.row_gradients
 from dp.gradients import ClippedGradients
 from dp.patients import PatientRecords, rows_at_once
 from dp.per_sample import per_sample
@@ -83,8 +82,7 @@ class Watch:
 def held(monkeypatch):
     """Called with a model, watches it: ``numbers`` are those of single rows' gradients after each backward pass."""
     watch = Watch()
-    for place in (dp.training, dp.gradients):
-        monkeypatch.setattr(place, "backward", watch.backward)
+    monkeypatch.setattr(dp.row_gradients, "backward", watch.backward)
     return watch
 
 
@@ -122,6 +120,14 @@ def test_frozen_layers_take_no_room_so_that_more_rows_have_it(held, train):
     train(module, records())
     assert held.numbers == [ROWS * trained_size(module)] * PLAN.steps_per_round
     assert held.numbers[0] <= BOUND
+
+
+@pytest.mark.parametrize("train", [locally, distributed])
+def test_a_patient_with_more_rows_than_there_is_room_for_needs_none_of_their_gradients(held, train):
+    module = held(model())
+    train(module, records(rows_each=30))
+    # Two patients a step, in three pieces each, and no row with a gradient of its own.
+    assert held.numbers == [0] * 6 * PLAN.steps_per_round
 
 
 @pytest.mark.parametrize(("parameters", "rows"), [(1, 256), (128, 256), (BOUND // 8, 8), (BOUND, 1), (BOUND * 9, 1)])
