@@ -13,13 +13,15 @@ from typing import Final, Literal
 
 import msgspec
 
-from secagg.charter import Charter, Encoding, Member, Model, Privacy, Training, parse_charter, render_charter
+from dp.shares import Cohort
+from secagg.charter import Charter, Encoding, Member, Metrics, Model, Privacy, Training, parse_charter, render_charter
 from secagg.charter.model import ServerStep
 from secagg.errors import InputError
 from training.auditing.canaries import ORDINARY, CanaryTask, canary_spec
 from training.draft import task_choice
 from training.local_work import privacy_plan
 from training.model_state import ModelLayout, flatten, model_digest
+from training.noise import noise_digest, sized
 
 Mode = Literal["local", "distributed"]
 
@@ -98,6 +100,18 @@ class Terms:
         return "distributed" if self.privacy.mode == "distributed" else "local"
 
 
+def _drawn_here(terms: Terms, privacy: Privacy, batch: int, parameters: int) -> Privacy:
+    """The same with the digest of the noise that comes off in vectors of this model's size."""
+    cohort = Cohort(
+        hospitals=len(terms.names),
+        threshold=terms.threshold,
+        colluding=terms.max_colluding,
+        levels=privacy.noise_levels,
+    )
+    shares = sized(cohort, privacy, terms.field_bits, batch, parameters, Metrics())
+    return msgspec.structs.replace(privacy, noise_digest=noise_digest(shares))
+
+
 def canary_charter(terms: Terms, members: Sequence[Member], canaries: int) -> Charter:
     """A charter on these terms whose task is to train on canaries.
 
@@ -109,6 +123,8 @@ def canary_charter(terms: Terms, members: Sequence[Member], canaries: int) -> Ch
     layout = ModelLayout.of(module)
     privacy = terms.privacy
     expected = privacy.sampling_rate * (canaries / 2 + ORDINARY * len(members))
+    batch = max(ORDINARY, round(expected))
+    privacy = _drawn_here(terms, privacy, batch, layout.size)
     charter = Charter(
         name="audit",
         nonce=secrets.token_bytes(16),
@@ -120,7 +136,7 @@ def canary_charter(terms: Terms, members: Sequence[Member], canaries: int) -> Ch
         training=Training(
             rounds=terms.rounds,
             local_steps=terms.local_steps,
-            batch_size=max(ORDINARY, round(expected)),
+            batch_size=batch,
             # What comes out is in clip norms.
             learning_rate=max(1.0, expected) / privacy.clip_norm if privacy.mode == "local" else 0.1,
             weighting="uniform",
