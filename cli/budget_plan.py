@@ -161,7 +161,7 @@ def _of_charter(folder: Path) -> _Subject:
             remedy="Draft one with `secagg charter new --dp …`.",
         )
     # Not at the top: it brings torch, which takes seconds.
-    from training.local_work import privacy_plan
+    from training.privacy_plan import privacy_plan
 
     return _Subject(
         plan=privacy_plan(content),

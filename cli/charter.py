@@ -28,6 +28,7 @@ from secagg.charter.folder import (
 from secagg.errors import InputError
 from secagg.identity import Identity, fingerprint
 from secagg.policy import check_charter, load_policy
+from training.privacy_plan import require_budget
 
 charter_folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="charter")
 
@@ -89,6 +90,7 @@ def sign(folder: Path, identity_file: Path, passphrase_file: Path | None, policy
     identity = Identity.load(identity_file, read_passphrase(passphrase_file))
     signature = sign_charter(content, identity)
     check_charter(content, load_policy(policy))
+    require_budget(content)
     others = tuple(entry for entry in read_signatures(folder) if entry.member != signature.member)
     missing = _missing(content, (*others, signature))
     write_signatures(folder, (*others, signature))

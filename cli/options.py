@@ -28,6 +28,7 @@ _MOST_ROUNDS = 1_000_000
 _MOST_RECORDS = 1 << 20
 _FACTOR = Number(min=0, max=LARGEST_FACTOR)
 _POSITIVE_FACTOR = Number(min=0, min_open=True, max=LARGEST_FACTOR)
+_CLIP = Number(min=1e-6, max=1e6)
 _DELTA = Number(min=0, min_open=True, max=DELTA_LIMIT, max_open=True)
 
 _USUAL_BATCH = 32
@@ -112,9 +113,7 @@ _OPTIONS = [
         show_default=True,
         help="Of (epsilon, delta): well below 1 / patients.",
     ),
-    click.option(
-        "--clip", "clip_norm", type=POSITIVE, default=1.0, show_default=True, help="L2, a patient's gradient."
-    ),
+    click.option("--clip", "clip_norm", type=_CLIP, default=1.0, show_default=True, help="L2, a patient's gradient."),
     click.option("--sampling-rate", type=_FRACTION, default=0.1, show_default=True, help="Of a patient, in each step."),
     click.option(
         "--metrics",

@@ -29,8 +29,11 @@ class Plan(Protocol):
     def training_events(self, rounds: int) -> Sequence[Event]:
         """What ``rounds`` rounds cost a training patient."""
 
-    def metric_events(self, rounds: int) -> Sequence[Event]:
-        """What they cost a validation patient."""
+    def metric_events(self, releases: int) -> Sequence[Event]:
+        """What so many releases of counts cost a validation patient."""
+
+    def releases(self, steps: int) -> int:
+        """How many of the first ``steps`` rounds release counts."""
 
 
 def quarters(rounds: int) -> tuple[int, ...]:
@@ -40,17 +43,17 @@ def quarters(rounds: int) -> tuple[int, ...]:
 
 def forecast_rdp(plan: Plan, rounds: int) -> float:
     """What ``rounds`` rounds cost any patient, by the bound that the ledger enforces: fast."""
-    return epsilon_of_runs([(plan.training_events(rounds), plan.metric_events(rounds))], plan.delta)
+    return epsilon_of_runs([(plan.training_events(rounds), plan.metric_events(plan.releases(rounds)))], plan.delta)
 
 
 def forecast_pld(plan: Plan, rounds: int) -> float | None:
     """The same by privacy loss distributions; None where they do not apply."""
-    return epsilon_of_runs_pld([(plan.training_events(rounds), plan.metric_events(rounds))], plan.delta)
+    return epsilon_of_runs_pld([(plan.training_events(rounds), plan.metric_events(plan.releases(rounds)))], plan.delta)
 
 
 def forecast_reference(plan: Plan, rounds: int) -> float | None:
     """No bound: what continuous noise in place of integer noise would cost; None if none is integer."""
-    groups = plan.training_events(rounds), plan.metric_events(rounds)
+    groups = plan.training_events(rounds), plan.metric_events(plan.releases(rounds))
     if not any(isinstance(event, IntegerEvent) for events in groups for event in events):
         return None
     return epsilon_of_runs_pld([tuple(as_gaussians(events) for events in groups)], plan.delta)
@@ -61,7 +64,9 @@ def forecast(plan: Plan, rounds: int) -> EpsilonBound:
 
     A patient is in training or in validation, never in both, so that the dearer counts.
     """
-    groups = [events for events in (plan.training_events(rounds), plan.metric_events(rounds)) if merge(events)]
+    groups = [
+        events for events in (plan.training_events(rounds), plan.metric_events(plan.releases(rounds))) if merge(events)
+    ]
     bounds = [epsilon(events, plan.delta) for events in groups]
     reference = None
     if any(bound.gaussian_reference is not None for bound in bounds):

@@ -67,9 +67,10 @@ class ClippedGradients:
         patients = compute_gradients(self._module, self._loss, records, rows, self._rows_at_once, self._device)
         flat = torch.cat([parameter.grad_sample.flatten(start_dim=1) for parameter in self._parameters], dim=1)  # type: ignore[attr-defined]
         self._module.zero_grad(set_to_none=True)
-        # Clipping would let one patient's NaN or infinity through, and the whole release would show it.
-        torch.nan_to_num_(flat, nan=0.0, posinf=0.0, neginf=0.0)
         gradients = mean_over_patients(flat, patients)
+        # Clipping would let one patient's NaN or infinity through, and the whole release would show it. Not before the
+        # mean: a sum of finite numbers may be infinite.
+        torch.nan_to_num_(gradients, nan=0.0, posinf=0.0, neginf=0.0)
         # In float32 the square of a large gradient is infinite, and the patient counts as nothing: Apple's devices have
         # no more.
         precision = torch.float32 if self._device.type == "mps" else torch.float64

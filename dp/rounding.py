@@ -4,7 +4,7 @@ Knows vectors of real numbers whose norm is bounded. Knows nothing of patients, 
 
 Each coordinate is rounded up or down at random, so that its mean stays; a vector whose norm came out too large is
 rounded again (Kairouz, Liu and Steinke 2021, "The Distributed Discrete Gaussian Mechanism", section 4.1). The limit
-holds for whatever is given back: it is checked in integers.
+holds for whatever is given back: it is checked after rounding.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def round_rows(rows: Reals, norm: float, generator: np.random.Generator) -> Inte
     """Every row rounded at random, its L2 norm at most `rounded_norm`.
 
     Args:
-        rows: (m, d), in steps of the grid; each of L2 norm at most ``norm``.
+        rows: (m, d), in steps of the grid; each of L2 norm at most ``norm``. One that is not finite counts as zeros.
 
     Returns:
         int64, shape (m, d).
@@ -54,14 +54,30 @@ def round_rows(rows: Reals, norm: float, generator: np.random.Generator) -> Inte
     Raises:
         LocalProtocolError: ``rounding-failed``, if a row never comes out short enough: it was too long before.
     """
-    limit = math.floor(rounded_norm(norm, rows.shape[1]) ** 2)
+    rows = _finite(rows)
+    limit = rounded_norm(norm, rows.shape[1])
     rounded = _round(rows, norm, generator)
     for _ in range(_MOST_TRIES):
-        long = np.flatnonzero(np.einsum("ij,ij->i", rounded, rounded) > limit)
+        # Written so that a norm that is no number is too long.
+        long = np.flatnonzero(~(_norms(rounded) <= limit))
         if not len(long):
             return rounded
         rounded[long] = _round(rows[long], norm, generator)
     raise LocalProtocolError("rounding-failed", f"A vector is longer than {norm:g} steps.")
+
+
+def _finite(rows: Reals) -> Reals:
+    """The same with zeros for every row that holds a number that is none, or is infinite."""
+    if np.isfinite(rows).all():
+        return rows
+    return np.where(np.isfinite(rows.sum(axis=1, keepdims=True)), rows, 0)
+
+
+def _norms(rows: Integers) -> npt.NDArray[np.float64]:
+    """L2 norms; in floating point, where squares cannot wrap around."""
+    real = rows.astype(np.float64)
+    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", real, real)
+    return np.sqrt(squares)
 
 
 def _round(rows: Reals, norm: float, generator: np.random.Generator) -> Integers:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from dp.events import IntegerEvent, Noise
+from dp.integer_noise import LARGEST_VARIANCE
 from dp.rounding import rounded_norm, rounded_sum_norm
 from secagg.errors import InputError
 
@@ -203,6 +204,9 @@ class NoiseShares:
     def _fits(self, steps: int) -> bool:
         signal = self.cohort.hospitals * self.most_patients * steps
         variance = (self.noise_multiplier * rounded_norm(steps, self.dimension)) ** 2
+        # A finer grid than noise can be drawn for is of no use: a wide ring keeps what is left of its room.
+        if variance * max(self.cohort.shares) > LARGEST_VARIANCE - 1:
+            return False
         return signal + self._tail(variance, self.dimension) <= self._room
 
     def _tail(self, variance: float, coordinates: int) -> int:

@@ -127,8 +127,9 @@ def _step(
         return
     for number, rows in enumerate(rows_by_part, start=1):
         patients = compute_gradients(module, loss, records, rows, largest_batch, device)
-        _drop_non_finite(optimizer)
         _average_over_patients(optimizer, patients)
+        # Not before: a sum of finite numbers may be infinite.
+        _drop_non_finite(optimizer)
         optimizer.signal_skip_step(do_skip=number < len(rows_by_part))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -43,12 +43,12 @@ def cell_count(spec: TaskSpec) -> int:
 def count_cells(task: Task, model: nn.Module, records: Records, device: torch.device) -> npt.NDArray[np.int64]:
     """Count patients into cells, int64 (cell_count,); their sum is the number of patients.
 
-    A patient's score is the mean over the patient's rows, the label the largest of the rows'.
-
-    Raises:
-        InputError: ``nan-scores`` when the model gives scores that are no numbers.
+    A patient's score is the mean over the patient's rows, the label the largest of the rows'. A patient for whom the
+    model gives no numbers counts as undecided: an error would tell of one patient what no noise covers.
     """
-    scores = _patient_scores(task, model, records, device)
+    rows = _row_scores(task, model, records, device)
+    rows[~np.isfinite(rows).all(axis=1)] = 1 / rows.shape[1]
+    scores = _mean_by_patient(records, rows)
     labels = records.patient_labels()
     match task.spec.evaluation.metric:
         case "accuracy":
@@ -102,6 +102,10 @@ def _patient_scores(task: Task, model: nn.Module, records: Records, device: torc
     if not np.isfinite(rows).all():
         message = f"The model's scores on {records.source} are not all finite numbers."
         raise InputError("nan-scores", message, culprit=records.source, remedy="Training diverged; lower its rate.")
+    return _mean_by_patient(records, rows)
+
+
+def _mean_by_patient(records: Records, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     sums = np.zeros((records.patient_count, rows.shape[1]))
     np.add.at(sums, records.patients, rows)
     means: npt.NDArray[np.float64] = sums / np.bincount(records.patients)[:, np.newaxis]

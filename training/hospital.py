@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dp.ledger import Ledger
-from secagg.charter import VerifiedCharter
+from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
 from secagg.errors import InputError, RemoteProtocolError, SecaggError
@@ -28,6 +28,7 @@ from secagg.masking.messages import Refusal, payload_limit
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError, VerifiedSum
 from secagg.policy import check_charter, load_policy
+from secagg.release import PrivacyClaim
 from secagg.release.dsse import attest
 from secagg.release.statement import statement_bytes
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
@@ -35,6 +36,7 @@ from secagg.wire.envelope import decode, peek
 from training.applying import SumApplier, missed_sum
 from training.catching_up import CatchingUp, Held
 from training.contributing import Contributor, Vector
+from training.evaluation import cell_count
 from training.hospital_budget import HospitalBudget, patients_of
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import HospitalLogs, write_time
@@ -42,11 +44,15 @@ from training.hospital_state import HospitalState, load_state
 from training.messages import ATTEST_LIMIT, AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Status
 from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import require_same_noise
+from training.privacy_plan import require_budget
 from training.records import Records
 from training.release import describe_release, model_file, write_release
 from training.scaling import Scaling
 from training.splitting import holdout
 from training.task import Task
+
+# Two computations of one epsilon may differ in the last places.
+_ROUNDING = 1e-9
 
 _TRAINING_STAGES = frozenset(
     {
@@ -102,6 +108,8 @@ class Hospital:
         module = task.build_model()
         self._layout = ModelLayout.of(module)
         self._state = _initial_state(setup, self._layout, flatten(module))
+        _require_fitting(charter.charter, task, self._layout)
+        require_budget(charter.charter)
         require_same_noise(charter.charter)
         train, validation = split_patients(setup.records, task)
         self._scaling = Scaling(charter.charter, task.spec)
@@ -294,10 +302,20 @@ class Hospital:
             )
         file = model_file(self._layout, self._state, self._scaling)
         release = describe_release(self._charter, self._layout, self._state, payload.rounds)
+        self._require_all_stated(release.privacy)
         statement = statement_bytes(file, release)
         self._save(self._state.after_conclusion())
         self._budget.close_run()
         return self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))
+
+    def _require_all_stated(self, claim: PrivacyClaim) -> None:
+        """Rounds alone do not tell: one that was repeated may have cost more than another."""
+        spent, stated = self._budget.epsilon(), claim.epsilon
+        if spent is not None and (stated is None or spent > stated + _ROUNDING):
+            raise RemoteProtocolError(
+                "understated-rounds",
+                "The release would state less than this hospital's patients have spent under this charter.",
+            )
 
     def _keep_release(self, payload: Release) -> list[bytes]:
         if not self._state.progress.concluded:
@@ -353,6 +371,19 @@ def _initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarra
         )
     path = setup.folder.checkpoint(charter.digest)
     return load_state(path, charter.digest) if path.exists() else HospitalState.start(charter.digest, initial)
+
+
+def _require_fitting(charter: Charter, task: Task, layout: ModelLayout) -> None:
+    """What the charter says of sizes is what the task has: found out before anything is spent."""
+    cells = 0 if charter.metrics.release == "none" else cell_count(task.spec)
+    if (charter.model.parameters, charter.metrics.cells) != (layout.size, cells):
+        raise InputError(
+            "other-task",
+            f"The charter speaks of {charter.model.parameters} parameters and {charter.metrics.cells} counts, but its "
+            f"task has {layout.size} and {cells}.",
+            culprit="metrics.cells" if charter.model.parameters == layout.size else "model.parameters",
+            remedy="Draft the charter with `secagg charter new`.",
+        )
 
 
 def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:

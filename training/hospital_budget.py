@@ -15,7 +15,7 @@ from secagg.charter import VerifiedCharter
 from secagg.identity import Identity
 from secagg.policy import Policy
 from training.hospital_logs import HospitalLogs
-from training.local_work import privacy_plan
+from training.privacy_plan import privacy_plan
 from training.records import Records
 
 

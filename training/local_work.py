@@ -14,13 +14,12 @@ from torch import nn
 
 from dp.gaussian import noisy_counts
 from dp.patients import PatientRecords
-from dp.plan import PrivacyPlan
 from dp.training import LocalOptimizer, train_privately
 from secagg.charter import Charter
 from training.evaluation import count_cells
 from training.local_sgd import train_locally
 from training.model_state import flatten, load
-from training.noise import noise_shares
+from training.privacy_plan import privacy_plan
 from training.progress import counts_are_due
 from training.records import Records
 from training.task import Task
@@ -32,23 +31,6 @@ class Contribution:
 
     update: npt.NDArray[np.float64]
     cells: npt.NDArray[np.int64]
-
-
-def privacy_plan(charter: Charter) -> PrivacyPlan:
-    """The one plan from which sampler, noise and accountant are made, as the charter sets it."""
-    privacy, training = charter.privacy, charter.training
-    return PrivacyPlan(
-        mode=privacy.mode,
-        noise_multiplier=privacy.noise_multiplier,
-        clip_norm=privacy.clip_norm,
-        sampling_rate=privacy.sampling_rate,
-        delta=privacy.delta,
-        rounds=training.rounds,
-        steps_per_round=training.local_steps,
-        metric_noise_multiplier=privacy.metric_noise_multiplier if charter.metrics.release == "noisy" else 0.0,
-        metric_every=charter.metrics.every,
-        shares=noise_shares(charter) if privacy.mode == "distributed" else None,
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ from secagg.release import Contributor, PrivacyClaim, Release
 from secagg.release.folder import STATEMENT_FILE, verify_release
 from secagg.release.statement import MODEL_FILE
 from training.hospital_state import HospitalState
-from training.local_work import privacy_plan
 from training.model_state import ModelLayout, model_digest
+from training.privacy_plan import privacy_plan
 from training.scaling import Scaling
 
 

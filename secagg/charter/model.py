@@ -52,6 +52,9 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 PositiveFactor = Annotated[float, msgspec.Meta(gt=0, le=LARGEST_FACTOR)]
 Factor = Annotated[float, msgspec.Meta(ge=0, le=LARGEST_FACTOR)]
 Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
+# Beyond these, arithmetic in floating point ends before privacy does.
+NoiseMultiplier = Annotated[float, msgspec.Meta(ge=0, le=10_000)]
+ClipNorm = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,14 +168,14 @@ class Privacy(_Section, frozen=True):
     """
 
     mode: PrivacyMode = "none"
-    noise_multiplier: NotNegative = 0.0
+    noise_multiplier: NoiseMultiplier = 0.0
     noise: Literal["skellam", "discrete-gaussian"] = "skellam"
     noise_levels: Annotated[tuple[int, ...], msgspec.Meta(max_length=MOST_NOISE_LEVELS)] = ()
     noise_digest: Annotated[bytes, msgspec.Meta(max_length=DIGEST_SIZE)] = b""
-    clip_norm: Positive = 1.0
+    clip_norm: ClipNorm = 1.0
     sampling_rate: Fraction = 1.0
     delta: Annotated[float, msgspec.Meta(gt=0, lt=DELTA_LIMIT)] = 1e-5
-    metric_noise_multiplier: NotNegative = 0.0
+    metric_noise_multiplier: NoiseMultiplier = 0.0
     budget: NotNegative = 0.0
 
 
@@ -452,32 +455,24 @@ def _check_privacy(charter: Charter) -> None:
 
 
 def _check_distributed(charter: Charter) -> None:
-    privacy, training = charter.privacy, charter.training
-    levels = privacy.noise_levels
-    if len(privacy.noise_digest) != (DIGEST_SIZE if levels else 0):
+    privacy = charter.privacy
+    if len(privacy.noise_digest) != (DIGEST_SIZE if privacy.noise_levels else 0):
         raise InputError(
             "noise-levels-contradict",
             f"A digest of noise has {DIGEST_SIZE} bytes where there are levels, and none where there are not.",
             culprit="privacy.noise_digest",
             remedy="Draft the charter with `secagg charter new`.",
         )
-    if privacy.mode != "distributed":
-        if levels:
-            raise InputError(
-                "noise-levels-contradict",
-                f"The privacy mode is {privacy.mode}, in which no hospital adds a share of noise.",
-                culprit="privacy.noise_levels",
-                remedy="Leave privacy.noise_levels out.",
-            )
-        return
-    if charter.graph.degree and levels:
-        raise InputError(
-            "noise-levels-contradict",
-            "Among neighbours a lying coordinator can leave hospitals out of a sum, and their noise with them: it is "
-            "sized for half of the honest ones, and none is too much.",
-            culprit="privacy.noise_levels",
-            remedy="Leave privacy.noise_levels out.",
-        )
+    if privacy.mode == "distributed":
+        _check_steps(charter.training)
+        _check_who_hides(charter)
+    elif privacy.noise_levels:
+        raise _levels_contradict(f"The privacy mode is {privacy.mode}, in which no hospital adds a share of noise.")
+    if privacy.noise_levels:
+        _check_levels(charter)
+
+
+def _check_steps(training: Training) -> None:
     if training.local_steps != 1:
         raise InputError(
             "steps-contradict",
@@ -494,21 +489,52 @@ def _check_distributed(charter: Charter) -> None:
             culprit="training",
             remedy="Leave them out; momentum is training.server.momentum.",
         )
-    check_noise_levels(levels, len(charter.members), charter.threshold)
-    if levels and privacy.noise != "skellam":
+
+
+def _check_who_hides(charter: Charter) -> None:
+    """Shares of noise hide a patient only if nobody sees a vector by itself, or all that hides it."""
+    if charter.scheme not in MASKED_SCHEMES:
         raise InputError(
-            "noise-levels-contradict",
-            "Discrete Gaussians of different variances do not add up to one, so that noise cannot be added in parts.",
-            culprit="privacy.noise_levels",
-            remedy="Leave privacy.noise_levels out, or choose skellam noise.",
+            "noise-not-shared",
+            f"Under the scheme {charter.scheme} a coordinator that conspires with one hospital sees every vector, and "
+            "each carries a share of the noise only.",
+            culprit="scheme",
+            remedy="Choose the scheme mask or double-lock, or local differential privacy.",
         )
-    if levels and charter.scheme != "mask":
+    if charter.max_colluding == 0:
         raise InputError(
-            "noise-levels-contradict",
-            f"Noise that is too much is taken off a sum by the coordinator, who cannot under {charter.scheme}.",
-            culprit="privacy.noise_levels",
-            remedy="Leave privacy.noise_levels out, or choose the scheme mask.",
+            "noise-not-shared",
+            "Every hospital sees each sum and knows its own noise. What hides patients from it is the noise of the "
+            "others, which must be enough without its own.",
+            culprit="max_colluding",
+            remedy="Set max_colluding = 1 or more.",
         )
+
+
+def _check_levels(charter: Charter) -> None:
+    check_noise_levels(charter.privacy.noise_levels, len(charter.members), charter.threshold)
+    if charter.graph.degree:
+        raise _levels_contradict(
+            "Among neighbours a lying coordinator can leave hospitals out of a sum, and their noise with them: it is "
+            "sized for half of the honest ones, and none is too much."
+        )
+    if charter.privacy.noise != "skellam":
+        raise _levels_contradict(
+            "Discrete Gaussians of different variances do not add up to one, so that noise cannot be added in parts."
+        )
+    if charter.scheme != "mask":
+        raise _levels_contradict(
+            f"Noise that is too much is taken off a sum by the coordinator, who cannot under {charter.scheme}."
+        )
+
+
+def _levels_contradict(message: str) -> InputError:
+    return InputError(
+        "noise-levels-contradict",
+        message,
+        culprit="privacy.noise_levels",
+        remedy="Leave privacy.noise_levels out.",
+    )
 
 
 def check_noise_levels(levels: Sequence[int], members: int, threshold: int) -> None:

@@ -18,9 +18,9 @@ def sent(monkeypatch):
     vectors = {}
 
     class Recording(MaskingClient):
-        def mask(self, vector, model_digest):
+        def mask(self, vector, *more):
             vectors[self.number] = vector.copy()
-            return super().mask(vector, model_digest)
+            return super().mask(vector, *more)
 
     monkeypatch.setattr("training.hospital.MaskingClient", Recording)
     return vectors

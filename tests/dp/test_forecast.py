@@ -30,8 +30,11 @@ class IntegerPlan:
         )
         return (step,)
 
-    def metric_events(self, rounds):
-        return (GaussianEvent(20.0, 1.0, rounds),)
+    def metric_events(self, releases):
+        return (GaussianEvent(20.0, 1.0, releases),)
+
+    def releases(self, steps):
+        return steps // 5
 
 
 @pytest.mark.parametrize(
@@ -62,3 +65,9 @@ def test_with_integer_noise_there_is_one_bound_and_a_reference():
     assert bound.gaussian_reference == forecast(PLAN, 10).charged
     assert forecast_reference(IntegerPlan(), 10) == pytest.approx(bound.gaussian_reference)
     assert bound.charged == bound.rdp
+
+
+def test_counts_cost_what_their_releases_cost_and_not_what_as_many_rounds_would():
+    assert forecast_rdp(IntegerPlan(), 10) == epsilon_of_runs(
+        [(IntegerPlan().training_events(10), (GaussianEvent(20.0, 1.0, 2),))], IntegerPlan.delta
+    )

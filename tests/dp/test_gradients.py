@@ -95,6 +95,12 @@ def test_a_patient_whose_gradient_is_no_number_counts_as_nothing():
     assert not summed(data, [5]).any()
 
 
+def test_a_patient_whose_rows_add_up_to_infinity_weighs_no_more_than_the_sensitivity():
+    data = records(rows_each=3)
+    data.features[15:18] = 3e38
+    assert np.linalg.norm(summed(data, [5], bits=20)) <= shares_for(model(), bits=20).sensitivity
+
+
 def test_an_empty_sample_is_a_vector_of_zeros():
     found = summed(records(), [])
     assert found.shape == (shares_for(model()).dimension,)

@@ -74,3 +74,13 @@ def test_fewer_than_one_in_a_thousand_is_rounded_again():
     rows = vectors(4000, 300, 30.0)
     once = np.floor(rows + np.random.default_rng(1).random(rows.shape))
     assert (np.linalg.norm(once, axis=1) > rounded_norm(30.0, 300)).mean() < 1e-3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_row_that_is_not_finite_counts_as_nothing(value):
+    rows = vectors(3, 10, 5.0)
+    rows[1, 4] = value
+    rounded = round_rows(rows, 5.0, secure_generator(KEY))
+    assert not rounded[1].any()
+    assert rounded[0].any()
+    assert rounded[2].any()

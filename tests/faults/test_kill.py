@@ -25,7 +25,7 @@ from tests.support.hospitals import (
     write_tables,
 )
 from training.hospital import Hospital
-from training.local_work import privacy_plan
+from training.privacy_plan import privacy_plan
 from training.simulation import Observer, prepare, run
 
 HOSPITALS = 3
@@ -158,7 +158,7 @@ def test_a_run_killed_again_and_again_ends_at_last(folder):
 
 def test_control_a_hospital_that_charged_after_sending_would_be_caught(folder, monkeypatch):
     """The books are checked for real: with the charge left out, the check above fails."""
-    monkeypatch.setattr("training.hospital_budget.HospitalBudget.charge", lambda budget, round_number: None)
+    monkeypatch.setattr("training.hospital_budget.HospitalBudget.charge", lambda budget, round_number, step: None)
     with pytest.raises(KeyboardInterrupt):
         run(folder, Observer(on_round=stop))
     with pytest.raises(AssertionError):

@@ -110,6 +110,13 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
     assert caught.value.reason == "nan-scores"
 
 
+def test_a_patient_without_a_score_is_counted_as_undecided_and_is_no_error() -> None:
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, float("nan"))
+    cells = count_cells(TabularTask(spec_of("auc")), model, scored([0.1, 0.2], [1, 0]), CPU)
+    assert cells.sum() == 2
+
+
 @pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0, 25.0])
 def test_binned_auc_is_close_to_the_exact_one_however_confident_the_model(sharpness: float) -> None:
     generator = np.random.default_rng(3)

@@ -32,8 +32,8 @@ from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_budget import HospitalBudget
 from training.hospital_state import load_state
-from training.local_work import privacy_plan
 from training.messages import Attest, Conclude, Query, Release
+from training.privacy_plan import privacy_plan
 from training.simulation import prepare
 
 

@@ -40,7 +40,7 @@ def charter_for(hospitals: int, rounds: int, optimizer: str = "momentum", bits: 
         sampling_rate=0.2,
         clip_norm=0.7,
         expected_batch=24,
-        max_colluding=0,
+        max_colluding=1,
         noise_levels=(),
         encoding=Encoding(field_bits=bits),
     )

@@ -274,6 +274,7 @@ ATTACKS: Final = (
             "no-noise",
             "weights-not-private",
             "statistics-not-private",
+            "noise-levels-contradict",
             "metrics-contradict",
             "metrics-not-private",
             "task-not-allowed",

@@ -16,7 +16,7 @@ from training.attacks.build import REAL, Build, Control
 from training.attacks.weakened import load_weakened
 from training.auditing.runs import audited_charter, run_with_canaries
 from training.auditing.terms import Mode, Terms
-from training.local_work import privacy_plan
+from training.privacy_plan import privacy_plan
 
 # Together, of this many runs, they show half the noise: `docs/auditing.md`.
 USUAL_CANARIES: Final = 3300

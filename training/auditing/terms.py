@@ -19,14 +19,14 @@ from secagg.charter.model import ServerStep
 from secagg.errors import InputError
 from training.auditing.canaries import ORDINARY, CanaryTask, canary_spec
 from training.draft import task_choice
-from training.local_work import privacy_plan
 from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import noise_digest, sized
+from training.privacy_plan import privacy_plan
 
 Mode = Literal["local", "distributed"]
 
-_HOSPITALS: Final = 4
-_THRESHOLD: Final = 3
+_HOSPITALS: Final = 8
+_THRESHOLD: Final = 5
 _STEPS: Final = 2
 # With which two steps on all records are one step with a noise multiplier of 2: half as much is told from it best.
 _NOISE: Final = 2 * math.sqrt(_STEPS)
@@ -67,7 +67,7 @@ class Terms:
             local_steps=1 if mode == "distributed" else _STEPS,
             names=tuple(f"hospital-{number}" for number in range(1, _HOSPITALS + 1)),
             threshold=_THRESHOLD,
-            max_colluding=0,
+            max_colluding=1,
             field_bits=_FIELD_BITS,
         )
 

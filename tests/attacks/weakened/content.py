@@ -18,8 +18,8 @@ from .cohorts import AnswersForAnySet
 def without_contradictions():
     """Charters that may contradict themselves."""
     stack = ExitStack()
-    for name in ("_check_members", "_check_threshold", "_check_graph", "_check_privacy", "_check_metrics"):
-        stack.enter_context(patch.object(model, name, lambda charter: None))
+    for check in ("members", "threshold", "graph", "privacy", "distributed", "metrics"):
+        stack.enter_context(patch.object(model, f"_check_{check}", lambda charter: None))
     return stack
 
 

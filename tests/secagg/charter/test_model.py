@@ -264,10 +264,18 @@ def test_levels_that_noise_cannot_come_off_in_are_refused(privacy):
     assert reason(privacy=privacy, training=STEP) == "noise-levels-contradict"
 
 
-@pytest.mark.parametrize("scheme", ["bfv", "ckks", "double-lock"])
-def test_where_sums_are_encrypted_no_noise_comes_off(scheme):
-    assert reason(scheme=scheme, privacy=shared(5), training=STEP) == "noise-levels-contradict"
-    assert make_charter(IDENTITIES, scheme=scheme, privacy=shared(), training=STEP)
+def test_where_sums_are_encrypted_no_noise_comes_off():
+    assert reason(scheme="double-lock", privacy=shared(5), training=STEP) == "noise-levels-contradict"
+    assert make_charter(IDENTITIES, scheme="double-lock", privacy=shared(), training=STEP)
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_noise_is_not_shared_out_where_one_hospital_opens_every_vector(scheme):
+    assert reason(scheme=scheme, privacy=shared(), training=STEP) == "noise-not-shared"
+
+
+def test_noise_is_sized_without_that_of_one_hospital_at_least():
+    assert reason(max_colluding=0, threshold=3, privacy=shared(), training=STEP) == "noise-not-shared"
 
 
 @pytest.mark.parametrize("change", [{"local_steps": 2}, {"momentum": 0.5}, {"weight_decay": 0.1}, {"prox_mu": 0.1}])

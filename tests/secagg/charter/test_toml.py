@@ -54,11 +54,11 @@ def charters(draw) -> Charter:
     if private:
         privacy = Privacy(
             mode="local",
-            noise_multiplier=draw(positive),
-            clip_norm=draw(positive),
+            noise_multiplier=draw(st.floats(0, 10_000, exclude_min=True)),
+            clip_norm=draw(st.floats(1e-6, 1e6)),
             sampling_rate=draw(st.floats(0, 1, exclude_min=True)),
             delta=draw(st.floats(0, DELTA_LIMIT, exclude_min=True, exclude_max=True)),
-            metric_noise_multiplier=draw(positive),
+            metric_noise_multiplier=draw(st.floats(0, 10_000, exclude_min=True)),
             budget=draw(not_negative),
         )
     return make_charter(

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from secagg.charter import Encoding, NeighbourGraph
+from secagg.charter import Encoding
 from secagg.errors import LocalProtocolError, RemoteProtocolError
-from secagg.graph import smallest_graph
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.messages import Masked, Reveal
 from secagg.masking.noise import kept_components, removed_components
@@ -136,18 +135,6 @@ def test_every_round_of_an_epoch_has_noise_of_its_own(tmp_path):
         check_sum(consortium, vectors, set(consortium.clients) - silent)
         keys += [noise.tobytes() for number in (3, 5) for noise in consortium.drawn[number]]
     assert len(set(keys)) == len(keys) == 12
-
-
-def test_among_neighbours_it_is_exact_too(tmp_path):
-    # As many as four may be gone, and everybody's secrets are rebuilt still.
-    graph = smallest_graph(40, 1, 4)
-    neighbours = NeighbourGraph(degree=graph.degree, threshold=graph.threshold)
-    consortium = Consortium.make(tmp_path, 40, graph=neighbours, **noisy(39, 37))
-    vectors = small_vectors(consortium)
-    consortium.set_up()
-    for step, silent in enumerate([{3, 17}, {1, 2, 5, 30}], start=1):
-        consortium.run_round(vectors, mask_silent=silent, step=step)
-        check_sum(consortium, vectors, set(consortium.clients) - silent)
 
 
 def test_statistics_carry_no_noise_that_could_come_off(tmp_path):

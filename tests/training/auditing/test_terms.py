@@ -10,7 +10,7 @@ from secagg.errors import InputError
 from tests.support.consortium import make_charter, make_identities
 from training.auditing.runs import audited_charter
 from training.auditing.terms import Terms
-from training.local_work import privacy_plan
+from training.privacy_plan import privacy_plan
 
 
 def charter_of(privacy: Privacy):

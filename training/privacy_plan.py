@@ -1,0 +1,51 @@
+"""The privacy of a charter as a plan: what it will cost, and that it costs no more than it says.
+
+Knows the charter. Loads nothing that trains, so that a charter can be signed without.
+"""
+
+from __future__ import annotations
+
+from dp.plan import PrivacyPlan
+from secagg.charter import Charter
+from secagg.errors import InputError
+from training.noise import noise_shares
+
+# Two computations of one cost may differ in the last places.
+_ROUNDING = 1e-6
+
+
+def privacy_plan(charter: Charter) -> PrivacyPlan:
+    """The one plan from which sampler, noise and accountant are made, as the charter sets it."""
+    privacy, training = charter.privacy, charter.training
+    return PrivacyPlan(
+        mode=privacy.mode,
+        noise_multiplier=privacy.noise_multiplier,
+        clip_norm=privacy.clip_norm,
+        sampling_rate=privacy.sampling_rate,
+        delta=privacy.delta,
+        rounds=training.rounds,
+        steps_per_round=training.local_steps,
+        metric_noise_multiplier=privacy.metric_noise_multiplier if charter.metrics.release == "noisy" else 0.0,
+        metric_every=charter.metrics.every,
+        shares=noise_shares(charter) if privacy.mode == "distributed" else None,
+    )
+
+
+def require_budget(charter: Charter) -> None:
+    """Refuse a charter whose rounds cost more than the budget that it states.
+
+    Raises:
+        InputError: ``budget-understated``; ``field-too-narrow``.
+    """
+    if charter.privacy.mode == "none":
+        return
+    plan = privacy_plan(charter)
+    cost = plan.epsilon_after(plan.rounds)
+    if not cost <= charter.privacy.budget + _ROUNDING:
+        raise InputError(
+            "budget-understated",
+            f"The charter states a budget of epsilon {charter.privacy.budget:g}, but its {plan.rounds} rounds cost "
+            f"{cost:.3f}.",
+            culprit="privacy.budget",
+            remedy="Draft it with `secagg charter new`, which chooses the noise for a budget.",
+        )
