@@ -90,9 +90,9 @@ def sign(folder: Path, identity_file: Path, passphrase_file: Path | None, policy
     identity = Identity.load(identity_file, read_passphrase(passphrase_file))
     signature = sign_charter(content, identity)
     check_charter(content, load_policy(policy))
-    require_budget(content)
     others = tuple(entry for entry in read_signatures(folder) if entry.member != signature.member)
     missing = _missing(content, (*others, signature))
+    require_budget(content)
     write_signatures(folder, (*others, signature))
     if as_json:
         result = {"charter": content.digest().hex(), "signed_as": signature.member, "missing": missing}

@@ -15,7 +15,7 @@ import msgspec
 
 from dp.shares import Cohort
 from secagg.charter import Charter, Encoding, Member, Metrics, Model, Privacy, Training, parse_charter, render_charter
-from secagg.charter.model import ServerStep
+from secagg.charter.model import ServerStep, smallest_threshold
 from secagg.errors import InputError
 from training.auditing.canaries import ORDINARY, CanaryTask, canary_spec
 from training.draft import task_choice
@@ -25,8 +25,8 @@ from training.privacy_plan import privacy_plan
 
 Mode = Literal["local", "distributed"]
 
-_HOSPITALS: Final = 8
-_THRESHOLD: Final = 5
+# More hospitals where they share the noise: that of one, which may conspire, is too much and stays.
+_HOSPITALS: Final[dict[Mode, int]] = {"local": 4, "distributed": 8}
 _STEPS: Final = 2
 # With which two steps on all records are one step with a noise multiplier of 2: half as much is told from it best.
 _NOISE: Final = 2 * math.sqrt(_STEPS)
@@ -60,13 +60,14 @@ class Terms:
         Everybody is in each of a few steps, and noise that is too much comes off, so that what is left is what the
         accountant counts.
         """
-        levels = (_HOSPITALS,) if mode == "distributed" else ()
+        hospitals = _HOSPITALS[mode]
+        levels = (hospitals,) if mode == "distributed" else ()
         return cls(
             privacy=Privacy(mode=mode, noise_multiplier=_NOISE, noise_levels=levels),
             rounds=_STEPS if mode == "distributed" else 1,
             local_steps=1 if mode == "distributed" else _STEPS,
-            names=tuple(f"hospital-{number}" for number in range(1, _HOSPITALS + 1)),
-            threshold=_THRESHOLD,
+            names=tuple(f"hospital-{number}" for number in range(1, hospitals + 1)),
+            threshold=smallest_threshold(hospitals, 1),
             max_colluding=1,
             field_bits=_FIELD_BITS,
         )
