@@ -68,7 +68,13 @@ _OPTIONS = [
         help="Without DP: records in a step of each hospital, 32 if not given. With --dp distributed: patients "
         "expected in a step, of all hospitals: the sampling rate times all patients.",
     ),
-    click.option("--learning-rate", type=_POSITIVE_FACTOR, default=0.1, show_default=True, help="Of the local SGD."),
+    click.option(
+        "--learning-rate",
+        type=_POSITIVE_FACTOR,
+        default=0.1,
+        show_default=True,
+        help="Of the local SGD. Steps of --dp distributed have --server-learning-rate.",
+    ),
     click.option("--momentum", type=BELOW_ONE, default=0.0, help="Of the local SGD."),
     click.option("--weight-decay", type=_FACTOR, default=0.0, help="Of the local SGD."),
     click.option("--prox-mu", type=_FACTOR, default=0.0, help="FedProx; 0 is FedAvg."),

@@ -198,9 +198,6 @@ def _training(choices: CharterChoices) -> Training:
                 weighting="uniform",
                 batch_size=choices.expected_batch,
                 local_steps=1,
-                momentum=0.0,
-                weight_decay=0.0,
-                prox_mu=0.0,
             )
 
 

@@ -128,7 +128,7 @@ def _levels(choices: CharterChoices, sizes: Sizes) -> tuple[int, ...]:
     if choices.noise_levels is not None:
         check_noise_levels(choices.noise_levels, sizes.members, sizes.fewest)
         return choices.noise_levels
-    if choices.scheme != "mask" or choices.noise != "skellam" or sizes.members > COMPLETE_UP_TO:
+    if choices.scheme != "mask" or choices.noise != "skellam" or not sizes.fewest < sizes.members <= COMPLETE_UP_TO:
         return ()
     left = sizes.members - count_dropped(sizes.members, choices.max_colluding, choices.dropout)
     return (left,) if left > sizes.fewest else ()

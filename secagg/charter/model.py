@@ -487,7 +487,7 @@ def _check_steps(training: Training) -> None:
             "Under distributed differential privacy no hospital takes steps of its own, to which momentum, weight "
             "decay or prox_mu could belong.",
             culprit="training",
-            remedy="Leave them out; momentum is training.server.momentum.",
+            remedy="Leave them out. Momentum is the server's, as the learning rate is.",
         )
 
 
