@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from tests.secagg.masking.schedules.scheduler import Outcome, Twist, run_schedule
@@ -73,8 +74,9 @@ def run_many(
     """The schedules with the seeds from ``first`` on, on all cores."""
     tally = Tally()
     started = time.monotonic()
-    with multiprocessing.get_context("forkserver").Pool(os.cpu_count()) as pool:
-        for outcome in pool.imap_unordered(run, range(first, first + count), chunksize=10):
+    # Not multiprocessing's own pool, which may wait for ever for a worker that waits for it, when it is let go.
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("forkserver")) as pool:
+        for outcome in pool.map(run, range(first, first + count), chunksize=10):
             tally.add(outcome)
             if show_progress and tally.schedules % 50 == 0:
                 spent = time.monotonic() - started
