@@ -76,7 +76,7 @@ def _steps(content: Charter) -> str:
 
 
 def _shared_noise(content: Charter) -> str:
-    privacy, honest = content.privacy, content.threshold - content.max_colluding
+    privacy, honest = content.privacy, content.threshold - max(1, content.max_colluding)
     levels = " and ".join(map(str, privacy.noise_levels))
     removed = f"what is too much comes off again where {levels} survive" if levels else "none of it comes off again"
     return f"{privacy.noise}, a share of each hospital; enough if {honest} honest ones survive; {removed}"

@@ -35,7 +35,7 @@ def noise_shares(charter: Charter) -> NoiseShares:
     cohort = Cohort(
         hospitals=len(charter.members),
         threshold=fewest_with_noise(len(charter.members), charter.threshold, charter.max_colluding, charter.graph),
-        colluding=charter.max_colluding,
+        colluding=knowing_noise(charter.max_colluding),
         levels=charter.privacy.noise_levels,
     )
     shares = sized(
@@ -107,6 +107,14 @@ def fewest_with_noise(members: int, threshold: int, colluding: int, graph: Neigh
     in it, whatever the threshold (`secagg.graph`).
     """
     return min(threshold, smallest_threshold(members, colluding)) if graph.degree else threshold
+
+
+def knowing_noise(colluding: int) -> int:
+    """How many hospitals' noise hides nobody: that of those who conspire; and of one in any case.
+
+    Every hospital sees each sum and knows its own noise. What hides patients from it is the noise of the others.
+    """
+    return max(1, colluding)
 
 
 def noise_digest(shares: NoiseShares) -> bytes:

@@ -18,7 +18,7 @@ from secagg.charter import Encoding, Metrics, Privacy, Training
 from secagg.charter.model import check_noise_levels
 from secagg.graph import COMPLETE_UP_TO
 from training.dropout import count_dropped
-from training.noise import noise_digest, sized
+from training.noise import knowing_noise, noise_digest, sized
 
 if TYPE_CHECKING:
     from training.draft import CharterChoices
@@ -143,7 +143,7 @@ def _shares(choices: CharterChoices, sizes: Sizes, privacy: Privacy) -> NoiseSha
     cohort = Cohort(
         hospitals=sizes.members,
         threshold=sizes.fewest,
-        colluding=choices.max_colluding,
+        colluding=knowing_noise(choices.max_colluding),
         levels=privacy.noise_levels,
     )
     bits, batch = choices.encoding.field_bits, sizes.training.batch_size

@@ -20,7 +20,7 @@ from secagg.errors import InputError
 from training.auditing.canaries import ORDINARY, CanaryTask, canary_spec
 from training.draft import task_choice
 from training.model_state import ModelLayout, flatten, model_digest
-from training.noise import noise_digest, sized
+from training.noise import knowing_noise, noise_digest, sized
 from training.privacy_plan import privacy_plan
 
 Mode = Literal["local", "distributed"]
@@ -106,7 +106,7 @@ def _drawn_here(terms: Terms, privacy: Privacy, batch: int, parameters: int) -> 
     cohort = Cohort(
         hospitals=len(terms.names),
         threshold=terms.threshold,
-        colluding=terms.max_colluding,
+        colluding=knowing_noise(terms.max_colluding),
         levels=privacy.noise_levels,
     )
     shares = sized(cohort, privacy, terms.field_bits, batch, parameters, Metrics())

@@ -274,10 +274,6 @@ def test_noise_is_not_shared_out_where_one_hospital_opens_every_vector(scheme):
     assert reason(scheme=scheme, privacy=shared(), training=STEP) == "noise-not-shared"
 
 
-def test_noise_is_sized_without_that_of_one_hospital_at_least():
-    assert reason(max_colluding=0, threshold=3, privacy=shared(), training=STEP) == "noise-not-shared"
-
-
 @pytest.mark.parametrize("change", [{"local_steps": 2}, {"momentum": 0.5}, {"weight_decay": 0.1}, {"prox_mu": 0.1}])
 def test_where_a_sum_is_a_step_no_hospital_takes_steps_of_its_own(change):
     training = msgspec.structs.replace(STEP, **change)
