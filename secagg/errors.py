@@ -29,6 +29,10 @@ class SecaggError(Exception):
         self.culprit = culprit
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """So that it comes through from another process, and not a failure to bring it through."""
+        return _again, (type(self), self.reason, self.message, self.culprit, self.remedy)
+
     def diagnostics(self) -> str:
         """What happened and what to do, on one line, for the terminal."""
         remedy = f" {self.remedy}" if self.remedy else ""
@@ -63,3 +67,7 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The other side sent something that the protocol does not allow."""
+
+
+def _again(kind: type[SecaggError], reason: str, message: str, culprit: str | None, remedy: str | None) -> SecaggError:
+    return kind(reason, message, culprit=culprit, remedy=remedy)
