@@ -175,6 +175,9 @@ class IntegerPlan:
         )
         return (patient,)
 
+    def releases(self, steps):
+        return steps
+
     def metric_events(self, rounds):
         return (GaussianEvent(50.0, 1.0, rounds),)
 

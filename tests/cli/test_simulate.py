@@ -476,7 +476,7 @@ def test_the_largest_learning_rate_that_is_allowed_is_no_defect(simulate):
     assert "Internal error" not in simulate("--learning-rate", LARGEST_FACTOR, "--local-steps", "9").err
 
 
-@pytest.mark.parametrize("options", [["--clip", "1e300"], ["--sampling-rate", "1e-300"]])
+@pytest.mark.parametrize("options", [["--clip", "1e6", "--learning-rate", "1e38"], ["--sampling-rate", "1e-300"]])
 def test_private_training_that_diverges_is_told_with_a_remedy_that_helps(simulate, options):
     outcome = simulate(*LOCAL_DP, *options)
     assert outcome.code == FAILED
