@@ -130,8 +130,12 @@ class Worker:
         for answer in answers:
             if answer == READY:
                 self._ready = True
+            elif answer not in self._pending:
+                # It answers for what it was never given: whatever is wrong with it, its pieces are done elsewhere.
+                return self.end()
             elif piece := self._pending.pop(answer):
                 yield piece, job.result(piece, self._slot(answer))
+        return None
 
     def forget(self) -> None:
         """Have it drop what it was told, and wipe what it was given and has made."""

@@ -127,7 +127,8 @@ def test_a_folder_that_lacks_a_control_is_refused_before_anything_runs(secagg, l
 
 
 def test_all_of_them_with_their_controls(secagg):
-    found = secagg("audit", "attack", "--all", "--controls", CONTROLS, "--json").json
+    # Verbose, so that an error of its own says where.
+    found = secagg("--verbose", "audit", "attack", "--all", "--controls", CONTROLS, "--json").json
     assert [attack["name"] for attack in found["attacks"]] == [attack.name for attack in ATTACKS]
     assert all(attack["control"]["succeeded"] and attack["control"]["learned"] for attack in found["attacks"])
 
