@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Final
 
-import click
-
-from cli.chart import Limit, Line, Panel, svg
-from secagg.files import write_atomically
+from cli.chart import Limit, Line, Panel
+from cli.chart_file import write_chart
 from training.auditing.audit import Audit
 
 _RUN: Final = "#1a4e8a"
 _TOGETHER: Final = "#2f6f4f"
 _CLAIM: Final = "#b00020"
-_SUFFIXES: Final = (".svg", ".html")
-
-
-def check_plot_path(path: Path) -> None:
-    """Refuse a file that is neither an SVG nor an HTML one by its name.
-
-    Raises:
-        click.BadParameter.
-    """
-    if path.suffix not in _SUFFIXES:
-        raise click.BadParameter(f"{path} ends neither in .svg nor in .html.", param_hint="--plot")
 
 
 def write_plot(path: Path, found: Audit, controls: Mapping[str, Audit]) -> None:
@@ -41,11 +27,7 @@ def write_plot(path: Path, found: Audit, controls: Mapping[str, Audit]) -> None:
     title = f"Epsilon is at least, {found.mode}, delta {found.delta:g}, confidence {100 * found.confidence:g} %"
     panels = [_panel(title, found)]
     panels += [_panel(f"The same without {lacks}: must be caught", control) for lacks, control in controls.items()]
-    drawn = svg(panels)
-    if path.suffix == ".html":
-        head = f'<html lang="en">\n<meta charset="utf-8">\n<title>{escape(title)}</title>'
-        drawn = f"<!doctype html>\n{head}\n<body>\n{drawn}</body>\n</html>\n"
-    write_atomically(path, drawn.encode())
+    write_chart(path, panels)
 
 
 def _panel(title: str, found: Audit) -> Panel:

@@ -10,7 +10,8 @@ import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 
-from cli.audit_plot import check_plot_path, write_plot
+from cli.audit_plot import write_plot
+from cli.chart_file import check_plot_path
 from cli.output import console, json_option, print_json, progress_console
 from cli.sizing import Number
 from secagg.charter.folder import read_charter

@@ -11,7 +11,8 @@ import msgspec
 from click.core import ParameterSource
 from rich.table import Column, Table
 
-from cli.budget_plot import check_plot_path, read_pilot, write_plot
+from cli.budget_plot import read_pilot, write_plot
+from cli.chart_file import check_plot_path
 from cli.output import console, json_option, print_json
 from cli.sizing import Number
 from dp.accounting import EpsilonBound, noise_multiplier_for

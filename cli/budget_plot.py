@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Final
 
-import click
 import msgspec
 
-from cli.chart import Limit, Line, Panel, Point, svg
+from cli.chart import Limit, Line, Panel, Point
+from cli.chart_file import write_chart
 from dp.forecast import Plan, forecast_pld, forecast_rdp, forecast_reference
 from secagg.errors import InputError
-from secagg.files import read_bounded, write_atomically
+from secagg.files import read_bounded
 
 _ENFORCED: Final = "#1a4e8a"
 _TIGHTER: Final = "#b4530a"
@@ -26,7 +25,6 @@ _PILOT: Final = "#2f6f4f"
 _FINE: Final = 60
 _ROUGH: Final = 8
 _LARGEST_PILOT: Final = 1 << 20
-_SUFFIXES: Final = (".svg", ".html")
 
 
 class PilotPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,16 +55,6 @@ def read_pilot(path: Path) -> list[PilotPoint]:
     return sorted(points, key=lambda point: (point.epsilon, point.accuracy))
 
 
-def check_plot_path(path: Path) -> None:
-    """Refuse a file that is neither an SVG nor an HTML one by its name.
-
-    Raises:
-        click.BadParameter.
-    """
-    if path.suffix not in _SUFFIXES:
-        raise click.BadParameter(f"{path} ends neither in .svg nor in .html.", param_hint="--plot")
-
-
 def write_plot(path: Path, plan: Plan, limit: float | None, pilot: Sequence[PilotPoint]) -> None:
     """Draw ``plan`` into ``path``, as SVG or as a page of HTML that holds it; what is there is replaced.
 
@@ -79,11 +67,7 @@ def write_plot(path: Path, plan: Plan, limit: float | None, pilot: Sequence[Pilo
     panels = [_epsilon_panel(plan, limit)]
     if pilot:
         panels.append(_pilot_panel(pilot, forecast_rdp(plan, plan.rounds)))
-    drawn = svg(panels)
-    if path.suffix == ".html":
-        head = f'<html lang="en">\n<meta charset="utf-8">\n<title>{escape(panels[0].title)}</title>'
-        drawn = f"<!doctype html>\n{head}\n<body>\n{drawn}</body>\n</html>\n"
-    write_atomically(path, drawn.encode())
+    write_chart(path, panels)
 
 
 def _epsilon_panel(plan: Plan, limit: float | None) -> Panel:
