@@ -12,6 +12,7 @@ from secagg.charter.encryption import EncryptionTerms, encryption_terms
 from secagg.charter.model import ENCRYPTED_SCHEMES
 from secagg.errors import InputError
 from secagg.homomorphic.parameters import FAILURE_BITS, SECURE_MODULUS_BITS, Encryption
+from training.noise import knowing_noise
 from training.tasks.spec import TaskSpec
 
 Rows = Iterator[tuple[str, str]]
@@ -76,7 +77,7 @@ def _steps(content: Charter) -> str:
 
 
 def _shared_noise(content: Charter) -> str:
-    privacy, honest = content.privacy, content.threshold - max(1, content.max_colluding)
+    privacy, honest = content.privacy, content.threshold - knowing_noise(content.max_colluding)
     levels = " and ".join(map(str, privacy.noise_levels))
     removed = f"what is too much comes off again where {levels} survive" if levels else "none of it comes off again"
     return f"{privacy.noise}, a share of each hospital; enough if {honest} honest ones survive; {removed}"

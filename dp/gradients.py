@@ -4,8 +4,8 @@ Knows a model, records grouped by patient, and the grid. Adds no noise and knows
 all hospitals' parts, with all their noise, is a step of DP-SGD on the pooled records (Abadi et al. 2016).
 
 Guarantee: one patient more or fewer changes what is given back by a vector of integers of L2 norm at most
-`NoiseShares.sensitivity`: each patient's gradient is clipped, then rounded by itself, and that norm is checked in
-integers. The clamp of the sum is no expansion: it adds nothing to that.
+`NoiseShares.sensitivity`: each patient's gradient is clipped, then rounded by itself, and the norm is checked after
+that. The clamp of the sum is no expansion: it adds nothing to that.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class PrivacyPlan:
 
     def releases_counts(self, step: int) -> bool:
         """Whether the ``step``-th sum carries validation counts, if any are released."""
-        return step % self.metric_every == 0 or step == self.rounds
+        return carries_counts(step, self.metric_every, self.rounds)
 
     def releases(self, steps: int) -> int:
         """How many of the first ``steps`` sums carry validation counts."""
@@ -93,3 +93,11 @@ class PrivacyPlan:
         had = rounds if steps is None else steps
         counts = self.metric_events(self.releases(had) + rounds - had)
         return max(epsilon_rdp(self.training_events(rounds), self.delta), epsilon_rdp(counts, self.delta))
+
+
+def carries_counts(step: int, every: int, rounds: int) -> bool:
+    """Whether validation counts are released with the ``step``-th sum: with each ``every``-th, and with the last.
+
+    What is charged and what is released both go by it.
+    """
+    return step % every == 0 or step == rounds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dp.plan import carries_counts
 from secagg.charter import Charter
 from training.evaluation import Metrics, metrics_from_cells
 from training.hospital_state import Progress
@@ -20,8 +21,8 @@ def latest_metrics(charter: Charter, spec: TaskSpec, progress: Progress) -> Metr
 
 def counts_are_due(charter: Charter, step: int) -> bool:
     """Whether the ``step``-th sum carries validation counts."""
-    metrics, rounds = charter.metrics, charter.training.rounds
-    return metrics.release != "none" and (step % metrics.every == 0 or step == rounds)
+    metrics = charter.metrics
+    return metrics.release != "none" and carries_counts(step, metrics.every, charter.training.rounds)
 
 
 def is_finished(charter: Charter, spec: TaskSpec, progress: Progress) -> bool:
