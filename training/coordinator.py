@@ -73,6 +73,7 @@ class Coordinator:
         self._noise = noise_expansion(charter.charter)
         self._members = range(1, len(charter.charter.members) + 1)
         self._cheaters: set[int] = set()
+        self._failures = 0
         self._relay = SnapshotRelay(charter, partial(self._exchange, Phase.QUERY))
         state = self._store.state
         self._given = {Purpose.STATISTICS: len(state.statistics), Purpose.TRAINING: len(state.sums)}
@@ -89,27 +90,48 @@ class Coordinator:
             ProtocolError: ``too-many-failures``, or why no epoch could be opened; what was reached is kept, and `run`
                 goes on from it.
         """
-        statuses = self._bring_up_to_date()
-        if self._charter.charter.statistics.features and not any(status.steps for status in statuses.values()):
-            self._sum_until_done(Purpose.STATISTICS, statuses)
-        self._sum_until_done(Purpose.TRAINING, self._bring_up_to_date())
-        return self._conclude(self._bring_up_to_date())
+        release = self.run_epoch()
+        while release is None:
+            release = self.run_epoch()
+        return release
 
-    def _sum_until_done(self, purpose: Purpose, statuses: dict[int, Status]) -> None:
-        failures = 0
-        done = _done(purpose, statuses, self._charter)
-        while not done:
-            server = self._open_epoch(purpose)
-            while not done and not server.exhausted and server.state is ServerState.READY:
-                finished = self._run_round(server)
-                failures = 0 if server.result else failures + 1
-                if failures == _MOST_FAILURES:
-                    raise self._gave_up(server)
-                done = finished or _is_last(server.result, purpose, self._charter)
-                if self._cheaters & server.participants:
-                    break
-                if any(refusal.reason == "missed-sum" for refusal in self.rounds[-1].refusals):
-                    self._bring_up_to_date()
+    def run_epoch(self) -> bytes | None:
+        """Bring everybody up to date, then run one epoch; None if more of them are due.
+
+        Who could not be reached when it was opened is asked again by the next one. After the last, the release.
+
+        Raises:
+            ProtocolError: as `run`.
+        """
+        statuses = self._bring_up_to_date()
+        purpose = self._due(statuses)
+        if purpose is None:
+            return self._conclude(statuses)
+        done = self._sum(self._open_epoch(purpose))
+        return self._conclude(self._bring_up_to_date()) if done and purpose is Purpose.TRAINING else None
+
+    def _due(self, statuses: dict[int, Status]) -> Purpose | None:
+        statistics = self._charter.charter.statistics.features and not any(status.steps for status in statuses.values())
+        for purpose in (Purpose.STATISTICS, Purpose.TRAINING) if statistics else (Purpose.TRAINING,):
+            if not _done(purpose, statuses, self._charter):
+                return purpose
+        return None
+
+    def _sum(self, server: MaskingServer) -> bool:
+        """Run an epoch's rounds; whether there is nothing more to sum."""
+        purpose = server.session.purpose
+        done = False
+        while not done and not server.exhausted and server.state is ServerState.READY:
+            finished = self._run_round(server)
+            self._failures = 0 if server.result else self._failures + 1
+            if self._failures == _MOST_FAILURES:
+                raise self._gave_up(server)
+            done = finished or _is_last(server.result, purpose, self._charter)
+            if self._cheaters & server.participants:
+                break
+            if any(refusal.reason == "missed-sum" for refusal in self.rounds[-1].refusals):
+                self._bring_up_to_date()
+        return done
 
     def _open_epoch(self, purpose: Purpose) -> MaskingServer:
         invited = frozenset(self._members) - self._cheaters
