@@ -10,7 +10,7 @@ import click
 
 from cli.budget_plan import plan
 from cli.budget_view import describe, shared_lines, table_of
-from cli.identity import passphrase_option, public_key_option, read_passphrase, site_key
+from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import console, json_option, print_json, say_whole
 from dp.ledger import Account
 from dp.ledger.entries import LEDGER
@@ -18,6 +18,7 @@ from dp.ledger.export import LedgerExport, export_ledger, read_export
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically
 from secagg.identity import Identity
+from secagg.passphrase import read_passphrase
 from secagg.policy import load_policy
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import open_books, read_books, require_noted, write_time

@@ -11,7 +11,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from cli.identity import passphrase_option, read_passphrase
+from cli.identity import passphrase_option
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, json_option, print_json, warn
 from cli.terms import terms_table

@@ -10,12 +10,8 @@ import click
 
 from cli.output import json_option, print_json
 from secagg.errors import InputError
-from secagg.files import read_bounded
 from secagg.identity import PUBLIC_KEY_SIZE, Identity
-
-# PKCS#8 encryption takes no more.
-_LONGEST_PASSPHRASE = 1023
-_LARGEST_PASSPHRASE_FILE = 64 * 1024
+from secagg.passphrase import read_passphrase
 
 
 @click.group()
@@ -65,25 +61,6 @@ def show(path: Path, passphrase_file: Path | None, as_json: bool) -> None:
       secagg identity show identity.pem
     """
     _show(path, Identity.load(path, read_passphrase(passphrase_file)), as_json)
-
-
-def read_passphrase(path: Path | None) -> bytes | None:
-    """The first line of a passphrase file.
-
-    Raises:
-        InputError: ``bad-passphrase`` if it is empty (the key would not be encrypted) or too long; ``unreadable``.
-    """
-    if path is None:
-        return None
-    passphrase = read_bounded(path, _LARGEST_PASSPHRASE_FILE).split(b"\n")[0].rstrip(b"\r")
-    if not 0 < len(passphrase) <= _LONGEST_PASSPHRASE:
-        raise InputError(
-            "bad-passphrase",
-            f"The first line of {path} is {'too long for' if passphrase else 'empty and thus not'} a passphrase.",
-            culprit=str(path),
-            remedy=f"Write 1 to {_LONGEST_PASSPHRASE} bytes in its first line.",
-        )
-    return passphrase
 
 
 def site_key(path: Path, public_key: str | None, passphrase_file: Path | None) -> bytes:

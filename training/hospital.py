@@ -144,6 +144,11 @@ class Hospital:
         return self._setup.folder.release(self._charter.digest)
 
     @property
+    def is_released(self) -> bool:
+        """Whether this charter's release is here."""
+        return self.release_folder.exists()
+
+    @property
     def epsilon(self) -> float | None:
         """What this run has cost this hospital's patients so far; None without differential privacy."""
         return self._budget.epsilon()

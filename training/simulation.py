@@ -20,8 +20,9 @@ from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
-from secagg.identity import Identity, fingerprint
-from secagg.policy import Policy, check_charter, load_policy, render_policy
+from secagg.identity import Identity
+from secagg.policy import check_charter, load_policy, render_policy
+from training.agreed_policy import policy_for
 from training.comparison import Comparison, Held
 from training.coordinator import Coordinator
 from training.devices import cores_for, resolve_device
@@ -402,23 +403,6 @@ def _make_private(folder: Path) -> None:
 
 def _known_or_new(hospital: HospitalFolder) -> Identity:
     return Identity.load(hospital.identity) if hospital.identity.exists() else Identity.generate()
-
-
-def policy_for(charter: VerifiedCharter) -> Policy:
-    """The policy that a site would write which has agreed to this charter and to nothing beyond it."""
-    content = charter.charter
-    privacy = content.privacy
-    return Policy(
-        known_members=frozenset(fingerprint(member.public_key) for member in content.members),
-        minimum_cohort=content.threshold,
-        allowed_schemes=frozenset({content.scheme}),
-        allowed_privacy_modes=frozenset({privacy.mode}),
-        maximum_epsilon=privacy.budget or Policy().maximum_epsilon,
-        maximum_delta=privacy.delta,
-        maximum_weight=content.encoding.max_weight,
-        allowed_tasks=frozenset({content.task.kind}),
-        release_exact_metrics="allow" if content.metrics.release == "exact" else "refuse",
-    )
 
 
 def _copy_release(folder: Path, release: Path) -> None:

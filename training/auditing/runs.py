@@ -23,6 +23,7 @@ from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verif
 from secagg.files import PRIVATE, write_atomically
 from secagg.identity import Identity
 from secagg.policy import render_policy
+from training.agreed_policy import policy_for
 from training.auditing.canaries import canary_records
 from training.auditing.terms import Terms, canary_charter
 from training.contributing import Contributor
@@ -38,7 +39,6 @@ from training.passing_folder import passing_folder
 from training.records import Records
 from training.scaling import Scaling
 from training.server_optimizer import apply
-from training.simulation import policy_for
 from training.vector_layout import UpdateVector
 
 Model = npt.NDArray[np.float32]

@@ -1,0 +1,120 @@
+"""The coordinator's side of a job: one epoch of the run, from the site's own folder.
+
+Runs in NVFlare's job process at the coordinator. Waits until the hospitals' job processes have opened, then lets the
+coordinator talk to them; how it ended is in the folder for whoever began the job.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.impl.controller import Controller
+from nvflare.apis.signal import Signal
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+from nvflare.fuel.f3.cellnet.fqcn import FQCN
+from nvflare.fuel.f3.message import Message
+
+from secagg.errors import InputError, RemoteProtocolError
+from training.engines.nvflare.engine import Deadlines, NvflareEngine
+from training.engines.nvflare.sites import member_number
+from training.engines.nvflare.transport import CHANNEL, READY, require_going
+from training.field.coordinator_site import CoordinatorSite
+from training.field.site_log import site_log
+from training.report import RoundRecord
+
+_POLL_SECONDS = 0.05
+
+
+class SumController(Controller):  # type: ignore[misc]
+    """Runs one epoch.
+
+    Args:
+        serial: the job's number.
+        wait: how many seconds the hospitals' processes may take to open.
+    """
+
+    def __init__(self, serial: int, wait: float) -> None:
+        super().__init__()
+        self._serial = serial
+        self._wait = wait
+        self._arrived = threading.Condition()
+        self._cells: dict[int, str] = {}
+        self._unwilling: dict[int, str] = {}
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Listen for the hospitals before any of them can be there."""
+        if event_type == EventType.START_RUN:
+            fl_ctx.get_engine().get_cell().register_request_cb(channel=CHANNEL, topic=READY, cb=self._on_ready)
+
+    def start_controller(self, fl_ctx: FLContext) -> None:
+        """See `Controller`."""
+
+    def stop_controller(self, fl_ctx: FLContext) -> None:
+        """See `Controller`."""
+
+    def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        """Run the epoch."""
+        nvflare = fl_ctx.get_engine()
+        site = CoordinatorSite(Path(nvflare.get_workspace().get_root_dir()).parent.parent)
+        charter, settings = site.read_charter(), site.read_settings()
+        expected = {member_number(client.name) for client in nvflare.get_clients()}
+        with site_log(site.log) as logger:
+            self._await(expected, abort_signal)
+            names = {number: charter.charter.member(number).name for number in range(1, len(charter.charter.members) + 1)}
+            absent = {name: self._why_absent(number, expected) for number, name in names.items() if number not in self._cells}
+            logger.info("epoch", extra={"fields": {"job": self._serial, "present": len(self._cells), "absent": absent}})
+            engine = NvflareEngine(
+                nvflare.get_cell(),
+                dict(self._cells),
+                Deadlines(settings.work, settings.answer),
+                abort_signal,
+                lambda member, error: _log_failure(logger, names[member], error),
+            )
+            outcome = site.run_epoch(charter, engine, self._serial, absent, lambda record: _log_round(logger, record))
+            logger.info("epoch over", extra={"fields": {"finished": outcome.finished, "reason": outcome.reason}})
+
+    def _await(self, expected: set[int], abort_signal: Signal) -> None:
+        deadline = time.monotonic() + self._wait
+        with self._arrived:
+            while not expected <= self._cells.keys() | self._unwilling.keys():
+                if abort_signal.triggered or time.monotonic() > deadline:
+                    return
+                self._arrived.wait(_POLL_SECONDS)
+
+    def _on_ready(self, message: Message) -> None:
+        cell = message.get_header(MessageHeaderKey.ORIGIN, "")
+        try:
+            member = member_number(FQCN.split(cell)[0])
+        except InputError:
+            return
+        with self._arrived:
+            try:
+                require_going(message)
+                self._cells[member] = cell
+            except RemoteProtocolError as error:
+                self._unwilling[member] = error.message
+            self._arrived.notify()
+
+    def _why_absent(self, number: int, expected: set[int]) -> str:
+        return self._unwilling.get(number, "did not open" if number in expected else "not connected")
+
+
+def _log_failure(logger: logging.Logger, member: str, error: RemoteProtocolError) -> None:
+    logger.warning("no answer", extra={"fields": {"member": member, "reason": error.reason, "message": error.message}})
+
+
+def _log_round(logger: logging.Logger, record: RoundRecord) -> None:
+    fields = {
+        "round": record.round,
+        "step": record.step,
+        "in_the_sum": len(record.cohort),
+        "dropped": list(record.dropped),
+        "reason": record.reason,
+        "seconds": round(record.seconds, 3),
+    }
+    logger.info("round", extra={"fields": fields})

@@ -1,0 +1,104 @@
+"""Begins jobs at the coordinator's own NVFlare server, through NVFlare's session of a job submitter.
+
+Knows when the server and its sites are there, and what became of a job. Knows nothing of what a job does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
+
+from secagg.errors import InputError, ProtocolError
+from training.engines.nvflare.job import EpochJob
+from training.engines.nvflare.sites import ADMIN, member_number
+
+_CONNECT_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.25
+
+
+class Jobs:
+    """A session with the server.
+
+    Args:
+        going: asked again and again while waiting; raises what ends the wait.
+    """
+
+    def __init__(self, session: Session, going: Callable[[], None]) -> None:
+        self._session = session
+        self._going = going
+
+    def connected(self) -> frozenset[int]:
+        """The members whose sites are connected now."""
+        members = set()
+        for client in self._session.get_system_info().client_info:
+            with suppress(InputError):
+                members.add(member_number(client.name))
+        return frozenset(members)
+
+    def run(self, job: EpochJob) -> str:
+        """Submit a job and wait for its end; what NVFlare says became of it.
+
+        Raises:
+            ProtocolError: ``job-not-accepted``.
+        """
+        with tempfile.TemporaryDirectory(prefix="secagg-job-") as folder:
+            job.write(Path(folder) / "job")
+            try:
+                number = self._session.submit_job(str(Path(folder) / "job"))
+            except Exception as error:
+                raise ProtocolError(
+                    "job-not-accepted",
+                    f"NVFlare's server does not take the job: {error}.",
+                    remedy="The server's own log, in its kit, says more.",
+                ) from error
+        try:
+            return self._wait(number)
+        except BaseException:
+            with suppress(Exception):
+                self._session.abort_job(number)
+            raise
+
+    def _wait(self, number: str) -> str:
+        while True:
+            self._going()
+            status = str(self._session.get_job_meta(number).get("status", ""))
+            if status.startswith("FINISHED"):
+                return status
+            time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def open_jobs(kit: Path, going: Callable[[], None]) -> Iterator[Jobs]:
+    """Connect to the server with the job submitter's kit, once the server is up.
+
+    Raises:
+        ProtocolError: ``server-not-reached``, after a minute; what ``going`` raises.
+    """
+    session = _connect(kit, going)
+    try:
+        yield Jobs(session, going)
+    finally:
+        with suppress(Exception):
+            session.close()
+
+
+def _connect(kit: Path, going: Callable[[], None]) -> Any:
+    deadline = time.monotonic() + _CONNECT_SECONDS
+    while True:
+        going()
+        try:
+            return new_secure_session(ADMIN, str(kit), timeout=5.0)
+        except Exception as error:
+            if time.monotonic() > deadline:
+                raise ProtocolError(
+                    "server-not-reached",
+                    f"The coordinator's own server cannot be reached: {error}.",
+                    remedy="Its log, in its kit, says why it did not start.",
+                ) from error
+        time.sleep(_POLL_SECONDS)

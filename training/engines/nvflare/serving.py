@@ -1,0 +1,197 @@
+"""Sites that run unattended: a hospital that waits for epochs, a coordinator that begins them until there is a release.
+
+Composes a site's folder, its NVFlare process and, at the coordinator, the jobs. What either does with a message is
+done in the processes that NVFlare starts for each job.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from secagg.charter import VerifiedCharter
+from secagg.charter.folder import read_verified
+from secagg.errors import InputError, ProtocolError
+from secagg.files import lock
+from training.engines.nvflare.job import EpochJob
+from training.engines.nvflare.jobs import Jobs, open_jobs
+from training.engines.nvflare.kit import Kit, read_kit
+from training.engines.nvflare.process import launch
+from training.engines.nvflare.sites import site_name
+from training.field.coordinator_site import CoordinatorSite, Outcome
+from training.field.hospital_site import HospitalSite
+from training.field.status import SiteState, SiteStatus, waiting
+from training.field.supervisor import Supervised
+from training.report import RoundRecord
+
+Going = Callable[[], None]
+_POLL_SECONDS: Final = 0.25
+_RETRY_SECONDS: Final = 5.0
+_OPENING_SECONDS: Final = 60.0
+_SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
+
+
+@dataclass(frozen=True)
+class SiteWatcher:
+    """What a caller wants to hear of while a site runs.
+
+    Attributes:
+        on_restart: the site's process ended by itself with this exit code, and is started again.
+        on_status: a hospital's status has changed.
+        on_gather: how many members are connected, of how many.
+        on_round: a round is over.
+        on_retry: an epoch could not be run to its end; another is tried.
+    """
+
+    on_restart: Callable[[int], None] = lambda _code: None
+    on_status: Callable[[SiteStatus], None] = lambda _status: None
+    on_gather: Callable[[int, int], None] = lambda _connected, _members: None
+    on_round: Callable[[RoundRecord], None] = lambda _record: None
+    on_retry: Callable[[ProtocolError], None] = lambda _error: None
+
+
+def serve_hospital(site: HospitalSite, going: Going, watcher: SiteWatcher) -> SiteStatus:
+    """Take part in every epoch until there is a release, or until this hospital stops for good; its last status.
+
+    Args:
+        going: asked again and again; what it raises ends the site.
+
+    Raises:
+        InputError: ``state-in-use``, ``other-kit``, or what in the folder cannot be used.
+    """
+    charter = read_verified(site.charter)
+    name = site.member_name(charter)
+    kit = read_kit(site.kit)
+    _require_kit(kit, site_name(charter.charter.number_of(name)))
+    with _alone(site.path), _process(kit, site.path, watcher) as process:
+        known = waiting(name, charter, site.status.read())
+        site.status.write(known)
+        watcher.on_status(known)
+        while True:
+            going()
+            process.check()
+            status = site.status.read()
+            if status and status != known:
+                watcher.on_status(status)
+                known = status
+            if status and status.state in _SETTLED:
+                return status
+            time.sleep(_POLL_SECONDS)
+
+
+def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher) -> Path:
+    """Begin epoch after epoch until there is a release; the file of its signed statement.
+
+    Raises:
+        InputError: ``state-in-use``, or what in the folder cannot be used.
+        ProtocolError: why no epoch succeeded for as long as the site's settings allow; `serve_coordinator` goes on
+            from what was reached.
+    """
+    charter, settings = site.read_charter(), site.read_settings()
+    kit = read_kit(site.kit / "server")
+    rounds = _Rounds(site, charter, watcher)
+
+    def tick() -> None:
+        going()
+        process.check()
+        rounds.tell()
+
+    with _alone(site.path), _process(kit, site.path, watcher) as process:
+        given_up = time.monotonic() + settings.patience
+        while True:
+            reached = rounds.count
+            outcome = _run_epoch(site, charter, tick, watcher)
+            error = outcome.as_error()
+            rounds.tell()
+            if outcome.finished:
+                return site.release
+            if error is None or rounds.count > reached:
+                given_up = time.monotonic() + settings.patience
+            if error is not None:
+                if time.monotonic() > given_up:
+                    raise error
+                watcher.on_retry(error)
+                _pause(_RETRY_SECONDS, tick)
+
+
+def _run_epoch(site: CoordinatorSite, charter: VerifiedCharter, tick: Going, watcher: SiteWatcher) -> Outcome:
+    serial = site.next_serial()
+    try:
+        with open_jobs(site.kit / "admin", tick) as jobs:
+            _gather(jobs, charter, site.read_settings().gather, tick, watcher)
+            job = EpochJob(charter.digest.hex(), serial, charter.charter.threshold, _OPENING_SECONDS)
+            ended = jobs.run(job)
+    except ProtocolError as error:
+        return Outcome(serial=serial, reason=error.reason, message=error.message, remedy=error.remedy)
+    remedy = "The log of the coordinator's server, in its kit, says more."
+    lost = Outcome(serial=serial, reason="job-lost", message=f"NVFlare ended the job as {ended}.", remedy=remedy)
+    return site.outcome(serial) or lost
+
+
+def _gather(jobs: Jobs, charter: VerifiedCharter, seconds: float, tick: Going, watcher: SiteWatcher) -> None:
+    """Wait for everybody; after a while, for as many as the charter needs."""
+    members = len(charter.charter.members)
+    enough = time.monotonic() + seconds
+    while True:
+        tick()
+        connected = len(jobs.connected())
+        watcher.on_gather(connected, members)
+        if connected == members or (connected >= charter.charter.threshold and time.monotonic() > enough):
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+class _Rounds:
+    """Tells of each round once, from what the coordinator wrote down."""
+
+    def __init__(self, site: CoordinatorSite, charter: VerifiedCharter, watcher: SiteWatcher) -> None:
+        self._site = site
+        self._charter = charter
+        self._watcher = watcher
+        self.count = len(site.progress(charter).rounds)
+
+    def tell(self) -> None:
+        for record in self._site.progress(self._charter).rounds[self.count :]:
+            self._watcher.on_round(record)
+            self.count += 1
+
+
+def _pause(seconds: float, tick: Going) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        tick()
+        time.sleep(_POLL_SECONDS)
+
+
+def _require_kit(kit: Kit, name: str) -> None:
+    if kit.name != name:
+        raise InputError(
+            "other-kit",
+            f"The start-up kit in {kit.folder} is {kit.name}'s; this member of the charter is {name}.",
+            culprit=str(kit.folder),
+            remedy="Put this hospital's own kit there.",
+        )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    descriptor = lock(folder / "running")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _process(kit: Kit, folder: Path, watcher: SiteWatcher) -> Iterator[Supervised]:
+    start = launch(kit)
+    process = Supervised(start.command, start.environment, folder / "log" / "nvflare.log", watcher.on_restart)
+    try:
+        yield process
+    finally:
+        process.stop()

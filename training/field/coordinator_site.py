@@ -1,0 +1,153 @@
+"""A coordinator's folder in the field, and how one epoch of its run ends.
+
+Knows where the charter, the settings and the coordinator's own state lie. Whoever begins jobs and whoever runs them
+are two processes: the second tells the first by a small file how a job ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from secagg.charter import VerifiedCharter
+from secagg.charter.folder import read_verified
+from secagg.errors import InputError, ProtocolError, SecaggError
+from secagg.files import PRIVATE, read_bounded, write_atomically
+from training.coordinator import Coordinator
+from training.coordinator_store import CoordinatorState, CoordinatorStore
+from training.engines.base import Engine
+from training.field.settings import CoordinatorSettings, read_settings
+from training.report import RoundRecord
+
+RELEASE_FILE = "release.dsse.json"
+_LARGEST = 64 * 1024 * 1024
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a job ended.
+
+    Attributes:
+        finished: whether the release is there; if not, and no reason is given, more epochs are due.
+        reason, message, remedy: why no epoch could be run to its end.
+        absent: members that took no part from the beginning, each with the reason.
+    """
+
+    serial: int
+    finished: bool = False
+    reason: str | None = None
+    message: str = ""
+    remedy: str | None = None
+    absent: dict[str, str] = {}
+
+    def as_error(self) -> ProtocolError | None:
+        """What went wrong, as an error; None if nothing did."""
+        return ProtocolError(self.reason, self.message, remedy=self.remedy) if self.reason else None
+
+
+class _Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    last: int
+
+
+@dataclass(frozen=True)
+class CoordinatorSite:
+    """The coordinator's folder."""
+
+    path: Path
+
+    @property
+    def charter(self) -> Path:
+        """The folder of the charter that it runs, with all signatures."""
+        return self.path / "charter"
+
+    @property
+    def settings(self) -> Path:
+        """How long it waits."""
+        return self.path / "coordinator.toml"
+
+    @property
+    def kit(self) -> Path:
+        """The start-up kits of what carries the bytes: its server's, and the one that begins jobs."""
+        return self.path / "kit"
+
+    @property
+    def state(self) -> Path:
+        """Numbers used, sums, transcript."""
+        return self.path / "coordinator"
+
+    @property
+    def release(self) -> Path:
+        """The statement of the release that every contributor signed."""
+        return self.path / RELEASE_FILE
+
+    @property
+    def log(self) -> Path:
+        """What it did, as JSON lines."""
+        return self.path / "log" / "coordinator.jsonl"
+
+    def read_charter(self) -> VerifiedCharter:
+        """The charter, verified."""
+        return read_verified(self.charter)
+
+    def read_settings(self) -> CoordinatorSettings:
+        """How long it waits; the defaults where nothing is set."""
+        return read_settings(self.settings, CoordinatorSettings) if self.settings.exists() else CoordinatorSettings()
+
+    def progress(self, charter: VerifiedCharter) -> CoordinatorState:
+        """Numbers used so far, and the record of every round."""
+        return CoordinatorStore(self.state, charter.digest).state
+
+    def next_serial(self) -> int:
+        """A number for a job, larger than any before, also where this folder was lost: milliseconds since 1970."""
+        path = self.path / "jobs.json"
+        last = _decode(path, _Serial).last if path.exists() else 0
+        serial = max(last + 1, time.time_ns() // 1_000_000)
+        write_atomically(path, msgspec.json.encode(_Serial(serial)), PRIVATE)
+        return serial
+
+    def run_epoch(
+        self,
+        charter: VerifiedCharter,
+        engine: Engine,
+        serial: int,
+        absent: dict[str, str],
+        on_round: Callable[[RoundRecord], None],
+    ) -> Outcome:
+        """Run one epoch, and write down how it ended. Never raises for what hospitals do or fail to do."""
+        try:
+            release = Coordinator(charter, engine, self.state, on_round).run_epoch()
+            if release is not None:
+                write_atomically(self.release, release)
+            outcome = Outcome(serial=serial, finished=release is not None, absent=absent)
+        except SecaggError as error:
+            outcome = Outcome(
+                serial=serial, reason=error.reason, message=error.message, remedy=error.remedy, absent=absent
+            )
+        write_atomically(self._outcome, msgspec.json.encode(outcome), PRIVATE)
+        return outcome
+
+    def outcome(self, serial: int) -> Outcome | None:
+        """How the job with this number ended; None if it ended without a word."""
+        if not self._outcome.exists():
+            return None
+        outcome = _decode(self._outcome, Outcome)
+        return outcome if outcome.serial == serial else None
+
+    @property
+    def _outcome(self) -> Path:
+        return self.path / "outcome.json"
+
+
+def _decode(path: Path, schema: type[msgspec.Struct]):
+    try:
+        return msgspec.json.decode(read_bounded(path, _LARGEST), type=schema)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "malformed-state",
+            f"{path} cannot be read: {error}.",
+            culprit=str(path),
+            remedy="Remove it; the hospitals know where the run is.",
+        ) from error

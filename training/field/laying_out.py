@@ -1,0 +1,147 @@
+"""Makes the folder of a site from what its administrator was given: all of it or nothing.
+
+Knows which file goes where, and what can be found wrong before anything is started.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from secagg.charter import VerifiedCharter
+from secagg.charter.folder import read_verified, write_charter, write_signatures
+from secagg.errors import InputError
+from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
+from secagg.identity import Identity
+from secagg.passphrase import read_passphrase
+from secagg.policy import check_charter, load_policy, render_policy
+from secagg.policy.model import LARGEST_POLICY
+from training.agreed_policy import policy_for
+from training.draft import task_of
+from training.field.coordinator_site import CoordinatorSite
+from training.field.hospital_site import HospitalSite
+from training.field.settings import CoordinatorSettings, HospitalSettings, write_new_settings
+
+_LARGEST_KEY = 64 * 1024
+
+
+@dataclass(frozen=True)
+class HospitalMaterial:
+    """What a hospital's administrator has in hand.
+
+    Attributes:
+        kit: the start-up kit that this hospital was given.
+        policy: what this site accepts; one that accepts just this charter is written if none is given.
+    """
+
+    charter: Path
+    identity: Path
+    kit: Path
+    settings: HospitalSettings
+    policy: Path | None = None
+
+
+def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable[[Path, int], None]) -> HospitalSite:
+    """Make a hospital's folder.
+
+    Args:
+        check_kit: raises if a folder is not the kit of the member with this number.
+
+    Raises:
+        InputError: ``folder-not-empty``, ``not-a-member``, ``unwritable``, or what is wrong with the files given.
+        RefusedError: if the policy that was given does not allow the charter.
+    """
+    charter = read_verified(material.charter)
+    identity = Identity.load(material.identity, read_passphrase(_file(material.settings.passphrase_file)))
+    number = _number(charter, identity, material.identity)
+    check_kit(material.kit, number)
+    if material.policy:
+        check_charter(charter.charter, load_policy(material.policy))
+    task_of(charter.charter).read(Path(material.settings.data))
+
+    def fill(folder: Path) -> None:
+        site = HospitalSite(folder)
+        _write_charter(site.charter, charter)
+        write_atomically(site.folder.identity, read_bounded(material.identity, _LARGEST_KEY), PRIVATE)
+        agreed = read_bounded(material.policy, LARGEST_POLICY) if material.policy else render_policy(policy_for(charter))
+        write_atomically(site.folder.policy, agreed, PRIVATE)
+        write_new_settings(site.settings, material.settings, "What this hospital trains on. See docs/operations.md.")
+        _copy_kit(material.kit, site.kit)
+
+    _make(path, fill)
+    return HospitalSite(path)
+
+
+def lay_out_coordinator(path: Path, charter: Path, kit: Path, check_kit: Callable[[Path], None]) -> CoordinatorSite:
+    """Make a coordinator's folder.
+
+    Args:
+        kit: with the kits of the server and of who begins jobs in ``server`` and ``admin``.
+        check_kit: raises if a folder holds no such kits.
+
+    Raises:
+        InputError: ``folder-not-empty``, ``unwritable``, or what is wrong with the files given.
+    """
+    verified = read_verified(charter)
+    check_kit(kit)
+
+    def fill(folder: Path) -> None:
+        site = CoordinatorSite(folder)
+        _write_charter(site.charter, verified)
+        write_new_settings(site.settings, CoordinatorSettings(), "How long it waits, in seconds. docs/operations.md.")
+        _copy_kit(kit, site.kit)
+
+    _make(path, fill)
+    return CoordinatorSite(path)
+
+
+def _number(charter: VerifiedCharter, identity: Identity, path: Path) -> int:
+    for number, member in enumerate(charter.charter.members, start=1):
+        if member.public_key == identity.public_key:
+            return number
+    raise InputError(
+        "not-a-member",
+        f"The identity in {path} is no member of the charter.",
+        culprit=str(path),
+        remedy="Give the identity whose public key the charter names.",
+    )
+
+
+def _make(path: Path, fill: Callable[[Path], None]) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(
+            "folder-not-empty",
+            f"{path} exists and is not empty.",
+            culprit=str(path),
+            remedy="Choose another folder; a site that is there already needs no init.",
+        )
+    whole = path.absolute()
+    partial = whole.with_name(f".{whole.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True, mode=0o700)
+        fill(partial)
+        if path.exists():
+            path.rmdir()
+        partial.rename(whole)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_charter(folder: Path, charter: VerifiedCharter) -> None:
+    write_charter(folder, charter.charter)
+    write_signatures(folder, charter.signatures)
+
+
+def _copy_kit(source: Path, target: Path) -> None:
+    shutil.copytree(source, target)
+    for entry in (target, *target.rglob("*")):
+        entry.chmod(0o700 if entry.is_dir() else PRIVATE)
+
+
+def _file(name: str | None) -> Path | None:
+    return Path(name) if name else None

@@ -1,0 +1,53 @@
+"""Which jobs a site has taken: each has a number, and none is taken twice or after a later one.
+
+Knows numbers. What a replayed job could do is little, for every message in it is refused; but it would open the
+hospital for nothing, and whoever replays it need not be the one who signed it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from secagg.errors import InputError, RefusedError
+from secagg.files import PRIVATE, read_bounded, write_atomically
+
+_LARGEST = 4096
+
+
+class _Taken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    charter: str
+    serial: int
+
+
+def take_serial(path: Path, charter: str, serial: int) -> None:
+    """Take a job's number, on disk before anything else of the job is done.
+
+    Raises:
+        RefusedError: ``job-replayed``, if this or a later one of the charter was taken.
+        InputError: ``malformed-serials``, ``unwritable``.
+    """
+    last = _last(path)
+    if last and last.charter == charter and serial <= last.serial:
+        raise RefusedError(
+            "job-replayed",
+            f"The job {serial} is not newer than {last.serial}, which this site has taken already.",
+            culprit="the coordinator",
+            remedy="Begin a new job. If the coordinator's clock was set back, wait until it has caught up.",
+        )
+    write_atomically(path, msgspec.json.encode(_Taken(charter, serial)), PRIVATE)
+
+
+def _last(path: Path) -> _Taken | None:
+    if not path.exists():
+        return None
+    try:
+        return msgspec.json.decode(read_bounded(path, _LARGEST), type=_Taken)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "malformed-serials",
+            f"{path} cannot be read: {error}.",
+            culprit=str(path),
+            remedy="Remove it: no secret and no budget rests on it.",
+        ) from error

@@ -1,0 +1,122 @@
+"""How a site is doing, in one small file: for its administrator, and for whatever supervises it.
+
+Knows the states a site may be in, and how they are written. Holds no secret and no measure of anybody's data.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from secagg.charter import VerifiedCharter
+from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
+from secagg.files import PRIVATE, read_bounded, write_atomically
+from training.hospital_logs import write_time
+
+_LARGEST = 1024 * 1024
+
+
+class SiteState(StrEnum):
+    """What a site is doing."""
+
+    WAITING = "waiting"
+    TRAINING = "training"
+    RELEASED = "released"
+    STOPPED = "stopped"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One site, now.
+
+    Attributes:
+        since: when this state began; ``updated`` when it was last confirmed; RFC 3339, UTC.
+        steps: how many steps of the model this site has applied, of ``steps_due``.
+        reason, message, remedy: why it is stopped, refused or failed.
+    """
+
+    state: SiteState
+    since: str
+    updated: str
+    charter: str
+    name: str = ""
+    steps: int = 0
+    steps_due: int = 0
+    epsilon: float | None = None
+    reason: str | None = None
+    message: str | None = None
+    remedy: str | None = None
+
+
+def not_taking_part(error: SecaggError, charter: str) -> SiteStatus:
+    """The status of a site that cannot or will not open for a job."""
+    match error:
+        case TamperingError():
+            state = SiteState.STOPPED
+        case RefusedError():
+            state = SiteState.REFUSED
+        case _:
+            state = SiteState.FAILED
+    now = write_time()
+    return SiteStatus(
+        state=state,
+        since=now,
+        updated=now,
+        charter=charter,
+        reason=error.reason,
+        message=error.message,
+        remedy=error.remedy,
+    )
+
+
+def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> SiteStatus:
+    """The status of a site that has started and is in no job yet; what it had reached ``before`` stays known."""
+    now = write_time()
+    digest = charter.digest.hex()
+    same = before is not None and before.charter == digest
+    return SiteStatus(
+        state=SiteState.WAITING,
+        since=now,
+        updated=now,
+        charter=digest,
+        name=name,
+        steps=before.steps if before and same else 0,
+        steps_due=charter.charter.training.rounds,
+        epsilon=before.epsilon if before and same else None,
+    )
+
+
+class StatusFile:
+    """The status of one site, replaced as a whole whenever it changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> SiteStatus | None:
+        """The last status; None if there is none.
+
+        Raises:
+            InputError: ``malformed-status``.
+        """
+        if not self._path.exists():
+            return None
+        try:
+            return msgspec.json.decode(read_bounded(self._path, _LARGEST), type=SiteStatus)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InputError(
+                "malformed-status",
+                f"{self._path} cannot be read: {error}.",
+                culprit=str(self._path),
+                remedy="Remove it: it is written anew.",
+            ) from error
+
+    def write(self, status: SiteStatus) -> None:
+        """Replace the status.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        write_atomically(self._path, msgspec.json.format(msgspec.json.encode(status), indent=1), PRIVATE)
