@@ -22,7 +22,9 @@ _BETWEEN_SECONDS = 1.0
 class Attendance:
     """Answers for a hospital as long as a job lasts."""
 
-    def __init__(self, hospital: Hospital, charter: VerifiedCharter, status: StatusFile, logger: logging.Logger) -> None:
+    def __init__(
+        self, hospital: Hospital, charter: VerifiedCharter, status: StatusFile, logger: logging.Logger
+    ) -> None:
         self._hospital = hospital
         self._charter = charter
         self._status = status
@@ -35,7 +37,8 @@ class Attendance:
     def receive(self, message: bytes) -> list[bytes]:
         """Take one message, give the replies; see `Hospital.receive`."""
         replies = self._hospital.receive(message)
-        self._tell(self._settled() or SiteState.TRAINING)
+        # That the release is here is told when the job is over: the coordinator still waits for this answer.
+        self._tell(SiteState.STOPPED if self._hospital.stopped else SiteState.TRAINING)
         return replies
 
     def note(self, error: SecaggError) -> None:
@@ -44,13 +47,10 @@ class Attendance:
 
     def close(self) -> None:
         """Write down that this job is over."""
-        self._tell(self._settled() or SiteState.WAITING)
-
-    def _settled(self) -> SiteState | None:
-        """The state that no further job changes; None before that."""
         if self._hospital.stopped:
-            return SiteState.STOPPED
-        return SiteState.RELEASED if self._hospital.is_released else None
+            self._tell(SiteState.STOPPED)
+        else:
+            self._tell(SiteState.RELEASED if self._hospital.is_released else SiteState.WAITING)
 
     def _tell(self, state: SiteState) -> None:
         if state is self._state and time.monotonic() - self._written < _BETWEEN_SECONDS:

@@ -65,7 +65,8 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         site = HospitalSite(folder)
         _write_charter(site.charter, charter)
         write_atomically(site.folder.identity, read_bounded(material.identity, _LARGEST_KEY), PRIVATE)
-        agreed = read_bounded(material.policy, LARGEST_POLICY) if material.policy else render_policy(policy_for(charter))
+        policy = material.policy
+        agreed = read_bounded(policy, LARGEST_POLICY) if policy else render_policy(policy_for(charter))
         write_atomically(site.folder.policy, agreed, PRIVATE)
         write_new_settings(site.settings, material.settings, "What this hospital trains on. See docs/operations.md.")
         _copy_kit(material.kit, site.kit)

@@ -65,8 +65,9 @@ class SumController(Controller):  # type: ignore[misc]
         expected = {member_number(client.name) for client in nvflare.get_clients()}
         with site_log(site.log) as logger:
             self._await(expected, abort_signal)
-            names = {number: charter.charter.member(number).name for number in range(1, len(charter.charter.members) + 1)}
-            absent = {name: self._why_absent(number, expected) for number, name in names.items() if number not in self._cells}
+            names = {number: member.name for number, member in enumerate(charter.charter.members, start=1)}
+            missing = names.keys() - self._cells.keys()
+            absent = {names[number]: self._why_absent(number, expected) for number in sorted(missing)}
             logger.info("epoch", extra={"fields": {"job": self._serial, "present": len(self._cells), "absent": absent}})
             engine = NvflareEngine(
                 nvflare.get_cell(),

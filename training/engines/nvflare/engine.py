@@ -71,7 +71,7 @@ class NvflareEngine:
     on_failure: Callable[[int, RemoteProtocolError], None] = lambda _member, _error: None
     _late: set[int] = field(default_factory=set)
 
-    def exchange(self, phase: Phase, outbox: Outbox, round_number: int) -> Exchange:
+    def exchange(self, phase: Phase, outbox: Outbox, _round_number: int) -> Exchange:
         """See `Engine.exchange`.
 
         Raises:

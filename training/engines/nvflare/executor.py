@@ -60,7 +60,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             self._thread.submit(self._opened.close).result()
             self._thread.shutdown()
 
-    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+    def execute(self, _name: str, _data: Shareable, _context: FLContext, _aborted: Signal) -> Shareable:
         """Do nothing: this project's jobs have no tasks."""
         return make_reply(ReturnCode.TASK_UNKNOWN)
 
