@@ -102,6 +102,21 @@ def policy(here: Path, keys: dict[str, dict[str, str]]) -> Path:
     return here / "policy.toml"
 
 
+@pytest.fixture
+def drafted(secagg: Secagg, here: Path, members: list[str]) -> Path:
+    """A private charter of a, b and c, unsigned, in ``charter``."""
+    assert secagg("charter", "new", "--task", "task.toml", *LOCAL_DP, *members).code == 0
+    return here / "charter"
+
+
+@pytest.fixture
+def signed(secagg: Secagg, drafted: Path, policy: Path) -> Path:
+    """The same, signed by all."""
+    for name in "abc":
+        assert secagg("charter", "sign", "--identity", f"{name}.pem").code == 0
+    return drafted
+
+
 NORMED = """
 from torch import nn
 from training.tasks.tabular import TabularTask

@@ -20,20 +20,6 @@ HEART = Path(__file__).parents[2] / "docs/examples/heart.toml"
 OPEN_POLICY = 'allowed_privacy_modes = ["none", "local"]\n'
 
 
-@pytest.fixture
-def drafted(secagg, here, members):
-    """A private charter of a, b and c, unsigned, in ``charter``."""
-    assert secagg("charter", "new", "--task", "task.toml", *LOCAL_DP, *members).code == 0
-    return here / "charter"
-
-
-@pytest.fixture
-def signed(secagg, drafted, policy):
-    for name in "abc":
-        assert secagg("charter", "sign", "--identity", f"{name}.pem").code == 0
-    return drafted
-
-
 def alter(folder, old, new):
     path = folder / "charter.toml"
     text = path.read_text()

@@ -1,0 +1,86 @@
+"""`secagg charter provision`: start-up kits for hospitals in different buildings. Signing is elsewhere."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from cli.identity import passphrase_option, read_passphrase
+from cli.output import console, json_option, print_json
+from secagg.charter.folder import read_verified
+from training.engines.nvflare.provisioning import DEFAULT_PORT, KITS, STATE, Address, MadeKit, provision
+
+
+@click.command(name="provision")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="charter")
+@click.option("--host", required=True, help="Name or IPv4 address by which hospitals reach the coordinator's server.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="The one port that the server listens on.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for the kits, and for the authority that signs their certificates.",
+)
+@passphrase_option
+@json_option
+def provision_command(
+    folder: Path, host: str, port: int, out: Path, passphrase_file: Path | None, as_json: bool
+) -> None:
+    """Make a start-up kit for every member of the charter in FOLDER, and two for the coordinator.
+
+    Run it on a member's machine, never the coordinator's: who has OUT/state can make certificates. The kits are
+    hardened: no custom code, one class, signed jobs, no log streaming. Run it again, with OUT/kits moved away, before
+    the certificates expire: the new kits are from the same authority.
+
+    \b
+    Example:
+      secagg charter provision charter --host sum.example.org --port 8002 --out provisioned
+    """
+    made = provision(read_verified(folder), Address(host, port), out, read_passphrase(passphrase_file))
+    if as_json:
+        print_json({"kits": [_plain(entry) for entry in made], "state": str(out / STATE)} | _of_authority(made))
+        return
+    console.print(_table(made, out / KITS))
+    authority = _of_authority(made)
+    click.echo(f"root certificate  SHA-256 {authority['authority']}")
+    click.echo(f"                  until {authority['authority_expires']}; compare it over the telephone")
+    click.echo(f"Keep {out / STATE} here and secret: who has it can make certificates. No kit has it.")
+    click.echo(f"Hand out each folder of {out / KITS} over a channel that you trust, and delete it here: it has a key.")
+
+
+def _table(made: tuple[MadeKit, ...], kits: Path) -> Table:
+    table = Table("kit", "for", "called", "until", title=f"Kits in {escape(str(kits))}", title_justify="left")
+    for entry in made:
+        kit = entry.kit
+        table.add_row(str(kit.folder.relative_to(kits)), escape(entry.recipient), kit.name, _day(kit.expires))
+    return table
+
+
+def _plain(entry: MadeKit) -> dict[str, str]:
+    kit = entry.kit
+    return {
+        "folder": str(kit.folder),
+        "for": entry.recipient,
+        "role": kit.role.value,
+        "name": kit.name,
+        "expires": _day(kit.expires),
+    }
+
+
+def _of_authority(made: tuple[MadeKit, ...]) -> dict[str, str]:
+    kit = made[0].kit
+    return {"authority": kit.authority, "authority_expires": _day(kit.authority_expires)}
+
+
+def _day(moment: datetime) -> str:
+    return moment.date().isoformat()

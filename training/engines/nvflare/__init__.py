@@ -1,0 +1,1 @@
+"""Hospitals in different buildings: NVFlare carries the bytes, over mutual TLS. An extra, ``secagg[nvflare]``."""

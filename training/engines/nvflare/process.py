@@ -1,0 +1,70 @@
+"""How the long-running process of a kit is started: its command line and environment, and nothing of what it does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from secagg.errors import InputError
+from training.engines.nvflare.hardening import STORE_VARIABLE
+from training.engines.nvflare.kit import Kit, Role
+
+STORE: Final = "store"
+SERVER_MODULE: Final = "nvflare.private.fed.app.server.server_train"
+HOSPITAL_MODULE: Final = "training.engines.nvflare.site_process"
+
+# NVFlare lets variables override what a kit says: its logging, its job store, any setting by its name.
+_OVERRIDING: Final = ("NVFL_", "NVFLARE_")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start.
+
+    Attributes:
+        command: with absolute paths; the process changes its working directory to the kit's folder by itself.
+        environment: the whole of it.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def launch(kit: Kit) -> Launch:
+    """How to start the process of a hospital's or the server's kit. NVFlare starts one further process for each job.
+
+    NVFlare's own `start.sh` is not used, and not in the kits: at a hospital it would start the site without what
+    `site_process` takes away.
+
+    Raises:
+        InputError: ``no-process`` for an administrator's kit, which is only used by sessions.
+    """
+    folder = str(kit.folder.resolve())
+    options = [f"org={kit.organisation}", "secure_train=true", "config_folder=config"]
+    match kit.role:
+        case Role.HOSPITAL:
+            module = HOSPITAL_MODULE
+            options.append(f"uid={kit.name}")
+        case Role.SERVER:
+            module = SERVER_MODULE
+        case Role.ADMIN:
+            raise InputError(
+                "no-process",
+                f"The kit in {kit.folder} is for submitting jobs; there is no process to start.",
+                culprit=str(kit.folder),
+                remedy="Give the server's kit or a hospital's.",
+            )
+    python = (sys.executable, "-P", "-u", "-m", module)
+    return Launch((*python, "-m", folder, "-s", kit.role.startup_file, "--set", *options), _environment(kit))
+
+
+def _environment(kit: Kit) -> Mapping[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OVERRIDING)}
+    # Else the folder in which jobs are unpacked would be where Python looks for modules first.
+    kept["PYTHONSAFEPATH"] = "1"
+    if kit.role is Role.SERVER:
+        kept[STORE_VARIABLE] = str(kit.folder.resolve() / STORE)
+    return kept
