@@ -27,6 +27,7 @@ from secagg.charter.folder import (
 )
 from secagg.errors import InputError
 from secagg.identity import Identity, fingerprint
+from secagg.passphrase import read_passphrase
 from secagg.policy import check_charter, load_policy
 from training.privacy_plan import require_budget
 

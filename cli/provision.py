@@ -9,9 +9,10 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from cli.identity import passphrase_option, read_passphrase
+from cli.identity import passphrase_option
 from cli.output import console, json_option, print_json
 from secagg.charter.folder import read_verified
+from secagg.passphrase import read_passphrase
 from training.engines.nvflare.provisioning import DEFAULT_PORT, KITS, STATE, Address, MadeKit, provision
 
 

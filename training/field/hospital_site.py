@@ -72,6 +72,11 @@ class HospitalSite:
         """What it did and refused, as JSON lines."""
         return self.path / "log" / "training.jsonl"
 
+    @property
+    def release(self) -> Path:
+        """Where the release of its charter is, once there is one."""
+        return self.folder.release(read_verified(self.charter).digest)
+
     def member_name(self, charter: VerifiedCharter) -> str:
         """What the charter calls this hospital.
 

@@ -16,13 +16,13 @@ from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.errors import InputError, ProtocolError
+from secagg.errors import ProtocolError
 from secagg.files import lock
 from training.engines.nvflare.job import EpochJob
 from training.engines.nvflare.jobs import Jobs, open_jobs
-from training.engines.nvflare.kit import Kit, read_kit
+from training.engines.nvflare.kit import Kit
 from training.engines.nvflare.process import launch
-from training.engines.nvflare.sites import site_name
+from training.engines.nvflare.site_kits import require_coordinator_kits, require_hospital_kit
 from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState, SiteStatus, waiting
@@ -66,8 +66,7 @@ def serve_hospital(site: HospitalSite, going: Going, watcher: SiteWatcher) -> Si
     """
     charter = read_verified(site.charter)
     name = site.member_name(charter)
-    kit = read_kit(site.kit)
-    _require_kit(kit, site_name(charter.charter.number_of(name)))
+    kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
     with _alone(site.path), _process(kit, site.path, watcher) as process:
         known = waiting(name, charter, site.status.read())
         site.status.write(known)
@@ -93,7 +92,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             from what was reached.
     """
     charter, settings = site.read_charter(), site.read_settings()
-    kit = read_kit(site.kit / "server")
+    server, admin = require_coordinator_kits(site.kit)
     rounds = _Rounds(site, charter, watcher)
 
     def tick() -> None:
@@ -101,11 +100,11 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         process.check()
         rounds.tell()
 
-    with _alone(site.path), _process(kit, site.path, watcher) as process:
+    with _alone(site.path), _process(server, site.path, watcher) as process:
         given_up = time.monotonic() + settings.patience
         while True:
             reached = rounds.count
-            outcome = _run_epoch(site, charter, tick, watcher)
+            outcome = _run_epoch(site, charter, admin, tick, watcher)
             error = outcome.as_error()
             rounds.tell()
             if outcome.finished:
@@ -119,10 +118,12 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
                 _pause(_RETRY_SECONDS, tick)
 
 
-def _run_epoch(site: CoordinatorSite, charter: VerifiedCharter, tick: Going, watcher: SiteWatcher) -> Outcome:
+def _run_epoch(
+    site: CoordinatorSite, charter: VerifiedCharter, admin: Kit, tick: Going, watcher: SiteWatcher
+) -> Outcome:
     serial = site.next_serial()
     try:
-        with open_jobs(site.kit / "admin", tick) as jobs:
+        with open_jobs(admin.folder, tick) as jobs:
             _gather(jobs, charter, site.read_settings().gather, tick, watcher)
             job = EpochJob(charter.digest.hex(), serial, charter.charter.threshold, _OPENING_SECONDS)
             ended = jobs.run(job)
@@ -166,16 +167,6 @@ def _pause(seconds: float, tick: Going) -> None:
     while time.monotonic() < until:
         tick()
         time.sleep(_POLL_SECONDS)
-
-
-def _require_kit(kit: Kit, name: str) -> None:
-    if kit.name != name:
-        raise InputError(
-            "other-kit",
-            f"The start-up kit in {kit.folder} is {kit.name}'s; this member of the charter is {name}.",
-            culprit=str(kit.folder),
-            remedy="Put this hospital's own kit there.",
-        )
 
 
 @contextmanager

@@ -1,0 +1,68 @@
+"""`secagg coordinator`: the site of whoever adds up what it cannot read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.output import json_option, print_json
+from cli.site_view import SiteView, stopped_by_hand
+
+_SITE = click.argument("site", type=click.Path(path_type=Path, file_okay=False))
+_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
+@click.group()
+def coordinator() -> None:
+    """The coordinator's site, where hospitals are in different buildings. It holds no key that opens anything.
+
+    \b
+    Example, from nothing to a running site:
+      secagg coordinator init site --charter charter --kit coordinator
+      secagg coordinator run site
+    """
+
+
+@coordinator.command()
+@_SITE
+@click.option("--charter", type=_FOLDER, required=True, help="The charter's folder, signed by every member.")
+@click.option("--kit", type=_FOLDER, required=True, help="The start-up kits that the coordinator was given.")
+@json_option
+def init(site: Path, charter: Path, kit: Path, as_json: bool) -> None:
+    """Make SITE, the coordinator's folder: charter, start-up kits, and how long it waits for whom.
+
+    \b
+    Example:
+      secagg coordinator init site --charter charter --kit coordinator
+    """
+    from training.engines.nvflare.site_kits import require_coordinator_kits
+    from training.field.laying_out import lay_out_coordinator
+
+    made = lay_out_coordinator(site, charter, kit, require_coordinator_kits)
+    if as_json:
+        print_json({"site": str(made.path), "settings": str(made.settings)})
+        return
+    click.echo(f"{made.path}: ready. {made.settings} says how long it waits.")
+    click.echo(f"Next: secagg coordinator run {made.path}")
+
+
+@coordinator.command()
+@_SITE
+@json_option
+def run(site: Path, as_json: bool) -> None:
+    """Begin epoch after epoch of SITE's charter until there is a release. Ends cleanly on SIGTERM or Ctrl-C.
+
+    What was reached is kept: started again, also after a crash, it goes on from there.
+
+    \b
+    Example:
+      secagg coordinator run site
+    """
+    from training.engines.nvflare.serving import serve_coordinator
+    from training.field.coordinator_site import CoordinatorSite
+
+    place = CoordinatorSite(site.absolute())
+    with stopped_by_hand(f"secagg coordinator run {site}") as going:
+        release = serve_coordinator(place, going, SiteView(as_json).watcher)
+    click.echo(f"Released. The statement that every contributor signed: {release}")

@@ -1,0 +1,77 @@
+"""What a running site says: one line for each thing that happens, as text or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import click
+import msgspec
+
+from secagg.errors import ProtocolError
+from training.engines.nvflare.serving import SiteWatcher
+from training.field.status import SiteStatus
+from training.field.supervisor import StopRequestedError, stopping_on_signals
+from training.report import RoundRecord
+
+
+class SiteView:
+    """Prints what a site's watcher is told."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._gathered = (-1, -1)
+        self._state = ""
+
+    @property
+    def watcher(self) -> SiteWatcher:
+        """What the site calls."""
+        return SiteWatcher(self._restart, self._status, self._gather, self._round, self._retry)
+
+    def _restart(self, code: int) -> None:
+        self._say("restart", f"the site's process ended with {code} and is started again", code=code)
+
+    def _status(self, status: SiteStatus) -> None:
+        told = f"{status.state}, {status.steps} of {status.steps_due} steps"
+        if status.reason:
+            told += f": {status.message} {status.remedy or ''} [{status.reason}]"
+        if status.state != self._state or self._as_json:
+            self._say("status", told, state=status.state, steps=status.steps, reason=status.reason)
+        self._state = status.state
+
+    def _gather(self, connected: int, members: int) -> None:
+        if (connected, members) != self._gathered:
+            self._say("gather", f"{connected} of {members} hospitals are connected", connected=connected)
+        self._gathered = (connected, members)
+
+    def _round(self, record: RoundRecord) -> None:
+        what = "scale" if record.purpose == "statistics" else f"step {record.step}" if record.step else "no sum"
+        told = f"round {record.round}: {what}, {len(record.cohort)} in the sum, {record.seconds:.2f} s"
+        if record.dropped:
+            told += f"; without {', '.join(record.dropped)}"
+        if record.reason:
+            told += f" [{record.reason}]"
+        fields = {"round": record.round, "step": record.step, "cohort": len(record.cohort), "reason": record.reason}
+        self._say("round", told, **fields)
+
+    def _retry(self, error: ProtocolError) -> None:
+        self._say("retry", f"this epoch came to nothing, another is tried: {error.diagnostics()}", reason=error.reason)
+
+    def _say(self, event: str, text: str, **fields: object) -> None:
+        now = datetime.now().astimezone()
+        if self._as_json:
+            line = {"time": now.isoformat(timespec="seconds"), "event": event, **fields}
+            click.echo(msgspec.json.encode(line).decode())
+        else:
+            click.echo(f"{now:%H:%M:%S}  {' '.join(text.split())}")
+
+
+@contextmanager
+def stopped_by_hand(again: str) -> Iterator[Callable[[], None]]:
+    """Signals that stop a site end the command as an interruption that says how to go on."""
+    with stopping_on_signals() as going:
+        try:
+            yield going
+        except StopRequestedError:
+            raise KeyboardInterrupt(f"Go on with: {again}") from None
