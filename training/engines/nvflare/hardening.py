@@ -124,7 +124,7 @@ def _server_resources(hospitals: int) -> dict[str, Any]:
             {
                 "admin_storage": "transfer",
                 "max_num_clients": hospitals,
-                "heart_beat_timeout": 600,
+                "heart_beat_timeout": 35,
                 "download_job_url": "",
                 "admin_timeout": 10.0,
             }

@@ -5,10 +5,11 @@ Knows when the server and its sites are there, and what became of a job. Knows n
 
 from __future__ import annotations
 
+import io
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,8 +42,11 @@ class Jobs:
                 members.add(member_number(client.name))
         return frozenset(members)
 
-    def run(self, job: EpochJob) -> str:
+    def run(self, job: EpochJob, is_over: Callable[[], bool]) -> str:
         """Submit a job and wait for its end; what NVFlare says became of it.
+
+        Args:
+            is_over: whether nothing more is to come of it; then what NVFlare has to tidy up is not waited for.
 
         Raises:
             ProtocolError: ``job-not-accepted``.
@@ -58,17 +62,17 @@ class Jobs:
                     remedy="The server's own log, in its kit, says more.",
                 ) from error
         try:
-            return self._wait(number)
+            return self._wait(number, is_over)
         except BaseException:
             with suppress(Exception):
                 self._session.abort_job(number)
             raise
 
-    def _wait(self, number: str) -> str:
+    def _wait(self, number: str, is_over: Callable[[], bool]) -> str:
         while True:
             self._going()
             status = str(self._session.get_job_meta(number).get("status", ""))
-            if status.startswith("FINISHED"):
+            if status.startswith("FINISHED") or is_over():
                 return status
             time.sleep(_POLL_SECONDS)
 
@@ -93,7 +97,9 @@ def _connect(kit: Path, going: Callable[[], None]) -> Any:
     while True:
         going()
         try:
-            return new_secure_session(ADMIN, str(kit), timeout=5.0)
+            # NVFlare prints what it does; a command's output is the command's.
+            with redirect_stdout(io.StringIO()):
+                return new_secure_session(ADMIN, str(kit), timeout=5.0)
         except Exception as error:
             if time.monotonic() > deadline:
                 raise ProtocolError(

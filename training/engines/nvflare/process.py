@@ -16,6 +16,7 @@ STORE: Final = "store"
 SERVER_MODULE: Final = "nvflare.private.fed.app.server.server_train"
 HOSPITAL_MODULE: Final = "training.engines.nvflare.site_process"
 
+_OUTCOME_SECONDS: Final = "10"
 # NVFlare lets variables override what a kit says: its logging, its job store, any setting by its name.
 _OVERRIDING: Final = ("NVFL_", "NVFLARE_")
 
@@ -67,4 +68,6 @@ def _environment(kit: Kit) -> Mapping[str, str]:
     kept["PYTHONSAFEPATH"] = "1"
     if kit.role is Role.SERVER:
         kept[STORE_VARIABLE] = str(kit.folder.resolve() / STORE)
+        # A hospital that was cut off cannot say how its job ended, and no other job begins before.
+        kept["NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT"] = _OUTCOME_SECONDS
     return kept

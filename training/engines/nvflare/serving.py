@@ -33,6 +33,7 @@ Going = Callable[[], None]
 _POLL_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 5.0
 _OPENING_SECONDS: Final = 60.0
+_PARTING_SECONDS: Final = 3.0
 _SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
 
 
@@ -108,6 +109,8 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             error = outcome.as_error()
             rounds.tell()
             if outcome.finished:
+                # The hospitals' processes end when the job does, and want to be told so.
+                _pause(_PARTING_SECONDS, tick)
                 return site.release
             if error is None or rounds.count > reached:
                 given_up = time.monotonic() + settings.patience
@@ -126,12 +129,17 @@ def _run_epoch(
         with open_jobs(admin.folder, tick) as jobs:
             _gather(jobs, charter, site.read_settings().gather, tick, watcher)
             job = EpochJob(charter.digest.hex(), serial, charter.charter.threshold, _OPENING_SECONDS)
-            ended = jobs.run(job)
+            ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
         return Outcome(serial=serial, reason=error.reason, message=error.message, remedy=error.remedy)
     remedy = "The log of the coordinator's server, in its kit, says more."
     lost = Outcome(serial=serial, reason="job-lost", message=f"NVFlare ended the job as {ended}.", remedy=remedy)
     return site.outcome(serial) or lost
+
+
+def _has_released(site: CoordinatorSite, serial: int) -> bool:
+    outcome = site.outcome(serial)
+    return outcome is not None and outcome.finished
 
 
 def _gather(jobs: Jobs, charter: VerifiedCharter, seconds: float, tick: Going, watcher: SiteWatcher) -> None:
