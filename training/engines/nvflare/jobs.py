@@ -11,16 +11,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from secagg.errors import InputError, ProtocolError
-from training.engines.nvflare.job import EpochJob
 from training.engines.nvflare.sites import ADMIN, member_number
 
 _CONNECT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.25
+
+
+class Job(Protocol):
+    """What can be submitted."""
+
+    def write(self, folder: Path) -> None:
+        """Write the job's folder."""
 
 
 class Jobs:
@@ -42,7 +48,7 @@ class Jobs:
                 members.add(member_number(client.name))
         return frozenset(members)
 
-    def run(self, job: EpochJob, is_over: Callable[[], bool]) -> str:
+    def run(self, job: Job, is_over: Callable[[], bool]) -> str:
         """Submit a job and wait for its end; what NVFlare says became of it.
 
         Args:
