@@ -40,6 +40,7 @@ for _name, _help in (
     ("simulate", "A consortium on this machine, on data of your own."),
     ("identity", "This hospital's signing key."),
     ("charter", "What the consortium agrees on, signed by every member."),
+    ("hospital", "A hospital's own site: what its start-up kit refuses."),
     ("plan", "What each scheme would cost a consortium of some size."),
     ("audit", "What was sent and summed, from the records kept of it."),
     ("budget", "This site's privacy budget."),

@@ -23,7 +23,7 @@ from secagg.files import PRIVATE, write_atomically
 from training.engines.nvflare.authority import Authority, holds_authority, load_authority, save_authority
 from training.engines.nvflare.extra import require_nvflare
 from training.engines.nvflare.hardening import close_permissions, harden_admin, harden_hospital, harden_server
-from training.engines.nvflare.kit import LOCAL, STARTUP, Kit, read_kit
+from training.engines.nvflare.kit import LOCAL, SIGNATURES_FILE, STARTUP, Kit, read_kit
 from training.engines.nvflare.sites import (
     ADMIN,
     COORDINATOR_ORGANISATION,
@@ -34,7 +34,6 @@ from training.engines.nvflare.sites import (
 )
 
 DEFAULT_PORT: Final = 8002
-SIGNATURES_FILE: Final = "signature.json"
 PROJECT_FILE: Final = "project.yml"
 STATE: Final = "state"
 KITS: Final = "kits"
