@@ -27,6 +27,7 @@ from training.engines.nvflare.kit import LOCAL, SIGNATURES_FILE, STARTUP, Kit, r
 from training.engines.nvflare.sites import (
     ADMIN,
     COORDINATOR_ORGANISATION,
+    LEAD,
     PROJECT,
     SITE_PREFIX,
     organisation,
@@ -121,7 +122,7 @@ def _project(hospitals: int, address: Address) -> dict[str, Any]:
         "fed_learn_port": address.port,
         "admin_port": address.port,
     }
-    admin = {"name": ADMIN, "type": "admin", "org": COORDINATOR_ORGANISATION, "role": "lead"}
+    admin = {"name": ADMIN, "type": "admin", "org": COORDINATOR_ORGANISATION, "role": LEAD}
     clients = [
         {"name": site_name(number), "type": "client", "org": organisation(number)} for number in range(1, hospitals + 1)
     ]

@@ -19,7 +19,8 @@ from nvflare.lighter.utils import verify_folder_signature
 from training.engines.nvflare.finding import Finding
 from training.engines.nvflare.hardening import EXECUTOR, HOSPITAL_GRANTS, RIGHTS, ROLES
 from training.engines.nvflare.kit import LOCAL, ROOT_CERTIFICATE, SIGNATURES_FILE, STARTUP, Kit, read_kit
-from training.engines.nvflare.site_process import NEEDED_COMMANDS, keep_needed_commands
+from training.engines.nvflare.site_process import COMMANDS, restrict_commands
+from training.engines.nvflare.sites import organisation, site_name
 from training.engines.nvflare.trial_jobs import (
     make_signer,
     packed,
@@ -44,7 +45,7 @@ _COMPONENTS: Final = {
 
 def try_kit(kit: Kit) -> tuple[Finding, ...]:
     """Set the site up in this process, and try it."""
-    keep_needed_commands()
+    restrict_commands()
     with tempfile.TemporaryDirectory() as temporary:
         site = TrialSite(kit, Path(temporary))
         return (
@@ -66,6 +67,8 @@ def _signatures(kit: Kit) -> Iterator[Finding]:
 def _settings(site: TrialSite) -> Iterator[Finding]:
     security = site.settings["client"].get("connection_security")
     yield _point("the connection is mutual TLS", security == "mtls", str(security))
+    required = site.requires_signatures()
+    yield _point("jobs must be signed", required, "required" if required else "not required")
     streams = site.streams_logs()
     yield _point("logs are not streamed", not streams, "allowed" if streams else "refused")
     components = {type(component).__name__ for component in site.components.values()}
@@ -79,7 +82,7 @@ def _settings(site: TrialSite) -> Iterator[Finding]:
     listed = ", ".join(f"{role}: {right}" for role, right in sorted(rights))
     yield _point("only a lead may do anything: start and stop jobs", rights == HOSPITAL_GRANTS, listed or "none")
     commands = site.commands()
-    more = ", ".join(sorted(commands - NEEDED_COMMANDS))
+    more = ", ".join(sorted(commands - COMMANDS))
     yield _point("only commands about jobs are taken", not more, more or f"{len(commands)} commands", _UPGRADE)
 
 
@@ -104,6 +107,9 @@ def _jobs(site: TrialSite) -> Iterator[Finding]:
     added = packed(right_app(), signer, [("config/more.json", "{}")])
     yield _refused("a job that has more than was signed is refused", site.takes(added, signer.root))
     yield _refused("a job of another authority's lead is refused", site.takes(packed(right_app(), stranger)))
+    other = make_signer(site_name(2), organisation(2), "")
+    signed_by_other = packed(right_app(), other)
+    yield _refused("a job that another hospital has signed is refused", site.takes(signed_by_other, other.root))
     for point, app in (
         ("a job with code of its own is refused", with_custom_code()),
         ("a job with another executor is refused", with_foreign_executor()),

@@ -17,7 +17,7 @@ from nvflare.fuel.utils.zip_utils import zip_directory_to_bytes
 from nvflare.lighter.utils import Identity, generate_cert, generate_keys, sign_folders
 
 from training.engines.nvflare.hardening import EXECUTOR
-from training.engines.nvflare.sites import ADMIN, COORDINATOR_ORGANISATION
+from training.engines.nvflare.sites import ADMIN, COORDINATOR_ORGANISATION, LEAD
 
 # Classes of NVFlare's own that its default list allows.
 FOREIGN_EXECUTOR: Final = "nvflare.app_common.executors.statistics.statistics_executor.StatisticsExecutor"
@@ -26,21 +26,20 @@ FOREIGN_FILTER: Final = "nvflare.app_common.filters.exclude_vars.ExcludeVars"
 
 @dataclass(frozen=True)
 class Signer:
-    """Who signs jobs: a lead's certificate, the root certificate that it comes from, and the lead's key."""
+    """Who signs jobs: a certificate, the root certificate that it comes from, and its key."""
 
     root: bytes
     certificate: bytes
     key: Any
 
 
-def make_signer() -> Signer:
-    """A lead of an authority of its own."""
+def make_signer(name: str = ADMIN, organisation: str = COORDINATOR_ORGANISATION, role: str = LEAD) -> Signer:
+    """A lead, or somebody else, of an authority of its own."""
     root_key, root_public = generate_keys()
     root_name = Identity("trial")
     root = generate_cert(root_name, root_name, root_key, root_public, ca=True)
     key, public = generate_keys()
-    lead = Identity(ADMIN, COORDINATOR_ORGANISATION, "lead")
-    certificate = generate_cert(lead, root_name, root_key, public)
+    certificate = generate_cert(Identity(name, organisation, role), root_name, root_key, public)
     return Signer(root.public_bytes(Encoding.PEM), certificate.public_bytes(Encoding.PEM), key)
 
 

@@ -7,13 +7,14 @@ things once for a process, so there is one of these in a process (`trial`).
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from nvflare.apis.fl_constant import FLContextKey, JobConstants, SiteType
+from nvflare.apis.fl_constant import FLContextKey, JobConstants, SiteType, WorkspaceConstants
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.job_def import JobMetaKey
 from nvflare.apis.workspace import Workspace
@@ -27,7 +28,7 @@ from nvflare.private.fed.app.fl_conf import FLClientStarterConfiger, create_priv
 from nvflare.private.fed.client.admin import FedAdminAgent
 from nvflare.private.fed.client.client_engine import ClientEngine
 from nvflare.private.fed.client.client_json_config import ClientJsonConfigurator
-from nvflare.private.fed.utils.fed_utils import authorize_build_component, security_init
+from nvflare.private.fed.utils.fed_utils import authorize_build_component, require_signed_jobs, security_init
 from nvflare.private.privacy_manager import PrivacyService
 
 from training.engines.nvflare.kit import LOCAL, ROOT_CERTIFICATE, STARTUP, Kit
@@ -85,6 +86,10 @@ class TrialSite:
         """The classes that a job may build, by their names or the packages they are in, and how strictly."""
         classes, mode, _ = ComponentPathAuthorizer()._get_policy(workspace=self._workspace)
         return classes, str(mode.value)
+
+    def requires_signatures(self) -> bool:
+        """Whether NVFlare itself refuses a job that nobody has signed."""
+        return bool(require_signed_jobs(self._workspace, WorkspaceConstants.CLIENT_STARTUP_CONFIG))
 
     def streams_logs(self) -> bool:
         """Whether NVFlare's streamers of logs would start."""
@@ -144,10 +149,8 @@ class TrialSite:
         return Answer(True, "built")
 
     def _trusting(self, root: bytes) -> Path:
-        place = self._place / "trusting"
-        if not place.exists():
-            _linked(self._kit, place, root)
-        return place
+        place = self._place / hashlib.sha256(root).hexdigest()
+        return place if place.exists() else _linked(self._kit, place, root)
 
 
 def _linked(kit: Kit, place: Path, root: bytes | None = None) -> Path:
