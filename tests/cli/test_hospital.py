@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 
@@ -43,9 +42,6 @@ def test_a_site_that_was_opened_is_not_to_be_started(secagg, site):
     assert outcome.code == REFUSED
     assert "not ok" in outcome.out
     assert "No: 2 of 24 points are not as they should be. Do not start this site." in outcome.out
-    told = {point["point"]: point for point in json.loads(secagg("hospital", "check", site, "--json").out)["points"]}
-    assert "secagg charter provision" in told["`local` is as it was provisioned"]["remedy"]
-    assert "training.engines.nvflare.executor." in told["jobs may build one class"]["found"]
 
 
 def test_a_folder_without_a_kit_is_named(secagg, here):

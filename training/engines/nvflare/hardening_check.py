@@ -26,11 +26,8 @@ _SECONDS: Final = 300.0
 _OTHERS: Final = 0o077
 
 
-def check_kit(kit: Kit, now: datetime | None = None) -> list[Finding]:
+def check_kit(kit: Kit) -> list[Finding]:
     """Every point of a hospital's kit. The kit is only read, and nothing is sent.
-
-    Args:
-        now: the time at which certificates must be valid; the clock's if not given.
 
     Raises:
         InputError: ``extra-missing``; ``not-a-hospital`` for the coordinator's kits, on which no hospital relies.
@@ -44,11 +41,11 @@ def check_kit(kit: Kit, now: datetime | None = None) -> list[Finding]:
             culprit=str(kit.folder),
             remedy="Give a hospital's folder.",
         )
-    moment = now or datetime.now(UTC)
-    return [*_certificates(kit, moment), _permissions(kit), *_tried(kit)]
+    return [*certificate_findings(kit, datetime.now(UTC)), _permissions(kit), *_tried(kit)]
 
 
-def _certificates(kit: Kit, now: datetime) -> Iterator[Finding]:
+def certificate_findings(kit: Kit, now: datetime) -> Iterator[Finding]:
+    """Whether the kit's certificates are valid at this time, and until when."""
     remedy = "Have the kits provisioned again from the same authority; see docs/operations.md."
     if now < kit.valid_from:
         found = f"valid from {kit.valid_from:%Y-%m-%d %H:%M} UTC, and it is {now:%Y-%m-%d %H:%M} by this clock"

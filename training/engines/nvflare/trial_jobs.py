@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from nvflare.fuel.utils.zip_utils import zip_directory_to_bytes
 from nvflare.lighter.utils import Identity, generate_cert, generate_keys, sign_folders
@@ -35,9 +36,10 @@ class Signer:
 
 def make_signer(name: str = ADMIN, organisation: str = COORDINATOR_ORGANISATION, role: str = LEAD) -> Signer:
     """A lead, or somebody else, of an authority of its own."""
-    root_key, root_public = generate_keys()
+    # Quick to make; what signs jobs must be RSA, as NVFlare's keys are.
+    root_key = ec.generate_private_key(ec.SECP256R1())
     root_name = Identity("trial")
-    root = generate_cert(root_name, root_name, root_key, root_public, ca=True)
+    root = generate_cert(root_name, root_name, root_key, root_key.public_key(), ca=True)
     key, public = generate_keys()
     certificate = generate_cert(Identity(name, organisation, role), root_name, root_key, public)
     return Signer(root.public_bytes(Encoding.PEM), certificate.public_bytes(Encoding.PEM), key)

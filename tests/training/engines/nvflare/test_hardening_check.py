@@ -11,7 +11,7 @@ import pytest
 
 from secagg.errors import SecaggError
 from training.engines.nvflare.finding import Finding
-from training.engines.nvflare.hardening_check import check_kit
+from training.engines.nvflare.hardening_check import certificate_findings, check_kit
 from training.engines.nvflare.kit import read_kit
 
 # What a site started by NVFlare's own script has: all of its commands.
@@ -88,8 +88,8 @@ def test_control_of_altered_and_foreign_signatures_the_same_job_is_taken_when_it
     assert not opened["a job that nobody has signed is refused"].good
 
 
-def points_that_are_not_good(folder, now=None):
-    return {finding.point for finding in check_kit(read_kit(folder), now) if not finding.good}
+def not_good(findings) -> set[str]:
+    return {finding.point for finding in findings if not finding.good}
 
 
 def test_a_hospital_that_opens_its_own_kit_is_told(hospital_kit):
@@ -99,7 +99,7 @@ def test_a_hospital_that_opens_its_own_kit_is_told(hospital_kit):
     (local / "authorization.json").unlink()
     (local / "custom").mkdir()
     resources.chmod(0o640)
-    wrong = points_that_are_not_good(hospital_kit)
+    wrong = not_good(check_kit(read_kit(hospital_kit)))
     assert "only this account can read the kit" in wrong
     assert "`local` is as it was provisioned" in wrong
     # NVFlare has no policy then, and allows all.
@@ -110,11 +110,18 @@ def test_a_hospital_that_opens_its_own_kit_is_told(hospital_kit):
 
 
 @pytest.mark.parametrize(
-    ("days", "point"),
-    [(-1, "the certificate is valid"), (361, "the certificate is valid"), (3651, "the root certificate is valid")],
+    ("days", "points"),
+    [
+        (-1, {"the certificate is valid"}),
+        (1, set()),
+        (359, set()),
+        (361, {"the certificate is valid"}),
+        (3651, {"the certificate is valid", "the root certificate is valid"}),
+    ],
 )
-def test_a_certificate_out_of_time_is_told(hospital_kit, days, point):
-    assert point in points_that_are_not_good(hospital_kit, datetime.now(UTC) + timedelta(days=days))
+def test_a_certificate_out_of_time_is_told(provisioned, days, points):
+    kit = read_kit(provisioned / "kits" / "hospital-01")
+    assert not_good(certificate_findings(kit, datetime.now(UTC) + timedelta(days=days))) == points
 
 
 def test_the_coordinator_s_kits_are_not_a_hospital_s(provisioned):
