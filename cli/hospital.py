@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cli.hospital_check import check
 from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json
 from cli.site_view import SiteView, stopped_by_hand
@@ -28,6 +29,9 @@ def hospital() -> None:
       secagg hospital check site
       secagg hospital run site
     """
+
+
+hospital.add_command(check)
 
 
 @hospital.command()

@@ -37,6 +37,11 @@ class HospitalFolder:
         """What has left this site, and the sums it took."""
         return self.path / "egress.sqlite"
 
+    @property
+    def kit(self) -> Path:
+        """The NVFlare start-up kit, where hospitals are in different buildings."""
+        return self.path / "kit"
+
     def checkpoint(self, charter: bytes) -> Path:
         """The model of one charter and its progress, after the last sum."""
         return self._run(charter) / "checkpoint.safetensors"

@@ -48,7 +48,7 @@ for site in $sites; do
     number=$((number + 1))
     secagg hospital init "$site/site" --charter charter --identity "$site/identity.pem" --policy "$site/policy.toml" \
         --kit "provisioned/kits/hospital-0$number" --data "$data/processed.$site.data" >/dev/null
-    : secagg hospital check "$site/site"
+    secagg hospital check "$site/site"
 done
 secagg coordinator init coordinator --charter charter --kit provisioned/kits/coordinator >/dev/null
 

@@ -55,7 +55,7 @@ class HospitalSite:
     @property
     def kit(self) -> Path:
         """The start-up kit of what carries the bytes."""
-        return self.path / "kit"
+        return self.folder.kit
 
     @property
     def serials(self) -> Path:

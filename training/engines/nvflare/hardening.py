@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,21 +23,24 @@ RESOURCES: Final = "resources.json"
 AUTHORIZATION: Final = "authorization.json"
 LOGGING: Final = "log_config.json"
 
-# A right that is not named is refused. `shell_commands` would be `cat` and `grep` on a hospital's files.
-_NOTHING: Final = dict.fromkeys(
-    (
-        "submit_job",
-        "clone_job",
-        "manage_job",
-        "download_job",
-        "view",
-        "operate",
-        "shell_commands",
-        "byoc",
-        "server-predeployed-flwr",
-    ),
-    "none",
+# What NVFlare knows of. `shell_commands` are `cat` and `grep` on a site's files; `byoc` is code that comes with a job.
+ROLES: Final = ("project_admin", "org_admin", "lead", "member")
+RIGHTS: Final = (
+    "submit_job",
+    "clone_job",
+    "manage_job",
+    "download_job",
+    "view",
+    "operate",
+    "shell_commands",
+    "byoc",
+    "server-predeployed-flwr",
 )
+
+# By which the coordinator starts a job that a site finds good, and ends it.
+HOSPITAL_GRANTS: Final = frozenset({("lead", "submit_job"), ("lead", "manage_job")})
+# The server's own user sees its jobs and stops it, too.
+SERVER_GRANTS: Final = HOSPITAL_GRANTS | {("lead", "view"), ("lead", "operate")}
 
 _PROCESS_LAUNCHERS: Final = {
     "client": "nvflare.app_common.job_launcher.client_process_launcher.ClientProcessJobLauncher",
@@ -58,8 +62,7 @@ _UNUSED: Final = (
 def harden_hospital(kit: Path) -> None:
     """Rewrite the settings of a hospital's kit."""
     _write(kit, RESOURCES, _hospital_resources())
-    # The two rights by which the coordinator starts a job that this site finds good, and ends it.
-    _write(kit, AUTHORIZATION, _authorization(lead={"submit_job": "any", "manage_job": "any"}))
+    _write(kit, AUTHORIZATION, _authorization(HOSPITAL_GRANTS))
     _keep_logging(kit)
     _remove_unused(kit)
 
@@ -67,11 +70,7 @@ def harden_hospital(kit: Path) -> None:
 def harden_server(kit: Path, hospitals: int) -> None:
     """Rewrite the settings of the server's kit. It protects the coordinator from its own users, and no hospital."""
     _write(kit, RESOURCES, _server_resources(hospitals))
-    _write(
-        kit,
-        AUTHORIZATION,
-        _authorization(lead={"submit_job": "any", "manage_job": "any", "view": "any", "operate": "any"}),
-    )
+    _write(kit, AUTHORIZATION, _authorization(SERVER_GRANTS))
     _keep_logging(kit)
     _remove_unused(kit)
 
@@ -149,9 +148,10 @@ def _server_resources(hospitals: int) -> dict[str, Any]:
     }
 
 
-def _authorization(lead: dict[str, str]) -> dict[str, Any]:
-    others = dict.fromkeys(("project_admin", "org_admin", "member"), _NOTHING)
-    return {"format_version": "1.0", "permissions": {**others, "lead": _NOTHING | lead}}
+def _authorization(granted: Set[tuple[str, str]]) -> dict[str, Any]:
+    # A right that is not named is refused too; named, it can be read.
+    permissions = {role: {right: "any" if (role, right) in granted else "none" for right in RIGHTS} for role in ROLES}
+    return {"format_version": "1.0", "permissions": permissions}
 
 
 def _component(identifier: str, path: str, **args: Any) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from secagg.files import read_bounded
 STARTUP: Final = "startup"
 LOCAL: Final = "local"
 ROOT_CERTIFICATE: Final = "rootCA.pem"
+# Signatures by the root's key over the files beside it.
+SIGNATURES_FILE: Final = "signature.json"
 _LARGEST: Final = 256 * 1024
 
 Content = TypeVar("Content", bound=msgspec.Struct)
@@ -56,7 +58,7 @@ class Kit:
         name: the common name in its certificate: a site's, an administrator's, or the server's host.
         organisation: as in its certificate.
         host, port: of the server: where hospitals dial, and what the server listens on.
-        expires: when its certificate does, UTC.
+        valid_from, expires: of its certificate, UTC.
         authority: SHA-256 of the root certificate, as `openssl x509 -fingerprint -sha256` writes it.
         authority_expires: when the root certificate does.
     """
@@ -67,6 +69,7 @@ class Kit:
     organisation: str
     host: str
     port: int
+    valid_from: datetime
     expires: datetime
     authority: str
     authority_expires: datetime
@@ -125,6 +128,7 @@ def read_kit(folder: Path) -> Kit:
         organisation=_attribute(certificate, NameOID.ORGANIZATION_NAME),
         host=host,
         port=port,
+        valid_from=certificate.not_valid_before_utc,
         expires=certificate.not_valid_after_utc,
         authority=certificate_fingerprint(authority),
         authority_expires=authority.not_valid_after_utc,

@@ -59,10 +59,11 @@ def launch(kit: Kit) -> Launch:
                 remedy="Give the server's kit or a hospital's.",
             )
     python = (sys.executable, "-P", "-u", "-m", module)
-    return Launch((*python, "-m", folder, "-s", kit.role.startup_file, "--set", *options), _environment(kit))
+    return Launch((*python, "-m", folder, "-s", kit.role.startup_file, "--set", *options), environment(kit))
 
 
-def _environment(kit: Kit) -> Mapping[str, str]:
+def environment(kit: Kit) -> Mapping[str, str]:
+    """The environment of a kit's process: this one's, without what would override the kit."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OVERRIDING)}
     # Else the folder in which jobs are unpacked would be where Python looks for modules first.
     kept["PYTHONSAFEPATH"] = "1"

@@ -23,10 +23,11 @@ from secagg.files import PRIVATE, write_atomically
 from training.engines.nvflare.authority import Authority, holds_authority, load_authority, save_authority
 from training.engines.nvflare.extra import require_nvflare
 from training.engines.nvflare.hardening import close_permissions, harden_admin, harden_hospital, harden_server
-from training.engines.nvflare.kit import LOCAL, STARTUP, Kit, read_kit
+from training.engines.nvflare.kit import LOCAL, SIGNATURES_FILE, STARTUP, Kit, read_kit
 from training.engines.nvflare.sites import (
     ADMIN,
     COORDINATOR_ORGANISATION,
+    LEAD,
     PROJECT,
     SITE_PREFIX,
     organisation,
@@ -34,7 +35,6 @@ from training.engines.nvflare.sites import (
 )
 
 DEFAULT_PORT: Final = 8002
-SIGNATURES_FILE: Final = "signature.json"
 PROJECT_FILE: Final = "project.yml"
 STATE: Final = "state"
 KITS: Final = "kits"
@@ -122,7 +122,7 @@ def _project(hospitals: int, address: Address) -> dict[str, Any]:
         "fed_learn_port": address.port,
         "admin_port": address.port,
     }
-    admin = {"name": ADMIN, "type": "admin", "org": COORDINATOR_ORGANISATION, "role": "lead"}
+    admin = {"name": ADMIN, "type": "admin", "org": COORDINATOR_ORGANISATION, "role": LEAD}
     clients = [
         {"name": site_name(number), "type": "client", "org": organisation(number)} for number in range(1, hospitals + 1)
     ]

@@ -1,8 +1,9 @@
-"""A hospital's NVFlare process, without the commands that no round needs. Started as ``python -m`` by `process`.
+"""A hospital's NVFlare process, with the commands that a round needs and no other; `process` says how it is started.
 
 NVFlare's site asks its own policy about a command only if the message says so, and the message is the server's: one
 that leaves the header out has ``cat`` and ``grep`` of any file that the hospital's account can read. No setting changes
-that. So the commands are taken away before NVFlare starts; what stays starts a job, ends it, or tells of its end.
+that. So the commands are taken away before NVFlare starts; what stays starts a job of the lead's (`lead_jobs`), ends
+it, or tells of its end.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-NEEDED_COMMANDS: Final = frozenset(
+_DEPLOY: Final = "DeployProcessor"
+COMMANDS: Final = frozenset(
     {
-        "DeployProcessor",
+        "LeadDeployProcessor",
         "CheckResourceProcessor",
         "CancelResourceProcessor",
         "StartJobProcessor",
@@ -23,19 +25,22 @@ NEEDED_COMMANDS: Final = frozenset(
 )
 
 
-def keep_needed_commands() -> None:
-    """Take every other command from this process's NVFlare.
+def restrict_commands() -> None:
+    """Take every command but `COMMANDS` from this process's NVFlare.
 
     Raises:
         RuntimeError: if NVFlare lacks one of them: it is another NVFlare than the one that this was written for.
     """
     from nvflare.private.fed.client.client_req_processors import ClientRequestProcessors
 
-    known = ClientRequestProcessors.request_processors
-    kept = [processor for processor in known if type(processor).__name__ in NEEDED_COMMANDS]
-    if {type(processor).__name__ for processor in kept} != NEEDED_COMMANDS:
-        raise RuntimeError("this version of NVFlare has other commands than those that a hospital takes")
-    ClientRequestProcessors.request_processors = kept
+    from training.engines.nvflare.lead_jobs import LeadDeployProcessor
+
+    known = {type(processor).__name__: processor for processor in ClientRequestProcessors.request_processors}
+    known[LeadDeployProcessor.__name__] = LeadDeployProcessor()
+    missing = {_DEPLOY, *COMMANDS} - known.keys()
+    if missing:
+        raise RuntimeError(f"this version of NVFlare lacks {', '.join(sorted(missing))}")
+    ClientRequestProcessors.request_processors = [known[name] for name in sorted(COMMANDS)]
 
 
 def main() -> int:
@@ -44,7 +49,7 @@ def main() -> int:
     from nvflare.private.fed.app.client import client_train
     from nvflare.private.fed.app.utils import version_check
 
-    keep_needed_commands()
+    restrict_commands()
     version_check()
     arguments = client_train.parse_arguments()
     code = MainProcessMonitor.run(main_func=client_train.main, run_dir=arguments.workspace, args=arguments)

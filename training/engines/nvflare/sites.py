@@ -13,6 +13,8 @@ from secagg.errors import InputError
 
 PROJECT: Final = "secagg"
 COORDINATOR_ORGANISATION: Final = "coordinator"
+# NVFlare's name for who submits jobs.
+LEAD: Final = "lead"
 # NVFlare wants an e-mail address. Nothing is ever sent to it: .internal is for private use.
 ADMIN: Final = "coordinator@secagg.internal"
 

@@ -1,0 +1,53 @@
+"""`secagg hospital check`: a site's kit is tried before the site is started."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import pytest
+
+from tests.cli.outcome import REFUSED, UNUSABLE
+
+
+@pytest.fixture(scope="module")
+def kits(tmp_path_factory):
+    """What was provisioned for three; read only."""
+    from tests.support.consortium import make_charter, make_identities, sign_by_all
+    from training.engines.nvflare.provisioning import Address, provision
+
+    identities = make_identities(3)
+    out = tmp_path_factory.mktemp("provisioned")
+    provision(sign_by_all(make_charter(identities), identities), Address("sum.example.org"), out)
+    return out / "kits"
+
+
+@pytest.fixture
+def site(kits, tmp_path):
+    shutil.copytree(kits / "hospital-02", tmp_path / "site" / "kit")
+    return tmp_path / "site"
+
+
+def test_a_good_site_is_told_so_point_by_point(secagg, site):
+    result = secagg("hospital", "check", site, "--json").json
+    assert result["good"]
+    assert (result["name"], result["host"], result["port"]) == ("hospital-02", "sum.example.org", 8002)
+    assert all(point["good"] for point in result["points"])
+
+
+def test_a_site_that_was_opened_is_not_to_be_started(secagg, site):
+    resources = site / "kit" / "local" / "resources.json"
+    resources.write_text(resources.read_text().replace("HospitalExecutor", ""))
+    outcome = secagg("hospital", "check", site)
+    assert outcome.code == REFUSED
+    assert "not ok" in outcome.out
+    assert "No: 2 of 24 points are not as they should be. Do not start this site." in outcome.out
+
+
+def test_a_folder_without_a_kit_is_named(secagg, here):
+    secagg("hospital", "check", "data").failed(UNUSABLE, "no-kit", "data/kit", "secagg charter provision")
+
+
+def test_without_the_extra_it_says_what_to_install(secagg, site, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvflare", None)
+    secagg("hospital", "check", site).failed(UNUSABLE, "extra-missing", "pip install 'secagg[nvflare]'")

@@ -1,0 +1,142 @@
+"""A hospital's kit refuses what a hostile coordinator sends, and the check that says so says no of an open kit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from secagg.errors import SecaggError
+from training.engines.nvflare.finding import Finding
+from training.engines.nvflare.hardening_check import certificate_findings, check_kit
+from training.engines.nvflare.kit import read_kit
+
+# What a site started by NVFlare's own script has: all of its commands.
+WITHOUT_OUR_PROCESS = """
+import sys
+from training.engines.nvflare import trial
+trial.restrict_commands = lambda: None
+trial.main(sys.argv[1], sys.argv[2])
+"""
+ALTERED = "a job that was altered after signing is refused"
+MORE = "a job that has more than was signed is refused"
+STRANGER = "a job of another authority's lead is refused"
+RIGHT = "a right, signed job is taken"
+
+
+def by_point(findings) -> dict[str, Finding]:
+    return {finding.point: finding for finding in findings}
+
+
+@pytest.fixture(scope="session")
+def hardened(provisioned):
+    return by_point(check_kit(read_kit(provisioned / "kits" / "hospital-01")))
+
+
+@pytest.fixture(scope="session")
+def opened(open_kit, tmp_path_factory):
+    """What the trial finds of the open kit, in a process that was not ours."""
+    result = tmp_path_factory.mktemp("opened") / "findings.json"
+    command = [sys.executable, "-P", "-c", WITHOUT_OUR_PROCESS, str(open_kit), str(result)]
+    subprocess.run(command, check=True, capture_output=True)
+    return by_point(msgspec.json.decode(result.read_bytes(), type=list[Finding]))
+
+
+def test_every_point_of_a_provisioned_kit_is_good(hardened):
+    assert [finding for finding in hardened.values() if not finding.good] == []
+    assert len(hardened) == 24
+
+
+@pytest.mark.parametrize(
+    ("point", "seen"),
+    [
+        ("`startup` is as it was provisioned", "changed"),
+        ("`local` is as it was provisioned", "changed"),
+        ("the connection is mutual TLS", "tls"),
+        ("jobs must be signed", "not required"),
+        ("logs are not streamed", "allowed"),
+        ("NVFlare runs nothing beside jobs", "SiteLogStreamer"),
+        ("jobs may build one class", "enforce: *"),
+        ("only a lead may do anything: start and stop jobs", "lead: byoc"),
+        ("only commands about jobs are taken", "ShellCommandProcessor"),
+        ("no file can be read from outside", "shown"),
+        ("a job that nobody has signed is refused", "built"),
+        ("a job that another hospital has signed is refused", "built"),
+        ("a job with code of its own is refused", "built"),
+        ("a job with another executor is refused", "built"),
+        ("a job with another class as an argument is refused", "built"),
+        ("a job with another component is refused", "built"),
+        ("a job with another filter is refused", "built"),
+    ],
+)
+def test_control_an_open_kit_takes_what_a_hardened_one_refuses(hardened, opened, point, seen):
+    assert hardened[point].good
+    assert not opened[point].good
+    assert seen in opened[point].found
+    assert opened[point].remedy
+
+
+def test_control_of_altered_and_foreign_signatures_the_same_job_is_taken_when_it_is_right(hardened, opened):
+    # NVFlare checks a signature wherever there is one, on an open kit too. That it is the signature shows in the job
+    # that differs in nothing else, and in the open kit that takes it without any.
+    for findings in (hardened, opened):
+        assert findings[RIGHT].good
+        assert all(findings[point].good for point in (ALTERED, MORE, STRANGER))
+    assert not opened["a job that nobody has signed is refused"].good
+
+
+def not_good(findings) -> set[str]:
+    return {finding.point for finding in findings if not finding.good}
+
+
+def test_a_hospital_that_opens_its_own_kit_is_told(hospital_kit):
+    local = hospital_kit / "local"
+    resources = local / "resources.json"
+    resources.write_text(resources.read_text().replace('"enforce"', '"warn"'))
+    (local / "authorization.json").unlink()
+    (local / "custom").mkdir()
+    resources.chmod(0o640)
+    wrong = not_good(check_kit(read_kit(hospital_kit)))
+    assert "only this account can read the kit" in wrong
+    assert "`local` is as it was provisioned" in wrong
+    # NVFlare has no policy then, and allows all.
+    assert "only a lead may do anything: start and stop jobs" in wrong
+    assert "a job with code of its own is refused" in wrong
+    assert "a job with another executor is refused" in wrong
+    assert "`startup` is as it was provisioned" not in wrong
+
+
+@pytest.mark.parametrize(
+    ("days", "points"),
+    [
+        (-1, {"the certificate is valid"}),
+        (1, set()),
+        (359, set()),
+        (361, {"the certificate is valid"}),
+        (3651, {"the certificate is valid", "the root certificate is valid"}),
+    ],
+)
+def test_a_certificate_out_of_time_is_told(provisioned, days, points):
+    kit = read_kit(provisioned / "kits" / "hospital-01")
+    assert not_good(certificate_findings(kit, datetime.now(UTC) + timedelta(days=days))) == points
+
+
+def test_the_coordinator_s_kits_are_not_a_hospital_s(provisioned):
+    with pytest.raises(SecaggError) as refused:
+        check_kit(read_kit(provisioned / "kits/coordinator/server"))
+    assert refused.value.reason == "not-a-hospital"
+
+
+def test_a_kit_that_nvflare_cannot_read_is_no_good_kit(hospital_kit):
+    (hospital_kit / "local" / "resources.json").write_text("Dear colleague")
+    with pytest.raises(SecaggError) as failed:
+        check_kit(read_kit(hospital_kit))
+    assert failed.value.reason == "trial-failed"
+
+
+def test_the_check_changes_nothing(provisioned, hardened):
+    kit = provisioned / "kits" / "hospital-01"
+    assert {path.name for path in kit.iterdir()} == {"startup", "local", "transfer"}

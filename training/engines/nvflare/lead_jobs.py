@@ -1,0 +1,37 @@
+"""The command that brings a job to a hospital, of a lead's jobs only.
+
+NVFlare takes a job that any certificate of the consortium has signed: a hospital's, and the server's own, for which
+signatures would prove nothing that the connection has not. Here it must be the lead's, whose key need not be where the
+server is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any, Final
+
+from nvflare.fuel.utils.zip_utils import unzip_all_from_bytes
+from nvflare.lighter.utils import verify_folder_signature_and_get_signers
+from nvflare.private.admin_defs import Message, error_reply
+from nvflare.private.fed.client.training_cmds import DeployProcessor
+
+from training.engines.nvflare.kit import ROOT_CERTIFICATE, STARTUP
+from training.engines.nvflare.sites import ADMIN, COORDINATOR_ORGANISATION, LEAD
+
+_LEAD: Final = (ADMIN, COORDINATOR_ORGANISATION, LEAD)
+
+
+class LeadDeployProcessor(DeployProcessor):
+    """NVFlare's command with one more condition, before NVFlare's own."""
+
+    def process(self, req: Message, app_ctx: Any) -> Message:
+        """Deploy the job, if the lead and nobody else has signed it."""
+        root = f"{app_ctx.args.workspace}/{STARTUP}/{ROOT_CERTIFICATE}"
+        with tempfile.TemporaryDirectory() as folder:
+            unzip_all_from_bytes(req.body, folder)
+            verified, signers = verify_folder_signature_and_get_signers(folder, root)
+        if not verified:
+            return error_reply("the job is not signed, or not by this consortium, or altered")
+        if list(signers) != [_LEAD]:
+            return error_reply(f"the job is signed by {', '.join(name for name, *_ in signers)}, who is not the lead")
+        return super().process(req, app_ctx)
