@@ -1,0 +1,78 @@
+"""A site's folder is made whole or not at all, from files that fit together."""
+
+from __future__ import annotations
+
+import dataclasses
+import stat
+
+import msgspec
+import pytest
+
+from secagg.errors import InputError, RefusedError
+from secagg.identity import Identity
+from secagg.policy import check_charter, load_policy
+from tests.training.field.conftest import any_kit
+from training.field.laying_out import lay_out_coordinator, lay_out_hospital
+
+
+def refused(sites, tmp_path, kind=InputError, check_kit=any_kit, **changes):
+    with pytest.raises(kind) as refusal:
+        lay_out_hospital(tmp_path / "new", dataclasses.replace(sites.materials[1], **changes), check_kit)
+    assert not (tmp_path / "new").exists()
+    return refusal.value.reason
+
+
+def test_the_policy_that_is_written_accepts_this_charter(sites):
+    check_charter(sites.charter.charter, load_policy(sites.hospitals[1].folder.policy))
+
+
+def test_only_its_own_account_can_read_a_site(sites):
+    site = sites.hospitals[1]
+    assert stat.S_IMODE(site.path.stat().st_mode) == 0o700
+    for path in (site.folder.identity, site.folder.policy, site.settings, *site.kit.rglob("*.json")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_stranger_s_key_makes_no_site(sites, tmp_path):
+    Identity.generate().save(tmp_path / "stranger.pem")
+    assert refused(sites, tmp_path, identity=tmp_path / "stranger.pem") == "not-a-member"
+
+
+def test_another_member_s_kit_makes_no_site(sites, tmp_path):
+    def not_this_one(_folder, number):
+        assert number == 1
+        raise InputError("other-kit", "It is another's.")
+
+    assert refused(sites, tmp_path, check_kit=not_this_one) == "other-kit"
+
+
+def test_a_policy_that_forbids_the_charter_makes_no_site(sites, tmp_path):
+    (tmp_path / "strict.toml").write_text("minimum_cohort = 3\n")
+    assert refused(sites, tmp_path, RefusedError, policy=tmp_path / "strict.toml") == "unknown-member"
+
+
+def test_records_that_cannot_be_read_make_no_site(sites, tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    settings = msgspec.structs.replace(sites.materials[1].settings, data=str(tmp_path / "other.csv"))
+    refused(sites, tmp_path, settings=settings)
+
+
+def test_a_charter_that_somebody_has_not_signed_makes_no_site(sites, tmp_path):
+    charter = sites.materials[1].charter
+    (charter / "charter.signatures.json").unlink()
+    assert refused(sites, tmp_path, charter=charter) == "charter-unsigned"
+
+
+def test_what_is_there_is_never_overwritten(sites):
+    before = sites.hospitals[1].folder.identity.read_bytes()
+    with pytest.raises(InputError) as refusal:
+        lay_out_hospital(sites.hospitals[1].path, sites.materials[1], any_kit)
+    assert refusal.value.reason == "folder-not-empty"
+    assert sites.hospitals[1].folder.identity.read_bytes() == before
+    with pytest.raises(InputError):
+        lay_out_coordinator(sites.coordinator.path, sites.materials[1].charter, sites.materials[1].kit, any_kit)
+
+
+def test_an_empty_folder_may_be_there_already(sites, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert lay_out_hospital(tmp_path / "empty", sites.materials[1], any_kit).settings.exists()

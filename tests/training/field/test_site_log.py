@@ -1,0 +1,45 @@
+"""What a site writes about itself: enough to act on, and nothing that its patients are in."""
+
+from __future__ import annotations
+
+import json
+
+from secagg.errors import InputError
+from training.field.site_log import fields_of, site_log
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_an_error_is_logged_with_its_reason_and_remedy(tmp_path):
+    with site_log(tmp_path / "log" / "site.jsonl") as logger:
+        error = InputError("unreadable", "It cannot be read.", culprit="a.csv", remedy="Mend it.")
+        logger.warning("refused", extra=fields_of(error))
+    (line,) = lines(tmp_path / "log" / "site.jsonl")
+    assert (line["event"], line["reason"], line["culprit"], line["remedy"]) == (
+        "refused",
+        "unreadable",
+        "a.csv",
+        "Mend it.",
+    )
+
+
+def test_an_unexpected_error_is_logged_by_kind_and_place_and_never_by_text(tmp_path):
+    with site_log(tmp_path / "site.jsonl") as logger:
+        try:
+            raise ValueError("patient 4711 has a malformed age")
+        except ValueError:
+            logger.exception("a message could not be answered")
+    (line,) = lines(tmp_path / "site.jsonl")
+    assert line["error"] == "ValueError"
+    assert "test_site_log.py" in line["at"][0]
+    assert "4711" not in (tmp_path / "site.jsonl").read_text()
+
+
+def test_it_is_appended_to_and_belongs_to_its_own_account(tmp_path):
+    for _ in range(2):
+        with site_log(tmp_path / "site.jsonl") as logger:
+            logger.info("started")
+    assert len(lines(tmp_path / "site.jsonl")) == 2
+    assert (tmp_path / "site.jsonl").stat().st_mode & 0o777 == 0o600

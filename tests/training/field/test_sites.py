@@ -1,0 +1,153 @@
+"""A hospital's folder opens for the right job once, and answers until the job is over."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from secagg.errors import RefusedError, SecaggError
+from tests.training.field.conftest import FieldSites, lay_out
+from training.engines.base import Phase
+from training.engines.embedded import DropOut, EmbeddedEngine
+from training.field.coordinator_site import Outcome
+from training.field.status import SiteState
+
+
+def epoch(sites: FieldSites, serial: int, *drop_outs: DropOut, without: tuple[int, ...] = ()) -> Outcome:
+    """One job: the hospitals open, the coordinator runs an epoch, everybody closes."""
+    with ExitStack() as opened:
+        parties = {
+            number: opened.enter_context(site.attend(sites.charter.digest.hex(), serial))
+            for number, site in sites.hospitals.items()
+            if number not in without
+        }
+        absent = [DropOut(number, round_, phase) for number in without for round_ in range(9) for phase in Phase]
+        engine = EmbeddedEngine(parties, [*drop_outs, *absent])
+        return sites.coordinator.run_epoch(sites.charter, engine, serial, {}, lambda _record: None)
+
+
+def finish(sites: FieldSites, first: int = 1) -> int:
+    """Job after job, until there is a release; the last one's number."""
+    serial = first
+    while not epoch(sites, serial).finished:
+        serial += 1
+    return serial
+
+
+def models(sites: FieldSites) -> set[bytes]:
+    return {
+        b"".join(tensor.tobytes() for _, tensor in sorted(load_file(site.release / "model.safetensors").items()))
+        for site in sites.hospitals.values()
+    }
+
+
+def test_jobs_follow_one_another_until_all_have_the_same_release(sites):
+    last = finish(sites)
+    assert last == 2  # three rounds, two of them in an epoch
+    assert len(models(sites)) == 1
+    assert sites.coordinator.release.exists()
+    assert {site.status.read().state for site in sites.hospitals.values()} == {SiteState.RELEASED}
+
+
+def test_between_jobs_a_hospital_waits_and_says_how_far_it_is(sites):
+    epoch(sites, 1)
+    status = sites.hospitals[1].status.read()
+    assert (status.state, status.steps, status.steps_due, status.name) == (SiteState.WAITING, 2, 3, "h1")
+
+
+def test_a_hospital_that_was_away_for_an_epoch_ends_with_the_same_model(tmp_path):
+    sites = lay_out(tmp_path, hospitals=4)
+    epoch(sites, 1, without=(4,))
+    finish(sites, 2)
+    assert len(models(sites)) == 1
+
+
+def test_the_same_seeds_make_the_same_model_wherever_it_is_made(tmp_path):
+    first, second = lay_out(tmp_path / "first"), lay_out(tmp_path / "second")
+    finish(first)
+    finish(second)
+    assert models(first) == models(second)
+
+
+def test_a_job_for_another_charter_opens_nothing(sites):
+    site = sites.hospitals[1]
+    with pytest.raises(RefusedError) as refusal, site.attend("00" * 32, 1):
+        pass
+    assert refusal.value.reason == "another-charter"
+    assert site.status.read().state is SiteState.REFUSED
+    assert not site.folder.latch.exists()
+
+
+@pytest.mark.parametrize("again", [5, 4])
+def test_a_job_that_was_taken_is_not_taken_again_nor_one_before_it(sites, again):
+    site, digest = sites.hospitals[1], sites.charter.digest.hex()
+    with site.attend(digest, 5):
+        pass
+    with pytest.raises(RefusedError) as refusal, site.attend(digest, again):
+        pass
+    assert refusal.value.reason == "job-replayed"
+
+
+def test_control_without_its_number_a_replayed_job_opens_the_hospital_again(sites):
+    site, digest = sites.hospitals[1], sites.charter.digest.hex()
+    with site.attend(digest, 5):
+        pass
+    site.serials.unlink()
+    with site.attend(digest, 5) as attendance:
+        assert attendance is not None
+
+
+def test_a_number_is_taken_before_anything_else_of_a_job_is_done(sites):
+    site = sites.hospitals[1]
+    site.folder.policy.write_text("minimum_cohort = 4\n")
+    with pytest.raises(RefusedError), site.attend(sites.charter.digest.hex(), 5):
+        pass
+    site.folder.policy.unlink()
+    with pytest.raises(RefusedError) as refusal, site.attend(sites.charter.digest.hex(), 5):
+        pass
+    assert refusal.value.reason == "job-replayed"
+
+
+def test_a_hospital_without_its_records_says_what_to_do_and_stays_closed(sites):
+    site = sites.hospitals[2]
+    site.settings.write_text('data = "gone.csv"\n')
+    with pytest.raises(SecaggError), site.attend(sites.charter.digest.hex(), 1):
+        pass
+    status = site.status.read()
+    assert status.state is SiteState.FAILED
+    assert "gone.csv" in status.message
+    line = json.loads(site.log.read_text().splitlines()[-1])
+    assert (line["event"], line["reason"]) == ("takes no part", status.reason)
+    assert not site.folder.latch.exists()
+
+
+def test_a_hospital_can_be_opened_again_after_it_refused(sites):
+    site, settings = sites.hospitals[2], sites.hospitals[2].settings.read_bytes()
+    site.settings.write_text('data = "gone.csv"\n')
+    with pytest.raises(SecaggError), site.attend(sites.charter.digest.hex(), 1):
+        pass
+    site.settings.write_bytes(settings)
+    finish(sites, 2)
+    assert len(models(sites)) == 1
+
+
+def test_a_hospital_s_log_and_status_hold_no_record(sites):
+    finish(sites)
+    site = sites.hospitals[1]
+    told = site.log.read_text() + (site.path / "status.json").read_text()
+    values = [line.split(",")[0] for line in Path(sites.materials[1].settings.data).read_text().splitlines()[1:]]
+    assert values
+    assert not [value for value in values if value in told]
+
+
+def test_an_epoch_that_comes_to_nothing_says_why(tmp_path):
+    sites = lay_out(tmp_path)
+    outcome = epoch(sites, 1, without=(1, 2))
+    assert not outcome.finished
+    assert outcome.as_error().reason == outcome.reason
+    assert sites.coordinator.outcome(1) == outcome
+    assert sites.coordinator.outcome(2) is None
