@@ -2,15 +2,18 @@
 
 NVFlare takes a job that any certificate of the consortium has signed: a hospital's, and the server's own, for which
 signatures would prove nothing that the connection has not. Here it must be the lead's, whose key need not be where the
-server is.
+server is. And it is two files of JSON: NVFlare would take a configuration in HOCON too, which can include files and
+addresses.
 """
 
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Any, Final
 
 from nvflare.fuel.utils.zip_utils import unzip_all_from_bytes
+from nvflare.lighter.tool_consts import NVFLARE_SIG_FILE, NVFLARE_SUBMITTER_CRT_FILE
 from nvflare.lighter.utils import verify_folder_signature_and_get_signers
 from nvflare.private.admin_defs import Message, error_reply
 from nvflare.private.fed.client.training_cmds import DeployProcessor
@@ -19,19 +22,28 @@ from training.engines.nvflare.kit import ROOT_CERTIFICATE, STARTUP
 from training.engines.nvflare.sites import ADMIN, COORDINATOR_ORGANISATION, LEAD
 
 _LEAD: Final = (ADMIN, COORDINATOR_ORGANISATION, LEAD)
+_FILES: Final = frozenset({"config/config_fed_client.json", "config/config_fed_server.json"})
+_SIGNATURES: Final = frozenset({NVFLARE_SIG_FILE, NVFLARE_SUBMITTER_CRT_FILE})
 
 
 class LeadDeployProcessor(DeployProcessor):
-    """NVFlare's command with one more condition, before NVFlare's own."""
+    """NVFlare's command with two more conditions, before NVFlare's own."""
 
     def process(self, req: Message, app_ctx: Any) -> Message:
-        """Deploy the job, if the lead and nobody else has signed it."""
+        """Deploy the job, if the lead and nobody else has signed it, and it has no file but those of a round."""
         root = f"{app_ctx.args.workspace}/{STARTUP}/{ROOT_CERTIFICATE}"
         with tempfile.TemporaryDirectory() as folder:
             unzip_all_from_bytes(req.body, folder)
             verified, signers = verify_folder_signature_and_get_signers(folder, root)
+            files = {str(path.relative_to(folder)) for path in _content(Path(folder))}
         if not verified:
             return error_reply("the job is not signed, or not by this consortium, or altered")
         if list(signers) != [_LEAD]:
             return error_reply(f"the job is signed by {', '.join(name for name, *_ in signers)}, who is not the lead")
+        if not files <= _FILES:
+            return error_reply(f"the job has files that no round needs: {', '.join(sorted(files - _FILES))}")
         return super().process(req, app_ctx)
+
+
+def _content(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.name not in _SIGNATURES]

@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+from secagg.errors import SecaggError
+
 _DEPLOY: Final = "DeployProcessor"
 COMMANDS: Final = frozenset(
     {
@@ -29,7 +31,7 @@ def restrict_commands() -> None:
     """Take every command but `COMMANDS` from this process's NVFlare.
 
     Raises:
-        RuntimeError: if NVFlare lacks one of them: it is another NVFlare than the one that this was written for.
+        SecaggError: ``other-nvflare`` if one is not there: this was written for another NVFlare.
     """
     from nvflare.private.fed.client.client_req_processors import ClientRequestProcessors
 
@@ -39,7 +41,12 @@ def restrict_commands() -> None:
     known[LeadDeployProcessor.__name__] = LeadDeployProcessor()
     missing = {_DEPLOY, *COMMANDS} - known.keys()
     if missing:
-        raise RuntimeError(f"this version of NVFlare lacks {', '.join(sorted(missing))}")
+        raise SecaggError(
+            "other-nvflare",
+            f"This version of NVFlare does not know {', '.join(sorted(missing))}.",
+            culprit="nvflare",
+            remedy="Install the one that belongs to this secagg: `pip install 'secagg[nvflare]'`.",
+        )
     ClientRequestProcessors.request_processors = [known[name] for name in sorted(COMMANDS)]
 
 
@@ -57,4 +64,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except SecaggError as error:
+        print(error.diagnostics(), file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -30,6 +30,7 @@ from training.engines.nvflare.trial_jobs import (
     with_foreign_component,
     with_foreign_executor,
     with_foreign_filter,
+    with_other_format,
 )
 from training.engines.nvflare.trial_site import Answer, TrialSite
 
@@ -112,6 +113,7 @@ def _jobs(site: TrialSite) -> Iterator[Finding]:
     yield _refused("a job that another hospital has signed is refused", site.takes(signed_by_other, other.root))
     for point, app in (
         ("a job with code of its own is refused", with_custom_code()),
+        ("a job with a configuration in another format is refused", with_other_format()),
         ("a job with another executor is refused", with_foreign_executor()),
         ("a job with another class as an argument is refused", with_foreign_argument()),
         ("a job with another component is refused", with_foreign_component()),

@@ -63,6 +63,11 @@ def with_custom_code() -> App:
     return App(_config(EXECUTOR), (("custom/intruder.py", "print('I am in')\n"),))
 
 
+def with_other_format() -> App:
+    """A configuration in another format beside it, which takes in a file of the site's."""
+    return App(_config(EXECUTOR), (("config/config_fed_client.conf", 'include file("/etc/hostname")\n'),))
+
+
 def with_foreign_executor() -> App:
     """Another class in the executor's place."""
     return App(_config(FOREIGN_EXECUTOR, generator_id="intruder"))
