@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Final
 
 import torch
 
 from secagg.errors import InputError
-
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+from training.device_name import DeviceName
 
 _WORTH_DIVIDING: Final = 250_000
 

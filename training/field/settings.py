@@ -14,7 +14,7 @@ import tomlkit
 
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically, read_bounded
-from training.devices import DeviceName
+from training.device_name import DeviceName
 
 _LARGEST = 1024 * 1024
 Settings = TypeVar("Settings", bound=msgspec.Struct)
@@ -40,7 +40,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """How long a coordinator waits, in seconds.
 
     Attributes:
-        gather: for all members to be connected before an epoch; then it begins without those who are missing.
+        gather: for all members to be connected before an epoch, and then for all who are to open; it begins without
+            those who are missing.
         work: for a hospital's update, and for what it does with a sum.
         answer: for every other message.
         patience: how long it goes on trying where no epoch succeeds, before it gives up.

@@ -32,7 +32,6 @@ from training.report import RoundRecord
 Going = Callable[[], None]
 _POLL_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 5.0
-_OPENING_SECONDS: Final = 60.0
 _PARTING_SECONDS: Final = 3.0
 _SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
 
@@ -124,11 +123,11 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
 def _run_epoch(
     site: CoordinatorSite, charter: VerifiedCharter, admin: Kit, tick: Going, watcher: SiteWatcher
 ) -> Outcome:
-    serial = site.next_serial()
+    serial, seconds = site.next_serial(), site.read_settings().gather
     try:
         with open_jobs(admin.folder, tick) as jobs:
-            _gather(jobs, charter, site.read_settings().gather, tick, watcher)
-            job = EpochJob(charter.digest.hex(), serial, charter.charter.threshold, _OPENING_SECONDS)
+            _gather(jobs, charter, seconds, tick, watcher)
+            job = EpochJob(charter.digest.hex(), serial, charter.charter.threshold, seconds)
             ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
         return Outcome(serial=serial, reason=error.reason, message=error.message, remedy=error.remedy)
