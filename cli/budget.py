@@ -20,8 +20,9 @@ from secagg.files import PRIVATE, create_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from secagg.policy import load_policy
+from training.clock import write_time
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import open_books, read_books, require_noted, write_time
+from training.hospital_logs import open_books, read_books, require_noted
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 

@@ -59,10 +59,13 @@ def run(site: Path, as_json: bool) -> None:
     Example:
       secagg coordinator run site
     """
-    from training.engines.nvflare.serving import serve_coordinator
+    from training.engines.nvflare.coordinator_service import serve_coordinator
     from training.field.coordinator_site import CoordinatorSite
 
     place = CoordinatorSite(site.absolute())
     with stopped_by_hand(f"secagg coordinator run {site}") as going:
         release = serve_coordinator(place, going, SiteView(as_json).watcher)
-    click.echo(f"Released. The statement that every contributor signed: {release}")
+    if as_json:
+        print_json({"release": str(release)})
+    else:
+        click.echo(f"Released. The statement that every contributor signed: {release}")

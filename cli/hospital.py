@@ -97,7 +97,7 @@ def run(site: Path, as_json: bool) -> None:
     Example:
       secagg hospital run site
     """
-    from training.engines.nvflare.serving import serve_hospital
+    from training.engines.nvflare.hospital_service import serve_hospital
     from training.field.hospital_site import HospitalSite
 
     place = HospitalSite(site.absolute())
@@ -105,7 +105,8 @@ def run(site: Path, as_json: bool) -> None:
         status = serve_hospital(place, going, SiteView(as_json).watcher)
     if status.state is SiteState.STOPPED:
         raise TamperingError(status.reason or "stopped", status.message or "", remedy=status.remedy)
-    click.echo(f"Released. Check it: secagg model verify {place.release}")
+    if not as_json:
+        click.echo(f"Released. Check it: secagg model verify {place.release}")
 
 
 @hospital.command()

@@ -10,9 +10,9 @@ import click
 import msgspec
 
 from secagg.errors import ProtocolError
-from training.engines.nvflare.serving import SiteWatcher
 from training.field.status import SiteStatus
 from training.field.supervisor import StopRequestedError, stopping_on_signals
+from training.field.watcher import SiteWatcher
 from training.report import RoundRecord
 
 

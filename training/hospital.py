@@ -35,11 +35,12 @@ from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.applying import SumApplier, missed_sum
 from training.catching_up import CatchingUp, Held
+from training.clock import write_time
 from training.contributing import Contributor, Vector
 from training.evaluation import cell_count
 from training.hospital_budget import HospitalBudget, patients_of
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import HospitalLogs, write_time
+from training.hospital_logs import HospitalLogs
 from training.hospital_state import HospitalState, load_state
 from training.messages import ATTEST_LIMIT, AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Status
 from training.model_state import ModelLayout, flatten, model_digest

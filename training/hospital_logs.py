@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +110,6 @@ def require_noted(head: str, entries: Sequence[Entry], path: Path) -> None:
     """
     if head not in {FIRST_PREVIOUS, *(LEDGER.chain_hash(entry.body()) for entry in entries)}:
         raise LEDGER.restored(path, f"has no entry with the hash {head[:16]}, which was noted")
-
-
-def write_time() -> str:
-    """The time to record: UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _read(path: Path, latch: Path, public_key: bytes, kind: LogKind[EntryT], missing: InputError) -> tuple[EntryT, ...]:

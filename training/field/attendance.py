@@ -10,10 +10,10 @@ import time
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import SecaggError
+from training.clock import write_time
 from training.field.site_log import fields_of
 from training.field.status import SiteState, SiteStatus, StatusFile
 from training.hospital import Hospital
-from training.hospital_logs import write_time
 
 # A step may take milliseconds; nobody reads a status that often.
 _BETWEEN_SECONDS = 1.0

@@ -13,7 +13,7 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from secagg.files import PRIVATE, read_bounded, write_atomically
-from training.hospital_logs import write_time
+from training.clock import write_time
 
 _LARGEST = 1024 * 1024
 
@@ -87,6 +87,11 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
         steps_due=charter.charter.training.rounds,
         epsilon=before.epsilon if before and same else None,
     )
+
+
+def released(status: SiteStatus) -> SiteStatus:
+    """The same site's status once its release is there."""
+    return msgspec.structs.replace(status, state=SiteState.RELEASED)
 
 
 class StatusFile:

@@ -1,86 +1,29 @@
-"""Sites that run unattended: a hospital that waits for epochs, a coordinator that begins them until there is a release.
+"""A coordinator that runs unattended: it begins one epoch after another until there is a release.
 
-Composes a site's folder, its NVFlare process and, at the coordinator, the jobs. What either does with a message is
-done in the processes that NVFlare starts for each job.
+Composes a site's folder, its NVFlare server and jobs. What is done with a message is done in the processes of jobs.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from secagg.charter import VerifiedCharter
-from secagg.charter.folder import read_verified
 from secagg.errors import ProtocolError
-from secagg.files import lock
 from training.engines.nvflare.job import EpochJob
 from training.engines.nvflare.jobs import Jobs, open_jobs
 from training.engines.nvflare.kit import Kit
-from training.engines.nvflare.process import launch
-from training.engines.nvflare.site_kits import require_coordinator_kits, require_hospital_kit
+from training.engines.nvflare.site_kits import require_coordinator_kits
+from training.engines.nvflare.site_run import alone, running
 from training.field.coordinator_site import CoordinatorSite, Outcome
-from training.field.hospital_site import HospitalSite
-from training.field.status import SiteState, SiteStatus, waiting
-from training.field.supervisor import Supervised
-from training.report import RoundRecord
+from training.field.watcher import SiteWatcher
 
 Going = Callable[[], None]
 _POLL_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 5.0
 _PARTING_SECONDS: Final = 3.0
-_SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
-
-
-@dataclass(frozen=True)
-class SiteWatcher:
-    """What a caller wants to hear of while a site runs.
-
-    Attributes:
-        on_restart: the site's process ended by itself with this exit code, and is started again.
-        on_status: a hospital's status has changed.
-        on_gather: how many members are connected, of how many.
-        on_round: a round is over.
-        on_retry: an epoch could not be run to its end; another is tried.
-    """
-
-    on_restart: Callable[[int], None] = lambda _code: None
-    on_status: Callable[[SiteStatus], None] = lambda _status: None
-    on_gather: Callable[[int, int], None] = lambda _connected, _members: None
-    on_round: Callable[[RoundRecord], None] = lambda _record: None
-    on_retry: Callable[[ProtocolError], None] = lambda _error: None
-
-
-def serve_hospital(site: HospitalSite, going: Going, watcher: SiteWatcher) -> SiteStatus:
-    """Take part in every epoch until there is a release, or until this hospital stops for good; its last status.
-
-    Args:
-        going: asked again and again; what it raises ends the site.
-
-    Raises:
-        InputError: ``state-in-use``, ``other-kit``, or what in the folder cannot be used.
-    """
-    charter = read_verified(site.charter)
-    name = site.member_name(charter)
-    kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
-    with _alone(site.path), _process(kit, site.path, watcher) as process:
-        known = waiting(name, charter, site.status.read())
-        site.status.write(known)
-        watcher.on_status(known)
-        while True:
-            going()
-            process.check()
-            status = site.status.read()
-            if status and status != known:
-                watcher.on_status(status)
-                known = status
-            if status and status.state in _SETTLED:
-                return status
-            time.sleep(_POLL_SECONDS)
 
 
 def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher) -> Path:
@@ -91,6 +34,8 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         ProtocolError: why no epoch succeeded for as long as the site's settings allow; `serve_coordinator` goes on
             from what was reached.
     """
+    if site.release.exists():
+        return site.release
     charter, settings = site.read_charter(), site.read_settings()
     server, admin = require_coordinator_kits(site.kit)
     rounds = _Rounds(site, charter, watcher)
@@ -100,7 +45,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         process.check()
         rounds.tell()
 
-    with _alone(site.path), _process(server, site.path, watcher) as process:
+    with alone(site.path), running(server, site.path, watcher) as process:
         given_up = time.monotonic() + settings.patience
         while True:
             reached = rounds.count
@@ -174,22 +119,3 @@ def _pause(seconds: float, tick: Going) -> None:
     while time.monotonic() < until:
         tick()
         time.sleep(_POLL_SECONDS)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    descriptor = lock(folder / "running")
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _process(kit: Kit, folder: Path, watcher: SiteWatcher) -> Iterator[Supervised]:
-    start = launch(kit)
-    process = Supervised(start.command, start.environment, folder / "log" / "nvflare.log", watcher.on_restart)
-    try:
-        yield process
-    finally:
-        process.stop()

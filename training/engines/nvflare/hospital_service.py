@@ -1,0 +1,52 @@
+"""A hospital that runs unattended: it waits for epochs, and takes part in each, until there is a release.
+
+Composes a site's folder and its NVFlare process. What is done with a message is done in the processes of jobs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from secagg.charter.folder import read_verified
+from training.engines.nvflare.site_kits import require_hospital_kit
+from training.engines.nvflare.site_run import alone, running
+from training.field.hospital_site import HospitalSite
+from training.field.status import SiteState, SiteStatus, released, waiting
+from training.field.watcher import SiteWatcher
+
+_POLL_SECONDS: Final = 0.25
+_SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
+
+
+def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteWatcher) -> SiteStatus:
+    """Take part in every epoch until there is a release, or until this hospital stops for good; its last status.
+
+    Args:
+        going: asked again and again; what it raises ends the site.
+
+    Raises:
+        InputError: ``state-in-use``, ``other-kit``, or what in the folder cannot be used.
+    """
+    charter = read_verified(site.charter)
+    name = site.member_name(charter)
+    kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
+    known = waiting(name, charter, site.status.read())
+    if site.release.exists():
+        # It may have been killed just after it had it.
+        site.status.write(released(known))
+        return released(known)
+    with alone(site.path), running(kit, site.path, watcher) as process:
+        site.status.write(known)
+        watcher.on_status(known)
+        while True:
+            going()
+            process.check()
+            status = site.status.read()
+            if status and status != known:
+                watcher.on_status(status)
+                known = status
+            if status and status.state in _SETTLED:
+                return status
+            time.sleep(_POLL_SECONDS)
