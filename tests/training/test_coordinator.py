@@ -181,6 +181,38 @@ def test_a_round_with_too_few_hospitals_has_no_sum_and_is_tried_again(open_ward)
     assert_all_have_one_model(ward, 3)
 
 
+SHARES_GIVEN_AND_NO_SUM = (DropOut(5, 2, Phase.MASK), DropOut(1, 2, Phase.REVEAL))
+
+
+def test_a_step_for_which_shares_were_given_is_repeated_over_the_same_hospitals(open_ward):
+    ward = open_ward(hospitals=5)
+    coordinator = ward.coordinator(*SHARES_GIVEN_AND_NO_SUM)
+    release = verified_statement(ward, coordinator.run())
+    _, failed, repeated, last = coordinator.rounds
+    assert failed.reason == "too-few-revealed"
+    # The fifth is back: a sum with it would show what it sent.
+    assert (repeated.step, repeated.cohort) == (2, ("h1", "h2", "h3", "h4"))
+    assert last.cohort == ("h1", "h2", "h3", "h4", "h5")
+    assert "differencing" not in {reason for _, reason in ward.refused}
+    assert release.sums == 3
+    assert_all_have_one_model(ward, 3)
+
+
+def test_another_coordinator_repeats_it_so_too(open_ward):
+    ward = open_ward(hospitals=5)
+    away = [DropOut(1, round_, Phase.REVEAL) for round_ in (3, 4)]
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(*SHARES_GIVEN_AND_NO_SUM, *away).run()
+    assert caught.value.reason == "too-few-revealed"
+    coordinator = ward.coordinator()
+    assert verified_statement(ward, coordinator.run()).sums == 3
+    assert [record.cohort for record in coordinator.rounds[4:]] == [
+        ("h1", "h2", "h3", "h4"),
+        ("h1", "h2", "h3", "h4", "h5"),
+    ]
+    assert_all_have_one_model(ward, 3)
+
+
 def test_too_few_hospitals_three_times_in_a_row_stop_the_run_with_a_reason(open_ward):
     ward = open_ward()
     away = [DropOut(number, round_, Phase.MASK) for number in (1, 2) for round_ in (2, 3, 4)]
