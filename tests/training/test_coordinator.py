@@ -11,8 +11,8 @@ import pytest
 from secagg.errors import ProtocolError, RefusedError, TamperingError
 from secagg.release.dsse import read_signed, verify_signatures
 from secagg.release.statement import read_statement
-from secagg.wire import Sealer, Stage
-from secagg.wire.envelope import peek
+from secagg.wire import Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
     PRIVATE_CHOICES,
     PRIVATE_TASK,
@@ -28,7 +28,7 @@ from training.coordinator_store import CoordinatorStore
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_budget import HospitalBudget
-from training.messages import Attest
+from training.messages import ATTEST_LIMIT, Attest, Status
 
 
 def verified_statement(ward, signed):
@@ -338,6 +338,37 @@ def test_a_senseless_attestation_is_named(open_ward):
     with pytest.raises(ProtocolError, match="h2: A message cannot be read") as caught:
         ward.coordinator(engine=EmbeddedEngine(parties)).run()
     assert caught.value.reason == "release-incomplete"
+
+
+class Boasting:
+    """A hospital that says several times of every sum that it has finished."""
+
+    def __init__(self, ward, number, times):
+        self.hospital = ward.hospitals[number]
+        self.charter = ward.charter
+        self.times = times
+
+    def receive(self, message):
+        replies = self.hospital.receive(message)
+        if peek(message).stage is not Stage.SUM:
+            return replies
+        status = decode(open_envelope(self.hospital._status(), self.charter, ATTEST_LIMIT).payload, Status)
+        boast = msgspec.structs.replace(status, finished=True)
+        return [self.hospital._sealer().seal(Stage.STATUS, boast)] * self.times
+
+
+def test_one_hospital_that_says_many_times_that_it_has_finished_does_not_end_the_training(open_ward):
+    ward = open_ward()
+    ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {2: Boasting(ward, 2, times=4)})).run()
+    assert_all_have_one_model(ward, 3)
+
+
+def test_control_as_many_as_the_threshold_do_end_it(open_ward):
+    ward = open_ward()
+    boasting = {number: Boasting(ward, number, times=1) for number in (1, 2, 3)}
+    with pytest.raises(ProtocolError):
+        ward.coordinator(engine=EmbeddedEngine(ward.hospitals | boasting)).run()
+    assert ward.steps == [1, 1, 1, 1]
 
 
 # Going on

@@ -138,3 +138,45 @@ def test_whatever_the_weather_all_end_with_one_model_and_nothing_leaves_that_mus
 @pytest.mark.parametrize("run", RUNS)
 def test_whatever_the_weather_for_many_days(watched, run, weather, seed):
     assert_ends_well(watched, run, weather, seed)
+
+
+# The weather itself: the support code's own check
+
+
+def exchanges(weather, count):
+    """A party and what came back, exchange by exchange."""
+    party = Repeating()
+    engine = UnreliableEngine({1: party}, weather, seed=1)
+    return party, [engine.exchange(Phase.MASK, [(1, b"%d" % number)], 1) for number in range(count)]
+
+
+class Repeating:
+    def __init__(self):
+        self.heard = []
+
+    def receive(self, message):
+        self.heard.append(message)
+        return [message]
+
+
+def test_what_is_lost_arrives_nowhere_and_the_sender_has_dropped():
+    party, found = exchanges(Weather(lost=1.0), 5)
+    assert party.heard == []
+    assert all((one.inbox, one.dropped) == ((), {1}) for one in found)
+
+
+def test_what_is_late_turns_up_in_a_later_exchange():
+    party, found = exchanges(Weather(late=0.5), 40)
+    assert len(party.heard) > 20
+    assert any((1, b"%d" % number) not in one.inbox and one.inbox for number, one in enumerate(found))
+
+
+def test_what_is_repeated_arrives_more_than_once():
+    party, _ = exchanges(Weather(repeated=1.0), 20)
+    assert len(party.heard) > len(set(party.heard))
+
+
+def test_control_in_a_calm_everything_arrives_once_and_in_order():
+    party, found = exchanges(Weather(), 20)
+    assert party.heard == [b"%d" % number for number in range(20)]
+    assert [one.inbox for one in found] == [((1, message),) for message in party.heard]
