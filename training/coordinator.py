@@ -27,7 +27,7 @@ from secagg.transcript import AROUND, TranscriptWriter
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training import snapshots
-from training.coordinator_store import CoordinatorStore
+from training.coordinator_store import Asked, CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
 from training.noise import noise_expansion
@@ -163,13 +163,29 @@ class Coordinator:
         step = self._given[purpose] + 1
         self._store.update(round=server.round + 1)
         pump = _Pump(self._engine, server, server.round + 1, self._journal)
-        pump.run(server.begin(step), before_apply=partial(self._keep_sum, server.session))
+        pump.run(
+            self._to_those_asked_before(server, step, server.begin(step)),
+            before_apply=partial(self._keep_sum, server.session),
+            before_reveal=lambda cohort: self._store.update(asked=Asked(purpose, step, cohort)),
+        )
         record = _record(server, pump, time.monotonic() - started)
         self._store.update(rounds=(*self._store.state.rounds, record))
         if server.fault and server.fault.reason == "wrong-dealing" and server.fault.culprit:
             self._cheaters.add(self._charter.charter.number_of(server.fault.culprit))
         self._on_round(record)
-        return pump.finished >= self._charter.charter.threshold
+        return len(pump.finished) >= self._charter.charter.threshold
+
+    def _to_those_asked_before(self, server: MaskingServer, step: int, outbox: Outbox) -> Outbox:
+        """Where shares of this step may be out, only those who gave them: they give none for a larger cohort.
+
+        The others get the sum all the same. If one of them has not entered this epoch, it is tried with all.
+        """
+        asked = self._store.state.asked
+        if asked is None or (asked.purpose, asked.step) != (server.session.purpose, step):
+            return outbox
+        if not server.participants.issuperset(asked.cohort):
+            return outbox
+        return [(member, message) for member, message in outbox if member in asked.cohort]
 
     def _keep_sum(self, session: Session, result: RoundSum, message: bytes) -> None:
         """Before anyone may apply a sum: keep it for those who will have missed it."""
@@ -325,17 +341,24 @@ class _Pump:
     journal: Journal
     bytes_up: int = 0
     bytes_down: int = 0
-    finished: int = 0
+    finished: set[int] = field(default_factory=set)
     silent: frozenset[int] = frozenset()
     refusals: list[RefusalRecord] = field(default_factory=list)
 
-    def run(self, outbox: Outbox, before_apply: Callable[[RoundSum, bytes], None] = lambda *_: None) -> None:
+    def run(
+        self,
+        outbox: Outbox,
+        before_apply: Callable[[RoundSum, bytes], None] = lambda *_: None,
+        before_reveal: Callable[[tuple[int, ...]], None] = lambda _cohort: None,
+    ) -> None:
         while outbox:
             state = self.server.state
             settled = state is ServerState.READY or state is ServerState.CLOSED
             if settled and self.server.result and self.round:
                 before_apply(self.server.result, outbox[0][1])
             phase = _PHASES.get(state, Phase.APPLY if self.round else Phase.READY)
+            if phase is Phase.REVEAL:
+                before_reveal(tuple(member for member, _ in outbox))
             self.bytes_down += sum(len(message) for _, message in outbox)
             exchange = self.engine.exchange(phase, outbox, self.round)
             if phase in (Phase.AGREE, Phase.REVEAL):
@@ -363,7 +386,8 @@ class _Pump:
         envelope = open_from(self.server.session.charter, sender, message, ATTEST_LIMIT)
         match envelope.header.stage:
             case Stage.STATUS:
-                self.finished += decode(envelope.payload, Status).finished
+                if decode(envelope.payload, Status).finished:
+                    self.finished.add(sender)
             case Stage.REFUSAL:
                 refusal = decode(envelope.payload, Refusal)
                 self.refusals.append(_refusal_record(self.server.session.charter, sender, refusal))

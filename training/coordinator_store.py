@@ -17,12 +17,24 @@ from training.report import RoundRecord
 _LARGEST_STATE = 64 * 1024 * 1024
 
 
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The hospitals whose shares were asked for, to take the masks off a step's sum.
+
+    Those who gave them give none for any other cohort: if there was no sum, the step is repeated over the same.
+    """
+
+    purpose: str
+    step: int
+    cohort: tuple[int, ...]
+
+
 class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers used so far, and the record of every round.
 
     Attributes:
         statistics: messages with the sums of feature statistics, in order, by file name.
         sums: the same for the applied sums.
+        asked: whose shares were asked for last.
     """
 
     charter: str
@@ -31,6 +43,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     statistics: tuple[str, ...] = ()
     sums: tuple[str, ...] = ()
     rounds: tuple[RoundRecord, ...] = ()
+    asked: Asked | None = None
 
 
 class CoordinatorStore:

@@ -201,7 +201,7 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
             observer.on_round(history.rounds[-1])
 
         drop_outs = [parse_drop_out(text, cast.numbers) for text in settings.drop_outs]
-        engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer)
+        engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer, cast.on_failure)
         coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
         _run(coordinator, cast)
         federated = cast.evaluate()
@@ -213,14 +213,12 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
 
 
 def _run(coordinator: Coordinator, cast: _Cast) -> None:
-    """Run, and let a forged sum that stopped a hospital be told as what it is."""
+    """Run, and let what stopped a hospital be told as what it is: a forged sum, a full disk."""
     try:
         coordinator.run()
-    except ProtocolError:
-        for hospital in cast.hospitals.values():
-            if hospital.stopped:
-                raise hospital.stopped from None
-        raise
+    except ProtocolError as error:
+        stopped = [hospital.stopped for hospital in cast.hospitals.values() if hospital.stopped]
+        raise next(iter([*stopped, *cast.failures]), error) from None
 
 
 def read_settings(folder: Path) -> SimulationSettings:
@@ -289,6 +287,7 @@ class _Cast:
             self.held.append(Held(site.name, train))
             tests += [test] if test else []
         self.test = read_test(settings.source, task) or (concatenate(tests) if tests else None)
+        self.failures: list[SecaggError] = []
         self.hospitals: dict[int, Hospital] = {}
         try:
             for site in sites:
@@ -309,6 +308,11 @@ class _Cast:
     def close(self) -> None:
         for hospital in self.hospitals.values():
             hospital.close()
+
+    def on_failure(self, member: int, error: SecaggError) -> None:
+        """A hospital could not answer; the others may do without it."""
+        self.failures.append(error)
+        self._on_refusal(self.charter.charter.member(member).name, error)
 
     def furthest(self) -> Hospital:
         """A hospital that has applied the most sums."""

@@ -11,8 +11,8 @@ import pytest
 from secagg.errors import ProtocolError, RefusedError, TamperingError
 from secagg.release.dsse import read_signed, verify_signatures
 from secagg.release.statement import read_statement
-from secagg.wire import Sealer, Stage
-from secagg.wire.envelope import peek
+from secagg.wire import Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
     PRIVATE_CHOICES,
     PRIVATE_TASK,
@@ -28,7 +28,7 @@ from training.coordinator_store import CoordinatorStore
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_budget import HospitalBudget
-from training.messages import Attest
+from training.messages import ATTEST_LIMIT, Attest, Status
 
 
 def verified_statement(ward, signed):
@@ -181,6 +181,38 @@ def test_a_round_with_too_few_hospitals_has_no_sum_and_is_tried_again(open_ward)
     assert_all_have_one_model(ward, 3)
 
 
+SHARES_GIVEN_AND_NO_SUM = (DropOut(5, 2, Phase.MASK), DropOut(1, 2, Phase.REVEAL))
+
+
+def test_a_step_for_which_shares_were_given_is_repeated_over_the_same_hospitals(open_ward):
+    ward = open_ward(hospitals=5)
+    coordinator = ward.coordinator(*SHARES_GIVEN_AND_NO_SUM)
+    release = verified_statement(ward, coordinator.run())
+    _, failed, repeated, last = coordinator.rounds
+    assert failed.reason == "too-few-revealed"
+    # The fifth is back: a sum with it would show what it sent.
+    assert (repeated.step, repeated.cohort) == (2, ("h1", "h2", "h3", "h4"))
+    assert last.cohort == ("h1", "h2", "h3", "h4", "h5")
+    assert "differencing" not in {reason for _, reason in ward.refused}
+    assert release.sums == 3
+    assert_all_have_one_model(ward, 3)
+
+
+def test_another_coordinator_repeats_it_so_too(open_ward):
+    ward = open_ward(hospitals=5)
+    away = [DropOut(1, round_, Phase.REVEAL) for round_ in (3, 4)]
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(*SHARES_GIVEN_AND_NO_SUM, *away).run()
+    assert caught.value.reason == "too-few-revealed"
+    coordinator = ward.coordinator()
+    assert verified_statement(ward, coordinator.run()).sums == 3
+    assert [record.cohort for record in coordinator.rounds[4:]] == [
+        ("h1", "h2", "h3", "h4"),
+        ("h1", "h2", "h3", "h4", "h5"),
+    ]
+    assert_all_have_one_model(ward, 3)
+
+
 def test_too_few_hospitals_three_times_in_a_row_stop_the_run_with_a_reason(open_ward):
     ward = open_ward()
     away = [DropOut(number, round_, Phase.MASK) for number in (1, 2) for round_ in (2, 3, 4)]
@@ -306,6 +338,37 @@ def test_a_senseless_attestation_is_named(open_ward):
     with pytest.raises(ProtocolError, match="h2: A message cannot be read") as caught:
         ward.coordinator(engine=EmbeddedEngine(parties)).run()
     assert caught.value.reason == "release-incomplete"
+
+
+class Boasting:
+    """A hospital that says several times of every sum that it has finished."""
+
+    def __init__(self, ward, number, times):
+        self.hospital = ward.hospitals[number]
+        self.charter = ward.charter
+        self.times = times
+
+    def receive(self, message):
+        replies = self.hospital.receive(message)
+        if peek(message).stage is not Stage.SUM:
+            return replies
+        status = decode(open_envelope(self.hospital._status(), self.charter, ATTEST_LIMIT).payload, Status)
+        boast = msgspec.structs.replace(status, finished=True)
+        return [self.hospital._sealer().seal(Stage.STATUS, boast)] * self.times
+
+
+def test_one_hospital_that_says_many_times_that_it_has_finished_does_not_end_the_training(open_ward):
+    ward = open_ward()
+    ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {2: Boasting(ward, 2, times=4)})).run()
+    assert_all_have_one_model(ward, 3)
+
+
+def test_control_as_many_as_the_threshold_do_end_it(open_ward):
+    ward = open_ward()
+    boasting = {number: Boasting(ward, number, times=1) for number in (1, 2, 3)}
+    with pytest.raises(ProtocolError):
+        ward.coordinator(engine=EmbeddedEngine(ward.hospitals | boasting)).run()
+    assert ward.steps == [1, 1, 1, 1]
 
 
 # Going on

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from secagg.errors import InputError
+from secagg.errors import InputError, SecaggError
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine, parse_drop_out
 
@@ -77,3 +77,29 @@ def test_progress_is_told_of_those_who_were_reached():
     engine = EmbeddedEngine({1: Echo(), 2: Echo()}, [DropOut(1, 1, Phase.MASK)], lambda *what: told.append(what))
     engine.exchange(Phase.MASK, [(1, b""), (2, b"")], 1)
     assert told == [(Phase.MASK, 2)]
+
+
+@dataclass
+class Failing:
+    error: Exception
+
+    def receive(self, message):
+        raise self.error
+
+
+def test_why_a_party_could_not_answer_is_told_and_no_answer_of_it():
+    failed, answered = [], []
+    error = InputError("unwritable", "No space is left.")
+    parties = {1: Echo(), 2: Failing(error)}
+    engine = EmbeddedEngine(
+        parties, on_answer=lambda _phase, member: answered.append(member), on_failure=lambda *what: failed.append(what)
+    )
+    assert engine.exchange(Phase.MASK, [(1, b"a"), (2, b"b")], 1).dropped == {2}
+    assert (failed, answered) == ([(2, error)], [1])
+
+
+def test_what_is_no_failure_of_a_party_but_of_this_process_is_raised():
+    error = RuntimeError("a fault")
+    assert not isinstance(error, SecaggError)
+    with pytest.raises(RuntimeError, match="a fault"):
+        EmbeddedEngine({1: Failing(error)}).exchange(Phase.MASK, [(1, b"a")], 1)

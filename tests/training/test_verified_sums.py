@@ -184,6 +184,22 @@ def test_a_simulation_in_which_a_sum_was_forged_ends_as_tampering(tmp_path, monk
         simulation.run(folder, simulation.Observer())
 
 
+def test_a_simulation_that_stops_for_a_hospital_that_cannot_write_tells_the_hospitals_own_reason(tmp_path, monkeypatch):
+    folder, heard = prepared(tmp_path, 4, choices_of()), []
+
+    class OnAFullDisk(hospital_module.Hospital):
+        def receive(self, message):
+            if self.name == "h2" and peek(message).stage is Stage.CONCLUDE:
+                raise InputError("unwritable", "No space is left.")
+            return super().receive(message)
+
+    monkeypatch.setattr(simulation, "Hospital", OnAFullDisk)
+    with pytest.raises(InputError) as caught:
+        simulation.run(folder, simulation.Observer(on_refusal=lambda name, error: heard.append((name, error.reason))))
+    assert caught.value.reason == "unwritable"
+    assert heard == [("h2", "unwritable")]
+
+
 def test_a_task_is_not_built_where_a_policy_does_not_allow_it(tmp_path, monkeypatch):
     """It may be code of somebody else's: the policy is asked first."""
     folder = prepared(tmp_path, 4, choices_of())

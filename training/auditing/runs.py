@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from dp.auditing import Trial
 from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verify_charter
+from secagg.errors import SecaggError
 from secagg.files import PRIVATE, write_atomically
 from secagg.identity import Identity
 from secagg.policy import render_policy
@@ -121,12 +122,17 @@ def _consortium(
                 own = inside[inside % len(identities) == number - 1]
                 records = canary_records(own, charter.privacy.clip_norm)
                 hospitals[number] = _open(folder / str(number), verified, identity, records)
-            engine = EmbeddedEngine(hospitals)
+            engine = EmbeddedEngine(hospitals, on_failure=_refuse_to_go_on)
             Coordinator(verified, engine, folder / "coordinator", lambda _record: on_round()).run()
             return hospitals[1].state.model
         finally:
             for hospital in hospitals.values():
                 hospital.close()
+
+
+def _refuse_to_go_on(_member: int, error: SecaggError) -> None:
+    """A run that lacks a hospital is no sample of what is audited."""
+    raise error
 
 
 def _open(path: Path, charter: VerifiedCharter, identity: Identity, records: Records) -> Hospital:

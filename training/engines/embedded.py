@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from secagg.errors import InputError
+from secagg.errors import InputError, SecaggError
 from training.engines.base import Exchange, Outbox, Phase
 
 
@@ -17,7 +17,11 @@ class Party(Protocol):
     """A hospital as an engine sees it."""
 
     def receive(self, message: bytes) -> list[bytes]:
-        """Take a message, give the replies."""
+        """Take a message, give the replies.
+
+        Raises:
+            SecaggError: if it cannot answer.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,26 +55,43 @@ def parse_drop_out(text: str, numbers: Mapping[str, int]) -> DropOut:
 
 
 class EmbeddedEngine:
-    """Delivers every message at once, in order of member numbers, except to those who have dropped out."""
+    """Delivers every message at once, in the order of the outbox, except to those who have dropped out.
+
+    Who raises a `SecaggError` has dropped, as it would have in a building of its own. Any other exception is a fault of
+    this very process, and is raised. Nobody is ever too late: there is nobody else to wait for.
+
+    Args:
+        on_answer: told of each message that was answered.
+        on_failure: told why a member could not answer.
+    """
 
     def __init__(
         self,
         hospitals: Mapping[int, Party],
         drop_outs: Collection[DropOut] = (),
         on_answer: Callable[[Phase, int], None] = lambda _phase, _member: None,
+        on_failure: Callable[[int, SecaggError], None] = lambda _member, _error: None,
     ) -> None:
         self._hospitals = hospitals
         self._drop_outs = frozenset(drop_outs)
         self._on_answer = on_answer
+        self._on_failure = on_failure
 
     def exchange(self, phase: Phase, outbox: Outbox, round_number: int) -> Exchange:
         """See `Engine.exchange`."""
         inbox: list[tuple[int, bytes]] = []
-        dropped = set()
+        dropped = {member for member, _ in outbox if not self._reaches(member, phase, round_number)}
         for member, message in outbox:
-            if DropOut(member, round_number, phase) in self._drop_outs:
-                dropped.add(member)
+            if member in dropped:
                 continue
-            inbox += [(member, reply) for reply in self._hospitals[member].receive(message)]
-            self._on_answer(phase, member)
-        return Exchange(tuple(inbox), frozenset(dropped))
+            try:
+                inbox += [(member, reply) for reply in self._hospitals[member].receive(message)]
+            except SecaggError as error:
+                dropped.add(member)
+                self._on_failure(member, error)
+            else:
+                self._on_answer(phase, member)
+        return Exchange(tuple(item for item in inbox if item[0] not in dropped), frozenset(dropped))
+
+    def _reaches(self, member: int, phase: Phase, round_number: int) -> bool:
+        return member in self._hospitals and DropOut(member, round_number, phase) not in self._drop_outs

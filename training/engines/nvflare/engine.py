@@ -6,10 +6,11 @@ Knows members, their cells and deadlines. Knows nothing of what the messages mea
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from nvflare.apis.signal import Signal
 from nvflare.fuel.f3.message import Message
@@ -17,6 +18,9 @@ from nvflare.fuel.f3.message import Message
 from secagg.errors import ProtocolError, RemoteProtocolError
 from training.engines.base import Exchange, Outbox, Phase
 from training.engines.nvflare.transport import CHANNEL, DELIVER, pack, unpack
+
+_STAGES: Final = 3
+"""Of a request: on its way, at work, its answer on its way."""
 
 
 class Cell(Protocol):
@@ -39,6 +43,9 @@ class Cell(Protocol):
 class Deadlines:
     """How long a hospital may keep everybody waiting, in seconds.
 
+    Each holds for a request on its way, for the work, and for the answer on its way; the first and the last begin anew
+    with whatever has arrived, but all three together end after three times the deadline.
+
     Attributes:
         work: for its update of the model, and for what it does with a sum.
         answer: for everything else.
@@ -52,6 +59,18 @@ class Deadlines:
     def of(self, phase: Phase) -> float:
         """The deadline of a phase."""
         return self.work if phase in (Phase.MASK, Phase.APPLY) else self.answer
+
+
+class _Patience(Signal):  # type: ignore[misc]
+    """Ends a request when the job ends, and after so many seconds, whatever trickles in meanwhile."""
+
+    def __init__(self, aborted: Signal, seconds: float) -> None:
+        super().__init__(aborted)
+        self._end = time.monotonic() + seconds
+
+    @property
+    def triggered(self) -> bool:
+        return super().triggered or time.monotonic() > self._end
 
 
 @dataclass
@@ -117,7 +136,7 @@ class NvflareEngine:
                 topic=DELIVER,
                 request=pack(parcel),
                 timeout=deadline,
-                abort_signal=self.aborted,
+                abort_signal=_Patience(self.aborted, _STAGES * deadline),
             )
             answer = unpack(reply)
         except RemoteProtocolError as error:

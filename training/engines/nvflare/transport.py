@@ -6,6 +6,7 @@ signed inside the messages.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,8 +22,9 @@ DELIVER: Final = "deliver"
 READY: Final = "ready"
 _SIZES: Final = "secagg-sizes"
 _FAILED: Final = "secagg-failed"
-_MOST_MESSAGES: Final = 100_000
-_LONGEST_REASON: Final = 64
+# NVFlare's headers hold 64 KiB at most; with more than that a message does not leave.
+_MOST_MESSAGES: Final = 10_000
+_CODE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def pack(messages: Sequence[bytes]) -> Message:
@@ -49,7 +51,7 @@ def unpack(message: Message) -> list[bytes]:
     """
     code = message.get_header(MessageHeaderKey.RETURN_CODE, ReturnCode.OK)
     if code != ReturnCode.OK:
-        raise RemoteProtocolError("not-delivered", f"NVFlare could not deliver: {code}.")
+        raise RemoteProtocolError("not-delivered", f"NVFlare could not deliver: {_shown(code)}.")
     require_going(message)
     sizes = message.get_header(_SIZES)
     blob = _as_view(message.payload)
@@ -70,8 +72,12 @@ def require_going(message: Message) -> None:
     """
     reason = message.get_header(_FAILED)
     if reason is not None:
-        shown = reason[:_LONGEST_REASON] if isinstance(reason, str) else "no reason"
-        raise RemoteProtocolError("site-failed", f"The site takes no part: {shown}.")
+        raise RemoteProtocolError("site-failed", f"The site takes no part: {_shown(reason)}.")
+
+
+def _shown(code: object) -> str:
+    """A code that a site sent, fit for a log and a terminal."""
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else "for no reason that could be shown"
 
 
 def _headers(messages: Sequence[bytes]) -> dict[str, object]:

@@ -1,0 +1,94 @@
+"""What a hospital's cell may answer, over real cells: no answer of its stops the others, and none is shown unread."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("nvflare", reason="the extra nvflare is not installed")
+
+from nvflare.apis.signal import Signal
+
+from secagg.errors import ProtocolError
+from tests.support.nvflare_cells import Cells
+from tests.support.nvflare_site import ENDLESS, TWISTS
+from tests.support.scripted import Fault, Order, answer
+from training.engines.base import Exchange, Phase
+from training.engines.nvflare.engine import Deadlines, NvflareEngine
+
+PATIENT = Deadlines(20.0, 20.0, 20.0)
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    cells = Cells(tmp_path_factory.mktemp("cells"), (1, 2))
+    yield cells
+    cells.close()
+
+
+@pytest.fixture
+def failures():
+    return []
+
+
+@pytest.fixture
+def engine(cells, failures):
+    def hear(member, error):
+        failures.append((member, error))
+
+    return NvflareEngine(cells.cell, cells.names, PATIENT, Signal(), hear)
+
+
+def twisted(twist):
+    return Order(replies=[b"never"], twist=twist).to_bytes()
+
+
+@pytest.mark.parametrize("twist", TWISTS)
+def test_a_malformed_answer_is_none_and_its_reason_can_be_shown(engine, failures, twist):
+    exchange = engine.exchange(Phase.MASK, [(1, twisted(twist)), (2, answer(b"2"))], 1)
+    assert exchange == Exchange(((2, b"2"),), frozenset({1}))
+    ((member, error),) = failures
+    assert (member, error.reason) == (1, error.reason)
+    assert error.reason in {"not-delivered", "malformed-delivery", "site-failed"}
+    assert error.message.isprintable()
+    assert len(error.message) < 200
+
+
+def test_control_the_same_cell_answers_what_is_not_twisted(engine, failures):
+    exchange = engine.exchange(Phase.MASK, [(1, answer(b"1")), (2, answer(b"2"))], 1)
+    assert (sorted(exchange.inbox), failures) == ([(1, b"1"), (2, b"2")], [])
+
+
+def test_an_answer_that_trickles_without_end_is_waited_for_no_longer_than_three_deadlines(cells, failures):
+    engine = NvflareEngine(cells.cell, cells.names, Deadlines(1.0, 1.0, 1.0), Signal())
+    assert engine.exchange(Phase.MASK, [(1, twisted(ENDLESS))], 1) == Exchange((), frozenset({1}))
+
+
+@pytest.mark.parametrize(("fault", "reason"), [(Fault.REFUSE, "told-to"), (Fault.CRASH, "internal")])
+def test_a_hospital_that_fails_says_its_reason_code_and_no_more(engine, failures, fault, reason):
+    exchange = engine.exchange(Phase.MASK, [(1, Order(fault=fault).to_bytes()), (2, answer(b"2"))], 1)
+    assert exchange == Exchange(((2, b"2"),), frozenset({1}))
+    ((member, error),) = failures
+    assert (member, error.reason) == (1, "site-failed")
+    assert error.message == f"The site takes no part: {reason}."
+
+
+def test_when_the_job_is_stopped_nobody_is_waited_for(cells, tmp_path):
+    aborted = Signal()
+    engine = NvflareEngine(cells.cell, cells.names, PATIENT, aborted)
+    aborted.trigger("stopped")
+    blocked = Order(until=str(tmp_path / "open")).to_bytes()
+    try:
+        with pytest.raises(ProtocolError) as caught:
+            engine.exchange(Phase.MASK, [(1, blocked), (2, answer(b"2"))], 1)
+    finally:
+        (tmp_path / "open").touch()
+    assert caught.value.reason == "job-aborted"
+
+
+def test_who_was_too_late_is_waited_for_only_briefly_until_it_answers(cells, failures, tmp_path):
+    """Not by the clock: with no time at all for those who were late, nobody who was late could answer."""
+    engine = NvflareEngine(cells.cell, cells.names, Deadlines(3.0, 3.0, 0.0), Signal())
+    blocked = Order(until=str(tmp_path / "open")).to_bytes()
+    assert engine.exchange(Phase.MASK, [(1, blocked)], 1).dropped == {1}
+    (tmp_path / "open").touch()
+    assert engine.exchange(Phase.MASK, [(1, answer(b"1")), (2, answer(b"2"))], 1).dropped == {1}
