@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -17,6 +18,10 @@ from tests.support.nvflare_site import SERVER
 
 _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 120.0
+
+
+# A thread that reads a stream without end keeps this process from ending for as long.
+os.environ.setdefault("NVFLARE_STREAMING_READ_TIMEOUT", "5")
 
 
 class Cells:

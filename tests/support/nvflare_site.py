@@ -24,8 +24,8 @@ from nvflare.fuel.f3.streaming.stream_const import StreamHeaderKey
 from nvflare.fuel.f3.streaming.stream_types import Stream
 
 from tests.support.scripted import Order, ScriptedParty
-from training.engines.nvflare.responder import Responder
-from training.engines.nvflare.transport import CHANNEL, DELIVER, unpack
+from training.engines.nvflare.responder import Responder, answer_pulse
+from training.engines.nvflare.transport import CHANNEL, DELIVER, PULSE, unpack
 
 SERVER = "server"
 _HEADERS = {"sizes": "secagg-sizes", "failed": "secagg-failed", "encoding": StreamHeaderKey.PAYLOAD_ENCODING}
@@ -127,6 +127,7 @@ def main(name: str, url: str, authority: str, certificate: str, key: str) -> Non
     responder = Responder(SERVER)
     twisting = _TwistingCell(cell, responder)
     cell.register_request_cb(channel=CHANNEL, topic=DELIVER, cb=twisting.on_request)
+    cell.register_request_cb(channel=CHANNEL, topic=PULSE, cb=answer_pulse)
     party = ScriptedParty(lambda: os.kill(os.getpid(), signal.SIGKILL))
     responder.open(lambda: nullcontext(party), lambda _ready: cell.start())
     sys.stdin.read()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 pytest.importorskip("nvflare", reason="the extra nvflare is not installed")
@@ -70,6 +72,32 @@ def test_a_hospital_that_fails_says_its_reason_code_and_no_more(engine, failures
     ((member, error),) = failures
     assert (member, error.reason) == (1, "site-failed")
     assert error.message == f"The site takes no part: {reason}."
+
+
+# Long enough that only a pulse can end the wait.
+WATCHFUL = Deadlines(120.0, 120.0, 120.0, pulse=0.3)
+
+
+def test_a_hospital_that_dies_at_work_is_not_waited_for_until_its_deadline(cells, tmp_path, failures):
+    engine = NvflareEngine(cells.cell, cells.names, WATCHFUL, Signal(), lambda *failure: failures.append(failure))
+    at_work = Order(until=str(tmp_path / "never")).to_bytes()
+    timer = threading.Timer(1.0, cells.stop, (1,))
+    timer.start()
+    exchange = engine.exchange(Phase.MASK, [(1, at_work), (2, answer(b"2"))], 1)
+    timer.join()
+    cells.start_missing()
+    assert exchange == Exchange(((2, b"2"),), frozenset({1}))
+    assert [error.reason for _, error in failures] == ["not-delivered"]
+
+
+def test_a_hospital_that_works_long_is_waited_for_as_long_as_it_is_there(cells, tmp_path):
+    engine = NvflareEngine(cells.cell, cells.names, WATCHFUL, Signal())
+    done = tmp_path / "done"
+    timer = threading.Timer(3.0, done.touch)
+    timer.start()
+    exchange = engine.exchange(Phase.MASK, [(1, Order(replies=[b"1"], until=str(done)).to_bytes())], 1)
+    timer.join()
+    assert exchange == Exchange(((1, b"1"),), frozenset())
 
 
 def test_when_the_job_is_stopped_nobody_is_waited_for(cells, tmp_path):

@@ -17,10 +17,12 @@ from nvflare.fuel.f3.message import Message
 
 from secagg.errors import ProtocolError, RemoteProtocolError
 from training.engines.base import Exchange, Outbox, Phase
-from training.engines.nvflare.transport import CHANNEL, DELIVER, pack, unpack
+from training.engines.nvflare.transport import CHANNEL, DELIVER, PULSE, pack, unpack
 
 _STAGES: Final = 3
 """Of a request: on its way, at work, its answer on its way."""
+_MOST_MISSED: Final = 3
+"""Questions in a row that somebody who is there may leave without an answer: a network is cut for seconds at times."""
 
 
 class Cell(Protocol):
@@ -50,11 +52,13 @@ class Deadlines:
         work: for its update of the model, and for what it does with a sum.
         answer: for everything else.
         again: for one that has let a deadline pass, until it answers.
+        pulse: between two questions to those who are waited for, whether they are still there, and for their answers.
     """
 
     work: float = 600.0
     answer: float = 60.0
     again: float = 5.0
+    pulse: float = 10.0
 
     def of(self, phase: Phase) -> float:
         """The deadline of a phase."""
@@ -62,15 +66,20 @@ class Deadlines:
 
 
 class _Patience(Signal):  # type: ignore[misc]
-    """Ends a request when the job ends, and after so many seconds, whatever trickles in meanwhile."""
+    """Ends a request when the job ends, after so many seconds whatever trickles in, and when nobody is there."""
 
     def __init__(self, aborted: Signal, seconds: float) -> None:
         super().__init__(aborted)
         self._end = time.monotonic() + seconds
+        self._missed = 0
 
     @property
     def triggered(self) -> bool:
-        return super().triggered or time.monotonic() > self._end
+        return super().triggered or time.monotonic() > self._end or self._missed >= _MOST_MISSED
+
+    def note_pulse(self, found: bool) -> None:
+        """Hear whether the one who is waited for was there when it was asked."""
+        self._missed = 0 if found else self._missed + 1
 
 
 @dataclass
@@ -116,34 +125,60 @@ class NvflareEngine:
         self, phase: Phase, parcels: Mapping[int, Sequence[bytes]]
     ) -> Iterator[tuple[int, list[bytes] | RemoteProtocolError]]:
         """Each member's answer, in the order of arrival."""
-        arrived: queue.SimpleQueue[tuple[int, list[bytes] | RemoteProtocolError]] = queue.SimpleQueue()
         if not parcels:
             return
-        with ThreadPoolExecutor(len(parcels), thread_name_prefix="exchange") as pool:
+        arrived: queue.SimpleQueue[tuple[int, list[bytes] | RemoteProtocolError]] = queue.SimpleQueue()
+        waited_for = {member: _Patience(self.aborted, _STAGES * self._deadline(phase, member)) for member in parcels}
+        with ThreadPoolExecutor(2 * len(parcels), thread_name_prefix="exchange") as pool:
             for member, parcel in parcels.items():
-                pool.submit(lambda m=member, p=parcel: arrived.put((m, self._ask(phase, m, p))))
-            for _ in parcels:
-                yield arrived.get()
+                pool.submit(self._bring, arrived, phase, member, parcel, waited_for[member])
+            while waited_for:
+                try:
+                    member, answer = arrived.get(timeout=self.deadlines.pulse)
+                except queue.Empty:
+                    list(pool.map(self._take_pulse, list(waited_for.items())))
+                    continue
+                del waited_for[member]
+                yield member, answer
 
-    def _ask(self, phase: Phase, member: int, parcel: Sequence[bytes]) -> list[bytes] | RemoteProtocolError:
+    def _deadline(self, phase: Phase, member: int) -> float:
         deadline = self.deadlines.of(phase)
-        if member in self._late:
-            deadline = min(deadline, self.deadlines.again)
+        return min(deadline, self.deadlines.again) if member in self._late else deadline
+
+    def _bring(
+        self,
+        arrived: queue.SimpleQueue[tuple[int, list[bytes] | RemoteProtocolError]],
+        phase: Phase,
+        member: int,
+        parcel: Sequence[bytes],
+        patience: _Patience,
+    ) -> None:
+        answer = self._ask(member, DELIVER, pack(parcel), self._deadline(phase, member), patience)
+        if isinstance(answer, RemoteProtocolError):
+            self._late.add(member)
+        else:
+            self._late.discard(member)
+        arrived.put((member, answer))
+
+    def _take_pulse(self, waited_for: tuple[int, _Patience]) -> None:
+        member, patience = waited_for
+        answer = self._ask(member, PULSE, pack([]), self.deadlines.pulse, self.aborted)
+        patience.note_pulse(not isinstance(answer, RemoteProtocolError))
+
+    def _ask(
+        self, member: int, topic: str, request: Message, deadline: float, patience: Signal
+    ) -> list[bytes] | RemoteProtocolError:
         try:
             reply = self.cell.send_request(
                 channel=CHANNEL,
                 target=self.cells[member],
-                topic=DELIVER,
-                request=pack(parcel),
+                topic=topic,
+                request=request,
                 timeout=deadline,
-                abort_signal=_Patience(self.aborted, _STAGES * deadline),
+                abort_signal=patience,
             )
-            answer = unpack(reply)
+            return unpack(reply)
         except RemoteProtocolError as error:
-            self._late.add(member)
             return error
         except Exception as error:
-            self._late.add(member)
             return RemoteProtocolError("not-delivered", f"NVFlare could not deliver: {type(error).__name__}.")
-        self._late.discard(member)
-        return answer

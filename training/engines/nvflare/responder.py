@@ -36,6 +36,11 @@ class Attending(Protocol):
         """Hear what kept a request from being answered; whoever asked is told its reason code alone."""
 
 
+def answer_pulse(_request: Message) -> Message:
+    """Say that this process is there, at once, whatever else it is busy with."""
+    return pack_reply([])
+
+
 class Responder:
     """Answers requests for one party, from `open` to `close`.
 

@@ -20,6 +20,7 @@ from secagg.errors import RemoteProtocolError
 CHANNEL: Final = "secagg"
 DELIVER: Final = "deliver"
 READY: Final = "ready"
+PULSE: Final = "pulse"
 _SIZES: Final = "secagg-sizes"
 _FAILED: Final = "secagg-failed"
 # NVFlare's headers hold 64 KiB at most; with more than that a message does not leave.
