@@ -6,7 +6,7 @@ after it. Holds no secret of the protocol: those live in memory and die with the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -66,6 +66,7 @@ class HospitalState:
     progress: Progress
     moments: tuple[npt.NDArray[np.float64], ...] = ()
     last_sum: bytes = b""
+    _digests: dict[ModelLayout, bytes] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def start(cls, charter_digest: bytes, model: npt.NDArray[np.float32]) -> HospitalState:
@@ -120,8 +121,13 @@ class HospitalState:
         """SHA-256 over all that sums have made of this state: model, optimizer, statistics, and which sums they were.
 
         Hospitals that have applied the same sums have the same. Masks and tags are bound to it, so that a sum fits no
-        other state than the one it was taken in.
+        other state than the one it was taken in. Made once, when it is first asked for.
         """
+        if layout not in self._digests:
+            self._digests[layout] = self._digest(layout)
+        return self._digests[layout]
+
+    def _digest(self, layout: ModelLayout) -> bytes:
         moments = [_little_endian(array) for array in (self.optimizer.first, self.optimizer.second)]
         statistics = [_little_endian(array) for array in self.moments]
         applied = msgspec.json.encode(self.progress.applied)

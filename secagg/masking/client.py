@@ -224,14 +224,18 @@ class MaskingClient:
         if epoch.session.complete:
             epoch.held[self.number] = shares[self.number]
         self._latch.record_seen(self._charter.digest, {peer: Sighting(epoch.session.epoch) for peer in epoch.roster})
-        return [self._sealed_deal(peer, shares) for peer in sorted(epoch.recipients_of(self.number))]
+        peers = sorted(epoch.recipients_of(self.number))
+        return [
+            self._sealed_deal(peer, shares, agreed)
+            for peer, agreed in zip(peers, epoch.agreed_with(*peers), strict=True)
+        ]
 
-    def _sealed_deal(self, peer: int, shares: Mapping[int, HeldShares]) -> bytes:
+    def _sealed_deal(self, peer: int, shares: Mapping[int, HeldShares], agreed: bytes) -> bytes:
         epoch = self._current()
         seen = epoch.memory.of_others.get(peer, NEVER_SEEN)
         held = replace(shares.get(peer, tag_part(epoch.secrets)), sighting=seen)
-        route, key = epoch.route(self.number, peer), epoch.roster[peer].share_key
-        return epoch.sealer.seal(Stage.DEAL, seal_deal(route, held, epoch.secrets.share_key, key), recipient=peer)
+        deal = seal_deal(epoch.route(self.number, peer), held, agreed)
+        return epoch.sealer.seal(Stage.DEAL, deal, recipient=peer)
 
     def _collect(self, payload: Deals) -> list[bytes]:
         epoch = self._current()
