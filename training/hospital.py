@@ -212,7 +212,7 @@ class Hospital:
                 vector = self._update(client.round, client.step)
             case Purpose.STATISTICS:
                 vector = self._moments(client.step)
-        return client.mask(vector.elements, self._state.digest(self._layout), vector.removable)
+        return client.mask(vector.elements, self._state.digest(self._layout), vector.removable, self._logs.places)
 
     def _moments(self, step: int) -> Vector:
         self._applier.require_moments_due(self._state)

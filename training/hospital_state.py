@@ -144,12 +144,10 @@ class HospitalState:
         Raises:
             InputError: ``unwritable``.
         """
-        tensors = {
-            "model": self.model,
-            "first": self.optimizer.first,
-            "second": self.optimizer.second,
-            "optimizer_step": np.array([self.optimizer.step]),
-        }
+        tensors = {"model": self.model, "optimizer_step": np.array([self.optimizer.step])}
+        kept = {"first": self.optimizer.first, "second": self.optimizer.second}
+        # An optimizer that keeps no such moments leaves them zero.
+        tensors |= {name: values for name, values in kept.items() if values.any()}
         tensors |= {f"moments.{index}": moments for index, moments in enumerate(self.moments)}
         if self.last_sum:
             tensors["last_sum"] = np.frombuffer(self.last_sum, np.uint8)
@@ -173,9 +171,11 @@ def load_state(path: Path, charter_digest: bytes) -> HospitalState:
             progress = msgspec.json.decode(file.metadata()[_METADATA], type=Progress)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         last_sum = tensors.pop("last_sum").tobytes() if "last_sum" in tensors else b""
-        moments = tuple(tensors[f"moments.{index}"] for index in range(len(tensors) - 4))
-        optimizer = OptimizerState(int(tensors["optimizer_step"][0]), tensors["first"], tensors["second"])
-        state = HospitalState(tensors["model"], optimizer, progress, moments, last_sum)
+        model, step = tensors.pop("model"), tensors.pop("optimizer_step")
+        zeros = initial_state(len(model))
+        optimizer = OptimizerState(int(step[0]), tensors.pop("first", zeros.first), tensors.pop("second", zeros.second))
+        moments = tuple(tensors[f"moments.{index}"] for index in range(len(tensors)))
+        state = HospitalState(model, optimizer, progress, moments, last_sum)
     except (OSError, SafetensorError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise TamperingError(
             "damaged-checkpoint",
