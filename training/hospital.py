@@ -179,7 +179,8 @@ class Hospital:
             TamperingError: ``egress-damaged``: likewise.
         """
         replies = self._answer(message)
-        self._egress.record(*(sending(reply, write_time()) for reply in replies))
+        now = write_time()
+        self._egress.record(*(sending(reply, now) for reply in replies))
         return replies
 
     def _answer(self, message: bytes) -> list[bytes]:
