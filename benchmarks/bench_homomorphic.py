@@ -169,7 +169,7 @@ def bench_masks_of_double_lock(benchmark, figure):
     keys = [SignedKey(bytes([number]) * 32, 1 if number % 2 else -1) for number in range(HOSPITALS)]
 
     def mask() -> None:
-        add_masks(packed, keys, 0, tag_size(RING), in_one_process)
+        add_masks(packed, keys, [0], tag_size(RING), in_one_process)
 
     best: list[float] = []
     works = mask, ours.encrypt

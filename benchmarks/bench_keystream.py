@@ -72,7 +72,7 @@ def bench_masking_one_update(benchmark, figure, elements):
     other = OtherProcess()
 
     def mask(expand):
-        return lambda: pack_masked(vector, RING, keys, 0, tag_size(RING), packed, expand)
+        return lambda: pack_masked(vector, RING, keys, [0], tag_size(RING), packed, expand)
 
     # Its worker takes a moment to start, and is not waited for.
     mask(over_processes)()
@@ -104,7 +104,7 @@ def bench_break_even(benchmark, figure, monkeypatch, megabytes):
     packed = memoryview(bytearray(packed_size(len(vector), RING.bits)))
 
     def mask(expand):
-        return lambda: pack_masked(vector, RING, keys, 0, tag_size(RING), packed, expand)
+        return lambda: pack_masked(vector, RING, keys, [0], tag_size(RING), packed, expand)
 
     mask(over_processes)()
     time.sleep(1)
@@ -127,7 +127,7 @@ def bench_verified_sum(benchmark, figure, bits):
         add_masks(vector, keys)
         masked = time.perf_counter()
         own = tag(vector, ring, bytes(32), PEERS + 1, [1])
-        add_masks(vector[:0], keys, own, tag_size(ring))
+        add_masks(vector[:0], keys, [own], tag_size(ring))
         ratios.append((time.perf_counter() - masked) / (masked - start))
 
     benchmark.pedantic(measure, rounds=2 * ROUNDS + 1)

@@ -11,6 +11,10 @@ from typing import Final
 PROTOCOL: Final = b"secagg/1"
 DIGEST_SIZE: Final = 32
 
+_LENGTH: Final = 4
+_INTEGER: Final = 8
+_INTEGER_SIZE: Final = _INTEGER.to_bytes(_LENGTH, "big")
+
 Field = bytes | memoryview | int | str
 
 
@@ -41,10 +45,10 @@ def digest(purpose: str, data: bytes | memoryview, *context: Field) -> bytes:
 
 def _field(item: Field) -> bytes:
     if isinstance(item, int):
-        item = item.to_bytes(8, "big")
-    elif isinstance(item, str):
+        return _INTEGER_SIZE + item.to_bytes(_INTEGER, "big")
+    if isinstance(item, str):
         item = item.encode()
-    return len(item).to_bytes(4, "big") + item
+    return len(item).to_bytes(_LENGTH, "big") + item
 
 
 _START: Final = _field(PROTOCOL)

@@ -18,9 +18,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from secagg.errors import LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
@@ -47,6 +46,7 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS logs (name TEXT PRIMARY KEY, entries INTEGER NOT NULL, head TEXT NOT NULL) STRICT",
 )
 _LOGS: Final = "SELECT name, entries, head FROM logs"
+_Record = tuple[str, tuple[object, ...]]
 
 
 class Cohort(NamedTuple):
@@ -147,13 +147,20 @@ class Latch:
                 remedy="The coordinator must open a newer epoch.",
             )
         self._write(
-            "INSERT INTO latch (charter, epoch) VALUES (?, ?) "
-            "ON CONFLICT (charter) DO UPDATE SET epoch = excluded.epoch",
-            (charter, epoch),
+            (
+                "INSERT INTO latch (charter, epoch) VALUES (?, ?) "
+                "ON CONFLICT (charter) DO UPDATE SET epoch = excluded.epoch",
+                (charter, epoch),
+            )
         )
 
-    def record_masked(self, charter: bytes, epoch: int, round_number: int) -> None:
+    def record_masked(
+        self, charter: bytes, epoch: int, round_number: int, logs: Mapping[str, LogPlace] = MappingProxyType({})
+    ) -> None:
         """A masked vector of this round is about to leave.
+
+        Args:
+            logs: how far this site's logs have come, as for `record_logs`.
 
         Raises:
             RemoteProtocolError: ``round-already-masked``, unless the round is newer than every round before.
@@ -169,7 +176,8 @@ class Latch:
                 remedy="A retry is a new round.",
             )
         self._write(
-            "UPDATE latch SET round = ?, survivors = NULL, revealed = 0 WHERE charter = ?", (round_number, charter)
+            ("UPDATE latch SET round = ?, survivors = NULL, revealed = 0 WHERE charter = ?", (round_number, charter)),
+            *_log_places(logs),
         )
 
     def record_agreed(self, charter: bytes, epoch: int, round_number: int, survivors: Sequence[int]) -> None:
@@ -183,7 +191,7 @@ class Latch:
             raise RemoteProtocolError(
                 "already-answered", f"Round {round_number} is not the one masked last, or was answered already."
             )
-        self._write("UPDATE latch SET survivors = ? WHERE charter = ?", (_listed(survivors), charter))
+        self._write(("UPDATE latch SET survivors = ? WHERE charter = ?", (_listed(survivors), charter)))
 
     def record_revealed(
         self, charter: bytes, epoch: int, round_number: int, survivors: Sequence[int], occasion: bytes
@@ -207,9 +215,10 @@ class Latch:
                 f"Shares of round {round_number} were asked for, which this site did not mask last, "
                 "has answered already, or answered for other survivors.",
             )
-        # The cohort first: cut off between the two, this site remembers more than it revealed, never less.
-        self._remember_cohort(charter, epoch, survivors, occasion)
-        self._write("UPDATE latch SET survivors = ?, revealed = 1 WHERE charter = ?", (_listed(survivors), charter))
+        self._write(
+            _cohort(charter, epoch, survivors, occasion),
+            ("UPDATE latch SET survivors = ?, revealed = 1 WHERE charter = ?", (_listed(survivors), charter)),
+        )
 
     def record_opened(self, charter: bytes, epoch: int, survivors: Sequence[int], occasion: bytes) -> None:
         """A sum over ``survivors``, encrypted and not masked, is about to be opened here.
@@ -217,11 +226,11 @@ class Latch:
         Args:
             occasion: stands for what is summed: cohorts of the same occasion can be compared with one another.
         """
-        self._remember_cohort(charter, epoch, survivors, occasion)
+        self._write(_cohort(charter, epoch, survivors, occasion))
 
     def record_stopped(self, charter: bytes) -> None:
         """This site was given a forged sum under ``charter``, and does not go on."""
-        self._write("INSERT OR IGNORE INTO stopped VALUES (?)", (charter,))
+        self._write(("INSERT OR IGNORE INTO stopped VALUES (?)", (charter,)))
 
     def record_seen(self, charter: bytes, sightings: Mapping[int, Sighting]) -> None:
         """Other members were seen to take part. What is known already is kept where it is newer.
@@ -235,7 +244,12 @@ class Latch:
             known[member] = Sighting(max(before.epoch, sighting.epoch), max(before.round, sighting.round))
         numbers = range(1, max(known, default=0) + 1)
         packed = b"".join(known.get(number, NEVER_SEEN).pack() for number in numbers)
-        self._write("INSERT OR REPLACE INTO seen VALUES (?, ?)", (charter, packed))
+        self._write(
+            (
+                "INSERT INTO seen VALUES (?, ?) ON CONFLICT (charter) DO UPDATE SET sightings = excluded.sightings",
+                (charter, packed),
+            )
+        )
 
     def sightings(self, charter: bytes) -> Mapping[int, Sighting]:
         """What is known of other members, by member number."""
@@ -250,11 +264,9 @@ class Latch:
         """This site's logs have come so far: what is written there is on disk, and nothing of it has left yet.
 
         Args:
-            places: by the name of the log, at least one.
+            places: by the name of the log.
         """
-        rows = ", ".join(["(?, ?, ?)"] * len(places))
-        values = tuple(chain.from_iterable((name, *place) for name, place in places.items()))
-        self._write(f"INSERT OR REPLACE INTO logs VALUES {rows}", values)  # noqa: S608
+        self._write(*_log_places(places))
 
     def logs(self) -> Mapping[str, LogPlace]:
         """How far each log is known to have come, by its name."""
@@ -272,9 +284,6 @@ class Latch:
         except ValueError as error:
             raise _unusable(self._path, error) from error
 
-    def _remember_cohort(self, charter: bytes, epoch: int, survivors: Sequence[int], occasion: bytes) -> None:
-        self._write("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?, ?)", (charter, occasion, epoch, _listed(survivors)))
-
     def _row(self, charter: bytes) -> _Row:
         found = self._read("SELECT epoch, round, survivors, revealed FROM latch WHERE charter = ?", charter)
         return _Row(*found[0]) if found else _Row()
@@ -285,9 +294,14 @@ class Latch:
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise _unusable(self._path, error) from error
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+    def _write(self, *records: _Record) -> None:
+        """All of them or none, in one transaction."""
         try:
-            self._database.execute(statement, values)
+            # Commits at its end, or rolls back. A transaction that was left open would let no other begin.
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                for statement, values in records:
+                    self._database.execute(statement, values)
         except sqlite3.DatabaseError as error:
             raise _unusable(self._path, error) from error
 
@@ -307,6 +321,18 @@ def read_logs(path: Path) -> Mapping[str, LogPlace]:
             return {name: LogPlace(*place) for name, *place in database.execute(_LOGS).fetchall()}
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise _unusable(path, error) from error
+
+
+def _cohort(charter: bytes, epoch: int, survivors: Sequence[int], occasion: bytes) -> _Record:
+    return "INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?, ?)", (charter, occasion, epoch, _listed(survivors))
+
+
+def _log_places(places: Mapping[str, LogPlace]) -> list[_Record]:
+    statement = (
+        "INSERT INTO logs VALUES (?, ?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET entries = excluded.entries, head = excluded.head"
+    )
+    return [(statement, (name, *place)) for name, place in places.items()]
 
 
 def _listed(survivors: Sequence[int]) -> str:

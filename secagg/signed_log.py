@@ -170,6 +170,7 @@ class SignedLog(Generic[EntryT]):
             self._database = opened.enter_context(closing(_connect(path, kind)))
             verified = _verified(self._database, signer.public_key, path, kind)
             self._entries = [entry for entry, _ in verified]
+            self._head = kind.head(self._entries)
             opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -193,12 +194,12 @@ class SignedLog(Generic[EntryT]):
     @property
     def head(self) -> str:
         """The hash of the newest entry: it stands for the whole log."""
-        return self._kind.head(self._entries)
+        return self._head
 
     @property
     def place(self) -> LogPlace:
         """How far it has come."""
-        return self._kind.place(self._entries)
+        return LogPlace(len(self._entries), self._head)
 
     def require_reached(self, noted: LogPlace) -> None:
         """Refuse this log if it does not go on from where it is known to have been.
@@ -233,6 +234,7 @@ class SignedLog(Generic[EntryT]):
         except sqlite3.DatabaseError as error:
             raise self._unwritten(error) from error
         self._entries += [entry for entry, _ in signed]
+        self._head = self._kind.chain_hash(rows[-1][1])
 
     def _unwritten(self, error: sqlite3.DatabaseError) -> SecaggError:
         if not isinstance(error, sqlite3.OperationalError):

@@ -185,7 +185,8 @@ class Hospital:
             TamperingError: ``egress-damaged``: likewise.
         """
         replies = self._answer(message)
-        self._egress.record(*(sending(reply, write_time()) for reply in replies))
+        now = write_time()
+        self._egress.record(*(sending(reply, now) for reply in replies))
         return replies
 
     def _answer(self, message: bytes) -> list[bytes]:
@@ -218,7 +219,7 @@ class Hospital:
                 vector = self._update(client.round, client.step)
             case Purpose.STATISTICS:
                 vector = self._moments(client.step)
-        return client.mask(vector.elements, self._state.digest(self._layout), vector.removable)
+        return client.mask(vector.elements, self._state.digest(self._layout), vector.removable, self._logs.places)
 
     def _moments(self, step: int) -> Vector:
         self._applier.require_moments_due(self._state)

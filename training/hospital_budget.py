@@ -65,7 +65,7 @@ class HospitalBudget:
             self._logs.note()
 
     def charge(self, round_number: int, step: int) -> None:
-        """Spend one round's cost, before anything of it leaves.
+        """Spend one round's cost, before anything of it leaves. It is noted with the vector that it is spent for.
 
         Args:
             step: which sum it would give, from 1.
@@ -80,7 +80,6 @@ class HospitalBudget:
             self._ledger.charge(self._data_set, self._run, round_number, cost, self._budget, now)
         else:
             self._ledger.note_unprotected(self._data_set, self._run, round_number, self._budget.delta, now)
-        self._logs.note()
 
     def commit(self, round_number: int) -> None:
         """Note that the round's sum was applied."""

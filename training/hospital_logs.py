@@ -1,8 +1,8 @@
 """Whether a hospital's logs are those it had: its latch remembers how far each had come.
 
-Knows latch, ledger and egress log as files that go on. Written in this order: the log, then the latch, and only then
-does anything leave. A kill between the two leaves a log that is ahead of the latch, which is fine; one that is behind
-was set back.
+Knows latch, ledger and egress log as files that go on. Written in this order: the log, then the latch, in one
+transaction with the round that is masked, and only then does anything of the round leave. A kill between the two leaves
+a log that is ahead of the latch, which is fine; one that is behind was set back.
 """
 
 from __future__ import annotations
@@ -35,10 +35,15 @@ class HospitalLogs:
     def __init__(self, latch: Latch, ledger: Ledger, egress: EgressLog) -> None:
         self._latch = latch
         self._logs: dict[str, SignedLog[Any]] = {LEDGER.reason: ledger, EGRESS.reason: egress}
-        self._noted = dict(latch.logs())
+        noted = latch.logs()
         for name, log in self._logs.items():
-            log.require_reached(self._noted.get(name, _NOWHERE))
+            log.require_reached(noted.get(name, _NOWHERE))
         self.note()
+
+    @property
+    def places(self) -> dict[str, LogPlace]:
+        """How far they have come, by name: for the latch to remember with the next vector that it lets leave."""
+        return {name: log.place for name, log in self._logs.items()}
 
     def note(self) -> None:
         """Remember how far they have come. What was written before this can no more be taken back unseen.
@@ -46,10 +51,8 @@ class HospitalLogs:
         Raises:
             InputError: ``unwritable``.
         """
-        places = {name: log.place for name, log in self._logs.items()}
-        if places != self._noted:
-            self._latch.record_logs(places)
-            self._noted = places
+        if self.places != self._latch.logs():
+            self._latch.record_logs(self.places)
 
 
 @contextmanager

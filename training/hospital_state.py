@@ -6,7 +6,7 @@ after it. Holds no secret of the protocol: those live in memory and die with the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -66,6 +66,7 @@ class HospitalState:
     progress: Progress
     moments: tuple[npt.NDArray[np.float64], ...] = ()
     last_sum: bytes = b""
+    _digests: dict[ModelLayout, bytes] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def start(cls, charter_digest: bytes, model: npt.NDArray[np.float32]) -> HospitalState:
@@ -120,8 +121,13 @@ class HospitalState:
         """SHA-256 over all that sums have made of this state: model, optimizer, statistics, and which sums they were.
 
         Hospitals that have applied the same sums have the same. Masks and tags are bound to it, so that a sum fits no
-        other state than the one it was taken in.
+        other state than the one it was taken in. Made once, when it is first asked for.
         """
+        if layout not in self._digests:
+            self._digests[layout] = self._digest(layout)
+        return self._digests[layout]
+
+    def _digest(self, layout: ModelLayout) -> bytes:
         moments = [_little_endian(array) for array in (self.optimizer.first, self.optimizer.second)]
         statistics = [_little_endian(array) for array in self.moments]
         applied = msgspec.json.encode(self.progress.applied)
@@ -138,12 +144,10 @@ class HospitalState:
         Raises:
             InputError: ``unwritable``.
         """
-        tensors = {
-            "model": self.model,
-            "first": self.optimizer.first,
-            "second": self.optimizer.second,
-            "optimizer_step": np.array([self.optimizer.step]),
-        }
+        tensors = {"model": self.model, "optimizer_step": np.array([self.optimizer.step])}
+        kept = {"first": self.optimizer.first, "second": self.optimizer.second}
+        # An optimizer that keeps no such moments leaves them zero.
+        tensors |= {name: values for name, values in kept.items() if values.any()}
         tensors |= {f"moments.{index}": moments for index, moments in enumerate(self.moments)}
         if self.last_sum:
             tensors["last_sum"] = np.frombuffer(self.last_sum, np.uint8)
@@ -167,9 +171,11 @@ def load_state(path: Path, charter_digest: bytes) -> HospitalState:
             progress = msgspec.json.decode(file.metadata()[_METADATA], type=Progress)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         last_sum = tensors.pop("last_sum").tobytes() if "last_sum" in tensors else b""
-        moments = tuple(tensors[f"moments.{index}"] for index in range(len(tensors) - 4))
-        optimizer = OptimizerState(int(tensors["optimizer_step"][0]), tensors["first"], tensors["second"])
-        state = HospitalState(tensors["model"], optimizer, progress, moments, last_sum)
+        model, step = tensors.pop("model"), tensors.pop("optimizer_step")
+        zeros = initial_state(len(model))
+        optimizer = OptimizerState(int(step[0]), tensors.pop("first", zeros.first), tensors.pop("second", zeros.second))
+        moments = tuple(tensors[f"moments.{index}"] for index in range(len(tensors)))
+        state = HospitalState(model, optimizer, progress, moments, last_sum)
     except (OSError, SafetensorError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise TamperingError(
             "damaged-checkpoint",

@@ -8,7 +8,8 @@ refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +33,7 @@ class TensorShape:
     @property
     def size(self) -> int:
         """How many numbers it holds."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ModelLayout:
         Raises:
             InputError: ``model-has-buffers``, ``model-not-float32`` or ``model-without-parameters``.
         """
-        return replace(_trainable_layout(module), frozen=_frozen_digest(module))
+        return replace(_layout_of(_parameters(module)), frozen=_frozen_digest(module))
 
     @property
     def size(self) -> int:
@@ -115,11 +116,12 @@ def load(module: nn.Module, vector: npt.NDArray[np.float32]) -> None:
     Raises:
         InputError: ``model-shape`` or ``model-not-finite``.
     """
-    tensors = _trainable_layout(module).to_tensors(vector)
+    parameters = _parameters(module)
+    tensors = _layout_of(parameters).to_tensors(vector)
     for name, values in tensors.items():
         _require_finite(name, values)
     with torch.no_grad():
-        for name, parameter in _parameters(module):
+        for name, parameter in parameters:
             parameter.copy_(torch.from_numpy(tensors[name]))
 
 
@@ -133,8 +135,8 @@ def model_digest(layout: ModelLayout, vector: npt.NDArray[np.float32]) -> bytes:
     return digest("model on frozen", data, layout.frozen, *shapes) if layout.frozen else digest("model", data, *shapes)
 
 
-def _trainable_layout(module: nn.Module) -> ModelLayout:
-    return ModelLayout(tuple(TensorShape(name, tuple(tensor.shape)) for name, tensor in _parameters(module)))
+def _layout_of(parameters: Sequence[tuple[str, nn.Parameter]]) -> ModelLayout:
+    return ModelLayout(tuple(TensorShape(name, tuple(tensor.shape)) for name, tensor in parameters))
 
 
 def _frozen_digest(module: nn.Module) -> bytes:

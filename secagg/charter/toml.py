@@ -55,14 +55,17 @@ def render_charter(charter: Charter) -> bytes:
         table = tomlkit.item(_without_none(section))
         _break_long_arrays(table)
         document.add(name, table)
-    members = tomlkit.aot()
-    for member, entry in zip(charter.members, content["members"], strict=True):
-        table = tomlkit.item(entry)
-        table.comment(f"fingerprint {fingerprint(member.public_key)}")
-        members.append(table)
-    document.add(tomlkit.nl())
-    document.add("members", members)
-    return tomlkit.dumps(document).encode()
+    members = [
+        _render_member(f"fingerprint {fingerprint(member.public_key)}", entry)
+        for member, entry in zip(charter.members, content["members"], strict=True)
+    ]
+    return "\n".join([tomlkit.dumps(document), *members]).encode()
+
+
+def _render_member(comment: str, entry: dict[str, object]) -> str:
+    # As text: of a large consortium, a document takes ten times as long, and every release holds its charter.
+    lines = [f"{key} = {tomlkit.item(value).as_string()}\n" for key, value in entry.items()]
+    return "".join([f"[[members]] # {comment}\n", *lines])
 
 
 def _malformed(message: str) -> InputError:

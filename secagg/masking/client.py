@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from secagg.charter import VerifiedCharter
 from secagg.encoding import unpack
@@ -54,6 +55,7 @@ from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
 from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
 from secagg.policy import Policy, check_charter
+from secagg.signed_log import LogPlace
 from secagg.wire import COORDINATOR, Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode
 
@@ -142,13 +144,20 @@ class MaskingClient:
         self._require_asked()
         return self._current().noise_keys(self.round)
 
-    def mask(self, vector: RingVector, model_digest: bytes, components: Sequence[RingVector] = ()) -> bytes:
+    def mask(
+        self,
+        vector: RingVector,
+        model_digest: bytes,
+        components: Sequence[RingVector] = (),
+        logs: Mapping[str, LogPlace] = MappingProxyType({}),
+    ) -> bytes:
         """The masked vector of the round that has begun, sealed. The latch is written first.
 
         Args:
             vector: ring elements, shape (session.length,), all noise included; left unchanged.
             model_digest: of the model that the update starts from; hospitals with another digest cannot be summed with.
             components: what was drawn with each of `noise_keys` and is in ``vector``; shape (session.length,) each.
+            logs: how far this site's logs have come: the latch remembers it from the moment that the vector may leave.
 
         Raises:
             LocalProtocolError: ``out-of-turn``, ``wrong-length``.
@@ -156,7 +165,7 @@ class MaskingClient:
         """
         target, epoch = self._require_asked(), self._current()
         message = seal_masked(epoch, (vector, *components), self.round, model_digest)
-        self._latch.record_masked(self._charter.digest, epoch.session.epoch, self.round)
+        self._latch.record_masked(self._charter.digest, epoch.session.epoch, self.round, logs)
         self.state = target
         self._model = model_digest
         return message
@@ -224,14 +233,18 @@ class MaskingClient:
         if epoch.session.complete:
             epoch.held[self.number] = shares[self.number]
         self._latch.record_seen(self._charter.digest, {peer: Sighting(epoch.session.epoch) for peer in epoch.roster})
-        return [self._sealed_deal(peer, shares) for peer in sorted(epoch.recipients_of(self.number))]
+        peers = sorted(epoch.recipients_of(self.number))
+        return [
+            self._sealed_deal(peer, shares, agreed)
+            for peer, agreed in zip(peers, epoch.agreed_with(*peers), strict=True)
+        ]
 
-    def _sealed_deal(self, peer: int, shares: Mapping[int, HeldShares]) -> bytes:
+    def _sealed_deal(self, peer: int, shares: Mapping[int, HeldShares], agreed: bytes) -> bytes:
         epoch = self._current()
         seen = epoch.memory.of_others.get(peer, NEVER_SEEN)
         held = replace(shares.get(peer, tag_part(epoch.secrets)), sighting=seen)
-        route, key = epoch.route(self.number, peer), epoch.roster[peer].share_key
-        return epoch.sealer.seal(Stage.DEAL, seal_deal(route, held, epoch.secrets.share_key, key), recipient=peer)
+        deal = seal_deal(epoch.route(self.number, peer), held, agreed)
+        return epoch.sealer.seal(Stage.DEAL, deal, recipient=peer)
 
     def _collect(self, payload: Deals) -> list[bytes]:
         epoch = self._current()

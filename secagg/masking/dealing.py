@@ -177,23 +177,27 @@ class Route:
     dealer: int
     recipient: int
 
-    def sealing_key(self, own_share_key: bytes, peer_share_key: bytes, peer: int) -> AESGCM:
-        """The AES-256-GCM key of this route."""
-        shared = kdf.agree(own_share_key, peer_share_key, self.session.name(peer))
-        return AESGCM(kdf.share_sealing_key(shared, self.session, self.roster_digest, self.dealer, self.recipient))
+    def sealing_key(self, agreed: bytes) -> AESGCM:
+        """The AES-256-GCM key of this route, of the secret that dealer's and recipient's share keys agree on."""
+        return AESGCM(kdf.share_sealing_key(agreed, self.session, self.roster_digest, self.dealer, self.recipient))
 
 
-def seal_deal(route: Route, shares: HeldShares, own_share_key: bytes, recipient_share_key: bytes) -> Deal:
-    """The shares of ``route.dealer`` for ``route.recipient``, sealed and committed to."""
+def seal_deal(route: Route, shares: HeldShares, agreed: bytes) -> Deal:
+    """The shares of ``route.dealer`` for ``route.recipient``, sealed and committed to.
+
+    Args:
+        agreed: see `Route.sealing_key`.
+    """
     digests = shares.digests(route.session, route.dealer, route.recipient)
-    key = route.sealing_key(own_share_key, recipient_share_key, route.recipient)
-    return Deal(route.roster_digest, digests, key.encrypt(_NONCE, shares.joined(), digests))
+    sealed = route.sealing_key(agreed).encrypt(_NONCE, shares.joined(), digests)
+    return Deal(route.roster_digest, digests, sealed)
 
 
-def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advertise, secrets: int) -> HeldShares:
+def open_deal(route: Route, deal: Deal, agreed: bytes, advertised: Advertise, secrets: int) -> HeldShares:
     """Unseal a deal and check it against the dealer's digests and what the dealer advertised.
 
     Args:
+        agreed: see `Route.sealing_key`.
         secrets: of how many secrets it must hold shares: all of the epoch's, or none.
 
     Raises:
@@ -209,9 +213,7 @@ def open_deal(route: Route, deal: Deal, own_share_key: bytes, advertised: Advert
         )
     check_deal_sizes(deal, secrets, dealer)
     try:
-        plain = route.sealing_key(own_share_key, advertised.share_key, route.dealer).decrypt(
-            _NONCE, deal.sealed_shares, deal.share_digests
-        )
+        plain = route.sealing_key(agreed).decrypt(_NONCE, deal.sealed_shares, deal.share_digests)
     except InvalidTag as error:
         raise RemoteProtocolError(
             "unreadable-shares", f"The shares from {dealer} cannot be unsealed.", culprit=dealer

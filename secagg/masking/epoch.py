@@ -57,6 +57,7 @@ class Epoch:
         self.dealers: frozenset[int] = frozenset()
         self.held: dict[int, HeldShares] = {}
         self.tag_key = b""
+        self._agreed: dict[bytes, bytes] = {}
         self._group: Group | None = None
 
     def route(self, dealer: int, recipient: int) -> Route:
@@ -103,13 +104,28 @@ class Epoch:
     def _is_dealt_to_by(self, dealer: int) -> bool:
         return self.number in self.recipients_of(dealer)
 
+    def agreed_with(self, *peers: int) -> list[bytes]:
+        """What this hospital's share key and that of each peer agree on: the same for its deal to them and for theirs.
+
+        Raises:
+            RemoteProtocolError: ``weak-key``, naming a peer whose key gives no secret.
+        """
+        keys = {self.roster[peer].share_key: self.session.name(peer) for peer in peers}
+        new = [(key, name) for key, name in keys.items() if key not in self._agreed]
+        if new:
+            agreed = kdf.agree_with_each(self.secrets.share_key, new)
+            self._agreed.update(zip((key for key, _ in new), agreed, strict=True))
+        return [self._agreed[self.roster[peer].share_key] for peer in peers]
+
     def open_deal(self, dealer: int, deal: Deal) -> HeldShares:
         """Unseal what ``dealer`` dealt to this hospital."""
         secrets = self.session.shared_secrets if self.number in self.holders_of(dealer) else 0
-        return open_deal(self.route(dealer, self.number), deal, self.secrets.share_key, self.roster[dealer], secrets)
+        (agreed,) = self.agreed_with(dealer)
+        return open_deal(self.route(dealer, self.number), deal, agreed, self.roster[dealer], secrets)
 
     def take_deals(self, collected: Mapping[int, HeldShares]) -> None:
         """Keep the shares, and make the tag key of the contributions that came with them."""
+        self._agreed.clear()
         self.held.update({dealer: held for dealer, held in collected.items() if self.number in self.holders_of(dealer)})
         contributions = {dealer: held.tag_contribution for dealer, held in collected.items()}
         contributions[self.number] = self.secrets.tag_contribution

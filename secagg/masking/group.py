@@ -63,7 +63,7 @@ class Group:
         packed = form.values.pack(vector)
         tag += kdf.tag_pad(self._key, self._session, round_number, owner)
         if keys:
-            tag = add_masks(packed, keys, tag, self._session.tag_size, over_processes)
+            (tag,) = add_masks(packed, keys, [tag], self._session.tag_size, over_processes)
         encrypt_vector(packed, form, self._cipher, out)
         return tag % self._tags
 
@@ -88,7 +88,7 @@ class Group:
         masks = self._masks(payload, survivors, round_number) if session.masked else []
         packed = decrypt_vector(payload.vector, session.form, self._cipher)
         if masks:
-            tag = add_masks(packed, masks, tag, session.tag_size, over_processes)
+            (tag,) = add_masks(packed, masks, [tag], session.tag_size, over_processes)
         tag -= sum(kdf.tag_pad(self._key, session, round_number, number) for number in survivors.numbers)
         vector = session.form.values.unpack(packed, session.length)
         return RoundSum(round_number, payload.step, survivors, payload.model_digest, vector, tag % self._tags)

@@ -58,15 +58,18 @@ class MaskStreams:
             self._seek((start + offset) * self.dtype.itemsize)
             self._sum_chunk(out[offset : offset + step])
 
-    def number(self, at: int, size: int) -> int:
-        """The signed sum of the little-endian integers that ``size`` bytes from byte ``at`` of each keystream are."""
+    def numbers(self, at: int, size: int, count: int) -> list[int]:
+        """From byte ``at`` of each keystream, ``count`` little-endian integers of ``size`` bytes: their signed sums."""
         skipped = 0 if at == self._position else at % _BLOCK
         self._seek(at - skipped)
         self._position = -1
-        return sum(
-            item.sign * int.from_bytes(stream.update(bytes(skipped + size))[skipped:], "little")
-            for item, stream in zip(self.keys, self._streams, strict=True)
-        )
+        ends = range(skipped + size, skipped + size * count + 1, size)
+        blank, totals = bytes(skipped + size * count), [0] * count
+        for item, stream in zip(self.keys, self._streams, strict=True):
+            words = stream.update(blank)
+            numbers = [int.from_bytes(words[end - size : end], "little") for end in ends]
+            totals = [total + item.sign * number for total, number in zip(totals, numbers, strict=True)]
+        return totals
 
     def _seek(self, position: int) -> None:
         if position != self._position:
@@ -140,32 +143,32 @@ def in_one_process(streams: MaskStreams, length: int) -> Iterator[tuple[int, Rin
 def add_masks(
     vector: RingVector,
     keys: Sequence[SignedKey],
-    tag: int = 0,
+    tags: Sequence[int] = (),
     tag_size: int = 0,
     expand: Expander = in_one_process,
-) -> int:
-    """Add the mask of every key to ``vector``, modulo the vector's type, in place; give ``tag`` with its mask.
+) -> list[int]:
+    """Add the mask of every key to ``vector``, modulo the vector's type, in place; give ``tags`` with their masks.
 
-    The ``tag_size`` bytes of keystream after the vector's, one little-endian integer, mask the tag modulo
-    2^(8 tag_size).
+    The ``tag_size`` bytes of keystream after the vector's, one little-endian integer, mask the first tag modulo
+    2^(8 tag_size); those after them the next.
     """
     streams = MaskStreams(keys, vector.dtype)
     for start, masks in expand(streams, len(vector)):
         piece = vector[start : start + len(masks)]
         np.add(piece, masks, out=piece)
-    return _masked_tag(streams, vector.nbytes, tag, tag_size)
+    return _masked_tags(streams, vector.nbytes, tags, tag_size)
 
 
 def pack_masked(
     vector: RingVector,
     ring: Ring,
     keys: Sequence[SignedKey],
-    tag: int,
+    tags: Sequence[int],
     tag_size: int,
     packed: memoryview,
     expand: Expander = in_one_process,
-) -> int:
-    """Write what `add_masks` would make of a copy of ``vector`` into ``packed``; give the masked tag.
+) -> list[int]:
+    """Write what `add_masks` would make of a copy of ``vector`` into ``packed``; give the masked tags.
 
     The copy is never made: only a few chunks are held.
     """
@@ -173,8 +176,9 @@ def pack_masked(
     for start, masks in expand(streams, len(vector)):
         np.add(masks, vector[start : start + len(masks)].astype(ring.dtype, copy=False), out=masks)
         pack_into(packed, masks, ring, start)
-    return _masked_tag(streams, len(vector) * ring.dtype.itemsize, tag, tag_size)
+    return _masked_tags(streams, len(vector) * ring.dtype.itemsize, tags, tag_size)
 
 
-def _masked_tag(streams: MaskStreams, at: int, tag: int, size: int) -> int:
-    return (tag + streams.number(at, size)) % (1 << 8 * size)
+def _masked_tags(streams: MaskStreams, at: int, tags: Sequence[int], size: int) -> list[int]:
+    masks = streams.numbers(at, size, len(tags)) if tags else []
+    return [(tag + mask) % (1 << 8 * size) for tag, mask in zip(tags, masks, strict=True)]

@@ -17,7 +17,7 @@ from secagg.masking.epoch import Epoch
 from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import pack_masked
 from secagg.masking.messages import Masked
-from secagg.masking.round_tags import mask_component_tags, own_tags
+from secagg.masking.round_tags import own_tags
 from secagg.masking.session import Session
 from secagg.wire import Stage
 from secagg.wire.envelope import bin_head
@@ -35,14 +35,14 @@ def seal_masked(epoch: Epoch, vectors: Sequence[RingVector], round_number: int, 
     session, vector = epoch.session, vectors[0]
     _require_lengths(vectors, session)
     keys = epoch.mask_keys(round_number, model_digest)
-    own, *others = own_tags(vectors, session, epoch.tag_key, round_number, model_digest, epoch.number)
+    tags = own_tags(vectors, session, epoch.tag_key, round_number, model_digest, epoch.number)
     payload = MaskedPayload(session, model_digest)
 
     def mask_into(packed: memoryview) -> list[int]:
         if session.encrypted:
-            return [epoch.group.encrypt(vector, keys, own, packed, round_number, epoch.number)]
-        first = pack_masked(vector, session.ring, keys, own, session.tag_size, packed, over_processes)
-        return [first, *mask_component_tags(others, keys, session)]
+            (tag,) = tags
+            return [epoch.group.encrypt(vector, keys, tag, packed, round_number, epoch.number)]
+        return pack_masked(vector, session.ring, keys, tags, session.tag_size, packed, over_processes)
 
     return epoch.sealer.seal_in_place(
         Stage.MASKED, payload.size, lambda view: payload.write(view, mask_into), round=round_number

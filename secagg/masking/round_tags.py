@@ -22,7 +22,6 @@ from collections.abc import Iterable, Sequence
 
 from secagg.encoding.ring import RingVector
 from secagg.masking import kdf, tags
-from secagg.masking.keystream import MaskStreams, SignedKey
 from secagg.masking.session import Session
 
 
@@ -64,32 +63,13 @@ def round_tag(
     return total % _modulus(session)
 
 
-def component_masks(keys: Sequence[SignedKey], session: Session, components: Iterable[int]) -> list[int]:
-    """What masks the tags of these components: of each keystream, the bytes after those for the first tag."""
-    streams = MaskStreams(keys, session.ring.dtype)
-    first = session.length * session.ring.dtype.itemsize
-    return [streams.number(first + component * session.tag_size, session.tag_size) for component in components]
-
-
-def mask_component_tags(plain: Sequence[int], keys: Sequence[SignedKey], session: Session) -> list[int]:
-    """The tags of components 1 to J, masked."""
-    masks = component_masks(keys, session, range(1, len(plain) + 1))
-    return [(tag + mask) % _modulus(session) for tag, mask in zip(plain, masks, strict=True)]
-
-
-def without_components(
-    tag: int, masked: Sequence[int], keys: Sequence[SignedKey], session: Session, components: Sequence[int]
-) -> int:
+def without_components(tags: Sequence[int], session: Session, components: Iterable[int]) -> int:
     """A sum's tag, of which the tags of ``components`` are taken away.
 
     Args:
-        tag: of the sum with all noise, unmasked.
-        masked: the masked tags of all components, added up.
-        keys: with the signs that take masks off.
+        tags: of the sum with all noise, then of every component of it; unmasked.
     """
-    masks = component_masks(keys, session, components)
-    removed = sum(masked[component - 1] + mask for component, mask in zip(components, masks, strict=True))
-    return (tag - removed) % _modulus(session)
+    return (tags[0] - sum(tags[component] for component in components)) % _modulus(session)
 
 
 def _modulus(session: Session) -> int:

@@ -191,7 +191,7 @@ class Session:
 
 
 # The coordinator derives thousands of labels a round that differ in their last fields only.
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _start(purpose: str, charter: bytes, epoch: int, summed: Purpose, round_number: int) -> bytes:
     return label(purpose, charter, epoch, summed, round_number)
 

@@ -110,10 +110,10 @@ class Unmasking:
         Raises:
             RemoteProtocolError: ``wrong-dealing``, naming the dealer whose shares do not give what it committed to.
         """
-        masks, (first, *others) = self._rebuilding.masks(), masked_tags
-        tag = add_masks(masked_sum, masks, first, self.session.tag_size, over_processes)
+        masks = self._rebuilding.masks()
+        tags = add_masks(masked_sum, masks, masked_tags, self.session.tag_size, over_processes)
         self._removal.take_off(masked_sum)
-        return without_components(tag, others, masks, self.session, self._removal.components)
+        return without_components(tags, self.session, self._removal.components)
 
     def _check(self, responder: int, kind: tuple[Secret, int], owners: list[int], shares: bytes) -> None:
         place = self.session.slot(self.round) * self.session.secrets_a_round + secrets_of(self.session).index(kind)

@@ -38,15 +38,19 @@ class TranscriptWriter:
         """
         data = msgspec.msgpack.encode(event)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._whole and self._path.exists():
-                os.truncate(self._path, _whole_size(self._path))
-            self._whole = True
+            if not self._whole:
+                self._begin()
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE)
             with os.fdopen(descriptor, "ab") as file:
                 file.write(len(data).to_bytes(_LENGTH, "big") + data)
         except OSError as error:
             raise unwritable(self._path, error) from error
+
+    def _begin(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            os.truncate(self._path, _whole_size(self._path))
+        self._whole = True
 
 
 def transcript_files(folder: Path) -> tuple[Path, ...]:

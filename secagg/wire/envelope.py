@@ -105,22 +105,18 @@ class Sealer:
         round: int = 0,  # noqa: A002
     ) -> bytes:
         """As `seal`, for a payload of ``size`` bytes that ``write`` writes where it stands in the message: no copy."""
-        blank = self._front(self._header(stage, recipient, round, bytes(DIGEST_SIZE)), size)
+        unsigned = bytes(SIGNATURE_SIZE) if self._identity else b""
+        blank = _front(self._header(stage, recipient, round, bytes(DIGEST_SIZE)), unsigned, size)
         message = io.BytesIO()
         message.seek(len(blank) + size - 1)
         message.write(b"\0")
         with message.getbuffer() as whole, whole[len(blank) :] as payload:
             write(payload)
             header = self._header(stage, recipient, round, hashlib.sha256(payload).digest())
-            whole[: len(blank)] = self._front(header, size)
+            whole[: len(blank)] = _front(header, self._sign(header), size)
         self._sequence += 1
         # The buffer itself: nothing was written since that would have made a copy of it.
         return message.getvalue()
-
-    def _front(self, header: bytes, size: int) -> bytes:
-        """All of a message before a payload of ``size`` bytes."""
-        whole = msgspec.msgpack.encode(_Frame(memoryview(header), self._sign(header), memoryview(b"")))
-        return whole[: -len(bin_head(0))] + bin_head(size)
 
     def _header(self, stage: Stage, recipient: int, round_number: int, payload_digest: bytes) -> bytes:
         return msgspec.msgpack.encode(
@@ -139,6 +135,12 @@ class Sealer:
 
     def _sign(self, header: bytes) -> bytes:
         return self._identity.sign(_signed_bytes(header)) if self._identity else b""
+
+
+def _front(header: bytes, signature: bytes, size: int) -> bytes:
+    """All of a message before a payload of ``size`` bytes."""
+    whole = msgspec.msgpack.encode(_Frame(memoryview(header), signature, memoryview(b"")))
+    return whole[: -len(bin_head(0))] + bin_head(size)
 
 
 def bin_head(size: int) -> bytes:

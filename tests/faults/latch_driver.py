@@ -75,8 +75,9 @@ class BatchingLatch(Latch):
         self._records = 0
         self._database.execute("BEGIN")
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
-        super()._write(statement, values)
+    def _write(self, *records: tuple[str, tuple[object, ...]]) -> None:
+        for statement, values in records:
+            self._database.execute(statement, values)
         self._records += 1
         if self._records % 2 == 0:
             self._database.execute("COMMIT")

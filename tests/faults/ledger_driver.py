@@ -41,12 +41,14 @@ def play(home: Path, told: Callable[[str], None]) -> None:
     with Latch(folder.latch) as latch, Ledger(folder.ledger, SITE) as ledger, EgressLog(folder.egress, SITE) as egress:
         logs = HospitalLogs(latch, ledger, egress)
         for patients, run, count in ((PATIENTS, RUN, 3), (OTHERS, OTHER_RUN, 2)):
-            data_set = ledger.enrol(patients)
+            data_set, charter = ledger.enrol(patients), bytes.fromhex(run)
+            epoch = latch.last_epoch(charter) + 1
+            latch.record_epoch(charter, epoch)
             ledger.reserve(data_set, run, rounds(2), BUDGET, "")
             logs.note()
             for number in range(1, count + 1):
                 ledger.charge(data_set, run, number, rounds(1), BUDGET, "")
-                logs.note()
+                latch.record_masked(charter, epoch, latch.last_round(charter) + 1, logs.places)
                 told(f"{LEFT} {data_set} {run}")
                 ledger.commit(data_set, run, number, BUDGET, "")
             if run == RUN:

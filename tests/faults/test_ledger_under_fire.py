@@ -164,11 +164,11 @@ def test_every_earlier_state_of_the_ledger_is_refused_in_place_of_the_last(memor
 
 def test_control_without_notes_earlier_states_pass_that_lack_what_has_left(memory, monkeypatch):
     home = memory / "never-noted"
-    monkeypatch.setattr(HospitalLogs, "note", lambda logs: None)
+    monkeypatch.setattr(HospitalLogs, "places", {})
     taken, left = snapshots_of(home, monkeypatch)
     # What took the pictures took the first patch with it.
     passed = 0
-    monkeypatch.setattr(HospitalLogs, "note", lambda logs: None)
+    monkeypatch.setattr(HospitalLogs, "places", {})
     for files, _ in taken:
         put_back(HospitalFolder(home), files)
         with open_books(HospitalFolder(home), SITE) as ledger:

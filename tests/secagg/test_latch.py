@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
 from secagg.latch import Cohort, Latch
+from secagg.signed_log import LogPlace
 
 CHARTER = bytes(32)
 OTHER = bytes([1]) * 32
@@ -170,6 +172,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from secagg.latch import Cohort, Latch
+from secagg.signed_log import LogPlace
 latch = Latch(Path(sys.argv[1]))
 steps = [lambda: latch.record_epoch(bytes(32), 1), lambda: latch.record_masked(bytes(32), 1, 1),
          lambda: latch.record_agreed(bytes(32), 1, 1, (1, 2, 3, 4)),
@@ -198,22 +201,32 @@ def test_a_record_survives_kill_9_right_after_it(path, steps):
         assert latch.cohorts(CHARTER, OCCASION) == ((Cohort(1, frozenset(SOME)),) if steps > 1 else ())
 
 
-def test_a_cohort_is_on_disk_before_the_round_counts_as_revealed(latch, monkeypatch):
-    """Cut off between the two writes, a site remembers more than it revealed, never less."""
+def test_a_cohort_and_that_the_round_was_revealed_are_remembered_together(latch):
+    """Cut off between the two, a site remembers neither, and nothing has left."""
     latch.record_epoch(CHARTER, 1)
     latch.record_masked(CHARTER, 1, 1)
-    original = Latch._write
-
-    def cut_off(self, statement, values):
-        if statement.startswith("UPDATE"):
-            raise InputError("unwritable", "cut off")
-        original(self, statement, values)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Latch, "_write", cut_off)
-        assert reason(latch.record_revealed, CHARTER, 1, 1, ALL, OCCASION) == "unwritable"
-    assert latch.cohorts(CHARTER, OCCASION) == (Cohort(1, frozenset(ALL)),)
+    latch._database.set_authorizer(
+        lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_UPDATE else sqlite3.SQLITE_OK
+    )
+    assert reason(latch.record_revealed, CHARTER, 1, 1, ALL, OCCASION) == "latch-damaged"
+    latch._database.set_authorizer(None)
+    assert latch.cohorts(CHARTER, OCCASION) == ()
     latch.record_revealed(CHARTER, 1, 1, ALL, OCCASION)
+    assert latch.cohorts(CHARTER, OCCASION) == (Cohort(1, frozenset(ALL)),)
+
+
+def test_how_far_the_logs_had_come_is_remembered_with_the_round_that_is_masked(latch):
+    first, second = (
+        {"ledger": LogPlace(1, "a" * 64)},
+        {"ledger": LogPlace(2, "b" * 64), "egress": LogPlace(1, "c" * 64)},
+    )
+    latch.record_epoch(CHARTER, 1)
+    latch.record_masked(CHARTER, 1, 1, first)
+    assert latch.logs() == first
+    assert reason(latch.record_masked, CHARTER, 1, 1, second) == "round-already-masked"
+    assert latch.logs() == first
+    latch.record_masked(CHARTER, 1, 2, second)
+    assert latch.logs() == second
 
 
 def test_a_latch_that_cannot_be_written_lets_nothing_leave(latch):

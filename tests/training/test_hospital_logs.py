@@ -309,7 +309,7 @@ def test_a_hospital_does_not_start_on_a_log_that_was_set_back(ward, open_ward, n
     assert (found.reason, found.exit_code) == (f"{name}-restored", 4)
 
 
-def test_a_charge_is_noted_before_the_vector_exists(ward):
+def test_a_charge_is_noted_before_the_vector_leaves(ward):
     for number in ward.hospitals:
         noted = read_logs(ward.home(number).latch)["ledger"]
         entries, _ = read_books(ward.home(number), Identity.load(ward.home(number).identity).public_key)

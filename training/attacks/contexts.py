@@ -20,6 +20,7 @@ from secagg.homomorphic.parameters import ALLOWED, Encryption, ParameterSet
 from secagg.homomorphic.seal import Channel, header
 from secagg.homomorphic.spec import CipherSpec
 from secagg.homomorphic.vectors import decrypt_vector
+from secagg.masking import kdf
 from secagg.masking.dealing import EpochSecrets, HeldShares, Route, seal_deal
 from secagg.masking.messages import Acknowledge, Deal
 from secagg.masking.states import ServerState
@@ -196,7 +197,8 @@ def _dealt_again(coordinator: EncryptedCoordinator, secrets: EpochSecrets, seale
     digest = decode(coordinator.read(coordinator.deals[3, 4]).payload, Deal).roster_digest
     route = Route(coordinator.session, digest, COLLUDER, number)
     held = HeldShares((), (), (), secrets.tag_contribution)
-    deal = seal_deal(route, held, secrets.share_key, coordinator.advertised(number).share_key)
+    agreed = kdf.agree(secrets.share_key, coordinator.advertised(number).share_key, str(number))
+    deal = seal_deal(route, held, agreed)
     return sealer.seal(Stage.DEAL, deal, recipient=number)
 
 

@@ -370,7 +370,8 @@ class LyingCoordinator:
             seed = self.rebuild(owner, Secret.SELF_MASK_SEED) or bytes(32)
             keys.append(SignedKey(kdf.self_mask_key(seed, self.session, self.round, payload.model_digest, owner), -1))
             keys += self.pairwise_keys(owner, set(self.clients) - set(survivors) if gone is None else gone) or []
-        return total, add_masks(total, keys, tag, self.session.tag_size)
+        (tag,) = add_masks(total, keys, [tag], self.session.tag_size)
+        return total, tag
 
     def read(self, message: bytes) -> Envelope:
         """A message, opened."""

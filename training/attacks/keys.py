@@ -52,8 +52,9 @@ def _read_deal(coordinator: LyingCoordinator, dealer: int, owner: int) -> HeldSh
     deal = decode(coordinator.read(message).payload, Deal)
     route = Route(coordinator.session, deal.roster_digest, dealer, owner)
     try:
-        own_key, secrets = _own_secrets(coordinator, owner).share_key, coordinator.session.shared_secrets
-        return open_deal(route, deal, own_key, coordinator.advertised(dealer), secrets)
+        own_key, advertised = _own_secrets(coordinator, owner).share_key, coordinator.advertised(dealer)
+        agreed = kdf.agree(own_key, advertised.share_key, str(dealer))
+        return open_deal(route, deal, agreed, advertised, coordinator.session.shared_secrets)
     except SecaggError:
         return None
 

@@ -60,9 +60,7 @@ class FalseContributor(MaskingClient):
         messages = []
         for peer, held in shares.items():
             other = replace(held, tag_contribution=bytes([peer]) * len(held.tag_contribution))
-            deal = seal_deal(
-                epoch.route(self.number, peer), other, epoch.secrets.share_key, epoch.roster[peer].share_key
-            )
+            deal = seal_deal(epoch.route(self.number, peer), other, *epoch.agreed_with(peer))
             messages.append(epoch.sealer.seal(Stage.DEAL, deal, recipient=peer))
         return messages
 

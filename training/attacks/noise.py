@@ -19,9 +19,8 @@ from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, kdf, shamir
 from secagg.masking.dealing import EpochSecrets, entry
 from secagg.masking.kdf import Secret
-from secagg.masking.keystream import SignedKey
+from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import Advertise, Masked, Reveal, Roster
-from secagg.masking.round_tags import component_masks
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.verification import ForgedSumError
 from secagg.wire import Sealer, Stage
@@ -99,24 +98,21 @@ class NoisyCoordinator(LyingCoordinator):
         """All that it can compute of a round in which everybody survived: see `Parts`."""
         total, tag = self.unmask_sum(survivors)
         components = range(1, self.session.noise_components + 1)
-        keys = [self._self_mask(owner) for owner in survivors]
-        masks = component_masks(keys, self.session, components)
-        found = [(total, tag)]
-        for component, mask in zip(components, masks, strict=True):
-            noise = self.honest_noise(survivors, component)
-            if noise is not None:
-                sent = sum(self._component_tag(owner, component) for owner in survivors)
-                found.append((noise, sent + mask))
-        return found
+        sent = [sum(self._tag(owner, place) for owner in survivors) for place in (0, *components)]
+        keys, unmasked = [self._self_mask(owner) for owner in survivors], self.session.ring.zeros(self.session.length)
+        tags = add_masks(unmasked, keys, sent, self.session.tag_size)
+        drawn = {component: self.honest_noise(survivors, component) for component in components}
+        known = [(noise, tags[component]) for component, noise in drawn.items() if noise is not None]
+        return [(total, tag), *known]
 
     def _self_mask(self, owner: int) -> SignedKey:
         seed = self.rebuild(owner, Secret.SELF_MASK_SEED) or bytes(SHARE_SIZE)
         return SignedKey(kdf.self_mask_key(seed, self.session, self.round, MODEL_DIGEST, owner), -1)
 
-    def _component_tag(self, owner: int, component: int) -> int:
+    def _tag(self, owner: int, place: int) -> int:
         size = self.session.tag_size
         tags = decode(self.read(self.masked[owner]).payload, Masked).tags
-        return int.from_bytes(tags[size * component : size * (component + 1)], "little")
+        return int.from_bytes(tags[size * place : size * (place + 1)], "little")
 
 
 def _stage(folder: Path, build: Build) -> Consortium:

@@ -82,8 +82,8 @@ def random_vector(length: int, dtype: str) -> np.ndarray:
 @pytest.mark.parametrize("tag_size", [0, 8, 16])
 def test_vector_and_tag_are_those_of_one_process(unharmed, dtype, length, tag_size):
     alone, together = random_vector(length, dtype), random_vector(length, dtype)
-    tag_alone = add_masks(alone, KEYS, 12345, tag_size, in_one_process)
-    tag_together = add_masks(together, KEYS, 12345, tag_size, by(unharmed))
+    tag_alone = add_masks(alone, KEYS, [12345], tag_size, in_one_process)
+    tag_together = add_masks(together, KEYS, [12345], tag_size, by(unharmed))
     np.testing.assert_array_equal(together, alone)
     assert tag_together == tag_alone
 
@@ -93,10 +93,10 @@ def test_a_masked_and_packed_vector_is_the_masked_vector_packed(unharmed, bits):
     ring = Ring(bits)
     vector = random_vector(300_001, ring.dtype.str)
     masked = vector.copy()
-    tag = add_masks(masked, KEYS, 99, 16)
+    tag = add_masks(masked, KEYS, [99], 16)
     for expand in (in_one_process, by(unharmed)):
         packed = memoryview(bytearray(packed_size(len(vector), bits)))
-        packed_tag = pack_masked(vector, ring, KEYS, 99, 16, packed, expand)
+        packed_tag = pack_masked(vector, ring, KEYS, [99], 16, packed, expand)
         assert (bytes(packed), packed_tag) == (pack(masked, ring), tag)
     np.testing.assert_array_equal(vector, random_vector(300_001, ring.dtype.str))
 
@@ -106,8 +106,8 @@ def test_signed_numbers_are_masked_as_the_ring_elements_that_they_stand_for(bits
     ring = Ring(bits)
     values = np.random.default_rng(bits).integers(-ring.largest, ring.largest, 1_001)
     signed, unsigned = (memoryview(bytearray(packed_size(len(values), bits))) for _ in range(2))
-    tag = pack_masked(values, ring, KEYS, 0, 8, signed)
-    assert pack_masked(ring.from_signed(values), ring, KEYS, 0, 8, unsigned) == tag
+    tag = pack_masked(values, ring, KEYS, [0], 8, signed)
+    assert pack_masked(ring.from_signed(values), ring, KEYS, [0], 8, unsigned) == tag
     assert signed == unsigned
 
 

@@ -64,7 +64,7 @@ def test_masking_holds_the_vector_and_the_packed_result_and_nothing_like_a_copy_
     vector = ring.zeros(LENGTH)
     with traced() as memory:
         packed = memoryview(bytearray(packed_size(LENGTH, bits)))
-        pack_masked(vector, ring, KEYS, 0, 8, packed, expand)
+        pack_masked(vector, ring, KEYS, [0], 8, packed, expand)
     team.SPARE.end()
     # For odd widths the bits of a chunk are spread out, 8 bytes each.
     spread = 64 * (1 << 16) * 2 / vector.nbytes if bits % 8 else 0
@@ -80,7 +80,7 @@ def test_control_a_whole_masked_copy_is_noticed():
         copy = vector.copy()
         add_masks(copy, KEYS)
         packed = memoryview(bytearray(packed_size(LENGTH, 24)))
-        pack_masked(copy, ring, [], 0, 8, packed)
+        pack_masked(copy, ring, [], [0], 8, packed)
     assert memory.peak > len(packed) + CHUNKS * vector.nbytes
 
 
