@@ -9,16 +9,13 @@ import click
 from cli.identity import passphrase_option, read_passphrase
 from cli.output import json_option, print_json
 from cli.report_page import page_names, render_page
-from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import TamperingError
 from secagg.files import PRIVATE, write_atomically
-from secagg.identity import Identity
-from training.hospital_folder import HospitalFolder
 from training.reporting.document import ReportDocument, make_document, verify_document
-from training.reporting.evidence import SignedEvidence, gather_site, read_evidence
 from training.reporting.records import Sources, gather_records
 from training.reporting.report import Report
+from training.reporting.sites import read_sites
 
 charter_option = click.option(
     "--charter",
@@ -65,9 +62,10 @@ def report(
 ) -> None:
     """Report on a run: is anything wrong, what is spent, what left, what is promised, who took part.
 
-    PLACES is a hospital's folder, for its own officer; or files that hospitals have exported with `secagg audit
-    export`, for the consortium. The page opens offline; the JSON beside it holds the records that every figure was
-    computed from, so that --verify repeats it with nothing but the charter. Exit code 4 if something does not fit.
+    PLACES is one hospital's folder, for its own officer; or, for the consortium, files that hospitals have exported
+    with `secagg audit export`, and folders that are exported on the way. The page opens offline; the JSON beside it
+    holds the records that every figure was computed from, so that --verify repeats it with nothing but the charter. Exit
+    code 4 if something does not fit.
 
     \b
     Examples:
@@ -82,7 +80,9 @@ def report(
             raise click.UsageError("--verify takes no PLACES and no --out.")
         found = verify_document(document, charter, sources)
     else:
-        sites = _sites(places, charter, passphrase_file)
+        if not places:
+            raise click.UsageError("Give a hospital's folder, or files that hospitals have exported.")
+        sites = read_sites(places, charter, read_passphrase(passphrase_file))
         found = make_document(charter, gather_records(charter, sites, sources))
         page, beside = page_names(out or Path("report.html"))
         write_report(found, page, beside)
@@ -102,20 +102,6 @@ def write_report(document: ReportDocument, page: Path, beside: Path) -> None:
     """
     write_atomically(page, render_page(document, beside.name).encode(), PRIVATE)
     write_atomically(beside, document.to_json(), PRIVATE)
-
-
-def _sites(
-    places: tuple[Path, ...], charter: VerifiedCharter, passphrase_file: Path | None
-) -> tuple[SignedEvidence, ...]:
-    if not places:
-        raise click.UsageError("Give a hospital's folder, or files that hospitals have exported.")
-    folders = [place for place in places if not place.is_file()]
-    if folders and len(places) > 1:
-        raise click.UsageError("Give one hospital's folder, or exported files only.")
-    if folders:
-        folder = HospitalFolder(folders[0])
-        return (gather_site(folder, charter, Identity.load(folder.identity, read_passphrase(passphrase_file))),)
-    return tuple(read_evidence(place, charter) for place in places)
 
 
 def _say(found: Report) -> None:

@@ -72,6 +72,7 @@ def render_page(document: ReportDocument, json_name: str) -> str:
     """
     report = document.report
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["with_code"] = _with_code
     template = environment.from_string(_resource("page.html"))
     messages = _messages(document) if report.about == "site" else []
     return template.render(
@@ -105,12 +106,20 @@ def render_page(document: ReportDocument, json_name: str) -> str:
     )
 
 
+def _with_code(text: str) -> Markup:
+    """What is between backticks, as code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
+
+
 def _resource(name: str) -> str:
     return (files("cli") / "report" / name).read_text(encoding="utf-8")
 
 
 def _heading(report: Report) -> str:
-    return report.sites[0].name if report.about == "site" else f"the consortium of “{report.charter.name}”"
+    return report.sites[0].name if report.about == "site" else f"The consortium “{report.charter.name}”"
 
 
 def _meter_class(data_set: DataSetFacts) -> str:

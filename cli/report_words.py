@@ -39,7 +39,8 @@ def _left_building(report: Report) -> Figure:
     egress = [site.egress for site in report.sites if site.egress]
     total, count = sum(each.bytes for each in egress), sum(each.messages for each in egress)
     whose = "" if report.about == "site" else f" of {len(egress)} hospitals"
-    return "Left the building", size(total), f"in {count:,} messages{whose}"
+    name = "Left the building" if report.about == "site" else "Left the buildings"
+    return name, size(total), f"in {count:,} messages{whose}"
 
 
 def _took_part(report: Report) -> Figure:
@@ -102,7 +103,7 @@ def _by_day(report: Report) -> str:
         if not days:
             return "Not known: no log is shown."
         span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        return f"Messages left between hospitals and the coordinator on {len(days)} days: {span}."
+        return f"Messages left the hospitals on {len(days)} {'day' if len(days) == 1 else 'days'}: {span}."
     days = [day for site in report.sites if site.egress for day in site.egress.days]
     if not days:
         return "Nothing, by the log that could be read."

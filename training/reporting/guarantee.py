@@ -161,7 +161,7 @@ def _assumptions(charter: Charter) -> tuple[str, ...]:
         ("How many training patients a hospital has is public.",)
         if charter.privacy.mode == "local"
         else (
-            f"At most {charter.max_colluding} hospitals conspire with the coordinator or leave out their noise.",
+            f"At most {_hospitals(charter.max_colluding)} in conspiracy with the coordinator, or leaving out noise.",
             f"Each sum is over at least {charter.threshold} hospitals.",
         )
     )
@@ -179,13 +179,17 @@ def _not_protected(charter: Charter) -> tuple[str, ...]:
         "That a hospital takes part, when, and how large its messages are.",
         "What the model says about patients in general, and so about anybody who resembles them.",
         "Records that leave a hospital in any other way.",
-        f"A conspiracy of more than {charter.max_colluding} hospitals with the coordinator: it may learn a single "
-        "hospital's update. What noise that hospital adds still hides its patients.",
+        f"More than {_hospitals(charter.max_colluding)} in a conspiracy with the coordinator: together they may learn "
+        "a single hospital's update. What noise that hospital adds still hides its patients.",
         "A model that a hospital spoils on purpose, within what clipping allows.",
     ]
     if charter.scheme in SHARED_KEY_SCHEMES:
         told.insert(0, "Any hospital's update, if the coordinator conspires with a single hospital: all have one key.")
     return tuple(told)
+
+
+def _hospitals(count: int) -> str:
+    return f"{count} hospital{'' if count == 1 else 's'}"
 
 
 def _none(charter: Charter, rounds: int, sums: int) -> Guarantee:

@@ -146,7 +146,9 @@ def check_transcript(transcript: TranscriptFacts | None, integrity: Integrity) -
         return
     sums = sum(found.sum_sha256 is not None for found in transcript.rounds)
     logs = len(transcript.compared_with)
-    beside = f", and the {logs} logs shown say the same" if logs else "; no hospital's log was there to compare"
+    beside = "; no hospital's log was there to compare"
+    if logs:
+        beside = f", and the logs of {logs} {'hospital' if logs == 1 else 'hospitals'} say the same"
     integrity.found("Transcript", f"all {sums} sums recomputed{beside}", transcript.findings)
 
 
