@@ -64,8 +64,8 @@ def report(
 
     PLACES is one hospital's folder, for its own officer; or, for the consortium, files that hospitals have exported
     with `secagg audit export`, and folders that are exported on the way. The page opens offline; the JSON beside it
-    holds the records that every figure was computed from, so that --verify repeats it with nothing but the charter. Exit
-    code 4 if something does not fit.
+    holds the records that every figure was computed from, so that --verify repeats it with nothing but the charter.
+    Exit code 4 if something does not fit.
 
     \b
     Examples:

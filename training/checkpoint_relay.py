@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from secagg.identity import fingerprint
 from secagg.log_excerpt import LogCheckpoint
 from secagg.release.checkpoints import SiteCheckpoint, checkpoints_statement, verify_sites
 from secagg.release.dsse import StatementSignature, assemble, is_signed_by
+from secagg.transcript.files import checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import decode
 from training.engines.base import Exchange, Outbox
@@ -32,10 +34,12 @@ class CheckpointRelay:
     """Has the hospitals sign for one another's logs.
 
     Attributes:
+        transcript: the folder of what the coordinator keeps.
         exchange: delivers messages outside every epoch, and gives what came back.
     """
 
     charter: VerifiedCharter
+    transcript: Path
     exchange: Callable[[Outbox], Exchange]
 
     def run(self, kept: Exchange) -> None:
@@ -43,7 +47,7 @@ class CheckpointRelay:
         said = self._answers(kept, Stage.CHECKPOINT, Checkpoint)
         sites = {number: self._site(number, payload) for number, payload in said.items()}
         sites = {number: site for number, site in sites.items() if self._is_sound(site)}
-        statement = checkpoints_statement(self.charter, sites.values())
+        statement = checkpoints_statement(self.charter, sites.values(), checkpoint_files(self.transcript))
         answered = self._send(sites, Stage.WITNESS, Witness(statement))
         signed = assemble(statement, self._signatures(statement, self._answers(answered, Stage.COSIGN, Cosign)))
         self._send(sites, Stage.COSIGNED, Cosigned(signed.to_json()))

@@ -250,7 +250,8 @@ class Coordinator:
         signed = self._assemble(attestations, refusals)
         message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.RELEASE, Release(signed))
         kept = self._exchange(Phase.RELEASE, [(number, message) for number, _ in attestations])
-        CheckpointRelay(self._charter, partial(self._exchange, Phase.WITNESS)).run(kept)
+        relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))
+        relay.run(kept)
         return signed
 
     def _assemble(self, attestations: list[tuple[int, Attest]], refusals: list[RefusalRecord]) -> bytes:

@@ -22,6 +22,7 @@ from secagg.log_excerpt import LogCheckpoint
 from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, is_signed_by, read_signed
 from secagg.release.statement import STATEMENT_TYPE, Sha256
 from secagg.release.unusable import unusable
+from secagg.transcript.files import FileCheckpoint
 
 CHECKPOINTS_FILE: Final = "checkpoints.dsse.json"
 PREDICATE_TYPE: Final = "tag:secagg,2026:checkpoints/v1"
@@ -39,9 +40,16 @@ class SiteCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The predicate: those that could be reached, in the order of the charter."""
+    """The predicate.
+
+    Attributes:
+        sites: of those that could be reached, in the order of the charter.
+        transcript: as the coordinator had it when it asked. That it says so is all that hospitals sign for: it can give
+            out no other later.
+    """
 
     sites: tuple[SiteCheckpoint, ...]
+    transcript: tuple[FileCheckpoint, ...]
 
 
 class _Digest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,10 +74,12 @@ class VerifiedCheckpoints:
 
     Attributes:
         by_name: each hospital's, by its name.
+        transcript: the coordinator's.
         cosigned_by: who has signed the whole.
     """
 
     by_name: Mapping[str, SiteCheckpoint]
+    transcript: tuple[FileCheckpoint, ...]
     cosigned_by: tuple[str, ...]
 
 
@@ -81,11 +91,13 @@ def sign_checkpoint(
     return SiteCheckpoint(name, ledger, egress, signature)
 
 
-def checkpoints_statement(charter: VerifiedCharter, sites: Iterable[SiteCheckpoint]) -> bytes:
+def checkpoints_statement(
+    charter: VerifiedCharter, sites: Iterable[SiteCheckpoint], transcript: Iterable[FileCheckpoint] = ()
+) -> bytes:
     """The canonical bytes of the statement about all: JSON, sorted keys, no white space."""
     ordered = tuple(sorted(sites, key=lambda site: charter.charter.number_of(site.name)))
     subject = _Subject("charter", _Digest(charter.digest.hex()))
-    statement = _Statement(STATEMENT_TYPE, (subject,), PREDICATE_TYPE, Checkpoints(ordered))
+    statement = _Statement(STATEMENT_TYPE, (subject,), PREDICATE_TYPE, Checkpoints(ordered, tuple(transcript)))
     return msgspec.json.encode(statement, order="sorted")
 
 
@@ -109,7 +121,7 @@ def verify_checkpoints(
         TamperingError: ``malformed-statement``, ``other-charter``, ``not-a-member``, ``bad-checkpoint-signature``,
             ``bad-statement-signature``, ``stray-signature``.
     """
-    sites = verify_sites(signed.payload, charter, source)
+    said = verify_sites(signed.payload, charter, source)
     by_key = {fingerprint(member.public_key): member for member in charter.charter.members}
     cosigned = []
     for signature in signed.signatures:
@@ -120,10 +132,10 @@ def verify_checkpoints(
             what = f"The signature of {member.name} is not over the checkpoints in {source}."
             raise unusable("bad-statement-signature", what, member.name)
         cosigned.append(member.name)
-    return VerifiedCheckpoints({site.name: site for site in sites}, tuple(sorted(cosigned)))
+    return VerifiedCheckpoints({site.name: site for site in said.sites}, said.transcript, tuple(sorted(cosigned)))
 
 
-def verify_sites(statement: bytes, charter: VerifiedCharter, source: str) -> tuple[SiteCheckpoint, ...]:
+def verify_sites(statement: bytes, charter: VerifiedCharter, source: str) -> Checkpoints:
     """The same of a statement that nobody has signed as a whole yet.
 
     Raises:
@@ -144,9 +156,9 @@ def verify_sites(statement: bytes, charter: VerifiedCharter, source: str) -> tup
         if not is_valid_signature(key, site.signature, _signed_bytes(charter, site.name, site.ledger, site.egress)):
             what = f"The checkpoint of {site.name} in {source} is not what {site.name} signed."
             raise unusable("bad-checkpoint-signature", what, site.name)
-    if checkpoints_statement(charter, sites) != statement:
+    if checkpoints_statement(charter, sites, content.predicate.transcript) != statement:
         raise unusable("malformed-statement", f"{source} is not spelt as it was written.", source)
-    return sites
+    return content.predicate
 
 
 def _signed_bytes(charter: VerifiedCharter, name: str, ledger: LogCheckpoint, egress: LogCheckpoint) -> bytes:

@@ -50,7 +50,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     integrity = Integrity()
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
     for site in evidence:
-        check_site(site, checkpoints, integrity)
+        check_site(site, charter.charter, checkpoints, integrity)
     check_checkpoints(charter, checkpoints, integrity)
     check_release(statement.predicate if statement else None, records, guarantee, integrity)
     check_transcript(records.transcript, integrity)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded
 from training.reporting.computing import report_of
 from training.reporting.evidence import verify_evidence
-from training.reporting.records import Records, Sources, gather_records
+from training.reporting.records import Records, Sources, gather_records, run_again
 from training.reporting.report import Report
 
 _LARGEST_FILE: Final = 1 << 29
@@ -58,15 +58,21 @@ def verify_document(path: Path, charter: VerifiedCharter, sources: Sources) -> R
     for signed in records.sites:
         verify_evidence(signed, charter, path)
     _require_same(path, document.report, report_of(charter, records))
-    again = gather_records(charter, records.sites, sources)
-    if sources.release:
-        statements = replace(records, statement=again.statement, checkpoints=again.checkpoints)
-        _require_same(path, records, replace(statements, problems=again.problems))
-    if sources.transcript:
-        _require_same(path, records, replace(records, transcript=again.transcript))
-    if sources.audit:
-        _require_same(path, records, replace(records, audit=again.audit))
+    _require_repeated(path, charter, records, sources)
     return document
+
+
+def _require_repeated(path: Path, charter: VerifiedCharter, records: Records, sources: Sources) -> None:
+    if sources.release or sources.audit:
+        again = gather_records(charter, records.sites, replace(sources, transcript=None))
+        if sources.release:
+            told = records.statement, records.checkpoints, records.problems
+            _require_same(path, told, (again.statement, again.checkpoints, again.problems))
+        if sources.audit:
+            _require_same(path, records.audit, again.audit)
+    if sources.transcript:
+        found = run_again(sources.transcript, charter, records.sites, records.checkpoints)
+        _require_same(path, records.transcript, found)
 
 
 def _read(path: Path) -> ReportDocument:
@@ -85,7 +91,7 @@ def _read(path: Path) -> ReportDocument:
     return document
 
 
-def _require_same(path: Path, told: msgspec.Struct, found: msgspec.Struct) -> None:
+def _require_same(path: Path, told: object, found: object) -> None:
     for place, why in _differences(msgspec.to_builtins(told), msgspec.to_builtins(found), ""):
         raise _differs(path, place, why)
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from dp.ledger.entries import LEDGER
-from secagg.charter import VerifiedCharter
+from secagg.charter import Charter, VerifiedCharter
 from secagg.egress import EGRESS
 from secagg.errors import TamperingError
 from secagg.log_excerpt import LogCheckpoint, LogExcerpt, require_grown_from
@@ -67,13 +67,26 @@ class Integrity:
         self.checks.append(Check(what, "absent", detail))
 
 
-def check_site(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None, integrity: Integrity) -> None:
+@dataclass(frozen=True)
+class _Noted:
+    """A log's checkpoint, and how many hospitals beside its own have signed for it."""
+
+    place: LogCheckpoint
+    others: int
+    enough: bool
+
+
+def check_site(
+    site: SiteEvidence, charter: Charter, checkpoints: VerifiedCheckpoints | None, integrity: Integrity
+) -> None:
     """Whether a site's logs are whole, and go on from what they were when the run ended."""
-    noted = checkpoints.by_name.get(site.member) if checkpoints else None
+    own_word = checkpoints.by_name.get(site.member) if checkpoints else None
+    others = len(set(checkpoints.cosigned_by) - {site.member}) if checkpoints else 0
+    enough = others > charter.max_colluding
     problems = list(site.problems)
     for excerpt, kind, place in (
-        (site.ledger, LEDGER, noted.ledger if noted else None),
-        (site.egress, EGRESS, noted.egress if noted else None),
+        (site.ledger, LEDGER, _Noted(own_word.ledger, others, enough) if own_word else None),
+        (site.egress, EGRESS, _Noted(own_word.egress, others, enough) if own_word else None),
     ):
         own = [problem for problem in problems if problem.reason.startswith(f"{kind.reason}-")]
         problems = [problem for problem in problems if problem not in own]
@@ -86,7 +99,7 @@ def _check_log(
     member: str,
     excerpt: LogExcerpt[Any] | None,
     kind: LogKind[Any],
-    noted: LogCheckpoint | None,
+    noted: _Noted | None,
     problems: Sequence[Finding],
     integrity: Integrity,
 ) -> None:
@@ -103,11 +116,15 @@ def _check_log(
         integrity.absent(against, "no checkpoint of it was given: who has the site's key could have rewritten it")
         return
     try:
-        require_grown_from(noted, excerpt, kind, Path(f"of {member}"))
+        require_grown_from(noted.place, excerpt, kind, Path(f"of {member}"))
     except TamperingError as error:
         integrity.found(against, "", [Finding(error.reason, error.message, member, error.remedy)])
         return
-    integrity.found(against, f"its first {noted.entries} entries are those that all hospitals have signed for")
+    if noted.enough:
+        told = f"its first {noted.place.entries} entries are those that {noted.others} other hospitals have signed for"
+        integrity.found(against, told)
+    else:
+        integrity.absent(against, f"{noted.others} other hospitals have signed for its checkpoint: too few")
 
 
 def check_checkpoints(charter: VerifiedCharter, checkpoints: VerifiedCheckpoints | None, integrity: Integrity) -> None:

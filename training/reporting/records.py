@@ -6,7 +6,7 @@ problem, so that the report can name it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,8 +16,8 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.files import read_bounded
-from secagg.release import verify_release
-from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints
+from secagg.release import read_signed, verify_release
+from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints, verify_checkpoints
 from secagg.release.dsse import LARGEST_STATEMENT
 from secagg.release.folder import STATEMENT_FILE
 from training.auditing.record import PrivacyRecord, read_record
@@ -71,17 +71,31 @@ def gather_records(charter: VerifiedCharter, sites: tuple[SignedEvidence, ...], 
         InputError: where something that is given cannot be read, or is no such thing.
     """
     problems: list[Finding] = []
-    shown = [site.evidence for site in sites]
+    statement = _read(problems, lambda: _statement(sources.release, charter))
+    checkpoints = _read(problems, lambda: _checkpoints(sources.release, charter))
     return Records(
         sites=sites,
-        statement=_read(problems, lambda: _statement(sources.release, charter)),
-        checkpoints=_read(problems, lambda: _checkpoints(sources.release, charter)),
-        transcript=read_transcript(sources.transcript, charter, shown) if sources.transcript else None,
+        statement=statement,
+        checkpoints=checkpoints,
+        transcript=run_again(sources.transcript, charter, sites, checkpoints) if sources.transcript else None,
         audit=read_record(sources.audit) if sources.audit else None,
         problems=tuple(problems),
         made=write_time(),
         versions=versions(),
     )
+
+
+def run_again(
+    folder: Path, charter: VerifiedCharter, sites: Iterable[SignedEvidence], checkpoints: bytes | None
+) -> TranscriptFacts:
+    """Run a transcript again, and hold it against what sites show and what all have signed for.
+
+    Raises:
+        InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
+        TamperingError: if the checkpoints are not what was signed.
+    """
+    noted = verify_checkpoints(read_signed(checkpoints), charter).transcript if checkpoints else ()
+    return read_transcript(folder, charter, [site.evidence for site in sites], noted)
 
 
 def _read(problems: list[Finding], read: Callable[[], Read]) -> Read | None:

@@ -12,7 +12,9 @@ import msgspec
 
 from secagg.charter import VerifiedCharter
 from secagg.egress import Direction
+from secagg.errors import TamperingError
 from secagg.transcript import HospitalRecord, TranscriptAudit, audit_folder, compare
+from secagg.transcript.files import FileCheckpoint, require_grown_from
 from training.noise import noise_expansion
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
@@ -68,8 +70,13 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     findings: tuple[Finding, ...]
 
 
-def read_transcript(folder: Path, charter: VerifiedCharter, sites: Iterable[SiteEvidence]) -> TranscriptFacts:
+def read_transcript(
+    folder: Path, charter: VerifiedCharter, sites: Iterable[SiteEvidence], noted: Iterable[FileCheckpoint]
+) -> TranscriptFacts:
     """Run every epoch again, and hold it against the logs of the hospitals that show theirs.
+
+    Args:
+        noted: how far its files had come when the hospitals signed for them.
 
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
@@ -89,11 +96,25 @@ def read_transcript(folder: Path, charter: VerifiedCharter, sites: Iterable[Site
         refused=sum(epoch.refused for epoch in audit.epochs),
         unfinished=tuple(epoch.epoch for epoch in audit.epochs if epoch.unfinished),
         compared_with=tuple(record.name for record in records),
-        findings=tuple(
-            Finding(found.reason, found.message, f"epoch {found.epoch}", "Compare it with the hospitals' own logs.")
-            for found in odd
+        findings=(
+            *altered_files(folder, noted),
+            *(
+                Finding(found.reason, found.message, f"epoch {found.epoch}", "Compare it with the hospitals' own logs.")
+                for found in odd
+            ),
         ),
     )
+
+
+def altered_files(folder: Path, noted: Iterable[FileCheckpoint]) -> list[Finding]:
+    """Which files of a transcript are not what the hospitals signed for."""
+    findings = []
+    for checkpoint in noted:
+        try:
+            require_grown_from(checkpoint, folder)
+        except TamperingError as error:
+            findings.append(Finding.of(error))
+    return findings
 
 
 def _rounds(audit: TranscriptAudit, charter: VerifiedCharter) -> tuple[RoundFacts, ...]:
