@@ -41,7 +41,7 @@ class Layout:
 
 
 WIDE: Final = Layout()
-NARROW: Final = Layout(width=380, height=320, left=46, right=14, top=84, bottom=48, ticks=5, labels="above")
+NARROW: Final = Layout(width=380, height=336, left=46, right=14, top=102, bottom=48, ticks=5, labels="above")
 
 
 @dataclass(frozen=True)
