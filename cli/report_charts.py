@@ -76,6 +76,14 @@ def consortium_course(report: Report) -> Drawn | None:
     return draw([Panel("Epsilon spent in this training", "rounds charged", "epsilon", drawn, limits)])
 
 
+def consortium_caption(report: Report) -> str:
+    """What is in that picture."""
+    told = "What patients have spent in this training, after each round that was charged."
+    if len(report.sites) > _MOST_LINES:
+        return f"{told} Of {len(report.sites)} hospitals the dearest and the cheapest are drawn."
+    return f"{told} Where hospitals took part in the same rounds, their lines lie on one another."
+
+
 def _without_twins(lines: list[tuple[str, list[tuple[float, float]]]]) -> list[tuple[str, list[tuple[float, float]]]]:
     """Lines that lie on one another are drawn once, under all their names."""
     names: dict[tuple[tuple[float, float], ...], list[str]] = {}

@@ -15,11 +15,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from cli.output import size
-from cli.report_charts import Drawn, attendance_strip, audit_chart, consortium_course, site_course
+from cli.report_charts import Drawn, attendance_strip, audit_chart, consortium_caption, consortium_course, site_course
 from cli.report_words import RULES, another_run, answers_of, figures_of, what_stayed
 from secagg.egress import Direction
 from training.reporting.budget import ALERTS, DataSetFacts
 from training.reporting.document import ReportDocument
+from training.reporting.integrity import Check
 from training.reporting.report import Report, SiteFacts
 from training.reporting.versions import Versions
 
@@ -39,6 +40,7 @@ _STATES: Final = {"whole": "whole", "wrong": "does not fit", "absent": "not chec
 # A page of more rows than this opens slowly; the JSON has all.
 _MOST_MESSAGES: Final = 2000
 _MOST_NAMED: Final = 12
+_MOST_UNFOLDED: Final = 4
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def render_page(document: ReportDocument, json_name: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["with_code"] = _with_code
     template = environment.from_string(_resource("page.html"))
+    folded = _folded(report)
     messages = _messages(document) if report.about == "site" else []
     return template.render(
         report=report,
@@ -90,6 +93,9 @@ def render_page(document: ReportDocument, json_name: str) -> str:
         meter_class=_meter_class,
         meter_width=lambda data_set: 100 * min(1.0, data_set.share or 0.0),
         courses=_courses(report),
+        course_caption=consortium_caption(report),
+        checks=[check for check in report.checks if check not in folded],
+        folded=folded,
         messages=messages[-_MOST_MESSAGES:],
         omitted=len(messages) > _MOST_MESSAGES,
         answered=_answered,
@@ -120,6 +126,14 @@ def _resource(name: str) -> str:
 
 def _heading(report: Report) -> str:
     return report.sites[0].name if report.about == "site" else f"The consortium “{report.charter.name}”"
+
+
+def _folded(report: Report) -> list[Check]:
+    """Of many hospitals, the checks that a reader need not see one by one."""
+    if len(report.sites) <= _MOST_UNFOLDED:
+        return []
+    starts = tuple(f"{site.name}: " for site in report.sites)
+    return [check for check in report.checks if check.state == "whole" and check.what.startswith(starts)]
 
 
 def _meter_class(data_set: DataSetFacts) -> str:

@@ -25,12 +25,12 @@ def figures_of(report: Report) -> list[Figure]:
 def _spent(report: Report) -> Figure:
     shown = [data_set for site in report.sites for data_set in site.data_sets]
     limited = [data_set for data_set in shown if data_set.limit]
+    if report.guarantee.epsilon is None:
+        return "Spent", "no limit", "this training has no differential privacy: no epsilon covers it"
     if limited:
         dearest = max(limited, key=lambda data_set: data_set.spent)
         more = f"epsilon, of a budget of {dearest.limit:g}; {dearest.left or 0.0:.2f} is left"
         return "Spent", f"{dearest.spent:.2f}", more
-    if report.guarantee.epsilon is None:
-        return "Spent", "no limit", "there is no differential privacy in this run"
     most = max((run.epsilon or 0.0 for data_set in shown for run in data_set.runs), default=report.guarantee.epsilon)
     return "Spent in this training", f"{most:.2f}", "epsilon, the most at any hospital shown"
 
@@ -88,6 +88,8 @@ def _may_train(report: Report) -> str:
     if not sets:
         return "Not known: the ledger holds no entry, or could not be read."
     told = []
+    if report.guarantee.epsilon is None:
+        told.append("This training has no differential privacy, and the budget does not limit another one like it.")
     for data_set in sets:
         name = f"Data set {data_set.data_set[:16]}: " if len(sets) > 1 else ""
         if data_set.limit is None or data_set.left is None:

@@ -112,7 +112,7 @@ def _gather(
 ) -> SignedEvidence:
     run = charter.digest.hex()
     whole = scope == "site"
-    problems: list[Finding] = []
+    problems = _stopped(folder, charter)
     ledger = _excerpt(folder.ledger, folder, identity, LEDGER, lambda entry: whole or entry.run == run, problems)
     egress = _excerpt(folder.egress, folder, identity, EGRESS, lambda entry: whole or entry.charter == run, problems)
     evidence = SiteEvidence(
@@ -128,6 +128,19 @@ def _gather(
         versions=versions(),
     )
     return SignedEvidence(evidence, identity.sign(_signed_bytes(evidence)))
+
+
+def _stopped(folder: HospitalFolder, charter: VerifiedCharter) -> list[Finding]:
+    if not folder.evidence(charter.digest).exists():
+        return []
+    return [
+        Finding(
+            "forged-sum",
+            "This hospital was given a forged sum under the charter, kept it as evidence, and stopped.",
+            "the coordinator",
+            "Compare it with the other hospitals, and agree on a new charter.",
+        )
+    ]
 
 
 def _excerpt(

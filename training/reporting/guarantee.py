@@ -6,6 +6,7 @@ Knows the charter's plan and how many rounds were run. Says what is assumed, and
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -14,9 +15,17 @@ from dp.forecast import forecast_pld, forecast_reference
 from dp.plan import PrivacyPlan
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
+from secagg.charter.model import PrivacyMode
 from training.privacy_plan import privacy_plan
 
 _MINUTES: Final = "https://doi.org/10.6028/NIST.SP.800-226"
+
+# What still hides patients once a single hospital's update is known.
+_LEFT: Final[Mapping[PrivacyMode, str]] = {
+    "none": ", which no noise hides",
+    "local": "; the noise in it, which is that hospital's own, still hides its patients as promised",
+    "distributed": "; the share of noise in it is too small to hide its patients by itself",
+}
 
 
 class Term(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,7 +189,7 @@ def _not_protected(charter: Charter) -> tuple[str, ...]:
         "What the model says about patients in general, and so about anybody who resembles them.",
         "Records that leave a hospital in any other way.",
         f"More than {_hospitals(charter.max_colluding)} in a conspiracy with the coordinator: together they may learn "
-        "a single hospital's update. What noise that hospital adds still hides its patients.",
+        f"a single hospital's update{_LEFT[charter.privacy.mode]}.",
         "A model that a hospital spoils on purpose, within what clipping allows.",
     ]
     if charter.scheme in SHARED_KEY_SCHEMES:
