@@ -14,6 +14,7 @@ def audit() -> None:
     \b
     Examples:
       secagg audit egress run/hospitals/aachen
+      secagg audit report run/hospitals/aachen --charter run/charter
       secagg audit attack
       secagg audit privacy
     """
@@ -22,6 +23,8 @@ def audit() -> None:
 for _name, _help in (
     ("egress", "Show what left the hospital in FOLDER, and check its log."),
     ("transcript", "Recompute every sum from what a coordinator kept."),
+    ("report", "Report on a run, for the officer of a site or for all."),
+    ("export", "Write what a site shows of one charter, for others."),
     ("attack", "Attack a consortium on this machine, and show who refuses."),
     ("privacy", "Train with canaries, and bound epsilon from below."),
 ):

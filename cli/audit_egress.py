@@ -11,10 +11,13 @@ from rich.table import Table
 
 from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import console, json_option, print_json, say_whole, size
+from secagg.charter.folder import read_verified
 from secagg.egress import EGRESS, Direction, EgressEntry
+from secagg.errors import TamperingError
 from secagg.wire import Stage
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_egress_log
+from training.reporting.evidence import read_evidence
 
 
 class StageJson(msgspec.Struct, frozen=True):
@@ -53,23 +56,36 @@ class EgressJson(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.argument("place", type=click.Path(path_type=Path), default=".")
+@click.option(
+    "--charter",
+    "charter_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the charter, where PLACE is an exported file: it has the site's key.",
+)
 @public_key_option
 @passphrase_option
 @json_option
-def egress(folder: Path, public_key: str | None, passphrase_file: Path | None, as_json: bool) -> None:
-    """Show what left the hospital in FOLDER, and check that no entry of its log was changed, removed or moved.
+def egress(
+    place: Path, charter_folder: Path | None, public_key: str | None, passphrase_file: Path | None, as_json: bool
+) -> None:
+    """Show what left a hospital, and check that no entry of its log was changed, removed or moved.
 
-    Also that it goes on from where the hospital's latch has seen it. Who has put back the whole folder has put back the
-    latch too: compare the head with one noted elsewhere.
+    PLACE is the hospital's folder, or a file that it has exported with `secagg audit export`. In a folder, also that
+    the log goes on from where the hospital's latch has seen it. Who has put back the whole folder has put back the
+    latch too: compare the head with one noted elsewhere, or make a report, which knows what all hospitals signed for.
 
     \b
-    Example:
+    Examples:
       secagg audit egress run/hospitals/aachen
+      secagg audit egress aachen.json --charter run/charter
     """
-    place = HospitalFolder(folder)
-    entries = read_egress_log(place, site_key(place.identity, public_key, passphrase_file))
-    head = EGRESS.head(entries) if entries else "empty"
+    if place.is_file():
+        entries, head = _exported(place, charter_folder)
+    else:
+        folder = HospitalFolder(place)
+        entries = read_egress_log(folder, site_key(folder.identity, public_key, passphrase_file))
+        head = EGRESS.head(entries) if entries else "empty"
     charters = [_describe(name, entries) for name in dict.fromkeys(entry.charter for entry in entries)]
     if as_json:
         print_json(EgressJson(True, len(entries), head, charters))
@@ -78,6 +94,20 @@ def egress(folder: Path, public_key: str | None, passphrase_file: Path | None, a
         click.echo(f"Charter {charter.charter[:16]}: sent in {charter.rounds} rounds, took {_taken(charter)}.")
         console.print(_table(charter))
     say_whole(len(entries), head)
+
+
+def _exported(file: Path, charter_folder: Path | None) -> tuple[Sequence[EgressEntry], str]:
+    if charter_folder is None:
+        raise click.UsageError("Give the charter of an exported file with --charter.")
+    evidence = read_evidence(file, read_verified(charter_folder)).evidence
+    if evidence.egress is None:
+        raise TamperingError(
+            "egress-damaged",
+            f"{evidence.member} could not show its egress log: it was tampered with there.",
+            culprit=evidence.member,
+            remedy="Ask its officer what was found.",
+        )
+    return evidence.egress.entries, EGRESS.head(evidence.egress.entries) if evidence.egress.shown else "empty"
 
 
 def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 
@@ -27,40 +26,11 @@ from training.auditing.audit import (
     audit_controls,
     privacy_controls,
 )
+from training.auditing.record import PrivacyRecord, record_of
 from training.auditing.terms import Mode, Terms
 
 _MOST_RUNS = 10_000
 _CONFIDENCE = Number(min=0.5, max=1, max_open=True)
-
-
-class BoundJson(msgspec.Struct, frozen=True):
-    """``epsilon``: what epsilon exceeds by the guesses."""
-
-    canaries: int
-    guesses: int
-    right: int
-    epsilon: float
-
-
-class AuditJson(msgspec.Struct, frozen=True):
-    """One build. ``lacks``: null for the real one. ``together``: what all runs say as one."""
-
-    lacks: str | None
-    claim: float
-    delta: float
-    confidence: float
-    within_claim: bool
-    runs: list[BoundJson]
-    together: BoundJson
-
-
-class PrivacyJson(msgspec.Struct, frozen=True):
-    """``passed``: nothing speaks against the claim, and every control was caught."""
-
-    passed: bool
-    mode: Mode
-    audit: AuditJson
-    controls: dict[str, AuditJson]
 
 
 @click.command()
@@ -135,12 +105,13 @@ def privacy(
         found = audit(terms, settings, on_round=on_round)
         caught = audit_controls(terms, settings, weakened, on_round)
     lacking = {weakened[name].without: control for name, control in caught.items()}
-    if plot:
-        write_plot(plot, found, lacking)
     passed = found.within_claim and not any(control.within_claim for control in caught.values())
+    described = {name: record_of(control, weakened[name].without) for name, control in caught.items()}
+    record = PrivacyRecord(passed, found.mode, record_of(found, None), described)
+    if plot:
+        write_plot(plot, record)
     if as_json:
-        described = {name: _describe(control, weakened[name].without) for name, control in caught.items()}
-        print_json(PrivacyJson(passed, found.mode, _describe(found, None), described))
+        print_json(record)
     else:
         console.print(_table(found, lacking))
         _say(found, lacking)
@@ -151,14 +122,6 @@ def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     # Where nobody watches, standard error holds errors and nothing else.
     return Progress(*columns, console=progress_console, transient=True, disable=not progress_console.is_terminal)
-
-
-def _describe(found: Audit, lacks: str | None) -> AuditJson:
-    bounds = [
-        BoundJson(bound.guesses.canaries, bound.guesses.made, bound.guesses.right, bound.epsilon)
-        for bound in (*found.runs, found.together)
-    ]
-    return AuditJson(lacks, found.claim, found.delta, found.confidence, found.within_claim, bounds[:-1], bounds[-1])
 
 
 def _table(found: Audit, controls: dict[str, Audit]) -> Table:

@@ -14,8 +14,10 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.egress import Direction, read_egress
 from secagg.errors import TamperingError
+from secagg.release.checkpoints import read_checkpoints
 from secagg.transcript import EpochAudit, Finding, HospitalRecord, audit_folder, compare
 from training.noise import noise_expansion
+from training.reporting.rounds import altered_files
 
 
 class RoundJson(msgspec.Struct, frozen=True):
@@ -56,15 +58,26 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     multiple=True,
     help="NAME=FILE: the egress log of a member, to compare with; repeat it.",
 )
+@click.option(
+    "--release",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the release: the hospitals signed there for what the transcript was.",
+)
 @json_option
 @click.pass_context
 def transcript(
-    context: click.Context, folder: Path, charter_folder: Path, logs: tuple[str, ...], as_json: bool
+    context: click.Context,
+    folder: Path,
+    charter_folder: Path,
+    logs: tuple[str, ...],
+    release: Path | None,
+    as_json: bool,
 ) -> None:
     """Recompute every sum from the messages in FOLDER, a coordinator's transcript, and name what does not fit.
 
     Nothing but the charter is trusted. With a member's own egress log it is also checked that the member took the sums
-    that were recomputed, and sent the messages that are there. Exit code 4 if anything does not fit.
+    that were recomputed, and sent the messages that are there; with the release, that no byte has changed since all
+    hospitals signed for the transcript. Exit code 4 if anything does not fit.
 
     \b
     Examples:
@@ -74,8 +87,13 @@ def transcript(
     """
     charter = read_verified(charter_folder)
     records = [_record(text, charter) for text in logs]
+    noted = read_checkpoints(release, charter).transcript if release else ()
     audit = audit_folder(folder, charter, noise_expansion(charter.charter))
-    findings = [*audit.findings, *(finding for record in records for finding in compare(audit.epochs, record))]
+    findings = [
+        *(Finding(0, 0, altered.reason, altered.message) for altered in altered_files(folder, noted)),
+        *audit.findings,
+        *(finding for record in records for finding in compare(audit.epochs, record)),
+    ]
     found = _describe(charter.digest.hex(), audit.epochs, findings)
     if as_json:
         print_json(found)

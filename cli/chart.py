@@ -9,21 +9,39 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Final
+from typing import Final, Literal
 
 Point = tuple[float, float]
 
-WIDTH: Final = 760
-HEIGHT: Final = 400
-_LEFT: Final = 72
-_RIGHT: Final = 200
-_TOP: Final = 56
-_BOTTOM: Final = 56
-_TICKS: Final = 7
+INK: Final = "#1f2933"
+FAINT: Final = "#6b7785"
+GRID: Final = "#e4e8ec"
+PAPER: Final = "#ffffff"
 _LABEL_HEIGHT: Final = 17
-_INK: Final = "#1f2933"
-_FAINT: Final = "#6b7785"
-_GRID: Final = "#e4e8ec"
+_NARROW_MARGIN: Final = 4
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things go on one panel's paper, in pixels.
+
+    Attributes:
+        ticks: about so many on each axis.
+        labels: ``beside`` where each line ends, or ``above`` the panel, as a list.
+    """
+
+    width: int = 760
+    height: int = 400
+    left: int = 72
+    right: int = 200
+    top: int = 56
+    bottom: int = 56
+    ticks: int = 7
+    labels: Literal["beside", "above"] = "beside"
+
+
+WIDE: Final = Layout()
+NARROW: Final = Layout(width=380, height=336, left=46, right=14, top=102, bottom=48, ticks=5, labels="above")
 
 
 @dataclass(frozen=True)
@@ -59,19 +77,20 @@ class Panel:
     from_zero: bool = True
 
 
-def svg(panels: Sequence[Panel]) -> str:
+def svg(panels: Sequence[Panel], layout: Layout = WIDE) -> str:
     """All ``panels``, one below the other, as an SVG document."""
-    height = HEIGHT * len(panels)
+    height = layout.height * len(panels)
     title = escape("; ".join(panel.title for panel in panels))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {layout.width} {height}" width="{layout.width}" '
+        f'height="{height}" '
         'role="img" font-family="system-ui, sans-serif" font-size="13">',
         f"<title>{title}</title>",
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+        f'<rect width="{layout.width}" height="{height}" fill="{PAPER}"/>',
     ]
     for number, panel in enumerate(panels):
-        parts.append(f'<g transform="translate(0 {number * HEIGHT})">')
-        parts.extend(_Drawing(panel).parts())
+        parts.append(f'<g transform="translate(0 {number * layout.height})">')
+        parts.extend(_Drawing(panel, layout).parts())
         parts.append("</g>")
     return "\n".join([*parts, "</svg>", ""])
 
@@ -79,55 +98,68 @@ def svg(panels: Sequence[Panel]) -> str:
 class _Drawing:
     """One panel on its paper."""
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, layout: Layout) -> None:
         self._panel = panel
+        self._layout = layout
         points = [point for line in panel.lines for point in (*line.points, *line.dots)]
         places = [x for x, _ in points] + [limit.value for limit in panel.limits if limit.vertical]
         heights = [y for _, y in points] + [limit.value for limit in panel.limits if not limit.vertical]
-        self._across = ticks(0.0, max(places))
-        self._upright = ticks(0.0 if panel.from_zero else min(heights), max(heights))
+        self._across = ticks(0.0, max(places), layout.ticks)
+        self._upright = ticks(0.0 if panel.from_zero else min(heights), max(heights), layout.ticks)
 
     def parts(self) -> Iterator[str]:
         """Everything that is drawn, from the back to the front."""
-        yield _text(_LEFT, 26, self._panel.title, fill=_INK, size=16, weight="600")
+        yield _text(self._margin, 26, self._panel.title, fill=INK, size=16, weight="600")
         yield from self._axes()
         for limit in self._panel.limits:
             yield from self._limit(limit)
         for line in self._panel.lines:
             yield from self._line(line)
-        yield from self._labels()
+        yield from self._labels() if self._layout.labels == "beside" else self._listed_labels()
+
+    @property
+    def _margin(self) -> float:
+        """Where titles begin."""
+        return self._layout.left if self._layout.labels == "beside" else _NARROW_MARGIN
+
+    @property
+    def _right(self) -> float:
+        return self._layout.width - self._layout.right
+
+    @property
+    def _bottom(self) -> float:
+        return self._layout.height - self._layout.bottom
 
     def _x(self, value: float) -> float:
         first, last = self._across[0], self._across[-1]
-        return _LEFT + (value - first) / (last - first) * (WIDTH - _LEFT - _RIGHT)
+        return self._layout.left + (value - first) / (last - first) * (self._right - self._layout.left)
 
     def _y(self, value: float) -> float:
         first, last = self._upright[0], self._upright[-1]
-        return HEIGHT - _BOTTOM - (value - first) / (last - first) * (HEIGHT - _TOP - _BOTTOM)
+        return self._bottom - (value - first) / (last - first) * (self._bottom - self._layout.top)
 
     def _axes(self) -> Iterator[str]:
-        left, right, bottom = _LEFT, WIDTH - _RIGHT, HEIGHT - _BOTTOM
+        left, right, bottom = self._layout.left, self._right, self._bottom
         for tick in self._upright:
             y = self._y(tick)
-            yield _stroke(left, y, right, y, _GRID)
+            yield _stroke(left, y, right, y, GRID)
             yield _text(left - 10, y + 4, _number(tick), anchor="end")
         for tick in self._across:
             x = self._x(tick)
-            yield _stroke(x, bottom, x, bottom + 5, _FAINT)
+            yield _stroke(x, bottom, x, bottom + 5, FAINT)
             yield _text(x, bottom + 20, _number(tick), anchor="middle")
-        yield _stroke(left, bottom, right, bottom, _FAINT)
-        yield _text((left + right) / 2, HEIGHT - 12, self._panel.across, anchor="middle", fill=_INK)
-        yield _text(left, _TOP - 12, self._panel.upright, fill=_INK)
+        yield _stroke(left, bottom, right, bottom, FAINT)
+        yield _text((left + right) / 2, self._layout.height - 12, self._panel.across, anchor="middle", fill=INK)
+        yield _text(self._margin, self._layout.top - 12, self._panel.upright, fill=INK)
 
     def _limit(self, limit: Limit) -> Iterator[str]:
-        bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
         if limit.vertical:
             x = self._x(limit.value)
-            yield _stroke(x, _TOP, x, bottom, limit.colour, dashed=True)
-            yield _text(x + 6, bottom - 8, limit.label, fill=limit.colour)
+            yield _stroke(x, self._layout.top, x, self._bottom, limit.colour, dashed=True)
+            yield _text(x + 6, self._bottom - 8, limit.label, fill=limit.colour)
         else:
             y = self._y(limit.value)
-            yield _stroke(_LEFT, y, right, y, limit.colour, dashed=True)
+            yield _stroke(self._layout.left, y, self._right, y, limit.colour, dashed=True)
 
     def _line(self, line: Line) -> Iterator[str]:
         path = " ".join(f"{self._x(x):.1f},{self._y(y):.1f}" for x, y in line.points)
@@ -145,18 +177,27 @@ class _Drawing:
         wanted += [
             (self._y(limit.value), limit.label, limit.colour) for limit in self._panel.limits if not limit.vertical
         ]
-        lowest = HEIGHT - _BOTTOM
+        lowest = self._bottom
         # From the bottom up: what ends low is never pushed under the axis.
         for y, label, colour in sorted(wanted, reverse=True):
             place = min(y, lowest)
-            yield _text(WIDTH - _RIGHT + 8, place + 4, label, fill=colour)
+            yield _text(self._right + 8, place + 4, label, fill=colour)
             lowest = place - _LABEL_HEIGHT
 
+    def _listed_labels(self) -> Iterator[str]:
+        """In two columns under the title, where there is no room beside."""
+        wanted = [(line.label, line.colour) for line in self._panel.lines]
+        wanted += [(limit.label, limit.colour) for limit in self._panel.limits if not limit.vertical]
+        column = (self._layout.width - _NARROW_MARGIN) / 2
+        for place, (label, colour) in enumerate(wanted):
+            x, y = _NARROW_MARGIN + column * (place % 2), 46 + _LABEL_HEIGHT * (place // 2)
+            yield _text(x, y, label, fill=colour)
 
-def ticks(low: float, high: float) -> list[float]:
-    """Round numbers in equal steps, seven or so of them, from ``low`` or below to ``high`` or above."""
+
+def ticks(low: float, high: float, count: int = WIDE.ticks) -> list[float]:
+    """Round numbers in equal steps, ``count`` or so of them, from ``low`` or below to ``high`` or above."""
     span = (high - low) or abs(high) or 1.0
-    rough = span / (_TICKS - 1)
+    rough = span / (count - 1)
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * (1 - 1e-9))
     first = math.floor(low / step + 1e-9)
@@ -174,7 +215,7 @@ def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str, *, dashed: 
 
 
 def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", fill: str = _FAINT, size: int = 13, weight: str = "400"
+    x: float, y: float, text: str, *, anchor: str = "start", fill: str = FAINT, size: int = 13, weight: str = "400"
 ) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}" '

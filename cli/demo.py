@@ -16,8 +16,10 @@ import msgspec
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 
+from cli.audit_report import write_report
 from cli.options import POSITIVE
 from cli.output import console, json_option, print_json
+from cli.report_page import page_names
 from cli.run_view import show_result
 from cli.schemes import scheme_option
 from cli.simulate import require_beside, start
@@ -26,8 +28,12 @@ from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.model import Scheme
 from secagg.errors import InputError
 from secagg.files import unwritable, write_atomically
+from training.coordinator import TRANSCRIPT
 from training.draft import CharterChoices
-from training.simulation import SimulationSettings, read_settings
+from training.reporting.document import make_document
+from training.reporting.records import Sources, gather_records
+from training.reporting.sites import read_sites
+from training.simulation import SimulationResult, SimulationSettings, read_settings
 from training.sites import DataSource
 from training.task import load_task_file
 
@@ -36,7 +42,18 @@ _CUT_OFF_BEFORE = "coimbra:4"
 _CUT_OFF_AFTER = "ghent:7:reveal"
 _ROUNDS = 12
 # What a run's folder holds.
-_ENTRIES = frozenset({"charter", "coordinator", "history.json", "hospitals", "release", "simulation.json"})
+_ENTRIES = frozenset(
+    {
+        "charter",
+        "coordinator",
+        "history.json",
+        "hospitals",
+        "release",
+        "report.html",
+        "report.json",
+        "simulation.json",
+    }
+)
 # What share of all benign and of all malignant records each hospital has.
 _SHARES = (
     np.array([0.19, 0.18, 0.16, 0.14, 0.12, 0.10, 0.07, 0.04]),
@@ -74,7 +91,7 @@ def demo(
     force: bool,
     as_json: bool,
 ) -> None:
-    """A consortium on this machine: 8 hospitals, 569 real patients, two drop-outs, a signed model.
+    """A consortium on this machine: 8 hospitals, 569 real patients, two drop-outs, a signed model, a report.
 
     The data is the Wisconsin breast cancer set that scikit-learn brings, dealt out to eight invented hospitals.
 
@@ -92,7 +109,18 @@ def demo(
         if not as_json:
             _introduce(privacy, epsilon, scheme)
         result = start(out, settings, as_json)
-    print_json(result) if as_json else show_result(result)
+        report = _report(result)
+    print_json(result) if as_json else show_result(result, report)
+
+
+def _report(result: SimulationResult) -> Path:
+    """What a privacy officer is told, from what every hospital would show the others."""
+    members = result.charter.charter.members
+    sites = read_sites([result.hospitals / member.name for member in members], result.charter)
+    sources = Sources(result.folder / "release", result.folder / "coordinator" / TRANSCRIPT)
+    page, beside = page_names(result.folder / "report.html")
+    write_report(make_document(result.charter, gather_records(result.charter, sites, sources)), page, beside)
+    return page
 
 
 def _tables_of(out: Path) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 import msgspec
@@ -84,7 +85,7 @@ class RunView:
         self._progress.console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
-def show_result(result: SimulationResult) -> None:
+def show_result(result: SimulationResult, report: Path | None = None) -> None:
     """The table of rounds, the comparison, and where everything is."""
     console.print(_rounds_table(result))
     console.print()
@@ -95,6 +96,7 @@ def show_result(result: SimulationResult) -> None:
         (result.folder / "charter", "what the hospitals agreed on, with their signatures"),
         (result.hospitals, "each hospital's own keys, policy, ledger, latch, log and checkpoint"),
         (result.folder / "coordinator", _kept(result.charter.charter)),
+        *([(report, "what a privacy officer is told of all this: open it in a browser")] if report else []),
     )
     width = max(len(str(place)) for place, _ in places)
     for place, what in places:

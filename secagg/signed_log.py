@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
@@ -289,20 +289,22 @@ def _connect(path: Path, kind: LogKind[EntryT]) -> sqlite3.Connection:
     return database
 
 
+def _rows(database: sqlite3.Connection, path: Path, kind: LogKind[EntryT]) -> Iterator[tuple[int, bytes, bytes]]:
+    """One by one: a long log is never in memory as it is in the file."""
+    try:
+        yield from database.execute("SELECT sequence, body, signature FROM entries ORDER BY sequence")
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # SQLite quotes a damaged schema in its message, and Python reads that as UTF-8.
+        raise kind.damaged(path, error) from error
+
+
 def _verified(
     database: sqlite3.Connection, public_key: bytes, path: Path, kind: LogKind[EntryT]
 ) -> list[tuple[EntryT, bytes]]:
     key = Ed25519PublicKey.from_public_bytes(public_key)
     verified: list[tuple[EntryT, bytes]] = []
     previous = FIRST_PREVIOUS
-    try:
-        rows: Sequence[tuple[int, bytes, bytes]] = database.execute(
-            "SELECT sequence, body, signature FROM entries ORDER BY sequence"
-        ).fetchall()
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        # SQLite quotes a damaged schema in its message, and Python reads that as UTF-8.
-        raise kind.damaged(path, error) from error
-    for number, (sequence, body, signature) in enumerate(rows, start=1):
+    for number, (sequence, body, signature) in enumerate(_rows(database, path, kind), start=1):
         try:
             entry = msgspec.json.decode(body, type=kind.entry)
             key.verify(signature, kind.signed_bytes(body))

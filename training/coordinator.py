@@ -27,6 +27,7 @@ from secagg.transcript import AROUND, TranscriptWriter
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training import snapshots
+from training.checkpoint_relay import CheckpointRelay
 from training.coordinator_store import Asked, CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
@@ -286,7 +287,9 @@ class Coordinator:
                 refusals.append(RefusalRecord(name, error.reason, error.message))
         signed = self._assemble(attestations, refusals)
         message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.RELEASE, Release(signed))
-        self._exchange(Phase.RELEASE, [(number, message) for number, _ in attestations])
+        kept = self._exchange(Phase.RELEASE, [(number, message) for number, _ in attestations])
+        relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))
+        relay.run(kept)
         return signed
 
     def _assemble(self, attestations: list[tuple[int, Attest]], refusals: list[RefusalRecord]) -> bytes:

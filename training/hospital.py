@@ -35,6 +35,7 @@ from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.applying import SumApplier, missed_sum
 from training.catching_up import CatchingUp, Held
+from training.checkpointing import Checkpointing
 from training.clock import write_time
 from training.contributing import Contributor, Vector
 from training.evaluation import cell_count
@@ -42,7 +43,18 @@ from training.hospital_budget import HospitalBudget, patients_of
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import HospitalLogs
 from training.hospital_state import HospitalState, load_state
-from training.messages import ATTEST_LIMIT, AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Status
+from training.messages import (
+    ATTEST_LIMIT,
+    AskSnapshot,
+    Attest,
+    Conclude,
+    Cosigned,
+    Endorsed,
+    Query,
+    Release,
+    Status,
+    Witness,
+)
 from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import require_same_noise
 from training.privacy_plan import require_budget
@@ -64,6 +76,8 @@ _TRAINING_STAGES = frozenset(
         Stage.ENDORSED,
         Stage.CONCLUDE,
         Stage.RELEASE,
+        Stage.WITNESS,
+        Stage.COSIGNED,
     }
 )
 
@@ -132,6 +146,9 @@ class Hospital:
             patients = patients_of(setup.records, identity)
             self._budget = HospitalBudget(charter, policy, self._ledger, patients, self._logs, write_time)
             self._budget.reserve()
+            self._checkpointing = Checkpointing(
+                charter, self.name, identity, self._ledger, self._egress, self.release_folder
+            )
             opened.pop_all()
 
     @property
@@ -272,8 +289,14 @@ class Hospital:
                 return self._catch_up(self._catching_up.take_endorsement(decode(envelope.payload, Endorsed)))
             case Stage.CONCLUDE:
                 return [self._attest(decode(envelope.payload, Conclude))]
-            case _:
+            case Stage.RELEASE:
                 return self._keep_release(decode(envelope.payload, Release))
+            case Stage.WITNESS:
+                return [self._cosign(decode(envelope.payload, Witness))]
+            case _:
+                self._require_concluded()
+                self._checkpointing.keep(decode(envelope.payload, Cosigned))
+                return []
 
     def _limit(self, stage: Stage) -> int:
         if stage is Stage.SNAPSHOT:
@@ -325,11 +348,18 @@ class Hospital:
             )
 
     def _keep_release(self, payload: Release) -> list[bytes]:
-        if not self._state.progress.concluded:
-            raise RemoteProtocolError("not-concluded", "This hospital has attested to nothing yet.")
+        self._require_concluded()
         file = model_file(self._layout, self._state, self._scaling)
         write_release(self.release_folder, self._charter, file, payload.signed)
-        return []
+        return [self._sealer().seal(Stage.CHECKPOINT, self._checkpointing.take())]
+
+    def _cosign(self, payload: Witness) -> bytes:
+        self._require_concluded()
+        return self._sealer().seal(Stage.COSIGN, self._checkpointing.cosign(payload))
+
+    def _require_concluded(self) -> None:
+        if not self._state.progress.concluded:
+            raise RemoteProtocolError("not-concluded", "This hospital has attested to nothing yet.")
 
     def _stop(self, error: ForgedSumError, message: bytes) -> None:
         self.stopped = error

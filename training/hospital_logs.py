@@ -19,7 +19,7 @@ from secagg.egress import EGRESS, EgressEntry, EgressLog
 from secagg.errors import InputError
 from secagg.identity import Identity
 from secagg.latch import Latch, read_logs
-from secagg.signed_log import FIRST_PREVIOUS, EntryT, LogKind, LogPlace, SignedLog, read_log
+from secagg.signed_log import FIRST_PREVIOUS, EntryT, LogKind, LogPlace, SignedLog, read_signed
 from training.hospital_folder import HospitalFolder
 
 _NOWHERE = LogPlace(0, FIRST_PREVIOUS)
@@ -85,7 +85,7 @@ def read_books(folder: HospitalFolder, public_key: bytes) -> tuple[Sequence[Entr
         InputError: ``no-ledger``, ``unreadable``.
         TamperingError: ``ledger-restored``, ``ledger-damaged``, ``ledger-altered``, ``patients-altered``.
     """
-    entries = _read(folder.ledger, folder.latch, public_key, LEDGER, _no_ledger(folder.ledger))
+    entries = _entries(read_signed_log(folder.ledger, folder.latch, public_key, LEDGER))
     return entries, Account.load(entries, patients_folder(folder.ledger))
 
 
@@ -96,13 +96,26 @@ def read_egress_log(folder: HospitalFolder, public_key: bytes) -> tuple[EgressEn
         InputError: ``no-egress-log``, ``unreadable``.
         TamperingError: ``egress-restored``, ``egress-damaged``, ``egress-altered``.
     """
-    missing = InputError(
-        "no-egress-log",
-        f"There is no egress log at {folder.egress}.",
-        culprit=str(folder.egress),
-        remedy="Give a hospital's folder; it has an egress log once it has taken part in a run.",
-    )
-    return _read(folder.egress, folder.latch, public_key, EGRESS, missing)
+    return _entries(read_signed_log(folder.egress, folder.latch, public_key, EGRESS))
+
+
+def read_signed_log(
+    path: Path, latch: Path, public_key: bytes, kind: LogKind[EntryT]
+) -> tuple[tuple[EntryT, bytes], ...]:
+    """One of a hospital's logs with each entry's signature, verified, also against the latch; nothing is locked.
+
+    Raises:
+        InputError: ``no-ledger``, ``no-egress-log``, ``unreadable``.
+        TamperingError: ``…-restored``, ``…-damaged``, ``…-altered``.
+    """
+    # The latch first: whoever writes meanwhile only adds to the log.
+    noted = read_logs(latch).get(kind.reason, _NOWHERE)
+    if not path.exists():
+        kind.require_reached(noted, (), path)
+        raise _no_ledger(path) if kind.reason == LEDGER.reason else _no_egress_log(path)
+    signed = read_signed(path, public_key, kind)
+    kind.require_reached(noted, _entries(signed), path)
+    return signed
 
 
 def require_noted(head: str, entries: Sequence[Entry], path: Path) -> None:
@@ -115,15 +128,17 @@ def require_noted(head: str, entries: Sequence[Entry], path: Path) -> None:
         raise LEDGER.restored(path, f"has no entry with the hash {head[:16]}, which was noted")
 
 
-def _read(path: Path, latch: Path, public_key: bytes, kind: LogKind[EntryT], missing: InputError) -> tuple[EntryT, ...]:
-    # The latch first: whoever writes meanwhile only adds to the log.
-    noted = read_logs(latch).get(kind.reason, _NOWHERE)
-    if not path.exists():
-        kind.require_reached(noted, (), path)
-        raise missing
-    entries = read_log(path, public_key, kind)
-    kind.require_reached(noted, entries, path)
-    return entries
+def _entries(signed: tuple[tuple[EntryT, bytes], ...]) -> tuple[EntryT, ...]:
+    return tuple(entry for entry, _ in signed)
+
+
+def _no_egress_log(path: Path) -> InputError:
+    return InputError(
+        "no-egress-log",
+        f"There is no egress log at {path}.",
+        culprit=str(path),
+        remedy="Give a hospital's folder; it has an egress log once it has taken part in a run.",
+    )
 
 
 def _no_ledger(path: Path) -> InputError:

@@ -1,4 +1,4 @@
-"""The payloads around the masking protocol: where a hospital is, what it missed, and the release.
+"""The payloads around the masking protocol: where a hospital is, what it missed, release and logs.
 
 Knows schemas and their sizes. The envelopes are `secagg.wire`'s.
 """
@@ -11,6 +11,7 @@ import msgspec
 
 from secagg.labels import DIGEST_SIZE
 from secagg.masking.messages import KEY_SIZE, Key
+from secagg.signed_log import Sha256
 
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
@@ -89,6 +90,39 @@ class Attest(_Payload, frozen=True):
 
 
 class Release(_Payload, frozen=True):
+    """Coordinator to all: the statement with everybody's signatures, as the DSSE file's bytes."""
+
+    signed: bytes
+
+
+class Checkpoint(_Payload, frozen=True):
+    """Hospital to coordinator, once it has kept the release: how far its logs have come.
+
+    Attributes:
+        ledger_root, egress_root: the tree hashes, hexadecimal.
+        signature: see `secagg.release.checkpoints`.
+    """
+
+    ledger_entries: Counter
+    ledger_root: Sha256
+    egress_entries: Counter
+    egress_root: Sha256
+    signature: bytes
+
+
+class Witness(_Payload, frozen=True):
+    """Coordinator to all: what all have said of their logs, as the statement's bytes."""
+
+    statement: bytes
+
+
+class Cosign(_Payload, frozen=True):
+    """Hospital to coordinator: its signature over that statement, in DSSE."""
+
+    signature: bytes
+
+
+class Cosigned(_Payload, frozen=True):
     """Coordinator to all: the statement with everybody's signatures, as the DSSE file's bytes."""
 
     signed: bytes

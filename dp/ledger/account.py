@@ -39,6 +39,20 @@ class Account:
         found = {name: read_patients(folder, name) for name in names}
         return cls(entries, {name: patients for name, patients in found.items() if patients is not None})
 
+    @classmethod
+    def of_groups(cls, entries: Iterable[Entry], groups: Mapping[str, Mapping[Group, int]]) -> Account:
+        """With what is known of patients from elsewhere: for each data set, how many of them are in which data sets."""
+        account = cls((), {})
+        account._groups = groups
+        for entry in entries:
+            account.take(entry)
+        return account
+
+    @property
+    def groups(self) -> Mapping[str, Mapping[Group, int]]:
+        """For each data set with a list of patients, how many of them are in which data sets."""
+        return self._groups
+
     @property
     def data_sets(self) -> tuple[str, ...]:
         """All on which there are entries, in the order of the first."""
@@ -73,7 +87,7 @@ class Account:
 
     def patients(self, data_set: str) -> int | None:
         """How many patients a data set has; None where there is no list of them."""
-        return len(self._lists[data_set].patients) if data_set in self._lists else None
+        return sum(self._groups[data_set].values()) if data_set in self._groups else None
 
     def delta(self, data_set: str) -> float:
         """The largest delta that anything was spent at, of any data set that has patients in common."""
@@ -85,9 +99,9 @@ class Account:
         for group, count in self._known_groups(data_set).items():
             shared.update(dict.fromkeys(group - {data_set}, count))
         others = (name for name in self._runs if name != data_set)
-        if data_set not in self._lists:
+        if data_set not in self._groups:
             return dict.fromkeys(others)
-        return {name: shared[name] or None for name in others if name in shared or name not in self._lists}
+        return {name: shared[name] or None for name in others if name in shared or name not in self._groups}
 
     def rounds(self, data_set: str, run: str) -> int:
         """How many rounds of a run were charged here to a data set or to others that share patients with it."""
@@ -105,9 +119,9 @@ class Account:
 
     def _largest_groups(self, data_set: str) -> list[Group]:
         """Those that are not part of another, which is the dearer one; with all that may have any patients."""
-        if data_set not in self._lists:
+        if data_set not in self._groups:
             return [frozenset(self._runs)]
-        anybody = frozenset(name for name in self._runs if name not in self._lists)
+        anybody = frozenset(name for name in self._runs if name not in self._groups)
         groups = {group | anybody for group in self._known_groups(data_set)} or {anybody}
         return [group for group in groups if not any(group < other for other in groups)]
 

@@ -51,8 +51,28 @@ def verify_release(folder: Path) -> VerifiedRelease:
     """
     charter = read_verified(folder)
     signed, statement = read_release(folder)
+    verify_statement(charter, signed, statement, str(folder / STATEMENT_FILE))
+    found = _sha256_of(folder / MODEL_FILE)
+    if found != statement.model_sha256:
+        raise unusable(
+            "model-altered",
+            f"{MODEL_FILE} is not the model that was signed: its SHA-256 is {found[:16]}…, "
+            f"the hospitals signed {statement.model_sha256[:16]}….",
+            MODEL_FILE,
+        )
+    return VerifiedRelease(charter, statement, signed)
+
+
+def verify_statement(charter: VerifiedCharter, signed: SignedStatement, statement: Statement, place: str) -> None:
+    """Check that a statement is about this charter's run, and signed by every contributor.
+
+    Args:
+        place: where it is, for the error.
+
+    Raises:
+        TamperingError: naming what does not fit.
+    """
     release = statement.predicate
-    place = str(folder / STATEMENT_FILE)
     if release.charter != charter.digest.hex():
         raise unusable(
             "other-charter",
@@ -64,15 +84,6 @@ def verify_release(folder: Path) -> VerifiedRelease:
     if not release.contributors:
         raise unusable("no-contributors", f"{place} names no contributing hospital.", place)
     verify_signatures(signed, charter.charter, [contributor.name for contributor in release.contributors])
-    found = _sha256_of(folder / MODEL_FILE)
-    if found != statement.model_sha256:
-        raise unusable(
-            "model-altered",
-            f"{MODEL_FILE} is not the model that was signed: its SHA-256 is {found[:16]}…, "
-            f"the hospitals signed {statement.model_sha256[:16]}….",
-            MODEL_FILE,
-        )
-    return VerifiedRelease(charter, statement, signed)
 
 
 def _sha256_of(path: Path) -> str:

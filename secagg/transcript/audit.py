@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,12 +19,12 @@ from secagg.charter.state_size import largest_snapshot
 from secagg.errors import InputError, ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
-from secagg.masking.messages import payload_limit
+from secagg.masking.messages import Refusal, payload_limit
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
 from secagg.masking.states import ServerState
 from secagg.transcript.files import AROUND, epoch_of, read_events, transcript_files
-from secagg.wire import Stage, open_envelope
-from secagg.wire.envelope import peek
+from secagg.wire import Envelope, Stage, open_envelope
+from secagg.wire.envelope import decode, peek
 
 # Attestations and events' own framing.
 _LARGEST_AROUND: Final = 16 * 1024 * 1024
@@ -62,11 +63,22 @@ class RoundAudit:
     payload_sha256: str | None
 
 
+@dataclass(frozen=True)
+class RefusalAudit:
+    """A hospital that refused, in its own signed words."""
+
+    round: int
+    member: str
+    reason: str
+    message: str
+
+
 @dataclass
 class EpochAudit:
     """What an epoch's transcript shows.
 
     Attributes:
+        refusals: of hospitals, in order.
         received: SHA-256 (hexadecimal) of every message that the protocol allows, by member number.
         refused: how many recorded messages it does not allow; the coordinator must have refused them too.
         unfinished: whether it ends in the middle: the coordinator was cut off there, or what follows was taken away.
@@ -77,6 +89,7 @@ class EpochAudit:
     last_round: int = 0
     rounds: list[RoundAudit] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    refusals: list[RefusalAudit] = field(default_factory=list)
     received: dict[int, set[str]] = field(default_factory=dict)
     messages: int = 0
     bytes: int = 0
@@ -298,17 +311,29 @@ class _Replay:
 
     def _note(self, event: Received | Around) -> None:
         """Count a message that is its sender's own. The coordinator does not open what comes too late: here it is."""
-        try:
-            sender = open_envelope(event.message, self._charter, len(event.message)).header.sender
-        except RemoteProtocolError:
-            sender = -1
-        if sender != event.member:
+        envelope = self._opened(event)
+        if envelope is None:
             self._audit.refused += 1
             return
+        if envelope.header.stage is Stage.REFUSAL:
+            self._note_refusal(envelope)
         digest = hashlib.sha256(event.message).hexdigest()
         self._audit.received.setdefault(event.member, set()).add(digest)
         self._audit.messages += 1
         self._audit.bytes += len(event.message)
+
+    def _opened(self, event: Received | Around) -> Envelope | None:
+        try:
+            envelope = open_envelope(event.message, self._charter, len(event.message))
+        except RemoteProtocolError:
+            return None
+        return envelope if envelope.header.sender == event.member else None
+
+    def _note_refusal(self, envelope: Envelope) -> None:
+        name = self._charter.charter.member(envelope.header.sender).name
+        with suppress(RemoteProtocolError):
+            told = decode(envelope.payload, Refusal)
+            self._audit.refusals.append(RefusalAudit(envelope.header.round, name, told.reason, told.message))
 
     def _find(self, reason: str, what: str) -> bool:
         number, epoch = self._server.round if self._server else 0, self._audit.epoch

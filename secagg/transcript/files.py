@@ -6,21 +6,24 @@ shows no more than sums, but it is the coordinator's only record: mode 0600, app
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from secagg.errors import InputError, TamperingError
-from secagg.files import PRIVATE, unwritable
+from secagg.files import PRIVATE, unreadable, unwritable
 from secagg.masking.journal import Event
+from secagg.signed_log import Sha256
 
 AROUND: Final = 0
 """The number of the transcript that holds what belongs to no epoch."""
 _LENGTH: Final = 8
 _PATTERN: Final = "epoch-*.transcript"
+_PART: Final = 1 << 20
 
 
 class TranscriptWriter:
@@ -100,12 +103,60 @@ def read_events(path: Path, largest: int) -> Iterator[Event]:
                     raise _damaged(path, number, "it is larger than any message can be")
                 yield _decoded(path, number, file.read(length))
     except OSError as error:
-        raise InputError(
-            "unreadable",
-            f"{path} cannot be read: {error.strerror}.",
+        raise unreadable(path, error) from error
+
+
+class FileCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far one file of a transcript has come: its size in bytes, and the SHA-256 of that much of it."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^epoch-[0-9]{6,12}[.]transcript$")]
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: Sha256
+
+
+def checkpoint_files(folder: Path) -> tuple[FileCheckpoint, ...]:
+    """How far a transcript has come.
+
+    Raises:
+        InputError: ``no-transcript``, ``unreadable``.
+    """
+    return tuple(
+        FileCheckpoint(path.name, size, _sha256(path, size))
+        for path, size in ((path, path.stat().st_size) for path in transcript_files(folder))
+    )
+
+
+def require_grown_from(noted: FileCheckpoint, folder: Path) -> None:
+    """Refuse a file of a transcript that does not go on from what it is known to have been.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``transcript-altered``.
+    """
+    path = folder / noted.name
+    if not path.exists() or path.stat().st_size < noted.bytes or _sha256(path, noted.bytes) != noted.sha256:
+        raise TamperingError(
+            "transcript-altered",
+            f"{path} is not the file that all hospitals have signed for: it was altered, cut off or removed.",
             culprit=str(path),
-            remedy="Check the path and its permissions.",
-        ) from error
+            remedy="Ask the coordinator for the file as it was at the end of the run.",
+        )
+
+
+def _sha256(path: Path, size: int) -> str:
+    """Of the first so many bytes."""
+    hasher = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while size > 0:
+                part = file.read(min(size, _PART))
+                if not part:
+                    break
+                hasher.update(part)
+                size -= len(part)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return hasher.hexdigest()
 
 
 def _whole_size(path: Path) -> int:

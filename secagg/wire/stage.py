@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Stage(IntEnum):
-    """What a message is. 1 to 14 are the masking protocol's; the rest surround it: state, missed sums, the release."""
+    """What a message is. 1 to 14 are the masking protocol's; the rest surround it: state, missed sums, release."""
 
     OPEN = 1
     ADVERTISE = 2
@@ -32,6 +32,10 @@ class Stage(IntEnum):
     ACKNOWLEDGE = 22
     ASK_SNAPSHOT = 23
     SNAPSHOT = 24
+    CHECKPOINT = 25
+    WITNESS = 26
+    COSIGN = 27
+    COSIGNED = 28
 
     @property
     def sent_by_coordinator(self) -> bool:
@@ -55,5 +59,7 @@ _FROM_COORDINATOR = frozenset(
         Stage.RELEASE,
         Stage.ENDORSED,
         Stage.ASK_SNAPSHOT,
+        Stage.WITNESS,
+        Stage.COSIGNED,
     }
 )

@@ -46,7 +46,17 @@ def test_what_left_is_counted_by_stage_and_in_all(secagg, home):
     sent = [entry for entry in entries(home) if entry.direction == "sent"]
     counts = {row["stage"]: (row["messages"], row["bytes"]) for row in charter["stages"]}
     # In the order of the protocol: three peers were dealt to, and of round 1 the survivors had to agree.
-    assert list(counts) == ["ADVERTISE", "DEAL", "MASKED", "AGREE", "REVEAL", "STATUS", "ATTEST"]
+    assert list(counts) == [
+        "ADVERTISE",
+        "DEAL",
+        "MASKED",
+        "AGREE",
+        "REVEAL",
+        "STATUS",
+        "ATTEST",
+        "CHECKPOINT",
+        "COSIGN",
+    ]
     assert (counts["DEAL"][0], counts["MASKED"][0], counts["AGREE"][0]) == (3, 2, 1)
     for stage, (messages, total) in counts.items():
         sizes = [entry.bytes for entry in sent if entry.stage == stage]

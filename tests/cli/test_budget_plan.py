@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 
 import pytest
 
 from cli.budget_plot import write_plot
-from cli.chart import Limit, Line, Panel, svg, ticks
+from cli.chart import NARROW, Limit, Line, Panel, svg, ticks
 from dp.accounting import epsilon_rdp, noise_multiplier_for
 from dp.events import GaussianEvent, IntegerEvent
 from tests.cli.outcome import UNUSABLE, nothing_written
@@ -211,3 +212,13 @@ def test_labels_never_cover_each_other_and_text_is_escaped():
     heights = sorted(float(element.get("y")) for element in labels)
     assert len(heights) == 5
     assert min(second - first for first, second in pairwise(heights)) >= 15
+
+
+def test_a_narrow_chart_has_its_labels_above_and_within_the_paper():
+    panel = Panel("T", "across", "upright", [Line("one", [(0, 0), (4, 2)], "#123456")], [Limit("top", 3, "#b00020")])
+    drawn = svg([panel], NARROW)
+    assert f'viewBox="0 0 {NARROW.width} {NARROW.height}"' in drawn
+    for label in ("one", "top"):
+        (x, y) = map(float, re.search(rf'<text x="([\d.]+)" y="([\d.]+)"[^>]*>{label}</text>', drawn).groups())
+        assert x < NARROW.width / 2 + 10
+        assert y < NARROW.top - 12

@@ -17,7 +17,20 @@ from secagg.masking.messages import payload_limit
 from secagg.wire import Stage
 from secagg.wire.envelope import Header
 from tests.vectors import generate
-from training.messages import AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Snapshot, Status
+from training.messages import (
+    AskSnapshot,
+    Attest,
+    Checkpoint,
+    Conclude,
+    Cosign,
+    Cosigned,
+    Endorsed,
+    Query,
+    Release,
+    Snapshot,
+    Status,
+    Witness,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -93,7 +106,8 @@ def test_every_payload_of_the_protocol_is_listed_field_by_field_in_order(stage):
 
 AROUND = {Stage.STATUS: Status, Stage.CONCLUDE: Conclude, Stage.ATTEST: Attest, Stage.RELEASE: Release}
 AROUND |= {Stage.QUERY: Query, Stage.MISSED_SUM: masking_messages.Sum, Stage.ENDORSED: Endorsed}
-AROUND |= {Stage.ASK_SNAPSHOT: AskSnapshot, Stage.SNAPSHOT: Snapshot}
+AROUND |= {Stage.ASK_SNAPSHOT: AskSnapshot, Stage.SNAPSHOT: Snapshot, Stage.CHECKPOINT: Checkpoint}
+AROUND |= {Stage.WITNESS: Witness, Stage.COSIGN: Cosign, Stage.COSIGNED: Cosigned}
 
 
 @pytest.mark.parametrize("stage", AROUND, ids=lambda stage: stage.name)

@@ -17,7 +17,7 @@ from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import altered, fields_of, impossible, seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.attacks.stage import recovered
-from training.messages import AskSnapshot, Conclude, Endorsed, Query, Release, Status
+from training.messages import AskSnapshot, Conclude, Cosigned, Endorsed, Query, Release, Status, Witness
 
 if TYPE_CHECKING:
     from training.attacks.ward import Ward
@@ -131,6 +131,8 @@ def _around(ward: Ward) -> dict[Stage, msgspec.Struct]:
         Stage.ASK_SNAPSHOT: AskSnapshot(status=memoryview(b"")),
         Stage.CONCLUDE: Conclude(rounds=0),
         Stage.RELEASE: Release(signed=b""),
+        Stage.WITNESS: Witness(statement=b""),
+        Stage.COSIGNED: Cosigned(signed=b""),
     }
 
 
@@ -144,6 +146,8 @@ HOSTILE: Final = {
     (Stage.ASK_SNAPSHOT, "status"): (b"", b"garbage"),
     (Stage.CONCLUDE, "rounds"): (0, 1, (1 << 32) - 1),
     (Stage.RELEASE, "signed"): (b"", b"{}", bytes(1000)),
+    (Stage.WITNESS, "statement"): (b"", b"{}", bytes(1000)),
+    (Stage.COSIGNED, "signed"): (b"", b"{}", bytes(1000)),
 }
 
 _OVER_ROUNDS = "What holds over several rounds"

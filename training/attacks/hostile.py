@@ -31,7 +31,20 @@ from secagg.masking.messages import (
     Unmask,
 )
 from secagg.wire import COORDINATOR, Sealer, Stage
-from training.messages import AskSnapshot, Attest, Conclude, Endorsed, Query, Release, Snapshot, Status
+from training.messages import (
+    AskSnapshot,
+    Attest,
+    Checkpoint,
+    Conclude,
+    Cosign,
+    Cosigned,
+    Endorsed,
+    Query,
+    Release,
+    Snapshot,
+    Status,
+    Witness,
+)
 
 Payloads = Mapping[Stage, type[msgspec.Struct]]
 
@@ -60,6 +73,10 @@ PAYLOADS: Payloads = {
     Stage.ACKNOWLEDGE: Acknowledge,
     Stage.ASK_SNAPSHOT: AskSnapshot,
     Stage.SNAPSHOT: Snapshot,
+    Stage.CHECKPOINT: Checkpoint,
+    Stage.WITNESS: Witness,
+    Stage.COSIGN: Cosign,
+    Stage.COSIGNED: Cosigned,
 }
 
 ENCRYPTED_PAYLOADS: Payloads = {**PAYLOADS, Stage.REVEAL: SealedReveal, Stage.SUM: EncryptedSum}

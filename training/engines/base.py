@@ -28,6 +28,7 @@ class Phase(StrEnum):
     APPLY = "apply"
     CONCLUDE = "conclude"
     RELEASE = "release"
+    WITNESS = "witness"
 
 
 @dataclass(frozen=True)

@@ -223,3 +223,19 @@ def test_the_largest_delta_of_those_who_share_patients_is_the_one_to_state(ledge
     for number, delta in itertools.islice(enumerate([1e-5, 1e-4, 1e-3]), count):
         spend(ledger, people(number, number + 1), 1, budget=Budget(50.0, delta))
     assert ledger.account.delta(people(0, 1).data_set) == [1e-5, 1e-4, 1e-4][count - 1]
+
+
+def test_who_is_in_what_can_be_told_without_the_lists_and_comes_to_the_same(ledger, tmp_path):
+    lists = [people(*range(20)), people(*range(15, 30)), people(*range(40, 50))]
+    names = [spend(ledger, patients, count) for count, patients in enumerate(lists, start=1)]
+    known = ledger.account
+    told = Account.of_groups(ledger.entries, known.groups)
+    assert told.data_sets == known.data_sets == tuple(names)
+    for name in names:
+        assert told.patients(name) == known.patients(name)
+        assert told.overlaps(name) == known.overlaps(name)
+        assert told.spending(name).epsilon(DELTA) == known.spending(name).epsilon(DELTA)
+    # Of a data set that is in no group, nobody knows who is in it.
+    blind = Account.of_groups(ledger.entries, {})
+    assert [blind.patients(name) for name in names] == [None, None, None]
+    assert blind.spending(names[2]).epsilon(DELTA) == pytest.approx(composed(1, 2, 3))

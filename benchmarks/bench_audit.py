@@ -1,0 +1,127 @@
+"""What it takes to look at records: a release of 40 hospitals, a log of 100,000 entries, a transcript of 300 rounds."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.sizes import size
+from secagg.charter import Model
+from secagg.charter.folder import write_charter, write_signatures
+from secagg.egress import EGRESS, Direction, EgressEntry, EgressLog, read_egress
+from secagg.files import write_atomically
+from secagg.identity import Identity, is_valid_signature
+from secagg.log_excerpt import checkpoint_of
+from secagg.masking import MaskingServer
+from secagg.release import Contributor, PrivacyClaim, Release, attest, verify_release
+from secagg.release.dsse import assemble
+from secagg.release.folder import STATEMENT_FILE
+from secagg.release.statement import MODEL_FILE, statement_bytes
+from secagg.transcript import TranscriptWriter, audit_folder
+from tests.support.consortium import MODEL_DIGEST, Consortium, make_charter, make_identities, sign_by_all
+
+HOSPITALS = size(40, 8)
+PARAMETERS = size(15_000, 1_000)
+ROUNDS = size(300, 3)
+ENTRIES = size(100_000, 1_000)
+# SQLite takes so many values in one statement.
+AT_ONCE = 5_000
+
+
+def seconds(benchmark, work: Callable[[], object]) -> float:
+    benchmark.pedantic(work, rounds=1)
+    return benchmark.stats.stats.median
+
+
+def bench_release(benchmark, figure, tmp_path):
+    identities = make_identities(HOSPITALS)
+    charter = sign_by_all(make_charter(identities), identities)
+    file = bytes(4 * PARAMETERS)
+    names = [member.name for member in charter.charter.members]
+    digest = hashlib.sha256(b"parameters").hexdigest()
+    stated = Release(
+        charter=charter.digest.hex(),
+        charter_name=charter.charter.name,
+        model_digest=digest,
+        initial_model_digest=charter.charter.model.digest.hex(),
+        sums=300,
+        rounds=300,
+        contributors=tuple(Contributor(name, 300) for name in names),
+        privacy=PrivacyClaim("local", "patient", 3.0, 1e-5),
+    )
+    statement = statement_bytes(file, stated)
+    write_charter(tmp_path, charter.charter)
+    write_signatures(tmp_path, charter.signatures)
+    write_atomically(tmp_path / MODEL_FILE, file)
+    signed = assemble(statement, [attest(statement, identity) for identity in identities])
+    write_atomically(tmp_path / STATEMENT_FILE, signed.to_json())
+    took = seconds(benchmark, lambda: verify_release(tmp_path))
+    figure(f"release of {HOSPITALS} hospitals, verified", took, "s", at_most=2)
+
+
+@pytest.fixture
+def long_log(tmp_path) -> tuple[Path, Identity]:
+    identity, path = Identity.generate(), tmp_path / "egress.sqlite"
+    draft = partial(
+        EgressEntry,
+        charter="0" * 64,
+        direction=Direction.SENT,
+        stage="MASKED",
+        epoch=1,
+        round=1,
+        recipient=0,
+        bytes=45_000,
+        sha256="1" * 64,
+        time="2026-01-01T00:00:00+00:00",
+    )
+    with EgressLog(path, identity) as log:
+        for _ in range(0, ENTRIES, AT_ONCE):
+            log.record(*[draft] * min(AT_ONCE, ENTRIES))
+    return path, identity
+
+
+def bench_log(benchmark, figure, long_log):
+    path, identity = long_log
+    took = seconds(benchmark, lambda: read_egress(path, identity.public_key))
+    figure(f"log of {ENTRIES} entries, read and verified", took, "s")
+    # Of which, what the signatures take: beside it nothing may count.
+    message, start = bytes(100), time.perf_counter()
+    signature = identity.sign(message)
+    checks = 2_000
+    for _ in range(checks):
+        is_valid_signature(identity.public_key, signature, message)
+    alone = (time.perf_counter() - start) / checks * ENTRIES
+    figure("the same, over that of its signatures alone", took / alone, "", at_most=1.5)
+    tracemalloc.start()
+    entries = read_egress(path, identity.public_key)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    figure("memory of its entries, each", held / len(entries), "B", at_most=2_000)
+    figure("peak while reading, over what is kept", peak / held, "", at_most=1.5)
+    start = time.perf_counter()
+    checkpoint_of(entries)
+    figure("its checkpoint", time.perf_counter() - start, "s", at_most=5)
+    assert EGRESS.head(entries)
+
+
+def bench_transcript(benchmark, figure, tmp_path):
+    model = Model(digest=MODEL_DIGEST, parameters=PARAMETERS)
+    with Consortium.make(tmp_path / "hospitals", HOSPITALS, model=model, epoch_rounds=ROUNDS) as consortium:
+        folder = tmp_path / "transcript"
+        consortium.server = MaskingServer(consortium.server.session, journal=TranscriptWriter(folder, 1))
+        consortium.set_up()
+        vectors = consortium.random_vectors(np.random.default_rng(1))
+        for number in range(ROUNDS):
+            consortium.run_round(vectors, mask_silent={1 + number % HOSPITALS}, step=number + 1)
+            consortium.sent.clear()
+        took = seconds(benchmark, lambda: audit_folder(folder, consortium.charter))
+    megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    figure(f"transcript of {ROUNDS} rounds, {HOSPITALS} hospitals, {PARAMETERS} parameters", megabytes, "MB")
+    figure("the same, every sum recomputed", took, "s", at_most=60)

@@ -1,0 +1,55 @@
+"""`secagg audit export`: what a site chooses to show the consortium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.audit_report import charter_option
+from cli.identity import passphrase_option, read_passphrase
+from cli.output import json_option, print_json
+from secagg.charter.folder import read_verified
+from secagg.errors import TamperingError
+from secagg.files import create_atomically
+from secagg.identity import Identity
+from training.hospital_folder import HospitalFolder
+from training.reporting.evidence import gather_for_others
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+@charter_option
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@passphrase_option
+@json_option
+@click.pass_context
+def export(
+    context: click.Context, folder: Path, charter_folder: Path, out: Path, passphrase_file: Path | None, as_json: bool
+) -> None:
+    """Write what the hospital in FOLDER shows of one charter: its entries in ledger and egress log, signed.
+
+    In the place of every other entry is a hash, so that none can be left out or exchanged unseen. The site's budget,
+    its other runs and the number of its patients are not in it. For `secagg audit report` and `secagg audit egress`.
+
+    \b
+    Example:
+      secagg audit export run/hospitals/aachen --charter run/charter --out aachen.json
+    """
+    charter = read_verified(charter_folder)
+    place = HospitalFolder(folder)
+    signed = gather_for_others(place, charter, Identity.load(place.identity, read_passphrase(passphrase_file)))
+    create_atomically(out, signed.to_json())
+    evidence = signed.evidence
+    shown = {
+        name: f"{len(excerpt.shown)} of {excerpt.checkpoint.entries}" if excerpt else "none: it was tampered with"
+        for name, excerpt in (("ledger", evidence.ledger), ("egress log", evidence.egress))
+    }
+    if as_json:
+        print_json({"path": str(out), "member": evidence.member, "shown": shown, "problems": evidence.problems})
+    else:
+        for problem in evidence.problems:
+            click.echo(f"{problem.message} [{problem.reason}]")
+        entries = ", ".join(f"{name}: {count} entries" for name, count in shown.items())
+        click.echo(f"Written to {out}, signed by {evidence.member}. {entries}.")
+    context.exit(TamperingError.exit_code if evidence.problems else 0)

@@ -1,0 +1,123 @@
+"""`secagg audit report`: what a privacy officer is told of a run, as a page to read and as JSON to repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.identity import passphrase_option, read_passphrase
+from cli.output import json_option, print_json
+from cli.report_page import page_names, render_page
+from secagg.charter.folder import read_verified
+from secagg.errors import TamperingError
+from secagg.files import PRIVATE, write_atomically
+from training.reporting.document import ReportDocument, make_document, verify_document
+from training.reporting.records import Sources, gather_records
+from training.reporting.report import Report
+from training.reporting.sites import read_sites
+
+charter_option = click.option(
+    "--charter",
+    "charter_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the charter, signed by all.",
+)
+
+
+@click.command()
+@click.argument("places", nargs=-1, type=click.Path(path_type=Path))
+@charter_option
+@click.option("--release", type=click.Path(path_type=Path, file_okay=False), help="Folder of the release.")
+@click.option("--transcript", type=click.Path(path_type=Path, file_okay=False), help="The coordinator's transcript.")
+@click.option(
+    "--audit", type=click.Path(path_type=Path, dir_okay=False), help="What `secagg audit privacy --json` printed."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page to write, FILE.html; FILE.json goes beside it. What is there is replaced.  [default: report.html]",
+)
+@click.option(
+    "--verify",
+    "document",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Repeat a report from its JSON file, and write nothing.",
+)
+@passphrase_option
+@json_option
+@click.pass_context
+def report(
+    context: click.Context,
+    places: tuple[Path, ...],
+    charter_folder: Path,
+    release: Path | None,
+    transcript: Path | None,
+    audit: Path | None,
+    out: Path | None,
+    document: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Report on a run: is anything wrong, what is spent, what left, what is promised, who took part.
+
+    PLACES is one hospital's folder, for its own officer; or, for the consortium, files that hospitals have exported
+    with `secagg audit export`, and folders that are exported on the way. The page opens offline; the JSON beside it
+    holds the records that every figure was computed from, so that --verify repeats it with nothing but the charter.
+    Exit code 4 if something does not fit.
+
+    \b
+    Examples:
+      secagg audit report run/hospitals/aachen --charter run/charter --release run/release --out aachen.html
+      secagg audit report aachen.json bergen.json --charter run/charter --transcript run/coordinator/transcript
+      secagg audit report --verify report.json --charter run/charter
+    """
+    charter = read_verified(charter_folder)
+    sources = Sources(release, transcript, audit)
+    if document:
+        if places or out:
+            raise click.UsageError("--verify takes no PLACES and no --out.")
+        found = verify_document(document, charter, sources)
+    else:
+        if not places:
+            raise click.UsageError("Give a hospital's folder, or files that hospitals have exported.")
+        sites = read_sites(places, charter, read_passphrase(passphrase_file))
+        found = make_document(charter, gather_records(charter, sites, sources))
+        page, beside = page_names(out or Path("report.html"))
+        write_report(found, page, beside)
+    if as_json:
+        print_json(found)
+    else:
+        _say(found.report)
+        click.echo(_repeated(document, sources) if document else f"Written to {page}, and {beside} to repeat it with.")
+    context.exit(TamperingError.exit_code if found.report.findings else 0)
+
+
+def write_report(document: ReportDocument, page: Path, beside: Path) -> None:
+    """Write the page and the JSON, readable by their owner only.
+
+    Raises:
+        InputError: ``unwritable``.
+    """
+    write_atomically(page, render_page(document, beside.name).encode(), PRIVATE)
+    write_atomically(beside, document.to_json(), PRIVATE)
+
+
+def _say(found: Report) -> None:
+    for finding in found.findings:
+        click.echo(f"{finding.message} [{finding.reason}]")
+    if found.findings:
+        click.echo(f"No: {len(found.findings)} of what is recorded does not fit.")
+    else:
+        whole = sum(check.state == "whole" for check in found.checks)
+        click.echo(f"Yes: all {whole} checks that could be made found the records whole.")
+    for notice in found.notices:
+        click.echo(f"Note: {notice.message} {notice.remedy} [{notice.code}]")
+
+
+def _repeated(document: Path, sources: Sources) -> str:
+    given = {"the release": sources.release, "the transcript": sources.transcript, "the audit": sources.audit}
+    missing = [name for name, place in given.items() if place is None]
+    told = f"Yes: every figure in {document} is what its records come to."
+    return f"{told} Not looked at again: {', '.join(missing)}." if missing else told

@@ -1,0 +1,134 @@
+"""Reports of a finished run for tests, and the ways in which its records are tampered with."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from secagg.charter.folder import read_verified
+from secagg.identity import Identity
+from secagg.release.checkpoints import read_checkpoints
+from training.hospital_folder import HospitalFolder
+from training.reporting.computing import report_of
+from training.reporting.evidence import gather_site
+from training.reporting.integrity import Integrity, check_site
+from training.reporting.records import Sources, gather_records
+from training.reporting.report import Report
+
+MEMBERS = ("h1", "h2", "h3", "h4")
+
+
+def site_report(run: Path, member: str = "h1", release: bool = True):
+    """What the officer of one hospital is told."""
+    charter = read_verified(run / "charter")
+    folder = HospitalFolder(run / "hospitals" / member)
+    signed = gather_site(folder, charter, Identity.load(folder.identity))
+    return report_of(charter, gather_records(charter, (signed,), Sources(run / "release" if release else None)))
+
+
+class Officer:
+    """Looks at one hospital's logs again and again, as a report does, and knows charter and checkpoints by heart."""
+
+    def __init__(self, run: Path, member: str = "h1") -> None:
+        self._charter = read_verified(run / "charter")
+        self._folder = HospitalFolder(run / "hospitals" / member)
+        self._identity = Identity.load(self._folder.identity)
+        self.checkpoints = read_checkpoints(run / "release", self._charter)
+        self.own = self.checkpoints.by_name[member]
+
+    def look(self, checkpoints: bool = True) -> Integrity:
+        """What is found now; without checkpoints, what a site that has key and latch could hide."""
+        integrity = Integrity()
+        evidence = gather_site(self._folder, self._charter, self._identity).evidence
+        check_site(evidence, self._charter.charter, self.checkpoints if checkpoints else None, integrity)
+        return integrity
+
+
+def reasons(report: Report | Integrity) -> set[str]:
+    return {finding.reason for finding in report.findings}
+
+
+@contextmanager
+def restored(*paths: Path) -> Iterator[None]:
+    """Whatever is done in here to these files is undone; what SQLite leaves beside them is removed."""
+    before = {path: path.read_bytes() for path in paths}
+    try:
+        yield
+    finally:
+        for path, data in before.items():
+            path.write_bytes(data)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def rows(log: Path) -> list[tuple[int, bytes, bytes]]:
+    with closing(sqlite3.connect(log)) as database:
+        return database.execute("SELECT sequence, body, signature FROM entries ORDER BY sequence").fetchall()
+
+
+def replace_rows(log: Path, changed: list[tuple[int, bytes, bytes]]) -> None:
+    with closing(sqlite3.connect(log)) as database, database:
+        database.execute("DELETE FROM entries")
+        database.executemany("INSERT INTO entries VALUES (?, ?, ?)", changed)
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+Rows = list[tuple[int, bytes, bytes]]
+Tampering = Callable[[Rows, int], Rows]
+
+
+def numbered(pairs: list[tuple[bytes, bytes]]) -> Rows:
+    return [(number, *pair) for number, pair in enumerate(pairs, start=1)]
+
+
+def pairs_of(entries: Rows) -> list[tuple[bytes, bytes]]:
+    return [(body, signature) for _, body, signature in entries]
+
+
+def alter_body(entries: Rows, at: int) -> Rows:
+    sequence, body, signature = entries[at]
+    return [*entries[:at], (sequence, flipped(body, (7 * at) % len(body)), signature), *entries[at + 1 :]]
+
+
+def alter_signature(entries: Rows, at: int) -> Rows:
+    sequence, body, signature = entries[at]
+    return [*entries[:at], (sequence, body, flipped(signature, (7 * at) % 64)), *entries[at + 1 :]]
+
+
+def remove(entries: Rows, at: int) -> Rows:
+    pairs = pairs_of(entries)
+    return numbered(pairs[:at] + pairs[at + 1 :])
+
+
+def reorder(entries: Rows, at: int) -> Rows:
+    pairs = pairs_of(entries)
+    other = (at + 1) % len(pairs)
+    pairs[at], pairs[other] = pairs[other], pairs[at]
+    return numbered(pairs)
+
+
+def duplicate(entries: Rows, at: int) -> Rows:
+    pairs = pairs_of(entries)
+    return numbered(pairs[: at + 1] + pairs[at:])
+
+
+def append_with_another_key(entries: Rows, at: int) -> Rows:
+    """After each entry, one that is the next but for its key."""
+    _, body, _ = entries[at]
+    forged = (body, Identity.generate().sign(body))
+    return numbered([*pairs_of(entries)[: at + 1], forged])
+
+
+TAMPERINGS: tuple[Tampering, ...] = (
+    alter_body,
+    alter_signature,
+    remove,
+    reorder,
+    duplicate,
+    append_with_another_key,
+)

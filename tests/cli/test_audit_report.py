@@ -1,0 +1,209 @@
+"""`secagg audit report`: what it says, what it is written as, and what it does not say."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from html.parser import HTMLParser
+
+import pytest
+
+from cli.main import run
+from tests.cli.conftest import SHORT
+from tests.cli.outcome import TAMPERING, UNUSABLE
+from tests.cli.reporting import MEMBERS, reasons, site_report
+
+QUESTIONS = ("wrong", "budget", "egress", "guarantee", "audit", "rounds", "refusals", "integrity", "rules", "versions")
+BOUND = {"canaries": 100, "guesses": 50, "right": 30, "epsilon": 1.0}
+
+
+class Page(HTMLParser):
+    """Which elements there are, and what they refer to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, *names):
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+@pytest.fixture(scope="module")
+def written(consortium, tmp_path_factory):
+    """Where the reports of a finished run are: of the officer of h1, and of all."""
+    out, place = tmp_path_factory.mktemp("reports"), consortium / "run"
+    audit = {"lacks": None, "claim": 2.0, "delta": 1e-5, "confidence": 0.95, "within_claim": True}
+    audit |= {"runs": [BOUND, BOUND], "together": BOUND}
+    (out / "audit.json").write_text(json.dumps({"passed": True, "mode": "local", "audit": audit, "controls": {}}))
+    common = ["--charter", place / "charter", "--release", place / "release", "--audit", out / "audit.json"]
+    common += ["--transcript", place / "coordinator/transcript"]
+    for name, homes in (("h1", ["h1"]), ("all", MEMBERS)):
+        folders = [place / "hospitals" / home for home in homes]
+        assert run(["audit", "report", *map(str, [*folders, *common, "--out", out / f"{name}.html"])]) == 0
+    return out
+
+
+pages = pytest.mark.parametrize("name", ["h1", "all"])
+
+
+@pages
+def test_a_page_answers_in_the_order_in_which_it_is_asked(written, name):
+    page = Page((written / f"{name}.html").read_text())
+    assert tuple(section["id"] for section in page.all("section")) == QUESTIONS
+    links = [link["href"] for link in page.all("a")]
+    # The first skips to the content.
+    assert links[1 : 1 + len(QUESTIONS)] == [f"#{question}" for question in QUESTIONS]
+
+
+@pages
+def test_a_page_loads_nothing_from_anywhere_and_runs_nothing(written, name):
+    text = (written / f"{name}.html").read_text()
+    page = Page(text)
+    assert page.all("script", "iframe", "object", "embed", "img", "audio", "video", "form") == []
+    attributes = [item for _, found in page.tags for item in found.items()]
+    places = {value for key, value in attributes if key in ("href", "src", "action")}
+    assert {place for place in places if not place.startswith("#")} == {"data:,"}
+    assert "url(" not in text
+    assert "@import" not in text
+    (policy,) = [tag["content"] for tag in page.all("meta") if tag.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert not any(key.startswith("on") for key, _ in attributes)
+
+
+@pages
+def test_a_page_can_be_read_without_seeing_it(written, name):
+    page = Page((written / f"{name}.html").read_text())
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("nav")) == 1
+    assert all(drawing.get("role") == "img" for drawing in page.all("svg"))
+    assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
+    identifiers = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    assert len(set(identifiers)) == len(identifiers)
+
+
+@pages
+def test_nothing_claims_that_a_rule_is_met_or_that_there_is_no_risk(written, name):
+    for text in ((written / f"{name}.html").read_text(), (written / f"{name}.json").read_text()):
+        assert not re.search(r"compliant|zero.risk|no risk|guarantees? compliance", text, re.IGNORECASE)
+    assert "not legal advice" in (written / f"{name}.html").read_text()
+
+
+@pages
+def test_what_is_written_is_for_its_owner_only(written, name):
+    for suffix in ("html", "json"):
+        assert stat.S_IMODE((written / f"{name}.{suffix}").stat().st_mode) == 0o600
+
+
+def test_the_audit_is_shown_beside_the_claim(written):
+    page = (written / "h1.html").read_text()
+    assert "epsilon is at least 1.00" in page
+    assert "claimed: 2.00" in page
+    notices = json.loads((written / "h1.json").read_text())["report"]["notices"]
+    assert [notice["code"] for notice in notices] == ["budget-alert"]
+
+
+def test_an_audit_that_failed_is_something_wrong(secagg, finished, written, tmp_path):
+    found = json.loads((written / "audit.json").read_text())
+    found["passed"] = False
+    found["audit"]["within_claim"] = False
+    found["audit"]["together"]["epsilon"] = 3.0
+    (tmp_path / "audit.json").write_text(json.dumps(found))
+    home, charter = finished / "hospitals/h1", finished / "charter"
+    more = ("--audit", tmp_path / "audit.json", "--out", tmp_path / "r.html")
+    outcome = secagg("audit", "report", home, "--charter", charter, *more)
+    assert (outcome.code, "[audit-failed]" in outcome.out) == (TAMPERING, True)
+
+
+def test_what_was_not_given_is_said_not_to_be_known(secagg, finished, tmp_path):
+    home, charter = finished / "hospitals/h1", finished / "charter"
+    out = tmp_path / "r.html"
+    found = secagg("audit", "report", home, "--charter", charter, "--out", out, "--json").json["report"]
+    codes = {notice["code"] for notice in found["notices"]}
+    assert codes == {"budget-alert", "no-release", "no-transcript", "no-audit"}
+    assert (found["transcript"], found["release"], found["audit"]) == (None, None, None)
+    absent = [check["what"] for check in found["checks"] if check["state"] == "absent"]
+    assert absent == [
+        "h1: ledger, since the run ended",
+        "h1: egress log, since the run ended",
+        "Checkpoints of all logs",
+        "Release",
+        "Transcript",
+    ]
+
+
+def test_a_report_is_repeated_with_all_that_it_rests_on(secagg, consortium, written):
+    place = consortium / "run"
+    given = ("--release", place / "release", "--audit", written / "audit.json")
+    given += ("--transcript", place / "coordinator/transcript")
+    outcome = secagg("audit", "report", "--verify", written / "all.json", "--charter", place / "charter", *given)
+    assert outcome.code == 0
+    assert outcome.out.endswith(f"Yes: every figure in {written / 'all.json'} is what its records come to.\n")
+    alone = secagg("audit", "report", "--verify", written / "all.json", "--charter", place / "charter")
+    assert "Not looked at again: the release, the transcript, the audit." in alone.out
+
+
+def test_a_charter_of_another_run_repeats_nothing(secagg, consortium, written, simulate, here):
+    assert simulate().code == 0
+    outcome = secagg("audit", "report", "--verify", written / "h1.json", "--charter", here / "run/charter")
+    outcome.failed(TAMPERING, "other-charter", "h1")
+
+
+def test_a_run_without_privacy_is_said_to_have_none(secagg, simulate, here):
+    assert simulate().code == 0
+    outcome = secagg("audit", "report", "run/hospitals/h1", "--charter", "run/charter", "--release", "run/release")
+    assert outcome.code == 0
+    assert "[unprotected]" in outcome.out
+    page = (here / "report.html").read_text()
+    assert "<dd>no limit" in page
+    assert "There is no differential privacy in this run" in page
+    assert "not covered" in page
+
+
+def test_what_is_exported_of_one_charter_hides_all_others_and_still_gives_the_roots(secagg, simulate, here):
+    assert simulate().code == 0
+    again = ("--task", "task.toml", "--data", "data", "--hospitals-at", "run/hospitals")
+    assert secagg("simulate", *again, "--out", "second", *SHORT).code == 0
+    for charter in ("run", "second"):
+        signed = ("--charter", f"{charter}/charter")
+        assert secagg("audit", "export", "run/hospitals/h1", *signed, "--out", f"{charter}.json").code == 0
+        evidence = json.loads((here / f"{charter}.json").read_text())["evidence"]
+        for log in ("ledger", "egress"):
+            assert len(evidence[log]["hidden"]) > 0
+            assert len(evidence[log]["hidden"]) + len(evidence[log]["shown"]) == evidence[log]["checkpoint"]["entries"]
+        found = secagg("audit", "egress", f"{charter}.json", *signed, "--json").json
+        assert [entry["rounds"] for entry in found["charters"]] == [2]
+        release = ("--release", f"{charter}/release", "--out", f"{charter}.html")
+        assert secagg("audit", "report", f"{charter}.json", "run/hospitals/h2", *signed, *release).code == 0
+
+
+def test_a_hospital_that_was_given_a_forged_sum_reports_it(finished):
+    evidence = next((finished / "hospitals/h1/runs").iterdir()) / "evidence/forged-sum.bin"
+    evidence.parent.mkdir()
+    evidence.write_bytes(b"forged")
+    assert reasons(site_report(finished)) == {"forged-sum"}
+
+
+def test_places_that_make_no_report_are_refused(secagg, finished, tmp_path):
+    charter = ("--charter", finished / "charter")
+    home = finished / "hospitals/h1"
+    secagg("audit", "report", *charter).failed(UNUSABLE, "usage", "exported")
+    secagg("audit", "report", home, *charter, "--verify", "x.json").failed(UNUSABLE, "usage", "--verify takes no")
+    secagg("audit", "report", home, home, *charter).failed(UNUSABLE, "duplicate-site", "h1")
+    other = tmp_path / "x.json"
+    other.write_text("{}")
+    secagg("audit", "report", other, home, *charter).failed(UNUSABLE, "not-evidence", "secagg audit export")
+    secagg("audit", "report", "--verify", other, *charter).failed(UNUSABLE, "not-a-report", "beside the page")
+    secagg("audit", "report", home, *charter, "--audit", other).failed(UNUSABLE, "not-an-audit")
+    secagg("audit", "egress", other).failed(UNUSABLE, "usage", "--charter")
+
+
+def test_an_export_replaces_nothing(secagg, finished, tmp_path):
+    home, charter = finished / "hospitals/h1", finished / "charter"
+    arguments = ("audit", "export", home, "--charter", charter, "--out", tmp_path / "h1.json")
+    assert secagg(*arguments).code == 0
+    secagg(*arguments).failed(UNUSABLE, "exists", tmp_path / "h1.json")

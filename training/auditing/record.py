@@ -1,0 +1,76 @@
+"""An audit of privacy as it is written down: what `secagg audit privacy --json` prints, and reports read.
+
+Knows the document. How an audit is made is `training.auditing.audit`'s business.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from secagg.errors import InputError
+from secagg.files import read_bounded
+
+if TYPE_CHECKING:
+    # torch takes seconds to import, and reading needs none.
+    from training.auditing.audit import Audit
+
+_LARGEST: Final = 16 * 1024 * 1024
+
+
+class BoundRecord(msgspec.Struct, frozen=True):
+    """``epsilon``: what epsilon exceeds by the guesses."""
+
+    canaries: int
+    guesses: int
+    right: int
+    epsilon: float
+
+
+class BuildRecord(msgspec.Struct, frozen=True):
+    """One build. ``lacks``: null for the real one. ``together``: what all runs say as one."""
+
+    lacks: str | None
+    claim: float
+    delta: float
+    confidence: float
+    within_claim: bool
+    runs: list[BoundRecord]
+    together: BoundRecord
+
+
+class PrivacyRecord(msgspec.Struct, frozen=True):
+    """``passed``: nothing speaks against the claim, and every control was caught."""
+
+    passed: bool
+    mode: Literal["local", "distributed"]
+    audit: BuildRecord
+    controls: dict[str, BuildRecord]
+
+
+def record_of(found: Audit, lacks: str | None) -> BuildRecord:
+    """What is written of one build."""
+    bounds = [
+        BoundRecord(bound.guesses.canaries, bound.guesses.made, bound.guesses.right, bound.epsilon)
+        for bound in (*found.runs, found.together)
+    ]
+    return BuildRecord(lacks, found.claim, found.delta, found.confidence, found.within_claim, bounds[:-1], bounds[-1])
+
+
+def read_record(path: Path) -> PrivacyRecord:
+    """What somebody has kept of an audit.
+
+    Raises:
+        InputError: ``unreadable``, ``file-too-large``, ``not-an-audit``.
+    """
+    try:
+        return msgspec.json.decode(read_bounded(path, _LARGEST), type=PrivacyRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "not-an-audit",
+            f"{path} is no audit of privacy: {error}.",
+            culprit=str(path),
+            remedy="Make one with `secagg audit privacy --json > audit.json`.",
+        ) from error

@@ -1,0 +1,92 @@
+"""The coordinator's part in checkpoints: it passes on what hospitals say about their logs, and what they sign of it.
+
+Knows messages. What does not fit is left out: a release waits for none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from secagg.charter import VerifiedCharter
+from secagg.errors import RemoteProtocolError, TamperingError
+from secagg.identity import fingerprint
+from secagg.log_excerpt import LogCheckpoint
+from secagg.release.checkpoints import SiteCheckpoint, checkpoints_statement, verify_sites
+from secagg.release.dsse import StatementSignature, assemble, is_signed_by
+from secagg.transcript.files import checkpoint_files
+from secagg.wire import COORDINATOR, Sealer, Stage
+from secagg.wire.envelope import decode
+from training.engines.base import Exchange, Outbox
+from training.messages import ATTEST_LIMIT, Checkpoint, Cosign, Cosigned, Witness
+from training.statuses import open_from
+
+_Payload = TypeVar("_Payload", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class CheckpointRelay:
+    """Has the hospitals sign for one another's logs.
+
+    Attributes:
+        transcript: the folder of what the coordinator keeps.
+        exchange: delivers messages outside every epoch, and gives what came back.
+    """
+
+    charter: VerifiedCharter
+    transcript: Path
+    exchange: Callable[[Outbox], Exchange]
+
+    def run(self, kept: Exchange) -> None:
+        """Go on from the answers of those that have kept the release."""
+        said = self._answers(kept, Stage.CHECKPOINT, Checkpoint)
+        sites = {number: self._site(number, payload) for number, payload in said.items()}
+        sites = {number: site for number, site in sites.items() if self._is_sound(site)}
+        statement = checkpoints_statement(self.charter, sites.values(), checkpoint_files(self.transcript))
+        answered = self._send(sites, Stage.WITNESS, Witness(statement))
+        signed = assemble(statement, self._signatures(statement, self._answers(answered, Stage.COSIGN, Cosign)))
+        self._send(sites, Stage.COSIGNED, Cosigned(signed.to_json()))
+
+    def _send(self, sites: Mapping[int, SiteCheckpoint], stage: Stage, payload: Witness | Cosigned) -> Exchange:
+        message = Sealer(self.charter, COORDINATOR, None, 0).seal(stage, payload)
+        return self.exchange([(number, message) for number in sites])
+
+    def _site(self, number: int, said: Checkpoint) -> SiteCheckpoint:
+        return SiteCheckpoint(
+            self.charter.charter.member(number).name,
+            LogCheckpoint(said.ledger_entries, said.ledger_root),
+            LogCheckpoint(said.egress_entries, said.egress_root),
+            said.signature,
+        )
+
+    def _is_sound(self, site: SiteCheckpoint) -> bool:
+        """Nobody would sign for a list with one that is not."""
+        with suppress(TamperingError):
+            verify_sites(checkpoints_statement(self.charter, [site]), self.charter, site.name)
+            return True
+        return False
+
+    def _signatures(self, statement: bytes, said: Mapping[int, Cosign]) -> list[StatementSignature]:
+        signatures = []
+        for number, payload in said.items():
+            key = self.charter.charter.member(number).public_key
+            signature = StatementSignature(fingerprint(key), payload.signature)
+            if is_signed_by(statement, signature, key):
+                signatures.append(signature)
+        return signatures
+
+    def _answers(self, exchange: Exchange, stage: Stage, kind: type[_Payload]) -> dict[int, _Payload]:
+        """By member number; of a member that sends several, the last."""
+        answers = {}
+        for sender, message in exchange.inbox:
+            # One hospital's senseless answer is as good as none: it must not stop the others.
+            with suppress(RemoteProtocolError):
+                envelope = open_from(self.charter, sender, message, ATTEST_LIMIT)
+                if envelope.header.stage is stage:
+                    answers[sender] = decode(envelope.payload, kind)
+        return answers

@@ -1,0 +1,162 @@
+"""How much of a budget is spent and what is left, by data set and charter and over time.
+
+Knows a site's ledger as it is shown. Every number is the ledger's own rule applied to the shown entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from dp.ledger import Account, Cost, Entry, Kind, RunSpending, Spending
+from dp.ledger.spending import cost_epsilon
+from training.reporting.evidence import SiteEvidence, account_of
+
+ALERTS: Final = (0.5, 0.8, 1.0)
+"""Shares of a budget at which whoever is responsible is told."""
+# Of a long history so many points are computed: each takes milliseconds.
+_MOST_POINTS: Final = 48
+# Two computations of one epsilon may differ in the last places.
+_ROUNDING: Final = 1e-9
+
+
+class RunFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One run on a data set.
+
+    Attributes:
+        rounds: that were charged, those without a sum among them.
+        state: ``open``: what it reserved counts; ``closed``; ``released``: given up, by an officer.
+        epsilon: of what it counts with; None where it has no differential privacy.
+        first, last: when it was first and last entered, as the site's clock had it.
+        imported: it is in another ledger of this site.
+    """
+
+    charter: str
+    rounds: int
+    state: Literal["open", "closed", "released"]
+    epsilon: float | None
+    first: str
+    last: str
+    imported: bool
+
+
+class BudgetPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a data set's patients had spent once so many of its rounds were charged."""
+
+    rounds: int
+    charter: str
+    time: str
+    epsilon: float
+
+
+class AnotherRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One more run of the same length and noise.
+
+    Attributes:
+        alone: its epsilon by itself.
+        total: what all together would come to.
+        allowed: whether the budget has room for it; None where the budget is not shown.
+    """
+
+    alone: float
+    total: float
+    allowed: bool | None
+
+
+class Overlap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another data set with patients in common; ``patients`` is None where it is not shown or known how many."""
+
+    data_set: str
+    patients: int | None
+
+
+class DataSetFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the patients of one data set have spent, by the entries that are shown.
+
+    Attributes:
+        patients: None where it is not shown.
+        limit, left, share: of the site's budget; None where it is not shown.
+        alert: the highest of `ALERTS` that is reached.
+        course: over time, by rounds.
+        another: one more run of the charter that the report is about; None where it had no differential privacy.
+    """
+
+    data_set: str
+    patients: int | None
+    delta: float
+    spent: float
+    limit: float | None
+    left: float | None
+    share: float | None
+    alert: float | None
+    runs: tuple[RunFacts, ...]
+    overlaps: tuple[Overlap, ...]
+    course: tuple[BudgetPoint, ...]
+    another: AnotherRun | None
+
+
+def data_sets_of(evidence: SiteEvidence) -> tuple[DataSetFacts, ...]:
+    """Every data set that is shown, in the order of its first entry."""
+    if evidence.ledger is None:
+        return ()
+    account, entries = account_of(evidence), evidence.ledger.entries
+    return tuple(_data_set(name, account, entries, evidence) for name in account.data_sets)
+
+
+def _data_set(name: str, account: Account, entries: Sequence[Entry], evidence: SiteEvidence) -> DataSetFacts:
+    spending, delta, limit = account.spending(name), account.delta(name), evidence.limit
+    spent = spending.epsilon(delta)
+    share = spent / limit if limit else None
+    whole = evidence.scope == "site"
+    return DataSetFacts(
+        data_set=name,
+        patients=account.patients(name) if whole else None,
+        delta=delta,
+        spent=spent,
+        limit=limit,
+        left=None if limit is None else max(0.0, limit - spent),
+        share=share,
+        alert=max((level for level in ALERTS if share is not None and share >= level - _ROUNDING), default=None),
+        runs=tuple(_run(run, delta, [entry for entry in entries if _is_of(entry, name, run)]) for run in spending.runs),
+        overlaps=tuple(
+            Overlap(other, patients if whole else None) for other, patients in account.overlaps(name).items()
+        ),
+        course=_course(name, account, entries, delta),
+        another=_another(spending, evidence.charter, delta, limit),
+    )
+
+
+def _is_of(entry: Entry, data_set: str, run: RunSpending) -> bool:
+    return (entry.data_set, entry.run, entry.origin is not None) == (data_set, run.run, run.imported)
+
+
+def _run(run: RunSpending, delta: float, entries: Sequence[Entry]) -> RunFacts:
+    state: Literal["open", "closed", "released"] = "released" if run.released else "closed" if run.closed else "open"
+    spent = None if run.unprotected else cost_epsilon(run.counted, delta)
+    return RunFacts(run.run, run.rounds, state, spent, entries[0].time, entries[-1].time, run.imported)
+
+
+def _another(spending: Spending, charter: str, delta: float, limit: float | None) -> AnotherRun | None:
+    known = spending.run(charter)
+    cost = known.reserved.at_least(known.charged)
+    if known.unprotected or cost == Cost():
+        return None
+    total = spending.epsilon_with(RunSpending("another", reserved=cost), delta)
+    return AnotherRun(cost_epsilon(cost, delta), total, None if limit is None else total <= limit + _ROUNDING)
+
+
+def _course(name: str, account: Account, entries: Sequence[Entry], delta: float) -> tuple[BudgetPoint, ...]:
+    """By what was charged: what is only reserved has not been used yet. Some of many points, with the last."""
+    related = {name, *account.overlaps(name)}
+    charges = [entry for entry in entries if entry.data_set in related and entry.kind is Kind.CHARGE]
+    step = max(1, -(-len(charges) // _MOST_POINTS))
+    points = []
+    so_far = Account.of_groups((), account.groups)
+    for number, entry in enumerate(charges, start=1):
+        so_far.take(entry)
+        if number % step == 0 or number in (1, len(charges)):
+            spent = so_far.spending(name).epsilon(delta)
+            points.append(BudgetPoint(number, entry.run, entry.time, spent))
+    return tuple(points)

@@ -1,0 +1,133 @@
+"""From records to the report. The same records give the same report to anybody, so that it can be repeated.
+
+Knows which record answers what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from secagg.charter import VerifiedCharter
+from secagg.identity import fingerprint
+from secagg.release import read_signed
+from secagg.release.checkpoints import VerifiedCheckpoints, verify_checkpoints
+from secagg.release.folder import verify_statement
+from secagg.release.statement import Statement, read_statement
+from training.reporting.budget import data_sets_of
+from training.reporting.egress import egress_of
+from training.reporting.evidence import SiteEvidence
+from training.reporting.guarantee import guarantee_of
+from training.reporting.integrity import (
+    Integrity,
+    check_audit,
+    check_checkpoints,
+    check_release,
+    check_site,
+    check_transcript,
+)
+from training.reporting.notices import notices_of
+from training.reporting.records import Records
+from training.reporting.report import CharterFacts, MemberFacts, ReleaseFacts, Report, SiteFacts
+
+
+def report_of(charter: VerifiedCharter, records: Records) -> Report:
+    """Compute a report.
+
+    Args:
+        records: of which the sites' are verified.
+
+    Raises:
+        TamperingError: if the statement or the checkpoints in them are not what was signed.
+    """
+    statement = _statement(charter, records.statement)
+    checkpoints = verify_checkpoints(read_signed(records.checkpoints), charter) if records.checkpoints else None
+    evidence = [signed.evidence for signed in records.sites]
+    sites = tuple(_site(site) for site in evidence)
+    rounds, sums = _rounds(statement, sites, charter)
+    guarantee = guarantee_of(charter.charter, rounds, sums)
+    integrity = Integrity()
+    integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
+    for site in evidence:
+        check_site(site, charter.charter, checkpoints, integrity)
+    check_checkpoints(charter, checkpoints, integrity)
+    check_release(statement.predicate if statement else None, records, guarantee, integrity)
+    check_transcript(records.transcript, integrity)
+    check_audit(records.audit, integrity)
+    report = Report(
+        about="site" if [site.scope for site in sites] == ["site"] else "consortium",
+        charter=_charter(charter),
+        findings=tuple(integrity.findings),
+        notices=(),
+        sites=sites,
+        guarantee=guarantee,
+        audit=records.audit,
+        transcript=records.transcript,
+        release=_release(statement, checkpoints) if statement else None,
+        checks=tuple(integrity.checks),
+        made=records.made,
+        versions=records.versions,
+    )
+    return replace(report, notices=notices_of(report, charter.charter))
+
+
+def _statement(charter: VerifiedCharter, file: bytes | None) -> Statement | None:
+    if file is None:
+        return None
+    signed = read_signed(file)
+    statement = read_statement(signed.payload)
+    verify_statement(charter, signed, statement, "The release's statement")
+    return statement
+
+
+def _rounds(statement: Statement | None, sites: Sequence[SiteFacts], charter: VerifiedCharter) -> tuple[int, int]:
+    """How many rounds were run, with how many sums; without a release, the most that a site was charged for."""
+    if statement:
+        return statement.predicate.rounds, statement.predicate.sums
+    runs = (run for site in sites for data_set in site.data_sets for run in data_set.runs)
+    charged = max((run.rounds for run in runs if run.charter == charter.digest.hex()), default=0)
+    return charged, charged
+
+
+def _charter(charter: VerifiedCharter) -> CharterFacts:
+    content = charter.charter
+    return CharterFacts(
+        name=content.name,
+        digest=charter.digest.hex(),
+        members=tuple(MemberFacts(member.name, fingerprint(member.public_key)) for member in content.members),
+        threshold=content.threshold,
+        max_colluding=content.max_colluding,
+        scheme=content.scheme,
+        task=content.task.kind,
+        parameters=content.model.parameters,
+        rounds=content.training.rounds,
+        privacy=content.privacy.mode,
+        budget=content.privacy.budget,
+    )
+
+
+def _site(site: SiteEvidence) -> SiteFacts:
+    return SiteFacts(
+        name=site.member,
+        scope=site.scope,
+        made=site.made,
+        data_sets=data_sets_of(site),
+        egress=egress_of(site.egress.entries) if site.egress else None,
+        versions=site.versions,
+    )
+
+
+def _release(statement: Statement, checkpoints: VerifiedCheckpoints | None) -> ReleaseFacts:
+    release = statement.predicate
+    return ReleaseFacts(
+        model_sha256=statement.model_sha256,
+        model_digest=release.model_digest,
+        sums=release.sums,
+        rounds=release.rounds,
+        epsilon=release.privacy.epsilon,
+        delta=release.privacy.delta,
+        contributors={contributor.name: contributor.sums for contributor in release.contributors},
+        checkpoints=len(checkpoints.by_name) if checkpoints else 0,
+        cosigned_by=checkpoints.cosigned_by if checkpoints else (),
+    )

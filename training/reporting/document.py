@@ -1,0 +1,124 @@
+"""A report as a file: what is told, and beside it the records that it was computed from, so that anybody can repeat it.
+
+Knows the document and how it is verified with the charter alone: each record as it was when it was read, then the
+report computed anew and compared. What the file does not hold (a transcript, a model) is repeated where it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from secagg.charter import VerifiedCharter
+from secagg.errors import InputError, TamperingError
+from secagg.files import read_bounded
+from training.reporting.computing import report_of
+from training.reporting.evidence import verify_evidence
+from training.reporting.records import Records, Sources, gather_records, run_again
+from training.reporting.report import Report
+
+_LARGEST_FILE: Final = 1 << 29
+# Machines compute an epsilon alike to so many places.
+_PRECISION: Final = 1e-9
+
+
+class ReportDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file."""
+
+    report: Report
+    records: Records
+
+    def to_json(self) -> bytes:
+        """Its bytes, indented for people."""
+        return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=1) + b"\n"
+
+
+def make_document(charter: VerifiedCharter, records: Records) -> ReportDocument:
+    """A report with what it was computed from."""
+    return ReportDocument(report_of(charter, records), records)
+
+
+def verify_document(path: Path, charter: VerifiedCharter, sources: Sources) -> ReportDocument:
+    """Check that a report says what its records come to, and its records what was signed.
+
+    Args:
+        sources: what is given beside the file, to repeat what the file alone cannot show.
+
+    Raises:
+        InputError: ``unreadable``, ``file-too-large``, ``not-a-report``; what cannot be read of the sources.
+        TamperingError: ``report-differs``, naming the first place; whatever is wrong with a record.
+    """
+    document = _read(path)
+    records = document.records
+    for signed in records.sites:
+        verify_evidence(signed, charter, path)
+    _require_same(path, document.report, report_of(charter, records))
+    _require_repeated(path, charter, records, sources)
+    return document
+
+
+def _require_repeated(path: Path, charter: VerifiedCharter, records: Records, sources: Sources) -> None:
+    if sources.release or sources.audit:
+        again = gather_records(charter, records.sites, replace(sources, transcript=None))
+        if sources.release:
+            told = records.statement, records.checkpoints, records.problems
+            _require_same(path, told, (again.statement, again.checkpoints, again.problems))
+        if sources.audit:
+            _require_same(path, records.audit, again.audit)
+    if sources.transcript:
+        found = run_again(sources.transcript, charter, records.sites, records.checkpoints)
+        _require_same(path, records.transcript, found)
+
+
+def _read(path: Path) -> ReportDocument:
+    data = read_bounded(path, _LARGEST_FILE)
+    try:
+        document = msgspec.json.decode(data, type=ReportDocument)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "not-a-report",
+            f"{path} is no report: {error}.",
+            culprit=str(path),
+            remedy="Give the JSON file that `secagg audit report` wrote beside the page.",
+        ) from error
+    if document.to_json() != data:
+        raise _differs(path, "its spelling", "it is not written as it was made")
+    return document
+
+
+def _require_same(path: Path, told: object, found: object) -> None:
+    for place, why in _differences(msgspec.to_builtins(told), msgspec.to_builtins(found), ""):
+        raise _differs(path, place, why)
+
+
+def _differences(told: object, found: object, place: str) -> Iterator[tuple[str, str]]:
+    match told, found:
+        case dict(), dict() if told.keys() == found.keys():
+            for key in told:
+                yield from _differences(told[key], found[key], f"{place}.{key}" if place else str(key))
+        case ((list() | tuple()), (list() | tuple())) if len(told) == len(found):
+            for number, (one, other) in enumerate(zip(told, found, strict=True)):
+                yield from _differences(one, other, f"{place}[{number}]")
+        case float(), float() if math.isclose(told, found, rel_tol=_PRECISION):
+            return
+        case _ if told != found or type(told) is not type(found):
+            yield place, f"it says {_short(told)}, the records say {_short(found)}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _differs(path: Path, place: str, why: str) -> TamperingError:
+    return TamperingError(
+        "report-differs",
+        f"{path} is not what its records come to, at {place}: {why}.",
+        culprit=place,
+        remedy="Make the report again from the records, and do not rely on this one.",
+    )

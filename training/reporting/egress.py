@@ -1,0 +1,110 @@
+"""What exactly left a site's building, counted from its egress log: by kind of message, by round and by day."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from secagg.egress import Direction, EgressEntry
+from secagg.wire import Stage
+
+KINDS: Final[Mapping[str, str]] = {
+    "ADVERTISE": "public keys for one epoch",
+    "DEAL": "shares of the keys that hide its updates, each encrypted for one other hospital",
+    "ACKNOWLEDGE": "that it has the key of the epoch, encrypted",
+    "MASKED": "its update, hidden",
+    "AGREE": "its signature under who is in a sum",
+    "REVEAL": "what takes the hiding off the sum of all, and off nothing else",
+    "REFUSAL": "that it refuses something, and why",
+    "STATUS": "how many sums it has",
+    "SNAPSHOT": "the model and its progress, encrypted for one hospital that was behind",
+    "ATTEST": "its signature under the finished model",
+    "CHECKPOINT": "how long its logs are, and a hash of each",
+    "COSIGN": "its signature under everybody's checkpoints",
+}
+"""In words that need no protocol: what a hospital sends."""
+
+Key = TypeVar("Key", bound=tuple[object, ...])
+
+
+class StageFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The messages of one kind; ``holds``: what is in one, in plain words."""
+
+    stage: str
+    holds: str
+    messages: int
+    bytes: int
+
+
+class RoundEgress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What left in one round; round 0 is what belongs to none. ``took``: SHA-256 of the sum that was taken in it."""
+
+    charter: str
+    round: int
+    messages: int
+    bytes: int
+    took: str | None
+
+
+class DayEgress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What left on one day (UTC, as the site's clock had it)."""
+
+    day: str
+    messages: int
+    bytes: int
+
+
+class EgressFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that is shown of what left.
+
+    Attributes:
+        sums, snapshots: how many were taken in.
+    """
+
+    messages: int
+    bytes: int
+    stages: tuple[StageFacts, ...]
+    rounds: tuple[RoundEgress, ...]
+    days: tuple[DayEgress, ...]
+    sums: int
+    snapshots: int
+
+
+def egress_of(entries: Sequence[EgressEntry]) -> EgressFacts:
+    """What these entries come to."""
+    sent = [entry for entry in entries if entry.direction is Direction.SENT]
+    order = [stage.name for stage in Stage]
+    stages = _grouped(sent, lambda entry: (entry.stage,))
+    days = _grouped(sent, lambda entry: (entry.time[:10],))
+    took = {(entry.charter, entry.round): entry.sha256 for entry in entries if entry.took_sum}
+    rounds = {place: [] for place in took} | _grouped(sent, lambda entry: (entry.charter, entry.round))
+    place_of = {charter: place for place, charter in enumerate(dict.fromkeys(entry.charter for entry in entries))}
+    return EgressFacts(
+        messages=len(sent),
+        bytes=_bytes(sent),
+        stages=tuple(
+            StageFacts(name, KINDS.get(name, "a message of the protocol"), len(group), _bytes(group))
+            for (name,), group in sorted(stages.items(), key=lambda item: order.index(item[0][0]))
+        ),
+        rounds=tuple(
+            RoundEgress(*place, len(group), _bytes(group), took.get(place))
+            for place, group in sorted(rounds.items(), key=lambda item: (place_of[item[0][0]], item[0][1]))
+        ),
+        days=tuple(DayEgress(day, len(group), _bytes(group)) for (day,), group in sorted(days.items())),
+        sums=len(took),
+        snapshots=sum(entry.took_snapshot for entry in entries),
+    )
+
+
+def _grouped(entries: Iterable[EgressEntry], key: Callable[[EgressEntry], Key]) -> dict[Key, list[EgressEntry]]:
+    groups: dict[Key, list[EgressEntry]] = defaultdict(list)
+    for entry in entries:
+        groups[key(entry)].append(entry)
+    return dict(groups)
+
+
+def _bytes(entries: Iterable[EgressEntry]) -> int:
+    return sum(entry.bytes for entry in entries)

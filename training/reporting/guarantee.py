@@ -1,0 +1,231 @@
+"""What a charter promises patients: in a paragraph that needs no mathematics, and in the terms of NIST SP 800-226.
+
+Knows the charter's plan and how many rounds were run. Says what is assumed, and what is not protected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from dp.forecast import forecast_pld, forecast_reference
+from dp.plan import PrivacyPlan
+from secagg.charter import Charter
+from secagg.charter.cautions import SHARED_KEY_SCHEMES
+from secagg.charter.model import PrivacyMode
+from training.privacy_plan import privacy_plan
+
+_MINUTES: Final = "https://doi.org/10.6028/NIST.SP.800-226"
+
+# What still hides patients once a single hospital's update is known.
+_LEFT: Final[Mapping[PrivacyMode, str]] = {
+    "none": ", which no noise hides",
+    "local": "; the noise in it, which is that hospital's own, still hides its patients as promised",
+    "distributed": "; the share of noise in it is too small to hide its patients by itself",
+}
+
+
+class Term(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of the things that NIST SP 800-226 asks about, and the answer."""
+
+    name: str
+    value: str
+
+
+class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is promised.
+
+    Attributes:
+        epsilon: of the rounds that were run, or planned if it is not known how many were; None without
+            differential privacy. By Renyi divergences: what every ledger enforces.
+        epsilon_pld: the same by privacy loss distributions, for comparison; None where they do not apply.
+        epsilon_continuous: no bound: what continuous noise in the place of integer noise would cost.
+        rounds, sums: that ``epsilon`` covers.
+        plain: one paragraph.
+    """
+
+    mode: str
+    epsilon: float | None
+    delta: float | None
+    epsilon_pld: float | None
+    epsilon_continuous: float | None
+    rounds: int
+    sums: int
+    plain: str
+    terms: tuple[Term, ...]
+    assumptions: tuple[str, ...]
+    not_protected: tuple[str, ...]
+    source: str = _MINUTES
+
+
+def guarantee_of(charter: Charter, rounds: int, sums: int) -> Guarantee:
+    """What a charter promises once so many rounds were run, so many of which gave a sum."""
+    if charter.privacy.mode == "none":
+        return _none(charter, rounds, sums)
+    plan = privacy_plan(charter)
+    epsilon = plan.epsilon_after(rounds, sums)
+    same_length = rounds == sums
+    return Guarantee(
+        mode=plan.mode,
+        epsilon=epsilon,
+        delta=plan.delta,
+        epsilon_pld=forecast_pld(plan, rounds) if same_length else None,
+        epsilon_continuous=forecast_reference(plan, rounds) if same_length else None,
+        rounds=rounds,
+        sums=sums,
+        plain=_plain(charter, epsilon, plan.delta),
+        terms=_terms(charter, plan, epsilon, rounds),
+        assumptions=_assumptions(charter),
+        not_protected=_not_protected(charter),
+    )
+
+
+def _plain(charter: Charter, epsilon: float, delta: float) -> str:
+    odds = math.exp(epsilon)
+    many = f"{odds:,.1f}" if odds < 100 else f"{odds:,.0f}"
+    who = (
+        "each hospital adds it by itself, so that the promise needs nobody else"
+        if charter.privacy.mode == "local"
+        else "each hospital adds a share of it, and all shares together hide a patient"
+    )
+    return (
+        "Random noise is mixed into training so that the finished model would be nearly as likely to come out if any "
+        f"one patient, with all of that patient's records, had not been there: {who}. How nearly is what epsilon "
+        f"says, here {epsilon:.2f}: whatever anybody concludes from the model and from all that left the hospitals, "
+        f"its odds change by a factor of at most {many} through one patient's being there or not, except "
+        f"with a probability of about {delta:g}. Smaller is better. This is a limit for the worst case, not what is "
+        "expected; it says nothing of what is learned about patients in general, which is what the model is for."
+    )
+
+
+def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, rounds: int) -> tuple[Term, ...]:
+    local = plan.mode == "local"
+    steps = rounds * plan.steps_per_round
+    noise = (
+        "Gaussian, drawn in floating point and rounded; standard deviation "
+        f"{plan.noise_multiplier:g} times the clip norm"
+        if local
+        else f"{charter.privacy.noise}, integer, of all honest hospitals together; standard deviation "
+        f"{plan.noise_multiplier:g} times the sensitivity after rounding to the grid"
+    )
+    counts = (
+        f"counts with noise of standard deviation {plan.metric_noise_multiplier:g} patients, charged"
+        if plan.metric_noise_multiplier
+        else "exact, and outside the promise"
+        if charter.metrics.release == "exact"
+        else "not released"
+    )
+    return (
+        Term("Unit of privacy", "one patient, with all of the patient's records at the hospital"),
+        Term(
+            "Epsilon",
+            f"{epsilon:.4f} for the {rounds} rounds that were paid for; the charter allows {charter.privacy.budget:g}",
+        ),
+        Term("Delta", f"{plan.delta:g}"),
+        Term("Neighbouring data sets", "one has one patient more than the other (add or remove)"),
+        Term("Model of trust", _trust(charter)),
+        Term(
+            "Mechanism",
+            "differentially private stochastic gradient descent: each patient's gradient is clipped to an L2 norm of "
+            f"{plan.clip_norm:g}, summed, and noise is added",
+        ),
+        Term("Noise", noise),
+        Term(
+            "Sampling",
+            f"Poisson: each patient is in a step with probability {plan.sampling_rate:g}, independently; {steps} steps",
+        ),
+        Term("Validation counts", counts),
+        Term(
+            "Accountant",
+            "Renyi differential privacy, composed over all steps, rounds, charters and years; converted as in Balle et "
+            "al. 2020, theorem 21. The ledger of each hospital enforces it",
+        ),
+        Term(
+            "Post-processing",
+            "everything computed from what was released with noise costs nothing more: sums, the steps of the "
+            "optimizer, the model, and whatever is done with it later",
+        ),
+        Term(
+            "Interactivity",
+            "the number of rounds is fixed in the charter, and its whole cost reserved before the first",
+        ),
+        Term("Randomness", "AES-128 in counter mode (NIST SP 800-38A), keyed by the operating system"),
+    )
+
+
+def _trust(charter: Charter) -> str:
+    if charter.privacy.mode == "local":
+        return "local to the hospital: it trusts neither the coordinator nor another hospital for this"
+    return (
+        "distributed: no curator sees records; the promise holds while the secure sum does, and all but "
+        f"{charter.max_colluding} of the hospitals in a sum add their share of the noise"
+    )
+
+
+def _assumptions(charter: Charter) -> tuple[str, ...]:
+    own = (
+        ("How many training patients a hospital has is public.",)
+        if charter.privacy.mode == "local"
+        else (
+            f"At most {_hospitals(charter.max_colluding)} in conspiracy with the coordinator, or leaving out noise.",
+            f"Each sum is over at least {charter.threshold} hospitals.",
+        )
+    )
+    return (
+        *own,
+        "The column that tells patients apart does. Where there is none, each row counts as a patient of its own.",
+        "A patient known to two hospitals pays at both; neither knows of the other.",
+        "A patient who is not recognised in another file has a budget of its own there.",
+        "The computers of the hospitals run this software, unaltered, and are not broken into.",
+    )
+
+
+def _not_protected(charter: Charter) -> tuple[str, ...]:
+    told = [
+        "That a hospital takes part, when, and how large its messages are.",
+        "What the model says about patients in general, and so about anybody who resembles them.",
+        "Records that leave a hospital in any other way.",
+        f"More than {_hospitals(charter.max_colluding)} in a conspiracy with the coordinator: together they may learn "
+        f"a single hospital's update{_LEFT[charter.privacy.mode]}.",
+        "A model that a hospital spoils on purpose, within what clipping allows.",
+    ]
+    if charter.scheme in SHARED_KEY_SCHEMES:
+        told.insert(0, "Any hospital's update, if the coordinator conspires with a single hospital: all have one key.")
+    return tuple(told)
+
+
+def _hospitals(count: int) -> str:
+    return f"{count} hospital{'' if count == 1 else 's'}"
+
+
+def _none(charter: Charter, rounds: int, sums: int) -> Guarantee:
+    return Guarantee(
+        mode="none",
+        epsilon=None,
+        delta=None,
+        epsilon_pld=None,
+        epsilon_continuous=None,
+        rounds=rounds,
+        sums=sums,
+        plain=(
+            "There is no differential privacy in this run: no noise was added. Updates are hidden on their way, but "
+            "the finished model itself, and each sum, may reveal things about single patients, up to whether a known "
+            "person was among them. No number limits how much. Whoever has the model has to be trusted with that."
+        ),
+        terms=(
+            Term("Unit of privacy", "none"),
+            Term("Epsilon", "not limited"),
+            Term("Delta", "not limited"),
+            Term("Neighbouring data sets", "does not apply"),
+            Term("Mechanism", "federated averaging of exact updates"),
+            Term("Noise", "none"),
+            Term("Sampling", "shuffled batches"),
+            Term("Accountant", "none; the ledger notes each round as unprotected"),
+            Term("Post-processing", "does not apply"),
+        ),
+        assumptions=("Whoever receives the model, or a sum, is trusted with what it reveals.",),
+        not_protected=("Patients, against whoever has the model.", *_not_protected(charter)),
+    )

@@ -1,0 +1,223 @@
+"""Whether the records are whole and fit one another: each check, what it found, and what there was nothing to check by.
+
+Knows what each record vouches for. A log is held against the checkpoints that all hospitals have signed; the release
+against the transcript; the transcript against the logs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from dp.ledger.entries import LEDGER
+from secagg.charter import Charter, VerifiedCharter
+from secagg.egress import EGRESS
+from secagg.errors import TamperingError
+from secagg.log_excerpt import LogCheckpoint, LogExcerpt, require_grown_from
+from secagg.masking import Purpose
+from secagg.release import Release
+from secagg.release.checkpoints import VerifiedCheckpoints
+from secagg.signed_log import LogKind
+from training.auditing.record import PrivacyRecord
+from training.reporting.evidence import SiteEvidence
+from training.reporting.findings import Finding
+from training.reporting.guarantee import Guarantee
+from training.reporting.records import Records
+from training.reporting.rounds import TranscriptFacts
+
+# Two computations of one epsilon may differ in the last places.
+_ROUNDING: Final = 1e-6
+
+
+class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing that was looked at.
+
+    Attributes:
+        state: ``whole``; ``wrong``: a finding says why; ``absent``: there was nothing to check, or to check it by.
+    """
+
+    what: str
+    state: Literal["whole", "wrong", "absent"]
+    detail: str
+
+
+@dataclass
+class Integrity:
+    """What all checks together found."""
+
+    checks: list[Check] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def found(self, what: str, detail: str, wrong: Iterable[Finding] = ()) -> None:
+        """Note a check that was made."""
+        findings = list(wrong)
+        self.findings += findings
+        if findings:
+            self.checks.append(Check(what, "wrong", " ".join(finding.message for finding in findings)))
+        else:
+            self.checks.append(Check(what, "whole", detail))
+
+    def absent(self, what: str, detail: str) -> None:
+        """Note a check that could not be made."""
+        self.checks.append(Check(what, "absent", detail))
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """A log's checkpoint, and how many hospitals beside its own have signed for it."""
+
+    place: LogCheckpoint
+    others: int
+    enough: bool
+
+
+def check_site(
+    site: SiteEvidence, charter: Charter, checkpoints: VerifiedCheckpoints | None, integrity: Integrity
+) -> None:
+    """Whether a site's logs are whole, and go on from what they were when the run ended."""
+    own_word = checkpoints.by_name.get(site.member) if checkpoints else None
+    others = len(set(checkpoints.cosigned_by) - {site.member}) if checkpoints else 0
+    enough = others > charter.max_colluding
+    problems = list(site.problems)
+    for excerpt, kind, place in (
+        (site.ledger, LEDGER, _Noted(own_word.ledger, others, enough) if own_word else None),
+        (site.egress, EGRESS, _Noted(own_word.egress, others, enough) if own_word else None),
+    ):
+        own = [problem for problem in problems if problem.reason.startswith(f"{kind.reason}-")]
+        problems = [problem for problem in problems if problem not in own]
+        _check_log(site.member, excerpt, kind, place, own, integrity)
+    for problem in problems:
+        integrity.found(f"{site.member}: {problem.reason}", "", [problem])
+
+
+def _check_log(
+    member: str,
+    excerpt: LogExcerpt[Any] | None,
+    kind: LogKind[Any],
+    noted: _Noted | None,
+    problems: Sequence[Finding],
+    integrity: Integrity,
+) -> None:
+    what = f"{member}: {kind.name}"
+    if excerpt is None:
+        integrity.found(what, "", problems)
+        return
+    told = f"{excerpt.checkpoint.entries} entries, chained and signed"
+    if excerpt.hidden:
+        told += f"; {len(excerpt.shown)} of them shown, of the others a hash"
+    integrity.found(what, told, problems)
+    against = f"{member}: {kind.name}, since the run ended"
+    if noted is None:
+        integrity.absent(against, "no checkpoint of it was given: who has the site's key could have rewritten it")
+        return
+    try:
+        require_grown_from(noted.place, excerpt, kind, Path(f"of {member}"))
+    except TamperingError as error:
+        integrity.found(against, "", [Finding(error.reason, error.message, member, error.remedy)])
+        return
+    if noted.enough:
+        told = f"its first {noted.place.entries} entries are those that {noted.others} other hospitals have signed for"
+        integrity.found(against, told)
+    else:
+        integrity.absent(against, f"{noted.others} other hospitals have signed for its checkpoint: too few")
+
+
+def check_checkpoints(charter: VerifiedCharter, checkpoints: VerifiedCheckpoints | None, integrity: Integrity) -> None:
+    """Who has signed for everybody's logs."""
+    if checkpoints is None:
+        integrity.absent("Checkpoints of all logs", "none was given")
+        return
+    members = len(charter.charter.members)
+    integrity.found(
+        "Checkpoints of all logs",
+        f"of {len(checkpoints.by_name)} hospitals, signed by {len(checkpoints.cosigned_by)} of {members}",
+    )
+
+
+def check_release(release: Release | None, records: Records, guarantee: Guarantee, integrity: Integrity) -> None:
+    """Whether the release is what its contributors signed, and says what the charter and the transcript show."""
+    if release is None:
+        if records.problems:
+            integrity.found("Release", "", records.problems)
+        else:
+            integrity.absent("Release", "none was given")
+        return
+    told = f"the model and its statement are what all {len(release.contributors)} contributors signed"
+    integrity.found("Release", told, (*records.problems, *_understated(release, guarantee)))
+    if records.transcript is None:
+        integrity.absent("Release, beside the transcript", "no transcript was given")
+        return
+    wrong = _disputed(release, records.transcript)
+    integrity.found("Release, beside the transcript", "it names exactly those whose updates are in the sums", wrong)
+
+
+def check_transcript(transcript: TranscriptFacts | None, integrity: Integrity) -> None:
+    """Whether every sum is what the hospitals' messages add up to."""
+    if transcript is None:
+        integrity.absent("Transcript", "none was given: sums were not recomputed")
+        return
+    sums = sum(found.sum_sha256 is not None for found in transcript.rounds)
+    logs = len(transcript.compared_with)
+    beside = "; no hospital's log was there to compare"
+    if logs:
+        beside = f", and the logs of {logs} {'hospital' if logs == 1 else 'hospitals'} say the same"
+    integrity.found("Transcript", f"all {sums} sums recomputed{beside}", transcript.findings)
+
+
+def check_audit(audit: PrivacyRecord | None, integrity: Integrity) -> None:
+    """Whether canaries speak against the claim."""
+    if audit is None:
+        return
+    wrong = []
+    if not audit.passed:
+        highest = max(bound.epsilon for bound in (*audit.audit.runs, audit.audit.together))
+        wrong = [
+            Finding(
+                "audit-failed",
+                f"By the audit, epsilon is at least {highest:.2f}, where {audit.audit.claim:.2f} is claimed, or a "
+                "build that must be caught was not.",
+                "the software",
+                "Train nothing more with it until it is known why.",
+            )
+        ]
+    integrity.found("Empirical audit", "nothing speaks against the claim; that proves nothing", wrong)
+
+
+def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:
+    stated, computed = release.privacy.epsilon, guarantee.epsilon
+    if computed is None or (stated is not None and stated >= computed - _ROUNDING):
+        return []
+    return [
+        Finding(
+            "understated-epsilon",
+            f"The release states an epsilon of {stated}, but its rounds cost {computed:.4f}.",
+            "the release",
+            "Do not rely on what it states.",
+        )
+    ]
+
+
+def _disputed(release: Release, transcript: TranscriptFacts) -> list[Finding]:
+    """Statistics are no part of a release: it counts the sums that were applied to the model."""
+    # A sum that reached nobody, as a coordinator was cut off, was made again: the last of a step is what was applied.
+    applied = {
+        found.step: found for found in transcript.rounds if found.purpose == Purpose.TRAINING and found.took_part
+    }
+    shown = Counter(name for found in applied.values() for name in found.took_part)
+    stated = {contributor.name: contributor.sums for contributor in release.contributors}
+    if (release.sums, stated) == (len(applied), dict(shown)):
+        return []
+    return [
+        Finding(
+            "contributors-differ",
+            f"The release states {release.sums} sums of {len(stated)} contributors; the transcript shows "
+            f"{len(applied)} of {len(shown)}.",
+            "the release",
+            "Ask the coordinator for the whole transcript, and compare it with the hospitals' own logs.",
+        )
+    ]

@@ -1,0 +1,100 @@
+"""What whoever is responsible must know though no record was altered: budgets that run out, what nobody has checked.
+
+Knows a report and the charter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from secagg.charter import Charter
+from secagg.charter.cautions import cautions
+from training.reporting.budget import DataSetFacts, RunFacts
+from training.reporting.findings import Notice
+from training.reporting.report import Report, SiteFacts
+
+_TELLS_NOTHING = 0.5
+
+
+def notices_of(report: Report, charter: Charter) -> tuple[Notice, ...]:
+    """All that is to be told, budgets first."""
+    return (
+        *(notice for site in report.sites for data_set in site.data_sets for notice in _data_set(site, data_set)),
+        *(Notice(caution.code, caution.message, caution.remedy) for caution in cautions(charter)),
+        *_run(report),
+        *_missing(report),
+    )
+
+
+def _data_set(site: SiteFacts, data_set: DataSetFacts) -> Iterator[Notice]:
+    whose = f"The data set {data_set.data_set[:16]} of {site.name}"
+    if data_set.alert and data_set.limit and data_set.left is not None:
+        yield Notice(
+            "budget-alert",
+            f"{whose} has spent {data_set.spent:.2f} of its budget of {data_set.limit:g}; {data_set.left:.2f} is left.",
+            "Decide what the rest is to be used for: what is spent never comes back.",
+        )
+    if data_set.patients and data_set.delta * data_set.patients > _TELLS_NOTHING:
+        yield Notice(
+            "delta-too-large",
+            f"{whose} has {data_set.patients} patients, and delta is {data_set.delta:g}: nothing is promised to one of "
+            "them.",
+            "Agree on a delta well below one over the number of patients.",
+        )
+    for run in data_set.runs:
+        yield from _unusual(whose, run)
+
+
+def _unusual(whose: str, run: RunFacts) -> Iterator[Notice]:
+    if run.epsilon is None:
+        yield Notice(
+            "unprotected",
+            f"{whose} was used without differential privacy under the charter {run.charter[:16]}, in {run.rounds} "
+            "rounds.",
+            "No epsilon covers that: whoever has the model must be trusted with what it reveals.",
+        )
+    if run.state == "open":
+        yield Notice(
+            "run-open",
+            f"{whose} still holds what the charter {run.charter[:16]} has reserved: that run has not ended.",
+            "Go on with it, or give it up with `secagg budget release`.",
+        )
+
+
+def _run(report: Report) -> Iterator[Notice]:
+    if report.transcript is None:
+        return
+    for epoch in report.transcript.unfinished:
+        yield Notice(
+            "unfinished-epoch",
+            f"Epoch {epoch} of the transcript ends in the middle.",
+            "The coordinator was cut off there, or the end was taken away: ask it which.",
+        )
+    failed = [found.round for found in report.transcript.rounds if found.sum_sha256 is None]
+    if failed:
+        rounds = ", ".join(map(str, failed))
+        yield Notice("no-sum", f"Rounds {rounds} gave no sum.", "They were paid for all the same.")
+
+
+def _missing(report: Report) -> Iterator[Notice]:
+    if report.release is None:
+        yield Notice("no-release", "No release was looked at.", "Give its folder with --release.")
+    elif len(report.release.cosigned_by) <= report.charter.max_colluding + 1:
+        yield Notice(
+            "not-cosigned",
+            f"{len(report.release.cosigned_by)} hospitals have signed for one another's logs: too few to rule out that "
+            "one of those was rewritten since.",
+            "Keep copies of this report elsewhere; later ones can be compared with it.",
+        )
+    if report.transcript is None:
+        yield Notice(
+            "no-transcript",
+            "No transcript was looked at: sums were not recomputed, and who took part is not known.",
+            "Ask the coordinator for it, and give its folder with --transcript.",
+        )
+    if report.audit is None and report.guarantee.mode != "none":
+        yield Notice(
+            "no-audit",
+            "No empirical audit was looked at: that the software adds as much noise as it says is its own word.",
+            "Run `secagg audit privacy --charter CHARTER --json > audit.json`, and give the file with --audit.",
+        )

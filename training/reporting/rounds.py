@@ -1,0 +1,145 @@
+"""Who took part in each round, who was missing, and who refused: from a coordinator's transcript, run again.
+
+Knows transcripts. What the coordinator says beyond the messages that it kept counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from secagg.charter import VerifiedCharter
+from secagg.egress import Direction
+from secagg.errors import TamperingError
+from secagg.transcript import HospitalRecord, TranscriptAudit, audit_folder, compare
+from secagg.transcript.files import FileCheckpoint, require_grown_from
+from training.noise import noise_expansion
+from training.reporting.evidence import SiteEvidence
+from training.reporting.findings import Finding
+
+
+class RoundFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One round.
+
+    Attributes:
+        purpose: ``training`` or ``statistics``.
+        step: which sum it was to give.
+        took_part: whose updates are in the sum, by name; empty if there was none.
+        missing: all others.
+        sum_sha256: of the message with the sum, as recomputed; None without one.
+    """
+
+    epoch: int
+    round: int
+    purpose: str
+    step: int
+    took_part: tuple[str, ...]
+    missing: tuple[str, ...]
+    sum_sha256: str | None
+
+
+class RefusalFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A hospital that refused something, and what it said."""
+
+    round: int
+    member: str
+    reason: str
+    message: str
+
+
+class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a whole transcript shows.
+
+    Attributes:
+        messages, bytes: of hospitals.
+        refused: recorded messages that the protocol does not allow, and the coordinator did not take.
+        unfinished: epochs that end in the middle.
+        compared_with: whose own logs it was held against.
+        findings: what does not fit.
+    """
+
+    rounds: tuple[RoundFacts, ...]
+    refusals: tuple[RefusalFacts, ...]
+    messages: int
+    bytes: int
+    refused: int
+    unfinished: tuple[int, ...]
+    compared_with: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+def read_transcript(
+    folder: Path, charter: VerifiedCharter, sites: Iterable[SiteEvidence], noted: Iterable[FileCheckpoint]
+) -> TranscriptFacts:
+    """Run every epoch again, and hold it against the logs of the hospitals that show theirs.
+
+    Args:
+        noted: how far its files had come when the hospitals signed for them.
+
+    Raises:
+        InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
+    """
+    audit = audit_folder(folder, charter, noise_expansion(charter.charter))
+    records = [_record(site, charter) for site in sites if site.egress]
+    odd = [*audit.findings, *(finding for record in records for finding in compare(audit.epochs, record))]
+    return TranscriptFacts(
+        rounds=_rounds(audit, charter),
+        refusals=tuple(
+            RefusalFacts(told.round, told.member, told.reason, told.message)
+            for epoch in audit.epochs
+            for told in epoch.refusals
+        ),
+        messages=sum(epoch.messages for epoch in audit.epochs),
+        bytes=sum(epoch.bytes for epoch in audit.epochs),
+        refused=sum(epoch.refused for epoch in audit.epochs),
+        unfinished=tuple(epoch.epoch for epoch in audit.epochs if epoch.unfinished),
+        compared_with=tuple(record.name for record in records),
+        findings=(
+            *altered_files(folder, noted),
+            *(
+                Finding(found.reason, found.message, f"epoch {found.epoch}", "Compare it with the hospitals' own logs.")
+                for found in odd
+            ),
+        ),
+    )
+
+
+def altered_files(folder: Path, noted: Iterable[FileCheckpoint]) -> list[Finding]:
+    """Which files of a transcript are not what the hospitals signed for."""
+    findings = []
+    for checkpoint in noted:
+        try:
+            require_grown_from(checkpoint, folder)
+        except TamperingError as error:
+            findings.append(Finding.of(error))
+    return findings
+
+
+def _rounds(audit: TranscriptAudit, charter: VerifiedCharter) -> tuple[RoundFacts, ...]:
+    names = [member.name for member in charter.charter.members]
+    return tuple(
+        RoundFacts(
+            epoch.epoch,
+            found.round,
+            found.purpose,
+            found.step,
+            found.survivors,
+            tuple(name for name in names if name not in found.survivors),
+            found.payload_sha256,
+        )
+        for epoch in audit.epochs
+        for found in epoch.rounds
+    )
+
+
+def _record(site: SiteEvidence, charter: VerifiedCharter) -> HospitalRecord:
+    entries = site.egress.entries if site.egress else ()
+    own = [entry for entry in entries if entry.charter == charter.digest.hex()]
+    return HospitalRecord(
+        charter.charter.number_of(site.member),
+        site.member,
+        frozenset(entry.sha256 for entry in own if entry.direction is Direction.SENT),
+        {entry.round: entry.sha256 for entry in own if entry.took_sum},
+    )
