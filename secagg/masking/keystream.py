@@ -63,11 +63,11 @@ class MaskStreams:
         skipped = 0 if at == self._position else at % _BLOCK
         self._seek(at - skipped)
         self._position = -1
-        ends = range(skipped + size, skipped + size * count + 1, size)
+        starts = [skipped + size * place for place in range(count)]
         blank, totals = bytes(skipped + size * count), [0] * count
         for item, stream in zip(self.keys, self._streams, strict=True):
             words = stream.update(blank)
-            numbers = [int.from_bytes(words[end - size : end], "little") for end in ends]
+            numbers = [int.from_bytes(words[start : start + size], "little") for start in starts]
             totals = [total + item.sign * number for total, number in zip(totals, numbers, strict=True)]
         return totals
 
