@@ -1,4 +1,4 @@
-"""What it takes to look at records: a release of 40 hospitals, a log of 100,000 entries, a transcript of 300 rounds."""
+"""CPU time of looking at records: a release of 40 hospitals, a log of 100,000 entries, a transcript of 300 rounds."""
 
 from __future__ import annotations
 
@@ -36,8 +36,16 @@ AT_ONCE = 5_000
 
 
 def seconds(benchmark, work: Callable[[], object]) -> float:
-    benchmark.pedantic(work, rounds=1)
-    return benchmark.stats.stats.median
+    """Of CPU time: others may be at work on the machine, and all of it is on one core."""
+    spent = []
+
+    def timed() -> None:
+        start = time.process_time()
+        work()
+        spent.append(time.process_time() - start)
+
+    benchmark.pedantic(timed, rounds=1)
+    return spent[0]
 
 
 def bench_release(benchmark, figure, tmp_path):
@@ -92,12 +100,12 @@ def bench_log(benchmark, figure, long_log):
     took = seconds(benchmark, lambda: read_egress(path, identity.public_key))
     figure(f"log of {ENTRIES} entries, read and verified", took, "s")
     # Of which, what the signatures take: beside it nothing may count.
-    message, start = bytes(100), time.perf_counter()
+    message, start = bytes(100), time.process_time()
     signature = identity.sign(message)
     checks = 2_000
     for _ in range(checks):
         is_valid_signature(identity.public_key, signature, message)
-    alone = (time.perf_counter() - start) / checks * ENTRIES
+    alone = (time.process_time() - start) / checks * ENTRIES
     figure("the same, over that of its signatures alone", took / alone, "", at_most=1.5)
     tracemalloc.start()
     entries = read_egress(path, identity.public_key)
@@ -105,9 +113,9 @@ def bench_log(benchmark, figure, long_log):
     tracemalloc.stop()
     figure("memory of its entries, each", held / len(entries), "B", at_most=2_000)
     figure("peak while reading, over what is kept", peak / held, "", at_most=1.5)
-    start = time.perf_counter()
+    start = time.process_time()
     checkpoint_of(entries)
-    figure("its checkpoint", time.perf_counter() - start, "s", at_most=5)
+    figure("its checkpoint", time.process_time() - start, "s", at_most=5)
     assert EGRESS.head(entries)
 
 

@@ -14,7 +14,6 @@ from typing import Final
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from cli.output import size
 from cli.report_charts import Drawn, attendance_strip, audit_chart, consortium_caption, consortium_course, site_course
 from cli.report_words import RULES, another_run, answers_of, figures_of, what_stayed
 from secagg.egress import Direction
@@ -108,7 +107,6 @@ def render_page(document: ReportDocument, json_name: str) -> str:
         rules=RULES,
         software=_software,
         json_name=json_name,
-        size=size,
     )
 
 
