@@ -44,6 +44,7 @@ for _name, _help in (
     ("coordinator", "The coordinator's site, in the field."),
     ("plan", "What each scheme would cost a consortium of some size."),
     ("audit", "What was sent and summed, from the records kept of it."),
+    ("policy", "What this site accepts, and who may loosen it."),
     ("budget", "This site's privacy budget."),
     ("model", "The released model that belongs to all."),
     ("doctor", "Check this machine: packages, device, storage, speed, schemes."),

@@ -7,7 +7,7 @@ simulator sees beyond that (test records, pooled training) is marked as such in 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from dp.ledger import BudgetUse
 from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verify_charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
@@ -96,6 +97,7 @@ class SimulationResult:
         pooled: one model on all records, without protection; ``curator``: with the charter's noise added once;
             ``alone``: each hospital's own, as private as in the run. None and empty where they were not asked for.
         warnings: what everybody must be told of the charter, and of how the task's model was changed.
+        budgets: by hospital, how much of its data set's budget is used; empty without differential privacy.
     """
 
     folder: Path
@@ -107,6 +109,7 @@ class SimulationResult:
     curator: Metrics | None
     alone: tuple[tuple[str, Metrics], ...]
     warnings: tuple[Caution, ...]
+    budgets: Mapping[str, BudgetUse]
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,9 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
         hospitals = settings.hospitals_folder(folder)
         warnings = (*cautions(charter.charter), *task.cautions())
-        return SimulationResult(folder, hospitals, charter, history.rounds, federated, pooled, curator, alone, warnings)
+        return SimulationResult(
+            folder, hospitals, charter, history.rounds, federated, pooled, curator, alone, warnings, cast.budgets()
+        )
 
 
 def _run(coordinator: Coordinator, cast: _Cast) -> None:
@@ -321,6 +326,11 @@ class _Cast:
     def epsilon(self) -> float | None:
         """The most that any hospital's patients have spent in this run."""
         return max((hospital.epsilon or 0.0 for hospital in self.hospitals.values()), default=0.0) or None
+
+    def budgets(self) -> dict[str, BudgetUse]:
+        """How much of each hospital's budget is used, by name."""
+        used = {hospital.name: hospital.budget_use for hospital in self.hospitals.values()}
+        return {name: use for name, use in used.items() if use}
 
     def evaluate(self) -> Metrics:
         """The consortium's model on the test records."""
