@@ -40,6 +40,7 @@ for _name, _help in (
     ("simulate", "A consortium on this machine, on data of your own."),
     ("identity", "This hospital's signing key."),
     ("charter", "What the consortium agrees on, signed by every member."),
+    ("watch", "A running training, on the terminal or on a page."),
     ("hospital", "This hospital's site, in the field."),
     ("coordinator", "The coordinator's site, in the field."),
     ("plan", "What each scheme would cost a consortium of some size."),

@@ -40,7 +40,8 @@ from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
 from training.task import Task, TaskSpec
 
-_SETTINGS_FILE = "simulation.json"
+SETTINGS_FILE = "simulation.json"
+HISTORY_FILE = "history.json"
 _LARGEST_SETTINGS = 16 * 1024 * 1024
 
 
@@ -235,7 +236,7 @@ def read_settings(folder: Path) -> SimulationSettings:
         InputError: ``not-a-run``.
     """
     try:
-        data = read_bounded(folder / _SETTINGS_FILE, _LARGEST_SETTINGS)
+        data = read_bounded(folder / SETTINGS_FILE, _LARGEST_SETTINGS)
         return msgspec.json.decode(data, type=SimulationSettings)
     except (InputError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
@@ -246,23 +247,33 @@ def read_settings(folder: Path) -> SimulationSettings:
         ) from error
 
 
+def read_history(folder: Path) -> tuple[RoundResult, ...]:
+    """The results of all rounds of the run in ``folder`` so far.
+
+    Raises:
+        InputError: ``damaged-history``.
+    """
+    path = folder / HISTORY_FILE
+    if not path.exists():
+        return ()
+    data = read_bounded(path, _LARGEST_SETTINGS)
+    try:
+        return msgspec.json.decode(data, type=tuple[RoundResult, ...])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "damaged-history",
+            f"{path} cannot be read: {error}.",
+            culprit=str(path),
+            remedy="Remove it and resume; the results of earlier rounds are then no longer shown.",
+        ) from error
+
+
 class _History:
     """The results of all rounds, also those before an interruption."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "history.json"
-        self.rounds: tuple[RoundResult, ...] = ()
-        if self._path.exists():
-            data = read_bounded(self._path, _LARGEST_SETTINGS)
-            try:
-                self.rounds = msgspec.json.decode(data, type=tuple[RoundResult, ...])
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise InputError(
-                    "damaged-history",
-                    f"{self._path} cannot be read: {error}.",
-                    culprit=str(self._path),
-                    remedy="Remove it and resume; the results of earlier rounds are then no longer shown.",
-                ) from error
+        self._path = folder / HISTORY_FILE
+        self.rounds = read_history(folder)
 
     def append(self, result: RoundResult) -> None:
         self.rounds = (*self.rounds, result)
@@ -401,7 +412,7 @@ def _write_folders(
             _make_private(hospital.path)
             identity.save(hospital.identity)
             write_atomically(hospital.policy, policy, PRIVATE)
-    write_atomically(folder / _SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
+    write_atomically(folder / SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
 
 
 def _make_private(folder: Path) -> None:
