@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cli.budget_plan import plan
-from cli.budget_view import describe, shared_lines, table_of
+from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import console, json_option, print_json, say_whole
 from dp.ledger import Account
@@ -48,6 +48,8 @@ budget.add_command(plan)
 def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """Show what the patients of the hospital in FOLDER have spent, and what is left by its policy.
 
+    Says so when 50, 80 or 100 per cent of a data set's budget are spent or reserved.
+
     \b
     Example:
       secagg budget show run/hospitals/aachen
@@ -63,6 +65,9 @@ def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
         click.echo("Nothing has been spent.")
     for data_set in [] if as_json else data_sets:
         console.print(table_of(data_set))
+        alert = alert_line(data_set)
+        if alert:
+            console.print(alert, style="yellow", soft_wrap=True)
         for line in shared_lines(data_set):
             click.echo(line)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 from rich.table import Table
 
-from dp.ledger import Account, RunSpending
+from dp.ledger import Account, BudgetUse, RunSpending
 from dp.ledger.spending import cost_epsilon
 
 
@@ -39,6 +39,7 @@ class DataSetJson(msgspec.Struct, frozen=True):
     Attributes:
         patients: null where there is no list of them: they count as those of every data set.
         epsilon: of the patient who has spent most, with the runs on other data sets that share patients.
+        alert: the highest of 50, 80 and 100 per cent of the budget that is reached; 0 below.
         runs: those on this data set itself.
     """
 
@@ -48,6 +49,7 @@ class DataSetJson(msgspec.Struct, frozen=True):
     delta: float
     budget: float
     left: float
+    alert: int
     runs: list[RunJson]
     overlaps: list[OverlapJson]
 
@@ -56,14 +58,15 @@ def describe(name: str, account: Account, limit: float) -> DataSetJson:
     """One data set, of which a patient may spend ``limit``."""
     delta = account.delta(name)
     spending = account.spending(name)
-    spent = spending.epsilon(delta)
+    use = BudgetUse(spending.epsilon(delta), limit)
     return DataSetJson(
         name,
         account.patients(name),
-        spent,
+        use.epsilon,
         delta,
         limit,
-        max(0.0, limit - spent),
+        use.left,
+        use.alert,
         [_run(run, delta) for run in spending.runs],
         [OverlapJson(other, patients) for other, patients in account.overlaps(name).items()],
     )
@@ -86,6 +89,12 @@ def table_of(data_set: DataSetJson) -> Table:
         spent = "no protection: not covered by any epsilon" if run.epsilon is None else f"{run.epsilon:.3f}"
         table.add_row(run.charter[:16], str(run.rounds), f"{run.state}{', elsewhere' * run.imported}", spent)
     return table
+
+
+def alert_line(data_set: DataSetJson) -> str | None:
+    """The warning that a data set deserves, if it does."""
+    told = BudgetUse(data_set.epsilon, data_set.budget).told()
+    return f"Alert, {data_set.alert} %: {told}." if data_set.alert else None
 
 
 def shared_lines(data_set: DataSetJson) -> Iterable[str]:

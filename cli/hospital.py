@@ -143,6 +143,9 @@ def _show(site: Path, found: SiteStatus, running: bool) -> None:
     console.print(f"charter   {found.charter}", soft_wrap=True)
     console.print(f"steps     {found.steps} of {found.steps_due}")
     console.print(f"epsilon   {epsilon(found.epsilon)}, of this run")
+    if found.budget:
+        style = "yellow" if found.budget.alert else ""
+        console.print(f"budget    {found.budget.told()}", style=style, markup=False, soft_wrap=True)
     if found.reason:
         console.print(f"why       {found.message} {found.remedy or ''} [{found.reason}]", markup=False, soft_wrap=True)
 

@@ -7,15 +7,17 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, epsilon, json_option, print_json
-from secagg.release import verify_release
+from secagg.charter.folder import read_verified
+from secagg.release import VerifiedRelease, verify_release
 from secagg.release.folder import read_release
 from secagg.release.statement import Statement
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="release")
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def model() -> None:
     """The released model that belongs to all.
 
@@ -23,6 +25,11 @@ def model() -> None:
     Example:
       secagg model verify run/release
     """
+
+
+model.add_command(
+    LazyCommand("export", "cli.model_export:export", "Write a release as safetensors, TorchScript or ONNX.")
+)
 
 
 @model.command()
@@ -44,22 +51,48 @@ def show(folder: Path, as_json: bool) -> None:
 
 
 @model.command()
-@_FOLDER
+@click.argument("place", type=click.Path(path_type=Path), default="release")
+@click.option(
+    "--charter",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Of an exported file: the charter that it was trained under, signed by all.",
+)
 @json_option
-def verify(folder: Path, as_json: bool) -> None:
-    """Check the release in FOLDER: charter signed by all, statement by every contributor, model unaltered.
+def verify(place: Path, charter: Path | None, as_json: bool) -> None:
+    """Check the release in PLACE: charter signed by all, statement by every contributor, model unaltered.
+
+    PLACE may also be a file that `export` wrote. It is made once more from the release that it carries, and every byte
+    compared; what is in it is not run. That takes the versions of torch, onnx and onnxscript that wrote it.
 
     \b
-    Example:
+    Examples:
       secagg model verify run/release
+      secagg model verify heart.onnx --charter run/charter
     """
-    release = verify_release(folder)
+    if place.is_file():
+        _verify_file(place, charter, as_json)
+    elif charter:
+        raise click.UsageError("A release has its charter in its folder: leave out --charter.")
+    else:
+        _tell(verify_release(place), place / "model.safetensors", as_json)
+
+
+def _verify_file(path: Path, charter: Path | None, as_json: bool) -> None:
+    from training.exporting import verify_export
+
+    if charter is None:
+        raise click.UsageError("An exported file is checked with its charter: add --charter.")
+    found = verify_export(path, read_verified(charter))
+    _tell(found.release, path, as_json)
+
+
+def _tell(release: VerifiedRelease, path: Path, as_json: bool) -> None:
     predicate = release.statement.predicate
     names = [contributor.name for contributor in predicate.contributors]
     if as_json:
         print_json({"verified": True, "model_sha256": release.statement.model_sha256, "signed_by": names})
         return
-    click.echo(f"Yes: {folder / 'model.safetensors'} is the model that {len(names)} hospitals made and signed.")
+    click.echo(f"Yes: {path} is the model that {len(names)} hospitals made and signed.")
     click.echo(f"charter {predicate.charter}")
     click.echo(f"epsilon {epsilon(predicate.privacy.epsilon)}, {predicate.sums} sums in {predicate.rounds} rounds")
 

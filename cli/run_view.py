@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from cli.output import console, epsilon, percent, progress_console, score, size, warn
+from dp.ledger import BudgetUse
+from dp.ledger.budget_use import ALERTS
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
 from secagg.charter.model import ENCRYPTED_SCHEMES
@@ -91,6 +93,8 @@ def show_result(result: SimulationResult, report: Path | None = None) -> None:
     console.print()
     console.print(_comparison_table(result))
     console.print()
+    for line in budget_lines(result.budgets):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
     places = (
         (result.folder / "release", "the model, and a statement about it that every hospital signed"),
         (result.folder / "charter", "what the hospitals agreed on, with their signatures"),
@@ -103,6 +107,15 @@ def show_result(result: SimulationResult, report: Path | None = None) -> None:
         console.print(f"  {escape(str(place).ljust(width))}  [dim]{what}[/dim]", soft_wrap=True)
     release = escape(shlex.quote(str(result.folder / "release")))
     console.print(f"\nCheck it: [bold]secagg model verify {release}[/bold]", soft_wrap=True)
+
+
+def budget_lines(budgets: Mapping[str, BudgetUse]) -> Iterator[str]:
+    """For each of 50, 80 and 100 per cent that hospitals have come to: who they are, and who has used most."""
+    for level in reversed(ALERTS):
+        names = tuple(name for name, use in budgets.items() if use.alert == level)
+        if names:
+            most = max((budgets[name] for name in names), key=lambda use: use.percent)
+            yield f"Budget alert, {level} %: {_names(names)}. {most.told()}, by the policies in their folders."
 
 
 def _kept(charter: Charter) -> str:

@@ -23,6 +23,7 @@ class SiteView:
         self._as_json = as_json
         self._gathered = (-1, -1)
         self._state = ""
+        self._alert = 0
 
     @property
     def watcher(self) -> SiteWatcher:
@@ -39,6 +40,9 @@ class SiteView:
         if status.state != self._state or self._as_json:
             self._say("status", told, state=status.state, steps=status.steps, reason=status.reason)
         self._state = status.state
+        if status.budget and status.budget.alert > self._alert:
+            self._alert = status.budget.alert
+            self._say("budget", status.budget.told(), percent=status.budget.alert)
 
     def _gather(self, connected: int, members: int) -> None:
         if (connected, members) != self._gathered:

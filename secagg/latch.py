@@ -7,7 +7,8 @@ The rules, for each charter: epochs only go up; rounds only go up, across epochs
 one survivor set at most, and revealed at most once, after it was masked. A site that has stopped stays so.
 
 It also keeps when other members were seen last. They are told, and one whose own latch knows less has been set back.
-And it keeps how far this site's own logs had come: one that does not go on from there has been set back.
+And it keeps how far this site's own logs had come: one that does not go on from there has been set back. Where a policy
+names officers, it keeps the policy that was accepted last.
 """
 
 from __future__ import annotations
@@ -44,7 +45,14 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS stopped (charter BLOB PRIMARY KEY) STRICT",
     "CREATE TABLE IF NOT EXISTS seen (charter BLOB PRIMARY KEY, sightings BLOB NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS logs (name TEXT PRIMARY KEY, entries INTEGER NOT NULL, head TEXT NOT NULL) STRICT",
+    """CREATE TABLE IF NOT EXISTS policy (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        head BLOB NOT NULL,
+        content BLOB NOT NULL
+    ) STRICT""",
 )
+LATCH_FILE: Final = "latch.sqlite"
+_POLICY: Final = "SELECT head, content FROM policy"
 _LOGS: Final = "SELECT name, entries, head FROM logs"
 _Record = tuple[str, tuple[object, ...]]
 
@@ -81,6 +89,13 @@ class Sighting(NamedTuple):
 
 
 NEVER_SEEN: Final = Sighting()
+
+
+class AcceptedPolicy(NamedTuple):
+    """The policy that a site is held to, as bytes, and the end of the chain of changes that led to it."""
+
+    head: bytes
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -272,6 +287,15 @@ class Latch:
         """How far each log is known to have come, by its name."""
         return {name: LogPlace(*place) for name, *place in self._read(_LOGS)}
 
+    def record_policy(self, policy: AcceptedPolicy) -> None:
+        """This policy is in force from now on."""
+        self._write(("INSERT OR REPLACE INTO policy VALUES (1, ?, ?)", tuple(policy)))
+
+    def accepted_policy(self) -> AcceptedPolicy | None:
+        """The policy in force; None where none is remembered."""
+        found = self._read(_POLICY)
+        return AcceptedPolicy(*found[0]) if found else None
+
     def is_stopped(self, charter: bytes) -> bool:
         """Whether this site has stopped under ``charter``."""
         return bool(self._read("SELECT 1 FROM stopped WHERE charter = ?", charter))
@@ -312,13 +336,26 @@ def read_logs(path: Path) -> Mapping[str, LogPlace]:
     Raises:
         TamperingError: ``latch-damaged``.
     """
+    return {name: LogPlace(*place) for name, *place in _read_only(path, "logs", _LOGS)}
+
+
+def read_accepted_policy(path: Path) -> AcceptedPolicy | None:
+    """The policy in force by the latch at ``path``, without taking its lock; None without one.
+
+    Raises:
+        TamperingError: ``latch-damaged``.
+    """
+    found = _read_only(path, "policy", _POLICY)
+    return AcceptedPolicy(*found[0]) if found else None
+
+
+def _read_only(path: Path, table: str, query: str) -> list[Any]:
     if not path.exists():
-        return {}
+        return []
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            if not database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'logs'").fetchall():
-                return {}
-            return {name: LogPlace(*place) for name, *place in database.execute(_LOGS).fetchall()}
+            known = database.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
+            return database.execute(query).fetchall() if known else []
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise _unusable(path, error) from error
 

@@ -78,6 +78,8 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path):
         ("ledger.md", 30),
         ("auditing.md", 8),
         ("distributed.md", 2),
+        ("policy.md", 9),
+        ("models.md", 4),
         ("operations.md", 5),
     ],
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dp.ledger import Ledger
+from dp.ledger import BudgetUse, Ledger
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
@@ -27,7 +27,7 @@ from secagg.masking import MaskingClient, Purpose, Session
 from secagg.masking.messages import Refusal, payload_limit
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError, VerifiedSum
-from secagg.policy import check_charter, load_policy
+from secagg.policy import accept_policy, check_charter, load_policy
 from secagg.release import PrivacyClaim
 from secagg.release.dsse import attest
 from secagg.release.statement import statement_bytes
@@ -136,6 +136,7 @@ class Hospital:
         self.stopped: ForgedSumError | None = None
         with ExitStack() as opened:
             self._latch = opened.enter_context(Latch(setup.folder.latch))
+            accept_policy(self._latch, policy, setup.folder.policy)
             self._require_going_on()
             self._egress = opened.enter_context(EgressLog(setup.folder.egress, identity))
             self._client = MaskingClient(charter, identity, self._latch, policy)
@@ -170,6 +171,11 @@ class Hospital:
     def epsilon(self) -> float | None:
         """What this run has cost this hospital's patients so far; None without differential privacy."""
         return self._budget.epsilon()
+
+    @property
+    def budget_use(self) -> BudgetUse | None:
+        """How much of this data set's budget is used, by all runs; None without differential privacy."""
+        return self._budget.use()
 
     @property
     def scaling(self) -> Scaling:

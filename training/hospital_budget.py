@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from dp.accounting import epsilon_rdp
 from dp.fingerprint import patient_list
-from dp.ledger import Budget, Cost, Ledger, PatientList
+from dp.ledger import Budget, BudgetUse, Cost, Ledger, PatientList
 from secagg.charter import VerifiedCharter
 from secagg.identity import Identity
 from secagg.policy import Policy
@@ -106,6 +106,13 @@ class HospitalBudget:
         charged = self._ledger.spending(self._data_set).run(self._run).charged
         delta = self._budget.delta
         return max(epsilon_rdp(charged.training, delta), epsilon_rdp(charged.metrics, delta))
+
+    def use(self) -> BudgetUse | None:
+        """How much of the data set's budget is used, by all runs; None without differential privacy."""
+        if not self._private:
+            return None
+        delta = self._ledger.account.delta(self._data_set)
+        return BudgetUse(self._ledger.spending(self._data_set).epsilon(delta), self._budget.epsilon)
 
     def _cost(self, rounds: int, releases: int) -> Cost:
         return Cost(self._plan.training_events(rounds), self._plan.metric_events(releases))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from secagg.latch import LATCH_FILE
+from secagg.policy.toml import POLICY_FILE
+
 
 @dataclass(frozen=True)
 class HospitalFolder:
@@ -20,12 +23,12 @@ class HospitalFolder:
     @property
     def policy(self) -> Path:
         """What this site accepts; the strict defaults where it is missing."""
-        return self.path / "policy.toml"
+        return self.path / POLICY_FILE
 
     @property
     def latch(self) -> Path:
         """What this site has revealed."""
-        return self.path / "latch.sqlite"
+        return self.path / LATCH_FILE
 
     @property
     def ledger(self) -> Path:

@@ -7,7 +7,7 @@ simulator sees beyond that (test records, pooled training) is marked as such in 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from dp.ledger import BudgetUse
 from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verify_charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
@@ -39,7 +40,8 @@ from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
 from training.task import Task, TaskSpec
 
-_SETTINGS_FILE = "simulation.json"
+SETTINGS_FILE = "simulation.json"
+HISTORY_FILE = "history.json"
 _LARGEST_SETTINGS = 16 * 1024 * 1024
 
 
@@ -96,6 +98,7 @@ class SimulationResult:
         pooled: one model on all records, without protection; ``curator``: with the charter's noise added once;
             ``alone``: each hospital's own, as private as in the run. None and empty where they were not asked for.
         warnings: what everybody must be told of the charter, and of how the task's model was changed.
+        budgets: by hospital, how much of its data set's budget is used; empty without differential privacy.
     """
 
     folder: Path
@@ -107,6 +110,7 @@ class SimulationResult:
     curator: Metrics | None
     alone: tuple[tuple[str, Metrics], ...]
     warnings: tuple[Caution, ...]
+    budgets: Mapping[str, BudgetUse]
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,9 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
         hospitals = settings.hospitals_folder(folder)
         warnings = (*cautions(charter.charter), *task.cautions())
-        return SimulationResult(folder, hospitals, charter, history.rounds, federated, pooled, curator, alone, warnings)
+        return SimulationResult(
+            folder, hospitals, charter, history.rounds, federated, pooled, curator, alone, warnings, cast.budgets()
+        )
 
 
 def _run(coordinator: Coordinator, cast: _Cast) -> None:
@@ -228,7 +234,7 @@ def read_settings(folder: Path) -> SimulationSettings:
         InputError: ``not-a-run``.
     """
     try:
-        data = read_bounded(folder / _SETTINGS_FILE, _LARGEST_SETTINGS)
+        data = read_bounded(folder / SETTINGS_FILE, _LARGEST_SETTINGS)
         return msgspec.json.decode(data, type=SimulationSettings)
     except (InputError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
@@ -239,23 +245,33 @@ def read_settings(folder: Path) -> SimulationSettings:
         ) from error
 
 
+def read_history(folder: Path) -> tuple[RoundResult, ...]:
+    """The results of all rounds of the run in ``folder`` so far.
+
+    Raises:
+        InputError: ``damaged-history``.
+    """
+    path = folder / HISTORY_FILE
+    if not path.exists():
+        return ()
+    data = read_bounded(path, _LARGEST_SETTINGS)
+    try:
+        return msgspec.json.decode(data, type=tuple[RoundResult, ...])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "damaged-history",
+            f"{path} cannot be read: {error}.",
+            culprit=str(path),
+            remedy="Remove it and resume; the results of earlier rounds are then no longer shown.",
+        ) from error
+
+
 class _History:
     """The results of all rounds, also those before an interruption."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "history.json"
-        self.rounds: tuple[RoundResult, ...] = ()
-        if self._path.exists():
-            data = read_bounded(self._path, _LARGEST_SETTINGS)
-            try:
-                self.rounds = msgspec.json.decode(data, type=tuple[RoundResult, ...])
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise InputError(
-                    "damaged-history",
-                    f"{self._path} cannot be read: {error}.",
-                    culprit=str(self._path),
-                    remedy="Remove it and resume; the results of earlier rounds are then no longer shown.",
-                ) from error
+        self._path = folder / HISTORY_FILE
+        self.rounds = read_history(folder)
 
     def append(self, result: RoundResult) -> None:
         self.rounds = (*self.rounds, result)
@@ -326,6 +342,11 @@ class _Cast:
         """The most that any hospital's patients have spent in this run."""
         return max((hospital.epsilon or 0.0 for hospital in self.hospitals.values()), default=0.0) or None
 
+    def budgets(self) -> dict[str, BudgetUse]:
+        """How much of each hospital's budget is used, by name."""
+        used = {hospital.name: hospital.budget_use for hospital in self.hospitals.values()}
+        return {name: use for name, use in used.items() if use}
+
     def evaluate(self) -> Metrics:
         """The consortium's model on the test records."""
         hospital = self.furthest()
@@ -395,7 +416,7 @@ def _write_folders(
             _make_private(hospital.path)
             identity.save(hospital.identity)
             write_atomically(hospital.policy, policy, PRIVATE)
-    write_atomically(folder / _SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
+    write_atomically(folder / SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
 
 
 def _make_private(folder: Path) -> None:

@@ -6,20 +6,22 @@ from the task's seed or the backbone that the charter names by its digest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from safetensors.numpy import load_file
 from torch import nn
 
 from secagg.errors import InputError
-from secagg.release import verify_release
+from secagg.release import VerifiedRelease, verify_release
 from secagg.release.statement import MODEL_FILE
 from training.draft import task_of
 from training.model_state import ModelLayout, load, model_digest
 from training.tasks.low_rank import merged
 
-_SCALING: Final = "standardisation."
+SCALING: Final = "standardisation."
 
 
 def whole_model(folder: Path) -> nn.Module:
@@ -31,16 +33,23 @@ def whole_model(folder: Path) -> nn.Module:
         InputError, TamperingError: as `secagg.release.verify_release`, and for a task or a backbone that is not there.
         InputError: ``other-model``, if the task builds another model here than the one that was trained.
     """
-    release = verify_release(folder)
+    return assembled(verify_release(folder), load_file(folder / MODEL_FILE), str(folder))
+
+
+def assembled(release: VerifiedRelease, tensors: Mapping[str, np.ndarray], place: str) -> nn.Module:
+    """The same from a release's tensors, which belong to it; see `whole_model`.
+
+    Args:
+        place: where they are from, for the error.
+    """
     module = task_of(release.charter.charter).build_model()
     layout = ModelLayout.of(module)
-    tensors = load_file(folder / MODEL_FILE)
-    vector = layout.to_vector({name: tensor for name, tensor in tensors.items() if not name.startswith(_SCALING)})
+    vector = layout.to_vector({name: tensor for name, tensor in tensors.items() if not name.startswith(SCALING)})
     if model_digest(layout, vector).hex() != release.statement.predicate.model_digest:
         raise InputError(
             "other-model",
             "The task builds other frozen parameters here than those that the released ones were trained on.",
-            culprit=str(folder),
+            culprit=place,
             remedy="Use the release of the task's code and of torch that the hospitals used.",
         )
     load(module, vector)

@@ -1,6 +1,7 @@
 """What a site's patients have spent: append-only, chained, signed, across data sets, charters and coordinators."""
 
 from dp.ledger.account import Account, read_account
+from dp.ledger.budget_use import BudgetUse
 from dp.ledger.entries import Cost, Entry, Kind
 from dp.ledger.patients import PatientList
 from dp.ledger.spending import RunSpending, Spending
@@ -10,6 +11,7 @@ from secagg.signed_log import Signer
 __all__ = [
     "Account",
     "Budget",
+    "BudgetUse",
     "Cost",
     "Entry",
     "Kind",

@@ -5,7 +5,7 @@ Knows charters and policies. The budget over all charters is the ledger's to enf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from secagg.charter import Charter
@@ -23,8 +23,19 @@ def check_charter(charter: Charter, policy: Policy) -> None:
     Raises:
         RefusedError: for the first check that fails, with its reason code.
     """
-    for check in CHECKS:
+    for check in CHECKS.values():
         check(charter, policy)
+
+
+def refusals(charter: Charter, policy: Policy) -> Mapping[str, RefusedError]:
+    """Every check that fails, by the key of the policy that it fails for."""
+    found = {}
+    for key, check in CHECKS.items():
+        try:
+            check(charter, policy)
+        except RefusedError as error:
+            found[key] = error
+    return found
 
 
 def known_members(charter: Charter, policy: Policy) -> None:
@@ -46,6 +57,10 @@ def large_enough_cohort(charter: Charter, policy: Policy) -> None:
         raise _refusal(
             "cohort-too-small", "sums may be taken over", charter.threshold, policy.minimum_cohort, "hospitals at least"
         )
+
+
+def enough_honest(charter: Charter, policy: Policy) -> None:
+    """Among hospitals that do not conspire, however many may."""
     honest = charter.threshold - charter.max_colluding
     if honest < policy.minimum_honest:
         raise _refusal("too-few-honest", "honest hospitals in a sum may be", honest, policy.minimum_honest, "at least")
@@ -71,17 +86,24 @@ def allowed_task(charter: Charter, policy: Policy) -> None:
 
 
 def allowed_privacy(charter: Charter, policy: Policy) -> None:
-    """Differential privacy is on, and its budget within this site's."""
-    privacy = charter.privacy
-    if privacy.mode not in policy.allowed_privacy_modes:
+    """Differential privacy is on, in a mode that this site trusts."""
+    if charter.privacy.mode not in policy.allowed_privacy_modes:
         allowed = _listed(policy.allowed_privacy_modes)
-        raise _refusal("privacy-mode-not-allowed", "the privacy mode is", privacy.mode, allowed, "only")
-    if privacy.mode == "none":
-        return
-    if privacy.budget > policy.maximum_epsilon:
-        raise _refusal("epsilon-too-large", "epsilon may reach", privacy.budget, policy.maximum_epsilon, "at most")
-    if privacy.delta > policy.maximum_delta:
-        raise _refusal("delta-too-large", "delta is", privacy.delta, policy.maximum_delta, "at most")
+        raise _refusal("privacy-mode-not-allowed", "the privacy mode is", charter.privacy.mode, allowed, "only")
+
+
+def bounded_epsilon(charter: Charter, policy: Policy) -> None:
+    """Its budget is within this site's."""
+    budget = charter.privacy.budget
+    if charter.privacy.mode != "none" and budget > policy.maximum_epsilon:
+        raise _refusal("epsilon-too-large", "epsilon may reach", budget, policy.maximum_epsilon, "at most")
+
+
+def bounded_delta(charter: Charter, policy: Policy) -> None:
+    """Its delta is within this site's."""
+    delta = charter.privacy.delta
+    if charter.privacy.mode != "none" and delta > policy.maximum_delta:
+        raise _refusal("delta-too-large", "delta is", delta, policy.maximum_delta, "at most")
 
 
 def bounded_weight(charter: Charter, policy: Policy) -> None:
@@ -98,15 +120,19 @@ def protected_metrics(charter: Charter, policy: Policy) -> None:
         raise _refusal("exact-metrics", "validation counts are", "exact", "noise on them or none released", "")
 
 
-CHECKS: Final[tuple[Check, ...]] = (
-    known_members,
-    large_enough_cohort,
-    allowed_scheme,
-    allowed_task,
-    allowed_privacy,
-    bounded_weight,
-    protected_metrics,
-)
+CHECKS: Final[Mapping[str, Check]] = {
+    "known_members": known_members,
+    "minimum_cohort": large_enough_cohort,
+    "minimum_honest": enough_honest,
+    "allowed_schemes": allowed_scheme,
+    "allowed_tasks": allowed_task,
+    "allowed_privacy_modes": allowed_privacy,
+    "maximum_epsilon": bounded_epsilon,
+    "maximum_delta": bounded_delta,
+    "maximum_weight": bounded_weight,
+    "release_exact_metrics": protected_metrics,
+}
+"""By the key of the policy that each looks at; an allowed mode comes before its epsilon."""
 
 
 def _refusal(reason: str, what: str, value: object, limit: object, bound: str) -> RefusedError:

@@ -1,21 +1,34 @@
-"""A site's policy as an immutable value, and its TOML file.
+"""A site's policy as an immutable value.
 
-Knows the limits and their strict defaults. What a charter must fulfil is in `secagg.policy.checks`.
+Knows the limits and their strict defaults. How it is written is in `secagg.policy.toml`, what a charter must fulfil in
+`secagg.policy.checks`, and which change needs signatures in `secagg.policy.loosening`.
 """
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import tomlkit
 
-from secagg.errors import InputError
-from secagg.files import read_bounded
+from secagg.identity import PUBLIC_KEY_SIZE, fingerprint
 
-LARGEST_POLICY = 256 * 1024
+OfficerKey = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_SIZE, max_length=PUBLIC_KEY_SIZE)]
+
+
+class Countersigning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who must sign before this policy may be loosened.
+
+    Attributes:
+        officers: public keys (Ed25519, 32 bytes, base64 in the file), each of one person and of no hospital.
+        signatures: how many of them must sign.
+    """
+
+    officers: frozenset[OfficerKey]
+    signatures: Annotated[int, msgspec.Meta(ge=2)] = 2
+
+    def __post_init__(self) -> None:
+        if len(self.officers) < self.signatures:
+            raise ValueError(f"{self.signatures} signatures cannot come from {len(self.officers)} officers")
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +45,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         maximum_weight: the most records that one hospital may count as.
         allowed_tasks: kinds of task; code of one's own (``module:function``) must be listed by name.
         release_exact_metrics: whether validation counts may be summed without noise.
+        countersigning: whose signatures a looser policy needs; nobody's if not given.
     """
 
     known_members: frozenset[str] = frozenset()
@@ -44,30 +58,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     maximum_weight: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     allowed_tasks: frozenset[str] = frozenset({"tabular-classification", "image-classification"})
     release_exact_metrics: Literal["refuse", "allow"] = "refuse"
+    countersigning: Countersigning | None = None
 
+    def __post_init__(self) -> None:
+        officers = self.countersigning.officers if self.countersigning else frozenset()
+        both = {fingerprint(key) for key in officers} & self.known_members
+        if both:
+            raise ValueError(f"the officer {min(both)} has a hospital's key; an officer needs one of their own")
 
-def load_policy(path: Path) -> Policy:
-    """Read a policy file; the strict defaults where there is none.
-
-    Raises:
-        InputError: ``malformed-policy``.
-    """
-    if not path.exists():
-        return Policy()
-    try:
-        return msgspec.convert(tomllib.loads(read_bounded(path, LARGEST_POLICY).decode("utf-8-sig")), Policy)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, msgspec.ValidationError) as error:
-        raise InputError(
-            "malformed-policy",
-            f"The policy {path} cannot be read: {error}.",
-            culprit=str(path),
-            remedy="Nothing is trained until it is mended.",
-        ) from error
-
-
-def render_policy(policy: Policy) -> bytes:
-    """The policy as TOML."""
-    document = tomlkit.document()
-    document.add(tomlkit.comment("What this site accepts. Local: never sent to anybody."))
-    document.update(msgspec.to_builtins(policy, order="sorted"))
-    return tomlkit.dumps(document).encode()
+    def canonical(self) -> bytes:
+        """The policy as the bytes that are signed and remembered: spaces and comments of the file change nothing."""
+        return msgspec.json.encode(self, order="sorted")

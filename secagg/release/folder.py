@@ -50,9 +50,22 @@ def verify_release(folder: Path) -> VerifiedRelease:
         TamperingError: naming what does not fit.
     """
     charter = read_verified(folder)
-    signed, statement = read_release(folder)
-    verify_statement(charter, signed, statement, str(folder / STATEMENT_FILE))
-    found = _sha256_of(folder / MODEL_FILE)
+    signed, _ = read_release(folder)
+    return verify_together(charter, signed, _sha256_of(folder / MODEL_FILE), str(folder / STATEMENT_FILE))
+
+
+def verify_together(charter: VerifiedCharter, signed: SignedStatement, found: str, place: str) -> VerifiedRelease:
+    """Check that a statement is about this charter, signed by every contributor, and about exactly this model file.
+
+    Args:
+        found: SHA-256 of the model file, hexadecimal.
+        place: of the statement, for the error.
+
+    Raises:
+        TamperingError: naming what does not fit.
+    """
+    statement = read_statement(signed.payload, place)
+    verify_statement(charter, signed, statement, place)
     if found != statement.model_sha256:
         raise unusable(
             "model-altered",
@@ -76,7 +89,7 @@ def verify_statement(charter: VerifiedCharter, signed: SignedStatement, statemen
     if release.charter != charter.digest.hex():
         raise unusable(
             "other-charter",
-            f"{place} is about the charter {release.charter[:16]}, but the folder holds {charter.digest.hex()[:16]}.",
+            f"{place} is about the charter {release.charter[:16]}, and not about {charter.digest.hex()[:16]}.",
             place,
         )
     if release.initial_model_digest != charter.charter.model.digest.hex():

@@ -76,6 +76,17 @@ def test_a_policy_that_allows_more_leaves_more(secagg, home):
     assert (spent["budget"], spent["left"]) == (10, pytest.approx(10 - spent["epsilon"]))
 
 
+@pytest.mark.parametrize(("times", "alert"), [(1.0, 100), (1.2, 80), (1.9, 50), (2.2, 0)])
+def test_a_budget_that_runs_out_is_told(secagg, home, times, alert):
+    policy = home / "policy.toml"
+    spent = secagg("budget", "show", home, "--json").json[0]["epsilon"]
+    policy.write_text(policy.read_text().replace("maximum_epsilon = 8.0", f"maximum_epsilon = {times * spent}"))
+    assert secagg("budget", "show", home, "--json").json[0]["alert"] == alert
+    shown = secagg("budget", "show", home).shown
+    assert (f"Alert, {alert} %: " in shown) == (alert > 0)
+    assert ("no further run fits" in shown) == (alert == 100)
+
+
 def test_a_hospital_that_has_never_trained_has_no_ledger(secagg, home):
     for name in ("ledger.sqlite", "latch.sqlite"):
         (home / name).unlink()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.run_view import RunView, shown_rounds
+from cli.run_view import RunView, budget_lines, shown_rounds
+from dp.ledger import BudgetUse
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 from training.report import RoundRecord
 from training.simulation import RoundResult
@@ -53,3 +54,10 @@ def test_of_many_rounds_some_are_shown_and_all_in_which_somebody_dropped_out():
     assert "every 10." in title
     numbers = [row.record.round for row in shown]
     assert numbers == sorted({1, 17, 18, *range(10, 301, 10)})
+
+
+def test_hospitals_whose_budgets_run_out_are_named_by_level():
+    budgets = {"h1": BudgetUse(1, 8), "h2": BudgetUse(4.5, 8), "h3": BudgetUse(8, 8), "h4": BudgetUse(7.99, 8)}
+    full, half = budget_lines(budgets)
+    assert full.startswith("Budget alert, 100 %: h3, h4. 100 % of the privacy budget")
+    assert half.startswith("Budget alert, 50 %: h2.")

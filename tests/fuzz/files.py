@@ -15,8 +15,7 @@ from secagg.identity import Identity
 from secagg.latch import Latch, Sighting
 from secagg.masking.journal import Begun, Received, TimedOut
 from secagg.masking.messages import Abort
-from secagg.policy import load_policy
-from secagg.policy.model import Policy, render_policy
+from secagg.policy import Policy, load_policy, render_policy
 from secagg.release.dsse import assemble, attest, read_signed, verify_signatures
 from secagg.release.statement import Contributor, PrivacyClaim, Release, read_statement, statement_bytes
 from secagg.transcript.files import TranscriptWriter, read_events

@@ -32,6 +32,7 @@ class Attendance:
         self._state = SiteState.WAITING
         self._since = write_time()
         self._written = 0.0
+        self._alert = 0
         self._tell(SiteState.TRAINING)
 
     def receive(self, message: bytes) -> list[bytes]:
@@ -59,6 +60,10 @@ class Attendance:
             self._state, self._since = state, write_time()
             self._logger.info(state, extra={"fields": {"steps": self._hospital.state.steps}})
         hospital, stopped = self._hospital, self._hospital.stopped
+        use = hospital.budget_use
+        if use and use.alert > self._alert:
+            self._alert = use.alert
+            self._logger.warning("budget alert", extra={"fields": {"percent": use.alert, "message": use.told()}})
         status = SiteStatus(
             state=state,
             since=self._since,
@@ -68,6 +73,7 @@ class Attendance:
             steps=hospital.state.steps,
             steps_due=self._charter.charter.training.rounds,
             epsilon=hospital.epsilon,
+            budget=use,
             reason=stopped.reason if stopped else None,
             message=stopped.message if stopped else None,
             remedy=stopped.remedy if stopped else None,

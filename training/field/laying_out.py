@@ -15,9 +15,10 @@ from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError
 from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity
+from secagg.latch import Latch
 from secagg.passphrase import read_passphrase
-from secagg.policy import check_charter, load_policy, render_policy
-from secagg.policy.model import LARGEST_POLICY
+from secagg.policy import accept_policy, check_charter, load_policy, render_policy
+from secagg.policy.toml import LARGEST_POLICY
 from training.agreed_policy import policy_for
 from training.draft import task_of
 from training.field.coordinator_site import CoordinatorSite
@@ -68,6 +69,7 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         policy = material.policy
         agreed = read_bounded(policy, LARGEST_POLICY) if policy else render_policy(policy_for(charter))
         write_atomically(site.folder.policy, agreed, PRIVATE)
+        _put_in_force(site)
         write_new_settings(site.settings, material.settings, "What this hospital trains on. See docs/operations.md.")
         _copy_kit(material.kit, site.kit)
 
@@ -131,6 +133,14 @@ def _make(path: Path, fill: Callable[[Path], None]) -> None:
         raise unwritable(path, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_force(site: HospitalSite) -> None:
+    """Where the policy names officers, it holds from now on and not only once the site has run."""
+    policy = load_policy(site.folder.policy)
+    if policy.countersigning:
+        with Latch(site.folder.latch) as latch:
+            accept_policy(latch, policy, site.folder.policy)
 
 
 def _write_charter(folder: Path, charter: VerifiedCharter) -> None:

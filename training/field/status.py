@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from dp.ledger import BudgetUse
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from secagg.files import PRIVATE, read_bounded, write_atomically
@@ -35,6 +36,8 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         since: when this state began; ``updated`` when it was last confirmed; RFC 3339, UTC.
         steps: how many steps of the model this site has applied, of ``steps_due``.
+        epsilon: what this run has cost this hospital's patients so far.
+        budget: what all runs have, of what the policy allows.
         reason, message, remedy: why it is stopped, refused or failed.
     """
 
@@ -46,6 +49,7 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     steps: int = 0
     steps_due: int = 0
     epsilon: float | None = None
+    budget: BudgetUse | None = None
     reason: str | None = None
     message: str | None = None
     remedy: str | None = None
@@ -86,6 +90,7 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
         steps=before.steps if before and same else 0,
         steps_due=charter.charter.training.rounds,
         epsilon=before.epsilon if before and same else None,
+        budget=before.budget if before else None,
     )
 
 

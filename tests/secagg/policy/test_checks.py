@@ -8,7 +8,8 @@ import pytest
 from secagg.charter import Encoding, Metrics, Privacy, TaskChoice, Training
 from secagg.errors import InputError, RefusedError
 from secagg.policy import Policy, check_charter, load_policy, render_policy
-from secagg.policy.checks import CHECKS
+from secagg.policy.checks import CHECKS, refusals
+from secagg.policy.needs import needed_policy
 from tests.support.consortium import make_charter, make_identities, open_policy
 
 IDENTITIES = make_identities(6)
@@ -102,13 +103,33 @@ def test_a_scheme_with_one_key_for_all_must_be_allowed_by_name_and_the_refusal_n
 
 def test_every_check_has_a_refusal_here():
     assert len({case[2] for case in REFUSED} | {"unknown-member"}) >= len(CHECKS)
-    for check in CHECKS:
+    for check in CHECKS.values():
         refusing = [
             case
             for case in [*REFUSED, ({"known_members": frozenset()}, {}, "unknown-member")]
             if refuses(check, msgspec.structs.replace(CHARTER, **case[1]), msgspec.structs.replace(STRICT, **case[0]))
         ]
         assert refusing, check.__name__
+
+
+def test_every_key_of_a_policy_but_who_signs_has_a_check():
+    assert {*CHECKS, "countersigning"} == set(Policy.__struct_fields__)
+
+
+def test_all_refusals_are_found_at_once_each_by_its_key():
+    policy = msgspec.structs.replace(STRICT, minimum_cohort=5, maximum_epsilon=3.0)
+    found = refusals(CHARTER, policy)
+    assert {key: error.reason for key, error in found.items()} == {
+        "minimum_cohort": "cohort-too-small",
+        "maximum_epsilon": "epsilon-too-large",
+    }
+
+
+def test_the_policy_that_a_charter_needs_allows_it_and_nothing_looser_in_any_key():
+    needed = needed_policy(CHARTER)
+    check_charter(CHARTER, needed)
+    assert refusals(CHARTER, msgspec.structs.replace(needed, maximum_epsilon=3.9)).keys() == {"maximum_epsilon"}
+    assert refusals(CHARTER, msgspec.structs.replace(needed, minimum_cohort=5)).keys() == {"minimum_cohort"}
 
 
 def refuses(check, charter, policy) -> bool:
@@ -135,6 +156,9 @@ def test_a_policy_survives_its_file(tmp_path):
     "text",
     [
         b"minimum_cohorts = 2",
+        b"[countersigning]",
+        b'[countersigning]\nofficers = ["AAAA"]',
+        b"[countersigning]\nofficers = []",
         b"minimum_cohort = 1",
         b"minimum_honest = 1",
         b"maximum_epsilon = 0.0",

@@ -30,8 +30,8 @@ def any_kit(_folder: Path, _number: int = 0) -> None:
     """Kits are tried with NVFlare's own tests; here they are only copied."""
 
 
-def lay_out(folder: Path, hospitals: int = 3) -> FieldSites:
-    run = prepared(folder / "agreed", hospitals, choices_of())
+def lay_out(folder: Path, hospitals: int = 3, choices=None, spec=None) -> FieldSites:
+    run = prepared(folder / "agreed", hospitals, choices or choices_of(), spec)
     charter = read_verified(run / "charter")
     kit = folder / "kit"
     (kit / "startup").mkdir(parents=True)

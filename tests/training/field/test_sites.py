@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from safetensors.numpy import load_file
 
 from secagg.errors import RefusedError, SecaggError
-from tests.training.field.conftest import FieldSites, lay_out
+from secagg.identity import Identity
+from secagg.policy import load_policy, render_policy
+from secagg.policy.model import Countersigning
+from secagg.policy.toml import read_policy
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
+from tests.training.field.conftest import FieldSites, any_kit, lay_out
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.field.coordinator_site import Outcome
+from training.field.laying_out import lay_out_hospital
 from training.field.status import SiteState
 
 
@@ -142,6 +150,53 @@ def test_a_hospital_s_log_and_status_hold_no_record(sites):
     values = [line.split(",")[0] for line in Path(sites.materials[1].settings.data).read_text().splitlines()[1:]]
     assert values
     assert not [value for value in values if value in told]
+
+
+def test_a_site_logs_and_states_once_that_its_budget_runs_out(tmp_path):
+    sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    roomy, full = sites.hospitals[1], sites.hospitals[2]
+    raise_epsilon(roomy, 14.0)
+    finish(sites)
+    alerts = {site: [line for line in log_of(site) if line["event"] == "budget alert"] for site in (roomy, full)}
+    # One log line a job: whoever reads only today's log is told too.
+    assert {line["percent"] for line in alerts[roomy]} == {50}
+    assert {line["percent"] for line in alerts[full]} == {100}
+    assert len(alerts[full]) == 2
+    assert "no further run fits" in alerts[full][0]["message"]
+    assert (roomy.status.read().budget.alert, full.status.read().budget.alert) == (50, 100)
+
+
+def test_a_site_with_half_of_its_budget_left_says_nothing(tmp_path):
+    sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    site = sites.hospitals[1]
+    raise_epsilon(site, 80.0)
+    with site.attend(sites.charter.digest.hex(), 1):
+        pass
+    assert not [line for line in log_of(site) if line["event"] == "budget alert"]
+    assert site.status.read().budget.alert == 0
+
+
+def test_a_policy_with_officers_is_in_force_from_the_day_the_site_is_made(tmp_path):
+    sites = lay_out(tmp_path)
+    material = sites.materials[1]
+    officers = frozenset(Identity.generate().public_key for _ in range(2))
+    policy = replace(load_policy(sites.hospitals[1].folder.policy), countersigning=Countersigning(officers=officers))
+    (tmp_path / "policy.toml").write_bytes(render_policy(policy))
+    site = lay_out_hospital(tmp_path / "held", dataclasses.replace(material, policy=tmp_path / "policy.toml"), any_kit)
+    raise_epsilon(site, 80.0)
+    with pytest.raises(RefusedError) as refusal, site.attend(sites.charter.digest.hex(), 1):
+        pass
+    assert refusal.value.reason == "policy-loosened"
+    assert site.status.read().state is SiteState.REFUSED
+
+
+def raise_epsilon(site, epsilon):
+    policy = read_policy(site.folder.policy)
+    site.folder.policy.write_bytes(render_policy(replace(policy, maximum_epsilon=epsilon)))
+
+
+def log_of(site):
+    return [json.loads(line) for line in site.log.read_text().splitlines()]
 
 
 def test_an_epoch_that_comes_to_nothing_says_why(tmp_path):

@@ -1,0 +1,48 @@
+"""`secagg model export`: a release in the formats that others use, and a card for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.output import json_option, print_json
+from training.exporting import ExportFormat
+from training.exporting.export_files import write_export
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="release")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice([kind.value for kind in ExportFormat]),
+    required=True,
+    help="onnx takes `pip install 'secagg[onnx]'`.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option(
+    "--card", type=click.Path(path_type=Path, dir_okay=False), help="A model card to write beside it, markdown."
+)
+@json_option
+def export(folder: Path, kind: str, out: Path, card: Path | None, as_json: bool) -> None:
+    """Write the release in FOLDER, once verified, to a file of another format, with the signed statement inside.
+
+    TorchScript and ONNX take features as the task reads them: scaling is inside. safetensors holds tensors, and says in
+    its metadata how features are scaled. A custom task's code is run: review it first.
+
+    The card is filled from what was signed. What only the owners can say is left open: search for TO BE FILLED IN.
+
+    \b
+    Examples:
+      secagg model export run/release --format onnx --out heart.onnx --card README.md
+      secagg model verify heart.onnx --charter run/charter
+    """
+    sha256 = write_export(folder, ExportFormat(kind), out, card)
+    if as_json:
+        print_json({"path": str(out), "format": kind, "sha256": sha256, "card": card and str(card)})
+        return
+    click.echo(f"Written to {out}, SHA-256 {sha256}.")
+    if card:
+        click.echo(f"Written to {card}. Fill in what it leaves open.")
+    click.echo(f"Check it: secagg model verify {out} --charter {folder}")

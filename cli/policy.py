@@ -1,0 +1,175 @@
+"""`secagg policy`: what this site accepts, edited by hand, checked before it counts, loosened by two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from cli.identity import passphrase_option, public_key_option, read_public_key, site_key
+from cli.output import json_option, print_json
+from cli.policy_view import show_check, show_lines
+from secagg.charter.folder import read_charter
+from secagg.errors import InputError, RefusedError
+from secagg.files import PRIVATE, create_atomically
+from secagg.identity import Identity
+from secagg.passphrase import read_passphrase
+from secagg.policy import render_policy
+from secagg.policy.acceptance import add_signature, read_change, sign_change
+from secagg.policy.needs import draft_policy
+from secagg.policy.toml import POLICY_FILE, read_policy
+from training.hospital_folder import HospitalFolder
+from training.policy_check import check_policy, policy_file, uses_of
+
+_PLACE = click.argument("place", type=click.Path(path_type=Path), default=POLICY_FILE)
+_CHARTER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
+@click.group()
+def policy() -> None:
+    """What this site accepts: policy.toml, which is never sent to anybody.
+
+    \b
+    Examples:
+      secagg policy new policy.toml --charter charter
+      secagg policy check /var/lib/secagg --charter charter
+    """
+
+
+@policy.command()
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=POLICY_FILE)
+@click.option("--charter", type=_CHARTER, help="Allow what this charter asks for, and nothing beyond it.")
+@click.option("--epsilon", type=click.FloatRange(0, min_open=True), help="For each data set, over all charters.")
+@click.option("--officer", "officers", multiple=True, metavar="KEY", help="Public key of one who signs; repeat.")
+@click.option("--signatures", type=click.IntRange(2), default=2, show_default=True, help="Officers that must sign.")
+@json_option
+def new(
+    path: Path,
+    charter: Path | None,
+    epsilon: float | None,
+    officers: tuple[str, ...],
+    signatures: int,
+    as_json: bool,
+) -> None:
+    """Write a policy to PATH, to be read and edited: the strict defaults, or what one charter needs.
+
+    A charter's members are taken as known: compare their fingerprints first (`secagg charter show`).
+
+    With officers, a policy that allows more than the one in force needs the signatures of two of them. Each makes a key
+    of their own with `secagg identity new`, and keeps it.
+
+    \b
+    Examples:
+      secagg policy new policy.toml --charter charter --epsilon 8
+      secagg policy new policy.toml --officer 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= \\
+          --officer PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=
+    """
+    agreed = draft_policy(read_charter(charter) if charter else None, epsilon, map(_officer, officers), signatures)
+    create_atomically(path, render_policy(agreed), PRIVATE)
+    if as_json:
+        print_json({"path": str(path), "policy": agreed})
+        return
+    click.echo(f"Written to {path}. Read it, then: secagg policy check {path}")
+
+
+@policy.command()
+@_PLACE
+@json_option
+def show(place: Path, as_json: bool) -> None:
+    """Show the policy in PLACE, a site's folder or a file: every key, also those left at their default.
+
+    \b
+    Example:
+      secagg policy show run/hospitals/aachen
+    """
+    found = check_policy(policy_file(place))
+    if as_json:
+        print_json(found)
+    else:
+        show_lines(found)
+
+
+@policy.command()
+@_PLACE
+@click.option("--charter", type=_CHARTER, help="What a charter asks for, and which line refuses it.")
+@click.option("--noted", metavar="HEAD", help="A head that was printed before: nothing may have been agreed to since.")
+@public_key_option
+@passphrase_option
+@json_option
+@click.pass_context
+def check(
+    context: click.Context,
+    place: Path,
+    charter: Path | None,
+    noted: str | None,
+    public_key: str | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Check the policy in PLACE, a site's folder or a file, after it was edited and before anything is started.
+
+    Says whether it can be read, whether it is in force, what a charter would need, and in a site's folder what its
+    ledger has spent of the epsilon that it allows.
+
+    Exit code 3 if it is not in force, or refuses the charter.
+
+    \b
+    Examples:
+      secagg policy check policy.toml --charter charter
+      secagg policy check /var/lib/secagg
+    """
+    path = policy_file(place)
+    found = check_policy(path, read_charter(charter) if charter else None, noted)
+    folder = HospitalFolder(path.parent)
+    if folder.ledger.exists():
+        key = site_key(folder.identity, public_key, passphrase_file)
+        found = msgspec.structs.replace(found, data_sets=uses_of(folder, key))
+    if as_json:
+        print_json(found)
+    else:
+        show_check(found, charter)
+    context.exit(RefusedError.exit_code if found.missing or found.refusing else 0)
+
+
+@policy.command()
+@_PLACE
+@click.option(
+    "--identity",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The officer's own key, not the hospital's.",
+)
+@passphrase_option
+@json_option
+def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: bool) -> None:
+    """As an officer, agree to what the policy in PLACE, a site's folder, allows beyond the one in force.
+
+    The signature is kept beside the policy. It is good for this site, for this policy, and once. Officers are those of
+    the policy in force, also where the new one names others.
+
+    \b
+    Example:
+      secagg policy sign /var/lib/secagg --identity officer.pem
+    """
+    path = policy_file(place)
+    change = read_change(path, read_policy(path))
+    add_signature(path, sign_change(change, Identity.load(identity, read_passphrase(passphrase_file))))
+    found = check_policy(path)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"Signed: {'; '.join(entry.told() for entry in found.loosened)}.")
+    click.echo(f"Signatures still missing: {found.missing}." if found.missing else "It is in force.")
+
+
+def _officer(text: str) -> bytes:
+    key = read_public_key(text)
+    if key is None:
+        raise InputError(
+            "bad-public-key",
+            f"The officer's key {text!r} is not 32 bytes in base64.",
+            culprit="--officer",
+            remedy="Copy it from the output of `secagg identity show`.",
+        )
+    return key

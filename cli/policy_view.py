@@ -1,0 +1,80 @@
+"""How a policy that was looked at is shown: its lines, whether it is in force, and what refuses a charter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.markup import escape
+from rich.table import Column, Table
+
+from cli.output import console
+from training.policy_check import Line, PolicyCheck
+
+
+def show_lines(found: PolicyCheck) -> None:
+    """Every key, and who may loosen it."""
+    table = Table("key", Column(overflow="fold"), "line", title=escape(found.policy), title_justify="left")
+    table.columns[1].header = "allows"
+    for line in found.lines:
+        table.add_row(line.key, escape(line.allows), _place(line))
+    console.print(table)
+    _show_force(found)
+
+
+def show_check(found: PolicyCheck, charter: Path | None) -> None:
+    """What is wrong, if anything is; then what the ledger has."""
+    if charter:
+        console.print(_charter_table(found, charter))
+    for line in found.refusing:
+        where = f"{found.policy}, line {line.line}" if line.line else f"{found.policy}, {line.key} by default"
+        console.print(f"{where}: {line.message} {line.remedy} [{line.reason}]", markup=False, soft_wrap=True)
+    _show_force(found)
+    for data_set in found.data_sets or ():
+        style = "yellow" if data_set.alert else ""
+        told = f"Data set {data_set.data_set[:16]}: {data_set.use.told()}."
+        console.print(told, style=style, markup=False, soft_wrap=True)
+    if found.missing:
+        return
+    if charter:
+        refusing = len(found.refusing)
+        told = f"No: {refusing} keys refuse the charter in" if refusing else "Yes: this policy allows the charter in"
+        click.echo(f"{told} {charter}.")
+    else:
+        click.echo(f"Yes: {found.policy} can be read and is in force.")
+
+
+def _show_force(found: PolicyCheck) -> None:
+    if found.officers:
+        click.echo(
+            f"To loosen it, {found.signatures} of {len(found.officers)} officers sign: {_listed(found.officers)}."
+        )
+    if found.missing:
+        for entry in found.loosened:
+            click.echo(f"Not in force: {entry.told()}.")
+        signed = f", signed by {_listed(found.signed_by)}" if found.signed_by else ""
+        click.echo(f"No: it allows more than the policy in force{signed}. Signatures missing: {found.missing}.")
+    if found.head:
+        click.echo(f"head {found.head}")
+    elif found.officers:
+        click.echo("No policy is remembered here yet: it is once the site is made or started.")
+
+
+def _charter_table(found: PolicyCheck, charter: Path) -> Table:
+    table = Table(
+        "", "key", Column("needs", overflow="fold"), Column("allows", overflow="fold"), "line", title_justify="left"
+    )
+    table.title = f"What the charter in {escape(str(charter))} needs"
+    for line in found.lines:
+        if line.needs is not None:
+            badge = "[red]refused[/red]" if line.reason else "[green]ok[/green]"
+            table.add_row(badge, line.key, escape(line.needs), escape(line.allows), _place(line))
+    return table
+
+
+def _place(line: Line) -> str:
+    return str(line.line) if line.line else "default"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,71 @@
+"""`secagg watch`: a running training, on the terminal or on a page that this machine alone can open."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+from rich.live import Live
+
+from cli.output import console, json_option, print_json
+from cli.watch_view import show_snapshot
+from secagg.errors import InputError
+from training.watching.server import WatchServer
+from training.watching.snapshot import read_snapshot
+
+_BETWEEN_SECONDS = 1.0
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--html", is_flag=True, help="Serve a page on 127.0.0.1, and print its address.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the page; a free one if not given.")
+@click.option("--once", is_flag=True, help="Show it as it is now, and end.")
+@json_option
+def watch(folder: Path, html: bool, port: int, once: bool, as_json: bool) -> None:
+    """Watch the training in FOLDER: a simulation or demo, a hospital's site, or a coordinator's.
+
+    Shows rounds, who was in each sum, the metric where it is known, and how much of the budget is spent. Ends when the
+    training does, or with Ctrl-C; the training does not notice. Works on a finished run too.
+
+    The page of --html is for this machine: its address holds a secret, and it loads nothing from elsewhere.
+
+    \b
+    Examples:
+      secagg watch runs/demo
+      secagg watch /var/lib/secagg --html
+      secagg watch runs/demo --json
+    """
+    if as_json:
+        print_json(read_snapshot(folder))
+    elif html:
+        _serve(folder, port)
+    elif once:
+        console.print(show_snapshot(read_snapshot(folder)))
+    else:
+        _follow(folder)
+
+
+def _follow(folder: Path) -> None:
+    found = read_snapshot(folder)
+    with Live(show_snapshot(found), console=console, auto_refresh=False) as live:
+        while not found.is_over:
+            time.sleep(_BETWEEN_SECONDS)
+            found = read_snapshot(folder)
+            live.update(show_snapshot(found), refresh=True)
+
+
+def _serve(folder: Path, port: int) -> None:
+    # What cannot be watched is said here, and not on the page.
+    read_snapshot(folder)
+    try:
+        server = WatchServer(lambda: read_snapshot(folder), port)
+    except OSError as error:
+        raise InputError(
+            "port-in-use", f"Port {port} cannot be used: {error.strerror}.", remedy="Leave --port out."
+        ) from error
+    with server:
+        click.echo(f"Open {server.url}")
+        click.echo("Whoever has this address sees the page. Ctrl-C ends it.")
+        server.serve_forever()

@@ -1,0 +1,45 @@
+"""How much of a data set's budget is used, and when somebody should be told.
+
+Knows two numbers. What counts as spent is the ledger's business: what a run has reserved counts as long as it is open.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+ALERTS: Final = (50, 80, 100)
+
+
+class BudgetUse(msgspec.Struct, frozen=True):
+    """One data set, as far as its patients' epsilon goes.
+
+    Attributes:
+        epsilon: spent or reserved, of the patient who has spent most.
+        budget: the most that the site's policy allows.
+    """
+
+    epsilon: float
+    budget: float
+
+    @property
+    def percent(self) -> int:
+        """Of the budget, rounded: noise is chosen so that a run stays a little below what it may cost."""
+        return round(100 * self.epsilon / self.budget)
+
+    @property
+    def alert(self) -> int:
+        """The highest of 50, 80 and 100 per cent that is reached; 0 below."""
+        return max((level for level in ALERTS if self.percent >= level), default=0)
+
+    @property
+    def left(self) -> float:
+        """Epsilon that is neither spent nor reserved, by the simple difference; composition may leave more."""
+        return max(0.0, self.budget - self.epsilon)
+
+    def told(self) -> str:
+        """In words, for a warning."""
+        used = f"{self.percent} % of the privacy budget is spent or reserved: epsilon {self.epsilon:.2f}"
+        end = "; no further run fits" if self.alert == ALERTS[-1] else ""
+        return f"{used} of {self.budget:g}{end}"

@@ -1,0 +1,54 @@
+"""What a charter asks of a site's policy, as the strictest policy that allows it.
+
+Knows which of a charter's terms a policy speaks of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from secagg.charter import Charter
+from secagg.errors import InputError
+from secagg.identity import fingerprint
+from secagg.policy.model import Countersigning, OfficerKey, Policy
+
+
+def needed_policy(charter: Charter) -> Policy:
+    """The policy that allows this charter and nothing beyond it; the default epsilon where it has none."""
+    privacy = charter.privacy
+    return Policy(
+        known_members=frozenset(fingerprint(member.public_key) for member in charter.members),
+        minimum_cohort=charter.threshold,
+        minimum_honest=charter.threshold - charter.max_colluding,
+        allowed_schemes=frozenset({charter.scheme}),
+        allowed_privacy_modes=frozenset({privacy.mode}),
+        maximum_epsilon=privacy.budget or Policy().maximum_epsilon,
+        maximum_delta=privacy.delta,
+        maximum_weight=charter.encoding.max_weight,
+        allowed_tasks=frozenset({charter.task.kind}),
+        release_exact_metrics="allow" if charter.metrics.release == "exact" else "refuse",
+    )
+
+
+def draft_policy(
+    charter: Charter | None, epsilon: float | None, officers: Iterable[OfficerKey], signatures: int
+) -> Policy:
+    """A policy to begin with: the strict defaults or what one charter needs, an epsilon, and who must sign a change.
+
+    Raises:
+        InputError: ``officers-cannot-sign``, if there are too few officers, or one has a hospital's key.
+    """
+    policy = needed_policy(charter) if charter else Policy()
+    keys = frozenset(officers)
+    try:
+        countersigning = Countersigning(officers=keys, signatures=signatures) if keys else None
+        return replace(policy, maximum_epsilon=epsilon or policy.maximum_epsilon, countersigning=countersigning)
+    except ValueError as error:
+        raise InputError(
+            "officers-cannot-sign",
+            f"This policy could never be changed: {error}.",
+            culprit="--officer",
+            remedy="Give the public key of each officer, made with `secagg identity new` for that alone.",
+        ) from error

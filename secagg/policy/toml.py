@@ -1,0 +1,81 @@
+"""The policy as a TOML file that a person edits: read with errors that name the line, the key and the remedy.
+
+Knows how a policy is written. What it means is in `secagg.policy.model`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+import tomlkit
+
+from secagg.errors import InputError
+from secagg.files import read_bounded
+from secagg.policy.model import Countersigning, Policy
+
+LARGEST_POLICY = 256 * 1024
+POLICY_FILE = "policy.toml"
+_UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`")
+_PLACE = re.compile(r" - at `\$\.(?P<key>[a-z_]+)[^`]*`$")
+
+
+def read_policy(path: Path) -> Policy:
+    """What a policy file says, whether it may be in force or not; the strict defaults where there is none.
+
+    Raises:
+        InputError: ``malformed-policy``, naming line and key where there are such; ``unreadable``.
+    """
+    if not path.exists():
+        return Policy()
+    text = ""
+    try:
+        text = read_bounded(path, LARGEST_POLICY).decode("utf-8-sig")
+        return msgspec.convert(tomllib.loads(text), Policy)
+    except msgspec.ValidationError as error:
+        raise _malformed(path, *_in_words(text, error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _malformed(path, str(error), "") from error
+
+
+def render_policy(policy: Policy) -> bytes:
+    """The policy as TOML; `read_policy` gives the same policy back."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("What this site accepts. Local: never sent to anybody."))
+    content = msgspec.to_builtins(policy, order="sorted")
+    document.update({key: value for key, value in content.items() if value is not None})
+    return tomlkit.dumps(document).encode()
+
+
+def line_of(text: str, key: str) -> int | None:
+    """The line, from 1, on which ``key`` is set; None if it is not."""
+    found = re.search(rf"^\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*(=|\])", text, re.MULTILINE)
+    return text[: found.end()].count("\n") + 1 if found else None
+
+
+def _in_words(text: str, error: msgspec.ValidationError) -> tuple[str, str]:
+    """Of "Expected `int` >= 2 - at `$.minimum_cohort`": the line, the key and what it must be; and what to do."""
+    told = str(error)
+    unknown, place = _UNKNOWN.search(told), _PLACE.search(told)
+    key = unknown["key"] if unknown else place["key"] if place else ""
+    line = line_of(text, key)
+    where = f"line {line}, " if line else ""
+    if unknown:
+        known = (*Policy.__struct_fields__, *Countersigning.__struct_fields__)
+        near = difflib.get_close_matches(key, known, 1)
+        remedy = f"Write {near[0]}." if near else f"Leave it out: a policy knows {', '.join(Policy.__struct_fields__)}."
+        return f"{where}{key}: there is no such key", remedy
+    what = _PLACE.sub("", told).replace("`", "")
+    return (f"{where}{key}: {what[:1].lower()}{what[1:]}", "") if key else (what, "")
+
+
+def _malformed(path: Path, what: str, remedy: str) -> InputError:
+    return InputError(
+        "malformed-policy",
+        f"The policy {path} cannot be read: {what.rstrip('.')}.",
+        culprit=str(path),
+        remedy=f"{remedy} Nothing is trained until it is mended.".strip(),
+    )

@@ -1,0 +1,63 @@
+"""`secagg model export`: a file for others, a card that says whose it is, and a check that needs the charter."""
+
+from __future__ import annotations
+
+import re
+
+from tests.cli.outcome import TAMPERING, UNUSABLE, flip, nothing_written
+
+
+def export(secagg, finished, here, *more):
+    return secagg("model", "export", finished / "release", "--format", "safetensors", "--out", "m.safetensors", *more)
+
+
+def test_an_export_is_written_and_verified(secagg, finished, here):
+    written = export(secagg, finished, here, "--json").json
+    assert re.fullmatch("[0-9a-f]{64}", written["sha256"])
+    verified = secagg("model", "verify", "m.safetensors", "--charter", finished / "charter", "--json").json
+    assert verified["signed_by"] == ["h1", "h2", "h3", "h4"]
+    flip(here / "m.safetensors", -1)
+    checked = secagg("model", "verify", "m.safetensors", "--charter", finished / "charter")
+    checked.failed(TAMPERING, "model-altered", "Do not use it")
+
+
+def test_nothing_is_overwritten_and_nothing_half_written(secagg, finished, here):
+    (here / "README.md").write_text("mine")
+    with nothing_written(here):
+        export(secagg, finished, here, "--card", "README.md").failed(UNUSABLE, "exists", "README.md")
+
+
+def test_an_altered_release_is_not_exported(secagg, finished, here):
+    flip(finished / "release/model.safetensors", -1)
+    with nothing_written(here):
+        export(secagg, finished, here).failed(TAMPERING, "model-altered")
+
+
+def test_a_file_wants_a_charter_and_a_folder_has_its_own(secagg, finished, here):
+    export(secagg, finished, here)
+    secagg("model", "verify", "m.safetensors").failed(UNUSABLE, "usage", "--charter")
+    secagg("model", "verify", finished / "release", "--charter", finished / "charter").failed(UNUSABLE, "usage")
+
+
+def test_the_card_says_what_was_signed_and_leaves_open_what_was_not(secagg, finished, here):
+    written = export(secagg, finished, here, "--card", "README.md", "--json").json
+    card = (here / "README.md").read_text()
+    predicate = secagg("model", "show", finished / "release", "--json").json["predicate"]
+    assert card.startswith("---\n")
+    front = card.split("---\n")[1]
+    assert "pipeline_tag: tabular-classification" in front
+    assert "  - differential-privacy" in front
+    for told in (
+        written["sha256"],
+        predicate["modelDigest"],
+        predicate["charter"],
+        f"| epsilon | {predicate['privacy']['epsilon']:.4g} |",
+        "| delta | 1e-05 |",
+        "one patient",
+        "| rounds | 2, which gave 2 sums |",
+        "| h2 | 1 |",
+        "`age`, `dose`",
+    ):
+        assert told in card, told
+    assert card.count("[TO BE FILLED IN BY THE OWNERS]") == 6
+    assert "compliant" not in card

@@ -1,0 +1,129 @@
+"""`secagg policy`: a policy is written, edited by hand, checked, and loosened by two officers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.outcome import REFUSED, TAMPERING, UNUSABLE
+
+
+@pytest.fixture
+def officers(secagg, here):
+    """Three officers' public keys, whose private ones are in ``o0.pem`` to ``o2.pem``."""
+    return [secagg("identity", "new", f"o{number}.pem", "--json").json["public_key"] for number in range(3)]
+
+
+@pytest.fixture
+def site(secagg, finished, officers):
+    """A hospital that has run, whose policy names officers and was put in force."""
+    from secagg.latch import Latch
+    from secagg.policy import accept_policy, load_policy
+
+    home = finished / "hospitals/h1"
+    names = json.dumps(officers)
+    text = (home / "policy.toml").read_text()
+    (home / "policy.toml").write_text(f"{text}\n[countersigning]\nofficers = {names}\n")
+    with Latch(home / "latch.sqlite") as latch:
+        accept_policy(latch, load_policy(home / "policy.toml"), home / "policy.toml")
+    return home
+
+
+def loosen(site, text="maximum_epsilon = 12.0"):
+    path = site / "policy.toml"
+    path.write_text(path.read_text().replace("maximum_epsilon = 8.0", text))
+
+
+def test_a_new_policy_is_the_strict_one_and_replaces_none(secagg, here):
+    assert secagg("policy", "new").code == 0
+    assert "maximum_epsilon = 8.0" in (here / "policy.toml").read_text()
+    secagg("policy", "new").failed(UNUSABLE, "exists", "policy.toml")
+
+
+def test_a_policy_made_for_a_charter_allows_it(secagg, drafted):
+    assert secagg("policy", "new", "policy.toml", "--charter", "charter", "--epsilon", "9").code == 0
+    found = secagg("policy", "check", "policy.toml", "--charter", "charter", "--json").json
+    assert found["in_force"]
+    assert not [line for line in found["lines"] if line["reason"]]
+    assert secagg("charter", "sign", "--identity", "a.pem", "--policy", "policy.toml").code == 0
+
+
+def test_the_line_that_refuses_a_charter_is_named_and_so_is_what_it_needs(secagg, drafted, policy):
+    policy.write_text(policy.read_text() + "maximum_epsilon = 3.0\nminimum_cohort = 4\n")
+    outcome = secagg("policy", "check", policy, "--charter", "charter", "--json")
+    assert outcome.code == REFUSED
+    lines = {line["key"]: line for line in json.loads(outcome.out)["lines"]}
+    assert {key: line["reason"] for key, line in lines.items() if line["reason"]} == {
+        "maximum_epsilon": "epsilon-too-large",
+        "minimum_cohort": "cohort-too-small",
+    }
+    assert (lines["maximum_epsilon"]["line"], lines["maximum_epsilon"]["needs"]) == (2, "8")
+    assert lines["maximum_delta"]["line"] is None
+    told = secagg("policy", "check", policy, "--charter", "charter").out
+    assert "policy.toml, line 2:" in told
+    assert "No: 2 keys refuse the charter in charter." in told
+
+
+def test_a_mistyped_key_is_named_with_its_line_and_the_right_one(secagg, policy):
+    policy.write_text("maximum_epsilon = 3.0\nminimum_cohorts = 4\n")
+    secagg("policy", "check", policy).failed(UNUSABLE, "malformed-policy", "line 2, minimum_cohorts", "minimum_cohort.")
+
+
+def test_a_policy_is_compared_with_the_site_s_ledger(secagg, finished):
+    home = finished / "hospitals/h1"
+    (data_set,) = secagg("policy", "check", home, "--json").json["data_sets"]
+    assert data_set["use"]["budget"] == 8
+    assert data_set["percent"] == round(100 * data_set["use"]["epsilon"] / 8)
+    loosen(home, f"maximum_epsilon = {data_set['use']['epsilon'] * 1.5}")
+    (alerted,) = secagg("policy", "check", home, "--json").json["data_sets"]
+    assert alerted["alert"] == 50
+    assert "67 % of the privacy budget" in secagg("policy", "check", home).shown
+
+
+def test_a_raise_by_one_person_is_refused_by_every_command_that_goes_by_a_policy(secagg, site, finished):
+    loosen(site)
+    outcome = secagg("policy", "check", site)
+    assert outcome.code == REFUSED
+    assert "Not in force: maximum_epsilon from 8 to 12." in outcome.out
+    secagg("budget", "show", site).failed(REFUSED, "policy-loosened", "maximum_epsilon from 8 to 12")
+    secagg("simulate", "--resume", finished).failed(REFUSED, "policy-loosened")
+    signing = ("charter", "sign", finished / "charter", "--identity", site / "identity.pem")
+    secagg(*signing, "--policy", site / "policy.toml").failed(REFUSED, "policy-loosened")
+
+
+def test_two_officers_put_it_in_force(secagg, site):
+    loosen(site)
+    first = secagg("policy", "sign", site, "--identity", "o0.pem").shown
+    assert first == "Signed: maximum_epsilon from 8 to 12. Signatures still missing: 1."
+    assert secagg("policy", "check", site).code == REFUSED
+    second = secagg("policy", "sign", site, "--identity", "o2.pem").shown
+    assert second.endswith("It is in force.")
+    assert secagg("policy", "check", site, "--json").json["in_force"]
+    assert secagg("budget", "show", site, "--json").json[0]["budget"] == 12
+
+
+def test_the_hospital_s_own_key_is_no_officer_s(secagg, site):
+    loosen(site)
+    secagg("policy", "sign", site, "--identity", site / "identity.pem").failed(REFUSED, "not-an-officer")
+
+
+def test_the_officers_and_the_head_to_note_are_shown(secagg, site, officers):
+    found = secagg("policy", "show", site, "--json").json
+    assert (len(found["officers"]), found["signatures"], found["missing"]) == (3, 2, 0)
+    assert found["head"] in secagg("policy", "show", site).shown
+    assert secagg("policy", "check", site, "--noted", found["head"]).code == 0
+
+
+def test_a_memory_that_was_taken_away_is_found_by_who_noted_its_head(secagg, site):
+    head = secagg("policy", "show", site, "--json").json["head"]
+    for file in site.glob("latch.sqlite*"):
+        file.unlink()
+    secagg("policy", "check", site, "--noted", head).failed(TAMPERING, "policy-memory-set-back")
+
+
+def test_one_officer_cannot_be_two(secagg, here, officers):
+    one = ("--officer", officers[0])
+    secagg("policy", "new", "p.toml", *one, *one).failed(UNUSABLE, "officers-cannot-sign", "2 signatures")
+    secagg("policy", "new", "p.toml", "--officer", "x").failed(UNUSABLE, "bad-public-key")
+    assert not (here / "p.toml").exists()

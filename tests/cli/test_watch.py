@@ -1,0 +1,32 @@
+"""`secagg watch`: what a training comes to, on the terminal."""
+
+from __future__ import annotations
+
+import socket
+
+from tests.cli.outcome import UNUSABLE
+
+
+def test_a_finished_run_is_shown_and_the_command_ends(secagg, finished):
+    shown = secagg("watch", finished).shown
+    for told in ("task, simulation: released", "2 of 2", "epsilon", "of 8, delta 1e-05", "3 of 4", "h2"):
+        assert told in shown, shown
+
+
+def test_it_is_shown_once_where_that_is_asked_for(secagg, finished):
+    (finished / "release").rename(finished / "away")
+    assert "training" in secagg("watch", finished, "--once").shown
+
+
+def test_as_json_every_round_is_there(secagg, finished):
+    found = secagg("watch", finished, "--json").json
+    assert (found["kind"], found["state"], found["steps"]) == ("simulation", "released", 2)
+    assert [row["dropped"] for row in found["rounds"]] == [["h2"], []]
+    assert 0 < found["rounds"][0]["epsilon"] < found["rounds"][1]["epsilon"] == found["epsilon"]
+
+
+def test_a_folder_of_something_else_and_a_port_that_is_taken_are_named(secagg, finished, here):
+    secagg("watch", "data").failed(UNUSABLE, "nothing-to-watch", "data", "secagg simulate --out")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        secagg("watch", finished, "--html", "--port", port).failed(UNUSABLE, "port-in-use", port)

@@ -1,0 +1,24 @@
+"""When somebody is told that a data set's budget runs out."""
+
+from __future__ import annotations
+
+import pytest
+
+from dp.ledger import BudgetUse
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "alert"),
+    [(0, 0), (3.95, 0), (3.96, 50), (4, 50), (6.3, 50), (6.4, 80), (7.9, 80), (7.97, 100), (8, 100), (9.5, 100)],
+)
+def test_an_alert_is_the_highest_level_that_is_reached_in_whole_per_cent(epsilon, alert):
+    assert BudgetUse(epsilon, 8.0).alert == alert
+
+
+def test_what_is_left_is_never_less_than_nothing():
+    assert BudgetUse(9.5, 8.0).left == 0
+
+
+def test_only_a_budget_that_is_used_up_is_told_as_such():
+    assert "no further run fits" in BudgetUse(8.0, 8.0).told()
+    assert BudgetUse(6.4, 8.0).told() == "80 % of the privacy budget is spent or reserved: epsilon 6.40 of 8"

@@ -1,0 +1,62 @@
+"""A policy that is edited by hand: what is wrong is told by line and key, with what to write."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from secagg.errors import InputError
+from secagg.identity import Identity
+from secagg.policy import Policy, render_policy
+from secagg.policy.model import Countersigning
+from secagg.policy.toml import line_of, read_policy
+
+OFFICER = Identity.from_seed(bytes([1] * 32))
+OTHER = Identity.from_seed(bytes([2] * 32))
+KEY = base64.b64encode(OFFICER.public_key).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "remedy"),
+    [
+        ("# mine\nminimum_cohorts = 4", "line 2, minimum_cohorts: there is no such key", "Write minimum_cohort."),
+        ("cake = 4", "line 1, cake: there is no such key", "a policy knows known_members"),
+        ("\nminimum_cohort = 1", "line 2, minimum_cohort: expected int >= 2", ""),
+        ('maximum_epsilon = "8"', "line 1, maximum_epsilon: expected float, got str", ""),
+        ("maximum_epsilon = 8,0", "at line 1", ""),
+        (f"[countersigning]\nofficers = ['{KEY}']", "2 signatures cannot come from 1 officers", ""),
+        (
+            f"known_members = ['{OFFICER.fingerprint}']\n[countersigning]\nofficers = ['{KEY}', '{KEY[:-2]}0=']",
+            "has a hospital's key",
+            "",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place_and_its_remedy(tmp_path, text, told, remedy):
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_policy(path)
+    assert told in caught.value.message
+    assert remedy in caught.value.remedy
+    assert caught.value.culprit == str(path)
+
+
+def test_a_key_is_found_on_its_line_and_not_in_a_comment():
+    text = "# minimum_cohort = 9\nallowed_tasks = [\n]\n minimum_cohort= 3\n[countersigning]\n"
+    assert [line_of(text, key) for key in ("minimum_cohort", "countersigning", "maximum_epsilon")] == [4, 5, None]
+
+
+def test_a_policy_that_names_officers_survives_its_file(tmp_path):
+    policy = Policy(countersigning=Countersigning(officers=frozenset({OFFICER.public_key, OTHER.public_key})))
+    (tmp_path / "policy.toml").write_bytes(render_policy(policy))
+    assert read_policy(tmp_path / "policy.toml") == policy
+
+
+def test_spaces_comments_and_order_do_not_change_what_is_signed(tmp_path):
+    (tmp_path / "a.toml").write_text('minimum_cohort = 4\nallowed_schemes = ["mask", "bfv"]\n')
+    (tmp_path / "b.toml").write_text('allowed_schemes = ["bfv",\n"mask"] # why\n\nminimum_cohort=4\n')
+    (tmp_path / "c.toml").write_text('minimum_cohort = 4\nallowed_schemes = ["mask"]\n')
+    first, second, other = (read_policy(tmp_path / f"{name}.toml").canonical() for name in "abc")
+    assert first == second != other

@@ -1,0 +1,182 @@
+"""An exported model gives the release's own numbers on real patients, and its check sees the smallest change."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.reference import ReferenceEvaluator
+from safetensors import safe_open
+from safetensors.numpy import load
+
+from secagg.charter.folder import read_verified
+from secagg.errors import InputError, TamperingError
+from tests.support.hospitals import BOUNDED, choices_of, settings_for, tabular_spec, training_of, write_tables
+from tests.training.conftest import real_data
+from training.draft import task_of
+from training.exporting import ExportFormat, export_release, tensors, torchscript, verify_export
+from training.exporting.attachment import INTERFACE, MADE_BY, STATEMENT
+from training.simulation import Observer, prepare, run
+from training.standardisation import Standardiser, bounds_scaler
+from training.whole_model import whole_model
+
+FORMATS = list(ExportFormat)
+
+
+@pytest.fixture(scope="module")
+def patients(heart_run):
+    """Those of Cleveland, as the task reads them, and what the release says of each."""
+    charter = read_verified(heart_run / "charter").charter
+    task = task_of(charter)
+    records = task.read(real_data("uci-heart") / "processed.cleveland.data")
+    found = load((heart_run / "release/model.safetensors").read_bytes())
+    scaled = Standardiser(found["standardisation.mean"], found["standardisation.std"]).apply(records)
+    with torch.inference_mode():
+        scores = task.scores(whole_model(heart_run / "release")(torch.from_numpy(scaled.features)))
+    return records.features, scores.numpy()
+
+
+# The same numbers
+
+
+def test_torchscript_says_of_every_patient_what_the_release_says(exported, patients):
+    features, scores = patients
+    found = torchscript.score(exported[ExportFormat.TORCHSCRIPT], torch.from_numpy(features))
+    assert len(scores) == 303
+    np.testing.assert_allclose(found.numpy(), scores, atol=1e-6)
+
+
+def test_onnx_says_of_every_patient_what_the_release_says(exported, patients):
+    features, scores = patients
+    session = ReferenceEvaluator(onnx.load_model_from_string(exported[ExportFormat.ONNX]))
+    (found,) = session.run(None, {"features": features})
+    np.testing.assert_allclose(found, scores, atol=1e-6)
+
+
+def test_safetensors_says_it_by_what_is_in_the_file_alone(exported, patients, tmp_path):
+    features, scores = patients
+    (tmp_path / "m.safetensors").write_bytes(exported[ExportFormat.SAFETENSORS])
+    with safe_open(tmp_path / "m.safetensors", "np") as file:
+        interface = json.loads(file.metadata()[INTERFACE])
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert interface["scaling"].startswith("(x - standardisation.mean) / standardisation.std")
+    scaled = ((features.astype(np.float64) - found["standardisation.mean"]) / found["standardisation.std"]).astype("f")
+    logits = scaled @ found["weight"].T + found["bias"]
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits[:, 0])), scores[:, 1], atol=1e-6)
+
+
+def test_scaling_by_bounds_goes_along_and_clips_what_lies_outside(tmp_path):
+    spec = tabular_spec(**BOUNDED)
+    prepare(tmp_path / "run", settings_for(write_tables(tmp_path, 3), choices_of(training_of(rounds=1)), spec))
+    run(tmp_path / "run", Observer())
+    release = tmp_path / "run/release"
+    features = np.array([[1.0, -2.0], [9.0, -9.0], [0.0, 4.0]], np.float32)
+    scaler = bounds_scaler(spec.data)
+    scaled = 2 * (np.clip(features, scaler.low, scaler.high) - scaler.low) / (scaler.high - scaler.low) - 1
+    logits = whole_model(release)(torch.from_numpy(scaled.astype("f")))
+    found = torchscript.score(export_release(release, ExportFormat.TORCHSCRIPT)[1], torch.from_numpy(features))
+    torch.testing.assert_close(found[:, 1:], torch.sigmoid(logits), atol=1e-6, rtol=0)
+    attached, _ = tensors.read(export_release(release, ExportFormat.SAFETENSORS)[1], "m")
+    assert json.loads(attached[INTERFACE])["high"] == [4.0, 4.0]
+
+
+# Verifying
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_export_is_verified_with_the_charter_alone(exported, heart_run, tmp_path, kind):
+    (tmp_path / "model").write_bytes(exported[kind])
+    found = verify_export(tmp_path / "model", read_verified(heart_run / "charter"))
+    assert found.kind is kind
+    assert len(found.release.statement.predicate.contributors) == 3
+
+
+def reason(path, charter) -> str:
+    with pytest.raises(TamperingError) as caught:
+        verify_export(path, charter)
+    assert caught.value.exit_code == 4
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("kind", [ExportFormat.SAFETENSORS, ExportFormat.TORCHSCRIPT])
+def test_one_altered_byte_anywhere_is_found_out(exported, heart_run, tmp_path, kind):
+    charter, data, path = read_verified(heart_run / "charter"), exported[kind], tmp_path / "model"
+    # From the first byte after those that say which format it is.
+    for position in [9, *range(60, len(data), len(data) // 12), len(data) - 1]:
+        altered = bytearray(data)
+        altered[position] ^= 1
+        path.write_bytes(altered)
+        with pytest.raises((TamperingError, InputError)) as caught:
+            verify_export(path, charter)
+        # Only a changed note of who made it can make a file one that cannot be checked here.
+        assert caught.value.exit_code == 4 or caught.value.reason == "made-elsewhere", position
+
+
+def test_another_program_around_the_true_release_is_found_out(exported, heart_run, tmp_path):
+    """Statement and release are genuine; the code gives everybody the probability one half."""
+    path = tmp_path / "model.pt"
+    source = zipfile.ZipFile(io.BytesIO(exported[ExportFormat.TORCHSCRIPT]))
+    with zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            target.writestr(
+                name, content.replace(b"torch.sigmoid", b"torch.zeros_like") if name.endswith(".py") else content
+            )
+    assert reason(path, read_verified(heart_run / "charter")) == "export-altered"
+
+
+def test_control_whoever_looks_at_the_statement_only_takes_it_for_genuine(exported, tmp_path, heart_run):
+    attached = torchscript.read(exported[ExportFormat.TORCHSCRIPT], "model")
+    assert attached[STATEMENT].encode() == (heart_run / "release/statement.dsse.json").read_bytes()
+
+
+def test_another_onnx_graph_around_the_true_release_is_found_out(exported, heart_run, tmp_path):
+    proto = onnx.load_model_from_string(exported[ExportFormat.ONNX])
+    proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString(deterministic=True))
+    assert reason(tmp_path / "m.onnx", read_verified(heart_run / "charter")) == "export-altered"
+
+
+def test_a_file_made_by_other_versions_is_not_called_altered_nor_verified(exported, heart_run, tmp_path):
+    attached, whole = tensors.read(exported[ExportFormat.SAFETENSORS], "m")
+    (tmp_path / "m").write_bytes(tensors.write(whole, dict(attached) | {MADE_BY: '{"safetensors":"0.0.1"}'}))
+    with pytest.raises(InputError) as caught:
+        verify_export(tmp_path / "m", read_verified(heart_run / "charter"))
+    assert caught.value.reason == "made-elsewhere"
+
+
+def test_tensors_of_another_model_under_the_statement_are_found_out(exported, heart_run, tmp_path):
+    attached, whole = tensors.read(exported[ExportFormat.SAFETENSORS], "m")
+    (tmp_path / "m").write_bytes(tensors.write(dict(whole) | {"bias": whole["bias"] + 1}, attached))
+    assert reason(tmp_path / "m", read_verified(heart_run / "charter")) == "model-altered"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"", "unknown-format"), (b"PK\x03\x04", "malformed-export"), (b"\x02" + bytes(7) + b"{}", "no-statement")],
+)
+def test_what_is_no_export_is_an_error_with_a_reason(heart_run, tmp_path, content, expected):
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises((InputError, TamperingError)) as caught:
+        verify_export(tmp_path / "m", read_verified(heart_run / "charter"))
+    assert caught.value.reason == expected
+
+
+def test_no_file_names_a_path_of_the_machine_that_wrote_it(exported):
+    for data in exported.values():
+        assert b"/training/" not in data
+        assert b'.py"' not in data
+
+
+def test_without_the_extra_onnx_says_what_to_install(heart_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError) as caught:
+        export_release(heart_run / "release", ExportFormat.ONNX)
+    assert caught.value.reason == "extra-missing"
+    assert "pip install 'secagg[onnx]'" in caught.value.remedy

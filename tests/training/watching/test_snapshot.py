@@ -1,0 +1,75 @@
+"""What is seen of a training from its folder, whichever of the three it is, and that no secret is."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from secagg.errors import InputError
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, choices_of, prepared
+from tests.training.field.conftest import lay_out
+from tests.training.field.test_sites import epoch, finish
+from training.simulation import Observer, run
+from training.watching.snapshot import read_snapshot
+
+
+def test_a_simulation_is_seen_while_it_runs_and_when_it_is_over(tmp_path):
+    folder, seen = prepared(tmp_path, 3, PRIVATE_CHOICES, PRIVATE_TASK), []
+    before = read_snapshot(folder)
+    assert (before.state, before.steps, before.steps_due, before.epsilon) == ("training", 0, 3, 0.0)
+    run(folder, Observer(on_round=lambda _result: seen.append(read_snapshot(folder))))
+    after = read_snapshot(folder)
+    assert [found.steps for found in seen] == [1, 2, 3]
+    assert [found.state for found in seen] == ["training"] * 3
+    assert 0 < seen[0].epsilon < seen[1].epsilon < after.epsilon <= after.budget == 8
+    assert (after.state, after.is_over, after.steps) == ("released", True, 3)
+    assert [row.cohort for row in after.rounds] == [3, 3, 3]
+    assert all(row.accuracy is not None for row in after.rounds)
+
+
+def test_a_hospital_and_a_coordinator_are_seen_in_the_field(tmp_path):
+    sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    hospital, coordinator = sites.hospitals[1].path, sites.coordinator.path
+    assert (read_snapshot(hospital).state, read_snapshot(coordinator).state) == ("waiting", "waiting")
+    epoch(sites, 1)
+    seen = read_snapshot(hospital)
+    assert (seen.kind, seen.name, seen.state, seen.steps, seen.steps_due) == ("hospital", "h1", "waiting", 2, 3)
+    assert 0 < seen.epsilon < 8
+    assert (seen.use.budget, seen.alert) == (8, 100)
+    middle = read_snapshot(coordinator)
+    assert (middle.state, middle.steps, [row.cohort for row in middle.rounds]) == ("training", 2, [3, 3])
+    finish(sites, 2)
+    assert read_snapshot(hospital).is_over
+    assert read_snapshot(coordinator).is_over
+    shown = msgspec.json.encode([read_snapshot(hospital), read_snapshot(coordinator)])
+    for site in sites.hospitals.values():
+        secrets = site.folder.identity.read_text().splitlines()[1:-1]
+        assert secrets
+        assert not [secret for secret in secrets if secret.encode() in shown]
+
+
+def test_who_refuses_says_why(tmp_path):
+    sites = lay_out(tmp_path, choices=choices_of())
+    site = sites.hospitals[1]
+    site.folder.policy.write_text("minimum_cohort = 9\n")
+    with pytest.raises(Exception, match="policy"), site.attend(sites.charter.digest.hex(), 1):
+        pass
+    found = read_snapshot(site.path)
+    assert found.state == "refused"
+    assert "policy" in found.message
+
+
+def test_only_what_anybody_may_read_is_opened(tmp_path, monkeypatch):
+    """A simulation's keys, ledgers, latches and records may as well not be there."""
+    folder = prepared(tmp_path, 3, choices_of())
+    run(folder, Observer())
+    (folder / "hospitals").rename(tmp_path / "gone")
+    (folder / "coordinator").rename(tmp_path / "gone too")
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    assert read_snapshot(folder).steps == 3
+
+
+def test_a_folder_of_something_else_is_named(tmp_path):
+    with pytest.raises(InputError) as caught:
+        read_snapshot(tmp_path)
+    assert caught.value.reason == "nothing-to-watch"

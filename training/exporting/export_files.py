@@ -1,0 +1,36 @@
+"""Writes an export and its card: files that were not there before, and nothing if either cannot be made."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from secagg.errors import InputError
+from secagg.files import create_atomically
+from training.exporting.export import ExportFormat, export_release
+from training.model_card import model_card
+
+
+def write_export(folder: Path, kind: ExportFormat, out: Path, card: Path | None = None) -> str:
+    """Export the release in ``folder`` to the new file ``out``, with a card if one is wanted; the file's SHA-256.
+
+    Raises:
+        InputError: ``exists``, ``unwritable``, and as `export_release`.
+        TamperingError: if the release is not what was signed.
+    """
+    for path in (out, card):
+        # Before the work; what is created afterwards is checked once more.
+        if path and path.exists():
+            raise InputError(
+                "exists",
+                f"{path} exists already and is left as it is.",
+                culprit=str(path),
+                remedy="Choose another path.",
+            )
+    release, data = export_release(folder, kind)
+    sha256 = hashlib.sha256(data).hexdigest()
+    told = model_card(release, kind, out.name, sha256).encode()
+    create_atomically(out, data)
+    if card:
+        create_atomically(card, told)
+    return sha256

@@ -1,0 +1,72 @@
+"""A released model as one function: from features as a task reads them to probabilities.
+
+Knows scaling and a task's scores. What a hospital did to its records before its model saw them is inside, in the same
+arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.standardisation import bounds_scaler
+from training.task import Task
+from training.whole_model import SCALING
+
+
+class Scoring(nn.Module):
+    """Features float32 (n, ...) to probabilities (n, classes).
+
+    Args:
+        model: takes scaled features.
+        tensors: of the release; the mean and spread of columns are among them where they were summed.
+    """
+
+    def __init__(self, task: Task, model: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        self.model = model
+        self.scale = _scale(task, tensors)
+        self._task = task
+        self.requires_grad_(requires_grad=False).eval()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Probabilities."""
+        return self._task.scores(self.model(self.scale(features)))
+
+
+class _Standardise(nn.Module):
+    def __init__(self, mean: np.ndarray, std: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(mean.astype(np.float64)))
+        self.register_buffer("std", torch.from_numpy(std.astype(np.float64)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
+        return ((features.double() - mean) / std).float()
+
+
+class _Bound(nn.Module):
+    def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.from_numpy(low))
+        self.register_buffer("high", torch.from_numpy(high))
+
+    def forward(self, features: Tensor) -> Tensor:
+        low, high = cast(Tensor, self.low), cast(Tensor, self.high)
+        clipped = torch.minimum(torch.maximum(features.double(), low), high)
+        return (2.0 * (clipped - low) / (high - low) - 1.0).float()
+
+
+def _scale(task: Task, tensors: Mapping[str, np.ndarray]) -> nn.Module:
+    match task.spec.data.standardise:
+        case "secure-sum":
+            return _Standardise(tensors[f"{SCALING}mean"], tensors[f"{SCALING}std"])
+        case "bounds":
+            scaler = bounds_scaler(task.spec.data)
+            return _Bound(scaler.low, scaler.high)
+        case "none":
+            return nn.Identity()

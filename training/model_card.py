@@ -1,0 +1,179 @@
+"""A model card in Hugging Face's format, filled from a verified release: what the records say, and blanks for the rest.
+
+Knows markdown and what must be told of a model. Invents nothing: what only its owners can say is left open and marked.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from secagg.charter import Charter
+from secagg.identity import fingerprint
+from secagg.release import VerifiedRelease
+from training.exporting.attachment import interface_of
+from training.exporting.export import ExportFormat
+from training.tasks.spec import IMAGES
+
+BLANK: Final = "**[TO BE FILLED IN BY THE OWNERS]**"
+_SHOWN_FEATURES: Final = 60
+_MARKUP: Final = frozenset("|`<>[]*\\&")
+
+
+def model_card(release: VerifiedRelease, kind: ExportFormat, file_name: str, sha256: str) -> str:
+    """The card of one exported file.
+
+    Args:
+        file_name: of the exported file, without its folder.
+        sha256: of its bytes, hexadecimal.
+    """
+    charter = release.charter.charter
+    sections = (
+        _front_matter(charter, kind),
+        f"# {charter.name}\n\nTrained by {len(release.statement.predicate.contributors)} hospitals with secagg. "
+        "Nobody saw another's records, and the coordinator nobody's update. The model belongs to all of them.",
+        _owners(release),
+        _uses(),
+        _input(charter),
+        _training(release),
+        _privacy(release),
+        f"## Evaluation\n\n{BLANK}: on which patients, with which result, by whom. The records of the training hold "
+        "no result that its hospitals have all signed.",
+        _limits(release),
+        _integrity(release, file_name, sha256),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(charter: Charter, kind: ExportFormat) -> str:
+    images = charter.task.kind == IMAGES
+    lines = [
+        "---",
+        "# license: to be filled in by the owners; see https://huggingface.co/docs/hub/repositories-licenses",
+        f"library_name: {'onnx' if kind is ExportFormat.ONNX else 'pytorch'}",
+        f"pipeline_tag: {'image-classification' if images else 'tabular-classification'}",
+        f"model_name: {_quoted(charter.name)}",
+        "tags:",
+        *(f"  - {tag}" for tag in ("medical", "federated-learning", "secure-aggregation", "secagg")),
+        *(["  - differential-privacy"] if charter.privacy.mode != "none" else []),
+        "---",
+    ]
+    return "\n".join(lines)
+
+
+def _owners(release: VerifiedRelease) -> str:
+    keys = {member.name: member.public_key for member in release.charter.charter.members}
+    lines = ["## Owners", "", "Each has signed the statement that is inside the file.", ""]
+    lines += ["| hospital | sums it is in | fingerprint of its key |", "|---|---|---|"]
+    for entry in release.statement.predicate.contributors:
+        lines.append(f"| {_text(entry.name)} | {entry.sums} | {fingerprint(keys[entry.name])} |")
+    return "\n".join([*lines, "", f"Contact: {BLANK}"])
+
+
+def _uses() -> str:
+    return (
+        "## Uses\n\n"
+        f"### Intended use\n\n{BLANK}: for which patients, decisions and users.\n\n"
+        f"### Out of scope\n\n{BLANK}: for whom and for what it must not be used.\n\n"
+        "It is no medical device unless its owners have made it one."
+    )
+
+
+def _input(charter: Charter) -> str:
+    interface = interface_of(charter, "")
+    shape = " x ".join(map(str, ("n", *interface.shape)))
+    lines = [
+        "## Input and output",
+        "",
+        f"Task: `{_text(charter.task.kind)}`. Takes float32, {shape}; gives {interface.classes} probabilities for "
+        "each. How raw values are scaled is in the file's metadata, `secagg.interface`.",
+    ]
+    if interface.features:
+        shown = interface.features[:_SHOWN_FEATURES]
+        more = len(interface.features) - len(shown)
+        names = ", ".join(f"`{_text(name)}`" for name in shown) + (f" and {more} more" if more else "")
+        lines += ["", f"Columns, in this order: {names}."]
+    return "\n".join(lines)
+
+
+def _training(release: VerifiedRelease) -> str:
+    charter, predicate = release.charter.charter, release.statement.predicate
+    facts = (
+        ("rounds", f"{predicate.rounds}, which gave {predicate.sums} sums"),
+        ("scheme of aggregation", charter.scheme),
+        ("fewest hospitals in a sum", str(charter.threshold)),
+        ("hospitals that may conspire without seeing another's update", str(charter.max_colluding)),
+        ("parameters that were trained", str(charter.model.parameters)),
+        (
+            "step at every hospital",
+            f"{charter.training.server.optimizer}, rate {charter.training.server.learning_rate:g}",
+        ),
+    )
+    table = "\n".join(f"| {term} | {_text(value)} |" for term, value in facts)
+    records = f"Records: {BLANK}: which patients, from when to when. No count left any hospital."
+    return f"## Training\n\n{records}\n\n| | |\n|---|---|\n{table}"
+
+
+def _privacy(release: VerifiedRelease) -> str:
+    claim, privacy = release.statement.predicate.privacy, release.charter.charter.privacy
+    if claim.epsilon is None:
+        return (
+            "## Privacy\n\n**No differential privacy.** Updates were not seen one by one, but the model itself may "
+            "reveal that a patient was in the records, or more."
+        )
+    who = "each hospital by itself" if claim.mode == "local" else "all hospitals together, each a share"
+    rows = (
+        ("epsilon", f"{claim.epsilon:.4g}"),
+        ("delta", f"{claim.delta:g}"),
+        ("unit of privacy", f"one {claim.unit}, with all rows"),
+        ("neighbouring data sets", "one patient added or removed"),
+        ("noise is added by", f"{who} (`{claim.mode}`)"),
+        ("gradients are clipped to", f"{privacy.clip_norm:g}, L2, for each patient"),
+        ("sampling rate", f"{privacy.sampling_rate:g} in each step"),
+    )
+    table = "\n".join(f"| {term} | {value} |" for term, value in rows)
+    return (
+        f"## Privacy\n\n| | |\n|---|---|\n{table}\n\nThis is what this training cost a patient; what other trainings "
+        "on the same patients cost is in each hospital's own ledger."
+    )
+
+
+def _limits(release: VerifiedRelease) -> str:
+    lines = [
+        "## Limitations",
+        "",
+        f"- Bias and groups for whom it is worse: {BLANK}.",
+        "- A hospital that trained on false records, within the clipping bound, cannot be told from an honest one.",
+        f"- More than {release.charter.charter.max_colluding} hospitals that conspire with the coordinator may have "
+        "seen updates.",
+        "- It was trained on the patients of the hospitals above, and may be worse for others.",
+    ]
+    if release.statement.predicate.privacy.epsilon is None:
+        lines.append("- It may reveal patients: see Privacy.")
+    return "\n".join(lines)
+
+
+def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:
+    predicate = release.statement.predicate
+    rows = (
+        (f"this file, `{_text(file_name)}`, SHA-256", sha256),
+        ("the release's model file, SHA-256, signed by all owners", release.statement.model_sha256),
+        ("model digest", predicate.model_digest),
+        ("charter", predicate.charter),
+    )
+    table = "\n".join(f"| {term} | `{value}` |" for term, value in rows)
+    return (
+        f"## Integrity\n\n| | |\n|---|---|\n{table}\n\nWith the charter, which every hospital has, anybody can check "
+        f"who made it:\n\n    secagg model verify {file_name} --charter charter"
+    )
+
+
+def _quoted(text: str) -> str:
+    """JSON's strings are YAML's too."""
+    return json.dumps(text)
+
+
+def _text(value: str) -> str:
+    """A value that cannot become markup: names of columns are anybody's text."""
+    plain = " ".join(value.split())
+    return "".join(f"&#{ord(character)};" if character in _MARKUP else character for character in plain)

@@ -1,0 +1,195 @@
+"""What a folder says of its training now: a simulation's, a hospital's or a coordinator's.
+
+Knows the files that they replace as a whole while they run: history, status, state and charter. Opens no key, no
+ledger, no latch, no sum and no record, so that nothing secret can come into what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from dp.ledger import BudgetUse
+from secagg.charter import Charter, VerifiedCharter
+from secagg.charter.folder import read_verified
+from secagg.errors import InputError
+from training.field.coordinator_site import CoordinatorSite
+from training.field.hospital_site import HospitalSite
+from training.field.status import SiteState
+from training.report import RoundRecord
+from training.simulation import SETTINGS_FILE, RoundResult, read_history
+
+Kind = Literal["simulation", "hospital", "coordinator"]
+
+
+class WatchedRound(msgspec.Struct, frozen=True):
+    """One round.
+
+    Attributes:
+        step: which sum it gave; 0 if it gave none.
+        cohort: how many hospitals are in the sum.
+        epsilon: the most that a patient has spent after it, where that is known.
+    """
+
+    round: int
+    purpose: str
+    step: int
+    cohort: int
+    dropped: tuple[str, ...]
+    reason: str | None
+    seconds: float
+    accuracy: float | None = None
+    auc: float | None = None
+    epsilon: float | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A training, now.
+
+    Attributes:
+        state: of a site what it says; of a simulation ``training`` or ``released``.
+        updated: when the site said so, RFC 3339; null where nobody does.
+        budget: epsilon that the charter plans for; null without differential privacy.
+        use: what all runs have used of a hospital's own budget, where that is known.
+        rounds: all that are known; a hospital knows none.
+    """
+
+    kind: Kind
+    name: str
+    charter: str
+    state: str
+    members: int
+    threshold: int
+    steps: int
+    steps_due: int
+    epsilon: float | None
+    budget: float | None
+    delta: float | None
+    updated: str | None = None
+    use: BudgetUse | None = None
+    alert: int = 0
+    message: str | None = None
+    rounds: tuple[WatchedRound, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in (SiteState.RELEASED, SiteState.STOPPED)
+
+
+def read_snapshot(folder: Path) -> Snapshot:
+    """What ``folder`` says now.
+
+    Raises:
+        InputError: ``nothing-to-watch``, or which file cannot be read.
+        TamperingError: if its charter was altered.
+    """
+    if (folder / SETTINGS_FILE).exists():
+        return _of_simulation(folder)
+    if HospitalSite(folder).settings.exists():
+        return _of_hospital(HospitalSite(folder))
+    if CoordinatorSite(folder).settings.exists():
+        return _of_coordinator(CoordinatorSite(folder))
+    raise InputError(
+        "nothing-to-watch",
+        f"{folder} is neither a simulation nor the site of a hospital or a coordinator.",
+        culprit=str(folder),
+        remedy="Give the folder of `secagg simulate --out`, of `secagg hospital init` or of `secagg coordinator init`.",
+    )
+
+
+def _of_simulation(folder: Path) -> Snapshot:
+    charter = read_verified(folder / "charter")
+    rounds = tuple(map(_measured, read_history(folder)))
+    state = SiteState.RELEASED if (folder / "release").exists() else SiteState.TRAINING
+    known = [row.epsilon for row in rounds if row.epsilon is not None]
+    epsilon = max(known, default=0.0 if _is_private(charter.charter) else None)
+    return _snapshot("simulation", charter, state, charter.charter.name, rounds, epsilon=epsilon)
+
+
+def _of_hospital(site: HospitalSite) -> Snapshot:
+    charter = read_verified(site.charter)
+    status = site.status.read()
+    if status is None or status.charter != charter.digest.hex():
+        return _snapshot("hospital", charter, SiteState.WAITING, charter.charter.name, ())
+    return _snapshot(
+        "hospital",
+        charter,
+        status.state,
+        status.name or charter.charter.name,
+        (),
+        epsilon=status.epsilon,
+        steps=status.steps,
+        updated=status.updated,
+        use=status.budget,
+        alert=status.budget.alert if status.budget else 0,
+        message=" ".join(filter(None, (status.message, status.remedy))) or None,
+    )
+
+
+def _of_coordinator(site: CoordinatorSite) -> Snapshot:
+    charter = site.read_charter()
+    rounds = tuple(_counted(record) for record in site.progress(charter).rounds)
+    state = SiteState.RELEASED if site.release.exists() else SiteState.TRAINING if rounds else SiteState.WAITING
+    return _snapshot("coordinator", charter, state, charter.charter.name, rounds)
+
+
+def _snapshot(
+    kind: Kind,
+    charter: VerifiedCharter,
+    state: SiteState,
+    name: str,
+    rounds: tuple[WatchedRound, ...],
+    **known: object,
+) -> Snapshot:
+    content, privacy = charter.charter, charter.charter.privacy
+    private = _is_private(content)
+    facts: dict[str, object] = {
+        "kind": kind,
+        "name": name,
+        "charter": charter.digest.hex(),
+        "state": state.value,
+        "members": len(content.members),
+        "threshold": content.threshold,
+        "steps": _steps(rounds),
+        "steps_due": content.training.rounds,
+        "epsilon": None,
+        "budget": privacy.budget if private else None,
+        "delta": privacy.delta if private else None,
+        "rounds": rounds,
+    }
+    return msgspec.convert(facts | known, Snapshot)
+
+
+def _steps(rounds: Iterable[WatchedRound]) -> int:
+    return max((row.step for row in rounds if row.purpose == "training"), default=0)
+
+
+def _is_private(charter: Charter) -> bool:
+    return charter.privacy.mode != "none"
+
+
+def _measured(result: RoundResult) -> WatchedRound:
+    row = _counted(result.record)
+    metrics = result.metrics
+    return msgspec.structs.replace(
+        row,
+        accuracy=metrics.accuracy if metrics else None,
+        auc=metrics.auc if metrics else None,
+        epsilon=result.epsilon,
+    )
+
+
+def _counted(record: RoundRecord) -> WatchedRound:
+    return WatchedRound(
+        record.round,
+        record.purpose,
+        record.step,
+        len(record.cohort),
+        (*record.dropped, *record.silent),
+        record.reason,
+        record.seconds,
+    )
