@@ -70,6 +70,15 @@ class NvflareEngine:
     aborted: Signal
     on_failure: Callable[[int, RemoteProtocolError], None] = lambda _member, _error: None
     _late: set[int] = field(default_factory=set)
+    _ended: dict[int, Signal] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._ended.update((member, Signal(self.aborted)) for member in self.cells)
+
+    def part_with(self, member: int) -> None:
+        """Wait no longer for a member whose process has ended: neither for the answer that is due nor for any other."""
+        if member in self._ended:
+            self._ended[member].trigger(None)
 
     def exchange(self, phase: Phase, outbox: Outbox, _round_number: int) -> Exchange:
         """See `Engine.exchange`.
@@ -107,6 +116,8 @@ class NvflareEngine:
                 yield arrived.get()
 
     def _ask(self, phase: Phase, member: int, parcel: Sequence[bytes]) -> list[bytes] | RemoteProtocolError:
+        if self._ended[member].triggered:
+            return RemoteProtocolError("site-ended", "The site's process has ended.")
         deadline = self.deadlines.of(phase)
         if member in self._late:
             deadline = min(deadline, self.deadlines.again)
@@ -117,7 +128,7 @@ class NvflareEngine:
                 topic=DELIVER,
                 request=pack(parcel),
                 timeout=deadline,
-                abort_signal=self.aborted,
+                abort_signal=self._ended[member],
             )
             answer = unpack(reply)
         except RemoteProtocolError as error:

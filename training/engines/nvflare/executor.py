@@ -22,6 +22,7 @@ from nvflare.fuel.f3.cellnet.fqcn import FQCN
 from nvflare.fuel.f3.message import Message
 
 from secagg.errors import SecaggError
+from training.engines.nvflare.tether import end_job_with_site
 from training.engines.nvflare.transport import CHANNEL, DELIVER, READY, pack, pack_failure, pack_reply, unpack
 from training.field.attendance import Attendance
 from training.field.hospital_site import HospitalSite
@@ -50,6 +51,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Open the hospital when the job starts, close it when it ends."""
         if event_type == EventType.START_RUN:
+            end_job_with_site()
             engine = fl_ctx.get_engine()
             cell = engine.get_cell()
             site = HospitalSite(Path(engine.get_workspace().get_root_dir()).parent)

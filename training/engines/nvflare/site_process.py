@@ -7,8 +7,11 @@ that. So the commands are taken away before NVFlare starts; what stays starts a 
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
+
+from training.engines.nvflare.tether import end_with_starter
 
 NEEDED_COMMANDS: Final = frozenset(
     {
@@ -40,6 +43,7 @@ def keep_needed_commands() -> None:
 
 def main() -> int:
     """Run NVFlare's site with the arguments of the command line; its exit code."""
+    end_with_starter(os.environ)
     from nvflare.fuel.f3.mpm import MainProcessMonitor
     from nvflare.private.fed.app.client import client_train
     from nvflare.private.fed.app.utils import version_check
