@@ -89,6 +89,14 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
     )
 
 
+def released(before: SiteStatus) -> SiteStatus:
+    """The status of a site that has the release of its charter, whatever it was doing when it came."""
+    now = write_time()
+    return msgspec.structs.replace(
+        before, state=SiteState.RELEASED, since=now, updated=now, steps=before.steps_due, reason=None, message=None
+    )
+
+
 class StatusFile:
     """The status of one site, replaced as a whole whenever it changes."""
 

@@ -25,7 +25,7 @@ from training.engines.nvflare.process import launch
 from training.engines.nvflare.site_kits import require_coordinator_kits, require_hospital_kit
 from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.hospital_site import HospitalSite
-from training.field.status import SiteState, SiteStatus, waiting
+from training.field.status import SiteState, SiteStatus, released, waiting
 from training.field.supervisor import Supervised
 from training.report import RoundRecord
 
@@ -33,6 +33,7 @@ Going = Callable[[], None]
 _POLL_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 5.0
 _PARTING_SECONDS: Final = 3.0
+_LINGERING_SECONDS: Final = 30.0
 _SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
 
 
@@ -71,9 +72,12 @@ def serve_hospital(site: HospitalSite, going: Going, watcher: SiteWatcher) -> Si
         known = waiting(name, charter, site.status.read())
         site.status.write(known)
         watcher.on_status(known)
+        release, has_come = site.folder.release(charter.digest), _Lasting(_LINGERING_SECONDS)
         while True:
             going()
             process.check()
+            if has_come(release.exists()) and known.state is not SiteState.RELEASED:
+                site.status.write(released(known))
             status = site.status.read()
             if status and status != known:
                 watcher.on_status(status)
@@ -91,6 +95,8 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         ProtocolError: why no epoch succeeded for as long as the site's settings allow; `serve_coordinator` goes on
             from what was reached.
     """
+    if site.is_done:
+        return site.release
     charter, settings = site.read_charter(), site.read_settings()
     server, admin = require_coordinator_kits(site.kit)
     rounds = _Rounds(site, charter, watcher)
@@ -107,7 +113,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             outcome = _run_epoch(site, charter, admin, tick, watcher)
             error = outcome.as_error()
             rounds.tell()
-            if outcome.finished:
+            if site.release.exists() and (error is None or time.monotonic() > given_up):
                 # The hospitals' processes end when the job does, and want to be told so.
                 _pause(_PARTING_SECONDS, tick)
                 return site.release
@@ -126,8 +132,10 @@ def _run_epoch(
     serial, seconds = site.next_serial(), site.read_settings().gather
     try:
         with open_jobs(admin.folder, tick) as jobs:
-            _gather(jobs, charter, seconds, tick, watcher)
-            job = EpochJob(charter.digest.hex(), serial, charter.charter.threshold, seconds)
+            # Whoever has the release is gone; one that lacks it is enough to hand it out.
+            fewest = 1 if site.release.exists() else charter.charter.threshold
+            _gather(jobs, charter, fewest, seconds, tick, watcher)
+            job = EpochJob(charter.digest.hex(), serial, fewest, seconds)
             ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
         return Outcome(serial=serial, reason=error.reason, message=error.message, remedy=error.remedy)
@@ -141,17 +149,43 @@ def _has_released(site: CoordinatorSite, serial: int) -> bool:
     return outcome is not None and outcome.finished
 
 
-def _gather(jobs: Jobs, charter: VerifiedCharter, seconds: float, tick: Going, watcher: SiteWatcher) -> None:
-    """Wait for everybody; after a while, for as many as the charter needs."""
+def _gather(
+    jobs: Jobs, charter: VerifiedCharter, fewest: int, seconds: float, tick: Going, watcher: SiteWatcher
+) -> None:
+    """Wait for everybody; after a while, for as many as are needed.
+
+    Raises:
+        ProtocolError: ``nobody-connected``, after a while where the release is made: all may have it and be gone.
+    """
     members = len(charter.charter.members)
     enough = time.monotonic() + seconds
     while True:
         tick()
         connected = len(jobs.connected())
         watcher.on_gather(connected, members)
-        if connected == members or (connected >= charter.charter.threshold and time.monotonic() > enough):
+        late = time.monotonic() > enough
+        if connected == members or (connected >= fewest and late):
             return
+        if late and fewest == 1:
+            raise ProtocolError("nobody-connected", "No hospital is connected that could be given the release.")
         time.sleep(_POLL_SECONDS)
+
+
+class _Lasting:
+    """Tells when something has been so for a while.
+
+    A release may be here and its job never end: the coordinator, which has what it wanted, need not say goodbye. But as
+    long as the job may still end by itself, its last answer is on the way.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def __call__(self, is_so: bool) -> bool:
+        if self._since is None and is_so:
+            self._since = time.monotonic()
+        return self._since is not None and time.monotonic() - self._since >= self._seconds
 
 
 class _Rounds:
