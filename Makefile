@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 FLOWER := $(VENV)/flower
+# Public medical data for tests and `make field`; nothing of it is in the repository.
+DATA := $(or $(SECAGG_DATA),../shared/data)
 
-.PHONY: help demo attack audit-privacy test test-slow schedules fuzz lint format bench bench-short bench-consortium bench-flower bench-homomorphic study-privacy docs clean
+.PHONY: help demo attack audit-privacy test test-slow field test-field schedules fuzz lint format bench bench-short bench-consortium bench-flower bench-homomorphic study-privacy docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +39,15 @@ test: lint  ## lint, then all tests but the slow ones, and the benchmarks in sho
 
 test-slow: $(VENV)/dev.stamp  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+field: $(VENV)/dev.stamp  ## four hospitals and a coordinator over mTLS on this machine, on UCI Heart Disease in SECAGG_DATA
+	@test -d "$(DATA)/uci-heart" || { echo "no UCI Heart Disease in $(DATA): set SECAGG_DATA"; exit 2; }
+	rm -rf runs/field
+	PATH="$(CURDIR)/$(BIN):$$PATH" docs/examples/field.sh runs/field "$(abspath $(DATA))/uci-heart" \
+		--dp local --epsilon 8 --rounds 12 --local-steps 4
+
+test-field: $(VENV)/dev.stamp  ## sites in the field, killed, cut off and starved at every phase (an hour; as root for networks)
+	$(BIN)/pytest tests/e2e/test_field.py tests/e2e/test_field_networks.py tests/faults/test_field_faults.py
 
 schedules: $(VENV)/dev.stamp  ## 10,000 random schedules of the masking protocol's messages
 	$(BIN)/python -m tests.secagg.masking.schedules.tally 10000

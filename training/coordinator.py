@@ -56,6 +56,7 @@ class Coordinator:
 
     Args:
         on_round: called after every round.
+        keep: called with the release, before any hospital is sent it: who has it may be gone at once.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class Coordinator:
         engine: Engine,
         folder: Path,
         on_round: Callable[[RoundRecord], None] = lambda _record: None,
+        keep: Callable[[bytes], None] = lambda _release: None,
     ) -> None:
         self._charter = charter
         self._engine = engine
+        self._keep = keep
         self._folder = folder
         self._around = TranscriptWriter(folder / TRANSCRIPT, AROUND)
         self._store = CoordinatorStore(folder, charter.digest)
@@ -286,6 +289,7 @@ class Coordinator:
                 name = self._charter.charter.member(sender).name
                 refusals.append(RefusalRecord(name, error.reason, error.message))
         signed = self._assemble(attestations, refusals)
+        self._keep(signed)
         message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.RELEASE, Release(signed))
         kept = self._exchange(Phase.RELEASE, [(number, message) for number, _ in attestations])
         relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))

@@ -30,6 +30,7 @@ from secagg.masking.verification import ForgedSumError, VerifiedSum
 from secagg.policy import accept_policy, check_charter, load_policy
 from secagg.release import PrivacyClaim
 from secagg.release.dsse import attest
+from secagg.release.folder import holds_release
 from secagg.release.statement import statement_bytes
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
@@ -164,8 +165,8 @@ class Hospital:
 
     @property
     def is_released(self) -> bool:
-        """Whether this charter's release is here."""
-        return self.release_folder.exists()
+        """Whether this charter's release is here, whole."""
+        return holds_release(self.release_folder)
 
     @property
     def epsilon(self) -> float | None:

@@ -29,6 +29,11 @@ class VerifiedRelease:
     signed: SignedStatement
 
 
+def holds_release(folder: Path) -> bool:
+    """Whether a release is in ``folder``; its statement is written last."""
+    return (folder / STATEMENT_FILE).exists()
+
+
 def read_release(folder: Path) -> tuple[SignedStatement, Statement]:
     """The statement in ``folder``, unverified: for showing.
 

@@ -21,6 +21,7 @@ from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorState, CoordinatorStore
 from training.engines.base import Engine
 from training.field.settings import CoordinatorSettings, read_settings
+from training.handing_out import hand_out
 from training.report import RoundRecord
 
 RELEASE_FILE = "release.dsse.json"
@@ -34,6 +35,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         finished: whether the release is there; if not, and no reason is given, more epochs are due.
         reason, message, remedy: why no epoch could be run to its end.
         absent: members that took no part from the beginning, each with the reason.
+        lacking: members that the release has not reached, once it is there.
     """
 
     serial: int
@@ -42,9 +44,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     message: str = ""
     remedy: str | None = None
     absent: dict[str, str] = {}
+    lacking: tuple[str, ...] = ()
 
     def as_error(self) -> ProtocolError | None:
         """What went wrong, as an error; None if nothing did."""
+        if self.lacking:
+            message = f"{', '.join(self.lacking)} could not be given the release."
+            remedy = "Any other hospital's copy will do: `secagg model verify` says whether it is whole."
+            return ProtocolError("release-not-taken", message, remedy=remedy)
         return ProtocolError(self.reason, self.message, remedy=self.remedy) if self.reason else None
 
 
@@ -116,12 +123,16 @@ class CoordinatorSite:
         absent: dict[str, str],
         on_round: Callable[[RoundRecord], None],
     ) -> Outcome:
-        """Run one epoch, and write down how it ended. Never raises for what hospitals do or fail to do."""
+        """Run one epoch, or hand out the release that is here, and write down how it ended.
+
+        Never raises for what hospitals do or fail to do.
+        """
         try:
-            release = Coordinator(charter, engine, self.state, on_round).run_epoch()
+            release = self._released() or Coordinator(charter, engine, self.state, on_round, self._keep).run_epoch()
+            lacking: tuple[str, ...] = ()
             if release is not None:
-                write_atomically(self.release, release)
-            outcome = Outcome(serial=serial, finished=release is not None, absent=absent)
+                lacking = hand_out(charter, engine, release, self._without_release(charter))
+            outcome = Outcome(serial=serial, finished=release is not None, absent=absent, lacking=lacking)
         except SecaggError as error:
             outcome = Outcome(
                 serial=serial, reason=error.reason, message=error.message, remedy=error.remedy, absent=absent
@@ -129,12 +140,29 @@ class CoordinatorSite:
         write_atomically(self._outcome, msgspec.json.encode(outcome), PRIVATE)
         return outcome
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the release is made and has reached everybody, so far as this site knows."""
+        last = self._last_outcome()
+        return self.release.exists() and last is not None and last.finished and not last.lacking
+
+    def _without_release(self, charter: VerifiedCharter) -> tuple[str, ...]:
+        last = self._last_outcome()
+        return last.lacking if last and last.finished else tuple(member.name for member in charter.charter.members)
+
+    def _last_outcome(self) -> Outcome | None:
+        return _decode(self._outcome, Outcome) if self._outcome.exists() else None
+
+    def _keep(self, release: bytes) -> None:
+        write_atomically(self.release, release)
+
+    def _released(self) -> bytes | None:
+        return read_bounded(self.release, _LARGEST) if self.release.exists() else None
+
     def outcome(self, serial: int) -> Outcome | None:
         """How the job with this number ended; None if it ended without a word."""
-        if not self._outcome.exists():
-            return None
-        outcome = _decode(self._outcome, Outcome)
-        return outcome if outcome.serial == serial else None
+        outcome = self._last_outcome()
+        return outcome if outcome and outcome.serial == serial else None
 
     @property
     def _outcome(self) -> Path:

@@ -94,9 +94,12 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
     )
 
 
-def released(status: SiteStatus) -> SiteStatus:
-    """The same site's status once its release is there."""
-    return msgspec.structs.replace(status, state=SiteState.RELEASED)
+def released(before: SiteStatus) -> SiteStatus:
+    """The status of a site that has the release of its charter, whatever it was doing when it came."""
+    now = write_time()
+    return msgspec.structs.replace(
+        before, state=SiteState.RELEASED, since=now, updated=now, steps=before.steps_due, reason=None, message=None
+    )
 
 
 class StatusFile:

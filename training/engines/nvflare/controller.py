@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
 from nvflare.apis.signal import Signal
@@ -22,6 +23,7 @@ from nvflare.fuel.f3.message import Message
 from secagg.errors import InputError, RemoteProtocolError
 from training.engines.nvflare.engine import Deadlines, NvflareEngine
 from training.engines.nvflare.sites import member_number
+from training.engines.nvflare.tether import end_job_with_site
 from training.engines.nvflare.transport import CHANNEL, READY, require_going
 from training.field.coordinator_site import CoordinatorSite
 from training.field.site_log import site_log
@@ -45,11 +47,15 @@ class SumController(Controller):  # type: ignore[misc]
         self._arrived = threading.Condition()
         self._cells: dict[int, str] = {}
         self._unwilling: dict[int, str] = {}
+        self._engine: NvflareEngine | None = None
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Listen for the hospitals before any of them can be there."""
+        """Listen for the hospitals before any of them can be there, and wait for none that has ended."""
         if event_type == EventType.START_RUN:
+            end_job_with_site()
             fl_ctx.get_engine().get_cell().register_request_cb(channel=CHANNEL, topic=READY, cb=self._on_ready)
+        elif event_type == EventType.CLIENT_DISCONNECTED:
+            self._on_ended(member_number(fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME)))
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         """See `Controller`."""
@@ -69,7 +75,7 @@ class SumController(Controller):  # type: ignore[misc]
             missing = names.keys() - self._cells.keys()
             absent = {names[number]: self._why_absent(number, expected) for number in sorted(missing)}
             logger.info("epoch", extra={"fields": {"job": self._serial, "present": len(self._cells), "absent": absent}})
-            engine = NvflareEngine(
+            self._engine = engine = NvflareEngine(
                 nvflare.get_cell(),
                 dict(self._cells),
                 Deadlines(settings.work, settings.answer),
@@ -100,6 +106,13 @@ class SumController(Controller):  # type: ignore[misc]
             except RemoteProtocolError as error:
                 self._unwilling[member] = error.message
             self._arrived.notify()
+
+    def _on_ended(self, member: int) -> None:
+        with self._arrived:
+            self._unwilling.setdefault(member, "ended")
+            self._arrived.notify()
+        if self._engine:
+            self._engine.part_with(member)
 
     def _why_absent(self, number: int, expected: set[int]) -> str:
         return self._unwilling.get(number, "did not open" if number in expected else "not connected")

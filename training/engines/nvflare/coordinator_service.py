@@ -34,7 +34,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         ProtocolError: why no epoch succeeded for as long as the site's settings allow; `serve_coordinator` goes on
             from what was reached.
     """
-    if site.release.exists():
+    if site.is_done:
         return site.release
     charter, settings = site.read_charter(), site.read_settings()
     server, admin = require_coordinator_kits(site.kit)
@@ -52,7 +52,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             outcome = _run_epoch(site, charter, admin, tick, watcher)
             error = outcome.as_error()
             rounds.tell()
-            if outcome.finished:
+            if site.release.exists() and (error is None or time.monotonic() > given_up):
                 # The hospitals' processes end when the job does, and want to be told so.
                 _pause(_PARTING_SECONDS, tick)
                 return site.release
@@ -71,8 +71,10 @@ def _run_epoch(
     serial, seconds = site.next_serial(), site.read_settings().gather
     try:
         with open_jobs(admin.folder, tick) as jobs:
-            _gather(jobs, charter, seconds, tick, watcher)
-            job = EpochJob(charter.digest.hex(), serial, charter.charter.threshold, seconds)
+            # Whoever has the release is gone; one that lacks it is enough to hand it out.
+            fewest = 1 if site.release.exists() else charter.charter.threshold
+            _gather(jobs, charter, fewest, seconds, tick, watcher)
+            job = EpochJob(charter.digest.hex(), serial, fewest, seconds)
             ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
         return Outcome(serial=serial, reason=error.reason, message=error.message, remedy=error.remedy)
@@ -86,16 +88,25 @@ def _has_released(site: CoordinatorSite, serial: int) -> bool:
     return outcome is not None and outcome.finished
 
 
-def _gather(jobs: Jobs, charter: VerifiedCharter, seconds: float, tick: Going, watcher: SiteWatcher) -> None:
-    """Wait for everybody; after a while, for as many as the charter needs."""
+def _gather(
+    jobs: Jobs, charter: VerifiedCharter, fewest: int, seconds: float, tick: Going, watcher: SiteWatcher
+) -> None:
+    """Wait for everybody; after a while, for as many as are needed.
+
+    Raises:
+        ProtocolError: ``nobody-connected``, after a while where the release is made: all may have it and be gone.
+    """
     members = len(charter.charter.members)
     enough = time.monotonic() + seconds
     while True:
         tick()
         connected = len(jobs.connected())
         watcher.on_gather(connected, members)
-        if connected == members or (connected >= charter.charter.threshold and time.monotonic() > enough):
+        late = time.monotonic() > enough
+        if connected == members or (connected >= fewest and late):
             return
+        if late and fewest == 1:
+            raise ProtocolError("nobody-connected", "No hospital is connected that could be given the release.")
         time.sleep(_POLL_SECONDS)
 
 

@@ -68,8 +68,8 @@ class Deadlines:
 class _Patience(Signal):  # type: ignore[misc]
     """Ends a request when the job ends, after so many seconds whatever trickles in, and when nobody is there."""
 
-    def __init__(self, aborted: Signal, seconds: float) -> None:
-        super().__init__(aborted)
+    def __init__(self, ended: Signal, seconds: float) -> None:
+        super().__init__(ended)
         self._end = time.monotonic() + seconds
         self._missed = 0
 
@@ -98,6 +98,15 @@ class NvflareEngine:
     aborted: Signal
     on_failure: Callable[[int, RemoteProtocolError], None] = lambda _member, _error: None
     _late: set[int] = field(default_factory=set)
+    _ended: dict[int, Signal] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._ended.update((member, Signal(self.aborted)) for member in self.cells)
+
+    def part_with(self, member: int) -> None:
+        """Wait no longer for a member whose process has ended: neither for the answer that is due nor for any other."""
+        if member in self._ended:
+            self._ended[member].trigger(None)
 
     def exchange(self, phase: Phase, outbox: Outbox, _round_number: int) -> Exchange:
         """See `Engine.exchange`.
@@ -128,7 +137,9 @@ class NvflareEngine:
         if not parcels:
             return
         arrived: queue.SimpleQueue[tuple[int, list[bytes] | RemoteProtocolError]] = queue.SimpleQueue()
-        waited_for = {member: _Patience(self.aborted, _STAGES * self._deadline(phase, member)) for member in parcels}
+        waited_for = {
+            member: _Patience(self._ended[member], _STAGES * self._deadline(phase, member)) for member in parcels
+        }
         with ThreadPoolExecutor(2 * len(parcels), thread_name_prefix="exchange") as pool:
             for member, parcel in parcels.items():
                 pool.submit(self._bring, arrived, phase, member, parcel, waited_for[member])
@@ -140,6 +151,9 @@ class NvflareEngine:
                     continue
                 del waited_for[member]
                 yield member, answer
+
+    def _patience(self, phase: Phase, member: int) -> _Patience:
+        return _Patience(self._ended[member], _STAGES * self._deadline(phase, member))
 
     def _deadline(self, phase: Phase, member: int) -> float:
         deadline = self.deadlines.of(phase)
@@ -162,12 +176,14 @@ class NvflareEngine:
 
     def _take_pulse(self, waited_for: tuple[int, _Patience]) -> None:
         member, patience = waited_for
-        answer = self._ask(member, PULSE, pack([]), self.deadlines.pulse, self.aborted)
+        answer = self._ask(member, PULSE, pack([]), self.deadlines.pulse, self._ended[member])
         patience.note_pulse(not isinstance(answer, RemoteProtocolError))
 
     def _ask(
         self, member: int, topic: str, request: Message, deadline: float, patience: Signal
     ) -> list[bytes] | RemoteProtocolError:
+        if self._ended[member].triggered:
+            return RemoteProtocolError("site-ended", "The site's process has ended.")
         try:
             reply = self.cell.send_request(
                 channel=CHANNEL,

@@ -17,6 +17,7 @@ from nvflare.apis.signal import Signal
 from nvflare.fuel.f3.cellnet.fqcn import FQCN
 
 from training.engines.nvflare.responder import Responder, answer_pulse
+from training.engines.nvflare.tether import end_job_with_site
 from training.engines.nvflare.transport import CHANNEL, DELIVER, PULSE, READY
 from training.field.hospital_site import HospitalSite
 
@@ -38,6 +39,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Open the hospital when the job starts, close it when it ends."""
         if event_type == EventType.START_RUN:
+            end_job_with_site()
             engine = fl_ctx.get_engine()
             cell = engine.get_cell()
             site = HospitalSite(Path(engine.get_workspace().get_root_dir()).parent)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from secagg.charter.folder import read_verified
+from secagg.release.folder import holds_release
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import alone, running
 from training.field.hospital_site import HospitalSite
@@ -17,6 +18,7 @@ from training.field.status import SiteState, SiteStatus, released, waiting
 from training.field.watcher import SiteWatcher
 
 _POLL_SECONDS: Final = 0.25
+_LINGERING_SECONDS: Final = 30.0
 _SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
 
 
@@ -33,16 +35,19 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     name = site.member_name(charter)
     kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
     known = waiting(name, charter, site.status.read())
-    if site.release.exists():
+    if holds_release(site.release):
         # It may have been killed just after it had it.
         site.status.write(released(known))
         return released(known)
     with alone(site.path), running(kit, site.path, watcher) as process:
         site.status.write(known)
         watcher.on_status(known)
+        has_come = _Lasting(_LINGERING_SECONDS)
         while True:
             going()
             process.check()
+            if has_come(holds_release(site.release)) and known.state is not SiteState.RELEASED:
+                site.status.write(released(known))
             status = site.status.read()
             if status and status != known:
                 watcher.on_status(status)
@@ -50,3 +55,20 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
             if status and status.state in _SETTLED:
                 return status
             time.sleep(_POLL_SECONDS)
+
+
+class _Lasting:
+    """Tells when something has been so for a while.
+
+    A release may be here and its job never end: the coordinator, which has what it wanted, need not say goodbye. But as
+    long as the job may still end by itself, its last answer is on the way.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def __call__(self, is_so: bool) -> bool:
+        if self._since is None and is_so:
+            self._since = time.monotonic()
+        return self._since is not None and time.monotonic() - self._since >= self._seconds

@@ -41,9 +41,13 @@ class Jobs:
         self._going = going
 
     def connected(self) -> frozenset[int]:
-        """The members whose sites are connected now."""
+        """The members whose sites are connected now.
+
+        Raises:
+            ProtocolError: ``server-lost``.
+        """
         members = set()
-        for client in self._session.get_system_info().client_info:
+        for client in _asked(self._session.get_system_info).client_info:
             with suppress(InputError):
                 members.add(member_number(client.name))
         return frozenset(members)
@@ -55,7 +59,7 @@ class Jobs:
             is_over: whether nothing more is to come of it; then what NVFlare has to tidy up is not waited for.
 
         Raises:
-            ProtocolError: ``job-not-accepted``.
+            ProtocolError: ``job-not-accepted``, ``server-lost``.
         """
         with tempfile.TemporaryDirectory(prefix="secagg-job-") as folder:
             job.write(Path(folder) / "job")
@@ -77,10 +81,22 @@ class Jobs:
     def _wait(self, number: str, is_over: Callable[[], bool]) -> str:
         while True:
             self._going()
-            status = str(self._session.get_job_meta(number).get("status", ""))
+            status = str(_asked(lambda: self._session.get_job_meta(number)).get("status", ""))
             if status.startswith("FINISHED") or is_over():
                 return status
             time.sleep(_POLL_SECONDS)
+
+
+def _asked(question: Callable[[], Any]) -> Any:
+    """The server's answer. That there is none any more is no end of the site: its process is started again."""
+    try:
+        return question()
+    except Exception as error:
+        raise ProtocolError(
+            "server-lost",
+            f"The coordinator's own server does not answer any more: {error}.",
+            remedy="It is started again; its log, in its kit, says why it ended.",
+        ) from error
 
 
 @contextmanager

@@ -11,12 +11,14 @@ from typing import Final
 from secagg.errors import InputError
 from training.engines.nvflare.hardening import STORE_VARIABLE
 from training.engines.nvflare.kit import Kit, Role
+from training.engines.nvflare.tether import VARIABLE
 
 STORE: Final = "store"
-SERVER_MODULE: Final = "nvflare.private.fed.app.server.server_train"
+SERVER_MODULE: Final = "training.engines.nvflare.server_process"
 HOSPITAL_MODULE: Final = "training.engines.nvflare.site_process"
 
 _OUTCOME_SECONDS: Final = "10"
+_GRACE_SECONDS: Final = "2"
 # NVFlare lets variables override what a kit says: its logging, its job store, any setting by its name.
 _OVERRIDING: Final = ("NVFL_", "NVFLARE_")
 
@@ -67,8 +69,11 @@ def environment(kit: Kit) -> Mapping[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OVERRIDING)}
     # Else the folder in which jobs are unpacked would be where Python looks for modules first.
     kept["PYTHONSAFEPATH"] = "1"
+    kept[VARIABLE] = str(os.getpid())
     if kit.role is Role.SERVER:
         kept[STORE_VARIABLE] = str(kit.folder.resolve() / STORE)
         # A hospital that was cut off cannot say how its job ended, and no other job begins before.
         kept["NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT"] = _OUTCOME_SECONDS
+        # A hospital's job that has ended is no more waited for; it cannot come back to the same job.
+        kept["NVFLARE_DEAD_CLIENT_GRACE_PERIOD"] = _GRACE_SECONDS
     return kept

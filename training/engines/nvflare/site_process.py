@@ -8,10 +8,12 @@ it, or tells of its end.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
 
 from secagg.errors import SecaggError
+from training.engines.nvflare.tether import end_with_starter
 
 _DEPLOY: Final = "DeployProcessor"
 COMMANDS: Final = frozenset(
@@ -52,6 +54,7 @@ def restrict_commands() -> None:
 
 def main() -> int:
     """Run NVFlare's site with the arguments of the command line; its exit code."""
+    end_with_starter(os.environ)
     from nvflare.fuel.f3.mpm import MainProcessMonitor
     from nvflare.private.fed.app.client import client_train
     from nvflare.private.fed.app.utils import version_check
