@@ -93,8 +93,11 @@ def show_result(result: SimulationResult, report: Path | None = None) -> None:
     console.print()
     console.print(_comparison_table(result))
     console.print()
-    for line in budget_lines(result.budgets):
+    alerts = list(budget_lines(result.budgets))
+    for line in alerts:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
+    if alerts:
+        console.print()
     places = (
         (result.folder / "release", "the model, and a statement about it that every hospital signed"),
         (result.folder / "charter", "what the hospitals agreed on, with their signatures"),

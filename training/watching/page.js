@@ -33,7 +33,7 @@ function plot(now) {
   }
   if (measured.length) {
     parts.push(line(measured.map((row) => [across(row), 180 - 160 * row.accuracy]), "metric"));
-    parts.push(svg("text", { x: 555, y: 24 }, "100 %"));
+    parts.push(svg("text", { x: 598, y: 16, "text-anchor": "end" }, "100 %"));
   }
   at("plot").replaceChildren(...parts);
 }
