@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from training.field.descendants import Descendant, descendants
+
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 _LASTING: Final = 60.0
@@ -48,6 +50,7 @@ class Supervised:
         self._due = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
+        self._descendants: frozenset[Descendant] = frozenset()
         self._start()
 
     def check(self) -> None:
@@ -55,8 +58,10 @@ class Supervised:
         if self._process is not None:
             code = self._process.poll()
             if code is None:
+                # Once it has ended, nobody knows any more what it started in sessions of their own, as NVFlare does.
+                self._descendants = descendants(self._process.pid)
                 return
-            self._end_group()
+            self._end_rest()
             self._process = None
             lasted = time.monotonic() - self._started > _LASTING
             self._pause = _FIRST_PAUSE if lasted else min(2 * self._pause, _LONGEST_PAUSE)
@@ -69,10 +74,12 @@ class Supervised:
         """End it and all that it started: asked first, then killed."""
         if self._process is None:
             return
+        if self._process.poll() is None:
+            self._descendants = descendants(self._process.pid)
         self._signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE)
-        self._end_group()
+        self._end_rest()
         self._process.wait()
         self._process = None
 
@@ -98,8 +105,11 @@ class Supervised:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    def _end_group(self) -> None:
+    def _end_rest(self) -> None:
         self._signal(signal.SIGKILL)
+        for descendant in self._descendants:
+            descendant.end()
+        self._descendants = frozenset()
 
 
 @contextmanager

@@ -50,11 +50,14 @@ def test_a_process_that_ends_is_started_again(tmp_path):
     assert len((tmp_path / "starts").read_text()) >= 2
 
 
-def test_what_the_process_started_ends_with_it(tmp_path):
+@pytest.mark.parametrize("own_session", [False, True])
+def test_what_the_process_started_ends_with_it(tmp_path, own_session):
+    """NVFlare gives the process of each job a session of its own."""
     child = tmp_path / "child"
     program = (
         "import subprocess, sys, time\n"
-        f"print(subprocess.Popen(['sleep', '600']).pid, file=open({str(child)!r}, 'w'), flush=True)\n"
+        f"started = subprocess.Popen(['sleep', '600'], start_new_session={own_session})\n"
+        f"print(started.pid, file=open({str(child)!r}, 'w'), flush=True)\n"
         "time.sleep(600)"
     )
     process = supervised(tmp_path, program)
@@ -64,17 +67,20 @@ def test_what_the_process_started_ends_with_it(tmp_path):
     await_(lambda: not is_alive(number))
 
 
-def test_what_a_killed_process_leaves_is_ended_before_it_is_started_again(tmp_path):
+@pytest.mark.parametrize("own_session", [False, True])
+def test_what_a_killed_process_leaves_is_ended_before_it_is_started_again(tmp_path, own_session):
     """Else two processes of one hospital would want its latch."""
     child = tmp_path / "child"
     program = (
         "import os, subprocess, time\n"
-        f"print(subprocess.Popen(['sleep', '600']).pid, os.getpid(), file=open({str(child)!r}, 'w'), flush=True)\n"
+        f"started = subprocess.Popen(['sleep', '600'], start_new_session={own_session})\n"
+        f"print(started.pid, os.getpid(), file=open({str(child)!r}, 'w'), flush=True)\n"
         "time.sleep(600)"
     )
     process = supervised(tmp_path, program)
     await_(lambda: child.exists() and child.read_text().strip())
     started, parent = map(int, child.read_text().split())
+    process.check()
     os.kill(parent, signal.SIGKILL)
 
     def ended():
