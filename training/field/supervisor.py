@@ -5,9 +5,11 @@ Knows processes and signals. Knows nothing of what the process is.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +23,9 @@ _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 _LASTING: Final = 60.0
 _GRACE: Final = 10.0
+_PR_SET_PDEATHSIG: Final = 1
+# Found here: nothing may be looked up or loaded between fork and exec.
+_PRCTL: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 class StopRequestedError(Exception):
@@ -96,6 +101,7 @@ class Supervised:
                 stdout=descriptor,
                 stderr=descriptor,
                 start_new_session=True,
+                preexec_fn=_end_with_parent if _PRCTL else None,
             )
         finally:
             os.close(descriptor)
@@ -110,6 +116,11 @@ class Supervised:
         for descendant in self._descendants:
             descendant.end()
         self._descendants = frozenset()
+
+
+def _end_with_parent() -> None:
+    """In the new process: have the kernel end it when we are killed, and can end nothing any more."""
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager

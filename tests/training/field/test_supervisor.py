@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -89,6 +90,28 @@ def test_what_a_killed_process_leaves_is_ended_before_it_is_started_again(tmp_pa
 
     await_(ended)
     process.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_supervisor_that_is_killed_leaves_no_process_behind(tmp_path):
+    """Else a server that nobody supervises would keep its port, and a hospital would answer that does not run."""
+    child = tmp_path / "child"
+    program = f"""
+import os, sys, time
+from pathlib import Path
+from training.field.supervisor import Supervised
+going = "import os, time; print(os.getpid(), file=open({str(child)!r}, 'w'), flush=True); time.sleep(600)"
+process = Supervised((sys.executable, "-c", going), os.environ, Path({str(tmp_path / "output")!r}))
+time.sleep(600)
+"""
+    supervisor = subprocess.Popen((sys.executable, "-c", program))
+    try:
+        await_(lambda: child.exists() and child.read_text().strip(), patience=120)
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+    number = int(child.read_text())
+    await_(lambda: not is_alive(number))
 
 
 def test_its_output_is_kept_for_its_own_account_only(tmp_path):
