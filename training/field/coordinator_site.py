@@ -98,7 +98,17 @@ class CoordinatorSite:
 
     def progress(self, charter: VerifiedCharter) -> CoordinatorState:
         """Numbers used so far, and the record of every round."""
-        return CoordinatorStore(self.state, charter.digest).state
+        return self._store(charter).state
+
+    def settle_release(self, charter: VerifiedCharter) -> None:
+        """Take the release that was made for this run's, whoever has it."""
+        made = self._store(charter).release
+        if made is not None:
+            write_atomically(self.release, made)
+
+    def has_made_release(self, charter: VerifiedCharter) -> bool:
+        """Whether there is a release, which hospitals may have been given already."""
+        return self._store(charter).release is not None
 
     def next_serial(self) -> int:
         """A number for a job, larger than any before, also where this folder was lost: milliseconds since 1970."""
@@ -135,6 +145,9 @@ class CoordinatorSite:
             return None
         outcome = _decode(self._outcome, Outcome)
         return outcome if outcome.serial == serial else None
+
+    def _store(self, charter: VerifiedCharter) -> CoordinatorStore:
+        return CoordinatorStore(self.state, charter.digest)
 
     @property
     def _outcome(self) -> Path:

@@ -95,10 +95,15 @@ def _run_epoch(
     site: CoordinatorSite, charter: VerifiedCharter, admin: Kit, tick: Going, watcher: SiteWatcher
 ) -> Outcome:
     serial, seconds = site.next_serial(), site.read_settings().gather
+    # A release that was made is for whoever has not got it; those who have are gone, perhaps all.
+    fewest = 0 if site.has_made_release(charter) else charter.charter.threshold
     try:
         with open_jobs(admin.folder, tick) as jobs:
-            _gather(jobs, charter, seconds, tick, watcher)
-            job = EpochJob(charter.digest.hex(), serial, charter.charter.threshold, seconds)
+            members = len(charter.charter.members)
+            if not _gather(jobs, members, fewest, seconds, tick, watcher):
+                site.settle_release(charter)
+                return Outcome(serial=serial, finished=True)
+            job = EpochJob(charter.digest.hex(), serial, max(1, fewest), seconds)
             ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
         # The job may have come to its end all the same.
@@ -122,9 +127,8 @@ def _has_released(site: CoordinatorSite, serial: int) -> bool:
     return outcome is not None and outcome.finished
 
 
-def _gather(jobs: Jobs, charter: VerifiedCharter, seconds: float, tick: Going, watcher: SiteWatcher) -> None:
-    """Wait for everybody; after a while, for as many as the charter needs."""
-    members = len(charter.charter.members)
+def _gather(jobs: Jobs, members: int, fewest: int, seconds: float, tick: Going, watcher: SiteWatcher) -> int:
+    """Wait for everybody; after a while, for as many as it takes. How many there are."""
     # Not one whose kit was made for another charter: the authority may be the same.
     known = frozenset(range(1, members + 1))
     enough = time.monotonic() + seconds
@@ -132,8 +136,8 @@ def _gather(jobs: Jobs, charter: VerifiedCharter, seconds: float, tick: Going, w
         tick()
         connected = len(jobs.connected() & known)
         watcher.on_gather(connected, members)
-        if connected == members or (connected >= charter.charter.threshold and time.monotonic() > enough):
-            return
+        if connected == members or (connected >= fewest and time.monotonic() > enough):
+            return connected
         time.sleep(_POLL_SECONDS)
 
 
