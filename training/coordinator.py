@@ -7,7 +7,8 @@ and begin rounds for nothing; what else it might try, hospitals refuse.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,6 @@ class Coordinator:
 
     Args:
         on_round: called after every round.
-        keep: called with the release, before any hospital is sent it: who has it may be gone at once.
     """
 
     def __init__(
@@ -65,11 +65,9 @@ class Coordinator:
         engine: Engine,
         folder: Path,
         on_round: Callable[[RoundRecord], None] = lambda _record: None,
-        keep: Callable[[bytes], None] = lambda _release: None,
     ) -> None:
         self._charter = charter
         self._engine = engine
-        self._keep = keep
         self._folder = folder
         self._around = TranscriptWriter(folder / TRANSCRIPT, AROUND)
         self._store = CoordinatorStore(folder, charter.digest)
@@ -87,12 +85,18 @@ class Coordinator:
         """The record of every round so far."""
         return self._store.state.rounds
 
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The members who have not said that they have the release."""
+        have_it = self._store.state.given
+        return tuple(self._charter.charter.member(number).name for number in self._members if number not in have_it)
+
     def run(self) -> bytes:
         """Take the hospitals from wherever they are to a release; the release's statement, signed, as a DSSE file.
 
         Raises:
-            ProtocolError: ``too-many-failures``, or why no epoch could be opened; what was reached is kept, and `run`
-                goes on from it.
+            ProtocolError: why three rounds in a row came to nothing, or why no epoch could be opened; what was reached
+                is kept, and `run` goes on from it.
         """
         release = self.run_epoch()
         while release is None:
@@ -104,10 +108,17 @@ class Coordinator:
 
         Who could not be reached when it was opened is asked again by the next one. After the last, the release.
 
+        One that was made is given out again: this coordinator may have been stopped before all had it.
+
         Raises:
             ProtocolError: as `run`.
         """
         statuses = self._bring_up_to_date()
+        if made := self._store.release:
+            # Who was away has attested to nothing yet, and takes no release before.
+            self._exchange(Phase.CONCLUDE, self._conclusion(statuses))
+            self._give_out(made, statuses)
+            return made
         purpose = self._due(statuses)
         if purpose is None:
             return self._conclude(statuses)
@@ -166,6 +177,7 @@ class Coordinator:
         purpose = server.session.purpose
         step = self._given[purpose] + 1
         self._store.update(round=server.round + 1)
+        asked = self._store.state.asked
         pump = _Pump(self._engine, server, server.round + 1, self._journal)
         pump.run(
             self._to_those_asked_before(server, step, server.begin(step)),
@@ -174,6 +186,10 @@ class Coordinator:
         )
         record = _record(server, pump, time.monotonic() - started)
         self._store.update(rounds=(*self._store.state.rounds, record))
+        repeated = asked is not None and (asked.purpose, asked.step) == (purpose, step)
+        if repeated and any(refusal.reason == "differencing" for refusal in record.refusals):
+            # They gave shares for the cohort before. Nobody takes another, so that one is to be asked again.
+            self._store.update(asked=asked)
         if server.fault and server.fault.reason == "wrong-dealing" and server.fault.culprit:
             self._cheaters.add(self._charter.charter.number_of(server.fault.culprit))
         self._on_round(record)
@@ -270,13 +286,15 @@ class Coordinator:
     def _statuses(self, exchange: Exchange) -> Signed:
         return read_statuses(self._charter, exchange.inbox)
 
-    def _conclude(self, statuses: dict[int, Status]) -> bytes:
+    def _conclusion(self, members: Iterable[int]) -> Outbox:
         # Rounds that were begun, not rounds on record: one that was cut off has been paid for.
         statistics = sum(record.purpose == Purpose.STATISTICS for record in self.rounds)
-        conclude = Sealer(self._charter, COORDINATOR, None, 0).seal(
-            Stage.CONCLUDE, Conclude(self._store.state.round - statistics)
-        )
-        exchange = self._exchange(Phase.CONCLUDE, [(number, conclude) for number in statuses])
+        conclude = Conclude(self._store.state.round - statistics)
+        message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.CONCLUDE, conclude)
+        return [(number, message) for number in members]
+
+    def _conclude(self, statuses: dict[int, Status]) -> bytes:
+        exchange = self._exchange(Phase.CONCLUDE, self._conclusion(statuses))
         attestations, refusals = [], []
         for sender, message in exchange.inbox:
             try:
@@ -289,12 +307,19 @@ class Coordinator:
                 name = self._charter.charter.member(sender).name
                 refusals.append(RefusalRecord(name, error.reason, error.message))
         signed = self._assemble(attestations, refusals)
-        self._keep(signed)
-        message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.RELEASE, Release(signed))
-        kept = self._exchange(Phase.RELEASE, [(number, message) for number, _ in attestations])
+        self._store.keep_release(signed)
+        kept = self._give_out(signed, [number for number, _ in attestations])
         relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))
         relay.run(kept)
         return signed
+
+    def _give_out(self, signed: bytes, members: Iterable[int]) -> Exchange:
+        """Give out the release, and note who says that it has it."""
+        message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.RELEASE, Release(signed))
+        exchange = self._exchange(Phase.RELEASE, [(number, message) for number in members])
+        have_it = {sender for sender, answer in exchange.inbox if _is_checkpoint(answer)}
+        self._store.update(given=tuple(sorted(have_it.union(self._store.state.given))))
+        return exchange
 
     def _assemble(self, attestations: list[tuple[int, Attest]], refusals: list[RefusalRecord]) -> bytes:
         statements = {attest.statement for _, attest in attestations}
@@ -409,6 +434,12 @@ class _Pump:
             charter = self.server.session.charter
             refusal = decode(open_from(charter, sender, message, ATTEST_LIMIT).payload, Refusal)
             self.refusals.append(_refusal_record(charter, sender, refusal))
+
+
+def _is_checkpoint(answer: bytes) -> bool:
+    with suppress(RemoteProtocolError):
+        return peek(answer).stage is Stage.CHECKPOINT
+    return False
 
 
 def _refusal_record(charter: VerifiedCharter, sender: int, refusal: Refusal) -> RefusalRecord:

@@ -15,6 +15,7 @@ from secagg.files import PRIVATE, read_bounded, write_atomically
 from training.report import RoundRecord
 
 _LARGEST_STATE = 64 * 1024 * 1024
+_LARGEST_RELEASE = 64 * 1024 * 1024
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +36,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         statistics: messages with the sums of feature statistics, in order, by file name.
         sums: the same for the applied sums.
         asked: whose shares were asked for last.
+        given: members that have said that they have the release.
     """
 
     charter: str
@@ -44,6 +46,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sums: tuple[str, ...] = ()
     rounds: tuple[RoundRecord, ...] = ()
     asked: Asked | None = None
+    given: tuple[int, ...] = ()
 
 
 class CoordinatorStore:
@@ -74,6 +77,23 @@ class CoordinatorStore:
     def message(self, name: str) -> bytes:
         """A message kept by `keep_message`."""
         return read_bounded(self._folder / "sums" / name, 1 << 34)
+
+    def keep_release(self, signed: bytes) -> None:
+        """Keep the release's statement, before anybody is given it: who has it need not be there to sign it again.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        write_atomically(self._release, signed)
+
+    @property
+    def release(self) -> bytes | None:
+        """What `keep_release` kept; None if there is no release yet."""
+        return read_bounded(self._release, _LARGEST_RELEASE) if self._release.exists() else None
+
+    @property
+    def _release(self) -> Path:
+        return self._folder / "release.dsse.json"
 
     @property
     def _path(self) -> Path:

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import SIGNATURES_FILE, write_charter
 from secagg.charter.signing import render_signatures
-from secagg.files import write_atomically
+from secagg.files import sync_folder, unwritable, write_atomically
 from secagg.release import Contributor, PrivacyClaim, Release
 from secagg.release.folder import STATEMENT_FILE, verify_release
 from secagg.release.statement import MODEL_FILE
@@ -70,8 +70,15 @@ def write_release(folder: Path, charter: VerifiedCharter, file: bytes, signed: b
         write_atomically(new / MODEL_FILE, file)
         write_atomically(new / STATEMENT_FILE, signed)
         verify_release(new)
-        for path in sorted(new.iterdir()):
-            write_atomically(folder / path.name, path.read_bytes())
+        if folder.exists():
+            for path in sorted(new.iterdir()):
+                write_atomically(folder / path.name, path.read_bytes())
+        else:
+            # At once: a site that is killed here must not find half of a release, and take it for one.
+            new.rename(folder)
+            sync_folder(folder.parent)
+    except OSError as error:
+        raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

@@ -24,6 +24,7 @@ from tests.support.hospitals import (
     tabular_spec,
     training_of,
 )
+from training.attacks.members import FalseDealer
 from training.coordinator_store import CoordinatorStore
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
@@ -340,6 +341,15 @@ def test_a_senseless_attestation_is_named(open_ward):
     assert caught.value.reason == "release-incomplete"
 
 
+class AfterSharesEngine(StoppingEngine):
+    """Stops once the messages of that phase are delivered, and loses every answer."""
+
+    def exchange(self, phase, outbox, round_number):
+        if (phase, round_number) == (self.phase, self.round):
+            EmbeddedEngine(self.parties).exchange(phase, outbox, round_number)
+        return super().exchange(phase, outbox, round_number)
+
+
 class Boasting:
     """A hospital that says several times of every sum that it has finished."""
 
@@ -369,6 +379,57 @@ def test_control_as_many_as_the_threshold_do_end_it(open_ward):
     with pytest.raises(ProtocolError):
         ward.coordinator(engine=EmbeddedEngine(ward.hospitals | boasting)).run()
     assert ward.steps == [1, 1, 1, 1]
+
+
+def test_one_that_deals_wrongly_is_named_and_holds_the_run_until_it_deals_rightly(open_ward):
+    """Found out when shares are out already: without it, the difference of two sums would show what it sent."""
+    ward = open_ward(hospitals=5)
+    honest = ward.hospitals[2]._client.__class__
+    ward.hospitals[2]._client.__class__ = FalseDealer
+    first = ward.coordinator()
+    with pytest.raises(ProtocolError, match="differencing"):
+        first.run()
+    assert first.rounds[0].reason == "wrong-dealing"
+    ward.hospitals[2]._client.__class__ = honest
+    assert verified_statement(ward, ward.coordinator().run()).sums == 3
+    assert_all_have_one_model(ward, 3)
+
+
+def test_a_step_for_which_shares_were_given_waits_for_the_one_that_is_missing(open_ward):
+    """What is asked of the others meanwhile, and refused, does not make the coordinator forget whom to ask again."""
+    ward = open_ward(hospitals=5)
+    gone = {number: hospital for number, hospital in ward.hospitals.items() if number != 5}
+    with pytest.raises(StoppedHereError):
+        ward.coordinator(engine=AfterSharesEngine(ward.hospitals, Phase.REVEAL, 2)).run()
+    with pytest.raises(ProtocolError, match="differencing"):
+        ward.coordinator(engine=EmbeddedEngine(gone)).run()
+    assert verified_statement(ward, ward.coordinator().run()).sums == 3
+    assert_all_have_one_model(ward, 3)
+
+
+@pytest.mark.parametrize("had_it", [{1, 2, 3, 4}, {1}, set()])
+def test_a_release_is_given_out_again_by_another_coordinator_also_to_those_who_alone_lack_it(open_ward, had_it):
+    """Those who have it are gone, and sign nothing any more."""
+    ward = open_ward()
+    coordinator = ward.coordinator(engine=StoppingEngine(ward.hospitals, Phase.RELEASE, 0))
+    with pytest.raises(StoppedHereError) as stopped:
+        coordinator.run()
+    for number in had_it:
+        ward.hospitals[number].receive(stopped.value.outbox[number])
+    left = {number: hospital for number, hospital in ward.hospitals.items() if number not in had_it}
+    release = verified_statement(ward, ward.coordinator(engine=EmbeddedEngine(left)).run())
+    assert release.sums == 3
+    assert all(hospital.is_released for hospital in ward.hospitals.values())
+
+
+def test_one_that_was_away_at_the_end_is_brought_up_to_date_and_given_the_release(open_ward):
+    ward = open_ward(hospitals=5)
+    present = {number: hospital for number, hospital in ward.hospitals.items() if number != 5}
+    first = ward.coordinator(engine=EmbeddedEngine(present)).run()
+    assert not ward.hospitals[5].is_released
+    assert ward.coordinator().run() == first
+    assert ward.hospitals[5].is_released
+    assert_all_have_one_model(ward, 3)
 
 
 # Going on

@@ -37,7 +37,14 @@ class Attendance:
 
     def receive(self, message: bytes) -> list[bytes]:
         """Take one message, give the replies; see `Hospital.receive`."""
-        replies = self._hospital.receive(message)
+        try:
+            replies = self._hospital.receive(message)
+        except SecaggError:
+            raise
+        except Exception:
+            # Whoever carries the answer must not log it: only here are its kind and place kept, and not its text.
+            self._logger.exception("could not answer")
+            raise
         # That the release is here is told when the job is over: the coordinator still waits for this answer.
         self._tell(SiteState.STOPPED if self._hospital.stopped else SiteState.TRAINING)
         return replies

@@ -39,19 +39,26 @@ def attend(site: HospitalSite, charter_digest: str, serial: int) -> Iterator[Att
     """
     with ExitStack() as opened:
         logger = opened.enter_context(site_log(site.log))
+        # Told is the site's own charter: what the job says may be anything that JSON can hold.
+        own = ""
         try:
-            charter = _accept(site, charter_digest, serial)
+            charter = read_verified(site.charter)
+            own = charter.digest.hex()
+            _accept(site, charter, charter_digest, serial)
             opened.enter_context(cores_for(charter.charter.model.parameters))
             hospital = opened.enter_context(closing(_hospital(site, charter, logger)))
         except SecaggError as error:
             logger.error("takes no part", extra=fields_of(error))
-            site.status.write(not_taking_part(error, charter_digest))
+            site.status.write(not_taking_part(error, own))
+            raise
+        except Exception as error:
+            logger.exception("takes no part")
+            site.status.write(not_taking_part(_unexpected(site, error), own))
             raise
         yield opened.enter_context(closing(Attendance(hospital, charter, site.status, logger)))
 
 
-def _accept(site: HospitalSite, charter_digest: str, serial: int) -> VerifiedCharter:
-    charter = read_verified(site.charter)
+def _accept(site: HospitalSite, charter: VerifiedCharter, charter_digest: str, serial: int) -> None:
     if charter.digest.hex() != charter_digest:
         raise RefusedError(
             "another-charter",
@@ -60,7 +67,15 @@ def _accept(site: HospitalSite, charter_digest: str, serial: int) -> VerifiedCha
             remedy=f"Agree on one: `secagg charter show {site.charter}` shows this site's.",
         )
     take_serial(site.serials, charter_digest, serial)
-    return charter
+
+
+def _unexpected(site: HospitalSite, error: Exception) -> SecaggError:
+    # Its kind and not its text, which may quote a record.
+    return SecaggError(
+        "internal",
+        f"This hospital could not be opened: {type(error).__name__}.",
+        remedy=f"{site.log} says where it happened.",
+    )
 
 
 def _hospital(site: HospitalSite, charter: VerifiedCharter, logger: logging.Logger) -> Hospital:

@@ -21,7 +21,6 @@ from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorState, CoordinatorStore
 from training.engines.base import Engine
 from training.field.settings import CoordinatorSettings, read_settings
-from training.handing_out import hand_out
 from training.report import RoundRecord
 
 RELEASE_FILE = "release.dsse.json"
@@ -105,7 +104,17 @@ class CoordinatorSite:
 
     def progress(self, charter: VerifiedCharter) -> CoordinatorState:
         """Numbers used so far, and the record of every round."""
-        return CoordinatorStore(self.state, charter.digest).state
+        return self._store(charter).state
+
+    def settle_release(self, charter: VerifiedCharter) -> None:
+        """Take the release that was made for this run's, whoever has it."""
+        made = self._store(charter).release
+        if made is not None:
+            write_atomically(self.release, made)
+
+    def has_made_release(self, charter: VerifiedCharter) -> bool:
+        """Whether there is a release, which hospitals may have been given already."""
+        return self._store(charter).release is not None
 
     def next_serial(self) -> int:
         """A number for a job, larger than any before, also where this folder was lost: milliseconds since 1970."""
@@ -123,16 +132,18 @@ class CoordinatorSite:
         absent: dict[str, str],
         on_round: Callable[[RoundRecord], None],
     ) -> Outcome:
-        """Run one epoch, or hand out the release that is here, and write down how it ended.
+        """Run one epoch, or hand out the release that is made, and write down how it ended.
 
         Never raises for what hospitals do or fail to do.
         """
         try:
-            release = self._released() or Coordinator(charter, engine, self.state, on_round, self._keep).run_epoch()
-            lacking: tuple[str, ...] = ()
-            if release is not None:
-                lacking = hand_out(charter, engine, release, self._without_release(charter))
-            outcome = Outcome(serial=serial, finished=release is not None, absent=absent, lacking=lacking)
+            coordinator = Coordinator(charter, engine, self.state, on_round)
+            release = coordinator.run_epoch()
+            if release is None:
+                outcome = Outcome(serial=serial, absent=absent)
+            else:
+                write_atomically(self.release, release)
+                outcome = Outcome(serial=serial, finished=True, absent=absent, lacking=coordinator.lacking)
         except SecaggError as error:
             outcome = Outcome(
                 serial=serial, reason=error.reason, message=error.message, remedy=error.remedy, absent=absent
@@ -146,23 +157,16 @@ class CoordinatorSite:
         last = self._last_outcome()
         return self.release.exists() and last is not None and last.finished and not last.lacking
 
-    def _without_release(self, charter: VerifiedCharter) -> tuple[str, ...]:
-        last = self._last_outcome()
-        return last.lacking if last and last.finished else tuple(member.name for member in charter.charter.members)
-
     def _last_outcome(self) -> Outcome | None:
         return _decode(self._outcome, Outcome) if self._outcome.exists() else None
-
-    def _keep(self, release: bytes) -> None:
-        write_atomically(self.release, release)
-
-    def _released(self) -> bytes | None:
-        return read_bounded(self.release, _LARGEST) if self.release.exists() else None
 
     def outcome(self, serial: int) -> Outcome | None:
         """How the job with this number ended; None if it ended without a word."""
         outcome = self._last_outcome()
         return outcome if outcome and outcome.serial == serial else None
+
+    def _store(self, charter: VerifiedCharter) -> CoordinatorStore:
+        return CoordinatorStore(self.state, charter.digest)
 
     @property
     def _outcome(self) -> Path:

@@ -10,13 +10,14 @@ import logging.handlers
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from secagg.errors import SecaggError
-from secagg.files import unwritable
+from secagg.files import PRIVATE, unwritable
 
 LOGGER: Final = "secagg.site"
 _LARGEST = 8 * 1024 * 1024
@@ -49,6 +50,14 @@ class JsonLines(logging.Formatter):
         return places
 
 
+class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
+    """Opens every file for this account only: the first, and each that follows when it is full."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, PRIVATE)
+        return os.fdopen(descriptor, self.mode, encoding="utf-8")
+
+
 @contextmanager
 def site_log(path: Path) -> Iterator[logging.Logger]:
     """The site's log, appended to, 0600, rotated; one process at a time.
@@ -58,8 +67,7 @@ def site_log(path: Path) -> Iterator[logging.Logger]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
-        handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LARGEST, backupCount=_KEPT)
+        handler = _PrivateFileHandler(path, maxBytes=_LARGEST, backupCount=_KEPT)
     except OSError as error:
         raise unwritable(path, error) from error
     handler.setFormatter(JsonLines())

@@ -56,7 +56,7 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def not_taking_part(error: SecaggError, charter: str) -> SiteStatus:
-    """The status of a site that cannot or will not open for a job."""
+    """The status of a site that cannot or will not open for a job; ``charter`` is its own, hex."""
     match error:
         case TamperingError():
             state = SiteState.STOPPED

@@ -78,6 +78,13 @@ def test_what_its_party_raises_is_told_by_its_reason_code_alone(responder, party
     assert asked(responder, answer(b"goes on")) == [b"goes on"]
 
 
+def test_the_text_of_an_error_that_nobody_foresaw_is_in_no_log_of_nvflare_s(responder, caplog):
+    """It may quote a record, and what NVFlare logs is not the hospital's own log."""
+    asked(responder, Order(fault=Fault.CRASH).to_bytes())
+    assert "RuntimeError" in caplog.text
+    assert "told to crash" not in caplog.text
+
+
 def test_its_party_hears_what_kept_a_request_from_being_answered(responder, party):
     asked(responder, Order(fault=Fault.REFUSE).to_bytes())
     assert party.noted == ["told-to"]

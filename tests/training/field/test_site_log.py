@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from secagg.errors import InputError
 from training.field.site_log import fields_of, site_log
@@ -43,3 +44,18 @@ def test_it_is_appended_to_and_belongs_to_its_own_account(tmp_path):
             logger.info("started")
     assert len(lines(tmp_path / "site.jsonl")) == 2
     assert (tmp_path / "site.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_file_that_follows_a_full_one_belongs_to_its_own_account_too(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with site_log(tmp_path / "site.jsonl") as logger:
+            logger.info("first")
+            logger.handlers[0].doRollover()
+            logger.info("second")
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "site.jsonl": 0o600,
+        "site.jsonl.1": 0o600,
+    }

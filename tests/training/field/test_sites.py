@@ -90,6 +90,43 @@ def test_a_job_for_another_charter_opens_nothing(sites):
     assert not site.folder.latch.exists()
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["00" * 32, "\x1b[2J[/red]", 5, None, ["a"], {"a": 1}, "x" * 2_000_000],
+    ids=["another", "for the terminal", "a number", "nothing", "a list", "a mapping", "without end"],
+)
+def test_what_a_job_says_of_its_charter_is_in_no_file_of_the_site(sites, said):
+    """A status that cannot be read would end the site, and no job could be begun there any more."""
+    site = sites.hospitals[1]
+    with pytest.raises(RefusedError) as refusal, site.attend(said, 1):
+        pass
+    assert refusal.value.reason == "another-charter"
+    status = site.status.read()
+    assert (status.state, status.charter) == (SiteState.REFUSED, sites.charter.digest.hex())
+
+
+@pytest.mark.parametrize("number", ["6", 6.0, 1e300, float("nan"), True, None, [6], 0, -1, 2**63, 2**64, 2**70])
+def test_a_job_whose_number_is_none_is_refused_and_the_next_one_is_taken(sites, number):
+    site, digest = sites.hospitals[1], sites.charter.digest.hex()
+    with pytest.raises(RefusedError) as refusal, site.attend(digest, number):
+        pass
+    assert refusal.value.reason == "malformed-serial"
+    assert not site.serials.exists()
+    with site.attend(digest, 6):
+        pass
+
+
+def test_an_error_that_nobody_foresaw_is_told_by_its_kind_alone(sites):
+    site = sites.hospitals[2]
+    site.settings.write_text(f'data = "{sites.materials[2].settings.data}"\npassphrase_file = "\\u0000"\n')
+    with pytest.raises(ValueError, match="null"), site.attend(sites.charter.digest.hex(), 1):
+        pass
+    status = site.status.read()
+    assert (status.state, status.reason) == (SiteState.FAILED, "internal")
+    assert "ValueError" in status.message
+    assert "null" not in status.message + site.log.read_text()
+
+
 @pytest.mark.parametrize("again", [5, 4])
 def test_a_job_that_was_taken_is_not_taken_again_nor_one_before_it(sites, again):
     site, digest = sites.hospitals[1], sites.charter.digest.hex()

@@ -22,7 +22,7 @@ from nvflare.fuel.f3.message import Message
 
 from secagg.errors import InputError, RemoteProtocolError
 from training.engines.nvflare.engine import Deadlines, NvflareEngine
-from training.engines.nvflare.sites import member_number
+from training.engines.nvflare.sites import member_number, site_name
 from training.engines.nvflare.tether import end_job_with_site
 from training.engines.nvflare.transport import CHANNEL, READY, require_going
 from training.field.coordinator_site import CoordinatorSite
@@ -44,6 +44,7 @@ class SumController(Controller):  # type: ignore[misc]
         super().__init__()
         self._serial = serial
         self._wait = wait
+        self._job = ""
         self._arrived = threading.Condition()
         self._cells: dict[int, str] = {}
         self._unwilling: dict[int, str] = {}
@@ -53,6 +54,7 @@ class SumController(Controller):  # type: ignore[misc]
         """Listen for the hospitals before any of them can be there, and wait for none that has ended."""
         if event_type == EventType.START_RUN:
             end_job_with_site()
+            self._job = fl_ctx.get_job_id()
             fl_ctx.get_engine().get_cell().register_request_cb(channel=CHANNEL, topic=READY, cb=self._on_ready)
         elif event_type == EventType.CLIENT_DISCONNECTED:
             self._on_ended(member_number(fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME)))
@@ -98,6 +100,9 @@ class SumController(Controller):  # type: ignore[misc]
         try:
             member = member_number(FQCN.split(cell)[0])
         except InputError:
+            return
+        if cell != FQCN.join([site_name(member), self._job]):
+            # NVFlare does not check who a message says it is from: let nobody have another's messages sent elsewhere.
             return
         with self._arrived:
             try:

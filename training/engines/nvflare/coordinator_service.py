@@ -6,7 +6,7 @@ Composes a site's folder, its NVFlare server and jobs. What is done with a messa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +19,12 @@ from training.engines.nvflare.site_kits import require_coordinator_kits
 from training.engines.nvflare.site_run import alone, running
 from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.watcher import SiteWatcher
+from training.report import RoundRecord
 
 Going = Callable[[], None]
 _POLL_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 5.0
+_LONGEST_RETRY_SECONDS: Final = 120.0
 _PARTING_SECONDS: Final = 3.0
 
 
@@ -31,7 +33,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
 
     Raises:
         InputError: ``state-in-use``, or what in the folder cannot be used.
-        ProtocolError: why no epoch succeeded for as long as the site's settings allow; `serve_coordinator` goes on
+        ProtocolError: why no epoch gave a sum for as long as the site's settings allow; `serve_coordinator` goes on
             from what was reached.
     """
     if site.is_done:
@@ -46,41 +48,85 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         rounds.tell()
 
     with alone(site.path), running(server, site.path, watcher) as process:
-        given_up = time.monotonic() + settings.patience
+        trying = _Trying(settings.patience)
         while True:
-            reached = rounds.count
+            reached = rounds.sums
             outcome = _run_epoch(site, charter, admin, tick, watcher)
-            error = outcome.as_error()
             rounds.tell()
-            if site.release.exists() and (error is None or time.monotonic() > given_up):
+            error = outcome.as_error()
+            if outcome.finished and error is None:
                 # The hospitals' processes end when the job does, and want to be told so.
                 _pause(_PARTING_SECONDS, tick)
                 return site.release
-            if error is None or rounds.count > reached:
-                given_up = time.monotonic() + settings.patience
+            # A round without a sum is no progress: every hospital has paid for it.
+            if rounds.sums > reached:
+                trying = _Trying(settings.patience)
+            elif error is None:
+                error = _no_sum()
             if error is not None:
-                if time.monotonic() > given_up:
-                    raise error
+                if site.release.exists() and trying.is_over:
+                    # Who lacks it was named each time; any other hospital's copy will do.
+                    return site.release
+                pause = trying.pause_after(error)
                 watcher.on_retry(error)
-                _pause(_RETRY_SECONDS, tick)
+                _pause(pause, tick)
+
+
+class _Trying:
+    """How long to go on where no epoch gives a sum, and how long to wait before the next one."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: float | None = None
+        self._pause = _RETRY_SECONDS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has gone on for too long."""
+        return self._since is not None and time.monotonic() - self._since > self._patience
+
+    def pause_after(self, error: ProtocolError) -> float:
+        """Seconds to wait, longer each time: another epoch may cost every hospital three rounds.
+
+        Raises:
+            ProtocolError: the error itself, once it has gone on for too long.
+        """
+        self._since = time.monotonic() if self._since is None else self._since
+        if self.is_over:
+            raise error
+        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_RETRY_SECONDS)
+        return pause
 
 
 def _run_epoch(
     site: CoordinatorSite, charter: VerifiedCharter, admin: Kit, tick: Going, watcher: SiteWatcher
 ) -> Outcome:
     serial, seconds = site.next_serial(), site.read_settings().gather
+    # A release that was made is for whoever has not got it; those who have are gone, perhaps all.
+    fewest = 0 if site.has_made_release(charter) else charter.charter.threshold
     try:
         with open_jobs(admin.folder, tick) as jobs:
-            # Whoever has the release is gone; one that lacks it is enough to hand it out.
-            fewest = 1 if site.release.exists() else charter.charter.threshold
-            _gather(jobs, charter, fewest, seconds, tick, watcher)
-            job = EpochJob(charter.digest.hex(), serial, fewest, seconds)
+            members = len(charter.charter.members)
+            if not _gather(jobs, members, fewest, seconds, tick, watcher):
+                site.settle_release(charter)
+                return Outcome(serial=serial, finished=True)
+            job = EpochJob(charter.digest.hex(), serial, max(1, fewest), seconds)
             ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
-        return Outcome(serial=serial, reason=error.reason, message=error.message, remedy=error.remedy)
+        # The job may have come to its end all the same.
+        lost = Outcome(serial=serial, reason=error.reason, message=error.message, remedy=error.remedy)
+        return site.outcome(serial) or lost
     remedy = "The log of the coordinator's server, in its kit, says more."
     lost = Outcome(serial=serial, reason="job-lost", message=f"NVFlare ended the job as {ended}.", remedy=remedy)
     return site.outcome(serial) or lost
+
+
+def _no_sum() -> ProtocolError:
+    return ProtocolError(
+        "no-sum",
+        "An epoch was over before there was a sum.",
+        remedy="The coordinator's log says what became of its rounds.",
+    )
 
 
 def _has_released(site: CoordinatorSite, serial: int) -> bool:
@@ -88,25 +134,17 @@ def _has_released(site: CoordinatorSite, serial: int) -> bool:
     return outcome is not None and outcome.finished
 
 
-def _gather(
-    jobs: Jobs, charter: VerifiedCharter, fewest: int, seconds: float, tick: Going, watcher: SiteWatcher
-) -> None:
-    """Wait for everybody; after a while, for as many as are needed.
-
-    Raises:
-        ProtocolError: ``nobody-connected``, after a while where the release is made: all may have it and be gone.
-    """
-    members = len(charter.charter.members)
+def _gather(jobs: Jobs, members: int, fewest: int, seconds: float, tick: Going, watcher: SiteWatcher) -> int:
+    """Wait for everybody; after a while, for as many as it takes. How many there are."""
+    # Not one whose kit was made for another charter: the authority may be the same.
+    known = frozenset(range(1, members + 1))
     enough = time.monotonic() + seconds
     while True:
         tick()
-        connected = len(jobs.connected())
+        connected = len(jobs.connected() & known)
         watcher.on_gather(connected, members)
-        late = time.monotonic() > enough
-        if connected == members or (connected >= fewest and late):
-            return
-        if late and fewest == 1:
-            raise ProtocolError("nobody-connected", "No hospital is connected that could be given the release.")
+        if connected == members or (connected >= fewest and time.monotonic() > enough):
+            return connected
         time.sleep(_POLL_SECONDS)
 
 
@@ -117,12 +155,20 @@ class _Rounds:
         self._site = site
         self._charter = charter
         self._watcher = watcher
-        self.count = len(site.progress(charter).rounds)
+        records = site.progress(charter).rounds
+        self._told = len(records)
+        self.sums = _sums(records)
 
     def tell(self) -> None:
-        for record in self._site.progress(self._charter).rounds[self.count :]:
+        records = self._site.progress(self._charter).rounds
+        for record in records[self._told :]:
             self._watcher.on_round(record)
-            self.count += 1
+            self._told += 1
+        self.sums = _sums(records)
+
+
+def _sums(records: Sequence[RoundRecord]) -> int:
+    return sum(record.step > 0 for record in records)
 
 
 def _pause(seconds: float, tick: Going) -> None:

@@ -10,8 +10,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
@@ -20,6 +21,9 @@ from training.engines.nvflare.sites import ADMIN, member_number
 
 _CONNECT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.25
+_LOST_SECONDS: Final = 30.0
+
+Answer = TypeVar("Answer")
 
 
 class Job(Protocol):
@@ -34,11 +38,13 @@ class Jobs:
 
     Args:
         going: asked again and again while waiting; raises what ends the wait.
+        patience: how many seconds the server may leave a question without an answer.
     """
 
-    def __init__(self, session: Session, going: Callable[[], None]) -> None:
+    def __init__(self, session: Session, going: Callable[[], None], patience: float = _LOST_SECONDS) -> None:
         self._session = session
         self._going = going
+        self._patience = patience
 
     def connected(self) -> frozenset[int]:
         """The members whose sites are connected now.
@@ -47,7 +53,7 @@ class Jobs:
             ProtocolError: ``server-lost``.
         """
         members = set()
-        for client in _asked(self._session.get_system_info).client_info:
+        for client in self._ask(self._session.get_system_info).client_info:
             with suppress(InputError):
                 members.add(member_number(client.name))
         return frozenset(members)
@@ -81,22 +87,26 @@ class Jobs:
     def _wait(self, number: str, is_over: Callable[[], bool]) -> str:
         while True:
             self._going()
-            status = str(_asked(lambda: self._session.get_job_meta(number)).get("status", ""))
+            status = str(self._ask(partial(self._session.get_job_meta, number)).get("status", ""))
             if status.startswith("FINISHED") or is_over():
                 return status
             time.sleep(_POLL_SECONDS)
 
-
-def _asked(question: Callable[[], Any]) -> Any:
-    """The server's answer. That there is none any more is no end of the site: its process is started again."""
-    try:
-        return question()
-    except Exception as error:
-        raise ProtocolError(
-            "server-lost",
-            f"The coordinator's own server does not answer any more: {error}.",
-            remedy="It is started again; its log, in its kit, says why it ended.",
-        ) from error
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        """NVFlare's answer, asked for again while its server is started again or too busy."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return question()
+            except Exception as error:
+                if time.monotonic() > deadline:
+                    raise ProtocolError(
+                        "server-lost",
+                        f"The coordinator's own server does not answer any more: {type(error).__name__}.",
+                        remedy="The server's own log, in its kit, says more.",
+                    ) from error
+            self._going()
+            time.sleep(_POLL_SECONDS)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from nvflare.fuel.utils.zip_utils import unzip_all_from_bytes
+from nvflare.fuel.utils.zip_utils import ls_zip_from_bytes, unzip_all_from_bytes
 from nvflare.lighter.tool_consts import NVFLARE_SIG_FILE, NVFLARE_SUBMITTER_CRT_FILE
 from nvflare.lighter.utils import verify_folder_signature_and_get_signers
 from nvflare.private.admin_defs import Message, error_reply
@@ -23,6 +23,9 @@ from training.engines.nvflare.sites import ADMIN, COORDINATOR_ORGANISATION, LEAD
 
 _LEAD: Final = (ADMIN, COORDINATOR_ORGANISATION, LEAD)
 _FILES: Final = frozenset({"config/config_fed_client.json", "config/config_fed_server.json"})
+# Two small files and their signatures; a zip file may hold a thousand times its own size.
+_MOST_ENTRIES: Final = 100
+_LARGEST: Final = 1024 * 1024
 _SIGNATURES: Final = frozenset({NVFLARE_SIG_FILE, NVFLARE_SUBMITTER_CRT_FILE})
 
 
@@ -31,6 +34,8 @@ class LeadDeployProcessor(DeployProcessor):
 
     def process(self, req: Message, app_ctx: Any) -> Message:
         """Deploy the job, if the lead and nobody else has signed it, and it has no file but those of a round."""
+        if not _is_small(req.body):
+            return error_reply(f"the job is no zip file of at most {_MOST_ENTRIES} files and {_LARGEST} bytes")
         root = f"{app_ctx.args.workspace}/{STARTUP}/{ROOT_CERTIFICATE}"
         with tempfile.TemporaryDirectory() as folder:
             unzip_all_from_bytes(req.body, folder)
@@ -43,6 +48,15 @@ class LeadDeployProcessor(DeployProcessor):
         if not files <= _FILES:
             return error_reply(f"the job has files that no round needs: {', '.join(sorted(files - _FILES))}")
         return super().process(req, app_ctx)
+
+
+def _is_small(job: object) -> bool:
+    try:
+        entries = ls_zip_from_bytes(job)
+    except Exception:
+        # Whatever zipfile makes of what is none.
+        return False
+    return len(entries) <= _MOST_ENTRIES and sum(entry.file_size for entry in entries) <= _LARGEST
 
 
 def _content(folder: Path) -> list[Path]:

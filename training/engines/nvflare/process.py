@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from secagg.errors import InputError
@@ -43,8 +45,10 @@ def launch(kit: Kit) -> Launch:
     `site_process` takes away.
 
     Raises:
-        InputError: ``no-process`` for an administrator's kit, which is only used by sessions.
+        InputError: ``no-process`` for an administrator's kit, which is only used by sessions; ``unusable-path``.
     """
+    for path in (kit.folder.resolve(), Path(sys.executable)):
+        _require_one_word(path)
     folder = str(kit.folder.resolve())
     options = [f"org={kit.organisation}", "secure_train=true", "config_folder=config"]
     match kit.role:
@@ -62,6 +66,21 @@ def launch(kit: Kit) -> Launch:
             )
     python = (sys.executable, "-P", "-u", "-m", module)
     return Launch((*python, "-m", folder, "-s", kit.role.startup_file, "--set", *options), environment(kit))
+
+
+def _require_one_word(path: Path) -> None:
+    """Refuse what NVFlare would take apart: it makes the command of a job's process as one string, and splits that."""
+    try:
+        words = shlex.split(str(path), comments=True)
+    except ValueError:
+        words = []
+    if words != [str(path)]:
+        raise InputError(
+            "unusable-path",
+            f"NVFlare can start no job from {str(path)!r}: there is a space in it, a quote, or the like.",
+            culprit=str(path),
+            remedy="Move it to a path of letters, digits, and marks such as - and _.",
+        )
 
 
 def environment(kit: Kit) -> Mapping[str, str]:

@@ -80,8 +80,8 @@ class Responder:
             self._party = self._opened.enter_context(opening())
         except SecaggError as error:
             self._failure = error.reason
-        except Exception:
-            _log.exception("the hospital could not be opened")
+        except Exception as error:
+            _log_kind("the hospital could not be opened", error)
             self._failure = _INTERNAL
         return pack([]) if self._party else pack_failure(self._failure)
 
@@ -94,10 +94,15 @@ class Responder:
         except SecaggError as error:
             self._party.note(error)
             return pack_failure(error.reason)
-        except Exception:
-            _log.exception("a request could not be answered")
+        except Exception as error:
+            _log_kind("a request could not be answered", error)
             return pack_failure(_INTERNAL)
 
     def _require_asker(self, request: Message) -> None:
         if request.get_header(MessageHeaderKey.ORIGIN) != self._asker:
             raise RemoteProtocolError("other-asker", "A request came from another cell than the coordinator's.")
+
+
+def _log_kind(event: str, error: Exception) -> None:
+    """In NVFlare's log, which is not this hospital's own: no text, which may quote a record, and no traceback."""
+    _log.error("%s: %s", event, type(error).__name__)

@@ -74,3 +74,12 @@ def test_an_administrator_s_kit_starts_nothing(provisioned):
     with pytest.raises(InputError) as refused:
         launch(read_kit(provisioned / "kits/coordinator/admin"))
     assert refused.value.reason == "no-process"
+
+
+@pytest.mark.parametrize("name", ["my site", "o'hara", "a#b #c", "back\\slash", 'a"b"'])
+def test_a_kit_at_a_path_that_nvflare_would_take_apart_is_not_started(hospital_kit, tmp_path, name):
+    place = tmp_path / name
+    shutil.copytree(hospital_kit, place)
+    with pytest.raises(InputError) as refused:
+        launch(read_kit(place))
+    assert refused.value.reason == "unusable-path"

@@ -1,0 +1,76 @@
+"""What the coordinator's service makes of a server that is away, and of epochs that give no sum."""
+
+from __future__ import annotations
+
+import pytest
+
+from secagg.errors import ProtocolError
+from training.engines.nvflare.coordinator_service import _Trying
+from training.engines.nvflare.jobs import Jobs
+from training.field.supervisor import StopRequestedError
+
+
+class Session:
+    """Says what became of a job, once it has failed to answer so many times."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.aborted: list[str] = []
+
+    def submit_job(self, _folder):
+        return "a job"
+
+    def abort_job(self, job):
+        self.aborted.append(job)
+
+    def get_job_meta(self, _job):
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the server is away")
+        return {"status": "FINISHED:COMPLETED"}
+
+    get_system_info = get_job_meta
+
+
+class Job:
+    def write(self, folder):
+        folder.mkdir()
+
+
+def test_a_server_that_is_away_for_a_moment_is_asked_again():
+    assert Jobs(Session(failures=2), lambda: None).run(Job(), lambda: False) == "FINISHED:COMPLETED"
+
+
+def test_a_server_that_stays_away_ends_the_job_with_a_reason_and_no_traceback():
+    session = Session(failures=9)
+    with pytest.raises(ProtocolError) as caught:
+        Jobs(session, lambda: None, patience=0).run(Job(), lambda: False)
+    assert caught.value.reason == "server-lost"
+    assert session.aborted == ["a job"]
+
+
+def test_who_waits_for_hospitals_is_told_of_a_server_that_stays_away():
+    with pytest.raises(ProtocolError) as caught:
+        Jobs(Session(failures=9), lambda: None, patience=0).connected()
+    assert caught.value.reason == "server-lost"
+
+
+def test_a_site_that_is_told_to_stop_does_not_wait_for_a_server_that_is_away():
+    def stop():
+        raise StopRequestedError
+
+    with pytest.raises(StopRequestedError):
+        Jobs(Session(failures=9), stop, patience=60).connected()
+
+
+def test_each_epoch_without_a_sum_is_followed_by_a_longer_pause():
+    """Each may cost every hospital three rounds of its budget."""
+    trying, error = _Trying(patience=600), ProtocolError("no-sum", "No sum.")
+    assert [trying.pause_after(error) for _ in range(7)] == [5, 10, 20, 40, 80, 120, 120]
+
+
+def test_the_reason_is_told_once_epochs_have_failed_for_too_long():
+    trying, error = _Trying(patience=-1), ProtocolError("too-few-masked", "Too few.")
+    with pytest.raises(ProtocolError) as caught:
+        trying.pause_after(error)
+    assert caught.value is error
