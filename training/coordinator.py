@@ -33,6 +33,7 @@ from training.coordinator_store import Asked, CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
 from training.noise import noise_expansion
+from training.parcels import parcels
 from training.report import RefusalRecord, RoundRecord
 from training.snapshot_relay import SnapshotRelay
 from training.statuses import Signed, open_from, read_statuses
@@ -242,12 +243,12 @@ class Coordinator:
     def _send_what_was_missed(self, signed: Signed) -> Signed:
         """Send each the sums it missed, and others' word for those it cannot check."""
         state = self._store.state
-        outbox = [
-            (member, self._store.message(name))
+        missed = {
+            member: (*state.statistics[status.statistics :], *state.sums[status.steps :])
             for member, (status, _) in signed.items()
-            for name in (*state.statistics[status.statistics :], *state.sums[status.steps :])
-        ]
-        signed = signed | self._statuses(self._exchange(Phase.QUERY, outbox))
+        }
+        for outbox in parcels(missed, self._store.message):
+            signed = signed | self._statuses(self._exchange(Phase.QUERY, outbox))
         return signed | self._statuses(self._exchange(Phase.QUERY, self._endorsements(signed)))
 
     def _let_them_hand_over(self, signed: Signed) -> Signed:

@@ -6,6 +6,7 @@ Takes nothing from whoever begins a job but the digest of a charter, to find out
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
@@ -14,6 +15,7 @@ import numpy as np
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import RefusedError, SecaggError
+from secagg.files import lock
 from secagg.policy import check_charter, load_policy
 from training.devices import cores_for, resolve_device
 from training.draft import task_of
@@ -34,10 +36,13 @@ def attend(site: HospitalSite, charter_digest: str, serial: int) -> Iterator[Att
         charter_digest: hex, of the charter that the job is for.
 
     Raises:
+        InputError: ``state-in-use``, if another job is going on here.
         RefusedError: ``another-charter``, ``job-replayed``, or whatever this site's policy or budget says.
         SecaggError: whatever a hospital refuses to open for.
     """
     with ExitStack() as opened:
+        # First of all: a coordinator may begin as many jobs as it likes, and each would open all this.
+        opened.callback(os.close, lock(site.path / "attending"))
         logger = opened.enter_context(site_log(site.log))
         # Told is the site's own charter: what the job says may be anything that JSON can hold.
         own = ""

@@ -127,6 +127,18 @@ def test_an_error_that_nobody_foresaw_is_told_by_its_kind_alone(sites):
     assert "null" not in status.message + site.log.read_text()
 
 
+def test_a_second_job_opens_nothing_while_one_is_going_on(sites):
+    site, digest = sites.hospitals[1], sites.charter.digest.hex()
+    with site.attend(digest, 5):
+        before = site.status.read()
+        with pytest.raises(SecaggError) as refusal, site.attend(digest, 6):
+            pass
+        assert refusal.value.reason == "state-in-use"
+        assert site.status.read() == before
+    with site.attend(digest, 6):
+        pass
+
+
 @pytest.mark.parametrize("again", [5, 4])
 def test_a_job_that_was_taken_is_not_taken_again_nor_one_before_it(sites, again):
     site, digest = sites.hospitals[1], sites.charter.digest.hex()

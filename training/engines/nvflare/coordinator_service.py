@@ -47,7 +47,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         process.check()
         rounds.tell()
 
-    with alone(site.path), running(server, site.path, watcher) as process:
+    with alone(site.path), running(server, charter, site.path, watcher) as process:
         trying = _Trying(settings.patience)
         while True:
             reached = rounds.sums

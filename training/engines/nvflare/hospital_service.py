@@ -39,7 +39,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
         # It may have been killed just after it had it.
         site.status.write(released(known))
         return released(known)
-    with alone(site.path), running(kit, site.path, watcher) as process:
+    with alone(site.path), running(kit, charter, site.path, watcher) as process:
         site.status.write(known)
         watcher.on_status(known)
         has_come = _Lasting(_LINGERING_SECONDS)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from secagg.charter import VerifiedCharter
 from secagg.files import lock
+from training.engines.nvflare.bounds import VARIABLE, largest_delivery
 from training.engines.nvflare.kit import Kit
 from training.engines.nvflare.process import launch
 from training.field.supervisor import Supervised
@@ -29,10 +31,11 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def running(kit: Kit, folder: Path, watcher: SiteWatcher) -> Iterator[Supervised]:
+def running(kit: Kit, charter: VerifiedCharter, folder: Path, watcher: SiteWatcher) -> Iterator[Supervised]:
     """Start the process of a kit, and end it with all that it started; what it says is in the site's log folder."""
     start = launch(kit)
-    process = Supervised(start.command, start.environment, folder / "log" / "nvflare.log", watcher.on_restart)
+    environment = {**start.environment, VARIABLE: str(largest_delivery(charter))}
+    process = Supervised(start.command, environment, folder / "log" / "nvflare.log", watcher.on_restart)
     try:
         yield process
     finally:
