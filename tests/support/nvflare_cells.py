@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nvflare.fuel.f3.cellnet.cell import Cell
+from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.lighter.utils import Identity, generate_cert, generate_keys, serialize_cert, serialize_pri_key
 
 from tests.support.nvflare_site import SERVER
@@ -65,6 +66,8 @@ class Cells:
         for member in self.names:
             self.stop(member)
         self.cell.stop()
+        # NVFlare remembers a stopped cell by its name, and a process has one server: the next one is another test's.
+        CoreCell.ALL_CELLS.pop(SERVER)
 
     def _files(self, name: str) -> tuple[str, str, str]:
         return str(self._folder / "root.crt"), str(self._folder / f"{name}.crt"), str(self._folder / f"{name}.key")
