@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +25,7 @@ from training.field.settings import CoordinatorSettings, read_settings
 from training.report import RoundRecord
 
 RELEASE_FILE = "release.dsse.json"
+Schema = TypeVar("Schema", bound=msgspec.Struct)
 _LARGEST = 64 * 1024 * 1024
 
 
@@ -173,7 +175,7 @@ class CoordinatorSite:
         return self.path / "outcome.json"
 
 
-def _decode(path: Path, schema: type[msgspec.Struct]):
+def _decode(path: Path, schema: type[Schema]) -> Schema:
     try:
         return msgspec.json.decode(read_bounded(path, _LARGEST), type=schema)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
