@@ -83,6 +83,9 @@ def assert_all_is_well(field: Field) -> None:
     assert_transcript_fits(field)
 
 
+# Minutes of waiting for deadlines, and the suite has fifteen in all.
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_hospital_and_a_coordinator_that_are_killed_in_a_round_are_back_in_the_next_epoch(tmp_path):
     with consortium(tmp_path) as field:
         field.start()
