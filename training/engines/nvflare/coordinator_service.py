@@ -51,7 +51,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         trying = _Trying(settings.patience)
         while True:
             reached = rounds.sums
-            outcome = _run_epoch(site, charter, admin, tick, watcher)
+            outcome = _run_epoch(site, charter, admin, settings.gather, tick, watcher)
             rounds.tell()
             error = outcome.as_error()
             if outcome.finished and error is None:
@@ -99,9 +99,9 @@ class _Trying:
 
 
 def _run_epoch(
-    site: CoordinatorSite, charter: VerifiedCharter, admin: Kit, tick: Going, watcher: SiteWatcher
+    site: CoordinatorSite, charter: VerifiedCharter, admin: Kit, seconds: float, tick: Going, watcher: SiteWatcher
 ) -> Outcome:
-    serial, seconds = site.next_serial(), site.read_settings().gather
+    serial = site.next_serial()
     # A release that was made is for whoever has not got it; those who have are gone, perhaps all.
     fewest = 0 if site.has_made_release(charter) else charter.charter.threshold
     try:

@@ -137,9 +137,7 @@ class NvflareEngine:
         if not parcels:
             return
         arrived: queue.SimpleQueue[tuple[int, list[bytes] | RemoteProtocolError]] = queue.SimpleQueue()
-        waited_for = {
-            member: _Patience(self._ended[member], _STAGES * self._deadline(phase, member)) for member in parcels
-        }
+        waited_for = {member: self._patience(phase, member) for member in parcels}
         with ThreadPoolExecutor(2 * len(parcels), thread_name_prefix="exchange") as pool:
             for member, parcel in parcels.items():
                 pool.submit(self._bring, arrived, phase, member, parcel, waited_for[member])

@@ -35,10 +35,13 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     name = site.member_name(charter)
     kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
     known = waiting(name, charter, site.status.read())
-    if holds_release(site.release):
+    # Not `site.release`, which verifies the charter each time it is asked.
+    release = site.folder.release(charter.digest)
+    if holds_release(release):
         # It may have been killed just after it had it.
-        site.status.write(released(known))
-        return released(known)
+        known = released(known)
+        site.status.write(known)
+        return known
     with alone(site.path), running(kit, charter, site.path, watcher) as process:
         site.status.write(known)
         watcher.on_status(known)
@@ -46,7 +49,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
         while True:
             going()
             process.check()
-            if has_come(holds_release(site.release)) and known.state is not SiteState.RELEASED:
+            if has_come(holds_release(release)) and known.state is not SiteState.RELEASED:
                 site.status.write(released(known))
             status = site.status.read()
             if status and status != known:
