@@ -6,7 +6,6 @@ simulator sees beyond that (test records, pooled training) is marked as such in 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from training.evaluation import Metrics, evaluate
 from training.hospital import Hospital, HospitalSetup, split_patients
 from training.hospital_folder import HospitalFolder
 from training.model_state import load
+from training.new_folder import make_folder, require_new
 from training.records import concatenate
 from training.report import RoundRecord
 from training.sites import DataSource, read_sites, read_test
@@ -130,13 +130,7 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     Raises:
         InputError: if the data, the task or the choices cannot be used, or the folder exists and holds something.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            "folder-not-empty",
-            f"{folder} exists and is not empty.",
-            culprit=str(folder),
-            remedy="Choose another folder, or take the run in it up again with --resume.",
-        )
+    require_new(folder, "Choose another folder, or take the run in it up again with --resume.")
     task = make_task(settings.spec)
     sites = read_sites(settings.source, task)
     read_test(settings.source, task)
@@ -149,19 +143,7 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
         drop_out = parse_drop_out(text, {site.name: number for number, site in enumerate(sites, 1)})
         _require_phase(text, drop_out, charter)
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
-    whole = folder.absolute()
-    partial = whole.with_name(f".{whole.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write_folders(partial, settings, verified, identities)
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    make_folder(folder, lambda partial: _write_folders(partial, settings, verified, identities))
 
 
 def _knowing_the_batch(settings: SimulationSettings, sites: Sequence[Site], task: Task) -> SimulationSettings:

@@ -289,6 +289,11 @@ class Charter(_Section, frozen=True):
             remedy=f"Its members are {', '.join(member.name for member in self.members)}.",
         )
 
+    def number_with_key(self, public_key: bytes) -> int | None:
+        """The number of the member with this key, 32 bytes; None if there is none."""
+        keys = [member.public_key for member in self.members]
+        return keys.index(public_key) + 1 if public_key in keys else None
+
     def member(self, number: int) -> Member:
         """The member numbered ``number``, from 1."""
         return self.members[number - 1]

@@ -51,15 +51,15 @@ def sign_charter(charter: Charter, identity: Identity) -> CharterSignature:
     Raises:
         InputError: ``unknown-member`` if no member of the charter has it.
     """
-    for member in charter.members:
-        if member.public_key == identity.public_key:
-            return CharterSignature(member.name, identity.sign(_signed_bytes(charter.digest())))
-    raise InputError(
-        "unknown-member",
-        f"The identity {identity.fingerprint} is not a member of the charter {charter.name}.",
-        culprit=identity.fingerprint,
-        remedy="Ask the member who wrote the charter to add it, or use the identity that it lists.",
-    )
+    number = charter.number_with_key(identity.public_key)
+    if number is None:
+        raise InputError(
+            "unknown-member",
+            f"The identity {identity.fingerprint} is not a member of the charter {charter.name}.",
+            culprit=identity.fingerprint,
+            remedy="Ask the member who wrote the charter to add it, or use the identity that it lists.",
+        )
+    return CharterSignature(charter.member(number).name, identity.sign(_signed_bytes(charter.digest())))
 
 
 def verify_charter(charter: Charter, signatures: Iterable[CharterSignature]) -> VerifiedCharter:

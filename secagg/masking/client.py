@@ -489,12 +489,12 @@ def read_sum(envelope: Envelope, session: Session, participants: frozenset[int])
 
 
 def _own_number(charter: VerifiedCharter, identity: Identity) -> int:
-    for number, member in enumerate(charter.charter.members, start=1):
-        if member.public_key == identity.public_key:
-            return number
-    raise InputError(
-        "unknown-member",
-        f"The identity {identity.fingerprint} is not a member of the charter {charter.charter.name}.",
-        culprit=identity.fingerprint,
-        remedy="Use the identity that the charter lists.",
-    )
+    number = charter.charter.number_with_key(identity.public_key)
+    if number is None:
+        raise InputError(
+            "unknown-member",
+            f"The identity {identity.fingerprint} is not a member of the charter {charter.charter.name}.",
+            culprit=identity.fingerprint,
+            remedy="Use the identity that the charter lists.",
+        )
+    return number

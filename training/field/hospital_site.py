@@ -75,16 +75,15 @@ class HospitalSite:
         Raises:
             InputError: ``not-a-member``, or why the identity cannot be loaded.
         """
-        key = self._identity().public_key
-        for member in charter.charter.members:
-            if member.public_key == key:
-                return member.name
-        raise InputError(
-            "not-a-member",
-            f"The identity in {self.folder.identity} is no member of the charter in {self.charter}.",
-            culprit=str(self.folder.identity),
-            remedy="Give this site the identity whose public key the charter names.",
-        )
+        number = charter.charter.number_with_key(self._identity().public_key)
+        if number is None:
+            raise InputError(
+                "not-a-member",
+                f"The identity in {self.folder.identity} is no member of the charter in {self.charter}.",
+                culprit=str(self.folder.identity),
+                remedy="Give this site the identity whose public key the charter names.",
+            )
+        return charter.charter.member(number).name
 
     def attend(self, charter_digest: str, serial: int) -> AbstractContextManager[Attendance]:
         """Open this hospital for one job; see `attending.attend`."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError
-from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
+from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.passphrase import read_passphrase
@@ -24,6 +24,7 @@ from training.draft import task_of
 from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
 from training.field.settings import CoordinatorSettings, HospitalSettings, write_new_settings
+from training.new_folder import make_folder, require_new
 
 _LARGEST_KEY = 64 * 1024
 
@@ -101,38 +102,20 @@ def lay_out_coordinator(path: Path, charter: Path, kit: Path, check_kit: Callabl
 
 
 def _number(charter: VerifiedCharter, identity: Identity, path: Path) -> int:
-    for number, member in enumerate(charter.charter.members, start=1):
-        if member.public_key == identity.public_key:
-            return number
-    raise InputError(
-        "not-a-member",
-        f"The identity in {path} is no member of the charter.",
-        culprit=str(path),
-        remedy="Give the identity whose public key the charter names.",
-    )
+    number = charter.charter.number_with_key(identity.public_key)
+    if number is None:
+        raise InputError(
+            "not-a-member",
+            f"The identity in {path} is no member of the charter.",
+            culprit=str(path),
+            remedy="Give the identity whose public key the charter names.",
+        )
+    return number
 
 
 def _make(path: Path, fill: Callable[[Path], None]) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(
-            "folder-not-empty",
-            f"{path} exists and is not empty.",
-            culprit=str(path),
-            remedy="Choose another folder; a site that is there already needs no init.",
-        )
-    whole = path.absolute()
-    partial = whole.with_name(f".{whole.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True, mode=0o700)
-        fill(partial)
-        if path.exists():
-            path.rmdir()
-        partial.rename(whole)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    require_new(path, "Choose another folder; a site that is there already needs no init.")
+    make_folder(path, fill, 0o700)
 
 
 def _put_in_force(site: HospitalSite) -> None:
