@@ -10,22 +10,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.errors import InputError, ProtocolError, SecaggError
-from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.errors import ProtocolError, SecaggError
+from secagg.files import PRIVATE, write_atomically
 from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorState, CoordinatorStore
 from training.engines.base import Engine
 from training.field.settings import CoordinatorSettings, read_settings
+from training.field.state_file import Schema, read_state
 from training.report import RoundRecord
 
 RELEASE_FILE = "release.dsse.json"
-Schema = TypeVar("Schema", bound=msgspec.Struct)
 _LARGEST = 64 * 1024 * 1024
 
 
@@ -121,8 +120,8 @@ class CoordinatorSite:
     def next_serial(self) -> int:
         """A number for a job, larger than any before, also where this folder was lost: milliseconds since 1970."""
         path = self.path / "jobs.json"
-        last = _decode(path, _Serial).last if path.exists() else 0
-        serial = max(last + 1, time.time_ns() // 1_000_000)
+        last = _read(path, _Serial)
+        serial = max(last.last + 1 if last else 1, time.time_ns() // 1_000_000)
         write_atomically(path, msgspec.json.encode(_Serial(serial)), PRIVATE)
         return serial
 
@@ -160,7 +159,7 @@ class CoordinatorSite:
         return self.release.exists() and last is not None and last.finished and not last.lacking
 
     def _last_outcome(self) -> Outcome | None:
-        return _decode(self._outcome, Outcome) if self._outcome.exists() else None
+        return _read(self._outcome, Outcome)
 
     def outcome(self, serial: int) -> Outcome | None:
         """How the job with this number ended; None if it ended without a word."""
@@ -175,13 +174,6 @@ class CoordinatorSite:
         return self.path / "outcome.json"
 
 
-def _decode(path: Path, schema: type[Schema]) -> Schema:
-    try:
-        return msgspec.json.decode(read_bounded(path, _LARGEST), type=schema)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            "malformed-state",
-            f"{path} cannot be read: {error}.",
-            culprit=str(path),
-            remedy="Remove it; the hospitals know where the run is.",
-        ) from error
+def _read(path: Path, schema: type[Schema]) -> Schema | None:
+    remedy = "Remove it; the hospitals know where the run is."
+    return read_state(path, schema, _LARGEST, reason="malformed-state", remedy=remedy)

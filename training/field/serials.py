@@ -10,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from secagg.errors import InputError, RefusedError
-from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.errors import RefusedError
+from secagg.files import PRIVATE, write_atomically
+from training.field.state_file import read_state
 
 _LARGEST = 4096
 _LARGEST_SERIAL = 2**63 - 1
@@ -40,7 +41,8 @@ def take_serial(path: Path, charter: str, serial: int) -> None:
             culprit="the coordinator",
             remedy="The coordinator runs another release of secagg, or is up to something: ask it.",
         )
-    last = _last(path)
+    remedy = "Remove it: no secret and no budget rests on it."
+    last = read_state(path, _Taken, _LARGEST, reason="malformed-serials", remedy=remedy)
     if last and last.charter == charter and serial <= last.serial:
         raise RefusedError(
             "job-replayed",
@@ -50,17 +52,3 @@ def take_serial(path: Path, charter: str, serial: int) -> None:
             f"was far ahead of it, remove {path}: no secret and no budget rests on it.",
         )
     write_atomically(path, msgspec.json.encode(_Taken(charter, serial)), PRIVATE)
-
-
-def _last(path: Path) -> _Taken | None:
-    if not path.exists():
-        return None
-    try:
-        return msgspec.json.decode(read_bounded(path, _LARGEST), type=_Taken)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            "malformed-serials",
-            f"{path} cannot be read: {error}.",
-            culprit=str(path),
-            remedy="Remove it: no secret and no budget rests on it.",
-        ) from error

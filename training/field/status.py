@@ -12,9 +12,10 @@ import msgspec
 
 from dp.ledger import BudgetUse
 from secagg.charter import VerifiedCharter
-from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
-from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.errors import RefusedError, SecaggError, TamperingError
+from secagg.files import PRIVATE, write_atomically
 from training.clock import write_time
+from training.field.state_file import read_state
 
 _LARGEST = 1024 * 1024
 
@@ -114,17 +115,8 @@ class StatusFile:
         Raises:
             InputError: ``malformed-status``.
         """
-        if not self._path.exists():
-            return None
-        try:
-            return msgspec.json.decode(read_bounded(self._path, _LARGEST), type=SiteStatus)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(
-                "malformed-status",
-                f"{self._path} cannot be read: {error}.",
-                culprit=str(self._path),
-                remedy="Remove it: it is written anew.",
-            ) from error
+        remedy = "Remove it: it is written anew."
+        return read_state(self._path, SiteStatus, _LARGEST, reason="malformed-status", remedy=remedy)
 
     def write(self, status: SiteStatus) -> None:
         """Replace the status.
