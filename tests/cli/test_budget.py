@@ -306,7 +306,7 @@ def test_a_run_that_never_ended_is_given_up_and_what_it_charged_stays(secagg, ho
         ledger.reserve(data_set, "f" * 64, Cost((GaussianEvent(9.0, 1.0, 3),)), Budget(50.0, 1e-5), "")
         ledger.charge(data_set, "f" * 64, 1, Cost((GaussianEvent(9.0, 1.0, 1),)), Budget(50.0, 1e-5), "")
     (before,) = secagg("budget", "show", home, "--json").json
-    secagg("budget", "release", home, "--charter", "e").failed(UNUSABLE, "no-such-run", "budget show")
+    secagg("budget", "release", home, "--charter", "e" * 16).failed(UNUSABLE, "no-such-run", "budget show")
     assert secagg("budget", "release", home, "--charter", "ffff", "--json").json["released"] == [data_set]
     (after,) = secagg("budget", "show", home, "--json").json
     run = after["runs"][1]
