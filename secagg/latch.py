@@ -17,7 +17,7 @@ import os
 import sqlite3
 import struct
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -116,22 +116,22 @@ class Latch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = lock(path)
-        try:
-            self._database = sqlite3.connect(path, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            for statement in _SCHEMA:
-                self._database.execute(statement)
-            path.chmod(PRIVATE)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            os.close(self._lock)
-            raise _unusable(path, error) from error
+        with ExitStack() as opened:
+            opened.callback(os.close, lock(path))
+            try:
+                self._database = opened.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+                self._database.execute("PRAGMA journal_mode=WAL")
+                self._database.execute("PRAGMA synchronous=FULL")
+                for statement in _SCHEMA:
+                    self._database.execute(statement)
+                path.chmod(PRIVATE)
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                raise _unusable(path, error) from error
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
-        os.close(self._lock)
+        """Let go of the file; once is enough, and twice no harm."""
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self

@@ -108,7 +108,7 @@ def hospital(number: int, latch: Latch, kind: type[MaskingClient] = MaskingClien
 def consortium_of(folder: Path, victim: MaskingClient) -> Consortium:
     """The victim, and the others with latches of their own."""
     made = Consortium.make(folder, MEMBERS, model=Model(digest=MODEL_DIGEST, parameters=3), epoch_rounds=3)
-    made.clients[VICTIM]._latch.close()
+    made.stop(VICTIM)
     made.clients[VICTIM] = victim
     return made
 

@@ -6,6 +6,7 @@ Knows how to set a consortium up and to run it honestly. Whoever lies takes it f
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ def open_policy(charter: Charter, **changes: Any) -> Policy:
 
 @dataclass
 class Consortium:
-    """n masking clients and one server, in one process. Closes its latches as a context manager.
+    """n masking clients and one server, in one process. Closes its latches as a context manager, or when it is gone.
 
     Attributes:
         noise: draws what hospitals add beside their vectors, where noise comes off sums.
@@ -129,7 +130,10 @@ class Consortium:
         session = Session(charter, epoch, Purpose.TRAINING, 1, charter.charter.epoch_rounds)
         noise = ToyNoise.of(charter.charter)
         server = build.server(session, noise=noise)
-        return cls(charter, identities, clients, server, folder, build, policy, latches, noise)
+        made = cls(charter, identities, clients, server, folder, build, policy, latches, noise)
+        # Whoever makes hundreds and closes none would run out of files.
+        weakref.finalize(made, _close, latches)
+        return made
 
     def __enter__(self) -> Self:
         return self
@@ -139,8 +143,7 @@ class Consortium:
 
     def close(self) -> None:
         """Let go of the latches."""
-        while self.latches:
-            self.latches.popitem()[1].close()
+        _close(self.latches)
 
     def latch_file(self, number: int) -> Path:
         """Where a hospital's latch is."""
@@ -246,6 +249,11 @@ class Consortium:
         ring = self.server.session.ring
         zeros = np.zeros(self.server.session.length, np.int64)
         return sum((ring.to_signed(vectors[number]) for number in numbers), zeros)
+
+
+def _close(latches: dict[int, Latch]) -> None:
+    while latches:
+        latches.popitem()[1].close()
 
 
 def _latch_file(folder: Path, number: int) -> Path:
