@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Generic
+from typing import Annotated, Generic
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from secagg.identity import SIGNATURE_SIZE
 from secagg.merkle import leaf_hash, tree_hash
-from secagg.signed_log import EntryT, LogKind, Sha256
+from secagg.signed_log import FIRST_PREVIOUS, NOT_SIGNED, EntryT, LogKind, Sha256
 
-SIGNATURE_SIZE: Final = 64
 _Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 
 
@@ -86,18 +84,17 @@ def verify_excerpt(excerpt: LogExcerpt[EntryT], public_key: bytes, kind: LogKind
     Raises:
         TamperingError: ``…-altered``, naming the first entry that does not fit.
     """
-    key = Ed25519PublicKey.from_public_bytes(public_key)
+    hashes = [kind.chain_hash(entry.body()) for entry in excerpt.entries]
+    signatures = (item.signature for item in excerpt.shown)
+    unsigned = kind.first_unsigned(zip(hashes, signatures, strict=True), public_key)
+    if unsigned is not None:
+        raise kind.altered(source, excerpt.shown[unsigned].entry.sequence, NOT_SIGNED)
     before: EntryT | None = None
-    for item in excerpt.shown:
-        entry, body = item.entry, item.entry.body()
-        try:
-            key.verify(item.signature, kind.signed_bytes(body))
-        except InvalidSignature as error:
-            raise kind.altered(source, entry.sequence, "its signature is not this site's over its content") from error
+    for entry, previous in zip(excerpt.entries, [FIRST_PREVIOUS, *hashes], strict=False):
         follows = before is not None and entry.sequence == before.sequence + 1
         if before is not None and entry.sequence <= before.sequence:
             raise kind.altered(source, entry.sequence, "it is not in its place")
-        if before is not None and follows and entry.previous != kind.chain_hash(before.body()):
+        if before is not None and follows and entry.previous != previous:
             raise kind.altered(source, entry.sequence, "it does not follow the entry before it")
         before = entry
     if len(excerpt.shown) + len(excerpt.hidden) != excerpt.checkpoint.entries:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
@@ -20,11 +20,11 @@ from types import TracebackType
 from typing import Annotated, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from secagg.errors import SecaggError, TamperingError
 from secagg.files import PRIVATE, lock, unreadable, unwritable, unwritable_state
+from secagg.identity import SIGNATURE_SIZE
+from secagg.signature_batch import SignatureBatch
 
 FIRST_PREVIOUS: Final = "0" * 64
 _SCHEMA = """
@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS entries (
     signature BLOB NOT NULL
 ) STRICT
 """
+NOT_SIGNED: Final = "its signature is not this site's over its content"
 # What SQLite says when it makes its files and there is no room: no sign of damage.
 _DISK_IS_FULL: Final = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE"})
 
@@ -105,6 +106,17 @@ class LogKind(Generic[EntryT]):
         """What the site signs of an entry."""
         return self.signature_label + bytes.fromhex(self.chain_hash(body))
 
+    def first_unsigned(self, signed: Iterable[tuple[str, bytes]], public_key: bytes) -> int | None:
+        """The index of the first entry whose signature is not ``public_key``'s; None if all are.
+
+        Args:
+            signed: each entry's chain hash, and its signature of 64 bytes.
+        """
+        batch = SignatureBatch(public_key, self.signature_label)
+        for digest, signature in signed:
+            batch.add(bytes.fromhex(digest), signature)
+        return batch.first_invalid()
+
     def head(self, entries: Sequence[EntryT]) -> str:
         """The hash of the newest entry: it stands for the whole log."""
         return self.chain_hash(entries[-1].body()) if entries else FIRST_PREVIOUS
@@ -165,13 +177,12 @@ class SignedLog(Generic[EntryT]):
         self._signer = signer
         self._kind = kind
         with ExitStack() as opened:
-            self._lock = lock(path)
-            opened.callback(os.close, self._lock)
+            opened.callback(os.close, lock(path))
             self._database = opened.enter_context(closing(_connect(path, kind)))
             verified = _verified(self._database, signer.public_key, path, kind)
             self._entries = [entry for entry, _ in verified]
             self._head = kind.head(self._entries)
-            opened.pop_all()
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -182,9 +193,8 @@ class SignedLog(Generic[EntryT]):
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
-        os.close(self._lock)
+        """Let go of the file; once is enough, and twice no harm."""
+        self._opened.close()
 
     @property
     def entries(self) -> tuple[EntryT, ...]:
@@ -289,7 +299,9 @@ def _connect(path: Path, kind: LogKind[EntryT]) -> sqlite3.Connection:
     return database
 
 
-def _rows(database: sqlite3.Connection, path: Path, kind: LogKind[EntryT]) -> Iterator[tuple[int, bytes, bytes]]:
+def _rows(
+    database: sqlite3.Connection, path: Path, kind: LogKind[EntryT]
+) -> Generator[tuple[int, bytes, bytes], None, None]:
     """One by one: a long log is never in memory as it is in the file."""
     try:
         yield from database.execute("SELECT sequence, body, signature FROM entries ORDER BY sequence")
@@ -301,21 +313,43 @@ def _rows(database: sqlite3.Connection, path: Path, kind: LogKind[EntryT]) -> It
 def _verified(
     database: sqlite3.Connection, public_key: bytes, path: Path, kind: LogKind[EntryT]
 ) -> list[tuple[EntryT, bytes]]:
-    key = Ed25519PublicKey.from_public_bytes(public_key)
-    verified: list[tuple[EntryT, bytes]] = []
+    chained: list[tuple[EntryT, bytes]] = []
+    misfit: TamperingError | None = None
+    hashes: list[str] = []
+    try:
+        with closing(_rows(database, path, kind)) as rows:
+            for entry, digest, signature in _chained(rows, path, kind):
+                chained.append((entry, signature))
+                hashes.append(digest)
+    except TamperingError as error:
+        misfit = error
+    # The first entry that does not fit is named: one whose signature is false may stand before one out of its place.
+    signatures = (signature for _, signature in chained)
+    unsigned = kind.first_unsigned(zip(hashes, signatures, strict=True), public_key)
+    if unsigned is not None:
+        raise kind.altered(path, unsigned + 1, NOT_SIGNED)
+    if misfit:
+        raise misfit
+    return chained
+
+
+def _chained(
+    rows: Iterable[tuple[int, bytes, bytes]], path: Path, kind: LogKind[EntryT]
+) -> Iterator[tuple[EntryT, str, bytes]]:
+    """Each entry with its chain hash and its signature, which is not checked here."""
     previous = FIRST_PREVIOUS
-    for number, (sequence, body, signature) in enumerate(_rows(database, path, kind), start=1):
+    for number, (sequence, body, signature) in enumerate(rows, start=1):
         try:
             entry = msgspec.json.decode(body, type=kind.entry)
-            key.verify(signature, kind.signed_bytes(body))
-        except (msgspec.DecodeError, UnicodeDecodeError, InvalidSignature, TypeError) as error:
-            raise kind.altered(path, number, "its signature is not this site's over its content") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
+            raise kind.altered(path, number, NOT_SIGNED) from error
+        if not isinstance(signature, bytes) or len(signature) != SIGNATURE_SIZE:
+            raise kind.altered(path, number, NOT_SIGNED)
         if (sequence, entry.sequence) != (number, number):
             raise kind.altered(path, number, "an entry before it is missing")
         if entry.previous != previous:
             raise kind.altered(path, number, "it does not follow the entry before it")
         if entry.body() != body:
             raise kind.altered(path, number, "it is not in canonical form")
-        verified.append((entry, signature))
         previous = kind.chain_hash(body)
-    return verified
+        yield entry, previous, signature

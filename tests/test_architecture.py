@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("secagg", "dp", "training", "cli")
-FOUNDATIONS = {"secagg.errors", "secagg.files", "secagg.signed_log"}
+FOUNDATIONS = {
+    "secagg.errors",
+    "secagg.files",
+    "secagg.identity",
+    "secagg.labels",
+    "secagg.processes.job",
+    "secagg.processes.team",
+    "secagg.processes.worker",
+    "secagg.processes.worker_process",
+    "secagg.signature_batch",
+    "secagg.signed_log",
+}
 
 
 def imported_modules(file: Path) -> set[str]:

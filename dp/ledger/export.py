@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
 from dp.ledger.entries import LEDGER, Entry, Kind
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded
+from secagg.identity import is_valid_signature
 from secagg.signed_log import FIRST_PREVIOUS, Sha256, Signer, read_signed
 
 _LARGEST_FILE: Final = 1 << 28
@@ -101,13 +100,12 @@ def read_export(path: Path, public_key: bytes) -> LedgerExport:
             remedy="Make one with `secagg budget export`.",
         ) from error
     export = document.ledger
-    key = Ed25519PublicKey.from_public_bytes(public_key)
-    try:
-        key.verify(document.signature, _signed_bytes(export))
-        for item in export.entries:
-            key.verify(item.signature, LEDGER.signed_bytes(item.entry.body()))
-    except InvalidSignature as error:
-        raise _altered(path, "a signature in it is not that of the given key over what it says") from error
+    signed = ((LEDGER.chain_hash(item.entry.body()), item.signature) for item in export.entries)
+    if not (
+        is_valid_signature(public_key, document.signature, _signed_bytes(export))
+        and LEDGER.first_unsigned(signed, public_key) is None
+    ):
+        raise _altered(path, "a signature in it is not that of the given key over what it says")
     why = _misfit(export, public_key)
     if why:
         raise _altered(path, why)

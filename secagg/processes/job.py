@@ -22,6 +22,7 @@ class Work(IntEnum):
     ENCRYPT = 2
     DECRYPT = 3
     ADD = 4
+    VERIFY = 5
 
 
 class Job(Protocol[Result]):

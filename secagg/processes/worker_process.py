@@ -30,6 +30,7 @@ _SERVICES: Final[Mapping[Work, tuple[str, str]]] = {
     Work.ENCRYPT: ("secagg.homomorphic.services", "EncryptService"),
     Work.DECRYPT: ("secagg.homomorphic.services", "DecryptService"),
     Work.ADD: ("secagg.homomorphic.services", "AddService"),
+    Work.VERIFY: ("secagg.signature_batch", "SignatureService"),
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from secagg import signed_log
+from secagg import signature_batch
 from secagg.errors import InputError, SecaggError, TamperingError
 from secagg.identity import Identity
 from secagg.signed_log import FIRST_PREVIOUS, LogEntry, LogKind, SignedLog, read_log
@@ -263,7 +263,7 @@ def test_control_without_signatures_an_altered_last_entry_would_pass(diary, path
         def verify(self, signature, message):
             pass
 
-    monkeypatch.setattr(signed_log, "Ed25519PublicKey", BelievesAnything)
+    monkeypatch.setattr(signature_batch, "Ed25519PublicKey", BelievesAnything)
     assert texts(path, site) == ["a", "x"]
 
 
