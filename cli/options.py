@@ -19,7 +19,7 @@ from cli.sizing import (
 from secagg.charter import Encoding, Training
 from secagg.charter.model import DELTA_LIMIT, LARGEST_FACTOR, ServerStep
 from secagg.homomorphic.parameters import ALLOWED
-from training.draft import FITTING_PARAMETERS, CharterChoices
+from training.choices import FITTING_PARAMETERS, CharterChoices
 
 POSITIVE = Number(min=0, min_open=True)
 _FRACTION = Number(min=0, min_open=True, max=1)
