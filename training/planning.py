@@ -77,17 +77,8 @@ def make_plans(
             ``noise-levels-contradict``; why the first
             scheme cannot be had, if none can: ``too-large``, or what this machine lacks to encrypt.
     """
+    require_possible(members, colluding)
     threshold = smallest_threshold(members, colluding)
-    if members < FEWEST_MEMBERS:
-        raise InputError(
-            "too-few-members", f"A consortium has {FEWEST_MEMBERS} hospitals or more.", remedy="Add a hospital."
-        )
-    if threshold > members:
-        raise InputError(
-            "too-many-colluding",
-            f"No threshold is safe for {members} hospitals of which {colluding} collude.",
-            remedy=f"At most {members - 2} may.",
-        )
     check_noise_levels(noise_levels, members, threshold)
     dropped = count_dropped(members, colluding, dropout)
     complete = Shape(
@@ -105,6 +96,24 @@ def make_plans(
     if not ways:
         raise next(iter(left_out.values()))
     return Plans(tuple(ways), left_out)
+
+
+def require_possible(members: int, colluding: int) -> None:
+    """Refuse a consortium of which no sum would be safe.
+
+    Raises:
+        InputError: ``too-few-members``, ``too-many-colluding``.
+    """
+    if members < FEWEST_MEMBERS:
+        raise InputError(
+            "too-few-members", f"A consortium has {FEWEST_MEMBERS} hospitals or more.", remedy="Add a hospital."
+        )
+    if smallest_threshold(members, colluding) > members:
+        raise InputError(
+            "too-many-colluding",
+            f"No threshold is safe for {members} hospitals of which {colluding} collude.",
+            remedy=f"At most {members - 2} may.",
+        )
 
 
 def _plans_for(complete: Shape, colluding: int, rates: Rates) -> list[Plan]:
