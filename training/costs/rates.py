@@ -28,6 +28,8 @@ from training.costs.sample import Sample
 from training.costs.stopwatch import seconds
 
 _FEW: Final = 5
+# What is done hundreds of times on end.
+_SERIES: Final = 25
 _TURNS: Final = 15
 _MANY: Final = 1000
 _LIMIT: Final = 1 << 16
@@ -87,8 +89,8 @@ class Rates:
                 writes.masked,
                 lambda: kdf.agree_with_each(private, publics),
                 writes.revealed,
-                lambda: [kdf.pairwise_mask_key(private, session, 1, model, (1, i)) for i in range(_FEW)],
-                lambda: [kdf.share_digest(share, session, 1, Secret.MASK_KEY, 1, i) for i in range(_FEW)],
+                lambda: [kdf.pairwise_mask_key(private, session, 1, model, (1, i)) for i in range(_SERIES)],
+                lambda: [kdf.share_digest(share, session, 1, Secret.MASK_KEY, 1, i) for i in range(_SERIES)],
                 writes.seen,
                 lambda: [decode(open_envelope(sealed, session.charter, _LIMIT).payload, Agree) for _ in range(_FEW)],
                 of_many.many_seen,
@@ -104,8 +106,8 @@ class Rates:
         return cls(
             key=keys / _FEW,
             agreement=max(agreements - keys / _FEW, 0) / _FEW,
-            expansion=expansions / _FEW,
-            digest=digests / _FEW,
+            expansion=expansions / _SERIES,
+            digest=digests / _SERIES,
             sealing=sealing,
             opening=openings / _FEW,
             reading=reading,
