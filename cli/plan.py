@@ -274,7 +274,7 @@ def _sections(ways: tuple[Plan, ...], colluding: int, parameters: int) -> Iterat
         row("  bytes up", lambda one: size(one.set_up.bytes_up)),
         row("  bytes down", lambda one: size(one.set_up.bytes_down)),
         row("  hospital's time", lambda one: duration(one.times.set_up)),
-        row("  coordinator's time", lambda one: duration(one.times.coordinator_set_up)),
+        row("  coordinator's part", lambda one: duration(one.times.coordinator_set_up)),
     ]
     yield [
         row("A round", lambda _: ""),

@@ -23,8 +23,8 @@ def memory_of(shape: Shape) -> Memory:
     """Of vectors and of messages with them, in one process for each party."""
     elements = shape.length * Ring(shape.bits).dtype.itemsize
     if not shape.encrypted:
-        # The coordinator's last step: the running sum, packed, as a payload, and in its message.
-        return Memory(elements + shape.vector_bytes, elements + 3 * shape.sum_bytes)
+        # The coordinator's last step: the running sum; packed, as a payload, in its message, and while that is written.
+        return Memory(elements + shape.vector_bytes, elements + 4 * shape.sum_bytes)
     form = shape.form
     packed = form.packed_count * form.packed_type.itemsize
     # SEAL holds a sum as both polynomials, in words of eight bytes.
