@@ -90,6 +90,10 @@ class _Costs:
         )
         roster = (shape.peers + 1) * rates.opening
         agreements = 2 * rates.key + shape.peers * rates.agreement
+        # In a sparse graph a hospital's key is loaded once more for each dealer that is no holder of its own, and who
+        # holds whose shares is looked up three times for each neighbour.
+        if shape.graph:
+            agreements += (shape.peers - shape.holders) * rates.key + 3 * shape.peers * shape.holders * rates.member
         # In a complete graph a hospital holds a share of its own.
         points = shape.holders + (0 if shape.graph else 1)
         sharing = shape.shared_secrets * sharing_time(shape.share_threshold, points) if shape.masked else 0
