@@ -28,8 +28,8 @@ from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.model import Scheme
 from secagg.errors import InputError
 from secagg.files import unwritable, write_atomically
+from training.choices import CharterChoices
 from training.coordinator import TRANSCRIPT
-from training.draft import CharterChoices
 from training.reporting.document import make_document
 from training.reporting.records import Sources, gather_records
 from training.reporting.sites import read_sites

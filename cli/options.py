@@ -10,6 +10,10 @@ import click
 from cli.schemes import scheme_option
 from cli.sizing import (
     BELOW_ONE,
+    DELTA,
+    FRACTION,
+    MOST_ROUNDS,
+    POSITIVE,
     Number,
     colluding_option,
     dropout_option,
@@ -17,19 +21,15 @@ from cli.sizing import (
     field_bits_option,
 )
 from secagg.charter import Encoding, Training
-from secagg.charter.model import DELTA_LIMIT, LARGEST_FACTOR, ServerStep
+from secagg.charter.model import LARGEST_FACTOR, ServerStep
 from secagg.homomorphic.parameters import ALLOWED
-from training.draft import FITTING_PARAMETERS, CharterChoices
+from training.choices import FITTING_PARAMETERS, CharterChoices
 
-POSITIVE = Number(min=0, min_open=True)
-_FRACTION = Number(min=0, min_open=True, max=1)
 # What a charter can hold.
-_MOST_ROUNDS = 1_000_000
 _MOST_RECORDS = 1 << 20
 _FACTOR = Number(min=0, max=LARGEST_FACTOR)
 _POSITIVE_FACTOR = Number(min=0, min_open=True, max=LARGEST_FACTOR)
 _CLIP = Number(min=1e-6, max=1e6)
-_DELTA = Number(min=0, min_open=True, max=DELTA_LIMIT, max_open=True)
 
 _USUAL_BATCH = 32
 
@@ -54,13 +54,13 @@ class NoiseLevels(click.ParamType):
 _OPTIONS = [
     click.option(
         "--rounds",
-        type=click.IntRange(1, _MOST_ROUNDS),
+        type=click.IntRange(1, MOST_ROUNDS),
         default=20,
         show_default=True,
         help="Sums that make the model.",
     ),
     click.option(
-        "--local-steps", type=click.IntRange(1, _MOST_ROUNDS), default=10, show_default=True, help="Steps between sums."
+        "--local-steps", type=click.IntRange(1, MOST_ROUNDS), default=10, show_default=True, help="Steps between sums."
     ),
     click.option(
         "--batch-size",
@@ -94,7 +94,7 @@ _OPTIONS = [
         show_default=True,
         help="How that learning rate falls to zero.",
     ),
-    click.option("--warm-up", type=click.IntRange(0, _MOST_ROUNDS), default=0, help="Rounds in which it first rises."),
+    click.option("--warm-up", type=click.IntRange(0, MOST_ROUNDS), default=0, help="Rounds in which it first rises."),
     click.option(
         "--weighting",
         type=click.Choice(["records", "uniform"]),
@@ -114,13 +114,13 @@ _OPTIONS = [
     click.option("--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Budget of the run, with --dp."),
     click.option(
         "--delta",
-        type=_DELTA,
+        type=DELTA,
         default=1e-5,
         show_default=True,
         help="Of (epsilon, delta): well below 1 / patients.",
     ),
     click.option("--clip", "clip_norm", type=_CLIP, default=1.0, show_default=True, help="L2, a patient's gradient."),
-    click.option("--sampling-rate", type=_FRACTION, default=0.1, show_default=True, help="Of a patient, in each step."),
+    click.option("--sampling-rate", type=FRACTION, default=0.1, show_default=True, help="Of a patient, in each step."),
     click.option(
         "--metrics",
         type=click.Choice(["none", "exact", "noisy"]),
@@ -129,7 +129,7 @@ _OPTIONS = [
         help="Whether validation counts are summed with the updates.",
     ),
     click.option(
-        "--metrics-every", type=click.IntRange(1, _MOST_ROUNDS), default=1, show_default=True, help="In rounds."
+        "--metrics-every", type=click.IntRange(1, MOST_ROUNDS), default=1, show_default=True, help="In rounds."
     ),
     click.option(
         "--noise",
@@ -146,7 +146,7 @@ _OPTIONS = [
         help="With --dp distributed: for how many survivors noise that is too much is taken off again, such as 40,36; "
         "none: it stays; auto: for those left of the expected drop-out.",
     ),
-    click.option("--target", type=_FRACTION, help="Stop once the task's metric reaches this."),
+    click.option("--target", type=FRACTION, help="Stop once the task's metric reaches this."),
     scheme_option,
     click.option(
         "--homomorphic",

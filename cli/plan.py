@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Literal
 
 import click
 import msgspec
 from rich.markup import escape
 from rich.table import Column, Table
 
+from cli import recommended
+from cli.links import coordinator_link_option, latency_option, link_option
 from cli.output import console, json_option, print_json, size
-from cli.sizing import colluding_option, dropout_option, epoch_rounds_option, field_bits_option
+from cli.recommended import RecommendationJson
+from cli.sizing import (
+    DELTA,
+    FRACTION,
+    MOST_EPOCH_ROUNDS,
+    MOST_ROUNDS,
+    POSITIVE,
+    colluding_option,
+    dropout_option,
+    duration,
+)
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, shared_key
 from secagg.charter.model import MOST_MEMBERS, MOST_PARAMETERS, Scheme
 from secagg.graph import COMPLETE_UP_TO
 from secagg.masking.sizes import Traffic
+from training.costs.links import Link, Network
+from training.costs.memory import Memory
 from training.planning import Plan, Plans, make_plans
+from training.recommendation import Budget, Wishes, recommend
 
 _ALL: Final = "all"
 _SCHEMES: Final[tuple[Scheme, ...]] = ("mask", "double-lock", "bfv", "ckks")
+# What `charter new` sets, where nothing is recommended.
+_USUAL_BITS: Final = 24
+_USUAL_EPOCH: Final = 10
 # Below this many bytes a parameter, hundredths tell schemes apart.
 _FINE_BYTES: Final = 100
+
+
+class PlansJson(msgspec.Struct, frozen=True):
+    """The ways there are, and what is recommended; null where one scheme was asked for."""
+
+    ways: list[PlanJson]
+    recommendation: RecommendationJson | None
 
 
 class PlanJson(msgspec.Struct, frozen=True):
@@ -51,8 +76,10 @@ class PlanJson(msgspec.Struct, frozen=True):
     bytes_up_per_parameter: float
     bytes_down_per_parameter: float
     seconds_set_up: float
+    seconds_set_up_coordinator: float
     seconds_round_hospital: float
     seconds_round_coordinator: float
+    memory: Memory
     warnings: list[Caution]
 
 
@@ -68,8 +95,10 @@ class PlanJson(msgspec.Struct, frozen=True):
 )
 @colluding_option
 @dropout_option
-@epoch_rounds_option
-@field_bits_option
+@click.option(
+    "--epoch-rounds", type=click.IntRange(1, MOST_EPOCH_ROUNDS), help="Rounds a key set-up; else recommended."
+)
+@click.option("--field-bits", type=click.IntRange(16, 64), help="Bits a number; else recommended.")
 @click.option(
     "--noise-level",
     "noise_levels",
@@ -77,6 +106,24 @@ class PlanJson(msgspec.Struct, frozen=True):
     multiple=True,
     help="A number of survivors from which on some noise comes off, under mask; repeat it, the largest first.",
 )
+@link_option
+@coordinator_link_option
+@latency_option
+@click.option("--round-seconds", type=POSITIVE, help="How long a round may take at most, without the training itself.")
+@click.option(
+    "--coordinator-sees",
+    type=click.Choice(["sum", "nothing"]),
+    default="sum",
+    show_default=True,
+    help="What the coordinator may learn.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1, MOST_ROUNDS), default=20, show_default=True, help="Sums that make the model."
+)
+@click.option("--epsilon", type=POSITIVE, help="Budget of the run under differential privacy; with --records.")
+@click.option("--delta", type=DELTA, help="Of (epsilon, delta); if not given, a tenth of 1 / patients, 1e-5 at most.")
+@click.option("--records", type=click.IntRange(1), help="Training patients of all hospitals together.")
+@click.option("--sampling-rate", type=FRACTION, default=0.1, show_default=True, help="Of a patient, in each step.")
 @json_option
 def plan(
     hospitals: int,
@@ -84,12 +131,22 @@ def plan(
     scheme: str,
     colluding: int,
     dropout: float,
-    epoch_rounds: int,
-    field_bits: int,
+    epoch_rounds: int | None,
+    field_bits: int | None,
     noise_levels: tuple[int, ...],
+    link: Link,
+    coordinator_link: Link,
+    latency: float,
+    round_seconds: float | None,
+    coordinator_sees: Literal["sum", "nothing"],
+    rounds: int,
+    epsilon: float | None,
+    delta: float | None,
+    records: int | None,
+    sampling_rate: float,
     as_json: bool,
 ) -> None:
-    """What each scheme shows the coordinator, and its messages, bytes and time, for a consortium of this size.
+    """What a consortium of this size should agree on, why, and what each scheme would cost it.
 
     Above 100 hospitals each masks with a few neighbours that it draws at random: as many as keep every sum whole and
     every drop-out recoverable, but for a chance of 2^-40. Encrypted schemes have no neighbours. Bytes are those of the
@@ -97,17 +154,54 @@ def plan(
 
     \b
     Examples:
-      secagg plan --hospitals 40 --parameters 15000
+      secagg plan --hospitals 4 --parameters 10000 --link 16/2mbit
+      secagg plan --hospitals 40 --parameters 15000 --epsilon 3 --records 4708
+      secagg plan --hospitals 40 --parameters 15000 --coordinator-sees nothing
       secagg plan --hospitals 100 --parameters 1000000 --scheme double-lock --field-bits 23
       secagg plan --hospitals 40 --parameters 15000 --scheme mask --noise-level 40 --noise-level 35
-      secagg plan --hospitals 1000 --parameters 1000000 --scheme mask --dropout 0.1 --colluding 50
+      secagg plan --hospitals 1000 --parameters 1000000 --dropout 0.1 --colluding 50 --round-seconds 60
     """
+    budget = _budget(epsilon, delta, records, sampling_rate)
+    found = None
+    if scheme == _ALL:
+        network = Network(link, coordinator_link, latency)
+        found = recommend(
+            Wishes(
+                hospitals,
+                parameters,
+                colluding,
+                dropout,
+                rounds,
+                network,
+                coordinator_sees,
+                field_bits,
+                epoch_rounds,
+                round_seconds,
+                budget,
+            )
+        )
+        field_bits, epoch_rounds = found.plan.shape.bits, found.plan.shape.rounds
     schemes = tuple(one for one in _SCHEMES if scheme in (_ALL, one))
-    plans = make_plans(hospitals, parameters, colluding, dropout, epoch_rounds, field_bits, schemes, noise_levels)
+    bits, epoch = field_bits or _USUAL_BITS, epoch_rounds or _USUAL_EPOCH
+    plans = make_plans(hospitals, parameters, colluding, dropout, epoch, bits, schemes, noise_levels)
     if as_json:
-        print_json([_as_json(one, colluding, parameters) for one in plans.ways])
+        ways = [_as_json(one, colluding, parameters) for one in plans.ways]
+        print_json(PlansJson(ways, recommended.as_json(found) if found else None))
         return
+    if found:
+        recommended.show(found)
+        console.print("\n[bold]What each scheme costs[/bold]")
     _print(plans, colluding, parameters)
+
+
+def _budget(epsilon: float | None, delta: float | None, records: int | None, sampling_rate: float) -> Budget | None:
+    if epsilon is None:
+        if delta is not None or records is not None:
+            raise click.UsageError("--delta and --records belong to a budget: give --epsilon too.")
+        return None
+    if records is None:
+        raise click.UsageError("With --epsilon, give --records too: the noise follows from the patients in a step.")
+    return Budget(epsilon, delta, records, sampling_rate)
 
 
 def _print(plans: Plans, colluding: int, parameters: int) -> None:
@@ -154,7 +248,10 @@ def _notes(plans: Plans) -> Iterator[str]:
         yield "Noise comes off under mask alone. How long it takes to draw is not among the times."
     for scheme, why in plans.left_out.items():
         yield f"{scheme} is left out. {escape(why.message)}"
-    yield "Bytes, messages: of an average hospital. Times: estimated, one core each. Chances: at most, each set-up."
+    yield (
+        "Bytes, messages: of an average hospital. Times: estimated, one core each. Memory: of vectors. "
+        "Chances: at most, each set-up."
+    )
 
 
 Row = tuple[str, list[str]]
@@ -176,7 +273,8 @@ def _sections(ways: tuple[Plan, ...], colluding: int, parameters: int) -> Iterat
         row("  messages up, down", lambda one: _messages(one.set_up)),
         row("  bytes up", lambda one: size(one.set_up.bytes_up)),
         row("  bytes down", lambda one: size(one.set_up.bytes_down)),
-        row("  hospital's time", lambda one: _time(one.times.set_up)),
+        row("  hospital's time", lambda one: duration(one.times.set_up)),
+        row("  coordinator's part", lambda one: duration(one.times.coordinator_set_up)),
     ]
     yield [
         row("A round", lambda _: ""),
@@ -185,8 +283,10 @@ def _sections(ways: tuple[Plan, ...], colluding: int, parameters: int) -> Iterat
         row("    a parameter", lambda one: _each(one.round.bytes_up / parameters)),
         row("  bytes down", lambda one: size(one.round.bytes_down)),
         row("    a parameter", lambda one: _each(one.round.bytes_down / parameters)),
-        row("  hospital's time", lambda one: _time(one.times.hospital)),
-        row("  coordinator's time", lambda one: _time(one.times.coordinator)),
+        row("  hospital's time", lambda one: duration(one.times.hospital)),
+        row("  coordinator's time", lambda one: duration(one.times.coordinator)),
+        row("  hospital's memory", lambda one: size(one.memory.hospital)),
+        row("  coordinator's", lambda one: size(one.memory.coordinator)),
     ]
 
 
@@ -242,8 +342,10 @@ def _as_json(one: Plan, colluding: int, parameters: int) -> PlanJson:
         bytes_up_per_parameter=one.round.bytes_up / parameters,
         bytes_down_per_parameter=one.round.bytes_down / parameters,
         seconds_set_up=one.times.set_up,
+        seconds_set_up_coordinator=one.times.coordinator_set_up,
         seconds_round_hospital=one.times.hospital,
         seconds_round_coordinator=one.times.coordinator,
+        memory=one.memory,
         warnings=[shared_key(shape.scheme)] if shape.scheme in SHARED_KEY_SCHEMES else [],
     )
 
@@ -258,10 +360,3 @@ def _each(count: float) -> str:
 
 def _chance(log2: float) -> str:
     return f"2^{math.ceil(log2)}" if math.isfinite(log2) else "never"
-
-
-def _time(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{1000 * seconds:.1f} ms"

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from secagg.charter.model import DELTA_LIMIT
+
 
 class Number(click.FloatRange):
     """A number in a range, which "nan" never is, and "inf" never here."""
@@ -25,8 +27,12 @@ class Number(click.FloatRange):
 
 
 BELOW_ONE = Number(min=0, max=1, max_open=True)
+POSITIVE = Number(min=0, min_open=True)
+FRACTION = Number(min=0, min_open=True, max=1)
+DELTA = Number(min=0, min_open=True, max=DELTA_LIMIT, max_open=True)
 # What a charter can hold.
-_MOST_EPOCH_ROUNDS = 1000
+MOST_EPOCH_ROUNDS = 1000
+MOST_ROUNDS = 1_000_000
 
 colluding_option = click.option(
     "--colluding", type=click.IntRange(0), default=1, show_default=True, help="How many may conspire."
@@ -43,8 +49,16 @@ field_bits_option = click.option(
 )
 epoch_rounds_option = click.option(
     "--epoch-rounds",
-    type=click.IntRange(1, _MOST_EPOCH_ROUNDS),
+    type=click.IntRange(1, MOST_EPOCH_ROUNDS),
     default=10,
     show_default=True,
     help="Rounds a key set-up.",
 )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits: 0.0123 as ``12.3 ms``."""
+    for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{1000 * seconds:.1f} ms"

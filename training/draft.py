@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any
 
 import msgspec
 
-from dp.events import Noise
 from secagg.charter import (
     Charter,
-    Encoding,
     Homomorphic,
     Member,
     Metrics,
@@ -27,10 +25,11 @@ from secagg.charter import (
     parse_charter,
     render_charter,
 )
-from secagg.charter.model import ENCRYPTED_SCHEMES, PrivacyMode, Scheme, check_name, smallest_threshold
+from secagg.charter.model import ENCRYPTED_SCHEMES, check_name, smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import fitting_parameters
+from training.choices import FITTING_PARAMETERS, CharterChoices
 from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
 from training.model_state import ModelLayout, flatten, model_digest
@@ -40,45 +39,6 @@ from training.privacy_draft import Sizes, drafted_privacy, wide_enough
 from training.task import TaskSpec, build_task, load_custom_task
 from training.tasks.spec import input_names
 from training.vector_layout import UpdateVector
-
-FITTING_PARAMETERS: Final = "auto"
-
-
-class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a person decides; everything else in a charter follows.
-
-    Attributes:
-        homomorphic: the parameter set of an encrypted scheme; ``auto`` for the one that fits the model's size.
-        epsilon: the budget of the whole run under differential privacy.
-        noise_levels: for how many survivors noise that is too much is taken off again, under ``distributed``; for those
-            who are left of an expected drop-out if not given.
-        expected_batch: under ``distributed``, how many patients of all hospitals together are expected in a step: the
-            sampling rate times all patients; by it the sum of their gradients is divided.
-        metrics_every: validation counts are released with each so-many-th sum.
-        threshold: 0 for the smallest safe one.
-        dropout: the share of hospitals that may be gone at once; above 100 hospitals the number of neighbours follows.
-    """
-
-    name: str = "consortium"
-    training: Training
-    scheme: Scheme = "mask"
-    homomorphic: str = FITTING_PARAMETERS
-    encoding: Encoding = Encoding()
-    privacy: PrivacyMode = "none"
-    epsilon: float = 8.0
-    delta: float = 1e-5
-    clip_norm: float = 1.0
-    noise: Noise = "skellam"
-    noise_levels: tuple[int, ...] | None = None
-    expected_batch: int = 0
-    sampling_rate: float = 0.1
-    metrics: Literal["none", "exact", "noisy"] = "none"
-    metrics_every: int = 1
-    target: float | None = None
-    max_colluding: int = 1
-    threshold: int = 0
-    dropout: float = 0.1
-    epoch_rounds: int = 10
 
 
 def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: TaskSpec) -> Charter:

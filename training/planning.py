@@ -1,7 +1,7 @@
 """What schemes will cost a consortium before there is one: messages and bytes exactly, time as on this machine.
 
-Knows the protocol's operations and how often each party does them; `training.rates` measures each for a moment. Knows
-nothing of training.
+Knows which ways there are to run a consortium. What one costs is in `secagg.masking.sizes` and `training.costs`, which
+way to take in `training.recommendation`. Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -11,27 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from secagg.charter.model import FEWEST_MEMBERS, Scheme, check_noise_levels, smallest_threshold
-from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO, hiding_bound, recovery_bound, smallest_graph
 from secagg.homomorphic.parameters import fitting_parameters
 from secagg.masking.sizes import Shape, Traffic, round_traffic, set_up_traffic
+from training.costs.handling import handling_of
+from training.costs.memory import Memory, memory_of
+from training.costs.rates import Rates, measured_rates
+from training.costs.times import Times, times_of
 from training.dropout import count_dropped
-from training.rates import CipherRates, Rates, basis_time, cipher_rates, rebuilding_time, sharing_time
-
-
-@dataclass(frozen=True)
-class Times:
-    """Seconds, on this machine, one core each.
-
-    Attributes:
-        set_up: a hospital's part of a key set-up.
-        hospital, coordinator: their parts of one round.
-    """
-
-    set_up: float
-    hospital: float
-    coordinator: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +38,7 @@ class Plan:
     set_up: Traffic
     round: Traffic
     times: Times
+    memory: Memory
 
 
 @dataclass(frozen=True)
@@ -88,23 +77,14 @@ def make_plans(
             ``noise-levels-contradict``; why the first
             scheme cannot be had, if none can: ``too-large``, or what this machine lacks to encrypt.
     """
+    require_possible(members, colluding)
     threshold = smallest_threshold(members, colluding)
-    if members < FEWEST_MEMBERS:
-        raise InputError(
-            "too-few-members", f"A consortium has {FEWEST_MEMBERS} hospitals or more.", remedy="Add a hospital."
-        )
-    if threshold > members:
-        raise InputError(
-            "too-many-colluding",
-            f"No threshold is safe for {members} hospitals of which {colluding} collude.",
-            remedy=f"At most {members - 2} may.",
-        )
     check_noise_levels(noise_levels, members, threshold)
     dropped = count_dropped(members, colluding, dropout)
     complete = Shape(
         members, threshold, dropped, parameters + 1, bits, rounds, None, parameter_set=fitting_parameters(parameters)
     )
-    rates = Rates.measured()
+    rates = measured_rates()
     ways: list[Plan] = []
     left_out: dict[Scheme, InputError] = {}
     for scheme in schemes:
@@ -116,6 +96,24 @@ def make_plans(
     if not ways:
         raise next(iter(left_out.values()))
     return Plans(tuple(ways), left_out)
+
+
+def require_possible(members: int, colluding: int) -> None:
+    """Refuse a consortium of which no sum would be safe.
+
+    Raises:
+        InputError: ``too-few-members``, ``too-many-colluding``.
+    """
+    if members < FEWEST_MEMBERS:
+        raise InputError(
+            "too-few-members", f"A consortium has {FEWEST_MEMBERS} hospitals or more.", remedy="Add a hospital."
+        )
+    if smallest_threshold(members, colluding) > members:
+        raise InputError(
+            "too-many-colluding",
+            f"No threshold is safe for {members} hospitals of which {colluding} collude.",
+            remedy=f"At most {members - 2} may.",
+        )
 
 
 def _plans_for(complete: Shape, colluding: int, rates: Rates) -> list[Plan]:
@@ -135,71 +133,5 @@ def _plan(shape: Shape, chosen: bool, colluding: int, rates: Rates) -> Plan:
     recovery = recovery_bound(members, shape.dropped, graph) if graph else -math.inf
     # Before anything is measured: it says what is too large.
     traffic = round_traffic(shape)
-    ciphers = cipher_rates(shape.form) if shape.encrypted else None
-    times = Times(
-        _set_up_time(shape, rates, ciphers),
-        _hospital_time(shape, rates, ciphers),
-        _coordinator_time(shape, rates, ciphers),
-    )
-    return Plan(shape, chosen, hiding, recovery, set_up_traffic(shape), traffic, times)
-
-
-def _set_up_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -> float:
-    keys = (shape.secret_rounds + 1) * rates.agreement
-    digests = 2 * shape.shared_secrets * shape.holders * rates.digest
-    dealing = shape.holders * (2 * rates.agreement + rates.signature + rates.verification)
-    rosters = (shape.peers + 1) * rates.verification
-    # In a complete graph a hospital holds a share of its own.
-    points = shape.holders + (0 if shape.graph else 1)
-    sharing = shape.shared_secrets * sharing_time(shape.share_threshold, points) if shape.masked else 0
-    secret = ciphers.key + rates.signature if ciphers else 0
-    return keys + digests + dealing + rosters + sharing + secret + 2 * rates.record
-
-
-def _hospital_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -> float:
-    # The tag of what is sent and that of the sum: a keystream of eight bytes an element, and hashing what travels. A
-    # component of noise is multiplied with the same keystream, which takes about as long as to make it.
-    products = 8 * (1 + shape.seeds) * shape.length / rates.keystream
-    tags = products + (shape.vector_bytes + shape.sum_bytes) / rates.hashing
-    signatures = (1 + shape.masked + shape.agreed) * rates.signature + shape.checked_agreements * rates.verification
-    masking = (shape.peers + 1) * (_mask_bytes(shape) / rates.keystream + rates.agreement) if shape.masked else 0
-    encryption = shape.form.blocks * ciphers.encryption if ciphers else 0
-    opening = _opening_time(shape, rates, ciphers) if ciphers else 0
-    return masking + encryption + opening + tags + signatures + (3 + shape.agreed) * rates.record
-
-
-def _opening_time(shape: Shape, rates: Rates, ciphers: CipherRates) -> float:
-    """Of an encrypted sum, at every hospital: who signed, what is in it, and under double lock the masks off it."""
-    decryption = shape.survivors * rates.verification + shape.form.blocks * ciphers.decryption
-    return decryption + (_unmasking_time(shape, rates) if shape.masked else 0)
-
-
-def _coordinator_time(shape: Shape, rates: Rates, ciphers: CipherRates | None) -> float:
-    answers = shape.survivors * (1 + shape.masked + shape.agreed) * rates.verification
-    if ciphers:
-        # To write the sum down takes about as long as to add once more.
-        adding = (shape.survivors + 1) * shape.form.blocks * ciphers.addition
-        return answers + adding + (shape.survivors * shape.vector_bytes + shape.sum_bytes) / rates.hashing
-    answers += shape.survivors * _mask_bytes(shape) / rates.hashing
-    responders = shape.survivors if shape.graph else shape.threshold
-    digests = responders * (shape.holders + 1) * (1 + shape.removed_components) * rates.digest
-    return answers + digests + _unmasking_time(shape, rates)
-
-
-def _unmasking_time(shape: Shape, rates: Rates) -> float:
-    """Of the coordinator, or under double lock of every hospital: secrets rebuilt, masks computed and taken off."""
-    rebuilding = rebuilding_time(shape.share_threshold)
-    # In a sparse graph each hospital's holders are others, so that nothing is computed once for all.
-    basis = basis_time(shape.share_threshold) if shape.graph else 0
-    pairs = shape.dropped * min(shape.peers, shape.survivors)
-    keystreams = (shape.survivors + pairs) * _mask_bytes(shape) / rates.keystream
-    # Of noise that comes off only the seeds: how long it takes to draw is its sampler's matter.
-    secrets = shape.members + shape.survivors * shape.removed_components
-    return secrets * (rebuilding + basis) + keystreams + pairs * rates.agreement
-
-
-def _mask_bytes(shape: Shape) -> int:
-    """Of one mask: as wide as elements are computed in, which under double lock are several to one."""
-    if shape.encrypted:
-        return shape.form.packed_count * shape.form.packed_type.itemsize
-    return shape.length * Ring(shape.bits).dtype.itemsize
+    times = times_of(shape, rates, handling_of(shape.scheme, rates))
+    return Plan(shape, chosen, hiding, recovery, set_up_traffic(shape), traffic, times, memory_of(shape))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -17,11 +17,9 @@ from dp.shares import Cohort, NoiseShares
 from secagg.charter import Encoding, Metrics, Privacy, Training
 from secagg.charter.model import check_noise_levels
 from secagg.graph import COMPLETE_UP_TO
+from training.choices import CharterChoices
 from training.dropout import count_dropped
 from training.noise import knowing_noise, noise_digest, sized
-
-if TYPE_CHECKING:
-    from training.draft import CharterChoices
 
 # Validation patients are all counted.
 _METRIC_RATE: Final = 1.0

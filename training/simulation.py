@@ -23,10 +23,11 @@ from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.policy import check_charter, load_policy, render_policy
 from training.agreed_policy import policy_for
+from training.choices import CharterChoices
 from training.comparison import Comparison, Held
 from training.coordinator import Coordinator
 from training.devices import cores_for, resolve_device
-from training.draft import CharterChoices, draft_charter, make_task, task_of
+from training.draft import draft_charter, make_task, task_of
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine, parse_drop_out
 from training.evaluation import Metrics, evaluate

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -27,7 +28,7 @@ def test_a_plan_shows_both_graphs_and_which_one_a_charter_takes(secagg):
 
 
 def test_a_plan_as_json_holds_degree_threshold_messages_bytes_and_time(secagg):
-    complete, sparse = secagg(*LARGE, "--scheme", "mask", "--json").json
+    complete, sparse = secagg(*LARGE, "--scheme", "mask", "--json").json["ways"]
     assert (complete["chosen"], sparse["chosen"]) == (False, True)
     assert (complete["degree"], sparse["degree"]) == (0, 49)
     assert sparse["threshold"] == 106
@@ -39,7 +40,7 @@ def test_a_plan_as_json_holds_degree_threshold_messages_bytes_and_time(secagg):
 
 
 def test_a_plan_for_a_small_consortium_has_all_mask_with_all(secagg):
-    complete, *_ = secagg("plan", "--hospitals", "4", "--parameters", "10", "--dropout", "0", "--json").json
+    complete, *_ = secagg("plan", "--hospitals", "4", "--parameters", "10", "--dropout", "0", "--json").json["ways"]
     assert complete["chosen"]
 
 
@@ -53,7 +54,8 @@ def test_a_plan_for_masks_does_not_wait_for_tenseal():
 def test_noise_that_comes_off_takes_shares_and_a_tag_for_each_level(secagg):
     small = ("plan", "--hospitals", "40", "--parameters", "10", "--dropout", "0", "--scheme", "mask")
     (plain, *_), (noisy, *_) = (
-        secagg(*small, *levels, "--json").json for levels in ((), ("--noise-level", "40", "--noise-level", "35"))
+        secagg(*small, *levels, "--json").json["ways"]
+        for levels in ((), ("--noise-level", "40", "--noise-level", "35"))
     )
     assert noisy["set_up"]["bytes_up"] - plain["set_up"]["bytes_up"] == pytest.approx(39 * 2 * 64 * 10, rel=0.05)
     assert noisy["round"]["bytes_up"] - plain["round"]["bytes_up"] == pytest.approx(40 * 2 * 32 + 2 * 8, abs=8)
@@ -95,13 +97,13 @@ def test_up_to_a_hundred_hospitals_nothing_is_said_of_squares(secagg):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_scheme_that_is_asked_for_stands_alone(secagg, scheme):
-    ways = secagg("plan", "--hospitals", 40, "--parameters", 1000, "--scheme", scheme, "--json").json
+    ways = secagg("plan", "--hospitals", 40, "--parameters", 1000, "--scheme", scheme, "--json").json["ways"]
     assert {one["scheme"] for one in ways} == {scheme}
     assert [one["graph"] for one in ways] == (["complete", "sparse"] if scheme == "mask" else ["complete"])
 
 
 def test_a_plan_as_json_says_what_each_scheme_costs_and_who_sees_what(secagg):
-    ways = secagg("plan", "--hospitals", 100, "--parameters", 1_000_000, "--field-bits", 23, "--json").json
+    ways = secagg("plan", "--hospitals", 100, "--parameters", 1_000_000, "--field-bits", 23, "--json").json["ways"]
     found = {one["scheme"]: one for one in ways if one["graph"] == "complete"}
     assert list(found) == SCHEMES
     for scheme, sees, with_one, messages in (
@@ -123,17 +125,85 @@ def test_a_plan_as_json_says_what_each_scheme_costs_and_who_sees_what(secagg):
 
 def test_where_nobody_may_collude_nothing_is_promised_of_a_coordinator_with_a_hospital(secagg):
     arguments = ["plan", "--hospitals", 10, "--parameters", 10, "--colluding", 0]
-    found = {one["scheme"]: one["coordinator_with_one_hospital_sees"] for one in secagg(*arguments, "--json").json}
+    found = {
+        one["scheme"]: one["coordinator_with_one_hospital_sees"] for one in secagg(*arguments, "--json").json["ways"]
+    }
     assert found == {"mask": None, "double-lock": None, "bfv": "updates", "ckks": "updates"}
     assert cells(secagg(*arguments, "--scheme", "double-lock"), "and with a hospital") == ["no"]
 
 
 def test_a_scheme_whose_messages_would_be_too_large_is_left_out_or_refused_if_asked_for(secagg):
     arguments = ["plan", "--hospitals", 40, "--parameters", 400_000_000]
-    outcome = secagg(*arguments)
+    outcome = secagg(*arguments, "--field-bits", 24)
     assert "ckks is left out. 400000001 numbers of 24 bits are too many for one message" in outcome.shown
     assert len(cells(outcome, "coordinator sees")) == 4
-    secagg(*arguments, "--scheme", "ckks").failed(2, "too-large", "a smaller model")
+    secagg(*arguments, "--scheme", "ckks", "--field-bits", 24).failed(2, "too-large", "a smaller model")
+
+
+# --- What is recommended -------------------------------------------------------------------------------------
+
+FOUR = ("plan", "--hospitals", 4, "--parameters", 10_000, "--dropout", 0, "--link", "16/2mbit")
+PRIVATE = ("--epsilon", 8, "--records", 700)
+
+
+def test_each_choice_is_told_with_its_reason_and_what_else_there_is(secagg):
+    shown = secagg(*FOUR, *PRIVATE).shown
+    for text in (
+        "scheme mask The coordinator sees the sum",
+        "threshold 3 of 4 The least that is safe",
+        "field width 24 bits",
+        "epoch a key set-up each",
+        "noise distributed, multiplier",
+        "Instead: double-lock:",
+        "local: 2.0 times the noise",
+        "A round takes about",
+    ):
+        assert text in shown
+
+
+def test_what_is_recommended_as_json_holds_options_and_times(secagg):
+    found = secagg(*FOUR, *PRIVATE, "--json").json["recommendation"]
+    assert [choice["what"] for choice in found["choices"]] == ["scheme", "threshold", "field width", "epoch", "noise"]
+    assert all(choice["why"] for choice in found["choices"])
+    options = dict(zip(found["options"][::2], found["options"][1::2], strict=True))
+    assert (options["--dp"], options["--epsilon"], options["--batch-size"]) == ("distributed", "8", "70")
+    assert sum(found["round_time"].values()) == pytest.approx(found["seconds_round"])
+    # 30 kB down at 16 Mbit/s and up at 2, and three answers over 40 ms.
+    assert found["round_time"]["transfer"] == pytest.approx(8 * 30_300 / 16e6 + 8 * 30_500 / 2e6 + 0.12, rel=0.02)
+    assert (found["fits"], found["parameters_that_fit"]) == (None, None)
+
+
+@pytest.mark.parametrize("more", [PRIVATE, ("--coordinator-sees", "nothing"), ()], ids=["private", "hidden", "plain"])
+def test_the_command_that_is_printed_makes_a_charter_when_it_is_pasted(secagg, here, members, more):
+    model = secagg("charter", "new", "other", "--task", "task.toml", *members, "--json").json["content"]["model"]
+    planned = secagg("plan", "--hospitals", 3, "--parameters", model["parameters"], "--dropout", 0, *more)
+    lines = planned.out.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("secagg charter new"))
+    end = next(index for index, line in enumerate(lines) if index > start and not line.endswith("\\"))
+    command = " ".join(line.removesuffix("\\") for line in lines[start : end + 1])
+    words = shlex.split(command.replace("TASK.toml", "task.toml").replace("--member NAME=KEY ...", ""))
+    made = secagg(*words[1:], *members, "--json").json["content"]
+    assert made["scheme"] == ("double-lock" if "nothing" in more else "mask")
+    assert made["privacy"]["mode"] == ("distributed" if more is PRIVATE else "none")
+    assert made["threshold"] == 3
+    if more is PRIVATE:
+        assert f"multiplier {made['privacy']['noise_multiplier']:g}" in planned.shown
+
+
+def test_a_round_that_is_longer_than_asked_for_says_how_many_parameters_would_fit(secagg):
+    arguments = ("plan", "--hospitals", 5, "--parameters", 1_000_000, "--link", "2mbit", "--round-seconds", 10)
+    found = secagg(*arguments, "--json").json["recommendation"]
+    assert found["fits"] is False
+    assert 100_000 < found["parameters_that_fit"] < 1_000_000
+    assert "Longer than you asked for" in secagg(*arguments).shown
+    again = ("plan", "--hospitals", 5, "--parameters", 100_000, "--link", "2mbit", "--round-seconds", 10)
+    assert secagg(*again, "--json").json["recommendation"]["fits"] is True
+
+
+def test_where_one_scheme_is_asked_for_nothing_is_recommended(secagg):
+    outcome = secagg(*FOUR, "--scheme", "mask", "--json")
+    assert outcome.json["recommendation"] is None
+    assert "Recommended" not in secagg(*FOUR, "--scheme", "mask").shown
 
 
 # --- Refusals ------------------------------------------------------------------------------------------------
@@ -150,3 +220,32 @@ def test_a_plan_needs_to_know_how_many(secagg):
     assert secagg("plan", "--hospitals", "2", "--parameters", "10").code == 2
     assert secagg("plan").code == 2
     assert secagg("plan", "--hospitals", "9", "--parameters", "10", "--scheme", "rot13").code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--link", "fast"), "no speed such as 100mbit"),
+        (("--link", "0mbit"), "no speed such as 100mbit"),
+        (("--latency", "-1"), "--latency"),
+        (("--epsilon", "3"), "give --records too"),
+        (("--records", "300"), "give --epsilon too"),
+        (("--delta", "1e-6"), "give --epsilon too"),
+        (("--round-seconds", "0"), "--round-seconds"),
+    ],
+)
+def test_wishes_that_mean_nothing_are_refused_with_the_option_that_is_wrong(secagg, given, told):
+    outcome = secagg(*FOUR, *given)
+    assert outcome.code == 2
+    assert told in outcome.err
+
+
+def test_a_budget_that_no_noise_keeps_is_refused(secagg):
+    outcome = secagg(*FOUR, "--epsilon", "0.001", "--records", 700, "--rounds", 1000, "--json")
+    assert outcome.code == 2
+    assert outcome.error["reason"] == "bad-variance"
+
+
+def test_a_step_without_a_patient_is_refused(secagg):
+    outcome = secagg(*FOUR, "--epsilon", 3, "--records", 4, "--json")
+    assert outcome.error["reason"] == "batch-too-small"

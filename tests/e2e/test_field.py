@@ -20,9 +20,9 @@ from tests.support.field_books import (
     charged_rounds,
     released_digest,
 )
+from training.choices import CharterChoices
 from training.coordinator import TRANSCRIPT
 from training.coordinator_store import CoordinatorStore
-from training.draft import CharterChoices
 from training.engines.embedded import EmbeddedEngine
 from training.simulation import SimulationSettings
 from training.sites import DataSource

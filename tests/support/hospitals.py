@@ -14,9 +14,10 @@ from secagg.charter import Encoding, Training, VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import SecaggError
 from secagg.wire import COORDINATOR, Sealer, Stage
+from training.choices import CharterChoices
 from training.coordinator import Coordinator
 from training.devices import resolve_device
-from training.draft import CharterChoices, task_of
+from training.draft import task_of
 from training.engines.base import Exchange, Outbox, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital import Hospital, HospitalSetup

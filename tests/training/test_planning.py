@@ -11,6 +11,7 @@ from secagg.graph import SECURITY_BITS, smallest_graph
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS, fitting_parameters
 from tests.support.hospitals import choices_of, tabular_spec
 from training import planning
+from training.costs import times
 from training.draft import draft_charter
 from training.dropout import chosen_graph, count_dropped
 from training.planning import make_plans
@@ -87,8 +88,8 @@ def test_every_scheme_has_times_and_each_part_of_them_shows_where_it_is_done():
 
 
 def test_under_double_lock_it_is_the_hospitals_who_take_the_masks_off(monkeypatch):
-    taken = []
-    monkeypatch.setattr(planning, "_unmasking_time", lambda shape, _: taken.append(shape.scheme) or 1e6)
+    monkeypatch.setattr(times, "rebuilding_time", lambda _: 1e6)
+    monkeypatch.setattr(planning, "handling_of", lambda scheme, rates: times.Handling())
     plans = by_scheme(10, 1000, 1, 0.1)
     assert {scheme: one.times.hospital > 1e5 for scheme, one in plans.items()} == {
         "mask": False,
@@ -108,7 +109,7 @@ def test_encryption_is_measured_only_where_it_is_asked_for(monkeypatch):
     def fail(form):
         raise AssertionError("measured")
 
-    monkeypatch.setattr(planning, "cipher_rates", fail)
+    monkeypatch.setattr(times, "cipher_times", fail)
     assert len(make_plans(40, 1000, 1, 0.1).ways) == 2
     with pytest.raises(AssertionError, match="measured"):
         make_plans(40, 1000, 1, 0.1, schemes=["bfv"])
@@ -135,7 +136,7 @@ def test_a_machine_that_cannot_encrypt_has_plans_for_masks(monkeypatch):
     def lacking(form):
         raise InputError("no-anonymous-memory", "This system has no such files.")
 
-    monkeypatch.setattr(planning, "cipher_rates", lacking)
+    monkeypatch.setattr(times, "cipher_times", lacking)
     plans = make_plans(40, 1000, 1, 0.1, schemes=ALL)
     assert {one.shape.scheme for one in plans.ways} == {"mask"}
     assert set(plans.left_out) == set(ALL[1:])

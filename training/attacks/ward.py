@@ -22,8 +22,9 @@ from secagg.masking import Session
 from secagg.masking.messages import Refusal
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
+from training.choices import CharterChoices
 from training.devices import resolve_device
-from training.draft import CharterChoices, task_of
+from training.draft import task_of
 from training.hospital import Hospital, HospitalSetup, split_patients
 from training.simulation import SimulationSettings, prepare, read_settings
 from training.sites import DataSource, read_sites

@@ -1,0 +1,83 @@
+"""What is recommended to consortia of several kinds, and that a charter takes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from secagg.charter.model import MOST_OPENINGS
+from secagg.errors import InputError
+from training.costs.links import Link, Network
+from training.recommendation import Budget, Wishes, delta_of, fitting_width, recommend
+
+DSL = Network(Link(16e6, 2e6), Link(1e9, 1e9), 0.04)
+FAST = Network(Link(1e9, 1e9), Link(10e9, 10e9), 0.01)
+FOUR = Wishes(4, 10_000, 1, 0.0, 20, DSL)
+FORTY = Wishes(40, 15_000, 1, 0.1, 300, FAST, budget=Budget(3.0, None, 4708, 0.1))
+
+
+def options_of(wishes: Wishes) -> dict[str, str]:
+    options = recommend(wishes).options
+    return dict(zip(options[::2], options[1::2], strict=True))
+
+
+def test_four_hospitals_on_slow_lines_mask_and_share_a_key_set_up_over_several_rounds():
+    options = options_of(FOUR)
+    assert (options["--scheme"], options["--threshold"], options["--field-bits"]) == ("mask", "3", "24")
+    assert int(options["--epoch-rounds"]) > 1
+    assert options["--dp"] == "none"
+
+
+def test_a_coordinator_that_is_to_see_nothing_gets_double_lock():
+    assert options_of(replace(FOUR, coordinator_sees="nothing"))["--scheme"] == "double-lock"
+
+
+def test_forty_hospitals_with_a_budget_share_the_noise_of_one_curator():
+    found = recommend(FORTY)
+    options = options_of(FORTY)
+    assert (options["--dp"], options["--batch-size"], options["--threshold"]) == ("distributed", "471", "21")
+    # Noise that is too much comes off again, and that costs shares: the plan says so.
+    assert found.plan.shape.noise_levels == (36,)
+    assert "6.3 times the noise" in found.choices[-1].instead
+
+
+def test_two_hundred_hospitals_mask_with_neighbours():
+    found = recommend(Wishes(200, 15_000, 10, 0.1, 20, FAST))
+    assert found.plan.shape.graph is not None
+    assert f"Each masks with {found.plan.shape.peers:.0f} neighbours" in found.choices[1].why
+
+
+def test_less_epsilon_takes_more_noise():
+    noise = []
+    for epsilon in (8.0, 1.0):
+        choice = recommend(replace(FORTY, budget=Budget(epsilon, None, 4708, 0.1))).choices[-1]
+        noise.append(float(choice.value.split()[-1]))
+    assert noise[1] > 2 * noise[0]
+
+
+def test_secrets_of_encryption_open_no_more_sums_than_a_charter_allows():
+    options = options_of(Wishes(400, 10, 1, 0.0, 1000, FAST, coordinator_sees="nothing"))
+    assert 400 * int(options["--epoch-rounds"]) <= MOST_OPENINGS
+
+
+def test_what_was_given_is_kept():
+    options = options_of(replace(FOUR, field_bits=32, epoch_rounds=3))
+    assert (options["--field-bits"], options["--epoch-rounds"]) == ("32", "3")
+
+
+def test_what_was_given_and_a_charter_refuses_is_refused():
+    with pytest.raises(InputError) as caught:
+        recommend(Wishes(400, 10, 1, 0.0, 1000, FAST, coordinator_sees="nothing", epoch_rounds=100))
+    assert caught.value.reason == "secret-used-too-often"
+
+
+@pytest.mark.parametrize(("members", "parameters", "bits"), [(3, 10, 16), (40, 15_000, 24), (1000, 10**9, 32)])
+def test_the_width_grows_with_hospitals_and_parameters(members, parameters, bits):
+    assert fitting_width(members, parameters) == bits
+
+
+def test_a_delta_is_well_below_one_over_the_patients():
+    assert delta_of(Budget(3, None, 700, 0.1)) == 1e-5
+    assert delta_of(Budget(3, None, 1_000_000, 0.1)) == pytest.approx(1e-7)
+    assert delta_of(Budget(3, 1e-6, 700, 0.1)) == 1e-6

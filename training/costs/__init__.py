@@ -1,0 +1,1 @@
+"""What the protocol costs a consortium that need not exist yet: closed forms over operations measured for a moment."""
