@@ -1,0 +1,58 @@
+"""The five data sets, and the recipes that were chosen for them: `docs/utility.md` says how, and what else was tried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from benchmarks.utility import places, published
+from benchmarks.utility.study import Mode, Recipe, Regime, Study
+
+_ROOT: Final = Path(__file__).parent.parent.parent
+_EXAMPLES: Final = _ROOT / "docs" / "examples"
+_TASKS: Final = Path(__file__).parent / "tasks"
+
+Recipes = dict[tuple[Mode, Regime], Recipe]
+
+
+def _shared(strict: Recipe, loose: Recipe) -> Recipes:
+    """One recipe for a curator and for `distributed`: their step is the same."""
+    modes: tuple[Mode, ...] = ("pooled", "distributed")
+    return {(mode, regime): recipe for mode in modes for regime, recipe in (("strict", strict), ("loose", loose))}
+
+
+_PNEUMONIA: Final = Recipe(steps=300, sampling_rate=256 / 4708, learning_rate=1.0, clip=0.5)
+
+PNEUMONIA: Final = Study(
+    name="pneumoniamnist",
+    title="PneumoniaMNIST, 40 hospitals",
+    task=_EXAMPLES / "pneumonia.toml",
+    places=places.pneumoniamnist,
+    recipes={
+        **_shared(_PNEUMONIA, _PNEUMONIA),
+        ("pooled", "open"): Recipe(steps=300, sampling_rate=256 / 4708, learning_rate=0.03),
+        ("federated", "open"): Recipe(steps=300, local_steps=3, sampling_rate=16 / 118, learning_rate=0.05),
+        ("alone", "open"): Recipe(steps=300, sampling_rate=16 / 118, learning_rate=0.03),
+    },
+    measures=("accuracy", "auc"),
+    seeds=3,
+    hospitals="drawn, Dirichlet(0.5)",
+)
+
+STUDIES: Final = (PNEUMONIA,)
+
+
+def named(name: str) -> Study:
+    """The study called so."""
+    return next(study for study in STUDIES if study.name == name)
+
+
+def shortened(study: Study, steps: int) -> Study:
+    """The same with no more steps than these, to try the command."""
+    recipes = {
+        key: msgspec.structs.replace(recipe, steps=min(steps, recipe.steps)) for key, recipe in study.recipes.items()
+    }
+    return replace(study, recipes=recipes)
