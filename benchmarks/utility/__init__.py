@@ -1,1 +1,1 @@
-"""Utility beside cost: how good the model is at an epsilon, for everybody together, for one curator, and for each alone."""
+"""Utility beside cost: how good a model is at an epsilon, for all together, one curator, and each alone."""

@@ -40,9 +40,72 @@ PNEUMONIA: Final = Study(
     measures=("accuracy", "auc"),
     seeds=3,
     hospitals="drawn, Dirichlet(0.5)",
+    published=published.PNEUMONIAMNIST,
 )
 
-STUDIES: Final = (PNEUMONIA,)
+HEART: Final = Study(
+    name="heart",
+    title="UCI Heart Disease, its four hospitals",
+    task=_EXAMPLES / "heart-bounds.toml",
+    places=places.heart,
+    recipes={},
+    measures=("accuracy", "auc"),
+    seeds=3,
+    hospitals="real",
+    noise_levels=(4,),
+    published=published.HEART,
+)
+
+TCGA: Final = Study(
+    name="tcga-brca",
+    title="TCGA-BRCA, its six regions, discrete-time Cox model",
+    task=_TASKS / "tcga-brca.toml",
+    places=places.tcga_brca,
+    recipes={},
+    measures=("c_index",),
+    seeds=3,
+    hospitals="real",
+    noise_levels=(6,),
+)
+
+TCGA_COX: Final = Study(
+    name="tcga-brca-cox",
+    title="TCGA-BRCA, its six regions, Cox's partial likelihood",
+    task=_TASKS / "tcga-brca-cox.toml",
+    places=places.tcga_brca,
+    recipes={},
+    measures=("c_index",),
+    seeds=3,
+    hospitals="real",
+    published=published.TCGA_COX,
+)
+
+BREAST_CANCER: Final = Study(
+    name="breast-cancer",
+    title="Breast cancer (Wisconsin), the demo's eight hospitals",
+    task=_ROOT / "cli" / "demo_task.toml",
+    places=places.breast_cancer,
+    recipes={},
+    measures=("accuracy", "auc"),
+    seeds=3,
+    hospitals="invented",
+    noise_levels=(8,),
+)
+
+BREASTMNIST: Final = Study(
+    name="breastmnist",
+    title="BreastMNIST, 5 hospitals",
+    task=_TASKS / "breastmnist.toml",
+    places=places.breastmnist,
+    recipes={},
+    measures=("accuracy", "auc"),
+    seeds=3,
+    hospitals="drawn, Dirichlet(0.5)",
+    noise_levels=(5,),
+    published=published.BREASTMNIST,
+)
+
+STUDIES: Final = (HEART, BREAST_CANCER, TCGA, TCGA_COX, BREASTMNIST, PNEUMONIA)
 
 
 def named(name: str) -> Study:

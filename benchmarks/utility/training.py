@@ -9,6 +9,7 @@ import math
 import resource
 import shutil
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,7 @@ from training.records import Records, concatenate
 from training.scaling import Scaling
 from training.simulation import Observer, SimulationSettings, prepare, run
 from training.sites import read_sites
+from training.splitting import holdout
 from training.task import TaskSpec, bind_to_file, load_task_file
 
 CPU: Final = torch.device("cpu")
@@ -70,10 +72,21 @@ class Ground:
         self.test = self.task.read(Path(places.test)) if places.test else concatenate(kept)
         self.validation = self.task.read(Path(places.validation)) if places.validation else None
 
-    @cached_property
+    @property
     def pooled(self) -> Records:
         """The training patients of all hospitals."""
         return concatenate([hospital.train for hospital in self.hospitals])
+
+    def keeping_back(self, part: float, seed: int) -> Ground:
+        """The same, with this part of each hospital's training patients as validation patients; or as it is, where the
+        data set has some."""
+        if self.validation:
+            return self
+        ground = copy(self)
+        parts = [holdout(held.train, 1 - part, seed) for held in self.hospitals]
+        ground.hospitals = [Hospital(held.name, train) for held, (train, _) in zip(self.hospitals, parts, strict=True)]
+        ground.validation = concatenate([back for _, back in parts])
+        return ground
 
     def scaled(self, records: Records) -> Records:
         """As the task scales them: by bounds that are known, so by nobody's records."""
@@ -116,9 +129,7 @@ def trained(ground: Ground, mode: Mode, epsilon: float | None, seed: int, recipe
         sent, received, spent = 0, 0, accounted(recipe, epsilon)
     cost = Cost(_cpu_seconds() - start, sent, received, spent)
     hospitals, validation = len(ground.hospitals), ground.validated(module)
-    return Cell(
-        ground.study.name, mode, epsilon, seed, recipe, hospitals, validation, ground.scores(module), cost
-    )
+    return Cell(ground.study.name, mode, epsilon, seed, recipe, hospitals, validation, ground.scores(module), cost)
 
 
 def _each_alone(ground: Ground, epsilon: float | None, seed: int, recipe: Recipe) -> Cell:
@@ -128,9 +139,7 @@ def _each_alone(ground: Ground, epsilon: float | None, seed: int, recipe: Recipe
     tests = [ground.scores(module) for module in modules]
     validations = [found for module in modules if (found := ground.validated(module))]
     validation = mean_scores(validations) if validations else None
-    return Cell(
-        ground.study.name, "alone", epsilon, seed, recipe, len(modules), validation, mean_scores(tests), cost
-    )
+    return Cell(ground.study.name, "alone", epsilon, seed, recipe, len(modules), validation, mean_scores(tests), cost)
 
 
 def in_one_place(ground: Ground, records: Records, epsilon: float | None, recipe: Recipe, seed: int) -> nn.Module:

@@ -1,0 +1,188 @@
+"""Chooses recipes: every combination of a grid once, the best of them twice more, on patients that no table shows.
+
+    python -m benchmarks.utility.choosing --out runs/choosing --study heart
+
+Validated is on the data set's own validation patients or, where it has none, on a third of each hospital's training
+patients, another third with each seed. Test patients are never looked at. For speed hospitals pass no messages:
+`local` and `federated` average the same updates of the same code. `distributed` takes the recipe of `pooled`, whose step it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+import click
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.utility.measuring import measured
+from benchmarks.utility.studies import STUDIES, named
+from benchmarks.utility.study import Mode, Recipe, Regime, Scores, Study
+from benchmarks.utility.training import CPU, Ground, choices, in_one_place, mean_scores
+from dp.randomness import secure_generator
+from training.local_work import LocalWork
+from training.model_state import flatten, load
+from training.server_optimizer import apply, initial_state
+
+CHOOSING: Final[tuple[Mode, ...]] = ("pooled", "local", "federated", "alone")
+# The epsilon for which a regime's recipe is chosen.
+CHOSEN_AT: Final[dict[Regime, float | None]] = {"strict": 1.0, "loose": 3.0, "open": None}
+SEEDS: Final = (100, 101, 102)
+_KEPT_BACK: Final = 1 / 3
+_FINALISTS: Final = 6
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One recipe, tried once."""
+
+    study: str
+    mode: Mode
+    regime: Regime
+    seed: int
+    recipe: Recipe
+    validation: Scores
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """What is combined with what, for one kind of data."""
+
+    steps: tuple[int, ...]
+    sampling_rates: tuple[float, ...]
+    learning_rates: tuple[float, ...]
+    clips: tuple[float, ...]
+    local_steps: tuple[int, ...] = (1,)
+
+    def recipes(self) -> Iterator[Recipe]:
+        """Every combination."""
+        axes = product(self.steps, self.sampling_rates, self.learning_rates, self.clips, self.local_steps)
+        for steps, rate, learning_rate, clip, local_steps in axes:
+            yield Recipe(steps, rate, learning_rate, local_steps, clip=clip)
+
+
+_TABLES: Final = Grid((20, 60), (0.3, 1.0), (0.1, 0.3, 1.0), (0.3, 1.0))
+_ULTRASOUND: Final = Grid((60,), (0.15, 0.5), (0.1, 0.3, 1.0), (0.5,))
+_OPEN: Final = Grid((50, 200), (0.3,), (0.003, 0.01, 0.03, 0.1), (1.0,))
+# Hospitals with a hundred patients each: from many steps on few of them to few steps on all.
+_X_RAYS: Final = (
+    *Grid((60,), (1.0,), (0.3, 1.0), (0.5,)).recipes(),
+    *Grid((150,), (0.3,), (0.3, 1.0), (0.5,)).recipes(),
+    *Grid((300,), (0.05,), (0.1, 0.3), (0.5,), (5,)).recipes(),
+    *Grid((100,), (0.5,), (0.1, 0.3), (0.5,), (5,)).recipes(),
+)
+
+
+def grid(study: Study, mode: Mode, regime: Regime) -> Sequence[Recipe]:
+    """What is tried."""
+    if study.name == "pneumoniamnist":
+        return _X_RAYS if mode == "local" else ()
+    private = _ULTRASOUND if study.name == "breastmnist" else _TABLES
+    grid = _OPEN if regime == "open" else private
+    if mode in ("local", "federated"):
+        grid = msgspec.structs.replace(grid, local_steps=(1, 5))
+    return list(grid.recipes())
+
+
+def tried(ground: Ground, mode: Mode, epsilon: float | None, seed: int, recipe: Recipe) -> Scores:
+    """What a recipe is worth on the validation patients."""
+    match mode:
+        case "pooled":
+            modules = [in_one_place(ground, ground.pooled, epsilon, recipe, seed)]
+        case "alone":
+            modules = [in_one_place(ground, held.train, epsilon, recipe, seed) for held in ground.hospitals]
+        case _:
+            modules = [_averaged(ground, mode, epsilon, seed, recipe)]
+    assert ground.validation is not None  # `Ground.keeping_back` has made some.
+    validation = ground.scaled(ground.validation)
+    return mean_scores([measured(ground.task, module, validation) for module in modules])
+
+
+def _averaged(ground: Ground, mode: Mode, epsilon: float | None, seed: int, recipe: Recipe) -> nn.Module:
+    """What the hospitals' updates come to, with nothing encoded or masked in between."""
+    charter = ground.charter(choices(ground, mode, epsilon, recipe))
+    training = charter.training
+    works, weights = [], []
+    for number, held in enumerate(ground.hospitals):
+        generator = np.random.default_rng((seed, number)) if epsilon is None else secure_generator()
+        works.append(LocalWork(charter, ground.task, ground.scaled(held.train), None, CPU, generator))
+        weights.append(held.train.patient_count if training.weighting == "records" else 1)
+    module = ground.task.build_model()
+    model = flatten(module)
+    state = initial_state(len(model))
+    for step in range(1, training.rounds + 1):
+        updates = [work.contribute(model, step).update for work in works]
+        mean = np.average(updates, axis=0, weights=weights)
+        state, model = apply(training.server, state, model, mean, training.rounds)
+    load(module, model)
+    return module
+
+
+def worth(scores: Sequence[Scores]) -> float:
+    """By what recipes are compared: the c-index, or the mean of accuracy and AUC."""
+    values = []
+    for found in scores:
+        measures = [value for value in (found.c_index, found.accuracy, found.auc) if value is not None]
+        values.append(fmean(measures))
+    return fmean(values)
+
+
+class Search:
+    """The search for one study's recipes, every trial of which is kept in a file."""
+
+    def __init__(self, study: Study, data: Path, out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self._study = study
+        self._log = out / f"{study.name}.jsonl"
+        self._grounds = {
+            seed: Ground(study, study.places(data, out, seed)).keeping_back(_KEPT_BACK, seed) for seed in SEEDS
+        }
+
+    def best(self, mode: Mode, regime: Regime) -> tuple[Recipe, float] | None:
+        """The best recipe and what it is worth; None where nothing is to be tried."""
+        recipes = list(grid(self._study, mode, regime))
+        if not recipes:
+            return None
+        found = {recipe: [self._try(mode, regime, SEEDS[0], recipe)] for recipe in recipes}
+        finalists = sorted(recipes, key=lambda recipe: worth(found[recipe]), reverse=True)[:_FINALISTS]
+        for recipe in finalists:
+            found[recipe] += [self._try(mode, regime, seed, recipe) for seed in SEEDS[1:]]
+        winner = max(finalists, key=lambda recipe: worth(found[recipe]))
+        return winner, worth(found[winner])
+
+    def _try(self, mode: Mode, regime: Regime, seed: int, recipe: Recipe) -> Scores:
+        scores = tried(self._grounds[seed], mode, CHOSEN_AT[regime], seed, recipe)
+        trial = Trial(self._study.name, mode, regime, seed, recipe, scores)
+        with self._log.open("ab") as file:
+            file.write(msgspec.json.encode(trial) + b"\n")
+        return scores
+
+
+@click.command(help=__doc__)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of public data; SECAGG_DATA if not given.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--study", "names", multiple=True, type=click.Choice([study.name for study in STUDIES]), required=True)
+@click.option("--mode", "modes", multiple=True, type=click.Choice(CHOOSING), default=CHOOSING)
+@click.option("--regime", "regimes", multiple=True, type=click.Choice(list(CHOSEN_AT)), default=list(CHOSEN_AT))
+def choose(
+    data: Path | None, out: Path, names: tuple[str, ...], modes: tuple[Mode, ...], regimes: tuple[Regime, ...]
+) -> None:
+    torch.set_num_threads(1)
+    folder = data or Path(os.environ.get("SECAGG_DATA", "../shared/data"))
+    for name in names:
+        search = Search(named(name), folder, out)
+        for mode, regime in product(modes, regimes):
+            if (mode == "local" and regime == "open") or (mode == "federated" and regime != "open"):
+                continue
+            found = search.best(mode, regime)
+            if found:
+                click.echo(f"{name}, {mode}, {regime}: {found[1]:.3f} by {found[0]}")
+
+
+if __name__ == "__main__":
+    choose()
