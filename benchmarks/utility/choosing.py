@@ -4,7 +4,7 @@
 
 Validated is on the data set's own validation patients or, where it has none, on a third of each hospital's training
 patients, another third with each seed. Test patients are never looked at. For speed hospitals pass no messages:
-`local` and `federated` average the same updates of the same code. `distributed` takes the recipe of `pooled`, whose step it is.
+`local` and `federated` average the same updates of the same code. `distributed` takes the recipe of `pooled`.
 """
 
 from __future__ import annotations

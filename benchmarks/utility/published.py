@@ -1,7 +1,7 @@
 """Figures that others published on the same data: copied from where they say, not made here.
 
-FLamby's are means over its seeds 42 to 46, each as its result files give it. Models, steps and optimizers are others, and
-what is measured is named where it is not the pooled test patients of our tables.
+FLamby's are means over its seeds 42 to 46, each as its result files give it. Models, steps and optimizers are others,
+and what is measured is named where it is not the pooled test patients of our tables.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from benchmarks.utility.study import Published
 _FLAMBY: Final = "github.com/owkin/FLamby, flamby/"
 _TCGA: Final = f"{_FLAMBY}results and new_results, results_benchmark_fed_tcga_brca, seeds 42 to 46, Pooled Test"
 _HEART: Final = f"{_FLAMBY}new_results/results_benchmark_fed_heart_disease, seeds 42 to 46, Pooled Test"
-_HEART_PRIVATE: Final = f"{_FLAMBY}dp_example/results_fed_heart_disease.csv, delta 1e-4, seeds 42 to 46; mean over the four hospitals' own tests"
+_HEART_PRIVATE: Final = (
+    f"{_FLAMBY}dp_example/results_fed_heart_disease.csv, delta 1e-4, seeds 42 to 46; "
+    "mean over the four hospitals' own test patients"
+)
 _MEDMNIST: Final = "MedMNIST v2 (Yang et al. 2023), ResNet-18 at 28 x 28"
 
 HEART: Final = (

@@ -1,4 +1,4 @@
-"""The five data sets, and the recipes that were chosen for them: `docs/utility.md` says how, and what else was tried."""
+"""The five data sets, and the recipes that were chosen for them: `docs/utility.md` says how."""
 
 from __future__ import annotations
 

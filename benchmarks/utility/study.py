@@ -36,7 +36,7 @@ class Recipe(msgspec.Struct, frozen=True):
     Attributes:
         steps: of the optimizer, in all; ``local_steps`` of them between two sums.
         sampling_rate: what part of its patients is expected in a step.
-        learning_rate: the highest; where there is privacy it rises over a thirtieth of the rounds and falls with a cosine.
+        learning_rate: the highest; under privacy it rises over a thirtieth of the rounds and falls with a cosine.
         momentum: of the mean update where there is privacy, of each hospital's own SGD where there is none.
         clip: the most that one patient's gradient weighs, L2.
     """
