@@ -39,7 +39,6 @@ PNEUMONIA: Final = Study(
     },
     measures=("accuracy", "auc"),
     seeds=3,
-    hospitals="drawn, Dirichlet(0.5)",
     published=published.PNEUMONIAMNIST,
 )
 
@@ -51,7 +50,6 @@ HEART: Final = Study(
     recipes={},
     measures=("accuracy", "auc"),
     seeds=3,
-    hospitals="real",
     noise_levels=(4,),
     published=published.HEART,
 )
@@ -64,7 +62,6 @@ TCGA: Final = Study(
     recipes={},
     measures=("c_index",),
     seeds=3,
-    hospitals="real",
     noise_levels=(6,),
 )
 
@@ -76,7 +73,7 @@ TCGA_COX: Final = Study(
     recipes={},
     measures=("c_index",),
     seeds=3,
-    hospitals="real",
+    regimes=("open",),
     published=published.TCGA_COX,
 )
 
@@ -88,7 +85,6 @@ BREAST_CANCER: Final = Study(
     recipes={},
     measures=("accuracy", "auc"),
     seeds=3,
-    hospitals="invented",
     noise_levels=(8,),
 )
 
@@ -100,7 +96,6 @@ BREASTMNIST: Final = Study(
     recipes={},
     measures=("accuracy", "auc"),
     seeds=3,
-    hospitals="drawn, Dirichlet(0.5)",
     noise_levels=(5,),
     published=published.BREASTMNIST,
 )

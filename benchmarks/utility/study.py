@@ -21,6 +21,7 @@ STRICT: Final = 1.0
 DELTA: Final = 1e-5
 
 Regime = Literal["strict", "loose", "open"]
+REGIMES: Final[tuple[Regime, ...]] = ("strict", "loose", "open")
 
 
 def regime(epsilon: float | None) -> Regime:
@@ -126,6 +127,7 @@ class Study:
         places: from the folder of public data, one to write tables into, and a seed.
         recipes: for each mode and regime that is measured.
         measures: which of `Scores` are shown, the main one first.
+        regimes: for which its loss can be trained; one that couples patients only without privacy.
         noise_levels: of the charter under ``distributed``; chosen by `training.privacy_draft` if None.
     """
 
@@ -136,7 +138,7 @@ class Study:
     recipes: Mapping[tuple[Mode, Regime], Recipe]
     measures: tuple[str, ...]
     seeds: int
-    hospitals: str
+    regimes: tuple[Regime, ...] = REGIMES
     noise_levels: tuple[int, ...] | None = None
     published: tuple[Published, ...] = ()
 
