@@ -19,8 +19,8 @@ Recipes = dict[tuple[Mode, Regime], Recipe]
 
 
 def _shared(strict: Recipe, loose: Recipe) -> Recipes:
-    """One recipe for a curator and for `distributed`: their step is the same."""
-    modes: tuple[Mode, ...] = ("pooled", "distributed")
+    """One recipe for a curator, for `distributed`, whose step is the same, and for each hospital by itself."""
+    modes: tuple[Mode, ...] = ("pooled", "distributed", "alone")
     return {(mode, regime): recipe for mode in modes for regime, recipe in (("strict", strict), ("loose", loose))}
 
 
@@ -47,7 +47,15 @@ HEART: Final = Study(
     title="UCI Heart Disease, its four hospitals",
     task=_EXAMPLES / "heart-bounds.toml",
     places=places.heart,
-    recipes={},
+    recipes={
+        **_shared(
+            Recipe(steps=60, sampling_rate=1.0, learning_rate=0.1, clip=1.0),
+            Recipe(steps=20, sampling_rate=1.0, learning_rate=0.3, clip=1.0),
+        ),
+        ("local", "strict"): Recipe(steps=60, local_steps=5, sampling_rate=0.3, learning_rate=1.0, clip=0.3),
+        ("local", "loose"): Recipe(steps=20, local_steps=5, sampling_rate=0.3, learning_rate=0.3, clip=1.0),
+        ("pooled", "open"): Recipe(steps=200, sampling_rate=0.3, learning_rate=0.1),
+    },
     measures=("accuracy", "auc"),
     seeds=3,
     noise_levels=(4,),
