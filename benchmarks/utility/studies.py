@@ -57,7 +57,7 @@ HEART: Final = Study(
         ("pooled", "open"): Recipe(steps=200, sampling_rate=0.3, learning_rate=0.1),
     },
     measures=("accuracy", "auc"),
-    seeds=3,
+    seeds=5,
     noise_levels=(4,),
     published=published.HEART,
 )
@@ -69,7 +69,7 @@ TCGA: Final = Study(
     places=places.tcga_brca,
     recipes={},
     measures=("c_index",),
-    seeds=3,
+    seeds=5,
     noise_levels=(6,),
 )
 
@@ -80,7 +80,7 @@ TCGA_COX: Final = Study(
     places=places.tcga_brca,
     recipes={},
     measures=("c_index",),
-    seeds=3,
+    seeds=5,
     regimes=("open",),
     published=published.TCGA_COX,
 )
@@ -90,9 +90,14 @@ BREAST_CANCER: Final = Study(
     title="Breast cancer (Wisconsin), the demo's eight hospitals",
     task=_ROOT / "cli" / "demo_task.toml",
     places=places.breast_cancer,
-    recipes={},
+    recipes={
+        **_shared(
+            Recipe(steps=60, sampling_rate=1.0, learning_rate=1.0, clip=0.3),
+            Recipe(steps=60, sampling_rate=1.0, learning_rate=1.0, clip=1.0),
+        ),
+    },
     measures=("accuracy", "auc"),
-    seeds=3,
+    seeds=5,
     noise_levels=(8,),
 )
 
