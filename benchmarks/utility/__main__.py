@@ -23,10 +23,11 @@ import torch
 from rich.console import Console
 
 from benchmarks.utility.cells import Kept
+from benchmarks.utility.ground import Ground
 from benchmarks.utility.reports import write_reports
 from benchmarks.utility.studies import STUDIES, named, shortened
 from benchmarks.utility.study import EPSILONS, MODES, Mode, Study
-from benchmarks.utility.training import Ground, trained
+from benchmarks.utility.training import trained
 from secagg.errors import SecaggError
 
 

@@ -23,10 +23,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.utility.charters import choices
+from benchmarks.utility.ground import Ground
 from benchmarks.utility.measuring import measured
 from benchmarks.utility.studies import STUDIES, named
 from benchmarks.utility.study import REGIMES, Mode, Recipe, Regime, Scores, Study
-from benchmarks.utility.training import CPU, Ground, choices, in_one_place, mean_scores
+from benchmarks.utility.training import CPU, in_one_place, mean_scores
 from dp.randomness import secure_generator
 from training.local_work import LocalWork
 from training.model_state import flatten, load

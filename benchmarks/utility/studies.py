@@ -95,6 +95,8 @@ BREAST_CANCER: Final = Study(
             Recipe(steps=60, sampling_rate=1.0, learning_rate=1.0, clip=0.3),
             Recipe(steps=60, sampling_rate=1.0, learning_rate=1.0, clip=1.0),
         ),
+        ("local", "strict"): Recipe(steps=60, local_steps=5, sampling_rate=0.3, learning_rate=1.0, clip=0.3),
+        ("local", "loose"): Recipe(steps=60, local_steps=5, sampling_rate=0.3, learning_rate=1.0, clip=0.3),
     },
     measures=("accuracy", "auc"),
     seeds=5,

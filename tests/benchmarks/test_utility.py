@@ -45,7 +45,7 @@ def test_each_mode_is_trained_with_each_seed_and_spends_no_more_than_epsilon(don
 
 def test_the_tables_say_what_the_cells_say(done):
     out, _, cells = done
-    lines = list(csv.DictReader((out / "utility.csv").open()))
+    lines = list(csv.DictReader((out / "utility.csv").read_text().splitlines()))
     assert len(lines) == len(MODES) * 2
     for line in lines:
         values = [getattr(cell.test, line["measure"]) for cell in cells if cell.mode == line["mode"]]
