@@ -77,7 +77,7 @@ class Grid(msgspec.Struct, frozen=True):
 
 
 _TABLES: Final = Grid((20, 60), (1.0,), (0.1, 0.3, 1.0), (0.3, 1.0))
-_TABLES_LOCAL: Final = Grid((60,), (0.3,), (0.1, 0.3, 1.0), (0.3,), (1, 5))
+_TABLES_LOCAL: Final = Grid((60,), (0.3,), (0.1, 0.3, 1.0), (0.3, 1.0), (1, 5))
 _ULTRASOUND: Final = Grid((60,), (0.3,), (0.1, 0.3, 1.0), (0.5,))
 _ULTRASOUND_LOCAL: Final = Grid((60,), (0.3,), (0.1, 0.3), (0.5,), (1, 5))
 _OPEN: Final = Grid((100,), (0.3,), (0.003, 0.01, 0.03, 0.1), (1.0,))
