@@ -69,7 +69,16 @@ TCGA: Final = Study(
     title="TCGA-BRCA, its six regions, discrete-time Cox model",
     task=_TASKS / "tcga-brca.toml",
     places=places.tcga_brca,
-    recipes={},
+    recipes={
+        **_shared(
+            Recipe(steps=60, sampling_rate=1.0, learning_rate=0.3, clip=0.3),
+            Recipe(steps=60, sampling_rate=1.0, learning_rate=1.0, clip=1.0),
+        ),
+        ("local", "strict"): Recipe(steps=60, local_steps=5, sampling_rate=0.3, learning_rate=0.1, clip=0.3),
+        ("local", "loose"): Recipe(steps=60, local_steps=5, sampling_rate=0.3, learning_rate=0.1, clip=0.3),
+        ("pooled", "open"): Recipe(steps=100, sampling_rate=0.3, learning_rate=0.1),
+        ("alone", "open"): Recipe(steps=100, sampling_rate=0.3, learning_rate=0.1),
+    },
     measures=("c_index",),
     seeds=5,
     noise_levels=(6,),
