@@ -81,7 +81,7 @@ TCGA: Final = Study(
         ("alone", "open"): Recipe(steps=100, sampling_rate=0.3, learning_rate=0.1),
     },
     measures=("c_index",),
-    seeds=5,
+    seeds=3,
     noise_levels=(6,),
 )
 
@@ -96,7 +96,7 @@ TCGA_COX: Final = Study(
         ("alone", "open"): Recipe(steps=100, sampling_rate=0.3, learning_rate=0.003),
     },
     measures=("c_index",),
-    seeds=5,
+    seeds=3,
     regimes=("open",),
     published=published.TCGA_COX,
 )
@@ -118,7 +118,7 @@ BREAST_CANCER: Final = Study(
         ("alone", "open"): Recipe(steps=100, sampling_rate=0.3, learning_rate=0.1),
     },
     measures=("accuracy", "auc"),
-    seeds=5,
+    seeds=3,
     noise_levels=(8,),
 )
 
