@@ -82,12 +82,11 @@ _ULTRASOUND: Final = Grid((40,), (0.3,), (0.1, 0.3, 1.0), (0.5,))
 _ULTRASOUND_LOCAL: Final = Grid((40,), (0.3,), (0.1, 0.3), (0.5,), (1, 5))
 _OPEN: Final = Grid((100,), (0.3,), (0.003, 0.01, 0.03, 0.1), (1.0,))
 _OPEN_FEDERATED: Final = msgspec.structs.replace(_OPEN, local_steps=(5,))
-# Hospitals with a hundred patients each: from many steps on few of them to few steps on all.
+# Hospitals with a hundred patients each: few steps on many of them, and many steps on few.
 _X_RAYS: Final = (
-    *Grid((60,), (1.0,), (0.3, 1.0), (0.5,)).recipes(),
-    *Grid((150,), (0.3,), (0.3,), (0.5,)).recipes(),
-    *Grid((300,), (0.05,), (0.1,), (1.0,), (5,)).recipes(),
-    *Grid((100,), (0.5,), (0.1, 0.3), (0.5,), (5,)).recipes(),
+    *Grid((60,), (0.3,), (0.1, 0.3, 1.0), (0.5,)).recipes(),
+    *Grid((60,), (0.3,), (0.1,), (0.5,), (5,)).recipes(),
+    *Grid((300,), (0.05,), (0.1,), (1.0,), (1, 5)).recipes(),
 )
 
 

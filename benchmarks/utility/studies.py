@@ -136,7 +136,7 @@ BREASTMNIST: Final = Study(
         ("local", "loose"): Recipe(steps=40, local_steps=5, sampling_rate=0.3, learning_rate=0.3, clip=0.5),
         ("pooled", "open"): Recipe(steps=100, sampling_rate=0.3, learning_rate=0.003),
         ("federated", "open"): Recipe(steps=100, local_steps=5, sampling_rate=0.3, learning_rate=0.01),
-        ("alone", "open"): Recipe(steps=100, sampling_rate=0.3, learning_rate=0.003),
+        ("alone", "open"): Recipe(steps=100, sampling_rate=0.3, learning_rate=0.01),
     },
     measures=("accuracy", "auc"),
     seeds=3,

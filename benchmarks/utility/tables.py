@@ -87,8 +87,11 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def _sources(study: Study) -> list[str]:
-    sources = dict.fromkeys(f"{figure.who}: {figure.source}." for figure in study.published)
-    return [*sources, ""] if sources else []
+    by_source: dict[str, dict[str, None]] = {}
+    for figure in study.published:
+        by_source.setdefault(figure.source, {})[figure.who] = None
+    sources = [f"{'; '.join(names)}: {source}." for source, names in by_source.items()]
+    return ["\n\n".join(sources), ""] if sources else []
 
 
 def _heading(found: Measured) -> str:
