@@ -25,6 +25,7 @@ def _shared(strict: Recipe, loose: Recipe) -> Recipes:
 
 
 _PNEUMONIA: Final = Recipe(steps=300, sampling_rate=256 / 4708, learning_rate=1.0, clip=0.5)
+_PNEUMONIA_LOCAL: Final = Recipe(steps=60, sampling_rate=0.3, learning_rate=0.3, clip=0.5)
 
 PNEUMONIA: Final = Study(
     name="pneumoniamnist",
@@ -33,6 +34,8 @@ PNEUMONIA: Final = Study(
     places=places.pneumoniamnist,
     recipes={
         **_shared(_PNEUMONIA, _PNEUMONIA),
+        ("local", "strict"): _PNEUMONIA_LOCAL,
+        ("local", "loose"): _PNEUMONIA_LOCAL,
         ("pooled", "open"): Recipe(steps=300, sampling_rate=256 / 4708, learning_rate=0.03),
         ("federated", "open"): Recipe(steps=300, local_steps=3, sampling_rate=16 / 118, learning_rate=0.05),
         ("alone", "open"): Recipe(steps=300, sampling_rate=16 / 118, learning_rate=0.03),
