@@ -26,7 +26,7 @@ from benchmarks.utility.cells import Kept
 from benchmarks.utility.ground import Ground
 from benchmarks.utility.reports import write_reports
 from benchmarks.utility.studies import STUDIES, named, shortened
-from benchmarks.utility.study import EPSILONS, MODES, Mode, Study
+from benchmarks.utility.study import EPSILONS, MODES, Mode, Recipe, Study
 from benchmarks.utility.training import trained
 from secagg.errors import SecaggError
 
@@ -57,6 +57,7 @@ class Wanted:
     mode: Mode
     epsilon: float | None
     seed: int
+    recipe: Recipe
 
     def __str__(self) -> str:
         epsilon = "without privacy" if self.epsilon is None else f"epsilon {self.epsilon:g}"
@@ -71,8 +72,8 @@ def wanted(
         for epsilon in epsilons:
             for seed in seeds or range(study.seeds):
                 for mode in modes:
-                    if study.recipe(mode, epsilon):
-                        yield Wanted(study, mode, epsilon, seed)
+                    if recipe := study.recipe(mode, epsilon):
+                        yield Wanted(study, mode, epsilon, seed, recipe)
 
 
 @click.command(help=__doc__)
@@ -116,10 +117,8 @@ def train(missing: Sequence[Wanted], kept: Kept, data: Path, out: Path, console:
         if place != (cell.study.name, cell.seed) or ground is None:
             place, ground = (cell.study.name, cell.seed), Ground(cell.study, cell.study.places(data, out, cell.seed))
         console.print(f"[{number}/{len(missing)}] {cell}", markup=False)
-        recipe = cell.study.recipe(cell.mode, cell.epsilon)
-        assert recipe is not None  # Otherwise it would not be wanted.
         with tempfile.TemporaryDirectory(dir=out, prefix="run-") as folder:
-            kept.add(trained(ground, cell.mode, cell.epsilon, cell.seed, recipe, Path(folder)))
+            kept.add(trained(ground, cell.mode, cell.epsilon, cell.seed, cell.recipe, Path(folder)))
 
 
 if __name__ == "__main__":
