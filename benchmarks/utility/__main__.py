@@ -125,5 +125,5 @@ if __name__ == "__main__":
     try:
         utility()
     except SecaggError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {error.message} {error.remedy or ''} [{error.reason}]", file=sys.stderr)
         sys.exit(2)
