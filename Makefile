@@ -11,7 +11,7 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # Public medical data for tests and `make field`; nothing of it is in the repository.
 DATA := $(or $(SECAGG_DATA),../shared/data)
 
-.PHONY: help demo attack audit-privacy test test-slow field test-field schedules fuzz lint format bench bench-short bench-consortium bench-field bench-flower bench-homomorphic study-privacy docs clean
+.PHONY: help demo attack audit-privacy test test-slow field test-field schedules fuzz lint format bench bench-short bench-consortium bench-field bench-flower bench-homomorphic study-utility study-privacy docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -94,8 +94,11 @@ $(FLOWER)/stamp: benchmarks/flower/requirements.txt | $(VENV)/dev.stamp
 bench-flower: $(FLOWER)/stamp  ## side by side: raw AES, ours on one core and all, Flower SecAgg+, bytes on the wire
 	$(BIN)/pytest benchmarks/bench_keystream.py benchmarks/bench_wire.py benchmarks/bench_flower.py
 
-study-privacy: $(VENV)/dev.stamp  ## what privacy costs in accuracy on PneumoniaMNIST: table and plot in runs/study (hours)
-	$(BIN)/python -m benchmarks.privacy_study --out runs/study
+study-utility: $(VENV)/dev.stamp  ## how good a model is at each epsilon, on five data sets: tables and plots in runs/utility (hours)
+	$(BIN)/python -m benchmarks.utility --data "$(DATA)" --out runs/utility
+
+study-privacy: $(VENV)/dev.stamp  ## the part of study-utility that is PneumoniaMNIST at forty hospitals (hours)
+	$(BIN)/python -m benchmarks.utility --data "$(DATA)" --out runs/utility --study pneumoniamnist
 
 docs: $(VENV)/dev.stamp  ## rewrite the parts of docs that are generated: state diagrams
 	$(BIN)/python -m docs.generate

@@ -200,7 +200,7 @@ def _records_beside(out: Path) -> Iterator[None]:
     """Write what the hospitals train on beside ``out``; where no run comes of it, it is removed again."""
     written = []
     try:
-        for path, content in zip(_tables_of(out), _contents(), strict=True):
+        for path, content in zip(_tables_of(out), hospital_files(), strict=True):
             if not path.exists():
                 write_atomically(path, content)
                 written.append(path)
@@ -224,7 +224,7 @@ def _remove(files: list[Path]) -> None:
         files[0].parent.rmdir()
 
 
-def _contents() -> Iterator[bytes]:
+def hospital_files() -> Iterator[bytes]:
     """Each hospital's file."""
     loaded = load_breast_cancer()
     header = [*(str(name) for name in loaded.feature_names), "malignant"]
