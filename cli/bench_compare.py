@@ -1,0 +1,81 @@
+"""`secagg bench compare`: is this run as fast as that one?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Column, Table
+
+from benchmarks.sweep.comparing import LEAST_SECONDS, TOLERANCE, Comparison
+from benchmarks.sweep.comparing import compare as compared
+from benchmarks.sweep.folder import read_run
+from cli.output import console, json_option, print_json
+from secagg.errors import SecaggError
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def compare(context: click.Context, first: Path, second: Path, as_json: bool) -> None:
+    """Compare the CPU times of the runs in the folders FIRST and SECOND, case by case.
+
+    A ratio is the second over the first. Those beyond 15 % either way are named, and so are cases that send other
+    bytes. Times below a millisecond are left out. Exit code 1 if a ratio is beyond 15 %, 2 if a folder holds no run or
+    both have no case in common.
+
+    \b
+    Examples:
+      secagg bench compare runs/bench runs/again
+      secagg bench compare runs/before runs/after --json
+    """
+    found = compared(read_run(first), read_run(second))
+    if as_json:
+        print_json(found)
+    else:
+        console.print(_table(found))
+        _say(found)
+    context.exit(SecaggError.exit_code if found.exceeding else 0)
+
+
+def _table(found: Comparison) -> Table:
+    right = {"justify": "right"}
+    table = Table(
+        "case",
+        "phase",
+        "party",
+        Column("first, ms", **right),
+        Column("second, ms", **right),
+        Column("ratio", **right),
+        "",
+    )
+    for one in found.ratios:
+        verdict = "" if one.within else "beyond 15 %"
+        table.add_row(
+            one.case,
+            one.phase,
+            one.party,
+            f"{1e3 * one.first:.2f}",
+            f"{1e3 * one.second:.2f}",
+            f"{one.ratio:.2f}",
+            verdict,
+        )
+    return table
+
+
+def _say(found: Comparison) -> None:
+    for difference in found.environment:
+        click.echo(f"Not the same: {difference}.")
+    for name in found.bytes_changed:
+        click.echo(f"Other bytes: {name}.")
+    for which, names in (("first", found.only_first), ("second", found.only_second)):
+        if names:
+            click.echo(f"Only in the {which}: {', '.join(names)}.")
+    count, beyond = len(found.ratios), len(found.exceeding)
+    least = f"{1e3 * LEAST_SECONDS:g} ms or more"
+    if beyond:
+        click.echo(f"No: {beyond} of {count} times of {least} differ by more than {100 * TOLERANCE:g} %.")
+    else:
+        click.echo(f"Yes: all {count} times of {least} agree within {100 * TOLERANCE:g} %.")
