@@ -11,7 +11,7 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # Public medical data for tests and `make field`; nothing of it is in the repository.
 DATA := $(or $(SECAGG_DATA),../shared/data)
 
-.PHONY: help demo attack audit-privacy test test-slow field test-field schedules fuzz lint format bench bench-short bench-consortium bench-field bench-flower bench-homomorphic study-privacy docs clean
+.PHONY: help flower demo attack audit-privacy test test-slow field test-field schedules fuzz lint format bench bench-short bench-consortium bench-field bench-flower bench-homomorphic study-privacy docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,8 @@ $(FLOWER)/stamp: benchmarks/flower/requirements.txt | $(VENV)/dev.stamp
 	$(PYTHON) -m venv $(FLOWER)
 	$(FLOWER)/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/flower/requirements.txt
 	touch $@
+
+flower: $(FLOWER)/stamp  ## an environment with Flower, for benchmarks beside it
 
 bench-flower: $(FLOWER)/stamp  ## side by side: raw AES, ours on one core and all, Flower SecAgg+, bytes on the wire
 	$(BIN)/pytest benchmarks/bench_keystream.py benchmarks/bench_wire.py benchmarks/bench_flower.py

@@ -41,16 +41,8 @@ def compare(context: click.Context, first: Path, second: Path, as_json: bool) ->
 
 
 def _table(found: Comparison) -> Table:
-    right = {"justify": "right"}
-    table = Table(
-        "case",
-        "phase",
-        "party",
-        Column("first, ms", **right),
-        Column("second, ms", **right),
-        Column("ratio", **right),
-        "",
-    )
+    numbers = (Column(name, justify="right") for name in ("first, ms", "second, ms", "ratio"))
+    table = Table("case", "phase", "party", *numbers, "")
     for one in found.ratios:
         verdict = "" if one.within else "beyond 15 %"
         table.add_row(

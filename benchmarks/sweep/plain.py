@@ -18,7 +18,8 @@ LACKS: Final = "hides nothing, checks nothing; bytes are the numbers alone"
 def run_round(case: Case, meter: Meter) -> float:
     """One round; the error of its mean."""
     updates, survivors = Updates(case.parameters, NORM), survivors_of(case)
-    total = np.zeros(case.parameters, np.float32)
+    with meter.of("round", COORDINATOR):
+        total = np.zeros(case.parameters, np.float32)
     for hospital in survivors:
         update = updates.of(hospital)
         with meter.of("encoding", hospital):

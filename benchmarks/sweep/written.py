@@ -11,12 +11,8 @@ def digits(value: float) -> str:
     """Three significant digits, without an exponent: 0.0123, 1.23, 12.3, 123, 1230."""
     if value == 0:
         return "0"
-    places = max(0, 2 - math.floor(math.log10(abs(value))))
-    return (
-        f"{round(value, places):.{places}f}"
-        if places
-        else f"{round(value, 2 - math.floor(math.log10(abs(value)))):.0f}"
-    )
+    places = 2 - math.floor(math.log10(abs(value)))
+    return f"{round(value, places):.{max(0, places)}f}"
 
 
 def milliseconds(seconds: float | None) -> str:
