@@ -140,11 +140,11 @@ def bench_beside_flower(benchmark, figure, tmp_path, flower, parameters):
     of_flower = f"flwr {flower.versions['flwr']}"
     figure(f"{of_flower}, masking one update, {name}", their["mask"] * 1e3, "ms")
     figure(f"ours: MaskingClient.mask, whole, {name}", our["mask"] * 1e3, "ms")
-    figure("  times Flower's masks", their["mask"] / our["mask"], "", at_least=6)
-    figure(f"{of_flower}: hospital's shares, of {HOSPITALS}, threshold {THRESHOLD}", their["shares"] * 1e3, "ms")
-    figure("ours: set-up of an epoch of one round, agreeing, revealing", our["shares"] * 1e3, "ms")
-    what = f"adding {HOSPITALS - len(DROPPED)}, rebuilding, unmasking, {len(DROPPED)} dropped"
+    figure(f"masking, {name}: times as fast as {of_flower}", their["mask"] / our["mask"], "", at_least=6)
+    figure(f"{of_flower}: hospital's shares, threshold {THRESHOLD}, {name}", their["shares"] * 1e3, "ms")
+    figure(f"ours: set-up of an epoch of one round, agreeing, revealing, {name}", our["shares"] * 1e3, "ms")
+    what = f"adding, rebuilding, unmasking, {len(DROPPED)} dropped, {name}"
     figure(f"{of_flower}: {what}", (their["add"] + their["unmask"]) * 1e3, "ms")
     figure(f"ours: {what}", (our["add"] + our["unmask"]) * 1e3, "ms")
     ratio = sum(their.values()) / sum(our.values())
-    figure("  times Flower's round: one hospital and the coordinator", ratio, "", at_least=20)
+    figure(f"a round, a hospital and the coordinator, {name}: times as fast as {of_flower}", ratio, "", at_least=20)

@@ -158,7 +158,7 @@ def bench_beside_nvflare(benchmark, figure, work):
         for name, other in seconds.items():
             # Where there are two ways, the target is for the same work as ours, which adds in place and opens a sum.
             target = {"at_least": TARGETS[work]} if name == [*seconds][-1] else {}
-            figure(f"  times {name}", other / taken, "", **target)
+            figure(f"{scheme}: {work}, {NAME}: times as fast as {name}", other / taken, "", **target)
 
 
 @pytest.mark.usefixtures("one_core")
@@ -175,7 +175,7 @@ def bench_masks_of_double_lock(benchmark, figure):
     works = mask, ours.encrypt
     benchmark.pedantic(lambda: best.extend(best_by_turns(TURNS["add"], *works, measure=cpu_seconds)), rounds=1)
     figure(f"double-lock: masks with {HOSPITALS - 1} peers and its own, {NAME}", best[0] * 1e3, "ms")
-    figure("  of encrypting", best[0] / best[1], "")
+    figure("double-lock: masks, of encrypting", best[0] / best[1], "")
 
 
 class OtherProcess:
@@ -230,7 +230,7 @@ def bench_all_cores(benchmark, figure, monkeypatch, work):
     cores = usable_cores()
     target = {"at_least": 1.7} if cores == 2 else {}
     figure(f"bfv, double-lock: {work}, {NAME}, {cores} cores, of one", best[0] / best[2], "", **target)
-    figure("  for comparison: in two processes at once, of once", 2 * best[0] / best[1], "")
+    figure(f"  for comparison: {work} in two processes at once, of once", 2 * best[0] / best[1], "")
 
 
 @pytest.mark.usefixtures("one_core")

@@ -94,20 +94,20 @@ class Consortium:
         update = self._updates.of(hospital)
         vectors = self._encoded(hospital, update)
         client = self._clients[hospital]
-        with self._meter.of("round", hospital):
+        with self._meter.of("round", hospital, sum(vector.nbytes for vector in vectors)):
             if hospital in self._spared:
                 return client.mask_spared(vectors, model, self._spared)
             return client.mask(vectors[0], model, vectors[1:])
 
     def _encoded(self, hospital: int, update: Reals) -> list[RingVector]:
-        with self._meter.of("encoding", hospital):
+        with self._meter.of("encoding", hospital, update.nbytes):
             return self._codec.encode(update, self._clients[hospital].noise_keys())
 
     def _mean(self, hospital: int) -> Reals:
         taken = self._clients[hospital].take_sum()
         if taken is None:
             raise AssertionError("a hospital has no sum")
-        with self._meter.of("encoding", hospital):
+        with self._meter.of("encoding", hospital, taken.total.vector.nbytes):
             return self._codec.mean(taken.total.vector, len(self.survivors))
 
     def _coordinator(self, phase: Phase, work: Callable[[], Outbox]) -> Outbox:
@@ -137,4 +137,5 @@ class Consortium:
 
 def numbers_of(case: Case) -> float:
     """How many numbers all hospitals mask in a round; one that is encrypted and opened counts as `_ENCRYPTION`."""
-    return case.hospitals * case.parameters * (case.peers + 1 + _ENCRYPTION * case.encrypted)
+    encrypted = case.encrypted or case.scheme == "nvflare"
+    return case.hospitals * case.parameters * (case.peers + 1 + _ENCRYPTION * encrypted)

@@ -31,7 +31,7 @@ def run_round(case: Case, meter: Meter) -> float:
     total = None
     for hospital in survivors:
         update = updates.of(hospital)
-        with meter.of("round", hospital):
+        with meter.of("round", hospital, update.nbytes):
             message = nvflare.encrypt(update)
         meter.sent_up("round", hospital, len(message))
         with meter.of("round", COORDINATOR, len(message)):

@@ -26,8 +26,8 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Attributes:
         cpu, wall: seconds, on one core.
-        memory: bytes, the most by which the party made its process grow within the phase, with the message that it
-            holds.
+        memory: bytes, the most by which the party made its process grow within the phase, with what it was given: the
+            update, a vector, a message.
         bytes_up, bytes_down: to the coordinator and from it; of the coordinator those of all hospitals together.
         messages_up, messages_down: the same in messages.
     """

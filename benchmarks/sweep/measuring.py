@@ -20,8 +20,8 @@ from benchmarks.sweep.measurement import Kind, Measurement
 from benchmarks.sweep.meter import Books, MemoryGauge, Meter, Stopwatch
 
 _ROUNDS: Final = 3
-# Numbers masked in a round, from which on one round is enough.
-_LONG: Final = 3e9
+# Numbers masked in a round, from which on one round a turn is enough.
+_LONG: Final = 5e8
 
 
 def measure(case: Case, turn: int, kind: Kind) -> Measurement:
@@ -47,7 +47,7 @@ def _ours(case: Case, turn: int, kind: Kind) -> Measurement:
     set_up, books, errors = _meter(kind), [], []
     with tempfile.TemporaryDirectory() as folder, Consortium(Path(folder), case) as consortium:
         consortium.set_up(set_up)
-        for number in range(1, _rounds_of(case) + 1):
+        for number in range(1, _rounds_of(case, kind) + 1):
             meter = _meter(kind)
             errors.append(consortium.run_round(number, meter))
             books.append(meter.books)
@@ -70,7 +70,7 @@ def _baseline(
 ) -> Measurement:
     books: list[Books] = []
     errors = []
-    for _ in range(_rounds_of(case)):
+    for _ in range(_rounds_of(case, kind)):
         meter = _meter(kind)
         errors.append(run_round(case, meter))
         books.append(meter.books)
@@ -90,5 +90,5 @@ def _meter(kind: Kind) -> Meter:
     return Meter(MemoryGauge() if kind == "memory" else Stopwatch())
 
 
-def _rounds_of(case: Case) -> int:
-    return _ROUNDS if numbers_of(case) < _LONG else 1
+def _rounds_of(case: Case, kind: Kind) -> int:
+    return _ROUNDS if kind == "time" and numbers_of(case) < _LONG else 1

@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.sweep.cohort import COORDINATOR
 from benchmarks.sweep.measurement import Phase
 
 _STATUS = Path("/proc/self/status")
@@ -39,8 +40,8 @@ Books = defaultdict[tuple[Phase, int], Spent]
 class Gauge(Protocol):
     """Takes note of what is done within."""
 
-    def of(self, spent: Spent, holding: int) -> object:
-        """A context manager; ``holding``: bytes of the message that the party was given."""
+    def of(self, spent: Spent, holding: int) -> AbstractContextManager[None]:
+        """A context manager; ``holding``: bytes of what the party was given."""
 
 
 class Stopwatch:
@@ -61,7 +62,7 @@ class MemoryGauge:
 
     @contextmanager
     def of(self, spent: Spent, holding: int) -> Iterator[None]:
-        """How far the process grows, and what of it stays: the party's own, since nobody else does anything."""
+        """How far the process grows: it is the party's doing, since nobody else does anything meanwhile."""
         # The most that was resident counts from here on.
         _RESET.write_text("5", encoding="ascii")
         before = _resident("VmRSS")
@@ -72,14 +73,18 @@ class MemoryGauge:
 
 @dataclass
 class Meter:
-    """Keeps a book for every party and phase; the coordinator is number 0."""
+    """Keeps a book for every party and phase."""
 
     gauge: Gauge
     books: Books = field(default_factory=lambda: defaultdict(Spent))
 
-    def of(self, phase: Phase, party: int, holding: int = 0) -> object:
-        """What is done within is done by ``party``."""
-        return self.gauge.of(self.books[phase, party], holding)
+    def of(self, phase: Phase, party: int, holding: int = 0) -> AbstractContextManager[None]:
+        """What is done within is done by ``party``, who was given so many bytes for it."""
+        spent = self.books[phase, party]
+        if party != COORDINATOR:
+            # Its vector and its message are gone by the time that it is asked again. The coordinator's sum stays.
+            spent.held = 0
+        return self.gauge.of(spent, holding)
 
     def sent_up(self, phase: Phase, hospital: int, size: int) -> None:
         """A message to the coordinator."""

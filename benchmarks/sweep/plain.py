@@ -22,7 +22,7 @@ def run_round(case: Case, meter: Meter) -> float:
         total = np.zeros(case.parameters, np.float32)
     for hospital in survivors:
         update = updates.of(hospital)
-        with meter.of("encoding", hospital):
+        with meter.of("encoding", hospital, update.nbytes):
             message = update.astype(np.float32).tobytes()
         meter.sent_up("round", hospital, len(message))
         with meter.of("round", COORDINATOR, len(message)):

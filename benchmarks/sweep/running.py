@@ -23,7 +23,7 @@ from secagg.errors import InputError, SecaggError
 USUAL_TURNS: Final = 3
 _MEMORY_TURN: Final = 0
 # The allocator gives back what is freed, so that the kernel's count is what is held. It is slower: a turn apart.
-_GIVING_BACK: Final = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+_GIVING_BACK: Final = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 

@@ -83,8 +83,8 @@ def case_tables(run: Run, absent: dict[Scheme, str]) -> list[Table]:
 
 
 def target_table(figures: Sequence[Figure]) -> Table:
-    """What the benchmarks of single operations found, beside what it should be."""
-    rows = [(one.what.strip(), one.measured, one.target, one.verdict) for one in figures]
+    """What the benchmarks of single operations found, beside what it should be; figures with no target left out."""
+    rows = [(one.what, one.measured, one.target, one.verdict) for one in figures if one.target]
     return Table("Targets", ("", "measured", "target", ""), rows)
 
 
@@ -108,8 +108,7 @@ def _table(run: Run, consortium: _Consortium, results: list[Result], absent: dic
 def _row(result: Result) -> tuple[str, ...]:
     hospital, coordinator = result.cost("round", "hospital"), result.cost("round", "coordinator")
     parameters = result.case.parameters
-    memory = [result.cost(phase, "hospital").memory for phase in ("encoding", "round")]
-    known = [one for one in memory if one is not None]
+    memory = [result.cost(phase, "hospital").memory or 0 for phase in ("encoding", "round")]
     return (
         _NAMES[result.case.scheme],
         written.milliseconds(result.cost("set-up", "hospital").cpu),
@@ -118,7 +117,7 @@ def _row(result: Result) -> tuple[str, ...]:
         written.milliseconds(coordinator.cpu),
         written.a_parameter(hospital.bytes_up, parameters),
         written.a_parameter(hospital.bytes_down, parameters),
-        written.megabytes(sum(known) if known else None),
+        written.megabytes(max(memory) or None),
         written.megabytes(coordinator.memory),
         written.error(result.error),
     )
