@@ -47,7 +47,7 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     _allow_open_files()
-    with open(answers, "wb") as out:
+    with os.fdopen(answers, "wb") as out:
         out.write(msgspec.json.encode(_answer(order)))
 
 
