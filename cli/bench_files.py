@@ -9,20 +9,21 @@ from benchmarks.sweep.folder import Run
 from benchmarks.sweep.markup import comma_separated, latex, markdown
 from benchmarks.sweep.pytest_json import results_json
 from benchmarks.sweep.running import missing_here
-from benchmarks.sweep.tables import Table, case_tables, target_table
+from benchmarks.sweep.tables import Table, case_tables, profile_table, target_table
 from benchmarks.sweep.targets import read_figures
 from cli.bench_plot import write_plots
 from secagg.files import write_atomically
 
 
 def tables_of(folder: Path, run: Run) -> list[Table]:
-    """Those of all cases, then the targets, where the folder holds any.
+    """Those of all cases, then the targets and profiles, where the folder holds any.
 
     Raises:
         InputError: ``malformed-targets``, ``unreadable``.
     """
     figures = read_figures(folder)
-    return [*case_tables(run, missing_here()), *([target_table(figures)] if figures else [])]
+    tables = [*case_tables(run, missing_here()), target_table(figures), profile_table(figures)]
+    return [table for table in tables if table.rows]
 
 
 def write_out(folder: Path, run: Run) -> list[Path]:

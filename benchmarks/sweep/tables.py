@@ -13,7 +13,7 @@ from benchmarks.sweep import written
 from benchmarks.sweep.case import Case, Scheme
 from benchmarks.sweep.folder import Run
 from benchmarks.sweep.results import Result, results_of
-from benchmarks.sweep.targets import Figure
+from benchmarks.sweep.targets import SHARE, Figure
 
 _COLUMNS: Final = (
     "",
@@ -86,6 +86,12 @@ def target_table(figures: Sequence[Figure]) -> Table:
     """What the benchmarks of single operations found, beside what it should be; figures with no target left out."""
     rows = [(one.what, one.measured, one.target, one.verdict) for one in figures if one.target]
     return Table("Targets", ("", "measured", "target", ""), rows)
+
+
+def profile_table(figures: Sequence[Figure]) -> Table:
+    """What bounds single operations: shares of what each takes."""
+    rows = [(one.what, f"{100 * one.value:.0f} %") for one in figures if one.unit == SHARE]
+    return Table("What bounds a hospital's work", ("", "of all"), rows)
 
 
 def _table(run: Run, consortium: _Consortium, results: list[Result], absent: dict[Scheme, str]) -> Table:

@@ -16,6 +16,8 @@ from secagg.errors import InputError
 from secagg.files import read_bounded, write_atomically
 
 TARGETS_FILE: Final = "targets.json"
+SHARE: Final = "of all"
+"""The unit of a share of what some operation takes."""
 _LARGEST: Final = 1 << 22
 
 
