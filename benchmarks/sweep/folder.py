@@ -15,12 +15,15 @@ import msgspec
 
 from benchmarks.sweep.environment import Environment
 from benchmarks.sweep.measurement import Limits, Measurement, Row
+from benchmarks.sweep.targets import TARGETS_FILE
 from secagg.errors import InputError
 from secagg.files import lock, read_bounded, unwritable, write_atomically
 
 ENVIRONMENT_FILE: Final = "environment.json"
 ROWS_FILE: Final = "measurements.jsonl"
 _LARGEST: Final = 1 << 28
+# What may be there before the first row is.
+_BEFORE_A_RUN: Final = frozenset({TARGETS_FILE, f"{ROWS_FILE}.lock"})
 _NEW: Final = "Give another folder with --out."
 
 
@@ -116,7 +119,8 @@ def _decoded(path: Path, data: bytes, kind: type) -> object:
 
 
 def _locked(folder: Path) -> int:
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / ENVIRONMENT_FILE).exists():
+    others = {path.name for path in folder.iterdir()} - _BEFORE_A_RUN if folder.is_dir() else set()
+    if others and ENVIRONMENT_FILE not in others:
         raise InputError("not-a-run", f"{folder} holds something else than a run.", culprit=str(folder), remedy=_NEW)
     return lock(folder / ROWS_FILE)
 

@@ -22,7 +22,7 @@ def short() -> list[Case]:
     return [
         *(Case(scheme=scheme, hospitals=5, parameters=1_000_000, dropout=_FIFTH) for scheme in _all_but_graph()),
         *(Case(scheme=scheme, hospitals=40, parameters=100_000, dropout=_TENTH) for scheme in ("mask", "flower")),
-        Case(scheme="mask-graph", hospitals=200, parameters=10_000, dropout=_TENTH),
+        Case(scheme="mask-graph", hospitals=120, parameters=10_000, dropout=_TENTH),
         *(Case(scheme="mask", hospitals=10, parameters=100_000, dropout=_TENTH, dp=mode) for mode in _MODES),
     ]
 
