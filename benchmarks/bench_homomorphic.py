@@ -19,8 +19,8 @@ import pytest
 
 from benchmarks.bench_wire import bytes_of_a_round
 from benchmarks.measure import best_by_turns, cpu_seconds
-from benchmarks.nvflare import NVFlare
 from benchmarks.sizes import SHORT, size
+from benchmarks.sweep.nvflare_calls import NVFlare
 from secagg.charter import Encoding, Model
 from secagg.encoding import Ring
 from secagg.homomorphic.cipher import Cipher

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import click
-from rich.table import Column, Table
 
 from benchmarks.sweep.comparing import LEAST_SECONDS, TOLERANCE, Comparison
 from benchmarks.sweep.comparing import compare as compared
 from benchmarks.sweep.folder import read_run
-from cli.output import console, json_option, print_json
+from cli.output import json_option, print_json
 from secagg.errors import SecaggError
 
 
@@ -35,26 +36,20 @@ def compare(context: click.Context, first: Path, second: Path, as_json: bool) ->
     if as_json:
         print_json(found)
     else:
-        console.print(_table(found))
+        for line in _lines(found):
+            click.echo(line)
         _say(found)
     context.exit(SecaggError.exit_code if found.exceeding else 0)
 
 
-def _table(found: Comparison) -> Table:
-    numbers = (Column(name, justify="right") for name in ("first, ms", "second, ms", "ratio"))
-    table = Table("case", "phase", "party", *numbers, "")
-    for one in found.ratios:
-        verdict = "" if one.within else "beyond 15 %"
-        table.add_row(
-            one.case,
-            one.phase,
-            one.party,
-            f"{1e3 * one.first:.2f}",
-            f"{1e3 * one.second:.2f}",
-            f"{one.ratio:.2f}",
-            verdict,
-        )
-    return table
+def _lines(found: Comparison) -> Iterator[str]:
+    """A heading for each case, and a line for each of its times."""
+    for case, ratios in groupby(found.ratios, key=lambda one: one.case):
+        yield case
+        for one in ratios:
+            verdict = "" if one.within else f"  beyond {100 * TOLERANCE:g} %"
+            times = f"{1e3 * one.first:10.2f} ms {1e3 * one.second:10.2f} ms   {one.ratio:.2f}"
+            yield f"  {one.phase + ', ' + one.party:<22}{times}{verdict}"
 
 
 def _say(found: Comparison) -> None:

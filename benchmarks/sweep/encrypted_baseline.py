@@ -1,6 +1,6 @@
 """Homomorphic encryption as NVFlare does it: its calls of TenSEAL with its defaults, on one thread.
 
-`benchmarks.nvflare` has the calls and where in NVFlare's source they stand.
+`benchmarks.sweep.nvflare_calls` has the calls and where in NVFlare's source they stand.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.nvflare import NVFlare
 from benchmarks.sweep.case import Case
 from benchmarks.sweep.cohort import COORDINATOR, survivors_of
 from benchmarks.sweep.meter import Meter
+from benchmarks.sweep.nvflare_calls import NVFlare
 from benchmarks.sweep.plain import NORM
 from benchmarks.sweep.updates import Updates
 
