@@ -87,6 +87,10 @@ class Consortium:
                 raise self._server.fault or AssertionError("a round had no sum")
             outbox = self._answered("round", list(self._hospitals("round", outbox, self.survivors)))
         list(self._hospitals("round", outbox, self.real))
+        for hospital, message in outbox:
+            if hospital in self._spared:
+                # Sent all the same, and not opened.
+                self._meter.sent_down("round", hospital, len(message))
         means = [self._mean(hospital) for hospital in sorted(self.real)[:_REAL]]
         return self._updates.error(means[0], self.survivors)
 

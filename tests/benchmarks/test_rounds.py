@@ -60,6 +60,8 @@ def test_hospitals_that_leave_out_masks_which_cancel_give_the_same_sum(scheme, m
     measured = measure(case(scheme, hospitals=7, dropout=0.3), 1, "time")
     assert measured.real_hospitals == 2
     assert measured.error < 1e-4
+    hospital, coordinator = (cost(measured, "round", party) for party in ("hospital", "coordinator"))
+    assert coordinator.messages_down == 5 * hospital.messages_down
 
 
 def test_control_the_sum_is_wrong_where_one_leaves_out_a_mask_that_another_adds(tmp_path, monkeypatch):
