@@ -8,10 +8,13 @@ FLOWER := $(VENV)/flower
 
 # One more than there are cores: tests of sites in the field wait, for processes to start and for deadlines to pass.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# The benchmarks whose targets stand in the short table; those of moving large models and of 25 M parameters take longer.
+TARGETS := $(addprefix benchmarks/bench_,$(addsuffix .py,shamir round memory wire keystream flower homomorphic \
+	profile distributed audit))
 # Public medical data for tests and `make field`; nothing of it is in the repository.
 DATA := $(or $(SECAGG_DATA),../shared/data)
 
-.PHONY: help demo attack audit-privacy test test-slow field test-field schedules fuzz lint format bench bench-short bench-consortium bench-field bench-flower bench-homomorphic study-utility study-privacy docs clean
+.PHONY: help flower demo attack audit-privacy test test-slow field test-field schedules fuzz lint format bench bench-full bench-short bench-consortium bench-field bench-flower bench-homomorphic study-utility study-privacy docs clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,8 +74,15 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/dev.stamp  ## the benchmarks, with their targets beside them
-	$(BIN)/pytest benchmarks --ignore benchmarks/bench_consortium.py --ignore benchmarks/bench_homomorphic.py --ignore benchmarks/bench_field.py
+bench: $(VENV)/dev.stamp  ## the short table: schemes side by side, then the targets, into runs/bench (ten minutes)
+	$(BIN)/secagg bench run --short --out runs/bench
+	SECAGG_BENCH=brief $(BIN)/pytest $(TARGETS) -q -k "not break_even" --keep runs/bench
+	$(BIN)/secagg bench table runs/bench
+
+bench-full: $(VENV)/dev.stamp  ## the whole: hospitals, parameters, drop-outs, privacy, and all targets, into runs/full (hours)
+	$(BIN)/secagg bench run --full --out runs/full
+	$(BIN)/pytest benchmarks --keep runs/full
+	$(BIN)/secagg bench table runs/full
 
 bench-consortium: $(VENV)/dev.stamp  ## 200 and 1,000 hospitals with neighbour graphs, all of them real (minutes)
 	$(BIN)/pytest benchmarks/bench_consortium.py
@@ -84,12 +94,17 @@ bench-field: $(VENV)/dev.stamp  ## four sites over mutual TLS: a round, and movi
 	$(BIN)/pytest benchmarks/bench_field.py
 
 bench-short: $(VENV)/dev.stamp
+	rm -rf runs/bench-short
+	$(BIN)/secagg bench run --scheme plain --scheme double-lock --hospitals 3 --parameters 1000 --dropout 0 --turns 1 \
+		--out runs/bench-short
 	SECAGG_BENCH=short $(BIN)/pytest benchmarks -q --benchmark-disable-gc --ignore benchmarks/bench_flower.py --ignore benchmarks/bench_field.py
 
 $(FLOWER)/stamp: benchmarks/flower/requirements.txt | $(VENV)/dev.stamp
 	$(PYTHON) -m venv $(FLOWER)
 	$(FLOWER)/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/flower/requirements.txt
 	touch $@
+
+flower: $(FLOWER)/stamp  ## an environment with Flower, for benchmarks beside it
 
 bench-flower: $(FLOWER)/stamp  ## side by side: raw AES, ours on one core and all, Flower SecAgg+, bytes on the wire
 	$(BIN)/pytest benchmarks/bench_keystream.py benchmarks/bench_wire.py benchmarks/bench_flower.py

@@ -31,9 +31,10 @@ from training.task import load_task_file
 
 HOSPITALS = size(40, 5)
 PATIENTS = 118
-ROUNDS = size(40, 2)
+# Briefly one epoch: as many rounds a key set-up.
+ROUNDS = size(40, 2, 10)
 BATCH = 256 * HOSPITALS // 40
-STEPS = size(40, 3)
+STEPS = size(40, 3, 10)
 NUMBERS = size(1 << 22, 1 << 16)
 TASK = load_task_file(Path(__file__).parent.parent / "docs" / "examples" / "pneumonia.toml")
 CPU = torch.device("cpu")

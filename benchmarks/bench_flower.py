@@ -7,7 +7,6 @@ Ours are the real parties with everything that they do besides: signatures, comm
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,25 +16,25 @@ import pytest
 
 from benchmarks.measure import seconds
 from benchmarks.sizes import size
+from benchmarks.sweep.flower import DRIVER, python
 from secagg.charter import Model
 from secagg.masking import MaskingClient
 from secagg.masking.states import ServerState
 from tests.support.consortium import MODEL_DIGEST, Consortium
 
-ROOT = Path(__file__).parents[1]
-PYTHON = Path(os.environ.get("SECAGG_FLOWER_PYTHON", ROOT / ".venv/flower/bin/python"))
+PYTHON = python()
 HOSPITALS, THRESHOLD, DROPPED = 50, 34, frozenset(range(46, 51))
-UPDATES = size([1_000_000, 25_000_000], [20_000])
-TURNS = {1_000_000: 3, 25_000_000: 1, 20_000: 1}
+UPDATES = size([1_000_000, 25_000_000], [20_000], [1_000_000])
+TURNS = {1_000_000: size(3, 1, 1), 25_000_000: 1, 20_000: 1}
 # How often Flower masks in a turn; we do 45 times, and the best counts on both sides.
-MASKS = {1_000_000: 15, 25_000_000: 3, 20_000: 3}
+MASKS = {1_000_000: size(15, 1, 8), 25_000_000: 3, 20_000: 3}
 
 
 class Flower:
     """The driver, in Flower's environment."""
 
     def __init__(self) -> None:
-        command = [str(PYTHON), str(ROOT / "benchmarks/flower/driver.py")]
+        command = [str(PYTHON), str(DRIVER)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.versions = json.loads(self._process.stdout.readline())
 
@@ -53,7 +52,7 @@ class Flower:
 @pytest.fixture
 def flower() -> Iterator[Flower]:
     if not PYTHON.exists():
-        pytest.skip("no environment with Flower here; `make bench-flower` makes it")
+        pytest.skip("no environment with Flower here; `make flower` makes it")
     flower = Flower()
     yield flower
     flower.end()
@@ -140,11 +139,11 @@ def bench_beside_flower(benchmark, figure, tmp_path, flower, parameters):
     of_flower = f"flwr {flower.versions['flwr']}"
     figure(f"{of_flower}, masking one update, {name}", their["mask"] * 1e3, "ms")
     figure(f"ours: MaskingClient.mask, whole, {name}", our["mask"] * 1e3, "ms")
-    figure("  times Flower's masks", their["mask"] / our["mask"], "", at_least=6)
-    figure(f"{of_flower}: hospital's shares, of {HOSPITALS}, threshold {THRESHOLD}", their["shares"] * 1e3, "ms")
-    figure("ours: set-up of an epoch of one round, agreeing, revealing", our["shares"] * 1e3, "ms")
-    what = f"adding {HOSPITALS - len(DROPPED)}, rebuilding, unmasking, {len(DROPPED)} dropped"
+    figure(f"masking, {name}: times as fast as {of_flower}", their["mask"] / our["mask"], "", at_least=6)
+    figure(f"{of_flower}: hospital's shares, threshold {THRESHOLD}, {name}", their["shares"] * 1e3, "ms")
+    figure(f"ours: set-up of an epoch of one round, agreeing, revealing, {name}", our["shares"] * 1e3, "ms")
+    what = f"adding, rebuilding, unmasking, {len(DROPPED)} dropped, {name}"
     figure(f"{of_flower}: {what}", (their["add"] + their["unmask"]) * 1e3, "ms")
     figure(f"ours: {what}", (our["add"] + our["unmask"]) * 1e3, "ms")
     ratio = sum(their.values()) / sum(our.values())
-    figure("  times Flower's round: one hospital and the coordinator", ratio, "", at_least=20)
+    figure(f"a round, a hospital and the coordinator, {name}: times as fast as {of_flower}", ratio, "", at_least=20)

@@ -6,14 +6,11 @@ whose masks are timed apart.
 
 from __future__ import annotations
 
-import cProfile
 import itertools
 import os
-import pstats
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,8 +19,8 @@ import pytest
 
 from benchmarks.bench_wire import bytes_of_a_round
 from benchmarks.measure import best_by_turns, cpu_seconds
-from benchmarks.nvflare import NVFlare
 from benchmarks.sizes import SHORT, size
+from benchmarks.sweep.nvflare_calls import NVFlare
 from secagg.charter import Encoding, Model
 from secagg.encoding import Ring
 from secagg.homomorphic.cipher import Cipher
@@ -46,17 +43,15 @@ RING = Ring(23)
 SIXTEEN_BITS = 1 << 15
 FORMS = {Encryption.BFV: exact_form, Encryption.CKKS: approximate_form}
 SCHEMES = {Encryption.BFV: "bfv, double-lock", Encryption.CKKS: "ckks"}
-TURNS = {"encrypt": size(6, 1), "add": size(30, 2), "decrypt": size(8, 1)}
+TURNS = {"encrypt": size(6, 1, 2), "add": size(30, 2, 6), "decrypt": size(8, 1, 2)}
 # How often we do in a turn what NVFlare does once, so that all are disturbed alike by whoever else uses the machine.
 TIMES = {
     Encryption.BFV: {"encrypt": 9, "add": 6, "decrypt": 8},
     Encryption.CKKS: {"encrypt": 5, "add": 3, "decrypt": 7},
 }
 TARGETS = {"encrypt": 5.0, "add": 6.0, "decrypt": 3.0}
-CORE_TURNS = {"encrypt": size(40, 2), "add": size(150, 2), "decrypt": size(60, 2)}
+CORE_TURNS = {"encrypt": size(40, 2, 8), "add": size(150, 2, 30), "decrypt": size(60, 2, 12)}
 START_SECONDS = size(1, 0)
-PROFILED = size(5, 1)
-SMALLEST_SHARE = 0.03
 SUMMED = size(50, 4)
 FEW_PARAMETERS = 1_000
 NAME = f"{PARAMETERS / 1e6:g} M, n = {HOSPITALS}"
@@ -158,7 +153,7 @@ def bench_beside_nvflare(benchmark, figure, work):
         for name, other in seconds.items():
             # Where there are two ways, the target is for the same work as ours, which adds in place and opens a sum.
             target = {"at_least": TARGETS[work]} if name == [*seconds][-1] else {}
-            figure(f"  times {name}", other / taken, "", **target)
+            figure(f"{scheme}: {work}, {NAME}: times as fast as {name}", other / taken, "", **target)
 
 
 @pytest.mark.usefixtures("one_core")
@@ -175,7 +170,7 @@ def bench_masks_of_double_lock(benchmark, figure):
     works = mask, ours.encrypt
     benchmark.pedantic(lambda: best.extend(best_by_turns(TURNS["add"], *works, measure=cpu_seconds)), rounds=1)
     figure(f"double-lock: masks with {HOSPITALS - 1} peers and its own, {NAME}", best[0] * 1e3, "ms")
-    figure("  of encrypting", best[0] / best[1], "")
+    figure("double-lock: masks, of encrypting", best[0] / best[1], "")
 
 
 class OtherProcess:
@@ -230,29 +225,7 @@ def bench_all_cores(benchmark, figure, monkeypatch, work):
     cores = usable_cores()
     target = {"at_least": 1.7} if cores == 2 else {}
     figure(f"bfv, double-lock: {work}, {NAME}, {cores} cores, of one", best[0] / best[2], "", **target)
-    figure("  for comparison: in two processes at once, of once", 2 * best[0] / best[1], "")
-
-
-@pytest.mark.usefixtures("one_core")
-@pytest.mark.parametrize("encryption", FORMS)
-@pytest.mark.parametrize("work", TURNS)
-def bench_profile(benchmark, figure, encryption, work):
-    """What bounds it. A profile makes Python look slower than it is."""
-    ours = Ours(encryption)
-    ours.begin()
-    profile = cProfile.Profile()
-    benchmark.pedantic(lambda: profile.runcall(times(getattr(ours, work), PROFILED)), rounds=1)
-    spent: Counter[str] = Counter()
-    for (_, _, name), (_, _, own, _, _) in pstats.Stats(profile).stats.items():
-        spent[part_of(name)] += own
-    for part, seconds in spent.most_common():
-        if seconds >= SMALLEST_SHARE * spent.total():
-            figure(f"{SCHEMES[encryption]}: {work}: {part}, of all", seconds / spent.total(), "")
-
-
-def part_of(name: str) -> str:
-    seal = name.partition("_sealapi_cpp.")[2]
-    return f"SEAL's {seal.rstrip('>')}" if seal else "Python, numpy, system"
+    figure(f"  for comparison: {work} in two processes at once, of once", 2 * best[0] / best[1], "")
 
 
 @pytest.mark.usefixtures("one_core")

@@ -1,40 +1,26 @@
 """One table at the end: what was measured, beside what it should be. Nothing is asserted about time.
 
-The targets are for the full sizes: in short form they are left out.
+The targets are for the full sizes: in short form they are left out. With ``--keep FOLDER`` the figures are kept beside
+a run of `secagg bench`, whose tables then hold those that have a target.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from benchmarks.sizes import SHORT
+from benchmarks.sweep.targets import Figure, keep_figures
 
 Report = Callable[..., None]
 
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured figure; ``target`` is a limit in the same unit, above it or below it."""
-
-    what: str
-    value: float
-    unit: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def line(self) -> str:
-        shown = f"{self.what:<64}{self.value:>10.2f} {self.unit:<6}"
-        if self.at_least is not None:
-            return f"{shown} target >= {self.at_least:<6g} {'met' if self.value >= self.at_least else 'NOT MET'}"
-        if self.at_most is not None:
-            return f"{shown} target <= {self.at_most:<6g} {'met' if self.value <= self.at_most else 'NOT MET'}"
-        return shown
-
-
 FIGURES = pytest.StashKey[list[Figure]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--keep", type=Path, metavar="FOLDER", help="Keep the figures in a run's folder.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,7 +39,11 @@ def figure(request: pytest.FixtureRequest) -> Report:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     figures = config.stash[FIGURES]
-    if figures:
-        terminalreporter.section("figures, short form: no targets" if SHORT else "figures")
-        for figure in figures:
-            terminalreporter.write_line(figure.line())
+    if not figures:
+        return
+    terminalreporter.section("figures, short form: no targets" if SHORT else "figures")
+    for figure in figures:
+        terminalreporter.write_line(f"{figure.what:<72}{figure.measured:>14}  {figure.target:<16}{figure.verdict}")
+    folder = config.getoption("--keep")
+    if folder and not SHORT:
+        keep_figures(folder, figures)

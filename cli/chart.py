@@ -19,6 +19,7 @@ GRID: Final = "#e4e8ec"
 PAPER: Final = "#ffffff"
 _LABEL_HEIGHT: Final = 17
 _NARROW_MARGIN: Final = 4
+_LONG: Final = 1e6
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,12 @@ class Limit:
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart. ``from_zero``: both axes begin at 0; otherwise the upright one begins near the lowest point."""
+    """One chart.
+
+    Attributes:
+        from_zero: both axes begin at 0; otherwise the upright one begins near the lowest point.
+        scale: of both axes; ``log``: of powers of ten, for points above 0.
+    """
 
     title: str
     across: str
@@ -75,6 +81,7 @@ class Panel:
     lines: Sequence[Line]
     limits: Sequence[Limit] = ()
     from_zero: bool = True
+    scale: Literal["linear", "log"] = "linear"
 
 
 def svg(panels: Sequence[Panel], layout: Layout = WIDE) -> str:
@@ -104,8 +111,11 @@ class _Drawing:
         points = [point for line in panel.lines for point in (*line.points, *line.dots)]
         places = [x for x, _ in points] + [limit.value for limit in panel.limits if limit.vertical]
         heights = [y for _, y in points] + [limit.value for limit in panel.limits if not limit.vertical]
-        self._across = ticks(0.0, max(places), layout.ticks)
-        self._upright = ticks(0.0 if panel.from_zero else min(heights), max(heights), layout.ticks)
+        if panel.scale == "log":
+            self._across, self._upright = decades(places), decades(heights)
+        else:
+            self._across = ticks(0.0, max(places), layout.ticks)
+            self._upright = ticks(0.0 if panel.from_zero else min(heights), max(heights), layout.ticks)
 
     def parts(self) -> Iterator[str]:
         """Everything that is drawn, from the back to the front."""
@@ -131,12 +141,17 @@ class _Drawing:
         return self._layout.height - self._layout.bottom
 
     def _x(self, value: float) -> float:
-        first, last = self._across[0], self._across[-1]
-        return self._layout.left + (value - first) / (last - first) * (self._right - self._layout.left)
+        return self._layout.left + self._part(value, self._across) * (self._right - self._layout.left)
 
     def _y(self, value: float) -> float:
-        first, last = self._upright[0], self._upright[-1]
-        return self._bottom - (value - first) / (last - first) * (self._bottom - self._layout.top)
+        return self._bottom - self._part(value, self._upright) * (self._bottom - self._layout.top)
+
+    def _part(self, value: float, axis: Sequence[float]) -> float:
+        """Where on an axis, from 0 to 1."""
+        first, last = axis[0], axis[-1]
+        if self._panel.scale == "log":
+            return math.log(value / first) / math.log(last / first)
+        return (value - first) / (last - first)
 
     def _axes(self) -> Iterator[str]:
         left, right, bottom = self._layout.left, self._right, self._bottom
@@ -205,8 +220,16 @@ def ticks(low: float, high: float, count: int = WIDE.ticks) -> list[float]:
     return [step * place for place in range(first, last + 1)]
 
 
+def decades(values: Sequence[float]) -> list[float]:
+    """The powers of ten from the smallest value or below to the largest or above: two or more."""
+    first = math.floor(math.log10(min(values)) + 1e-9)
+    last = max(math.ceil(math.log10(max(values)) - 1e-9), first + 1)
+    return [10.0**power for power in range(first, last + 1)]
+
+
 def _number(value: float) -> str:
-    return f"{value:.6g}"
+    # Where exponents would begin, thousands are easier to read.
+    return f"{value:,.0f}" if value >= _LONG else f"{value:.6g}"
 
 
 def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str, *, dashed: bool = False) -> str:

@@ -44,6 +44,7 @@ for _name, _help in (
     ("hospital", "This hospital's site, in the field."),
     ("coordinator", "The coordinator's site, in the field."),
     ("plan", "What each scheme would cost a consortium of some size."),
+    ("bench", "What protection costs, beside what others would use."),
     ("audit", "What was sent and summed, from the records kept of it."),
     ("policy", "What this site accepts, and who may loosen it."),
     ("budget", "This site's privacy budget."),

@@ -72,3 +72,8 @@ def test_nobody_unpickles_or_uses_a_weak_generator(module):
 def test_no_module_is_called_after_nothing():
     names = {file.stem for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def test_what_bench_runs_needs_neither_the_tests_nor_the_command_line():
+    found = set().union(*(imported_modules(file) for file in (ROOT / "benchmarks" / "sweep").rglob("*.py")))
+    assert not {module for module in found if module.split(".")[0] in {"tests", "cli", "pytest"}}

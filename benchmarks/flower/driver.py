@@ -1,10 +1,11 @@
 """Times Flower SecAgg+'s own functions. Run by the Python of Flower's environment; imports nothing of secagg.
 
 One JSON object a line on standard input, {"work": ..., "parameters": d, "hospitals": n, "threshold": t, "dropped": k};
-one a line on standard output, seconds by part. The functions are called in the order in which
+one a line on standard output, seconds by part: wall time, or CPU time if the order has {"clock": "cpu"}. The functions
+are called in the order in which
 `flwr.client.mod.secure_aggregation.secaggplus_mod` (hospital) and
 `flwr.server.workflow.secure_aggregation.secaggplus_workflow` (coordinator) call them; all neighbours are each other's,
-as in SecAgg. Quantising is left out: the vector is quantised already.
+as in SecAgg. Quantising is a part of its own: what is masked is quantised already.
 """
 
 import json
@@ -24,6 +25,7 @@ from flwr.common.secure_aggregation.ndarrays_arithmetic import (
     parameters_mod,
     parameters_subtraction,
 )
+from flwr.common.secure_aggregation.quantization import quantize
 from flwr.common.secure_aggregation.secaggplus_utils import (
     pseudo_rand_gen,
     share_keys_plaintext_concat,
@@ -39,6 +41,7 @@ from flwr.supercore.primitives.asymmetric import (
 
 MOD_RANGE = 1 << 32  # SecAggPlusWorkflow's default modulus_range.
 QUANTISATION_RANGE = 1 << 22  # Its default too.
+CLIPPING_RANGE = 8.0  # And this.
 
 
 class Party:
@@ -122,10 +125,13 @@ def unmask(total, parties, dropped, seed_shares, key_shares):
     return parameters_mod(total, MOD_RANGE)
 
 
-def timed(work):
-    start = time.perf_counter()
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def timed(work, clock=time.perf_counter):
+    start = clock()
     result = work()
-    return time.perf_counter() - start, result
+    return clock() - start, result
 
 
 def time_mask(parties, order):
@@ -136,22 +142,27 @@ def time_mask(parties, order):
 
 def time_round(parties, order):
     """One hospital's part, and the coordinator's."""
-    threshold, dropped = order["threshold"], parties[-order["dropped"] :]
+    clock = CLOCKS[order.get("clock", "wall")]
+    threshold, dropped = order["threshold"], parties[len(parties) - order["dropped"] :]
+    floats = np.random.default_rng(1).standard_normal(order["parameters"])
+    encode_seconds, _ = timed(lambda: quantize([floats], CLIPPING_RANGE, QUANTISATION_RANGE), clock)
     vector = quantised(order["parameters"])
-    share_seconds, (keys, ciphertexts, *_) = timed(lambda: share_keys(parties[0], parties, threshold))
-    open_seconds, _ = timed(lambda: open_shares(keys, ciphertexts))
-    mask_seconds, masked = timed(lambda: mask(parties[0], parties, vector))
+    share_seconds, (keys, ciphertexts, *_) = timed(lambda: share_keys(parties[0], parties, threshold), clock)
+    open_seconds, _ = timed(lambda: open_shares(keys, ciphertexts), clock)
+    mask_seconds, masked = timed(lambda: mask(parties[0], parties, vector), clock)
     survivors = len(parties) - len(dropped)
-    add_seconds, total = timed(lambda: add_up(masked, survivors))
+    add_seconds, total = timed(lambda: add_up(masked, survivors), clock)
     # The coordinator combines what everybody answered; it is given no more than it needs, which is faster.
     seeds = {party.number: create_shares(party.rd_seed, threshold, len(parties))[:threshold] for party in parties}
     secrets = {party.number: create_shares(party.sk1, threshold, len(parties))[:threshold] for party in dropped}
-    unmask_seconds, _ = timed(lambda: unmask(total, parties, dropped, seeds, secrets))
+    unmask_seconds, _ = timed(lambda: unmask(total, parties, dropped, seeds, secrets), clock)
     return {
+        "encode": encode_seconds,
         "shares": share_seconds + open_seconds,
         "mask": mask_seconds,
         "add": add_seconds,
         "unmask": unmask_seconds,
+        "bytes": sum(len(data) for data in masked),
     }
 
 

@@ -1,0 +1,122 @@
+"""The charter of a case: real members with real keys, signed by all.
+
+Knows what `charter new` would choose for a consortium of this size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.sweep.case import EPOCH_ROUNDS, FIELD_BITS, Case
+from benchmarks.sweep.codecs import NOISE_MULTIPLIER, PATIENTS_A_STEP, with_noise_digest
+from secagg.charter import (
+    Charter,
+    Encoding,
+    Homomorphic,
+    Member,
+    Model,
+    NeighbourGraph,
+    Privacy,
+    TaskChoice,
+    Training,
+    VerifiedCharter,
+    sign_charter,
+    verify_charter,
+)
+from secagg.graph import COMPLETE_UP_TO
+from secagg.homomorphic.parameters import fitting_parameters
+from secagg.identity import Identity, fingerprint
+from secagg.labels import DIGEST_SIZE
+from secagg.policy import Policy
+from training.dropout import count_dropped
+
+# So that a sum of a thousand weights fits the default field.
+_MOST_WEIGHT: Final = 1_000
+# A step of rounds of distributed differential privacy has its noise for more bits, where the default are too few.
+_WIDTHS: Final = (FIELD_BITS, 32, 40)
+_MOST_INFLATION: Final = 1.01
+_PLANNED_DROPOUT: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A charter in force, its members' keys in order, and a policy that allows it."""
+
+    charter: VerifiedCharter
+    identities: list[Identity]
+    policy: Policy
+
+
+def signed_charter(case: Case) -> Signed:
+    """Of a case of a charter's scheme.
+
+    Raises:
+        InputError: ``field-too-narrow``, if distributed noise has no room.
+    """
+    identities = [Identity.from_seed(number.to_bytes(32, "big")) for number in range(1, case.hospitals + 1)]
+    charter = _wide_enough(case, identities) if case.dp == "distributed" else _charter(case, identities, FIELD_BITS)
+    policy = Policy(
+        known_members=frozenset(fingerprint(identity.public_key) for identity in identities),
+        minimum_cohort=2,
+        allowed_schemes=frozenset({charter.scheme}),
+        allowed_privacy_modes=frozenset({case.dp}),
+    )
+    verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
+    return Signed(verified, identities, policy)
+
+
+def _wide_enough(case: Case, identities: list[Identity]) -> Charter:
+    # Only here: it loads what draws noise.
+    from training.noise import noise_shares
+
+    for bits in _WIDTHS[:-1]:
+        charter = _charter(case, identities, bits)
+        shares = noise_shares(charter)
+        if shares.steps_per_clip >= 1 and shares.inflation <= _MOST_INFLATION:
+            return _charter(case, identities, bits)
+    return _charter(case, identities, _WIDTHS[-1])
+
+
+def _charter(case: Case, identities: list[Identity], bits: int) -> Charter:
+    graph = case.graph
+    charter = Charter(
+        name="sweep",
+        nonce=bytes(16),
+        members=tuple(Member(name=f"h{i}", public_key=one.public_key) for i, one in enumerate(identities, 1)),
+        threshold=case.threshold,
+        max_colluding=case.colluding,
+        scheme=case.charter_scheme or "mask",
+        graph=NeighbourGraph(degree=graph.degree, threshold=graph.threshold) if graph else NeighbourGraph(),
+        homomorphic=Homomorphic(parameters=fitting_parameters(case.parameters)) if case.encrypted else Homomorphic(),
+        model=Model(digest=bytes(DIGEST_SIZE), parameters=case.parameters),
+        task=TaskChoice(kind="tabular-classification", settings={}),
+        training=Training(
+            rounds=EPOCH_ROUNDS, local_steps=1, weighting="uniform", batch_size=PATIENTS_A_STEP * case.hospitals
+        ),
+        encoding=Encoding(field_bits=bits, max_weight=_MOST_WEIGHT),
+        privacy=_privacy(case),
+        epoch_rounds=EPOCH_ROUNDS,
+    )
+    return with_noise_digest(charter)
+
+
+def _privacy(case: Case) -> Privacy:
+    if case.dp == "none":
+        return Privacy()
+    return Privacy(
+        mode=case.dp,
+        noise_multiplier=NOISE_MULTIPLIER,
+        noise_levels=_levels(case),
+        noise_digest=bytes(DIGEST_SIZE) if _levels(case) else b"",
+        sampling_rate=0.1,
+        budget=8.0,
+    )
+
+
+def _levels(case: Case) -> tuple[int, ...]:
+    """Noise that is too much comes off where it may: for those who are left of a tenth that drops out."""
+    if case.dp != "distributed" or case.scheme != "mask" or case.hospitals > COMPLETE_UP_TO:
+        return ()
+    left = case.hospitals - count_dropped(case.hospitals, case.colluding, max(case.dropout, _PLANNED_DROPOUT))
+    return (left,) if left > case.threshold else ()

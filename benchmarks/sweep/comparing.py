@@ -1,0 +1,103 @@
+"""Two runs beside each other: by how much the figures of each case differ.
+
+Knows ratios, and how far two runs of the same code may be apart. Knows nothing of what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from benchmarks.sweep.folder import Run
+from benchmarks.sweep.results import Result, results_of
+from secagg.errors import InputError
+
+TOLERANCE: Final = 0.15
+# Below it a clock's own steps and a cold cache count for too much.
+LEAST_SECONDS: Final = 1e-3
+_SAME_BYTES: Final = 0.01
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """CPU seconds of one case, phase and party in both runs.
+
+    Attributes:
+        ratio: the second over the first.
+        within: whether they are no further apart than `TOLERANCE`, either way.
+    """
+
+    case: str
+    phase: str
+    party: str
+    first: float
+    second: float
+    ratio: float
+    within: bool
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """All that both runs have.
+
+    Attributes:
+        environment: what the second run's machine and versions have otherwise.
+        bytes_changed: cases that do not send as much as before.
+        only_first, only_second: cases that one run alone has.
+    """
+
+    ratios: list[Ratio]
+    environment: list[str]
+    bytes_changed: list[str]
+    only_first: list[str]
+    only_second: list[str]
+
+    @property
+    def exceeding(self) -> list[Ratio]:
+        """Those that are not within."""
+        return [one for one in self.ratios if not one.within]
+
+
+def compare(first: Run, second: Run) -> Comparison:
+    """The second run against the first.
+
+    Raises:
+        InputError: ``nothing-in-common``.
+    """
+    before = {result.case: result for result in results_of(first)}
+    after = {result.case: result for result in results_of(second)}
+    common = [case for case in before if case in after]
+    if not common:
+        raise InputError(
+            "nothing-in-common",
+            "The two runs have no case in common.",
+            remedy="Run the same cases: `secagg bench run` with the same options.",
+        )
+    return Comparison(
+        ratios=[ratio for case in common for ratio in _ratios(before[case], after[case])],
+        environment=first.environment.differences(second.environment),
+        bytes_changed=[case.name for case in common if _sends_otherwise(before[case], after[case])],
+        only_first=[case.name for case in before if case not in after],
+        only_second=[case.name for case in after if case not in before],
+    )
+
+
+def _ratios(before: Result, after: Result) -> Iterator[Ratio]:
+    for key, figures in before.figures.items():
+        old = figures.cost.cpu
+        new = after.cost(*key).cpu
+        if old is None or new is None or min(old, new) < LEAST_SECONDS:
+            continue
+        ratio = new / old
+        within = 1 / (1 + TOLERANCE) <= ratio <= 1 + TOLERANCE
+        yield Ratio(before.case.name, *key, old, new, ratio, within)
+
+
+def _sends_otherwise(before: Result, after: Result) -> bool:
+    for key, figures in before.figures.items():
+        old, new = figures.cost, after.cost(*key)
+        for one, other in ((old.bytes_up, new.bytes_up), (old.bytes_down, new.bytes_down)):
+            # Drawn neighbours are others in each run, and their numbers take one byte or two.
+            if one is not None and other is not None and abs(other - one) > _SAME_BYTES * one:
+                return True
+    return False

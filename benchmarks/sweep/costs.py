@@ -1,0 +1,66 @@
+"""What the parties spent, as costs: the median hospital, the best round.
+
+Knows books and statistics. The least of several rounds is what a round takes when nobody else uses the machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection, Iterator, Sequence
+
+from benchmarks.sweep.cohort import COORDINATOR
+from benchmarks.sweep.measurement import PHASES, Cost, Kind, Phase
+from benchmarks.sweep.meter import Books, Spent
+
+
+def costs_of(set_up: Books | None, rounds: Sequence[Books], hospitals: Collection[int], kind: Kind) -> list[Cost]:
+    """Of every phase and party that did anything.
+
+    Args:
+        hospitals: those of whom the median is taken.
+    """
+    found = []
+    for phase in PHASES:
+        books = [set_up] if phase == "set-up" and set_up is not None else rounds
+        if any(spent_phase == phase for spent_phase, _ in books[0]):
+            found += [_hospital(phase, books, hospitals, kind), _coordinator(phase, books, kind)]
+    return found
+
+
+def _hospital(phase: Phase, books: Sequence[Books], hospitals: Collection[int], kind: Kind) -> Cost:
+    spent = [[book[phase, number] for number in hospitals] for book in books]
+    first = spent[0]
+
+    def median(name: str) -> Iterator[float]:
+        return (statistics.median(getattr(one, name) for one in each) for each in spent)
+
+    def mean(name: str) -> float:
+        return statistics.mean(getattr(one, name) for one in first)
+
+    return Cost(
+        phase=phase,
+        party="hospital",
+        cpu=min(median("cpu")) if kind == "time" else None,
+        wall=min(median("wall")) if kind == "time" else None,
+        memory=min(median("peak")) if kind == "memory" else None,
+        bytes_up=mean("bytes_up"),
+        bytes_down=mean("bytes_down"),
+        messages_up=mean("messages_up"),
+        messages_down=mean("messages_down"),
+    )
+
+
+def _coordinator(phase: Phase, books: Sequence[Books], kind: Kind) -> Cost:
+    spent = [book.get((phase, COORDINATOR), Spent()) for book in books]
+    first = spent[0]
+    return Cost(
+        phase=phase,
+        party="coordinator",
+        cpu=min(one.cpu for one in spent) if kind == "time" else None,
+        wall=min(one.wall for one in spent) if kind == "time" else None,
+        memory=min(one.peak for one in spent) if kind == "memory" else None,
+        bytes_up=first.bytes_up,
+        bytes_down=first.bytes_down,
+        messages_up=first.messages_up,
+        messages_down=first.messages_down,
+    )

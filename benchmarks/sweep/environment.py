@@ -1,0 +1,93 @@
+"""Where and with what a run is measured: two runs are comparable as far as these agree.
+
+Knows the machine, the packages, and the checkout if there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import secagg
+
+_PACKAGES: Final = ("secagg", "cryptography", "dp-accounting", "numpy", "opacus", "randomgen", "tenseal", "torch")
+_CPU_INFO: Final = Path("/proc/cpuinfo")
+
+
+class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One machine, and what is installed on it.
+
+    Attributes:
+        memory: bytes.
+        packages: versions.
+        revision: of the git checkout that the code is run from, with ``-dirty`` if it was changed; None from a wheel.
+    """
+
+    cpu: str
+    cores: int
+    memory: int
+    system: str
+    python: str
+    packages: dict[str, str]
+    revision: str | None
+
+    @classmethod
+    def here(cls) -> Environment:
+        """That of this process."""
+        return cls(
+            cpu=_cpu(),
+            cores=os.cpu_count() or 1,
+            memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            system=f"{platform.system()} {platform.release()}",
+            python=f"{platform.python_implementation()} {platform.python_version()}",
+            packages=dict(_installed()),
+            revision=_revision(),
+        )
+
+    def differences(self, other: Environment) -> list[str]:
+        """What ``other`` has otherwise, a sentence each."""
+        found = []
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(mine, dict):
+                changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key))
+                found += [f"{key} was {mine.get(key)} and is {theirs.get(key)}" for key in changed]
+            elif mine != theirs:
+                found.append(f"{name} was {mine} and is {theirs}")
+        return found
+
+
+def _cpu() -> str:
+    if not _CPU_INFO.exists():
+        return platform.processor() or platform.machine()
+    lines = (line.partition(":") for line in _CPU_INFO.read_text(encoding="utf-8").splitlines())
+    models = [value.strip() for key, _, value in lines if key.strip() == "model name"]
+    return models[0] if models else platform.machine()
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    for name in _PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
+
+
+def _revision() -> str | None:
+    """Only of a checkout that is this code's own: a wheel may lie within another one."""
+    root = Path(secagg.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,73 @@
+"""Flower SecAgg+ by its own functions, in an environment of its own: `benchmarks/flower/driver.py` calls them.
+
+Knows where that environment is, and how the driver is spoken to. Imports nothing of Flower.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import benchmarks.flower
+from benchmarks.sweep.case import Case
+from benchmarks.sweep.measurement import Cost, Kind, Measurement
+from secagg.errors import InputError
+
+DRIVER: Final = Path(benchmarks.flower.__file__).parent / "driver.py"
+HOW: Final = (
+    "`make flower` makes its environment; elsewhere set SECAGG_FLOWER_PYTHON to a Python that has what "
+    f"{DRIVER.parent / 'requirements.txt'} lists"
+)
+_ROUNDS: Final = 3
+LACKS: Final = (
+    "keys are set up anew for every round; the sum is not checked; no memory, of bytes the masked vector's alone"
+)
+
+
+def python() -> Path:
+    """Flower's interpreter, whether or not it is there."""
+    return Path(os.environ.get("SECAGG_FLOWER_PYTHON", Path(sys.prefix) / "flower" / "bin" / "python"))
+
+
+def measure(case: Case, turn: int, kind: Kind) -> Measurement:
+    """The best of some rounds: one hospital's part, and the coordinator's.
+
+    Raises:
+        InputError: ``no-flower``.
+    """
+    if not python().exists():
+        raise InputError("no-flower", "Flower is not on this machine.", culprit=str(python()), remedy=f"{HOW}.")
+    order = {
+        "work": "round",
+        "clock": "cpu",
+        "parameters": case.parameters,
+        "hospitals": case.hospitals,
+        "threshold": case.threshold,
+        "dropped": case.dropped,
+    }
+    command, orders = [str(python()), str(DRIVER)], (json.dumps(order) + "\n") * _ROUNDS
+    done = subprocess.run(command, input=orders, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError("flower-failed", "Flower's functions failed.", culprit=done.stderr[-500:], remedy=f"{HOW}.")
+    versions, *rounds = (json.loads(line) for line in done.stdout.splitlines())
+    parts = {part: min(one[part] for one in rounds) for part in rounds[0]}
+    costs = (
+        Cost(phase="set-up", party="hospital", cpu=parts["shares"]),
+        Cost(phase="encoding", party="hospital", cpu=parts["encode"]),
+        Cost(phase="round", party="hospital", cpu=parts["mask"], bytes_up=parts["bytes"]),
+        Cost(phase="round", party="coordinator", cpu=parts["add"] + parts["unmask"]),
+    )
+    return Measurement(
+        case=case,
+        turn=turn,
+        kind=kind,
+        real_hospitals=1,
+        costs=costs if kind == "time" else (),
+        error=None,
+        by=f"flwr {versions['flwr']}, numpy {versions['numpy']}",
+        lacks=LACKS,
+    )

@@ -1,0 +1,158 @@
+"""The tables of a run: schemes side by side for each consortium, what the machine can do at most, and targets.
+
+Knows what stands in which column. How a table is written is in `benchmarks.sweep.markup`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.sweep import written
+from benchmarks.sweep.case import Case, Scheme
+from benchmarks.sweep.folder import Run
+from benchmarks.sweep.results import Result, results_of
+from benchmarks.sweep.targets import SHARE, Figure
+
+_COLUMNS: Final = (
+    "",
+    "key set-up: hospital, ms",
+    "encoding, ms",
+    "round: hospital, ms",
+    "round: coordinator, ms",
+    "up, B/par",
+    "down, B/par",
+    "memory: hospital, MB",
+    "memory: coordinator, MB",
+    "error",
+)
+_NAMES: Final = {
+    "plain": "plain FedAvg, float32",
+    "mask": "mask",
+    "mask-graph": "mask, drawn neighbours",
+    "double-lock": "double-lock",
+    "bfv": "bfv",
+    "ckks": "ckks",
+    "flower": "Flower SecAgg+",
+    "nvflare": "NVFlare HE",
+}
+_MASK_BYTES: Final = 4
+# Adding a float32 vector to another reads both and writes one.
+_ADDED_BYTES: Final = 12
+_EMPTY: Final = (written.NOTHING,) * 3
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first column names the rows. ``notes``: below it, a sentence each."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Consortium:
+    hospitals: int
+    parameters: int
+    dropout: float
+    dp: str
+
+    @classmethod
+    def of(cls, case: Case) -> _Consortium:
+        return cls(case.hospitals, case.parameters, case.dropout, case.dp)
+
+    def title(self, dropped: int) -> str:
+        gone = f", {dropped} {'drops' if dropped == 1 else 'drop'} out" if dropped else ""
+        private = "" if self.dp == "none" else f", {self.dp} differential privacy"
+        return f"{self.hospitals} hospitals, {written.count(self.parameters)} parameters{gone}{private}"
+
+
+def case_tables(run: Run, absent: dict[Scheme, str]) -> list[Table]:
+    """One table for each consortium.
+
+    Args:
+        absent: by scheme, why cases of it were not measured.
+    """
+    groups: dict[_Consortium, list[Result]] = {}
+    for result in results_of(run):
+        groups.setdefault(_Consortium.of(result.case), []).append(result)
+    return [_table(run, consortium, results, absent) for consortium, results in groups.items()]
+
+
+def target_table(figures: Sequence[Figure]) -> Table:
+    """What the benchmarks of single operations found, beside what it should be; figures with no target left out."""
+    rows = [(one.what, one.measured, one.target, one.verdict) for one in figures if one.target]
+    return Table("Targets", ("", "measured", "target", ""), rows)
+
+
+def profile_table(figures: Sequence[Figure]) -> Table:
+    """What bounds single operations: shares of what each takes."""
+    rows = [(one.what, f"{100 * one.value:.0f} %") for one in figures if one.unit == SHARE]
+    return Table("What bounds a hospital's work", ("", "of all"), rows)
+
+
+def _table(run: Run, consortium: _Consortium, results: list[Result], absent: dict[Scheme, str]) -> Table:
+    rows = [_row(result) for result in results]
+    notes = [f"{_NAMES[one.case.scheme]}: {one.by}{'; ' + one.lacks if one.lacks else ''}." for one in results]
+    if len(results) > 1:
+        missing = [scheme for scheme in absent if scheme not in {one.case.scheme for one in results}]
+        rows += [(_NAMES[scheme], *(written.NOTHING,) * (len(_COLUMNS) - 1)) for scheme in missing]
+        notes += [f"{_NAMES[scheme]}: not on this machine; {absent[scheme]}." for scheme in missing]
+        rows += _limits(run, results)
+    for one in results:
+        if one.real_hospitals not in (one.case.hospitals, 1):
+            notes.append(
+                f"{_NAMES[one.case.scheme]}: {one.real_hospitals} hospitals did everything; the others left out masks "
+                "that cancel among them, and did not open the sum."
+            )
+    return Table(consortium.title(results[0].case.dropped), _COLUMNS, rows, list(dict.fromkeys(notes)))
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    hospital, coordinator = result.cost("round", "hospital"), result.cost("round", "coordinator")
+    parameters = result.case.parameters
+    memory = [result.cost(phase, "hospital").memory or 0 for phase in ("encoding", "round")]
+    return (
+        _NAMES[result.case.scheme],
+        written.milliseconds(result.cost("set-up", "hospital").cpu),
+        written.milliseconds(result.cost("encoding", "hospital").cpu),
+        written.milliseconds(hospital.cpu),
+        written.milliseconds(coordinator.cpu),
+        written.a_parameter(hospital.bytes_up, parameters),
+        written.a_parameter(hospital.bytes_down, parameters),
+        written.megabytes(max(memory) or None),
+        written.megabytes(coordinator.memory),
+        written.error(result.error),
+    )
+
+
+def _limits(run: Run, results: list[Result]) -> list[tuple[str, ...]]:
+    """What no scheme can go below: the keystream of all masks, and adding up float32 vectors."""
+    if not run.limits:
+        return []
+    cipher, memory = max(one.cipher for one in run.limits), max(one.memory for one in run.limits)
+    case = results[0].case
+    vector, survivors = _MASK_BYTES * case.parameters, case.hospitals - case.dropped
+    masked = [one.case for one in results if one.case.scheme in ("mask", "mask-graph")]
+    rows = []
+    if masked:
+        peers = masked[0].peers
+        hospital = (peers + 1) * vector / cipher
+        removed = (survivors + case.dropped * peers * survivors / case.hospitals) * vector / cipher
+        rows.append(
+            (
+                "limit: AES-256-CTR, the keystream of mask",
+                written.NOTHING,
+                written.NOTHING,
+                written.milliseconds(hospital),
+                written.milliseconds(removed),
+                *_EMPTY,
+                *_EMPTY[:2],
+            )
+        )
+    adding = survivors * _ADDED_BYTES * case.parameters / memory
+    rows.append(("limit: memory, adding float32 vectors", *_EMPTY, written.milliseconds(adding), *_EMPTY, *_EMPTY[:2]))
+    return rows

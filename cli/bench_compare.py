@@ -1,0 +1,68 @@
+"""`secagg bench compare`: is this run as fast as that one?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import click
+
+from benchmarks.sweep.comparing import LEAST_SECONDS, TOLERANCE, Comparison
+from benchmarks.sweep.comparing import compare as compared
+from benchmarks.sweep.folder import read_run
+from cli.output import json_option, print_json
+from secagg.errors import SecaggError
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def compare(context: click.Context, first: Path, second: Path, as_json: bool) -> None:
+    """Compare the CPU times of the runs in the folders FIRST and SECOND, case by case.
+
+    A ratio is the second over the first. Those beyond 15 % either way are named, and so are cases that send other
+    bytes. Times below a millisecond are left out. Exit code 1 if a ratio is beyond 15 %, 2 if a folder holds no run or
+    both have no case in common.
+
+    \b
+    Examples:
+      secagg bench compare runs/bench runs/again
+      secagg bench compare runs/before runs/after --json
+    """
+    found = compared(read_run(first), read_run(second))
+    if as_json:
+        print_json(found)
+    else:
+        for line in _lines(found):
+            click.echo(line)
+        _say(found)
+    context.exit(SecaggError.exit_code if found.exceeding else 0)
+
+
+def _lines(found: Comparison) -> Iterator[str]:
+    """A heading for each case, and a line for each of its times."""
+    for case, ratios in groupby(found.ratios, key=lambda one: one.case):
+        yield case
+        for one in ratios:
+            verdict = "" if one.within else f"  beyond {100 * TOLERANCE:g} %"
+            times = f"{1e3 * one.first:10.2f} ms {1e3 * one.second:10.2f} ms   {one.ratio:.2f}"
+            yield f"  {one.phase + ', ' + one.party:<22}{times}{verdict}"
+
+
+def _say(found: Comparison) -> None:
+    for difference in found.environment:
+        click.echo(f"Not the same: {difference}.")
+    for name in found.bytes_changed:
+        click.echo(f"Other bytes: {name}.")
+    for which, names in (("first", found.only_first), ("second", found.only_second)):
+        if names:
+            click.echo(f"Only in the {which}: {', '.join(names)}.")
+    count, beyond = len(found.ratios), len(found.exceeding)
+    least = f"{1e3 * LEAST_SECONDS:g} ms or more"
+    if beyond:
+        click.echo(f"No: {beyond} of {count} times of {least} differ by more than {100 * TOLERANCE:g} %.")
+    else:
+        click.echo(f"Yes: all {count} times of {least} agree within {100 * TOLERANCE:g} %.")

@@ -1,0 +1,125 @@
+"""`secagg bench run`: measure whole rounds, and go on where a run was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.sweep.case import SCHEMES, Case, Scheme
+from benchmarks.sweep.environment import Environment
+from benchmarks.sweep.folder import RunWriter, read_run
+from benchmarks.sweep.grids import full, grid, short
+from benchmarks.sweep.running import USUAL_TURNS, measurable, missing_here, orders, run_cases
+from benchmarks.sweep.worker import Order
+from cli.bench_files import write_out
+from cli.output import json_option, print_json, progress_console
+from cli.sizing import BELOW_ONE
+from secagg.charter.model import MOST_MEMBERS, MOST_PARAMETERS, PrivacyMode
+
+_MOST_TURNS = 100
+
+
+class RunJson(msgspec.Struct, frozen=True):
+    """What a run left.
+
+    Attributes:
+        left_out: by scheme, why it was not measured here; and combinations that cannot be had.
+    """
+
+    folder: str
+    cases: int
+    left_out: dict[str, str]
+    files: list[str]
+
+
+@click.command()
+@click.option("--short", "size", flag_value="short", help="The short table, in minutes: the default.")
+@click.option("--full", "size", flag_value="full", help="All cases, in hours.")
+@click.option("--scheme", "schemes", type=click.Choice(SCHEMES), multiple=True, help="Repeat it; all if not given.")
+@click.option("--hospitals", type=click.IntRange(3, MOST_MEMBERS), multiple=True, help="n; 10 if not given.")
+@click.option("--parameters", type=click.IntRange(1, MOST_PARAMETERS), multiple=True, help="d; 100,000 if not given.")
+@click.option("--dropout", "dropouts", type=BELOW_ONE, multiple=True, help="The share that sends nothing; 0.1.")
+@click.option(
+    "--dp",
+    "modes",
+    type=click.Choice(["none", "local", "distributed"]),
+    multiple=True,
+    help="Differential privacy; none if not given.",
+)
+@click.option(
+    "--turns", type=click.IntRange(1, _MOST_TURNS), default=USUAL_TURNS, show_default=True, help="The best counts."
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The run's folder.")
+@json_option
+def run(
+    size: str | None,
+    schemes: tuple[Scheme, ...],
+    hospitals: tuple[int, ...],
+    parameters: tuple[int, ...],
+    dropouts: tuple[float, ...],
+    modes: tuple[PrivacyMode, ...],
+    turns: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Measure whole rounds, key set-up included: CPU, wall, memory, bytes, messages and error, by phase and party.
+
+    Each case is measured in processes of its own on one core, by turns with the others; the best turn counts. A run
+    that was stopped goes on when it is started again with the same folder, on the same machine with the same versions.
+    The folder holds results.json for pytest-benchmark, results.csv, tables in results.md and results.tex, and plots.
+
+    \b
+    Examples:
+      secagg bench run --out runs/bench
+      secagg bench run --full --out runs/full
+      secagg bench run --scheme mask --scheme nvflare --hospitals 40 --parameters 1000000 --out runs/mine
+      secagg bench run --scheme mask --dropout 0 --dropout 0.3 --dp distributed --out runs/mine
+    """
+    chosen = (schemes, hospitals, parameters, dropouts, modes)
+    if size and any(chosen):
+        raise click.UsageError("Give --short or --full, or which cases you want, not both.")
+    cases, left_out = _chosen(*chosen) if any(chosen) else (full() if size == "full" else short(), {})
+    left_out |= {scheme: why for scheme, why in missing_here().items() if any(one.scheme == scheme for one in cases)}
+    for what, why in left_out.items():
+        progress_console.print(f"Left out: {what}: {why}.", markup=False, soft_wrap=True)
+    with RunWriter(out, Environment.here()) as writer, _progress() as progress:
+        total = sum(1 for _ in orders(measurable(cases), turns))
+        task = progress.add_task("", total=total)
+
+        def tell(order: Order) -> None:
+            progress.update(task, advance=1, description=f"{_name(order)}, turn {order.turn} of {turns}")
+
+        run_cases(writer, cases, turns, tell)
+    files = write_out(out, read_run(out))
+    if as_json:
+        print_json(RunJson(str(out), len(cases), left_out, [str(file) for file in files]))
+        return
+    click.echo(f"{len(cases)} cases are in {out}. `secagg bench table {out}` prints its tables.")
+
+
+def _chosen(
+    schemes: tuple[Scheme, ...],
+    hospitals: tuple[int, ...],
+    parameters: tuple[int, ...],
+    dropouts: tuple[float, ...],
+    modes: tuple[PrivacyMode, ...],
+) -> tuple[list[Case], dict[str, str]]:
+    cases, refused = grid(
+        schemes or SCHEMES, hospitals or (10,), parameters or (100_000,), dropouts or (0.1,), modes or ("none",)
+    )
+    if not cases:
+        raise refused[0]
+    return cases, {error.culprit or error.reason: error.message.rstrip(".") for error in refused}
+
+
+def _name(order: Order) -> str:
+    return f"{order.case.name}, {order.kind}" if order.case else "what the machine can do"
+
+
+def _progress() -> Progress:
+    columns = (MofNCompleteColumn(), BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}"))
+    # Where nobody watches, standard error holds errors and nothing else.
+    return Progress(*columns, console=progress_console, transient=True, disable=not progress_console.is_terminal)

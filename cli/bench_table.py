@@ -1,0 +1,44 @@
+"""`secagg bench table`: a run's tables, as they stand in documents and papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmarks.sweep.folder import read_run
+from benchmarks.sweep.markup import comma_separated, latex, markdown
+from cli.bench_files import tables_of
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "notation",
+    type=click.Choice(["md", "latex", "csv"]),
+    default="md",
+    show_default=True,
+    help="csv: every figure of every phase and party, in seconds and bytes.",
+)
+def table(folder: Path, notation: str) -> None:
+    """Print the tables of the run in FOLDER: schemes side by side, what the machine can do at most, and targets.
+
+    Times are CPU time of one core, the best of all turns, of the median hospital and of the coordinator. Memory is by
+    how much a party made its process grow.
+
+    \b
+    Examples:
+      secagg bench table runs/bench
+      secagg bench table runs/bench --format latex > overhead.tex
+      secagg bench table runs/bench --format csv > overhead.csv
+    """
+    run = read_run(folder)
+    match notation:
+        case "csv":
+            text = comma_separated(run)
+        case "latex":
+            text = latex(tables_of(folder, run))
+        case _:
+            text = markdown(tables_of(folder, run))
+    click.echo(text, nl=False)

@@ -1,0 +1,131 @@
+"""A run's folder: what is in it stays, what is half in it goes, and figures of two machines never meet."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from benchmarks.sweep import running
+from benchmarks.sweep.case import Case
+from benchmarks.sweep.environment import Environment
+from benchmarks.sweep.folder import ENVIRONMENT_FILE, ROWS_FILE, RunWriter, read_run
+from benchmarks.sweep.measurement import Limits
+from benchmarks.sweep.running import run_cases
+from benchmarks.sweep.worker import Order
+from secagg.errors import InputError, SecaggError
+from tests.benchmarks.rows import row
+
+HERE = Environment(
+    cpu="a", cores=2, memory=1, system="Linux 6", python="CPython 3.11", packages={"numpy": "2"}, revision="abc"
+)
+CASES = [Case(scheme="plain", hospitals=3, parameters=10), Case(scheme="mask", hospitals=3, parameters=10)]
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The orders that were measured, without measuring anything."""
+    done = []
+
+    def measure(order: Order):
+        done.append(order)
+        return row(order.case, order.turn, order.kind) if order.case else Limits(turn=order.turn, cipher=1, memory=1)
+
+    monkeypatch.setattr(running, "measured", measure)
+    return done
+
+
+def ignore(order: Order) -> None:
+    """Of progress."""
+
+
+def test_a_run_measures_memory_once_and_times_by_turns(tmp_path, measured):
+    with RunWriter(tmp_path, HERE) as writer:
+        run_cases(writer, CASES, 2, ignore)
+    names = [(order.kind, order.turn, order.case and order.case.scheme) for order in measured]
+    assert names[:2] == [("memory", 0, "plain"), ("memory", 0, "mask")]
+    assert names[2:] == [("time", turn, what) for turn in (1, 2) for what in (None, "plain", "mask")]
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_is_not_there_yet(tmp_path, measured):
+    def stop_at_the_fourth(order: Order) -> None:
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), RunWriter(tmp_path, HERE) as writer:
+        run_cases(writer, CASES, 2, stop_at_the_fourth)
+    with RunWriter(tmp_path, HERE) as writer:
+        run_cases(writer, CASES, 2, ignore)
+    assert len(measured) == len(set(measured)) == 8
+    assert len(read_run(tmp_path).rows) == 8
+
+
+def test_half_a_row_is_measured_again(tmp_path, measured):
+    with RunWriter(tmp_path, HERE) as writer:
+        run_cases(writer, CASES, 1, ignore)
+    path = tmp_path / ROWS_FILE
+    path.write_bytes(path.read_bytes()[:-20])
+    assert len(read_run(tmp_path).rows) == 4
+    with RunWriter(tmp_path, HERE) as writer:
+        run_cases(writer, CASES, 1, ignore)
+    assert (len(measured), len(read_run(tmp_path).rows)) == (6, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"cpu": "b"}, "cpu was a and is b"),
+        ({"packages": {"numpy": "3"}}, "numpy was 2 and is 3"),
+        ({"revision": "abc-dirty"}, "revision was abc and is abc-dirty"),
+    ],
+)
+def test_a_run_does_not_go_on_elsewhere_or_with_other_versions(tmp_path, change, told):
+    RunWriter(tmp_path, HERE).__exit__()
+    with pytest.raises(InputError, match=told) as caught:
+        RunWriter(tmp_path, msgspec.structs.replace(HERE, **change))
+    assert caught.value.reason == "other-environment"
+    # The folder is free again.
+    RunWriter(tmp_path, HERE).__exit__()
+
+
+def test_two_processes_do_not_measure_into_one_folder(tmp_path):
+    with RunWriter(tmp_path, HERE), pytest.raises(InputError) as caught:
+        RunWriter(tmp_path, HERE)
+    assert caught.value.reason == "state-in-use"
+
+
+def test_a_folder_with_other_things_in_it_is_no_run(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    for touch in (lambda: RunWriter(tmp_path, HERE), lambda: read_run(tmp_path)):
+        with pytest.raises(InputError) as caught:
+            touch()
+        assert caught.value.reason == "not-a-run"
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("name", [ENVIRONMENT_FILE, ROWS_FILE])
+def test_a_file_that_no_run_writes_is_told(tmp_path, name):
+    RunWriter(tmp_path, HERE).__exit__()
+    (tmp_path / name).write_bytes(b'{"type": "case"}\n')
+    with pytest.raises(InputError) as caught:
+        read_run(tmp_path)
+    assert caught.value.reason == "malformed-run"
+
+
+def test_a_process_that_cannot_measure_says_why():
+    with pytest.raises(InputError) as caught:
+        running.measured(Order(1, "time", Case(scheme="mask-graph", hospitals=3, parameters=10)))
+    assert caught.value.reason == "no-graph"
+
+
+def test_a_process_that_ends_without_an_answer_is_told(monkeypatch):
+    monkeypatch.setattr(running.sys, "executable", "/bin/false")
+    with pytest.raises(SecaggError) as caught:
+        running.measured(Order(1))
+    assert caught.value.reason == "worker-failed"
+
+
+def test_this_machine_describes_itself():
+    here = Environment.here()
+    assert here.packages.keys() >= {"secagg", "numpy", "cryptography", "tenseal"}
+    assert here.differences(here) == []
+    assert here.memory > 1 << 28

@@ -1,0 +1,135 @@
+"""What is made of a run: the best of its turns, tables in three notations, and pytest-benchmark's file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from benchmarks.sweep.case import Case
+from benchmarks.sweep.comparing import compare
+from benchmarks.sweep.folder import Run
+from benchmarks.sweep.markup import comma_separated, latex, markdown
+from benchmarks.sweep.measurement import Limits
+from benchmarks.sweep.pytest_json import results_json
+from benchmarks.sweep.results import results_of
+from benchmarks.sweep.tables import Table, case_tables, target_table
+from benchmarks.sweep.targets import TARGETS_FILE, Figure, keep_figures, read_figures
+from benchmarks.sweep.written import digits
+from secagg.errors import InputError
+from tests.benchmarks.rows import row
+from tests.benchmarks.test_run_folder import HERE
+
+MASK = Case(scheme="mask", hospitals=10, parameters=1_000_000, dropout=0.1)
+PLAIN = Case(scheme="plain", hospitals=10, parameters=1_000_000, dropout=0.1)
+ALONE = Case(scheme="mask", hospitals=40, parameters=10, dropout=0.1)
+
+
+def run(*rows) -> Run:
+    return Run(HERE, rows)
+
+
+WHOLE = run(
+    row(MASK, 0, "memory"),
+    Limits(turn=1, cipher=5e9, memory=1e10),
+    row(MASK, 1, cpu=0.02),
+    row(PLAIN, 1, cpu=0.001),
+    row(MASK, 2, cpu=0.0123),
+    row(PLAIN, 2, cpu=0.0011),
+    row(ALONE, 1),
+)
+
+
+def test_the_best_turn_counts_and_memory_comes_from_its_own():
+    mask = results_of(WHOLE)[0]
+    cost = mask.cost("round", "hospital")
+    assert (cost.cpu, cost.memory) == (0.0123, 1e6)
+    assert mask.figures["round", "hospital"].cpu == [0.02, 0.0123]
+    assert mask.cost("set-up", "hospital").cpu is None
+
+
+def test_schemes_of_one_consortium_stand_in_one_table_with_the_limits_below():
+    both, alone = case_tables(WHOLE, {"flower": "make it"})
+    assert both.title == "10 hospitals, 1 M parameters, 1 drops out"
+    names = [line[0] for line in both.rows]
+    assert names[:3] == ["mask", "plain FedAvg, float32", "Flower SecAgg+"]
+    assert both.rows[0][3:6] == ("12.3", "24.6", "4.00")
+    # Ten masks of 4 MB at 5 GB a second; nine vectors of 12 MB at 10 GB a second.
+    assert both.rows[3][3] == "8.00"
+    assert both.rows[4][4] == "10.8"
+    assert set(both.rows[2][1:]) == {"-"}
+    assert any("make it" in note for note in both.notes)
+    assert [line[0] for line in alone.rows] == ["mask"]
+
+
+def test_a_table_is_written_as_markdown_and_latex():
+    table = Table("50 % & more_", ("", "a|b"), [("x_1", "2 %")], ["Note #1."])
+    assert "| x_1 | 2 % |" in markdown([table])
+    assert "a&#124;b" in markdown([table])
+    assert r"50 \% \& more\_" in latex([table])
+    assert r"x\_1 & 2 \% \\" in latex([table])
+
+
+def test_a_csv_holds_every_phase_and_party_as_it_was_measured():
+    lines = list(csv.DictReader(io.StringIO(comma_separated(WHOLE))))
+    assert len(lines) == 6
+    first = lines[0]
+    assert (first["scheme"], first["phase"], first["party"]) == ("mask", "round", "hospital")
+    assert float(first["cpu"]) == 0.0123
+    assert float(first["bytes_up"]) == 4e6
+
+
+def test_pytest_benchmark_reads_a_run(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_bytes(results_json(WHOLE, datetime(2026, 1, 1, tzinfo=UTC)))
+    found = json.loads(path.read_bytes())
+    assert found["benchmarks"][0]["stats"]["data"] == [0.02, 0.0123]
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", str(path), "--columns=min,rounds"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "round:hospital[mask n=10 d=1000000 drop=0.1" in shown.stdout
+    assert "12.3" in shown.stdout
+
+
+def test_two_runs_agree_within_a_seventh_and_say_where_they_do_not():
+    found = compare(WHOLE, run(row(MASK, 1, cpu=0.0130), row(ALONE, 1, cpu=0.02)))
+    ratios = {(one.case, one.party): one.within for one in found.ratios}
+    assert ratios[MASK.name, "hospital"]
+    assert not ratios[ALONE.name, "hospital"]
+    assert len(found.exceeding) == 2
+    assert found.only_first == [PLAIN.name]
+    # Half as long is no better than twice as long: it is another figure.
+    assert len(compare(run(row(MASK, 1, cpu=0.02)), run(row(MASK, 1, cpu=0.01))).exceeding) == 2
+
+
+def test_times_below_a_millisecond_are_not_compared_and_other_bytes_are_told():
+    fast = run(row(ALONE, 1, cpu=0.0001))
+    assert compare(fast, run(row(ALONE, 1, cpu=0.0003))).ratios == []
+    other = results_of(WHOLE)[0].cost("round", "hospital")
+    assert other.bytes_up == 4e6
+    with pytest.raises(InputError, match="no case in common"):
+        compare(run(row(MASK, 1)), run(row(PLAIN, 1)))
+
+
+def test_figures_are_kept_beside_a_run_and_replaced_by_newer_ones(tmp_path):
+    keep_figures(tmp_path, [Figure("a", 0.8, "", at_least=0.75), Figure("b", 12, "ms")])
+    keep_figures(tmp_path, [Figure("a", 0.7, "", at_least=0.75), Figure("c", 3, "s", at_most=5)])
+    table = target_table(read_figures(tmp_path))
+    assert table.rows == [("a", "0.700", "at least 0.75", "not met"), ("c", "3.00 s", "at most 5", "met")]
+    (tmp_path / TARGETS_FILE).write_text("[{}]")
+    with pytest.raises(InputError) as caught:
+        read_figures(tmp_path)
+    assert caught.value.reason == "malformed-targets"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (0.01234, "0.0123"), (1.234, "1.23"), (12.34, "12.3"), (1234.5, "1230"), (9.996, "10.00")],
+)
+def test_numbers_have_three_digits(value, shown):
+    assert digits(value) == shown

@@ -1,0 +1,131 @@
+"""`secagg bench`: a run that is small and real, its tables and plots, and two runs beside each other."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from benchmarks.sweep.folder import ROWS_FILE, read_run
+from cli.chart import Line, Panel, decades, svg
+from cli.main import run
+from tests.cli.outcome import FAILED, UNUSABLE, copy_of, nothing_written
+
+SMALL = ("--scheme", "plain", "--hospitals", "3", "--parameters", "100", "--dropout", "0", "--turns", "1")
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one case; read only."""
+    folder = tmp_path_factory.mktemp("bench") / "run"
+    assert run(["bench", "run", *SMALL, "--out", str(folder)]) == 0
+    return folder
+
+
+def slower(folder: Path, factor: float, **changes: object) -> Path:
+    """Its rows as if all had taken so many times as long; of a case with ``changes``."""
+    rows = []
+    for row in read_run(folder).rows:
+        if hasattr(row, "case"):
+            costs = [msgspec.structs.replace(one, cpu=factor * (one.cpu or 0) + 0.1 * factor) for one in row.costs]
+            case = msgspec.structs.replace(row.case, **changes)
+            row = msgspec.structs.replace(row, costs=tuple(costs), case=case)
+        rows.append(msgspec.json.encode(row))
+    (folder / ROWS_FILE).write_bytes(b"\n".join(rows) + b"\n")
+    return folder
+
+
+def test_a_run_leaves_what_others_read_and_goes_on_without_measuring_again(secagg, measured, tmp_path):
+    folder = copy_of(measured, tmp_path / "run")
+    before = (folder / ROWS_FILE).read_bytes()
+    outcome = secagg("bench", "run", *SMALL, "--out", folder, "--json")
+    assert (folder / ROWS_FILE).read_bytes() == before
+    assert outcome.json["cases"] == 1
+    assert {Path(file).name for file in outcome.json["files"]} == {
+        "results.json", "results.csv", "results.md", "results.tex",
+    }  # fmt: skip
+    assert json.loads((folder / "results.json").read_bytes())["machine_info"]["cpu"]["count"] >= 1
+
+
+def test_tables_come_in_three_notations(secagg, measured):
+    assert "| plain FedAvg, float32 |" in secagg("bench", "table", measured).out
+    assert r"\toprule" in secagg("bench", "table", measured, "--format", "latex").out
+    assert secagg("bench", "table", measured, "--format", "csv").out.startswith("scheme,hospitals,parameters,")
+
+
+def test_a_run_agrees_with_itself(secagg, measured, tmp_path):
+    first = slower(copy_of(measured, tmp_path / "first"), 1)
+    outcome = secagg("bench", "compare", first, first)
+    assert outcome.code == 0
+    assert "agree within 15 %" in outcome.out
+
+
+def test_a_run_that_takes_half_as_long_again_is_told_case_by_case(secagg, measured, tmp_path):
+    first = slower(copy_of(measured, tmp_path / "first"), 1)
+    second = slower(copy_of(measured, tmp_path / "second"), 1.5)
+    outcome = secagg("bench", "compare", first, second)
+    assert outcome.code == FAILED
+    assert "beyond 15 %" in outcome.out
+    assert "No: 4 of 4 times" in outcome.out
+    outcome = secagg("bench", "compare", first, second, "--json")
+    assert outcome.code == FAILED
+    assert {round(one["ratio"], 2) for one in json.loads(outcome.out)["ratios"]} == {1.5}
+
+
+def test_a_plot_has_a_line_for_each_scheme_at_two_points(secagg, measured, tmp_path):
+    folder = copy_of(measured, tmp_path / "run")
+    more = slower(copy_of(measured, tmp_path / "more"), 2, parameters=10_000)
+    with (folder / ROWS_FILE).open("ab") as file:
+        file.write((more / ROWS_FILE).read_bytes())
+    outcome = secagg("bench", "plot", folder, "--out", tmp_path / "figures")
+    (path,) = outcome.out.split()
+    texts = [one.text for one in ElementTree.fromstring(Path(path).read_text()).iter() if one.tag.endswith("}text")]
+    assert {"plain", "parameters", "100", "10000"} <= set(texts)
+
+
+def test_what_cannot_be_drawn_is_refused(secagg, measured, tmp_path):
+    with nothing_written(tmp_path):
+        secagg("bench", "plot", measured, "--out", tmp_path / "figures").failed(UNUSABLE, "nothing-to-plot", measured)
+
+
+@pytest.mark.parametrize("command", [("table",), ("plot",), ("compare", "elsewhere")])
+def test_a_folder_without_a_run_is_refused(secagg, here, command):
+    with nothing_written(here):
+        secagg("bench", *command, here / "data").failed(UNUSABLE, "not-a-run")
+        secagg("bench", "table", here / "nowhere").failed(UNUSABLE, "not-a-run", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--short", "--scheme", "mask"), "usage"),
+        (("--scheme", "shamir"), "usage"),
+        (("--dropout", "1"), "usage"),
+        (("--scheme", "bfv", "--dp", "distributed"), "dp-contradicts"),
+        (("--scheme", "mask", "--hospitals", "3", "--dropout", "0.5"), "too-many-dropped"),
+    ],
+)
+def test_cases_that_cannot_be_had_are_refused_before_anything_is_measured(secagg, here, options, reason):
+    with nothing_written(here):
+        secagg("bench", "run", *options, "--out", here / "run").failed(UNUSABLE, reason)
+
+
+def test_a_folder_of_something_else_is_left_alone(secagg, here):
+    with nothing_written(here):
+        secagg("bench", "run", *SMALL, "--out", here / "data").failed(UNUSABLE, "not-a-run")
+
+
+@pytest.mark.parametrize(("values", "expected"), [([3, 40], [1, 10, 100]), ([0.1, 1], [0.1, 1]), ([5], [1, 10])])
+def test_decades_reach_from_end_to_end(values, expected):
+    assert decades(values) == pytest.approx(expected)
+
+
+def test_on_a_logarithmic_panel_tenfold_is_always_as_far():
+    points = [(1.0, 1.0), (10.0, 10.0), (100.0, 100.0)]
+    drawn = svg([Panel("", "", "", [Line("", points, "#000000", dots=points)], scale="log")])
+    dots = [one for one in ElementTree.fromstring(drawn).iter() if one.tag.endswith("circle")]
+    first, second, third = (float(one.get("cx")) for one in dots)
+    assert second - first == pytest.approx(third - second, abs=0.2)
