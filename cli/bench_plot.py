@@ -13,6 +13,7 @@ from benchmarks.sweep.folder import Run, read_run
 from benchmarks.sweep.measurement import Party
 from benchmarks.sweep.results import Result, results_of
 from cli.chart import Line, Panel, Point, svg
+from cli.output import json_option, print_json
 from secagg.errors import InputError
 from secagg.files import unwritable, write_atomically
 
@@ -34,7 +35,8 @@ _FEWEST: Final = 2
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="FOLDER/plots if not given.")
-def plot(folder: Path, out: Path | None) -> None:
+@json_option
+def plot(folder: Path, out: Path | None, as_json: bool) -> None:
     """Draw the run in FOLDER: CPU time of a round against parameters, hospitals and drop-outs, one SVG each.
 
     A scheme is drawn where it was measured at two points or more.
@@ -52,6 +54,9 @@ def plot(folder: Path, out: Path | None) -> None:
             culprit=str(folder),
             remedy="Measure more cases into it: `secagg bench run --hospitals 10 --hospitals 40 --out FOLDER`.",
         )
+    if as_json:
+        print_json([str(path) for path in written])
+        return
     for path in written:
         click.echo(path)
 

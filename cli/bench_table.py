@@ -9,6 +9,7 @@ import click
 from benchmarks.sweep.folder import read_run
 from benchmarks.sweep.markup import comma_separated, latex, markdown
 from cli.bench_files import tables_of
+from cli.output import json_option, print_json
 
 
 @click.command()
@@ -21,7 +22,8 @@ from cli.bench_files import tables_of
     show_default=True,
     help="csv: every figure of every phase and party, in seconds and bytes.",
 )
-def table(folder: Path, notation: str) -> None:
+@json_option
+def table(folder: Path, notation: str, as_json: bool) -> None:
     """Print the tables of the run in FOLDER: schemes side by side, what the machine can do at most, and targets.
 
     Times are CPU time of one core, the best of all turns, of the median hospital and of the coordinator. Memory is by
@@ -34,6 +36,9 @@ def table(folder: Path, notation: str) -> None:
       secagg bench table runs/bench --format csv > overhead.csv
     """
     run = read_run(folder)
+    if as_json:
+        print_json(tables_of(folder, run))
+        return
     match notation:
         case "csv":
             text = comma_separated(run)

@@ -16,8 +16,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import struct
+import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -116,22 +117,23 @@ class Latch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with ExitStack() as opened:
-            opened.callback(os.close, lock(path))
-            try:
-                self._database = opened.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
-                self._database.execute("PRAGMA journal_mode=WAL")
-                self._database.execute("PRAGMA synchronous=FULL")
-                for statement in _SCHEMA:
-                    self._database.execute(statement)
-                path.chmod(PRIVATE)
-            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                raise _unusable(path, error) from error
-            self._opened = opened.pop_all()
+        # Whoever drops latches without closing them would run out of files.
+        self._unlock = weakref.finalize(self, os.close, lock(path))
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            for statement in _SCHEMA:
+                self._database.execute(statement)
+            path.chmod(PRIVATE)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            self._unlock()
+            raise _unusable(path, error) from error
 
     def close(self) -> None:
         """Let go of the file; once is enough, and twice no harm."""
-        self._opened.close()
+        self._database.close()
+        self._unlock()
 
     def __enter__(self) -> Self:
         return self

@@ -54,6 +54,8 @@ def test_tables_come_in_three_notations(secagg, measured):
     assert "| plain FedAvg, float32 |" in secagg("bench", "table", measured).out
     assert r"\toprule" in secagg("bench", "table", measured, "--format", "latex").out
     assert secagg("bench", "table", measured, "--format", "csv").out.startswith("scheme,hospitals,parameters,")
+    (table,) = secagg("bench", "table", measured, "--json").json
+    assert "plain FedAvg, float32" in {row[0] for row in table["rows"]}
 
 
 def test_a_run_agrees_with_itself(secagg, measured, tmp_path):
@@ -84,6 +86,7 @@ def test_a_plot_has_a_line_for_each_scheme_at_two_points(secagg, measured, tmp_p
     (path,) = outcome.out.split()
     texts = [one.text for one in ElementTree.fromstring(Path(path).read_text()).iter() if one.tag.endswith("}text")]
     assert {"plain", "parameters", "100", "10000"} <= set(texts)
+    assert secagg("bench", "plot", folder, "--out", tmp_path / "figures", "--json").json == [str(path)]
 
 
 def test_what_cannot_be_drawn_is_refused(secagg, measured, tmp_path):

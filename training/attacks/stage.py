@@ -6,7 +6,6 @@ Knows how to set a consortium up and to run it honestly. Whoever lies takes it f
 from __future__ import annotations
 
 import sqlite3
-import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -82,7 +81,7 @@ def open_policy(charter: Charter, **changes: Any) -> Policy:
 
 @dataclass
 class Consortium:
-    """n masking clients and one server, in one process. Closes its latches as a context manager, or when it is gone.
+    """n masking clients and one server, in one process. Closes its latches as a context manager.
 
     Attributes:
         noise: draws what hospitals add beside their vectors, where noise comes off sums.
@@ -130,10 +129,7 @@ class Consortium:
         session = Session(charter, epoch, Purpose.TRAINING, 1, charter.charter.epoch_rounds)
         noise = ToyNoise.of(charter.charter)
         server = build.server(session, noise=noise)
-        made = cls(charter, identities, clients, server, folder, build, policy, latches, noise)
-        # Whoever makes hundreds and closes none would run out of files.
-        weakref.finalize(made, _close, latches)
-        return made
+        return cls(charter, identities, clients, server, folder, build, policy, latches, noise)
 
     def __enter__(self) -> Self:
         return self
@@ -143,7 +139,8 @@ class Consortium:
 
     def close(self) -> None:
         """Let go of the latches."""
-        _close(self.latches)
+        while self.latches:
+            self.latches.popitem()[1].close()
 
     def latch_file(self, number: int) -> Path:
         """Where a hospital's latch is."""
@@ -249,11 +246,6 @@ class Consortium:
         ring = self.server.session.ring
         zeros = np.zeros(self.server.session.length, np.int64)
         return sum((ring.to_signed(vectors[number]) for number in numbers), zeros)
-
-
-def _close(latches: dict[int, Latch]) -> None:
-    while latches:
-        latches.popitem()[1].close()
 
 
 def _latch_file(folder: Path, number: int) -> Path:
