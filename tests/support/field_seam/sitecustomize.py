@@ -2,7 +2,8 @@
 
 A test names a phase and a moment in ``SECAGG_TEST_HALT/plan``. The process that comes there says so by a file
 ``reached`` and goes no further until there is a file ``go``: what happens to it meanwhile is the test's. With
-``SECAGG_TEST_SEED`` noise is drawn from a known seed. The product knows nothing of either.
+``SECAGG_TEST_SEED`` noise is drawn from a known seed, with ``SECAGG_TEST_CLOCK`` clocks go wrong by so many seconds.
+The product knows nothing of all this.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib.util
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -76,12 +78,20 @@ def _known_noise(module):
     module.secure_generator = lambda *key: secure_generator(*(key or (seed,)))
 
 
+def _wrong_clock(module):
+    module.write_time = lambda: datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
+
+
 _CHANGES = {
     "training.field.attendance": _at_a_hospital,
     "training.engines.nvflare.engine": _at_the_coordinator,
 }
 if "SECAGG_TEST_SEED" in os.environ:
     _CHANGES["training.contributing"] = _known_noise
+if "SECAGG_TEST_CLOCK" in os.environ:
+    _time, _shift = time.time, float(os.environ["SECAGG_TEST_CLOCK"])
+    time.time = lambda: _time() + _shift
+    _CHANGES["training.clock"] = _wrong_clock
 
 
 class _Finder(MetaPathFinder):
