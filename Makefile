@@ -76,12 +76,12 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 
 bench: $(VENV)/dev.stamp  ## the short table: schemes side by side, then the targets, into runs/bench (ten minutes)
 	$(BIN)/secagg bench run --short --out runs/bench
-	SECAGG_BENCH=brief $(BIN)/pytest $(TARGETS) -q -k "not break_even" --keep runs/bench
+	SECAGG_BENCH=brief $(BIN)/pytest $(TARGETS) -q -k "not break_even" --keep=runs/bench
 	$(BIN)/secagg bench table runs/bench
 
 bench-full: $(VENV)/dev.stamp  ## the whole: hospitals, parameters, drop-outs, privacy, and all targets, into runs/full (hours)
 	$(BIN)/secagg bench run --full --out runs/full
-	$(BIN)/pytest benchmarks --keep runs/full
+	$(BIN)/pytest benchmarks --keep=runs/full
 	$(BIN)/secagg bench table runs/full
 
 bench-consortium: $(VENV)/dev.stamp  ## 200 and 1,000 hospitals with neighbour graphs, all of them real (minutes)

@@ -1,6 +1,6 @@
 """One table at the end: what was measured, beside what it should be. Nothing is asserted about time.
 
-The targets are for the full sizes: in short form they are left out. With ``--keep FOLDER`` the figures are kept beside
+The targets are for the full sizes: in short form they are left out. With ``--keep=FOLDER`` the figures are kept beside
 a run of `secagg bench`, whose tables then hold those that have a target.
 """
 
