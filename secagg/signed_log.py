@@ -315,17 +315,16 @@ def _verified(
 ) -> list[tuple[EntryT, bytes]]:
     chained: list[tuple[EntryT, bytes]] = []
     misfit: TamperingError | None = None
-    hashes: list[str] = []
+    signatures = SignatureBatch(public_key, kind.signature_label)
     try:
         with closing(_rows(database, path, kind)) as rows:
             for entry, digest, signature in _chained(rows, path, kind):
                 chained.append((entry, signature))
-                hashes.append(digest)
+                signatures.add(bytes.fromhex(digest), signature)
     except TamperingError as error:
         misfit = error
     # The first entry that does not fit is named: one whose signature is false may stand before one out of its place.
-    signatures = (signature for _, signature in chained)
-    unsigned = kind.first_unsigned(zip(hashes, signatures, strict=True), public_key)
+    unsigned = signatures.first_invalid()
     if unsigned is not None:
         raise kind.altered(path, unsigned + 1, NOT_SIGNED)
     if misfit:
