@@ -195,9 +195,8 @@ class _Draft:
 
 
 def _drafted(wishes: Wishes, scheme: Scheme) -> _Draft:
-    encoding = Encoding(
-        field_bits=wishes.field_bits or fitting_width(wishes.members, wishes.parameters), max_weight=1024
-    )
+    bits = wishes.field_bits or fitting_width(wishes.members, wishes.parameters)
+    encoding = Encoding(field_bits=bits, max_weight=_MAX_WEIGHT)
     budget = wishes.budget
     if budget is None:
         return _Draft(Privacy(), Training(rounds=wishes.rounds), encoding)

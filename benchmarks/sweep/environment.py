@@ -42,7 +42,7 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def here(cls) -> Environment:
         """That of this process."""
         return cls(
-            cpu=_cpu(),
+            cpu=processor(),
             cores=os.cpu_count() or 1,
             memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
             system=f"{platform.system()} {platform.release()}",
@@ -64,7 +64,8 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return found
 
 
-def _cpu() -> str:
+def processor() -> str:
+    """The model, as the system says it."""
     if not _CPU_INFO.exists():
         return platform.processor() or platform.machine()
     lines = (line.partition(":") for line in _CPU_INFO.read_text(encoding="utf-8").splitlines())

@@ -58,11 +58,11 @@ def _markdown(table: Table) -> str:
 
 def _latex(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return f"{' & '.join(map(_escaped, cells))} \\\\"
+        return f"{' & '.join(map(escaped, cells))} \\\\"
 
     lines = [
         r"\begin{table}",
-        rf"\caption{{{_escaped(table.title)}}}",
+        rf"\caption{{{escaped(table.title)}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
         r"\toprule",
         line(table.columns),
@@ -70,11 +70,12 @@ def _latex(table: Table) -> str:
         *map(line, table.rows),
         r"\bottomrule",
         r"\end{tabular}",
-        *(rf"\par\footnotesize {_escaped(note)}" for note in table.notes),
+        *(rf"\par\footnotesize {escaped(note)}" for note in table.notes),
         r"\end{table}",
     ]
     return "\n".join([*lines, ""])
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as LaTeX takes it."""
     return "".join(_SPECIAL.get(character, character) for character in text)

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.sweep.environment import processor
 from benchmarks.utility.study import Cell, Mode, Recipe, Study
 from secagg.errors import InputError
 from secagg.files import write_atomically
@@ -36,7 +37,7 @@ class MadeWith(msgspec.Struct, frozen=True):
     def here(cls) -> MadeWith:
         """Of this process."""
         return cls(
-            processor=_processor(),
+            processor=processor(),
             cores=os.cpu_count() or 1,
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
@@ -119,12 +120,3 @@ def _require_recipe(cell: Cell, recipe: Recipe | None, folder: Path) -> None:
             culprit=cell.study,
             remedy="Choose another folder with --out, or remove these cells.",
         )
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Final
 
+from benchmarks.sweep.markup import escaped
 from benchmarks.utility.rows import Measured, Row, Spread
 from benchmarks.utility.study import Published, Study
 
@@ -121,5 +122,4 @@ def _size(count: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    plain = text.replace("`", "").replace("±", r"$\pm$")
-    return plain.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")
+    return escaped(text.replace("`", "")).replace("±", r"$\pm$")
