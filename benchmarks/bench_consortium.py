@@ -16,7 +16,7 @@ import pytest
 from benchmarks.clock import Clock
 from benchmarks.sizes import size
 from secagg.charter import Model, NeighbourGraph
-from secagg.charter.model import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold
 from secagg.graph import smallest_graph
 from secagg.masking.states import ServerState
 from tests.support.consortium import MODEL_DIGEST, Consortium, integer_sum

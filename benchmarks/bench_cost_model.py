@@ -16,7 +16,8 @@ from statistics import median
 import pytest
 
 from benchmarks.sizes import size
-from secagg.charter.model import Scheme, smallest_threshold
+from secagg.charter.sections import Scheme
+from secagg.charter.thresholds import smallest_threshold
 from secagg.graph import smallest_graph
 from secagg.homomorphic.parameters import fitting_parameters
 from secagg.masking.sizes import Shape, round_traffic, set_up_traffic

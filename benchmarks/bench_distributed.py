@@ -21,7 +21,7 @@ from dp.randomness import secure_generator
 from dp.rounding import round_rows
 from dp.training import LocalOptimizer, train_privately
 from secagg.charter import Charter, Training
-from secagg.charter.model import ServerStep
+from secagg.charter.sections import ServerStep
 from tests.support.hospitals import Ward, settings_for
 from training.draft import CharterChoices, task_of
 from training.noise import ShareOfNoise

@@ -17,7 +17,7 @@ from benchmarks.sweep.worker import Order
 from cli.bench_files import write_out
 from cli.output import json_option, print_json, progress_console
 from cli.sizing import BELOW_ONE
-from secagg.charter.model import MOST_MEMBERS, MOST_PARAMETERS, PrivacyMode
+from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, PrivacyMode
 
 _MOST_TURNS = 100
 

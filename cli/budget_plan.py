@@ -19,7 +19,7 @@ from dp.accounting import EpsilonBound, noise_multiplier_for
 from dp.forecast import Plan, forecast, quarters
 from dp.plan import PrivacyPlan
 from secagg.charter.folder import read_charter
-from secagg.charter.model import DELTA_LIMIT
+from secagg.charter.sections import DELTA_LIMIT
 from secagg.errors import InputError
 
 _POSITIVE = Number(min=0, min_open=True)

@@ -25,7 +25,7 @@ from cli.schemes import scheme_option
 from cli.simulate import require_beside, start
 from secagg.charter import Encoding, Training
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
-from secagg.charter.model import Scheme
+from secagg.charter.sections import Scheme
 from secagg.errors import InputError
 from secagg.files import unwritable, write_atomically
 from training.choices import CharterChoices

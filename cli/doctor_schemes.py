@@ -9,7 +9,7 @@ from cli.terms import described_margin, described_parameters
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, cautions, shared_key
 from secagg.charter.encryption import EncryptionTerms, encryption_terms, terms_of
-from secagg.charter.model import Scheme
+from secagg.charter.sections import Scheme
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.homomorphic.form import approximate_form, exact_form

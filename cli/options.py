@@ -21,7 +21,7 @@ from cli.sizing import (
     field_bits_option,
 )
 from secagg.charter import Encoding, Training
-from secagg.charter.model import LARGEST_FACTOR, ServerStep
+from secagg.charter.sections import LARGEST_FACTOR, ServerStep
 from secagg.homomorphic.parameters import ALLOWED
 from training.choices import FITTING_PARAMETERS, CharterChoices
 

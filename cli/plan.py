@@ -26,7 +26,7 @@ from cli.sizing import (
     duration,
 )
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, shared_key
-from secagg.charter.model import MOST_MEMBERS, MOST_PARAMETERS, Scheme
+from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, Scheme
 from secagg.graph import COMPLETE_UP_TO
 from secagg.masking.sizes import Traffic
 from training.costs.links import Link, Network

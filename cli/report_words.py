@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cli.output import size
-from secagg.charter.model import ENCRYPTED_SCHEMES, MASKED_SCHEMES
+from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES
 from training.reporting.budget import DataSetFacts
 from training.reporting.report import Report
 

@@ -17,7 +17,7 @@ from dp.ledger import BudgetUse
 from dp.ledger.budget_use import ALERTS
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
-from secagg.charter.model import ENCRYPTED_SCHEMES
+from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import SecaggError
 from training.evaluation import Metrics
 from training.report import RoundRecord

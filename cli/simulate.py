@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from cli.options import charter_options, choices_from
 from cli.output import json_option, print_json
 from cli.run_view import RunView, show_result
-from secagg.charter.model import is_name
+from secagg.charter.names import is_name
 from secagg.errors import InputError, SecaggError
 from training.simulation import SimulationResult, SimulationSettings, prepare, run
 from training.sites import DataSource, parse_place

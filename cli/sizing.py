@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from secagg.charter.model import DELTA_LIMIT
+from secagg.charter.sections import DELTA_LIMIT
 
 
 class Number(click.FloatRange):

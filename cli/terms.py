@@ -9,7 +9,7 @@ from rich.table import Table
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.encryption import EncryptionTerms, encryption_terms
-from secagg.charter.model import ENCRYPTED_SCHEMES
+from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import InputError
 from secagg.homomorphic.parameters import FAILURE_BITS, SECURE_MODULUS_BITS, Encryption
 from training.noise import knowing_noise

@@ -11,7 +11,7 @@ import msgspec
 
 from dp.events import Noise
 from secagg.charter import Encoding, Training
-from secagg.charter.model import PrivacyMode, Scheme
+from secagg.charter.sections import PrivacyMode, Scheme
 
 FITTING_PARAMETERS: Final = "auto"
 

@@ -25,7 +25,9 @@ from secagg.charter import (
     parse_charter,
     render_charter,
 )
-from secagg.charter.model import ENCRYPTED_SCHEMES, check_name, smallest_threshold
+from secagg.charter.names import check_name
+from secagg.charter.sections import ENCRYPTED_SCHEMES
+from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import fitting_parameters

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from secagg.charter.model import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO, Graph, smallest_graph
 

@@ -17,7 +17,7 @@ from dp.integer_noise import integer_noise
 from dp.randomness import KEY_SIZE, secure_generator
 from dp.shares import Cohort, NoiseShares
 from secagg.charter import Charter, Metrics, NeighbourGraph, Privacy
-from secagg.charter.model import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold
 from secagg.encoding import Ring
 from secagg.encoding.ring import RingVector
 from secagg.errors import InputError

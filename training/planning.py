@@ -10,7 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from secagg.charter.model import FEWEST_MEMBERS, Scheme, check_noise_levels, smallest_threshold
+from secagg.charter.contradictions import FEWEST_MEMBERS, check_noise_levels
+from secagg.charter.sections import Scheme
+from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO, hiding_bound, recovery_bound, smallest_graph
 from secagg.homomorphic.parameters import fitting_parameters

@@ -15,7 +15,7 @@ from dp.accounting import epsilon_of_runs, noise_multiplier_for, smallest_multip
 from dp.events import Event, GaussianEvent
 from dp.shares import Cohort, NoiseShares
 from secagg.charter import Encoding, Metrics, Privacy, Training
-from secagg.charter.model import check_noise_levels
+from secagg.charter.contradictions import check_noise_levels
 from secagg.graph import COMPLETE_UP_TO
 from training.choices import CharterChoices
 from training.dropout import count_dropped

@@ -13,7 +13,9 @@ from typing import Final, Literal
 import msgspec
 
 from secagg.charter import Charter, Encoding, Homomorphic, Member, Metrics, Model, NeighbourGraph, TaskChoice, Training
-from secagg.charter.model import ENCRYPTED_SCHEMES, MOST_OPENINGS, Privacy, Scheme, smallest_threshold
+from secagg.charter.contradictions import MOST_OPENINGS
+from secagg.charter.sections import ENCRYPTED_SCHEMES, Privacy, Scheme
+from secagg.charter.thresholds import smallest_threshold
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.labels import DIGEST_SIZE

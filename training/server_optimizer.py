@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from secagg.charter.model import ServerStep
+from secagg.charter.sections import ServerStep
 from secagg.errors import InputError
 
 Vector = npt.NDArray[np.float64]

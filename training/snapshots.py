@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.charter import Charter, VerifiedCharter
-from secagg.charter.model import ENCRYPTED_SCHEMES
+from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import InputError, RemoteProtocolError
 from secagg.labels import label
 from secagg.masking import kdf

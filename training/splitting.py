@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from secagg.charter.model import check_name
+from secagg.charter.names import check_name
 from secagg.errors import InputError
 from training.records import Records
 from training.tasks.tabular import TabularTask, read_task_table

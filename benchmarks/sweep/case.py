@@ -9,15 +9,15 @@ from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 
-from secagg.charter.model import (
+from secagg.charter.sections import (
     ENCRYPTED_SCHEMES,
     MASKED_SCHEMES,
     MOST_MEMBERS,
     MOST_PARAMETERS,
     PrivacyMode,
-    smallest_threshold,
 )
-from secagg.charter.model import Scheme as CharterScheme
+from secagg.charter.sections import Scheme as CharterScheme
+from secagg.charter.thresholds import smallest_threshold
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.graph import Graph, smallest_graph

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Final
 
 from benchmarks.sweep.case import SCHEMES, Case, Scheme, check_case
-from secagg.charter.model import PrivacyMode
+from secagg.charter.sections import PrivacyMode
 from secagg.errors import InputError
 
 _TENTH: Final = 0.1

@@ -9,7 +9,7 @@ from benchmarks.utility.ground import Ground
 from benchmarks.utility.study import DELTA, Mode, Recipe
 from dp.accounting import noise_multiplier_for
 from secagg.charter import Encoding, Training
-from secagg.charter.model import PrivacyMode, ServerStep
+from secagg.charter.sections import PrivacyMode, ServerStep
 from training.draft import CharterChoices
 from training.model_state import ModelLayout
 

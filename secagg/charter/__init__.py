@@ -1,7 +1,7 @@
 """What the consortium agrees on, signed by every member."""
 
-from secagg.charter.model import (
-    Charter,
+from secagg.charter.model import Charter
+from secagg.charter.sections import (
     Encoding,
     Homomorphic,
     Member,

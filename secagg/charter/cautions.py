@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from secagg.charter.model import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Charter, Scheme
+from secagg.charter.model import Charter
+from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Scheme
 from secagg.graph import COMPLETE_UP_TO
 
 SHARED_KEY_SCHEMES: Final = ENCRYPTED_SCHEMES - MASKED_SCHEMES

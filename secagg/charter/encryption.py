@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secagg.charter.model import ENCRYPTED_SCHEMES, Charter
+from secagg.charter.model import Charter
+from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.encoding.ring import Ring
 from secagg.homomorphic.coefficients import Packing
 from secagg.homomorphic.form import EncryptedForm, form_of

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import msgspec
 
-from secagg.charter.model import Charter, Name
+from secagg.charter.model import Charter
+from secagg.charter.names import Name
 from secagg.errors import InputError, TamperingError
 from secagg.identity import SIGNATURE_SIZE, Identity, is_valid_signature
 from secagg.labels import label

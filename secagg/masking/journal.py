@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from secagg.charter.model import MOST_MEMBERS
+from secagg.charter.sections import MOST_MEMBERS
 
 MemberNumber = Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]

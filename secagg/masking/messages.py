@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from secagg.charter.model import MOST_MEMBERS, MOST_NOISE_LEVELS
+from secagg.charter.sections import MOST_MEMBERS, MOST_NOISE_LEVELS
 from secagg.identity import SIGNATURE_SIZE
 from secagg.labels import DIGEST_SIZE
 from secagg.latch import SIGHTING_SIZE

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from secagg.charter import VerifiedCharter
-from secagg.charter.model import ENCRYPTED_SCHEMES, MASKED_SCHEMES
+from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES
 from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring, RingVector
 from secagg.errors import RemoteProtocolError

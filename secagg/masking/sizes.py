@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from secagg.charter.model import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Scheme
+from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Scheme
 from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from secagg.charter import VerifiedCharter
-from secagg.charter.model import Name
+from secagg.charter.names import Name
 from secagg.files import read_bounded
 from secagg.identity import SIGNATURE_SIZE, Identity, fingerprint, is_valid_signature
 from secagg.labels import label

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from secagg.charter.model import Name
+from secagg.charter.names import Name
 from secagg.release.unusable import unusable
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from secagg.charter import model as charter_model
+from secagg.charter import thresholds
 from secagg.errors import LocalProtocolError
 from training.attacks.model import Refused, Refuser, Succeeded, Tries
 from training.attacks.suite import ATTACKS, QUICK, Finding, audit, load_controls, named, perform
@@ -107,7 +107,7 @@ def test_an_attack_that_is_refused_otherwise_is_not_refused_as_it_should_be(outc
 
 def test_an_attack_whose_honest_part_is_refused_is_broken_and_named():
     (attack,) = named(["forged-sum"])
-    with patch.object(charter_model, "smallest_threshold", lambda *_: 99), pytest.raises(LocalProtocolError) as caught:
+    with patch.object(thresholds, "smallest_threshold", lambda *_: 99), pytest.raises(LocalProtocolError) as caught:
         perform(attack)
     assert (caught.value.reason, caught.value.culprit) == ("attack-broken", "forged-sum")
 

@@ -6,7 +6,7 @@ import pytest
 
 from dp.ledger import Kind, read_ledger
 from secagg.charter.folder import read_verified
-from secagg.charter.model import LARGEST_FACTOR
+from secagg.charter.sections import LARGEST_FACTOR
 from secagg.errors import InputError
 from secagg.identity import Identity
 from secagg.policy import check_charter, load_policy

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate as document
-from secagg.charter.model import ENCRYPTED_SCHEMES
+from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.homomorphic.parameters import ALLOWED, SECURE_MODULUS_BITS, exact_plain_bits, noise_bound
 from secagg.masking import messages as masking_messages
 from secagg.masking.messages import payload_limit

@@ -16,7 +16,7 @@ import pytest
 
 from cli.main import run as command
 from dp.ledger import Kind, read_ledger
-from secagg.charter.model import ServerStep
+from secagg.charter.sections import ServerStep
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import Direction, read_egress
 from secagg.errors import ProtocolError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from secagg.charter import Member
-from secagg.charter.model import ENCRYPTED_SCHEMES
+from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS

@@ -11,7 +11,7 @@ from dp.randomness import secure_generator
 from dp.rounding import round_rows
 from dp.sampling import poisson_sample
 from secagg.charter import Charter, Encoding, Member
-from secagg.charter.model import ServerStep
+from secagg.charter.sections import ServerStep
 from secagg.encoding import Ring
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.draft import draft_charter

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from secagg.charter.model import MOST_OPENINGS
+from secagg.charter.contradictions import MOST_OPENINGS
 from secagg.errors import InputError
 from training.costs.links import Link, Network
 from training.recommendation import Budget, Wishes, delta_of, fitting_width, recommend

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from secagg.charter.model import ServerStep
+from secagg.charter.sections import ServerStep
 from secagg.errors import InputError
 from training.server_optimizer import apply, initial_state, learning_rate
 

@@ -12,7 +12,7 @@ import tenseal
 from tenseal import sealapi
 
 from secagg.charter import Charter
-from secagg.charter.model import Homomorphic
+from secagg.charter.sections import Homomorphic
 from secagg.homomorphic import parameters
 from secagg.homomorphic.cipher import Cipher
 from secagg.homomorphic.context import public_context

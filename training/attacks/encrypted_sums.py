@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from secagg.charter.model import Homomorphic
+from secagg.charter.sections import Homomorphic
 from secagg.masking import Purpose, Session
 from secagg.masking.messages import Contribution, Masked
 from secagg.masking.round_tags import round_tag

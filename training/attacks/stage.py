@@ -15,8 +15,17 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from secagg.charter import Charter, Member, Model, TaskChoice, Training, VerifiedCharter, sign_charter, verify_charter
-from secagg.charter import model as charter_model
+from secagg.charter import (
+    Charter,
+    Member,
+    Model,
+    TaskChoice,
+    Training,
+    VerifiedCharter,
+    sign_charter,
+    thresholds,
+    verify_charter,
+)
 from secagg.encoding.ring import RingVector
 from secagg.identity import Identity, fingerprint
 from secagg.labels import digest
@@ -52,7 +61,7 @@ def make_charter(identities: list[Identity], **changes: Any) -> Charter:
         "nonce": bytes(16),
         "members": tuple(Member(name=f"h{i}", public_key=key.public_key) for i, key in enumerate(identities, 1)),
         # Looked up where it is: a weakened build may have another rule.
-        "threshold": charter_model.smallest_threshold(len(identities), colluding),
+        "threshold": thresholds.smallest_threshold(len(identities), colluding),
         "max_colluding": 1,
         "model": Model(digest=MODEL_DIGEST, parameters=PARAMETERS),
         "task": TaskChoice(kind="tabular-classification", settings={}),

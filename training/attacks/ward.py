@@ -14,7 +14,7 @@ import numpy as np
 
 from secagg.charter import Encoding, Training, VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.charter.model import Scheme
+from secagg.charter.sections import Scheme
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.identity import Identity

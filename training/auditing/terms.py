@@ -15,7 +15,8 @@ import msgspec
 
 from dp.shares import Cohort
 from secagg.charter import Charter, Encoding, Member, Metrics, Model, Privacy, Training, parse_charter, render_charter
-from secagg.charter.model import ServerStep, smallest_threshold
+from secagg.charter.sections import ServerStep
+from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from training.auditing.canaries import ORDINARY, CanaryTask, canary_spec
 from training.draft import task_choice

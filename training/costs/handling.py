@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from secagg.charter.model import Scheme, smallest_threshold
+from secagg.charter.sections import Scheme
+from secagg.charter.thresholds import smallest_threshold
 from secagg.masking.sizes import Shape
 from training.costs.rates import Rates
 from training.costs.times import Handling, times_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from secagg.charter import Charter, Encoding, Member, Model, TaskChoice, Training, sign_charter, verify_charter
-from secagg.charter.model import FEWEST_MEMBERS
+from secagg.charter.contradictions import FEWEST_MEMBERS
 from secagg.identity import Identity
 from secagg.labels import DIGEST_SIZE
 from secagg.masking.session import Purpose, Session

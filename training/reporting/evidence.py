@@ -17,7 +17,7 @@ from dp.ledger import Account, Entry
 from dp.ledger.account import patients_folder
 from dp.ledger.entries import LEDGER
 from secagg.charter import VerifiedCharter
-from secagg.charter.model import Name
+from secagg.charter.names import Name
 from secagg.egress import EGRESS, EgressEntry
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded

@@ -15,7 +15,7 @@ from dp.forecast import forecast_pld, forecast_reference
 from dp.plan import PrivacyPlan
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
-from secagg.charter.model import PrivacyMode
+from secagg.charter.sections import PrivacyMode
 from training.privacy_plan import privacy_plan
 
 _MINUTES: Final = "https://doi.org/10.6028/NIST.SP.800-226"

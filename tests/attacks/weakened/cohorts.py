@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from secagg.charter import model as charter_model
+from secagg.charter import thresholds
 from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingClient, Survivors
 from secagg.masking.messages import Deals, Unmask
@@ -77,7 +77,7 @@ class WithPairwiseGuard(MaskingClient):
 
 def without_colluders():
     """A threshold rule that does not count colluders: half of the members are enough."""
-    return patch.object(charter_model, "smallest_threshold", lambda members, colluding: members // 2)
+    return patch.object(thresholds, "smallest_threshold", lambda members, colluding: members // 2)
 
 
 _ANY_SET = Control(Build(client=AnswersForAnySet), "the rules on survivor sets, and the agreement")

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from secagg.charter import model
+from secagg.charter import contradictions, thresholds
 from secagg.encoding import Layout
 from secagg.policy import checks
 from training.attacks.build import Build, Control
@@ -19,16 +19,16 @@ def without_contradictions():
     """Charters that may contradict themselves."""
     stack = ExitStack()
     for check in ("members", "threshold", "graph", "privacy", "distributed", "metrics"):
-        stack.enter_context(patch.object(model, f"_check_{check}", lambda charter: None))
+        stack.enter_context(patch.object(contradictions, f"_check_{check}", lambda charter: None))
     return stack
 
 
 def without_member_check():
-    return patch.object(model, "_check_members", lambda charter: None)
+    return patch.object(contradictions, "_check_members", lambda charter: None)
 
 
 def with_any_threshold():
-    return patch.object(model, "smallest_threshold", lambda members, colluding: 2)
+    return patch.object(thresholds, "smallest_threshold", lambda members, colluding: 2)
 
 
 def without_policy():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, cautions, shared_key
-from secagg.charter.model import ENCRYPTED_SCHEMES, smallest_threshold
+from secagg.charter.sections import ENCRYPTED_SCHEMES
+from secagg.charter.thresholds import smallest_threshold
 from secagg.graph import COMPLETE_UP_TO
 from tests.support.consortium import make_charter, make_identities
 

@@ -17,7 +17,8 @@ from secagg.charter import (
     parse_charter,
     render_charter,
 )
-from secagg.charter.model import DELTA_LIMIT, LARGEST_FACTOR, ServerStep, smallest_threshold
+from secagg.charter.sections import DELTA_LIMIT, LARGEST_FACTOR, ServerStep
+from secagg.charter.thresholds import smallest_threshold
 from secagg.charter.toml import LARGEST_CHARTER
 from secagg.errors import InputError
 from secagg.identity import fingerprint

@@ -22,7 +22,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from secagg.charter.model import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold
 
 
 @dataclass(frozen=True)

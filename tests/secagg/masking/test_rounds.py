@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secagg.charter import Encoding, Model, Statistics
-from secagg.charter.model import Homomorphic
+from secagg.charter.sections import Homomorphic
 from secagg.homomorphic.parameters import ALLOWED
 from secagg.masking import MaskingServer, Purpose
 from secagg.masking.session import RoundSum

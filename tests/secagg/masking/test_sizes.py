@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from secagg.charter import Encoding, Homomorphic, Model, NeighbourGraph
-from secagg.charter.model import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import smallest_graph
 from secagg.masking import sizes

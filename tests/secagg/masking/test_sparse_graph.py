@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secagg.charter import NeighbourGraph
-from secagg.charter.model import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError, RemoteProtocolError
 from secagg.graph import Graph, smallest_graph
 from secagg.masking import MaskingClient, MaskingServer, Session

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secagg.charter import Model
-from secagg.charter.model import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold
 from secagg.masking.sizes import Shape
 from secagg.masking.states import ServerState
 from tests.support.consortium import MODEL_DIGEST, Consortium

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secagg.charter.model import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold
 from secagg.masking.sizes import Shape, round_traffic, set_up_traffic
 from training.costs import handling
 from training.costs.handling import fitted_on, handling_of

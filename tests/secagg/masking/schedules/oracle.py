@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from secagg.charter import VerifiedCharter
-from secagg.charter.model import MASKED_SCHEMES
+from secagg.charter.sections import MASKED_SCHEMES
 from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, Session, shamir
 from secagg.masking.dealing import secrets_of

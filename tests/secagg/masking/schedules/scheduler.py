@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from secagg.charter.model import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold
 from secagg.masking import MaskingClient
 from secagg.masking.states import ServerState
 from secagg.masking.verification import ForgedSumError

@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from secagg.charter import Model, NeighbourGraph
-from secagg.charter.model import MOST_NOISE_LEVELS
+from secagg.charter.sections import MOST_NOISE_LEVELS
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.graph import smallest_graph
