@@ -32,7 +32,8 @@ from secagg.masking.sizes import Traffic
 from training.costs.links import Link, Network
 from training.costs.memory import Memory
 from training.planning import Plan, Plans, make_plans
-from training.recommendation import Budget, Wishes, recommend
+from training.recommending.recommendation import recommend
+from training.recommending.wishes import Budget, Wishes
 
 _ALL: Final = "all"
 _SCHEMES: Final[tuple[Scheme, ...]] = ("mask", "double-lock", "bfv", "ckks")

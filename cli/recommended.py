@@ -11,7 +11,8 @@ from rich.table import Table
 
 from cli.output import console
 from cli.sizing import duration
-from training.recommendation import Choice, Recommendation, RoundTime
+from training.recommending.reasons import Choice
+from training.recommending.recommendation import Recommendation, RoundTime
 
 COMMAND = "secagg charter new charter --task TASK.toml --member NAME=KEY ..."
 

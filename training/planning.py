@@ -1,7 +1,7 @@
 """What schemes will cost a consortium before there is one: messages and bytes exactly, time as on this machine.
 
 Knows which ways there are to run a consortium. What one costs is in `secagg.masking.sizes` and `training.costs`, which
-way to take in `training.recommendation`. Knows nothing of training.
+way to take in `training.recommending`. Knows nothing of training.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ import pytest
 from secagg.charter.contradictions import MOST_OPENINGS
 from secagg.errors import InputError
 from training.costs.links import Link, Network
-from training.recommendation import Budget, Wishes, delta_of, fitting_width, recommend
+from training.recommending.drafting import fitting_width
+from training.recommending.recommendation import recommend
+from training.recommending.wishes import Budget, Wishes, delta_of
 
 DSL = Network(Link(16e6, 2e6), Link(1e9, 1e9), 0.04)
 FAST = Network(Link(1e9, 1e9), Link(10e9, 10e9), 0.01)

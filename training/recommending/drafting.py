@@ -1,0 +1,133 @@
+"""The charter that follows from what is wanted, as far as privacy, width and neighbours set it.
+
+What is recommended is made into a charter before it is said, so that nothing is recommended that a charter refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from secagg.charter import Charter, Encoding, Homomorphic, Member, Metrics, Model, NeighbourGraph, TaskChoice, Training
+from secagg.charter.sections import Privacy, Scheme
+from secagg.charter.thresholds import smallest_threshold
+from secagg.encoding.ring import Ring
+from secagg.errors import InputError
+from secagg.labels import DIGEST_SIZE
+from training.choices import CharterChoices
+from training.dropout import chosen_graph, count_dropped
+from training.noise import fewest_with_noise, noise_shares
+from training.planning import Plan
+from training.privacy_draft import Sizes, drafted_privacy, wide_enough
+from training.recommending.wishes import Wishes, delta_of
+
+# What rounding may take of the longest update.
+_MOST_ROUNDING: Final = 1e-3
+_WIDTHS: Final = (16, 24, 32, 40, 48)
+# What `charter new` sets.
+_MAX_WEIGHT: Final = 1024
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The parts of a charter that privacy and width set.
+
+    Attributes:
+        batch: patients expected in a step, of all hospitals; 0 without differential privacy.
+    """
+
+    privacy: Privacy
+    training: Training
+    encoding: Encoding
+    batch: int = 0
+
+
+def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
+    """The noise that the budget asks for, and a width that it fits.
+
+    Raises:
+        InputError: ``unreachable-epsilon``; ``batch-too-small``.
+    """
+    bits = wishes.field_bits or fitting_width(wishes.members, wishes.parameters)
+    encoding = Encoding(field_bits=bits, max_weight=_MAX_WEIGHT)
+    budget = wishes.budget
+    if budget is None:
+        return Draft(Privacy(), Training(rounds=wishes.rounds), encoding)
+    batch = round(budget.sampling_rate * budget.records)
+    if batch < 1:
+        raise InputError(
+            "batch-too-small",
+            f"Of {budget.records} patients, less than one is in a step at a sampling rate of {budget.sampling_rate:g}.",
+            culprit="sampling rate",
+            remedy="Raise --sampling-rate, or train on more patients.",
+        )
+    training = Training(rounds=wishes.rounds, local_steps=1, batch_size=batch, weighting="uniform")
+    choices = CharterChoices(
+        training=training,
+        scheme=scheme,
+        encoding=msgspec.structs.replace(encoding, field_bits=wishes.field_bits or _WIDTHS[1]),
+        privacy="distributed",
+        epsilon=budget.epsilon,
+        delta=delta_of(budget),
+        sampling_rate=budget.sampling_rate,
+        expected_batch=batch,
+        max_colluding=wishes.colluding,
+        dropout=wishes.dropout,
+    )
+    threshold = smallest_threshold(wishes.members, wishes.colluding)
+    fewest = fewest_with_noise(wishes.members, threshold, wishes.colluding, _graph(wishes, scheme))
+    sizes = Sizes(wishes.members, fewest, wishes.parameters, training, Metrics())
+    privacy = drafted_privacy(choices, sizes)
+    return Draft(privacy, training, wide_enough(choices, privacy, sizes), batch)
+
+
+def fitting_width(members: int, parameters: int) -> int:
+    """b, such that rounding takes at most a thousandth of the longest update from the mean of all, and weights fit.
+
+    Every hospital rounds each of d numbers to a grid of (2^(b-1) - 1) / n steps, off by 1/sqrt(12) of a step: the mean
+    is off by sqrt(n d / 12) / 2^(b-1) of the longest update, L2.
+    """
+    for bits in _WIDTHS:
+        rounding = math.sqrt(members * parameters / 12) / 2 ** (bits - 1)
+        if rounding <= _MOST_ROUNDING and Ring(bits).largest // members >= _MAX_WEIGHT:
+            return bits
+    return _WIDTHS[-1]
+
+
+def _graph(wishes: Wishes, scheme: Scheme) -> NeighbourGraph:
+    if scheme != "mask":
+        return NeighbourGraph()
+    dropped = count_dropped(wishes.members, wishes.colluding, wishes.dropout)
+    graph = chosen_graph(wishes.members, wishes.colluding, dropped)
+    return NeighbourGraph(degree=graph.degree, threshold=graph.threshold) if graph else NeighbourGraph()
+
+
+def require_charter(wishes: Wishes, plan: Plan, draft: Draft) -> None:
+    """Make a charter of it, of members that do not exist.
+
+    Raises:
+        InputError: whatever a charter refuses.
+    """
+    shape = plan.shape
+    numbers = range(1, wishes.members + 1)
+    charter = Charter(
+        name="planned",
+        nonce=bytes(16),
+        members=tuple(Member(name=f"h{number}", public_key=number.to_bytes(32, "big")) for number in numbers),
+        threshold=shape.threshold,
+        max_colluding=wishes.colluding,
+        model=Model(digest=bytes(DIGEST_SIZE), parameters=wishes.parameters),
+        task=TaskChoice(kind="planned", settings={}),
+        training=draft.training,
+        scheme=shape.scheme,
+        graph=_graph(wishes, shape.scheme),
+        homomorphic=Homomorphic(parameters=shape.parameter_set) if shape.encrypted else Homomorphic(),
+        encoding=draft.encoding,
+        privacy=draft.privacy,
+        epoch_rounds=shape.rounds,
+    )
+    if draft.privacy.mode == "distributed":
+        noise_shares(charter)

@@ -1,0 +1,150 @@
+"""Each thing that is recommended in words: its value, why, and what there is instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from secagg.charter.sections import Scheme
+from secagg.errors import InputError
+from secagg.masking.sizes import round_traffic
+from training.planning import Plan
+from training.recommending.drafting import Draft
+from training.recommending.wishes import Wishes, delta_of
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing that is recommended.
+
+    Attributes:
+        what: the field's term for it.
+        value: as a person reads it.
+        why: in one sentence.
+        instead: what else there is, and what that would cost; empty where there is nothing.
+        options: of `secagg charter new`, that make it so.
+    """
+
+    what: str
+    value: str
+    why: str
+    instead: str
+    options: tuple[str, ...]
+
+
+def choices_of(wishes: Wishes, plan: Plan, draft: Draft, averages: Mapping[int, float]) -> tuple[Choice, ...]:
+    """All that a person has to agree to.
+
+    Args:
+        averages: for each length of an epoch in rounds, seconds of an average round.
+    """
+    return (
+        _scheme(plan),
+        _threshold(wishes, plan),
+        _width(wishes, draft),
+        _epoch(wishes, plan, averages),
+        _privacy(wishes, draft),
+    )
+
+
+def _scheme(plan: Plan) -> Choice:
+    other: Scheme = "mask" if plan.shape.encrypted else "double-lock"
+    try:
+        there = round_traffic(replace(plan.shape, scheme=other, graph=None, noise_levels=()))
+        cost = f"{other}: {_times(there.bytes_up / plan.round.bytes_up)} the bytes up, "
+        cost += f"{_times(there.bytes_down / plan.round.bytes_down)} down"
+    except InputError as error:
+        cost = f"{other} cannot be had: {error.message}"
+    if plan.shape.encrypted:
+        return Choice(
+            "scheme",
+            "double-lock",
+            "The coordinator is to see nothing, and one that conspires with a hospital no more than the sum.",
+            f"{cost}, and the coordinator sees sums.",
+            ("--scheme", "double-lock"),
+        )
+    return Choice(
+        "scheme",
+        "mask",
+        "The coordinator sees the sum, which the hospitals publish as a model anyway, and nothing else.",
+        f"{cost}, and the coordinator does not see sums either. bfv and ckks: one key for all, never.",
+        ("--scheme", "mask"),
+    )
+
+
+def _threshold(wishes: Wishes, plan: Plan) -> Choice:
+    shape, alive = plan.shape, plan.shape.survivors
+    graph = f" Each masks with {shape.peers:.0f} neighbours." if shape.graph else ""
+    return Choice(
+        "threshold",
+        f"{shape.threshold} of {shape.members}",
+        f"The least that is safe: below it, a coordinator that conspires with {wishes.colluding} could ask two sets of "
+        f"survivors for what takes all masks off one vector. When {shape.dropped} drop out, {alive} are left.{graph}",
+        f"A higher one: sums over larger crowds, and none where {shape.members - shape.threshold} are gone, which this "
+        "bears.",
+        ("--colluding", str(wishes.colluding), "--threshold", str(shape.threshold), "--dropout", f"{wishes.dropout:g}"),
+    )
+
+
+def _width(wishes: Wishes, draft: Draft) -> Choice:
+    bits = draft.encoding.field_bits
+    if draft.privacy.mode == "distributed":
+        why = "The narrowest of 24, 32 and 40 in which rounding raises the noise by 1 % at most."
+    else:
+        rounding = math.sqrt(wishes.members * wishes.parameters / 12) / 2 ** (bits - 1)
+        why = f"Rounding takes {rounding:.1g} of the longest update from the mean."
+    if wishes.field_bits:
+        why = f"As you gave it. {why}" if draft.privacy.mode == "none" else "As you gave it, or as wide as noise takes."
+    return Choice(
+        "field width",
+        f"{bits} bits",
+        why,
+        f"Each 8 bits more add {100 * 8 / bits:.0f} % to what is sent, and make the grid 256 times finer.",
+        ("--field-bits", str(bits)),
+    )
+
+
+def _epoch(wishes: Wishes, plan: Plan, averages: Mapping[int, float]) -> Choice:
+    epoch = plan.shape.rounds
+    if wishes.epoch_rounds:
+        why = "As you gave it."
+    else:
+        why = "Longer epochs would shorten the average round by less than 5 %."
+    others = [f"{other}: {_times(average / averages[epoch])} the time a round" for other, average in averages.items()]
+    return Choice(
+        "epoch",
+        f"a key set-up each {epoch} rounds" if epoch > 1 else "a key set-up each round",
+        f"{why} A hospital that misses the set-up waits for the next one.",
+        "; ".join(text for text, other in zip(others, averages, strict=True) if other != epoch),
+        ("--rounds", str(wishes.rounds), "--epoch-rounds", str(epoch)),
+    )
+
+
+def _privacy(wishes: Wishes, draft: Draft) -> Choice:
+    budget, privacy = wishes.budget, draft.privacy
+    if budget is None:
+        return Choice(
+            "noise",
+            "none",
+            "No --epsilon was given: the model itself may reveal patients.",
+            "--epsilon and --records: noise for that budget.",
+            ("--dp", "none"),
+        )
+    delta = delta_of(budget)
+    return Choice(
+        "noise",
+        f"distributed, multiplier {privacy.noise_multiplier:g}",
+        f"{wishes.rounds} steps on about {draft.batch} of {budget.records} patients cost epsilon {budget.epsilon:g} at "
+        f"delta {delta:.1g}. In the mean gradient it deviates by {privacy.noise_multiplier / draft.batch:.2g} of the "
+        "clipping norm, in each number.",
+        f"local: {math.sqrt(wishes.members):.1f} times the noise in the mean, but it rests on nobody else.",
+        (
+            *("--dp", "distributed", "--epsilon", f"{budget.epsilon:g}", "--delta", f"{delta:.6g}"),
+            *("--sampling-rate", f"{budget.sampling_rate:g}", "--batch-size", str(draft.batch)),
+        ),
+    )
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2g} times"

@@ -1,0 +1,117 @@
+"""Chooses by the cost model. Knows no task: the model is its number of parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+from secagg.charter.contradictions import MOST_OPENINGS
+from secagg.charter.sections import ENCRYPTED_SCHEMES, Scheme
+from training.costs.links import Network, transfer_time
+from training.planning import Plan, make_plans, require_possible
+from training.recommending.drafting import Draft, drafted, require_charter
+from training.recommending.reasons import Choice, choices_of
+from training.recommending.wishes import Wishes
+
+_EPOCHS: Final = (1, 2, 5, 10, 20, 50)
+# A longer epoch must shorten the average round by more than this.
+_WORTH: Final = 0.05
+
+
+@dataclass(frozen=True)
+class RoundTime:
+    """Seconds of one round, without the training itself.
+
+    Attributes:
+        transfer: on the lines. set_up: a round's part of the key set-up, transfer included.
+    """
+
+    transfer: float
+    hospital: float
+    coordinator: float
+    set_up: float
+
+    @property
+    def total(self) -> float:
+        """One after the other: hospitals work at the same time, and the coordinator when all have sent."""
+        return self.transfer + self.hospital + self.coordinator + self.set_up
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to agree on.
+
+    Attributes:
+        plan: what it costs.
+        fits: whether a round is as short as was asked for; None where nothing was.
+        shortest: how many parameters would fit, where a round does not; 0 if none do.
+    """
+
+    choices: tuple[Choice, ...]
+    plan: Plan
+    round_time: RoundTime
+    fits: bool | None
+    shortest: int | None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """All options of `secagg charter new`."""
+        return tuple(option for choice in self.choices for option in choice.options)
+
+
+def recommend(wishes: Wishes) -> Recommendation:
+    """Choose.
+
+    Raises:
+        InputError: of `make_plans`, where no consortium of this kind can be had; ``unreachable-epsilon``,
+            ``batch-too-small``, or whatever a charter refuses of what was given.
+    """
+    require_possible(wishes.members, wishes.colluding)
+    scheme: Scheme = "double-lock" if wishes.coordinator_sees == "nothing" else "mask"
+    draft = drafted(wishes, scheme)
+    epochs = [wishes.epoch_rounds] if wishes.epoch_rounds else _possible_epochs(wishes, scheme)
+    plans = {epoch: _plan(wishes, scheme, draft, epoch) for epoch in epochs}
+    averages = {epoch: round_time(plan, wishes.network).total for epoch, plan in plans.items()}
+    epoch = next(one for one in epochs if averages[one] <= (1 + _WORTH) * min(averages.values()))
+    plan = plans[epoch]
+    require_charter(wishes, plan, draft)
+    time = round_time(plan, wishes.network)
+    fits = None if wishes.round_seconds is None else time.total <= wishes.round_seconds
+    shortest = _fitting(wishes, time) if fits is False else None
+    return Recommendation(choices_of(wishes, plan, draft, averages), plan, time, fits, shortest)
+
+
+def round_time(plan: Plan, network: Network) -> RoundTime:
+    """How long a round of this plan takes."""
+    shape, times = plan.shape, plan.times
+    set_up = times.set_up + times.coordinator_set_up + transfer_time(plan.set_up, shape.members, network)
+    return RoundTime(
+        transfer_time(plan.round, shape.members, network), times.hospital, times.coordinator, set_up / shape.rounds
+    )
+
+
+def _possible_epochs(wishes: Wishes, scheme: Scheme) -> list[int]:
+    most = MOST_OPENINGS // wishes.members if scheme in ENCRYPTED_SCHEMES else wishes.rounds
+    return [epoch for epoch in _EPOCHS if epoch <= min(most, wishes.rounds)]
+
+
+def _plan(wishes: Wishes, scheme: Scheme, draft: Draft, epoch: int) -> Plan:
+    plans = make_plans(
+        wishes.members,
+        wishes.parameters,
+        wishes.colluding,
+        wishes.dropout,
+        epoch,
+        draft.encoding.field_bits,
+        [scheme],
+        draft.privacy.noise_levels,
+    )
+    return next(plan for plan in plans.ways if plan.chosen)
+
+
+def _fitting(wishes: Wishes, time: RoundTime) -> int:
+    """How many parameters a round has time for: what does not grow with them is left as it is."""
+    small = recommend(replace(wishes, parameters=1, round_seconds=None, budget=None)).round_time.total
+    spare, each = (wishes.round_seconds or 0) - small, (time.total - small) / wishes.parameters
+    return max(0, math.floor(spare / each)) if each > 0 else 0
