@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
 from secagg.charter.names import check_name
 from secagg.errors import InputError
@@ -142,6 +141,9 @@ def holdout(records: Records, train_fraction: float, seed: int) -> tuple[Records
     Raises:
         InputError: ``bad-fraction``, or ``too-few-patients`` when one side would be empty.
     """
+    # Half of the time that a hospital's process takes to start, and it starts for every epoch.
+    from sklearn.model_selection import train_test_split
+
     if not 0.0 < train_fraction < 1.0:
         message = f"The training fraction {train_fraction} is not between 0 and 1."
         raise InputError("bad-fraction", message, remedy="Keep 0.2 to 0.5 of the patients for testing.")
