@@ -9,48 +9,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.model import STATISTICS_SUMS
 from secagg.errors import ProtocolError, RemoteProtocolError
-from secagg.identity import fingerprint
 from secagg.masking import MaskingServer, Purpose, RoundSum, Session
-from secagg.masking.journal import Around, Journal
-from secagg.masking.messages import Refusal
+from secagg.masking.journal import Around
 from secagg.masking.messages import Sum as SumPayload
 from secagg.masking.states import ServerState
-from secagg.release.dsse import StatementSignature, assemble, is_signed_by
-from secagg.release.statement import read_statement
 from secagg.transcript import AROUND, TranscriptWriter
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training import snapshots
+from training.attestations import assemble_release, read_attestations
 from training.checkpoint_relay import CheckpointRelay
 from training.coordinator_store import Asked, CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
-from training.messages import ATTEST_LIMIT, Attest, Conclude, Endorsed, Query, Release, Status
+from training.messages import Conclude, Endorsed, Query, Release, Status
 from training.noise import noise_expansion
 from training.parcels import parcels
+from training.pump import Pump
 from training.report import RefusalRecord, RoundRecord
 from training.snapshot_relay import SnapshotRelay
-from training.statuses import Signed, open_from, read_statuses
+from training.statuses import Signed, read_statuses
 
 TRANSCRIPT = "transcript"
 _MOST_FAILURES = 3
 _MOST_SET_UPS = 5
 _MEND = "Waiting does not help: each hospital's own log says what is wrong there. Go on with the run once it is mended."
-
-_PHASES = {
-    ServerState.ADVERTISING: Phase.ADVERTISE,
-    ServerState.DEALING: Phase.DEAL,
-    ServerState.ACKNOWLEDGING: Phase.ACKNOWLEDGE,
-    ServerState.COLLECTING: Phase.MASK,
-    ServerState.AGREEING: Phase.AGREE,
-    ServerState.UNMASKING: Phase.REVEAL,
-}
 
 
 class Coordinator:
@@ -169,7 +157,7 @@ class Coordinator:
         self._store.update(epoch=session.epoch)
         self._journal = TranscriptWriter(self._folder / TRANSCRIPT, session.epoch)
         server = MaskingServer(session, invited, self._journal, self._noise)
-        pump = _Pump(self._engine, server, 0, self._journal)
+        pump = Pump(self._engine, server, 0, self._journal)
         pump.run(server.open())
         return server, pump.refusals
 
@@ -179,7 +167,7 @@ class Coordinator:
         step = self._given[purpose] + 1
         self._store.update(round=server.round + 1)
         asked = self._store.state.asked
-        pump = _Pump(self._engine, server, server.round + 1, self._journal)
+        pump = Pump(self._engine, server, server.round + 1, self._journal)
         pump.run(
             self._to_those_asked_before(server, step, server.begin(step)),
             before_apply=partial(self._keep_sum, server.session),
@@ -296,18 +284,8 @@ class Coordinator:
 
     def _conclude(self, statuses: dict[int, Status]) -> bytes:
         exchange = self._exchange(Phase.CONCLUDE, self._conclusion(statuses))
-        attestations, refusals = [], []
-        for sender, message in exchange.inbox:
-            try:
-                envelope = open_from(self._charter, sender, message, ATTEST_LIMIT)
-                if envelope.header.stage is Stage.ATTEST:
-                    attestations.append((sender, decode(envelope.payload, Attest)))
-                else:
-                    refusals.append(_refusal_record(self._charter, sender, decode(envelope.payload, Refusal)))
-            except RemoteProtocolError as error:
-                name = self._charter.charter.member(sender).name
-                refusals.append(RefusalRecord(name, error.reason, error.message))
-        signed = self._assemble(attestations, refusals)
+        attestations, refusals = read_attestations(self._charter, exchange.inbox)
+        signed = assemble_release(self._charter, attestations, refusals)
         self._store.keep_release(signed)
         kept = self._give_out(signed, [number for number, _ in attestations])
         relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))
@@ -321,32 +299,6 @@ class Coordinator:
         have_it = {sender for sender, answer in exchange.inbox if _is_checkpoint(answer)}
         self._store.update(given=tuple(sorted(have_it.union(self._store.state.given))))
         return exchange
-
-    def _assemble(self, attestations: list[tuple[int, Attest]], refusals: list[RefusalRecord]) -> bytes:
-        statements = {attest.statement for _, attest in attestations}
-        told = "; ".join(f"{refusal.member}: {refusal.message}" for refusal in refusals)
-        if len(statements) != 1:
-            raise ProtocolError(
-                "release-disputed",
-                f"The hospitals attest to {len(statements)} different releases. {told}".strip(),
-                remedy="Compare their model digests with `secagg model show` before anything is used.",
-            )
-        statement = statements.pop()
-        contributors = {entry.name for entry in read_statement(statement).predicate.contributors}
-        signatures = {}
-        for sender, attest in attestations:
-            member = self._charter.charter.member(sender)
-            signature = StatementSignature(fingerprint(member.public_key), attest.signature)
-            if member.name in contributors and is_signed_by(statement, signature, member.public_key):
-                signatures[member.name] = signature
-        missing = sorted(contributors - set(signatures))
-        if missing:
-            raise ProtocolError(
-                "release-incomplete",
-                f"{', '.join(missing)} contributed but did not sign the release. {told}".strip(),
-                remedy="Go on with the run once they can be reached and agree.",
-            )
-        return assemble(statement, signatures.values()).to_json()
 
     def _gave_up(self, server: MaskingServer, refusals: Sequence[RefusalRecord] | None = None) -> ProtocolError:
         fault = server.fault or RemoteProtocolError("not-ready", "The epoch could not be opened.")
@@ -364,90 +316,13 @@ class Coordinator:
         return ProtocolError(fault.reason, f"{fault.message}{''.join(why)}", remedy=remedy)
 
 
-@dataclass
-class _Pump:
-    """Moves one server's messages through the engine until it has nothing more to send."""
-
-    engine: Engine
-    server: MaskingServer
-    round: int
-    journal: Journal
-    bytes_up: int = 0
-    bytes_down: int = 0
-    finished: set[int] = field(default_factory=set)
-    silent: frozenset[int] = frozenset()
-    refusals: list[RefusalRecord] = field(default_factory=list)
-
-    def run(
-        self,
-        outbox: Outbox,
-        before_apply: Callable[[RoundSum, bytes], None] = lambda *_: None,
-        before_reveal: Callable[[tuple[int, ...]], None] = lambda _cohort: None,
-    ) -> None:
-        while outbox:
-            state = self.server.state
-            settled = state is ServerState.READY or state is ServerState.CLOSED
-            if settled and self.server.result and self.round:
-                before_apply(self.server.result, outbox[0][1])
-            phase = _PHASES.get(state, Phase.APPLY if self.round else Phase.READY)
-            if phase is Phase.REVEAL:
-                before_reveal(tuple(member for member, _ in outbox))
-            self.bytes_down += sum(len(message) for _, message in outbox)
-            exchange = self.engine.exchange(phase, outbox, self.round)
-            if phase in (Phase.AGREE, Phase.REVEAL):
-                self.silent |= exchange.dropped
-            outbox = self._deliver(exchange)
-            if not settled and self.server.state is state:
-                outbox = self.server.timeout()
-
-    def _deliver(self, exchange: Exchange) -> Outbox:
-        outbox: list[tuple[int, bytes]] = []
-        for sender, message in exchange.inbox:
-            self.bytes_up += len(message)
-            try:
-                if self._is_status(sender, message):
-                    continue
-                outbox += self.server.receive(sender, message)
-                self._note_refusal(sender, message)
-            except RemoteProtocolError as error:
-                self.refusals.append(RefusalRecord(self.server.session.name(sender), error.reason, error.message))
-        return outbox
-
-    def _is_status(self, sender: int, message: bytes) -> bool:
-        if self.server.state not in (ServerState.READY, ServerState.CLOSED):
-            return False
-        envelope = open_from(self.server.session.charter, sender, message, ATTEST_LIMIT)
-        match envelope.header.stage:
-            case Stage.STATUS:
-                if decode(envelope.payload, Status).finished:
-                    self.finished.add(sender)
-            case Stage.REFUSAL:
-                refusal = decode(envelope.payload, Refusal)
-                self.refusals.append(_refusal_record(self.server.session.charter, sender, refusal))
-            case _:
-                return False
-        self.journal(Around(sender, message))
-        return True
-
-    def _note_refusal(self, sender: int, message: bytes) -> None:
-        # From the message: the last one to answer moves the server on, which forgets the step's refusals.
-        if peek(message).stage is Stage.REFUSAL:
-            charter = self.server.session.charter
-            refusal = decode(open_from(charter, sender, message, ATTEST_LIMIT).payload, Refusal)
-            self.refusals.append(_refusal_record(charter, sender, refusal))
-
-
 def _is_checkpoint(answer: bytes) -> bool:
     with suppress(RemoteProtocolError):
         return peek(answer).stage is Stage.CHECKPOINT
     return False
 
 
-def _refusal_record(charter: VerifiedCharter, sender: int, refusal: Refusal) -> RefusalRecord:
-    return RefusalRecord(charter.charter.member(sender).name, refusal.reason, refusal.message)
-
-
-def _record(server: MaskingServer, pump: _Pump, seconds: float) -> RoundRecord:
+def _record(server: MaskingServer, pump: Pump, seconds: float) -> RoundRecord:
     names = server.session.name
     survivors = server.result.survivors.numbers if server.result else ()
     return RoundRecord(

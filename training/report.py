@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from secagg.charter import VerifiedCharter
+from secagg.masking.messages import Refusal
+
 
 class RefusalRecord(msgspec.Struct, frozen=True):
     """A hospital that answered with a refusal, or whose message was refused."""
@@ -11,6 +14,11 @@ class RefusalRecord(msgspec.Struct, frozen=True):
     member: str
     reason: str
     message: str
+
+    @classmethod
+    def of(cls, charter: VerifiedCharter, sender: int, refusal: Refusal) -> RefusalRecord:
+        """What the member numbered ``sender`` answered."""
+        return cls(charter.charter.member(sender).name, refusal.reason, refusal.message)
 
 
 class RoundRecord(msgspec.Struct, frozen=True):
