@@ -7,19 +7,13 @@ this site's policy does not already say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from dp.ledger import BudgetUse, Ledger
-from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
-from secagg.errors import InputError, RemoteProtocolError, SecaggError
+from secagg.errors import RemoteProtocolError, SecaggError
 from secagg.files import PRIVATE, write_atomically
 from secagg.identity import Identity
 from secagg.latch import Latch
@@ -39,11 +33,10 @@ from training.catching_up import CatchingUp, Held
 from training.checkpointing import Checkpointing
 from training.clock import write_time
 from training.contributing import Contributor, Vector
-from training.evaluation import cell_count
 from training.hospital_budget import HospitalBudget, patients_of
-from training.hospital_folder import HospitalFolder
 from training.hospital_logs import HospitalLogs
-from training.hospital_state import HospitalState, load_state
+from training.hospital_setup import HospitalSetup, initial_state, require_fitting, split_patients
+from training.hospital_state import HospitalState
 from training.messages import (
     ATTEST_LIMIT,
     AskSnapshot,
@@ -56,14 +49,11 @@ from training.messages import (
     Status,
     Witness,
 )
-from training.model_state import ModelLayout, flatten, model_digest
+from training.model_state import ModelLayout, flatten
 from training.noise import require_same_noise
 from training.privacy_plan import require_budget
-from training.records import Records
 from training.release import describe_release, model_file, write_release
 from training.scaling import Scaling
-from training.splitting import holdout
-from training.task import Task
 
 # Two computations of one epsilon may differ in the last places.
 _ROUNDING = 1e-9
@@ -81,27 +71,6 @@ _TRAINING_STAGES = frozenset(
         Stage.COSIGNED,
     }
 )
-
-
-@dataclass(frozen=True, eq=False)
-class HospitalSetup:
-    """What a hospital is made of.
-
-    Attributes:
-        records: as read from the site's file: not scaled, not split.
-        shuffle: draws batches where there is no differential privacy; cryptographic if not given.
-        passphrase: of the identity file.
-        on_refusal: hears in full why this hospital refused something; the coordinator hears no more than it must.
-    """
-
-    charter: VerifiedCharter
-    task: Task
-    records: Records
-    folder: HospitalFolder
-    device: torch.device
-    shuffle: np.random.Generator | None = None
-    passphrase: bytes | None = None
-    on_refusal: Callable[[SecaggError], None] = lambda _error: None
 
 
 class Hospital:
@@ -123,8 +92,8 @@ class Hospital:
         self._policy = policy
         module = task.build_model()
         self._layout = ModelLayout.of(module)
-        self._state = _initial_state(setup, self._layout, flatten(module))
-        _require_fitting(charter.charter, task, self._layout)
+        self._state = initial_state(setup, self._layout, flatten(module))
+        require_fitting(charter.charter, task, self._layout)
         require_budget(charter.charter)
         require_same_noise(charter.charter)
         train, validation = split_patients(setup.records, task)
@@ -403,36 +372,3 @@ class Hospital:
         # What is wrong at this site (its records, its budget) is nobody else's business.
         told = str(error) if isinstance(error, RemoteProtocolError) else "This hospital's own log says why."
         return self._sealer().seal(Stage.REFUSAL, Refusal(error.reason, told[:1000]), round=self._client.round)
-
-
-def _initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarray) -> HospitalState:
-    charter = setup.charter
-    if model_digest(layout, initial) != charter.charter.model.digest:
-        raise InputError(
-            "other-model",
-            "The task builds another model here than the charter names.",
-            remedy="All members need the same release of the task's code and of torch.",
-        )
-    path = setup.folder.checkpoint(charter.digest)
-    return load_state(path, charter.digest) if path.exists() else HospitalState.start(charter.digest, initial)
-
-
-def _require_fitting(charter: Charter, task: Task, layout: ModelLayout) -> None:
-    """What the charter says of sizes is what the task has: found out before anything is spent."""
-    cells = 0 if charter.metrics.release == "none" else cell_count(task.spec)
-    if (charter.model.parameters, charter.metrics.cells) != (layout.size, cells):
-        raise InputError(
-            "other-task",
-            f"The charter speaks of {charter.model.parameters} parameters and {charter.metrics.cells} counts, but its "
-            f"task has {layout.size} and {cells}.",
-            culprit="metrics.cells" if charter.model.parameters == layout.size else "model.parameters",
-            remedy="Draft the charter with `secagg charter new`.",
-        )
-
-
-def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:
-    """The patients a hospital trains on, and those it keeps back for validation, as the task says."""
-    evaluation = task.spec.evaluation
-    if evaluation.test_fraction == 0:
-        return records, None
-    return holdout(records, evaluation.train_fraction, evaluation.test_seed)

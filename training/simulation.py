@@ -31,8 +31,9 @@ from training.draft import draft_charter, make_task, task_of
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine, parse_drop_out
 from training.evaluation import Metrics, evaluate
-from training.hospital import Hospital, HospitalSetup, split_patients
+from training.hospital import Hospital
 from training.hospital_folder import HospitalFolder
+from training.hospital_setup import HospitalSetup, split_patients
 from training.model_state import load
 from training.new_folder import make_folder, require_new
 from training.records import concatenate

@@ -14,7 +14,7 @@ from benchmarks.utility.study import Places, Scores, Study
 from secagg.charter import Charter, Member, Training
 from secagg.identity import Identity
 from training.draft import CharterChoices, draft_charter, make_task
-from training.hospital import split_patients
+from training.hospital_setup import split_patients
 from training.records import Records, concatenate
 from training.scaling import Scaling
 from training.sites import read_sites

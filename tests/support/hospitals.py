@@ -20,8 +20,9 @@ from training.devices import resolve_device
 from training.draft import task_of
 from training.engines.base import Exchange, Outbox, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
-from training.hospital import Hospital, HospitalSetup
+from training.hospital import Hospital
 from training.hospital_folder import HospitalFolder
+from training.hospital_setup import HospitalSetup
 from training.simulation import SimulationSettings, prepare, read_settings
 from training.sites import DataSource, read_sites
 from training.task import TaskSpec

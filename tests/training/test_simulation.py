@@ -26,7 +26,7 @@ from tests.support.hospitals import (
     write_tables,
 )
 from training.draft import task_of
-from training.hospital import split_patients
+from training.hospital_setup import split_patients
 from training.local_sgd import train_locally
 from training.model_state import ModelLayout, flatten, load
 from training.records import concatenate

@@ -25,7 +25,8 @@ from secagg.wire.envelope import decode, peek
 from training.choices import CharterChoices
 from training.devices import resolve_device
 from training.draft import task_of
-from training.hospital import Hospital, HospitalSetup, split_patients
+from training.hospital import Hospital
+from training.hospital_setup import HospitalSetup, split_patients
 from training.simulation import SimulationSettings, prepare, read_settings
 from training.sites import DataSource, read_sites
 from training.task import TaskSpec

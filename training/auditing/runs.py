@@ -32,8 +32,9 @@ from training.coordinator import Coordinator
 from training.devices import cores_for, resolve_device
 from training.draft import task_of
 from training.engines.embedded import EmbeddedEngine
-from training.hospital import Hospital, HospitalSetup
+from training.hospital import Hospital
 from training.hospital_folder import HospitalFolder
+from training.hospital_setup import HospitalSetup
 from training.hospital_state import AppliedSum, HospitalState
 from training.model_state import ModelLayout, flatten
 from training.passing_folder import passing_folder

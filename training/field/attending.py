@@ -25,7 +25,8 @@ from training.field.serials import take_serial
 from training.field.settings import HospitalSettings, read_settings
 from training.field.site_log import fields_of, site_log
 from training.field.status import not_taking_part
-from training.hospital import Hospital, HospitalSetup
+from training.hospital import Hospital
+from training.hospital_setup import HospitalSetup
 
 
 @contextmanager

@@ -1,0 +1,82 @@
+"""What a hospital is made of, and whether it all belongs together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from secagg.charter import Charter, VerifiedCharter
+from secagg.errors import InputError, SecaggError
+from training.evaluation import cell_count
+from training.hospital_folder import HospitalFolder
+from training.hospital_state import HospitalState, load_state
+from training.model_state import ModelLayout, model_digest
+from training.records import Records
+from training.splitting import holdout
+from training.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class HospitalSetup:
+    """What a hospital is made of.
+
+    Attributes:
+        records: as read from the site's file: not scaled, not split.
+        shuffle: draws batches where there is no differential privacy; cryptographic if not given.
+        passphrase: of the identity file.
+        on_refusal: hears in full why this hospital refused something; the coordinator hears no more than it must.
+    """
+
+    charter: VerifiedCharter
+    task: Task
+    records: Records
+    folder: HospitalFolder
+    device: torch.device
+    shuffle: np.random.Generator | None = None
+    passphrase: bytes | None = None
+    on_refusal: Callable[[SecaggError], None] = lambda _error: None
+
+
+def initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarray) -> HospitalState:
+    """Where this hospital left off, or the model that all start from, as the task builds it here: float32, flat.
+
+    Raises:
+        InputError: ``other-model``, if that is not the charter's.
+    """
+    charter = setup.charter
+    if model_digest(layout, initial) != charter.charter.model.digest:
+        raise InputError(
+            "other-model",
+            "The task builds another model here than the charter names.",
+            remedy="All members need the same release of the task's code and of torch.",
+        )
+    path = setup.folder.checkpoint(charter.digest)
+    return load_state(path, charter.digest) if path.exists() else HospitalState.start(charter.digest, initial)
+
+
+def require_fitting(charter: Charter, task: Task, layout: ModelLayout) -> None:
+    """Refuse a charter whose sizes are not what the task has, before anything is spent.
+
+    Raises:
+        InputError: ``other-task``.
+    """
+    cells = 0 if charter.metrics.release == "none" else cell_count(task.spec)
+    if (charter.model.parameters, charter.metrics.cells) != (layout.size, cells):
+        raise InputError(
+            "other-task",
+            f"The charter speaks of {charter.model.parameters} parameters and {charter.metrics.cells} counts, but its "
+            f"task has {layout.size} and {cells}.",
+            culprit="metrics.cells" if charter.model.parameters == layout.size else "model.parameters",
+            remedy="Draft the charter with `secagg charter new`.",
+        )
+
+
+def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:
+    """The patients a hospital trains on, and those it keeps back for validation, as the task says."""
+    evaluation = task.spec.evaluation
+    if evaluation.test_fraction == 0:
+        return records, None
+    return holdout(records, evaluation.train_fraction, evaluation.test_seed)
