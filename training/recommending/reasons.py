@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from secagg.charter.sections import Scheme
 from secagg.errors import InputError
@@ -12,6 +13,10 @@ from secagg.masking.sizes import round_traffic
 from training.planning import Plan
 from training.recommending.drafting import Draft
 from training.recommending.wishes import Wishes, delta_of
+
+# Noise so many times as long as what it hides leaves a step little to learn from: a rule of thumb, no bound.
+_MOST_NOISE: Final = 10
+_DROWNED: Final = " Training would drown in it: train fewer parameters, take more patients a step, or more epsilon."
 
 
 @dataclass(frozen=True)
@@ -132,12 +137,14 @@ def _privacy(wishes: Wishes, draft: Draft) -> Choice:
             ("--dp", "none"),
         )
     delta = delta_of(budget)
+    each = privacy.noise_multiplier / draft.batch
+    whole = each * math.sqrt(wishes.parameters)
     return Choice(
         "noise",
         f"distributed, multiplier {privacy.noise_multiplier:g}",
         f"{wishes.rounds} steps on about {draft.batch} of {budget.records} patients cost epsilon {budget.epsilon:g} at "
-        f"delta {delta:.1g}. In the mean gradient it deviates by {privacy.noise_multiplier / draft.batch:.2g} of the "
-        "clipping norm, in each number.",
+        f"delta {delta:.1g}. In the mean gradient it deviates by {each:.2g} of the clipping norm in each number, and "
+        f"is {_times(whole)} as long as the longest mean gradient.{_DROWNED if whole > _MOST_NOISE else ''}",
         f"local: {math.sqrt(wishes.members):.1f} times the noise in the mean, but it rests on nobody else.",
         (
             *("--dp", "distributed", "--epsilon", f"{budget.epsilon:g}", "--delta", f"{delta:.6g}"),

@@ -58,6 +58,12 @@ def test_less_epsilon_takes_more_noise():
     assert noise[1] > 2 * noise[0]
 
 
+def test_noise_that_training_would_drown_in_is_told():
+    few = replace(FORTY, parameters=10_000_000, budget=Budget(1.0, None, 600, 0.1))
+    assert "drown" in recommend(few).choices[-1].why
+    assert "drown" not in recommend(FORTY).choices[-1].why
+
+
 def test_secrets_of_encryption_open_no_more_sums_than_a_charter_allows():
     options = options_of(Wishes(400, 10, 1, 0.0, 1000, FAST, coordinator_sees="nothing"))
     assert 400 * int(options["--epoch-rounds"]) <= MOST_OPENINGS
