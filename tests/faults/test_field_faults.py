@@ -77,7 +77,8 @@ def strike_at(site: RunningSite, phase: str, moment: str, strike) -> None:
 
 def assert_all_is_well(field: Field) -> None:
     """Everybody has the same release, no share or vector left twice, and nothing left unpaid."""
-    field.wait_for_release()
+    # A coordinator that was killed as it gave the release out waits, for four minutes, for whoever may lack it.
+    field.wait_for_release(seconds=600)
     released_digest(field)
     assert_nothing_left_twice_or_uncharged(field)
     assert_transcript_fits(field)
@@ -130,6 +131,20 @@ def test_a_coordinator_killed_once_in_every_phase_goes_on_each_time(tmp_path, ho
         field.start()
         for phase in (*SETTING_UP, *SUMMING, "conclude", "release"):
             strike_at(field.coordinator, phase, moment, STRIKES[how])
+        assert_all_is_well(field)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_connection_s_process_that_is_killed_alone_is_started_again(tmp_path):
+    """First the coordinator's server in one round, then a hospital's site in the next."""
+    with consortium(tmp_path) as field:
+        field.start()
+        for site, module in ((field.coordinator, "server_process"), (field.hospitals[OTHER], "site_process")):
+            field.hospitals[VICTIM].halt_at("mask")
+            wait_for("a hospital that has masked", lambda: field.hospitals[VICTIM].is_halted)
+            site.kill_part(module)
+            field.hospitals[VICTIM].go_on()
         assert_all_is_well(field)
 
 

@@ -122,9 +122,13 @@ class RunningSite:
 
     def kill_job(self) -> None:
         """Kill the process of the job alone."""
-        jobs = self.processes(*JOB_MODULES)
-        assert jobs, "there is no job's process"
-        self._signal(signal.SIGKILL, jobs)
+        self.kill_part(*JOB_MODULES)
+
+    def kill_part(self, *modules: str) -> None:
+        """Kill the processes of these modules alone."""
+        found = self.processes(*modules)
+        assert found, f"no process runs {' or '.join(modules)}"
+        self._signal(signal.SIGKILL, found)
 
     def freeze(self) -> None:
         """Stop all of the site's processes where they are: to the others, nothing more is heard of it."""

@@ -1,10 +1,11 @@
-"""Whether NVFlare is installed: it is an extra, and slow to import, so nobody imports it before it is needed."""
+"""Whether NVFlare is installed, and the right one: it is an extra, and slow to import before it is needed."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 
-from secagg.errors import InputError
+from secagg.errors import InputError, SecaggError
 
 
 def require_nvflare() -> None:
@@ -20,3 +21,13 @@ def require_nvflare() -> None:
             culprit="nvflare",
             remedy="Run `pip install 'secagg[nvflare]'`.",
         )
+
+
+def other_nvflare(missing: Iterable[str]) -> SecaggError:
+    """Why this NVFlare cannot be used: what of it is changed before it starts is not there."""
+    return SecaggError(
+        "other-nvflare",
+        f"This version of NVFlare does not know {', '.join(sorted(missing))}.",
+        culprit="nvflare",
+        remedy="Install the one that belongs to this secagg: `pip install 'secagg[nvflare]'`.",
+    )

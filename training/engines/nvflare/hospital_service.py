@@ -18,7 +18,8 @@ from training.field.status import SiteState, SiteStatus, released, waiting
 from training.field.watcher import SiteWatcher
 
 _POLL_SECONDS: Final = 0.25
-_LINGERING_SECONDS: Final = 30.0
+# Longer than the coordinator waits for one that hangs as the release comes: the others' checkpoints come after it.
+_LINGERING_SECONDS: Final = 120.0
 _SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
 
 

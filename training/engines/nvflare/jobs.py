@@ -21,7 +21,11 @@ from training.engines.nvflare.sites import ADMIN, member_number
 
 _CONNECT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.25
+_NOT_STARTED: Final = ("SUBMITTED", "APPROVED", "DISPATCHED")
 _LOST_SECONDS: Final = 30.0
+_STARTING_SECONDS: Final = 60.0
+"""NVFlare asks each site three things before a job runs, and waits up to 20 s for each answer. Where too few answer, it
+tries again only after minutes, though they may be back at once."""
 
 Answer = TypeVar("Answer")
 
@@ -39,12 +43,20 @@ class Jobs:
     Args:
         going: asked again and again while waiting; raises what ends the wait.
         patience: how many seconds the server may leave a question without an answer.
+        starting: how many seconds a job may take to start.
     """
 
-    def __init__(self, session: Session, going: Callable[[], None], patience: float = _LOST_SECONDS) -> None:
+    def __init__(
+        self,
+        session: Session,
+        going: Callable[[], None],
+        patience: float = _LOST_SECONDS,
+        starting: float = _STARTING_SECONDS,
+    ) -> None:
         self._session = session
         self._going = going
         self._patience = patience
+        self._starting = starting
 
     def connected(self) -> frozenset[int]:
         """The members whose sites are connected now.
@@ -60,6 +72,8 @@ class Jobs:
 
     def run(self, job: Job, is_over: Callable[[], bool]) -> str:
         """Submit a job and wait for its end; what NVFlare says became of it.
+
+        A job that does not start is called off, and what NVFlare said of it last is given.
 
         Args:
             is_over: whether nothing more is to come of it; then what NVFlare has to tidy up is not waited for.
@@ -85,10 +99,14 @@ class Jobs:
             raise
 
     def _wait(self, number: str, is_over: Callable[[], bool]) -> str:
+        to_start_by = time.monotonic() + self._starting
         while True:
             self._going()
             status = str(self._ask(partial(self._session.get_job_meta, number)).get("status", ""))
             if status.startswith("FINISHED") or is_over():
+                return status
+            if status in _NOT_STARTED and time.monotonic() > to_start_by:
+                self._ask(partial(self._session.abort_job, number))
                 return status
             time.sleep(_POLL_SECONDS)
 

@@ -93,6 +93,8 @@ def environment(kit: Kit) -> Mapping[str, str]:
         kept[STORE_VARIABLE] = str(kit.folder.resolve() / STORE)
         # A hospital that was cut off cannot say how its job ended, and no other job begins before.
         kept["NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT"] = _OUTCOME_SECONDS
+        # Who did not say that its process has started takes no part; see `server_rules`.
+        kept["NVFLARE_STRICT_START_JOB_REPLY_CHECK"] = "true"
         # A hospital's job that has ended is no more waited for; it cannot come back to the same job.
         kept["NVFLARE_DEAD_CLIENT_GRACE_PERIOD"] = _GRACE_SECONDS
     return kept

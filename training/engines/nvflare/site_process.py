@@ -13,6 +13,7 @@ import sys
 from typing import Final
 
 from secagg.errors import SecaggError
+from training.engines.nvflare.extra import other_nvflare
 from training.engines.nvflare.tether import end_with_starter
 
 _DEPLOY: Final = "DeployProcessor"
@@ -43,12 +44,7 @@ def restrict_commands() -> None:
     known[LeadDeployProcessor.__name__] = LeadDeployProcessor()
     missing = {_DEPLOY, *COMMANDS} - known.keys()
     if missing:
-        raise SecaggError(
-            "other-nvflare",
-            f"This version of NVFlare does not know {', '.join(sorted(missing))}.",
-            culprit="nvflare",
-            remedy="Install the one that belongs to this secagg: `pip install 'secagg[nvflare]'`.",
-        )
+        raise other_nvflare(missing)
     ClientRequestProcessors.request_processors = [known[name] for name in sorted(COMMANDS)]
 
 

@@ -23,11 +23,13 @@ class Session:
     def abort_job(self, job):
         self.aborted.append(job)
 
+    status = "FINISHED:COMPLETED"
+
     def get_job_meta(self, _job):
         if self.failures:
             self.failures -= 1
             raise ConnectionError("the server is away")
-        return {"status": "FINISHED:COMPLETED"}
+        return {"status": self.status}
 
     get_system_info = get_job_meta
 
@@ -47,6 +49,21 @@ def test_a_server_that_stays_away_ends_the_job_with_a_reason_and_no_traceback():
         Jobs(session, lambda: None, patience=0).run(Job(), lambda: False)
     assert caught.value.reason == "server-lost"
     assert session.aborted == ["a job"]
+
+
+@pytest.mark.parametrize("status", ["SUBMITTED", "DISPATCHED"])
+def test_a_job_that_does_not_start_is_called_off(status):
+    session = Session(failures=0)
+    session.status = status
+    assert Jobs(session, lambda: None, starting=0).run(Job(), lambda: False) == status
+    assert session.aborted == ["a job"]
+
+
+def test_a_job_that_has_started_may_take_its_time():
+    session, looked = Session(failures=0), []
+    session.status = "RUNNING"
+    Jobs(session, lambda: looked.append(1), starting=0).run(Job(), lambda: len(looked) > 2)
+    assert not session.aborted
 
 
 def test_who_waits_for_hospitals_is_told_of_a_server_that_stays_away():

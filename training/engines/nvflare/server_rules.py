@@ -1,0 +1,106 @@
+"""What NVFlare's server does when one hospital fails: that hospital has dropped out, and the others go on.
+
+NVFlare fails a job for everybody where one site cannot start its process of the job or reports that it ended with an
+error, and tries a job for ever where one site answers nonsense. Nobody else's sum should depend on it: the protocol
+bears hospitals that drop out. No setting changes that, so it is changed in the server's process, before NVFlare starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from nvflare.apis.shareable import Shareable
+from nvflare.private.admin_defs import Message as AdminMessage
+from nvflare.private.admin_defs import MsgHeader, ReturnCode
+from nvflare.private.defs import ERROR_MSG_PREFIX, JobFailureMsgKey, TrainingTopic
+from nvflare.private.fed.server import job_runner
+from nvflare.private.fed.server.fed_server import FederatedServer
+from nvflare.private.fed.server.job_runner import JobRunner
+from nvflare.private.fed.server.server_engine import ServerEngine
+
+from training.engines.nvflare.extra import other_nvflare
+
+if TYPE_CHECKING:
+    from nvflare.apis.fl_context import FLContext
+    from nvflare.fuel.f3.message import Message
+    from nvflare.private.fed.server.admin import ClientReply
+
+_NO_FAILURE: Final = 0
+_CHANGED: Final = (
+    (job_runner, "check_client_replies"),
+    (FederatedServer, "process_job_failure"),
+    (ServerEngine, "_send_admin_requests"),
+    (JobRunner, "run"),
+    (JobRunner, "update_unfinished_jobs"),
+)
+
+
+def go_on_without_who_failed() -> None:
+    """Have this process's NVFlare server bear hospitals that fail, and remember no job of an earlier process.
+
+    Raises:
+        SecaggError: ``other-nvflare`` if what is changed is not there: this was written for another NVFlare.
+    """
+    missing = [name for owner, name in _CHANGED if not hasattr(owner, name)]
+    if missing:
+        raise other_nvflare(missing)
+    job_runner.check_client_replies = sites_not_started
+    _end_no_job_because_a_process_ended()
+    _take_nonsense_for_no()
+    _abandon_what_an_earlier_server_ran()
+
+
+def sites_not_started(replies: Sequence[ClientReply], client_sites: Sequence[str], **_told: str | bool) -> list[str]:
+    """Those of ``client_sites`` whose process of a job has not started; NVFlare's own function raises for them.
+
+    The caller leaves them out, and starts no job that too few are left for.
+    """
+    started = {reply.client_name for reply in replies if _has_started(reply.reply)}
+    return [site for site in client_sites if site not in started]
+
+
+def _has_started(reply: AdminMessage | None) -> bool:
+    if reply is None or reply.get_header(MsgHeader.RETURN_CODE, ReturnCode.OK) != ReturnCode.OK:
+        return False
+    return not (isinstance(reply.body, str) and reply.body.startswith(ERROR_MSG_PREFIX))
+
+
+def _end_no_job_because_a_process_ended() -> None:
+    """A report is checked and counted as NVFlare does; that the hospital is gone, the job hears by a heartbeat."""
+    take_report = FederatedServer.process_job_failure
+
+    def take_as_drop_out(server: FederatedServer, request: Message) -> Message:
+        if isinstance(request.payload, dict):
+            request.payload = request.payload | {JobFailureMsgKey.CODE: _NO_FAILURE}
+        return take_report(server, request)
+
+    FederatedServer.process_job_failure = take_as_drop_out
+
+
+def _take_nonsense_for_no() -> None:
+    """A site that is asked whether it has room for a job, and answers with something else, has none."""
+    send = ServerEngine._send_admin_requests
+
+    def send_and_sort(
+        engine: ServerEngine, requests: Mapping[str, AdminMessage], *args: Any, **kwargs: Any
+    ) -> list[ClientReply]:
+        replies: list[ClientReply] = send(engine, requests, *args, **kwargs)
+        if any(request.topic == TrainingTopic.CHECK_RESOURCE for request in requests.values()):
+            for reply in replies:
+                if reply.reply is not None and not isinstance(reply.reply.body, Shareable):
+                    reply.reply = None
+        return replies
+
+    ServerEngine._send_admin_requests = send_and_sort
+
+
+def _abandon_what_an_earlier_server_ran() -> None:
+    """Else its jobs would be on record as running, and waited for without end."""
+    run = JobRunner.run
+
+    def abandon_and_run(runner: JobRunner, fl_ctx: FLContext) -> None:
+        runner.update_unfinished_jobs(fl_ctx)
+        run(runner, fl_ctx)
+
+    JobRunner.run = abandon_and_run
