@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from secagg.charter import VerifiedCharter
-from secagg.errors import ProtocolError, RemoteProtocolError
+from secagg.errors import ProtocolError, RemoteProtocolError, TamperingError
 from secagg.identity import fingerprint
 from secagg.masking.messages import Refusal
 from secagg.release.dsse import StatementSignature, assemble, is_signed_by
@@ -36,9 +36,12 @@ def read_attestations(
 
 
 def assemble_release(
-    charter: VerifiedCharter, attestations: list[tuple[int, Attest]], refusals: list[RefusalRecord]
+    charter: VerifiedCharter, attestations: Sequence[tuple[int, Attest]], refusals: Sequence[RefusalRecord]
 ) -> bytes:
-    """The release's statement with the signatures of all who contributed, as a DSSE file.
+    """The statement that all signed whom it names as contributors, with their signatures, as a DSSE file.
+
+    There is one at most: it names a threshold of members, any two of which have an honest one in common, who signs one.
+    What others attest to, who contributed to nothing or lie, is in nobody's way.
 
     Args:
         refusals: to be told with what is missing.
@@ -46,27 +49,41 @@ def assemble_release(
     Raises:
         ProtocolError: ``release-disputed``, ``release-incomplete``.
     """
-    statements = {attest.statement for _, attest in attestations}
-    told = "; ".join(f"{refusal.member}: {refusal.message}" for refusal in refusals)
-    if len(statements) != 1:
-        raise ProtocolError(
-            "release-disputed",
-            f"The hospitals attest to {len(statements)} different releases. {told}".strip(),
-            remedy="Compare their model digests with `secagg model show` before anything is used.",
-        )
-    statement = statements.pop()
-    contributors = {entry.name for entry in read_statement(statement).predicate.contributors}
-    signatures = {}
+    signed: dict[bytes, dict[str, StatementSignature]] = {}
     for sender, attest in attestations:
         member = charter.charter.member(sender)
         signature = StatementSignature(fingerprint(member.public_key), attest.signature)
-        if member.name in contributors and is_signed_by(statement, signature, member.public_key):
-            signatures[member.name] = signature
-    missing = sorted(contributors - set(signatures))
-    if missing:
-        raise ProtocolError(
-            "release-incomplete",
-            f"{', '.join(missing)} contributed but did not sign the release. {told}".strip(),
-            remedy="Go on with the run once they can be reached and agree.",
+        if is_signed_by(attest.statement, signature, member.public_key):
+            signed.setdefault(attest.statement, {})[member.name] = signature
+    missing = {statement: _contributors(charter, statement) - names.keys() for statement, names in signed.items()}
+    for statement, names in signed.items():
+        if not missing[statement]:
+            contributors = _contributors(charter, statement)
+            return assemble(statement, [names[name] for name in names if name in contributors]).to_json()
+    told = "; ".join(f"{refusal.member}: {refusal.message}" for refusal in refusals)
+    raise _not_released(missing, told)
+
+
+def _contributors(charter: VerifiedCharter, statement: bytes) -> frozenset[str]:
+    """The members that a statement names; all of them where it cannot be one of a release."""
+    everybody = frozenset(member.name for member in charter.charter.members)
+    try:
+        named = frozenset(entry.name for entry in read_statement(statement).predicate.contributors)
+    except TamperingError:
+        return everybody
+    return named if len(named) >= charter.charter.threshold else everybody
+
+
+def _not_released(missing: Mapping[bytes, frozenset[str]], told: str) -> ProtocolError:
+    if len(missing) != 1:
+        return ProtocolError(
+            "release-disputed",
+            f"The hospitals attest to {len(missing)} different releases. {told}".strip(),
+            remedy="Compare their model digests with `secagg model show` before anything is used.",
         )
-    return assemble(statement, signatures.values()).to_json()
+    (names,) = missing.values()
+    return ProtocolError(
+        "release-incomplete",
+        f"{', '.join(sorted(names))} contributed but did not sign the release. {told}".strip(),
+        remedy="Go on with the run once they can be reached and agree.",
+    )
