@@ -5,9 +5,11 @@ Knows how a model becomes a file whose bytes every hospital reproduces. Signing 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from safetensors.numpy import save
@@ -23,6 +25,8 @@ from training.hospital_state import HospitalState
 from training.model_state import ModelLayout, model_digest
 from training.privacy_plan import privacy_plan
 from training.scaling import Scaling
+
+_PLACES: Final = 10**6
 
 
 def model_file(layout: ModelLayout, state: HospitalState, scaling: Scaling) -> bytes:
@@ -88,4 +92,9 @@ def _claim(charter: VerifiedCharter, rounds: int, steps: int) -> PrivacyClaim:
     if privacy.mode == "none":
         return PrivacyClaim("none", "patient", None, None)
     epsilon = privacy_plan(charter.charter).epsilon_after(rounds, steps)
-    return PrivacyClaim(privacy.mode, "patient", epsilon, privacy.delta)
+    return PrivacyClaim(privacy.mode, "patient", _rounded_up(epsilon), privacy.delta)
+
+
+def _rounded_up(epsilon: float) -> float:
+    """To a millionth: everybody signs the same bytes, and processors compute the last places differently."""
+    return math.ceil(epsilon * _PLACES) / _PLACES

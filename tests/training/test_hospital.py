@@ -9,10 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dp.ledger import Kind, read_ledger
+from dp.plan import PrivacyPlan
 from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
 from secagg.identity import Identity
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.messages import Begin, Open, Refusal
+from secagg.release.dsse import read_signed
+from secagg.release.statement import read_statement
 from secagg.wire import Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
@@ -306,6 +309,27 @@ def test_without_differential_privacy_no_epsilon_is_claimed_and_every_round_is_n
     assert finished.hospitals[1].epsilon is None
     noted = [(entry.kind, entry.round) for entry in ledger_of(finished, 1)]
     assert noted == [*((Kind.UNPROTECTED, number) for number in (1, 2, 3)), (Kind.CLOSE, 0)]
+
+
+def test_the_release_states_the_epsilon_to_a_millionth_and_no_less_than_was_spent(private):
+    statement = read_statement(read_signed(private.coordinator().run()).payload)
+    stated, spent = statement.predicate.privacy.epsilon, private.hospitals[1].epsilon
+    assert stated == round(stated, 6)
+    assert 0 <= stated - spent <= 1e-6
+
+
+def test_hospitals_whose_processors_round_differently_sign_the_same_release(private, monkeypatch):
+    """One's epsilon is off in the last places; the release, to the byte, is not."""
+    exactly = private.hospitals[2]._attest
+
+    def elsewhere(payload):
+        with monkeypatch.context() as patched:
+            computed = PrivacyPlan.epsilon_after
+            patched.setattr(PrivacyPlan, "epsilon_after", lambda *arguments: computed(*arguments) * (1 - 1e-14))
+            return exactly(payload)
+
+    monkeypatch.setattr(private.hospitals[2], "_attest", elsewhere)
+    assert len(read_signed(private.coordinator().run()).signatures) == len(private.hospitals)
 
 
 def test_the_release_frees_what_was_reserved_and_not_used(private):
