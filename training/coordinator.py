@@ -115,7 +115,9 @@ class Coordinator:
         return self._conclude(self._bring_up_to_date()) if done and purpose is Purpose.TRAINING else None
 
     def _due(self, statuses: dict[int, Status]) -> Purpose | None:
-        statistics = self._charter.charter.statistics.features and not any(status.steps for status in statuses.values())
+        # One that lies about having trained must not keep the others from what comes before.
+        trained = sum(status.steps > 0 for status in statuses.values()) > self._charter.charter.max_colluding
+        statistics = self._charter.charter.statistics.features and not trained
         for purpose in (Purpose.STATISTICS, Purpose.TRAINING) if statistics else (Purpose.TRAINING,):
             if not _done(purpose, statuses, self._charter):
                 return purpose

@@ -47,6 +47,7 @@ class Pump:
     finished: set[int] = field(default_factory=set)
     silent: frozenset[int] = frozenset()
     refusals: list[RefusalRecord] = field(default_factory=list)
+    _refused: set[int] = field(default_factory=set)
 
     def run(
         self,
@@ -78,6 +79,7 @@ class Pump:
 
     def _deliver(self, exchange: Exchange) -> Outbox:
         outbox: list[tuple[int, bytes]] = []
+        self._refused.clear()
         for sender, message in exchange.inbox:
             self.bytes_up += len(message)
             try:
@@ -86,7 +88,7 @@ class Pump:
                 outbox += self.server.receive(sender, message)
                 self._note_refusal(sender, message)
             except RemoteProtocolError as error:
-                self.refusals.append(RefusalRecord(self.server.session.name(sender), error.reason, error.message))
+                self._note(sender, Refusal(error.reason, error.message))
         return outbox
 
     def _is_status(self, sender: int, message: bytes) -> bool:
@@ -98,8 +100,7 @@ class Pump:
                 if decode(envelope.payload, Status).finished:
                     self.finished.add(sender)
             case Stage.REFUSAL:
-                refusal = decode(envelope.payload, Refusal)
-                self.refusals.append(RefusalRecord.of(self.server.session.charter, sender, refusal))
+                self._note(sender, decode(envelope.payload, Refusal))
             case _:
                 return False
         self.journal(Around(sender, message))
@@ -109,5 +110,10 @@ class Pump:
         # From the message: the last one to answer moves the server on, which forgets the step's refusals.
         if peek(message).stage is Stage.REFUSAL:
             charter = self.server.session.charter
-            refusal = decode(open_from(charter, sender, message, ATTEST_LIMIT).payload, Refusal)
-            self.refusals.append(RefusalRecord.of(charter, sender, refusal))
+            self._note(sender, decode(open_from(charter, sender, message, ATTEST_LIMIT).payload, Refusal))
+
+    def _note(self, sender: int, refusal: Refusal) -> None:
+        """One of each hospital in each exchange: it may send thousands, and what is noted is kept."""
+        if sender not in self._refused:
+            self._refused.add(sender)
+            self.refusals.append(RefusalRecord.of(self.server.session.charter, sender, refusal))

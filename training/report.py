@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from secagg.charter import VerifiedCharter
 from secagg.masking.messages import Refusal
+
+_LONGEST: Final = 300
 
 
 class RefusalRecord(msgspec.Struct, frozen=True):
@@ -17,8 +21,8 @@ class RefusalRecord(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, charter: VerifiedCharter, sender: int, refusal: Refusal) -> RefusalRecord:
-        """What the member numbered ``sender`` answered."""
-        return cls(charter.charter.member(sender).name, refusal.reason, refusal.message)
+        """What the member numbered ``sender`` answered, in short: it may answer at any length."""
+        return cls(charter.charter.member(sender).name, refusal.reason, refusal.message[:_LONGEST])
 
 
 class RoundRecord(msgspec.Struct, frozen=True):

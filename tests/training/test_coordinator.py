@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from secagg.errors import ProtocolError, RefusedError, TamperingError
+from secagg.masking.messages import Refusal
 from secagg.release.dsse import read_signed, verify_signatures
 from secagg.release.statement import read_statement
 from secagg.wire import Sealer, Stage, open_envelope
@@ -331,6 +332,57 @@ def test_one_hospitals_senseless_answers_do_not_stop_the_others(open_ward, stage
         release = verified_statement(ward, ward.coordinator(engine=EmbeddedEngine(parties)).run())
         assert contributors <= {entry.name for entry in release.contributors}
     assert [ward.hospitals[number].state.steps for number in (1, 3, 4, 5)] == [3, 3, 3, 3]
+
+
+class Grumbling:
+    """A hospital that is asked for an update and answers with a thousand refusals at great length."""
+
+    def __init__(self, ward, member):
+        self.ward = ward
+        self.member = member
+
+    def receive(self, message):
+        header = peek(message)
+        if header.stage is not Stage.BEGIN:
+            return self.ward.hospitals[self.member].receive(message)
+        identity = self.ward.hospitals[self.member]._identity
+        sealer = Sealer(self.ward.charter, self.member, identity, header.epoch)
+        return [sealer.seal(Stage.REFUSAL, Refusal("no", "no " * 300), round=header.round)] * 1000
+
+
+def test_of_a_hospital_that_refuses_at_length_little_is_noted(open_ward):
+    ward = open_ward(hospitals=5)
+    coordinator = ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {2: Grumbling(ward, 2)}))
+    coordinator.run()
+    noted = [refusal for record in coordinator.rounds for refusal in record.refusals]
+    assert len(noted) == len(coordinator.rounds)
+    assert all(len(refusal.message) <= 300 for refusal in noted)
+
+
+class Premature:
+    """A hospital that says it has applied a sum where none was ever made."""
+
+    def __init__(self, ward, member):
+        self.ward = ward
+        self.member = member
+
+    def receive(self, message):
+        replies = self.ward.hospitals[self.member].receive(message)
+        if peek(message).stage is not Stage.QUERY:
+            return replies
+        envelope = open_envelope(replies[0], self.ward.charter, ATTEST_LIMIT)
+        status = decode(envelope.payload, Status)
+        identity = self.ward.hospitals[self.member]._identity
+        sealer = Sealer(self.ward.charter, self.member, identity, envelope.header.epoch)
+        return [sealer.seal(Stage.STATUS, msgspec.structs.replace(status, steps=max(1, status.steps)))]
+
+
+def test_one_that_claims_to_have_trained_does_not_keep_statistics_from_being_summed(open_ward):
+    ward = open_ward(hospitals=5, spec=tabular_spec(**SCALED_BY_SUMS))
+    coordinator = ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {2: Premature(ward, 2)}))
+    coordinator.run()
+    assert [record.purpose for record in coordinator.rounds][:2] == ["statistics", "statistics"]
+    assert_all_have_one_model(ward, 3)
 
 
 def test_a_senseless_attestation_is_named(open_ward):
