@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nvflare.apis.shareable import Shareable
+from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 from nvflare.private.admin_defs import Message as AdminMessage
 from nvflare.private.admin_defs import MsgHeader, ReturnCode
 from nvflare.private.defs import ERROR_MSG_PREFIX, JobFailureMsgKey, TrainingTopic
@@ -19,20 +20,25 @@ from nvflare.private.fed.server.fed_server import FederatedServer
 from nvflare.private.fed.server.job_runner import JobRunner
 from nvflare.private.fed.server.server_engine import ServerEngine
 
+from secagg.charter.sections import MOST_MEMBERS
 from training.engines.nvflare.extra import other_nvflare
 
 if TYPE_CHECKING:
     from nvflare.apis.fl_context import FLContext
+    from nvflare.fuel.f3.drivers.driver import ConnectorInfo
     from nvflare.fuel.f3.message import Message
     from nvflare.private.fed.server.admin import ClientReply
 
 _NO_FAILURE: Final = 0
+MOST_STREAMS: Final = 4 * MOST_MEMBERS
+"""Each hospital's site has one open for as long as it is connected, and one more in a job; each holds a thread."""
 _CHANGED: Final = (
     (job_runner, "check_client_replies"),
     (FederatedServer, "process_job_failure"),
     (ServerEngine, "_send_admin_requests"),
     (JobRunner, "run"),
     (JobRunner, "update_unfinished_jobs"),
+    (GrpcDriver, "listen"),
 )
 
 
@@ -49,6 +55,7 @@ def go_on_without_who_failed() -> None:
     _end_no_job_because_a_process_ended()
     _take_nonsense_for_no()
     _abandon_what_an_earlier_server_ran()
+    _hold_streams_for_everybody()
 
 
 def sites_not_started(replies: Sequence[ClientReply], client_sites: Sequence[str], **_told: str | bool) -> list[str]:
@@ -104,3 +111,14 @@ def _abandon_what_an_earlier_server_ran() -> None:
         run(runner, fl_ctx)
 
     JobRunner.run = abandon_and_run
+
+
+def _hold_streams_for_everybody() -> None:
+    """NVFlare's server has a hundred threads for them: fifty hospitals would take them all, and no other be heard."""
+    listen = GrpcDriver.listen
+
+    def listen_to_all(driver: GrpcDriver, connector: ConnectorInfo) -> None:
+        driver.max_workers = MOST_STREAMS
+        listen(driver, connector)
+
+    GrpcDriver.listen = listen_to_all

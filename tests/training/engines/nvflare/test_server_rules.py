@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -26,6 +29,7 @@ from secagg.errors import SecaggError
 from training.engines.nvflare import server_rules
 from training.engines.nvflare.server_rules import go_on_without_who_failed, sites_not_started
 
+ROOT = Path(__file__).parents[4]
 TOKEN = "of hospital-02"
 
 
@@ -169,6 +173,26 @@ def test_a_job_that_an_earlier_server_ran_is_abandoned_before_any_is_begun(monke
     go_on_without_who_failed()
     JobRunner.run(JobRunner.__new__(JobRunner), Mock())
     assert order == ["abandoned", "run"]
+
+
+# Many hospitals
+
+
+def connections_taken(server: str, wanted: int) -> int:
+    command = (sys.executable, "-m", "tests.support.nvflare_streams", server, str(wanted))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def test_more_than_fifty_hospitals_can_be_connected_with_a_job_each():
+    assert connections_taken("mended", 120) == 120
+
+
+def test_control_nvflare_itself_hears_a_hundred_connections_and_no_more():
+    assert connections_taken("plain", 120) == 100
+
+
+# Another version
 
 
 def test_another_nvflare_is_not_started(monkeypatch):
