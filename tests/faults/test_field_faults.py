@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.support.field import Field, RunningSite, field_of, wait_for
+from tests.support.field import PATIENCE, QUICK, Field, RunningSite, field_of, wait_for
 from tests.support.field_books import (
     assert_nothing_left_twice_or_uncharged,
     assert_transcript_fits,
@@ -77,8 +77,8 @@ def strike_at(site: RunningSite, phase: str, moment: str, strike) -> None:
 
 def assert_all_is_well(field: Field) -> None:
     """Everybody has the same release, no share or vector left twice, and nothing left unpaid."""
-    # A coordinator that was killed as it gave the release out waits, for four minutes, for whoever may lack it.
-    field.wait_for_release(seconds=600)
+    # A coordinator that was killed as it gave the release out waits, for its patience, for whoever may lack it.
+    field.wait_for_release(seconds=QUICK.patience + PATIENCE)
     released_digest(field)
     assert_nothing_left_twice_or_uncharged(field)
     assert_transcript_fits(field)

@@ -44,7 +44,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             those who are missing.
         work: for a hospital's update, and for what it does with a sum.
         answer: for every other message.
-        patience: how long it goes on trying where no epoch succeeds, before it gives up.
+        patience: how long it goes on trying where no epoch succeeds, before it gives up; and how long it waits for who
+            may lack the release.
     """
 
     gather: Seconds = 60.0

@@ -6,7 +6,8 @@ Composes a site's folder, its NVFlare server and jobs. What is done with a messa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from training.engines.nvflare.kit import Kit
 from training.engines.nvflare.site_kits import require_coordinator_kits
 from training.engines.nvflare.site_run import alone, running
 from training.field.coordinator_site import CoordinatorSite, Outcome
+from training.field.settings import CoordinatorSettings
 from training.field.watcher import SiteWatcher
 from training.report import RoundRecord
 
@@ -51,7 +53,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         trying = _Trying(settings.patience)
         while True:
             reached = rounds.sums
-            outcome = _run_epoch(site, charter, admin, settings.gather, tick, watcher)
+            outcome = _run_epoch(site, charter, admin, settings, tick, watcher)
             rounds.tell()
             error = outcome.as_error()
             if outcome.finished and error is None:
@@ -99,18 +101,25 @@ class _Trying:
 
 
 def _run_epoch(
-    site: CoordinatorSite, charter: VerifiedCharter, admin: Kit, seconds: float, tick: Going, watcher: SiteWatcher
+    site: CoordinatorSite,
+    charter: VerifiedCharter,
+    admin: Kit,
+    settings: CoordinatorSettings,
+    tick: Going,
+    watcher: SiteWatcher,
 ) -> Outcome:
-    serial = site.next_serial()
-    # A release that was made is for whoever has not got it; those who have are gone, perhaps all.
-    fewest = 0 if site.has_made_release(charter) else charter.charter.threshold
+    serial, fewest = site.next_serial(), charter.charter.threshold
     try:
         with open_jobs(admin.folder, tick) as jobs:
-            members = len(charter.charter.members)
-            if not _gather(jobs, members, fewest, seconds, tick, watcher):
+            gathering = Gathering(jobs, len(charter.charter.members), tick, watcher)
+            if not site.has_made_release(charter):
+                gathering.wait_for_enough(fewest, settings.gather)
+            elif gathering.wait_for_any(site.lacking(charter), settings.patience):
+                fewest = 1
+            else:
                 site.settle_release(charter)
                 return Outcome(serial=serial, finished=True)
-            job = EpochJob(charter.digest.hex(), serial, max(1, fewest), seconds)
+            job = EpochJob(charter.digest.hex(), serial, fewest, settings.gather)
             ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
         # The job may have come to its end all the same.
@@ -134,18 +143,42 @@ def _has_released(site: CoordinatorSite, serial: int) -> bool:
     return outcome is not None and outcome.finished
 
 
-def _gather(jobs: Jobs, members: int, fewest: int, seconds: float, tick: Going, watcher: SiteWatcher) -> int:
-    """Wait for everybody; after a while, for as many as it takes. How many there are."""
-    # Not one whose kit was made for another charter: the authority may be the same.
-    known = frozenset(range(1, members + 1))
-    enough = time.monotonic() + seconds
-    while True:
-        tick()
-        connected = len(jobs.connected() & known)
-        watcher.on_gather(connected, members)
-        if connected == members or (connected >= fewest and time.monotonic() > enough):
-            return connected
-        time.sleep(_POLL_SECONDS)
+@dataclass(frozen=True)
+class Gathering:
+    """Waits for hospitals to be connected."""
+
+    jobs: Jobs
+    members: int
+    tick: Going
+    watcher: SiteWatcher
+
+    def wait_for_enough(self, fewest: int, seconds: float) -> None:
+        """Wait for everybody; after so many seconds, for as many as it takes."""
+        enough = time.monotonic() + seconds
+        while (connected := len(self._connected())) < self.members:
+            if connected >= fewest and time.monotonic() > enough:
+                return
+
+    def wait_for_any(self, lacking: Set[int], seconds: float) -> bool:
+        """Wait, so many seconds at most, for one of those who lack the release; those who have it are gone.
+
+        Returns:
+            Whether one is there.
+        """
+        until = time.monotonic() + seconds
+        while lacking and time.monotonic() <= until:
+            if self._connected() & lacking:
+                return True
+        return False
+
+    def _connected(self) -> Set[int]:
+        self.tick()
+        # Not one whose kit was made for another charter: the authority may be the same.
+        connected = self.jobs.connected() & frozenset(range(1, self.members + 1))
+        self.watcher.on_gather(len(connected), self.members)
+        if len(connected) < self.members:
+            time.sleep(_POLL_SECONDS)
+        return connected
 
 
 class _Rounds:

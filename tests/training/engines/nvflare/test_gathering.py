@@ -1,0 +1,50 @@
+"""Whom a coordinator waits for: before an epoch for all, or enough; with a release in its hands, for who lacks it."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+from training.engines.nvflare.coordinator_service import Gathering
+
+MEMBERS = 3
+
+
+class Connections:
+    """Who is connected, each time somebody asks; then the last answer again."""
+
+    def __init__(self, *connected: set[int]) -> None:
+        self.left = [frozenset(members) for members in connected]
+
+    def connected(self) -> frozenset[int]:
+        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
+
+
+def gathering(*connected: set[int]) -> Gathering:
+    return Gathering(Connections(*connected), MEMBERS, lambda: None, Mock())
+
+
+def test_an_epoch_begins_when_all_are_there():
+    waiting = gathering({1}, {1, 2}, {1, 2, 3})
+    waiting.wait_for_enough(2, 60)
+    assert waiting.jobs.left == [{1, 2, 3}]
+
+
+def test_after_a_while_it_begins_with_as_many_as_it_takes():
+    waiting = gathering({1}, {1}, {1, 3})
+    waiting.wait_for_enough(2, 0)
+    assert waiting.jobs.left == [{1, 3}]
+
+
+def test_a_member_of_another_charter_does_not_count():
+    waiting = gathering({1, 2, 7}, {1, 2, 3})
+    waiting.wait_for_enough(3, 0)
+    assert waiting.jobs.left == [{1, 2, 3}]
+
+
+def test_with_a_release_it_is_enough_that_one_is_there_who_lacks_it():
+    assert gathering({1}, set(), {2}).wait_for_any({2, 3}, 60)
+
+
+def test_who_has_the_release_is_not_waited_for():
+    assert not gathering({1, 2}).wait_for_any({3}, 0.5)
+    assert not gathering({1, 2, 3}).wait_for_any(set(), 60)
