@@ -2,7 +2,8 @@
 
 NVFlare fails a job for everybody where one site cannot start its process of the job or reports that it ended with an
 error, and tries a job for ever where one site answers nonsense. Nobody else's sum should depend on it: the protocol
-bears hospitals that drop out. No setting changes that, so it is changed in the server's process, before NVFlare starts.
+bears hospitals that drop out. Nor should it on how many there are. No setting changes that, so it is changed in the
+server's process, before NVFlare starts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from nvflare.private.fed.server.admin import ClientReply
 
 _NO_FAILURE: Final = 0
-MOST_STREAMS: Final = 4 * MOST_MEMBERS
+_MOST_STREAMS: Final = 4 * MOST_MEMBERS
 """Each hospital's site has one open for as long as it is connected, and one more in a job; each holds a thread."""
 _CHANGED: Final = (
     (job_runner, "check_client_replies"),
@@ -118,7 +119,7 @@ def _hold_streams_for_everybody() -> None:
     listen = GrpcDriver.listen
 
     def listen_to_all(driver: GrpcDriver, connector: ConnectorInfo) -> None:
-        driver.max_workers = MOST_STREAMS
+        driver.max_workers = _MOST_STREAMS
         listen(driver, connector)
 
     GrpcDriver.listen = listen_to_all

@@ -8,13 +8,11 @@ it, or tells of its end.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Final
 
-from secagg.errors import SecaggError
 from training.engines.nvflare.extra import other_nvflare
-from training.engines.nvflare.tether import end_with_starter
+from training.engines.nvflare.long_running import run
 
 _DEPLOY: Final = "DeployProcessor"
 COMMANDS: Final = frozenset(
@@ -48,23 +46,5 @@ def restrict_commands() -> None:
     ClientRequestProcessors.request_processors = [known[name] for name in sorted(COMMANDS)]
 
 
-def main() -> int:
-    """Run NVFlare's site with the arguments of the command line; its exit code."""
-    end_with_starter(os.environ)
-    from nvflare.fuel.f3.mpm import MainProcessMonitor
-    from nvflare.private.fed.app.client import client_train
-    from nvflare.private.fed.app.utils import version_check
-
-    restrict_commands()
-    version_check()
-    arguments = client_train.parse_arguments()
-    code = MainProcessMonitor.run(main_func=client_train.main, run_dir=arguments.workspace, args=arguments)
-    return int(code or 0)
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SecaggError as error:
-        print(error.diagnostics(), file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(run("nvflare.private.fed.app.client.client_train", restrict_commands))
