@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import ProtocolError, RemoteProtocolError, TamperingError
@@ -30,8 +30,7 @@ def read_attestations(
             else:
                 refusals.append(RefusalRecord.of(charter, sender, decode(envelope.payload, Refusal)))
         except RemoteProtocolError as error:
-            name = charter.charter.member(sender).name
-            refusals.append(RefusalRecord(name, error.reason, error.message))
+            refusals.append(RefusalRecord.of(charter, sender, error))
     return attestations, refusals
 
 
@@ -55,11 +54,12 @@ def assemble_release(
         signature = StatementSignature(fingerprint(member.public_key), attest.signature)
         if is_signed_by(attest.statement, signature, member.public_key):
             signed.setdefault(attest.statement, {})[member.name] = signature
-    missing = {statement: _contributors(charter, statement) - names.keys() for statement, names in signed.items()}
-    for statement, names in signed.items():
-        if not missing[statement]:
-            contributors = _contributors(charter, statement)
-            return assemble(statement, [names[name] for name in names if name in contributors]).to_json()
+    missing = []
+    for statement, signatures in signed.items():
+        contributors = _contributors(charter, statement)
+        if contributors <= signatures.keys():
+            return assemble(statement, [signatures[name] for name in contributors]).to_json()
+        missing.append(contributors - signatures.keys())
     told = "; ".join(f"{refusal.member}: {refusal.message}" for refusal in refusals)
     raise _not_released(missing, told)
 
@@ -74,14 +74,14 @@ def _contributors(charter: VerifiedCharter, statement: bytes) -> frozenset[str]:
     return named if len(named) >= charter.charter.threshold else everybody
 
 
-def _not_released(missing: Mapping[bytes, frozenset[str]], told: str) -> ProtocolError:
+def _not_released(missing: Sequence[frozenset[str]], told: str) -> ProtocolError:
     if len(missing) != 1:
         return ProtocolError(
             "release-disputed",
             f"The hospitals attest to {len(missing)} different releases. {told}".strip(),
             remedy="Compare their model digests with `secagg model show` before anything is used.",
         )
-    (names,) = missing.values()
+    (names,) = missing
     return ProtocolError(
         "release-incomplete",
         f"{', '.join(sorted(names))} contributed but did not sign the release. {told}".strip(),

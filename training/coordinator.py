@@ -77,8 +77,8 @@ class Coordinator:
     @property
     def lacking(self) -> tuple[str, ...]:
         """The members who have not said that they have the release."""
-        have_it = self._store.state.given
-        return tuple(self._charter.charter.member(number).name for number in self._members if number not in have_it)
+        charter = self._charter.charter
+        return tuple(charter.member(number).name for number in sorted(self._store.state.lacking(len(charter.members))))
 
     def run(self) -> bytes:
         """Take the hospitals from wherever they are to a release; the release's statement, signed, as a DSSE file.

@@ -48,6 +48,10 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asked: Asked | None = None
     given: tuple[int, ...] = ()
 
+    def lacking(self, members: int) -> frozenset[int]:
+        """The numbers of those of the ``members`` who have not said that they have the release."""
+        return frozenset(range(1, members + 1)).difference(self.given)
+
 
 class CoordinatorStore:
     """The coordinator's folder.

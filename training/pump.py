@@ -88,7 +88,7 @@ class Pump:
                 outbox += self.server.receive(sender, message)
                 self._note_refusal(sender, message)
             except RemoteProtocolError as error:
-                self._note(sender, Refusal(error.reason, error.message))
+                self._note(sender, error)
         return outbox
 
     def _is_status(self, sender: int, message: bytes) -> bool:
@@ -112,7 +112,7 @@ class Pump:
             charter = self.server.session.charter
             self._note(sender, decode(open_from(charter, sender, message, ATTEST_LIMIT).payload, Refusal))
 
-    def _note(self, sender: int, refusal: Refusal) -> None:
+    def _note(self, sender: int, refusal: Refusal | RemoteProtocolError) -> None:
         """One of each hospital in each exchange: it may send thousands, and what is noted is kept."""
         if sender not in self._refused:
             self._refused.add(sender)

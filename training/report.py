@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from secagg.charter import VerifiedCharter
+from secagg.errors import RemoteProtocolError
 from secagg.masking.messages import Refusal
 
 _LONGEST: Final = 300
@@ -20,8 +21,8 @@ class RefusalRecord(msgspec.Struct, frozen=True):
     message: str
 
     @classmethod
-    def of(cls, charter: VerifiedCharter, sender: int, refusal: Refusal) -> RefusalRecord:
-        """What the member numbered ``sender`` answered, in short: it may answer at any length."""
+    def of(cls, charter: VerifiedCharter, sender: int, refusal: Refusal | RemoteProtocolError) -> RefusalRecord:
+        """What the member numbered ``sender`` answered, or what is wrong with it, in short: it may be of any length."""
         return cls(charter.charter.member(sender).name, refusal.reason, refusal.message[:_LONGEST])
 
 

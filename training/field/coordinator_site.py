@@ -113,10 +113,6 @@ class CoordinatorSite:
         if made is not None:
             write_atomically(self.release, made)
 
-    def lacking(self, charter: VerifiedCharter) -> frozenset[int]:
-        """The numbers of the members who have not said that they have the release."""
-        return frozenset(range(1, len(charter.charter.members) + 1)).difference(self._store(charter).state.given)
-
     def has_made_release(self, charter: VerifiedCharter) -> bool:
         """Whether there is a release, which hospitals may have been given already."""
         return self._store(charter).release is not None

@@ -85,16 +85,21 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
 
 
 def fitting_width(members: int, parameters: int) -> int:
-    """b, such that rounding takes at most a thousandth of the longest update from the mean of all, and weights fit.
+    """b, such that rounding takes at most a thousandth of the longest update from the mean of all, and weights fit."""
+    for bits in _WIDTHS:
+        fits = Ring(bits).largest // members >= _MAX_WEIGHT
+        if fits and rounding_of_mean(members, parameters, bits) <= _MOST_ROUNDING:
+            return bits
+    return _WIDTHS[-1]
+
+
+def rounding_of_mean(members: int, parameters: int, bits: int) -> float:
+    """What rounding takes from the mean, of the longest update, L2.
 
     Every hospital rounds each of d numbers to a grid of (2^(b-1) - 1) / n steps, off by 1/sqrt(12) of a step: the mean
     is off by sqrt(n d / 12) / 2^(b-1) of the longest update, L2.
     """
-    for bits in _WIDTHS:
-        rounding = math.sqrt(members * parameters / 12) / 2 ** (bits - 1)
-        if rounding <= _MOST_ROUNDING and Ring(bits).largest // members >= _MAX_WEIGHT:
-            return bits
-    return _WIDTHS[-1]
+    return math.sqrt(members * parameters / 12) / 2 ** (bits - 1)
 
 
 def _graph(wishes: Wishes, scheme: Scheme) -> NeighbourGraph:

@@ -11,7 +11,7 @@ from secagg.charter.sections import Scheme
 from secagg.errors import InputError
 from secagg.masking.sizes import round_traffic
 from training.planning import Plan
-from training.recommending.drafting import Draft
+from training.recommending.drafting import Draft, rounding_of_mean
 from training.recommending.wishes import Wishes, delta_of
 
 # Noise so many times as long as what it hides leaves a step little to learn from: a rule of thumb, no bound.
@@ -97,7 +97,7 @@ def _width(wishes: Wishes, draft: Draft) -> Choice:
     if draft.privacy.mode == "distributed":
         why = "The narrowest of 24, 32 and 40 in which rounding raises the noise by 1 % at most."
     else:
-        rounding = math.sqrt(wishes.members * wishes.parameters / 12) / 2 ** (bits - 1)
+        rounding = rounding_of_mean(wishes.members, wishes.parameters, bits)
         why = f"Rounding takes {rounding:.1g} of the longest update from the mean."
     if wishes.field_bits:
         why = f"As you gave it. {why}" if draft.privacy.mode == "none" else "As you gave it, or as wide as noise takes."

@@ -111,10 +111,11 @@ def _run_epoch(
     serial, fewest = site.next_serial(), charter.charter.threshold
     try:
         with open_jobs(admin.folder, tick) as jobs:
-            gathering = Gathering(jobs, len(charter.charter.members), tick, watcher)
+            members = len(charter.charter.members)
+            gathering = Gathering(jobs, members, tick, watcher)
             if not site.has_made_release(charter):
                 gathering.wait_for_enough(fewest, settings.gather)
-            elif gathering.wait_for_any(site.lacking(charter), settings.patience):
+            elif gathering.wait_for_any(site.progress(charter).lacking(members), settings.patience):
                 fewest = 1
             else:
                 site.settle_release(charter)
