@@ -35,9 +35,9 @@ from training.choices import FITTING_PARAMETERS, CharterChoices
 from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
 from training.model_state import ModelLayout, flatten, model_digest
-from training.noise import fewest_with_noise, noise_shares
+from training.noise import fewest_with_noise, noise_shares, require_same_noise
 from training.prepared_task import PreparedTask
-from training.privacy_draft import Sizes, drafted_privacy, wide_enough
+from training.privacy_draft import Sizes, drafted_privacy
 from training.task import TaskSpec, build_task, load_custom_task
 from training.tasks.spec import input_names
 from training.vector_layout import UpdateVector
@@ -61,7 +61,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     graph = _neighbours(len(members), choices)
     fewest = fewest_with_noise(len(members), threshold, choices.max_colluding, graph)
     sizes = Sizes(len(members), fewest, layout.size, training, metrics)
-    privacy = drafted_privacy(choices, sizes)
+    drafted = drafted_privacy(choices, sizes)
     charter = Charter(
         name=choices.name,
         nonce=secrets.token_bytes(16),
@@ -74,16 +74,17 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         model=Model(digest=model_digest(layout, flatten(module)), parameters=layout.size),
         task=task_choice(spec),
         training=training,
-        encoding=wide_enough(choices, privacy, sizes),
+        encoding=drafted.encoding,
         statistics=Statistics(features=statistics),
         metrics=metrics,
-        privacy=privacy,
+        privacy=drafted.privacy,
         epoch_rounds=min(choices.epoch_rounds, choices.training.rounds),
     )
     charter = _as_read_back(charter)
     # Made here to see that it can be: each hospital makes its own, but not before the first round.
-    if privacy.mode == "distributed":
+    if charter.privacy.mode == "distributed":
         noise_shares(charter)
+        require_same_noise(charter)
     else:
         _ = UpdateVector(charter, layout).layout
     return charter

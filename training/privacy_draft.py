@@ -44,34 +44,27 @@ class Sizes:
     metrics: Metrics
 
 
-def drafted_privacy(choices: CharterChoices, sizes: Sizes) -> Privacy:
-    """The privacy section that keeps to ``choices.epsilon``.
+@dataclass(frozen=True)
+class DraftedPrivacy:
+    """The privacy section, and the encoding that its noise is sized for: neither is right without the other."""
+
+    privacy: Privacy
+    encoding: Encoding
+
+
+def drafted_privacy(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
+    """The privacy section that keeps to ``choices.epsilon``, in a ring where rounding costs little noise.
 
     Raises:
         InputError: ``unreachable-epsilon``, ``bad-delta``, ``too-many-dropped``, ``noise-levels-contradict``.
     """
     match choices.privacy:
         case "none":
-            return Privacy()
+            return DraftedPrivacy(Privacy(), choices.encoding)
         case "local":
-            return _local(choices, sizes)
+            return DraftedPrivacy(_local(choices, sizes), choices.encoding)
         case "distributed":
             return _distributed(choices, sizes)
-
-
-def wide_enough(choices: CharterChoices, privacy: Privacy, sizes: Sizes) -> Encoding:
-    """The encoding of ``choices``, in a ring where rounding costs little noise."""
-    if privacy.mode != "distributed":
-        return choices.encoding
-    shares = _shares(choices, sizes, privacy)
-    widths = [bits for bits in _WIDTHS if bits > choices.encoding.field_bits]
-    fitting = (bits for bits in widths if _is_fine(replace(shares, field_bits=bits)))
-    bits = choices.encoding.field_bits if _is_fine(shares) else next(fitting, choices.encoding.field_bits)
-    return msgspec.structs.replace(choices.encoding, field_bits=bits)
-
-
-def _is_fine(shares: NoiseShares) -> bool:
-    return shares.steps_per_clip >= 1 and shares.inflation <= _MOST_INFLATION
 
 
 def _local(choices: CharterChoices, sizes: Sizes) -> Privacy:
@@ -89,11 +82,32 @@ def _local(choices: CharterChoices, sizes: Sizes) -> Privacy:
     return _privacy(choices, noise, metric_noise, ())
 
 
-def _distributed(choices: CharterChoices, sizes: Sizes) -> Privacy:
+def _distributed(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
+    # What room a ring has left for the grid depends on the noise, and the noise on the grid.
     levels = _levels(choices, sizes)
-    blank = _privacy(choices, 1.0, 1.0, levels)
-    encoding = wide_enough(choices, blank, sizes)
-    shares = replace(_shares(choices, sizes, blank), field_bits=encoding.field_bits)
+    blank = _shares(choices, sizes, _privacy(choices, 1.0, 1.0, levels))
+    narrowest = choices.encoding.field_bits
+    widths = [narrowest, *(bits for bits in _WIDTHS if bits > narrowest)]
+    tried: list[NoiseShares] = []
+    for bits in [bits for bits in widths if _is_fine(replace(blank, field_bits=bits))] or [narrowest]:
+        tried.append(_noise_in_ring(choices, sizes, replace(blank, field_bits=bits)))
+        if _is_fine(tried[-1]):
+            break
+    # From some width on it is the noise that can be drawn that bounds the grid: the narrowest of the finest.
+    shares = max(tried, key=lambda found: found.steps_per_clip)
+    privacy = _privacy(choices, shares.noise_multiplier, shares.metric_noise_multiplier, levels)
+    return DraftedPrivacy(
+        msgspec.structs.replace(privacy, noise_digest=noise_digest(shares)),
+        msgspec.structs.replace(choices.encoding, field_bits=shares.field_bits),
+    )
+
+
+def _is_fine(shares: NoiseShares) -> bool:
+    return shares.steps_per_clip >= 1 and shares.inflation <= _MOST_INFLATION
+
+
+def _noise_in_ring(choices: CharterChoices, sizes: Sizes, shares: NoiseShares) -> NoiseShares:
+    """``shares``, whose noise multipliers count for nothing, with the least noise that keeps to epsilon."""
 
     def steps(noise: float) -> Sequence[Event]:
         tried = replace(shares, noise_multiplier=noise)
@@ -106,8 +120,7 @@ def _distributed(choices: CharterChoices, sizes: Sizes) -> Privacy:
     if choices.metrics == "noisy":
         metric_noise = smallest_multiplier(choices.epsilon, choices.delta, counts)
         metric_noise = _at_once(choices, steps(noise), metric_noise, counts)
-    shares = replace(shares, noise_multiplier=noise)
-    return msgspec.structs.replace(_privacy(choices, noise, metric_noise, levels), noise_digest=noise_digest(shares))
+    return replace(shares, noise_multiplier=noise, metric_noise_multiplier=metric_noise)
 
 
 def _at_once(

@@ -12,6 +12,7 @@ from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
 from secagg.identity import Identity
 from tests.support.hospitals import choices_of, tabular_spec
 from training.draft import draft_charter
+from training.noise import require_same_noise
 from training.tasks.spec import TaskSpec
 
 MEMBERS = [Member(name=f"h{number}", public_key=Identity.generate().public_key) for number in range(1, 102)]
@@ -66,6 +67,13 @@ def test_parameters_where_nothing_is_encrypted_are_refused():
         drafted(homomorphic="n8192-q60")
     assert caught.value.reason == "nothing-encrypted"
     assert "double-lock" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("members", "width", "bits"), [(8, 300_000, 24), (5, 2_750_000, 32)], ids=["1.2 M", "11 M"])
+def test_noise_is_sized_for_the_ring_that_the_charter_names(members, width, bits):
+    charter = drafted(members, with_hidden(width), privacy="distributed", epsilon=0.3, expected_batch=256)
+    assert charter.encoding.field_bits == bits
+    require_same_noise(charter)
 
 
 def test_above_a_hundred_hospitals_only_masks_have_a_neighbour_graph():

@@ -21,7 +21,7 @@ from training.choices import CharterChoices
 from training.dropout import chosen_graph, count_dropped
 from training.noise import fewest_with_noise, noise_shares
 from training.planning import Plan
-from training.privacy_draft import Sizes, drafted_privacy, wide_enough
+from training.privacy_draft import Sizes, drafted_privacy
 from training.recommending.wishes import Wishes, delta_of
 
 # What rounding may take of the longest update.
@@ -80,8 +80,8 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
     threshold = smallest_threshold(wishes.members, wishes.colluding)
     fewest = fewest_with_noise(wishes.members, threshold, wishes.colluding, _graph(wishes, scheme))
     sizes = Sizes(wishes.members, fewest, wishes.parameters, training, Metrics())
-    privacy = drafted_privacy(choices, sizes)
-    return Draft(privacy, training, wide_enough(choices, privacy, sizes), batch)
+    drafted = drafted_privacy(choices, sizes)
+    return Draft(drafted.privacy, training, drafted.encoding, batch)
 
 
 def fitting_width(members: int, parameters: int) -> int:
