@@ -34,6 +34,7 @@ from secagg.homomorphic.parameters import fitting_parameters
 from training.choices import FITTING_PARAMETERS, CharterChoices
 from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
+from training.hospital_setup import require_private_division
 from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import fewest_with_noise, noise_shares, require_same_noise
 from training.prepared_task import PreparedTask
@@ -62,6 +63,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     fewest = fewest_with_noise(len(members), threshold, choices.max_colluding, graph)
     sizes = Sizes(len(members), fewest, layout.size, training, metrics)
     drafted = drafted_privacy(choices, sizes)
+    require_private_division(drafted.privacy, spec)
     charter = Charter(
         name=choices.name,
         nonce=secrets.token_bytes(16),

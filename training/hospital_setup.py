@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from secagg.charter import Charter, VerifiedCharter
+from secagg.charter import Charter, Privacy, VerifiedCharter
 from secagg.errors import InputError, SecaggError
 from training.evaluation import cell_count
 from training.hospital_folder import HospitalFolder
 from training.hospital_state import HospitalState, load_state
 from training.model_state import ModelLayout, model_digest
 from training.records import Records
-from training.splitting import holdout
-from training.task import Task
+from training.splitting import divide_by_patient, divide_stratified
+from training.task import Task, TaskSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +58,12 @@ def initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarray
 
 
 def require_fitting(charter: Charter, task: Task, layout: ModelLayout) -> None:
-    """Refuse a charter whose sizes are not what the task has, before anything is spent.
+    """Refuse a charter that speaks of another task, or of one that cannot keep its promise, before anything is spent.
 
     Raises:
-        InputError: ``other-task``.
+        InputError: ``other-task``, ``division-not-private``.
     """
+    require_private_division(charter.privacy, task.spec)
     cells = 0 if charter.metrics.release == "none" else cell_count(task.spec)
     if (charter.model.parameters, charter.metrics.cells) != (layout.size, cells):
         raise InputError(
@@ -74,9 +75,31 @@ def require_fitting(charter: Charter, task: Task, layout: ModelLayout) -> None:
         )
 
 
+def require_private_division(privacy: Privacy, spec: TaskSpec) -> None:
+    """Refuse differential privacy of records that are divided by a look at all of them.
+
+    Its promise is about one patient more or less, who must not move others between training and validation.
+
+    Raises:
+        InputError: ``division-not-private``.
+    """
+    if privacy.mode != "none" and spec.evaluation.division == "stratified" and spec.evaluation.test_fraction:
+        raise InputError(
+            "division-not-private",
+            "The task divides patients with a look at all of them: one patient more moves others from training to "
+            "validation, and no epsilon holds for that.",
+            culprit="evaluation.division",
+            remedy="Leave evaluation.division out of the task, or keep nobody back with test_fraction = 0.",
+        )
+
+
 def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:
-    """The patients a hospital trains on, and those it keeps back for validation, as the task says."""
+    """The patients a hospital trains on, and those it keeps back for validation, if any, as the task says."""
     evaluation = task.spec.evaluation
     if evaluation.test_fraction == 0:
         return records, None
-    return holdout(records, evaluation.train_fraction, evaluation.test_seed)
+    match evaluation.division:
+        case "by-patient":
+            return divide_by_patient(records, evaluation.test_fraction, evaluation.test_seed)
+        case "stratified":
+            return divide_stratified(records, evaluation.train_fraction, evaluation.test_seed)

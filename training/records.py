@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secagg.errors import InputError
+from secagg.labels import digest
 
 Indices = npt.NDArray[np.int64]
 
@@ -27,8 +28,9 @@ class Records:
         patients: int64, shape (n,): the patient of each row, numbered 0..p-1 with every number in use.
         feature_names: one name for each of the d columns of a table; empty for images.
         source: where the rows came from, for error messages.
-        marks: uint8, shape (n, k, 32): hashes of what a row or its patient is recognised by besides the features, as a
-            reader made them; None where there are none. Unkeyed: they stay in memory.
+        marks: uint8, shape (n, 1 or 2, 32): hashes of what a row is recognised by besides the features and, where a
+            column names the patient, of that name, as a reader made them; None where there are none. Unkeyed: they stay
+            in memory.
 
     Raises:
         InputError: ``empty-site``, ``record-shapes``, ``patient-numbers`` or ``nan-features``.
@@ -64,6 +66,19 @@ class Records:
         patients = number_patients(self.patients[rows])
         marks = None if self.marks is None else self.marks[rows]
         return Records(self.features[rows], self.labels[rows], patients, self.feature_names, self.source, marks)
+
+    def patient_identities(self) -> list[bytes]:
+        """What each patient is recognised by wherever the rows stand, and whoever else is there: 32 bytes each.
+
+        The patient's name where a column has it, else all features of the patient's rows. Unkeyed, as ``marks`` are.
+        """
+        named = self.marks is not None and self.marks.shape[1] > 1
+        # -0.0 becomes 0.0: the same number has the same bytes.
+        rows = self.marks[:, 1] if self.marks is not None and named else self.features + np.float32(0)
+        found: list[set[bytes]] = [set() for _ in range(self.patient_count)]
+        for patient, row in zip(self.patients.tolist(), rows, strict=True):
+            found[patient].add(digest("patient row", row.tobytes()))
+        return [digest("patient", b"".join(sorted(digests))) for digests in found]
 
     def patient_labels(self) -> npt.NDArray[np.int64]:
         """The label of each patient, int64 shape (p,): the largest label among the patient's rows."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from secagg.charter.names import check_name
 from secagg.errors import InputError
+from secagg.labels import digest
 from training.records import Records
 from training.tasks.tabular import TabularTask, read_task_table
 
@@ -131,8 +132,28 @@ def split_by_column(task: TabularTask, path: Path, column: str) -> tuple[Site, .
     )
 
 
-def holdout(records: Records, train_fraction: float, seed: int) -> tuple[Records, Records]:
+def divide_by_patient(records: Records, test_fraction: float, seed: int) -> tuple[Records, Records | None]:
+    """Part patients into training and test, each by a hash of who it is and nothing else.
+
+    One patient more or less moves nobody else from side to side, whatever order the rows are in: what is said of
+    neighbouring data sets under differential privacy holds for the whole of a hospital's records. So the sides' sizes
+    are binomial, and of few patients none may be kept back.
+
+    Raises:
+        InputError: ``too-few-patients`` when nobody would be left to train on.
+    """
+    hashes = [digest("side of a patient", identity, seed) for identity in records.patient_identities()]
+    kept_back = np.array([int.from_bytes(found[:8], "big") for found in hashes]) < int(test_fraction * 2**64)
+    if kept_back.all():
+        raise _nobody_to_train_on(records, 1.0 - test_fraction)
+    train, test = np.flatnonzero(~kept_back), np.flatnonzero(kept_back)
+    return _of_patients(records, train), _of_patients(records, test) if len(test) else None
+
+
+def divide_stratified(records: Records, train_fraction: float, seed: int) -> tuple[Records, Records]:
     """Part patients into training and test, stratified by label where every class has more than two patients.
+
+    Not for differential privacy: one patient more may move any other to the other side.
 
     With one row a patient this is scikit-learn's ``train_test_split`` with ``random_state=seed``: on UCI Heart with
     0.66 and 43 it is FLamby's split. Where so few would be left that one side could not have every class, it is
@@ -151,9 +172,7 @@ def holdout(records: Records, train_fraction: float, seed: int) -> tuple[Records
     # Rounding may leave n*f a hair below a whole number; counts, unlike two fractions, always add up to n.
     train_count = int(np.floor(train_fraction * count))
     if not 0 < train_count < count:
-        message = f"{records.source} has {count} patients: too few to train on {train_fraction:g} of them."
-        remedy = "Use more patients or another fraction."
-        raise InputError("too-few-patients", message, culprit=records.source, remedy=remedy)
+        raise _nobody_to_train_on(records, train_fraction)
     labels = records.patient_labels()
     _, members = np.unique(labels, return_counts=True)
     stratify = len(members) > 1 and members.min() > 2 and len(members) <= min(train_count, count - train_count)
@@ -166,6 +185,15 @@ def holdout(records: Records, train_fraction: float, seed: int) -> tuple[Records
         stratify=labels if stratify else None,
     )
     return _of_patients(records, train), _of_patients(records, test)
+
+
+def _nobody_to_train_on(records: Records, fraction: float) -> InputError:
+    return InputError(
+        "too-few-patients",
+        f"{records.source} has {records.patient_count} patients: too few to train on {fraction:g} of them.",
+        culprit=records.source,
+        remedy="Use more patients or another fraction.",
+    )
 
 
 def _of_patients(records: Records, patients: Sequence[int] | npt.NDArray[np.int64]) -> Records:

@@ -18,7 +18,7 @@ from training.hospital_setup import split_patients
 from training.records import Records, concatenate
 from training.scaling import Scaling
 from training.sites import read_sites
-from training.splitting import holdout
+from training.splitting import divide_stratified
 from training.task import TaskSpec, bind_to_file, load_task_file
 
 
@@ -58,7 +58,7 @@ class Ground:
         if self.validation:
             return self
         ground = copy(self)
-        parts = [holdout(held.train, 1 - part, seed) for held in self.hospitals]
+        parts = [divide_stratified(held.train, 1 - part, seed) for held in self.hospitals]
         ground.hospitals = [Hospital(held.name, train) for held, (train, _) in zip(self.hospitals, parts, strict=True)]
         ground.validation = concatenate([back for _, back in parts])
         return ground

@@ -54,11 +54,13 @@ def write_tables(folder: Path, hospitals: int, rows: int = 20, seed: int = 1) ->
     ]
 
 
-def tabular_spec(test_fraction: float = 0.25, metric: str = "accuracy", **data: object) -> TaskSpec:
+def tabular_spec(
+    test_fraction: float = 0.25, metric: str = "accuracy", division: str = "by-patient", **data: object
+) -> TaskSpec:
     settings = {
         "model": {"name": "logistic"},
         "data": {"label": "ill", "features": FEATURES, "standardise": "none"} | data,
-        "evaluation": {"metric": metric, "test_fraction": test_fraction},
+        "evaluation": {"metric": metric, "test_fraction": test_fraction, "division": division},
     }
     return TaskSpec.from_settings("tabular-classification", msgspec.json.encode(settings))
 

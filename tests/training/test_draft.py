@@ -76,6 +76,14 @@ def test_noise_is_sized_for_the_ring_that_the_charter_names(members, width, bits
     require_same_noise(charter)
 
 
+def test_differential_privacy_of_patients_who_move_each_other_is_refused():
+    stratified = tabular_spec(test_fraction=0.25, division="stratified")
+    assert drafted(spec=stratified).privacy.mode == "none"
+    with pytest.raises(InputError) as caught:
+        drafted(spec=stratified, privacy="local")
+    assert caught.value.reason == "division-not-private"
+
+
 def test_above_a_hundred_hospitals_only_masks_have_a_neighbour_graph():
     assert drafted(COMPLETE_UP_TO + 1, dropout=0.0).graph.degree > 0
     for scheme in ENCRYPTED_SCHEMES:

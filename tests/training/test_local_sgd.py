@@ -14,7 +14,7 @@ from training.evaluation import evaluate
 from training.local_sgd import train_locally
 from training.model_state import flatten
 from training.records import Records, concatenate
-from training.splitting import holdout
+from training.splitting import divide_stratified
 from training.standardisation import first_moments, mean_from_sum, second_moments, standardiser_from_sums
 from training.task import TaskSpec, build_task
 from training.tasks.models import classification_loss
@@ -43,7 +43,7 @@ def trained(settings: Training, seed: int = 0) -> np.ndarray:
 
 def test_pooled_hearts_reach_the_published_accuracy(heart_spec: TaskSpec, heart_files: tuple[Path, ...]) -> None:
     task = build_task(heart_spec)
-    halves = [holdout(task.read(path), 0.66, 43) for path in heart_files]
+    halves = [divide_stratified(task.read(path), 0.66, 43) for path in heart_files]
     train, test = (concatenate([half[side] for half in halves]) for side in (0, 1))
     first = first_moments(train, 1.0)
     standardiser = standardiser_from_sums(first, second_moments(train, 1.0, mean_from_sum(first)))

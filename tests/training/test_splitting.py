@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from training.records import Records
 from training.splitting import (
     DirichletSplit,
     IidSplit,
-    holdout,
+    divide_by_patient,
+    divide_stratified,
     parse_split,
     split_by_column,
     split_dirichlet,
@@ -51,7 +53,7 @@ def test_the_hearts_are_held_out_as_flamby_does(heart_spec: TaskSpec, heart_file
     sizes = []
     for path in heart_files:
         site = task.read(path)
-        train, test = holdout(site, heart_spec.evaluation.train_fraction, 43)
+        train, test = divide_stratified(site, heart_spec.evaluation.train_fraction, 43)
         sizes.append((len(train), len(test)))
         _, members = np.unique(site.labels, return_counts=True)
         train_rows, test_rows = train_test_split(
@@ -69,26 +71,87 @@ def test_the_hearts_are_held_out_as_flamby_does(heart_spec: TaskSpec, heart_file
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 2), min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 5))
-def test_holdout_never_splits_a_patient_and_loses_nobody(labels: list[int], fraction: float, rows_each: int) -> None:
+def test_a_stratified_division_never_splits_a_patient_and_loses_nobody(labels: list[int], fraction: float, rows_each: int) -> None:
     people_of = [index // (rows_each + 1) for index in range(len(labels))]
     whole = some_records(labels, people_of)
     if not 0 < np.floor(fraction * whole.patient_count) < whole.patient_count:
         return
-    assert_divided(whole, list(holdout(whole, fraction, 1)))
+    assert_divided(whole, list(divide_stratified(whole, fraction, 1)))
 
 
 def test_fractions_that_float_arithmetic_cannot_add_up_lose_nobody() -> None:
     whole = some_records([0, 1] * 50)
     for percent in range(1, 100):
-        train, test = holdout(whole, percent / 100, 0)
+        train, test = divide_stratified(whole, percent / 100, 0)
         assert len(train) + len(test) == 100
 
 
-def test_holdout_of_nobody_is_refused() -> None:
+def test_a_stratified_division_with_nobody_on_a_side_is_refused() -> None:
     with pytest.raises(InputError, match="not between"):
-        holdout(some_records([0, 1]), 1.0, 0)
+        divide_stratified(some_records([0, 1]), 1.0, 0)
     with pytest.raises(InputError, match="too few"):
-        holdout(some_records([0, 1]), 0.1, 0)
+        divide_stratified(some_records([0, 1]), 0.1, 0)
+
+
+def division(records: Records, divide=divide_by_patient, fraction: float = 0.3) -> tuple[set[int], set[int]]:
+    train, test = divide(records, fraction, 1)
+    return people(train), people(test)
+
+
+def test_a_patient_more_moves_nobody_else_between_training_and_test() -> None:
+    train, test = division(some_records([0, 1] * 50))
+    more_train, more_test = division(some_records([0, 1] * 50 + [0]))
+    assert (more_train - {100}, more_test - {100}) == (train, test)
+    assert more_train | more_test == set(range(101))
+
+
+def test_control_of_a_stratified_division_a_patient_more_moves_others() -> None:
+    train, _ = division(some_records([0, 1] * 50), divide_stratified)
+    more_train, _ = division(some_records([0, 1] * 50 + [0]), divide_stratified)
+    assert len((more_train - {100}) ^ train) > 10
+
+
+def test_a_patient_s_side_depends_neither_on_order_nor_on_labels() -> None:
+    whole = some_records([0, 1] * 50)
+    again = whole.take(np.random.default_rng(0).permutation(100))
+    relabelled = some_records([1] * 100)
+    assert division(whole) == division(again) == division(relabelled)
+    assert division(whole) != tuple(map(people, divide_by_patient(whole, 0.3, 2)))
+
+
+def test_a_patient_known_by_name_stays_where_it_is_when_a_row_is_added() -> None:
+    def named(rows_each: int) -> Records:
+        owners = np.repeat(np.arange(50), rows_each)
+        bare = some_records([0] * len(owners), owners.tolist())
+        names = np.repeat(np.arange(50, dtype=np.uint8), rows_each)[:, None, None] * np.ones((1, 2, 32), np.uint8)
+        return dataclasses.replace(bare, marks=names)
+
+    assert division(named(1)) == division(named(3))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 60), st.floats(0.0, 0.95), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_a_division_by_patient_never_splits_one_and_loses_nobody(count, fraction, rows_each, seed) -> None:
+    whole = some_records([0] * count * rows_each, [index // rows_each for index in range(count * rows_each)])
+    try:
+        train, test = divide_by_patient(whole, fraction, seed)
+    except InputError as error:
+        assert error.reason == "too-few-patients"  # noqa: PT017
+        return
+    assert_divided(whole, [train, test] if test else [train])
+
+
+def test_about_the_fraction_of_patients_is_kept_back() -> None:
+    _, kept_back = division(some_records([0] * 4000), fraction=0.25)
+    # Four standard deviations of a binomial.
+    assert len(kept_back) == pytest.approx(1000, abs=4 * np.sqrt(4000 * 0.25 * 0.75))
+
+
+def test_of_few_patients_none_may_be_kept_back_but_one_is_trained_on() -> None:
+    assert divide_by_patient(some_records([0]), 1e-9, 0)[1] is None
+    with pytest.raises(InputError) as refused:
+        divide_by_patient(some_records([0]), 1 - 1e-9, 0)
+    assert refused.value.reason == "too-few-patients"
 
 
 def test_iid_hospitals_have_equal_numbers_of_patients() -> None:

@@ -21,7 +21,7 @@ def row_marks(table: Table, patient: str | None) -> npt.NDArray[np.uint8]:
     """For each row a hash of all its cells and, where a column names the patient, one of that name.
 
     A row's cells count whatever their order and the columns' names; a number counts as a float32, so that it is the
-    same whether it was written as 1, 1.0 or 1e0. A patient's name counts without regard to capitals; 007 and 7.0 are 7.
+    same whether it was written as 1, 1.0 or 1e0. A patient's name counts as `patient_name` has it.
 
     Returns:
         uint8, shape (n, 1 or 2, 32).
@@ -29,9 +29,16 @@ def row_marks(table: Table, patient: str | None) -> npt.NDArray[np.uint8]:
     marks = [[_of_cells(row) for row in table.rows]]
     if patient is not None:
         position = table.position(patient)
-        marks.append([digest("patient name", _name(row[position]).encode()) for row in table.rows])
+        marks.append([digest("patient name", patient_name(row[position]).encode()) for row in table.rows])
     joined = b"".join(mark for pair in zip(*marks, strict=True) for mark in pair)
     return np.frombuffer(joined, np.uint8).reshape(len(table.rows), len(marks), DIGEST_SIZE)
+
+
+def patient_name(text: str) -> str:
+    """Under which a patient is known, however it is written: capitals and spaces around it don't count, 007 is 7."""
+    number = _number(text)
+    whole = number is not None and number.is_integer() and abs(number) < _EXACT
+    return str(int(number)) if number is not None and whole else text.strip().casefold()
 
 
 def _of_cells(row: tuple[str, ...]) -> bytes:
@@ -41,12 +48,6 @@ def _of_cells(row: tuple[str, ...]) -> bytes:
 def _cell(text: str) -> str:
     number = _number(text)
     return text.strip() if number is None else repr(float(np.float32(number)) + 0.0)
-
-
-def _name(text: str) -> str:
-    number = _number(text)
-    whole = number is not None and number.is_integer() and abs(number) < _EXACT
-    return str(int(number)) if number is not None and whole else text.strip().casefold()
 
 
 def _number(text: str) -> float | None:

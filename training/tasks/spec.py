@@ -81,6 +81,7 @@ class EvaluationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bins: int = 64
     test_fraction: float = 0.2
     test_seed: int = 0
+    division: Literal["by-patient", "stratified"] = "by-patient"
 
     @property
     def train_fraction(self) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from secagg.errors import InputError
 from training.readers import Table, read_table
-from training.readers.marks import row_marks
+from training.readers.marks import patient_name, row_marks
 from training.readers.table import missing_column
 from training.records import Records, number_patients
 from training.tasks.models import build_table_model, class_scores, classification_loss
@@ -175,7 +175,7 @@ def _patients(table: Table, data: DataSpec) -> npt.NDArray[np.int64]:
     if data.patient is None or not table.rows:
         return np.arange(len(table.rows), dtype=np.int64)
     position = table.position(data.patient)
-    return number_patients(np.array([row[position] for row in table.rows]))
+    return number_patients(np.array([patient_name(row[position]) for row in table.rows]))
 
 
 def _shown(text: str) -> str:

@@ -114,6 +114,13 @@ def test_rows_of_one_patient_stay_together_and_the_name_is_no_feature(write_task
     assert records.feature_names == ("age",)
 
 
+def test_a_patient_whose_name_is_written_in_two_ways_is_one(write_task: WriteTask, tmp_path: Path) -> None:
+    spec = write_task(TABLE + 'patient = "who"\n')
+    names = ("P-17", "p-17 ", "007", "7.0", "P-18")
+    rows = "".join(f"{name},{age},0\n" for age, name in enumerate(names))
+    assert build_task(spec).read(write(tmp_path, f"who,age,sick\n{rows}")).patients.tolist() == [0, 0, 1, 1, 2]
+
+
 @pytest.mark.parametrize("label", ["2", "-1", "0.5", "nan", "inf"])
 def test_a_label_that_is_no_class_is_refused(write_task: WriteTask, tmp_path: Path, label: str) -> None:
     error = refusal(write_task(TABLE), write(tmp_path, f"age,sick\n1,{label}\n"))
