@@ -1,6 +1,6 @@
-"""What the parties spent, as costs: the median hospital, the best round.
+"""What the parties spent, as costs: the median hospital, the best set-up and the best round.
 
-Knows books and statistics. The least of several rounds is what a round takes when nobody else uses the machine.
+Knows books and statistics. The least of several is what one takes when nobody else uses the machine.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from benchmarks.sweep.measurement import PHASES, Cost, Kind, Phase
 from benchmarks.sweep.meter import Books, Spent
 
 
-def costs_of(set_up: Books | None, rounds: Sequence[Books], hospitals: Collection[int], kind: Kind) -> list[Cost]:
+def costs_of(set_ups: Sequence[Books], rounds: Sequence[Books], hospitals: Collection[int], kind: Kind) -> list[Cost]:
     """Of every phase and party that did anything.
 
     Args:
+        set_ups: none where keys are set up in every round, or not at all.
         hospitals: those of whom the median is taken.
     """
     found = []
     for phase in PHASES:
-        books = [set_up] if phase == "set-up" and set_up is not None else rounds
+        books = set_ups if phase == "set-up" and set_ups else rounds
         if any(spent_phase == phase for spent_phase, _ in books[0]):
             found += [_hospital(phase, books, hospitals, kind), _coordinator(phase, books, kind)]
     return found

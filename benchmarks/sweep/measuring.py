@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.sweep import encrypted_baseline, flower, plain
-from benchmarks.sweep.case import Case, check_case
+from benchmarks.sweep.case import EPOCH_ROUNDS, Case, check_case
 from benchmarks.sweep.cohort import survivors_of
 from benchmarks.sweep.consortium import Consortium, numbers_of
 from benchmarks.sweep.costs import costs_of
 from benchmarks.sweep.measurement import Kind, Measurement
 from benchmarks.sweep.meter import Books, MemoryGauge, Meter, Stopwatch
 
-_ROUNDS: Final = 3
-# Numbers masked in a round, from which on one round a turn is enough.
-_LONG: Final = 5e8
+# Numbers masked in a round, up to which so many rounds are measured a turn: the shorter one is, the more a moment's
+# disturbance weighs.
+_ROUNDS: Final = ((1e8, EPOCH_ROUNDS), (5e8, 3))
+# Hospitals, up to which keys are set up more than once a turn: milliseconds each.
+_FEW: Final = 20
+_SET_UPS: Final = 5
 
 
 def measure(case: Case, turn: int, kind: Kind) -> Measurement:
@@ -44,15 +47,15 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
 
 
 def _ours(case: Case, turn: int, kind: Kind) -> Measurement:
-    set_up, books, errors = _meter(kind), [], []
+    set_ups, books, errors = [_set_up_alone(case, kind) for _ in range(_set_ups_of(case, kind) - 1)], [], []
     with tempfile.TemporaryDirectory() as folder, Consortium(Path(folder), case) as consortium:
-        consortium.set_up(set_up)
+        set_ups.append(_set_up(consortium, kind))
         for number in range(1, _rounds_of(case, kind) + 1):
             meter = _meter(kind)
             errors.append(consortium.run_round(number, meter))
             books.append(meter.books)
         real = consortium.real
-    costs = tuple(costs_of(set_up.books, books, real, kind))
+    costs = tuple(costs_of(set_ups, books, real, kind))
     return Measurement(
         case=case,
         turn=turn,
@@ -63,6 +66,17 @@ def _ours(case: Case, turn: int, kind: Kind) -> Measurement:
         error=max(errors) if case.dp == "none" else None,
         by=f"secagg {version('secagg')}",
     )
+
+
+def _set_up_alone(case: Case, kind: Kind) -> Books:
+    with tempfile.TemporaryDirectory() as folder, Consortium(Path(folder), case) as consortium:
+        return _set_up(consortium, kind)
+
+
+def _set_up(consortium: Consortium, kind: Kind) -> Books:
+    meter = _meter(kind)
+    consortium.set_up(meter)
+    return meter.books
 
 
 def _baseline(
@@ -79,7 +93,7 @@ def _baseline(
         turn=turn,
         kind=kind,
         real_hospitals=case.hospitals,
-        costs=tuple(costs_of(None, books, survivors_of(case), kind)),
+        costs=tuple(costs_of([], books, survivors_of(case), kind)),
         error=max(errors),
         by=by,
         lacks=lacks,
@@ -91,4 +105,10 @@ def _meter(kind: Kind) -> Meter:
 
 
 def _rounds_of(case: Case, kind: Kind) -> int:
-    return _ROUNDS if kind == "time" and numbers_of(case) < _LONG else 1
+    if kind == "memory":
+        return 1
+    return next((rounds for most, rounds in _ROUNDS if numbers_of(case) < most), 1)
+
+
+def _set_ups_of(case: Case, kind: Kind) -> int:
+    return _SET_UPS if kind == "time" and case.hospitals <= _FEW else 1
