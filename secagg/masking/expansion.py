@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from secagg.encoding.ring import RingVector
-from secagg.masking.keystream import MaskStreams, encode_streams, in_one_process
+from secagg.masking.keystream import MaskStreams, aligned_zeros, encode_streams, in_one_process
 from secagg.processes import team
 from secagg.processes.job import Piece, Work
 from secagg.processes.team import Runner
@@ -53,7 +53,7 @@ class MaskJob:
 
     def __init__(self, streams: MaskStreams) -> None:
         self._streams = streams
-        self._scratch = np.empty(SLOT_BYTES // streams.dtype.itemsize, streams.dtype)
+        self._scratch = aligned_zeros(SLOT_BYTES // streams.dtype.itemsize, streams.dtype)
         self.patience = _LEAST_WAIT_SECONDS + _SMALLEST_PIECE * len(streams.keys) / _SLOW_BYTES_A_SECOND
 
     def brief(self) -> bytes:

@@ -22,6 +22,7 @@ from secagg.encoding.ring import RingVector
 KEY_SIZE: Final = 32
 CHUNK_BYTES: Final = 128 * 1024
 _BLOCK: Final = 16
+_CACHE_LINE: Final = 64
 _NEGATIVE, _POSITIVE = b"-", b"+"
 
 
@@ -45,8 +46,8 @@ class MaskStreams:
         self.dtype = dtype
         self._streams = [Cipher(algorithms.AES(item.key), modes.CTR(bytes(_BLOCK))).encryptor() for item in keys]
         self._position = 0
-        self._zeros = memoryview(bytes(CHUNK_BYTES))
-        self._buffer = memoryview(bytearray(CHUNK_BYTES))
+        self._zeros = aligned_zeros(CHUNK_BYTES, np.dtype(np.uint8)).data
+        self._buffer = aligned_zeros(CHUNK_BYTES, np.dtype(np.uint8)).data
 
     def sum_into(self, start: int, out: RingVector) -> None:
         """Write the signed sum of all masks, elements ``start`` to ``start + len(out)``, into ``out``.
@@ -98,6 +99,13 @@ class MaskStreams:
         self._position += out.nbytes
 
 
+def aligned_zeros(length: int, dtype: np.dtype[np.unsignedinteger]) -> RingVector:
+    """Zeros that begin with a cache line: adding vectors that do not is up to a third slower."""
+    memory = np.zeros(length * dtype.itemsize + _CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % _CACHE_LINE
+    return memory[start : start + length * dtype.itemsize].view(dtype)
+
+
 class MaskService:
     """Masks, in a worker process; a piece is (first element, elements)."""
 
@@ -133,7 +141,7 @@ valid until the next is asked for."""
 def in_one_process(streams: MaskStreams, length: int) -> Iterator[tuple[int, RingVector]]:
     """An `Expander` that computes all itself."""
     step = CHUNK_BYTES // streams.dtype.itemsize
-    scratch = np.empty(min(step, length), streams.dtype)
+    scratch = aligned_zeros(min(step, length), streams.dtype)
     for start in range(0, length, step):
         piece = scratch[: length - start]
         streams.sum_into(start, piece)

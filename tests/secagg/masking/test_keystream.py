@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secagg.masking import keystream
-from secagg.masking.keystream import SignedKey, add_masks
+from secagg.masking.keystream import CHUNK_BYTES, SignedKey, add_masks, aligned_zeros
 
 KEY = bytes(range(32))
 
@@ -67,3 +67,10 @@ def test_masks_are_the_sum_of_signed_keystreams_and_vanish_with_the_opposite_sig
 def test_a_key_is_not_in_the_repr():
     assert KEY.hex() not in repr(SignedKey(KEY, 1))
     assert repr(KEY) not in repr(SignedKey(KEY, 1))
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, CHUNK_BYTES])
+def test_zeros_for_adding_begin_with_a_cache_line(length):
+    zeros = aligned_zeros(length, np.dtype("<u4"))
+    assert zeros.ctypes.data % 64 == 0 or not length
+    assert zeros.tolist() == [0] * length
