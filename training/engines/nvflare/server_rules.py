@@ -2,8 +2,9 @@
 
 NVFlare fails a job for everybody where one site cannot start its process of the job or reports that it ended with an
 error, and tries a job for ever where one site answers nonsense. Nobody else's sum should depend on it: the protocol
-bears hospitals that drop out. Nor should it on how many there are. No setting changes that, so it is changed in the
-server's process, before NVFlare starts.
+bears hospitals that drop out. Nor should it on how many there are, nor on what one hospital sends in another's name:
+NVFlare passes on what parties send each other. No setting changes that, so it is changed in the server's process,
+before NVFlare starts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nvflare.apis.shareable import Shareable
+from nvflare.fuel.f3.cellnet.core_cell import make_reply
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, MessagePropKey
+from nvflare.fuel.f3.cellnet.defs import ReturnCode as CellReturnCode
+from nvflare.fuel.f3.cellnet.fqcn import FQCN
 from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 from nvflare.private.admin_defs import Message as AdminMessage
 from nvflare.private.admin_defs import MsgHeader, ReturnCode
@@ -23,6 +28,8 @@ from nvflare.private.fed.server.server_engine import ServerEngine
 
 from secagg.charter.sections import MOST_MEMBERS
 from training.engines.nvflare.extra import other_nvflare
+from training.engines.nvflare.site_kits import SERVER
+from training.engines.nvflare.sites import SITE_PREFIX
 
 if TYPE_CHECKING:
     from nvflare.apis.fl_context import FLContext
@@ -36,6 +43,7 @@ _MOST_STREAMS: Final = 4 * MOST_MEMBERS
 _CHANGED: Final = (
     (job_runner, "check_client_replies"),
     (FederatedServer, "process_job_failure"),
+    (FederatedServer, "_validate_auth_headers"),
     (ServerEngine, "_send_admin_requests"),
     (JobRunner, "run"),
     (JobRunner, "update_unfinished_jobs"),
@@ -55,6 +63,7 @@ def go_on_without_who_failed() -> None:
     job_runner.check_client_replies = sites_not_started
     _end_no_job_because_a_process_ended()
     _take_nonsense_for_no()
+    _hear_hospitals_only_as_themselves()
     _abandon_what_an_earlier_server_ran()
     _hold_streams_for_everybody()
 
@@ -101,6 +110,31 @@ def _take_nonsense_for_no() -> None:
         return replies
 
     ServerEngine._send_admin_requests = send_and_sort
+
+
+def _hear_hospitals_only_as_themselves() -> None:
+    """A hospital speaks under its own name, and to the server: what its certificate says counts, no header.
+
+    Else it could give out sums as the coordinator, or end another's process: NVFlare binds a name to a token only for
+    as long as the token is the newest.
+    """
+    validate = FederatedServer._validate_auth_headers
+
+    def validate_speaker(server: FederatedServer, message: Message) -> Message | None:
+        refused: Message | None = _false_speaker(message) or validate(server, message)
+        return refused
+
+    FederatedServer._validate_auth_headers = validate_speaker
+
+
+def _false_speaker(message: Message) -> Message | None:
+    """The refusal of a message from a hospital's connection that says to be from, or is for, somebody else."""
+    speaker = message.get_prop(MessagePropKey.COMMON_NAME) or ""
+    origin = FQCN.get_root(message.get_header(MessageHeaderKey.ORIGIN))
+    destination = FQCN.get_root(message.get_header(MessageHeaderKey.DESTINATION))
+    if not speaker.startswith(SITE_PREFIX) or (origin, destination) == (speaker, SERVER):
+        return None
+    return make_reply(CellReturnCode.UNAUTHENTICATED, f"{speaker} speaks for itself and to the coordinator only")
 
 
 def _abandon_what_an_earlier_server_ran() -> None:

@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 from nvflare.apis.shareable import Shareable
 from nvflare.fuel.common.exit_codes import ProcessExitCode
-from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, MessagePropKey, ReturnCode
 from nvflare.fuel.f3.message import Message
 from nvflare.private.admin_defs import Message as AdminMessage
 from nvflare.private.admin_defs import MsgHeader
@@ -90,6 +90,57 @@ def test_what_is_no_report_is_dropped_as_before():
     message.payload = b"no dictionary"
     reply = FederatedServer.process_job_failure(at, message)
     assert reply.get_header(MessageHeaderKey.RETURN_CODE) == ReturnCode.INVALID_REQUEST
+
+
+# Who speaks
+
+
+def spoken(origin: str, destination: str, certificate: str | None = "hospital-02") -> Message:
+    """What comes over a connection, of which NVFlare knows whose certificate it was opened with."""
+    message = Message({MessageHeaderKey.ORIGIN: origin, MessageHeaderKey.DESTINATION: destination}, b"")
+    if certificate:
+        message.set_prop(MessagePropKey.COMMON_NAME, certificate)
+    return message
+
+
+def is_heard(message: Message) -> bool:
+    """Whether NVFlare's own check, for which all tokens are good, is asked and is the only one."""
+    at = SimpleNamespace(_get_id_asserter=lambda: None, _strip_peer_transit_headers=lambda _message: None)
+    return FederatedServer._validate_auth_headers(at, message) is None
+
+
+FALSE = [
+    pytest.param("server", "hospital-03", id="a hospital as the coordinator"),
+    pytest.param("server.job", "hospital-03.job", id="a hospital as the coordinator's job"),
+    pytest.param("hospital-03", "server", id="a hospital as another"),
+    pytest.param("hospital-02", "hospital-03", id="a hospital to another"),
+]
+
+
+@pytest.mark.parametrize(("origin", "destination"), FALSE)
+def test_a_hospital_is_heard_only_as_itself_and_only_by_the_coordinator(origin, destination):
+    go_on_without_who_failed()
+    assert not is_heard(spoken(origin, destination))
+
+
+@pytest.mark.parametrize(("origin", "destination"), FALSE)
+def test_control_nvflare_itself_passes_on_what_a_known_token_comes_with(origin, destination):
+    assert is_heard(spoken(origin, destination))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        spoken("hospital-02", "server"),
+        spoken("hospital-02.job", "server.job"),
+        spoken("lead@secagg", "server", "lead@secagg"),
+        spoken("server.job", "hospital-02.job", None),
+    ],
+    ids=["a site", "a site's process of a job", "who submits jobs", "the server's own process of a job"],
+)
+def test_what_is_as_it_should_be_is_left_to_nvflare_s_own_check(message):
+    go_on_without_who_failed()
+    assert is_heard(message)
 
 
 # A job's process does not start
