@@ -10,6 +10,7 @@ import msgspec
 from cli.identity import passphrase_option, public_key_option, read_public_key, site_key
 from cli.output import json_option, print_json
 from cli.policy_view import show_check, show_lines
+from cli.sizing import POSITIVE
 from secagg.charter.folder import read_charter
 from secagg.errors import InputError, RefusedError
 from secagg.files import PRIVATE, create_atomically
@@ -40,7 +41,7 @@ def policy() -> None:
 @policy.command()
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=POLICY_FILE)
 @click.option("--charter", type=_CHARTER, help="Allow what this charter asks for, and nothing beyond it.")
-@click.option("--epsilon", type=click.FloatRange(0, min_open=True), help="For each data set, over all charters.")
+@click.option("--epsilon", type=POSITIVE, help="For each data set, over all charters.")
 @click.option("--officer", "officers", multiple=True, metavar="KEY", help="Public key of one who signs; repeat.")
 @click.option("--signatures", type=click.IntRange(2), default=2, show_default=True, help="Officers that must sign.")
 @json_option

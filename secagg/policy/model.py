@@ -6,6 +6,7 @@ Knows the limits and their strict defaults. How it is written is in `secagg.poli
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Literal
 
 import msgspec
@@ -53,7 +54,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     minimum_honest: Annotated[int, msgspec.Meta(ge=2)] = 2
     allowed_schemes: frozenset[str] = frozenset({"mask", "double-lock"})
     allowed_privacy_modes: frozenset[str] = frozenset({"local", "distributed"})
-    maximum_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 8.0
+    # The upper bound keeps infinity out: JSON has none, so that what is signed and remembered could not be read back.
+    maximum_epsilon: Annotated[float, msgspec.Meta(gt=0, le=sys.float_info.max)] = 8.0
     maximum_delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
     maximum_weight: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     allowed_tasks: frozenset[str] = frozenset({"tabular-classification", "image-classification"})

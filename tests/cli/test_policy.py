@@ -49,6 +49,12 @@ def test_a_policy_made_for_a_charter_allows_it(secagg, drafted):
     assert secagg("charter", "sign", "--identity", "a.pem", "--policy", "policy.toml").code == 0
 
 
+@pytest.mark.parametrize("epsilon", ["inf", "nan"])
+def test_a_budget_that_is_no_number_is_not_written(secagg, here, epsilon):
+    secagg("policy", "new", "policy.toml", "--epsilon", epsilon).failed(UNUSABLE, "usage", "--epsilon", epsilon)
+    assert not (here / "policy.toml").exists()
+
+
 def test_the_line_that_refuses_a_charter_is_named_and_so_is_what_it_needs(secagg, drafted, policy):
     policy.write_text(policy.read_text() + "maximum_epsilon = 3.0\nminimum_cohort = 4\n")
     outcome = secagg("policy", "check", policy, "--charter", "charter", "--json")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import sys
 
+import msgspec
 import pytest
 
 from secagg.errors import InputError
@@ -25,6 +27,8 @@ KEY = base64.b64encode(OFFICER.public_key).decode()
         ("\nminimum_cohort = 1", "line 2, minimum_cohort: expected int >= 2", ""),
         ('maximum_epsilon = "8"', "line 1, maximum_epsilon: expected float, got str", ""),
         ("maximum_epsilon = 8,0", "at line 1", ""),
+        ("maximum_epsilon = inf", "line 1, maximum_epsilon: expected float <=", ""),
+        ("maximum_epsilon = nan", "line 1, maximum_epsilon: expected float >", ""),
         (f"[countersigning]\nofficers = ['{KEY}']", "2 signatures cannot come from 1 officers", ""),
         (
             f"known_members = ['{OFFICER.fingerprint}']\n[countersigning]\nofficers = ['{KEY}', '{KEY[:-2]}0=']",
@@ -52,6 +56,12 @@ def test_a_policy_that_names_officers_survives_its_file(tmp_path):
     policy = Policy(countersigning=Countersigning(officers=frozenset({OFFICER.public_key, OTHER.public_key})))
     (tmp_path / "policy.toml").write_bytes(render_policy(policy))
     assert read_policy(tmp_path / "policy.toml") == policy
+
+
+def test_the_loosest_policy_that_is_read_can_be_remembered_and_read_back(tmp_path):
+    (tmp_path / "policy.toml").write_text(f"maximum_epsilon = {sys.float_info.max}\n")
+    policy = read_policy(tmp_path / "policy.toml")
+    assert msgspec.json.decode(policy.canonical(), type=Policy) == policy
 
 
 def test_spaces_comments_and_order_do_not_change_what_is_signed(tmp_path):
