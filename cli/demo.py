@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 
 from cli.audit_report import write_report
-from cli.options import POSITIVE
+from cli.options import POSITIVE, require_effect
 from cli.output import console, json_option, print_json
 from cli.report_page import page_names
 from cli.run_view import show_result
@@ -82,7 +82,9 @@ _SHARES = (
 @click.option("--hospitals-at", type=click.Path(path_type=Path, file_okay=False), help="Hospitals of an earlier demo.")
 @click.option("--force", is_flag=True, help="Replace an earlier demo in the same folder.")
 @json_option
+@click.pass_context
 def demo(
+    context: click.Context,
     out: Path,
     privacy: Literal["local", "none"],
     epsilon: float,
@@ -102,6 +104,7 @@ def demo(
       secagg demo --scheme double-lock --out runs/double-lock     (the coordinator does not see the sum either)
       secagg demo --out runs/again --hospitals-at runs/demo/hospitals     (their budgets are spent: refused)
     """
+    require_effect(context)
     require_beside(hospitals_at, out)
     kept = str(hospitals_at.absolute()) if hospitals_at else None
     settings = msgspec.structs.replace(_settings(out, privacy, epsilon, scheme), hospitals_at=kept)

@@ -9,7 +9,7 @@ import click
 
 from cli.charter import charter_folder, show_charter
 from cli.identity import read_public_key
-from cli.options import charter_options, choices_from
+from cli.options import charter_options, choices_from, require_effect
 from cli.output import json_option
 from secagg.charter import Member
 from secagg.charter.folder import CHARTER_FILE, write_charter
@@ -32,7 +32,9 @@ from training.task import bind_to_file, load_task_file
 @click.option("--member", "members", multiple=True, required=True, help="NAME=PUBLIC-KEY, for each hospital.")
 @charter_options
 @json_option
+@click.pass_context
 def new(
+    context: click.Context,
     folder: Path,
     name: str,
     task_file: Path,
@@ -48,6 +50,7 @@ def new(
       secagg charter new charter --task heart.toml --dp local --epsilon 8 \\
           --member cleveland=uVe… --member hungarian=9Kx… --member va=x3B…
     """
+    require_effect(context)
     if (folder / CHARTER_FILE).exists():
         raise InputError(
             "charter-exists",

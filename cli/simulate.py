@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from cli.options import charter_options, choices_from
+from cli.options import charter_options, choices_from, require_effect
 from cli.output import json_option, print_json
 from cli.run_view import RunView, show_result
 from secagg.charter.names import is_name
@@ -72,6 +72,7 @@ def simulate(context: click.Context, as_json: bool, resume: Path | None, **optio
         result = follow(resume, as_json)
     else:
         out = _required(options.pop("out"), "--out")
+        require_effect(context)
         _require_consistent(options, out)
         result = start(out, _settings(options), as_json)
     print_json(result) if as_json else show_result(result)

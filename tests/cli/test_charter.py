@@ -275,6 +275,7 @@ def test_choices_that_contradict_each_other_leave_no_charter(secagg, here, membe
         (["--member", "a=b"], ["--task"]),
         (["--task", "data", "--member", "a=b"], ["--task", "is a directory"]),
         (["--task", "task.toml", "--member", "a=b", "--epsilon", "nan"], ["--epsilon", "nan"]),
+        (["--task", "task.toml", "--member", "a=b", "--epsilon", "3"], ["--epsilon", "--dp local or --dp distributed"]),
     ],
 )
 def test_what_is_missing_or_senseless_is_named(secagg, here, options, mentions):

@@ -197,6 +197,7 @@ def test_a_new_demo_that_cannot_be_leaves_the_earlier_one(secagg, demo):
         (["--epsilon", "0"], "usage", ["--epsilon"]),
         (["--epsilon", "nan"], "usage", ["--epsilon"]),
         (["--dp", "central"], "usage", ["--dp", "central"]),
+        (["--dp", "none", "--epsilon", "3"], "usage", ["--epsilon has no effect without --dp local:"]),
         (["--out", "file.txt"], "usage", ["--out", "file.txt", "is a file"]),
         (["--out", "file.txt/demo"], "unwritable", ["file.txt/demo"]),
         (["--epsilon", "0.0001"], "unreachable-epsilon", ["0.0001"]),

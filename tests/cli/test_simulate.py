@@ -142,6 +142,20 @@ def test_the_chosen_parameters_are_in_the_charter(laid_out):
     assert laid_out("--scheme", "he", "--homomorphic", "n8192-q60").homomorphic.parameters == "n8192-q60"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--batch-size", "8", "--momentum", "0.9", "--weight-decay", "1e-4", "--prox-mu", "0.1"),
+        (*LOCAL_DP, "--epsilon", "3", "--delta", "1e-6", "--clip", "2", "--momentum", "0.9", "--learning-rate", "0.2"),
+        ("--metrics", "exact", "--metrics-every", "2"),
+        ("--server", "momentum", "--server-momentum", "0.5"),
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_an_option_that_does_something_is_taken(laid_out, options):
+    assert laid_out(*options).members
+
+
 def test_a_scheme_is_not_chosen_again_when_a_run_is_taken_up(secagg, laid_out, here):
     laid_out("--scheme", "he")
     outcome = secagg("simulate", "--resume", "run", "--scheme", "mask")
@@ -395,6 +409,29 @@ def test_a_value_that_means_nothing_is_told_with_its_option(simulate, here, opti
 def test_options_that_exclude_each_other_are_told_rather_than_ignored(simulate, here, options, mentions):
     with nothing_written(here):
         simulate(*options).failed(UNUSABLE, "usage", *mentions)
+
+
+@pytest.mark.parametrize(
+    ("options", "mentions"),
+    [
+        *(
+            ([option, value], [f"{option} has no effect without --dp local or --dp distributed"])
+            for option, value in (("--epsilon", "3"), ("--delta", "1e-6"), ("--clip", "2"), ("--sampling-rate", "0.2"))
+        ),
+        (["--epsilon", "3", "--dp", "none"], ["--epsilon"]),
+        (["--noise", "skellam"], ["--noise has no effect without --dp distributed"]),
+        (["--noise-levels", "3", *LOCAL_DP], ["--noise-levels has no effect without --dp distributed"]),
+        (["--batch-size", "8", *LOCAL_DP], ["--batch-size has no effect without --dp none or --dp distributed"]),
+        (["--metrics-every", "3"], ["--metrics-every has no effect without --metrics exact or --metrics noisy"]),
+        (["--server-momentum", "0.5"], ["--server-momentum has no effect without --server momentum"]),
+        # `simulate` gives --local-steps too.
+        (["--dp", "distributed"], ["--local-steps has no effect without --dp none or --dp local"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_option_that_would_do_nothing_is_told_with_what_it_needs(simulate, here, options, mentions):
+    with nothing_written(here):
+        simulate(*options).failed(UNUSABLE, "usage", *mentions, "secagg simulate --help")
 
 
 @pytest.mark.parametrize("missing", ["--task", "--data", "--out"])
