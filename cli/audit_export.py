@@ -34,7 +34,7 @@ def export(
 
     \b
     Example:
-      secagg audit export run/hospitals/aachen --charter run/charter --out aachen.json
+      secagg audit export run/hospitals/aachen --charter run/charter --out aachen-export.json
     """
     charter = read_verified(charter_folder)
     place = HospitalFolder(folder)

@@ -8,11 +8,11 @@ import click
 
 from cli.identity import passphrase_option, read_passphrase
 from cli.output import json_option, print_json
-from cli.report_page import page_names, render_page
+from cli.report_page import is_page, page_names, render_page
 from secagg.charter.folder import read_verified
-from secagg.errors import TamperingError
+from secagg.errors import InputError, TamperingError
 from secagg.files import PRIVATE, write_atomically
-from training.reporting.document import ReportDocument, make_document, verify_document
+from training.reporting.document import ReportDocument, is_document, make_document, verify_document
 from training.reporting.records import Sources, gather_records
 from training.reporting.report import Report
 from training.reporting.sites import read_sites
@@ -37,7 +37,8 @@ charter_option = click.option(
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The page to write, FILE.html; FILE.json goes beside it. What is there is replaced.  [default: report.html]",
+    help="The page to write, FILE.html; FILE.json goes beside it. An earlier report is replaced, and nothing else.  "
+    "[default: report.html]",
 )
 @click.option(
     "--verify",
@@ -70,7 +71,8 @@ def report(
     \b
     Examples:
       secagg audit report run/hospitals/aachen --charter run/charter --release run/release --out aachen.html
-      secagg audit report aachen.json bergen.json --charter run/charter --transcript run/coordinator/transcript
+      secagg audit report aachen-export.json bergen-export.json --charter run/charter \\
+          --transcript run/coordinator/transcript
       secagg audit report --verify report.json --charter run/charter
     """
     charter = read_verified(charter_folder)
@@ -82,9 +84,10 @@ def report(
     else:
         if not places:
             raise click.UsageError("Give a hospital's folder, or files that hospitals have exported.")
+        page, beside = page_names(out or Path("report.html"))
+        _require_replaceable(page, beside)
         sites = read_sites(places, charter, read_passphrase(passphrase_file))
         found = make_document(charter, gather_records(charter, sites, sources))
-        page, beside = page_names(out or Path("report.html"))
         write_report(found, page, beside)
     if as_json:
         print_json(found)
@@ -102,6 +105,18 @@ def write_report(document: ReportDocument, page: Path, beside: Path) -> None:
     """
     write_atomically(page, render_page(document, beside.name).encode(), PRIVATE)
     write_atomically(beside, document.to_json(), PRIVATE)
+
+
+def _require_replaceable(page: Path, beside: Path) -> None:
+    """Replace an earlier report only: what a hospital has exported, and signed, may lie under either name."""
+    for path, is_ours in ((page, is_page), (beside, is_document)):
+        if path.exists() and not is_ours(path):
+            raise InputError(
+                "exists",
+                f"{path} is there, is no earlier report, and is left as it is.",
+                culprit=str(path),
+                remedy="Choose another name with --out: a page is written, and a .json beside it.",
+            )
 
 
 def _say(found: Report) -> None:

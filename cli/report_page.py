@@ -17,6 +17,7 @@ from markupsafe import Markup
 from cli.report_charts import Drawn, attendance_strip, audit_chart, consortium_caption, consortium_course, site_course
 from cli.report_words import RULES, another_run, answers_of, figures_of, what_stayed
 from secagg.egress import Direction
+from secagg.files import unreadable
 from training.reporting.budget import ALERTS, DataSetFacts
 from training.reporting.document import ReportDocument
 from training.reporting.integrity import Check
@@ -36,6 +37,9 @@ _CONTENTS: Final = (
     ("versions", "Versions"),
 )
 _STATES: Final = {"whole": "whole", "wrong": "does not fit", "absent": "not checked"}
+# What the page's head says of its maker, and how far it may be from the start.
+_GENERATOR: Final = b'<meta name="generator" content="secagg '
+_HEAD: Final = 2048
 # A page of more rows than this opens slowly; the JSON has all.
 _MOST_MESSAGES: Final = 2000
 _MOST_NAMED: Final = 12
@@ -201,3 +205,16 @@ def _software(made: Versions) -> str:
 def page_names(out: Path) -> tuple[Path, Path]:
     """The page, and the JSON beside it."""
     return out.with_suffix(".html"), out.with_suffix(".json")
+
+
+def is_page(path: Path) -> bool:
+    """Whether the file is a page of `render_page`.
+
+    Raises:
+        InputError: ``unreadable``.
+    """
+    try:
+        with path.open("rb") as file:
+            return _GENERATOR in file.read(_HEAD)
+    except OSError as error:
+        raise unreadable(path, error) from error

@@ -11,7 +11,7 @@ import pytest
 
 from cli.main import run
 from tests.cli.conftest import SHORT
-from tests.cli.outcome import TAMPERING, UNUSABLE
+from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
 from tests.cli.reporting import MEMBERS, reasons, site_report
 
 QUESTIONS = ("wrong", "budget", "egress", "guarantee", "audit", "rounds", "refusals", "integrity", "rules", "versions")
@@ -177,7 +177,7 @@ def test_what_is_exported_of_one_charter_hides_all_others_and_still_gives_the_ro
             assert len(evidence[log]["hidden"]) + len(evidence[log]["shown"]) == evidence[log]["checkpoint"]["entries"]
         found = secagg("audit", "egress", f"{charter}.json", *signed, "--json").json
         assert [entry["rounds"] for entry in found["charters"]] == [2]
-        release = ("--release", f"{charter}/release", "--out", f"{charter}.html")
+        release = ("--release", f"{charter}/release", "--out", f"{charter}-report.html")
         assert secagg("audit", "report", f"{charter}.json", "run/hospitals/h2", *signed, *release).code == 0
 
 
@@ -200,6 +200,19 @@ def test_places_that_make_no_report_are_refused(secagg, finished, tmp_path):
     secagg("audit", "report", "--verify", other, *charter).failed(UNUSABLE, "not-a-report", "beside the page")
     secagg("audit", "report", home, *charter, "--audit", other).failed(UNUSABLE, "not-an-audit")
     secagg("audit", "egress", other).failed(UNUSABLE, "usage", "--charter")
+
+
+def test_a_report_replaces_an_earlier_one_and_nothing_else(secagg, finished, tmp_path):
+    home, charter = finished / "hospitals/h1", finished / "charter"
+    assert secagg("audit", "export", home, "--charter", charter, "--out", tmp_path / "h1.json").code == 0
+    (tmp_path / "mine.html").write_text("<title>Mine</title>")
+    (tmp_path / "audit.json").write_text("{}")
+    report = ("audit", "report", tmp_path / "h1.json", finished / "hospitals/h2", "--charter", charter)
+    with nothing_written(tmp_path):
+        for name, taken in (("h1.html", "h1.json"), ("mine.html", "mine.html"), ("audit.html", "audit.json")):
+            secagg(*report, "--out", tmp_path / name).failed(UNUSABLE, "exists", tmp_path / taken, "--out")
+    for _ in range(2):
+        assert secagg(*report, "--out", tmp_path / "report.html").code == 0
 
 
 def test_an_export_replaces_nothing(secagg, finished, tmp_path):

@@ -62,6 +62,19 @@ def verify_document(path: Path, charter: VerifiedCharter, sources: Sources) -> R
     return document
 
 
+def is_document(path: Path) -> bool:
+    """Whether the file is a report, whatever it says.
+
+    Raises:
+        InputError: ``unreadable``, ``file-too-large``.
+    """
+    try:
+        msgspec.json.decode(read_bounded(path, _LARGEST_FILE), type=ReportDocument)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
+
+
 def _require_repeated(path: Path, charter: VerifiedCharter, records: Records, sources: Sources) -> None:
     if sources.release or sources.audit:
         again = gather_records(charter, records.sites, replace(sources, transcript=None))
