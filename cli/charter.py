@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.markup import escape
 from rich.table import Table
 
@@ -29,6 +30,7 @@ from secagg.errors import InputError
 from secagg.identity import Identity, fingerprint
 from secagg.passphrase import read_passphrase
 from secagg.policy import check_charter, load_policy
+from secagg.policy.toml import require_policy
 from training.privacy_plan import require_budget
 
 charter_folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="charter")
@@ -82,16 +84,26 @@ def show(folder: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     default="policy.toml",
     show_default=True,
-    help="What this site accepts; without a file, the strictest.",
+    help="What this site accepts; where it is not given and there is none, the strictest.",
 )
 @json_option
-def sign(folder: Path, identity_file: Path, passphrase_file: Path | None, policy: Path, as_json: bool) -> None:
+@click.pass_context
+def sign(
+    context: click.Context,
+    folder: Path,
+    identity_file: Path,
+    passphrase_file: Path | None,
+    policy: Path,
+    as_json: bool,
+) -> None:
     """Sign the charter in FOLDER, if this site's policy allows what it says, and nobody has signed another.
 
     \b
     Example:
       secagg charter sign charter --identity identity.pem --policy policy.toml
     """
+    if context.get_parameter_source("policy") is ParameterSource.COMMANDLINE:
+        require_policy(policy)
     content = read_charter(folder)
     identity = Identity.load(identity_file, read_passphrase(passphrase_file))
     signature = sign_charter(content, identity)

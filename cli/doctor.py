@@ -26,6 +26,7 @@ from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.policy import Policy, load_policy
+from secagg.policy.toml import require_policy
 from training.devices import resolve_device
 
 _PACKAGES = ("torch", "opacus", "cryptography", "numpy", "msgspec", "safetensors", "tenseal", "nvflare")
@@ -60,7 +61,7 @@ def doctor(
       secagg doctor --charter charter --policy policy.toml
     """
     charter = read_charter(charter_folder) if charter_folder else None
-    allowed = load_policy(policy).allowed_tasks if policy else Policy().allowed_tasks
+    allowed = _given(policy).allowed_tasks if policy else Policy().allowed_tasks
     findings = [_python(), *_packages(), _device(), _storage(folder), _cipher()]
     findings += [model_finding(charter, allowed), *charter_findings(charter)] if charter else scheme_findings()
     if as_json:
@@ -69,6 +70,11 @@ def doctor(
         _print(findings)
         warn(cautions(charter) if charter else ())
     context.exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def _given(path: Path) -> Policy:
+    require_policy(path)
+    return load_policy(path)
 
 
 def _print(findings: list[Finding]) -> None:

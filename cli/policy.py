@@ -23,7 +23,7 @@ from secagg.policy.toml import POLICY_FILE, read_policy
 from training.hospital_folder import HospitalFolder
 from training.policy_check import check_policy, policy_file, uses_of
 
-_PLACE = click.argument("place", type=click.Path(path_type=Path), default=POLICY_FILE)
+_PLACE = click.argument("place", type=click.Path(path_type=Path), default=".")
 _CHARTER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 

@@ -40,11 +40,15 @@ def show_check(found: PolicyCheck, charter: Path | None) -> None:
         refusing = len(found.refusing)
         told = f"No: {refusing} keys refuse the charter in" if refusing else "Yes: this policy allows the charter in"
         click.echo(f"{told} {charter}.")
-    else:
+    elif found.exists:
         click.echo(f"Yes: {found.policy} can be read and is in force.")
+    else:
+        click.echo("Yes: the strict defaults are in force.")
 
 
 def _show_force(found: PolicyCheck) -> None:
+    if not found.exists:
+        click.echo(f"There is no file {found.policy}: the strict defaults stand in for it.")
     if found.officers:
         click.echo(
             f"To loosen it, {found.signatures} of {len(found.officers)} officers sign: {_listed(found.officers)}."

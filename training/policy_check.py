@@ -18,7 +18,7 @@ from secagg.policy.checks import refusals
 from secagg.policy.loosening import Loosening, shown
 from secagg.policy.model import Policy
 from secagg.policy.needs import needed_policy
-from secagg.policy.toml import LARGEST_POLICY, POLICY_FILE, line_of, read_policy
+from secagg.policy.toml import LARGEST_POLICY, POLICY_FILE, line_of, read_policy, require_policy
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_books
 
@@ -54,6 +54,7 @@ class PolicyCheck(msgspec.Struct, frozen=True):
     """What was found.
 
     Attributes:
+        exists: whether there is a file; where there is none, the strict defaults are looked at.
         in_force: whether a site goes by this policy as it is.
         remembered: whether the latch remembers a policy that this one is held to.
         head: the end of the chain of changes, to be noted; null where nothing is remembered.
@@ -63,6 +64,7 @@ class PolicyCheck(msgspec.Struct, frozen=True):
     """
 
     policy: str
+    exists: bool
     in_force: bool
     remembered: bool
     head: str | None
@@ -81,7 +83,12 @@ class PolicyCheck(msgspec.Struct, frozen=True):
 
 
 def policy_file(place: Path) -> Path:
-    """The policy that ``place``, a site's folder or the file itself, means."""
+    """The policy that ``place``, a site's folder or the file itself, means; a folder need not have one.
+
+    Raises:
+        InputError: ``unreadable``, if there is nothing at ``place``.
+    """
+    require_policy(place)
     return place / POLICY_FILE if place.is_dir() else place
 
 
@@ -102,6 +109,7 @@ def check_policy(path: Path, charter: Charter | None = None, noted: str | None =
     asked = change.countersigning or policy.countersigning
     return PolicyCheck(
         str(path),
+        path.exists(),
         change.missing == 0,
         change.before is not None,
         change.head.hex() if change.before else None,

@@ -76,6 +76,27 @@ def test_a_mistyped_key_is_named_with_its_line_and_the_right_one(secagg, policy)
     secagg("policy", "check", policy).failed(UNUSABLE, "malformed-policy", "line 2, minimum_cohorts", "minimum_cohort.")
 
 
+def test_a_mistyped_path_is_no_policy(secagg, drafted, policy):
+    for command in (("check",), ("show",), ("sign", "--identity", "a.pem")):
+        secagg("policy", *command, "polcy.toml").failed(UNUSABLE, "unreadable", "polcy.toml")
+    signing = ("charter", "sign", "charter", "--identity", "a.pem")
+    secagg(*signing, "--policy", "polcy.toml").failed(UNUSABLE, "unreadable", "polcy.toml")
+    looking = ("doctor", "--charter", "charter")
+    secagg(*looking, "--policy", "polcy.toml").failed(UNUSABLE, "unreadable", "polcy.toml")
+    assert secagg(*signing, "--policy", policy).code == 0
+
+
+def test_a_folder_without_a_policy_is_told_that_the_strict_defaults_stand_in_for_it(secagg, here):
+    (here / "site").mkdir()
+    stands_in = "There is no file site/policy.toml: the strict defaults stand in for it."
+    assert secagg("policy", "check", "site").shown == f"{stands_in} Yes: the strict defaults are in force."
+    assert stands_in in secagg("policy", "show", "site").shown
+    assert secagg("policy", "check", "site", "--json").json["exists"] is False
+    assert "There is no file policy.toml" in secagg("policy", "check").shown
+    assert secagg("policy", "new").code == 0
+    assert secagg("policy", "check").shown == "Yes: policy.toml can be read and is in force."
+
+
 def test_a_policy_is_compared_with_the_site_s_ledger(secagg, finished):
     home = finished / "hospitals/h1"
     (data_set,) = secagg("policy", "check", home, "--json").json["data_sets"]
