@@ -51,6 +51,7 @@ _ENTRIES = frozenset(
         "release",
         "report.html",
         "report.json",
+        "running.lock",
         "simulation.json",
     }
 )

@@ -11,8 +11,8 @@ from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json
 from cli.site_view import SiteView, stopped_by_hand
 from secagg.errors import InputError, RefusedError, TamperingError
-from secagg.files import is_locked
 from training.field.status import SiteState, SiteStatus, StatusFile
+from training.running import is_running
 
 _SITE = click.argument("site", type=click.Path(path_type=Path, file_okay=False))
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -129,7 +129,7 @@ def status(site: Path, as_json: bool) -> None:
             culprit=str(site),
             remedy=f"Start it: secagg hospital run {site}",
         )
-    running = is_locked(site / "running")
+    running = is_running(site)
     if as_json:
         print_json({"running": running, "status": found})
     else:

@@ -27,7 +27,8 @@ def watch(folder: Path, html: bool, port: int, once: bool, as_json: bool) -> Non
     """Watch the training in FOLDER: a simulation or demo, a hospital's site, or a coordinator's.
 
     Shows rounds, who was in each sum, the metric where it is known, and how much of the budget is spent. Ends when the
-    training does, or with Ctrl-C; the training does not notice. Works on a finished run too.
+    training does, also when it has failed and nothing runs, or with Ctrl-C; the training does not notice. Works on a
+    finished run too.
 
     The page of --html is for this machine: its address holds a secret, and it loads nothing from elsewhere.
 

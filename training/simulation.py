@@ -38,6 +38,7 @@ from training.model_state import load
 from training.new_folder import make_folder, require_new
 from training.records import concatenate
 from training.report import RoundRecord
+from training.running import alone
 from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
 from training.task import Task, TaskSpec
@@ -172,9 +173,14 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
     """Run, or take up again, the simulation that `prepare` laid out in ``folder``.
 
     Raises:
-        SecaggError: what stopped it; what was reached stays in the folder.
+        SecaggError: what stopped it; what was reached stays in the folder. ``state-in-use``, if it is running already.
     """
     settings = read_settings(folder)
+    with alone(folder):
+        return _run_alone(folder, settings, observer)
+
+
+def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -> SimulationResult:
     charter = read_verified(folder / "charter")
     _require_allowed(folder, settings, charter)
     task = task_of(charter.charter)

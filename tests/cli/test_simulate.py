@@ -13,6 +13,7 @@ from secagg.policy import check_charter, load_policy
 from tests.cli.conftest import LOCAL_DP, SHORT, TASK, furnished
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE, Outcome, contents, flip, nothing_written
 from training.devices import resolve_device
+from training.running import alone
 from training.simulation import read_settings
 
 HEADER = "age,dose,ill\n"
@@ -42,6 +43,7 @@ def test_a_run_ends_with_a_table_a_release_and_how_to_check_it(secagg, simulate,
         "history.json",
         "hospitals",
         "release",
+        "running.lock",
         "simulation.json",
     }
     assert secagg("model", "verify", "run/release").code == 0
@@ -599,6 +601,12 @@ def test_an_option_beside_resume_is_told_rather_than_ignored(secagg, finished, o
     with nothing_written(finished):
         outcome = secagg("simulate", "--resume", finished, *option)
     outcome.failed(UNUSABLE, "usage", "--resume", f"leave out --{option[0].removeprefix('--no-').strip('-')}")
+
+
+def test_a_run_that_is_under_way_is_not_taken_up_a_second_time(secagg, finished):
+    with alone(finished):
+        secagg("simulate", "--resume", finished).failed(UNUSABLE, "state-in-use", "running")
+    assert secagg("simulate", "--resume", finished).code == 0
 
 
 def test_a_finished_run_is_shown_again(secagg, finished):

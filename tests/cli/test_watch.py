@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from tests.cli.outcome import UNUSABLE
+from training.running import alone
 
 
 def test_a_finished_run_is_shown_and_the_command_ends(secagg, finished):
@@ -13,9 +14,15 @@ def test_a_finished_run_is_shown_and_the_command_ends(secagg, finished):
         assert told in shown, shown
 
 
+def test_a_run_that_came_to_nothing_is_shown_as_not_running_and_the_command_ends(secagg, finished):
+    (finished / "release").rename(finished / "away")
+    assert "task, simulation: not running" in secagg("watch", finished).shown
+
+
 def test_it_is_shown_once_where_that_is_asked_for(secagg, finished):
     (finished / "release").rename(finished / "away")
-    assert "training" in secagg("watch", finished, "--once").shown
+    with alone(finished):
+        assert "training" in secagg("watch", finished, "--once").shown
 
 
 def test_as_json_every_round_is_there(secagg, finished):

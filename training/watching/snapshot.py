@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,9 +20,13 @@ from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState
 from training.report import RoundRecord
+from training.running import is_running
 from training.simulation import SETTINGS_FILE, RoundResult, read_history
 
 Kind = Literal["simulation", "hospital", "coordinator"]
+NOT_RUNNING: Final = "not running"
+# What a site says of itself while a process keeps it so.
+_LIVE: Final = (SiteState.WAITING, SiteState.TRAINING)
 
 
 class WatchedRound(msgspec.Struct, frozen=True):
@@ -50,7 +54,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A training, now.
 
     Attributes:
-        state: of a site what it says; of a simulation ``training`` or ``released``.
+        running: whether a process holds the folder. If none does, nothing will change until one is started.
+        state: of a hospital what it says; of the others ``waiting``, ``training`` or ``released``; of all ``not
+            running`` where a process would have to be and is not.
         updated: when the site said so, RFC 3339; null where nobody does.
         budget: epsilon that the charter plans for; null without differential privacy.
         use: what all runs have used of a hospital's own budget, where that is known.
@@ -60,6 +66,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     name: str
     charter: str
+    running: bool
     state: str
     members: int
     threshold: int
@@ -76,8 +83,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will change any more."""
-        return self.state in (SiteState.RELEASED, SiteState.STOPPED)
+        """Whether nothing will change any more by itself."""
+        return not self.running or self.state in (SiteState.RELEASED, SiteState.STOPPED)
 
 
 def read_snapshot(folder: Path) -> Snapshot:
@@ -87,12 +94,14 @@ def read_snapshot(folder: Path) -> Snapshot:
         InputError: ``nothing-to-watch``, or which file cannot be read.
         TamperingError: if its charter was altered.
     """
+    # Asked first: what a process that has ended meanwhile wrote last is then read all the same.
+    running = is_running(folder)
     if (folder / SETTINGS_FILE).exists():
-        return _of_simulation(folder)
+        return _of_simulation(folder, running)
     if HospitalSite(folder).settings.exists():
-        return _of_hospital(HospitalSite(folder))
+        return _of_hospital(HospitalSite(folder), running)
     if CoordinatorSite(folder).settings.exists():
-        return _of_coordinator(CoordinatorSite(folder))
+        return _of_coordinator(CoordinatorSite(folder), running)
     raise InputError(
         "nothing-to-watch",
         f"{folder} is neither a simulation nor the site of a hospital or a coordinator.",
@@ -101,23 +110,24 @@ def read_snapshot(folder: Path) -> Snapshot:
     )
 
 
-def _of_simulation(folder: Path) -> Snapshot:
+def _of_simulation(folder: Path, running: bool) -> Snapshot:
     charter = read_verified(folder / "charter")
     rounds = tuple(map(_measured, read_history(folder)))
     state = SiteState.RELEASED if (folder / "release").exists() else SiteState.TRAINING
     known = [row.epsilon for row in rounds if row.epsilon is not None]
     epsilon = max(known, default=0.0 if _is_private(charter.charter) else None)
-    return _snapshot("simulation", charter, state, charter.charter.name, rounds, epsilon=epsilon)
+    return _snapshot("simulation", charter, running, state, charter.charter.name, rounds, epsilon=epsilon)
 
 
-def _of_hospital(site: HospitalSite) -> Snapshot:
+def _of_hospital(site: HospitalSite, running: bool) -> Snapshot:
     charter = read_verified(site.charter)
     status = site.status.read()
     if status is None or status.charter != charter.digest.hex():
-        return _snapshot("hospital", charter, SiteState.WAITING, charter.charter.name, ())
+        return _snapshot("hospital", charter, running, SiteState.WAITING, charter.charter.name, ())
     return _snapshot(
         "hospital",
         charter,
+        running,
         status.state,
         status.name or charter.charter.name,
         (),
@@ -130,16 +140,17 @@ def _of_hospital(site: HospitalSite) -> Snapshot:
     )
 
 
-def _of_coordinator(site: CoordinatorSite) -> Snapshot:
+def _of_coordinator(site: CoordinatorSite, running: bool) -> Snapshot:
     charter = site.read_charter()
     rounds = tuple(_counted(record) for record in site.progress(charter).rounds)
     state = SiteState.RELEASED if site.release.exists() else SiteState.TRAINING if rounds else SiteState.WAITING
-    return _snapshot("coordinator", charter, state, charter.charter.name, rounds)
+    return _snapshot("coordinator", charter, running, state, charter.charter.name, rounds)
 
 
 def _snapshot(
     kind: Kind,
     charter: VerifiedCharter,
+    running: bool,
     state: SiteState,
     name: str,
     rounds: tuple[WatchedRound, ...],
@@ -151,7 +162,8 @@ def _snapshot(
         "kind": kind,
         "name": name,
         "charter": charter.digest.hex(),
-        "state": state.value,
+        "running": running,
+        "state": state.value if running or state not in _LIVE else NOT_RUNNING,
         "members": len(content.members),
         "threshold": content.threshold,
         "steps": _steps(rounds),

@@ -17,6 +17,7 @@ NOW = Snapshot(
     kind="simulation",
     name="<img src=x>",
     charter="ab" * 32,
+    running=True,
     state="training",
     members=4,
     threshold=3,

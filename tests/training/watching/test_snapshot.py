@@ -9,6 +9,7 @@ from secagg.errors import InputError
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, choices_of, prepared
 from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, finish
+from training.running import alone
 from training.simulation import Observer, run
 from training.watching.snapshot import read_snapshot
 
@@ -16,7 +17,7 @@ from training.watching.snapshot import read_snapshot
 def test_a_simulation_is_seen_while_it_runs_and_when_it_is_over(tmp_path):
     folder, seen = prepared(tmp_path, 3, PRIVATE_CHOICES, PRIVATE_TASK), []
     before = read_snapshot(folder)
-    assert (before.state, before.steps, before.steps_due, before.epsilon) == ("training", 0, 3, 0.0)
+    assert (before.state, before.steps, before.steps_due, before.epsilon) == ("not running", 0, 3, 0.0)
     run(folder, Observer(on_round=lambda _result: seen.append(read_snapshot(folder))))
     after = read_snapshot(folder)
     assert [found.steps for found in seen] == [1, 2, 3]
@@ -30,13 +31,13 @@ def test_a_simulation_is_seen_while_it_runs_and_when_it_is_over(tmp_path):
 def test_a_hospital_and_a_coordinator_are_seen_in_the_field(tmp_path):
     sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
     hospital, coordinator = sites.hospitals[1].path, sites.coordinator.path
-    assert (read_snapshot(hospital).state, read_snapshot(coordinator).state) == ("waiting", "waiting")
-    epoch(sites, 1)
-    seen = read_snapshot(hospital)
+    with alone(hospital), alone(coordinator):
+        assert (read_snapshot(hospital).state, read_snapshot(coordinator).state) == ("waiting", "waiting")
+        epoch(sites, 1)
+        seen, middle = read_snapshot(hospital), read_snapshot(coordinator)
     assert (seen.kind, seen.name, seen.state, seen.steps, seen.steps_due) == ("hospital", "h1", "waiting", 2, 3)
     assert 0 < seen.epsilon < 8
     assert (seen.use.budget, seen.alert) == (8, 100)
-    middle = read_snapshot(coordinator)
     assert (middle.state, middle.steps, [row.cohort for row in middle.rounds]) == ("training", 2, [3, 3])
     finish(sites, 2)
     assert read_snapshot(hospital).is_over
@@ -46,6 +47,31 @@ def test_a_hospital_and_a_coordinator_are_seen_in_the_field(tmp_path):
         secrets = site.folder.identity.read_text().splitlines()[1:-1]
         assert secrets
         assert not [secret for secret in secrets if secret.encode() in shown]
+
+
+def test_what_has_ended_without_a_release_is_over_and_said_not_to_run(tmp_path):
+    sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    for folder in (sites.hospitals[1].path, sites.coordinator.path):
+        with alone(folder):
+            assert not read_snapshot(folder).is_over
+    epoch(sites, 1)
+    for folder in (sites.hospitals[1].path, sites.coordinator.path):
+        found = read_snapshot(folder)
+        assert (found.state, found.running, found.is_over, found.steps) == ("not running", False, True, 2)
+
+
+def test_a_simulation_that_failed_is_over(tmp_path):
+    folder, seen = prepared(tmp_path, 3, PRIVATE_CHOICES, PRIVATE_TASK), []
+
+    def fail(_result):
+        seen.append(read_snapshot(folder))
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run(folder, Observer(on_round=fail))
+    assert [(found.state, found.is_over) for found in seen] == [("training", False)]
+    after = read_snapshot(folder)
+    assert (after.state, after.is_over, after.steps) == ("not running", True, 1)
 
 
 def test_who_refuses_says_why(tmp_path):

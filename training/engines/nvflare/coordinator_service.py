@@ -17,11 +17,12 @@ from training.engines.nvflare.job import EpochJob
 from training.engines.nvflare.jobs import Jobs, open_jobs
 from training.engines.nvflare.kit import Kit
 from training.engines.nvflare.site_kits import require_coordinator_kits
-from training.engines.nvflare.site_run import alone, running
+from training.engines.nvflare.site_run import running
 from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.settings import CoordinatorSettings
 from training.field.watcher import SiteWatcher
 from training.report import RoundRecord
+from training.running import alone
 
 Going = Callable[[], None]
 _POLL_SECONDS: Final = 0.25

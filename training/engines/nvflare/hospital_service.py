@@ -12,10 +12,11 @@ from typing import Final
 from secagg.charter.folder import read_verified
 from secagg.release.folder import holds_release
 from training.engines.nvflare.site_kits import require_hospital_kit
-from training.engines.nvflare.site_run import alone, running
+from training.engines.nvflare.site_run import running
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState, SiteStatus, released, waiting
 from training.field.watcher import SiteWatcher
+from training.running import alone
 
 _POLL_SECONDS: Final = 0.25
 # Longer than the coordinator waits for one that hangs as the release comes: the others' checkpoints come after it.

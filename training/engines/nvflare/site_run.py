@@ -1,33 +1,17 @@
-"""A site's process while it runs, and the lock by which there is one of it."""
+"""A site's process while it runs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from secagg.charter import VerifiedCharter
-from secagg.files import lock
 from training.engines.nvflare.bounds import VARIABLE, largest_delivery
 from training.engines.nvflare.kit import Kit
 from training.engines.nvflare.process import launch
 from training.field.supervisor import Supervised
 from training.field.watcher import SiteWatcher
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep a second process off a site's folder.
-
-    Raises:
-        InputError: ``state-in-use``.
-    """
-    descriptor = lock(folder / "running")
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
