@@ -6,8 +6,12 @@ from pathlib import Path
 
 import click
 
-from cli.output import json_option, print_json
+from cli.output import console, json_option, print_json
 from cli.site_view import SiteView, stopped_by_hand
+from training.field.coordinator_site import CoordinatorSite
+from training.field.coordinator_status import CoordinatorStatus, read_status
+from training.field.status import SiteState
+from training.running import is_running
 
 _SITE = click.argument("site", type=click.Path(path_type=Path, file_okay=False))
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -60,7 +64,6 @@ def run(site: Path, as_json: bool) -> None:
       secagg coordinator run site
     """
     from training.engines.nvflare.coordinator_service import serve_coordinator
-    from training.field.coordinator_site import CoordinatorSite
 
     place = CoordinatorSite(site.absolute())
     with stopped_by_hand(f"secagg coordinator run {site}") as going:
@@ -69,3 +72,36 @@ def run(site: Path, as_json: bool) -> None:
         print_json({"release": str(release)})
     else:
         click.echo(f"Released. The statement that every contributor signed: {release}")
+
+
+@coordinator.command()
+@_SITE
+@json_option
+def status(site: Path, as_json: bool) -> None:
+    """Show how SITE is doing. Ends with 0 if it runs or the model is released, 1 if it does not run.
+
+    \b
+    Examples:
+      secagg coordinator status site
+      for a supervisor, as health:
+        secagg coordinator status site --json
+    """
+    # Asked first: what a process that has ended meanwhile wrote last is then read all the same.
+    running = is_running(site)
+    found = read_status(CoordinatorSite(site))
+    if as_json:
+        print_json({"running": running, "status": found})
+    else:
+        _show(found, running)
+    click.get_current_context().exit(0 if running or found.state is SiteState.RELEASED else 1)
+
+
+def _show(found: CoordinatorStatus, running: bool) -> None:
+    console.print(f"{found.name}: [bold]{found.state}[/bold]", soft_wrap=True)
+    console.print(f"process   {'running' if running else 'not running'}")
+    console.print(f"charter   {found.charter}", soft_wrap=True)
+    console.print(f"epochs    {found.epochs}")
+    console.print(f"rounds    {found.rounds}")
+    console.print(f"steps     {found.steps} of {found.steps_due}")
+    if found.reason:
+        console.print(f"why       {found.message} {found.remedy or ''} [{found.reason}]", markup=False, soft_wrap=True)

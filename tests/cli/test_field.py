@@ -1,4 +1,4 @@
-"""`secagg hospital init|status` and `secagg coordinator init`: sites from what their administrators were given."""
+"""`init` and `status` of `secagg hospital` and `secagg coordinator`: sites from what administrators were given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from secagg.charter.folder import read_verified
 from secagg.files import lock
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE
 from tests.support.hospitals import choices_of, prepared
+from tests.training.field.conftest import lay_out
+from tests.training.field.test_sites import epoch, finish
 from training.field.status import SiteState, SiteStatus, StatusFile
+from training.running import alone
 
 CHARTER = "ab" * 32
 
@@ -92,6 +95,43 @@ def test_health_is_an_exit_code(secagg, here, state, running, code):
     outcome = secagg("hospital", "status", "site", "--json")
     assert outcome.code == code
     assert json.loads(outcome.out) == {"running": running, "status": msgspec.to_builtins(status)}
+
+
+@pytest.fixture
+def coordinator(tmp_path):
+    """Three hospitals and a coordinator in the field, of whose charter two steps of three are done."""
+    sites = lay_out(tmp_path / "field")
+    epoch(sites, 1)
+    return sites
+
+
+def test_a_coordinator_s_health_is_an_exit_code(secagg, coordinator):
+    site = coordinator.coordinator.path
+    stopped = secagg("coordinator", "status", site, "--json")
+    assert (stopped.code, json.loads(stopped.out)["running"]) == (FAILED, False)
+    with alone(site):
+        found = secagg("coordinator", "status", site, "--json").json
+        shown = secagg("coordinator", "status", site).shown
+    assert found["running"]
+    known = {"state": "training", "epochs": 1, "rounds": 2, "steps": 2, "steps_due": 3, "reason": None}
+    assert {key: found["status"][key] for key in known} == known
+    for told in (": training", "process running", "epochs 1", "rounds 2", "steps 2 of 3"):
+        assert told in shown, shown
+    finish(coordinator, 2)
+    released = secagg("coordinator", "status", site, "--json").json
+    assert (released["running"], released["status"]["state"]) == (False, "released")
+
+
+def test_a_coordinator_says_why_its_last_epoch_came_to_nothing(secagg, coordinator):
+    epoch(coordinator, 2, without=(1, 2))
+    outcome = secagg("coordinator", "status", coordinator.coordinator.path)
+    assert outcome.code == FAILED
+    assert "why" in outcome.out
+
+
+def test_a_folder_of_something_else_is_no_coordinator_s(secagg, coordinator):
+    hospital = coordinator.hospitals[1].path
+    secagg("coordinator", "status", hospital).failed(UNUSABLE, "no-coordinator", hospital, "secagg coordinator init")
 
 
 def test_a_damaged_status_is_named(secagg, here):

@@ -155,15 +155,16 @@ class CoordinatorSite:
     @property
     def is_done(self) -> bool:
         """Whether the release is made and has reached everybody, so far as this site knows."""
-        last = self._last_outcome()
+        last = self.last_outcome()
         return self.release.exists() and last is not None and last.finished and not last.lacking
 
-    def _last_outcome(self) -> Outcome | None:
+    def last_outcome(self) -> Outcome | None:
+        """How the last job ended that said so; None if none has."""
         return _read(self._outcome, Outcome)
 
     def outcome(self, serial: int) -> Outcome | None:
         """How the job with this number ended; None if it ended without a word."""
-        outcome = self._last_outcome()
+        outcome = self.last_outcome()
         return outcome if outcome and outcome.serial == serial else None
 
     def _store(self, charter: VerifiedCharter) -> CoordinatorStore:

@@ -1,0 +1,76 @@
+"""How a coordinator is doing: for its administrator, and for whatever supervises it.
+
+Knows what the coordinator writes down anyway. Holds no secret: whose sums there are, and no sum.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from secagg.errors import InputError
+from training.field.coordinator_site import CoordinatorSite
+from training.field.status import SiteState
+
+
+class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One coordinator, now.
+
+    Attributes:
+        state: ``waiting`` before the first round, ``training``, or ``released``.
+        epochs, rounds: begun so far, also those without a sum.
+        steps: the last one that there is a sum of, of ``steps_due``.
+        lacking: members that the release has not reached, once it is there.
+        reason, message, remedy: why the last job came to nothing, if it did.
+    """
+
+    state: SiteState
+    name: str
+    charter: str
+    epochs: int
+    rounds: int
+    steps: int
+    steps_due: int
+    lacking: tuple[str, ...] = ()
+    reason: str | None = None
+    message: str | None = None
+    remedy: str | None = None
+
+
+def read_status(site: CoordinatorSite) -> CoordinatorStatus:
+    """How the coordinator in ``site`` is doing.
+
+    Raises:
+        InputError: ``no-coordinator``, or which file cannot be read.
+        TamperingError: if its charter was altered, or its state damaged.
+    """
+    if not site.settings.exists() and not site.state.exists():
+        raise InputError(
+            "no-coordinator",
+            f"{site.path} is no site of a coordinator.",
+            culprit=str(site.path),
+            remedy="Give the folder that `secagg coordinator init` made.",
+        )
+    charter = site.read_charter()
+    progress, last = site.progress(charter), site.last_outcome()
+    state = _state(site, bool(progress.rounds))
+    # Once there is a release, what went wrong before it is over.
+    error = last.as_error() if last and (last.lacking or state is not SiteState.RELEASED) else None
+    return CoordinatorStatus(
+        state=state,
+        name=charter.charter.name,
+        charter=charter.digest.hex(),
+        epochs=progress.epoch,
+        rounds=progress.round,
+        steps=max((record.step for record in progress.rounds if record.purpose == "training"), default=0),
+        steps_due=charter.charter.training.rounds,
+        lacking=last.lacking if last else (),
+        reason=error.reason if error else None,
+        message=error.message if error else None,
+        remedy=error.remedy if error else None,
+    )
+
+
+def _state(site: CoordinatorSite, has_begun: bool) -> SiteState:
+    if site.release.exists():
+        return SiteState.RELEASED
+    return SiteState.TRAINING if has_begun else SiteState.WAITING
