@@ -74,7 +74,9 @@ def run(arguments: list[str]) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-class _InterruptedError(SecaggError):
+class InterruptedRunError(SecaggError):
+    """Somebody stopped the command."""
+
     exit_code = 130
 
 
@@ -92,7 +94,7 @@ def _report(error: Exception, arguments: list[str]) -> int:
         }
         click.echo(msgspec.json.encode({"error": content}).decode(), err=True)
     else:
-        prefix = "" if isinstance(told, _InterruptedError) else "Error: "
+        prefix = "" if isinstance(told, InterruptedRunError) else "Error: "
         # A file's name may hold a line break; an error is one line all the same.
         click.echo(" ".join(f"{prefix}{told.diagnostics()}".splitlines()), err=True)
     return told.exit_code
@@ -106,7 +108,7 @@ def _named(error: Exception) -> SecaggError:
         case click.exceptions.Abort():
             # click turns an interruption into Abort; what we said about it is the cause's.
             remedy = str(error.__cause__ or "") or "What was finished is kept."
-            return _InterruptedError("interrupted", "Interrupted.", remedy=remedy)
+            return InterruptedRunError("interrupted", "Interrupted.", remedy=remedy)
         case click.ClickException():
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "secagg"

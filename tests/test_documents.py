@@ -13,7 +13,8 @@ import pytest
 import torch
 from msgspec.structs import asdict
 
-from cli.main import cli, run
+from cli.main import InterruptedRunError, cli, run
+from secagg.errors import RefusedError, TamperingError
 from secagg.policy import load_policy
 from training.task import build_task, load_custom_task, load_task_file
 from training.tasks.spec import DataSpec, EvaluationSpec, ModelSpec
@@ -236,3 +237,13 @@ def test_the_example_of_a_custom_task_trains_from_the_command_line(tmp_path, mon
     arguments += ["--dp", privacy, "--no-compare", "--device", "cpu", "--out", str(out)]
     assert run(arguments) == 0
     assert load_policy(out / "hospitals/hospital-1/policy.toml").allowed_tasks == {"recall_task:build"}
+
+
+# --- The service ---------------------------------------------------------------------------------------------
+
+
+def test_the_unit_knows_how_a_site_ends_that_is_stopped_and_one_that_people_must_look_at():
+    unit = dict(re.findall(r"^(\w+)=(.*)$", (DOCS / "operations.md").read_text(), re.MULTILINE))
+    assert unit["SuccessExitStatus"] == str(InterruptedRunError.exit_code)
+    assert unit["RestartPreventExitStatus"] == f"{RefusedError.exit_code} {TamperingError.exit_code}"
+    assert unit["Restart"] == "on-failure"
