@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 import traceback
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 import msgspec
 
 from cli.lazy import LazyCommand, LazyGroup
 from secagg.errors import InputError, SecaggError
+from secagg.files import unreadable
 
 _FAILED = 1
 _USAGE = 2
@@ -113,6 +115,9 @@ def _named(error: Exception) -> SecaggError:
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "secagg"
             return InputError("usage", _sentence(error.format_message()), remedy=f"See `{command} --help`.")
+        case OSError(strerror=str(), filename=str(name)):
+            # `Path.exists` and its like raise it too, where a folder on the way may not be entered.
+            return unreadable(Path(name), error)
         case _:
             what = _sentence(f"Internal error: {type(error).__name__}: {error}")
             return SecaggError("internal", what, remedy="Run again with `secagg --verbose …`.")

@@ -126,11 +126,18 @@ def lock(path: Path) -> int:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process has the lock of the state file ``path`` now."""
+    """Whether a process has the lock of the state file ``path`` now.
+
+    Raises:
+        InputError: ``unreadable``, if this account may not ask.
+    """
+    file = path.with_name(f"{path.name}.lock")
     try:
-        descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR)
-    except OSError:
+        descriptor = os.open(file, os.O_RDWR)
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise unreadable(file, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ REFUSED = 3
 TAMPERING = 4
 UNUSABLE = 2
 FAILED = 1
+_NOBODY = 65534
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,21 @@ def nothing_written(folder: Path) -> Iterator[None]:
     after = contents(folder)
     changed = sorted(name for name in before | after if name not in before or before[name] != after.get(name, b"gone"))
     assert changed == [], changed
+
+
+@contextmanager
+def shut_out_of(folder: Path) -> Iterator[None]:
+    """Whatever is done in here is done by an account that may not look into ``folder``."""
+    was_root = os.geteuid() == 0
+    folder.chmod(0)
+    try:
+        if was_root:
+            os.seteuid(_NOBODY)
+        yield
+    finally:
+        if was_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

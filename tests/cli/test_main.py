@@ -12,7 +12,7 @@ import pytest
 
 from cli.lazy import LazyCommand
 from cli.main import cli, run
-from tests.cli.outcome import FAILED, UNUSABLE
+from tests.cli.outcome import FAILED, UNUSABLE, shut_out_of
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from cli.main import main; main()"]
@@ -122,6 +122,26 @@ def test_an_error_with_json_is_json_on_standard_error_and_has_a_remedy(secagg, h
     assert outcome.error["reason"] == reason
     assert outcome.error["message"]
     assert outcome.error["remedy"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["policy", "show", "{home}"],
+        ["hospital", "status", "{home}"],
+        ["coordinator", "status", "{home}"],
+        ["budget", "show", "{home}"],
+        ["audit", "egress", "{home}"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_folder_that_this_account_may_not_look_into_is_named(secagg, finished, arguments):
+    arguments = [argument.format(home=finished / "hospitals/h1") for argument in arguments]
+    # What is loaded when a command is first run, nobody else may be able to read.
+    secagg(*arguments)
+    with shut_out_of(finished / "hospitals"):
+        outcome = secagg(*arguments)
+    outcome.failed(UNUSABLE, "unreadable", finished / "hospitals/h1", "Permission denied", "permissions")
 
 
 def test_a_name_with_a_line_break_does_not_break_the_line(secagg, here):

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from secagg.errors import InputError
-from secagg.files import PRIVATE, create_atomically, read_bounded, write_atomically
+from secagg.files import PRIVATE, create_atomically, is_locked, lock, read_bounded, write_atomically
 
 
 def test_what_was_written_is_read_with_the_mode_that_was_asked_for(tmp_path):
@@ -106,3 +106,22 @@ def test_a_link_that_leads_nowhere_is_not_followed_by_a_file_that_must_be_new(tm
         create_atomically(path, b"new")
     assert caught.value.reason == "exists"
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_is_seen_while_it_is_held(tmp_path):
+    path = tmp_path / "state"
+    assert not is_locked(path)
+    descriptor = lock(path)
+    assert is_locked(path)
+    os.close(descriptor)
+    assert not is_locked(path)
+
+
+def test_a_lock_that_may_not_be_looked_at_is_not_called_free(tmp_path, monkeypatch):
+    def refuse(path, _flags):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(InputError) as caught:
+        is_locked(tmp_path / "state")
+    assert (caught.value.reason, caught.value.culprit) == ("unreadable", str(tmp_path / "state.lock"))
