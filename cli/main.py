@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
-import msgspec
 
+from cli.json_text import json_text
 from cli.lazy import LazyCommand, LazyGroup
 from secagg.errors import InputError, SecaggError
 from secagg.files import unreadable
@@ -94,7 +94,7 @@ def _report(error: Exception, arguments: list[str]) -> int:
             "remedy": told.remedy,
             "exit_code": told.exit_code,
         }
-        click.echo(msgspec.json.encode({"error": content}).decode(), err=True)
+        click.echo(json_text({"error": content}).decode(), err=True)
     else:
         prefix = "" if isinstance(told, InterruptedRunError) else "Error: "
         # A file's name may hold a line break; an error is one line all the same.

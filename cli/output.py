@@ -9,6 +9,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from cli.json_text import json_text
 from secagg.charter import VerifiedCharter
 from secagg.charter.cautions import Caution
 
@@ -25,7 +26,7 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def print_json(result: object) -> None:
     """Print a struct, dataclass or dictionary as indented JSON; a verified charter as its hash."""
-    click.echo(msgspec.json.format(msgspec.json.encode(result, enc_hook=_plain), indent=2).decode())
+    click.echo(msgspec.json.format(json_text(result, _plain), indent=2).decode())
 
 
 def warn(cautions: Iterable[Caution]) -> None:

@@ -148,6 +148,13 @@ def test_a_name_with_a_line_break_does_not_break_the_line(secagg, here):
     secagg("identity", "show", "two\nlines.pem").failed(UNUSABLE, "unreadable", "two lines.pem")
 
 
+def test_a_name_that_is_no_text_is_told_in_json_too(secagg, here):
+    name = os.fsdecode(b"p\xff.toml")
+    assert "p\\udcff.toml" in secagg("policy", "check", name, "--json").error["message"]
+    assert secagg("policy", "new", name, "--json").json["path"] == "p\\udcff.toml"
+    assert secagg("policy", "check", name, "--json").json["policy"] == "p\\udcff.toml"
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True)
 def broken(as_json: bool) -> None:
