@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 from rich.markup import escape
 from rich.table import Table
 
+from cli.effect import is_given
 from cli.identity import passphrase_option
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, json_option, print_json, warn
@@ -102,7 +102,7 @@ def sign(
     Example:
       secagg charter sign charter --identity identity.pem --policy policy.toml
     """
-    if context.get_parameter_source("policy") is ParameterSource.COMMANDLINE:
+    if is_given(context, "policy"):
         require_policy(policy)
     content = read_charter(folder)
     identity = Identity.load(identity_file, read_passphrase(passphrase_file))

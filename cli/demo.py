@@ -17,7 +17,8 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 
 from cli.audit_report import write_report
-from cli.options import POSITIVE, require_effect
+from cli.effect import require_effect
+from cli.options import CHARTER_USES, POSITIVE
 from cli.output import console, json_option, print_json
 from cli.report_page import page_names
 from cli.run_view import show_result
@@ -105,7 +106,7 @@ def demo(
       secagg demo --scheme double-lock --out runs/double-lock     (the coordinator does not see the sum either)
       secagg demo --out runs/again --hospitals-at runs/demo/hospitals     (their budgets are spent: refused)
     """
-    require_effect(context)
+    require_effect(context, CHARTER_USES)
     require_beside(hospitals_at, out)
     kept = str(hospitals_at.absolute()) if hospitals_at else None
     settings = msgspec.structs.replace(_settings(out, privacy, epsilon, scheme), hospitals_at=kept)

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from cli.charter import charter_folder, show_charter
+from cli.effect import require_effect
 from cli.identity import read_public_key
-from cli.options import charter_options, choices_from, require_effect
+from cli.options import CHARTER_USES, charter_options, choices_from
 from cli.output import json_option
 from secagg.charter import Member
 from secagg.charter.folder import CHARTER_FILE, write_charter
@@ -50,7 +51,7 @@ def new(
       secagg charter new charter --task heart.toml --dp local --epsilon 8 \\
           --member cleveland=uVe… --member hungarian=9Kx… --member va=x3B…
     """
-    require_effect(context)
+    require_effect(context, CHARTER_USES)
     if (folder / CHARTER_FILE).exists():
         raise InputError(
             "charter-exists",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import click
-from click.core import ParameterSource
 
+from cli.effect import Use
 from cli.schemes import scheme_option
 from cli.sizing import (
     BELOW_ONE,
@@ -171,18 +170,10 @@ _OPTIONS = [
 ]
 
 
-@dataclass(frozen=True)
-class _Use:
-    """What an option takes to mean anything: another one, ``decider``, with one of these values."""
-
-    decider: str
-    values: frozenset[str]
-
-
-_PRIVATE: Final = _Use("privacy", frozenset({"local", "distributed"}))
-_SHARED_NOISE: Final = _Use("privacy", frozenset({"distributed"}))
-_OWN_STEPS: Final = _Use("privacy", frozenset({"none", "local"}))
-_USES: Final[Mapping[str, _Use]] = {
+_PRIVATE: Final = Use("privacy", frozenset({"local", "distributed"}))
+_SHARED_NOISE: Final = Use("privacy", frozenset({"distributed"}))
+_OWN_STEPS: Final = Use("privacy", frozenset({"none", "local"}))
+CHARTER_USES: Final[Mapping[str, Use]] = {
     "epsilon": _PRIVATE,
     "delta": _PRIVATE,
     "clip_norm": _PRIVATE,
@@ -194,30 +185,11 @@ _USES: Final[Mapping[str, _Use]] = {
     "momentum": _OWN_STEPS,
     "weight_decay": _OWN_STEPS,
     "prox_mu": _OWN_STEPS,
-    "batch_size": _Use("privacy", frozenset({"none", "distributed"})),
-    "metrics_every": _Use("metrics", frozenset({"exact", "noisy"})),
-    "server_momentum": _Use("server", frozenset({"momentum"})),
+    "batch_size": Use("privacy", frozenset({"none", "distributed"})),
+    "metrics_every": Use("metrics", frozenset({"exact", "noisy"})),
+    "server_momentum": Use("server", frozenset({"momentum"})),
 }
-
-
-def require_effect(context: click.Context) -> None:
-    """Refuse an option on the command line that would be ignored because of another: none may only seem to protect.
-
-    Raises:
-        click.UsageError: naming it and what it needs.
-    """
-    parameters = {parameter.name or "": parameter for parameter in context.command.params}
-    for name, use in _USES.items():
-        given = name in parameters and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if given and context.params[use.decider] not in use.values:
-            raise click.UsageError(_without_effect(parameters[name], parameters[use.decider], use.values), context)
-
-
-def _without_effect(option: click.Parameter, decider: click.Parameter, values: frozenset[str]) -> str:
-    here = [choice for choice in cast(click.Choice[str], decider.type).choices if choice in values]
-    spelt = option.opts[0]
-    needed = " or ".join(f"{decider.opts[0]} {choice}" for choice in here)
-    return f"{spelt} has no effect without {needed}: add it, or leave {spelt} out."
+"""What options of `charter_options` and of `secagg demo` need to mean anything."""
 
 
 def charter_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal
 
 import click
@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from cli import recommended
+from cli.effect import Use, is_given, require_effect
 from cli.links import coordinator_link_option, latency_option, link_option
 from cli.output import console, json_option, print_json, size
 from cli.recommended import RecommendationJson
@@ -37,6 +38,20 @@ from training.recommending.wishes import Budget, Wishes
 
 _ALL: Final = "all"
 _SCHEMES: Final[tuple[Scheme, ...]] = ("mask", "double-lock", "bfv", "ckks")
+_RECOMMENDING: Final = Use("scheme", frozenset({_ALL}))
+_USES: Final[Mapping[str, Use]] = {
+    "noise_levels": Use("scheme", frozenset({_ALL, "mask"})),
+    "link": _RECOMMENDING,
+    "coordinator_link": _RECOMMENDING,
+    "latency": _RECOMMENDING,
+    "round_seconds": _RECOMMENDING,
+    "coordinator_sees": _RECOMMENDING,
+    "rounds": _RECOMMENDING,
+    "epsilon": _RECOMMENDING,
+    "delta": _RECOMMENDING,
+    "records": _RECOMMENDING,
+    "sampling_rate": _RECOMMENDING,
+}
 # What `charter new` sets, where nothing is recommended.
 _USUAL_BITS: Final = 24
 _USUAL_EPOCH: Final = 10
@@ -126,7 +141,9 @@ class PlanJson(msgspec.Struct, frozen=True):
 @click.option("--records", type=click.IntRange(1), help="Training patients of all hospitals together.")
 @click.option("--sampling-rate", type=FRACTION, default=0.1, show_default=True, help="Of a patient, in each step.")
 @json_option
+@click.pass_context
 def plan(
+    context: click.Context,
     hospitals: int,
     parameters: int,
     scheme: str,
@@ -162,7 +179,8 @@ def plan(
       secagg plan --hospitals 40 --parameters 15000 --scheme mask --noise-level 40 --noise-level 35
       secagg plan --hospitals 1000 --parameters 1000000 --dropout 0.1 --colluding 50 --round-seconds 60
     """
-    budget = _budget(epsilon, delta, records, sampling_rate)
+    require_effect(context, _USES)
+    budget = _budget(context, epsilon, delta, records, sampling_rate)
     found = None
     if scheme == _ALL:
         network = Network(link, coordinator_link, latency)
@@ -195,10 +213,12 @@ def plan(
     _print(plans, colluding, parameters)
 
 
-def _budget(epsilon: float | None, delta: float | None, records: int | None, sampling_rate: float) -> Budget | None:
+def _budget(
+    context: click.Context, epsilon: float | None, delta: float | None, records: int | None, sampling_rate: float
+) -> Budget | None:
     if epsilon is None:
-        if delta is not None or records is not None:
-            raise click.UsageError("--delta and --records belong to a budget: give --epsilon too.")
+        if any(is_given(context, name) for name in ("delta", "records", "sampling_rate")):
+            raise click.UsageError("--delta, --records and --sampling-rate belong to a budget: give --epsilon too.")
         return None
     if records is None:
         raise click.UsageError("With --epsilon, give --records too: the noise follows from the patients in a step.")

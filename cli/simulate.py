@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from cli.options import charter_options, choices_from, require_effect
+from cli.effect import is_given, require_effect
+from cli.options import CHARTER_USES, charter_options, choices_from
 from cli.output import json_option, print_json
 from cli.run_view import RunView, show_result
 from secagg.charter.names import is_name
@@ -72,7 +72,7 @@ def simulate(context: click.Context, as_json: bool, resume: Path | None, **optio
         result = follow(resume, as_json)
     else:
         out = _required(options.pop("out"), "--out")
-        require_effect(context)
+        require_effect(context, CHARTER_USES)
         _require_consistent(options, out)
         result = start(out, _settings(options), as_json)
     print_json(result) if as_json else show_result(result)
@@ -109,7 +109,7 @@ def _require_alone(context: click.Context) -> None:
     """A run that is taken up again has its charter and its settings; an option beside it would be ignored."""
     for parameter in context.command.params:
         name, spellings = parameter.name or "", (*parameter.opts, *parameter.secondary_opts)
-        if name not in ("resume", "as_json") and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if name not in ("resume", "as_json") and is_given(context, name):
             raise click.UsageError(f"--resume takes everything from the folder: leave out {'/'.join(spellings)}.")
 
 

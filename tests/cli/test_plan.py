@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.cli.outcome import UNUSABLE
+
 LARGE = ("plan", "--hospitals", "200", "--parameters", "15000", "--colluding", "10")
 SCHEMES = ["mask", "double-lock", "bfv", "ckks"]
 
@@ -142,7 +144,8 @@ def test_a_scheme_whose_messages_would_be_too_large_is_left_out_or_refused_if_as
 
 # --- What is recommended -------------------------------------------------------------------------------------
 
-FOUR = ("plan", "--hospitals", 4, "--parameters", 10_000, "--dropout", 0, "--link", "16/2mbit")
+UNLINKED = ("plan", "--hospitals", 4, "--parameters", 10_000, "--dropout", 0)
+FOUR = (*UNLINKED, "--link", "16/2mbit")
 PRIVATE = ("--epsilon", 8, "--records", 700)
 
 
@@ -201,9 +204,9 @@ def test_a_round_that_is_longer_than_asked_for_says_how_many_parameters_would_fi
 
 
 def test_where_one_scheme_is_asked_for_nothing_is_recommended(secagg):
-    outcome = secagg(*FOUR, "--scheme", "mask", "--json")
+    outcome = secagg(*UNLINKED, "--scheme", "mask", "--json")
     assert outcome.json["recommendation"] is None
-    assert "Recommended" not in secagg(*FOUR, "--scheme", "mask").shown
+    assert "Recommended" not in secagg(*UNLINKED, "--scheme", "mask").shown
 
 
 # --- Refusals ------------------------------------------------------------------------------------------------
@@ -231,6 +234,7 @@ def test_a_plan_needs_to_know_how_many(secagg):
         (("--epsilon", "3"), "give --records too"),
         (("--records", "300"), "give --epsilon too"),
         (("--delta", "1e-6"), "give --epsilon too"),
+        (("--sampling-rate", "0.2"), "give --epsilon too"),
         (("--round-seconds", "0"), "--round-seconds"),
     ],
 )
@@ -238,6 +242,29 @@ def test_wishes_that_mean_nothing_are_refused_with_the_option_that_is_wrong(seca
     outcome = secagg(*FOUR, *given)
     assert outcome.code == 2
     assert told in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--link", "1mbit"),
+        ("--coordinator-link", "1mbit"),
+        ("--latency", 9),
+        ("--round-seconds", 60),
+        ("--coordinator-sees", "nothing"),
+        ("--rounds", 9),
+        ("--epsilon", 3),
+        ("--records", 700),
+    ],
+)
+def test_what_only_a_recommendation_reads_is_refused_where_one_scheme_is_asked_for(secagg, option, value):
+    outcome = secagg(*UNLINKED, "--scheme", "mask", option, value)
+    outcome.failed(UNUSABLE, "usage", f"{option} has no effect without --scheme all:")
+
+
+def test_noise_does_not_come_off_under_a_scheme_that_has_none(secagg):
+    outcome = secagg(*UNLINKED, "--scheme", "bfv", "--noise-level", 4)
+    outcome.failed(UNUSABLE, "usage", "--noise-level has no effect without --scheme all or --scheme mask:")
 
 
 def test_a_budget_that_no_noise_keeps_is_refused(secagg):
