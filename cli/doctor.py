@@ -22,11 +22,11 @@ from cli.output import console, json_option, print_json, warn
 from secagg.charter.cautions import cautions
 from secagg.charter.folder import read_charter
 from secagg.errors import SecaggError
+from secagg.files import require_there
 from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.policy import Policy, load_policy
-from secagg.policy.toml import require_policy
 from training.devices import resolve_device
 
 _PACKAGES = ("torch", "opacus", "cryptography", "numpy", "msgspec", "safetensors", "tenseal", "nvflare")
@@ -73,7 +73,7 @@ def doctor(
 
 
 def _given(path: Path) -> Policy:
-    require_policy(path)
+    require_there(path)
     return load_policy(path)
 
 

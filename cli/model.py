@@ -10,6 +10,7 @@ from rich.table import Table
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, epsilon, json_option, print_json
 from secagg.charter.folder import read_verified
+from secagg.files import require_there
 from secagg.release import VerifiedRelease, verify_release
 from secagg.release.folder import read_release
 from secagg.release.statement import Statement
@@ -69,6 +70,7 @@ def verify(place: Path, charter: Path | None, as_json: bool) -> None:
       secagg model verify run/release
       secagg model verify heart.onnx --charter run/charter
     """
+    require_there(place)
     if place.is_file():
         _verify_file(place, charter, as_json)
     elif charter:

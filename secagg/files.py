@@ -98,6 +98,18 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return data
 
 
+def require_there(path: Path) -> None:
+    """Refuse a path that somebody has named and where nothing is.
+
+    Raises:
+        InputError: ``unreadable``.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
 def lock(path: Path) -> int:
     """Take the lock of the state file ``path`` for this process; closing the returned descriptor lets go of it.
 

@@ -12,13 +12,13 @@ import msgspec
 from dp.ledger import BudgetUse
 from secagg.charter import Charter
 from secagg.errors import TamperingError
-from secagg.files import read_bounded
+from secagg.files import read_bounded, require_there
 from secagg.policy.acceptance import Change, fingerprints, read_change
 from secagg.policy.checks import refusals
 from secagg.policy.loosening import Loosening, shown
 from secagg.policy.model import Policy
 from secagg.policy.needs import needed_policy
-from secagg.policy.toml import LARGEST_POLICY, POLICY_FILE, line_of, read_policy, require_policy
+from secagg.policy.toml import LARGEST_POLICY, POLICY_FILE, line_of, read_policy
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_books
 
@@ -88,7 +88,7 @@ def policy_file(place: Path) -> Path:
     Raises:
         InputError: ``unreadable``, if there is nothing at ``place``.
     """
-    require_policy(place)
+    require_there(place)
     return place / POLICY_FILE if place.is_dir() else place
 
 

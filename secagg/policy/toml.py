@@ -14,7 +14,7 @@ import msgspec
 import tomlkit
 
 from secagg.errors import InputError
-from secagg.files import read_bounded, unreadable
+from secagg.files import read_bounded
 from secagg.policy.model import Countersigning, Policy
 
 LARGEST_POLICY = 256 * 1024
@@ -39,18 +39,6 @@ def read_policy(path: Path) -> Policy:
         raise _malformed(path, *_in_words(text, error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(path, str(error), "") from error
-
-
-def require_policy(path: Path) -> None:
-    """Refuse a path that somebody has named and where nothing is: they did not mean the strict defaults.
-
-    Raises:
-        InputError: ``unreadable``.
-    """
-    try:
-        path.stat()
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def render_policy(policy: Policy) -> bytes:

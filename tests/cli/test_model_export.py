@@ -36,6 +36,8 @@ def test_an_altered_release_is_not_exported(secagg, finished, here):
 def test_a_file_wants_a_charter_and_a_folder_has_its_own(secagg, finished, here):
     export(secagg, finished, here)
     secagg("model", "verify", "m.safetensors").failed(UNUSABLE, "usage", "--charter")
+    mistyped = secagg("model", "verify", "m.safetensor", "--charter", finished / "charter")
+    mistyped.failed(UNUSABLE, "unreadable", "m.safetensor cannot be read: No such file")
     secagg("model", "verify", finished / "release", "--charter", finished / "charter").failed(UNUSABLE, "usage")
 
 
