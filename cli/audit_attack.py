@@ -50,6 +50,16 @@ class AttackJson(msgspec.Struct, frozen=True):
     control: ControlJson | None
 
 
+class KnownJson(msgspec.Struct, frozen=True):
+    """An attack that there is: who lies, what they do, and which claim of which paper or document it is against."""
+
+    name: str
+    liar: str
+    does: str
+    claim: str
+    source: str
+
+
 class AttacksJson(msgspec.Struct, frozen=True):
     """All that were run; ``withstood``: all were refused, and every control succeeded."""
 
@@ -94,7 +104,9 @@ def attack(
     if names and everything:
         raise click.UsageError("Give --all or --only, not both.")
     if listed:
-        _list()
+        if names or everything or controls:
+            raise click.UsageError("--list runs nothing: leave out --all, --only and --controls.")
+        _list(as_json)
         return
     attacks = named(names) if names else ATTACKS if everything else QUICK
     weakened = load_controls(controls, attacks) if controls else None
@@ -165,7 +177,10 @@ def _learned(outcome: Outcome) -> str | None:
     return None if isinstance(outcome, Refused) else outcome.learned
 
 
-def _list() -> None:
+def _list(as_json: bool) -> None:
+    if as_json:
+        print_json([KnownJson(one.name, one.liar, one.does, one.claim, one.source) for one in ATTACKS])
+        return
     table = Table(Column("attack", no_wrap=True), "what it does")
     for attack in ATTACKS:
         table.add_row(attack.name, attack.does)

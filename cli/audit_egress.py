@@ -14,6 +14,7 @@ from cli.output import console, json_option, print_json, say_whole, size
 from secagg.charter.folder import read_verified
 from secagg.egress import EGRESS, Direction, EgressEntry
 from secagg.errors import TamperingError
+from secagg.files import require_there
 from secagg.wire import Stage
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_egress_log
@@ -66,8 +67,14 @@ class EgressJson(msgspec.Struct, frozen=True):
 @public_key_option
 @passphrase_option
 @json_option
+@click.pass_context
 def egress(
-    place: Path, charter_folder: Path | None, public_key: str | None, passphrase_file: Path | None, as_json: bool
+    context: click.Context,
+    place: Path,
+    charter_folder: Path | None,
+    public_key: str | None,
+    passphrase_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Show what left a hospital, and check that no entry of its log was changed, removed or moved.
 
@@ -78,11 +85,14 @@ def egress(
     \b
     Examples:
       secagg audit egress run/hospitals/aachen
-      secagg audit egress aachen.json --charter run/charter
+      secagg audit egress aachen-export.json --charter run/charter
     """
+    require_there(place)
     if place.is_file():
+        _require_none(context, "an exported file, whose key is in the charter", "public_key", "passphrase_file")
         entries, head = _exported(place, charter_folder)
     else:
+        _require_none(context, "a folder, which has the site's key", "charter_folder")
         folder = HospitalFolder(place)
         entries = read_egress_log(folder, site_key(folder.identity, public_key, passphrase_file))
         head = EGRESS.head(entries) if entries else "empty"
@@ -94,6 +104,13 @@ def egress(
         click.echo(f"Charter {charter.charter[:16]}: sent in {charter.rounds} rounds, took {_taken(charter)}.")
         console.print(_table(charter))
     say_whole(len(entries), head)
+
+
+def _require_none(context: click.Context, what: str, *names: str) -> None:
+    """No option that would not be looked at: what is said of the log would seem to rest on it."""
+    for parameter in context.command.params:
+        if parameter.name in names and context.params[parameter.name] is not None:
+            raise click.UsageError(f"PLACE is {what}: leave out {parameter.opts[0]}.")
 
 
 def _exported(file: Path, charter_folder: Path | None) -> tuple[Sequence[EgressEntry], str]:

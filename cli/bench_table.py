@@ -9,6 +9,7 @@ import click
 from benchmarks.sweep.folder import read_run
 from benchmarks.sweep.markup import comma_separated, latex, markdown
 from cli.bench_files import tables_of
+from cli.effect import is_given
 from cli.output import json_option, print_json
 
 
@@ -23,7 +24,8 @@ from cli.output import json_option, print_json
     help="csv: every figure of every phase and party, in seconds and bytes.",
 )
 @json_option
-def table(folder: Path, notation: str, as_json: bool) -> None:
+@click.pass_context
+def table(context: click.Context, folder: Path, notation: str, as_json: bool) -> None:
     """Print the tables of the run in FOLDER: schemes side by side, what the machine can do at most, and targets.
 
     Times are CPU time of one core, the best of all turns, of the median hospital and of the coordinator. Memory is by
@@ -35,6 +37,8 @@ def table(folder: Path, notation: str, as_json: bool) -> None:
       secagg bench table runs/bench --format latex > overhead.tex
       secagg bench table runs/bench --format csv > overhead.csv
     """
+    if as_json and is_given(context, "notation"):
+        raise click.UsageError("--json is a notation of its own: leave out --format.")
     run = read_run(folder)
     if as_json:
         print_json(tables_of(folder, run))

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.live import Live
 
+from cli.effect import is_given
 from cli.output import console, json_option, print_json
 from cli.watch_view import show_snapshot
 from secagg.errors import InputError
@@ -23,7 +24,8 @@ _BETWEEN_SECONDS = 1.0
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the page; a free one if not given.")
 @click.option("--once", is_flag=True, help="Show it as it is now, and end.")
 @json_option
-def watch(folder: Path, html: bool, port: int, once: bool, as_json: bool) -> None:
+@click.pass_context
+def watch(context: click.Context, folder: Path, html: bool, port: int, once: bool, as_json: bool) -> None:
     """Watch the training in FOLDER: a simulation or demo, a hospital's site, or a coordinator's.
 
     Shows rounds, who was in each sum, the metric where it is known, and how much of the budget is spent. Ends when the
@@ -38,6 +40,10 @@ def watch(folder: Path, html: bool, port: int, once: bool, as_json: bool) -> Non
       secagg watch /var/lib/secagg --html
       secagg watch runs/demo --json
     """
+    if html and (once or as_json):
+        raise click.UsageError("--html serves a page until Ctrl-C: leave out --once and --json.")
+    if is_given(context, "port") and not html:
+        raise click.UsageError("--port is the page's: add --html.")
     if as_json:
         print_json(read_snapshot(folder))
     elif html:

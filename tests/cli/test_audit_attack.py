@@ -104,6 +104,9 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(secagg):
 def test_the_list_names_every_attack_and_runs_none(secagg):
     shown = secagg("audit", "attack", "--list").shown
     assert all(attack.name in shown for attack in ATTACKS)
+    listed = secagg("audit", "attack", "--list", "--json").json
+    assert [(row["name"], row["does"]) for row in listed] == [(attack.name, attack.does) for attack in ATTACKS]
+    secagg("audit", "attack", "--list", "--all").failed(UNUSABLE, "usage", "--list runs nothing")
 
 
 def test_all_and_only_contradict_each_other(secagg):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import sqlite3
 from contextlib import closing
@@ -164,3 +165,14 @@ def test_nothing_leaves_a_hospital_whose_log_was_altered(secagg, simulate, here)
     alter(here / "run/hospitals/h1", 2, b'"bytes":', b'"bytes":9')
     arguments = ("--task", "task.toml", "--data", "data", "--out", "second", "--hospitals-at", "run/hospitals")
     secagg("simulate", *arguments, *SHORT).failed(TAMPERING, "egress-altered", "Entry 2")
+
+
+def test_a_key_or_a_charter_that_would_not_be_looked_at_is_refused(secagg, finished, tmp_path):
+    home, charter = finished / "hospitals/h1", ("--charter", finished / "charter")
+    exported = tmp_path / "h1-export.json"
+    assert secagg("audit", "export", home, *charter, "--out", exported).code == 0
+    assert secagg("audit", "egress", exported, *charter).code == 0
+    key = base64.b64encode(Identity.generate().public_key).decode()
+    secagg("audit", "egress", exported, *charter, "--public-key", key).failed(UNUSABLE, "usage", "--public-key")
+    secagg("audit", "egress", home, *charter).failed(UNUSABLE, "usage", "leave out --charter")
+    secagg("audit", "egress", tmp_path / "h2.json", *charter).failed(UNUSABLE, "unreadable", "h2.json")

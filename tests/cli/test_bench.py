@@ -56,6 +56,8 @@ def test_tables_come_in_three_notations(secagg, measured):
     assert secagg("bench", "table", measured, "--format", "csv").out.startswith("scheme,hospitals,parameters,")
     (table,) = secagg("bench", "table", measured, "--json").json
     assert "plain FedAvg, float32" in {row[0] for row in table["rows"]}
+    both = secagg("bench", "table", measured, "--json", "--format", "csv")
+    assert "leave out --format" in both.error["message"]
 
 
 def test_a_run_agrees_with_itself(secagg, measured, tmp_path):

@@ -32,6 +32,12 @@ def test_as_json_every_round_is_there(secagg, finished):
     assert 0 < found["rounds"][0]["epsilon"] < found["rounds"][1]["epsilon"] == found["epsilon"]
 
 
+def test_what_would_not_be_looked_at_is_refused(secagg, finished):
+    secagg("watch", finished, "--html", "--once").failed(UNUSABLE, "usage", "leave out --once and --json")
+    assert "leave out --once and --json" in secagg("watch", finished, "--html", "--json").error["message"]
+    secagg("watch", finished, "--port", 0).failed(UNUSABLE, "usage", "add --html")
+
+
 def test_a_folder_of_something_else_and_a_port_that_is_taken_are_named(secagg, finished, here):
     secagg("watch", "data").failed(UNUSABLE, "nothing-to-watch", "data", "secagg simulate --out")
     with socket.create_server(("127.0.0.1", 0)) as taken:
