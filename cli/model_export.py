@@ -35,7 +35,7 @@ def export(folder: Path, kind: str, out: Path, card: Path | None, as_json: bool)
 
     \b
     Examples:
-      secagg model export run/release --format onnx --out heart.onnx --card README.md
+      secagg model export run/release --format onnx --out heart.onnx --card heart.md
       secagg model verify heart.onnx --charter run/charter
     """
     sha256 = write_export(folder, ExportFormat(kind), out, card)
