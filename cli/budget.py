@@ -22,7 +22,7 @@ from secagg.passphrase import read_passphrase
 from secagg.policy import load_policy
 from training.clock import write_time
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import open_books, read_books, require_noted
+from training.hospital_logs import open_books, open_books_to_import, read_books, require_noted
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 
@@ -154,7 +154,8 @@ def import_(
     """Add to the ledger in FOLDER what another ledger of this site has recorded, as `secagg budget export` wrote it.
 
     A data set that is not known here counts with every data set here, unless --data-set says which it is. Nothing is
-    ever lowered, and nothing counted twice. A ledger that was set back is mended by a later export of itself.
+    ever lowered, and nothing counted twice. A ledger that was set back is mended by a later export of itself. A new
+    site gets its ledger so: import what an earlier one spent before the first run.
 
     \b
     Example:
@@ -163,7 +164,7 @@ def import_(
     place = HospitalFolder(folder)
     identity = Identity.load(place.identity, read_passphrase(passphrase_file))
     exported = read_export(file, identity.public_key if public_key is None else site_key(file, public_key, None))
-    with open_books(place, identity, mending=True) as ledger:
+    with open_books_to_import(place, identity) as ledger:
         known = data_set and _one_of(ledger.account.data_sets, data_set, "data set")
         added = ledger.take_over(exported, known)
     if as_json:

@@ -56,11 +56,8 @@ class HospitalLogs:
 
 
 @contextmanager
-def open_books(folder: HospitalFolder, identity: Identity, *, mending: bool = False) -> Iterator[Ledger]:
+def open_books(folder: HospitalFolder, identity: Identity) -> Iterator[Ledger]:
     """The ledger, for an officer to write in while the hospital does not run; its latch remembers how far it came.
-
-    Args:
-        mending: what is written may be what a ledger lacks that was set back: it is compared at the end only.
 
     Raises:
         InputError: ``no-ledger``, ``state-in-use``, ``unwritable``.
@@ -68,14 +65,35 @@ def open_books(folder: HospitalFolder, identity: Identity, *, mending: bool = Fa
     """
     if not folder.latch.exists() and not folder.ledger.exists():
         raise _no_ledger(folder.ledger)
-    with ExitStack() as opened:
-        latch = opened.enter_context(Latch(folder.latch))
-        ledger = opened.enter_context(Ledger(folder.ledger, identity))
-        egress = opened.enter_context(EgressLog(folder.egress, identity))
-        if not mending:
-            HospitalLogs(latch, ledger, egress)
+    with _opened(folder, identity) as (latch, ledger, egress):
+        HospitalLogs(latch, ledger, egress)
         yield ledger
         HospitalLogs(latch, ledger, egress)
+
+
+@contextmanager
+def open_books_to_import(folder: HospitalFolder, identity: Identity) -> Iterator[Ledger]:
+    """The same, to take over what another ledger says. A new site gets its books so, before its first run.
+
+    A ledger that was set back is mended by what is written: that is compared at the end only.
+
+    Raises:
+        InputError: ``state-in-use``, ``unwritable``.
+        TamperingError: ``ledger-restored``, and if anything was altered.
+    """
+    with _opened(folder, identity) as (latch, ledger, egress):
+        yield ledger
+        HospitalLogs(latch, ledger, egress)
+
+
+@contextmanager
+def _opened(folder: HospitalFolder, identity: Identity) -> Iterator[tuple[Latch, Ledger, EgressLog]]:
+    with ExitStack() as opened:
+        yield (
+            opened.enter_context(Latch(folder.latch)),
+            opened.enter_context(Ledger(folder.ledger, identity)),
+            opened.enter_context(EgressLog(folder.egress, identity)),
+        )
 
 
 def read_books(folder: HospitalFolder, public_key: bytes) -> tuple[Sequence[Entry], Account]:
@@ -146,5 +164,6 @@ def _no_ledger(path: Path) -> InputError:
         "no-ledger",
         f"There is no ledger at {path}.",
         culprit=str(path),
-        remedy="Give a hospital's folder; it has a ledger once it has taken part in a run.",
+        remedy="Give a hospital's folder; it has a ledger once it has taken part in a run, or `secagg budget import` "
+        "has put in what an earlier one says.",
     )

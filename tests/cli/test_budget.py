@@ -297,6 +297,21 @@ def test_spending_of_nobody_knows_whom_counts_with_every_data_set(secagg, finish
     assert f"Shares any number of patients with data set {theirs['data_set'][:16]}." in shown
 
 
+def test_a_new_site_takes_over_a_ledger_before_its_first_run_and_only_where_it_has_an_identity(secagg, home, here):
+    secagg("budget", "export", home, "--out", "old.json")
+    new = here / "new"
+    into = ("budget", "import", new, "old.json", "--public-key", public_key(secagg, home))
+    secagg(*into).failed(UNUSABLE, "unreadable", new / "identity.pem")
+    assert not new.exists()
+    assert secagg("identity", "new", new / "identity.pem").code == 0
+    secagg("budget", "release", new, "--charter", "f").failed(UNUSABLE, "no-ledger", "budget import")
+    assert secagg(*into).code == 0
+    (before,) = secagg("budget", "show", home, "--json").json
+    (after,) = secagg("budget", "show", new, "--json").json
+    assert (after["epsilon"], after["runs"][0]["imported"]) == (before["epsilon"], True)
+    assert secagg("budget", "verify", new).code == 0
+
+
 # Giving up
 
 

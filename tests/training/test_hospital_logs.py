@@ -23,7 +23,7 @@ from training.attacks.coordinator import LyingCoordinator
 from training.attacks.stage import make_charter, make_identities, sign_by_all
 from training.engines.base import Phase
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import HospitalLogs, open_books, read_books, require_noted
+from training.hospital_logs import HospitalLogs, open_books, open_books_to_import, read_books, require_noted
 
 SITE = Identity.from_seed(bytes(range(32)))
 PATIENTS = PatientList.of([[b"a" * 16], [b"b" * 16]])
@@ -275,9 +275,9 @@ def test_a_ledger_that_was_set_back_is_mended_by_an_export_of_what_it_was(site, 
         site.round(2)
     late.write_bytes(export_ledger(site.folder.ledger, SITE))
     site.put_back(backup, "ledger")
-    with pytest.raises(TamperingError), open_books(site.folder, SITE, mending=True) as ledger:
+    with pytest.raises(TamperingError), open_books_to_import(site.folder, SITE) as ledger:
         assert ledger.take_over(read_export(early, SITE.public_key)) == 0
-    with open_books(site.folder, SITE, mending=True) as ledger:
+    with open_books_to_import(site.folder, SITE) as ledger:
         assert ledger.take_over(read_export(late, SITE.public_key)) == 2
     with site:
         assert site.ledger.spending(DATA).run(RUN).rounds == 2

@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 from safetensors.numpy import load_file
 
-from secagg.errors import RefusedError, SecaggError
+from dp.ledger.export import export_ledger, read_export
+from secagg.errors import RefusedError, SecaggError, TamperingError
 from secagg.identity import Identity
 from secagg.policy import load_policy, render_policy
 from secagg.policy.model import Countersigning
@@ -23,6 +24,7 @@ from training.engines.embedded import DropOut, EmbeddedEngine
 from training.field.coordinator_site import Outcome
 from training.field.laying_out import lay_out_hospital
 from training.field.status import SiteState
+from training.hospital_logs import open_books_to_import, read_books
 
 
 def epoch(sites: FieldSites, serial: int, *drop_outs: DropOut, without: tuple[int, ...] = ()) -> Outcome:
@@ -237,6 +239,47 @@ def test_a_policy_with_officers_is_in_force_from_the_day_the_site_is_made(tmp_pa
         pass
     assert refusal.value.reason == "policy-loosened"
     assert site.status.read().state is SiteState.REFUSED
+
+
+@pytest.fixture
+def lost(tmp_path):
+    """A site that has spent its budget, and its ledger's export: all that is left of it."""
+    sites = lay_out(tmp_path / "lost", choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    finish(sites)
+    folder = sites.hospitals[1].folder
+    file = tmp_path / "old.json"
+    file.write_bytes(export_ledger(folder.ledger, Identity.load(folder.identity)))
+    return read_export(file, Identity.load(folder.identity).public_key)
+
+
+@pytest.fixture
+def afresh(tmp_path):
+    """The same patients at sites with new identities, none of which has taken part in a run."""
+    return lay_out(tmp_path / "afresh", choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+
+
+def test_what_a_lost_site_spent_is_in_the_new_ones_ledger_before_its_first_run_and_counts_in_it(lost, afresh):
+    site = afresh.hospitals[1]
+    identity = Identity.load(site.folder.identity)
+    with open_books_to_import(site.folder, identity) as ledger:
+        assert ledger.take_over(lost) > 0
+    for serial in (1, 2):
+        with pytest.raises(RefusedError) as refusal, site.attend(afresh.charter.digest.hex(), serial):
+            pass
+        assert refusal.value.reason == "budget-exceeded"
+    entries, _ = read_books(site.folder, identity.public_key)
+    assert all(entry.origin for entry in entries)
+    # From here on it is a ledger like any other.
+    for file in site.path.glob("ledger.sqlite*"):
+        file.unlink()
+    with pytest.raises(TamperingError) as tampering:
+        read_books(site.folder, identity.public_key)
+    assert tampering.value.reason == "ledger-restored"
+
+
+def test_control_a_new_site_that_imports_nothing_spends_its_patients_budget_again(lost, afresh):
+    with afresh.hospitals[1].attend(afresh.charter.digest.hex(), 1):
+        pass
 
 
 def raise_epsilon(site, epsilon):
