@@ -164,7 +164,7 @@ def import_(
     place = HospitalFolder(folder)
     identity = Identity.load(place.identity, read_passphrase(passphrase_file))
     exported = read_export(file, identity.public_key if public_key is None else site_key(file, public_key, None))
-    with open_books_to_import(place, identity) as ledger:
+    with open_books_to_import(place, identity, exported) as ledger:
         known = data_set and _one_of(ledger.account.data_sets, data_set, "data set")
         added = ledger.take_over(exported, known)
     if as_json:

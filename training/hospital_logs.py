@@ -15,8 +15,9 @@ from typing import Any
 from dp.ledger import Account, Entry, Ledger
 from dp.ledger.account import patients_folder
 from dp.ledger.entries import LEDGER
+from dp.ledger.export import LedgerExport, continuation
 from secagg.egress import EGRESS, EgressEntry, EgressLog
-from secagg.errors import InputError
+from secagg.errors import InputError, TamperingError
 from secagg.identity import Identity
 from secagg.latch import Latch, read_logs
 from secagg.signed_log import FIRST_PREVIOUS, EntryT, LogKind, LogPlace, SignedLog, read_signed
@@ -72,18 +73,36 @@ def open_books(folder: HospitalFolder, identity: Identity) -> Iterator[Ledger]:
 
 
 @contextmanager
-def open_books_to_import(folder: HospitalFolder, identity: Identity) -> Iterator[Ledger]:
-    """The same, to take over what another ledger says. A new site gets its books so, before its first run.
+def open_books_to_import(folder: HospitalFolder, identity: Identity, export: LedgerExport) -> Iterator[Ledger]:
+    """The same, to take over what ``export`` says. A new site gets its books so, before its first run.
 
-    A ledger that was set back is mended by what is written: that is compared at the end only.
+    A ledger that was set back has to be mended first: only an export that leads it on to where it was is let in, since
+    after anything else its own entries would no longer follow one another.
 
     Raises:
         InputError: ``state-in-use``, ``unwritable``.
         TamperingError: ``ledger-restored``, and if anything was altered.
     """
     with _opened(folder, identity) as (latch, ledger, egress):
+        noted = latch.logs().get(LEDGER.reason, _NOWHERE)
+        _require_led_on(ledger.entries, export, identity, noted, folder.ledger)
         yield ledger
         HospitalLogs(latch, ledger, egress)
+
+
+def _require_led_on(
+    entries: Sequence[Entry], export: LedgerExport, identity: Identity, noted: LogPlace, path: Path
+) -> None:
+    lacking = continuation(export, identity.public_key, entries)
+    known = (*entries, *(item.entry for item in lacking))
+    if LEDGER.place(known[: noted.entries]) != noted:
+        raise TamperingError(
+            "ledger-restored",
+            f"The ledger {path} lacks the entry {noted.entries} that was seen in it, and the export does not lead on "
+            "from its own entries to there: nothing was written.",
+            culprit=str(path),
+            remedy="Put the newest ledger back, or import a later export of the whole of it, made without --charter.",
+        )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dp.events import GaussianEvent
-from dp.ledger import Budget, Cost, Kind, Ledger, PatientList
+from dp.ledger import Budget, Cost, Kind, Ledger, PatientList, read_ledger
 from dp.ledger.export import export_ledger, read_export
 from dp.ledger.spending import cost_epsilon
 from secagg.egress import EgressLog, sending
@@ -25,7 +25,7 @@ from training.engines.base import Phase
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import HospitalLogs, open_books, open_books_to_import, read_books, require_noted
 
-SITE = Identity.from_seed(bytes(range(32)))
+SITE, FORMER = Identity.from_seed(bytes(range(32))), Identity.from_seed(bytes(32))
 PATIENTS = PatientList.of([[b"a" * 16], [b"b" * 16]])
 DATA, RUN, OTHER_RUN = PATIENTS.data_set, "1" * 64, "2" * 64
 BUDGET = Budget(epsilon=20.0, delta=1e-5)
@@ -265,22 +265,71 @@ def test_nothing_is_released_in_a_ledger_that_was_set_back(site):
     assert refusal(open_books(site.folder, SITE).__enter__).reason == "ledger-restored"
 
 
-def test_a_ledger_that_was_set_back_is_mended_by_an_export_of_what_it_was(site, tmp_path):
+@dataclass
+class SetBack:
+    """A site whose ledger is an older copy, and exports of it from before, from then, and from after."""
+
+    site: Site
+    early: Path
+    one_charters: Path
+    late: Path
+
+
+@pytest.fixture
+def set_back(site, tmp_path):
+    early, one_charters, late = (tmp_path / f"{name}.json" for name in ("early", "one", "late"))
     with site:
         site.round(1)
     backup = site.files("ledger")
-    early, late = tmp_path / "early.json", tmp_path / "late.json"
     early.write_bytes(export_ledger(site.folder.ledger, SITE))
     with site:
-        site.round(2)
+        site.round(2, OTHER_RUN)
+    one_charters.write_bytes(export_ledger(site.folder.ledger, SITE, OTHER_RUN))
     late.write_bytes(export_ledger(site.folder.ledger, SITE))
     site.put_back(backup, "ledger")
-    with pytest.raises(TamperingError), open_books_to_import(site.folder, SITE) as ledger:
-        assert ledger.take_over(read_export(early, SITE.public_key)) == 0
-    with open_books_to_import(site.folder, SITE) as ledger:
-        assert ledger.take_over(read_export(late, SITE.public_key)) == 2
-    with site:
-        assert site.ledger.spending(DATA).run(RUN).rounds == 2
+    return SetBack(site, early, one_charters, late)
+
+
+@pytest.fixture
+def former(tmp_path):
+    """An export of an earlier identity's ledger."""
+    path, file = tmp_path / "former" / "ledger.sqlite", tmp_path / "former.json"
+    with Ledger(path, FORMER) as ledger:
+        ledger.charge(DATA, RUN, 1, ROUND, BUDGET, "")
+    file.write_bytes(export_ledger(path, FORMER))
+    return file
+
+
+def take_over(site, file, key=SITE) -> int:
+    export = read_export(file, key.public_key)
+    with open_books_to_import(site.folder, SITE, export) as ledger:
+        return ledger.take_over(export)
+
+
+def test_a_ledger_that_was_set_back_is_mended_by_an_export_of_what_it_was(set_back):
+    assert take_over(set_back.site, set_back.late) == 2
+    with set_back.site as site:
+        assert [site.ledger.spending(DATA).run(run).rounds for run in (RUN, OTHER_RUN)] == [1, 1]
+
+
+def test_no_other_export_gets_into_it_and_the_right_one_still_mends_it(set_back, former):
+    before = read_ledger(set_back.site.folder.ledger, SITE.public_key)
+    wrong = (set_back.early, SITE), (set_back.one_charters, SITE), (former, FORMER)
+    for file, key in wrong:
+        found = refusal(take_over, set_back.site, file, key)
+        assert (found.reason, found.exit_code) == ("ledger-restored", 4)
+        assert "without --charter" in found.remedy
+        assert read_ledger(set_back.site.folder.ledger, SITE.public_key) == before
+    assert take_over(set_back.site, set_back.late) == 2
+    # Now that it is whole, it takes whatever it lacks.
+    assert take_over(set_back.site, former, FORMER) == 2
+    assert take_over(set_back.site, set_back.one_charters) == 0
+
+
+def test_control_a_set_back_ledger_that_takes_another_export_is_mended_by_nothing_more(set_back, former, monkeypatch):
+    monkeypatch.setattr("training.hospital_logs._require_led_on", lambda *_: None)
+    assert refusal(take_over, set_back.site, former, FORMER).reason == "ledger-restored"
+    assert refusal(take_over, set_back.site, set_back.late).reason == "ledger-restored"
 
 
 # A whole hospital -------------------------------------------------------------------------------------------------

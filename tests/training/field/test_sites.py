@@ -261,7 +261,7 @@ def afresh(tmp_path):
 def test_what_a_lost_site_spent_is_in_the_new_ones_ledger_before_its_first_run_and_counts_in_it(lost, afresh):
     site = afresh.hospitals[1]
     identity = Identity.load(site.folder.identity)
-    with open_books_to_import(site.folder, identity) as ledger:
+    with open_books_to_import(site.folder, identity, lost) as ledger:
         assert ledger.take_over(lost) > 0
     for serial in (1, 2):
         with pytest.raises(RefusedError) as refusal, site.attend(afresh.charter.digest.hex(), serial):
