@@ -116,7 +116,8 @@ class Hospital:
             self._logs = HospitalLogs(self._latch, self._ledger, self._egress)
             patients = patients_of(setup.records, identity)
             self._budget = HospitalBudget(charter, policy, self._ledger, patients, self._logs, write_time)
-            self._budget.reserve()
+            if not self._applier.is_finished(self._state):
+                self._budget.reserve()
             self._checkpointing = Checkpointing(
                 charter, self.name, identity, self._ledger, self._egress, self.release_folder
             )

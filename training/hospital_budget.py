@@ -52,7 +52,7 @@ class HospitalBudget:
         self._data_set = ledger.enrol(patients)
 
     def reserve(self) -> None:
-        """Hold the whole run's cost before it starts.
+        """Hold the whole run's cost, before any round of it or any more.
 
         Raises:
             RefusedError: ``budget-exceeded``.
@@ -111,7 +111,8 @@ class HospitalBudget:
         """How much of the data set's budget is used, by all runs; None without differential privacy."""
         if not self._private:
             return None
-        delta = self._ledger.account.delta(self._data_set)
+        # Nobody of a data set that is new at the end of a run has spent anything, at whatever delta.
+        delta = self._ledger.account.delta(self._data_set) or self._budget.delta
         return BudgetUse(self._ledger.spending(self._data_set).epsilon(delta), self._budget.epsilon)
 
     def _cost(self, rounds: int, releases: int) -> Cost:

@@ -385,6 +385,49 @@ def test_fewer_rounds_than_sums_are_not_attested_to_without_privacy_either(finis
     assert stages(conclude(finished, 1, 3)) == [Stage.ATTEST]
 
 
+@pytest.fixture
+def cut_short(open_ward, tmp_path):
+    """Stops a private run, whose cost is all of the budget, and changes a site's records; how many entries it has."""
+
+    def cut_short(phase, round_number, change):
+        ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+        ward.stop_before(phase, round_number)
+        ward.close()
+        table = tmp_path / "data/h1.csv"
+        table.write_text(change(table.read_text()))
+        return len(ledger_of(ward, 1))
+
+    return cut_short
+
+
+CHANGED = {
+    "a patient more": lambda text: text + "0.5,0.25,1\n",
+    "other patients": lambda text: "age,dose,ill\n" + "".join(f"{row / 7},-{row},{row % 2}\n" for row in range(1, 21)),
+}
+
+
+@pytest.mark.parametrize("phase", [Phase.CONCLUDE, Phase.RELEASE])
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
+def test_a_hospital_that_has_every_sum_reserves_no_second_run_for_other_records_and_gets_its_release(
+    open_ward, cut_short, phase, change
+):
+    before = cut_short(phase, 0, change)
+    ward = open_ward()
+    assert ward.hospitals[1].budget_use.epsilon <= 8
+    ward.coordinator().run()
+    assert ward.hospitals[1].is_released
+    assert not [entry for entry in ledger_of(ward, 1)[before:] if entry.kind in (Kind.RESERVE, Kind.CHARGE)]
+    # What was spent is spent.
+    assert charged_rounds(ward, 1) == [1, 2, 3]
+
+
+def test_control_one_that_lacks_a_sum_has_to_be_able_to_pay_for_the_run_on_what_it_trains_on(open_ward, cut_short):
+    cut_short(Phase.MASK, 3, CHANGED["a patient more"])
+    with pytest.raises(RefusedError) as caught:
+        open_ward()
+    assert caught.value.reason == "budget-exceeded"
+
+
 def test_a_release_that_is_not_what_the_hospital_attested_to_is_refused(finished):
     signed = (finished.hospitals[1].release_folder / "statement.dsse.json").read_bytes()
     altered = signed.replace(b'"sig": "', b'"sig": "AAAA', 1)
