@@ -52,13 +52,12 @@ class HospitalBudget:
         self._data_set = ledger.enrol(patients)
 
     def reserve(self) -> None:
-        """Hold the whole run's cost, before any round of it or any more.
+        """Hold the whole run's cost, before any round of it or any more; also of one that was withdrawn or given up.
 
         Raises:
             RefusedError: ``budget-exceeded``.
         """
-        before = self._ledger.spending(self._data_set).run(self._run)
-        if self._private and (before.released or not before.closed):
+        if self._private:
             rounds = self._plan.rounds
             cost = self._cost(rounds, self._plan.releases(rounds))
             self._ledger.reserve(self._data_set, self._run, cost, self._budget, self._clock())

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
-from dp.ledger import Kind, read_account, read_ledger
+from dp.events import GaussianEvent
+from dp.ledger import Budget, Cost, Kind, Ledger, read_account, read_ledger
 from secagg.charter import Encoding
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, RefusedError, SecaggError
 from secagg.identity import Identity
+from secagg.policy import load_policy, render_policy
 from secagg.release import verify_release
 from tests.support.hospitals import (
     PRIVATE_CHOICES,
@@ -26,6 +29,7 @@ from tests.support.hospitals import (
     write_tables,
 )
 from training.draft import task_of
+from training.hospital_logs import open_books
 from training.hospital_setup import split_patients
 from training.local_sgd import train_locally
 from training.model_state import ModelLayout, flatten, load
@@ -211,6 +215,54 @@ def test_a_private_run_taken_up_again_has_paid_for_every_round_it_states(tmp_pat
         entries = read_ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key)
         assert [entry.round for entry in entries if entry.kind is Kind.CHARGE] == [1, 2, 3]
     assert 0 <= release.privacy.epsilon - result.rounds[-1].epsilon <= 1e-6
+
+
+def spend_elsewhere(home):
+    """Another run of this site's, on data of nobody knows whom, holds much of the budget."""
+    with open_books(home, Identity.load(home.identity)) as ledger:
+        ledger.reserve("f" * 64, "e" * 64, Cost((GaussianEvent(1.0, 0.5, 3),)), Budget(20.0, 1e-5), "")
+
+
+@pytest.fixture
+def withdrawn(tmp_path, tables):
+    """A private run that did not start, because one hospital could not pay for it; that hospital can by now."""
+    folder = tmp_path / "run"
+    settings = settings_for(tables, PRIVATE_CHOICES, PRIVATE_TASK)
+    prepare(folder, settings)
+    last = settings.hospital_folder(folder, "h4")
+    Ledger(last.ledger, Identity.load(last.identity)).close()
+    spend_elsewhere(last)
+    with pytest.raises(RefusedError) as caught:
+        run(folder, Observer())
+    assert (caught.value.reason, caught.value.culprit) == ("budget-exceeded", "h4")
+    last.policy.write_bytes(render_policy(replace(load_policy(last.policy), maximum_epsilon=20.0)))
+    return folder, settings
+
+
+def entries_of(folder, settings):
+    """By hospital, what is in its ledger of the run."""
+    homes = [settings.hospital_folder(folder, name) for name in ("h1", "h2", "h3", "h4")]
+    ledgers = [read_ledger(home.ledger, Identity.load(home.identity).public_key) for home in homes]
+    return [[entry for entry in ledger if entry.run != "e" * 64] for ledger in ledgers]
+
+
+def test_a_run_that_was_withdrawn_is_reserved_again_as_a_whole_before_it_starts(withdrawn):
+    folder, settings = withdrawn
+    kinds = [[entry.kind for entry in entries] for entries in entries_of(folder, settings)]
+    assert kinds == [[Kind.RESERVE, Kind.CLOSE]] * 3 + [[]]
+    run(folder, Observer())
+    first, closed, again, *rounds = entries_of(folder, settings)[0]
+    assert (closed.kind, again.kind, again.cost) == (Kind.CLOSE, Kind.RESERVE, first.cost)
+    assert [entry.kind for entry in rounds] == [Kind.CHARGE, Kind.COMMIT] * 3 + [Kind.CLOSE]
+
+
+def test_one_that_fits_no_more_when_it_is_taken_up_again_does_not_start(withdrawn):
+    folder, settings = withdrawn
+    spend_elsewhere(settings.hospital_folder(folder, "h2"))
+    with pytest.raises(RefusedError) as caught:
+        run(folder, Observer())
+    assert (caught.value.reason, caught.value.culprit) == ("budget-exceeded", "h2")
+    assert Kind.CHARGE not in {entry.kind for entries in entries_of(folder, settings) for entry in entries}
 
 
 def test_a_finished_run_taken_up_again_ends_with_the_same_release(tmp_path, tables):
