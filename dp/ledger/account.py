@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dp.ledger.entries import LEDGER, Entry
 from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_patients
-from dp.ledger.spending import RunSpending, Spending
+from dp.ledger.spending import RunKey, RunSpending, Spending
 from secagg.signed_log import read_log
 
 
@@ -19,7 +19,7 @@ class Account:
     """What is told by entries, as they come, and by lists of patients."""
 
     def __init__(self, entries: Iterable[Entry], lists: Mapping[str, PatientList]) -> None:
-        self._runs: dict[str, dict[tuple[str, bool], RunSpending]] = {}
+        self._runs: dict[str, dict[RunKey, RunSpending]] = {}
         self._delta: dict[str, float] = {}
         self._origins: set[str] = set()
         self._lists = dict(lists)
@@ -61,8 +61,8 @@ class Account:
     def take(self, entry: Entry) -> None:
         """After one more entry."""
         runs = self._runs.setdefault(entry.data_set, {})
-        key = entry.run, entry.origin is not None
-        runs[key] = runs.get(key, RunSpending(entry.run, imported=key[1])).after(entry)
+        key = RunKey.of(entry)
+        runs[key] = runs.get(key, RunSpending.empty(key)).after(entry)
         self._delta[entry.data_set] = max(entry.delta, self._delta.get(entry.data_set, 0.0))
         if entry.origin is not None:
             self._origins.add(entry.origin)
@@ -105,7 +105,7 @@ class Account:
 
     def rounds(self, data_set: str, run: str) -> int:
         """How many rounds of a run were charged here to a data set or to others that share patients with it."""
-        found = (self._runs.get(name, {}).get((run, False)) for name in (data_set, *self.overlaps(data_set)))
+        found = (self._runs.get(name, {}).get(RunKey(run)) for name in (data_set, *self.overlaps(data_set)))
         return sum(spent.rounds for spent in found if spent is not None)
 
     def spending(self, data_set: str) -> Spending:

@@ -61,6 +61,8 @@ class Entry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
         round: 0 where the entry is about the whole run.
         salt: random, so that no two entries are the same, in two copies of a ledger either.
         origin: of what was recorded in another ledger of this site, the hash of its entry there.
+        origin_data_set: what the data set was called there, where an officer said which one here it was. Elsewhere no
+            field at all: entries that were written before there was one are as they were, byte for byte.
         time: as the caller's clock had it; recorded, never relied on.
     """
 
@@ -73,6 +75,7 @@ class Entry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     time: Annotated[str, msgspec.Meta(max_length=40)]
     salt: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
     origin: Sha256 | None = None
+    origin_data_set: Sha256 | msgspec.UnsetType = msgspec.UNSET
 
 
 LEDGER: Final = LogKind(

@@ -7,11 +7,34 @@ it is in cost together, and a data set what that patient of it has spent who has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import msgspec
 
 from dp.accounting import epsilon_of_runs
 from dp.ledger.entries import NOTHING, Cost, Entry, Kind
+
+
+class RunKey(NamedTuple):
+    """What tells runs on one data set apart: of two that differ in any of it, each counts in full.
+
+    Attributes:
+        run: the charter's hash.
+        imported: it is in another ledger of this site.
+        origin_data_set: what the data set was called there, where an officer said which one here it was.
+    """
+
+    run: str
+    imported: bool = False
+    origin_data_set: str | None = None
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """The run that an entry is about."""
+        called = entry.origin_data_set
+        return cls(entry.run, entry.origin is not None, None if called is msgspec.UNSET else called)
 
 
 @dataclass(frozen=True)
@@ -21,7 +44,7 @@ class RunSpending:
     Attributes:
         unprotected: it has no differential privacy, and no epsilon covers it.
         released: it was given up by an officer, and has to reserve again before it charges.
-        imported: it is in another ledger of this site.
+        imported, origin_data_set: as in `RunKey`.
     """
 
     run: str
@@ -32,6 +55,17 @@ class RunSpending:
     unprotected: bool = False
     released: bool = False
     imported: bool = False
+    origin_data_set: str | None = None
+
+    @classmethod
+    def empty(cls, key: RunKey) -> Self:
+        """Before its first entry."""
+        return cls(key.run, imported=key.imported, origin_data_set=key.origin_data_set)
+
+    @property
+    def key(self) -> RunKey:
+        """What tells it apart from others on its data set."""
+        return RunKey(self.run, self.imported, self.origin_data_set)
 
     @property
     def counted(self) -> Cost:
@@ -56,10 +90,6 @@ class RunSpending:
                 return self
 
 
-Runs = Mapping[tuple[str, bool], RunSpending]
-"""The runs on one data set, by charter and by whether they are of another ledger."""
-
-
 @dataclass(frozen=True)
 class Spending:
     """All runs on one data set, and those on others that share patients with it.
@@ -75,7 +105,7 @@ class Spending:
 
     def run(self, name: str) -> RunSpending:
         """One run of this ledger; an empty one if it is not in it."""
-        return next((run for run in self.runs if run.run == name and not run.imported), RunSpending(name))
+        return next((run for run in self.runs if run.key == RunKey(name)), RunSpending(name))
 
     def epsilon(self, delta: float) -> float:
         """The most that any patient of the data set has spent at ``delta``, all runs composed."""
@@ -83,7 +113,7 @@ class Spending:
 
     def epsilon_with(self, run: RunSpending, delta: float) -> float:
         """The same, if ``run`` stood as given."""
-        others = [entry for entry in self.runs if (entry.run, entry.imported) != (run.run, run.imported)]
+        others = [other for other in self.runs if other.key != run.key]
         return self._most((*others, run), delta)
 
     def _most(self, runs: Iterable[RunSpending], delta: float) -> float:

@@ -147,7 +147,7 @@ class Ledger(SignedLog[Entry]):
             return len(missing)
         own = {LEDGER.chain_hash(entry.body()) for entry in self._entries}
         new = {
-            spent.origin: replace(spent, data_set=as_data_set or spent.data_set)
+            spent.origin: _as_of(spent, as_data_set)
             for spent in foreign_spending(export)
             if spent.origin is not None and spent.origin not in own and not self._account.has_imported(spent.origin)
         }
@@ -186,6 +186,13 @@ def read_ledger(path: Path, public_key: bytes) -> tuple[Entry, ...]:
         TamperingError: ``ledger-damaged``, ``ledger-altered``, naming the first entry that does not fit.
     """
     return read_log(path, public_key, LEDGER)
+
+
+def _as_of(spent: Entry, data_set: str | None) -> Entry:
+    """What was recorded elsewhere, as spent from this data set here. What it was called first stays known."""
+    if data_set is None:
+        return spent
+    return replace(spent, data_set=data_set, origin_data_set=spent.origin_data_set or spent.data_set)
 
 
 def _exceeded(spending: Spending, wanted: RunSpending, budget: Budget) -> RefusedError:

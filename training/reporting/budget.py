@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from dp.ledger import Account, Cost, Entry, Kind, RunSpending, Spending
-from dp.ledger.spending import cost_epsilon
+from dp.ledger.spending import RunKey, cost_epsilon
 from training.reporting.evidence import SiteEvidence, account_of
 
 ALERTS: Final = (0.5, 0.8, 1.0)
@@ -129,7 +129,7 @@ def _data_set(name: str, account: Account, entries: Sequence[Entry], evidence: S
 
 
 def _is_of(entry: Entry, data_set: str, run: RunSpending) -> bool:
-    return (entry.data_set, entry.run, entry.origin is not None) == (data_set, run.run, run.imported)
+    return (entry.data_set, RunKey.of(entry)) == (data_set, run.key)
 
 
 def _run(run: RunSpending, delta: float, entries: Sequence[Entry]) -> RunFacts:

@@ -46,6 +46,13 @@ def test_the_bytes_of_a_recorded_entry_never_change():
     )
 
 
+def test_what_a_data_set_was_called_elsewhere_is_a_field_only_where_an_officer_said_which_it_is_here():
+    renamed = entry(origin="c" * 64, origin_data_set="d" * 64)
+    assert b'"origin":"' + b"c" * 64 + b'","origin_data_set":"' + b"d" * 64 + b'","previous"' in renamed.body()
+    assert msgspec.json.decode(renamed.body(), type=Entry) == renamed
+    assert b"origin_data_set" not in entry(origin="c" * 64).body()
+
+
 def test_the_chain_hash_and_what_is_signed_are_labelled_sha_256():
     body = entry().body()
     expected = hashlib.sha256(b"secagg ledger entry 1\n" + body)
@@ -72,6 +79,7 @@ def test_an_entry_reads_back_as_it_was_written(cost):
         {"time": ""},
         {"previous": "c" * 64},
         {"origin": "c" * 64},
+        {"origin_data_set": "c" * 64},
         {"salt": "c" * 32},
     ],
     ids=lambda change: next(iter(change)),
@@ -88,6 +96,7 @@ def test_every_field_is_in_the_hash(change):
         (b'"delta":0.00001', b'"delta":1.00001'),
         (b'"round":3', b'"round":-3'),
         (b'"round":3', b'"discount":3'),
+        (b'"origin":null', b'"origin":null,"origin_data_set":null'),
         (b'"data_set":"a', b'"data_set":"A'),
         (b'"steps":20', b'"steps":-20'),
         (b"2026-01-01", b"2026-01-01" * 5),

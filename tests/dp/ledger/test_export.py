@@ -8,6 +8,7 @@ import shutil
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from dp.accounting import epsilon_of_runs
 from dp.events import GaussianEvent
@@ -220,6 +221,39 @@ def test_a_data_set_that_is_not_known_here_counts_with_every_one_unless_the_offi
     with Ledger(copy, SITE) as ledger:
         (other,) = set(ledger.account.data_sets) - {DATA}
         assert ledger.spending(other).epsilon(DELTA) == cost(1)
+
+
+@pytest.fixture
+def one_run_on_two(elsewhere):
+    """An export of a ledger in which one charter holds a reservation on each of two data sets."""
+    train(elsewhere, 1, OTHER_RUN, reserved=4, end=False, site=FORMER, patients=STRANGERS)
+    train(elsewhere, 2, OTHER_RUN, reserved=5, end=False, site=FORMER)
+    return written(elsewhere, FORMER)
+
+
+def test_a_charter_on_two_data_sets_there_counts_twice_also_where_an_officer_says_that_they_are_one_here(
+    here, one_run_on_two
+):
+    take(here, one_run_on_two, FORMER, as_data_set=DATA)
+    assert spent(here) == pytest.approx(composed(3, 4, 5))
+    # Also through a third ledger, whose officer says so again.
+    third = here.with_name("third.sqlite")
+    train(third, 1, "3" * 64)
+    take(third, written(here), as_data_set=DATA)
+    assert spent(third) == pytest.approx(composed(1, 3, 4, 5))
+
+
+def test_control_an_import_that_forgets_what_a_data_set_was_called_takes_the_larger_of_both(
+    here, one_run_on_two, monkeypatch
+):
+    """It is also how a ledger that was written before counts: as it did."""
+    monkeypatch.setattr("dp.ledger.store._as_of", lambda spent, data_set: replace(spent, data_set=data_set))
+    take(here, one_run_on_two, FORMER, as_data_set=DATA)
+    assert spent(here) == composed(3, 5)
+    assert b"origin_data_set" not in written(here).read_bytes()
+    monkeypatch.undo()
+    assert take(here, one_run_on_two, FORMER, as_data_set=DATA) == 0
+    assert spent(here) == composed(3, 5)
 
 
 def test_a_ledger_that_fell_behind_itself_gets_its_own_entries_back(here, elsewhere):
