@@ -181,7 +181,8 @@ def import_(
 def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: bool) -> None:
     """Free what a run that never ended has reserved and not used. Its charged rounds stay spent.
 
-    The hospital must not be running. If the run is started again, it has to reserve again.
+    The hospital must not be running. If the run is started again, it has to reserve again. What another ledger had
+    reserved when it was imported is not freed: nobody knows here what was charged there since.
 
     \b
     Example:
@@ -193,12 +194,21 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
         account = ledger.account
         run = _charter(charter, account)
         names = [name for name in account.data_sets if _is_open(account, name, run)]
+        elsewhere = [name for name in account.data_sets if _is_held_elsewhere(account, name, run)]
         for name in names:
             ledger.release_run(name, run, write_time())
     if as_json:
-        print_json({"charter": run, "released": names})
-    else:
-        click.echo(f"Released on {len(names)} data sets." if names else "This run holds nothing.")
+        print_json({"charter": run, "released": names, "held_elsewhere": elsewhere})
+        return
+    if names:
+        click.echo(f"Released on {len(names)} data sets.")
+    if elsewhere:
+        click.echo(
+            f"On {len(elsewhere)} data sets this run holds what another ledger had reserved for it when that was "
+            "exported. It goes on counting: nobody knows here what was charged there since."
+        )
+    if not names and not elsewhere:
+        click.echo("This run holds nothing.")
 
 
 def _require_whole(entries: int, length: int, path: Path) -> None:
@@ -246,3 +256,7 @@ def _one_of(names: Iterable[str], start: str, what: str) -> str:
 
 def _is_open(account: Account, data_set: str, run: str) -> bool:
     return any(found.run == run and not (found.closed or found.imported) for found in account.spending(data_set).runs)
+
+
+def _is_held_elsewhere(account: Account, data_set: str, run: str) -> bool:
+    return any(found.run == run and found.imported and found.holds for found in account.spending(data_set).runs)

@@ -72,6 +72,11 @@ class RunSpending:
         """What the run counts with."""
         return self.charged if self.closed else self.reserved.at_least(self.charged)
 
+    @property
+    def holds(self) -> bool:
+        """Whether it counts with more than it has charged."""
+        return self.counted != self.charged
+
     def after(self, entry: Entry) -> RunSpending:
         """After one more entry."""
         match entry.kind:

@@ -331,6 +331,27 @@ def test_a_run_that_never_ended_is_given_up_and_what_it_charged_stays(secagg, ho
     assert "holds nothing" in secagg("budget", "release", home, "--charter", "ffff").shown
 
 
+def test_what_another_ledgers_run_holds_is_told_and_not_given_up(secagg, finished, home, here):
+    other = finished / "hospitals/h2"
+    with Ledger(other / "ledger.sqlite", Identity.load(other / "identity.pem")) as ledger:
+        (data_set,) = ledger.account.data_sets
+        ledger.reserve(data_set, "f" * 64, Cost((GaussianEvent(9.0, 1.0, 3),)), Budget(50.0, 1e-5), "")
+    secagg("budget", "export", other, "--out", "other.json")
+    secagg("budget", "import", home, "other.json", "--public-key", public_key(secagg, other))
+    before = secagg("budget", "show", home, "--json").json
+    shown = secagg("budget", "release", home, "--charter", "ffff").shown
+    assert "another ledger had reserved" in shown
+    assert "nobody knows here what was charged there since" in shown
+    assert "holds nothing" not in shown
+    told = secagg("budget", "release", home, "--charter", "ffff", "--json").json
+    assert (told["released"], told["held_elsewhere"]) == ([], [data_set])
+    assert secagg("budget", "show", home, "--json").json == before
+    # A run that had ended there holds nothing.
+    ended = before[0]["runs"][0]["charter"]
+    assert [run["imported"] for found in before for run in found["runs"] if run["charter"] == ended] == [False, True]
+    assert "holds nothing" in secagg("budget", "release", home, "--charter", ended).shown
+
+
 def test_nothing_is_given_up_or_imported_while_the_hospital_runs(secagg, home, here):
     secagg("budget", "export", home, "--out", "ledger.json")
     with Ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem")):

@@ -65,6 +65,14 @@ def test_closing_frees_what_was_not_charged_and_nothing_else():
     assert late.epsilon(DELTA) == cost_epsilon(training(45), DELTA)
 
 
+def test_a_run_holds_what_it_has_reserved_and_neither_charged_nor_given_up():
+    lines = (Kind.RESERVE, training(100)), (Kind.CHARGE, training(40))
+    assert spending(*lines).run(RUN).holds
+    assert not spending(*lines, (Kind.CHARGE, training(60))).run(RUN).holds
+    assert not spending(*lines, (Kind.CLOSE, NOTHING)).run(RUN).holds
+    assert not spending((Kind.CHARGE, training(40))).run(RUN).holds
+
+
 def test_a_commit_is_no_second_charge_and_no_discount():
     lines = (Kind.RESERVE, training(100)), (Kind.CHARGE, training(40))
     assert spending(*lines, (Kind.COMMIT, NOTHING)).epsilon(DELTA) == spending(*lines).epsilon(DELTA)
