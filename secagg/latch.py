@@ -18,7 +18,6 @@ import sqlite3
 import struct
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -27,6 +26,7 @@ from typing import Any, Final, NamedTuple, Self
 from secagg.errors import LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
 from secagg.files import PRIVATE, lock, unwritable_state
 from secagg.signed_log import LogPlace
+from secagg.sqlite_files import opened_to_read
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS latch (
@@ -336,6 +336,7 @@ def read_logs(path: Path) -> Mapping[str, LogPlace]:
     """How far each log is known to have come, by the latch at ``path``, without taking its lock; nothing without one.
 
     Raises:
+        InputError: ``unreadable``.
         TamperingError: ``latch-damaged``.
     """
     return {name: LogPlace(*place) for name, *place in _read_only(path, "logs", _LOGS)}
@@ -345,6 +346,7 @@ def read_accepted_policy(path: Path) -> AcceptedPolicy | None:
     """The policy in force by the latch at ``path``, without taking its lock; None without one.
 
     Raises:
+        InputError: ``unreadable``.
         TamperingError: ``latch-damaged``.
     """
     found = _read_only(path, "policy", _POLICY)
@@ -355,7 +357,7 @@ def _read_only(path: Path, table: str, query: str) -> list[Any]:
     if not path.exists():
         return []
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with opened_to_read(path) as database:
             known = database.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
             return database.execute(query).fetchall() if known else []
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:

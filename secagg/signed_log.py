@@ -22,9 +22,10 @@ from typing import Annotated, Final, Generic, NamedTuple, Protocol, Self, TypeVa
 import msgspec
 
 from secagg.errors import SecaggError, TamperingError
-from secagg.files import PRIVATE, lock, unreadable, unwritable, unwritable_state
+from secagg.files import PRIVATE, lock, unwritable, unwritable_state
 from secagg.identity import SIGNATURE_SIZE
 from secagg.signature_batch import SignatureBatch
+from secagg.sqlite_files import opened_to_read
 
 FIRST_PREVIOUS: Final = "0" * 64
 _SCHEMA = """
@@ -270,13 +271,9 @@ def read_signed(path: Path, public_key: bytes, kind: LogKind[EntryT]) -> tuple[t
         TamperingError: ``…-damaged``, ``…-altered``.
     """
     try:
-        path.open("rb").close()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with opened_to_read(path) as database:
             return tuple(_verified(database, public_key, path, kind))
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise kind.damaged(path, error) from error
 
 

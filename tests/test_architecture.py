@@ -20,6 +20,7 @@ FOUNDATIONS = {
     "secagg.processes.worker_process",
     "secagg.signature_batch",
     "secagg.signed_log",
+    "secagg.sqlite_files",
 }
 
 

@@ -13,7 +13,8 @@ from dp.ledger import Budget, Cost, Ledger
 from dp.ledger.entries import signed_bytes
 from secagg.identity import Identity
 from tests.cli.conftest import LOCAL_DP, SHORT
-from tests.cli.outcome import TAMPERING, UNUSABLE
+from tests.cli.outcome import TAMPERING, UNUSABLE, copy_of
+from tests.support.read_only_media import mounted_read_only
 
 
 @pytest.fixture
@@ -204,6 +205,38 @@ def test_an_altered_list_of_patients_is_found_out(secagg, home):
     patients.write_bytes(patients.read_bytes()[:-20])
     for command in ("show", "verify"):
         secagg("budget", command, home).failed(TAMPERING, "patients-altered", patients)
+
+
+# A copy that nobody can write to
+
+
+@pytest.fixture
+def copied(home, here):
+    """A copy of the hospital's folder that was made while an entry was being written."""
+    with Ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem")) as ledger:
+        ledger.note_unprotected(ledger.account.data_sets[0], "f" * 64, 1, 1e-5, "")
+        return copy_of(home, here / "copied")
+
+
+def test_a_ledger_on_a_medium_that_is_read_only_is_read_with_or_without_its_latch(secagg, home):
+    key = public_key(secagg, home)
+    whole = secagg("budget", "verify", home, "--json").json
+    for without in ((), ("latch.sqlite",)):
+        for name in without:
+            (home / name).unlink()
+        with mounted_read_only(home) as place:
+            assert secagg("budget", "verify", place, "--public-key", key, "--json").json == whole
+            assert secagg("budget", "show", place).code == 0
+            assert secagg("audit", "egress", place).code == 0
+
+
+def test_one_that_was_copied_in_parts_is_not_accused_there_and_is_read_where_it_can_be(secagg, home, copied):
+    with mounted_read_only(copied) as place:
+        assert secagg("budget", "verify", place, "--json").json["entries"] == len(rows(home))
+    (copied / "ledger.sqlite-shm").unlink()
+    with mounted_read_only(copied) as place:
+        secagg("budget", "verify", place).failed(UNUSABLE, "unreadable", place / "ledger.sqlite", "Copy its folder")
+    assert secagg("budget", "verify", copied, "--json").json["entries"] == len(rows(copied))
 
 
 # Other data sets

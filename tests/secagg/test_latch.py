@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
-from secagg.latch import Cohort, Latch
+from secagg.latch import Cohort, Latch, read_logs
 from secagg.signed_log import LogPlace
+from tests.support.read_only_media import mounted_read_only
 
 CHARTER = bytes(32)
 OTHER = bytes([1]) * 32
@@ -171,8 +172,9 @@ def test_a_restart_forgets_nothing(path):
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from secagg.latch import Cohort, Latch
+from secagg.latch import Cohort, Latch, read_logs
 from secagg.signed_log import LogPlace
+from tests.support.read_only_media import mounted_read_only
 latch = Latch(Path(sys.argv[1]))
 steps = [lambda: latch.record_epoch(bytes(32), 1), lambda: latch.record_masked(bytes(32), 1, 1),
          lambda: latch.record_agreed(bytes(32), 1, 1, (1, 2, 3, 4)),
@@ -235,6 +237,14 @@ def test_a_latch_that_cannot_be_written_lets_nothing_leave(latch):
     assert reason(latch.record_epoch, CHARTER, 2) == "unwritable"
     assert reason(latch.record_masked, CHARTER, 1, 1) == "unwritable"
     assert (latch.last_epoch(CHARTER), latch.last_round(CHARTER)) == (1, 0)
+
+
+def test_a_closed_latch_that_can_only_be_read_is_read(tmp_path):
+    path = tmp_path / "site" / "latch.sqlite"
+    with Latch(path) as latch:
+        latch.record_logs({"ledger": LogPlace(1, "a" * 64)})
+    with mounted_read_only(path.parent) as place:
+        assert read_logs(place / path.name) == {"ledger": LogPlace(1, "a" * 64)}
 
 
 def test_two_processes_cannot_hold_one_latch(path):

@@ -1,0 +1,73 @@
+"""Opens a site's SQLite files for whoever only reads: beside their owner, or on a medium that nobody can write to.
+
+Knows which files SQLite has, and what it says where it cannot make them. Knows nothing of what is in them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from secagg.errors import InputError
+from secagg.files import unreadable
+
+# How the names of its errors begin where a file, or those that it puts beside it, cannot be opened: no sign of damage.
+_NOT_OPENED: Final = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
+# What was written last may be in one of these and not yet in the file itself.
+_NOT_YET_MERGED: Final = ("-wal", "-journal")
+
+
+@contextmanager
+def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads, and sees all that was written.
+
+    To read beside a writer, SQLite makes a file of its own there. Where it cannot, nobody writes either, and the file
+    is read as one that never changes; not so if a part of it is still in another file, which would go unread.
+
+    Raises:
+        InputError: ``unreadable``.
+        sqlite3.Error, UnicodeDecodeError: if it is no such file, or a damaged one.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    with closing(_connected(path)) as database:
+        yield database
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        return _tried(address)
+    except sqlite3.OperationalError as error:
+        if not error.sqlite_errorname.startswith(_NOT_OPENED):
+            raise
+        if not _is_in_parts(path):
+            with suppress(sqlite3.OperationalError):
+                return _tried(f"{address}&immutable=1")
+        raise InputError(
+            "unreadable",
+            f"{path} cannot be read where it is: {error}. That says nothing of what is in it.",
+            culprit=str(path),
+            remedy="Copy its folder, with all files whose names begin like it, to where you can write, and read that.",
+        ) from error
+
+
+def _tried(address: str) -> sqlite3.Connection:
+    database = sqlite3.connect(address, uri=True)
+    try:
+        # Nothing is opened before something is read.
+        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _is_in_parts(path: Path) -> bool:
+    beside = [path.with_name(path.name + suffix) for suffix in _NOT_YET_MERGED]
+    return any(file.exists() and file.stat().st_size for file in beside)
