@@ -5,6 +5,7 @@ Knows the states a site may be in, and how they are written. Holds no secret and
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import msgspec
 
 from dp.ledger import BudgetUse
 from secagg.charter import VerifiedCharter
-from secagg.errors import RefusedError, SecaggError, TamperingError
+from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from secagg.files import PRIVATE, write_atomically
 from training.clock import write_time
 from training.field.state_file import read_state
@@ -117,6 +118,12 @@ class StatusFile:
         """
         remedy = "Remove it: it is written anew."
         return read_state(self._path, SiteStatus, _LARGEST, reason="malformed-status", remedy=remedy)
+
+    def known(self) -> SiteStatus | None:
+        """The last status; None also where it cannot be read: it is for show, and no reason not to train."""
+        with suppress(InputError):
+            return self.read()
+        return None
 
     def write(self, status: SiteStatus) -> None:
         """Replace the status.

@@ -36,7 +36,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     charter = read_verified(site.charter)
     name = site.member_name(charter)
     kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
-    known = waiting(name, charter, site.status.read())
+    known = waiting(name, charter, site.status.known())
     # Not `site.release`, which verifies the charter each time it is asked.
     release = site.folder.release(charter.digest)
     if holds_release(release):
@@ -53,7 +53,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
             process.check()
             if has_come(holds_release(release)) and known.state is not SiteState.RELEASED:
                 site.status.write(released(known))
-            status = site.status.read()
+            status = site.status.known()
             if status and status != known:
                 watcher.on_status(status)
                 known = status
