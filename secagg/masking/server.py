@@ -53,7 +53,7 @@ from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.masking.unmasking import Unmasking
 from secagg.wire import COORDINATOR, Envelope, Header, Sealer, Stage, open_envelope
-from secagg.wire.envelope import check_size, decode, peek
+from secagg.wire.envelope import check_size, decode, decode_exactly, peek
 
 Outbox = list[tuple[int, bytes]]
 """(recipient's member number, message)."""
@@ -203,7 +203,17 @@ class MaskingServer:
             raise RemoteProtocolError("wrong-sender", f"A message in the name of {name} is not its own.", culprit=name)
         if sender not in self.participants:
             raise RemoteProtocolError("not-taking-part", f"{name} takes no part in this epoch, or no longer.")
-        if header.stage not in in_turn:
+        self._require_in_turn(header, name)
+        self._require_addressed(header, name)
+        check_size(message, payload_limit(self.session, header.stage), name)
+        if self._repeated(header, name):
+            return []
+        self._take(envelope, name, message)
+        self._seen[_slot_of(header)] = header.payload_digest
+        return self._advance() if self._all_answered() else []
+
+    def _require_in_turn(self, header: Header, name: str) -> None:
+        if header.stage not in stages_in_turn(self.state):
             raise RemoteProtocolError(
                 "unexpected-message", f"{name} sent {header.stage.name} while {self.state.value}.", culprit=name
             )
@@ -211,23 +221,26 @@ class MaskingServer:
             raise RemoteProtocolError("other-epoch", f"{name} sent a message of epoch {header.epoch}.", culprit=name)
         if (header.round == 0) != (header.stage in _OF_NO_ROUND) and header.stage is not Stage.REFUSAL:
             raise RemoteProtocolError("other-round", f"{name} numbered its message for another round.", culprit=name)
-        if self._repeated(header, name):
-            return []
-        self._take(envelope, name, message)
-        self._seen[_slot_of(header)] = header.payload_digest
-        return self._advance() if self._all_answered() else []
+
+    def _require_addressed(self, header: Header, name: str) -> None:
+        """Hospitals write headers of others anew, to check their signatures: the recipient is not theirs to choose."""
+        if header.recipient != COORDINATOR and header.stage is not Stage.DEAL:
+            raise RemoteProtocolError(
+                "other-recipient", f"{name} addressed a {header.stage.name} message to a member.", culprit=name
+            )
 
     def _take(self, envelope: Envelope, name: str, message: bytes) -> None:
         sender = envelope.header.sender
         match envelope.header.stage:
             case Stage.ADVERTISE:
-                advertisement = decode(envelope.payload, Advertise)
+                advertisement = decode_exactly(envelope.payload, Advertise, name)
                 check_advertisement_sizes(self.session, advertisement, name)
                 check_holders(self.session, advertisement, sender)
                 check_advertised_keys(self.session, advertisement, name)
                 self._advertised[sender], self._roster[sender] = message, advertisement
             case Stage.DEAL:
-                self._dealt.add(sender, envelope.header.recipient, decode(envelope.payload, Deal), message)
+                deal = decode_exactly(envelope.payload, Deal, name)
+                self._dealt.add(sender, envelope.header.recipient, deal, message)
             case Stage.MASKED:
                 if envelope.header.round != self.round:
                     raise RemoteProtocolError("other-round", f"{name} masked another round.", culprit=name)
@@ -258,7 +271,8 @@ class MaskingServer:
 
     def _take_agreement(self, envelope: Envelope, name: str) -> None:
         wanted = self._proposal().digest()
-        if envelope.header.round != self.round or decode(envelope.payload, Agree).survivors_digest != wanted:
+        agree = decode_exactly(envelope.payload, Agree, name)
+        if envelope.header.round != self.round or agree.survivors_digest != wanted:
             raise RemoteProtocolError("survivors-changed", f"{name} agreed to other survivors.", culprit=name)
         self._agreements[envelope.header.sender] = detach(envelope)
 

@@ -199,15 +199,25 @@ def is_signed(header: Header, signature: bytes, charter: VerifiedCharter) -> boo
     return is_valid_signature(key, signature, _signed_bytes(msgspec.msgpack.encode(header)))
 
 
-def check_size(message: bytes | memoryview, payload_limit: int) -> None:
+def is_too_large(message: bytes | memoryview, payload_limit: int) -> bool:
+    """Whether a message is larger than any whose payload has at most ``payload_limit`` bytes."""
+    return len(message) > payload_limit + _OVERHEAD
+
+
+def check_size(message: bytes | memoryview, payload_limit: int, sender: str | None = None) -> None:
     """Refuse a message that is larger than any allowed one.
+
+    Args:
+        sender: who is named for it, where its signature has been checked.
 
     Raises:
         RemoteProtocolError: ``oversized``.
     """
-    if len(message) > payload_limit + _OVERHEAD:
+    if is_too_large(message, payload_limit):
         raise RemoteProtocolError(
-            "oversized", f"A message of {len(message)} bytes came where {payload_limit + _OVERHEAD} are the most."
+            "oversized",
+            f"A message of {len(message)} bytes came where {payload_limit + _OVERHEAD} are the most.",
+            culprit=sender,
         )
 
 
@@ -230,6 +240,20 @@ def decode(data: bytes | memoryview, schema: type[Schema]) -> Schema:
         return msgspec.msgpack.decode(data, type=schema)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RemoteProtocolError("malformed", f"A message cannot be read as {schema.__name__}: {error}.") from error
+
+
+def decode_exactly(data: bytes | memoryview, schema: type[Schema], sender: str) -> Schema:
+    """As `decode`, and only what is written in the one way there is: others will bound it, or write it, as we would.
+
+    Raises:
+        RemoteProtocolError: ``malformed``, naming the sender if it can be read.
+    """
+    decoded = decode(data, schema)
+    if msgspec.msgpack.encode(decoded) != data:
+        raise RemoteProtocolError(
+            "malformed", f"{sender} wrote its {schema.__name__} in another way than the one there is.", culprit=sender
+        )
+    return decoded
 
 
 def name_of(header: Header, charter: VerifiedCharter) -> str:

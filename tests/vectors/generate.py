@@ -515,6 +515,10 @@ def bad_agreements(charter: VerifiedCharter, events: list[dict[str, Any]]) -> It
     yield Bad("a header written in another way", 1, asked, with_long_header(short), "malformed")
     agreed = find(events, "AGREE", sender=1)
     yield Bad("agreed to others", 0, agreed, bytes(signed(1, Agree(bytes(32)), round=2)), "survivors-changed")
+    # Hospitals write header and payload of an agreement anew: in the one way that there is.
+    yield Bad("agreed towards a member", 0, agreed, bytes(signed(1, same, round=2, recipient=2)), "other-recipient")
+    at_length = msgspec.Raw(b"\xdc\x00\x01" + msgspec.msgpack.encode(same)[1:])
+    yield Bad("agreed in another encoding", 0, agreed, bytes(signed(1, at_length, round=2)), "malformed")
 
 
 def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) -> Iterator[Bad]:
@@ -539,6 +543,10 @@ def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) 
     )
     short_vector = Masked(MODEL, memoryview(bytes(size - 1)), bytes(8))
     yield Bad("a vector too short", 0, masked, sealed(Stage.MASKED, short_vector, round=1), "wrong-length")
+    sound_vector = Masked(MODEL, vector_of, bytes(8))
+    yield Bad(
+        "a vector for a member", 0, masked, sealed(Stage.MASKED, sound_vector, round=1, recipient=2), "other-recipient"
+    )
     no_tag = Masked(MODEL, vector_of, b"")
     yield Bad("a tag too short", 0, masked, sealed(Stage.MASKED, no_tag, round=1), "wrong-length")
     yield Bad(

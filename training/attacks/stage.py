@@ -204,10 +204,18 @@ class Consortium:
         if self.server.state is ServerState.ACKNOWLEDGING:
             self.answer(replies)
         if self.server.answering:
-            old = self.server.session
-            session = Session(self.charter, old.epoch + 1, old.purpose, old.first_round, old.rounds)
-            self.server = self.build.server(session, self.server.answering, noise=self.noise)
+            self._next_epoch()
             self.set_up()
+
+    def reopen(self) -> Outbox:
+        """Open another epoch with those who answered in the one that was given up."""
+        self._next_epoch()
+        return self.server.open()
+
+    def _next_epoch(self) -> None:
+        old = self.server.session
+        session = Session(self.charter, old.epoch + 1, old.purpose, old.first_round, old.rounds)
+        self.server = self.build.server(session, self.server.answering, noise=self.noise)
 
     def mask(self, vectors: Mapping[int, RingVector], silent: Collection[int] = ()) -> Outbox:
         """The masked vectors of all who were asked and are not silent."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from secagg.errors import InputError, LocalProtocolError, SecaggError
 from training.attacks import (
+    blame,
     both_shares,
     charters,
     ciphertexts,
@@ -49,6 +50,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     *sums.ATTACKS,
     *noise.ATTACKS,
     *members.ATTACKS,
+    *blame.ATTACKS,
     *replays.ATTACKS,
     *charters.ATTACKS,
     *fields.ATTACKS,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from . import (
+    blame,
     ciphertexts,
     cohorts,
     content,
@@ -25,6 +26,7 @@ from . import (
 )
 
 _FAMILIES = (
+    blame,
     ciphertexts,
     cohorts,
     content,

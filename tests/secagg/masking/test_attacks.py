@@ -20,6 +20,7 @@ from secagg.masking.messages import Advertise, Begin, Deal, Masked, Reveal, Rost
 from secagg.masking.shamir import random_secret
 from secagg.masking.states import ClientState
 from secagg.wire import Sealer, Stage
+from secagg.wire.envelope import decode
 from tests.support.consortium import (
     MODEL_DIGEST,
     Consortium,
@@ -382,6 +383,37 @@ def test_two_different_messages_of_one_member_are_equivocation_and_the_first_cou
         consortium.server.receive(2, other)
     assert (caught.value.reason, caught.value.culprit) == ("equivocation", "h2")
     assert consortium.server.missing == {1, 3, 4, 5}
+
+
+def test_a_vector_for_a_member_is_refused_by_name_and_counts_as_none(tmp_path):
+    consortium = Consortium.make(tmp_path, 5)
+    consortium.set_up()
+    consortium.deliver(consortium.server.begin(1))
+    sealer = Sealer(consortium.charter, 2, make_identities(5)[1], 1)
+    masked = Masked(MODEL_DIGEST, memoryview(bytes(63)), bytes(8))
+    for recipient in (1, 2, 5):
+        with pytest.raises(RemoteProtocolError) as caught:
+            consortium.server.receive(2, sealer.seal(Stage.MASKED, masked, recipient=recipient, round=1))
+        assert (caught.value.reason, caught.value.culprit) == ("other-recipient", "h2")
+        assert 2 in consortium.server.missing
+    consortium.server.receive(2, sealer.seal(Stage.MASKED, masked, round=1))
+    assert 2 not in consortium.server.missing
+
+
+@pytest.mark.parametrize(("size", "reason"), [(3000, "oversized"), (1, "malformed")])
+def test_a_message_larger_than_its_stage_allows_or_written_otherwise_is_refused_by_name(tmp_path, size, reason):
+    """Others are in turn that may be larger."""
+    consortium = Consortium.make(tmp_path, 5)
+    honest = decode(reader(consortium).read(dict(consortium.deliver(consortium.server.open()))[2]).payload, Advertise)
+    # The last field is an empty list, here of more bytes than it needs.
+    at_length = msgspec.msgpack.encode(honest)[:-1] + b"\xdd" + bytes(4)
+    large = msgspec.msgpack.encode(msgspec.structs.replace(honest, holders=[7] * size))
+    sealer = Sealer(consortium.charter, 2, make_identities(5)[1], 1)
+    payload = msgspec.Raw(large if reason == "oversized" else at_length)
+    with pytest.raises(RemoteProtocolError) as caught:
+        consortium.server.receive(2, sealer.seal(Stage.ADVERTISE, payload))
+    assert (caught.value.reason, caught.value.culprit) == (reason, "h2")
+    assert 2 in consortium.server.missing
 
 
 # --- Sums ----------------------------------------------------------------------------------------------------
