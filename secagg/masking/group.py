@@ -7,6 +7,7 @@ TenSEAL, which no other part of the protocol loads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -111,37 +112,46 @@ class Group:
             payload.model_digest,
         )
         owners = [*survivors.numbers, *rebuilding.dropped]
-        for responder, shares in self._open_reveals(payload.reveals, survivors, round_number):
+        opened = self._open_reveals(payload.reveals, survivors, round_number)
+        for responder, shares in opened:
             rebuilding.keep(responder, owners, shares)
+        rebuilding.liars |= {reveal.responder for reveal in payload.reveals} - dict(opened).keys()
         if not rebuilding.enough:
-            raise RemoteProtocolError(
-                "too-few-revealed",
-                f"A sum comes with the shares of {len(payload.reveals)} hospitals; it takes {self._session.threshold}.",
-                culprit="the coordinator",
-            )
+            raise self._too_few(len(opened), rebuilding.liars)
         return rebuilding.masks()
 
     def _open_reveals(
         self, reveals: Sequence[ResponderReveal], survivors: Survivors, round_number: int
     ) -> list[tuple[int, bytes]]:
-        opened: list[tuple[int, bytes]] = []
+        """The shares of each responder whose seal opens. The coordinator cannot tell: the others must do without."""
+        opened: dict[int, bytes] = {}
+        responders = [reveal.responder for reveal in reveals]
         for reveal in reveals:
-            if reveal.responder not in survivors.numbers or reveal.responder in dict(opened):
+            if reveal.responder not in survivors.numbers or responders.count(reveal.responder) > 1:
                 raise RemoteProtocolError(
                     "duplicate", f"Shares of member {reveal.responder} came twice, or of a stranger to the sum."
                 )
-            name = self._session.name(reveal.responder)
             key = self._reveal_key(round_number, reveal.responder, survivors.digest())
-            try:
-                shares = key.decrypt(_NONCE, reveal.sealed, None)
-            except InvalidTag as error:
-                raise RemoteProtocolError(
-                    "unreadable-shares", f"The shares that {name} revealed cannot be unsealed.", culprit=name
-                ) from error
-            if len(shares) != len(self._roster) * SHARE_SIZE:
-                raise RemoteProtocolError("wrong-length", f"{name} revealed another number of shares.", culprit=name)
-            opened.append((reveal.responder, shares))
-        return opened
+            with suppress(InvalidTag):
+                opened[reveal.responder] = key.decrypt(_NONCE, reveal.sealed, None)
+        due = len(self._roster) * SHARE_SIZE
+        return [(responder, shares) for responder, shares in opened.items() if len(shares) == due]
+
+    def _too_few(self, opened: int, unreadable: frozenset[int]) -> RemoteProtocolError:
+        threshold, names = self._session.threshold, [self._session.name(number) for number in sorted(unreadable)]
+        if not names:
+            return RemoteProtocolError(
+                "too-few-revealed",
+                f"A sum comes with the shares of {opened} hospitals; it takes {threshold}.",
+                culprit="the coordinator",
+            )
+        return RemoteProtocolError(
+            "unreadable-shares",
+            f"The shares that {', '.join(names)} revealed cannot be unsealed; without them there are those of {opened} "
+            f"hospitals, and it takes {threshold}.",
+            culprit=names[0],
+            remedy="Begin the round again: with the threshold answering besides, it has a sum.",
+        )
 
     def _reveal_key(self, round_number: int, responder: int, survivors: bytes) -> AESGCM:
         return AESGCM(kdf.reveal_sealing_key(self._key, self._session, round_number, responder, survivors))

@@ -24,7 +24,7 @@ class Sifting(Rebuilding):
     """As `Rebuilding`, of shares that nobody has checked.
 
     Attributes:
-        liars: who gave a wrong share; none of theirs is used.
+        liars: who gave a wrong share, or none that could be read; none of theirs is used.
     """
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from secagg.charter import NeighbourGraph
 from secagg.errors import LocalProtocolError
 from secagg.graph import smallest_graph
-from secagg.masking.messages import Advertise, Masked
+from secagg.masking.messages import Advertise, Masked, SealedReveal
 from secagg.masking.states import ServerState
 from secagg.wire import Envelope, Sealer, Stage
 from secagg.wire.envelope import decode
@@ -112,7 +112,7 @@ def models_for_members(build: Build, folder: Path) -> Outcome:
 
 
 def agreement_for_a_member(build: Build, folder: Path) -> Outcome:
-    """An agreement that is addressed to a member: others write its header anew, and it is not the one that was signed."""
+    """An agreement that is addressed to a member: the header that others write anew is not the one it signed."""
     with Consortium.make(folder, _MEMBERS, build) as stage:
         tries = Tries(Refuser.COORDINATOR)
         return tries.outcome(_stopped(stage, tries, _instead_of(Stage.AGREE, _for_a_member), [_SILENT]))
@@ -129,6 +129,23 @@ def encrypted_vector_for_a_member(build: Build, folder: Path) -> Outcome:
 
 def _for_a_member(sealer: Sealer, honest: Envelope) -> list[bytes]:
     return [_as_it_was(sealer, honest, recipient=2)]
+
+
+# --- Shares for the others -----------------------------------------------------------------------------------------
+
+
+def reveals_that_do_not_open(build: Build, folder: Path) -> Outcome:
+    """Bytes that do not unseal in the place of sealed shares: of other sizes, and then of that which is due."""
+
+    def falsify(sealer: Sealer, honest: Envelope) -> list[bytes]:
+        due = decode(honest.payload, SealedReveal)
+        sizes = (len(due.sealed) - 1, len(due.sealed) + 1, len(due.sealed))
+        garbage = [msgspec.structs.replace(due, sealed=bytes(size)) for size in sizes]
+        return [sealer.seal(Stage.REVEAL, reveal, round=honest.header.round) for reveal in garbage]
+
+    with Consortium.make(folder, _MEMBERS, build, scheme="double-lock") as stage:
+        tries = Tries(Refuser.COORDINATOR)
+        return tries.outcome(_stopped(stage, tries, _instead_of(Stage.REVEAL, falsify), [_SILENT]))
 
 
 # --- Encodings -----------------------------------------------------------------------------------------------------
@@ -199,6 +216,14 @@ ATTACKS: Final = (
         "What holds where sums are encrypted",
         Refused.with_reasons(_COORDINATOR, "other-recipient"),
         encrypted_vector_for_a_member,
+    ),
+    Attack(
+        "reveals-that-do-not-open",
+        Liar.HOSPITAL,
+        "Seals nothing for the others, once all have revealed and the cohort can be no other.",
+        "The double lock",
+        Refused.with_reasons(_COORDINATOR, "wrong-length"),
+        reveals_that_do_not_open,
     ),
     Attack(
         "agreement-at-length",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingServer
+from secagg.masking.group import Group
 from secagg.wire import envelope
 from training.attacks.build import Build, Control
 
@@ -35,12 +37,26 @@ def with_any_encoding_of_any_size():
     return both(with_any_encoding(), without_sizes_of_stages())
 
 
+def with_every_reveal():
+    """Hospitals that take the shares of all who answered, or no sum."""
+    original = Group._open_reveals
+
+    def open_reveals(group, reveals, survivors, round_number):
+        opened = original(group, reveals, survivors, round_number)
+        if len(opened) < len(reveals):
+            raise RemoteProtocolError("unreadable-shares", "Some cannot be unsealed.")
+        return opened
+
+    return patch.object(Group, "_open_reveals", open_reveals)
+
+
 _ADDRESSES = Control(Build(server=TakesAnyAddress), "the look at whom a message is addressed to")
 
 CONTROLS = {
     "models-for-members": _ADDRESSES,
     "agreement-for-a-member": _ADDRESSES,
     "encrypted-vector-for-a-member": _ADDRESSES,
+    "reveals-that-do-not-open": Control(Build(in_force=with_every_reveal), "doing without shares that do not unseal"),
     "agreement-at-length": Control(Build(in_force=with_any_encoding), "the one way in which a payload may be written"),
     "advertisement-at-length": Control(
         Build(in_force=with_any_encoding_of_any_size), "the one way of writing, and the bound of each stage"

@@ -5,6 +5,7 @@ Whatever it refuses leaves it where it was, and able to take the true sum.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import msgspec
@@ -336,8 +337,8 @@ def test_reveals_that_do_not_belong_to_the_sum_are_refused_and_the_true_sum_take
         ("another's", [ResponderReveal(2, first.sealed), *rest], "unreadable-shares"),
         ("altered", [ResponderReveal(1, bytes([first.sealed[0] ^ 1]) + first.sealed[1:]), *rest], "unreadable-shares"),
         ("empty", [ResponderReveal(1, b""), *rest], "unreadable-shares"),
-        ("a share less", [resealed(made, 1, bytes(size - SHARE_SIZE)), *rest], "wrong-length"),
-        ("half a share", [resealed(made, 1, bytes(size - 1)), *rest], "wrong-length"),
+        ("a share less", [resealed(made, 1, bytes(size - SHARE_SIZE)), *rest], "unreadable-shares"),
+        ("half a share", [resealed(made, 1, bytes(size - 1)), *rest], "unreadable-shares"),
         ("wrong shares", [resealed(made, 1, bytes(size)), *rest], "wrong-share"),
     ):
         assert refusal(client.receive, made.changed(reveals=shown)) == reason, name
@@ -396,6 +397,38 @@ def test_wrong_shares_that_nobody_could_check_are_left_out_while_t_right_ones_ar
             assert np.array_equal(client.session.ring.to_signed(opened.vector), made.truth())
         else:
             assert refusal(client.receive, message) == "wrong-share"
+    assert takes_the_truth(made, 3)
+
+
+def unreadable(made: Round, number: int) -> list[ResponderReveal]:
+    """What a hospital may send in the place of its shares, and with the coordinator's help in another's."""
+    others = next(reveal for reveal in made.payload.reveals if reveal.responder != number)
+    shown = (bytes(len(others.sealed)), os.urandom(len(others.sealed)), b"", others.sealed)
+    return [ResponderReveal(number, sealed) for sealed in shown] + [resealed(made, number, bytes(SHARE_SIZE))]
+
+
+def test_shares_that_do_not_unseal_are_left_out_while_t_others_are_there(tmp_path):
+    """The coordinator cannot tell, and all have revealed for this cohort: a refusal would be one for good."""
+    made = Round.make(tmp_path, "double-lock", 6)
+    client = made.consortium.clients[3]
+    assert len(made.payload.reveals) == client.session.threshold + 2
+    for reveal in unreadable(made, 2):
+        shown = [reveal, *(honest for honest in made.payload.reveals if honest.responder != 2)]
+        payload = decode(opened_by(made, made.changed(reveals=shown)), EncryptedSum)
+        opened = client._epoch.group.open_sum(payload, survivors_of(made), 1)
+        assert np.array_equal(client.session.ring.to_signed(opened.vector), made.truth())
+    client.receive(made.changed(reveals=[reveal, *made.payload.reveals[2:]]))
+    assert np.array_equal(client.session.ring.to_signed(client.take_sum().total.vector), made.truth())
+
+
+def test_where_fewer_than_t_unseal_the_one_whose_shares_do_not_is_named(tmp_path):
+    made = Round.make(tmp_path, "double-lock", 6)
+    client = made.consortium.clients[3]
+    for reveal in unreadable(made, 2):
+        with pytest.raises(RemoteProtocolError) as caught:
+            client.receive(made.changed(reveals=[reveal, *made.payload.reveals[3:]]))
+        assert (caught.value.reason, caught.value.culprit) == ("unreadable-shares", "h2")
+        assert client.state is ClientState.REVEALED
     assert takes_the_truth(made, 3)
 
 
