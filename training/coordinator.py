@@ -14,6 +14,7 @@ from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.model import STATISTICS_SUMS
+from secagg.charter.state_size import largest_snapshot
 from secagg.errors import ProtocolError, RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, RoundSum, Session
 from secagg.masking.journal import Around
@@ -21,13 +22,13 @@ from secagg.masking.messages import Sum as SumPayload
 from secagg.masking.states import ServerState
 from secagg.transcript import AROUND, TranscriptWriter
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
-from secagg.wire.envelope import decode, peek
+from secagg.wire.envelope import decode, is_too_large, peek
 from training import snapshots
 from training.attestations import assemble_release, read_attestations
 from training.checkpoint_relay import CheckpointRelay
 from training.coordinator_store import Asked, CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
-from training.messages import Conclude, Endorsed, Query, Release, Status
+from training.messages import ATTEST_LIMIT, Conclude, Endorsed, Query, Release, Status
 from training.noise import noise_expansion
 from training.parcels import parcels
 from training.pump import Pump
@@ -250,10 +251,12 @@ class Coordinator:
         return signed
 
     def _exchange(self, phase: Phase, outbox: Outbox) -> Exchange:
-        """An exchange outside every epoch; what comes back is kept too."""
+        """An exchange outside every epoch; what comes back is kept too, unless nobody would read so much."""
         exchange = self._engine.exchange(phase, outbox, 0)
+        most = max(ATTEST_LIMIT, largest_snapshot(self._charter.charter))
         for sender, message in exchange.inbox:
-            self._around(Around(sender, message))
+            if not is_too_large(message, most):
+                self._around(Around(sender, message))
         return exchange
 
     def _endorsements(self, signed: Signed) -> Outbox:

@@ -65,7 +65,8 @@ class MaskingServer:
     Args:
         session: the epoch; its number and first round must be newer than any before under the charter.
         invited: the members to open the epoch with; all, unless one was caught cheating.
-        journal: is told everything that happens, in order, so that the epoch can be run again: `secagg.transcript`.
+        journal: is told everything that happens, in order, so that the epoch can be run again: `secagg.transcript`. Of
+            messages larger than any that is in turn it is not told.
         noise: draws noise as hospitals do, so that what is too much can be taken off.
 
     Raises:
@@ -168,6 +169,8 @@ class MaskingServer:
             RemoteProtocolError: if it is not allowed; nothing has changed then.
             TamperingError: ``key-material``, if there is a secret key in it; it is not in the journal then.
         """
+        # Before the journal: what may be of any size is not kept, and nothing comes of it.
+        check_size(message, self._largest_payload)
         try:
             outbox = self._receive(sender, message)
         except TamperingError:
@@ -191,12 +194,9 @@ class MaskingServer:
         return outbox
 
     def _receive(self, sender: int, message: bytes) -> Outbox:
-        in_turn = stages_in_turn(self.state)
-        limit = max((payload_limit(self.session, stage) for stage in in_turn), default=0)
-        check_size(message, limit)
         if self._too_late(peek(message)):
             return []
-        envelope = open_envelope(message, self.session.charter, limit)
+        envelope = open_envelope(message, self.session.charter, self._largest_payload)
         header = envelope.header
         name = self.session.name(header.sender) if header.sender else "the coordinator"
         if header.sender != sender:
@@ -211,6 +211,10 @@ class MaskingServer:
         self._take(envelope, name, message)
         self._seen[_slot_of(header)] = header.payload_digest
         return self._advance() if self._all_answered() else []
+
+    @property
+    def _largest_payload(self) -> int:
+        return max((payload_limit(self.session, stage) for stage in stages_in_turn(self.state)), default=0)
 
     def _require_in_turn(self, header: Header, name: str) -> None:
         if header.stage not in stages_in_turn(self.state):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from secagg.charter import VerifiedCharter
-from secagg.errors import InputError, TamperingError
+from secagg.errors import InputError, RemoteProtocolError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
 from secagg.masking.messages import EncryptedSum, ResponderReveal, Sum
@@ -335,6 +335,38 @@ def found_in(kept) -> list[str]:
 def test_a_folder_is_whole(kept):
     assert found_in(kept) == []
     assert [audit.epoch for audit in audit_folder(*kept).epochs] == [0, 1]
+
+
+TOO_MUCH = bytes(20 << 20)
+
+
+class Overwhelmed(MaskingServer):
+    """Is sent far too much before every message."""
+
+    def receive(self, sender, message):
+        with pytest.raises(RemoteProtocolError) as caught:
+            super().receive(sender, TOO_MUCH)
+        assert caught.value.reason == "oversized"
+        return super().receive(sender, message)
+
+
+def test_what_is_too_large_for_the_protocol_leaves_the_transcript_whole_and_small(tmp_path):
+    consortium = Consortium.make(tmp_path, MEMBERS)
+    write = TranscriptWriter(tmp_path / "kept", 1)
+    consortium.server = Overwhelmed(consortium.server.session, journal=write)
+    consortium.set_up()
+    consortium.run_round(consortium.random_vectors(np.random.default_rng(1)), mask_silent={2})
+    assert consortium.server.result
+    found = audit_folder(tmp_path / "kept", consortium.charter)
+    assert found.findings == ()
+    assert [len(record.survivors) for record in found.epochs[0].rounds] == [MEMBERS - 1]
+    (path,) = transcript_files(tmp_path / "kept")
+    assert path.stat().st_size < 1 << 20
+
+
+def test_control_with_it_the_transcript_would_be_said_to_be_damaged(kept):
+    TranscriptWriter(kept[0], 1)(Received(2, TOO_MUCH))
+    assert "transcript-damaged" in found_in(kept)
 
 
 def test_a_folder_without_an_epoch_or_its_first_rounds_is_incomplete(kept, recorded):

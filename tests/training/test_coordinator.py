@@ -12,6 +12,7 @@ from secagg.errors import ProtocolError, RefusedError, TamperingError
 from secagg.masking.messages import Refusal
 from secagg.release.dsse import read_signed, verify_signatures
 from secagg.release.statement import read_statement
+from secagg.transcript import audit_folder
 from secagg.wire import Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
@@ -357,6 +358,26 @@ def test_of_a_hospital_that_refuses_at_length_little_is_noted(open_ward):
     noted = [refusal for record in coordinator.rounds for refusal in record.refusals]
     assert len(noted) == len(coordinator.rounds)
     assert all(len(refusal.message) <= 300 for refusal in noted)
+
+
+class Loud:
+    """A hospital that answers with twenty megabytes of nothing, within epochs and around them."""
+
+    def __init__(self, hospital):
+        self.hospital = hospital
+
+    def receive(self, message):
+        replies = self.hospital.receive(message)
+        stages = (Stage.BEGIN, Stage.SUM, Stage.RELEASE, Stage.WITNESS)
+        return [bytes(20 << 20)] if peek(message).stage in stages else replies
+
+
+def test_a_hospital_that_answers_far_too_much_leaves_the_transcript_whole_and_small(open_ward):
+    ward = open_ward(hospitals=5)
+    ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {2: Loud(ward.hospitals[2])})).run()
+    transcript = ward.folder / "coordinator" / "transcript"
+    assert audit_folder(transcript, ward.charter).findings == ()
+    assert sum(path.stat().st_size for path in transcript.iterdir()) < 1 << 20
 
 
 class Premature:
