@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking.dealing import check_deal_sizes
 from secagg.masking.messages import Deal
-from secagg.masking.neighbours import Roster, holders_of, recipients_of
+from secagg.masking.neighbours import Roster, holders_of, recipients_of, roster_digest
 from secagg.masking.session import Session
 
 
@@ -53,15 +54,25 @@ class Dealt:
         """Who has dealt to everybody it had to deal to."""
         return self.participants - self._owing
 
+    @cached_property
+    def _roster_digest(self) -> bytes:
+        return roster_digest(self.participants, self.roster, self.session)
+
+    def _require_roster(self, deal: Deal, name: str) -> None:
+        """All were sent one roster. Whoever is dealt to on another one would have to think that they were not."""
+        if deal.roster_digest != self._roster_digest:
+            raise RemoteProtocolError("other-roster", f"{name} dealt on another roster than it was sent.", culprit=name)
+
     def add(self, dealer: int, recipient: int, deal: Deal, message: bytes) -> None:
         """Take one deal.
 
         Raises:
-            RemoteProtocolError: ``other-recipient`` or ``wrong-length``, naming the dealer.
+            RemoteProtocolError: ``other-recipient``, ``other-roster`` or ``wrong-length``, naming the dealer.
         """
         name = self.session.name(dealer)
         if recipient not in self.recipients[dealer]:
             raise RemoteProtocolError("other-recipient", f"{name} dealt to a member that it had not to.", culprit=name)
+        self._require_roster(deal, name)
         check_deal_sizes(deal, self.session.shared_secrets if recipient in self.holders[dealer] else 0, name)
         self.digests[dealer, recipient] = deal.share_digests
         self.messages.setdefault(recipient, {})[dealer] = message

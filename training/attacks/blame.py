@@ -15,7 +15,7 @@ import numpy as np
 from secagg.charter import NeighbourGraph
 from secagg.errors import LocalProtocolError
 from secagg.graph import smallest_graph
-from secagg.masking.messages import Advertise, Masked, SealedReveal
+from secagg.masking.messages import Advertise, Deal, Masked, SealedReveal
 from secagg.masking.states import ServerState
 from secagg.wire import Envelope, Sealer, Stage
 from secagg.wire.envelope import decode
@@ -131,6 +131,21 @@ def _for_a_member(sealer: Sealer, honest: Envelope) -> list[bytes]:
     return [_as_it_was(sealer, honest, recipient=2)]
 
 
+# --- Deals ---------------------------------------------------------------------------------------------------------
+
+
+def deals_on_another_roster(build: Build, folder: Path) -> Outcome:
+    """Deals that name another roster than all were sent, as if the coordinator had shown the liar that one."""
+
+    def falsify(sealer: Sealer, honest: Envelope) -> list[bytes]:
+        deal = msgspec.structs.replace(decode(honest.payload, Deal), roster_digest=bytes(32))
+        return [sealer.seal(Stage.DEAL, deal, recipient=honest.header.recipient)]
+
+    with Consortium.make(folder, _MEMBERS, build) as stage:
+        tries = Tries(Refuser.COORDINATOR)
+        return tries.outcome(_stopped(stage, tries, _instead_of(Stage.DEAL, falsify)))
+
+
 # --- Shares for the others -----------------------------------------------------------------------------------------
 
 
@@ -216,6 +231,14 @@ ATTACKS: Final = (
         "What holds where sums are encrypted",
         Refused.with_reasons(_COORDINATOR, "other-recipient"),
         encrypted_vector_for_a_member,
+    ),
+    Attack(
+        "deals-on-another-roster",
+        Liar.HOSPITAL,
+        "Deals on a roster that nobody was sent, so that all others think the coordinator shows each another.",
+        _AROUND,
+        Refused.with_reasons(_COORDINATOR, "other-roster"),
+        deals_on_another_roster,
     ),
     Attack(
         "reveals-that-do-not-open",

@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingServer
+from secagg.masking.dealt import Dealt
 from secagg.masking.group import Group
 from secagg.wire import envelope
 from training.attacks.build import Build, Control
@@ -37,6 +38,10 @@ def with_any_encoding_of_any_size():
     return both(with_any_encoding(), without_sizes_of_stages())
 
 
+def with_deals_on_any_roster():
+    return patch.object(Dealt, "_require_roster", lambda *arguments: None)
+
+
 def with_every_reveal():
     """Hospitals that take the shares of all who answered, or no sum."""
     original = Group._open_reveals
@@ -56,6 +61,9 @@ CONTROLS = {
     "models-for-members": _ADDRESSES,
     "agreement-for-a-member": _ADDRESSES,
     "encrypted-vector-for-a-member": _ADDRESSES,
+    "deals-on-another-roster": Control(
+        Build(in_force=with_deals_on_any_roster), "the coordinator's look at the roster that was dealt on"
+    ),
     "reveals-that-do-not-open": Control(Build(in_force=with_every_reveal), "doing without shares that do not unseal"),
     "agreement-at-length": Control(Build(in_force=with_any_encoding), "the one way in which a payload may be written"),
     "advertisement-at-length": Control(

@@ -316,6 +316,24 @@ def test_a_deal_that_was_altered_is_refused(tmp_path):
     assert give(roster_digest=bytes(32)).reason == "other-roster"
 
 
+def test_who_deals_on_another_roster_than_it_was_sent_is_named_and_the_next_epoch_is_without_it(tmp_path):
+    consortium = Consortium.make(tmp_path, 5)
+    deals = consortium.deliver(consortium.answer(consortium.deliver(consortium.server.open())))
+    sealer = Sealer(consortium.charter, 2, make_identities(5)[1], 1)
+    for number, message in deals:
+        if number != 2:
+            consortium.server.receive(number, message)
+            continue
+        envelope = reader(consortium).read(message)
+        other = msgspec.structs.replace(decode(envelope.payload, Deal), roster_digest=bytes(32))
+        with pytest.raises(RemoteProtocolError) as caught:
+            consortium.server.receive(2, sealer.seal(Stage.DEAL, other, recipient=envelope.header.recipient))
+        assert (caught.value.reason, caught.value.culprit) == ("other-roster", "h2")
+    consortium.server.timeout()
+    assert consortium.server.fault.reason == "incomplete-dealing"
+    assert consortium.server.answering == {1, 3, 4, 5}
+
+
 def test_a_key_of_low_order_in_the_roster_is_refused_by_name(tmp_path):
     _, coordinator, _ = attack(tmp_path, 5, set_up=False)
     coordinator.open()
