@@ -32,7 +32,7 @@ from training.messages import ATTEST_LIMIT, Conclude, Endorsed, Query, Release, 
 from training.noise import noise_expansion
 from training.parcels import parcels
 from training.pump import Pump
-from training.report import RefusalRecord, RoundRecord
+from training.report import RefusalRecord, RoundRecord, steps_summed
 from training.snapshot_relay import SnapshotRelay
 from training.statuses import Signed, read_statuses
 
@@ -130,7 +130,7 @@ class Coordinator:
         done = False
         while not done and not server.exhausted and server.state is ServerState.READY:
             finished = self._run_round(server)
-            self._failures = 0 if server.result else self._failures + 1
+            self._failures = 0 if self._has_come_further() else self._failures + 1
             if self._failures == _MOST_FAILURES:
                 raise self._gave_up(server)
             done = finished or _is_last(server.result, purpose, self._charter)
@@ -139,6 +139,10 @@ class Coordinator:
             if any(refusal.reason == "missed-sum" for refusal in self.rounds[-1].refusals):
                 self._bring_up_to_date()
         return done
+
+    def _has_come_further(self) -> bool:
+        """Whether the last round gave a sum, of a step that had none."""
+        return len(steps_summed(self.rounds)) > len(steps_summed(self.rounds[:-1]))
 
     def _open_epoch(self, purpose: Purpose) -> MaskingServer:
         invited = frozenset(self._members) - self._cheaters
@@ -306,7 +310,7 @@ class Coordinator:
         return exchange
 
     def _gave_up(self, server: MaskingServer, refusals: Sequence[RefusalRecord] | None = None) -> ProtocolError:
-        fault = server.fault or RemoteProtocolError("not-ready", "The epoch could not be opened.")
+        fault = server.fault or _without_fault(server)
         if refusals is None:
             # All that failed in a row: the last refusal may only follow from the first.
             refusals = [refusal for record in self.rounds[-_MOST_FAILURES:] for refusal in record.refusals]
@@ -319,6 +323,16 @@ class Coordinator:
         willing = len(self._members) - len({refusal.member for refusal in refusals})
         remedy = _MEND if willing < self._charter.charter.threshold else fault.remedy
         return ProtocolError(fault.reason, f"{fault.message}{''.join(why)}", remedy=remedy)
+
+
+def _without_fault(server: MaskingServer) -> RemoteProtocolError:
+    if server.result is None:
+        return RemoteProtocolError("not-ready", "The epoch could not be opened.")
+    return RemoteProtocolError(
+        "sum-not-taken",
+        f"Sum {server.result.step} was made several times, and no hospital took it.",
+        remedy=_MEND,
+    )
 
 
 def _is_checkpoint(answer: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -51,3 +52,8 @@ class RoundRecord(msgspec.Struct, frozen=True):
     bytes_up: int
     bytes_down: int
     seconds: float
+
+
+def steps_summed(rounds: Iterable[RoundRecord]) -> frozenset[tuple[str, int]]:
+    """Purpose and step of every sum, each once: one that no hospital took is made again, charged, and no progress."""
+    return frozenset((record.purpose, record.step) for record in rounds if record.step)

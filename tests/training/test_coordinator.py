@@ -32,6 +32,7 @@ from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_budget import HospitalBudget
 from training.messages import ATTEST_LIMIT, Attest, Status
+from training.report import steps_summed
 
 
 def verified_statement(ward, signed):
@@ -225,6 +226,10 @@ def test_too_few_hospitals_three_times_in_a_row_stop_the_run_with_a_reason(open_
     assert "Fewer than 3 hospitals" in caught.value.message
     assert caught.value.remedy
     assert_all_have_one_model(ward, 1)
+
+
+def with_much_to_spend(policy):
+    return msgspec.structs.replace(policy, maximum_epsilon=100.0)
 
 
 def refusing(monkeypatch, members, ward):
@@ -452,6 +457,55 @@ def test_control_as_many_as_the_threshold_do_end_it(open_ward):
     with pytest.raises(ProtocolError):
         ward.coordinator(engine=EmbeddedEngine(ward.hospitals | boasting)).run()
     assert ward.steps == [1, 1, 1, 1]
+
+
+class TakesNoSum:
+    """A hospital that does what it is asked, and takes no sum; it may say so."""
+
+    def __init__(self, ward, number, says_so):
+        self.ward = ward
+        self.number = number
+        self.says_so = says_so
+
+    def receive(self, message):
+        header = peek(message)
+        if header.stage is not Stage.SUM:
+            return self.ward.hospitals[self.number].receive(message)
+        identity = self.ward.hospitals[self.number]._identity
+        sealer = Sealer(self.ward.charter, self.number, identity, header.epoch)
+        refusal = sealer.seal(Stage.REFUSAL, Refusal("forged-contribution", "See the log."), round=header.round)
+        return [refusal] if self.says_so else []
+
+
+@pytest.mark.parametrize(("epoch_rounds", "reason"), [(1, "sum-not-taken"), (2, "too-few-masked")])
+def test_sums_that_no_hospital_takes_stop_the_run_and_are_charged_no_more(open_ward, epoch_rounds, reason):
+    """Under the schemes that encrypt, such a step is summed anew: without an end, were each sum a success."""
+    choices = msgspec.structs.replace(PRIVATE_CHOICES, scheme="double-lock", epoch_rounds=epoch_rounds)
+    ward = open_ward(choices=choices, spec=PRIVATE_TASK, policy=with_much_to_spend)
+    parties = {number: TakesNoSum(ward, number, says_so=number < 4) for number in ward.hospitals}
+
+    def count(record):
+        assert record.round <= 6, "the run goes on and on"
+
+    coordinator = ward.coordinator(engine=EmbeddedEngine(parties), on_round=count)
+    with pytest.raises(ProtocolError) as caught:
+        coordinator.run()
+    assert caught.value.reason == reason
+    # What a coordinator in the field goes by, which is another one for each epoch.
+    assert steps_summed(coordinator.rounds) == {("training", 1)}
+    assert sum(record.step == 1 for record in coordinator.rounds) > 1
+    assert "h1, h2, h3 refused (forged-contribution)" in caught.value.message
+    assert caught.value.remedy.startswith("Waiting does not help")
+    assert max(hospital._budget.rounds_charged for hospital in ward.hospitals.values()) <= 4
+
+
+def test_control_a_sum_that_was_lost_once_is_made_again_and_the_run_goes_on(open_ward):
+    ward = open_ward(choices=choices_of(scheme="double-lock"))
+    lost = [DropOut(number, 2, Phase.APPLY) for number in ward.hospitals]
+    coordinator = ward.coordinator(*lost)
+    assert verified_statement(ward, coordinator.run()).sums == 3
+    assert [record.step for record in coordinator.rounds if record.step] == [1, 2, 2, 3]
+    assert_all_have_one_model(ward, 3)
 
 
 def test_one_that_deals_wrongly_is_named_and_holds_the_run_until_it_deals_rightly(open_ward):

@@ -6,7 +6,7 @@ Composes a site's folder, its NVFlare server and jobs. What is done with a messa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from training.engines.nvflare.site_run import running
 from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.settings import CoordinatorSettings
 from training.field.watcher import SiteWatcher
-from training.report import RoundRecord
+from training.report import RoundRecord, steps_summed
 from training.running import alone
 
 Going = Callable[[], None]
@@ -192,18 +192,14 @@ class _Rounds:
         self._watcher = watcher
         records = site.progress(charter).rounds
         self._told = len(records)
-        self.sums = _sums(records)
+        self.sums = len(steps_summed(records))
 
     def tell(self) -> None:
         records = self._site.progress(self._charter).rounds
         for record in records[self._told :]:
             self._watcher.on_round(record)
             self._told += 1
-        self.sums = _sums(records)
-
-
-def _sums(records: Sequence[RoundRecord]) -> int:
-    return sum(record.step > 0 for record in records)
+        self.sums = len(steps_summed(records))
 
 
 def _pause(seconds: float, tick: Going) -> None:

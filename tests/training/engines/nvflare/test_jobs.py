@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 
 from secagg.errors import ProtocolError
-from training.engines.nvflare.coordinator_service import _Trying
+from tests.support.consortium import make_charter, make_identities, sign_by_all
+from training.coordinator_store import CoordinatorStore
+from training.engines.nvflare.coordinator_service import _Rounds, _Trying
 from training.engines.nvflare.jobs import Jobs
+from training.field.coordinator_site import CoordinatorSite
 from training.field.supervisor import StopRequestedError
+from training.field.watcher import SiteWatcher
+from training.report import RoundRecord
 
 
 class Session:
@@ -84,6 +89,20 @@ def test_each_epoch_without_a_sum_is_followed_by_a_longer_pause():
     """Each may cost every hospital three rounds of its budget."""
     trying, error = _Trying(patience=600), ProtocolError("no-sum", "No sum.")
     assert [trying.pause_after(error) for _ in range(7)] == [5, 10, 20, 40, 80, 120, 120]
+
+
+def test_a_sum_that_is_made_again_is_no_progress(tmp_path):
+    """No hospital took it, and each has paid for it twice."""
+    identities = make_identities(3)
+    charter = sign_by_all(make_charter(identities), identities)
+    site = CoordinatorSite(tmp_path)
+    reached = []
+    for step in (1, 1, 0, 1, 2):
+        store = CoordinatorStore(site.state, charter.digest)
+        record = RoundRecord(1, "training", step, (), (), (), (), None, 0, 0, 0.0)
+        store.update(rounds=(*store.state.rounds, record))
+        reached.append(_Rounds(site, charter, SiteWatcher()).sums)
+    assert reached == [1, 1, 1, 1, 2]
 
 
 def test_the_reason_is_told_once_epochs_have_failed_for_too_long():
