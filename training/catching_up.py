@@ -76,7 +76,7 @@ class CatchingUp:
         return after.with_last_sum(as_missed_sum(total, session))
 
     def hand_over(self, payload: AskSnapshot, own: HospitalState) -> tuple[int, Snapshot]:
-        """A snapshot for one that is behind, and who that is.
+        """A snapshot for one that can go on from this hospital's state, and who that is.
 
         Raises:
             RemoteProtocolError, InputError: as `training.handing_over.hand_over`.
@@ -84,10 +84,10 @@ class CatchingUp:
         self._require_snapshots()
         return hand_over(payload, own, self.charter, self.number, self.randomness)
 
-    def take_snapshot(self, envelope: Envelope, own: HospitalState) -> Held | None:
-        """Take what another hospital handed over; give what may be taken for good, if anything.
+    def take_snapshot(self, envelope: Envelope, own: HospitalState) -> None:
+        """Take what another hospital handed over; it waits until others endorse it.
 
-        A sum is taken as one that a coordinator sends. A state waits until others endorse it.
+        A sum's tag vouches for nothing here: whoever hands it over has the key that it is made with.
 
         Raises:
             RemoteProtocolError: if it was not sealed for this hospital and now, or is not what this hospital lacks.
@@ -102,9 +102,9 @@ class CatchingUp:
         route = snapshots.Route(self.charter, envelope.header.sender, self.number)
         content = read_content(snapshots.open_snapshot(route, payload, key))
         if content.state is None:
-            return self._take_handed_sum(content.missed_sum, own, route, self._passage(envelope))
-        self._held = Held(read_state(content.state, self.charter, own), (self._passage(envelope),))
-        return None
+            self._held = self._handed_sum(content.missed_sum, own, route, self._passage(envelope))
+        else:
+            self._held = Held(read_state(content.state, self.charter, own), (self._passage(envelope),))
 
     def take_missed_sum(self, envelope: Envelope, own: HospitalState) -> Held | None:
         """Take a sum that this hospital missed; give what may be taken for good, if anything.
@@ -118,25 +118,28 @@ class CatchingUp:
         """
         if snapshots.are_used(self.charter.charter):
             raise RemoteProtocolError("unexpected-message", "Under this charter no coordinator has sums to send.")
-        return self._take_sum(envelope, own, self._passage(envelope))
+        after = self._after_sum(envelope, own, self._passage(envelope))
+        if own.tag_key(envelope.header.epoch) is not None:
+            return after
+        self._held = after
+        return None
 
-    def _take_handed_sum(
-        self, message: memoryview, own: HospitalState, route: snapshots.Route, passage: Passage
-    ) -> Held | None:
+    def _handed_sum(self, message: memoryview, own: HospitalState, route: snapshots.Route, passage: Passage) -> Held:
         session = Session(self.charter, 0, self.applier.due(own), 0, 1)
         envelope = open_envelope(message, self.charter, payload_limit(session, Stage.SUM))
         if envelope.header.stage is not Stage.MISSED_SUM:
             raise RemoteProtocolError("unexpected-message", "A snapshot holds a message that is no missed sum.")
         donor = route.name(route.donor)
         try:
-            return self._take_sum(envelope, own, passage, bytes(message))
+            return self._after_sum(envelope, own, passage, bytes(message))
         except ForgedSumError as error:
             # It accuses a member, which others can do without; not the coordinator, without which nobody goes on.
             raise RemoteProtocolError(
                 "wrong-sum", f"The sum that {donor} handed over is not that of the hospitals it names.", culprit=donor
             ) from error
 
-    def _take_sum(self, envelope: Envelope, own: HospitalState, passage: Passage, kept: bytes = b"") -> Held | None:
+    def _after_sum(self, envelope: Envelope, own: HospitalState, passage: Passage, kept: bytes = b"") -> Held:
+        """What a sum leads to; its tag is checked where this hospital has the key of it."""
         held = self._held or Held(own)
         purpose = self.applier.due(held.state)
         session = Session(self.charter, envelope.header.epoch, purpose, envelope.header.round, 1)
@@ -148,13 +151,10 @@ class CatchingUp:
                 f"{self.policy.minimum_cohort}.",
             )
         state = self.applier.after(held.state, total, purpose).with_last_sum(kept)
-        after = Held(state, (*held.taken, passage))
         key = own.tag_key(session.epoch)
-        if key is None:
-            self._held = after
-            return None
-        verify_sum(total, session, key)
-        return after
+        if key is not None:
+            verify_sum(total, session, key)
+        return Held(state, (*held.taken, passage))
 
     def take_endorsement(self, payload: Endorsed) -> Held:
         """What was held, if others vouch for it; it is forgotten either way.

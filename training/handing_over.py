@@ -1,7 +1,7 @@
 """What a hospital hands to another that is behind, once it has seen that it is.
 
-Knows signed positions and this hospital's own state. Hands over the one sum that is missing, which the other can check
-by itself, or else the state, which others must vouch for.
+Knows signed positions and this hospital's own state. Hands over the one sum that is missing, or else the state; others
+must vouch for either.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
 from training.hospital_state import HospitalState
 from training.messages import STATUS_LIMIT, AskSnapshot, Snapshot, Status
-from training.position import before
+from training.position import before, can_replace
 from training.snapshot_content import content_of_state, content_of_sum
 from training.snapshots import Route, seal_snapshot
 
@@ -40,7 +40,7 @@ def hand_over(
     status, route = decode(asking.payload, Status), Route(charter, donor, asking.header.sender)
     name = route.name(route.recipient)
     reached = (status.statistics, status.steps)
-    if reached >= own.reached:
+    if not can_replace(own.reached, reached):
         raise RemoteProtocolError("not-behind", f"{name} is not behind this hospital.", culprit=name)
     if len(status.snapshot_key) != KEY_SIZE:
         raise RemoteProtocolError("no-snapshot-key", f"{name} has given no key to seal a snapshot with.", culprit=name)

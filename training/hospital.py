@@ -261,7 +261,8 @@ class Hospital:
                 recipient, snapshot = self._catching_up.hand_over(decode(envelope.payload, AskSnapshot), self._state)
                 return [self._sealer().seal(Stage.SNAPSHOT, snapshot, recipient=recipient)]
             case Stage.SNAPSHOT:
-                return self._catch_up(self._catching_up.take_snapshot(envelope, self._state))
+                self._catching_up.take_snapshot(envelope, self._state)
+                return [self._status()]
             case Stage.ENDORSED:
                 return self._catch_up(self._catching_up.take_endorsement(decode(envelope.payload, Endorsed)))
             case Stage.CONCLUDE:

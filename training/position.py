@@ -47,6 +47,14 @@ def before(reached: tuple[int, int]) -> tuple[int, int]:
     return (statistics, steps - 1) if steps else (statistics - 1, 0)
 
 
+def can_replace(there: tuple[int, int], here: tuple[int, int]) -> bool:
+    """Whether a state that has reached ``there`` may take the place of one that has reached ``here``.
+
+    It is later; or one sum earlier, for who has a last sum that too few others were given to vouch for it.
+    """
+    return there > here or there == before(here)
+
+
 def furthest(positions: Iterable[Position], most_liars: int) -> Position | None:
     """The furthest position that more members are at than may lie; None if there is none.
 

@@ -22,6 +22,7 @@ from secagg.masking import Purpose, Session
 from secagg.masking.session import Survivors
 from secagg.wire.envelope import decode
 from training.hospital_state import AppliedSum, HospitalState
+from training.position import can_replace
 from training.server_optimizer import OptimizerState
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -114,8 +115,8 @@ def read_state(shared: SharedState, charter: VerifiedCharter, own: HospitalState
     progress = msgspec.structs.replace(own.progress, applied=applied)
     state = HospitalState(model, OptimizerState(len(applied), first, second), progress, moments)
     # It need not begin with this hospital's own sums: one that reached few may have been summed anew without them.
-    if state.reached <= own.reached:
-        raise RemoteProtocolError("not-ahead", "A snapshot is of no later state than this hospital's.")
+    if own.progress.concluded or not can_replace(state.reached, own.reached):
+        raise RemoteProtocolError("not-ahead", "A snapshot is of no state that this hospital could go on from.")
     return state
 
 

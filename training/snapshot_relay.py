@@ -7,7 +7,7 @@ as may lie and one more there is an honest one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from secagg.charter import VerifiedCharter
@@ -16,8 +16,16 @@ from secagg.errors import RemoteProtocolError
 from secagg.wire import COORDINATOR, Sealer, Stage
 from training.engines.base import Exchange, Outbox
 from training.messages import AskSnapshot, Endorsed, Query
-from training.position import Position, before, furthest
+from training.position import Position, can_replace, furthest
 from training.statuses import Signed, open_from, read_statuses
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where hospitals are brought, and the signed word of those who are there."""
+
+    goal: Position
+    words: Endorsed
 
 
 @dataclass(frozen=True)
@@ -37,45 +45,31 @@ class SnapshotRelay:
         Args:
             signed: fresh answers to QUERY; what it has become is returned.
         """
-        signed = self._spread_last_sum(dict(signed))
+        signed = dict(signed)
         goal = self.furthest(signed)
         if goal is None:
             return signed
-        there = [member for member in signed if _position(signed, member) == goal]
+        there = deque(member for member in signed if _position(signed, member) == goal)
         words = Endorsed([memoryview(signed[member][1]) for member in there])
-        behind = [member for member in signed if _position(signed, member).reached < goal.reached]
-        return self._bring_up_each(behind, signed, there, words)
+        # One that is a sum ahead with too few is among them: nobody can vouch for that sum, so that it is summed anew.
+        others = [member for member in signed if can_replace(goal.reached, _position(signed, member).reached)]
+        for member in others:
+            signed = signed | self._bring_up_one(member, signed, there, Destination(goal, words))
+            # So that not one of them does all the work.
+            there.rotate(-1)
+        return signed
 
     def furthest(self, signed: Signed) -> Position | None:
         """The furthest position that can be endorsed."""
         return furthest((Position.told(status) for status, _ in signed.values()), self._most_liars)
 
-    def _spread_last_sum(self, signed: Signed) -> Signed:
-        """Where the last sum has reached too few to be endorsed: let them hand it on, for its tag vouches for it."""
-        goal = self.furthest(signed)
-        if goal is None:
-            return signed
-        ahead = [member for member in signed if before(_position(signed, member).reached) == goal.reached]
-        here = [member for member in signed if ahead and _position(signed, member) == goal]
-        return self._bring_up_each(here, signed, ahead, None)
-
-    def _bring_up_each(
-        self, members: Sequence[int], signed: Signed, donors: Sequence[int], words: Endorsed | None
-    ) -> Signed:
-        willing = deque(donors)
-        for member in members:
-            signed = signed | self._bring_up_one(member, signed, willing, words)
-            # So that not one of them does all the work.
-            willing.rotate(-1)
-        return signed
-
-    def _bring_up_one(self, member: int, signed: Signed, willing: deque[int], words: Endorsed | None) -> Signed:
-        """Let one donor after another hand over what ``member`` lacks, until it has come further; its last STATUS.
+    def _bring_up_one(self, member: int, signed: Signed, willing: deque[int], destination: Destination) -> Signed:
+        """Let one donor after another hand over what ``member`` lacks, until it has it; its last STATUS.
 
         Args:
             willing: the donors; who hands nothing over is taken out, so that nobody waits for it twice.
         """
-        start, latest = _position(signed, member).reached, {member: signed[member]}
+        latest = {member: signed[member]}
         for turn, donor in enumerate(list(willing)[: self._most_liars + 1]):
             if turn:
                 # The key in the last STATUS was used up; a new one comes with a new STATUS.
@@ -86,8 +80,8 @@ class SnapshotRelay:
             if snapshot is None:
                 willing.remove(donor)
                 continue
-            answered = self._deliver(member, snapshot, start, words)
-            if member in answered and _position(answered, member).reached > start:
+            answered = self._deliver(member, snapshot, destination.words)
+            if member in answered and _position(answered, member) == destination.goal:
                 return answered
         return latest
 
@@ -106,9 +100,9 @@ class SnapshotRelay:
                 return message
         return None
 
-    def _deliver(self, member: int, snapshot: bytes, start: tuple[int, int], words: Endorsed | None) -> Signed:
+    def _deliver(self, member: int, snapshot: bytes, words: Endorsed) -> Signed:
         signed = read_statuses(self.charter, self.exchange([(member, snapshot)]).inbox)
-        if member not in signed or _position(signed, member).reached > start or words is None:
+        if member not in signed:
             return signed
         endorsed = self._sealer().seal(Stage.ENDORSED, words, recipient=member)
         return read_statuses(self.charter, self.exchange([(member, endorsed)]).inbox)

@@ -35,12 +35,12 @@ from tests.support.hospitals import (
     tabular_spec,
     training_of,
 )
-from tests.support.replies import read, refusal, stages, status, word_of
-from training import catching_up, handing_over, snapshots
+from tests.support.replies import read, refusal, stages, status, sum_with_a_traitor, word_of
+from training import catching_up, snapshot_content, snapshots
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_state import HospitalState, load_state
-from training.messages import AskSnapshot, Query, Snapshot, Status
+from training.messages import AskSnapshot, Endorsed, Query, Snapshot, Status
 from training.snapshot_content import content_of_state, content_of_sum
 from training.snapshots import Route, seal_snapshot
 
@@ -158,14 +158,17 @@ def test_the_word_of_no_more_than_may_collude_or_ones_own_endorses_no_state(behi
     assert refusal(behind, hospital.receive(word_of(behind, 1, 3))) == "nothing-to-endorse"
 
 
-def test_a_sum_that_was_handed_over_is_checked_by_its_tag_and_needs_nobodys_word(one_behind):
+def test_a_sum_that_was_handed_over_waits_until_others_endorse_it_though_its_tag_fits(one_behind):
     assert stages(one_behind.hospitals[2].receive(snapshot_for(one_behind, 2, donor=3))) == [Stage.STATUS]
+    assert one_behind.steps == [1, 0, 1, 1, 1]
+    assert stages(one_behind.hospitals[2].receive(word_of(one_behind, 1, 3))) == [Stage.STATUS]
     assert one_behind.steps == [1, 1, 1, 1, 1]
     assert len(digests(one_behind)) == 1
 
 
 def test_who_has_taken_a_handed_sum_hands_it_on(one_behind):
     one_behind.hospitals[2].receive(snapshot_for(one_behind, 2, donor=3))
+    one_behind.hospitals[2].receive(word_of(one_behind, 1, 3))
     assert one_behind.hospitals[2].state.last_sum == one_behind.hospitals[3].state.last_sum != b""
 
 
@@ -341,6 +344,7 @@ def test_a_sum_with_a_tag_that_does_not_fit_accuses_its_donor_and_stops_nobody(o
     assert untouched(one_behind, sealed_by(one_behind, 3, 2, content_of_sum(altered))) == "wrong-sum"
     assert one_behind.hospitals[2].stopped is None
     one_behind.hospitals[2].receive(snapshot_for(one_behind, 2, donor=4))
+    one_behind.hospitals[2].receive(word_of(one_behind, 1, 4))
     assert len(digests(one_behind)) == 1
 
 
@@ -374,6 +378,8 @@ def test_what_was_handed_over_is_logged_with_its_digest_when_it_is_taken_and_not
 def test_a_handed_sum_is_logged_as_the_snapshot_that_it_came_in(one_behind):
     message = snapshot_for(one_behind, 2, donor=1)
     one_behind.hospitals[2].receive(message)
+    assert taken(one_behind, 2) == []
+    one_behind.hospitals[2].receive(word_of(one_behind, 1, 3))
     assert taken(one_behind, 2) == [("SNAPSHOT", payload_sha256(one_behind, message))]
 
 
@@ -493,9 +499,14 @@ def test_a_coordinator_that_lost_its_folder_learns_from_the_hospitals_how_far_th
 
 
 @pytest.fixture
-def reached_one(open_ward):
+def scheme():
+    return "mask"
+
+
+@pytest.fixture
+def reached_one(open_ward, scheme):
     """Five hospitals, of which only the first was given the second sum before all were stopped."""
-    ward = open_ward(hospitals=5)
+    ward = open_ward(hospitals=5, choices=choices_of(scheme=scheme))
     drop_outs = [DropOut(number, 2, Phase.APPLY) for number in (2, 3, 4, 5)]
     with pytest.raises(KeyboardInterrupt):
         ward.coordinator(engine=StoppingAfterRound(ward.hospitals, drop_outs, 2)).run()
@@ -505,34 +516,45 @@ def reached_one(open_ward):
     return ward
 
 
-def test_a_sum_that_reached_one_alone_is_handed_on_and_its_tag_vouches_for_it(reached_one):
-    engine = RecordingEngine(reached_one.hospitals)
-    coordinator = reached_one.coordinator(engine=engine)
+@pytest.mark.parametrize("scheme", ["mask", "double-lock"])
+def test_a_sum_that_reached_one_alone_is_given_up_and_summed_anew_with_it(reached_one):
+    """All have given shares for a cohort with the one in it: without it, none could be summed."""
+    alone = reached_one.hospitals[1].state.progress.applied
+    coordinator = reached_one.coordinator()
     coordinator.run()
     assert reached_one.steps == [3, 3, 3, 3, 3]
     assert len(digests(reached_one)) == 1
-    assert [record.step for record in coordinator.rounds] == [1, 2, 3]
-    assert {sent_to(engine, number).count(Stage.SNAPSHOT) for number in (2, 3, 4, 5)} == {1}
+    assert [record.step for record in coordinator.rounds] == [1, 2, 2, 3]
+    assert coordinator.rounds[2].cohort == coordinator.rounds[1].cohort == ("h1", "h2", "h3", "h4", "h5")
+    assert reached_one.hospitals[1].state.progress.applied[:1] == alone[:1]
+    assert reached_one.hospitals[1].state.progress.applied[1] != alone[1]
 
 
-def test_control_without_the_last_sum_the_one_and_the_others_never_meet_again(reached_one, monkeypatch):
-    monkeypatch.setattr(handing_over, "content_of_sum", lambda _message: b"")
+def test_control_where_nobody_gives_a_sum_up_the_one_and_the_others_never_meet_again(reached_one, monkeypatch):
+    monkeypatch.setattr(snapshot_content, "can_replace", lambda there, here: there > here)
     with pytest.raises(ProtocolError):
         reached_one.coordinator().run()
-    assert reached_one.hospitals[1].state.digest(reached_one.hospitals[1]._layout) in digests(reached_one)
     assert len(digests(reached_one)) > 1
 
 
-def test_one_that_claims_to_be_ahead_and_hands_nothing_over_is_asked_once(open_ward):
+def test_a_sum_that_others_have_not_signed_against_is_not_given_up(reached_one):
+    hospital, before = reached_one.hospitals[1], reached_one.hospitals[1].state
+    for endorsers in ((), (2,), (1, 2)):
+        snapshot = snapshot_for(reached_one, 1, donor=2)
+        word = word_of(reached_one, *(number for number in endorsers if number != 1))
+        hospital.receive(snapshot)
+        assert refusal(reached_one, hospital.receive(word)) == "not-endorsed"
+    assert hospital.state is before
+
+
+def test_one_that_claims_to_be_ahead_is_asked_for_nothing(open_ward):
     ward = open_ward(hospitals=5)
     ward.stop_before(Phase.MASK, 2)
     liar = Claiming(ward, 1, steps=2)
     engine = RecordingEngine(ward.hospitals | {1: liar})
     with pytest.raises(ProtocolError):
         ward.coordinator(engine=engine).run()
-    asked = [round_number for _, round_number, member, message in engine.sent if is_ask(message) and member == 1]
-    queries = [member for _, _, member, message in engine.sent if peek(message).stage is Stage.QUERY and member == 1]
-    assert 0 < len(asked) <= len(queries)
+    assert [member for _, _, member, message in engine.sent if is_ask(message) and member == 1] == []
     assert ward.steps[1:] == [3, 3, 3, 3]
 
 
@@ -549,12 +571,13 @@ class Claiming:
     steps: int
 
     def receive(self, message):
-        if peek(message).stage is not Stage.QUERY:
-            return []
+        return [self.claim()] if peek(message).stage is Stage.QUERY else []
+
+    def claim(self):
         true = status(self.ward, self.number)
         told = msgspec.structs.replace(true, steps=self.steps, state_digest=bytes(32))
         identity = self.ward.hospitals[self.number]._identity
-        return [Sealer(self.ward.charter, self.number, identity, 1).seal(Stage.STATUS, told)]
+        return Sealer(self.ward.charter, self.number, identity, 1).seal(Stage.STATUS, told)
 
 
 def test_one_whose_sum_was_summed_anew_without_it_comes_to_where_the_others_are(behind):
@@ -630,6 +653,70 @@ def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_donors_model(
     with pytest.raises(ProtocolError):
         behind.coordinator(engine=EmbeddedEngine(behind.hospitals | liars)).run()
     assert len(behind.models) == 2
+
+
+# A sum that was never taken, with a tag that fits: every hospital of an epoch has the key of its tags
+
+
+def invented_sum(ward):
+    return content_of_sum(sum_with_a_traitor(ward, 2, Stage.MISSED_SUM, round_number=2))
+
+
+@pytest.fixture
+def level(open_ward):
+    """Five hospitals with one sum, and the key of the epoch in which the second is due."""
+    ward = open_ward(hospitals=5)
+    ward.stop_before(Phase.MASK, 2)
+    return ward
+
+
+def hand_over_what_was_invented(ward, number):
+    """What a hospital answers to the second hospital's sum, and to the word of all that there are."""
+    claimed = memoryview(Claiming(ward, 2, steps=2).claim())
+    snapshot = sealed_by(ward, 2, number, invented_sum(ward))
+    others = [other for other in ward.hospitals if other not in (2, number)]
+    word = decode(read(ward, word_of(ward, *others)).payload, Endorsed)
+    (told,) = ward.hospitals[number].receive(snapshot)
+    assert peek(told).stage is Stage.STATUS
+    return ward.hospitals[number].receive(ward.forge(Stage.ENDORSED, Endorsed([*word.statuses, claimed])))
+
+
+def test_a_sum_that_was_never_taken_is_endorsed_by_nobody_though_its_tag_fits(level):
+    """The attack: one hospital, beside an honest coordinator, moves all others to a model of its choice."""
+    before = level.models
+    for number in (1, 3, 4, 5):
+        assert refusal(level, hand_over_what_was_invented(level, number)) == "not-endorsed"
+    assert (level.models, level.steps) == (before, [1, 1, 1, 1, 1])
+
+
+def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_sum_that_was_never_taken(level, monkeypatch):
+    monkeypatch.setattr(catching_up, "require_endorsed", lambda *arguments: None)
+    for number in (1, 3, 4, 5):
+        assert stages(hand_over_what_was_invented(level, number)) == [Stage.STATUS]
+    assert level.steps == [2, 1, 2, 2, 2]
+
+
+@dataclass
+class HandsOnWhatWasNeverTaken(Claiming):
+    """Claims to be one sum further than it is, and hands that sum to whoever it is asked for."""
+
+    def receive(self, message):
+        if not is_ask(message):
+            return super().receive(message)
+        asking = read(self.ward, bytes(decode(read(self.ward, message).payload, AskSnapshot).status))
+        recipient, key = asking.header.sender, decode(asking.payload, Status).snapshot_key
+        route = Route(self.ward.charter, self.number, recipient)
+        payload = seal_snapshot(route, invented_sum(self.ward), key, np.random.default_rng(1).bytes)
+        return [signed_by(self.ward, self.number, payload, recipient)]
+
+
+def test_one_that_claims_to_have_the_next_sum_hands_it_to_nobody_and_it_is_summed(level):
+    coordinator = level.coordinator(engine=EmbeddedEngine(level.hospitals | {2: HandsOnWhatWasNeverTaken(level, 2, 2)}))
+    with pytest.raises(ProtocolError):
+        coordinator.run()
+    assert [record.step for record in coordinator.rounds] == [1, 2, 3]
+    assert coordinator.rounds[1].cohort == ("h1", "h3", "h4", "h5")
+    assert level.steps == [3, 1, 3, 3, 3]
 
 
 @pytest.mark.parametrize("answer", [[], [b"garbage"]], ids=["nothing", "garbage"])
