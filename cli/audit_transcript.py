@@ -12,7 +12,7 @@ from rich.table import Table
 from cli.output import console, json_option, print_json, size
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.egress import Direction, read_egress
+from secagg.egress import read_egress
 from secagg.errors import TamperingError
 from secagg.release.checkpoints import read_checkpoints
 from secagg.transcript import EpochAudit, Finding, HospitalRecord, audit_folder, compare
@@ -106,13 +106,7 @@ def _record(text: str, charter: VerifiedCharter) -> HospitalRecord:
     name, _, path = text.partition("=")
     number = charter.charter.number_of(name)
     entries = read_egress(Path(path), charter.charter.member(number).public_key)
-    own = [entry for entry in entries if entry.charter == charter.digest.hex()]
-    return HospitalRecord(
-        number,
-        name,
-        frozenset(entry.sha256 for entry in own if entry.direction is Direction.SENT),
-        {entry.round: entry.sha256 for entry in own if entry.took_sum},
-    )
+    return HospitalRecord.read(name, charter, entries)
 
 
 def _describe(charter: str, audits: Sequence[EpochAudit], findings: list[Finding]) -> TranscriptJson:

@@ -45,7 +45,8 @@ class SumApplier:
         """The state that ``state`` becomes by a sum; nothing is done yet.
 
         Raises:
-            RemoteProtocolError: ``missed-sum``, ``other-model``, ``no-statistics``, ``finished``, ``no-weight``.
+            RemoteProtocolError: ``missed-sum``, ``other-model``, ``stale-round``, ``no-statistics``, ``finished``,
+                ``no-weight``.
             InputError: ``model-not-finite``.
         """
         have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
@@ -61,6 +62,7 @@ class SumApplier:
                 return state.after_moments(MomentVector(self.charter, self.features).decode(total.vector))
             case Purpose.TRAINING:
                 self.require_unfinished(state)
+                _require_later_round(state, total)
                 return self._after_step(state, total)
 
     def _after_step(self, state: HospitalState, total: RoundSum) -> HospitalState:
@@ -101,6 +103,15 @@ class SumApplier:
         """
         if not self.scaling.lacks_moments(state.moments):
             raise RemoteProtocolError("no-statistics", "The charter asks for no more sums of feature statistics.")
+
+
+def _require_later_round(state: HospitalState, total: RoundSum) -> None:
+    """A sum of a round that is said to come later would stand in the log where that round's true one belongs."""
+    last = max(state.rounds, default=0)
+    if total.round <= last:
+        raise RemoteProtocolError(
+            "stale-round", f"Sum {total.step} is said to be of round {total.round}; the one before was of round {last}."
+        )
 
 
 def missed_sum(wanted: int, have: int) -> RemoteProtocolError:

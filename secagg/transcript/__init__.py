@@ -3,14 +3,13 @@
 from secagg.transcript.audit import (
     EpochAudit,
     Finding,
-    HospitalRecord,
     RefusalAudit,
     RoundAudit,
     TranscriptAudit,
     audit_epoch,
     audit_folder,
-    compare,
 )
+from secagg.transcript.comparison import HospitalRecord, compare
 from secagg.transcript.files import AROUND, TranscriptWriter, read_events, transcript_files
 
 __all__ = [

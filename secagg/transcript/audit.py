@@ -2,13 +2,13 @@
 
 Knows the coordinator's side of the protocol, which it runs once more on the recorded messages. Needs no secret: the
 charter with its members' keys is all that is trusted. A coordinator that keeps one transcript and sends another sum is
-found by what hospitals noted of the sums they took: `compare`.
+found by what hospitals noted of the sums they took: `secagg.transcript.comparison`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +36,8 @@ class Finding:
 
     Attributes:
         reason: ``output-differs``, ``impossible``, ``out-of-order``, ``incomplete``, ``transcript-damaged`` or
-            ``missing-round`` within a transcript; ``other-sum``, ``missing-round`` or ``not-in-its-log`` beside a
-            hospital's log.
+            ``missing-round`` within a transcript; ``other-sum``, ``missing-round``, ``not-taken``,
+            ``missing-snapshot`` or ``not-in-its-log`` beside a hospital's log.
         message: one sentence.
     """
 
@@ -80,6 +80,7 @@ class EpochAudit:
     Attributes:
         refusals: of hospitals, in order.
         received: SHA-256 (hexadecimal) of every message that the protocol allows, by member number.
+        snapshots: SHA-256 of the payload of each that members handed one another, by the number of who it is for.
         refused: how many recorded messages it does not allow; the coordinator must have refused them too.
         unfinished: whether it ends in the middle: the coordinator was cut off there, or what follows was taken away.
     """
@@ -91,6 +92,7 @@ class EpochAudit:
     findings: list[Finding] = field(default_factory=list)
     refusals: list[RefusalAudit] = field(default_factory=list)
     received: dict[int, set[str]] = field(default_factory=dict)
+    snapshots: dict[int, set[str]] = field(default_factory=dict)
     messages: int = 0
     bytes: int = 0
     refused: int = 0
@@ -172,44 +174,6 @@ def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseE
         if not replay.take(event):
             break
     return replay.finish()
-
-
-@dataclass(frozen=True)
-class HospitalRecord:
-    """What a hospital's own log says.
-
-    Attributes:
-        sent: SHA-256 (hexadecimal) of every message it sent under the charter.
-        taken: SHA-256 of the payload of each sum that it took, by round; what others handed it is no such sum.
-    """
-
-    number: int
-    name: str
-    sent: frozenset[str]
-    taken: Mapping[int, str]
-
-
-def compare(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> list[Finding]:
-    """What does not fit between a transcript and a hospital's own log.
-
-    Messages that the hospital sent and the transcript lacks are no finding: they may have been lost on the way.
-    """
-    findings = []
-    rounds = {record.round: (audit.epoch, record) for audit in audits for record in audit.rounds}
-    for number, digest in sorted(hospital.taken.items()):
-        epoch, record = rounds.get(number, (0, None))
-        if record is None or record.payload_sha256 is None:
-            what = f"{hospital.name} took a sum in round {number}, of which the transcript knows none."
-            findings.append(Finding(epoch, number, "missing-round", what))
-        elif record.payload_sha256 != digest:
-            what = f"{hospital.name} took another sum in round {number} than the messages add up to."
-            findings.append(Finding(epoch, number, "other-sum", what))
-    for audit in audits:
-        strangers = audit.received.get(hospital.number, set()) - hospital.sent
-        if strangers:
-            what = f"{len(strangers)} messages of {hospital.name} in epoch {audit.epoch} are not in its own log."
-            findings.append(Finding(audit.epoch, 0, "not-in-its-log", what))
-    return findings
 
 
 class _Replay:
@@ -317,6 +281,9 @@ class _Replay:
             return
         if envelope.header.stage is Stage.REFUSAL:
             self._note_refusal(envelope)
+        if envelope.header.stage is Stage.SNAPSHOT:
+            handed = self._audit.snapshots.setdefault(envelope.header.recipient, set())
+            handed.add(envelope.header.payload_digest.hex())
         digest = hashlib.sha256(event.message).hexdigest()
         self._audit.received.setdefault(event.member, set()).add(digest)
         self._audit.messages += 1

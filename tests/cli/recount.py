@@ -58,11 +58,10 @@ def root(log: dict[str, Any], entries: int | None = None) -> str:
 def egress(log: dict[str, Any]) -> dict[str, Any]:
     entries = [item["entry"] for item in log["shown"]]
     sent = [entry for entry in entries if entry["direction"] == "sent"]
-    took = {
-        (entry["charter"], entry["round"]): entry["sha256"]
-        for entry in entries
-        if entry["direction"] == "took" and entry["stage"] != "SNAPSHOT"
-    }
+    took: dict[tuple[str, int], list[str]] = {}
+    for entry in entries:
+        if entry["direction"] == "took" and entry["stage"] != "SNAPSHOT":
+            took.setdefault((entry["charter"], entry["round"]), []).append(entry["sha256"])
     counts = Counter((entry["charter"], entry["round"]) for entry in sent)
     sizes: Counter[tuple[str, int]] = Counter()
     for entry in sent:
@@ -74,12 +73,12 @@ def egress(log: dict[str, Any]) -> dict[str, Any]:
             stage: (count, sum(entry["bytes"] for entry in sent if entry["stage"] == stage))
             for stage, count in Counter(entry["stage"] for entry in sent).items()
         },
-        "rounds": {place: (counts[place], sizes[place], took.get(place)) for place in {*counts, *took}},
+        "rounds": {place: (counts[place], sizes[place], took.get(place, [])) for place in {*counts, *took}},
         "days": {
             day: (count, sum(entry["bytes"] for entry in sent if entry["time"][:10] == day))
             for day, count in Counter(entry["time"][:10] for entry in sent).items()
         },
-        "sums": len(took),
+        "sums": sum(map(len, took.values())),
     }
 
 

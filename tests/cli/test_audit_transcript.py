@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
+import msgspec
 import pytest
 
+from secagg.egress import EgressEntry, EgressLog, read_egress
+from secagg.identity import Identity
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip
+
+CHAINED = ("sequence", "previous")
 
 
 @pytest.fixture
@@ -65,6 +71,22 @@ def test_a_round_that_the_transcript_lacks_is_found_by_a_hospitals_log(audit, fi
     outcome = audit(finished, *egress_of(finished, "h1"), "--json")
     assert outcome.code == TAMPERING
     assert {finding["reason"] for finding in json.loads(outcome.out)["findings"]} == {"missing-round", "incomplete"}
+
+
+def test_a_forged_sum_that_a_hospital_took_in_the_number_of_a_later_round_is_found(audit, finished, tmp_path):
+    """The coordinator conspires with a hospital: the forged sum first, then that round's true one."""
+    home = finished / "hospitals/h1"
+    identity = Identity.load(home / "identity.pem")
+    with EgressLog(tmp_path / "egress.sqlite", identity) as log:
+        for entry in read_egress(home / "egress.sqlite", identity.public_key):
+            fields = {name: value for name, value in msgspec.structs.asdict(entry).items() if name not in CHAINED}
+            if entry.took_sum and entry.round == 2:
+                log.record(partial(EgressEntry, **(fields | {"stage": "MISSED_SUM", "sha256": "0" * 64})))
+            log.record(partial(EgressEntry, **fields))
+    outcome = audit(finished, "--egress", f"h1={tmp_path / 'egress.sqlite'}", "--json")
+    assert outcome.code == TAMPERING
+    (finding,) = json.loads(outcome.out)["findings"]
+    assert (finding["reason"], finding["round"]) == ("other-sum", 2)
 
 
 def test_an_egress_log_that_was_altered_or_is_anothers_is_refused(audit, finished):

@@ -66,13 +66,7 @@ def _entries(field: Field, number: int) -> list[EgressEntry]:
 
 
 def _record(field: Field, number: int) -> HospitalRecord:
-    entries = _entries(field, number)
-    return HospitalRecord(
-        number,
-        field.charter.charter.member(number).name,
-        frozenset(entry.sha256 for entry in entries if entry.direction is Direction.SENT),
-        {entry.round: entry.sha256 for entry in entries if entry.took_sum},
-    )
+    return HospitalRecord.read(field.charter.charter.member(number).name, field.charter, _entries(field, number))
 
 
 def _key(field: Field, number: int) -> bytes:

@@ -229,6 +229,16 @@ def test_control_the_same_sum_is_taken_where_it_is_due(open_ward):
     assert before <= ward.models
 
 
+@pytest.mark.parametrize("round_number", [1, 2])
+def test_a_sum_of_no_later_round_than_the_last_is_refused_though_its_tag_fits(open_ward, round_number):
+    """The attack: a forged sum in the number of another round, so that a log holds a true sum of that round too."""
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 3)
+    message = sum_with_a_traitor(ward, step=3, stage=Stage.MISSED_SUM, round_number=round_number)
+    assert refusal(ward, ward.hospitals[1].receive(message)) == "stale-round"
+    assert ward.steps == [2, 2, 2, 2]
+
+
 # Statistics
 
 

@@ -40,13 +40,14 @@ class StageFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RoundEgress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What left in one round; round 0 is what belongs to none. ``took``: SHA-256 of the sum that was taken in it."""
+    """What left in one round; round 0 is what belongs to none. ``took``: SHA-256 of each sum taken in it: one at most,
+    unless something is wrong."""
 
     charter: str
     round: int
     messages: int
     bytes: int
-    took: str | None
+    took: tuple[str, ...]
 
 
 class DayEgress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +80,10 @@ def egress_of(entries: Sequence[EgressEntry]) -> EgressFacts:
     order = [stage.name for stage in Stage]
     stages = _grouped(sent, lambda entry: (entry.stage,))
     days = _grouped(sent, lambda entry: (entry.time[:10],))
-    took = {(entry.charter, entry.round): entry.sha256 for entry in entries if entry.took_sum}
+    took: dict[tuple[str, int], dict[str, None]] = defaultdict(dict)
+    for entry in entries:
+        if entry.took_sum:
+            took[entry.charter, entry.round][entry.sha256] = None
     rounds = {place: [] for place in took} | _grouped(sent, lambda entry: (entry.charter, entry.round))
     place_of = {charter: place for place, charter in enumerate(dict.fromkeys(entry.charter for entry in entries))}
     return EgressFacts(
@@ -90,11 +94,11 @@ def egress_of(entries: Sequence[EgressEntry]) -> EgressFacts:
             for (name,), group in sorted(stages.items(), key=lambda item: order.index(item[0][0]))
         ),
         rounds=tuple(
-            RoundEgress(*place, len(group), _bytes(group), took.get(place))
+            RoundEgress(*place, len(group), _bytes(group), tuple(took.get(place, ())))
             for place, group in sorted(rounds.items(), key=lambda item: (place_of[item[0][0]], item[0][1]))
         ),
         days=tuple(DayEgress(day, len(group), _bytes(group)) for (day,), group in sorted(days.items())),
-        sums=len(took),
+        sums=sum(map(len, took.values())),
         snapshots=sum(entry.took_snapshot for entry in entries),
     )
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from secagg.charter import VerifiedCharter
-from secagg.egress import Direction
 from secagg.errors import TamperingError
 from secagg.transcript import HospitalRecord, TranscriptAudit, audit_folder, compare
 from secagg.transcript.files import FileCheckpoint, require_grown_from
@@ -82,7 +81,7 @@ def read_transcript(
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
     """
     audit = audit_folder(folder, charter, noise_expansion(charter.charter))
-    records = [_record(site, charter) for site in sites if site.egress]
+    records = [HospitalRecord.read(site.member, charter, site.egress.entries) for site in sites if site.egress]
     odd = [*audit.findings, *(finding for record in records for finding in compare(audit.epochs, record))]
     return TranscriptFacts(
         rounds=_rounds(audit, charter),
@@ -131,15 +130,4 @@ def _rounds(audit: TranscriptAudit, charter: VerifiedCharter) -> tuple[RoundFact
         )
         for epoch in audit.epochs
         for found in epoch.rounds
-    )
-
-
-def _record(site: SiteEvidence, charter: VerifiedCharter) -> HospitalRecord:
-    entries = site.egress.entries if site.egress else ()
-    own = [entry for entry in entries if entry.charter == charter.digest.hex()]
-    return HospitalRecord(
-        charter.charter.number_of(site.member),
-        site.member,
-        frozenset(entry.sha256 for entry in own if entry.direction is Direction.SENT),
-        {entry.round: entry.sha256 for entry in own if entry.took_sum},
     )

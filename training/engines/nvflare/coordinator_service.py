@@ -21,7 +21,7 @@ from training.engines.nvflare.site_run import running
 from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.settings import CoordinatorSettings
 from training.field.watcher import SiteWatcher
-from training.report import RoundRecord, steps_summed
+from training.report import steps_summed
 from training.running import alone
 
 Going = Callable[[], None]

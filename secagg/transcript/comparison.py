@@ -1,0 +1,114 @@
+"""A transcript beside a hospital's own log: what the one says was given, and the other says was taken and sent.
+
+Knows recomputed sums and egress entries. A coordinator that conspires with a hospital can give another one a sum that
+was never taken, with a tag that fits; what it cannot do is keep that out of the log of whoever took it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from secagg.charter import VerifiedCharter
+from secagg.egress import Direction, EgressEntry
+from secagg.transcript.audit import EpochAudit, Finding, RoundAudit
+
+
+@dataclass(frozen=True)
+class HospitalRecord:
+    """What a hospital's own log says.
+
+    Attributes:
+        sent: SHA-256 (hexadecimal) of every message it sent under the charter.
+        taken: every sum and every snapshot that it took under it, in order.
+    """
+
+    number: int
+    name: str
+    sent: frozenset[str]
+    taken: tuple[EgressEntry, ...]
+
+    @classmethod
+    def read(cls, name: str, charter: VerifiedCharter, entries: Iterable[EgressEntry]) -> HospitalRecord:
+        """What a member's log says of one charter.
+
+        Raises:
+            InputError: ``unknown-member``.
+        """
+        own = [entry for entry in entries if entry.charter == charter.digest.hex()]
+        return cls(
+            charter.charter.number_of(name),
+            name,
+            frozenset(entry.sha256 for entry in own if entry.direction is Direction.SENT),
+            tuple(entry for entry in own if entry.direction is Direction.TOOK),
+        )
+
+
+def compare(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> list[Finding]:
+    """What does not fit between a transcript and a hospital's own log.
+
+    Messages that the hospital sent and the transcript lacks are no finding: they may have been lost on the way. Nor are
+    sums after the last that it took: it may have been away.
+    """
+    return [
+        *_other_sums(audits, hospital),
+        *_passed_over(audits, hospital),
+        *_other_snapshots(audits, hospital),
+        *_strangers(audits, hospital),
+    ]
+
+
+def _other_sums(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
+    rounds = {record.round: (audit.epoch, record) for audit in audits for record in audit.rounds}
+    # Each of them: a round in which two different ones were taken has one that is not the true one.
+    taken = {(entry.round, entry.sha256) for entry in hospital.taken if entry.took_sum}
+    for number, digest in sorted(taken):
+        epoch, record = rounds.get(number, (0, None))
+        if record is None or record.payload_sha256 is None:
+            what = f"{hospital.name} took a sum in round {number}, of which the transcript knows none."
+            yield Finding(epoch, number, "missing-round", what)
+        elif record.payload_sha256 != digest:
+            what = f"{hospital.name} took another sum in round {number} than the messages add up to."
+            yield Finding(epoch, number, "other-sum", what)
+
+
+def _passed_over(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
+    """Sums that it never took though it took later ones, and was handed nothing in between that could hold them."""
+    due = _sums_that_stand(audits)
+    reached, handed = 0, False
+    for entry in hospital.taken:
+        if entry.took_snapshot:
+            handed = True
+            continue
+        for epoch, record in due if not handed else ():
+            if reached < record.round < entry.round:
+                what = f"{hospital.name} never took the sum of round {record.round}, and yet a later one."
+                yield Finding(epoch, record.round, "not-taken", what)
+        reached, handed = max(reached, entry.round), False
+
+
+def _sums_that_stand(audits: Sequence[EpochAudit]) -> list[tuple[int, RoundAudit]]:
+    """The sums of a transcript, with their epochs; of a step that was summed anew, the last."""
+    sums = {
+        (record.purpose, record.step): (audit.epoch, record)
+        for audit in audits
+        for record in audit.rounds
+        if record.payload_sha256
+    }
+    return sorted(sums.values(), key=lambda found: found[1].round)
+
+
+def _other_snapshots(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
+    handed = {digest for audit in audits for digest in audit.snapshots.get(hospital.number, ())}
+    taken = {entry.sha256 for entry in hospital.taken if entry.took_snapshot}
+    if taken - handed:
+        what = f"{hospital.name} took {len(taken - handed)} snapshots that nobody handed it by the transcript."
+        yield Finding(0, 0, "missing-snapshot", what)
+
+
+def _strangers(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
+    for audit in audits:
+        strangers = audit.received.get(hospital.number, set()) - hospital.sent
+        if strangers:
+            what = f"{len(strangers)} messages of {hospital.name} in epoch {audit.epoch} are not in its own log."
+            yield Finding(audit.epoch, 0, "not-in-its-log", what)
