@@ -6,22 +6,21 @@ here that a tag, an endorsement or a budget decides on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from secagg.charter import Charter
-from secagg.encoding.ring import RingVector
-from secagg.errors import RemoteProtocolError
+from secagg.errors import RemoteProtocolError, SecaggError
 from secagg.masking import Purpose, RoundSum
 from training.hospital_state import AppliedSum, HospitalState
 from training.model_state import ModelLayout
 from training.noise import noise_shares
 from training.progress import counts_are_due, is_finished
 from training.scaling import Scaling
-from training.server_optimizer import apply
+from training.server_optimizer import StepOverflowError, apply
 from training.step_vector import StepVector
-from training.vector_layout import MeanUpdate, MomentVector, UpdateVector
+from training.vector_layout import MomentVector, UpdateVector
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,14 @@ class SumApplier:
 
     Attributes:
         features: one name for each column that statistics are taken of.
+        on_void: hears why a sum changes nothing.
     """
 
     charter: Charter
     layout: ModelLayout
     scaling: Scaling
     features: Sequence[str]
+    on_void: Callable[[SecaggError], None] = lambda _error: None
 
     def due(self, state: HospitalState) -> Purpose:
         """Of what the next sum is: statistics come before any training."""
@@ -44,10 +45,11 @@ class SumApplier:
     def after(self, state: HospitalState, total: RoundSum, purpose: Purpose) -> HospitalState:
         """The state that ``state`` becomes by a sum; nothing is done yet.
 
+        One that nothing can be made of, as where a hospital has sent a false weight, counts and changes nothing: it has
+        been given out, so that whoever refused it would lack it for good.
+
         Raises:
-            RemoteProtocolError: ``missed-sum``, ``other-model``, ``stale-round``, ``no-statistics``, ``finished``,
-                ``no-weight``.
-            InputError: ``model-not-finite``.
+            RemoteProtocolError: ``missed-sum``, ``other-model``, ``stale-round``, ``no-statistics``, ``finished``.
         """
         have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
         if total.step != have + 1:
@@ -59,28 +61,43 @@ class SumApplier:
         match purpose:
             case Purpose.STATISTICS:
                 self.require_moments_due(state)
-                return state.after_moments(MomentVector(self.charter, self.features).decode(total.vector))
+                return self._after_moments(state, total)
             case Purpose.TRAINING:
                 self.require_unfinished(state)
                 _require_later_round(state, total)
                 return self._after_step(state, total)
 
+    def _after_moments(self, state: HospitalState, total: RoundSum) -> HospitalState:
+        try:
+            moments = MomentVector(self.charter, self.features).decode(total.vector)
+        except RemoteProtocolError as error:
+            self._tell_void(total, error)
+            moments = self.scaling.unscaled(state.moments)
+        return state.after_moments(moments)
+
     def _after_step(self, state: HospitalState, total: RoundSum) -> HospitalState:
         training = self.charter.training
-        mean = self._decode(total.vector)
-        optimizer, model = apply(training.server, state.optimizer, state.model, mean.update, training.rounds)
+        try:
+            mean = self._codec.decode(total.vector)
+            optimizer, model = apply(training.server, state.optimizer, state.model, mean.update, training.rounds)
+            counts = mean.cells
+        except (RemoteProtocolError, StepOverflowError) as error:
+            self._tell_void(total, error)
+            optimizer, model = replace(state.optimizer, step=state.optimizer.step + 1), state.model
+            counts = self._codec.counts(total.vector)
         # Where no counts were due, what stands in their place is noise and nothing else.
-        cells = tuple(mean.cells.tolist()) if counts_are_due(self.charter, total.step) else ()
+        cells = tuple(counts.tolist()) if counts_are_due(self.charter, total.step) else ()
         return state.after_sum(AppliedSum(total.round, total.survivors.numbers, cells), model, optimizer)
 
-    @cached_property
-    def _steps(self) -> StepVector:
-        return StepVector(self.charter, noise_shares(self.charter))
+    def _tell_void(self, total: RoundSum, error: SecaggError) -> None:
+        told = f"The sum of round {total.round} counts, and changes nothing. {error.message}"
+        self.on_void(RemoteProtocolError(error.reason, told, remedy=error.remedy))
 
-    def _decode(self, vector: RingVector) -> MeanUpdate:
+    @cached_property
+    def _codec(self) -> StepVector | UpdateVector:
         if self.charter.privacy.mode == "distributed":
-            return self._steps.decode(vector)
-        return UpdateVector(self.charter, self.layout).decode(vector)
+            return StepVector(self.charter, noise_shares(self.charter))
+        return UpdateVector(self.charter, self.layout)
 
     def is_finished(self, state: HospitalState) -> bool:
         """Whether no further sum is due."""

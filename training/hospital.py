@@ -98,7 +98,7 @@ class Hospital:
         require_same_noise(charter.charter)
         train, validation = split_patients(setup.records, task)
         self._scaling = Scaling(charter.charter, task.spec)
-        self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names)
+        self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names, setup.on_refusal)
         self._contributor = Contributor(
             charter.charter, task, train, validation, self._scaling, self._layout, setup.device, setup.shuffle
         )

@@ -27,7 +27,8 @@ class HospitalSetup:
         records: as read from the site's file: not scaled, not split.
         shuffle: draws batches where there is no differential privacy; cryptographic if not given.
         passphrase: of the identity file.
-        on_refusal: hears in full why this hospital refused something; the coordinator hears no more than it must.
+        on_refusal: hears in full why this hospital refused something, or a sum changes nothing; the coordinator hears
+            no more than it must.
     """
 
     charter: VerifiedCharter

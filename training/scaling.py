@@ -51,6 +51,11 @@ class Scaling:
             return first_moments(records, weight)
         return second_moments(records, weight, mean_from_sum(sums[0]))
 
+    def unscaled(self, sums: Sequence[Vector]) -> Vector:
+        """What stands for the next sum of statistics where it says nothing: a mean of 0, or a spread of 1."""
+        features = self.charter.statistics.features
+        return np.concatenate([[1.0], np.ones(features) if sums else np.zeros(features)])
+
     def standardiser(self, sums: Sequence[Vector]) -> Standardiser:
         """Mean and spread over the consortium.
 

@@ -29,6 +29,10 @@ class OptimizerState:
     second: Vector
 
 
+class StepOverflowError(InputError):
+    """A step that would leave no model that is a number."""
+
+
 def initial_state(size: int) -> OptimizerState:
     """The state before the first step, for a model of ``size`` parameters."""
     return OptimizerState(0, np.zeros(size), np.zeros(size))
@@ -47,7 +51,8 @@ def apply(
         rounds: of the whole training, over which the learning rate falls.
 
     Raises:
-        InputError: ``model-shape``, or ``model-not-finite`` when the step overflows.
+        InputError: ``model-shape``.
+        StepOverflowError: ``model-not-finite``.
     """
     for name, array, dtype in (("model", model, np.float32), ("update", mean_update, np.float64)):
         if array.dtype != dtype or array.shape != state.first.shape:
@@ -59,7 +64,7 @@ def apply(
         stepped = (model.astype(np.float64) + rate * direction).astype(np.float32)
     if not np.isfinite(stepped).all():
         message = f"Step {state.step + 1} makes the model infinite or NaN."
-        raise InputError("model-not-finite", message, remedy="Lower the learning rate.")
+        raise StepOverflowError("model-not-finite", message, remedy="Lower the learning rate.")
     return OptimizerState(state.step + 1, first, second), stepped
 
 

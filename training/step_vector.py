@@ -48,6 +48,10 @@ class StepVector:
         divisor = -self.shares.scale * self.charter.training.batch_size
         return MeanUpdate(signed[:size] / divisor, signed[size + 1 :])
 
+    def counts(self, total: RingVector) -> Integers:
+        """The summed validation counts alone."""
+        return self._ring.to_signed(total)[self.shares.dimension + 1 :]
+
     @property
     def _ring(self) -> Ring:
         return Ring(self.charter.encoding.field_bits)

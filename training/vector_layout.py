@@ -88,9 +88,16 @@ class UpdateVector:
         tensors = len(self.model.tensors)
         share = parts[tensors][0] / self.charter.encoding.max_weight
         if share <= 0:
-            raise RemoteProtocolError("no-weight", "The hospitals of the sum weigh nothing together.")
-        cells = parts[tensors + 1] if self.charter.metrics.cells else np.zeros(0)
-        return MeanUpdate(np.concatenate(parts[:tensors]) / share, np.rint(cells).astype(np.int64))
+            raise _no_weight()
+        return MeanUpdate(np.concatenate(parts[:tensors]) / share, self._counts(parts))
+
+    def counts(self, total: RingVector) -> npt.NDArray[np.int64]:
+        """The summed validation counts alone, which are there without any weight too."""
+        return self._counts(self.layout.decode(total))
+
+    def _counts(self, parts: Sequence[Vector]) -> npt.NDArray[np.int64]:
+        cells = parts[-1] if self.charter.metrics.cells else np.zeros(0)
+        return np.rint(cells).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,21 @@ class MomentVector:
         return self.layout.encode(np.split(moments, len(moments)))
 
     def decode(self, total: RingVector) -> Vector:
-        """The sum of `encode`'s arguments."""
-        return np.concatenate(self.layout.decode(total))
+        """The sum of `encode`'s arguments.
+
+        Raises:
+            RemoteProtocolError: ``no-weight``: no hospital encodes a sum without weight.
+        """
+        moments = np.concatenate(self.layout.decode(total))
+        if moments[0] <= 0:
+            raise _no_weight()
+        return moments
+
+
+def _no_weight() -> RemoteProtocolError:
+    return RemoteProtocolError(
+        "no-weight", "The hospitals of the sum weigh nothing together: one has sent a false weight."
+    )
 
 
 def clip_norm(update: Vector, norm: float) -> Vector:

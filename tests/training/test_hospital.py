@@ -177,11 +177,13 @@ def test_a_sum_of_another_step_is_refused_and_changes_nothing(open_ward):
     assert (ward.models, ward.steps) == (before, [0, 0, 0, 0])
 
 
-def test_a_sum_in_which_nobody_weighs_anything_is_refused_and_changes_nothing(open_ward):
+def test_a_sum_in_which_nobody_weighs_anything_counts_and_changes_no_model_and_it_is_said(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.APPLY, 1)
-    assert refusal(ward, ward.hospitals[1].receive(sum_with_a_traitor(ward, step=1, weight=0))) == "no-weight"
-    assert ward.steps == [0, 0, 0, 0]
+    before = ward.models
+    assert ward.hospitals[1].receive(sum_with_a_traitor(ward, step=1, weight=0)) == []
+    assert (ward.models, ward.steps) == (before, [1, 0, 0, 0])
+    assert ("h1", "no-weight") in ward.refused
 
 
 def test_a_round_of_another_step_is_refused_before_training(open_ward):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from secagg.charter import Encoding, Metrics, Model, Statistics, Training
-from secagg.errors import InputError
+from secagg.errors import InputError, RemoteProtocolError
 from tests.support.consortium import MODEL_DIGEST, make_charter, make_identities
 from training.model_state import ModelLayout, TensorShape
 from training.vector_layout import MomentVector, UpdateVector, clip_norm
@@ -131,9 +131,26 @@ def moment_vector(features=("age", "dose")):
 @settings(deadline=None)
 def test_the_sum_of_feature_moments_decodes_to_nine_digits(moments):
     moments[:, 0] = np.abs(moments[:, 0]) / 1e6
+    moments[0, 0] = 1.0
     codec = moment_vector()
     total = codec.decode(add(codec, [codec.encode(row) for row in moments]))
     np.testing.assert_allclose(total, moments.sum(axis=0), rtol=1e-12, atol=1e-8)
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.5])
+def test_feature_moments_without_weight_are_refused(weight):
+    codec = moment_vector()
+    with pytest.raises(RemoteProtocolError) as caught:
+        codec.decode(add(codec, [codec.encode(np.array([weight, 1.0, 2.0]))]))
+    assert caught.value.reason == "no-weight"
+
+
+def test_counts_are_read_from_a_sum_without_weight_too():
+    codec = update_vector(cells=2)
+    total = add(codec, [codec.layout.encode([[0.0], np.zeros(6), np.array([-1]), np.array([4, 5])])])
+    with pytest.raises(RemoteProtocolError):
+        codec.decode(total)
+    assert codec.counts(total).tolist() == [4, 5]
 
 
 def test_a_feature_moment_that_is_no_number_names_its_feature():

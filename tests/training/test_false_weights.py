@@ -1,0 +1,107 @@
+"""One hospital that sends false weights, with tags that fit, against a whole run."""
+
+from __future__ import annotations
+
+import pytest
+
+from secagg.charter.sections import ServerStep
+from secagg.encoding import Ring
+from secagg.errors import ProtocolError
+from secagg.masking.session import STATISTICS_BITS
+from secagg.release.dsse import read_signed
+from tests.support.hospitals import SCALED_BY_SUMS, choices_of, tabular_spec, training_of
+from training import applying
+from training.contributing import Contributor, Vector
+from training.model_state import model_digest
+from training.server_optimizer import StepOverflowError
+from training.vector_layout import MomentVector, UpdateVector
+
+LIAR = 2
+MOMENTUM = ServerStep(optimizer="momentum", learning_rate=0.5)
+
+
+@pytest.fixture
+def run(open_ward, monkeypatch):
+    """Runs five hospitals, of which the second makes the whole of some sums weigh less than nothing."""
+
+    def run(method, place, sums, spec=None):
+        ward = open_ward(hospitals=5, spec=spec, choices=choices_of(training_of(server=MOMENTUM)))
+        honest, liar = getattr(Contributor, method), ward.hospitals[LIAR]._contributor
+        made = []
+
+        def contribute(contributor, *arguments):
+            vector = honest(contributor, *arguments)
+            if contributor is not liar:
+                return vector
+            made.append(vector)
+            bits = ward.charter.charter.encoding.field_bits if method == "update" else STATISTICS_BITS
+            return weighing_less(vector, place, Ring(bits)) if len(made) in sums else vector
+
+        monkeypatch.setattr(Contributor, method, contribute)
+        coordinator = ward.coordinator()
+        return ward, coordinator, coordinator.run()
+
+    return run
+
+
+def weighing_less(vector, place, ring):
+    """With the least number that the ring has: nobody sees what is masked, and it outweighs all others' weights."""
+    signed = ring.to_signed(vector.elements)
+    signed[place] = -ring.largest
+    return Vector(ring.from_signed(signed), vector.removable)
+
+
+def everybody_signed(ward, signed):
+    assert len(read_signed(signed).signatures) == 5
+    assert ward.steps == [3] * 5
+    assert len(ward.models) == 1
+
+
+@pytest.mark.parametrize("sums", [(1,), (2,), (1, 2, 3)], ids=str)
+def test_a_false_weight_costs_a_step_and_not_the_run(run, sums):
+    ward, coordinator, signed = run("update", -1, sums)
+    everybody_signed(ward, signed)
+    assert [record.step for record in coordinator.rounds] == [1, 2, 3]
+    assert ward.refused == [(f"h{number}", "no-weight") for _ in sums for number in range(1, 6)]
+
+
+def test_a_run_of_false_weights_alone_leaves_the_model_that_all_started_from(run):
+    ward, _, _ = run("update", -1, (1, 2, 3))
+    hospital = ward.hospitals[1]
+    assert model_digest(hospital._layout, hospital.state.model) == ward.charter.charter.model.digest
+    assert not hospital.state.optimizer.first.any()
+    assert hospital.state.optimizer.step == 3
+
+
+@pytest.mark.parametrize("sums", [(1,), (2,), (1, 2)], ids=str)
+def test_a_false_weight_of_statistics_leaves_features_as_they_are_and_not_the_run_at_an_end(run, sums):
+    ward, _, signed = run("moments", 0, sums, tabular_spec(**SCALED_BY_SUMS))
+    everybody_signed(ward, signed)
+    scale = ward.hospitals[1].scaling.standardiser(ward.hospitals[1].state.moments)
+    assert (scale.mean.tolist() == [0.0, 0.0]) is (1 in sums)
+    assert (scale.std.tolist() == [1.0, 1.0]) is (2 in sums)
+
+
+def test_a_step_that_would_leave_no_model_costs_a_step_and_not_the_run(run, monkeypatch):
+    """As by numbers that a hospital lets grow from sum to sum."""
+    honest = applying.apply
+
+    def overflowing(settings, state, *arguments):
+        if state.step == 1:
+            raise StepOverflowError("model-not-finite", "Step 2 makes the model infinite.")
+        return honest(settings, state, *arguments)
+
+    monkeypatch.setattr(applying, "apply", overflowing)
+    ward, _, signed = run("update", -1, ())
+    everybody_signed(ward, signed)
+    assert ward.refused == [(f"h{number}", "model-not-finite") for number in range(1, 6)]
+
+
+@pytest.mark.parametrize(("method", "codec", "place"), [("update", UpdateVector, -1), ("moments", MomentVector, 0)])
+def test_control_hospitals_that_refuse_such_a_sum_never_come_past_it(run, monkeypatch, method, codec, place):
+    def refusing(_applier, _total, error):
+        raise error
+
+    monkeypatch.setattr(applying.SumApplier, "_tell_void", refusing)
+    with pytest.raises(ProtocolError):
+        run(method, place, (1,), tabular_spec(**SCALED_BY_SUMS) if codec is MomentVector else None)
