@@ -71,7 +71,9 @@ def test_the_hearts_are_held_out_as_flamby_does(heart_spec: TaskSpec, heart_file
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 2), min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 5))
-def test_a_stratified_division_never_splits_a_patient_and_loses_nobody(labels: list[int], fraction: float, rows_each: int) -> None:
+def test_a_stratified_division_never_splits_a_patient_and_loses_nobody(
+    labels: list[int], fraction: float, rows_each: int
+) -> None:
     people_of = [index // (rows_each + 1) for index in range(len(labels))]
     whole = some_records(labels, people_of)
     if not 0 < np.floor(fraction * whole.patient_count) < whole.patient_count:
