@@ -8,13 +8,16 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from secagg.errors import InputError
 
 PRIVATE = 0o600
 SHARED = 0o644
+_INSTANT_SECONDS: Final = 0.2
 
 
 def write_atomically(path: Path, data: bytes, mode: int = SHARED) -> None:
@@ -124,16 +127,14 @@ def lock(path: Path) -> int:
         descriptor = os.open(file.with_name(f"{file.name}.lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
     except OSError as error:
         raise unwritable(path, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not _comes_free(descriptor):
         os.close(descriptor)
         raise InputError(
             "state-in-use",
             f"{path} is in use by another process.",
             culprit=str(path),
             remedy="Stop the other process: a hospital's state belongs to one at a time.",
-        ) from error
+        )
     return descriptor
 
 
@@ -151,12 +152,28 @@ def is_locked(path: Path) -> bool:
     except OSError as error:
         raise unreadable(file, error) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        # Shared: others may ask at the same time.
+        return not _take(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _comes_free(descriptor: int) -> bool:
+    """Take the lock; whoever only asked whether it is held has held it for an instant."""
+    deadline = time.monotonic() + _INSTANT_SECONDS
+    while not _take(descriptor, fcntl.LOCK_EX):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_INSTANT_SECONDS / 20)
+    return True
+
+
+def _take(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

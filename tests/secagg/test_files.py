@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import threading
 
 import pytest
 
@@ -115,6 +117,16 @@ def test_a_lock_is_seen_while_it_is_held(tmp_path):
     assert is_locked(path)
     os.close(descriptor)
     assert not is_locked(path)
+
+
+def test_whoever_only_asks_keeps_nobody_from_taking_a_lock(tmp_path):
+    path = tmp_path / "state"
+    os.close(lock(path))
+    asking = os.open(tmp_path / "state.lock", os.O_RDWR)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    assert not is_locked(path)
+    threading.Timer(0.05, os.close, [asking]).start()
+    os.close(lock(path))
 
 
 def test_a_lock_that_may_not_be_looked_at_is_not_called_free(tmp_path, monkeypatch):
