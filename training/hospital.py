@@ -308,11 +308,18 @@ class Hospital:
                 "understated-rounds",
                 f"The release would state {payload.rounds} rounds; this hospital has taken part in more.",
             )
+        progress = self._state.progress
+        if progress.concluded and payload.rounds != progress.stated_rounds:
+            # Two statements that all have signed would be two releases of one model, of different epsilon.
+            raise RemoteProtocolError(
+                "already-concluded",
+                f"This hospital has attested to a release of {progress.stated_rounds} rounds, and attests to no other.",
+            )
         file = model_file(self._layout, self._state, self._scaling)
         release = describe_release(self._charter, self._layout, self._state, payload.rounds)
         self._require_all_stated(release.privacy)
         statement = statement_bytes(file, release)
-        self._save(self._state.after_conclusion())
+        self._save(self._state.after_conclusion(payload.rounds))
         self._budget.close_run()
         return self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))
 

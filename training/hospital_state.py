@@ -43,11 +43,16 @@ class EpochTagKey(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What the file says besides tensors."""
+    """What the file says besides tensors.
+
+    Attributes:
+        concluded: whether a release was attested to; ``stated_rounds``: as one of how many rounds.
+    """
 
     charter: str
     applied: tuple[AppliedSum, ...] = ()
     concluded: bool = False
+    stated_rounds: int = 0
     tag_keys: tuple[EpochTagKey, ...] = ()
 
 
@@ -134,9 +139,9 @@ class HospitalState:
         model = model_digest(layout, self.model)
         return digest("state", b"", model, self.optimizer.step, *moments, len(statistics), *statistics, applied)
 
-    def after_conclusion(self) -> HospitalState:
-        """After the release was attested to."""
-        return replace(self, progress=msgspec.structs.replace(self.progress, concluded=True))
+    def after_conclusion(self, rounds: int) -> HospitalState:
+        """After the release was attested to, as one of so many rounds."""
+        return replace(self, progress=msgspec.structs.replace(self.progress, concluded=True, stated_rounds=rounds))
 
     def save(self, path: Path) -> None:
         """Write the state, durably and as a whole.

@@ -35,7 +35,7 @@ from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital import Hospital
 from training.hospital_budget import HospitalBudget
-from training.hospital_state import load_state
+from training.hospital_state import HospitalState, load_state
 from training.messages import Attest, Conclude, Query, Release
 from training.privacy_plan import privacy_plan
 from training.simulation import prepare
@@ -438,6 +438,29 @@ def test_control_one_that_lacks_a_sum_has_to_be_able_to_pay_for_the_run_on_what_
     with pytest.raises(RefusedError) as caught:
         open_ward()
     assert caught.value.reason == "budget-exceeded"
+
+
+def test_a_hospital_attests_to_one_release_also_after_a_restart(finished, open_ward):
+    """The attack: one model in two releases that all have signed, of different epsilon."""
+    first = conclude(finished, 1, 3)
+    assert refusal(finished, conclude(finished, 1, 5000)) == "already-concluded"
+    assert finished.refused == [("h1", "already-concluded")]
+    finished.close()
+    again = open_ward()
+    assert refusal(again, conclude(again, 1, 4)) == "already-concluded"
+    assert statement_in(again, *conclude(again, 1, 3)) == statement_in(again, *first)
+
+
+def test_control_a_hospital_that_forgets_what_it_attested_to_signs_a_second_release(open_ward, monkeypatch):
+    monkeypatch.setattr(HospitalState, "after_conclusion", lambda state, rounds: state)
+    ward = open_ward()
+    ward.stop_before(Phase.CONCLUDE, 0)
+    first, second = (statement_in(ward, *conclude(ward, 1, rounds)) for rounds in (3, 5000))
+    assert first != second
+
+
+def statement_in(ward, reply):
+    return decode(read(ward, reply).payload, Attest).statement
 
 
 def test_a_release_that_is_not_what_the_hospital_attested_to_is_refused(finished):

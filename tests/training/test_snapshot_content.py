@@ -111,7 +111,7 @@ def test_a_charter_without_statistics_counts_and_optimizer_has_states_too():
 
 def test_what_is_a_hospitals_own_stays_its_own():
     own = started().after_set_up(4, bytes(32))
-    giver = after(2).after_set_up(1, bytes([1]) * 32).after_conclusion().with_last_sum(b"a sum")
+    giver = after(2).after_set_up(1, bytes([1]) * 32).after_conclusion(2).with_last_sum(b"a sum")
     read = read_state(shared(giver), CHARTER, own)
     assert read.progress.tag_keys == (EpochTagKey(4, bytes(32)),)
     assert not read.progress.concluded
@@ -195,7 +195,7 @@ def test_a_state_one_sum_earlier_is_read_by_who_has_not_concluded():
     """Whoever has a sum that nobody can vouch for gives it up, but never one that it has signed a release of."""
     own = after(4)
     assert read_state(shared(after(3)), CHARTER, own).steps == 3
-    assert refused(own.after_conclusion()) == "not-ahead"
+    assert refused(own.after_conclusion(5)) == "not-ahead"
 
 
 def test_a_state_that_came_from_other_sums_than_this_hospitals_is_read():
