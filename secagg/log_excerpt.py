@@ -97,6 +97,8 @@ def verify_excerpt(excerpt: LogExcerpt[EntryT], public_key: bytes, kind: LogKind
         if before is not None and follows and entry.previous != previous:
             raise kind.altered(source, entry.sequence, "it does not follow the entry before it")
         before = entry
+    if before is not None and before.sequence > excerpt.checkpoint.entries:
+        raise kind.altered(source, before.sequence, "it stands beyond the end of the log")
     if len(excerpt.shown) + len(excerpt.hidden) != excerpt.checkpoint.entries:
         raise kind.altered(source, len(excerpt.shown), "entries are missing, or there are more than the log has")
     if root_of(excerpt, excerpt.checkpoint.entries) != excerpt.checkpoint.root:

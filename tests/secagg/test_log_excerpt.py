@@ -107,6 +107,17 @@ def test_another_key_signed_none_of_it(signed):
         verify_excerpt(excerpt(signed, {1}), Identity.generate().public_key, EGRESS, HERE)
 
 
+@pytest.mark.parametrize("hidden", [(), (3, 4, 5)], ids=["nothing", "some"])
+def test_an_entry_beyond_the_end_of_the_log_is_refused_though_the_leaves_give_the_root(signed, hidden):
+    """The site signs an entry that its log never had in that place, and a root with its leaf in the last."""
+    log = [entry for entry, _ in signed]
+    last = msgspec.structs.replace(log[-1], sequence=ENTRIES + 100)
+    moved = (last, SITE.sign(EGRESS.signed_bytes(last.body())))
+    shown = take_excerpt([*signed[:-1], moved], lambda entry: entry.sequence not in hidden)
+    with pytest.raises(TamperingError, match=f"Entry {ENTRIES + 100} .*beyond the end"):
+        verify(shown)
+
+
 def test_a_log_that_was_longer_once_or_another_is_found(signed):
     noted = checkpoint_of([entry for entry, _ in signed])
     shorter = take_excerpt(signed[:-1], lambda _: True)
