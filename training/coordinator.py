@@ -73,7 +73,7 @@ class Coordinator:
     @property
     def rounds(self) -> tuple[RoundRecord, ...]:
         """The record of every round so far."""
-        return self._store.state.rounds
+        return self._store.rounds
 
     @property
     def lacking(self) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ class Coordinator:
             before_reveal=lambda cohort: self._store.update(asked=Asked(purpose, step, cohort)),
         )
         record = _record(server, pump, time.monotonic() - started)
-        self._store.update(rounds=(*self._store.state.rounds, record))
+        self._store.add_round(record)
         repeated = asked is not None and (asked.purpose, asked.step) == (purpose, step)
         if repeated and any(refusal.reason == "differencing" for refusal in record.refusals):
             # They gave shares for the cohort before. Nobody takes another, so that one is to be asked again.

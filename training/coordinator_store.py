@@ -13,6 +13,7 @@ import msgspec
 from secagg.errors import TamperingError
 from secagg.files import PRIVATE, read_bounded, write_atomically
 from training.report import RoundRecord
+from training.round_log import RoundLog
 
 _LARGEST_STATE = 64 * 1024 * 1024
 _LARGEST_RELEASE = 64 * 1024 * 1024
@@ -30,7 +31,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Numbers used so far, and the record of every round.
+    """Numbers used so far.
 
     Attributes:
         statistics: messages with the sums of feature statistics, in order, by file name.
@@ -44,7 +45,6 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     round: int = 0
     statistics: tuple[str, ...] = ()
     sums: tuple[str, ...] = ()
-    rounds: tuple[RoundRecord, ...] = ()
     asked: Asked | None = None
     given: tuple[int, ...] = ()
 
@@ -63,6 +63,22 @@ class CoordinatorStore:
     def __init__(self, folder: Path, charter_digest: bytes) -> None:
         self._folder = folder
         self.state = self._load(charter_digest.hex())
+        # Not in the state, which is written anew whenever a number changes: in a large consortium it would grow to
+        # gigabytes.
+        self._rounds = RoundLog(folder / "rounds.jsonl")
+
+    @property
+    def rounds(self) -> tuple[RoundRecord, ...]:
+        """The record of every round so far."""
+        return self._rounds.rounds
+
+    def add_round(self, record: RoundRecord) -> None:
+        """Write down how a round went, then keep it in memory.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        self._rounds.append(record)
 
     def update(self, **changes: object) -> None:
         """Change the state on disk, then in memory.

@@ -653,9 +653,9 @@ def test_a_damaged_state_of_a_hospital_stops_the_run(secagg, finished, name, rea
     secagg("simulate", "--resume", finished).failed(TAMPERING, reason, path)
 
 
-@pytest.mark.parametrize(("name", "text"), [("simulation.json", b'"cpu"'), ("coordinator/coordinator.json", b'"h1"')])
+@pytest.mark.parametrize(("name", "text"), [("simulation.json", b'"cpu"'), ("coordinator/rounds.jsonl", b'"h1"')])
 def test_a_file_of_the_run_that_is_no_longer_text_is_no_defect(secagg, finished, name, text):
-    """training/simulation.py, read_settings; training/coordinator_store.py, _load."""
+    """training/simulation.py, read_settings; training/round_log.py."""
     path = finished / name
     flip(path, path.read_bytes().index(text) + 1, bit=0x80)
     code, reason = (UNUSABLE, "not-a-run") if name == "simulation.json" else (TAMPERING, "damaged-coordinator-state")

@@ -32,6 +32,7 @@ POINTS = {
     "checkpoint": (HospitalState, "save"),
     "coordinator": (CoordinatorStore, "update"),
     "kept-sum": (CoordinatorStore, "keep_message"),
+    "round": (CoordinatorStore, "add_round"),
 }
 
 

@@ -93,7 +93,7 @@ def test_a_hospital_and_a_coordinator_that_are_killed_in_a_round_are_back_in_the
         strike_at(field.hospitals[VICTIM], "mask", "after", kill_site)
         strike_at(field.coordinator, "reveal", "before", kill_command)
         assert_all_is_well(field)
-        lost = set(masked_rounds(field, VICTIM)) - {record.round for record in field.progress().rounds if record.step}
+        lost = set(masked_rounds(field, VICTIM)) - {record.round for record in field.rounds() if record.step}
         assert lost <= set(charged_rounds(field, VICTIM))
 
 
@@ -209,10 +209,10 @@ def test_a_hospital_whose_disk_fills_up_sends_nothing_more_and_is_back_when_ther
         sent = len(sent_by(field, VICTIM))
         with disk.full():
             victim.go_on()
-            wait_for("a round without it", lambda: any(record.step for record in field.progress().rounds))
+            wait_for("a round without it", lambda: any(record.step for record in field.rounds()))
             assert len(sent_by(field, VICTIM)) == sent
-            assert VICTIM_NAME in {name for record in field.progress().rounds for name in record.dropped} or all(
-                VICTIM_NAME not in record.cohort for record in field.progress().rounds
+            assert VICTIM_NAME in {name for record in field.rounds() for name in record.dropped} or all(
+                VICTIM_NAME not in record.cohort for record in field.rounds()
             )
         assert_all_is_well(field)
 

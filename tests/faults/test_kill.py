@@ -115,6 +115,8 @@ KILLS = [
     ("coordinator", 5, "after"),
     ("kept-sum", 1, "before"),
     ("kept-sum", 2, "after"),
+    ("round", 1, "before"),
+    ("round", 2, "after"),
 ]
 
 

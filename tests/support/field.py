@@ -17,7 +17,6 @@ from pathlib import Path
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from tests.support.field_processes import processes_of
-from training.coordinator_store import CoordinatorState
 from training.engines.nvflare.provisioning import Address, provision
 from training.engines.nvflare.site_kits import require_coordinator_kits, require_hospital_kit
 from training.field.coordinator_site import CoordinatorSite
@@ -25,6 +24,7 @@ from training.field.hospital_site import HospitalSite
 from training.field.laying_out import HospitalMaterial, lay_out_coordinator, lay_out_hospital
 from training.field.settings import CoordinatorSettings, HospitalSettings, write_new_settings
 from training.field.status import SiteState
+from training.report import RoundRecord
 from training.simulation import SimulationSettings, prepare
 from training.sites import parse_place
 
@@ -190,9 +190,9 @@ class Field:
         """The coordinator's folder."""
         return CoordinatorSite(self.coordinator.path)
 
-    def progress(self) -> CoordinatorState:
+    def rounds(self) -> tuple[RoundRecord, ...]:
         """What the coordinator has on its disk."""
-        return self.centre.progress(self.charter)
+        return self.centre.rounds(self.charter)
 
     def start(self) -> None:
         """Start every site."""

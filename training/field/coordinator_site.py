@@ -18,7 +18,7 @@ from secagg.charter.folder import read_verified
 from secagg.errors import ProtocolError, SecaggError
 from secagg.files import PRIVATE, write_atomically
 from training.coordinator import Coordinator
-from training.coordinator_store import CoordinatorState, CoordinatorStore
+from training.coordinator_store import CoordinatorStore
 from training.engines.base import Engine
 from training.field.settings import CoordinatorSettings, read_settings
 from training.field.state_file import Schema, read_state
@@ -103,9 +103,9 @@ class CoordinatorSite:
         """How long it waits; the defaults where nothing is set."""
         return read_settings(self.settings, CoordinatorSettings) if self.settings.exists() else CoordinatorSettings()
 
-    def progress(self, charter: VerifiedCharter) -> CoordinatorState:
-        """Numbers used so far, and the record of every round."""
-        return self._store(charter).state
+    def rounds(self, charter: VerifiedCharter) -> tuple[RoundRecord, ...]:
+        """The record of every round so far."""
+        return self._store(charter).rounds
 
     def settle_release(self, charter: VerifiedCharter) -> None:
         """Take the release that was made for this run's, whoever has it."""
