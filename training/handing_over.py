@@ -47,7 +47,7 @@ def hand_over(
     if own.last_sum and reached == before(own.reached):
         content = content_of_sum(own.last_sum)
     else:
-        content = content_of_state(own, len(charter.charter.members))
+        content = content_of_state(own, charter.charter)
     return route.recipient, seal_snapshot(route, content, status.snapshot_key, randomness)
 
 

@@ -23,6 +23,7 @@ from secagg.masking.session import Survivors
 from secagg.wire.envelope import decode
 from training.hospital_state import AppliedSum, HospitalState
 from training.position import can_replace
+from training.progress import counts_are_due
 from training.server_optimizer import OptimizerState
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -37,7 +38,7 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
         moments: the sums of statistics one after another, float64 (k, 1 + features).
         rounds: of each applied sum, uint32 (s,).
         survivors: of each, a bit for each member: of member i, bit (i - 1) mod 8 of byte (i - 1) div 8.
-        cells: of each, the validation counts, int64 (s, cells).
+        cells: of each, the validation counts, int64 (s, cells); zeros where none were due.
     """
 
     model: memoryview
@@ -66,12 +67,13 @@ def content_of_sum(message: bytes) -> bytes:
     return msgspec.msgpack.encode(SnapshotContent(None, memoryview(message)))
 
 
-def content_of_state(state: HospitalState, members: int) -> bytes:
-    """The content that hands over a state, in a consortium of ``members``."""
+def content_of_state(state: HospitalState, charter: Charter) -> bytes:
+    """The content that hands over a state."""
     applied = state.progress.applied
-    named = np.zeros((len(applied), members), np.bool_)
+    named = np.zeros((len(applied), len(charter.members)), np.bool_)
     for row, one in zip(named, applied, strict=True):
         row[np.array(one.survivors) - 1] = True
+    none_due = (0,) * charter.metrics.cells
     shared = SharedState(
         _little_endian(state.model, "<f4"),
         _unless_zero(state.optimizer.first),
@@ -79,7 +81,7 @@ def content_of_state(state: HospitalState, members: int) -> bytes:
         memoryview(b"".join(_little_endian(one, "<f8") for one in state.moments)),
         _little_endian(np.array([one.round for one in applied], np.int64), "<u4"),
         memoryview(np.packbits(named, axis=1, bitorder="little").tobytes()),
-        _little_endian(np.array([one.cells for one in applied], np.int64), "<i8"),
+        _little_endian(np.array([one.cells or none_due for one in applied], np.int64), "<i8"),
     )
     return msgspec.msgpack.encode(SnapshotContent(shared, memoryview(b"")))
 
@@ -146,8 +148,12 @@ def _read_applied(shared: SharedState, charter: VerifiedCharter) -> tuple[Applie
     session = Session(charter, 0, Purpose.TRAINING, 0, 1)
     everybody = frozenset(session.members)
     return tuple(
-        AppliedSum(number, Survivors.check(_numbers(row), session, everybody).numbers, tuple(told.tolist()))
-        for number, row, told in zip(rounds, bits, counts, strict=True)
+        AppliedSum(
+            number,
+            Survivors.check(_numbers(row), session, everybody).numbers,
+            tuple(told.tolist()) if counts_are_due(charter.charter, step) else (),
+        )
+        for step, (number, row, told) in enumerate(zip(rounds, bits, counts, strict=True), start=1)
     )
 
 

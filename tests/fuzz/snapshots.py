@@ -46,13 +46,13 @@ def _content(data: bytes) -> None:
         state = read_state(content.state, _CHARTER, _START)
         state.digest(_LAYOUT)
         # What was taken can be handed on, and is then the same.
-        again = read_content(content_of_state(state, _MEMBERS)).state
+        again = read_content(content_of_state(state, _CHARTER.charter)).state
         assert again is not None
         assert read_state(again, _CHARTER, _START).digest(_LAYOUT) == state.digest(_LAYOUT)
 
 
 def _content_seeds() -> list[bytes]:
-    whole = [content_of_state(state, _MEMBERS) for state in _states()]
+    whole = [content_of_state(state, _CHARTER.charter) for state in _states()]
     endless = [msgspec.msgpack.encode([[b"", b"", b"", b"", bytes(size), b"", b""], b""]) for size in (4, 1 << 20)]
     return [*whole, content_of_sum(b"a message"), *endless, *nested(b"\x92", b"\xdd\0\0\0\1")]
 

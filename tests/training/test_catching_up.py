@@ -324,7 +324,10 @@ def test_a_snapshot_that_holds_no_state_is_refused(behind, content):
 
 def test_a_snapshot_of_an_earlier_state_is_refused(one_behind):
     old = HospitalState.start(one_behind.charter.digest, one_behind.hospitals[2].state.model)
-    assert untouched(one_behind, sealed_by(one_behind, 1, 2, content_of_state(old, 5))) == "not-ahead"
+    assert (
+        untouched(one_behind, sealed_by(one_behind, 1, 2, content_of_state(old, one_behind.charter.charter)))
+        == "not-ahead"
+    )
 
 
 @pytest.fixture
@@ -433,6 +436,18 @@ def test_a_hospital_that_lost_everything_is_brought_up_to_date(behind):
     behind.coordinator().run()
     assert behind.steps == [3, 3, 3, 3, 3]
     assert len(digests(behind)) == 1
+
+
+def test_a_hospital_that_lost_everything_is_brought_up_to_date_where_few_sums_carry_counts(open_ward):
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=4), metrics="exact", metrics_every=3))
+    ward.stop_before(Phase.MASK, 4)
+    ward.close()
+    ward.checkpoint(2).unlink()
+    ward = open_ward()
+    assert [len(applied.cells) > 0 for applied in ward.hospitals[1].state.progress.applied] == [False, False, True]
+    ward.coordinator().run()
+    assert ward.steps == [4, 4, 4, 4, 4]
+    assert len(digests(ward)) == 1
 
 
 def test_a_hospital_that_was_away_during_statistics_is_brought_up_to_date(open_ward):

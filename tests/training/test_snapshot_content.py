@@ -59,8 +59,8 @@ def after(steps, statistics=2, optimizer="adam", state=None):
     return state
 
 
-def shared(state):
-    return read_content(content_of_state(state, MEMBERS)).state
+def shared(state, charter=CHARTER):
+    return read_content(content_of_state(state, charter.charter)).state
 
 
 def refused(own=None, **changes):
@@ -106,7 +106,7 @@ def test_a_charter_without_statistics_counts_and_optimizer_has_states_too():
     state = started(plain).after_sum(
         AppliedSum(1, (1, 2, 3, 4, 5, 6)), np.ones(SIZE, np.float32), OptimizerState(1, np.zeros(SIZE), np.zeros(SIZE))
     )
-    assert read_state(shared(state), plain, started(plain)).digest(LAYOUT) == state.digest(LAYOUT)
+    assert read_state(shared(state, plain), plain, started(plain)).digest(LAYOUT) == state.digest(LAYOUT)
 
 
 def test_what_is_a_hospitals_own_stays_its_own():
@@ -231,7 +231,7 @@ def test_no_snapshot_is_larger_than_the_charter_lets_it_be(members, size):
     for step in range(1, ROUNDS + 1):
         optimizer = OptimizerState(step, np.ones(size), np.ones(size))
         state = state.after_sum(AppliedSum(step, everybody, (1 << 62,) * CELLS), state.model, optimizer)
-    whole = on_the_wire(content_of_state(state, members))
+    whole = on_the_wire(content_of_state(state, charter))
     assert whole <= largest <= whole + 2048 + 5 * members
     for purpose in Purpose:
         session = Session(sign_by_all(charter, identities), 1, purpose, 1, 1)
