@@ -82,6 +82,13 @@ def test_a_false_weight_of_statistics_leaves_features_as_they_are_and_not_the_ru
     assert (scale.std.tolist() == [1.0, 1.0]) is (2 in sums)
 
 
+def test_limit_a_false_mean_of_statistics_ends_the_run_before_any_training(run):
+    """Every other hospital's spread about it is more than a sum of statistics can hold."""
+    with pytest.raises(ProtocolError) as caught:
+        run("moments", 1, (1,), tabular_spec(**SCALED_BY_SUMS))
+    assert "refused (out-of-range)" in caught.value.message
+
+
 def test_a_step_that_would_leave_no_model_costs_a_step_and_not_the_run(run, monkeypatch):
     """As by numbers that a hospital lets grow from sum to sum."""
     honest = applying.apply
