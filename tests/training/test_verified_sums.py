@@ -8,18 +8,29 @@ import msgspec
 import pytest
 
 from secagg.charter.folder import read_verified
+from secagg.egress import read_egress
 from secagg.encoding import pack, unpack
-from secagg.errors import InputError, RefusedError, TamperingError
+from secagg.errors import InputError, ProtocolError, RefusedError, TamperingError
+from secagg.identity import Identity
 from secagg.masking import Purpose, Session, verification
 from secagg.masking import client as masking_client
 from secagg.masking.messages import Open, Sum
 from secagg.masking.verification import ForgedSumError, VerifiedSum
 from secagg.policy import load_policy, render_policy
+from secagg.transcript import HospitalRecord, audit_folder, compare
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import decode, peek
-from tests.support.hospitals import SCALED_BY_SUMS, StoppedHereError, choices_of, prepared, tabular_spec, training_of
-from tests.support.replies import kept_sums, read, refusal, stages, status, word_of
-from training import catching_up, simulation
+from tests.support.hospitals import (
+    SCALED_BY_SUMS,
+    StoppedHereError,
+    Ward,
+    choices_of,
+    prepared,
+    tabular_spec,
+    training_of,
+)
+from tests.support.replies import kept_sums, read, refusal, stages, status, sum_with_a_traitor, word_of
+from training import applying, catching_up, simulation
 from training import hospital as hospital_module
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
@@ -209,6 +220,49 @@ def test_a_task_is_not_built_where_a_policy_does_not_allow_it(tmp_path, monkeypa
     with pytest.raises(RefusedError) as caught:
         simulation.run(folder, simulation.Observer())
     assert (caught.value.reason, caught.value.culprit) == ("task-not-allowed", "h2")
+
+
+@dataclass
+class Deceiving:
+    """A coordinator that conspires with the second hospital, beside a transcript that is in order.
+
+    It keeps the first sum to itself, and gives out an invented one as one that was missed, in the next round's number.
+    """
+
+    ward: Ward
+
+    def exchange(self, phase, outbox, round_number):
+        if (phase, round_number) == (Phase.APPLY, 1):
+            invented = sum_with_a_traitor(self.ward, 1, Stage.MISSED_SUM, round_number=2)
+            outbox = [(member, invented) for member, _ in outbox]
+        return EmbeddedEngine(self.ward.hospitals).exchange(phase, outbox, round_number)
+
+
+def misfits(ward, number):
+    """What does not fit between the coordinator's transcript and a hospital's log."""
+    home = ward.home(number)
+    entries = read_egress(home.egress, Identity.load(home.identity).public_key)
+    audit = audit_folder(ward.folder / "coordinator/transcript", ward.charter)
+    assert audit.findings == ()
+    record = HospitalRecord.read(ward.charter.charter.member(number).name, ward.charter, entries)
+    return [(finding.reason, finding.round) for finding in compare(audit.epochs, record)]
+
+
+def test_a_sum_in_the_number_of_a_round_to_come_has_its_true_one_refused_and_is_found(open_ward):
+    ward = open_ward()
+    with pytest.raises(ProtocolError):
+        ward.coordinator(engine=Deceiving(ward)).run()
+    assert ("h1", "stale-round") in ward.refused
+    assert ward.steps == [1, 1, 1, 1]
+    assert misfits(ward, 1) == [("other-sum", 2), ("not-taken", 1)]
+
+
+def test_control_hospitals_that_look_at_no_round_end_in_a_release_and_their_logs_show_both_sums(open_ward, monkeypatch):
+    monkeypatch.setattr(applying, "_require_later_round", lambda state, total: None)
+    ward = open_ward()
+    ward.coordinator(engine=Deceiving(ward)).run()
+    assert ward.steps == [3, 3, 3, 3]
+    assert misfits(ward, 1) == [("other-sum", 2), ("not-taken", 1)]
 
 
 # What a sum is bound to: the whole state, not the model alone
