@@ -75,7 +75,13 @@ def _contributors(charter: VerifiedCharter, statement: bytes) -> frozenset[str]:
 
 
 def _not_released(missing: Sequence[frozenset[str]], told: str) -> ProtocolError:
-    if len(missing) != 1:
+    if not missing:
+        return ProtocolError(
+            "release-incomplete",
+            f"No hospital signed a release. {told}".strip(),
+            remedy="What they refuse says what to mend.",
+        )
+    if len(missing) > 1:
         return ProtocolError(
             "release-disputed",
             f"The hospitals attest to {len(missing)} different releases. {told}".strip(),

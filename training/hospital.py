@@ -49,7 +49,7 @@ from training.messages import (
     Status,
     Witness,
 )
-from training.model_state import ModelLayout, flatten
+from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import require_same_noise
 from training.privacy_plan import require_budget
 from training.release import describe_release, model_file, write_release
@@ -315,6 +315,7 @@ class Hospital:
                 "already-concluded",
                 f"This hospital has attested to a release of {progress.stated_rounds} rounds, and attests to no other.",
             )
+        self._require_learned()
         file = model_file(self._layout, self._state, self._scaling)
         release = describe_release(self._charter, self._layout, self._state, payload.rounds)
         self._require_all_stated(release.privacy)
@@ -322,6 +323,15 @@ class Hospital:
         self._save(self._state.after_conclusion(payload.rounds))
         self._budget.close_run()
         return self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))
+
+    def _require_learned(self) -> None:
+        """Nobody's release is the model that all began with, which every sum may have left as it was."""
+        if model_digest(self._layout, self._state.model) == self._charter.charter.model.digest:
+            raise RemoteProtocolError(
+                "nothing-learned",
+                f"None of {self._state.steps} sums has changed the model.",
+                remedy="Lower the learning rates; each hospital's log says what sums came to.",
+            )
 
     def _require_all_stated(self, claim: PrivacyClaim) -> None:
         """Rounds alone do not tell: one that was repeated may have cost more than another."""

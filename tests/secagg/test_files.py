@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-import threading
+import subprocess
+import sys
 
 import pytest
 
@@ -119,14 +119,23 @@ def test_a_lock_is_seen_while_it_is_held(tmp_path):
     assert not is_locked(path)
 
 
+ASK_ON_AND_ON = """
+import pathlib, sys
+from secagg.files import is_locked
+print(flush=True)
+while True: is_locked(pathlib.Path(sys.argv[1]))
+"""
+
+
 def test_whoever_only_asks_keeps_nobody_from_taking_a_lock(tmp_path):
     path = tmp_path / "state"
     os.close(lock(path))
-    asking = os.open(tmp_path / "state.lock", os.O_RDWR)
-    fcntl.flock(asking, fcntl.LOCK_SH)
-    assert not is_locked(path)
-    threading.Timer(0.05, os.close, [asking]).start()
-    os.close(lock(path))
+    command = [sys.executable, "-c", ASK_ON_AND_ON, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as asking:
+        asking.stdout.readline()
+        for _ in range(500):
+            os.close(lock(path))
+        asking.kill()
 
 
 def test_a_lock_that_may_not_be_looked_at_is_not_called_free(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from secagg.charter.folder import read_verified
 from secagg.errors import ProtocolError, SecaggError
 from secagg.files import PRIVATE, write_atomically
 from training.coordinator import Coordinator
-from training.coordinator_store import CoordinatorStore
+from training.coordinator_store import CoordinatorState, CoordinatorStore
 from training.engines.base import Engine
 from training.field.settings import CoordinatorSettings, read_settings
 from training.field.state_file import Schema, read_state
@@ -102,6 +102,10 @@ class CoordinatorSite:
     def read_settings(self) -> CoordinatorSettings:
         """How long it waits; the defaults where nothing is set."""
         return read_settings(self.settings, CoordinatorSettings) if self.settings.exists() else CoordinatorSettings()
+
+    def progress(self, charter: VerifiedCharter) -> CoordinatorState:
+        """Numbers used so far."""
+        return self._store(charter).state
 
     def rounds(self, charter: VerifiedCharter) -> tuple[RoundRecord, ...]:
         """The record of every round so far."""

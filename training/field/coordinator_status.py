@@ -51,8 +51,8 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
             remedy="Give the folder that `secagg coordinator init` made.",
         )
     charter = site.read_charter()
-    progress, last = site.progress(charter), site.last_outcome()
-    state = _state(site, bool(progress.rounds))
+    progress, rounds, last = site.progress(charter), site.rounds(charter), site.last_outcome()
+    state = _state(site, bool(rounds))
     # Once there is a release, what went wrong before it is over.
     error = last.as_error() if last and (last.lacking or state is not SiteState.RELEASED) else None
     return CoordinatorStatus(
@@ -61,7 +61,7 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
         charter=charter.digest.hex(),
         epochs=progress.epoch,
         rounds=progress.round,
-        steps=max((record.step for record in progress.rounds if record.purpose == "training"), default=0),
+        steps=max((record.step for record in rounds if record.purpose == "training"), default=0),
         steps_due=charter.charter.training.rounds,
         lacking=last.lacking if last else (),
         reason=error.reason if error else None,

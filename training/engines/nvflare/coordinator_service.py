@@ -190,12 +190,12 @@ class _Rounds:
         self._site = site
         self._charter = charter
         self._watcher = watcher
-        records = site.progress(charter).rounds
+        records = site.rounds(charter)
         self._told = len(records)
         self.sums = len(steps_summed(records))
 
     def tell(self) -> None:
-        records = self._site.progress(self._charter).rounds
+        records = self._site.rounds(self._charter)
         for record in records[self._told :]:
             self._watcher.on_round(record)
             self._told += 1

@@ -100,7 +100,7 @@ def test_a_sum_that_is_made_again_is_no_progress(tmp_path):
     for step in (1, 1, 0, 1, 2):
         store = CoordinatorStore(site.state, charter.digest)
         record = RoundRecord(1, "training", step, (), (), (), (), None, 0, 0, 0.0)
-        store.update(rounds=(*store.state.rounds, record))
+        store.add_round(record)
         reached.append(_Rounds(site, charter, SiteWatcher()).sums)
     assert reached == [1, 1, 1, 1, 2]
 
