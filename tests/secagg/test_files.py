@@ -133,9 +133,11 @@ def test_whoever_only_asks_keeps_nobody_from_taking_a_lock(tmp_path):
     command = [sys.executable, "-c", ASK_ON_AND_ON, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as asking:
         asking.stdout.readline()
-        for _ in range(500):
-            os.close(lock(path))
-        asking.kill()
+        try:
+            for _ in range(500):
+                os.close(lock(path))
+        finally:
+            asking.kill()
 
 
 def test_a_lock_that_may_not_be_looked_at_is_not_called_free(tmp_path, monkeypatch):
