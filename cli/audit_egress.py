@@ -137,7 +137,7 @@ def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:
         bytes=sum(entry.bytes for entry in sent),
         rounds=len({entry.round for entry in sent if entry.stage == Stage.MASKED.name}),
         # A sum is noted before it is applied: after a crash in between it is taken, and noted, again.
-        sums=len({entry.round for entry in own if entry.took_sum}),
+        sums=len({(entry.round, entry.sha256) for entry in own if entry.took_sum}),
         snapshots=sum(entry.took_snapshot for entry in own),
     )
 

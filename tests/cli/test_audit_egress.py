@@ -6,11 +6,13 @@ import base64
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from cli.output import size
-from secagg.egress import read_egress
+from secagg.egress import EgressLog, read_egress
 from secagg.identity import Identity
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE
@@ -76,6 +78,18 @@ def test_the_table_for_people_says_the_same(secagg, home):
     assert f"total {charter['messages']} {size(charter['bytes'])}" in shown
     assert f"Yes: all {found['entries']} entries are whole" in shown
     assert shown.endswith(f"head {found['head']}")
+
+
+def test_two_different_sums_of_one_round_are_two_and_one_noted_again_is_one(secagg, home):
+    identity = Identity.load(home / "identity.pem")
+    before = secagg("audit", "egress", home, "--json").json["charters"][0]["sums"]
+    with EgressLog(home / "egress.sqlite", identity) as log:
+        last = next(entry for entry in reversed(log.entries) if entry.took_sum)
+        for digest in (last.sha256, "f" * 64):
+            again = partial(replace, last, sha256=digest)
+            log._write(again)
+    (home / "latch.sqlite").unlink()
+    assert secagg("audit", "egress", home, "--json").json["charters"][0]["sums"] == before + 1
 
 
 def test_who_was_cut_off_before_training_sent_in_fewer_rounds_and_took_every_sum(secagg, finished):
