@@ -113,7 +113,11 @@ class Coordinator:
         if purpose is None:
             return self._conclude(statuses)
         done = self._sum(self._open_epoch(purpose))
-        return self._conclude(self._bring_up_to_date()) if done and purpose is Purpose.TRAINING else None
+        if not done or purpose is not Purpose.TRAINING:
+            return None
+        statuses = self._bring_up_to_date()
+        # A last sum that reached too few to be vouched for was given up, and is due again.
+        return self._conclude(statuses) if self._due(statuses) is None else None
 
     def _due(self, statuses: dict[int, Status]) -> Purpose | None:
         # One that lies about having trained must not keep the others from what comes before.

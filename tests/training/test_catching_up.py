@@ -22,6 +22,7 @@ from secagg.egress import Direction, read_egress
 from secagg.errors import ProtocolError
 from secagg.identity import Identity
 from secagg.masking.messages import Sum
+from secagg.release.dsse import read_signed
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
@@ -543,6 +544,16 @@ def test_a_sum_that_reached_one_alone_is_given_up_and_summed_anew_with_it(reache
     assert coordinator.rounds[2].cohort == coordinator.rounds[1].cohort == ("h1", "h2", "h3", "h4", "h5")
     assert reached_one.hospitals[1].state.progress.applied[:1] == alone[:1]
     assert reached_one.hospitals[1].state.progress.applied[1] != alone[1]
+
+
+@pytest.mark.parametrize("scheme", ["mask", "double-lock"])
+def test_a_last_sum_that_reached_one_alone_is_summed_anew_before_there_is_a_release(open_ward, scheme):
+    ward = open_ward(hospitals=5, choices=choices_of(scheme=scheme))
+    drop_outs = [DropOut(number, 3, Phase.APPLY) for number in (2, 3, 4, 5)]
+    coordinator = ward.coordinator(engine=EmbeddedEngine(ward.hospitals, drop_outs))
+    assert len(read_signed(coordinator.run()).signatures) == 5
+    assert [record.step for record in coordinator.rounds] == [1, 2, 3, 3]
+    assert len(digests(ward)) == 1
 
 
 def test_control_where_nobody_gives_a_sum_up_the_one_and_the_others_never_meet_again(reached_one, monkeypatch):
