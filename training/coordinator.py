@@ -146,7 +146,8 @@ class Coordinator:
 
     def _has_come_further(self) -> bool:
         """Whether the last round gave a sum, of a step that had none."""
-        return len(steps_summed(self.rounds)) > len(steps_summed(self.rounds[:-1]))
+        *earlier, last = self.rounds
+        return not steps_summed([last]) <= steps_summed(earlier)
 
     def _open_epoch(self, purpose: Purpose) -> MaskingServer:
         invited = frozenset(self._members) - self._cheaters

@@ -72,9 +72,9 @@ class Records:
 
         The patient's name where a column has it, else all features of the patient's rows. Unkeyed, as ``marks`` are.
         """
-        named = self.marks is not None and self.marks.shape[1] > 1
+        names = None if self.marks is None or self.marks.shape[1] == 1 else self.marks[:, 1]
         # -0.0 becomes 0.0: the same number has the same bytes.
-        rows = self.marks[:, 1] if self.marks is not None and named else self.features + np.float32(0)
+        rows = self.features + np.float32(0) if names is None else names
         found: list[set[bytes]] = [set() for _ in range(self.patient_count)]
         for patient, row in zip(self.patients.tolist(), rows, strict=True):
             found[patient].add(digest("patient row", row.tobytes()))

@@ -80,8 +80,8 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
     threshold = smallest_threshold(wishes.members, wishes.colluding)
     fewest = fewest_with_noise(wishes.members, threshold, wishes.colluding, _graph(wishes, scheme))
     sizes = Sizes(wishes.members, fewest, wishes.parameters, training, Metrics())
-    drafted = drafted_privacy(choices, sizes)
-    return Draft(drafted.privacy, training, drafted.encoding, batch)
+    found = drafted_privacy(choices, sizes)
+    return Draft(found.privacy, training, found.encoding, batch)
 
 
 def fitting_width(members: int, parameters: int) -> int:
