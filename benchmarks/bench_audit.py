@@ -32,8 +32,8 @@ from tests.support.consortium import MODEL_DIGEST, Consortium, make_charter, mak
 HOSPITALS = size(40, 8)
 PARAMETERS = size(15_000, 1_000)
 MOST_ROUNDS, MOST_ENTRIES = 300, 100_000
-ROUNDS = size(MOST_ROUNDS, 3, 30)
-ENTRIES = size(MOST_ENTRIES, 1_000, 20_000)
+ROUNDS = size(MOST_ROUNDS, 3, 10)
+ENTRIES = size(MOST_ENTRIES, 1_000, 10_000)
 # SQLite takes so many values in one statement.
 AT_ONCE = 5_000
 
