@@ -79,14 +79,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
-    """Read ``path``, at most ``limit`` bytes.
+def read_bounded(path: Path, limit: int, start: int = 0) -> bytes:
+    """Read ``path`` from byte ``start`` on, at most ``limit`` bytes.
 
     Raises:
         InputError: ``unreadable`` if it is missing or cannot be read, ``file-too-large`` beyond ``limit``.
     """
     try:
         with path.open("rb") as file:
+            file.seek(start)
             data = file.read(limit + 1)
     except OSError as error:
         raise unreadable(path, error) from error

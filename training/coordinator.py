@@ -67,6 +67,8 @@ class Coordinator:
         self._cheaters: set[int] = set()
         self._failures = 0
         self._relay = SnapshotRelay(charter, partial(self._exchange, Phase.QUERY))
+        # Damage is found before anything is begun.
+        _ = self._store.rounds
         state = self._store.state
         self._given = {Purpose.STATISTICS: len(state.statistics), Purpose.TRAINING: len(state.sums)}
 
@@ -107,7 +109,7 @@ class Coordinator:
         if made := self._store.release:
             # Who was away has attested to nothing yet, and takes no release before.
             self._exchange(Phase.CONCLUDE, self._conclusion(statuses))
-            self._give_out(made, statuses)
+            self._hand_out(made, statuses)
             return made
         purpose = self._due(statuses)
         if purpose is None:
@@ -120,6 +122,9 @@ class Coordinator:
         return self._conclude(statuses) if self._due(statuses) is None else None
 
     def _due(self, statuses: dict[int, Status]) -> Purpose | None:
+        finished = sum(status.finished for status in statuses.values())
+        if self._charter.charter.max_colluding < finished < self._charter.charter.threshold:
+            raise _too_few_finished(finished, self._charter.charter.threshold)
         # One that lies about having trained must not keep the others from what comes before.
         trained = sum(status.steps > 0 for status in statuses.values()) > self._charter.charter.max_colluding
         statistics = self._charter.charter.statistics.features and not trained
@@ -178,52 +183,33 @@ class Coordinator:
         purpose = server.session.purpose
         step = self._given[purpose] + 1
         self._store.update(round=server.round + 1)
-        asked = self._store.state.asked
         pump = Pump(self._engine, server, server.round + 1, self._journal)
         pump.run(
-            self._to_those_asked_before(server, step, server.begin(step)),
+            server.begin(step, self._store.state.cohort_asked(purpose, step)),
             before_apply=partial(self._keep_sum, server.session),
             before_reveal=lambda cohort: self._store.update(asked=Asked(purpose, step, cohort)),
         )
         record = _record(server, pump, time.monotonic() - started)
         self._store.add_round(record)
-        repeated = asked is not None and (asked.purpose, asked.step) == (purpose, step)
-        if repeated and any(refusal.reason == "differencing" for refusal in record.refusals):
-            # They gave shares for the cohort before. Nobody takes another, so that one is to be asked again.
-            self._store.update(asked=asked)
         if server.fault and server.fault.reason == "wrong-dealing" and server.fault.culprit:
             self._cheaters.add(self._charter.charter.number_of(server.fault.culprit))
         self._on_round(record)
         return len(pump.finished) >= self._charter.charter.threshold
 
-    def _to_those_asked_before(self, server: MaskingServer, step: int, outbox: Outbox) -> Outbox:
-        """Where shares of this step may be out, only those who gave them: they give none for a larger cohort.
-
-        The others get the sum all the same. If one of them has not entered this epoch, it is tried with all.
-        """
-        asked = self._store.state.asked
-        if asked is None or (asked.purpose, asked.step) != (server.session.purpose, step):
-            return outbox
-        if not server.participants.issuperset(asked.cohort):
-            return outbox
-        return [(member, message) for member, message in outbox if member in asked.cohort]
-
     def _keep_sum(self, session: Session, result: RoundSum, message: bytes) -> None:
         """Before anyone may apply a sum: keep it for those who will have missed it."""
         purpose = session.purpose
         self._given[purpose] += 1
+        if self._store.state.stated is not None:
+            # It was concluded before the last sum, on the word of some that lied.
+            self._store.update(stated=None)
         if snapshots.are_used(self._charter.charter):
             # What all are sent is of no use to who missed it: its key is gone with the epoch. Hospitals hand it on.
             return
-        name = f"{purpose}-{result.step:06d}.bin"
         payload = open_envelope(message, self._charter, len(message)).payload
         vector = decode(payload, SumPayload)
         sealer = Sealer(self._charter, COORDINATOR, None, session.epoch)
-        self._store.keep_message(name, sealer.seal(Stage.MISSED_SUM, vector, round=result.round))
-        if purpose is Purpose.STATISTICS:
-            self._store.update(statistics=(*self._store.state.statistics, name))
-        else:
-            self._store.update(sums=(*self._store.state.sums, name))
+        self._store.keep_sum(purpose, result.step, sealer.seal(Stage.MISSED_SUM, vector, round=result.round))
 
     def _bring_up_to_date(self) -> dict[int, Status]:
         """Ask everybody where they are, and let those who are behind have what they missed."""
@@ -242,22 +228,34 @@ class Coordinator:
 
     def _send_what_was_missed(self, signed: Signed) -> Signed:
         """Send each the sums it missed, and others' word for those it cannot check."""
-        state = self._store.state
-        missed = {
-            member: (*state.statistics[status.statistics :], *state.sums[status.steps :])
-            for member, (status, _) in signed.items()
-        }
+        if reached := self._relay.furthest(signed):
+            # A folder that was lost or put back knows of fewer.
+            self._count_as_given(max(reached.reached, self._reached))
+        missed = {member: self._missed(status) for member, (status, _) in signed.items()}
         for outbox in parcels(missed, self._store.message):
             signed = signed | self._statuses(self._exchange(Phase.QUERY, outbox))
         return signed | self._statuses(self._exchange(Phase.QUERY, self._endorsements(signed)))
+
+    def _missed(self, status: Status) -> tuple[str, ...]:
+        statistics = self._store.sums_after(Purpose.STATISTICS, status.statistics)
+        if status.statistics + len(statistics) < self._given[Purpose.STATISTICS]:
+            return statistics
+        return *statistics, *self._store.sums_after(Purpose.TRAINING, status.steps)
 
     def _let_them_hand_over(self, signed: Signed) -> Signed:
         """Have the others hand each what it missed. What counts as given is what they say has reached them."""
         signed = self._relay.bring_up(signed)
         reached = self._relay.furthest(signed)
         if reached:
-            self._given = {Purpose.STATISTICS: reached.statistics, Purpose.TRAINING: reached.steps}
+            self._count_as_given(reached.reached)
         return signed
+
+    @property
+    def _reached(self) -> tuple[int, int]:
+        return self._given[Purpose.STATISTICS], self._given[Purpose.TRAINING]
+
+    def _count_as_given(self, reached: tuple[int, int]) -> None:
+        self._given = dict(zip((Purpose.STATISTICS, Purpose.TRAINING), reached, strict=True))
 
     def _exchange(self, phase: Phase, outbox: Outbox) -> Exchange:
         """An exchange outside every epoch; what comes back is kept too, unless nobody would read so much."""
@@ -271,10 +269,9 @@ class Coordinator:
     def _endorsements(self, signed: Signed) -> Outbox:
         """For those who have not come as far as others: the signed word of all who have."""
         reached = {member: (status.statistics, status.steps) for member, (status, _) in signed.items()}
-        due = (len(self._store.state.statistics), len(self._store.state.sums))
-        words = [memoryview(message) for member, (_, message) in signed.items() if reached[member] == due]
+        words = [memoryview(message) for member, (_, message) in signed.items() if reached[member] == self._reached]
         sealer = Sealer(self._charter, COORDINATOR, None, 0)
-        behind = [member for member in signed if reached[member] < due] if words else []
+        behind = [member for member in signed if reached[member] < self._reached] if words else []
         return [(member, sealer.seal(Stage.ENDORSED, Endorsed(words), recipient=member)) for member in behind]
 
     def _claimed(self, claims: list[int]) -> int:
@@ -290,10 +287,14 @@ class Coordinator:
         return read_statuses(self._charter, exchange.inbox)
 
     def _conclusion(self, members: Iterable[int]) -> Outbox:
-        # Rounds that were begun, not rounds on record: one that was cut off has been paid for.
-        statistics = sum(record.purpose == Purpose.STATISTICS for record in self.rounds)
-        conclude = Conclude(self._store.state.round - statistics)
-        message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.CONCLUDE, conclude)
+        stated = self._store.state.stated
+        if stated is None:
+            # Rounds that were begun, not rounds on record: one that was cut off has been paid for.
+            statistics = sum(record.purpose == Purpose.STATISTICS for record in self.rounds)
+            stated = self._store.state.round - statistics
+            # Before anybody attests to it: who has once attests to no other number.
+            self._store.update(stated=stated)
+        message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.CONCLUDE, Conclude(stated))
         return [(number, message) for number in members]
 
     def _conclude(self, statuses: dict[int, Status]) -> bytes:
@@ -301,10 +302,16 @@ class Coordinator:
         attestations, refusals = read_attestations(self._charter, exchange.inbox)
         signed = assemble_release(self._charter, attestations, refusals)
         self._store.keep_release(signed)
-        kept = self._give_out(signed, [number for number, _ in attestations])
-        relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))
-        relay.run(kept)
+        self._hand_out(signed, [number for number, _ in attestations])
         return signed
+
+    def _hand_out(self, signed: bytes, members: Iterable[int]) -> None:
+        """Give out the release, and have those who take it sign for one another's logs, once."""
+        kept = self._give_out(signed, members)
+        if not self._store.state.witnessed:
+            relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))
+            relay.run(kept)
+            self._store.update(witnessed=True)
 
     def _give_out(self, signed: bytes, members: Iterable[int]) -> Exchange:
         """Give out the release, and note who says that it has it."""
@@ -337,6 +344,15 @@ def _without_fault(server: MaskingServer) -> RemoteProtocolError:
         "sum-not-taken",
         f"Sum {server.result.step} was made several times, and no hospital took it.",
         remedy=_MEND,
+    )
+
+
+def _too_few_finished(finished: int, threshold: int) -> ProtocolError:
+    return ProtocolError(
+        "too-few-finished",
+        f"Training is over, and {finished} hospitals that have finished it could be reached; a release takes "
+        f"{threshold}.",
+        remedy="Go on with the run once more of them can be reached.",
     )
 
 

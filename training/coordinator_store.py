@@ -6,17 +6,23 @@ hospitals refuse to go back, and the coordinator learns from them where they are
 
 from __future__ import annotations
 
+from itertools import count, takewhile
 from pathlib import Path
 
 import msgspec
 
 from secagg.errors import TamperingError
 from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.masking import Purpose
 from training.report import RoundRecord
 from training.round_log import RoundLog
 
 _LARGEST_STATE = 64 * 1024 * 1024
 _LARGEST_RELEASE = 64 * 1024 * 1024
+
+
+def _sum_name(purpose: Purpose, step: int) -> str:
+    return f"{purpose}-{step:06d}.bin"
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +43,9 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         statistics: messages with the sums of feature statistics, in order, by file name.
         sums: the same for the applied sums.
         asked: whose shares were asked for last.
+        stated: how many rounds hospitals were asked to attest to; who has attested to a number attests to no other.
         given: members that have said that they have the release.
+        witnessed: whether hospitals have signed for one another's logs.
     """
 
     charter: str
@@ -46,15 +54,27 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     statistics: tuple[str, ...] = ()
     sums: tuple[str, ...] = ()
     asked: Asked | None = None
+    stated: int | None = None
     given: tuple[int, ...] = ()
+    witnessed: bool = False
+
+    def cohort_asked(self, purpose: Purpose, step: int) -> tuple[int, ...]:
+        """Those who were asked for shares of this step, if it is the one that shares were asked for last."""
+        asked = self.asked
+        return asked.cohort if asked and (asked.purpose, asked.step) == (purpose, step) else ()
 
     def lacking(self, members: int) -> frozenset[int]:
         """The numbers of those of the ``members`` who have not said that they have the release."""
         return frozenset(range(1, members + 1)).difference(self.given)
 
 
+def round_log(folder: Path) -> RoundLog:
+    """The record of every round of the coordinator whose state is in ``folder``."""
+    return RoundLog(folder / "rounds.jsonl")
+
+
 class CoordinatorStore:
-    """The coordinator's folder.
+    """The coordinator's folder. The rounds in it are read when they are first asked for.
 
     Raises:
         TamperingError: ``damaged-coordinator-state``, ``other-charter``.
@@ -65,11 +85,15 @@ class CoordinatorStore:
         self.state = self._load(charter_digest.hex())
         # Not in the state, which is written anew whenever a number changes: in a large consortium it would grow to
         # gigabytes.
-        self._rounds = RoundLog(folder / "rounds.jsonl")
+        self._rounds = round_log(folder)
 
     @property
     def rounds(self) -> tuple[RoundRecord, ...]:
-        """The record of every round so far."""
+        """The record of every round so far.
+
+        Raises:
+            InputError, TamperingError: as `RoundLog.rounds`.
+        """
         return self._rounds.rounds
 
     def add_round(self, record: RoundRecord) -> None:
@@ -90,12 +114,28 @@ class CoordinatorStore:
         write_atomically(self._path, msgspec.json.encode(state), PRIVATE)
         self.state = state
 
-    def keep_message(self, name: str, message: bytes) -> None:
-        """Keep a message that a hospital may ask for again."""
+    def keep_sum(self, purpose: Purpose, step: int, message: bytes) -> None:
+        """Keep the message that gives the ``step``-th sum: who misses it will want it.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        name = _sum_name(purpose, step)
         write_atomically(self._folder / "sums" / name, message, PRIVATE)
+        match purpose:
+            case Purpose.STATISTICS:
+                self.update(statistics=(*self.state.statistics, name))
+            case Purpose.TRAINING:
+                self.update(sums=(*self.state.sums, name))
+
+    def sums_after(self, purpose: Purpose, step: int) -> tuple[str, ...]:
+        """Names of the messages with the sums after the ``step``-th, up to the first that is not here."""
+        kept = frozenset(self.state.statistics if purpose is Purpose.STATISTICS else self.state.sums)
+        following = (_sum_name(purpose, later) for later in count(step + 1))
+        return tuple(takewhile(kept.__contains__, following))
 
     def message(self, name: str) -> bytes:
-        """A message kept by `keep_message`."""
+        """A message kept by `keep_sum`, by its name."""
         return read_bounded(self._folder / "sums" / name, 1 << 34)
 
     def keep_release(self, signed: bytes) -> None:

@@ -31,9 +31,10 @@ class Opened(_Event, frozen=True):
 
 
 class Begun(_Event, frozen=True):
-    """It began the next round."""
+    """It began the next round, of a step that shares may have been given for by those who were ``asked``."""
 
     step: Counter
+    asked: tuple[MemberNumber, ...] = ()
 
 
 class Received(_Event, frozen=True):

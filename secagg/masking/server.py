@@ -93,6 +93,7 @@ class MaskingServer:
         self.state = ServerState.IDLE
         self.round = session.first_round - 1
         self.step = 0
+        self._asked: frozenset[int] = frozenset()
         self.participants = frozenset(session.members) if invited is None else invited
         self.result: Settled | None = None
         self.refusals: dict[int, Refusal] = {}
@@ -143,8 +144,13 @@ class MaskingServer:
         self._journal(Opened(session.epoch, session.purpose, session.first_round, session.rounds, invited))
         return self._noted(self._broadcast(Stage.OPEN, Open(session.purpose, session.first_round, session.rounds)))
 
-    def begin(self, step: int) -> Outbox:
+    def begin(self, step: int, asked: tuple[int, ...] = ()) -> Outbox:
         """Start the next round, whose sum will be the ``step``-th applied.
+
+        Args:
+            asked: the cohort that has been asked for shares of this step, if one has: who gave them gives none for
+                another. It alone masks where all of it takes part. Where it does not, no hospital is asked for shares
+                of another cohort before t hospitals have agreed to that: else it might give its one answer in vain.
 
         Raises:
             LocalProtocolError: ``out-of-turn``, ``epoch-exhausted``.
@@ -152,15 +158,19 @@ class MaskingServer:
         if self.exhausted:
             raise LocalProtocolError("epoch-exhausted", "Every round of this epoch has been used.")
         self._move(Action.BEGIN)
-        self._journal(Begun(step))
+        self._journal(Begun(step, asked))
         self.round += 1
         self.step = step
+        self._asked = frozenset(asked)
         self.result = None
         self.fault = None
         self._seen.clear()
         self._collection = VectorSum(self.session)
         self._agreements = {}
-        return self._noted(self._broadcast(Stage.BEGIN, Begin(step)))
+        outbox = self._broadcast(Stage.BEGIN, Begin(step))
+        if self.participants.issuperset(asked) and asked:
+            outbox = [(member, message) for member, message in outbox if member in self._asked]
+        return self._noted(outbox)
 
     def receive(self, sender: int, message: bytes) -> Outbox:
         """Take one message that the engine says comes from member ``sender``; give what is to be sent on.
@@ -392,7 +402,7 @@ class MaskingServer:
         if not self.session.masked:
             model, _ = self._collection.largest()
             return self._send_encrypted_sum(Action.SETTLE, self._proposal(), model, [])
-        if frozenset(senders) == self.participants and self.session.complete:
+        if frozenset(senders) == self.participants and self.session.complete and not self._asked:
             return self._send_unmask()
         self._move(Action.PROPOSE)
         message = self._sealer.seal(Stage.PROPOSE, Propose(list(senders)), round=self.round)

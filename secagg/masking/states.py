@@ -7,7 +7,8 @@ Rules:
   within a round. The latch keeps the same rule on disk, across restarts.
 - Where somebody dropped, a hospital first agrees to one survivor set (PROPOSE), and reveals when t hospitals have
   signed the same. Where nobody did, UNMASK comes at once: then no share of a mask key leaves. In a sparse graph, where
-  a hospital cannot see what becomes of others' secrets, PROPOSE always comes first.
+  a hospital cannot see what becomes of others' secrets, PROPOSE always comes first, and so it does where a step is
+  tried again: some may have given their one answer already.
 - A hospital that is shown a forged agreement answers no more in that round: it checks some of many, once.
 - Where vectors are encrypted, the set-up ends when all hospitals have acknowledged the same secret (ACKNOWLEDGE).
 - Where nothing is masked, nothing is revealed: the sum follows the vectors at once.

@@ -213,7 +213,7 @@ class _Replay:
             return self._find("out-of-order", "something happened before the epoch was opened")
         match event:
             case Begun():
-                self._expect(self._server.begin(event.step))
+                self._expect(self._server.begin(event.step, event.asked))
             case TimedOut():
                 self._expect(self._server.timeout())
             case Sent():

@@ -31,7 +31,7 @@ POINTS = {
     "egress": (EgressLog, "record"),
     "checkpoint": (HospitalState, "save"),
     "coordinator": (CoordinatorStore, "update"),
-    "kept-sum": (CoordinatorStore, "keep_message"),
+    "kept-sum": (CoordinatorStore, "keep_sum"),
     "round": (CoordinatorStore, "add_round"),
 }
 

@@ -76,6 +76,25 @@ def test_a_signature_that_is_none_is_left_out(open_ward):
     assert checkpoints(ward).cosigned_by == ("h1", "h3", "h4")
 
 
+@pytest.mark.parametrize("phase", [Phase.RELEASE, Phase.WITNESS])
+def test_a_coordinator_that_was_stopped_before_all_had_signed_has_them_sign_when_it_is_back(open_ward, phase):
+    ward = open_ward()
+    ward.stop_before(phase, 0)
+    assert not (ward.hospitals[1].release_folder / CHECKPOINTS_FILE).exists()
+    ward.coordinator().run()
+    assert checkpoints(ward).cosigned_by == ("h1", "h2", "h3", "h4")
+
+
+def test_who_comes_for_the_release_later_does_not_replace_what_all_have_signed(open_ward):
+    ward = open_ward(hospitals=5)
+    ward.coordinator(engine=EmbeddedEngine({number: ward.hospitals[number] for number in (1, 2, 3, 4)})).run()
+    before = checkpoints(ward)
+    assert before.cosigned_by == ("h1", "h2", "h3", "h4")
+    ward.coordinator().run()
+    assert ward.hospitals[5].is_released
+    assert checkpoints(ward) == before
+
+
 def test_who_cannot_be_reached_for_them_has_the_release_all_the_same(open_ward):
     ward = open_ward()
     ward.coordinator(DropOut(3, 0, Phase.WITNESS)).run()

@@ -10,15 +10,15 @@ from training.parcels import parcels
 MISSED = st.dictionaries(st.integers(1, 5), st.lists(st.integers(0, 40), max_size=6), max_size=5)
 
 
-@given(MISSED, st.integers(1, 60))
-def test_each_gets_its_own_in_order_and_no_outbox_is_too_large(sizes, largest):
+@given(MISSED, st.integers(1, 60), st.integers(1, 4))
+def test_each_gets_its_own_in_order_and_no_outbox_is_too_large(sizes, largest, most):
     missed = {member: [f"{member}-{place}-{size}" for place, size in enumerate(each)] for member, each in sizes.items()}
-    sent = list(parcels(missed, lambda name: name.encode().ljust(int(name.rsplit("-", 1)[1]), b"."), largest))
+    sent = list(parcels(missed, lambda name: name.encode().ljust(int(name.rsplit("-", 1)[1]), b"."), largest, most))
     for member, names in missed.items():
         got = [message for outbox in sent for to, message in outbox if to == member]
         assert [message.decode().rstrip(".") for message in got] == names
     for outbox in sent:
-        assert outbox
+        assert 1 <= len(outbox) <= most
         assert len(outbox) == 1 or sum(len(message) for _, message in outbox) <= largest
 
 

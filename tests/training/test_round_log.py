@@ -62,13 +62,30 @@ def test_a_round_that_found_no_room_is_not_taken_for_one_and_spoils_no_other(tmp
     assert RoundLog(tmp_path / "rounds.jsonl").rounds == (record_of(1), record_of(3))
 
 
+def test_what_another_process_adds_is_read_without_what_was_read_before(tmp_path):
+    path = tmp_path / "rounds.jsonl"
+    reader, writer = RoundLog(path), RoundLog(path)
+    assert reader.read_on() == ()
+    writer.append(record_of(1))
+    assert reader.read_on() == (record_of(1),)
+    first = path.stat().st_size
+    writer.append(record_of(2))
+    whole = path.read_bytes()
+    path.write_bytes(b"?" * (first - 1) + whole[first - 1 : -1])
+    assert reader.read_on() == ()
+    path.write_bytes(b"?" * (first - 1) + whole[first - 1 :])
+    assert reader.read_on() == (record_of(2),)
+    assert reader.read_on() == ()
+    assert reader.rounds == (record_of(1), record_of(2))
+
+
 @pytest.mark.parametrize("damage", [b"{}\n", b"no record\n", b"\xff\n", b"\n"], ids=["empty", "text", "bytes", "blank"])
 def test_a_line_that_is_no_round_is_damage(tmp_path, damage):
     path = tmp_path / "rounds.jsonl"
     RoundLog(path).append(record_of(1))
     path.write_bytes(path.read_bytes() + damage)
     with pytest.raises(TamperingError) as caught:
-        RoundLog(path)
+        _ = RoundLog(path).rounds
     assert (caught.value.reason, caught.value.culprit) == ("damaged-coordinator-state", str(path))
 
 

@@ -15,14 +15,15 @@ import msgspec
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.errors import ProtocolError, SecaggError
+from secagg.errors import ProtocolError, SecaggError, TamperingError
 from secagg.files import PRIVATE, write_atomically
 from training.coordinator import Coordinator
-from training.coordinator_store import CoordinatorState, CoordinatorStore
+from training.coordinator_store import CoordinatorState, CoordinatorStore, round_log
 from training.engines.base import Engine
 from training.field.settings import CoordinatorSettings, read_settings
 from training.field.state_file import Schema, read_state
 from training.report import RoundRecord
+from training.round_log import RoundLog
 
 RELEASE_FILE = "release.dsse.json"
 _LARGEST = 64 * 1024 * 1024
@@ -33,7 +34,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         finished: whether the release is there; if not, and no reason is given, more epochs are due.
-        reason, message, remedy: why no epoch could be run to its end.
+        reason, message, culprit, remedy: why no epoch could be run to its end.
+        tampering: whether that is more than a failure: somebody was caught, or a file was altered.
         absent: members that took no part from the beginning, each with the reason.
         lacking: members that the release has not reached, once it is there.
     """
@@ -42,17 +44,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     finished: bool = False
     reason: str | None = None
     message: str = ""
+    culprit: str | None = None
+    tampering: bool = False
     remedy: str | None = None
     absent: dict[str, str] = {}
     lacking: tuple[str, ...] = ()
 
-    def as_error(self) -> ProtocolError | None:
+    def as_error(self) -> ProtocolError | TamperingError | None:
         """What went wrong, as an error; None if nothing did."""
         if self.lacking:
             message = f"{', '.join(self.lacking)} could not be given the release."
             remedy = "Any other hospital's copy will do: `secagg model verify` says whether it is whole."
             return ProtocolError("release-not-taken", message, remedy=remedy)
-        return ProtocolError(self.reason, self.message, remedy=self.remedy) if self.reason else None
+        if self.reason is None:
+            return None
+        kind = TamperingError if self.tampering else ProtocolError
+        return kind(self.reason, self.message, culprit=self.culprit, remedy=self.remedy)
 
 
 class _Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,9 +114,10 @@ class CoordinatorSite:
         """Numbers used so far."""
         return self._store(charter).state
 
-    def rounds(self, charter: VerifiedCharter) -> tuple[RoundRecord, ...]:
+    @property
+    def rounds(self) -> RoundLog:
         """The record of every round so far."""
-        return self._store(charter).rounds
+        return round_log(self.state)
 
     def settle_release(self, charter: VerifiedCharter) -> None:
         """Take the release that was made for this run's, whoever has it."""
@@ -151,7 +159,13 @@ class CoordinatorSite:
                 outcome = Outcome(serial=serial, finished=True, absent=absent, lacking=coordinator.lacking)
         except SecaggError as error:
             outcome = Outcome(
-                serial=serial, reason=error.reason, message=error.message, remedy=error.remedy, absent=absent
+                serial=serial,
+                reason=error.reason,
+                message=error.message,
+                culprit=error.culprit,
+                tampering=isinstance(error, TamperingError),
+                remedy=error.remedy,
+                absent=absent,
             )
         write_atomically(self._outcome, msgspec.json.encode(outcome), PRIVATE)
         return outcome

@@ -9,6 +9,7 @@ pytest.importorskip("nvflare", reason="the extra nvflare is not installed")
 from secagg.errors import RemoteProtocolError
 from tests.support.nvflare_site import TWISTS
 from training.engines.nvflare.transport import pack, pack_failure, pack_reply, unpack
+from training.parcels import MOST_MESSAGES
 
 
 def joined(message):
@@ -21,6 +22,11 @@ def joined(message):
 @pytest.mark.parametrize("packed", [pack, pack_reply])
 def test_what_is_packed_comes_out(packed, messages):
     assert unpack(joined(packed(messages))) == messages
+
+
+def test_as_many_missed_sums_as_are_sent_at_once_come_out():
+    messages = [b"a sum"] * MOST_MESSAGES
+    assert unpack(joined(pack(messages))) == messages
 
 
 READ_BY_NVFLARE = {"an object that cannot be read", "another encoding", "no message", "nothing", "an exception"}

@@ -291,6 +291,15 @@ def log_of(site):
     return [json.loads(line) for line in site.log.read_text().splitlines()]
 
 
+def test_one_that_ends_because_somebody_was_caught_says_so_in_the_exit_code_and_by_name(tmp_path):
+    sites = lay_out(tmp_path)
+    epoch(sites, 1)
+    (sites.coordinator.state / "coordinator.json").write_text("{")
+    error = epoch(sites, 2).as_error()
+    assert (error.reason, error.exit_code) == ("damaged-coordinator-state", 4)
+    assert error.culprit.endswith("coordinator.json")
+
+
 def test_an_epoch_that_comes_to_nothing_says_why(tmp_path):
     sites = lay_out(tmp_path)
     outcome = epoch(sites, 1, without=(1, 2))

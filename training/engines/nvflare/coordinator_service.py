@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from secagg.charter import VerifiedCharter
-from secagg.errors import ProtocolError
+from secagg.errors import ProtocolError, TamperingError
 from training.engines.nvflare.job import EpochJob
 from training.engines.nvflare.jobs import Jobs, open_jobs
 from training.engines.nvflare.kit import Kit
@@ -22,6 +22,7 @@ from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.settings import CoordinatorSettings
 from training.field.watcher import SiteWatcher
 from training.report import steps_summed
+from training.round_log import RoundLog
 from training.running import alone
 
 Going = Callable[[], None]
@@ -38,12 +39,13 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         InputError: ``state-in-use``, or what in the folder cannot be used.
         ProtocolError: why no epoch gave a sum for as long as the site's settings allow; `serve_coordinator` goes on
             from what was reached.
+        TamperingError: ``key-material``, if a hospital sent a secret key; ``damaged-coordinator-state``.
     """
     if site.is_done:
         return site.release
     charter, settings = site.read_charter(), site.read_settings()
     server, admin = require_coordinator_kits(site.kit)
-    rounds = _Rounds(site, charter, watcher)
+    rounds = _Rounds(site.rounds, watcher)
 
     def tick() -> None:
         going()
@@ -57,6 +59,9 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             outcome = _run_epoch(site, charter, admin, settings, tick, watcher)
             rounds.tell()
             error = outcome.as_error()
+            if isinstance(error, TamperingError):
+                # Another epoch would only find the same.
+                raise error
             if outcome.finished and error is None:
                 # The hospitals' processes end when the job does, and want to be told so.
                 _pause(_PARTING_SECONDS, tick)
@@ -186,20 +191,21 @@ class Gathering:
 class _Rounds:
     """Tells of each round once, from what the coordinator wrote down."""
 
-    def __init__(self, site: CoordinatorSite, charter: VerifiedCharter, watcher: SiteWatcher) -> None:
-        self._site = site
-        self._charter = charter
+    def __init__(self, log: RoundLog, watcher: SiteWatcher) -> None:
+        self._log = log
         self._watcher = watcher
-        records = site.rounds(charter)
-        self._told = len(records)
-        self.sums = len(steps_summed(records))
+        self._summed = steps_summed(log.rounds)
+
+    @property
+    def sums(self) -> int:
+        """How many sums there are."""
+        return len(self._summed)
 
     def tell(self) -> None:
-        records = self._site.rounds(self._charter)
-        for record in records[self._told :]:
+        added = self._log.read_on()
+        for record in added:
             self._watcher.on_round(record)
-            self._told += 1
-        self.sums = len(steps_summed(records))
+        self._summed |= steps_summed(added)
 
 
 def _pause(seconds: float, tick: Going) -> None:
