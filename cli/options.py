@@ -22,12 +22,10 @@ from cli.sizing import (
     field_bits_option,
 )
 from secagg.charter import Encoding, Training
-from secagg.charter.sections import LARGEST_FACTOR, ServerStep
+from secagg.charter.sections import LARGEST_FACTOR, MOST_RECORDS, ServerStep
 from secagg.homomorphic.parameters import ALLOWED
 from training.choices import FITTING_PARAMETERS, CharterChoices
 
-# What a charter can hold.
-_MOST_RECORDS = 1 << 20
 _FACTOR = Number(min=0, max=LARGEST_FACTOR)
 _POSITIVE_FACTOR = Number(min=0, min_open=True, max=LARGEST_FACTOR)
 _CLIP = Number(min=1e-6, max=1e6)
@@ -65,7 +63,7 @@ _OPTIONS = [
     ),
     click.option(
         "--batch-size",
-        type=click.IntRange(1, _MOST_RECORDS),
+        type=click.IntRange(1, MOST_RECORDS),
         help="Without DP: records in a step of each hospital, 32 if not given. With --dp distributed: patients "
         "expected in a step, of all hospitals: the sampling rate times all patients.",
     ),
@@ -164,7 +162,7 @@ _OPTIONS = [
         "--update-norm", type=POSITIVE, default=10.0, show_default=True, help="Updates are clipped to this, L2."
     ),
     click.option(
-        "--max-weight", type=click.IntRange(1, _MOST_RECORDS), default=1024, show_default=True, help="Records at most."
+        "--max-weight", type=click.IntRange(1, MOST_RECORDS), default=1024, show_default=True, help="Records at most."
     ),
     epoch_rounds_option,
 ]

@@ -22,8 +22,6 @@ from secagg.charter import (
     Statistics,
     TaskChoice,
     Training,
-    parse_charter,
-    render_charter,
 )
 from secagg.charter.names import check_name
 from secagg.charter.sections import ENCRYPTED_SCHEMES
@@ -31,17 +29,17 @@ from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import fitting_parameters
+from training.charter_check import checked_charter
 from training.choices import FITTING_PARAMETERS, CharterChoices
 from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
 from training.hospital_setup import require_private_division
 from training.model_state import ModelLayout, flatten, model_digest
-from training.noise import fewest_with_noise, noise_shares, require_same_noise
+from training.noise import fewest_with_noise
 from training.prepared_task import PreparedTask
 from training.privacy_draft import Sizes, drafted_privacy
 from training.task import TaskSpec, build_task, load_custom_task
 from training.tasks.spec import input_names
-from training.vector_layout import UpdateVector
 
 
 def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: TaskSpec) -> Charter:
@@ -82,14 +80,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         privacy=drafted.privacy,
         epoch_rounds=min(choices.epoch_rounds, choices.training.rounds),
     )
-    charter = _as_read_back(charter)
-    # Made here to see that it can be: each hospital makes its own, but not before the first round.
-    if charter.privacy.mode == "distributed":
-        noise_shares(charter)
-        require_same_noise(charter)
-    else:
-        _ = UpdateVector(charter, layout).layout
-    return charter
+    return checked_charter(charter)
 
 
 def _neighbours(members: int, choices: CharterChoices) -> NeighbourGraph:
@@ -113,14 +104,6 @@ def _homomorphic(choices: CharterChoices, parameters: int) -> Homomorphic:
             remedy="Choose the scheme double-lock, or leave the parameters out.",
         )
     return Homomorphic(parameters=choices.homomorphic)
-
-
-def _as_read_back(charter: Charter) -> Charter:
-    """What is constructed has not been checked against the charter's schema; what is read has."""
-    try:
-        return parse_charter(render_charter(charter))
-    except InputError as error:
-        raise InputError(error.reason, error.message, culprit=error.culprit, remedy="Choose another value.") from error
 
 
 def task_of(charter: Charter) -> PreparedTask:

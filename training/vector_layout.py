@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,10 @@ from secagg.encoding import Layout, Ring, Section
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.masking.session import STATISTICS_BITS
-from training.model_state import ModelLayout
+
+if TYPE_CHECKING:
+    # Loads torch, which who only plans does not wait for.
+    from training.model_state import ModelLayout
 
 Vector = npt.NDArray[np.float64]
 
@@ -42,15 +46,8 @@ class UpdateVector:
     @property
     def layout(self) -> Layout:
         """One section a tensor, then the weight, then the counts."""
-        charter = self.charter
-        ring = Ring(charter.encoding.field_bits)
-        norm = charter.encoding.update_norm
-        sections = [Section(tensor.name, tensor.size, norm) for tensor in self.model.tensors]
-        sections.append(Section("weight", 1, charter.encoding.max_weight, "whole"))
-        if charter.metrics.cells:
-            most = ring.largest // len(charter.members)
-            sections.append(Section("metrics", charter.metrics.cells, most, "whole"))
-        return Layout(ring, len(charter.members), tuple(sections))
+        norm = self.charter.encoding.update_norm
+        return update_layout(self.charter, [Section(tensor.name, tensor.size, norm) for tensor in self.model.tensors])
 
     def weight(self, patients: int) -> int:
         """How many records a hospital counts as: at most ``max_weight``; exactly that if all count the same."""
@@ -98,6 +95,19 @@ class UpdateVector:
     def _counts(self, parts: Sequence[Vector]) -> npt.NDArray[np.int64]:
         cells = parts[-1] if self.charter.metrics.cells else np.zeros(0)
         return np.rint(cells).astype(np.int64)
+
+
+def update_layout(charter: Charter, tensors: Sequence[Section]) -> Layout:
+    """The sections of an update: the model's, then the weight, then the counts.
+
+    Raises:
+        InputError: ``field-too-narrow``.
+    """
+    ring, members = Ring(charter.encoding.field_bits), len(charter.members)
+    sections = [*tensors, Section("weight", 1, charter.encoding.max_weight, "whole")]
+    if charter.metrics.cells:
+        sections.append(Section("metrics", charter.metrics.cells, ring.largest // members, "whole"))
+    return Layout(ring, members, tuple(sections))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from secagg.labels import DIGEST_SIZE
 
 MOST_MEMBERS = 1000
 MOST_PARAMETERS = 1 << 32
+# Of one hospital as it weighs, and of all together in a step.
+MOST_RECORDS: Final = 1 << 20
 # A delta of one in a hundred allows that one patient in a hundred is shown in full.
 DELTA_LIMIT: Final = 0.01
 # What float32 can hold: models are trained in it, and a larger factor is none.
@@ -88,7 +90,7 @@ class Encoding(Section, frozen=True):
 
     field_bits: Annotated[int, msgspec.Meta(ge=16, le=64)] = 24
     update_norm: Positive = 10.0
-    max_weight: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 10_000
+    max_weight: Annotated[int, msgspec.Meta(ge=1, le=MOST_RECORDS)] = 10_000
 
 
 class Model(Section, frozen=True):
@@ -199,7 +201,7 @@ class Training(Section, frozen=True):
 
     rounds: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     local_steps: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
-    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 32
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=MOST_RECORDS)] = 32
     learning_rate: PositiveFactor = 0.1
     momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     weight_decay: Factor = 0.0

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import base64
 import shlex
 import subprocess
 import sys
 
 import pytest
 
+from secagg.charter.sections import MOST_RECORDS
 from tests.cli.outcome import UNUSABLE
+from tests.support.consortium import make_identities
 
 LARGE = ("plan", "--hospitals", "200", "--parameters", "15000", "--colluding", "10")
 SCHEMES = ["mask", "double-lock", "bfv", "ckks"]
@@ -176,21 +179,43 @@ def test_what_is_recommended_as_json_holds_options_and_times(secagg):
     assert (found["fits"], found["parameters_that_fit"]) == (None, None)
 
 
-@pytest.mark.parametrize("more", [PRIVATE, ("--coordinator-sees", "nothing"), ()], ids=["private", "hidden", "plain"])
-def test_the_command_that_is_printed_makes_a_charter_when_it_is_pasted(secagg, here, members, more):
-    model = secagg("charter", "new", "other", "--task", "task.toml", *members, "--json").json["content"]["model"]
-    planned = secagg("plan", "--hospitals", 3, "--parameters", model["parameters"], "--dropout", 0, *more)
+def pasted(planned) -> list[str]:
+    """The words of the command that a plan prints, without members."""
     lines = planned.out.splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("secagg charter new"))
     end = next(index for index, line in enumerate(lines) if index > start and not line.endswith("\\"))
     command = " ".join(line.removesuffix("\\") for line in lines[start : end + 1])
-    words = shlex.split(command.replace("TASK.toml", "task.toml").replace("--member NAME=KEY ...", ""))
-    made = secagg(*words[1:], *members, "--json").json["content"]
+    return shlex.split(command.replace("TASK.toml", "task.toml").replace("--member NAME=KEY ...", ""))[1:]
+
+
+@pytest.mark.parametrize("more", [PRIVATE, ("--coordinator-sees", "nothing"), ()], ids=["private", "hidden", "plain"])
+def test_the_command_that_is_printed_makes_a_charter_when_it_is_pasted(secagg, here, members, more):
+    model = secagg("charter", "new", "other", "--task", "task.toml", *members, "--json").json["content"]["model"]
+    planned = secagg("plan", "--hospitals", 3, "--parameters", model["parameters"], "--dropout", 0, *more)
+    made = secagg(*pasted(planned), *members, "--json").json["content"]
     assert made["scheme"] == ("double-lock" if "nothing" in more else "mask")
     assert made["privacy"]["mode"] == ("distributed" if more is PRIVATE else "none")
     assert made["threshold"] == 3
     if more is PRIVATE:
         assert f"multiplier {made['privacy']['noise_multiplier']:g}" in planned.shown
+
+
+@pytest.mark.parametrize(
+    ("more", "section", "expected"),
+    [
+        # Weights of 1,024, the usual ones, have no room there.
+        (("--field-bits", 16), "encoding", {"field_bits": 16, "max_weight": 819}),
+        # The most that a charter holds.
+        (("--epsilon", 3, "--records", 10 * MOST_RECORDS), "training", {"batch_size": MOST_RECORDS}),
+    ],
+    ids=["narrow", "many"],
+)
+def test_a_command_at_the_edge_of_what_a_charter_holds_makes_one_too(secagg, here, more, section, expected):
+    keys = [base64.b64encode(identity.public_key).decode() for identity in make_identities(40)]
+    members = [part for index, key in enumerate(keys) for part in ("--member", f"h{index}={key}")]
+    planned = secagg("plan", "--hospitals", 40, "--parameters", 3, *more)
+    made = secagg(*pasted(planned), *members, "--json").json["content"][section]
+    assert {name: made[name] for name in expected} == expected
 
 
 def test_a_round_that_is_longer_than_asked_for_says_how_many_parameters_would_fit(secagg):
@@ -276,3 +301,8 @@ def test_a_budget_that_no_noise_keeps_is_refused(secagg):
 def test_a_step_without_a_patient_is_refused(secagg):
     outcome = secagg(*FOUR, "--epsilon", 3, "--records", 4, "--json")
     assert outcome.error["reason"] == "batch-too-small"
+
+
+def test_a_step_of_more_patients_than_a_charter_holds_is_refused(secagg):
+    outcome = secagg(*FOUR, "--epsilon", 3, "--records", 11_000_000, "--json")
+    assert outcome.error["reason"] == "batch-too-large"

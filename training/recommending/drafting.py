@@ -1,6 +1,7 @@
 """The charter that follows from what is wanted, as far as privacy, width and neighbours set it.
 
-What is recommended is made into a charter before it is said, so that nothing is recommended that a charter refuses.
+What is recommended is made into a charter before it is said, and checked as `secagg charter new` checks its own, so
+that nothing is recommended that it refuses.
 """
 
 from __future__ import annotations
@@ -9,26 +10,25 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from secagg.charter import Charter, Encoding, Homomorphic, Member, Metrics, Model, NeighbourGraph, TaskChoice, Training
-from secagg.charter.sections import Privacy, Scheme
+from secagg.charter.sections import MOST_RECORDS, Privacy, Scheme
 from secagg.charter.thresholds import smallest_threshold
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.labels import DIGEST_SIZE
+from training.charter_check import checked_charter
 from training.choices import CharterChoices
 from training.dropout import chosen_graph, count_dropped
-from training.noise import fewest_with_noise, noise_shares
+from training.noise import fewest_with_noise
 from training.planning import Plan
 from training.privacy_draft import Sizes, drafted_privacy
-from training.recommending.wishes import Wishes, delta_of
+from training.recommending.wishes import Budget, Wishes, delta_of
 
 # What rounding may take of the longest update.
 _MOST_ROUNDING: Final = 1e-3
 _WIDTHS: Final = (16, 24, 32, 40, 48)
 # What `charter new` sets.
-_MAX_WEIGHT: Final = 1024
+USUAL_WEIGHT: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -49,26 +49,17 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
     """The noise that the budget asks for, and a width that it fits.
 
     Raises:
-        InputError: ``unreachable-epsilon``; ``batch-too-small``.
+        InputError: ``unreachable-epsilon``; ``batch-too-small``, ``batch-too-large``.
     """
-    bits = wishes.field_bits or fitting_width(wishes.members, wishes.parameters)
-    encoding = Encoding(field_bits=bits, max_weight=_MAX_WEIGHT)
     budget = wishes.budget
     if budget is None:
-        return Draft(Privacy(), Training(rounds=wishes.rounds), encoding)
-    batch = round(budget.sampling_rate * budget.records)
-    if batch < 1:
-        raise InputError(
-            "batch-too-small",
-            f"Of {budget.records} patients, less than one is in a step at a sampling rate of {budget.sampling_rate:g}.",
-            culprit="sampling rate",
-            remedy="Raise --sampling-rate, or train on more patients.",
-        )
+        return Draft(Privacy(), Training(rounds=wishes.rounds), _encoding(wishes))
+    batch = _batch(budget)
     training = Training(rounds=wishes.rounds, local_steps=1, batch_size=batch, weighting="uniform")
     choices = CharterChoices(
         training=training,
         scheme=scheme,
-        encoding=msgspec.structs.replace(encoding, field_bits=wishes.field_bits or _WIDTHS[1]),
+        encoding=Encoding(field_bits=wishes.field_bits or _WIDTHS[1], max_weight=USUAL_WEIGHT),
         privacy="distributed",
         epsilon=budget.epsilon,
         delta=delta_of(budget),
@@ -84,13 +75,43 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
     return Draft(found.privacy, training, found.encoding, batch)
 
 
+def _encoding(wishes: Wishes) -> Encoding:
+    bits = wishes.field_bits or fitting_width(wishes.members, wishes.parameters)
+    return Encoding(field_bits=bits, max_weight=min(USUAL_WEIGHT, _largest_weight(wishes.members, bits)))
+
+
+def _batch(budget: Budget) -> int:
+    batch = round(budget.sampling_rate * budget.records)
+    if batch < 1:
+        raise InputError(
+            "batch-too-small",
+            f"Of {budget.records} patients, less than one is in a step at a sampling rate of {budget.sampling_rate:g}.",
+            culprit="sampling rate",
+            remedy="Raise --sampling-rate, or train on more patients.",
+        )
+    if batch > MOST_RECORDS:
+        raise InputError(
+            "batch-too-large",
+            f"Of {budget.records} patients, {batch} are expected in a step at a sampling rate of "
+            f"{budget.sampling_rate:g}; a charter holds {MOST_RECORDS} at most.",
+            culprit="sampling rate",
+            remedy="Lower --sampling-rate.",
+        )
+    return batch
+
+
 def fitting_width(members: int, parameters: int) -> int:
     """b, such that rounding takes at most a thousandth of the longest update from the mean of all, and weights fit."""
     for bits in _WIDTHS:
-        fits = Ring(bits).largest // members >= _MAX_WEIGHT
+        fits = _largest_weight(members, bits) >= USUAL_WEIGHT
         if fits and rounding_of_mean(members, parameters, bits) <= _MOST_ROUNDING:
             return bits
     return _WIDTHS[-1]
+
+
+def _largest_weight(members: int, bits: int) -> int:
+    """With which the weights of all are a signed number of b bits together."""
+    return Ring(bits).largest // members
 
 
 def rounding_of_mean(members: int, parameters: int, bits: int) -> float:
@@ -114,7 +135,7 @@ def require_charter(wishes: Wishes, plan: Plan, draft: Draft) -> None:
     """Make a charter of it, of members that do not exist.
 
     Raises:
-        InputError: whatever a charter refuses.
+        InputError: whatever `secagg charter new` refuses of it.
     """
     shape = plan.shape
     numbers = range(1, wishes.members + 1)
@@ -134,5 +155,4 @@ def require_charter(wishes: Wishes, plan: Plan, draft: Draft) -> None:
         privacy=draft.privacy,
         epoch_rounds=shape.rounds,
     )
-    if draft.privacy.mode == "distributed":
-        noise_shares(charter)
+    checked_charter(charter)

@@ -11,7 +11,7 @@ from secagg.charter.sections import Scheme
 from secagg.errors import InputError
 from secagg.masking.sizes import round_traffic
 from training.planning import Plan
-from training.recommending.drafting import Draft, rounding_of_mean
+from training.recommending.drafting import USUAL_WEIGHT, Draft, rounding_of_mean
 from training.recommending.wishes import Wishes, delta_of
 
 # Noise so many times as long as what it hides leaves a step little to learn from: a rule of thumb, no bound.
@@ -93,7 +93,8 @@ def _threshold(wishes: Wishes, plan: Plan) -> Choice:
 
 
 def _width(wishes: Wishes, draft: Draft) -> Choice:
-    bits = draft.encoding.field_bits
+    bits, weight = draft.encoding.field_bits, draft.encoding.max_weight
+    options: tuple[str, ...] = ("--field-bits", str(bits))
     if draft.privacy.mode == "distributed":
         why = "The narrowest of 24, 32 and 40 in which rounding raises the noise by 1 % at most."
     else:
@@ -101,12 +102,15 @@ def _width(wishes: Wishes, draft: Draft) -> Choice:
         why = f"Rounding takes {rounding:.1g} of the longest update from the mean."
     if wishes.field_bits:
         why = f"As you gave it. {why}" if draft.privacy.mode == "none" else "As you gave it, or as wide as noise takes."
+    if weight < USUAL_WEIGHT:
+        why += f" It has room for weights up to {weight}: a hospital with more records counts as if it had {weight}."
+        options += ("--max-weight", str(weight))
     return Choice(
         "field width",
         f"{bits} bits",
         why,
         f"Each 8 bits more add {100 * 8 / bits:.0f} % to what is sent, and make the grid 256 times finer.",
-        ("--field-bits", str(bits)),
+        options,
     )
 
 

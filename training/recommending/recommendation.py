@@ -65,7 +65,7 @@ def recommend(wishes: Wishes) -> Recommendation:
 
     Raises:
         InputError: of `make_plans`, where no consortium of this kind can be had; ``unreachable-epsilon``,
-            ``batch-too-small``, or whatever a charter refuses of what was given.
+            ``batch-too-small``, ``batch-too-large``, or whatever a charter refuses of what was given.
     """
     require_possible(wishes.members, wishes.colluding)
     scheme: Scheme = "double-lock" if wishes.coordinator_sees == "nothing" else "mask"

@@ -74,6 +74,13 @@ def test_what_was_given_is_kept():
     assert (options["--field-bits"], options["--epoch-rounds"]) == ("32", "3")
 
 
+def test_a_width_that_was_given_comes_with_the_largest_weight_that_it_has_room_for():
+    narrow = replace(FORTY, budget=None, field_bits=16)
+    assert options_of(narrow)["--max-weight"] == "819"
+    assert "with more records counts as if it had 819" in recommend(narrow).choices[2].why
+    assert "--max-weight" not in options_of(replace(narrow, field_bits=24))
+
+
 def test_what_was_given_and_a_charter_refuses_is_refused():
     with pytest.raises(InputError) as caught:
         recommend(Wishes(400, 10, 1, 0.0, 1000, FAST, coordinator_sees="nothing", epoch_rounds=100))

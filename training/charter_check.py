@@ -1,0 +1,38 @@
+"""Whether a charter that was put together can be read back and trained under: `secagg charter new` writes no other, and
+`secagg plan` recommends no other.
+
+Knows the charter alone, and of the model only its size. Loads nothing that trains.
+"""
+
+from __future__ import annotations
+
+from secagg.charter import Charter, parse_charter, render_charter
+from secagg.encoding import Section
+from secagg.errors import InputError
+from training.noise import noise_shares, require_same_noise
+from training.vector_layout import update_layout
+
+
+def checked_charter(charter: Charter) -> Charter:
+    """The charter as everybody will read it.
+
+    Raises:
+        InputError: ``malformed-charter`` for a value that no charter holds; whatever it contradicts itself in;
+            ``field-too-narrow`` where its field has no room for what hospitals encode; ``other-noise``.
+    """
+    charter = _as_read_back(charter)
+    # Made here to see that it can be: each hospital makes its own, but not before the first round.
+    if charter.privacy.mode == "distributed":
+        noise_shares(charter)
+        require_same_noise(charter)
+    else:
+        update_layout(charter, [Section("model", charter.model.parameters, charter.encoding.update_norm)])
+    return charter
+
+
+def _as_read_back(charter: Charter) -> Charter:
+    """What is constructed has not been checked against the charter's schema; what is read has."""
+    try:
+        return parse_charter(render_charter(charter))
+    except InputError as error:
+        raise InputError(error.reason, error.message, culprit=error.culprit, remedy="Choose another value.") from error
