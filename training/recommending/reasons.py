@@ -136,7 +136,8 @@ def _privacy(wishes: Wishes, draft: Draft) -> Choice:
         return Choice(
             "noise",
             "none",
-            "No --epsilon was given: the model itself may reveal patients.",
+            "No --epsilon was given: the model itself may reveal patients, and a site's default policy does not sign "
+            "it.",
             "--epsilon and --records: noise for that budget.",
             ("--dp", "none"),
         )

@@ -8,6 +8,7 @@ import pytest
 
 from secagg.charter.contradictions import MOST_OPENINGS
 from secagg.errors import InputError
+from secagg.policy import Policy
 from training.costs.links import Link, Network
 from training.recommending.drafting import fitting_width
 from training.recommending.recommendation import recommend
@@ -29,6 +30,12 @@ def test_four_hospitals_on_slow_lines_mask_and_share_a_key_set_up_over_several_r
     assert (options["--scheme"], options["--threshold"], options["--field-bits"]) == ("mask", "3", "24")
     assert int(options["--epoch-rounds"]) > 1
     assert options["--dp"] == "none"
+
+
+def test_where_no_noise_is_recommended_it_is_told_that_no_default_policy_signs():
+    assert "a site's default policy does not sign it" in recommend(FOUR).choices[-1].why
+    assert options_of(FOUR)["--dp"] not in Policy().allowed_privacy_modes
+    assert "policy" not in recommend(FORTY).choices[-1].why
 
 
 def test_a_coordinator_that_is_to_see_nothing_gets_double_lock():
