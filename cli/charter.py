@@ -1,6 +1,6 @@
 """`secagg charter`: read, sign and verify what the consortium agrees on.
 
-Drafting is in `cli.drafting`, start-up kits are in `cli.provision`, the table of terms in `cli.terms`.
+Drafting is in `cli.charter_new`, start-up kits are in `cli.provision`, the table of terms in `cli.terms`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def charter() -> None:
     """
 
 
-charter.add_command(LazyCommand("new", "cli.drafting:new", "Write an unsigned charter into FOLDER."))
+charter.add_command(LazyCommand("new", "cli.charter_new:new", "Write an unsigned charter into FOLDER."))
 charter.add_command(
     LazyCommand(
         "provision", "cli.provision:provision_command", "Make start-up kits for all members and the coordinator."
