@@ -25,6 +25,7 @@ EXAMPLES = DOCS / "examples"
 DOCUMENTS = [
     *sorted(DOCS.rglob("*.md")),
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    REPOSITORY / "benchmarks" / "README.md",
 ]
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
