@@ -17,6 +17,7 @@ from secagg.homomorphic.parameters import ALLOWED, Encryption
 from secagg.homomorphic.seal import Channel, header
 from secagg.homomorphic.spec import CipherSpec
 from tests.fuzz.harness import Harness, nested
+from training.attacks.inflating import inflating_frame, saved_compressed
 
 _PARAMETERS = ALLOWED["n4096-q60"]
 _SPECS = [CipherSpec(_PARAMETERS, Encryption.BFV, 48), CipherSpec(_PARAMETERS, Encryption.CKKS, 33)]
@@ -84,7 +85,8 @@ def _sum_seeds() -> list[bytes]:
 
 
 def _context_seeds() -> list[bytes]:
-    """The true ones; keys alone and in contexts, and a context that has everything made anew from its key."""
+    """The true ones; keys alone and in contexts, a context that has everything made anew from its key, and what SEAL
+    would inflate to a gigabyte."""
     channel = Channel(1 << 20)
     seeds = [bytes([index]) + public_context(spec) for index, spec in enumerate(_SPECS)]
     for index, spec in enumerate(_SPECS):
@@ -96,6 +98,8 @@ def _context_seeds() -> list[bytes]:
     public = context.serialize(save_secret_key=False, save_public_key=False)
     generated = b"\x10\1\x18\1"
     seeds += [b"\0" + whole, b"\0" + public, b"\0" + public + b"\x1a" + bytes([len(generated)]) + generated]
+    inflating = saved_compressed(inflating_frame(1 << 30))
+    seeds += [b"\0" + inflating, b"\1" + inflating]
     return seeds + [b"\0" + deep for deep in nested(b"\x1a\x0a", b"\x5e\xa1\x10")]
 
 

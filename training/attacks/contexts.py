@@ -28,11 +28,14 @@ from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
 from training.attacks.build import Build
 from training.attacks.encrypted import COLLUDER, ENCRYPTED, VICTIM, EncryptedCoordinator, under_each
+from training.attacks.inflating import inflating_frame, memory_for, saved_compressed
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.attacks.stage import Consortium, Outbox, make_charter, make_identities, recovered
 
 LIAR: Final = 2
 _LARGE: Final = 1 << 20
+# An eighth of what 64 KiB inflate to: enough to be seen, not enough to harm who runs this.
+_INFLATED: Final = 1 << 28
 # For 128 bits of security a ring of degree 2048 may have a modulus of 54 bits, and one of 1024 of 27.
 _WEAK: Final = (
     ParameterSet("n2048-q60", 2048, 0xFFFFFFFFFFFC001),
@@ -152,6 +155,20 @@ def _with_secrets(cipher: Cipher) -> Iterator[bytes]:
         yield context.serialize(save_secret_key=True)
 
 
+def inflated_context(build: Build, folder: Path) -> Outcome:
+    """A hospital acknowledges a few kilobytes that SEAL would take for a compressed key, and inflate."""
+
+    def script(stage: Consortium, tries: Tries) -> str | None:
+        _, honest = _to_acknowledging(stage)
+        context = saved_compressed(inflating_frame(_INFLATED))
+        false = _acknowledging(stage, Acknowledge(context, honest.fingerprint))
+        held = memory_for(lambda: tries(stage.server.receive, LIAR, false))
+        inflated = held > _INFLATED // 2
+        return f"{len(context)} bytes have the coordinator hold {held >> 20} MiB" if inflated else None
+
+    return under_each(("bfv", "ckks"), build, folder, Refuser.COORDINATOR, script)
+
+
 def _decrypted_with(context: bytes, stage: Consortium, replies: Outbox) -> str | None:
     """What the coordinator reads of h1's vector with the key that it was handed, in the round that follows."""
     for number, reply in replies:
@@ -253,5 +270,13 @@ ATTACKS: Final = (
         Refused.with_reasons(Refuser.COORDINATOR, "key-material"),
         key_material,
         quick=True,
+    ),
+    Attack(
+        "inflated-context",
+        Liar.HOSPITAL,
+        "Acknowledges a few kilobytes that inflate to as much as the coordinator has, where SEAL is to look at them.",
+        _ENCRYPTED,
+        Refused.with_reasons(Refuser.COORDINATOR, "key-material"),
+        inflated_context,
     ),
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+import zstandard
 from tenseal import sealapi
 
-from secagg.homomorphic.seal import encryption_parameters
+from secagg.homomorphic.parameters import ALLOWED, Encryption
+from secagg.homomorphic.seal import Channel, encryption_parameters, header, make_context
 from secagg.masking import MaskingServer
 from training.attacks.build import Build, Control
 
@@ -32,6 +34,23 @@ def without_context_check():
     return patch("secagg.homomorphic.context.check_context", lambda *arguments: None)
 
 
+def with_a_question_to_seal():
+    """Keys are found by having SEAL load what came. Inflated here, as SEAL 4.1 does it: 4.3 inflates what it reads."""
+
+    def may_hold_secret(data):
+        content = zstandard.ZstdDecompressor().decompressobj().decompress(data[len(header(0)) :])
+        channel, context = Channel(len(content)), make_context(ALLOWED["n4096-q60"], Encryption.CKKS, 33)
+        try:
+            channel.load(sealapi.SecretKey(), context, content)
+        except (ValueError, RuntimeError):
+            return False
+        finally:
+            channel.close()
+        return True
+
+    return patch("secagg.homomorphic.context._may_hold_secret", may_hold_secret)
+
+
 class TakesAnySecret(MaskingServer):
     """Counts acknowledgements, and does not compare them."""
 
@@ -48,4 +67,5 @@ CONTROLS = {
     "swapped-secret": Control(Build(server=TakesAnySecret), "the comparison of fingerprints"),
     "two-group-secrets": Control(Build(in_force=without_roster_digests), "the digest of the roster in every deal"),
     "key-material-at-the-coordinator": _ANY_CONTEXT,
+    "inflated-context": Control(Build(in_force=with_a_question_to_seal), "the look at how a context begins"),
 }

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import tenseal
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenseal import sealapi
@@ -14,9 +15,10 @@ from secagg.errors import RemoteProtocolError, TamperingError
 from secagg.homomorphic import context as context_module
 from secagg.homomorphic.context import check_context, public_context
 from secagg.homomorphic.parameters import Encryption
-from secagg.homomorphic.seal import Channel, make_context
+from secagg.homomorphic.seal import Channel, encryption_parameters, make_context
 from secagg.homomorphic.spec import CipherSpec
 from tests.support.ciphers import LARGE, SEED, SMALL, bfv, cipher_for, ckks
+from training.attacks.inflating import inflating_frame, saved_compressed
 
 SPEC = bfv()
 SPECS = [bfv(48), bfv(50), ckks(33), ckks(25), bfv(48, LARGE), ckks(33, LARGE)]
@@ -84,6 +86,33 @@ def test_a_secret_key_of_seal_is_key_material_also_the_groups_own(spec):
     assert refused(channel.saved(own), spec) == "key-material"
 
 
+def test_whatever_seal_has_saved_is_taken_for_a_key_and_seal_is_not_asked(monkeypatch):
+    """A public key is none, nor are parameters: but only SEAL could tell, and it would inflate them first."""
+    public, channel = sealapi.PublicKey(), Channel(1 << 20)
+    sealapi.KeyGenerator(make_context(SMALL, Encryption.BFV, 48)).create_public_key(public)
+    parameters = encryption_parameters(SMALL, Encryption.BFV, SPEC.bits)
+    saved = [channel.saved(public), channel.saved(parameters), channel.saved(cipher_for(SPEC, SEED)._secret)]
+    monkeypatch.setattr(Channel, "load_raw", lambda *arguments: pytest.fail("it was loaded"))
+    for data in (*saved, *(data[:3] for data in saved)):
+        assert refused(data) == "key-material"
+    for data in saved:
+        assert refused(b"\0" + data) == "other-context"
+
+
+def test_what_would_inflate_to_gigabytes_is_refused_as_it_is(monkeypatch):
+    frame = inflating_frame(1 << 31)
+    assert len(frame) < 1 << 17
+    monkeypatch.setattr(Channel, "load_raw", lambda *arguments: pytest.fail("it was loaded"))
+    assert refused(saved_compressed(frame)) == "key-material"
+    assert refused(b"\x1a\x80\x80\x04\x0a\x80\x80\x03" + saved_compressed(frame)) == "key-material"
+
+
+def test_the_frame_that_inflates_is_one():
+    """Its control: Zstandard takes it, and makes as many bytes of it as it says."""
+    size = 1 << 20
+    assert zstandard.ZstdDecompressor().decompress(inflating_frame(size), max_output_size=size) == bytes(size)
+
+
 def test_a_key_is_found_without_loading_it(monkeypatch):
     """A context of some 70 kB may say that it had Galois keys: TenSEAL would make them all."""
     data = tenseal_bytes(*BFV_4096, save_secret_key=True, save_public_key=False)
@@ -128,13 +157,6 @@ def test_a_changed_or_shortened_context_is_another(position, change, cut):
 )
 def test_bytes_that_begin_like_something_are_refused_and_nothing_worse(data):
     assert refused(data) in ("other-context", "key-material")
-
-
-def test_a_public_key_is_another_context_and_no_secret():
-    generator = sealapi.KeyGenerator(make_context(SMALL, Encryption.BFV, 48))
-    public = sealapi.PublicKey()
-    generator.create_public_key(public)
-    assert refused(Channel(1 << 20).saved(public)) == "other-context"
 
 
 def test_fields_of_a_message_are_found_in_any_order_and_as_often_as_they_come():

@@ -42,8 +42,9 @@ def acknowledgement(consortium, message) -> Acknowledge:
     return decode(opened(consortium, message).payload, Acknowledge)
 
 
-def signed(consortium, number, payload) -> bytes:
-    return Sealer(consortium.charter, number, make_identities(MEMBERS)[number - 1], 1).seal(Stage.ACKNOWLEDGE, payload)
+def signed(consortium, number, payload, epoch=1) -> bytes:
+    sealer = Sealer(consortium.charter, number, make_identities(MEMBERS)[number - 1], epoch)
+    return sealer.seal(Stage.ACKNOWLEDGE, payload)
 
 
 def refusal(receive, *arguments):
@@ -215,6 +216,35 @@ def test_a_secret_key_in_a_context_stops_the_coordinator_and_is_kept_nowhere(tmp
     assert server.state is ServerState.ACKNOWLEDGING
     assert 1 in server.missing
     assert not [event for event in journal if isinstance(event, Received) and event.message == message]
+
+
+@pytest.mark.parametrize("context", [b"\x5e\xa1\x10", b"\x1a\x05\x0a\x03\x5e\xa1\x10"], ids=["SEAL's", "TenSEAL's"])
+def test_one_member_that_sends_what_may_be_a_key_ends_every_set_up_until_it_is_left_out(tmp_path, context):
+    """On purpose: whether there was a key is for people to find out, and for the consortium to draw the consequence."""
+    consortium, replies = to_acknowledging(tmp_path)
+    for epoch in (2, 3):
+        holding = msgspec.structs.replace(acknowledgement(consortium, replies[1][1]), context=context)
+        with pytest.raises(TamperingError) as caught:
+            consortium.server.receive(2, signed(consortium, 2, holding, epoch - 1))
+        assert (caught.value.reason, caught.value.culprit) == ("key-material", "h2")
+        replies = again(consortium, epoch)
+    consortium.server = MaskingServer(next_session(consortium, 4), frozenset({1, 3, 4, 5}))
+    consortium.set_up()
+    assert consortium.server.state is ServerState.READY
+
+
+def next_session(consortium, epoch) -> Session:
+    session = consortium.server.session
+    return Session(session.charter, epoch, session.purpose, epoch, 1)
+
+
+def again(consortium, epoch):
+    """A new epoch, up to the acknowledgements, as after a new start of the coordinator."""
+    consortium.server = MaskingServer(next_session(consortium, epoch))
+    outbox = consortium.server.open()
+    while consortium.server.state is not ServerState.ACKNOWLEDGING:
+        outbox = consortium.answer(consortium.deliver(outbox))
+    return consortium.deliver(outbox)
 
 
 def test_the_groups_own_secret_key_is_recognised_too(tmp_path):
