@@ -115,9 +115,8 @@ class Group:
         opened = self._open_reveals(payload.reveals, survivors, round_number)
         for responder, shares in opened:
             rebuilding.keep(responder, owners, shares)
-        rebuilding.liars |= {reveal.responder for reveal in payload.reveals} - dict(opened).keys()
         if not rebuilding.enough:
-            raise self._too_few(len(opened), rebuilding.liars)
+            raise self._too_few(len(opened), {reveal.responder for reveal in payload.reveals} - dict(opened).keys())
         return rebuilding.masks()
 
     def _open_reveals(
@@ -137,7 +136,7 @@ class Group:
         due = len(self._roster) * SHARE_SIZE
         return [(responder, shares) for responder, shares in opened.items() if len(shares) == due]
 
-    def _too_few(self, opened: int, unreadable: frozenset[int]) -> RemoteProtocolError:
+    def _too_few(self, opened: int, unreadable: set[int]) -> RemoteProtocolError:
         threshold, names = self._session.threshold, [self._session.name(number) for number in sorted(unreadable)]
         if not names:
             return RemoteProtocolError(

@@ -39,7 +39,7 @@ def share(secret: bytes, threshold: int, points: Sequence[int], randomness: Rand
     if constant >= PRIME or min(points) < 1 or len(set(points)) != len(points) or not 1 <= threshold <= len(points):
         raise LocalProtocolError("not-shareable", "The secret, the points or the threshold are outside their range.")
     coefficients = [_element(randomness) for _ in range(threshold - 1)] + [constant]
-    return [_evaluate(coefficients, point).to_bytes(SHARE_SIZE, "big") for point in points]
+    return [evaluate(coefficients, point).to_bytes(SHARE_SIZE, "big") for point in points]
 
 
 def reconstruct(shares: Mapping[int, bytes]) -> bytes:
@@ -47,13 +47,8 @@ def reconstruct(shares: Mapping[int, bytes]) -> bytes:
 
     Wrong shares give a wrong secret, never an error: who rebuilds checks the result against a commitment.
     """
-    return interpolate(shares, 0)
-
-
-def interpolate(shares: Mapping[int, bytes], at: int) -> bytes:
-    """What the polynomial through ``shares``, of lower degree than their number, is at the point ``at``."""
     points = tuple(sorted(shares))
-    weights = basis_at_zero(tuple(point - at for point in points))
+    weights = basis_at_zero(points)
     total = sum(weight * int.from_bytes(shares[point], "big") for weight, point in zip(weights, points, strict=True))
     return (total % PRIME).to_bytes(SHARE_SIZE, "big")
 
@@ -62,7 +57,8 @@ def _element(randomness: Randomness) -> int:
     return int.from_bytes(randomness(_WIDE), "big") % PRIME
 
 
-def _evaluate(coefficients: list[int], point: int) -> int:
+def evaluate(coefficients: Sequence[int], point: int) -> int:
+    """The polynomial with these coefficients, that of the highest power first, at ``point``, modulo the prime."""
     # Points are small: leaving the reduction to the end keeps numbers within a few hundred bits of the field's.
     value = 0
     for coefficient in coefficients:

@@ -1,66 +1,56 @@
 """Secrets rebuilt although some shares are wrong: where nobody could check them as they came.
 
 Knows shares and who gave them. Where the coordinator cannot read shares it cannot compare them with what dealers
-signed; the hospitals, who can read them, have not seen what others were dealt. They have the commitment to the secret:
-any t right shares give it. With more than t shares, those who gave wrong ones can be left out.
+signed; the hospitals, who can read them, have not seen what others were dealt. They have the commitment to the secret,
+and more shares than it takes: `error_correction` finds what the secret is if few of them are wrong, and the commitment
+says whether it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import combinations, islice
-from typing import Final
+from collections.abc import Callable
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking import shamir
-from secagg.masking.rebuilding import Rebuilding, lowest
-
-# Each takes some milliseconds for a hundred hospitals: enough for one liar in any consortium, for two among thirty. A
-# dealer whose shares fit no polynomial costs all of them, each round.
-MOST_TRIES: Final = 500
+from secagg.masking.error_correction import correctable, corrections
+from secagg.masking.rebuilding import Rebuilding
 
 
 class Sifting(Rebuilding):
     """As `Rebuilding`, of shares that nobody has checked.
 
     Attributes:
-        liars: who gave a wrong share, or none that could be read; none of theirs is used.
+        doubtful: whose share of some secret was left out to rebuild it. Of other secrets theirs are taken last, and
+            not refused: who dealt that one may have given wrong shares to honest hospitals.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.liars: frozenset[int] = frozenset()
+        self.doubtful: frozenset[int] = frozenset()
 
     def rebuild(self, owner: int, is_right: Callable[[bytes], bool]) -> bytes:
         """The secret of ``owner``, from whichever shares give it.
 
         Raises:
-            RemoteProtocolError: ``wrong-share``, if none do.
+            RemoteProtocolError: ``wrong-share``, if more are wrong than can be told apart.
         """
-        threshold = self.session.share_threshold
-        shares = {point: share for point, share in self.shares[owner].items() if point not in self.liars}
-        for tries, chosen in enumerate(islice(_choices(shares, threshold), MOST_TRIES)):
-            secret = shamir.reconstruct(chosen)
+        shares, threshold = self.shares[owner], self.session.share_threshold
+        chosen = sorted(shares, key=lambda point: (point in self.doubtful, point))[:threshold]
+        secret = shamir.reconstruct({point: shares[point] for point in chosen})
+        if is_right(secret):
+            return secret
+        for left_out, secret in corrections(shares, threshold):
             if is_right(secret):
-                if tries:
-                    self.liars |= {point for point in shares if shamir.interpolate(chosen, point) != shares[point]}
+                self.doubtful |= left_out
                 return secret
-        name = self.session.name(owner)
-        raise RemoteProtocolError(
+        raise self._too_many_wrong(owner)
+
+    def _too_many_wrong(self, owner: int) -> RemoteProtocolError:
+        name, came = self.session.name(owner), len(self.shares[owner])
+        most = correctable(came, self.session.share_threshold)
+        return RemoteProtocolError(
             "wrong-share",
-            f"No {threshold} of the {len(shares)} shares of {name} that came give what it committed to: some who gave "
-            f"them lie, or {name} dealt wrong ones.",
-            remedy="Begin the round again: with more than the threshold answering, wrong shares can be told apart.",
+            f"The {came} shares of {name} that came do not give what it committed to: more than {most} of those who "
+            f"gave them lie, or {name} dealt wrong ones.",
+            remedy="Begin the round again: the more answer, the more wrong shares can be told apart.",
         )
-
-
-def _choices(shares: Mapping[int, bytes], threshold: int) -> Iterator[dict[int, bytes]]:
-    """All shares but nobody's, but each one's, but each two's, ...: of what is left, the lowest, no set twice."""
-    seen = set()
-    for count in range(len(shares) - threshold + 1):
-        # Leaving out what is not among the lowest changes nothing.
-        for excluded in combinations(sorted(shares)[: threshold + count - 1] if count else (), count):
-            chosen = lowest({point: share for point, share in shares.items() if point not in excluded}, threshold)
-            if tuple(chosen) not in seen:
-                seen.add(tuple(chosen))
-                yield chosen

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secagg.errors import LocalProtocolError
-from secagg.masking.shamir import PRIME, SHARE_SIZE, _evaluate, random_secret, reconstruct, share
+from secagg.masking.shamir import PRIME, SHARE_SIZE, evaluate, random_secret, reconstruct, share
 
 
 def randomness(seed: int):
@@ -104,7 +104,7 @@ def test_what_cannot_be_shared_safely_is_refused(secret, threshold, points):
 
 
 def test_a_share_at_zero_would_be_the_secret():
-    assert _evaluate([5, 7, 1234], 0) == 1234
+    assert evaluate([5, 7, 1234], 0) == 1234
 
 
 def test_every_sharing_of_one_secret_is_different():
