@@ -378,21 +378,29 @@ class MaskingServer:
             return self._give_up("incomplete-acknowledgement")
         fingerprints = list(self._acknowledged.values())
         common = max(fingerprints, key=fingerprints.count)
-        self.answering = frozenset(number for number, found in self._acknowledged.items() if found == common)
-        if self.answering != self.participants:
-            return self._give_up("other-secret", self._other_secret())
-        self.answering = frozenset()
+        agreeing = frozenset(number for number, found in self._acknowledged.items() if found == common)
+        if agreeing != self.participants:
+            fault = self._other_secret(agreeing)
+            self.answering = agreeing if fault.culprit else frozenset()
+            return self._give_up("other-secret", fault)
         self._move(Action.ADVANCE)
         return []
 
-    def _other_secret(self) -> RemoteProtocolError:
-        """Some made another secret of the same contributions; those who are fewer are named."""
-        names = [self.session.name(number) for number in sorted(self.participants - self.answering)]
+    def _other_secret(self, agreeing: frozenset[int]) -> RemoteProtocolError:
+        """Some made another secret of the same contributions; they are named if an honest one is sure to differ.
+
+        Up to c may say anything: as many, or as many as are on the other side, are no witness, and fewer than t.
+        """
+        others, remedy = self.participants - agreeing, "All members need releases of secagg and TenSEAL that agree."
+        if len(agreeing) <= max(self.session.charter.charter.max_colluding, len(others)):
+            said = "The members made different homomorphic secrets, and not enough agree to tell whose is another."
+            return RemoteProtocolError("other-secret", said, remedy=remedy)
+        names = ", ".join(self.session.name(number) for number in sorted(others))
         return RemoteProtocolError(
             "other-secret",
-            f"{', '.join(names)} made another homomorphic secret than the others.",
-            culprit=names[0],
-            remedy="All members need releases of secagg and TenSEAL that agree.",
+            f"{names} made another homomorphic secret than the others.",
+            culprit=self.session.name(min(others)),
+            remedy=remedy,
         )
 
     def _close_collection(self) -> Outbox:

@@ -28,9 +28,9 @@ SCHEMES = ("bfv", "ckks", "double-lock")
 schemes = pytest.mark.parametrize("scheme", SCHEMES)
 
 
-def to_acknowledging(folder, scheme="double-lock", journal=lambda event: None):
+def to_acknowledging(folder, scheme="double-lock", journal=lambda event: None, members=MEMBERS, **charter):
     """A consortium whose hospitals have answered the deals; the coordinator has heard none of it yet."""
-    consortium = Consortium.make(folder, MEMBERS, scheme=scheme)
+    consortium = Consortium.make(folder, members, scheme=scheme, **charter)
     consortium.server = MaskingServer(consortium.server.session, journal=journal)
     outbox = consortium.server.open()
     while consortium.server.state is not ServerState.ACKNOWLEDGING:
@@ -181,6 +181,39 @@ def test_a_hospital_with_another_secret_closes_the_epoch_and_is_named(tmp_path):
     assert [peek(message).stage for _, message in outbox] == [Stage.ABORT] * MEMBERS
     with pytest.raises(LocalProtocolError):
         server.begin(1)
+
+
+@pytest.mark.parametrize(
+    ("colluding", "others", "culprit"),
+    [(1, {2}, "h2"), (1, {2, 4}, "h2"), (2, {2, 4}, "h2"), (3, {2, 4}, None), (3, {1, 2, 4}, None), (1, {1, 2}, "h1")],
+)
+def test_whoever_made_another_secret_is_named_only_if_more_than_may_collude_agree(tmp_path, colluding, others, culprit):
+    """Up to c lie as they like: where no more agree, those who do not may be the honest ones."""
+    consortium, replies = to_acknowledging(tmp_path, max_colluding=colluding)
+    assert other_secrets(consortium, replies, dict.fromkeys(others, bytes(32))) == culprit
+
+
+def test_where_as_many_agree_as_do_not_nobody_is_named(tmp_path):
+    consortium, replies = to_acknowledging(tmp_path, members=4)
+    assert other_secrets(consortium, replies, dict.fromkeys((1, 3), bytes(32))) is None
+
+
+def test_where_each_made_another_secret_nobody_is_named(tmp_path):
+    consortium, replies = to_acknowledging(tmp_path)
+    assert other_secrets(consortium, replies, {number: bytes([number]) * 32 for number in (1, 2, 3)}) is None
+
+
+def other_secrets(consortium, replies, fingerprints) -> str | None:
+    """Who is named where these have made secrets of these fingerprints."""
+    for number, message in replies:
+        if number in fingerprints:
+            said = acknowledgement(consortium, message)
+            message = signed(consortium, number, msgspec.structs.replace(said, fingerprint=fingerprints[number]))
+        consortium.server.receive(number, message)
+    fault = consortium.server.fault
+    assert (consortium.server.state, fault.reason) == (ServerState.CLOSED, "other-secret")
+    assert fault.remedy
+    return fault.culprit
 
 
 def test_a_context_of_other_parameters_is_refused_and_its_sender_named(tmp_path):
