@@ -13,13 +13,12 @@ from typing import Final
 import numpy as np
 
 from secagg.encoding.ring import RingVector
-from secagg.errors import LocalProtocolError
 from secagg.homomorphic.cipher import Cipher, check_fresh
 from secagg.homomorphic.form import EncryptedForm
 from secagg.homomorphic.jobs import WORTHWHILE, WORTHWHILE_TO_ADD, AddJob, DecryptJob, EncryptJob, pieces, taking
 from secagg.processes import team
 from secagg.processes.job import Piece
-from secagg.processes.worker import Worker, first_to_answer
+from secagg.processes.worker import Worker, WorkerLostError, first_to_answer
 
 _LONGEST_PIECE_SECONDS: Final = 60.0
 
@@ -75,7 +74,7 @@ class CiphertextSum:
 
         Raises:
             RemoteProtocolError: ``wrong-length`` or ``malformed``; the sum is what it was then.
-            LocalProtocolError: ``worker-lost``: the sum is lost.
+            WorkerLostError: ``worker-lost``: the sum is lost.
         """
         check_fresh(self._form.spec, self._form.blocks, data)
         self._job.data = data
@@ -92,7 +91,7 @@ class CiphertextSum:
         """Write the sum into ``out``, ``form.sum_size`` bytes; it is gone here then.
 
         Raises:
-            LocalProtocolError: ``worker-lost``: the sum is lost.
+            WorkerLostError: ``worker-lost``: the sum is lost.
         """
         self._job.data = out
         self._share({worker: taking(pieces(self._form, *self._parts[worker])) for worker in self._trusted}, deque())
@@ -112,7 +111,8 @@ class CiphertextSum:
                 self._collect(list(theirs), 0.0 if own else _LONGEST_PIECE_SECONDS)
 
     def _collect(self, workers: Sequence[Worker], patience: float) -> None:
-        answering = first_to_answer(workers, patience)
+        # Who died over its orders will not answer: nobody need wait for it.
+        answering = first_to_answer(workers, patience) if all(worker.alive for worker in workers) else []
         for worker in answering:
             deque(worker.collect(self._job), maxlen=0)
         if (patience and not answering) or not all(worker.alive for worker in workers):
@@ -128,8 +128,8 @@ def _give_back(helping: team.Team) -> None:
     team.SPARE.give_back(helping)
 
 
-def _lost() -> LocalProtocolError:
-    return LocalProtocolError(
+def _lost() -> WorkerLostError:
+    return WorkerLostError(
         "worker-lost",
         "A process that added ciphertexts has ended or is stuck, and its part of the sum with it.",
         remedy="Run again: it goes on from the last sum. Is there enough memory?",

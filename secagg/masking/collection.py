@@ -45,9 +45,13 @@ class VectorSum:
 
     Honest hospitals all claim the same. At most c + 1 digests are followed, so that c colluders can neither fill the
     memory nor crowd out the honest one.
+
+    Attributes:
+        lost: whether the sums are gone, so that vectors are counted only.
     """
 
     def __init__(self, session: Session) -> None:
+        self.lost = False
         self._session = session
         self._sums: dict[bytes, PackedSum | CiphertextSum] = {}
         self._tags: dict[bytes, list[int]] = {}
@@ -63,18 +67,25 @@ class VectorSum:
 
         Raises:
             RemoteProtocolError: ``other-model``, ``wrong-length`` or ``malformed``.
+            WorkerLostError: the sums are lost: see `lose`.
         """
         model = masked.model_digest
-        if model not in self._sums and len(self._sums) > self._session.charter.charter.max_colluding:
+        if model not in self._contributions and len(self._contributions) > self._session.charter.charter.max_colluding:
             raise RemoteProtocolError("other-model", f"{name} starts from another model.", culprit=name)
         if len(masked.tags) != self._session.tags_size:
             raise RemoteProtocolError("wrong-length", f"{name} sent {len(masked.tags)} bytes of tags.", culprit=name)
-        total = self._sums.get(model) or _accumulator(self._session)
-        total.add(masked.vector)
-        self._sums[model] = total
+        if not self.lost:
+            total = self._sums.get(model) or _accumulator(self._session)
+            total.add(masked.vector)
+            self._sums[model] = total
         sent = self._numbers(masked.tags)
         self._tags[model] = [sum(pair) for pair in zip(self._tags.get(model, [0] * len(sent)), sent, strict=True)]
         self._contributions.setdefault(model, {})[sender] = contribution
+
+    def lose(self) -> None:
+        """Let go of the sums, and only count from here on."""
+        self.lost = True
+        self._sums.clear()
 
     def _numbers(self, tags: bytes) -> list[int]:
         size = self._session.tag_size

@@ -48,6 +48,10 @@ class TimedOut(_Event, frozen=True):
     """It went on without those who had not answered."""
 
 
+class Lost(_Event, frozen=True):
+    """It lost what it had added up in this round: the round goes on to where it would have a sum, and is given up."""
+
+
 class Sent(_Event, frozen=True):
     """It sent one message to these members."""
 
@@ -62,7 +66,7 @@ class Around(_Event, frozen=True):
     message: bytes
 
 
-Event = Opened | Begun | Received | TimedOut | Sent | Around
+Event = Opened | Begun | Received | TimedOut | Lost | Sent | Around
 Journal = Callable[[Event], None]
 
 

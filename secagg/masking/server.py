@@ -16,14 +16,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from secagg.encoding import pack
-from secagg.errors import LocalProtocolError, RemoteProtocolError, TamperingError
+from secagg.errors import LocalProtocolError, ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking.agreement import detach
 from secagg.masking.collection import VectorSum
 from secagg.masking.contributions import detach_contribution
 from secagg.masking.dealing import check_advertised_keys, check_advertisement_sizes
 from secagg.masking.dealt import Dealt
 from secagg.masking.encrypted_sum import EncryptedSumPayload
-from secagg.masking.journal import Begun, Journal, Opened, Received, TimedOut, sent
+from secagg.masking.journal import Begun, Journal, Lost, Opened, Received, TimedOut, sent
 from secagg.masking.messages import (
     Abort,
     Acknowledge,
@@ -31,6 +31,7 @@ from secagg.masking.messages import (
     Agree,
     Agreement,
     Begin,
+    Contribution,
     Deal,
     Deals,
     EncryptedSum,
@@ -52,6 +53,7 @@ from secagg.masking.sealed_reveals import SealedReveals
 from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.masking.unmasking import Unmasking
+from secagg.processes.worker import WorkerLostError
 from secagg.wire import COORDINATOR, Envelope, Header, Sealer, Stage, open_envelope
 from secagg.wire.envelope import check_size, decode, decode_exactly, peek
 
@@ -97,7 +99,7 @@ class MaskingServer:
         self.participants = frozenset(session.members) if invited is None else invited
         self.result: Settled | None = None
         self.refusals: dict[int, Refusal] = {}
-        self.fault: RemoteProtocolError | None = None
+        self.fault: ProtocolError | None = None
         self.answering: frozenset[int] = frozenset()
         self._journal = journal
         self._noise = noise
@@ -195,8 +197,14 @@ class MaskingServer:
         """Go on without those who have not answered, or give the step up if fewer than t have."""
         if not stages_in_turn(self.state) or self.state is ServerState.READY:
             return []
+        # Not before: if the sum is lost in it, that comes first in the journal.
+        outbox = self._advance()
         self._journal(TimedOut())
-        return self._noted(self._advance())
+        return self._noted(outbox)
+
+    def lose(self) -> None:
+        """Let go of the round's sum: it has none, and is given up where it would have been made (``worker-lost``)."""
+        self._collection.lose()
 
     def _noted(self, outbox: Outbox) -> Outbox:
         for event in sent(outbox):
@@ -259,7 +267,7 @@ class MaskingServer:
                 if envelope.header.round != self.round:
                     raise RemoteProtocolError("other-round", f"{name} masked another round.", culprit=name)
                 masked = decode(envelope.payload, Masked)
-                self._collection.add(sender, name, masked, detach_contribution(envelope))
+                self._add(sender, name, masked, detach_contribution(envelope))
             case Stage.AGREE:
                 self._take_agreement(envelope, name)
             case Stage.ACKNOWLEDGE:
@@ -268,6 +276,17 @@ class MaskingServer:
                 self._take_reveal(sender, envelope.payload)
             case _:
                 self.refusals[sender] = decode(envelope.payload, Refusal)
+
+    def _add(self, sender: int, name: str, masked: Masked, contribution: Contribution) -> None:
+        try:
+            self._collection.add(sender, name, masked, contribution)
+        except WorkerLostError:
+            self._lose()
+            self._collection.add(sender, name, masked, contribution)
+
+    def _lose(self) -> None:
+        self._journal(Lost())
+        self.lose()
 
     def _take_acknowledgement(self, sender: int, name: str, acknowledged: Acknowledge) -> None:
         # Only here: TenSEAL is loaded where something is encrypted.
@@ -317,6 +336,8 @@ class MaskingServer:
         return not self.missing and self.state not in (ServerState.READY, ServerState.CLOSED)
 
     def _advance(self) -> Outbox:
+        if self._collection.lost:
+            return self._give_up_lost()
         match self.state:
             case ServerState.ADVERTISING:
                 return self._send_roster()
@@ -461,7 +482,6 @@ class MaskingServer:
     def _send_encrypted_sum(
         self, action: Action, survivors: Survivors, model: bytes, reveals: list[ResponderReveal]
     ) -> Outbox:
-        self._move(action)
         collection, size = self._collection, self.session.tag_size
         tag = collection.tags_of(model)[0] % (1 << 8 * size)
         contributions = collection.contributions_of(model)
@@ -470,13 +490,26 @@ class MaskingServer:
             self.step, numbers, model, tag.to_bytes(size, "little"), contributions, reveals, memoryview(b"")
         )
         payload, take = EncryptedSumPayload(blank, self.session.sum_bytes), collection.ciphertexts_of(model).take
-        message = self._sealer.seal_in_place(
-            Stage.SUM, payload.size, lambda view: payload.write(view, take), round=self.round
-        )
+        try:
+            message = self._sealer.seal_in_place(
+                Stage.SUM, payload.size, lambda view: payload.write(view, take), round=self.round
+            )
+        except WorkerLostError:
+            self._lose()
+            return self._give_up_lost()
+        self._move(action)
         self.result = Settled(self.round, self.step, survivors, model)
         return [(number, message) for number in sorted(self.participants)]
 
-    def _give_up(self, reason: str, fault: RemoteProtocolError | None = None) -> Outbox:
+    def _give_up_lost(self) -> Outbox:
+        fault = LocalProtocolError(
+            "worker-lost",
+            "A process that added vectors has ended or is stuck, and the round's sum with it.",
+            remedy="The step is summed anew. If that comes to nothing too: is there enough memory?",
+        )
+        return self._give_up(fault.reason, fault)
+
+    def _give_up(self, reason: str, fault: ProtocolError | None = None) -> Outbox:
         self.fault = fault or RemoteProtocolError(
             reason,
             f"Fewer than {self.session.threshold} hospitals answered while {self.state.value}.",

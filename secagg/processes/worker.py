@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from secagg.errors import LocalProtocolError
 from secagg.processes.job import Job, Piece
 from secagg.processes.worker_process import READY, encode_brief, encode_forget, encode_piece
 
@@ -38,6 +39,10 @@ _PROGRAM: Final = (
 )
 
 Result = TypeVar("Result")
+
+
+class WorkerLostError(LocalProtocolError):
+    """A worker has ended, or is stuck, and what it alone had is gone."""
 
 
 class Worker:

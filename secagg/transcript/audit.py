@@ -18,10 +18,11 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.errors import InputError, ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
-from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
+from secagg.masking.journal import Around, Begun, Event, Lost, Opened, Received, Sent, TimedOut, sent
 from secagg.masking.messages import Refusal, payload_limit
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
 from secagg.masking.states import ServerState
+from secagg.processes.worker import WorkerLostError
 from secagg.transcript.files import AROUND, epoch_of, read_events, transcript_files
 from secagg.wire import Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
@@ -120,7 +121,7 @@ def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion =
 
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
-        LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given.
+        LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given; ``worker-lost``.
     """
     audits, misfits = [], []
     for path in transcript_files(folder):
@@ -164,7 +165,7 @@ def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseE
 
     Raises:
         InputError: ``other-charter``, if the messages are bound to another charter; if the events cannot be read.
-        LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given.
+        LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given; ``worker-lost``.
         TamperingError: if the events cannot be read.
     """
     # Here: in the middle of an epoch it would count against the coordinator.
@@ -192,6 +193,8 @@ class _Replay:
             return self._find("incomplete", "a message that was due was not sent, or not recorded")
         try:
             return self._act(event)
+        except WorkerLostError:
+            raise
         except ProtocolError as error:
             return self._find("impossible", f"the coordinator did what the protocol does not let it do: {error}")
 
@@ -216,6 +219,8 @@ class _Replay:
                 self._expect(self._server.begin(event.step, event.asked))
             case TimedOut():
                 self._expect(self._server.timeout())
+            case Lost():
+                self._server.lose()
             case Sent():
                 return self._check_sent(event)
             case Received():
@@ -230,7 +235,7 @@ class _Replay:
         except ValueError:
             return self._find("impossible", f"the epoch is said to sum {event.purpose!r}")
         session = Session(self._charter, event.epoch, purpose, event.first_round, event.rounds)
-        self._server = MaskingServer(session, frozenset(event.invited), noise=self._noise)
+        self._server = MaskingServer(session, frozenset(event.invited), _refuse_loss, self._noise)
         self._audit.epoch = event.epoch
         self._expect(self._server.open())
         return True
@@ -306,6 +311,16 @@ class _Replay:
         number, epoch = self._server.round if self._server else 0, self._audit.epoch
         self._audit.findings.append(Finding(epoch, number, reason, f"In epoch {epoch}, {what}."))
         return False
+
+
+def _refuse_loss(event: Event) -> None:
+    """A worker that is lost here says nothing of the coordinator."""
+    if isinstance(event, Lost):
+        raise WorkerLostError(
+            "worker-lost",
+            "A process that added vectors again has ended or is stuck, so that the transcript cannot be judged.",
+            remedy="Run again. Is there enough memory?",
+        )
 
 
 def _told(message: bytes) -> str:

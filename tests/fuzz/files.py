@@ -13,7 +13,7 @@ from secagg.egress import EgressLog, read_egress, sending
 from secagg.errors import InputError, TamperingError
 from secagg.identity import Identity
 from secagg.latch import Latch, Sighting
-from secagg.masking.journal import Begun, Received, TimedOut
+from secagg.masking.journal import Begun, Lost, Received, TimedOut
 from secagg.masking.messages import Abort
 from secagg.policy import Policy, load_policy, render_policy
 from secagg.release.dsse import assemble, attest, read_signed, verify_signatures
@@ -77,7 +77,7 @@ def _identity_seeds() -> list[bytes]:
 def _transcript_seeds() -> list[bytes]:
     folder = scratch() / "transcripts"
     writer = TranscriptWriter(folder, 1)
-    for event in (Begun(1), Received(1, bytes(40)), TimedOut()):
+    for event in (Begun(1), Received(1, bytes(40)), TimedOut(), Lost()):
         writer(event)
     (path,) = folder.glob("*")
     return [path.read_bytes(), *(len(deep).to_bytes(8, "big") + deep for deep in nested(b"\x91"))]
