@@ -5,8 +5,6 @@ Knows how a charter is written and read. What a charter means is in `secagg.char
 
 from __future__ import annotations
 
-import tomllib
-
 import msgspec
 import tomlkit
 import tomlkit.items
@@ -14,6 +12,7 @@ import tomlkit.items
 from secagg.charter.model import Charter
 from secagg.errors import InputError
 from secagg.identity import fingerprint
+from secagg.toml_text import read_toml
 
 LARGEST_CHARTER = 4 * 1024 * 1024
 _LONG_ARRAY = 4
@@ -33,12 +32,12 @@ def parse_charter(text: bytes) -> Charter:
             remedy="It is probably not the file you meant.",
         )
     try:
-        return msgspec.convert(tomllib.loads(text.decode()), Charter)
+        return msgspec.convert(read_toml(text.decode()), Charter)
     except InputError:
         raise
     except msgspec.ValidationError as error:
         raise _malformed(_in_words(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise _malformed(f"The charter cannot be read: {error}.") from error
 
 

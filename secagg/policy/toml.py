@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ import tomlkit
 from secagg.errors import InputError
 from secagg.files import read_bounded
 from secagg.policy.model import Countersigning, Policy
+from secagg.toml_text import read_toml
 
 LARGEST_POLICY = 256 * 1024
 POLICY_FILE = "policy.toml"
@@ -34,10 +34,10 @@ def read_policy(path: Path) -> Policy:
     text = ""
     try:
         text = read_bounded(path, LARGEST_POLICY).decode("utf-8-sig")
-        return msgspec.convert(tomllib.loads(text), Policy)
+        return msgspec.convert(read_toml(text), Policy)
     except msgspec.ValidationError as error:
         raise _malformed(path, *_in_words(text, error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise _malformed(path, str(error), "") from error
 
 

@@ -33,7 +33,13 @@ _OTHER_KINDS_OF_KEYS = [
     b"-----END PRIVATE KEY-----\n" % algorithm
     for algorithm in (b"1Vw", b"2Vv")
 ]
-DEEP_TOML = [b"a = " + b"[" * 5000, b"a = " + b"{a=" * 5000, b"[" + b"a." * 5000 + b"a]"]
+DEEP_TOML = [
+    b"a = " + b"[" * 5000,
+    b"a = " + b"{a=" * 5000,
+    b"[" + b"a." * 5000 + b"a]",
+    b"a." * 5000 + b"a = 1",
+    b"a = " + b"1" * 5000,
+]
 
 
 def _charter(data: bytes) -> None:

@@ -5,7 +5,6 @@ Knows how they are written and read. What they mean is told where they are used.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,6 +13,7 @@ import tomlkit
 
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically, read_bounded
+from secagg.toml_text import read_toml
 from training.device_name import DeviceName
 
 _LARGEST = 1024 * 1024
@@ -61,8 +61,8 @@ def read_settings(path: Path, schema: type[Settings]) -> Settings:
         InputError: ``unreadable``, ``malformed-settings``.
     """
     try:
-        return msgspec.convert(tomllib.loads(read_bounded(path, _LARGEST).decode("utf-8-sig")), schema)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, msgspec.ValidationError) as error:
+        return msgspec.convert(read_toml(read_bounded(path, _LARGEST).decode("utf-8-sig")), schema)
+    except ValueError as error:
         raise InputError(
             "malformed-settings",
             f"{path} cannot be used: {error}.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from secagg.errors import InputError
+from secagg.toml_text import read_toml
 
 TABULAR = "tabular-classification"
 IMAGES = "image-classification"
@@ -166,8 +166,8 @@ def load_task_file(path: Path) -> TaskSpec:
         InputError: ``unreadable-task`` or ``bad-task``, naming the file.
     """
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as fault:
+        settings = read_toml(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as fault:
         message = f"Cannot read the task file {path}: {fault}."
         raise InputError(
             "unreadable-task", message, culprit=str(path), remedy="Check the path and the TOML."
