@@ -57,7 +57,7 @@ from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
 from secagg.policy import Policy, check_charter
 from secagg.signed_log import LogPlace
 from secagg.wire import COORDINATOR, Envelope, Stage, open_envelope
-from secagg.wire.envelope import decode
+from secagg.wire.envelope import check_size, decode
 
 _OPEN_LIMIT = 4096
 _WITHIN_A_ROUND = frozenset({ClientState.ASKED, ClientState.MASKED, ClientState.AGREED, ClientState.REVEALED})
@@ -129,6 +129,7 @@ class MaskingClient:
             )
         if header.stage is not Stage.OPEN and header.epoch != self.session.epoch:
             raise RemoteProtocolError("other-epoch", f"A {header.stage.name} message belongs to epoch {header.epoch}.")
+        check_size(message, _OPEN_LIMIT if header.stage is Stage.OPEN else payload_limit(self.session, header.stage))
         replies = self._handle(envelope)
         self.state = target
         return replies

@@ -36,6 +36,8 @@ Tag = Annotated[bytes, msgspec.Meta(max_length=LARGEST_TAG)]
 Tags = Annotated[bytes, msgspec.Meta(max_length=LARGEST_TAG * (1 + MOST_NOISE_LEVELS))]
 Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 MemberNumber = Annotated[int, msgspec.Meta(ge=1, le=MOST_MEMBERS)]
+# A list of numbers takes eight times the bytes that it comes in: no more than there can be are read.
+_OneOfEach = msgspec.Meta(max_length=MOST_MEMBERS)
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 
 
@@ -64,7 +66,7 @@ class Advertise(_Payload, frozen=True):
     mask_keys: bytes
     seed_commitments: bytes
     tag_commitment: Digest
-    holders: list[MemberNumber]
+    holders: Annotated[list[MemberNumber], _OneOfEach]
 
 
 class Roster(_Payload, frozen=True):
@@ -75,8 +77,8 @@ class Roster(_Payload, frozen=True):
         advertisements: by member number, the signed Advertise envelopes of everybody that the recipient has to do with.
     """
 
-    participants: list[MemberNumber]
-    advertisements: list[memoryview]
+    participants: Annotated[list[MemberNumber], _OneOfEach]
+    advertisements: Annotated[list[memoryview], _OneOfEach]
 
 
 class Deal(_Payload, frozen=True):
@@ -98,7 +100,7 @@ class Deal(_Payload, frozen=True):
 class Deals(_Payload, frozen=True):
     """Coordinator to one hospital: the Deal envelopes for it, by dealer."""
 
-    deals: list[memoryview]
+    deals: Annotated[list[memoryview], _OneOfEach]
 
 
 class Acknowledge(_Payload, frozen=True):
@@ -134,7 +136,7 @@ class Masked(_Payload, frozen=True):
 class Propose(_Payload, frozen=True):
     """Coordinator to the survivors, where somebody dropped: who they are."""
 
-    survivors: list[MemberNumber]
+    survivors: Annotated[list[MemberNumber], _OneOfEach]
 
 
 class Agree(_Payload, frozen=True):
@@ -158,8 +160,8 @@ class Unmask(_Payload, frozen=True):
         agreements: of t survivors or more; none where everybody holds everybody's shares and nobody dropped.
     """
 
-    survivors: list[MemberNumber]
-    agreements: list[Agreement]
+    survivors: Annotated[list[MemberNumber], _OneOfEach]
+    agreements: Annotated[list[Agreement], _OneOfEach]
 
 
 class Reveal(_Payload, frozen=True):
@@ -181,7 +183,7 @@ class Sum(_Payload, frozen=True):
     """Coordinator to all: the sum over the survivors, who started from one model, packed, and the sum of their tags."""
 
     step: Counter
-    survivors: list[MemberNumber]
+    survivors: Annotated[list[MemberNumber], _OneOfEach]
     model_digest: Digest
     vector: memoryview
     tag: Tag
@@ -225,11 +227,11 @@ class EncryptedSum(_Payload, frozen=True):
     """
 
     step: Counter
-    survivors: list[MemberNumber]
+    survivors: Annotated[list[MemberNumber], _OneOfEach]
     model_digest: Digest
     tag: Tag
-    contributions: list[Contribution]
-    reveals: list[ResponderReveal]
+    contributions: Annotated[list[Contribution], _OneOfEach]
+    reveals: Annotated[list[ResponderReveal], _OneOfEach]
     vector: memoryview
 
 

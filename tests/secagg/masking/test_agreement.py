@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from secagg.charter import Model
 from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingServer, Session
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import Advertise, Agree, Agreement, Begin, Propose, Unmask
+from secagg.masking.messages import Advertise, Agree, Agreement, Begin, Propose, Unmask, payload_limit
 from secagg.masking.states import ClientState, ServerState
-from secagg.wire import Sealer, Stage
-from secagg.wire.envelope import peek
+from secagg.wire import COORDINATOR, Sealer, Stage
+from secagg.wire.envelope import decode, is_too_large, peek
 from tests.support.consortium import (
     MODEL_DIGEST,
     Consortium,
@@ -489,3 +490,20 @@ def test_a_proposal_and_a_request_are_bounded(masked):
     ):
         message = coordinator.forge(stage, payload, round_number=1)
         assert refusal(coordinator.clients[1].receive, message) == "oversized"
+
+
+def test_each_message_is_held_to_its_own_stage_however_large_others_in_turn_may_be(tmp_path):
+    model = Model(digest=MODEL_DIGEST, parameters=5000)
+    consortium = Consortium.make(tmp_path, MEMBERS, model=model)
+    consortium.set_up()
+    consortium.deliver(consortium.server.begin(1))
+    hospital, session = consortium.clients[1], consortium.server.session
+    hospital.mask(session.ring.zeros(session.length), MODEL_DIGEST)
+    message = Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.PROPOSE, Propose([1] * 900), round=1)
+    assert not is_too_large(message, payload_limit(session, Stage.SUM))
+    assert refusal(hospital.receive, message) == "oversized"
+
+
+def test_no_list_is_longer_than_a_consortium_may_be():
+    assert len(decode(memoryview(msgspec.msgpack.encode(Propose([1] * 1000))), Propose).survivors) == 1000
+    assert refusal(decode, memoryview(msgspec.msgpack.encode(Propose([1] * 1001))), Propose) == "malformed"
