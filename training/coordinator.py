@@ -34,7 +34,7 @@ from training.parcels import parcels
 from training.pump import Pump
 from training.report import RefusalRecord, RoundRecord, steps_summed
 from training.snapshot_relay import SnapshotRelay
-from training.statuses import Signed, read_statuses
+from training.statuses import Signed, furthest_told, read_statuses
 
 TRANSCRIPT = "transcript"
 _MOST_FAILURES = 3
@@ -122,11 +122,12 @@ class Coordinator:
         return self._conclude(statuses) if self._due(statuses) is None else None
 
     def _due(self, statuses: dict[int, Status]) -> Purpose | None:
+        liars, threshold = self._charter.charter.most_liars, self._charter.charter.threshold
         finished = sum(status.finished for status in statuses.values())
-        if self._charter.charter.max_colluding < finished < self._charter.charter.threshold:
-            raise _too_few_finished(finished, self._charter.charter.threshold)
+        if liars < finished < threshold:
+            raise _too_few_finished(finished, threshold)
         # One that lies about having trained must not keep the others from what comes before.
-        trained = sum(status.steps > 0 for status in statuses.values()) > self._charter.charter.max_colluding
+        trained = sum(status.steps > 0 for status in statuses.values()) > liars
         statistics = self._charter.charter.statistics.features and not trained
         for purpose in (Purpose.STATISTICS, Purpose.TRAINING) if statistics else (Purpose.TRAINING,):
             if not _done(purpose, statuses, self._charter):
@@ -143,7 +144,8 @@ class Coordinator:
             if self._failures == _MOST_FAILURES:
                 raise self._gave_up(server)
             done = finished or _is_last(server.result, purpose, self._charter)
-            if self._cheaters & server.participants:
+            # Among neighbours a step is repeated in its own epoch or not at all.
+            if self._cheaters & server.participants and server.session.complete:
                 break
             if any(refusal.reason == "missed-sum" for refusal in self.rounds[-1].refusals):
                 self._bring_up_to_date()
@@ -228,7 +230,7 @@ class Coordinator:
 
     def _send_what_was_missed(self, signed: Signed) -> Signed:
         """Send each the sums it missed, and others' word for those it cannot check."""
-        if reached := self._relay.furthest(signed):
+        if reached := furthest_told(signed, self._charter.charter.most_liars):
             # A folder that was lost or put back knows of fewer.
             self._count_as_given(max(reached.reached, self._reached))
         missed = {member: self._missed(status) for member, (status, _) in signed.items()}
@@ -279,9 +281,8 @@ class Coordinator:
 
         One that lies could otherwise use up all numbers. Who really is further refuses, and is left out for an epoch.
         """
-        ordered = sorted(claims, reverse=True)
-        place = min(self._charter.charter.max_colluding, len(ordered) - 1)
-        return ordered[place] if ordered else 0
+        ordered, liars = sorted(claims, reverse=True), self._charter.charter.most_liars
+        return ordered[liars] if len(ordered) > liars else 0
 
     def _statuses(self, exchange: Exchange) -> Signed:
         return read_statuses(self._charter, exchange.inbox)

@@ -16,8 +16,8 @@ from secagg.errors import RemoteProtocolError
 from secagg.wire import COORDINATOR, Sealer, Stage
 from training.engines.base import Exchange, Outbox
 from training.messages import AskSnapshot, Endorsed, Query
-from training.position import Position, can_replace, furthest
-from training.statuses import Signed, open_from, read_statuses
+from training.position import Position, can_replace
+from training.statuses import Signed, furthest_told, open_from, read_statuses
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,11 @@ class SnapshotRelay:
         return signed
 
     def furthest(self, signed: Signed) -> Position | None:
-        """The furthest position that can be endorsed."""
-        return furthest((Position.told(status) for status, _ in signed.values()), self._most_liars)
+        """The furthest position that can be endorsed; one that a single member tells of, only if there is no other."""
+        for liars in (self.charter.charter.most_liars, self._most_liars):
+            if found := furthest_told(signed, liars):
+                return found
+        return None
 
     def _bring_up_one(self, member: int, signed: Signed, willing: deque[int], destination: Destination) -> Signed:
         """Let one donor after another hand over what ``member`` lacks, until it has it; its last STATUS.

@@ -13,6 +13,7 @@ from secagg.errors import RemoteProtocolError
 from secagg.wire import Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode
 from training.messages import ATTEST_LIMIT, Status
+from training.position import Position, furthest
 
 Signed = dict[int, tuple[Status, bytes]]
 """By member number, what it says of itself and the message in which it signed that."""
@@ -28,6 +29,11 @@ def open_from(charter: VerifiedCharter, sender: int, message: bytes, limit: int)
     if envelope.header.sender != sender:
         raise RemoteProtocolError("wrong-sender", "A message came from another member than the one who signed it.")
     return envelope
+
+
+def furthest_told(signed: Signed, most_liars: int) -> Position | None:
+    """The furthest position that more members say they are at than may lie; None if there is none."""
+    return furthest((Position.told(status) for status, _ in signed.values()), most_liars)
 
 
 def read_statuses(charter: VerifiedCharter, inbox: Iterable[tuple[int, bytes]]) -> Signed:

@@ -72,6 +72,11 @@ class Charter(Section, frozen=True):
     def __post_init__(self) -> None:
         require_consistent(self)
 
+    @property
+    def most_liars(self) -> int:
+        """How many members' word counts for nothing: as many as may conspire, and one, which may lie by itself."""
+        return max(1, self.max_colluding)
+
     def canonical_bytes(self) -> bytes:
         """The bytes that are hashed and signed: JSON, UTF-8, keys sorted, no white space, every default written out."""
         return msgspec.json.encode(self, order="sorted")

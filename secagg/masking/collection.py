@@ -43,8 +43,8 @@ class PackedSum:
 class VectorSum:
     """The running sum of one round: one accumulator for each model digest that is claimed.
 
-    Honest hospitals all claim the same. At most c + 1 digests are followed, so that c colluders can neither fill the
-    memory nor crowd out the honest one.
+    Honest hospitals all claim the same. One more digest is followed than hospitals may lie, so that these can neither
+    fill the memory nor crowd out the honest one.
 
     Attributes:
         lost: whether the sums are gone, so that vectors are counted only.
@@ -70,8 +70,11 @@ class VectorSum:
             WorkerLostError: the sums are lost: see `lose`.
         """
         model = masked.model_digest
-        if model not in self._contributions and len(self._contributions) > self._session.charter.charter.max_colluding:
-            raise RemoteProtocolError("other-model", f"{name} starts from another model.", culprit=name)
+        most = self._session.charter.charter.most_liars
+        if model not in self._contributions and len(self._contributions) > most:
+            # Whose is the true one does not show yet: nobody is to blame.
+            told = f"{name} starts from another model than others, and so do more than the {most} that may lie."
+            raise RemoteProtocolError("other-model", told)
         if len(masked.tags) != self._session.tags_size:
             raise RemoteProtocolError("wrong-length", f"{name} sent {len(masked.tags)} bytes of tags.", culprit=name)
         if not self.lost:

@@ -413,7 +413,7 @@ class MaskingServer:
         Up to c may say anything: as many, or as many as are on the other side, are no witness, and fewer than t.
         """
         others, remedy = self.participants - agreeing, "All members need releases of secagg and TenSEAL that agree."
-        if len(agreeing) <= max(self.session.charter.charter.max_colluding, len(others)):
+        if len(agreeing) <= max(self.session.charter.charter.most_liars, len(others)):
             said = "The members made different homomorphic secrets, and not enough agree to tell whose is another."
             return RemoteProtocolError("other-secret", said, remedy=remedy)
         names = ", ".join(self.session.name(number) for number in sorted(others))

@@ -108,6 +108,17 @@ def test_of_two_copies_of_a_folder_the_one_that_took_no_part_refuses(tmp_path):
     assert refusal(epoch, consortium, 3, 7).reason == "state-restored"
 
 
+def test_limit_one_that_says_it_saw_everybody_far_ahead_keeps_all_others_out(tmp_path):
+    consortium = start(tmp_path)
+    far = Sighting(2**32 - 1, 2**32 - 1)
+    consortium.clients[1]._latch.record_seen(consortium.charter.digest, dict.fromkeys((2, 3, 4), far))
+    outbox = consortium.answer(consortium.deliver(consortium.server.open()))
+    for number, deals in consortium.answer(consortium.deliver(outbox)):
+        if number != 1:
+            error = refusal(consortium.clients[number].receive, deals)
+            assert (error.reason, error.culprit) == ("state-restored", "h1")
+
+
 def test_a_hospital_that_was_only_killed_goes_on(tmp_path):
     consortium = start(tmp_path)
     vectors = consortium.random_vectors(np.random.default_rng(8))
