@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 
 import msgspec
@@ -17,6 +18,7 @@ from secagg.masking.agreement import sample_size
 from secagg.masking.dealt import Dealt
 from secagg.masking.messages import Advertise, Agreement, Deals, Roster, Unmask
 from secagg.masking.neighbours import draw_holders
+from secagg.masking.shamir import random_secret
 from secagg.masking.states import ClientState, ServerState
 from secagg.transcript import audit_epoch
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
@@ -75,6 +77,30 @@ def test_a_round_of_all_and_a_round_with_drop_outs_give_the_exact_sum(consortium
     gone = {3, 17, 25, 40}
     consortium.run_round(vectors, mask_silent=gone, step=2)
     check_sum(consortium, vectors, set(consortium.clients) - gone)
+
+
+class FalseInTheFirstRound(MaskingClient):
+    """Deals shares of another seed than it committed to, for the first round of an epoch."""
+
+    def _deal(self, payload: Roster) -> list[bytes]:
+        secrets = self._current().secrets
+        advertised = secrets.advertisement()
+        secrets.advertisement = lambda: advertised
+        honest, secrets.self_mask_seeds[0] = secrets.self_mask_seeds[0], random_secret(os.urandom)
+        replies = super()._deal(payload)
+        secrets.self_mask_seeds[0] = honest
+        return replies
+
+
+def test_a_step_that_one_dealt_wrongly_for_is_summed_in_a_later_round_of_its_own_epoch(tmp_path):
+    consortium = sparse(tmp_path)
+    consortium.clients[2].__class__ = FalseInTheFirstRound
+    consortium.set_up()
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    consortium.run_round(vectors)
+    assert (consortium.server.fault.reason, consortium.server.fault.culprit) == ("wrong-dealing", "h2")
+    consortium.run_round(vectors)
+    check_sum(consortium, vectors, consortium.clients)
 
 
 @pytest.mark.parametrize("seed", range(6))
