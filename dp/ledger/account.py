@@ -1,6 +1,8 @@
 """All that a ledger's entries come to: the runs on each data set, and which data sets share patients.
 
-Knows entries and lists of patients. A data set without a list may have any patients, and counts with every other.
+Knows entries and lists of patients. A data set without a list may have any patients, and counts with every other. Where
+one that was trained on here lacks its list, nobody knows either whom of the others' patients that list made one, and
+all count as one.
 """
 
 from __future__ import annotations
@@ -99,7 +101,7 @@ class Account:
         for group, count in self._known_groups(data_set).items():
             shared.update(dict.fromkeys(group - {data_set}, count))
         others = (name for name in self._runs if name != data_set)
-        if data_set not in self._groups:
+        if data_set not in self._groups or self._lacks_a_list:
             return dict.fromkeys(others)
         return {name: shared[name] or None for name in others if name in shared or name not in self._groups}
 
@@ -114,12 +116,19 @@ class Account:
         shared = dict.fromkeys(tuple(self._runs_on(group - {data_set})) for group in self._largest_groups(data_set))
         return Spending(data_set, own, tuple(shared))
 
+    @property
+    def _lacks_a_list(self) -> bool:
+        """Whether one is gone that was here: it may have made patients of all other data sets one."""
+        return any(
+            name not in self._groups and any(not key.imported for key in runs) for name, runs in self._runs.items()
+        )
+
     def _known_groups(self, data_set: str) -> Mapping[Group, int]:
         return self._groups.get(data_set, {})
 
     def _largest_groups(self, data_set: str) -> list[Group]:
         """Those that are not part of another, which is the dearer one; with all that may have any patients."""
-        if data_set not in self._groups:
+        if data_set not in self._groups or self._lacks_a_list:
             return [frozenset(self._runs)]
         anybody = frozenset(name for name in self._runs if name not in self._groups)
         groups = {group | anybody for group in self._known_groups(data_set)} or {anybody}

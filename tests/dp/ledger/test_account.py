@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,18 +15,24 @@ from dp.events import GaussianEvent
 from dp.ledger import Account, Budget, Cost, Entry, Kind, Ledger, PatientList, read_account
 from dp.ledger.account import patients_folder
 from dp.ledger.entries import FIRST_PREVIOUS
+from dp.ledger.export import export_ledger, read_export
 from dp.ledger.spending import cost_epsilon
 from secagg.errors import RefusedError, TamperingError
 from secagg.identity import Identity
 
 DELTA = 1e-5
-SITE = Identity.from_seed(bytes(range(32)))
+SITE, FORMER = Identity.from_seed(bytes(range(32))), Identity.from_seed(bytes(32))
 BUDGET = Budget(epsilon=3.0, delta=DELTA)
 RUN, OTHER_RUN = "1" * 64, "2" * 64
 
 
 def people(*numbers: int) -> PatientList:
-    return PatientList.of([[number.to_bytes(16, "big")] for number in numbers])
+    return named(*([number] for number in numbers))
+
+
+def named(*patients: Sequence[int]) -> PatientList:
+    """Each patient with the digests that it is recognised by."""
+    return PatientList.of([[number.to_bytes(16, "big") for number in numbers] for numbers in patients])
 
 
 def rounds(count: int) -> Cost:
@@ -151,9 +159,19 @@ def members_name(members: set[int]) -> str:
 # Without a list ---------------------------------------------------------------------------------------------------
 
 
-def test_a_data_set_whose_patients_nobody_knows_counts_with_every_other(ledger):
+def imported(ledger: Ledger, data_set: str, count: int, folder: Path) -> None:
+    """What an earlier key's ledger spent of a data set by that name."""
+    with Ledger(folder / "former.sqlite", FORMER) as former:
+        former.charge(data_set, OTHER_RUN, 1, rounds(count), BUDGET, "")
+        former.close_run(data_set, OTHER_RUN, BUDGET, "")
+    file = folder / "former.json"
+    file.write_bytes(export_ledger(folder / "former.sqlite", FORMER))
+    ledger.take_over(read_export(file, FORMER.public_key))
+
+
+def test_a_data_set_whose_patients_nobody_knows_counts_with_every_other(ledger, tmp_path):
     data_set = spend(ledger, WHOLE, 4)
-    ledger.charge("f" * 64, OTHER_RUN, 1, rounds(2), BUDGET, "")
+    imported(ledger, "f" * 64, 2, tmp_path)
     assert ledger.spending(data_set).epsilon(DELTA) == composed(4, 2)
     assert ledger.spending("f" * 64).epsilon(DELTA) == composed(4, 2)
     assert spent(ledger, people(1000)) == cost(2)
@@ -178,6 +196,86 @@ def test_a_list_that_is_removed_frees_nobody(closed):
         # Whoever has the records has the list again.
         again.enrol(WHOLE)
         assert spent(again, people(1000)) == 0
+
+
+ROW_ONLY, BOTH, NAME_ONLY = named([1]), named([1, 2]), named([2])
+"""One patient in three data sets: by a row, by row and name, and by the name."""
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """The file of a ledger in which `ROW_ONLY` and `NAME_ONLY` are one patient by the list of `BOTH` alone."""
+    path = tmp_path / "linked" / "ledger.sqlite"
+    with Ledger(path, SITE) as ledger:
+        spend(ledger, ROW_ONLY, 4)
+        spend(ledger, BOTH, 1, OTHER_RUN)
+        spend(ledger, NAME_ONLY, 2, "3" * 64)
+        assert spent(ledger, NAME_ONLY) == composed(4, 1, 2)
+    return path
+
+
+def without(path: Path, *lists: PatientList) -> None:
+    for patients in lists:
+        (patients_folder(path) / f"{patients.data_set}.bin").unlink()
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["by the lists", "by what is told of them"])
+def test_a_list_that_is_removed_parts_nobody_whom_it_made_one(linked, told):
+    without(linked, BOTH)
+    entries, account = read_account(linked, SITE.public_key)
+    if told:
+        account = Account.of_groups(entries, account.groups)
+    for patients in (ROW_ONLY, BOTH, NAME_ONLY):
+        name = patients.data_set
+        assert account.spending(name).epsilon(DELTA) == composed(4, 1, 2)
+        assert account.overlaps(name) == dict.fromkeys(set(account.data_sets) - {name})
+        assert account.rounds(name, RUN) == 1
+    # Whoever never met any of them may have by the list that is gone.
+    with Ledger(linked, SITE) as again:
+        assert spent(again, people(1000)) == composed(4, 1, 2)
+        again.enrol(BOTH)
+        assert spent(again, people(1000)) == 0
+        assert spent(again, NAME_ONLY) == composed(4, 1, 2)
+
+
+def test_control_where_a_missing_list_only_adds_its_own_runs_the_others_are_strangers_again(linked, monkeypatch):
+    monkeypatch.setattr(Account, "_lacks_a_list", False)
+    without(linked, BOTH)
+    with Ledger(linked, SITE) as again:
+        assert spent(again, NAME_ONLY) == composed(1, 2)
+
+
+def test_the_largest_delta_is_that_of_all_where_a_list_is_gone(linked):
+    with Ledger(linked, SITE) as ledger:
+        spend(ledger, ROW_ONLY, 1, "4" * 64, Budget(50.0, 1e-3))
+    without(linked, BOTH)
+    _, account = read_account(linked, SITE.public_key)
+    assert account.delta(NAME_ONLY.data_set) == 1e-3
+
+
+def test_a_ledger_that_is_brought_back_without_its_lists_counts_all_as_one_until_each_is_there(linked, tmp_path):
+    file = tmp_path / "export.json"
+    file.write_bytes(export_ledger(linked, SITE))
+    with Ledger(tmp_path / "new" / "ledger.sqlite", SITE) as new:
+        new.take_over(read_export(file, SITE.public_key))
+        for patients in (ROW_ONLY, NAME_ONLY):
+            assert spent(new, patients) == composed(4, 1, 2)
+        assert spent(new, people(1000)) == composed(4, 1, 2)
+        new.enrol(BOTH)
+        assert spent(new, people(1000)) == 0
+        assert spent(new, NAME_ONLY) == composed(4, 1, 2)
+
+
+def test_under_a_new_key_all_that_an_earlier_one_spent_counts_with_every_data_set(linked, tmp_path):
+    """Its data sets have other names and digests here, and their lists can never be."""
+    file = tmp_path / "export.json"
+    file.write_bytes(export_ledger(linked, SITE))
+    with Ledger(tmp_path / "new" / "ledger.sqlite", FORMER) as new:
+        new.take_over(read_export(file, SITE.public_key))
+        spend(new, people(500), 1)
+        assert spent(new, people(500)) == composed(4, 1, 2, 1)
+        # What is spent from now on is known apart: by the new lists.
+        assert spent(new, people(1000)) == composed(4, 1, 2)
 
 
 def test_a_list_in_place_of_another_is_found(closed):
