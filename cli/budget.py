@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +12,7 @@ from cli.budget_plan import plan
 from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import console, json_option, print_json, say_whole
-from dp.ledger import Account
+from dp.ledger import Account, Entry
 from dp.ledger.entries import LEDGER
 from dp.ledger.export import LedgerExport, export_ledger, read_export
 from secagg.errors import InputError
@@ -82,7 +82,8 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
     """Check that no entry of a ledger was changed, removed or moved. PLACE is a hospital's folder or an exported file.
 
     In a folder, also that it goes on from where the hospital's latch has seen it. Who has put back the whole folder has
-    put back the latch too: give a head that was noted elsewhere.
+    put back the latch too: give a head that was noted elsewhere. Of a file that holds one charter's entries only, that
+    has to be the hash of one of these.
 
     \b
     Example:
@@ -92,19 +93,20 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
     if place.is_file():
         export = _read_export(place, public_key)
         entries, length, head = [item.entry for item in export.entries], export.length, export.head
+        charter = export.charter
     else:
         folder = HospitalFolder(place)
         found, _ = read_books(folder, site_key(folder.identity, public_key, passphrase_file))
         entries, length, head = list(found), len(found), LEDGER.head(found)
-    if noted is not None and noted != head:
-        _require_whole(len(entries), length, place)
+        charter = None
+    if noted is not None:
+        _require_in_part(noted, entries, length, place)
         require_noted(noted, entries, place)
     head = head if length else "empty"
     if as_json:
-        print_json({"verified": True, "entries": len(entries), "head": head})
-    elif len(entries) < length:
-        click.echo(f"Yes: these {len(entries)} of {length} entries are whole, in order and signed by this site.")
-        click.echo(f"head {head}")
+        print_json({"verified": True, "entries": len(entries), "length": length, "charter": charter, "head": head})
+    elif charter is not None:
+        _say_part(charter, len(entries), length, head)
     else:
         say_whole(length, head)
 
@@ -211,14 +213,25 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
         click.echo("This run holds nothing.")
 
 
-def _require_whole(entries: int, length: int, path: Path) -> None:
-    if entries < length:
+def _require_in_part(noted: str, entries: Sequence[Entry], length: int, path: Path) -> None:
+    """Of a part, that a head is the signed one says nothing: the site may have signed any."""
+    if len(entries) < length and noted not in {LEDGER.chain_hash(entry.body()) for entry in entries}:
         raise InputError(
             "part-of-a-ledger",
-            f"{path} holds {entries} of {length} entries, and the noted head may be among the others.",
+            f"{path} holds {len(entries)} of {length} entries, and the noted head is that of none of them.",
             culprit=str(path),
             remedy="Export the whole ledger: leave out --charter.",
         )
+
+
+def _say_part(charter: str, entries: int, length: int, head: str) -> None:
+    click.echo(
+        f"Yes: these {entries} of {length} entries, those of charter {charter[:16]}, are whole, in order and signed by "
+        "this site."
+    )
+    if entries < length:
+        click.echo("It is a part of the ledger: that there are no others of this charter is the site's word.")
+    click.echo(f"head {head}")
 
 
 def _read_export(path: Path, public_key: str | None) -> LedgerExport:

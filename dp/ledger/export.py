@@ -50,6 +50,11 @@ class LedgerExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     head: Sha256
     entries: tuple[SignedEntry, ...]
 
+    @property
+    def is_part(self) -> bool:
+        """Whether entries of other charters are left out, so that not the whole chain can be checked."""
+        return self.charter is not None and len(self.entries) < self.length
+
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: LedgerExport
@@ -83,8 +88,9 @@ def export_ledger(path: Path, signer: Signer, charter: str | None = None) -> byt
 def read_export(path: Path, public_key: bytes) -> LedgerExport:
     """Verify a document: its signature, each entry's, and that they follow one another.
 
-    Of a whole ledger the chain is checked from its first entry to its head. Of one charter's entries, that there are no
-    others is the site's word.
+    Of a whole ledger the chain is checked from its first entry to its head, also where all of it is one charter's. Of a
+    part it is checked wherever two entries are next to one another, and its end; that there are no others of the
+    charter, and a head that is not in it, are the site's word.
 
     Raises:
         InputError: ``unreadable``, ``file-too-large``, ``not-an-export``.
@@ -141,16 +147,28 @@ def _misfit(export: LedgerExport, public_key: bytes) -> str | None:
     entries = [item.entry for item in export.entries]
     if export.public_key != public_key:
         return "it names another key than the given one"
-    if export.charter is not None:
-        numbers = [entry.sequence for entry in entries]
-        fits = numbers == sorted(set(numbers)) and all(entry.run == export.charter for entry in entries)
-        return None if fits else "its entries are not those of its charter, in order"
+    if export.charter is not None and any(entry.run != export.charter for entry in entries):
+        return "it holds entries of another charter than its own"
+    if export.is_part:
+        return _misplaced(entries, export)
     previous = FIRST_PREVIOUS
     for number, entry in enumerate(entries, start=1):
         if (entry.sequence, entry.previous) != (number, previous):
             return f"entry {number} does not follow the one before it"
         previous = LEDGER.chain_hash(entry.body())
     return None if (len(entries), previous) == (export.length, export.head) else "entries at its end are missing"
+
+
+def _misplaced(entries: Sequence[Entry], export: LedgerExport) -> str | None:
+    """Why a part cannot be one of a ledger so long that ends so; None if it can."""
+    number, digest = 0, FIRST_PREVIOUS
+    for entry in entries:
+        if entry.sequence <= number or (entry.sequence == number + 1 and entry.previous != digest):
+            return f"entry {entry.sequence} does not follow the one before it"
+        number, digest = entry.sequence, LEDGER.chain_hash(entry.body())
+    if number > export.length or (number == export.length and digest != export.head):
+        return "its entries go on where it says that the ledger ends"
+    return None
 
 
 def _signed_bytes(export: LedgerExport) -> bytes:

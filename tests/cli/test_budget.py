@@ -275,7 +275,14 @@ def test_an_export_is_verified_by_anybody_with_the_public_key(secagg, home, here
     written = secagg("budget", "export", home, "--out", "ledger.json", "--json").json
     assert written["entries"] == len(rows(home))
     verified = secagg("budget", "verify", "ledger.json", "--public-key", key, "--json").json
-    assert verified == {"verified": True, "entries": len(rows(home)), "head": written["head"]}
+    count = len(rows(home))
+    assert verified == {
+        "verified": True,
+        "entries": count,
+        "length": count,
+        "charter": None,
+        "head": written["head"],
+    }
     secagg("budget", "verify", "ledger.json").failed(UNUSABLE, "no-public-key", "--public-key", "somewhere else")
     secagg("budget", "export", home, "--out", "ledger.json").failed(UNUSABLE, "exists", "ledger.json")
     text = (here / "ledger.json").read_text()
@@ -295,8 +302,21 @@ def test_of_one_charter_an_export_says_how_many_entries_it_leaves_out(secagg, ho
     assert secagg("budget", "export", home, "--out", "two.json", "--charter", run).code == 0
     check = ("budget", "verify", "two.json", "--public-key", public_key(secagg, home))
     count = len(rows(home))
-    assert f"these {count - 1} of {count} entries are whole" in secagg(*check).shown
-    secagg(*check, "--noted", "0" * 64).failed(UNUSABLE, "part-of-a-ledger", "two.json", "--charter")
+    told = secagg(*check).shown
+    assert f"these {count - 1} of {count} entries, those of charter {run[:16]}, are whole" in told
+    assert "It is a part of the ledger" in told
+    found = secagg(*check, "--json").json
+    assert (found["entries"], found["length"], found["charter"]) == (count - 1, count, run)
+    # All of a ledger that has but one charter's entries.
+    told = secagg("budget", "verify", "one.json", *check[3:]).shown
+    assert f"these {count - 1} of {count - 1} entries, those of charter {run[:16]}, are whole" in told
+    assert "It is a part" not in told
+    # The head that a part states is the site's word, and no entry of it.
+    for noted in ("0" * 64, found["head"]):
+        secagg(*check, "--noted", noted).failed(UNUSABLE, "part-of-a-ledger", "two.json", "--charter")
+    whole = json.loads((here / "one.json").read_text())["ledger"]
+    for file in ("one.json", "two.json"):
+        assert secagg("budget", "verify", file, *check[3:], "--noted", whole["head"]).code == 0
     secagg("budget", "export", home, "--out", "none.json", "--charter", "zz").failed(UNUSABLE, "no-such-run", "zz")
 
 

@@ -15,7 +15,7 @@ from dp.events import GaussianEvent
 from dp.ledger import Budget, Cost, Kind, Ledger, PatientList, read_ledger
 from dp.ledger import export as module
 from dp.ledger.entries import signed_bytes
-from dp.ledger.export import export_ledger, read_export
+from dp.ledger.export import SignedEntry, export_ledger, read_export
 from dp.ledger.spending import cost_epsilon
 from secagg.errors import InputError, SecaggError, TamperingError
 from secagg.identity import Identity, is_valid_signature
@@ -157,6 +157,77 @@ def test_even_the_site_itself_can_sign_no_document_that_its_chain_contradicts(he
     again = module._Document(document.ledger, SITE.sign(module._signed_bytes(document.ledger)))
     file.write_bytes(msgspec.json.encode(again))
     assert refusal(file).reason == "export-altered"
+
+
+def signed_by_the_site(file, **claims):
+    """What the document at ``file`` says with other claims in it, as the site that owns the key can sign it."""
+    export = replace(msgspec.json.decode(file.read_bytes(), type=module._Document).ledger, **claims)
+    file.write_bytes(msgspec.json.encode(module._Document(export, SITE.sign(module._signed_bytes(export)))))
+    return file
+
+
+@pytest.fixture
+def interleaved(here):
+    """A ledger of which entries 6, 8, 9 are of the other charter, and 10, 11 of the first again."""
+    with Ledger(here, SITE) as ledger:
+        ledger.reserve(DATA, OTHER_RUN, rounds(2), BUDGET, "")
+        ledger.reserve(DATA, RUN, rounds(1), BUDGET, "")
+        ledger.charge(DATA, OTHER_RUN, 1, rounds(1), BUDGET, "")
+        ledger.close_run(DATA, OTHER_RUN, BUDGET, "")
+        ledger.charge(DATA, RUN, 4, rounds(1), BUDGET, "")
+        ledger.close_run(DATA, RUN, BUDGET, "")
+    return here
+
+
+FORGED_PARTS = {
+    "as the whole": lambda head: {"length": 3, "head": head},
+    "one entry more than there are": lambda head: {"length": 4, "head": head},
+    "as what is before its last entry": lambda head: {"length": 8, "head": head},
+    "as one that ends with it, and another head": lambda _: {"length": 9, "head": "0" * 64},
+}
+
+
+@pytest.mark.parametrize("claims", FORGED_PARTS.values(), ids=FORGED_PARTS)
+def test_no_site_can_sign_a_part_as_that_of_a_ledger_which_its_numbers_contradict(interleaved, claims):
+    file = written(interleaved, charter=OTHER_RUN)
+    read_export(file, SITE.public_key)
+    assert refusal(signed_by_the_site(file, **claims(head_of(interleaved)))).reason == "export-altered"
+
+
+def test_control_where_a_parts_numbers_are_not_looked_at_it_passes_for_the_whole(interleaved, monkeypatch):
+    monkeypatch.setattr(module.LedgerExport, "is_part", True)
+    monkeypatch.setattr(module, "_misplaced", lambda entries, export: None)
+    found = read_export(
+        signed_by_the_site(written(interleaved, charter=OTHER_RUN), length=3, head=head_of(interleaved)),
+        SITE.public_key,
+    )
+    assert (len(found.entries), found.length, found.head) == (3, 3, head_of(interleaved))
+
+
+def test_entries_of_a_part_that_are_next_to_one_another_are_chained(interleaved, elsewhere):
+    """The last ones are as genuine, and of a copy, where they follow another entry."""
+    shutil.copytree(interleaved.parent, elsewhere.parent)
+    for path in (interleaved, elsewhere):
+        train(path, 2, OTHER_RUN)
+    here, there = (read_export(written(path, charter=OTHER_RUN), SITE.public_key) for path in (interleaved, elsewhere))
+    mixed = (*here.entries[:4], *there.entries[4:])
+    found = refusal(signed_by_the_site(written(elsewhere, charter=OTHER_RUN), entries=mixed))
+    assert [item.entry.sequence for item in mixed] == [item.entry.sequence for item in there.entries]
+    assert found.reason == "export-altered"
+
+
+def test_a_part_that_has_the_first_entry_begins_with_nothing_before_it(interleaved):
+    file = written(interleaved, charter=RUN)
+    first, *others = read_export(file, SITE.public_key).entries
+    entry = replace(first.entry, previous="1" * 64)
+    forged = (SignedEntry(entry, SITE.sign(signed_bytes(entry.body()))), *others[4:])
+    assert refusal(signed_by_the_site(file, entries=forged)).reason == "export-altered"
+
+
+def test_a_charters_document_that_is_the_whole_ledger_is_chained_to_its_head(here):
+    whole = written(here, charter=RUN)
+    assert not read_export(whole, SITE.public_key).is_part
+    assert refusal(signed_by_the_site(whole, head="0" * 64)).reason == "export-altered"
 
 
 def test_another_sites_document_is_not_this_ones(here):
