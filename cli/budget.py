@@ -169,10 +169,16 @@ def import_(
     with open_books_to_import(place, identity, exported) as ledger:
         known = data_set and _one_of(ledger.account.data_sets, data_set, "data set")
         added = ledger.take_over(exported, known)
+        still_open = sorted({run.run for run in ledger.open_in(exported)})
     if as_json:
-        print_json({"added": added})
-    else:
-        click.echo(f"{added} entries are new here." if added else "Nothing of it is new here.")
+        print_json({"added": added, "open_in_both": still_open})
+        return
+    click.echo(f"{added} entries are new here." if added else "Nothing of it is new here.")
+    for run in still_open:
+        click.echo(
+            f"The run of charter {run[:16]} was open there and is open here. If that copy may still go on with it, do "
+            "not release it here."
+        )
 
 
 @budget.command()
@@ -183,8 +189,9 @@ def import_(
 def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: bool) -> None:
     """Free what a run that never ended has reserved and not used. Its charged rounds stay spent.
 
-    The hospital must not be running. If the run is started again, it has to reserve again. What another ledger had
-    reserved when it was imported is not freed: nobody knows here what was charged there since.
+    The hospital must not be running, and no copy of its folder may go on with the run: what that charges is not known
+    here until it is imported. If the run is started again, it has to reserve again. What another ledger had reserved
+    when it was imported is not freed: nobody knows here what was charged there since.
 
     \b
     Example:
@@ -203,7 +210,10 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
         print_json({"charter": run, "released": names, "held_elsewhere": elsewhere})
         return
     if names:
-        click.echo(f"Released on {len(names)} data sets.")
+        click.echo(
+            f"Released on {len(names)} data sets. If a copy of this folder may still go on with the run, import what "
+            "it has recorded: secagg budget import."
+        )
     if elsewhere:
         click.echo(
             f"On {len(elsewhere)} data sets this run holds what another ledger had reserved for it when that was "

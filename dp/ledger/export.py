@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -25,6 +25,13 @@ _LABEL: Final = b"secagg ledger export 1\n"
 
 _Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 _Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+
+
+class DataSetRun(NamedTuple):
+    """One run of an exported ledger: the names of data set and charter."""
+
+    data_set: str
+    run: str
 
 
 class SignedEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,17 +136,36 @@ def continuation(export: LedgerExport, public_key: bytes, entries: Sequence[Entr
 def foreign_spending(export: LedgerExport) -> tuple[Entry, ...]:
     """The entries that another ledger has to take over, each with its origin: all that was released, and what runs that
     are not over have reserved."""
-    over: dict[tuple[str, str], bool] = {}
-    for item in export.entries:
-        entry = item.entry
-        if entry.kind is not Kind.COMMIT and entry.origin is None:
-            over[entry.data_set, entry.run] = entry.kind in (Kind.CLOSE, Kind.RELEASE)
+    still_open = open_runs(export)
     return tuple(
         replace(item.entry, origin=item.entry.origin or LEDGER.chain_hash(item.entry.body()))
         for item in export.entries
         if item.entry.kind in (Kind.CHARGE, Kind.UNPROTECTED)
-        or (item.entry.kind is Kind.RESERVE and (item.entry.origin or not over[item.entry.data_set, item.entry.run]))
+        or (item.entry.kind is Kind.RESERVE and (item.entry.origin or run_of(item.entry) in still_open))
     )
+
+
+def open_runs(export: LedgerExport) -> frozenset[DataSetRun]:
+    """The exporting ledger's own runs that it does not say are over."""
+    over: dict[DataSetRun, bool] = {}
+    for item in export.entries:
+        entry = item.entry
+        if entry.kind is not Kind.COMMIT and entry.origin is None:
+            over[run_of(entry)] = entry.kind in (Kind.CLOSE, Kind.RELEASE)
+    return frozenset(run for run, is_over in over.items() if not is_over)
+
+
+def runs_that_went_on(export: LedgerExport, entries: Sequence[Entry]) -> frozenset[DataSetRun]:
+    """The exporting ledger's own runs that are open in it and of which it has entries that are not in ``entries``."""
+    known = {LEDGER.chain_hash(entry.body()) for entry in entries}
+    own = (item.entry for item in export.entries if item.entry.origin is None)
+    new = frozenset(run_of(entry) for entry in own if LEDGER.chain_hash(entry.body()) not in known)
+    return new & open_runs(export)
+
+
+def run_of(entry: Entry) -> DataSetRun:
+    """What the entry is about."""
+    return DataSetRun(entry.data_set, entry.run)
 
 
 def _misfit(export: LedgerExport, public_key: bytes) -> str | None:

@@ -17,7 +17,15 @@ from msgspec.structs import replace
 
 from dp.ledger.account import Account, patients_folder
 from dp.ledger.entries import LEDGER, NOTHING, Cost, Entry, Kind
-from dp.ledger.export import LedgerExport, continuation, foreign_spending
+from dp.ledger.export import (
+    DataSetRun,
+    LedgerExport,
+    continuation,
+    foreign_spending,
+    open_runs,
+    run_of,
+    runs_that_went_on,
+)
 from dp.ledger.patients import PatientList
 from dp.ledger.spending import RunSpending, Spending, cost_epsilon
 from secagg.errors import RefusedError
@@ -130,7 +138,8 @@ class Ledger(SignedLog[Entry]):
         """Record what another ledger of this site says was spent, and nothing twice. Cut short, it goes on if repeated.
 
         A ledger that has only fallen behind itself gets its own entries back as they were. Of any other, each charge is
-        recorded with its origin, and the reservations of runs that it says are open. How many entries are new.
+        recorded with its origin, and the reservations of runs that it says are open; also one that a copy of this
+        ledger has from before they parted, of a run that is over here and went on there. How many entries are new.
 
         Args:
             export: verified.
@@ -146,15 +155,31 @@ class Ledger(SignedLog[Entry]):
                 self._insert([(item.entry, item.signature) for item in missing[start : start + _AT_ONCE]])
             return len(missing)
         own = {LEDGER.chain_hash(entry.body()) for entry in self._entries}
+        went_on = {run for run in runs_that_went_on(export, self._entries) if self._is_over(run)}
         new = {
             spent.origin: _as_of(spent, as_data_set)
             for spent in foreign_spending(export)
-            if spent.origin is not None and spent.origin not in own and not self._account.has_imported(spent.origin)
+            if spent.origin is not None
+            and not self._account.has_imported(spent.origin)
+            and (spent.origin not in own or (spent.kind is Kind.RESERVE and run_of(spent) in went_on))
         }
         drafts = [partial(replace, spent) for spent in new.values()]
         for start in range(0, len(drafts), _AT_ONCE):
             self._write(*drafts[start : start + _AT_ONCE])
         return len(new)
+
+    def open_in(self, export: LedgerExport) -> tuple[DataSetRun, ...]:
+        """The runs of a copy of this ledger that are open in both, on one reservation: either may go on with it.
+
+        Args:
+            export: verified, and taken over.
+        """
+        own = {LEDGER.chain_hash(entry.body()) for entry in self._entries if entry.kind is Kind.RESERVE}
+        shared = {run_of(item.entry) for item in export.entries if LEDGER.chain_hash(item.entry.body()) in own}
+        return tuple(sorted(run for run in open_runs(export) & shared if not self._is_over(run)))
+
+    def _is_over(self, run: DataSetRun) -> bool:
+        return self.spending(run.data_set).run(run.run).closed
 
     def _insert(self, signed: Sequence[tuple[Entry, bytes]]) -> None:
         super()._insert(signed)

@@ -327,8 +327,8 @@ def test_what_another_ledger_of_the_site_recorded_counts_here_and_once(secagg, f
     into = ("budget", "import", home, "other.json")
     secagg(*into).failed(TAMPERING, "export-altered", "other.json")
     options = ("--public-key", public_key(secagg, other), "--data-set", before["data_set"][:10])
-    assert secagg(*into, *options, "--json").json == {"added": 1}
-    assert secagg(*into, *options, "--json").json == {"added": 0}
+    assert secagg(*into, *options, "--json").json == {"added": 1, "open_in_both": []}
+    assert secagg(*into, *options, "--json").json == {"added": 0, "open_in_both": []}
     (after,) = secagg("budget", "show", home, "--json").json
     assert after["epsilon"] > before["epsilon"]
     assert [run["imported"] for run in after["runs"]] == [False, True]
@@ -403,6 +403,21 @@ def test_what_another_ledgers_run_holds_is_told_and_not_given_up(secagg, finishe
     ended = before[0]["runs"][0]["charter"]
     assert [run["imported"] for found in before for run in found["runs"] if run["charter"] == ended] == [False, True]
     assert "holds nothing" in secagg("budget", "release", home, "--charter", ended).shown
+
+
+def test_an_import_says_which_runs_a_copy_may_go_on_with_and_a_release_that_none_may(secagg, home, here):
+    copy = copy_of(home, here / "copied")
+    with Ledger(copy / "ledger.sqlite", Identity.load(copy / "identity.pem")) as ledger:
+        (data_set,) = ledger.account.data_sets
+        ledger.reserve(data_set, "f" * 64, Cost((GaussianEvent(9.0, 1.0, 3),)), Budget(50.0, 1e-5), "")
+    secagg("budget", "export", copy, "--out", "copied.json")
+    shown = secagg("budget", "import", home, "copied.json").shown
+    assert f"The run of charter {'f' * 16} was open there and is open here." in shown
+    assert "do not release it here" in shown
+    assert secagg("budget", "import", home, "copied.json", "--json").json == {"added": 0, "open_in_both": ["f" * 64]}
+    shown = secagg("budget", "release", home, "--charter", "ffff").shown
+    assert "If a copy of this folder may still go on with the run, import what it has recorded" in shown
+    assert secagg("budget", "import", home, "copied.json", "--json").json == {"added": 0, "open_in_both": []}
 
 
 def test_nothing_is_given_up_or_imported_while_the_hospital_runs(secagg, home, here):

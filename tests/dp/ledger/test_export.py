@@ -358,6 +358,65 @@ def test_two_copies_that_wrote_the_same_at_the_same_time_add_up(here, elsewhere)
     assert spent(here) == composed(3, 2)
 
 
+@pytest.fixture
+def given_up(here, elsewhere):
+    """One round of eight was charged when the folder was copied to ``elsewhere``; here the run was then given up."""
+    train(here, 1, OTHER_RUN, reserved=8, end=False)
+    shutil.copytree(here.parent, elsewhere.parent)
+    with Ledger(here, SITE) as ledger:
+        ledger.release_run(DATA, OTHER_RUN, "")
+    assert spent(here) == composed(3, 1)
+    return here
+
+
+def test_what_a_copy_still_holds_of_a_run_that_is_over_here_counts_if_it_has_gone_on_with_it(given_up, elsewhere):
+    train(elsewhere, 2, OTHER_RUN, reserved=8, end=False)
+    assert take(given_up, written(elsewhere)) == 3
+    assert spent(given_up) == composed(3, 1, 8)
+    # Once, and nobody gets a reservation of its own back as another's.
+    assert take(given_up, written(elsewhere)) == 0
+    take(elsewhere, written(given_up))
+    take(given_up, written(elsewhere))
+    assert spent(given_up) == composed(3, 1, 8)
+    with Ledger(given_up, SITE) as ledger:
+        ledger.release_run(DATA, OTHER_RUN, "")
+    assert spent(given_up) == composed(3, 1, 8)
+
+
+def test_of_a_copy_that_has_not_gone_on_with_it_or_has_ended_it_nothing_is_held(given_up, elsewhere):
+    train(elsewhere, 1, "3" * 64)
+    assert take(given_up, written(elsewhere)) == 1
+    assert spent(given_up) == pytest.approx(composed(3, 1, 1))
+    train(elsewhere, 2, OTHER_RUN, reserved=8)
+    assert take(given_up, written(elsewhere)) == 2
+    assert spent(given_up) == pytest.approx(composed(3, 1, 1, 2))
+    take(elsewhere, written(given_up))
+    assert spent(elsewhere) == pytest.approx(composed(3, 3, 1))
+
+
+def test_control_where_the_common_past_is_never_taken_over_the_copys_rest_counts_nowhere(
+    given_up, elsewhere, monkeypatch
+):
+    monkeypatch.setattr("dp.ledger.store.runs_that_went_on", lambda export, entries: frozenset())
+    train(elsewhere, 2, OTHER_RUN, reserved=8, end=False)
+    take(given_up, written(elsewhere))
+    assert spent(given_up) == composed(3, 1, 2)
+
+
+def test_the_runs_that_a_copy_and_this_ledger_both_hold_open_are_known(here, elsewhere):
+    train(here, 1, OTHER_RUN, reserved=8, end=False)
+    train(elsewhere, 1, "3" * 64, reserved=8, end=False, site=FORMER)
+    copy = read_export(written(here), SITE.public_key)
+    foreign = read_export(written(elsewhere, FORMER), FORMER.public_key)
+    with Ledger(here.with_name("behind.sqlite"), SITE) as ledger:
+        ledger.take_over(copy)
+        assert ledger.open_in(copy) == ((DATA, OTHER_RUN),)
+        ledger.take_over(foreign)
+        assert ledger.open_in(foreign) == ()
+        ledger.close_run(DATA, OTHER_RUN, BUDGET, "")
+        assert ledger.open_in(copy) == ()
+
+
 def test_two_copies_that_went_their_own_ways_add_up(here, elsewhere, tmp_path):
     third = tmp_path / "third" / "ledger.sqlite"
     for copy in (elsewhere, third):
