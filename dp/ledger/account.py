@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dp.ledger.entries import LEDGER, Entry
-from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_patients
+from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_lists
 from dp.ledger.spending import RunKey, RunSpending, Spending
 from secagg.signed_log import read_log
 
@@ -31,15 +31,13 @@ class Account:
 
     @classmethod
     def load(cls, entries: Sequence[Entry], folder: Path) -> Account:
-        """With the lists of patients in ``folder``.
+        """With all lists of patients in ``folder``: also one that nothing was spent from makes others one patient.
 
         Raises:
             InputError: ``unreadable``.
             TamperingError: ``patients-altered``.
         """
-        names = dict.fromkeys(entry.data_set for entry in entries)
-        found = {name: read_patients(folder, name) for name in names}
-        return cls(entries, {name: patients for name, patients in found.items() if patients is not None})
+        return cls(entries, read_lists(folder))
 
     @classmethod
     def of_groups(cls, entries: Iterable[Entry], groups: Mapping[str, Mapping[Group, int]]) -> Account:

@@ -6,6 +6,7 @@ Knows digests and files. Knows nothing of records, costs or keys.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Final, Self
 
 from secagg.errors import TamperingError
-from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.files import PRIVATE, read_bounded, unreadable, write_atomically
 
 DIGEST_SIZE: Final = 16
 _START: Final = b"secagg patients 1\n"
 _COUNT_SIZE: Final = 4
 _LARGEST_FILE: Final = 1 << 30
+_NAME: Final = re.compile(r"[0-9a-f]{64}\.bin")
 
 Group = frozenset[str]
 """Data sets that a patient is in."""
@@ -84,7 +86,7 @@ def read_patients(folder: Path, data_set: str) -> PatientList | None:
 
     Raises:
         InputError: ``unreadable``.
-        TamperingError: ``patients-altered``, if the file is not what the ledger's name for it says.
+        TamperingError: ``patients-altered``, if the file is not what its name says.
     """
     path = _file(folder, data_set)
     if not path.exists():
@@ -97,10 +99,27 @@ def read_patients(folder: Path, data_set: str) -> PatientList | None:
     except ValueError as error:
         raise TamperingError(
             "patients-altered",
-            f"{path} is not the list of patients that the ledger names: {error}.",
+            f"{path} is not the list of patients that its name says: {error}.",
             culprit=str(path),
             remedy="Put any copy of that file back, or remove it: data set and all others then count as one.",
         ) from error
+
+
+def read_lists(folder: Path) -> Mapping[str, PatientList]:
+    """All lists in a folder, by data set: also of data sets from which nothing has been spent.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``patients-altered``.
+    """
+    try:
+        names = sorted(path.stem for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    found = ((name, read_patients(folder, name)) for name in names)
+    return {name: patients for name, patients in found if patients is not None}
 
 
 def groups_of(lists: Mapping[str, PatientList]) -> Mapping[str, Mapping[Group, int]]:

@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 import pytest
 
 from cli.main import run
+from dp.ledger import PatientList
+from dp.ledger.patients import keep_patients
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
 from tests.cli.reporting import MEMBERS, reasons, site_report
@@ -179,6 +181,20 @@ def test_what_is_exported_of_one_charter_hides_all_others_and_still_gives_the_ro
         assert [entry["rounds"] for entry in found["charters"]] == [2]
         release = ("--release", f"{charter}/release", "--out", f"{charter}-report.html")
         assert secagg("audit", "report", f"{charter}.json", "run/hospitals/h2", *signed, *release).code == 0
+
+
+def test_a_data_set_without_entries_of_the_charter_is_not_named_in_what_is_exported_of_it(secagg, finished, here):
+    patients = finished / "hospitals/h1/patients"
+    (own,) = patients.iterdir()
+    other = PatientList.of(PatientList.decode(own.read_bytes()).patients[:3])
+    keep_patients(patients, other)
+    export = ("audit", "export", finished / "hospitals/h1", "--charter", finished / "charter")
+    assert secagg(*export, "--out", "h1.json").code == 0
+    evidence = json.loads((here / "h1.json").read_text())["evidence"]
+    assert evidence["groups"] == [{"data_sets": [own.stem], "patients": None}]
+    assert other.data_set not in (here / "h1.json").read_text()
+    own_report = site_report(finished).sites[0].data_sets
+    assert [(found.data_set, found.patients) for found in own_report] == [(own.stem, 14)]
 
 
 def test_a_hospital_that_was_given_a_forged_sum_reports_it(finished):

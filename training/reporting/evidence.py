@@ -165,12 +165,14 @@ def _groups(ledger: LogExcerpt[Entry], path: Path, whole: bool, problems: list[F
     except TamperingError as error:
         problems.append(Finding.of(error))
         return ()
+    # Data sets that are not shown may have made others' patients one, and are not told of.
+    shown = {entry.data_set for entry in ledger.entries}
     counts: Counter[tuple[str, ...]] = Counter()
-    for name, found in groups.items():
-        for group, patients in found.items():
+    for name in shown & groups.keys():
+        for group, patients in groups[name].items():
             # Counted at one of its data sets, which it is in as often as at any other.
-            if name == min(group):
-                counts[tuple(sorted(group))] += patients
+            if name == min(group & shown):
+                counts[tuple(sorted(group & shown))] += patients
     return tuple(SharedPatients(names, counts[names] if whole else None) for names in sorted(counts))
 
 

@@ -198,6 +198,29 @@ def test_a_list_that_is_removed_frees_nobody(closed):
         assert spent(again, people(1000)) == 0
 
 
+def test_a_list_from_which_nothing_could_be_spent_is_read_again_and_makes_others_one(tmp_path):
+    path = tmp_path / "refused" / "ledger.sqlite"
+    with Ledger(path, SITE) as ledger:
+        spend(ledger, ROW_ONLY, 4)
+        spend(ledger, NAME_ONLY, 2, OTHER_RUN)
+        assert spent(ledger, NAME_ONLY) == cost(2)
+        with pytest.raises(RefusedError):
+            ledger.reserve(ledger.enrol(BOTH), "3" * 64, rounds(50), BUDGET, "")
+        assert spent(ledger, NAME_ONLY) == composed(4, 2)
+    with Ledger(path, SITE) as again:
+        assert spent(again, NAME_ONLY) == composed(4, 2)
+        assert again.account.data_sets == (ROW_ONLY.data_set, NAME_ONLY.data_set)
+    # It is checked like every other, by its name.
+    (patients_folder(path) / f"{BOTH.data_set}.bin").write_bytes(WHOLE.encode())
+    with pytest.raises(TamperingError) as caught:
+        Ledger(path, SITE)
+    assert caught.value.reason == "patients-altered"
+    # Files with other names are none.
+    (patients_folder(path) / f"{BOTH.data_set}.bin").rename(patients_folder(path) / "note.bin")
+    with Ledger(path, SITE) as again:
+        assert spent(again, NAME_ONLY) == cost(2)
+
+
 ROW_ONLY, BOTH, NAME_ONLY = named([1]), named([1, 2]), named([2])
 """One patient in three data sets: by a row, by row and name, and by the name."""
 
