@@ -9,14 +9,14 @@ import msgspec
 
 from cli.identity import passphrase_option, public_key_option, read_public_key, site_key
 from cli.output import json_option, print_json
-from cli.policy_view import show_check, show_lines
+from cli.policy_view import NOT_YET, show_check, show_lines
 from cli.sizing import POSITIVE
 from secagg.charter.folder import read_charter
 from secagg.errors import InputError, RefusedError
 from secagg.files import PRIVATE, create_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
-from secagg.policy import render_policy
+from secagg.policy import put_in_force, render_policy
 from secagg.policy.acceptance import add_signature, read_change, sign_change
 from secagg.policy.needs import draft_policy
 from secagg.policy.toml import POLICY_FILE, read_policy
@@ -146,8 +146,9 @@ def check(
 def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """As an officer, agree to what the policy in PLACE, a site's folder, allows beyond the one in force.
 
-    The signature is kept beside the policy. It is good for this site, for this policy, and once. Officers are those of
-    the policy in force, also where the new one names others.
+    The signature is kept beside the policy. It is good for this site, for this policy, and once. With the last that is
+    missing the policy is in force, or from the next start on where the site runs meanwhile. Officers are those of the
+    policy in force, also where the new one names others.
 
     \b
     Example:
@@ -156,12 +157,26 @@ def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: boo
     path = policy_file(place)
     change = read_change(path, read_policy(path))
     add_signature(path, sign_change(change, Identity.load(identity, read_passphrase(passphrase_file))))
+    if not check_policy(path).missing:
+        _put_in_force(path)
     found = check_policy(path)
     if as_json:
         print_json(found)
         return
-    click.echo(f"Signed: {'; '.join(entry.told() for entry in found.loosened)}.")
-    click.echo(f"Signatures still missing: {found.missing}." if found.missing else "It is in force.")
+    click.echo(f"Signed: {'; '.join(entry.told() for entry in change.loosened)}.")
+    if found.missing:
+        click.echo(f"Signatures still missing: {found.missing}.")
+    else:
+        click.echo(NOT_YET if found.awaits_start else "It is in force.")
+
+
+def _put_in_force(path: Path) -> None:
+    """Unless the site runs: it does so itself when it starts."""
+    try:
+        put_in_force(path)
+    except InputError as error:
+        if error.reason != "state-in-use":
+            raise
 
 
 def _officer(text: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.markup import escape
@@ -10,6 +11,11 @@ from rich.table import Column, Table
 
 from cli.output import console
 from training.policy_check import Line, PolicyCheck
+
+NOT_YET: Final = (
+    "It will be in force at the site's next start, and stays signed until another change is accepted: where it is "
+    "taken back before that, whoever has kept both files can still put it in force."
+)
 
 
 def show_lines(found: PolicyCheck) -> None:
@@ -40,6 +46,8 @@ def show_check(found: PolicyCheck, charter: Path | None) -> None:
         refusing = len(found.refusing)
         told = f"No: {refusing} keys refuse the charter in" if refusing else "Yes: this policy allows the charter in"
         click.echo(f"{told} {charter}.")
+    elif found.awaits_start:
+        click.echo(f"Yes: {found.policy} can be read, and the site starts under it.")
     elif found.exists:
         click.echo(f"Yes: {found.policy} can be read and is in force.")
     else:
@@ -58,6 +66,10 @@ def _show_force(found: PolicyCheck) -> None:
             click.echo(f"Not in force: {entry.told()}.")
         signed = f", signed by {_listed(found.signed_by)}" if found.signed_by else ""
         click.echo(f"No: it allows more than the policy in force{signed}. Signatures missing: {found.missing}.")
+    if found.awaits_start:
+        for entry in found.loosened:
+            click.echo(f"Signed by {_listed(found.signed_by)}: {entry.told()}.")
+        click.echo(NOT_YET)
     if found.head:
         click.echo(f"head {found.head}")
     elif found.officers:

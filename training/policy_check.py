@@ -58,7 +58,8 @@ class PolicyCheck(msgspec.Struct, frozen=True):
         in_force: whether a site goes by this policy as it is.
         remembered: whether the latch remembers a policy that this one is held to.
         head: the end of the chain of changes, to be noted; null where nothing is remembered.
-        loosened: what it allows beyond the policy in force, of which ``missing`` signatures are lacking.
+        loosened: what it allows beyond the policy in force, of which ``missing`` signatures are lacking; if none is, it
+            is remembered at the next start.
         signed_by: officers that have signed for it; ``officers``: all that may.
         data_sets: null where there is no ledger.
     """
@@ -75,6 +76,11 @@ class PolicyCheck(msgspec.Struct, frozen=True):
     missing: int
     lines: list[Line]
     data_sets: list[DataSetUse] | None = None
+
+    @property
+    def awaits_start(self) -> bool:
+        """Whether enough officers have signed what the latch does not remember yet."""
+        return bool(self.loosened) and not self.missing
 
     @property
     def refusing(self) -> list[Line]:

@@ -1,8 +1,8 @@
 """What this site accepts: local, never sent, stricter than any charter where they differ."""
 
-from secagg.policy.acceptance import accept_policy, load_policy
+from secagg.policy.acceptance import accept_policy, load_policy, put_in_force
 from secagg.policy.checks import check_charter
 from secagg.policy.model import Policy
 from secagg.policy.toml import render_policy
 
-__all__ = ["Policy", "accept_policy", "check_charter", "load_policy", "render_policy"]
+__all__ = ["Policy", "accept_policy", "check_charter", "load_policy", "put_in_force", "render_policy"]

@@ -101,6 +101,22 @@ def accept_policy(latch: Latch, policy: Policy, path: Path) -> None:
     latch.record_policy(AcceptedPolicy(_after(change), policy.canonical()))
 
 
+def put_in_force(path: Path) -> None:
+    """Have the latch beside the policy at ``path`` remember it now, and not only when the site starts.
+
+    A change that enough officers have signed and that is not accepted yet could be taken back, and be put in force by
+    anybody later: the end of the chain, which they signed, moves only when a change is accepted.
+
+    Raises:
+        RefusedError: ``policy-loosened``, as `load_policy`.
+        InputError: ``malformed-policy``, ``state-in-use``, ``unwritable``.
+        TamperingError: as `load_policy`.
+    """
+    policy = load_policy(path)
+    with Latch(path.with_name(LATCH_FILE)) as latch:
+        accept_policy(latch, policy, path)
+
+
 def require_countersigned(change: Change, path: Path) -> None:
     """Refuse a looser policy that too few officers have signed.
 

@@ -125,9 +125,52 @@ def test_two_officers_put_it_in_force(secagg, site):
     assert first == "Signed: maximum_epsilon from 8 to 12. Signatures still missing: 1."
     assert secagg("policy", "check", site).code == REFUSED
     second = secagg("policy", "sign", site, "--identity", "o2.pem").shown
-    assert second.endswith("It is in force.")
+    assert second == "Signed: maximum_epsilon from 8 to 12. It is in force."
     assert secagg("policy", "check", site, "--json").json["in_force"]
     assert secagg("budget", "show", site, "--json").json[0]["budget"] == 12
+
+
+def start(site):
+    """What a site does with its policy when it starts."""
+    from secagg.latch import Latch
+    from secagg.policy import accept_policy, load_policy
+
+    with Latch(site / "latch.sqlite") as latch:
+        accept_policy(latch, load_policy(site / "policy.toml"), site / "policy.toml")
+
+
+def test_what_two_have_signed_and_is_taken_back_before_any_start_needs_two_again(secagg, site):
+    strict = (site / "policy.toml").read_bytes()
+    loosen(site)
+    for officer in ("o0.pem", "o2.pem"):
+        assert secagg("policy", "sign", site, "--identity", officer).code == 0
+    saved = {name: (site / name).read_bytes() for name in ("policy.toml", "policy.signatures.json")}
+    (site / "policy.toml").write_bytes(strict)
+    start(site)
+    for name, content in saved.items():
+        (site / name).write_bytes(content)
+    secagg("budget", "show", site).failed(REFUSED, "policy-loosened", "missing: 2")
+
+
+def test_while_the_site_runs_it_is_said_that_what_was_signed_is_in_force_at_its_next_start(secagg, site):
+    from secagg.latch import Latch
+
+    loosen(site)
+    before = secagg("policy", "show", site, "--json").json["head"]
+    assert secagg("policy", "sign", site, "--identity", "o0.pem").code == 0
+    with Latch(site / "latch.sqlite"):
+        told = secagg("policy", "sign", site, "--identity", "o2.pem").shown
+    assert "It will be in force at the site's next start, and stays signed until another change is accepted" in told
+    assert "It is in force" not in told
+    shown = secagg("policy", "check", site).shown
+    assert "It will be in force at the site's next start" in shown
+    found = secagg("policy", "show", site, "--json").json
+    assert (found["in_force"], found["head"], len(found["loosened"])) == (True, before, 1)
+    start(site)
+    found = secagg("policy", "show", site, "--json").json
+    assert (found["in_force"], found["loosened"]) == (True, [])
+    assert found["head"] != before
+    assert "It will be" not in secagg("policy", "check", site).shown
 
 
 def test_the_hospital_s_own_key_is_no_officer_s(secagg, site):

@@ -15,9 +15,8 @@ from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError
 from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.identity import Identity
-from secagg.latch import Latch
 from secagg.passphrase import read_passphrase
-from secagg.policy import accept_policy, check_charter, load_policy, render_policy
+from secagg.policy import check_charter, load_policy, put_in_force, render_policy
 from secagg.policy.toml import LARGEST_POLICY
 from training.agreed_policy import policy_for
 from training.draft import task_of
@@ -120,10 +119,8 @@ def _make(path: Path, fill: Callable[[Path], None]) -> None:
 
 def _put_in_force(site: HospitalSite) -> None:
     """Where the policy names officers, it holds from now on and not only once the site has run."""
-    policy = load_policy(site.folder.policy)
-    if policy.countersigning:
-        with Latch(site.folder.latch) as latch:
-            accept_policy(latch, policy, site.folder.policy)
+    if load_policy(site.folder.policy).countersigning:
+        put_in_force(site.folder.policy)
 
 
 def _write_charter(folder: Path, charter: VerifiedCharter) -> None:

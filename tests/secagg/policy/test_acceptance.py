@@ -11,7 +11,7 @@ import pytest
 from secagg.errors import RefusedError, SecaggError, TamperingError
 from secagg.identity import Identity
 from secagg.latch import LATCH_FILE, AcceptedPolicy, Latch
-from secagg.policy import Policy, accept_policy, acceptance, load_policy, render_policy
+from secagg.policy import Policy, accept_policy, acceptance, load_policy, put_in_force, render_policy
 from secagg.policy.acceptance import SIGNATURES_FILE, add_signature, read_change, sign_change
 from secagg.policy.model import Countersigning
 from secagg.policy.toml import read_policy
@@ -157,6 +157,47 @@ def test_control_without_the_chain_an_old_raise_could_be_put_in_force_again(site
     raise_and_lower(site)
     site.write(RAISED)
     assert site.start().maximum_epsilon == 8
+
+
+def put_back(site, taken_back):
+    """Two officers allow a raise, ``taken_back`` is done before the site has run under it, and both files return."""
+    site.write(RAISED)
+    site.sign(*OFFICERS[:2])
+    files = [site.path, site.path.with_name(SIGNATURES_FILE)]
+    saved = [file.read_bytes() for file in files]
+    taken_back(site)
+    for file, content in zip(files, saved, strict=True):
+        file.write_bytes(content)
+
+
+def lower_and_start(site):
+    site.write(STRICT)
+    site.start()
+
+
+def put_in_force_and_lower(site):
+    put_in_force(site.path)
+    lower_and_start(site)
+
+
+def test_a_raise_that_was_taken_back_before_any_start_is_not_signed_any_more(site):
+    put_back(site, put_in_force_and_lower)
+    assert "missing: 2" in site.refusal().message
+
+
+def test_control_a_raise_that_nobody_put_in_force_when_it_was_signed_stays_signed(site):
+    put_back(site, lower_and_start)
+    assert site.start().maximum_epsilon == 8
+
+
+def test_nothing_is_put_in_force_that_too_few_have_signed(site):
+    site.write(RAISED)
+    site.sign(OFFICERS[0])
+    with pytest.raises(RefusedError) as caught:
+        put_in_force(site.path)
+    assert caught.value.reason == "policy-loosened"
+    site.write(STRICT)
+    assert site.start() == STRICT
 
 
 def test_signatures_of_one_site_are_good_at_no_other(site, tmp_path):
