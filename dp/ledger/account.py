@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dp.ledger.entries import LEDGER, Entry
+from dp.ledger.entries import LEDGER, Entry, Kind
 from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_lists
 from dp.ledger.spending import RunKey, RunSpending, Spending
 from secagg.signed_log import read_log
@@ -22,7 +22,8 @@ class Account:
 
     def __init__(self, entries: Iterable[Entry], lists: Mapping[str, PatientList]) -> None:
         self._runs: dict[str, dict[RunKey, RunSpending]] = {}
-        self._delta: dict[str, float] = {}
+        self._spent_at: dict[str, float] = {}
+        self._noted_at: dict[str, float] = {}
         self._origins: set[str] = set()
         self._lists = dict(lists)
         self._groups = groups_of(self._lists)
@@ -63,7 +64,8 @@ class Account:
         runs = self._runs.setdefault(entry.data_set, {})
         key = RunKey.of(entry)
         runs[key] = runs.get(key, RunSpending.empty(key)).after(entry)
-        self._delta[entry.data_set] = max(entry.delta, self._delta.get(entry.data_set, 0.0))
+        deltas = self._spent_at if entry.kind in (Kind.RESERVE, Kind.CHARGE) else self._noted_at
+        deltas[entry.data_set] = max(entry.delta, deltas.get(entry.data_set, 0.0))
         if entry.origin is not None:
             self._origins.add(entry.origin)
 
@@ -90,8 +92,15 @@ class Account:
         return sum(self._groups[data_set].values()) if data_set in self._groups else None
 
     def delta(self, data_set: str) -> float:
-        """The largest delta that anything was spent at, of any data set that has patients in common."""
-        return max(self._delta.get(name, 0.0) for name in (data_set, *self.overlaps(data_set)))
+        """The largest delta that anything was spent at, of any data set that has patients in common.
+
+        Rounds without differential privacy spend no epsilon at any delta, and a larger one would make that of all
+        others smaller. Theirs is given where there is nothing else.
+        """
+        names = (data_set, *self.overlaps(data_set))
+        return max(self._spent_at.get(name, 0.0) for name in names) or max(
+            self._noted_at.get(name, 0.0) for name in names
+        )
 
     def overlaps(self, data_set: str) -> Mapping[str, int | None]:
         """The other data sets with spending that have patients in common, and how many; None where nobody knows."""

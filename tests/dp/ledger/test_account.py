@@ -346,6 +346,23 @@ def test_the_largest_delta_of_those_who_share_patients_is_the_one_to_state(ledge
     assert ledger.account.delta(people(0, 1).data_set) == [1e-5, 1e-4, 1e-4][count - 1]
 
 
+@pytest.mark.parametrize("other", [WHOLE, people(19, 50)], ids=["its own", "of some of the same patients"])
+def test_rounds_without_privacy_do_not_make_the_epsilon_of_those_with_it_smaller(ledger, other):
+    data_set = spend(ledger, WHOLE, 4)
+    before = ledger.account.delta(data_set)
+    ledger.note_unprotected(ledger.enrol(other), OTHER_RUN, 1, 1e-2, "")
+    ledger.close_run(other.data_set, OTHER_RUN, Budget(50.0, 1e-2), "")
+    assert ledger.account.delta(data_set) == before == DELTA
+
+
+def test_where_nothing_else_was_done_the_delta_is_that_of_rounds_without_privacy(ledger):
+    data_set = ledger.enrol(WHOLE)
+    assert ledger.account.delta(data_set) == 0
+    ledger.note_unprotected(data_set, OTHER_RUN, 1, 1e-2, "")
+    ledger.release_run(data_set, OTHER_RUN, "")
+    assert ledger.account.delta(data_set) == 1e-2
+
+
 def test_who_is_in_what_can_be_told_without_the_lists_and_comes_to_the_same(ledger, tmp_path):
     lists = [people(*range(20)), people(*range(15, 30)), people(*range(40, 50))]
     names = [spend(ledger, patients, count) for count, patients in enumerate(lists, start=1)]
