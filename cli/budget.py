@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -13,7 +14,7 @@ from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import console, json_option, print_json, say_whole
 from dp.ledger import Account, Entry
-from dp.ledger.entries import LEDGER
+from dp.ledger.entries import FIRST_PREVIOUS, LEDGER
 from dp.ledger.export import LedgerExport, export_ledger, read_export
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically
@@ -25,6 +26,9 @@ from training.hospital_folder import HospitalFolder
 from training.hospital_logs import open_books, open_books_to_import, read_books, require_noted
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+
+# Of a ledger without entries, what is printed for its head and can be noted.
+_EMPTY: Final = "empty"
 
 
 @click.group()
@@ -100,9 +104,10 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
         entries, length, head = list(found), len(found), LEDGER.head(found)
         charter = None
     if noted is not None:
-        _require_in_part(noted, entries, length, place)
-        require_noted(noted, entries, place)
-    head = head if length else "empty"
+        hash_noted = FIRST_PREVIOUS if noted == _EMPTY else noted
+        _require_in_part(hash_noted, entries, length, place)
+        require_noted(hash_noted, entries, place)
+    head = head if length else _EMPTY
     if as_json:
         print_json({"verified": True, "entries": len(entries), "length": length, "charter": charter, "head": head})
     elif charter is not None:

@@ -200,6 +200,18 @@ def test_an_older_ledger_is_found_out_by_the_latch_and_by_a_head_that_was_noted(
     secagg("budget", "verify", home, "--noted", noted).failed(TAMPERING, "ledger-restored", noted[:16])
 
 
+def test_the_head_of_an_empty_ledger_can_be_noted_as_it_is_printed(secagg, home, here):
+    new = here / "new"
+    assert secagg("identity", "new", new / "identity.pem").code == 0
+    with Ledger(new / "ledger.sqlite", Identity.load(new / "identity.pem")):
+        pass
+    assert secagg("budget", "verify", new, "--json").json["head"] == "empty"
+    for folder in (new, home):
+        for noted in ("empty", "0" * 64):
+            assert secagg("budget", "verify", folder, "--noted", noted).code == 0
+    secagg("budget", "verify", new, "--noted", "f" * 64).failed(TAMPERING, "ledger-restored", "f" * 16)
+
+
 def test_an_altered_list_of_patients_is_found_out(secagg, home):
     (patients,) = (home / "patients").iterdir()
     patients.write_bytes(patients.read_bytes()[:-20])
