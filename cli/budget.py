@@ -133,13 +133,15 @@ def export(folder: Path, out: Path, charter: str | None, passphrase_file: Path |
     """
     place = HospitalFolder(folder)
     identity = Identity.load(place.identity, read_passphrase(passphrase_file))
-    entries, account = read_books(place, identity.public_key)
+    _, account = read_books(place, identity.public_key)
     create_atomically(out, export_ledger(place.ledger, identity, charter and _charter(charter, account)), PRIVATE)
-    head = LEDGER.head(entries)
+    written = read_export(out, identity.public_key)
+    count, length, head = len(written.entries), written.length, written.head
     if as_json:
-        print_json({"path": str(out), "entries": len(entries), "head": head})
+        print_json({"path": str(out), "entries": count, "length": length, "charter": written.charter, "head": head})
         return
-    click.echo(f"Written to {out}. To verify it: secagg budget verify {out} --public-key {_base64(identity)}")
+    part = f", {count} of {length} entries" if written.is_part else ""
+    click.echo(f"Written to {out}{part}. To verify it: secagg budget verify {out} --public-key {_base64(identity)}")
     click.echo(f"head {head}")
 
 

@@ -285,7 +285,7 @@ def public_key(secagg, home):
 def test_an_export_is_verified_by_anybody_with_the_public_key(secagg, home, here):
     key = public_key(secagg, home)
     written = secagg("budget", "export", home, "--out", "ledger.json", "--json").json
-    assert written["entries"] == len(rows(home))
+    assert (written["entries"], written["length"], written["charter"]) == (len(rows(home)), len(rows(home)), None)
     verified = secagg("budget", "verify", "ledger.json", "--public-key", key, "--json").json
     count = len(rows(home))
     assert verified == {
@@ -311,7 +311,12 @@ def test_of_one_charter_an_export_says_how_many_entries_it_leaves_out(secagg, ho
     assert json.loads((here / "one.json").read_text())["ledger"]["charter"] == run
     with Ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem")) as ledger:
         ledger.note_unprotected(spent["data_set"], "f" * 64, 1, 1e-5, "")
-    assert secagg("budget", "export", home, "--out", "two.json", "--charter", run).code == 0
+    out = secagg("budget", "export", home, "--out", "two.json", "--charter", run, "--json").json
+    document = json.loads((here / "two.json").read_text())["ledger"]
+    assert (out["entries"], out["charter"]) == (len(document["entries"]), run) == (len(rows(home)) - 1, run)
+    assert (out["length"], out["head"]) == (document["length"], document["head"])
+    part = ("budget", "export", home, "--out", "three.json", "--charter", run)
+    assert f"three.json, {len(rows(home)) - 1} of {len(rows(home))} entries." in secagg(*part).shown
     check = ("budget", "verify", "two.json", "--public-key", public_key(secagg, home))
     count = len(rows(home))
     told = secagg(*check).shown
