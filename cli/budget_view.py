@@ -15,7 +15,7 @@ class RunJson(msgspec.Struct, frozen=True):
     """One run on a data set; ``epsilon`` is null where it had no differential privacy.
 
     Attributes:
-        state: ``open``: what it reserved counts; ``closed``; ``released``: given up, by an officer.
+        state: as in `RunSpending`.
         imported: it is in another ledger of this site.
     """
 
@@ -73,9 +73,8 @@ def describe(name: str, account: Account, limit: float) -> DataSetJson:
 
 
 def _run(run: RunSpending, delta: float) -> RunJson:
-    state = "released" if run.released else "closed" if run.closed else "open"
     spent = None if run.unprotected else cost_epsilon(run.counted, delta)
-    return RunJson(run.run, run.rounds, state, spent, run.imported)
+    return RunJson(run.run, run.rounds, run.state, spent, run.imported)
 
 
 def table_of(data_set: DataSetJson) -> Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import msgspec
 
@@ -76,6 +76,17 @@ class RunSpending:
     def holds(self) -> bool:
         """Whether it counts with more than it has charged."""
         return self.counted != self.charged
+
+    @property
+    def state(self) -> Literal["open", "closed", "released"]:
+        """``open``: what it reserved counts; ``closed``: its charges; ``released``: likewise, given up by an officer.
+
+        Of another ledger's run it is not recorded here that it is over: it holds a reservation, or it does not.
+        """
+        if self.released:
+            return "released"
+        is_over = not self.holds if self.imported else self.closed
+        return "closed" if is_over else "open"
 
     def after(self, entry: Entry) -> RunSpending:
         """After one more entry."""

@@ -349,7 +349,8 @@ def test_what_another_ledger_of_the_site_recorded_counts_here_and_once(secagg, f
     (after,) = secagg("budget", "show", home, "--json").json
     assert after["epsilon"] > before["epsilon"]
     assert [run["imported"] for run in after["runs"]] == [False, True]
-    assert "elsewhere" in secagg("budget", "show", home).shown
+    assert [run["state"] for run in after["runs"]] == ["closed", "closed"]
+    assert "closed, elsewhere" in secagg("budget", "show", home).shown
     secagg(*into, *options[:2], "--data-set", "zz").failed(UNUSABLE, "no-such-data-set", "zz")
     assert secagg("budget", "verify", home).code == 0
 

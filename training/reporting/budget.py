@@ -27,7 +27,7 @@ class RunFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         rounds: that were charged, those without a sum among them.
-        state: ``open``: what it reserved counts; ``closed``; ``released``: given up, by an officer.
+        state: as in `RunSpending`.
         epsilon: of what it counts with; None where it has no differential privacy.
         first, last: when it was first and last entered, as the site's clock had it.
         imported: it is in another ledger of this site.
@@ -133,9 +133,8 @@ def _is_of(entry: Entry, data_set: str, run: RunSpending) -> bool:
 
 
 def _run(run: RunSpending, delta: float, entries: Sequence[Entry]) -> RunFacts:
-    state: Literal["open", "closed", "released"] = "released" if run.released else "closed" if run.closed else "open"
     spent = None if run.unprotected else cost_epsilon(run.counted, delta)
-    return RunFacts(run.run, run.rounds, state, spent, entries[0].time, entries[-1].time, run.imported)
+    return RunFacts(run.run, run.rounds, run.state, spent, entries[0].time, entries[-1].time, run.imported)
 
 
 def _another(spending: Spending, charter: str, delta: float, limit: float | None) -> AnotherRun | None:

@@ -269,6 +269,9 @@ def test_an_open_run_elsewhere_counts_with_what_it_reserved_and_a_closed_one_doe
     train(elsewhere, 1, "3" * 64, reserved=9, site=FORMER)
     take(here, written(elsewhere, FORMER), FORMER)
     assert spent(here) == composed(3, 4, 1)
+    with Ledger(here, SITE) as ledger:
+        states = {run.run: run.state for run in ledger.spending(DATA).runs if run.imported}
+    assert states == {OTHER_RUN: "open", "3" * 64: "closed"}
 
 
 def test_the_same_charter_under_two_keys_is_two_runs(here, elsewhere):
