@@ -6,9 +6,10 @@ Knows layers and hooks. Knows nothing of records, clipping or noise.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from opacus import GradSampleModule
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
@@ -35,10 +36,35 @@ def per_sample(model: nn.Module) -> Iterator[GradSampleModule]:
 
 def backward(loss: Tensor) -> None:
     """Compute every sample's gradient of ``loss``, a scalar: the mean over the samples."""
-    with warnings.catch_warnings():
-        # torch warns of backward hooks on the first layer, whose inputs need no gradient; Opacus relies on them.
-        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+    with _first_layer_unwarned():
         loss.backward()  # type: ignore[no-untyped-call]
+
+
+def plain_gradients(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The gradients of ``loss``, a scalar, as without Opacus; zeros of what takes no part. Use `without_samples`."""
+    with _first_layer_unwarned():
+        return torch.autograd.grad(loss, parameters, materialize_grads=True)
+
+
+def require_each_row(module: GradSampleModule, rows: int) -> None:
+    """Refuse gradients after a backward pass that are not one for each row: clipped, a patient would weigh too much.
+
+    Raises:
+        InputError: ``not-private-model``, naming the parameter.
+    """
+    for name, parameter in module._module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        found = parameter.grad_sample
+        count = len(found) if isinstance(found, Tensor) else 0
+        if count != rows:
+            raise InputError(
+                "not-private-model",
+                f"The model cannot be trained with differential privacy: {name} has {count} gradients of {rows} rows.",
+                culprit=name,
+                remedy="The first dimension of every layer's input must be the rows, and every trainable parameter "
+                "must be used.",
+            )
 
 
 @contextmanager
@@ -72,6 +98,14 @@ def require_private(model: nn.Module) -> None:
 
 def _mixes(layer: nn.Module) -> bool:
     return isinstance(layer, nn.modules.batchnorm._BatchNorm) or getattr(layer, "track_running_stats", False)
+
+
+@contextmanager
+def _first_layer_unwarned() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # torch warns of backward hooks on the first layer, whose inputs need no gradient; Opacus relies on them.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        yield
 
 
 def _unwrap(module: GradSampleModule, model: nn.Module) -> None:

@@ -14,7 +14,7 @@ from opacus import GradSampleModule
 from torch import Tensor
 
 from dp.patients import PatientRecords, Rows
-from dp.per_sample import backward, without_samples
+from dp.per_sample import backward, require_each_row, without_samples
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -30,6 +30,9 @@ def compute_gradients(
 
     Returns:
         The patient of each row of ``grad_sample``, int64: of ``rows``, or one, whose rows' mean it is already.
+
+    Raises:
+        InputError: ``not-private-model``, if there is not one gradient for each row.
     """
     patients = records.patients[rows]
 
@@ -38,6 +41,7 @@ def compute_gradients(
 
     if len(rows) <= largest or (patients != patients[0]).any():
         backward(mean_loss(rows))
+        require_each_row(module, len(rows))
         return patients
     # The mean of a patient's gradients is the gradient of the mean loss: no row's own is needed.
     with without_samples(module):

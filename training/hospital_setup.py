@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dp.row_probe import require_row_gradients
 from secagg.charter import Charter, Privacy, VerifiedCharter
 from secagg.errors import InputError, SecaggError
 from training.evaluation import cell_count
@@ -15,6 +16,7 @@ from training.hospital_folder import HospitalFolder
 from training.hospital_state import HospitalState, load_state
 from training.model_state import ModelLayout, model_digest
 from training.records import Records
+from training.scaling import Scaling
 from training.splitting import divide_by_patient, divide_stratified
 from training.task import Task, TaskSpec
 
@@ -92,6 +94,23 @@ def require_private_division(privacy: Privacy, spec: TaskSpec) -> None:
             culprit="evaluation.division",
             remedy="Leave evaluation.division out of the task, or keep nobody back with test_fraction = 0.",
         )
+
+
+def require_private_task(task: Task, train: Records, scaling: Scaling) -> None:
+    """Under differential privacy, refuse a task whose rows have no gradients of their own, before anything is spent.
+
+    A consortium's mean and spread are not known yet: this hospital's own stand for them.
+
+    Raises:
+        InputError: ``not-private-model``.
+    """
+    if scaling.charter.privacy.mode == "none":
+        return
+    sums: list[np.ndarray] = []
+    while scaling.lacks_moments(sums):
+        sums.append(scaling.moments(train, sums))
+    few = scaling.apply(train, sums)
+    require_row_gradients(task.build_model(), task.loss, torch.from_numpy(few.features), torch.from_numpy(few.labels))
 
 
 def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:

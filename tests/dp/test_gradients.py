@@ -142,6 +142,30 @@ def test_a_model_that_mixes_patients_is_refused():
     assert caught.value.reason == "not-private-model"
 
 
+class Bags(nn.Module):
+    """Each row is a bag of instances, which are folded into the rows where the layer sees them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.net = nn.Linear(2, 1)
+
+    def forward(self, rows):
+        return self.net(rows.view(-1, 2)).view(len(rows), -1, 1).mean(1)
+
+
+def test_gradients_that_are_not_one_for_each_row_are_refused():
+    with pytest.raises(InputError) as caught:
+        summed(records(), [1, 2], module=Bags())
+    assert (caught.value.reason, caught.value.culprit) == ("not-private-model", "net.weight")
+
+
+def test_control_without_that_check_a_patient_weighs_as_often_as_its_row_has_instances(monkeypatch):
+    monkeypatch.setattr("dp.row_gradients.require_each_row", lambda *_: None)
+    limit = shares_for(Bags(), clip=0.01).sensitivity
+    assert np.linalg.norm(summed(records(), [1], clip=0.01, module=Bags())) > 2 * limit
+
+
 def test_the_model_keeps_nothing_of_the_patients_afterwards():
     module = model()
     summed(records(), [1, 2], module=module)

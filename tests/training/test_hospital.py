@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from dp.ledger import Kind, read_ledger
 from dp.plan import PrivacyPlan
@@ -39,6 +40,10 @@ from training.hospital_state import HospitalState, load_state
 from training.messages import Attest, Conclude, Query, Release
 from training.privacy_plan import privacy_plan
 from training.simulation import prepare
+
+DISTRIBUTED_CHOICES = choices_of(
+    training_of(local_steps=1), privacy="distributed", epsilon=8.0, sampling_rate=0.5, expected_batch=30
+)
 
 
 def ledger_of(ward, number):
@@ -315,6 +320,37 @@ def test_a_spent_budget_refuses_the_round_and_nothing_leaves_and_nothing_more_is
     assert ("h4", "budget-exceeded") in ward.refused
     sent_after = [peek(message).stage for _, number, sender, message in engine.received if number > 3 and sender == 4]
     assert set(sent_after) == {Stage.REFUSAL}
+
+
+class Folded(nn.Module):
+    """Takes each of a row's numbers for a row of its own, and the mean of what it makes of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(1, 1)
+        nn.init.ones_(self.net.weight)
+        nn.init.zeros_(self.net.bias)
+
+    def forward(self, rows):
+        return self.net(rows.reshape(-1, 1)).view(len(rows), -1, 1).mean(1)
+
+
+@pytest.mark.parametrize("choices", [PRIVATE_CHOICES, DISTRIBUTED_CHOICES], ids=["local", "distributed"])
+def test_a_model_without_a_gradient_for_each_row_does_not_start_and_nothing_is_charged(
+    open_ward, monkeypatch, tmp_path, choices
+):
+    monkeypatch.setattr("training.tasks.tabular.TabularTask.build_model", lambda _task: Folded())
+    with pytest.raises(InputError) as caught:
+        open_ward(choices=choices, spec=PRIVATE_TASK)
+    assert (caught.value.reason, caught.value.culprit) == ("not-private-model", "net.weight")
+    assert not list(tmp_path.glob("run/hospitals/*/ledger*"))
+
+
+def test_without_differential_privacy_such_a_model_is_trained(open_ward, monkeypatch):
+    monkeypatch.setattr("training.tasks.tabular.TabularTask.build_model", lambda _task: Folded())
+    ward = open_ward()
+    ward.coordinator().run()
+    assert len(ward.models) == 1
 
 
 def test_without_differential_privacy_no_epsilon_is_claimed_and_every_round_is_noted(finished):
