@@ -96,7 +96,7 @@ def _read_pictures(path: Path) -> object:
     for name in ("0", "1"):
         (folder / name).mkdir(parents=True)
         (folder / name / "picture.png").hardlink_to(path)
-    return read_image_folder(folder, 4, 1)
+    return read_image_folder(folder, 4, 1, ("0", "1"))
 
 
 HARNESSES = (

@@ -30,8 +30,10 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Table:
             raise _unknown(path, suffix, "a table: .csv, .tsv, .data, .txt or .parquet")
 
 
-def read_images(path: Path, size: int, channels: int) -> Images:
+def read_images(path: Path, size: int, channels: int, class_names: tuple[str, ...]) -> Images:
     """Read an .npz archive (``archive.npz::test`` names a split) or a folder of pictures.
+
+    ``class_names`` are the folder's sub-folders, in the order of their labels; an archive has labels of its own.
 
     Raises:
         InputError: ``unreadable-file`` if there is no such file, ``unknown-format``, or what the reader of that
@@ -43,7 +45,7 @@ def read_images(path: Path, size: int, channels: int) -> Images:
     if file.suffix.lower() == ".npz":
         return read_npz(file, split, size, channels)
     if path.is_dir():
-        return read_image_folder(path, size, channels)
+        return read_image_folder(path, size, channels, class_names)
     raise _unknown(path, file.suffix, "images: an .npz archive or an existing folder")
 
 

@@ -1,11 +1,12 @@
 """A folder with one sub-folder of images for each class.
 
-This module knows that the classes are the sub-folders in sorted order, and that a small file can unpack into a very
-large picture: pillow's own limit is an error here. Every image counts as a patient of its own.
+This module knows that a class is a sub-folder of an agreed name, and that a small file can unpack into a very large
+picture: pillow's own limit is an error here. Every image counts as a patient of its own.
 """
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -20,15 +21,21 @@ _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 _MODES = {1: "L", 3: "RGB"}
 
 
-def read_image_folder(folder: Path, size: int, channels: int) -> Images:
+def read_image_folder(folder: Path, size: int, channels: int, class_names: tuple[str, ...]) -> Images:
     """Read every picture, resized to ``size`` by ``size`` pixels (bilinear), greyscale or RGB.
 
+    Args:
+        class_names: the names that sub-folders may have, in the order of their labels. A hospital need not have all:
+            numbered by what is there, one name would be another label at another hospital.
+
     Raises:
-        InputError: ``unreadable-file``, ``empty-site``, ``unreadable-image`` or ``image-too-large`` naming the file.
+        InputError: ``no-class-names``, ``unknown-class`` naming the sub-folder, ``unreadable-file``, ``empty-site``,
+            ``unreadable-image`` or ``image-too-large`` naming the file.
     """
     try:
         classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        files = [(label, file) for label, entry in enumerate(classes) for file in _pictures(entry)]
+        labels_of = _labels(folder, classes, class_names)
+        files = [(label, file) for entry, label in labels_of.items() for file in _pictures(entry)]
     except OSError as fault:
         message = f"Cannot read the folder {folder}: {fault}."
         raise InputError("unreadable-file", message, culprit=str(folder), remedy="Check the path.") from fault
@@ -39,6 +46,31 @@ def read_image_folder(folder: Path, size: int, channels: int) -> Images:
     pixels = np.stack([_read_picture(file, size, channels) for _, file in files])
     labels = np.array([label for label, _ in files], dtype=np.int64)
     return Images(pixels, labels, np.arange(len(files), dtype=np.int64), str(folder))
+
+
+def _labels(folder: Path, classes: list[Path], class_names: tuple[str, ...]) -> dict[Path, int]:
+    if not class_names:
+        raise InputError(
+            "no-class-names",
+            f"{folder} is a folder of pictures, but the task does not name its classes.",
+            culprit="data.class_names",
+            remedy="List the sub-folders of all hospitals there, in the order of their labels.",
+        )
+    known = {_spelt(name): label for label, name in enumerate(class_names)}
+    for entry in classes:
+        if _spelt(entry.name) not in known:
+            raise InputError(
+                "unknown-class",
+                f"{entry} is no class of the task; it has: {', '.join(class_names)}.",
+                culprit=str(entry),
+                remedy="Rename the sub-folder as the task has it, or move it away.",
+            )
+    return {entry: known[_spelt(entry.name)] for entry in classes}
+
+
+def _spelt(name: str) -> str:
+    # Some file systems store an umlaut as two characters.
+    return unicodedata.normalize("NFC", name)
 
 
 def _pictures(folder: Path) -> list[Path]:

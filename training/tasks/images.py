@@ -31,7 +31,7 @@ class ImageTask:
             InputError: naming the file of what cannot be used.
         """
         data = self.spec.data
-        return self.records_from(read_images(path, data.image_size, data.image_channels))
+        return self.records_from(read_images(path, data.image_size, data.image_channels, data.class_names))
 
     def records_from(self, images: Images) -> Records:
         """The records of images that have been read already; see `read`."""

@@ -54,7 +54,8 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Tables: ``features`` are the input columns in order; empty means all but label, patient and ``drop``, which
     `TaskSpec.bind` writes out in full. ``categorical`` columns become one column a level, the first level left out.
-    Images: square, ``image_size`` pixels a side, 1 or 3 ``image_channels``.
+    Images: square, ``image_size`` pixels a side, 1 or 3 ``image_channels``; ``class_names`` are the sub-folders of a
+    folder of pictures, in the order of their labels.
     """
 
     header: bool = True
@@ -62,6 +63,7 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: str = ""
     positive_above: float | None = None
     classes: int = 2
+    class_names: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     categorical: dict[str, tuple[Level, ...]] = {}
@@ -106,6 +108,7 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_model(self.model)
         _check_evaluation(self.evaluation)
         _check_classes(self)
+        _check_class_names(self)
         if self.kind == TABULAR:
             _check_columns(self.data)
             _check_categorical(self.data)
@@ -271,6 +274,19 @@ def _check_classes(spec: TaskSpec) -> None:
         raise _bad("data.positive_above must be a finite number.")
     if not 4 <= data.image_size <= 4096:
         raise _bad("data.image_size must be between 4 and 4096 pixels.")
+
+
+def _check_class_names(spec: TaskSpec) -> None:
+    names = spec.data.class_names
+    if not names:
+        return
+    if spec.kind == TABULAR:
+        raise _bad("data.class_names are folders of pictures; a table has none.")
+    if len(names) != spec.data.classes or len(set(names)) != len(names):
+        raise _bad(f"data.class_names must be {spec.data.classes} different names, as many as data.classes.")
+    for name in names:
+        if not name or name.startswith(".") or not name.isprintable() or "/" in name:
+            raise _bad(f"data.class_names holds {name!r}, which cannot be the name of a folder of pictures.")
 
 
 def _check_columns(data: DataSpec) -> None:

@@ -10,6 +10,8 @@ from secagg.errors import InputError
 from training.readers import read_images
 from training.readers.image_folder import read_image_folder
 
+NAMES = ("a", "b")
+
 
 def save(folder: Path, name: str, colour: tuple[int, int, int], size: int = 8) -> Path:
     path = folder / name
@@ -18,19 +20,57 @@ def save(folder: Path, name: str, colour: tuple[int, int, int], size: int = 8) -
     return path
 
 
-def test_sub_folders_in_sorted_order_are_the_classes(tmp_path: Path) -> None:
+def test_labels_are_the_places_of_the_class_names_in_the_task(tmp_path: Path) -> None:
     save(tmp_path, "sick/2.png", (255, 255, 255))
     save(tmp_path, "healthy/1.png", (0, 0, 0), size=20)
     (tmp_path / "healthy" / "notes.txt").write_text("not a picture")
-    images = read_images(tmp_path, 8, 1)
+    images = read_images(tmp_path, 8, 1, ("sick", "healthy"))
     assert images.pixels.shape == (2, 1, 8, 8)
-    assert images.labels.tolist() == [0, 1]
-    assert [int(image.mean()) for image in images.pixels] == [0, 255]
+    assert {label: int(image.mean()) for label, image in zip(images.labels.tolist(), images.pixels, strict=True)} == {
+        0: 255,
+        1: 0,
+    }
+
+
+def test_a_class_is_the_same_label_at_a_hospital_that_lacks_another(tmp_path: Path) -> None:
+    for name in ("covid", "normal", "pneumonia"):
+        save(tmp_path, f"north/{name}/1.png", (0, 0, 0))
+    for name in ("normal", "pneumonia"):
+        save(tmp_path, f"south/{name}/1.png", (0, 0, 0))
+    names = ("covid", "normal", "pneumonia")
+    assert read_image_folder(tmp_path / "north", 8, 1, names).labels.tolist() == [0, 1, 2]
+    assert read_image_folder(tmp_path / "south", 8, 1, names).labels.tolist() == [1, 2]
+
+
+def test_a_class_may_be_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    save(tmp_path, "b/1.png", (0, 0, 0))
+    assert read_image_folder(tmp_path, 8, 1, ("a", "b")).labels.tolist() == [1]
+
+
+def test_a_sub_folder_that_is_no_class_is_refused_and_named(tmp_path: Path) -> None:
+    save(tmp_path, "a/1.png", (0, 0, 0))
+    save(tmp_path, "other/1.png", (0, 0, 0))
+    with pytest.raises(InputError) as caught:
+        read_image_folder(tmp_path, 8, 1, ("a", "b"))
+    assert (caught.value.reason, caught.value.culprit) == ("unknown-class", str(tmp_path / "other"))
+
+
+def test_a_name_with_an_umlaut_is_known_however_the_disk_stores_it(tmp_path: Path) -> None:
+    save(tmp_path, "Entzu\u0308ndung/1.png", (0, 0, 0))
+    assert read_image_folder(tmp_path, 8, 1, ("keine", "Entz\u00fcndung")).labels.tolist() == [1]
+
+
+def test_a_task_that_names_no_classes_reads_no_folder(tmp_path: Path) -> None:
+    save(tmp_path, "a/1.png", (0, 0, 0))
+    with pytest.raises(InputError) as caught:
+        read_image_folder(tmp_path, 8, 1, ())
+    assert (caught.value.reason, caught.value.culprit) == ("no-class-names", "data.class_names")
 
 
 def test_colour_is_kept_when_asked_for(tmp_path: Path) -> None:
     save(tmp_path, "a/1.png", (10, 20, 30))
-    pixels = read_image_folder(tmp_path, 4, 3).pixels
+    pixels = read_image_folder(tmp_path, 4, 3, NAMES).pixels
     assert pixels.dtype == np.uint8
     assert pixels[0, :, 0, 0].tolist() == [10, 20, 30]
 
@@ -39,7 +79,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = save(tmp_path, "a/1.png", (0, 0, 0))
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(InputError) as caught:
-        read_image_folder(tmp_path, 8, 1)
+        read_image_folder(tmp_path, 8, 1, NAMES)
     assert caught.value.reason == "unreadable-image"
     assert caught.value.culprit == str(path)
 
@@ -51,16 +91,16 @@ def test_a_picture_that_unpacks_too_large_is_refused(
     save(tmp_path, "a/1.png", (0, 0, 0))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(InputError) as caught:
-        read_image_folder(tmp_path, 8, 1)
+        read_image_folder(tmp_path, 8, 1, NAMES)
     assert caught.value.reason == "image-too-large"
 
 
 def test_a_folder_without_pictures_is_an_empty_site(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        read_image_folder(tmp_path, 8, 1)
+        read_image_folder(tmp_path, 8, 1, NAMES)
     assert caught.value.reason == "empty-site"
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="absent"):
-        read_image_folder(tmp_path / "absent", 8, 1)
+        read_image_folder(tmp_path / "absent", 8, 1, NAMES)

@@ -109,6 +109,11 @@ def test_the_training_fraction_is_the_decimal_one(heart_spec: TaskSpec) -> None:
         (TABLE + 'features = ["a"]\nstandardise = "bounds"\n', "needs data.bounds for: a"),
         (IMAGE + '[data]\nstandardise = "secure-sum"\n', "must be 'none'"),
         (IMAGE + "[data]\nimage_size = 2\n", "image_size"),
+        (IMAGE + '[data]\nclass_names = ["a", "b", "c"]\n', "class_names"),
+        (IMAGE + '[data]\nclass_names = ["a", "a"]\n', "class_names"),
+        (IMAGE + '[data]\nclass_names = ["a", "b/c"]\n', "class_names"),
+        (IMAGE + '[data]\nclass_names = ["a", ".b"]\n', "class_names"),
+        (TABLE + 'class_names = ["a", "b"]\n', "class_names"),
         (IMAGE + "[data]\nimage_channels = 2\n", "image_channels"),
     ],
 )
