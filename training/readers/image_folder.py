@@ -19,6 +19,8 @@ from training.readers.images import Images
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 _MODES = {1: "L", 3: "RGB"}
+# More than 8 bits a channel: pillow cuts off what is above 255, so that a radiograph is almost pure white.
+_DEEP = ("I", "F")
 
 
 def read_image_folder(folder: Path, size: int, channels: int, class_names: tuple[str, ...]) -> Images:
@@ -82,6 +84,7 @@ def _read_picture(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as picture:
+                _require_eight_bits(file, picture.mode)
                 resized = picture.convert(_MODES[channels]).resize((size, size), Image.Resampling.BILINEAR)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as fault:
         message = f"{file} is larger than {Image.MAX_IMAGE_PIXELS} pixels."
@@ -91,3 +94,13 @@ def _read_picture(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]
         raise InputError("unreadable-image", message, culprit=str(file), remedy="Replace or remove it.") from fault
     array = np.asarray(resized, dtype=np.uint8).reshape(size, size, channels)
     return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _require_eight_bits(file: Path, mode: str) -> None:
+    if mode.startswith(_DEEP):
+        raise InputError(
+            "unreadable-image",
+            f"The picture {file} has more than 8 bits a pixel (mode {mode}).",
+            culprit=str(file),
+            remedy="Convert such pictures to 8 bits, with the same window at all hospitals.",
+        )

@@ -84,6 +84,16 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert caught.value.culprit == str(path)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("1.png", np.uint16), ("1.tif", np.uint16), ("1.tif", np.float32)])
+def test_a_picture_of_more_than_8_bits_is_refused_and_not_read_as_white(tmp_path: Path, name: str, kind: type) -> None:
+    save(tmp_path, "a/0.png", (0, 0, 0))
+    path = tmp_path / "a" / name
+    Image.fromarray(np.linspace(0, 65535, 64).astype(kind).reshape(8, 8)).save(path)
+    with pytest.raises(InputError, match="more than 8 bits") as caught:
+        read_image_folder(tmp_path, 8, 1, NAMES)
+    assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
+
+
 @pytest.mark.parametrize("limit", [20, 40])
 def test_a_picture_that_unpacks_too_large_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
