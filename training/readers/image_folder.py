@@ -18,6 +18,9 @@ from secagg.errors import InputError
 from training.readers.images import Images
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+# What lies about beside pictures and is none.
+_OTHER_SUFFIXES = frozenset({".csv", ".json", ".md", ".txt"})
+_OTHER_NAMES = frozenset({"desktop.ini", "thumbs.db"})
 _MODES = {1: "L", 3: "RGB"}
 # More than 8 bits a channel: pillow cuts off what is above 255, so that a radiograph is almost pure white.
 _DEEP = ("I", "F")
@@ -35,8 +38,11 @@ def read_image_folder(folder: Path, size: int, channels: int, class_names: tuple
             ``unreadable-image`` or ``image-too-large`` naming the file.
     """
     try:
-        classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        labels_of = _labels(folder, classes, class_names)
+        entries = _visible(folder)
+        labels_of = _labels(folder, [entry for entry in entries if entry.is_dir()], class_names)
+        for entry in entries:
+            if not entry.is_dir():
+                raise _left_out(entry, "lies in no sub-folder")
         files = [(label, file) for entry, label in labels_of.items() for file in _pictures(entry)]
     except OSError as fault:
         message = f"Cannot read the folder {folder}: {fault}."
@@ -76,7 +82,33 @@ def _spelt(name: str) -> str:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+    files = _visible(folder)
+    for file in files:
+        if file.is_dir():
+            raise _left_out(file, "is a folder inside a class")
+        if file.suffix.lower() not in _SUFFIXES:
+            raise _left_out(file, "is of a format that is not read")
+    return files
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not _is_no_data(entry))
+
+
+def _is_no_data(entry: Path) -> bool:
+    if entry.name.startswith("."):
+        return True
+    other = entry.suffix.lower() in _OTHER_SUFFIXES or entry.name.lower() in _OTHER_NAMES
+    return other and not entry.is_dir()
+
+
+def _left_out(entry: Path, why: str) -> InputError:
+    return InputError(
+        "unreadable-image",
+        f"{entry} {why}; it would be left out.",
+        culprit=str(entry),
+        remedy="Put PNG, JPEG, BMP or TIFF files right into the sub-folder of their class; move away what is none.",
+    )
 
 
 def _read_picture(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:

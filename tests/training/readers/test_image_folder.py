@@ -94,6 +94,28 @@ def test_a_picture_of_more_than_8_bits_is_refused_and_not_read_as_white(tmp_path
     assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
 
 
+@pytest.mark.parametrize("left_out", ["a/scan.dcm", "a/scan.webp", "a/2024", "a/scan", "loose.png"])
+def test_what_would_be_left_out_is_refused_and_named(tmp_path: Path, left_out: str) -> None:
+    save(tmp_path, "a/1.png", (0, 0, 0))
+    path = tmp_path / left_out
+    if left_out == "a/2024":
+        save(path, "1.png", (0, 0, 0))
+    else:
+        path.write_bytes((tmp_path / "a" / "1.png").read_bytes())
+    with pytest.raises(InputError) as caught:
+        read_image_folder(tmp_path, 8, 1, NAMES)
+    assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
+
+
+def test_what_lies_about_beside_pictures_is_passed_over(tmp_path: Path) -> None:
+    save(tmp_path, "a/1.PNG", (0, 0, 0))
+    (tmp_path / ".cache").mkdir()
+    for place in (tmp_path, tmp_path / "a"):
+        for name in ("notes.txt", "labels.CSV", "info.json", "README.md", "Thumbs.db", "desktop.ini", ".DS_Store"):
+            (place / name).write_text("no picture")
+    assert read_image_folder(tmp_path, 8, 1, NAMES).labels.tolist() == [0]
+
+
 @pytest.mark.parametrize("limit", [20, 40])
 def test_a_picture_that_unpacks_too_large_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
