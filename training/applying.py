@@ -69,7 +69,7 @@ class SumApplier:
 
     def _after_moments(self, state: HospitalState, total: RoundSum) -> HospitalState:
         try:
-            moments = MomentVector(self.charter, self.features).decode(total.vector)
+            moments = MomentVector(self.charter, self.features, state.moments).decode(total.vector)
         except RemoteProtocolError as error:
             self._tell_void(total, error)
             moments = self.scaling.unscaled(state.moments)

@@ -64,8 +64,11 @@ class Contributor:
 
     def moments(self, state: HospitalState) -> Vector:
         """This hospital's feature moments."""
-        codec = MomentVector(self.charter, self.train.feature_names)
-        return Vector(codec.encode(self.scaling.moments(self.train, state.moments)))
+        codec = MomentVector(self.charter, self.train.feature_names, state.moments)
+        moments = self.scaling.moments(self.train, state.moments)
+        if state.moments:
+            codec.require_alike(moments, self.scaling.squares(self.train))
+        return Vector(codec.encode(moments))
 
     def update(self, state: HospitalState, step: int, noise_keys: Sequence[bytes]) -> Vector:
         """This hospital's update, or its part of a step.

@@ -19,6 +19,7 @@ from training.records import Records
 from training.scaling import Scaling
 from training.splitting import divide_by_patient, divide_stratified
 from training.task import Task, TaskSpec
+from training.vector_layout import MomentVector
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +112,23 @@ def require_private_task(task: Task, train: Records, scaling: Scaling) -> None:
         sums.append(scaling.moments(train, sums))
     few = scaling.apply(train, sums)
     require_row_gradients(task.build_model(), task.loss, torch.from_numpy(few.features), torch.from_numpy(few.labels))
+
+
+def require_scalable(train: Records, scaling: Scaling) -> None:
+    """Refuse columns whose moments no sum has room for, or that are too small for its grid, before a run stops at them.
+
+    This hospital's own moments stand for the consortium's.
+
+    Raises:
+        InputError: ``out-of-range`` or ``too-small``, naming the column.
+    """
+    charter, names, sums = scaling.charter, train.feature_names, list[np.ndarray]()
+    while scaling.lacks_moments(sums):
+        moments = scaling.moments(train, sums)
+        MomentVector(charter, names, sums).encode(moments)
+        sums.append(moments)
+    if sums:
+        MomentVector(charter, names, sums).require_resolved(scaling.squares(train))
 
 
 def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:

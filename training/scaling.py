@@ -45,11 +45,18 @@ class Scaling:
 
     def moments(self, records: Records, sums: Sequence[Vector]) -> Vector:
         """This hospital's part of the next sum of statistics, float64 (1 + features,)."""
-        most = self.charter.encoding.max_weight
-        weight = min(records.patient_count, most) / most
+        weight = self._weight(records)
         if not sums:
             return first_moments(records, weight)
         return second_moments(records, weight, mean_from_sum(sums[0]))
+
+    def squares(self, records: Records) -> Vector:
+        """This hospital's mean squares, weighted as its moments are: float64 (features,). They stay here."""
+        return second_moments(records, self._weight(records), np.zeros(len(records.feature_names)))[1:]
+
+    def _weight(self, records: Records) -> float:
+        most = self.charter.encoding.max_weight
+        return min(records.patient_count, most) / most
 
     def unscaled(self, sums: Sequence[Vector]) -> Vector:
         """What stands for the next sum of statistics where it says nothing: a mean of 0, or a spread of 1."""

@@ -322,6 +322,35 @@ def test_a_spent_budget_refuses_the_round_and_nothing_leaves_and_nothing_more_is
     assert set(sent_after) == {Stage.REFUSAL}
 
 
+def in_other_units(paths, factor):
+    for path in paths:
+        header, *rows = path.read_text().splitlines()
+        cells = [row.split(",") for row in rows]
+        path.write_text("\n".join([header, *(f"{factor * float(a)},{b},{label}" for a, b, label in cells)]) + "\n")
+    return paths
+
+
+@pytest.mark.parametrize("unit", [1e5, 1e7])
+def test_a_column_of_large_numbers_is_scaled_by_the_pooled_mean_and_spread(tmp_path, unit):
+    tables = in_other_units(write_tables(tmp_path / "data", 4), unit)
+    prepare(tmp_path / "run", settings_for(tables, choices_of(), tabular_spec(0.0, **SCALED_BY_SUMS)))
+    pooled = np.concatenate([np.loadtxt(path, delimiter=",", skiprows=1) for path in tables])[:, 0]
+    with Ward.open(tmp_path / "run") as ward:
+        ward.coordinator().run()
+        scale = ward.hospitals[1].scaling.standardiser(ward.hospitals[1].state.moments)
+    np.testing.assert_allclose(scale.mean[0], pooled.mean(), rtol=1e-5)
+    np.testing.assert_allclose(scale.std[0], pooled.std(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("unit", "reason"), [(1e12, "out-of-range"), (1e-6, "too-small")])
+def test_a_column_that_no_sum_of_statistics_can_hold_is_named_before_the_run(tmp_path, unit, reason):
+    tables = in_other_units(write_tables(tmp_path / "data", 4), unit)
+    prepare(tmp_path / "run", settings_for(tables, choices_of(), tabular_spec(**SCALED_BY_SUMS)))
+    with pytest.raises(InputError) as caught:
+        Ward.open(tmp_path / "run")
+    assert (caught.value.reason, caught.value.culprit) == (reason, "age")
+
+
 class Folded(nn.Module):
     """Takes each of a row's numbers for a row of its own, and the mean of what it makes of them."""
 

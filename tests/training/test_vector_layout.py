@@ -122,9 +122,44 @@ def test_a_count_too_large_for_the_field_is_refused_and_named():
     assert (caught.value.reason, caught.value.culprit) == ("out-of-range", "metrics")
 
 
-def moment_vector(features=("age", "dose")):
+def moment_vector(features=("age", "dose"), sums=()):
     charter = make_charter(make_identities(HOSPITALS), statistics=Statistics(features=len(features)))
-    return MomentVector(charter, features)
+    return MomentVector(charter, features, sums)
+
+
+def test_the_second_moment_has_room_for_columns_whose_agreed_mean_is_large():
+    columns = ("age", "platelets", "leucocytes")
+    mean = np.array([1.0, 60.0, 2.5e5, 7e7])
+    spread = np.array([1.0, 100.0, 1e10, 1e16])
+    with pytest.raises(InputError, match="platelets") as caught:
+        moment_vector(columns).encode(spread)
+    assert "unit" in caught.value.remedy
+    codec = moment_vector(columns, [mean])
+    found = codec.decode(add(codec, [codec.encode(spread)] * HOSPITALS)) / HOSPITALS
+    np.testing.assert_allclose(found, spread, rtol=1e-9)
+
+
+@given(st.floats(-1e30, 1e30))
+def test_whatever_the_agreed_mean_there_is_a_limit_for_the_spread_about_it(mean):
+    limit = moment_vector(("age",), [np.array([1.0, mean])]).layout.sections[1].limit
+    assert 1e8 <= limit < np.inf
+    assert limit >= 1e4 * mean * mean
+
+
+def test_a_mean_that_is_nothing_like_a_hospitals_own_numbers_is_refused():
+    codec = moment_vector(sums=[np.array([1.0, 60.0, 1e9])])
+    with pytest.raises(InputError) as caught:
+        codec.require_alike(np.array([1.0, 100.0, 1e18]), np.array([3600.0, 4e4]))
+    assert (caught.value.reason, caught.value.culprit) == ("out-of-range", "dose")
+    codec.require_alike(np.array([1.0, 100.0, 1e18]), np.array([3600.0, 1e18]))
+
+
+def test_a_column_whose_spread_would_be_lost_on_the_grid_is_refused():
+    codec = moment_vector(sums=[np.array([1.0, 60.0, 1e-6])])
+    with pytest.raises(InputError) as caught:
+        codec.require_resolved(np.array([3600.0, 1e-11]))
+    assert (caught.value.reason, caught.value.culprit) == ("too-small", "dose")
+    codec.require_resolved(np.array([3600.0, 0.0]))
 
 
 @given(arrays(np.float64, (HOSPITALS, 3), elements=st.floats(-1e6, 1e6)))
