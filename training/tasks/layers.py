@@ -40,8 +40,9 @@ def replace_layers(model: nn.Module, replacement: Callable[[nn.Module], nn.Modul
     for layer in before:
         new[id(layer)] = replacement(layer)
     for parent in before:
-        for name, child in parent.named_children():
-            found = new[id(child)]
+        # `named_children` has a layer once only, where its parent has it under several names.
+        for name, child in list(parent._modules.items()):
+            found = new[id(child)] if child is not None else None
             if found is not None:
                 setattr(parent, name, found)
     return new[id(model)] or model

@@ -33,5 +33,14 @@ def test_layers_are_replaced_wherever_they_stand():
     assert isinstance(model[1]["inner"][1], nn.Tanh)
 
 
+def test_a_layer_under_two_names_of_one_parent_is_replaced_under_both():
+    shared = nn.ReLU()
+    model = nn.Sequential(shared, nn.Tanh(), shared)
+    model.register_module("none", None)
+    replace_layers(model, lambda layer: nn.GELU() if isinstance(layer, nn.ReLU) else None)
+    assert isinstance(model[0], nn.GELU)
+    assert model[2] is model[0]
+
+
 def test_the_model_itself_can_be_replaced():
     assert isinstance(replace_layers(nn.ReLU(), lambda _: nn.GELU()), nn.GELU)

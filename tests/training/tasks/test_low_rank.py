@@ -123,3 +123,14 @@ def test_other_layers_are_frozen_and_have_no_pair(layer):
     found = add_low_rank(nn.Sequential(layer), 2, 0, but=nn.Identity())
     assert found[0] is layer
     assert not any(tensor.requires_grad for tensor in found.parameters())
+
+
+def test_a_layer_that_is_used_twice_has_one_pair_and_is_merged_to_what_was_trained():
+    layer, head = nn.Linear(6, 6), nn.Linear(6, 2)
+    trained = add_low_rank(nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), head), 2, 5, but=head)
+    assert isinstance(trained[0], LowRank)
+    assert trained[2] is trained[0]
+    nn.init.normal_(trained[0].up.weight)
+    rows = torch.randn(4, 6)
+    expected = trained(rows)
+    torch.testing.assert_close(merged(copy.deepcopy(trained))(rows), expected, atol=1e-5, rtol=1e-4)
