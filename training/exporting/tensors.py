@@ -14,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from secagg.errors import InputError
 from training.exporting.attachment import malformed
 
 MAKERS: Final = ("safetensors",)
@@ -23,11 +24,21 @@ _ALIGNED: Final = 8
 
 
 def write(tensors: Mapping[str, np.ndarray], attached: Mapping[str, str]) -> bytes:
-    """The file."""
+    """The file.
+
+    Raises:
+        InputError: ``too-large``, if what is attached makes a header that no reader takes.
+    """
     header, data = _split(save(dict(tensors)))
     content = {_METADATA: dict(attached), **msgspec.json.decode(header)}
     written = msgspec.json.encode(content)
     written += b" " * (-len(written) % _ALIGNED)
+    if len(written) > _LARGEST_HEADER:
+        raise InputError(
+            "too-large",
+            "Safetensors hold 100 MB beside the model's tensors; with the release that it was made of there is more.",
+            remedy="Export to torchscript, which has room for 2 GB.",
+        )
     return len(written).to_bytes(_ALIGNED, "little") + written + data
 
 
