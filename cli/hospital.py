@@ -39,7 +39,7 @@ hospital.add_command(check)
 @click.option("--charter", type=_FOLDER, required=True, help="The charter's folder, signed by every member.")
 @click.option("--identity", type=_FILE, required=True, help="This hospital's signing key.")
 @click.option("--kit", type=_FOLDER, required=True, help="The start-up kit that this hospital was given.")
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="This hospital's records.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="This hospital's records.")
 @click.option("--policy", type=_FILE, help="What this site accepts; one that accepts just this charter if not given.")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Train on."

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from secagg.charter.folder import read_verified
 from secagg.files import lock
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE
-from tests.support.hospitals import choices_of, prepared
+from tests.support.hospitals import choices_of, prepared, settings_for
 from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, finish
 from training.field.status import SiteState, SiteStatus, StatusFile
 from training.running import alone
+from training.simulation import prepare
+from training.task import TaskSpec
 
 CHARTER = "ab" * 32
 
@@ -59,6 +62,26 @@ def test_a_hospital_s_site_is_made_from_what_it_was_given(secagg, given, here):
 def test_another_hospital_s_kit_is_found_out(secagg, given, here):
     secagg("hospital", "init", "site", *given.of(2, kit=3)).failed(UNUSABLE, "other-kit", "hospital-03", "hospital-02")
     assert not Path("site").exists()
+
+
+def test_a_site_s_records_may_be_one_split_of_an_archive(secagg, tmp_path, here):
+    from training.engines.nvflare.provisioning import Address, provision
+
+    images = np.random.default_rng(1).integers(0, 256, (16, 8, 8), np.uint8)
+    splits = [tmp_path / f"h{number}.npz::train" for number in (1, 2, 3)]
+    for split in splits:
+        np.savez(str(split).removesuffix("::train"), train_images=images, train_labels=np.arange(16) % 2)
+    run, out = tmp_path / "run", tmp_path / "out"
+    spec = TaskSpec.from_settings("image-classification", b'{"data":{"image_size":8}}')
+    prepare(run, settings_for(splits, choices_of(), spec))
+    charter = read_verified(run / "charter")
+    provision(charter, Address("localhost"), out)
+    identity = run / "hospitals" / charter.charter.members[0].name / "identity.pem"
+    given = ("--charter", run / "charter", "--identity", identity, "--kit", out / "kits" / "hospital-01")
+    assert secagg("hospital", "init", "site", *given, "--data", splits[0]).code == 0
+    assert f'"{splits[0]}"' in Path("site/hospital.toml").read_text()
+    absent = tmp_path / "absent.npz::train"
+    secagg("hospital", "init", "other", *given, "--data", absent).failed(UNUSABLE, "unreadable-file", "absent.npz")
 
 
 def test_the_coordinator_s_site_is_made_from_both_of_its_kits(secagg, given, here):
