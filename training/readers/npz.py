@@ -86,7 +86,7 @@ def _channels_first(images: npt.NDArray[np.generic], source: str, size: int, cha
 
 
 def _flat_labels(labels: npt.NDArray[np.generic], source: str) -> npt.NDArray[np.int64]:
-    if labels.dtype.kind not in "iu" or labels.size != len(labels):
+    if labels.dtype.kind not in "iu" or labels.ndim == 0 or labels.size != len(labels):
         message = f"{source} has {labels.dtype} labels of shape {labels.shape}; one integer an image is wanted."
         raise InputError(
             "bad-labels", message, culprit=source, remedy="Store labels as integers, shape (n,) or (n, 1)."

@@ -60,6 +60,8 @@ def test_an_absent_split_lists_the_arrays(tmp_path: Path) -> None:
         (GREY, LABELS[:2], "image-shape"),
         (GREY, LABELS.astype(np.float32), "bad-labels"),
         (GREY, np.zeros((3, 2), np.uint8), "bad-labels"),
+        (GREY, np.array(1), "bad-labels"),
+        (np.array(1, np.uint8), LABELS, "image-shape"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(
