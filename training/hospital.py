@@ -35,14 +35,7 @@ from training.clock import write_time
 from training.contributing import Contributor, Vector
 from training.hospital_budget import HospitalBudget, patients_of
 from training.hospital_logs import HospitalLogs
-from training.hospital_setup import (
-    HospitalSetup,
-    initial_state,
-    require_fitting,
-    require_private_task,
-    require_scalable,
-    split_patients,
-)
+from training.hospital_setup import HospitalSetup, initial_state, require_fitting, require_trainable, split_patients
 from training.hospital_state import HospitalState
 from training.messages import (
     ATTEST_LIMIT,
@@ -104,9 +97,8 @@ class Hospital:
         require_budget(charter.charter)
         require_same_noise(charter.charter)
         train, validation = split_patients(setup.records, task)
+        require_trainable(charter.charter, task, train, validation)
         self._scaling = Scaling(charter.charter, task.spec)
-        require_scalable(train, self._scaling)
-        require_private_task(task, train, self._scaling)
         self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names, setup.on_refusal)
         self._contributor = Contributor(
             charter.charter, task, train, validation, self._scaling, self._layout, setup.device, setup.shuffle

@@ -19,7 +19,7 @@ from training.records import Records
 from training.scaling import Scaling
 from training.splitting import divide_by_patient, divide_stratified
 from training.task import Task, TaskSpec
-from training.vector_layout import MomentVector
+from training.vector_layout import MomentVector, most_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +97,18 @@ def require_private_division(privacy: Privacy, spec: TaskSpec) -> None:
         )
 
 
+def require_trainable(charter: Charter, task: Task, train: Records, validation: Records | None) -> None:
+    """Refuse records and a task that a run would stop at, or break its promise with, before anything is charged.
+
+    Raises:
+        InputError: ``field-too-narrow``, ``out-of-range``, ``too-small``, ``not-private-model``.
+    """
+    scaling = Scaling(charter, task.spec)
+    require_countable(charter, validation)
+    require_scalable(train, scaling)
+    require_private_task(task, train, scaling)
+
+
 def require_private_task(task: Task, train: Records, scaling: Scaling) -> None:
     """Under differential privacy, refuse a task whose rows have no gradients of their own, before anything is spent.
 
@@ -129,6 +141,26 @@ def require_scalable(train: Records, scaling: Scaling) -> None:
         sums.append(moments)
     if sums:
         MomentVector(charter, names, sums).require_resolved(scaling.squares(train))
+
+
+def require_countable(charter: Charter, validation: Records | None) -> None:
+    """Refuse more validation patients than an update's counts have room for, before a round is charged in vain.
+
+    Raises:
+        InputError: ``field-too-narrow``.
+    """
+    # Under distributed noise counts are clamped: by how much, `NoiseShares.most_counts` says.
+    if validation is None or charter.metrics.release == "none" or charter.privacy.mode == "distributed":
+        return
+    most = most_counts(charter)
+    if validation.patient_count > most:
+        raise InputError(
+            "field-too-narrow",
+            f"This hospital keeps {validation.patient_count} patients back for validation; sums of counts of "
+            f"{len(charter.members)} hospitals in {charter.encoding.field_bits} bits have room for {most} of each.",
+            culprit="encoding.field_bits",
+            remedy="Draft the charter with more field bits, without metrics or with a smaller test_fraction.",
+        )
 
 
 def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:

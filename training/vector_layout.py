@@ -82,7 +82,9 @@ class UpdateVector:
         )
         parts.append(np.array([weight]))
         if self.charter.metrics.cells:
-            parts.append(cells)
+            # An outlying draw of noise must not cost the round. Exact counts that have no room are refused before.
+            most = most_counts(self.charter)
+            parts.append(np.clip(cells, -most, most) if self.charter.metrics.release == "noisy" else cells)
         return self.layout.encode(parts)
 
     def decode(self, total: RingVector) -> MeanUpdate:
@@ -113,11 +115,16 @@ def update_layout(charter: Charter, tensors: Sequence[Section]) -> Layout:
     Raises:
         InputError: ``field-too-narrow``.
     """
-    ring, members = Ring(charter.encoding.field_bits), len(charter.members)
+    ring = Ring(charter.encoding.field_bits)
     sections = [*tensors, Section("weight", 1, charter.encoding.max_weight, "whole")]
     if charter.metrics.cells:
-        sections.append(Section("metrics", charter.metrics.cells, ring.largest // members, "whole"))
-    return Layout(ring, members, tuple(sections))
+        sections.append(Section("metrics", charter.metrics.cells, most_counts(charter), "whole"))
+    return Layout(ring, len(charter.members), tuple(sections))
+
+
+def most_counts(charter: Charter) -> int:
+    """How many validation patients of one hospital a count of an update has room for."""
+    return Ring(charter.encoding.field_bits).largest // len(charter.members)
 
 
 @dataclass(frozen=True)

@@ -351,6 +351,14 @@ def test_a_column_that_no_sum_of_statistics_can_hold_is_named_before_the_run(tmp
     assert (caught.value.reason, caught.value.culprit) == (reason, "age")
 
 
+def test_more_validation_patients_than_the_counts_have_room_for_do_not_start_a_run(open_ward, monkeypatch):
+    monkeypatch.setattr("training.hospital_setup.most_counts", lambda _charter: 5)
+    with pytest.raises(InputError) as caught:
+        open_ward(choices=choices_of(metrics="exact"))
+    assert (caught.value.reason, caught.value.culprit) == ("field-too-narrow", "encoding.field_bits")
+    assert "for 5 of each" in caught.value.message
+
+
 class Folded(nn.Module):
     """Takes each of a row's numbers for a row of its own, and the mean of what it makes of them."""
 

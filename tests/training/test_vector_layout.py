@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from secagg.charter import Encoding, Metrics, Model, Statistics, Training
+from secagg.charter import Encoding, Metrics, Model, Privacy, Statistics, Training
 from secagg.errors import InputError, RemoteProtocolError
 from tests.support.consortium import MODEL_DIGEST, make_charter, make_identities
 from training.model_state import ModelLayout, TensorShape
-from training.vector_layout import MomentVector, UpdateVector, clip_norm
+from training.vector_layout import MomentVector, UpdateVector, clip_norm, most_counts
 
 HOSPITALS = 5
 SIZE = 7
@@ -120,6 +121,19 @@ def test_a_count_too_large_for_the_field_is_refused_and_named():
     with pytest.raises(InputError) as caught:
         codec.encode(np.zeros(SIZE), 1, np.array([0, 7000]))
     assert (caught.value.reason, caught.value.culprit) == ("out-of-range", "metrics")
+
+
+@pytest.mark.parametrize("count", [7000, -7000])
+def test_a_noisy_count_is_clamped_to_the_field(count):
+    private = Privacy(mode="local", noise_multiplier=1.0, metric_noise_multiplier=1.0, budget=8.0)
+    charter = msgspec.structs.replace(
+        update_vector("uniform", field_bits=16, max_weight=10).charter,
+        metrics=Metrics(release="noisy", cells=2),
+        privacy=private,
+    )
+    codec = UpdateVector(charter, LAYOUT)
+    encoded = codec.encode(np.zeros(SIZE), 1, np.array([0, count]))
+    assert abs(int(codec.layout.ring.to_signed(encoded)[-1])) == most_counts(codec.charter) == 32767 // HOSPITALS
 
 
 def moment_vector(features=("age", "dose"), sums=()):

@@ -23,6 +23,7 @@ from training.draft import task_of
 from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
 from training.field.settings import CoordinatorSettings, HospitalSettings, write_new_settings
+from training.hospital_setup import require_trainable, split_patients
 from training.new_folder import make_folder, require_new
 
 _LARGEST_KEY = 64 * 1024
@@ -60,7 +61,9 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
     check_kit(material.kit, number)
     if material.policy:
         check_charter(charter.charter, load_policy(material.policy))
-    task_of(charter.charter).read(Path(material.settings.data))
+    task = task_of(charter.charter)
+    train, validation = split_patients(task.read(Path(material.settings.data)), task)
+    require_trainable(charter.charter, task, train, validation)
 
     def fill(folder: Path) -> None:
         site = HospitalSite(folder)

@@ -11,7 +11,8 @@ import pytest
 from secagg.errors import InputError, RefusedError
 from secagg.identity import Identity
 from secagg.policy import check_charter, load_policy
-from tests.training.field.conftest import any_kit
+from tests.support.hospitals import SCALED_BY_SUMS, tabular_spec
+from tests.training.field.conftest import any_kit, lay_out
 from training.field.laying_out import lay_out_coordinator, lay_out_hospital
 
 
@@ -44,6 +45,14 @@ def test_another_member_s_kit_makes_no_site(sites, tmp_path):
         raise InputError("other-kit", "It is another's.")
 
     assert refused(sites, tmp_path, check_kit=not_this_one) == "other-kit"
+
+
+def test_records_with_a_column_that_cannot_be_summed_make_no_site(tmp_path):
+    sites = lay_out(tmp_path, spec=tabular_spec(**SCALED_BY_SUMS))
+    rows = "".join(f"{number}e12,1,{number % 2}\n" for number in range(20))
+    (tmp_path / "litres.csv").write_text(f"age,dose,ill\n{rows}")
+    settings = msgspec.structs.replace(sites.materials[1].settings, data=str(tmp_path / "litres.csv"))
+    assert refused(sites, tmp_path, settings=settings) == "out-of-range"
 
 
 def test_a_policy_that_forbids_the_charter_makes_no_site(sites, tmp_path):
