@@ -52,7 +52,7 @@ from training.messages import (
 from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import require_same_noise
 from training.privacy_plan import require_budget
-from training.release import describe_release, model_file, write_release
+from training.release import describe_release, model_file, require_attested, write_release
 from training.scaling import Scaling
 
 # Two computations of one epsilon may differ in the last places.
@@ -346,6 +346,8 @@ class Hospital:
     def _keep_release(self, payload: Release) -> list[bytes]:
         self._require_concluded()
         file = model_file(self._layout, self._state, self._scaling)
+        release = describe_release(self._charter, self._layout, self._state, self._state.progress.stated_rounds)
+        require_attested(statement_bytes(file, release), payload.signed)
         write_release(self.release_folder, self._charter, file, payload.signed)
         return [self._sealer().seal(Stage.CHECKPOINT, self._checkpointing.take())]
 

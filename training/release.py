@@ -17,8 +17,9 @@ from safetensors.numpy import save
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import SIGNATURES_FILE, write_charter
 from secagg.charter.signing import render_signatures
+from secagg.errors import RemoteProtocolError
 from secagg.files import sync_folder, unwritable, write_atomically
-from secagg.release import Contributor, PrivacyClaim, Release
+from secagg.release import Contributor, PrivacyClaim, Release, read_signed
 from secagg.release.folder import STATEMENT_FILE, verify_release
 from secagg.release.statement import MODEL_FILE
 from training.hospital_state import HospitalState
@@ -59,11 +60,27 @@ def describe_release(charter: VerifiedCharter, layout: ModelLayout, state: Hospi
     )
 
 
+def require_attested(statement: bytes, signed: bytes) -> None:
+    """Refuse a release that is not about the statement that this hospital attested to: others may have signed another.
+
+    Raises:
+        RemoteProtocolError: ``other-release``.
+        TamperingError: ``malformed-statement``.
+    """
+    if read_signed(signed).payload != statement:
+        raise RemoteProtocolError(
+            "other-release",
+            "A release was sent that is not the one that this hospital attested to.",
+            culprit="the coordinator",
+            remedy="Compare it with the other hospitals' releases.",
+        )
+
+
 def write_release(folder: Path, charter: VerifiedCharter, file: bytes, signed: bytes) -> None:
     """Write model, statement and charter into ``folder``, once they are known to fit together.
 
     Raises:
-        TamperingError: if the coordinator's assembly is not what this hospital attested to; nothing has changed then.
+        TamperingError: if they do not; nothing has changed then.
         InputError: ``unwritable``.
     """
     new = folder.with_name(f".{folder.name}.new")

@@ -74,8 +74,8 @@ def verify_signatures(signed: SignedStatement, charter: Charter, contributors: I
     """Check that every contributor, and nobody else, has signed.
 
     Raises:
-        TamperingError: ``not-a-member``, ``signature-missing``, ``bad-statement-signature`` or ``stray-signature``,
-            naming whose it is.
+        TamperingError: ``not-a-member``, ``repeated-contributor``, ``signature-missing``, ``bad-statement-signature``
+            or ``stray-signature``, naming whose it is.
     """
     by_key = {signature.keyid: signature for signature in signed.signatures}
     keys = {member.name: member.public_key for member in charter.members}
@@ -86,6 +86,8 @@ def verify_signatures(signed: SignedStatement, charter: Charter, contributors: I
         signature = by_key.get(fingerprint(keys[name]))
         if signature is None:
             raise unusable("signature-missing", f"{name} contributed but has not signed.", name)
+        if signature.keyid in expected:
+            raise unusable("repeated-contributor", f"{name} is named as a contributor twice.", name)
         if not is_signed_by(signed.payload, signature, keys[name]):
             raise unusable("bad-statement-signature", f"The signature of {name} is not over this statement.", name)
         expected.add(signature.keyid)

@@ -14,7 +14,7 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.files import read_bounded, unreadable
 from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, read_signed, verify_signatures
-from secagg.release.statement import MODEL_FILE, Statement, read_statement
+from secagg.release.statement import MODEL_FILE, Release, Statement, read_statement
 from secagg.release.unusable import unusable
 
 STATEMENT_FILE: Final = "statement.dsse.json"
@@ -47,8 +47,8 @@ def read_release(folder: Path) -> tuple[SignedStatement, Statement]:
 
 
 def verify_release(folder: Path) -> VerifiedRelease:
-    """Check a release folder: charter signed by all; statement about this charter; signed by every contributor; about
-    exactly this model file.
+    """Check a release folder: charter signed by all; statement about this charter; signed by every contributor, who are
+    a threshold at least; about exactly this model file.
 
     Raises:
         InputError: ``unreadable``, ``charter-unsigned``, ``malformed-charter``.
@@ -82,7 +82,7 @@ def verify_together(charter: VerifiedCharter, signed: SignedStatement, found: st
 
 
 def verify_statement(charter: VerifiedCharter, signed: SignedStatement, statement: Statement, place: str) -> None:
-    """Check that a statement is about this charter's run, and signed by every contributor.
+    """Check that a statement is about this charter's run, and signed by every contributor, a threshold at least.
 
     Args:
         place: where it is, for the error.
@@ -101,7 +101,19 @@ def verify_statement(charter: VerifiedCharter, signed: SignedStatement, statemen
         raise unusable("other-model", f"{place} starts from another model than the charter.", place)
     if not release.contributors:
         raise unusable("no-contributors", f"{place} names no contributing hospital.", place)
+    _require_enough(charter, release, place)
     verify_signatures(signed, charter.charter, [contributor.name for contributor in release.contributors])
+
+
+def _require_enough(charter: VerifiedCharter, release: Release, place: str) -> None:
+    """No sum is over fewer than the threshold: fewer could all conspire, and sign whatever they like."""
+    named, threshold = len(release.contributors), charter.charter.threshold
+    if named < threshold:
+        raise unusable(
+            "too-few-contributors",
+            f"{place} names {named} contributing hospitals; under the charter every sum is over at least {threshold}.",
+            place,
+        )
 
 
 def _sha256_of(path: Path) -> str:

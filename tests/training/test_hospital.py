@@ -15,8 +15,9 @@ from secagg.errors import InputError, RefusedError, RemoteProtocolError, Tamperi
 from secagg.identity import Identity
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.messages import Begin, Open, Refusal
-from secagg.release.dsse import read_signed
-from secagg.release.statement import read_statement
+from secagg.release.dsse import assemble, attest, read_signed
+from secagg.release.folder import read_release
+from secagg.release.statement import read_statement, statement_bytes
 from secagg.wire import Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
@@ -542,6 +543,19 @@ def test_a_release_that_is_not_what_the_hospital_attested_to_is_refused(finished
     assert altered != signed
     replies = finished.hospitals[1].receive(finished.forge(Stage.RELEASE, Release(altered)))
     assert refusal(finished, replies) == "bad-statement-signature"
+
+
+def test_a_release_that_all_contributors_signed_but_this_hospital_did_not_attest_to_is_refused(finished):
+    """As where the others have signed one of more rounds: this one's patients spent what its own statement says."""
+    folder = finished.hospitals[1].release_folder
+    before = (folder / "statement.dsse.json").read_bytes()
+    _, statement = read_release(folder)
+    longer = msgspec.structs.replace(statement.predicate, rounds=statement.predicate.rounds + 1)
+    payload = statement_bytes((folder / "model.safetensors").read_bytes(), longer)
+    signatures = [attest(payload, hospital._identity) for hospital in finished.hospitals.values()]
+    message = finished.forge(Stage.RELEASE, Release(assemble(payload, signatures).to_json()))
+    assert refusal(finished, finished.hospitals[1].receive(message)) == "other-release"
+    assert (folder / "statement.dsse.json").read_bytes() == before
 
 
 # Garbage, replays, and messages for somebody else

@@ -190,12 +190,27 @@ def check_audit(audit: PrivacyRecord | None, integrity: Integrity) -> None:
 
 def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:
     stated, computed = release.privacy.epsilon, guarantee.epsilon
-    if computed is None or (stated is not None and stated >= computed - _ROUNDING):
+    if computed is None:
+        return _unfounded(stated)
+    if stated is not None and stated >= computed - _ROUNDING:
         return []
     return [
         Finding(
             "understated-epsilon",
             f"The release states an epsilon of {stated}, but its rounds cost {computed:.4f}.",
+            "the release",
+            "Do not rely on what it states.",
+        )
+    ]
+
+
+def _unfounded(stated: float | None) -> list[Finding]:
+    if stated is None:
+        return []
+    return [
+        Finding(
+            "unfounded-epsilon",
+            f"The release states an epsilon of {stated}, and its charter has no differential privacy.",
             "the release",
             "Do not rely on what it states.",
         )

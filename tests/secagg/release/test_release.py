@@ -179,6 +179,22 @@ def test_a_contributors_missing_signature_is_named(tmp_path, charter, identities
     assert (caught.value.reason, caught.value.culprit, caught.value.exit_code) == ("signature-missing", "h2", 4)
 
 
+def test_a_statement_that_names_fewer_than_any_sum_is_over_is_refused_however_well_it_is_signed(
+    tmp_path, charter, identities
+):
+    assert charter.charter.threshold == 3
+    write(tmp_path, charter, statement_bytes(MODEL, describe(charter, contributors=("h1", "h2"))), identities[:2])
+    assert refused(tmp_path) == "too-few-contributors"
+
+
+def test_a_contributor_that_is_named_twice_is_not_two(tmp_path, charter, identities):
+    statement = statement_bytes(MODEL, describe(charter, contributors=("h1", "h2", "h2")))
+    write(tmp_path, charter, statement, identities[:2])
+    with pytest.raises(TamperingError) as caught:
+        verify_release(tmp_path)
+    assert (caught.value.reason, caught.value.culprit) == ("repeated-contributor", "h2")
+
+
 def test_a_signature_of_a_member_that_did_not_contribute_is_a_stray_one(tmp_path, charter, identities):
     write(tmp_path, charter, statement_bytes(MODEL, describe(charter)), identities)
     assert refused(tmp_path) == "stray-signature"

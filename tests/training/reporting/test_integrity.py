@@ -1,0 +1,65 @@
+"""What does not fit is a finding, whoever signed it; what fits is none."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from secagg.release import attest, verify_release
+from secagg.release.dsse import assemble
+from secagg.release.folder import STATEMENT_FILE
+from secagg.release.statement import MODEL_FILE, statement_bytes
+from training.engines.embedded import DropOut, Phase
+from training.reporting.computing import report_of
+from training.reporting.evidence import gather_for_others
+from training.reporting.records import Sources, gather_records
+
+
+@pytest.fixture
+def finished(open_ward):
+    """Four hospitals after a run without differential privacy, of which one missed a round; their release."""
+    ward = open_ward()
+    ward.coordinator(DropOut(2, 1, Phase.MASK)).run()
+    return ward
+
+
+def evidence_of(ward):
+    return tuple(
+        gather_for_others(ward.home(number), ward.charter, hospital._identity)
+        for number, hospital in sorted(ward.hospitals.items())
+    )
+
+
+def report(ward, sites=None, transcript=True, release=True):
+    sources = Sources(
+        ward.hospitals[1].release_folder if release else None,
+        ward.folder / "coordinator/transcript" if transcript else None,
+    )
+    return report_of(ward.charter, gather_records(ward.charter, evidence_of(ward) if sites is None else sites, sources))
+
+
+def found(report):
+    return [(finding.reason, finding.culprit) for finding in report.findings]
+
+
+def rewritten(ward, **changes):
+    """The release of all with another statement, signed by all the same."""
+    folder = ward.hospitals[1].release_folder
+    release = replace(verify_release(folder).statement.predicate, **changes)
+    payload = statement_bytes((folder / MODEL_FILE).read_bytes(), release)
+    signed = assemble(payload, [attest(payload, hospital._identity) for hospital in ward.hospitals.values()])
+    (folder / STATEMENT_FILE).write_bytes(signed.to_json())
+
+
+def test_control_of_an_honest_run_nothing_is_found(finished):
+    assert found(report(finished)) == []
+    assert found(report(finished, transcript=False)) == []
+
+
+# The release
+
+
+def test_an_epsilon_that_is_stated_without_differential_privacy_is_found(finished):
+    claim = verify_release(finished.hospitals[1].release_folder).statement.predicate.privacy
+    rewritten(finished, privacy=replace(claim, epsilon=0.5))
+    assert found(report(finished)) == [("unfounded-epsilon", "the release")]
