@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from secagg.charter import VerifiedCharter
+from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.names import Name
 from secagg.files import read_bounded
 from secagg.identity import SIGNATURE_SIZE, Identity, fingerprint, is_valid_signature
@@ -133,6 +133,11 @@ def verify_checkpoints(
             raise unusable("bad-statement-signature", what, member.name)
         cosigned.append(member.name)
     return VerifiedCheckpoints({site.name: site for site in said.sites}, said.transcript, tuple(sorted(cosigned)))
+
+
+def is_vouched_for(checkpoints: VerifiedCheckpoints, charter: Charter) -> bool:
+    """Whether so many have signed that, whichever hospital it is that lies, an honest one has signed beside it."""
+    return len(checkpoints.cosigned_by) > charter.max_colluding + 1
 
 
 def verify_sites(statement: bytes, charter: VerifiedCharter, source: str) -> Checkpoints:

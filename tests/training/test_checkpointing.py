@@ -9,7 +9,8 @@ from dp.ledger import read_ledger
 from secagg.egress import read_egress
 from secagg.identity import Identity
 from secagg.log_excerpt import checkpoint_of
-from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints
+from secagg.release.checkpoints import CHECKPOINTS_FILE, checkpoints_statement, read_checkpoints
+from secagg.release.dsse import assemble, attest, read_signed
 from secagg.wire import Sealer, Stage, open_envelope
 from secagg.wire.envelope import peek
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
@@ -103,6 +104,37 @@ def test_who_cannot_be_reached_for_them_has_the_release_all_the_same(open_ward):
     assert checkpoints(ward).cosigned_by == ("h1", "h2", "h4")
 
 
+class StopsHalfWay(EmbeddedEngine):
+    """Gives what all have signed to the first so many hospitals, and is stopped."""
+
+    def __init__(self, ward, first):
+        super().__init__(ward.hospitals)
+        self._first = first
+
+    def exchange(self, phase, outbox, round_number):
+        if outbox and peek(outbox[0][1]).stage is Stage.COSIGNED:
+            super().exchange(phase, outbox[: self._first], round_number)
+            raise KeyboardInterrupt
+        return super().exchange(phase, outbox, round_number)
+
+
+@pytest.mark.parametrize(("first", "second_list"), [(1, {2, 3, 4}), (2, set())])
+def test_who_has_kept_a_first_list_refuses_a_second_and_the_run_ends_all_the_same(open_ward, first, second_list):
+    """With one there are still enough others, of whom one may lie; with two there are not, and no list is kept."""
+    ward = open_ward()
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StopsHalfWay(ward, first)).run()
+    kept = checkpoints(ward)
+    coordinator = ward.coordinator()
+    coordinator.run()
+    assert coordinator._store.state.witnessed
+    assert all(hospital.is_released for hospital in ward.hospitals.values())
+    assert all(checkpoints(ward, number) == kept for number in range(1, first + 1))
+    later = {n for n in range(first + 1, 5) if (ward.hospitals[n].release_folder / CHECKPOINTS_FILE).exists()}
+    assert later == second_list
+    assert {checkpoints(ward, number).cosigned_by for number in later} <= {("h2", "h3", "h4")}
+
+
 @pytest.fixture
 def finished(open_ward):
     ward = open_ward()
@@ -131,6 +163,34 @@ def test_forged_signatures_do_not_replace_what_a_hospital_has(finished):
     replies = finished.hospitals[1].receive(finished.forge(Stage.COSIGNED, Cosigned(forged)))
     assert refusal(finished, replies) == "bad-checkpoints"
     assert path.read_bytes() == signed
+
+
+def test_a_list_without_enough_signatures_or_without_its_own_entry_does_not_replace_it_or_come_in_its_place(finished):
+    hospital = finished.hospitals[1]
+    path = hospital.release_folder / CHECKPOINTS_FILE
+    whole = path.read_bytes()
+    signed, said = read_signed(whole), checkpoints(finished)
+    few = assemble(signed.payload, signed.signatures[:2])
+    lacking = checkpoints_statement(finished.charter, [site for name, site in said.by_name.items() if name != "h1"])
+    assert refusal(finished, witness(finished, lacking)) == "bad-checkpoints"
+    lacking = assemble(lacking, [attest(lacking, other._identity) for other in finished.hospitals.values()])
+    for reason, message in (("too-few-signatures", few), ("bad-checkpoints", lacking)):
+        replies = [hospital.receive(finished.forge(Stage.COSIGNED, Cosigned(message.to_json())))]
+        assert path.read_bytes() == whole
+        path.unlink()
+        replies.append(hospital.receive(finished.forge(Stage.COSIGNED, Cosigned(message.to_json()))))
+        assert [refusal(finished, reply) for reply in replies] == [reason, reason]
+        assert not path.exists()
+        path.write_bytes(whole)
+
+
+def test_the_same_list_with_fewer_of_its_signatures_does_not_replace_it(finished):
+    path = finished.hospitals[1].release_folder / CHECKPOINTS_FILE
+    signed = read_signed(path.read_bytes())
+    fewer = assemble(signed.payload, signed.signatures[:3]).to_json()
+    replies = finished.hospitals[1].receive(finished.forge(Stage.COSIGNED, Cosigned(fewer)))
+    assert refusal(finished, replies) == "already-witnessed"
+    assert read_signed(path.read_bytes()) == signed
 
 
 def test_nothing_is_signed_before_the_hospital_has_attested_to_its_model(open_ward):

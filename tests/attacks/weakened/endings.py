@@ -1,4 +1,4 @@
-"""Builds that take releases as they come."""
+"""Builds that take releases and checkpoints as they come."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 from training.attacks.build import Build, Control
+from training.checkpointing import Checkpointing
 
 
 def with_any_release():
@@ -15,8 +16,13 @@ def with_any_release():
     return stack
 
 
+def with_any_checkpoints():
+    return patch.object(Checkpointing, "_require_same", lambda *arguments: None)
+
+
 CONTROLS = {
     "release-of-one": Control(
         Build(in_force=with_any_release), "the threshold of contributors, and what the hospital attested to"
     ),
+    "checkpoints-signed-anew": Control(Build(in_force=with_any_checkpoints), "the memory of what was signed"),
 }
