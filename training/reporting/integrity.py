@@ -105,7 +105,7 @@ def _check_log(
 ) -> None:
     what = f"{member}: {kind.name}"
     if excerpt is None:
-        integrity.found(what, "", problems)
+        integrity.found(what, "", problems or [_not_shown(member, kind)])
         return
     told = f"{excerpt.checkpoint.entries} entries, chained and signed"
     if excerpt.hidden:
@@ -125,6 +125,15 @@ def _check_log(
         integrity.found(against, told)
     else:
         integrity.absent(against, f"{noted.others} other hospitals have signed for its checkpoint: too few")
+
+
+def _not_shown(member: str, kind: LogKind[Any]) -> Finding:
+    return Finding(
+        f"{kind.reason}-not-shown",
+        f"{member} shows no {kind.name}, and does not say why.",
+        member,
+        f"Ask {member} for it: `secagg audit export` shows it, or says what is wrong with it.",
+    )
 
 
 def check_checkpoints(charter: VerifiedCharter, checkpoints: VerifiedCheckpoints | None, integrity: Integrity) -> None:

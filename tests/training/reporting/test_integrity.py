@@ -11,7 +11,8 @@ from secagg.release.folder import STATEMENT_FILE
 from secagg.release.statement import MODEL_FILE, statement_bytes
 from training.engines.embedded import DropOut, Phase
 from training.reporting.computing import report_of
-from training.reporting.evidence import gather_for_others
+from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others, verify_evidence
+from training.reporting.findings import Finding
 from training.reporting.records import Sources, gather_records
 
 
@@ -63,3 +64,32 @@ def test_an_epsilon_that_is_stated_without_differential_privacy_is_found(finishe
     claim = verify_release(finished.hospitals[1].release_folder).statement.predicate.privacy
     rewritten(finished, privacy=replace(claim, epsilon=0.5))
     assert found(report(finished)) == [("unfounded-epsilon", "the release")]
+
+
+# Logs
+
+
+def signed_again(ward, number, evidence):
+    """What a hospital that lies about its own records shows: signed by itself, as everything that it shows."""
+    return SignedEvidence(evidence, ward.hospitals[number]._identity.sign(_signed_bytes(evidence)))
+
+
+def showing(ward, number, **changes):
+    """What all show, of whom one shows something else."""
+    sites = list(evidence_of(ward))
+    sites[number - 1] = signed_again(ward, number, replace(sites[number - 1].evidence, **changes))
+    for site in sites:
+        verify_evidence(site, ward.charter, ward.folder)
+    return tuple(sites)
+
+
+@pytest.mark.parametrize("log", ["ledger", "egress"])
+def test_a_hospital_that_shows_no_log_and_says_nothing_is_found(finished, log):
+    told = report(finished, showing(finished, 2, **{log: None}))
+    assert (f"{log}-not-shown", "h2") in found(told)
+
+
+def test_control_one_whose_log_cannot_be_read_says_so_and_is_found_by_that(finished):
+    problem = Finding("egress-damaged", "It cannot be read.", "egress.sqlite", None)
+    told = report(finished, showing(finished, 2, egress=None, problems=(problem,)), transcript=False)
+    assert found(told) == [("egress-damaged", "egress.sqlite")]
