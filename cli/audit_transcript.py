@@ -14,7 +14,7 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.egress import read_egress
 from secagg.errors import TamperingError
-from secagg.release.checkpoints import read_checkpoints
+from secagg.release.checkpoints import VerifiedCheckpoints, read_checkpoints, signed_transcript
 from secagg.transcript import EpochAudit, Finding, HospitalRecord, audit_folder, compare
 from training.noise import noise_expansion
 from training.reporting.rounds import altered_files
@@ -87,9 +87,11 @@ def transcript(
     """
     charter = read_verified(charter_folder)
     records = [_record(text, charter) for text in logs]
-    noted = read_checkpoints(release, charter).transcript if release else ()
+    checkpoints = read_checkpoints(release, charter) if release else None
+    noted = signed_transcript(checkpoints, charter.charter)
     audit = audit_folder(folder, charter, noise_expansion(charter.charter))
     findings = [
+        *(_not_vouched_for(checkpoints) if checkpoints and not noted else ()),
         *(Finding(0, 0, altered.reason, altered.message) for altered in altered_files(folder, noted)),
         *audit.findings,
         *(finding for record in records for finding in compare(audit.epochs, record)),
@@ -100,6 +102,14 @@ def transcript(
     else:
         _show(found, len(charter.charter.members))
     context.exit(TamperingError.exit_code if findings else 0)
+
+
+def _not_vouched_for(checkpoints: VerifiedCheckpoints) -> tuple[Finding]:
+    signed = len(checkpoints.cosigned_by)
+    what = f"The release does not vouch for the transcript: {signed} hospitals have signed for one, which are too few."
+    if not checkpoints.transcript:
+        what = "The release does not vouch for the transcript: what the hospitals have signed names no file of it."
+    return (Finding(0, 0, "transcript-not-vouched-for", what),)
 
 
 def _record(text: str, charter: VerifiedCharter) -> HospitalRecord:

@@ -140,6 +140,11 @@ def is_vouched_for(checkpoints: VerifiedCheckpoints, charter: Charter) -> bool:
     return len(checkpoints.cosigned_by) > charter.max_colluding + 1
 
 
+def signed_transcript(checkpoints: VerifiedCheckpoints | None, charter: Charter) -> tuple[FileCheckpoint, ...]:
+    """The transcript that hospitals vouch for; empty where too few have signed, who may have signed another before."""
+    return checkpoints.transcript if checkpoints and is_vouched_for(checkpoints, charter) else ()
+
+
 def verify_sites(statement: bytes, charter: VerifiedCharter, source: str) -> Checkpoints:
     """The same of a statement that nobody has signed as a whole yet.
 

@@ -8,8 +8,11 @@ from functools import partial
 import msgspec
 import pytest
 
+from secagg.charter.folder import read_verified
 from secagg.egress import EgressEntry, EgressLog, read_egress
 from secagg.identity import Identity
+from secagg.release.checkpoints import CHECKPOINTS_FILE, checkpoints_statement, read_checkpoints
+from secagg.release.dsse import assemble, attest
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip
 
 CHAINED = ("sequence", "previous")
@@ -99,3 +102,31 @@ def test_a_folder_without_transcripts_or_a_charter_is_unusable(audit, secagg, fi
     secagg("audit", "transcript", tmp_path, "--charter", finished / "charter").failed(UNUSABLE, "no-transcript")
     transcripts = finished / "coordinator/transcript"
     secagg("audit", "transcript", transcripts, "--charter", tmp_path).failed(UNUSABLE, "unreadable")
+
+
+def resigned(run, transcript, signers):
+    """The checkpoints of a run about another transcript, signed by some."""
+    charter = read_verified(run / "charter")
+    said = read_checkpoints(run / "release", charter)
+    statement = checkpoints_statement(charter, said.by_name.values(), transcript(said.transcript))
+    identities = [Identity.load(run / "hospitals" / name / "identity.pem") for name in signers]
+    signed = assemble(statement, [attest(statement, identity) for identity in identities])
+    (run / "release" / CHECKPOINTS_FILE).write_bytes(signed.to_json())
+
+
+@pytest.mark.parametrize(
+    ("transcript", "signers"),
+    [(tuple, ()), (tuple, ("h1", "h2")), (lambda files: (), ("h1", "h2", "h3", "h4"))],
+    ids=["nobody signed", "too few signed", "nothing was signed for"],
+)
+def test_a_release_that_does_not_vouch_for_the_transcript_is_no_check_of_it(audit, finished, transcript, signers):
+    assert audit(finished, "--release", finished / "release").code == 0
+    resigned(finished, transcript, signers)
+    outcome = audit(finished, "--release", finished / "release", "--json")
+    assert outcome.code == TAMPERING
+    assert [found["reason"] for found in json.loads(outcome.out)["findings"]] == ["transcript-not-vouched-for"]
+
+
+def test_control_what_enough_have_signed_for_vouches_for_it(audit, finished):
+    resigned(finished, tuple, ("h1", "h2", "h3"))
+    assert audit(finished, "--release", finished / "release").code == 0

@@ -53,7 +53,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
         check_site(site, charter.charter, checkpoints, integrity)
     check_checkpoints(charter, checkpoints, integrity)
     check_release(statement.predicate if statement else None, records, guarantee, integrity)
-    check_transcript(records.transcript, integrity)
+    check_transcript(records.transcript, checkpoints, charter.charter, integrity)
     check_audit(records.audit, integrity)
     report = Report(
         about="site" if [site.scope for site in sites] == ["site"] else "consortium",

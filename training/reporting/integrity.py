@@ -21,7 +21,7 @@ from secagg.errors import TamperingError
 from secagg.log_excerpt import LogCheckpoint, LogExcerpt, require_grown_from
 from secagg.masking import Purpose
 from secagg.release import Release
-from secagg.release.checkpoints import VerifiedCheckpoints
+from secagg.release.checkpoints import VerifiedCheckpoints, is_vouched_for, signed_transcript
 from secagg.signed_log import LogKind
 from training.auditing.record import PrivacyRecord
 from training.reporting.evidence import SiteEvidence
@@ -142,10 +142,11 @@ def check_checkpoints(charter: VerifiedCharter, checkpoints: VerifiedCheckpoints
         integrity.absent("Checkpoints of all logs", "none was given")
         return
     members = len(charter.charter.members)
-    integrity.found(
-        "Checkpoints of all logs",
-        f"of {len(checkpoints.by_name)} hospitals, signed by {len(checkpoints.cosigned_by)} of {members}",
-    )
+    told = f"of {len(checkpoints.by_name)} hospitals, signed by {len(checkpoints.cosigned_by)} of {members}"
+    if is_vouched_for(checkpoints, charter.charter):
+        integrity.found("Checkpoints of all logs", told)
+    else:
+        integrity.absent("Checkpoints of all logs", f"{told}: too few")
 
 
 def check_release(release: Release | None, records: Records, guarantee: Guarantee, integrity: Integrity) -> None:
@@ -165,8 +166,10 @@ def check_release(release: Release | None, records: Records, guarantee: Guarante
     integrity.found("Release, beside the transcript", "it names exactly those whose updates are in the sums", wrong)
 
 
-def check_transcript(transcript: TranscriptFacts | None, integrity: Integrity) -> None:
-    """Whether every sum is what the hospitals' messages add up to."""
+def check_transcript(
+    transcript: TranscriptFacts | None, checkpoints: VerifiedCheckpoints | None, charter: Charter, integrity: Integrity
+) -> None:
+    """Whether every sum is what the hospitals' messages add up to, and the transcript the one that they signed for."""
     if transcript is None:
         integrity.absent("Transcript", "none was given: sums were not recomputed")
         return
@@ -175,7 +178,14 @@ def check_transcript(transcript: TranscriptFacts | None, integrity: Integrity) -
     beside = "; no hospital's log was there to compare"
     if logs:
         beside = f", and the logs of {logs} {'hospital' if logs == 1 else 'hospitals'} say the same"
+    signed = signed_transcript(checkpoints, charter)
+    if signed:
+        beside += f"; {len(signed)} files go on from what the hospitals signed for"
     integrity.found("Transcript", f"all {sums} sums recomputed{beside}", transcript.findings)
+    if not signed:
+        integrity.absent(
+            "Transcript, since the run ended", "too few hospitals have signed for it, or none was asked to"
+        )
 
 
 def check_audit(audit: PrivacyRecord | None, integrity: Integrity) -> None:

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from secagg.release import attest, verify_release
-from secagg.release.dsse import assemble
+from secagg.release.checkpoints import CHECKPOINTS_FILE
+from secagg.release.dsse import assemble, read_signed
 from secagg.release.folder import STATEMENT_FILE
 from secagg.release.statement import MODEL_FILE, statement_bytes
 from training.engines.embedded import DropOut, Phase
@@ -93,3 +94,26 @@ def test_control_one_whose_log_cannot_be_read_says_so_and_is_found_by_that(finis
     problem = Finding("egress-damaged", "It cannot be read.", "egress.sqlite", None)
     told = report(finished, showing(finished, 2, egress=None, problems=(problem,)), transcript=False)
     assert found(told) == [("egress-damaged", "egress.sqlite")]
+
+
+# Checkpoints
+
+
+def states(report):
+    return {check.what: check.state for check in report.checks}
+
+
+UNSIGNED = {
+    "too few signatures": lambda signed: (signed.payload, signed.signatures[:2]),
+    "no signature": lambda signed: (signed.payload, ()),
+}
+
+
+@pytest.mark.parametrize("change", UNSIGNED.values(), ids=UNSIGNED)
+def test_a_list_of_the_transcript_that_too_few_have_signed_is_no_check(finished, change):
+    path = finished.hospitals[1].release_folder / CHECKPOINTS_FILE
+    assert "Transcript, since the run ended" not in states(report(finished))
+    signed = read_signed(path.read_bytes())
+    path.write_bytes(assemble(*change(signed)).to_json())
+    told = states(report(finished))
+    assert told["Transcript, since the run ended"] == told["Checkpoints of all logs"] == "absent"
