@@ -16,6 +16,7 @@ from secagg.release.checkpoints import VerifiedCheckpoints, verify_checkpoints
 from secagg.release.folder import verify_statement
 from secagg.release.statement import Statement, read_statement
 from training.reporting.budget import data_sets_of
+from training.reporting.charges import check_charges
 from training.reporting.egress import egress_of
 from training.reporting.evidence import SiteEvidence
 from training.reporting.guarantee import guarantee_of
@@ -51,6 +52,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
     for site in evidence:
         check_site(site, charter.charter, checkpoints, integrity)
+        check_charges(site, charter, records.transcript, statement.predicate if statement else None, integrity)
     check_checkpoints(charter, checkpoints, integrity)
     check_release(statement.predicate if statement else None, records, guarantee, integrity)
     check_transcript(records.transcript, checkpoints, charter.charter, integrity)

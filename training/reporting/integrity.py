@@ -162,7 +162,7 @@ def check_release(release: Release | None, records: Records, guarantee: Guarante
     if records.transcript is None:
         integrity.absent("Release, beside the transcript", "no transcript was given")
         return
-    wrong = _disputed(release, records.transcript)
+    wrong = [*_disputed(release, records.transcript), *_cut_short(release, records.transcript)]
     integrity.found("Release, beside the transcript", "it names exactly those whose updates are in the sums", wrong)
 
 
@@ -230,6 +230,22 @@ def _unfounded(stated: float | None) -> list[Finding]:
         Finding(
             "unfounded-epsilon",
             f"The release states an epsilon of {stated}, and its charter has no differential privacy.",
+            "the release",
+            "Do not rely on what it states.",
+        )
+    ]
+
+
+def _cut_short(release: Release, transcript: TranscriptFacts) -> list[Finding]:
+    """What is stated covers the hospital that was in the most rounds."""
+    training = (found for found in transcript.rounds if found.purpose == Purpose.TRAINING)
+    most = max(Counter(name for found in training for name in found.took_part).values(), default=0)
+    if release.rounds >= most:
+        return []
+    return [
+        Finding(
+            "understated-rounds",
+            f"The release states {release.rounds} rounds; by the transcript a hospital was in {most}.",
             "the release",
             "Do not rely on what it states.",
         )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from dp.ledger import Kind
+from secagg.log_excerpt import take_excerpt
 from secagg.release import attest, verify_release
 from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.dsse import assemble, read_signed
 from secagg.release.folder import STATEMENT_FILE
 from secagg.release.statement import MODEL_FILE, statement_bytes
-from training.engines.embedded import DropOut, Phase
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, SCALED_BY_SUMS, tabular_spec
+from training.engines.base import Phase
+from training.engines.embedded import DropOut
 from training.reporting.computing import report_of
 from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others, verify_evidence
 from training.reporting.findings import Finding
@@ -117,3 +121,54 @@ def test_a_list_of_the_transcript_that_too_few_have_signed_is_no_check(finished,
     path.write_bytes(assemble(*change(signed)).to_json())
     told = states(report(finished))
     assert told["Transcript, since the run ended"] == told["Checkpoints of all logs"] == "absent"
+
+
+# Charges
+
+
+def hiding(ward, number, hidden):
+    """What all show, of whom one has hashes in the place of some charges."""
+    shown = evidence_of(ward)[number - 1].evidence.ledger
+    signed = [(item.entry, item.signature) for item in shown.shown]
+    assert not shown.hidden
+    return showing(ward, number, ledger=take_excerpt(signed, lambda entry: not hidden(entry)))
+
+
+CHARGES = (Kind.CHARGE, Kind.UNPROTECTED)
+SETTINGS = {
+    "without differential privacy": {},
+    "with": {"choices": PRIVATE_CHOICES, "spec": PRIVATE_TASK},
+    "with statistics": {"spec": tabular_spec(**SCALED_BY_SUMS)},
+}
+
+
+@pytest.mark.parametrize("transcript", [True, False], ids=["with the transcript", "without it"])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_a_charge_that_a_hospital_hides_in_its_export_is_found(open_ward, settings, transcript):
+    ward = open_ward(**settings)
+    ward.coordinator().run()
+    assert found(report(ward, transcript=transcript)) == []
+    last = max(entry.round for entry in evidence_of(ward)[1].evidence.ledger.entries)
+    sites = hiding(ward, 2, lambda entry: entry.kind in CHARGES and entry.round == last)
+    assert ("uncharged-round", "h2") in found(report(ward, sites, transcript=transcript))
+    assert ("uncharged-round", "h2") in found(report(ward, sites, transcript=transcript, release=False))
+    sites = hiding(ward, 2, lambda entry: entry.kind in CHARGES)
+    assert ("uncharged-round", "h2") in found(report(ward, sites, transcript=transcript))
+
+
+def test_control_of_what_honest_hospitals_show_after_faults_nothing_is_found(open_ward):
+    """A round without a sum, one that was charged and never masked for, a coordinator that was stopped, a restart."""
+    ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
+    ward.stop_before(Phase.REVEAL, 4)
+    ward.close()
+    ward = open_ward()
+    ward.coordinator(*(DropOut(number, 5, Phase.REVEAL) for number in (1, 2)), DropOut(3, 6, Phase.MASK)).run()
+    charged = {entry.round for entry in evidence_of(ward)[3].evidence.ledger.entries if entry.kind in CHARGES}
+    assert len(charged) > 3
+    assert found(report(ward)) == found(report(ward, transcript=False)) == []
+
+
+def test_a_release_of_fewer_rounds_than_a_hospital_was_in_is_found(finished):
+    rewritten(finished, rounds=2)
+    assert found(report(finished, ())) == [("understated-rounds", "the release")]
+    assert found(report(finished, transcript=False)) == [("understated-rounds", "the release")] * 3

@@ -1,0 +1,99 @@
+"""Whether a site's ledger has every round that the site was in: a hash in a charge's place would hide it.
+
+Knows ledger, egress log and transcript. A hospital charges a round before it masks for it, so that an honest one's
+ledger has at least the rounds that its log has.
+"""
+
+from __future__ import annotations
+
+from dp.ledger import Kind
+from secagg.charter import VerifiedCharter
+from secagg.egress import Direction
+from secagg.masking import Purpose
+from secagg.release import Release
+from secagg.wire import Stage
+from training.reporting.evidence import SiteEvidence
+from training.reporting.findings import Finding
+from training.reporting.integrity import Integrity
+from training.reporting.rounds import TranscriptFacts
+
+_REMEDY = "What its patients have spent cannot be told from what it shows: ask it for the whole ledger."
+
+
+def check_charges(
+    site: SiteEvidence,
+    charter: VerifiedCharter,
+    transcript: TranscriptFacts | None,
+    release: Release | None,
+    integrity: Integrity,
+) -> None:
+    """Hold what a site shows of its ledger against the rounds that it masked for or is in the sum of."""
+    if site.ledger is None:
+        return
+    charged = charged_rounds(site, charter)
+    missing = sorted(rounds_masked(site, charter, charged, transcript) - charged)
+    wrong = []
+    if missing:
+        told = ", ".join(map(str, missing[:20]))
+        wrong.append(_uncharged(site, f"{site.member} was in rounds that its ledger does not show as charged: {told}."))
+    if release:
+        wrong += _beside_the_release(site, charged, release)
+    what = f"{site.member}: ledger, beside the rounds that it was in"
+    integrity.found(what, f"{len(charged)} rounds charged, and it was in no other", wrong)
+
+
+def charged_rounds(site: SiteEvidence, charter: VerifiedCharter) -> frozenset[int]:
+    """The rounds of this charter that a site's ledger shows as paid for, on whatever data set."""
+    run = charter.digest.hex()
+    entries = site.ledger.entries if site.ledger else ()
+    return frozenset(
+        entry.round for entry in entries if entry.run == run and entry.kind in (Kind.CHARGE, Kind.UNPROTECTED)
+    )
+
+
+def rounds_masked(
+    site: SiteEvidence, charter: VerifiedCharter, charged: frozenset[int], transcript: TranscriptFacts | None
+) -> frozenset[int]:
+    """The training rounds that a site masked for, by its own log, or is in the sum of, by the transcript."""
+    training = (
+        {found.round for found in transcript.rounds if found.purpose == Purpose.TRAINING} if transcript else set()
+    )
+    summed = {found.round for found in transcript.rounds if site.member in found.took_part} if transcript else set()
+    masked = _masked(site, charter)
+    # No statistics are summed once a hospital trains. Which epoch trained first it says by what it has charged.
+    none = not charter.charter.statistics.features
+    first = min((epoch for number, epoch in masked.items() if none or number in charged), default=None)
+    own = {number for number, epoch in masked.items() if first is not None and epoch >= first}
+    return frozenset(own | training & (summed | masked.keys()))
+
+
+def _masked(site: SiteEvidence, charter: VerifiedCharter) -> dict[int, int]:
+    """The epoch of each round that it sent a masked vector in."""
+    return {
+        entry.round: entry.epoch
+        for entry in (site.egress.entries if site.egress else ())
+        if (entry.charter, entry.direction, entry.stage) == (charter.digest.hex(), Direction.SENT, Stage.MASKED.name)
+    }
+
+
+def _beside_the_release(site: SiteEvidence, charged: frozenset[int], release: Release) -> list[Finding]:
+    wrong = []
+    sums = {contributor.name: contributor.sums for contributor in release.contributors}.get(site.member, 0)
+    if sums > len(charged):
+        wrong.append(
+            _uncharged(site, f"{site.member} is in {sums} sums, and its ledger shows {len(charged)} rounds as charged.")
+        )
+    if len(charged) > release.rounds:
+        wrong.append(
+            Finding(
+                "understated-rounds",
+                f"The release states {release.rounds} rounds, and {site.member} was charged for {len(charged)}.",
+                "the release",
+                "Do not rely on what it states.",
+            )
+        )
+    return wrong
+
+
+def _uncharged(site: SiteEvidence, told: str) -> Finding:
+    return Finding("uncharged-round", told, site.member, _REMEDY)
