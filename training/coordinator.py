@@ -20,7 +20,7 @@ from secagg.masking import MaskingServer, Purpose, RoundSum, Session
 from secagg.masking.journal import Around
 from secagg.masking.messages import Sum as SumPayload
 from secagg.masking.states import ServerState
-from secagg.transcript import AROUND, TranscriptWriter
+from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, is_too_large, peek
 from training import snapshots
@@ -59,6 +59,7 @@ class Coordinator:
         self._charter = charter
         self._engine = engine
         self._folder = folder
+        cut_to_whole_events(folder / TRANSCRIPT)
         self._around = TranscriptWriter(folder / TRANSCRIPT, AROUND)
         self._store = CoordinatorStore(folder, charter.digest)
         self._on_round = on_round

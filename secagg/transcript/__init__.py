@@ -10,7 +10,7 @@ from secagg.transcript.audit import (
     audit_folder,
 )
 from secagg.transcript.comparison import HospitalRecord, compare
-from secagg.transcript.files import AROUND, TranscriptWriter, read_events, transcript_files
+from secagg.transcript.files import AROUND, TranscriptWriter, cut_to_whole_events, read_events, transcript_files
 
 __all__ = [
     "AROUND",
@@ -24,6 +24,7 @@ __all__ = [
     "audit_epoch",
     "audit_folder",
     "compare",
+    "cut_to_whole_events",
     "read_events",
     "transcript_files",
 ]

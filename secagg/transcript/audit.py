@@ -84,6 +84,7 @@ class EpochAudit:
         snapshots: SHA-256 of the payload of each that members handed one another, by the number of who it is for.
         refused: how many recorded messages it does not allow; the coordinator must have refused them too.
         unfinished: whether it ends in the middle: the coordinator was cut off there, or what follows was taken away.
+        damaged: whether it ends where it cannot be read any further.
     """
 
     epoch: int = 0
@@ -98,6 +99,7 @@ class EpochAudit:
     bytes: int = 0
     refused: int = 0
     unfinished: bool = False
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class TranscriptAudit:
 
 
 def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> TranscriptAudit:
-    """Run every epoch of a transcript again. A file that cannot be read is a finding; the others are judged still.
+    """Run every epoch of a transcript again. What cannot be read is a finding; what comes
+    before it in a file is judged still, and so are the others.
 
     Args:
         noise: draws noise as hospitals do, for charters under which some comes off.
@@ -126,13 +129,9 @@ def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion =
     audits, misfits = [], []
     for path in transcript_files(folder):
         number = epoch_of(path)
-        try:
-            audit = audit_epoch(read_events(path, _largest_event(charter)), charter, noise)
-        except TamperingError as error:
-            misfits.append(Finding(number, 0, error.reason, error.message))
-            continue
+        audit = audit_epoch(read_events(path, _largest_event(charter)), charter, noise)
         audits.append(audit)
-        if audit.epoch != number:
+        if audit.epoch != number and not (audit.damaged and audit.epoch == AROUND):
             what = f"{path.name} holds epoch {audit.epoch}."
             misfits.append(Finding(number, 0, "out-of-order", what))
     return TranscriptAudit(tuple(audits), (*misfits, *_gaps(audits)))
@@ -158,7 +157,7 @@ def _largest_event(charter: VerifiedCharter) -> int:
 
 
 def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> EpochAudit:
-    """Run an epoch again.
+    """Run an epoch again, up to where it is damaged, if it is: that is a finding.
 
     Args:
         noise: draws noise as hospitals do, for charters under which some comes off.
@@ -166,14 +165,16 @@ def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseE
     Raises:
         InputError: ``other-charter``, if the messages are bound to another charter; if the events cannot be read.
         LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given; ``worker-lost``.
-        TamperingError: if the events cannot be read.
     """
     # Here: in the middle of an epoch it would count against the coordinator.
     require_expansion(Session(charter, 1, Purpose.TRAINING, 1, 1).noise_components, noise)
     replay = _Replay(charter, noise)
-    for event in events:
-        if not replay.take(event):
-            break
+    try:
+        for event in events:
+            if not replay.take(event):
+                break
+    except TamperingError as error:
+        replay.break_off(error)
     return replay.finish()
 
 
@@ -197,6 +198,12 @@ class _Replay:
             raise
         except ProtocolError as error:
             return self._find("impossible", f"the coordinator did what the protocol does not let it do: {error}")
+
+    def break_off(self, error: TamperingError) -> None:
+        """What follows cannot be read; what came before stands."""
+        self._audit.damaged = True
+        number = self._server.round if self._server else 0
+        self._audit.findings.append(Finding(self._audit.epoch, number, error.reason, error.message))
 
     def finish(self) -> EpochAudit:
         audit, server = self._audit, self._server

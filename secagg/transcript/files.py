@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -34,7 +35,8 @@ class TranscriptWriter:
         self._whole = False
 
     def __call__(self, event: Event) -> None:
-        """Append one event. The first time, whatever an earlier process could not finish is cut off.
+        """Append one event, whole or not at all. The first time, whatever an earlier process could not finish is cut
+        off.
 
         Raises:
             InputError: ``unwritable``.
@@ -47,22 +49,39 @@ class TranscriptWriter:
             with os.fdopen(descriptor, "ab") as file:
                 file.write(len(data).to_bytes(_LENGTH, "big") + data)
         except OSError as error:
+            self._whole = False
+            # Nothing may ever be appended to this file again. If it cannot be cut now, the next start does.
+            with suppress(OSError):
+                _cut(self._path)
             raise unwritable(self._path, error) from error
 
     def _begin(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
-            os.truncate(self._path, _whole_size(self._path))
+            _cut(self._path)
         self._whole = True
 
 
+def cut_to_whole_events(folder: Path) -> None:
+    """Cut off what a process that was killed could not finish, in the file of whatever epoch.
+
+    Raises:
+        InputError: ``unwritable``.
+    """
+    for path in _regular_files(folder):
+        try:
+            _cut(path)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+
 def transcript_files(folder: Path) -> tuple[Path, ...]:
-    """The transcripts in ``folder``, by epoch; regular files only.
+    """The transcripts in ``folder``, by epoch; regular files only, and none that is empty.
 
     Raises:
         InputError: ``no-transcript``, if there are none.
     """
-    found = tuple(sorted(path for path in folder.glob(_PATTERN) if path.is_file() and not path.is_symlink()))
+    found = tuple(path for path in _regular_files(folder) if path.stat().st_size)
     if not found:
         raise InputError(
             "no-transcript",
@@ -157,6 +176,17 @@ def _sha256(path: Path, size: int) -> str:
     except OSError as error:
         raise unreadable(path, error) from error
     return hasher.hexdigest()
+
+
+def _regular_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(_PATTERN) if path.is_file() and not path.is_symlink())
+
+
+def _cut(path: Path) -> None:
+    """Take off the file's end what is no whole event; a file that is whole is left alone."""
+    size, whole = path.stat().st_size, _whole_size(path)
+    if whole < size:
+        os.truncate(path, whole)
 
 
 def _whole_size(path: Path) -> int:

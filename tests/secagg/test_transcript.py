@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from secagg.transcript import (
     audit_epoch,
     audit_folder,
     compare,
+    cut_to_whole_events,
     read_events,
     transcript_files,
 )
 from secagg.transcript import audit as audit_module
+from secagg.transcript.files import checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import peek
 from tests.support.consortium import Consortium, integer_sum, make_charter, make_identities, sign_by_all
@@ -458,7 +461,58 @@ def test_a_damaged_file_is_a_finding_and_the_others_are_judged(kept):
     path = folder / "epoch-000000.transcript"
     path.write_bytes(path.read_bytes()[:-1])
     assert found_in(kept) == ["transcript-damaged"]
-    assert len(audit_folder(*kept).epochs[0].rounds) == 3
+    assert len(audit_folder(*kept).epochs[1].rounds) == 3
+
+
+def test_what_comes_before_the_damage_in_a_file_is_judged(kept):
+    folder, _ = kept
+    path = folder / "epoch-000001.transcript"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert found_in(kept) == ["transcript-damaged"]
+    _, epoch = audit_folder(*kept).epochs
+    assert (epoch.epoch, epoch.unfinished, epoch.damaged) == (1, False, True)
+    assert [record.round for record in epoch.rounds][:2] == [1, 2]
+    assert epoch.received
+    path.write_bytes(bytes(7) + path.read_bytes())
+    assert "transcript-damaged" in found_in(kept)
+    assert "out-of-order" not in found_in(kept)
+
+
+def test_an_empty_file_is_none(kept):
+    folder, _ = kept
+    (folder / "epoch-000002.transcript").touch()
+    assert found_in(kept) == []
+    assert [checkpoint.name for checkpoint in checkpoint_files(folder)] == [
+        "epoch-000000.transcript",
+        "epoch-000001.transcript",
+    ]
+
+
+def test_what_a_killed_process_could_not_finish_is_cut_off_in_whatever_epoch(kept):
+    folder, _ = kept
+    path = folder / "epoch-000001.transcript"
+    whole = path.read_bytes()
+    for torn in (b"\0", (1000).to_bytes(8, "big"), (1000).to_bytes(8, "big") + bytes(999)):
+        path.write_bytes(whole + torn)
+        assert found_in(kept) == ["transcript-damaged"]
+        cut_to_whole_events(folder)
+        assert path.read_bytes() == whole
+        assert found_in(kept) == []
+
+
+def test_an_event_for_which_there_is_no_room_leaves_the_file_as_it_was(written):
+    whole = written.read_bytes()
+    write = TranscriptWriter(written.parent, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As a full disk does: so much of it is written, and then no more.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 5, before[1]))
+    try:
+        with pytest.raises(InputError) as caught:
+            write(Around(1, bytes(1000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.reason == "unwritable"
+    assert written.read_bytes() == whole
 
 
 def test_a_transcript_that_ends_in_the_middle_is_said_to(recorded):

@@ -12,7 +12,7 @@ from secagg.errors import ProtocolError, RefusedError, TamperingError
 from secagg.masking.messages import Refusal
 from secagg.release.dsse import read_signed, verify_signatures
 from secagg.release.statement import read_statement
-from secagg.transcript import audit_folder
+from secagg.transcript import audit_folder, transcript_files
 from secagg.wire import Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
@@ -765,3 +765,15 @@ def test_a_stopping_engine_stops_where_it_should(open_ward):
         ward.coordinator(engine=engine).run()
     assert sorted(stopped.value.outbox) == [1, 2, 3, 4]
     assert ward.steps == [0, 0, 0, 0]
+
+
+def test_an_event_that_a_killed_coordinator_could_not_finish_writing_does_not_damage_the_transcript(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    folder = ward.folder / "coordinator/transcript"
+    with (folder / "epoch-000001.transcript").open("ab") as file:
+        file.write((1000).to_bytes(8, "big") + bytes(10))
+    assert [finding.reason for finding in audit_folder(folder, ward.charter).findings] == ["transcript-damaged"]
+    ward.coordinator().run()
+    assert len(transcript_files(folder)) > 2
+    assert audit_folder(folder, ward.charter).findings == ()
