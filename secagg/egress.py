@@ -41,7 +41,7 @@ class EgressEntry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     charter: Sha256
     direction: Direction
-    stage: Annotated[str, msgspec.Meta(pattern="^[A-Z_]{1,20}$")]
+    stage: Annotated[str, msgspec.Meta(pattern=r"^[A-Z_]{1,20}\Z")]
     epoch: Counter
     round: Counter
     recipient: Number

@@ -39,7 +39,7 @@ NOT_SIGNED: Final = "its signature is not this site's over its content"
 # What SQLite says when it makes its files and there is no room: no sign of damage.
 _DISK_IS_FULL: Final = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE"})
 
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Signer(Protocol):

@@ -10,6 +10,7 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
 from secagg.masking.messages import Refusal
+from secagg.printable import printable
 
 _LONGEST: Final = 300
 
@@ -24,7 +25,8 @@ class RefusalRecord(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, charter: VerifiedCharter, sender: int, refusal: Refusal | RemoteProtocolError) -> RefusalRecord:
         """What the member numbered ``sender`` answered, or what is wrong with it, in short: it may be of any length."""
-        return cls(charter.charter.member(sender).name, refusal.reason, refusal.message[:_LONGEST])
+        told = printable(refusal.message[:_LONGEST])
+        return cls(charter.charter.member(sender).name, printable(refusal.reason), told)
 
 
 class RoundRecord(msgspec.Struct, frozen=True):

@@ -73,7 +73,7 @@ class Entry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cost: Cost = NOTHING
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     time: Annotated[str, msgspec.Meta(max_length=40)]
-    salt: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    salt: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
     origin: Sha256 | None = None
     origin_data_set: Sha256 | msgspec.UnsetType = msgspec.UNSET
 

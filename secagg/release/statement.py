@@ -18,7 +18,7 @@ STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "tag:secagg,2026:release/v1"
 MODEL_FILE: Final = "model.safetensors"
 
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Contributor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

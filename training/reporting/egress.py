@@ -77,7 +77,6 @@ class EgressFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def egress_of(entries: Sequence[EgressEntry]) -> EgressFacts:
     """What these entries come to."""
     sent = [entry for entry in entries if entry.direction is Direction.SENT]
-    order = [stage.name for stage in Stage]
     stages = _grouped(sent, lambda entry: (entry.stage,))
     days = _grouped(sent, lambda entry: (entry.time[:10],))
     took: dict[tuple[str, int], dict[str, None]] = defaultdict(dict)
@@ -91,7 +90,7 @@ def egress_of(entries: Sequence[EgressEntry]) -> EgressFacts:
         bytes=_bytes(sent),
         stages=tuple(
             StageFacts(name, KINDS.get(name, "a message of the protocol"), len(group), _bytes(group))
-            for (name,), group in sorted(stages.items(), key=lambda item: order.index(item[0][0]))
+            for (name,), group in sorted(stages.items(), key=lambda item: _place(item[0][0]))
         ),
         rounds=tuple(
             RoundEgress(*place, len(group), _bytes(group), tuple(took.get(place, ())))
@@ -101,6 +100,11 @@ def egress_of(entries: Sequence[EgressEntry]) -> EgressFacts:
         sums=sum(map(len, took.values())),
         snapshots=sum(entry.took_snapshot for entry in entries),
     )
+
+
+def _place(stage: str) -> tuple[int, str]:
+    """In the order of the protocol; what it does not know, which a log may hold all the same, comes last."""
+    return (list(Stage.__members__).index(stage) if stage in Stage.__members__ else len(Stage), stage)
 
 
 def _grouped(entries: Iterable[EgressEntry], key: Callable[[EgressEntry], Key]) -> dict[Key, list[EgressEntry]]:

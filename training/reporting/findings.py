@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from secagg.errors import SecaggError
+from secagg.printable import printable
 
 
 class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,6 +25,12 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def of(cls, error: SecaggError) -> Finding:
         """What an error says."""
         return cls(error.reason, error.message, error.culprit, error.remedy)
+
+    @property
+    def printable(self) -> Finding:
+        """The same, of somebody else, with nothing in it that a terminal acts on."""
+        told = (self.culprit, self.remedy)
+        return Finding(printable(self.reason), printable(self.message), *(text and printable(text) for text in told))
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -83,7 +83,7 @@ def check_site(
     own_word = checkpoints.by_name.get(site.member) if checkpoints else None
     others = len(set(checkpoints.cosigned_by) - {site.member}) if checkpoints else 0
     enough = others > charter.max_colluding
-    problems = list(site.problems)
+    problems = [problem.printable for problem in site.problems]
     for excerpt, kind, place in (
         (site.ledger, LEDGER, _Noted(own_word.ledger, others, enough) if own_word else None),
         (site.egress, EGRESS, _Noted(own_word.egress, others, enough) if own_word else None),

@@ -12,6 +12,7 @@ import msgspec
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
+from secagg.printable import printable
 from secagg.transcript import HospitalRecord, TranscriptAudit, audit_folder, compare
 from secagg.transcript.files import FileCheckpoint, require_grown_from
 from training.noise import noise_expansion
@@ -86,7 +87,7 @@ def read_transcript(
     return TranscriptFacts(
         rounds=_rounds(audit, charter),
         refusals=tuple(
-            RefusalFacts(told.round, told.member, told.reason, told.message)
+            RefusalFacts(told.round, told.member, printable(told.reason), printable(told.message))
             for epoch in audit.epochs
             for told in epoch.refusals
         ),

@@ -7,14 +7,19 @@ from msgspec.structs import replace
 
 from dp.ledger import Kind
 from secagg.log_excerpt import take_excerpt
+from secagg.masking.journal import Around
+from secagg.masking.messages import Refusal
 from secagg.release import attest, verify_release
 from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.dsse import assemble, read_signed
 from secagg.release.folder import STATEMENT_FILE
 from secagg.release.statement import MODEL_FILE, statement_bytes
+from secagg.transcript import AROUND, TranscriptWriter
+from secagg.wire import Stage
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, SCALED_BY_SUMS, tabular_spec
 from training.engines.base import Phase
 from training.engines.embedded import DropOut
+from training.report import RefusalRecord
 from training.reporting.computing import report_of
 from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others, verify_evidence
 from training.reporting.findings import Finding
@@ -172,3 +177,26 @@ def test_a_release_of_fewer_rounds_than_a_hospital_was_in_is_found(finished):
     rewritten(finished, rounds=2)
     assert found(report(finished, ())) == [("understated-rounds", "the release")]
     assert found(report(finished, transcript=False)) == [("understated-rounds", "the release")] * 3
+
+
+# What others write
+
+
+def test_what_another_hospital_says_is_wrong_there_reaches_no_terminal_as_it_is(finished):
+    problem = Finding("odd\x1b[2J", "Nothing.\x1b[1A\x1b[2KYes: all is whole.\u202e", "h2\n", "Go on\x07.")
+    told = report(finished, showing(finished, 2, problems=(problem,)))
+    (finding,) = told.findings
+    assert finding == Finding(
+        "odd\ufffd[2J", "Nothing.\ufffd[1A\ufffd[2KYes: all is whole.\ufffd", "h2\ufffd", "Go on\ufffd."
+    )
+    assert all("\x1b" not in f"{check.what}{check.detail}" for check in told.checks)
+
+
+def test_what_a_hospital_refused_in_its_own_words_reaches_no_terminal_as_it_is(finished):
+    refusal = Refusal("odd\x1b", "\x1b]0;title\x07")
+    message = finished.hospitals[2]._sealer().seal(Stage.REFUSAL, refusal, round=3)
+    TranscriptWriter(finished.folder / "coordinator/transcript", AROUND)(Around(2, message))
+    (told,) = report(finished, ()).transcript.refusals
+    assert (told.member, told.reason, told.message) == ("h2", "odd\ufffd", "\ufffd]0;title\ufffd")
+    record = RefusalRecord.of(finished.charter, 2, refusal)
+    assert (record.reason, record.message) == ("odd\ufffd", "\ufffd]0;title\ufffd")
