@@ -23,7 +23,7 @@ from secagg.masking.messages import Refusal, payload_limit
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
 from secagg.masking.states import ServerState
 from secagg.processes.worker import WorkerLostError
-from secagg.transcript.files import AROUND, epoch_of, read_events, transcript_files
+from secagg.transcript.files import AROUND, epoch_of, read_events, stray_files, transcript_files
 from secagg.wire import Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 
@@ -36,9 +36,9 @@ class Finding:
     """Something in a transcript that does not fit.
 
     Attributes:
-        reason: ``output-differs``, ``impossible``, ``out-of-order``, ``incomplete``, ``transcript-damaged`` or
-            ``missing-round`` within a transcript; ``other-sum``, ``missing-round``, ``not-taken``,
-            ``missing-snapshot`` or ``not-in-its-log`` beside a hospital's log.
+        reason: ``output-differs``, ``impossible``, ``out-of-order``, ``incomplete``, ``transcript-damaged``,
+            ``stray-transcript``, ``missing-round`` or ``duplicate-round`` within a transcript; ``other-sum``,
+            ``missing-round``, ``not-taken``, ``missing-snapshot`` or ``not-in-its-log`` beside a hospital's log.
         message: one sentence.
     """
 
@@ -126,7 +126,7 @@ def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion =
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
         LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given; ``worker-lost``.
     """
-    audits, misfits = [], []
+    audits, misfits = [], [_stray(path) for path in stray_files(folder)]
     for path in transcript_files(folder):
         number = epoch_of(path)
         audit = audit_epoch(read_events(path, _largest_event(charter)), charter, noise)
@@ -137,8 +137,14 @@ def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion =
     return TranscriptAudit(tuple(audits), (*misfits, *_gaps(audits)))
 
 
+def _stray(path: Path) -> Finding:
+    what = f"{path.name!r} is beside the transcript, and is no name of one of its files: it was not looked at."
+    return Finding(0, 0, "stray-transcript", what)
+
+
 def _gaps(audits: Sequence[EpochAudit]) -> Iterator[Finding]:
-    """Rounds are counted across epochs: where some are in none, a transcript was taken away."""
+    """Rounds are counted across epochs: where some are in none, a transcript was taken away; where one is in two, one
+    was put in."""
     opened = [audit for audit in audits if audit.epoch != AROUND]
     if not opened:
         yield Finding(0, 0, "incomplete", "The transcript holds no epoch.")
@@ -147,6 +153,10 @@ def _gaps(audits: Sequence[EpochAudit]) -> Iterator[Finding]:
         if audit.first_round > last + 1:
             what = f"Rounds {last + 1} to {audit.first_round - 1} are in no epoch of the transcript."
             yield Finding(audit.epoch, audit.first_round, "missing-round", what)
+        # Where its set-up failed, an epoch ends before its first round.
+        if audit.first_round <= min(last, audit.last_round):
+            what = f"Rounds {audit.first_round} to {min(last, audit.last_round)} are in two epochs of the transcript."
+            yield Finding(audit.epoch, audit.first_round, "duplicate-round", what)
         last = max(last, audit.last_round)
 
 

@@ -25,13 +25,14 @@ AROUND: Final = 0
 _LENGTH: Final = 8
 _PATTERN: Final = "epoch-*.transcript"
 _PART: Final = 1 << 20
+_MOST_DIGITS: Final = 13
 
 
 class TranscriptWriter:
     """Appends events to the transcript of one epoch: call it with an event. Holds no file open."""
 
     def __init__(self, folder: Path, epoch: int) -> None:
-        self._path = folder / f"epoch-{epoch:06d}.transcript"
+        self._path = folder / _name_of(epoch)
         self._whole = False
 
     def __call__(self, event: Event) -> None:
@@ -92,10 +93,24 @@ def transcript_files(folder: Path) -> tuple[Path, ...]:
     return found
 
 
+def stray_files(folder: Path) -> tuple[Path, ...]:
+    """What is called much like a transcript, and is none: a second file of an epoch would be taken for another."""
+    return tuple(sorted(path for path in folder.glob(_PATTERN) if not _is_named_rightly(path)))
+
+
 def epoch_of(path: Path) -> int:
     """Which epoch's transcript this is said to be, by its name; `AROUND` for what belongs to none."""
+    return int(path.stem.rpartition("-")[2])
+
+
+def _name_of(epoch: int) -> str:
+    return f"epoch-{epoch:06d}.transcript"
+
+
+def _is_named_rightly(path: Path) -> bool:
+    """Whether it is called as its writer would call it: one epoch has one name."""
     digits = path.stem.rpartition("-")[2]
-    return int(digits) if digits.isascii() and digits.isdigit() else -1
+    return digits.isascii() and digits.isdigit() and len(digits) < _MOST_DIGITS and path.name == _name_of(int(digits))
 
 
 def read_events(path: Path, largest: int) -> Iterator[Event]:
@@ -179,7 +194,8 @@ def _sha256(path: Path, size: int) -> str:
 
 
 def _regular_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob(_PATTERN) if path.is_file() and not path.is_symlink())
+    named = (path for path in folder.glob(_PATTERN) if _is_named_rightly(path))
+    return sorted((path for path in named if path.is_file() and not path.is_symlink()), key=epoch_of)
 
 
 def _cut(path: Path) -> None:

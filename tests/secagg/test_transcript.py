@@ -453,7 +453,36 @@ def test_a_folder_without_an_epoch_or_its_first_rounds_is_incomplete(kept, recor
 def test_an_epochs_file_under_another_number_is_found(kept):
     folder, _ = kept
     (folder / "epoch-000002.transcript").write_bytes((folder / "epoch-000001.transcript").read_bytes())
-    assert found_in(kept) == ["out-of-order"]
+    assert found_in(kept) == ["out-of-order", "duplicate-round"]
+
+
+@pytest.mark.parametrize(
+    "name", ["epoch-0000001.transcript", "epoch-x-000001.transcript", "epoch-1.transcript", "epoch-.transcript"]
+)
+def test_a_second_file_of_an_epoch_under_another_name_is_found_and_not_judged(kept, name):
+    folder, _ = kept
+    (folder / name).write_bytes((folder / "epoch-000001.transcript").read_bytes())
+    assert found_in(kept) == ["stray-transcript"]
+    assert [audit.epoch for audit in audit_folder(*kept).epochs] == [0, 1]
+    assert name not in {checkpoint.name for checkpoint in checkpoint_files(folder)}
+
+
+def set_up_epoch(folder, charter, epoch, first_round):
+    """Another epoch in a file of its own, set up and not begun."""
+    stage = Consortium.make(folder / f"epoch-{epoch}", MEMBERS)
+    session = Session(charter, epoch, Purpose.TRAINING, first_round, 3)
+    write = TranscriptWriter(folder / "kept", epoch)
+    stage.server = MaskingServer(session, journal=write)
+    stage.set_up()
+    return stage
+
+
+def test_a_round_that_is_in_two_epochs_is_found_and_one_that_failed_before_its_first_round_is_not(kept, tmp_path):
+    _, charter = kept
+    set_up_epoch(tmp_path, charter, 2, 3)
+    assert found_in(kept) == []
+    set_up_epoch(tmp_path, charter, 3, 3).server.begin(3)
+    assert found_in(kept) == ["duplicate-round"]
 
 
 def test_a_damaged_file_is_a_finding_and_the_others_are_judged(kept):
