@@ -75,27 +75,19 @@ def _of_all_labels(labels: Tensor) -> Tensor:
 def _require_own(module: GradSampleModule, loss: Loss, features: Tensor, labels: Tensor) -> None:
     named = [(name, tensor) for name, tensor in module._module.named_parameters() if tensor.requires_grad]
     together = [torch.nan_to_num(tensor.grad_sample) for _, tensor in named]
-    alone = _alone(module, [tensor for _, tensor in named], loss, features, labels)
-    longest = max(float(tensor.flatten(1).norm(dim=1).max()) for tensor in alone)
-    for (name, _), found, wanted in zip(named, together, alone, strict=True):
-        if float((found - wanted).flatten(1).norm(dim=1).max()) > _TOLERANCE * longest:
-            raise InputError(
-                "not-private-model",
-                f"The model cannot be trained with differential privacy: with other rows beside it, a row has another "
-                f"gradient of {name} than alone.",
-                culprit=name,
-                remedy="No layer and no loss may mix rows; the loss is the mean over rows. What draws at random, do "
-                "so in training mode only.",
-            )
-
-
-def _alone(
-    module: GradSampleModule, parameters: list[nn.Parameter], loss: Loss, features: Tensor, labels: Tensor
-) -> list[Tensor]:
-    """Each row's gradients as plain autograd has them, (rows, ...) of each parameter."""
-    with without_samples(module):
-        rows = [
-            plain_gradients(loss(module(features[row : row + 1]), labels[row : row + 1]), parameters)
-            for row in range(len(labels))
-        ]
-    return [torch.nan_to_num(torch.stack(gradients)) for gradients in zip(*rows, strict=True)]
+    longest = max(float(gradients.flatten(1).norm(dim=1).max()) for gradients in together)
+    # One row after the other: of a large model no more gradients are held than there must be.
+    for row in range(len(labels)):
+        with without_samples(module):
+            mean = loss(module(features[row : row + 1]), labels[row : row + 1])
+            alone = plain_gradients(mean, [tensor for _, tensor in named])
+        for (name, _), gradients, own in zip(named, together, alone, strict=True):
+            if float((gradients[row] - torch.nan_to_num(own)).norm()) > _TOLERANCE * longest:
+                raise InputError(
+                    "not-private-model",
+                    "The model cannot be trained with differential privacy: with other rows beside it, a row has "
+                    f"another gradient of {name} than alone.",
+                    culprit=name,
+                    remedy="No layer and no loss may mix rows; the loss is the mean over rows. What draws at random, "
+                    "do so in training mode only.",
+                )
