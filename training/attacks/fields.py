@@ -189,6 +189,7 @@ ATTACKS: Final = (
         Refused.with_reasons(
             Refuser.HOSPITAL,
             "malformed",
+            "oversized",
             "stale-round",
             "epoch-too-long",
             "below-threshold",

@@ -101,7 +101,7 @@ def test_a_sum_that_is_made_again_is_no_progress(tmp_path):
         store = CoordinatorStore(site.state, charter.digest)
         record = RoundRecord(1, "training", step, (), (), (), (), None, 0, 0, 0.0)
         store.add_round(record)
-        reached.append(_Rounds(site, charter, SiteWatcher()).sums)
+        reached.append(_Rounds(site.rounds, SiteWatcher()).sums)
     assert reached == [1, 1, 1, 1, 2]
 
 
