@@ -192,7 +192,7 @@ class Field:
 
     def rounds(self) -> tuple[RoundRecord, ...]:
         """What the coordinator has on its disk."""
-        return self.centre.rounds(self.charter)
+        return self.centre.rounds.rounds
 
     def start(self) -> None:
         """Start every site."""
