@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -29,6 +30,8 @@ class Cells:
     """One consortium of cells, with throw-away certificates in ``folder``."""
 
     def __init__(self, folder: Path, members: Iterable[int]) -> None:
+        # NVFlare waits by select(2), for descriptors below 1,024 only: files that earlier tests left open use them up.
+        gc.collect()
         self._folder = folder
         self._sites: dict[int, subprocess.Popen[bytes]] = {}
         self.names = {member: f"site-{member}" for member in members}
