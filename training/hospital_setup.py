@@ -105,40 +105,35 @@ def require_trainable(charter: Charter, task: Task, train: Records, validation: 
     """
     scaling = Scaling(charter, task.spec)
     require_countable(charter, validation)
-    require_scalable(train, scaling)
-    require_private_task(task, train, scaling)
+    # The consortium's mean and spread are not known yet: this hospital's own stand for them.
+    sums: list[np.ndarray] = []
+    while scaling.lacks_moments(sums):
+        sums.append(scaling.moments(train, sums))
+    require_scalable(train, scaling, sums)
+    require_private_task(task, train, scaling, sums)
 
 
-def require_private_task(task: Task, train: Records, scaling: Scaling) -> None:
+def require_private_task(task: Task, train: Records, scaling: Scaling, sums: list[np.ndarray]) -> None:
     """Under differential privacy, refuse a task whose rows have no gradients of their own, before anything is spent.
-
-    A consortium's mean and spread are not known yet: this hospital's own stand for them.
 
     Raises:
         InputError: ``not-private-model``.
     """
     if scaling.charter.privacy.mode == "none":
         return
-    sums: list[np.ndarray] = []
-    while scaling.lacks_moments(sums):
-        sums.append(scaling.moments(train, sums))
     few = scaling.apply(train, sums)
     require_row_gradients(task.build_model(), task.loss, torch.from_numpy(few.features), torch.from_numpy(few.labels))
 
 
-def require_scalable(train: Records, scaling: Scaling) -> None:
+def require_scalable(train: Records, scaling: Scaling, sums: list[np.ndarray]) -> None:
     """Refuse columns whose moments no sum has room for, or that are too small for its grid, before a run stops at them.
-
-    This hospital's own moments stand for the consortium's.
 
     Raises:
         InputError: ``out-of-range`` or ``too-small``, naming the column.
     """
-    charter, names, sums = scaling.charter, train.feature_names, list[np.ndarray]()
-    while scaling.lacks_moments(sums):
-        moments = scaling.moments(train, sums)
-        MomentVector(charter, names, sums).encode(moments)
-        sums.append(moments)
+    charter, names = scaling.charter, train.feature_names
+    for place, moments in enumerate(sums):
+        MomentVector(charter, names, sums[:place]).encode(moments)
     if sums:
         MomentVector(charter, names, sums).require_resolved(scaling.squares(train))
 
