@@ -240,6 +240,8 @@ class Coordinator:
         return signed | self._statuses(self._exchange(Phase.QUERY, self._endorsements(signed)))
 
     def _missed(self, status: Status) -> tuple[str, ...]:
+        if (status.statistics, status.steps) >= self._reached:
+            return ()
         statistics = self._store.sums_after(Purpose.STATISTICS, status.statistics)
         if status.statistics + len(statistics) < self._given[Purpose.STATISTICS]:
             return statistics
