@@ -87,7 +87,9 @@ def read_bounded(path: Path, limit: int, start: int = 0) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            file.seek(start)
+            # Not otherwise: a pipe can be read, and nothing in it passed over.
+            if start:
+                file.seek(start)
             data = file.read(limit + 1)
     except OSError as error:
         raise unreadable(path, error) from error
@@ -179,7 +181,7 @@ def unreadable(path: Path, error: OSError) -> InputError:
     """The error for a file that is missing or cannot be read."""
     return InputError(
         "unreadable",
-        f"{path} cannot be read: {error.strerror}.",
+        f"{path} cannot be read: {error.strerror or error}.",
         culprit=str(path),
         remedy="Check the path and its permissions.",
     )
@@ -189,7 +191,7 @@ def unwritable(path: Path, error: OSError) -> InputError:
     """The error for a place that cannot be written to."""
     return InputError(
         "unwritable",
-        f"{path} cannot be written: {error.strerror}.",
+        f"{path} cannot be written: {error.strerror or error}.",
         culprit=str(path),
         remedy="Choose a folder that you can write to and that has free space.",
     )

@@ -12,8 +12,14 @@ from typing import Any, Final
 
 # Of a dotted key tomllib keeps every beginning: a hundred kilobytes of "a.a.a." would be gigabytes.
 _MOST_PARTS: Final = 32
+# What is not closed counts to its end, where tomllib refuses it: nothing is looked at twice, whatever the text.
 _STRINGS_AND_COMMENTS: Final = re.compile(
-    r'"""(?:[^\\]|\\.)*?"""(?!")|' + r"'''.*?'''(?!')|" + r'"(?:[^"\\\n]|\\.)*+"|' + r"'[^'\n]*+'|#[^\n]*+", re.DOTALL
+    r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*+(?:"{3,5})?'
+    r"|'''(?:[^']|'{1,2}(?!'))*+(?:'{3,5})?"
+    r'|"(?:[^"\\\n]|\\.)*+"?'
+    r"|'[^'\n]*+'?"
+    r"|#[^\n]*+",
+    re.DOTALL,
 )
 _LONG_KEY: Final = re.compile(rf'(?:\.[\w"-]*+){{{_MOST_PARTS}}}')
 _BLANKS: Final = dict.fromkeys(map(ord, " \t"))

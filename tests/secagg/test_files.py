@@ -6,11 +6,13 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically, is_locked, lock, read_bounded, write_atomically
+from secagg.passphrase import read_passphrase
 
 
 def test_what_was_written_is_read_with_the_mode_that_was_asked_for(tmp_path):
@@ -81,6 +83,18 @@ def test_a_file_at_the_limit_is_read_and_one_byte_more_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         read_bounded(path, 9)
     assert caught.value.reason == "file-too-large"
+
+
+def test_what_comes_through_a_pipe_is_read_and_cannot_be_read_from_its_middle():
+    """As a shell gives it: `--passphrase-file <(...)`."""
+    reader, writer = os.pipe()
+    os.write(writer, b"correct horse\n")
+    os.close(writer)
+    place = Path(f"/dev/fd/{reader}")
+    with pytest.raises(InputError, match=r"cannot be read: .*seek"):
+        read_bounded(place, 100, 1)
+    assert read_passphrase(place) == b"correct horse"
+    os.close(reader)
 
 
 def test_a_file_that_must_be_new_is_written_whole_and_with_its_mode(tmp_path):

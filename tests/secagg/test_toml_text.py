@@ -32,6 +32,14 @@ HOSTILE = {
     "many brackets": "x = " + "[" * 50_000,
     "many inline tables": "x = " + "{a=" * 50_000,
 }
+# Looked at from each beginning of a string to the end, these would take hours.
+UNCLOSED = {
+    "strings of several lines": '\\"""\n' * 800_000,
+    "strings of the other kind": "x = '''" + "''\n" * 800_000,
+    "strings of one line": 'x = "' + '\\"' * 800_000,
+    "strings of one line of the other kind": "'\n" * 800_000,
+    "strings that begin each other": 'x = """' + '\\""' * 800_000,
+}
 LIMIT = 1 << 30
 IN_A_GIGABYTE = f"""
 import resource, sys
@@ -53,6 +61,14 @@ def test_what_takes_more_than_it_is_long_is_refused_at_once(text):
     assert time.process_time() - started < 5
 
 
+@pytest.mark.parametrize("text", UNCLOSED.values(), ids=UNCLOSED.keys())
+def test_what_is_never_closed_is_refused_at_once(text):
+    started = time.process_time()
+    with pytest.raises(tomllib.TOMLDecodeError):
+        read_toml(text)
+    assert time.process_time() - started < 10
+
+
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_AS"), reason="no limit on memory here")
 def test_a_charter_of_anybodys_is_refused_in_little_memory():
     command = [sys.executable, "-c", IN_A_GIGABYTE]
@@ -68,6 +84,9 @@ ORDINARY = [
     'x = """\n' + "a.b." * 100 + '"""" # ' + "c." * 100,
     "# " + "c." * 100,
     '"' + "c." * 100 + '" = 1',
+    'x = """' + "c." * 100 + '"""""\ny = """"' + "c." * 100 + '""' + "c." * 100 + '\\""""',
+    "x = '''" + "c." * 100 + "'''''\ny = ''''" + "c." * 100 + "''" + "c." * 100 + "'''",
+    'x = [""""""]\ny = ["", "' + "c." * 100 + '"]',
     ".".join("abcdefghijklmnopqrstuvwxyz123456") + " = 1",
 ]
 
