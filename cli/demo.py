@@ -47,7 +47,7 @@ _ENTRIES = frozenset(
     {
         "charter",
         "coordinator",
-        "history.json",
+        "history.jsonl",
         "hospitals",
         "release",
         "report.html",

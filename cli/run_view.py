@@ -57,7 +57,7 @@ class RunView:
     @property
     def observer(self) -> Observer:
         """What the run calls."""
-        return Observer(self._start, self._answer, self._round, self._compare, self._refusal)
+        return Observer(self._start, self._answer, self._round, self._compare, self._refusal, self._no_comparison)
 
     def _start(self, charter: VerifiedCharter, of_the_task: tuple[Caution, ...] = ()) -> None:
         content = charter.charter
@@ -79,12 +79,17 @@ class RunView:
         self._progress.update(self._task, description=f"for comparison, training on {what}")
 
     def _refusal(self, member: str, error: SecaggError) -> None:
+        self._tell("refusal", {"member": member}, f"{member} refuses: ", error)
+
+    def _no_comparison(self, what: str, error: SecaggError) -> None:
+        self._tell("no_comparison", {"with": what}, f"No comparison with {what}: ", error)
+
+    def _tell(self, kind: str, about: dict[str, str], opening: str, error: SecaggError) -> None:
         if self._as_json:
-            told = {"member": member, "reason": error.reason, "message": error.message, "remedy": error.remedy}
-            click.echo(msgspec.json.encode({"refusal": told}).decode(), err=True)
+            told = about | {"reason": error.reason, "message": error.message, "remedy": error.remedy}
+            click.echo(msgspec.json.encode({kind: told}).decode(), err=True)
             return
-        line = f"{member} refuses: {error.diagnostics()}"
-        self._progress.console.print(line, style="yellow", markup=False, soft_wrap=True)
+        self._progress.console.print(opening + error.diagnostics(), style="yellow", markup=False, soft_wrap=True)
 
 
 def show_result(result: SimulationResult, report: Path | None = None) -> None:

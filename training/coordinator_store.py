@@ -14,8 +14,8 @@ import msgspec
 from secagg.errors import TamperingError
 from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.masking import Purpose
+from training.record_log import RecordLog
 from training.report import RoundRecord
-from training.round_log import RoundLog
 
 _LARGEST_STATE = 64 * 1024 * 1024
 _LARGEST_RELEASE = 64 * 1024 * 1024
@@ -68,9 +68,19 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return frozenset(range(1, members + 1)).difference(self.given)
 
 
-def round_log(folder: Path) -> RoundLog:
+def round_log(folder: Path) -> RecordLog[RoundRecord]:
     """The record of every round of the coordinator whose state is in ``folder``."""
-    return RoundLog(folder / "rounds.jsonl")
+    path = folder / "rounds.jsonl"
+
+    def damaged(what: str) -> TamperingError:
+        return TamperingError(
+            "damaged-coordinator-state",
+            what,
+            culprit=str(path),
+            remedy="Put back a copy of it, or remove it: the transcript has the rounds too.",
+        )
+
+    return RecordLog(path, RoundRecord, damaged)
 
 
 class CoordinatorStore:
@@ -92,9 +102,9 @@ class CoordinatorStore:
         """The record of every round so far.
 
         Raises:
-            InputError, TamperingError: as `RoundLog.rounds`.
+            InputError, TamperingError: as `RecordLog.records`.
         """
-        return self._rounds.rounds
+        return self._rounds.records
 
     def add_round(self, record: RoundRecord) -> None:
         """Write down how a round went, then keep it in memory.

@@ -1,4 +1,4 @@
-"""The coordinator's record of every round, one JSON object a line: appended to, never rewritten.
+"""Records, one JSON object a line: appended to, never rewritten. A coordinator keeps its rounds so.
 
 Knows lines and files. A line that a kill or a full disk cut off is no line: it is passed over, and the next takes its
 place.
@@ -7,74 +7,76 @@ place.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from secagg.errors import TamperingError
+from secagg.errors import SecaggError
 from secagg.files import PRIVATE, read_bounded, sync_folder, unwritable
-from training.report import RoundRecord
 
 # A thousand members' names are 25 KB a round: more rounds than any training has.
 _LARGEST: Final = 1 << 34
 
+Record = TypeVar("Record")
 
-class RoundLog:
-    """The file at ``path``, which need not be there yet: read when its rounds are first asked for.
+
+class RecordLog(Generic[Record]):
+    """The file at ``path``, which need not be there yet: read when its records are first asked for.
 
     Holds it open no longer than a call.
+
+    Args:
+        damaged: makes the error of a line that is no record, from what is wrong with which file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, record: type[Record], damaged: Callable[[str], SecaggError]) -> None:
         self._path = path
+        self._record = record
+        self._damaged = damaged
         self._end = 0
-        self._rounds: tuple[RoundRecord, ...] | None = None
+        self._records: tuple[Record, ...] | None = None
 
     @property
-    def rounds(self) -> tuple[RoundRecord, ...]:
-        """Every round, in order, as of the last reading or appending.
+    def records(self) -> tuple[Record, ...]:
+        """Every record, in order, as of the last reading or appending.
 
         Raises:
             InputError: ``unreadable``, ``file-too-large``.
-            TamperingError: ``damaged-coordinator-state``.
+            SecaggError: that of damage.
         """
-        if self._rounds is None:
-            self._rounds = self._read()
-        return self._rounds
+        if self._records is None:
+            self._records = self._read()
+        return self._records
 
-    def read_on(self) -> tuple[RoundRecord, ...]:
+    def read_on(self) -> tuple[Record, ...]:
         """Read what another process has added, and nothing before it; what that is.
 
         Raises:
-            InputError, TamperingError: as `rounds`.
+            SecaggError: as `records`.
         """
-        before, added = self.rounds, self._read()
-        self._rounds = before + added
+        before, added = self.records, self._read()
+        self._records = before + added
         return added
 
-    def _read(self) -> tuple[RoundRecord, ...]:
-        """The rounds after those that were read before."""
+    def _read(self) -> tuple[Record, ...]:
+        """Those after what was read before."""
         lines = read_bounded(self._path, _LARGEST, self._end).split(b"\n")[:-1] if self._path.exists() else []
         try:
-            records = tuple(msgspec.json.decode(line, type=RoundRecord) for line in lines)
+            records = tuple(msgspec.json.decode(line, type=self._record) for line in lines)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise TamperingError(
-                "damaged-coordinator-state",
-                f"{self._path} cannot be read: {error}.",
-                culprit=str(self._path),
-                remedy="Put back a copy of it, or remove it: the transcript has the rounds too.",
-            ) from error
+            raise self._damaged(f"{self._path} cannot be read: {error}.") from error
         self._end += sum(len(line) + 1 for line in lines)
         return records
 
-    def append(self, record: RoundRecord) -> None:
-        """Add a round, durably.
+    def append(self, record: Record) -> None:
+        """Add one, durably.
 
         Raises:
-            InputError: ``unwritable``; with TamperingError, as `rounds`.
+            SecaggError: ``unwritable``; as `records`.
         """
-        before, line = self.rounds, msgspec.json.encode(record) + b"\n"
+        before, line = self.records, msgspec.json.encode(record) + b"\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT, PRIVATE), "wb") as file:
@@ -87,4 +89,4 @@ class RoundLog:
         except OSError as error:
             raise unwritable(self._path, error) from error
         self._end += len(line)
-        self._rounds = (*before, record)
+        self._records = (*before, record)

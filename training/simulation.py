@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,7 @@ from training.hospital_folder import HospitalFolder
 from training.hospital_setup import HospitalSetup, split_patients
 from training.model_state import load
 from training.new_folder import make_folder, require_new
+from training.record_log import RecordLog
 from training.records import concatenate
 from training.report import RoundRecord
 from training.running import alone
@@ -44,7 +46,7 @@ from training.splitting import Site
 from training.task import Task, TaskSpec
 
 SETTINGS_FILE = "simulation.json"
-HISTORY_FILE = "history.json"
+HISTORY_FILE = "history.jsonl"
 _LARGEST_SETTINGS = 16 * 1024 * 1024
 
 
@@ -125,6 +127,7 @@ class Observer:
     on_round: Callable[[RoundResult], None] = lambda _result: None
     on_compare: Callable[[str], None] = lambda _what: None
     on_refusal: Callable[[str, SecaggError], None] = lambda _member, _error: None
+    on_no_comparison: Callable[[str, SecaggError], None] = lambda _what, _error: None
 
 
 def prepare(folder: Path, settings: SimulationSettings) -> None:
@@ -188,15 +191,17 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
     cores = cores_for(charter.charter.model.parameters)
     with cores, _Cast(folder, settings, charter, task, sites, observer) as cast:
         observer.on_start(charter, task.cautions())
-        history = _History(folder)
+        history = _history(folder)
 
         def on_round(record: RoundRecord) -> None:
-            history.append(cast.measure(record))
-            observer.on_round(history.rounds[-1])
+            result = cast.measure(record)
+            history.append(result)
+            observer.on_round(result)
 
         drop_outs = [parse_drop_out(text, cast.numbers) for text in settings.drop_outs]
         engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer, cast.on_failure)
         coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
+        _add_unmeasured(coordinator.rounds, history, cast)
         _run(coordinator, cast)
         federated = cast.evaluate()
         _copy_release(folder, cast.furthest().release_folder)
@@ -204,7 +209,7 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         hospitals = settings.hospitals_folder(folder)
         warnings = (*cautions(charter.charter), *task.cautions())
         return SimulationResult(
-            folder, hospitals, charter, history.rounds, federated, pooled, curator, alone, warnings, cast.budgets()
+            folder, hospitals, charter, history.records, federated, pooled, curator, alone, warnings, cast.budgets()
         )
 
 
@@ -241,31 +246,30 @@ def read_history(folder: Path) -> tuple[RoundResult, ...]:
     Raises:
         InputError: ``damaged-history``.
     """
+    return _history(folder).records
+
+
+def _history(folder: Path) -> RecordLog[RoundResult]:
     path = folder / HISTORY_FILE
-    if not path.exists():
-        return ()
-    data = read_bounded(path, _LARGEST_SETTINGS)
-    try:
-        return msgspec.json.decode(data, type=tuple[RoundResult, ...])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
+
+    def damaged(what: str) -> InputError:
+        return InputError(
             "damaged-history",
-            f"{path} cannot be read: {error}.",
+            what,
             culprit=str(path),
-            remedy="Remove it and resume; the results of earlier rounds are then no longer shown.",
-        ) from error
+            remedy="Remove it and resume: earlier rounds are then shown without how good the model was.",
+        )
+
+    return RecordLog(path, RoundResult, damaged)
 
 
-class _History:
-    """The results of all rounds, also those before an interruption."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / HISTORY_FILE
-        self.rounds = read_history(folder)
-
-    def append(self, result: RoundResult) -> None:
-        self.rounds = (*self.rounds, result)
-        write_atomically(self._path, msgspec.json.encode(self.rounds))
+def _add_unmeasured(rounds: Sequence[RoundRecord], history: RecordLog[RoundResult], cast: _Cast) -> None:
+    """The rounds that the coordinator has written down and nobody has measured: a run was cut off in between."""
+    known = {result.record.round for result in history.records}
+    for record in rounds:
+        if record.round not in known:
+            is_last = record.step == cast.furthest().state.steps
+            history.append(cast.measure(record) if is_last else RoundResult(record, None, None))
 
 
 class _Cast:
@@ -365,14 +369,23 @@ class _Cast:
 def _compare(cast: _Cast, observer: Observer) -> tuple[Metrics | None, Metrics | None, tuple[tuple[str, Metrics], ...]]:
     if cast.test is None:
         return None, None, ()
-    comparison = Comparison(cast.charter.charter, cast.task, cast.test, cast.device, cast.settings.seed)
-    observer.on_compare("all records pooled")
-    pooled = comparison.pooled(cast.held)
-    curator = comparison.curator(cast.held)
-    alone = []
-    for held in cast.held:
-        observer.on_compare(f"{held.name} alone")
-        alone.append((held.name, comparison.alone(held)))
+    charter = cast.charter.charter
+    comparison = Comparison(charter, cast.task, cast.test, cast.device, cast.settings.seed)
+
+    def tried(what: str, train: Callable[[], Metrics | None]) -> Metrics | None:
+        observer.on_compare(what)
+        try:
+            return train()
+        except SecaggError as error:
+            # Without the bounds of secure sums a model may diverge, and what the consortium made is there all the same.
+            observer.on_no_comparison(what, error)
+            return Metrics(None, None, 0)
+
+    pooled = tried("all records pooled", lambda: comparison.pooled(cast.held))
+    curator = None
+    if charter.privacy.mode != "none":
+        curator = tried("all records at one curator", lambda: comparison.curator(cast.held))
+    alone = [(held.name, tried(f"{held.name} alone", partial(comparison.alone, held))) for held in cast.held]
     return pooled, curator, tuple(alone)
 
 

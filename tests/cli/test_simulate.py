@@ -40,7 +40,7 @@ def test_a_run_ends_with_a_table_a_release_and_how_to_check_it(secagg, simulate,
     assert {path.name for path in (here / "run").iterdir()} == {
         "charter",
         "coordinator",
-        "history.json",
+        "history.jsonl",
         "hospitals",
         "release",
         "running.lock",
@@ -655,7 +655,7 @@ def test_a_damaged_state_of_a_hospital_stops_the_run(secagg, finished, name, rea
 
 @pytest.mark.parametrize(("name", "text"), [("simulation.json", b'"cpu"'), ("coordinator/rounds.jsonl", b'"h1"')])
 def test_a_file_of_the_run_that_is_no_longer_text_is_no_defect(secagg, finished, name, text):
-    """training/simulation.py, read_settings; training/round_log.py."""
+    """training/simulation.py, read_settings; training/coordinator_store.py, round_log."""
     path = finished / name
     flip(path, path.read_bytes().index(text) + 1, bit=0x80)
     code, reason = (UNUSABLE, "not-a-run") if name == "simulation.json" else (TAMPERING, "damaged-coordinator-state")

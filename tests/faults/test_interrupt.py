@@ -51,7 +51,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_can(tmp_path):
     data = [argument for table in tables for argument in ("--data", str(table))]
     options = ["--rounds", "60", "--local-steps", "40", "--colluding", "0", "--no-compare", "--epoch-rounds", "60"]
     process = simulate(tmp_path, "--task", "task.toml", *data, "--out", "run", *options)
-    wait_for(tmp_path / "run/history.json", process)
+    wait_for(tmp_path / "run/history.jsonl", process)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130

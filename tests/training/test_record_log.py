@@ -1,4 +1,4 @@
-"""The record of every round: what a kill or a full disk leaves of it, and how long it may become."""
+"""The coordinator's record of every round: what a kill or a full disk leaves of it, and how long it may become."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import msgspec
 import pytest
 
 from secagg.errors import InputError, TamperingError
-from training import round_log
-from training.coordinator_store import CoordinatorStore
+from training import record_log
+from training.coordinator_store import CoordinatorStore, round_log
 from training.report import RefusalRecord, RoundRecord
-from training.round_log import RoundLog
 
 CHARTER = bytes(32)
 
@@ -22,49 +21,49 @@ def record_of(number, members=3):
 
 def test_rounds_are_there_again_in_order(tmp_path):
     path = tmp_path / "coordinator/rounds.jsonl"
-    log = RoundLog(path)
+    log = round_log(path.parent)
     written = tuple(record_of(number) for number in range(1, 5))
     for record in written:
         log.append(record)
-    assert log.rounds == RoundLog(path).rounds == written
+    assert log.records == round_log(path.parent).records == written
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(path.read_bytes().splitlines()) == 4
 
 
 def test_a_line_that_was_cut_off_anywhere_is_no_round_and_the_next_takes_its_place(tmp_path):
     path = tmp_path / "rounds.jsonl"
-    log = RoundLog(path)
+    log = round_log(path.parent)
     log.append(record_of(1))
     whole = path.read_bytes()
     log.append(record_of(2))
     for end in range(len(whole), len(path.read_bytes()), 7):
         path.write_bytes((whole + whole)[:end])
-        again = RoundLog(path)
-        assert again.rounds == (record_of(1),)
+        again = round_log(path.parent)
+        assert again.records == (record_of(1),)
         again.append(record_of(3))
-        assert RoundLog(path).rounds == (record_of(1), record_of(3))
+        assert round_log(path.parent).records == (record_of(1), record_of(3))
 
 
 def test_a_round_that_found_no_room_is_not_taken_for_one_and_spoils_no_other(tmp_path, monkeypatch):
-    log = RoundLog(tmp_path / "rounds.jsonl")
+    log = round_log(tmp_path)
     log.append(record_of(1))
     with monkeypatch.context() as patched:
 
         def full(descriptor):
             raise OSError(28, "No space left on device")
 
-        patched.setattr(round_log.os, "fsync", full)
+        patched.setattr(record_log.os, "fsync", full)
         with pytest.raises(InputError) as caught:
             log.append(record_of(2))
     assert caught.value.reason == "unwritable"
-    assert log.rounds == (record_of(1),)
+    assert log.records == (record_of(1),)
     log.append(record_of(3))
-    assert RoundLog(tmp_path / "rounds.jsonl").rounds == (record_of(1), record_of(3))
+    assert round_log(tmp_path).records == (record_of(1), record_of(3))
 
 
 def test_what_another_process_adds_is_read_without_what_was_read_before(tmp_path):
     path = tmp_path / "rounds.jsonl"
-    reader, writer = RoundLog(path), RoundLog(path)
+    reader, writer = round_log(path.parent), round_log(path.parent)
     assert reader.read_on() == ()
     writer.append(record_of(1))
     assert reader.read_on() == (record_of(1),)
@@ -76,16 +75,16 @@ def test_what_another_process_adds_is_read_without_what_was_read_before(tmp_path
     path.write_bytes(b"?" * (first - 1) + whole[first - 1 :])
     assert reader.read_on() == (record_of(2),)
     assert reader.read_on() == ()
-    assert reader.rounds == (record_of(1), record_of(2))
+    assert reader.records == (record_of(1), record_of(2))
 
 
 @pytest.mark.parametrize("damage", [b"{}\n", b"no record\n", b"\xff\n", b"\n"], ids=["empty", "text", "bytes", "blank"])
 def test_a_line_that_is_no_round_is_damage(tmp_path, damage):
     path = tmp_path / "rounds.jsonl"
-    RoundLog(path).append(record_of(1))
+    round_log(path.parent).append(record_of(1))
     path.write_bytes(path.read_bytes() + damage)
     with pytest.raises(TamperingError) as caught:
-        _ = RoundLog(path).rounds
+        _ = round_log(path.parent).records
     assert (caught.value.reason, caught.value.culprit) == ("damaged-coordinator-state", str(path))
 
 

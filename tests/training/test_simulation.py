@@ -34,7 +34,7 @@ from training.hospital_setup import split_patients
 from training.local_sgd import train_locally
 from training.model_state import ModelLayout, flatten, load
 from training.records import concatenate
-from training.simulation import Observer, prepare, read_settings, run
+from training.simulation import Observer, _Cast, prepare, read_settings, run
 from training.sites import read_sites
 from training.vector_layout import UpdateVector, clip_norm
 
@@ -205,6 +205,38 @@ def test_a_run_interrupted_after_any_round_is_finished_when_taken_up_again(tmp_p
     assert verify_release(folder / "release").statement.predicate.sums == 3
 
 
+@pytest.mark.parametrize("stop", [2, 5])
+def test_a_round_that_nobody_came_to_measure_is_in_the_result_all_the_same(tmp_path, tables, monkeypatch, stop):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, choices_of(), tabular_spec(**SCALED_BY_SUMS)))
+    measure = _Cast.measure
+
+    def cut_off(cast, record):
+        if record.round == stop:
+            raise CutOffError
+        return measure(cast, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Cast, "measure", cut_off)
+        with pytest.raises(CutOffError):
+            run(folder, Observer())
+    result = run(folder, Observer())
+    assert [entry.record.round for entry in result.rounds] == [1, 2, 3, 4, 5]
+    assert result.rounds[-1].metrics == result.federated
+
+
+def test_a_comparison_that_diverges_is_told_and_takes_nothing_from_what_was_made(tmp_path, tables):
+    """Hospitals clip an update after each step; one place that trains by itself does not."""
+    folder, told = tmp_path / "run", []
+    training = training_of(rounds=20, local_steps=1, learning_rate=10.0, weight_decay=100.0)
+    prepare(folder, settings_for(tables, choices_of(training=training), compare=True))
+    result = run(folder, Observer(on_no_comparison=lambda what, error: told.append((what, error.reason))))
+    assert ("all records pooled", "training-diverged") in told
+    assert (result.pooled.accuracy, result.pooled.patients) == (None, 0)
+    assert result.federated.accuracy is not None
+    assert verify_release(folder / "release").statement.predicate.sums == 20
+
+
 def test_a_private_run_taken_up_again_has_paid_for_every_round_it_states(tmp_path, tables):
     folder = tmp_path / "run"
     prepare(folder, settings_for(tables, PRIVATE_CHOICES, PRIVATE_TASK))
@@ -299,13 +331,13 @@ def test_damaged_settings_are_refused(tmp_path, tables, damage):
     assert caught.value.reason == "not-a-run"
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b'{"task_kind": 3}'])
+@pytest.mark.parametrize("damage", [b"\n", b"{\n", b"\xff\xfe\n", b'{"task_kind": 3}\n'])
 def test_a_damaged_history_is_refused(tmp_path, tables, damage):
     folder = tmp_path / "run"
     prepare(folder, settings_for(tables, choices_of()))
     with pytest.raises(CutOffError):
         run(folder, interrupt_after(1))
-    (folder / "history.json").write_bytes(damage)
+    (folder / "history.jsonl").write_bytes(damage)
     with pytest.raises(InputError) as caught:
         run(folder, Observer())
     assert caught.value.reason == "damaged-history"

@@ -51,7 +51,7 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
             remedy="Give the folder that `secagg coordinator init` made.",
         )
     charter = site.read_charter()
-    progress, rounds, last = site.progress(charter), site.rounds.rounds, site.last_outcome()
+    progress, rounds, last = site.progress(charter), site.rounds.records, site.last_outcome()
     state = _state(site, bool(rounds))
     # Once there is a release, what went wrong before it is over.
     error = last.as_error() if last and (last.lacking or state is not SiteState.RELEASED) else None

@@ -142,7 +142,7 @@ def _of_hospital(site: HospitalSite, running: bool) -> Snapshot:
 
 def _of_coordinator(site: CoordinatorSite, running: bool) -> Snapshot:
     charter = site.read_charter()
-    rounds = tuple(_counted(record) for record in site.rounds.rounds)
+    rounds = tuple(_counted(record) for record in site.rounds.records)
     state = SiteState.RELEASED if site.release.exists() else SiteState.TRAINING if rounds else SiteState.WAITING
     return _snapshot("coordinator", charter, running, state, charter.charter.name, rounds)
 

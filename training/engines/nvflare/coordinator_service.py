@@ -21,8 +21,8 @@ from training.engines.nvflare.site_run import running
 from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.settings import CoordinatorSettings
 from training.field.watcher import SiteWatcher
-from training.report import steps_summed
-from training.round_log import RoundLog
+from training.record_log import RecordLog
+from training.report import RoundRecord, steps_summed
 from training.running import alone
 
 Going = Callable[[], None]
@@ -191,10 +191,10 @@ class Gathering:
 class _Rounds:
     """Tells of each round once, from what the coordinator wrote down."""
 
-    def __init__(self, log: RoundLog, watcher: SiteWatcher) -> None:
+    def __init__(self, log: RecordLog[RoundRecord], watcher: SiteWatcher) -> None:
         self._log = log
         self._watcher = watcher
-        self._summed = steps_summed(log.rounds)
+        self._summed = steps_summed(log.records)
 
     @property
     def sums(self) -> int:
