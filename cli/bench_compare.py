@@ -24,8 +24,8 @@ def compare(context: click.Context, first: Path, second: Path, as_json: bool) ->
     """Compare the CPU times of the runs in the folders FIRST and SECOND, case by case.
 
     A ratio is the second over the first. Those beyond 15 % either way are named, and so are cases that send other
-    bytes. Times below a millisecond are left out. Exit code 1 if a ratio is beyond 15 %, 2 if a folder holds no run or
-    both have no case in common.
+    bytes. What takes less than a millisecond in both is left out. Exit code 1 if a ratio is beyond 15 % or there is
+    none, 2 if a folder holds no run or both have timed no case in common.
 
     \b
     Examples:
@@ -39,7 +39,7 @@ def compare(context: click.Context, first: Path, second: Path, as_json: bool) ->
         for line in _lines(found):
             click.echo(line)
         _say(found)
-    context.exit(SecaggError.exit_code if found.exceeding else 0)
+    context.exit(SecaggError.exit_code if found.exceeding or not found.ratios else 0)
 
 
 def _lines(found: Comparison) -> Iterator[str]:
@@ -62,7 +62,9 @@ def _say(found: Comparison) -> None:
             click.echo(f"Only in the {which}: {', '.join(names)}.")
     count, beyond = len(found.ratios), len(found.exceeding)
     least = f"{1e3 * LEAST_SECONDS:g} ms or more"
-    if beyond:
+    if not count:
+        click.echo(f"Nothing was compared: no time is {least}.")
+    elif beyond:
         click.echo(f"No: {beyond} of {count} times of {least} differ by more than {100 * TOLERANCE:g} %.")
     else:
         click.echo(f"Yes: all {count} times of {least} agree within {100 * TOLERANCE:g} %.")

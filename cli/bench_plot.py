@@ -68,6 +68,8 @@ def write_plots(folder: Path, run: Run) -> list[Path]:
         InputError: ``unwritable``.
     """
     results = results_of(run)
+    if not results:
+        return []
     axes: dict[str, tuple[str, Callable[[Case], float]]] = {
         "parameters": ("parameters", lambda case: case.parameters),
         "hospitals": ("hospitals", lambda case: case.hospitals),

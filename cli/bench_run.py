@@ -8,6 +8,7 @@ import click
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.sweep import flower
 from benchmarks.sweep.case import SCHEMES, Case, Scheme
 from benchmarks.sweep.environment import Environment
 from benchmarks.sweep.folder import RunWriter, read_run
@@ -83,21 +84,25 @@ def run(
         raise click.UsageError("Give --short or --full, or which cases you want, not both.")
     cases, left_out = _chosen(*chosen) if any(chosen) else (full() if size == "full" else short(), {})
     left_out |= {scheme: why for scheme, why in missing_here().items() if any(one.scheme == scheme for one in cases)}
+    here = measurable(cases)
+    if not here:
+        raise flower.missing()
     for what, why in left_out.items():
         progress_console.print(f"Left out: {what}: {why}.", markup=False, soft_wrap=True)
     with RunWriter(out, Environment.here()) as writer, _progress() as progress:
-        total = sum(1 for _ in orders(measurable(cases), turns))
+        total = sum(1 for _ in orders(here, turns))
         task = progress.add_task("", total=total)
 
         def tell(order: Order) -> None:
             progress.update(task, advance=1, description=f"{_name(order)}, turn {order.turn} of {turns}")
 
-        run_cases(writer, cases, turns, tell)
+        run_cases(writer, here, turns, tell)
     files = write_out(out, read_run(out))
     if as_json:
-        print_json(RunJson(str(out), len(cases), left_out, [str(file) for file in files]))
+        print_json(RunJson(str(out), len(here), left_out, [str(file) for file in files]))
         return
-    click.echo(f"{len(cases)} cases are in {out}. `secagg bench table {out}` prints its tables.")
+    measured = "1 case is" if len(here) == 1 else f"{len(here)} cases are"
+    click.echo(f"{measured} in {out}. `secagg bench table {out}` prints its tables.")
 
 
 def _chosen(

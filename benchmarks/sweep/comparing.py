@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.sweep.case import Case
 from benchmarks.sweep.folder import Run
 from benchmarks.sweep.results import Result, results_of
 from secagg.errors import InputError
@@ -43,7 +44,7 @@ class Comparison(msgspec.Struct, frozen=True):
     Attributes:
         environment: what the second run's machine and versions have otherwise.
         bytes_changed: cases that do not send as much as before.
-        only_first, only_second: cases that one run alone has.
+        only_first, only_second: cases that one run alone has timed.
     """
 
     ratios: list[Ratio]
@@ -64,14 +65,13 @@ def compare(first: Run, second: Run) -> Comparison:
     Raises:
         InputError: ``nothing-in-common``.
     """
-    before = {result.case: result for result in results_of(first)}
-    after = {result.case: result for result in results_of(second)}
+    before, after = _timed(first), _timed(second)
     common = [case for case in before if case in after]
     if not common:
         raise InputError(
             "nothing-in-common",
-            "The two runs have no case in common.",
-            remedy="Run the same cases: `secagg bench run` with the same options.",
+            "The two runs have timed no case in common.",
+            remedy="Run the same cases to their end: `secagg bench run` with the same options.",
         )
     return Comparison(
         ratios=[ratio for case in common for ratio in _ratios(before[case], after[case])],
@@ -82,11 +82,21 @@ def compare(first: Run, second: Run) -> Comparison:
     )
 
 
+def _timed(run: Run) -> dict[Case, Result]:
+    """A run that was stopped may know no more of a case than its memory."""
+    results = results_of(run)
+    return {
+        result.case: result
+        for result in results
+        if any(figures.cost.cpu is not None for figures in result.figures.values())
+    }
+
+
 def _ratios(before: Result, after: Result) -> Iterator[Ratio]:
     for key, figures in before.figures.items():
         old = figures.cost.cpu
         new = after.cost(*key).cpu
-        if old is None or new is None or min(old, new) < LEAST_SECONDS:
+        if old is None or new is None or max(old, new) < LEAST_SECONDS:
             continue
         ratio = new / old
         within = 1 / (1 + TOLERANCE) <= ratio <= 1 + TOLERANCE

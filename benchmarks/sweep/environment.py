@@ -5,6 +5,7 @@ Knows the machine, the packages, and the checkout if there is one.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -27,7 +28,8 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     Attributes:
         memory: bytes.
         packages: versions.
-        revision: of the git checkout that the code is run from, with ``-dirty`` if it was changed; None from a wheel.
+        revision: of the git checkout that the code is run from; if it was changed, with ``-dirty-`` and a digest of
+            how. None from a wheel.
     """
 
     cpu: str
@@ -84,11 +86,24 @@ def _installed() -> Iterator[tuple[str, str]]:
 def _revision() -> str | None:
     """Only of a checkout that is this code's own: a wheel may lie within another one."""
     root = Path(secagg.__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    return revision_of(root) if (root / ".git").exists() else None
+
+
+def revision_of(root: Path) -> str | None:
+    """The commit in the checkout at ``root``, and a digest of what was changed since and of modules that it lacks.
+
+    A run's own folder may lie there too, so that not all that is new counts.
+    """
+
+    def git(*arguments: str) -> bytes:
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True).stdout
+
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        commit = git("describe", "--always", "--abbrev=12").decode().strip()
+        changed = hashlib.sha256(git("diff", "HEAD", "--binary"))
+        new = git("ls-files", "--others", "--exclude-standard", "-z", "*.py").split(b"\0")[:-1]
+        for name in sorted(new):
+            changed.update(name + b"\0" + hashlib.sha256((root / os.fsdecode(name)).read_bytes()).digest())
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return commit if changed.digest() == hashlib.sha256().digest() else f"{commit}-dirty-{changed.hexdigest()[:8]}"

@@ -35,6 +35,11 @@ def python() -> Path:
     return Path(os.environ.get("SECAGG_FLOWER_PYTHON", Path(sys.prefix) / "flower" / "bin" / "python"))
 
 
+def missing() -> InputError:
+    """What to say where there is none."""
+    return InputError("no-flower", "Flower is not on this machine.", culprit=str(python()), remedy=f"{HOW}.")
+
+
 def measure(case: Case, turn: int, kind: Kind) -> Measurement:
     """The best of the rounds: one hospital's part, and the coordinator's.
 
@@ -42,7 +47,7 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
         InputError: ``no-flower``.
     """
     if not python().exists():
-        raise InputError("no-flower", "Flower is not on this machine.", culprit=str(python()), remedy=f"{HOW}.")
+        raise missing()
     order = {
         "work": "round",
         "clock": "cpu",

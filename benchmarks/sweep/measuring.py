@@ -6,25 +6,27 @@ Knows which code does a scheme's rounds. That a process is fresh, and has one co
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from benchmarks.sweep import encrypted_baseline, flower, plain
 from benchmarks.sweep.case import EPOCH_ROUNDS, Case, check_case
 from benchmarks.sweep.cohort import survivors_of
-from benchmarks.sweep.consortium import Consortium, numbers_of
+from benchmarks.sweep.consortium import Consortium
 from benchmarks.sweep.costs import costs_of
 from benchmarks.sweep.measurement import Kind, Measurement
 from benchmarks.sweep.meter import Books, MemoryGauge, Meter, Stopwatch
 
-# Numbers masked in a round, up to which so many rounds are measured a turn: the shorter one is, the more a moment's
-# disturbance weighs.
-_ROUNDS: Final = ((1e8, EPOCH_ROUNDS), (5e8, 3))
-# Hospitals, up to which keys are set up more than once a turn: milliseconds each.
-_FEW: Final = 20
-_SET_UPS: Final = 5
+# CPU seconds, after which nothing is measured once more in the same turn: the shorter a round is, the more a moment's
+# disturbance weighs, and the more of them there are.
+_ROUND_SECONDS: Final = 4.0
+_SET_UP_SECONDS: Final = 2.0
+_SET_UPS: Final = 10
+
+Found = TypeVar("Found")
 
 
 def measure(case: Case, turn: int, kind: Kind) -> Measurement:
@@ -47,14 +49,14 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
 
 
 def _ours(case: Case, turn: int, kind: Kind) -> Measurement:
-    set_ups, books, errors = [_set_up_alone(case, kind) for _ in range(_set_ups_of(case, kind) - 1)], [], []
     with tempfile.TemporaryDirectory() as folder, Consortium(Path(folder), case) as consortium:
-        set_ups.append(_set_up(consortium, kind))
-        for number in range(1, _rounds_of(case, kind) + 1):
-            meter = _meter(kind)
-            errors.append(consortium.run_round(number, meter))
-            books.append(meter.books)
+        started = time.process_time()
+        set_ups = [_set_up(consortium, kind)]
+        took = time.process_time() - started
+        books, error = _rounds(consortium.run_round, kind)
         real = consortium.real
+    if kind == "time" and took < _SET_UP_SECONDS:
+        set_ups += _repeated(lambda _: _set_up_alone(case, kind), _SET_UPS - 1, _SET_UP_SECONDS - took)
     costs = tuple(costs_of(set_ups, books, real, kind))
     return Measurement(
         case=case,
@@ -63,7 +65,7 @@ def _ours(case: Case, turn: int, kind: Kind) -> Measurement:
         real_hospitals=len(real) if len(real) < len(survivors_of(case)) else case.hospitals,
         costs=costs,
         # With noise, it says what noise was chosen, and nothing of the scheme.
-        error=max(errors) if case.dp == "none" else None,
+        error=error if case.dp == "none" else None,
         by=f"secagg {version('secagg')}",
     )
 
@@ -82,33 +84,40 @@ def _set_up(consortium: Consortium, kind: Kind) -> Books:
 def _baseline(
     case: Case, turn: int, kind: Kind, run_round: Callable[[Case, Meter], float], by: str, lacks: str
 ) -> Measurement:
-    books: list[Books] = []
-    errors = []
-    for _ in range(_rounds_of(case, kind)):
-        meter = _meter(kind)
-        errors.append(run_round(case, meter))
-        books.append(meter.books)
+    books, error = _rounds(lambda _, meter: run_round(case, meter), kind)
     return Measurement(
         case=case,
         turn=turn,
         kind=kind,
         real_hospitals=case.hospitals,
         costs=tuple(costs_of([], books, survivors_of(case), kind)),
-        error=max(errors),
+        error=error,
         by=by,
         lacks=lacks,
     )
 
 
+def _rounds(run_round: Callable[[int, Meter], float], kind: Kind) -> tuple[list[Books], float]:
+    """What each spent in each round; the error of the first, since how many there are is not always the same."""
+
+    def one(number: int) -> tuple[Books, float]:
+        meter = _meter(kind)
+        error = run_round(number, meter)
+        return meter.books, error
+
+    rounds = _repeated(one, EPOCH_ROUNDS if kind == "time" else 1, _ROUND_SECONDS)
+    return [books for books, _ in rounds], rounds[0][1]
+
+
+def _repeated(work: Callable[[int], Found], most: int, seconds: float) -> list[Found]:
+    """What ``work`` gives for 1, 2 and so on, until so many CPU seconds have gone."""
+    started, found = time.process_time(), []
+    for number in range(1, most + 1):
+        found.append(work(number))
+        if time.process_time() - started >= seconds:
+            break
+    return found
+
+
 def _meter(kind: Kind) -> Meter:
     return Meter(MemoryGauge() if kind == "memory" else Stopwatch())
-
-
-def _rounds_of(case: Case, kind: Kind) -> int:
-    if kind == "memory":
-        return 1
-    return next((rounds for most, rounds in _ROUNDS if numbers_of(case) < most), 1)
-
-
-def _set_ups_of(case: Case, kind: Kind) -> int:
-    return _SET_UPS if kind == "time" and case.hospitals <= _FEW else 1

@@ -45,7 +45,7 @@ def results_json(run: Run, now: datetime) -> bytes:
     }
     found = {
         "machine_info": machine,
-        "commit_info": {"id": environment.revision, "dirty": (environment.revision or "").endswith("-dirty")},
+        "commit_info": {"id": environment.revision, "dirty": "-dirty" in (environment.revision or "")},
         "benchmarks": [
             _benchmark(result, figures)
             for result in results_of(run)

@@ -12,6 +12,7 @@ from typing import Final
 from benchmarks.sweep import written
 from benchmarks.sweep.case import Case, Scheme
 from benchmarks.sweep.folder import Run
+from benchmarks.sweep.measurement import PHASES, Party
 from benchmarks.sweep.results import Result, results_of
 from benchmarks.sweep.targets import SHARE, Figure
 
@@ -114,7 +115,6 @@ def _table(run: Run, consortium: _Consortium, results: list[Result], absent: dic
 def _row(result: Result) -> tuple[str, ...]:
     hospital, coordinator = result.cost("round", "hospital"), result.cost("round", "coordinator")
     parameters = result.case.parameters
-    memory = [result.cost(phase, "hospital").memory or 0 for phase in ("encoding", "round")]
     return (
         _NAMES[result.case.scheme],
         written.milliseconds(result.cost("set-up", "hospital").cpu),
@@ -123,10 +123,15 @@ def _row(result: Result) -> tuple[str, ...]:
         written.milliseconds(coordinator.cpu),
         written.a_parameter(hospital.bytes_up, parameters),
         written.a_parameter(hospital.bytes_down, parameters),
-        written.megabytes(max(memory) or None),
-        written.megabytes(coordinator.memory),
+        written.megabytes(_most_memory(result, "hospital")),
+        written.megabytes(_most_memory(result, "coordinator")),
         written.error(result.error),
     )
+
+
+def _most_memory(result: Result, party: Party) -> float | None:
+    """In whichever phase it is."""
+    return max((result.cost(phase, party).memory or 0 for phase in PHASES), default=0) or None
 
 
 def _limits(run: Run, results: list[Result]) -> list[tuple[str, ...]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import msgspec
 import pytest
 
 from benchmarks.sweep import running
 from benchmarks.sweep.case import Case
-from benchmarks.sweep.environment import Environment
+from benchmarks.sweep.environment import Environment, revision_of
 from benchmarks.sweep.folder import ENVIRONMENT_FILE, ROWS_FILE, RunWriter, read_run
 from benchmarks.sweep.measurement import Limits
 from benchmarks.sweep.running import run_cases
@@ -75,7 +77,7 @@ def test_half_a_row_is_measured_again(tmp_path, measured):
     [
         ({"cpu": "b"}, "cpu was a and is b"),
         ({"packages": {"numpy": "3"}}, "numpy was 2 and is 3"),
-        ({"revision": "abc-dirty"}, "revision was abc and is abc-dirty"),
+        ({"revision": "abc-dirty-1f"}, "revision was abc and is abc-dirty-1f"),
     ],
 )
 def test_a_run_does_not_go_on_elsewhere_or_with_other_versions(tmp_path, change, told):
@@ -85,6 +87,28 @@ def test_a_run_does_not_go_on_elsewhere_or_with_other_versions(tmp_path, change,
     assert caught.value.reason == "other-environment"
     # The folder is free again.
     RunWriter(tmp_path, HERE).__exit__()
+
+
+def test_code_that_was_changed_again_is_another_revision_and_what_a_run_writes_is_not(tmp_path):
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", "-C", tmp_path, *who, *arguments], check=True, capture_output=True)
+
+    git("init")
+    module = tmp_path / "module.py"
+    module.write_text("1\n")
+    git("add", ".")
+    git("commit", "-m", "one")
+    revisions = [revision_of(tmp_path)]
+    for text in ("2\n", "3\n"):
+        module.write_text(text)
+        revisions.append(revision_of(tmp_path))
+    (tmp_path / "new.py").write_text("")
+    revisions.append(revision_of(tmp_path))
+    assert len(set(revisions)) == 4
+    assert all(later.startswith(f"{revisions[0]}-dirty-") for later in revisions[1:])
+    (tmp_path / "results.csv").write_text("")
+    assert revision_of(tmp_path) == revisions[-1]
 
 
 def test_two_processes_do_not_measure_into_one_folder(tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from benchmarks.sweep.case import Case
@@ -112,8 +113,28 @@ def test_times_below_a_millisecond_are_not_compared_and_other_bytes_are_told():
     assert compare(fast, run(row(ALONE, 1, cpu=0.0003))).ratios == []
     other = results_of(WHOLE)[0].cost("round", "hospital")
     assert other.bytes_up == 4e6
-    with pytest.raises(InputError, match="no case in common"):
+    with pytest.raises(InputError, match="timed no case in common"):
         compare(run(row(MASK, 1)), run(row(PLAIN, 1)))
+
+
+def test_a_time_that_has_grown_beyond_a_millisecond_is_compared():
+    (hospital, _) = compare(run(row(MASK, 1, cpu=0.0003)), run(row(MASK, 1, cpu=0.5))).exceeding
+    assert (hospital.party, hospital.first, hospital.second) == ("hospital", 0.0003, 0.5)
+
+
+def test_a_case_of_which_only_the_memory_is_known_is_not_compared():
+    stopped = run(row(MASK, 0, "memory"), row(ALONE, 0, "memory"), row(ALONE, 1))
+    assert compare(run(row(MASK, 1), row(ALONE, 1)), stopped).only_first == [MASK.name]
+    with pytest.raises(InputError, match="timed no case in common"):
+        compare(WHOLE, run(row(MASK, 0, "memory")))
+
+
+def test_the_most_memory_that_a_party_needs_counts_in_whichever_phase():
+    held = row(MASK, 0, "memory")
+    set_up = tuple(msgspec.structs.replace(cost, phase="set-up", memory=9e6) for cost in held.costs)
+    both = msgspec.structs.replace(held, costs=(*set_up, *held.costs))
+    (table,) = case_tables(run(both, row(MASK, 1)), {})
+    assert table.rows[0][-3:-1] == ("9.00", "9.00")
 
 
 def test_figures_are_kept_beside_a_run_and_replaced_by_newer_ones(tmp_path):

@@ -50,6 +50,23 @@ def test_a_run_leaves_what_others_read_and_goes_on_without_measuring_again(secag
     assert json.loads((folder / "results.json").read_bytes())["machine_info"]["cpu"]["count"] >= 1
 
 
+def test_what_is_not_on_this_machine_is_neither_measured_nor_counted(secagg, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECAGG_FLOWER_PYTHON", str(tmp_path / "none"))
+    only = ("bench", "run", "--scheme", "flower", "--hospitals", "3", "--parameters", "100", "--turns", "1")
+    with nothing_written(tmp_path):
+        secagg(*only, "--out", tmp_path / "run").failed(UNUSABLE, "no-flower", "make flower")
+    both = secagg("bench", "run", *SMALL, "--scheme", "flower", "--out", tmp_path / "run")
+    assert "1 case is in" in both.out
+    assert "Left out: flower: " in both.err
+
+
+def test_a_run_that_was_stopped_before_its_first_row_has_nothing_to_plot_or_to_compare(secagg, measured, tmp_path):
+    stopped = copy_of(measured, tmp_path / "run")
+    (stopped / ROWS_FILE).write_bytes(b"")
+    secagg("bench", "plot", stopped).failed(UNUSABLE, "nothing-to-plot")
+    secagg("bench", "compare", measured, stopped).failed(UNUSABLE, "nothing-in-common")
+
+
 def test_tables_come_in_three_notations(secagg, measured):
     assert "| plain FedAvg, float32 |" in secagg("bench", "table", measured).out
     assert r"\toprule" in secagg("bench", "table", measured, "--format", "latex").out
