@@ -61,6 +61,8 @@ def new(
         )
     spec = load_task_file(task_file)
     if columns_from:
+        if spec.is_bound:
+            raise click.UsageError(f"--columns-from has no effect: {task_file} lists its features. Leave it out.")
         spec = bind_to_file(spec, columns_from)
     if not spec.is_bound:
         raise InputError(

@@ -63,6 +63,12 @@ def test_columns_may_come_from_a_hospitals_file(secagg, here, members):
     assert shown["content"]["task"]["settings"]["data"]["features"] == ["age", "dose"]
 
 
+def test_columns_from_a_file_beside_those_in_the_task_are_refused(secagg, here, members):
+    with nothing_written(here):
+        new = secagg("charter", "new", "--task", "task.toml", *members, "--columns-from", "data/h1.csv")
+        new.failed(UNUSABLE, "usage", "--columns-from has no effect", "lists its features")
+
+
 def test_what_is_shown_is_what_was_chosen(secagg, here, members):
     secagg("charter", "new", "--task", "task.toml", "--rounds", "7", "--epsilon", "2", *LOCAL_DP, *members)
     shown = secagg("charter", "show").shown
