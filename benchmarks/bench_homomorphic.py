@@ -30,7 +30,7 @@ from secagg.homomorphic.vectors import CiphertextSum, decrypt_vector, encrypt_ve
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process
 from secagg.masking.tags import tag_size
 from secagg.processes import team
-from secagg.processes.team import usable_cores
+from secagg.processes.cores import usable_cores
 from tests.support.consortium import MODEL_DIGEST, Consortium
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from secagg.encoding import Ring, packed_size
 from secagg.masking.expansion import WORTHWHILE, over_processes
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process, pack_masked
 from secagg.masking.tags import tag, tag_size
-from secagg.processes.team import usable_cores
+from secagg.processes.cores import usable_cores
 
 UPDATES = size([1_000_000, 25_000_000], [400_000])
 VERIFIED_ELEMENTS = size(1_000_000, 100_000)

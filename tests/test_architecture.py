@@ -14,6 +14,7 @@ FOUNDATIONS = {
     "secagg.files",
     "secagg.identity",
     "secagg.labels",
+    "secagg.processes.cores",
     "secagg.processes.job",
     "secagg.processes.team",
     "secagg.processes.worker",

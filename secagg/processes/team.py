@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
+from secagg.processes.cores import usable_cores as usable_cores
 from secagg.processes.job import Job, Piece
 from secagg.processes.worker import Worker, first_to_answer
 
@@ -126,11 +127,6 @@ def over_team(job: Job[Result], todo: deque[Piece]) -> Iterator[tuple[Piece, Res
         SPARE.dismiss(team)
         raise
     SPARE.give_back(team)
-
-
-def usable_cores() -> int:
-    """How many cores this process may use; 1 where the system does not say."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 SPARE: Final = Spare()
