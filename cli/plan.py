@@ -229,8 +229,8 @@ def _print(plans: Plans, colluding: int, parameters: int) -> None:
     shape = plans.ways[0].shape
     console.print(
         f"{shape.members} hospitals, {shape.dropped} of them gone, {colluding} colluding; {parameters} parameters of "
-        f"{shape.bits} bits; {shape.rounds} rounds a key set-up. A sum is taken over {shape.threshold} hospitals or "
-        "more."
+        f"{shape.bits} bits; {shape.rounds} rounds a key set-up. There is no sum where fewer than {shape.threshold} "
+        "hospitals answer."
     )
     table = Table(Column(no_wrap=True), *(_title(one) for one in plans.ways))
     for section in _sections(plans.ways, colluding, parameters):

@@ -25,7 +25,7 @@ from secagg.charter import (
 )
 from secagg.charter.names import check_name
 from secagg.charter.sections import ENCRYPTED_SCHEMES
-from secagg.charter.thresholds import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold, surely_summed
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import fitting_parameters
@@ -35,7 +35,6 @@ from training.dropout import chosen_graph, count_dropped
 from training.evaluation import cell_count
 from training.hospital_setup import require_private_division
 from training.model_state import ModelLayout, flatten, model_digest
-from training.noise import fewest_with_noise
 from training.prepared_task import PreparedTask
 from training.privacy_draft import Sizes, drafted_privacy
 from training.task import TaskSpec, build_task, load_custom_task
@@ -58,7 +57,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     threshold = choices.threshold or smallest_threshold(len(members), choices.max_colluding)
     training, metrics = _training(choices), _metrics(choices, spec)
     graph = _neighbours(len(members), choices)
-    fewest = fewest_with_noise(len(members), threshold, choices.max_colluding, graph)
+    fewest = surely_summed(len(members), threshold, choices.max_colluding, graph)
     sizes = Sizes(len(members), fewest, layout.size, training, metrics)
     drafted = drafted_privacy(choices, sizes)
     require_private_division(drafted.privacy, spec)

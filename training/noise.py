@@ -16,8 +16,8 @@ import numpy.typing as npt
 from dp.integer_noise import integer_noise
 from dp.randomness import KEY_SIZE, secure_generator
 from dp.shares import Cohort, NoiseShares
-from secagg.charter import Charter, Metrics, NeighbourGraph, Privacy
-from secagg.charter.thresholds import smallest_threshold
+from secagg.charter import Charter, Metrics, Privacy
+from secagg.charter.thresholds import surely_summed
 from secagg.encoding import Ring
 from secagg.encoding.ring import RingVector
 from secagg.errors import InputError
@@ -34,7 +34,7 @@ def noise_shares(charter: Charter) -> NoiseShares:
     """
     cohort = Cohort(
         hospitals=len(charter.members),
-        threshold=fewest_with_noise(len(charter.members), charter.threshold, charter.max_colluding, charter.graph),
+        threshold=surely_summed(len(charter.members), charter.threshold, charter.max_colluding, charter.graph),
         colluding=knowing_noise(charter.max_colluding),
         levels=charter.privacy.noise_levels,
     )
@@ -98,15 +98,6 @@ class ShareOfNoise:
         """A component that can be taken off again, as ring elements: always the same of the same key (32 bytes)."""
         drawn = self.drawn(component, secure_generator(key[:KEY_SIZE]))
         return Ring(self.charter.encoding.field_bits).from_signed(drawn)
-
-
-def fewest_with_noise(members: int, threshold: int, colluding: int, graph: NeighbourGraph) -> int:
-    """Of how many survivors all but c surely add noise to every sum.
-
-    Among neighbours a lying coordinator can leave named hospitals out of a sum: more than half of the honest ones are
-    in it, whatever the threshold (`secagg.graph`).
-    """
-    return min(threshold, smallest_threshold(members, colluding)) if graph.degree else threshold
 
 
 def knowing_noise(colluding: int) -> int:

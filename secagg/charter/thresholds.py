@@ -1,9 +1,11 @@
-"""The smallest number of hospitals over which a sum is safe, where everybody masks with everybody.
+"""The smallest number of hospitals over which a sum is safe, and over how many one surely is.
 
-For a graph of neighbours see `secagg.graph`.
+What a graph of neighbours hides, and when, is in `secagg.graph`.
 """
 
 from __future__ import annotations
+
+from secagg.charter.sections import NeighbourGraph
 
 
 def smallest_threshold(members: int, colluding: int) -> int:
@@ -14,3 +16,12 @@ def smallest_threshold(members: int, colluding: int) -> int:
     least one honest hospital, which answers only once. At least two honest hospitals remain in every sum.
     """
     return max((members + colluding) // 2 + 1, colluding + 2)
+
+
+def surely_summed(members: int, threshold: int, colluding: int, graph: NeighbourGraph) -> int:
+    """Over how many hospitals every sum is, of which c may collude, whatever a lying coordinator does.
+
+    Among neighbours it can leave named hospitals out of a sum: more than half of the honest ones are in it, whatever
+    the threshold (`secagg.graph`).
+    """
+    return min(threshold, smallest_threshold(members, colluding)) if graph.degree else threshold

@@ -13,6 +13,7 @@ from secagg.charter.cautions import SHARED_KEY_SCHEMES, shared_key
 from secagg.errors import RefusedError
 from secagg.identity import fingerprint
 from secagg.policy.model import Policy
+from secagg.policy.needs import honest_in_a_sum
 
 Check = Callable[[Charter, Policy], None]
 
@@ -60,8 +61,8 @@ def large_enough_cohort(charter: Charter, policy: Policy) -> None:
 
 
 def enough_honest(charter: Charter, policy: Policy) -> None:
-    """Among hospitals that do not conspire, however many may."""
-    honest = charter.threshold - charter.max_colluding
+    """Among hospitals that do not conspire, however many may, and whomever a lying coordinator leaves out of a sum."""
+    honest = honest_in_a_sum(charter)
     if honest < policy.minimum_honest:
         raise _refusal("too-few-honest", "honest hospitals in a sum may be", honest, policy.minimum_honest, "at least")
 

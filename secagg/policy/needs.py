@@ -10,9 +10,16 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from secagg.charter import Charter
+from secagg.charter.thresholds import surely_summed
 from secagg.errors import InputError
 from secagg.identity import fingerprint
 from secagg.policy.model import Countersigning, OfficerKey, Policy
+
+
+def honest_in_a_sum(charter: Charter) -> int:
+    """How many hospitals that do not conspire are surely in each sum."""
+    members, colluding = len(charter.members), charter.max_colluding
+    return surely_summed(members, charter.threshold, colluding, charter.graph) - colluding
 
 
 def needed_policy(charter: Charter) -> Policy:
@@ -21,7 +28,7 @@ def needed_policy(charter: Charter) -> Policy:
     return Policy(
         known_members=frozenset(fingerprint(member.public_key) for member in charter.members),
         minimum_cohort=charter.threshold,
-        minimum_honest=charter.threshold - charter.max_colluding,
+        minimum_honest=honest_in_a_sum(charter),
         allowed_schemes=frozenset({charter.scheme}),
         allowed_privacy_modes=frozenset({privacy.mode}),
         maximum_epsilon=privacy.budget or Policy().maximum_epsilon,

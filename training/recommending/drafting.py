@@ -12,14 +12,13 @@ from typing import Final
 
 from secagg.charter import Charter, Encoding, Homomorphic, Member, Metrics, Model, NeighbourGraph, TaskChoice, Training
 from secagg.charter.sections import MOST_RECORDS, Privacy, Scheme
-from secagg.charter.thresholds import smallest_threshold
+from secagg.charter.thresholds import smallest_threshold, surely_summed
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.labels import DIGEST_SIZE
 from training.charter_check import checked_charter
 from training.choices import CharterChoices
 from training.dropout import chosen_graph, count_dropped
-from training.noise import fewest_with_noise
 from training.planning import Plan
 from training.privacy_draft import Sizes, drafted_privacy
 from training.recommending.wishes import Budget, Wishes, delta_of
@@ -69,7 +68,7 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
         dropout=wishes.dropout,
     )
     threshold = smallest_threshold(wishes.members, wishes.colluding)
-    fewest = fewest_with_noise(wishes.members, threshold, wishes.colluding, _graph(wishes, scheme))
+    fewest = surely_summed(wishes.members, threshold, wishes.colluding, _graph(wishes, scheme))
     sizes = Sizes(wishes.members, fewest, wishes.parameters, training, Metrics())
     found = drafted_privacy(choices, sizes)
     return Draft(found.privacy, training, found.encoding, batch)

@@ -81,13 +81,14 @@ def _scheme(plan: Plan) -> Choice:
 def _threshold(wishes: Wishes, plan: Plan) -> Choice:
     shape, alive = plan.shape, plan.shape.survivors
     graph = f" Each masks with {shape.peers:.0f} neighbours." if shape.graph else ""
+    # Among neighbours a sum is over more than half of the honest hospitals, whatever the threshold.
+    crowds = "" if shape.graph else "sums over larger crowds, and "
     return Choice(
         "threshold",
         f"{shape.threshold} of {shape.members}",
         f"The least that is safe: below it, a coordinator that conspires with {wishes.colluding} could ask two sets of "
         f"survivors for what takes all masks off one vector. When {shape.dropped} drop out, {alive} are left.{graph}",
-        f"A higher one: sums over larger crowds, and none where {shape.members - shape.threshold} are gone, which this "
-        "bears.",
+        f"A higher one: {crowds}no sum where {shape.members - shape.threshold} are gone, which this bears.",
         ("--colluding", str(wishes.colluding), "--threshold", str(shape.threshold), "--dropout", f"{wishes.dropout:g}"),
     )
 

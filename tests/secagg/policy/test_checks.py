@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from secagg.charter import Encoding, Metrics, Privacy, TaskChoice, Training
+from secagg.charter import Encoding, Metrics, NeighbourGraph, Privacy, TaskChoice, Training
 from secagg.errors import InputError, RefusedError
+from secagg.graph import smallest_graph
 from secagg.policy import Policy, check_charter, load_policy, render_policy
 from secagg.policy.checks import CHECKS, refusals
 from secagg.policy.needs import needed_policy
@@ -39,6 +40,22 @@ def test_one_unknown_member_is_enough_and_is_named():
         check_charter(CHARTER, Policy(known_members=KNOWN - {sorted(KNOWN)[0]}))
     assert caught.value.reason == "unknown-member"
     assert caught.value.culprit in {member.name for member in CHARTER.members}
+
+
+def test_a_threshold_that_is_raised_puts_no_more_honest_hospitals_into_a_sum_among_neighbours():
+    """A lying coordinator leaves out of a sum whom it will: `exclusion-from-a-named-set`."""
+    identities = make_identities(120)
+    everybody = make_charter(identities, threshold=80, max_colluding=1)
+    graph = smallest_graph(120, 1, 12)
+    drawn = make_charter(
+        identities, threshold=80, max_colluding=1, graph=NeighbourGraph(degree=graph.degree, threshold=graph.threshold)
+    )
+    policy = open_policy(drawn, minimum_honest=79)
+    check_charter(everybody, policy)
+    assert reason(drawn, policy) == "too-few-honest"
+    more_than_half = 119 // 2 + 1
+    assert needed_policy(drawn).minimum_honest == more_than_half
+    check_charter(drawn, open_policy(drawn, minimum_honest=more_than_half))
 
 
 REFUSED = [
