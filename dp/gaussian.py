@@ -1,10 +1,12 @@
 """Gaussian noise from a cryptographic generator, hardened against attacks on its floating point.
 
-Knows how noise is drawn. Knows nothing of what it is added to, or of accounting.
+Knows how noise is drawn and added to sums. Knows nothing of what they are sums of, or of accounting.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,11 @@ from secagg.errors import InputError
 # The sum of four draws, halved, has the wanted variance, and its low bits cannot be traced back to one draw
 # (Holohan and Braghin 2021, section 5; the same as Opacus' secure mode).
 _DRAWS: Final = 4
+# So fine that rounding a sum of a million numbers widens it by less than a millionth of the noise, and so coarse that
+# each step holds millions of the values that a draw can take.
+_GRID_BITS: Final = 30
+# Drawn and added at a time: what a cache holds.
+_CHUNK: Final = 1 << 15
 
 
 def gaussian(generator: np.random.Generator, size: int, standard_deviation: float) -> npt.NDArray[np.float64]:
@@ -27,10 +34,74 @@ def gaussian(generator: np.random.Generator, size: int, standard_deviation: floa
     return total * (standard_deviation / _DRAWS**0.5)
 
 
-def gaussian_like(reference: Tensor, generator: np.random.Generator, standard_deviation: float) -> Tensor:
-    """Gaussian noise of ``reference``'s shape, type and device; drawn on the CPU, whatever the device."""
-    noise = gaussian(generator, reference.numel(), standard_deviation)
-    return torch.from_numpy(noise).to(device=reference.device, dtype=reference.dtype).reshape(reference.shape)
+@dataclass(frozen=True, kw_only=True)
+class GaussianMechanism:
+    """Gaussian noise on a sum of vectors (Dwork and Roth 2014, appendix A), both in steps of one grid.
+
+    Guarantee: what is released is a function of ``k + rint(n / step)``, where ``k`` is the sum in whole steps and ``n``
+    the noise. As ``k`` is whole, that is ``rint((k step + n) / step)``, almost surely: a function of the rounded sum
+    with Gaussian noise. Were noise rounded as floats are, finely where it is small, and added where they are coarse,
+    some sums could never be released, and others would be told from them (Mironov 2012).
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise over what one vector moves the rounded sum by.
+        clip_norm: the most that one vector weighs, L2, before the sum is rounded.
+        coordinates: d, of all that is released together.
+
+    Raises:
+        InputError: ``no-noise`` on construction, if there would be none.
+    """
+
+    noise_multiplier: float
+    clip_norm: float
+    coordinates: int
+
+    def __post_init__(self) -> None:
+        if not self.noise_multiplier * self.clip_norm > 0 or self.step == 0:
+            raise InputError(
+                "no-noise",
+                f"A sum of vectors of length {self.clip_norm:g} cannot be released with a noise multiplier of "
+                f"{self.noise_multiplier:g}.",
+            )
+
+    @property
+    def step(self) -> float:
+        """Of the grid: a power of two, from public numbers only, so that dividing by it is exact."""
+        _, exponent = math.frexp(self.noise_multiplier * self.clip_norm)
+        return math.ldexp(1.0, exponent - 1 - _GRID_BITS)
+
+    @property
+    def sensitivity(self) -> float:
+        """The most that one vector moves the rounded sum by, L2: the sums with and without it are half a step off."""
+        return self.clip_norm + math.sqrt(self.coordinates) * self.step
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the noise on each coordinate."""
+        return self.noise_multiplier * self.sensitivity
+
+    def release(self, total: Tensor, generator: np.random.Generator) -> Tensor:
+        """``total`` with noise; of its shape, type and device. Noise is drawn and added on the CPU, in float64.
+
+        Args:
+            total: the sum, or a part of its coordinates, finite.
+            generator: `dp.randomness.secure_generator`.
+        """
+        flat = total.detach().cpu().reshape(-1)
+        released = torch.empty_like(flat)
+        for start in range(0, len(flat), _CHUNK):
+            piece = flat[start : start + _CHUNK].to(torch.float64).numpy()
+            released[start : start + _CHUNK] = torch.from_numpy(self._released(piece, generator))
+        return released.to(total.device).reshape(total.shape)
+
+    def _released(self, total: npt.NDArray[np.float64], generator: np.random.Generator) -> npt.NDArray[np.float64]:
+        noise = gaussian(generator, len(total), self.deviation)
+        noise /= self.step
+        np.rint(noise, out=noise)
+        noise += np.rint(total / self.step)
+        # Beyond 2^53 steps the addition rounds, as the type of the result does: both look at the sum of both only.
+        noise *= self.step
+        return noise
 
 
 def noisy_counts(

@@ -3,9 +3,8 @@
 Knows a model, records grouped by patient, and the plan. Knows nothing of sums or other hospitals. Sampling and noise
 come from the cryptographic generator, never from torch's.
 
-Guarantee: each step releases the sum of the sampled patients' gradients, each clipped to the plan's L2 norm, plus
-Gaussian noise of ``noise_multiplier * clip_norm``. All else (averaging, momentum, weight decay, FedProx) is
-post-processing.
+Guarantee: each step releases the sum of the sampled patients' gradients, each clipped to the plan's L2 norm, by the
+Gaussian mechanism of `dp.gaussian`. All else (averaging, momentum, weight decay, FedProx) is post-processing.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from dp.gaussian import gaussian_like
+from dp.gaussian import GaussianMechanism
 from dp.patients import PatientRecords, Rows, mean_over_patients, parts, rows_at_once
 from dp.per_sample import per_sample, require_private
 from dp.plan import PrivacyPlan
@@ -52,10 +51,13 @@ class SecureNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def add_noise(self) -> None:
         """Put the noisy sum of clipped gradients where SGD looks for a gradient."""
-        deviation = self.noise_multiplier * self.max_grad_norm
+        mechanism = GaussianMechanism(
+            noise_multiplier=self.noise_multiplier,
+            clip_norm=self.max_grad_norm,
+            coordinates=sum(parameter.numel() for parameter in self.params),
+        )
         for parameter in self.params:
-            noise = gaussian_like(parameter.summed_grad, self._noise, deviation)
-            parameter.grad = (parameter.summed_grad + noise).view_as(parameter)
+            parameter.grad = mechanism.release(parameter.summed_grad, self._noise).view_as(parameter)
 
 
 def train_privately(

@@ -50,11 +50,12 @@ class PooledSteps:
         shares = replace(noise_shares(self.charter), field_bits=48)
         generator = secure_generator()
         work = StepWork(self.charter, self.task, StepRecords(self.records, None), shares, self.device)
-        deviation = noise * privacy.clip_norm / self.batch
 
         def update(model: npt.NDArray[np.float32]) -> Vector:
-            mean = work.gradients(model) / (shares.scale * self.batch)
-            return -mean + gaussian(generator, len(mean), deviation)
+            total = work.gradients(model)
+            # In whole steps, as the sum is.
+            total += np.rint(gaussian(generator, len(total), noise * shares.steps_per_clip)).astype(np.int64)
+            return -total / (shares.scale * self.batch)
 
         try:
             return self._train(update)

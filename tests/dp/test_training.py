@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from dp import training
+from dp.gaussian import gaussian
 from dp.plan import PrivacyPlan
 from dp.randomness import secure_generator
-from dp.training import LocalOptimizer, PatientRecords, train_privately
+from dp.training import LocalOptimizer, PatientRecords, SecureNoiseOptimizer, train_privately
 from secagg.errors import InputError
 from training.tasks.models import build_image_model, build_table_model, classification_loss
 from training.tasks.spec import ModelSpec
@@ -182,6 +183,42 @@ def test_noise_comes_from_the_cryptographic_generator_and_not_from_opacus(monkey
     monkeypatch.setattr(training.SecureNoiseOptimizer, "add_noise", opacus_optimizer.DPOptimizer.add_noise)
     with pytest.raises(AssertionError, match="torch's generator"):
         trained(perceptron(), table(), PLAN)
+
+
+class NoiseRoundedByItself(SecureNoiseOptimizer):
+    """The build that is attacked here: noise is made a float32 where floats are dense, and added where they are not."""
+
+    def add_noise(self):
+        deviation = self.noise_multiplier * self.max_grad_norm
+        for parameter in self.params:
+            noise = torch.from_numpy(gaussian(self._noise, parameter.numel(), deviation)).float()
+            parameter.grad = parameter.summed_grad + noise
+
+
+def share_off_the_coarse_grid(optimizer, total, key) -> tuple[float, int]:
+    """Of noisy sums below 1/4: the share that are no multiples of 2^-24, and how many there are."""
+    parameter = nn.Parameter(torch.zeros(100_000))
+    used = plan(noise_multiplier=1.0, clip_norm=1.0)
+    private = optimizer(torch.optim.SGD([parameter], lr=1.0), used, 1.0, secure_generator(key))
+    parameter.summed_grad = torch.full_like(parameter, total)
+    private.add_noise()
+    near = parameter.grad.double()[parameter.grad.abs() < 0.25] * 2**24
+    return float((near != near.round()).double().mean()), len(near)
+
+
+def test_the_low_bits_of_a_noisy_sum_do_not_show_whether_a_patient_is_in_it():
+    (present, here), (absent, there) = (
+        share_off_the_coarse_grid(SecureNoiseOptimizer, total, key) for total, key in ((1.0, KEY), (0.0, bytes(16)))
+    )
+    assert min(here, there) > 10_000
+    assert absent > 0.5
+    assert abs(present - absent) < 5 * (present * (1 - present) / here + absent * (1 - absent) / there) ** 0.5
+
+
+def test_control_where_noise_is_rounded_by_itself_they_show_it_with_certainty():
+    present, absent = (share_off_the_coarse_grid(NoiseRoundedByItself, total, KEY)[0] for total in (1.0, 0.0))
+    assert present == 0
+    assert absent > 0.5
 
 
 def test_the_same_key_trains_the_same_model_bit_for_bit_and_another_does_not():

@@ -7,19 +7,19 @@ from unittest.mock import patch
 
 import torch
 
-from dp import gradients, training
+from dp import gaussian, gradients, training
 from training import noise
 from training.attacks.build import Build, Control
 
 
 def with_noise_times(factor):
     """Every draw has the standard deviation that it should have, times this."""
-    gaussian, integer = training.gaussian_like, noise.integer_noise
+    drawn, integer = gaussian.gaussian, noise.integer_noise
     stack = ExitStack()
     stack.enter_context(
         patch(
-            "dp.training.gaussian_like",
-            lambda like, generator, deviation: gaussian(like, generator, factor * deviation),
+            "dp.gaussian.gaussian",
+            lambda generator, size, deviation: drawn(generator, size, factor * deviation),
         )
     )
     stack.enter_context(
