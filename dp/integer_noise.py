@@ -33,7 +33,8 @@ _LARGE: Final = 1e200
 def integer_noise(generator: np.random.Generator, noise: Noise, size: int, variance: float) -> Integers:
     """``size`` independent draws of mean 0 and about this variance, int64; zeros where it is 0.
 
-    The distribution drawn from differs from the exact one by at most 2^-45 in total variation.
+    Guarantee: each value has its exact probability but for a factor of 1 ± 2^-45, values aside whose probabilities add
+    up to 2^-69. What that is of epsilon and delta: `docs/accounting.md`, "Assumptions".
 
     Args:
         generator: `dp.randomness.secure_generator`.
@@ -66,7 +67,7 @@ def _tabulated(noise: Noise, variance: float) -> AliasTable:
     weights = _skellam_weights(variance, reach) if noise == "skellam" else _gaussian_weights(variance, reach)
     # Of both signs; there is one zero.
     weights[1:] *= 2
-    return AliasTable.of(weights / math.fsum(weights))
+    return AliasTable.of(weights)
 
 
 def _gaussian_weights(variance: float, reach: int) -> Reals:
