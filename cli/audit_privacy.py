@@ -55,7 +55,7 @@ _CONFIDENCE = Number(min=0.5, max=1, max_open=True)
     type=click.IntRange(1, _MOST_RUNS),
     default=USUAL_RUNS,
     show_default=True,
-    help="Each has a bound, and all together have one.",
+    help="Each has a bound, and all together have one, which decides.",
 )
 @click.option("--confidence", type=_CONFIDENCE, default=0.95, show_default=True, help="Of each bound.")
 @click.option(
@@ -81,9 +81,10 @@ def privacy(
     """Train with canaries, guess which were in, and bound epsilon from below by how many guesses are right.
 
     Canaries are made-up patients that weigh as much as a patient can; a coin decides of each whether it is in. The runs
-    go through sampling, clipping, noise, encoding and, under distributed, the whole protocol. A bound above the claim
-    means that there is less noise than is claimed: exit code 4, as where a control was not caught. A bound below it
-    proves nothing. Weakened builds do not ship; with --controls they are loaded from a source checkout and run.
+    go through sampling, clipping, noise, encoding and, under distributed, the whole protocol. If the bound of all runs
+    together is above the claim, there is less noise than is claimed: exit code 4, as where a control was not caught. If
+    it is below, that proves nothing. Weakened builds do not ship; with --controls they are loaded from a source
+    checkout and run.
 
     \b
     Examples:
@@ -154,13 +155,13 @@ def _say(found: Audit, controls: dict[str, Audit]) -> None:
     within = sum(bound.epsilon <= found.claim for bound in found.runs)
     if found.within_claim:
         click.echo(
-            f"Yes: {within} of {count} bounds, and that of all together, are below the claim of {found.claim:.2f}. "
-            "It may be true."
+            f"Yes: the bound of all together is below the claim of {found.claim:.2f}, as are {within} of {count} by "
+            "themselves. It may be true."
         )
     else:
         click.echo(
-            f"No: epsilon is at least {found.highest:.2f}, with a confidence of {100 * found.confidence:g} %, but "
-            f"{found.claim:.2f} is claimed: the implementation adds less noise than it claims."
+            f"No: epsilon is at least {found.together.epsilon:.2f}, with a confidence of {100 * found.confidence:g} %, "
+            f"but {found.claim:.2f} is claimed: the implementation adds less noise than it claims."
         )
     for lacks, control in controls.items():
         if control.within_claim:

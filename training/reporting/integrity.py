@@ -194,12 +194,12 @@ def check_audit(audit: PrivacyRecord | None, integrity: Integrity) -> None:
         return
     wrong = []
     if not audit.passed:
-        highest = max(bound.epsilon for bound in (*audit.audit.runs, audit.audit.together))
+        found = audit.audit
         wrong = [
             Finding(
                 "audit-failed",
-                f"By the audit, epsilon is at least {highest:.2f}, where {audit.audit.claim:.2f} is claimed, or a "
-                "build that must be caught was not.",
+                f"By the audit, epsilon is at least {found.together.epsilon:.2f}, where {found.claim:.2f} is claimed, "
+                "or a build that must be caught was not.",
                 "the software",
                 "Train nothing more with it until it is known why.",
             )

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dp.auditing import Trial, epsilon_lower_bound, guesses_in_advance
 from secagg.charter import Privacy
 from secagg.errors import InputError, LocalProtocolError
 from training.attacks.build import Build, Control
-from training.auditing.audit import CONTROLS, Settings, audit, audit_controls, privacy_controls
+from training.auditing import audit as audits
+from training.auditing.audit import (
+    CONTROLS,
+    USUAL_RUNS,
+    Settings,
+    audit,
+    audit_controls,
+    judge,
+    privacy_controls,
+)
 from training.auditing.canaries import ORDINARY, OVERWEIGHT
 from training.auditing.runs import audited_charter, run_with_canaries
 from training.auditing.terms import Terms
@@ -55,7 +66,29 @@ def test_nothing_is_found_against_this_build(mode):
     assert [bound.guesses.made for bound in found.runs] == [70, 70, 70]
     assert found.together.guesses.canaries == 3 * 3300
     # Not for want of looking: a canary is told from the noise, if by less than the claim allows.
-    assert 0 < found.highest < found.claim
+    assert 0 < found.together.epsilon < found.claim
+
+
+def of_randomised_response(numbers: np.random.Generator, epsilon: float) -> Trial:
+    """A run that tells of each canary whether it is in, and is right as often as epsilon allows."""
+    inside = numbers.random(480) < 0.5
+    told = inside == (numbers.random(480) < 1 / (1 + np.exp(-epsilon)))
+    return Trial(inside, np.where(told, 1.0, -1.0) + numbers.uniform(-0.1, 0.1, 480))
+
+
+def test_a_claim_that_is_exactly_true_is_refuted_as_seldom_as_the_confidence_says(monkeypatch):
+    for computed in (epsilon_lower_bound, guesses_in_advance):
+        monkeypatch.setattr(audits, computed.__name__, cache(computed))
+    claim, made, numbers = 1.0, 400, np.random.default_rng(8)
+    refuted = by_the_highest = 0
+    for _ in range(made):
+        found = judge("local", [of_randomised_response(numbers, claim) for _ in range(USUAL_RUNS)], claim, 0.0, 0.95)
+        refuted += not found.within_claim
+        # Control: the highest of many bounds, each of which holds at 95 %.
+        by_the_highest += max(bound.epsilon for bound in (*found.runs, found.together)) > claim
+    # With three standard errors; the claim is at the border, so that it is refuted now and then.
+    assert 0.02 * made < refuted < 0.05 * made + 3 * (0.05 * 0.95 * made) ** 0.5
+    assert by_the_highest > 0.25 * made
 
 
 @modes
@@ -68,7 +101,7 @@ def test_control_one_run_without_noise_or_clipping_is_caught(mode, name):
 
 @modes
 def test_control_half_of_the_noise_is_caught(mode):
-    found = audit(Terms.usual(mode), Settings(runs=16), WEAKENED["noise-halved"].build)
+    found = audit(Terms.usual(mode), Settings(), WEAKENED["noise-halved"].build)
     assert found.together.epsilon > found.claim
 
 
