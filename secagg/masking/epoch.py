@@ -152,13 +152,27 @@ class Epoch:
         Raises:
             LocalProtocolError: ``secrets-forgotten``.
         """
+        return tuple(
+            kdf.noise_key(seed, self.session, round_number, self.number, component)
+            for component, seed in enumerate(self._noise_seeds(round_number), 1)
+        )
+
+    def noise_tag_pads(self, round_number: int) -> tuple[int, ...]:
+        """What hides the tags of components 1 to J of this hospital's noise in a round.
+
+        Raises:
+            LocalProtocolError: ``secrets-forgotten``.
+        """
+        return tuple(
+            kdf.noise_tag_pad(seed, self.session, round_number, self.number, component)
+            for component, seed in enumerate(self._noise_seeds(round_number), 1)
+        )
+
+    def _noise_seeds(self, round_number: int) -> tuple[bytes, ...]:
         seeds = self.secrets.noise_seeds[self.session.slot(round_number)] if self.session.noise_components else ()
         if len(seeds) != self.session.noise_components:
             raise _forgotten(round_number)
-        return tuple(
-            kdf.noise_key(seed, self.session, round_number, self.number, component)
-            for component, seed in enumerate(seeds, 1)
-        )
+        return seeds
 
     def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
         """The keys of all masks of a round: its own, then those with its peers; none where nothing is masked.

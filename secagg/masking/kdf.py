@@ -78,6 +78,11 @@ def noise_key(seed: bytes, session: Session, round_number: int, owner: int, comp
     return expand(seed, session.context("noise", round_number, owner, component))
 
 
+def noise_tag_pad(seed: bytes, session: Session, round_number: int, owner: int, component: int) -> int:
+    """What hides the tag of a component of noise from all who do not have its seed, below 2^256."""
+    return int.from_bytes(expand(seed, session.context("noise tag pad", round_number, owner, component)), "little")
+
+
 def share_sealing_key(shared_secret: bytes, session: Session, roster: bytes, dealer: int, recipient: int) -> bytes:
     """The key that seals one dealer's shares for one recipient; used once, so its nonce is zero."""
     return expand(shared_secret, session.context("share sealing", 0, roster, dealer, recipient))

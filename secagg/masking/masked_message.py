@@ -17,7 +17,7 @@ from secagg.masking.epoch import Epoch
 from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import pack_masked
 from secagg.masking.messages import Masked
-from secagg.masking.round_tags import own_tags
+from secagg.masking.round_tags import own_tags, pad_components
 from secagg.masking.session import Session
 from secagg.wire import Stage
 from secagg.wire.envelope import bin_head
@@ -35,7 +35,8 @@ def seal_masked(epoch: Epoch, vectors: Sequence[RingVector], round_number: int, 
     session, vector = epoch.session, vectors[0]
     _require_lengths(vectors, session)
     keys = epoch.mask_keys(round_number, model_digest)
-    tags = own_tags(vectors, session, epoch.tag_key, round_number, model_digest, epoch.number)
+    bare = own_tags(vectors, session, epoch.tag_key, round_number, model_digest, epoch.number)
+    tags = pad_components(bare, session, epoch.noise_tag_pads(round_number))
     payload = MaskedPayload(session, model_digest)
 
     def mask_into(packed: memoryview) -> list[int]:

@@ -6,7 +6,7 @@ Which components come off follows from the number of survivors: seeds of the oth
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -18,6 +18,7 @@ from secagg.masking.dealing import entry
 from secagg.masking.neighbours import Roster
 from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import lowest, wrong_dealing
+from secagg.masking.round_tags import without_components
 from secagg.masking.session import Session, Survivors
 
 
@@ -44,22 +45,27 @@ class Removal:
         for index, (component, owner) in enumerate(product(self.components, owners)):
             self._shares.setdefault((owner, component), {})[responder] = entry(shares, index)
 
-    def take_off(self, total: RingVector) -> None:
-        """Subtract the noise of every survivor, in place, one component at a time.
+    def take_off(self, total: RingVector, tags: Sequence[int]) -> int:
+        """Subtract the noise of every survivor, in place, one component at a time; give the tag of what is left.
+
+        Args:
+            tags: of the sum with all noise, then of every component of it; unmasked.
 
         Raises:
             RemoteProtocolError: ``wrong-dealing``, naming the dealer whose shares do not give what it committed to.
             ValueError: if what draws noise gives another vector than one of the session's.
         """
-        for component, key in list(self._keys()):
-            noise = self.noise(key, component)
+        seeds = {
+            (owner, component): self._seed(owner, component)
+            for owner, component in product(self.survivors.numbers, self.components)
+        }
+        for (owner, component), seed in seeds.items():
+            noise = self.noise(kdf.noise_key(seed, self.session, self.round, owner, component), component)
             if noise.shape != total.shape or noise.dtype != total.dtype:
                 raise ValueError(f"noise of {noise.shape} {noise.dtype} was drawn for {total.shape} {total.dtype}")
             np.subtract(total, noise, out=total)
-
-    def _keys(self) -> Iterator[tuple[int, bytes]]:
-        for owner, component in product(self.survivors.numbers, self.components):
-            yield component, kdf.noise_key(self._seed(owner, component), self.session, self.round, owner, component)
+        pads = [kdf.noise_tag_pad(seed, self.session, self.round, *whose) for whose, seed in seeds.items()]
+        return without_components(tags, self.session, self.components, pads)
 
     def _seed(self, owner: int, component: int) -> bytes:
         seed = shamir.reconstruct(lowest(self._shares[owner, component], self.session.share_threshold))

@@ -1,11 +1,18 @@
 """The tags of one round: those that a hospital sends, and that of a sum from which noise may have come off.
 
-Knows vectors, components of noise and the key of an epoch's tags. What one tag is worth is in `secagg.masking.tags`.
+Knows vectors, components of noise, what hides their tags, and the key of an epoch's tags. What one tag is worth is in
+`secagg.masking.tags`.
 
 The coordinator takes components j > L of everybody's noise off the sum, and hospitals check what is left. So a hospital
 sends a tag of its vector, ``T_0 = r_i + <a, x_i>``, and one of each component e_j that is in it,
 ``T_j = r_(i,j) + <a, e_j>``: with the same a, so that ``T_0 - sum of T_j over j > L`` is the tag of the vector without
-them; and each with an offset of its own, from a keystream of its own.
+them; and each with an offset of its own, from a keystream of its own. To T_j it adds a pad, which follows from the seed
+of e_j, and comes off where e_j does.
+
+Noise that stays is hidden also from who has the key of the tags, as every hospital that conspires has. It knows a and
+the r_(i,j), and without pads the sum of T_j would give it ``<a, sum of e_j>``: where a model is small, that is all of
+the noise. The pads of honest hospitals are uniform, and unknown where their seeds are not revealed: for j <= L. For
+j > L the e_j are known in any case, and T_0 less their tags is the tag of the sum that all see.
 
 The coordinator learns e_j for j > L and the sum of T_j, and must not learn anything of a. It does not: the sum of the
 r_(i,j) is uniform, unknown to it and in no other tag, and hides ``<a, sum of e_j>`` as the sum of the r_i hides that of
@@ -63,13 +70,20 @@ def round_tag(
     return total % _modulus(session)
 
 
-def without_components(tags: Sequence[int], session: Session, components: Iterable[int]) -> int:
+def pad_components(tags: Sequence[int], session: Session, pads: Sequence[int]) -> list[int]:
+    """A hospital's T_0 to T_J, those of components each with its pad."""
+    own, *components = tags
+    return [own] + [(tag + pad) % _modulus(session) for tag, pad in zip(components, pads, strict=True)]
+
+
+def without_components(tags: Sequence[int], session: Session, components: Iterable[int], pads: Iterable[int]) -> int:
     """A sum's tag, of which the tags of ``components`` are taken away.
 
     Args:
-        tags: of the sum with all noise, then of every component of it; unmasked.
+        tags: of the sum with all noise, then of every component of it; unmasked, but padded.
+        pads: of these components, of every hospital in the sum.
     """
-    return (tags[0] - sum(tags[component] for component in components)) % _modulus(session)
+    return (tags[0] - sum(tags[component] for component in components) + sum(pads)) % _modulus(session)
 
 
 def _modulus(session: Session) -> int:

@@ -21,7 +21,6 @@ from secagg.masking.messages import Reveal
 from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import Rebuilding
 from secagg.masking.removal import Removal
-from secagg.masking.round_tags import without_components
 from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import SHARE_SIZE
 
@@ -112,8 +111,7 @@ class Unmasking:
         """
         masks = self._rebuilding.masks()
         tags = add_masks(masked_sum, masks, masked_tags, self.session.tag_size, over_processes)
-        self._removal.take_off(masked_sum)
-        return without_components(tags, self.session, self._removal.components)
+        return self._removal.take_off(masked_sum, tags)
 
     def _check(self, responder: int, kind: tuple[Secret, int], owners: list[int], shares: bytes) -> None:
         place = self.session.slot(self.round) * self.session.secrets_a_round + secrets_of(self.session).index(kind)

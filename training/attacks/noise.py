@@ -13,10 +13,12 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
+from secagg.charter import Model
 from secagg.encoding import pack
 from secagg.encoding.ring import RingVector
-from secagg.masking import MaskingClient, kdf, shamir
+from secagg.masking import MaskingClient, kdf, shamir, tags
 from secagg.masking.dealing import EpochSecrets, entry
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
@@ -29,15 +31,16 @@ from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.members import LIAR
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import MODEL_DIGEST, Consortium, Vectors
-from training.attacks.toy_noise import noisy
+from training.attacks.stage import MODEL_DIGEST, Consortium, Vectors, recovered
+from training.attacks.toy_noise import SPREAD, noisy
 
 _MEMBERS: Final = 7
 _LEVELS: Final = (7, 6)
 _COLLUDER: Final = 1
 _FEW: Final = (1, 2, 3, 4, 5)
+_FEW_PARAMETERS: Final = 2
 Parts = Sequence[tuple[RingVector, int]]
-"""Of all that survived, the sum with all noise and its tag; then of each component its noise and tag."""
+"""Of all that survived, the sum with all noise and its tag; then of each component its noise and tag, without pads."""
 
 
 class NoisyCoordinator(LyingCoordinator):
@@ -76,16 +79,25 @@ class NoisyCoordinator(LyingCoordinator):
                 self.noise_shares[owner, components - given + 1 + place][number] = share
         return reveal
 
-    def noise_of(self, owner: int, component: int) -> RingVector | None:
-        """A hospital's noise, if t shares give the seed that it committed to."""
+    def seed_of(self, owner: int, component: int) -> bytes | None:
+        """The seed of a hospital's noise, if it conspires, or if t shares give what it committed to."""
+        slot = self.session.slot(self.round)
+        if owner in self.colluders:
+            return self.clients[owner]._current().secrets.noise_seeds[slot][component - 1]
         shares = self.noise_shares[owner, component]
         if len(shares) < self.session.share_threshold:
             return None
         seed = shamir.reconstruct(dict(sorted(shares.items())[: self.session.share_threshold]))
-        place = self.session.slot(self.round) * (1 + self.session.noise_components) + component
-        if kdf.noise_seed_commitment(seed, self.session, self.round, owner, component) != entry(
-            self.advertised(owner).seed_commitments, place
-        ):
+        committed = entry(
+            self.advertised(owner).seed_commitments, slot * (1 + self.session.noise_components) + component
+        )
+        fits = kdf.noise_seed_commitment(seed, self.session, self.round, owner, component) == committed
+        return seed if fits else None
+
+    def noise_of(self, owner: int, component: int) -> RingVector | None:
+        """A hospital's noise, if its seed is known."""
+        seed = self.seed_of(owner, component)
+        if seed is None:
             return None
         return self._stage.noise(kdf.noise_key(seed, self.session, self.round, owner, component), component)
 
@@ -98,12 +110,23 @@ class NoisyCoordinator(LyingCoordinator):
         """All that it can compute of a round in which everybody survived: see `Parts`."""
         total, tag = self.unmask_sum(survivors)
         components = range(1, self.session.noise_components + 1)
-        sent = [sum(self._tag(owner, place) for owner in survivors) for place in (0, *components)]
-        keys, unmasked = [self._self_mask(owner) for owner in survivors], self.session.ring.zeros(self.session.length)
-        tags = add_masks(unmasked, keys, sent, self.session.tag_size)
         drawn = {component: self.honest_noise(survivors, component) for component in components}
-        known = [(noise, tags[component]) for component, noise in drawn.items() if noise is not None]
+        known = [
+            (noise, self.component_tag(survivors, component)) for component, noise in drawn.items() if noise is not None
+        ]
         return [(total, tag), *known]
+
+    def component_tag(self, survivors: Sequence[int], component: int) -> int:
+        """The sum of a component's tags, without masks, and without the pads of those whose seeds are known."""
+        sent = [sum(self._tag(owner, place) for owner in survivors) for place in range(component + 1)]
+        gone, unmasked = self.all_but(*survivors), self.session.ring.zeros(self.session.length)
+        keys = [self._self_mask(owner) for owner in survivors]
+        keys += [key for owner in survivors for key in self.pairwise_keys(owner, gone) or []]
+        tag = add_masks(unmasked, keys, sent, self.session.tag_size)[component]
+        known = {owner: seed for owner in survivors if (seed := self.seed_of(owner, component)) is not None}
+        return tag - sum(
+            kdf.noise_tag_pad(seed, self.session, self.round, owner, component) for owner, seed in known.items()
+        )
 
     def _self_mask(self, owner: int) -> SignedKey:
         seed = self.rebuild(owner, Secret.SELF_MASK_SEED) or bytes(SHARE_SIZE)
@@ -171,6 +194,40 @@ def asked_twice(build: Build, folder: Path) -> Outcome:
         for number in _FEW[1:]:
             tries(coordinator.ask, number, coordinator.everybody)
         return tries.outcome(learned)
+
+
+def in_its_own_tag(build: Build, folder: Path) -> Outcome:
+    """Five survive, a model of few numbers: all noise that they can have added together is tried on its tag."""
+    model = Model(digest=MODEL_DIGEST, parameters=_FEW_PARAMETERS)
+    with Consortium.make(folder, _MEMBERS, build, model=model, **noisy(*_LEVELS)) as stage:
+        coordinator, tries = _begun(stage), Tries(Refuser.HOSPITAL)
+        for number in _FEW[1:]:
+            coordinator.propose(number, _FEW)
+        for number in _FEW[1:]:
+            coordinator.ask(number, _FEW)
+        ring, component = coordinator.session.ring, 1
+        truth = sum(ring.to_signed(stage.drawn[number][component - 1]) for number in _FEW)
+        learned = recovered(_searched(coordinator, _FEW, component), truth, "noise that must stay in a sum over five")
+        # What hides it follows from its seeds: shares of those are all that would help.
+        for number in _FEW[1:]:
+            tries(coordinator.ask, number, coordinator.everybody)
+        return tries.outcome(learned)
+
+
+def _searched(coordinator: NoisyCoordinator, survivors: Sequence[int], component: int) -> npt.NDArray[np.int64] | None:
+    """The one noise of all these hospitals together that has the tag which they sent, by the key of their tags."""
+    session, largest = coordinator.session, SPREAD * component * len(survivors)
+    epoch_key, members = coordinator.clients[_COLLUDER].tag_key, len(session.members)
+    offsets = kdf.noise_tag_key(epoch_key, session, coordinator.round, MODEL_DIGEST, component)
+    wanted = coordinator.component_tag(survivors, component)
+    wanted -= tags.offset(session.ring, offsets, members, survivors)
+    units = list(session.ring.from_signed(np.eye(session.length, dtype=np.int64)))
+    key = kdf.round_tag_key(epoch_key, session, coordinator.round, MODEL_DIGEST)
+    coefficients = np.array(tags.products(units, session.ring, key, members), np.uint64)
+    axes = np.meshgrid(*[np.arange(-largest, largest + 1)] * session.length)
+    tried = np.stack(axes, -1).reshape(-1, session.length)
+    found = tried[tried.view(np.uint64) @ coefficients == np.uint64(wanted % (1 << 64))]
+    return found[0] if len(found) == 1 else None
 
 
 def _sums_taken(build: Build, folder: Path, claims: Callable[[Parts], Sequence[tuple[RingVector, int]]]) -> Outcome:
@@ -319,6 +376,14 @@ ATTACKS: Final = (
         Refused.with_reasons(Refuser.HOSPITAL, "unexpected-message", "differencing"),
         asked_twice,
         _SOURCE,
+    ),
+    Attack(
+        "kept-noise-from-its-tag",
+        Liar.BOTH,
+        "Searches for the noise that must stay in a sum of few numbers, by its tag and a hospital's key of the tags.",
+        _CLAIM,
+        Refused.with_reasons(Refuser.HOSPITAL, "unexpected-message"),
+        in_its_own_tag,
     ),
     Attack(
         "wrong-noise-removed",

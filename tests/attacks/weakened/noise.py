@@ -32,11 +32,17 @@ def without_noise_commitments():
     return patch("secagg.masking.kdf.noise_seed_commitment", lambda *arguments: bytes(32))
 
 
+def without_pads():
+    """Tags of components that their seeds do not hide."""
+    return patch("secagg.masking.kdf.noise_tag_pad", lambda *arguments: 0)
+
+
 CONTROLS = {
     "noise-of-a-larger-cohort": Control(Build(in_force=with_all_noise), "the count of survivors by each hospital"),
     "noise-asked-twice": Control(
         Build(client=Forgetful, latch=ForgetfulLatch), "the memory of what was answered, and the differencing guard"
     ),
+    "kept-noise-from-its-tag": Control(Build(in_force=without_pads), "the pads of the tags of noise"),
     "wrong-noise-removed": Control(Build(in_force=without_check), "the check of sums"),
     "noise-with-its-own-tag": Control(Build(in_force=without_offsets), "the secret offset of each tag"),
     "false-noise-shares": Control(Build(in_force=with_any_shares), "the digests of dealt shares"),

@@ -158,8 +158,8 @@ def test_changing_anything_a_commitment_or_a_share_digest_is_bound_to_changes_it
     )
 
 
-@pytest.mark.parametrize("derive", [kdf.noise_key, kdf.noise_seed_commitment])
-def test_changing_anything_a_noise_key_or_its_seeds_commitment_is_bound_to_changes_it(derive):
+@pytest.mark.parametrize("derive", [kdf.noise_key, kdf.noise_tag_pad, kdf.noise_seed_commitment])
+def test_changing_anything_that_is_derived_from_a_noise_seed_is_bound_to_changes_it(derive):
     assert all_different(
         [derive(SHARED, other, 1, 1, 1) for other in [session(), *OTHER_SESSIONS]]
         + [
@@ -169,6 +169,12 @@ def test_changing_anything_a_noise_key_or_its_seeds_commitment_is_bound_to_chang
             derive(bytes(32), session(), 1, 1, 1),
         ]
     )
+
+
+def test_the_pad_of_a_components_tag_has_a_label_of_its_own_beside_what_draws_the_noise():
+    pad = kdf.noise_tag_pad(SHARED, session(), 1, 2, 1).to_bytes(32, "little")
+    assert pad == HKDF(SHA256(), 32, None, session().context("noise tag pad", 1, 2, 1)).derive(SHARED)
+    assert pad != kdf.noise_key(SHARED, session(), 1, 2, 1)
 
 
 def test_a_share_of_one_component_is_none_of_another_and_its_tags_have_a_key_of_their_own():
