@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import msgspec
 
 from cli.identity import passphrase_option, public_key_option, read_public_key, site_key
 from cli.output import json_option, print_json
-from cli.policy_view import NOT_YET, show_check, show_lines
+from cli.policy_view import NOT_YET, show_change, show_check, show_lines
 from cli.sizing import POSITIVE
 from secagg.charter.folder import read_charter
 from secagg.errors import InputError, RefusedError
@@ -146,6 +147,7 @@ def check(
 def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """As an officer, agree to what the policy in PLACE, a site's folder, allows beyond the one in force.
 
+    That is shown first, with the fingerprints of officers who are new, and on a terminal you are asked whether to sign.
     The signature is kept beside the policy. It is good for this site, for this policy, and once. With the last that is
     missing the policy is in force, or from the next start on where the site runs meanwhile. Officers are those of the
     policy in force, also where the new one names others.
@@ -156,6 +158,9 @@ def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: boo
     """
     path = policy_file(place)
     change = read_change(path, read_policy(path))
+    if not as_json:
+        show_change(change)
+        _confirm()
     add_signature(path, sign_change(change, Identity.load(identity, read_passphrase(passphrase_file))))
     if not check_policy(path).missing:
         _put_in_force(path)
@@ -163,11 +168,17 @@ def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: boo
     if as_json:
         print_json(found)
         return
-    click.echo(f"Signed: {'; '.join(entry.told() for entry in change.loosened)}.")
+    click.echo("Signed.")
     if found.missing:
         click.echo(f"Signatures still missing: {found.missing}.")
     else:
         click.echo(NOT_YET if found.awaits_start else "It is in force.")
+
+
+def _confirm() -> None:
+    """Ask whoever can answer, before the key is read: nothing but what was shown is signed."""
+    if sys.stdin and sys.stdin.isatty():
+        click.confirm("Sign this?", abort=True)
 
 
 def _put_in_force(path: Path) -> None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from cli.output import console
+from secagg.policy.acceptance import Change, fingerprints
 from training.policy_check import Line, PolicyCheck
 
 NOT_YET: Final = (
@@ -54,6 +55,13 @@ def show_check(found: PolicyCheck, charter: Path | None) -> None:
         click.echo("Yes: the strict defaults are in force.")
 
 
+def show_change(change: Change) -> None:
+    """What an officer is about to sign."""
+    for entry in change.loosened:
+        click.echo(f"To be signed: {entry.told()}.")
+    _show_new(fingerprints(change.new_officers))
+
+
 def _show_force(found: PolicyCheck) -> None:
     if not found.exists:
         click.echo(f"There is no file {found.policy}: the strict defaults stand in for it.")
@@ -65,15 +73,22 @@ def _show_force(found: PolicyCheck) -> None:
         for entry in found.loosened:
             click.echo(f"Not in force: {entry.told()}.")
         signed = f", signed by {_listed(found.signed_by)}" if found.signed_by else ""
+        _show_new(found.new_officers)
         click.echo(f"No: it allows more than the policy in force{signed}. Signatures missing: {found.missing}.")
     if found.awaits_start:
         for entry in found.loosened:
             click.echo(f"Signed by {_listed(found.signed_by)}: {entry.told()}.")
+        _show_new(found.new_officers)
         click.echo(NOT_YET)
     if found.head:
         click.echo(f"head {found.head}")
     elif found.officers:
         click.echo("No policy is remembered here yet: it is once the site is made or started.")
+
+
+def _show_new(officers: list[str]) -> None:
+    if officers:
+        click.echo(f"New officers, whose fingerprints somebody must have compared: {_listed(officers)}.")
 
 
 def _charter_table(found: PolicyCheck, charter: Path) -> Table:

@@ -60,7 +60,8 @@ class PolicyCheck(msgspec.Struct, frozen=True):
         head: the end of the chain of changes, to be noted; null where nothing is remembered.
         loosened: what it allows beyond the policy in force, of which ``missing`` signatures are lacking; if none is, it
             is remembered at the next start.
-        signed_by: officers that have signed for it; ``officers``: all that may.
+        signed_by: officers that have signed for it; ``officers``: all that may; ``new_officers``: those that only the
+            file names, who may once it is in force.
         data_sets: null where there is no ledger.
     """
 
@@ -70,6 +71,7 @@ class PolicyCheck(msgspec.Struct, frozen=True):
     remembered: bool
     head: str | None
     officers: list[str]
+    new_officers: list[str]
     signatures: int
     loosened: tuple[Loosening, ...]
     signed_by: list[str]
@@ -120,6 +122,7 @@ def check_policy(path: Path, charter: Charter | None = None, noted: str | None =
         change.before is not None,
         change.head.hex() if change.before else None,
         fingerprints(asked.officers) if asked else [],
+        fingerprints(change.new_officers),
         asked.signatures if asked else 0,
         change.loosened,
         fingerprints(change.signed),

@@ -61,6 +61,14 @@ class Change(msgspec.Struct, frozen=True):
         return self.before.countersigning if self.before else None
 
     @property
+    def new_officers(self) -> frozenset[OfficerKey]:
+        """Officers that only the new policy names, beside or in the place of those of the policy in force."""
+        if self.before is None or self.after.countersigning is None:
+            return frozenset()
+        before = self.before.countersigning
+        return self.after.countersigning.officers - (before.officers if before else frozenset())
+
+    @property
     def missing(self) -> int:
         """How many signatures are."""
         if not self.loosened or self.countersigning is None:

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
+from secagg.identity import fingerprint
 from secagg.policy.model import Countersigning, Policy
+from secagg.printable import printable
 
 _Looser = Callable[[Any, Any], bool]
 
@@ -38,16 +40,17 @@ def loosenings(before: Policy, after: Policy) -> tuple[Loosening, ...]:
 
 
 def shown(value: object) -> str:
-    """A value of a policy as people read it."""
+    """A value of a policy as people read it, whole: two that differ are not shown alike."""
     match value:
         case frozenset():
-            return ", ".join(sorted(value)) or "nobody"
+            return printable(", ".join(sorted(value))) or "nobody"
         case Countersigning():
-            return f"{value.signatures} of {len(value.officers)} officers"
+            officers = ", ".join(sorted(map(fingerprint, value.officers)))
+            return f"{value.signatures} of {len(value.officers)} officers ({officers})"
         case None:
             return "nobody's signature"
         case float():
-            return f"{value:g}"
+            return repr(value).removesuffix(".0")
         case _:
             return str(value)
 

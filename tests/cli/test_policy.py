@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -122,12 +123,75 @@ def test_a_raise_by_one_person_is_refused_by_every_command_that_goes_by_a_policy
 def test_two_officers_put_it_in_force(secagg, site):
     loosen(site)
     first = secagg("policy", "sign", site, "--identity", "o0.pem").shown
-    assert first == "Signed: maximum_epsilon from 8 to 12. Signatures still missing: 1."
+    assert first == "To be signed: maximum_epsilon from 8 to 12. Signed. Signatures still missing: 1."
     assert secagg("policy", "check", site).code == REFUSED
     second = secagg("policy", "sign", site, "--identity", "o2.pem").shown
-    assert second == "Signed: maximum_epsilon from 8 to 12. It is in force."
+    assert second == "To be signed: maximum_epsilon from 8 to 12. Signed. It is in force."
     assert secagg("policy", "check", site, "--json").json["in_force"]
     assert secagg("budget", "show", site, "--json").json[0]["budget"] == 12
+
+
+def swap_an_officer(secagg, site, officer):
+    """An administrator puts a key of their own in an officer's place, within a raise that the officers asked for."""
+    theirs = secagg("identity", "new", "theirs.pem", "--json").json
+    loosen(site)
+    path = site / "policy.toml"
+    path.write_text(path.read_text().replace(officer, theirs["public_key"]))
+    return theirs["fingerprint"]
+
+
+def test_a_key_that_a_raise_puts_in_an_officer_s_place_is_shown_to_who_checks_it(secagg, site, officers):
+    theirs = swap_an_officer(secagg, site, officers[1])
+    outcome = secagg("policy", "check", site, "--json")
+    assert outcome.code == REFUSED
+    found = json.loads(outcome.out)
+    after = {entry["key"]: entry["after"] for entry in found["loosened"]}["countersigning"]
+    assert theirs in after
+    assert theirs not in found["officers"]
+    assert found["new_officers"] == [theirs]
+    told = secagg("policy", "check", site).out
+    assert f"New officers, whose fingerprints somebody must have compared: {theirs}." in told
+    assert f"to {after}." in told
+
+
+def test_and_to_an_officer_before_their_key_is_read(secagg, site, officers):
+    theirs = swap_an_officer(secagg, site, officers[1])
+    outcome = secagg("policy", "sign", site, "--identity", "no such key.pem")
+    outcome.failed(UNUSABLE, "unreadable")
+    assert outcome.out.count(theirs) == 2
+    shown = secagg("policy", "sign", site, "--identity", "o0.pem").shown
+    assert shown.index(theirs) < shown.index("Signed.")
+
+
+def test_control_where_officers_are_counted_and_not_named_two_sign_the_swap_without_seeing_it(
+    secagg, site, officers, monkeypatch
+):
+    from secagg.policy import acceptance, loosening
+
+    def counted(value):
+        return f"{len(value.officers)} officers" if isinstance(value, loosening.Countersigning) else str(value)
+
+    theirs = swap_an_officer(secagg, site, officers[1])
+    monkeypatch.setattr(loosening, "shown", counted)
+    monkeypatch.setattr(acceptance.Change, "new_officers", frozenset())
+    for officer in ("o0.pem", "o2.pem"):
+        assert theirs not in secagg("policy", "sign", site, "--identity", officer).shown
+    assert theirs in secagg("policy", "show", site, "--json").json["officers"]
+
+
+class Terminal(io.StringIO):
+    """Somebody who answers."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("answer", "missing"), [("n", 2), ("y", 1)])
+def test_on_a_terminal_an_officer_is_asked_before_anything_is_signed(secagg, site, monkeypatch, answer, missing):
+    loosen(site)
+    monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
+    assert (secagg("policy", "sign", site, "--identity", "o0.pem").code == 0) == (answer == "y")
+    assert json.loads(secagg("policy", "check", site, "--json").out)["missing"] == missing
 
 
 def start(site):

@@ -100,7 +100,8 @@ def test_a_file_that_is_removed_is_not_the_way_to_the_defaults(site):
     site.path.unlink()
     refusal = site.refusal()
     assert "maximum_epsilon from 4 to 8" in refusal.message
-    assert "countersigning from 2 of 3 officers to nobody's signature" in refusal.message
+    officers = ", ".join(sorted(officer.fingerprint for officer in OFFICERS))
+    assert f"countersigning from 2 of 3 officers ({officers}) to nobody's signature" in refusal.message
 
 
 def test_nor_is_one_from_which_the_officers_were_struck(site):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from secagg.identity import Identity
+from secagg.identity import Identity, fingerprint
 from secagg.policy import Policy
-from secagg.policy.loosening import LOOSER, loosenings
+from secagg.policy.loosening import LOOSER, loosenings, shown
 from secagg.policy.model import Countersigning
 
 KEYS = [Identity.from_seed(bytes([seed] * 32)).public_key for seed in range(1, 5)]
@@ -74,3 +74,28 @@ def test_any_change_of_the_officers_is_a_loosening(officers):
 def test_an_epsilon_that_is_no_number_never_passes_for_less():
     after = msgspec.structs.replace(BEFORE, maximum_epsilon=float("nan"))
     assert [entry.key for entry in loosenings(BEFORE, after)] == ["maximum_epsilon"]
+
+
+def test_officers_are_shown_by_their_fingerprints():
+    told = shown(Countersigning(officers=frozenset(KEYS[:2])))
+    assert told == f"2 of 2 officers ({', '.join(sorted(map(fingerprint, KEYS[:2])))})"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            {"countersigning": Countersigning(officers=frozenset(KEYS[:3]))},
+            {"countersigning": Countersigning(officers=frozenset(KEYS[1:]))},
+        ),
+        ({"maximum_epsilon": 8.0}, {"maximum_epsilon": 8.0000004}),
+        ({"maximum_weight": 10_000}, {"maximum_weight": 10_001}),
+    ],
+)
+def test_what_differs_is_not_shown_alike(before, after):
+    (found,) = loosenings(msgspec.structs.replace(BEFORE, **before), msgspec.structs.replace(BEFORE, **after))
+    assert found.before != found.after
+
+
+def test_nothing_of_a_policy_acts_on_the_terminal_of_who_reads_it():
+    assert shown(frozenset({"A\x1b[2J", "B\u202e"})) == "A\ufffd[2J, B\ufffd"
