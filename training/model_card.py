@@ -9,6 +9,7 @@ import json
 from typing import Final
 
 from secagg.charter import Charter
+from secagg.charter.cautions import SHARED_KEY_SCHEMES, shared_key
 from secagg.identity import fingerprint
 from secagg.release import VerifiedRelease
 from training.exporting.attachment import interface_of
@@ -102,7 +103,7 @@ def _training(release: VerifiedRelease) -> str:
         ("rounds", f"{predicate.rounds}, which gave {predicate.sums} sums"),
         ("scheme of aggregation", charter.scheme),
         ("fewest hospitals in a sum", str(charter.threshold)),
-        ("hospitals that may conspire without seeing another's update", str(charter.max_colluding)),
+        ("hospitals that may conspire without seeing another's update", _colluders(charter)),
         ("parameters that were trained", str(charter.model.parameters)),
         (
             "step at every hospital",
@@ -112,6 +113,10 @@ def _training(release: VerifiedRelease) -> str:
     table = "\n".join(f"| {term} | {_text(value)} |" for term, value in facts)
     records = f"Records: {BLANK}: which patients, from when to when. No count left any hospital."
     return f"## Training\n\n{records}\n\n| | |\n|---|---|\n{table}"
+
+
+def _colluders(charter: Charter) -> str:
+    return "none: all have one key" if charter.scheme in SHARED_KEY_SCHEMES else str(charter.max_colluding)
 
 
 def _privacy(release: VerifiedRelease) -> str:
@@ -144,13 +149,19 @@ def _limits(release: VerifiedRelease) -> str:
         "",
         f"- Bias and groups for whom it is worse: {BLANK}.",
         "- A hospital that trained on false records, within the clipping bound, cannot be told from an honest one.",
-        f"- More than {release.charter.charter.max_colluding} hospitals that conspire with the coordinator may have "
-        "seen updates.",
+        f"- {_seen(release.charter.charter)}",
         "- It was trained on the patients of the hospitals above, and may be worse for others.",
     ]
     if release.statement.predicate.privacy.epsilon is None:
         lines.append("- It may reveal patients: see Privacy.")
     return "\n".join(lines)
+
+
+def _seen(charter: Charter) -> str:
+    """By whom updates may have been seen."""
+    if charter.scheme in SHARED_KEY_SCHEMES:
+        return shared_key(charter.scheme).message
+    return f"More than {charter.max_colluding} hospitals that conspire with the coordinator may have seen updates."
 
 
 def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:

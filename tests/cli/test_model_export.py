@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+from secagg.charter.cautions import shared_key
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip, nothing_written
 
 
@@ -39,6 +42,23 @@ def test_a_file_wants_a_charter_and_a_folder_has_its_own(secagg, finished, here)
     mistyped = secagg("model", "verify", "m.safetensor", "--charter", finished / "charter")
     mistyped.failed(UNUSABLE, "unreadable", "m.safetensor cannot be read: No such file")
     secagg("model", "verify", finished / "release", "--charter", finished / "charter").failed(UNUSABLE, "usage")
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_the_card_of_a_scheme_with_one_key_promises_nothing_against_conspirators(secagg, simulate, here, scheme):
+    assert simulate("--scheme", scheme).code == 0
+    assert export(secagg, here / "run", here, "--card", "README.md").code == 0
+    card = (here / "README.md").read_text()
+    assert "| hospitals that may conspire without seeing another's update | none: all have one key |" in card
+    assert f"- {shared_key(scheme).message}\n" in card
+    assert "More than" not in card
+
+
+def test_and_under_masking_how_many_may(secagg, finished, here):
+    assert export(secagg, finished, here, "--card", "README.md").code == 0
+    card = (here / "README.md").read_text()
+    assert "| hospitals that may conspire without seeing another's update | 1 |" in card
+    assert "- More than 1 hospitals that conspire with the coordinator may have seen updates." in card
 
 
 def test_the_card_says_what_was_signed_and_leaves_open_what_was_not(secagg, finished, here):

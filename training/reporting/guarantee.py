@@ -184,17 +184,20 @@ def _assumptions(charter: Charter) -> tuple[str, ...]:
 
 
 def _not_protected(charter: Charter) -> tuple[str, ...]:
-    told = [
+    return (
         "That a hospital takes part, when, and how large its messages are.",
         "What the model says about patients in general, and so about anybody who resembles them.",
         "Records that leave a hospital in any other way.",
-        f"More than {_hospitals(charter.max_colluding)} in a conspiracy with the coordinator: together they may learn "
-        f"a single hospital's update{_LEFT[charter.privacy.mode]}.",
+        f"{_conspiracy(charter)}{_LEFT[charter.privacy.mode]}.",
         "A model that a hospital spoils on purpose, within what clipping allows.",
-    ]
+    )
+
+
+def _conspiracy(charter: Charter) -> str:
     if charter.scheme in SHARED_KEY_SCHEMES:
-        told.insert(0, "Any hospital's update, if the coordinator conspires with a single hospital: all have one key.")
-    return tuple(told)
+        return "Any hospital's update, if the coordinator conspires with a single hospital: all have one key"
+    many = _hospitals(charter.max_colluding)
+    return f"More than {many} in a conspiracy with the coordinator: together they may learn a single hospital's update"
 
 
 def _hospitals(count: int) -> str:
