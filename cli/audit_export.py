@@ -8,7 +8,7 @@ import click
 
 from cli.audit_report import charter_option
 from cli.identity import passphrase_option, read_passphrase
-from cli.output import json_option, print_json
+from cli.output import json_option, print_json, say_found
 from secagg.charter.folder import read_verified
 from secagg.errors import TamperingError
 from secagg.files import create_atomically
@@ -49,7 +49,7 @@ def export(
         print_json({"path": str(out), "member": evidence.member, "shown": shown, "problems": evidence.problems})
     else:
         for problem in evidence.problems:
-            click.echo(f"{problem.message} [{problem.reason}]")
+            say_found(problem.message, problem.reason)
         entries = ", ".join(f"{name}: {count} entries" for name, count in shown.items())
         click.echo(f"Written to {out}, signed by {evidence.member}. {entries}.")
     context.exit(TamperingError.exit_code if evidence.problems else 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.identity import passphrase_option, read_passphrase
-from cli.output import json_option, print_json
+from cli.output import json_option, print_json, say_found
 from cli.report_page import is_page, page_names, render_page
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, TamperingError
@@ -121,14 +121,14 @@ def _require_replaceable(page: Path, beside: Path) -> None:
 
 def _say(found: Report) -> None:
     for finding in found.findings:
-        click.echo(f"{finding.message} [{finding.reason}]")
+        say_found(finding.message, finding.reason)
     if found.findings:
         click.echo(f"No: {len(found.findings)} of what is recorded does not fit.")
     else:
         whole = sum(check.state == "whole" for check in found.checks)
         click.echo(f"Yes: all {whole} checks that could be made found the records whole.")
     for notice in found.notices:
-        click.echo(f"Note: {notice.message} {notice.remedy} [{notice.code}]")
+        say_found(f"Note: {notice.message} {notice.remedy}", notice.code)
 
 
 def _repeated(document: Path, sources: Sources) -> str:

@@ -9,7 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from cli.output import console, json_option, print_json, size
+from cli.output import console, json_option, print_json, say_found, size
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.egress import read_egress
@@ -147,7 +147,7 @@ def _show(found: TranscriptJson, members: int) -> None:
     for epoch in found.unfinished:
         click.echo(f"Epoch {epoch} ends in the middle: the coordinator was cut off there, or the end was taken away.")
     for finding in found.findings:
-        click.echo(f"{finding.message} [{finding.reason}]")
+        say_found(finding.message, finding.reason)
     if found.whole:
         sums = sum(row.sum_sha256 is not None for row in found.rounds)
         click.echo(f"Yes: all {sums} sums are what the hospitals' messages add up to.")

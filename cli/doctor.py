@@ -12,13 +12,12 @@ from pathlib import Path
 
 import click
 import numpy as np
-from rich.markup import escape
 from rich.table import Column, Table
 
 from cli.doctor_model import model_finding
 from cli.doctor_schemes import charter_findings, scheme_findings
 from cli.finding import Finding
-from cli.output import console, json_option, print_json, warn
+from cli.output import console, json_option, print_json, unmarked, warn
 from secagg.charter.cautions import cautions
 from secagg.charter.folder import read_charter
 from secagg.errors import SecaggError
@@ -80,7 +79,7 @@ def _given(path: Path) -> Policy:
 def _print(findings: list[Finding]) -> None:
     table = Table("", "", Column(overflow="fold"), show_header=False)
     for finding in findings:
-        table.add_row(finding.badge, finding.what, escape(finding.found))
+        table.add_row(finding.badge, finding.what, unmarked(finding.found))
     console.print(table)
 
 

@@ -11,6 +11,7 @@ from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json
 from cli.site_view import SiteView, stopped_by_hand
 from secagg.errors import InputError, RefusedError, TamperingError
+from secagg.printable import printable
 from training.field.status import SiteState, SiteStatus, StatusFile
 from training.running import is_running
 
@@ -147,7 +148,8 @@ def _show(site: Path, found: SiteStatus, running: bool) -> None:
         style = "yellow" if found.budget.alert else ""
         console.print(f"budget    {found.budget.told()}", style=style, markup=False, soft_wrap=True)
     if found.reason:
-        console.print(f"why       {found.message} {found.remedy or ''} [{found.reason}]", markup=False, soft_wrap=True)
+        why = printable(f"{found.message} {found.remedy or ''} [{found.reason}]")
+        console.print(f"why       {why}", markup=False, soft_wrap=True)
 
 
 def _health(found: SiteStatus, running: bool) -> int:

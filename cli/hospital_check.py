@@ -8,7 +8,7 @@ import click
 from rich.markup import escape
 from rich.table import Column, Table
 
-from cli.output import console, json_option, print_json
+from cli.output import console, json_option, print_json, unmarked
 from secagg.errors import RefusedError
 from training.engines.nvflare.finding import Finding
 from training.engines.nvflare.hardening_check import check_kit
@@ -43,12 +43,13 @@ def check(context: click.Context, site: Path, as_json: bool) -> None:
 
 
 def _show(kit: Kit, findings: list[Finding]) -> None:
-    console.print(f"{escape(str(kit.folder))}: {kit.name}, dials {kit.host} port {kit.port}", soft_wrap=True)
+    who = f"{kit.name}, dials {kit.host} port {kit.port}"
+    console.print(f"{escape(str(kit.folder))}: {unmarked(who)}", soft_wrap=True)
     table = Table("", Column(overflow="fold"), Column(overflow="fold"), show_header=False)
     for finding in findings:
         badge = "[green]ok[/green]" if finding.good else "[red]not ok[/red]"
         told = f"{finding.found}. {finding.remedy}" if finding.remedy else finding.found
-        table.add_row(badge, finding.point, escape(told))
+        table.add_row(badge, finding.point, unmarked(told))
     console.print(table)
     wrong = sum(not finding.good for finding in findings)
     if wrong:

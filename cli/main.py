@@ -16,6 +16,7 @@ from cli.json_text import json_text
 from cli.lazy import LazyCommand, LazyGroup
 from secagg.errors import InputError, SecaggError
 from secagg.files import unreadable
+from secagg.printable import printable
 
 _FAILED = 1
 _USAGE = 2
@@ -97,8 +98,8 @@ def _report(error: Exception, arguments: list[str]) -> int:
         click.echo(json_text({"error": content}).decode(), err=True)
     else:
         prefix = "" if isinstance(told, InterruptedRunError) else "Error: "
-        # A file's name may hold a line break; an error is one line all the same.
-        click.echo(" ".join(f"{prefix}{told.diagnostics()}".splitlines()), err=True)
+        # A file's name may hold a line break, and what is in it anything; an error is one line all the same.
+        click.echo(printable(" ".join(f"{prefix}{told.diagnostics()}".splitlines())), err=True)
     return told.exit_code
 
 

@@ -8,15 +8,27 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 from cli.json_text import json_text
 from secagg.charter import VerifiedCharter
 from secagg.charter.cautions import Caution
+from secagg.printable import printable
 
 console = Console(highlight=False)
 progress_console = Console(stderr=True, highlight=False)
 
 _KILO = 1000.0
+
+
+def unmarked(text: str) -> str:
+    """Text of others for a table or the console: no markup in it, and nothing that a terminal acts on or hides."""
+    return escape(printable(text))
+
+
+def say_found(message: str, reason: str) -> None:
+    """What is said of a thing that does not fit, where others may have had a hand in the words."""
+    click.echo(printable(f"{message} [{reason}]"))
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,7 +44,7 @@ def print_json(result: object) -> None:
 def warn(cautions: Iterable[Caution]) -> None:
     """Tell each on a line of standard error, so that it is read also where the result goes into a file."""
     for caution in cautions:
-        line = f"Warning: {caution.told()}"
+        line = printable(f"Warning: {caution.told()}")
         progress_console.print(line, style="bold yellow", markup=False, soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from cli.output import console
 from secagg.policy.acceptance import Change, fingerprints
+from secagg.printable import printable
 from training.policy_check import Line, PolicyCheck
 
 NOT_YET: Final = (
@@ -35,7 +36,8 @@ def show_check(found: PolicyCheck, charter: Path | None) -> None:
         console.print(_charter_table(found, charter))
     for line in found.refusing:
         where = f"{found.policy}, line {line.line}" if line.line else f"{found.policy}, {line.key} by default"
-        console.print(f"{where}: {line.message} {line.remedy} [{line.reason}]", markup=False, soft_wrap=True)
+        told = printable(f"{line.message} {line.remedy} [{line.reason}]")
+        console.print(f"{where}: {told}", markup=False, soft_wrap=True)
     _show_force(found)
     for data_set in found.data_sets or ():
         style = "yellow" if data_set.alert else ""

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
-import msgspec
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli.json_text import json_text
 from cli.output import console, epsilon, percent, progress_console, score, size, warn
 from dp.ledger import BudgetUse
 from dp.ledger.budget_use import ALERTS
@@ -19,6 +19,7 @@ from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
 from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import SecaggError
+from secagg.printable import printable
 from training.evaluation import Metrics
 from training.report import RoundRecord
 from training.simulation import Observer, RoundResult, SimulationResult
@@ -87,9 +88,10 @@ class RunView:
     def _tell(self, kind: str, about: dict[str, str], opening: str, error: SecaggError) -> None:
         if self._as_json:
             told = about | {"reason": error.reason, "message": error.message, "remedy": error.remedy}
-            click.echo(msgspec.json.encode({kind: told}).decode(), err=True)
+            click.echo(json_text({kind: told}).decode(), err=True)
             return
-        self._progress.console.print(opening + error.diagnostics(), style="yellow", markup=False, soft_wrap=True)
+        line = printable(opening + error.diagnostics())
+        self._progress.console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 def show_result(result: SimulationResult, report: Path | None = None) -> None:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from datetime import datetime
 
 import click
-import msgspec
 
+from cli.json_text import json_text
 from secagg.errors import ProtocolError
+from secagg.printable import printable
 from training.field.status import SiteStatus
 from training.field.supervisor import StopRequestedError, stopping_on_signals
 from training.field.watcher import SiteWatcher
@@ -66,9 +67,9 @@ class SiteView:
         now = datetime.now().astimezone()
         if self._as_json:
             line = {"time": now.isoformat(timespec="seconds"), "event": event, **fields}
-            click.echo(msgspec.json.encode(line).decode())
+            click.echo(json_text(line).decode())
         else:
-            click.echo(f"{now:%H:%M:%S}  {' '.join(text.split())}")
+            click.echo(f"{now:%H:%M:%S}  {printable(' '.join(text.split()))}")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from cli.output import unmarked
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.encryption import EncryptionTerms, encryption_terms
@@ -59,7 +60,7 @@ def _training(content: Charter) -> Rows:
             f"{privacy.mode}: epsilon {privacy.budget:g} at delta {privacy.delta:g}, "
             f"noise {privacy.noise_multiplier:g}, clip {privacy.clip_norm:g}, sampling {privacy.sampling_rate:g}"
         )
-    yield "task", f"{content.task.kind}, {content.model.parameters} parameters"
+    yield "task", f"{unmarked(content.task.kind)}, {content.model.parameters} parameters"
     yield from _trained_part(content)
     yield "training", _steps(content)
     yield "differential privacy", guarantee

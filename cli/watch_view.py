@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cli.output import epsilon, percent, score
+from cli.output import epsilon, percent, score, unmarked
+from secagg.printable import printable
 from training.watching.snapshot import Snapshot, WatchedRound
 
 _SHOWN = 12
@@ -24,7 +24,7 @@ def show_snapshot(found: Snapshot) -> RenderableType:
         alert = f"Alert, {found.alert} %: " if found.alert else ""
         parts.append(Text(f"{alert}{found.use.told()}.", "yellow" if found.alert else ""))
     if found.message:
-        parts.append(Text(found.message, "yellow"))
+        parts.append(Text(printable(found.message), "yellow"))
     if found.rounds:
         parts.append(_rounds(found))
     return Group(*parts)
@@ -57,6 +57,6 @@ def _rounds(found: Snapshot) -> Table:
 
 def _cells(row: WatchedRound, members: int) -> tuple[str, ...]:
     label = str(row.round) if row.purpose == "training" else f"{row.round} (scale)"
-    cohort = f"no sum: {row.reason}" if row.reason else f"{row.cohort} of {members}"
+    cohort = unmarked(f"no sum: {row.reason}") if row.reason else f"{row.cohort} of {members}"
     spent = "-" if row.epsilon is None else epsilon(row.epsilon)
-    return label, cohort, escape(", ".join(row.dropped)), percent(row.accuracy), score(row.auc), spent
+    return label, cohort, unmarked(", ".join(row.dropped)), percent(row.accuracy), score(row.auc), spent

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from secagg.charter.names import Name
+from secagg.charter.sections import PrivacyMode
 from secagg.release.unusable import unusable
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -31,7 +32,7 @@ class Contributor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PrivacyClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What differential privacy the model has towards each patient; ``epsilon`` is None where it has none."""
 
-    mode: str
+    mode: PrivacyMode
     unit: Literal["patient"]
     epsilon: float | None
     delta: float | None
