@@ -72,7 +72,16 @@ def _write(path: Path, data: bytes, mode: int, settle: Callable[[Path], object])
 
 def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    _sync(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to ``path`` durable, whoever wrote it."""
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

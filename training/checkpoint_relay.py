@@ -5,7 +5,7 @@ Knows messages. What does not fit is left out: a release waits for none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,13 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError, TamperingError
 from secagg.identity import fingerprint
 from secagg.log_excerpt import LogCheckpoint
-from secagg.release.checkpoints import SiteCheckpoint, checkpoints_statement, verify_sites
+from secagg.release.checkpoints import (
+    SiteCheckpoint,
+    checkpoints_statement,
+    is_vouched_for,
+    verify_checkpoints,
+    verify_sites,
+)
 from secagg.release.dsse import StatementSignature, assemble, is_signed_by
 from secagg.transcript.files import checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage
@@ -42,19 +48,39 @@ class CheckpointRelay:
     transcript: Path
     exchange: Callable[[Outbox], Exchange]
 
-    def run(self, kept: Exchange) -> None:
-        """Go on from the answers of those that have kept the release."""
-        said = self._answers(kept, Stage.CHECKPOINT, Checkpoint)
-        sites = {number: self._site(number, payload) for number, payload in said.items()}
-        sites = {number: site for number, site in sites.items() if self._is_sound(site)}
-        statement = checkpoints_statement(self.charter, sites.values(), checkpoint_files(self.transcript))
-        answered = self._send(sites, Stage.WITNESS, Witness(statement))
-        signed = assemble(statement, self._signatures(statement, self._answers(answered, Stage.COSIGN, Cosign)))
-        self._send(sites, Stage.COSIGNED, Cosigned(signed.to_json()))
+    def drawn_up(self, kept: Exchange) -> bytes | None:
+        """A list of what those say that have kept the release, and of the transcript, which is on disk then.
 
-    def _send(self, sites: Mapping[int, SiteCheckpoint], stage: Stage, payload: Witness | Cosigned) -> Exchange:
+        None if they are so few that no hospital would keep it: they would be bound to a list that is good for nothing.
+
+        Raises:
+            InputError: ``no-transcript``, ``unreadable``, ``unwritable``.
+        """
+        said = self._answers(kept, Stage.CHECKPOINT, Checkpoint)
+        sites = [site for number, payload in said.items() if self._is_sound(site := self._site(number, payload))]
+        if len(sites) <= self.charter.charter.max_colluding + 1:
+            return None
+        return checkpoints_statement(self.charter, sites, checkpoint_files(self.transcript))
+
+    def run(self, listed: bytes, kept: Exchange) -> bool:
+        """Have those sign the list that are in it and have answered; whether enough have signed.
+
+        Raises:
+            TamperingError: if the list was damaged.
+        """
+        named = verify_sites(listed, self.charter, "The coordinator's list of checkpoints").sites
+        there = self._answers(kept, Stage.CHECKPOINT, Checkpoint)
+        members = [number for site in named if (number := self.charter.charter.number_of(site.name)) in there]
+        answered = self._send(members, Stage.WITNESS, Witness(listed))
+        signed = assemble(listed, self._signatures(listed, self._answers(answered, Stage.COSIGN, Cosign)))
+        if not is_vouched_for(verify_checkpoints(signed, self.charter), self.charter.charter):
+            return False
+        self._send(members, Stage.COSIGNED, Cosigned(signed.to_json()))
+        return True
+
+    def _send(self, members: Iterable[int], stage: Stage, payload: Witness | Cosigned) -> Exchange:
         message = Sealer(self.charter, COORDINATOR, None, 0).seal(stage, payload)
-        return self.exchange([(number, message) for number in sites])
+        return self.exchange([(number, message) for number in members])
 
     def _site(self, number: int, said: Checkpoint) -> SiteCheckpoint:
         return SiteCheckpoint(

@@ -15,12 +15,15 @@ from dp.ledger import Ledger
 from secagg.charter import VerifiedCharter
 from secagg.egress import EgressLog
 from secagg.errors import RemoteProtocolError, TamperingError
-from secagg.files import read_bounded, write_atomically
+from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.identity import Identity
 from secagg.log_excerpt import checkpoint_of
 from secagg.release.checkpoints import (
     CHECKPOINTS_FILE,
+    VerifiedCheckpoints,
+    checkpoints_statement,
     is_vouched_for,
+    read_checkpoints,
     sign_checkpoint,
     verify_checkpoints,
     verify_sites,
@@ -38,6 +41,7 @@ class Checkpointing:
     Attributes:
         name: its own, in the charter.
         release: the folder of the release, where the checkpoints go too.
+        witnessed: the file that holds the one list which this hospital signs or keeps; there is none before.
     """
 
     charter: VerifiedCharter
@@ -46,6 +50,7 @@ class Checkpointing:
     ledger: Ledger
     egress: EgressLog
     release: Path
+    witnessed: Path
 
     def take(self) -> Checkpoint:
         """How far this hospital's logs have come."""
@@ -54,10 +59,13 @@ class Checkpointing:
         return Checkpoint(ledger.entries, ledger.root, egress.entries, egress.root, signed.signature)
 
     def cosign(self, payload: Witness) -> Cosign:
-        """Sign for what all have said, once each is seen to have said it, and once only: a log may be rewritten later.
+        """Sign for what all have said, once each is seen to have said it, and for no other list ever.
+
+        Between two lists a log may have been rewritten. Which one it is is on disk before it is signed.
 
         Raises:
             RemoteProtocolError: ``bad-checkpoints``, ``already-witnessed``.
+            InputError: ``unwritable``.
             TamperingError: if what was kept was damaged.
         """
         try:
@@ -65,13 +73,13 @@ class Checkpointing:
         except TamperingError as error:
             raise _bad(error) from error
         self._require_own(site.name for site in said.sites)
-        self._require_same(payload.statement)
+        self._go_by(payload.statement)
         return Cosign(attest(payload.statement, self.identity).sig)
 
     def keep(self, payload: Cosigned) -> None:
         """Put it beside the release: others' copies are what a log cannot be rewritten against.
 
-        The first that enough have signed stays: who comes later with another may have rewritten a log in between.
+        It is the one that this hospital has signed, if it was asked to.
 
         Raises:
             RemoteProtocolError: ``bad-checkpoints``, ``too-few-signatures``, ``already-witnessed``.
@@ -89,27 +97,47 @@ class Checkpointing:
                 "too-few-signatures",
                 f"{len(found.cosigned_by)} hospitals have signed the list of checkpoints: all of them could conspire.",
             )
-        self._require_same(signed.payload, found.cosigned_by)
+        self._require_no_fewer(found)
+        self._go_by(signed.payload)
         write_atomically(self.release / CHECKPOINTS_FILE, payload.signed)
 
     def _require_own(self, names: Iterable[str]) -> None:
         if self.name not in names:
             raise RemoteProtocolError("bad-checkpoints", f"The list of checkpoints lacks that of {self.name}.")
 
-    def _require_same(self, statement: bytes, cosigned_by: Iterable[str] | None = None) -> None:
-        """Refuse another list than the one that was kept; of the same, one that lacks signatures."""
-        path = self.release / CHECKPOINTS_FILE
-        if not path.exists():
-            return
-        kept = read_signed(read_bounded(path, 2 * LARGEST_STATEMENT), str(path))
-        signers = verify_checkpoints(kept, self.charter, str(path)).cosigned_by
-        if kept.payload != statement or (cosigned_by is not None and not set(signers) <= set(cosigned_by)):
-            raise RemoteProtocolError(
-                "already-witnessed",
-                "This hospital has kept a list of checkpoints that enough have signed, and takes no other.",
-                culprit="the coordinator",
-                remedy="Compare the hospitals' copies: a log that was rewritten since fits none of them.",
-            )
+    def _go_by(self, statement: bytes) -> None:
+        """Take this list for the one, unless there is one."""
+        self._require_same(statement)
+        write_atomically(self.witnessed, statement, PRIVATE)
+
+    def _require_same(self, statement: bytes) -> None:
+        if self._first not in (None, statement):
+            raise _witnessed("This hospital has signed or kept another list of checkpoints, and takes no second one.")
+
+    def _require_no_fewer(self, found: VerifiedCheckpoints) -> None:
+        kept = self._kept
+        if kept and not set(kept.cosigned_by) <= set(found.cosigned_by):
+            raise _witnessed("This hospital has kept a list of checkpoints that more have signed.")
+
+    @property
+    def _first(self) -> bytes | None:
+        if self.witnessed.exists():
+            return read_bounded(self.witnessed, LARGEST_STATEMENT)
+        kept = self._kept
+        return checkpoints_statement(self.charter, kept.by_name.values(), kept.transcript) if kept else None
+
+    @property
+    def _kept(self) -> VerifiedCheckpoints | None:
+        return read_checkpoints(self.release, self.charter) if (self.release / CHECKPOINTS_FILE).exists() else None
+
+
+def _witnessed(what: str) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        "already-witnessed",
+        what,
+        culprit="the coordinator",
+        remedy="Compare the hospitals' copies: a log that was rewritten since fits none of them.",
+    )
 
 
 def _bad(error: TamperingError) -> RemoteProtocolError:

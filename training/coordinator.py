@@ -310,12 +310,17 @@ class Coordinator:
         return signed
 
     def _hand_out(self, signed: bytes, members: Iterable[int]) -> None:
-        """Give out the release, and have those who take it sign for one another's logs, once."""
+        """Give out the release, and have those who take it sign for one another's logs, until enough have."""
         kept = self._give_out(signed, members)
-        if not self._store.state.witnessed:
-            relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))
-            relay.run(kept)
-            self._store.update(witnessed=True)
+        relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))
+        if not self._store.state.witnessed and (listed := self._listed(relay, kept)):
+            self._store.update(witnessed=relay.run(listed, kept))
+
+    def _listed(self, relay: CheckpointRelay, kept: Exchange) -> bytes | None:
+        """The one list of checkpoints of this run; None as long as too few have kept the release."""
+        if self._store.checkpoints is None and (listed := relay.drawn_up(kept)):
+            self._store.keep_checkpoints(listed)
+        return self._store.checkpoints
 
     def _give_out(self, signed: bytes, members: Iterable[int]) -> Exchange:
         """Give out the release, and note who says that it has it."""

@@ -14,6 +14,7 @@ import msgspec
 from secagg.errors import TamperingError
 from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.masking import Purpose
+from secagg.release.dsse import LARGEST_STATEMENT
 from training.record_log import RecordLog
 from training.report import RoundRecord
 
@@ -45,7 +46,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         asked: whose shares were asked for last.
         stated: how many rounds hospitals were asked to attest to; who has attested to a number attests to no other.
         given: members that have said that they have the release.
-        witnessed: whether hospitals have signed for one another's logs.
+        witnessed: whether enough hospitals have signed for one another's logs.
     """
 
     charter: str
@@ -160,6 +161,23 @@ class CoordinatorStore:
     def release(self) -> bytes | None:
         """What `keep_release` kept; None if there is no release yet."""
         return read_bounded(self._release, _LARGEST_RELEASE) if self._release.exists() else None
+
+    def keep_checkpoints(self, listed: bytes) -> None:
+        """Keep the list of checkpoints, before anybody is shown it: who has signed one signs no other.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        write_atomically(self._checkpoints, listed, PRIVATE)
+
+    @property
+    def checkpoints(self) -> bytes | None:
+        """What `keep_checkpoints` kept; None if nobody has been shown a list yet."""
+        return read_bounded(self._checkpoints, LARGEST_STATEMENT) if self._checkpoints.exists() else None
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self._folder / "checkpoints.json"
 
     @property
     def _release(self) -> Path:

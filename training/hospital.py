@@ -120,7 +120,13 @@ class Hospital:
             if not self._applier.is_finished(self._state):
                 self._budget.reserve()
             self._checkpointing = Checkpointing(
-                charter, self.name, identity, self._ledger, self._egress, self.release_folder
+                charter,
+                self.name,
+                identity,
+                self._ledger,
+                self._egress,
+                self.release_folder,
+                setup.folder.witnessed(charter.digest),
             )
             opened.pop_all()
 

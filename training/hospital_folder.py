@@ -53,6 +53,10 @@ class HospitalFolder:
         """The released model of one charter, its statement, and the charter."""
         return self._run(charter) / "release"
 
+    def witnessed(self, charter: bytes) -> Path:
+        """The one list of checkpoints of a charter's run that this hospital signs or keeps."""
+        return self._run(charter) / "witnessed.json"
+
     def evidence(self, charter: bytes) -> Path:
         """The forged sum that made this hospital stop, as it came. That it stopped is in the latch."""
         return self._run(charter) / "evidence" / "forged-sum.bin"

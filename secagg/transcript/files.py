@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import msgspec
 
 from secagg.errors import InputError, TamperingError
-from secagg.files import PRIVATE, unreadable, unwritable
+from secagg.files import PRIVATE, sync_file, sync_folder, unreadable, unwritable
 from secagg.masking.journal import Event
 from secagg.signed_log import Sha256
 
@@ -149,15 +149,26 @@ class FileCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def checkpoint_files(folder: Path) -> tuple[FileCheckpoint, ...]:
-    """How far a transcript has come.
+    """How far a transcript has come. That much of it is on disk, and still there after the power has failed.
 
     Raises:
-        InputError: ``no-transcript``, ``unreadable``.
+        InputError: ``no-transcript``, ``unreadable``, ``unwritable``.
     """
+    files = transcript_files(folder)
+    _settle(folder, files)
     return tuple(
         FileCheckpoint(path.name, size, _sha256(path, size))
-        for path, size in ((path, path.stat().st_size) for path in transcript_files(folder))
+        for path, size in ((path, path.stat().st_size) for path in files)
     )
+
+
+def _settle(folder: Path, files: Iterable[Path]) -> None:
+    try:
+        for path in files:
+            sync_file(path)
+        sync_folder(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def require_grown_from(noted: FileCheckpoint, folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import msgspec
 import pytest
 
@@ -9,15 +11,25 @@ from dp.ledger import read_ledger
 from secagg.egress import read_egress
 from secagg.identity import Identity
 from secagg.log_excerpt import checkpoint_of
-from secagg.release.checkpoints import CHECKPOINTS_FILE, checkpoints_statement, read_checkpoints
+from secagg.release.checkpoints import (
+    CHECKPOINTS_FILE,
+    checkpoints_statement,
+    read_checkpoints,
+    sign_checkpoint,
+    verify_sites,
+)
 from secagg.release.dsse import assemble, attest, read_signed
 from secagg.wire import Sealer, Stage, open_envelope
 from secagg.wire.envelope import peek
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.support.replies import refusal
+from training.checkpointing import Checkpointing
+from training.draft import task_of
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.messages import Checkpoint, Cosign, Cosigned, Witness
+from training.simulation import read_settings
+from training.sites import read_sites
 
 ANY_SIZE = 1 << 24
 
@@ -118,21 +130,117 @@ class StopsHalfWay(EmbeddedEngine):
         return super().exchange(phase, outbox, round_number)
 
 
-@pytest.mark.parametrize(("first", "second_list"), [(1, {2, 3, 4}), (2, set())])
-def test_who_has_kept_a_first_list_refuses_a_second_and_the_run_ends_all_the_same(open_ward, first, second_list):
-    """With one there are still enough others, of whom one may lie; with two there are not, and no list is kept."""
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_a_coordinator_that_was_stopped_while_it_gave_out_what_all_signed_gives_out_the_same(open_ward, first):
     ward = open_ward()
     with pytest.raises(KeyboardInterrupt):
         ward.coordinator(engine=StopsHalfWay(ward, first)).run()
-    kept = checkpoints(ward)
+    shown = (ward.folder / "coordinator/checkpoints.json").read_bytes()
     coordinator = ward.coordinator()
     coordinator.run()
     assert coordinator._store.state.witnessed
+    files = [(hospital.release_folder / CHECKPOINTS_FILE).read_bytes() for hospital in ward.hospitals.values()]
+    assert len(set(files)) == 1
+    assert read_signed(files[0]).payload == shown
+    assert checkpoints(ward).cosigned_by == ("h1", "h2", "h3", "h4")
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_one_whose_folder_was_lost_in_between_ends_its_run_without_a_second_list(open_ward, first):
+    ward = open_ward()
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StopsHalfWay(ward, first)).run()
+    kept = [checkpoints(ward, number) for number in range(1, first + 1)]
+    shutil.rmtree(ward.folder / "coordinator")
+    coordinator = ward.coordinator()
+    coordinator.run()
+    assert coordinator.lacking == ()
+    assert not coordinator._store.state.witnessed
     assert all(hospital.is_released for hospital in ward.hospitals.values())
-    assert all(checkpoints(ward, number) == kept for number in range(1, first + 1))
-    later = {n for n in range(first + 1, 5) if (ward.hospitals[n].release_folder / CHECKPOINTS_FILE).exists()}
-    assert later == second_list
-    assert {checkpoints(ward, number).cosigned_by for number in later} <= {("h2", "h3", "h4")}
+    assert [checkpoints(ward, number) for number in range(1, first + 1)] == kept
+    without = (ward.hospitals[number].release_folder / CHECKPOINTS_FILE for number in range(first + 1, 5))
+    assert not any(path.exists() for path in without)
+    assert {reason for _, reason in ward.refused} == {"already-witnessed"}
+
+
+def test_where_too_few_could_be_reached_for_a_list_there_is_one_once_more_are_back(open_ward):
+    """Of four, two have kept the release: a list of theirs would bind them, and be good for nothing."""
+    ward = open_ward()
+    ward.coordinator(DropOut(3, 0, Phase.RELEASE), DropOut(4, 0, Phase.RELEASE)).run()
+    assert not (ward.folder / "coordinator/checkpoints.json").exists()
+    ward.coordinator().run()
+    assert checkpoints(ward).cosigned_by == ("h1", "h2", "h3", "h4")
+
+
+def test_where_too_few_have_signed_they_are_asked_for_the_same_list_again(open_ward):
+    ward = open_ward()
+    ward.coordinator(DropOut(3, 0, Phase.WITNESS), DropOut(4, 0, Phase.WITNESS)).run()
+    assert not (ward.hospitals[1].release_folder / CHECKPOINTS_FILE).exists()
+    ward.coordinator().run()
+    assert checkpoints(ward).cosigned_by == ("h1", "h2", "h3", "h4")
+
+
+@pytest.fixture
+def before_it_is_given_out(open_ward):
+    """All have signed a list, and none has been given it with the others' signatures."""
+    ward = open_ward()
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StopsHalfWay(ward, 0)).run()
+    return ward
+
+
+def listed_anew(ward):
+    """What all have signed, and the same with less of the logs of hospital 2, which conspires, and no transcript."""
+    first = (ward.folder / "coordinator/checkpoints.json").read_bytes()
+    said = verify_sites(first, ward.charter, "the list").sites
+    nothing = checkpoint_of(())
+    own = sign_checkpoint(ward.charter, "h2", nothing, nothing, ward.hospitals[2]._identity)
+    return first, checkpoints_statement(ward.charter, [own if site.name == "h2" else site for site in said])
+
+
+def test_a_hospital_signs_one_list_before_any_is_given_out_also_after_a_restart(before_it_is_given_out):
+    ward = before_it_is_given_out
+    first, anew = listed_anew(ward)
+    for _ in range(2):
+        assert refusal(ward, witness(ward, anew)) == "already-witnessed"
+        (reply,) = witness(ward, first)
+        assert open_envelope(reply, ward.charter, ANY_SIZE).header.stage is Stage.COSIGN
+        ward.hospitals[1].close()
+        table = read_sites(read_settings(ward.folder).source, task_of(ward.charter.charter))
+        ward.hospitals[1] = ward.open_hospital(1, "h1", next(iter(table)).records)
+
+
+def test_and_keeps_no_other_than_it_has_signed(before_it_is_given_out):
+    ward = before_it_is_given_out
+    _, anew = listed_anew(ward)
+    signed = assemble(anew, [attest(anew, hospital._identity) for hospital in ward.hospitals.values()])
+    replies = ward.hospitals[1].receive(ward.forge(Stage.COSIGNED, Cosigned(signed.to_json())))
+    assert refusal(ward, replies) == "already-witnessed"
+    assert not (ward.hospitals[1].release_folder / CHECKPOINTS_FILE).exists()
+
+
+def test_one_that_was_asked_for_no_signature_signs_no_other_than_it_has_kept(before_it_is_given_out):
+    ward = before_it_is_given_out
+    first, anew = listed_anew(ward)
+    ward.home(1).witnessed(ward.charter.digest).unlink()
+    signed = assemble(first, [attest(first, hospital._identity) for hospital in ward.hospitals.values()])
+    assert ward.hospitals[1].receive(ward.forge(Stage.COSIGNED, Cosigned(signed.to_json()))) == []
+    assert refusal(ward, witness(ward, anew)) == "already-witnessed"
+    # Nor one whose release is from before there was such a file.
+    ward.home(1).witnessed(ward.charter.digest).unlink()
+    assert refusal(ward, witness(ward, anew)) == "already-witnessed"
+
+
+def test_control_a_hospital_that_does_not_remember_signs_both_and_keeps_the_second(before_it_is_given_out, monkeypatch):
+    ward = before_it_is_given_out
+    monkeypatch.setattr(Checkpointing, "_require_same", lambda *arguments: None)
+    path = ward.hospitals[1].release_folder / CHECKPOINTS_FILE
+    for statement in listed_anew(ward):
+        (reply,) = witness(ward, statement)
+        assert open_envelope(reply, ward.charter, ANY_SIZE).header.stage is Stage.COSIGN
+        signed = assemble(statement, [attest(statement, hospital._identity) for hospital in ward.hospitals.values()])
+        assert ward.hospitals[1].receive(ward.forge(Stage.COSIGNED, Cosigned(signed.to_json()))) == []
+        assert read_signed(path.read_bytes()).payload == statement
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,14 +14,21 @@ from secagg.files import write_atomically
 from secagg.identity import fingerprint
 from secagg.log_excerpt import checkpoint_of
 from secagg.release import PrivacyClaim, attest, verify_release
-from secagg.release.checkpoints import CHECKPOINTS_FILE, checkpoints_statement, read_checkpoints, sign_checkpoint
-from secagg.release.dsse import StatementSignature, assemble, read_signed
+from secagg.release.checkpoints import (
+    CHECKPOINTS_FILE,
+    checkpoints_statement,
+    is_vouched_for,
+    sign_checkpoint,
+    verify_checkpoints,
+)
+from secagg.release.dsse import SignedStatement, StatementSignature, assemble, read_signed
 from secagg.release.folder import STATEMENT_FILE, read_release
 from secagg.release.statement import MODEL_FILE, Contributor, statement_bytes
 from secagg.wire import Stage, open_envelope
-from secagg.wire.envelope import decode
+from secagg.wire.envelope import decode, peek
 from training.attacks.build import Build
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
+from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import Cosign, Cosigned, Release, Witness
 
 if TYPE_CHECKING:
@@ -31,7 +39,33 @@ COLLUDER: Final = 5
 _ANY_SIZE: Final = 1 << 24
 
 
+@dataclass
+class _Withholding:
+    """Delivers everything but the checkpoints with everybody's signatures, which it keeps."""
+
+    engine: Engine
+    withheld: Outbox = ()
+
+    def exchange(self, phase: Phase, outbox: Outbox, round_number: int) -> Exchange:
+        """As any engine does."""
+        if outbox and peek(outbox[0][1]).stage is Stage.COSIGNED:
+            self.withheld, outbox = outbox, ()
+        return self.engine.exchange(phase, outbox, round_number)
+
+
 def _finished(folder: Path) -> Ward:
+    ward, withheld = _ended(folder)
+    _give(ward, withheld)
+    return ward
+
+
+def _give(ward: Ward, outbox: Outbox) -> None:
+    for number, message in outbox:
+        ward.parties[number].receive(message)
+
+
+def _ended(folder: Path) -> tuple[Ward, Outbox]:
+    """A run to its end, and what its coordinator has not given out yet: the checkpoints that all have signed."""
     # torch and opacus take seconds to import, and few attacks need them.
     from training.attacks.ward import Ward
     from training.coordinator import Coordinator
@@ -39,8 +73,9 @@ def _finished(folder: Path) -> Ward:
 
     ward = Ward.open(folder, rounds=1, standardise="none")
     hospitals = {number: party.hospital for number, party in ward.parties.items()}
-    Coordinator(ward.charter, EmbeddedEngine(hospitals), ward.folder / "coordinator").run()
-    return ward
+    engine = _Withholding(EmbeddedEngine(hospitals))
+    Coordinator(ward.charter, engine, ward.folder / "coordinator").run()
+    return ward, engine.withheld
 
 
 def release_of_one(_build: Build, folder: Path) -> Outcome:
@@ -75,33 +110,43 @@ def _signed_alone(ward: Ward, release: Path, contributors: Iterable[str]) -> byt
 
 
 def checkpoints_anew(_build: Build, folder: Path) -> Outcome:
-    """After a run a hospital that conspires says less of its own logs, and the coordinator has all sign that instead.
+    """A hospital that conspires says less of its own logs, and the coordinator has all sign that beside what is so.
 
-    Those who sign are given what they signed, in the place of what they have; and the same list without signatures.
+    Once before anybody is given what all have signed. Once after: those who sign are given the other in the place of
+    what they have; and the same list without signatures.
     """
-    with _finished(folder) as ward:
-        tries, places = Tries(Refuser.HOSPITAL), {}
-        for number, party in ward.parties.items():
-            places[number] = party.hospital.release_folder / CHECKPOINTS_FILE
-        real = places[VICTIM].read_bytes()
-        anew = _said_anew(ward, places[VICTIM].parent)
-        signatures = [attest(anew, ward.identities[COLLUDER])]
-        for number in sorted(ward.parties.keys() - {COLLUDER}):
-            for reply in tries(ward.parties[number].receive, ward.forge(Stage.WITNESS, Witness(anew))) or ():
-                payload = decode(open_envelope(reply, ward.charter, _ANY_SIZE).payload, Cosign)
-                key = ward.charter.charter.member(number).public_key
-                signatures.append(StatementSignature(fingerprint(key), payload.signature))
-        for signed in (assemble(read_signed(real).payload, []), assemble(anew, signatures)):
-            tries(ward.parties[VICTIM].receive, ward.forge(Stage.COSIGNED, Cosigned(signed.to_json())))
-        lost = places[VICTIM].read_bytes() != real
+    ward, withheld = _ended(folder)
+    with ward:
+        tries = Tries(Refuser.HOSPITAL)
+        real = decode(open_envelope(withheld[0][1], ward.charter, _ANY_SIZE).payload, Cosigned).signed
+        anew = _said_anew(ward, real)
+        signed = _signed_by_all(ward, anew, tries)
+        if is_vouched_for(verify_checkpoints(signed, ward.charter), ward.charter.charter):
+            return tries.outcome("two lists of checkpoints that enough have signed")
+        _give(ward, withheld)
+        place = ward.parties[VICTIM].hospital.release_folder / CHECKPOINTS_FILE
+        for given in (assemble(read_signed(real).payload, []), _signed_by_all(ward, anew, tries)):
+            tries(ward.parties[VICTIM].receive, ward.forge(Stage.COSIGNED, Cosigned(given.to_json())))
+        lost = place.read_bytes() != real
         return tries.outcome("a hospital without the checkpoints that all signed" if lost else None)
 
 
-def _said_anew(ward: Ward, release: Path) -> bytes:
-    said = read_checkpoints(release, ward.charter)
+def _said_anew(ward: Ward, real: bytes) -> bytes:
+    said = verify_checkpoints(read_signed(real), ward.charter)
     name, nothing = ward.charter.charter.member(COLLUDER).name, checkpoint_of(())
     own = sign_checkpoint(ward.charter, name, nothing, nothing, ward.identities[COLLUDER])
     return checkpoints_statement(ward.charter, {**said.by_name, name: own}.values())
+
+
+def _signed_by_all(ward: Ward, anew: bytes, tries: Tries) -> SignedStatement:
+    """By the hospital that conspires, and whoever else signs it."""
+    signatures = [attest(anew, ward.identities[COLLUDER])]
+    for number in sorted(ward.parties.keys() - {COLLUDER}):
+        for reply in tries(ward.parties[number].receive, ward.forge(Stage.WITNESS, Witness(anew))) or ():
+            payload = decode(open_envelope(reply, ward.charter, _ANY_SIZE).payload, Cosign)
+            key = ward.charter.charter.member(number).public_key
+            signatures.append(StatementSignature(fingerprint(key), payload.signature))
+    return assemble(anew, signatures)
 
 
 ATTACKS: Final = (
@@ -116,7 +161,7 @@ ATTACKS: Final = (
     Attack(
         "checkpoints-signed-anew",
         Liar.BOTH,
-        "Has all sign, after a run, for other logs of one hospital than those that they have signed for.",
+        "Has all sign for two logs of one hospital: before they are given what they have signed, and afterwards.",
         "What holds around the rounds",
         Refused.with_reasons(Refuser.HOSPITAL, "already-witnessed", "too-few-signatures"),
         checkpoints_anew,
