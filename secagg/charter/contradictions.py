@@ -14,6 +14,7 @@ from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, MOST_NOIS
 from secagg.errors import InputError
 from secagg.graph import SECURITY_BITS, Graph, hiding_bound, smallest_threshold_of
 from secagg.homomorphic.parameters import parameter_set
+from secagg.identity import fingerprint
 from secagg.labels import DIGEST_SIZE
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def _check_members(charter: Charter) -> None:
     for what, values in (
         ("name", [member.name for member in charter.members]),
         ("public key", [member.public_key for member in charter.members]),
+        # Policies know a member by it, and one party can make two keys with one fingerprint in about 2^50 tries.
+        ("fingerprint", [fingerprint(member.public_key) for member in charter.members]),
     ):
         if len(set(values)) != len(values):
             raise InputError(

@@ -7,6 +7,7 @@ import pytest
 
 from secagg.charter import Metrics, Privacy, Statistics, Training
 from secagg.errors import InputError
+from secagg.identity import Identity
 from tests.support.consortium import make_charter, make_identities
 
 IDENTITIES = make_identities(5)
@@ -33,6 +34,38 @@ def test_the_default_charter_of_the_tests_is_accepted():
 def test_two_members_with_one_name_or_one_key_are_refused():
     assert reason(members=members_with(name="h1")) == "duplicate-member"
     assert reason(members=members_with(public_key=IDENTITIES[0].public_key)) == "duplicate-member"
+
+
+def of_one_fingerprint(count=2):
+    """Different keys, whose fingerprints of one character are the same."""
+    found = {}
+    for seed in range(1, 256):
+        identity = Identity.from_seed(bytes([seed] * 32))
+        same = found.setdefault(identity.fingerprint, [])
+        same.append(identity)
+        if len(same) == count:
+            return same
+    raise AssertionError("no two are the same")
+
+
+def test_two_members_with_one_fingerprint_are_refused(monkeypatch):
+    monkeypatch.setattr("secagg.identity._FINGERPRINT_CHARACTERS", 1)
+    twins = of_one_fingerprint()
+    assert twins[0].public_key != twins[1].public_key
+    others = {identity.fingerprint: identity for identity in IDENTITIES if identity.fingerprint != twins[0].fingerprint}
+    members = [*twins, *list(others.values())[:2]]
+    with pytest.raises(InputError) as caught:
+        make_charter(members)
+    assert caught.value.reason == "duplicate-member"
+    assert "the same fingerprint" in caught.value.message
+
+
+def test_control_with_fingerprints_of_full_length_the_same_keys_are_two_members(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("secagg.identity._FINGERPRINT_CHARACTERS", 1)
+        twins = of_one_fingerprint()
+    members = [*twins, *IDENTITIES[:2]]
+    assert len(make_charter(members, threshold=4).members) == 4
 
 
 def test_a_consortium_of_two_is_refused():
