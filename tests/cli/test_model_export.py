@@ -30,6 +30,19 @@ def test_nothing_is_overwritten_and_nothing_half_written(secagg, finished, here)
         export(secagg, finished, here, "--card", "README.md").failed(UNUSABLE, "exists", "README.md")
 
 
+def test_an_export_is_not_its_own_card(secagg, finished, here):
+    for card in ("m.safetensors", "./m.safetensors", here / "m.safetensors"):
+        with nothing_written(here):
+            export(secagg, finished, here, "--card", card).failed(UNUSABLE, "same-file", "m.safetensors")
+
+
+def test_where_the_card_cannot_be_written_there_is_no_export_either(secagg, finished, here):
+    (here / "taken").write_text("no folder")
+    with nothing_written(here):
+        export(secagg, finished, here, "--card", "taken/README.md").failed(UNUSABLE, "unwritable", "taken")
+    assert export(secagg, finished, here, "--card", "README.md").code == 0
+
+
 def test_an_altered_release_is_not_exported(secagg, finished, here):
     flip(finished / "release/model.safetensors", -1)
     with nothing_written(here):

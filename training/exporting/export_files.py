@@ -15,9 +15,16 @@ def write_export(folder: Path, kind: ExportFormat, out: Path, card: Path | None 
     """Export the release in ``folder`` to the new file ``out``, with a card if one is wanted; the file's SHA-256.
 
     Raises:
-        InputError: ``exists``, ``unwritable``, and as `export_release`.
+        InputError: ``same-file``, ``exists``, ``unwritable``, and as `export_release`.
         TamperingError: if the release is not what was signed.
     """
+    if card and card.resolve() == out.resolve():
+        raise InputError(
+            "same-file",
+            f"{card} cannot be the export and its card.",
+            culprit=str(card),
+            remedy="Choose another path for the card.",
+        )
     for path in (out, card):
         # Before the work; what is created afterwards is checked once more.
         if path and path.exists():
@@ -32,5 +39,10 @@ def write_export(folder: Path, kind: ExportFormat, out: Path, card: Path | None 
     told = model_card(release, kind, out.name, sha256).encode()
     create_atomically(out, data)
     if card:
-        create_atomically(card, told)
+        try:
+            create_atomically(card, told)
+        except BaseException:
+            # Made here, a moment ago, where nothing was.
+            out.unlink(missing_ok=True)
+            raise
     return sha256
