@@ -18,6 +18,7 @@ from cli.sizing import Number
 from dp.accounting import EpsilonBound, noise_multiplier_for
 from dp.forecast import Plan, forecast, quarters
 from dp.plan import PrivacyPlan
+from dp.stated import exact, no_less
 from secagg.charter.folder import read_charter
 from secagg.charter.sections import DELTA_LIMIT
 from secagg.errors import InputError
@@ -231,7 +232,9 @@ def _print(subject: _Subject, after: dict[int, EpsilonBound]) -> None:
     if subject.limit is not None:
         verdict = "within" if total.rdp <= subject.limit else "[bold red]above[/bold red]"
         name = "the charter's budget" if subject.charter else "the target"
-        console.print(f"A ledger will count {total.rdp:.3f}: {verdict} {name} of {subject.limit:g}.", soft_wrap=True)
+        console.print(
+            f"A ledger will count {no_less(total.rdp, 3)}: {verdict} {name} of {exact(subject.limit)}.", soft_wrap=True
+        )
 
 
 def _told(subject: _Subject, rounds: str) -> str:
@@ -255,5 +258,5 @@ def _table(after: dict[int, EpsilonBound], rounds: str) -> Table:
         figures: Sequence[float | None] = (bound.rdp, bound.prv, bound.pld)
         if referenced:
             figures = (*figures, bound.gaussian_reference)
-        table.add_row(str(count), *("-" if figure is None else f"{figure:.3f}" for figure in figures))
+        table.add_row(str(count), *("-" if figure is None else no_less(figure, 3) for figure in figures))
     return table

@@ -13,6 +13,7 @@ import msgspec
 from cli.chart import Limit, Line, Panel, Point
 from cli.chart_file import write_chart
 from dp.forecast import Plan, forecast_pld, forecast_rdp, forecast_reference
+from dp.stated import exact, no_less
 from secagg.errors import InputError
 from secagg.files import read_bounded
 
@@ -72,14 +73,14 @@ def write_plot(path: Path, plan: Plan, limit: float | None, pilot: Sequence[Pilo
 
 def _epsilon_panel(plan: Plan, limit: float | None) -> Panel:
     enforced = [(float(rounds), forecast_rdp(plan, rounds)) for rounds in (0, *_spread(plan.rounds, _FINE))]
-    lines = [Line(f"RDP, enforced: {enforced[-1][1]:.2f}", enforced, _ENFORCED)]
+    lines = [Line(f"RDP, enforced: {no_less(enforced[-1][1], 2)}", enforced, _ENFORCED)]
     tighter = _rough(plan, forecast_pld)
     if tighter:
-        lines.append(Line(f"PLD: {tighter[-1][1]:.2f}", tighter, _TIGHTER))
+        lines.append(Line(f"PLD: {no_less(tighter[-1][1], 2)}", tighter, _TIGHTER))
     reference = _rough(plan, forecast_reference)
     if reference:
-        lines.append(Line(f"continuous, no bound: {reference[-1][1]:.2f}", reference, _REFERENCE, dashed=True))
-    limits = [] if limit is None else [Limit(f"limit: {limit:g}", limit, _LIMIT)]
+        lines.append(Line(f"continuous, no bound: {no_less(reference[-1][1], 2)}", reference, _REFERENCE, dashed=True))
+    limits = [] if limit is None else [Limit(f"limit: {exact(limit)}", limit, _LIMIT)]
     return Panel(f"Privacy cost of the run, delta {plan.delta:g}", "rounds", "epsilon", lines, limits)
 
 
@@ -103,7 +104,7 @@ def _pilot_panel(pilot: Sequence[PilotPoint], planned: float) -> Panel:
         "epsilon",
         "accuracy",
         [Line("mean of the pilot runs", means, _PILOT, dots=dots)],
-        [Limit(f"planned: {planned:.2f}", planned, _ENFORCED, vertical=True)],
+        [Limit(f"planned: {no_less(planned, 2)}", planned, _ENFORCED, vertical=True)],
         from_zero=False,
     )
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from dp.ledger import Account, BudgetUse, RunSpending
 from dp.ledger.spending import cost_epsilon
+from dp.stated import exact, no_less, no_more
 
 
 class RunJson(msgspec.Struct, frozen=True):
@@ -80,12 +81,12 @@ def _run(run: RunSpending, delta: float) -> RunJson:
 def table_of(data_set: DataSetJson) -> Table:
     """Its runs."""
     title = (
-        f"Data set {data_set.data_set[:16]}: epsilon {data_set.epsilon:.3f} of {data_set.budget:g} spent "
-        f"(delta {data_set.delta:g}), {data_set.left:.3f} left"
+        f"Data set {data_set.data_set[:16]}: epsilon {no_less(data_set.epsilon, 3)} of {exact(data_set.budget)} spent "
+        f"(delta {data_set.delta:g}), {no_more(data_set.left, 3)} left"
     )
     table = Table("charter", "rounds", "state", "epsilon", title=title, title_justify="left")
     for run in data_set.runs:
-        spent = "no protection: not covered by any epsilon" if run.epsilon is None else f"{run.epsilon:.3f}"
+        spent = "no protection: not covered by any epsilon" if run.epsilon is None else no_less(run.epsilon, 3)
         table.add_row(run.charter[:16], str(run.rounds), f"{run.state}{', elsewhere' * run.imported}", spent)
     return table
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.json_text import json_text
+from dp.stated import no_less
 from secagg.charter import VerifiedCharter
 from secagg.charter.cautions import Caution
 from secagg.printable import printable
@@ -65,8 +66,8 @@ def score(value: float | None) -> str:
 
 
 def epsilon(value: float | None) -> str:
-    """An epsilon, two digits; ``none`` where there is no differential privacy."""
-    return "none" if value is None else f"{value:.2f}"
+    """An epsilon, two digits, rounded up; ``none`` where there is no differential privacy."""
+    return "none" if value is None else no_less(value, 2)
 
 
 def size(count: float) -> str:

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from cli.audit_plot import CLAIM, RUN, TOGETHER, audit_panels
 from cli.chart import FAINT, GRID, INK, NARROW, PAPER, WIDE, Limit, Line, Panel, svg
+from dp.stated import exact, no_less
 from training.auditing.record import PrivacyRecord
 from training.reporting.budget import DataSetFacts
 from training.reporting.report import Report
@@ -40,8 +41,8 @@ def draw(panels: Sequence[Panel]) -> Drawn:
 def site_course(data_set: DataSetFacts) -> Drawn:
     """What one data set's patients have spent over time, beside the budget."""
     points = [(0.0, 0.0), *((float(point.rounds), point.epsilon) for point in data_set.course)]
-    line = Line(f"spent: {data_set.course[-1].epsilon:.2f}", points, RUN)
-    limits = [] if data_set.limit is None else [Limit(f"budget: {data_set.limit:g}", data_set.limit, CLAIM)]
+    line = Line(f"spent: {no_less(data_set.course[-1].epsilon, 2)}", points, RUN)
+    limits = [] if data_set.limit is None else [Limit(f"budget: {exact(data_set.limit)}", data_set.limit, CLAIM)]
     limits += _beginnings(data_set)
     first, last = data_set.course[0].time[:10], data_set.course[-1].time[:10]
     when = first if first == last else f"{first} to {last}"
@@ -70,9 +71,9 @@ def consortium_course(report: Report) -> Drawn | None:
     if len(lines) > _MOST_LINES:
         lines = [lines[0], lines[-1]]
     lines = _without_twins(lines)
-    drawn = [Line(f"{name}: {points[-1][1]:.2f}", points, RUN) for name, points in lines]
+    drawn = [Line(f"{name}: {no_less(points[-1][1], 2)}", points, RUN) for name, points in lines]
     budget = report.charter.budget
-    limits = [Limit(f"charter: {budget:g}", budget, CLAIM)] if budget else []
+    limits = [Limit(f"charter: {exact(budget)}", budget, CLAIM)] if budget else []
     return draw([Panel("Epsilon spent in this training", "rounds charged", "epsilon", drawn, limits)])
 
 

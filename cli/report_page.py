@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from cli.report_charts import Drawn, attendance_strip, audit_chart, consortium_caption, consortium_course, site_course
 from cli.report_words import RULES, another_run, answers_of, figures_of, what_stayed
+from dp.stated import exact, no_less, no_more
 from secagg.egress import Direction
 from secagg.files import unreadable
 from training.reporting.budget import ALERTS, DataSetFacts
@@ -77,7 +78,7 @@ def render_page(document: ReportDocument, json_name: str) -> str:
     """
     report = document.report
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["with_code"] = _with_code
+    environment.filters |= {"with_code": _with_code, "no_less": no_less, "no_more": no_more, "exact": exact}
     template = environment.from_string(_resource("page.html"))
     folded = _folded(report)
     messages = _messages(document) if report.about == "site" else []

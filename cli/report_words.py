@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cli.output import size
+from dp.stated import exact, no_less, no_more
 from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES
 from training.reporting.budget import DataSetFacts
 from training.reporting.report import Report
@@ -29,10 +30,10 @@ def _spent(report: Report) -> Figure:
         return "Spent", "no limit", "this training has no differential privacy: no epsilon covers it"
     if limited:
         dearest = max(limited, key=lambda data_set: data_set.spent)
-        more = f"epsilon, of a budget of {dearest.limit:g}; {dearest.left or 0.0:.2f} is left"
-        return "Spent", f"{dearest.spent:.2f}", more
+        more = f"epsilon, of a budget of {exact(dearest.limit)}; {no_more(dearest.left or 0.0, 2)} is left"
+        return "Spent", no_less(dearest.spent, 2), more
     most = max((run.epsilon or 0.0 for data_set in shown for run in data_set.runs), default=report.guarantee.epsilon)
-    return "Spent in this training", f"{most:.2f}", "epsilon, the most at any hospital shown"
+    return "Spent in this training", no_less(most, 2), "epsilon, the most at any hospital shown"
 
 
 def _left_building(report: Report) -> Figure:
@@ -72,8 +73,8 @@ def another_run(data_set: DataSetFacts) -> str:
     if again is None:
         return ""
     told = (
-        f"One more training like this one would cost {again.alone:.2f} by itself and bring the total to "
-        f"{again.total:.2f}"
+        f"One more training like this one would cost {no_less(again.alone, 2)} by itself and bring the total to "
+        f"{no_less(again.total, 2)}"
     )
     if again.allowed is None:
         return f"{told}."
@@ -94,7 +95,7 @@ def _may_train(report: Report) -> str:
         name = f"Data set {data_set.data_set[:16]}: " if len(sets) > 1 else ""
         if data_set.limit is None or data_set.left is None:
             continue
-        left = f"{data_set.left:.2f} of {data_set.limit:g} is left, for good and not only for this year."
+        left = f"{no_more(data_set.left, 2)} of {exact(data_set.limit)} is left, for good and not only for this year."
         told.append(f"{name}{left} {another_run(data_set)}".strip())
     return " ".join(told)
 

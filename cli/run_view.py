@@ -15,6 +15,7 @@ from cli.json_text import json_text
 from cli.output import console, epsilon, percent, progress_console, score, size, warn
 from dp.ledger import BudgetUse
 from dp.ledger.budget_use import ALERTS
+from dp.stated import exact
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
 from secagg.charter.sections import ENCRYPTED_SCHEMES
@@ -193,7 +194,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 def _comparison_table(result: SimulationResult) -> Table:
     privacy = result.charter.charter.privacy
-    mode = f", epsilon {privacy.budget:g}" if privacy.mode != "none" else ""
+    mode = f", epsilon {exact(privacy.budget)}" if privacy.mode != "none" else ""
     table = Table(title="What it is worth", title_justify="left")
     table.add_column("trained on")
     table.add_column("accuracy", justify="right")

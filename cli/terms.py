@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from cli.output import unmarked
+from dp.stated import exact
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.encryption import EncryptionTerms, encryption_terms
@@ -57,7 +58,7 @@ def _training(content: Charter) -> Rows:
     guarantee = "none: the model may reveal individual patients"
     if privacy.mode != "none":
         guarantee = (
-            f"{privacy.mode}: epsilon {privacy.budget:g} at delta {privacy.delta:g}, "
+            f"{privacy.mode}: epsilon {exact(privacy.budget)} at delta {privacy.delta:g}, "
             f"noise {privacy.noise_multiplier:g}, clip {privacy.clip_norm:g}, sampling {privacy.sampling_rate:g}"
         )
     yield "task", f"{unmarked(content.task.kind)}, {content.model.parameters} parameters"

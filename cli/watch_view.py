@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.output import epsilon, percent, score, unmarked
+from dp.stated import exact
 from secagg.printable import printable
 from training.watching.snapshot import Snapshot, WatchedRound
 
@@ -34,7 +35,7 @@ def _bars(found: Snapshot) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("steps", _bar(found.steps, found.steps_due), f"{found.steps} of {found.steps_due}")
     if found.budget is not None and found.epsilon is not None:
-        spent = f"{found.epsilon:.2f} of {found.budget:g}, delta {found.delta:g}"
+        spent = f"{epsilon(found.epsilon)} of {exact(found.budget)}, delta {found.delta:g}"
         table.add_row("epsilon", _bar(found.epsilon, found.budget), spent)
     return table
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from dp.stated import no_less
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, shared_key
 from secagg.identity import fingerprint
@@ -128,7 +129,7 @@ def _privacy(release: VerifiedRelease) -> str:
         )
     who = "each hospital by itself" if claim.mode == "local" else "all hospitals together, each a share"
     rows = (
-        ("epsilon", f"{claim.epsilon:.4g}"),
+        ("epsilon", no_less(claim.epsilon, 4)),
         ("delta", f"{claim.delta:g}"),
         ("unit of privacy", f"one {claim.unit}, with all rows"),
         ("neighbouring data sets", "one patient added or removed"),

@@ -6,6 +6,7 @@ Knows the charter. Loads nothing that trains, so that a charter can be signed wi
 from __future__ import annotations
 
 from dp.plan import PrivacyPlan
+from dp.stated import exact, no_less
 from secagg.charter import Charter
 from secagg.errors import InputError
 from training.noise import noise_shares
@@ -44,8 +45,8 @@ def require_budget(charter: Charter) -> None:
     if not cost <= charter.privacy.budget + _ROUNDING:
         raise InputError(
             "budget-understated",
-            f"The charter states a budget of epsilon {charter.privacy.budget:g}, but its {plan.rounds} rounds cost "
-            f"{cost:.3f}.",
+            f"The charter states a budget of epsilon {exact(charter.privacy.budget)}, but its {plan.rounds} rounds "
+            f"cost {no_less(cost, 3)}.",
             culprit="privacy.budget",
             remedy="Draft it with `secagg charter new`, which chooses the noise for a budget.",
         )

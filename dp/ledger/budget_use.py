@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from dp.stated import exact, no_less
+
 ALERTS: Final = (50, 80, 100)
 
 
@@ -40,6 +42,6 @@ class BudgetUse(msgspec.Struct, frozen=True):
 
     def told(self) -> str:
         """In words, for a warning."""
-        used = f"{self.percent} % of the privacy budget is spent or reserved: epsilon {self.epsilon:.2f}"
+        used = f"{self.percent} % of the privacy budget is spent or reserved: epsilon {no_less(self.epsilon, 2)}"
         end = "; no further run fits" if self.alert == ALERTS[-1] else ""
-        return f"{used} of {self.budget:g}{end}"
+        return f"{used} of {exact(self.budget)}{end}"

@@ -28,6 +28,7 @@ from dp.ledger.export import (
 )
 from dp.ledger.patients import PatientList
 from dp.ledger.spending import RunSpending, Spending, cost_epsilon
+from dp.stated import exact, no_less, no_more
 from secagg.errors import RefusedError
 from secagg.signed_log import SignedLog, Signer, read_log
 
@@ -226,8 +227,9 @@ def _exceeded(spending: Spending, wanted: RunSpending, budget: Budget) -> Refuse
     total = spending.epsilon_with(wanted, budget.delta)
     return RefusedError(
         "budget-exceeded",
-        f"The data set has spent epsilon {spent:.3f} of {budget.epsilon:g} (delta {budget.delta:g}), "
-        f"{max(0.0, budget.epsilon - spent):.3f} is left. The run would cost {alone:.3f} and bring it to {total:.3f}.",
+        f"The data set has spent epsilon {no_less(spent, 3)} of {exact(budget.epsilon)} (delta {budget.delta:g}), "
+        f"{no_more(max(0.0, budget.epsilon - spent), 3)} is left. The run would cost "
+        f"{no_less(alone, 3)} and bring it to {no_less(total, 3)}.",
         culprit=f"data set {spending.data_set[:16]}",
         remedy="Train fewer rounds or with more noise; only this site's policy can raise its budget.",
     )

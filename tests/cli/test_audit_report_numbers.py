@@ -9,6 +9,7 @@ import pytest
 
 from cli.main import run
 from dp.accounting.orders import ORDERS
+from dp.stated import no_less, no_more
 from tests.cli import recount
 from tests.cli.reporting import MEMBERS
 
@@ -130,7 +131,8 @@ def test_the_page_says_the_same_numbers(made):
         assert f"{row['stage']} {row['holds'].replace(chr(39), '&#39;')} {row['messages']:,} {row['bytes']:,}" in text
     assert f"All {site['egress']['messages']:,} {site['egress']['bytes']:,}" in text
     (data_set,) = site["data_sets"]
-    assert f"{data_set['spent']:.2f} spent {data_set['left']:.2f} left of {data_set['limit']:g}" in text
+    spent, left = no_less(data_set["spent"], 2), no_more(data_set["left"], 2)
+    assert f"{spent} spent {left} left of {data_set['limit']:g}" in text
     for item in document["records"]["sites"][0]["evidence"]["egress"]["shown"]:
         assert item["entry"]["sha256"] in page
     for row in document["report"]["transcript"]["rounds"]:

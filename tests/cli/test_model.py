@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 
+import msgspec
 import pytest
 
+from secagg.release.dsse import read_signed
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip, nothing_written, respell
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -127,6 +131,17 @@ def test_one_altered_byte_of_the_charters_signatures_is_found_out(secagg, releas
     path = release / "charter.signatures.json"
     respell(path, position_of(path, b'"signature": "', 20))
     secagg("model", "verify", release).failed(TAMPERING, "charter-altered", "signature of h1")
+
+
+@pytest.mark.parametrize("epsilon", [0.004, 0.04, 0.3, 2.174490])
+def test_an_epsilon_is_never_shown_smaller_than_it_is_stated(secagg, release, epsilon):
+    path = release / "statement.dsse.json"
+    signed = read_signed(path.read_bytes())
+    content = json.loads(signed.payload)
+    content["predicate"]["privacy"]["epsilon"] = epsilon
+    path.write_bytes(msgspec.structs.replace(signed, payload=json.dumps(content).encode()).to_json())
+    told = re.search(r"epsilon ([0-9.]+),", secagg("model", "show", release).shown)
+    assert epsilon <= float(told[1]) < epsilon + 0.01
 
 
 # What is missing or strange

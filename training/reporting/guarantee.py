@@ -5,7 +5,6 @@ Knows the charter's plan and how many rounds were run. Says what is assumed, and
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,6 +12,7 @@ import msgspec
 
 from dp.forecast import forecast_pld, forecast_reference
 from dp.plan import PrivacyPlan
+from dp.stated import exact, no_less, odds
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.sections import PrivacyMode
@@ -84,8 +84,6 @@ def guarantee_of(charter: Charter, rounds: int, sums: int) -> Guarantee:
 
 
 def _plain(charter: Charter, epsilon: float, delta: float) -> str:
-    odds = math.exp(epsilon)
-    many = f"{odds:,.1f}" if odds < 100 else f"{odds:,.0f}"
     who = (
         "each hospital adds it by itself, so that the promise needs nobody else"
         if charter.privacy.mode == "local"
@@ -94,10 +92,11 @@ def _plain(charter: Charter, epsilon: float, delta: float) -> str:
     return (
         "Random noise is mixed into training so that the finished model would be nearly as likely to come out if any "
         f"one patient, with all of that patient's records, had not been there: {who}. How nearly is what epsilon "
-        f"says, here {epsilon:.2f}: whatever anybody concludes from the model and from all that left the hospitals, "
-        f"its odds change by a factor of at most {many} through one patient's being there or not, except "
-        f"with a probability of about {delta:g}. Smaller is better. This is a limit for the worst case, not what is "
-        "expected; it says nothing of what is learned about patients in general, which is what the model is for."
+        f"says, here {no_less(epsilon, 2)}: whatever anybody concludes from the model and from all that left the "
+        f"hospitals, its odds change by a factor of at most {odds(epsilon)} through one patient's being there or not, "
+        f"except with a probability of about {delta:g}. Smaller is better. This is a limit for the worst case, not "
+        "what is expected; it says nothing of what is learned about patients in general, which is what the model is "
+        "for."
     )
 
 
@@ -122,7 +121,8 @@ def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, rounds: int) -> 
         Term("Unit of privacy", "one patient, with all of the patient's records at the hospital"),
         Term(
             "Epsilon",
-            f"{epsilon:.4f} for the {rounds} rounds that were paid for; the charter allows {charter.privacy.budget:g}",
+            f"{no_less(epsilon, 4)} for the {rounds} rounds that were paid for; the charter allows "
+            f"{exact(charter.privacy.budget)}",
         ),
         Term("Delta", f"{plan.delta:g}"),
         Term("Neighbouring data sets", "one has one patient more than the other (add or remove)"),

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from dp.ledger.entries import LEDGER
+from dp.stated import no_less
 from secagg.charter import Charter, VerifiedCharter
 from secagg.egress import EGRESS
 from secagg.errors import TamperingError
@@ -216,7 +217,7 @@ def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:
     return [
         Finding(
             "understated-epsilon",
-            f"The release states an epsilon of {stated}, but its rounds cost {computed:.4f}.",
+            f"The release states an epsilon of {stated}, but its rounds cost {no_less(computed, 4)}.",
             "the release",
             "Do not rely on what it states.",
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dp.stated import exact, no_less, no_more
 from secagg.charter import Charter
 from secagg.charter.cautions import cautions
 from training.reporting.budget import DataSetFacts, RunFacts
@@ -31,7 +32,8 @@ def _data_set(site: SiteFacts, data_set: DataSetFacts) -> Iterator[Notice]:
     if data_set.alert and data_set.limit and data_set.left is not None:
         yield Notice(
             "budget-alert",
-            f"{whose} has spent {data_set.spent:.2f} of its budget of {data_set.limit:g}; {data_set.left:.2f} is left.",
+            f"{whose} has spent {no_less(data_set.spent, 2)} of its budget of {exact(data_set.limit)}; "
+            f"{no_more(data_set.left, 2)} is left.",
             "Decide what the rest is to be used for: what is spent never comes back.",
         )
     if data_set.patients and data_set.delta * data_set.patients > _TELLS_NOTHING:

@@ -2,6 +2,8 @@
 // Text goes into the page as text only: names are other people's.
 const at = (id) => document.getElementById(id);
 const shown = (value, digits) => (value === null ? "-" : value.toFixed(digits));
+// An epsilon is never shown smaller than it is.
+const spentSoFar = (value) => (value === null ? "-" : (Math.ceil(100 * value) / 100).toFixed(2));
 const svg = (name, attributes, text) => {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -48,7 +50,7 @@ function table(now) {
       row.dropped.join(", "),
       row.accuracy === null ? "-" : `${(100 * row.accuracy).toFixed(1)} %`,
       shown(row.auc, 3),
-      shown(row.epsilon, 2),
+      spentSoFar(row.epsilon),
     ];
     const line = document.createElement("tr");
     for (const text of cells) line.appendChild(document.createElement("td")).textContent = text;
@@ -69,11 +71,11 @@ function show(now) {
   at("budget-part").hidden = now.budget === null || now.epsilon === null;
   if (now.budget !== null && now.epsilon !== null) {
     at("budget").value = Math.min(1, now.epsilon / now.budget);
-    at("budget-text").textContent = `${now.epsilon.toFixed(2)} of ${now.budget}, delta ${now.delta}`;
+    at("budget-text").textContent = `${spentSoFar(now.epsilon)} of ${now.budget}, delta ${now.delta}`;
   }
   const use = now.use;
   at("use").textContent = use
-    ? `${now.alert ? `Alert, ${now.alert} %: ` : ""}all runs have spent or reserved epsilon ${use.epsilon.toFixed(2)} of this hospital's ${use.budget}`
+    ? `${now.alert ? `Alert, ${now.alert} %: ` : ""}all runs have spent or reserved epsilon ${spentSoFar(use.epsilon)} of this hospital's ${use.budget}`
     : "";
   at("charter").textContent = now.charter;
   table(now);

@@ -23,6 +23,7 @@ from dp.ledger import Cost, Entry, Kind, Ledger, PatientList, read_account, read
 from dp.ledger.entries import FIRST_PREVIOUS, NOTHING, chain_hash, signed_bytes
 from dp.ledger.spending import cost_epsilon
 from dp.ledger.store import Budget
+from dp.stated import no_less, no_more
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from secagg.identity import Identity
 
@@ -327,9 +328,9 @@ def test_a_run_over_budget_is_refused_with_the_numbers_and_nothing_is_written(le
     found = refusal(ledger.reserve, DATA, OTHER_RUN, rounds(most), BUDGET, NOW)
     assert isinstance(found, RefusedError)
     assert (found.reason, found.exit_code) == ("budget-exceeded", 3)
-    assert f"has spent epsilon {cost(3):.3f} of 3 (delta 1e-05)" in found.message
-    assert f"{3 - cost(3):.3f} is left" in found.message
-    assert f"would cost {cost(most):.3f} and bring it to {cost(most + 3):.3f}" in found.message
+    assert f"has spent epsilon {no_less(cost(3), 3)} of 3 (delta 1e-05)" in found.message
+    assert f"{no_more(3 - cost(3), 3)} is left" in found.message
+    assert f"would cost {no_less(cost(most), 3)} and bring it to {no_less(cost(most + 3), 3)}" in found.message
     assert DATA[:16] in found.culprit
     assert "fewer rounds" in found.remedy
     assert len(ledger.entries) == 1
@@ -490,7 +491,7 @@ def test_the_worked_example_in_the_documentation(ledger):
     note()
     refused = refusal(ledger.reserve, DATA, OTHER_RUN, step(8), BUDGET, NOW)
     alone, together = (cost_epsilon(step(count), DELTA) for count in (8, 13))
-    assert f"would cost {alone:.3f} and bring it to {together:.3f}" in refused.message
+    assert f"would cost {no_less(alone, 3)} and bring it to {no_less(together, 3)}" in refused.message
     lines.append(f"which alone cost {alone:.3f} and together {together:.3f} | refused |")
     ledger.reserve(DATA, OTHER_RUN, step(6), BUDGET, NOW)
     note()

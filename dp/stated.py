@@ -1,0 +1,46 @@
+"""Epsilon as people are told it: what is spent or promised never less than it is, what is left never more.
+
+Knows numbers and their decimal places only.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from typing import Final
+
+# A float has 309 digits before the point at most.
+_CONTEXT: Final = Context(prec=400)
+_FINE: Final = 10
+_MIDDLING: Final = 100
+_LARGEST_EXPONENT: Final = 700
+
+
+def no_less(value: float, places: int) -> str:
+    """``value`` with so many decimal places, rounded up."""
+    return f"{_rounded(value, places, ROUND_CEILING)}"
+
+
+def no_more(value: float, places: int) -> str:
+    """``value`` with so many decimal places, rounded down."""
+    return f"{_rounded(value, places, ROUND_FLOOR)}"
+
+
+def exact(value: float) -> str:
+    """The shortest decimal that is ``value``: 8.0 as ``8``."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def odds(epsilon: float) -> str:
+    """The factor, e to the power of ``epsilon``, by which odds change at most; rounded up."""
+    if epsilon > _LARGEST_EXPONENT:
+        return f"e to the power of {no_less(epsilon, 2)}"
+    factor = math.exp(epsilon)
+    return f"{_rounded(factor, 2 if factor < _FINE else 1 if factor < _MIDDLING else 0, ROUND_CEILING):,}"
+
+
+def _rounded(value: float, places: int, rounding: str) -> Decimal | float:
+    if not math.isfinite(value):
+        return value
+    # The decimal that the number is written as: 0.04 is a little above it, and is not to become 0.05.
+    return Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-places), rounding, _CONTEXT)
