@@ -323,13 +323,16 @@ def test_one_log_serves_all_charters_of_a_hospital_and_goes_on_after_a_restart(o
 DYING = """
 import hashlib, os, signal, sys
 from pathlib import Path
+import torch
 from tests.support.hospitals import Ward
+
+torch.set_num_threads(1)
 
 
 class Dying:
     '''A hospital that tells what leaves it, and is killed when enough has.'''
 
-    left = int(sys.argv[2])
+    left = 0
 
     def __init__(self, number, hospital):
         self.number, self.hospital = number, hospital
@@ -344,21 +347,48 @@ class Dying:
         return replies
 
 
-ward = Ward.open(Path(sys.argv[1]))
-ward.hospitals = {number: Dying(number, hospital) for number, hospital in ward.hospitals.items()}
-ward.coordinator().run()
+def work(run, count):
+    Dying.left = count
+    ward = Ward.open(run)
+    ward.hospitals = {number: Dying(number, hospital) for number, hospital in ward.hospitals.items()}
+    ward.coordinator().run()
+
+
+# One import for all: a fork for each moment to die.
+for run, count in zip(map(Path, sys.argv[1::2]), map(int, sys.argv[2::2])):
+    child = os.fork()
+    if child == 0:
+        work(run, count)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print("ended", count, -os.waitstatus_to_exitcode(status), flush=True)
 """
+COUNTS = (6, 23, 30)
 
 
-@pytest.mark.parametrize("count", [6, 23, 30])
-def test_after_kill_9_the_moment_a_message_has_left_it_is_in_the_log(tmp_path, count):
-    run = prepared(tmp_path, 4, choices_of())
-    command = [sys.executable, "-c", DYING, run, str(count)]
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """By count a run that was killed: its folder, the signal, and what had left: of whom, and its hash."""
+    folder = tmp_path_factory.mktemp("killed")
+    runs = {count: prepared(folder / str(count), 4, choices_of()) for count in COUNTS}
+    command = [sys.executable, "-c", DYING, *(part for count, run in runs.items() for part in (run, str(count)))]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    child = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True, cwd=ROOT, env=environment)
-    assert child.returncode == -signal.SIGKILL
-    left = [(int(line.split()[0]), line.split()[1]) for line in child.stdout.splitlines()]
-    assert len(left) == count
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, cwd=ROOT, env=environment).stdout
+    found, left = {}, []
+    for line in said.splitlines():
+        first, *rest = line.split()
+        if first == "ended":
+            count, number = map(int, rest)
+            found[count], left = (runs[count], number, left), []
+        else:
+            left.append((int(first), rest[0]))
+    return found
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_after_kill_9_the_moment_a_message_has_left_it_is_in_the_log(killed, count):
+    run, number, left = killed[count]
+    assert (number, len(left)) == (signal.SIGKILL, count)
     with Ward.open(run) as ward:
         for number in ward.hospitals:
             known = [entry.sha256 for entry in noted(ward, number, Direction.SENT)]
