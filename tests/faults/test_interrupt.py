@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from secagg.release import verify_release
@@ -14,8 +12,22 @@ from tests.support.hospitals import write_tables
 
 ROOT = Path(__file__).parents[2]
 # Where the tests themselves were started in the background, SIGINT is ignored, and children inherit that.
-HEAR_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-COMMAND = [sys.executable, "-c", f"{HEAR_INTERRUPTS}; from cli.main import main; main()"]
+HEAR_INTERRUPTS = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+MAIN = "from cli.main import main; main()"
+# Ctrl-C when the first round has been shown.
+INTERRUPTED = """
+from cli.run_view import RunView
+
+show = RunView._round
+
+
+def interrupted(view, result):
+    show(view, result)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+RunView._round = interrupted
+"""
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 TASK = """
 kind = "tabular-classification"
@@ -28,39 +40,28 @@ standardise = "none"
 test_fraction = 0.25
 """
 PATIENCE = 100
+ROUNDS = 3
 
 
-def simulate(folder, *arguments):
-    command = [*COMMAND, "simulate", *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+def simulate(folder, program, *arguments):
+    command = [sys.executable, "-c", f"{HEAR_INTERRUPTS}\n{program}", "simulate", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
-
-
-def wait_for(path, process):
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_can(tmp_path):
     tables = write_tables(tmp_path / "data", 3, rows=12)
     (tmp_path / "task.toml").write_text(TASK)
     data = [argument for table in tables for argument in ("--data", str(table))]
-    options = ["--rounds", "60", "--local-steps", "40", "--colluding", "0", "--no-compare", "--epoch-rounds", "60"]
-    process = simulate(tmp_path, "--task", "task.toml", *data, "--out", "run", *options)
-    wait_for(tmp_path / "run/history.jsonl", process)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    assert "secagg simulate --resume run" in told
-    assert "Traceback" not in told
+    options = ["--rounds", str(ROUNDS), "--local-steps", "1", "--colluding", "0", "--no-compare"]
+    ended = simulate(tmp_path, INTERRUPTED + MAIN, "--task", "task.toml", *data, "--out", "run", *options)
+    assert ended.returncode == 130, ended.stderr
+    assert "secagg simulate --resume run" in ended.stderr
+    assert "Traceback" not in ended.stderr
     assert not (tmp_path / "run/release").exists()
 
-    process = simulate(tmp_path, "--resume", "run")
-    shown, told = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, told
-    assert "secagg model verify" in shown
-    assert verify_release(tmp_path / "run/release").statement.predicate.sums == 60
+    ended = simulate(tmp_path, MAIN, "--resume", "run")
+    assert ended.returncode == 0, ended.stderr
+    assert "secagg model verify" in ended.stdout
+    assert verify_release(tmp_path / "run/release").statement.predicate.sums == ROUNDS
