@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +15,10 @@ from dp.ledger import Ledger
 from secagg.egress import EgressLog
 from secagg.errors import InputError
 from secagg.latch import Latch
+from tests.faults.forkserver import forkserver
 from training.coordinator_store import CoordinatorStore
+from training.hospital import Hospital
+from training.hospital_budget import HospitalBudget
 from training.hospital_state import HospitalState
 from training.simulation import Observer, run
 
@@ -36,14 +39,21 @@ POINTS = {
 }
 
 
-def run_in_a_process(folder: Path, point: str = "", count: int = 0, moment: str = "") -> int | None:
+def as_it_is() -> None:
+    """Weakens nothing."""
+
+
+def run_in_a_process(
+    folder: Path, point: str = "", count: int = 0, moment: str = "", weaken: Callable[[], None] = as_it_is
+) -> int | None:
     """Run ``folder`` in a new process that dies by SIGKILL before or after its ``count``-th write at ``point``.
+
+    Args:
+        weaken: what takes a rule out of that process, before anything else.
 
     Returns its exit code: minus the signal that killed it, or ``IN_USE``.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.driver"])
-    process = context.Process(target=_run, args=(folder, point, count, moment))
+    process = forkserver().Process(target=_run, args=(folder, point, count, moment, weaken))
     process.start()
     process.join(PATIENCE)
     code = process.exitcode
@@ -53,7 +63,25 @@ def run_in_a_process(folder: Path, point: str = "", count: int = 0, moment: str 
     return code
 
 
-def _run(folder: Path, point: str, count: int, moment: str) -> None:
+def charge_after_sending() -> None:
+    """A weakened build: a round is charged when its vector has been masked and may have left."""
+    charge, contribute = HospitalBudget.charge, Hospital._contribute
+    due: list[Callable[[], None]] = []
+
+    def charge_later(budget: HospitalBudget, round_number: int, step: int) -> None:
+        due.append(partial(charge, budget, round_number, step))
+
+    def contribute_first(hospital: Hospital) -> bytes:
+        reply = contribute(hospital)
+        while due:
+            due.pop()()
+        return reply
+
+    HospitalBudget.charge, Hospital._contribute = charge_later, contribute_first
+
+
+def _run(folder: Path, point: str, count: int, moment: str, weaken: Callable[[], None]) -> None:
+    weaken()
     if point:
         _die_at(point, count, moment)
     try:

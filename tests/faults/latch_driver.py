@@ -5,7 +5,6 @@ Its messages go to a file the moment the client gives them: what is in that file
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from secagg.latch import Latch
 from secagg.masking import MaskingClient
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError
+from tests.faults.forkserver import forkserver
 from tests.faults.sqlite_writes import Moment, Writes
 from tests.support.consortium import MODEL_DIGEST, Consortium, make_charter, make_identities, open_policy, sign_by_all
 from tests.support.misbehaving import MisbehavingCoordinator
@@ -142,11 +142,9 @@ def run_until_killed(
 
 def in_a_process(target: Callable[..., None], *arguments: object) -> int | None:
     """The exit code: minus the signal that ended it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.full_disk"])
     # Whoever starts a process asks after all others too, and of two who ask at once one finds its exit code taken.
     with _ASKING:
-        process = context.Process(target=target, args=arguments)
+        process = forkserver().Process(target=target, args=arguments)
         process.start()
     wait([process.sentinel], PATIENCE)
     with _ASKING:
