@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ FOUNDATIONS = {
 }
 
 
+@cache
 def imported_modules(file: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
