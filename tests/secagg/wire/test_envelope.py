@@ -218,10 +218,11 @@ def test_a_spliced_envelope_opens_only_if_it_is_the_original(position, inserted,
 nested = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(), st.binary()),
     lambda inner: st.one_of(st.lists(inner, max_size=10), st.dictionaries(st.text(), inner, max_size=3)),
+    max_leaves=12,
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(value=nested)
 def test_well_formed_messagepack_of_any_shape_raises_a_remote_error_and_nothing_else(value):
     encoded = msgspec.msgpack.encode(value)
