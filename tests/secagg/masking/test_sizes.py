@@ -89,7 +89,7 @@ def assert_close(said: Traffic, counted: Traffic, within: float) -> None:
 SEVERAL_BLOCKS = {"members": 7, "length": 20_001}
 SHAPES = [
     shape(),
-    shape(noise_levels=(40, 36, 30, 25)),
+    shape(noise_levels=(20, 18, 15, 13), members=20),
     *(shape(scheme=scheme, members=20) for scheme in SCHEMES[1:]),
     *(shape(scheme=scheme, **SEVERAL_BLOCKS) for scheme in SCHEMES),
     shape(scheme="double-lock", members=7, parameter_set="n8192-q60", length=60_001, bits=16),
@@ -105,18 +105,12 @@ every_shape = pytest.mark.parametrize("one", SHAPES, ids=named)
 
 
 @every_shape
-def test_a_set_up_takes_exactly_as_many_messages_and_bytes_as_a_real_one(tmp_path, one):
-    with consortium_of(tmp_path, one) as consortium:
-        consortium.set_up()
-        assert set_up_traffic(one) == consortium.per_hospital(one.members)
-
-
-@every_shape
 @pytest.mark.parametrize("share_gone", [0, 0.15], ids=["all answer", "some drop"])
-def test_a_round_takes_exactly_as_many_messages_and_bytes_as_a_real_one(tmp_path, one, share_gone):
+def test_set_up_and_round_take_exactly_as_many_messages_and_bytes_as_real_ones(tmp_path, one, share_gone):
     gone = set(range(1, 1 + int(share_gone * one.members)))
     with consortium_of(tmp_path, one) as consortium:
         consortium.set_up()
+        assert set_up_traffic(one) == consortium.per_hospital(one.members)
         consortium.one_round(gone)
         counted = consortium.per_hospital(one.members - len(gone))
     assert round_traffic(replace(one, dropped=len(gone))) == counted
