@@ -122,7 +122,7 @@ def test_no_strategy_computes_anything_but_the_sum_over_one_signed_set(members, 
     assert found.fewest >= threshold - colluding >= 2
 
 
-@pytest.mark.parametrize(("members", "colluding"), [(5, 0), (6, 0), (6, 1)])
+@pytest.mark.parametrize(("members", "colluding"), [(5, 0), (6, 0)])
 def test_control_without_agreement_fewer_honest_hospitals_than_any_set_has_are_summed(members, colluding):
     threshold = smallest_threshold(members, colluding)
     found = explore(members, colluding, threshold, Rules(agreement=False))
