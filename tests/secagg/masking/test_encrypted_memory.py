@@ -48,18 +48,19 @@ def test_the_sum_of_fifty_times_a_million_parameters_takes_no_more(tmp_path, sch
     assert in_vectors("coordinator", tmp_path) < 3
 
 
-@schemes
-def test_a_hospital_holds_two_copies_of_its_update_and_its_message_at_most(tmp_path, scheme):
-    settle(tmp_path, 3, PARAMETERS, scheme)
-    found = measured("hospital", tmp_path)
-    print(f"{scheme}: {found}")
+@pytest.fixture(scope="module", params=SCHEMES)
+def found(request, tmp_path_factory):
+    """What a hospital finds of itself, from its update to the opened sum."""
+    folder = tmp_path_factory.mktemp(request.param)
+    settle(folder, 3, PARAMETERS, request.param)
+    return measured("hospital", folder)
+
+
+def test_a_hospital_holds_two_copies_of_its_update_and_its_message_at_most(found):
     # The update itself was there before.
     assert found["masking"] < found["update"] + found["message"] + CONSTANT
 
 
-@schemes
-def test_opening_a_sum_takes_a_hospital_two_updates_at_most(tmp_path, scheme):
+def test_opening_a_sum_takes_a_hospital_two_updates_at_most(found):
     """The packed elements and the elements; the message was there before."""
-    settle(tmp_path, 3, PARAMETERS, scheme)
-    found = measured("hospital", tmp_path)
     assert found["opening"] < 2 * found["update"] + CONSTANT
