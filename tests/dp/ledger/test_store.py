@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
@@ -514,6 +515,7 @@ from dp.ledger.store import Budget
 from secagg.identity import Identity
 
 folder, writes, data = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+site = Identity.from_seed(bytes(range(32)))
 budget = Budget(3.0, 1e-5)
 
 
@@ -535,7 +537,7 @@ class DyingDatabase:
 
 
 def work(left, moment):
-    ledger = Ledger(folder / f"{left}-{moment}.sqlite", Identity.from_seed(bytes(range(32))))
+    ledger = Ledger(folder / f"{left}-{moment}.sqlite", site)
     ledger._database = DyingDatabase(ledger._database, left, moment)
     ledger.reserve(data, "1" * 64, cost(3), budget, "")
     for number in range(1, 5):
@@ -545,11 +547,6 @@ def work(left, moment):
     ledger.close_run(data, "1" * 64, budget, "")
 
 
-if writes == 0:
-    with Ledger(folder / "held.sqlite", Identity.from_seed(bytes(range(32)))) as ledger:
-        ledger.reserve(data, "1" * 64, cost(3), budget, "")
-        print("holding", flush=True)
-        sys.stdin.read()
 # One import for all, of what the accountant needs too: a fork for each way to die.
 cost_epsilon(cost(1), budget.delta)
 for left in range(1, writes + 1):
@@ -561,6 +558,10 @@ for left in range(1, writes + 1):
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             print(f"{left}-{moment} killed {os.WTERMSIG(status)}", flush=True)
+with Ledger(folder / "held.sqlite", site) as ledger:
+    ledger.reserve(data, "1" * 64, cost(3), budget, "")
+    print("holding", flush=True)
+    sys.stdin.read()
 """
 
 # One reservation, three rounds of two entries, one extension, one more round, the end.
@@ -575,12 +576,18 @@ WRITES = [
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """A folder of ledgers whose owners were killed, and what those owners said before."""
+def owners(tmp_path_factory):
+    """A folder of ledgers whose owners were killed, what those said before, and who holds ``held.sqlite`` there."""
     folder = tmp_path_factory.mktemp("killed")
     command = [sys.executable, "-c", CHILD, folder, str(len(WRITES)), DATA]
-    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-    return folder, said.splitlines()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        said = list(takewhile(lambda line: line != "holding", map(str.strip, child.stdout)))
+        yield folder, said, child
+
+
+@pytest.fixture
+def killed(owners):
+    return owners[:2]
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -601,16 +608,13 @@ def test_kill_9_at_any_write_leaves_no_release_unrecorded(killed, site, number, 
     read_ledger(path, site.public_key)
 
 
-def test_two_processes_cannot_hold_one_ledger_but_anybody_with_the_file_can_read_it(tmp_path, site):
-    path = tmp_path / "held.sqlite"
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD, tmp_path, "0", DATA], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        assert child.stdout.readline() == b"holding\n"
-        assert refusal(Ledger, path, site).reason == "state-in-use"
-        assert [entry.kind for entry in read_ledger(path, site.public_key)] == [Kind.RESERVE]
-        child.stdin.close()
-        assert child.wait() == 0
+def test_two_processes_cannot_hold_one_ledger_but_anybody_with_the_file_can_read_it(owners, site):
+    folder, _, child = owners
+    path = folder / "held.sqlite"
+    assert refusal(Ledger, path, site).reason == "state-in-use"
+    assert [entry.kind for entry in read_ledger(path, site.public_key)] == [Kind.RESERVE]
+    child.stdin.close()
+    assert child.wait() == 0
     with Ledger(path, site) as ledger:
         assert spent(ledger) == cost(3)
 
