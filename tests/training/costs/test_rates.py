@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from itertools import accumulate, chain
+from types import SimpleNamespace
 
 import pytest
 
 from secagg.encoding.ring import Ring
 from secagg.homomorphic.form import approximate_form, exact_form
 from secagg.homomorphic.parameters import ALLOWED, parameter_set
+from training.costs import stopwatch, vectors
 from training.costs.ciphers import cipher_times
 from training.costs.rates import Rates, basis_time, deal_times, measured_rates, rebuilding_time, sharing_time
-from training.costs.stopwatch import seconds
-from training.costs.vectors import byte_times, vector_times
+from training.costs.vectors import ByteTimes, byte_times, vector_times
 
 
 def test_every_operation_takes_some_time():
@@ -35,9 +37,14 @@ def test_vectors_of_every_width_are_measured(length, bits):
     assert min(times.masking, times.tag, times.adding, times.unpacking, times.summing) > 0
 
 
-def test_a_vector_that_is_too_long_to_measure_takes_as_many_times_as_long():
-    assert vector_times(1 << 22, 24).tag == pytest.approx(8 * vector_times(1 << 19, 24).tag, rel=3)
-    assert byte_times(1 << 32).sealed > 100 * byte_times(1 << 20).sealed
+def test_a_vector_that_is_too_long_to_measure_takes_as_many_times_as_long(monkeypatch):
+    monkeypatch.setattr(vectors, "seconds", lambda *operations: [float(2**at) for at, _ in enumerate(operations)])
+    # Neither from what was measured before nor for whoever asks later.
+    measured, longer = (vector_times.__wrapped__(length, 24) for length in (1 << 19, 1 << 22))
+    assert min(astuple(measured)) > 0
+    assert astuple(longer) == tuple(8 * value for value in astuple(measured))
+    assert byte_times.__wrapped__(1 << 21) == ByteTimes(1.0, 2.0)
+    assert byte_times.__wrapped__(1 << 32) == ByteTimes(2048.0, 4096.0)
 
 
 @pytest.mark.parametrize("make", [exact_form, approximate_form])
@@ -60,11 +67,31 @@ def test_a_deal_of_many_secrets_takes_longer_than_one_of_none():
     assert 0 < none.opened < many.opened
 
 
-def test_the_median_run_counts_after_one_to_warm_up():
-    waits = iter([0.1, 0.0, 0.02, 0.0])
+@pytest.fixture
+def readings(monkeypatch):
+    """Sets the CPU time that each call takes, in 1,024ths of a second, one after the other."""
 
-    def operation():
-        for _ in range(int(next(waits) * 1e7)):
-            pass
+    def script(*taken):
+        ends = accumulate(taken)
+        clock = chain.from_iterable((end - own, end) for end, own in zip(ends, taken, strict=True))
+        monkeypatch.setattr(stopwatch, "time", SimpleNamespace(process_time=lambda: next(clock) / 1024))
+        return clock
 
-    assert seconds(operation, turns=3)[0] < 0.01
+    return script
+
+
+def test_the_median_run_counts_after_one_to_warm_up(readings):
+    left = readings(64, 8, 32, 16)
+    assert stopwatch.seconds(lambda: None, turns=3) == [16 / 1024]
+    assert list(left) == []
+
+
+def test_operations_take_turns_and_each_has_a_median_of_its_own(readings):
+    readings(30, 1, 4, 10, 2, 20, 3, 30)
+    assert stopwatch.seconds(lambda: None, lambda: None, turns=3) == [3 / 1024, 20 / 1024]
+
+
+def test_what_takes_long_is_measured_once(readings):
+    left = readings(200, 100, 1)
+    assert stopwatch.seconds(lambda: None, turns=9) == [100 / 1024]
+    assert len(list(left)) == 2
