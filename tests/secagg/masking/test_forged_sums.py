@@ -5,18 +5,23 @@ The attacks on it, each with a build on which it succeeds, are in `training.atta
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import numpy as np
 import pytest
 
 from secagg.errors import RemoteProtocolError
-from secagg.masking import kdf, tags
+from secagg.masking import MaskingClient, kdf, tags
+from secagg.masking.dealing import Route
 from secagg.masking.messages import Begin, Masked
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError
 from secagg.wire import Stage
-from tests.support.consortium import MODEL_DIGEST, Consortium
+from secagg.wire.envelope import peek
+from tests.support.consortium import MODEL_DIGEST, Build, Consortium
 from tests.support.misbehaving import MisbehavingCoordinator
+from training.attacks.build import REAL
 
 MEMBERS = 5
 ALL = (1, 2, 3, 4, 5)
@@ -28,8 +33,8 @@ def revealed(tmp_path):
     return reveal_all(tmp_path)
 
 
-def reveal_all(folder) -> MisbehavingCoordinator:
-    consortium = Consortium.make(folder, MEMBERS)
+def reveal_all(folder, build=REAL) -> MisbehavingCoordinator:
+    consortium = Consortium.make(folder, MEMBERS, build)
     coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
     coordinator.set_up()
     begin_and_reveal(coordinator)
@@ -108,13 +113,55 @@ def test_all_hospitals_of_an_epoch_have_one_tag_key_and_those_of_another_epoch_a
     assert keys[0] != keys[1]
 
 
-def test_the_coordinator_never_sees_the_tag_key_or_a_part_of_it(revealed):
+class Overheard(MaskingClient):
+    """Keeps all that leaves it."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.left = []
+
+    def receive(self, message):
+        replies = super().receive(message)
+        self.left += replies
+        return replies
+
+    def mask(self, *arguments):
+        reply = super().mask(*arguments)
+        self.left.append(reply)
+        return reply
+
+
+def contributions_in_clear(folder) -> tuple[int, bool]:
+    """In all that leaves a hospital in an epoch: how many of the contributions to the tag key; whether the key."""
+    clients = reveal_all(folder, Build(client=Overheard)).clients.values()
+    left = [message for client in clients for message in client.left]
+    stages = Counter(peek(message).stage for message in left)
+    assert stages == {Stage.ADVERTISE: 5, Stage.DEAL: 5 * 4, Stage.MASKED: 5, Stage.REVEAL: 5}
+    keys = {client.tag_key for client in clients}
+    contributions = [client._epoch.secrets.tag_contribution for client in clients]
+    assert (len(keys), len(set(contributions))) == (1, 5)
+    seen = sum(any(secret in message for message in left) for secret in contributions)
+    return seen, any(secret in message for secret in keys for message in left)
+
+
+def test_the_coordinator_never_sees_the_tag_key_or_a_part_of_it(tmp_path):
     """Neither does whoever reads along: no message of the epoch holds any of these bytes."""
-    secrets = [revealed.clients[1].tag_key]
-    secrets += [client._epoch.secrets.tag_contribution for client in revealed.clients.values()]
-    messages = [*revealed.advertisements.values(), *revealed.deals.values(), *revealed.masked.values()]
-    assert len(messages) > 30 // 2
-    assert not any(secret in bytes(message) for secret in secrets for message in messages)
+    assert contributions_in_clear(tmp_path) == (0, False)
+
+
+class NoCipher:
+    """Seals nothing."""
+
+    def encrypt(self, nonce, data, associated):
+        return data + bytes(16)
+
+    def decrypt(self, nonce, data, associated):
+        return bytes(data[:-16])
+
+
+def test_control_where_deals_are_not_sealed_the_same_search_finds_every_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(Route, "sealing_key", lambda *_: NoCipher())
+    assert contributions_in_clear(tmp_path) == (5, False)
 
 
 def test_the_tag_that_is_sent_is_masked(revealed):
