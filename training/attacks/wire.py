@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from secagg.labels import label
 from secagg.masking.messages import Begin
 from secagg.wire import COORDINATOR, Header, Sealer, Stage
 from training.attacks.build import Build
@@ -124,7 +125,9 @@ def coordinators_signature(build: Build, folder: Path) -> Outcome:
     with Consortium.make(folder, 4, build) as stage:
         doors, tries = _doors(stage), Tries(Refuser.HOSPITAL)
         header, _, payload = msgspec.msgpack.decode(doors.begin)
-        signed = msgspec.msgpack.encode([header, stage.identities[1].sign(header), payload])
+        # Over what h2 would sign of a message of its own.
+        signature = stage.identities[1].sign(label("envelope", header))
+        signed = msgspec.msgpack.encode([header, signature, payload])
         taken = tries(doors.to_hospital, signed) is not None
         return tries.outcome("a hospital took a coordinator's message with a signature" if taken else None)
 
