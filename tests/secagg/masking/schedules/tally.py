@@ -10,13 +10,15 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from tests.secagg.masking.schedules.scheduler import Outcome, Twist, run_schedule
 
 MANY = 10_000
+# Fewer are over before processes of their own have begun; and tests have one each already.
+_WORTH_PROCESSES = 200
 
 
 @dataclass
@@ -71,18 +73,25 @@ def run_many(
     show_progress: bool = False,
     run: Callable[[int], Outcome] = run_schedule,
 ) -> Tally:
-    """The schedules with the seeds from ``first`` on, on all cores."""
+    """The schedules with the seeds from ``first`` on, of many on all cores."""
     tally = Tally()
     started = time.monotonic()
+    for outcome in _outcomes(range(first, first + count), run):
+        tally.add(outcome)
+        if show_progress and tally.schedules % 50 == 0:
+            spent = time.monotonic() - started
+            line = f"{tally.schedules} of {count} schedules, {tally.ends['sum']} sums, {len(tally.failed)} failed"
+            print(f"\r{line}, {spent:.0f} s", end="", flush=True)
+    return tally
+
+
+def _outcomes(seeds: range, run: Callable[[int], Outcome]) -> Iterator[Outcome]:
+    if len(seeds) < _WORTH_PROCESSES:
+        yield from map(run, seeds)
+        return
     # Not multiprocessing's own pool, which may wait for ever for a worker that waits for it, when it is let go.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("forkserver")) as pool:
-        for outcome in pool.map(run, range(first, first + count), chunksize=10):
-            tally.add(outcome)
-            if show_progress and tally.schedules % 50 == 0:
-                spent = time.monotonic() - started
-                line = f"{tally.schedules} of {count} schedules, {tally.ends['sum']} sums, {len(tally.failed)} failed"
-                print(f"\r{line}, {spent:.0f} s", end="", flush=True)
-    return tally
+        yield from pool.map(run, seeds, chunksize=10)
 
 
 def main() -> int:
