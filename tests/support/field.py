@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from tests.support.field_processes import processes_of
+from tests.support.ports import free_port
 from training.engines.nvflare.provisioning import Address, provision
 from training.engines.nvflare.site_kits import require_coordinator_kits, require_hospital_kit
 from training.field.coordinator_site import CoordinatorSite
@@ -270,10 +270,3 @@ def lay_out_field(
     centre.settings.unlink()
     write_new_settings(centre.settings, waits, "for tests")
     return Field(folder, charter, hospitals, RunningSite(centre.path, ("coordinator", "run")))
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from nvflare.fuel.f3.cellnet.core_cell import CoreCell
 from nvflare.lighter.utils import Identity, generate_cert, generate_keys, serialize_cert, serialize_pri_key
 
 from tests.support.nvflare_site import SERVER
+from tests.support.ports import free_port
 
 _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 120.0
@@ -37,7 +37,7 @@ class Cells:
         self.names = {member: f"site-{member}" for member in members}
         _write_certificates(folder, [SERVER, *self.names.values()])
         # "localhost" is in the server's certificate.
-        self._url = f"tcp://localhost:{_free_port()}"
+        self._url = f"tcp://localhost:{free_port()}"
         credentials = dict(zip(("ca_cert", "server_cert", "server_key"), self._files(SERVER), strict=True))
         self.cell = Cell(fqcn=SERVER, root_url=self._url, secure=True, credentials=credentials)
         self.cell.start()
@@ -88,9 +88,3 @@ def _write_certificates(folder: Path, names: Iterable[str]) -> None:
         certificate = generate_cert(Identity(name), root, root_key, public, valid_days=1, server_default_host=host)
         (folder / f"{name}.crt").write_bytes(serialize_cert(certificate))
         (folder / f"{name}.key").write_bytes(serialize_pri_key(key))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]

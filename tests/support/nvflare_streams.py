@@ -17,7 +17,7 @@ from nvflare.fuel.f3.drivers.driver import ConnMonitor
 from nvflare.fuel.f3.drivers.driver_params import DriverParams
 from nvflare.fuel.f3.drivers.grpc_driver import GrpcDriver
 
-from tests.support.field import free_port
+from tests.support.ports import free_port
 from training.engines.nvflare.server_rules import go_on_without_who_failed
 
 _QUIET_SECONDS = 3.0
