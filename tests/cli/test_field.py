@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 
 from secagg.charter.folder import read_verified
-from secagg.files import lock
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE
 from tests.support.hospitals import choices_of, prepared, settings_for
 from tests.training.field.conftest import lay_out
@@ -114,8 +114,8 @@ def test_a_site_that_never_ran_says_how_to_start_it(secagg, here):
 def test_health_is_an_exit_code(secagg, here, state, running, code):
     status = SiteStatus(state=state, since="now", updated="now", charter=CHARTER, name="h1", steps=2, steps_due=3)
     StatusFile(Path("site/status.json")).write(status)
-    lock(Path("site/running")) if running else None
-    outcome = secagg("hospital", "status", "site", "--json")
+    with alone(Path("site")) if running else nullcontext():
+        outcome = secagg("hospital", "status", "site", "--json")
     assert outcome.code == code
     assert json.loads(outcome.out) == {"running": running, "status": msgspec.to_builtins(status)}
 

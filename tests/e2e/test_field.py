@@ -96,6 +96,7 @@ def same_in_both(tmp_path, settings, noise=None):
         yield field, twin
 
 
+@pytest.mark.timeout(900)
 def test_four_hospitals_in_the_field_train_to_one_release_that_all_can_check(heart, tmp_path, capsys, monkeypatch):
     with same_in_both(tmp_path, private(heart), NOISE) as (field, twin):
         assert_nothing_left_twice_or_uncharged(field)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from msgspec.structs import replace
@@ -173,8 +174,10 @@ def test_a_share_of_drop_outs_is_a_share(dropout):
     assert caught.value.reason == "bad-dropout"
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(("members", "colluding", "dropped"), [(1000, 1, 490), (1000, 300, 300), (1000, 1, 499)])
 def test_even_the_most_awkward_consortium_is_planned_in_no_time(members, colluding, dropped):
+    started = time.process_time()
     graph = smallest_graph(members, colluding, dropped)
     assert graph is None or graph.degree > 800
+    # Not by the clock on the wall: much else may run on this machine.
+    assert time.process_time() - started < 20

@@ -64,7 +64,7 @@ def nvflare(folder: Path) -> Iterator[UnderTest]:
         return NvflareEngine(cells.cell, cells.names, Deadlines(seconds, seconds, seconds), Signal())
 
     try:
-        yield UnderTest(engine(60.0), cells.start_missing, engine(4.0))
+        yield UnderTest(engine(60.0), cells.start_missing, engine(10.0))
     finally:
         cells.close()
 
