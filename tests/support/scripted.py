@@ -33,6 +33,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         size: of one more answer, if not 0: the bytes of `stretch`.
         fault: what to do instead.
         until: the path of a file; nothing is done before it is there.
+        begun: the path of a file that is made when the message is heard.
         twist: how the cell garbles the answer, where there is a cell: `tests.support.nvflare_site`.
         padding: nothing; makes the message longer.
     """
@@ -41,6 +42,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     fault: Fault = Fault.NONE
     until: str = ""
+    begun: str = ""
     twist: str = ""
     padding: bytes = b""
 
@@ -82,6 +84,8 @@ class ScriptedParty:
         """See `Attending.note`."""
 
     def _obey(self, order: Order) -> list[bytes]:
+        if order.begun:
+            Path(order.begun).touch()
         while order.until and not Path(order.until).exists():
             time.sleep(0.01)
         match order.fault:
