@@ -40,7 +40,7 @@ audit-privacy: $(VENV)/run.stamp  ## epsilon from below, in both modes: 20 hones
 	$(BIN)/secagg audit privacy --mode distributed --controls tests/attacks
 
 test: lint  ## lint, then all tests but the slow ones, and the benchmarks in short form
-	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS)
+	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
 	$(MAKE) --no-print-directory bench-short
 
 test-slow: $(VENV)/dev.stamp  ## the tests that take minutes
