@@ -98,7 +98,8 @@ bench-short: $(VENV)/dev.stamp
 	rm -rf runs/bench-short
 	$(BIN)/secagg bench run --scheme plain --scheme double-lock --hospitals 3 --parameters 1000 --dropout 0 --turns 1 \
 		--out runs/bench-short
-	SECAGG_BENCH=short $(BIN)/pytest benchmarks -q --benchmark-disable-gc --ignore benchmarks/bench_flower.py --ignore benchmarks/bench_field.py
+	SECAGG_BENCH=short $(BIN)/pytest benchmarks -q --benchmark-disable --numprocesses $(WORKERS) \
+		--ignore benchmarks/bench_flower.py --ignore benchmarks/bench_field.py
 
 $(FLOWER)/stamp: benchmarks/flower/requirements.txt | $(VENV)/dev.stamp
 	$(PYTHON) -m venv $(FLOWER)

@@ -19,5 +19,6 @@ def bench_share_and_rebuild(benchmark, figure):
         return shamir.reconstruct(dict(zip(POINTS[:THRESHOLD], shares[:THRESHOLD], strict=True)))
 
     assert benchmark(share_and_rebuild) == secret
-    benchmark.extra_info["milliseconds"] = benchmark.stats.stats.median * 1e3
-    figure("Shamir 34-of-50, share and rebuild", benchmark.stats.stats.median * 1e3, "ms", at_most=2)
+    if benchmark.enabled:
+        benchmark.extra_info["milliseconds"] = benchmark.stats.stats.median * 1e3
+        figure("Shamir 34-of-50, share and rebuild", benchmark.stats.stats.median * 1e3, "ms", at_most=2)
