@@ -56,6 +56,15 @@ class IntegerEvent(
 Event = GaussianEvent | IntegerEvent
 
 
+def of_twice_the_weight(events: Iterable[IntegerEvent]) -> tuple[IntegerEvent, ...]:
+    """What the same uses cost a patient whom two hospitals know: both vectors are in one sum, under the same noise.
+
+    As if one were always drawn with the other. That the patient costs no more where each hospital draws by itself is
+    assumed of integer noise; of Gaussian noise `docs/accounting.md` says what is known.
+    """
+    return tuple(msgspec.structs.replace(event, l1=2 * event.l1, l2=2 * event.l2) for event in events)
+
+
 def merge(events: Iterable[Event]) -> tuple[Event, ...]:
     """The same cost with one event for each use of a mechanism, in a canonical order."""
     steps: dict[Event, int] = {}

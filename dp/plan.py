@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dp.accounting import epsilon_rdp
-from dp.events import Event, GaussianEvent
+from dp.events import Event, GaussianEvent, of_twice_the_weight
 from dp.shares import NoiseShares
 from secagg.errors import InputError
 
@@ -93,6 +93,21 @@ class PrivacyPlan:
         had = rounds if steps is None else steps
         counts = self.metric_events(self.releases(had) + rounds - had)
         return max(epsilon_rdp(self.training_events(rounds), self.delta), epsilon_rdp(counts, self.delta))
+
+    def epsilon_at_two(self, rounds: int, steps: int | None = None) -> float | None:
+        """The same of a patient whom two hospitals know, towards whoever has the sums; None unless noise is shared.
+
+        Such a patient is in training at both, in validation at both, or one here and one there. Where each hospital
+        adds the whole noise, it is no more than the sum of what both have spent.
+        """
+        if not self.shares:
+            return None
+        had = rounds if steps is None else steps
+        training = [self.shares.training_event(self.sampling_rate, rounds * self.steps_per_round)] if rounds else []
+        releases = self.releases(had) + rounds - had
+        counts = [self.shares.metric_event(releases)] if self.metric_noise_multiplier and releases else []
+        ways = (of_twice_the_weight(training), of_twice_the_weight(counts), (*training, *counts))
+        return max(epsilon_rdp(events, self.delta) for events in ways)
 
 
 def carries_counts(step: int, every: int, rounds: int) -> bool:

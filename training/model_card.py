@@ -131,7 +131,7 @@ def _privacy(release: VerifiedRelease) -> str:
     rows = (
         ("epsilon", no_less(claim.epsilon, 4)),
         ("delta", f"{claim.delta:g}"),
-        ("unit of privacy", f"one {claim.unit}, with all rows"),
+        ("unit of privacy", f"one {claim.unit}, with all rows at one hospital"),
         ("neighbouring data sets", "one patient added or removed"),
         ("noise is added by", f"{who} (`{claim.mode}`)"),
         ("gradients are clipped to", f"{privacy.clip_norm:g}, L2, for each patient"),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import msgspec
+import numpy as np
 import pytest
+from scipy import special, stats
 
 from dp.accounting import epsilon_rdp
 from dp.events import GaussianEvent
 from dp.plan import PrivacyPlan
+from dp.shares import Cohort, NoiseShares
 from secagg.errors import InputError
 
 SOUND = {
@@ -79,3 +84,79 @@ def test_epsilon_is_that_of_the_dearer_track(metric_noise, dearer):
 def test_a_plan_cannot_be_changed():
     with pytest.raises(AttributeError):
         PrivacyPlan(**SOUND).noise_multiplier = 0.1
+
+
+# A patient of two hospitals
+
+DISTRIBUTED = NoiseShares(
+    cohort=Cohort(hospitals=5, threshold=4, colluding=1),
+    noise="skellam",
+    field_bits=32,
+    noise_multiplier=1.561,
+    clip_norm=1.0,
+    most_patients=256,
+    dimension=1000,
+    cells=32,
+    metric_noise_multiplier=40.0,
+)
+
+
+def distributed(noise_multiplier, sampling_rate, rounds, **changes):
+    shares = replace(DISTRIBUTED, noise_multiplier=noise_multiplier, metric_noise_multiplier=40.0)
+    return PrivacyPlan(
+        mode="distributed",
+        noise_multiplier=noise_multiplier,
+        clip_norm=1.0,
+        sampling_rate=sampling_rate,
+        delta=1e-5,
+        rounds=rounds,
+        steps_per_round=1,
+        shares=shares,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("noise_multiplier", "sampling_rate", "rounds", "together"), [(6.69, 1.0, 20, 6.7), (1.562, 0.05, 300, 11.2)]
+)
+def test_two_hospitals_with_one_patient_cost_more_than_the_sum_of_both(
+    noise_multiplier, sampling_rate, rounds, together
+):
+    plan = distributed(noise_multiplier, sampling_rate, rounds)
+    single, both = plan.epsilon_after(rounds), plan.epsilon_at_two(rounds)
+    assert single == pytest.approx(3.0, abs=0.02)
+    assert both == pytest.approx(together, abs=0.1)
+    assert both > 2 * single
+    (event,) = plan.training_events(rounds)
+    assert both == epsilon_rdp((msgspec.structs.replace(event, l1=2 * event.l1, l2=2 * event.l2),), plan.delta)
+
+
+def test_counts_of_such_a_patient_are_counted_too():
+    plan = distributed(6.69, 1.0, 20, metric_noise_multiplier=40.0)
+    training, counts = plan.training_events(20), plan.metric_events(20)
+    assert plan.epsilon_at_two(20) >= epsilon_rdp((*training, *counts), plan.delta)
+    without_training = distributed(1e4, 1.0, 20, metric_noise_multiplier=40.0)
+    assert without_training.epsilon_at_two(20) > without_training.epsilon_after(20)
+
+
+def test_where_each_hospital_adds_the_whole_noise_there_is_no_such_figure():
+    assert PrivacyPlan(**SOUND).epsilon_at_two(10) is None
+
+
+@pytest.mark.parametrize("deviation", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.9])
+def test_a_patient_of_two_hospitals_costs_no_more_than_one_of_twice_the_weight(deviation, rate):
+    """In numbers, of Gaussian noise: drawn for each by itself, against drawn for both at once."""
+    grid = np.linspace(-60, 80, 100_001)
+    around = [stats.norm.logpdf(grid, mean, deviation) for mean in (0, 1, 2)]
+
+    def mixed(*weights):
+        return special.logsumexp(around, axis=0, b=np.array(weights)[:, None])
+
+    def divergence(first, second, order):
+        return special.logsumexp(order * first + (1 - order) * second) / (order - 1)
+
+    apart, at_once = mixed((1 - rate) ** 2, 2 * rate * (1 - rate), rate**2), mixed(1 - rate, 0, rate)
+    for order in (1.5, 2.0, 3.0, 6.0):
+        worst = [max(divergence(one, around[0], order), divergence(around[0], one, order)) for one in (apart, at_once)]
+        assert worst[0] <= worst[1] + 1e-9

@@ -78,7 +78,7 @@ def guarantee_of(charter: Charter, rounds: int, sums: int) -> Guarantee:
         sums=sums,
         plain=_plain(charter, epsilon, plan.delta),
         terms=_terms(charter, plan, epsilon, rounds),
-        assumptions=_assumptions(charter),
+        assumptions=_assumptions(charter, plan, rounds, sums),
         not_protected=_not_protected(charter),
     )
 
@@ -91,12 +91,12 @@ def _plain(charter: Charter, epsilon: float, delta: float) -> str:
     )
     return (
         "Random noise is mixed into training so that the finished model would be nearly as likely to come out if any "
-        f"one patient, with all of that patient's records, had not been there: {who}. How nearly is what epsilon "
-        f"says, here {no_less(epsilon, 2)}: whatever anybody concludes from the model and from all that left the "
-        f"hospitals, its odds change by a factor of at most {odds(epsilon)} through one patient's being there or not, "
-        f"except with a probability of about {delta:g}. Smaller is better. This is a limit for the worst case, not "
-        "what is expected; it says nothing of what is learned about patients in general, which is what the model is "
-        "for."
+        f"one patient, with all of that patient's records at the hospital, had not been there: {who}. How nearly is "
+        f"what epsilon says, here {no_less(epsilon, 2)}: whatever anybody concludes from the model and from all that "
+        f"left the hospitals, its odds change by a factor of at most {odds(epsilon)} through one patient's being there "
+        f"or not, except with a probability of about {delta:g}. Smaller is better. This is a limit for the worst case, "
+        "not what is expected; it says nothing of what is learned about patients in general, which is what the model "
+        "is for."
     )
 
 
@@ -165,7 +165,7 @@ def _trust(charter: Charter) -> str:
     )
 
 
-def _assumptions(charter: Charter) -> tuple[str, ...]:
+def _assumptions(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) -> tuple[str, ...]:
     own = (
         ("How many training patients a hospital has is public.",)
         if charter.privacy.mode == "local"
@@ -177,9 +177,19 @@ def _assumptions(charter: Charter) -> tuple[str, ...]:
     return (
         *own,
         "The column that tells patients apart does. Where there is none, each row counts as a patient of its own.",
-        "A patient known to two hospitals pays at both; neither knows of the other.",
+        _at_two(plan.epsilon_at_two(rounds, sums)),
         "A patient who is not recognised in another file has a budget of its own there.",
         "The computers of the hospitals run this software, unaltered, and are not broken into.",
+    )
+
+
+def _at_two(epsilon: float | None) -> str:
+    pays = "A patient known to two hospitals pays at both, and neither knows of the other"
+    if epsilon is None:
+        return f"{pays}; together it is at most the sum."
+    return (
+        f"{pays}. Both vectors are in the same sums, under the same noise, like one of twice the weight: together it "
+        f"is an epsilon of up to {no_less(epsilon, 2)}, which can be more than the sum and is in no ledger."
     )
 
 

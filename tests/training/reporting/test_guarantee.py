@@ -7,9 +7,12 @@ import re
 
 import pytest
 
-from secagg.charter import Privacy, Training
+from secagg.charter import Member, Privacy, Training
 from tests.support.consortium import make_charter, make_identities
-from training.reporting.guarantee import _plain
+from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
+from training.draft import draft_charter
+from training.privacy_plan import privacy_plan
+from training.reporting.guarantee import _plain, guarantee_of
 
 IDENTITIES = make_identities(4)
 UNIFORM = Training(rounds=3, weighting="uniform")
@@ -21,3 +24,19 @@ def test_epsilon_and_the_change_of_odds_are_at_least_the_true_ones(epsilon):
     told = re.search(r"here ([0-9.]+): .* a factor of at most ([0-9.,]+) through", _plain(LOCAL, epsilon, 1e-5))
     assert epsilon <= float(told[1]) < epsilon + 0.01
     assert math.exp(epsilon) <= float(told[2].replace(",", "")) <= 1.01 * math.exp(epsilon)
+
+
+def test_of_shared_noise_it_is_said_what_a_patient_of_two_hospitals_costs():
+    choices = choices_of(training_of(), privacy="distributed", epsilon=3.0, sampling_rate=0.5, expected_batch=20)
+    members = [Member(name=f"h{number}", public_key=key.public_key) for number, key in enumerate(IDENTITIES, 1)]
+    charter = draft_charter(choices, members, tabular_spec(**BOUNDED))
+    guarantee = guarantee_of(charter, 3, 3)
+    (told,) = (text for text in guarantee.assumptions if "two hospitals" in text)
+    both = float(re.search(r"up to ([0-9.]+), which", told)[1])
+    assert privacy_plan(charter).epsilon_at_two(3) <= both
+    assert both > 2 * guarantee.epsilon
+    assert "records at the hospital" in guarantee.plain
+
+
+def test_of_noise_that_each_adds_by_itself_that_it_is_at_most_the_sum():
+    assert any("at most the sum" in text for text in guarantee_of(LOCAL, 3, 3).assumptions)
