@@ -272,9 +272,10 @@ class Coordinator:
         return exchange
 
     def _endorsements(self, signed: Signed) -> Outbox:
-        """For those who have not come as far as others: the signed word of all who have."""
+        """For those who have not come as far as others: the signed word of all who have, also of who is gone."""
         reached = {member: (status.statistics, status.steps) for member, (status, _) in signed.items()}
-        words = [memoryview(message) for member, (_, message) in signed.items() if reached[member] == self._reached]
+        said = {member: message for member, (_, message) in signed.items() if reached[member] == self._reached}
+        words = [memoryview(message) for message in self._store.keep_words(self._reached, said).values()]
         sealer = Sealer(self._charter, COORDINATOR, None, 0)
         behind = [member for member in signed if reached[member] < self._reached] if words else []
         return [(member, sealer.seal(Stage.ENDORSED, Endorsed(words), recipient=member)) for member in behind]

@@ -6,6 +6,7 @@ hospitals refuse to go back, and the coordinator learns from them where they are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count, takewhile
 from pathlib import Path
 
@@ -67,6 +68,18 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def lacking(self, members: int) -> frozenset[int]:
         """The numbers of those of the ``members`` who have not said that they have the release."""
         return frozenset(range(1, members + 1)).difference(self.given)
+
+
+class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hospitals' signed word of where they are.
+
+    Attributes:
+        reached: how many sums of statistics and of training that is.
+        signed: by member number, its STATUS envelope.
+    """
+
+    reached: tuple[int, int]
+    signed: dict[int, bytes]
 
 
 def round_log(folder: Path) -> RecordLog[RoundRecord]:
@@ -149,6 +162,31 @@ class CoordinatorStore:
         """A message kept by `keep_sum`, by its name."""
         return read_bounded(self._folder / "sums" / name, 1 << 34)
 
+    def keep_words(self, reached: tuple[int, int], signed: Mapping[int, bytes]) -> Mapping[int, bytes]:
+        """Keep who says that it has come so far, for those who are behind and come when the others have gone.
+
+        Returns:
+            What all said last who ever said so.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        known = self._words()
+        before = known.signed if known and known.reached == reached else {}
+        words = before | dict(signed)
+        if words != before:
+            write_atomically(self._endorsements, msgspec.json.encode(Words(reached, words)), PRIVATE)
+        return words
+
+    def _words(self) -> Words | None:
+        if not self._endorsements.exists():
+            return None
+        try:
+            return msgspec.json.decode(read_bounded(self._endorsements, _LARGEST_STATE), type=Words)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # Nothing rests on it, and it is written anew when hospitals are asked.
+            return None
+
     def keep_release(self, signed: bytes) -> None:
         """Keep the release's statement, before anybody is given it: who has it need not be there to sign it again.
 
@@ -178,6 +216,10 @@ class CoordinatorStore:
     @property
     def _checkpoints(self) -> Path:
         return self._folder / "checkpoints.json"
+
+    @property
+    def _endorsements(self) -> Path:
+        return self._folder / "endorsements.json"
 
     @property
     def _release(self) -> Path:

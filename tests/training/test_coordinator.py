@@ -577,6 +577,33 @@ def test_one_that_was_away_at_the_end_is_brought_up_to_date_and_given_the_releas
     assert_all_have_one_model(ward, 3)
 
 
+@pytest.fixture
+def only_the_fifth_is_left(open_ward):
+    """It was away all along; the others have the release and are gone."""
+    ward = open_ward(hospitals=5)
+    ward.coordinator(engine=EmbeddedEngine({number: ward.hospitals[number] for number in (1, 2, 3, 4)})).run()
+    return ward
+
+
+def meet_the_fifth(ward):
+    ward.coordinator(engine=EmbeddedEngine({5: ward.hospitals[5]})).run()
+
+
+def test_one_that_was_away_until_all_others_are_gone_has_their_word_for_what_it_missed(only_the_fifth_is_left):
+    meet_the_fifth(only_the_fifth_is_left)
+    assert only_the_fifth_is_left.hospitals[5].is_released
+    assert_all_have_one_model(only_the_fifth_is_left, 3)
+
+
+@pytest.mark.parametrize("damage", [None, b"{", b'{"reached":[0,3],"signed":{}}'], ids=["gone", "damaged", "empty"])
+def test_control_without_their_word_it_takes_no_sum_that_it_cannot_check(only_the_fifth_is_left, damage):
+    words = only_the_fifth_is_left.folder / "coordinator/endorsements.json"
+    words.unlink() if damage is None else words.write_bytes(damage)
+    meet_the_fifth(only_the_fifth_is_left)
+    assert only_the_fifth_is_left.steps == [3, 3, 3, 3, 0]
+    assert not only_the_fifth_is_left.hospitals[5].is_released
+
+
 # Going on
 
 

@@ -16,6 +16,7 @@ from dp.stated import exact, no_less, odds
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.sections import PrivacyMode
+from secagg.policy.needs import honest_in_a_sum
 from training.privacy_plan import privacy_plan
 
 _MINUTES: Final = "https://doi.org/10.6028/NIST.SP.800-226"
@@ -171,7 +172,7 @@ def _assumptions(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) ->
         if charter.privacy.mode == "local"
         else (
             f"At most {_hospitals(charter.max_colluding)} in conspiracy with the coordinator, or leaving out noise.",
-            f"Each sum is over at least {charter.threshold} hospitals.",
+            f"Each sum is over at least {_hospitals(honest_in_a_sum(charter))} outside of that conspiracy.",
         )
     )
     return (
