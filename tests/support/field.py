@@ -104,9 +104,12 @@ class RunningSite:
         return (self.halts / "reached").exists()
 
     def go_on(self) -> None:
-        """Let the halted process go on."""
+        """Let the halted process go on if it is still there, and wait until it has: the next halt could undo it."""
+        go = self.halts / "go"
         (self.halts / "reached").unlink()
-        (self.halts / "go").touch()
+        go.touch()
+        with suppress(TooLateError):
+            wait_for(f"{self.path.name} to go on", lambda: not go.exists(), 30)
 
     def kill(self) -> None:
         """Kill the site, as a power cut would: every process of it."""
