@@ -23,6 +23,8 @@ from secagg.encoding.ring import RingVector
 from secagg.errors import InputError
 from secagg.masking.noise import NoiseExpansion, refuse_noise
 
+# Tags of components with pads (docs/protocol.md, "Tag"); other tags need another name.
+_TAGS: Final = b"noise tag pad"
 _DRAWN_FOR_DIGEST: Final = 4096
 
 
@@ -109,8 +111,11 @@ def knowing_noise(colluding: int) -> int:
 
 
 def noise_digest(shares: NoiseShares) -> bytes:
-    """SHA-256 of the components that can come off, drawn from a key of zeros; nothing where there are none."""
-    drawn = hashlib.sha256()
+    """SHA-256 of the components that can come off, drawn from a key of zeros; nothing where there are none.
+
+    With it how their tags are made: who makes them otherwise must not start either.
+    """
+    drawn = hashlib.sha256(_TAGS)
     for variance in shares.variances[1:]:
         generator = secure_generator(bytes(KEY_SIZE))
         drawn.update(integer_noise(generator, shares.noise, _DRAWN_FOR_DIGEST, variance).astype("<i8").tobytes())
