@@ -17,6 +17,7 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError, TamperingError
 from secagg.identity import fingerprint
 from secagg.log_excerpt import LogCheckpoint
+from secagg.release import dsse
 from secagg.release.checkpoints import (
     SiteCheckpoint,
     checkpoints_statement,
@@ -52,6 +53,7 @@ class CheckpointRelay:
         """A list of what those say that have kept the release, and of the transcript, which is on disk then.
 
         None if they are so few that no hospital would keep it: they would be bound to a list that is good for nothing.
+        None too if it is longer than anybody reads.
 
         Raises:
             InputError: ``no-transcript``, ``unreadable``, ``unwritable``.
@@ -60,7 +62,8 @@ class CheckpointRelay:
         sites = [site for number, payload in said.items() if self._is_sound(site := self._site(number, payload))]
         if len(sites) <= self.charter.charter.max_colluding + 1:
             return None
-        return checkpoints_statement(self.charter, sites, checkpoint_files(self.transcript))
+        listed = checkpoints_statement(self.charter, sites, checkpoint_files(self.transcript))
+        return listed if len(listed) <= dsse.LARGEST_STATEMENT else None
 
     def run(self, listed: bytes, kept: Exchange) -> bool:
         """Have those sign the list that are in it and have answered; whether enough have signed.
