@@ -29,10 +29,14 @@ class RecordLog(Generic[Record]):
 
     Args:
         damaged: makes the error of a line that is no record, from what is wrong with which file.
+        mode: of the file, where it is made.
     """
 
-    def __init__(self, path: Path, record: type[Record], damaged: Callable[[str], SecaggError]) -> None:
+    def __init__(
+        self, path: Path, record: type[Record], damaged: Callable[[str], SecaggError], mode: int = PRIVATE
+    ) -> None:
         self._path = path
+        self._mode = mode
         self._record = record
         self._damaged = damaged
         self._end = 0
@@ -79,7 +83,7 @@ class RecordLog(Generic[Record]):
         before, line = self.records, msgspec.json.encode(record) + b"\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT, PRIVATE), "wb") as file:
+            with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT, self._mode), "wb") as file:
                 file.truncate(self._end)
                 file.seek(self._end)
                 file.write(line)

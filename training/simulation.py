@@ -20,7 +20,7 @@ from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verif
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
-from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
+from secagg.files import PRIVATE, SHARED, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.policy import check_charter, load_policy, render_policy
 from training.agreed_policy import policy_for
@@ -48,6 +48,7 @@ from training.task import Task, TaskSpec
 SETTINGS_FILE = "simulation.json"
 HISTORY_FILE = "history.jsonl"
 _LARGEST_SETTINGS = 16 * 1024 * 1024
+_OF_A_ROUND = (Phase.MASK, Phase.AGREE, Phase.REVEAL, Phase.APPLY)
 
 
 class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,7 +164,13 @@ def _knowing_the_batch(settings: SimulationSettings, sites: Sequence[Site], task
 
 
 def _require_phase(text: str, drop_out: DropOut, charter: Charter) -> None:
-    """No drop-out that would never come: a sum that is only encrypted is asked for once."""
+    """No drop-out that would never come: rounds have phases of their own, and an encrypted sum is asked for once."""
+    if drop_out.phase not in _OF_A_ROUND:
+        raise InputError(
+            "bad-drop-out",
+            f"{text!r} drops a hospital in a phase that no round has.",
+            remedy=f"Phases of a round are {', '.join(_OF_A_ROUND)}.",
+        )
     if charter.scheme in SHARED_KEY_SCHEMES and drop_out.phase in (Phase.AGREE, Phase.REVEAL):
         raise InputError(
             "bad-drop-out",
@@ -260,7 +267,7 @@ def _history(folder: Path) -> RecordLog[RoundResult]:
             remedy="Remove it and resume: earlier rounds are then shown without how good the model was.",
         )
 
-    return RecordLog(path, RoundResult, damaged)
+    return RecordLog(path, RoundResult, damaged, SHARED)
 
 
 def _add_unmeasured(rounds: Sequence[RoundRecord], history: RecordLog[RoundResult], cast: _Cast) -> None:

@@ -172,6 +172,14 @@ def test_every_hospital_has_its_own_key_that_only_its_owner_can_read(tmp_path, t
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
+@pytest.mark.parametrize("phase", ["deal", "query", "conclude"])
+def test_a_drop_out_in_a_phase_that_no_round_has_is_refused_with_those_that_it_has(tmp_path, tables, phase):
+    settings = settings_for(tables, choices_of(), drop_outs=(f"h1:3:{phase}",))
+    with pytest.raises(InputError, match="a phase that no round has") as caught:
+        prepare(tmp_path / "run", settings)
+    assert caught.value.remedy == "Phases of a round are mask, agree, reveal, apply."
+
+
 # Running and going on
 
 
@@ -223,6 +231,7 @@ def test_a_round_that_nobody_came_to_measure_is_in_the_result_all_the_same(tmp_p
     result = run(folder, Observer())
     assert [entry.record.round for entry in result.rounds] == [1, 2, 3, 4, 5]
     assert result.rounds[-1].metrics == result.federated
+    assert (folder / "history.jsonl").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_comparison_that_diverges_is_told_and_takes_nothing_from_what_was_made(tmp_path, tables):
