@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.release.folder import holds_release
 from training.engines.nvflare.site_kits import require_hospital_kit
@@ -36,11 +37,11 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     charter = read_verified(site.charter)
     name = site.member_name(charter)
     kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
-    known = waiting(name, charter, site.status.known())
+    before = site.status.known()
+    known = waiting(name, charter, before)
     # Not `site.release`, which verifies the charter each time it is asked.
     release = site.folder.release(charter.digest)
-    if holds_release(release):
-        # It may have been killed just after it had it.
+    if holds_release(release) and _has_answered(before, charter):
         known = released(known)
         site.status.write(known)
         return known
@@ -60,6 +61,11 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
             if status and status.state in _SETTLED:
                 return status
             time.sleep(_POLL_SECONDS)
+
+
+def _has_answered(status: SiteStatus | None, charter: VerifiedCharter) -> bool:
+    """Whether the job in which the release came was over; if not, the coordinator may wait to hear that it is here."""
+    return status is not None and (status.state, status.charter) == (SiteState.RELEASED, charter.digest.hex())
 
 
 class _Lasting:

@@ -6,7 +6,11 @@ import shutil
 
 import pytest
 
+from secagg.charter.folder import read_verified
+from secagg.release.folder import STATEMENT_FILE, holds_release
+from secagg.release.statement import MODEL_FILE
 from tests.training.field.conftest import lay_out
+from training.engines.nvflare import hospital_service
 from training.engines.nvflare.hospital_service import serve_hospital
 from training.engines.nvflare.provisioning import Address, provision
 from training.field.status import SiteState
@@ -40,6 +44,37 @@ def serve(site, *then):
 
     with pytest.raises(EnoughError):
         serve_hospital(site, going, SiteWatcher())
+
+
+@pytest.fixture
+def with_release(site):
+    """As it would be there if it had been killed just then."""
+    release = site.folder.release(read_verified(site.charter).digest)
+    release.mkdir(parents=True)
+    for name in (STATEMENT_FILE, MODEL_FILE):
+        (release / name).write_bytes(b"")
+    assert holds_release(release)
+    return site
+
+
+def test_one_that_was_killed_as_the_release_came_stays_a_while_for_the_coordinator_to_hear_of_it(
+    with_release, monkeypatch
+):
+    serve(with_release, lambda: None)
+    assert with_release.status.read().state is SiteState.WAITING
+    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
+    ended = serve_hospital(with_release, lambda: None, SiteWatcher())
+    assert ended.state is with_release.status.read().state is SiteState.RELEASED
+
+
+def test_one_whose_job_was_over_does_not(with_release, monkeypatch):
+    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
+    serve_hospital(with_release, lambda: None, SiteWatcher())
+
+    def nobody_asks():
+        raise EnoughError
+
+    assert serve_hospital(with_release, nobody_asks, SiteWatcher()).state is SiteState.RELEASED
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"state": "waiting", "of_a_later_version": 1}'])
