@@ -195,7 +195,7 @@ class Field:
 
     def rounds(self) -> tuple[RoundRecord, ...]:
         """What the coordinator has on its disk."""
-        return self.centre.rounds.rounds
+        return self.centre.rounds.records
 
     def start(self) -> None:
         """Start every site."""
