@@ -62,7 +62,7 @@ def _write(path: Path, data: bytes, mode: int, settle: Callable[[Path], object])
             file.flush()
             os.fsync(file.fileno())
         settle(temporary)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
@@ -70,17 +70,8 @@ def _write(path: Path, data: bytes, mode: int, settle: Callable[[Path], object])
             temporary.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable."""
-    _sync(folder)
-
-
-def sync_file(path: Path) -> None:
-    """Make what was written to ``path`` durable, whoever wrote it."""
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make durable what was written to a file, whoever wrote it, or what was renamed in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from secagg.errors import SecaggError
-from secagg.files import PRIVATE, read_bounded, sync_folder, unwritable
+from secagg.files import PRIVATE, read_bounded, sync, unwritable
 
 # A thousand members' names are 25 KB a round: more rounds than any training has.
 _LARGEST: Final = 1 << 34
@@ -89,7 +89,7 @@ class RecordLog(Generic[Record]):
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-            sync_folder(self._path.parent)
+            sync(self._path.parent)
         except OSError as error:
             raise unwritable(self._path, error) from error
         self._end += len(line)

@@ -18,7 +18,7 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.folder import SIGNATURES_FILE, write_charter
 from secagg.charter.signing import render_signatures
 from secagg.errors import RemoteProtocolError
-from secagg.files import sync_folder, unwritable, write_atomically
+from secagg.files import sync, unwritable, write_atomically
 from secagg.release import Contributor, PrivacyClaim, Release, read_signed
 from secagg.release.folder import STATEMENT_FILE, verify_release
 from secagg.release.statement import MODEL_FILE
@@ -97,7 +97,7 @@ def write_release(folder: Path, charter: VerifiedCharter, file: bytes, signed: b
         else:
             # At once: a site that is killed here must not find half of a release, and take it for one.
             new.rename(folder)
-            sync_folder(folder.parent)
+            sync(folder.parent)
     except OSError as error:
         raise unwritable(folder, error) from error
     finally:

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import msgspec
 
 from secagg.errors import InputError, TamperingError
-from secagg.files import PRIVATE, sync_file, sync_folder, unreadable, unwritable
+from secagg.files import PRIVATE, sync, unreadable, unwritable
 from secagg.masking.journal import Event
 from secagg.signed_log import Sha256
 
@@ -164,9 +164,8 @@ def checkpoint_files(folder: Path) -> tuple[FileCheckpoint, ...]:
 
 def _settle(folder: Path, files: Iterable[Path]) -> None:
     try:
-        for path in files:
-            sync_file(path)
-        sync_folder(folder)
+        for path in (*files, folder):
+            sync(path)
     except OSError as error:
         raise unwritable(folder, error) from error
 
