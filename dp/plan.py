@@ -87,11 +87,10 @@ class PrivacyPlan:
     def epsilon_after(self, rounds: int, steps: int | None = None) -> float:
         """What ``rounds`` rounds, of which ``steps`` had a sum, cost any patient; all of them had if not given.
 
-        A round without a sum may have carried counts. A patient is in training or in validation, never in both, so
-        that the cost is the larger of the two (parallel composition, McSherry 2009).
+        A patient is in training or in validation, never in both, so that the cost is the larger of the two (parallel
+        composition, McSherry 2009).
         """
-        had = rounds if steps is None else steps
-        counts = self.metric_events(self.releases(had) + rounds - had)
+        counts = self.metric_events(self._most_releases(rounds, steps))
         return max(epsilon_rdp(self.training_events(rounds), self.delta), epsilon_rdp(counts, self.delta))
 
     def epsilon_at_two(self, rounds: int, steps: int | None = None) -> float | None:
@@ -102,12 +101,16 @@ class PrivacyPlan:
         """
         if not self.shares:
             return None
-        had = rounds if steps is None else steps
         training = [self.shares.training_event(self.sampling_rate, rounds * self.steps_per_round)] if rounds else []
-        releases = self.releases(had) + rounds - had
+        releases = self._most_releases(rounds, steps)
         counts = [self.shares.metric_event(releases)] if self.metric_noise_multiplier and releases else []
         ways = (of_twice_the_weight(training), of_twice_the_weight(counts), (*training, *counts))
         return max(epsilon_rdp(events, self.delta) for events in ways)
+
+    def _most_releases(self, rounds: int, steps: int | None) -> int:
+        """A round without a sum may have carried counts."""
+        had = rounds if steps is None else steps
+        return self.releases(had) + rounds - had
 
 
 def carries_counts(step: int, every: int, rounds: int) -> bool:
