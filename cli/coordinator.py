@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from cli.output import console, json_option, print_json
+from cli.output import console, json_option, print_json, say_why
 from cli.site_view import SiteView, stopped_by_hand
-from secagg.printable import printable
 from training.field.coordinator_site import CoordinatorSite
 from training.field.coordinator_status import CoordinatorStatus, read_status
 from training.field.status import SiteState
@@ -105,5 +104,4 @@ def _show(found: CoordinatorStatus, running: bool) -> None:
     console.print(f"rounds    {found.rounds}")
     console.print(f"steps     {found.steps} of {found.steps_due}")
     if found.reason:
-        why = printable(f"{found.message} {found.remedy or ''} [{found.reason}]")
-        console.print(f"why       {why}", markup=False, soft_wrap=True)
+        say_why(found.message, found.remedy, found.reason)

@@ -8,10 +8,9 @@ import click
 
 from cli.hospital_check import check
 from cli.identity import passphrase_option
-from cli.output import console, epsilon, json_option, print_json
+from cli.output import console, epsilon, json_option, print_json, say_why
 from cli.site_view import SiteView, stopped_by_hand
 from secagg.errors import InputError, RefusedError, TamperingError
-from secagg.printable import printable
 from training.field.status import SiteState, SiteStatus, StatusFile
 from training.running import is_running
 
@@ -148,8 +147,7 @@ def _show(site: Path, found: SiteStatus, running: bool) -> None:
         style = "yellow" if found.budget.alert else ""
         console.print(f"budget    {found.budget.told()}", style=style, markup=False, soft_wrap=True)
     if found.reason:
-        why = printable(f"{found.message} {found.remedy or ''} [{found.reason}]")
-        console.print(f"why       {why}", markup=False, soft_wrap=True)
+        say_why(found.message, found.remedy, found.reason)
 
 
 def _health(found: SiteStatus, running: bool) -> int:

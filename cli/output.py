@@ -32,6 +32,12 @@ def say_found(message: str, reason: str) -> None:
     click.echo(printable(f"{message} [{reason}]"))
 
 
+def say_why(message: str | None, remedy: str | None, reason: str) -> None:
+    """Why a site is as it is, a line of its status."""
+    why = printable(f"{message} {remedy or ''} [{reason}]")
+    console.print(f"why       {why}", markup=False, soft_wrap=True)
+
+
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
