@@ -17,7 +17,6 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError, TamperingError
 from secagg.identity import fingerprint
 from secagg.log_excerpt import LogCheckpoint
-from secagg.release import dsse
 from secagg.release.checkpoints import (
     SiteCheckpoint,
     checkpoints_statement,
@@ -25,7 +24,7 @@ from secagg.release.checkpoints import (
     verify_checkpoints,
     verify_sites,
 )
-from secagg.release.dsse import StatementSignature, assemble, is_signed_by
+from secagg.release.dsse import LARGEST_STATEMENT, StatementSignature, assemble, is_signed_by
 from secagg.transcript.files import checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import decode
@@ -63,7 +62,7 @@ class CheckpointRelay:
         if len(sites) <= self.charter.charter.max_colluding + 1:
             return None
         listed = checkpoints_statement(self.charter, sites, checkpoint_files(self.transcript))
-        return listed if len(listed) <= dsse.LARGEST_STATEMENT else None
+        return listed if len(listed) <= LARGEST_STATEMENT else None
 
     def run(self, listed: bytes, kept: Exchange) -> bool:
         """Have those sign the list that are in it and have answered; whether enough have signed.

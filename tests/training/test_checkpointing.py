@@ -11,7 +11,6 @@ from dp.ledger import read_ledger
 from secagg.egress import read_egress
 from secagg.identity import Identity
 from secagg.log_excerpt import checkpoint_of
-from secagg.release import dsse
 from secagg.release.checkpoints import (
     CHECKPOINTS_FILE,
     checkpoints_statement,
@@ -182,7 +181,7 @@ def test_where_too_few_have_signed_they_are_asked_for_the_same_list_again(open_w
 
 
 def test_a_list_that_is_longer_than_anybody_reads_is_shown_to_nobody_and_the_run_ends(open_ward, monkeypatch):
-    monkeypatch.setattr(dsse, "LARGEST_STATEMENT", 100)
+    monkeypatch.setattr("training.checkpoint_relay.LARGEST_STATEMENT", 100)
     ward = open_ward()
     release = ward.coordinator().run()
     assert ward.coordinator().run() == release
