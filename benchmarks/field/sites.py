@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 from secagg.charter import Member, VerifiedCharter, sign_charter, verify_charter
 from secagg.identity import Identity
+from tests.support.ports import free_port
 from training.draft import CharterChoices, draft_charter
 from training.engines.nvflare.jobs import Jobs, open_jobs
 from training.engines.nvflare.kit import Kit, Role
@@ -23,12 +23,6 @@ from training.task import TaskSpec
 
 _ROOT = Path(__file__).parents[2]
 _MOST_SECONDS = 120.0
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return int(found.getsockname()[1])
 
 
 def agreed(choices: CharterChoices, spec: TaskSpec, names: list[str]) -> tuple[VerifiedCharter, list[Identity]]:

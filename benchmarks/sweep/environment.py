@@ -100,10 +100,10 @@ def revision_of(root: Path) -> str | None:
 
     try:
         commit = git("describe", "--always", "--abbrev=12").decode().strip()
-        changed = hashlib.sha256(git("diff", "HEAD", "--binary"))
+        changes = git("diff", "HEAD", "--binary")
         new = git("ls-files", "--others", "--exclude-standard", "-z", "*.py").split(b"\0")[:-1]
         for name in sorted(new):
-            changed.update(name + b"\0" + hashlib.sha256((root / os.fsdecode(name)).read_bytes()).digest())
+            changes += name + b"\0" + hashlib.sha256((root / os.fsdecode(name)).read_bytes()).digest()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit if changed.digest() == hashlib.sha256().digest() else f"{commit}-dirty-{changed.hexdigest()[:8]}"
+    return f"{commit}-dirty-{hashlib.sha256(changes).hexdigest()[:8]}" if changes else commit

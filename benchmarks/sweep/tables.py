@@ -131,7 +131,7 @@ def _row(result: Result) -> tuple[str, ...]:
 
 def _most_memory(result: Result, party: Party) -> float | None:
     """In whichever phase it is."""
-    return max((result.cost(phase, party).memory or 0 for phase in PHASES), default=0) or None
+    return max(result.cost(phase, party).memory or 0 for phase in PHASES) or None
 
 
 def _limits(run: Run, results: list[Result]) -> list[tuple[str, ...]]:
