@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
@@ -14,6 +15,9 @@ import torch
 from msgspec.structs import asdict
 
 from cli.main import InterruptedRunError, cli, run
+from dp.ledger.entries import LEDGER
+from secagg import errors
+from secagg.egress import EGRESS
 from secagg.errors import RefusedError, TamperingError
 from secagg.policy import load_policy
 from training.task import build_task, load_custom_task, load_task_file
@@ -238,6 +242,48 @@ def test_the_example_of_a_custom_task_trains_from_the_command_line(tmp_path, mon
     arguments += ["--dp", privacy, "--no-compare", "--device", "cpu", "--out", str(out)]
     assert run(arguments) == 0
     assert load_policy(out / "hospitals/hospital-1/policy.toml").allowed_tasks == {"recall_task:build"}
+
+
+# --- Reason codes --------------------------------------------------------------------------------------------
+
+# What keeps and reads the ledger, and the commands that do. The errors of any signed log are called after its kind.
+LEDGER_SOURCES = [
+    *sorted((REPOSITORY / "dp/ledger").glob("*.py")),
+    *sorted((REPOSITORY / "cli").glob("budget*.py")),
+    REPOSITORY / "training/hospital_logs.py",
+]
+
+
+def reasons(source: str) -> set[str]:
+    """The reason codes that a module raises, and those that its docstrings say it lets through."""
+    tree = ast.parse(source)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    raised = [call.args[0] for call in calls if hasattr(errors, call.func.id) and call.args]
+    texts = [node.value for first in raised for node in ast.walk(first) if isinstance(node, ast.Constant)]
+    codes = {text for text in texts if isinstance(text, str) and re.fullmatch(r"[a-z]+(-[a-z]+)+", text)}
+    return codes | set(
+        re.findall(r"``([a-z]+(?:-[a-z]+)*)``", "".join(re.findall(r"Error: (``.*?)[.:]\n", source, re.DOTALL)))
+    )
+
+
+def test_the_table_of_reason_codes_has_every_code_of_the_ledger_and_its_commands():
+    table = (DOCS / "ledger.md").read_text(encoding="utf-8").split("## Reason codes")[1].split("\n## ")[0]
+    documented = {code for row in table.splitlines() for code in re.findall(r"`([a-z-]+)`", row.split(" | ")[0])}
+    raised = {code for path in LEDGER_SOURCES for code in reasons(path.read_text(encoding="utf-8"))}
+    raised |= {f"{kind.reason}-{what}" for kind in (LEDGER, EGRESS) for what in ("damaged", "altered", "restored")}
+    assert raised - documented == set()
+    # Said of a charter by `budget plan`, and of an option by all commands that take a key.
+    assert documented - raised == {"budget-understated", "bad-public-key"}
+    assert {"budget-exceeded", "run-released", "no-such-data-set", "part-of-a-ledger", "unreadable"} <= raised
+
+
+def test_a_reason_is_found_where_it_is_raised_and_where_a_docstring_names_it():
+    raised = 'raise InputError("no-a" if one else "no-b", "a text")'
+    assert reasons(f"def a():\n    {raised}\n") == {"no-a", "no-b"}
+    assert reasons('"""Raises:\n    InputError: ``unreadable``, ``not-c``.\n"""\nother("no-d")\n') == {
+        "unreadable",
+        "not-c",
+    }
 
 
 # --- The service ---------------------------------------------------------------------------------------------
