@@ -19,7 +19,8 @@ def require_nvflare() -> None:
             "extra-missing",
             "NVFlare, which connects hospitals in different buildings, is not installed.",
             culprit="nvflare",
-            remedy="Run `pip install 'secagg[nvflare]'`.",
+            remedy="Add the extra `nvflare` to this installation: `pip install 'secagg[nvflare]'`, with "
+            "`-c constraints.txt` where the consortium has agreed on versions.",
         )
 
 
@@ -29,5 +30,6 @@ def other_nvflare(missing: Iterable[str]) -> SecaggError:
         "other-nvflare",
         f"This version of NVFlare does not know {', '.join(sorted(missing))}.",
         culprit="nvflare",
-        remedy="Install the one that belongs to this secagg: `pip install 'secagg[nvflare]'`.",
+        remedy="Install the version that the consortium has agreed on: "
+        "`pip install -c constraints.txt 'secagg[nvflare]'`.",
     )

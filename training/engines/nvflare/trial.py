@@ -35,7 +35,10 @@ from training.engines.nvflare.trial_jobs import (
 from training.engines.nvflare.trial_site import Answer, TrialSite
 
 _PROVISION: Final = "Provision the kits again with `secagg charter provision`, and copy this one whole."
-_UPGRADE: Final = "Install a version of secagg and NVFlare that belong together: `pip install 'secagg[nvflare]'`."
+_UPGRADE: Final = (
+    "Install the versions of secagg and NVFlare that the consortium has agreed on: "
+    "`pip install -c constraints.txt 'secagg[nvflare]'`."
+)
 
 _COMPONENTS: Final = {
     "GPUResourceManager",
