@@ -177,6 +177,10 @@ class BlockSums:
         self._channel.load(self._incoming, self._context, *parts)
         self._evaluator.add_inplace(self._sums[block], self._incoming)
 
+    def holds(self, block: int) -> bool:
+        """Whether anything has been added to the sum of this block, and not been taken since."""
+        return self._sums[block] is not None
+
     def merge(self, first: int, data: memoryview) -> None:
         """Add sums of blocks, from ``first`` on, that somebody else has taken."""
         for index, words in enumerate(_sum_words(self._spec, data)):

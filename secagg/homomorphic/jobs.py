@@ -123,7 +123,7 @@ class DecryptJob:
 
 
 class AddJob:
-    """Fresh vectors, one after the other, into sums that stay with whoever added them.
+    """Fresh vectors, one after the other, into sums that stay with whoever added them, all blocks of a piece together.
 
     Attributes:
         data: the vector that is being added, or the memory that the sums are to be written to.
@@ -148,15 +148,20 @@ class AddJob:
             slot[: len(source)] = source
 
     def result(self, piece: Piece, slot: memoryview) -> None:
-        """Add what a worker has added up to the sums here."""
-        if piece[1] >= TAKE:
-            self._sums.merge(piece[0], slot[: (piece[1] - TAKE) * self._form.spec.sum_block_size])
+        """Where a worker gives its sums, add those here to them; where there are none here, its own are the sums."""
+        if piece[1] < TAKE:
+            return
+        target = self._taken(piece)
+        if self._sums.holds(piece[0]):
+            self._sums.merge(piece[0], slot[: len(target)])
+        else:
+            target[:] = slot[: len(target)]
 
     def compute(self, piece: Piece) -> None:
         """Add the piece's blocks here, or write their sums."""
         if piece[1] < TAKE:
             self._sums.add(piece[0], self._fresh(piece))
-        else:
+        elif self._sums.holds(piece[0]):
             self._sums.take(piece[0], self._taken(piece))
 
     def _fresh(self, piece: Piece) -> memoryview:

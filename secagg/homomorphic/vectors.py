@@ -96,8 +96,9 @@ class CiphertextSum:
         self._job.data = out
         self._share({worker: taking(pieces(self._form, *self._parts[worker])) for worker in self._trusted}, deque())
         self._release()
-        for piece in taking(pieces(self._form, 0, self._form.blocks)):
-            self._job.compute(piece)
+        for part in (*self._parts.values(), self._own):
+            for piece in taking(pieces(self._form, *part)):
+                self._job.compute(piece)
 
     def _share(self, theirs: Mapping[Worker, deque[Piece]], own: deque[Piece]) -> None:
         """Have each worker do its pieces, and do ``own`` here."""
