@@ -11,7 +11,7 @@ from cli.site_view import SiteView, stopped_by_hand
 from training.field.coordinator_site import CoordinatorSite
 from training.field.coordinator_status import CoordinatorStatus, read_status
 from training.field.status import SiteState
-from training.running import is_running
+from training.run_lock import is_running
 
 _SITE = click.argument("site", type=click.Path(path_type=Path, file_okay=False))
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)

@@ -12,7 +12,7 @@ from cli.output import console, epsilon, json_option, print_json, say_why
 from cli.site_view import SiteView, stopped_by_hand
 from secagg.errors import InputError, RefusedError, TamperingError
 from training.field.status import SiteState, SiteStatus, StatusFile
-from training.running import is_running
+from training.run_lock import is_running
 
 _SITE = click.argument("site", type=click.Path(path_type=Path, file_okay=False))
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)

@@ -22,7 +22,7 @@ from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import SecaggError
 from secagg.printable import printable
 from training.evaluation import Metrics
-from training.report import RoundRecord
+from training.round_record import RoundRecord
 from training.simulation import Observer, RoundResult, SimulationResult
 
 

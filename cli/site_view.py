@@ -14,7 +14,7 @@ from secagg.printable import printable
 from training.field.status import SiteStatus
 from training.field.supervisor import StopRequestedError, stopping_on_signals
 from training.field.watcher import SiteWatcher
-from training.report import RoundRecord
+from training.round_record import RoundRecord
 
 
 class SiteView:

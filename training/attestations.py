@@ -13,7 +13,7 @@ from secagg.release.statement import read_statement
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
 from training.messages import ATTEST_LIMIT, Attest
-from training.report import RefusalRecord
+from training.round_record import RefusalRecord
 from training.statuses import open_from
 
 

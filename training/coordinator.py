@@ -32,7 +32,7 @@ from training.messages import ATTEST_LIMIT, Conclude, Endorsed, Query, Release, 
 from training.noise import noise_expansion
 from training.parcels import parcels
 from training.pump import Pump
-from training.report import RefusalRecord, RoundRecord, steps_summed
+from training.round_record import RefusalRecord, RoundRecord, steps_summed
 from training.snapshot_relay import SnapshotRelay
 from training.statuses import Signed, furthest_told, read_statuses
 

@@ -16,8 +16,8 @@ from secagg.errors import TamperingError
 from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.masking import Purpose
 from secagg.release.dsse import LARGEST_STATEMENT
-from training.record_log import RecordLog
-from training.report import RoundRecord
+from training.json_lines import JsonLines
+from training.round_record import RoundRecord
 
 _LARGEST_STATE = 64 * 1024 * 1024
 _LARGEST_RELEASE = 64 * 1024 * 1024
@@ -82,7 +82,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signed: dict[int, bytes]
 
 
-def round_log(folder: Path) -> RecordLog[RoundRecord]:
+def round_log(folder: Path) -> JsonLines[RoundRecord]:
     """The record of every round of the coordinator whose state is in ``folder``."""
     path = folder / "rounds.jsonl"
 
@@ -94,7 +94,7 @@ def round_log(folder: Path) -> RecordLog[RoundRecord]:
             remedy="Put back a copy of it, or remove it: the transcript has the rounds too.",
         )
 
-    return RecordLog(path, RoundRecord, damaged)
+    return JsonLines(path, RoundRecord, damaged)
 
 
 class CoordinatorStore:
@@ -116,7 +116,7 @@ class CoordinatorStore:
         """The record of every round so far.
 
         Raises:
-            InputError, TamperingError: as `RecordLog.records`.
+            InputError, TamperingError: as `JsonLines.records`.
         """
         return self._rounds.records
 

@@ -14,7 +14,7 @@ from secagg.wire import Stage
 from secagg.wire.envelope import decode, peek
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import ATTEST_LIMIT, Status
-from training.report import RefusalRecord
+from training.round_record import RefusalRecord
 from training.statuses import open_from
 
 _PHASES = {

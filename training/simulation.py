@@ -35,12 +35,12 @@ from training.evaluation import Metrics, evaluate
 from training.hospital import Hospital
 from training.hospital_folder import HospitalFolder
 from training.hospital_setup import HospitalSetup, split_patients
+from training.json_lines import JsonLines
 from training.model_state import load
 from training.new_folder import make_folder, require_new
-from training.record_log import RecordLog
 from training.records import concatenate
-from training.report import RoundRecord
-from training.running import alone
+from training.round_record import RoundRecord
+from training.run_lock import alone
 from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
 from training.task import Task, TaskSpec
@@ -256,7 +256,7 @@ def read_history(folder: Path) -> tuple[RoundResult, ...]:
     return _history(folder).records
 
 
-def _history(folder: Path) -> RecordLog[RoundResult]:
+def _history(folder: Path) -> JsonLines[RoundResult]:
     path = folder / HISTORY_FILE
 
     def damaged(what: str) -> InputError:
@@ -267,10 +267,10 @@ def _history(folder: Path) -> RecordLog[RoundResult]:
             remedy="Remove it and resume: earlier rounds are then shown without how good the model was.",
         )
 
-    return RecordLog(path, RoundResult, damaged, SHARED)
+    return JsonLines(path, RoundResult, damaged, SHARED)
 
 
-def _add_unmeasured(rounds: Sequence[RoundRecord], history: RecordLog[RoundResult], cast: _Cast) -> None:
+def _add_unmeasured(rounds: Sequence[RoundRecord], history: JsonLines[RoundResult], cast: _Cast) -> None:
     """The rounds that the coordinator has written down and nobody has measured: a run was cut off in between."""
     known = {result.record.round for result in history.records}
     for record in rounds:

@@ -17,7 +17,7 @@ from tests.support.hospitals import choices_of, prepared, settings_for
 from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, finish
 from training.field.status import SiteState, SiteStatus, StatusFile
-from training.running import alone
+from training.run_lock import alone
 from training.simulation import prepare
 from training.task import TaskSpec
 

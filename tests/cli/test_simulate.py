@@ -13,7 +13,7 @@ from secagg.policy import check_charter, load_policy
 from tests.cli.conftest import LOCAL_DP, SHORT, TASK, furnished
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE, Outcome, contents, flip, nothing_written
 from training.devices import resolve_device
-from training.running import alone
+from training.run_lock import alone
 from training.simulation import read_settings
 
 HEADER = "age,dose,ill\n"

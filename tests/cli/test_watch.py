@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from tests.cli.outcome import UNUSABLE
-from training.running import alone
+from training.run_lock import alone
 
 
 def test_a_finished_run_is_shown_and_the_command_ends(secagg, finished):

@@ -24,7 +24,7 @@ from training.field.hospital_site import HospitalSite
 from training.field.laying_out import HospitalMaterial, lay_out_coordinator, lay_out_hospital
 from training.field.settings import CoordinatorSettings, HospitalSettings, write_new_settings
 from training.field.status import SiteState
-from training.report import RoundRecord
+from training.round_record import RoundRecord
 from training.simulation import SimulationSettings, prepare
 from training.sites import parse_place
 

@@ -32,7 +32,7 @@ from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_budget import HospitalBudget
 from training.messages import ATTEST_LIMIT, Attest, Status
-from training.report import steps_summed
+from training.round_record import steps_summed
 
 
 def verified_statement(ward, signed):

@@ -39,7 +39,7 @@ from training.attacks import (
 from training.attacks.build import REAL, Build, Control
 from training.attacks.model import Attack, Outcome, Succeeded
 from training.attacks.weakened import load_weakened
-from training.passing_folder import passing_folder
+from training.scratch_folder import scratch_folder
 
 ATTACKS: Final[tuple[Attack, ...]] = (
     *cohorts.ATTACKS,
@@ -101,7 +101,7 @@ def perform(attack: Attack, build: Build = REAL) -> Outcome:
     Raises:
         LocalProtocolError: ``attack-broken``, if what is honest in the script was refused: nothing is known then.
     """
-    with passing_folder() as folder, build.in_force():
+    with scratch_folder() as folder, build.in_force():
         try:
             return attack.run(build, folder)
         except SecaggError as error:

@@ -37,9 +37,9 @@ from training.hospital_folder import HospitalFolder
 from training.hospital_setup import HospitalSetup
 from training.hospital_state import AppliedSum, HospitalState
 from training.model_state import ModelLayout, flatten
-from training.passing_folder import passing_folder
 from training.records import Records
 from training.scaling import Scaling
+from training.scratch_folder import scratch_folder
 from training.server_optimizer import apply
 from training.vector_layout import UpdateVector
 
@@ -116,7 +116,7 @@ def _consortium(
     """The model that all hospitals end with, the canaries dealt out among them."""
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
     hospitals: dict[int, Hospital] = {}
-    with passing_folder() as folder:
+    with scratch_folder() as folder:
         try:
             for number, identity in enumerate(identities, start=1):
                 # By its own number alone, so that a canary more or fewer leaves all others where they are.

@@ -22,8 +22,8 @@ from training.coordinator_store import CoordinatorState, CoordinatorStore, round
 from training.engines.base import Engine
 from training.field.settings import CoordinatorSettings, read_settings
 from training.field.state_file import Schema, read_state
-from training.record_log import RecordLog
-from training.report import RoundRecord
+from training.json_lines import JsonLines
+from training.round_record import RoundRecord
 
 RELEASE_FILE = "release.dsse.json"
 _LARGEST = 64 * 1024 * 1024
@@ -115,7 +115,7 @@ class CoordinatorSite:
         return self._store(charter).state
 
     @property
-    def rounds(self) -> RecordLog[RoundRecord]:
+    def rounds(self) -> JsonLines[RoundRecord]:
         """The record of every round so far."""
         return round_log(self.state)
 

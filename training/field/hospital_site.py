@@ -1,6 +1,6 @@
 """A hospital's folder in the field: where the charter, the settings and the kit lie beside the hospital's own state.
 
-Read by whoever watches over the site as well as by who answers for it; see `attending`.
+Read by whoever watches over the site as well as by who answers for it; see `attendance`.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ class HospitalSite:
         return charter.charter.member(number).name
 
     def attend(self, charter_digest: str, serial: int) -> AbstractContextManager[Attendance]:
-        """Open this hospital for one job; see `attending.attend`."""
+        """Open this hospital for one job; see `attendance.attend`."""
         # Torch and all that trains: seconds and hundreds of megabytes, of no use to a site that waits.
-        from training.field.attending import attend
+        from training.field.attendance import attend
 
         return attend(self, charter_digest, serial)
 

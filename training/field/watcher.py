@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from secagg.errors import ProtocolError
 from training.field.status import SiteStatus
-from training.report import RoundRecord
+from training.round_record import RoundRecord
 
 
 @dataclass(frozen=True)

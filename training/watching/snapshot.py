@@ -19,8 +19,8 @@ from secagg.errors import InputError
 from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState
-from training.report import RoundRecord
-from training.running import is_running
+from training.round_record import RoundRecord
+from training.run_lock import is_running
 from training.simulation import SETTINGS_FILE, RoundResult, read_history
 
 Kind = Literal["simulation", "hospital", "coordinator"]

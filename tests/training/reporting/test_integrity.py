@@ -19,11 +19,11 @@ from secagg.wire import Stage
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, SCALED_BY_SUMS, tabular_spec
 from training.engines.base import Phase
 from training.engines.embedded import DropOut
-from training.report import RefusalRecord
 from training.reporting.computing import report_of
 from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others, verify_evidence
 from training.reporting.findings import Finding
 from training.reporting.records import Sources, gather_records
+from training.round_record import RefusalRecord
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from secagg.errors import InputError
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, choices_of, prepared
 from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, finish
-from training.running import alone
+from training.run_lock import alone
 from training.simulation import Observer, run
 from training.watching.snapshot import read_snapshot
 

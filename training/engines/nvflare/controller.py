@@ -27,7 +27,7 @@ from training.engines.nvflare.tether import end_job_with_site
 from training.engines.nvflare.transport import CHANNEL, READY, require_going
 from training.field.coordinator_site import CoordinatorSite
 from training.field.site_log import site_log
-from training.report import RoundRecord
+from training.round_record import RoundRecord
 
 _POLL_SECONDS = 0.05
 

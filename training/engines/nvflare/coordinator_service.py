@@ -21,9 +21,9 @@ from training.engines.nvflare.site_run import running
 from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.settings import CoordinatorSettings
 from training.field.watcher import SiteWatcher
-from training.record_log import RecordLog
-from training.report import RoundRecord, steps_summed
-from training.running import alone
+from training.json_lines import JsonLines
+from training.round_record import RoundRecord, steps_summed
+from training.run_lock import alone
 
 Going = Callable[[], None]
 _POLL_SECONDS: Final = 0.25
@@ -191,7 +191,7 @@ class Gathering:
 class _Rounds:
     """Tells of each round once, from what the coordinator wrote down."""
 
-    def __init__(self, log: RecordLog[RoundRecord], watcher: SiteWatcher) -> None:
+    def __init__(self, log: JsonLines[RoundRecord], watcher: SiteWatcher) -> None:
         self._log = log
         self._watcher = watcher
         self._summed = steps_summed(log.records)

@@ -17,7 +17,7 @@ from training.engines.nvflare.site_run import running
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState, SiteStatus, released, waiting
 from training.field.watcher import SiteWatcher
-from training.running import alone
+from training.run_lock import alone
 
 _POLL_SECONDS: Final = 0.25
 # Longer than the coordinator waits for one that hangs as the release comes: the others' checkpoints come after it.

@@ -12,7 +12,7 @@ from training.engines.nvflare.jobs import Jobs
 from training.field.coordinator_site import CoordinatorSite
 from training.field.supervisor import StopRequestedError
 from training.field.watcher import SiteWatcher
-from training.report import RoundRecord
+from training.round_record import RoundRecord
 
 
 class Session:

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from secagg.errors import InputError, TamperingError
-from training import record_log
+from training import json_lines
 from training.coordinator_store import CoordinatorStore, round_log
-from training.report import RefusalRecord, RoundRecord
+from training.round_record import RefusalRecord, RoundRecord
 
 CHARTER = bytes(32)
 
@@ -52,7 +52,7 @@ def test_a_round_that_found_no_room_is_not_taken_for_one_and_spoils_no_other(tmp
         def full(descriptor):
             raise OSError(28, "No space left on device")
 
-        patched.setattr(record_log.os, "fsync", full)
+        patched.setattr(json_lines.os, "fsync", full)
         with pytest.raises(InputError) as caught:
             log.append(record_of(2))
     assert caught.value.reason == "unwritable"

@@ -16,7 +16,7 @@ _MEMORY: Final = "/dev/shm"  # noqa: S108 - a folder of its own is made in it, f
 
 
 @contextmanager
-def passing_folder() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
     """An empty folder, gone afterwards with all that is in it."""
     place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="secagg-", dir=place) as folder:

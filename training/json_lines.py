@@ -22,7 +22,7 @@ _LARGEST: Final = 1 << 34
 Record = TypeVar("Record")
 
 
-class RecordLog(Generic[Record]):
+class JsonLines(Generic[Record]):
     """The file at ``path``, which need not be there yet: read when its records are first asked for.
 
     Holds it open no longer than a call.
