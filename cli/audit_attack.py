@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from cli.output import console, json_option, print_json, progress_console
 from secagg.errors import TamperingError
 from training.attacks.model import Attack, Outcome, Refused
-from training.attacks.suite import ATTACKS, QUICK, Finding, audit, load_controls, named
+from training.attacks.suite import ATTACKS, QUICK, Verdict, audit, load_controls, named
 
 _SHOWN_REASONS = 2
 _WIDE = 160
@@ -110,16 +110,16 @@ def attack(
         return
     attacks = named(names) if names else ATTACKS if everything else QUICK
     weakened = load_controls(controls, attacks) if controls else None
-    findings = [audit(chosen, weakened) for chosen in _with_progress(attacks)]
-    failures = _failures(findings)
+    verdicts = [audit(chosen, weakened) for chosen in _with_progress(attacks)]
+    failures = _failures(verdicts)
     if as_json:
-        seconds = round(sum(finding.seconds for finding in findings), 3)
-        print_json(AttacksJson(not failures, [_describe(finding) for finding in findings], len(ATTACKS), seconds))
+        seconds = round(sum(verdict.seconds for verdict in verdicts), 3)
+        print_json(AttacksJson(not failures, [_describe(verdict) for verdict in verdicts], len(ATTACKS), seconds))
     else:
         # A file or a pipe has no width: nothing need be folded there.
         wide = console if console.is_terminal else Console(highlight=False, width=_WIDE)
-        wide.print(_table(findings, wide.width))
-        _say(findings, failures)
+        wide.print(_table(verdicts, wide.width))
+        _say(verdicts, failures)
     context.exit(TamperingError.exit_code if failures else 0)
 
 
@@ -135,37 +135,37 @@ def _with_progress(attacks: Sequence[Attack]) -> Iterator[Attack]:
             progress.advance(task)
 
 
-def _failures(findings: Sequence[Finding]) -> list[str]:
+def _failures(verdicts: Sequence[Verdict]) -> list[str]:
     """A sentence for each attack that did not go as it should."""
     sentences = []
-    for finding in findings:
-        name, expected = finding.attack.name, ", ".join(sorted(finding.attack.refused.reasons))
-        if not finding.refused:
-            got = _learned(finding.outcome) or f"refused for {', '.join(_reasons(finding.outcome)) or 'no reason'}"
+    for verdict in verdicts:
+        name, expected = verdict.attack.name, ", ".join(sorted(verdict.attack.refused.reasons))
+        if not verdict.refused:
+            got = _learned(verdict.outcome) or f"refused for {', '.join(_reasons(verdict.outcome)) or 'no reason'}"
             sentences.append(f"{name} should be refused for {expected}, and was not: {got}.")
-        if not finding.control_succeeded:
-            why = ", ".join(_reasons(finding.control)) or "no reason"
-            sentences.append(f"{name} should succeed without {finding.without}, and was refused for {why}.")
+        if not verdict.control_succeeded:
+            why = ", ".join(_reasons(verdict.control)) or "no reason"
+            sentences.append(f"{name} should succeed without {verdict.without}, and was refused for {why}.")
     return sentences
 
 
-def _describe(finding: Finding) -> AttackJson:
-    attack, outcome, control = finding.attack, finding.outcome, finding.control
+def _describe(verdict: Verdict) -> AttackJson:
+    attack, outcome, control = verdict.attack, verdict.outcome, verdict.control
     return AttackJson(
         name=attack.name,
         liar=attack.liar,
         does=attack.does,
         claim=attack.claim,
         source=attack.source,
-        refused=finding.refused,
+        refused=verdict.refused,
         by=outcome.by if isinstance(outcome, Refused) else None,
         reasons=_reasons(outcome),
         expected=sorted(attack.refused.reasons),
         learned=_learned(outcome),
-        seconds=round(finding.seconds, 3),
+        seconds=round(verdict.seconds, 3),
         control=None
         if control is None
-        else ControlJson(finding.without or "", finding.control_succeeded, _learned(control)),
+        else ControlJson(verdict.without or "", verdict.control_succeeded, _learned(control)),
     )
 
 
@@ -187,35 +187,35 @@ def _list(as_json: bool) -> None:
     console.print(table)
 
 
-def _table(findings: Sequence[Finding], width: int) -> Table:
+def _table(verdicts: Sequence[Verdict], width: int) -> Table:
     """Names stay whole, to be copied; where there is little room, who lies and how long it took are left out."""
     columns = {"attack": Column("attack", no_wrap=True), "who lies": Column("who lies")}
     columns |= {"refused by": Column("refused by"), "reason": Column("reason"), "s": Column("s", justify="right")}
-    columns |= {"control": Column("control")} if any(finding.control for finding in findings) else {}
+    columns |= {"control": Column("control")} if any(verdict.control for verdict in verdicts) else {}
     if width < _ROOMY:
         del columns["who lies"], columns["s"]
     table = Table(*columns.values())
-    for finding in findings:
-        cells = _cells(finding)
+    for verdict in verdicts:
+        cells = _cells(verdict)
         table.add_row(*(cells[name] for name in columns))
     return table
 
 
-def _cells(finding: Finding) -> dict[str, str]:
-    outcome = finding.outcome
+def _cells(verdict: Verdict) -> dict[str, str]:
+    outcome = verdict.outcome
     if isinstance(outcome, Refused):
-        by = str(outcome.by) if finding.refused else f"[red]{outcome.by}[/red]"
+        by = str(outcome.by) if verdict.refused else f"[red]{outcome.by}[/red]"
         reason = _shortened(_reasons(outcome))
     else:
         by, reason = "[red]nobody[/red]", f"[red]learned {outcome.learned}[/red]"
-    verb = "succeeds" if finding.control_succeeded else "[red]fails[/red]"
+    verb = "succeeds" if verdict.control_succeeded else "[red]fails[/red]"
     return {
-        "attack": finding.attack.name,
-        "who lies": finding.attack.liar.value,
+        "attack": verdict.attack.name,
+        "who lies": verdict.attack.liar.value,
         "refused by": by,
         "reason": reason,
-        "s": f"{finding.seconds:.1f}",
-        "control": f"{verb} without {finding.without}",
+        "s": f"{verdict.seconds:.1f}",
+        "control": f"{verb} without {verdict.without}",
     }
 
 
@@ -224,12 +224,12 @@ def _shortened(reasons: Sequence[str]) -> str:
     return f"{shown}, {len(reasons) - _SHOWN_REASONS} more" if len(reasons) > _SHOWN_REASONS else shown
 
 
-def _say(findings: Sequence[Finding], failures: Sequence[str]) -> None:
+def _say(verdicts: Sequence[Verdict], failures: Sequence[str]) -> None:
     for sentence in failures:
         click.echo(f"No: {sentence}")
     if not failures:
-        controls = sum(finding.control is not None for finding in findings)
+        controls = sum(verdict.control is not None for verdict in verdicts)
         on_weakened = f", and all {controls} controls succeed" if controls else ""
-        click.echo(f"Yes: {len(findings)} of {len(findings)} attacks were refused as they should be{on_weakened}.")
-    if len(findings) < len(ATTACKS):
-        click.echo(f"{len(ATTACKS) - len(findings)} more with --all.")
+        click.echo(f"Yes: {len(verdicts)} of {len(verdicts)} attacks were refused as they should be{on_weakened}.")
+    if len(verdicts) < len(ATTACKS):
+        click.echo(f"{len(ATTACKS) - len(verdicts)} more with --all.")

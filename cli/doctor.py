@@ -14,9 +14,9 @@ import click
 import numpy as np
 from rich.table import Column, Table
 
-from cli.doctor_model import model_finding
-from cli.doctor_schemes import charter_findings, scheme_findings
-from cli.finding import Finding
+from cli.doctor_model import model_check
+from cli.doctor_schemes import charter_checks, scheme_checks
+from cli.machine_check import MachineCheck
 from cli.output import console, json_option, print_json, unmarked, warn
 from secagg.charter.cautions import cautions
 from secagg.charter.folder import read_charter
@@ -61,14 +61,14 @@ def doctor(
     """
     charter = read_charter(charter_folder) if charter_folder else None
     allowed = _given(policy).allowed_tasks if policy else Policy().allowed_tasks
-    findings = [_python(), *_packages(), _device(), _storage(folder), _cipher()]
-    findings += [model_finding(charter, allowed), *charter_findings(charter)] if charter else scheme_findings()
+    checks = [_python(), *_packages(), _device(), _storage(folder), _cipher()]
+    checks += [model_check(charter, allowed), *charter_checks(charter)] if charter else scheme_checks()
     if as_json:
-        print_json(findings)
+        print_json(checks)
     else:
-        _print(findings)
+        _print(checks)
         warn(cautions(charter) if charter else ())
-    context.exit(0 if all(finding.good for finding in findings) else 1)
+    context.exit(0 if all(check.good for check in checks) else 1)
 
 
 def _given(path: Path) -> Policy:
@@ -76,39 +76,39 @@ def _given(path: Path) -> Policy:
     return load_policy(path)
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(checks: list[MachineCheck]) -> None:
     table = Table("", "", Column(overflow="fold"), show_header=False)
-    for finding in findings:
-        table.add_row(finding.badge, finding.what, unmarked(finding.found))
+    for check in checks:
+        table.add_row(check.badge, check.what, unmarked(check.found))
     console.print(table)
 
 
-def _python() -> Finding:
-    return Finding("Python", f"{platform.python_version()} on {platform.machine()}", sys.version_info >= (3, 11))
+def _python() -> MachineCheck:
+    return MachineCheck("Python", f"{platform.python_version()} on {platform.machine()}", sys.version_info >= (3, 11))
 
 
-def _packages() -> list[Finding]:
-    findings = []
+def _packages() -> list[MachineCheck]:
+    checks = []
     for name in _PACKAGES:
         try:
-            findings.append(Finding(name, version(name), good=True))
+            checks.append(MachineCheck(name, version(name), good=True))
         except PackageNotFoundError:
             optional = name in _OPTIONAL
-            findings.append(Finding(name, "not installed" + (" (optional)" if optional else ""), good=optional))
-    return findings
+            checks.append(MachineCheck(name, "not installed" + (" (optional)" if optional else ""), good=optional))
+    return checks
 
 
-def _device() -> Finding:
-    return Finding("device", f"{resolve_device('auto')}, {os.cpu_count()} cores", good=True)
+def _device() -> MachineCheck:
+    return MachineCheck("device", f"{resolve_device('auto')}, {os.cpu_count()} cores", good=True)
 
 
-def _cipher() -> Finding:
+def _cipher() -> MachineCheck:
     vector = np.zeros(_ELEMENTS, np.uint32)
     # The fastest of a few: the first is slowed by memory that is not there yet, any by what else runs here.
     seconds = min(_seconds_to_mask(vector) for _ in range(3))
     rate = vector.nbytes / seconds / 1e9
     what = "hardware AES" if rate > _SLOW_GIGABYTES else "slow: this processor seems to lack AES instructions"
-    return Finding("mask expansion", f"{rate:.1f} GB/s, {what}", good=True)
+    return MachineCheck("mask expansion", f"{rate:.1f} GB/s, {what}", good=True)
 
 
 def _seconds_to_mask(vector: np.ndarray) -> float:
@@ -117,14 +117,16 @@ def _seconds_to_mask(vector: np.ndarray) -> float:
     return time.perf_counter() - started
 
 
-def _storage(folder: Path | None) -> Finding:
+def _storage(folder: Path | None) -> MachineCheck:
     what, place = "durable storage", folder or tempfile.gettempdir()
     try:
-        return Finding(what, f"{_milliseconds_a_record(folder):.1f} ms a record in {place}", good=True)
+        return MachineCheck(what, f"{_milliseconds_a_record(folder):.1f} ms a record in {place}", good=True)
     except OSError as error:
-        return Finding(what, f"{place} cannot be written: {error.strerror}; choose another with --folder", good=False)
+        return MachineCheck(
+            what, f"{place} cannot be written: {error.strerror}; choose another with --folder", good=False
+        )
     except SecaggError as error:
-        return Finding(what, error.diagnostics(), good=False)
+        return MachineCheck(what, error.diagnostics(), good=False)
 
 
 def _milliseconds_a_record(folder: Path | None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from cli.finding import Finding
+from cli.machine_check import MachineCheck
 from secagg.charter import Charter
 from secagg.errors import InputError
 from training.draft import task_of
@@ -13,7 +13,7 @@ from training.model_state import ModelLayout, flatten, model_digest
 _WHAT = "charter's model"
 
 
-def model_finding(charter: Charter, allowed_tasks: Set[str]) -> Finding:
+def model_check(charter: Charter, allowed_tasks: Set[str]) -> MachineCheck:
     """Whether the model can be built here, backbone included, and is the charter's.
 
     Args:
@@ -21,14 +21,18 @@ def model_finding(charter: Charter, allowed_tasks: Set[str]) -> Finding:
     """
     kind = charter.task.kind
     if kind not in allowed_tasks:
-        return Finding(_WHAT, f"not looked at: no --policy lists {kind} in allowed_tasks, so it is not run", good=True)
+        return MachineCheck(
+            _WHAT, f"not looked at: no --policy lists {kind} in allowed_tasks, so it is not run", good=True
+        )
     try:
         task = task_of(charter)
         told, model = task.cautions(), task.build_model()
         is_the_same = model_digest(ModelLayout.of(model), flatten(model)) == charter.model.digest
     except InputError as error:
-        return Finding(_WHAT, error.diagnostics(), good=False)
+        return MachineCheck(_WHAT, error.diagnostics(), good=False)
     if not is_the_same:
-        return Finding(_WHAT, "another is built here: all need the same releases of secagg and of torch", good=False)
+        return MachineCheck(
+            _WHAT, "another is built here: all need the same releases of secagg and of torch", good=False
+        )
     found = ". ".join(("built here as the charter names it", *(caution.told() for caution in told)))
-    return Finding(_WHAT, found, good=True, warnings=told)
+    return MachineCheck(_WHAT, found, good=True, warnings=told)

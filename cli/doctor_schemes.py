@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cli.finding import Finding
+from cli.machine_check import MachineCheck
 from cli.terms import described_margin, described_parameters
 from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, cautions, shared_key
@@ -26,48 +26,48 @@ _ENCRYPTED: Mapping[Scheme, Encryption] = {
 }
 
 
-def charter_findings(charter: Charter) -> list[Finding]:
+def charter_checks(charter: Charter) -> list[MachineCheck]:
     """Whether this machine can do what ``charter`` asks for."""
     told = cautions(charter)
-    findings = [_scheme("charter's scheme", charter.scheme, told)]
+    checks = [_scheme("charter's scheme", charter.scheme, told)]
     terms = encryption_terms(charter)
     if terms is None:
-        return findings
+        return checks
     parameters = described_parameters(charter.homomorphic.parameters, terms)
-    findings.append(Finding("charter's parameters", parameters, good=True))
-    findings.append(Finding("sums are exact", described_margin(terms), good=terms.deviation < terms.room))
+    checks.append(MachineCheck("charter's parameters", parameters, good=True))
+    checks.append(MachineCheck("sums are exact", described_margin(terms), good=terms.deviation < terms.room))
     try:
-        findings.append(_encryption(terms, charter.encoding.field_bits))
+        checks.append(_encryption(terms, charter.encoding.field_bits))
     except InputError as error:
-        findings.append(Finding(_name(terms.spec.encryption), error.diagnostics(), good=False))
-    return findings
+        checks.append(MachineCheck(_name(terms.spec.encryption), error.diagnostics(), good=False))
+    return checks
 
 
-def scheme_findings() -> list[Finding]:
+def scheme_checks() -> list[MachineCheck]:
     """Which schemes this machine can run. One that it cannot is told as a warning: nobody has chosen it yet."""
     parameters, ring = parameter_set(DEFAULT_PARAMETERS), Ring(_FIELD_BITS)
-    findings, failed = [], {}
+    checks, failed = [], {}
     for make in (exact_form, approximate_form):
         terms = terms_of(make(parameters, ring, _LENGTH, _MEMBERS))
         try:
-            findings.append(_encryption(terms, _FIELD_BITS))
+            checks.append(_encryption(terms, _FIELD_BITS))
         except InputError as error:
             failed[terms.spec.encryption] = Caution(error.reason, error.message, error.remedy or "")
-    findings.append(_scheme("scheme mask", "runs here", ()))
+    checks.append(_scheme("scheme mask", "runs here", ()))
     for scheme, encryption in _ENCRYPTED.items():
         told = (shared_key(scheme),) if scheme in SHARED_KEY_SCHEMES else ()
         if encryption in failed:
-            findings.append(_scheme(f"scheme {scheme}", "does not run here", (failed[encryption],)))
+            checks.append(_scheme(f"scheme {scheme}", "does not run here", (failed[encryption],)))
         else:
-            findings.append(_scheme(f"scheme {scheme}", "runs here", told))
-    return findings
+            checks.append(_scheme(f"scheme {scheme}", "runs here", told))
+    return checks
 
 
-def _scheme(what: str, found: str, told: tuple[Caution, ...]) -> Finding:
-    return Finding(what, ". ".join((found, *(caution.told() for caution in told))), good=True, warnings=told)
+def _scheme(what: str, found: str, told: tuple[Caution, ...]) -> MachineCheck:
+    return MachineCheck(what, ". ".join((found, *(caution.told() for caution in told))), good=True, warnings=told)
 
 
-def _encryption(terms: EncryptionTerms, field_bits: int) -> Finding:
+def _encryption(terms: EncryptionTerms, field_bits: int) -> MachineCheck:
     """Try it.
 
     Raises:
@@ -75,7 +75,7 @@ def _encryption(terms: EncryptionTerms, field_bits: int) -> Finding:
     """
     rate = numbers_a_second(terms) / _MILLION
     found = f"{rate:.1f} M parameters/s of {field_bits} bits, one core; sums decrypt to what they should"
-    return Finding(_name(terms.spec.encryption), found, good=True)
+    return MachineCheck(_name(terms.spec.encryption), found, good=True)
 
 
 def _name(encryption: Encryption) -> str:

@@ -10,9 +10,9 @@ from rich.table import Column, Table
 
 from cli.output import console, json_option, print_json, unmarked
 from secagg.errors import RefusedError
-from training.engines.nvflare.finding import Finding
 from training.engines.nvflare.hardening_check import check_kit
 from training.engines.nvflare.kit import Kit, read_kit
+from training.engines.nvflare.kit_check import KitCheck
 from training.hospital_folder import HospitalFolder
 
 
@@ -33,29 +33,29 @@ def check(context: click.Context, site: Path, as_json: bool) -> None:
       secagg hospital check /var/lib/secagg
     """
     kit = read_kit(HospitalFolder(site).kit)
-    findings = check_kit(kit)
-    wrong = [finding for finding in findings if not finding.good]
+    checks = check_kit(kit)
+    wrong = [one for one in checks if not one.good]
     if as_json:
-        print_json({"good": not wrong, **_plain(kit), "points": findings})
+        print_json({"good": not wrong, **_plain(kit), "points": checks})
     else:
-        _show(kit, findings)
+        _show(kit, checks)
     context.exit(RefusedError.exit_code if wrong else 0)
 
 
-def _show(kit: Kit, findings: list[Finding]) -> None:
+def _show(kit: Kit, checks: list[KitCheck]) -> None:
     who = f"{kit.name}, dials {kit.host} port {kit.port}"
     console.print(f"{escape(str(kit.folder))}: {unmarked(who)}", soft_wrap=True)
     table = Table("", Column(overflow="fold"), Column(overflow="fold"), show_header=False)
-    for finding in findings:
-        badge = "[green]ok[/green]" if finding.good else "[red]not ok[/red]"
-        told = f"{finding.found}. {finding.remedy}" if finding.remedy else finding.found
-        table.add_row(badge, finding.point, unmarked(told))
+    for one in checks:
+        badge = "[green]ok[/green]" if one.good else "[red]not ok[/red]"
+        told = f"{one.found}. {one.remedy}" if one.remedy else one.found
+        table.add_row(badge, one.point, unmarked(told))
     console.print(table)
-    wrong = sum(not finding.good for finding in findings)
+    wrong = sum(not one.good for one in checks)
     if wrong:
-        click.echo(f"No: {wrong} of {len(findings)} points are not as they should be. Do not start this site.")
+        click.echo(f"No: {wrong} of {len(checks)} points are not as they should be. Do not start this site.")
     else:
-        click.echo(f"Yes: all {len(findings)} points are as they should be.")
+        click.echo(f"Yes: all {len(checks)} points are as they should be.")
 
 
 def _plain(kit: Kit) -> dict[str, object]:

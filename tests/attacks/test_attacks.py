@@ -11,7 +11,7 @@ import pytest
 from secagg.charter import thresholds
 from secagg.errors import LocalProtocolError
 from training.attacks.model import Refused, Refuser, Succeeded, Tries
-from training.attacks.suite import ATTACKS, Finding, audit, load_controls, named, perform
+from training.attacks.suite import ATTACKS, Verdict, audit, load_controls, named, perform
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -98,8 +98,8 @@ def test_the_readme_shows_what_the_command_says_of_all_attacks():
 def test_an_attack_that_is_refused_otherwise_is_not_refused_as_it_should_be(outcome):
     (attack,) = named(["forged-sum"])
     assert audit(attack).refused
-    assert not Finding(attack, outcome, 0.0).refused
-    assert Finding(attack, attack.refused, 0.0, outcome).control_succeeded is isinstance(outcome, Succeeded)
+    assert not Verdict(attack, outcome, 0.0).refused
+    assert Verdict(attack, attack.refused, 0.0, outcome).control_succeeded is isinstance(outcome, Succeeded)
 
 
 def test_an_attack_whose_honest_part_is_refused_is_broken_and_named():

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.outcome import TAMPERING, UNUSABLE
 from training.attacks.model import Succeeded
-from training.attacks.suite import ATTACKS, Finding, load_controls
+from training.attacks.suite import ATTACKS, Verdict, load_controls
 
 CONTROLS = Path(__file__).parent.parent / "attacks"
 TWO = ("--only", "forged-sum", "--only", "late-vector-into-the-sum")
@@ -30,8 +30,8 @@ def withstood(monkeypatch):
 
     def audit(attack, controls=None):
         if controls is None:
-            return Finding(attack, attack.refused, 0.0)
-        return Finding(attack, attack.refused, 0.0, Succeeded(attack.does), controls[attack.name].without)
+            return Verdict(attack, attack.refused, 0.0)
+        return Verdict(attack, attack.refused, 0.0, Succeeded(attack.does), controls[attack.name].without)
 
     monkeypatch.setattr("cli.audit_attack.audit", audit)
 

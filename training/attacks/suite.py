@@ -70,7 +70,7 @@ QUICK: Final = tuple(attack for attack in ATTACKS if attack.quick)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Verdict:
     """What came of one attack, on the real build and, where it was asked for, on its weakened one.
 
     Attributes:
@@ -113,7 +113,7 @@ def perform(attack: Attack, build: Build = REAL) -> Outcome:
             ) from error
 
 
-def audit(attack: Attack, controls: Mapping[str, Control] | None = None) -> Finding:
+def audit(attack: Attack, controls: Mapping[str, Control] | None = None) -> Verdict:
     """Run one attack on the real build and, if there are controls, on its weakened one.
 
     Raises:
@@ -122,7 +122,7 @@ def audit(attack: Attack, controls: Mapping[str, Control] | None = None) -> Find
     start = time.perf_counter()
     outcome = perform(attack)
     if controls is None:
-        return Finding(attack, outcome, time.perf_counter() - start)
+        return Verdict(attack, outcome, time.perf_counter() - start)
     control = controls[attack.name]
     try:
         weakened = perform(attack, control.build)
@@ -133,7 +133,7 @@ def audit(attack: Attack, controls: Mapping[str, Control] | None = None) -> Find
             culprit=attack.name,
             remedy="Take tests/attacks from the same release as this command.",
         ) from error
-    return Finding(attack, outcome, time.perf_counter() - start, weakened, control.without)
+    return Verdict(attack, outcome, time.perf_counter() - start, weakened, control.without)
 
 
 def named(names: Iterable[str]) -> tuple[Attack, ...]:

@@ -17,8 +17,8 @@ import msgspec
 
 from secagg.errors import InputError, SecaggError
 from training.engines.nvflare.extra import require_nvflare
-from training.engines.nvflare.finding import Finding
 from training.engines.nvflare.kit import Kit, Role
+from training.engines.nvflare.kit_check import KitCheck
 from training.engines.nvflare.process import environment
 
 _TRIAL: Final = "training.engines.nvflare.trial"
@@ -26,7 +26,7 @@ _SECONDS: Final = 300.0
 _OTHERS: Final = 0o077
 
 
-def check_kit(kit: Kit) -> list[Finding]:
+def check_kit(kit: Kit) -> list[KitCheck]:
     """Every point of a hospital's kit. The kit is only read, and nothing is sent.
 
     Raises:
@@ -41,36 +41,37 @@ def check_kit(kit: Kit) -> list[Finding]:
             culprit=str(kit.folder),
             remedy="Give a hospital's folder.",
         )
-    return [*certificate_findings(kit, datetime.now(UTC)), _permissions(kit), *_tried(kit)]
+    return [*certificate_checks(kit, datetime.now(UTC)), _permissions(kit), *_tried(kit)]
 
 
-def certificate_findings(kit: Kit, now: datetime) -> Iterator[Finding]:
+def certificate_checks(kit: Kit, now: datetime) -> Iterator[KitCheck]:
     """Whether the kit's certificates are valid at this time, and until when."""
     remedy = "Have the kits provisioned again from the same authority; see docs/operations.md."
     if now < kit.valid_from:
         found = f"valid from {kit.valid_from:%Y-%m-%d %H:%M} UTC, and it is {now:%Y-%m-%d %H:%M} by this clock"
-        yield Finding("the certificate is valid", False, found, "Set this machine's clock.")
+        yield KitCheck("the certificate is valid", good=False, found=found, remedy="Set this machine's clock.")
     else:
         found = f"until {kit.expires:%Y-%m-%d}, {(kit.expires - now).days} days"
-        yield Finding("the certificate is valid", now < kit.expires, found, "" if now < kit.expires else remedy)
+        good = now < kit.expires
+        yield KitCheck("the certificate is valid", good=good, found=found, remedy="" if good else remedy)
     good = now < kit.authority_expires
     found = f"until {kit.authority_expires:%Y-%m-%d}, SHA-256 {kit.authority}"
-    yield Finding("the root certificate is valid", good, found, "" if good else remedy)
+    yield KitCheck("the root certificate is valid", good=good, found=found, remedy="" if good else remedy)
 
 
-def _permissions(kit: Kit) -> Finding:
+def _permissions(kit: Kit) -> KitCheck:
     point = "only this account can read the kit"
     paths = [kit.folder, *kit.startup.rglob("*"), kit.local, *kit.local.rglob("*"), kit.startup]
     open_ones = [path for path in paths if path.stat().st_mode & _OTHERS]
     if not open_ones:
-        return Finding(point, True, "0700 and 0600")
+        return KitCheck(point, good=True, found="0700 and 0600")
     found = f"others can read {open_ones[0]}" + (f" and {len(open_ones) - 1} more" if len(open_ones) > 1 else "")
-    return Finding(point, False, found, f"Run `chmod -R go= {kit.folder}`.")
+    return KitCheck(point, good=False, found=found, remedy=f"Run `chmod -R go= {kit.folder}`.")
 
 
-def _tried(kit: Kit) -> list[Finding]:
+def _tried(kit: Kit) -> list[KitCheck]:
     with tempfile.TemporaryDirectory() as temporary:
-        result = Path(temporary) / "findings.json"
+        result = Path(temporary) / "checks.json"
         command = [sys.executable, "-P", "-m", _TRIAL, str(kit.folder.resolve()), str(result)]
         try:
             ran = subprocess.run(  # noqa: S603 - our own module, and a folder as an argument
@@ -81,7 +82,7 @@ def _tried(kit: Kit) -> list[Finding]:
         if ran.returncode or not result.exists():
             lines = ran.stderr.decode(errors="replace").strip().splitlines()
             raise _failed(kit, lines[-1] if lines else f"exit code {ran.returncode}")
-        return msgspec.json.decode(result.read_bytes(), type=list[Finding])
+        return msgspec.json.decode(result.read_bytes(), type=list[KitCheck])
 
 
 def _failed(kit: Kit, why: str) -> SecaggError:

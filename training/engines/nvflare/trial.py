@@ -1,4 +1,4 @@
-"""What a hospital's kit refuses, tried: ``python -m`` with a kit's folder, in a process of its own, findings as JSON.
+"""What a hospital's kit refuses, tried: ``python -m`` with a kit's folder, in a process of its own, checks as JSON.
 
 Each hostile job is right in all but one thing, and the right one is tried too: a site that refuses everything would
 prove nothing. Nothing is sent, and the kit is only read.
@@ -16,9 +16,9 @@ from typing import Final
 import msgspec
 from nvflare.lighter.utils import verify_folder_signature
 
-from training.engines.nvflare.finding import Finding
 from training.engines.nvflare.hardening import EXECUTOR, HOSPITAL_GRANTS, RIGHTS, ROLES
 from training.engines.nvflare.kit import LOCAL, ROOT_CERTIFICATE, SIGNATURES_FILE, STARTUP, Kit, read_kit
+from training.engines.nvflare.kit_check import KitCheck
 from training.engines.nvflare.site_process import COMMANDS, restrict_commands
 from training.engines.nvflare.sites import organisation, site_name
 from training.engines.nvflare.trial_jobs import (
@@ -47,7 +47,7 @@ _COMPONENTS: Final = {
 }
 
 
-def try_kit(kit: Kit) -> tuple[Finding, ...]:
+def try_kit(kit: Kit) -> tuple[KitCheck, ...]:
     """Set the site up in this process, and try it."""
     restrict_commands()
     with tempfile.TemporaryDirectory() as temporary:
@@ -60,15 +60,17 @@ def try_kit(kit: Kit) -> tuple[Finding, ...]:
         )
 
 
-def _signatures(kit: Kit) -> Iterator[Finding]:
+def _signatures(kit: Kit) -> Iterator[KitCheck]:
     root = str(kit.startup / ROOT_CERTIFICATE)
     for folder in (STARTUP, LOCAL):
         good = verify_folder_signature(str(kit.folder / folder), root, True, SIGNATURES_FILE)
         found = "signed by the kit's root" if good else "a file was changed, added or taken away"
-        yield Finding(f"`{folder}` is as it was provisioned", good, found, "" if good else _PROVISION)
+        yield KitCheck(
+            f"`{folder}` is as it was provisioned", good=good, found=found, remedy="" if good else _PROVISION
+        )
 
 
-def _settings(site: TrialSite) -> Iterator[Finding]:
+def _settings(site: TrialSite) -> Iterator[KitCheck]:
     security = site.settings["client"].get("connection_security")
     yield _point("the connection is mutual TLS", security == "mtls", str(security))
     required = site.requires_signatures()
@@ -90,7 +92,7 @@ def _settings(site: TrialSite) -> Iterator[Finding]:
     yield _point("only commands about jobs are taken", not more, more or f"{len(commands)} commands", _UPGRADE)
 
 
-def _files(site: TrialSite, place: Path) -> Finding:
+def _files(site: TrialSite, place: Path) -> KitCheck:
     """Whether a file of the hospital's account can be read from outside."""
     secret = secrets.token_hex(16)
     (place / "record.txt").write_text(secret)
@@ -101,7 +103,7 @@ def _files(site: TrialSite, place: Path) -> Finding:
     )
 
 
-def _jobs(site: TrialSite) -> Iterator[Finding]:
+def _jobs(site: TrialSite) -> Iterator[KitCheck]:
     signer, stranger = make_signer(), make_signer()
     right = packed(right_app(), signer)
     yield _taken("a right, signed job is taken", site.takes(right, signer.root))
@@ -125,20 +127,20 @@ def _jobs(site: TrialSite) -> Iterator[Finding]:
         yield _refused(point, site.takes(packed(app, signer), signer.root))
 
 
-def _taken(point: str, answer: Answer) -> Finding:
+def _taken(point: str, answer: Answer) -> KitCheck:
     return _point(point, answer.accepted, answer.text, _UPGRADE)
 
 
-def _refused(point: str, answer: Answer) -> Finding:
+def _refused(point: str, answer: Answer) -> KitCheck:
     return _point(point, not answer.accepted, answer.text)
 
 
-def _point(point: str, good: bool, found: str, remedy: str = _PROVISION) -> Finding:
-    return Finding(point, good, found, "" if good else remedy)
+def _point(point: str, good: bool, found: str, remedy: str = _PROVISION) -> KitCheck:
+    return KitCheck(point, good=good, found=found, remedy="" if good else remedy)
 
 
 def main(folder: str, result: str) -> None:
-    """Try the kit in ``folder``; the findings go to ``result``, because NVFlare prints."""
+    """Try the kit in ``folder``; the checks go to ``result``, because NVFlare prints."""
     Path(result).write_bytes(msgspec.json.encode(try_kit(read_kit(Path(folder)))))
 
 

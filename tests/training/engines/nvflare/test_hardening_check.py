@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from secagg.errors import SecaggError
-from training.engines.nvflare.finding import Finding
-from training.engines.nvflare.hardening_check import certificate_findings, check_kit
+from training.engines.nvflare.hardening_check import certificate_checks, check_kit
 from training.engines.nvflare.kit import read_kit
+from training.engines.nvflare.kit_check import KitCheck
 
 # What a site started by NVFlare's own script has: all of its commands.
 WITHOUT_OUR_PROCESS = """
@@ -27,8 +27,8 @@ STRANGER = "a job of another authority's lead is refused"
 RIGHT = "a right, signed job is taken"
 
 
-def by_point(findings) -> dict[str, Finding]:
-    return {finding.point: finding for finding in findings}
+def by_point(checks) -> dict[str, KitCheck]:
+    return {check.point: check for check in checks}
 
 
 @pytest.fixture(scope="session")
@@ -39,14 +39,14 @@ def hardened(provisioned):
 @pytest.fixture(scope="session")
 def opened(open_kit, tmp_path_factory):
     """What the trial finds of the open kit, in a process that was not ours."""
-    result = tmp_path_factory.mktemp("opened") / "findings.json"
+    result = tmp_path_factory.mktemp("opened") / "checks.json"
     command = [sys.executable, "-P", "-c", WITHOUT_OUR_PROCESS, str(open_kit), str(result)]
     subprocess.run(command, check=True, capture_output=True)
-    return by_point(msgspec.json.decode(result.read_bytes(), type=list[Finding]))
+    return by_point(msgspec.json.decode(result.read_bytes(), type=list[KitCheck]))
 
 
 def test_every_point_of_a_provisioned_kit_is_good(hardened):
-    assert [finding for finding in hardened.values() if not finding.good] == []
+    assert [check for check in hardened.values() if not check.good] == []
     assert len(hardened) == 25
 
 
@@ -83,14 +83,14 @@ def test_control_an_open_kit_takes_what_a_hardened_one_refuses(hardened, opened,
 def test_control_of_altered_and_foreign_signatures_the_same_job_is_taken_when_it_is_right(hardened, opened):
     # NVFlare checks a signature wherever there is one, on an open kit too. That it is the signature shows in the job
     # that differs in nothing else, and in the open kit that takes it without any.
-    for findings in (hardened, opened):
-        assert findings[RIGHT].good
-        assert all(findings[point].good for point in (ALTERED, MORE, STRANGER))
+    for checks in (hardened, opened):
+        assert checks[RIGHT].good
+        assert all(checks[point].good for point in (ALTERED, MORE, STRANGER))
     assert not opened["a job that nobody has signed is refused"].good
 
 
-def not_good(findings) -> set[str]:
-    return {finding.point for finding in findings if not finding.good}
+def not_good(checks) -> set[str]:
+    return {check.point for check in checks if not check.good}
 
 
 def test_a_hospital_that_opens_its_own_kit_is_told(hospital_kit):
@@ -123,7 +123,7 @@ def test_a_hospital_that_opens_its_own_kit_is_told(hospital_kit):
 )
 def test_a_certificate_out_of_time_is_told(provisioned, days, points):
     kit = read_kit(provisioned / "kits" / "hospital-01")
-    assert not_good(certificate_findings(kit, datetime.now(UTC) + timedelta(days=days))) == points
+    assert not_good(certificate_checks(kit, datetime.now(UTC) + timedelta(days=days))) == points
 
 
 def test_the_coordinator_s_kits_are_not_a_hospital_s(provisioned):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KitCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was found.
 
     Attributes:

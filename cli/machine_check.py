@@ -7,7 +7,7 @@ import msgspec
 from secagg.charter.cautions import Caution
 
 
-class Finding(msgspec.Struct, frozen=True):
+class MachineCheck(msgspec.Struct, frozen=True):
     """One thing that was looked at.
 
     Attributes:
