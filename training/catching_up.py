@@ -32,7 +32,7 @@ from training.snapshot_content import read_content, read_state
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class PendingState:
     """A state that is not this hospital's own yet, and what leads to it."""
 
     state: HospitalState
@@ -54,12 +54,12 @@ class CatchingUp:
     applier: SumApplier
     clock: Callable[[], str]
     randomness: Randomness = os.urandom
-    _held: Held | None = None
+    _pending: PendingState | None = None
     _key: bytes | None = field(default=None, repr=False)
 
     def forget(self) -> None:
-        """Let go of what is held, and of the key that a snapshot would have been sealed for."""
-        self._held = self._key = None
+        """Let go of what is pending, and of the key that a snapshot would have been sealed for."""
+        self._pending = self._key = None
 
     def start_over(self) -> bytes:
         """Forget all, and make a new key for a snapshot; its public half, or nothing where snapshots are not used."""
@@ -102,11 +102,11 @@ class CatchingUp:
         route = snapshots.Route(self.charter, envelope.header.sender, self.number)
         content = read_content(snapshots.open_snapshot(route, payload, key))
         if content.state is None:
-            self._held = self._handed_sum(content.missed_sum, own, route, self._passage(envelope))
+            self._pending = self._handed_sum(content.missed_sum, own, route, self._passage(envelope))
         else:
-            self._held = Held(read_state(content.state, self.charter, own), (self._passage(envelope),))
+            self._pending = PendingState(read_state(content.state, self.charter, own), (self._passage(envelope),))
 
-    def take_missed_sum(self, envelope: Envelope, own: HospitalState) -> Held | None:
+    def take_missed_sum(self, envelope: Envelope, own: HospitalState) -> PendingState | None:
         """Take a sum that this hospital missed; give what may be taken for good, if anything.
 
         Of an epoch that it was set up in, the tag is checked, and with it what came before: the tag's key is bound to
@@ -121,10 +121,12 @@ class CatchingUp:
         after = self._after_sum(envelope, own, self._passage(envelope))
         if own.tag_key(envelope.header.epoch) is not None:
             return after
-        self._held = after
+        self._pending = after
         return None
 
-    def _handed_sum(self, message: memoryview, own: HospitalState, route: snapshots.Route, passage: Passage) -> Held:
+    def _handed_sum(
+        self, message: memoryview, own: HospitalState, route: snapshots.Route, passage: Passage
+    ) -> PendingState:
         session = Session(self.charter, 0, self.applier.due(own), 0, 1)
         envelope = open_envelope(message, self.charter, payload_limit(session, Stage.SUM))
         if envelope.header.stage is not Stage.MISSED_SUM:
@@ -138,10 +140,10 @@ class CatchingUp:
                 "wrong-sum", f"The sum that {donor} handed over is not that of the hospitals it names.", culprit=donor
             ) from error
 
-    def _after_sum(self, envelope: Envelope, own: HospitalState, passage: Passage, kept: bytes = b"") -> Held:
+    def _after_sum(self, envelope: Envelope, own: HospitalState, passage: Passage, kept: bytes = b"") -> PendingState:
         """What a sum leads to; its tag is checked where this hospital has the key of it."""
-        held = self._held or Held(own)
-        purpose = self.applier.due(held.state)
+        pending = self._pending or PendingState(own)
+        purpose = self.applier.due(pending.state)
         session = Session(self.charter, envelope.header.epoch, purpose, envelope.header.round, 1)
         total = read_sum(envelope, session, frozenset(session.members))
         if len(total.survivors.numbers) < self.policy.minimum_cohort:
@@ -150,19 +152,19 @@ class CatchingUp:
                 f"A sum is over {len(total.survivors.numbers)} hospitals; this site's least is "
                 f"{self.policy.minimum_cohort}.",
             )
-        state = self.applier.after(held.state, total, purpose).with_last_sum(kept)
+        state = self.applier.after(pending.state, total, purpose).with_last_sum(kept)
         key = own.tag_key(session.epoch)
         if key is not None:
             verify_sum(total, session, key)
-        return Held(state, (*held.taken, passage))
+        return PendingState(state, (*pending.taken, passage))
 
-    def take_endorsement(self, payload: Endorsed) -> Held:
-        """What was held, if others vouch for it; it is forgotten either way.
+    def take_endorsement(self, payload: Endorsed) -> PendingState:
+        """What was pending, if others vouch for it; it is forgotten either way.
 
         Raises:
             RemoteProtocolError: ``nothing-to-endorse``, ``not-endorsed``; whatever is wrong with an envelope.
         """
-        wanted, self._held = self._held, None
+        wanted, self._pending = self._pending, None
         if wanted is None:
             raise RemoteProtocolError("nothing-to-endorse", "This hospital has nothing that waits to be endorsed.")
         position = Position.of(wanted.state, self.applier.layout)

@@ -27,7 +27,7 @@ from training.task import Task
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class HospitalPatients:
     """One hospital's training patients, for the comparison."""
 
     name: str
@@ -48,24 +48,25 @@ class Comparison:
     device: torch.device
     seed: int
 
-    def pooled(self, hospitals: Sequence[Held]) -> Metrics:
+    def pooled(self, hospitals: Sequence[HospitalPatients]) -> Metrics:
         """All records in one place, no protection: as many steps as each hospital takes, on batches as large as all
         of theirs together."""
-        return self._train_openly(concatenate([held.train for held in hospitals]), self._batch(hospitals))
+        return self._train_openly(concatenate([hospital.train for hospital in hospitals]), self._batch(hospitals))
 
-    def curator(self, hospitals: Sequence[Held]) -> Metrics | None:
+    def curator(self, hospitals: Sequence[HospitalPatients]) -> Metrics | None:
         """All records at one trusted curator, who adds the charter's noise once; None without differential privacy."""
-        return self._train_privately(concatenate([held.train for held in hospitals]))
+        return self._train_privately(concatenate([hospital.train for hospital in hospitals]))
 
-    def alone(self, held: Held) -> Metrics:
+    def alone(self, hospital: HospitalPatients) -> Metrics:
         """One hospital on its own records, for as many steps as it takes in the consortium, as private as there."""
-        return self._train_privately(held.train) or self._train_openly(held.train, self._batch([held]))
+        return self._train_privately(hospital.train) or self._train_openly(hospital.train, self._batch([hospital]))
 
-    def _batch(self, hospitals: Sequence[Held]) -> int:
+    def _batch(self, hospitals: Sequence[HospitalPatients]) -> int:
         charter = self.charter
         if charter.privacy.mode == "none":
-            return sum(min(charter.training.batch_size, len(held.train)) for held in hospitals)
-        return max(1, round(sum(charter.privacy.sampling_rate * held.train.patient_count for held in hospitals)))
+            return sum(min(charter.training.batch_size, len(hospital.train)) for hospital in hospitals)
+        patients = (hospital.train.patient_count for hospital in hospitals)
+        return max(1, round(sum(charter.privacy.sampling_rate * count for count in patients)))
 
     def _train_openly(self, records: Records, batch: int) -> Metrics:
         training = self.charter.training

@@ -29,7 +29,7 @@ from secagg.release.statement import statement_bytes
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.applying import SumApplier, missed_sum
-from training.catching_up import CatchingUp, Held
+from training.catching_up import CatchingUp, PendingState
 from training.checkpointing import Checkpointing
 from training.clock import write_time
 from training.contributing import Contributor, Vector
@@ -242,10 +242,10 @@ class Hospital:
         after = self._applier.after(self._state, verified.total, session.purpose)
         after = self._catching_up.keep_last_sum(after, verified.total, session)
         envelope = open_envelope(message, self._charter, len(message))
-        self._settle(Held(after, (taking(envelope, self._client.number, write_time()),)))
+        self._settle(PendingState(after, (taking(envelope, self._client.number, write_time()),)))
         return [self._status()] if self._applier.is_finished(self._state) else []
 
-    def _settle(self, taken: Held) -> None:
+    def _settle(self, taken: PendingState) -> None:
         """Take a state, whose sums are verified or endorsed, for this hospital's own."""
         self._egress.record(*taken.taken)
         for number in sorted(taken.state.rounds - self._state.rounds):
@@ -288,7 +288,7 @@ class Hospital:
             return largest_snapshot(self._charter.charter)
         return max(ATTEST_LIMIT, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
 
-    def _catch_up(self, taken: Held | None) -> list[bytes]:
+    def _catch_up(self, taken: PendingState | None) -> list[bytes]:
         if taken:
             self._settle(taken)
         return [self._status()]

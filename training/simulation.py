@@ -25,7 +25,7 @@ from secagg.identity import Identity
 from secagg.policy import check_charter, load_policy, render_policy
 from training.agreed_policy import policy_for
 from training.choices import CharterChoices
-from training.comparison import Comparison, Held
+from training.comparison import Comparison, HospitalPatients
 from training.coordinator import Coordinator
 from training.devices import cores_for, resolve_device
 from training.draft import draft_charter, make_task, task_of
@@ -297,11 +297,11 @@ class _Cast:
         self.task = task
         self.device = resolve_device(settings.device)
         self.numbers = {member.name: number for number, member in enumerate(charter.charter.members, 1)}
-        self.held = []
+        self.patients = []
         tests = []
         for site in sites:
             train, test = split_patients(site.records, task)
-            self.held.append(Held(site.name, train))
+            self.patients.append(HospitalPatients(site.name, train))
             tests += [test] if test else []
         self.test = read_test(settings.source, task) or (concatenate(tests) if tests else None)
         self.failures: list[SecaggError] = []
@@ -388,11 +388,11 @@ def _compare(cast: _Cast, observer: Observer) -> tuple[Metrics | None, Metrics |
             observer.on_no_comparison(what, error)
             return Metrics(None, None, 0)
 
-    pooled = tried("all records pooled", lambda: comparison.pooled(cast.held))
+    pooled = tried("all records pooled", lambda: comparison.pooled(cast.patients))
     curator = None
     if charter.privacy.mode != "none":
-        curator = tried("all records at one curator", lambda: comparison.curator(cast.held))
-    alone = [(held.name, tried(f"{held.name} alone", partial(comparison.alone, held))) for held in cast.held]
+        curator = tried("all records at one curator", lambda: comparison.curator(cast.patients))
+    alone = [(own.name, tried(f"{own.name} alone", partial(comparison.alone, own))) for own in cast.patients]
     return pooled, curator, tuple(alone)
 
 
