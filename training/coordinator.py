@@ -71,7 +71,7 @@ class Coordinator:
         # Damage is found before anything is begun.
         _ = self._store.rounds
         state = self._store.state
-        self._given = {Purpose.STATISTICS: len(state.statistics), Purpose.TRAINING: len(state.sums)}
+        self._sums_made = {Purpose.STATISTICS: len(state.statistics), Purpose.TRAINING: len(state.sums)}
 
     @property
     def rounds(self) -> tuple[RoundRecord, ...]:
@@ -184,7 +184,7 @@ class Coordinator:
     def _run_round(self, server: MaskingServer) -> bool:
         started = time.monotonic()
         purpose = server.session.purpose
-        step = self._given[purpose] + 1
+        step = self._sums_made[purpose] + 1
         self._store.update(round=server.round + 1)
         pump = Pump(self._engine, server, server.round + 1, self._journal)
         pump.run(
@@ -202,7 +202,7 @@ class Coordinator:
     def _keep_sum(self, session: Session, result: RoundSum, message: bytes) -> None:
         """Before anyone may apply a sum: keep it for those who will have missed it."""
         purpose = session.purpose
-        self._given[purpose] += 1
+        self._sums_made[purpose] += 1
         if self._store.state.stated is not None:
             # It was concluded before the last sum, on the word of some that lied.
             self._store.update(stated=None)
@@ -233,7 +233,7 @@ class Coordinator:
         """Send each the sums it missed, and others' word for those it cannot check."""
         if reached := furthest_told(signed, self._charter.charter.most_liars):
             # A folder that was lost or put back knows of fewer.
-            self._count_as_given(max(reached.reached, self._reached))
+            self._set_sums_made(max(reached.reached, self._reached))
         missed = {member: self._missed(status) for member, (status, _) in signed.items()}
         for outbox in parcels(missed, self._store.message):
             signed = signed | self._statuses(self._exchange(Phase.QUERY, outbox))
@@ -243,24 +243,24 @@ class Coordinator:
         if (status.statistics, status.steps) >= self._reached:
             return ()
         statistics = self._store.sums_after(Purpose.STATISTICS, status.statistics)
-        if status.statistics + len(statistics) < self._given[Purpose.STATISTICS]:
+        if status.statistics + len(statistics) < self._sums_made[Purpose.STATISTICS]:
             return statistics
         return *statistics, *self._store.sums_after(Purpose.TRAINING, status.steps)
 
     def _let_them_hand_over(self, signed: Signed) -> Signed:
-        """Have the others hand each what it missed. What counts as given is what they say has reached them."""
+        """Have the others hand each what it missed. What counts as made is what they say has reached them."""
         signed = self._relay.bring_up(signed)
         reached = self._relay.furthest(signed)
         if reached:
-            self._count_as_given(reached.reached)
+            self._set_sums_made(reached.reached)
         return signed
 
     @property
     def _reached(self) -> tuple[int, int]:
-        return self._given[Purpose.STATISTICS], self._given[Purpose.TRAINING]
+        return self._sums_made[Purpose.STATISTICS], self._sums_made[Purpose.TRAINING]
 
-    def _count_as_given(self, reached: tuple[int, int]) -> None:
-        self._given = dict(zip((Purpose.STATISTICS, Purpose.TRAINING), reached, strict=True))
+    def _set_sums_made(self, reached: tuple[int, int]) -> None:
+        self._sums_made = dict(zip((Purpose.STATISTICS, Purpose.TRAINING), reached, strict=True))
 
     def _exchange(self, phase: Phase, outbox: Outbox) -> Exchange:
         """An exchange outside every epoch; what comes back is kept too, unless nobody would read so much."""
