@@ -23,7 +23,7 @@ from secagg.passphrase import read_passphrase
 from secagg.policy import load_policy
 from training.clock import write_time
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import open_books, open_books_to_import, read_books, require_noted
+from training.hospital_logs import open_site_ledger, open_site_ledger_to_import, read_site_ledger, require_noted
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 
@@ -60,7 +60,7 @@ def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """
     place = HospitalFolder(folder)
     identity = Identity.load(place.identity, read_passphrase(passphrase_file))
-    _, account = read_books(place, identity.public_key)
+    _, account = read_site_ledger(place, identity.public_key)
     limit = load_policy(place.policy).maximum_epsilon
     data_sets = [describe(name, account, limit) for name in account.data_sets]
     if as_json:
@@ -100,7 +100,7 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
         charter = export.charter
     else:
         folder = HospitalFolder(place)
-        found, _ = read_books(folder, site_key(folder.identity, public_key, passphrase_file))
+        found, _ = read_site_ledger(folder, site_key(folder.identity, public_key, passphrase_file))
         entries, length, head = list(found), len(found), LEDGER.head(found)
         charter = None
     if noted is not None:
@@ -133,7 +133,7 @@ def export(folder: Path, out: Path, charter: str | None, passphrase_file: Path |
     """
     place = HospitalFolder(folder)
     identity = Identity.load(place.identity, read_passphrase(passphrase_file))
-    _, account = read_books(place, identity.public_key)
+    _, account = read_site_ledger(place, identity.public_key)
     create_atomically(out, export_ledger(place.ledger, identity, charter and _charter(charter, account)), PRIVATE)
     written = read_export(out, identity.public_key)
     count, length, head = len(written.entries), written.length, written.head
@@ -173,7 +173,7 @@ def import_(
     place = HospitalFolder(folder)
     identity = Identity.load(place.identity, read_passphrase(passphrase_file))
     exported = read_export(file, identity.public_key if public_key is None else site_key(file, public_key, None))
-    with open_books_to_import(place, identity, exported) as ledger:
+    with open_site_ledger_to_import(place, identity, exported) as ledger:
         known = data_set and _one_of(ledger.account.data_sets, data_set, "data set")
         added = ledger.take_over(exported, known)
         still_open = sorted({run.run for run in ledger.open_in(exported)})
@@ -206,7 +206,7 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
     """
     place = HospitalFolder(folder)
     identity = Identity.load(place.identity, read_passphrase(passphrase_file))
-    with open_books(place, identity) as ledger:
+    with open_site_ledger(place, identity) as ledger:
         account = ledger.account
         run = _charter(charter, account)
         names = [name for name in account.data_sets if _is_open(account, name, run)]

@@ -57,8 +57,8 @@ class HospitalLogs:
 
 
 @contextmanager
-def open_books(folder: HospitalFolder, identity: Identity) -> Iterator[Ledger]:
-    """The ledger, for an officer to write in while the hospital does not run; its latch remembers how far it came.
+def open_site_ledger(folder: HospitalFolder, identity: Identity) -> Iterator[Ledger]:
+    """A site's ledger, for an officer to write in while the hospital does not run; its latch remembers how far it came.
 
     Raises:
         InputError: ``no-ledger``, ``state-in-use``, ``unwritable``.
@@ -73,8 +73,8 @@ def open_books(folder: HospitalFolder, identity: Identity) -> Iterator[Ledger]:
 
 
 @contextmanager
-def open_books_to_import(folder: HospitalFolder, identity: Identity, export: LedgerExport) -> Iterator[Ledger]:
-    """The same, to take over what ``export`` says. A new site gets its books so, before its first run.
+def open_site_ledger_to_import(folder: HospitalFolder, identity: Identity, export: LedgerExport) -> Iterator[Ledger]:
+    """The same, to take over what ``export`` says. A new site gets its ledger so, before its first run.
 
     A ledger that was set back has to be mended first: only an export that leads it on to where it was is let in, since
     after anything else its own entries would no longer follow one another.
@@ -115,8 +115,8 @@ def _opened(folder: HospitalFolder, identity: Identity) -> Iterator[tuple[Latch,
         )
 
 
-def read_books(folder: HospitalFolder, public_key: bytes) -> tuple[Sequence[Entry], Account]:
-    """The ledger, verified, also against the latch where there is one; nothing is locked.
+def read_site_ledger(folder: HospitalFolder, public_key: bytes) -> tuple[Sequence[Entry], Account]:
+    """A site's ledger, verified, also against the latch where there is one; nothing is locked.
 
     Raises:
         InputError: ``no-ledger``, ``unreadable``.

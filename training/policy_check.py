@@ -20,7 +20,7 @@ from secagg.policy.model import Policy
 from secagg.policy.needs import needed_policy
 from secagg.policy.toml import LARGEST_POLICY, POLICY_FILE, line_of, read_policy
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import read_books
+from training.hospital_logs import read_site_ledger
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -137,7 +137,7 @@ def uses_of(folder: HospitalFolder, public_key: bytes) -> list[DataSetUse]:
     Raises:
         TamperingError: if the ledger was altered or set back.
     """
-    _, account = read_books(folder, public_key)
+    _, account = read_site_ledger(folder, public_key)
     limit = read_policy(folder.policy).maximum_epsilon
     found = []
     for name in account.data_sets:

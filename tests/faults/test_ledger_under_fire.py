@@ -31,7 +31,7 @@ from tests.faults.ledger_driver import (
 )
 from tests.faults.sqlite_writes import Moment
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import HospitalLogs, open_books, read_books
+from training.hospital_logs import HospitalLogs, open_site_ledger, read_site_ledger
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def assert_all_is_recorded(home, said):
     left = released(said)
     folder = HospitalFolder(home)
     if folder.latch.exists():
-        with open_books(folder, SITE) as ledger:
+        with open_site_ledger(folder, SITE) as ledger:
             for patients in (PATIENTS, OTHERS):
                 found = ledger.spending(patients.data_set).epsilon(BUDGET.delta)
                 assert found >= true_spend(left, patients) * (1 - 1e-12)
@@ -77,7 +77,7 @@ def assert_all_is_recorded(home, said):
     more: list[str] = []
     play(home, more.append)
     left += released([words.split() for words in more])
-    _, account = read_books(folder, SITE.public_key)
+    _, account = read_site_ledger(folder, SITE.public_key)
     for (data_set, run), count in left.items():
         assert account.spending(data_set).run(run).rounds >= count
     (imported,) = (run for run in account.spending(PATIENTS.data_set).runs if run.imported)
@@ -156,7 +156,7 @@ def test_every_earlier_state_of_the_ledger_is_refused_in_place_of_the_last(memor
     for files, left in taken:
         assert left <= total
         put_back(HospitalFolder(home), files)
-        for call in (lambda: open_books(HospitalFolder(home), SITE).__enter__(), lambda: play(home, pytest.fail)):
+        for call in (lambda: open_site_ledger(HospitalFolder(home), SITE).__enter__(), lambda: play(home, pytest.fail)):
             with pytest.raises(TamperingError) as caught:
                 call()
             assert (caught.value.reason, caught.value.exit_code) == ("ledger-restored", 4)
@@ -171,6 +171,6 @@ def test_control_without_notes_earlier_states_pass_that_lack_what_has_left(memor
     monkeypatch.setattr(HospitalLogs, "places", {})
     for files, _ in taken:
         put_back(HospitalFolder(home), files)
-        with open_books(HospitalFolder(home), SITE) as ledger:
+        with open_site_ledger(HospitalFolder(home), SITE) as ledger:
             passed += sum(run.rounds for name in ledger.account.data_sets for run in ledger.spending(name).runs) < left
     assert passed > 6

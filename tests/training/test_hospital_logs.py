@@ -23,7 +23,13 @@ from training.attacks.coordinator import LyingCoordinator
 from training.attacks.stage import make_charter, make_identities, sign_by_all
 from training.engines.base import Phase
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import HospitalLogs, open_books, open_books_to_import, read_books, require_noted
+from training.hospital_logs import (
+    HospitalLogs,
+    open_site_ledger,
+    open_site_ledger_to_import,
+    read_site_ledger,
+    require_noted,
+)
 
 SITE, FORMER = Identity.from_seed(bytes(range(32))), Identity.from_seed(bytes(32))
 PATIENTS = PatientList.of([[b"a" * 16], [b"b" * 16]])
@@ -141,12 +147,12 @@ def test_whoever_reads_is_told_so_too_and_needs_no_lock(site):
         site.round(1)
         backup = site.files("ledger")
         site.round(2)
-        entries, account = read_books(site.folder, SITE.public_key)
+        entries, account = read_site_ledger(site.folder, SITE.public_key)
         assert (len(entries), account.spending(DATA).run(RUN).rounds) == (len(site.ledger.entries), 2)
     site.put_back(backup, "ledger")
-    assert refusal(read_books, site.folder, SITE.public_key).reason == "ledger-restored"
+    assert refusal(read_site_ledger, site.folder, SITE.public_key).reason == "ledger-restored"
     site.put_back({}, "ledger")
-    assert refusal(read_books, site.folder, SITE.public_key).reason == "ledger-restored"
+    assert refusal(read_site_ledger, site.folder, SITE.public_key).reason == "ledger-restored"
 
 
 def test_limit_ledger_and_latch_put_back_together_pass_but_a_head_that_was_noted_tells(site):
@@ -159,7 +165,7 @@ def test_limit_ledger_and_latch_put_back_together_pass_but_a_head_that_was_noted
         noted = site.ledger.head
     site.put_back(backup, "ledger", "latch", "egress")
     opened(site)
-    entries, _ = read_books(site.folder, SITE.public_key)
+    entries, _ = read_site_ledger(site.folder, SITE.public_key)
     found = refusal(require_noted, noted, entries, site.folder.ledger)
     assert (found.reason, found.exit_code) == ("ledger-restored", 4)
     with site:
@@ -224,7 +230,7 @@ def test_a_run_that_is_given_up_keeps_its_charges_and_frees_the_rest(site):
         site.ledger.reserve(DATA, RUN, rounds(9), BUDGET, "")
         site.round(1)
         site.round(2)
-    with open_books(site.folder, SITE) as ledger:
+    with open_site_ledger(site.folder, SITE) as ledger:
         ledger.release_run(DATA, RUN, "")
         ledger.release_run(DATA, RUN, "")
     with site:
@@ -250,7 +256,7 @@ def test_what_was_freed_and_spent_by_another_run_is_not_there_for_the_first(site
 
 def test_nobody_releases_or_imports_while_the_hospital_runs(site):
     with site:
-        found = refusal(open_books(site.folder, SITE).__enter__)
+        found = refusal(open_site_ledger(site.folder, SITE).__enter__)
         assert isinstance(found, InputError)
         assert found.reason == "state-in-use"
 
@@ -262,7 +268,7 @@ def test_nothing_is_released_in_a_ledger_that_was_set_back(site):
     with site:
         site.round(2)
     site.put_back(backup, "ledger")
-    assert refusal(open_books(site.folder, SITE).__enter__).reason == "ledger-restored"
+    assert refusal(open_site_ledger(site.folder, SITE).__enter__).reason == "ledger-restored"
 
 
 @dataclass
@@ -302,7 +308,7 @@ def former(tmp_path):
 
 def take_over(site, file, key=SITE) -> int:
     export = read_export(file, key.public_key)
-    with open_books_to_import(site.folder, SITE, export) as ledger:
+    with open_site_ledger_to_import(site.folder, SITE, export) as ledger:
         return ledger.take_over(export)
 
 
@@ -361,7 +367,7 @@ def test_a_hospital_does_not_start_on_a_log_that_was_set_back(ward, open_ward, n
 def test_a_charge_is_noted_before_the_vector_leaves(ward):
     for number in ward.hospitals:
         noted = read_logs(ward.home(number).latch)["ledger"]
-        entries, _ = read_books(ward.home(number), Identity.load(ward.home(number).identity).public_key)
+        entries, _ = read_site_ledger(ward.home(number), Identity.load(ward.home(number).identity).public_key)
         assert entries[noted.entries - 1].kind is Kind.CHARGE
 
 
@@ -370,14 +376,14 @@ def test_a_hospital_that_was_given_up_reserves_again_when_it_starts(ward, open_w
     ward.close()
     for home in homes:
         identity = Identity.load(home.identity)
-        with open_books(home, identity) as ledger:
+        with open_site_ledger(home, identity) as ledger:
             (name,) = ledger.account.data_sets
             (run,) = ledger.account.spending(name).runs
             ledger.release_run(name, run.run, "")
     again = open_ward()
     again.coordinator().run()
     for home in homes:
-        entries, account = read_books(home, Identity.load(home.identity).public_key)
+        entries, account = read_site_ledger(home, Identity.load(home.identity).public_key)
         kinds = [entry.kind for entry in entries]
         assert kinds.count(Kind.RESERVE) >= 2
         assert kinds.index(Kind.RELEASE) < len(kinds) - 1 - kinds[::-1].index(Kind.RESERVE)

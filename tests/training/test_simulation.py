@@ -29,7 +29,7 @@ from tests.support.hospitals import (
     write_tables,
 )
 from training.draft import task_of
-from training.hospital_logs import open_books
+from training.hospital_logs import open_site_ledger
 from training.hospital_setup import split_patients
 from training.local_sgd import train_locally
 from training.model_state import ModelLayout, flatten, load
@@ -261,7 +261,7 @@ def test_a_private_run_taken_up_again_has_paid_for_every_round_it_states(tmp_pat
 
 def spend_elsewhere(home):
     """Another run of this site's, on data of nobody knows whom, holds much of the budget."""
-    with open_books(home, Identity.load(home.identity)) as ledger:
+    with open_site_ledger(home, Identity.load(home.identity)) as ledger:
         ledger.reserve("f" * 64, "e" * 64, Cost((GaussianEvent(1.0, 0.5, 3),)), Budget(20.0, 1e-5), "")
 
 

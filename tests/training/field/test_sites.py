@@ -24,7 +24,7 @@ from training.engines.embedded import DropOut, EmbeddedEngine
 from training.field.coordinator_site import Outcome
 from training.field.laying_out import lay_out_hospital
 from training.field.status import SiteState
-from training.hospital_logs import open_books_to_import, read_books
+from training.hospital_logs import open_site_ledger_to_import, read_site_ledger
 
 
 def epoch(sites: FieldSites, serial: int, *drop_outs: DropOut, without: tuple[int, ...] = ()) -> Outcome:
@@ -261,19 +261,19 @@ def afresh(tmp_path):
 def test_what_a_lost_site_spent_is_in_the_new_ones_ledger_before_its_first_run_and_counts_in_it(lost, afresh):
     site = afresh.hospitals[1]
     identity = Identity.load(site.folder.identity)
-    with open_books_to_import(site.folder, identity, lost) as ledger:
+    with open_site_ledger_to_import(site.folder, identity, lost) as ledger:
         assert ledger.take_over(lost) > 0
     for serial in (1, 2):
         with pytest.raises(RefusedError) as refusal, site.attend(afresh.charter.digest.hex(), serial):
             pass
         assert refusal.value.reason == "budget-exceeded"
-    entries, _ = read_books(site.folder, identity.public_key)
+    entries, _ = read_site_ledger(site.folder, identity.public_key)
     assert all(entry.origin for entry in entries)
     # From here on it is a ledger like any other.
     for file in site.path.glob("ledger.sqlite*"):
         file.unlink()
     with pytest.raises(TamperingError) as tampering:
-        read_books(site.folder, identity.public_key)
+        read_site_ledger(site.folder, identity.public_key)
     assert tampering.value.reason == "ledger-restored"
 
 
