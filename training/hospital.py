@@ -26,7 +26,7 @@ from secagg.release import PrivacyClaim
 from secagg.release.dsse import attest
 from secagg.release.folder import holds_release
 from secagg.release.statement import statement_bytes
-from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
+from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.applying import SumApplier, missed_sum
 from training.catching_up import CatchingUp, PendingState
@@ -58,7 +58,7 @@ from training.scaling import Scaling
 # Two computations of one epsilon may differ in the last places.
 _ROUNDING = 1e-9
 
-_TRAINING_STAGES = frozenset(
+_OUTSIDE_EPOCHS = frozenset(
     {
         Stage.QUERY,
         Stage.MISSED_SUM,
@@ -194,8 +194,8 @@ class Hospital:
         if self.stopped:
             return [self._refuse(self.stopped)]
         try:
-            if peek(message).stage in _TRAINING_STAGES:
-                return self._surround(message)
+            if peek(message).stage in _OUTSIDE_EPOCHS:
+                return self._receive_outside_epochs(message)
             return self._client.receive(message) + self._after_protocol_step(message)
         except ForgedSumError as error:
             self._stop(error, message)
@@ -254,10 +254,8 @@ class Hospital:
         self._save(taken.state.with_tag_keys(self._state))
         self._catching_up.forget()
 
-    def _surround(self, message: bytes) -> list[bytes]:
-        envelope = open_envelope(message, self._charter, self._limit(peek(message).stage))
-        if envelope.header.recipient not in (COORDINATOR, self._client.number):
-            raise RemoteProtocolError("other-recipient", "A message is addressed to another member.")
+    def _receive_outside_epochs(self, message: bytes) -> list[bytes]:
+        envelope = self._open_outside_epochs(message)
         match envelope.header.stage:
             case Stage.QUERY:
                 decode(envelope.payload, Query)
@@ -278,10 +276,18 @@ class Hospital:
                 return self._keep_release(decode(envelope.payload, Release))
             case Stage.WITNESS:
                 return [self._cosign(decode(envelope.payload, Witness))]
-            case _:
+            case Stage.COSIGNED:
                 self._require_concluded()
                 self._checkpointing.keep(decode(envelope.payload, Cosigned))
                 return []
+            case other:
+                raise RemoteProtocolError("unexpected-message", f"A hospital takes no {other.name}.")
+
+    def _open_outside_epochs(self, message: bytes) -> Envelope:
+        envelope = open_envelope(message, self._charter, self._limit(peek(message).stage))
+        if envelope.header.recipient not in (COORDINATOR, self._client.number):
+            raise RemoteProtocolError("other-recipient", "A message is addressed to another member.")
+        return envelope
 
     def _limit(self, stage: Stage) -> int:
         if stage is Stage.SNAPSHOT:
