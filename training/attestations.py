@@ -12,7 +12,7 @@ from secagg.release.dsse import StatementSignature, assemble, is_signed_by
 from secagg.release.statement import read_statement
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
-from training.messages import ATTEST_LIMIT, Attest
+from training.messages import LARGEST_ANSWER, Attest
 from training.round_record import RefusalRecord
 from training.statuses import open_from
 
@@ -24,7 +24,7 @@ def read_attestations(
     attestations, refusals = [], []
     for sender, message in inbox:
         try:
-            envelope = open_from(charter, sender, message, ATTEST_LIMIT)
+            envelope = open_from(charter, sender, message, LARGEST_ANSWER)
             if envelope.header.stage is Stage.ATTEST:
                 attestations.append((sender, decode(envelope.payload, Attest)))
             else:

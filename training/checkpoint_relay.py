@@ -29,7 +29,7 @@ from secagg.transcript.files import checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import decode
 from training.engines.base import Exchange, Outbox
-from training.messages import ATTEST_LIMIT, Checkpoint, Cosign, Cosigned, Witness
+from training.messages import LARGEST_ANSWER, Checkpoint, Cosign, Cosigned, Witness
 from training.statuses import open_from
 
 _Payload = TypeVar("_Payload", bound=msgspec.Struct)
@@ -114,7 +114,7 @@ class CheckpointRelay:
         for sender, message in exchange.inbox:
             # One hospital's senseless answer is as good as none: it must not stop the others.
             with suppress(RemoteProtocolError):
-                envelope = open_from(self.charter, sender, message, ATTEST_LIMIT)
+                envelope = open_from(self.charter, sender, message, LARGEST_ANSWER)
                 if envelope.header.stage is stage:
                     answers[sender] = decode(envelope.payload, kind)
         return answers

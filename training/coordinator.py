@@ -28,7 +28,7 @@ from training.attestations import assemble_release, read_attestations
 from training.checkpoint_relay import CheckpointRelay
 from training.coordinator_store import Asked, CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
-from training.messages import ATTEST_LIMIT, Conclude, Endorsed, Query, Release, Status
+from training.messages import LARGEST_ANSWER, Conclude, Endorsed, Query, Release, Status
 from training.noise import noise_expansion
 from training.parcels import parcels
 from training.pump import Pump
@@ -265,7 +265,7 @@ class Coordinator:
     def _exchange(self, phase: Phase, outbox: Outbox) -> Exchange:
         """An exchange outside every epoch; what comes back is kept too, unless nobody would read so much."""
         exchange = self._engine.exchange(phase, outbox, 0)
-        most = max(ATTEST_LIMIT, largest_snapshot(self._charter.charter))
+        most = max(LARGEST_ANSWER, largest_snapshot(self._charter.charter))
         for sender, message in exchange.inbox:
             if not is_too_large(message, most):
                 self._around(Around(sender, message))

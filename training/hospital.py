@@ -38,7 +38,7 @@ from training.hospital_logs import HospitalLogs
 from training.hospital_setup import HospitalSetup, initial_state, require_fitting, require_trainable, split_patients
 from training.hospital_state import HospitalState
 from training.messages import (
-    ATTEST_LIMIT,
+    LARGEST_ANSWER,
     AskSnapshot,
     Attest,
     Conclude,
@@ -292,7 +292,7 @@ class Hospital:
     def _limit(self, stage: Stage) -> int:
         if stage is Stage.SNAPSHOT:
             return largest_snapshot(self._charter.charter)
-        return max(ATTEST_LIMIT, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
+        return max(LARGEST_ANSWER, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
 
     def _catch_up(self, taken: PendingState | None) -> list[bytes]:
         if taken:

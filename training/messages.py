@@ -18,7 +18,9 @@ Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST
 KeyOrNone = Annotated[bytes, msgspec.Meta(max_length=KEY_SIZE)]
 
 STATUS_LIMIT = 1024
-ATTEST_LIMIT = 8 * 1024 * 1024
+"""Bytes of the largest payload of a STATUS."""
+LARGEST_ANSWER = 8 * 1024 * 1024
+"""Bytes of the largest payload outside every epoch, those of sums and snapshots aside."""
 
 
 class _Payload(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

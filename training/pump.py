@@ -13,7 +13,7 @@ from secagg.masking.states import ServerState
 from secagg.wire import Stage
 from secagg.wire.envelope import decode, peek
 from training.engines.base import Engine, Exchange, Outbox, Phase
-from training.messages import ATTEST_LIMIT, Status
+from training.messages import LARGEST_ANSWER, Status
 from training.round_record import RefusalRecord
 from training.statuses import open_from
 
@@ -94,7 +94,7 @@ class Pump:
     def _is_status(self, sender: int, message: bytes) -> bool:
         if self.server.state not in (ServerState.READY, ServerState.CLOSED):
             return False
-        envelope = open_from(self.server.session.charter, sender, message, ATTEST_LIMIT)
+        envelope = open_from(self.server.session.charter, sender, message, LARGEST_ANSWER)
         match envelope.header.stage:
             case Stage.STATUS:
                 if decode(envelope.payload, Status).finished:
@@ -110,7 +110,7 @@ class Pump:
         # From the message: the last one to answer moves the server on, which forgets the step's refusals.
         if peek(message).stage is Stage.REFUSAL:
             charter = self.server.session.charter
-            self._note(sender, decode(open_from(charter, sender, message, ATTEST_LIMIT).payload, Refusal))
+            self._note(sender, decode(open_from(charter, sender, message, LARGEST_ANSWER).payload, Refusal))
 
     def _note(self, sender: int, refusal: Refusal | RemoteProtocolError) -> None:
         """One of each hospital in each exchange: it may send thousands, and what is noted is kept."""

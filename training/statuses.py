@@ -12,7 +12,7 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
 from secagg.wire import Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode
-from training.messages import ATTEST_LIMIT, Status
+from training.messages import STATUS_LIMIT, Status
 from training.position import Position, furthest
 
 Signed = dict[int, tuple[Status, bytes]]
@@ -42,7 +42,7 @@ def read_statuses(charter: VerifiedCharter, inbox: Iterable[tuple[int, bytes]]) 
     for sender, message in inbox:
         # One hospital's senseless answer is as good as none: it must not stop the others.
         with suppress(RemoteProtocolError):
-            envelope = open_from(charter, sender, message, ATTEST_LIMIT)
+            envelope = open_from(charter, sender, message, STATUS_LIMIT)
             if envelope.header.stage is Stage.STATUS:
                 statuses[sender] = decode(envelope.payload, Status), message
     return statuses

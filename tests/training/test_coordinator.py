@@ -31,7 +31,7 @@ from training.coordinator_store import CoordinatorStore
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_budget import HospitalBudget
-from training.messages import ATTEST_LIMIT, Attest, Status
+from training.messages import LARGEST_ANSWER, Attest, Status
 from training.round_record import steps_summed
 
 
@@ -386,7 +386,7 @@ class Premature:
         replies = self.ward.hospitals[self.member].receive(message)
         if peek(message).stage is not Stage.QUERY:
             return replies
-        envelope = open_envelope(replies[0], self.ward.charter, ATTEST_LIMIT)
+        envelope = open_envelope(replies[0], self.ward.charter, LARGEST_ANSWER)
         status = decode(envelope.payload, Status)
         identity = self.ward.hospitals[self.member]._identity
         sealer = Sealer(self.ward.charter, self.member, identity, envelope.header.epoch)
@@ -430,7 +430,7 @@ class Boasting:
         replies = self.hospital.receive(message)
         if peek(message).stage not in (Stage.SUM, Stage.QUERY):
             return replies
-        status = decode(open_envelope(self.hospital._status(), self.charter, ATTEST_LIMIT).payload, Status)
+        status = decode(open_envelope(self.hospital._status(), self.charter, LARGEST_ANSWER).payload, Status)
         boast = msgspec.structs.replace(status, finished=True)
         return [self.hospital._sealer().seal(Stage.STATUS, boast)] * self.times
 
