@@ -127,7 +127,7 @@ class CatchingUp:
     def _handed_sum(
         self, message: memoryview, own: HospitalState, route: snapshots.Route, passage: Passage
     ) -> PendingState:
-        session = Session(self.charter, 0, self.applier.due(own), 0, 1)
+        session = Session.unopened(self.charter, self.applier.due(own))
         envelope = open_envelope(message, self.charter, payload_limit(session, Stage.SUM))
         if envelope.header.stage is not Stage.MISSED_SUM:
             raise RemoteProtocolError("unexpected-message", "A snapshot holds a message that is no missed sum.")

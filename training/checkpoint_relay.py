@@ -26,11 +26,11 @@ from secagg.release.checkpoints import (
 )
 from secagg.release.dsse import LARGEST_STATEMENT, StatementSignature, assemble, is_signed_by
 from secagg.transcript.files import checkpoint_files
-from secagg.wire import COORDINATOR, Sealer, Stage
+from secagg.wire import Stage
 from secagg.wire.envelope import decode
 from training.engines.base import Exchange, Outbox
 from training.messages import LARGEST_ANSWER, Checkpoint, Cosign, Cosigned, Witness
-from training.statuses import open_from
+from training.statuses import open_from, outside_epochs
 
 _Payload = TypeVar("_Payload", bound=msgspec.Struct)
 
@@ -81,7 +81,7 @@ class CheckpointRelay:
         return True
 
     def _send(self, members: Iterable[int], stage: Stage, payload: Witness | Cosigned) -> Exchange:
-        message = Sealer(self.charter, COORDINATOR, None, 0).seal(stage, payload)
+        message = outside_epochs(self.charter).seal(stage, payload)
         return self.exchange([(number, message) for number in members])
 
     def _site(self, number: int, said: Checkpoint) -> SiteCheckpoint:

@@ -34,7 +34,7 @@ from training.parcels import parcels
 from training.pump import Pump
 from training.round_record import RefusalRecord, RoundRecord, steps_summed
 from training.snapshot_relay import SnapshotRelay
-from training.statuses import Signed, furthest_told, read_statuses
+from training.statuses import Signed, furthest_told, outside_epochs, read_statuses
 
 TRANSCRIPT = "transcript"
 _MOST_FAILURES = 3
@@ -216,7 +216,7 @@ class Coordinator:
 
     def _bring_up_to_date(self) -> dict[int, Status]:
         """Ask everybody where they are, and let those who are behind have what they missed."""
-        query = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.QUERY, Query())
+        query = outside_epochs(self._charter).seal(Stage.QUERY, Query())
         signed = self._statuses(self._exchange(Phase.QUERY, [(n, query) for n in self._members]))
         statuses = [status for status, _ in signed.values()]
         state = self._store.state
@@ -240,7 +240,7 @@ class Coordinator:
         return signed | self._statuses(self._exchange(Phase.QUERY, self._endorsements(signed)))
 
     def _missed(self, status: Status) -> tuple[str, ...]:
-        if (status.statistics, status.steps) >= self._reached:
+        if status.reached >= self._reached:
             return ()
         statistics = self._store.sums_after(Purpose.STATISTICS, status.statistics)
         if status.statistics + len(statistics) < self._sums_made[Purpose.STATISTICS]:
@@ -273,10 +273,10 @@ class Coordinator:
 
     def _endorsements(self, signed: Signed) -> Outbox:
         """For those who have not come as far as others: the signed word of all who have, also of who is gone."""
-        reached = {member: (status.statistics, status.steps) for member, (status, _) in signed.items()}
+        reached = {member: status.reached for member, (status, _) in signed.items()}
         said = {member: message for member, (_, message) in signed.items() if reached[member] == self._reached}
         words = [memoryview(message) for message in self._store.keep_words(self._reached, said).values()]
-        sealer = Sealer(self._charter, COORDINATOR, None, 0)
+        sealer = outside_epochs(self._charter)
         behind = [member for member in signed if reached[member] < self._reached] if words else []
         return [(member, sealer.seal(Stage.ENDORSED, Endorsed(words), recipient=member)) for member in behind]
 
@@ -299,7 +299,7 @@ class Coordinator:
             stated = self._store.state.round - statistics
             # Before anybody attests to it: who has once attests to no other number.
             self._store.update(stated=stated)
-        message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.CONCLUDE, Conclude(stated))
+        message = outside_epochs(self._charter).seal(Stage.CONCLUDE, Conclude(stated))
         return [(number, message) for number in members]
 
     def _conclude(self, statuses: dict[int, Status]) -> bytes:
@@ -325,7 +325,7 @@ class Coordinator:
 
     def _give_out(self, signed: bytes, members: Iterable[int]) -> Exchange:
         """Give out the release, and note who says that it has it."""
-        message = Sealer(self._charter, COORDINATOR, None, 0).seal(Stage.RELEASE, Release(signed))
+        message = outside_epochs(self._charter).seal(Stage.RELEASE, Release(signed))
         exchange = self._exchange(Phase.RELEASE, [(number, message) for number in members])
         have_it = {sender for sender, answer in exchange.inbox if _is_checkpoint(answer)}
         self._store.update(given=tuple(sorted(have_it.union(self._store.state.given))))

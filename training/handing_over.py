@@ -39,12 +39,11 @@ def hand_over(
         raise RemoteProtocolError("unexpected-message", "A snapshot is asked for by a message that is no STATUS.")
     status, route = decode(asking.payload, Status), Route(charter, donor, asking.header.sender)
     name = route.name(route.recipient)
-    reached = (status.statistics, status.steps)
-    if not can_replace(own.reached, reached):
+    if not can_replace(own.reached, status.reached):
         raise RemoteProtocolError("not-behind", f"{name} is not behind this hospital.", culprit=name)
     if len(status.snapshot_key) != KEY_SIZE:
         raise RemoteProtocolError("no-snapshot-key", f"{name} has given no key to seal a snapshot with.", culprit=name)
-    if own.last_sum and reached == before(own.reached):
+    if own.last_sum and status.reached == before(own.reached):
         content = content_of_sum(own.last_sum)
     else:
         content = content_of_state(own, charter.charter)

@@ -292,7 +292,7 @@ class Hospital:
     def _limit(self, stage: Stage) -> int:
         if stage is Stage.SNAPSHOT:
             return largest_snapshot(self._charter.charter)
-        return max(LARGEST_ANSWER, payload_limit(Session(self._charter, 0, Purpose.TRAINING, 0, 1), Stage.SUM))
+        return max(LARGEST_ANSWER, payload_limit(Session.unopened(self._charter), Stage.SUM))
 
     def _catch_up(self, taken: PendingState | None) -> list[bytes]:
         if taken:

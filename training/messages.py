@@ -53,6 +53,11 @@ class Status(_Payload, frozen=True):
     state_digest: Digest
     snapshot_key: KeyOrNone
 
+    @property
+    def reached(self) -> tuple[int, int]:
+        """The numbers of sums, of statistics first: what is later is larger."""
+        return self.statistics, self.steps
+
 
 class Endorsed(_Payload, frozen=True):
     """Coordinator to one hospital: others' signed Status envelopes, who are where what it missed has led it."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.model import STATISTICS_SUMS
 from secagg.errors import RemoteProtocolError
-from secagg.masking import Purpose, Session
+from secagg.masking import Session
 from secagg.masking.session import Survivors
 from secagg.wire.envelope import decode
 from training.hospital_state import AppliedSum, HospitalState
@@ -145,7 +145,7 @@ def _read_applied(shared: SharedState, charter: VerifiedCharter) -> tuple[Applie
     width = math.ceil(members / 8)
     bits = _vector(shared.survivors, "u1", np.uint8, steps * width).reshape(steps, width)
     counts = _vector(shared.cells, "<i8", np.int64, steps * cells).reshape(steps, cells)
-    session = Session(charter, 0, Purpose.TRAINING, 0, 1)
+    session = Session.unopened(charter)
     everybody = frozenset(session.members)
     return tuple(
         AppliedSum(

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.errors import RemoteProtocolError
-from secagg.wire import COORDINATOR, Sealer, Stage
+from secagg.wire import Stage
 from training.engines.base import Exchange, Outbox
 from training.messages import AskSnapshot, Endorsed, Query
 from training.position import Position, can_replace
-from training.statuses import Signed, furthest_told, open_from, read_statuses
+from training.statuses import Signed, furthest_told, open_from, outside_epochs, read_statuses
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,12 @@ class SnapshotRelay:
         return latest
 
     def _ask_where(self, member: int) -> Signed:
-        return read_statuses(self.charter, self.exchange([(member, self._sealer().seal(Stage.QUERY, Query()))]).inbox)
+        query = outside_epochs(self.charter).seal(Stage.QUERY, Query())
+        return read_statuses(self.charter, self.exchange([(member, query)]).inbox)
 
     def _ask_for_snapshot(self, donor: int, member: int, status: bytes) -> bytes | None:
         """The donor's snapshot for ``member``, unaltered; None if there is none."""
-        ask = self._sealer().seal(Stage.ASK_SNAPSHOT, AskSnapshot(memoryview(status)), recipient=donor)
+        ask = outside_epochs(self.charter).seal(Stage.ASK_SNAPSHOT, AskSnapshot(memoryview(status)), recipient=donor)
         for sender, message in self.exchange([(donor, ask)]).inbox:
             try:
                 header = open_from(self.charter, sender, message, largest_snapshot(self.charter.charter)).header
@@ -107,11 +108,8 @@ class SnapshotRelay:
         signed = read_statuses(self.charter, self.exchange([(member, snapshot)]).inbox)
         if member not in signed:
             return signed
-        endorsed = self._sealer().seal(Stage.ENDORSED, words, recipient=member)
+        endorsed = outside_epochs(self.charter).seal(Stage.ENDORSED, words, recipient=member)
         return read_statuses(self.charter, self.exchange([(member, endorsed)]).inbox)
-
-    def _sealer(self) -> Sealer:
-        return Sealer(self.charter, COORDINATOR, None, 0)
 
     @property
     def _most_liars(self) -> int:

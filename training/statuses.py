@@ -1,4 +1,4 @@
-"""What members answer the coordinator outside every epoch, read.
+"""What the coordinator asks members outside every epoch, sealed, and what they answer, read.
 
 Knows envelopes and STATUS. Decides nothing.
 """
@@ -10,13 +10,18 @@ from contextlib import suppress
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
-from secagg.wire import Envelope, Stage, open_envelope
+from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
 from training.messages import STATUS_LIMIT, Status
 from training.position import Position, furthest
 
 Signed = dict[int, tuple[Status, bytes]]
 """By member number, what it says of itself and the message in which it signed that."""
+
+
+def outside_epochs(charter: VerifiedCharter) -> Sealer:
+    """What the coordinator seals a message with that belongs to no epoch."""
+    return Sealer(charter, COORDINATOR, None, 0)
 
 
 def open_from(charter: VerifiedCharter, sender: int, message: bytes, limit: int) -> Envelope:

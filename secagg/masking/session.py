@@ -47,6 +47,11 @@ class Session:
     first_round: int
     rounds: int
 
+    @classmethod
+    def unopened(cls, charter: VerifiedCharter, purpose: Purpose = Purpose.TRAINING) -> Session:
+        """An epoch that nobody opens, as long as any: for who its members are, and how large its messages may be."""
+        return cls(charter, 0, purpose, 0, charter.charter.epoch_rounds)
+
     @property
     def members(self) -> range:
         """The numbers of all members of the charter."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
-from secagg.masking import Purpose, Session
+from secagg.masking import Session
 from secagg.masking.messages import payload_limit
 from secagg.wire import Stage
 from training.parcels import LARGEST_PARCEL
@@ -20,7 +20,7 @@ def largest_delivery(charter: VerifiedCharter) -> int:
 
     It is all that a member is sent at once: a message of the protocol, all deals, or sums that it missed.
     """
-    session = Session(charter, 0, Purpose.TRAINING, 0, 1)
+    session = Session.unopened(charter)
     members = len(charter.charter.members)
     one = max(payload_limit(session, stage) for stage in (Stage.MASKED, Stage.SUM, Stage.ROSTER, Stage.REVEAL))
     deals = members * payload_limit(session, Stage.DEAL)

@@ -8,7 +8,7 @@ pytest.importorskip("nvflare", reason="the extra nvflare is not installed")
 
 from nvflare.fuel.f3.comm_config import CommConfigurator
 
-from secagg.masking import Purpose, Session
+from secagg.masking import Session
 from secagg.masking.messages import payload_limit
 from secagg.wire import Stage
 from tests.support.consortium import make_charter, make_identities, sign_by_all
@@ -23,7 +23,7 @@ def charter():
 
 
 def test_every_message_of_the_protocol_and_every_parcel_fits(charter):
-    session = Session(charter, 0, Purpose.TRAINING, 0, 1)
+    session = Session.unopened(charter)
     largest = largest_delivery(charter)
     assert largest > LARGEST_PARCEL
     assert all(payload_limit(session, stage) < largest for stage in Stage)
