@@ -186,23 +186,31 @@ def plan(
         network = Network(link, coordinator_link, latency)
         found = recommend(
             Wishes(
-                hospitals,
-                parameters,
-                colluding,
-                dropout,
-                rounds,
-                network,
-                coordinator_sees,
-                field_bits,
-                epoch_rounds,
-                round_seconds,
-                budget,
+                members=hospitals,
+                parameters=parameters,
+                colluding=colluding,
+                dropout=dropout,
+                rounds=rounds,
+                network=network,
+                coordinator_sees=coordinator_sees,
+                field_bits=field_bits,
+                epoch_rounds=epoch_rounds,
+                round_seconds=round_seconds,
+                budget=budget,
             )
         )
         field_bits, epoch_rounds = found.plan.shape.bits, found.plan.shape.rounds
     schemes = tuple(one for one in _SCHEMES if scheme in (_ALL, one))
-    bits, epoch = field_bits or _USUAL_BITS, epoch_rounds or _USUAL_EPOCH
-    plans = make_plans(hospitals, parameters, colluding, dropout, epoch, bits, schemes, noise_levels)
+    plans = make_plans(
+        members=hospitals,
+        parameters=parameters,
+        colluding=colluding,
+        dropout=dropout,
+        rounds=epoch_rounds or _USUAL_EPOCH,
+        bits=field_bits or _USUAL_BITS,
+        schemes=schemes,
+        noise_levels=noise_levels,
+    )
     if as_json:
         ways = [_as_json(one, colluding, parameters) for one in plans.ways]
         print_json(PlansJson(ways, recommended.as_json(found) if found else None))

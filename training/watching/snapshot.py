@@ -116,21 +116,17 @@ def _of_simulation(folder: Path, running: bool) -> Snapshot:
     state = SiteState.RELEASED if (folder / "release").exists() else SiteState.TRAINING
     known = [row.epsilon for row in rounds if row.epsilon is not None]
     epsilon = max(known, default=0.0 if _is_private(charter.charter) else None)
-    return _snapshot("simulation", charter, running, state, charter.charter.name, rounds, epsilon=epsilon)
+    return msgspec.structs.replace(_snapshot("simulation", charter, running, state, rounds), epsilon=epsilon)
 
 
 def _of_hospital(site: HospitalSite, running: bool) -> Snapshot:
     charter = read_verified(site.charter)
     status = site.status.read()
     if status is None or status.charter != charter.digest.hex():
-        return _snapshot("hospital", charter, running, SiteState.WAITING, charter.charter.name, ())
-    return _snapshot(
-        "hospital",
-        charter,
-        running,
-        status.state,
-        status.name or charter.charter.name,
-        (),
+        return _snapshot("hospital", charter, running, SiteState.WAITING, ())
+    return msgspec.structs.replace(
+        _snapshot("hospital", charter, running, status.state, ()),
+        name=status.name or charter.charter.name,
         epsilon=status.epsilon,
         steps=status.steps,
         updated=status.updated,
@@ -144,36 +140,30 @@ def _of_coordinator(site: CoordinatorSite, running: bool) -> Snapshot:
     charter = site.read_charter()
     rounds = tuple(_counted(record) for record in site.rounds.records)
     state = SiteState.RELEASED if site.release.exists() else SiteState.TRAINING if rounds else SiteState.WAITING
-    return _snapshot("coordinator", charter, running, state, charter.charter.name, rounds)
+    return _snapshot("coordinator", charter, running, state, rounds)
 
 
 def _snapshot(
-    kind: Kind,
-    charter: VerifiedCharter,
-    running: bool,
-    state: SiteState,
-    name: str,
-    rounds: tuple[WatchedRound, ...],
-    **known: object,
+    kind: Kind, charter: VerifiedCharter, running: bool, state: SiteState, rounds: tuple[WatchedRound, ...]
 ) -> Snapshot:
+    """What the charter and the rounds say, whatever kind of folder it is."""
     content, privacy = charter.charter, charter.charter.privacy
     private = _is_private(content)
-    facts: dict[str, object] = {
-        "kind": kind,
-        "name": name,
-        "charter": charter.digest.hex(),
-        "running": running,
-        "state": state.value if running or state not in _LIVE else NOT_RUNNING,
-        "members": len(content.members),
-        "threshold": content.threshold,
-        "steps": _steps(rounds),
-        "steps_due": content.training.rounds,
-        "epsilon": None,
-        "budget": privacy.budget if private else None,
-        "delta": privacy.delta if private else None,
-        "rounds": rounds,
-    }
-    return msgspec.convert(facts | known, Snapshot)
+    return Snapshot(
+        kind=kind,
+        name=content.name,
+        charter=charter.digest.hex(),
+        running=running,
+        state=state.value if running or state not in _LIVE else NOT_RUNNING,
+        members=len(content.members),
+        threshold=content.threshold,
+        steps=_steps(rounds),
+        steps_due=content.training.rounds,
+        epsilon=None,
+        budget=privacy.budget if private else None,
+        delta=privacy.delta if private else None,
+        rounds=rounds,
+    )
 
 
 def _steps(rounds: Iterable[WatchedRound]) -> int:
