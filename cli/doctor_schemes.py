@@ -14,11 +14,12 @@ from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.homomorphic.form import approximate_form, exact_form
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS, Encryption, parameter_set
+from training.choices import USUAL_FIELD_BITS
 from training.encryption_trial import numbers_a_second
 
 _MILLION = 1e6
 # What is tried where no charter says what is needed: numbers as wide as by default, in a consortium of usual size.
-_FIELD_BITS, _MEMBERS, _LENGTH = 24, 100, 100_000
+_MEMBERS, _LENGTH = 100, 100_000
 _ENCRYPTED: Mapping[Scheme, Encryption] = {
     "double-lock": Encryption.BFV,
     "bfv": Encryption.BFV,
@@ -45,12 +46,12 @@ def charter_checks(charter: Charter) -> list[MachineCheck]:
 
 def scheme_checks() -> list[MachineCheck]:
     """Which schemes this machine can run. One that it cannot is told as a warning: nobody has chosen it yet."""
-    parameters, ring = parameter_set(DEFAULT_PARAMETERS), Ring(_FIELD_BITS)
+    parameters, ring = parameter_set(DEFAULT_PARAMETERS), Ring(USUAL_FIELD_BITS)
     checks, failed = [], {}
     for make in (exact_form, approximate_form):
         terms = terms_of(make(parameters, ring, _LENGTH, _MEMBERS))
         try:
-            checks.append(_encryption(terms, _FIELD_BITS))
+            checks.append(_encryption(terms, USUAL_FIELD_BITS))
         except InputError as error:
             failed[terms.spec.encryption] = Caution(error.reason, error.message, error.remedy or "")
     checks.append(_scheme("scheme mask", "runs here", ()))

@@ -24,13 +24,11 @@ from cli.sizing import (
 from secagg.charter import Encoding, Training
 from secagg.charter.sections import LARGEST_FACTOR, MOST_RECORDS, ServerStep
 from secagg.homomorphic.parameters import ALLOWED
-from training.choices import FITTING_PARAMETERS, CharterChoices
+from training.choices import FITTING_PARAMETERS, USUAL_BATCH, USUAL_WEIGHT, CharterChoices
 
 _FACTOR = Number(min=0, max=LARGEST_FACTOR)
 _POSITIVE_FACTOR = Number(min=0, min_open=True, max=LARGEST_FACTOR)
 _CLIP = Number(min=1e-6, max=1e6)
-
-_USUAL_BATCH = 32
 
 
 class NoiseLevels(click.ParamType):
@@ -162,7 +160,11 @@ _OPTIONS = [
         "--update-norm", type=POSITIVE, default=10.0, show_default=True, help="Updates are clipped to this, L2."
     ),
     click.option(
-        "--max-weight", type=click.IntRange(1, MOST_RECORDS), default=1024, show_default=True, help="Records at most."
+        "--max-weight",
+        type=click.IntRange(1, MOST_RECORDS),
+        default=USUAL_WEIGHT,
+        show_default=True,
+        help="Records at most.",
     ),
     epoch_rounds_option,
 ]
@@ -209,7 +211,7 @@ def choices_from(name: str, options: dict[str, Any]) -> CharterChoices:
     training = Training(
         rounds=options["rounds"],
         local_steps=options["local_steps"],
-        batch_size=options["batch_size"] or _USUAL_BATCH,
+        batch_size=options["batch_size"] or USUAL_BATCH,
         learning_rate=options["learning_rate"],
         momentum=options["momentum"],
         weight_decay=options["weight_decay"],

@@ -27,9 +27,10 @@ from cli.sizing import (
     duration,
 )
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, shared_key
-from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, Scheme
+from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, SCHEMES, Scheme
 from secagg.graph import COMPLETE_UP_TO
 from secagg.masking.sizes import Traffic
+from training.choices import USUAL_EPOCH_ROUNDS, USUAL_FIELD_BITS
 from training.costs.links import Link, Network
 from training.costs.memory import Memory
 from training.planning import Plan, Plans, make_plans
@@ -37,7 +38,6 @@ from training.recommending.recommendation import recommend
 from training.recommending.wishes import Budget, Wishes
 
 _ALL: Final = "all"
-_SCHEMES: Final[tuple[Scheme, ...]] = ("mask", "double-lock", "bfv", "ckks")
 _RECOMMENDING: Final = Use("scheme", frozenset({_ALL}))
 _USES: Final[Mapping[str, Use]] = {
     "noise_levels": Use("scheme", frozenset({_ALL, "mask"})),
@@ -52,9 +52,6 @@ _USES: Final[Mapping[str, Use]] = {
     "records": _RECOMMENDING,
     "sampling_rate": _RECOMMENDING,
 }
-# What `charter new` sets, where nothing is recommended.
-_USUAL_BITS: Final = 24
-_USUAL_EPOCH: Final = 10
 # Below this many bytes a parameter, hundredths tell schemes apart.
 _FINE_BYTES: Final = 100
 
@@ -104,7 +101,7 @@ class PlanJson(msgspec.Struct, frozen=True):
 @click.option("--parameters", type=click.IntRange(1, MOST_PARAMETERS), required=True, help="d, of the model.")
 @click.option(
     "--scheme",
-    type=click.Choice([_ALL, *_SCHEMES]),
+    type=click.Choice([_ALL, *SCHEMES]),
     default=_ALL,
     show_default=True,
     help="How updates are hidden; all: side by side, as many as can be had.",
@@ -200,14 +197,14 @@ def plan(
             )
         )
         field_bits, epoch_rounds = found.plan.shape.bits, found.plan.shape.rounds
-    schemes = tuple(one for one in _SCHEMES if scheme in (_ALL, one))
+    schemes = tuple(one for one in SCHEMES if scheme in (_ALL, one))
     plans = make_plans(
         members=hospitals,
         parameters=parameters,
         colluding=colluding,
         dropout=dropout,
-        rounds=epoch_rounds or _USUAL_EPOCH,
-        bits=field_bits or _USUAL_BITS,
+        rounds=epoch_rounds or USUAL_EPOCH_ROUNDS,
+        bits=field_bits or USUAL_FIELD_BITS,
         schemes=schemes,
         noise_levels=noise_levels,
     )
@@ -262,7 +259,7 @@ def _notes(plans: Plans) -> Iterator[str]:
     shown = {shape.scheme for shape in shapes}
     if any(shape.graph for shape in shapes):
         yield "mask: with all others, or with a few neighbours: those whom a hospital draws, and who drew it."
-    shared = [scheme for scheme in _SCHEMES if scheme in shown & SHARED_KEY_SCHEMES]
+    shared = [scheme for scheme in SCHEMES if scheme in shown & SHARED_KEY_SCHEMES]
     if shared:
         yield (
             f"[bold red]{', '.join(shared)}[/bold red]: one key for all. A coordinator with any one hospital reads "

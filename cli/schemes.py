@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from secagg.charter.sections import SCHEMES
+
 # Who wants homomorphic encryption and no scheme in particular gets the one that holds against colluders.
 _HOMOMORPHIC = {"he": "double-lock"}
 
@@ -17,7 +19,7 @@ class SchemeChoice(click.Choice):
     """A scheme of a charter by its name, or ``he`` for the default among the homomorphic ones."""
 
     def __init__(self) -> None:
-        super().__init__(["mask", "double-lock", "bfv", "ckks", *_HOMOMORPHIC])
+        super().__init__([*SCHEMES, *_HOMOMORPHIC])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The scheme as a charter has it, or click's failure, which names the option."""

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from secagg.charter.sections import DELTA_LIMIT
+from training.choices import USUAL_EPOCH_ROUNDS, USUAL_FIELD_BITS
 
 
 class Number(click.FloatRange):
@@ -45,12 +46,12 @@ dropout_option = click.option(
     help="The share that may be gone at once; above 100 hospitals it sets the number of neighbours.",
 )
 field_bits_option = click.option(
-    "--field-bits", type=click.IntRange(16, 64), default=24, show_default=True, help="Bits a number."
+    "--field-bits", type=click.IntRange(16, 64), default=USUAL_FIELD_BITS, show_default=True, help="Bits a number."
 )
 epoch_rounds_option = click.option(
     "--epoch-rounds",
     type=click.IntRange(1, MOST_EPOCH_ROUNDS),
-    default=10,
+    default=USUAL_EPOCH_ROUNDS,
     show_default=True,
     help="Rounds a key set-up.",
 )

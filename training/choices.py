@@ -14,6 +14,11 @@ from secagg.charter import Encoding, Training
 from secagg.charter.sections import PrivacyMode, Scheme
 
 FITTING_PARAMETERS: Final = "auto"
+# What is taken where nobody chooses.
+USUAL_BATCH: Final = 32
+USUAL_EPOCH_ROUNDS: Final = 10
+USUAL_FIELD_BITS: Final = 24
+USUAL_WEIGHT: Final = 1024
 
 
 class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,4 +55,4 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_colluding: int = 1
     threshold: int = 0
     dropout: float = 0.1
-    epoch_rounds: int = 10
+    epoch_rounds: int = USUAL_EPOCH_ROUNDS

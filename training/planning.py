@@ -17,6 +17,7 @@ from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO, hiding_bound, recovery_bound, smallest_graph
 from secagg.homomorphic.parameters import fitting_parameters
 from secagg.masking.sizes import Shape, Traffic, round_traffic, set_up_traffic
+from training.choices import USUAL_EPOCH_ROUNDS, USUAL_FIELD_BITS
 from training.costs.handling import handling_of
 from training.costs.memory import Memory, memory_of
 from training.costs.rates import Rates, measured_rates
@@ -60,8 +61,8 @@ def make_plans(
     parameters: int,
     colluding: int,
     dropout: float,
-    rounds: int = 10,
-    bits: int = 24,
+    rounds: int = USUAL_EPOCH_ROUNDS,
+    bits: int = USUAL_FIELD_BITS,
     schemes: Sequence[Scheme] = ("mask",),
     noise_levels: Sequence[int] = (),
 ) -> Plans:

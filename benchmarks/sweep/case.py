@@ -23,6 +23,7 @@ from secagg.errors import InputError
 from secagg.graph import Graph, smallest_graph
 from secagg.homomorphic.form import form_of
 from secagg.homomorphic.parameters import fitting_parameters
+from training.choices import USUAL_FIELD_BITS
 from training.dropout import count_dropped
 
 Scheme = Literal["plain", "mask", "mask-graph", "double-lock", "bfv", "ckks", "flower", "nvflare"]
@@ -33,9 +34,6 @@ SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 BASELINES: Final = frozenset({"plain", "flower", "nvflare"})
 # Planned for at least, as `charter new` does, so that a graph does not depend on how many happen to drop.
 _PLANNED_DROPOUT: Final = 0.1
-# What the product's charters have by default.
-FIELD_BITS: Final = 24
-EPOCH_ROUNDS: Final = 10
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -148,7 +146,7 @@ def check_case(case: Case) -> None:
 
 def _check_encrypted(case: Case) -> None:
     parameters = fitting_parameters(case.parameters)
-    form = form_of(case.charter_scheme, parameters, Ring(FIELD_BITS), case.parameters + 1, case.hospitals)
+    form = form_of(case.charter_scheme, parameters, Ring(USUAL_FIELD_BITS), case.parameters + 1, case.hospitals)
     if form.sum_size >= 1 << 32:
         raise InputError(
             "too-large",

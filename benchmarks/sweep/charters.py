@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.sweep.case import EPOCH_ROUNDS, FIELD_BITS, Case
+from benchmarks.sweep.case import Case
 from benchmarks.sweep.codecs import NOISE_MULTIPLIER, PATIENTS_A_STEP, with_noise_digest
 from secagg.charter import (
     Charter,
@@ -29,12 +29,13 @@ from secagg.homomorphic.parameters import fitting_parameters
 from secagg.identity import Identity, fingerprint
 from secagg.labels import DIGEST_SIZE
 from secagg.policy import Policy
+from training.choices import USUAL_EPOCH_ROUNDS, USUAL_FIELD_BITS
 from training.dropout import count_dropped
 
 # So that a sum of a thousand weights fits the default field.
 _MOST_WEIGHT: Final = 1_000
 # A step of rounds of distributed differential privacy has its noise for more bits, where the default are too few.
-_WIDTHS: Final = (FIELD_BITS, 32, 40)
+_WIDTHS: Final = (USUAL_FIELD_BITS, 32, 40)
 _MOST_INFLATION: Final = 1.01
 _PLANNED_DROPOUT: Final = 0.1
 
@@ -55,7 +56,9 @@ def signed_charter(case: Case) -> Signed:
         InputError: ``field-too-narrow``, if distributed noise has no room.
     """
     identities = [Identity.from_seed(number.to_bytes(32, "big")) for number in range(1, case.hospitals + 1)]
-    charter = _wide_enough(case, identities) if case.dp == "distributed" else _charter(case, identities, FIELD_BITS)
+    charter = (
+        _wide_enough(case, identities) if case.dp == "distributed" else _charter(case, identities, USUAL_FIELD_BITS)
+    )
     policy = Policy(
         known_members=frozenset(fingerprint(identity.public_key) for identity in identities),
         minimum_cohort=2,
@@ -92,11 +95,11 @@ def _charter(case: Case, identities: list[Identity], bits: int) -> Charter:
         model=Model(digest=bytes(DIGEST_SIZE), parameters=case.parameters),
         task=TaskChoice(kind="tabular-classification", settings={}),
         training=Training(
-            rounds=EPOCH_ROUNDS, local_steps=1, weighting="uniform", batch_size=PATIENTS_A_STEP * case.hospitals
+            rounds=USUAL_EPOCH_ROUNDS, local_steps=1, weighting="uniform", batch_size=PATIENTS_A_STEP * case.hospitals
         ),
         encoding=Encoding(field_bits=bits, max_weight=_MOST_WEIGHT),
         privacy=_privacy(case),
-        epoch_rounds=EPOCH_ROUNDS,
+        epoch_rounds=USUAL_EPOCH_ROUNDS,
     )
     return with_noise_digest(charter)
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from benchmarks.sweep.case import EPOCH_ROUNDS, Case
+from benchmarks.sweep.case import Case
 from benchmarks.sweep.charters import signed_charter
 from benchmarks.sweep.codecs import codec_of
 from benchmarks.sweep.cohort import COORDINATOR, survivors_of
@@ -24,6 +24,7 @@ from secagg.labels import digest
 from secagg.latch import Latch
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.states import ServerState
+from training.choices import USUAL_EPOCH_ROUNDS
 
 # Numbers masked or encrypted in a round, up to which everybody is real; about half a minute.
 _MOST_NUMBERS: Final = 2e10
@@ -35,7 +36,7 @@ Outbox = list[tuple[int, bytes]]
 
 
 class Consortium:
-    """Set up once, then any number of rounds up to `EPOCH_ROUNDS`. Closes its latches as a context manager.
+    """Set up once, then any number of rounds up to `USUAL_EPOCH_ROUNDS`. Closes its latches as a context manager.
 
     Attributes:
         survivors: the same in every round.
@@ -51,7 +52,7 @@ class Consortium:
             self._clients[number] = SparedClient(signed.charter, identity, latch, signed.policy)
         self._codec = codec_of(signed.charter.charter)
         self._updates = Updates(case.parameters, self._codec.norm)
-        session = Session(signed.charter, 1, Purpose.TRAINING, 1, EPOCH_ROUNDS)
+        session = Session(signed.charter, 1, Purpose.TRAINING, 1, USUAL_EPOCH_ROUNDS)
         self._server = MaskingServer(session, noise=self._codec.expansion)
         self.survivors = survivors_of(case)
         self.real = frozenset(self.survivors if numbers_of(case) <= _MOST_NUMBERS else self.survivors[:_REAL])

@@ -7,13 +7,13 @@ from itertools import product
 from typing import Final
 
 from benchmarks.sweep.case import SCHEMES, Case, Scheme, check_case
+from secagg.charter.sections import SCHEMES as CHARTER_SCHEMES
 from secagg.charter.sections import PrivacyMode
 from secagg.errors import InputError
 
 _TENTH: Final = 0.1
 # One of five.
 _FIFTH: Final = 0.2
-_OURS: Final[tuple[Scheme, ...]] = ("mask", "double-lock", "bfv", "ckks")
 _MODES: Final[tuple[PrivacyMode, ...]] = ("none", "local", "distributed")
 
 
@@ -65,7 +65,7 @@ def _by_hospitals() -> Iterator[Case]:
     for n in (200, 500, 1000):
         yield Case(scheme="plain", hospitals=n, parameters=100_000, dropout=_TENTH)
         yield Case(scheme="mask-graph", hospitals=n, parameters=100_000, dropout=_TENTH)
-    for scheme in _OURS:
+    for scheme in CHARTER_SCHEMES:
         yield Case(scheme=scheme, hospitals=200, parameters=100_000, dropout=_TENTH)
     yield Case(scheme="mask-graph", hospitals=1000, parameters=1_000_000, dropout=_TENTH)
 
@@ -75,7 +75,7 @@ def _by_parameters() -> Iterator[Case]:
         for scheme in _all_but_graph():
             yield Case(scheme=scheme, hospitals=10, parameters=d, dropout=_TENTH)
     for d in (25_000_000, 100_000_000):
-        for scheme in ("plain", *_OURS) if d <= 25_000_000 else ("plain", "mask", "double-lock"):
+        for scheme in ("plain", *CHARTER_SCHEMES) if d <= 25_000_000 else ("plain", "mask", "double-lock"):
             yield Case(scheme=scheme, hospitals=10, parameters=d, dropout=_TENTH)
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from benchmarks.sweep import encrypted_baseline, flower, plain
-from benchmarks.sweep.case import EPOCH_ROUNDS, Case, check_case
+from benchmarks.sweep.case import Case, check_case
 from benchmarks.sweep.cohort import survivors_of
 from benchmarks.sweep.consortium import Consortium
 from benchmarks.sweep.costs import costs_of
 from benchmarks.sweep.measurement import Kind, Measurement
 from benchmarks.sweep.meter import Books, MemoryGauge, Meter, Stopwatch
+from training.choices import USUAL_EPOCH_ROUNDS
 
 # CPU seconds, after which nothing is measured once more in the same turn: the shorter a round is, the more a moment's
 # disturbance weighs, and the more of them there are.
@@ -105,7 +106,7 @@ def _rounds(run_round: Callable[[int, Meter], float], kind: Kind) -> tuple[list[
         error = run_round(number, meter)
         return meter.books, error
 
-    rounds = _repeated(one, EPOCH_ROUNDS if kind == "time" else 1, _ROUND_SECONDS)
+    rounds = _repeated(one, USUAL_EPOCH_ROUNDS if kind == "time" else 1, _ROUND_SECONDS)
     return [books for books, _ in rounds], rounds[0][1]
 
 

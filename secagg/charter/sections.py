@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -28,7 +28,9 @@ LARGEST_FACTOR: Final = (2 - 2**-23) * 2.0**127
 MOST_NOISE_LEVELS: Final = 4
 
 PrivacyMode = Literal["none", "local", "distributed"]
-Scheme = Literal["mask", "ckks", "bfv", "double-lock"]
+Scheme = Literal["mask", "double-lock", "bfv", "ckks"]
+SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
+"""In the order in which they are offered and compared."""
 MASKED_SCHEMES: Final = frozenset({"mask", "double-lock"})
 ENCRYPTED_SCHEMES: Final = frozenset({"ckks", "bfv", "double-lock"})
 

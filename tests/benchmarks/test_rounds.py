@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.sweep import consortium, measuring
-from benchmarks.sweep.case import EPOCH_ROUNDS, FIELD_BITS, Case
+from benchmarks.sweep.case import Case
 from benchmarks.sweep.measuring import measure
 from benchmarks.sweep.meter import Meter, Stopwatch
 from benchmarks.sweep.spared import SparedClient
@@ -16,6 +16,7 @@ from benchmarks.sweep.updates import Updates
 from secagg.errors import InputError, TamperingError
 from secagg.homomorphic.parameters import fitting_parameters
 from secagg.masking.sizes import Shape, round_traffic
+from training.choices import USUAL_EPOCH_ROUNDS, USUAL_FIELD_BITS
 
 PARAMETERS = 500
 
@@ -51,7 +52,7 @@ def test_every_scheme_gives_the_mean_of_those_who_did_not_drop(scheme, error):
 def test_a_round_passes_the_messages_and_bytes_that_a_plan_promises(scheme):
     one = case(scheme)
     shape = Shape(
-        one.hospitals, one.threshold, one.dropped, PARAMETERS + 1, FIELD_BITS, EPOCH_ROUNDS, None, scheme,
+        one.hospitals, one.threshold, one.dropped, PARAMETERS + 1, USUAL_FIELD_BITS, USUAL_EPOCH_ROUNDS, None, scheme,
         parameter_set=fitting_parameters(PARAMETERS),
     )  # fmt: skip
     planned, found = round_traffic(shape), cost(measure(one, 1, "time"), "round", "hospital")

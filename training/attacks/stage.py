@@ -26,6 +26,7 @@ from secagg.charter import (
     thresholds,
     verify_charter,
 )
+from secagg.charter.sections import SCHEMES
 from secagg.encoding.ring import RingVector
 from secagg.identity import Identity, fingerprint
 from secagg.labels import digest
@@ -81,7 +82,7 @@ def open_policy(charter: Charter, **changes: Any) -> Policy:
     settings: dict[str, Any] = {
         "known_members": frozenset(fingerprint(member.public_key) for member in charter.members),
         "minimum_cohort": 2,
-        "allowed_schemes": frozenset({"mask", "double-lock", "bfv", "ckks"}),
+        "allowed_schemes": frozenset(SCHEMES),
         "allowed_privacy_modes": frozenset({"none", "local", "distributed"}),
         "release_exact_metrics": "allow",
     }

@@ -17,7 +17,7 @@ from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.labels import DIGEST_SIZE
 from training.charter_check import checked_charter
-from training.choices import CharterChoices
+from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT, CharterChoices
 from training.dropout import chosen_graph, count_dropped
 from training.planning import Plan
 from training.privacy_draft import Sizes, drafted_privacy
@@ -26,8 +26,6 @@ from training.recommending.wishes import Budget, Wishes, delta_of
 # What rounding may take of the longest update.
 _MOST_ROUNDING: Final = 1e-3
 _WIDTHS: Final = (16, 24, 32, 40, 48)
-# What `charter new` sets.
-USUAL_WEIGHT: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
     choices = CharterChoices(
         training=training,
         scheme=scheme,
-        encoding=Encoding(field_bits=wishes.field_bits or _WIDTHS[1], max_weight=USUAL_WEIGHT),
+        encoding=Encoding(field_bits=wishes.field_bits or USUAL_FIELD_BITS, max_weight=USUAL_WEIGHT),
         privacy="distributed",
         epsilon=budget.epsilon,
         delta=delta_of(budget),

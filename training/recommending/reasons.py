@@ -10,8 +10,9 @@ from typing import Final
 from secagg.charter.sections import Scheme
 from secagg.errors import InputError
 from secagg.masking.sizes import round_traffic
+from training.choices import USUAL_WEIGHT
 from training.planning import Plan
-from training.recommending.drafting import USUAL_WEIGHT, Draft, rounding_of_mean
+from training.recommending.drafting import Draft, rounding_of_mean
 from training.recommending.wishes import Wishes, delta_of
 
 # Noise so many times as long as what it hides leaves a step little to learn from: a rule of thumb, no bound.
