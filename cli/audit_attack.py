@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.table import Column, Table
 
-from cli.output import console, json_option, print_json, progress_console
+from cli.output import console, json_option, print_json, quiet_progress
 from secagg.errors import TamperingError
 from training.attacks.model import Attack, Outcome, Refused
 from training.attacks.suite import ATTACKS, QUICK, Verdict, audit, load_controls, named
@@ -124,10 +124,7 @@ def attack(
 
 
 def _with_progress(attacks: Sequence[Attack]) -> Iterator[Attack]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    # Where nobody watches, standard error holds errors and nothing else.
-    quiet = not progress_console.is_terminal
-    with Progress(*columns, console=progress_console, transient=True, disable=quiet) as progress:
+    with quiet_progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as progress:
         task = progress.add_task("attacking", total=len(attacks))
         for chosen in attacks:
             progress.update(task, description=chosen.name)

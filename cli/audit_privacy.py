@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from cli.audit_plot import write_plot
 from cli.chart_file import check_plot_path
-from cli.output import console, json_option, print_json, progress_console
+from cli.output import console, json_option, print_json, quiet_progress
 from cli.sizing import Number
 from secagg.charter.folder import read_charter
 from secagg.errors import TamperingError
@@ -120,9 +120,7 @@ def privacy(
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    # Where nobody watches, standard error holds errors and nothing else.
-    return Progress(*columns, console=progress_console, transient=True, disable=not progress_console.is_terminal)
+    return quiet_progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
 
 
 def _table(found: Audit, controls: dict[str, Audit]) -> Table:

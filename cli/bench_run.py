@@ -16,7 +16,7 @@ from benchmarks.sweep.grids import full, grid, short
 from benchmarks.sweep.running import USUAL_TURNS, measurable, missing_here, orders, run_cases
 from benchmarks.sweep.worker import Order
 from cli.bench_files import write_out
-from cli.output import json_option, print_json, progress_console
+from cli.output import json_option, print_json, progress_console, quiet_progress
 from cli.sizing import BELOW_ONE
 from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, PrivacyMode
 
@@ -125,6 +125,6 @@ def _name(order: Order) -> str:
 
 
 def _progress() -> Progress:
-    columns = (MofNCompleteColumn(), BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}"))
-    # Where nobody watches, standard error holds errors and nothing else.
-    return Progress(*columns, console=progress_console, transient=True, disable=not progress_console.is_terminal)
+    return quiet_progress(
+        MofNCompleteColumn(), BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}")
+    )

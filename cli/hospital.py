@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from cli.device import device_option
 from cli.hospital_check import check
 from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json, say_why
 from cli.site_view import SiteView, stopped_by_hand
 from secagg.errors import InputError, RefusedError, TamperingError
+from training.device_name import DeviceName
 from training.field.status import SiteState, SiteStatus, StatusFile
 from training.run_lock import is_running
 
@@ -41,9 +43,7 @@ hospital.add_command(check)
 @click.option("--kit", type=_FOLDER, required=True, help="The start-up kit that this hospital was given.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="This hospital's records.")
 @click.option("--policy", type=_FILE, help="What this site accepts; one that accepts just this charter if not given.")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Train on."
-)
+@device_option
 @passphrase_option
 @json_option
 def init(
@@ -53,7 +53,7 @@ def init(
     kit: Path,
     data: Path,
     policy: Path | None,
-    device: str,
+    device: DeviceName,
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -72,7 +72,7 @@ def init(
 
     settings = HospitalSettings(
         data=str(data.absolute()),
-        device=device,  # type: ignore[arg-type]
+        device=device,
         passphrase_file=str(passphrase_file.absolute()) if passphrase_file else None,
     )
     made = lay_out_hospital(site, HospitalMaterial(charter, identity, kit, settings, policy), require_hospital_kit)

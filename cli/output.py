@@ -9,6 +9,7 @@ import click
 import msgspec
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, ProgressColumn
 
 from cli.json_text import json_text
 from dp.stated import no_less
@@ -20,6 +21,12 @@ console = Console(highlight=False)
 progress_console = Console(stderr=True, highlight=False)
 
 _KILO = 1000.0
+
+
+def quiet_progress(*columns: ProgressColumn) -> Progress:
+    """A progress bar on standard error, gone at its end."""
+    # Where nobody watches, standard error holds errors and nothing else.
+    return Progress(*columns, console=progress_console, transient=True, disable=not progress_console.is_terminal)
 
 
 def unmarked(text: str) -> str:
@@ -78,11 +85,13 @@ def epsilon(value: float | None) -> str:
 
 def size(count: float) -> str:
     """A number of bytes: 12,345 as ``12.3 kB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < _KILO or unit == "GB":
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+    if count < _KILO:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB"):
         count /= _KILO
-    return ""
+        if count < _KILO:
+            return f"{count:.1f} {unit}"
+    return f"{count / _KILO:.1f} GB"
 
 
 def _plain(value: object) -> str:

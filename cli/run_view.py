@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cli.json_text import json_text
-from cli.output import console, epsilon, percent, progress_console, score, size, warn
+from cli.output import console, epsilon, percent, quiet_progress, score, size, warn
 from dp.ledger import BudgetUse
 from dp.ledger.budget_use import ALERTS
 from dp.stated import exact
@@ -35,16 +35,12 @@ class RunView:
 
     def __init__(self, as_json: bool = False) -> None:
         self._as_json = as_json
-        self._progress = Progress(
+        self._progress = quiet_progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=progress_console,
-            transient=True,
-            # Where nobody watches, standard error holds errors and nothing else.
-            disable=not progress_console.is_terminal,
         )
         self._task = self._progress.add_task("setting up", total=None)
         self._members = 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cli.device import device_option
 from cli.effect import is_given, require_effect
 from cli.options import CHARTER_USES, charter_options, choices_from
 from cli.output import json_option, print_json
@@ -40,13 +41,7 @@ from training.task import bind_to_file, load_task_file
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder where the hospitals outlive the run: same keys, policies and ledgers in the next one.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to train.",
-)
+@device_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split and batches, not noise.")
 @click.option("--compare/--no-compare", default=True, show_default=True, help="Also train pooled and alone.")
 @charter_options

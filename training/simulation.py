@@ -27,6 +27,7 @@ from training.agreed_policy import policy_for
 from training.choices import CharterChoices
 from training.comparison import Comparison, HospitalPatients
 from training.coordinator import Coordinator
+from training.device_name import DeviceName
 from training.devices import cores_for, resolve_device
 from training.draft import draft_charter, make_task, task_of
 from training.engines.base import Phase
@@ -67,7 +68,7 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     source: DataSource
     choices: CharterChoices
     drop_outs: tuple[str, ...] = ()
-    device: str = "auto"
+    device: DeviceName = "auto"
     seed: int = 0
     hospitals_at: str | None = None
     compare: bool = True
