@@ -1,6 +1,6 @@
 """Epsilon as people are told it: what is spent or promised never less than it is, what is left never more.
 
-Knows numbers and their decimal places only.
+Knows numbers and their decimal places only, and how far two computations of one epsilon may be apart.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ _CONTEXT: Final = Context(prec=400)
 _FINE: Final = 10
 _MIDDLING: Final = 100
 _LARGEST_EXPONENT: Final = 700
+ROUNDING: Final = 1e-6
+"""Two computations of one epsilon, on different machines, may be so far apart: a release states it to a millionth."""
+
+
+def is_covered(epsilon: float, stated: float) -> bool:
+    """Whether ``epsilon`` is no more than is stated, but for `ROUNDING`."""
+    return epsilon <= stated + ROUNDING
 
 
 def no_less(value: float, places: int) -> str:

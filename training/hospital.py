@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from dp.ledger import BudgetUse, Ledger
+from dp.stated import is_covered
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
 from secagg.errors import RemoteProtocolError, SecaggError
@@ -54,9 +55,6 @@ from training.noise import require_same_noise
 from training.privacy_plan import require_budget
 from training.release import describe_release, model_file, require_attested, write_release
 from training.scaling import Scaling
-
-# Two computations of one epsilon may differ in the last places.
-_ROUNDING = 1e-9
 
 _OUTSIDE_EPOCHS = frozenset(
     {
@@ -349,7 +347,7 @@ class Hospital:
     def _require_all_stated(self, claim: PrivacyClaim) -> None:
         """Rounds alone do not tell: one that was repeated may have cost more than another."""
         spent, stated = self._budget.epsilon(), claim.epsilon
-        if spent is not None and (stated is None or spent > stated + _ROUNDING):
+        if spent is not None and (stated is None or not is_covered(spent, stated)):
             raise RemoteProtocolError(
                 "understated-rounds",
                 "The release would state less than this hospital's patients have spent under this charter.",

@@ -6,13 +6,10 @@ Knows the charter. Loads nothing that trains, so that a charter can be signed wi
 from __future__ import annotations
 
 from dp.plan import PrivacyPlan
-from dp.stated import exact, no_less
+from dp.stated import exact, is_covered, no_less
 from secagg.charter import Charter
 from secagg.errors import InputError
 from training.noise import noise_shares
-
-# Two computations of one cost may differ in the last places.
-_ROUNDING = 1e-6
 
 
 def privacy_plan(charter: Charter) -> PrivacyPlan:
@@ -42,7 +39,7 @@ def require_budget(charter: Charter) -> None:
         return
     plan = privacy_plan(charter)
     cost = plan.epsilon_after(plan.rounds)
-    if not cost <= charter.privacy.budget + _ROUNDING:
+    if not is_covered(cost, charter.privacy.budget):
         raise InputError(
             "budget-understated",
             f"The charter states a budget of epsilon {exact(charter.privacy.budget)}, but its {plan.rounds} rounds "

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from dp.stated import exact, no_less, no_more, odds
+from dp.stated import ROUNDING, exact, is_covered, no_less, no_more, odds
 
 EPSILONS = [0.004, 0.04, 0.3, 2.174490, 0.0, 1e-9, 2.675, 7.9999999, 8.0, 1234.5678, 1e300]
 
@@ -45,3 +45,11 @@ def test_whole_figures_stay_and_what_is_no_number_is_said():
     assert [no_less(0.04, 2), no_more(0.3, 2)] == ["0.04", "0.30"]
     assert no_less(math.inf, 2) == "inf"
     assert odds(1000.0) == "e to the power of 1000.00"
+
+
+@pytest.mark.parametrize("stated", [0.0, 0.3, 2.174490, 8.0, 600.0])
+def test_a_stated_epsilon_covers_what_differs_from_it_by_rounding_and_nothing_beyond(stated):
+    assert is_covered(stated, stated)
+    assert is_covered(stated + 0.9 * ROUNDING, stated)
+    assert not is_covered(stated + 1.1 * ROUNDING, stated)
+    assert not is_covered(math.nan, stated)

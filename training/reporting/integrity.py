@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from dp.ledger.entries import LEDGER
-from dp.stated import no_less
+from dp.stated import is_covered, no_less
 from secagg.charter import Charter, VerifiedCharter
 from secagg.egress import EGRESS
 from secagg.errors import TamperingError
@@ -30,9 +30,6 @@ from training.reporting.findings import Finding
 from training.reporting.guarantee import Guarantee
 from training.reporting.records import Records
 from training.reporting.rounds import TranscriptFacts
-
-# Two computations of one epsilon may differ in the last places.
-_ROUNDING: Final = 1e-6
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -212,7 +209,7 @@ def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:
     stated, computed = release.privacy.epsilon, guarantee.epsilon
     if computed is None:
         return _unfounded(stated)
-    if stated is not None and stated >= computed - _ROUNDING:
+    if stated is not None and is_covered(computed, stated):
         return []
     return [
         Finding(

@@ -6,6 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from dp.ledger import Kind
+from dp.stated import ROUNDING
+from secagg.errors import RemoteProtocolError
 from secagg.log_excerpt import take_excerpt
 from secagg.masking.journal import Around
 from secagg.masking.messages import Refusal
@@ -74,6 +76,32 @@ def test_an_epsilon_that_is_stated_without_differential_privacy_is_found(finishe
     claim = verify_release(finished.hospitals[1].release_folder).statement.predicate.privacy
     rewritten(finished, privacy=replace(claim, epsilon=0.5))
     assert found(report(finished)) == [("unfounded-epsilon", "the release")]
+
+
+@pytest.fixture
+def private(open_ward):
+    """Four hospitals after a run with differential privacy."""
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.coordinator().run()
+    return ward
+
+
+def attests_to(hospital, claim):
+    try:
+        hospital._require_all_stated(claim)
+    except RemoteProtocolError:
+        return False
+    return True
+
+
+def test_a_report_takes_an_epsilon_that_a_hospital_attests_to_and_no_other(private):
+    hospital = private.hospitals[1]
+    claim = verify_release(hospital.release_folder).statement.predicate.privacy
+    for short, covered in ((0.5 * ROUNDING, True), (2 * ROUNDING, False)):
+        stated = replace(claim, epsilon=hospital.epsilon - short)
+        rewritten(private, privacy=stated)
+        assert attests_to(hospital, stated) is covered
+        assert found(report(private)) == ([] if covered else [("understated-epsilon", "the release")])
 
 
 # Logs
