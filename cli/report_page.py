@@ -19,7 +19,7 @@ from cli.report_words import RULES, another_run, answers_of, figures_of, what_st
 from dp.stated import exact, no_less, no_more
 from secagg.egress import Direction
 from secagg.files import unreadable
-from training.reporting.budget import ALERTS, DataSetFacts
+from training.reporting.budget import DataSetFacts
 from training.reporting.document import ReportDocument
 from training.reporting.integrity import Check
 from training.reporting.report import Report, SiteFacts
@@ -140,7 +140,7 @@ def _folded(report: Report) -> list[Check]:
 
 
 def _meter_class(data_set: DataSetFacts) -> str:
-    return {ALERTS[1]: "warn", ALERTS[2]: "full"}.get(data_set.alert or 0.0, "")
+    return {0.8: "warn", 1.0: "full"}.get(data_set.alert or 0.0, "")
 
 
 def _courses(report: Report) -> dict[str, Drawn]:

@@ -10,16 +10,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from dp.ledger import Account, Cost, Entry, Kind, RunSpending, Spending
+from dp.ledger import Account, BudgetUse, Cost, Entry, Kind, RunSpending, Spending
 from dp.ledger.spending import RunKey, cost_epsilon
 from training.reporting.evidence import SiteEvidence, account_of
 
-ALERTS: Final = (0.5, 0.8, 1.0)
-"""Shares of a budget at which whoever is responsible is told."""
 # Of a long history so many points are computed: each takes milliseconds.
 _MOST_POINTS: Final = 48
-# Two computations of one epsilon may differ in the last places.
-_ROUNDING: Final = 1e-9
 
 
 class RunFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,8 +73,9 @@ class DataSetFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         patients: None where it is not shown.
+        spent: or reserved, by a run that has not ended; of the patient who has spent most.
         limit, left, share: of the site's budget; None where it is not shown.
-        alert: the highest of `ALERTS` that is reached.
+        alert: the highest of 0.5, 0.8 and 1 that is reached, in whole per cent.
         course: over time, by rounds.
         another: one more run of the charter that the report is about; None where it had no differential privacy.
     """
@@ -118,7 +115,7 @@ def _data_set(name: str, account: Account, entries: Sequence[Entry], evidence: S
         limit=limit,
         left=None if limit is None else max(0.0, limit - spent),
         share=share,
-        alert=max((level for level in ALERTS if share is not None and share >= level - _ROUNDING), default=None),
+        alert=_alert(spent, limit),
         runs=tuple(_run(run, delta, [entry for entry in entries if _is_of(entry, name, run)]) for run in spending.runs),
         overlaps=tuple(
             Overlap(other, patients if whole else None) for other, patients in account.overlaps(name).items()
@@ -126,6 +123,10 @@ def _data_set(name: str, account: Account, entries: Sequence[Entry], evidence: S
         course=_course(name, account, entries, delta),
         another=_another(spending, evidence.charter, delta, limit),
     )
+
+
+def _alert(spent: float, limit: float | None) -> float | None:
+    return BudgetUse(spent, limit).alert / 100 or None if limit else None
 
 
 def _is_of(entry: Entry, data_set: str, run: RunSpending) -> bool:
@@ -143,7 +144,7 @@ def _another(spending: Spending, charter: str, delta: float, limit: float | None
     if known.unprotected or cost == Cost():
         return None
     total = spending.epsilon_with(RunSpending("another", reserved=cost), delta)
-    return AnotherRun(cost_epsilon(cost, delta), total, None if limit is None else total <= limit + _ROUNDING)
+    return AnotherRun(cost_epsilon(cost, delta), total, None if limit is None else total <= limit)
 
 
 def _course(name: str, account: Account, entries: Sequence[Entry], delta: float) -> tuple[BudgetPoint, ...]:
