@@ -35,7 +35,7 @@ class OverlapJson(msgspec.Struct, frozen=True):
 
 
 class DataSetJson(msgspec.Struct, frozen=True):
-    """What the patients of one data set have spent.
+    """What the patients of one data set have spent or reserved.
 
     Attributes:
         patients: null where there is no list of them: they count as those of every data set.
@@ -81,8 +81,8 @@ def _run(run: RunSpending, delta: float) -> RunJson:
 def table_of(data_set: DataSetJson) -> Table:
     """Its runs."""
     title = (
-        f"Data set {data_set.data_set[:16]}: epsilon {no_less(data_set.epsilon, 3)} of {exact(data_set.budget)} spent "
-        f"(delta {data_set.delta:g}), {no_more(data_set.left, 3)} left"
+        f"Data set {data_set.data_set[:16]}: epsilon {no_less(data_set.epsilon, 3)} of {exact(data_set.budget)} "
+        f"spent or reserved (delta {data_set.delta:g}), {no_more(data_set.left, 3)} left"
     )
     table = Table("charter", "rounds", "state", "epsilon", title=title, title_justify="left")
     for run in data_set.runs:

@@ -31,9 +31,9 @@ def _spent(report: Report) -> Figure:
     if limited:
         dearest = max(limited, key=lambda data_set: data_set.spent)
         more = f"epsilon, of a budget of {exact(dearest.limit)}; {no_more(dearest.left or 0.0, 2)} is left"
-        return "Spent", no_less(dearest.spent, 2), more
+        return "Spent or reserved", no_less(dearest.spent, 2), more
     most = max((run.epsilon or 0.0 for data_set in shown for run in data_set.runs), default=report.guarantee.epsilon)
-    return "Spent in this training", no_less(most, 2), "epsilon, the most at any hospital shown"
+    return "Spent or reserved in this training", no_less(most, 2), "epsilon, the most at any hospital shown"
 
 
 def _left_building(report: Report) -> Figure:

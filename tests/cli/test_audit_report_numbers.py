@@ -132,7 +132,7 @@ def test_the_page_says_the_same_numbers(made):
     assert f"All {site['egress']['messages']:,} {site['egress']['bytes']:,}" in text
     (data_set,) = site["data_sets"]
     spent, left = no_less(data_set["spent"], 2), no_more(data_set["left"], 2)
-    assert f"{spent} spent {left} left of {data_set['limit']:g}" in text
+    assert f"{spent} spent or reserved {left} left of {data_set['limit']:g}" in text
     for item in document["records"]["sites"][0]["evidence"]["egress"]["shown"]:
         assert item["entry"]["sha256"] in page
     for row in document["report"]["transcript"]["rounds"]:

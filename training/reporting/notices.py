@@ -32,7 +32,7 @@ def _data_set(site: SiteFacts, data_set: DataSetFacts) -> Iterator[Notice]:
     if data_set.alert and data_set.limit and data_set.left is not None:
         yield Notice(
             "budget-alert",
-            f"{whose} has spent {no_less(data_set.spent, 2)} of its budget of {exact(data_set.limit)}; "
+            f"{whose} has spent or reserved {no_less(data_set.spent, 2)} of its budget of {exact(data_set.limit)}; "
             f"{no_more(data_set.left, 2)} is left.",
             "Decide what the rest is to be used for: what is spent never comes back.",
         )
