@@ -23,7 +23,7 @@ from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.files import PRIVATE, SHARED, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.policy import check_charter, load_policy, render_policy
-from training.agreed_policy import policy_for
+from secagg.policy.needs import needed_policy
 from training.choices import CharterChoices
 from training.comparison import Comparison, HospitalPatients
 from training.coordinator import Coordinator
@@ -420,7 +420,7 @@ def _write_folders(
 ) -> None:
     write_charter(folder / "charter", charter.charter)
     write_signatures(folder / "charter", charter.signatures)
-    policy = render_policy(policy_for(charter))
+    policy = render_policy(needed_policy(charter.charter))
     for member, identity in zip(charter.charter.members, identities, strict=True):
         hospital = settings.hospital_folder(folder, member.name)
         if not hospital.identity.exists():

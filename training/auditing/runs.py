@@ -24,7 +24,7 @@ from secagg.errors import SecaggError
 from secagg.files import PRIVATE, write_atomically
 from secagg.identity import Identity
 from secagg.policy import render_policy
-from training.agreed_policy import policy_for
+from secagg.policy.needs import needed_policy
 from training.auditing.canaries import canary_records
 from training.auditing.terms import Terms, canary_charter
 from training.contributing import Contributor
@@ -140,5 +140,5 @@ def _open(path: Path, charter: VerifiedCharter, identity: Identity, records: Rec
     folder = HospitalFolder(path)
     path.mkdir(mode=0o700)
     identity.save(folder.identity)
-    write_atomically(folder.policy, render_policy(policy_for(charter)), PRIVATE)
+    write_atomically(folder.policy, render_policy(needed_policy(charter.charter)), PRIVATE)
     return Hospital(HospitalSetup(charter, task_of(charter.charter), records, folder, resolve_device("cpu")))

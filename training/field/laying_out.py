@@ -17,8 +17,8 @@ from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from secagg.policy import check_charter, load_policy, put_in_force, render_policy
+from secagg.policy.needs import needed_policy
 from secagg.policy.toml import LARGEST_POLICY
-from training.agreed_policy import policy_for
 from training.draft import task_of
 from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
@@ -70,7 +70,7 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         _write_charter(site.charter, charter)
         write_atomically(site.folder.identity, read_bounded(material.identity, _LARGEST_KEY), PRIVATE)
         policy = material.policy
-        agreed = read_bounded(policy, LARGEST_POLICY) if policy else render_policy(policy_for(charter))
+        agreed = read_bounded(policy, LARGEST_POLICY) if policy else render_policy(needed_policy(charter.charter))
         write_atomically(site.folder.policy, agreed, PRIVATE)
         _put_in_force(site)
         write_new_settings(site.settings, material.settings, "What this hospital trains on. See docs/operations.md.")

@@ -8,9 +8,11 @@ import stat
 import msgspec
 import pytest
 
+from secagg.charter.contradictions import require_consistent
 from secagg.errors import InputError, RefusedError
 from secagg.identity import Identity
-from secagg.policy import check_charter, load_policy
+from secagg.policy import Policy, check_charter, load_policy
+from secagg.policy.needs import needed_policy
 from tests.support.hospitals import SCALED_BY_SUMS, tabular_spec
 from tests.training.field.conftest import any_kit, lay_out
 from training.field.laying_out import lay_out_coordinator, lay_out_hospital
@@ -25,6 +27,29 @@ def refused(sites, tmp_path, kind=InputError, check_kit=any_kit, **changes):
 
 def test_the_policy_that_is_written_accepts_this_charter(sites):
     check_charter(sites.charter.charter, load_policy(sites.hospitals[1].folder.policy))
+
+
+@pytest.fixture
+def agreed_and_later(tmp_path):
+    """A site's policy, the charter that it was laid out with, and a later one under which more may conspire."""
+    sites = lay_out(tmp_path, hospitals=5)
+    agreed = sites.charter.charter
+    later = msgspec.structs.replace(agreed, nonce=bytes(16), max_colluding=agreed.max_colluding + 1)
+    require_consistent(later)
+    return load_policy(sites.hospitals[1].folder.policy), agreed, later
+
+
+def test_that_policy_allows_nothing_beyond_this_charter(agreed_and_later):
+    policy, agreed, later = agreed_and_later
+    assert policy == needed_policy(agreed)
+    with pytest.raises(RefusedError) as refusal:
+        check_charter(later, policy)
+    assert refusal.value.reason == "too-few-honest"
+
+
+def test_control_with_the_default_of_one_key_it_would_allow_more(agreed_and_later):
+    policy, _, later = agreed_and_later
+    check_charter(later, msgspec.structs.replace(policy, minimum_honest=Policy().minimum_honest))
 
 
 def test_only_its_own_account_can_read_a_site(sites):
