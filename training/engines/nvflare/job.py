@@ -9,9 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from secagg.files import write_atomically
+from training.engines.nvflare.hardening import CONTROLLER, EXECUTOR
 
-CONTROLLER: Final = "training.engines.nvflare.controller.SumController"
-EXECUTOR: Final = "training.engines.nvflare.executor.HospitalExecutor"
 _APP: Final = "app"
 
 
