@@ -14,18 +14,15 @@ from rich.table import Column, Table
 from cli.budget_plot import read_pilot, write_plot
 from cli.chart_file import check_plot_path
 from cli.output import console, json_option, print_json
-from cli.sizing import Number
+from cli.sizing import DELTA, FRACTION, POSITIVE
 from dp.accounting import EpsilonBound, noise_multiplier_for
 from dp.forecast import Plan, forecast, quarters
 from dp.plan import PrivacyPlan
 from dp.stated import exact, no_less
 from secagg.charter.folder import read_charter
-from secagg.charter.sections import DELTA_LIMIT
 from secagg.errors import InputError
+from training.privacy_plan import privacy_plan
 
-_POSITIVE = Number(min=0, min_open=True)
-_RATE = Number(min=0, min_open=True, max=1)
-_DELTA = Number(min=0, min_open=True, max=DELTA_LIMIT, max_open=True)
 _MOST_STEPS = 10_000_000
 
 
@@ -83,12 +80,12 @@ class _Subject:
 
 @click.command()
 @click.option("--charter", type=click.Path(path_type=Path, file_okay=False), help="Plan what this charter says.")
-@click.option("--target-epsilon", type=_POSITIVE, help="Find the noise multiplier for this epsilon.")
-@click.option("--noise-multiplier", type=_POSITIVE, help="Deviation of the noise over a patient's clipping norm.")
-@click.option("--sampling-rate", type=_RATE, help="The chance of a patient to be in a step's batch.")
+@click.option("--target-epsilon", type=POSITIVE, help="Find the noise multiplier for this epsilon.")
+@click.option("--noise-multiplier", type=POSITIVE, help="Deviation of the noise over a patient's clipping norm.")
+@click.option("--sampling-rate", type=FRACTION, help="The chance of a patient to be in a step's batch.")
 @click.option("--steps", type=click.IntRange(1, _MOST_STEPS), help="Optimizer steps of the whole run.")
 @click.option(
-    "--delta", type=_DELTA, default=1e-5, show_default=True, help="Of (epsilon, delta): well below 1 / patients."
+    "--delta", type=DELTA, default=1e-5, show_default=True, help="Of (epsilon, delta): well below 1 / patients."
 )
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw epsilon against rounds: FILE.svg or .html."
@@ -162,9 +159,6 @@ def _of_charter(folder: Path) -> _Subject:
             culprit=str(folder),
             remedy="Draft one with `secagg charter new --dp …`.",
         )
-    # Not at the top: it brings torch, which takes seconds.
-    from training.privacy_plan import privacy_plan
-
     return _Subject(
         plan=privacy_plan(content),
         charter=content.digest().hex(),
