@@ -21,9 +21,10 @@ from secagg.charter.cautions import Caution, cautions
 from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import SecaggError
 from secagg.printable import printable
-from training.evaluation import Metrics
+from training.metrics import Metrics
 from training.round_record import RoundRecord
-from training.simulation import Observer, RoundResult, SimulationResult
+from training.run_history import RoundResult
+from training.simulation import Observer, SimulationResult
 
 
 class RunView:

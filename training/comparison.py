@@ -16,9 +16,10 @@ from torch import nn
 
 from dp.randomness import secure_generator
 from secagg.charter import Charter
-from training.evaluation import Metrics, evaluate
+from training.evaluation import evaluate
 from training.local_sgd import train_locally
 from training.local_work import LocalWork
+from training.metrics import Metrics
 from training.pooled_steps import PooledSteps
 from training.records import Records, concatenate
 from training.scaling import Scaling

@@ -6,28 +6,18 @@ how counts become accuracy and AUC. It knows nothing of noise or of sums: cells 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
 from secagg.errors import InputError
+from training.metrics import Metrics
 from training.records import Records
 from training.task import Task, TaskSpec
 
 _BATCH = 512
 _ODDS_SCALE = 2.0
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """What was measured; None where it is not defined (no patients, or for AUC one class)."""
-
-    accuracy: float | None
-    auc: float | None
-    patients: int
 
 
 def cell_count(spec: TaskSpec) -> int:

@@ -6,8 +6,9 @@ import numpy as np
 
 from dp.plan import carries_counts
 from secagg.charter import Charter
-from training.evaluation import Metrics, metrics_from_cells
+from training.evaluation import metrics_from_cells
 from training.hospital_state import Progress
+from training.metrics import Metrics
 from training.task import TaskSpec
 
 

@@ -20,7 +20,7 @@ from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verif
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
-from secagg.files import PRIVATE, SHARED, read_bounded, unwritable, write_atomically
+from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.policy import check_charter, load_policy, render_policy
 from secagg.policy.needs import needed_policy
@@ -32,22 +32,22 @@ from training.devices import cores_for, resolve_device
 from training.draft import draft_charter, make_task, task_of
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine, parse_drop_out
-from training.evaluation import Metrics, evaluate
+from training.evaluation import evaluate
 from training.hospital import Hospital
 from training.hospital_folder import HospitalFolder
 from training.hospital_setup import HospitalSetup, split_patients
 from training.json_lines import JsonLines
+from training.metrics import Metrics
 from training.model_state import load
 from training.new_folder import make_folder, require_new
 from training.records import concatenate
 from training.round_record import RoundRecord
+from training.run_history import SETTINGS_FILE, RoundResult, history
 from training.run_lock import alone
 from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
 from training.task import Task, TaskSpec
 
-SETTINGS_FILE = "simulation.json"
-HISTORY_FILE = "history.jsonl"
 _LARGEST_SETTINGS = 16 * 1024 * 1024
 _OF_A_ROUND = (Phase.MASK, Phase.AGREE, Phase.REVEAL, Phase.APPLY)
 
@@ -85,15 +85,6 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     def spec(self) -> TaskSpec:
         """The task's specification."""
         return TaskSpec.from_settings(self.task_kind, self.task_settings.encode())
-
-
-@dataclass(frozen=True)
-class RoundResult:
-    """One round, and how good the model is after it; ``epsilon`` is what each hospital's patients have spent."""
-
-    record: RoundRecord
-    metrics: Metrics | None
-    epsilon: float | None
 
 
 @dataclass(frozen=True)
@@ -199,17 +190,17 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
     cores = cores_for(charter.charter.model.parameters)
     with cores, _Cast(folder, settings, charter, task, sites, observer) as cast:
         observer.on_start(charter, task.cautions())
-        history = _history(folder)
+        measured = history(folder)
 
         def on_round(record: RoundRecord) -> None:
             result = cast.measure(record)
-            history.append(result)
+            measured.append(result)
             observer.on_round(result)
 
         drop_outs = [parse_drop_out(text, cast.numbers) for text in settings.drop_outs]
         engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer, cast.on_failure)
         coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
-        _add_unmeasured(coordinator.rounds, history, cast)
+        _add_unmeasured(coordinator.rounds, measured, cast)
         _run(coordinator, cast)
         federated = cast.evaluate()
         _copy_release(folder, cast.furthest().release_folder)
@@ -217,7 +208,7 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         hospitals = settings.hospitals_folder(folder)
         warnings = (*cautions(charter.charter), *task.cautions())
         return SimulationResult(
-            folder, hospitals, charter, history.records, federated, pooled, curator, alone, warnings, cast.budgets()
+            folder, hospitals, charter, measured.records, federated, pooled, curator, alone, warnings, cast.budgets()
         )
 
 
@@ -248,36 +239,13 @@ def read_settings(folder: Path) -> SimulationSettings:
         ) from error
 
 
-def read_history(folder: Path) -> tuple[RoundResult, ...]:
-    """The results of all rounds of the run in ``folder`` so far.
-
-    Raises:
-        InputError: ``damaged-history``.
-    """
-    return _history(folder).records
-
-
-def _history(folder: Path) -> JsonLines[RoundResult]:
-    path = folder / HISTORY_FILE
-
-    def damaged(what: str) -> InputError:
-        return InputError(
-            "damaged-history",
-            what,
-            culprit=str(path),
-            remedy="Remove it and resume: earlier rounds are then shown without how good the model was.",
-        )
-
-    return JsonLines(path, RoundResult, damaged, SHARED)
-
-
-def _add_unmeasured(rounds: Sequence[RoundRecord], history: JsonLines[RoundResult], cast: _Cast) -> None:
+def _add_unmeasured(rounds: Sequence[RoundRecord], measured: JsonLines[RoundResult], cast: _Cast) -> None:
     """The rounds that the coordinator has written down and nobody has measured: a run was cut off in between."""
-    known = {result.record.round for result in history.records}
+    known = {result.record.round for result in measured.records}
     for record in rounds:
         if record.round not in known:
             is_last = record.step == cast.furthest().state.steps
-            history.append(cast.measure(record) if is_last else RoundResult(record, None, None))
+            measured.append(cast.measure(record) if is_last else RoundResult(record, None, None))
 
 
 class _Cast:

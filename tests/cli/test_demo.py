@@ -13,7 +13,8 @@ from secagg.policy import check_charter, load_policy
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import REFUSED, UNUSABLE, Outcome, contents, copy_of, nothing_written
 from tests.support.hospitals import write_tables
-from training.simulation import SETTINGS_FILE, read_settings
+from training.run_history import SETTINGS_FILE
+from training.simulation import read_settings
 
 NAMES = {"aachen", "bergen", "coimbra", "dublin", "espoo", "florence", "ghent", "heidelberg"}
 

@@ -271,6 +271,7 @@ NOT_TRAINING = [
     "budget verify {run}/hospitals/h1",
     "audit --help",
     "audit egress {run}/hospitals/h1",
+    "watch --once {run}",
 ]
 
 

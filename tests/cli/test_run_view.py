@@ -8,7 +8,7 @@ from cli.run_view import RunView, budget_lines, shown_rounds
 from dp.ledger import BudgetUse
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 from training.round_record import RoundRecord
-from training.simulation import RoundResult
+from training.run_history import RoundResult
 
 IDENTITIES = make_identities(4)
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from secagg.charter import Training
 from secagg.errors import InputError
-from training.evaluation import Metrics, cell_count, count_cells, evaluate, metrics_from_cells
+from training.evaluation import cell_count, count_cells, evaluate, metrics_from_cells
 from training.local_sgd import train_locally
+from training.metrics import Metrics
 from training.records import Records
 from training.task import DataSpec, EvaluationSpec, ModelSpec, TaskSpec, build_task
 from training.tasks.tabular import TabularTask

@@ -20,8 +20,8 @@ from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState
 from training.round_record import RoundRecord
+from training.run_history import SETTINGS_FILE, RoundResult, history
 from training.run_lock import is_running
-from training.simulation import SETTINGS_FILE, RoundResult, read_history
 
 Kind = Literal["simulation", "hospital", "coordinator"]
 NOT_RUNNING: Final = "not running"
@@ -112,7 +112,7 @@ def read_snapshot(folder: Path) -> Snapshot:
 
 def _of_simulation(folder: Path, running: bool) -> Snapshot:
     charter = read_verified(folder / "charter")
-    rounds = tuple(map(_measured, read_history(folder)))
+    rounds = tuple(map(_measured, history(folder).records))
     state = SiteState.RELEASED if (folder / "release").exists() else SiteState.TRAINING
     known = [row.epsilon for row in rounds if row.epsilon is not None]
     epsilon = max(known, default=0.0 if _is_private(charter.charter) else None)
