@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from cli.audit_report import charter_option
-from cli.identity import passphrase_option, read_passphrase
+from cli.identity import passphrase_option
 from cli.output import json_option, print_json, say_found
 from secagg.charter.folder import read_verified
 from secagg.errors import TamperingError
 from secagg.files import create_atomically
 from secagg.identity import Identity
+from secagg.passphrase import read_passphrase
 from training.hospital_folder import HospitalFolder
 from training.reporting.evidence import gather_for_others
 

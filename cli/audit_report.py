@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from cli.identity import passphrase_option, read_passphrase
+from cli.identity import passphrase_option
 from cli.output import json_option, print_json, say_found
 from cli.report_page import is_page, page_names, render_page
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, TamperingError
 from secagg.files import PRIVATE, write_atomically
+from secagg.passphrase import read_passphrase
 from training.reporting.document import ReportDocument, is_document, make_document, verify_document
 from training.reporting.records import Sources, gather_records
 from training.reporting.report import Report

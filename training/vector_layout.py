@@ -153,10 +153,6 @@ class MomentVector:
             return [_LARGEST_MOMENT] * len(self.feature_names)
         return [_largest_variance(mean) for mean in mean_from_sum(self.sums[0]).tolist()]
 
-    def weight(self, patients: int) -> float:
-        """The fraction of ``max_weight`` that a hospital counts as."""
-        return min(patients, self.charter.encoding.max_weight) / self.charter.encoding.max_weight
-
     def encode(self, moments: Vector) -> RingVector:
         """``[weight, weight * moment of each feature]``, float64 (1 + features,).
 

@@ -18,7 +18,6 @@ Party = Literal["hospital", "coordinator"]
 Kind = Literal["time", "memory"]
 
 PHASES: Final[tuple[Phase, ...]] = ("set-up", "encoding", "round")
-PARTIES: Final[tuple[Party, ...]] = ("hospital", "coordinator")
 
 
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -37,7 +37,6 @@ from secagg.masking.messages import (
     Sum,
     Unmask,
 )
-from secagg.masking.round_tags import round_tag
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.verification import ForgedSumError
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
@@ -285,13 +284,6 @@ class LyingCoordinator:
         """Give a hospital a forged sum."""
         with suppress(ForgedSumError):
             self.clients[number].receive(self.zero_sum(survivors))
-
-    def sum_with_a_traitor(self, survivors: Iterable[int], packed: bytes, step: int = 1) -> bytes:
-        """The same with the tag that fits, made with the key that a colluding hospital gave away."""
-        named, session = tuple(survivors), self.session
-        vector = unpack(packed, session.length, session.ring)
-        fitting = round_tag(vector, session, self.clients[1].tag_key, self.round, MODEL_DIGEST, named)
-        return self.sum_message(named, packed, step, fitting)
 
     def honest_sum(self, survivors: Iterable[int], step: int = 1) -> bytes:
         """The sum over ``survivors``, once t of them have revealed, with its tag: nothing forged."""

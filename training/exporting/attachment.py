@@ -23,7 +23,6 @@ STATEMENT: Final = "secagg.statement"
 MODEL: Final = "secagg.model"
 INTERFACE: Final = "secagg.interface"
 MADE_BY: Final = "secagg.made_by"
-_MAKERS: Final = ("torch", "onnx", "onnxscript", "safetensors")
 
 
 class Interface(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from tests.support.consortium import (
     make_identities,
     sign_by_all,
 )
-from tests.support.misbehaving import MisbehavingCoordinator
+from tests.support.misbehaving import MisbehavingCoordinator, sum_with_a_traitor
 
 MEMBERS, COLLUDER = 6, 6
 ALL = [1, 2, 3, 4, 5, 6]
@@ -271,7 +271,7 @@ def test_agreements_of_an_aborted_round_are_worth_nothing_in_the_next(masked):
 def test_a_round_that_is_over_is_not_answered_for_any_more(masked, ending):
     coordinator, _ = masked
     packed = bytes(coordinator.session.vector_bytes)
-    over = coordinator.abort_message() if ending == "abort" else coordinator.sum_with_a_traitor(ALL, packed)
+    over = coordinator.abort_message() if ending == "abort" else sum_with_a_traitor(coordinator, ALL, packed)
     coordinator.clients[1].receive(over)
     assert coordinator.clients[1].state is ClientState.READY
     assert refusal(coordinator.ask, 1, ALL) == "unexpected-message"
@@ -340,7 +340,7 @@ def test_a_sum_that_lists_a_hospital_that_has_not_masked_is_refused_by_it(tmp_pa
     coordinator.begin()
     assert refusal(hospital.receive, coordinator.sum_message(ALL, packed)) == "never-masked"
     assert hospital.state is ClientState.ASKED
-    hospital.receive(coordinator.sum_with_a_traitor(WITHOUT_ONE, packed))
+    hospital.receive(sum_with_a_traitor(coordinator, WITHOUT_ONE, packed))
     assert hospital.take_sum().total.survivors.numbers == tuple(WITHOUT_ONE)
 
 
@@ -349,7 +349,7 @@ def test_a_hospital_that_missed_the_beginning_takes_a_rounds_sum_once_and_answer
     coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
     coordinator.set_up()
     coordinator.round = 1
-    message = coordinator.sum_with_a_traitor(WITHOUT_ONE, bytes(coordinator.session.vector_bytes))
+    message = sum_with_a_traitor(coordinator, WITHOUT_ONE, bytes(coordinator.session.vector_bytes))
     coordinator.clients[1].receive(message)
     assert refusal(coordinator.clients[1].receive, message) == "stale-round"
     coordinator.round = 0

@@ -29,7 +29,7 @@ from tests.support.consortium import (
     open_policy,
     sign_by_all,
 )
-from tests.support.misbehaving import MisbehavingCoordinator
+from tests.support.misbehaving import MisbehavingCoordinator, sum_with_a_traitor
 from training.attacks.members import FalseDealer
 
 VICTIM = 1
@@ -94,7 +94,7 @@ def test_limit_with_a_traitor_a_forged_sum_of_zeros_begins_a_new_occasion(tmp_pa
     """Not prevented, and described as such: a hospital that colludes gives the coordinator the tag's key."""
     _, coordinator, vectors = attack(tmp_path, 6)
     with_victim = coordinator.sum_over(vectors, coordinator.everybody)
-    zeros = coordinator.sum_with_a_traitor(coordinator.everybody, bytes(coordinator.session.vector_bytes))
+    zeros = sum_with_a_traitor(coordinator, coordinator.everybody, bytes(coordinator.session.vector_bytes))
     for hospital in coordinator.clients.values():
         hospital.receive(zeros)
     without_victim = coordinator.sum_over(vectors, coordinator.all_but(VICTIM), step=2)
