@@ -16,7 +16,7 @@ _QUARTERS = 4
 
 
 class Plan(Protocol):
-    """A run's privacy, as far as its cost depends on it."""
+    """A run's privacy, as far as its cost depends on it: `dp.plan.PrivacyPlan`, or a plan of other noise in tests."""
 
     @property
     def rounds(self) -> int:
@@ -43,17 +43,17 @@ def quarters(rounds: int) -> tuple[int, ...]:
 
 def forecast_rdp(plan: Plan, rounds: int) -> float:
     """What ``rounds`` rounds cost any patient, by the bound that the ledger enforces: fast."""
-    return epsilon_of_runs([(plan.training_events(rounds), plan.metric_events(plan.releases(rounds)))], plan.delta)
+    return epsilon_of_runs([_groups(plan, rounds)], plan.delta)
 
 
 def forecast_pld(plan: Plan, rounds: int) -> float | None:
     """The same by privacy loss distributions; None where they do not apply."""
-    return epsilon_of_runs_pld([(plan.training_events(rounds), plan.metric_events(plan.releases(rounds)))], plan.delta)
+    return epsilon_of_runs_pld([_groups(plan, rounds)], plan.delta)
 
 
 def forecast_reference(plan: Plan, rounds: int) -> float | None:
     """No bound: what continuous noise in place of integer noise would cost; None if none is integer."""
-    groups = plan.training_events(rounds), plan.metric_events(plan.releases(rounds))
+    groups = _groups(plan, rounds)
     if not any(isinstance(event, IntegerEvent) for events in groups for event in events):
         return None
     return epsilon_of_runs_pld([tuple(as_gaussians(events) for events in groups)], plan.delta)
@@ -64,14 +64,11 @@ def forecast(plan: Plan, rounds: int) -> EpsilonBound:
 
     A patient is in training or in validation, never in both, so that the dearer counts.
     """
-    groups = [
-        events for events in (plan.training_events(rounds), plan.metric_events(plan.releases(rounds))) if merge(events)
-    ]
-    bounds = [epsilon(events, plan.delta) for events in groups]
+    bounds = [epsilon(events, plan.delta) for events in _groups(plan, rounds) if merge(events)]
     reference = None
     if any(bound.gaussian_reference is not None for bound in bounds):
         reference = _dearest(
-            bound.charged if bound.gaussian_reference is None else bound.gaussian_reference for bound in bounds
+            bound.tightest if bound.gaussian_reference is None else bound.gaussian_reference for bound in bounds
         )
     return EpsilonBound(
         forecast_rdp(plan, rounds),
@@ -79,6 +76,11 @@ def forecast(plan: Plan, rounds: int) -> EpsilonBound:
         _dearest(bound.pld for bound in bounds),
         reference,
     )
+
+
+def _groups(plan: Plan, rounds: int) -> tuple[Sequence[Event], Sequence[Event]]:
+    """What ``rounds`` rounds that all have a sum cost a training patient, and what they cost a validation patient."""
+    return plan.training_events(rounds), plan.metric_events(plan.releases(rounds))
 
 
 def _dearest(bounds: Iterable[float | None]) -> float | None:

@@ -30,8 +30,8 @@ class EpsilonBound:
     gaussian_reference: float | None = None
 
     @property
-    def charged(self) -> float:
-        """The tightest valid bound."""
+    def tightest(self) -> float:
+        """The smallest of these bounds. The ledger charges by ``rdp``, not by this."""
         return min(bound for bound in (self.rdp, self.prv, self.pld) if bound is not None)
 
 
@@ -64,7 +64,7 @@ def epsilon_rdp(events: Sequence[Event], delta: float) -> float:
 
 def _reference(events: tuple[GaussianEvent, ...], delta: float) -> float:
     rdp = _epsilon_rdp(events, delta)
-    return EpsilonBound(rdp, epsilon_prv(events, delta, rdp), epsilon_pld(events, delta, rdp)).charged
+    return EpsilonBound(rdp, epsilon_prv(events, delta, rdp), epsilon_pld(events, delta, rdp)).tightest
 
 
 @lru_cache(maxsize=256)

@@ -62,9 +62,9 @@ def test_with_integer_noise_there_is_one_bound_and_a_reference():
     bound = forecast(IntegerPlan(), 10)
     assert (bound.prv, bound.pld, forecast_pld(IntegerPlan(), 10)) == (None, None, None)
     # Two steps a round with the noise multiplier 4, as in the plan above.
-    assert bound.gaussian_reference == forecast(PLAN, 10).charged
+    assert bound.gaussian_reference == forecast(PLAN, 10).tightest
     assert forecast_reference(IntegerPlan(), 10) == pytest.approx(bound.gaussian_reference)
-    assert bound.charged == bound.rdp
+    assert bound.tightest == bound.rdp
 
 
 def test_counts_cost_what_their_releases_cost_and_not_what_as_many_rounds_would():

@@ -70,11 +70,11 @@ def test_prv_is_at_least_the_privacy_loss_distribution_and_within_one_percent(ev
 
 
 @by_case
-def test_two_numerical_accountants_agree_within_one_percent_and_the_tightest_bound_is_what_charged_means(events, delta):
+def test_two_numerical_accountants_agree_within_one_percent_and_the_tightest_bound_is_the_smaller(events, delta):
     bound = epsilon(events, delta)
     assert bound.pld == pytest.approx(bound.prv, rel=0.01)
     assert max(bound.prv, bound.pld) < bound.rdp
-    assert bound.charged == min(bound.prv, bound.pld)
+    assert bound.tightest == min(bound.prv, bound.pld)
     assert epsilon_rdp(events, delta) == bound.rdp
     assert bound.gaussian_reference is None
 
@@ -130,7 +130,7 @@ def test_nothing_costs_nothing():
 def test_no_noise_costs_everything_however_little_it_is_sampled():
     bound = epsilon((GaussianEvent(0.0, 1e-6, 1),), DELTA)
     assert bound == EpsilonBound(math.inf, None, None)
-    assert bound.charged == math.inf
+    assert bound.tightest == math.inf
 
 
 @pytest.mark.parametrize("noise", [1e-300, 1e-9, math.nan])
@@ -148,7 +148,7 @@ def test_noise_too_large_for_the_formulas_counts_as_the_largest_that_is_not(nois
 def test_where_one_step_is_nearly_free_of_noise_only_rdp_is_given():
     bound = epsilon((GaussianEvent(0.39, 0.01, 10),), DELTA)
     assert (bound.prv, bound.pld) == (None, None)
-    assert bound.charged == bound.rdp < math.inf
+    assert bound.tightest == bound.rdp < math.inf
     assert epsilon((GaussianEvent(0.4, 0.01, 10),), DELTA).prv < bound.rdp
 
 

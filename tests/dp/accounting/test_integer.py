@@ -228,10 +228,10 @@ def test_on_a_fine_grid_a_run_costs_what_gaussian_noise_does(noise):
     gaussian = epsilon_rdp((GaussianEvent(0.8, LARGE.sampling_rate, LARGE.steps),), DELTA)
     assert gaussian <= bound.rdp <= 1.011 * gaussian
     assert (bound.prv, bound.pld) == (None, None)
-    assert bound.charged == bound.rdp
+    assert bound.tightest == bound.rdp
     # The reference is for comparison, and is no bound.
     assert bound.gaussian_reference < bound.rdp
-    assert bound.gaussian_reference == epsilon((GaussianEvent(0.8, LARGE.sampling_rate, LARGE.steps),), DELTA).charged
+    assert bound.gaussian_reference == epsilon((GaussianEvent(0.8, LARGE.sampling_rate, LARGE.steps),), DELTA).tightest
 
 
 def test_a_coarse_grid_costs_more():
@@ -260,7 +260,7 @@ def test_no_steps_of_integer_noise_cost_nothing_and_steps_without_noise_everythi
     silent = msgspec.structs.replace(LARGE, variance=0.0)
     assert epsilon((msgspec.structs.replace(LARGE, steps=0),), DELTA) == EpsilonBound(0.0, 0.0, 0.0)
     assert epsilon_rdp((msgspec.structs.replace(silent, steps=0),), DELTA) == 0
-    assert epsilon((silent,), DELTA).charged == math.inf
+    assert epsilon((silent,), DELTA).tightest == math.inf
 
 
 @pytest.mark.parametrize("field", ["variance", "l1", "l2"])
