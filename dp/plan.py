@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from dp.accounting import epsilon_rdp
+from dp.accounting import epsilon_of_runs, epsilon_rdp
 from dp.events import Event, GaussianEvent, of_twice_the_weight
 from dp.shares import NoiseShares
 from secagg.errors import InputError
@@ -85,13 +85,16 @@ class PrivacyPlan:
         return regular + (steps >= self.rounds and self.rounds % self.metric_every != 0)
 
     def epsilon_after(self, rounds: int, steps: int | None = None) -> float:
-        """What ``rounds`` rounds, of which ``steps`` had a sum, cost any patient; all of them had if not given.
+        """What ``rounds`` rounds, of which ``steps`` had a sum, cost any patient, as the ledger counts it.
 
-        A patient is in training or in validation, never in both, so that the cost is the larger of the two (parallel
+        A patient is in training or in validation, never in both: at every order the dearer of the two counts (parallel
         composition, McSherry 2009).
+
+        Args:
+            steps: all rounds had a sum if not given.
         """
-        counts = self.metric_events(self._most_releases(rounds, steps))
-        return max(epsilon_rdp(self.training_events(rounds), self.delta), epsilon_rdp(counts, self.delta))
+        groups = (self.training_events(rounds), self.metric_events(self._most_releases(rounds, steps)))
+        return epsilon_of_runs([groups], self.delta)
 
     def epsilon_at_two(self, rounds: int, steps: int | None = None) -> float | None:
         """The same of a patient whom two hospitals know, towards whoever has the sums; None unless noise is shared.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dp.accounting import epsilon_rdp
 from dp.fingerprint import patient_list
 from dp.ledger import Budget, BudgetUse, Cost, Ledger, PatientList
+from dp.ledger.spending import cost_epsilon
 from secagg.charter import VerifiedCharter
 from secagg.identity import Identity
 from secagg.policy import Policy
@@ -103,8 +103,7 @@ class HospitalBudget:
         if not self._private:
             return None
         charged = self._ledger.spending(self._data_set).run(self._run).charged
-        delta = self._budget.delta
-        return max(epsilon_rdp(charged.training, delta), epsilon_rdp(charged.metrics, delta))
+        return cost_epsilon(charged, self._budget.delta)
 
     def use(self) -> BudgetUse | None:
         """How much of the data set's budget is used, by all runs; None without differential privacy."""

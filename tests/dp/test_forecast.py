@@ -48,13 +48,14 @@ def test_the_price_is_what_the_ledger_counts_and_the_dearer_group_by_the_others(
     bound = forecast(PLAN, 10)
     training, metrics = PLAN.training_events(10), PLAN.metric_events(10)
     assert bound.rdp == forecast_rdp(PLAN, 10) == epsilon_of_runs([(training, metrics)], PLAN.delta)
+    assert bound.rdp == PLAN.epsilon_after(10)
     assert (bound.prv, bound.pld) == (epsilon(training, PLAN.delta).prv, epsilon(training, PLAN.delta).pld)
     assert forecast_pld(PLAN, 10) == bound.pld
     assert (bound.gaussian_reference, forecast_reference(PLAN, 10)) == (None, None)
 
 
 def test_nothing_has_been_spent_before_the_first_round():
-    assert forecast(PLAN, 0).charged == 0
+    assert forecast(PLAN, 0).tightest == 0
     assert forecast_pld(PLAN, 0) == 0
 
 

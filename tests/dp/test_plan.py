@@ -12,6 +12,8 @@ from scipy import special, stats
 
 from dp.accounting import epsilon_rdp
 from dp.events import GaussianEvent
+from dp.ledger import Cost
+from dp.ledger.spending import cost_epsilon
 from dp.plan import PrivacyPlan
 from dp.shares import Cohort, NoiseShares
 from secagg.errors import InputError
@@ -79,6 +81,15 @@ def test_epsilon_is_that_of_the_dearer_track(metric_noise, dearer):
     metrics = epsilon_rdp(plan.metric_events(10), 1e-5)
     assert (training > metrics) == (dearer == "training")
     assert plan.epsilon_after(10) == max(training, metrics)
+
+
+def test_where_neither_track_is_dearer_at_every_order_epsilon_is_what_the_ledger_counts_and_above_both():
+    noise = {"noise_multiplier": 1.0, "sampling_rate": 0.01, "metric_noise_multiplier": 5.0}
+    plan = PrivacyPlan(**SOUND | noise | {"rounds": 20, "steps_per_round": 10, "metric_every": 5})
+    training, metrics = plan.training_events(20), plan.metric_events(plan.releases(20))
+    assert plan.epsilon_after(20) == cost_epsilon(Cost(training, metrics), plan.delta)
+    assert plan.epsilon_after(20) > 1.03 * max(epsilon_rdp(training, 1e-5), epsilon_rdp(metrics, 1e-5))
+    assert plan.epsilon_after(20) == pytest.approx(1.749, abs=1e-3)
 
 
 def test_a_plan_cannot_be_changed():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import msgspec
 import pytest
 
-from secagg.charter import Member
-from secagg.errors import InputError
+from dp.ledger import Budget, Cost, Ledger, PatientList
+from secagg.charter import Member, Metrics
+from secagg.errors import InputError, SecaggError
 from tests.support.consortium import make_identities
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.draft import draft_charter
@@ -36,3 +39,24 @@ def test_a_budget_below_what_the_rounds_cost_is_refused(mode, changes):
         require_budget(charter(mode, **changes))
     assert caught.value.reason == "budget-understated"
     assert caught.value.culprit == "privacy.budget"
+
+
+# Steps and counts of which neither costs more at every order: 1.694 and 1.681 apart, and 1.749 towards any patient.
+CROSSING = {"noise_multiplier": 1.0, "sampling_rate": 0.01, "delta": 1e-5, "metric_noise_multiplier": 5.0}
+
+
+@pytest.mark.parametrize(("budget", "suffices"), [(1.70, False), (1.75, True)])
+def test_a_charter_is_signed_for_a_budget_if_and_only_if_a_ledger_reserves_its_run_from_that_budget(
+    budget, suffices, tmp_path
+):
+    drafted = charter("local", budget=budget, **CROSSING)
+    training = msgspec.structs.replace(drafted.training, rounds=20, local_steps=10)
+    made = msgspec.structs.replace(drafted, training=training, metrics=Metrics(release="noisy", cells=2, every=5))
+    plan, patients = privacy_plan(made), PatientList.of([[bytes(16)]])
+    cost = Cost(plan.training_events(20), plan.metric_events(plan.releases(20)))
+    refuses = nullcontext() if suffices else pytest.raises(SecaggError, match=r"1\.749")
+    with Ledger(tmp_path / "ledger.sqlite", IDENTITIES[0]) as ledger, refuses:
+        ledger.reserve(ledger.enrol(patients), "1" * 64, cost, Budget(budget, plan.delta), "")
+    refuses = nullcontext() if suffices else pytest.raises(InputError, match=r"1\.749")
+    with refuses:
+        require_budget(made)
