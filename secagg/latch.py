@@ -24,9 +24,9 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from secagg.errors import LocalProtocolError, RemoteProtocolError, SecaggError, TamperingError
-from secagg.files import PRIVATE, lock, unwritable_state
+from secagg.files import lock, unwritable_state
 from secagg.signed_log import LogPlace
-from secagg.sqlite_files import opened_to_read
+from secagg.sqlite_files import connect_to_write, opened_to_read
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS latch (
@@ -120,18 +120,13 @@ class Latch:
         # Whoever drops latches without closing them would run out of files.
         self._unlock = weakref.finalize(self, os.close, lock(path))
         try:
-            self._database = sqlite3.connect(path, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            for statement in _SCHEMA:
-                self._database.execute(statement)
-            path.chmod(PRIVATE)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            self._database = _connect(path)
+        except BaseException:
             self._unlock()
-            raise _unusable(path, error) from error
+            raise
 
     def close(self) -> None:
-        """Let go of the file; once is enough, and twice no harm."""
+        """Close the file and release its lock. May be called twice."""
         self._database.close()
         self._unlock()
 
@@ -330,6 +325,13 @@ class Latch:
                     self._database.execute(statement, values)
         except sqlite3.DatabaseError as error:
             raise _unusable(self._path, error) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        return connect_to_write(path, *_SCHEMA)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise _unusable(path, error) from error
 
 
 def read_logs(path: Path) -> Mapping[str, LogPlace]:

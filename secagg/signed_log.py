@@ -22,10 +22,10 @@ from typing import Annotated, Final, Generic, NamedTuple, Protocol, Self, TypeVa
 import msgspec
 
 from secagg.errors import SecaggError, TamperingError
-from secagg.files import PRIVATE, lock, unwritable, unwritable_state
-from secagg.identity import SIGNATURE_SIZE
+from secagg.files import lock, unwritable_state
+from secagg.identity import SIGNATURE_SIZE, Signature
 from secagg.signature_batch import SignatureBatch
-from secagg.sqlite_files import opened_to_read
+from secagg.sqlite_files import connect_to_write, opened_to_read
 
 FIRST_PREVIOUS: Final = "0" * 64
 _SCHEMA = """
@@ -194,7 +194,7 @@ class SignedLog(Generic[EntryT]):
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; once is enough, and twice no harm."""
+        """Close the file and release its lock. May be called twice."""
         self._opened.close()
 
     @property
@@ -278,22 +278,12 @@ def read_signed(path: Path, public_key: bytes, kind: LogKind[EntryT]) -> tuple[t
 
 
 def _connect(path: Path, kind: LogKind[EntryT]) -> sqlite3.Connection:
-    # SQLite gives its side files the mode that this one has when they are made.
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
-        path.chmod(PRIVATE)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        database = sqlite3.connect(path, isolation_level=None)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute(_SCHEMA)
+        return connect_to_write(path, _SCHEMA)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorname", "") in _DISK_IS_FULL:
             raise unwritable_state(path, error) from error
         raise kind.damaged(path, error) from error
-    return database
 
 
 def _rows(

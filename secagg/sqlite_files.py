@@ -1,10 +1,12 @@
-"""Opens a site's SQLite files for whoever only reads: beside their owner, or on a medium that nobody can write to.
+"""Opens a site's SQLite files: for their one owner, who writes, and for whoever only reads.
 
-Knows which files SQLite has, and what it says where it cannot make them. Knows nothing of what is in them.
+Knows which files SQLite has, whom they are to be readable for, and what SQLite says where it cannot make them. Knows
+nothing of what is in them.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -12,12 +14,41 @@ from pathlib import Path
 from typing import Final
 
 from secagg.errors import InputError
-from secagg.files import unreadable
+from secagg.files import PRIVATE, unreadable, unwritable
 
 # How the names of its errors begin where a file, or those that it puts beside it, cannot be opened: no sign of damage.
 _NOT_OPENED: Final = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 # What was written last may be in one of these and not yet in the file itself.
 _NOT_YET_MERGED: Final = ("-wal", "-journal")
+
+
+def connect_to_write(path: Path, *schema: str) -> sqlite3.Connection:
+    """A connection for a file's one owner, with the tables of ``schema``: private, and durable when a commit returns.
+
+    The file is made where there is none, mode 0600, and so is what SQLite puts beside it. Journal mode WAL,
+    ``synchronous=FULL``; each statement is a transaction of its own unless one is begun.
+
+    Args:
+        schema: one statement each; they must do nothing where the tables exist.
+
+    Raises:
+        InputError: ``unwritable``.
+        sqlite3.DatabaseError, UnicodeDecodeError: it is no such file, a damaged one, or there is no room.
+    """
+    try:
+        # First: SQLite gives the files beside it the mode that this one has when they are made.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
+        path.chmod(PRIVATE)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", *schema):
+            database.execute(statement)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import stat
@@ -42,6 +43,18 @@ def reason(call, *arguments) -> str:
 def test_a_new_latch_remembers_nothing_and_is_private(latch, path):
     assert (latch.last_epoch(CHARTER), latch.last_round(CHARTER)) == (0, 0)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_all_that_sqlite_puts_beside_a_new_latch_is_private_too(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with Latch(tmp_path / "new" / "latch.sqlite") as latch:
+            latch.record_epoch(CHARTER, 1)
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "new").iterdir()}
+    finally:
+        os.umask(before)
+    assert {"latch.sqlite", "latch.sqlite-wal", "latch.sqlite-shm"} <= set(modes)
+    assert set(modes.values()) == {0o600}
 
 
 def test_epochs_only_go_up(latch):
