@@ -83,11 +83,11 @@ class HospitalBudget:
     def commit(self, round_number: int) -> None:
         """Note that the round's sum was applied."""
         if self._private:
-            self._ledger.commit(self._data_set, self._run, round_number, self._budget, self._clock())
+            self._ledger.commit(self._data_set, self._run, round_number, self._budget.delta, self._clock())
 
     def close_run(self) -> None:
         """Note that the run is over, and free what was reserved and not used."""
-        self._ledger.close_run(self._data_set, self._run, self._budget, self._clock())
+        self._ledger.close_run(self._data_set, self._run, self._budget.delta, self._clock())
         self._logs.note()
 
     @property

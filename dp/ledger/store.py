@@ -102,29 +102,33 @@ class Ledger(SignedLog[Entry]):
         Raises:
             RefusedError: ``budget-exceeded``, ``run-released``: nothing may be released.
         """
-        if self.spending(data_set).run(run).released:
+        known = self.spending(data_set).run(run)
+        if known.released:
             raise RefusedError(
                 "run-released",
                 "This run was given up, and what it had reserved is free again.",
                 culprit=f"charter {run[:16]}",
                 remedy="Start it again: it reserves what is left of it, if the budget allows.",
             )
-        self.reserve(data_set, run, self.spending(data_set).run(run).charged.plus(cost), budget, time)
+        self.reserve(data_set, run, known.charged.plus(cost), budget, time)
         self._append(Kind.CHARGE, data_set, run, round_number, cost, budget.delta, time)
 
     def note_unprotected(self, data_set: str, run: str, round_number: int, delta: float, time: str) -> None:
         """Record that a round is about to release something without differential privacy."""
         self._append(Kind.UNPROTECTED, data_set, run, round_number, NOTHING, delta, time)
 
-    def commit(self, data_set: str, run: str, round_number: int, budget: Budget, time: str) -> None:
+    def commit(self, data_set: str, run: str, round_number: int, delta: float, time: str) -> None:
         """Record that a round's sum was applied."""
-        self._append(Kind.COMMIT, data_set, run, round_number, NOTHING, budget.delta, time)
+        self._append(Kind.COMMIT, data_set, run, round_number, NOTHING, delta, time)
 
-    def close_run(self, data_set: str, run: str, budget: Budget, time: str) -> None:
-        """Record that a run is over: what it reserved and did not charge is free again. None is over that never was."""
+    def close_run(self, data_set: str, run: str, delta: float, time: str) -> None:
+        """Record that a run is over: what it reserved and did not charge is free again.
+
+        Nothing is written for a run that is unknown or closed.
+        """
         known = self.spending(data_set).run(run)
         if known != RunSpending(run) and not known.closed:
-            self._append(Kind.CLOSE, data_set, run, 0, NOTHING, budget.delta, time)
+            self._append(Kind.CLOSE, data_set, run, 0, NOTHING, delta, time)
 
     def release_run(self, data_set: str, run: str, time: str) -> None:
         """Record that a run is given up: what it reserved and did not charge is free again.
@@ -139,8 +143,8 @@ class Ledger(SignedLog[Entry]):
         """Record what another ledger of this site says was spent, and nothing twice. Cut short, it goes on if repeated.
 
         A ledger that has only fallen behind itself gets its own entries back as they were. Of any other, each charge is
-        recorded with its origin, and the reservations of runs that it says are open; also one that a copy of this
-        ledger has from before they parted, of a run that is over here and went on there. How many entries are new.
+        recorded with its origin, and the reservations of runs that it says are open; also a reservation from before the
+        other was copied from this one, if its run is over here and went on there. Returns how many entries are new.
 
         Args:
             export: verified.

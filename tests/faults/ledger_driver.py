@@ -50,9 +50,9 @@ def play(home: Path, told: Callable[[str], None]) -> None:
                 ledger.charge(data_set, run, number, rounds(1), BUDGET, "")
                 latch.record_masked(charter, epoch, latch.last_round(charter) + 1, logs.places)
                 told(f"{LEFT} {data_set} {run}")
-                ledger.commit(data_set, run, number, BUDGET, "")
+                ledger.commit(data_set, run, number, BUDGET.delta, "")
             if run == RUN:
-                ledger.close_run(data_set, run, BUDGET, "")
+                ledger.close_run(data_set, run, BUDGET.delta, "")
                 ledger.take_over(read_export(home.parent / EXPORT, SITE.public_key))
             else:
                 ledger.release_run(data_set, run, "")

@@ -163,7 +163,7 @@ def imported(ledger: Ledger, data_set: str, count: int, folder: Path) -> None:
     """What an earlier key's ledger spent of a data set by that name."""
     with Ledger(folder / "former.sqlite", FORMER) as former:
         former.charge(data_set, OTHER_RUN, 1, rounds(count), BUDGET, "")
-        former.close_run(data_set, OTHER_RUN, BUDGET, "")
+        former.close_run(data_set, OTHER_RUN, DELTA, "")
     file = folder / "former.json"
     file.write_bytes(export_ledger(folder / "former.sqlite", FORMER))
     ledger.take_over(read_export(file, FORMER.public_key))
@@ -351,7 +351,7 @@ def test_rounds_without_privacy_do_not_make_the_epsilon_of_those_with_it_smaller
     data_set = spend(ledger, WHOLE, 4)
     before = ledger.account.delta(data_set)
     ledger.note_unprotected(ledger.enrol(other), OTHER_RUN, 1, 1e-2, "")
-    ledger.close_run(other.data_set, OTHER_RUN, Budget(50.0, 1e-2), "")
+    ledger.close_run(other.data_set, OTHER_RUN, 1e-2, "")
     assert ledger.account.delta(data_set) == before == DELTA
 
 

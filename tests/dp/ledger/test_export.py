@@ -49,7 +49,7 @@ def train(path, count, run=RUN, reserved=0, end=True, site=SITE, patients=PATIEN
         for number in range(count):
             ledger.charge(data_set, run, number, rounds(1), BUDGET, "")
         if end:
-            ledger.close_run(data_set, run, BUDGET, "")
+            ledger.close_run(data_set, run, DELTA, "")
 
 
 def written(path, site=SITE, charter=None):
@@ -173,9 +173,9 @@ def interleaved(here):
         ledger.reserve(DATA, OTHER_RUN, rounds(2), BUDGET, "")
         ledger.reserve(DATA, RUN, rounds(1), BUDGET, "")
         ledger.charge(DATA, OTHER_RUN, 1, rounds(1), BUDGET, "")
-        ledger.close_run(DATA, OTHER_RUN, BUDGET, "")
+        ledger.close_run(DATA, OTHER_RUN, DELTA, "")
         ledger.charge(DATA, RUN, 4, rounds(1), BUDGET, "")
-        ledger.close_run(DATA, RUN, BUDGET, "")
+        ledger.close_run(DATA, RUN, DELTA, "")
     return here
 
 
@@ -416,7 +416,7 @@ def test_the_runs_that_a_copy_and_this_ledger_both_hold_open_are_known(here, els
         assert ledger.open_in(copy) == ((DATA, OTHER_RUN),)
         ledger.take_over(foreign)
         assert ledger.open_in(foreign) == ()
-        ledger.close_run(DATA, OTHER_RUN, BUDGET, "")
+        ledger.close_run(DATA, OTHER_RUN, DELTA, "")
         assert ledger.open_in(copy) == ()
 
 
@@ -441,7 +441,7 @@ def test_imported_runs_are_shown_as_such_and_their_charges_survive_the_end_of_a_
     train(elsewhere, 2, RUN, site=FORMER)
     take(here, written(elsewhere, FORMER), FORMER)
     with Ledger(here, SITE) as ledger:
-        ledger.close_run(DATA, RUN, BUDGET, "")
+        ledger.close_run(DATA, RUN, DELTA, "")
         ledger.release_run(DATA, RUN, "")
         runs = ledger.spending(DATA).runs
     assert [(run.imported, run.rounds) for run in runs] == [(False, 3), (True, 2)]

@@ -70,8 +70,8 @@ def written(path, site):
         ledger.reserve(DATA, RUN, rounds(4), BUDGET, NOW)
         for number in (1, 2):
             ledger.charge(DATA, RUN, number, ROUND, BUDGET, NOW)
-        ledger.commit(DATA, RUN, 2, BUDGET, NOW)
-        ledger.close_run(DATA, RUN, BUDGET, NOW)
+        ledger.commit(DATA, RUN, 2, DELTA, NOW)
+        ledger.close_run(DATA, RUN, DELTA, NOW)
     return path
 
 
@@ -357,9 +357,9 @@ def test_closing_frees_only_what_was_not_used(ledger):
     ledger.reserve(DATA, RUN, rounds(6), BUDGET, NOW)
     ledger.charge(DATA, RUN, 1, ROUND, BUDGET, NOW)
     ledger.charge(DATA, RUN, 2, ROUND, BUDGET, NOW)
-    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    ledger.close_run(DATA, RUN, DELTA, NOW)
     assert spent(ledger) == cost(2)
-    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    ledger.close_run(DATA, RUN, DELTA, NOW)
     assert [entry.kind for entry in ledger.entries].count(Kind.CLOSE) == 1
 
 
@@ -368,7 +368,7 @@ def test_what_was_freed_can_be_spent_by_another_run(ledger):
     ledger.reserve(DATA, RUN, rounds(most), BUDGET, NOW)
     assert refusal(ledger.reserve, DATA, OTHER_RUN, ROUND, BUDGET, NOW).reason == "budget-exceeded"
     ledger.charge(DATA, RUN, 1, ROUND, BUDGET, NOW)
-    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    ledger.close_run(DATA, RUN, DELTA, NOW)
     ledger.reserve(DATA, OTHER_RUN, rounds(most - 1), BUDGET, NOW)
     assert spent(ledger) == cost(most)
 
@@ -409,7 +409,7 @@ def test_a_smaller_reservation_takes_nothing_back(ledger):
 
 def test_a_charge_to_a_closed_run_opens_it_again(ledger):
     ledger.reserve(DATA, RUN, rounds(3), BUDGET, NOW)
-    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    ledger.close_run(DATA, RUN, DELTA, NOW)
     assert spent(ledger) == 0
     ledger.charge(DATA, RUN, 1, ROUND, BUDGET, NOW)
     assert spent(ledger) == cost(3)
@@ -418,7 +418,7 @@ def test_a_charge_to_a_closed_run_opens_it_again(ledger):
 def test_a_run_without_protection_is_closed_like_any_other_and_costs_nothing(ledger):
     ledger.note_unprotected(DATA, RUN, 1, DELTA, NOW)
     assert not ledger.spending(DATA).run(RUN).closed
-    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    ledger.close_run(DATA, RUN, DELTA, NOW)
     assert ledger.spending(DATA).run(RUN).closed
     ledger.note_unprotected(DATA, RUN, 2, DELTA, NOW)
     assert not ledger.spending(DATA).run(RUN).closed
@@ -426,7 +426,7 @@ def test_a_run_without_protection_is_closed_like_any_other_and_costs_nothing(led
 
 
 def test_a_run_that_never_was_is_not_closed(ledger):
-    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    ledger.close_run(DATA, RUN, DELTA, NOW)
     assert ledger.entries == ()
 
 
@@ -488,7 +488,7 @@ def test_the_worked_example_in_the_documentation(ledger):
     note()
     ledger.reserve(DATA, RUN, step(8), BUDGET, NOW)
     note()
-    ledger.close_run(DATA, RUN, BUDGET, NOW)
+    ledger.close_run(DATA, RUN, DELTA, NOW)
     note()
     refused = refusal(ledger.reserve, DATA, OTHER_RUN, step(8), BUDGET, NOW)
     alone, together = (cost_epsilon(step(count), DELTA) for count in (8, 13))
@@ -543,8 +543,8 @@ def work(left, moment):
     for number in range(1, 5):
         ledger.charge(data, "1" * 64, number, cost(1), budget, "")
         print(f"{left}-{moment} released", flush=True)
-        ledger.commit(data, "1" * 64, number, budget, "")
-    ledger.close_run(data, "1" * 64, budget, "")
+        ledger.commit(data, "1" * 64, number, budget.delta, "")
+    ledger.close_run(data, "1" * 64, budget.delta, "")
 
 
 # One import for all, of what the accountant needs too: a fork for each way to die.
@@ -673,11 +673,11 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(data_set=DATA_SETS, run=RUNS)
     def commit(self, data_set, run):
-        self.ledger.commit(data_set, run, 1, BUDGET, NOW)
+        self.ledger.commit(data_set, run, 1, DELTA, NOW)
 
     @rule(data_set=DATA_SETS, run=RUNS)
     def close_run(self, data_set, run):
-        self.ledger.close_run(data_set, run, BUDGET, NOW)
+        self.ledger.close_run(data_set, run, DELTA, NOW)
 
     @rule()
     def restart(self):
