@@ -6,9 +6,12 @@ Knows pieces and slots of shared memory. Knows nothing of processes, and of no j
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 Result = TypeVar("Result", covariant=True)
+
+SLOTS: Final = 2
+"""Into how many slots the memory that a worker shares is divided: it does one piece while the other is handed over."""
 
 Piece = tuple[int, int]
 """Two numbers of which the job knows the meaning: the first element and how many, for example."""

@@ -23,10 +23,9 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from secagg.errors import LocalProtocolError
-from secagg.processes.job import Job, Piece
+from secagg.processes.job import SLOTS, Job, Piece
 from secagg.processes.worker_process import READY, encode_brief, encode_forget, encode_piece
 
-SLOTS: Final = 2
 SLOT_BYTES: Final = 512 * 1024
 _WINDOW_BYTES: Final = SLOTS * SLOT_BYTES
 # A worker that reads no order for so long is given up.

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Final, cast
 
-from secagg.processes.job import Piece, Service, Work
+from secagg.processes.job import SLOTS, Piece, Service, Work
 
 BRIEF: Final = 255
 READY: Final = 254
@@ -67,7 +67,7 @@ def main(memory: int, size: int, answers: int) -> None:
 
 def serve(orders: int, answers: int, window: mmap.mmap) -> None:
     """Carry out orders from one file descriptor, answer on another, until an EOFError or a BrokenPipeError."""
-    slot_bytes = len(window) // 2
+    slot_bytes = len(window) // SLOTS
     service: Service | None = None
     os.write(answers, bytes([READY]))
     while True:

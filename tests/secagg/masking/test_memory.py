@@ -19,7 +19,8 @@ from secagg.encoding import Layout, Ring, Section, packed_size
 from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process, pack_masked
 from secagg.processes import team
-from secagg.processes.worker import SLOT_BYTES, SLOTS
+from secagg.processes.job import SLOTS
+from secagg.processes.worker import SLOT_BYTES
 from tests.support.consortium import MODEL_DIGEST, Consortium
 
 LENGTH = 1_000_000
