@@ -25,8 +25,8 @@ from secagg.masking.lots import draw
 from secagg.masking.messages import Agree, Agreement
 from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import Randomness
-from secagg.wire import COORDINATOR, Envelope, Header, Stage
-from secagg.wire.envelope import WIRE_VERSION, is_signed
+from secagg.wire import Envelope, Stage
+from secagg.wire.envelope import is_signed_for_coordinator
 
 MISS_BITS: Final = 40
 """Too few true agreements are missed with probability at most 2^-40."""
@@ -78,18 +78,16 @@ def require_agreement(
     digest = hashlib.sha256(msgspec.msgpack.encode(Agree(survivors.digest()))).digest()
     size = sample_size(len(agreements), session.threshold)
     for agreement in draw(agreements, size, randomness):
-        header = Header(
-            WIRE_VERSION,
-            session.charter.digest,
+        if not is_signed_for_coordinator(
+            session.charter,
             agreement.sender,
-            COORDINATOR,
             session.epoch,
             round_number,
             Stage.AGREE,
             agreement.sequence,
             digest,
-        )
-        if not is_signed(header, agreement.signature, session.charter):
+            agreement.signature,
+        ):
             raise ForgedAgreementError(
                 "forged-agreement",
                 f"An agreement in the name of {session.name(agreement.sender)} is not its own: "

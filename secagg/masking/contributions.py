@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from secagg.errors import RemoteProtocolError
 from secagg.masking.messages import Contribution
 from secagg.masking.session import Session, Survivors
-from secagg.wire import COORDINATOR, Envelope, Header, Stage
-from secagg.wire.envelope import WIRE_VERSION, is_signed
+from secagg.wire import Envelope, Stage
+from secagg.wire.envelope import is_signed_for_coordinator
 
 
 def detach_contribution(envelope: Envelope) -> Contribution:
@@ -36,18 +36,16 @@ def require_contributions(
             culprit="the coordinator",
         )
     for number, contribution in zip(survivors.numbers, contributions, strict=True):
-        header = Header(
-            WIRE_VERSION,
-            session.charter.digest,
+        if not is_signed_for_coordinator(
+            session.charter,
             number,
-            COORDINATOR,
             session.epoch,
             round_number,
             Stage.MASKED,
             contribution.sequence,
             contribution.payload_digest,
-        )
-        if not is_signed(header, contribution.signature, session.charter):
+            contribution.signature,
+        ):
             raise RemoteProtocolError(
                 "forged-contribution",
                 f"A sum is said to hold a vector of {session.name(number)}, which it has not signed.",

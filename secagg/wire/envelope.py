@@ -199,6 +199,23 @@ def is_signed(header: Header, signature: bytes, charter: VerifiedCharter) -> boo
     return is_valid_signature(key, signature, _signed_bytes(msgspec.msgpack.encode(header)))
 
 
+def is_signed_for_coordinator(
+    charter: VerifiedCharter,
+    sender: int,
+    epoch: int,
+    round_number: int,
+    stage: Stage,
+    sequence: int,
+    payload_digest: bytes,
+    signature: bytes,
+) -> bool:
+    """Whether member ``sender`` has signed the message to the coordinator of which these are the header's fields."""
+    header = Header(
+        WIRE_VERSION, charter.digest, sender, COORDINATOR, epoch, round_number, stage, sequence, payload_digest
+    )
+    return is_signed(header, signature, charter)
+
+
 def is_too_large(message: bytes | memoryview, payload_limit: int) -> bool:
     """Whether a message is larger than any whose payload has at most ``payload_limit`` bytes."""
     return len(message) > payload_limit + _OVERHEAD
