@@ -38,11 +38,11 @@ class EncryptionTerms:
 def encryption_terms(charter: Charter) -> EncryptionTerms | None:
     """Those of a charter's updates; None where nothing is encrypted."""
     ring = Ring(charter.encoding.field_bits)
-    # The weight and the counts travel with the update.
-    length = charter.model.parameters + 1 + charter.metrics.cells
     if charter.scheme not in ENCRYPTED_SCHEMES:
         return None
-    return terms_of(form_of(charter.scheme, charter.homomorphic.parameters, ring, length, len(charter.members)))
+    return terms_of(
+        form_of(charter.scheme, charter.homomorphic.parameters, ring, charter.update_length, len(charter.members))
+    )
 
 
 def terms_of(form: EncryptedForm) -> EncryptionTerms:

@@ -27,6 +27,7 @@ from secagg.charter.sections import (
     Training,
 )
 from secagg.errors import InputError
+from secagg.identity import fingerprint
 from secagg.labels import digest
 
 CHARTER_VERSION: Final = 1
@@ -77,6 +78,11 @@ class Charter(Section, frozen=True):
         """How many members' word counts for nothing: as many as may conspire, and one, which may lie by itself."""
         return max(1, self.max_colluding)
 
+    @property
+    def update_length(self) -> int:
+        """How many numbers a hospital's update has: the parameters, the weight, the validation counts."""
+        return self.model.parameters + 1 + self.metrics.cells
+
     def canonical_bytes(self) -> bytes:
         """The bytes that are hashed and signed: JSON, UTF-8, keys sorted, no white space, every default written out."""
         return msgspec.json.encode(self, order="sorted")
@@ -100,6 +106,22 @@ class Charter(Section, frozen=True):
             culprit=name,
             remedy=f"Its members are {', '.join(member.name for member in self.members)}.",
         )
+
+    def number_of_key(self, public_key: bytes) -> int:
+        """The number of the member with this key, 32 bytes.
+
+        Raises:
+            InputError: ``unknown-member``.
+        """
+        number = self.number_with_key(public_key)
+        if number is None:
+            raise InputError(
+                "unknown-member",
+                f"The identity {fingerprint(public_key)} is not a member of the charter {self.name}.",
+                culprit=fingerprint(public_key),
+                remedy="Ask the member who wrote the charter to add it, or use the identity that it lists.",
+            )
+        return number
 
     def number_with_key(self, public_key: bytes) -> int | None:
         """The number of the member with this key, 32 bytes; None if there is none."""

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from secagg.charter import VerifiedCharter
 from secagg.encoding import unpack
 from secagg.encoding.ring import RingVector
-from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, SecaggError
+from secagg.errors import LocalProtocolError, RemoteProtocolError, SecaggError
 from secagg.identity import Identity
 from secagg.labels import digest
 from secagg.latch import NEVER_SEEN, Latch, Sighting
@@ -93,7 +93,7 @@ class MaskingClient:
         self._latch = latch
         self._policy = policy
         self._randomness = randomness
-        self.number = _own_number(charter, identity)
+        self.number = charter.charter.number_of_key(identity.public_key)
         self.state = ClientState.STOPPED if latch.is_stopped(charter.digest) else ClientState.IDLE
         self.round = 0
         self.step = 0
@@ -487,15 +487,3 @@ def read_sum(envelope: Envelope, session: Session, participants: frozenset[int])
         raise RemoteProtocolError("wrong-length", f"A sum carries a tag of {len(payload.tag)} bytes.")
     tag_number = int.from_bytes(payload.tag, "little")
     return RoundSum(envelope.header.round, payload.step, survivors, payload.model_digest, vector, tag_number)
-
-
-def _own_number(charter: VerifiedCharter, identity: Identity) -> int:
-    number = charter.charter.number_with_key(identity.public_key)
-    if number is None:
-        raise InputError(
-            "unknown-member",
-            f"The identity {identity.fingerprint} is not a member of the charter {charter.charter.name}.",
-            culprit=identity.fingerprint,
-            remedy="Use the identity that the charter lists.",
-        )
-    return number

@@ -148,7 +148,7 @@ class Session:
         charter = self.charter.charter
         match self.purpose:
             case Purpose.TRAINING:
-                return charter.model.parameters + 1 + charter.metrics.cells
+                return charter.update_length
             case Purpose.STATISTICS:
                 return charter.statistics.features + 1
 

@@ -38,7 +38,7 @@ class ToyNoise:
     @classmethod
     def of(cls, charter: Charter) -> ToyNoise:
         """For vectors of training."""
-        return cls(Ring(charter.encoding.field_bits), charter.model.parameters + 1 + charter.metrics.cells)
+        return cls(Ring(charter.encoding.field_bits), charter.update_length)
 
     def __call__(self, key: bytes, component: int, /) -> RingVector:
         """Uniform whole numbers from -SPREAD * component to SPREAD * component, near enough."""
