@@ -16,7 +16,7 @@ import msgspec
 
 from secagg.signed_log import Draft, LogEntry, LogKind, Sha256, SignedLog, Signer, read_log
 from secagg.wire import Envelope, Stage
-from secagg.wire.envelope import Counter, Number, peek
+from secagg.wire.envelope import Counter, Party, peek
 
 
 class Direction(StrEnum):
@@ -44,7 +44,7 @@ class EgressEntry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     stage: Annotated[str, msgspec.Meta(pattern=r"^[A-Z_]{1,20}\Z")]
     epoch: Counter
     round: Counter
-    recipient: Number
+    recipient: Party
     bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: Sha256
     time: Annotated[str, msgspec.Meta(max_length=40)]

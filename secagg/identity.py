@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -22,6 +23,9 @@ from secagg.labels import digest, label
 
 PUBLIC_KEY_SIZE: Final = 32
 SIGNATURE_SIZE: Final = 64
+# Of Ed25519, raw: for the schemas of whatever carries one.
+PublicKey = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_SIZE, max_length=PUBLIC_KEY_SIZE)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 _LARGEST_PEM = 16 * 1024
 _ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _FINGERPRINT_CHARACTERS = 20

@@ -6,10 +6,14 @@ Knows how to turn a purpose and its context into unambiguous bytes. Knows nothin
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 PROTOCOL: Final = b"secagg/1"
 DIGEST_SIZE: Final = 32
+# SHA-256: for the schemas of whatever carries one.
+Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 
 _LENGTH: Final = 4
 _INTEGER: Final = 8

@@ -12,11 +12,8 @@ from typing import Annotated, Generic
 
 import msgspec
 
-from secagg.identity import SIGNATURE_SIZE
 from secagg.merkle import leaf_hash, tree_hash
-from secagg.signed_log import FIRST_PREVIOUS, NOT_SIGNED, EntryT, LogKind, Sha256
-
-_Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
+from secagg.signed_log import FIRST_PREVIOUS, NOT_SIGNED, EntryT, LogKind, Sha256, SignedEntry
 
 
 class LogCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,13 +28,6 @@ class LogCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root: Sha256
 
 
-class ShownEntry(msgspec.Struct, Generic[EntryT], frozen=True, forbid_unknown_fields=True):
-    """An entry and the site's signature of it, as they are in the log."""
-
-    entry: EntryT
-    signature: _Signature
-
-
 class LogExcerpt(msgspec.Struct, Generic[EntryT], frozen=True, forbid_unknown_fields=True):
     """What a site shows of a log.
 
@@ -48,7 +38,7 @@ class LogExcerpt(msgspec.Struct, Generic[EntryT], frozen=True, forbid_unknown_fi
     """
 
     checkpoint: LogCheckpoint
-    shown: tuple[ShownEntry[EntryT], ...]
+    shown: tuple[SignedEntry[EntryT], ...]
     hidden: tuple[Sha256, ...]
 
     @property
@@ -70,7 +60,7 @@ def take_excerpt(signed: Sequence[tuple[EntryT, bytes]], is_shown: Callable[[Ent
     """
     return LogExcerpt(
         checkpoint_of([entry for entry, _ in signed]),
-        tuple(ShownEntry(entry, signature) for entry, signature in signed if is_shown(entry)),
+        tuple(SignedEntry(entry, signature) for entry, signature in signed if is_shown(entry)),
         tuple(leaf_hash(entry.body()).hex() for entry, _ in signed if not is_shown(entry)),
     )
 

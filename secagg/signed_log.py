@@ -81,6 +81,13 @@ Draft = Callable[..., EntryT]
 """Makes an entry, given the keywords ``sequence`` and ``previous``: a `functools.partial` of its class."""
 
 
+class SignedEntry(msgspec.Struct, Generic[EntryT], frozen=True, forbid_unknown_fields=True):
+    """An entry and the site's signature of it, as they are in the log: for documents that hand entries on."""
+
+    entry: EntryT
+    signature: Signature
+
+
 @dataclass(frozen=True)
 class LogKind(Generic[EntryT]):
     """One kind of log: what sets its bytes and its errors apart from those of every other.

@@ -17,14 +17,11 @@ from msgspec.structs import replace
 from dp.ledger.entries import LEDGER, Entry, Kind
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded
-from secagg.identity import is_valid_signature
-from secagg.signed_log import FIRST_PREVIOUS, Sha256, Signer, read_signed
+from secagg.identity import PublicKey, Signature, is_valid_signature
+from secagg.signed_log import FIRST_PREVIOUS, Sha256, SignedEntry, Signer, read_signed
 
 _LARGEST_FILE: Final = 1 << 28
 _LABEL: Final = b"secagg ledger export 1\n"
-
-_Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
-_Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 
 
 class DataSetRun(NamedTuple):
@@ -32,13 +29,6 @@ class DataSetRun(NamedTuple):
 
     data_set: str
     run: str
-
-
-class SignedEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An entry and the site's signature of it, as they are in the ledger."""
-
-    entry: Entry
-    signature: _Signature
 
 
 class LedgerExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,11 +41,11 @@ class LedgerExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """
 
     format: Literal["secagg ledger 1"] = "secagg ledger 1"
-    public_key: _Key
+    public_key: PublicKey
     charter: Sha256 | None
     length: Annotated[int, msgspec.Meta(ge=0)]
     head: Sha256
-    entries: tuple[SignedEntry, ...]
+    entries: tuple[SignedEntry[Entry], ...]
 
     @property
     def is_part(self) -> bool:
@@ -65,7 +55,7 @@ class LedgerExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: LedgerExport
-    signature: _Signature
+    signature: Signature
 
 
 def export_ledger(path: Path, signer: Signer, charter: str | None = None) -> bytes:
@@ -125,7 +115,7 @@ def read_export(path: Path, public_key: bytes) -> LedgerExport:
     return export
 
 
-def continuation(export: LedgerExport, public_key: bytes, entries: Sequence[Entry]) -> tuple[SignedEntry, ...]:
+def continuation(export: LedgerExport, public_key: bytes, entries: Sequence[Entry]) -> tuple[SignedEntry[Entry], ...]:
     """What a ledger with ``entries`` lacks of a longer copy of itself; nothing if the document is of another."""
     if export.charter is not None or export.public_key != public_key:
         return ()

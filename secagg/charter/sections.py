@@ -14,7 +14,8 @@ import msgspec
 from secagg.charter.names import Name
 from secagg.errors import InputError
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
-from secagg.labels import DIGEST_SIZE
+from secagg.identity import PublicKey
+from secagg.labels import DIGEST_SIZE, Digest
 
 MOST_MEMBERS = 1000
 MOST_PARAMETERS = 1 << 32
@@ -34,8 +35,6 @@ SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 MASKED_SCHEMES: Final = frozenset({"mask", "double-lock"})
 ENCRYPTED_SCHEMES: Final = frozenset({"ckks", "bfv", "double-lock"})
 
-PublicKey = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
-Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=MOST_PARAMETERS)]
 # The upper bound keeps infinity out: JSON has no infinity, so the canonical bytes could not tell it from others.
 Positive = Annotated[float, msgspec.Meta(gt=0, le=sys.float_info.max)]

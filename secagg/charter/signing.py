@@ -7,14 +7,13 @@ altered charter cannot be used by mistake.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
 
 import msgspec
 
 from secagg.charter.model import Charter
 from secagg.charter.names import Name
 from secagg.errors import InputError, TamperingError
-from secagg.identity import SIGNATURE_SIZE, Identity, is_valid_signature
+from secagg.identity import Identity, Signature, is_valid_signature
 from secagg.labels import label
 
 LARGEST_SIGNATURES = 1024 * 1024
@@ -24,7 +23,7 @@ class CharterSignature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One member's Ed25519 signature (64 bytes) over the charter's hash."""
 
     member: Name
-    signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
+    signature: Signature
 
 
 class VerifiedCharter:

@@ -10,10 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from secagg.charter.sections import MOST_MEMBERS
-
-MemberNumber = Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)]
-Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+from secagg.wire.envelope import Counter, Party
 
 
 class _Event(msgspec.Struct, frozen=True, tag=str.lower, forbid_unknown_fields=True):
@@ -27,20 +24,20 @@ class Opened(_Event, frozen=True):
     purpose: Annotated[str, msgspec.Meta(max_length=16)]
     first_round: Counter
     rounds: Counter
-    invited: tuple[MemberNumber, ...]
+    invited: tuple[Party, ...]
 
 
 class Begun(_Event, frozen=True):
     """It began the next round, of a step that shares may have been given for by those who were ``asked``."""
 
     step: Counter
-    asked: tuple[MemberNumber, ...] = ()
+    asked: tuple[Party, ...] = ()
 
 
 class Received(_Event, frozen=True):
     """A member's message came; whether it was taken follows from all before."""
 
-    member: MemberNumber
+    member: Party
     message: bytes
 
 
@@ -55,14 +52,14 @@ class Lost(_Event, frozen=True):
 class Sent(_Event, frozen=True):
     """It sent one message to these members."""
 
-    members: tuple[MemberNumber, ...]
+    members: tuple[Party, ...]
     message: bytes
 
 
 class Around(_Event, frozen=True):
     """A member's message that is no part of the epoch: its state, its attestation."""
 
-    member: MemberNumber
+    member: Party
     message: bytes
 
 

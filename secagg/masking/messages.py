@@ -11,12 +11,13 @@ from typing import Annotated, Final
 import msgspec
 
 from secagg.charter.sections import MOST_MEMBERS, MOST_NOISE_LEVELS
-from secagg.identity import SIGNATURE_SIZE
-from secagg.labels import DIGEST_SIZE
+from secagg.identity import SIGNATURE_SIZE, Signature
+from secagg.labels import DIGEST_SIZE, Digest
 from secagg.latch import SIGHTING_SIZE
 from secagg.masking.session import Purpose, Session
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.tags import LARGEST_TAG
+from secagg.wire.envelope import Counter
 from secagg.wire.stage import Stage
 
 KEY_SIZE = 32
@@ -29,16 +30,13 @@ _CONTRIBUTION = SIGNATURE_SIZE + DIGEST_SIZE + 16
 # As large as usual contexts are with their keys: one that is sent by mistake is to be recognised for what it is.
 CONTEXT_LIMIT = 1024 * 1024
 
-Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Key = Annotated[bytes, msgspec.Meta(min_length=KEY_SIZE, max_length=KEY_SIZE)]
 # Little-endian; its size follows from the ring and is checked where it is read.
 Tag = Annotated[bytes, msgspec.Meta(max_length=LARGEST_TAG)]
 Tags = Annotated[bytes, msgspec.Meta(max_length=LARGEST_TAG * (1 + MOST_NOISE_LEVELS))]
-Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 MemberNumber = Annotated[int, msgspec.Meta(ge=1, le=MOST_MEMBERS)]
 # A list of numbers takes eight times the bytes that it comes in: no more than there can be are read.
 _OneOfEach = msgspec.Meta(max_length=MOST_MEMBERS)
-Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 
 
 class _Payload(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
 from secagg.errors import RefusedError, TamperingError
 from secagg.files import read_bounded, write_atomically
-from secagg.identity import SIGNATURE_SIZE, Identity, fingerprint, is_valid_signature
+from secagg.identity import Identity, Signature, fingerprint, is_valid_signature
 from secagg.labels import digest, label
 from secagg.latch import LATCH_FILE, AcceptedPolicy, Latch, read_accepted_policy
 from secagg.policy.loosening import Loosening, loosenings
@@ -33,7 +33,7 @@ class PolicySignature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One officer's Ed25519 signature (64 bytes) over a change."""
 
     officer: OfficerKey
-    signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
+    signature: Signature
 
 
 class Change(msgspec.Struct, frozen=True):

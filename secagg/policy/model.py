@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from secagg.identity import PUBLIC_KEY_SIZE, fingerprint
+from secagg.identity import PublicKey, fingerprint
 
-OfficerKey = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_SIZE, max_length=PUBLIC_KEY_SIZE)]
+OfficerKey = PublicKey
 
 
 class Countersigning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

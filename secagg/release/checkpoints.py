@@ -9,25 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.names import Name
 from secagg.files import read_bounded
-from secagg.identity import SIGNATURE_SIZE, Identity, fingerprint, is_valid_signature
+from secagg.identity import Identity, Signature, fingerprint, is_valid_signature
 from secagg.labels import label
 from secagg.log_excerpt import LogCheckpoint
 from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, is_signed_by, read_signed
-from secagg.release.statement import STATEMENT_TYPE, Sha256
+from secagg.release.statement import STATEMENT_TYPE
 from secagg.release.unusable import unusable
+from secagg.signed_log import Sha256
 from secagg.transcript.files import FileCheckpoint
 
 CHECKPOINTS_FILE: Final = "checkpoints.dsse.json"
 PREDICATE_TYPE: Final = "tag:secagg,2026:checkpoints/v1"
-
-_Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 
 
 class SiteCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +35,7 @@ class SiteCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     ledger: LogCheckpoint
     egress: LogCheckpoint
-    signature: _Signature
+    signature: Signature
 
 
 class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

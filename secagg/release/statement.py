@@ -14,12 +14,11 @@ import msgspec
 from secagg.charter.names import Name
 from secagg.charter.sections import PrivacyMode
 from secagg.release.unusable import unusable
+from secagg.signed_log import Sha256
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "tag:secagg,2026:release/v1"
 MODEL_FILE: Final = "model.safetensors"
-
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Contributor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

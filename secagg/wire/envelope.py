@@ -17,9 +17,10 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.sections import MOST_MEMBERS
 from secagg.errors import RemoteProtocolError
 from secagg.identity import SIGNATURE_SIZE, Identity, is_valid_signature
-from secagg.labels import DIGEST_SIZE, label
+from secagg.labels import DIGEST_SIZE, Digest, label
 from secagg.wire.stage import Stage
 
 WIRE_VERSION: Final = 1
@@ -28,8 +29,8 @@ _UINT32 = msgspec.Meta(ge=0, le=(1 << 32) - 1)
 _HEADER_LIMIT: Final = 256
 _OVERHEAD: Final = _HEADER_LIMIT + SIGNATURE_SIZE + 16
 
-Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
-Number = Annotated[int, msgspec.Meta(ge=0, le=1000)]
+# A member's number, or 0 for the coordinator.
+Party = Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)]
 Counter = Annotated[int, _UINT32]
 Schema = TypeVar("Schema", bound=msgspec.Struct)
 
@@ -42,8 +43,8 @@ class Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
 
     version: Literal[1]
     charter: Digest
-    sender: Number
-    recipient: Number
+    sender: Party
+    recipient: Party
     epoch: Counter
     round: Counter
     stage: Stage

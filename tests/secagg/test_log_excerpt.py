@@ -15,7 +15,7 @@ from secagg.errors import TamperingError
 from secagg.identity import Identity
 from secagg.log_excerpt import (
     LogCheckpoint,
-    ShownEntry,
+    SignedEntry,
     checkpoint_of,
     require_grown_from,
     root_of,
@@ -79,10 +79,10 @@ def changes(found):
         yield (*before, *after), (*found.hidden, "0" * 64)
         yield (*before, item, item, *after), found.hidden
         yield (*before, item, item, *after), found.hidden[1:]
-        yield (*before, ShownEntry(item.entry, bytes(64)), *after), found.hidden
+        yield (*before, SignedEntry(item.entry, bytes(64)), *after), found.hidden
         other = msgspec.structs.replace(item.entry, bytes=10**6)
-        yield (*before, ShownEntry(other, item.signature), *after), found.hidden
-        yield (*before, ShownEntry(other, SITE.sign(EGRESS.signed_bytes(other.body()))), *after), found.hidden
+        yield (*before, SignedEntry(other, item.signature), *after), found.hidden
+        yield (*before, SignedEntry(other, SITE.sign(EGRESS.signed_bytes(other.body()))), *after), found.hidden
         if after:
             yield (*before, after[0], item, *after[1:]), found.hidden
     for at in range(len(found.hidden)):

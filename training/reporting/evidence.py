@@ -21,9 +21,9 @@ from secagg.charter.names import Name
 from secagg.egress import EGRESS, EgressEntry
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded
-from secagg.identity import is_valid_signature
+from secagg.identity import Signature, is_valid_signature
 from secagg.labels import label
-from secagg.log_excerpt import SIGNATURE_SIZE, LogExcerpt, take_excerpt, verify_excerpt
+from secagg.log_excerpt import LogExcerpt, take_excerpt, verify_excerpt
 from secagg.policy import load_policy
 from secagg.signed_log import EntryT, LogKind, Sha256
 from training.clock import write_time
@@ -83,7 +83,7 @@ class SignedEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The document: what the site shows, and its signature of it."""
 
     evidence: SiteEvidence
-    signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
+    signature: Signature
 
     def to_json(self) -> bytes:
         """The file's bytes, indented for people."""

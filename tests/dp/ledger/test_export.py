@@ -15,10 +15,11 @@ from dp.events import GaussianEvent
 from dp.ledger import Budget, Cost, Kind, Ledger, PatientList, read_ledger
 from dp.ledger import export as module
 from dp.ledger.entries import signed_bytes
-from dp.ledger.export import SignedEntry, export_ledger, read_export
+from dp.ledger.export import export_ledger, read_export
 from dp.ledger.spending import cost_epsilon
 from secagg.errors import InputError, SecaggError, TamperingError
 from secagg.identity import Identity, is_valid_signature
+from secagg.signed_log import SignedEntry
 
 DELTA = 1e-5
 BUDGET = Budget(epsilon=50.0, delta=DELTA)
