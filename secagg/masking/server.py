@@ -55,7 +55,7 @@ from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stage
 from secagg.masking.unmasking import Unmasking
 from secagg.processes.worker import WorkerLostError
 from secagg.wire import COORDINATOR, Envelope, Header, Sealer, Stage, open_envelope
-from secagg.wire.envelope import check_size, decode, decode_exactly, peek
+from secagg.wire.envelope import check_size, decode, decode_exactly, name_of, peek
 
 Outbox = list[tuple[int, bytes]]
 """(recipient's member number, message)."""
@@ -216,7 +216,7 @@ class MaskingServer:
             return []
         envelope = open_envelope(message, self.session.charter, self._largest_payload)
         header = envelope.header
-        name = self.session.name(header.sender) if header.sender else "the coordinator"
+        name = name_of(header, self.session.charter)
         if header.sender != sender:
             raise RemoteProtocolError("wrong-sender", f"A message in the name of {name} is not its own.", culprit=name)
         if sender not in self.participants:
@@ -274,8 +274,10 @@ class MaskingServer:
                 self._take_acknowledgement(sender, name, decode(envelope.payload, Acknowledge))
             case Stage.REVEAL:
                 self._take_reveal(sender, envelope.payload)
-            case _:
+            case Stage.REFUSAL:
                 self.refusals[sender] = decode(envelope.payload, Refusal)
+            case stage:
+                raise LocalProtocolError("out-of-turn", f"The coordinator does nothing with a {stage.name} message.")
 
     def _add(self, sender: int, name: str, masked: Masked, contribution: Contribution) -> None:
         try:
@@ -349,8 +351,10 @@ class MaskingServer:
                 return self._close_collection()
             case ServerState.AGREEING:
                 return self._send_unmask()
-            case _:
+            case ServerState.UNMASKING:
                 return self._send_sum()
+            case state:
+                raise LocalProtocolError("out-of-turn", f"While {state.value}, there is nothing to go on to.")
 
     def _send_roster(self) -> Outbox:
         self.participants = viable(self._roster, self.session)
