@@ -30,8 +30,9 @@ class AliasTable:
 
     Attributes:
         column_bits: k.
-        own, rest: uint64 (2^k,): of the 2^(127 - k) places of a column, how many are its own; over 2^64, and the rest.
-        other: int64 (2^k,): whose the others are.
+        own, rest: uint64 (2^k,): how many of a column's 2^(127 - k) places are its own, as quotient and remainder by
+            2^64.
+        other: int64 (2^k,): the magnitude that a column's other places stand for.
     """
 
     column_bits: int

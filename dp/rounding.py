@@ -27,7 +27,7 @@ _FLOAT32_NORM: Final = 2.0**12
 
 
 def rounded_norm(norm: float, dimension: int) -> float:
-    """The L2 norm, in steps, that no vector of ``dimension`` numbers and at most ``norm`` steps has once rounded.
+    """The L2 norm, in steps, that `round_rows` holds a vector of ``dimension`` numbers and L2 norm ``norm`` to.
 
     The smaller of what no rounding can exceed and what one in 4,096 exceeds (Kairouz, Liu and Steinke 2021,
     Proposition 4.2, with a beta of 2^-12).

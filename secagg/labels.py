@@ -1,6 +1,8 @@
-"""Domain separation: the one place where labels for keys, hashes and signatures are made.
+"""Domain separation: where labels for the protocol's keys, hashes and signatures are made.
 
-Knows how to turn a purpose and its context into unambiguous bytes. Knows nothing of what is derived from them.
+Knows how to turn a purpose and its context into unambiguous bytes. Knows nothing of what is derived from them. Logs,
+and what is made of them, have labels of their own (`secagg.signed_log.LogKind`, `secagg.merkle`, `dp.ledger.export`,
+`dp.fingerprint`): they are no part of this protocol.
 """
 
 from __future__ import annotations

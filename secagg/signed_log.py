@@ -93,7 +93,7 @@ class LogKind(Generic[EntryT]):
     """One kind of log: what sets its bytes and its errors apart from those of every other.
 
     Attributes:
-        reason: its errors are ``<reason>-damaged`` and ``<reason>-altered``.
+        reason: its errors are ``<reason>-damaged``, ``<reason>-altered`` and ``<reason>-restored``.
         name, article: in sentences: ``"ledger"``, ``"a"``.
         remedy: what to do when it was damaged or altered.
     """

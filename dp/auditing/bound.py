@@ -25,7 +25,7 @@ _PRECISION: Final = 1e-6
 
 
 def p_value(canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
-    """How likely so many right guesses, or more, are at most if the run is (epsilon, delta)-DP.
+    """An upper bound on the probability of ``right`` or more right guesses, if the run is (epsilon, delta)-DP.
 
     Args:
         canaries: m, of each of which a coin decided whether it is in.
@@ -50,7 +50,7 @@ def epsilon_lower_bound(canaries: int, guesses: int, right: int, delta: float, c
     """What epsilon exceeds, with this confidence, if delta is right; 0 where nothing can be said.
 
     Guarantee: of an (epsilon, delta)-DP run, the bound is above epsilon with a probability of at most 1 - confidence.
-    For the number of right guesses from which on it is so is that of the test of one fixed epsilon.
+    For it exceeds epsilon only where the test of that one epsilon rejects.
 
     Args:
         confidence: such as 0.95.

@@ -125,7 +125,10 @@ class Account:
 
     @property
     def _lacks_a_list(self) -> bool:
-        """Whether one is gone that was here: it may have made patients of all other data sets one."""
+        """Whether a data set that was trained on here has no list any more.
+
+        It may have shown that entries of other data sets are one patient.
+        """
         return any(
             name not in self._groups and any(not key.imported for key in runs) for name, runs in self._runs.items()
         )
@@ -134,7 +137,7 @@ class Account:
         return self._groups.get(data_set, {})
 
     def _largest_groups(self, data_set: str) -> list[Group]:
-        """Those that are not part of another, which is the dearer one; with all that may have any patients."""
+        """Those that are part of no larger one, which costs more; each with the data sets that may have any patient."""
         if data_set not in self._groups or self._lacks_a_list:
             return [frozenset(self._runs)]
         anybody = frozenset(name for name in self._runs if name not in self._groups)

@@ -115,8 +115,10 @@ class MaskingClient:
         """Take one message; give the replies.
 
         Raises:
-            RemoteProtocolError: with a reason code, if the message is not allowed. The state stays what it was.
-            ForgedSumError: if a sum's tag does not fit. Nothing is taken or given any more.
+            ForgedSumError: a sum's tag does not fit. Nothing is taken or given any more.
+            ForgedAgreementError: an agreement to survivors is forged. Nothing more is answered in this round.
+            RemoteProtocolError: with a reason code, if the message is not allowed otherwise. The state stays what it
+                was.
         """
         envelope = open_envelope(message, self._charter, self._limit())
         header = envelope.header
@@ -140,7 +142,7 @@ class MaskingClient:
         Noise that is drawn with one comes off again where enough hospitals survive. Each serves one vector.
 
         Raises:
-            LocalProtocolError: ``out-of-turn``.
+            LocalProtocolError: ``out-of-turn``, ``secrets-forgotten``.
         """
         self._require_asked()
         return self._current().noise_keys(self.round)
@@ -161,7 +163,7 @@ class MaskingClient:
             logs: how far this site's logs have come: the latch remembers it from the moment that the vector may leave.
 
         Raises:
-            LocalProtocolError: ``out-of-turn``, ``wrong-length``.
+            LocalProtocolError: ``out-of-turn``, ``wrong-length``, ``secrets-forgotten``.
             RemoteProtocolError: ``round-already-masked``.
         """
         target, epoch = self._require_asked(), self._current()
@@ -254,9 +256,14 @@ class MaskingClient:
             envelope = open_envelope(message, self._charter, payload_limit(epoch.session, Stage.DEAL))
             header = envelope.header
             if (header.stage, header.epoch, header.recipient) != (Stage.DEAL, epoch.session.epoch, self.number):
-                raise RemoteProtocolError("unexpected-message", "Among the deals is a message that is none for us.")
+                raise RemoteProtocolError(
+                    "unexpected-message", "DEALS holds a message that is no deal of this epoch for this hospital."
+                )
             if header.sender in collected or header.sender not in epoch.dealers:
-                raise RemoteProtocolError("duplicate", "Among the deals a dealer is there twice, or has none to give.")
+                raise RemoteProtocolError(
+                    "duplicate",
+                    "DEALS holds two deals of one member, or one of a member that does not deal to this hospital.",
+                )
             deal = decode(envelope.payload, Deal)
             collected[header.sender] = epoch.open_deal(header.sender, deal)
         missing = epoch.dealers - set(collected)

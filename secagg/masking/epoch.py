@@ -105,7 +105,7 @@ class Epoch:
         return self.number in self.recipients_of(dealer)
 
     def agreed_with(self, *peers: int) -> list[bytes]:
-        """What this hospital's share key and that of each peer agree on: the same for its deal to them and for theirs.
+        """The X25519 secret of this hospital's share key with each peer's, 32 bytes: one for both directions.
 
         Raises:
             RemoteProtocolError: ``weak-key``, naming a peer whose key gives no secret.

@@ -31,7 +31,9 @@ _NONCE = bytes(12)
 
 
 class Group:
-    """The hospitals of one epoch, as one of them holds what all have in common. In memory only.
+    """The group key of one epoch, which every hospital has and the coordinator has not, and what is done with it.
+
+    Encrypts vectors, opens sums, seals and opens what is revealed. In memory only.
 
     Args:
         key: the group key, 32 bytes.
@@ -128,7 +130,7 @@ class Group:
         for reveal in reveals:
             if reveal.responder not in survivors.numbers or responders.count(reveal.responder) > 1:
                 raise RemoteProtocolError(
-                    "duplicate", f"Shares of member {reveal.responder} came twice, or of a stranger to the sum."
+                    "duplicate", f"Shares of member {reveal.responder} came twice, or it is no survivor."
                 )
             key = self._reveal_key(round_number, reveal.responder, survivors.digest())
             with suppress(InvalidTag):

@@ -13,11 +13,14 @@ from secagg.masking.session import Session, Survivors
 
 
 def shares_for(survivors: Survivors, held: Mapping[int, HeldShares], session: Session, round_number: int) -> Reveal:
-    """Of who survived the shares of what its vector is masked with alone, and of the noise that comes off; of who
-    dropped those of its mask key.
+    """The shares to reveal: of each survivor's self-mask seed, and of its noise seeds that come off; of each dropped
+    participant's mask key. Never both of one hospital.
 
-    How many survive says which noise comes off. This hospital counts itself: what must stay is not a matter of what the
-    coordinator asks for.
+    Which noise comes off follows from the number of survivors, which this hospital counts itself: the coordinator
+    cannot ask for noise that must stay.
+
+    Args:
+        held: by owner, the shares that this hospital holds.
     """
     slot = session.slot(round_number)
     remaining = sorted(set(held) & set(survivors.numbers))

@@ -40,7 +40,7 @@ class SealedReveals:
 
     @property
     def needs_no_more(self) -> bool:
-        """Never: whether shares are right is for the hospitals to see, and whoever can must not lack any."""
+        """Never: only hospitals can tell wrong shares, and each further one lets them leave out a wrong one."""
         return False
 
     def add(self, responder: int, reveal: SealedReveal) -> None:

@@ -1,7 +1,7 @@
 """The coordinator's side of the masking protocol: bytes in, bytes out, and a sum of what it cannot read.
 
-Knows the order of messages and public values. Holds no key and no model; keeps one accumulator, whatever the number of
-hospitals. The engine moves the bytes and says when waiting is over.
+Knows the order of messages and public values. Holds no key and no model; keeps one accumulator for each model digest
+that is claimed, and bounds how many. The engine moves the bytes and says when waiting is over.
 
     server = MaskingServer(session)
     outbox = server.open()
@@ -150,9 +150,10 @@ class MaskingServer:
         """Start the next round, whose sum will be the ``step``-th applied.
 
         Args:
-            asked: the cohort that has been asked for shares of this step, if one has: who gave them gives none for
-                another. It alone masks where all of it takes part. Where it does not, no hospital is asked for shares
-                of another cohort before t hospitals have agreed to that: else it might give its one answer in vain.
+            asked: the survivors whose shares of this step were asked for in an earlier round, if any were: who revealed
+                shares for them reveals none for another set. If all of them take part, only they are told to mask. In
+                any case survivors are agreed to (PROPOSE) before shares are asked for, so that no hospital spends its
+                one answer in vain.
 
         Raises:
             LocalProtocolError: ``out-of-turn``, ``epoch-exhausted``.

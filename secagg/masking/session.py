@@ -190,30 +190,35 @@ class Session:
         """A member's name, for errors."""
         return self.charter.charter.member(number).name
 
-    def context(self, purpose: str, round_number: int, *more: bytes | int) -> bytes:
-        """The label of a key or hash that belongs to one round of this epoch."""
-        return extend(_start(purpose, self.charter.digest, self.epoch, self.purpose, round_number), *more)
+    def context(self, name: str, round_number: int, *more: bytes | int) -> bytes:
+        """The label of a key or hash that is bound to one round of this epoch: ``context`` in ``docs/protocol.md``.
+
+        Args:
+            name: what is labelled; no two kinds of keys or hashes have one name.
+            round_number: 0 for what is bound to the epoch only.
+        """
+        return extend(_start(name, self.charter.digest, self.epoch, self.purpose, round_number), *more)
 
 
 # The coordinator derives thousands of labels a round that differ in their last fields only.
 @lru_cache(maxsize=256)
-def _start(purpose: str, charter: bytes, epoch: int, summed: Purpose, round_number: int) -> bytes:
-    return label(purpose, charter, epoch, summed, round_number)
+def _start(name: str, charter: bytes, epoch: int, purpose: Purpose, round_number: int) -> bytes:
+    return label(name, charter, epoch, purpose, round_number)
 
 
 @dataclass(frozen=True)
 class Survivors:
-    """U: the members whose masked vectors are in a sum, ascending.
-
-    Raises:
-        RemoteProtocolError: on construction: ``malformed-survivors``, ``unknown-survivor`` or ``below-threshold``.
-    """
+    """U: the members whose masked vectors are in a sum, ascending. Made by `check`."""
 
     numbers: tuple[int, ...]
 
     @classmethod
     def check(cls, numbers: Iterable[int], session: Session, participants: frozenset[int]) -> Survivors:
-        """Make the set, if it is one that a sum may be taken over: distinct, taking part, at least t."""
+        """Make the set, if it is one that a sum may be taken over: distinct, ascending, taking part, at least t.
+
+        Raises:
+            RemoteProtocolError: ``malformed-survivors``, ``unknown-survivor`` or ``below-threshold``.
+        """
         listed = tuple(numbers)
         if any(later <= earlier for earlier, later in pairwise(listed)):
             raise RemoteProtocolError("malformed-survivors", "A survivor set is not in ascending order.")
@@ -237,7 +242,7 @@ class Survivors:
 
 @dataclass(frozen=True)
 class Settled:
-    """A round that has a sum, which is for the hospitals alone to see where it is encrypted.
+    """All that identifies a round's sum, without its numbers: an encrypted sum is not the coordinator's to see.
 
     Attributes:
         step: which applied sum of the training it is, from 1.

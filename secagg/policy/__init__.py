@@ -1,4 +1,4 @@
-"""What this site accepts: local, never sent, stricter than any charter where they differ."""
+"""What this site accepts, whatever a charter says. Local, never sent."""
 
 from secagg.policy.acceptance import accept_policy, load_policy, put_in_force
 from secagg.policy.checks import check_charter

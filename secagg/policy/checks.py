@@ -61,7 +61,9 @@ def large_enough_cohort(charter: Charter, policy: Policy) -> None:
 
 
 def enough_honest(charter: Charter, policy: Policy) -> None:
-    """Among hospitals that do not conspire, however many may, and whomever a lying coordinator leaves out of a sum."""
+    """Every sum holds enough honest hospitals, even if `max_colluding` conspire and a lying coordinator leaves out whom
+    it can.
+    """
     honest = honest_in_a_sum(charter)
     if honest < policy.minimum_honest:
         raise _refusal("too-few-honest", "honest hospitals in a sum may be", honest, policy.minimum_honest, "at least")

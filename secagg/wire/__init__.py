@@ -1,4 +1,4 @@
-"""Messages as bytes: signed envelopes, and the schemas of what they carry."""
+"""Messages as bytes: signed envelopes, and the stages of the protocol that they belong to."""
 
 from secagg.wire.envelope import COORDINATOR, Envelope, Header, Sealer, open_envelope
 from secagg.wire.stage import Stage
