@@ -62,6 +62,7 @@ class GaussianMechanism:
                 "no-noise",
                 f"A sum of vectors of length {self.clip_norm:g} cannot be released with a noise multiplier of "
                 f"{self.noise_multiplier:g}.",
+                remedy="Give a noise multiplier and a clip norm above 0.",
             )
 
     @property
@@ -116,5 +117,9 @@ def noisy_counts(
         InputError: ``no-noise``, if there would be none.
     """
     if not noise_multiplier > 0:
-        raise InputError("no-noise", f"Counts cannot be released with a noise multiplier of {noise_multiplier:g}.")
+        raise InputError(
+            "no-noise",
+            f"Counts cannot be released with a noise multiplier of {noise_multiplier:g}.",
+            remedy="Give a metric_noise_multiplier above 0, or release no counts.",
+        )
     return counts + np.rint(gaussian(generator, counts.size, noise_multiplier)).astype(np.int64).reshape(counts.shape)

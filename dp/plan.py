@@ -56,7 +56,11 @@ class PrivacyPlan:
             and (self.mode == "distributed") == (self.shares is not None)
         )
         if not sound:
-            raise InputError("bad-privacy-plan", f"The privacy parameters contradict each other: {self}.")
+            raise InputError(
+                "bad-privacy-plan",
+                f"The privacy parameters contradict each other: {self}.",
+                remedy="Draft the charter with `secagg charter new`.",
+            )
 
     def training_events(self, rounds: int) -> tuple[Event, ...]:
         """What ``rounds`` rounds cost a training patient."""

@@ -11,8 +11,6 @@ from typing import Final
 import numpy as np
 from randomgen import AESCounter
 
-from secagg.errors import InputError
-
 KEY_SIZE: Final = 16
 
 
@@ -27,9 +25,9 @@ def secure_generator(key: bytes | None = None) -> np.random.Generator:
         key: 16 bytes; fresh from the operating system if not given. Given only to record a run.
 
     Raises:
-        InputError: ``bad-key``, if it is not 16 bytes.
+        ValueError: if it is not 16 bytes.
     """
     if key is not None and len(key) != KEY_SIZE:
-        raise InputError("bad-key", f"A generator's key has {KEY_SIZE} bytes, not {len(key)}.")
+        raise ValueError(f"a generator's key has {KEY_SIZE} bytes, not {len(key)}")
     number = int.from_bytes(key if key is not None else secrets.token_bytes(KEY_SIZE), "little")
     return np.random.Generator(AESCounter(key=number))

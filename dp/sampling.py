@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from secagg.errors import InputError
-
 
 def poisson_sample(generator: np.random.Generator, population: int, rate: float) -> npt.NDArray[np.int64]:
     """The sampled indices, ascending, int64; each of ``population`` is in with probability ``rate``, independently.
@@ -15,8 +13,8 @@ def poisson_sample(generator: np.random.Generator, population: int, rate: float)
     (Mironov, Talwar and Zhang 2019).
 
     Raises:
-        InputError: ``bad-sampling-rate``, if it is no probability.
+        ValueError: if the rate is no probability.
     """
     if not 0 <= rate <= 1:
-        raise InputError("bad-sampling-rate", f"A sampling rate of {rate:g} is no probability.")
+        raise ValueError(f"a sampling rate of {rate:g} is no probability")
     return np.flatnonzero(generator.random(population) < rate).astype(np.int64)

@@ -50,12 +50,12 @@ class Cohort:
         """L, how many components beside the first stay in a sum over so many survivors.
 
         Raises:
-            InputError: ``below-threshold``.
+            ValueError: where survivors are fewer than the threshold.
         """
         for index, fewest in enumerate(self.steps):
             if survivors >= fewest:
                 return index
-        raise InputError("below-threshold", f"Noise is sized for {self.threshold} survivors, not for {survivors}.")
+        raise ValueError(f"noise is sized for {self.threshold} survivors, not for {survivors}")
 
     @property
     def shares(self) -> tuple[float, ...]:

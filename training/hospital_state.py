@@ -186,8 +186,14 @@ def load_state(path: Path, charter_digest: bytes) -> HospitalState:
             "damaged-checkpoint",
             f"The checkpoint {path} cannot be read: {error}.",
             culprit=str(path),
-            remedy="This hospital cannot resume from it: remove its folder's checkpoint and catch up from round 1.",
+            remedy="Remove it: this hospital then catches up from the others.",
         ) from error
     if progress.charter != charter_digest.hex():
-        raise TamperingError("other-charter", f"The checkpoint {path} belongs to another charter.", culprit=str(path))
+        raise TamperingError(
+            "other-charter",
+            f"The checkpoint {path} belongs to another charter.",
+            culprit=str(path),
+            remedy="Move it back to the run of its charter, or remove it: this hospital then catches up from the "
+            "others.",
+        )
     return state

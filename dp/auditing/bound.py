@@ -40,6 +40,7 @@ def p_value(canaries: int, guesses: int, right: int, epsilon: float, delta: floa
         raise InputError(
             "bad-guesses",
             f"{right} right of {guesses} guesses of {canaries} canaries, at ({epsilon:g}, {delta:g}), cannot be.",
+            remedy="Give no more right guesses than guesses, and no more guesses than canaries.",
         )
     accuracy = float(expit(epsilon))
     as_many = float(binom.sf(right - 1, guesses, accuracy))

@@ -32,7 +32,7 @@ class Trial:
         scores: float64 (m,).
 
     Raises:
-        InputError: ``bad-trial`` on construction.
+        ValueError: on construction, if a canary lacks a coin or a score, or a score is not finite.
     """
 
     inside: npt.NDArray[np.bool_]
@@ -40,7 +40,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         if self.inside.shape != self.scores.shape or self.inside.ndim != 1 or not np.isfinite(self.scores).all():
-            raise InputError("bad-trial", "Every canary needs one coin and one score, which is a finite number.")
+            raise ValueError("every canary needs one coin and one score, which is a finite number")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,11 @@ def guess(trial: Trial, count: int) -> Guesses:
     """
     canaries = len(trial.inside)
     if not 0 <= count <= canaries or count % 2:
-        raise InputError("bad-guesses", f"{count} guesses of {canaries} canaries are none, or not in pairs.")
+        raise InputError(
+            "bad-guesses",
+            f"{count} guesses of {canaries} canaries are none, or not in pairs.",
+            remedy="Give an even number of guesses, no more than canaries.",
+        )
     half = count // 2
     order = np.argsort(trial.scores, kind="stable")
     right = np.count_nonzero(trial.inside[order[canaries - half :]]) + np.count_nonzero(~trial.inside[order[:half]])

@@ -23,6 +23,7 @@ import msgspec
 from secagg.errors import RemoteProtocolError
 from secagg.masking.lots import draw
 from secagg.masking.messages import Agree, Agreement
+from secagg.masking.remedies import COORDINATOR_LIES
 from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.wire import Envelope, Stage
@@ -93,4 +94,5 @@ def require_agreement(
                 f"An agreement in the name of {session.name(agreement.sender)} is not its own: "
                 "the coordinator claims what hospitals did not sign.",
                 culprit="the coordinator",
+                remedy=COORDINATOR_LIES,
             )

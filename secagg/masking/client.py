@@ -218,6 +218,7 @@ class MaskingClient:
                 "epoch-too-long",
                 f"An epoch of {session.rounds} rounds was proposed; the charter allows "
                 f"{self._charter.charter.epoch_rounds}.",
+                remedy="The coordinator must open one of no more.",
             )
         if session.first_round <= self._latch.last_round(self._charter.digest):
             raise RemoteProtocolError("stale-round", f"Round {session.first_round} is over at this site.")
@@ -457,7 +458,10 @@ class MaskingClient:
         least = max(self.session.threshold, self._policy.minimum_cohort)
         if hospitals < least:
             raise RemoteProtocolError(
-                "below-threshold", f"{hospitals} hospitals take part; this site's least is {least}."
+                "below-threshold",
+                f"{hospitals} hospitals take part; this site's least is {least}.",
+                remedy="Wait for more hospitals, or ask this site's officer whether fewer will do: minimum_cohort in "
+                "policy.toml. Never fewer than the charter's threshold.",
             )
 
     def _require_to_come(self, round_number: int) -> None:

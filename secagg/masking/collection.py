@@ -74,7 +74,12 @@ class VectorSum:
         if model not in self._contributions and len(self._contributions) > most:
             # Whose is the true one does not show yet: nobody is to blame.
             told = f"{name} starts from another model than others, and so do more than the {most} that may lie."
-            raise RemoteProtocolError("other-model", told)
+            raise RemoteProtocolError(
+                "other-model",
+                told,
+                remedy="Hospitals that missed a sum catch up before the next round. If it comes again, compare which "
+                "release of secagg each runs.",
+            )
         if len(masked.tags) != self._session.tags_size:
             raise RemoteProtocolError("wrong-length", f"{name} sent {len(masked.tags)} bytes of tags.", culprit=name)
         if not self.lost:

@@ -19,6 +19,7 @@ from secagg.masking import kdf, shamir
 from secagg.masking.kdf import Secret
 from secagg.masking.messages import AEAD_OVERHEAD, CONTRIBUTION_SIZE, KEY_SIZE, Advertise, Deal
 from secagg.masking.neighbours import draw_holders
+from secagg.masking.remedies import COORDINATOR_LIES
 from secagg.masking.session import Session
 from secagg.masking.shamir import SHARE_SIZE, Randomness
 
@@ -210,6 +211,7 @@ def open_deal(route: Route, deal: Deal, agreed: bytes, advertised: Advertise, se
             "other-roster",
             f"{dealer} was shown other keys than this site: the coordinator tells members different things.",
             culprit="the coordinator",
+            remedy=COORDINATOR_LIES,
         )
     check_deal_sizes(deal, secrets, dealer)
     try:

@@ -18,6 +18,7 @@ from secagg.masking.keystream import SignedKey
 from secagg.masking.messages import Advertise, Deal, payload_limit
 from secagg.masking.messages import Roster as RosterPayload
 from secagg.masking.neighbours import Roster, check_holders, holders_of, recipients_of, roster_digest
+from secagg.masking.remedies import COORDINATOR_LIES
 from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.wire import Sealer, Stage, open_envelope
@@ -88,7 +89,12 @@ class Epoch:
             check_holders(session, advertisement, header.sender)
             roster[header.sender] = advertisement
         if roster.get(self.number) != self.secrets.advertisement():
-            raise RemoteProtocolError("own-keys-altered", "The roster does not hold the keys that this site sent.")
+            raise RemoteProtocolError(
+                "own-keys-altered",
+                "The roster does not hold the keys that this site sent.",
+                culprit="the coordinator",
+                remedy=COORDINATOR_LIES,
+            )
         self._take_participants(participants, roster)
 
     def _take_participants(self, participants: frozenset[int], roster: dict[int, Advertise]) -> None:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from secagg.errors import RemoteProtocolError
+from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.session import Session
 
 KEY_SIZE = 32
@@ -55,7 +56,10 @@ def agree_with_each(private_key: bytes, peers: Iterable[tuple[bytes, str]]) -> l
             secrets.append(own.exchange(X25519PublicKey.from_public_bytes(public)))
         except ValueError as error:
             raise RemoteProtocolError(
-                "weak-key", f"{name} advertised a key that gives no secret.", culprit=name
+                "weak-key",
+                f"{name} advertised a key that gives no secret.",
+                culprit=name,
+                remedy=WITHOUT_MEMBER,
             ) from error
     return secrets
 

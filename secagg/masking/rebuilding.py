@@ -14,6 +14,7 @@ from secagg.masking import kdf, shamir
 from secagg.masking.dealing import entry
 from secagg.masking.keystream import SignedKey
 from secagg.masking.neighbours import Roster
+from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.session import Session, Survivors
 
 
@@ -104,7 +105,10 @@ def wrong_dealing(session: Session, owner: int) -> RemoteProtocolError:
     """What is to be raised where right shares of ``owner`` give a wrong secret."""
     name = session.name(owner)
     return RemoteProtocolError(
-        "wrong-dealing", f"The shares that {name} dealt do not give what it committed to.", culprit=name
+        "wrong-dealing",
+        f"The shares that {name} dealt do not give what it committed to.",
+        culprit=name,
+        remedy=WITHOUT_MEMBER,
     )
 
 

@@ -49,6 +49,7 @@ from secagg.masking.messages import (
 )
 from secagg.masking.neighbours import check_holders, viable
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
+from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.sealed_reveals import SealedReveals
 from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
@@ -326,7 +327,10 @@ class MaskingServer:
         seen = self._seen.get(_slot_of(header))
         if seen is not None and seen != header.payload_digest:
             raise RemoteProtocolError(
-                "equivocation", f"{name} sent two different {header.stage.name} messages.", culprit=name
+                "equivocation",
+                f"{name} sent two different {header.stage.name} messages.",
+                culprit=name,
+                remedy=WITHOUT_MEMBER,
             )
         return seen is not None
 

@@ -232,6 +232,7 @@ class Survivors:
             raise RemoteProtocolError(
                 "below-threshold",
                 f"A sum over {len(listed)} hospitals was asked for; the charter's threshold is {session.threshold}.",
+                remedy="Wait until more hospitals can be reached.",
             )
         return cls(listed)
 

@@ -20,6 +20,7 @@ from secagg.masking.keystream import add_masks
 from secagg.masking.messages import Reveal
 from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import Rebuilding
+from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.removal import Removal
 from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import SHARE_SIZE
@@ -129,4 +130,5 @@ class Unmasking:
                     "wrong-share",
                     f"{name} revealed a share of {self.session.name(owner)} that is not the one it was dealt.",
                     culprit=name,
+                    remedy=WITHOUT_MEMBER,
                 )

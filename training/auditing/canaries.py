@@ -52,7 +52,9 @@ class CanaryTask:
     def read(self, path: Path) -> Records:
         """Canaries are in no file. Raises InputError ``canaries-in-no-file``."""
         raise InputError(
-            "canaries-in-no-file", f"{path} cannot be read: canaries are made for an audit, and kept nowhere."
+            "canaries-in-no-file",
+            f"{path} cannot be read: canaries are made for an audit, and kept nowhere.",
+            remedy="Run `secagg audit privacy`, which makes them.",
         )
 
     def build_model(self) -> nn.Module:

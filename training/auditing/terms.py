@@ -83,8 +83,9 @@ class Terms:
         if charter.privacy.mode == "none":
             raise InputError(
                 "nothing-to-audit",
-                f"The charter {charter.name} claims no differential privacy, so that there is no claim to audit.",
+                f"The charter {charter.name} claims no differential privacy, so there is no claim to audit.",
                 culprit="privacy.mode",
+                remedy="Draft a charter with --dp local or distributed, or leave out --charter.",
             )
         return cls(
             privacy=msgspec.structs.replace(charter.privacy, metric_noise_multiplier=0.0),
