@@ -67,7 +67,7 @@ class GaussianMechanism:
 
     @property
     def step(self) -> float:
-        """Of the grid: a power of two, from public numbers only, so that dividing by it is exact."""
+        """The grid's step: a power of two, so that dividing by it is exact, and from public numbers only."""
         _, exponent = math.frexp(self.noise_multiplier * self.clip_norm)
         return math.ldexp(1.0, exponent - 1 - _GRID_BITS)
 

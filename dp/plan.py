@@ -23,7 +23,7 @@ class PrivacyPlan:
         mode: ``none``; ``local``: the hospital adds the whole noise itself; ``distributed``: a share of it.
         noise_multiplier: standard deviation of the noise over ``clip_norm``.
         clip_norm: the most one patient's gradient weighs, L2.
-        sampling_rate: with which a patient is in a step's batch.
+        sampling_rate: the probability with which a patient is in a step's batch.
         metric_noise_multiplier: standard deviation of the noise on every released validation count; 0: none released.
         metric_every: counts are released with every so-many-th sum, and with the last.
         shares: of the noise, where the mode is ``distributed``.
@@ -115,7 +115,7 @@ class PrivacyPlan:
         return max(epsilon_rdp(events, self.delta) for events in ways)
 
     def _most_releases(self, rounds: int, steps: int | None) -> int:
-        """A round without a sum may have carried counts."""
+        """Of how many rounds counts may have been released: any round without a sum may have carried them."""
         had = rounds if steps is None else steps
         return self.releases(had) + rounds - had
 

@@ -53,7 +53,7 @@ def checkpoint_of(entries: Sequence[EntryT]) -> LogCheckpoint:
 
 
 def take_excerpt(signed: Sequence[tuple[EntryT, bytes]], is_shown: Callable[[EntryT], bool]) -> LogExcerpt[EntryT]:
-    """What is to be shown of a log.
+    """The excerpt that shows the entries for which ``is_shown`` is true, and the hashes of the others.
 
     Args:
         signed: all entries of the log, verified, with their signatures.

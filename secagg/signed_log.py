@@ -145,7 +145,7 @@ class LogKind(Generic[EntryT]):
             )
 
     def restored(self, path: Path, why: str) -> TamperingError:
-        """The error for a log that was longer once, or another."""
+        """The error for a log that is shorter than it was, or another one."""
         return TamperingError(
             f"{self.reason}-restored",
             f"The {self.name} {path} {why}: an older copy was put in its place, or it was cut off or removed.",
@@ -216,7 +216,7 @@ class SignedLog(Generic[EntryT]):
 
     @property
     def place(self) -> LogPlace:
-        """How far it has come."""
+        """How far this log has come."""
         return LogPlace(len(self._entries), self._head)
 
     def require_reached(self, noted: LogPlace) -> None:

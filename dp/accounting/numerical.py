@@ -38,14 +38,22 @@ _FAILURES: Final = (ValueError, RuntimeError, MemoryError, ArithmeticError)
 
 
 def epsilon_prv(events: Events, delta: float, rdp: float) -> float | None:
-    """By privacy loss random variables; None where they do not apply. ``rdp`` is the bound that is known."""
+    """By privacy loss random variables; None where they do not apply.
+
+    Args:
+        rdp: the bound by Renyi differential privacy of the same events.
+    """
     if not events or not _applies(events, rdp):
         return None if events else 0.0
     return _prv(events, delta, min(max(_PRV_ERROR * rdp, _LEAST_PRV_ERROR), _LARGEST_PRV_ERROR))
 
 
 def epsilon_pld(events: Events, delta: float, rdp: float) -> float | None:
-    """By privacy loss distributions; None where they do not apply. ``rdp`` is the bound that is known."""
+    """By privacy loss distributions; None where they do not apply.
+
+    Args:
+        rdp: the bound by Renyi differential privacy of the same events.
+    """
     if not events or not _applies(events, rdp):
         return None if events else 0.0
     least = min(noise for noise, _, _ in map(_use, events))

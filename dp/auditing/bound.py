@@ -28,7 +28,7 @@ def p_value(canaries: int, guesses: int, right: int, epsilon: float, delta: floa
     """An upper bound on the probability of ``right`` or more right guesses, if the run is (epsilon, delta)-DP.
 
     Args:
-        canaries: m, of each of which a coin decided whether it is in.
+        canaries: m, how many there were; for each a coin decided whether it was in.
         guesses: r, how many were guessed; the rest were passed over. Fixed before the run.
         right: v, how many of them are right.
 
@@ -48,7 +48,7 @@ def p_value(canaries: int, guesses: int, right: int, epsilon: float, delta: floa
 
 
 def epsilon_lower_bound(canaries: int, guesses: int, right: int, delta: float, confidence: float) -> float:
-    """What epsilon exceeds, with this confidence, if delta is right; 0 where nothing can be said.
+    """A lower bound on epsilon that holds with this confidence, if delta is right; 0 where nothing can be said.
 
     Guarantee: of an (epsilon, delta)-DP run, the bound is above epsilon with a probability of at most 1 - confidence.
     For it exceeds epsilon only where the test of that one epsilon rejects.

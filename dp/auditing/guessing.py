@@ -53,7 +53,7 @@ class Guesses:
 
 
 def guesses_in_advance(canaries: int, claim: float, delta: float, confidence: float) -> int:
-    """How many guesses to make, an even number: chosen before the run, by what is claimed of it, and so at no cost.
+    """How many guesses to make, an even number. Chosen before the run, so that choosing costs no confidence.
 
     A part of the canaries; more where even right guesses could not refute the claim, and all if nothing could.
 
@@ -68,7 +68,7 @@ def guesses_in_advance(canaries: int, claim: float, delta: float, confidence: fl
 
 
 def guess(trial: Trial, count: int) -> Guesses:
-    """Say of the ``count / 2`` with the highest scores that they were in, of as many with the lowest that not.
+    """Guess that the ``count / 2`` canaries with the highest scores were in, and as many with the lowest were not.
 
     Raises:
         InputError: ``bad-guesses``, if there are not so many canaries, or the number is odd.
@@ -87,5 +87,5 @@ def guess(trial: Trial, count: int) -> Guesses:
 
 
 def pooled(trials: Sequence[Trial]) -> Trial:
-    """Several runs as one: on other canaries each, they are together as private as each of them."""
+    """Several runs as one trial. Each had canaries of its own, so together they are as private as each of them."""
     return Trial(np.concatenate([trial.inside for trial in trials]), np.concatenate([trial.scores for trial in trials]))

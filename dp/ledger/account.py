@@ -56,11 +56,11 @@ class Account:
 
     @property
     def data_sets(self) -> tuple[str, ...]:
-        """All on which there are entries, in the order of the first."""
+        """The data sets that have entries, in the order of their first."""
         return tuple(self._runs)
 
     def take(self, entry: Entry) -> None:
-        """After one more entry."""
+        """Count one more entry."""
         runs = self._runs.setdefault(entry.data_set, {})
         key = RunKey.of(entry)
         runs[key] = runs.get(key, RunSpending.empty(key)).after(entry)

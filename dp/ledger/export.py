@@ -124,8 +124,9 @@ def continuation(export: LedgerExport, public_key: bytes, entries: Sequence[Entr
 
 
 def foreign_spending(export: LedgerExport) -> tuple[Entry, ...]:
-    """The entries that another ledger has to take over, each with its origin: all that was released, and what runs that
-    are not over have reserved."""
+    """What another ledger has to take over, each entry with its origin: rounds that released something, protected or
+    not, and the reservations of runs that are not over.
+    """
     still_open = open_runs(export)
     return tuple(
         replace(item.entry, origin=item.entry.origin or LEDGER.chain_hash(item.entry.body()))

@@ -69,12 +69,12 @@ class RunSpending:
 
     @property
     def counted(self) -> Cost:
-        """What the run counts with."""
+        """The cost that the run counts with: its charges, and while it is open what it has reserved beyond them."""
         return self.charged if self.closed else self.reserved.at_least(self.charged)
 
     @property
     def holds(self) -> bool:
-        """Whether it counts with more than it has charged."""
+        """Whether it counts with more than it has charged: with a reservation."""
         return self.counted != self.charged
 
     @property
@@ -128,7 +128,7 @@ class Spending:
         return self._most(self.runs, delta)
 
     def epsilon_with(self, run: RunSpending, delta: float) -> float:
-        """The same, if ``run`` stood as given."""
+        """The same with ``run`` in place of what is recorded of that run."""
         others = [other for other in self.runs if other.key != run.key]
         return self._most((*others, run), delta)
 

@@ -66,9 +66,9 @@ class Ledger(SignedLog[Entry]):
         return self._account
 
     def enrol(self, patients: PatientList) -> str:
-        """Keep the list of a data set's patients, durably; what the data set is called from now on.
+        """Keep the list of a data set's patients, durably; give the name that the data set has from now on.
 
-        A data set that is spent from without is taken to share patients with every other.
+        A data set without a list is taken to share patients with every other.
 
         Raises:
             InputError: ``unwritable``.
@@ -174,7 +174,7 @@ class Ledger(SignedLog[Entry]):
         return len(new)
 
     def open_in(self, export: LedgerExport) -> tuple[DataSetRun, ...]:
-        """The runs of a copy of this ledger that are open in both, on one reservation: either may go on with it.
+        """The runs that are open both here and in a copy of this ledger, on one reservation: either could go on.
 
         Args:
             export: verified, and taken over.

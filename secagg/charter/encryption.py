@@ -24,9 +24,9 @@ class EncryptionTerms:
     Attributes:
         spec: the parameters, and the bits of the plain modulus (BFV) or of the scale (CKKS).
         numbers_per_value: how many of a vector's numbers lie in one coefficient, or one real: 0.5 if one takes two.
-        deviation: what the noise of a sum over all members stays within, but with probability 2^-40; for CKKS its
-            error, in steps of the encoding's grid.
-        room: what it must stay below for the sum to be exact.
+        deviation: what the noise of a sum over all members exceeds with probability at most 2^-40; for CKKS its error,
+            in steps of the encoding's grid.
+        room: what the noise must stay below for the sum to be exact.
     """
 
     spec: CipherSpec
@@ -36,7 +36,7 @@ class EncryptionTerms:
 
 
 def encryption_terms(charter: Charter) -> EncryptionTerms | None:
-    """Those of a charter's updates; None where nothing is encrypted."""
+    """How a charter's updates are encrypted; None where nothing is."""
     ring = Ring(charter.encoding.field_bits)
     if charter.scheme not in ENCRYPTED_SCHEMES:
         return None
@@ -46,7 +46,7 @@ def encryption_terms(charter: Charter) -> EncryptionTerms | None:
 
 
 def terms_of(form: EncryptedForm) -> EncryptionTerms:
-    """What a form comes to."""
+    """The same for vectors of the given form."""
     spec, values = form.spec, form.values
     if isinstance(values, RealNumbers):
         deviation, room = error_bound(spec.parameters, values, form.value_count), 0.5

@@ -75,7 +75,7 @@ class Charter(Section, frozen=True):
 
     @property
     def most_liars(self) -> int:
-        """How many members' word counts for nothing: as many as may conspire, and one, which may lie by itself."""
+        """How many members may lie: as many as may conspire, and at least one, which may lie by itself."""
         return max(1, self.max_colluding)
 
     @property

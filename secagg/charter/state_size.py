@@ -1,4 +1,4 @@
-"""How large what one hospital hands to another can be, for those who must bound it before they read it.
+"""How large the state can be that one hospital hands to another, for those who must bound it before they read it.
 
 Knows a charter. What is in it, and how it is encoded, is in `docs/protocol.md` under "Catching up".
 """

@@ -19,7 +19,7 @@ def smallest_threshold(members: int, colluding: int) -> int:
 
 
 def surely_summed(members: int, threshold: int, colluding: int, graph: NeighbourGraph) -> int:
-    """Over how many hospitals every sum is, of which c may collude, whatever a lying coordinator does.
+    """The fewest hospitals that any sum is over, up to c colluding ones included, whatever a lying coordinator does.
 
     Among neighbours it can leave named hospitals out of a sum: more than half of the honest ones are in it, whatever
     the threshold (`secagg.graph`).

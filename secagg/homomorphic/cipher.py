@@ -91,7 +91,7 @@ class Cipher:
         self._coefficients = np.zeros(degree, "<u8")
 
     def fingerprint(self, purpose: bytes) -> bytes:
-        """SHA-256 that shows whether two have the same secret, and nothing of it: it has more than 256 bits."""
+        """SHA-256 of the secret: shows whether two have the same, and not what it is, for it has more than 256 bits."""
         return hashlib.sha256(label("homomorphic secret", purpose) + self._channel.content(self._secret)).digest()
 
     def encrypt(self, values: Values, out: memoryview) -> None:
@@ -182,7 +182,7 @@ class BlockSums:
         return self._sums[block] is not None
 
     def merge(self, first: int, data: memoryview) -> None:
-        """Add sums of blocks, from ``first`` on, that somebody else has taken."""
+        """Add sums of blocks, from ``first`` on, that another process has taken."""
         for index, words in enumerate(_sum_words(self._spec, data)):
             self._load_and_add(first + index, (self._format.before_sum, words.data.cast("B")))
 

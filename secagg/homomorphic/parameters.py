@@ -107,7 +107,7 @@ def require_secure(degree: int, modulus_bits: int) -> None:
 
 
 def noise_bound(contributors: int, coefficients: int) -> int:
-    """What the noise of a sum of fresh ciphertexts exceeds in none of its coefficients, but with 2^-40.
+    """A bound that the noise of a sum of fresh ciphertexts exceeds in any coefficient with probability at most 2^-40.
 
     Hoeffding's inequality for 42 n coins of +-1/2, and a union over the coefficients; or the largest value there is, if
     that is smaller. Scaling a plaintext to q rounds by at most 1/2 a contributor, which is added.
@@ -118,7 +118,7 @@ def noise_bound(contributors: int, coefficients: int) -> int:
 
 
 def exact_plain_bits(parameters: ParameterSet, contributors: int, coefficients: int) -> int:
-    """T: the widest plain modulus 2^T modulo which a BFV sum of so many is exact, but with 2^-40.
+    """T: the widest plain modulus 2^T for which a BFV sum of so many is exact except with probability 2^-40.
 
     Decryption rounds 2^T / q times (q / 2^T sum + noise): right while the noise is below q / 2^(T+1). A thousandth of
     that is left to the decryption's own arithmetic.

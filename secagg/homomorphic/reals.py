@@ -49,7 +49,7 @@ class RealNumbers:
 
     @property
     def largest_sum(self) -> int:
-        """What the magnitude of a sum of reals is below."""
+        """A bound: the magnitude of a sum of reals is below it."""
         return 1 << (self.ring.bits - 1) if self.values_per_packed == 1 else self.contributors << _LIMB_BITS
 
     def packed_count(self, length: int) -> int:
@@ -92,7 +92,7 @@ def scale_bits(parameters: ParameterSet, numbers: RealNumbers) -> int:
 
 
 def error_bound(parameters: ParameterSet, numbers: RealNumbers, count: int) -> float:
-    """By how much a sum of ``count`` reals is off at most, in steps of the grid, but with probability 2^-40.
+    """The largest error of a sum of ``count`` reals, in steps of the grid, except with probability 2^-40.
 
     A real of a slot is a combination of N coefficients with factors whose squares add up to N/2. The noise of each is
     subgaussian. What each contributor rounds to whole coefficients, at most 1/2 each, follows no law, and counts in

@@ -43,8 +43,8 @@ class PackedSum:
 class VectorSum:
     """The running sum of one round: one accumulator for each model digest that is claimed.
 
-    Honest hospitals all claim the same. One more digest is followed than hospitals may lie, so that these can neither
-    fill the memory nor crowd out the honest one.
+    Honest hospitals all claim the same. Of the others there are at most as many accumulators as hospitals that may lie,
+    so that these can neither fill the memory nor crowd out the honest one.
 
     Attributes:
         lost: whether the sums are gone, so that vectors are counted only.
@@ -91,7 +91,7 @@ class VectorSum:
         self._contributions.setdefault(model, {})[sender] = contribution
 
     def lose(self) -> None:
-        """Let go of the sums, and only count from here on."""
+        """Drop the sums; vectors that still come are only counted."""
         self.lost = True
         self._sums.clear()
 

@@ -71,7 +71,7 @@ class EpochSecrets:
         ]
 
     def of_round(self, slot: int) -> tuple[bytes, ...]:
-        """What is shared for one round, in the order of `secrets_of`; nothing in the place of what is forgotten."""
+        """The secrets of one round, in the order of `secrets_of`; empty in the place of one that was forgotten."""
         return (self.self_mask_seeds[slot] or b"", self.mask_keys[slot] or b"", *self.noise_seeds[slot])
 
     def forget(self, slots: range) -> None:
@@ -108,7 +108,7 @@ class HeldShares:
 
     @classmethod
     def split(cls, data: bytes, secrets: int) -> HeldShares:
-        """What `joined` made of so many ``secrets`` a round."""
+        """The inverse of `joined`, where ``secrets`` secrets are shared for each round."""
         end = len(data) - CONTRIBUTION_SIZE - SIGHTING_SIZE
         parts = [data[start : start + SHARE_SIZE] for start in range(0, end, SHARE_SIZE)]
         contribution = data[end : end + CONTRIBUTION_SIZE]
@@ -131,7 +131,9 @@ class HeldShares:
 
 
 def secrets_of(session: Session) -> list[tuple[Secret, int]]:
-    """What is shared for each round, in the order of a deal: the kind, and of noise seeds the component, or else 0."""
+    """The secrets that are shared for each round, in the order of a deal: (kind, component), or (kind, 0) where there
+    are no components.
+    """
     noise = [(Secret.NOISE_SEED, component) for component in range(1, session.noise_components + 1)]
     return [(Secret.SELF_MASK_SEED, 0), (Secret.MASK_KEY, 0), *noise]
 
@@ -165,7 +167,7 @@ def share_out(
 
 
 def tag_part(secrets: EpochSecrets) -> HeldShares:
-    """What a recipient gets that holds no shares."""
+    """The deal for a recipient that holds no shares: the dealer's contribution to the tag key alone."""
     return HeldShares((), (), (), secrets.tag_contribution)
 
 
@@ -179,7 +181,11 @@ class Route:
     recipient: int
 
     def sealing_key(self, agreed: bytes) -> AESGCM:
-        """The AES-256-GCM key of this route, of the secret that dealer's and recipient's share keys agree on."""
+        """The AES-256-GCM key that seals a deal on this route.
+
+        Args:
+            agreed: the X25519 secret of the dealer's and the recipient's share keys, 32 bytes.
+        """
         return AESGCM(kdf.share_sealing_key(agreed, self.session, self.roster_digest, self.dealer, self.recipient))
 
 
@@ -199,7 +205,7 @@ def open_deal(route: Route, deal: Deal, agreed: bytes, advertised: Advertise, se
 
     Args:
         agreed: see `Route.sealing_key`.
-        secrets: of how many secrets it must hold shares: all of the epoch's, or none.
+        secrets: how many secrets the deal must hold shares of: all of the epoch's, or none.
 
     Raises:
         RemoteProtocolError: ``other-roster``, ``wrong-length``, ``unreadable-shares``, ``bad-share``,

@@ -48,7 +48,7 @@ class Group:
         self._cipher = Cipher(session.form.spec, kdf.encryption_seed(key, session))
 
     def acknowledgement(self) -> Acknowledge:
-        """What tells the coordinator that this hospital has the same secret as the others, and not what it is."""
+        """Shows the coordinator whether this hospital has the same secret as the others, and not what it is."""
         session = self._session
         fingerprint = self._cipher.fingerprint(session.context("homomorphic secret fingerprint", 0))
         return Acknowledge(public_context(session.form.spec), fingerprint)
@@ -81,7 +81,7 @@ class Group:
         check_sum_blocks(self._session.form.spec, self._session.form.blocks, payload.vector)
 
     def open_sum(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> RoundSum:
-        """Decrypt a sum that `check_sum` has let pass, and take its masks off; what comes of it is not verified yet.
+        """Decrypt a sum that `check_sum` has let pass, and take its masks off. The result is not verified yet.
 
         Raises:
             RemoteProtocolError: if what was revealed does not take the masks off.

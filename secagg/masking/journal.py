@@ -28,7 +28,7 @@ class Opened(_Event, frozen=True):
 
 
 class Begun(_Event, frozen=True):
-    """It began the next round, of a step that shares may have been given for by those who were ``asked``."""
+    """It began the next round. Members ``asked`` were asked for shares of the same step in an earlier round, if any."""
 
     step: Counter
     asked: tuple[Party, ...] = ()
@@ -46,7 +46,7 @@ class TimedOut(_Event, frozen=True):
 
 
 class Lost(_Event, frozen=True):
-    """It lost what it had added up in this round: the round goes on to where it would have a sum, and is given up."""
+    """It lost what it had added up in this round, which is given up as soon as it would have had a sum."""
 
 
 class Sent(_Event, frozen=True):

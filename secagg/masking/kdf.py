@@ -135,12 +135,12 @@ def reveal_sealing_key(
 
 
 def tag_pad(group_key: bytes, session: Session, round_number: int, owner: int) -> int:
-    """What hides a hospital's tag where no masks do, below 2^256: of the group alone, and gone with the epoch."""
+    """What hides a hospital's tag under an encrypted scheme, below 2^256: only the epoch's hospitals can make it."""
     return int.from_bytes(expand(group_key, session.context("tag pad", round_number, owner)), "little")
 
 
 def round_tag_key(epoch_key: bytes, session: Session, round_number: int, model: bytes) -> bytes:
-    """The key of one round's tags. Hospitals that hold another model than the sum's have another."""
+    """The key of one round's tags. Hospitals that start from another model make another key."""
     return expand(epoch_key, session.context("round tag key", round_number, model))
 
 

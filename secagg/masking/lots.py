@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 def draw(items: Sequence[Item], count: int, randomness: Randomness) -> list[Item]:
-    """``count`` of ``items``: those with the smallest lots, of 16 random bytes each. All, without lots, if so many."""
+    """``count`` of ``items``: those with the smallest lots, 16 random bytes each; all if there are no more."""
     if count >= len(items):
         return list(items)
     lots = randomness(LOT_SIZE * len(items))

@@ -144,7 +144,7 @@ class Agree(_Payload, frozen=True):
 
 
 class Agreement(_Payload, frozen=True):
-    """What is left of a survivor's Agree envelope when all that follows from the request is taken away."""
+    """A survivor's signed Agree envelope, without the fields that whoever checks it knows from the request."""
 
     sender: MemberNumber
     sequence: Counter
@@ -200,7 +200,7 @@ class SealedReveal(_Payload, frozen=True):
 
 
 class Contribution(_Payload, frozen=True):
-    """What is left of a survivor's Masked envelope when all that the others know and the payload are taken away."""
+    """A survivor's signed Masked envelope, without its payload and the fields that whoever checks it knows."""
 
     sequence: Counter
     payload_digest: Digest

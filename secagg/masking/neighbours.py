@@ -51,7 +51,7 @@ def check_holders(session: Session, advertisement: Advertise, owner: int) -> Non
 
 
 def holders_of(owner: int, roster: Roster, participants: Collection[int], session: Session) -> tuple[int, ...]:
-    """The participants that hold shares of ``owner``, ascending; in a complete graph it is one of them itself."""
+    """The participants that hold shares of ``owner``, ascending; in a complete graph ``owner`` among them."""
     if session.complete:
         return tuple(sorted(participants))
     return tuple(number for number in roster[owner].holders if number in participants)
@@ -65,7 +65,7 @@ def recipients_of(owner: int, roster: Roster, participants: Collection[int], ses
 
 
 def viable(roster: Roster, session: Session) -> frozenset[int]:
-    """Those on the roster who have enough holders among those who have enough holders."""
+    """Those on the roster who can take part: each has enough holders that can take part too."""
     if session.complete:
         return frozenset(roster)
     left = frozenset(roster)

@@ -113,5 +113,5 @@ def wrong_dealing(session: Session, owner: int) -> RemoteProtocolError:
 
 
 def lowest(shares: Mapping[int, bytes], threshold: int) -> dict[int, bytes]:
-    """As many shares as it takes, those of the lowest points: the same for all owners, if the same have answered."""
+    """The ``threshold`` shares of the lowest points: the same points for all owners, if the same have answered."""
     return dict(sorted(shares.items())[:threshold])

@@ -205,7 +205,7 @@ class MaskingServer:
         return self._noted(outbox)
 
     def lose(self) -> None:
-        """Let go of the round's sum: it has none, and is given up where it would have been made (``worker-lost``)."""
+        """Drop what was added up in this round, which is given up (``worker-lost``) as soon as it would have a sum."""
         self._collection.lose()
 
     def _noted(self, outbox: Outbox) -> Outbox:
@@ -417,9 +417,9 @@ class MaskingServer:
         return []
 
     def _other_secret(self, agreeing: frozenset[int]) -> RemoteProtocolError:
-        """Some made another secret of the same contributions; they are named if an honest one is sure to differ.
+        """Some hospitals made another secret of the same contributions.
 
-        Up to c may say anything: as many, or as many as are on the other side, are no witness, and fewer than t.
+        They are named if the others are more than they, and more than may lie: then an honest one is among the others.
         """
         others, remedy = self.participants - agreeing, "All members need releases of secagg and TenSEAL that agree."
         if len(agreeing) <= max(self.session.charter.charter.most_liars, len(others)):

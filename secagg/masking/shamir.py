@@ -27,7 +27,8 @@ def random_secret(randomness: Randomness) -> bytes:
 
 
 def share(secret: bytes, threshold: int, points: Sequence[int], randomness: Randomness) -> list[bytes]:
-    """The polynomial of degree ``threshold - 1`` through (0, secret), at each of ``points``: 32 bytes a share.
+    """Shares of ``secret``: a random polynomial of degree ``threshold - 1`` through (0, secret), evaluated at each of
+    ``points``; 32 bytes a share.
 
     Any ``threshold`` shares give the secret; fewer are independent of it.
 
@@ -43,7 +44,7 @@ def share(secret: bytes, threshold: int, points: Sequence[int], randomness: Rand
 
 
 def reconstruct(shares: Mapping[int, bytes]) -> bytes:
-    """The secret of exactly as many shares as the threshold was, keyed by point: Lagrange interpolation at 0.
+    """The secret, from exactly as many shares as the threshold was, keyed by point: Lagrange interpolation at 0.
 
     Wrong shares give a wrong secret, never an error: who rebuilds checks the result against a commitment.
     """

@@ -159,7 +159,7 @@ class Shape:
 
     @property
     def agreed(self) -> bool:
-        """Whether a round takes agreement on the survivors."""
+        """Whether survivors have to be agreed to in a round."""
         return self.masked and (self.graph is not None or self.dropped > 0)
 
     @property
@@ -191,7 +191,7 @@ class Traffic:
 
 
 def set_up_traffic(shape: Shape) -> Traffic:
-    """Of one key set-up."""
+    """The traffic of one key set-up."""
     middle = _middle(shape)
     advertisement = sealed_size(Stage.ADVERTISE, _advertise(shape), sender=middle)
     deal, tag_deal = _deal_size(middle, shape.shared_secrets), _deal_size(middle, 0)
@@ -213,7 +213,7 @@ def set_up_traffic(shape: Shape) -> Traffic:
 
 
 def round_traffic(shape: Shape) -> Traffic:
-    """Of one round, for a hospital that does not drop.
+    """The traffic of one round, for a hospital that does not drop.
 
     Raises:
         InputError: ``too-large``, if a vector or the sum is longer than a message can be.

@@ -72,7 +72,7 @@ class Unmasking:
 
     @property
     def needs_no_more(self) -> bool:
-        """Whether nobody else need be waited for."""
+        """Whether the sum can be unmasked now, without waiting for others."""
         return self.enough
 
     def add(self, responder: int, reveal: Reveal) -> None:

@@ -41,7 +41,7 @@ class Change(msgspec.Struct, frozen=True):
 
     Attributes:
         head: the end of the chain that the change follows.
-        before: None where no policy is remembered: nothing is held to it yet.
+        before: the policy in force; None where none is remembered, so that nothing is compared with it.
         signed: which officers have signed it, so that it counts.
     """
 
@@ -70,7 +70,7 @@ class Change(msgspec.Struct, frozen=True):
 
     @property
     def missing(self) -> int:
-        """How many signatures are."""
+        """How many signatures are missing."""
         if not self.loosened or self.countersigning is None:
             return 0
         return max(0, self.countersigning.signatures - len(self.signed))
@@ -231,5 +231,5 @@ def _read_signatures(path: Path) -> tuple[PolicySignature, ...]:
 
 
 def fingerprints(keys: Iterable[OfficerKey]) -> list[str]:
-    """Officers as people name them."""
+    """Officers' keys as people compare them."""
     return sorted(fingerprint(key) for key in keys)

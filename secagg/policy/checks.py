@@ -40,7 +40,7 @@ def refusals(charter: Charter, policy: Policy) -> Mapping[str, RefusedError]:
 
 
 def known_members(charter: Charter, policy: Policy) -> None:
-    """Every member's key was compared before."""
+    """Every member is one whose key this site has compared with its owner."""
     for member in charter.members:
         if fingerprint(member.public_key) not in policy.known_members:
             raise RefusedError(

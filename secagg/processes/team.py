@@ -97,7 +97,7 @@ class Spare:
             self._teams.append(team)
 
     def dismiss(self, team: Team) -> None:
-        """End it: what its workers still do belongs to nobody. A new one can be had."""
+        """End the team, whatever its workers are doing. A new one can be made."""
         team.disband()
         self.allow()
 

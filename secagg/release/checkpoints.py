@@ -135,12 +135,12 @@ def verify_checkpoints(
 
 
 def is_vouched_for(checkpoints: VerifiedCheckpoints, charter: Charter) -> bool:
-    """Whether so many have signed that, whichever hospital it is that lies, an honest one has signed beside it."""
+    """Whether enough have signed that an honest hospital is among the others, whichever of the signers lies."""
     return len(checkpoints.cosigned_by) > charter.max_colluding + 1
 
 
 def signed_transcript(checkpoints: VerifiedCheckpoints | None, charter: Charter) -> tuple[FileCheckpoint, ...]:
-    """The transcript that hospitals vouch for; empty where too few have signed, who may have signed another before."""
+    """The transcript that hospitals vouch for; empty where too few have signed: they may have signed another, too."""
     return checkpoints.transcript if checkpoints and is_vouched_for(checkpoints, charter) else ()
 
 

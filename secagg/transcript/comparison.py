@@ -1,4 +1,4 @@
-"""A transcript beside a hospital's own log: what the one says was given, and the other says was taken and sent.
+"""A transcript compared with a hospital's own log: what was given out, and what was taken and sent.
 
 Knows recomputed sums and egress entries. A coordinator that conspires with a hospital can give another one a sum that
 was never taken, with a tag that fits; what it cannot do is keep that out of the log of whoever took it.

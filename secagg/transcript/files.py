@@ -94,7 +94,7 @@ def transcript_files(folder: Path) -> tuple[Path, ...]:
 
 
 def stray_files(folder: Path) -> tuple[Path, ...]:
-    """What is called much like a transcript, and is none: a second file of an epoch would be taken for another."""
+    """Files whose names look like a transcript's and are not: else an epoch could have a second file."""
     return tuple(sorted(path for path in folder.glob(_PATTERN) if not _is_named_rightly(path)))
 
 

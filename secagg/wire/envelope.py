@@ -160,7 +160,7 @@ def sealed_size(
     recipient: int = COORDINATOR,
     round: int = 0,  # noqa: A002
 ) -> int:
-    """How many bytes a message of the first epoch would have."""
+    """How many bytes a sealed message would have, in the first epoch."""
     body, digest = msgspec.msgpack.encode(payload), bytes(DIGEST_SIZE)
     header = msgspec.msgpack.encode(Header(WIRE_VERSION, digest, sender, recipient, 1, round, stage, 0, digest))
     signature = b"" if sender == COORDINATOR else bytes(SIGNATURE_SIZE)
@@ -240,7 +240,7 @@ def check_size(message: bytes | memoryview, payload_limit: int, sender: str | No
 
 
 def peek(message: bytes | memoryview) -> Header:
-    """The header a message claims to have, unverified: to choose who opens it, or that nobody need.
+    """The header that a message claims to have, unverified: to choose who opens it, or whether it need be opened.
 
     Raises:
         RemoteProtocolError: ``malformed``.
@@ -261,7 +261,7 @@ def decode(data: bytes | memoryview, schema: type[Schema]) -> Schema:
 
 
 def decode_exactly(data: bytes | memoryview, schema: type[Schema], sender: str) -> Schema:
-    """As `decode`, and only what is written in the one way there is: others will bound it, or write it, as we would.
+    """As `decode`, but refuses what is not encoded as we would: others compute its size, or encode it again.
 
     Raises:
         RemoteProtocolError: ``malformed``, naming the sender if it can be read.
