@@ -9,7 +9,7 @@ from cli.lazy import LazyCommand, LazyGroup
 
 @click.group(cls=LazyGroup)
 def audit() -> None:
-    """What was sent and summed, from the records that were kept of it, and what an attacker gets.
+    """Check and report what was sent and summed, and test the protection.
 
     \b
     Examples:
@@ -21,11 +21,11 @@ def audit() -> None:
 
 
 for _name, _help in (
-    ("egress", "Show what left the hospital in FOLDER, and check its log."),
-    ("transcript", "Recompute every sum from what a coordinator kept."),
-    ("report", "Report on a run, for the officer of a site or for all."),
-    ("export", "Write what a site shows of one charter, for others."),
-    ("attack", "Attack a consortium on this machine, and show who refuses."),
-    ("privacy", "Train with canaries, and bound epsilon from below."),
+    ("egress", "Show what left a hospital, and check its log."),
+    ("transcript", "Recompute every sum from the coordinator's transcript."),
+    ("report", "Report on a run, for a privacy officer or for all hospitals."),
+    ("export", "Export a hospital's signed records of one charter."),
+    ("attack", "Attack a consortium on this machine, and show who refuses it."),
+    ("privacy", "Test the claimed epsilon by training with made-up patients."),
 ):
     audit.add_command(LazyCommand(_name, f"cli.audit_{_name}:{_name}", _help))

@@ -71,12 +71,14 @@ class AttacksJson(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Run all attacks, not only the most telling ones.")
-@click.option("--only", "names", multiple=True, metavar="NAME", help="Run the attack of this name; repeat it.")
-@click.option("--list", "listed", is_flag=True, help="Say what attacks there are, and run none.")
+@click.option(
+    "--only", "names", multiple=True, metavar="NAME", help="Run only the attack of this name. Can be repeated."
+)
+@click.option("--list", "listed", is_flag=True, help="List all attacks, and run none.")
 @click.option(
     "--controls",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Also run each attack on a weakened build, where it must succeed: tests/attacks of a source checkout.",
+    help="Also run each attack on a weakened build, where it must succeed: give tests/attacks of a source checkout.",
 )
 @json_option
 @click.pass_context
@@ -88,12 +90,12 @@ def attack(
     controls: Path | None,
     as_json: bool,
 ) -> None:
-    """Attack a consortium on this machine in every way that the threat model names, and show who refuses.
+    """Attack a consortium on this machine in every way that the threat model names, and show who refuses it.
 
-    Each attack is a coordinator, a hospital or an author of a charter that lies to real parties over real messages. It
-    tries all it can and reports what it learned. Weakened builds do not ship; with --controls they are loaded from a
-    source checkout and run, to show that each attack works where the defence is missing. Exit code 4 if an attack was
-    not refused as it should be, or a control did not succeed.
+    Each attack is a coordinator, a hospital or the author of a charter that lies to real parties over real messages,
+    tries all it can, and reports what it learned. Weakened builds are not installed; with --controls they are loaded
+    from a source checkout and run, to show that each attack works where the defence is missing. Exit code 4 if an
+    attack was not refused as it should be, or a control did not succeed.
 
     \b
     Examples:
@@ -229,4 +231,4 @@ def _say(verdicts: Sequence[Verdict], failures: Sequence[str]) -> None:
         on_weakened = f", and all {controls} controls succeed" if controls else ""
         click.echo(f"Yes: {len(verdicts)} of {len(verdicts)} attacks were refused as they should be{on_weakened}.")
     if len(verdicts) < len(ATTACKS):
-        click.echo(f"{len(ATTACKS) - len(verdicts)} more with --all.")
+        click.echo(f"--all runs {len(ATTACKS) - len(verdicts)} more.")

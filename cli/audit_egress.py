@@ -62,7 +62,7 @@ class EgressJson(msgspec.Struct, frozen=True):
     "--charter",
     "charter_folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the charter, where PLACE is an exported file: it has the site's key.",
+    help="Folder of the charter, which has the site's key; for an exported file only.",
 )
 @public_key_option
 @passphrase_option
@@ -78,9 +78,10 @@ def egress(
 ) -> None:
     """Show what left a hospital, and check that no entry of its log was changed, removed or moved.
 
-    PLACE is the hospital's folder, or a file that it has exported with `secagg audit export`. In a folder, also that
-    the log goes on from where the hospital's latch has seen it. Who has put back the whole folder has put back the
-    latch too: compare the head with one noted elsewhere, or make a report, which knows what all hospitals signed for.
+    PLACE is the hospital's folder, or a file that it has exported with `secagg audit export`. In a folder, the log must
+    also continue from the last entry that the hospital's latch has seen. Whoever restores the whole folder restores the
+    latch too: compare the head with one that you noted elsewhere, or make a report, which knows what all hospitals have
+    signed for.
 
     \b
     Examples:
@@ -101,7 +102,9 @@ def egress(
         print_json(EgressJson(True, len(entries), head, charters))
         return
     for charter in charters:
-        click.echo(f"Charter {charter.charter[:16]}: sent in {charter.rounds} rounds, took {_taken(charter)}.")
+        click.echo(
+            f"Charter {charter.charter[:16]}: sent its update in {charter.rounds} rounds, took in {_taken(charter)}."
+        )
         console.print(_table(charter))
     say_whole(len(entries), head)
 
@@ -120,9 +123,9 @@ def _exported(file: Path, charter_folder: Path | None) -> tuple[Sequence[EgressE
     if evidence.egress is None:
         raise TamperingError(
             "egress-damaged",
-            f"{evidence.member} could not show its egress log: it was tampered with there.",
+            f"{evidence.member} could not show its egress log: it had been tampered with.",
             culprit=evidence.member,
-            remedy="Ask its officer what was found.",
+            remedy="Ask its privacy officer what was found.",
         )
     return evidence.egress.entries, EGRESS.head(evidence.egress.entries) if evidence.egress.shown else "empty"
 
@@ -143,8 +146,10 @@ def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:
 
 
 def _taken(charter: CharterJson) -> str:
-    snapshots = f" and {charter.snapshots} snapshots of other hospitals" if charter.snapshots else ""
-    return f"{charter.sums} sums{snapshots}"
+    sums = "1 sum" if charter.sums == 1 else f"{charter.sums} sums"
+    if not charter.snapshots:
+        return sums
+    return f"{sums} and {charter.snapshots} {'snapshot' if charter.snapshots == 1 else 'snapshots'} of other hospitals"
 
 
 def _stage(name: str, sent: Sequence[EgressEntry]) -> StageJson:
@@ -153,7 +158,7 @@ def _stage(name: str, sent: Sequence[EgressEntry]) -> StageJson:
 
 
 def _table(charter: CharterJson) -> Table:
-    table = Table("stage", "messages", "bytes")
+    table = Table("message", "count", "bytes")
     for row in charter.stages:
         table.add_row(row.stage, str(row.messages), size(row.bytes))
     table.add_section()

@@ -28,10 +28,11 @@ from training.reporting.evidence import gather_for_others
 def export(
     context: click.Context, folder: Path, charter_folder: Path, out: Path, passphrase_file: Path | None, as_json: bool
 ) -> None:
-    """Write what the hospital in FOLDER shows of one charter: its entries in ledger and egress log, signed.
+    """Export the signed entries in ledger and egress log that the hospital in FOLDER has of one charter.
 
-    In the place of every other entry is a hash, so that none can be left out or exchanged unseen. The site's budget,
-    its other runs and the number of its patients are not in it. For `secagg audit report` and `secagg audit egress`.
+    Every other entry is replaced by its hash, so that none can be left out or exchanged unnoticed. The site's budget,
+    its other runs and the number of its patients are not exported. `secagg audit report` and `secagg audit egress` read
+    it.
 
     \b
     Example:

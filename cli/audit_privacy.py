@@ -35,7 +35,9 @@ _CONFIDENCE = Number(min=0.5, max=1, max_open=True)
 
 @click.command()
 @click.option(
-    "--mode", type=click.Choice(["local", "distributed"]), help="Of differential privacy; distributed if not given."
+    "--mode",
+    type=click.Choice(["local", "distributed"]),
+    help="Mode of differential privacy; distributed if not given.",
 )
 @click.option(
     "--charter",
@@ -48,23 +50,25 @@ _CONFIDENCE = Number(min=0.5, max=1, max_open=True)
     type=click.IntRange(FEWEST_CANARIES, MOST_CANARIES),
     default=USUAL_CANARIES,
     show_default=True,
-    help="In each run.",
+    help="Canaries (made-up patients) in each run.",
 )
 @click.option(
     "--runs",
     type=click.IntRange(1, _MOST_RUNS),
     default=USUAL_RUNS,
     show_default=True,
-    help="Each has a bound, and all together have one, which decides.",
+    help="Number of runs. Each gives a bound; the bound of all together decides.",
 )
-@click.option("--confidence", type=_CONFIDENCE, default=0.95, show_default=True, help="Of each bound.")
+@click.option("--confidence", type=_CONFIDENCE, default=0.95, show_default=True, help="Confidence of each bound.")
 @click.option(
     "--controls",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Also audit builds without noise, clipping or half the noise, which must be caught: tests/attacks of a "
+    help="Also audit builds without noise, clipping or half the noise, which must be caught: give tests/attacks of a "
     "source checkout.",
 )
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the bounds: FILE.svg or FILE.html.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the bounds into FILE.svg or FILE.html."
+)
 @json_option
 @click.pass_context
 def privacy(
@@ -78,13 +82,13 @@ def privacy(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Train with canaries, guess which were in, and bound epsilon from below by how many guesses are right.
+    """Train with canaries, guess which took part, and bound epsilon from below by how many guesses are right.
 
-    Canaries are made-up patients that weigh as much as a patient can; a coin decides of each whether it is in. The runs
-    go through sampling, clipping, noise, encoding and, under distributed, the whole protocol. If the bound of all runs
-    together is above the claim, there is less noise than is claimed: exit code 4, as where a control was not caught. If
-    it is below, that proves nothing. Weakened builds do not ship; with --controls they are loaded from a source
-    checkout and run.
+    Canaries are made-up patients who weigh as much as a patient can; a coin toss decides whether each takes part. The
+    runs go through sampling, clipping, noise, encoding and, with --mode distributed, the whole protocol. If the bound
+    of all runs together is above the claimed epsilon, there is less noise than is claimed: exit code 4, as when a
+    control is not caught. A bound below the claim does not prove it. Weakened builds are not installed; with --controls
+    they are loaded from a source checkout and run.
 
     \b
     Examples:
@@ -153,8 +157,8 @@ def _say(found: Audit, controls: dict[str, Audit]) -> None:
     within = sum(bound.epsilon <= found.claim for bound in found.runs)
     if found.within_claim:
         click.echo(
-            f"Yes: the bound of all together is below the claim of {found.claim:.2f}, as are {within} of {count} by "
-            "themselves. It may be true."
+            f"Yes: the runs do not contradict the claim of {found.claim:.2f}. The bound of all together is below it, "
+            f"and so are those of {within} of {count} runs by themselves. This does not prove the claim."
         )
     else:
         click.echo(
@@ -163,7 +167,7 @@ def _say(found: Audit, controls: dict[str, Audit]) -> None:
         )
     for lacks, control in controls.items():
         if control.within_claim:
-            click.echo(f"No: the build without {lacks} should be caught, and was not: these runs could not tell.")
+            click.echo(f"No: the build without {lacks} should be caught, and was not: these runs are too few to tell.")
     caught = sum(not control.within_claim for control in controls.values())
     if controls and caught == len(controls):
         click.echo(f"Yes: all {caught} controls were caught.")

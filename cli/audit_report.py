@@ -31,9 +31,13 @@ charter_option = click.option(
 @click.argument("places", nargs=-1, type=click.Path(path_type=Path))
 @charter_option
 @click.option("--release", type=click.Path(path_type=Path, file_okay=False), help="Folder of the release.")
-@click.option("--transcript", type=click.Path(path_type=Path, file_okay=False), help="The coordinator's transcript.")
 @click.option(
-    "--audit", type=click.Path(path_type=Path, dir_okay=False), help="What `secagg audit privacy --json` printed."
+    "--transcript", type=click.Path(path_type=Path, file_okay=False), help="Folder of the coordinator's transcript."
+)
+@click.option(
+    "--audit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with what `secagg audit privacy --json` printed.",
 )
 @click.option(
     "--out",
@@ -45,7 +49,7 @@ charter_option = click.option(
     "--verify",
     "document",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Repeat a report from its JSON file, and write nothing.",
+    help="Recompute an earlier report from its JSON file, and write nothing.",
 )
 @passphrase_option
 @json_option
@@ -64,10 +68,10 @@ def report(
 ) -> None:
     """Report on a run: is anything wrong, what is spent, what left, what is promised, who took part.
 
-    PLACES is one hospital's folder, for its own officer; or, for the consortium, files that hospitals have exported
-    with `secagg audit export`, and folders that are exported on the way. The page opens offline; the JSON beside it
-    holds the records that every figure was computed from, so that --verify repeats it with nothing but the charter.
-    Exit code 4 if something does not fit.
+    PLACES is one hospital's folder, for its own privacy officer; or, for the consortium, files that hospitals have
+    exported with `secagg audit export`, or folders, which are then exported first. The page opens offline; the JSON
+    beside it holds the records that every figure was computed from, so that --verify can recompute it with nothing but
+    the charter. Exit code 4 if something is wrong.
 
     \b
     Examples:
@@ -94,7 +98,11 @@ def report(
         print_json(found)
     else:
         _say(found.report)
-        click.echo(_repeated(document, sources) if document else f"Written to {page}, and {beside} to repeat it with.")
+        click.echo(
+            _repeated(document, sources)
+            if document
+            else f"Written to {page}. {beside} holds the records, to recompute it from."
+        )
     context.exit(TamperingError.exit_code if found.report.findings else 0)
 
 
@@ -114,7 +122,7 @@ def _require_replaceable(page: Path, beside: Path) -> None:
         if path.exists() and not is_ours(path):
             raise InputError(
                 "exists",
-                f"{path} is there, is no earlier report, and is left as it is.",
+                f"{path} exists, is not an earlier report, and is left as it is.",
                 culprit=str(path),
                 remedy="Choose another name with --out: a page is written, and a .json beside it.",
             )
@@ -124,10 +132,11 @@ def _say(found: Report) -> None:
     for finding in found.findings:
         say_found(finding.message, finding.reason)
     if found.findings:
-        click.echo(f"No: {len(found.findings)} of what is recorded does not fit.")
+        things = "1 thing is" if len(found.findings) == 1 else f"{len(found.findings)} things are"
+        click.echo(f"No: {things} wrong with the records.")
     else:
         whole = sum(check.state == "whole" for check in found.checks)
-        click.echo(f"Yes: all {whole} checks that could be made found the records whole.")
+        click.echo(f"Yes: all {whole} checks that could be made found the records intact.")
     for notice in found.notices:
         say_found(f"Note: {notice.message} {notice.remedy}", notice.code)
 
@@ -135,5 +144,5 @@ def _say(found: Report) -> None:
 def _repeated(document: Path, sources: Sources) -> str:
     given = {"the release": sources.release, "the transcript": sources.transcript, "the audit": sources.audit}
     missing = [name for name, place in given.items() if place is None]
-    told = f"Yes: every figure in {document} is what its records come to."
-    return f"{told} Not looked at again: {', '.join(missing)}." if missing else told
+    told = f"Yes: every figure in {document} follows from its records."
+    return f"{told} Not checked again: {', '.join(missing)}." if missing else told

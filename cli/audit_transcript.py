@@ -56,12 +56,12 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     "--egress",
     "logs",
     multiple=True,
-    help="NAME=FILE: the egress log of a member, to compare with; repeat it.",
+    help="NAME=FILE: a member's egress log to compare with. Can be repeated.",
 )
 @click.option(
     "--release",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the release: the hospitals signed there for what the transcript was.",
+    help="Folder of the release, where the hospitals have signed for the transcript.",
 )
 @json_option
 @click.pass_context
@@ -137,19 +137,21 @@ def _describe(charter: str, audits: Sequence[EpochAudit], findings: list[Finding
 
 
 def _show(found: TranscriptJson, members: int) -> None:
-    table = Table("epoch", "round", "of", "in the sum", "the sum, SHA-256", title="Recomputed", title_justify="left")
+    table = Table(
+        "epoch", "round", "purpose", "in the sum", "the sum, SHA-256", title="Recomputed", title_justify="left"
+    )
     for row in found.rounds:
         cohort = f"{len(row.survivors)} of {members}" if row.sum_sha256 else "no sum"
         table.add_row(str(row.epoch), str(row.round), row.purpose, cohort, (row.sum_sha256 or "-")[:16])
     console.print(table)
-    refused = f", {found.refused} refused" if found.refused else ""
-    click.echo(f"{found.messages} messages of hospitals, {size(found.bytes)}{refused}.")
+    refused = f"; refused: {found.refused}" if found.refused else ""
+    click.echo(f"{found.messages} messages from hospitals, {size(found.bytes)}{refused}.")
     for epoch in found.unfinished:
-        click.echo(f"Epoch {epoch} ends in the middle: the coordinator was cut off there, or the end was taken away.")
+        click.echo(f"Epoch {epoch} is incomplete: the coordinator was interrupted there, or the end was removed.")
     for finding in found.findings:
         say_found(finding.message, finding.reason)
     if found.whole:
         sums = sum(row.sum_sha256 is not None for row in found.rounds)
         click.echo(f"Yes: all {sums} sums are what the hospitals' messages add up to.")
     else:
-        click.echo("No: the transcript does not fit together. What is listed after a misfit was not judged.")
+        click.echo("No: the transcript does not fit together. In an epoch, nothing after the first misfit was checked.")

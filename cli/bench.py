@@ -9,7 +9,7 @@ from cli.lazy import LazyCommand, LazyGroup
 
 @click.group(cls=LazyGroup)
 def bench() -> None:
-    """What protection costs on this machine, beside what people would use instead.
+    """Benchmark each scheme on this machine against plain averaging, NVFlare and Flower.
 
     \b
     Examples:
@@ -22,7 +22,7 @@ def bench() -> None:
 
 for _name, _help in (
     ("run", "Measure whole rounds of each scheme, into a folder."),
-    ("compare", "Put two runs beside each other, case by case."),
+    ("compare", "Compare the CPU times of two runs, case by case."),
     ("plot", "Draw a run as SVG."),
     ("table", "Print a run's tables as Markdown, LaTeX or CSV."),
 ):

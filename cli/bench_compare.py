@@ -23,9 +23,9 @@ from secagg.errors import SecaggError
 def compare(context: click.Context, first: Path, second: Path, as_json: bool) -> None:
     """Compare the CPU times of the runs in the folders FIRST and SECOND, case by case.
 
-    A ratio is the second over the first. Those beyond 15 % either way are named, and so are cases that send other
-    bytes. What takes less than a millisecond in both is left out. Exit code 1 if a ratio is beyond 15 % or there is
-    none, 2 if a folder holds no run or both have timed no case in common.
+    A ratio is SECOND's time over FIRST's. Those that are off by more than 15 % either way are marked, and cases that
+    send other numbers of bytes are named. What takes less than a millisecond in both is left out. Exit code 1 if a
+    ratio is off by more than 15 % or there is none, 2 if a folder holds no run or the runs have no case in common.
 
     \b
     Examples:
@@ -54,9 +54,9 @@ def _lines(found: Comparison) -> Iterator[str]:
 
 def _say(found: Comparison) -> None:
     for difference in found.environment:
-        click.echo(f"Not the same: {difference}.")
+        click.echo(f"The runs differ: {difference}.")
     for name in found.bytes_changed:
-        click.echo(f"Other bytes: {name}.")
+        click.echo(f"The number of bytes sent differs: {name}.")
     for which, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             click.echo(f"Only in the {which}: {', '.join(names)}.")

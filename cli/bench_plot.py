@@ -34,7 +34,11 @@ _FEWEST: Final = 2
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="FOLDER/plots if not given.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the drawings; FOLDER/plots if not given.",
+)
 @json_option
 def plot(folder: Path, out: Path | None, as_json: bool) -> None:
     """Draw the run in FOLDER: CPU time of a round against parameters, hospitals and drop-outs, one SVG each.
@@ -50,7 +54,7 @@ def plot(folder: Path, out: Path | None, as_json: bool) -> None:
     if not written:
         raise InputError(
             "nothing-to-plot",
-            f"{folder} has no scheme at two numbers of parameters, hospitals or drop-outs.",
+            f"{folder} has no scheme that was measured at two or more numbers of parameters, hospitals or drop-outs.",
             culprit=str(folder),
             remedy="Measure more cases into it: `secagg bench run --hospitals 10 --hospitals 40 --out FOLDER`.",
         )

@@ -37,23 +37,42 @@ class RunJson(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option("--short", "size", flag_value="short", help="The short table, in minutes: the default.")
-@click.option("--full", "size", flag_value="full", help="All cases, in hours.")
-@click.option("--scheme", "schemes", type=click.Choice(SCHEMES), multiple=True, help="Repeat it; all if not given.")
-@click.option("--hospitals", type=click.IntRange(3, MOST_MEMBERS), multiple=True, help="n; 10 if not given.")
-@click.option("--parameters", type=click.IntRange(1, MOST_PARAMETERS), multiple=True, help="d; 100,000 if not given.")
-@click.option("--dropout", "dropouts", type=BELOW_ONE, multiple=True, help="The share that sends nothing; 0.1.")
+@click.option("--short", "size", flag_value="short", help="Measure the short table, in minutes. This is the default.")
+@click.option("--full", "size", flag_value="full", help="Measure all cases, in hours.")
+@click.option(
+    "--scheme",
+    "schemes",
+    type=click.Choice(SCHEMES),
+    multiple=True,
+    help="Scheme to measure; all if not given. Can be repeated, as can the next four.",
+)
+@click.option(
+    "--hospitals", type=click.IntRange(3, MOST_MEMBERS), multiple=True, help="Number of hospitals; 10 if not given."
+)
+@click.option(
+    "--parameters",
+    type=click.IntRange(1, MOST_PARAMETERS),
+    multiple=True,
+    help="Number of parameters; 100,000 if not given.",
+)
+@click.option(
+    "--dropout", "dropouts", type=BELOW_ONE, multiple=True, help="Share of hospitals that drop out; 0.1 if not given."
+)
 @click.option(
     "--dp",
     "modes",
     type=click.Choice(["none", "local", "distributed"]),
     multiple=True,
-    help="Differential privacy; none if not given.",
+    help="Mode of differential privacy; none if not given.",
 )
 @click.option(
-    "--turns", type=click.IntRange(1, _MOST_TURNS), default=USUAL_TURNS, show_default=True, help="The best counts."
+    "--turns",
+    type=click.IntRange(1, _MOST_TURNS),
+    default=USUAL_TURNS,
+    show_default=True,
+    help="Repetitions of each case; the fastest counts.",
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The run's folder.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the run.")
 @json_option
 def run(
     size: str | None,
@@ -66,9 +85,9 @@ def run(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Measure whole rounds, key set-up included: CPU, wall, memory, bytes, messages and error, by phase and party.
+    """Measure whole rounds, key set-up included: CPU and wall time, memory, bytes, messages and error.
 
-    Each case is measured in processes of its own on one core, by turns with the others; the best turn counts. A run
+    Each case is measured in processes of its own on one core, in turn with the others; the fastest turn counts. A run
     that was stopped goes on when it is started again with the same folder, on the same machine with the same versions.
     The folder holds results.json for pytest-benchmark, results.csv, tables in results.md and results.tex, and plots.
 
@@ -121,7 +140,7 @@ def _chosen(
 
 
 def _name(order: Order) -> str:
-    return f"{order.case.name}, {order.kind}" if order.case else "what the machine can do"
+    return f"{order.case.name}, {order.kind}" if order.case else "the machine's own speed"
 
 
 def _progress() -> Progress:

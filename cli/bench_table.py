@@ -26,10 +26,10 @@ from cli.output import json_option, print_json
 @json_option
 @click.pass_context
 def table(context: click.Context, folder: Path, notation: str, as_json: bool) -> None:
-    """Print the tables of the run in FOLDER: schemes side by side, what the machine can do at most, and targets.
+    """Print the tables of the run in FOLDER: schemes side by side, the machine's own speed, and targets.
 
-    Times are CPU time of one core, the best of all turns, of the median hospital and of the coordinator. Memory is by
-    how much a party made its process grow.
+    Times are CPU time on one core, of the median hospital and of the coordinator, in the fastest turn. Memory is by how
+    much a party made its process grow.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def table(context: click.Context, folder: Path, notation: str, as_json: bool) ->
       secagg bench table runs/bench --format csv > overhead.csv
     """
     if as_json and is_given(context, "notation"):
-        raise click.UsageError("--json is a notation of its own: leave out --format.")
+        raise click.UsageError("--json is a format of its own: leave out --format.")
     run = read_run(folder)
     if as_json:
         print_json(tables_of(folder, run))

@@ -33,7 +33,7 @@ _EMPTY: Final = "empty"
 
 @click.group()
 def budget() -> None:
-    """This site's privacy budget.
+    """Show, verify, plan and export this site's privacy budget.
 
     \b
     Examples:
@@ -45,14 +45,14 @@ def budget() -> None:
 budget.add_command(plan)
 
 
-@budget.command()
+@budget.command(short_help="Show what is spent and what is left.")
 @_FOLDER
 @passphrase_option
 @json_option
 def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
-    """Show what the patients of the hospital in FOLDER have spent, and what is left by its policy.
+    """Show what the patients of the hospital in FOLDER have spent, and what its policy leaves them.
 
-    Says so when 50, 80 or 100 per cent of a data set's budget are spent or reserved.
+    Alerts when 50, 80 or 100 per cent of a data set's budget is spent or reserved.
 
     \b
     Example:
@@ -76,21 +76,21 @@ def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
             click.echo(line)
 
 
-@budget.command()
+@budget.command(short_help="Check that a ledger was not altered.")
 @click.argument("place", type=click.Path(path_type=Path), default=".")
 @public_key_option
 @passphrase_option
-@click.option("--noted", metavar="HEAD", help="A head that was printed before: the ledger has to go on from there.")
+@click.option("--noted", metavar="HEAD", help="A head that you noted earlier: the ledger must continue from there.")
 @json_option
 def verify(place: Path, public_key: str | None, passphrase_file: Path | None, noted: str | None, as_json: bool) -> None:
     """Check that no entry of a ledger was changed, removed or moved. PLACE is a hospital's folder or an exported file.
 
-    In a folder, also that it goes on from where the hospital's latch has seen it. Who has put back the whole folder has
-    put back the latch too: give a head that was noted elsewhere. Of a file that holds one charter's entries only, that
-    has to be the hash of one of these.
+    In a folder, the ledger must also continue from the last entry that the hospital's latch has seen. Whoever restores
+    the whole folder restores the latch too: give a head that you noted elsewhere. If a file holds one charter's entries
+    only, the head must be the hash of one of them.
 
     \b
-    Example:
+    Examples:
       secagg budget verify run/hospitals/aachen
       secagg budget verify aachen.json --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
     """
@@ -116,14 +116,14 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
         say_whole(length, head)
 
 
-@budget.command()
+@budget.command(short_help="Write the ledger as a signed file.")
 @_FOLDER
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
-@click.option("--charter", metavar="HASH", help="Only the entries of one charter.")
+@click.option("--charter", metavar="HASH", help="Write only the entries of this charter.")
 @passphrase_option
 @json_option
 def export(folder: Path, out: Path, charter: str | None, passphrase_file: Path | None, as_json: bool) -> None:
-    """Write the ledger in FOLDER as one signed document, which anybody can verify who has this site's public key.
+    """Write the ledger in FOLDER as one signed file, which anybody with this site's public key can verify.
 
     It names data sets by hashes, and holds nothing by which a patient could be recognised.
 
@@ -145,11 +145,11 @@ def export(folder: Path, out: Path, charter: str | None, passphrase_file: Path |
     click.echo(f"head {head}")
 
 
-@budget.command(name="import")
+@budget.command(name="import", short_help="Add what another ledger of this site has recorded.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @public_key_option
-@click.option("--data-set", metavar="HASH", help="The data set here that all of it was spent from.")
+@click.option("--data-set", metavar="HASH", help="The data set of this ledger that all imported entries belong to.")
 @passphrase_option
 @json_option
 def import_(
@@ -160,11 +160,11 @@ def import_(
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Add to the ledger in FOLDER what another ledger of this site has recorded, as `secagg budget export` wrote it.
+    """Add to the ledger in FOLDER what another ledger of this site has recorded, in a FILE of `secagg budget export`.
 
-    A data set that is not known here counts with every data set here, unless --data-set says which it is. Nothing is
-    ever lowered, and nothing counted twice. A ledger that was set back is mended by a later export of itself. A new
-    site gets its ledger so: import what an earlier one spent before the first run.
+    A data set that is not known here counts towards every data set here, unless --data-set says which one it is.
+    Nothing is ever lowered, and nothing is counted twice. A ledger that was restored from an old copy is repaired by a
+    later export of itself. For a new site, import before its first run what an earlier one has spent.
 
     \b
     Example:
@@ -180,25 +180,27 @@ def import_(
     if as_json:
         print_json({"added": added, "open_in_both": still_open})
         return
-    click.echo(f"{added} entries are new here." if added else "Nothing of it is new here.")
+    click.echo(f"{added} entries were added." if added else "Nothing was added: all of it is known here.")
     for run in still_open:
         click.echo(
-            f"The run of charter {run[:16]} was open there and is open here. If that copy may still go on with it, do "
-            "not release it here."
+            f"The run of charter {run[:16]} is open in both ledgers. If the other copy may still go on with it, do not "
+            "release it here."
         )
 
 
-@budget.command()
+@budget.command(short_help="Free what a run that never ended has reserved.")
 @_FOLDER
-@click.option("--charter", metavar="HASH", required=True, help="Of the run to give up, as `secagg budget show` has it.")
+@click.option(
+    "--charter", metavar="HASH", required=True, help="Charter of the run to give up, as `secagg budget show` prints it."
+)
 @passphrase_option
 @json_option
 def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: bool) -> None:
     """Free what a run that never ended has reserved and not used. Its charged rounds stay spent.
 
-    The hospital must not be running, and no copy of its folder may go on with the run: what that charges is not known
-    here until it is imported. If the run is started again, it has to reserve again. What another ledger had reserved
-    when it was imported is not freed: nobody knows here what was charged there since.
+    The hospital must not be running, and no copy of its folder may go on with the run: what a copy charges is not known
+    here until it is imported. If the run is started again, it must reserve again. What another ledger had reserved when
+    it was imported is not freed: what was charged there since is not known here.
 
     \b
     Example:
@@ -218,16 +220,16 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
         return
     if names:
         click.echo(
-            f"Released on {len(names)} data sets. If a copy of this folder may still go on with the run, import what "
-            "it has recorded: secagg budget import."
+            f"Released on {_data_sets(names)}. If a copy of this folder may still go on with the run, import what it "
+            "has recorded: secagg budget import."
         )
     if elsewhere:
         click.echo(
-            f"On {len(elsewhere)} data sets this run holds what another ledger had reserved for it when that was "
-            "exported. It goes on counting: nobody knows here what was charged there since."
+            f"On {_data_sets(elsewhere)} this run still holds what another ledger had reserved for it when that was "
+            "exported. It goes on counting: what was charged there since is not known here."
         )
     if not names and not elsewhere:
-        click.echo("This run holds nothing.")
+        click.echo("This run has nothing reserved.")
 
 
 def _require_in_part(noted: str, entries: Sequence[Entry], length: int, path: Path) -> None:
@@ -243,11 +245,13 @@ def _require_in_part(noted: str, entries: Sequence[Entry], length: int, path: Pa
 
 def _say_part(charter: str, entries: int, length: int, head: str) -> None:
     click.echo(
-        f"Yes: these {entries} of {length} entries, those of charter {charter[:16]}, are whole, in order and signed by "
-        "this site."
+        f"Yes: these {entries} of {length} entries, those of charter {charter[:16]}, are intact, in order and signed "
+        "by this site."
     )
     if entries < length:
-        click.echo("It is a part of the ledger: that there are no others of this charter is the site's word.")
+        click.echo(
+            "This is a part of the ledger: that it has no other entries of this charter is only the site's word."
+        )
     click.echo(f"head {head}")
 
 
@@ -255,11 +259,15 @@ def _read_export(path: Path, public_key: str | None) -> LedgerExport:
     if public_key is None:
         raise InputError(
             "no-public-key",
-            f"Whose ledger {path} should be is not said.",
+            f"It is not known whose ledger {path} should be.",
             culprit="--public-key",
-            remedy="Give the key with --public-key, from somewhere else than this file.",
+            remedy="Give the site's key with --public-key, from a source other than this file.",
         )
     return read_export(path, site_key(path, public_key, None))
+
+
+def _data_sets(names: Sequence[str]) -> str:
+    return "1 data set" if len(names) == 1 else f"{len(names)} data sets"
 
 
 def _base64(identity: Identity) -> str:

@@ -78,22 +78,34 @@ class _Subject:
     limit: float | None
 
 
-@click.command()
-@click.option("--charter", type=click.Path(path_type=Path, file_okay=False), help="Plan what this charter says.")
+@click.command(short_help="Compute what a run will cost, before it starts.")
+@click.option(
+    "--charter",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the charter whose run is to be planned.",
+)
 @click.option("--target-epsilon", type=POSITIVE, help="Find the noise multiplier for this epsilon.")
-@click.option("--noise-multiplier", type=POSITIVE, help="Deviation of the noise over a patient's clipping norm.")
-@click.option("--sampling-rate", type=FRACTION, help="The chance of a patient to be in a step's batch.")
+@click.option(
+    "--noise-multiplier", type=POSITIVE, help="Standard deviation of the noise over a patient's clipping norm."
+)
+@click.option("--sampling-rate", type=FRACTION, help="Probability that a patient is in the batch of a step.")
 @click.option("--steps", type=click.IntRange(1, _MOST_STEPS), help="Optimizer steps of the whole run.")
 @click.option(
-    "--delta", type=DELTA, default=1e-5, show_default=True, help="Of (epsilon, delta): well below 1 / patients."
+    "--delta",
+    type=DELTA,
+    default=1e-5,
+    show_default=True,
+    help="Delta of (epsilon, delta): well below 1 / number of patients.",
 )
 @click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw epsilon against rounds: FILE.svg or .html."
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw epsilon against rounds, into FILE.svg or FILE.html.",
 )
 @click.option(
     "--pilot",
     type=click.Path(path_type=Path, dir_okay=False),
-    help='With --plot: [{"epsilon": …, "accuracy": …}, …], drawn as well.',
+    help='With --plot: file of pilot runs to draw as well, [{"epsilon": 3, "accuracy": 0.94}, …].',
 )
 @json_option
 @click.pass_context
@@ -109,10 +121,10 @@ def plan(
     pilot: Path | None,
     as_json: bool,
 ) -> None:
-    """What a run will cost a patient before it starts, and how much noise an epsilon takes.
+    """Compute what a run will cost a patient before it starts, or how much noise a target epsilon needs.
 
-    Told by three accountants. A hospital's ledger counts by RDP, which applies to every run; PRV and PLD are tighter,
-    and apply to Gaussian noise only. See docs/accounting.md.
+    Three accountants compute it. A hospital's ledger counts by RDP (Renyi differential privacy), which applies to every
+    run; PRV and PLD are tighter, but apply to Gaussian noise only. See docs/accounting.md.
 
     \b
     Examples:
@@ -217,8 +229,8 @@ def _print(subject: _Subject, after: dict[int, EpsilonBound]) -> None:
     total = after[subject.plan.rounds]
     if total.gaussian_reference is not None:
         console.print(
-            'PRV and PLD do not apply to integer noise. "continuous" is no bound: it is what Gaussian noise of the '
-            "same deviation would cost.",
+            'PRV and PLD do not apply to integer noise. "continuous" is not a bound: it is what Gaussian noise '
+            "of the same standard deviation would cost.",
             soft_wrap=True,
         )
     elif total.pld is None:

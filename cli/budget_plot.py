@@ -49,7 +49,7 @@ def read_pilot(path: Path) -> list[PilotPoint]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
             "malformed-pilot",
-            f"{path} is no list of pilot runs: {error}.",
+            f"{path} is not a list of pilot runs: {error}.",
             culprit=str(path),
             remedy='Write [{"epsilon": 3.0, "accuracy": 0.94}, …], with accuracies from 0 to 1.',
         ) from error

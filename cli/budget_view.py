@@ -87,7 +87,7 @@ def table_of(data_set: DataSetJson) -> Table:
     table = Table("charter", "rounds", "state", "epsilon", title=title, title_justify="left")
     for run in data_set.runs:
         spent = "no protection: not covered by any epsilon" if run.epsilon is None else no_less(run.epsilon, 3)
-        table.add_row(run.charter[:16], str(run.rounds), f"{run.state}{', elsewhere' * run.imported}", spent)
+        table.add_row(run.charter[:16], str(run.rounds), f"{run.state}{', in another ledger' * run.imported}", spent)
     return table
 
 
@@ -100,7 +100,7 @@ def alert_line(data_set: DataSetJson) -> str | None:
 def shared_lines(data_set: DataSetJson) -> Iterable[str]:
     """What else its patients are in, a sentence each."""
     if data_set.patients is None:
-        yield "Nobody knows whose data these are: they count with every data set."
+        yield "It is not known which patients these are: they count towards every data set."
     for other in data_set.overlaps:
         known = f"{other.patients} of {data_set.patients}" if other.patients and data_set.patients else "any number of"
         yield f"Shares {known} patients with data set {other.data_set[:16]}."

@@ -38,7 +38,7 @@ charter_folder = click.argument("folder", type=click.Path(path_type=Path, file_o
 
 @click.group(cls=LazyGroup)
 def charter() -> None:
-    """What the consortium agrees on, signed by every member.
+    """Draft, sign and verify the charter: what all hospitals agree on.
 
     \b
     Example:
@@ -46,7 +46,9 @@ def charter() -> None:
     """
 
 
-charter.add_command(LazyCommand("new", "cli.charter_new:new", "Write an unsigned charter into FOLDER."))
+charter.add_command(
+    LazyCommand("new", "cli.charter_new:new", "Draft a charter from a task and a few choices, unsigned.")
+)
 charter.add_command(
     LazyCommand(
         "provision", "cli.provision:provision_command", "Make start-up kits for all members and the coordinator."
@@ -54,11 +56,11 @@ charter.add_command(
 )
 
 
-@charter.command()
+@charter.command(short_help="Show a charter, and who has signed it.")
 @charter_folder
 @json_option
 def show(folder: Path, as_json: bool) -> None:
-    """Show the charter in FOLDER, and who has signed it. It is not verified; see `verify`.
+    """Show the charter in FOLDER, and who has signed it. Signatures are not verified: see `secagg charter verify`.
 
     \b
     Example:
@@ -68,7 +70,7 @@ def show(folder: Path, as_json: bool) -> None:
     show_charter(folder, content, tuple(signature.member for signature in read_signatures(folder)), as_json)
 
 
-@charter.command()
+@charter.command(short_help="Sign a charter, if this site's policy allows it.")
 @charter_folder
 @click.option(
     "--identity",
@@ -76,7 +78,7 @@ def show(folder: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     default="identity.pem",
     show_default=True,
-    help="This hospital's key.",
+    help="File with this hospital's signing key.",
 )
 @passphrase_option
 @click.option(
@@ -84,7 +86,7 @@ def show(folder: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     default="policy.toml",
     show_default=True,
-    help="What this site accepts; where it is not given and there is none, the strictest.",
+    help="Policy: what this site accepts. If not given and there is no such file, the strict defaults apply.",
 )
 @json_option
 @click.pass_context
@@ -96,7 +98,7 @@ def sign(
     policy: Path,
     as_json: bool,
 ) -> None:
-    """Sign the charter in FOLDER, if this site's policy allows what it says, and nobody has signed another.
+    """Sign the charter in FOLDER, if this site's policy allows it and nobody has signed a different one.
 
     \b
     Example:
@@ -118,11 +120,11 @@ def sign(
         print_json(result | {"warnings": cautions(content)})
         return
     click.echo(f"Signed as {signature.member}: charter {content.digest().hex()}.")
-    click.echo(f"Still to sign: {', '.join(missing)}." if missing else "All members have signed.")
+    click.echo(f"Not signed yet by: {', '.join(missing)}." if missing else "All members have signed.")
     warn(cautions(content))
 
 
-@charter.command()
+@charter.command(short_help="Check that every member has signed a charter.")
 @charter_folder
 @json_option
 def verify(folder: Path, as_json: bool) -> None:

@@ -21,16 +21,20 @@ from training.task import bind_to_file, load_task_file
 
 @click.command()
 @charter_folder
-@click.option("--name", default="consortium", show_default=True, help="What the consortium calls itself.")
+@click.option("--name", default="consortium", show_default=True, help="Name of the consortium.")
 @click.option(
     "--task",
     "task_file",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="TOML; see docs/tasks.md.",
+    help="Task file (TOML); see docs/tasks.md.",
 )
-@click.option("--columns-from", type=click.Path(path_type=Path), help="A file whose columns the task learns from.")
-@click.option("--member", "members", multiple=True, required=True, help="NAME=PUBLIC-KEY, for each hospital.")
+@click.option(
+    "--columns-from", type=click.Path(path_type=Path), help="File of records whose columns become the task's features."
+)
+@click.option(
+    "--member", "members", multiple=True, required=True, help="NAME=PUBLIC-KEY of a hospital; repeat it for each."
+)
 @charter_options
 @json_option
 @click.pass_context
@@ -44,7 +48,7 @@ def new(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write an unsigned charter into FOLDER.
+    """Draft a charter from a task and the choices below, and write it into FOLDER, unsigned.
 
     \b
     Example:
@@ -67,7 +71,7 @@ def new(
     if not spec.is_bound:
         raise InputError(
             "columns-unknown",
-            f"{task_file} does not list its features, so that the model's size is unknown.",
+            f"{task_file} does not list its features, so the model's size is unknown.",
             culprit=str(task_file),
             remedy="List data.features in the task, or give a file with --columns-from.",
         )
@@ -82,7 +86,7 @@ def _member(text: str) -> Member:
     if public_key is None:
         raise InputError(
             "bad-public-key",
-            f"The member {name!r} is given without a public key of 32 bytes in base64.",
+            f"The member {name!r} was given without a public key (32 bytes in base64).",
             culprit=name,
             remedy="Copy it from the output of `secagg identity show`, as --member NAME=KEY.",
         )

@@ -19,7 +19,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 @click.group()
 def coordinator() -> None:
-    """The coordinator's site, where hospitals are in different buildings. It holds no key that opens anything.
+    """Set up and run the coordinator of a networked training. It holds no key that opens an update.
 
     \b
     Example, from nothing to a running site:
@@ -28,13 +28,13 @@ def coordinator() -> None:
     """
 
 
-@coordinator.command()
+@coordinator.command(short_help="Set up the coordinator's folder.")
 @_SITE
-@click.option("--charter", type=_FOLDER, required=True, help="The charter's folder, signed by every member.")
-@click.option("--kit", type=_FOLDER, required=True, help="The start-up kits that the coordinator was given.")
+@click.option("--charter", type=_FOLDER, required=True, help="Folder of the charter that every member has signed.")
+@click.option("--kit", type=_FOLDER, required=True, help="Folder of the start-up kits that the coordinator was given.")
 @json_option
 def init(site: Path, charter: Path, kit: Path, as_json: bool) -> None:
-    """Make SITE, the coordinator's folder: charter, start-up kits, and how long it waits for whom.
+    """Set up SITE, the coordinator's folder: charter, start-up kits, and settings that say how long it waits.
 
     \b
     Example:
@@ -51,13 +51,13 @@ def init(site: Path, charter: Path, kit: Path, as_json: bool) -> None:
     click.echo(f"Next: secagg coordinator run {made.path}")
 
 
-@coordinator.command()
+@coordinator.command(short_help="Run the training until the model is released.")
 @_SITE
 @json_option
 def run(site: Path, as_json: bool) -> None:
-    """Begin epoch after epoch of SITE's charter until there is a release. Ends cleanly on SIGTERM or Ctrl-C.
+    """Run the training under SITE's charter until the model is released. Ends cleanly on SIGTERM or Ctrl-C.
 
-    What was reached is kept: started again, also after a crash, it goes on from there.
+    Progress is kept: started again, also after a crash, it goes on from where it was.
 
     \b
     Example:
@@ -74,16 +74,16 @@ def run(site: Path, as_json: bool) -> None:
         click.echo(f"Released. The statement that every contributor signed: {release}")
 
 
-@coordinator.command()
+@coordinator.command(short_help="Show whether the coordinator is running, and how far it is.")
 @_SITE
 @json_option
 def status(site: Path, as_json: bool) -> None:
-    """Show how SITE is doing. Ends with 0 if it runs or the model is released, 1 if it does not run.
+    """Show the state of SITE. Exit code 0 if it is running or the model is released, 1 if it is not running.
 
     \b
     Examples:
       secagg coordinator status site
-      for a supervisor, as health:
+      as a health check, for a supervisor:
         secagg coordinator status site --json
     """
     # Asked first: what a process that has ended meanwhile wrote last is then read all the same.
@@ -102,6 +102,6 @@ def _show(found: CoordinatorStatus, running: bool) -> None:
     console.print(f"charter   {found.charter}", soft_wrap=True)
     console.print(f"epochs    {found.epochs}")
     console.print(f"rounds    {found.rounds}")
-    console.print(f"steps     {found.steps} of {found.steps_due}")
+    console.print(f"sums      {found.steps} of {found.steps_due}")
     if found.reason:
         say_why(found.message, found.remedy, found.reason)

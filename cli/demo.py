@@ -69,7 +69,7 @@ _SHARES = (
     type=click.Path(path_type=Path, file_okay=False),
     default="runs/demo",
     show_default=True,
-    help="Folder for everything; the records go beside it.",
+    help="Folder of the run; the hospitals' records are written beside it.",
 )
 @click.option(
     "--dp",
@@ -79,9 +79,13 @@ _SHARES = (
     show_default=True,
     help="Differential privacy.",
 )
-@click.option("--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Budget of the run.")
+@click.option("--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Privacy budget of the run.")
 @scheme_option
-@click.option("--hospitals-at", type=click.Path(path_type=Path, file_okay=False), help="Hospitals of an earlier demo.")
+@click.option(
+    "--hospitals-at",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of an earlier demo's hospitals, to train with them again.",
+)
 @click.option("--force", is_flag=True, help="Replace an earlier demo in the same folder.")
 @json_option
 @click.pass_context
@@ -95,16 +99,16 @@ def demo(
     force: bool,
     as_json: bool,
 ) -> None:
-    """A consortium on this machine: 8 hospitals, 569 real patients, two drop-outs, a signed model, a report.
+    """Simulate a consortium on this machine: 8 hospitals, 569 real patients, two drop-outs, a signed model, a report.
 
-    The data is the Wisconsin breast cancer set that scikit-learn brings, dealt out to eight invented hospitals.
+    The data are the Wisconsin breast cancer set that comes with scikit-learn, divided among eight invented hospitals.
 
     \b
     Examples:
       secagg demo
       secagg demo --dp none --out runs/without-dp
-      secagg demo --scheme double-lock --out runs/double-lock     (the coordinator does not see the sum either)
-      secagg demo --out runs/again --hospitals-at runs/demo/hospitals     (their budgets are spent: refused)
+      secagg demo --scheme double-lock --out runs/double-lock     # the coordinator does not see the sum either
+      secagg demo --out runs/again --hospitals-at runs/demo/hospitals     # refused: their budgets are spent
     """
     require_effect(context, CHARTER_USES)
     require_beside(hospitals_at, out)
@@ -173,7 +177,7 @@ def _require_demo(out: Path) -> None:
     if strange or tables != tuple(map(str, _tables_of(out))):
         raise InputError(
             "not-a-demo",
-            f"{out} holds something else than an earlier demo, and is left as it is.",
+            f"{out} holds something other than an earlier demo, and is left as it is.",
             culprit=str(out),
             remedy="Choose another folder with --out.",
         )
@@ -185,9 +189,10 @@ def _introduce(privacy: str, epsilon: float, scheme: Scheme) -> None:
     if scheme not in SHARED_KEY_SCHEMES:
         cut_off += ", ghent in round 7 right after"
     console.print(
-        "Eight hospitals train one model on 569 patients who differ: the first sees few\n"
-        "malignant masses, the last few benign ones.\n"
-        f"Each {noise}{_HIDES[scheme]} its update; the coordinator adds what it cannot read.\n"
+        "Eight hospitals train one model on 569 patients. The hospitals differ: the\n"
+        "first has few malignant cases, the last few benign ones.\n"
+        f"Each {noise}{_HIDES[scheme]} its update; the coordinator adds\n"
+        "up what it cannot read.\n"
         f"{cut_off}.\n"
     )
 
@@ -212,7 +217,7 @@ def _records_beside(out: Path) -> Iterator[None]:
             elif not path.is_file() or path.read_bytes() != content:
                 raise InputError(
                     "exists",
-                    f"{path} is in the place of the demo's records, and is left as it is.",
+                    f"{path} is where the demo's records should go, holds something else, and is left as it is.",
                     culprit=str(path),
                     remedy="Choose another folder with --out.",
                 )

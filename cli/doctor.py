@@ -35,17 +35,20 @@ _ELEMENTS = 4_000_000
 
 
 @click.command()
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where state would be kept.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder in which this site would keep its state."
+)
 @click.option(
     "--charter",
     "charter_folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A charter to be taken part in; without it, every scheme is tried.",
+    help="Folder of the charter that this machine is to train under; without it, every scheme is tried.",
 )
 @click.option(
     "--policy",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="This site's; a task's own code is run, to build the charter's model, if the policy lists it.",
+    help="This site's policy. The code of a custom task is run, to build the charter's model, only if it lists the "
+    "task.",
 )
 @json_option
 @click.pass_context
@@ -120,7 +123,7 @@ def _seconds_to_mask(vector: np.ndarray) -> float:
 def _storage(folder: Path | None) -> MachineCheck:
     what, place = "durable storage", folder or tempfile.gettempdir()
     try:
-        return MachineCheck(what, f"{_milliseconds_a_record(folder):.1f} ms a record in {place}", good=True)
+        return MachineCheck(what, f"{_milliseconds_a_record(folder):.1f} ms per record in {place}", good=True)
     except OSError as error:
         return MachineCheck(
             what, f"{place} cannot be written: {error.strerror}; choose another with --folder", good=False

@@ -22,7 +22,7 @@ def model_check(charter: Charter, allowed_tasks: Set[str]) -> MachineCheck:
     kind = charter.task.kind
     if kind not in allowed_tasks:
         return MachineCheck(
-            _WHAT, f"not looked at: no --policy lists {kind} in allowed_tasks, so it is not run", good=True
+            _WHAT, f"not checked: no --policy lists {kind} in allowed_tasks, so its code is not run", good=True
         )
     try:
         task = task_of(charter)
@@ -32,7 +32,7 @@ def model_check(charter: Charter, allowed_tasks: Set[str]) -> MachineCheck:
         return MachineCheck(_WHAT, error.diagnostics(), good=False)
     if not is_the_same:
         return MachineCheck(
-            _WHAT, "another is built here: all need the same releases of secagg and of torch", good=False
+            _WHAT, "a different one is built here: all hospitals need the same releases of secagg and torch", good=False
         )
     found = ". ".join(("built here as the charter names it", *(caution.told() for caution in told)))
     return MachineCheck(_WHAT, found, good=True, warnings=told)

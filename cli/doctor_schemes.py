@@ -75,7 +75,7 @@ def _encryption(terms: EncryptionTerms, field_bits: int) -> MachineCheck:
         InputError: if it does not work here.
     """
     rate = numbers_a_second(terms) / _MILLION
-    found = f"{rate:.1f} M parameters/s of {field_bits} bits, one core; sums decrypt to what they should"
+    found = f"{rate:.1f} M parameters/s of {field_bits} bits, one core; sums decrypt correctly"
     return MachineCheck(_name(terms.spec.encryption), found, good=True)
 
 

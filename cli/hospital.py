@@ -23,7 +23,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 @click.group()
 def hospital() -> None:
-    """This hospital's site, where hospitals are in different buildings.
+    """Set up and run this hospital's part of a networked training.
 
     \b
     Example, from nothing to a running site:
@@ -36,13 +36,15 @@ def hospital() -> None:
 hospital.add_command(check)
 
 
-@hospital.command()
+@hospital.command(short_help="Set up this hospital's folder.")
 @_SITE
-@click.option("--charter", type=_FOLDER, required=True, help="The charter's folder, signed by every member.")
-@click.option("--identity", type=_FILE, required=True, help="This hospital's signing key.")
-@click.option("--kit", type=_FOLDER, required=True, help="The start-up kit that this hospital was given.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="This hospital's records.")
-@click.option("--policy", type=_FILE, help="What this site accepts; one that accepts just this charter if not given.")
+@click.option("--charter", type=_FOLDER, required=True, help="Folder of the charter that every member has signed.")
+@click.option("--identity", type=_FILE, required=True, help="File with this hospital's signing key.")
+@click.option("--kit", type=_FOLDER, required=True, help="Folder of the start-up kit that this hospital was given.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="File or folder of this hospital's records."
+)
+@click.option("--policy", type=_FILE, help="Policy: what this site accepts; if not given, only this charter.")
 @device_option
 @passphrase_option
 @json_option
@@ -57,7 +59,7 @@ def init(
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Make SITE, this hospital's folder: keys, charter, policy, start-up kit, and where its records are.
+    """Set up SITE, this hospital's folder: its key, charter, policy and start-up kit, and where its records are.
 
     Everything is checked before anything is written: that the key is a member's, that the kit is this member's, that
     the records can be read. The records stay where they are.
@@ -84,14 +86,14 @@ def init(
     click.echo(f"Next: secagg hospital check {made.path}")
 
 
-@hospital.command()
+@hospital.command(short_help="Take part in the training until the model is released.")
 @_SITE
 @json_option
 def run(site: Path, as_json: bool) -> None:
-    """Take part in every epoch of SITE's charter until the release is here. Ends cleanly on SIGTERM or Ctrl-C.
+    """Take part in the training under SITE's charter until the model is released. Ends cleanly on SIGTERM or Ctrl-C.
 
-    Reconnects by itself, also after a reboot: give it to a supervisor that starts it again when it fails. It ends with
-    0 once the model is released, and with 4 if this hospital has stopped because somebody lied.
+    Reconnects by itself. Run it under a supervisor such as systemd, which starts it again after a failure or a reboot.
+    Exit code 0 once the model is released, 4 if this hospital has stopped because of tampering.
 
     \b
     Example:
@@ -109,23 +111,26 @@ def run(site: Path, as_json: bool) -> None:
         click.echo(f"Released. Check it: secagg model verify {place.release}")
 
 
-@hospital.command()
+@hospital.command(short_help="Show whether this site is running, and how far it is.")
 @_SITE
 @json_option
 def status(site: Path, as_json: bool) -> None:
-    """Show how SITE is doing. Ends with 0 if it runs or is done, 1 if it does not run, 3 or 4 if it has stopped.
+    """Show the state of SITE.
+
+    Exit code 0 if it is running or finished, 1 if it is not running, 3 if it has refused, 4 if it has stopped because
+    of tampering.
 
     \b
     Examples:
       secagg hospital status site
-      for a supervisor, as health:
+      as a health check, for a supervisor:
         secagg hospital status site --json
     """
     found = StatusFile(site / "status.json").read()
     if found is None:
         raise InputError(
             "never-run",
-            f"{site} holds no site that has ever run.",
+            f"The site in {site} has never run.",
             culprit=str(site),
             remedy=f"Start it: secagg hospital run {site}",
         )
@@ -141,8 +146,8 @@ def _show(site: Path, found: SiteStatus, running: bool) -> None:
     console.print(f"{found.name or site}: [bold]{found.state}[/bold] since {found.since}", soft_wrap=True)
     console.print(f"process   {'running' if running else 'not running'}")
     console.print(f"charter   {found.charter}", soft_wrap=True)
-    console.print(f"steps     {found.steps} of {found.steps_due}")
-    console.print(f"epsilon   {epsilon(found.epsilon)}, of this run")
+    console.print(f"sums      {found.steps} of {found.steps_due}")
+    console.print(f"epsilon   {epsilon(found.epsilon)} in this run")
     if found.budget:
         style = "yellow" if found.budget.alert else ""
         console.print(f"budget    {found.budget.told()}", style=style, markup=False, soft_wrap=True)

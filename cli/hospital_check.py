@@ -16,14 +16,14 @@ from training.engines.nvflare.kit_check import KitCheck
 from training.hospital_folder import HospitalFolder
 
 
-@click.command()
+@click.command(short_help="Test that this site's start-up kit refuses hostile jobs.")
 @click.argument("site", type=click.Path(path_type=Path, file_okay=False))
 @json_option
 @click.pass_context
 def check(context: click.Context, site: Path, as_json: bool) -> None:
-    """Try what this site's kit, in SITE/kit, refuses, and say what is not as it should be.
+    """Test whether this site's start-up kit, in SITE/kit, refuses hostile jobs, and say what is not as it should be.
 
-    Jobs that a hostile coordinator would send are given to NVFlare's own code: unsigned, altered, of another
+    Jobs that a hostile coordinator would send are given to NVFlare's own code: unsigned, altered, from another
     authority, with code or classes of their own. Nothing is sent, and the kit is only read.
 
     Exit code 3 if any point is not as it should be.
@@ -43,7 +43,7 @@ def check(context: click.Context, site: Path, as_json: bool) -> None:
 
 
 def _show(kit: Kit, checks: list[KitCheck]) -> None:
-    who = f"{kit.name}, dials {kit.host} port {kit.port}"
+    who = f"{kit.name}, connects to {kit.host} port {kit.port}"
     console.print(f"{escape(str(kit.folder))}: {unmarked(who)}", soft_wrap=True)
     table = Table("", Column(overflow="fold"), Column(overflow="fold"), show_header=False)
     for one in checks:

@@ -16,7 +16,7 @@ from secagg.passphrase import read_passphrase
 
 @click.group()
 def identity() -> None:
-    """This hospital's signing key.
+    """Make and show this hospital's signing key.
 
     \b
     Example:
@@ -27,13 +27,15 @@ def identity() -> None:
 passphrase_option = click.option(
     "--passphrase-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="File whose first line encrypts the key. Without it the key is protected by file permissions alone.",
+    help="File whose first line is the passphrase of the key. Without one, only file permissions protect the key.",
 )
 
-public_key_option = click.option("--public-key", help="Base64; the site's own key if not given.")
+public_key_option = click.option(
+    "--public-key", help="The site's public key in base64; if not given, that of the key file in its folder."
+)
 
 
-@identity.command()
+@identity.command(short_help="Make a new key.")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="identity.pem")
 @passphrase_option
 @json_option
@@ -49,7 +51,7 @@ def new(path: Path, passphrase_file: Path | None, as_json: bool) -> None:
     _show(path, made, as_json)
 
 
-@identity.command()
+@identity.command(short_help="Show a key's public half and fingerprint.")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="identity.pem")
 @passphrase_option
 @json_option

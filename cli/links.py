@@ -20,7 +20,7 @@ _MILLI: Final = 1e-3
 
 
 class LinkSpeed(click.ParamType):
-    """What comes down and what goes up in a second, as who sells the line says it."""
+    """What comes down and what goes up in a second, as providers state it."""
 
     name = "speed"
 
@@ -31,7 +31,7 @@ class LinkSpeed(click.ParamType):
         found = _WRITTEN.fullmatch(str(value))
         down, up = (float(found[1]), float(found[2] or found[1])) if found else (0.0, 0.0)
         if not found or min(down, up) <= 0:
-            self.fail(f"{value!r} is no speed such as 100mbit, or 50/10mbit: down and up.", param, ctx)
+            self.fail(f"{value!r} is not a speed such as 100mbit, or 50/10mbit for down and up.", param, ctx)
         unit = _UNITS[found[3].lower()]
         return Link(down * unit, up * unit)
 
@@ -54,15 +54,19 @@ link_option = click.option(
     type=LinkSpeed(),
     default="100mbit",
     show_default=True,
-    help="Each hospital's line; down/up where they differ, such as 50/10mbit.",
+    help="Speed of each hospital's line; as down/up where they differ, such as 50/10mbit.",
 )
 coordinator_link_option = click.option(
     "--coordinator-link",
     type=LinkSpeed(),
     default="1gbit",
     show_default=True,
-    help="The coordinator's, which everything passes.",
+    help="Speed of the coordinator's line, which carries all traffic.",
 )
 latency_option = click.option(
-    "--latency", type=Latency(), default=40, show_default=True, help="Milliseconds from a hospital there and back."
+    "--latency",
+    type=Latency(),
+    default=40,
+    show_default=True,
+    help="Round-trip time between a hospital and the coordinator, in milliseconds.",
 )

@@ -28,30 +28,30 @@ _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 @click.version_option(version("secagg"), prog_name="secagg")
 @click.option("--verbose", is_flag=True, help="Show the traceback of unexpected errors.")
 def cli(verbose: bool) -> None:
-    """Train one model with other hospitals; nobody sees anybody's update.
+    """Train one model together with other hospitals; nobody sees any single hospital's update.
 
     \b
     Examples, to start with:
-      secagg demo                     a consortium on this machine, on real data
+      secagg demo                     eight simulated hospitals, with real data
       secagg simulate --help          the same with your own data
-      secagg doctor                   is this machine ready?
+      secagg doctor                   check whether this machine is ready
     """
 
 
 for _name, _help in (
-    ("demo", "A consortium on this machine, on real data, to a signed model."),
-    ("simulate", "A consortium on this machine, on data of your own."),
-    ("identity", "This hospital's signing key."),
-    ("charter", "What the consortium agrees on, signed by every member."),
-    ("watch", "A running training, on the terminal or on a page."),
-    ("hospital", "This hospital's site, in the field."),
-    ("coordinator", "The coordinator's site, in the field."),
-    ("plan", "What each scheme would cost a consortium of some size."),
-    ("bench", "What protection costs, beside what others would use."),
-    ("audit", "What was sent and summed, from the records kept of it."),
-    ("policy", "What this site accepts, and who may loosen it."),
-    ("budget", "This site's privacy budget."),
-    ("model", "The released model that belongs to all."),
+    ("demo", "Simulate eight hospitals, from real data to a signed model."),
+    ("simulate", "Simulate a consortium with your own data."),
+    ("identity", "Make and show this hospital's signing key."),
+    ("charter", "Draft, sign and verify what all hospitals agree on."),
+    ("watch", "Watch a running training in the terminal or in a browser."),
+    ("hospital", "Set up and run this hospital's part of a networked training."),
+    ("coordinator", "Set up and run the coordinator of a networked training."),
+    ("plan", "Recommend settings for a consortium, and estimate the costs."),
+    ("bench", "Benchmark each scheme against averaging, NVFlare and Flower."),
+    ("audit", "Check and report what was sent and summed; test the protection."),
+    ("policy", "Write, check and sign this site's policy: what it accepts."),
+    ("budget", "Show, verify, plan and export this site's privacy budget."),
+    ("model", "Show, verify and export the released model."),
     ("doctor", "Check this machine: packages, device, storage, speed, schemes."),
     ("completion", "Print the completion script for a shell."),
 ):

@@ -20,7 +20,7 @@ _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=Fal
 
 @click.group(cls=LazyGroup)
 def model() -> None:
-    """The released model that belongs to all.
+    """Show, verify and export the released model.
 
     \b
     Example:
@@ -33,11 +33,11 @@ model.add_command(
 )
 
 
-@model.command()
+@model.command(short_help="Show the statement about a model.")
 @_FOLDER
 @json_option
 def show(folder: Path, as_json: bool) -> None:
-    """Show what is said about the model in FOLDER. It is not verified; see `verify`.
+    """Show the statement about the model in FOLDER. It is not verified: see `secagg model verify`.
 
     \b
     Example:
@@ -48,22 +48,22 @@ def show(folder: Path, as_json: bool) -> None:
         print_json(statement)
         return
     console.print(_table(statement))
-    console.print(f"{len(signed.signatures)} signatures, not verified here.")
+    console.print(f"{len(signed.signatures)} signatures, which were not verified here.")
 
 
-@model.command()
+@model.command(short_help="Check a release, or a file exported from one.")
 @click.argument("place", type=click.Path(path_type=Path), default="release")
 @click.option(
     "--charter",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Of an exported file: the charter that it was trained under, signed by all.",
+    help="Folder of the charter that the model was trained under; for an exported file only.",
 )
 @json_option
 def verify(place: Path, charter: Path | None, as_json: bool) -> None:
     """Check the release in PLACE: charter signed by all, statement by every contributor, model unaltered.
 
-    PLACE may also be a file that `export` wrote. It is made once more from the release that it carries, and every byte
-    compared; what is in it is not run. That takes the versions of torch, onnx and onnxscript that wrote it.
+    PLACE may also be a file that `secagg model export` wrote. It is made again from the release that it carries, and
+    compared byte by byte; nothing in it is run. This takes the versions of torch, onnx and onnxscript that wrote it.
 
     \b
     Examples:

@@ -18,20 +18,20 @@ from training.exporting.export_files import write_export
     "kind",
     type=click.Choice([kind.value for kind in ExportFormat]),
     required=True,
-    help="onnx takes `pip install 'secagg[onnx]'`.",
+    help="Format of the file; onnx needs `pip install 'secagg[onnx]'`.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(
-    "--card", type=click.Path(path_type=Path, dir_okay=False), help="A model card to write beside it, markdown."
+    "--card", type=click.Path(path_type=Path, dir_okay=False), help="Also write a model card to this file, in Markdown."
 )
 @json_option
 def export(folder: Path, kind: str, out: Path, card: Path | None, as_json: bool) -> None:
-    """Write the release in FOLDER, once verified, to a file of another format, with the signed statement inside.
+    """Verify the release in FOLDER and write it to a file of another format, with the signed statement inside.
 
-    TorchScript and ONNX take features as the task reads them: scaling is inside. safetensors holds tensors, and says in
-    its metadata how features are scaled. A custom task's code is run: review it first.
+    TorchScript and ONNX models take features as the task reads them: scaling is part of them. safetensors holds
+    tensors, and says in its metadata how features must be scaled. A custom task's code is run: review it first.
 
-    The card is filled from what was signed. What only the owners can say is left open: search for TO BE FILLED IN.
+    The card is filled in from what was signed. What only the owners can say is left open: search for TO BE FILLED IN.
 
     \b
     Examples:

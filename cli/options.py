@@ -54,50 +54,67 @@ _OPTIONS = [
         type=click.IntRange(1, MOST_ROUNDS),
         default=20,
         show_default=True,
-        help="Sums that make the model.",
+        help="Training rounds. Each makes one secure sum and one step of the model.",
     ),
     click.option(
-        "--local-steps", type=click.IntRange(1, MOST_ROUNDS), default=10, show_default=True, help="Steps between sums."
+        "--local-steps",
+        type=click.IntRange(1, MOST_ROUNDS),
+        default=10,
+        show_default=True,
+        help="SGD steps that each hospital takes in a round.",
     ),
     click.option(
         "--batch-size",
         type=click.IntRange(1, MOST_RECORDS),
-        help="Without DP: records in a step of each hospital, 32 if not given. With --dp distributed: patients "
-        "expected in a step, of all hospitals: the sampling rate times all patients.",
+        help="Without differential privacy: records in each SGD step of a hospital; 32 if not given. With --dp "
+        "distributed: patients expected in a step over all hospitals, which is the sampling rate times all patients.",
     ),
     click.option(
         "--learning-rate",
         type=_POSITIVE_FACTOR,
         default=0.1,
         show_default=True,
-        help="Of the local SGD. Steps of --dp distributed have --server-learning-rate.",
+        help="Learning rate of each hospital's own SGD. With --dp distributed, use --server-learning-rate.",
     ),
-    click.option("--momentum", type=BELOW_ONE, default=0.0, help="Of the local SGD."),
-    click.option("--weight-decay", type=_FACTOR, default=0.0, help="Of the local SGD."),
-    click.option("--prox-mu", type=_FACTOR, default=0.0, help="FedProx; 0 is FedAvg."),
+    click.option("--momentum", type=BELOW_ONE, default=0.0, help="Momentum of each hospital's own SGD."),
+    click.option("--weight-decay", type=_FACTOR, default=0.0, help="Weight decay of each hospital's own SGD."),
+    click.option(
+        "--prox-mu", type=_FACTOR, default=0.0, help="Weight (mu) of FedProx's proximal term; 0 turns it off."
+    ),
     click.option(
         "--server",
         type=click.Choice(["fedavg", "momentum", "adam"]),
         default="fedavg",
         show_default=True,
-        help="What every hospital does with the mean update, or the mean gradient of --dp distributed.",
+        help="Optimizer that applies the mean update (with --dp distributed, the mean gradient) to the model, alike "
+        "at every hospital.",
     ),
-    click.option("--server-learning-rate", type=POSITIVE, default=1.0, show_default=True, help="Of that step."),
-    click.option("--server-momentum", type=BELOW_ONE, default=0.9, show_default=True, help="Of that step."),
+    click.option(
+        "--server-learning-rate", type=POSITIVE, default=1.0, show_default=True, help="Learning rate of --server."
+    ),
+    click.option(
+        "--server-momentum", type=BELOW_ONE, default=0.9, show_default=True, help="Momentum of --server momentum."
+    ),
     click.option(
         "--schedule",
         type=click.Choice(["constant", "linear", "cosine"]),
         default="constant",
         show_default=True,
-        help="How that learning rate falls to zero.",
+        help="Schedule of --server-learning-rate; linear and cosine let it fall to zero.",
     ),
-    click.option("--warm-up", type=click.IntRange(0, MOST_ROUNDS), default=0, help="Rounds in which it first rises."),
+    click.option(
+        "--warm-up",
+        type=click.IntRange(0, MOST_ROUNDS),
+        default=0,
+        help="Rounds over which --server-learning-rate first rises.",
+    ),
     click.option(
         "--weighting",
         type=click.Choice(["records", "uniform"]),
         default="records",
         show_default=True,
-        help="Whether larger hospitals count more. Always uniform under DP.",
+        help="records: a hospital counts by its number of patients; uniform: all count the same, as always under "
+        "differential privacy.",
     ),
     click.option(
         "--dp",
@@ -105,66 +122,95 @@ _OPTIONS = [
         type=click.Choice(["none", "local", "distributed"]),
         default="none",
         show_default=True,
-        help="Differential privacy. local: every hospital adds the whole noise; distributed: every round is one step "
-        "on all records, and every hospital adds its share of the noise.",
+        help="Differential privacy. local: every hospital adds all the noise that its own patients need. distributed: "
+        "every round is one step over all hospitals, and every hospital adds a share of the noise.",
     ),
-    click.option("--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Budget of the run, with --dp."),
+    click.option(
+        "--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Privacy budget of the run, with --dp."
+    ),
     click.option(
         "--delta",
         type=DELTA,
         default=1e-5,
         show_default=True,
-        help="Of (epsilon, delta): well below 1 / patients.",
+        help="Delta of (epsilon, delta)-differential privacy. Choose it well below 1 / number of patients.",
     ),
-    click.option("--clip", "clip_norm", type=_CLIP, default=1.0, show_default=True, help="L2, a patient's gradient."),
-    click.option("--sampling-rate", type=FRACTION, default=0.1, show_default=True, help="Of a patient, in each step."),
+    click.option(
+        "--clip",
+        "clip_norm",
+        type=_CLIP,
+        default=1.0,
+        show_default=True,
+        help="Each patient's gradient is clipped to this L2 norm.",
+    ),
+    click.option(
+        "--sampling-rate",
+        type=FRACTION,
+        default=0.1,
+        show_default=True,
+        help="Probability that a patient is in the batch of a step.",
+    ),
     click.option(
         "--metrics",
         type=click.Choice(["none", "exact", "noisy"]),
         default="none",
         show_default=True,
-        help="Whether validation counts are summed with the updates.",
+        help="Whether validation counts (for accuracy and AUC) are summed along with the updates, and whether with "
+        "noise.",
     ),
     click.option(
-        "--metrics-every", type=click.IntRange(1, MOST_ROUNDS), default=1, show_default=True, help="In rounds."
+        "--metrics-every",
+        type=click.IntRange(1, MOST_ROUNDS),
+        default=1,
+        show_default=True,
+        help="Release metrics every this many rounds.",
     ),
     click.option(
         "--noise",
         type=click.Choice(["skellam", "discrete-gaussian"]),
         default="skellam",
         show_default=True,
-        help="Of each hospital's share, with --dp distributed.",
+        help="Distribution of the noise that each hospital adds, with --dp distributed.",
     ),
     click.option(
         "--noise-levels",
         type=NoiseLevels(),
         default="auto",
         show_default=True,
-        help="With --dp distributed: for how many survivors noise that is too much is taken off again, such as 40,36; "
-        "none: it stays; auto: for those left of the expected drop-out.",
+        help="With --dp distributed, surplus noise can be removed after the sum. Numbers such as 40,36: remove it "
+        "where at least that many hospitals answer. auto: choose the numbers by --dropout. none: never remove it.",
     ),
-    click.option("--target", type=FRACTION, help="Stop once the task's metric reaches this."),
+    click.option("--target", type=FRACTION, help="Stop once the task's metric reaches this value."),
     scheme_option,
     click.option(
         "--homomorphic",
         type=click.Choice([FITTING_PARAMETERS, *sorted(ALLOWED)]),
         default=FITTING_PARAMETERS,
         show_default=True,
-        help="Parameters of an encrypted scheme; auto: what fits the model.",
+        help="Parameter set of an encrypted scheme; auto: one that fits the model.",
     ),
     colluding_option,
-    click.option("--threshold", type=click.IntRange(0), default=0, help="Fewest in a sum; 0: the least safe."),
+    click.option(
+        "--threshold",
+        type=click.IntRange(0),
+        default=0,
+        help="Smallest number of hospitals in a sum; 0 chooses the smallest number that is safe.",
+    ),
     dropout_option,
     field_bits_option,
     click.option(
-        "--update-norm", type=POSITIVE, default=10.0, show_default=True, help="Updates are clipped to this, L2."
+        "--update-norm",
+        type=POSITIVE,
+        default=10.0,
+        show_default=True,
+        help="Each hospital's update is clipped to this L2 norm.",
     ),
     click.option(
         "--max-weight",
         type=click.IntRange(1, MOST_RECORDS),
         default=USUAL_WEIGHT,
         show_default=True,
-        help="Records at most.",
+        help="A hospital with more patients counts as if it had this many.",
     ),
     epoch_rounds_option,
 ]

@@ -64,7 +64,7 @@ def warn(cautions: Iterable[Caution]) -> None:
 
 def say_whole(entries: int, head: str) -> None:
     """What is said of a signed log that was verified."""
-    click.echo(f"Yes: all {entries} entries are whole, in order and signed by this site.")
+    click.echo(f"Yes: all {entries} entries are intact, in order and signed by this site.")
     click.echo(f"head {head}")
 
 

@@ -49,7 +49,7 @@ _USES: Final[Mapping[str, Use]] = {
     "rounds": _RECOMMENDING,
     "epsilon": _RECOMMENDING,
     "delta": _RECOMMENDING,
-    "records": _RECOMMENDING,
+    "patients": _RECOMMENDING,
     "sampling_rate": _RECOMMENDING,
 }
 # Below this many bytes a parameter, hundredths tell schemes apart.
@@ -97,46 +97,66 @@ class PlanJson(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option("--hospitals", type=click.IntRange(3, MOST_MEMBERS), required=True, help="n.")
-@click.option("--parameters", type=click.IntRange(1, MOST_PARAMETERS), required=True, help="d, of the model.")
+@click.option("--hospitals", type=click.IntRange(3, MOST_MEMBERS), required=True, help="Number of hospitals.")
+@click.option(
+    "--parameters",
+    type=click.IntRange(1, MOST_PARAMETERS),
+    required=True,
+    help="Number of parameters that are trained.",
+)
 @click.option(
     "--scheme",
     type=click.Choice([_ALL, *SCHEMES]),
     default=_ALL,
     show_default=True,
-    help="How updates are hidden; all: side by side, as many as can be had.",
+    help="How updates are hidden; all: recommend one, and show all that are possible side by side.",
 )
 @colluding_option
 @dropout_option
 @click.option(
-    "--epoch-rounds", type=click.IntRange(1, MOST_EPOCH_ROUNDS), help="Rounds a key set-up; else recommended."
+    "--epoch-rounds",
+    type=click.IntRange(1, MOST_EPOCH_ROUNDS),
+    help="Rounds between two key set-ups; recommended if not given.",
 )
-@click.option("--field-bits", type=click.IntRange(16, 64), help="Bits a number; else recommended.")
+@click.option("--field-bits", type=click.IntRange(16, 64), help="Bits per number; recommended if not given.")
 @click.option(
     "--noise-level",
     "noise_levels",
     type=click.IntRange(1, MOST_MEMBERS),
     multiple=True,
-    help="A number of survivors from which on some noise comes off, under mask; repeat it, the largest first.",
+    help="With scheme mask: surplus noise is removed where at least this many hospitals answer. Repeat the option, "
+    "the largest number first.",
 )
 @link_option
 @coordinator_link_option
 @latency_option
-@click.option("--round-seconds", type=POSITIVE, help="How long a round may take at most, without the training itself.")
+@click.option(
+    "--round-seconds", type=POSITIVE, help="How many seconds a round may take at most, without the training itself."
+)
 @click.option(
     "--coordinator-sees",
     type=click.Choice(["sum", "nothing"]),
     default="sum",
     show_default=True,
-    help="What the coordinator may learn.",
+    help="What the coordinator may learn: the sum, or not even that.",
 )
 @click.option(
-    "--rounds", type=click.IntRange(1, MOST_ROUNDS), default=20, show_default=True, help="Sums that make the model."
+    "--rounds", type=click.IntRange(1, MOST_ROUNDS), default=20, show_default=True, help="Training rounds of the run."
 )
-@click.option("--epsilon", type=POSITIVE, help="Budget of the run under differential privacy; with --records.")
-@click.option("--delta", type=DELTA, help="Of (epsilon, delta); if not given, a tenth of 1 / patients, 1e-5 at most.")
-@click.option("--records", type=click.IntRange(1), help="Training patients of all hospitals together.")
-@click.option("--sampling-rate", type=FRACTION, default=0.1, show_default=True, help="Of a patient, in each step.")
+@click.option(
+    "--epsilon", type=POSITIVE, help="Privacy budget of the run, with --patients; without it no differential privacy."
+)
+@click.option("--delta", type=DELTA, help="Delta of the budget; if not given, a tenth of 1 / patients, at most 1e-5.")
+@click.option(
+    "--patients", "--records", "patients", type=click.IntRange(1), help="Training patients of all hospitals together."
+)
+@click.option(
+    "--sampling-rate",
+    type=FRACTION,
+    default=0.1,
+    show_default=True,
+    help="Probability that a patient is in the batch of a step.",
+)
 @json_option
 @click.pass_context
 def plan(
@@ -157,27 +177,27 @@ def plan(
     rounds: int,
     epsilon: float | None,
     delta: float | None,
-    records: int | None,
+    patients: int | None,
     sampling_rate: float,
     as_json: bool,
 ) -> None:
-    """What a consortium of this size should agree on, why, and what each scheme would cost it.
+    """Recommend what a consortium of this size should agree on, and estimate what each scheme would cost it.
 
-    Above 100 hospitals each masks with a few neighbours that it draws at random: as many as keep every sum whole and
-    every drop-out recoverable, but for a chance of 2^-40. Encrypted schemes have no neighbours. Bytes are those of the
-    real messages; times are estimated from how fast this machine does each operation, one core for each party.
+    Above 100 hospitals each masks with a few neighbours that it draws at random: enough that sums are safe and
+    drop-outs recoverable, except with a probability of 2^-40. Encrypted schemes have no neighbours. Bytes are those of
+    the real messages; times are estimated from how fast this machine does each operation, on one core for each party.
 
     \b
     Examples:
       secagg plan --hospitals 4 --parameters 10000 --link 16/2mbit
-      secagg plan --hospitals 40 --parameters 15000 --epsilon 3 --records 4708
+      secagg plan --hospitals 40 --parameters 15000 --epsilon 3 --patients 4708
       secagg plan --hospitals 40 --parameters 15000 --coordinator-sees nothing
       secagg plan --hospitals 100 --parameters 1000000 --scheme double-lock --field-bits 23
       secagg plan --hospitals 40 --parameters 15000 --scheme mask --noise-level 40 --noise-level 35
       secagg plan --hospitals 1000 --parameters 1000000 --dropout 0.1 --colluding 50 --round-seconds 60
     """
     require_effect(context, _USES)
-    budget = _budget(context, epsilon, delta, records, sampling_rate)
+    budget = _budget(context, epsilon, delta, patients, sampling_rate)
     found = None
     if scheme == _ALL:
         network = Network(link, coordinator_link, latency)
@@ -219,23 +239,25 @@ def plan(
 
 
 def _budget(
-    context: click.Context, epsilon: float | None, delta: float | None, records: int | None, sampling_rate: float
+    context: click.Context, epsilon: float | None, delta: float | None, patients: int | None, sampling_rate: float
 ) -> Budget | None:
     if epsilon is None:
-        if any(is_given(context, name) for name in ("delta", "records", "sampling_rate")):
-            raise click.UsageError("--delta, --records and --sampling-rate belong to a budget: give --epsilon too.")
+        if any(is_given(context, name) for name in ("delta", "patients", "sampling_rate")):
+            raise click.UsageError("--delta, --patients and --sampling-rate belong to a budget: give --epsilon too.")
         return None
-    if records is None:
-        raise click.UsageError("With --epsilon, give --records too: the noise follows from the patients in a step.")
-    return Budget(epsilon, delta, records, sampling_rate)
+    if patients is None:
+        raise click.UsageError(
+            "With --epsilon, give --patients too: the noise follows from the number of patients in a step."
+        )
+    return Budget(epsilon, delta, patients, sampling_rate)
 
 
 def _print(plans: Plans, colluding: int, parameters: int) -> None:
     shape = plans.ways[0].shape
     console.print(
-        f"{shape.members} hospitals, {shape.dropped} of them gone, {colluding} colluding; {parameters} parameters of "
-        f"{shape.bits} bits; {shape.rounds} rounds a key set-up. There is no sum where fewer than {shape.threshold} "
-        "hospitals answer."
+        f"{shape.members} hospitals, of which {shape.dropped} drop out and {colluding} collude with the coordinator; "
+        f"{parameters} parameters of {shape.bits} bits; a key set-up every {shape.rounds} rounds. A round in which "
+        f"fewer than {shape.threshold} hospitals answer makes no sum."
     )
     table = Table(Column(no_wrap=True), *(_title(one) for one in plans.ways))
     for section in _sections(plans.ways, colluding, parameters):
@@ -258,25 +280,29 @@ def _notes(plans: Plans) -> Iterator[str]:
     shapes = [one.shape for one in plans.ways]
     shown = {shape.scheme for shape in shapes}
     if any(shape.graph for shape in shapes):
-        yield "mask: with all others, or with a few neighbours: those whom a hospital draws, and who drew it."
+        yield "mask: a hospital masks with all others, or with a few neighbours: those it draws and those that drew it."
+        yield (
+            "Chances are upper bounds, for each key set-up: of a sum over half of the honest hospitals or fewer, and "
+            "of a round without a sum because a drop-out cannot be made up for."
+        )
     shared = [scheme for scheme in SCHEMES if scheme in shown & SHARED_KEY_SCHEMES]
     if shared:
         yield (
-            f"[bold red]{', '.join(shared)}[/bold red]: one key for all. A coordinator with any one hospital reads "
-            "every update. Rather choose double-lock."
+            f"[bold red]{', '.join(shared)}[/bold red]: all hospitals share one key. A coordinator that conspires with "
+            "any one hospital reads every update. Choose double-lock instead."
         )
     if shapes[0].members > COMPLETE_UP_TO and any(shape.encrypted for shape in shapes):
         yield (
-            "Encrypted schemes have no neighbours: all have to do with all, and a key set-up grows with the square of "
-            f"the hospitals, here {shapes[0].members * (shapes[0].members - 1):,} messages."
+            "Encrypted schemes have no neighbours: every hospital exchanges keys with every other, here "
+            f"{shapes[0].members * (shapes[0].members - 1):,} messages in a key set-up."
         )
     if any(shape.noise_levels for shape in shapes):
-        yield "Noise comes off under mask alone. How long it takes to draw is not among the times."
+        yield "Surplus noise is removed under mask only. The times do not include drawing the noise."
     for scheme, why in plans.left_out.items():
         yield f"{scheme} is left out. {escape(why.message)}"
     yield (
-        "Bytes, messages: of an average hospital. Times: estimated, one core each. Memory: of vectors. "
-        "Chances: at most, each set-up."
+        "Bytes and messages are those of an average hospital. Times are estimated, for one core each. Memory is that "
+        "of the vectors."
     )
 
 
@@ -288,31 +314,31 @@ def _sections(ways: tuple[Plan, ...], colluding: int, parameters: int) -> Iterat
         return name, [cell(one) for one in ways]
 
     yield [
-        row("`charter new` takes", _taken),
+        row("chosen by default", _taken),
         row("coordinator sees", lambda one: "the sum" if _coordinator_sees(one) == "sum" else "no sum"),
-        row("and with a hospital", lambda one: _SEEN[_with_one_hospital(one, colluding)]),
+        row("with one hospital", lambda one: _SEEN[_with_one_hospital(one, colluding)]),
     ]
     if any(one.shape.masked for one in ways):
         yield _masks(ways)
     yield [
-        row("A key set-up", lambda _: ""),
+        row("Per key set-up", lambda _: ""),
         row("  messages up, down", lambda one: _messages(one.set_up)),
         row("  bytes up", lambda one: size(one.set_up.bytes_up)),
         row("  bytes down", lambda one: size(one.set_up.bytes_down)),
-        row("  hospital's time", lambda one: duration(one.times.set_up)),
-        row("  coordinator's part", lambda one: duration(one.times.coordinator_set_up)),
+        row("  hospital time", lambda one: duration(one.times.set_up)),
+        row("  coordinator time", lambda one: duration(one.times.coordinator_set_up)),
     ]
     yield [
-        row("A round", lambda _: ""),
+        row("Per round", lambda _: ""),
         row("  messages up, down", lambda one: _messages(one.round)),
         row("  bytes up", lambda one: size(one.round.bytes_up)),
-        row("    a parameter", lambda one: _each(one.round.bytes_up / parameters)),
+        row("    per parameter", lambda one: _each(one.round.bytes_up / parameters)),
         row("  bytes down", lambda one: size(one.round.bytes_down)),
-        row("    a parameter", lambda one: _each(one.round.bytes_down / parameters)),
-        row("  hospital's time", lambda one: duration(one.times.hospital)),
-        row("  coordinator's time", lambda one: duration(one.times.coordinator)),
-        row("  hospital's memory", lambda one: size(one.memory.hospital)),
-        row("  coordinator's", lambda one: size(one.memory.coordinator)),
+        row("    per parameter", lambda one: _each(one.round.bytes_down / parameters)),
+        row("  hospital time", lambda one: duration(one.times.hospital)),
+        row("  coordinator time", lambda one: duration(one.times.coordinator)),
+        row("  hospital memory", lambda one: size(one.memory.hospital)),
+        row("  coordinator memory", lambda one: size(one.memory.coordinator)),
     ]
 
 
@@ -322,17 +348,17 @@ def _masks(ways: tuple[Plan, ...]) -> list[Row]:
 
     return [
         row("masks with", lambda one: f"{one.shape.peers:.0f}"),
-        row("holders of its shares", lambda one: str(one.shape.holders)),
-        row("rebuild its secrets", lambda one: str(one.shape.share_threshold)),
-        row("sum over half or less", lambda one: _chance(one.hiding)),
-        row("a drop-out is lost", lambda one: _chance(one.recovery)),
+        row("holders of shares", lambda one: str(one.shape.holders)),
+        row("of these needed", lambda one: str(one.shape.share_threshold)),
+        row("chance of small sum", lambda one: _chance(one.hiding)),
+        row("chance of lost round", lambda one: _chance(one.recovery)),
     ]
 
 
 def _taken(one: Plan) -> str:
     if one.shape.encrypted:
         return "if asked"
-    return "this" if one.chosen else ""
+    return "yes" if one.chosen else ""
 
 
 def _coordinator_sees(one: Plan) -> str:

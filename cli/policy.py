@@ -30,7 +30,7 @@ _CHARTER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 @click.group()
 def policy() -> None:
-    """What this site accepts: policy.toml, which is never sent to anybody.
+    """Write, check and sign this site's policy.toml: what it accepts. It is never sent to anybody.
 
     \b
     Examples:
@@ -39,12 +39,12 @@ def policy() -> None:
     """
 
 
-@policy.command()
+@policy.command(short_help="Write a policy, to be read and edited.")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=POLICY_FILE)
 @click.option("--charter", type=_CHARTER, help="Allow what this charter asks for, and nothing beyond it.")
-@click.option("--epsilon", type=POSITIVE, help="For each data set, over all charters.")
-@click.option("--officer", "officers", multiple=True, metavar="KEY", help="Public key of one who signs; repeat.")
-@click.option("--signatures", type=click.IntRange(2), default=2, show_default=True, help="Officers that must sign.")
+@click.option("--epsilon", type=POSITIVE, help="Privacy budget of each data set, over all charters.")
+@click.option("--officer", "officers", multiple=True, metavar="KEY", help="Public key of an officer; can be repeated.")
+@click.option("--signatures", type=click.IntRange(2), default=2, show_default=True, help="How many officers must sign.")
 @json_option
 def new(
     path: Path,
@@ -56,10 +56,10 @@ def new(
 ) -> None:
     """Write a policy to PATH, to be read and edited: the strict defaults, or what one charter needs.
 
-    A charter's members are taken as known: compare their fingerprints first (`secagg charter show`).
+    The members of --charter are written down as known: compare their fingerprints first (`secagg charter show`).
 
-    With officers, a policy that allows more than the one in force needs the signatures of two of them. Each makes a key
-    of their own with `secagg identity new`, and keeps it.
+    If officers are named, a policy that allows more than the one in force needs the signatures of two of them, or of as
+    many as --signatures says. Each officer makes a key of their own with `secagg identity new`, and keeps it.
 
     \b
     Examples:
@@ -75,7 +75,7 @@ def new(
     click.echo(f"Written to {path}. Read it, then: secagg policy check {path}")
 
 
-@policy.command()
+@policy.command(short_help="Show every key of a policy, also defaults.")
 @_PLACE
 @json_option
 def show(place: Path, as_json: bool) -> None:
@@ -92,10 +92,10 @@ def show(place: Path, as_json: bool) -> None:
         show_lines(found)
 
 
-@policy.command()
+@policy.command(short_help="Check a policy after it was edited.")
 @_PLACE
-@click.option("--charter", type=_CHARTER, help="What a charter asks for, and which line refuses it.")
-@click.option("--noted", metavar="HEAD", help="A head that was printed before: nothing may have been agreed to since.")
+@click.option("--charter", type=_CHARTER, help="Folder of a charter: show what it needs, and which line refuses it.")
+@click.option("--noted", metavar="HEAD", help="A head that you noted earlier: no change may have been agreed to since.")
 @public_key_option
 @passphrase_option
 @json_option
@@ -134,7 +134,7 @@ def check(
     context.exit(RefusedError.exit_code if found.missing or found.refusing else 0)
 
 
-@policy.command()
+@policy.command(short_help="Sign, as an officer, what a policy newly allows.")
 @_PLACE
 @click.option(
     "--identity",
@@ -145,12 +145,12 @@ def check(
 @passphrase_option
 @json_option
 def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: bool) -> None:
-    """As an officer, agree to what the policy in PLACE, a site's folder, allows beyond the one in force.
+    """As an officer, sign what the policy in PLACE, a site's folder, allows beyond the one in force.
 
-    That is shown first, with the fingerprints of officers who are new, and on a terminal you are asked whether to sign.
-    The signature is kept beside the policy. It is good for this site, for this policy, and once. With the last that is
-    missing the policy is in force, or from the next start on where the site runs meanwhile. Officers are those of the
-    policy in force, also where the new one names others.
+    This is shown first, with the fingerprints of new officers, and on a terminal you are asked whether to sign. The
+    signature is kept beside the policy. It is valid for this site and this policy, and only once. With the last missing
+    signature the policy comes into force; if the site is running, at its next start. Only officers of the policy in
+    force can sign, even if the new one names others.
 
     \b
     Example:

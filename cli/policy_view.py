@@ -15,8 +15,8 @@ from secagg.printable import printable
 from training.policy_check import Line, PolicyCheck
 
 NOT_YET: Final = (
-    "It will be in force at the site's next start, and stays signed until another change is accepted: where it is "
-    "taken back before that, whoever has kept both files can still put it in force."
+    "It comes into force at the site's next start. It stays signed until another change is accepted: if it is taken "
+    "back before that, whoever has kept both files can still put it in force."
 )
 
 
@@ -50,7 +50,7 @@ def show_check(found: PolicyCheck, charter: Path | None) -> None:
         told = f"No: {refusing} keys refuse the charter in" if refusing else "Yes: this policy allows the charter in"
         click.echo(f"{told} {charter}.")
     elif found.awaits_start:
-        click.echo(f"Yes: {found.policy} can be read, and the site starts under it.")
+        click.echo(f"Yes: {found.policy} can be read, and comes into force at the site's next start.")
     elif found.exists:
         click.echo(f"Yes: {found.policy} can be read and is in force.")
     else:
@@ -66,10 +66,10 @@ def show_change(change: Change) -> None:
 
 def _show_force(found: PolicyCheck) -> None:
     if not found.exists:
-        click.echo(f"There is no file {found.policy}: the strict defaults stand in for it.")
+        click.echo(f"There is no file {found.policy}: the strict defaults apply instead.")
     if found.officers:
         click.echo(
-            f"To loosen it, {found.signatures} of {len(found.officers)} officers sign: {_listed(found.officers)}."
+            f"To loosen it, {found.signatures} of {len(found.officers)} officers must sign: {_listed(found.officers)}."
         )
     if found.missing:
         for entry in found.loosened:
@@ -85,12 +85,12 @@ def _show_force(found: PolicyCheck) -> None:
     if found.head:
         click.echo(f"head {found.head}")
     elif found.officers:
-        click.echo("No policy is remembered here yet: it is once the site is made or started.")
+        click.echo("No policy is remembered here yet: that happens when the site is set up or started.")
 
 
 def _show_new(officers: list[str]) -> None:
     if officers:
-        click.echo(f"New officers, whose fingerprints somebody must have compared: {_listed(officers)}.")
+        click.echo(f"New officers, whose fingerprints must be compared first: {_listed(officers)}.")
 
 
 def _charter_table(found: PolicyCheck, charter: Path) -> Table:

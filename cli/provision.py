@@ -30,7 +30,7 @@ from training.engines.nvflare.provisioning import DEFAULT_PORT, KITS, STATE, Add
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for the kits, and for the authority that signs their certificates.",
+    help="Folder for the kits, and for the certificate authority that signs them.",
 )
 @passphrase_option
 @json_option
@@ -39,9 +39,9 @@ def provision_command(
 ) -> None:
     """Make a start-up kit for every member of the charter in FOLDER, and two for the coordinator.
 
-    Run it on a member's machine, never the coordinator's: who has OUT/state can make certificates. The kits are
-    hardened: no custom code, one class, signed jobs, no log streaming. Run it again, with OUT/kits moved away, before
-    the certificates expire: the new kits are from the same authority.
+    Run it on a member's machine, never on the coordinator's: whoever has OUT/state can make certificates. The kits are
+    hardened: no custom code, only one class, only signed jobs, no log streaming. Before the certificates expire, move
+    OUT/kits away and run it again: the new kits come from the same certificate authority.
 
     \b
     Example:
@@ -54,13 +54,16 @@ def provision_command(
     console.print(_table(made, out / KITS))
     authority = _of_authority(made)
     click.echo(f"root certificate  SHA-256 {authority['authority']}")
-    click.echo(f"                  until {authority['authority_expires']}; compare it over the telephone")
-    click.echo(f"Keep {out / STATE} here and secret: who has it can make certificates. No kit has it.")
-    click.echo(f"Hand out each folder of {out / KITS} over a channel that you trust, and delete it here: it has a key.")
+    click.echo(f"                  valid until {authority['authority_expires']}; compare it over the telephone")
+    click.echo(f"Keep {out / STATE} here and secret: whoever has it can make certificates. It is in no kit.")
+    click.echo(
+        f"Hand out each folder of {out / KITS} over a channel that you trust, and delete it here: it holds a private "
+        "key."
+    )
 
 
 def _table(made: tuple[MadeKit, ...], kits: Path) -> Table:
-    table = Table("kit", "for", "called", "until", title=f"Kits in {escape(str(kits))}", title_justify="left")
+    table = Table("kit", "for", "name", "valid until", title=f"Kits in {escape(str(kits))}", title_justify="left")
     for entry in made:
         kit = entry.kit
         table.add_row(str(kit.folder.relative_to(kits)), escape(entry.recipient), kit.name, _day(kit.expires))

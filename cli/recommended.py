@@ -53,7 +53,7 @@ def show(found: Recommendation) -> None:
     console.print(table)
     for line in _round(found):
         console.print(line)
-    console.print("With your task and members, this makes a charter of it:")
+    console.print("With your task and members, this command drafts the charter:")
     # As it is: a line that is broken somewhere else could not be pasted.
     for line in command_lines(found):
         console.print(line, soft_wrap=True, markup=False)
@@ -69,17 +69,17 @@ def command_lines(found: Recommendation) -> Iterator[str]:
 
 def _round(found: Recommendation) -> Iterator[str]:
     time = found.round_time
-    parts = {"on the lines": time.transfer, "at a hospital": time.hospital, "at the coordinator": time.coordinator}
+    parts = {"for the transfer": time.transfer, "at a hospital": time.hospital, "at the coordinator": time.coordinator}
     told = ", ".join(f"{duration(seconds)} {where}" for where, seconds in parts.items())
     yield (
         f"A round takes about {duration(time.total)} besides the training itself: {told}, and {duration(time.set_up)} "
-        "for its part of a key set-up."
+        "for its share of a key set-up."
     )
     if found.fits is False:
         fitting = f"{found.shortest:,} parameters would fit" if found.shortest else "no model would fit"
         yield (
             f"[bold red]Longer than you asked for:[/bold red] {fitting}. Train fewer of them (last layer, LoRA: "
-            "docs/tasks.md), or raise the slower line."
+            "docs/tasks.md), or use a faster line."
         )
     elif found.fits:
         yield "That is within what you asked for."

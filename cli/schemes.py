@@ -32,5 +32,6 @@ scheme_option = click.option(
     type=SchemeChoice(),
     default="mask",
     show_default=True,
-    help="How updates are hidden. he: homomorphic encryption, that is double-lock. bfv, ckks: one key for all.",
+    help="How updates are hidden. he (homomorphic encryption) is short for double-lock. bfv and ckks encrypt with one "
+    "key that all hospitals share.",
 )

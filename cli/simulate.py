@@ -22,33 +22,55 @@ from training.task import bind_to_file, load_task_file
 
 
 @click.command()
-@click.option("--task", "task_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML; see docs/tasks.md.")
+@click.option(
+    "--task", "task_file", type=click.Path(path_type=Path, dir_okay=False), help="Task file (TOML); see docs/tasks.md."
+)
 @click.option(
     "--data",
     "data",
     multiple=True,
-    help="One hospital's file or folder (NAME=PATH or PATH); repeat it. Or one folder of files. Or one file of all.",
+    help="A hospital's file or folder, as PATH or NAME=PATH; repeat it for each hospital. Or one folder with a file "
+    "per hospital. Or one file of all, with --site-column or --split.",
 )
-@click.option("--site-column", help="Column of the one file that names the hospital.")
-@click.option("--split", help="Deal one file out: iid, or dirichlet:0.5.")
-@click.option("--hospitals", type=click.IntRange(3), help="How many, with --split.")
-@click.option("--test", help="Records that no hospital trains on; else each hospital's held-back patients are pooled.")
-@click.option("--drop", "drop_outs", multiple=True, help="NAME:ROUND or NAME:ROUND:reveal: who fails when.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for everything; must be new.")
-@click.option("--resume", type=click.Path(path_type=Path, file_okay=False), help="Take up an interrupted run.")
+@click.option("--site-column", help="Column that names the hospital, if one file holds all.")
+@click.option(
+    "--split", help="Divide one file among hospitals: iid, or dirichlet:0.5 (the lower, the more they differ)."
+)
+@click.option("--hospitals", type=click.IntRange(3), help="Number of hospitals, with --split.")
+@click.option(
+    "--test",
+    help="Test records that no hospital trains on; if not given, patients that each hospital has held back are pooled.",
+)
+@click.option(
+    "--drop",
+    "drop_outs",
+    multiple=True,
+    help="Let a hospital drop out: NAME:ROUND before it sends its update, NAME:ROUND:reveal after. Can be repeated.",
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run; must be new.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path, file_okay=False), help="Continue the interrupted run in this folder."
+)
 @click.option(
     "--hospitals-at",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder where the hospitals outlive the run: same keys, policies and ledgers in the next one.",
+    help="Folder that keeps the hospitals for later runs, with their keys, policies and ledgers.",
 )
 @device_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split and batches, not noise.")
-@click.option("--compare/--no-compare", default=True, show_default=True, help="Also train pooled and alone.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of split and batches, not of noise."
+)
+@click.option(
+    "--compare/--no-compare",
+    default=True,
+    show_default=True,
+    help="Also train on all records pooled, and at each hospital alone, to compare.",
+)
 @charter_options
 @json_option
 @click.pass_context
 def simulate(context: click.Context, as_json: bool, resume: Path | None, **options: Any) -> None:
-    """Run a consortium on this machine: every hospital with its own folder, keys and policy, only bytes between them.
+    """Simulate a consortium on this machine: each hospital has its own folder, keys and policy; only messages pass.
 
     \b
     Examples:
@@ -57,7 +79,7 @@ def simulate(context: click.Context, as_json: bool, resume: Path | None, **optio
       one archive, 40 hospitals that differ, differential privacy:
         secagg simulate --task xray.toml --data pneumonia.npz::train --test pneumonia.npz::test \\
             --split dirichlet:0.5 --hospitals 40 --dp local --epsilon 8 --out run
-      the same hospitals again: what they have spent of their privacy budget counts:
+      with hospitals that keep their privacy budgets for later runs:
         secagg simulate --task heart.toml --data sites/ --dp local --hospitals-at hospitals --out second
       after an interruption:
         secagg simulate --resume run
@@ -105,7 +127,7 @@ def _require_alone(context: click.Context) -> None:
     for parameter in context.command.params:
         name, spellings = parameter.name or "", (*parameter.opts, *parameter.secondary_opts)
         if name not in ("resume", "as_json") and is_given(context, name):
-            raise click.UsageError(f"--resume takes everything from the folder: leave out {'/'.join(spellings)}.")
+            raise click.UsageError(f"--resume takes all settings from the folder: leave out {'/'.join(spellings)}.")
 
 
 def _require_consistent(options: dict[str, Any], out: Path) -> None:
@@ -130,7 +152,10 @@ def _settings(options: dict[str, Any]) -> SimulationSettings:
         files = sorted(entry for entry in first.iterdir() if not entry.name.startswith("."))
         if not files:
             raise InputError(
-                "empty-folder", f"{first} holds no files.", culprit=str(first), remedy="Put one file a hospital in it."
+                "empty-folder",
+                f"{first} holds no files.",
+                culprit=str(first),
+                remedy="Put one file per hospital in it.",
             )
         first = files[0]
     spec = bind_to_file(spec, first)

@@ -36,24 +36,32 @@ MOST_EPOCH_ROUNDS = 1000
 MOST_ROUNDS = 1_000_000
 
 colluding_option = click.option(
-    "--colluding", type=click.IntRange(0), default=1, show_default=True, help="How many may conspire."
+    "--colluding",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="How many hospitals may conspire with the coordinator without learning another hospital's update.",
 )
 dropout_option = click.option(
     "--dropout",
     type=BELOW_ONE,
     default=0.1,
     show_default=True,
-    help="The share that may be gone at once; above 100 hospitals it sets the number of neighbours.",
+    help="Share of hospitals that may drop out at once. Above 100 hospitals it also sets the number of neighbours.",
 )
 field_bits_option = click.option(
-    "--field-bits", type=click.IntRange(16, 64), default=USUAL_FIELD_BITS, show_default=True, help="Bits a number."
+    "--field-bits",
+    type=click.IntRange(16, 64),
+    default=USUAL_FIELD_BITS,
+    show_default=True,
+    help="Bits per number in a masked or encrypted vector.",
 )
 epoch_rounds_option = click.option(
     "--epoch-rounds",
     type=click.IntRange(1, MOST_EPOCH_ROUNDS),
     default=USUAL_EPOCH_ROUNDS,
     show_default=True,
-    help="Rounds a key set-up.",
+    help="Rounds between two key set-ups.",
 )
 
 

@@ -47,10 +47,10 @@ def described_parameters(name: str, terms: EncryptionTerms) -> str:
 
 def described_margin(terms: EncryptionTerms) -> str:
     """How far the noise of a sum over all members is from doing harm."""
-    but = f"(but for 2^-{FAILURE_BITS})"
+    but = f"(except with probability 2^-{FAILURE_BITS})"
     if terms.spec.encryption is Encryption.BFV:
-        return f"yes: noise of {terms.deviation:,.0f} at most {but}, where {terms.room:,.0f} would do harm"
-    return f"after rounding: off by {terms.deviation:.1g} of a step at most {but}, where {terms.room:g} would do harm"
+        return f"yes: noise of at most {terms.deviation:,.0f} {but}, where {terms.room:,.0f} would do harm"
+    return f"after rounding: off by at most {terms.deviation:.1g} of a step {but}, where {terms.room:g} would do harm"
 
 
 def _training(content: Charter) -> Rows:
@@ -75,14 +75,14 @@ def _steps(content: Charter) -> str:
         return (
             f"{training.rounds} sums, each a step on a batch of about {training.batch_size} patients of all hospitals"
         )
-    return f"{training.rounds} sums, {training.local_steps} local steps each"
+    return f"{training.rounds} sums, with {training.local_steps} local steps before each"
 
 
 def _shared_noise(content: Charter) -> str:
     privacy, honest = content.privacy, content.threshold - knowing_noise(content.max_colluding)
     levels = " and ".join(map(str, privacy.noise_levels))
-    removed = f"what is too much comes off again where {levels} survive" if levels else "none of it comes off again"
-    return f"{privacy.noise}, a share of each hospital; enough if {honest} honest ones survive; {removed}"
+    removed = f"the surplus is removed where {levels} answer" if levels else "none of it is removed again"
+    return f"{privacy.noise}, a share from each hospital; enough if {honest} honest ones answer; {removed}"
 
 
 def _trained_part(content: Charter) -> Rows:
@@ -93,9 +93,9 @@ def _trained_part(content: Charter) -> Rows:
         return
     match model.train:
         case "last-layer":
-            yield "trained are", "the last layer's parameters; all others are frozen"
+            yield "trained part", "the last layer; all other parameters are frozen"
         case "lora":
-            yield "trained are", f"the last layer, and pairs of rank {model.lora_rank} beside frozen layers"
+            yield "trained part", f"the last layer, and LoRA pairs of rank {model.lora_rank} beside frozen layers"
     if model.backbone:
         yield "backbone", f"{model.backbone}, SHA-256 {model.backbone_sha256}"
 
@@ -141,10 +141,10 @@ def _packing(field_bits: int, terms: EncryptionTerms) -> str:
     is_exact = terms.spec.encryption is Encryption.BFV
     place = "coefficient" if is_exact else "real"
     count = terms.numbers_per_value
-    packed = f"{count:g} to a {place}" if count >= 1 else f"{1 / count:g} {place}s each"
+    packed = f"{count:g} per {place}" if count >= 1 else f"{1 / count:g} {place}s each"
     return f"{field_bits} bits, {packed}; {'plain modulus' if is_exact else 'scale'} 2^{terms.spec.bits}"
 
 
 def _beside(content: Charter) -> Rows:
     yield "validation counts", content.metrics.release
-    yield "model at the start", content.model.digest.hex()[:16]
+    yield "initial model, digest", content.model.digest.hex()[:16]

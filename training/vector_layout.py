@@ -34,7 +34,7 @@ _LARGEST_MOMENT = 1e8
 _LARGEST_RELATIVE_VARIANCE = 1e4
 _FEWEST_STEPS = 16
 _OTHER_UNIT = (
-    "Give the column in the same unit at all hospitals, and in another one if need be; or standardise by bounds."
+    "Use one unit for this column at all hospitals, a larger or smaller one if need be; or standardise by bounds."
 )
 
 
@@ -60,7 +60,7 @@ class UpdateVector:
         return update_layout(self.charter, [Section(tensor.name, tensor.size, norm) for tensor in self.model.tensors])
 
     def weight(self, patients: int) -> int:
-        """How many records a hospital counts as: at most ``max_weight``; exactly that if all count the same."""
+        """How many patients a hospital counts as: at most ``max_weight``; exactly that if all count the same."""
         most = self.charter.encoding.max_weight
         return most if self.charter.training.weighting == "uniform" else min(patients, most)
 
@@ -180,7 +180,7 @@ class MomentVector:
             if moment > max(_LARGEST_MOMENT, _LARGEST_RELATIVE_VARIANCE * square):
                 raise InputError(
                     "out-of-range",
-                    f"The hospitals' mean of {name} is nothing like this hospital's numbers.",
+                    f"The hospitals' mean of {name} does not fit this hospital's numbers at all.",
                     culprit=name,
                     remedy=_OTHER_UNIT,
                 )
@@ -199,7 +199,7 @@ class MomentVector:
             if 0 < square * layout.scale(section) < _FEWEST_STEPS:
                 raise InputError(
                     "too-small",
-                    f"All values of {section.name} are so small that sums of statistics cannot tell their spread.",
+                    f"All values of {section.name} are so small that sums of statistics cannot resolve their spread.",
                     culprit=section.name,
                     remedy=_OTHER_UNIT,
                 )
@@ -224,7 +224,7 @@ def _largest_variance(mean: float) -> float:
 
 def _no_weight() -> RemoteProtocolError:
     return RemoteProtocolError(
-        "no-weight", "The hospitals of the sum weigh nothing together: one has sent a false weight."
+        "no-weight", "The hospitals of the sum have a total weight of zero: one has sent a false weight."
     )
 
 

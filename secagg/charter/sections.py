@@ -86,7 +86,7 @@ class Encoding(Section, frozen=True):
     Attributes:
         field_bits: b; the masking ring is Z_2^b.
         update_norm: the L2 norm that each hospital clips its update to, and the largest coordinate encoded.
-        max_weight: w_max; a hospital with more records counts as this many.
+        max_weight: w_max; a hospital with more patients counts as if it had this many.
     """
 
     field_bits: Annotated[int, msgspec.Meta(ge=16, le=64)] = 24

@@ -41,7 +41,7 @@ def test_the_table_says_who_lies_who_refuses_and_why(secagg):
     assert " forged-sum coordinator hospital forged-sum 0." in shown
     assert " late-vector-into-the-sum hospital coordinator unexpected-message 0." in shown
     assert "Yes: 2 of 2 attacks were refused as they should be." in shown
-    assert f"{len(ATTACKS) - 2} more with --all." in shown
+    assert f"--all runs {len(ATTACKS) - 2} more." in shown
 
 
 def test_the_quick_attacks_are_run_unless_more_is_asked_for(secagg, withstood):
@@ -133,7 +133,7 @@ def test_an_attack_that_is_named_twice_is_run_once(secagg):
 
 def test_a_folder_without_weakened_builds_is_refused(secagg, tmp_path):
     outcome = secagg("audit", "attack", "--controls", tmp_path)
-    outcome.failed(UNUSABLE, "no-controls", tmp_path, "do not ship", "tests/attacks")
+    outcome.failed(UNUSABLE, "no-controls", tmp_path, "are not installed", "tests/attacks")
 
 
 def test_a_folder_that_lacks_a_control_is_refused_before_anything_runs(secagg, lying_controls):

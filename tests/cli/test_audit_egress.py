@@ -72,11 +72,11 @@ def test_the_table_for_people_says_the_same(secagg, home):
     found = secagg("audit", "egress", home, "--json").json
     (charter,) = found["charters"]
     shown = secagg("audit", "egress", home).shown
-    assert shown.startswith(f"Charter {charter['charter'][:16]}: sent in 2 rounds, took 2 sums.")
+    assert shown.startswith(f"Charter {charter['charter'][:16]}: sent its update in 2 rounds, took in 2 sums.")
     for row in charter["stages"]:
         assert f" {row['stage']} {row['messages']} {size(row['bytes'])}" in shown
     assert f"total {charter['messages']} {size(charter['bytes'])}" in shown
-    assert f"Yes: all {found['entries']} entries are whole" in shown
+    assert f"Yes: all {found['entries']} entries are intact" in shown
     assert shown.endswith(f"head {found['head']}")
 
 

@@ -144,9 +144,9 @@ def test_a_report_is_repeated_with_all_that_it_rests_on(secagg, consortium, writ
     given += ("--transcript", place / "coordinator/transcript")
     outcome = secagg("audit", "report", "--verify", written / "all.json", "--charter", place / "charter", *given)
     assert outcome.code == 0
-    assert outcome.out.endswith(f"Yes: every figure in {written / 'all.json'} is what its records come to.\n")
+    assert outcome.out.endswith(f"Yes: every figure in {written / 'all.json'} follows from its records.\n")
     alone = secagg("audit", "report", "--verify", written / "all.json", "--charter", place / "charter")
-    assert "Not looked at again: the release, the transcript, the audit." in alone.out
+    assert "Not checked again: the release, the transcript, the audit." in alone.out
 
 
 def test_a_charter_of_another_run_repeats_nothing(secagg, consortium, written, simulate, here):

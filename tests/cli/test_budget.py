@@ -110,7 +110,7 @@ def test_a_whole_ledger_is_verified_and_its_head_told(secagg, home):
     verified = secagg("budget", "verify", home, "--json").json
     assert (verified["verified"], verified["entries"]) == (True, len(rows(home)))
     shown = secagg("budget", "verify", home).shown
-    assert shown.startswith(f"Yes: all {len(rows(home))} entries are whole")
+    assert shown.startswith(f"Yes: all {len(rows(home))} entries are intact")
     assert shown.endswith(f"head {verified['head']}")
 
 
@@ -297,7 +297,7 @@ def test_an_export_is_verified_by_anybody_with_the_public_key(secagg, home, here
         "charter": None,
         "head": written["head"],
     }
-    secagg("budget", "verify", "ledger.json").failed(UNUSABLE, "no-public-key", "--public-key", "somewhere else")
+    secagg("budget", "verify", "ledger.json").failed(UNUSABLE, "no-public-key", "--public-key", "other than this file")
     secagg("budget", "export", home, "--out", "ledger.json").failed(UNUSABLE, "exists", "ledger.json")
     text = (here / "ledger.json").read_text()
     (here / "ledger.json").write_text(text.replace('"steps": 1', '"steps": 0', 1))
@@ -322,13 +322,13 @@ def test_of_one_charter_an_export_says_how_many_entries_it_leaves_out(secagg, ho
     check = ("budget", "verify", "two.json", "--public-key", public_key(secagg, home))
     count = len(rows(home))
     told = secagg(*check).shown
-    assert f"these {count - 1} of {count} entries, those of charter {run[:16]}, are whole" in told
-    assert "It is a part of the ledger" in told
+    assert f"these {count - 1} of {count} entries, those of charter {run[:16]}, are intact" in told
+    assert "This is a part of the ledger" in told
     found = secagg(*check, "--json").json
     assert (found["entries"], found["length"], found["charter"]) == (count - 1, count, run)
     # All of a ledger that has but one charter's entries.
     told = secagg("budget", "verify", "one.json", *check[3:]).shown
-    assert f"these {count - 1} of {count - 1} entries, those of charter {run[:16]}, are whole" in told
+    assert f"these {count - 1} of {count - 1} entries, those of charter {run[:16]}, are intact" in told
     assert "It is a part" not in told
     # The head that a part states is the site's word, and no entry of it.
     for noted in ("0" * 64, found["head"]):
@@ -352,7 +352,7 @@ def test_what_another_ledger_of_the_site_recorded_counts_here_and_once(secagg, f
     assert after["epsilon"] > before["epsilon"]
     assert [run["imported"] for run in after["runs"]] == [False, True]
     assert [run["state"] for run in after["runs"]] == ["closed", "closed"]
-    assert "closed, elsewhere" in secagg("budget", "show", home).shown
+    assert "closed, in another ledger" in secagg("budget", "show", home).shown
     secagg(*into, *options[:2], "--data-set", "zz").failed(UNUSABLE, "no-such-data-set", "zz")
     assert secagg("budget", "verify", home).code == 0
 
@@ -366,7 +366,7 @@ def test_spending_of_nobody_knows_whom_counts_with_every_data_set(secagg, finish
     assert mine["epsilon"] == theirs["epsilon"] > before["epsilon"]
     assert theirs["patients"] is None
     shown = secagg("budget", "show", home).shown
-    assert "Nobody knows whose data these are" in shown
+    assert "It is not known which patients these are" in shown
     assert f"Shares any number of patients with data set {theirs['data_set'][:16]}." in shown
 
 
@@ -401,7 +401,7 @@ def test_a_run_that_never_ended_is_given_up_and_what_it_charged_stays(secagg, ho
     assert (run["state"], run["rounds"]) == ("released", 1)
     assert 0 < run["epsilon"] < before["runs"][1]["epsilon"]
     assert after["epsilon"] < before["epsilon"]
-    assert "holds nothing" in secagg("budget", "release", home, "--charter", "ffff").shown
+    assert "has nothing reserved" in secagg("budget", "release", home, "--charter", "ffff").shown
 
 
 def test_what_another_ledgers_run_holds_is_told_and_not_given_up(secagg, finished, home, here):
@@ -414,15 +414,15 @@ def test_what_another_ledgers_run_holds_is_told_and_not_given_up(secagg, finishe
     before = secagg("budget", "show", home, "--json").json
     shown = secagg("budget", "release", home, "--charter", "ffff").shown
     assert "another ledger had reserved" in shown
-    assert "nobody knows here what was charged there since" in shown
-    assert "holds nothing" not in shown
+    assert "what was charged there since is not known here" in shown
+    assert "has nothing reserved" not in shown
     told = secagg("budget", "release", home, "--charter", "ffff", "--json").json
     assert (told["released"], told["held_elsewhere"]) == ([], [data_set])
     assert secagg("budget", "show", home, "--json").json == before
-    # A run that had ended there holds nothing.
+    # A run that had ended there has nothing reserved.
     ended = before[0]["runs"][0]["charter"]
     assert [run["imported"] for found in before for run in found["runs"] if run["charter"] == ended] == [False, True]
-    assert "holds nothing" in secagg("budget", "release", home, "--charter", ended).shown
+    assert "has nothing reserved" in secagg("budget", "release", home, "--charter", ended).shown
 
 
 def test_an_import_says_which_runs_a_copy_may_go_on_with_and_a_release_that_none_may(secagg, home, here):
@@ -432,7 +432,7 @@ def test_an_import_says_which_runs_a_copy_may_go_on_with_and_a_release_that_none
         ledger.reserve(data_set, "f" * 64, Cost((GaussianEvent(9.0, 1.0, 3),)), Budget(50.0, 1e-5), "")
     secagg("budget", "export", copy, "--out", "copied.json")
     shown = secagg("budget", "import", home, "copied.json").shown
-    assert f"The run of charter {'f' * 16} was open there and is open here." in shown
+    assert f"The run of charter {'f' * 16} is open in both ledgers." in shown
     assert "do not release it here" in shown
     assert secagg("budget", "import", home, "copied.json", "--json").json == {"added": 0, "open_in_both": ["f" * 64]}
     shown = secagg("budget", "release", home, "--charter", "ffff").shown

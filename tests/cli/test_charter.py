@@ -45,7 +45,7 @@ def test_three_hospitals_agree_on_a_charter_that_each_has_read(secagg, here, key
         assert keys[name]["fingerprint"] in secagg("charter", "show", "heart").shown
         told = secagg("charter", "sign", "heart", "--identity", f"{name}.pem").shown
         assert told.startswith(f"Signed as {name}: charter {shown['charter']}.")
-        assert told.endswith(f"Still to sign: {still.pop(0)}." if still else "All members have signed.")
+        assert told.endswith(f"Not signed yet by: {still.pop(0)}." if still else "All members have signed.")
     verified = secagg("charter", "verify", "heart").shown
     assert verified == f"Yes: all 3 members have signed the charter {shown['charter']}."
     assert read_verified(here / "heart").charter.name == "heart-study"
@@ -148,8 +148,8 @@ def test_parameters_may_be_chosen_where_something_is_encrypted(secagg, here, mem
                 "with one hospital it sees the sum",
                 "may collude with the coordinator 1 of them",
                 "BFV, n4096-q60: ring degree 4096, modulus of 60 bits (128 bits of security: 109 at most)",
-                "24 bits, 2 to a coefficient; plain modulus 2^48",
-                "yes: noise of 51 at most (but for 2^-40), where 2,048 would do harm",
+                "24 bits, 2 per coefficient; plain modulus 2^48",
+                "yes: noise of at most 51 (except with probability 2^-40), where 2,048 would do harm",
             ],
         ),
         (
@@ -162,7 +162,7 @@ def test_parameters_may_be_chosen_where_something_is_encrypted(secagg, here, mem
                 "plain modulus 2^48",
             ],
         ),
-        ("ckks", ["with one hospital it sees every hospital's update", "24 bits, 1 to a real; scale 2^33", "0.5"]),
+        ("ckks", ["with one hospital it sees every hospital's update", "24 bits, 1 per real; scale 2^33", "0.5"]),
     ],
 )
 def test_the_terms_say_who_sees_what_and_why_sums_are_exact(secagg, here, members, monkeypatch, scheme, told):
@@ -484,7 +484,10 @@ def test_the_terms_say_which_part_is_trained_and_on_which_backbone(secagg, here,
     task = here / "task.toml"
     rest = task.read_text()
     monkeypatch.delenv(FOLDER, raising=False)
-    for train, told in (("lora", "pairs of rank 4 beside frozen layers"), ("last-layer", "all others are frozen")):
+    for train, told in (
+        ("lora", "pairs of rank 4 beside frozen layers"),
+        ("last-layer", "all other parameters are frozen"),
+    ):
         task.write_text(f'{rest}{model}train = "{train}"\n')
         shown = secagg("charter", "new", train, "--task", task, *members).shown
         assert told in shown

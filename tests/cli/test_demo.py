@@ -39,7 +39,7 @@ def demo(told, place):
 
 def test_it_ends_and_says_what_happened(told, place):
     shown = told.shown
-    assert shown.startswith("Eight hospitals train one model on 569 patients who differ:")
+    assert shown.startswith("Eight hospitals train one model on 569 patients. The hospitals differ:")
     assert shown.count("8 of 8") == 11
     assert "7 of 8 coimbra" in shown
     assert "8 of 8 ghent, after" in shown
@@ -159,7 +159,7 @@ def other_run(secagg, tmp_path, monkeypatch):
 def test_forced_it_does_not_remove_a_run_that_is_no_demo(secagg, other_run):
     with nothing_written(other_run):
         outcome = secagg("demo", "--out", "demo", "--force")
-    outcome.failed(UNUSABLE, "not-a-demo", "demo holds something else", "Choose another folder")
+    outcome.failed(UNUSABLE, "not-a-demo", "demo holds something other", "Choose another folder")
 
 
 def test_forced_it_does_not_remove_a_folder_of_other_things(secagg, tmp_path):

@@ -186,7 +186,7 @@ def test_a_model_that_is_built_otherwise_here_is_a_bad_sign(secagg, charter_of, 
     assert outcome.code == FAILED
     finding = findings_of(outcome)["charter's model"]
     assert not finding["good"]
-    assert "same releases of secagg and of torch" in finding["found"]
+    assert "same releases of secagg and torch" in finding["found"]
 
 
 def test_a_backbone_that_is_not_here_is_a_bad_sign(secagg, here, members):
@@ -208,7 +208,7 @@ def test_code_of_somebody_s_own_is_not_run_unless_the_site_allows_it(secagg, nor
     del sys.modules["normed_task"]
     finding = findings_of(secagg("doctor", "--charter", "charter", "--json"))["charter's model"]
     assert finding["good"]
-    assert "so it is not run" in finding["found"]
+    assert "so its code is not run" in finding["found"]
     assert "normed_task" not in sys.modules
 
 

@@ -58,6 +58,7 @@ def test_every_command_is_listed_with_a_line_of_help(secagg):
     for path in (path for path in every_command() if isinstance(at(path), click.Group)):
         lines = secagg(*path, "--help").out.partition("Commands:\n")[2].splitlines()
         assert [line.split()[0] for line in lines] == sorted(at(path).commands)
+        assert not any(line.endswith("...") for line in lines)
         assert all(len(line.split()) > 3 for line in lines)
 
 

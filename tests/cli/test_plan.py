@@ -26,10 +26,10 @@ def cells(outcome, name: str) -> list[str]:
 
 def test_a_plan_shows_both_graphs_and_which_one_a_charter_takes(secagg):
     outcome = secagg(*LARGE, "--scheme", "mask")
-    for text in ("few neighbours", "200 hospitals, 20 of them gone, 10 colluding", "2^-"):
+    for text in ("few neighbours", "200 hospitals, of which 20 drop out and 10 collude", "2^-"):
         assert text in outcome.shown
     assert cells(outcome, "masks with") == ["199", "86"]
-    assert cells(outcome, "`charter new` takes") == ["", "this"]
+    assert cells(outcome, "chosen by default") == ["", "yes"]
 
 
 def test_a_plan_as_json_holds_degree_threshold_messages_bytes_and_time(secagg):
@@ -64,7 +64,7 @@ def test_noise_that_comes_off_takes_shares_and_a_tag_for_each_level(secagg):
     )
     assert noisy["set_up"]["bytes_up"] - plain["set_up"]["bytes_up"] == pytest.approx(39 * 2 * 64 * 10, rel=0.05)
     assert noisy["round"]["bytes_up"] - plain["round"]["bytes_up"] == pytest.approx(40 * 2 * 32 + 2 * 8, abs=8)
-    assert "Noise comes off under mask alone." in secagg(*small, "--noise-level", "40").shown
+    assert "Surplus noise is removed under mask only." in secagg(*small, "--noise-level", "40").shown
 
 
 def test_levels_at_which_no_noise_could_come_off_are_refused(secagg):
@@ -78,11 +78,11 @@ def test_levels_at_which_no_noise_could_come_off_are_refused(secagg):
 def test_without_a_word_on_it_all_schemes_stand_side_by_side_with_who_sees_what(secagg):
     outcome = secagg(*LARGE)
     assert cells(outcome, "coordinator sees") == ["the sum", "the sum", "no sum", "no sum", "no sum"]
-    assert cells(outcome, "and with a hospital") == ["the sum", "the sum", "the sum", "updates", "updates"]
-    assert cells(outcome, "`charter new` takes") == ["", "this", "if asked", "if asked", "if asked"]
+    assert cells(outcome, "with one hospital") == ["the sum", "the sum", "the sum", "updates", "updates"]
+    assert cells(outcome, "chosen by default") == ["", "yes", "if asked", "if asked", "if asked"]
     assert cells(outcome, "masks with") == ["199", "86", "199", "-", "-"]
-    assert "bfv, ckks: one key for all." in outcome.shown
-    assert "grows with the square of the hospitals, here 39,800 messages" in outcome.shown
+    assert "bfv, ckks: all hospitals share one key." in outcome.shown
+    assert "every hospital exchanges keys with every other, here 39,800 messages" in outcome.shown
 
 
 @pytest.mark.parametrize(("hospitals", "colluding"), [(3, 0), (3, 1), (40, 0), (101, 1), (1000, 0)])
@@ -92,12 +92,12 @@ def test_a_plan_of_any_size_is_readable_at_eighty_columns(secagg, hospitals, col
     assert max(len(line) for line in outcome.out.splitlines()) <= 80
     assert "…" not in outcome.out
     # Every name of a row is whole, and stands on a line of its own.
-    for name in ("rebuild its secrets", "sum over half or less", "coordinator's time", "holders of its shares"):
+    for name in ("of these needed", "chance of lost round", "coordinator memory", "holders of shares"):
         assert len(cells(outcome, name)) == (4 if hospitals == 3 else 5)
 
 
-def test_up_to_a_hundred_hospitals_nothing_is_said_of_squares(secagg):
-    assert "square" not in secagg("plan", "--hospitals", 100, "--parameters", 10).shown
+def test_up_to_a_hundred_hospitals_nothing_is_said_of_keys_with_every_other(secagg):
+    assert "exchanges keys" not in secagg("plan", "--hospitals", 100, "--parameters", 10).shown
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -134,7 +134,7 @@ def test_where_nobody_may_collude_nothing_is_promised_of_a_coordinator_with_a_ho
         one["scheme"]: one["coordinator_with_one_hospital_sees"] for one in secagg(*arguments, "--json").json["ways"]
     }
     assert found == {"mask": None, "double-lock": None, "bfv": "updates", "ckks": "updates"}
-    assert cells(secagg(*arguments, "--scheme", "double-lock"), "and with a hospital") == ["no"]
+    assert cells(secagg(*arguments, "--scheme", "double-lock"), "with one hospital") == ["no"]
 
 
 def test_a_scheme_whose_messages_would_be_too_large_is_left_out_or_refused_if_asked_for(secagg):
@@ -149,16 +149,16 @@ def test_a_scheme_whose_messages_would_be_too_large_is_left_out_or_refused_if_as
 
 UNLINKED = ("plan", "--hospitals", 4, "--parameters", 10_000, "--dropout", 0)
 FOUR = (*UNLINKED, "--link", "16/2mbit")
-PRIVATE = ("--epsilon", 8, "--records", 700)
+PRIVATE = ("--epsilon", 8, "--patients", 700)
 
 
 def test_each_choice_is_told_with_its_reason_and_what_else_there_is(secagg):
     shown = secagg(*FOUR, *PRIVATE).shown
     for text in (
         "scheme mask The coordinator sees the sum",
-        "threshold 3 of 4 The least that is safe",
+        "threshold 3 of 4 The smallest that is safe",
         "field width 24 bits",
-        "epoch a key set-up each",
+        "epoch a key set-up every",
         "noise distributed, multiplier",
         "Instead: double-lock:",
         "local: 2.0 times the noise",
@@ -206,7 +206,7 @@ def test_the_command_that_is_printed_makes_a_charter_when_it_is_pasted(secagg, h
         # Weights of 1,024, the usual ones, have no room there.
         (("--field-bits", 16), "encoding", {"field_bits": 16, "max_weight": 819}),
         # The most that a charter holds.
-        (("--epsilon", 3, "--records", 10 * MOST_RECORDS), "training", {"batch_size": MOST_RECORDS}),
+        (("--epsilon", 3, "--patients", 10 * MOST_RECORDS), "training", {"batch_size": MOST_RECORDS}),
     ],
     ids=["narrow", "many"],
 )
@@ -253,11 +253,12 @@ def test_a_plan_needs_to_know_how_many(secagg):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (("--link", "fast"), "no speed such as 100mbit"),
-        (("--link", "0mbit"), "no speed such as 100mbit"),
+        (("--link", "fast"), "not a speed such as 100mbit"),
+        (("--link", "0mbit"), "not a speed such as 100mbit"),
         (("--latency", "-1"), "--latency"),
-        (("--epsilon", "3"), "give --records too"),
+        (("--epsilon", "3"), "give --patients too"),
         (("--records", "300"), "give --epsilon too"),
+        (("--patients", "300"), "give --epsilon too"),
         (("--delta", "1e-6"), "give --epsilon too"),
         (("--sampling-rate", "0.2"), "give --epsilon too"),
         (("--round-seconds", "0"), "--round-seconds"),
@@ -279,7 +280,7 @@ def test_wishes_that_mean_nothing_are_refused_with_the_option_that_is_wrong(seca
         ("--coordinator-sees", "nothing"),
         ("--rounds", 9),
         ("--epsilon", 3),
-        ("--records", 700),
+        ("--patients", 700),
     ],
 )
 def test_what_only_a_recommendation_reads_is_refused_where_one_scheme_is_asked_for(secagg, option, value):
@@ -293,16 +294,16 @@ def test_noise_does_not_come_off_under_a_scheme_that_has_none(secagg):
 
 
 def test_a_budget_that_no_noise_keeps_is_refused(secagg):
-    outcome = secagg(*FOUR, "--epsilon", "0.001", "--records", 700, "--rounds", 1000, "--json")
+    outcome = secagg(*FOUR, "--epsilon", "0.001", "--patients", 700, "--rounds", 1000, "--json")
     assert outcome.code == 2
     assert outcome.error["reason"] == "bad-variance"
 
 
 def test_a_step_without_a_patient_is_refused(secagg):
-    outcome = secagg(*FOUR, "--epsilon", 3, "--records", 4, "--json")
+    outcome = secagg(*FOUR, "--epsilon", 3, "--patients", 4, "--json")
     assert outcome.error["reason"] == "batch-too-small"
 
 
 def test_a_step_of_more_patients_than_a_charter_holds_is_refused(secagg):
-    outcome = secagg(*FOUR, "--epsilon", 3, "--records", 11_000_000, "--json")
+    outcome = secagg(*FOUR, "--epsilon", 3, "--patients", 11_000_000, "--json")
     assert outcome.error["reason"] == "batch-too-large"

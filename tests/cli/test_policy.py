@@ -89,7 +89,7 @@ def test_a_mistyped_path_is_no_policy(secagg, drafted, policy):
 
 def test_a_folder_without_a_policy_is_told_that_the_strict_defaults_stand_in_for_it(secagg, here):
     (here / "site").mkdir()
-    stands_in = "There is no file site/policy.toml: the strict defaults stand in for it."
+    stands_in = "There is no file site/policy.toml: the strict defaults apply instead."
     assert secagg("policy", "check", "site").shown == f"{stands_in} Yes: the strict defaults are in force."
     assert stands_in in secagg("policy", "show", "site").shown
     assert secagg("policy", "check", "site", "--json").json["exists"] is False
@@ -150,7 +150,7 @@ def test_a_key_that_a_raise_puts_in_an_officer_s_place_is_shown_to_who_checks_it
     assert theirs not in found["officers"]
     assert found["new_officers"] == [theirs]
     told = secagg("policy", "check", site).out
-    assert f"New officers, whose fingerprints somebody must have compared: {theirs}." in told
+    assert f"New officers, whose fingerprints must be compared first: {theirs}." in told
     assert f"to {after}." in told
 
 
@@ -224,10 +224,10 @@ def test_while_the_site_runs_it_is_said_that_what_was_signed_is_in_force_at_its_
     assert secagg("policy", "sign", site, "--identity", "o0.pem").code == 0
     with Latch(site / "latch.sqlite"):
         told = secagg("policy", "sign", site, "--identity", "o2.pem").shown
-    assert "It will be in force at the site's next start, and stays signed until another change is accepted" in told
+    assert "It comes into force at the site's next start. It stays signed until another change is accepted" in told
     assert "It is in force" not in told
     shown = secagg("policy", "check", site).shown
-    assert "It will be in force at the site's next start" in shown
+    assert "It comes into force at the site's next start" in shown
     found = secagg("policy", "show", site, "--json").json
     assert (found["in_force"], found["head"], len(found["loosened"])) == (True, before, 1)
     start(site)

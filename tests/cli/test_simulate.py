@@ -161,14 +161,14 @@ def test_an_option_that_does_something_is_taken(laid_out, options):
 def test_a_scheme_is_not_chosen_again_when_a_run_is_taken_up(secagg, laid_out, here):
     laid_out("--scheme", "he")
     outcome = secagg("simulate", "--resume", "run", "--scheme", "mask")
-    outcome.failed(UNUSABLE, "usage", "--resume takes everything from the folder", "--scheme")
+    outcome.failed(UNUSABLE, "usage", "--resume takes all settings from the folder", "--scheme")
 
 
 @pytest.mark.parametrize("phase", ["agree", "reveal"])
 def test_a_drop_out_that_would_never_come_is_refused(simulate, here, phase):
     with nothing_written(here):
         outcome = simulate("--scheme", "bfv", "--colluding", "0", "--drop", f"h3:1:{phase}")
-    outcome.failed(UNUSABLE, "bad-drop-out", f"h3:1:{phase}", "the scheme bfv asks it no second time")
+    outcome.failed(UNUSABLE, "bad-drop-out", f"h3:1:{phase}", "the scheme bfv asks it nothing more")
 
 
 def test_the_result_as_json_holds_the_warnings(simulate, secagg, consortium):
@@ -216,7 +216,7 @@ def test_records_that_cannot_be_used_are_named_and_nothing_is_written(simulate, 
         (["a=data/h1.csv", "a=data/h2.csv", "b=data/h3.csv"], "duplicate-site", ["a.", "--data cleveland=path"]),
         (["data/h1.csv", "data/h2.csv"], "too-few-members", ["3 hospitals or more", "this one 2"]),
         (["data", "data/h1.csv"], "unknown-format", ["data", ".csv"]),
-        (["empty"], "empty-folder", ["empty", "one file a hospital"]),
+        (["empty"], "empty-folder", ["empty", "one file per hospital"]),
     ],
 )
 def test_data_that_make_no_consortium_are_refused(simulate, here, data, reason, mentions):

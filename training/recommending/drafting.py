@@ -82,7 +82,8 @@ def _batch(budget: Budget) -> int:
     if batch < 1:
         raise InputError(
             "batch-too-small",
-            f"Of {budget.records} patients, less than one is in a step at a sampling rate of {budget.sampling_rate:g}.",
+            f"Of {budget.records} patients, less than one is expected in a step at a sampling rate of "
+            f"{budget.sampling_rate:g}.",
             culprit="sampling rate",
             remedy="Raise --sampling-rate, or train on more patients.",
         )

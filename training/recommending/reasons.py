@@ -17,7 +17,7 @@ from training.recommending.wishes import Wishes, delta_of
 
 # Noise so many times as long as what it hides leaves a step little to learn from: a rule of thumb, no bound.
 _MOST_NOISE: Final = 10
-_DROWNED: Final = " Training would drown in it: train fewer parameters, take more patients a step, or more epsilon."
+_DROWNED: Final = " Training would drown in it: train fewer parameters, or raise the patients per step or epsilon."
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ def _scheme(plan: Plan) -> Choice:
     other: Scheme = "mask" if plan.shape.encrypted else "double-lock"
     try:
         there = round_traffic(replace(plan.shape, scheme=other, graph=None, noise_levels=()))
-        cost = f"{other}: {_times(there.bytes_up / plan.round.bytes_up)} the bytes up, "
+        cost = f"{other}: {_times(there.bytes_up / plan.round.bytes_up)} the bytes up and "
         cost += f"{_times(there.bytes_down / plan.round.bytes_down)} down"
     except InputError as error:
-        cost = f"{other} cannot be had: {error.message}"
+        cost = f"{other} is not possible: {error.message}"
     if plan.shape.encrypted:
         return Choice(
             "scheme",
             "double-lock",
-            "The coordinator is to see nothing, and one that conspires with a hospital no more than the sum.",
+            "The coordinator sees nothing; if it conspires with a hospital, it sees no more than the sum.",
             f"{cost}, and the coordinator sees sums.",
             ("--scheme", "double-lock"),
         )
@@ -74,7 +74,7 @@ def _scheme(plan: Plan) -> Choice:
         "scheme",
         "mask",
         "The coordinator sees the sum, which the hospitals publish as a model anyway, and nothing else.",
-        f"{cost}, and the coordinator does not see sums either. bfv and ckks: one key for all, never.",
+        f"{cost}, and the coordinator does not see sums either. Do not use bfv or ckks: all hospitals share one key.",
         ("--scheme", "mask"),
     )
 
@@ -87,9 +87,10 @@ def _threshold(wishes: Wishes, plan: Plan) -> Choice:
     return Choice(
         "threshold",
         f"{shape.threshold} of {shape.members}",
-        f"The least that is safe: below it, a coordinator that conspires with {wishes.colluding} could ask two sets of "
-        f"survivors for what takes all masks off one vector. When {shape.dropped} drop out, {alive} are left.{graph}",
-        f"A higher one: {crowds}no sum where {shape.members - shape.threshold} are gone, which this bears.",
+        f"The smallest that is safe: below it, a coordinator that conspires with {wishes.colluding} of the hospitals "
+        f"could ask two sets of them for what removes all masks from one update. When {shape.dropped} drop out, "
+        f"{alive} are left.{graph}",
+        f"a higher one: {crowds}no sum where {shape.members - shape.threshold} are missing, which this one tolerates.",
         ("--colluding", str(wishes.colluding), "--threshold", str(shape.threshold), "--dropout", f"{wishes.dropout:g}"),
     )
 
@@ -98,20 +99,24 @@ def _width(wishes: Wishes, draft: Draft) -> Choice:
     bits, weight = draft.encoding.field_bits, draft.encoding.max_weight
     options: tuple[str, ...] = ("--field-bits", str(bits))
     if draft.privacy.mode == "distributed":
-        why = "The narrowest of 24, 32 and 40 in which rounding raises the noise by 1 % at most."
+        why = "The smallest of 24, 32 and 40 bits with which rounding raises the noise by at most 1 %."
     else:
         rounding = rounding_of_mean(wishes.members, wishes.parameters, bits)
-        why = f"Rounding takes {rounding:.1g} of the longest update from the mean."
+        why = f"Rounding changes the mean update by {rounding:.1g} of the longest update."
     if wishes.field_bits:
-        why = f"As you gave it. {why}" if draft.privacy.mode == "none" else "As you gave it, or as wide as noise takes."
+        why = (
+            f"As you gave it. {why}"
+            if draft.privacy.mode == "none"
+            else "As you gave it, or as wide as the noise needs."
+        )
     if weight < USUAL_WEIGHT:
-        why += f" It has room for weights up to {weight}: a hospital with more records counts as if it had {weight}."
+        why += f" It has room for weights up to {weight}: a hospital with more patients counts as if it had {weight}."
         options += ("--max-weight", str(weight))
     return Choice(
         "field width",
         f"{bits} bits",
         why,
-        f"Each 8 bits more add {100 * 8 / bits:.0f} % to what is sent, and make the grid 256 times finer.",
+        f"each 8 bits more add {100 * 8 / bits:.0f} % to what is sent, and make rounding 256 times finer.",
         options,
     )
 
@@ -122,10 +127,10 @@ def _epoch(wishes: Wishes, plan: Plan, averages: Mapping[int, float]) -> Choice:
         why = "As you gave it."
     else:
         why = "Longer epochs would shorten the average round by less than 5 %."
-    others = [f"{other}: {_times(average / averages[epoch])} the time a round" for other, average in averages.items()]
+    others = [f"{other}: {_times(average / averages[epoch])} the time per round" for other, average in averages.items()]
     return Choice(
         "epoch",
-        f"a key set-up each {epoch} rounds" if epoch > 1 else "a key set-up each round",
+        f"a key set-up every {epoch} rounds" if epoch > 1 else "a key set-up every round",
         f"{why} A hospital that misses the set-up waits for the next one.",
         "; ".join(text for text, other in zip(others, averages, strict=True) if other != epoch),
         ("--rounds", str(wishes.rounds), "--epoch-rounds", str(epoch)),
@@ -138,9 +143,9 @@ def _privacy(wishes: Wishes, draft: Draft) -> Choice:
         return Choice(
             "noise",
             "none",
-            "No --epsilon was given: the model itself may reveal patients, and a site's default policy does not sign "
-            "it.",
-            "--epsilon and --records: noise for that budget.",
+            "No --epsilon was given: the model itself may reveal patients, and under a site's default policy such a "
+            "charter cannot be signed.",
+            "--epsilon and --patients add noise for that budget.",
             ("--dp", "none"),
         )
     delta = delta_of(budget)
@@ -150,9 +155,11 @@ def _privacy(wishes: Wishes, draft: Draft) -> Choice:
         "noise",
         f"distributed, multiplier {privacy.noise_multiplier:g}",
         f"{wishes.rounds} steps on about {draft.batch} of {budget.records} patients cost epsilon {budget.epsilon:g} at "
-        f"delta {delta:.1g}. In the mean gradient it deviates by {each:.2g} of the clipping norm in each number, and "
-        f"is {_times(whole)} as long as the longest mean gradient.{_DROWNED if whole > _MOST_NOISE else ''}",
-        f"local: {math.sqrt(wishes.members):.1f} times the noise in the mean, but it rests on nobody else.",
+        f"delta {delta:.1g}. The noise in the mean gradient has a standard deviation of {each:.2g} of the clipping "
+        f"norm in each number, and is {_times(whole)} as long as the longest mean "
+        f"gradient.{_DROWNED if whole > _MOST_NOISE else ''}",
+        f"local: {math.sqrt(wishes.members):.1f} times the noise in the mean, but it does not depend on other "
+        "hospitals.",
         (
             *("--dp", "distributed", "--epsilon", f"{budget.epsilon:g}", "--delta", f"{delta:.6g}"),
             *("--sampling-rate", f"{budget.sampling_rate:g}", "--batch-size", str(draft.batch)),

@@ -33,7 +33,7 @@ def test_four_hospitals_on_slow_lines_mask_and_share_a_key_set_up_over_several_r
 
 
 def test_where_no_noise_is_recommended_it_is_told_that_no_default_policy_signs():
-    assert "a site's default policy does not sign it" in recommend(FOUR).choices[-1].why
+    assert "under a site's default policy such a charter cannot be signed" in recommend(FOUR).choices[-1].why
     assert options_of(FOUR)["--dp"] not in Policy().allowed_privacy_modes
     assert "policy" not in recommend(FORTY).choices[-1].why
 
@@ -84,7 +84,7 @@ def test_what_was_given_is_kept():
 def test_a_width_that_was_given_comes_with_the_largest_weight_that_it_has_room_for():
     narrow = replace(FORTY, budget=None, field_bits=16)
     assert options_of(narrow)["--max-weight"] == "819"
-    assert "with more records counts as if it had 819" in recommend(narrow).choices[2].why
+    assert "with more patients counts as if it had 819" in recommend(narrow).choices[2].why
     assert "--max-weight" not in options_of(replace(narrow, field_bits=24))
 
 
