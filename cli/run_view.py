@@ -108,7 +108,7 @@ def show_result(result: SimulationResult, report: Path | None = None) -> None:
         (result.folder / "charter", "what the hospitals agreed on, with their signatures"),
         (result.hospitals, "each hospital's own keys, policy, ledger, latch, log and checkpoint"),
         (result.folder / "coordinator", _kept(result.charter.charter)),
-        *([(report, "what a privacy officer is told of all this: open it in a browser")] if report else []),
+        *([(report, "the report for a privacy officer: open it in a browser")] if report else []),
     )
     width = max(len(str(place)) for place, _ in places)
     for place, what in places:
@@ -123,7 +123,7 @@ def budget_lines(budgets: Mapping[str, BudgetUse]) -> Iterator[str]:
         names = tuple(name for name, use in budgets.items() if use.alert == level)
         if names:
             most = max((budgets[name] for name in names), key=lambda use: use.percent)
-            yield f"Budget alert, {level} %: {_names(names)}. {most.told()}, by the policies in their folders."
+            yield f"Budget alert, {level} %: {_names(names)}. {most.told()}, under the policies in their folders."
 
 
 def _kept(charter: Charter) -> str:
@@ -143,7 +143,7 @@ def _rounds_table(result: SimulationResult) -> Table:
     table.add_column("sent each", justify="right")
     for row in shown:
         record = row.record
-        label = str(record.round) if record.purpose == "training" else f"{record.round} (scale)"
+        label = str(record.round) if record.purpose == "training" else f"{record.round} (statistics)"
         cohort = f"{len(record.cohort)} of {members}" if record.cohort else "no sum"
         metrics = row.metrics or Metrics(None, None, 0)
         cells = [label, cohort, _dropped(record), percent(metrics.accuracy), score(metrics.auc)]
@@ -162,13 +162,13 @@ def shown_rounds(rounds: Sequence[RoundResult]) -> tuple[str, list[RoundResult]]
         for place, row in enumerate(rounds, 1)
         if place in (1, len(rounds)) or place % every == 0 or row.record.reason or row.record.dropped
     ]
-    return f"Rounds: every {every}., and those in which somebody dropped out", shown
+    return f"One round in {every}, and those in which a hospital dropped out or no sum was made", shown
 
 
 def _caption(private: bool) -> str:
-    told = "Accuracy, AUC: on patients that no hospital trained on. Sent each: mean over hospitals."
+    told = "Accuracy and AUC are on patients that no hospital trained on.\nSent each is the mean over hospitals."
     if private:
-        told += "\nEpsilon: the most that a patient of any hospital has spent so far, by its ledger."
+        told += "\nEpsilon is the most that a patient of any hospital has spent so far, by its ledger."
     return told
 
 
@@ -192,7 +192,7 @@ def _names(names: tuple[str, ...]) -> str:
 def _comparison_table(result: SimulationResult) -> Table:
     privacy = result.charter.charter.privacy
     mode = f", epsilon {exact(privacy.budget)}" if privacy.mode != "none" else ""
-    table = Table(title="What it is worth", title_justify="left")
+    table = Table(title="How the model compares", title_justify="left")
     table.add_column("trained on")
     table.add_column("accuracy", justify="right")
     table.add_column("AUC", justify="right")

@@ -32,10 +32,10 @@ class SiteView:
         return SiteWatcher(self._restart, self._status, self._gather, self._round, self._retry)
 
     def _restart(self, code: int) -> None:
-        self._say("restart", f"the site's process ended with {code} and is started again", code=code)
+        self._say("restart", f"the site's process ended with exit code {code} and is started again", code=code)
 
     def _status(self, status: SiteStatus) -> None:
-        told = f"{status.state}, {status.steps} of {status.steps_due} steps"
+        told = f"{status.state}, {status.steps} of {status.steps_due} sums"
         if status.reason:
             told += f": {status.message} {status.remedy or ''} [{status.reason}]"
         if status.state != self._state or self._as_json:
@@ -51,7 +51,7 @@ class SiteView:
         self._gathered = (connected, members)
 
     def _round(self, record: RoundRecord) -> None:
-        what = "scale" if record.purpose == "statistics" else f"step {record.step}" if record.step else "no sum"
+        what = "statistics" if record.purpose == "statistics" else f"sum {record.step}" if record.step else "no sum"
         told = f"round {record.round}: {what}, {len(record.cohort)} in the sum, {record.seconds:.2f} s"
         if record.dropped:
             told += f"; without {', '.join(record.dropped)}"
@@ -61,7 +61,7 @@ class SiteView:
         self._say("round", told, **fields)
 
     def _retry(self, error: ProtocolError) -> None:
-        self._say("retry", f"this epoch came to nothing, another is tried: {error.diagnostics()}", reason=error.reason)
+        self._say("retry", f"this epoch failed, trying another: {error.diagnostics()}", reason=error.reason)
 
     def _say(self, event: str, text: str, **fields: object) -> None:
         now = datetime.now().astimezone()

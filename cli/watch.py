@@ -21,18 +21,18 @@ _BETWEEN_SECONDS = 1.0
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--html", is_flag=True, help="Serve a page on 127.0.0.1, and print its address.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the page; a free one if not given.")
-@click.option("--once", is_flag=True, help="Show it as it is now, and end.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the page; a free one if not given.")
+@click.option("--once", is_flag=True, help="Show the current state once, and exit.")
 @json_option
 @click.pass_context
 def watch(context: click.Context, folder: Path, html: bool, port: int, once: bool, as_json: bool) -> None:
     """Watch the training in FOLDER: a simulation or demo, a hospital's site, or a coordinator's.
 
-    Shows rounds, who was in each sum, the metric where it is known, and how much of the budget is spent. Ends when the
-    training does, also when it has failed and nothing runs, or with Ctrl-C; the training does not notice. Works on a
-    finished run too.
+    Shows rounds, who was in each sum, the metric where it is known, and how much of the budget is spent. Ends with the
+    training, also if that has failed and nothing is running any more, or on Ctrl-C, which does not disturb it. Works on
+    a finished run too.
 
-    The page of --html is for this machine: its address holds a secret, and it loads nothing from elsewhere.
+    The page of --html can be opened on this machine only: its address holds a secret. It loads nothing from elsewhere.
 
     \b
     Examples:
@@ -70,9 +70,11 @@ def _serve(folder: Path, port: int) -> None:
         server = WatchServer(lambda: read_snapshot(folder), port)
     except OSError as error:
         raise InputError(
-            "port-in-use", f"Port {port} cannot be used: {error.strerror}.", remedy="Leave --port out."
+            "port-in-use",
+            f"Port {port} cannot be used: {error.strerror}.",
+            remedy="Leave out --port: a free one is then chosen.",
         ) from error
     with server:
         click.echo(f"Open {server.url}")
-        click.echo("Whoever has this address sees the page. Ctrl-C ends it.")
+        click.echo("Anybody on this machine who has this address can see the page. Ctrl-C ends it.")
         server.serve_forever()

@@ -33,7 +33,7 @@ def show_snapshot(found: Snapshot) -> RenderableType:
 
 def _bars(found: Snapshot) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_row("steps", _bar(found.steps, found.steps_due), f"{found.steps} of {found.steps_due}")
+    table.add_row("sums", _bar(found.steps, found.steps_due), f"{found.steps} of {found.steps_due}")
     if found.budget is not None and found.epsilon is not None:
         spent = f"{epsilon(found.epsilon)} of {exact(found.budget)}, delta {found.delta:g}"
         table.add_row("epsilon", _bar(found.epsilon, found.budget), spent)
@@ -45,7 +45,7 @@ def _bar(done: float, total: float) -> ProgressBar:
 
 
 def _rounds(found: Snapshot) -> Table:
-    table = Table("round", "in the sum", "not in it", "accuracy", "AUC", "epsilon")
+    table = Table("round", "in the sum", "missing", "accuracy", "AUC", "epsilon")
     for column in (0, 1, 3, 4, 5):
         table.columns[column].justify = "right"
     hidden = len(found.rounds) - _SHOWN
@@ -57,7 +57,7 @@ def _rounds(found: Snapshot) -> Table:
 
 
 def _cells(row: WatchedRound, members: int) -> tuple[str, ...]:
-    label = str(row.round) if row.purpose == "training" else f"{row.round} (scale)"
+    label = str(row.round) if row.purpose == "training" else f"{row.round} (statistics)"
     cohort = unmarked(f"no sum: {row.reason}") if row.reason else f"{row.cohort} of {members}"
     spent = "-" if row.epsilon is None else epsilon(row.epsilon)
     return label, cohort, unmarked(", ".join(row.dropped)), percent(row.accuracy), score(row.auc), spent

@@ -122,7 +122,7 @@ def test_health_is_an_exit_code(secagg, here, state, running, code):
 
 @pytest.fixture
 def coordinator(tmp_path):
-    """Three hospitals and a coordinator in the field, of whose charter two steps of three are done."""
+    """Three hospitals and a coordinator in the field, of whose charter two sums of three are made."""
     sites = lay_out(tmp_path / "field")
     epoch(sites, 1)
     return sites
@@ -138,7 +138,7 @@ def test_a_coordinator_s_health_is_an_exit_code(secagg, coordinator):
     assert found["running"]
     known = {"state": "training", "epochs": 1, "rounds": 2, "steps": 2, "steps_due": 3, "reason": None}
     assert {key: found["status"][key] for key in known} == known
-    for told in (": training", "process running", "epochs 1", "rounds 2", "steps 2 of 3"):
+    for told in (": training", "process running", "epochs 1", "rounds 2", "sums 2 of 3"):
         assert told in shown, shown
     finish(coordinator, 2)
     released = secagg("coordinator", "status", site, "--json").json

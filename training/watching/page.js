@@ -26,7 +26,7 @@ function plot(now) {
   const parts = [
     svg("path", { class: "axis", d: "M50 20V180H550V20" }),
     svg("text", { x: 50, y: 200 }, "0"),
-    svg("text", { x: 550, y: 200, "text-anchor": "end" }, `${now.steps_due} steps`),
+    svg("text", { x: 550, y: 200, "text-anchor": "end" }, `${now.steps_due} sums`),
   ];
   if (spent.length) {
     const left = spent.map((row) => [across(row), 180 - 160 * Math.max(0, 1 - row.epsilon / now.budget)]);
@@ -45,7 +45,7 @@ function table(now) {
   at("table").hidden = now.rounds.length === 0;
   const rows = now.rounds.slice(-200).reverse().map((row) => {
     const cells = [
-      row.purpose === "training" ? row.round : `${row.round} (scale)`,
+      row.purpose === "training" ? row.round : `${row.round} (statistics)`,
       row.reason ? `no sum: ${row.reason}` : `${row.cohort} of ${now.members}`,
       row.dropped.join(", "),
       row.accuracy === null ? "-" : `${(100 * row.accuracy).toFixed(1)} %`,
@@ -63,7 +63,7 @@ function show(now) {
   document.title = `${now.name}: ${now.state}`;
   at("name").textContent = `${now.name}, ${now.kind}`;
   at("state").textContent = now.state;
-  at("updated").textContent = now.updated ? `said at ${now.updated}` : "";
+  at("updated").textContent = now.updated ? `as of ${now.updated}` : "";
   at("message").hidden = !now.message;
   at("message").textContent = now.message || "";
   at("steps").value = now.steps / now.steps_due;
