@@ -27,7 +27,7 @@ def write_plot(path: Path, found: PrivacyRecord) -> None:
 def audit_panels(found: PrivacyRecord) -> Sequence[Panel]:
     """This build, and below it those that lack something."""
     audit = found.audit
-    title = f"Epsilon is at least, {found.mode}, delta {audit.delta:g}, confidence {100 * audit.confidence:g} %"
+    title = f"Lower bounds on epsilon, {found.mode}, delta {audit.delta:g}, confidence {100 * audit.confidence:g} %"
     panels = [_panel(title, audit)]
     panels += [_panel(f"The same without {build.lacks}: must be caught", build) for build in found.controls.values()]
     return panels

@@ -81,8 +81,8 @@ def consortium_caption(report: Report) -> str:
     """What is in that picture."""
     told = "What patients have spent in this training, after each round that was charged."
     if len(report.sites) > _MOST_LINES:
-        return f"{told} Of {len(report.sites)} hospitals the dearest and the cheapest are drawn."
-    return f"{told} Where hospitals took part in the same rounds, their lines lie on one another."
+        return f"{told} Of {len(report.sites)} hospitals, those where it cost most and least are drawn."
+    return f"{told} Where hospitals took part in the same rounds, their lines coincide."
 
 
 def _without_twins(lines: list[tuple[str, list[tuple[float, float]]]]) -> list[tuple[str, list[tuple[float, float]]]]:
@@ -95,7 +95,7 @@ def _without_twins(lines: list[tuple[str, list[tuple[float, float]]]]) -> list[t
 
 def audit_chart(audit: PrivacyRecord) -> Drawn:
     """Each run's bound against the claim; of the real build only."""
-    return draw([replace(audit_panels(audit)[0], title="Epsilon is at least")])
+    return draw([replace(audit_panels(audit)[0], title="Lower bounds on epsilon")])
 
 
 def attendance_strip(name: str, present: Sequence[bool]) -> Markup:

@@ -37,7 +37,7 @@ _CONTENTS: Final = (
     ("rules", "HIPAA and GDPR"),
     ("versions", "Versions"),
 )
-_STATES: Final = {"whole": "whole", "wrong": "does not fit", "absent": "not checked"}
+_STATES: Final = {"whole": "intact", "wrong": "does not fit", "absent": "not checked"}
 # What the page's head says of its maker, and how far it may be from the start.
 _GENERATOR: Final = b'<meta name="generator" content="secagg '
 _HEAD: Final = 2048

@@ -49,10 +49,10 @@ def _took_part(report: Report) -> Figure:
     if report.transcript:
         rounds = [found for found in report.transcript.rounds if found.took_part]
         fewest = min((len(found.took_part) for found in rounds), default=0)
-        return "Took part", f"{fewest} of {members}", f"hospitals at least, in each of {len(rounds)} sums"
+        return "Took part", f"{fewest} of {members}", f"hospitals, in the smallest of {len(rounds)} sums"
     if report.release:
         return "Took part", f"{len(report.release.contributors)} of {members}", "hospitals, by the release"
-    return "Took part", "not known", "no transcript and no release was given"
+    return "Took part", "not known", "neither a transcript nor a release was given"
 
 
 def _owners(report: Report) -> Figure:
@@ -95,7 +95,9 @@ def _may_train(report: Report) -> str:
         name = f"Data set {data_set.data_set[:16]}: " if len(sets) > 1 else ""
         if data_set.limit is None or data_set.left is None:
             continue
-        left = f"{no_more(data_set.left, 2)} of {exact(data_set.limit)} is left, for good and not only for this year."
+        left = (
+            f"{no_more(data_set.left, 2)} of {exact(data_set.limit)} is left, for all time and not only for this year."
+        )
         told.append(f"{name}{left} {another_run(data_set)}".strip())
     return " ".join(told)
 
@@ -131,7 +133,7 @@ def what_stayed(report: Report) -> list[str]:
     """What no message holds."""
     scheme, threshold = report.charter.scheme, report.charter.threshold
     hidden = (
-        "Its update in a form that can be read: what is sent can be read only summed with those of others, at least "
+        "Its update in a readable form: what is sent can be read only as a sum with those of others, at least "
         f"{threshold} in all."
         if scheme in MASKED_SCHEMES
         else "Its update in clear: it is encrypted with a key that all hospitals share. Whoever has that key and the "
@@ -142,14 +144,14 @@ def what_stayed(report: Report) -> list[str]:
         hidden,
         "What any single patient contributes, which patients were drawn for a step, and the noise that was drawn"
         + ("." if report.charter.privacy != "none" else ": there was none."),
-        "Its signing key, its policy, and its lists of patients; its ledger and its log, but for "
-        "what its officer exports.",
+        "Its signing key, its policy, its lists of patients and, except for what its officer exports, its ledger and "
+        "log.",
     ]
     if scheme in ENCRYPTED_SCHEMES:
         lines.append("The sum in clear: it is opened at the hospitals, and the coordinator does not see it.")
     lines.append(
-        "This is what this software sent. E-mail, removable disks and backups leave no entry in its log, and no other "
-        "way out of the building is watched by it."
+        "This covers what this software sent. It watches no other way out of the building: e-mail, removable disks "
+        "and backups leave no entry in its log."
     )
     return lines
 

@@ -49,7 +49,7 @@ def test_control_of_an_untouched_run_nothing_is_found(secagg, finished, tmp_path
     outcome = secagg(*arguments(finished, "--transcript", transcript, "--out", tmp_path / "report.html"))
     assert (outcome.code, outcome.out.splitlines()[0]) == (
         0,
-        "Yes: all 10 checks that could be made found the records whole.",
+        "Yes: all 10 checks that could be made found the records intact.",
     )
 
 
@@ -268,7 +268,7 @@ def test_a_report_whose_figures_were_changed_is_not_what_its_records_come_to(sec
     path.write_text(data.replace(f'"spent": {spent}', f'"spent": {spent / 2}', 1))
     verify().failed(TAMPERING, "report-differs", "sites[0].data_sets[0].spent")
     path.write_text(data.replace('"about": "site"', '"about":  "site"', 1))
-    verify().failed(TAMPERING, "report-differs", "spelling")
+    verify().failed(TAMPERING, "report-differs", "formatting")
 
 
 def test_the_records_of_another_run_do_not_fit_the_charter(secagg, finished, exported, simulate, here):

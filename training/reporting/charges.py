@@ -38,8 +38,8 @@ def check_charges(
         wrong.append(_uncharged(site, f"{site.member} was in rounds that its ledger does not show as charged: {told}."))
     if release:
         wrong += _beside_the_release(site, charged, release)
-    what = f"{site.member}: ledger, beside the rounds that it was in"
-    integrity.found(what, f"{len(charged)} rounds charged, and it was in no other", wrong)
+    what = f"{site.member}: ledger, compared with the rounds that it was in"
+    integrity.found(what, f"{len(charged)} rounds charged, and it was in no other round", wrong)
 
 
 def charged_rounds(site: SiteEvidence, charter: VerifiedCharter) -> frozenset[int]:

@@ -95,12 +95,12 @@ def _read(path: Path) -> ReportDocument:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
             "not-a-report",
-            f"{path} is no report: {error}.",
+            f"{path} is not a report: {error}.",
             culprit=str(path),
             remedy="Give the JSON file that `secagg audit report` wrote beside the page.",
         ) from error
     if document.to_json() != data:
-        raise _differs(path, "its spelling", "it is not written as it was made")
+        raise _differs(path, "its formatting", "it is not written as secagg writes it")
     return document
 
 
@@ -131,7 +131,7 @@ def _short(value: object) -> str:
 def _differs(path: Path, place: str, why: str) -> TamperingError:
     return TamperingError(
         "report-differs",
-        f"{path} is not what its records come to, at {place}: {why}.",
+        f"{path} does not follow from its records, at {place}: {why}.",
         culprit=place,
         remedy="Make the report again from the records, and do not rely on this one.",
     )

@@ -14,16 +14,16 @@ from secagg.wire import Stage
 KINDS: Final[Mapping[str, str]] = {
     "ADVERTISE": "public keys for one epoch",
     "DEAL": "shares of the keys that hide its updates, each encrypted for one other hospital",
-    "ACKNOWLEDGE": "that it has the key of the epoch, encrypted",
-    "MASKED": "its update, hidden",
-    "AGREE": "its signature under who is in a sum",
-    "REVEAL": "what takes the hiding off the sum of all, and off nothing else",
-    "REFUSAL": "that it refuses something, and why",
+    "ACKNOWLEDGE": "a confirmation, encrypted, that it has the key of the epoch",
+    "MASKED": "its update, masked or encrypted",
+    "AGREE": "its signature on the list of hospitals in a sum",
+    "REVEAL": "what removes the masks from the sum of all, and from nothing else",
+    "REFUSAL": "a refusal, and the reason for it",
     "STATUS": "how many sums it has",
     "SNAPSHOT": "the model and its progress, encrypted for one hospital that was behind",
-    "ATTEST": "its signature under the finished model",
+    "ATTEST": "its signature on the finished model",
     "CHECKPOINT": "how long its logs are, and a hash of each",
-    "COSIGN": "its signature under everybody's checkpoints",
+    "COSIGN": "its signature on everybody's checkpoints",
 }
 """In words that need no protocol: what a hospital sends."""
 

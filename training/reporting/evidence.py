@@ -188,7 +188,7 @@ def read_evidence(path: Path, charter: VerifiedCharter) -> SignedEvidence:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
             "not-evidence",
-            f"{path} is nothing that a site has exported: {error}.",
+            f"{path} is not a file that a site has exported: {error}.",
             culprit=str(path),
             remedy="Make one with `secagg audit export`.",
         ) from error
@@ -207,7 +207,7 @@ def verify_evidence(signed: SignedEvidence, charter: VerifiedCharter, source: Pa
     if evidence.charter != charter.digest.hex():
         raise TamperingError(
             "other-charter",
-            f"What {evidence.member} shows in {source} is of the charter {evidence.charter[:16]}.",
+            f"What {evidence.member} shows in {source} belongs to the charter {evidence.charter[:16]}.",
             culprit=evidence.member,
             remedy="Give the charter under which it was exported.",
         )
@@ -215,7 +215,7 @@ def verify_evidence(signed: SignedEvidence, charter: VerifiedCharter, source: Pa
     if not is_valid_signature(key, signed.signature, _signed_bytes(evidence)):
         raise TamperingError(
             "evidence-altered",
-            f"What {evidence.member} shows in {source} was altered: its signature is not over what is there.",
+            f"What {evidence.member} shows in {source} was altered: its signature does not match it.",
             culprit=evidence.member,
             remedy=f"Ask {evidence.member} for it again.",
         )
@@ -239,7 +239,7 @@ def _member(charter: VerifiedCharter, public_key: bytes) -> str:
     if public_key not in names:
         raise InputError(
             "unknown-member",
-            f"The hospital in this folder is no member of the charter {charter.charter.name}.",
+            f"The hospital in this folder is not a member of the charter {charter.charter.name}.",
             remedy="Give the charter under which it trained.",
         )
     return names[public_key]

@@ -23,7 +23,7 @@ _MINUTES: Final = "https://doi.org/10.6028/NIST.SP.800-226"
 
 # What still hides patients once a single hospital's update is known.
 _LEFT: Final[Mapping[PrivacyMode, str]] = {
-    "none": ", which no noise hides",
+    "none": "; no noise hides its patients then",
     "local": "; the noise in it, which is that hospital's own, still hides its patients as promised",
     "distributed": "; the share of noise in it is too small to hide its patients by itself",
 }
@@ -86,18 +86,18 @@ def guarantee_of(charter: Charter, rounds: int, sums: int) -> Guarantee:
 
 def _plain(charter: Charter, epsilon: float, delta: float) -> str:
     who = (
-        "each hospital adds it by itself, so that the promise needs nobody else"
+        "each hospital adds all of it by itself, so that the promise depends on nobody else"
         if charter.privacy.mode == "local"
         else "each hospital adds a share of it, and all shares together hide a patient"
     )
     return (
         "Random noise is mixed into training so that the finished model would be nearly as likely to come out if any "
-        f"one patient, with all of that patient's records at the hospital, had not been there: {who}. How nearly is "
-        f"what epsilon says, here {no_less(epsilon, 2)}: whatever anybody concludes from the model and from all that "
-        f"left the hospitals, its odds change by a factor of at most {odds(epsilon)} through one patient's being there "
-        f"or not, except with a probability of about {delta:g}. Smaller is better. This is a limit for the worst case, "
-        "not what is expected; it says nothing of what is learned about patients in general, which is what the model "
-        "is for."
+        f"one patient, with all of that patient's records at the hospital, had not been there: {who}. Epsilon, here "
+        f"{no_less(epsilon, 2)}, says how nearly: one patient's being there or not changes the odds of whatever "
+        "anybody concludes, from the model and from all that left the hospitals, by a factor of at most "
+        f"{odds(epsilon)}, except with a probability of about {delta:g}. A smaller epsilon is better. This is a limit "
+        "for the worst case, not what is expected; it does not limit what is learned about patients in general, which "
+        "is what the model is for."
     )
 
 
@@ -122,7 +122,7 @@ def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, rounds: int) -> 
         Term("Unit of privacy", "one patient, with all of the patient's records at the hospital"),
         Term(
             "Epsilon",
-            f"{no_less(epsilon, 4)} for the {rounds} rounds that were paid for; the charter allows "
+            f"{no_less(epsilon, 4)} for the {rounds} rounds that were charged; the charter allows "
             f"{exact(charter.privacy.budget)}",
         ),
         Term("Delta", f"{plan.delta:g}"),
@@ -171,15 +171,17 @@ def _assumptions(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) ->
         ("How many training patients a hospital has is public.",)
         if charter.privacy.mode == "local"
         else (
-            f"At most {_hospitals(charter.max_colluding)} in conspiracy with the coordinator, or leaving out noise.",
+            f"At most {_hospitals(charter.max_colluding)} in a conspiracy with the coordinator, or leaving out the "
+            "noise.",
             f"Each sum is over at least {_hospitals(honest_in_a_sum(charter))} outside of that conspiracy.",
         )
     )
     return (
         *own,
-        "The column that tells patients apart does. Where there is none, each row counts as a patient of its own.",
+        "The column that identifies patients really tells them apart. Where there is none, each row counts as a "
+        "patient.",
         _at_two(plan.epsilon_at_two(rounds, sums)),
-        "A patient who is not recognised in another file has a budget of its own there.",
+        "A patient who is not recognised in another file has a separate budget there.",
         "The computers of the hospitals run this software, unaltered, and are not broken into.",
     )
 
@@ -187,20 +189,21 @@ def _assumptions(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) ->
 def _at_two(epsilon: float | None) -> str:
     pays = "A patient known to two hospitals pays at both, and neither knows of the other"
     if epsilon is None:
-        return f"{pays}; together it is at most the sum."
+        return f"{pays}; together that is at most the sum of both."
     return (
-        f"{pays}. Both vectors are in the same sums, under the same noise, like one of twice the weight: together it "
-        f"is an epsilon of up to {no_less(epsilon, 2)}, which can be more than the sum and is in no ledger."
+        f"{pays}. Both contributions are in the same sums, under the same noise, like one of twice the weight: "
+        f"together that is an epsilon of up to {no_less(epsilon, 2)}, which can be more than the sum of both and is in "
+        "no ledger."
     )
 
 
 def _not_protected(charter: Charter) -> tuple[str, ...]:
     return (
-        "That a hospital takes part, when, and how large its messages are.",
+        "The fact that a hospital takes part, when it does, and how large its messages are.",
         "What the model says about patients in general, and so about anybody who resembles them.",
         "Records that leave a hospital in any other way.",
         f"{_conspiracy(charter)}{_LEFT[charter.privacy.mode]}.",
-        "A model that a hospital spoils on purpose, within what clipping allows.",
+        "The model, against a hospital that spoils it on purpose within what clipping allows.",
     )
 
 
@@ -208,7 +211,7 @@ def _conspiracy(charter: Charter) -> str:
     if charter.scheme in SHARED_KEY_SCHEMES:
         return "Any hospital's update, if the coordinator conspires with a single hospital: all have one key"
     many = _hospitals(charter.max_colluding)
-    return f"More than {many} in a conspiracy with the coordinator: together they may learn a single hospital's update"
+    return f"A single hospital's update, against more than {many} in a conspiracy with the coordinator"
 
 
 def _hospitals(count: int) -> str:

@@ -107,11 +107,11 @@ def _check_log(
         return
     told = f"{excerpt.checkpoint.entries} entries, chained and signed"
     if excerpt.hidden:
-        told += f"; {len(excerpt.shown)} of them shown, of the others a hash"
+        told += f"; {len(excerpt.shown)} of them shown, of the others only a hash"
     integrity.found(what, told, problems)
     against = f"{member}: {kind.name}, since the run ended"
     if noted is None:
-        integrity.absent(against, "no checkpoint of it was given: who has the site's key could have rewritten it")
+        integrity.absent(against, "no checkpoint of it was given: whoever has the site's key could have rewritten it")
         return
     try:
         require_grown_from(noted.place, excerpt, kind, Path(f"of {member}"))
@@ -158,10 +158,12 @@ def check_release(release: Release | None, records: Records, guarantee: Guarante
     told = f"the model and its statement are what all {len(release.contributors)} contributors signed"
     integrity.found("Release", told, (*records.problems, *_understated(release, guarantee)))
     if records.transcript is None:
-        integrity.absent("Release, beside the transcript", "no transcript was given")
+        integrity.absent("Release, compared with the transcript", "no transcript was given")
         return
     wrong = [*_disputed(release, records.transcript), *_cut_short(release, records.transcript)]
-    integrity.found("Release, beside the transcript", "it names exactly those whose updates are in the sums", wrong)
+    integrity.found(
+        "Release, compared with the transcript", "it names exactly those whose updates are in the sums", wrong
+    )
 
 
 def check_transcript(
@@ -178,7 +180,7 @@ def check_transcript(
         beside = f", and the logs of {logs} {'hospital' if logs == 1 else 'hospitals'} say the same"
     signed = signed_transcript(checkpoints, charter)
     if signed:
-        beside += f"; {len(signed)} files go on from what the hospitals signed for"
+        beside += f"; {len(signed)} files continue what the hospitals signed for"
     integrity.found("Transcript", f"all {sums} sums recomputed{beside}", transcript.findings)
     if not signed:
         integrity.absent(
@@ -197,12 +199,12 @@ def check_audit(audit: PrivacyRecord | None, integrity: Integrity) -> None:
             Finding(
                 "audit-failed",
                 f"By the audit, epsilon is at least {found.together.epsilon:.2f}, where {found.claim:.2f} is claimed, "
-                "or a build that must be caught was not.",
+                "or a weakened build that must be caught was not.",
                 "the software",
                 "Train nothing more with it until it is known why.",
             )
         ]
-    integrity.found("Empirical audit", "nothing speaks against the claim; that proves nothing", wrong)
+    integrity.found("Empirical audit", "nothing contradicts the claim; that does not prove it", wrong)
 
 
 def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:

@@ -69,18 +69,18 @@ def _run(report: Report) -> Iterator[Notice]:
     for epoch in report.transcript.unfinished:
         yield Notice(
             "unfinished-epoch",
-            f"Epoch {epoch} of the transcript ends in the middle.",
-            "The coordinator was cut off there, or the end was taken away: ask it which.",
+            f"Epoch {epoch} of the transcript is incomplete.",
+            "The coordinator was interrupted there, or the end was removed: ask it which.",
         )
     failed = [found.round for found in report.transcript.rounds if found.sum_sha256 is None]
     if failed:
         rounds = ", ".join(map(str, failed))
-        yield Notice("no-sum", f"Rounds {rounds} gave no sum.", "They were paid for all the same.")
+        yield Notice("no-sum", f"No sum was made in rounds {rounds}.", "They were charged all the same.")
 
 
 def _missing(report: Report) -> Iterator[Notice]:
     if report.release is None:
-        yield Notice("no-release", "No release was looked at.", "Give its folder with --release.")
+        yield Notice("no-release", "No release was given.", "Give its folder with --release.")
     elif len(report.release.cosigned_by) <= report.charter.max_colluding + 1:
         yield Notice(
             "not-cosigned",
@@ -91,12 +91,12 @@ def _missing(report: Report) -> Iterator[Notice]:
     if report.transcript is None:
         yield Notice(
             "no-transcript",
-            "No transcript was looked at: sums were not recomputed, and who took part is not known.",
+            "No transcript was given: sums were not recomputed, and it is not known who took part.",
             "Ask the coordinator for it, and give its folder with --transcript.",
         )
     if report.audit is None and report.guarantee.mode != "none":
         yield Notice(
             "no-audit",
-            "No empirical audit was looked at: that the software adds as much noise as it says is its own word.",
+            "No empirical audit was given: nobody has tested here whether the software adds as much noise as it says.",
             "Run `secagg audit privacy --charter CHARTER --json > audit.json`, and give the file with --audit.",
         )
