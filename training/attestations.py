@@ -79,7 +79,7 @@ def _not_released(missing: Sequence[frozenset[str]], told: str) -> ProtocolError
         return ProtocolError(
             "release-incomplete",
             f"No hospital signed a release. {told}".strip(),
-            remedy="What they refuse says what to mend.",
+            remedy="Their refusals say what must be fixed.",
         )
     if len(missing) > 1:
         return ProtocolError(

@@ -130,7 +130,7 @@ class CatchingUp:
         session = Session.unopened(self.charter, self.applier.due(own))
         envelope = open_envelope(message, self.charter, payload_limit(session, Stage.SUM))
         if envelope.header.stage is not Stage.MISSED_SUM:
-            raise RemoteProtocolError("unexpected-message", "A snapshot holds a message that is no missed sum.")
+            raise RemoteProtocolError("unexpected-message", "A snapshot holds a message that is not a missed sum.")
         donor = route.name(route.donor)
         try:
             return self._after_sum(envelope, own, passage, bytes(message))
@@ -149,8 +149,8 @@ class CatchingUp:
         if len(total.survivors.numbers) < self.policy.minimum_cohort:
             raise RemoteProtocolError(
                 "below-threshold",
-                f"A sum is over {len(total.survivors.numbers)} hospitals; this site's least is "
-                f"{self.policy.minimum_cohort}.",
+                f"A sum is over {len(total.survivors.numbers)} hospitals; this site's policy asks for "
+                f"{self.policy.minimum_cohort} or more.",
             )
         state = self.applier.after(pending.state, total, purpose).with_last_sum(kept)
         key = own.tag_key(session.epoch)

@@ -95,7 +95,10 @@ class Checkpointing:
         if not is_vouched_for(found, self.charter.charter):
             raise RemoteProtocolError(
                 "too-few-signatures",
-                f"{len(found.cosigned_by)} hospitals have signed the list of checkpoints: all of them could conspire.",
+                f"{len(found.cosigned_by)} hospitals have signed the list of checkpoints, so few that all of them "
+                "could conspire.",
+                remedy="The release is valid without it. Ask the coordinator for the list once enough hospitals have "
+                "signed.",
             )
         self._require_no_fewer(found)
         self._go_by(signed.payload)

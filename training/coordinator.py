@@ -349,7 +349,7 @@ class Coordinator:
 
 def _without_fault(server: MaskingServer) -> RemoteProtocolError:
     if server.result is None:
-        return RemoteProtocolError("not-ready", "The epoch could not be opened.")
+        return RemoteProtocolError("not-ready", "The epoch could not be opened.", remedy=_MEND)
     return RemoteProtocolError(
         "sum-not-taken",
         f"Sum {server.result.step} was made several times, and no hospital took it.",
@@ -360,7 +360,7 @@ def _without_fault(server: MaskingServer) -> RemoteProtocolError:
 def _too_few_finished(finished: int, threshold: int) -> ProtocolError:
     return ProtocolError(
         "too-few-finished",
-        f"Training is over, and {finished} hospitals that have finished it could be reached; a release takes "
+        f"Training is over, but only {finished} hospitals that have finished it could be reached; a release needs "
         f"{threshold}.",
         remedy="Go on with the run once more of them can be reached.",
     )

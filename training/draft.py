@@ -135,7 +135,8 @@ def _training(choices: CharterChoices) -> Training:
             if choices.expected_batch < 1:
                 raise InputError(
                     "batch-unknown",
-                    "How many patients are expected in a step is not given, and not known before all hospitals say it.",
+                    "How many patients are expected in a step was not given, and is not known before all hospitals "
+                    "have said it.",
                     culprit="batch size",
                     remedy="Give --batch-size: the sampling rate times the training patients of all hospitals.",
                 )
@@ -152,7 +153,7 @@ def _metrics(choices: CharterChoices, spec: TaskSpec) -> Metrics:
     if choices.metrics != "none" and spec.evaluation.test_fraction == 0:
         raise InputError(
             "metrics-without-validation",
-            "Metrics are to be released, but the task keeps no patients back for validation.",
+            "Metrics are to be released, but the task holds no patients back for validation.",
             remedy="Set evaluation.test_fraction in the task, or release no metrics.",
         )
     cells = 0 if choices.metrics == "none" else cell_count(spec)

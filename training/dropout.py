@@ -29,7 +29,7 @@ def count_dropped(members: int, colluding: int, dropout: float) -> int:
     if members - dropped < threshold:
         raise InputError(
             "too-many-dropped",
-            f"With {dropped} of {members} hospitals gone, {members - dropped} are left; a sum takes {threshold}.",
+            f"With {dropped} of {members} hospitals gone, {members - dropped} are left; a sum needs {threshold}.",
             remedy=f"Plan for a share of at most {math.floor(100 * (members - threshold) / members) / 100:g}, "
             "or for fewer colluders.",
         )

@@ -54,7 +54,7 @@ def _load() -> Any:
             "no-tenseal",
             f"TenSEAL cannot be loaded: {error}.",
             culprit="tenseal",
-            remedy="Install it again, or choose the scheme mask, which does without.",
+            remedy="Install it again, or choose the scheme mask, which does not need it.",
         ) from error
     return library
 

@@ -32,7 +32,7 @@ def require_endorsed(position: Position, statuses: Iterable[memoryview], charter
     for message in statuses:
         envelope = open_envelope(message, charter, STATUS_LIMIT)
         if envelope.header.stage is not Stage.STATUS:
-            raise RemoteProtocolError("unexpected-message", "Among the endorsements is a message that is none.")
+            raise RemoteProtocolError("unexpected-message", "Among the endorsements is a message that is not one.")
         if Position.told(decode(envelope.payload, Status)) == position:
             endorsers.add(envelope.header.sender)
     endorsers.discard(own)

@@ -93,7 +93,9 @@ def _patient_scores(task: Task, model: nn.Module, records: Records, device: torc
     rows = _row_scores(task, model, records, device)
     if not np.isfinite(rows).all():
         message = f"The model's scores on {records.source} are not all finite numbers."
-        raise InputError("nan-scores", message, culprit=records.source, remedy="Training diverged; lower its rate.")
+        raise InputError(
+            "nan-scores", message, culprit=records.source, remedy="Training diverged: lower the learning rate."
+        )
     return _mean_by_patient(records, rows)
 
 

@@ -36,7 +36,7 @@ def hand_over(
     """
     asking = open_envelope(payload.status, charter, STATUS_LIMIT)
     if asking.header.stage is not Stage.STATUS:
-        raise RemoteProtocolError("unexpected-message", "A snapshot is asked for by a message that is no STATUS.")
+        raise RemoteProtocolError("unexpected-message", "A snapshot was asked for by a message that is not a STATUS.")
     status, route = decode(asking.payload, Status), Route(charter, donor, asking.header.sender)
     name = route.name(route.recipient)
     if not can_replace(own.reached, status.reached):

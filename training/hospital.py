@@ -56,6 +56,8 @@ from training.privacy_plan import require_budget
 from training.release import describe_release, model_file, require_attested, write_release
 from training.scaling import Scaling
 
+_STATE_ALL = "Ask the coordinator to start again with its whole folder, which has every round, and to conclude again."
+
 _OUTSIDE_EPOCHS = frozenset(
     {
         Stage.QUERY,
@@ -318,6 +320,7 @@ class Hospital:
             raise RemoteProtocolError(
                 "understated-rounds",
                 f"The release would state {payload.rounds} rounds; this hospital has taken part in more.",
+                remedy=_STATE_ALL,
             )
         progress = self._state.progress
         if progress.concluded and payload.rounds != progress.stated_rounds:
@@ -325,6 +328,7 @@ class Hospital:
             raise RemoteProtocolError(
                 "already-concluded",
                 f"This hospital has attested to a release of {progress.stated_rounds} rounds, and attests to no other.",
+                remedy="Ask the coordinator to put its folder back as it was, so that it asks for the same number.",
             )
         self._require_learned()
         file = model_file(self._layout, self._state, self._scaling)
@@ -351,6 +355,7 @@ class Hospital:
             raise RemoteProtocolError(
                 "understated-rounds",
                 "The release would state less than this hospital's patients have spent under this charter.",
+                remedy=_STATE_ALL,
             )
 
     def _keep_release(self, payload: Release) -> list[bytes]:

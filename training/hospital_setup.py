@@ -54,7 +54,7 @@ def initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarray
     if model_digest(layout, initial) != charter.charter.model.digest:
         raise InputError(
             "other-model",
-            "The task builds another model here than the charter names.",
+            "The task builds a different model here from the one that the charter names.",
             remedy="All members need the same release of the task's code and of torch.",
         )
     path = setup.folder.checkpoint(charter.digest)
@@ -90,7 +90,7 @@ def require_private_division(privacy: Privacy, spec: TaskSpec) -> None:
     if privacy.mode != "none" and spec.evaluation.division == "stratified" and spec.evaluation.test_fraction:
         raise InputError(
             "division-not-private",
-            "The task divides patients with a look at all of them: one patient more moves others from training to "
+            "The task divides patients by looking at all of them: one patient more moves others from training to "
             "validation, and no epsilon holds for that.",
             culprit="evaluation.division",
             remedy="Leave evaluation.division out of the task, or keep nobody back with test_fraction = 0.",

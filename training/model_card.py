@@ -33,7 +33,8 @@ def model_card(release: VerifiedRelease, kind: ExportFormat, file_name: str, sha
     sections = (
         _front_matter(charter, kind),
         f"# {charter.name}\n\nTrained by {len(release.statement.predicate.contributors)} hospitals with secagg. "
-        "Nobody saw another's records, and the coordinator nobody's update. The model belongs to all of them.",
+        "No hospital saw another's records, and the coordinator saw no single update. The model belongs to all of "
+        "them.",
         _owners(release),
         _uses(),
         _input(charter),
@@ -149,7 +150,8 @@ def _limits(release: VerifiedRelease) -> str:
         "## Limitations",
         "",
         f"- Bias and groups for whom it is worse: {BLANK}.",
-        "- A hospital that trained on false records, within the clipping bound, cannot be told from an honest one.",
+        "- A hospital that trained on false records, within the clipping bound, cannot be distinguished from an "
+        "honest one.",
         f"- {_seen(release.charter.charter)}",
         "- It was trained on the patients of the hospitals above, and may be worse for others.",
     ]

@@ -169,4 +169,6 @@ def _parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
 def _require_finite(name: str, values: FloatArray) -> None:
     if not np.isfinite(values).all():
         message = f"Tensor {name} holds NaN or infinity."
-        raise InputError("model-not-finite", message, culprit=name, remedy="Training diverged; lower its rate.")
+        raise InputError(
+            "model-not-finite", message, culprit=name, remedy="Training diverged: lower the learning rate."
+        )

@@ -133,7 +133,7 @@ def require_same_noise(charter: Charter) -> None:
     if charter.privacy.noise_levels and noise_digest(noise_shares(charter)) != charter.privacy.noise_digest:
         raise InputError(
             "other-noise",
-            "From the same key, this site draws other noise than the charter says.",
+            "From the same key, this site draws noise that differs from what the charter says.",
             culprit="privacy.noise_digest",
             remedy="All members and the coordinator need the same releases of numpy and randomgen.",
         )

@@ -166,7 +166,8 @@ def _require_noted(change: Change, noted: str, path: Path) -> None:
     if not noted or not head.startswith(noted.lower()):
         raise TamperingError(
             "policy-memory-set-back",
-            f"What this site remembers of its policy ends with {head[:16] or 'nothing'} and not with what was noted.",
+            f"What this site remembers of its policy ends with {head[:16] or 'nothing'} and not with the head that was "
+            "noted.",
             culprit=str(path),
             remedy="If nobody has agreed to a change since, somebody removed or replaced the site's latch.",
         )

@@ -169,7 +169,7 @@ def _check_shapes(records: Records) -> None:
             "record-shapes",
             f"{records.source}: features, labels and patients do not match (shapes {shapes}).",
             culprit=records.source,
-            remedy="Give float32 features, int64 labels and int64 patients of one length, and one name a column.",
+            remedy="Give float32 features, int64 labels and int64 patients of one length, and one name per column.",
         )
 
 

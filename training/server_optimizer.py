@@ -63,7 +63,7 @@ def apply(
         rate = learning_rate(settings, state.step, rounds)
         stepped = (model.astype(np.float64) + rate * direction).astype(np.float32)
     if not np.isfinite(stepped).all():
-        message = f"Step {state.step + 1} makes the model infinite or NaN."
+        message = f"Step {state.step + 1} makes a parameter infinite or NaN."
         raise StepOverflowError("model-not-finite", message, remedy="Lower the learning rate.")
     return OptimizerState(state.step + 1, first, second), stepped
 

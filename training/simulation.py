@@ -129,7 +129,7 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     Raises:
         InputError: if the data, the task or the choices cannot be used, or the folder exists and holds something.
     """
-    require_new(folder, "Choose another folder, or take the run in it up again with --resume.")
+    require_new(folder, "Choose another folder, or continue the run in it with --resume.")
     task = make_task(settings.spec)
     sites = read_sites(settings.source, task)
     read_test(settings.source, task)
@@ -160,13 +160,14 @@ def _require_phase(text: str, drop_out: DropOut, charter: Charter) -> None:
     if drop_out.phase not in _OF_A_ROUND:
         raise InputError(
             "bad-drop-out",
-            f"{text!r} drops a hospital in a phase that no round has.",
+            f"{text!r} lets a hospital drop out in a phase that no round has.",
             remedy=f"Phases of a round are {', '.join(_OF_A_ROUND)}.",
         )
     if charter.scheme in SHARED_KEY_SCHEMES and drop_out.phase in (Phase.AGREE, Phase.REVEAL):
         raise InputError(
             "bad-drop-out",
-            f"{text!r} drops a hospital that has answered, but the scheme {charter.scheme} asks it no second time.",
+            f"{text!r} lets a hospital drop out after it has answered, but the scheme {charter.scheme} asks it nothing "
+            "more.",
             remedy=f"Write it without the phase {drop_out.phase}.",
         )
 
@@ -233,7 +234,7 @@ def read_settings(folder: Path) -> SimulationSettings:
     except (InputError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
             "not-a-run",
-            f"{folder} holds no simulation that could be resumed.",
+            f"{folder} holds no simulation that can be resumed.",
             culprit=str(folder),
             remedy="Give the folder that `secagg simulate` wrote with --out.",
         ) from error

@@ -74,7 +74,7 @@ def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
     task.read(path)
     raise InputError(
         "one-hospital",
-        f"{path} is one hospital's data; a consortium needs three.",
+        f"{path} is the data of one hospital; a consortium needs at least three.",
         culprit=str(path),
         remedy="Give one --data for each hospital, a folder of files, --site-column, or --split with --hospitals.",
     )

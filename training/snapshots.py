@@ -63,7 +63,7 @@ def seal_snapshot(route: Route, content: bytes, recipient_key: bytes, randomness
         raise InputError(
             "snapshot-too-large",
             f"What {route.name(route.recipient)} lacks has {len(content)} bytes; {_LARGEST} can be sealed at once.",
-            remedy="Hospitals that miss a sum of such a model cannot catch up: train a smaller one.",
+            remedy="Hospitals that miss a sum of such a large model cannot catch up: train a smaller one.",
         )
     private = randomness(KEY_SIZE)
     donor_key = kdf.public_key(private)

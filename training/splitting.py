@@ -213,7 +213,7 @@ def _top_up(parts: list[list[int]], rows_of_patient: npt.NDArray[np.int64], mini
         patient = min(reversed(parts[richest]), key=lambda member: int(rows_of_patient[member]))
         moved = int(rows_of_patient[patient])
         if poorest == richest or sizes[richest] - moved < minimum:
-            raise _too_few(f"{sum(sizes)} records cannot give each of {len(parts)} hospitals {minimum}.")
+            raise _too_few(f"{sum(sizes)} records are too few to give each of {len(parts)} hospitals {minimum}.")
         parts[richest].remove(patient)
         parts[poorest].append(patient)
         sizes[richest] -= moved

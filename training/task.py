@@ -66,7 +66,7 @@ def build_task(spec: TaskSpec) -> Task:
         case kind:
             raise InputError(
                 "custom-task",
-                f"The task {kind!r} is code that this toolkit does not ship.",
+                f"The task {kind!r} is code that does not come with secagg.",
                 culprit=kind,
                 remedy="Review that code, install it, and allow it explicitly.",
             )

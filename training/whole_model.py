@@ -48,7 +48,7 @@ def assembled(release: VerifiedRelease, tensors: Mapping[str, np.ndarray], place
     if model_digest(layout, vector).hex() != release.statement.predicate.model_digest:
         raise InputError(
             "other-model",
-            "The task builds other frozen parameters here than those that the released ones were trained on.",
+            "The frozen parameters that the task builds here differ from those that the released ones were trained on.",
             culprit=place,
             remedy="Use the release of the task's code and of torch that the hospitals used.",
         )

@@ -102,7 +102,7 @@ def test_who_draws_other_noise_than_the_charter_says_does_not_take_part(simulate
     assert charter
     monkeypatch.undo()
     assert run(["simulate", "--resume", str(simulate.out)]) == 2
-    assert "draws other noise" in capsys.readouterr().err
+    assert "draws noise that differs" in capsys.readouterr().err
 
 
 def test_discrete_gaussian_noise_is_an_option(simulate):

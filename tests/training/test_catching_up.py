@@ -395,7 +395,7 @@ def test_an_audit_finds_nothing_wrong_with_who_caught_up(behind, capsys):
     audit = ["audit", "transcript", str(folder / "coordinator/transcript"), "--charter", str(folder / "charter")]
     assert command([*audit, "--egress", log]) == 0
     assert command(["audit", "egress", str(folder / "hospitals/h2")]) == 0
-    assert "took 3 sums and 1 snapshots of other hospitals" in " ".join(capsys.readouterr().out.split())
+    assert "took in 3 sums and 1 snapshot of other hospitals" in " ".join(capsys.readouterr().out.split())
 
 
 def test_rounds_that_a_hospital_took_no_part_in_cost_it_nothing(open_ward):

@@ -109,7 +109,7 @@ def perform(attack: Attack, build: Build = REAL) -> Outcome:
                 "attack-broken",
                 f"The attack {attack.name} could not be carried out: {error}",
                 culprit=attack.name,
-                remedy="This build refuses what it should take, or the attack is older than the build.",
+                remedy="This build refuses what it should accept, or the attack is older than the build.",
             ) from error
 
 
@@ -151,7 +151,7 @@ def named(names: Iterable[str]) -> tuple[Attack, ...]:
                 "unknown-attack",
                 f"There is no attack called {name}.",
                 culprit=name,
-                remedy=f"Did you mean {' or '.join(like)}?" if like else "`secagg audit attack --list` names all.",
+                remedy=f"Did you mean {' or '.join(like)}?" if like else "`secagg audit attack --list` lists all.",
             )
     return tuple(known[name] for name in wanted)
 

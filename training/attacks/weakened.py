@@ -33,7 +33,7 @@ def load_weakened(folder: Path) -> ModuleType:
             "no-controls",
             f"{folder} holds no weakened builds: there is no {file}.",
             culprit=str(folder),
-            remedy="Weakened builds do not ship. Give the folder tests/attacks of a source checkout.",
+            remedy="Weakened builds are not installed. Give the folder tests/attacks of a source checkout.",
         )
     for name in [name for name in sys.modules if name.partition(".")[0] == _MODULE]:
         del sys.modules[name]

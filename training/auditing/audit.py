@@ -47,8 +47,9 @@ class Settings:
         if not (FEWEST_CANARIES <= self.canaries <= MOST_CANARIES and self.runs >= 1 and 0 < self.confidence < 1):
             raise InputError(
                 "bad-audit",
-                f"{self.runs} runs of {self.canaries} canaries, at a confidence of {self.confidence:g}, are no audit.",
-                remedy=f"Take {FEWEST_CANARIES} to {MOST_CANARIES} canaries in each run, and more runs for more.",
+                f"{self.runs} runs of {self.canaries} canaries, at a confidence of {self.confidence:g}, are not enough "
+                "for an audit.",
+                remedy=f"Take {FEWEST_CANARIES} to {MOST_CANARIES} canaries in each run; for more, take more runs.",
             )
 
 

@@ -70,7 +70,7 @@ def read_record(path: Path) -> PrivacyRecord:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
             "not-an-audit",
-            f"{path} is no audit of privacy: {error}.",
+            f"{path} is not a privacy audit: {error}.",
             culprit=str(path),
             remedy="Make one with `secagg audit privacy --json > audit.json`.",
         ) from error

@@ -48,7 +48,7 @@ def parse_drop_out(text: str, numbers: Mapping[str, int]) -> DropOut:
     if found is None or found.round < 1:
         raise InputError(
             "bad-drop-out",
-            f"{text!r} names no hospital, round and phase to drop.",
+            f"{text!r} does not name a hospital, a round and a phase in which it drops out.",
             remedy=f"Write it as {next(iter(numbers))}:3 or {next(iter(numbers))}:3:reveal.",
         )
     return found

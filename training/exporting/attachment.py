@@ -84,7 +84,7 @@ def statement_of(attached: Mapping[str, str], place: str) -> bytes:
         TamperingError: ``no-statement``.
     """
     if STATEMENT not in attached:
-        raise unusable("no-statement", f"{place} carries no statement of those who made it.", place)
+        raise unusable("no-statement", f"{place} carries no statement by those who made it.", place)
     return attached[STATEMENT].encode()
 
 
@@ -110,7 +110,7 @@ def made_elsewhere(attached: Mapping[str, str], *makers: str) -> str | None:
 
 def malformed(place: str, error: object) -> TamperingError:
     """The error for a file that is no export."""
-    return unusable("malformed-export", f"{place} is no exported model that can be read: {error}.", place)
+    return unusable("malformed-export", f"{place} is not a readable exported model: {error}.", place)
 
 
 def _versions(makers: tuple[str, ...]) -> dict[str, str]:

@@ -84,9 +84,9 @@ def verify_export(path: Path, charter: VerifiedCharter) -> VerifiedExport:
             "made-elsewhere",
             f"{place} says that it was made by {elsewhere}, which is not installed here: it cannot be checked.",
             culprit=place,
-            remedy="Install those versions, or export the release that it carries anew.",
+            remedy="Install those versions, or export the release again.",
         )
-    raise unusable("export-altered", f"{place} is not what its own release gives: it was changed.", place)
+    raise unusable("export-altered", f"{place} differs from what its own release gives: it was changed.", place)
 
 
 def _exported(release: VerifiedRelease, model: bytes, kind: ExportFormat, place: str) -> bytes:

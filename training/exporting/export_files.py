@@ -21,7 +21,7 @@ def write_export(folder: Path, kind: ExportFormat, out: Path, card: Path | None 
     if card and card.resolve() == out.resolve():
         raise InputError(
             "same-file",
-            f"{card} cannot be the export and its card.",
+            f"{card} cannot be both the export and its card.",
             culprit=str(card),
             remedy="Choose another path for the card.",
         )

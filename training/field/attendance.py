@@ -134,11 +134,11 @@ def attend(site: HospitalSite, charter_digest: str, serial: int) -> Iterator[Att
             opened.enter_context(cores_for(charter.charter.model.parameters))
             hospital = opened.enter_context(closing(_hospital(site, charter, logger)))
         except SecaggError as error:
-            logger.error("takes no part", extra=fields_of(error))
+            logger.error("cannot take part", extra=fields_of(error))
             site.status.write(not_taking_part(error, own))
             raise
         except Exception as error:
-            logger.exception("takes no part")
+            logger.exception("cannot take part")
             site.status.write(not_taking_part(_unexpected(site, error), own))
             raise
         yield opened.enter_context(closing(Attendance(hospital, charter, site.status, logger)))

@@ -46,7 +46,7 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
     if not site.settings.exists() and not site.state.exists():
         raise InputError(
             "no-coordinator",
-            f"{site.path} is no site of a coordinator.",
+            f"{site.path} is not a coordinator's site.",
             culprit=str(site.path),
             remedy="Give the folder that `secagg coordinator init` made.",
         )

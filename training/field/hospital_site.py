@@ -79,7 +79,7 @@ class HospitalSite:
         if number is None:
             raise InputError(
                 "not-a-member",
-                f"The identity in {self.folder.identity} is no member of the charter in {self.charter}.",
+                f"The identity in {self.folder.identity} is not a member of the charter in {self.charter}.",
                 culprit=str(self.folder.identity),
                 remedy="Give this site the identity whose public key the charter names.",
             )

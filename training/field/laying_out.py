@@ -96,7 +96,9 @@ def lay_out_coordinator(path: Path, charter: Path, kit: Path, check_kit: Callabl
     def fill(folder: Path) -> None:
         site = CoordinatorSite(folder)
         _write_charter(site.charter, verified)
-        write_new_settings(site.settings, CoordinatorSettings(), "How long it waits, in seconds. docs/operations.md.")
+        write_new_settings(
+            site.settings, CoordinatorSettings(), "How long it waits, in seconds. See docs/operations.md."
+        )
         _copy_kit(kit, site.kit)
 
     _make(path, fill)
@@ -108,7 +110,7 @@ def _number(charter: VerifiedCharter, identity: Identity, path: Path) -> int:
     if number is None:
         raise InputError(
             "not-a-member",
-            f"The identity in {path} is no member of the charter.",
+            f"The identity in {path} is not a member of the charter.",
             culprit=str(path),
             remedy="Give the identity whose public key the charter names.",
         )
@@ -116,7 +118,7 @@ def _number(charter: VerifiedCharter, identity: Identity, path: Path) -> int:
 
 
 def _make(path: Path, fill: Callable[[Path], None]) -> None:
-    require_new(path, "Choose another folder; a site that is there already needs no init.")
+    require_new(path, "Choose another folder; a site that exists already needs no init.")
     make_folder(path, fill, 0o700)
 
 

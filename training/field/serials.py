@@ -39,14 +39,14 @@ def take_serial(path: Path, charter: str, serial: int) -> None:
             "malformed-serial",
             f"A job has no number from 1 to {_LARGEST_SERIAL}.",
             culprit="the coordinator",
-            remedy="The coordinator runs another release of secagg, or is up to something: ask it.",
+            remedy="Ask the coordinator: it runs another release of secagg, or is up to no good.",
         )
     remedy = "Remove it: no secret and no budget rests on it."
     last = read_state(path, _Taken, _LARGEST, reason="malformed-serials", remedy=remedy)
     if last and last.charter == charter and serial <= last.serial:
         raise RefusedError(
             "job-replayed",
-            f"The job {serial} is not newer than {last.serial}, which this site has taken already.",
+            f"The job {serial} is not newer than {last.serial}, which this site has already taken.",
             culprit="the coordinator",
             remedy="Begin a new job. If the coordinator's clock was set back, wait until it has caught up; if a number "
             f"was far ahead of it, remove {path}: no secret and no budget rests on it.",

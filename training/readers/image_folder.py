@@ -49,7 +49,7 @@ def read_image_folder(folder: Path, size: int, channels: int, class_names: tuple
         raise InputError("unreadable-file", message, culprit=str(folder), remedy="Check the path.") from fault
     if not files:
         message = f"{folder} has no sub-folders with pictures."
-        remedy = "Make one sub-folder a class and put its pictures in it."
+        remedy = "Make one sub-folder per class and put its pictures in it."
         raise InputError("empty-site", message, culprit=str(folder), remedy=remedy)
     pixels = np.stack([_read_picture(file, size, channels) for _, file in files])
     labels = np.array([label for label, _ in files], dtype=np.int64)
@@ -69,7 +69,7 @@ def _labels(folder: Path, classes: list[Path], class_names: tuple[str, ...]) -> 
         if _spelt(entry.name) not in known:
             raise InputError(
                 "unknown-class",
-                f"{entry} is no class of the task; it has: {', '.join(class_names)}.",
+                f"{entry} is not a class of the task, which has: {', '.join(class_names)}.",
                 culprit=str(entry),
                 remedy="Rename the sub-folder as the task has it, or move it away.",
             )
@@ -107,7 +107,7 @@ def _left_out(entry: Path, why: str) -> InputError:
         "unreadable-image",
         f"{entry} {why}; it would be left out.",
         culprit=str(entry),
-        remedy="Put PNG, JPEG, BMP or TIFF files right into the sub-folder of their class; move away what is none.",
+        remedy="Put PNG, JPEG, BMP or TIFF files right into the sub-folder of their class; move away all else.",
     )
 
 
@@ -132,7 +132,7 @@ def _require_eight_bits(file: Path, mode: str) -> None:
     if mode.startswith(_DEEP):
         raise InputError(
             "unreadable-image",
-            f"The picture {file} has more than 8 bits a pixel (mode {mode}).",
+            f"The picture {file} has more than 8 bits per pixel (mode {mode}).",
             culprit=str(file),
             remedy="Convert such pictures to 8 bits, with the same window at all hospitals.",
         )

@@ -38,7 +38,7 @@ def read_npz(path: Path, split: str, size: int, channels: int) -> Images:
         )
     if len(labels) != count or len(patients) != count:
         message = f"{source} has {count} images, {len(labels)} labels and {len(patients)} patients."
-        raise InputError("image-shape", message, culprit=source, remedy="Give one label (and patient) an image.")
+        raise InputError("image-shape", message, culprit=source, remedy="Give one label (and one patient) per image.")
     return Images(pixels, labels, patients, source)
 
 
@@ -66,7 +66,7 @@ def _arrays(path: Path, archive: np.lib.npyio.NpzFile, split: str) -> dict[str, 
     for name, array in arrays.items():
         # numpy gives the bytes of a member that does not begin as an array does.
         if not isinstance(array, np.ndarray):
-            raise _unreadable(path, f"{prefix}{name} is no array")
+            raise _unreadable(path, f"{prefix}{name} is not an array")
     return arrays
 
 
@@ -78,7 +78,7 @@ def _unreadable(path: Path, why: str) -> InputError:
 def _channels_first(images: npt.NDArray[np.generic], source: str, size: int, channels: int) -> npt.NDArray[np.uint8]:
     wanted = (size, size) if channels == 1 else (size, size, channels)
     if images.dtype != np.uint8 or images.shape[1:] not in (wanted, (size, size, channels)):
-        message = f"{source} holds {images.dtype} images of shape {images.shape[1:]}; the task wants uint8 {wanted}."
+        message = f"{source} holds {images.dtype} images of shape {images.shape[1:]}; the task needs uint8 {wanted}."
         remedy = "Set image_size and image_channels in the task to what the file holds."
         raise InputError("image-shape", message, culprit=source, remedy=remedy)
     stacked = images.reshape(len(images), size, size, channels)
@@ -87,7 +87,7 @@ def _channels_first(images: npt.NDArray[np.generic], source: str, size: int, cha
 
 def _flat_labels(labels: npt.NDArray[np.generic], source: str) -> npt.NDArray[np.int64]:
     if labels.dtype.kind not in "iu" or labels.ndim == 0 or labels.size != len(labels):
-        message = f"{source} has {labels.dtype} labels of shape {labels.shape}; one integer an image is wanted."
+        message = f"{source} has {labels.dtype} labels of shape {labels.shape}; one integer per image is needed."
         raise InputError(
             "bad-labels", message, culprit=source, remedy="Store labels as integers, shape (n,) or (n, 1)."
         )

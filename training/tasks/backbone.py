@@ -59,7 +59,7 @@ def read_backbone(spec: ModelSpec) -> Tensors:
     try:
         return parse(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise _unusable(spec.backbone, f"is no safetensors file: {error}") from error
+        raise _unusable(spec.backbone, f"is not a safetensors file: {error}") from error
 
 
 def load_backbone(model: nn.Module, tensors: Tensors, name: str) -> None:

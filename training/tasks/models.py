@@ -26,7 +26,7 @@ def build_table_model(spec: ModelSpec, inputs: int, classes: int) -> nn.Module:
         InputError: ``bad-task`` for a model that is not made for tables, or without inputs.
     """
     if inputs < 1:
-        message = "The task names no features, so that its model has no inputs."
+        message = "The task names no features, so its model has no inputs."
         raise InputError("bad-task", message, remedy="List data.features in the task.")
     match spec.name:
         case "logistic":

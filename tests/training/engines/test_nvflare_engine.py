@@ -85,7 +85,7 @@ def test_a_hospital_that_fails_says_its_reason_code_and_no_more(engine, failures
     assert exchange == Exchange(((2, b"2"),), frozenset({1}))
     ((member, error),) = failures
     assert (member, error.reason) == (1, "site-failed")
-    assert error.message == f"The site takes no part: {reason}."
+    assert error.message == f"The site cannot take part: {reason}."
 
 
 # Longer than a test may take: only a pulse can end the wait.

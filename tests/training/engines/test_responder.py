@@ -48,7 +48,7 @@ def told(answered: Message) -> list[bytes] | str:
     try:
         return unpack(arriving(answered))
     except RemoteProtocolError as error:
-        return error.message.removeprefix("The site takes no part: ").removesuffix(".")
+        return error.message.removeprefix("The site cannot take part: ").removesuffix(".")
 
 
 @pytest.fixture

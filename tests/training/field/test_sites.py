@@ -180,7 +180,7 @@ def test_a_hospital_without_its_records_says_what_to_do_and_stays_closed(sites):
     assert status.state is SiteState.FAILED
     assert "gone.csv" in status.message
     line = json.loads(site.log.read_text().splitlines()[-1])
-    assert (line["event"], line["reason"]) == ("takes no part", status.reason)
+    assert (line["event"], line["reason"]) == ("cannot take part", status.reason)
     assert not site.folder.latch.exists()
 
 

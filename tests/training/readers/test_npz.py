@@ -93,4 +93,4 @@ def test_a_member_that_does_not_begin_as_an_array_does_is_refused(tmp_path: Path
     with pytest.raises(InputError) as caught:
         read_npz(path, "", 4, 1)
     assert caught.value.reason == "unreadable-file"
-    assert "images is no array" in caught.value.message
+    assert "images is not an array" in caught.value.message

@@ -132,7 +132,7 @@ def _run_epoch(
         # The job may have come to its end all the same.
         lost = Outcome(serial=serial, reason=error.reason, message=error.message, remedy=error.remedy)
         return site.outcome(serial) or lost
-    remedy = "The log of the coordinator's server, in its kit, says more."
+    remedy = "See the log of the coordinator's server, in its kit."
     lost = Outcome(serial=serial, reason="job-lost", message=f"NVFlare ended the job as {ended}.", remedy=remedy)
     return site.outcome(serial) or lost
 
@@ -141,7 +141,7 @@ def _no_sum() -> ProtocolError:
     return ProtocolError(
         "no-sum",
         "An epoch was over before there was a sum.",
-        remedy="The coordinator's log says what became of its rounds.",
+        remedy="See the coordinator's log for what happened in its rounds.",
     )
 
 

@@ -120,7 +120,7 @@ class Jobs:
                 if time.monotonic() > deadline:
                     raise ProtocolError(
                         "server-lost",
-                        f"The coordinator's own server does not answer any more: {type(error).__name__}.",
+                        f"The coordinator's own server no longer answers: {type(error).__name__}.",
                         remedy="The server's own log, in its kit, says more.",
                     ) from error
             self._going()

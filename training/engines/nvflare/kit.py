@@ -200,7 +200,7 @@ def _require_match(folder: Path, role: Role, certificate: x509.Certificate, auth
 def _malformed(path: Path) -> InputError:
     return InputError(
         "malformed-kit",
-        f"{path} is not what NVFlare's provisioning writes.",
+        f"{path} is not a file as NVFlare's provisioning writes it.",
         culprit=str(path),
         remedy="Copy the kit again from whoever provisioned it.",
     )

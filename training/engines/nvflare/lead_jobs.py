@@ -35,7 +35,7 @@ class LeadDeployProcessor(DeployProcessor):
     def process(self, req: Message, app_ctx: Any) -> Message:
         """Deploy the job, if the lead and nobody else has signed it, and it has no file but those of a round."""
         if not _is_small(req.body):
-            return error_reply(f"the job is no zip file of at most {_MOST_ENTRIES} files and {_LARGEST} bytes")
+            return error_reply(f"the job is not a zip file of at most {_MOST_ENTRIES} files and {_LARGEST} bytes")
         root = f"{app_ctx.args.workspace}/{STARTUP}/{ROOT_CERTIFICATE}"
         with tempfile.TemporaryDirectory() as folder:
             unzip_all_from_bytes(req.body, folder)

@@ -77,7 +77,7 @@ def _require_one_word(path: Path) -> None:
     if words != [str(path)]:
         raise InputError(
             "unusable-path",
-            f"NVFlare can start no job from {str(path)!r}: there is a space in it, a quote, or the like.",
+            f"NVFlare cannot start a job from {str(path)!r}: the path has a space, a quotation mark or the like in it.",
             culprit=str(path),
             remedy="Move it to a path of letters, digits, and marks such as - and _.",
         )

@@ -134,7 +134,9 @@ def _false_speaker(message: Message) -> Message | None:
     destination = FQCN.get_root(message.get_header(MessageHeaderKey.DESTINATION))
     if not speaker.startswith(SITE_PREFIX) or (origin, destination) == (speaker, SERVER):
         return None
-    return make_reply(CellReturnCode.UNAUTHENTICATED, f"{speaker} speaks for itself and to the coordinator only")
+    return make_reply(
+        CellReturnCode.UNAUTHENTICATED, f"{speaker} may speak only for itself and only to the coordinator"
+    )
 
 
 def _abandon_what_an_earlier_server_ran() -> None:

@@ -73,7 +73,7 @@ def require_going(message: Message) -> None:
     """
     reason = message.get_header(_FAILED)
     if reason is not None:
-        raise RemoteProtocolError("site-failed", f"The site takes no part: {_shown(reason)}.")
+        raise RemoteProtocolError("site-failed", f"The site cannot take part: {_shown(reason)}.")
 
 
 def _shown(code: object) -> str:

@@ -106,7 +106,7 @@ def _files(site: TrialSite, place: Path) -> KitCheck:
 def _jobs(site: TrialSite) -> Iterator[KitCheck]:
     signer, stranger = make_signer(), make_signer()
     right = packed(right_app(), signer)
-    yield _taken("a right, signed job is taken", site.takes(right, signer.root))
+    yield _taken("a correct, signed job is accepted", site.takes(right, signer.root))
     yield _refused("a job that nobody has signed is refused", site.takes(packed(right_app(), None), signer.root))
     altered = packed(right_app(), signer, [("config/config_fed_client.json", "{}")])
     yield _refused("a job that was altered after signing is refused", site.takes(altered, signer.root))

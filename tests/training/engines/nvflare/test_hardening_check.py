@@ -24,7 +24,7 @@ trial.main(sys.argv[1], sys.argv[2])
 ALTERED = "a job that was altered after signing is refused"
 MORE = "a job that has more than was signed is refused"
 STRANGER = "a job of another authority's lead is refused"
-RIGHT = "a right, signed job is taken"
+RIGHT = "a correct, signed job is accepted"
 
 
 def by_point(checks) -> dict[str, KitCheck]:

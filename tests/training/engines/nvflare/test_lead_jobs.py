@@ -31,7 +31,7 @@ def test_what_is_no_small_zip_file_is_refused_and_not_unpacked(body):
     # Without a site: whoever looked further than at the size would need one.
     reply = LeadDeployProcessor().process(Message("deploy", body), app_ctx=None)
     assert reply.get_header(MsgHeader.RETURN_CODE) == ReturnCode.ERROR
-    assert "no zip file of at most" in reply.body
+    assert "not a zip file of at most" in reply.body
     assert len(BOMB) < 100_000
 
 
