@@ -108,7 +108,7 @@ def _table(statement: Statement) -> Table:
     privacy = predicate.privacy
     guarantee = "none"
     if privacy.epsilon is not None:
-        guarantee = f"{privacy.mode}: epsilon {epsilon(privacy.epsilon)}, delta {privacy.delta:g}, towards each patient"
+        guarantee = f"{privacy.mode}: epsilon {epsilon(privacy.epsilon)}, delta {privacy.delta:g} for each patient"
     for term, value in (
         ("model file, SHA-256", statement.model_sha256),
         ("model digest", predicate.model_digest),

@@ -22,7 +22,9 @@ NOT_YET: Final = (
 
 def show_lines(found: PolicyCheck) -> None:
     """Every key, and who may loosen it."""
-    table = Table("key", Column(overflow="fold"), "line", title=escape(found.policy), title_justify="left")
+    table = Table(
+        Column("key", no_wrap=True), Column(overflow="fold"), "line", title=escape(found.policy), title_justify="left"
+    )
     table.columns[1].header = "allows"
     for line in found.lines:
         table.add_row(line.key, escape(line.allows), _place(line))
@@ -95,7 +97,12 @@ def _show_new(officers: list[str]) -> None:
 
 def _charter_table(found: PolicyCheck, charter: Path) -> Table:
     table = Table(
-        "", "key", Column("needs", overflow="fold"), Column("allows", overflow="fold"), "line", title_justify="left"
+        "",
+        Column("key", no_wrap=True),
+        Column("needs", overflow="fold"),
+        Column("allows", overflow="fold"),
+        "line",
+        title_justify="left",
     )
     table.title = f"What the charter in {escape(str(charter))} needs"
     for line in found.lines:
