@@ -99,11 +99,14 @@ class HospitalBudget:
         return self._ledger.account.rounds(self._data_set, self._run)
 
     def epsilon(self) -> float | None:
-        """What this run's charges have cost this site's patients so far; None without differential privacy."""
+        """What this run's charges have cost that of this data set's patients who has paid most; None without privacy.
+
+        With an earlier state of the data set too, as `rounds_charged`.
+        """
         if not self._private:
             return None
-        charged = self._ledger.spending(self._data_set).run(self._run).charged
-        return cost_epsilon(charged, self._budget.delta)
+        charges = self._ledger.spending(self._data_set).charged(self._run)
+        return max(cost_epsilon(charged, self._budget.delta) for charged in charges)
 
     def use(self) -> BudgetUse | None:
         """How much of the data set's budget is used, by all runs; None without differential privacy."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Literal, NamedTuple, Self
 
 import msgspec
@@ -122,6 +123,16 @@ class Spending:
     def run(self, name: str) -> RunSpending:
         """One run of this ledger; an empty one if it is not in it."""
         return next((run for run in self.runs if run.key == RunKey(name)), RunSpending(name))
+
+    def charged(self, name: str) -> tuple[Cost, ...]:
+        """What one run of this ledger has charged each group of the patients, on whatever data sets they are in.
+
+        A charter holds back the same patients of every state of a file, so that charges of one kind add up.
+        """
+        own = self.run(name).charged
+        key = RunKey(name)
+        others = ((run.charged for run in runs if run.key == key) for runs in self.shared)
+        return tuple(reduce(Cost.plus, costs, own) for costs in others)
 
     def epsilon(self, delta: float) -> float:
         """The most that any patient of the data set has spent at ``delta``, all runs composed."""

@@ -310,6 +310,23 @@ def test_a_round_without_a_sum_costs_as_much_as_one_with(private):
     assert private.hospitals[4].epsilon == plan.epsilon_after(4) > plan.epsilon_after(3)
 
 
+def test_one_patient_more_in_the_file_makes_no_round_of_this_run_forgotten(open_ward, tmp_path):
+    def ample(policy):
+        return msgspec.structs.replace(policy, maximum_epsilon=30.0)
+
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
+    ward.stop_before(Phase.MASK, 3)
+    ward.close()
+    with (tmp_path / "data" / "h1.csv").open("a") as file:
+        file.write("0.5,0.5,1\n")
+    ward = open_ward()
+    ward.coordinator().run()
+    plan = privacy_plan(ward.charter.charter)
+    assert len({entry.data_set for entry in ledger_of(ward, 1) if entry.kind is Kind.CHARGE}) == 2
+    assert len(charged_rounds(ward, 1)) == ward.hospitals[1]._budget.rounds_charged == 3
+    assert ward.hospitals[1].epsilon == pytest.approx(plan.epsilon_after(3))
+
+
 def test_a_spent_budget_refuses_the_round_and_nothing_leaves_and_nothing_more_is_charged(open_ward):
     # The noise was chosen so that three rounds cost almost exactly the budget; a fourth does not fit.
     ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)

@@ -377,3 +377,21 @@ def test_who_is_in_what_can_be_told_without_the_lists_and_comes_to_the_same(ledg
     blind = Account.of_groups(ledger.entries, {})
     assert [blind.patients(name) for name in names] == [None, None, None]
     assert blind.spending(names[2]).epsilon(DELTA) == pytest.approx(composed(1, 2, 3))
+
+
+def test_what_a_run_charged_an_earlier_state_of_the_file_is_in_what_it_has_charged_its_patients(ledger):
+    before, after, strangers = people(1, 2, 3), people(1, 2, 3, 4), people(5, 6)
+    spend(ledger, before, 2)
+    spend(ledger, before, 1, OTHER_RUN)
+    spend(ledger, strangers, 4)
+    name = spend(ledger, after, 1)
+    charged = ledger.spending(name).charged(RUN)
+    assert max(cost.training[0].steps for cost in charged) == 5 * 3
+    assert ledger.spending(name).run(RUN).charged == rounds(1)
+
+
+def test_of_a_run_on_two_files_each_patient_has_paid_for_the_files_it_was_in(ledger):
+    spend(ledger, people(1, 2), 2)
+    spend(ledger, people(3, 4), 1)
+    name = spend(ledger, people(1, 3), 1)
+    assert sorted(cost.training[0].steps for cost in ledger.spending(name).charged(RUN)) == [5 * 2, 5 * 3]
