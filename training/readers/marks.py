@@ -6,6 +6,9 @@ Knows cells. A mark is a hash without a key: it must not be stored.
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +16,9 @@ import numpy.typing as npt
 from secagg.labels import DIGEST_SIZE, digest
 from training.readers.table import Table
 
-_EXACT = 1 << 53
-_LARGEST = float(np.finfo(np.float32).max)
+_EXACT: Final = 1 << 53
+_LARGEST: Final = float(np.finfo(np.float32).max)
+_WHOLE: Final = re.compile(r"\+?(-?)0*([0-9]+)(?:\.0*)?")
 
 
 def row_marks(table: Table, patient: str | None) -> npt.NDArray[np.uint8]:
@@ -35,10 +39,18 @@ def row_marks(table: Table, patient: str | None) -> npt.NDArray[np.uint8]:
 
 
 def patient_name(text: str) -> str:
-    """Under which a patient is known, however it is written: capitals and spaces around it don't count, 007 is 7."""
-    number = _number(text)
-    whole = number is not None and number.is_integer() and abs(number) < _EXACT
-    return str(int(number)) if number is not None and whole else text.strip().casefold()
+    """Under which a patient is known, however it is written: capitals and spaces around it don't count, 007 is 7.
+
+    Of two ways in which Unicode writes an umlaut neither counts. Ledgers hold digests of this: what it gives for a name
+    must stay.
+    """
+    # Python's 1_2 is 12: elsewhere it is two numbers.
+    number = None if "_" in text else _number(text)
+    if number is not None and number.is_integer() and abs(number) < _EXACT:
+        return str(int(number))
+    # A larger one is no float.
+    whole = _WHOLE.fullmatch(text.strip())
+    return "".join(whole.groups()) if whole else unicodedata.normalize("NFC", text).strip().casefold()
 
 
 def _of_cells(row: tuple[str, ...]) -> bytes:

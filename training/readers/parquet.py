@@ -1,7 +1,7 @@
 """Parquet files, through pyarrow.
 
 This module knows the format. Cells become text as in every other table: a null is an empty cell, a number is written
-so that reading it back gives the same float.
+so that reading it back gives the same float. Bytes are text in UTF-8: some writers mark no column as text.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ def read_parquet(path: Path) -> Table:
     """Read a flat Parquet file.
 
     Raises:
-        InputError: ``unreadable-file``, or ``nested-column`` naming a column that holds lists or structures.
+        InputError: ``unreadable-file``, or, naming a column, ``nested-column`` if it holds lists or structures and
+            ``binary-column`` if it holds bytes that are no text.
     """
     try:
         table = pq.read_table(path)
         nested = [field for field in table.schema if pa.types.is_nested(field.type)]
-        cells = [] if nested else [[_text(value) for value in column.to_pylist()] for column in table.columns]
+        cells = (
+            [] if nested else [_texts(*column, path) for column in zip(table.column_names, table.columns, strict=True)]
+        )
     except (OSError, ValueError, pa.ArrowException) as fault:
         # ValueError: of what was damaged some shows only when names and cells are read.
         message = f"Cannot read {path}: {fault}."
@@ -38,9 +41,19 @@ def read_parquet(path: Path) -> Table:
     return Table(tuple(table.column_names), rows, places, str(path))
 
 
+def _texts(name: str, column: pa.ChunkedArray, path: Path) -> list[str]:
+    try:
+        return [_text(value) for value in column.to_pylist()]
+    except UnicodeDecodeError as fault:
+        message = f"{path}: column {name!r} holds bytes that are no text in UTF-8."
+        raise InputError("binary-column", message, culprit=str(path), remedy="Convert it, or leave it out.") from fault
+
+
 def _text(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, bytes):
+        value = value.decode()
     if isinstance(value, bool):
         return str(int(value))
     return str(value).strip()

@@ -55,12 +55,58 @@ def test_a_column_more_is_another_row_but_the_same_patient():
 
 
 @pytest.mark.parametrize(
-    ("one", "same"), [("P-17", "p-17 "), ("7", "007"), ("7", "7.0"), ("12345678901", "12345678901.0")]
+    ("one", "same"),
+    [
+        ("P-17", "p-17 "),
+        ("7", "007"),
+        ("7", "7.0"),
+        ("12345678901", "12345678901.0"),
+        # Beyond what a float can count.
+        ("9100000000000001", "9100000000000001.0"),
+        ("9100000000000001", "0009100000000000001"),
+        ("9100000000000001", "+9100000000000001."),
+        ("-12345678901234567890", "-012345678901234567890.00"),
+        # One character, or a letter and two dots.
+        ("M\u00fcller", "Mu\u0308ller"),
+    ],
 )
 def test_a_patients_name_is_the_same_however_it_is_written(one, same):
     assert np.array_equal(*(marks((name,), columns=("id",), patient="id")[:, 1] for name in (one, same)))
 
 
-@pytest.mark.parametrize(("one", "other"), [("16777216", "16777217"), ("P-17", "P-71"), ("7", "7.5"), ("nan", "inf")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("16777216", "16777217"),
+        ("P-17", "P-71"),
+        ("7", "7.5"),
+        ("nan", "inf"),
+        ("9100000000000001", "9100000000000002"),
+        ("9100000000000001", "-9100000000000001"),
+        ("9100000000000001", "9100000000000001.5"),
+        ("1_23", "12_3"),
+    ],
+)
 def test_other_names_are_other_patients(one, other):
     assert not np.array_equal(*(marks((name,), columns=("id",), patient="id")[:, 1] for name in (one, other)))
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("P-17", "e2f1ad0dbbb860dd"),
+        ("M\u00fcller", "16b6a37d07ce2199"),
+        ("STRA\u00dfE 7", "6abe95297f45451a"),
+        ("007", "4bc3e21630feb7f9"),
+        ("-3", "8cf4113794547e46"),
+        ("1e5", "555a71aa13a4e947"),
+        ("12e30", "599aaced73c4f40d"),
+        ("9007199254740991", "b91e1d687c03037d"),
+        ("9100000000000001", "de562a8fe82ee2f4"),
+        ("PAT_0017", "78a098b6eb28c868"),
+        ("1.5", "a5e6c6a9bcf00adc"),
+        ("", "6a9095e38ef7bd44"),
+    ],
+)
+def test_a_name_that_is_in_ledgers_keeps_its_mark(name, digest):
+    assert marks((name,), columns=("id",), patient="id")[0, 1].tobytes().hex().startswith(digest)
