@@ -10,6 +10,7 @@ Gaussian mechanism of `dp.gaussian`. All else (averaging, momentum, weight decay
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,11 @@ from dp.row_gradients import Loss, compute_gradients
 from dp.sampling import poisson_sample
 from secagg.errors import InputError
 
+# Opacus', so that no gradient of zero is divided by.
+_TINY: Final = 1e-6
+# Numbers of gradients that are held in float64 at a time: what a cache holds.
+_MOST_WIDENED: Final = 1 << 18
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalOptimizer:
@@ -38,7 +44,7 @@ class LocalOptimizer:
 
 
 class SecureNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus' optimizer with noise from a cryptographic generator."""
+    """Opacus' optimizer, with sums in float64 and with noise from a cryptographic generator."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, plan: PrivacyPlan, batch: float, noise: np.random.Generator):
         super().__init__(
@@ -49,6 +55,23 @@ class SecureNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
         )
         self._noise = noise
 
+    def clip_and_accumulate(self) -> None:
+        """Clip each patient's gradient and add it to the sum so far.
+
+        In float32 each addition to a sum of many would round it, differently with one patient more: of 100,000 in a
+        step the sums with and without one were up to 4 % more than the clip norm apart.
+        """
+        gradients = [
+            gradient.reshape(len(gradient), parameter.numel())
+            for gradient, parameter in zip(self.grad_samples, self.params, strict=True)
+        ]
+        norms = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
+        factors = (self.max_grad_norm / (norms + _TINY)).clamp(max=1.0)
+        for parameter, gradient in zip(self.params, gradients, strict=True):
+            if parameter.summed_grad is None:
+                parameter.summed_grad = _zeros(parameter.numel(), parameter.device)
+            _add_weighted(parameter.summed_grad, gradient, factors)
+
     def add_noise(self) -> None:
         """Put the noisy sum of clipped gradients where SGD looks for a gradient."""
         mechanism = GaussianMechanism(
@@ -57,7 +80,28 @@ class SecureNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
             coordinates=sum(parameter.numel() for parameter in self.params),
         )
         for parameter in self.params:
-            parameter.grad = mechanism.release(parameter.summed_grad, self._noise).view_as(parameter)
+            noisy = mechanism.release(parameter.summed_grad, self._noise)
+            parameter.grad = noisy.to(parameter).view_as(parameter)
+
+
+def _zeros(size: int, device: torch.device) -> Tensor:
+    """In float64, which Apple's devices do not have."""
+    return torch.zeros(size, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+
+
+def _add_weighted(total: Tensor, rows: Tensor, weights: Tensor) -> None:
+    """Add the rows, each times its weight, to ``total``, in float64; a part of the rows at a time.
+
+    Args:
+        total: float64 (d,).
+        rows: float32 (n, d); ``weights``: (n,).
+    """
+    weights = weights.to(total)
+    step = max(1, _MOST_WIDENED // max(1, len(total)))
+    wide = torch.empty((min(step, len(rows)), len(total)), dtype=total.dtype, device=total.device)
+    for start in range(0, len(rows), step):
+        piece = rows[start : start + step]
+        total.addmv_(wide[: len(piece)].copy_(piece).T, weights[start : start + step])
 
 
 def train_privately(

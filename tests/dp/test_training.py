@@ -154,6 +154,41 @@ def test_rows_clipped_by_themselves_would_let_a_patient_with_many_rows_weigh_mor
     assert influence() > 1.5 * used.clip_norm
 
 
+class SumsInSinglePrecision(SecureNoiseOptimizer):
+    """The build that is attacked here: sums as Opacus has them, each addition to which rounds the whole."""
+
+    clip_and_accumulate = opacus_optimizer.DPOptimizer.clip_and_accumulate
+
+
+def summed(optimizer, gradients) -> torch.Tensor:
+    """The sum of clipped gradients (n, d), worked through in parts."""
+    parameter = nn.Parameter(torch.zeros(gradients.shape[1]))
+    private = optimizer(torch.optim.SGD([parameter], lr=1.0), plan(clip_norm=1.0), 1.0, secure_generator(KEY))
+    for part in gradients.split(256):
+        parameter.grad_sample = part.clone()
+        private.clip_and_accumulate()
+    return parameter.summed_grad.double()
+
+
+def moved_by_the_first(optimizer, patients) -> float:
+    """How far, in clip norms, a sum over so many patients who all pull one way is from that without the first."""
+    found = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        gradients = 5 * (torch.randn(8) + 0.3 * torch.randn(patients, 8))
+        found.append(float((summed(optimizer, gradients) - summed(optimizer, gradients[1:])).norm()))
+    return max(found)
+
+
+@pytest.mark.parametrize("patients", [300, 20_000, 100_000])
+def test_one_patient_moves_a_sum_of_very_many_by_no_more_than_the_clip_norm(patients):
+    assert moved_by_the_first(SecureNoiseOptimizer, patients) <= 1 + 1e-6
+
+
+def test_control_in_single_precision_it_is_moved_by_more():
+    assert moved_by_the_first(SumsInSinglePrecision, 100_000) > 1 + 1e-3
+
+
 def test_the_noise_has_the_deviation_that_the_plan_states():
     records, used = table(), plan(noise_multiplier=3.0, clip_norm=0.7, sampling_rate=1.0, steps_per_round=1)
     quiet = records.count * step(records, dataclasses.replace(used, noise_multiplier=ALMOST_NONE))
