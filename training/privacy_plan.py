@@ -29,6 +29,18 @@ def privacy_plan(charter: Charter) -> PrivacyPlan:
     )
 
 
+def rounds_stated(charter: Charter, rounds: int, sums: int) -> tuple[int, int]:
+    """For how many rounds and sums an epsilon is stated, once ``rounds`` were run and gave ``sums`` sums.
+
+    Where a target can end a run, what was released decides how many there are. Of such a run it is proven only that it
+    is as private as one that never ends early, so that all sums of the charter count.
+    """
+    if charter.metrics.target is None:
+        return rounds, sums
+    missing = max(0, charter.training.rounds - sums)
+    return rounds + missing, sums + missing
+
+
 def require_budget(charter: Charter) -> None:
     """Refuse a charter whose rounds cost more than the budget that it states.
 

@@ -24,7 +24,7 @@ from secagg.release.folder import STATEMENT_FILE, verify_release
 from secagg.release.statement import MODEL_FILE
 from training.hospital_state import HospitalState
 from training.model_state import ModelLayout, model_digest
-from training.privacy_plan import privacy_plan
+from training.privacy_plan import privacy_plan, rounds_stated
 from training.scaling import Scaling
 
 _PLACES: Final = 10**6
@@ -108,7 +108,7 @@ def _claim(charter: VerifiedCharter, rounds: int, steps: int) -> PrivacyClaim:
     privacy = charter.charter.privacy
     if privacy.mode == "none":
         return PrivacyClaim("none", "patient", None, None)
-    epsilon = privacy_plan(charter.charter).epsilon_after(rounds, steps)
+    epsilon = privacy_plan(charter.charter).epsilon_after(*rounds_stated(charter.charter, rounds, steps))
     return PrivacyClaim(privacy.mode, "patient", _rounded_up(epsilon), privacy.delta)
 
 

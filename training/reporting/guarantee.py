@@ -17,7 +17,7 @@ from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.sections import PrivacyMode
 from secagg.policy.needs import honest_in_a_sum
-from training.privacy_plan import privacy_plan
+from training.privacy_plan import privacy_plan, rounds_stated
 
 _MINUTES: Final = "https://doi.org/10.6028/NIST.SP.800-226"
 
@@ -40,8 +40,8 @@ class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is promised.
 
     Attributes:
-        epsilon: of the rounds that were run, or planned if it is not known how many were; None without
-            differential privacy. By Renyi divergences: what every ledger enforces.
+        epsilon: of the rounds that were run, or of all that the charter asks for where a target can end it; None
+            without differential privacy. By Renyi divergences: what every ledger enforces.
         epsilon_pld: the same by privacy loss distributions, for comparison; None where they do not apply.
         epsilon_continuous: no bound: what continuous noise in the place of integer noise would cost.
         rounds, sums: that ``epsilon`` covers.
@@ -67,6 +67,7 @@ def guarantee_of(charter: Charter, rounds: int, sums: int) -> Guarantee:
     if charter.privacy.mode == "none":
         return _none(charter, rounds, sums)
     plan = privacy_plan(charter)
+    rounds, sums = rounds_stated(charter, rounds, sums)
     epsilon = plan.epsilon_after(rounds, sums)
     same_length = rounds == sums
     return Guarantee(
@@ -122,7 +123,7 @@ def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, rounds: int) -> 
         Term("Unit of privacy", "one patient, with all of the patient's records at the hospital"),
         Term(
             "Epsilon",
-            f"{no_less(epsilon, 4)} for the {rounds} rounds that were charged; the charter allows "
+            f"{no_less(epsilon, 4)} for {_counted(charter, rounds)}; the charter allows "
             f"{exact(charter.privacy.budget)}",
         ),
         Term("Delta", f"{plan.delta:g}"),
@@ -149,11 +150,25 @@ def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, rounds: int) -> 
             "everything computed from what was released with noise costs nothing more: sums, the steps of the "
             "optimizer, the model, and whatever is done with it later",
         ),
-        Term(
-            "Interactivity",
-            "the number of rounds is fixed in the charter, and its whole cost reserved before the first",
-        ),
+        Term("Interactivity", _interactivity(charter)),
         Term("Randomness", "AES-128 in counter mode (NIST SP 800-38A), keyed by the operating system"),
+    )
+
+
+def _counted(charter: Charter, rounds: int) -> str:
+    if charter.metrics.target is None:
+        return f"the {rounds} rounds that were charged"
+    return f"{rounds} rounds, all that there may be: it may end before them, by what it has released"
+
+
+def _interactivity(charter: Charter) -> str:
+    reserved = "The cost of all is reserved before the first; a round that is repeated is charged again"
+    planned = f"{charter.training.rounds} sums, by the charter"
+    if charter.metrics.target is None:
+        return f"{planned}. {reserved}"
+    return (
+        f"{planned}, or fewer: it ends once the noisy validation counts come to {charter.metrics.target:g}. Epsilon is "
+        f"that of all, for a run that what was released can end is as private as one that it cannot. {reserved}"
     )
 
 

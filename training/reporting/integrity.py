@@ -216,7 +216,7 @@ def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:
     return [
         Finding(
             "understated-epsilon",
-            f"The release states an epsilon of {stated}, but its rounds cost {no_less(computed, 4)}.",
+            f"The release states an epsilon of {stated}, but by charter and rounds it is {no_less(computed, 4)}.",
             "the release",
             "Do not rely on what it states.",
         )

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from secagg.charter import Member, Privacy, Training
+from secagg.charter import Charter, Member, Metrics, Privacy, Training
 from tests.support.consortium import make_charter, make_identities
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.draft import draft_charter
@@ -24,6 +24,36 @@ def test_epsilon_and_the_change_of_odds_are_at_least_the_true_ones(epsilon):
     told = re.search(r"here ([0-9.]+), .* a factor of at most ([0-9.,]*[0-9]), except", _plain(LOCAL, epsilon, 1e-5))
     assert epsilon <= float(told[1]) < epsilon + 0.01
     assert math.exp(epsilon) <= float(told[2].replace(",", "")) <= 1.01 * math.exp(epsilon)
+
+
+def with_target() -> Charter:
+    privacy = Privacy(mode="local", noise_multiplier=1.0, budget=8.0, metric_noise_multiplier=30.0)
+    metrics = Metrics(release="noisy", cells=2, target=0.8)
+    return make_charter(IDENTITIES, training=UNIFORM, privacy=privacy, metrics=metrics)
+
+
+def term(charter, name: str, rounds: int = 3, sums: int = 3) -> str:
+    (told,) = (term.value for term in guarantee_of(charter, rounds, sums).terms if term.name == name)
+    return told
+
+
+def test_a_run_that_its_target_may_end_costs_what_it_would_had_it_gone_on():
+    charter = with_target()
+    plan = privacy_plan(charter)
+    assert guarantee_of(charter, 1, 1).epsilon == plan.epsilon_after(3) > plan.epsilon_after(1)
+    # A round without a sum was paid for, and the three sums were still to come.
+    assert guarantee_of(charter, 2, 1).epsilon == plan.epsilon_after(4, 3)
+    assert guarantee_of(charter, 4, 3).epsilon == plan.epsilon_after(4, 3)
+    assert "for 3 rounds, all that there may be" in term(charter, "Epsilon", 1, 1)
+
+
+def test_control_without_a_target_it_costs_the_rounds_that_were_paid_for():
+    assert guarantee_of(LOCAL, 1, 1).epsilon == privacy_plan(LOCAL).epsilon_after(1)
+
+
+def test_it_is_said_whether_what_is_released_decides_how_many_rounds_there_are():
+    assert term(LOCAL, "Interactivity").startswith("3 sums, by the charter. ")
+    assert "it ends once the noisy validation counts come to 0.8" in term(with_target(), "Interactivity")
 
 
 def test_of_shared_noise_it_is_said_what_a_patient_of_two_hospitals_costs():

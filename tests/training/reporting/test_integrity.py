@@ -21,6 +21,7 @@ from secagg.wire import Stage
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, SCALED_BY_SUMS, tabular_spec
 from training.engines.base import Phase
 from training.engines.embedded import DropOut
+from training.privacy_plan import privacy_plan
 from training.reporting.computing import report_of
 from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others, verify_evidence
 from training.reporting.findings import Finding
@@ -102,6 +103,35 @@ def test_a_report_takes_an_epsilon_that_a_hospital_attests_to_and_no_other(priva
         rewritten(private, privacy=stated)
         assert attests_to(hospital, stated) is covered
         assert found(report(private)) == ([] if covered else [("understated-epsilon", "the release")])
+
+
+@pytest.fixture
+def ended_by_its_target(open_ward):
+    """Four hospitals after a private run that might have gone on, had the noisy counts not come to the target."""
+    choices = replace(PRIVATE_CHOICES, metrics="noisy", target=0.01)
+    ward = open_ward(choices=choices, spec=PRIVATE_TASK)
+    ward.coordinator().run()
+    return ward
+
+
+def test_a_release_that_a_target_brought_about_states_what_all_rounds_would_have_cost(ended_by_its_target):
+    ward = ended_by_its_target
+    release = verify_release(ward.hospitals[1].release_folder).statement.predicate
+    plan = privacy_plan(ward.charter.charter)
+    assert release.rounds < plan.rounds
+    assert ward.hospitals[1].epsilon == pytest.approx(plan.epsilon_after(release.rounds))
+    assert 0 <= release.privacy.epsilon - plan.epsilon_after(plan.rounds) <= 1e-6
+    told = report(ward)
+    assert found(told) == []
+    assert told.guarantee.epsilon == plan.epsilon_after(plan.rounds)
+
+
+def test_one_that_states_only_what_the_rounds_until_then_cost_is_found(ended_by_its_target):
+    ward = ended_by_its_target
+    release = verify_release(ward.hospitals[1].release_folder).statement.predicate
+    so_far = privacy_plan(ward.charter.charter).epsilon_after(release.rounds)
+    rewritten(ward, privacy=replace(release.privacy, epsilon=so_far))
+    assert found(report(ward)) == [("understated-epsilon", "the release")]
 
 
 # Logs
