@@ -6,10 +6,10 @@ Knows a run's privacy parameters. Knows nothing of charters, which choose them, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from dp.accounting import epsilon_of_runs, epsilon_rdp
+from dp.accounting import epsilon_of_exchange, epsilon_of_runs, epsilon_rdp
 from dp.events import Event, GaussianEvent, of_twice_the_weight
 from dp.shares import NoiseShares
 from secagg.errors import InputError
@@ -113,6 +113,10 @@ class PrivacyPlan:
         counts = [self.shares.metric_event(releases)] if self.metric_noise_multiplier and releases else []
         ways = (of_twice_the_weight(training), of_twice_the_weight(counts), (*training, *counts))
         return max(epsilon_rdp(events, self.delta) for events in ways)
+
+    def epsilon_of_exchange(self, rounds: int, steps: int | None = None) -> float:
+        """At most what the same rounds cost where one patient is exchanged for another, at the same delta."""
+        return epsilon_of_exchange(lambda delta: replace(self, delta=delta).epsilon_after(rounds, steps), self.delta)
 
     def _most_releases(self, rounds: int, steps: int | None) -> int:
         """Of how many rounds counts may have been released: any round without a sum may have carried them."""

@@ -4,7 +4,8 @@ Knows a model, records grouped by patient, and the plan. Knows nothing of sums o
 come from the cryptographic generator, never from torch's.
 
 Guarantee: each step releases the sum of the sampled patients' gradients, each clipped to the plan's L2 norm, by the
-Gaussian mechanism of `dp.gaussian`. All else (averaging, momentum, weight decay, FedProx) is post-processing.
+Gaussian mechanism of `dp.gaussian`. All else (averaging, momentum, weight decay, FedProx) is post-processing, with the
+number of patients public: neighbouring data sets have the same, and in one of them a patient's records are nothing.
 """
 
 from __future__ import annotations

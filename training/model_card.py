@@ -15,6 +15,7 @@ from secagg.identity import fingerprint
 from secagg.release import VerifiedRelease
 from training.exporting.attachment import interface_of
 from training.exporting.export import ExportFormat
+from training.privacy_plan import privacy_plan, rounds_stated
 from training.tasks.spec import IMAGES
 
 BLANK: Final = "**[TO BE FILLED IN BY THE OWNERS]**"
@@ -122,18 +123,26 @@ def _colluders(charter: Charter) -> str:
 
 
 def _privacy(release: VerifiedRelease) -> str:
-    claim, privacy = release.statement.predicate.privacy, release.charter.charter.privacy
+    predicate, charter = release.statement.predicate, release.charter.charter
+    claim, privacy = predicate.privacy, charter.privacy
     if claim.epsilon is None:
         return (
             "## Privacy\n\n**No differential privacy.** Updates were not seen one by one, but the model itself may "
             "reveal that a patient was in the records, or more."
         )
-    who = "each hospital by itself" if claim.mode == "local" else "all hospitals together, each a share"
+    who, neighbours = (
+        ("each hospital by itself", "one patient's records replaced by nothing, the number of patients as it is")
+        if claim.mode == "local"
+        else ("all hospitals together, each a share", "one patient added or removed")
+    )
+    stated = rounds_stated(charter, predicate.rounds, predicate.sums)
+    exchange = privacy_plan(charter).epsilon_of_exchange(*stated)
     rows = (
         ("epsilon", no_less(claim.epsilon, 4)),
         ("delta", f"{claim.delta:g}"),
         ("unit of privacy", f"one {claim.unit}, with all rows at one hospital"),
-        ("neighbouring data sets", "one patient added or removed"),
+        ("neighbouring data sets", neighbours),
+        ("epsilon if one patient is exchanged for another", f"{no_less(exchange, 4)} at most"),
         ("noise is added by", f"{who} (`{claim.mode}`)"),
         ("gradients are clipped to", f"{privacy.clip_norm:g}, L2, for each patient"),
         ("sampling rate", f"{privacy.sampling_rate:g} in each step"),

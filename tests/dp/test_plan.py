@@ -171,3 +171,40 @@ def test_a_patient_of_two_hospitals_costs_no_more_than_one_of_twice_the_weight(d
     for order in (1.5, 2.0, 3.0, 6.0):
         worst = [max(divergence(one, around[0], order), divergence(around[0], one, order)) for one in (apart, at_once)]
         assert worst[0] <= worst[1] + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("noise_multiplier", "sampling_rate", "rounds", "exchanged"),
+    [(6.6779, 1.0, 20, 7.01), (3.4081, 0.3, 50, 7.10), (1.7962, 0.1, 100, 7.20), (1.5605, 0.05, 300, 7.16)],
+)
+def test_to_exchange_a_patient_costs_more_than_twice_what_it_costs_to_add_one(
+    noise_multiplier, sampling_rate, rounds, exchanged
+):
+    """The figures of the documentation, of runs that cost epsilon 3; rounded up."""
+    changes = {"noise_multiplier": noise_multiplier, "sampling_rate": sampling_rate, "rounds": rounds}
+    plan = PrivacyPlan(**(SOUND | changes | {"steps_per_round": 1, "delta": 1e-5, "metric_noise_multiplier": 0.0}))
+    assert plan.epsilon_after(rounds) == pytest.approx(3.0, abs=0.001)
+    assert exchanged - 0.01 < plan.epsilon_of_exchange(rounds) <= exchanged
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "noise_multiplier", "sampling_rate", "rounds", "exchanged"),
+    [
+        (1.0, 18.0916, 1.0, 20, 2.2),
+        (1.0, 3.6795, 0.05, 300, 2.2),
+        (8.0, 2.8518, 1.0, 20, 27),
+        (8.0, 0.9935, 0.1, 100, 27),
+    ],
+)
+def test_the_larger_epsilon_is_the_more_an_exchange_is_dearer(
+    epsilon, noise_multiplier, sampling_rate, rounds, exchanged
+):
+    changes = {"noise_multiplier": noise_multiplier, "sampling_rate": sampling_rate, "rounds": rounds}
+    plan = PrivacyPlan(**(SOUND | changes | {"steps_per_round": 1, "delta": 1e-5, "metric_noise_multiplier": 0.0}))
+    assert plan.epsilon_after(rounds) == pytest.approx(epsilon, abs=0.01)
+    assert 2 * epsilon < plan.epsilon_of_exchange(rounds) <= exchanged
+
+
+def test_who_trains_may_be_exchanged_for_who_validates():
+    plan = distributed(6.69, 1.0, 20, metric_noise_multiplier=40.0)
+    assert plan.epsilon_of_exchange(20) > distributed(1e4, 1.0, 20).epsilon_of_exchange(20) > 0

@@ -69,6 +69,7 @@ def guarantee_of(charter: Charter, rounds: int, sums: int) -> Guarantee:
     plan = privacy_plan(charter)
     rounds, sums = rounds_stated(charter, rounds, sums)
     epsilon = plan.epsilon_after(rounds, sums)
+    exchange = plan.epsilon_of_exchange(rounds, sums)
     same_length = rounds == sums
     return Guarantee(
         mode=plan.mode,
@@ -78,31 +79,38 @@ def guarantee_of(charter: Charter, rounds: int, sums: int) -> Guarantee:
         epsilon_continuous=forecast_reference(plan, rounds) if same_length else None,
         rounds=rounds,
         sums=sums,
-        plain=_plain(charter, epsilon, plan.delta),
-        terms=_terms(charter, plan, epsilon, rounds),
+        plain=_plain(charter, epsilon, exchange, plan.delta),
+        terms=_terms(charter, plan, epsilon, exchange, rounds),
         assumptions=_assumptions(charter, plan, rounds, sums),
         not_protected=_not_protected(charter),
     )
 
 
-def _plain(charter: Charter, epsilon: float, delta: float) -> str:
-    who = (
-        "each hospital adds all of it by itself, so that the promise depends on nobody else"
+def _plain(charter: Charter, epsilon: float, exchange: float, delta: float) -> str:
+    who, without = (
+        (
+            "each hospital adds all of it by itself, so that the promise depends on nobody else",
+            "all records of any one patient at the hospital had been blank",
+        )
         if charter.privacy.mode == "local"
-        else "each hospital adds a share of it, and all shares together hide a patient"
+        else (
+            "each hospital adds a share of it, and all shares together hide a patient",
+            "any one patient, with all of that patient's records at the hospital, had not been there",
+        )
     )
     return (
-        "Random noise is mixed into training so that the finished model would be nearly as likely to come out if any "
-        f"one patient, with all of that patient's records at the hospital, had not been there: {who}. Epsilon, here "
-        f"{no_less(epsilon, 2)}, says how nearly: one patient's being there or not changes the odds of whatever "
-        "anybody concludes, from the model and from all that left the hospitals, by a factor of at most "
-        f"{odds(epsilon)}, except with a probability of about {delta:g}. A smaller epsilon is better. This is a limit "
+        "Random noise is mixed into training so that the finished model would be nearly as likely to come out if "
+        f"{without}: {who}. Epsilon, here {no_less(epsilon, 2)}, says how nearly: one patient's records being there or "
+        "not changes the odds of whatever anybody concludes, from the model and from all that left the hospitals, by a "
+        f"factor of at most {odds(epsilon)}, except with a probability of about {delta:g}. Somebody who knows that one "
+        "of two people was there, and asks which, may learn more: those odds change by a factor of at most "
+        f"{odds(exchange)} (epsilon {no_less(exchange, 2)}). A smaller epsilon is better. This is a limit "
         "for the worst case, not what is expected; it does not limit what is learned about patients in general, which "
         "is what the model is for."
     )
 
 
-def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, rounds: int) -> tuple[Term, ...]:
+def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, exchange: float, rounds: int) -> tuple[Term, ...]:
     local = plan.mode == "local"
     steps = rounds * plan.steps_per_round
     noise = (
@@ -127,7 +135,18 @@ def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, rounds: int) -> 
             f"{exact(charter.privacy.budget)}",
         ),
         Term("Delta", f"{plan.delta:g}"),
-        Term("Neighbouring data sets", "one has one patient more than the other (add or remove)"),
+        Term(
+            "Neighbouring data sets",
+            "in one of them the records of one patient are replaced by nothing; how many patients train is public, and "
+            "the same in both (zero-out)"
+            if local
+            else "one has one patient more than the other (add or remove)",
+        ),
+        Term(
+            "Exchange of one patient for another",
+            f"an epsilon of {no_less(exchange, 4)} at most, at the same delta: what it costs to be told from somebody "
+            "else who would have been there instead",
+        ),
         Term("Model of trust", _trust(charter)),
         Term(
             "Mechanism",
@@ -183,7 +202,7 @@ def _trust(charter: Charter) -> str:
 
 def _assumptions(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) -> tuple[str, ...]:
     own = (
-        ("How many training patients a hospital has is public.",)
+        ("How many training patients a hospital has is public: the scale of its noise gives it away.",)
         if charter.privacy.mode == "local"
         else (
             f"At most {_hospitals(charter.max_colluding)} in a conspiracy with the coordinator, or leaving out the "
