@@ -8,6 +8,7 @@ from typing import Final
 
 from cli.chart import Limit, Line, Panel
 from cli.chart_file import write_chart
+from dp.stated import no_less, no_more
 from training.auditing.record import BuildRecord, PrivacyRecord
 
 RUN: Final = "#1a4e8a"
@@ -39,5 +40,5 @@ def _panel(title: str, found: BuildRecord) -> Panel:
     if len(dots) > 1:
         together = found.together.epsilon
         ends = [(0.0, together), (dots[-1][0], together)]
-        lines.append(Line(f"all together: {together:.2f}", ends, TOGETHER, dashed=True))
-    return Panel(title, "run", "epsilon", lines, [Limit(f"claimed: {found.claim:.2f}", found.claim, CLAIM)])
+        lines.append(Line(f"all together: {no_more(together, 2)}", ends, TOGETHER, dashed=True))
+    return Panel(title, "run", "epsilon", lines, [Limit(f"claimed: {no_less(found.claim, 2)}", found.claim, CLAIM)])

@@ -13,6 +13,7 @@ from cli.audit_plot import write_plot
 from cli.chart_file import check_plot_path
 from cli.output import console, json_option, print_json, quiet_progress
 from cli.sizing import Number
+from dp.stated import no_less, no_more
 from secagg.charter.folder import read_charter
 from secagg.errors import TamperingError
 from training.auditing.audit import (
@@ -144,9 +145,9 @@ def _table(found: Audit, controls: dict[str, Audit]) -> Table:
         guesses = audited.together.guesses
         table.add_row(
             name,
-            f"{audited.claim:.2f}",
-            f"{min(bounds):.2f} to {max(bounds):.2f}",
-            f"{audited.together.epsilon:.2f}",
+            no_less(audited.claim, 2),
+            f"{no_more(min(bounds), 2)} to {no_more(max(bounds), 2)}",
+            no_more(audited.together.epsilon, 2),
             f"{guesses.right} of {guesses.made}",
         )
     return table
@@ -155,15 +156,16 @@ def _table(found: Audit, controls: dict[str, Audit]) -> Table:
 def _say(found: Audit, controls: dict[str, Audit]) -> None:
     count = len(found.runs)
     within = sum(bound.epsilon <= found.claim for bound in found.runs)
+    claim, least = no_less(found.claim, 2), no_more(found.together.epsilon, 2)
     if found.within_claim:
         click.echo(
-            f"Yes: the runs do not contradict the claim of {found.claim:.2f}. The bound of all together is below it, "
+            f"Yes: the runs do not contradict the claim of {claim}. The bound of all together is below it, "
             f"and so are those of {within} of {count} runs by themselves. This does not prove the claim."
         )
     else:
         click.echo(
-            f"No: epsilon is at least {found.together.epsilon:.2f}, with a confidence of {100 * found.confidence:g} %, "
-            f"but {found.claim:.2f} is claimed: the implementation adds less noise than it claims."
+            f"No: epsilon is at least {least}, with a confidence of {100 * found.confidence:g} %, but {claim} is "
+            "claimed: the implementation adds less noise than it claims."
         )
     for lacks, control in controls.items():
         if control.within_claim:

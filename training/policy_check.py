@@ -46,7 +46,7 @@ class DataSetUse(msgspec.Struct, frozen=True):
 
     data_set: str
     use: BudgetUse
-    percent: int
+    percent: float
     alert: int
 
 

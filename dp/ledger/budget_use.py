@@ -5,6 +5,7 @@ Knows two numbers. What counts as spent is the ledger's business: what a run has
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 import msgspec
@@ -26,14 +27,20 @@ class BudgetUse(msgspec.Struct, frozen=True):
     budget: float
 
     @property
-    def percent(self) -> int:
-        """Of the budget, rounded: noise is chosen so that a run stays a little below what it may cost."""
-        return round(100 * self.epsilon / self.budget)
+    def percent(self) -> float:
+        """Of the budget, to a tenth, rounded up."""
+        # As decimals: 0.07 of 1 is 7 per cent, and in floating point a little more.
+        exactly = 100 * Decimal(repr(self.epsilon)) / Decimal(repr(self.budget))
+        return float(exactly.quantize(Decimal("0.1"), ROUND_CEILING))
 
     @property
     def alert(self) -> int:
-        """The highest of 50, 80 and 100 per cent that is reached; 0 below."""
-        return max((level for level in ALERTS if self.percent >= level), default=0)
+        """The highest of 50, 80 and 100 per cent that is reached; 0 below.
+
+        To the nearest whole per cent: noise is chosen so that a run stays a little below what it may cost.
+        """
+        reached = round(100 * self.epsilon / self.budget)
+        return max((level for level in ALERTS if reached >= level), default=0)
 
     @property
     def left(self) -> float:
@@ -42,6 +49,6 @@ class BudgetUse(msgspec.Struct, frozen=True):
 
     def told(self) -> str:
         """In words, for a warning."""
-        used = f"{self.percent} % of the privacy budget is spent or reserved: epsilon {no_less(self.epsilon, 2)}"
+        used = f"{self.percent:g} % of the privacy budget is spent or reserved: epsilon {no_less(self.epsilon, 2)}"
         end = "; no further run fits" if self.alert == ALERTS[-1] else ""
         return f"{used} of {exact(self.budget)}{end}"

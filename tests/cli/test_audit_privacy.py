@@ -8,8 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from cli.audit_plot import audit_panels
+from cli.audit_privacy import _say, _table
+from dp.auditing import Guesses
 from tests.cli.outcome import TAMPERING, UNUSABLE
-from training.auditing.audit import privacy_controls
+from training.auditing.audit import Audit, Bound, privacy_controls
+from training.auditing.record import PrivacyRecord, record_of
 
 CONTROLS = Path(__file__).parent.parent / "attacks"
 SMALL = ("audit", "privacy", "--mode", "local", "--canaries", "400", "--runs", "2")
@@ -53,6 +57,17 @@ def test_controls_that_these_runs_cannot_tell_are_exit_code_4(secagg):
     outcome = secagg(*SMALL[:4], "--canaries", "50", "--runs", "1", "--controls", CONTROLS)
     assert outcome.code == TAMPERING
     assert "No: the build without half of the noise should be caught, and was not" in " ".join(outcome.out.split())
+
+
+def test_what_epsilon_is_at_least_is_rounded_down_and_what_is_claimed_up(capsys):
+    low, high = (Bound(Guesses(400, 344, 300), epsilon) for epsilon in (1.019, 2.996))
+    found = Audit("local", 2.171, 1e-5, 0.95, (low, high), high)
+    _say(found, {})
+    assert "epsilon is at least 2.99, with" in (told := capsys.readouterr().out)
+    assert "but 2.18 is claimed" in told
+    assert [next(iter(column.cells)) for column in _table(found, {}).columns][1:4] == ["2.18", "1.01 to 2.99", "2.99"]
+    (panel,) = audit_panels(PrivacyRecord(False, "local", record_of(found, None), {}))
+    assert [line.label for line in panel.lines] == ["each run", "all together: 2.99"]
 
 
 @pytest.mark.parametrize("suffix", ["svg", "html"])

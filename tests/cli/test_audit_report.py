@@ -113,12 +113,16 @@ def test_an_audit_that_failed_is_something_wrong(secagg, finished, written, tmp_
     found = json.loads((written / "audit.json").read_text())
     found["passed"] = False
     found["audit"]["within_claim"] = False
-    found["audit"]["together"]["epsilon"] = 3.0
+    found["audit"]["together"]["epsilon"] = 2.996
+    found["audit"]["claim"] = 2.001
     (tmp_path / "audit.json").write_text(json.dumps(found))
     home, charter = finished / "hospitals/h1", finished / "charter"
     more = ("--audit", tmp_path / "audit.json", "--out", tmp_path / "r.html")
     outcome = secagg("audit", "report", home, "--charter", charter, *more)
     assert (outcome.code, "[audit-failed]" in outcome.out) == (TAMPERING, True)
+    # Too little is told of the bound, too much of the claim, and never the other way round.
+    assert "epsilon is at least 2.99, where 2.01 is claimed" in " ".join(outcome.out.split())
+    assert "epsilon is at least 2.99. The claim is 2.01." in (tmp_path / "r.html").read_text()
 
 
 def test_what_was_not_given_is_said_not_to_be_known(secagg, finished, tmp_path):

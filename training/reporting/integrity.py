@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from dp.ledger.entries import LEDGER
-from dp.stated import is_covered, no_less
+from dp.stated import is_covered, no_less, no_more
 from secagg.charter import Charter, VerifiedCharter
 from secagg.egress import EGRESS
 from secagg.errors import TamperingError
@@ -198,8 +198,8 @@ def check_audit(audit: PrivacyRecord | None, integrity: Integrity) -> None:
         wrong = [
             Finding(
                 "audit-failed",
-                f"By the audit, epsilon is at least {found.together.epsilon:.2f}, where {found.claim:.2f} is claimed, "
-                "or a weakened build that must be caught was not.",
+                f"By the audit, epsilon is at least {no_more(found.together.epsilon, 2)}, where "
+                f"{no_less(found.claim, 2)} is claimed, or a weakened build that must be caught was not.",
                 "the software",
                 "Train nothing more with it until it is known why.",
             )

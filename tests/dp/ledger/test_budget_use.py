@@ -15,6 +15,20 @@ def test_an_alert_is_the_highest_level_that_is_reached_in_whole_per_cent(epsilon
     assert BudgetUse(epsilon, 8.0).alert == alert
 
 
+@pytest.mark.parametrize(
+    ("epsilon", "budget", "told"),
+    [
+        (6.432, 8.0, "80.4 %"),
+        (6.4321, 8.0, "80.5 %"),
+        (0.07, 1.0, "7 %"),
+        (7.9999, 8.0, "100 %"),
+        (7.94, 8.0, "99.3 %"),
+    ],
+)
+def test_no_less_is_told_than_is_spent(epsilon, budget, told):
+    assert BudgetUse(epsilon, budget).told().startswith(f"{told} of the privacy budget")
+
+
 def test_what_is_left_is_never_less_than_nothing():
     assert BudgetUse(9.5, 8.0).left == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,13 @@ def test_less_epsilon_takes_more_noise():
         choice = recommend(replace(FORTY, budget=Budget(epsilon, None, 4708, 0.1))).choices[-1]
         noise.append(float(choice.value.split()[-1]))
     assert noise[1] > 2 * noise[0]
+
+
+def test_the_delta_of_the_reason_is_that_of_the_command():
+    budget = Budget(3.0, None, 67_200, 0.01)
+    noise = recommend(replace(FORTY, budget=budget)).choices[-1]
+    told = float(re.search(r"at delta ([0-9.e-]+)\.", noise.why)[1])
+    assert told == float(noise.options[noise.options.index("--delta") + 1]) == pytest.approx(delta_of(budget), rel=1e-5)
 
 
 def test_noise_that_training_would_drown_in_is_told():
