@@ -97,6 +97,7 @@ class MaskingServer:
         self.round = session.first_round - 1
         self.step = 0
         self._asked: frozenset[int] = frozenset()
+        self._begun: frozenset[int] = frozenset()
         self.participants = frozenset(session.members) if invited is None else invited
         self.result: Settled | None = None
         self.refusals: dict[int, Refusal] = {}
@@ -171,10 +172,10 @@ class MaskingServer:
         self._seen.clear()
         self._collection = VectorSum(self.session)
         self._agreements = {}
+        alone = asked and self.participants.issuperset(asked)
+        self._begun = self._asked if alone else self.participants
         outbox = self._broadcast(Stage.BEGIN, Begin(step))
-        if self.participants.issuperset(asked) and asked:
-            outbox = [(member, message) for member, message in outbox if member in self._asked]
-        return self._noted(outbox)
+        return self._noted([(member, message) for member, message in outbox if member in self._begun])
 
     def receive(self, sender: int, message: bytes) -> Outbox:
         """Take one message that the engine says comes from member ``sender``; give what is to be sent on.
@@ -266,20 +267,34 @@ class MaskingServer:
                 deal = decode_exactly(envelope.payload, Deal, name)
                 self._dealt.add(sender, envelope.header.recipient, deal, message)
             case Stage.MASKED:
-                if envelope.header.round != self.round:
-                    raise RemoteProtocolError("other-round", f"{name} masked another round.", culprit=name)
-                masked = decode(envelope.payload, Masked)
-                self._add(sender, name, masked, detach_contribution(envelope))
+                self._take_masked(envelope, name)
             case Stage.AGREE:
                 self._take_agreement(envelope, name)
             case Stage.ACKNOWLEDGE:
                 self._take_acknowledgement(sender, name, decode(envelope.payload, Acknowledge))
             case Stage.REVEAL:
+                self._require_survivor(sender, name)
                 self._take_reveal(sender, envelope.payload)
             case Stage.REFUSAL:
                 self.refusals[sender] = decode(envelope.payload, Refusal)
             case stage:
                 raise LocalProtocolError("out-of-turn", f"The coordinator does nothing with a {stage.name} message.")
+
+    def _take_masked(self, envelope: Envelope, name: str) -> None:
+        sender = envelope.header.sender
+        if envelope.header.round != self.round:
+            raise RemoteProtocolError("other-round", f"{name} masked another round.", culprit=name)
+        if sender not in self._begun:
+            # With its vector the cohort would be one that those who gave shares refuse.
+            raise RemoteProtocolError("not-asked", f"{name} masked a round that was begun without it.", culprit=name)
+        self._add(sender, name, decode(envelope.payload, Masked), detach_contribution(envelope))
+
+    def _require_survivor(self, sender: int, name: str) -> None:
+        """Hospitals refuse whatever is shown to them in the name of one that is not in the sum."""
+        if sender not in self._survivors:
+            raise RemoteProtocolError(
+                "not-a-survivor", f"{name} answered for a sum that it is not part of.", culprit=name
+            )
 
     def _add(self, sender: int, name: str, masked: Masked, contribution: Contribution) -> None:
         try:
@@ -307,6 +322,7 @@ class MaskingServer:
                 self._unmasking.add(sender, decode(payload, SealedReveal))
 
     def _take_agreement(self, envelope: Envelope, name: str) -> None:
+        self._require_survivor(envelope.header.sender, name)
         wanted = self._proposal().digest()
         agree = decode_exactly(envelope.payload, Agree, name)
         if envelope.header.round != self.round or agree.survivors_digest != wanted:

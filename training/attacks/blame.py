@@ -15,7 +15,8 @@ import numpy as np
 from secagg.charter import NeighbourGraph
 from secagg.errors import LocalProtocolError
 from secagg.graph import smallest_graph
-from secagg.masking.messages import Advertise, Deal, Masked, SealedReveal
+from secagg.masking import Survivors
+from secagg.masking.messages import Advertise, Agree, Deal, Masked, SealedReveal
 from secagg.masking.states import ServerState
 from secagg.wire import Envelope, Sealer, Stage
 from secagg.wire.envelope import decode
@@ -28,6 +29,8 @@ from training.attacks.stage import Consortium, Outbox
 
 # First in every exchange: what an honest hospital sends comes after it.
 LIAR: Final = 1
+# And one that answers once all others have.
+_LAST: Final = 6
 _SILENT: Final = 6
 _MEMBERS: Final = 6
 _NEIGHBOURS: Final = 60
@@ -37,7 +40,9 @@ Falsify = Callable[[Sealer, Envelope], list[bytes]]
 """What the liar sends in the place of its honest message."""
 
 
-def _stopped(stage: Consortium, tries: Tries, falsify: Falsify, silent: Sequence[int] = ()) -> str | None:
+def _stopped(
+    stage: Consortium, tries: Tries, falsify: Falsify, silent: Sequence[int] = (), liar: int = LIAR
+) -> str | None:
     """A set-up and a round in which the liar's messages of one stage are false; whether the others got no sum."""
     vectors = stage.random_vectors(np.random.default_rng(1))
     outbox, begun = stage.server.open(), False
@@ -45,12 +50,12 @@ def _stopped(stage: Consortium, tries: Tries, falsify: Falsify, silent: Sequence
         replies = _delivered(stage, outbox, tries)
         if stage.server.state is ServerState.COLLECTING:
             replies = stage.mask(vectors, silent)
-        outbox = _handed_over(stage, replies, tries, falsify)
+        outbox = _handed_over(stage, replies, tries, falsify, liar)
         if not outbox and stage.server.answering:
             outbox = stage.reopen()
         if not outbox and not begun and stage.server.state is ServerState.READY:
             outbox, begun = stage.server.begin(1), True
-    honest = [client for number, client in stage.clients.items() if number != LIAR]
+    honest = [client for number, client in stage.clients.items() if number != liar]
     without = sum(client.take_sum() is None for client in honest)
     return f"{without} of {len(honest)} other hospitals got no sum" if without else None
 
@@ -61,17 +66,18 @@ def _delivered(stage: Consortium, outbox: Outbox, tries: Tries) -> Outbox:
     ]
 
 
-def _handed_over(stage: Consortium, replies: Outbox, tries: Tries, falsify: Falsify) -> Outbox:
+def _handed_over(stage: Consortium, replies: Outbox, tries: Tries, falsify: Falsify, liar: int) -> Outbox:
     reader, before = LyingCoordinator(stage.charter, stage.clients), stage.server.state
     outbox: Outbox = []
     for number, reply in replies:
-        for message in _of_the_liar(stage, reader.read(reply), falsify) if number == LIAR else [reply]:
+        for message in _of_the_liar(stage, reader.read(reply), falsify) if number == liar else [reply]:
             outbox += tries(stage.server.receive, number, message) or []
     return outbox or (stage.server.timeout() if stage.server.state is before else [])
 
 
 def _of_the_liar(stage: Consortium, honest: Envelope, falsify: Falsify) -> list[bytes]:
-    return falsify(Sealer(stage.charter, LIAR, stage.identities[LIAR - 1], honest.header.epoch), honest)
+    liar = honest.header.sender
+    return falsify(Sealer(stage.charter, liar, stage.identities[liar - 1], honest.header.epoch), honest)
 
 
 def _as_it_was(sealer: Sealer, honest: Envelope, payload: bytes | None = None, recipient: int | None = None) -> bytes:
@@ -116,6 +122,23 @@ def agreement_for_a_member(build: Build, folder: Path) -> Outcome:
     with Consortium.make(folder, _MEMBERS, build) as stage:
         tries = Tries(Refuser.COORDINATOR)
         return tries.outcome(_stopped(stage, tries, _instead_of(Stage.AGREE, _for_a_member), [_SILENT]))
+
+
+def agreement_of_no_survivor(build: Build, folder: Path) -> Outcome:
+    """A vector of a model that nobody has, and at once an agreement to the sum of all others."""
+
+    def falsify(sealer: Sealer, honest: Envelope) -> list[bytes]:
+        invented = msgspec.structs.replace(decode(honest.payload, Masked), model_digest=bytes([1]) * 32)
+        others = Survivors(tuple(range(1, _LAST)))
+        number = honest.header.round
+        return [
+            sealer.seal(Stage.MASKED, invented, round=number),
+            sealer.seal(Stage.AGREE, Agree(others.digest()), round=number),
+        ]
+
+    with Consortium.make(folder, _MEMBERS, build) as stage:
+        tries = Tries(Refuser.COORDINATOR)
+        return tries.outcome(_stopped(stage, tries, _instead_of(Stage.MASKED, falsify), liar=_LAST))
 
 
 def encrypted_vector_for_a_member(build: Build, folder: Path) -> Outcome:
@@ -223,6 +246,14 @@ ATTACKS: Final = (
         _AROUND,
         Refused.with_reasons(_COORDINATOR, "other-recipient"),
         agreement_for_a_member,
+    ),
+    Attack(
+        "agreement-of-no-survivor",
+        Liar.HOSPITAL,
+        "Keeps out of the sum, and agrees to it all the same, so that all others refuse the agreements they are shown.",
+        _AROUND,
+        Refused.with_reasons(_COORDINATOR, "not-a-survivor"),
+        agreement_of_no_survivor,
     ),
     Attack(
         "encrypted-vector-for-a-member",

@@ -21,6 +21,13 @@ class TakesAnyAddress(MaskingServer):
         pass
 
 
+class TakesAnyAnswer(MaskingServer):
+    """Does not look at whether who answers for a sum is in it."""
+
+    def _require_survivor(self, sender, name):
+        pass
+
+
 def with_any_encoding():
     return patch("secagg.masking.server.decode_exactly", lambda data, schema, sender: envelope.decode(data, schema))
 
@@ -60,6 +67,9 @@ _ADDRESSES = Control(Build(server=TakesAnyAddress), "the look at whom a message 
 CONTROLS = {
     "models-for-members": _ADDRESSES,
     "agreement-for-a-member": _ADDRESSES,
+    "agreement-of-no-survivor": Control(
+        Build(server=TakesAnyAnswer), "the look at whether who answers for a sum is in it"
+    ),
     "encrypted-vector-for-a-member": _ADDRESSES,
     "deals-on-another-roster": Control(
         Build(in_force=with_deals_on_any_roster), "the coordinator's look at the roster that was dealt on"

@@ -360,8 +360,8 @@ def test_a_hospital_that_missed_the_beginning_takes_a_rounds_sum_once_and_answer
 # --- The coordinator's own side ------------------------------------------------------------------------------
 
 
-def to_agreeing(folder: Path) -> tuple[Consortium, dict, list[tuple[int, bytes]]]:
-    consortium = Consortium.make(folder, MEMBERS)
+def to_agreeing(folder: Path, **changes: object) -> tuple[Consortium, dict, list[tuple[int, bytes]]]:
+    consortium = Consortium.make(folder, MEMBERS, **changes)
     vectors = consortium.random_vectors(np.random.default_rng(1))
     consortium.set_up()
     consortium.deliver(consortium.server.begin(1))
@@ -427,6 +427,49 @@ def test_an_agreement_to_something_else_is_refused_and_its_sender_named(tmp_path
     with pytest.raises(RemoteProtocolError) as caught:
         consortium.server.receive(3, forged)
     assert (caught.value.reason, caught.value.culprit) == ("survivors-changed", "h3")
+
+
+def test_an_agreement_of_a_hospital_that_is_not_in_the_sum_is_refused_and_it_is_named(tmp_path):
+    """It is to the right survivors, and all of them would refuse it."""
+    consortium, _, agreements = to_agreeing(tmp_path)
+    liar = MisbehavingCoordinator(consortium.charter, consortium.clients)
+    liar.round = 1
+    with pytest.raises(RemoteProtocolError) as caught:
+        consortium.server.receive(1, liar.sign_for(1, WITHOUT_ONE))
+    assert (caught.value.reason, caught.value.culprit) == ("not-a-survivor", "h1")
+    outbox = consortium.answer(agreements)
+    consortium.deliver(consortium.answer(consortium.deliver(outbox)))
+    assert consortium.server.result.survivors.numbers == tuple(WITHOUT_ONE)
+
+
+@pytest.mark.parametrize("scheme", ["mask", "double-lock"])
+def test_shares_of_a_hospital_that_is_not_in_the_sum_are_refused_and_it_is_named(tmp_path, scheme):
+    consortium, _, agreements = to_agreeing(tmp_path, scheme=scheme)
+    reveals = consortium.deliver(consortium.answer(agreements))
+    theirs = MisbehavingCoordinator(consortium.charter, consortium.clients).read(reveals[0][1])
+    sealer = Sealer(consortium.charter, 1, consortium.identities[0], 1)
+    with pytest.raises(RemoteProtocolError) as caught:
+        consortium.server.receive(1, sealer.seal(Stage.REVEAL, msgspec.Raw(theirs.payload), round=1))
+    assert (caught.value.reason, caught.value.culprit) == ("not-a-survivor", "h1")
+    consortium.deliver(consortium.answer(reveals))
+    assert consortium.clients[2].take_sum().total.survivors.numbers == tuple(WITHOUT_ONE)
+
+
+def test_a_vector_of_a_round_that_was_begun_without_its_sender_is_refused_and_it_is_named(tmp_path):
+    """With it the step would be summed over others than those who gave shares, who would refuse that."""
+    consortium = Consortium.make(tmp_path, MEMBERS)
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    consortium.set_up()
+    begin = consortium.server.begin(1, tuple(WITHOUT_ONE))
+    assert [number for number, _ in begin] == WITHOUT_ONE
+    consortium.clients[1].receive(begin[0][1])
+    consortium.deliver(begin)
+    with pytest.raises(RemoteProtocolError) as caught:
+        consortium.server.receive(1, consortium.clients[1].mask(vectors[1], MODEL_DIGEST))
+    assert (caught.value.reason, caught.value.culprit) == ("not-asked", "h1")
+    outbox = consortium.answer(consortium.mask(vectors))
+    consortium.deliver(consortium.answer(consortium.deliver(consortium.answer(consortium.deliver(outbox)))))
+    assert consortium.server.result.survivors.numbers == tuple(WITHOUT_ONE)
 
 
 def test_dealing_that_is_incomplete_is_given_up_and_opened_again_with_those_who_dealt(tmp_path):
