@@ -49,6 +49,7 @@ from secagg.masking.messages import (
     payload_limit,
 )
 from secagg.masking.messages import Roster as RosterPayload
+from secagg.masking.passed_on import open_passed_on
 from secagg.masking.revealing import shares_for
 from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.shamir import Randomness
@@ -254,7 +255,7 @@ class MaskingClient:
         epoch = self._current()
         collected = {}
         for message in payload.deals:
-            envelope = open_envelope(message, self._charter, payload_limit(epoch.session, Stage.DEAL))
+            envelope = open_passed_on(message, epoch.session, Stage.DEAL)
             header = envelope.header
             if (header.stage, header.epoch, header.recipient) != (Stage.DEAL, epoch.session.epoch, self.number):
                 raise RemoteProtocolError(
@@ -271,10 +272,12 @@ class MaskingClient:
         if missing:
             # A hospital masks with whoever drew it: without that mask, the dealer's vector would never be rid of its
             # own. In a complete graph an agreed survivor set would not hide members with different peers.
+            first = epoch.session.name(min(missing))
             raise RemoteProtocolError(
                 "deals-missing",
-                f"{len(missing)} hospitals on the roster have dealt nothing to this one.",
-                culprit=epoch.session.name(min(missing)),
+                f"{len(missing)} deals for this hospital are missing, that of {first} first. "
+                "The coordinator is to hand out none before it has all.",
+                culprit="the coordinator",
                 remedy="The coordinator opens a new epoch with those who answer.",
             )
         self._require_not_set_back(collected)

@@ -215,7 +215,8 @@ def open_deal(route: Route, deal: Deal, agreed: bytes, advertised: Advertise, se
     if deal.roster_digest != route.roster_digest:
         raise RemoteProtocolError(
             "other-roster",
-            f"{dealer} was shown other keys than this site: the coordinator tells members different things.",
+            f"{dealer} was shown other keys than this site, or the epoch was opened to it otherwise: "
+            "the coordinator tells members different things.",
             culprit="the coordinator",
             remedy=COORDINATOR_LIES,
         )
@@ -261,12 +262,17 @@ def check_advertisement_sizes(session: Session, advertisement: Advertise, owner:
     Raises:
         RemoteProtocolError: ``wrong-length``.
     """
-    seeds = session.secret_rounds * (1 + session.noise_components)
-    sizes = (len(advertisement.mask_keys), len(advertisement.seed_commitments))
-    if sizes != (session.secret_rounds * KEY_SIZE, seeds * DIGEST_SIZE):
+    if not has_due_sizes(session, advertisement):
         raise RemoteProtocolError(
             "wrong-length", f"{owner} advertised another number of keys than the epoch needs.", culprit=owner
         )
+
+
+def has_due_sizes(session: Session, advertisement: Advertise) -> bool:
+    """Whether it holds a mask key for each round, and a commitment to each seed."""
+    seeds = session.secret_rounds * (1 + session.noise_components)
+    sizes = (len(advertisement.mask_keys), len(advertisement.seed_commitments))
+    return sizes == (session.secret_rounds * KEY_SIZE, seeds * DIGEST_SIZE)
 
 
 def check_advertised_keys(session: Session, advertisement: Advertise, owner: str) -> None:

@@ -13,15 +13,16 @@ from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.identity import Identity
 from secagg.latch import Sighting
 from secagg.masking import kdf
-from secagg.masking.dealing import EpochSecrets, HeldShares, Route, check_advertisement_sizes, entry, open_deal
+from secagg.masking.dealing import EpochSecrets, HeldShares, Route, entry, has_due_sizes, open_deal
 from secagg.masking.keystream import SignedKey
-from secagg.masking.messages import Advertise, Deal, payload_limit
+from secagg.masking.messages import Advertise, Deal
 from secagg.masking.messages import Roster as RosterPayload
 from secagg.masking.neighbours import Roster, check_holders, holders_of, recipients_of, roster_digest
+from secagg.masking.passed_on import open_passed_on
 from secagg.masking.remedies import COORDINATOR_LIES
 from secagg.masking.session import Session, Survivors
 from secagg.masking.shamir import Randomness
-from secagg.wire import Sealer, Stage, open_envelope
+from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
 
 if TYPE_CHECKING:
@@ -80,12 +81,12 @@ class Epoch:
         participants = frozenset(Survivors.check(payload.participants, session, frozenset(session.members)).numbers)
         roster = {}
         for message in payload.advertisements:
-            envelope = open_envelope(message, session.charter, payload_limit(session, Stage.ADVERTISE))
+            envelope = open_passed_on(message, session, Stage.ADVERTISE)
             header = envelope.header
             if (header.stage, header.epoch) != (Stage.ADVERTISE, session.epoch) or header.sender in roster:
                 raise RemoteProtocolError("unexpected-message", "The roster holds a message that does not belong.")
             advertisement = decode(envelope.payload, Advertise)
-            check_advertisement_sizes(session, advertisement, session.name(header.sender))
+            _require_sizes(session, advertisement, session.name(header.sender))
             check_holders(session, advertisement, header.sender)
             roster[header.sender] = advertisement
         if roster.get(self.number) != self.secrets.advertisement():
@@ -199,6 +200,18 @@ class Epoch:
             key = kdf.pairwise_mask_key(shared, self.session, round_number, model, (self.number, peer))
             keys.append(SignedKey(key, 1 if self.number < peer else -1))
         return keys
+
+
+def _require_sizes(session: Session, advertisement: Advertise, owner: str) -> None:
+    """The coordinator has counted the keys, and not for this site's epoch."""
+    if not has_due_sizes(session, advertisement):
+        raise RemoteProtocolError(
+            "wrong-length",
+            f"The roster holds another number of keys of {owner} than this site's epoch needs: "
+            "the coordinator tells members different things.",
+            culprit="the coordinator",
+            remedy=COORDINATOR_LIES,
+        )
 
 
 def _forgotten(round_number: int) -> LocalProtocolError:

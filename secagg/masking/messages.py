@@ -83,7 +83,8 @@ class Deal(_Payload, frozen=True):
     """Hospital to one peer, through the coordinator: the peer's shares, sealed for it.
 
     Attributes:
-        roster_digest: of the advertisements that the dealer saw: two hospitals that saw different ones find out here.
+        roster_digest: of how the epoch was opened to the dealer, and of the advertisements that it saw: two hospitals
+            that were told different things find out here.
         share_digests: for each round, the digest of the self-mask share, that of the mask-key share, and that of the
             share of each noise seed.
         sealed_shares: AES-256-GCM of, for each round, the self-mask share, the mask-key share, and the shares of the

@@ -79,9 +79,12 @@ def viable(roster: Roster, session: Session) -> frozenset[int]:
 
 
 def roster_digest(participants: Collection[int], roster: Roster, session: Session) -> bytes:
-    """SHA-256 over who takes part, and over the advertisements of those who make the tag key."""
+    """SHA-256 over what the epoch was opened as, who takes part, and the advertisements of those who make the tag key.
+
+    Hospitals that were told different things find out by it, before one has to think that another lied.
+    """
     dealers = session.tag_dealers(participants)
-    parts: list[bytes | int] = []
+    parts: list[bytes | int | str] = [session.purpose, session.first_round, session.rounds]
     for number in sorted(participants):
         parts.append(number)
         if number in dealers:

@@ -279,6 +279,7 @@ def primitives() -> dict[str, Any]:
             "share_digests": [kdf.share_digest(shares[0], session, 2, kind, 3, 1).hex() for kind in list(Secret)[:2]],
         },
         "roster": {
+            "opened_as": [session.purpose, session.first_round, session.rounds],
             "advertisements": [[part.hex() for part in msgspec.structs.astuple(roster[n])[:4]] for n in (1, 2)],
             "digest": roster_digest((1, 2), roster, session).hex(),
             "survivors_digest": Survivors((1, 2, 4)).digest().hex(),

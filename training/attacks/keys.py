@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.errors import SecaggError
 from secagg.identity import Identity
-from secagg.masking import kdf
+from secagg.masking import Purpose, kdf
 from secagg.masking.dealing import EpochSecrets, HeldShares, Route, open_deal
 from secagg.masking.messages import Deal
 from secagg.wire import Sealer, Stage
@@ -100,6 +101,36 @@ def two_rosters(build: Build, folder: Path) -> Outcome:
             tries(coordinator.send_deals, [number])
         ready = [number for number in coordinator.all_but(6) if number in coordinator.dealt_to]
         return tries.outcome(f"{len(ready)} of 5 hospitals are set up with different keys of h6" if ready else None)
+
+
+def opened_in_two_ways(build: Build, folder: Path) -> Outcome:
+    """An epoch is opened to one hospital with another purpose, first round or number of rounds than to the others."""
+    tries, accused = Tries(Refuser.HOSPITAL), set[str]()
+    ways: tuple[dict[str, Any], ...] = ({"purpose": Purpose.STATISTICS}, {"first_round": 2}, {"rounds": 2})
+    with Consortium.make(folder, 4, build) as stage:
+        for epoch, way in enumerate(ways, 1):
+            coordinator = LyingCoordinator(stage.charter, stage.clients, epoch=epoch)
+            otherwise = LyingCoordinator(stage.charter, stage.clients, epoch=epoch, **way)
+            coordinator.open([1, 2, 3])
+            otherwise.open([4])
+            coordinator.advertisements |= otherwise.advertisements
+            for number in coordinator.everybody:
+                accused |= tries(_accused, coordinator.send_roster, number) or set()
+            for number in coordinator.everybody if coordinator.deals else ():
+                accused |= tries(_accused, coordinator.send_deals, number) or set()
+    names = ", ".join(sorted(accused))
+    return tries.outcome(f"hospitals' signed word that {names} lied" if names else None)
+
+
+def _accused(step: Callable[[list[int]], None], number: int) -> set[str]:
+    """The member that a hospital takes for the liar; a refusal that names none, or the coordinator, is raised again."""
+    try:
+        step([number])
+    except SecaggError as error:
+        if error.culprit in (None, "the coordinator"):
+            raise
+        return {error.culprit}
+    return set()
 
 
 def low_order_key(build: Build, folder: Path) -> Outcome:
@@ -201,6 +232,14 @@ ATTACKS: Final = (
         _ROUND,
         Refused.with_reasons(_HOSPITAL, "other-roster"),
         two_rosters,
+    ),
+    Attack(
+        "epoch-opened-in-two-ways",
+        Liar.COORDINATOR,
+        "Opens an epoch to one hospital otherwise than to others, so that each thinks that the other dealt wrongly.",
+        _ROUND,
+        Refused.with_reasons(_HOSPITAL, "other-roster", "wrong-length"),
+        opened_in_two_ways,
     ),
     Attack(
         "low-order-key",

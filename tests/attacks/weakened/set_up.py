@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from secagg.masking import MaskingClient
+from secagg.masking import MaskingClient, Purpose
 from secagg.masking.dealing import EpochSecrets, HeldShares
 from secagg.masking.messages import Deal, Deals
+from secagg.masking.neighbours import roster_digest
 from secagg.wire import open_envelope
 from secagg.wire.envelope import decode
 from training.attacks.build import Build, Control
@@ -56,6 +58,15 @@ def without_roster_digests():
     return patch("secagg.masking.epoch.roster_digest", lambda *parts: bytes(32))
 
 
+def with_epochs_opened_in_any_way():
+    """The digest of a roster says nothing of how its epoch was opened."""
+
+    def of_one_way(participants, roster, session):
+        return roster_digest(participants, roster, replace(session, purpose=Purpose.TRAINING, first_round=1, rounds=1))
+
+    return patch("secagg.masking.epoch.roster_digest", of_one_way)
+
+
 def with_weak_keys():
     """X25519 that gives a secret of zeros where a key is of low order."""
 
@@ -91,6 +102,9 @@ CONTROLS = {
     "key-substitution": SIGNATURES,
     "own-keys-exchanged": Control(Build(in_force=with_any_roster), "the look for its own keys on the roster"),
     "two-rosters": Control(Build(in_force=without_roster_digests), "the digest of the roster in every deal"),
+    "epoch-opened-in-two-ways": Control(
+        Build(in_force=with_epochs_opened_in_any_way), "what the epoch was opened as, in the digest of the roster"
+    ),
     "low-order-key": Control(Build(in_force=with_weak_keys), "the refusal of secrets of zeros"),
     "low-order-key-to-stop-all": Control(Build(in_force=with_weak_keys), "the refusal of secrets of zeros"),
     "altered-deals": Control(Build(client=TakesAnyDeal), "the checks of a deal"),

@@ -11,7 +11,7 @@ import pytest
 
 from secagg.charter import Model
 from secagg.errors import RemoteProtocolError
-from secagg.masking import MaskingServer, Session
+from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.kdf import Secret
 from secagg.masking.messages import Advertise, Agree, Agreement, Begin, Propose, Unmask, payload_limit
 from secagg.masking.states import ClientState, ServerState
@@ -54,9 +54,13 @@ def next_round(coordinator: MisbehavingCoordinator, vectors: dict, step: int = 1
 
 
 def refusal(call, *arguments) -> str:
+    return blamed(call, *arguments)[0]
+
+
+def blamed(call, *arguments) -> tuple[str, str | None]:
     with pytest.raises(RemoteProtocolError) as caught:
         call(*arguments)
-    return caught.value.reason
+    return caught.value.reason, caught.value.culprit
 
 
 def nothing_is_known_of(coordinator: MisbehavingCoordinator, number: int) -> bool:
@@ -309,19 +313,21 @@ def test_an_epoch_opened_in_the_middle_of_a_round_ends_it_for_good(masked):
     assert refusal(same_number.open, [2]) == "stale-round"
 
 
-def test_two_purposes_or_first_rounds_under_one_epoch_number_do_not_come_to_terms(tmp_path):
-    consortium = Consortium.make(tmp_path, MEMBERS)
-    for epoch, (purpose, first_round) in enumerate((("statistics", 1), ("training", 2)), start=1):
-        one = MisbehavingCoordinator(consortium.charter, consortium.clients, epoch=epoch)
-        other = MisbehavingCoordinator(
-            consortium.charter, consortium.clients, epoch=epoch, first_round=first_round, purpose=purpose
-        )
-        one.open([1, 2, 3])
-        other.open([4, 5, 6])
-        one.advertisements |= other.advertisements
-        one.send_roster()
-        for number in (1, 4):
-            assert refusal(one.send_deals, [number]) in ("unreadable-shares", "bad-share")
+@pytest.mark.parametrize("scheme", ["mask", "bfv"])
+@pytest.mark.parametrize("opened", [{"purpose": Purpose.STATISTICS}, {"first_round": 2}, {"rounds": 2}], ids=str)
+def test_who_opens_an_epoch_in_two_ways_is_named_and_no_hospital_for_it(tmp_path, scheme, opened):
+    consortium = Consortium.make(tmp_path, MEMBERS, scheme=scheme)
+    one = MisbehavingCoordinator(consortium.charter, consortium.clients)
+    other = MisbehavingCoordinator(consortium.charter, consortium.clients, **opened)
+    one.open([1, 2, 3])
+    other.open([4, 5, 6])
+    one.advertisements |= other.advertisements
+    if "rounds" in opened and scheme == "mask":
+        # There are other numbers of keys, so that nobody even deals.
+        assert blamed(one.send_roster, [1]) == blamed(one.send_roster, [4]) == ("wrong-length", "the coordinator")
+        return
+    one.send_roster()
+    assert blamed(one.send_deals, [1]) == blamed(one.send_deals, [4]) == ("other-roster", "the coordinator")
 
 
 # --- Sums out of turn ----------------------------------------------------------------------------------------

@@ -308,6 +308,38 @@ def test_a_deal_for_another_member_or_from_oneself_or_twice_is_refused(tmp_path)
     assert give() == "deals-missing"
 
 
+def test_for_what_the_coordinator_cannot_have_been_sent_it_is_named_and_no_hospital(tmp_path):
+    """It keeps a deal back, or alters what it passes on: an honest one has opened all that, and waited for all."""
+    _, coordinator, _ = attack(tmp_path, 5, set_up=False)
+    coordinator.open()
+    hospital = coordinator.clients[1]
+
+    def blamed(message: bytes) -> tuple[str, str | None]:
+        with pytest.raises(RemoteProtocolError) as caught:
+            hospital.receive(message)
+        return caught.value.reason, caught.value.culprit
+
+    for reason, alter in (("bad-signature", unsigned), ("payload-altered", with_another_payload)):
+        altered = with_substitute(coordinator, 3, alter(coordinator.advertisements[3]))
+        assert blamed(coordinator.roster(altered)) == (reason, "the coordinator")
+    coordinator.send_roster()
+    *kept, last = [coordinator.deals[dealer, 1] for dealer in (2, 3, 4, 5)]
+    for reason, alter in (("bad-signature", unsigned), ("payload-altered", with_another_payload)):
+        assert blamed(coordinator.deal_bundle(1, [*kept, alter(last)])) == (reason, "the coordinator")
+    assert blamed(coordinator.deal_bundle(1, kept)) == ("deals-missing", "the coordinator")
+    hospital.receive(coordinator.deal_bundle(1, [*kept, last]))
+
+
+def unsigned(message: bytes) -> bytes:
+    header, _, payload = msgspec.msgpack.decode(message)
+    return msgspec.msgpack.encode([header, bytes(64), payload])
+
+
+def with_another_payload(message: bytes) -> bytes:
+    header, signature, payload = msgspec.msgpack.decode(message)
+    return msgspec.msgpack.encode([header, signature, payload[:-1] + bytes([payload[-1] ^ 1])])
+
+
 def test_a_deal_that_was_altered_is_refused(tmp_path):
     _, coordinator, _ = attack(tmp_path, 5, set_up=False)
     coordinator.open()
