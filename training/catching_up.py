@@ -45,6 +45,7 @@ class CatchingUp:
 
     Attributes:
         number: this hospital's.
+        has_revealed: whether this hospital has given shares for a sum that is taken in that state.
         clock: gives the time to record, ISO 8601; nothing depends on it.
     """
 
@@ -52,6 +53,7 @@ class CatchingUp:
     policy: Policy
     number: int
     applier: SumApplier
+    has_revealed: Callable[[HospitalState], bool]
     clock: Callable[[], str]
     randomness: Randomness = os.urandom
     _pending: PendingState | None = None
@@ -104,7 +106,9 @@ class CatchingUp:
         if content.state is None:
             self._pending = self._handed_sum(content.missed_sum, own, route, self._passage(envelope))
         else:
-            self._pending = PendingState(read_state(content.state, self.charter, own), (self._passage(envelope),))
+            state = read_state(content.state, self.charter, own)
+            self._require_unbound(own, state)
+            self._pending = PendingState(state, (self._passage(envelope),))
 
     def take_missed_sum(self, envelope: Envelope, own: HospitalState) -> PendingState | None:
         """Take a sum that this hospital missed; give what may be taken for good, if anything.
@@ -170,6 +174,19 @@ class CatchingUp:
         position = Position.of(wanted.state, self.applier.layout)
         require_endorsed(position, payload.statuses, self.charter, self.number)
         return wanted
+
+    def _require_unbound(self, own: HospitalState, other: HospitalState) -> None:
+        """Who has given shares for a sum taken in its state leaves that state by a sum only.
+
+        Else it could be led back, and on to the same model by the same sums in later rounds: what was summed over some
+        would be summed over others. No honest coordinator asks for that: shares are given for t hospitals in one state,
+        and without those too few are left for a sum in another.
+        """
+        if other.reached <= own.reached and self.has_revealed(own):
+            raise RemoteProtocolError(
+                "not-ahead",
+                "This hospital has given shares for a sum that is taken in its state, and goes back behind it no more.",
+            )
 
     def _require_snapshots(self) -> None:
         if not snapshots.are_used(self.charter.charter):

@@ -112,7 +112,9 @@ class Hospital:
             self._egress = opened.enter_context(EgressLog(setup.folder.egress, identity))
             self._client = MaskingClient(charter, identity, self._latch, policy)
             self.name = charter.charter.member(self._client.number).name
-            self._catching_up = CatchingUp(charter, policy, self._client.number, self._applier, write_time)
+            self._catching_up = CatchingUp(
+                charter, policy, self._client.number, self._applier, self._has_revealed, write_time
+            )
             self._ledger = opened.enter_context(Ledger(setup.folder.ledger, identity))
             self._logs = HospitalLogs(self._latch, self._ledger, self._egress)
             patients = patients_of(setup.records, identity)
@@ -236,6 +238,11 @@ class Hospital:
             raise missed_sum(step, self._state.steps)
         self._budget.charge(round_number, step)
         return self._contributor.update(self._state, step, self._client.noise_keys())
+
+    def _has_revealed(self, state: HospitalState) -> bool:
+        purpose = self._applier.due(state)
+        have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
+        return self._client.has_revealed(state.digest(self._layout), purpose, have + 1)
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session

@@ -51,7 +51,7 @@ from secagg.masking.messages import (
 from secagg.masking.messages import Roster as RosterPayload
 from secagg.masking.passed_on import open_passed_on
 from secagg.masking.revealing import shares_for
-from secagg.masking.session import RoundSum, Session, Settled, Survivors
+from secagg.masking.session import Purpose, RoundSum, Session, Settled, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
 from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
@@ -181,6 +181,14 @@ class MaskingClient:
         Not for the coordinator's eyes; it hides no vector. Who keeps it can check the epoch's sums later.
         """
         return self._current().tag_key
+
+    def has_revealed(self, model: bytes, purpose: Purpose, step: int) -> bool:
+        """Whether shares for a sum on this occasion have left this site, in this epoch or another.
+
+        Args:
+            model: digest of the model that its vector started from.
+        """
+        return bool(self._latch.cohorts(self._charter.digest, occasion_of(model, purpose, step)))
 
     def take_sum(self) -> VerifiedSum | None:
         """The sum that arrived last, once."""
@@ -384,8 +392,7 @@ class MaskingClient:
             raise
 
     def _occasion(self) -> bytes:
-        """Stands for what is being summed: sums with the same occasion can be subtracted from one another."""
-        return digest("occasion", self._model, self.session.purpose, self.step)
+        return occasion_of(self._model, self.session.purpose, self.step)
 
     def _finish(self, envelope: Envelope) -> None:
         header = envelope.header
@@ -486,6 +493,11 @@ class MaskingClient:
             return _OPEN_LIMIT
         limits = [payload_limit(self._epoch.session, stage) for stage in stages_in_turn(self.state)]
         return max(limits, default=_OPEN_LIMIT)
+
+
+def occasion_of(model: bytes, purpose: Purpose, step: int) -> bytes:
+    """Stands for what is being summed: sums with the same occasion can be subtracted from one another."""
+    return digest("occasion", model, purpose, step)
 
 
 def read_sum(envelope: Envelope, session: Session, participants: frozenset[int]) -> RoundSum:

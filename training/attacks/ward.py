@@ -80,11 +80,18 @@ class Ward:
 
     @classmethod
     def open(
-        cls, folder: Path, hospitals: int = 5, rounds: int = 4, standardise: str = "secure-sum", scheme: Scheme = "mask"
+        cls,
+        folder: Path,
+        hospitals: int = 5,
+        rounds: int = 4,
+        standardise: str = "secure-sum",
+        scheme: Scheme = "mask",
+        batch_size: int = 8,
     ) -> Ward:
         """A new run, without differential privacy, so that nothing hides what the protocol does not."""
         run = folder / "run"
-        prepare(run, _settings(folder, hospitals, rounds, standardise, scheme))
+        training = Training(rounds=rounds, local_steps=2, batch_size=batch_size, learning_rate=0.2)
+        prepare(run, _settings(folder, hospitals, training, standardise, scheme))
         settings = read_settings(run)
         charter = read_verified(run / "charter")
         ward = cls(run, charter, {}, {}, {})
@@ -122,19 +129,21 @@ class Ward:
         return Sealer(self.charter, number, self.identities[number], session.epoch)
 
 
-def _settings(folder: Path, hospitals: int, rounds: int, standardise: str, scheme: Scheme) -> SimulationSettings:
+def _settings(folder: Path, hospitals: int, training: Training, standardise: str, scheme: Scheme) -> SimulationSettings:
     task = {
         "model": {"name": "logistic"},
         "data": {"label": "ill", "features": FEATURES, "standardise": standardise},
         "evaluation": {"metric": "accuracy", "test_fraction": 0.25},
     }
     spec = TaskSpec.from_settings("tabular-classification", msgspec.json.encode(task))
-    training = Training(rounds=rounds, local_steps=2, batch_size=8, learning_rate=0.2)
+    choices = CharterChoices(
+        training=training, encoding=Encoding(max_weight=64), epoch_rounds=training.rounds, scheme=scheme
+    )
     return SimulationSettings(
         task_kind=spec.kind,
         task_settings=spec.settings_json().decode(),
         source=DataSource(paths=tuple(str(path) for path in _write_tables(folder / "data", hospitals))),
-        choices=CharterChoices(training=training, encoding=Encoding(max_weight=64), epoch_rounds=rounds, scheme=scheme),
+        choices=choices,
         device="cpu",
         compare=False,
     )
