@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import ProtocolError, RemoteProtocolError, TamperingError
@@ -12,6 +13,7 @@ from secagg.release.dsse import StatementSignature, assemble, is_signed_by
 from secagg.release.statement import read_statement
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
+from training.hospital_folder import HospitalFolder
 from training.messages import LARGEST_ANSWER, Attest
 from training.round_record import RefusalRecord
 from training.statuses import open_from
@@ -54,14 +56,16 @@ def assemble_release(
         signature = StatementSignature(fingerprint(member.public_key), attest.signature)
         if is_signed_by(attest.statement, signature, member.public_key):
             signed.setdefault(attest.statement, {})[member.name] = signature
-    missing = []
+    missing: list[frozenset[str]] = []
     for statement, signatures in signed.items():
         contributors = _contributors(charter, statement)
         if contributors <= signatures.keys():
             return assemble(statement, [signatures[name] for name in contributors]).to_json()
         missing.append(contributors - signatures.keys())
     told = "; ".join(f"{refusal.member}: {refusal.message}" for refusal in refusals)
-    raise _not_released(missing, told)
+    if len(missing) > 1:
+        raise _disputed(charter, list(signed.values()), told)
+    raise _incomplete(missing, told)
 
 
 def _contributors(charter: VerifiedCharter, statement: bytes) -> frozenset[str]:
@@ -74,18 +78,45 @@ def _contributors(charter: VerifiedCharter, statement: bytes) -> frozenset[str]:
     return named if len(named) >= charter.charter.threshold else everybody
 
 
-def _not_released(missing: Sequence[frozenset[str]], told: str) -> ProtocolError:
+def elsewhere(charter: VerifiedCharter, members: Iterable[int]) -> list[RefusalRecord]:
+    """What is told of members who are not asked to attest, because they are not where the others are.
+
+    Who attests to a release attests to no other: it would never come to the others' any more.
+    """
+    return [
+        RefusalRecord(
+            charter.charter.member(member).name,
+            "elsewhere",
+            f"It lacks sums that the others have, and is not asked to sign. If that stays so, {_start_over(charter)}",
+        )
+        for member in members
+    ]
+
+
+def _start_over(charter: VerifiedCharter) -> str:
+    """How a hospital gives up what it has come to."""
+    checkpoint = HospitalFolder(Path()).checkpoint(charter.digest)
+    return f"stop it, remove {checkpoint} from its folder and start it again: the others have what it then lacks."
+
+
+def _disputed(charter: VerifiedCharter, groups: Iterable[Iterable[str]], told: str) -> ProtocolError:
+    named = sorted((sorted(group) for group in groups), key=len, reverse=True)
+    first, *others = (", ".join(names) for names in named)
+    return ProtocolError(
+        "release-disputed",
+        f"The hospitals attest to {len(named)} different releases: {first} to one, "
+        f"{' and '.join(f'{names} to another' for names in others)}. {told}".strip(),
+        remedy="Who was away while the last sum was made anew has the earlier one. If that is why a few differ, for "
+        f"each of them: {_start_over(charter)} Otherwise find out whose model was changed before anything is used.",
+    )
+
+
+def _incomplete(missing: Sequence[frozenset[str]], told: str) -> ProtocolError:
     if not missing:
         return ProtocolError(
             "release-incomplete",
             f"No hospital signed a release. {told}".strip(),
             remedy="Their refusals say what must be fixed.",
-        )
-    if len(missing) > 1:
-        return ProtocolError(
-            "release-disputed",
-            f"The hospitals attest to {len(missing)} different releases. {told}".strip(),
-            remedy="Compare their model digests with `secagg model show` before anything is used.",
         )
     (names,) = missing
     return ProtocolError(

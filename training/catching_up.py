@@ -84,7 +84,7 @@ class CatchingUp:
             RemoteProtocolError, InputError: as `training.handing_over.hand_over`.
         """
         self._require_snapshots()
-        return hand_over(payload, own, self.charter, self.number, self.randomness)
+        return hand_over(payload, own, self.applier.layout, self.charter, self.number, self.randomness)
 
     def take_snapshot(self, envelope: Envelope, own: HospitalState) -> None:
         """Take what another hospital handed over; it waits until others endorse it.
@@ -106,7 +106,7 @@ class CatchingUp:
         if content.state is None:
             self._pending = self._handed_sum(content.missed_sum, own, route, self._passage(envelope))
         else:
-            state = read_state(content.state, self.charter, own)
+            state = read_state(content.state, self.charter, own, self.applier.layout)
             self._require_unbound(own, state)
             self._pending = PendingState(state, (self._passage(envelope),))
 

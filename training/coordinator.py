@@ -24,13 +24,14 @@ from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, is_too_large, peek
 from training import snapshots
-from training.attestations import assemble_release, read_attestations
+from training.attestations import assemble_release, elsewhere, read_attestations
 from training.checkpoint_relay import CheckpointRelay
 from training.coordinator_store import Asked, CoordinatorStore
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import LARGEST_ANSWER, Conclude, Endorsed, Query, Release, Status
 from training.noise import noise_expansion
 from training.parcels import parcels
+from training.position import Position, furthest
 from training.pump import Pump
 from training.round_record import RefusalRecord, RoundRecord, steps_summed
 from training.snapshot_relay import SnapshotRelay
@@ -109,7 +110,7 @@ class Coordinator:
         statuses = self._bring_up_to_date()
         if made := self._store.release:
             # Who was away has attested to nothing yet, and takes no release before.
-            self._exchange(Phase.CONCLUDE, self._conclusion(statuses))
+            self._exchange(Phase.CONCLUDE, self._conclusion(self._agreed(statuses)))
             self._hand_out(made, statuses)
             return made
         purpose = self._due(statuses)
@@ -302,9 +303,17 @@ class Coordinator:
         message = outside_epochs(self._charter).seal(Stage.CONCLUDE, Conclude(stated))
         return [(number, message) for number in members]
 
+    def _agreed(self, statuses: dict[int, Status]) -> frozenset[int]:
+        """Those who are where more are than may lie; all, if there is no such place."""
+        told = {member: Position.told(status) for member, status in statuses.items()}
+        agreed = furthest(told.values(), self._charter.charter.most_liars)
+        return frozenset(member for member in told if agreed in (None, told[member]))
+
     def _conclude(self, statuses: dict[int, Status]) -> bytes:
-        exchange = self._exchange(Phase.CONCLUDE, self._conclusion(statuses))
+        agreed = self._agreed(statuses)
+        exchange = self._exchange(Phase.CONCLUDE, self._conclusion(agreed))
         attestations, refusals = read_attestations(self._charter, exchange.inbox)
+        refusals += elsewhere(self._charter, sorted(statuses.keys() - agreed))
         signed = assemble_release(self._charter, attestations, refusals)
         self._store.keep_release(signed)
         self._hand_out(signed, [number for number, _ in attestations])

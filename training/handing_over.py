@@ -16,13 +16,19 @@ from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
 from training.hospital_state import HospitalState
 from training.messages import STATUS_LIMIT, AskSnapshot, Snapshot, Status
-from training.position import before, can_replace
+from training.model_state import ModelLayout
+from training.position import Position, before, can_replace
 from training.snapshot_content import content_of_state, content_of_sum
 from training.snapshots import Route, seal_snapshot
 
 
 def hand_over(
-    payload: AskSnapshot, own: HospitalState, charter: VerifiedCharter, donor: int, randomness: Randomness
+    payload: AskSnapshot,
+    own: HospitalState,
+    layout: ModelLayout,
+    charter: VerifiedCharter,
+    donor: int,
+    randomness: Randomness,
 ) -> tuple[int, Snapshot]:
     """Seal what the one lacks whose STATUS is shown, and say who that is.
 
@@ -39,11 +45,12 @@ def hand_over(
         raise RemoteProtocolError("unexpected-message", "A snapshot was asked for by a message that is not a STATUS.")
     status, route = decode(asking.payload, Status), Route(charter, donor, asking.header.sender)
     name = route.name(route.recipient)
-    if not can_replace(own.reached, status.reached):
+    told = Position.told(status)
+    if not can_replace(Position.of(own, layout), told):
         raise RemoteProtocolError("not-behind", f"{name} is not behind this hospital.", culprit=name)
     if len(status.snapshot_key) != KEY_SIZE:
         raise RemoteProtocolError("no-snapshot-key", f"{name} has given no key to seal a snapshot with.", culprit=name)
-    if own.last_sum and status.reached == before(own.reached):
+    if own.last_sum and told.reached == before(own.reached):
         content = content_of_sum(own.last_sum)
     else:
         content = content_of_state(own, charter.charter)

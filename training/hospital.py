@@ -343,6 +343,8 @@ class Hospital:
         self._require_all_stated(release.privacy)
         statement = statement_bytes(file, release)
         self._save(self._state.after_conclusion(payload.rounds))
+        # A state that was handed over before would take the place of the one attested to, once it is endorsed.
+        self._catching_up.forget()
         self._budget.close_run()
         return self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))
 

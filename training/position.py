@@ -47,12 +47,13 @@ def before(reached: tuple[int, int]) -> tuple[int, int]:
     return (statistics, steps - 1) if steps else (statistics - 1, 0)
 
 
-def can_replace(there: tuple[int, int], here: tuple[int, int]) -> bool:
-    """Whether a state that has reached ``there`` may take the place of one that has reached ``here``.
+def can_replace(there: Position, here: Position) -> bool:
+    """Whether the state at ``there`` may take the place of the one at ``here``.
 
-    It is later; or one sum earlier, for who has a last sum that too few others were given to vouch for it.
+    It is later. Or it is as far by other sums, or one sum earlier, for who has a last sum that too few others were
+    given to vouch for it: they have summed that step anew meanwhile, or are about to.
     """
-    return there > here or there == before(here)
+    return there != here and (there.reached >= here.reached or there.reached == before(here.reached))
 
 
 def furthest(positions: Iterable[Position], most_liars: int) -> Position | None:

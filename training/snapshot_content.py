@@ -22,7 +22,8 @@ from secagg.masking import Session
 from secagg.masking.session import Survivors
 from secagg.wire.envelope import decode
 from training.hospital_state import AppliedSum, HospitalState
-from training.position import can_replace
+from training.model_state import ModelLayout
+from training.position import Position, can_replace
 from training.progress import counts_are_due
 from training.server_optimizer import OptimizerState
 
@@ -98,7 +99,7 @@ def read_content(data: bytes) -> SnapshotContent:
     return content
 
 
-def read_state(shared: SharedState, charter: VerifiedCharter, own: HospitalState) -> HospitalState:
+def read_state(shared: SharedState, charter: VerifiedCharter, own: HospitalState, layout: ModelLayout) -> HospitalState:
     """The state that a hospital in the state ``own`` would have: what is its alone, its own; the rest as shared.
 
     Raises:
@@ -117,7 +118,7 @@ def read_state(shared: SharedState, charter: VerifiedCharter, own: HospitalState
     progress = msgspec.structs.replace(own.progress, applied=applied)
     state = HospitalState(model, OptimizerState(len(applied), first, second), progress, moments)
     # It need not begin with this hospital's own sums: one that reached few may have been summed anew without them.
-    if own.progress.concluded or not can_replace(state.reached, own.reached):
+    if own.progress.concluded or not can_replace(Position.of(state, layout), Position.of(own, layout)):
         raise RemoteProtocolError("not-ahead", "A snapshot is of no state that this hospital could go on from.")
     return state
 

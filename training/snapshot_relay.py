@@ -51,8 +51,8 @@ class SnapshotRelay:
             return signed
         there = deque(member for member in signed if _position(signed, member) == goal)
         words = Endorsed([memoryview(signed[member][1]) for member in there])
-        # One that is a sum ahead with too few is among them: nobody can vouch for that sum, so that it is summed anew.
-        others = [member for member in signed if can_replace(goal.reached, _position(signed, member).reached)]
+        # Among them is one whose last sum was given to too few: nobody can vouch for it, so that it is summed anew.
+        others = [member for member in signed if can_replace(goal, _position(signed, member))]
         for member in others:
             signed = signed | self._bring_up_one(member, signed, there, Destination(goal, words))
             # So that not one of them does all the work.

@@ -43,12 +43,12 @@ def _states() -> list[HospitalState]:
 def _content(data: bytes) -> None:
     content = read_content(data)
     if content.state is not None:
-        state = read_state(content.state, _CHARTER, _START)
+        state = read_state(content.state, _CHARTER, _START, _LAYOUT)
         state.digest(_LAYOUT)
         # What was taken can be handed on, and is then the same.
         again = read_content(content_of_state(state, _CHARTER.charter)).state
         assert again is not None
-        assert read_state(again, _CHARTER, _START).digest(_LAYOUT) == state.digest(_LAYOUT)
+        assert read_state(again, _CHARTER, _START, _LAYOUT).digest(_LAYOUT) == state.digest(_LAYOUT)
 
 
 def _content_seeds() -> list[bytes]:

@@ -63,7 +63,10 @@ def test_a_statement_that_names_its_one_signer_as_the_one_contributor_is_no_rele
 
 
 def test_a_contributor_that_attests_to_something_else_does_dispute_it():
-    assert reason([signed(1, ANOTHER), *CONTRIBUTORS[1:]]) == "release-disputed"
+    with pytest.raises(ProtocolError) as caught:
+        assemble_release(CHARTER, [signed(1, ANOTHER), *CONTRIBUTORS[1:]], [])
+    assert caught.value.reason == "release-disputed"
+    assert "2 different releases: h2, h3, h4 to one, h1 to another." in caught.value.message
 
 
 def test_without_a_contributors_signature_there_is_none():

@@ -41,7 +41,7 @@ from training import catching_up, snapshot_content, snapshots
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_state import HospitalState, load_state
-from training.messages import AskSnapshot, Endorsed, Query, Snapshot, Status
+from training.messages import AskSnapshot, Conclude, Endorsed, Query, Snapshot, Status
 from training.snapshot_content import content_of_state, content_of_sum
 from training.snapshots import Route, seal_snapshot
 
@@ -556,8 +556,102 @@ def test_a_last_sum_that_reached_one_alone_is_summed_anew_before_there_is_a_rele
     assert len(digests(ward)) == 1
 
 
+@pytest.fixture(params=["bfv", "double-lock"])
+def overtaken(open_ward, request):
+    """Five hospitals with all sums: the first was alone with the last, and away when the others made it anew."""
+    training = training_of(rounds=2, local_steps=1)
+    ward = open_ward(hospitals=5, choices=choices_of(training, scheme=request.param, epoch_rounds=2))
+    drop_outs = [DropOut(number, 2, Phase.APPLY) for number in (2, 3, 4, 5)]
+    if request.param == "double-lock":
+        # Shares were given over a cohort without it; over one with it, they would be given again for no other.
+        drop_outs.append(DropOut(1, 2, Phase.MASK))
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StoppingAfterRound(ward.hospitals, drop_outs, 2)).run()
+    assert ward.steps == [2, 1, 1, 1, 1]
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(engine=EmbeddedEngine(without(ward, 1))).run()
+    assert caught.value.reason == "release-incomplete"
+    assert (ward.steps, len(digests(ward))) == ([2, 2, 2, 2, 2], 2)
+    return ward
+
+
+def without(ward, *numbers):
+    return {number: hospital for number, hospital in ward.hospitals.items() if number not in numbers}
+
+
+def test_one_that_was_away_when_its_last_sum_was_made_anew_takes_the_others_and_signs_the_release(overtaken):
+    first = overtaken.hospitals[2].state.progress.applied
+    assert len(read_signed(overtaken.coordinator().run()).signatures) == 5
+    assert len(digests(overtaken)) == 1
+    assert overtaken.hospitals[1].state.progress.applied == first
+
+
+def test_one_that_could_not_be_brought_to_the_others_is_not_asked_to_attest(overtaken):
+    """It would attest to nothing else any more; asked again, it comes to where they are."""
+    with pytest.raises(ProtocolError) as caught:
+        overtaken.coordinator(engine=LosingSnapshots(overtaken.hospitals)).run()
+    assert caught.value.reason == "release-incomplete"
+    assert "h1: It lacks sums that the others have" in caught.value.message
+    assert not overtaken.hospitals[1].state.progress.concluded
+    assert len(read_signed(overtaken.coordinator().run()).signatures) == 5
+
+
+class LosingSnapshots(EmbeddedEngine):
+    """Delivers everything but snapshots."""
+
+    def exchange(self, phase, outbox, round_number):
+        kept = [item for item in outbox if peek(item[1]).stage is not Stage.SNAPSHOT]
+        return super().exchange(phase, kept, round_number)
+
+
+def test_what_was_handed_over_before_a_hospital_attested_is_not_taken_after_it(overtaken):
+    """It would attest to a second model."""
+    hospital = overtaken.hospitals[1]
+    hospital.receive(snapshot_for(overtaken, 1, donor=2))
+    assert stages(hospital.receive(overtaken.forge(Stage.CONCLUDE, Conclude(3)))) == [Stage.ATTEST]
+    attested = hospital.state
+    assert refusal(overtaken, hospital.receive(word_of(overtaken, 2, 3))) == "nothing-to-endorse"
+    assert hospital.state is attested
+
+
+def test_control_where_a_state_as_far_is_not_taken_there_is_never_a_release(overtaken, monkeypatch):
+    monkeypatch.setattr(snapshot_content, "can_replace", lambda there, here: there.reached > here.reached)
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            overtaken.coordinator().run()
+    assert len(digests(overtaken)) == 2
+
+
+def test_one_that_attested_to_the_earlier_last_sum_comes_to_the_others_without_its_checkpoint(overtaken, open_ward):
+    overtaken.hospitals[1].receive(overtaken.forge(Stage.CONCLUDE, Conclude(3)))
+    assert overtaken.hospitals[1].state.progress.concluded
+    with pytest.raises(ProtocolError) as caught:
+        overtaken.coordinator().run()
+    checkpoint = overtaken.checkpoint(1)
+    assert f"remove {checkpoint.relative_to(overtaken.home(1).path)} from its folder" in caught.value.message
+    overtaken.close()
+    checkpoint.unlink()
+    ward = open_ward()
+    assert len(read_signed(ward.coordinator().run()).signatures) == 5
+    assert len(digests(ward)) == 1
+
+
+def test_a_state_as_far_that_others_have_not_signed_for_is_not_taken(overtaken):
+    hospital, before = overtaken.hospitals[1], overtaken.hospitals[1].state
+    for endorsers in ((), (2,), (1, 2)):
+        snapshot = snapshot_for(overtaken, 1, donor=2)
+        word = word_of(overtaken, *(number for number in endorsers if number != 1))
+        hospital.receive(snapshot)
+        assert refusal(overtaken, hospital.receive(word)) == "not-endorsed"
+    assert hospital.state is before
+
+
+def test_nobody_hands_its_state_to_one_that_has_it(overtaken):
+    assert refusal(overtaken, ask(overtaken, 3, query(overtaken, 2))) == "not-behind"
+
+
 def test_control_where_nobody_gives_a_sum_up_the_one_and_the_others_never_meet_again(reached_one, monkeypatch):
-    monkeypatch.setattr(snapshot_content, "can_replace", lambda there, here: there > here)
+    monkeypatch.setattr(snapshot_content, "can_replace", lambda there, here: there.reached > here.reached)
     with pytest.raises(ProtocolError):
         reached_one.coordinator().run()
     assert len(digests(reached_one)) > 1
@@ -674,8 +768,9 @@ def test_no_more_donors_are_asked_than_may_lie_and_one(behind):
 
 
 def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_donors_model(behind, monkeypatch):
+    """Also of the next donor: an honest one would put it right."""
     monkeypatch.setattr(catching_up, "require_endorsed", lambda *arguments: None)
-    liars = lying(behind, 1)
+    liars = lying(behind, 1, 3)
     with pytest.raises(ProtocolError):
         behind.coordinator(engine=EmbeddedEngine(behind.hospitals | liars)).run()
     assert len(behind.models) == 2

@@ -67,7 +67,7 @@ def refused(own=None, **changes):
     """The reason why a state with some of its bytes exchanged is refused."""
     altered = msgspec.structs.replace(shared(after(3)), **{name: memoryview(data) for name, data in changes.items()})
     with pytest.raises(RemoteProtocolError) as caught:
-        read_state(altered, CHARTER, own or started())
+        read_state(altered, CHARTER, own or started(), LAYOUT)
     return caught.value.reason
 
 
@@ -80,7 +80,7 @@ def refused(own=None, **changes):
     ids=["one sum of statistics", "both", "one sum", "all", "no optimizer moments"],
 )
 def test_a_state_comes_back_bit_for_bit(state):
-    read = read_state(shared(state), CHARTER, started())
+    read = read_state(shared(state), CHARTER, started(), LAYOUT)
     assert read.digest(LAYOUT) == state.digest(LAYOUT)
     assert read.progress == state.progress
     assert read.optimizer.step == state.optimizer.step
@@ -98,7 +98,7 @@ def test_a_zero_with_a_sign_keeps_it():
     state = after(1)
     signed = OptimizerState(1, np.full(SIZE, -0.0), np.zeros(SIZE))
     state = HospitalState(state.model, signed, state.progress, state.moments)
-    assert np.signbit(read_state(shared(state), CHARTER, started()).optimizer.first).all()
+    assert np.signbit(read_state(shared(state), CHARTER, started(), LAYOUT).optimizer.first).all()
 
 
 def test_a_charter_without_statistics_counts_and_optimizer_has_states_too():
@@ -106,13 +106,13 @@ def test_a_charter_without_statistics_counts_and_optimizer_has_states_too():
     state = started(plain).after_sum(
         AppliedSum(1, (1, 2, 3, 4, 5, 6)), np.ones(SIZE, np.float32), OptimizerState(1, np.zeros(SIZE), np.zeros(SIZE))
     )
-    assert read_state(shared(state, plain), plain, started(plain)).digest(LAYOUT) == state.digest(LAYOUT)
+    assert read_state(shared(state, plain), plain, started(plain), LAYOUT).digest(LAYOUT) == state.digest(LAYOUT)
 
 
 def test_what_is_a_hospitals_own_stays_its_own():
     own = started().after_set_up(4, bytes(32))
     giver = after(2).after_set_up(1, bytes([1]) * 32).after_conclusion(2).with_last_sum(b"a sum")
-    read = read_state(shared(giver), CHARTER, own)
+    read = read_state(shared(giver), CHARTER, own, LAYOUT)
     assert read.progress.tag_keys == (EpochTagKey(4, bytes(32)),)
     assert not read.progress.concluded
     assert read.last_sum == b""
@@ -182,11 +182,11 @@ def test_statistics_that_the_charter_does_not_ask_for_are_refused():
     plain = charter_of(statistics=Statistics())
     altered = msgspec.structs.replace(shared(after(1, statistics=0)), moments=memoryview(bytes(8)))
     with pytest.raises(RemoteProtocolError) as caught:
-        read_state(altered, plain, started(plain))
+        read_state(altered, plain, started(plain), LAYOUT)
     assert caught.value.reason == "wrong-length"
 
 
-@pytest.mark.parametrize("own", [after(3), after(ROUNDS)], ids=["as far", "two further"])
+@pytest.mark.parametrize("own", [after(3), after(ROUNDS)], ids=["the same", "two further"])
 def test_a_state_that_is_not_ahead_is_refused(own):
     assert refused(own) == "not-ahead"
 
@@ -194,17 +194,23 @@ def test_a_state_that_is_not_ahead_is_refused(own):
 def test_a_state_one_sum_earlier_is_read_by_who_has_not_concluded():
     """Whoever has a sum that nobody can vouch for gives it up, but never one that it has signed a release of."""
     own = after(4)
-    assert read_state(shared(after(3)), CHARTER, own).steps == 3
+    assert read_state(shared(after(3)), CHARTER, own, LAYOUT).steps == 3
     assert refused(own.after_conclusion(5)) == "not-ahead"
 
 
-def test_a_state_that_came_from_other_sums_than_this_hospitals_is_read():
+def by_another_sum(state):
+    """The same state, had its first sum been that of another round."""
+    first, *others = state.progress.applied
+    progress = msgspec.structs.replace(state.progress, applied=(msgspec.structs.replace(first, round=0), *others))
+    return HospitalState(state.model, state.optimizer, progress, state.moments)
+
+
+@pytest.mark.parametrize("steps", [1, 3], ids=["a later one", "one as far"])
+def test_a_state_that_came_from_other_sums_than_this_hospitals_is_read_by_who_has_not_concluded(steps):
     """Whether it is the true one is for others to say."""
-    ours = after(1)
-    fork = msgspec.structs.replace(ours.progress.applied[0], round=99)
-    progress = msgspec.structs.replace(ours.progress, applied=(fork,))
-    own = HospitalState(ours.model, ours.optimizer, progress, ours.moments)
-    assert read_state(shared(after(3)), CHARTER, own).digest(LAYOUT) == after(3).digest(LAYOUT)
+    own = by_another_sum(after(steps))
+    assert refused(own.after_conclusion(5)) == "not-ahead"
+    assert read_state(shared(after(3)), CHARTER, own, LAYOUT).digest(LAYOUT) == after(3).digest(LAYOUT)
 
 
 # How large it can be

@@ -29,7 +29,7 @@ from secagg.wire.envelope import decode, peek
 from training.attacks.build import Build
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.engines.base import Engine, Exchange, Outbox, Phase
-from training.messages import Cosign, Cosigned, Release, Witness
+from training.messages import AskSnapshot, Attest, Conclude, Cosign, Cosigned, Endorsed, Query, Release, Witness
 
 if TYPE_CHECKING:
     from training.attacks.ward import Ward
@@ -37,6 +37,22 @@ if TYPE_CHECKING:
 VICTIM: Final = 1
 COLLUDER: Final = 5
 _ANY_SIZE: Final = 1 << 24
+
+
+@dataclass
+class _Parting:
+    """Gives the first sum to the victim alone, which has put nothing into it, and nothing more from then on."""
+
+    engine: Engine
+    parted: bool = False
+
+    def exchange(self, phase: Phase, outbox: Outbox, round_number: int) -> Exchange:
+        """As any engine does."""
+        kept = [item for item in outbox if (item[0] == VICTIM) is (phase is Phase.APPLY and not self.parted)]
+        if phase in (Phase.MASK, Phase.APPLY) or self.parted:
+            outbox = kept
+        self.parted = self.parted or phase is Phase.APPLY
+        return self.engine.exchange(phase, outbox, round_number)
 
 
 @dataclass
@@ -109,6 +125,46 @@ def _signed_alone(ward: Ward, release: Path, contributors: Iterable[str]) -> byt
     return assemble(forged, [attest(forged, ward.identities[COLLUDER])]).to_json()
 
 
+def second_release(_build: Build, folder: Path) -> Outcome:
+    """The victim alone is given a last sum, and the others make theirs anew without it.
+
+    It is handed their state, attests to its own, and is given their word then; and is handed their state once more.
+    """
+    with _parted(folder) as ward:
+        tries = Tries(Refuser.HOSPITAL)
+        words = [ward.parties[number].receive(ward.forge(Stage.QUERY, Query()))[0] for number in range(2, COLLUDER)]
+        endorsed = ward.forge(Stage.ENDORSED, Endorsed([memoryview(word) for word in words]))
+        victim, statements = ward.parties[VICTIM], set()
+        for _ in range(2):
+            tries(_hand_over, ward)
+            for message in (ward.forge(Stage.CONCLUDE, Conclude(rounds=2)), endorsed) * 2:
+                for reply in tries(victim.receive, message) or ():
+                    envelope = open_envelope(reply, ward.charter, _ANY_SIZE)
+                    if envelope.header.stage is Stage.ATTEST:
+                        statements.add(decode(envelope.payload, Attest).statement)
+        return tries.outcome("h1's signatures under two releases" if len(statements) > 1 else None)
+
+
+def _parted(folder: Path) -> Ward:
+    # torch and opacus take seconds to import, and few attacks need them.
+    from training.attacks.ward import Ward
+    from training.coordinator import Coordinator
+    from training.engines.embedded import EmbeddedEngine
+
+    ward = Ward.open(folder, rounds=1, standardise="none", scheme="double-lock")
+    hospitals = {number: party.hospital for number, party in ward.parties.items()}
+    Coordinator(ward.charter, _Parting(EmbeddedEngine(hospitals)), ward.folder / "coordinator").run()
+    return ward
+
+
+def _hand_over(ward: Ward) -> None:
+    """Have an honest hospital hand its state to the victim."""
+    (asking,) = ward.parties[VICTIM].receive(ward.forge(Stage.QUERY, Query()))
+    ask = ward.forge(Stage.ASK_SNAPSHOT, AskSnapshot(memoryview(asking)))
+    (snapshot,) = ward.parties[2].receive(ask)
+    ward.parties[VICTIM].receive(snapshot)
+
+
 def checkpoints_anew(_build: Build, folder: Path) -> Outcome:
     """A hospital that conspires says less of its own logs, and the coordinator has all sign that beside what is so.
 
@@ -157,6 +213,14 @@ ATTACKS: Final = (
         "What holds around the rounds",
         Refused.with_reasons(Refuser.HOSPITAL, "other-release", "too-few-contributors", "repeated-contributor"),
         release_of_one,
+    ),
+    Attack(
+        "second-release-by-snapshot",
+        Liar.COORDINATOR,
+        "Has a hospital attest to its model while it is handed the others', to have it attest to theirs too.",
+        "What holds around the rounds",
+        Refused.with_reasons(Refuser.HOSPITAL, "nothing-to-endorse", "not-ahead"),
+        second_release,
     ),
     Attack(
         "checkpoints-signed-anew",
