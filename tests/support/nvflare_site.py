@@ -24,7 +24,7 @@ from nvflare.fuel.f3.streaming.stream_const import StreamHeaderKey
 from nvflare.fuel.f3.streaming.stream_types import Stream
 
 from tests.support.scripted import Order, ScriptedParty
-from training.engines.nvflare.responder import Responder, answer_pulse
+from training.engines.nvflare.responder import Responder
 from training.engines.nvflare.transport import CHANNEL, DELIVER, PULSE, unpack
 
 SERVER = "server"
@@ -127,7 +127,7 @@ def main(name: str, url: str, authority: str, certificate: str, key: str) -> Non
     responder = Responder(SERVER)
     twisting = _TwistingCell(cell, responder)
     cell.register_request_cb(channel=CHANNEL, topic=DELIVER, cb=twisting.on_request)
-    cell.register_request_cb(channel=CHANNEL, topic=PULSE, cb=answer_pulse)
+    cell.register_request_cb(channel=CHANNEL, topic=PULSE, cb=responder.answer_pulse)
     party = ScriptedParty(lambda: os.kill(os.getpid(), signal.SIGKILL))
     responder.open(lambda: nullcontext(party), lambda _ready: cell.start())
     sys.stdin.read()

@@ -134,11 +134,85 @@ def test_when_the_job_is_stopped_nobody_is_waited_for(cells, tmp_path):
     assert caught.value.reason == "job-aborted"
 
 
-def test_who_was_too_late_is_waited_for_only_briefly_until_it_answers(cells, failures, tmp_path):
-    """Not by the clock: with no time at all for those who were late, nobody who was late could answer."""
-    engine = NvflareEngine(cells.cell, cells.names, Deadlines(work=3.0, answer=60.0, again=0.0), Signal())
-    blocked = Order(until=str(tmp_path / "open")).to_bytes()
-    assert engine.exchange(Phase.MASK, [(1, blocked)], 1).dropped == {1}
+# Members that were too late
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """What is blocked goes on when it is touched; at the latest when the test is over, for the next one's sake."""
+    yield tmp_path / "open"
     (tmp_path / "open").touch()
-    # In a phase that everybody else has long to answer in.
-    assert engine.exchange(Phase.QUERY, [(1, answer(b"1")), (2, answer(b"2"))], 1).dropped == {1}
+
+
+def once_idle(engine, message):
+    """What a member that is asked again and again says once it has worked off what it was late with."""
+    while not (exchange := engine.exchange(Phase.QUERY, [(1, message)], 0)).inbox:
+        time.sleep(0.05)
+    return exchange
+
+
+def test_who_was_too_late_is_sent_nothing_while_it_is_at_work_and_is_in_again_afterwards(
+    cells, failures, tmp_path, gate
+):
+    """It would train and pay for every round, and answer none in time."""
+    brief = Deadlines(work=2.0, answer=60.0)
+    engine = NvflareEngine(cells.cell, cells.names, brief, Signal(), lambda *failure: failures.append(failure))
+    late = Order(until=str(gate)).to_bytes()
+    assert engine.exchange(Phase.MASK, [(1, late), (2, answer(b"2"))], 1).dropped == {1}
+    begun = tmp_path / "begun"
+    for phase in (Phase.APPLY, Phase.MASK):
+        exchange = engine.exchange(phase, [(1, Order(begun=str(begun)).to_bytes()), (2, answer(b"2"))], 2)
+        assert exchange == Exchange(((2, b"2"),), frozenset({1}))
+    assert [error.reason for _, error in failures] == ["not-delivered", "still-busy", "still-busy"]
+    gate.touch()
+    assert once_idle(engine, answer(b"1")) == Exchange(((1, b"1"),), frozenset())
+    assert not begun.exists()
+
+
+def test_who_was_too_late_and_is_idle_has_the_whole_deadline(cells, engine, tmp_path, gate):
+    strict = NvflareEngine(cells.cell, cells.names, Deadlines(work=60.0, answer=1.0, again=2.0), Signal())
+    assert strict.exchange(Phase.QUERY, [(1, Order(until=str(gate)).to_bytes())], 0).dropped == {1}
+    gate.touch()
+    # Of another engine, so that the first one knows it as late still.
+    once_idle(engine, answer(b"there"))
+    longer = tmp_path / "longer"
+    timer = threading.Timer(5.0, longer.touch)
+    timer.start()
+    exchange = strict.exchange(Phase.MASK, [(1, Order(replies=[b"1"], until=str(longer)).to_bytes())], 1)
+    timer.join()
+    assert exchange == Exchange(((1, b"1"),), frozenset())
+
+
+def too_late(engine, gate):
+    """Let the first member be too late with an update, and then work it off."""
+    gate.unlink(missing_ok=True)
+    dropped = engine.exchange(Phase.MASK, [(1, Order(until=str(gate)).to_bytes())], 1).dropped
+    gate.touch()
+    once_idle(engine, answer(b"there"))
+    return dropped == {1}
+
+
+@pytest.fixture
+def hasty(cells, failures):
+    deadlines = Deadlines(work=1.0, answer=60.0)
+    return NvflareEngine(cells.cell, cells.names, deadlines, Signal(), lambda *failure: failures.append(failure))
+
+
+def test_who_is_too_late_with_two_updates_in_a_row_begins_no_other_but_is_asked_all_else(
+    hasty, failures, tmp_path, gate
+):
+    assert too_late(hasty, gate)
+    assert too_late(hasty, gate)
+    begun = tmp_path / "begun"
+    order = Order(replies=[b"1"], begun=str(begun)).to_bytes()
+    assert hasty.exchange(Phase.MASK, [(1, order)], 3).dropped == {1}
+    assert not begun.exists()
+    assert failures[-1][1].reason == "too-slow"
+    assert hasty.exchange(Phase.APPLY, [(1, answer(b"1"))], 3) == Exchange(((1, b"1"),), frozenset())
+
+
+def test_control_an_update_in_time_between_the_two_makes_good_for_the_first(hasty, gate):
+    assert too_late(hasty, gate)
+    for _ in range(2):
+        assert hasty.exchange(Phase.MASK, [(1, answer(b"1"))], 2) == Exchange(((1, b"1"),), frozenset())
+        assert too_late(hasty, gate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -20,7 +21,7 @@ from tests.support.nvflare_site import TWISTS
 from tests.support.scripted import Fault, MortalParty, Order, answer
 from training.engines.nvflare.executor import HospitalExecutor
 from training.engines.nvflare.responder import Responder
-from training.engines.nvflare.transport import CHANNEL, DELIVER, READY, pack, unpack
+from training.engines.nvflare.transport import BUSY, CHANNEL, DELIVER, READY, pack, unpack
 
 COORDINATOR = "server.job"
 PATIENCE = 60.0
@@ -136,6 +137,41 @@ def test_before_it_is_opened_and_after_it_is_closed_it_says_so():
     assert asked(responder, answer(b"?")) == "not-started"
     responder.close()
     assert asked(responder, answer(b"?")) == "job-over"
+
+
+def test_a_pulse_is_answered_at_once_and_says_whether_the_party_is_at_work(responder, tmp_path):
+    def pulse():
+        return told(responder.answer_pulse(arriving(pack([]))))
+
+    asked(responder, answer(b"1"))
+    assert pulse() == []
+    gate = tmp_path / "open"
+    first = responder.answer(arriving(pack([Order(until=str(gate)).to_bytes()])))
+    second = responder.answer(arriving(pack([answer(b"2")])))
+    assert pulse() == [BUSY]
+    gate.touch()
+    first.result(PATIENCE), second.result(PATIENCE)
+    assert pulse() == []
+
+
+def test_what_still_waits_when_it_is_closed_is_not_carried_out(party, tmp_path):
+    """Whoever asked for it has ended the job, and a round would be paid for."""
+    gate, begun, waiting = (tmp_path / name for name in ("open", "begun", "waiting"))
+    responder = Responder(COORDINATOR)
+    responder.open(lambda: nullcontext(party), lambda _ready: None)
+    at_work = Order(replies=[b"done"], until=str(gate), begun=str(begun)).to_bytes()
+    first = responder.answer(arriving(pack([at_work])))
+    second = responder.answer(arriving(pack([Order(begun=str(waiting)).to_bytes()])))
+    while not begun.exists():
+        time.sleep(0.01)
+    closing = threading.Thread(target=responder.close)
+    closing.start()
+    while not responder.answer(arriving(pack([answer()]))).done():
+        time.sleep(0.01)
+    gate.touch()
+    closing.join()
+    assert (told(first.result()), told(second.result())) == ([b"done"], "job-over")
+    assert not waiting.exists()
 
 
 def test_closing_closes_the_party_after_the_last_answer(party):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ _STAGES: Final = 3
 """Of a request: on its way, at work, its answer on its way."""
 _MOST_MISSED: Final = 3
 """Questions in a row that somebody who is there may leave without an answer: a network is cut for seconds at times."""
+_MOST_OVERRUNS: Final = 2
+"""Updates in a row that somebody who is there may fail at or be too late with: each is paid for, and for nothing."""
 
 
 class Cell(Protocol):
@@ -51,7 +54,7 @@ class Deadlines:
     Attributes:
         work: for its update of the model, and for what it does with a sum.
         answer: for everything else.
-        again: for one that has let a deadline pass, until it answers.
+        again: for one that has let a deadline pass, to say whether it is still at work on what it was sent then.
         pulse: between two questions to those who are waited for, whether they are still there, and for their answers.
     """
 
@@ -75,7 +78,12 @@ class _Patience(Signal):  # type: ignore[misc]
 
     @property
     def triggered(self) -> bool:
-        return super().triggered or time.monotonic() > self._end or self._missed >= _MOST_MISSED
+        return super().triggered or time.monotonic() > self._end or not self.was_there
+
+    @property
+    def was_there(self) -> bool:
+        """Whether the one who is waited for was there when it was asked."""
+        return self._missed < _MOST_MISSED
 
     def note_pulse(self, found: bool) -> None:
         """Hear whether the one who is waited for was there when it was asked."""
@@ -85,6 +93,9 @@ class _Patience(Signal):  # type: ignore[misc]
 @dataclass
 class NvflareEngine:
     """Moves messages between the coordinator and the hospitals' job cells.
+
+    One that has let a deadline pass is sent nothing as long as it is at work on what it was sent: it could not answer
+    in time, but would carry it out all the same, and pay for it. Who is idle again has the whole deadline.
 
     Args:
         cells: each member's cell; members without one have dropped out.
@@ -98,6 +109,7 @@ class NvflareEngine:
     aborted: Signal
     on_failure: Callable[[int, RemoteProtocolError], None] = lambda _member, _error: None
     _late: set[int] = field(default_factory=set)
+    _overruns: Counter[int] = field(default_factory=Counter)
     _ended: dict[int, Signal] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -151,11 +163,7 @@ class NvflareEngine:
                 yield member, answer
 
     def _patience(self, phase: Phase, member: int) -> _Patience:
-        return _Patience(self._ended[member], _STAGES * self._deadline(phase, member))
-
-    def _deadline(self, phase: Phase, member: int) -> float:
-        deadline = self.deadlines.of(phase)
-        return min(deadline, self.deadlines.again) if member in self._late else deadline
+        return _Patience(self._ended[member], _STAGES * self.deadlines.of(phase))
 
     def _bring(
         self,
@@ -165,12 +173,32 @@ class NvflareEngine:
         parcel: Sequence[bytes],
         patience: _Patience,
     ) -> None:
-        answer = self._ask(member, DELIVER, pack(parcel), self._deadline(phase, member), patience)
-        if isinstance(answer, RemoteProtocolError):
-            self._late.add(member)
-        else:
-            self._late.discard(member)
+        answer: list[bytes] | RemoteProtocolError | None = self._why_left_out(phase, member)
+        if answer is None:
+            answer = self._ask(member, DELIVER, pack(parcel), self.deadlines.of(phase), patience)
+            self._note(phase, member, isinstance(answer, RemoteProtocolError), patience)
         arrived.put((member, answer))
+
+    def _why_left_out(self, phase: Phase, member: int) -> RemoteProtocolError | None:
+        if phase is Phase.MASK and self._overruns[member] >= _MOST_OVERRUNS:
+            return RemoteProtocolError(
+                "too-slow", f"The site failed at {_MOST_OVERRUNS} updates in a row, and begins no other in this epoch."
+            )
+        if member not in self._late:
+            return None
+        found = self._ask(member, PULSE, pack([]), self.deadlines.again, self._ended[member])
+        if isinstance(found, RemoteProtocolError):
+            return found
+        return RemoteProtocolError("still-busy", "The site is at work on what it was sent before.") if found else None
+
+    def _note(self, phase: Phase, member: int, failed: bool, patience: _Patience) -> None:
+        (self._late.add if failed else self._late.discard)(member)
+        if phase is not Phase.MASK:
+            return
+        if not failed:
+            del self._overruns[member]
+        elif patience.was_there:
+            self._overruns[member] += 1
 
     def _take_pulse(self, waited_for: tuple[int, _Patience]) -> None:
         member, patience = waited_for

@@ -16,7 +16,7 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.fuel.f3.cellnet.fqcn import FQCN
 
-from training.engines.nvflare.responder import Responder, answer_pulse
+from training.engines.nvflare.responder import Responder
 from training.engines.nvflare.tether import end_job_with_site
 from training.engines.nvflare.transport import CHANNEL, DELIVER, PULSE, READY
 from training.field.hospital_site import HospitalSite
@@ -46,7 +46,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]
             server = FQCN.join([FQCN.ROOT_SERVER, fl_ctx.get_job_id()])
             self._responder = Responder(server)
             cell.register_request_cb(channel=CHANNEL, topic=DELIVER, cb=self._responder.answer)
-            cell.register_request_cb(channel=CHANNEL, topic=PULSE, cb=answer_pulse)
+            cell.register_request_cb(channel=CHANNEL, topic=PULSE, cb=self._responder.answer_pulse)
             self._responder.open(
                 lambda: site.attend(self._charter, self._serial),
                 lambda ready: cell.fire_and_forget(channel=CHANNEL, topic=READY, targets=server, message=ready),

@@ -10,16 +10,17 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
 from nvflare.fuel.f3.message import Message
 
 from secagg.errors import RemoteProtocolError, SecaggError
-from training.engines.nvflare.transport import pack, pack_failure, pack_reply, unpack
+from training.engines.nvflare.transport import BUSY, pack, pack_failure, pack_reply, unpack
 
 _log = logging.getLogger(__name__)
 _INTERNAL: Final = "internal"
+_OVER: Final = "job-over"
 
 
 class Attending(Protocol):
@@ -36,11 +37,6 @@ class Attending(Protocol):
         """Hear what kept a request from being answered; whoever asked is told its reason code alone."""
 
 
-def answer_pulse(_request: Message) -> Message:
-    """Say that this process is there, at once, whatever else it is busy with."""
-    return pack_reply([])
-
-
 class Responder:
     """Answers requests for one party, from `open` to `close`.
 
@@ -55,22 +51,29 @@ class Responder:
         self._opened = ExitStack()
         self._party: Attending | None = None
         self._failure = "not-started"
+        self._last: Future[Any] | None = None
+        self._closing = False
 
     def open(self, opening: Callable[[], AbstractContextManager[Attending]], then: Callable[[Message], object]) -> None:
         """Open the party, before any request is answered; ``then`` has the message that says whether it takes part."""
-        self._thread.submit(lambda: then(self._open(opening)))
+        self._last = self._thread.submit(lambda: then(self._open(opening)))
 
     def answer(self, request: Message) -> Future[Message]:
         """The answer to a request, once it is its turn."""
         try:
-            return self._thread.submit(self._answer, request)
+            self._last = answered = self._thread.submit(self._answer, request)
         except RuntimeError:
-            over: Future[Message] = Future()
-            over.set_result(pack_failure("job-over"))
-            return over
+            answered = Future()
+            answered.set_result(pack_failure(_OVER))
+        return answered
+
+    def answer_pulse(self, _request: Message) -> Message:
+        """Say that this process is there, at once, and whether it is at work: on anything that it has not answered."""
+        return pack_reply([] if self._last is None or self._last.done() else [BUSY])
 
     def close(self) -> None:
-        """Answer what has come, then close the party."""
+        """Answer what is being worked on, and carry out nothing that still waits; then close the party."""
+        self._closing = True
         closed = self._thread.submit(self._opened.close)
         self._thread.shutdown()
         closed.result()
@@ -86,6 +89,8 @@ class Responder:
         return pack([]) if self._party else pack_failure(self._failure)
 
     def _answer(self, request: Message) -> Message:
+        if self._closing:
+            return pack_failure(_OVER)
         if self._party is None:
             return pack_failure(self._failure)
         try:

@@ -21,6 +21,8 @@ CHANNEL: Final = "secagg"
 DELIVER: Final = "deliver"
 READY: Final = "ready"
 PULSE: Final = "pulse"
+BUSY: Final = b"busy"
+"""What a site that is at work answers to a pulse; one that is idle answers nothing."""
 _SIZES: Final = "secagg-sizes"
 _FAILED: Final = "secagg-failed"
 # NVFlare's headers hold 64 KiB at most; with more than that a message does not leave.
