@@ -194,6 +194,7 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         measured = history(folder)
 
         def on_round(record: RoundRecord) -> None:
+            cast.over(record)
             result = cast.measure(record)
             measured.append(result)
             observer.on_round(result)
@@ -204,7 +205,9 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         _add_unmeasured(coordinator.rounds, measured, cast)
         _run(coordinator, cast)
         federated = cast.evaluate()
-        _copy_release(folder, cast.furthest().release_folder)
+        _copy_release(folder, cast)
+        for name in coordinator.lacking:
+            observer.on_refusal(name, _lacks_release(name))
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
         hospitals = settings.hospitals_folder(folder)
         warnings = (*cautions(charter.charter), *task.cautions())
@@ -275,6 +278,7 @@ class _Cast:
             tests += [test] if test else []
         self.test = read_test(settings.source, task) or (concatenate(tests) if tests else None)
         self.failures: list[SecaggError] = []
+        self._before = 0
         self.hospitals: dict[int, Hospital] = {}
         try:
             for site in sites:
@@ -300,6 +304,12 @@ class _Cast:
         """A hospital could not answer; the others may do without it."""
         self.failures.append(error)
         self._on_refusal(self.charter.charter.member(member).name, error)
+
+    def over(self, record: RoundRecord) -> None:
+        """A round is over: if there was a sum, what failed before it is no reason for what goes wrong later."""
+        if record.step:
+            del self.failures[: self._before]
+        self._before = len(self.failures)
 
     def furthest(self) -> Hospital:
         """A hospital that has applied the most sums."""
@@ -390,11 +400,15 @@ def _write_folders(
     write_charter(folder / "charter", charter.charter)
     write_signatures(folder / "charter", charter.signatures)
     policy = render_policy(needed_policy(charter.charter))
-    for member, identity in zip(charter.charter.members, identities, strict=True):
-        hospital = settings.hospital_folder(folder, member.name)
+    hospitals = [settings.hospital_folder(folder, member.name) for member in charter.charter.members]
+    # All of them before any policy, which names them all: if this is stopped here, the next run finds the same.
+    for hospital, identity in zip(hospitals, identities, strict=True):
         if not hospital.identity.exists():
             _make_private(hospital.path)
             identity.save(hospital.identity)
+    for hospital in hospitals:
+        # One without a policy that was in a run before has the strict defaults.
+        if not (hospital.policy.exists() or hospital.latch.exists()):
             write_atomically(hospital.policy, policy, PRIVATE)
     write_atomically(folder / SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
 
@@ -410,7 +424,19 @@ def _known_or_new(hospital: HospitalFolder) -> Identity:
     return Identity.load(hospital.identity) if hospital.identity.exists() else Identity.generate()
 
 
-def _copy_release(folder: Path, release: Path) -> None:
+def _copy_release(folder: Path, cast: _Cast) -> None:
     target = folder / "release"
-    for file in sorted(release.iterdir()):
+    kept = [hospital.release_folder for hospital in cast.hospitals.values() if hospital.is_released]
+    if not kept:
+        raise next(iter(cast.failures), _lacks_release("every hospital"))
+    for file in sorted(kept[0].iterdir()):
         write_atomically(target / file.name, file.read_bytes())
+
+
+def _lacks_release(name: str) -> InputError:
+    return InputError(
+        "no-release",
+        f"The release was made, and {name} could not keep it.",
+        culprit=name,
+        remedy="Mend what it said when it was given the release, and take the run up again with --resume.",
+    )

@@ -17,6 +17,8 @@ from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.identity import Identity
 from secagg.policy import load_policy, render_policy
 from secagg.release import verify_release
+from secagg.wire import Stage
+from secagg.wire.envelope import peek
 from tests.support.hospitals import (
     PRIVATE_CHOICES,
     PRIVATE_TASK,
@@ -28,7 +30,10 @@ from tests.support.hospitals import (
     training_of,
     write_tables,
 )
+from training import simulation
 from training.draft import task_of
+from training.hospital import Hospital
+from training.hospital_folder import HospitalFolder
 from training.hospital_logs import open_site_ledger
 from training.hospital_setup import split_patients
 from training.local_sgd import train_locally
@@ -417,6 +422,77 @@ def test_hospitals_that_outlive_a_run_keep_their_keys(tmp_path, tables):
     assert verify_release(tmp_path / "first/release").charter.digest != (
         verify_release(tmp_path / "second/release").charter.digest
     )
+
+
+@pytest.mark.parametrize("file", ["identity.pem", "policy.toml"])
+def test_hospitals_whose_laying_out_was_cut_off_can_be_laid_out_again(tmp_path, tables, monkeypatch, file):
+    settings = settings_for(tables, choices_of(), hospitals_at=str(tmp_path / "hospitals"))
+    with monkeypatch.context() as patched:
+        cut_off_at_the_third(patched, file)
+        with pytest.raises(CutOffError):
+            prepare(tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
+    prepare(tmp_path / "run", settings)
+    run(tmp_path / "run", Observer())
+
+
+def cut_off_at_the_third(patched, file):
+    owner, name = (Identity, "save") if file == "identity.pem" else (simulation, "write_atomically")
+    real, made = getattr(owner, name), []
+
+    def third_fails(*arguments):
+        made.extend(path for path in arguments if isinstance(path, Path) and path.name == file)
+        if len(made) == 3:
+            raise CutOffError
+        return real(*arguments)
+
+    patched.setattr(owner, name, third_fails)
+
+
+def test_a_site_that_ran_without_a_policy_is_given_none(tmp_path, tables):
+    """It has the strict defaults, and somebody may want just these."""
+    settings = settings_for(tables, choices_of(), hospitals_at=str(tmp_path / "hospitals"))
+    prepare(tmp_path / "first", settings)
+    run(tmp_path / "first", Observer())
+    (tmp_path / "hospitals/h2/policy.toml").unlink()
+    prepare(tmp_path / "second", settings)
+    with pytest.raises(RefusedError, match="h2 refuses"):
+        run(tmp_path / "second", Observer())
+
+
+# What went wrong
+
+
+def failing_once(stage, round_number, name):
+    class Failing(Hospital):
+        def receive(self, message):
+            header = peek(message)
+            if (header.stage, header.round, self.name) == (stage, round_number, name):
+                raise InputError("unwritable", "The disk is full.")
+            return super().receive(message)
+
+    return Failing
+
+
+@pytest.mark.parametrize(("failed", "reason"), [(1, "too-few-masked"), (3, "unwritable")])
+def test_a_failure_before_the_last_sum_is_not_told_as_why_the_run_ended(tmp_path, tables, monkeypatch, failed, reason):
+    drop_outs = [f"{name}:{number}" for name in ("h1", "h2") for number in (3, 4, 5)]
+    prepare(tmp_path / "run", settings_for(tables, choices_of(), drop_outs=tuple(drop_outs)))
+    monkeypatch.setattr(simulation, "Hospital", failing_once(Stage.BEGIN, failed, "h3"))
+    with pytest.raises(SecaggError) as caught:
+        run(tmp_path / "run", Observer())
+    assert caught.value.reason == reason
+
+
+def test_a_release_that_one_hospital_could_not_keep_is_the_runs_all_the_same_and_that_is_told(tmp_path, tables):
+    folder, told = tmp_path / "run", []
+    prepare(folder, settings_for(tables, choices_of()))
+    in_its_way = HospitalFolder(folder / "hospitals/h1").release(read_verified(folder / "charter").digest)
+    in_its_way.parent.mkdir(parents=True)
+    in_its_way.touch()
+    run(folder, Observer(on_refusal=lambda name, error: told.append((name, error.reason))))
+    assert verify_release(folder / "release").statement.predicate.sums == 3
+    assert told[-1] == ("h1", "no-release")
 
 
 # Equality: what the protection must not change
