@@ -57,6 +57,7 @@ from training.release import describe_release, model_file, require_attested, wri
 from training.scaling import Scaling
 
 _STATE_ALL = "Ask the coordinator to start again with its whole folder, which has every round, and to conclude again."
+_SET_BACK = "state-restored"
 
 _OUTSIDE_EPOCHS = frozenset(
     {
@@ -75,6 +76,11 @@ _OUTSIDE_EPOCHS = frozenset(
 
 class Hospital:
     """One member of the consortium.
+
+    Attributes:
+        stopped: why it answers nothing any more, if it does not.
+        set_back: what others say who have seen this one further than its latch is, if the last set-up was refused for
+            that. It goes on all the same: they could lie.
 
     Raises:
         InputError: if its files, records or identity cannot be used.
@@ -105,6 +111,7 @@ class Hospital:
         )
         self._identity = identity
         self.stopped: ForgedSumError | None = None
+        self.set_back: SecaggError | None = None
         with ExitStack() as opened:
             self._latch = opened.enter_context(Latch(setup.folder.latch))
             accept_policy(self._latch, policy, setup.folder.policy)
@@ -210,6 +217,7 @@ class Hospital:
         if client.state is ClientState.ASKED:
             return [self._contribute()]
         if client.state is ClientState.READY and self._state.tag_key(client.session.epoch) is None:
+            self.set_back = None
             # Before anything is masked, so that no sum of this epoch is ever beyond checking.
             self._save(self._state.after_set_up(client.session.epoch, client.tag_key))
         total = self._client.take_sum()
@@ -415,6 +423,8 @@ class Hospital:
 
     def _refuse(self, error: SecaggError) -> bytes:
         self._setup.on_refusal(error)
+        if error.reason == _SET_BACK:
+            self.set_back = error
         # What is wrong at this site (its records, its budget) is nobody else's business.
         told = str(error) if isinstance(error, RemoteProtocolError) else "This hospital's own log says why."
         return self._sealer().seal(Stage.REFUSAL, Refusal(error.reason, told[:1000]), round=self._client.round)

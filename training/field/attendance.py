@@ -82,7 +82,8 @@ class Attendance:
         if state is not self._state:
             self._state, self._since = state, write_time()
             self._logger.info(state, extra={"fields": {"steps": self._hospital.state.steps}})
-        hospital, stopped = self._hospital, self._hospital.stopped
+        hospital = self._hospital
+        why = hospital.stopped or hospital.set_back
         use = hospital.budget_use
         if use and use.alert > self._alert:
             self._alert = use.alert
@@ -97,9 +98,9 @@ class Attendance:
             steps_due=self._charter.charter.training.rounds,
             epsilon=hospital.epsilon,
             budget=use,
-            reason=stopped.reason if stopped else None,
-            message=stopped.message if stopped else None,
-            remedy=stopped.remedy if stopped else None,
+            reason=why.reason if why else None,
+            message=why.message if why else None,
+            remedy=why.remedy if why else None,
         )
         try:
             self._status.write(status)

@@ -40,7 +40,8 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         steps: how many steps of the model this site has applied, of ``steps_due``.
         epsilon: what this run has cost this hospital's patients so far.
         budget: what all runs have, of what the policy allows.
-        reason, message, remedy: why it is stopped, refused or failed.
+        reason, message, remedy: why it is stopped, refused or failed; or why it could not be set up for the last epoch,
+            if others say that its files were set back.
     """
 
     state: SiteState

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -81,6 +82,23 @@ def test_the_same_seeds_make_the_same_model_wherever_it_is_made(tmp_path):
     finish(first)
     finish(second)
     assert models(first) == models(second)
+
+
+def test_a_site_whose_latch_was_set_back_says_so_until_it_is_set_up_again(sites):
+    latch = sites.hospitals[1].folder.latch
+    older = sites.hospitals[1].path / "older.sqlite"
+    nobody_masks = [DropOut(number, round_, Phase.MASK) for number in sites.hospitals for round_ in range(9)]
+    epoch(sites, 1, *nobody_masks)
+    shutil.copy(latch, older)
+    epoch(sites, 2, *nobody_masks)
+    shutil.copy(older, latch)
+    epoch(sites, 3, *nobody_masks)
+    status = sites.hospitals[1].status.read()
+    assert (status.state, status.reason) == (SiteState.WAITING, "state-restored")
+    assert status.remedy.startswith("Put the newest folder back")
+    # Nothing was masked that it does not know of, and by now it knows of the newest epoch.
+    epoch(sites, 4, *nobody_masks)
+    assert sites.hospitals[1].status.read().reason is None
 
 
 def test_a_job_for_another_charter_opens_nothing(sites):
