@@ -103,5 +103,7 @@ def _show(found: CoordinatorStatus, running: bool) -> None:
     console.print(f"epochs    {found.epochs}")
     console.print(f"rounds    {found.rounds}")
     console.print(f"sums      {found.steps} of {found.steps_due}")
+    if found.state is SiteState.RELEASED:
+        console.print(f"logs      {'signed for' if found.witnessed else 'not signed for'} by enough hospitals")
     if found.reason:
         say_why(found.message, found.remedy, found.reason)

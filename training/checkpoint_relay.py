@@ -5,7 +5,7 @@ Knows messages. What does not fit is left out: a release waits for none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from secagg.release.checkpoints import (
     verify_sites,
 )
 from secagg.release.dsse import LARGEST_STATEMENT, StatementSignature, assemble, is_signed_by
-from secagg.transcript.files import checkpoint_files
+from secagg.transcript.files import FileCheckpoint, checkpoint_files
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
 from training.engines.base import Exchange, Outbox
@@ -42,11 +42,13 @@ class CheckpointRelay:
     Attributes:
         transcript: the folder of what the coordinator keeps.
         exchange: delivers messages outside every epoch, and gives what came back.
+        read: what was found of the transcript before.
     """
 
     charter: VerifiedCharter
     transcript: Path
     exchange: Callable[[Outbox], Exchange]
+    read: Sequence[FileCheckpoint] = ()
 
     def drawn_up(self, kept: Exchange) -> bytes | None:
         """A list of what those say that have kept the release, and of the transcript, which is on disk then.
@@ -61,7 +63,7 @@ class CheckpointRelay:
         sites = [site for number, payload in said.items() if self._is_sound(site := self._site(number, payload))]
         if len(sites) <= self.charter.charter.max_colluding + 1:
             return None
-        listed = checkpoints_statement(self.charter, sites, checkpoint_files(self.transcript))
+        listed = checkpoints_statement(self.charter, sites, checkpoint_files(self.transcript, self.read))
         return listed if len(listed) <= LARGEST_STATEMENT else None
 
     def run(self, listed: bytes, kept: Exchange) -> bool:

@@ -15,12 +15,13 @@ from pathlib import Path
 from secagg.charter import VerifiedCharter
 from secagg.charter.model import STATISTICS_SUMS
 from secagg.charter.state_size import largest_snapshot
-from secagg.errors import ProtocolError, RemoteProtocolError
+from secagg.errors import InputError, ProtocolError, RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, RoundSum, Session
 from secagg.masking.journal import Around
 from secagg.masking.messages import Sum as SumPayload
 from secagg.masking.states import ServerState
 from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
+from secagg.transcript.files import FileCheckpoint, checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, is_too_large, peek
 from training import snapshots
@@ -321,10 +322,19 @@ class Coordinator:
 
     def _hand_out(self, signed: bytes, members: Iterable[int]) -> None:
         """Give out the release, and have those who take it sign for one another's logs, until enough have."""
+        # First of all: a large transcript takes long to read, and who has the release leaves after minutes.
+        read = () if self._store.checkpoints else self._read_transcript()
         kept = self._give_out(signed, members)
-        relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, partial(self._exchange, Phase.WITNESS))
+        exchange = partial(self._exchange, Phase.WITNESS)
+        relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, exchange, read)
         if not self._store.state.witnessed and (listed := self._listed(relay, kept)):
             self._store.update(witnessed=relay.run(listed, kept))
+
+    def _read_transcript(self) -> Sequence[FileCheckpoint]:
+        # What is wrong with it is said once all have the release.
+        with suppress(InputError):
+            return checkpoint_files(self._folder / TRANSCRIPT)
+        return ()
 
     def _listed(self, relay: CheckpointRelay, kept: Exchange) -> bytes | None:
         """The one list of checkpoints of this run; None as long as too few have kept the release."""

@@ -148,17 +148,21 @@ class FileCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Sha256
 
 
-def checkpoint_files(folder: Path) -> tuple[FileCheckpoint, ...]:
+def checkpoint_files(folder: Path, known: Iterable[FileCheckpoint] = ()) -> tuple[FileCheckpoint, ...]:
     """How far a transcript has come. That much of it is on disk, and still there after the power has failed.
+
+    Args:
+        known: what this gave for the same folder before: files that have not grown since are not read again.
 
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``unwritable``.
     """
-    files = transcript_files(folder)
-    _settle(folder, files)
+    before = {(checkpoint.name, checkpoint.bytes): checkpoint for checkpoint in known}
+    sizes = {path: path.stat().st_size for path in transcript_files(folder)}
+    _settle(folder, [path for path, size in sizes.items() if (path.name, size) not in before])
     return tuple(
-        FileCheckpoint(path.name, size, _sha256(path, size))
-        for path, size in ((path, path.stat().st_size) for path in files)
+        before.get((path.name, size)) or FileCheckpoint(path.name, size, _sha256(path, size))
+        for path, size in sizes.items()
     )
 
 

@@ -19,6 +19,7 @@ from secagg.release.checkpoints import (
     verify_sites,
 )
 from secagg.release.dsse import assemble, attest, read_signed
+from secagg.transcript import files
 from secagg.wire import Sealer, Stage, open_envelope
 from secagg.wire.envelope import peek
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
@@ -186,6 +187,28 @@ def test_a_list_that_is_longer_than_anybody_reads_is_shown_to_nobody_and_the_run
     release = ward.coordinator().run()
     assert ward.coordinator().run() == release
     assert not (ward.folder / "coordinator/checkpoints.json").exists()
+
+
+def test_the_transcript_is_read_before_the_release_leaves_and_only_what_grew_since_after_it(open_ward, monkeypatch):
+    """A large one takes longer to read than hospitals stay that have the release."""
+    ward, events, read = open_ward(), [], files._sha256
+
+    class Noting(EmbeddedEngine):
+        def exchange(self, phase, outbox, round_number):
+            if phase is Phase.RELEASE:
+                events.append("release")
+            return super().exchange(phase, outbox, round_number)
+
+    def noting(path, size):
+        events.append(path.name)
+        return read(path, size)
+
+    monkeypatch.setattr(files, "_sha256", noting)
+    ward.coordinator(engine=Noting(ward.hospitals)).run()
+    transcript = [one.name for one in checkpoints(ward).transcript]
+    assert len(transcript) > 2
+    assert events == [*transcript, "release", "epoch-000000.transcript"]
+    assert checkpoints(ward).cosigned_by == ("h1", "h2", "h3", "h4")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
         epochs, rounds: begun so far, also those without a sum.
         steps: the last one that there is a sum of, of ``steps_due``.
         lacking: members that the release has not reached, once it is there.
+        witnessed: whether enough hospitals have signed for one another's logs, once it is there.
         reason, message, remedy: why the last job came to nothing, if it did.
     """
 
@@ -31,6 +32,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     steps_due: int
     lacking: tuple[str, ...] = ()
+    witnessed: bool = False
     reason: str | None = None
     message: str | None = None
     remedy: str | None = None
@@ -64,6 +66,7 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
         steps=max((record.step for record in rounds if record.purpose == "training"), default=0),
         steps_due=charter.charter.training.rounds,
         lacking=last.lacking if last else (),
+        witnessed=progress.witnessed,
         reason=error.reason if error else None,
         message=error.message if error else None,
         remedy=error.remedy if error else None,

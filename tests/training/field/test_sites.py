@@ -23,6 +23,7 @@ from tests.training.field.conftest import FieldSites, any_kit, lay_out
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.field.coordinator_site import Outcome
+from training.field.coordinator_status import read_status
 from training.field.laying_out import lay_out_hospital
 from training.field.status import SiteState
 from training.hospital_logs import open_site_ledger_to_import, read_site_ledger
@@ -62,6 +63,15 @@ def test_jobs_follow_one_another_until_all_have_the_same_release(sites):
     assert len(models(sites)) == 1
     assert sites.coordinator.release.exists()
     assert {site.status.read().state for site in sites.hospitals.values()} == {SiteState.RELEASED}
+
+
+def test_the_coordinators_status_says_whether_enough_have_signed_for_the_logs(tmp_path):
+    sites = lay_out(tmp_path, hospitals=4)
+    epoch(sites, 1)
+    epoch(sites, 2, *(DropOut(number, 0, Phase.WITNESS) for number in (2, 3, 4)))
+    assert (read_status(sites.coordinator).state, read_status(sites.coordinator).witnessed) == ("released", False)
+    epoch(sites, 3)
+    assert read_status(sites.coordinator).witnessed
 
 
 def test_between_jobs_a_hospital_waits_and_says_how_far_it_is(sites):
