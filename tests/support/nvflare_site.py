@@ -129,7 +129,10 @@ def main(name: str, url: str, authority: str, certificate: str, key: str) -> Non
     cell.register_request_cb(channel=CHANNEL, topic=DELIVER, cb=twisting.on_request)
     cell.register_request_cb(channel=CHANNEL, topic=PULSE, cb=responder.answer_pulse)
     party = ScriptedParty(lambda: os.kill(os.getpid(), signal.SIGKILL))
-    responder.open(lambda: nullcontext(party), lambda _ready: cell.start())
+    opened = threading.Event()
+    responder.open(lambda: nullcontext(party), lambda _ready: opened.set())
+    opened.wait()
+    cell.start()
     sys.stdin.read()
     # NVFlare's threads would keep the process alive.
     os._exit(0)
