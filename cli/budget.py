@@ -14,13 +14,14 @@ from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import console, json_option, print_json, say_whole
 from dp.ledger import Account, Entry
-from dp.ledger.entries import FIRST_PREVIOUS, LEDGER
+from dp.ledger.entries import LEDGER
 from dp.ledger.export import LedgerExport, export_ledger, read_export
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from secagg.policy import load_policy
+from secagg.signed_log import FIRST_PREVIOUS
 from training.clock import write_time
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import open_site_ledger, open_site_ledger_to_import, read_site_ledger, require_noted

@@ -46,22 +46,12 @@ class Cohort:
         """m_0 > ... > m_J = t."""
         return (*self.levels, self.threshold)
 
-    def kept(self, survivors: int) -> int:
-        """L, how many components beside the first stay in a sum over so many survivors.
-
-        Raises:
-            ValueError: where survivors are fewer than the threshold.
-        """
-        for index, fewest in enumerate(self.steps):
-            if survivors >= fewest:
-                return index
-        raise ValueError(f"noise is sized for {self.threshold} survivors, not for {survivors}")
-
     @property
     def shares(self) -> tuple[float, ...]:
         """By component, the part of the curator's variance that each hospital adds.
 
-        Components 0 to L are 1 / (m_L - c) together, so that m_L - c honest survivors add up to the whole.
+        Components 0 to L, which stay in a sum over m_L or more survivors, are 1 / (m_L - c) together, so that
+        m_L - c honest survivors add up to the whole.
         """
         honest = [1 / (fewest - self.colluding) for fewest in self.steps]
         return (honest[0], *(later - earlier for earlier, later in pairwise(honest)))

@@ -113,7 +113,6 @@ def train_privately(
     settings: LocalOptimizer,
     generator: np.random.Generator,
     device: torch.device,
-    largest_batch: int = 0,
 ) -> None:
     """Take the plan's steps of one round on ``model``, in place; it ends on ``device``, without hooks.
 
@@ -121,8 +120,6 @@ def train_privately(
         loss: the mean over rows of a loss of each row alone. A loss that couples rows (Cox, contrastive) has no
             per-patient gradient, and no guarantee holds.
         generator: `dp.randomness.secure_generator`; draws batches and noise.
-        largest_batch: rows whose gradients are held at once, as many as fit if 0; a larger sample is worked through in
-            parts.
 
     Raises:
         InputError: ``not-private-model`` if a layer mixes patients (BatchNorm), ``training-diverged``.
@@ -131,7 +128,7 @@ def train_privately(
     model.to(device)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     anchor = [parameter.detach().clone() for parameter in trainable]
-    most = largest_batch or rows_at_once(sum(parameter.numel() for parameter in trainable))
+    most = rows_at_once(sum(parameter.numel() for parameter in trainable))
     with per_sample(model) as module:
         optimizer = SecureNoiseOptimizer(
             torch.optim.SGD(

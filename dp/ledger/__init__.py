@@ -1,12 +1,11 @@
 """What a site's patients have spent: append-only, chained, signed, across data sets, charters and coordinators."""
 
-from dp.ledger.account import Account, read_account
+from dp.ledger.account import Account
 from dp.ledger.budget_use import BudgetUse
 from dp.ledger.entries import Cost, Entry, Kind
 from dp.ledger.patients import PatientList
 from dp.ledger.spending import RunSpending, Spending
-from dp.ledger.store import Budget, Ledger, read_ledger
-from secagg.signed_log import Signer
+from dp.ledger.store import Budget, Ledger
 
 __all__ = [
     "Account",
@@ -18,8 +17,5 @@ __all__ = [
     "Ledger",
     "PatientList",
     "RunSpending",
-    "Signer",
     "Spending",
-    "read_account",
-    "read_ledger",
 ]

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dp.ledger.entries import LEDGER, Entry, Kind
+from dp.ledger.entries import Entry, Kind
 from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_lists
 from dp.ledger.spending import RunKey, RunSpending, Spending
-from secagg.signed_log import read_log
 
 
 class Account:
@@ -151,14 +150,3 @@ class Account:
 def patients_folder(ledger: Path) -> Path:
     """Where the lists of patients are that a ledger names."""
     return ledger.with_name("patients")
-
-
-def read_account(path: Path, public_key: bytes) -> tuple[tuple[Entry, ...], Account]:
-    """Verify a ledger and its lists of patients, without taking its lock: for showing and auditing.
-
-    Raises:
-        InputError: ``unreadable``.
-        TamperingError: ``ledger-damaged``, ``ledger-altered``, ``patients-altered``.
-    """
-    entries = read_log(path, public_key, LEDGER)
-    return entries, Account.load(entries, patients_folder(path))

@@ -11,9 +11,7 @@ from typing import Annotated, Final
 import msgspec
 
 from dp.events import Event, larger, merge
-from secagg.signed_log import FIRST_PREVIOUS, LogEntry, LogKind, Sha256
-
-__all__ = ["FIRST_PREVIOUS", "LEDGER", "NOTHING", "Cost", "Entry", "Kind", "chain_hash", "signed_bytes"]
+from secagg.signed_log import LogEntry, LogKind, Sha256
 
 
 class Kind(StrEnum):
@@ -87,5 +85,3 @@ LEDGER: Final = LogKind(
     chain_label=b"secagg ledger entry 1\n",
     signature_label=b"secagg ledger signature 1\n",
 )
-chain_hash = LEDGER.chain_hash
-signed_bytes = LEDGER.signed_bytes

@@ -30,7 +30,7 @@ from dp.ledger.patients import PatientList
 from dp.ledger.spending import RunSpending, Spending, cost_epsilon
 from dp.stated import exact, no_less, no_more
 from secagg.errors import RefusedError
-from secagg.signed_log import SignedLog, Signer, read_log
+from secagg.signed_log import SignedLog, Signer
 
 # SQLite takes so many values in one statement, and an entry is three.
 _AT_ONCE: Final = 5000
@@ -206,16 +206,6 @@ class Ledger(SignedLog[Entry]):
             salt=os.urandom(16).hex(),
         )
         self._write(entry)
-
-
-def read_ledger(path: Path, public_key: bytes) -> tuple[Entry, ...]:
-    """Verify a ledger and give its entries, without taking its lock: for showing and auditing.
-
-    Raises:
-        InputError: ``unreadable``.
-        TamperingError: ``ledger-damaged``, ``ledger-altered``, naming the first entry that does not fit.
-    """
-    return read_log(path, public_key, LEDGER)
 
 
 def _as_of(spent: Entry, data_set: str | None) -> Entry:

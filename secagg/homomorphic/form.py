@@ -5,13 +5,12 @@ Knows sizes and integers. Knows no key and no library.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from secagg.encoding.ring import Ring, RingVector
+from secagg.encoding.ring import Ring
 from secagg.homomorphic.coefficients import Packing, Splitting, arrangement
 from secagg.homomorphic.parameters import Encryption, ParameterSet, exact_plain_bits, parameter_set
 from secagg.homomorphic.reals import RealNumbers, scale_bits
@@ -47,11 +46,6 @@ class EncryptedForm:
     def blocks(self) -> int:
         """How many ciphertexts a vector has."""
         return self.spec.blocks(self.value_count)
-
-    def by_block(self, packed: RingVector) -> Iterator[RingVector]:
-        """Views of the packed elements that each block holds."""
-        step = self.spec.block // self.values.values_per_packed
-        return (packed[start : start + step] for start in range(0, len(packed), step))
 
     @property
     def packed_type(self) -> np.dtype[np.unsignedinteger]:

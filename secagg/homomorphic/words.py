@@ -44,7 +44,7 @@ def pack_words(words: Words, out: memoryview) -> None:
 
 
 def unpack_words(data: memoryview, count: int) -> Words:
-    """The ``count`` residues in ``data``, `words_size` bytes, which `check_words` has let pass."""
+    """The ``count`` residues in ``data``, `words_size` bytes, which `check_each` has let pass."""
     return unpack_each(np.frombuffer(data, "<u8")).reshape(count)
 
 
@@ -58,19 +58,11 @@ def unpack_each(packed: Words) -> Words:
     return words
 
 
-def check_words(data: memoryview, count: int, modulus: int) -> None:
-    """Refuse what is not ``count`` residues below ``modulus``, a prime whose upper 28 bits are ones.
-
-    Raises:
-        RemoteProtocolError: ``wrong-length``; ``malformed``, if one is not below ``modulus``.
-    """
-    if len(data) != words_size(count):
-        raise RemoteProtocolError("wrong-length", f"{len(data)} bytes of residues where {words_size(count)} are due.")
-    check_each(np.frombuffer(data, "<u8")[np.newaxis], modulus)
-
-
 def check_each(packed: Words, modulus: int) -> None:
-    """The same for several polynomials at once: their words, shape (polynomials, `words_size` / 8), of any strides.
+    """Refuse residues that are not below ``modulus``, a prime whose upper 28 bits are ones.
+
+    Args:
+        packed: the words of several polynomials, shape (polynomials, `words_size` / 8), of any strides.
 
     Raises:
         RemoteProtocolError: ``malformed``, if a residue is not below ``modulus``.

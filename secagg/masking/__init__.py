@@ -5,8 +5,7 @@ sparse, one where nothing is masked.
 """
 
 from secagg.masking.client import MaskingClient
-from secagg.masking.noise import NoiseExpansion
 from secagg.masking.server import MaskingServer
 from secagg.masking.session import Purpose, RoundSum, Session, Survivors
 
-__all__ = ["MaskingClient", "MaskingServer", "NoiseExpansion", "Purpose", "RoundSum", "Session", "Survivors"]
+__all__ = ["MaskingClient", "MaskingServer", "Purpose", "RoundSum", "Session", "Survivors"]

@@ -61,11 +61,6 @@ class Unmasking:
         )
 
     @property
-    def dropped(self) -> tuple[int, ...]:
-        """The participants whose vectors are not in the sum, ascending."""
-        return self._rebuilding.dropped
-
-    @property
     def enough(self) -> bool:
         """Whether everybody's secret can be rebuilt."""
         return self._rebuilding.enough

@@ -1,19 +1,17 @@
 """The model that belongs to all: a statement about it, signed by every hospital that contributed."""
 
-from secagg.release.dsse import SignedStatement, StatementSignature, attest, read_signed, verify_signatures
+from secagg.release.dsse import SignedStatement, attest, read_signed, verify_signatures
 from secagg.release.folder import VerifiedRelease, verify_release
-from secagg.release.statement import Contributor, PrivacyClaim, Release, read_statement
+from secagg.release.statement import Contributor, PrivacyClaim, Release
 
 __all__ = [
     "Contributor",
     "PrivacyClaim",
     "Release",
     "SignedStatement",
-    "StatementSignature",
     "VerifiedRelease",
     "attest",
     "read_signed",
-    "read_statement",
     "verify_release",
     "verify_signatures",
 ]

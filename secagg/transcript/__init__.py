@@ -3,8 +3,6 @@
 from secagg.transcript.audit import (
     EpochAudit,
     Finding,
-    RefusalAudit,
-    RoundAudit,
     TranscriptAudit,
     audit_epoch,
     audit_folder,
@@ -17,8 +15,6 @@ __all__ = [
     "EpochAudit",
     "Finding",
     "HospitalRecord",
-    "RefusalAudit",
-    "RoundAudit",
     "TranscriptAudit",
     "TranscriptWriter",
     "audit_epoch",

@@ -102,18 +102,17 @@ class Sealer:
         size: int,
         write: Callable[[memoryview], None],
         *,
-        recipient: int = COORDINATOR,
         round: int = 0,  # noqa: A002
     ) -> bytes:
         """As `seal`, for a payload of ``size`` bytes that ``write`` writes where it stands in the message: no copy."""
         unsigned = bytes(SIGNATURE_SIZE) if self._identity else b""
-        blank = _front(self._header(stage, recipient, round, bytes(DIGEST_SIZE)), unsigned, size)
+        blank = _front(self._header(stage, COORDINATOR, round, bytes(DIGEST_SIZE)), unsigned, size)
         message = io.BytesIO()
         message.seek(len(blank) + size - 1)
         message.write(b"\0")
         with message.getbuffer() as whole, whole[len(blank) :] as payload:
             write(payload)
-            header = self._header(stage, recipient, round, hashlib.sha256(payload).digest())
+            header = self._header(stage, COORDINATOR, round, hashlib.sha256(payload).digest())
             whole[: len(blank)] = _front(header, self._sign(header), size)
         self._sequence += 1
         # The buffer itself: nothing was written since that would have made a copy of it.

@@ -10,7 +10,7 @@ import pytest
 
 from dp.events import GaussianEvent
 from dp.ledger import Budget, Cost, Ledger
-from dp.ledger.entries import signed_bytes
+from dp.ledger.entries import LEDGER
 from dp.stated import no_less
 from secagg.identity import Identity
 from tests.cli.conftest import LOCAL_DP, SHORT
@@ -158,7 +158,7 @@ def test_an_altered_entry_of_ones_own_making_is_found_out_by_the_chain(secagg, h
     entry = json.loads(body)
     entry["cost"]["training"][0]["noise_multiplier"] *= 10
     forged = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
-    signature = Identity.load(home / "identity.pem").sign(signed_bytes(forged))
+    signature = Identity.load(home / "identity.pem").sign(LEDGER.signed_bytes(forged))
     change(home, "UPDATE entries SET body = ?, signature = ? WHERE sequence = ?", forged, signature, sequence)
     secagg("budget", "verify", home).failed(TAMPERING, "ledger-altered", "Entry")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dp.ledger import Kind, read_ledger
+from dp.ledger import Kind
+from dp.ledger.entries import LEDGER
 from secagg.charter.folder import read_verified
 from secagg.charter.sections import LARGEST_FACTOR
 from secagg.errors import InputError
 from secagg.identity import Identity
 from secagg.policy import check_charter, load_policy
+from secagg.signed_log import read_log
 from tests.cli.conftest import LOCAL_DP, SHORT, TASK, furnished
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE, Outcome, contents, flip, nothing_written
 from training.devices import resolve_device
@@ -25,7 +27,7 @@ def table(rows="1,2,0\n3,4,1\n"):
 
 def entries(home):
     key = Identity.load(home / "identity.pem").public_key
-    return read_ledger(home / "ledger.sqlite", key) if (home / "ledger.sqlite").exists() else ()
+    return read_log(home / "ledger.sqlite", key, LEDGER) if (home / "ledger.sqlite").exists() else ()
 
 
 # A run

@@ -76,8 +76,8 @@ def flat(model: nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().reshape(-1).double() for parameter in model.parameters()])
 
 
-def trained(model, records, used, settings=WHOLE_GRADIENT, largest_batch=256, key=KEY) -> nn.Module:
-    train_privately(model, records, classification_loss, used, settings, secure_generator(key), CPU, largest_batch)
+def trained(model, records, used, settings=WHOLE_GRADIENT, key=KEY) -> nn.Module:
+    train_privately(model, records, classification_loss, used, settings, secure_generator(key), CPU)
     return model
 
 
@@ -284,10 +284,11 @@ def test_empty_batches_between_full_ones_carry_nothing_over(monkeypatch):
 
 
 @pytest.mark.parametrize("largest_batch", [1, 5, 7, 23])
-def test_a_sample_worked_through_in_parts_is_the_same_step(largest_batch):
+def test_a_sample_worked_through_in_parts_is_the_same_step(largest_batch, monkeypatch):
     records = table(rows_each=3)
     whole = flat(trained(perceptron(), records, PLAN))
-    parts = flat(trained(perceptron(), records, PLAN, largest_batch=largest_batch))
+    monkeypatch.setattr("dp.training.rows_at_once", lambda _parameters: largest_batch)
+    parts = flat(trained(perceptron(), records, PLAN))
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
 
 
@@ -336,7 +337,7 @@ def test_frozen_parameters_stay_and_the_others_are_clipped_by_themselves():
 
 
 @pytest.mark.parametrize(("build", "records"), [(perceptron, table()), (convolutional, images())])
-def test_the_model_comes_out_as_it_went_in_but_for_its_values(build, records):
+def test_the_model_comes_out_as_it_went_in_but_for_its_values(build, records, monkeypatch):
     model = build()
 
     def inventory():
@@ -345,7 +346,8 @@ def test_the_model_comes_out_as_it_went_in_but_for_its_values(build, records):
         return [(name, type(holder), sorted(vars(holder))) for name, holder in holders], hooks
 
     before, start = inventory(), flat(model)
-    trained(model, records, PLAN, largest_batch=5)
+    monkeypatch.setattr("dp.training.rows_at_once", lambda _parameters: 5)
+    trained(model, records, PLAN)
     assert inventory() == before
     assert all(parameter.grad is None for parameter in model.parameters())
     middle = flat(model)

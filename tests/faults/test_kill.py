@@ -10,10 +10,12 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from dp.ledger import Kind, read_ledger
+from dp.ledger import Kind
+from dp.ledger.entries import LEDGER
 from secagg.charter.folder import read_verified
 from secagg.identity import Identity
 from secagg.release import verify_release
+from secagg.signed_log import read_log
 from tests.faults.driver import IN_USE, charge_after_sending, run_in_a_process
 from tests.support.hospitals import (
     BOUNDED,
@@ -70,7 +72,7 @@ def masked_rounds(folder, name):
 
 def charged(folder, name):
     home = folder / "hospitals" / name
-    entries = read_ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key)
+    entries = read_log(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key, LEDGER)
     return [entry.round for entry in entries if entry.kind is Kind.CHARGE]
 
 

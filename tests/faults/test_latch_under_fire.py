@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from dp.events import GaussianEvent
-from dp.ledger import Cost, Kind, Ledger, read_ledger
+from dp.ledger import Cost, Kind, Ledger
+from dp.ledger.entries import LEDGER
 from dp.ledger.store import Budget
 from secagg.egress import read_egress
 from secagg.errors import InputError, RemoteProtocolError
 from secagg.latch import Latch
 from secagg.masking.states import ClientState
+from secagg.signed_log import read_log
 from secagg.wire import Stage
 from secagg.wire.envelope import peek
 from tests.faults import full_disk
@@ -285,7 +287,7 @@ def test_on_a_full_disk_egress_log_and_ledger_refuse_and_stay_whole(tmp_path, ma
     assert code == 0
     key = IDENTITIES[0].public_key
     assert len(read_egress(tmp_path / KEPT / "egress.sqlite", key)) == 2 * 3
-    entries = read_ledger(tmp_path / KEPT / "ledger.sqlite", key)
+    entries = read_log(tmp_path / KEPT / "ledger.sqlite", key, LEDGER)
     assert [entry.kind for entry in entries] == [Kind.UNPROTECTED]
 
 
@@ -300,7 +302,7 @@ def test_on_a_full_disk_a_reservation_is_refused_and_nothing_is_held(tmp_path):
         assert caught.value.reason == "unwritable"
         assert ledger.spending(data_set).runs == ()
         ledger.reserve(data_set, run, cost, budget, "now")
-    (entry,) = read_ledger(tmp_path / "ledger.sqlite", IDENTITIES[0].public_key)
+    (entry,) = read_log(tmp_path / "ledger.sqlite", IDENTITIES[0].public_key, LEDGER)
     assert (entry.kind, entry.cost) == (Kind.RESERVE, cost)
 
 

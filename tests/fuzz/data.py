@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dp.ledger import Ledger, PatientList, read_ledger
+from dp.ledger import Ledger, PatientList
+from dp.ledger.entries import LEDGER
 from dp.ledger.export import export_ledger, read_export
 from secagg.errors import InputError, TamperingError
+from secagg.signed_log import read_log
 from tests.fuzz.files import DEEP_TOML, one_file
 from tests.fuzz.harness import Harness, nested, on_a_file, scratch
 from tests.support.consortium import make_identities
@@ -103,7 +105,7 @@ HARNESSES = (
     Harness(
         "ledger",
         _ledger_seeds,
-        on_a_file("ledger.sqlite", lambda path: read_ledger(path, _SITE.public_key)),
+        on_a_file("ledger.sqlite", lambda path: read_log(path, _SITE.public_key, LEDGER)),
         (InputError, TamperingError),
     ),
     Harness(

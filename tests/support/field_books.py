@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dp.ledger import Kind, read_ledger
+from dp.ledger import Kind
+from dp.ledger.entries import LEDGER
 from secagg.egress import Direction, EgressEntry, read_egress
 from secagg.release import verify_release
+from secagg.signed_log import read_log
 from secagg.transcript import HospitalRecord, audit_folder, compare
 from tests.support.field import Field
 from training.coordinator import TRANSCRIPT
@@ -28,7 +30,7 @@ def charged_rounds(field: Field, number: int) -> list[int]:
     ledger = field.site(number).folder.ledger
     if not ledger.exists():
         return []
-    return [entry.round for entry in read_ledger(ledger, _key(field, number)) if entry.kind is Kind.CHARGE]
+    return [entry.round for entry in read_log(ledger, _key(field, number), LEDGER) if entry.kind is Kind.CHARGE]
 
 
 def assert_nothing_left_twice_or_uncharged(field: Field, private: bool = True) -> None:

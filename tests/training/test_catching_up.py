@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from cli.main import run as command
-from dp.ledger import Kind, read_ledger
+from dp.ledger import Kind
+from dp.ledger.entries import LEDGER
 from secagg.charter.sections import ServerStep
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import Direction, read_egress
@@ -23,6 +24,7 @@ from secagg.errors import ProtocolError
 from secagg.identity import Identity
 from secagg.masking.messages import Sum
 from secagg.release.dsse import read_signed
+from secagg.signed_log import read_log
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
@@ -407,7 +409,7 @@ def test_rounds_that_a_hospital_took_no_part_in_cost_it_nothing(open_ward):
     ward.coordinator(DropOut(2, 0, Phase.ADVERTISE)).run()
     assert len(digests(ward)) == 1
     home = ward.home(2)
-    entries = read_ledger(home.ledger, Identity.load(home.identity).public_key)
+    entries = read_log(home.ledger, Identity.load(home.identity).public_key, LEDGER)
     assert [entry for entry in entries if entry.kind is Kind.CHARGE] == []
     assert [entry.round for entry in entries if entry.kind is Kind.COMMIT] == [1, 2, 3]
     assert ward.hospitals[2].epsilon == 0.0

@@ -7,7 +7,7 @@ import shutil
 import msgspec
 import pytest
 
-from dp.ledger import read_ledger
+from dp.ledger.entries import LEDGER
 from secagg.egress import read_egress
 from secagg.identity import Identity
 from secagg.log_excerpt import checkpoint_of
@@ -19,6 +19,7 @@ from secagg.release.checkpoints import (
     verify_sites,
 )
 from secagg.release.dsse import assemble, attest, read_signed
+from secagg.signed_log import read_log
 from secagg.transcript import files
 from secagg.wire import Sealer, Stage, open_envelope
 from secagg.wire.envelope import peek
@@ -68,7 +69,7 @@ def test_all_have_the_same_checkpoints_of_the_logs_that_all_have_signed(open_war
     for name, site in found.by_name.items():
         home = ward.homes[name]
         key = Identity.load(home.identity).public_key
-        ledger, egress = read_ledger(home.ledger, key), read_egress(home.egress, key)
+        ledger, egress = read_log(home.ledger, key, LEDGER), read_egress(home.egress, key)
         assert site.ledger == checkpoint_of(ledger)
         assert site.egress == checkpoint_of(egress[: site.egress.entries])
         # What comes after it is what told it, and what co-signed.

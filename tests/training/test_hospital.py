@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dp.ledger import Kind, read_ledger
+from dp.ledger import Kind
+from dp.ledger.entries import LEDGER
 from dp.plan import PrivacyPlan
 from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
 from secagg.identity import Identity
@@ -18,6 +19,7 @@ from secagg.masking.messages import Begin, Open, Refusal
 from secagg.release.dsse import assemble, attest, read_signed
 from secagg.release.folder import read_release
 from secagg.release.statement import read_statement, statement_bytes
+from secagg.signed_log import read_log
 from secagg.wire import Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.hospitals import (
@@ -49,7 +51,7 @@ DISTRIBUTED_CHOICES = choices_of(
 
 def ledger_of(ward, number):
     home = ward.home(number)
-    return read_ledger(home.ledger, Identity.load(home.identity).public_key)
+    return read_log(home.ledger, Identity.load(home.identity).public_key, LEDGER)
 
 
 def charged_rounds(ward, number):

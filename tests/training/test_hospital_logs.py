@@ -10,14 +10,15 @@ import msgspec
 import pytest
 
 from dp.events import GaussianEvent
-from dp.ledger import Budget, Cost, Kind, Ledger, PatientList, read_ledger
+from dp.ledger import Budget, Cost, Kind, Ledger, PatientList
+from dp.ledger.entries import LEDGER
 from dp.ledger.export import export_ledger, read_export
 from dp.ledger.spending import cost_epsilon
 from secagg.egress import EgressLog, sending
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from secagg.identity import Identity
 from secagg.latch import Latch, read_logs
-from secagg.signed_log import LogPlace
+from secagg.signed_log import LogPlace, read_log
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.stage import make_charter, make_identities, sign_by_all
@@ -319,13 +320,13 @@ def test_a_ledger_that_was_set_back_is_mended_by_an_export_of_what_it_was(set_ba
 
 
 def test_no_other_export_gets_into_it_and_the_right_one_still_mends_it(set_back, former):
-    before = read_ledger(set_back.site.folder.ledger, SITE.public_key)
+    before = read_log(set_back.site.folder.ledger, SITE.public_key, LEDGER)
     wrong = (set_back.early, SITE), (set_back.one_charters, SITE), (former, FORMER)
     for file, key in wrong:
         found = refusal(take_over, set_back.site, file, key)
         assert (found.reason, found.exit_code) == ("ledger-restored", 4)
         assert "without --charter" in found.remedy
-        assert read_ledger(set_back.site.folder.ledger, SITE.public_key) == before
+        assert read_log(set_back.site.folder.ledger, SITE.public_key, LEDGER) == before
     assert take_over(set_back.site, set_back.late) == 2
     # Now that it is whole, it takes whatever it lacks.
     assert take_over(set_back.site, former, FORMER) == 2

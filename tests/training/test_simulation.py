@@ -10,13 +10,16 @@ import torch
 from msgspec.structs import replace
 
 from dp.events import GaussianEvent
-from dp.ledger import Budget, Cost, Kind, Ledger, read_account, read_ledger
+from dp.ledger import Account, Budget, Cost, Kind, Ledger
+from dp.ledger.account import patients_folder
+from dp.ledger.entries import LEDGER
 from secagg.charter import Encoding
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.identity import Identity
 from secagg.policy import load_policy, render_policy
 from secagg.release import verify_release
+from secagg.signed_log import read_log
 from secagg.wire import Stage
 from secagg.wire.envelope import peek
 from tests.support.hospitals import (
@@ -259,7 +262,7 @@ def test_a_private_run_taken_up_again_has_paid_for_every_round_it_states(tmp_pat
     result = run(folder, Observer())
     release = verify_release(folder / "release").statement.predicate
     for home in (folder / "hospitals").iterdir():
-        entries = read_ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key)
+        entries = read_log(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key, LEDGER)
         assert [entry.round for entry in entries if entry.kind is Kind.CHARGE] == [1, 2, 3]
     assert 0 <= release.privacy.epsilon - result.rounds[-1].epsilon <= 1e-6
 
@@ -289,7 +292,7 @@ def withdrawn(tmp_path, tables):
 def entries_of(folder, settings):
     """By hospital, what is in its ledger of the run."""
     homes = [settings.hospital_folder(folder, name) for name in ("h1", "h2", "h3", "h4")]
-    ledgers = [read_ledger(home.ledger, Identity.load(home.identity).public_key) for home in homes]
+    ledgers = [read_log(home.ledger, Identity.load(home.identity).public_key, LEDGER) for home in homes]
     return [[entry for entry in ledger if entry.run != "e" * 64] for ledger in ledgers]
 
 
@@ -388,7 +391,9 @@ def test_patients_pay_for_what_they_are_in_where_data_changed_between_start_and_
     policy = home / "policy.toml"
     policy.write_text(policy.read_text().replace("maximum_epsilon = 8.0", "maximum_epsilon = 16.0"))
     run(folder, Observer())
-    entries, account = read_account(home / "ledger.sqlite", Identity.load(home / "identity.pem").public_key)
+    ledger = home / "ledger.sqlite"
+    entries = read_log(ledger, Identity.load(home / "identity.pem").public_key, LEDGER)
+    account = Account.load(entries, patients_folder(ledger))
     before, after = account.data_sets
     assert account.overlaps(after) == {before: len(lines) - 1}
     assert account.spending(after).epsilon(1e-5) == account.spending(before).epsilon(1e-5)

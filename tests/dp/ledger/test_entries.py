@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dp.events import GaussianEvent
 from dp.ledger import Cost, Entry, Kind
-from dp.ledger.entries import FIRST_PREVIOUS, NOTHING, chain_hash, signed_bytes
+from dp.ledger.entries import LEDGER, NOTHING
+from secagg.signed_log import FIRST_PREVIOUS
 
 events = st.lists(
     st.builds(GaussianEvent, st.sampled_from([0.5, 2.0]), st.sampled_from([0.1, 1.0]), st.integers(1, 9)), max_size=4
@@ -56,8 +57,8 @@ def test_what_a_data_set_was_called_elsewhere_is_a_field_only_where_an_officer_s
 def test_the_chain_hash_and_what_is_signed_are_labelled_sha_256():
     body = entry().body()
     expected = hashlib.sha256(b"secagg ledger entry 1\n" + body)
-    assert chain_hash(body) == expected.hexdigest()
-    assert signed_bytes(body) == b"secagg ledger signature 1\n" + expected.digest()
+    assert LEDGER.chain_hash(body) == expected.hexdigest()
+    assert LEDGER.signed_bytes(body) == b"secagg ledger signature 1\n" + expected.digest()
 
 
 @given(costs)
@@ -85,7 +86,7 @@ def test_an_entry_reads_back_as_it_was_written(cost):
     ids=lambda change: next(iter(change)),
 )
 def test_every_field_is_in_the_hash(change):
-    assert chain_hash(entry(**change).body()) != chain_hash(entry().body())
+    assert LEDGER.chain_hash(entry(**change).body()) != LEDGER.chain_hash(entry().body())
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from dp.accounting import epsilon_of_runs
 from dp.events import GaussianEvent
-from dp.ledger import Budget, Cost, Kind, Ledger, PatientList, read_ledger
+from dp.ledger import Budget, Cost, Kind, Ledger, PatientList
 from dp.ledger import export as module
-from dp.ledger.entries import signed_bytes
+from dp.ledger.entries import LEDGER
 from dp.ledger.export import export_ledger, read_export
 from dp.ledger.spending import cost_epsilon
 from secagg.errors import InputError, SecaggError, TamperingError
 from secagg.identity import Identity, is_valid_signature
-from secagg.signed_log import SignedEntry
+from secagg.signed_log import SignedEntry, read_log
 
 DELTA = 1e-5
 BUDGET = Budget(epsilon=50.0, delta=DELTA)
@@ -89,7 +89,7 @@ def elsewhere(tmp_path):
 def test_a_document_says_what_the_ledger_says_and_holds_no_patient(here):
     text = written(here).read_text()
     found = read_export(written(here), SITE.public_key)
-    entries = read_ledger(here, SITE.public_key)
+    entries = read_log(here, SITE.public_key, LEDGER)
     assert tuple(item.entry for item in found.entries) == entries
     assert (found.charter, found.length, found.head) == (None, len(entries), head_of(here))
     assert DATA in text
@@ -106,7 +106,7 @@ def test_of_one_charter_only_its_entries_are_in_it(here):
     train(here, 1, OTHER_RUN)
     found = read_export(written(here, charter=OTHER_RUN), SITE.public_key)
     assert {item.entry.run for item in found.entries} == {OTHER_RUN}
-    assert (found.length, found.head) == (len(read_ledger(here, SITE.public_key)), head_of(here))
+    assert (found.length, found.head) == (len(read_log(here, SITE.public_key, LEDGER)), head_of(here))
     with pytest.raises(InputError) as caught:
         export_ledger(here, SITE, "3" * 64)
     assert caught.value.reason == "no-such-run"
@@ -116,7 +116,7 @@ def test_the_entries_signatures_are_those_of_the_ledger(here):
     document = json.loads(written(here).read_text())
     for item in document["ledger"]["entries"]:
         body = json.dumps(item["entry"], sort_keys=True, separators=(",", ":")).encode().replace(b"1e-05", b"0.00001")
-        assert is_valid_signature(SITE.public_key, base64.b64decode(item["signature"]), signed_bytes(body))
+        assert is_valid_signature(SITE.public_key, base64.b64decode(item["signature"]), LEDGER.signed_bytes(body))
 
 
 def refusal(file, key=SITE) -> SecaggError:
@@ -221,7 +221,7 @@ def test_a_part_that_has_the_first_entry_begins_with_nothing_before_it(interleav
     file = written(interleaved, charter=RUN)
     first, *others = read_export(file, SITE.public_key).entries
     entry = replace(first.entry, previous="1" * 64)
-    forged = (SignedEntry(entry, SITE.sign(signed_bytes(entry.body()))), *others[4:])
+    forged = (SignedEntry(entry, SITE.sign(LEDGER.signed_bytes(entry.body()))), *others[4:])
     assert refusal(signed_by_the_site(file, entries=forged)).reason == "export-altered"
 
 
@@ -335,7 +335,7 @@ def test_a_ledger_that_fell_behind_itself_gets_its_own_entries_back(here, elsewh
     shutil.copytree(here.parent, elsewhere.parent)
     train(here, 2, OTHER_RUN)
     assert take(elsewhere, written(here)) == 4
-    assert read_ledger(elsewhere, SITE.public_key) == read_ledger(here, SITE.public_key)
+    assert read_log(elsewhere, SITE.public_key, LEDGER) == read_log(here, SITE.public_key, LEDGER)
     # An older export takes nothing away.
     train(here, 1, OTHER_RUN)
     before = head_of(here)
@@ -447,4 +447,4 @@ def test_imported_runs_are_shown_as_such_and_their_charges_survive_the_end_of_a_
         runs = ledger.spending(DATA).runs
     assert [(run.imported, run.rounds) for run in runs] == [(False, 3), (True, 2)]
     assert spent(here) == composed(3, 2)
-    assert [entry.kind for entry in read_ledger(here, SITE.public_key) if entry.origin] == [Kind.CHARGE] * 2
+    assert [entry.kind for entry in read_log(here, SITE.public_key, LEDGER) if entry.origin] == [Kind.CHARGE] * 2

@@ -7,8 +7,9 @@ import pytest
 from dp.accounting import epsilon_rdp
 from dp.events import GaussianEvent
 from dp.ledger import Account, Cost, Entry, Kind, PatientList
-from dp.ledger.entries import FIRST_PREVIOUS, NOTHING
+from dp.ledger.entries import NOTHING
 from dp.ledger.spending import cost_epsilon
+from secagg.signed_log import FIRST_PREVIOUS
 
 DELTA = 1e-5
 DATA = "a" * 64

@@ -20,13 +20,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dp.events import GaussianEvent
-from dp.ledger import Cost, Entry, Kind, Ledger, PatientList, read_account, read_ledger
-from dp.ledger.entries import FIRST_PREVIOUS, NOTHING, chain_hash, signed_bytes
+from dp.ledger import Account, Cost, Entry, Kind, Ledger, PatientList
+from dp.ledger.account import patients_folder
+from dp.ledger.entries import LEDGER, NOTHING
 from dp.ledger.spending import cost_epsilon
 from dp.ledger.store import Budget
 from dp.stated import no_less, no_more
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from secagg.identity import Identity
+from secagg.signed_log import FIRST_PREVIOUS, read_log
 
 DELTA = 1e-5
 BUDGET = Budget(epsilon=3.0, delta=DELTA)
@@ -106,7 +108,7 @@ def refusal(call, *arguments) -> SecaggError:
 
 def tampering(path: Path, site: Identity) -> TamperingError:
     """What is said of an altered ledger, the same by its owner and by a reader."""
-    found, opened = refusal(read_ledger, path, site.public_key), refusal(Ledger, path, site)
+    found, opened = refusal(read_log, path, site.public_key, LEDGER), refusal(Ledger, path, site)
     assert isinstance(opened, TamperingError)
     assert (found.reason, found.culprit, found.message) == (opened.reason, opened.culprit, opened.message)
     return found
@@ -122,12 +124,12 @@ def test_a_new_ledger_is_empty_and_nobody_has_spent_anything(ledger):
 
 
 def test_each_entry_carries_the_hash_of_the_one_before(written, site):
-    entries = read_ledger(written, site.public_key)
+    entries = read_log(written, site.public_key, LEDGER)
     kinds = [Kind.RESERVE, Kind.CHARGE, Kind.CHARGE, Kind.COMMIT, Kind.CLOSE]
     assert [entry.kind for entry in entries] == kinds
     assert [entry.sequence for entry in entries] == [1, 2, 3, 4, 5]
     assert [entry.round for entry in entries] == [0, 1, 2, 2, 0]
-    hashes = [FIRST_PREVIOUS, *(chain_hash(body) for _, body, _ in rows(written))]
+    hashes = [FIRST_PREVIOUS, *(LEDGER.chain_hash(body) for _, body, _ in rows(written))]
     assert [entry.previous for entry in entries] == hashes[:-1]
     with Ledger(written, site) as ledger:
         assert ledger.head == hashes[-1]
@@ -136,7 +138,7 @@ def test_each_entry_carries_the_hash_of_the_one_before(written, site):
 def test_the_rule_needs_nothing_but_the_file_and_the_public_key(written, site):
     with Ledger(written, site) as ledger:
         owner = ledger.spending(DATA)
-    _, account = read_account(written, site.public_key)
+    account = Account.load(read_log(written, site.public_key, LEDGER), patients_folder(written))
     assert account.spending(DATA) == owner
 
 
@@ -168,7 +170,7 @@ def test_every_write_is_flushed_to_disk_before_it_returns(ledger):
 def test_any_file_name_will_do(tmp_path, site, name):
     with Ledger(tmp_path / name, site) as ledger:
         ledger.reserve(DATA, RUN, ROUND, BUDGET, NOW)
-    assert len(read_ledger(tmp_path / name, site.public_key)) == 1
+    assert len(read_log(tmp_path / name, site.public_key, LEDGER)) == 1
     assert {file.name.removesuffix("-wal").removesuffix("-shm") for file in tmp_path.iterdir()} == {
         name,
         f"{name}.lock",
@@ -189,10 +191,10 @@ def test_every_byte_that_is_altered_is_found_and_its_entry_named(written, site, 
             altered = bytearray(value)
             altered[position] ^= 1
             database.execute(update, (bytes(altered), number))
-            found = refusal(read_ledger, written, site.public_key)
+            found = refusal(read_log, written, site.public_key, LEDGER)
             assert (found.reason, found.culprit) == ("ledger-altered", f"entry {number}")
         database.execute(update, (value, number))
-    assert len(read_ledger(written, site.public_key)) == 5
+    assert len(read_log(written, site.public_key, LEDGER)) == 5
 
 
 @pytest.mark.parametrize("column", ["body", "signature"])
@@ -238,11 +240,11 @@ def test_entries_removed_exchanged_or_repeated_are_found(written, site, change, 
 
 
 def signed(entry: Entry, site: Identity) -> tuple:
-    return entry.sequence, entry.body(), site.sign(signed_bytes(entry.body()))
+    return entry.sequence, entry.body(), site.sign(LEDGER.signed_bytes(entry.body()))
 
 
 def test_an_entry_signed_by_another_key_is_found(written, site):
-    entries = read_ledger(written, site.public_key)
+    entries = read_log(written, site.public_key, LEDGER)
     cheap = msgspec.structs.replace(entries[1], cost=NOTHING)
     overwrite(written, [signed(cheap if entry is entries[1] else entry, Identity.generate()) for entry in entries])
     assert tampering(written, site).culprit == "entry 1"
@@ -251,7 +253,7 @@ def test_an_entry_signed_by_another_key_is_found(written, site):
 
 
 def test_even_the_site_itself_cannot_change_one_entry_and_keep_the_rest(written, site):
-    entries = read_ledger(written, site.public_key)
+    entries = read_log(written, site.public_key, LEDGER)
     cheap = msgspec.structs.replace(entries[1], cost=NOTHING)
     overwrite(written, [signed(cheap if entry is entries[1] else entry, site) for entry in entries])
     found = tampering(written, site)
@@ -262,7 +264,7 @@ def test_even_the_site_itself_cannot_change_one_entry_and_keep_the_rest(written,
 def test_a_signed_entry_that_is_not_canonical_is_found(written, site):
     *kept, (sequence, body, _) = rows(written)
     spaced = msgspec.json.format(body, indent=1)
-    overwrite(written, [*kept, (sequence, spaced, site.sign(signed_bytes(spaced)))])
+    overwrite(written, [*kept, (sequence, spaced, site.sign(LEDGER.signed_bytes(spaced)))])
     found = tampering(written, site)
     assert found.culprit == "entry 5"
     assert "canonical" in found.message
@@ -277,8 +279,7 @@ def test_a_ledger_of_another_key_is_not_ours(written):
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be looked into" * 40, bytes(4096)])
 def test_a_file_that_is_no_database_is_damage_and_not_an_empty_ledger(path, site, content):
     path.write_bytes(content)
-    for call, key in ((read_ledger, site.public_key), (Ledger, site)):
-        found = refusal(call, path, key)
+    for found in (refusal(read_log, path, site.public_key, LEDGER), refusal(Ledger, path, site)):
         assert (found.reason, found.exit_code) == ("ledger-damaged", 4)
     assert path.read_bytes() == content
 
@@ -286,11 +287,11 @@ def test_a_file_that_is_no_database_is_damage_and_not_an_empty_ledger(path, site
 def test_a_database_without_entries_of_a_ledger_is_damage_to_a_reader(path, site):
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE something (else_ INTEGER)")
-    assert refusal(read_ledger, path, site.public_key).reason == "ledger-damaged"
+    assert refusal(read_log, path, site.public_key, LEDGER).reason == "ledger-damaged"
 
 
 def test_a_missing_ledger_is_unreadable_and_not_an_accusation(path, site):
-    found = refusal(read_ledger, path, site.public_key)
+    found = refusal(read_log, path, site.public_key, LEDGER)
     assert isinstance(found, InputError)
     assert found.reason == "unreadable"
     assert not path.exists()
@@ -398,7 +399,7 @@ def test_a_run_that_is_taken_up_again_does_not_reserve_twice(path, site):
         with Ledger(path, site) as ledger:
             ledger.reserve(DATA, RUN, rounds(6), BUDGET, NOW)
             assert spent(ledger) == cost(6)
-    assert len(read_ledger(path, site.public_key)) == 1
+    assert len(read_log(path, site.public_key, LEDGER)) == 1
 
 
 def test_a_smaller_reservation_takes_nothing_back(ledger):
@@ -605,14 +606,14 @@ def test_kill_9_at_any_write_leaves_no_release_unrecorded(killed, site, number, 
             assert spent(ledger) == cost(max(3, run.rounds, 4 if number > 7 + (moment == "before") else 0))
         ledger.charge(DATA, RUN, 9, ROUND, BUDGET, NOW)
         assert spent(ledger) >= cost_epsilon(rounds(released + 1), DELTA)
-    read_ledger(path, site.public_key)
+    read_log(path, site.public_key, LEDGER)
 
 
 def test_two_processes_cannot_hold_one_ledger_but_anybody_with_the_file_can_read_it(owners, site):
     folder, _, child = owners
     path = folder / "held.sqlite"
     assert refusal(Ledger, path, site).reason == "state-in-use"
-    assert [entry.kind for entry in read_ledger(path, site.public_key)] == [Kind.RESERVE]
+    assert [entry.kind for entry in read_log(path, site.public_key, LEDGER)] == [Kind.RESERVE]
     child.stdin.close()
     assert child.wait() == 0
     with Ledger(path, site) as ledger:
@@ -626,7 +627,7 @@ def test_one_process_cannot_open_a_ledger_twice(ledger, path, site):
 def test_reading_leaves_the_owner_undisturbed(ledger, path, site):
     for number in range(1, 4):
         ledger.charge(DATA, RUN, number, ROUND, BUDGET, NOW)
-        assert read_ledger(path, site.public_key) == ledger.entries
+        assert read_log(path, site.public_key, LEDGER) == ledger.entries
 
 
 # Any order of events ---------------------------------------------------------------------------------------------
@@ -694,7 +695,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def the_file_says_the_same(self):
-        assert read_ledger(self.path, self.site.public_key) == self.ledger.entries
+        assert read_log(self.path, self.site.public_key, LEDGER) == self.ledger.entries
 
     def teardown(self):
         self.ledger.close()
