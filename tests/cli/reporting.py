@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from secagg.charter.folder import read_verified
@@ -61,17 +60,6 @@ def restored(*paths: Path) -> Iterator[None]:
             path.write_bytes(data)
             for suffix in ("-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def rows(log: Path) -> list[tuple[int, bytes, bytes]]:
-    with closing(sqlite3.connect(log)) as database:
-        return database.execute("SELECT sequence, body, signature FROM entries ORDER BY sequence").fetchall()
-
-
-def replace_rows(log: Path, changed: list[tuple[int, bytes, bytes]]) -> None:
-    with closing(sqlite3.connect(log)) as database, database:
-        database.execute("DELETE FROM entries")
-        database.executemany("INSERT INTO entries VALUES (?, ?, ?)", changed)
 
 
 def flipped(data: bytes, place: int) -> bytes:

@@ -29,11 +29,10 @@ from tests.cli.reporting import (
     flipped,
     numbered,
     reasons,
-    replace_rows,
     restored,
-    rows,
     site_report,
 )
+from tests.support.log_rows import overwrite, rows
 from training.reporting.rounds import altered_files
 
 LOGS = {"ledger": (LEDGER, Entry), "egress": (EGRESS, EgressEntry)}
@@ -65,7 +64,7 @@ def test_a_log_that_is_tampered_with_at_any_entry_is_named(finished, log, tamper
     officer = Officer(finished)
     for at in range(len(entries)):
         with restored(path):
-            replace_rows(path, tampering(entries, at))
+            overwrite(path, tampering(entries, at))
             found = officer.look()
         assert reasons(found) & {f"{log}-altered", f"{log}-restored"}, at
         assert [check.state for check in found.checks if check.what.startswith(f"h1: {LOGS[log][0].name}")] == ["wrong"]
@@ -75,7 +74,7 @@ def test_a_log_that_is_tampered_with_at_any_entry_is_named(finished, log, tamper
 @pytest.mark.parametrize("log", LOGS)
 def test_the_command_ends_with_code_4_and_writes_what_it_found(secagg, finished, tmp_path, log):
     path = finished / f"hospitals/h1/{log}.sqlite"
-    replace_rows(path, alter_body(rows(path), 3))
+    overwrite(path, alter_body(rows(path), 3))
     outcome = secagg(*arguments(finished, "--out", tmp_path / "report.html"))
     assert outcome.code == TAMPERING
     assert f"Entry 4 of the {LOGS[log][0].name}" in outcome.out
@@ -90,7 +89,7 @@ def test_the_command_ends_with_code_4_and_writes_what_it_found(secagg, finished,
 def set_back(run, log, entries):
     """As the site itself could, which has the key and the latch."""
     home = run / "hospitals/h1"
-    replace_rows(home / f"{log}.sqlite", entries)
+    overwrite(home / f"{log}.sqlite", entries)
     kind, entry = LOGS[log]
     place = kind.place([msgspec.json.decode(body, type=entry) for _, body, _ in entries])
     with closing(sqlite3.connect(home / "latch.sqlite")) as database, database:

@@ -16,12 +16,13 @@ import pytest
 
 from dp.ledger.entries import LEDGER
 from secagg.egress import EGRESS, Direction, EgressEntry, EgressLog, read_egress, sending, taking
-from secagg.errors import InputError, RemoteProtocolError, SecaggError, TamperingError
+from secagg.errors import InputError, RemoteProtocolError, TamperingError
 from secagg.identity import Identity
 from secagg.masking.messages import Agree, Begin
 from secagg.signed_log import FIRST_PREVIOUS, read_log
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from tests.support.consortium import make_charter, make_identities, sign_by_all
+from tests.support.errors import error_of
 
 NOW = "2026-01-01T00:00:00+00:00"
 CHARTER, MESSAGE = "a" * 64, "b" * 64
@@ -66,12 +67,6 @@ def log(path, site):
 def charter():
     identities = make_identities(4)
     return sign_by_all(make_charter(identities), identities)
-
-
-def refusal(call, *arguments) -> SecaggError:
-    with pytest.raises(SecaggError) as caught:
-        call(*arguments)
-    return caught.value
 
 
 # Entries
@@ -198,7 +193,7 @@ def test_a_log_opened_again_goes_on_where_it_stopped(path, site):
 
 def test_the_log_is_private_and_belongs_to_one_process(log, path, site):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    found = refusal(EgressLog, path, site)
+    found = error_of(EgressLog, path, site)
     assert isinstance(found, InputError)
     assert found.reason == "state-in-use"
 
@@ -207,7 +202,7 @@ def test_the_log_is_private_and_belongs_to_one_process(log, path, site):
 def test_where_it_cannot_be_written_it_says_so_and_keeps_what_it_has(log, path, site, pragma):
     log.record(passage())
     log._database.execute(f"PRAGMA {pragma}")
-    found = refusal(log.record, *(passage(round=number) for number in range(1, 60)))
+    found = error_of(log.record, *(passage(round=number) for number in range(1, 60)))
     assert (found.reason, found.culprit, found.exit_code) == ("unwritable", str(path), 2)
     assert len(log.entries) == len(read_egress(path, site.public_key)) == 1
 
@@ -262,7 +257,7 @@ def test_an_altered_entry_is_found_and_named_by_its_owner_and_by_a_reader(writte
     assert old in body
     change(written, "UPDATE entries SET body = ? WHERE sequence = ?", body.replace(old, new), number)
     for call, key in ((EgressLog, site), (read_egress, site.public_key)):
-        found = refusal(call, written, key)
+        found = error_of(call, written, key)
         assert isinstance(found, TamperingError)
         assert (found.reason, found.culprit, found.exit_code) == ("egress-altered", f"entry {number}", 4)
         assert found.message.startswith(f"Entry {number} of the egress log {written} was altered: ")
@@ -271,21 +266,21 @@ def test_an_altered_entry_is_found_and_named_by_its_owner_and_by_a_reader(writte
 
 def test_a_removed_entry_is_found(written, site):
     change(written, "DELETE FROM entries WHERE sequence = 2")
-    assert refusal(EgressLog, written, site).culprit == "entry 2"
+    assert error_of(EgressLog, written, site).culprit == "entry 2"
 
 
 def test_another_hospitals_log_is_not_believed(written):
-    found = refusal(EgressLog, written, Identity.generate())
+    found = error_of(EgressLog, written, Identity.generate())
     assert (found.reason, found.culprit) == ("egress-altered", "entry 1")
 
 
 def test_a_file_that_is_no_log_is_damage_and_not_a_fresh_start(path, site):
     path.write_bytes(bytes(4096))
     for call, key in ((EgressLog, site), (read_egress, site.public_key)):
-        found = refusal(call, path, key)
+        found = error_of(call, path, key)
         assert (found.reason, found.exit_code) == ("egress-damaged", 4)
         assert f"{path} cannot be read as an egress log" in found.message
 
 
 def test_a_ledger_and_an_egress_log_cannot_stand_for_one_another(written, site):
-    assert refusal(read_log, written, site.public_key, LEDGER).culprit == "entry 1"
+    assert error_of(read_log, written, site.public_key, LEDGER).culprit == "entry 1"

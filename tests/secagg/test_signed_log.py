@@ -14,9 +14,11 @@ import msgspec
 import pytest
 
 from secagg import signature_batch
-from secagg.errors import InputError, SecaggError, TamperingError
+from secagg.errors import InputError, TamperingError
 from secagg.identity import Identity
 from secagg.signed_log import FIRST_PREVIOUS, LogEntry, LogKind, SignedLog, read_log
+from tests.support.errors import error_of
+from tests.support.log_rows import overwrite, rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,23 +70,6 @@ def texts(path, site, kind=DIARY) -> list[str]:
     return [entry.text for entry in read_log(path, site.public_key, kind)]
 
 
-def rows(path) -> list[tuple]:
-    with closing(sqlite3.connect(path)) as database:
-        return database.execute("SELECT sequence, body, signature FROM entries ORDER BY sequence").fetchall()
-
-
-def overwrite(path, entries) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("DELETE FROM entries")
-        database.executemany("INSERT INTO entries VALUES (?, ?, ?)", entries)
-
-
-def refusal(call, *arguments) -> SecaggError:
-    with pytest.raises(SecaggError) as caught:
-        call(*arguments)
-    return caught.value
-
-
 def signed(entry: Note, site: Identity) -> tuple:
     return entry.sequence, entry.body(), site.sign(DIARY.signed_bytes(entry.body()))
 
@@ -114,7 +99,7 @@ def test_each_entry_carries_the_hash_of_the_one_before(diary, path):
 def test_a_reader_sees_what_was_written_while_the_owner_has_it(diary, path, site):
     diary.note("a", "b")
     assert texts(path, site) == ["a", "b"]
-    assert refusal(Diary, path, site).reason == "state-in-use"
+    assert error_of(Diary, path, site).reason == "state-in-use"
 
 
 def test_writing_nothing_writes_nothing(diary, path):
@@ -157,7 +142,7 @@ def test_what_cannot_be_written_is_an_error_and_not_in_the_log(diary, path, site
     diary.note("a")
     head = diary.head
     obstacle(diary)
-    found = refusal(diary.note, "b" * 9000, "c")
+    found = error_of(diary.note, "b" * 9000, "c")
     assert isinstance(found, InputError)
     assert (found.reason, found.culprit, found.exit_code) == ("unwritable", str(path), 2)
     assert "Nothing leaves this site" in found.remedy
@@ -171,7 +156,7 @@ def test_what_cannot_be_written_is_an_error_and_not_in_the_log(diary, path, site
 def test_an_entry_that_somebody_else_put_there_is_damage(diary, path):
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("INSERT INTO entries VALUES (1, x'00', x'00')")
-    assert refusal(diary.note, "a").reason == "diary-damaged"
+    assert error_of(diary.note, "a").reason == "diary-damaged"
     assert diary.entries == ()
 
 
@@ -241,7 +226,7 @@ def test_every_altered_byte_is_found_and_its_entry_named(diary, path, site):
             with closing(sqlite3.connect(path)) as database, database:
                 database.execute("PRAGMA synchronous = OFF")
                 database.execute("UPDATE entries SET body = ?, signature = ? WHERE sequence = ?", (*row[1:], number))
-            found = refusal(read_log, path, site.public_key, DIARY)
+            found = error_of(read_log, path, site.public_key, DIARY)
             assert isinstance(found, TamperingError)
             assert (found.reason, found.culprit, found.exit_code) == ("diary-altered", f"entry {number}", 4)
             assert f"Entry {number} of the diary {path} was altered" in found.message
@@ -253,7 +238,7 @@ def test_control_without_signatures_an_altered_last_entry_would_pass(diary, path
     diary.note("a", "b")
     (*before, (sequence, body, signature)) = rows(path)
     overwrite(path, [*before, (sequence, body.replace(b'"b"', b'"x"'), signature)])
-    assert refusal(read_log, path, site.public_key, DIARY).culprit == "entry 2"
+    assert error_of(read_log, path, site.public_key, DIARY).culprit == "entry 2"
 
     class BelievesAnything:
         @classmethod
@@ -272,7 +257,7 @@ def test_the_owner_cannot_change_an_entry_and_keep_those_after_it(diary, path, s
     first, _, third = rows(path)
     second = msgspec.structs.replace(diary.entries[1], text="x")
     overwrite(path, [first, signed(second, site), third])
-    assert refusal(read_log, path, site.public_key, DIARY).culprit == "entry 3"
+    assert error_of(read_log, path, site.public_key, DIARY).culprit == "entry 3"
 
 
 def test_limit_the_owner_can_change_the_newest_entry_and_only_the_noted_head_shows_it(diary, path, site):
@@ -286,7 +271,7 @@ def test_limit_the_owner_can_change_the_newest_entry_and_only_the_noted_head_sho
 
 def test_a_log_of_one_kind_is_none_of_another(diary, path, site):
     diary.note("a")
-    found = refusal(read_log, path, site.public_key, LETTERS)
+    found = error_of(read_log, path, site.public_key, LETTERS)
     assert (found.reason, found.culprit) == ("letter book-altered", "entry 1")
 
 
@@ -301,7 +286,7 @@ def test_control_with_one_label_for_all_it_would_be(path, site):
 def test_a_file_that_is_no_log_is_damage_and_stays_as_it_is(path, site, content):
     path.write_bytes(content)
     for call, arguments in ((Diary, (path, site)), (read_log, (path, site.public_key, DIARY))):
-        found = refusal(call, *arguments)
+        found = error_of(call, *arguments)
         assert (found.reason, found.culprit) == ("diary-damaged", str(path))
         assert f"{path} cannot be read as a diary" in found.message
     assert path.read_bytes() == content
@@ -312,17 +297,17 @@ def test_after_a_failure_to_open_the_lock_is_free(path, site):
         diary.note("a", "b")
     whole = rows(path)
     overwrite(path, whole[1:])
-    assert refusal(Diary, path, site).reason == "diary-altered"
+    assert error_of(Diary, path, site).reason == "diary-altered"
     overwrite(path, whole)
     with Diary(path, site) as again:
         assert [entry.text for entry in again.entries] == ["a", "b"]
 
 
 def test_a_missing_log_is_unreadable_and_is_not_made_by_reading(path, site):
-    assert refusal(read_log, path, site.public_key, DIARY).reason == "unreadable"
+    assert error_of(read_log, path, site.public_key, DIARY).reason == "unreadable"
     assert not path.exists()
 
 
 def test_a_folder_in_its_place_is_unwritable(path, site):
     path.mkdir()
-    assert refusal(Diary, path, site).reason == "unwritable"
+    assert error_of(Diary, path, site).reason == "unwritable"

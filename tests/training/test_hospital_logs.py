@@ -15,10 +15,11 @@ from dp.ledger.entries import LEDGER
 from dp.ledger.export import export_ledger, read_export
 from dp.ledger.spending import cost_epsilon
 from secagg.egress import EgressLog, sending
-from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
+from secagg.errors import InputError, RefusedError, TamperingError
 from secagg.identity import Identity
 from secagg.latch import Latch, read_logs
 from secagg.signed_log import LogPlace, read_log
+from tests.support.errors import error_of
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.stage import make_charter, make_identities, sign_by_all
@@ -89,12 +90,6 @@ def site(tmp_path):
     return Site(HospitalFolder(tmp_path / "site"))
 
 
-def refusal(call, *arguments) -> SecaggError:
-    with pytest.raises(SecaggError) as caught:
-        call(*arguments)
-    return caught.value
-
-
 def opened(site) -> None:
     with site:
         pass
@@ -113,11 +108,11 @@ def test_an_older_copy_of_a_log_or_none_in_its_place_is_refused(site, name, reas
         with site:
             site.round(number)
     site.put_back(backup, name)
-    found = refusal(opened, site)
+    found = error_of(opened, site)
     assert isinstance(found, TamperingError)
     assert (found.reason, found.exit_code) == (reason, 4)
     # It stays so.
-    assert refusal(opened, site).reason == reason
+    assert error_of(opened, site).reason == reason
 
 
 def test_an_older_copy_that_has_gone_on_elsewhere_is_refused_however_long_it_is(site, tmp_path):
@@ -131,7 +126,7 @@ def test_an_older_copy_that_has_gone_on_elsewhere_is_refused_however_long_it_is(
         for number in range(2, 9):
             other.round(number)
     (site.folder.ledger).write_bytes(other.folder.ledger.read_bytes())
-    assert refusal(opened, site).reason == "ledger-restored"
+    assert error_of(opened, site).reason == "ledger-restored"
 
 
 def test_a_cut_tail_is_an_older_copy(site):
@@ -140,7 +135,7 @@ def test_a_cut_tail_is_an_older_copy(site):
         site.round(2)
     with Ledger(site.folder.ledger, SITE) as ledger:
         ledger._database.execute("DELETE FROM entries WHERE sequence = (SELECT max(sequence) FROM entries)")
-    assert refusal(opened, site).reason == "ledger-restored"
+    assert error_of(opened, site).reason == "ledger-restored"
 
 
 def test_whoever_reads_is_told_so_too_and_needs_no_lock(site):
@@ -151,9 +146,9 @@ def test_whoever_reads_is_told_so_too_and_needs_no_lock(site):
         entries, account = read_site_ledger(site.folder, SITE.public_key)
         assert (len(entries), account.spending(DATA).run(RUN).rounds) == (len(site.ledger.entries), 2)
     site.put_back(backup, "ledger")
-    assert refusal(read_site_ledger, site.folder, SITE.public_key).reason == "ledger-restored"
+    assert error_of(read_site_ledger, site.folder, SITE.public_key).reason == "ledger-restored"
     site.put_back({}, "ledger")
-    assert refusal(read_site_ledger, site.folder, SITE.public_key).reason == "ledger-restored"
+    assert error_of(read_site_ledger, site.folder, SITE.public_key).reason == "ledger-restored"
 
 
 def test_limit_ledger_and_latch_put_back_together_pass_but_a_head_that_was_noted_tells(site):
@@ -167,7 +162,7 @@ def test_limit_ledger_and_latch_put_back_together_pass_but_a_head_that_was_noted
     site.put_back(backup, "ledger", "latch", "egress")
     opened(site)
     entries, _ = read_site_ledger(site.folder, SITE.public_key)
-    found = refusal(require_noted, noted, entries, site.folder.ledger)
+    found = error_of(require_noted, noted, entries, site.folder.ledger)
     assert (found.reason, found.exit_code) == ("ledger-restored", 4)
     with site:
         require_noted(site.ledger.head, site.ledger.entries, site.folder.ledger)
@@ -237,7 +232,7 @@ def test_a_run_that_is_given_up_keeps_its_charges_and_frees_the_rest(site):
     with site:
         assert site.ledger.spending(DATA).epsilon(1e-5) == cost_epsilon(rounds(2), 1e-5)
         assert [entry.kind for entry in site.ledger.entries].count(Kind.RELEASE) == 1
-        found = refusal(site.round, 3)
+        found = error_of(site.round, 3)
         assert isinstance(found, RefusedError)
         assert found.reason == "run-released"
         site.ledger.reserve(DATA, RUN, rounds(9), BUDGET, "")
@@ -251,13 +246,13 @@ def test_what_was_freed_and_spent_by_another_run_is_not_there_for_the_first(site
         site.ledger.reserve(DATA, RUN, rounds(9), tight, "")
         site.ledger.release_run(DATA, RUN, "")
         site.ledger.reserve(DATA, OTHER_RUN, rounds(5), tight, "")
-        assert refusal(site.ledger.reserve, DATA, RUN, rounds(9), tight, "").reason == "budget-exceeded"
-        assert refusal(site.ledger.charge, DATA, RUN, 1, ROUND, tight, "").reason == "run-released"
+        assert error_of(site.ledger.reserve, DATA, RUN, rounds(9), tight, "").reason == "budget-exceeded"
+        assert error_of(site.ledger.charge, DATA, RUN, 1, ROUND, tight, "").reason == "run-released"
 
 
 def test_nobody_releases_or_imports_while_the_hospital_runs(site):
     with site:
-        found = refusal(open_site_ledger(site.folder, SITE).__enter__)
+        found = error_of(open_site_ledger(site.folder, SITE).__enter__)
         assert isinstance(found, InputError)
         assert found.reason == "state-in-use"
 
@@ -269,7 +264,7 @@ def test_nothing_is_released_in_a_ledger_that_was_set_back(site):
     with site:
         site.round(2)
     site.put_back(backup, "ledger")
-    assert refusal(open_site_ledger(site.folder, SITE).__enter__).reason == "ledger-restored"
+    assert error_of(open_site_ledger(site.folder, SITE).__enter__).reason == "ledger-restored"
 
 
 @dataclass
@@ -323,7 +318,7 @@ def test_no_other_export_gets_into_it_and_the_right_one_still_mends_it(set_back,
     before = read_log(set_back.site.folder.ledger, SITE.public_key, LEDGER)
     wrong = (set_back.early, SITE), (set_back.one_charters, SITE), (former, FORMER)
     for file, key in wrong:
-        found = refusal(take_over, set_back.site, file, key)
+        found = error_of(take_over, set_back.site, file, key)
         assert (found.reason, found.exit_code) == ("ledger-restored", 4)
         assert "without --charter" in found.remedy
         assert read_log(set_back.site.folder.ledger, SITE.public_key, LEDGER) == before
@@ -335,8 +330,8 @@ def test_no_other_export_gets_into_it_and_the_right_one_still_mends_it(set_back,
 
 def test_control_a_set_back_ledger_that_takes_another_export_is_mended_by_nothing_more(set_back, former, monkeypatch):
     monkeypatch.setattr("training.hospital_logs._require_led_on", lambda *_: None)
-    assert refusal(take_over, set_back.site, former, FORMER).reason == "ledger-restored"
-    assert refusal(take_over, set_back.site, set_back.late).reason == "ledger-restored"
+    assert error_of(take_over, set_back.site, former, FORMER).reason == "ledger-restored"
+    assert error_of(take_over, set_back.site, set_back.late).reason == "ledger-restored"
 
 
 # A whole hospital -------------------------------------------------------------------------------------------------
@@ -361,7 +356,7 @@ def test_a_hospital_does_not_start_on_a_log_that_was_set_back(ward, open_ward, n
     ward.close()
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
-    found = refusal(open_ward)
+    found = error_of(open_ward)
     assert (found.reason, found.exit_code) == (f"{name}-restored", 4)
 
 

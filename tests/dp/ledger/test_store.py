@@ -26,9 +26,11 @@ from dp.ledger.entries import LEDGER, NOTHING
 from dp.ledger.spending import cost_epsilon
 from dp.ledger.store import Budget
 from dp.stated import no_less, no_more
-from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
+from secagg.errors import InputError, RefusedError, TamperingError
 from secagg.identity import Identity
 from secagg.signed_log import FIRST_PREVIOUS, read_log
+from tests.support.errors import error_of
+from tests.support.log_rows import overwrite, rows
 
 DELTA = 1e-5
 BUDGET = Budget(epsilon=3.0, delta=DELTA)
@@ -89,26 +91,9 @@ def affordable() -> int:
     return max(count for count in range(1, 200) if cost(count) <= BUDGET.epsilon)
 
 
-def rows(path: Path) -> list[tuple]:
-    with closing(sqlite3.connect(path)) as database:
-        return database.execute("SELECT sequence, body, signature FROM entries ORDER BY sequence").fetchall()
-
-
-def overwrite(path: Path, entries: list[tuple]) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("DELETE FROM entries")
-        database.executemany("INSERT INTO entries VALUES (?, ?, ?)", entries)
-
-
-def refusal(call, *arguments) -> SecaggError:
-    with pytest.raises(SecaggError) as caught:
-        call(*arguments)
-    return caught.value
-
-
 def tampering(path: Path, site: Identity) -> TamperingError:
     """What is said of an altered ledger, the same by its owner and by a reader."""
-    found, opened = refusal(read_log, path, site.public_key, LEDGER), refusal(Ledger, path, site)
+    found, opened = error_of(read_log, path, site.public_key, LEDGER), error_of(Ledger, path, site)
     assert isinstance(opened, TamperingError)
     assert (found.reason, found.culprit, found.message) == (opened.reason, opened.culprit, opened.message)
     return found
@@ -191,7 +176,7 @@ def test_every_byte_that_is_altered_is_found_and_its_entry_named(written, site, 
             altered = bytearray(value)
             altered[position] ^= 1
             database.execute(update, (bytes(altered), number))
-            found = refusal(read_log, written, site.public_key, LEDGER)
+            found = error_of(read_log, written, site.public_key, LEDGER)
             assert (found.reason, found.culprit) == ("ledger-altered", f"entry {number}")
         database.execute(update, (value, number))
     assert len(read_log(written, site.public_key, LEDGER)) == 5
@@ -279,7 +264,7 @@ def test_a_ledger_of_another_key_is_not_ours(written):
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be looked into" * 40, bytes(4096)])
 def test_a_file_that_is_no_database_is_damage_and_not_an_empty_ledger(path, site, content):
     path.write_bytes(content)
-    for found in (refusal(read_log, path, site.public_key, LEDGER), refusal(Ledger, path, site)):
+    for found in (error_of(read_log, path, site.public_key, LEDGER), error_of(Ledger, path, site)):
         assert (found.reason, found.exit_code) == ("ledger-damaged", 4)
     assert path.read_bytes() == content
 
@@ -287,11 +272,11 @@ def test_a_file_that_is_no_database_is_damage_and_not_an_empty_ledger(path, site
 def test_a_database_without_entries_of_a_ledger_is_damage_to_a_reader(path, site):
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE something (else_ INTEGER)")
-    assert refusal(read_log, path, site.public_key, LEDGER).reason == "ledger-damaged"
+    assert error_of(read_log, path, site.public_key, LEDGER).reason == "ledger-damaged"
 
 
 def test_a_missing_ledger_is_unreadable_and_not_an_accusation(path, site):
-    found = refusal(read_log, path, site.public_key, LEDGER)
+    found = error_of(read_log, path, site.public_key, LEDGER)
     assert isinstance(found, InputError)
     assert found.reason == "unreadable"
     assert not path.exists()
@@ -299,14 +284,14 @@ def test_a_missing_ledger_is_unreadable_and_not_an_accusation(path, site):
 
 def test_a_place_that_cannot_be_written_to_is_an_error_that_says_so(path, site):
     path.mkdir()
-    found = refusal(Ledger, path, site)
+    found = error_of(Ledger, path, site)
     assert (found.reason, found.exit_code) == ("unwritable", 2)
 
 
 def test_after_damage_was_found_the_lock_is_free(written, site):
     good = rows(written)
     overwrite(written, good[1:])
-    assert refusal(Ledger, written, site).reason == "ledger-altered"
+    assert error_of(Ledger, written, site).reason == "ledger-altered"
     overwrite(written, good)
     with Ledger(written, site) as ledger:
         assert len(ledger.entries) == 5
@@ -327,7 +312,7 @@ def test_a_cut_tail_shows_only_in_the_head_that_was_noted_elsewhere(written, sit
 def test_a_run_over_budget_is_refused_with_the_numbers_and_nothing_is_written(ledger):
     most = affordable()
     ledger.reserve(DATA, RUN, rounds(3), BUDGET, NOW)
-    found = refusal(ledger.reserve, DATA, OTHER_RUN, rounds(most), BUDGET, NOW)
+    found = error_of(ledger.reserve, DATA, OTHER_RUN, rounds(most), BUDGET, NOW)
     assert isinstance(found, RefusedError)
     assert (found.reason, found.exit_code) == ("budget-exceeded", 3)
     assert f"has spent epsilon {no_less(cost(3), 3)} of 3 (delta 1e-05)" in found.message
@@ -345,7 +330,7 @@ def test_a_budget_can_be_spent_to_the_last_round_and_not_one_further(ledger):
         ledger.charge(DATA, RUN, number, ROUND, BUDGET, NOW)
     assert cost(most) == spent(ledger) <= BUDGET.epsilon < cost(most + 1)
     before = ledger.head
-    assert refusal(ledger.charge, DATA, RUN, most + 1, ROUND, BUDGET, NOW).reason == "budget-exceeded"
+    assert error_of(ledger.charge, DATA, RUN, most + 1, ROUND, BUDGET, NOW).reason == "budget-exceeded"
     assert ledger.head == before
 
 
@@ -367,7 +352,7 @@ def test_closing_frees_only_what_was_not_used(ledger):
 def test_what_was_freed_can_be_spent_by_another_run(ledger):
     most = affordable()
     ledger.reserve(DATA, RUN, rounds(most), BUDGET, NOW)
-    assert refusal(ledger.reserve, DATA, OTHER_RUN, ROUND, BUDGET, NOW).reason == "budget-exceeded"
+    assert error_of(ledger.reserve, DATA, OTHER_RUN, ROUND, BUDGET, NOW).reason == "budget-exceeded"
     ledger.charge(DATA, RUN, 1, ROUND, BUDGET, NOW)
     ledger.close_run(DATA, RUN, DELTA, NOW)
     ledger.reserve(DATA, OTHER_RUN, rounds(most - 1), BUDGET, NOW)
@@ -456,7 +441,7 @@ def test_across_runs_training_and_validation_add_up_because_their_patients_may_b
 
 def test_no_noise_fits_no_budget(ledger):
     bare = Cost((GaussianEvent(0.0, 0.1, 1),))
-    assert refusal(ledger.charge, DATA, RUN, 1, bare, Budget(1e9, DELTA), NOW).reason == "budget-exceeded"
+    assert error_of(ledger.charge, DATA, RUN, 1, bare, Budget(1e9, DELTA), NOW).reason == "budget-exceeded"
     assert ledger.entries == ()
 
 
@@ -465,7 +450,7 @@ def test_a_clock_that_jumps_changes_nothing_but_the_record(path, site, later):
     with Ledger(path, site) as ledger:
         ledger.reserve(DATA, RUN, rounds(affordable()), BUDGET, NOW)
         ledger.charge(DATA, RUN, 1, ROUND, BUDGET, later)
-        assert refusal(ledger.reserve, DATA, OTHER_RUN, ROUND, BUDGET, later).reason == "budget-exceeded"
+        assert error_of(ledger.reserve, DATA, OTHER_RUN, ROUND, BUDGET, later).reason == "budget-exceeded"
     with Ledger(path, site) as ledger:
         assert [entry.time for entry in ledger.entries] == [NOW, later]
         assert spent(ledger) == cost(affordable())
@@ -491,7 +476,7 @@ def test_the_worked_example_in_the_documentation(ledger):
     note()
     ledger.close_run(DATA, RUN, DELTA, NOW)
     note()
-    refused = refusal(ledger.reserve, DATA, OTHER_RUN, step(8), BUDGET, NOW)
+    refused = error_of(ledger.reserve, DATA, OTHER_RUN, step(8), BUDGET, NOW)
     alone, together = (cost_epsilon(step(count), DELTA) for count in (8, 13))
     assert f"would cost {no_less(alone, 3)} and bring it to {no_less(together, 3)}" in refused.message
     lines.append(f"which alone cost {alone:.3f} and together {together:.3f} | refused |")
@@ -612,7 +597,7 @@ def test_kill_9_at_any_write_leaves_no_release_unrecorded(killed, site, number, 
 def test_two_processes_cannot_hold_one_ledger_but_anybody_with_the_file_can_read_it(owners, site):
     folder, _, child = owners
     path = folder / "held.sqlite"
-    assert refusal(Ledger, path, site).reason == "state-in-use"
+    assert error_of(Ledger, path, site).reason == "state-in-use"
     assert [entry.kind for entry in read_log(path, site.public_key, LEDGER)] == [Kind.RESERVE]
     child.stdin.close()
     assert child.wait() == 0
@@ -621,7 +606,7 @@ def test_two_processes_cannot_hold_one_ledger_but_anybody_with_the_file_can_read
 
 
 def test_one_process_cannot_open_a_ledger_twice(ledger, path, site):
-    assert refusal(Ledger, path, site).reason == "state-in-use"
+    assert error_of(Ledger, path, site).reason == "state-in-use"
 
 
 def test_reading_leaves_the_owner_undisturbed(ledger, path, site):

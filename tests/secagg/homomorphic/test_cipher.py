@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenseal import sealapi
 
-from secagg.errors import InputError, RemoteProtocolError
+from secagg.errors import InputError
 from secagg.homomorphic import cipher as cipher_module
 from secagg.homomorphic.cipher import BlockSums, Cipher, _array_head, check_fresh
 from secagg.homomorphic.parameters import Encryption
@@ -32,6 +32,7 @@ from tests.support.ciphers import (
     summed,
     taken,
 )
+from tests.support.errors import reason_of
 
 OTHER_SEED = bytes(range(1, 65))
 SPECS = [bfv(), bfv(20), bfv(50), ckks(), bfv(48, LARGE), ckks(33, LARGE)]
@@ -56,12 +57,6 @@ def plain_sum(spec: CipherSpec, vectors: list[np.ndarray]) -> np.ndarray:
 
 def nearest(spec: CipherSpec, values: np.ndarray) -> np.ndarray:
     return np.rint(values) if spec.encryption is Encryption.CKKS else values
-
-
-def refusal(call, *arguments):
-    with pytest.raises(RemoteProtocolError) as caught:
-        call(*arguments)
-    return caught.value.reason
 
 
 # --- Round trips ---------------------------------------------------------------------------------------------
@@ -268,13 +263,13 @@ def test_a_fresh_vector_is_checked_as_a_whole(spec):
     vector = b"".join(blocks)
     check_fresh(spec, 2, memoryview(vector))
     for wrong in (vector[:-1], vector + b"\0", blocks[0], b""):
-        assert refusal(check_fresh, spec, 2, memoryview(wrong)) == "wrong-length"
+        assert reason_of(check_fresh, spec, 2, memoryview(wrong)) == "wrong-length"
     # The last residue of the last block.
     words = np.zeros(spec.block, np.uint64)
     words[-1] = spec.parameters.modulus
     broken = bytearray(vector)
     pack_words(words, memoryview(broken)[-words_size(spec.block) :])
-    assert refusal(check_fresh, spec, 2, memoryview(broken)) == "malformed"
+    assert reason_of(check_fresh, spec, 2, memoryview(broken)) == "malformed"
 
 
 @settings(max_examples=30, deadline=None)
@@ -296,13 +291,13 @@ def test_a_sum_of_another_length_or_with_no_residue_is_not_opened(spec):
     cipher = cipher_for(spec)
     total = summed(spec, [encrypted(cipher, drawn(spec, 1))])
     for wrong in (total[:-1], total + b"\0", b""):
-        assert refusal(cipher.decrypt, memoryview(wrong)) == "wrong-length"
+        assert reason_of(cipher.decrypt, memoryview(wrong)) == "wrong-length"
     first, second = polynomials(spec, total)
     for broken in (
         sum_of(spec, [*first[:-1], spec.parameters.modulus], second),
         sum_of(spec, first, [(1 << 60) - 1, *second[1:]]),
     ):
-        assert refusal(cipher.decrypt, memoryview(broken)) == "malformed"
+        assert reason_of(cipher.decrypt, memoryview(broken)) == "malformed"
 
 
 @specs

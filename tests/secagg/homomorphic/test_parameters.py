@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenseal import sealapi
 
-from secagg.errors import InputError
 from secagg.homomorphic.parameters import (
     ALLOWED,
     DEFAULT_PARAMETERS,
@@ -24,6 +23,7 @@ from secagg.homomorphic.parameters import (
     require_secure,
 )
 from secagg.homomorphic.seal import make_context
+from tests.support.errors import error_of
 
 # Albrecht et al. 2018, Homomorphic Encryption Standard, table 1, ternary secrets, classical, 128 bits.
 STANDARD = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
@@ -54,12 +54,6 @@ def is_prime(number: int) -> bool:
     return True
 
 
-def refusal(call, *arguments):
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    return caught.value.reason
-
-
 # --- Security ------------------------------------------------------------------------------------------------
 
 
@@ -70,12 +64,12 @@ def test_the_table_of_secure_moduli_is_that_of_the_standard():
 @pytest.mark.parametrize("degree", STANDARD)
 def test_a_modulus_may_have_as_many_bits_as_the_standard_allows_and_not_one_more(degree):
     require_secure(degree, STANDARD[degree])
-    assert refusal(require_secure, degree, STANDARD[degree] + 1) == "weak-parameters"
+    assert error_of(require_secure, degree, STANDARD[degree] + 1).reason == "weak-parameters"
 
 
 @pytest.mark.parametrize("degree", [0, 1, 512, 4095, 4097, 65536, -4096])
 def test_a_degree_that_the_standard_does_not_know_is_refused_with_any_modulus(degree):
-    assert refusal(require_secure, degree, 1) == "weak-parameters"
+    assert error_of(require_secure, degree, 1).reason == "weak-parameters"
 
 
 @allowed
@@ -87,7 +81,7 @@ def test_every_allowed_set_is_far_below_what_the_standard_allows(parameters):
 
 @pytest.mark.parametrize("name", ["", "n4096-q60 ", "N4096-Q60", "n2048-q60", "n4096-q109", "../n4096-q60"])
 def test_a_set_that_is_not_listed_is_refused(name):
-    assert refusal(parameter_set, name) == "unlisted-parameters"
+    assert error_of(parameter_set, name).reason == "unlisted-parameters"
 
 
 def test_the_default_is_listed():
@@ -97,20 +91,20 @@ def test_the_default_is_listed():
 def test_a_listed_set_that_is_weak_is_refused_all_the_same(monkeypatch):
     weak = ParameterSet("weak", 2048, ALLOWED["n4096-q60"].modulus)
     monkeypatch.setattr("secagg.homomorphic.parameters.ALLOWED", {"weak": weak})
-    assert refusal(parameter_set, "weak") == "weak-parameters"
+    assert error_of(parameter_set, "weak").reason == "weak-parameters"
 
 
 @pytest.mark.parametrize("encryption", Encryption)
 @pytest.mark.parametrize("degree", [1024, 2048])
 def test_a_context_is_refused_for_what_seal_made_of_it_whatever_the_set_is_called(degree, encryption):
     weak = ParameterSet("n4096-q60", degree, largest_prime(degree))
-    assert refusal(make_context, weak, encryption, 20) == "weak-parameters"
+    assert error_of(make_context, weak, encryption, 20).reason == "weak-parameters"
 
 
 @pytest.mark.parametrize("encryption", Encryption)
 def test_a_context_is_refused_if_seal_makes_another_modulus_than_the_set_names(encryption):
     other = ParameterSet("n4096-q60", 4096, ALLOWED["n4096-q60"].modulus - 8192)
-    assert refusal(make_context, other, encryption, 20) == "other-modulus"
+    assert error_of(make_context, other, encryption, 20).reason == "other-modulus"
 
 
 # --- The modulus ---------------------------------------------------------------------------------------------

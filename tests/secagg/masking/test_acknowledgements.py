@@ -21,6 +21,7 @@ from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.consortium import Consortium, make_identities
 from tests.support.encrypted import opened
+from tests.support.errors import reason_of
 from tests.support.misbehaving import MisbehavingCoordinator
 
 MEMBERS = 5
@@ -45,12 +46,6 @@ def acknowledgement(consortium, message) -> Acknowledge:
 def signed(consortium, number, payload, epoch=1) -> bytes:
     sealer = Sealer(consortium.charter, number, make_identities(MEMBERS)[number - 1], epoch)
     return sealer.seal(Stage.ACKNOWLEDGE, payload)
-
-
-def refusal(receive, *arguments):
-    with pytest.raises(RemoteProtocolError) as caught:
-        receive(*arguments)
-    return caught.value.reason
 
 
 # --- What is said --------------------------------------------------------------------------------------------
@@ -121,7 +116,7 @@ def test_an_acknowledgement_that_comes_twice_is_one(tmp_path):
     server.receive(*replies[-1])
     assert server.state is ServerState.READY
     # After the last it is out of turn.
-    assert refusal(server.receive, *replies[-1]) == "unexpected-message"
+    assert reason_of(server.receive, *replies[-1]) == "unexpected-message"
     assert server.state is ServerState.READY
 
 
@@ -301,4 +296,4 @@ def test_a_context_as_large_as_usual_ones_with_keys_reaches_the_check_and_a_larg
     with pytest.raises(TamperingError):
         consortium.server.receive(1, signed(consortium, 1, holding))
     bloated = msgspec.structs.replace(honest, context=bytes(limit + 1024))
-    assert refusal(consortium.server.receive, 1, signed(consortium, 1, bloated)) == "oversized"
+    assert reason_of(consortium.server.receive, 1, signed(consortium, 1, bloated)) == "oversized"

@@ -34,16 +34,11 @@ from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
 from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
 from tests.support.encrypted import Round, forged, opened
+from tests.support.errors import reason_of
 
 SCHEMES = ("bfv", "ckks", "double-lock")
 schemes = pytest.mark.parametrize("scheme", SCHEMES)
 unmasked = pytest.mark.parametrize("scheme", ["bfv", "ckks"])
-
-
-def refusal(receive, *arguments):
-    with pytest.raises(RemoteProtocolError) as caught:
-        receive(*arguments)
-    return caught.value.reason
 
 
 def takes_the_truth(made: Round, number: int) -> bool:
@@ -104,7 +99,7 @@ def test_a_sum_that_is_not_signed_for_or_has_no_form_is_refused_and_the_true_one
     for name, (fields, reason) in wrong_sums(made).items():
         # Another cohort than it revealed for is refused for that.
         due = "survivors-changed" if state is ClientState.REVEALED and "survivors" in fields else reason
-        assert refusal(client.receive, made.changed(**fields)) == due, name
+        assert reason_of(client.receive, made.changed(**fields)) == due, name
         assert (client.state, client.round) == (state, before)
     assert takes_the_truth(made, 6)
 
@@ -116,8 +111,8 @@ def test_signatures_of_another_round_do_not_vouch_for_this_one(tmp_path, scheme)
     second = Round.begin(first.consortium, step=2)
     client = first.consortium.clients[1]
     old = second.changed(contributions=first.payload.contributions)
-    assert refusal(client.receive, old) == "forged-contribution"
-    assert refusal(client.receive, second.changed(vector=first.payload.vector, step=1)) == "step-changed"
+    assert reason_of(client.receive, old) == "forged-contribution"
+    assert reason_of(client.receive, second.changed(vector=first.payload.vector, step=1)) == "step-changed"
     assert takes_the_truth(second, 1)
 
 
@@ -128,27 +123,27 @@ def test_signatures_of_another_epoch_do_not_vouch_for_this_one(tmp_path):
     first.consortium.set_up()
     second = Round.begin(first.consortium)
     late = second.changed(contributions=first.payload.contributions)
-    assert refusal(first.consortium.clients[1].receive, late) == "forged-contribution"
+    assert reason_of(first.consortium.clients[1].receive, late) == "forged-contribution"
 
 
 @schemes
 def test_a_sum_over_fewer_than_t_is_refused_whoever_signed(tmp_path, scheme):
     made = Round.make(tmp_path, scheme)
     few = made.changed(survivors=[1, 2, 3], contributions=made.payload.contributions[:3])
-    assert refusal(made.consortium.clients[1].receive, few) == "below-threshold"
+    assert reason_of(made.consortium.clients[1].receive, few) == "below-threshold"
 
 
 @schemes
 def test_a_sum_in_the_clear_is_none_where_sums_are_encrypted_and_the_other_way_round(tmp_path, scheme):
     made = Round.make(tmp_path / scheme, scheme)
     plain = Sum(1, [1, 2, 3, 4, 5], MODEL_DIGEST, memoryview(bytes(63)), bytes(8))
-    assert refusal(made.consortium.clients[1].receive, forged(made.consortium, Stage.SUM, plain)) == "malformed"
+    assert reason_of(made.consortium.clients[1].receive, forged(made.consortium, Stage.SUM, plain)) == "malformed"
     masking = Consortium.make(tmp_path / "mask", 5)
     masking.set_up()
     masking.deliver(masking.server.begin(1))
     # So large it may not even be.
     message = forged(masking, Stage.SUM, made.payload)
-    assert refusal(masking.clients[1].receive, message) in ("malformed", "oversized")
+    assert reason_of(masking.clients[1].receive, message) in ("malformed", "oversized")
 
 
 # --- What the tag finds --------------------------------------------------------------------------------------
@@ -191,7 +186,7 @@ def test_a_step_is_opened_over_one_cohort_only_and_over_that_again_and_again(tmp
     consortium.clients[1].take_sum()
     less = Round.begin(consortium, silent={5})
     assert less.payload.survivors == [1, 2, 3, 4]
-    assert refusal(consortium.clients[1].receive, less.message) == "differencing"
+    assert reason_of(consortium.clients[1].receive, less.message) == "differencing"
     assert takes_the_truth(less, 2)  # It never opened the first.
     same = Round.begin(consortium)
     assert takes_the_truth(same, 1)
@@ -203,7 +198,7 @@ def test_which_cohort_was_opened_outlives_a_crash_and_what_is_no_sum_counts_for_
     made = Round.make(tmp_path, scheme)
     consortium = made.consortium
     broken = made.changed(vector=memoryview(b"\xff" * len(made.payload.vector)))
-    assert refusal(consortium.clients[1].receive, broken) == "malformed"
+    assert reason_of(consortium.clients[1].receive, broken) == "malformed"
     assert not consortium.latches[1]._read("SELECT * FROM cohorts")
 
     def crash(*_: object) -> None:
@@ -219,7 +214,7 @@ def test_which_cohort_was_opened_outlives_a_crash_and_what_is_no_sum_counts_for_
     consortium.server = type(consortium.server)(replace(old, epoch=2, first_round=2, rounds=2))
     consortium.set_up()
     less = Round.begin(consortium, silent={5})
-    assert refusal(consortium.clients[1].receive, less.message) == "differencing"
+    assert reason_of(consortium.clients[1].receive, less.message) == "differencing"
     assert takes_the_truth(Round.begin(consortium), 1)
 
 
@@ -256,7 +251,7 @@ def test_under_the_double_lock_no_hospital_takes_a_sum_over_others_than_it_answe
     made = Round.make(tmp_path, "double-lock", 6)
     for number in made.consortium.clients:
         message = over(made, [1, 2, 3, 4, 5] if number < 6 else [1, 2, 3, 4, 6])
-        assert refusal(made.consortium.clients[number].receive, message) == "survivors-changed"
+        assert reason_of(made.consortium.clients[number].receive, message) == "survivors-changed"
 
 
 # --- Where nothing is masked ---------------------------------------------------------------------------------
@@ -275,7 +270,7 @@ def test_where_nothing_is_masked_nobody_agrees_and_nobody_reveals(tmp_path, sche
         (Stage.UNMASK, Unmask([1, 2, 3, 4], [])),
         (Stage.UNMASK, Unmask([1, 2, 3, 4, 5], [])),
     ):
-        assert refusal(client.receive, forged(consortium, stage, payload)) == "unexpected-message"
+        assert reason_of(client.receive, forged(consortium, stage, payload)) == "unexpected-message"
         assert client.state is ClientState.MASKED
 
 
@@ -341,7 +336,7 @@ def test_reveals_that_do_not_belong_to_the_sum_are_refused_and_the_true_sum_take
         ("half a share", [resealed(made, 1, bytes(size - 1)), *rest], "unreadable-shares"),
         ("wrong shares", [resealed(made, 1, bytes(size)), *rest], "wrong-share"),
     ):
-        assert refusal(client.receive, made.changed(reveals=shown)) == reason, name
+        assert reason_of(client.receive, made.changed(reveals=shown)) == reason, name
         assert client.state is ClientState.REVEALED
     assert takes_the_truth(made, 1)
 
@@ -350,7 +345,7 @@ def test_shares_of_one_that_is_not_in_the_sum_are_refused(tmp_path):
     made = Round.make(tmp_path, "double-lock", silent={5})
     stranger = resealed(made, 1, bytes(5 * SHARE_SIZE))
     shown = [*made.payload.reveals[1:], ResponderReveal(5, stranger.sealed)]
-    assert refusal(made.consortium.clients[1].receive, made.changed(reveals=shown)) == "duplicate"
+    assert reason_of(made.consortium.clients[1].receive, made.changed(reveals=shown)) == "duplicate"
 
 
 def test_sealed_shares_of_another_round_or_for_other_survivors_do_not_open(tmp_path):
@@ -358,7 +353,7 @@ def test_sealed_shares_of_another_round_or_for_other_survivors_do_not_open(tmp_p
     first.consortium.deliver([(number, first.message) for number in first.consortium.clients])
     second = Round.begin(first.consortium, silent={5}, step=2)
     shown = [first.payload.reveals[0], *second.payload.reveals[1:]]
-    assert refusal(first.consortium.clients[1].receive, second.changed(reveals=shown)) == "unreadable-shares"
+    assert reason_of(first.consortium.clients[1].receive, second.changed(reveals=shown)) == "unreadable-shares"
     group, session = first.consortium.clients[1]._epoch.group, first.consortium.server.session
     keys = {
         kdf.reveal_sealing_key(group._key, session, round_number, responder, digest)
@@ -396,7 +391,7 @@ def test_wrong_shares_that_nobody_could_check_are_left_out_while_t_right_ones_ar
             opened = client._epoch.group.open_sum(decode(opened_by(made, message), EncryptedSum), survivors_of(made), 1)
             assert np.array_equal(client.session.ring.to_signed(opened.vector), made.truth())
         else:
-            assert refusal(client.receive, message) == "wrong-share"
+            assert reason_of(client.receive, message) == "wrong-share"
     assert takes_the_truth(made, 3)
 
 
@@ -508,7 +503,7 @@ def test_the_coordinator_refuses_a_vector_that_is_no_ciphertext_and_its_sum_is_t
         (bytes(residues), "malformed"),
     ):
         payload = msgspec.structs.replace(honest, vector=memoryview(vector))
-        assert refusal(server.receive, 5, sealer.seal(Stage.MASKED, payload, round=1)) == reason
+        assert reason_of(server.receive, 5, sealer.seal(Stage.MASKED, payload, round=1)) == reason
         assert server.missing == {5}
     outbox = server.timeout()
     while server.result is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +34,9 @@ from secagg.masking.messages import (
     Unmask,
 )
 from secagg.masking.states import ClientState, ServerState
-from secagg.masking.verification import ForgedSumError
 from secagg.wire import COORDINATOR, Sealer, Stage
 from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
+from tests.support.errors import taken
 from tests.support.misbehaving import MisbehavingCoordinator
 from training.attacks.encrypted import EncryptedCoordinator
 
@@ -105,14 +104,6 @@ def contents(payloads: dict) -> st.SearchStrategy:
 @pytest.fixture(scope="module")
 def consortia(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Consortium]:
     return {scheme: Consortium.make(tmp_path_factory.mktemp("latches"), MEMBERS, scheme=scheme) for scheme in SCHEMES}
-
-
-def taken(receive: Callable[..., object], *arguments: object) -> bool:
-    try:
-        receive(*arguments)
-    except (RemoteProtocolError, ForgedSumError):
-        return False
-    return True
 
 
 def hospital_in(state: ClientState, made: Consortium) -> MisbehavingCoordinator:

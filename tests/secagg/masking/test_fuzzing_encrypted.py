@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg.errors import RemoteProtocolError
 from secagg.masking.messages import (
     Abort,
     Acknowledge,
@@ -28,10 +27,10 @@ from secagg.masking.messages import (
     Unmask,
 )
 from secagg.masking.states import ClientState, ServerState
-from secagg.masking.verification import ForgedSumError
 from secagg.wire import Sealer, Stage
 from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
 from tests.support.encrypted import Round, forged
+from tests.support.errors import taken
 
 MEMBERS = 4
 IDENTITIES = make_identities(MEMBERS)
@@ -74,14 +73,6 @@ FROM_HOSPITAL = st.one_of(
     st.tuples(st.just(Stage.REVEAL), st.builds(Reveal, digests, blobs, blobs)),
     st.tuples(st.just(Stage.MASKED), st.builds(Open, st.just("training"), counters, counters)),
 )
-
-
-def taken(receive, *arguments) -> bool:
-    try:
-        receive(*arguments)
-    except (RemoteProtocolError, ForgedSumError):
-        return False
-    return True
 
 
 def brought_to(state: ClientState | ServerState, folder: Path, scheme: str) -> Consortium:

@@ -14,6 +14,7 @@ from secagg.masking import MaskingClient
 from secagg.masking.states import ClientState
 from secagg.wire import Sealer, Stage
 from tests.support.consortium import Consortium, make_identities, open_policy
+from tests.support.errors import error_of
 from tests.support.misbehaving import MisbehavingCoordinator
 
 MEMBERS, COLLUDER, RESTORED = 4, 1, 2
@@ -52,12 +53,6 @@ def run_round(coordinator: MisbehavingCoordinator, vectors: dict, told: tuple[in
         coordinator.clients[number].receive(message)
 
 
-def refusal(call, *arguments, **named) -> RemoteProtocolError:
-    with pytest.raises(RemoteProtocolError) as caught:
-        call(*arguments, **named)
-    return caught.value
-
-
 @pytest.mark.parametrize("before", ["anything", "the second epoch"])
 def test_a_restored_hospital_refuses_the_next_epoch_and_says_who_remembers_more(tmp_path, before):
     consortium = start(tmp_path)
@@ -68,7 +63,7 @@ def test_a_restored_hospital_refuses_the_next_epoch_and_says_who_remembers_more(
         backup = consortium.back_up(RESTORED)
     run_round(epoch(consortium, 2, 4), vectors, (1, 2, 3, 4))
     set_back(consortium, RESTORED, backup)
-    error = refusal(epoch, consortium, 3, 7)
+    error = error_of(epoch, consortium, 3, 7)
     assert (error.reason, error.culprit) == ("state-restored", "h1")
     assert "epoch 2 and round 4" in error.message
     assert error.remedy
@@ -82,7 +77,7 @@ def test_a_hospital_set_back_within_an_epoch_is_told_of_the_round_that_its_latch
     backup = consortium.back_up(RESTORED)
     run_round(coordinator, vectors, (1, 2, 3, 4))
     set_back(consortium, RESTORED, backup)
-    error = refusal(epoch, consortium, 2, 4)
+    error = error_of(epoch, consortium, 2, 4)
     assert error.reason == "state-restored"
     assert "epoch 1 and round 1" in error.message
 
@@ -93,7 +88,7 @@ def test_a_hospital_whose_latch_was_removed_refuses(tmp_path):
     consortium.stop(RESTORED)
     consortium.latch_file(RESTORED).unlink()
     consortium.start(RESTORED)
-    assert refusal(epoch, consortium, 2, 4).reason == "state-restored"
+    assert error_of(epoch, consortium, 2, 4).reason == "state-restored"
 
 
 def test_of_two_copies_of_a_folder_the_one_that_took_no_part_refuses(tmp_path):
@@ -105,7 +100,7 @@ def test_of_two_copies_of_a_folder_the_one_that_took_no_part_refuses(tmp_path):
     run_round(epoch(consortium, 2, 4), vectors, (1, 2, 3, 4))
     identity, charter = make_identities(MEMBERS)[RESTORED - 1], consortium.charter
     consortium.clients[RESTORED] = MaskingClient(charter, identity, Latch(copy), open_policy(charter.charter))
-    assert refusal(epoch, consortium, 3, 7).reason == "state-restored"
+    assert error_of(epoch, consortium, 3, 7).reason == "state-restored"
 
 
 def test_limit_one_that_says_it_saw_everybody_far_ahead_keeps_all_others_out(tmp_path):
@@ -115,7 +110,7 @@ def test_limit_one_that_says_it_saw_everybody_far_ahead_keeps_all_others_out(tmp
     outbox = consortium.answer(consortium.deliver(consortium.server.open()))
     for number, deals in consortium.answer(consortium.deliver(outbox)):
         if number != 1:
-            error = refusal(consortium.clients[number].receive, deals)
+            error = error_of(consortium.clients[number].receive, deals)
             assert (error.reason, error.culprit) == ("state-restored", "h1")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from secagg.charter import NeighbourGraph
 from secagg.charter.thresholds import smallest_threshold
-from secagg.errors import InputError, RemoteProtocolError
+from secagg.errors import InputError
 from secagg.graph import Graph, smallest_graph
 from secagg.masking import MaskingClient, MaskingServer, Session
 from secagg.masking.agreement import sample_size
@@ -33,6 +33,7 @@ from tests.support.consortium import (
     open_policy,
     sign_by_all,
 )
+from tests.support.errors import reason_of
 
 MEMBERS = 40
 COLLUDING = 1
@@ -43,12 +44,6 @@ NEIGHBOURS = NeighbourGraph(degree=GRAPH.degree, threshold=GRAPH.threshold)
 
 def sparse(folder, *, client: type[MaskingClient] = MaskingClient, **changes: object) -> Consortium:
     return Consortium.make(folder, MEMBERS, Build(client=client), graph=NEIGHBOURS, max_colluding=COLLUDING, **changes)
-
-
-def refusal(call, *arguments) -> str:
-    with pytest.raises(RemoteProtocolError) as caught:
-        call(*arguments)
-    return caught.value.reason
 
 
 @pytest.fixture
@@ -218,7 +213,7 @@ def test_other_holders_than_the_charter_lets_a_hospital_draw_are_refused(tmp_pat
     session = consortium.server.session
     payload = Advertise(bytes(32), bytes(32 * session.rounds), bytes(32 * session.rounds), bytes(32), holders)
     message = Sealer(consortium.charter, 1, identity, 1).seal(Stage.ADVERTISE, payload)
-    assert refusal(consortium.server.receive, 1, message) == "bad-holders"
+    assert reason_of(consortium.server.receive, 1, message) == "bad-holders"
 
 
 # --- The charter ---------------------------------------------------------------------------------------------
@@ -271,9 +266,9 @@ def test_agreements_that_are_forged_are_found_by_every_hospital_though_it_checks
     assert sample_size(MEMBERS - 1, threshold) < MEMBERS - 1
     for number, message in outbox:
         forged = with_forged_agreements(consortium, message, threshold - 1)
-        assert refusal(consortium.clients[number].receive, forged) == "forged-agreement"
+        assert reason_of(consortium.clients[number].receive, forged) == "forged-agreement"
         assert consortium.clients[number].state is ClientState.READY
-        assert refusal(consortium.clients[number].receive, message) == "unexpected-message"
+        assert reason_of(consortium.clients[number].receive, message) == "unexpected-message"
 
 
 @pytest.mark.parametrize(("shown", "threshold"), [(36, 21), (180, 111), (900, 551), (551, 551), (60, 31)])
@@ -321,7 +316,7 @@ def test_a_hospital_masks_with_every_holder_of_its_shares_whatever_deals_are_wit
         shown = Deals([deal for deal in payload.deals if peek(deal).sender not in hidden])
         message = sealer.seal(Stage.DEALS, shown, recipient=7)
         if refused and 7 in consortium.clients[min(holders)]._epoch.secrets.holders:
-            assert refusal(victim.receive, message) == "deals-missing"
+            assert reason_of(victim.receive, message) == "deals-missing"
         elif not refused:
             victim.receive(message)
     peers = holders | set(victim._epoch.held)
@@ -334,7 +329,7 @@ def test_a_roster_without_the_keys_of_a_holder_is_refused(tmp_path):
     outbox = dict(consortium.answer(consortium.deliver(consortium.server.open())))
     holder = consortium.clients[7]._epoch.secrets.holders[-1]
     fewer = shown_fewer(consortium, outbox[7], {holder})
-    assert refusal(consortium.clients[7].receive, fewer) == "keys-missing"
+    assert reason_of(consortium.clients[7].receive, fewer) == "keys-missing"
 
 
 def test_different_participants_for_two_hospitals_are_found_out_when_shares_are_exchanged(tmp_path, monkeypatch):
@@ -347,7 +342,7 @@ def test_different_participants_for_two_hospitals_are_found_out_when_shares_are_
     stranger = next(number for number in consortium.clients if number not in related)
     outbox[7] = shown_fewer(consortium, outbox[7], {stranger}, gone={stranger})
     deals = dict(consortium.answer(consortium.deliver(list(outbox.items()))))
-    assert refusal(consortium.clients[7].receive, deals[7]) == "other-roster"
+    assert reason_of(consortium.clients[7].receive, deals[7]) == "other-roster"
 
 
 def test_the_policy_still_asks_for_its_own_cohort(tmp_path):
@@ -359,4 +354,4 @@ def test_the_policy_still_asks_for_its_own_cohort(tmp_path):
     consortium.deliver(consortium.server.begin(1))
     masked = [(n, consortium.clients[n].mask(vectors[n], MODEL_DIGEST)) for n in consortium.clients if n != 5]
     number, proposal = consortium.answer(masked)[0]
-    assert refusal(consortium.clients[number].receive, proposal) == "below-threshold"
+    assert reason_of(consortium.clients[number].receive, proposal) == "below-threshold"
