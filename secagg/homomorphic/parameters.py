@@ -27,6 +27,9 @@ SECURE_MODULUS_BITS: Final[Mapping[int, int]] = {1024: 27, 2048: 54, 4096: 109, 
 
 _LARGEST_NOISE: Final = 21
 _NOISE_COINS: Final = 42
+NOISE_VARIANCE: Final = _NOISE_COINS / 4
+"""Of each coefficient of one fresh ciphertext: a coin of +-1/2 has a variance of 1/4."""
+
 _LARGEST_PLAIN_BITS: Final = 50
 
 

@@ -17,15 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from secagg.encoding.ring import Ring, RingVector
-from secagg.homomorphic.parameters import FAILURE_BITS, ParameterSet
+from secagg.homomorphic.parameters import FAILURE_BITS, NOISE_VARIANCE, ParameterSet
 
 Reals = npt.NDArray[np.float64]
 
 _WIDEST: Final = 32
 _LIMB_BITS: Final = 16
 _LIMBS: Final = 4
-# Of the noise of one contributor.
-_VARIANCE: Final = 10.5
 # Of what a sum of coefficients may reach, a fourth is left free.
 _SPARE_BITS: Final = 2
 
@@ -101,6 +99,6 @@ def error_bound(parameters: ParameterSet, numbers: RealNumbers, count: int) -> f
     """
     degree, contributors = parameters.degree, numbers.contributors
     exponent = math.log(2 * count) + FAILURE_BITS * math.log(2)
-    noise = math.sqrt(degree * contributors * _VARIANCE * exponent)
+    noise = math.sqrt(degree * contributors * NOISE_VARIANCE * exponent)
     rounding = contributors * degree / (2 * math.sqrt(2))
     return (noise + rounding) / 2.0 ** scale_bits(parameters, numbers) + numbers.largest_sum * 2.0**-FAILURE_BITS
