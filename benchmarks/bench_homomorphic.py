@@ -89,7 +89,7 @@ class Ours:
 
     def encrypt(self) -> None:
         """From ring elements to bytes."""
-        encrypt_vector(self.form.values.pack(self.vector), self.form, self.cipher, self.fresh)
+        encrypt_vector(self.form.codec.pack(self.vector), self.form, self.cipher, self.fresh)
 
     def add(self) -> None:
         """Check, load and add what one hospital sent."""
@@ -97,7 +97,7 @@ class Ours:
 
     def decrypt(self) -> np.ndarray:
         """From the sum's bytes to ring elements."""
-        return self.form.values.unpack(decrypt_vector(self.total, self.form, self.cipher), PARAMETERS)
+        return self.form.codec.unpack(decrypt_vector(self.total, self.form, self.cipher), PARAMETERS)
 
 
 def times(work: Callable[[], object], count: int) -> Callable[[], None]:
@@ -160,7 +160,7 @@ def bench_beside_nvflare(benchmark, figure, work):
 def bench_masks_of_double_lock(benchmark, figure):
     """What double lock adds at a hospital, twice: masks go on before encryption, and self-masks off the sum."""
     ours = Ours(Encryption.BFV)
-    packed = ours.form.values.pack(ours.vector)
+    packed = ours.form.codec.pack(ours.vector)
     keys = [SignedKey(bytes([number]) * 32, 1 if number % 2 else -1) for number in range(HOSPITALS)]
 
     def mask() -> None:

@@ -47,7 +47,7 @@ def encryption_terms(charter: Charter) -> EncryptionTerms | None:
 
 def terms_of(form: EncryptedForm) -> EncryptionTerms:
     """The same for vectors of the given form."""
-    spec, values = form.spec, form.values
+    spec, values = form.spec, form.codec
     if isinstance(values, RealNumbers):
         deviation, room = error_bound(spec.parameters, values, form.value_count), 0.5
     else:

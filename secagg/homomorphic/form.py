@@ -7,14 +7,51 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from secagg.encoding.ring import Ring
-from secagg.homomorphic.coefficients import Packing, Splitting, arrangement
+from secagg.encoding.ring import Ring, RingVector
+from secagg.homomorphic.coefficients import arrangement
 from secagg.homomorphic.parameters import Encryption, ParameterSet, exact_plain_bits, parameter_set
 from secagg.homomorphic.reals import RealNumbers, scale_bits
 from secagg.homomorphic.spec import CipherSpec
+
+
+class Codec(Protocol):
+    """Elements of ``ring`` to the values that are encrypted, and back.
+
+    Elements are packed first, then masked where they are, then turned into values: coefficients under BFV, real
+    numbers under CKKS. Sums of values become packed elements of the sum, and those its elements.
+    """
+
+    @property
+    def ring(self) -> Ring:
+        """Of the elements."""
+
+    @property
+    def packed_ring(self) -> Ring:
+        """Of the packed elements, which are what is masked."""
+
+    @property
+    def values_per_packed(self) -> int:
+        """How many values a packed element takes."""
+
+    def packed_count(self, length: int) -> int:
+        """How many packed elements ``length`` elements take."""
+
+    def pack(self, elements: RingVector) -> RingVector:
+        """Elements as packed ones, shape (packed_count,)."""
+
+    def unpack(self, packed: RingVector, length: int) -> RingVector:
+        """The first ``length`` elements of what `pack` made, or of a sum of such."""
+
+    def values(self, packed: RingVector) -> npt.NDArray[Any]:
+        """Packed elements as values, shape (len(packed) * values_per_packed,)."""
+
+    def from_values(self, values: npt.NDArray[Any]) -> RingVector:
+        """Sums of values as packed elements."""
 
 
 @dataclass(frozen=True)
@@ -24,23 +61,23 @@ class EncryptedForm:
     Attributes:
         length: ring elements of a vector.
         contributors: how many hospitals there are.
-        values: how elements become the values that are encrypted: packed first, masked if they are, then encrypted.
+        codec: ring elements to the values that are encrypted, and back.
     """
 
     length: int
     contributors: int
     spec: CipherSpec
-    values: Packing | Splitting | RealNumbers
+    codec: Codec
 
     @property
     def value_count(self) -> int:
         """How many values a vector has."""
-        return self.packed_count * self.values.values_per_packed
+        return self.packed_count * self.codec.values_per_packed
 
     @property
     def packed_count(self) -> int:
         """How many elements of the packed ring a vector has."""
-        return self.values.packed_count(self.length)
+        return self.codec.packed_count(self.length)
 
     @property
     def blocks(self) -> int:
@@ -50,11 +87,11 @@ class EncryptedForm:
     @property
     def packed_type(self) -> np.dtype[np.unsignedinteger]:
         """Of an element of the packed ring."""
-        return self.values.packed_ring.dtype
+        return self.codec.packed_ring.dtype
 
     def elements_of(self, piece: tuple[int, int]) -> slice:
         """Which packed elements are in a piece: (first block, blocks)."""
-        step = self.spec.block // self.values.values_per_packed
+        step = self.spec.block // self.codec.values_per_packed
         return slice(piece[0] * step, min(sum(piece) * step, self.packed_count))
 
     def elements_in(self, piece: tuple[int, int]) -> int:

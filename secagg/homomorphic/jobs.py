@@ -44,7 +44,7 @@ def taking(todo: deque[Piece]) -> deque[Piece]:
 def form_brief(form: EncryptedForm) -> FormBrief:
     """What a worker needs to make the same form."""
     spec = form.spec
-    ring = form.values.ring
+    ring = form.codec.ring
     return FormBrief(spec.parameters.name, spec.encryption, ring.bits, form.length, form.contributors)
 
 
@@ -73,7 +73,7 @@ class EncryptJob:
 
     def compute(self, piece: Piece) -> None:
         """The same, here."""
-        values = self._form.values.values(self._packed[self._form.elements_of(piece)])
+        values = self._form.codec.values(self._packed[self._form.elements_of(piece)])
         self._cipher.encrypt(values, self._target(piece))
 
     def _target(self, piece: Piece) -> memoryview:
@@ -115,7 +115,7 @@ class DecryptJob:
         """
         elements = self._packed[self._form.elements_of(piece)]
         values = self._cipher.decrypt(self._source(piece))
-        elements[:] = self._form.values.from_values(values)[: len(elements)]
+        elements[:] = self._form.codec.from_values(values)[: len(elements)]
 
     def _source(self, piece: Piece) -> memoryview:
         size = self._form.spec.sum_block_size

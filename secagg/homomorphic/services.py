@@ -54,7 +54,7 @@ class EncryptService:
         """Encrypt the piece's blocks."""
         form = self._form
         # Values are a copy: what is made lies where what was handed over lay.
-        values = form.values.values(np.frombuffer(slot, form.packed_type, form.elements_in(piece)))
+        values = form.codec.values(np.frombuffer(slot, form.packed_type, form.elements_in(piece)))
         self._cipher.encrypt(values, slot[: piece[1] * form.spec.fresh_block_size])
 
 
@@ -68,7 +68,7 @@ class DecryptService:
         """Decrypt the piece's blocks."""
         form, count = self._form, self._form.elements_in(piece)
         values = self._cipher.decrypt(slot[: piece[1] * form.spec.sum_block_size])
-        packed = form.values.from_values(values)[:count]
+        packed = form.codec.from_values(values)[:count]
         slot[: packed.nbytes] = packed.data.cast("B")
 
 

@@ -63,7 +63,7 @@ class Group:
             keys: none where the scheme does not mask.
         """
         form = self._session.form
-        packed = form.values.pack(vector)
+        packed = form.codec.pack(vector)
         tag += kdf.tag_pad(self._key, self._session, round_number, owner)
         if keys:
             (tag,) = add_masks(packed, keys, [tag], self._session.tag_size, over_processes)
@@ -93,7 +93,7 @@ class Group:
         if masks:
             (tag,) = add_masks(packed, masks, [tag], session.tag_size, over_processes)
         tag -= sum(kdf.tag_pad(self._key, session, round_number, number) for number in survivors.numbers)
-        vector = session.form.values.unpack(packed, session.length)
+        vector = session.form.codec.unpack(packed, session.length)
         return RoundSum(round_number, payload.step, survivors, payload.model_digest, vector, tag % self._tags)
 
     def seal_reveal(self, reveal: Reveal, round_number: int, responder: int) -> SealedReveal:

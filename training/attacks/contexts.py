@@ -182,7 +182,7 @@ def _decrypted_with(context: bytes, stage: Consortium, replies: Outbox) -> str |
     cipher._channel.load_raw(key, cipher._context, context)
     cipher._decryptor = sealapi.Decryptor(cipher._context, key)
     packed = decrypt_vector(memoryview(coordinator.added([VICTIM])), session.form, cipher)
-    guess = session.ring.to_signed(session.form.values.unpack(packed, session.length))
+    guess = session.ring.to_signed(session.form.codec.unpack(packed, session.length))
     return recovered(guess, stage.integers(vectors, VICTIM), "h1's vector")
 
 

@@ -149,7 +149,7 @@ class EncryptedCoordinator(LyingCoordinator):
         """The victim's vector, decrypted and without these masks, as signed integers."""
         packed, session = self.decrypted(victim), self.session
         add_masks(packed, keys)
-        return session.ring.to_signed(session.form.values.unpack(packed, session.length))
+        return session.ring.to_signed(session.form.codec.unpack(packed, session.length))
 
     def _hand_over(self, colluder: int) -> None:
         if self.session.masked:

@@ -106,7 +106,7 @@ def opened_late_vector(build: Build, folder: Path) -> Outcome:
 def _made_up(coordinator: EncryptedCoordinator, tries: Tries) -> None:
     """Whoever could read would write: a sum under a guessed secret."""
     form, out = coordinator.session.form, bytearray(coordinator.session.vector_bytes)
-    packed = np.zeros(form.packed_count, form.values.packed_ring.dtype)
+    packed = np.zeros(form.packed_count, form.codec.packed_ring.dtype)
     encrypt_vector(packed, form, Cipher(form.spec, bytes(64)), memoryview(out))
     message = coordinator.encrypted_sum(coordinator.everybody, coordinator.added_up([out]))
     for number in coordinator.everybody:
@@ -138,7 +138,7 @@ def secret_from_acknowledgements(build: Build, folder: Path) -> Outcome:
         form = coordinator.session.form
         for seed in _guesses(coordinator):
             packed = decrypt_vector(memoryview(coordinator.added([VICTIM])), form, Cipher(form.spec, seed))
-            guess = coordinator.session.ring.to_signed(form.values.unpack(packed, coordinator.session.length))
+            guess = coordinator.session.ring.to_signed(form.codec.unpack(packed, coordinator.session.length))
             read = recovered(guess, stage.integers(vectors, VICTIM), "h1's vector")
             if read:
                 return read
@@ -182,8 +182,8 @@ def _difference(session: Session, one: memoryview, other: memoryview) -> npt.NDA
     words = [unpack_words(data[SEED_SIZE : spec.fresh_block_size], spec.block).tolist() for data in (one, other)]
     scaled = [(a - b) % modulus for a, b in zip(*words, strict=True)][: form.packed_count]
     rounded = np.array([((value << spec.bits) + modulus // 2) // modulus for value in scaled], np.int64)
-    packed = form.values.packed_ring.from_signed(rounded)
-    return session.ring.to_signed(form.values.unpack(packed, session.length))
+    packed = form.codec.packed_ring.from_signed(rounded)
+    return session.ring.to_signed(form.codec.unpack(packed, session.length))
 
 
 def equal_tags(build: Build, folder: Path) -> Outcome:

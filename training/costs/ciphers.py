@@ -69,11 +69,11 @@ def cipher_times(form: EncryptedForm) -> CipherTimes:
 
     measured = _some_blocks(form)
     factor = form.blocks / measured.blocks
-    spec, values = form.spec, form.values
+    spec, codec = form.spec, form.codec
     cipher = Cipher(spec, os.urandom(_SEED_SIZE))
     # Of zeros it would be quicker: SEAL leaves them away.
-    vector = random_elements(values.ring, measured.length)
-    packed = values.pack(vector)
+    vector = random_elements(codec.ring, measured.length)
+    packed = codec.pack(vector)
     fresh, total = memoryview(bytearray(measured.fresh_size)), memoryview(bytearray(measured.sum_size))
     encrypt_vector(packed, measured, cipher, fresh)
     sums = []
@@ -91,12 +91,12 @@ def cipher_times(form: EncryptedForm) -> CipherTimes:
     beginning, addition, taking = (median(column) for column in zip(*sums, strict=True))
 
     def decrypted() -> None:
-        values.unpack(decrypt_vector(total, measured, cipher), measured.length)
+        codec.unpack(decrypt_vector(total, measured, cipher), measured.length)
 
     key, context, encryption, decryption = seconds(
         lambda: Cipher(spec, os.urandom(_SEED_SIZE)).fingerprint(b""),
         lambda: public_context(spec),
-        lambda: encrypt_vector(values.pack(vector), measured, cipher, fresh),
+        lambda: encrypt_vector(codec.pack(vector), measured, cipher, fresh),
         decrypted,
         turns=_FEW,
     )

@@ -24,12 +24,12 @@ makers = st.sampled_from([exact_form, approximate_form])
 @given(make=makers, parameters=parameter_sets, ring=rings, length=lengths, contributors=hospitals)
 def test_blocks_hold_all_packed_elements_once_and_in_order(make, parameters, ring, length, contributors):
     form = make(parameters, ring, length, contributors)
-    packed = np.arange(form.packed_count, dtype=np.uint64).astype(form.values.packed_ring.dtype)
+    packed = np.arange(form.packed_count, dtype=np.uint64).astype(form.codec.packed_ring.dtype)
     parts = [packed[form.elements_of((block, 1))] for block in range(form.blocks)]
     np.testing.assert_array_equal(np.concatenate(parts), packed)
     for part in parts:
-        assert len(form.values.values(part)) <= form.spec.block
-    assert all(len(form.values.values(part)) == form.spec.block for part in parts[:-1])
+        assert len(form.codec.values(part)) <= form.spec.block
+    assert all(len(form.codec.values(part)) == form.spec.block for part in parts[:-1])
 
 
 @settings(deadline=None)
@@ -47,7 +47,7 @@ def test_sizes_are_those_of_the_blocks(make, parameters, ring, length, contribut
 def test_the_noise_bound_counts_every_coefficient_that_is_sent(parameters, ring, length, contributors):
     form = exact_form(parameters, ring, length, contributors)
     assert form.spec.encryption is Encryption.BFV
-    assert form.spec.bits == form.values.plain_bits
+    assert form.spec.bits == form.codec.plain_bits
     assert form.spec.bits <= exact_plain_bits(parameters, contributors, form.blocks * parameters.degree)
 
 
@@ -67,7 +67,7 @@ def test_the_noise_bound_counts_every_coefficient_that_is_sent(parameters, ring,
 )
 def test_as_many_elements_go_into_a_coefficient_as_the_noise_leaves_room_for(bits, contributors, kind, per_value):
     form = exact_form(SMALL, Ring(bits), 12_288, contributors)
-    assert isinstance(form.values, kind)
+    assert isinstance(form.codec, kind)
     assert form.length / form.value_count == per_value
 
 

@@ -50,12 +50,12 @@ def team(monkeypatch, form) -> Iterator[Team]:
 
 
 def signed(form: EncryptedForm, seed: int) -> np.ndarray:
-    largest = form.values.ring.largest // 4
+    largest = form.codec.ring.largest // 4
     return np.random.default_rng(seed).integers(-largest, largest + 1, form.length)
 
 
 def packed(form: EncryptedForm, vector: np.ndarray) -> np.ndarray:
-    return form.values.pack(form.values.ring.from_signed(vector))
+    return form.codec.pack(form.codec.ring.from_signed(vector))
 
 
 def fresh(form: EncryptedForm, vector: np.ndarray) -> bytearray:
@@ -66,7 +66,7 @@ def fresh(form: EncryptedForm, vector: np.ndarray) -> bytearray:
 
 def opened(form: EncryptedForm, total: bytearray) -> list[int]:
     elements = decrypt_vector(memoryview(total), form, cipher_for(form.spec))
-    return form.values.ring.to_signed(form.values.unpack(elements, form.length)).tolist()
+    return form.codec.ring.to_signed(form.codec.unpack(elements, form.length)).tolist()
 
 
 def taken(form: EncryptedForm, sums: CiphertextSum) -> bytearray:

@@ -19,7 +19,7 @@ lengths = st.one_of(st.integers(1, 20), st.sampled_from([4095, 4096, 4097, 8191,
 
 def fresh(form: EncryptedForm, vector: np.ndarray) -> bytes:
     out = bytearray(form.fresh_size)
-    encrypt_vector(form.values.pack(vector), form, cipher_for(form.spec), memoryview(out))
+    encrypt_vector(form.codec.pack(vector), form, cipher_for(form.spec), memoryview(out))
     return bytes(out)
 
 
@@ -31,12 +31,12 @@ def total_of(form: EncryptedForm, sums: CiphertextSum) -> bytes:
 
 def opened(form: EncryptedForm, total: bytes) -> list[int]:
     packed = decrypt_vector(memoryview(total), form, cipher_for(form.spec))
-    return form.values.ring.to_signed(form.values.unpack(packed, form.length)).tolist()
+    return form.codec.ring.to_signed(form.codec.unpack(packed, form.length)).tolist()
 
 
 def drawn(form: EncryptedForm, contributors: int, generator: np.random.Generator) -> np.ndarray:
     """One of so many hospitals' signed vector, at its largest in every third place."""
-    largest = form.values.ring.largest // contributors
+    largest = form.codec.ring.largest // contributors
     vector = generator.integers(-largest, largest + 1, form.length)
     vector[::3] = generator.choice([-largest, largest], len(vector[::3]))
     return vector
@@ -54,7 +54,7 @@ def test_the_sum_of_encrypted_vectors_is_exact(make, parameters, bits, length, s
     form, generator = make(parameters, Ring(bits), length, 4), np.random.default_rng(seed)
     vectors, sums = [drawn(form, 4, generator) for _ in range(3)], CiphertextSum(form)
     for vector in vectors:
-        sums.add(memoryview(fresh(form, form.values.ring.from_signed(vector))))
+        sums.add(memoryview(fresh(form, form.codec.ring.from_signed(vector))))
     assert opened(form, total_of(form, sums)) == sum(vectors).tolist()
 
 
@@ -66,7 +66,7 @@ def form(request) -> EncryptedForm:
 def test_a_vector_that_is_refused_leaves_the_sum_as_it_was(form):
     generator = np.random.default_rng(1)
     vectors = [drawn(form, 4, generator) for _ in range(2)]
-    good = [fresh(form, form.values.ring.from_signed(vector)) for vector in vectors]
+    good = [fresh(form, form.codec.ring.from_signed(vector)) for vector in vectors]
     sums = CiphertextSum(form)
     sums.add(memoryview(good[0]))
     # Only the last block of it is no ciphertext: all before it must not have been added.
@@ -83,7 +83,7 @@ def test_a_vector_that_is_refused_leaves_the_sum_as_it_was(form):
 
 def test_blocks_that_change_places_give_another_sum(form):
     vector = drawn(form, 4, np.random.default_rng(2))
-    data, size = fresh(form, form.values.ring.from_signed(vector)), form.spec.fresh_block_size
+    data, size = fresh(form, form.codec.ring.from_signed(vector)), form.spec.fresh_block_size
     swapped = data[size : 2 * size] + data[:size] + data[2 * size :]
     sums = CiphertextSum(form)
     sums.add(memoryview(swapped))
@@ -91,7 +91,7 @@ def test_blocks_that_change_places_give_another_sum(form):
 
 
 def test_two_vectors_of_the_same_values_have_no_block_in_common(form):
-    elements, size = form.values.ring.zeros(form.length), form.spec.fresh_block_size
+    elements, size = form.codec.ring.zeros(form.length), form.spec.fresh_block_size
     first, second = fresh(form, elements), fresh(form, elements)
     blocks = [data[start : start + size] for data in (first, second) for start in range(0, len(data), size)]
     assert len(set(blocks)) == 2 * form.blocks
@@ -99,7 +99,7 @@ def test_two_vectors_of_the_same_values_have_no_block_in_common(form):
 
 
 def test_encrypting_leaves_the_packed_elements_as_they_are(form):
-    packed = form.values.pack(form.values.ring.from_signed(drawn(form, 4, np.random.default_rng(3))))
+    packed = form.codec.pack(form.codec.ring.from_signed(drawn(form, 4, np.random.default_rng(3))))
     before = packed.copy()
     encrypt_vector(packed, form, cipher_for(form.spec), memoryview(bytearray(form.fresh_size)))
     np.testing.assert_array_equal(packed, before)

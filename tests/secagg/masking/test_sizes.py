@@ -192,7 +192,7 @@ def test_a_hundred_hospitals_encrypt_each_parameter_of_sixteen_bits_in_eight_byt
     """A hundred signed numbers of 16 bits add up to fewer than 23 bits. NVFlare's default takes 57.6 bytes."""
     assert 100 * 2 * 2**15 < 2**23
     one = Shape(100, smallest_threshold(100, 1), dropped, 1_000_001, 23, 10, None, scheme, parameter_set)
-    assert one.form.values.per_coefficient == 2
+    assert one.form.codec.per_coefficient == 2
     up, down = a_parameter(one)
     assert up <= 4
     assert down <= 8
