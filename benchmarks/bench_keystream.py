@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from benchmarks.measure import best_by_turns
 from benchmarks.sizes import size
 from secagg.encoding import Ring, packed_size
-from secagg.masking.expansion import WORTHWHILE, over_processes
+from secagg.masking.expansion import PARALLEL_FROM_BYTES, over_processes
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process, pack_masked
 from secagg.masking.tags import tag, tag_size
 from secagg.processes.cores import usable_cores
@@ -97,8 +97,8 @@ def bench_masking_one_update(benchmark, figure, elements):
 
 @pytest.mark.parametrize("megabytes", size([8, 16, 32, 64, 128], [8]))
 def bench_break_even(benchmark, figure, monkeypatch, megabytes):
-    """From which work on the workers pay: `secagg.masking.expansion.WORTHWHILE` rests on it."""
-    monkeypatch.setattr("secagg.masking.expansion.WORTHWHILE", 0)
+    """From which work on the workers pay: `secagg.masking.expansion.PARALLEL_FROM_BYTES` rests on it."""
+    monkeypatch.setattr("secagg.masking.expansion.PARALLEL_FROM_BYTES", 0)
     keys = signed_keys(PEERS + 1)
     vector = RING.zeros(megabytes * 1024 * 1024 // RING.dtype.itemsize // len(keys))
     packed = memoryview(bytearray(packed_size(len(vector), RING.bits)))
@@ -111,7 +111,9 @@ def bench_break_even(benchmark, figure, monkeypatch, megabytes):
     best = []
     works = mask(in_one_process), mask(over_processes)
     benchmark.pedantic(lambda: best.extend(best_by_turns(size(60, 2), *works)), rounds=1)
-    what = f"{megabytes} MiB of keystream, {usable_cores()} cores, of one; asked from {WORTHWHILE >> 20} MiB on"
+    what = (
+        f"{megabytes} MiB of keystream, {usable_cores()} cores, of one; asked from {PARALLEL_FROM_BYTES >> 20} MiB on"
+    )
     figure(what, best[0] / best[1], "")
 
 

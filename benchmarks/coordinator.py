@@ -49,7 +49,7 @@ def add_up(form: EncryptedForm, received: Iterator[bytes]) -> None:
 def main(name: str, parameters: int, field_bits: int, hospitals: int, cores: int) -> None:
     """Warm up, then measure."""
     team.usable_cores = lambda: cores
-    vectors.WORTHWHILE_TO_ADD = 0
+    vectors.PARALLEL_ADD_FROM_BLOCKS = 0
     chosen, ring = ALLOWED[name], Ring(field_bits)
     few = exact_form(chosen, ring, _FEW_PARAMETERS, hospitals)
     for _ in range(2):

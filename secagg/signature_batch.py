@@ -11,16 +11,15 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from secagg.identity import SIGNATURE_SIZE
+from secagg.identity import PUBLIC_KEY_SIZE, SIGNATURE_SIZE
+from secagg.labels import DIGEST_SIZE
 from secagg.processes.job import Piece, Work
 from secagg.processes.team import over_team
 
-DIGEST_SIZE: Final = 32
-WORTHWHILE: Final = 4_000
+PARALLEL_FROM_SIGNATURES: Final = 4_000
 """Signatures from which on workers are asked: these take about half a second, and a worker as long to start."""
 
 _ITEM_SIZE: Final = DIGEST_SIZE + SIGNATURE_SIZE
-_KEY_SIZE: Final = 32
 _COUNT_SIZE: Final = 8
 # A fiftieth of a second: little enough for all cores to finish at once, and for a slot.
 _PIECE: Final = 200
@@ -50,7 +49,7 @@ class SignatureBatch:
         """The index of the first signature that is not this key's; None if all are."""
         count = len(self._items) // _ITEM_SIZE
         job = SignatureJob(self._key, self._label, self._items)
-        if count < WORTHWHILE:
+        if count < PARALLEL_FROM_SIGNATURES:
             valid = job.compute((0, count))
             return valid if valid < count else None
         pieces = deque((start, min(_PIECE, count - start)) for start in range(0, count, _PIECE))
@@ -93,7 +92,7 @@ class SignatureService:
     """The same at a worker's."""
 
     def __init__(self, brief: bytes) -> None:
-        self._key, self._label = brief[:_KEY_SIZE], brief[_KEY_SIZE:]
+        self._key, self._label = brief[:PUBLIC_KEY_SIZE], brief[PUBLIC_KEY_SIZE:]
 
     def serve(self, piece: Piece, slot: memoryview) -> None:
         """Count, and write the count where the signatures lay."""

@@ -17,10 +17,10 @@ from secagg.homomorphic.services import TAKE, CipherBrief, FormBrief
 from secagg.processes.job import Piece, Work
 from secagg.processes.worker import SLOT_BYTES
 
-WORTHWHILE: Final = 16
+PARALLEL_FROM_BLOCKS: Final = 16
 """Blocks from which on workers are asked to encrypt or decrypt."""
 
-WORTHWHILE_TO_ADD: Final = 2000
+PARALLEL_ADD_FROM_BLOCKS: Final = 2000
 """Blocks of all hospitals together from which on workers are asked to add: it takes them half a second to start."""
 
 # Enough to make up for what numpy takes to get going, and little enough for the second-level cache and to finish at

@@ -15,7 +15,15 @@ import numpy as np
 from secagg.encoding.ring import RingVector
 from secagg.homomorphic.cipher import Cipher, check_fresh
 from secagg.homomorphic.form import EncryptedForm
-from secagg.homomorphic.jobs import WORTHWHILE, WORTHWHILE_TO_ADD, AddJob, DecryptJob, EncryptJob, pieces, taking
+from secagg.homomorphic.jobs import (
+    PARALLEL_ADD_FROM_BLOCKS,
+    PARALLEL_FROM_BLOCKS,
+    AddJob,
+    DecryptJob,
+    EncryptJob,
+    pieces,
+    taking,
+)
 from secagg.processes import team
 from secagg.processes.job import Piece
 from secagg.processes.worker import Worker, WorkerLostError, first_to_answer
@@ -41,7 +49,7 @@ def decrypt_vector(data: memoryview, form: EncryptedForm, cipher: Cipher) -> Rin
 
 def _run(job: EncryptJob | DecryptJob, form: EncryptedForm) -> None:
     todo = pieces(form, 0, form.blocks)
-    if form.blocks < WORTHWHILE:
+    if form.blocks < PARALLEL_FROM_BLOCKS:
         for piece in todo:
             job.compute(piece)
         return
@@ -59,7 +67,7 @@ class CiphertextSum:
     def __init__(self, form: EncryptedForm) -> None:
         self._form = form
         self._job = AddJob(form)
-        large = form.blocks * form.contributors >= WORTHWHILE_TO_ADD
+        large = form.blocks * form.contributors >= PARALLEL_ADD_FROM_BLOCKS
         helping = (team.SPARE.take() if large else None) or team.Team([])
         # Also where the round is given up, and nobody asks for the sum.
         self._release = weakref.finalize(self, _give_back, helping)

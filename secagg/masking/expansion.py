@@ -20,7 +20,7 @@ from secagg.processes.worker import SLOT_BYTES
 
 # Bytes of keystream (vector times keys) from which on workers are asked: 1 M parameters among 50 hospitals are 200 MB.
 # Two cores to one, best of 60, by `bench_break_even`: 0.9 at 8 MiB, 1.1 at 16, 1.4 at 32, 1.7 at 64, 1.8 at 128.
-WORTHWHILE: Final = 64 * 1024 * 1024
+PARALLEL_FROM_BYTES: Final = 64 * 1024 * 1024
 # Pieces get smaller towards the end, so that all finish at once: guided self-scheduling (Polychronopoulos and Kuck
 # 1987). A smaller piece than this costs more in messages than it saves in waiting.
 _SMALLEST_PIECE: Final = 64 * 1024
@@ -33,7 +33,7 @@ _SLOW_BYTES_A_SECOND: Final = 2e9
 
 def over_processes(streams: MaskStreams, length: int) -> Iterator[tuple[int, RingVector]]:
     """An `Expander` that shares large work with a worker process for each further core, if they can be had."""
-    if length * streams.dtype.itemsize * len(streams.keys) < WORTHWHILE:
+    if length * streams.dtype.itemsize * len(streams.keys) < PARALLEL_FROM_BYTES:
         yield from in_one_process(streams, length)
         return
     yield from expand_with(team.over_team, streams, length)

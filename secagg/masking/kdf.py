@@ -15,10 +15,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from secagg.errors import RemoteProtocolError
+from secagg.masking.messages import KEY_SIZE
 from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.session import Session
-
-KEY_SIZE = 32
 
 
 class Secret(StrEnum):

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from secagg.encoding import Ring, pack_into
 from secagg.encoding.ring import RingVector
 
+# Not that of the messages: workers import this module alone.
 KEY_SIZE: Final = 32
 CHUNK_BYTES: Final = 128 * 1024
 _BLOCK: Final = 16

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
+# Looked up here by all who ask, so that one patch reaches them.
 from secagg.processes.cores import usable_cores as usable_cores
 from secagg.processes.job import Job, Piece
 from secagg.processes.worker import Worker, first_to_answer

@@ -36,7 +36,7 @@ def batch_of(signed, identity, label=LABEL) -> SignatureBatch:
 @pytest.fixture(params=["here", "over processes"])
 def spread(request, monkeypatch):
     if request.param == "over processes":
-        monkeypatch.setattr(signature_batch, "WORTHWHILE", 0)
+        monkeypatch.setattr(signature_batch, "PARALLEL_FROM_SIGNATURES", 0)
         monkeypatch.setattr(team, "usable_cores", lambda: 2)
 
 

@@ -33,8 +33,8 @@ def form(request) -> EncryptedForm:
 @pytest.fixture
 def team(monkeypatch, form) -> Iterator[Team]:
     """Two ready workers, who are asked however little there is to do."""
-    monkeypatch.setattr(vectors, "WORTHWHILE", 1)
-    monkeypatch.setattr(vectors, "WORTHWHILE_TO_ADD", 1)
+    monkeypatch.setattr(vectors, "PARALLEL_FROM_BLOCKS", 1)
+    monkeypatch.setattr(vectors, "PARALLEL_ADD_FROM_BLOCKS", 1)
     monkeypatch.setattr(teams, "usable_cores", lambda: 3)
     spare = Spare()
     monkeypatch.setattr(teams, "SPARE", spare)
@@ -91,7 +91,7 @@ def test_the_sum_is_the_same_to_the_bit_whoever_adds(form, team, monkeypatch):
     for vector in several:
         shared.add(memoryview(vector))
     together = taken(form, shared)
-    monkeypatch.setattr(vectors, "WORTHWHILE_TO_ADD", 1 << 60)
+    monkeypatch.setattr(vectors, "PARALLEL_ADD_FROM_BLOCKS", 1 << 60)
     alone = CiphertextSum(form)
     for vector in several:
         alone.add(memoryview(vector))
@@ -179,7 +179,7 @@ def test_the_seed_is_in_the_brief_of_who_needs_it_and_in_no_repr(form):
 def test_a_worker_is_started_in_vain_where_there_is_one_core(form, monkeypatch):
     monkeypatch.setattr(teams, "usable_cores", lambda: 1)
     monkeypatch.setattr(Worker, "start", lambda: pytest.fail("a worker was started"))
-    monkeypatch.setattr(vectors, "WORTHWHILE", 1)
+    monkeypatch.setattr(vectors, "PARALLEL_FROM_BLOCKS", 1)
     monkeypatch.setattr(teams, "SPARE", Spare())
     sums = CiphertextSum(form)
     sums.add(memoryview(fresh(form, signed(form, 1))))

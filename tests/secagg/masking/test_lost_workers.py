@@ -29,7 +29,7 @@ schemes = pytest.mark.parametrize("scheme", ["bfv", "ckks", "double-lock"])
 @pytest.fixture
 def spare(monkeypatch) -> Iterator[Spare]:
     """Two workers, who are asked however little there is to add."""
-    monkeypatch.setattr(encrypted_vectors, "WORTHWHILE_TO_ADD", 1)
+    monkeypatch.setattr(encrypted_vectors, "PARALLEL_ADD_FROM_BLOCKS", 1)
     monkeypatch.setattr(teams, "usable_cores", lambda: 3)
     spare = Spare()
     monkeypatch.setattr(teams, "SPARE", spare)

@@ -59,7 +59,7 @@ def test_small_work_starts_no_process(spare):
 
 
 def test_large_work_starts_workers_once_and_keeps_them(spare, monkeypatch):
-    monkeypatch.setattr(expansion, "WORTHWHILE", 1_000_000)
+    monkeypatch.setattr(expansion, "PARALLEL_FROM_BYTES", 1_000_000)
     before = employed()
     for _ in range(3):
         alone, together = random_vector(100_001, "<u4"), random_vector(100_001, "<u4")
@@ -71,14 +71,14 @@ def test_large_work_starts_workers_once_and_keeps_them(spare, monkeypatch):
 
 def test_on_one_core_no_process_is_started(spare, monkeypatch):
     monkeypatch.setattr(teams, "usable_cores", lambda: 1)
-    monkeypatch.setattr(expansion, "WORTHWHILE", 1)
+    monkeypatch.setattr(expansion, "PARALLEL_FROM_BYTES", 1)
     before = employed()
     add_masks(random_vector(100_001, "<u4"), KEYS, expand=over_processes)
     assert employed() == before
 
 
 def test_who_asks_while_the_workers_are_taken_computes_alone(spare, monkeypatch):
-    monkeypatch.setattr(expansion, "WORTHWHILE", 1)
+    monkeypatch.setattr(expansion, "PARALLEL_FROM_BYTES", 1)
     outer = over_processes(MaskStreams(KEYS, np.dtype("<u4")), 500_000)
     next(outer)
     before = employed()
@@ -148,7 +148,7 @@ def test_where_a_worker_died_between_two_jobs_the_next_job_is_right(team):
 
 
 def test_a_job_that_is_broken_off_ends_its_workers_and_the_next_has_new_ones(spare, monkeypatch):
-    monkeypatch.setattr(expansion, "WORTHWHILE", 1)
+    monkeypatch.setattr(expansion, "PARALLEL_FROM_BYTES", 1)
 
     def interrupt() -> None:
         for _ in over_processes(MaskStreams(KEYS, np.dtype("<u4")), 500_000):
