@@ -19,7 +19,7 @@ from dp.patients import PatientRecords
 from dp.plan import PrivacyPlan
 from dp.randomness import secure_generator
 from dp.rounding import round_rows
-from dp.training import LocalOptimizer, train_privately
+from dp.training import SgdSettings, train_privately
 from secagg.charter import Charter, Training
 from secagg.charter.sections import ServerStep
 from tests.support.hospitals import Ward, settings_for
@@ -86,7 +86,7 @@ def plain_step(charter: Charter, steps: int) -> float:
         rounds=1,
         steps_per_round=steps,
     )
-    module, settings = task.build_model(), LocalOptimizer(learning_rate=0.1)
+    module, settings = task.build_model(), SgdSettings(learning_rate=0.1)
 
     def train() -> None:
         train_privately(module, records, task.loss, plan, settings, secure_generator(), CPU)

@@ -56,7 +56,7 @@ class IntegerEvent(
 Event = GaussianEvent | IntegerEvent
 
 
-def of_twice_the_weight(events: Iterable[IntegerEvent]) -> tuple[IntegerEvent, ...]:
+def at_twice_the_sensitivity(events: Iterable[IntegerEvent]) -> tuple[IntegerEvent, ...]:
     """What the same uses cost a patient whom two hospitals know: both vectors are in one sum, under the same noise.
 
     As if one were always drawn with the other. That the patient costs no more where each hospital draws by itself is

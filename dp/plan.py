@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dp.accounting import epsilon_of_exchange, epsilon_of_runs, epsilon_rdp
-from dp.events import Event, GaussianEvent, of_twice_the_weight
+from dp.events import Event, GaussianEvent, at_twice_the_sensitivity
 from dp.shares import NoiseShares
 from secagg.errors import InputError
 
@@ -100,7 +100,7 @@ class PrivacyPlan:
         groups = (self.training_events(rounds), self.metric_events(self._most_releases(rounds, steps)))
         return epsilon_of_runs([groups], self.delta)
 
-    def epsilon_at_two(self, rounds: int, steps: int | None = None) -> float | None:
+    def epsilon_at_two_hospitals(self, rounds: int, steps: int | None = None) -> float | None:
         """The same of a patient whom two hospitals know, towards whoever has the sums; None unless noise is shared.
 
         Such a patient is in training at both, in validation at both, or one here and one there. Where each hospital
@@ -111,7 +111,7 @@ class PrivacyPlan:
         training = [self.shares.training_event(self.sampling_rate, rounds * self.steps_per_round)] if rounds else []
         releases = self._most_releases(rounds, steps)
         counts = [self.shares.metric_event(releases)] if self.metric_noise_multiplier and releases else []
-        ways = (of_twice_the_weight(training), of_twice_the_weight(counts), (*training, *counts))
+        ways = (at_twice_the_sensitivity(training), at_twice_the_sensitivity(counts), (*training, *counts))
         return max(epsilon_rdp(events, self.delta) for events in ways)
 
     def epsilon_of_exchange(self, rounds: int, steps: int | None = None) -> float:

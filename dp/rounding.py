@@ -37,7 +37,7 @@ def rounded_norm(norm: float, dimension: int) -> float:
     return math.sqrt(min(certain, likely))
 
 
-def rounded_sum_norm(norm: float, dimension: int) -> float:
+def l1_norm_bound(norm: float, dimension: int) -> float:
     """The L1 norm that no integer vector of ``dimension`` numbers and L2 norm ``norm`` exceeds."""
     return min(math.sqrt(dimension) * norm, norm**2)
 

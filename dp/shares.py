@@ -14,7 +14,7 @@ from typing import Final
 
 from dp.events import IntegerEvent, Noise
 from dp.integer_noise import LARGEST_VARIANCE
-from dp.rounding import rounded_norm, rounded_sum_norm
+from dp.rounding import l1_norm_bound, rounded_norm
 from secagg.errors import InputError
 
 # A sum wraps around with a probability below 2^-40: of all its coordinates together.
@@ -160,7 +160,7 @@ class NoiseShares:
         return IntegerEvent(
             noise=self.noise,
             variance=(self.noise_multiplier * l2) ** 2,
-            l1=rounded_sum_norm(l2, self.dimension),
+            l1=l1_norm_bound(l2, self.dimension),
             l2=l2,
             dimension=self.dimension,
             shares=self.cohort.threshold - self.cohort.colluding,

@@ -35,7 +35,7 @@ _MOST_WIDENED: Final = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalOptimizer:
+class SgdSettings:
     """SGD's settings; ``prox_mu`` above 0 pulls towards the model that the round started from (FedProx)."""
 
     learning_rate: float
@@ -110,7 +110,7 @@ def train_privately(
     records: PatientRecords,
     loss: Loss,
     plan: PrivacyPlan,
-    settings: LocalOptimizer,
+    settings: SgdSettings,
     generator: np.random.Generator,
     device: torch.device,
 ) -> None:

@@ -2,7 +2,7 @@
 
 Knows how to turn a purpose and its context into unambiguous bytes. Knows nothing of what is derived from them. Logs,
 and what is made of them, have labels of their own (`secagg.signed_log.LogKind`, `secagg.merkle`, `dp.ledger.export`,
-`dp.fingerprint`): they are no part of this protocol.
+`dp.patient_digests`): they are no part of this protocol.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dp.fingerprint import patient_list
 from dp.ledger import Budget, BudgetUse, Cost, Ledger, PatientList
 from dp.ledger.spending import cost_epsilon
+from dp.patient_digests import patient_list
 from secagg.charter import VerifiedCharter
 from secagg.identity import Identity
 from secagg.policy import Policy

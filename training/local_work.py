@@ -14,7 +14,7 @@ from torch import nn
 
 from dp.gaussian import noisy_counts
 from dp.patients import PatientRecords
-from dp.training import LocalOptimizer, train_privately
+from dp.training import SgdSettings, train_privately
 from secagg.charter import Charter
 from training.evaluation import count_cells
 from training.local_sgd import train_locally
@@ -74,7 +74,7 @@ class LocalWork:
                     PatientRecords(features, labels, self.records.patients),
                     self.task.loss,
                     privacy_plan(self.charter),
-                    LocalOptimizer(
+                    SgdSettings(
                         learning_rate=training.learning_rate,
                         momentum=training.momentum,
                         weight_decay=training.weight_decay,

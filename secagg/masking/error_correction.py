@@ -2,7 +2,7 @@
 
 Knows shares, points and polynomials modulo the prime of `shamir`. Knows nothing of who gave them or of commitments.
 
-Of r shares let w be the weights that interpolate at zero (Lagrange, `shamir.basis`), and
+Of r shares let w be the weights that interpolate at zero (Lagrange, `shamir.lagrange_weights`), and
 
     S_m = sum over points x of w_x x^m y_x,   m = 0, 1, ..., r - t.
 
@@ -25,7 +25,7 @@ from itertools import combinations, pairwise, zip_longest
 from math import comb
 from typing import Final
 
-from secagg.masking.shamir import PRIME, SHARE_SIZE, basis_at_zero, evaluate
+from secagg.masking.shamir import PRIME, SHARE_SIZE, cached_lagrange_weights, evaluate
 
 # Each takes some tens of microseconds, and as much again to be held against a commitment.
 MOST_SETS: Final = 10_000
@@ -62,7 +62,7 @@ def _few(count: int, threshold: int) -> bool:
 def _power_sums(shares: Mapping[int, bytes], highest: int) -> list[int]:
     """S_0, ..., S_highest."""
     points = sorted(shares)
-    weights = basis_at_zero(tuple(points))
+    weights = cached_lagrange_weights(tuple(points))
     terms = [weight * int.from_bytes(shares[point], "big") for weight, point in zip(weights, points, strict=True)]
     sums = [sum(terms) % PRIME]
     for _ in range(highest):

@@ -49,7 +49,7 @@ def reconstruct(shares: Mapping[int, bytes]) -> bytes:
     Wrong shares give a wrong secret, never an error: who rebuilds checks the result against a commitment.
     """
     points = tuple(sorted(shares))
-    weights = basis_at_zero(points)
+    weights = cached_lagrange_weights(points)
     total = sum(weight * int.from_bytes(shares[point], "big") for weight, point in zip(weights, points, strict=True))
     return (total % PRIME).to_bytes(SHARE_SIZE, "big")
 
@@ -68,12 +68,12 @@ def evaluate(coefficients: Sequence[int], point: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def basis_at_zero(points: tuple[int, ...]) -> tuple[int, ...]:
-    """`basis`, kept: in a complete graph the same holders rebuild everybody's secrets."""
-    return basis(points)
+def cached_lagrange_weights(points: tuple[int, ...]) -> tuple[int, ...]:
+    """`lagrange_weights`, kept: in a complete graph the same holders rebuild everybody's secrets."""
+    return lagrange_weights(points)
 
 
-def basis(points: tuple[int, ...]) -> tuple[int, ...]:
+def lagrange_weights(points: tuple[int, ...]) -> tuple[int, ...]:
     """The weight of each point's share in the secret (Lagrange)."""
     weights = []
     for point in points:

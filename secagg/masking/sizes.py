@@ -109,7 +109,7 @@ class Shape:
         return self.secret_rounds * (self.seeds + 1)
 
     @property
-    def removed_components(self) -> int:
+    def removed_component_count(self) -> int:
         """How many components of everybody's noise come off a sum."""
         return len(removed_components(self.noise_levels, self.survivors))
 
@@ -158,21 +158,21 @@ class Shape:
         return self.holders * (2 - self.holders / (self.members - 1))
 
     @property
-    def agreed(self) -> bool:
+    def needs_agreement(self) -> bool:
         """Whether survivors have to be agreed to in a round."""
         return self.masked and (self.graph is not None or self.dropped > 0)
 
     @property
     def agreements(self) -> int:
         """How many agreements a survivor is shown."""
-        if not self.agreed:
+        if not self.needs_agreement:
             return 0
         return self.survivors if self.graph else self.threshold
 
     @property
     def checked_agreements(self) -> int:
         """How many of them it checks."""
-        return sample_size(self.agreements, self.threshold) if self.agreed else 0
+        return sample_size(self.agreements, self.threshold) if self.needs_agreement else 0
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def round_traffic(shape: Shape) -> Traffic:
     middle, numbers = _middle(shape), _survivors(shape)
     up = [_with_vector(shape, Stage.MASKED, _masked(shape), shape.vector_bytes, sender=middle)]
     down = [sealed_size(Stage.BEGIN, Begin(1), round=1), _with_vector(shape, Stage.SUM, _sum(shape), shape.sum_bytes)]
-    if shape.agreed:
+    if shape.needs_agreement:
         up.append(sealed_size(Stage.AGREE, Agree(bytes(DIGEST_SIZE)), sender=middle, round=1))
         down.append(sealed_size(Stage.PROPOSE, Propose(numbers), round=1))
     if shape.masked:
@@ -258,7 +258,7 @@ def _reveal(shape: Shape) -> Reveal | SealedReveal:
         return SealedReveal(bytes(DIGEST_SIZE), bytes(_sealed_shares(shape)))
     held = shape.holders + (0 if shape.graph else 1)
     gone = held * shape.dropped // shape.members
-    seeds = (held - gone) * (1 + shape.removed_components)
+    seeds = (held - gone) * (1 + shape.removed_component_count)
     return Reveal(bytes(DIGEST_SIZE), bytes(seeds * SHARE_SIZE), bytes(gone * SHARE_SIZE))
 
 

@@ -56,14 +56,14 @@ def verify_release(folder: Path) -> VerifiedRelease:
     """
     charter = read_verified(folder)
     signed, _ = read_release(folder)
-    return verify_together(charter, signed, _sha256_of(folder / MODEL_FILE), str(folder / STATEMENT_FILE))
+    return verify_parts(charter, signed, _sha256_of(folder / MODEL_FILE), str(folder / STATEMENT_FILE))
 
 
-def verify_together(charter: VerifiedCharter, signed: SignedStatement, found: str, place: str) -> VerifiedRelease:
+def verify_parts(charter: VerifiedCharter, signed: SignedStatement, model_sha256: str, place: str) -> VerifiedRelease:
     """Check that a statement is about this charter, signed by every contributor, and about exactly this model file.
 
     Args:
-        found: SHA-256 of the model file, hexadecimal.
+        model_sha256: of the model file, hexadecimal.
         place: of the statement, for the error.
 
     Raises:
@@ -71,10 +71,10 @@ def verify_together(charter: VerifiedCharter, signed: SignedStatement, found: st
     """
     statement = read_statement(signed.payload, place)
     verify_statement(charter, signed, statement, place)
-    if found != statement.model_sha256:
+    if model_sha256 != statement.model_sha256:
         raise unusable(
             "model-altered",
-            f"{MODEL_FILE} is not the model that was signed: its SHA-256 is {found[:16]}…, "
+            f"{MODEL_FILE} is not the model that was signed: its SHA-256 is {model_sha256[:16]}…, "
             f"the hospitals signed {statement.model_sha256[:16]}….",
             MODEL_FILE,
         )

@@ -16,7 +16,7 @@ from dp.per_sample import per_sample
 from dp.plan import PrivacyPlan
 from dp.randomness import secure_generator
 from dp.shares import Cohort, NoiseShares
-from dp.training import LocalOptimizer, train_privately
+from dp.training import SgdSettings, train_privately
 
 CPU = torch.device("cpu")
 ROWS, INPUTS, WIDTH = 60, 32, 64
@@ -45,7 +45,7 @@ def loss(outputs, labels):
 
 
 def locally(module: nn.Module, data: PatientRecords) -> None:
-    train_privately(module, data, loss, PLAN, LocalOptimizer(learning_rate=0.1), secure_generator(bytes(16)), CPU)
+    train_privately(module, data, loss, PLAN, SgdSettings(learning_rate=0.1), secure_generator(bytes(16)), CPU)
 
 
 def distributed(module: nn.Module, data: PatientRecords) -> None:

@@ -134,7 +134,7 @@ def test_two_hospitals_with_one_patient_cost_more_than_the_sum_of_both(
     noise_multiplier, sampling_rate, rounds, together
 ):
     plan = distributed(noise_multiplier, sampling_rate, rounds)
-    single, both = plan.epsilon_after(rounds), plan.epsilon_at_two(rounds)
+    single, both = plan.epsilon_after(rounds), plan.epsilon_at_two_hospitals(rounds)
     assert single == pytest.approx(3.0, abs=0.02)
     assert both == pytest.approx(together, abs=0.1)
     assert both > 2 * single
@@ -145,13 +145,13 @@ def test_two_hospitals_with_one_patient_cost_more_than_the_sum_of_both(
 def test_counts_of_such_a_patient_are_counted_too():
     plan = distributed(6.69, 1.0, 20, metric_noise_multiplier=40.0)
     training, counts = plan.training_events(20), plan.metric_events(20)
-    assert plan.epsilon_at_two(20) >= epsilon_rdp((*training, *counts), plan.delta)
+    assert plan.epsilon_at_two_hospitals(20) >= epsilon_rdp((*training, *counts), plan.delta)
     without_training = distributed(1e4, 1.0, 20, metric_noise_multiplier=40.0)
-    assert without_training.epsilon_at_two(20) > without_training.epsilon_after(20)
+    assert without_training.epsilon_at_two_hospitals(20) > without_training.epsilon_after(20)
 
 
 def test_where_each_hospital_adds_the_whole_noise_there_is_no_such_figure():
-    assert PrivacyPlan(**SOUND).epsilon_at_two(10) is None
+    assert PrivacyPlan(**SOUND).epsilon_at_two_hospitals(10) is None
 
 
 @pytest.mark.parametrize("deviation", [0.5, 1.0, 2.0, 4.0])

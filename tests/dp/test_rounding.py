@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp.randomness import secure_generator
-from dp.rounding import round_rows, rounded_norm, rounded_sum_norm
+from dp.rounding import l1_norm_bound, round_rows, rounded_norm
 from secagg.errors import LocalProtocolError
 
 KEY = bytes(16)
@@ -28,7 +28,7 @@ def test_no_vector_is_longer_than_the_bound_and_no_coordinate_moves_by_a_step(di
     rounded = round_rows(rows, norm, secure_generator(KEY))
     assert rounded.dtype == np.int64
     assert (np.linalg.norm(rounded, axis=1) <= rounded_norm(norm, dimension) + 1e-9).all()
-    assert (np.abs(rounded).sum(axis=1) <= rounded_sum_norm(rounded_norm(norm, dimension), dimension) + 1e-9).all()
+    assert (np.abs(rounded).sum(axis=1) <= l1_norm_bound(rounded_norm(norm, dimension), dimension) + 1e-9).all()
     assert (np.abs(rounded - rows) <= 1).all()
 
 

@@ -15,7 +15,7 @@ from dp import training
 from dp.gaussian import gaussian
 from dp.plan import PrivacyPlan
 from dp.randomness import secure_generator
-from dp.training import LocalOptimizer, PatientRecords, SecureNoiseOptimizer, train_privately
+from dp.training import PatientRecords, SecureNoiseOptimizer, SgdSettings, train_privately
 from secagg.errors import InputError
 from training.tasks.models import build_image_model, build_table_model, classification_loss
 from training.tasks.spec import ModelSpec
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 KEY = bytes(range(16))
 ALMOST_NONE = 1e-12
 HUGE = 1e9
-WHOLE_GRADIENT = LocalOptimizer(learning_rate=1.0)
+WHOLE_GRADIENT = SgdSettings(learning_rate=1.0)
 PLAN = PrivacyPlan(
     mode="local", noise_multiplier=1.0, clip_norm=0.5, sampling_rate=0.3, delta=1e-5, rounds=5, steps_per_round=4
 )
@@ -103,7 +103,7 @@ def patient_gradients(model: nn.Module, records: PatientRecords) -> torch.Tensor
 def test_without_noise_clipping_or_sampling_a_round_is_plain_sgd():
     records, ours, plain = table(), perceptron(), perceptron()
     settings = {"momentum": 0.9, "weight_decay": 0.1}
-    trained(ours, records, dataclasses.replace(EXACT, steps_per_round=6), LocalOptimizer(learning_rate=0.2, **settings))
+    trained(ours, records, dataclasses.replace(EXACT, steps_per_round=6), SgdSettings(learning_rate=0.2, **settings))
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.2, **settings)
     for _ in range(6):
         optimizer.zero_grad()
@@ -293,20 +293,20 @@ def test_a_sample_worked_through_in_parts_is_the_same_step(largest_batch, monkey
 
 
 def test_a_pull_to_the_start_is_added_after_clipping_and_noise():
-    records, settings = table(), LocalOptimizer(learning_rate=0.1, prox_mu=2.0)
+    records, settings = table(), SgdSettings(learning_rate=0.1, prox_mu=2.0)
     used = plan(noise_multiplier=ALMOST_NONE, clip_norm=1e-3, sampling_rate=1.0, steps_per_round=1)
     first, second = perceptron(), perceptron()
     trained(first, records, used, settings)
     trained(second, records, dataclasses.replace(used, steps_per_round=2), settings)
     start, once, twice = flat(perceptron()), flat(first), flat(second)
     # At the start there is nothing to pull; after one step the pull is mu times the way gone, unclipped.
-    free = flat(trained(copy.deepcopy(first), records, used, LocalOptimizer(learning_rate=0.1)))
+    free = flat(trained(copy.deepcopy(first), records, used, SgdSettings(learning_rate=0.1)))
     torch.testing.assert_close(once - twice, (once - free) + 0.1 * 2.0 * (once - start), atol=1e-7, rtol=1e-3)
     assert (twice - free).norm() > 0.5 * 0.1 * 2.0 * (once - start).norm()
 
 
 def test_the_pull_takes_no_part_in_clipping():
-    far = LocalOptimizer(learning_rate=1.0, prox_mu=0.5)
+    far = SgdSettings(learning_rate=1.0, prox_mu=0.5)
     used = plan(noise_multiplier=1e4, clip_norm=1e-3, sampling_rate=1.0, steps_per_round=2)
     free, pulled = (
         flat(trained(perceptron(), table(), used, settings)) - flat(perceptron()) for settings in (WHOLE_GRADIENT, far)
@@ -318,7 +318,7 @@ def test_the_pull_takes_no_part_in_clipping():
 
 def test_weight_decay_shrinks_what_the_data_do_not_hold():
     used = plan(noise_multiplier=ALMOST_NONE, clip_norm=1e-9, sampling_rate=1.0, steps_per_round=3)
-    shrunk = flat(trained(perceptron(), table(), used, LocalOptimizer(learning_rate=0.1, weight_decay=0.5)))
+    shrunk = flat(trained(perceptron(), table(), used, SgdSettings(learning_rate=0.1, weight_decay=0.5)))
     torch.testing.assert_close(shrunk, 0.95**3 * flat(perceptron()), atol=1e-6, rtol=1e-5)
 
 
@@ -381,7 +381,7 @@ def test_a_convolutional_model_learns_privately_what_it_can_learn():
     with torch.no_grad():
         before = classification_loss(model(records.features), records.labels)
     used = plan(noise_multiplier=0.5, clip_norm=1.0, sampling_rate=0.3, steps_per_round=40)
-    trained(model, records, used, LocalOptimizer(learning_rate=0.3, momentum=0.5))
+    trained(model, records, used, SgdSettings(learning_rate=0.3, momentum=0.5))
     with torch.no_grad():
         after = classification_loss(model(records.features), records.labels)
     assert after < 0.5 * before
@@ -410,6 +410,6 @@ def test_a_layer_that_mixes_patients_is_refused_before_anything_is_trained(norm)
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_training_that_diverges_is_an_error_that_says_what_to_do():
     with pytest.raises(InputError) as caught:
-        trained(perceptron(), table(), PLAN, LocalOptimizer(learning_rate=1e38, weight_decay=10.0))
+        trained(perceptron(), table(), PLAN, SgdSettings(learning_rate=1e38, weight_decay=10.0))
     assert caught.value.reason == "training-diverged"
     assert "learning rate" in caught.value.remedy

@@ -168,7 +168,7 @@ def rebuilding_time(threshold: int) -> float:
 def basis_time(threshold: int) -> float:
     """Seconds that it takes longer, of other holders."""
     points = tuple(range(1, threshold + 1))
-    return seconds(lambda: shamir.basis(points))[0]
+    return seconds(lambda: shamir.lagrange_weights(points))[0]
 
 
 @dataclass(frozen=True)

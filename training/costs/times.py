@@ -118,7 +118,7 @@ class _Costs:
     def hospital_round(self) -> float:
         """BEGIN, MASKED; PROPOSE and AGREE where it takes agreement; UNMASK and REVEAL where it masks; SUM."""
         shape, rates = self.shape, self.rates
-        answers = 1 + shape.masked + shape.agreed
+        answers = 1 + shape.masked + shape.needs_agreement
         # Besides the answers there is the word that the round begins, and the sum.
         messages = (1 + answers) * rates.reading + (2 + answers) * self.handling.hospital
         messages += (answers - 1) * rates.sealing
@@ -155,13 +155,13 @@ class _Costs:
         collecting = s * (waiting + self.handling.coordinator + self.sent.opened)
         # Where all hold everybody's shares, as many as the threshold are enough, and who comes later is not read.
         responders = s if shape.graph else shape.threshold
-        agreeing = responders * (waiting + rates.opening) if shape.agreed else 0
+        agreeing = responders * (waiting + rates.opening) if shape.needs_agreement else 0
         if shape.encrypted:
             adding = self.cipher.beginning + s * self.cipher.addition + self.cipher.taking + self.received.sealed
             revealing = s * (rates.opening + waiting) if shape.masked else 0
             return collecting + agreeing + adding + revealing
         held = shape.holders + (0 if shape.graph else 1)
-        shares = responders * held * (1 + shape.removed_components) * rates.digest
+        shares = responders * held * (1 + shape.removed_component_count) * rates.digest
         revealing = responders * (rates.opening + waiting) + shares
         adding = s * self.vector.adding + self.vector.summing
         return collecting + agreeing + adding + revealing + self._removal(self.vector.removal)
@@ -174,6 +174,6 @@ class _Costs:
         basis = basis_time(shape.share_threshold) * (shape.members if shape.graph else 1)
         pairs = shape.dropped * min(shape.peers, shape.survivors)
         # Of noise that comes off only the seeds: how long it takes to draw is its sampler's matter.
-        secrets = shape.members + shape.survivors * shape.removed_components
+        secrets = shape.members + shape.survivors * shape.removed_component_count
         keys = shape.dropped * 2 * rates.key + pairs * rates.agreement + (shape.survivors + pairs) * rates.expansion
         return secrets * rebuilding + basis + keys + (shape.survivors + pairs) * mask

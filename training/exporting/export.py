@@ -20,7 +20,7 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import InputError
 from secagg.files import read_bounded
 from secagg.release import SignedStatement, VerifiedRelease, read_signed, verify_release
-from secagg.release.folder import verify_together
+from secagg.release.folder import verify_parts
 from secagg.release.statement import MODEL_FILE
 from secagg.release.unusable import unusable
 from training.draft import task_of
@@ -75,7 +75,7 @@ def verify_export(path: Path, charter: VerifiedCharter) -> VerifiedExport:
     kind = _kind_of(data, place)
     attached, model, makers = _taken_apart(data, kind, place)
     signed = read_signed(statement_of(attached, place), place)
-    release = verify_together(charter, signed, hashlib.sha256(model).hexdigest(), place)
+    release = verify_parts(charter, signed, hashlib.sha256(model).hexdigest(), place)
     if _exported(release, model, kind, place) == data:
         return VerifiedExport(release, kind)
     elsewhere = made_elsewhere(attached, *makers)

@@ -214,7 +214,7 @@ def _assumptions(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) ->
         *own,
         "The column that identifies patients really tells them apart. Where there is none, each row counts as a "
         "patient.",
-        _at_two(plan.epsilon_at_two(rounds, sums)),
+        _at_two(plan.epsilon_at_two_hospitals(rounds, sums)),
         "A patient who is not recognised in another file has a separate budget there.",
         "The computers of the hospitals run this software, unaltered, and are not broken into.",
     )

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dp.fingerprint import patient_list
 from dp.ledger.patients import PatientList, groups_of
+from dp.patient_digests import patient_list
 from secagg.errors import InputError
 from tests.support.hospitals import tabular_spec
 from training.readers.parquet import read_parquet

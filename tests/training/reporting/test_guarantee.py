@@ -85,7 +85,7 @@ def test_of_shared_noise_it_is_said_what_a_patient_of_two_hospitals_costs():
     guarantee = guarantee_of(charter, 3, 3)
     (told,) = (text for text in guarantee.assumptions if "two hospitals" in text)
     both = float(re.search(r"up to ([0-9.]+), which", told)[1])
-    assert privacy_plan(charter).epsilon_at_two(3) <= both
+    assert privacy_plan(charter).epsilon_at_two_hospitals(3) <= both
     assert both > 2 * guarantee.epsilon
     assert "records at the hospital" in guarantee.plain
 

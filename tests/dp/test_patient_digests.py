@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dp.fingerprint import patient_list
 from dp.ledger.patients import groups_of
+from dp.patient_digests import patient_list
 
 KEY, OTHER_KEY = bytes(32), bytes([1]) * 32
 # Few values, so that equal rows and equal patients do occur.
