@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,63 +9,20 @@ import numpy as np
 import pytest
 
 from secagg.charter import VerifiedCharter
-from secagg.egress import Direction, EgressEntry
-from secagg.errors import InputError, RemoteProtocolError, TamperingError
+from secagg.errors import InputError, RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
-from secagg.masking.messages import EncryptedSum, Refusal, ResponderReveal, Sum
-from secagg.transcript import (
-    AROUND,
-    HospitalRecord,
-    TranscriptWriter,
-    audit_epoch,
-    audit_folder,
-    compare,
-    cut_to_whole_events,
-    read_events,
-    transcript_files,
-)
+from secagg.masking.messages import EncryptedSum, ResponderReveal, Sum
+from secagg.transcript import AROUND, TranscriptWriter, audit_epoch, audit_folder, cut_to_whole_events, transcript_files
 from secagg.transcript import audit as audit_module
 from secagg.transcript.files import checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
-from secagg.wire.envelope import peek
-from tests.support.consortium import Consortium, integer_sum, make_charter, make_identities, sign_by_all
-
-MEMBERS = 5
-ANY_SIZE = 1 << 20
-
-
-@pytest.fixture
-def recorded(tmp_path):
-    """An epoch of three rounds: all answer; one drops out; too few answer. And the vectors."""
-    consortium = Consortium.make(tmp_path, MEMBERS)
-    events: list[Event] = []
-    session = consortium.server.session
-    consortium.server = MaskingServer(session, journal=events.append)
-    consortium.set_up()
-    vectors = consortium.random_vectors(np.random.default_rng(1))
-    sums = []
-    for silent in (set(), {2}, {1, 2, 3}):
-        consortium.run_round(vectors, mask_silent=silent, step=len(sums) + 1)
-        result = consortium.server.result
-        if result:
-            expected = integer_sum(consortium, vectors, result.survivors.numbers)
-            np.testing.assert_array_equal(session.ring.to_signed(result.vector), expected)
-            sums.append(result)
-    return consortium, events, sums
+from tests.support.consortium import Consortium, make_charter, make_identities, sign_by_all
+from tests.support.transcripts import ANY_SIZE, MEMBERS, index_of
 
 
 def payload_of(event: Sent, charter) -> Sum:
     return msgspec.msgpack.decode(open_envelope(event.message, charter, ANY_SIZE).payload, type=Sum)
-
-
-def stage(event: Event) -> Stage | None:
-    return peek(event.message).stage if isinstance(event, (Received, Sent, Around)) else None
-
-
-def index_of(events, kind, wanted: Stage, number: int = 0) -> int:
-    found = [i for i, event in enumerate(events) if isinstance(event, kind) and stage(event) is wanted]
-    return found[number]
 
 
 def reasons(events, charter) -> list[str]:
@@ -89,16 +43,6 @@ def test_every_sum_is_recomputed_from_the_recorded_messages_and_nothing_is_found
     assert [record.payload_sha256 is None for record in audit.rounds] == [False, False, True]
     assert len(sums) == 2
     assert audit.messages == sum(isinstance(event, Received) for event in events)
-
-
-def test_a_transcript_reads_back_as_it_was_written(recorded, tmp_path):
-    _, events, _ = recorded
-    write = TranscriptWriter(tmp_path / "kept", 1)
-    for event in events:
-        write(event)
-    (path,) = transcript_files(tmp_path / "kept")
-    assert list(read_events(path, ANY_SIZE)) == events
-    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_neighbours_that_get_the_same_message_share_an_event():
@@ -219,164 +163,6 @@ def test_members_that_were_not_invited_are_part_of_what_is_checked(recorded):
     assert isinstance(opened, Opened)
     fewer = msgspec.structs.replace(opened, invited=(1, 2, 3, 4))
     assert reasons([fewer, *events[1:]], consortium.charter) == ["output-differs"]
-
-
-# --- Beside a hospital's own log ------------------------------------------------------------------------------
-
-
-def entry_of(stage: str, round_number: int, digest: str) -> EgressEntry:
-    """Of a log; where in it does not matter."""
-    return EgressEntry(
-        sequence=1,
-        previous="0" * 64,
-        charter="0" * 64,
-        direction=Direction.TOOK,
-        stage=stage,
-        epoch=1,
-        round=round_number,
-        recipient=1,
-        bytes=1,
-        sha256=digest,
-        time="",
-    )
-
-
-def record_of(events, charter, number: int = 1, **changes) -> HospitalRecord:
-    audit = audit_epoch(events, charter)
-    taken = tuple(
-        entry_of("SUM", record.round, record.payload_sha256) for record in audit.rounds if record.payload_sha256
-    )
-    settings = {"number": number, "name": f"h{number}", "sent": frozenset(audit.received[number]), "taken": taken}
-    return HospitalRecord(**(settings | changes))
-
-
-def test_a_hospital_that_took_the_recomputed_sums_agrees(recorded):
-    consortium, events, _ = recorded
-    audits = [audit_epoch(events, consortium.charter)]
-    assert compare(audits, record_of(events, consortium.charter)) == []
-
-
-def test_a_sum_that_a_hospital_was_given_behind_the_transcripts_back_is_found(recorded):
-    """The coordinator colludes, forges a sum with its tag, and keeps an honest transcript."""
-    consortium, events, _ = recorded
-    audits = [audit_epoch(events, consortium.charter)]
-    honest = record_of(events, consortium.charter)
-    forged = replace(honest, taken=(honest.taken[0], entry_of("SUM", 2, "0" * 64)))
-    (finding,) = compare(audits, forged)
-    assert (finding.reason, finding.round) == ("other-sum", 2)
-    assert "h1" in finding.message
-
-
-def test_a_round_that_the_transcript_does_not_know_is_found(recorded):
-    consortium, events, _ = recorded
-    honest = record_of(events, consortium.charter)
-    audits = [audit_epoch(events, consortium.charter)]
-    more = (*honest.taken, entry_of("SUM", 7, "0" * 64))
-    (finding,) = compare(audits, replace(honest, taken=more))
-    assert (finding.reason, finding.round) == ("missing-round", 7)
-
-
-def test_a_forged_sum_in_the_number_of_a_round_whose_true_one_was_taken_later_is_found(recorded):
-    """The coordinator colludes: the second round's sum, sent again after a forged one that bears its number."""
-    consortium, events, _ = recorded
-    honest = record_of(events, consortium.charter)
-    first, second = honest.taken
-    forged = replace(honest, taken=(first, entry_of("MISSED_SUM", 2, "0" * 64), second))
-    audits = [audit_epoch(events, consortium.charter)]
-    assert [(finding.reason, finding.round) for finding in compare(audits, forged)] == [("other-sum", 2)]
-
-
-def test_a_sum_that_a_hospital_never_took_is_found_by_its_having_taken_a_later_one(recorded):
-    consortium, events, _ = recorded
-    honest, audits = record_of(events, consortium.charter), [audit_epoch(events, consortium.charter)]
-    _, second = honest.taken
-    (finding,) = compare(audits, replace(honest, taken=(second,)))
-    assert (finding.reason, finding.round) == ("not-taken", 1)
-
-
-def test_a_hospital_that_was_away_or_caught_up_has_passed_over_nothing(recorded):
-    consortium, events, _ = recorded
-    honest, audits = record_of(events, consortium.charter), [audit_epoch(events, consortium.charter)]
-    first, second = honest.taken
-    audits[0].snapshots[1] = {"5" * 64}
-    for taken in ((), (first,), (entry_of("SNAPSHOT", 0, "5" * 64), second), (first, second, first, second)):
-        assert compare(audits, replace(honest, taken=taken)) == []
-
-
-def test_a_sum_that_was_lost_and_summed_anew_need_not_have_been_taken(recorded):
-    consortium, events, _ = recorded
-    honest, audit = record_of(events, consortium.charter), audit_epoch(events, consortium.charter)
-    _, second = honest.taken
-    audit.rounds[0] = replace(audit.rounds[0], step=2)
-    assert compare([audit], replace(honest, taken=(second,))) == []
-
-
-def test_a_snapshot_that_the_transcript_does_not_know_is_found(tmp_path):
-    consortium = Consortium.make(tmp_path, MEMBERS)
-    payload = Refusal("any", "payload")
-    message = Sealer(consortium.charter, 2, consortium.identities[1], 1).seal(Stage.SNAPSHOT, payload, recipient=1)
-    digest = peek(message).payload_digest.hex()
-    record = HospitalRecord(1, "h1", frozenset(), (entry_of("SNAPSHOT", 0, digest),))
-    handed = audit_epoch([Around(2, message)], consortium.charter)
-    assert compare([handed], record) == []
-    for audits in ([], [audit_epoch([Around(3, message)], consortium.charter)]):
-        assert [finding.reason for finding in compare(audits, record)] == ["missing-snapshot"]
-
-
-def test_a_message_that_the_hospitals_own_log_lacks_is_found(recorded):
-    consortium, events, _ = recorded
-    honest = record_of(events, consortium.charter)
-    audits = [audit_epoch(events, consortium.charter)]
-    (finding,) = compare(audits, replace(honest, sent=honest.sent - {min(honest.sent)}))
-    assert finding.reason == "not-in-its-log"
-
-
-def test_a_message_in_another_members_name_counts_for_nobody(recorded):
-    consortium, events, _ = recorded
-    at = index_of(events, Received, Stage.MASKED)
-    audit = audit_epoch([*events, Around(3, events[at].message), Around(3, b"nonsense")], consortium.charter)
-    assert audit.findings == []
-    assert audit.refused == 2
-
-
-# --- Files ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def written(recorded, tmp_path) -> Path:
-    write = TranscriptWriter(tmp_path / "kept", 1)
-    for event in recorded[1]:
-        write(event)
-    return transcript_files(tmp_path / "kept")[0]
-
-
-@pytest.mark.parametrize("cut", [1, 7, 9])
-def test_a_file_that_is_cut_off_is_found(written, cut):
-    written.write_bytes(written.read_bytes()[:-cut])
-    with pytest.raises(TamperingError) as caught:
-        list(read_events(written, ANY_SIZE))
-    assert caught.value.reason == "transcript-damaged"
-
-
-@pytest.mark.parametrize("prefix", [b"\xff" * 8, (1 << 62).to_bytes(8, "big"), bytes(7) + b"\x05nonsense"])
-def test_lengths_and_events_of_nonsense_are_refused_before_anything_is_allocated(written, prefix):
-    written.write_bytes(prefix + written.read_bytes())
-    with pytest.raises(TamperingError) as caught:
-        list(read_events(written, ANY_SIZE))
-    assert caught.value.reason == "transcript-damaged"
-
-
-def test_a_folder_without_transcripts_says_so(tmp_path):
-    with pytest.raises(InputError) as caught:
-        transcript_files(tmp_path)
-    assert caught.value.reason == "no-transcript"
-
-
-def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError) as caught:
-        TranscriptWriter(tmp_path / "file" / "below", 1)(TimedOut())
-    assert caught.value.reason == "unwritable"
 
 
 def test_statistics_are_run_again_like_training(tmp_path):
@@ -529,21 +315,6 @@ def test_what_a_killed_process_could_not_finish_is_cut_off_in_whatever_epoch(kep
         assert found_in(kept) == []
 
 
-def test_an_event_for_which_there_is_no_room_leaves_the_file_as_it_was(written):
-    whole = written.read_bytes()
-    write = TranscriptWriter(written.parent, 1)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # As a full disk does: so much of it is written, and then no more.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 5, before[1]))
-    try:
-        with pytest.raises(InputError) as caught:
-            write(Around(1, bytes(1000)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert caught.value.reason == "unwritable"
-    assert written.read_bytes() == whole
-
-
 def test_a_transcript_that_ends_in_the_middle_is_said_to(recorded):
     consortium, events, _ = recorded
     unfinished = [audit_epoch(events[:end], consortium.charter).unfinished for end in range(1, len(events) + 1)]
@@ -552,20 +323,6 @@ def test_a_transcript_that_ends_in_the_middle_is_said_to(recorded):
     assert unfinished[at - 1] is True
     assert unfinished[at] is False
     assert sum(unfinished) > len(events) / 2
-
-
-def test_what_a_killed_process_could_not_finish_is_cut_off_before_anything_is_appended(written, recorded):
-    whole = written.read_bytes()
-    written.write_bytes(whole[:-3])
-    TranscriptWriter(written.parent, 1)(TimedOut())
-    assert list(read_events(written, ANY_SIZE)) == [*recorded[1][:-1], TimedOut()]
-
-
-def test_an_event_larger_than_any_message_and_what_is_no_file_are_not_read(written, tmp_path):
-    with pytest.raises(TamperingError):
-        list(read_events(written, 10))
-    os.mkfifo(written.with_name("epoch-000007.transcript"))
-    assert transcript_files(written.parent) == (written,)
 
 
 def test_the_transcript_of_another_charter_is_said_to_be_so(recorded, tmp_path):

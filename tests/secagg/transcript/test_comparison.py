@@ -1,0 +1,129 @@
+"""Beside a hospital's own log, a transcript cannot hide what the coordinator sent or took."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from secagg.egress import Direction, EgressEntry
+from secagg.masking.journal import Around, Received
+from secagg.masking.messages import Refusal
+from secagg.transcript import HospitalRecord, audit_epoch, compare
+from secagg.wire import Sealer, Stage
+from secagg.wire.envelope import peek
+from tests.support.consortium import Consortium
+from tests.support.transcripts import MEMBERS, index_of
+
+
+def entry_of(stage: str, round_number: int, digest: str) -> EgressEntry:
+    """Of a log; where in it does not matter."""
+    return EgressEntry(
+        sequence=1,
+        previous="0" * 64,
+        charter="0" * 64,
+        direction=Direction.TOOK,
+        stage=stage,
+        epoch=1,
+        round=round_number,
+        recipient=1,
+        bytes=1,
+        sha256=digest,
+        time="",
+    )
+
+
+def record_of(events, charter, number: int = 1, **changes) -> HospitalRecord:
+    audit = audit_epoch(events, charter)
+    taken = tuple(
+        entry_of("SUM", record.round, record.payload_sha256) for record in audit.rounds if record.payload_sha256
+    )
+    settings = {"number": number, "name": f"h{number}", "sent": frozenset(audit.received[number]), "taken": taken}
+    return HospitalRecord(**(settings | changes))
+
+
+def test_a_hospital_that_took_the_recomputed_sums_agrees(recorded):
+    consortium, events, _ = recorded
+    audits = [audit_epoch(events, consortium.charter)]
+    assert compare(audits, record_of(events, consortium.charter)) == []
+
+
+def test_a_sum_that_a_hospital_was_given_behind_the_transcripts_back_is_found(recorded):
+    """The coordinator colludes, forges a sum with its tag, and keeps an honest transcript."""
+    consortium, events, _ = recorded
+    audits = [audit_epoch(events, consortium.charter)]
+    honest = record_of(events, consortium.charter)
+    forged = replace(honest, taken=(honest.taken[0], entry_of("SUM", 2, "0" * 64)))
+    (finding,) = compare(audits, forged)
+    assert (finding.reason, finding.round) == ("other-sum", 2)
+    assert "h1" in finding.message
+
+
+def test_a_round_that_the_transcript_does_not_know_is_found(recorded):
+    consortium, events, _ = recorded
+    honest = record_of(events, consortium.charter)
+    audits = [audit_epoch(events, consortium.charter)]
+    more = (*honest.taken, entry_of("SUM", 7, "0" * 64))
+    (finding,) = compare(audits, replace(honest, taken=more))
+    assert (finding.reason, finding.round) == ("missing-round", 7)
+
+
+def test_a_forged_sum_in_the_number_of_a_round_whose_true_one_was_taken_later_is_found(recorded):
+    """The coordinator colludes: the second round's sum, sent again after a forged one that bears its number."""
+    consortium, events, _ = recorded
+    honest = record_of(events, consortium.charter)
+    first, second = honest.taken
+    forged = replace(honest, taken=(first, entry_of("MISSED_SUM", 2, "0" * 64), second))
+    audits = [audit_epoch(events, consortium.charter)]
+    assert [(finding.reason, finding.round) for finding in compare(audits, forged)] == [("other-sum", 2)]
+
+
+def test_a_sum_that_a_hospital_never_took_is_found_by_its_having_taken_a_later_one(recorded):
+    consortium, events, _ = recorded
+    honest, audits = record_of(events, consortium.charter), [audit_epoch(events, consortium.charter)]
+    _, second = honest.taken
+    (finding,) = compare(audits, replace(honest, taken=(second,)))
+    assert (finding.reason, finding.round) == ("not-taken", 1)
+
+
+def test_a_hospital_that_was_away_or_caught_up_has_passed_over_nothing(recorded):
+    consortium, events, _ = recorded
+    honest, audits = record_of(events, consortium.charter), [audit_epoch(events, consortium.charter)]
+    first, second = honest.taken
+    audits[0].snapshots[1] = {"5" * 64}
+    for taken in ((), (first,), (entry_of("SNAPSHOT", 0, "5" * 64), second), (first, second, first, second)):
+        assert compare(audits, replace(honest, taken=taken)) == []
+
+
+def test_a_sum_that_was_lost_and_summed_anew_need_not_have_been_taken(recorded):
+    consortium, events, _ = recorded
+    honest, audit = record_of(events, consortium.charter), audit_epoch(events, consortium.charter)
+    _, second = honest.taken
+    audit.rounds[0] = replace(audit.rounds[0], step=2)
+    assert compare([audit], replace(honest, taken=(second,))) == []
+
+
+def test_a_snapshot_that_the_transcript_does_not_know_is_found(tmp_path):
+    consortium = Consortium.make(tmp_path, MEMBERS)
+    payload = Refusal("any", "payload")
+    message = Sealer(consortium.charter, 2, consortium.identities[1], 1).seal(Stage.SNAPSHOT, payload, recipient=1)
+    digest = peek(message).payload_digest.hex()
+    record = HospitalRecord(1, "h1", frozenset(), (entry_of("SNAPSHOT", 0, digest),))
+    handed = audit_epoch([Around(2, message)], consortium.charter)
+    assert compare([handed], record) == []
+    for audits in ([], [audit_epoch([Around(3, message)], consortium.charter)]):
+        assert [finding.reason for finding in compare(audits, record)] == ["missing-snapshot"]
+
+
+def test_a_message_that_the_hospitals_own_log_lacks_is_found(recorded):
+    consortium, events, _ = recorded
+    honest = record_of(events, consortium.charter)
+    audits = [audit_epoch(events, consortium.charter)]
+    (finding,) = compare(audits, replace(honest, sent=honest.sent - {min(honest.sent)}))
+    assert finding.reason == "not-in-its-log"
+
+
+def test_a_message_in_another_members_name_counts_for_nobody(recorded):
+    consortium, events, _ = recorded
+    at = index_of(events, Received, Stage.MASKED)
+    audit = audit_epoch([*events, Around(3, events[at].message), Around(3, b"nonsense")], consortium.charter)
+    assert audit.findings == []
+    assert audit.refused == 2
