@@ -28,7 +28,7 @@ from secagg.release.checkpoints import (
     verify_checkpoints,
     verify_sites,
 )
-from secagg.release.dsse import LARGEST_STATEMENT, attest, read_signed
+from secagg.release.dsse import LARGEST_STATEMENT, attest, read_envelope
 from training.messages import Checkpoint, Cosign, Cosigned, Witness
 
 _LIST: Final = "The list of checkpoints"
@@ -87,7 +87,7 @@ class Checkpointing:
             TamperingError: if what was kept was damaged.
         """
         try:
-            signed = read_signed(payload.signed, _LIST)
+            signed = read_envelope(payload.signed, _LIST)
             found = verify_checkpoints(signed, self.charter)
         except TamperingError as error:
             raise _bad(error) from error

@@ -19,7 +19,7 @@ from secagg.charter.folder import SIGNATURES_FILE, write_charter
 from secagg.charter.signing import render_signatures
 from secagg.errors import RemoteProtocolError
 from secagg.files import sync, unwritable, write_atomically
-from secagg.release import Contributor, PrivacyClaim, Release, read_signed
+from secagg.release import Contributor, PrivacyClaim, Release, read_envelope
 from secagg.release.folder import STATEMENT_FILE, verify_release
 from secagg.release.statement import MODEL_FILE
 from training.hospital_state import HospitalState
@@ -67,7 +67,7 @@ def require_attested(statement: bytes, signed: bytes) -> None:
         RemoteProtocolError: ``other-release``.
         TamperingError: ``malformed-statement``.
     """
-    if read_signed(signed).payload != statement:
+    if read_envelope(signed).payload != statement:
         raise RemoteProtocolError(
             "other-release",
             "A release was sent that is not the one that this hospital attested to.",

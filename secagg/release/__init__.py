@@ -1,6 +1,6 @@
 """The model that belongs to all: a statement about it, signed by every hospital that contributed."""
 
-from secagg.release.dsse import SignedStatement, attest, read_signed, verify_signatures
+from secagg.release.dsse import SignedStatement, attest, read_envelope, verify_signatures
 from secagg.release.folder import VerifiedRelease, verify_release
 from secagg.release.statement import Contributor, PrivacyClaim, Release
 
@@ -11,7 +11,7 @@ __all__ = [
     "SignedStatement",
     "VerifiedRelease",
     "attest",
-    "read_signed",
+    "read_envelope",
     "verify_release",
     "verify_signatures",
 ]

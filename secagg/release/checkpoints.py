@@ -19,7 +19,7 @@ from secagg.files import read_bounded
 from secagg.identity import Identity, Signature, fingerprint, is_valid_signature
 from secagg.labels import label
 from secagg.log_excerpt import LogCheckpoint
-from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, is_signed_by, read_signed
+from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, is_signed_by, read_envelope
 from secagg.release.statement import STATEMENT_TYPE
 from secagg.release.unusable import unusable
 from secagg.signed_log import Sha256
@@ -108,7 +108,7 @@ def read_checkpoints(folder: Path, charter: VerifiedCharter) -> VerifiedCheckpoi
         TamperingError: see `verify_checkpoints`.
     """
     path = folder / CHECKPOINTS_FILE
-    return verify_checkpoints(read_signed(read_bounded(path, 2 * LARGEST_STATEMENT), str(path)), charter, str(path))
+    return verify_checkpoints(read_envelope(read_bounded(path, 2 * LARGEST_STATEMENT), str(path)), charter, str(path))
 
 
 def verify_checkpoints(

@@ -52,7 +52,7 @@ def is_signed_by(statement: bytes, signature: StatementSignature, public_key: by
     return is_valid_signature(public_key, signature.sig, _pre_authentication_encoding(statement))
 
 
-def read_signed(data: bytes, source: str = "The signed statement") -> SignedStatement:
+def read_envelope(data: bytes, source: str = "The signed statement") -> SignedStatement:
     """Parse an envelope, which must be written as `SignedStatement.to_json` writes it: base64 has several spellings.
 
     Args:

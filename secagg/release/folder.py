@@ -13,7 +13,7 @@ from typing import Final
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.files import read_bounded, unreadable
-from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, read_signed, verify_signatures
+from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, read_envelope, verify_signatures
 from secagg.release.statement import MODEL_FILE, Release, Statement, read_statement
 from secagg.release.unusable import unusable
 
@@ -42,7 +42,7 @@ def read_release(folder: Path) -> tuple[SignedStatement, Statement]:
         TamperingError: ``malformed-statement``.
     """
     path = folder / STATEMENT_FILE
-    signed = read_signed(read_bounded(path, 2 * LARGEST_STATEMENT), str(path))
+    signed = read_envelope(read_bounded(path, 2 * LARGEST_STATEMENT), str(path))
     return signed, read_statement(signed.payload, str(path))
 
 

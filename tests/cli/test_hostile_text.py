@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from secagg.charter.folder import read_charter, write_charter
-from secagg.release.dsse import read_signed
+from secagg.release.dsse import read_envelope
 from secagg.release.folder import STATEMENT_FILE
 from tests.cli.outcome import REFUSED, TAMPERING
 
@@ -95,7 +95,7 @@ def test_a_charter_with_a_key_that_nobody_knows_is_refused_in_words(secagg, sign
 @pytest.mark.parametrize("place", [("predicate", "privacy", "mode"), ("predicate", "charterName"), ("_type",)])
 def test_a_release_says_nothing_but_what_a_release_may_say(secagg, finished, place, text):
     path = finished / "release" / STATEMENT_FILE
-    kept = read_signed(path.read_bytes(), "")
+    kept = read_envelope(path.read_bytes(), "")
     content = json.loads(kept.payload)
     within = content
     for name in place[:-1]:
@@ -111,7 +111,7 @@ def test_a_release_says_nothing_but_what_a_release_may_say(secagg, finished, pla
 @pytest.mark.parametrize("command", ["show", "verify"])
 def test_a_release_with_a_field_that_nobody_knows_is_refused_in_words(secagg, finished, command, text):
     path = finished / "release" / STATEMENT_FILE
-    kept = read_signed(path.read_bytes(), "")
+    kept = read_envelope(path.read_bytes(), "")
     content = json.loads(kept.payload) | {text: 1}
     path.write_bytes(msgspec.structs.replace(kept, payload=json.dumps(content).encode()).to_json())
     outcome = secagg("model", command, finished / "release")

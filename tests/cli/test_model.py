@@ -9,7 +9,7 @@ import re
 import msgspec
 import pytest
 
-from secagg.release.dsse import read_signed
+from secagg.release.dsse import read_envelope
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip, nothing_written, respell
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -136,7 +136,7 @@ def test_one_altered_byte_of_the_charters_signatures_is_found_out(secagg, releas
 @pytest.mark.parametrize("epsilon", [0.004, 0.04, 0.3, 2.174490])
 def test_an_epsilon_is_never_shown_smaller_than_it_is_stated(secagg, release, epsilon):
     path = release / "statement.dsse.json"
-    signed = read_signed(path.read_bytes())
+    signed = read_envelope(path.read_bytes())
     content = json.loads(signed.payload)
     content["predicate"]["privacy"]["epsilon"] = epsilon
     path.write_bytes(msgspec.structs.replace(signed, payload=json.dumps(content).encode()).to_json())

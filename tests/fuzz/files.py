@@ -16,7 +16,7 @@ from secagg.latch import Latch, Sighting
 from secagg.masking.journal import Begun, Lost, Received, TimedOut
 from secagg.masking.messages import Abort
 from secagg.policy import Policy, load_policy, render_policy
-from secagg.release.dsse import assemble, attest, read_signed, verify_signatures
+from secagg.release.dsse import assemble, attest, read_envelope, verify_signatures
 from secagg.release.statement import Contributor, PrivacyClaim, Release, read_statement, statement_bytes
 from secagg.transcript.files import TranscriptWriter, read_events
 from secagg.wire import COORDINATOR, Sealer, Stage
@@ -53,7 +53,7 @@ def _signatures(data: bytes) -> None:
 
 
 def _release(data: bytes) -> None:
-    signed = read_signed(data)
+    signed = read_envelope(data)
     statement = read_statement(signed.payload)
     verify_signatures(signed, _CHARTER, [contributor.name for contributor in statement.predicate.contributors])
 

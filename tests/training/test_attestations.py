@@ -7,7 +7,7 @@ import pytest
 
 from secagg.errors import ProtocolError
 from secagg.release import Contributor, PrivacyClaim, Release
-from secagg.release.dsse import attest, read_signed
+from secagg.release.dsse import attest, read_envelope
 from secagg.release.statement import statement_bytes
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 from training.attestations import assemble_release
@@ -44,21 +44,21 @@ def reason(attestations: list[tuple[int, Attest]]) -> str:
 
 
 def test_what_all_contributors_signed_is_the_release():
-    release = read_signed(assemble_release(CHARTER, CONTRIBUTORS, []))
+    release = read_envelope(assemble_release(CHARTER, CONTRIBUTORS, []))
     assert release.payload == TRUE
     assert len(release.signatures) == THRESHOLD
 
 
 @pytest.mark.parametrize("statement", [ANOTHER, b"no statement at all"], ids=["another model", "nonsense"])
 def test_a_member_that_contributed_to_nothing_cannot_dispute_it(statement):
-    release = read_signed(assemble_release(CHARTER, [signed(MEMBERS, statement), *CONTRIBUTORS], []))
+    release = read_envelope(assemble_release(CHARTER, [signed(MEMBERS, statement), *CONTRIBUTORS], []))
     assert release.payload == TRUE
 
 
 def test_a_statement_that_names_its_one_signer_as_the_one_contributor_is_no_release():
     own = msgspec.structs.replace(RELEASE, contributors=(Contributor(f"h{MEMBERS}", 1),))
     alone = signed(MEMBERS, statement_bytes(b"its own model", own))
-    assert read_signed(assemble_release(CHARTER, [alone, *CONTRIBUTORS], [])).payload == TRUE
+    assert read_envelope(assemble_release(CHARTER, [alone, *CONTRIBUTORS], [])).payload == TRUE
     assert reason([alone]) == "release-incomplete"
 
 

@@ -23,7 +23,7 @@ from secagg.egress import Direction, read_egress
 from secagg.errors import ProtocolError
 from secagg.identity import Identity
 from secagg.masking.messages import Sum
-from secagg.release.dsse import read_signed
+from secagg.release.dsse import read_envelope
 from secagg.signed_log import read_log
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode, peek
@@ -553,7 +553,7 @@ def test_a_last_sum_that_reached_one_alone_is_summed_anew_before_there_is_a_rele
     ward = open_ward(hospitals=5, choices=choices_of(scheme=scheme))
     drop_outs = [DropOut(number, 3, Phase.APPLY) for number in (2, 3, 4, 5)]
     coordinator = ward.coordinator(engine=EmbeddedEngine(ward.hospitals, drop_outs))
-    assert len(read_signed(coordinator.run()).signatures) == 5
+    assert len(read_envelope(coordinator.run()).signatures) == 5
     assert [record.step for record in coordinator.rounds] == [1, 2, 3, 3]
     assert len(digests(ward)) == 1
 
@@ -583,7 +583,7 @@ def without(ward, *numbers):
 
 def test_one_that_was_away_when_its_last_sum_was_made_anew_takes_the_others_and_signs_the_release(overtaken):
     first = overtaken.hospitals[2].state.progress.applied
-    assert len(read_signed(overtaken.coordinator().run()).signatures) == 5
+    assert len(read_envelope(overtaken.coordinator().run()).signatures) == 5
     assert len(digests(overtaken)) == 1
     assert overtaken.hospitals[1].state.progress.applied == first
 
@@ -595,7 +595,7 @@ def test_one_that_could_not_be_brought_to_the_others_is_not_asked_to_attest(over
     assert caught.value.reason == "release-incomplete"
     assert "h1: It lacks sums that the others have" in caught.value.message
     assert not overtaken.hospitals[1].state.progress.concluded
-    assert len(read_signed(overtaken.coordinator().run()).signatures) == 5
+    assert len(read_envelope(overtaken.coordinator().run()).signatures) == 5
 
 
 class LosingSnapshots(EmbeddedEngine):
@@ -634,7 +634,7 @@ def test_one_that_attested_to_the_earlier_last_sum_comes_to_the_others_without_i
     overtaken.close()
     checkpoint.unlink()
     ward = open_ward()
-    assert len(read_signed(ward.coordinator().run()).signatures) == 5
+    assert len(read_envelope(ward.coordinator().run()).signatures) == 5
     assert len(digests(ward)) == 1
 
 

@@ -18,7 +18,7 @@ from secagg.release.checkpoints import (
     sign_checkpoint,
     verify_sites,
 )
-from secagg.release.dsse import assemble, attest, read_signed
+from secagg.release.dsse import assemble, attest, read_envelope
 from secagg.signed_log import read_log
 from secagg.transcript import files
 from secagg.wire import Sealer, Stage, open_envelope
@@ -143,7 +143,7 @@ def test_a_coordinator_that_was_stopped_while_it_gave_out_what_all_signed_gives_
     assert coordinator._store.state.witnessed
     files = [(hospital.release_folder / CHECKPOINTS_FILE).read_bytes() for hospital in ward.hospitals.values()]
     assert len(set(files)) == 1
-    assert read_signed(files[0]).payload == shown
+    assert read_envelope(files[0]).payload == shown
     assert checkpoints(ward).cosigned_by == ("h1", "h2", "h3", "h4")
 
 
@@ -272,7 +272,7 @@ def test_control_a_hospital_that_does_not_remember_signs_both_and_keeps_the_seco
         assert open_envelope(reply, ward.charter, ANY_SIZE).header.stage is Stage.COSIGN
         signed = assemble(statement, [attest(statement, hospital._identity) for hospital in ward.hospitals.values()])
         assert ward.hospitals[1].receive(ward.forge(Stage.COSIGNED, Cosigned(signed.to_json()))) == []
-        assert read_signed(path.read_bytes()).payload == statement
+        assert read_envelope(path.read_bytes()).payload == statement
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ def test_a_list_without_enough_signatures_or_without_its_own_entry_does_not_repl
     hospital = finished.hospitals[1]
     path = hospital.release_folder / CHECKPOINTS_FILE
     whole = path.read_bytes()
-    signed, said = read_signed(whole), checkpoints(finished)
+    signed, said = read_envelope(whole), checkpoints(finished)
     few = assemble(signed.payload, signed.signatures[:2])
     lacking = checkpoints_statement(finished.charter, [site for name, site in said.by_name.items() if name != "h1"])
     assert refusal(finished, witness(finished, lacking)) == "bad-checkpoints"
@@ -326,11 +326,11 @@ def test_a_list_without_enough_signatures_or_without_its_own_entry_does_not_repl
 
 def test_the_same_list_with_fewer_of_its_signatures_does_not_replace_it(finished):
     path = finished.hospitals[1].release_folder / CHECKPOINTS_FILE
-    signed = read_signed(path.read_bytes())
+    signed = read_envelope(path.read_bytes())
     fewer = assemble(signed.payload, signed.signatures[:3]).to_json()
     replies = finished.hospitals[1].receive(finished.forge(Stage.COSIGNED, Cosigned(fewer)))
     assert refusal(finished, replies) == "already-witnessed"
-    assert read_signed(path.read_bytes()) == signed
+    assert read_envelope(path.read_bytes()) == signed
 
 
 def test_nothing_is_signed_before_the_hospital_has_attested_to_its_model(open_ward):

@@ -10,7 +10,7 @@ import pytest
 
 from secagg.errors import ProtocolError, RefusedError, TamperingError
 from secagg.masking.messages import Refusal
-from secagg.release.dsse import read_signed, verify_signatures
+from secagg.release.dsse import read_envelope, verify_signatures
 from secagg.release.statement import read_statement
 from secagg.transcript import audit_folder, transcript_files
 from secagg.wire import Sealer, Stage, open_envelope
@@ -37,7 +37,7 @@ from training.round_record import steps_summed
 
 def verified_statement(ward, signed):
     """The release, checked as an outsider would check it."""
-    envelope = read_signed(signed)
+    envelope = read_envelope(signed)
     release = read_statement(envelope.payload).predicate
     verify_signatures(envelope, ward.charter.charter, [entry.name for entry in release.contributors])
     return release

@@ -8,7 +8,7 @@ from secagg.charter.sections import ServerStep
 from secagg.encoding import Ring
 from secagg.errors import ProtocolError
 from secagg.masking.session import STATISTICS_BITS
-from secagg.release.dsse import read_signed
+from secagg.release.dsse import read_envelope
 from tests.support.hospitals import SCALED_BY_SUMS, choices_of, tabular_spec, training_of
 from training import applying
 from training.contributing import Contributor, Vector
@@ -51,7 +51,7 @@ def weighing_less(vector, place, ring):
 
 
 def everybody_signed(ward, signed):
-    assert len(read_signed(signed).signatures) == 5
+    assert len(read_envelope(signed).signatures) == 5
     assert ward.steps == [3] * 5
     assert len(ward.models) == 1
 

@@ -16,7 +16,7 @@ from secagg.errors import InputError, RefusedError, RemoteProtocolError, Tamperi
 from secagg.identity import Identity
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.messages import Begin, Open, Refusal
-from secagg.release.dsse import assemble, attest, read_signed
+from secagg.release.dsse import assemble, attest, read_envelope
 from secagg.release.folder import read_release
 from secagg.release.statement import read_statement, statement_bytes
 from secagg.signed_log import read_log
@@ -417,7 +417,7 @@ def test_without_differential_privacy_no_epsilon_is_claimed_and_every_round_is_n
 
 
 def test_the_release_states_the_epsilon_to_a_millionth_and_no_less_than_was_spent(private):
-    statement = read_statement(read_signed(private.coordinator().run()).payload)
+    statement = read_statement(read_envelope(private.coordinator().run()).payload)
     stated, spent = statement.predicate.privacy.epsilon, private.hospitals[1].epsilon
     assert stated == round(stated, 6)
     assert 0 <= stated - spent <= 1e-6
@@ -434,7 +434,7 @@ def test_hospitals_whose_processors_round_differently_sign_the_same_release(priv
             return exactly(payload)
 
     monkeypatch.setattr(private.hospitals[2], "_attest", elsewhere)
-    assert len(read_signed(private.coordinator().run()).signatures) == len(private.hospitals)
+    assert len(read_envelope(private.coordinator().run()).signatures) == len(private.hospitals)
 
 
 def test_the_release_frees_what_was_reserved_and_not_used(private):

@@ -21,7 +21,7 @@ from secagg.release.checkpoints import (
     sign_checkpoint,
     verify_checkpoints,
 )
-from secagg.release.dsse import SignedStatement, StatementSignature, assemble, read_signed
+from secagg.release.dsse import SignedStatement, StatementSignature, assemble, read_envelope
 from secagg.release.folder import STATEMENT_FILE, read_release
 from secagg.release.statement import MODEL_FILE, Contributor, statement_bytes
 from secagg.wire import Stage, open_envelope
@@ -181,14 +181,14 @@ def checkpoints_anew(_build: Build, folder: Path) -> Outcome:
             return tries.outcome("two lists of checkpoints that enough have signed")
         _give(ward, withheld)
         place = ward.parties[VICTIM].hospital.release_folder / CHECKPOINTS_FILE
-        for given in (assemble(read_signed(real).payload, []), _signed_by_all(ward, anew, tries)):
+        for given in (assemble(read_envelope(real).payload, []), _signed_by_all(ward, anew, tries)):
             tries(ward.parties[VICTIM].receive, ward.forge(Stage.COSIGNED, Cosigned(given.to_json())))
         lost = place.read_bytes() != real
         return tries.outcome("a hospital without the checkpoints that all signed" if lost else None)
 
 
 def _said_anew(ward: Ward, real: bytes) -> bytes:
-    said = verify_checkpoints(read_signed(real), ward.charter)
+    said = verify_checkpoints(read_envelope(real), ward.charter)
     name, nothing = ward.charter.charter.member(COLLUDER).name, checkpoint_of(())
     own = sign_checkpoint(ward.charter, name, nothing, nothing, ward.identities[COLLUDER])
     return checkpoints_statement(ward.charter, {**said.by_name, name: own}.values())

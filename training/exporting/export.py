@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError
 from secagg.files import read_bounded
-from secagg.release import SignedStatement, VerifiedRelease, read_signed, verify_release
+from secagg.release import SignedStatement, VerifiedRelease, read_envelope, verify_release
 from secagg.release.folder import verify_parts
 from secagg.release.statement import MODEL_FILE
 from secagg.release.unusable import unusable
@@ -74,7 +74,7 @@ def verify_export(path: Path, charter: VerifiedCharter) -> VerifiedExport:
     data, place = read_bounded(path, LARGEST), str(path)
     kind = _kind_of(data, place)
     attached, model, makers = _taken_apart(data, kind, place)
-    signed = read_signed(statement_of(attached, place), place)
+    signed = read_envelope(statement_of(attached, place), place)
     release = verify_parts(charter, signed, hashlib.sha256(model).hexdigest(), place)
     if _exported(release, model, kind, place) == data:
         return VerifiedExport(release, kind)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from secagg.charter import VerifiedCharter
 from secagg.identity import fingerprint
-from secagg.release import read_signed
+from secagg.release import read_envelope
 from secagg.release.checkpoints import VerifiedCheckpoints, verify_checkpoints
 from secagg.release.folder import verify_statement
 from secagg.release.statement import Statement, read_statement
@@ -43,7 +43,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
         TamperingError: if the statement or the checkpoints in them are not what was signed.
     """
     statement = _statement(charter, records.statement)
-    checkpoints = verify_checkpoints(read_signed(records.checkpoints), charter) if records.checkpoints else None
+    checkpoints = verify_checkpoints(read_envelope(records.checkpoints), charter) if records.checkpoints else None
     evidence = [signed.evidence for signed in records.sites]
     sites = tuple(_site(site) for site in evidence)
     rounds, sums = _rounds(statement, sites, charter)
@@ -77,7 +77,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
 def _statement(charter: VerifiedCharter, file: bytes | None) -> Statement | None:
     if file is None:
         return None
-    signed = read_signed(file)
+    signed = read_envelope(file)
     statement = read_statement(signed.payload)
     verify_statement(charter, signed, statement, "The release's statement")
     return statement

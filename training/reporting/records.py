@@ -16,7 +16,7 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.files import read_bounded
-from secagg.release import read_signed, verify_release
+from secagg.release import read_envelope, verify_release
 from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints, signed_transcript, verify_checkpoints
 from secagg.release.dsse import LARGEST_STATEMENT
 from secagg.release.folder import STATEMENT_FILE
@@ -94,7 +94,7 @@ def run_again(
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
         TamperingError: if the checkpoints are not what was signed.
     """
-    found = verify_checkpoints(read_signed(checkpoints), charter) if checkpoints else None
+    found = verify_checkpoints(read_envelope(checkpoints), charter) if checkpoints else None
     noted = signed_transcript(found, charter.charter)
     return read_transcript(folder, charter, [site.evidence for site in sites], noted)
 

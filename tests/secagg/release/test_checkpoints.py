@@ -9,7 +9,7 @@ from secagg.errors import TamperingError
 from secagg.identity import Identity
 from secagg.log_excerpt import LogCheckpoint
 from secagg.release.checkpoints import checkpoints_statement, sign_checkpoint, verify_checkpoints, verify_sites
-from secagg.release.dsse import assemble, attest, read_signed
+from secagg.release.dsse import assemble, attest, read_envelope
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 
 LEDGER, EGRESS = LogCheckpoint(3, "0a" * 32), LogCheckpoint(9, "0b" * 32)
@@ -48,7 +48,7 @@ def refused(signed, charter):
 
 
 def test_what_all_have_signed_is_verified(signed, charter):
-    found = verify_checkpoints(read_signed(signed.to_json()), charter)
+    found = verify_checkpoints(read_envelope(signed.to_json()), charter)
     assert (found.by_name["h2"].ledger, found.by_name["h2"].egress) == (LEDGER, EGRESS)
     assert found.cosigned_by == ("h1", "h2", "h3", "h4")
 
@@ -60,11 +60,11 @@ def test_who_has_not_signed_is_not_said_to_have(signed, charter):
 
 def test_every_byte_that_is_altered_is_found(signed, charter):
     data = signed.to_json()
-    verify_checkpoints(read_signed(data), charter)
+    verify_checkpoints(read_envelope(data), charter)
     for place in range(len(data)):
         altered = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
         with pytest.raises(TamperingError):
-            verify_checkpoints(read_signed(altered), charter)
+            verify_checkpoints(read_envelope(altered), charter)
 
 
 def test_nobody_speaks_for_another(charter, identities):

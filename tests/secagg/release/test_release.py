@@ -17,7 +17,7 @@ from secagg.release import (
     Release,
     attest,
     dsse,
-    read_signed,
+    read_envelope,
     verify_release,
     verify_signatures,
 )
@@ -123,14 +123,14 @@ def test_the_envelope_is_the_one_that_dsse_recommends(release):
 )
 def test_an_envelope_that_cannot_be_read_is_refused(data):
     with pytest.raises(TamperingError) as caught:
-        read_signed(data)
+        read_envelope(data)
     assert caught.value.reason == "malformed-statement"
 
 
 def test_an_envelope_of_another_payload_type_is_refused(release):
     data = (release / STATEMENT_FILE).read_bytes().replace(b"vnd.in-toto+json", b"vnd.other+json")
     with pytest.raises(TamperingError) as caught:
-        read_signed(data)
+        read_envelope(data)
     assert caught.value.reason == "malformed-statement"
 
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from secagg.errors import ProtocolError
-from secagg.release.dsse import read_signed, verify_signatures
+from secagg.release.dsse import read_envelope, verify_signatures
 from secagg.release.statement import read_statement
 from secagg.wire import Stage
 from secagg.wire.envelope import peek
@@ -100,7 +100,7 @@ def run_through(watched, run, weather, seed):
 
 
 def release_of(ward, signed):
-    envelope = read_signed(signed)
+    envelope = read_envelope(signed)
     release = read_statement(envelope.payload).predicate
     verify_signatures(envelope, ward.charter.charter, [entry.name for entry in release.contributors])
     return release

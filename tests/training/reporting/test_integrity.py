@@ -13,7 +13,7 @@ from secagg.masking.journal import Around
 from secagg.masking.messages import Refusal
 from secagg.release import attest, verify_release
 from secagg.release.checkpoints import CHECKPOINTS_FILE
-from secagg.release.dsse import assemble, read_signed
+from secagg.release.dsse import assemble, read_envelope
 from secagg.release.folder import STATEMENT_FILE
 from secagg.release.statement import MODEL_FILE, statement_bytes
 from secagg.transcript import AROUND, TranscriptWriter
@@ -180,7 +180,7 @@ UNSIGNED = {
 def test_a_list_of_the_transcript_that_too_few_have_signed_is_no_check(finished, change):
     path = finished.hospitals[1].release_folder / CHECKPOINTS_FILE
     assert "Transcript, since the run ended" not in states(report(finished))
-    signed = read_signed(path.read_bytes())
+    signed = read_envelope(path.read_bytes())
     path.write_bytes(assemble(*change(signed)).to_json())
     told = states(report(finished))
     assert told["Transcript, since the run ended"] == told["Checkpoints of all logs"] == "absent"
