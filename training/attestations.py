@@ -79,7 +79,7 @@ def _contributors(charter: VerifiedCharter, statement: bytes) -> frozenset[str]:
 
 
 def elsewhere(charter: VerifiedCharter, members: Iterable[int]) -> list[RefusalRecord]:
-    """What is told of members who are not asked to attest, because they are not where the others are.
+    """What is told of members who are not asked to attest, because their model came of other sums than the others'.
 
     Who attests to a release attests to no other: it would never come to the others' any more.
     """
@@ -87,7 +87,7 @@ def elsewhere(charter: VerifiedCharter, members: Iterable[int]) -> list[RefusalR
         RefusalRecord(
             charter.charter.member(member).name,
             "elsewhere",
-            f"It lacks sums that the others have, and is not asked to sign. If that stays so, {_start_over(charter)}",
+            f"It has other sums than the others, and is not asked to sign. If that stays so, {_start_over(charter)}",
         )
         for member in members
     ]

@@ -111,7 +111,7 @@ class Coordinator:
         statuses = self._bring_up_to_date()
         if made := self._store.release:
             # Who was away has attested to nothing yet, and takes no release before.
-            self._exchange(Phase.CONCLUDE, self._conclusion(self._agreed(statuses)))
+            self._exchange(Phase.CONCLUDE, self._conclusion(self._with_the_others(statuses)))
             self._hand_out(made, statuses)
             return made
         purpose = self._due(statuses)
@@ -304,17 +304,21 @@ class Coordinator:
         message = outside_epochs(self._charter).seal(Stage.CONCLUDE, Conclude(stated))
         return [(number, message) for number in members]
 
-    def _agreed(self, statuses: dict[int, Status]) -> frozenset[int]:
-        """Those who are where more are than may lie; all, if there is no such place."""
+    def _with_the_others(self, statuses: dict[int, Status]) -> frozenset[int]:
+        """All but those who are as far as more than may lie, by other sums: they would attest to another model."""
         told = {member: Position.told(status) for member, status in statuses.items()}
         agreed = furthest(told.values(), self._charter.charter.most_liars)
-        return frozenset(member for member in told if agreed in (None, told[member]))
+        return frozenset(
+            member
+            for member, position in told.items()
+            if agreed is None or position == agreed or position.reached != agreed.reached
+        )
 
     def _conclude(self, statuses: dict[int, Status]) -> bytes:
-        agreed = self._agreed(statuses)
-        exchange = self._exchange(Phase.CONCLUDE, self._conclusion(agreed))
+        asked = self._with_the_others(statuses)
+        exchange = self._exchange(Phase.CONCLUDE, self._conclusion(asked))
         attestations, refusals = read_attestations(self._charter, exchange.inbox)
-        refusals += elsewhere(self._charter, sorted(statuses.keys() - agreed))
+        refusals += elsewhere(self._charter, sorted(statuses.keys() - asked))
         signed = assemble_release(self._charter, attestations, refusals)
         self._store.keep_release(signed)
         self._hand_out(signed, [number for number, _ in attestations])

@@ -593,7 +593,7 @@ def test_one_that_could_not_be_brought_to_the_others_is_not_asked_to_attest(over
     with pytest.raises(ProtocolError) as caught:
         overtaken.coordinator(engine=LosingSnapshots(overtaken.hospitals)).run()
     assert caught.value.reason == "release-incomplete"
-    assert "h1: It lacks sums that the others have" in caught.value.message
+    assert "h1: It has other sums than the others" in caught.value.message
     assert not overtaken.hospitals[1].state.progress.concluded
     assert len(read_envelope(overtaken.coordinator().run()).signatures) == 5
 

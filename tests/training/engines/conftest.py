@@ -38,20 +38,24 @@ class UnderTest:
         return self.hurried or self.engine
 
 
+Opening = Callable[[], UnderTest]
+"""Makes new engines over the same parties, as every epoch does."""
+
+
 @contextmanager
-def embedded(_folder: Path) -> Iterator[UnderTest]:
+def embedded(_folder: Path) -> Iterator[Opening]:
     parties = {member: MortalParty() for member in MEMBERS}
-    yield UnderTest(EmbeddedEngine(parties), lambda: _revive(parties))
+    yield lambda: UnderTest(EmbeddedEngine(parties), lambda: _revive(parties))
 
 
 @contextmanager
-def in_memory(_folder: Path) -> Iterator[UnderTest]:
+def in_memory(_folder: Path) -> Iterator[Opening]:
     parties = {member: MortalParty() for member in MEMBERS}
-    yield UnderTest(UnreliableEngine(parties), lambda: _revive(parties))
+    yield lambda: UnderTest(UnreliableEngine(parties), lambda: _revive(parties))
 
 
 @contextmanager
-def nvflare(folder: Path) -> Iterator[UnderTest]:
+def nvflare(folder: Path) -> Iterator[Opening]:
     pytest.importorskip("nvflare", reason="the extra nvflare is not installed")
     from nvflare.apis.signal import Signal
 
@@ -64,12 +68,12 @@ def nvflare(folder: Path) -> Iterator[UnderTest]:
         return NvflareEngine(cells.cell, cells.names, Deadlines(seconds, seconds, seconds), Signal())
 
     try:
-        yield UnderTest(engine(60.0), cells.start_missing, engine(10.0))
+        yield lambda: UnderTest(engine(60.0), cells.start_missing, engine(10.0))
     finally:
         cells.close()
 
 
-ENGINES: Mapping[str, Callable[[Path], AbstractContextManager[UnderTest]]] = {
+ENGINES: Mapping[str, Callable[[Path], AbstractContextManager[Opening]]] = {
     "embedded": embedded,
     "in memory": in_memory,
     "nvflare": nvflare,
@@ -77,14 +81,15 @@ ENGINES: Mapping[str, Callable[[Path], AbstractContextManager[UnderTest]]] = {
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnderTest]:
-    with ENGINES[request.param](tmp_path_factory.mktemp("engine")) as under_test:
-        yield under_test
+def opening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opening]:
+    with ENGINES[request.param](tmp_path_factory.mktemp("engine")) as opening:
+        yield opening
 
 
 @pytest.fixture
-def parties(opened: UnderTest) -> UnderTest:
-    """All parties there, without memory."""
+def parties(opening: Opening) -> UnderTest:
+    """All parties there, without memory, behind engines that have not met them."""
+    opened = opening()
     opened.revive()
     exchange = opened.engine.exchange(Phase.QUERY, [(member, FORGET) for member in MEMBERS], 0)
     assert exchange.dropped == frozenset()
