@@ -25,7 +25,9 @@ def _shared(strict: Recipe, loose: Recipe) -> Recipes:
 
 
 _PNEUMONIA: Final = Recipe(steps=300, sampling_rate=256 / 4708, learning_rate=1.0, clip=0.5)
-_PNEUMONIA_LOCAL: Final = Recipe(steps=300, sampling_rate=0.05, learning_rate=0.1, clip=1.0)
+_PNEUMONIA_LOCAL: Final = Recipe(
+    steps=300, local_steps=5, sampling_rate=0.05, learning_rate=0.1, momentum=0.0, clip=1.0
+)
 
 PNEUMONIA: Final = Study(
     name="pneumoniamnist",

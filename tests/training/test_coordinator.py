@@ -751,7 +751,7 @@ def test_hospitals_that_are_at_different_models_are_not_given_a_release(open_war
     with pytest.raises(ProtocolError) as caught:
         ward.coordinator().run()
     assert caught.value.reason == "release-incomplete"
-    assert "h2: It lacks sums that the others have, and is not asked to sign." in caught.value.message
+    assert "h2: It has other sums than the others, and is not asked to sign." in caught.value.message
 
 
 def test_a_release_without_a_contributors_valid_signature_is_not_made(open_ward):
