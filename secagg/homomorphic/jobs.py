@@ -158,7 +158,7 @@ class AddJob:
             target[:] = slot[: len(target)]
 
     def compute(self, piece: Piece) -> None:
-        """Add the piece's blocks here, or write their sums."""
+        """Add the piece's blocks here, or write the sums of those that were added here."""
         if piece[1] < TAKE:
             self._sums.add(piece[0], self._fresh(piece))
         elif self._sums.holds(piece[0]):

@@ -639,13 +639,7 @@ def test_one_that_attested_to_the_earlier_last_sum_comes_to_the_others_without_i
 
 
 def test_a_state_as_far_that_others_have_not_signed_for_is_not_taken(overtaken):
-    hospital, before = overtaken.hospitals[1], overtaken.hospitals[1].state
-    for endorsers in ((), (2,), (1, 2)):
-        snapshot = snapshot_for(overtaken, 1, donor=2)
-        word = word_of(overtaken, *(number for number in endorsers if number != 1))
-        hospital.receive(snapshot)
-        assert refusal(overtaken, hospital.receive(word)) == "not-endorsed"
-    assert hospital.state is before
+    assert_first_stays_where_too_few_have_signed(overtaken)
 
 
 def test_nobody_hands_its_state_to_one_that_has_it(overtaken):
@@ -660,12 +654,16 @@ def test_control_where_nobody_gives_a_sum_up_the_one_and_the_others_never_meet_a
 
 
 def test_a_sum_that_others_have_not_signed_against_is_not_given_up(reached_one):
-    hospital, before = reached_one.hospitals[1], reached_one.hospitals[1].state
+    assert_first_stays_where_too_few_have_signed(reached_one)
+
+
+def assert_first_stays_where_too_few_have_signed(ward):
+    hospital, before = ward.hospitals[1], ward.hospitals[1].state
     for endorsers in ((), (2,), (1, 2)):
-        snapshot = snapshot_for(reached_one, 1, donor=2)
-        word = word_of(reached_one, *(number for number in endorsers if number != 1))
+        snapshot = snapshot_for(ward, 1, donor=2)
+        word = word_of(ward, *(number for number in endorsers if number != 1))
         hospital.receive(snapshot)
-        assert refusal(reached_one, hospital.receive(word)) == "not-endorsed"
+        assert refusal(ward, hospital.receive(word)) == "not-endorsed"
     assert hospital.state is before
 
 
