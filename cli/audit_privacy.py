@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -16,19 +17,11 @@ from cli.sizing import Number
 from dp.stated import no_less, no_more
 from secagg.charter.folder import read_charter
 from secagg.errors import TamperingError
-from training.auditing.audit import (
-    FEWEST_CANARIES,
-    MOST_CANARIES,
-    USUAL_CANARIES,
-    USUAL_RUNS,
-    Audit,
-    Settings,
-    audit,
-    audit_controls,
-    privacy_controls,
-)
 from training.auditing.record import PrivacyRecord, record_of
-from training.auditing.terms import Mode, Terms
+from training.auditing.settings import FEWEST_CANARIES, MOST_CANARIES, USUAL_CANARIES, USUAL_RUNS, Mode, Settings
+
+if TYPE_CHECKING:
+    from training.auditing.audit import Audit
 
 _MOST_RUNS = 10_000
 _CONFIDENCE = Number(min=0.5, max=1, max_open=True)
@@ -98,6 +91,9 @@ def privacy(
       secagg audit privacy --controls tests/attacks
       secagg audit privacy --charter run/charter --runs 5
     """
+    from training.auditing.audit import audit, audit_controls, privacy_controls
+    from training.auditing.terms import Terms
+
     if mode and folder:
         raise click.UsageError("Give --mode or --charter, which has one, not both.")
     if plot:

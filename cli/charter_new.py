@@ -15,8 +15,6 @@ from cli.output import json_option
 from secagg.charter import Member
 from secagg.charter.folder import CHARTER_FILE, write_charter
 from secagg.errors import InputError
-from training.draft import draft_charter, task_of
-from training.task import bind_to_file, load_task_file
 
 
 @click.command()
@@ -55,6 +53,9 @@ def new(
       secagg charter new charter --task heart.toml --dp local --epsilon 8 \\
           --member cleveland=uVe… --member hungarian=9Kx… --member va=x3B…
     """
+    from training.draft import draft_charter, task_of
+    from training.task import bind_to_file, load_task_file
+
     require_effect(context, CHARTER_USES)
     if (folder / CHARTER_FILE).exists():
         raise InputError(

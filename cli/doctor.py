@@ -14,7 +14,6 @@ import click
 import numpy as np
 from rich.table import Column, Table
 
-from cli.doctor_model import model_check
 from cli.doctor_schemes import charter_checks, scheme_checks
 from cli.machine_check import MachineCheck
 from cli.output import console, json_option, print_json, unmarked, warn
@@ -26,7 +25,6 @@ from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.policy import Policy, load_policy
-from training.devices import resolve_device
 
 _PACKAGES = ("torch", "opacus", "cryptography", "numpy", "msgspec", "safetensors", "tenseal", "nvflare")
 _OPTIONAL = frozenset({"nvflare"})
@@ -62,6 +60,8 @@ def doctor(
       secagg doctor --folder /var/lib/secagg
       secagg doctor --charter charter --policy policy.toml
     """
+    from cli.doctor_model import model_check
+
     charter = read_charter(charter_folder) if charter_folder else None
     allowed = _given(policy).allowed_tasks if policy else Policy().allowed_tasks
     checks = [_python(), *_packages(), _device(), _storage(folder), _cipher()]
@@ -102,6 +102,8 @@ def _packages() -> list[MachineCheck]:
 
 
 def _device() -> MachineCheck:
+    from training.devices import resolve_device
+
     return MachineCheck("device", f"{resolve_device('auto')}, {os.cpu_count()} cores", good=True)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from cli.output import json_option, print_json
-from training.exporting import ExportFormat
-from training.exporting.export_files import write_export
+from training.export_format import ExportFormat
 
 
 @click.command()
@@ -38,6 +37,8 @@ def export(folder: Path, kind: str, out: Path, card: Path | None, as_json: bool)
       secagg model export run/release --format onnx --out heart.onnx --card heart.md
       secagg model verify heart.onnx --charter run/charter
     """
+    from training.exporting.export_files import write_export
+
     sha256 = write_export(folder, ExportFormat(kind), out, card)
     if as_json:
         print_json({"path": str(out), "format": kind, "sha256": sha256, "card": card and str(card)})

@@ -26,8 +26,20 @@ from secagg.charter.sections import LARGEST_FACTOR, MOST_RECORDS, ServerStep
 from secagg.homomorphic.parameters import ALLOWED
 from training.choices import FITTING_PARAMETERS, USUAL_BATCH, USUAL_WEIGHT, CharterChoices
 
-_FACTOR = Number(min=0, max=LARGEST_FACTOR)
-_POSITIVE_FACTOR = Number(min=0, min_open=True, max=LARGEST_FACTOR)
+
+class Factor(Number):
+    """A number that a model's 32-bit floats are multiplied by; no help needs to show how large these get."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or click's failure, which names the option."""
+        number = super().convert(value, param, ctx)
+        if number > LARGEST_FACTOR:
+            self.fail(f"{value} is more than {LARGEST_FACTOR:.2g}.", param, ctx)
+        return number
+
+
+_FACTOR = Factor(min=0)
+_POSITIVE_FACTOR = Factor(min=0, min_open=True)
 _CLIP = Number(min=1e-6, max=1e6)
 
 

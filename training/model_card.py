@@ -13,8 +13,8 @@ from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, shared_key
 from secagg.identity import fingerprint
 from secagg.release import VerifiedRelease
+from training.export_format import ExportFormat
 from training.exporting.attachment import interface_of
-from training.exporting.export import ExportFormat
 from training.privacy_plan import privacy_plan, rounds_stated
 from training.tasks.spec import IMAGES
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.utility.study import Places
-from cli.demo import HOSPITALS, hospital_files
+from cli.demo_data import HOSPITALS, hospital_files
 from secagg.errors import InputError
 from secagg.files import write_atomically
 from training.sites import DataSource

@@ -86,7 +86,7 @@ def laid_out(secagg, tmp_path, monkeypatch):
     def stop(folder, as_json):
         raise StoppedHereError
 
-    monkeypatch.setattr("cli.simulate.follow", stop)
+    monkeypatch.setattr("cli.simulate_run.follow", stop)
 
     def call(*options):
         outcome = secagg("demo", "--dp", "none", "--out", tmp_path / "demo", *options)

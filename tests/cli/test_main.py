@@ -49,6 +49,13 @@ def test_every_command_and_group_has_help_with_an_example(secagg, path, option):
     assert f"secagg {' '.join(path)}" in shown.split("Example", 1)[1]
 
 
+def test_no_help_waits_for_torch_or_whatever_trains():
+    # This module loads every command when it is imported, as a shell does that completes options.
+    script = f"import sys, {__name__}; print(sorted({{'torch', 'opacus', 'nvflare', 'sklearn'}} & sys.modules.keys()))"
+    shown = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", [path for path in LEAVES if path != ("completion",)], ids=" ".join)
 def test_every_command_that_prints_a_result_can_print_it_as_json(path):
     assert any("--json" in parameter.opts for parameter in at(path).params)

@@ -120,7 +120,7 @@ def laid_out(simulate, here, monkeypatch):
     def stop(folder, as_json):
         raise StoppedHereError
 
-    monkeypatch.setattr("cli.simulate.follow", stop)
+    monkeypatch.setattr("cli.simulate_run.follow", stop)
 
     def call(*options):
         assert "StoppedHereError" in simulate(*options).err

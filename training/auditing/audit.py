@@ -15,42 +15,11 @@ from secagg.errors import InputError, LocalProtocolError
 from training.attacks.build import REAL, Build, Control
 from training.attacks.weakened import load_weakened
 from training.auditing.runs import audited_charter, run_with_canaries
-from training.auditing.terms import Mode, Terms
+from training.auditing.settings import Mode, Settings
+from training.auditing.terms import Terms
 from training.privacy_plan import privacy_plan
 
-# Together, of this many runs, they show half the noise: `docs/auditing.md`.
-USUAL_CANARIES: Final = 3300
-USUAL_RUNS: Final = 20
 CONTROLS: Final = ("noise-off", "clip-off", "noise-halved")
-# Of fewer nothing is told; of more, a gradient for each, as long as there are canaries, takes minutes.
-FEWEST_CANARIES: Final = 50
-MOST_CANARIES: Final = 20_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How hard to look.
-
-    Attributes:
-        canaries: in each run.
-        confidence: of each bound.
-
-    Raises:
-        InputError: ``bad-audit`` on construction.
-    """
-
-    canaries: int = USUAL_CANARIES
-    runs: int = USUAL_RUNS
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        if not (FEWEST_CANARIES <= self.canaries <= MOST_CANARIES and self.runs >= 1 and 0 < self.confidence < 1):
-            raise InputError(
-                "bad-audit",
-                f"{self.runs} runs of {self.canaries} canaries, at a confidence of {self.confidence:g}, are not enough "
-                "for an audit.",
-                remedy=f"Take {FEWEST_CANARIES} to {MOST_CANARIES} canaries in each run; for more, take more runs.",
-            )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -19,12 +19,11 @@ from secagg.charter.sections import ServerStep
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from training.auditing.canaries import ORDINARY, CanaryTask, canary_spec
+from training.auditing.settings import Mode
 from training.draft import task_choice
 from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import knowing_noise, noise_digest, sized
 from training.privacy_plan import privacy_plan
-
-Mode = Literal["local", "distributed"]
 
 # More hospitals where they share the noise: that of one, which may conspire, is too much and stays.
 _HOSPITALS: Final[dict[Mode, int]] = {"local": 4, "distributed": 8}

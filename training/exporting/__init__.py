@@ -1,5 +1,5 @@
 """A release in the formats that others use, with the statement that every contributor signed inside."""
 
-from training.exporting.export import ExportFormat, VerifiedExport, export_release, verify_export
+from training.exporting.export import VerifiedExport, export_release, verify_export
 
-__all__ = ["ExportFormat", "VerifiedExport", "export_release", "verify_export"]
+__all__ = ["VerifiedExport", "export_release", "verify_export"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from secagg.release.folder import verify_parts
 from secagg.release.statement import MODEL_FILE
 from secagg.release.unusable import unusable
 from training.draft import task_of
+from training.export_format import ExportFormat
 from training.exporting import onnx, tensors, torchscript
 from training.exporting.attachment import attach, interface_of, made_elsewhere, malformed, model_of, statement_of
 from training.exporting.scoring import Scoring
@@ -34,14 +34,6 @@ from training.whole_model import SCALING, assembled
 LARGEST: Final = 2**31 - 1
 _CLOSE: Final = 1e-5
 _INSIDE: Final = "inside"
-
-
-class ExportFormat(StrEnum):
-    """What a model is exported as."""
-
-    SAFETENSORS = "safetensors"
-    TORCHSCRIPT = "torchscript"
-    ONNX = "onnx"
 
 
 @dataclass(frozen=True)

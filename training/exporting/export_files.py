@@ -7,7 +7,8 @@ from pathlib import Path
 
 from secagg.errors import InputError
 from secagg.files import create_atomically
-from training.exporting.export import ExportFormat, export_release
+from training.export_format import ExportFormat
+from training.exporting.export import export_release
 from training.model_card import model_card
 
 

@@ -16,8 +16,6 @@ from training.attacks.build import Build, Control
 from training.auditing import audit as audits
 from training.auditing.audit import (
     CONTROLS,
-    USUAL_RUNS,
-    Settings,
     audit,
     audit_controls,
     judge,
@@ -25,6 +23,7 @@ from training.auditing.audit import (
 )
 from training.auditing.canaries import ORDINARY, OVERWEIGHT
 from training.auditing.runs import audited_charter, run_with_canaries
+from training.auditing.settings import USUAL_RUNS, Settings
 from training.auditing.terms import Terms
 
 WEAKENED = privacy_controls(Path(__file__).parents[2] / "attacks")

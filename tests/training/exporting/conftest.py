@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.hospitals import choices_of, settings_for, training_of
 from tests.training.conftest import HEART_TASK, real_data
-from training.exporting import ExportFormat, export_release
+from training.export_format import ExportFormat
+from training.exporting import export_release
 from training.simulation import Observer, prepare, run
 from training.task import load_task_file
 

@@ -20,7 +20,8 @@ from secagg.errors import InputError, TamperingError
 from tests.support.hospitals import BOUNDED, choices_of, settings_for, tabular_spec, training_of, write_tables
 from tests.training.conftest import real_data
 from training.draft import task_of
-from training.exporting import ExportFormat, export_release, tensors, torchscript, verify_export
+from training.export_format import ExportFormat
+from training.exporting import export_release, tensors, torchscript, verify_export
 from training.exporting.attachment import INTERFACE, MADE_BY, STATEMENT
 from training.simulation import Observer, prepare, run
 from training.standardisation import Standardiser, bounds_scaler
