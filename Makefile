@@ -66,7 +66,7 @@ $(VENV)/fuzz.stamp: $(VENV)/dev.stamp
 fuzz: $(VENV)/fuzz.stamp  ## every decoder of outside bytes, for FUZZ_SECONDS (60) each; what breaks one is kept
 	$(BIN)/python -m tests.fuzz
 
-lint: $(VENV)/dev.stamp  ## ruff, ruff format, mypy --strict on secagg and dp
+lint: $(VENV)/dev.stamp  ## ruff, ruff format, mypy --strict on all packages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -23,7 +23,8 @@ from dp.training import SgdSettings, train_privately
 from secagg.charter import Charter, Training
 from secagg.charter.sections import ServerStep
 from tests.support.hospitals import Ward, settings_for
-from training.draft import CharterChoices, task_of
+from training.choices import CharterChoices
+from training.draft import task_of
 from training.noise import ShareOfNoise
 from training.simulation import prepare
 from training.step_vector import StepVector

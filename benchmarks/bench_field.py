@@ -89,7 +89,7 @@ def seconds_of_rounds(folder: Path) -> list[float]:
         for number, _ in enumerate(SITES, 1):
             opened.callback(started("hospital", folder / f"site-{number}").wait, _PATIENCE)
         started("coordinator", folder / "coordinator").wait(_PATIENCE)
-    return [record.seconds for record in CoordinatorSite(folder / "coordinator").progress(charter).rounds]
+    return [record.seconds for record in CoordinatorSite(folder / "coordinator").rounds.records]
 
 
 def started(what: str, site: Path) -> subprocess.Popen[bytes]:

@@ -12,7 +12,7 @@ from benchmarks.sweep.case import Case
 from benchmarks.sweep.folder import Run, read_run
 from benchmarks.sweep.measurement import Party
 from benchmarks.sweep.results import Result, results_of
-from cli.chart import Line, Panel, Point, svg
+from cli.chart import Line, Panel, Point, Scale, svg
 from cli.output import json_option, print_json
 from secagg.errors import InputError
 from secagg.files import unwritable, write_atomically
@@ -100,7 +100,7 @@ def _panels(results: Sequence[Result], name: str, across: str, place: Callable[[
     for party in ("hospital", "coordinator"):
         lines = list(_lines(chosen, party, place))
         if lines:
-            scale = "linear" if name == "dropout" else "log"
+            scale: Scale = "linear" if name == "dropout" else "log"
             yield Panel(f"A round at the {party}, {_told(fixed)}", across, "CPU, ms", lines, scale=scale)
 
 

@@ -12,6 +12,7 @@ from html import escape
 from typing import Final, Literal
 
 Point = tuple[float, float]
+Scale = Literal["linear", "log"]
 
 INK: Final = "#1f2933"
 FAINT: Final = "#6b7785"
@@ -81,7 +82,7 @@ class Panel:
     lines: Sequence[Line]
     limits: Sequence[Limit] = ()
     from_zero: bool = True
-    scale: Literal["linear", "log"] = "linear"
+    scale: Scale = "linear"
 
 
 def svg(panels: Sequence[Panel], layout: Layout = WIDE) -> str:

@@ -38,6 +38,7 @@ from secagg.errors import InputError
 @click.pass_context
 def new(
     context: click.Context,
+    /,
     folder: Path,
     name: str,
     task_file: Path,

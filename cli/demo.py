@@ -9,9 +9,10 @@ import click
 import msgspec
 
 from cli.effect import require_effect
-from cli.options import CHARTER_USES, POSITIVE
+from cli.options import CHARTER_USES
 from cli.output import json_option, print_json
 from cli.schemes import scheme_option
+from cli.sizing import POSITIVE
 from secagg.charter.sections import Scheme
 
 

@@ -19,7 +19,7 @@ _MOST_MILLISECONDS: Final = 60_000
 _MILLI: Final = 1e-3
 
 
-class LinkSpeed(click.ParamType):
+class LinkSpeed(click.ParamType):  # type: ignore[type-arg]  # Generic only in newer releases.
     """What comes down and what goes up in a second, as providers state it."""
 
     name = "speed"

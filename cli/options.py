@@ -43,7 +43,7 @@ _POSITIVE_FACTOR = Factor(min=0, min_open=True)
 _CLIP = Number(min=1e-6, max=1e6)
 
 
-class NoiseLevels(click.ParamType):
+class NoiseLevels(click.ParamType):  # type: ignore[type-arg]  # Generic only in newer releases.
     """``auto`` (None), ``none`` (no levels), or numbers of survivors, falling."""
 
     name = "levels"

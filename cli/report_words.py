@@ -25,12 +25,12 @@ def figures_of(report: Report) -> list[Figure]:
 
 def _spent(report: Report) -> Figure:
     shown = [data_set for site in report.sites for data_set in site.data_sets]
-    limited = [data_set for data_set in shown if data_set.limit]
+    limited = [(data_set, data_set.limit) for data_set in shown if data_set.limit]
     if report.guarantee.epsilon is None:
         return "Spent", "no limit", "this training has no differential privacy: no epsilon covers it"
     if limited:
-        dearest = max(limited, key=lambda data_set: data_set.spent)
-        more = f"epsilon, of a budget of {exact(dearest.limit)}; {no_more(dearest.left or 0.0, 2)} is left"
+        dearest, limit = max(limited, key=lambda one: one[0].spent)
+        more = f"epsilon, of a budget of {exact(limit)}; {no_more(dearest.left or 0.0, 2)} is left"
         return "Spent or reserved", no_less(dearest.spent, 2), more
     most = max((run.epsilon or 0.0 for data_set in shown for run in data_set.runs), default=report.guarantee.epsilon)
     return "Spent or reserved in this training", no_less(most, 2), "epsilon, the most at any hospital shown"
@@ -104,11 +104,11 @@ def _may_train(report: Report) -> str:
 
 def _by_day(report: Report) -> str:
     if report.about != "site":
-        days = sorted({day.day for site in report.sites if site.egress for day in site.egress.days})
-        if not days:
+        dates = sorted({day.day for site in report.sites if site.egress for day in site.egress.days})
+        if not dates:
             return "Not known: no log is shown."
-        span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        return f"Messages left the hospitals on {len(days)} {'day' if len(days) == 1 else 'days'}: {span}."
+        span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+        return f"Messages left the hospitals on {len(dates)} {'day' if len(dates) == 1 else 'days'}: {span}."
     days = [day for site in report.sites if site.egress for day in site.egress.days]
     if not days:
         return "Nothing, by the log that could be read."

@@ -15,7 +15,7 @@ from secagg.charter.sections import SCHEMES
 _HOMOMORPHIC = {"he": "double-lock"}
 
 
-class SchemeChoice(click.Choice):
+class SchemeChoice(click.Choice):  # type: ignore[type-arg]  # Generic only in newer releases.
     """A scheme of a charter by its name, or ``he`` for the default among the homomorphic ones."""
 
     def __init__(self) -> None:

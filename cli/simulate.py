@@ -61,7 +61,7 @@ from cli.output import json_option, print_json
 @charter_options
 @json_option
 @click.pass_context
-def simulate(context: click.Context, as_json: bool, resume: Path | None, **options: Any) -> None:
+def simulate(context: click.Context, /, as_json: bool, resume: Path | None, **options: Any) -> None:
     """Simulate a consortium on this machine: each hospital has its own folder, keys and policy; only messages pass.
 
     \b

@@ -16,9 +16,10 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.model import STATISTICS_SUMS
 from secagg.charter.state_size import largest_snapshot
 from secagg.errors import InputError, ProtocolError, RemoteProtocolError
-from secagg.masking import MaskingServer, Purpose, RoundSum, Session
+from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around
 from secagg.masking.messages import Sum as SumPayload
+from secagg.masking.session import Settled
 from secagg.masking.states import ServerState
 from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
 from secagg.transcript.files import FileCheckpoint, checkpoint_files
@@ -201,7 +202,7 @@ class Coordinator:
         self._on_round(record)
         return len(pump.finished) >= self._charter.charter.threshold
 
-    def _keep_sum(self, session: Session, result: RoundSum, message: bytes) -> None:
+    def _keep_sum(self, session: Session, result: Settled, message: bytes) -> None:
         """Before anyone may apply a sum: keep it for those who will have missed it."""
         purpose = session.purpose
         self._sums_made[purpose] += 1
@@ -422,6 +423,6 @@ def _done(purpose: Purpose, statuses: dict[int, Status], charter: VerifiedCharte
     return sum(reached) >= charter.charter.threshold
 
 
-def _is_last(result: RoundSum | None, purpose: Purpose, charter: VerifiedCharter) -> bool:
+def _is_last(result: Settled | None, purpose: Purpose, charter: VerifiedCharter) -> bool:
     last = STATISTICS_SUMS if purpose is Purpose.STATISTICS else charter.charter.training.rounds
     return result is not None and result.step >= last

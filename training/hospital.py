@@ -8,6 +8,7 @@ this site's policy does not already say.
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from dp.ledger import BudgetUse, Ledger
@@ -395,8 +396,8 @@ class Hospital:
         self.stopped = error
         # Either of both is enough for the next start: on a full disk one may still find room.
         for keep in (
-            lambda: self._latch.record_stopped(self._charter.digest),
-            lambda: write_atomically(self._setup.folder.evidence(self._charter.digest), message, PRIVATE),
+            partial(self._latch.record_stopped, self._charter.digest),
+            partial(write_atomically, self._setup.folder.evidence(self._charter.digest), message, PRIVATE),
         ):
             try:
                 keep()

@@ -92,5 +92,5 @@ class PooledSteps:
 
 
 def _gradient(module: nn.Module) -> Vector:
-    tensors = [tensor for _, tensor in sorted(module.named_parameters()) if tensor.requires_grad]
-    return np.concatenate([tensor.grad.cpu().numpy().reshape(-1) for tensor in tensors]).astype(np.float64)
+    gradients = [tensor.grad for _, tensor in sorted(module.named_parameters()) if tensor.grad is not None]
+    return np.concatenate([gradient.cpu().numpy().reshape(-1) for gradient in gradients]).astype(np.float64)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from secagg.errors import RemoteProtocolError
-from secagg.masking import MaskingServer, RoundSum
+from secagg.masking import MaskingServer
 from secagg.masking.journal import Around, Journal
 from secagg.masking.messages import Refusal
+from secagg.masking.session import Settled
 from secagg.masking.states import ServerState
 from secagg.wire import Stage
 from secagg.wire.envelope import decode, peek
@@ -52,7 +53,7 @@ class Pump:
     def run(
         self,
         outbox: Outbox,
-        before_apply: Callable[[RoundSum, bytes], None] = lambda *_: None,
+        before_apply: Callable[[Settled, bytes], None] = lambda *_: None,
         before_reveal: Callable[[tuple[int, ...]], None] = lambda _cohort: None,
     ) -> None:
         """Exchange messages until the server has nothing more to send.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -50,6 +51,8 @@ from training.task import Task, TaskSpec
 
 _LARGEST_SETTINGS = 16 * 1024 * 1024
 _OF_A_ROUND = (Phase.MASK, Phase.AGREE, Phase.REVEAL, Phase.APPLY)
+
+Found = TypeVar("Found")
 
 
 class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -359,7 +362,7 @@ def _compare(cast: _Cast, observer: Observer) -> tuple[Metrics | None, Metrics |
     charter = cast.charter.charter
     comparison = Comparison(charter, cast.task, cast.test, cast.device, cast.settings.seed)
 
-    def tried(what: str, train: Callable[[], Metrics | None]) -> Metrics | None:
+    def tried(what: str, train: Callable[[], Found]) -> Found | Metrics:
         observer.on_compare(what)
         try:
             return train()

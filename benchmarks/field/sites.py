@@ -13,7 +13,8 @@ from typing import Any
 from secagg.charter import Member, VerifiedCharter, sign_charter, verify_charter
 from secagg.identity import Identity
 from tests.support.ports import free_port
-from training.draft import CharterChoices, draft_charter
+from training.choices import CharterChoices
+from training.draft import draft_charter
 from training.engines.nvflare.jobs import Jobs, open_jobs
 from training.engines.nvflare.kit import Kit, Role
 from training.engines.nvflare.process import launch

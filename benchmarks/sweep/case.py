@@ -140,13 +140,13 @@ def check_case(case: Case) -> None:
             culprit=case.name,
             remedy="Take mask, mask-graph or double-lock, or dp local.",
         )
-    if case.encrypted:
-        _check_encrypted(case)
+    if case.encrypted and case.charter_scheme:
+        _check_encrypted(case, case.charter_scheme)
 
 
-def _check_encrypted(case: Case) -> None:
+def _check_encrypted(case: Case, scheme: CharterScheme) -> None:
     parameters = fitting_parameters(case.parameters)
-    form = form_of(case.charter_scheme, parameters, Ring(USUAL_FIELD_BITS), case.parameters + 1, case.hospitals)
+    form = form_of(scheme, parameters, Ring(USUAL_FIELD_BITS), case.parameters + 1, case.hospitals)
     if form.sum_size >= 1 << 32:
         raise InputError(
             "too-large",

@@ -26,7 +26,10 @@ class Codec(Protocol):
     """One charter's way from floats to ring elements and back."""
 
     norm: float
-    expansion: NoiseExpansion
+
+    @property
+    def expansion(self) -> NoiseExpansion:
+        """Draws what may come off of the noise."""
 
     def encode(self, update: Reals, noise_keys: Sequence[bytes]) -> list[RingVector]:
         """The vector, then each component of noise in it that may come off; shape (session.length,) each."""
@@ -63,7 +66,8 @@ class FixedPoint:
         """See `Codec`; how many survived is in the sum."""
         del survivors
         update, weight = self._layout.decode(total)
-        return update / (weight[0] / self._weight)
+        mean: Reals = update / (weight[0] / self._weight)
+        return mean
 
 
 class LocalNoise(FixedPoint):

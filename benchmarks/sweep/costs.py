@@ -33,10 +33,10 @@ def _hospital(phase: Phase, books: Sequence[Books], hospitals: Collection[int], 
     spent = [[book[phase, number] for book in books] for number in hospitals]
 
     def median(name: str) -> float:
-        return statistics.median(min(getattr(one, name) for one in each) for each in spent)
+        return float(statistics.median(min(getattr(one, name) for one in each) for each in spent))
 
     def mean(name: str) -> float:
-        return statistics.mean(getattr(each[0], name) for each in spent)
+        return float(statistics.mean(getattr(each[0], name) for each in spent))
 
     return Cost(
         phase=phase,

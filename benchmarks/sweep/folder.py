@@ -9,7 +9,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ _LARGEST: Final = 1 << 28
 # What may be there before the first row is.
 _BEFORE_A_RUN: Final = frozenset({TARGETS_FILE, f"{ROWS_FILE}.lock"})
 _NEW: Final = "Give another folder with --out."
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,12 @@ def read_run(folder: Path) -> Run:
     path = folder / ROWS_FILE
     lines = read_bounded(path, _LARGEST).split(b"\n") if path.exists() else []
     # The last line is whole only once its end is there.
-    return Run(environment, tuple(_decoded(path, line, Row) for line in lines[:-1]))
+    # A union is no type to mypy, but one to msgspec.
+    rows: type[Row] = Row  # type: ignore[assignment]
+    return Run(environment, tuple(_decoded(path, line, rows) for line in lines[:-1]))
 
 
-def _decoded(path: Path, data: bytes, kind: type) -> object:
+def _decoded(path: Path, data: bytes, kind: type[Kind]) -> Kind:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -75,7 +75,8 @@ def _by_parameters() -> Iterator[Case]:
         for scheme in _all_but_graph():
             yield Case(scheme=scheme, hospitals=10, parameters=d, dropout=_TENTH)
     for d in (25_000_000, 100_000_000):
-        for scheme in ("plain", *CHARTER_SCHEMES) if d <= 25_000_000 else ("plain", "mask", "double-lock"):
+        fitting: tuple[Scheme, ...] = CHARTER_SCHEMES if d <= 25_000_000 else ("mask", "double-lock")
+        for scheme in ("plain", *fitting):
             yield Case(scheme=scheme, hospitals=10, parameters=d, dropout=_TENTH)
 
 

@@ -39,7 +39,8 @@ class NVFlare:
 
     def encrypt(self, values: Reals) -> bytes:
         """A hospital's vector on the wire."""
-        return ts.ckks_vector(self._context, values).serialize()
+        data: bytes = ts.ckks_vector(self._context, values).serialize()
+        return data
 
     def load(self, data: bytes) -> ts.CKKSVector:
         """One that has come."""
@@ -55,8 +56,10 @@ class NVFlare:
 
     def mean(self, total: ts.CKKSVector, count: int) -> bytes:
         """What the coordinator sends back: TenSEAL drops a prime of the modulus with the multiplication."""
-        return (total * (1.0 / count)).serialize()
+        data: bytes = (total * (1.0 / count)).serialize()
+        return data
 
     def decrypt(self, data: bytes) -> list[float]:
         """What a hospital makes of it."""
-        return self.load(data).decrypt()
+        values: list[float] = self.load(data).decrypt()
+        return values

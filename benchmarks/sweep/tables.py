@@ -142,7 +142,7 @@ def _limits(run: Run, results: list[Result]) -> list[tuple[str, ...]]:
     case = results[0].case
     vector, survivors = _MASK_BYTES * case.parameters, case.hospitals - case.dropped
     masked = [one.case for one in results if one.case.scheme in ("mask", "mask-graph")]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     if masked:
         peers = masked[0].peers
         hospital = (peers + 1) * vector / cipher

@@ -5,6 +5,7 @@ Knows seeds and shapes. Knows nothing of schemes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -43,4 +44,6 @@ class Updates:
     def _drawn(self, hospital: int) -> Reals:
         numbers = np.random.default_rng((_SEED, hospital)).standard_normal(min(self.parameters, _PERIOD))
         # Of its own norm and not of the whole update's, so that it is drawn once and repeats.
-        return numbers * (self.norm / (np.linalg.norm(numbers) * np.ceil(self.parameters / len(numbers)) ** 0.5))
+        whole = float(np.linalg.norm(numbers)) * math.ceil(self.parameters / len(numbers)) ** 0.5
+        drawn: Reals = numbers * (self.norm / whole)
+        return drawn

@@ -31,7 +31,7 @@ from benchmarks.utility.training import trained
 from secagg.errors import SecaggError
 
 
-class Epsilon(click.ParamType):
+class Epsilon(click.ParamType):  # type: ignore[type-arg]  # Generic only in newer releases.
     """A positive number, or "none"."""
 
     name = "epsilon"

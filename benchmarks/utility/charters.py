@@ -10,7 +10,7 @@ from benchmarks.utility.study import DELTA, Mode, Recipe
 from dp.accounting import noise_multiplier_for
 from secagg.charter import Encoding, Training
 from secagg.charter.sections import PrivacyMode, ServerStep
-from training.draft import CharterChoices
+from training.choices import CharterChoices
 from training.model_state import ModelLayout
 
 _EPOCH: Final = 50

@@ -13,7 +13,8 @@ from benchmarks.utility.measuring import measured
 from benchmarks.utility.study import Places, Scores, Study
 from secagg.charter import Charter, Member, Training
 from secagg.identity import Identity
-from training.draft import CharterChoices, draft_charter, make_task
+from training.choices import CharterChoices
+from training.draft import draft_charter, make_task
 from training.hospital_setup import split_patients
 from training.records import Records, concatenate
 from training.scaling import Scaling

@@ -21,7 +21,8 @@ Recipes = dict[tuple[Mode, Regime], Recipe]
 def _shared(strict: Recipe, loose: Recipe) -> Recipes:
     """One recipe for a curator, for `distributed`, whose step is the same, and for each hospital by itself."""
     modes: tuple[Mode, ...] = ("pooled", "distributed", "alone")
-    return {(mode, regime): recipe for mode in modes for regime, recipe in (("strict", strict), ("loose", loose))}
+    recipes: dict[Regime, Recipe] = {"strict": strict, "loose": loose}
+    return {(mode, regime): recipe for mode in modes for regime, recipe in recipes.items()}
 
 
 _PNEUMONIA: Final = Recipe(steps=300, sampling_rate=256 / 4708, learning_rate=1.0, clip=0.5)

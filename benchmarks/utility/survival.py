@@ -47,7 +47,8 @@ class Risk(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features float32 (n, inputs)."""
-        return self.baseline(torch.ones_like(features[:, :1])) + self.risk(features)
+        hazards: Tensor = self.baseline(torch.ones_like(features[:, :1])) + self.risk(features)
+        return hazards
 
 
 @dataclass(frozen=True)

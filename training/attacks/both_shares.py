@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from secagg.masking import RoundSum
 from training.attacks.build import Build
 from training.attacks.cohorts import VICTIM, begun, vector_of
 from training.attacks.coordinator import LyingCoordinator
@@ -96,7 +97,7 @@ def late_vector_at_an_honest_coordinator(build: Build, folder: Path) -> Outcome:
         tries(stage.server.receive, VICTIM, late)
         stage.answer(stage.deliver(outbox))
         result = stage.server.result
-        total = None if result is None else stage.server.session.ring.to_signed(result.vector)
+        total = None if not isinstance(result, RoundSum) else stage.server.session.ring.to_signed(result.vector)
         wrong = total is None or not np.array_equal(total, stage.integers(vectors, *masked))
         return tries.outcome("a sum that is not the survivors'" if wrong else None)
 

@@ -267,7 +267,12 @@ class LyingCoordinator:
         return self.forge(Stage.UNMASK, payload, round_number=self.round)
 
     def sum_message(
-        self, survivors: Iterable[int], packed: bytes, step: int = 1, tag: int = 0, model: bytes = MODEL_DIGEST
+        self,
+        survivors: Iterable[int],
+        packed: bytes | bytearray,
+        step: int = 1,
+        tag: int = 0,
+        model: bytes = MODEL_DIGEST,
     ) -> bytes:
         """A SUM message with any content."""
         tag_bytes = tag.to_bytes(self.session.tag_size, "little")

@@ -155,7 +155,7 @@ def _signature(stage: Consortium, coordinator: EncryptedCoordinator, signer: int
     """A signature in h1's name: another's, or its own of another epoch."""
     payload = msgspec.Raw(bytes(coordinator.read(coordinator.masked[VICTIM]).payload))
     sealer = Sealer(stage.charter, VICTIM, stage.identities[signer - 1], epoch)
-    message = sealer.seal(Stage.MASKED, payload, round=coordinator.round)
+    message = sealer.seal(Stage.MASKED, payload, round=coordinator.round)  # type: ignore[arg-type]  # Encodes alike.
     return Contribution(0, peek(message).payload_digest, msgspec.msgpack.decode(message)[1])
 
 
@@ -240,8 +240,11 @@ def _round_elsewhere(stage: Consortium, parameters: str) -> EncryptedCoordinator
     """A round of the same members under another charter."""
     folder = stage.folder / parameters
     folder.mkdir()
-    changes = {"scheme": stage.charter.charter.scheme, "homomorphic": Homomorphic(parameters=parameters)}
-    with Consortium.make(folder, len(stage.clients), stage.build, name="elsewhere", **changes) as other:
+    scheme, homomorphic = stage.charter.charter.scheme, Homomorphic(parameters=parameters)
+    members = len(stage.clients)
+    with Consortium.make(
+        folder, members, stage.build, name="elsewhere", scheme=scheme, homomorphic=homomorphic
+    ) as other:
         coordinator, _ = encrypted_round(other)
         coordinator.unmask(coordinator.everybody)
         return coordinator

@@ -108,7 +108,7 @@ def _made_up(coordinator: EncryptedCoordinator, tries: Tries) -> None:
     form, out = coordinator.session.form, bytearray(coordinator.session.vector_bytes)
     packed = np.zeros(form.packed_count, form.codec.packed_ring.dtype)
     encrypt_vector(packed, form, Cipher(form.spec, bytes(64)), memoryview(out))
-    message = coordinator.encrypted_sum(coordinator.everybody, coordinator.added_up([out]))
+    message = coordinator.encrypted_sum(coordinator.everybody, coordinator.added_up([bytes(out)]))
     for number in coordinator.everybody:
         tries(coordinator.clients[number].receive, message)
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from secagg.masking import MaskingClient
+from secagg.masking import MaskingClient, RoundSum
 from secagg.masking.dealing import EpochSecrets, seal_deal, share_out
 from secagg.masking.messages import Advertise, Masked, Reveal, Roster
 from secagg.wire import Sealer, Stage
@@ -71,7 +71,7 @@ def _with_liar(stage: Consortium, kind: type[MaskingClient]) -> None:
 
 def _sum_is_right(stage: Consortium, vectors: Vectors, *numbers: int) -> bool:
     result = stage.server.result
-    if result is None:
+    if not isinstance(result, RoundSum):
         return False
     found = stage.server.session.ring.to_signed(result.vector)
     return result.survivors.numbers == numbers and np.array_equal(found, stage.integers(vectors, *numbers))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from secagg.charter import Model
 from secagg.encoding import pack
 from secagg.encoding.ring import RingVector
-from secagg.masking import MaskingClient, kdf, shamir, tags
+from secagg.masking import MaskingClient, RoundSum, kdf, shamir, tags
 from secagg.masking.dealing import EpochSecrets, entry
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
@@ -68,10 +68,10 @@ class NoisyCoordinator(LyingCoordinator):
                 for component, share in enumerate(held.noise[slot], 1):
                     self.noise_shares[owner, component][colluder] = share
 
-    def ask(self, number: int, survivors: Collection[int], agreements: Sequence[bytes] | None = None) -> Reveal:
+    def ask(self, number: int, survivors: Iterable[int], agreements: Sequence[bytes] | None = None) -> Reveal:
         """Name ``survivors`` to one hospital; it gives shares of the last components, as many as it lets go."""
-        reveal = super().ask(number, survivors, agreements)
         owners, components = sorted(survivors), self.session.noise_components
+        reveal = cast(Reveal, super().ask(number, owners, agreements))
         given = len(reveal.seed_shares) // SHARE_SIZE // len(owners) - 1
         for place in range(given):
             for index, owner in enumerate(owners):
@@ -206,7 +206,7 @@ def in_its_own_tag(build: Build, folder: Path) -> Outcome:
         for number in _FEW[1:]:
             coordinator.ask(number, _FEW)
         ring, component = coordinator.session.ring, 1
-        truth = sum(ring.to_signed(stage.drawn[number][component - 1]) for number in _FEW)
+        truth = np.sum([ring.to_signed(stage.drawn[number][component - 1]) for number in _FEW], axis=0)
         learned = recovered(_searched(coordinator, _FEW, component), truth, "noise that must stay in a sum over five")
         # What hides it follows from its seeds: shares of those are all that would help.
         for number in _FEW[1:]:
@@ -349,7 +349,7 @@ def false_shares(build: Build, folder: Path) -> Outcome:
             tries(stage.server.receive, number, reply)
         result, fault = stage.server.result, stage.server.fault
         ring, truth = stage.server.session.ring, stage.integers(vectors, *stage.clients)
-        right = result is not None and np.array_equal(ring.to_signed(result.vector), truth)
+        right = isinstance(result, RoundSum) and np.array_equal(ring.to_signed(result.vector), truth)
         blamed = f"the round has no sum, and {fault.culprit} is named for it" if fault else "a wrong sum"
         return tries.outcome(None if right else blamed)
 

@@ -109,8 +109,9 @@ def led_back(_build: Build, folder: Path) -> Outcome:
     from training.attacks.ward import Ward
 
     tries, guess = Tries(Refuser.HOSPITAL), None
-    settings = {"hospitals": 6, "rounds": _ROUNDS, "standardise": "none", "scheme": "double-lock"}
-    with Ward.open(folder, batch_size=_ALL_PATIENTS, **settings) as ward:
+    with Ward.open(
+        folder, hospitals=6, rounds=_ROUNDS, standardise="none", scheme="double-lock", batch_size=_ALL_PATIENTS
+    ) as ward:
         run = _Run.of(ward)
         run.sum_of(1)
         run.ask_where_they_are()

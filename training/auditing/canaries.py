@@ -40,7 +40,8 @@ class Directions(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(n, 1) of (n, 2): direction and length."""
-        return self.parameter_of(rows[:, 0].long()) * rows[:, 1:]
+        lengths: Tensor = self.parameter_of(rows[:, 0].long())
+        return lengths * rows[:, 1:]
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,8 @@ def _measured(length: int, ring: Ring) -> tuple[float, ...]:
         lambda: add_masks(total, keys, [0], size),
         lambda: own_tags([vector], session, key, 1, model, 1),
         lambda: own_tags([vector, vector], session, key, 1, model, 1),
-        lambda: add_packed(total, packed, ring),
-        lambda: unpack(packed, length, ring),
+        lambda: add_packed(total, view, ring),
+        lambda: unpack(view, length, ring),
         summed,
     )
     mask, removal, component = max(some - one, 0) / (_KEYS - 1), removals / _KEYS, max(tags - tag, 0)

@@ -122,7 +122,7 @@ def _as_program(release: VerifiedRelease, scoring: Scoring, model: bytes, kind: 
     interface = interface_of(release.charter.charter, _INSIDE)
     writer = onnx if kind is ExportFormat.ONNX else torchscript
     attached = attach(_statement(release.signed), interface, model, *writer.MAKERS)
-    data = writer.write(scoring, _probe(interface.shape, 2), attached)
+    data: bytes = writer.write(scoring, _probe(interface.shape, 2), attached)
     if len(data) > LARGEST:
         raise InputError("too-large", f"{kind} holds no more than 2 GB.", remedy="Export to safetensors.")
     for rows in (1, 5):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import torch
 
@@ -30,8 +30,9 @@ def write(scoring: Scoring, example: torch.Tensor, attached: Mapping[str, str]) 
         # Tracing is no longer developed, but what it writes is what others load.
         warnings.simplefilter("ignore")
         unit = torch._C.CompilationUnit()
-        traced = torch.jit.trace(lambda features: scoring(features), example, _compilation_unit=unit)
-        data: bytes = traced.save_to_buffer(_extra_files=dict(attached))  # type: ignore[attr-defined]
+        trace: Callable[..., Any] = torch.jit.trace
+        traced = trace(lambda features: scoring(features), example, _compilation_unit=unit)
+        data: bytes = traced.save_to_buffer(_extra_files=dict(attached))
     return _without_paths(data)
 
 
@@ -60,7 +61,7 @@ def score(data: bytes, features: torch.Tensor) -> torch.Tensor:
     """What an archive that was just written here gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        scores: torch.Tensor = torch.jit.load(io.BytesIO(data))(features)
+        scores: torch.Tensor = torch.jit.load(io.BytesIO(data))(features)  # type: ignore[no-untyped-call]
     return scores
 
 

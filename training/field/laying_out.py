@@ -45,7 +45,7 @@ class HospitalMaterial:
     policy: Path | None = None
 
 
-def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable[[Path, int], None]) -> HospitalSite:
+def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable[[Path, int], object]) -> HospitalSite:
     """Make a hospital's folder.
 
     Args:
@@ -80,7 +80,7 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
     return HospitalSite(path)
 
 
-def lay_out_coordinator(path: Path, charter: Path, kit: Path, check_kit: Callable[[Path], None]) -> CoordinatorSite:
+def lay_out_coordinator(path: Path, charter: Path, kit: Path, check_kit: Callable[[Path], object]) -> CoordinatorSite:
     """Make a coordinator's folder.
 
     Args:

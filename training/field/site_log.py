@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -55,7 +55,7 @@ class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         descriptor = os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, PRIVATE)
-        return os.fdopen(descriptor, self.mode, encoding="utf-8")
+        return cast(TextIOWrapper, os.fdopen(descriptor, self.mode, encoding="utf-8"))
 
 
 @contextmanager

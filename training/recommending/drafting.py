@@ -118,7 +118,7 @@ def rounding_of_mean(members: int, parameters: int, bits: int) -> float:
     Every hospital rounds each of d numbers to a grid of (2^(b-1) - 1) / n steps, off by 1/sqrt(12) of a step: the mean
     is off by sqrt(n d / 12) / 2^(b-1) of the longest update, L2.
     """
-    return math.sqrt(members * parameters / 12) / 2 ** (bits - 1)
+    return math.sqrt(members * parameters / 12) / 2.0 ** (bits - 1)
 
 
 def _graph(wishes: Wishes, scheme: Scheme) -> NeighbourGraph:

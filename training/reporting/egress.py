@@ -83,7 +83,8 @@ def egress_of(entries: Sequence[EgressEntry]) -> EgressFacts:
     for entry in entries:
         if entry.took_sum:
             took[entry.charter, entry.round][entry.sha256] = None
-    rounds = {place: [] for place in took} | _grouped(sent, lambda entry: (entry.charter, entry.round))
+    without: dict[tuple[str, int], list[EgressEntry]] = {place: [] for place in took}
+    rounds = without | _grouped(sent, lambda entry: (entry.charter, entry.round))
     place_of = {charter: place for place, charter in enumerate(dict.fromkeys(entry.charter for entry in entries))}
     return EgressFacts(
         messages=len(sent),

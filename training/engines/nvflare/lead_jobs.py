@@ -29,7 +29,7 @@ _LARGEST: Final = 1024 * 1024
 _SIGNATURES: Final = frozenset({NVFLARE_SIG_FILE, NVFLARE_SUBMITTER_CRT_FILE})
 
 
-class LeadDeployProcessor(DeployProcessor):
+class LeadDeployProcessor(DeployProcessor):  # type: ignore[misc]
     """NVFlare's command with two more conditions, before NVFlare's own."""
 
     def process(self, req: Message, app_ctx: Any) -> Message:
