@@ -5,6 +5,7 @@ Knows what a charter says. Knows nothing of files or signatures, and of the task
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -107,26 +108,25 @@ class Charter(Section, frozen=True):
             remedy=f"Its members are {', '.join(member.name for member in self.members)}.",
         )
 
-    def number_of_key(self, public_key: bytes) -> int:
+    def number_of_key(self, public_key: bytes, place: Path | None = None) -> int:
         """The number of the member with this key, 32 bytes.
+
+        Args:
+            place: the file that the key is from, for the error.
 
         Raises:
             InputError: ``unknown-member``.
         """
-        number = self.number_with_key(public_key)
-        if number is None:
-            raise InputError(
-                "unknown-member",
-                f"The identity {fingerprint(public_key)} is not a member of the charter {self.name}.",
-                culprit=fingerprint(public_key),
-                remedy="Ask the member who wrote the charter to add it, or use the identity that it lists.",
-            )
-        return number
-
-    def number_with_key(self, public_key: bytes) -> int | None:
-        """The number of the member with this key, 32 bytes; None if there is none."""
-        keys = [member.public_key for member in self.members]
-        return keys.index(public_key) + 1 if public_key in keys else None
+        for number, member in enumerate(self.members, start=1):
+            if member.public_key == public_key:
+                return number
+        where = f" in {place}" if place else ""
+        raise InputError(
+            "unknown-member",
+            f"The identity {fingerprint(public_key)}{where} is not a member of the charter {self.name}.",
+            culprit=str(place) if place else fingerprint(public_key),
+            remedy="Ask the member who wrote the charter to add it, or use the identity that it lists.",
+        )
 
     def member(self, number: int) -> Member:
         """The member numbered ``number``, from 1."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.errors import InputError
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from training.field.settings import HospitalSettings, read_settings
@@ -73,16 +72,9 @@ class HospitalSite:
         """What the charter calls this hospital.
 
         Raises:
-            InputError: ``not-a-member``, or why the identity cannot be loaded.
+            InputError: ``unknown-member``, or why the identity cannot be loaded.
         """
-        number = charter.charter.number_with_key(self._identity().public_key)
-        if number is None:
-            raise InputError(
-                "not-a-member",
-                f"The identity in {self.folder.identity} is not a member of the charter in {self.charter}.",
-                culprit=str(self.folder.identity),
-                remedy="Give this site the identity whose public key the charter names.",
-            )
+        number = charter.charter.number_of_key(self._identity().public_key, self.folder.identity)
         return charter.charter.member(number).name
 
     def attend(self, charter_digest: str, serial: int) -> AbstractContextManager[Attendance]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified, write_charter, write_signatures
-from secagg.errors import InputError
 from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
@@ -52,12 +51,12 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         check_kit: raises if a folder is not the kit of the member with this number.
 
     Raises:
-        InputError: ``folder-not-empty``, ``not-a-member``, ``unwritable``, or what is wrong with the files given.
+        InputError: ``folder-not-empty``, ``unknown-member``, ``unwritable``, or what is wrong with the files given.
         RefusedError: if the policy that was given does not allow the charter.
     """
     charter = read_verified(material.charter)
     identity = Identity.load(material.identity, read_passphrase(_file(material.settings.passphrase_file)))
-    number = _number(charter, identity, material.identity)
+    number = charter.charter.number_of_key(identity.public_key, material.identity)
     check_kit(material.kit, number)
     if material.policy:
         check_charter(charter.charter, load_policy(material.policy))
@@ -103,18 +102,6 @@ def lay_out_coordinator(path: Path, charter: Path, kit: Path, check_kit: Callabl
 
     _make(path, fill)
     return CoordinatorSite(path)
-
-
-def _number(charter: VerifiedCharter, identity: Identity, path: Path) -> int:
-    number = charter.charter.number_with_key(identity.public_key)
-    if number is None:
-        raise InputError(
-            "not-a-member",
-            f"The identity in {path} is not a member of the charter.",
-            culprit=str(path),
-            remedy="Give the identity whose public key the charter names.",
-        )
-    return number
 
 
 def _make(path: Path, fill: Callable[[Path], None]) -> None:

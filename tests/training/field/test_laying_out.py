@@ -61,7 +61,7 @@ def test_only_its_own_account_can_read_a_site(sites):
 
 def test_a_stranger_s_key_makes_no_site(sites, tmp_path):
     Identity.generate().save(tmp_path / "stranger.pem")
-    assert refused(sites, tmp_path, identity=tmp_path / "stranger.pem") == "not-a-member"
+    assert refused(sites, tmp_path, identity=tmp_path / "stranger.pem") == "unknown-member"
 
 
 def test_another_member_s_kit_makes_no_site(sites, tmp_path):
