@@ -51,7 +51,7 @@ class Run:
             model=Model(digest=MODEL_DIGEST, parameters=PARAMETERS),
             max_colluding=colluding,
             threshold=smallest_threshold(hospitals, colluding),
-            graph=NeighbourGraph(degree=graph.degree, threshold=graph.threshold),
+            graph=NeighbourGraph.of(graph),
             epoch_rounds=1,
         )
         self.degree = graph.degree

@@ -87,8 +87,7 @@ def _neighbours(members: int, choices: CharterChoices) -> NeighbourGraph:
     if members <= COMPLETE_UP_TO or choices.scheme in ENCRYPTED_SCHEMES:
         return NeighbourGraph()
     dropped = count_dropped(members, choices.max_colluding, choices.dropout)
-    graph = chosen_graph(members, choices.max_colluding, dropped)
-    return NeighbourGraph(degree=graph.degree, threshold=graph.threshold) if graph else NeighbourGraph()
+    return NeighbourGraph.of(chosen_graph(members, choices.max_colluding, dropped))
 
 
 def _homomorphic(choices: CharterChoices, parameters: int) -> Homomorphic:

@@ -77,12 +77,11 @@ def _wide_enough(case: Case, identities: list[Identity]) -> Charter:
         charter = _charter(case, identities, bits)
         shares = noise_shares(charter)
         if shares.steps_per_clip >= 1 and shares.inflation <= _MOST_INFLATION:
-            return _charter(case, identities, bits)
+            return charter
     return _charter(case, identities, _WIDTHS[-1])
 
 
 def _charter(case: Case, identities: list[Identity], bits: int) -> Charter:
-    graph = case.graph
     charter = Charter(
         name="sweep",
         nonce=bytes(16),
@@ -90,7 +89,7 @@ def _charter(case: Case, identities: list[Identity], bits: int) -> Charter:
         threshold=case.threshold,
         max_colluding=case.colluding,
         scheme=case.charter_scheme or "mask",
-        graph=NeighbourGraph(degree=graph.degree, threshold=graph.threshold) if graph else NeighbourGraph(),
+        graph=NeighbourGraph.of(case.graph),
         homomorphic=Homomorphic(parameters=fitting_parameters(case.parameters)) if case.encrypted else Homomorphic(),
         model=Model(digest=bytes(DIGEST_SIZE), parameters=case.parameters),
         task=TaskChoice(kind="tabular-classification", settings={}),

@@ -13,6 +13,7 @@ import msgspec
 
 from secagg.charter.names import Name
 from secagg.errors import InputError
+from secagg.graph import Graph
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
 from secagg.identity import PublicKey
 from secagg.labels import DIGEST_SIZE, Digest
@@ -68,6 +69,11 @@ class NeighbourGraph(Section, frozen=True):
 
     degree: Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)] = 0
     threshold: Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)] = 0
+
+    @classmethod
+    def of(cls, graph: Graph | None) -> NeighbourGraph:
+        """As a charter says it; None: everybody masks with everybody."""
+        return cls(degree=graph.degree, threshold=graph.threshold) if graph else cls()
 
 
 class Homomorphic(Section, frozen=True):

@@ -211,7 +211,7 @@ def advertisement_at_length(build: Build, folder: Path) -> Outcome:
     graph = smallest_graph(_NEIGHBOURS, 1, _DROPPED)
     if graph is None:
         raise LocalProtocolError("no-graph", f"{_NEIGHBOURS} hospitals have no sparse graph.")
-    chosen = NeighbourGraph(degree=graph.degree, threshold=graph.threshold)
+    chosen = NeighbourGraph.of(graph)
     with Consortium.make(folder, _NEIGHBOURS, build, graph=chosen, epoch_rounds=1) as stage:
         tries = Tries(Refuser.COORDINATOR)
         return tries.outcome(_stopped(stage, tries, _instead_of(Stage.ADVERTISE, falsify)))

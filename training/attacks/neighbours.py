@@ -34,7 +34,7 @@ def _consortium(folder: Path, build: Build, members: int = _MEMBERS, dropped: in
     graph = smallest_graph(members, 1, dropped)
     if graph is None:
         raise LocalProtocolError("no-graph", f"{members} hospitals have no sparse graph.")
-    chosen = NeighbourGraph(degree=graph.degree, threshold=graph.threshold)
+    chosen = NeighbourGraph.of(graph)
     return Consortium.make(folder, members, build, graph=chosen, epoch_rounds=1)
 
 

@@ -159,9 +159,8 @@ class Trial:
 def _terms(shape: Shape) -> dict[str, Any]:
     """What a charter of this shape says."""
     terms: dict[str, Any] = noisy(*shape.noise_levels) if shape.noise_levels else {}
-    if shape.graph:
-        terms["graph"] = NeighbourGraph(degree=shape.graph.degree, threshold=shape.graph.threshold)
     return terms | {
+        "graph": NeighbourGraph.of(shape.graph),
         "threshold": shape.threshold,
         "scheme": shape.scheme,
         "homomorphic": Homomorphic(parameters=shape.parameter_set),

@@ -125,8 +125,7 @@ def _graph(wishes: Wishes, scheme: Scheme) -> NeighbourGraph:
     if scheme != "mask":
         return NeighbourGraph()
     dropped = count_dropped(wishes.members, wishes.colluding, wishes.dropout)
-    graph = chosen_graph(wishes.members, wishes.colluding, dropped)
-    return NeighbourGraph(degree=graph.degree, threshold=graph.threshold) if graph else NeighbourGraph()
+    return NeighbourGraph.of(chosen_graph(wishes.members, wishes.colluding, dropped))
 
 
 def require_charter(wishes: Wishes, plan: Plan, draft: Draft) -> None:

@@ -74,8 +74,7 @@ def consortium_of(folder: Path, one: Shape) -> Counting:
     }
     if one.noise_levels:
         changes |= noisy(*one.noise_levels)
-    if one.graph:
-        changes["graph"] = NeighbourGraph(degree=one.graph.degree, threshold=one.graph.threshold)
+    changes["graph"] = NeighbourGraph.of(one.graph)
     return Counting.make(folder, one.members, **changes)
 
 

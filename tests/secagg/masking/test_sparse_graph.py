@@ -39,7 +39,7 @@ MEMBERS = 40
 COLLUDING = 1
 DROPPED = 4
 GRAPH = smallest_graph(MEMBERS, COLLUDING, DROPPED)
-NEIGHBOURS = NeighbourGraph(degree=GRAPH.degree, threshold=GRAPH.threshold)
+NEIGHBOURS = NeighbourGraph.of(GRAPH)
 
 
 def sparse(folder, *, client: type[MaskingClient] = MaskingClient, **changes: object) -> Consortium:
@@ -232,7 +232,7 @@ def test_other_holders_than_the_charter_lets_a_hospital_draw_are_refused(tmp_pat
 )
 def test_a_graph_that_does_not_hide_is_not_signed(graph, reason):
     with pytest.raises(InputError) as caught:
-        make_charter(make_identities(MEMBERS), graph=NeighbourGraph(degree=graph.degree, threshold=graph.threshold))
+        make_charter(make_identities(MEMBERS), graph=NeighbourGraph.of(graph))
     assert caught.value.reason == reason
     assert caught.value.remedy
 

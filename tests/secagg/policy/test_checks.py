@@ -47,9 +47,7 @@ def test_a_threshold_that_is_raised_puts_no_more_honest_hospitals_into_a_sum_amo
     identities = make_identities(120)
     everybody = make_charter(identities, threshold=80, max_colluding=1)
     graph = smallest_graph(120, 1, 12)
-    drawn = make_charter(
-        identities, threshold=80, max_colluding=1, graph=NeighbourGraph(degree=graph.degree, threshold=graph.threshold)
-    )
+    drawn = make_charter(identities, threshold=80, max_colluding=1, graph=NeighbourGraph.of(graph))
     policy = open_policy(drawn, minimum_honest=79)
     check_charter(everybody, policy)
     assert reason(drawn, policy) == "too-few-honest"

@@ -90,7 +90,7 @@ def with_few_neighbours(folder: Path, shape: Shape, client: type[MaskingClient] 
         folder,
         members,
         Build(client=client),
-        graph=NeighbourGraph(degree=graph.degree, threshold=graph.threshold),
+        graph=NeighbourGraph.of(graph),
         epoch_rounds=shape.rounds,
         model=Model(digest=MODEL_DIGEST, parameters=PARAMETERS),
     )
