@@ -298,12 +298,18 @@ class Coordinator:
         stated = self._store.state.stated
         if stated is None:
             # Rounds that were begun, not rounds on record: one that was cut off has been paid for.
-            statistics = sum(record.purpose == Purpose.STATISTICS for record in self.rounds)
-            stated = self._store.state.round - statistics
+            stated = self._store.state.round - self._rounds_of_statistics
             # Before anybody attests to it: who has once attests to no other number.
             self._store.update(stated=stated)
         message = outside_epochs(self._charter).seal(Stage.CONCLUDE, Conclude(stated))
         return [(number, message) for number in members]
+
+    @property
+    def _rounds_of_statistics(self) -> int:
+        """How many rounds were begun for statistics, for which nobody pays."""
+        on_record = sum(record.purpose == Purpose.STATISTICS for record in self.rounds)
+        # A folder that was lost or put back has none on record, and there was one for each sum.
+        return max(on_record, self._sums_made[Purpose.STATISTICS])
 
     def _with_the_others(self, statuses: dict[int, Status]) -> frozenset[int]:
         """All but those who are as far as more than may lie, by other sums: they would attest to another model."""

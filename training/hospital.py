@@ -319,7 +319,8 @@ class Hospital:
         digest = self._charter.digest
         status = Status(
             self._latch.last_epoch(digest),
-            self._latch.last_round(digest),
+            # Of feature statistics a round is masked and not paid for.
+            max(self._latch.last_round(digest), self._budget.newest_round),
             len(self._state.moments),
             self._state.steps,
             self._applier.is_finished(self._state),

@@ -12,6 +12,7 @@ from dp.ledger import Budget, BudgetUse, Cost, Ledger, PatientList
 from dp.ledger.spending import cost_epsilon
 from dp.patient_digests import patient_list
 from secagg.charter import VerifiedCharter
+from secagg.errors import RemoteProtocolError
 from secagg.identity import Identity
 from secagg.policy import Policy
 from training.hospital_logs import HospitalLogs
@@ -66,13 +67,22 @@ class HospitalBudget:
     def charge(self, round_number: int, step: int) -> None:
         """Spend one round's cost, before anything of it leaves. It is noted with the vector that it is spent for.
 
+        A number is paid for once: so a release that states as many rounds as were begun covers all that were paid for.
+
         Args:
             step: which sum it would give, from 1.
 
         Raises:
+            RemoteProtocolError: ``stale-round``, unless the round is later than every one that was paid for.
             RefusedError: ``budget-exceeded``.
             InputError: ``unwritable``.
         """
+        if round_number <= self.newest_round:
+            raise RemoteProtocolError(
+                "stale-round",
+                f"Round {round_number} was begun, but this site has paid for round {self.newest_round} already.",
+                remedy="A retry is a new round.",
+            )
         now = self._clock()
         if self._private:
             cost = self._cost(1, int(self._plan.releases_counts(step)))
@@ -97,6 +107,14 @@ class HospitalBudget:
         Those too that were paid for with an earlier state of the data set, by some of the same patients.
         """
         return self._ledger.account.rounds(self._data_set, self._run)
+
+    @property
+    def newest_round(self) -> int:
+        """The highest number of a round of this run that this site has paid for, whatever came of it; 0 if none.
+
+        With any state of the data set.
+        """
+        return self._ledger.account.newest_round(self._run)
 
     def epsilon(self) -> float | None:
         """What this run's charges have cost that of this data set's patients who has paid most; None without privacy.

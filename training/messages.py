@@ -36,7 +36,7 @@ class Status(_Payload, frozen=True):
 
     Attributes:
         epoch: the newest it has entered.
-        round: the newest it has masked.
+        round: the newest it has masked or paid for.
         statistics: how many sums of feature statistics it has.
         steps: how many sums it has applied to its model.
         finished: whether it has all the sums it wants: the charter's, or enough to reach the target metric.

@@ -116,6 +116,10 @@ class Account:
         found = (self._runs.get(name, {}).get(RunKey(run)) for name in (data_set, *self.overlaps(data_set)))
         return sum(spent.rounds for spent in found if spent is not None)
 
+    def newest_round(self, run: str) -> int:
+        """The highest number of a round of a run that was charged here, to whatever data set; 0 if none was."""
+        return max((runs[RunKey(run)].newest for runs in self._runs.values() if RunKey(run) in runs), default=0)
+
     def spending(self, data_set: str) -> Spending:
         """What a data set's patients have spent."""
         own = tuple(self._runs.get(data_set, {}).values())

@@ -43,6 +43,7 @@ class RunSpending:
     """One run on one data set.
 
     Attributes:
+        newest: the highest number of a round that was charged; 0 if none was.
         unprotected: it has no differential privacy, and no epsilon covers it.
         released: it was given up by an officer, and has to reserve again before it charges.
         imported, origin_data_set: as in `RunKey`.
@@ -52,6 +53,7 @@ class RunSpending:
     reserved: Cost = NOTHING
     charged: Cost = NOTHING
     rounds: int = 0
+    newest: int = 0
     closed: bool = False
     unprotected: bool = False
     released: bool = False
@@ -96,15 +98,19 @@ class RunSpending:
                 reserved = self.reserved.at_least(entry.cost)
                 return replace(self, reserved=reserved, closed=False, released=False)
             case Kind.CHARGE:
-                return replace(self, charged=self.charged.plus(entry.cost), rounds=self.rounds + 1)
+                return replace(self._with_round(entry.round), charged=self.charged.plus(entry.cost))
             case Kind.CLOSE:
                 return replace(self, closed=True)
             case Kind.RELEASE:
                 return replace(self, closed=True, released=True)
             case Kind.UNPROTECTED:
-                return replace(self, rounds=self.rounds + 1, unprotected=True, closed=False, released=False)
+                return replace(self._with_round(entry.round), unprotected=True, closed=False, released=False)
             case Kind.COMMIT:
                 return self
+
+    def _with_round(self, number: int) -> RunSpending:
+        """After one more round, whatever it cost."""
+        return replace(self, rounds=self.rounds + 1, newest=max(self.newest, number))
 
 
 @dataclass(frozen=True)

@@ -235,7 +235,7 @@ class MaskingClient:
         seen = self._latch.sightings(self._charter.digest)
         self._latch.record_epoch(self._charter.digest, session.epoch)
         self._epoch = Epoch(session, self.number, self._identity, self._randomness, Memory(before, seen))
-        # A round that began but was never masked revealed nothing: the new epoch may use its number.
+        # A round that began but was never masked revealed nothing: for the masks, the new epoch may use its number.
         self.round, self._answered = session.first_round - 1, None
         return [self._epoch.sealer.seal(Stage.ADVERTISE, self._epoch.secrets.advertisement())]
 

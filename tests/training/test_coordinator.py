@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from dp.ledger import Kind
 from secagg.errors import ProtocolError, RefusedError, TamperingError
 from secagg.masking.messages import Refusal
 from secagg.release.dsse import read_envelope, verify_signatures
@@ -667,6 +668,74 @@ def test_a_coordinator_that_lost_its_folder_within_training_goes_on_from_where_t
     shutil.rmtree(ward.folder / "coordinator")
     assert verified_statement(ward, ward.coordinator().run()).sums == 3
     assert_all_have_one_model(ward, 3)
+
+
+def test_one_that_lost_its_folder_after_all_had_attested_asks_for_the_same_rounds_again(open_ward):
+    """Those of feature statistics are paid for by nobody, and no record of them is left."""
+    ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
+    ward.stop_before(Phase.RELEASE, 0)
+    shutil.rmtree(ward.folder / "coordinator")
+    assert verified_statement(ward, ward.coordinator().run()).rounds == 3
+
+
+class KilledError(Exception):
+    """A hospital's process has ended."""
+
+
+def killed_while_training(ward, begin, numbers):
+    """These hospitals begin the round and pay for it, and no vector of it comes to be."""
+
+    def ends(*_):
+        raise KilledError
+
+    for number in numbers:
+        ward.hospitals[number]._contributor.update = ends
+        with pytest.raises(KilledError):
+            ward.hospitals[number].receive(begin[number])
+    ward.close()
+
+
+def rounds_paid_for(ward):
+    """By hospital, the numbers of the rounds that it has charged, in order."""
+    entries = {number: hospital._ledger._entries for number, hospital in ward.hospitals.items()}
+    return {number: [entry.round for entry in log if entry.kind is Kind.CHARGE] for number, log in entries.items()}
+
+
+@pytest.fixture
+def paid_for_and_lost(open_ward):
+    """In round 2 hospitals have paid and masked nothing, and they and the coordinator's folder are gone."""
+
+    def begin_again(*killed):
+        ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=with_much_to_spend)
+        killed_while_training(ward, ward.stop_before(Phase.MASK, 2), killed)
+        shutil.rmtree(ward.folder / "coordinator")
+        return open_ward()
+
+    return begin_again
+
+
+@pytest.mark.parametrize("killed", [(1,), (1, 2), (1, 2, 3, 4)])
+def test_no_hospital_pays_twice_for_one_round_of_a_coordinator_that_lost_its_folder_and_there_is_a_release(
+    paid_for_and_lost, killed
+):
+    ward = paid_for_and_lost(*killed)
+    release = verified_statement(ward, ward.coordinator().run())
+    paid = rounds_paid_for(ward)
+    assert all(len(set(rounds)) == len(rounds) <= release.rounds for rounds in paid.values())
+    assert {number for number, rounds in paid.items() if 2 in rounds} >= set(killed)
+    assert release.privacy.epsilon >= max(hospital.epsilon for hospital in ward.hospitals.values())
+    assert_all_have_one_model(ward, 3)
+
+
+def test_control_hospitals_that_look_at_no_number_pay_twice_for_it_and_can_sign_no_release(
+    paid_for_and_lost, monkeypatch
+):
+    monkeypatch.setattr(HospitalBudget, "newest_round", 0)
+    ward = paid_for_and_lost(1, 2, 3, 4)
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match="this hospital has taken part in more"):
+            ward.coordinator().run()
+    assert set(map(tuple, rounds_paid_for(ward).values())) == {(1, 2, 2, 3)}
 
 
 def test_so_does_one_whose_folder_was_put_back_and_whoever_missed_later_sums_only_is_given_them(open_ward):

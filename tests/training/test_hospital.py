@@ -35,6 +35,8 @@ from tests.support.hospitals import (
     write_tables,
 )
 from tests.support.replies import read, refusal, stages, status, sum_with_a_traitor
+from training.contributing import Contributor
+from training.coordinator import Coordinator
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital import Hospital
@@ -312,10 +314,67 @@ def test_a_round_without_a_sum_costs_as_much_as_one_with(private):
     assert private.hospitals[4].epsilon == plan.epsilon_after(4) > plan.epsilon_after(3)
 
 
-def test_one_patient_more_in_the_file_makes_no_round_of_this_run_forgotten(open_ward, tmp_path):
-    def ample(policy):
-        return msgspec.structs.replace(policy, maximum_epsilon=30.0)
+def ample(policy):
+    return msgspec.structs.replace(policy, maximum_epsilon=30.0)
 
+
+def begun_anew_under_its_number(ward, monkeypatch):
+    """A coordinator that lies about numbers: opens another epoch that begins with the first round."""
+    monkeypatch.setattr(Coordinator, "_claimed", lambda coordinator, claims: 0)
+    ward.coordinator()._store.update(round=0)
+    return ward.stop_before(Phase.MASK, 1)
+
+
+def paid_for_and_not_masked(ward):
+    """The first round was paid for by hospital 1, and then its process was stopped."""
+    begin = ward.stop_before(Phase.MASK, 1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Contributor, "update", stopped_here)
+        with pytest.raises(KeyboardInterrupt):
+            ward.hospitals[1].receive(begin[1])
+    assert charged_rounds(ward, 1) == [1]
+
+
+def stopped_here(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_round_that_was_paid_for_and_not_masked_is_paid_for_in_no_other_epoch(private, monkeypatch):
+    paid_for_and_not_masked(private)
+    for _ in range(3):
+        begin = begun_anew_under_its_number(private, monkeypatch)
+        assert refusal(private, private.hospitals[1].receive(begin[1])) == "stale-round"
+    assert charged_rounds(private, 1) == [1]
+
+
+def test_control_a_hospital_that_looks_at_no_number_pays_in_each_epoch(private, monkeypatch):
+    monkeypatch.setattr(HospitalBudget, "newest_round", 0)
+    paid_for_and_not_masked(private)
+    begin = begun_anew_under_its_number(private, monkeypatch)
+    assert stages(private.hospitals[1].receive(begin[1])) == [Stage.MASKED]
+    assert charged_rounds(private, 1) == [1, 1]
+
+
+def test_where_no_budget_is_charged_a_round_counts_under_its_number_once_too(open_ward, monkeypatch):
+    ward = open_ward()
+    assert stages(ward.hospitals[1].receive(ward.stop_before(Phase.MASK, 1)[1])) == [Stage.MASKED]
+    assert ward.hospitals[1]._budget.newest_round == 1
+
+
+@pytest.mark.parametrize("change", ["a patient more", "other patients"])
+def test_a_number_is_paid_for_once_also_where_the_file_has_changed_since(open_ward, tmp_path, monkeypatch, change):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
+    paid_for_and_not_masked(ward)
+    ward.close()
+    table = tmp_path / "data/h1.csv"
+    table.write_text(CHANGED[change](table.read_text()))
+    ward = open_ward()
+    begin = begun_anew_under_its_number(ward, monkeypatch)
+    assert refusal(ward, ward.hospitals[1].receive(begin[1])) == "stale-round"
+    assert charged_rounds(ward, 1) == [1]
+
+
+def test_one_patient_more_in_the_file_makes_no_round_of_this_run_forgotten(open_ward, tmp_path):
     ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
     ward.stop_before(Phase.MASK, 3)
     ward.close()
