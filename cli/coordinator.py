@@ -103,6 +103,8 @@ def _show(found: CoordinatorStatus, running: bool) -> None:
     console.print(f"epochs    {found.epochs}")
     console.print(f"rounds    {found.rounds}")
     console.print(f"sums      {found.steps} of {found.steps_due}")
+    for name, number in found.left_out.items():
+        console.print(f"left out  {name}, which dealt wrongly (found in round {number})", soft_wrap=True)
     if found.state is SiteState.RELEASED:
         console.print(f"logs      {'signed for' if found.witnessed else 'not signed for'} by enough hospitals")
     if found.reason:

@@ -38,6 +38,8 @@ from training.pump import Pump
 from training.round_record import RefusalRecord, RoundRecord, steps_summed
 from training.snapshot_relay import SnapshotRelay
 from training.statuses import Signed, furthest_told, outside_epochs, read_statuses
+from training.wrong_dealers import REASON as WRONG_DEALING
+from training.wrong_dealers import WrongDealers
 
 TRANSCRIPT = "transcript"
 _MOST_FAILURES = 3
@@ -68,7 +70,7 @@ class Coordinator:
         self._on_round = on_round
         self._noise = noise_expansion(charter.charter)
         self._members = range(1, len(charter.charter.members) + 1)
-        self._cheaters: set[int] = set()
+        self._wrong_dealers = WrongDealers(folder, charter)
         self._failures = 0
         self._relay = SnapshotRelay(charter, partial(self._exchange, Phase.QUERY))
         # Damage is found before anything is begun.
@@ -149,7 +151,7 @@ class Coordinator:
                 raise self._gave_up(server)
             done = finished or _is_last(server.result, purpose, self._charter)
             # Among neighbours a step is repeated in its own epoch or not at all.
-            if self._cheaters & server.participants and server.session.complete:
+            if self._wrong_dealers.numbers & server.participants and server.session.complete:
                 break
             if any(refusal.reason == "missed-sum" for refusal in self.rounds[-1].refusals):
                 self._bring_up_to_date()
@@ -161,7 +163,8 @@ class Coordinator:
         return not steps_summed([last]) <= steps_summed(earlier)
 
     def _open_epoch(self, purpose: Purpose) -> MaskingServer:
-        invited = frozenset(self._members) - self._cheaters
+        # Who gave a vector for the sum that is due is not left out: it can be made over no others.
+        invited = frozenset(self._members) - (self._wrong_dealers.numbers - self._needed(purpose))
         server, refusals = self._set_up(purpose, invited)
         for _ in range(_MOST_SET_UPS - 1):
             # Whoever drops out while dealing costs a set-up: in a large consortium there may be some each time.
@@ -171,6 +174,10 @@ class Coordinator:
         if server.state is not ServerState.READY:
             raise self._gave_up(server, refusals)
         return server
+
+    def _needed(self, purpose: Purpose) -> frozenset[int]:
+        """Those without whom the sum that is due cannot be made, because shares were asked for it."""
+        return frozenset(self._store.state.cohort_asked(purpose, self._sums_made[purpose] + 1))
 
     def _set_up(self, purpose: Purpose, invited: frozenset[int]) -> tuple[MaskingServer, list[RefusalRecord]]:
         state = self._store.state
@@ -196,9 +203,9 @@ class Coordinator:
             before_reveal=lambda cohort: self._store.update(asked=Asked(purpose, step, cohort)),
         )
         record = _record(server, pump, time.monotonic() - started)
+        if server.fault and server.fault.reason == WRONG_DEALING and server.fault.culprit:
+            self._wrong_dealers.add(server.fault.culprit, record.round)
         self._store.add_round(record)
-        if server.fault and server.fault.reason == "wrong-dealing" and server.fault.culprit:
-            self._cheaters.add(self._charter.charter.number_of(server.fault.culprit))
         self._on_round(record)
         return len(pump.finished) >= self._charter.charter.threshold
 
@@ -366,6 +373,7 @@ class Coordinator:
         if refusals is None:
             # All that failed in a row: the last refusal may only follow from the first.
             refusals = [refusal for record in self.rounds[-_MOST_FAILURES:] for refusal in record.refusals]
+        refusals = [refusal for refusal in refusals if not self._was_found_dealing_wrongly(refusal)]
         told: dict[tuple[str, str], dict[str, None]] = {}
         for refusal in refusals:
             told.setdefault((refusal.reason, refusal.message), {})[refusal.member] = None
@@ -374,7 +382,16 @@ class Coordinator:
         ]
         willing = len(self._members) - len({refusal.member for refusal in refusals})
         remedy = _MEND if willing < self._charter.charter.threshold else fault.remedy
-        return ProtocolError(fault.reason, f"{fault.message}{''.join(why)}", remedy=remedy)
+        dealers = self._wrong_dealers
+        return ProtocolError(
+            fault.reason,
+            f"{fault.message}{''.join(why)}{dealers.told(self._needed(server.session.purpose))}",
+            remedy=dealers.remedy if fault.reason == WRONG_DEALING else f"{remedy} {dealers.remedy}".strip(),
+        )
+
+    def _was_found_dealing_wrongly(self, refusal: RefusalRecord) -> bool:
+        """Then it is told apart from what hospitals refused."""
+        return refusal.reason == WRONG_DEALING and refusal.member in self._wrong_dealers.rounds
 
 
 def _without_fault(server: MaskingServer) -> RemoteProtocolError:
@@ -412,12 +429,17 @@ def _record(server: MaskingServer, pump: Pump, seconds: float) -> RoundRecord:
         cohort=tuple(names(number) for number in survivors),
         dropped=tuple(names(number) for number in server.session.members if number not in survivors),
         silent=tuple(names(number) for number in sorted(pump.silent)),
-        refusals=tuple(pump.refusals),
+        refusals=(*_found(server.fault), *pump.refusals),
         reason=None if server.result else (server.fault.reason if server.fault else None),
         bytes_up=pump.bytes_up,
         bytes_down=pump.bytes_down,
         seconds=seconds,
     )
+
+
+def _found(fault: ProtocolError | None) -> list[RefusalRecord]:
+    """Whom a round failed for, if that is known: it refused nothing itself."""
+    return [RefusalRecord(fault.culprit, fault.reason, fault.message)] if fault and fault.culprit else []
 
 
 def _done(purpose: Purpose, statuses: dict[int, Status], charter: VerifiedCharter) -> bool:

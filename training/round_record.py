@@ -16,7 +16,7 @@ _LONGEST: Final = 300
 
 
 class RefusalRecord(msgspec.Struct, frozen=True):
-    """A hospital that answered with a refusal, or whose message was refused."""
+    """A hospital that answered with a refusal, whose message was refused, or for whose dealing a round failed."""
 
     member: str
     reason: str

@@ -34,6 +34,7 @@ from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_budget import HospitalBudget
 from training.messages import LARGEST_ANSWER, Attest, Status
 from training.round_record import steps_summed
+from training.wrong_dealers import WrongDealers
 
 
 def verified_statement(ward, signed):
@@ -505,12 +506,90 @@ def test_one_that_deals_wrongly_is_named_and_holds_the_run_until_it_deals_rightl
     honest = ward.hospitals[2]._client.__class__
     ward.hospitals[2]._client.__class__ = FalseDealer
     first = ward.coordinator()
-    with pytest.raises(ProtocolError, match="differencing"):
+    with pytest.raises(ProtocolError) as caught:
         first.run()
-    assert first.rounds[0].reason == "wrong-dealing"
+    assert caught.value.reason == "wrong-dealing"
+    assert "h2 dealt wrongly (found in round 1), and the sum that is due can be made with h2 only" in str(caught.value)
+    assert "Ask h2" in caught.value.remedy
+    assert [record.reason for record in first.rounds] == ["wrong-dealing"] * 3
+    assert all((found.member, found.reason) == ("h2", "wrong-dealing") for found in first.rounds[0].refusals)
     ward.hospitals[2]._client.__class__ = honest
-    assert verified_statement(ward, ward.coordinator().run()).sums == 3
+    release = verified_statement(ward, ward.coordinator().run())
+    assert [entry.sums for entry in release.contributors] == [3, 1, 3, 3, 3]
     assert_all_have_one_model(ward, 3)
+
+
+class SilentEngine(EmbeddedEngine):
+    """Loses what the second hospital is asked to mask: it is not in the sum, and its dealing is found out."""
+
+    def exchange(self, phase, outbox, round_number):
+        lost = 2 if phase is Phase.MASK else None
+        return super().exchange(phase, [item for item in outbox if item[0] != lost], round_number)
+
+
+@pytest.fixture
+def found_dealing_wrongly(open_ward):
+    """The second of five dealt wrongly, sent no vector, and was found out in the first epoch."""
+    ward = open_ward(hospitals=5)
+    ward.hospitals[2]._client.__class__ = FalseDealer
+    coordinator = ward.coordinator(engine=SilentEngine(ward.hospitals))
+    assert coordinator.run_epoch() is None
+    assert coordinator.rounds[0].refusals[0].member == "h2"
+    return ward
+
+
+def epochs_by_a_coordinator_each(ward, most):
+    """As in the field, where each epoch is a process of its own; the release, if it came to one."""
+    for _ in range(most):
+        if release := ward.coordinator(engine=SilentEngine(ward.hospitals)).run_epoch():
+            return release
+    return None
+
+
+def test_who_dealt_wrongly_is_left_out_by_every_coordinator_after(found_dealing_wrongly):
+    ward = found_dealing_wrongly
+    release = verified_statement(ward, epochs_by_a_coordinator_each(ward, 2))
+    assert [entry.name for entry in release.contributors] == ["h1", "h3", "h4", "h5"]
+    # The round in which it was found, and one for each sum.
+    assert ward.hospitals[1]._budget.rounds_charged == 4
+
+
+def test_control_coordinators_that_forget_it_come_to_no_sum_and_every_hospital_pays_each_time(
+    found_dealing_wrongly, monkeypatch
+):
+    monkeypatch.setattr(WrongDealers, "_load", lambda dealers: {})
+    assert epochs_by_a_coordinator_each(found_dealing_wrongly, 4) is None
+    assert found_dealing_wrongly.hospitals[1]._budget.rounds_charged == 5
+    assert found_dealing_wrongly.steps == [0] * 5
+
+
+def test_once_the_file_is_removed_it_takes_part_again(found_dealing_wrongly):
+    ward = found_dealing_wrongly
+    ward.hospitals[2]._client.__class__ = ward.hospitals[1]._client.__class__
+    (ward.folder / "coordinator/wrong-dealers.json").unlink()
+    # The first step is made over those who gave shares for it.
+    release = verified_statement(ward, ward.coordinator().run())
+    assert [(entry.name, entry.sums) for entry in release.contributors][1] == ("h2", 2)
+
+
+def test_a_run_that_cannot_go_on_without_the_one_that_is_left_out_says_so(found_dealing_wrongly):
+    few = {number: found_dealing_wrongly.hospitals[number] for number in (1, 2, 3)}
+    with pytest.raises(ProtocolError) as caught:
+        found_dealing_wrongly.coordinator(engine=EmbeddedEngine(few)).run()
+    assert caught.value.reason == "too-few-advertised"
+    assert caught.value.message.endswith("h2 dealt wrongly (found in round 1), and is left out.")
+    assert "wrong-dealers.json" in caught.value.remedy
+    # Nobody has paid for another round.
+    assert found_dealing_wrongly.hospitals[1]._budget.rounds_charged == 1
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"h2": "3"}', b'{"nobody": 3}', b"\xff"])
+def test_a_damaged_file_of_wrong_dealers_is_refused(found_dealing_wrongly, damage):
+    (found_dealing_wrongly.folder / "coordinator/wrong-dealers.json").write_bytes(damage)
+    with pytest.raises(TamperingError) as caught:
+        found_dealing_wrongly.coordinator()
+    assert caught.value.reason == "damaged-coordinator-state"
+    assert caught.value.culprit.endswith("wrong-dealers.json")
 
 
 def test_a_step_for_which_shares_were_given_waits_for_the_one_that_is_missing(open_ward):

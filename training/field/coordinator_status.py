@@ -5,11 +5,14 @@ Knows what the coordinator writes down anyway. Holds no secret: whose sums there
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from secagg.errors import InputError
 from training.field.coordinator_site import CoordinatorSite
 from training.field.status import SiteState
+from training.wrong_dealers import WrongDealers
 
 
 class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +24,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
         steps: the last one that there is a sum of, of ``steps_due``.
         lacking: members that the release has not reached, once it is there.
         witnessed: whether enough hospitals have signed for one another's logs, once it is there.
+        left_out: who dealt wrongly and is left out where that can be; in which round it was found.
         reason, message, remedy: why the last job came to nothing, if it did.
     """
 
@@ -33,6 +37,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     steps_due: int
     lacking: tuple[str, ...] = ()
     witnessed: bool = False
+    left_out: Mapping[str, int] = {}
     reason: str | None = None
     message: str | None = None
     remedy: str | None = None
@@ -67,6 +72,7 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
         steps_due=charter.charter.training.rounds,
         lacking=last.lacking if last else (),
         witnessed=progress.witnessed,
+        left_out=WrongDealers(site.state, charter).rounds,
         reason=error.reason if error else None,
         message=error.message if error else None,
         remedy=error.remedy if error else None,

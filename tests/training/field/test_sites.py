@@ -27,6 +27,7 @@ from training.field.coordinator_status import read_status
 from training.field.laying_out import lay_out_hospital
 from training.field.status import SiteState
 from training.hospital_logs import open_site_ledger_to_import, read_site_ledger
+from training.wrong_dealers import WrongDealers
 
 
 def epoch(sites: FieldSites, serial: int, *drop_outs: DropOut, without: tuple[int, ...] = ()) -> Outcome:
@@ -72,6 +73,12 @@ def test_the_coordinators_status_says_whether_enough_have_signed_for_the_logs(tm
     assert (read_status(sites.coordinator).state, read_status(sites.coordinator).witnessed) == ("released", False)
     epoch(sites, 3)
     assert read_status(sites.coordinator).witnessed
+
+
+def test_the_coordinators_status_names_who_dealt_wrongly(sites):
+    assert not read_status(sites.coordinator).left_out
+    WrongDealers(sites.coordinator.state, sites.charter).add("h2", 3)
+    assert read_status(sites.coordinator).left_out == {"h2": 3}
 
 
 def test_between_jobs_a_hospital_waits_and_says_how_far_it_is(sites):

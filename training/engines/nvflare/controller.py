@@ -136,6 +136,7 @@ def _log_round(logger: logging.Logger, record: RoundRecord) -> None:
         "in_the_sum": len(record.cohort),
         "dropped": list(record.dropped),
         "reason": record.reason,
+        "refusals": list(record.refusals),
         "seconds": round(record.seconds, 3),
     }
     logger.info("round", extra={"fields": fields})

@@ -22,7 +22,7 @@ from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.settings import CoordinatorSettings
 from training.field.watcher import SiteWatcher
 from training.json_lines import JsonLines
-from training.round_record import RoundRecord, steps_summed
+from training.round_record import RefusalRecord, RoundRecord, steps_summed
 from training.run_lock import alone
 
 Going = Callable[[], None]
@@ -30,6 +30,7 @@ _POLL_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 5.0
 _LONGEST_RETRY_SECONDS: Final = 120.0
 _PARTING_SECONDS: Final = 3.0
+_MOST_TOLD: Final = 3
 
 
 def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher) -> Path:
@@ -70,7 +71,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             if rounds.sums > reached:
                 trying = _Trying(settings.patience)
             elif error is None:
-                error = _no_sum()
+                error = rounds.no_sum()
             if error is not None:
                 if site.release.exists() and trying.is_over:
                     # Who lacks it was named each time; any other hospital's copy will do.
@@ -137,14 +138,6 @@ def _run_epoch(
     return site.outcome(serial) or lost
 
 
-def _no_sum() -> ProtocolError:
-    return ProtocolError(
-        "no-sum",
-        "An epoch was over before there was a sum.",
-        remedy="See the coordinator's log for what happened in its rounds.",
-    )
-
-
 def _has_released(site: CoordinatorSite, serial: int) -> bool:
     outcome = site.outcome(serial)
     return outcome is not None and outcome.finished
@@ -195,6 +188,7 @@ class _Rounds:
         self._log = log
         self._watcher = watcher
         self._summed = steps_summed(log.records)
+        self._refusals: tuple[RefusalRecord, ...] = ()
 
     @property
     def sums(self) -> int:
@@ -205,7 +199,17 @@ class _Rounds:
         added = self._log.read_on()
         for record in added:
             self._watcher.on_round(record)
+            self._refusals = record.refusals
         self._summed |= steps_summed(added)
+
+    def no_sum(self) -> ProtocolError:
+        """The error of an epoch without a sum: what hospitals refused in its last round, or did wrongly."""
+        told = dict.fromkeys(f" {refusal.member} ({refusal.reason}): {refusal.message}" for refusal in self._refusals)
+        return ProtocolError(
+            "no-sum",
+            f"An epoch was over before there was a sum.{''.join(list(told)[:_MOST_TOLD])}",
+            remedy="See the coordinator's log for what happened in its rounds.",
+        )
 
 
 def _pause(seconds: float, tick: Going) -> None:

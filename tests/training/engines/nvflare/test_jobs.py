@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from secagg.errors import ProtocolError
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 from training.coordinator_store import CoordinatorStore
+from training.engines.nvflare.controller import _log_round
 from training.engines.nvflare.coordinator_service import _Rounds, _Trying
 from training.engines.nvflare.jobs import Jobs
 from training.field.coordinator_site import CoordinatorSite
+from training.field.site_log import site_log
 from training.field.supervisor import StopRequestedError
 from training.field.watcher import SiteWatcher
-from training.round_record import RoundRecord
+from training.round_record import RefusalRecord, RoundRecord
 
 
 class Session:
@@ -103,6 +107,51 @@ def test_a_sum_that_is_made_again_is_no_progress(tmp_path):
         store.add_round(record)
         reached.append(_Rounds(site.rounds, SiteWatcher()).sums)
     assert reached == [1, 1, 1, 1, 2]
+
+
+FAILED = RoundRecord(
+    4,
+    "training",
+    0,
+    (),
+    ("h2",),
+    (),
+    (
+        RefusalRecord("h2", "wrong-dealing", "The shares that h2 dealt do not give what it committed to."),
+        RefusalRecord("h3", "budget-exceeded", "This hospital's own log says why."),
+    ),
+    "wrong-dealing",
+    0,
+    0,
+    0.0,
+)
+
+
+@pytest.fixture
+def failed(tmp_path):
+    """The rounds of a coordinator whose last one failed, as whoever begins its jobs reads them."""
+    identities = make_identities(3)
+    charter = sign_by_all(make_charter(identities), identities)
+    site = CoordinatorSite(tmp_path)
+    rounds = _Rounds(site.rounds, SiteWatcher())
+    CoordinatorStore(site.state, charter.digest).add_round(FAILED)
+    rounds.tell()
+    return rounds
+
+
+def test_who_kept_an_epoch_from_a_sum_is_named_with_the_reason(failed):
+    error = failed.no_sum()
+    assert error.reason == "no-sum"
+    assert "h2 (wrong-dealing): The shares that h2 dealt do not give what it committed to." in error.message
+    assert "h3 (budget-exceeded): This hospital's own log says why." in error.message
+
+
+def test_the_log_says_of_each_round_who_refused_and_who_was_found_out(tmp_path):
+    with site_log(tmp_path / "coordinator.jsonl") as logger:
+        _log_round(logger, FAILED)
+    (line,) = (tmp_path / "coordinator.jsonl").read_text().splitlines()
+    told = [(refusal["member"], refusal["reason"]) for refusal in json.loads(line)["refusals"]]
+    assert told == [("h2", "wrong-dealing"), ("h3", "budget-exceeded")]
 
 
 def test_the_reason_is_told_once_epochs_have_failed_for_too_long():
