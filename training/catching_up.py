@@ -45,7 +45,7 @@ class CatchingUp:
 
     Attributes:
         number: this hospital's.
-        has_revealed: whether this hospital has given shares for a sum that is taken in that state.
+        has_revealed: whether this hospital has given shares for the sum that follows on that state.
         clock: gives the time to record, ISO 8601; nothing depends on it.
     """
 
@@ -107,7 +107,7 @@ class CatchingUp:
             self._pending = self._handed_sum(content.missed_sum, own, route, self._passage(envelope))
         else:
             state = read_state(content.state, self.charter, own, self.applier.layout)
-            self._require_unbound(own, state)
+            self._require_unanswered(own, state)
             self._pending = PendingState(state, (self._passage(envelope),))
 
     def take_missed_sum(self, envelope: Envelope, own: HospitalState) -> PendingState | None:
@@ -175,17 +175,15 @@ class CatchingUp:
         require_endorsed(position, payload.statuses, self.charter, self.number)
         return wanted
 
-    def _require_unbound(self, own: HospitalState, other: HospitalState) -> None:
-        """Who has given shares for a sum taken in its state leaves that state by a sum only.
+    def _require_unanswered(self, own: HospitalState, other: HospitalState) -> None:
+        """Who has given shares for its next sum goes back by none.
 
-        Else it could be led back, and on to the same model by the same sums in later rounds: what was summed over some
-        would be summed over others. No honest coordinator asks for that: shares are given for t hospitals in one state,
-        and without those too few are left for a sum in another.
+        Shares are given for t hospitals that have all sums before. If they went back, a few at a time, those sums would
+        be made anew, and this one would be due again when no coordinator remembers over whom alone it can be made.
         """
-        if other.reached <= own.reached and self.has_revealed(own):
+        if other.reached < own.reached and self.has_revealed(own):
             raise RemoteProtocolError(
-                "not-ahead",
-                "This hospital has given shares for a sum that is taken in its state, and goes back behind it no more.",
+                "not-ahead", "This hospital has given shares for its next sum, and goes back by none any more."
             )
 
     def _require_snapshots(self) -> None:

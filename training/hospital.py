@@ -251,7 +251,7 @@ class Hospital:
     def _has_revealed(self, state: HospitalState) -> bool:
         purpose = self._applier.due(state)
         have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
-        return self._client.has_revealed(state.digest(self._layout), purpose, have + 1)
+        return self._client.has_revealed(purpose, have + 1)
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session

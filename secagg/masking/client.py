@@ -99,7 +99,6 @@ class MaskingClient:
         self.round = 0
         self.step = 0
         self._epoch: Epoch | None = None
-        self._model = b""
         self._answered: Survivors | None = None
         self._sum: VerifiedSum | None = None
 
@@ -171,7 +170,6 @@ class MaskingClient:
         message = seal_masked(epoch, (vector, *components), self.round, model_digest)
         self._latch.record_masked(self._charter.digest, epoch.session.epoch, self.round, logs)
         self.state = target
-        self._model = model_digest
         return message
 
     @property
@@ -182,13 +180,9 @@ class MaskingClient:
         """
         return self._current().tag_key
 
-    def has_revealed(self, model: bytes, purpose: Purpose, step: int) -> bool:
-        """Whether shares for a sum on this occasion have left this site, in this epoch or another.
-
-        Args:
-            model: digest of the model that its vector started from.
-        """
-        return bool(self._latch.cohorts(self._charter.digest, occasion_of(model, purpose, step)))
+    def has_revealed(self, purpose: Purpose, step: int) -> bool:
+        """Whether shares for a sum on this occasion have left this site, in this epoch or another."""
+        return bool(self._latch.cohorts(self._charter.digest, occasion_of(purpose, step)))
 
     def take_sum(self) -> VerifiedSum | None:
         """The sum that arrived last, once."""
@@ -392,7 +386,7 @@ class MaskingClient:
             raise
 
     def _occasion(self) -> bytes:
-        return occasion_of(self._model, self.session.purpose, self.step)
+        return occasion_of(self.session.purpose, self.step)
 
     def _finish(self, envelope: Envelope) -> None:
         header = envelope.header
@@ -495,9 +489,12 @@ class MaskingClient:
         return max(limits, default=_OPEN_LIMIT)
 
 
-def occasion_of(model: bytes, purpose: Purpose, step: int) -> bytes:
-    """Stands for what is being summed: sums with the same occasion can be subtracted from one another."""
-    return digest("occasion", model, purpose, step)
+def occasion_of(purpose: Purpose, step: int) -> bytes:
+    """Stands for what is being summed: sums with the same occasion can be subtracted from one another.
+
+    Whatever state they start from: hospitals can be led to the same model by other rounds, and so in another state.
+    """
+    return digest("occasion", b"", purpose, step)
 
 
 def read_sum(envelope: Envelope, session: Session, participants: frozenset[int]) -> RoundSum:

@@ -667,6 +667,28 @@ def assert_first_stays_where_too_few_have_signed(ward):
     assert hospital.state is before
 
 
+def test_who_has_given_shares_for_its_next_sum_goes_back_by_none(reached_one):
+    """All gave them for the second sum, which the first alone was given: it may go back by it, the others by none."""
+    start = HospitalState.start(reached_one.charter.digest, reached_one.hospitals[2].state.model)
+    charter = reached_one.charter.charter
+    assert untouched(reached_one, sealed_by(reached_one, 1, 2, content_of_state(start, charter))) == "not-ahead"
+    earlier = content_of_state(reached_one.hospitals[2].state, charter)
+    assert stages(reached_one.hospitals[1].receive(sealed_by(reached_one, 2, 1, earlier))) == [Stage.STATUS]
+
+
+def test_but_it_goes_to_where_as_many_sums_have_led_others(reached_one):
+    hospital, others = reached_one.hospitals[2], (1, 3, 4, 5)
+    start, (first,) = hospital.state, hospital.state.progress.applied
+    elsewhere = replace(
+        start, progress=msgspec.structs.replace(start.progress, applied=(msgspec.structs.replace(first, round=9),))
+    )
+    for number in others:
+        reached_one.hospitals[number]._state = elsewhere
+    hospital.receive(snapshot_for(reached_one, 2, donor=3))
+    assert stages(hospital.receive(word_of(reached_one, *others))) == [Stage.STATUS]
+    assert len(digests(reached_one)) == 1
+
+
 def test_one_that_claims_to_be_ahead_is_asked_for_nothing(open_ward):
     ward = open_ward(hospitals=5)
     ward.stop_before(Phase.MASK, 2)

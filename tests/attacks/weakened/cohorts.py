@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 from secagg.charter import thresholds
 from secagg.errors import RemoteProtocolError
+from secagg.labels import digest
 from secagg.masking import MaskingClient, Survivors
 from secagg.masking.messages import Deals, Unmask
 from secagg.wire import envelope
@@ -48,6 +49,17 @@ class WithoutGuard(MaskingClient):
 
     def _refuse_differencing(self, survivors: Survivors, occasion: bytes) -> None:
         pass
+
+
+class WithAnOccasionForEachState(MaskingClient):
+    """Compares the cohorts of a step only where its sums start from the same state."""
+
+    def mask(self, vector, model_digest, *more) -> bytes:
+        self._state_digest = model_digest
+        return super().mask(vector, model_digest, *more)
+
+    def _occasion(self) -> bytes:
+        return digest("occasion", self._state_digest, self.session.purpose, self.step)
 
 
 class WithoutOthersMemory(MaskingClient):

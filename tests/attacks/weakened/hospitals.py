@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from training.attacks.build import Build, Control
 
-from .cohorts import WithoutGuard
+from .cohorts import WithAnOccasionForEachState, WithoutGuard
 
 
 def with_unguarded_clients():
@@ -17,17 +17,21 @@ def without_endorsement():
     return patch("training.catching_up.require_endorsed", lambda *arguments: None)
 
 
-def with_every_way_back():
-    return patch("training.catching_up.CatchingUp._require_unbound", lambda *arguments: None)
+def with_an_occasion_for_each_state():
+    return patch("training.hospital.MaskingClient", WithAnOccasionForEachState)
 
 
 _ENDORSEMENT = Control(Build(in_force=without_endorsement), "the word of more than may collude")
+_EACH_STATE = Control(Build(in_force=with_an_occasion_for_each_state), "one cohort for each step, whatever the state")
 
 CONTROLS = {
     "multi-round-intersection": Control(Build(in_force=with_unguarded_clients), "the differencing guard"),
     "led-back-by-a-snapshot": Control(
-        Build(in_force=with_every_way_back), "staying in a state in which shares were given for a sum"
+        Build(in_force=with_an_occasion_for_each_state),
+        "one cohort for each step, whatever the state, and going back by no sum once shares were given for the next",
     ),
+    "led-back-with-the-sum": _EACH_STATE,
+    "led-back-before-the-shares": _EACH_STATE,
     "invented-missed-sum": _ENDORSEMENT,
     "hostile-fields-around-the-rounds": _ENDORSEMENT,
 }

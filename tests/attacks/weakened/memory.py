@@ -71,11 +71,11 @@ class KeepsSecrets(WithoutGuard):
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
         if kept := self.kept.get(self._place()):
-            self.state, self.round, self.step, self._epoch, self._model = kept
+            self.state, self.round, self.step, self._epoch = kept
 
     def mask(self, vector, model_digest):
         message = super().mask(vector, model_digest)
-        self.kept[self._place()] = (self.state, self.round, self.step, self._epoch, self._model)
+        self.kept[self._place()] = (self.state, self.round, self.step, self._epoch)
         return message
 
     def _place(self):

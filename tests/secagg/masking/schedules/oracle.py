@@ -164,14 +164,14 @@ class Oracle:
         for header, wanted in self._answers():
             given = self.inputs.get((header.epoch, header.round, header.sender))
             if header.stage is Stage.REVEAL and given is not None:
-                found[header.sender, given.model, given.step].add(wanted)
+                found[header.sender, given.step].add(wanted)
         if not self._masked:
-            # Nothing is revealed: who opens a sum sees it.
+            # Nothing is revealed: who opens a sum sees it, once from each state.
             for number, total in self.taken:
-                found[number, total.model, total.step].add(total.survivors.digest())
-        for (sender, _, step), sets in found.items():
+                found[number, total.step, total.model].add(total.survivors.digest())
+        for (sender, step, *_), sets in found.items():
             if len(sets) > 1:
-                yield f"two cohorts: {sender} revealed for {len(sets)} in step {step} on one model"
+                yield f"two cohorts: {sender} revealed for {len(sets)} in step {step}"
 
     def _shares_that_must_not_leave(self) -> Iterator[str]:
         masked = set()

@@ -271,26 +271,26 @@ class Schedule:
         world.open_epoch()
         self._run_dry()
         before = Counter(world.refusals)
-        if self._clean_round():
+        if self._clean_round(world.due):
             return False
         why = world.refusals - before
         if set(why) != {"differencing"}:
             world.wrongs.append(f"wedged: a clean round has no sum; refusals: {dict(why)}, {world.ends}")
             return False
-        world.note("another step, on another model")
+        world.note("another step")
         for number, site in world.sites.items():
-            site.move_to(len(world.sums), bytes([1]) * 32)
-            world.note(f"hospital {number} has another model")
-        if not self._clean_round():
-            world.wrongs.append(f"wedged: no sum on a new model either: {world.refusals - before}")
+            site.move_to(world.due, bytes([1]) * 32)
+            world.note(f"hospital {number} has the sum before")
+        if not self._clean_round(world.due + 1):
+            world.wrongs.append(f"wedged: no sum of another step either: {world.refusals - before}")
         return True
 
-    def _clean_round(self) -> bool:
+    def _clean_round(self, step: int) -> bool:
         world = self.world
         if world.server.state is not ServerState.READY:
             return False
         took = len(world.oracle.taken)
-        world.begin()
+        world.begin(step=step)
         self._run_dry()
         result = world.server.result
         everybody = len(world.sites)

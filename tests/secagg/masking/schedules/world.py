@@ -230,8 +230,13 @@ class World:
         self.servers = [self.server_type(session, invited, noise=self.consortium.noise)]
         self._act(0, lambda server: server.open())
 
-    def begin(self, server: int = 0) -> None:
-        step = len(self.sums) + 1
+    @property
+    def due(self) -> int:
+        """The step that comes after all sums so far."""
+        return len(self.sums) + 1
+
+    def begin(self, server: int = 0, step: int | None = None) -> None:
+        step = step or self.due
         self.note(f"begin the round after {self.servers[server].round} for step {step}, server {server}")
         before = len(self.flying)
         self._act(server, lambda chosen: chosen.begin(step))
@@ -279,7 +284,7 @@ class World:
 
     def _keep(self, total: RoundSum) -> None:
         """A sum that the coordinator can give to who missed it: its own, or one that a hospital has opened and told."""
-        if total.step == len(self.sums) + 1:
+        if total.step == self.due:
             self.sums.append(total)
 
     # --- The network -------------------------------------------------------------------------------------------
