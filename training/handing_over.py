@@ -1,7 +1,7 @@
 """What a hospital hands to another that is behind, once it has seen that it is.
 
-Knows signed positions and this hospital's own state. Hands over the one sum that is missing, or else the state; others
-must vouch for either.
+Knows signed positions and this hospital's own state. Hands over the one sum that is missing, or else the state, as to
+one that has come by other sums to where another is missing; others must vouch for either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from secagg.wire.envelope import decode
 from training.hospital_state import HospitalState
 from training.messages import STATUS_LIMIT, AskSnapshot, Snapshot, Status
 from training.model_state import ModelLayout
-from training.position import Position, before, can_replace
+from training.position import Position, can_replace
 from training.snapshot_content import content_of_state, content_of_sum
 from training.snapshots import Route, seal_snapshot
 
@@ -50,11 +50,17 @@ def hand_over(
         raise RemoteProtocolError("not-behind", f"{name} is not behind this hospital.", culprit=name)
     if len(status.snapshot_key) != KEY_SIZE:
         raise RemoteProtocolError("no-snapshot-key", f"{name} has given no key to seal a snapshot with.", culprit=name)
-    if own.last_sum and told.reached == before(own.reached):
-        content = content_of_sum(own.last_sum)
-    else:
-        content = content_of_state(own, charter.charter)
+    content = _lacking(own, told, charter)
     return route.recipient, seal_snapshot(route, content, status.snapshot_key, randomness)
+
+
+def _lacking(own: HospitalState, told: Position, charter: VerifiedCharter) -> bytes:
+    """The last sum, where it was taken in the state that the other is in; otherwise the state."""
+    if own.last_sum:
+        taken = decode(open_envelope(own.last_sum, charter, len(own.last_sum)).payload, Sum)
+        if taken.model_digest == told.state:
+            return content_of_sum(own.last_sum)
+    return content_of_state(own, charter.charter)
 
 
 def as_missed_sum(total: RoundSum, session: Session) -> bytes:

@@ -55,7 +55,7 @@ class SnapshotContent(msgspec.Struct, array_like=True, frozen=True, forbid_unkno
     """One of both.
 
     Attributes:
-        state: for one that lacks more than one sum.
+        state: for one that lacks more than one sum, or has other sums.
         missed_sum: a whole MISSED_SUM message; empty beside a state.
     """
 

@@ -722,16 +722,32 @@ class Claiming:
         return Sealer(self.ward.charter, self.number, identity, 1).seal(Stage.STATUS, told)
 
 
-def test_one_whose_sum_was_summed_anew_without_it_comes_to_where_the_others_are(behind):
-    """It was alone with a sum, and away when the others went on."""
-    hospital = behind.hospitals[2]
-    first = behind.hospitals[1].state.progress.applied[0]
-    alone = msgspec.structs.replace(first, round=99)
+def take_another_first_sum(ward, number):
+    """It was alone with a sum, and away when the others made it anew and went on."""
+    hospital = ward.hospitals[number]
+    alone = msgspec.structs.replace(ward.hospitals[1].state.progress.applied[0], round=99)
     hospital._state = hospital.state.after_sum(alone, hospital.state.model + 1, hospital.state.optimizer)
-    behind.coordinator().run()
-    assert behind.steps == [3, 3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("rounds", [2, 3])
+def test_one_whose_sum_was_summed_anew_without_it_comes_to_where_the_others_are(open_ward, rounds):
+    """Also where no round follows: the others are one sum further, and have finished."""
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=rounds)))
+    drop_outs = [DropOut(2, number, phase) for number in (1, 2) for phase in (Phase.MASK, Phase.APPLY)]
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StoppingAfterRound(ward.hospitals, drop_outs, 2)).run()
+    take_another_first_sum(ward, 2)
+    assert ward.steps == [2, 1, 2, 2, 2]
+    ward.coordinator().run()
+    assert ward.steps == [rounds] * 5
+    assert len(digests(ward)) == 1
+
+
+def test_who_is_one_sum_behind_by_other_sums_is_handed_the_state(behind):
+    take_another_first_sum(behind, 2)
+    behind.hospitals[2].receive(snapshot_for(behind, 2, donor=1))
+    assert stages(behind.hospitals[2].receive(word_of(behind, 1, 3))) == [Stage.STATUS]
     assert len(digests(behind)) == 1
-    assert hospital.state.progress.applied[0] == first
 
 
 # Donors that lie
