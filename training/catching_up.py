@@ -156,10 +156,12 @@ class CatchingUp:
                 f"A sum is over {len(total.survivors.numbers)} hospitals; this site's policy asks for "
                 f"{self.policy.minimum_cohort} or more.",
             )
-        state = self.applier.after(pending.state, total, purpose).with_last_sum(kept)
+        state = self.applier.after(pending.state, total, purpose)
         key = own.tag_key(session.epoch)
         if key is not None:
             verify_sum(total, session, key)
+            # Others vouch for what a sum leads to, and not for its tag: one unchecked is handed on to nobody.
+            state = state.with_last_sum(kept)
         return PendingState(state, (*pending.taken, passage))
 
     def take_endorsement(self, payload: Endorsed) -> PendingState:

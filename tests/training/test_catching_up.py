@@ -175,16 +175,33 @@ def test_who_has_taken_a_handed_sum_hands_it_on(one_behind):
     assert one_behind.hospitals[2].state.last_sum == one_behind.hospitals[3].state.last_sum != b""
 
 
-def test_a_sum_whose_tags_key_is_lost_waits_to_be_endorsed_too(open_ward):
-    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3)))
-    ward.stop_before(Phase.MASK, 2)
-    ward.close()
-    ward.checkpoint(2).unlink()
-    ward = open_ward()
-    ward.hospitals[2].receive(snapshot_for(ward, 2, donor=1))
-    assert ward.steps == [1, 0, 1, 1, 1]
-    ward.hospitals[2].receive(word_of(ward, 3, 5))
-    assert ward.steps == [1, 1, 1, 1, 1]
+@pytest.fixture
+def without_key(one_behind):
+    """As before, but the second was not set up in that epoch, and the third missed the sum too."""
+    second, third = one_behind.hospitals[2], one_behind.hospitals[3]
+    third._state = second.state
+    second._state = replace(second.state, progress=msgspec.structs.replace(second.state.progress, tag_keys=()))
+    return one_behind
+
+
+def test_a_sum_whose_tags_key_is_lost_waits_to_be_endorsed_too(without_key):
+    without_key.hospitals[2].receive(snapshot_for(without_key, 2, donor=1))
+    assert without_key.steps == [1, 0, 0, 1, 1]
+    without_key.hospitals[2].receive(word_of(without_key, 4, 5))
+    assert without_key.steps == [1, 1, 0, 1, 1]
+
+
+def test_a_sum_whose_tag_could_not_be_checked_is_handed_on_to_nobody(without_key):
+    """Its donor has put another tag there; who has the key would find it, and blame the one that handed it on."""
+    true = without_key.hospitals[1].state.last_sum
+    tag = bytes(len(decode(read(without_key, true).payload, Sum).tag))
+    altered = content_of_sum(with_payload(without_key, true, tag=tag))
+    without_key.hospitals[2].receive(sealed_by(without_key, 1, 2, altered))
+    without_key.hospitals[2].receive(word_of(without_key, 4, 5))
+    without_key.hospitals[3].receive(snapshot_for(without_key, 3, donor=2))
+    assert stages(without_key.hospitals[3].receive(word_of(without_key, 4, 5))) == [Stage.STATUS]
+    assert without_key.steps == [1, 1, 1, 1, 1]
+    assert len(digests(without_key)) == 1
 
 
 def test_a_key_is_made_for_each_query_and_for_no_other_status(behind):
