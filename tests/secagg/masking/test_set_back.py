@@ -10,9 +10,10 @@ import pytest
 
 from secagg.errors import RemoteProtocolError
 from secagg.latch import Latch, Sighting
-from secagg.masking import MaskingClient
+from secagg.masking import MaskingClient, Purpose
+from secagg.masking.messages import Open
 from secagg.masking.states import ClientState
-from secagg.wire import Sealer, Stage
+from secagg.wire import COORDINATOR, Sealer, Stage
 from tests.support.consortium import Consortium, make_identities, open_policy
 from tests.support.errors import error_of
 from tests.support.misbehaving import MisbehavingCoordinator
@@ -151,6 +152,42 @@ def test_limit_who_saw_nothing_of_the_restored_hospital_cannot_tell_it(tmp_path)
     set_back(consortium, RESTORED, backup)
     epoch(consortium, 2, 4, participants=(1, 2, 3))
     assert consortium.clients[RESTORED].state is ClientState.READY
+
+
+def open_to_the_restored_alone(consortium: Consortium, number: int, first_round: int) -> None:
+    message = Sealer(consortium.charter, COORDINATOR, None, number).seal(
+        Stage.OPEN, Open(Purpose.TRAINING, first_round, 1)
+    )
+    consortium.clients[RESTORED].receive(message)
+
+
+def restored_after_an_epoch(folder: Path, *, told: tuple[int, ...]) -> Consortium:
+    """One that has lost a whole epoch with a round in it, the sum of which some others were given."""
+    consortium = start(folder)
+    backup = consortium.back_up(RESTORED)
+    run_round(epoch(consortium, 1, 1), consortium.random_vectors(np.random.default_rng(8)), told)
+    set_back(consortium, RESTORED, backup)
+    return consortium
+
+
+def test_limit_an_epoch_opened_to_it_alone_keeps_a_restored_hospital_from_hearing_of_the_lost_one(tmp_path):
+    """Its latch then knows of a later epoch than the one in which others say that they have seen it."""
+    consortium = restored_after_an_epoch(tmp_path, told=())
+    open_to_the_restored_alone(consortium, 2, 4)
+    epoch(consortium, 3, 5, participants=(1, 2, 3))
+    assert consortium.clients[RESTORED].state is ClientState.READY
+
+
+def test_control_where_no_such_epoch_is_opened_it_is_told_of_the_lost_one(tmp_path):
+    consortium = restored_after_an_epoch(tmp_path, told=())
+    assert error_of(epoch, consortium, 3, 5, participants=(1, 2, 3)).reason == "state-restored"
+
+
+def test_but_it_is_told_of_a_round_of_which_one_that_deals_to_it_was_given_the_sum(tmp_path):
+    consortium = restored_after_an_epoch(tmp_path, told=(3,))
+    open_to_the_restored_alone(consortium, 2, 4)
+    error = error_of(epoch, consortium, 3, 5, participants=(1, 2, 3))
+    assert (error.reason, error.culprit) == ("state-restored", "h3")
 
 
 def test_what_is_remembered_of_others_only_grows(tmp_path):
