@@ -15,6 +15,7 @@ from dp.ledger import BudgetUse
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from secagg.files import PRIVATE, write_atomically
+from secagg.release.folder import read_release
 from training.clock import write_time
 from training.field.state_file import read_state
 
@@ -97,11 +98,20 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
     )
 
 
-def released(before: SiteStatus) -> SiteStatus:
-    """The status of a site that has the release of its charter, whatever it was doing when it came."""
+def released(before: SiteStatus, release: Path) -> SiteStatus:
+    """The status of a site that has the release of its charter, whatever it was doing when it came.
+
+    Args:
+        release: its folder. The sums are those that it states: fewer than are due where training ended at its target.
+    """
     now = write_time()
+    steps = before.steps
+    # A status is for show: `secagg model verify` says what is wrong with a release.
+    with suppress(SecaggError):
+        _, statement = read_release(release)
+        steps = statement.predicate.sums
     return msgspec.structs.replace(
-        before, state=SiteState.RELEASED, since=now, updated=now, steps=before.steps_due, reason=None, message=None
+        before, state=SiteState.RELEASED, since=now, updated=now, steps=steps, reason=None, message=None, remedy=None
     )
 
 

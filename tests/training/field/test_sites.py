@@ -18,14 +18,14 @@ from secagg.identity import Identity
 from secagg.policy import load_policy, render_policy
 from secagg.policy.model import Countersigning
 from secagg.policy.toml import read_policy
-from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, choices_of, training_of
 from tests.training.field.conftest import FieldSites, any_kit, lay_out
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.field.coordinator_site import Outcome
 from training.field.coordinator_status import read_status
 from training.field.laying_out import lay_out_hospital
-from training.field.status import SiteState
+from training.field.status import SiteState, not_taking_part, released, waiting
 from training.hospital_logs import open_site_ledger_to_import, read_site_ledger
 from training.wrong_dealers import WrongDealers
 
@@ -116,6 +116,30 @@ def test_a_site_whose_latch_was_set_back_says_so_until_it_is_set_up_again(sites)
     # Nothing was masked that it does not know of, and by now it knows of the newest epoch.
     epoch(sites, 4, *nobody_masks)
     assert sites.hospitals[1].status.read().reason is None
+
+
+def test_a_site_that_is_started_again_after_its_release_states_the_sums_that_there_were(tmp_path):
+    """Fewer than were due: training had reached its target."""
+    choices = choices_of(training_of(rounds=12, local_steps=10), metrics="exact", target=0.6)
+    sites = lay_out(tmp_path, choices=choices)
+    finish(sites)
+    site = sites.hospitals[1]
+    ended = site.status.read()
+    assert ended.steps < ended.steps_due == 12
+    # Also where its last status was lost, or is of an earlier sum.
+    for before in (ended, None, replace(ended, steps=1)):
+        assert released(waiting("h1", sites.charter, before), site.release).steps == ended.steps
+
+
+def test_a_release_that_cannot_be_read_keeps_no_status_from_being_written(sites):
+    before = replace(waiting("h1", sites.charter, None), steps=2)
+    assert released(before, sites.hospitals[1].release).steps == 2
+
+
+def test_a_site_that_failed_before_the_release_came_gives_no_advice_with_it(sites):
+    failed = not_taking_part(RefusedError("budget-exceeded", "It is spent.", remedy="Ask an officer."), "00" * 32)
+    status = released(failed, sites.hospitals[1].release)
+    assert (status.state, status.reason, status.message, status.remedy) == (SiteState.RELEASED, None, None, None)
 
 
 def test_a_job_for_another_charter_opens_nothing(sites):

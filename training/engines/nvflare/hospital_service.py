@@ -42,7 +42,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     # Not `site.release`, which verifies the charter each time it is asked.
     release = site.folder.release(charter.digest)
     if holds_release(release) and _has_answered(before, charter):
-        known = released(known)
+        known = released(known, release)
         site.status.write(known)
         return known
     with alone(site.path), running(kit, charter, site.path, watcher) as process:
@@ -53,7 +53,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
             going()
             process.check()
             if has_come(holds_release(release)) and known.state is not SiteState.RELEASED:
-                site.status.write(released(known))
+                site.status.write(released(known, release))
             status = site.status.known()
             if status and status != known:
                 watcher.on_status(status)
