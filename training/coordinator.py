@@ -340,7 +340,7 @@ class Coordinator:
 
     def _hand_out(self, signed: bytes, members: Iterable[int]) -> None:
         """Give out the release, and have those who take it sign for one another's logs, until enough have."""
-        # First of all: a large transcript takes long to read, and who has the release leaves after minutes.
+        # First of all: a large transcript takes long to read, and who has the release may leave.
         read = () if self._store.checkpoints else self._read_transcript()
         kept = self._give_out(signed, members)
         exchange = partial(self._exchange, Phase.WITNESS)

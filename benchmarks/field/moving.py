@@ -23,7 +23,8 @@ from nvflare.fuel.f3.cellnet.fqcn import FQCN
 from nvflare.fuel.f3.message import Message
 
 from training.engines.base import Phase
-from training.engines.nvflare.engine import Deadlines, NvflareEngine
+from training.engines.nvflare.deadlines import Deadlines
+from training.engines.nvflare.engine import NvflareEngine
 from training.engines.nvflare.sites import member_number
 from training.engines.nvflare.transport import CHANNEL, DELIVER, pack_reply
 

@@ -124,7 +124,7 @@ def attend(site: HospitalSite, charter_digest: str, serial: int) -> Iterator[Att
     """
     with ExitStack() as opened:
         # First of all: a coordinator may begin as many jobs as it likes, and each would open all this.
-        opened.callback(os.close, lock(site.path / "attending"))
+        opened.callback(os.close, lock(site.attending))
         logger = opened.enter_context(site_log(site.log))
         # Told is the site's own charter: what the job says may be anything that JSON can hold.
         own = ""

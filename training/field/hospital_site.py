@@ -49,6 +49,11 @@ class HospitalSite:
         return self.folder.kit
 
     @property
+    def attending(self) -> Path:
+        """What is locked as long as a job lasts that it takes part in."""
+        return self.path / "attending"
+
+    @property
     def serials(self) -> Path:
         """Which jobs it has taken."""
         return self.path / "jobs.json"

@@ -60,7 +60,8 @@ def nvflare(folder: Path) -> Iterator[Opening]:
     from nvflare.apis.signal import Signal
 
     from tests.support.nvflare_cells import Cells
-    from training.engines.nvflare.engine import Deadlines, NvflareEngine
+    from training.engines.nvflare.deadlines import Deadlines
+    from training.engines.nvflare.engine import NvflareEngine
 
     cells = Cells(folder, MEMBERS)
 

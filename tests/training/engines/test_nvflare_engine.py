@@ -16,7 +16,8 @@ from tests.support.nvflare_cells import Cells
 from tests.support.nvflare_site import ENDLESS, TWISTS
 from tests.support.scripted import Fault, Order, answer
 from training.engines.base import Exchange, Phase
-from training.engines.nvflare.engine import Deadlines, NvflareEngine
+from training.engines.nvflare.deadlines import Deadlines
+from training.engines.nvflare.engine import NvflareEngine
 
 PATIENT = Deadlines(20.0, 20.0, 20.0)
 

@@ -21,7 +21,8 @@ from nvflare.fuel.f3.cellnet.fqcn import FQCN
 from nvflare.fuel.f3.message import Message
 
 from secagg.errors import InputError, RemoteProtocolError
-from training.engines.nvflare.engine import Deadlines, NvflareEngine
+from training.engines.nvflare.deadlines import Deadlines
+from training.engines.nvflare.engine import NvflareEngine
 from training.engines.nvflare.sites import member_number, site_name
 from training.engines.nvflare.tether import end_job_with_site
 from training.engines.nvflare.transport import CHANNEL, READY, require_going

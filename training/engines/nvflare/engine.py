@@ -18,10 +18,9 @@ from nvflare.fuel.f3.message import Message
 
 from secagg.errors import ProtocolError, RemoteProtocolError
 from training.engines.base import Exchange, Outbox, Phase
+from training.engines.nvflare.deadlines import STAGES, Deadlines
 from training.engines.nvflare.transport import CHANNEL, DELIVER, PULSE, pack, unpack
 
-_STAGES: Final = 3
-"""Of a request: on its way, at work, its answer on its way."""
 _MOST_MISSED: Final = 3
 """Questions in a row that somebody who is there may leave without an answer: a network is cut for seconds at times."""
 _MOST_OVERRUNS: Final = 2
@@ -42,30 +41,6 @@ class Cell(Protocol):
         abort_signal: Signal,
     ) -> Message:
         """Stream a request, wait for the answer; a return code in its headers says whether there is one."""
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """How long a hospital may keep everybody waiting, in seconds.
-
-    Each holds for a request on its way, for the work, and for the answer on its way; the first and the last begin anew
-    with whatever has arrived, but all three together end after three times the deadline.
-
-    Attributes:
-        work: for its update of the model, and for what it does with a sum.
-        answer: for everything else.
-        again: for one that has let a deadline pass, to say whether it is still at work on what it was sent then.
-        pulse: between two questions to those who are waited for, whether they are still there, and for their answers.
-    """
-
-    work: float = 600.0
-    answer: float = 60.0
-    again: float = 5.0
-    pulse: float = 10.0
-
-    def of(self, phase: Phase) -> float:
-        """The deadline of a phase."""
-        return self.work if phase in (Phase.MASK, Phase.APPLY) else self.answer
 
 
 class _Patience(Signal):  # type: ignore[misc]
@@ -163,7 +138,7 @@ class NvflareEngine:
                 yield member, answer
 
     def _patience(self, phase: Phase, member: int) -> _Patience:
-        return _Patience(self._ended[member], _STAGES * self.deadlines.of(phase))
+        return _Patience(self._ended[member], STAGES * self.deadlines.of(phase))
 
     def _bring(
         self,

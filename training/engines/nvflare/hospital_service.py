@@ -11,7 +11,9 @@ from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
+from secagg.files import is_locked
 from secagg.release.folder import holds_release
+from training.engines.nvflare.deadlines import LONGEST_FAREWELL
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import running
 from training.field.hospital_site import HospitalSite
@@ -20,7 +22,7 @@ from training.field.watcher import SiteWatcher
 from training.run_lock import alone
 
 _POLL_SECONDS: Final = 0.25
-# Longer than the coordinator waits for one that hangs as the release comes: the others' checkpoints come after it.
+# For a coordinator that was interrupted to begin another job: it hands the release out again, and asks who has it.
 _LINGERING_SECONDS: Final = 120.0
 _SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
 
@@ -48,11 +50,15 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     with alone(site.path), running(kit, charter, site.path, watcher) as process:
         site.status.write(known)
         watcher.on_status(known)
-        has_come = _Lasting(_LINGERING_SECONDS)
+        is_over, lasts_too_long = _Lasting(_LINGERING_SECONDS), _Lasting(LONGEST_FAREWELL)
         while True:
             going()
             process.check()
-            if has_come(holds_release(release)) and known.state is not SiteState.RELEASED:
+            has_come = holds_release(release)
+            # Others may keep the coordinator waiting, and their checkpoints come after that. But should its machine be
+            # gone for good, nobody ends the job.
+            may_leave = is_over(has_come and not is_locked(site.attending)) or lasts_too_long(has_come)
+            if may_leave and known.state is not SiteState.RELEASED:
                 site.status.write(released(known, release))
             status = site.status.known()
             if status and status != known:
@@ -69,17 +75,16 @@ def _has_answered(status: SiteStatus | None, charter: VerifiedCharter) -> bool:
 
 
 class _Lasting:
-    """Tells when something has been so for a while.
-
-    A release may be here and its job never end: the coordinator, which has what it wanted, need not say goodbye. But as
-    long as the job may still end by itself, its last answer is on the way.
-    """
+    """Tells when something has been so for a while, without a break."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since: float | None = None
 
     def __call__(self, is_so: bool) -> bool:
-        if self._since is None and is_so:
+        if not is_so:
+            self._since = None
+            return False
+        if self._since is None:
             self._since = time.monotonic()
-        return self._since is not None and time.monotonic() - self._since >= self._seconds
+        return time.monotonic() - self._since >= self._seconds

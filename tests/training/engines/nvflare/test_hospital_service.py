@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 
 import pytest
 
 from secagg.charter.folder import read_verified
+from secagg.files import lock
 from secagg.release.folder import STATEMENT_FILE, holds_release
 from secagg.release.statement import MODEL_FILE
 from tests.training.field.conftest import lay_out
@@ -65,6 +68,38 @@ def test_one_that_was_killed_as_the_release_came_stays_a_while_for_the_coordinat
     monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
     ended = serve_hospital(with_release, lambda: None, SiteWatcher())
     assert ended.state is with_release.status.read().state is SiteState.RELEASED
+
+
+def test_it_stays_as_long_as_the_job_lasts_in_which_the_release_came(with_release, monkeypatch):
+    """Its coordinator may wait for others longer than this site can know, and has its checkpoint signed after that."""
+    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
+    attending = lock(with_release.attending)
+    try:
+        serve(with_release, *(4 * [lambda: None]))
+        assert with_release.status.read().state is SiteState.WAITING
+    finally:
+        os.close(attending)
+    assert serve_hospital(with_release, lambda: None, SiteWatcher()).state is SiteState.RELEASED
+
+
+def test_a_job_that_nobody_ends_any_more_keeps_it_no_longer_than_a_coordinator_may_wait(with_release, monkeypatch):
+    monkeypatch.setattr(hospital_service, "LONGEST_FAREWELL", 0.0)
+    attending = lock(with_release.attending)
+    try:
+        assert serve_hospital(with_release, lambda: None, SiteWatcher()).state is SiteState.RELEASED
+    finally:
+        os.close(attending)
+
+
+def test_after_such_a_job_it_stays_its_while_for_another(with_release, monkeypatch):
+    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 2.0)
+    attending = lock(with_release.attending)
+
+    def take_long():
+        time.sleep(2.5)
+
+    serve(with_release, take_long, lambda: os.close(attending), lambda: None)
+    assert with_release.status.read().state is SiteState.WAITING
 
 
 def test_one_whose_job_was_over_does_not(with_release, monkeypatch):

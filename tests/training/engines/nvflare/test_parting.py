@@ -10,7 +10,8 @@ from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
 from nvflare.fuel.f3.message import Message
 
 from training.engines.base import Phase
-from training.engines.nvflare.engine import Deadlines, NvflareEngine
+from training.engines.nvflare.deadlines import Deadlines
+from training.engines.nvflare.engine import NvflareEngine
 from training.engines.nvflare.transport import pack_reply
 
 GONE, THERE = 1, 2
