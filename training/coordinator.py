@@ -72,7 +72,7 @@ class Coordinator:
         self._members = range(1, len(charter.charter.members) + 1)
         self._wrong_dealers = WrongDealers(folder, charter)
         self._failures = 0
-        self._relay = SnapshotRelay(charter, partial(self._exchange, Phase.QUERY))
+        self._relay = SnapshotRelay(charter, self._exchange)
         # Damage is found before anything is begun.
         _ = self._store.rounds
         state = self._store.state
@@ -245,9 +245,14 @@ class Coordinator:
             # A folder that was lost or put back knows of fewer.
             self._set_sums_made(max(reached.reached, self._reached))
         missed = {member: self._missed(status) for member, (status, _) in signed.items()}
+        cut_off: set[int] = set()
         for outbox in parcels(missed, self._store.message):
-            signed = signed | self._statuses(self._exchange(Phase.QUERY, outbox))
-        return signed | self._statuses(self._exchange(Phase.QUERY, self._endorsements(signed)))
+            # What follows a sum that did not get through is of no use: it waits for the next epoch.
+            due = [(member, message) for member, message in outbox if member not in cut_off]
+            answered = self._statuses(self._exchange(Phase.CATCH_UP, due))
+            cut_off.update(member for member, _ in due if member not in answered)
+            signed = signed | answered
+        return signed | self._statuses(self._exchange(Phase.CATCH_UP, self._endorsements(signed)))
 
     def _missed(self, status: Status) -> tuple[str, ...]:
         if status.reached >= self._reached:

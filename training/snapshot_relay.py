@@ -14,7 +14,7 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.errors import RemoteProtocolError
 from secagg.wire import Stage
-from training.engines.base import Exchange, Outbox
+from training.engines.base import Exchange, Outbox, Phase
 from training.messages import AskSnapshot, Endorsed, Query
 from training.position import Position, can_replace
 from training.statuses import Signed, furthest_told, open_from, outside_epochs, read_statuses
@@ -33,11 +33,11 @@ class SnapshotRelay:
     """Brings hospitals of one charter to where others are.
 
     Attributes:
-        exchange: delivers messages outside every epoch, and gives what came back.
+        exchange: delivers messages of a phase outside every epoch, and gives what came back.
     """
 
     charter: VerifiedCharter
-    exchange: Callable[[Outbox], Exchange]
+    exchange: Callable[[Phase, Outbox], Exchange]
 
     def bring_up(self, signed: Signed) -> Signed:
         """Bring everybody to the furthest position that more members have signed than may lie.
@@ -90,12 +90,12 @@ class SnapshotRelay:
 
     def _ask_where(self, member: int) -> Signed:
         query = outside_epochs(self.charter).seal(Stage.QUERY, Query())
-        return read_statuses(self.charter, self.exchange([(member, query)]).inbox)
+        return read_statuses(self.charter, self.exchange(Phase.QUERY, [(member, query)]).inbox)
 
     def _ask_for_snapshot(self, donor: int, member: int, status: bytes) -> bytes | None:
         """The donor's snapshot for ``member``, unaltered; None if there is none."""
         ask = outside_epochs(self.charter).seal(Stage.ASK_SNAPSHOT, AskSnapshot(memoryview(status)), recipient=donor)
-        for sender, message in self.exchange([(donor, ask)]).inbox:
+        for sender, message in self.exchange(Phase.CATCH_UP, [(donor, ask)]).inbox:
             try:
                 header = open_from(self.charter, sender, message, largest_snapshot(self.charter.charter)).header
             except RemoteProtocolError:
@@ -105,11 +105,11 @@ class SnapshotRelay:
         return None
 
     def _deliver(self, member: int, snapshot: bytes, words: Endorsed) -> Signed:
-        signed = read_statuses(self.charter, self.exchange([(member, snapshot)]).inbox)
+        signed = read_statuses(self.charter, self.exchange(Phase.CATCH_UP, [(member, snapshot)]).inbox)
         if member not in signed:
             return signed
         endorsed = outside_epochs(self.charter).seal(Stage.ENDORSED, words, recipient=member)
-        return read_statuses(self.charter, self.exchange([(member, endorsed)]).inbox)
+        return read_statuses(self.charter, self.exchange(Phase.CATCH_UP, [(member, endorsed)]).inbox)
 
     @property
     def _most_liars(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 import pytest
@@ -31,8 +32,10 @@ from training.attacks.members import FalseDealer
 from training.coordinator_store import CoordinatorStore
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
+from training.hospital import Hospital
 from training.hospital_budget import HospitalBudget
 from training.messages import LARGEST_ANSWER, Attest, Status
+from training.parcels import parcels
 from training.round_record import steps_summed
 from training.wrong_dealers import WrongDealers
 
@@ -840,6 +843,52 @@ def test_one_whose_folder_is_gone_has_no_sum_for_who_missed_it_and_sends_none_th
     shutil.rmtree(ward.folder / "coordinator")
     assert verified_statement(ward, ward.coordinator().run()).sums == 3
     assert ward.steps == [3, 3, 3, 3, 0]
+
+
+@pytest.fixture
+def five_lacks_three_sums(open_ward, monkeypatch):
+    """Each of them is a parcel of its own: of a large model they are."""
+    monkeypatch.setattr("training.coordinator.parcels", partial(parcels, most=1))
+    ward = open_ward(choices=choices_of(training_of(rounds=4)), hospitals=5)
+    present = {number: hospital for number, hospital in ward.hospitals.items() if number != 5}
+    with pytest.raises(StoppedHereError):
+        ward.coordinator(engine=StoppingEngine(present, Phase.MASK, 4)).run()
+    return ward
+
+
+def given_to_the_fifth(engine):
+    """How often it was asked where it is, and how many of the sums it was sent."""
+    stages = [peek(message).stage for _, _, member, message in engine.sent if member == 5]
+    return stages.count(Stage.QUERY), stages.count(Stage.MISSED_SUM)
+
+
+@dataclass
+class TakesNothingMissed:
+    hospital: Hospital
+
+    def receive(self, message):
+        return [] if peek(message).stage is Stage.MISSED_SUM else self.hospital.receive(message)
+
+
+@pytest.mark.parametrize("it", ["is cut off", "answers nothing"])
+def test_who_lost_a_sum_that_it_missed_is_sent_none_that_follows_it(five_lacks_three_sums, it):
+    """It could not take them, and each may keep all others waiting for a whole deadline."""
+    ward = five_lacks_three_sums
+    if it == "is cut off":
+        engine = RecordingEngine(ward.hospitals, [DropOut(5, 0, Phase.CATCH_UP)])
+    else:
+        engine = RecordingEngine(ward.hospitals | {5: TakesNothingMissed(ward.hospitals[5])})
+    ward.coordinator(engine=engine).run()
+    asked, given = given_to_the_fifth(engine)
+    assert given == asked > 0
+    assert ward.steps == [4, 4, 4, 4, 0]
+
+
+def test_control_who_takes_each_is_sent_them_all(five_lacks_three_sums):
+    engine = RecordingEngine(five_lacks_three_sums.hospitals)
+    five_lacks_three_sums.coordinator(engine=engine).run()
+    assert given_to_the_fifth(engine)[1] == 3
+    assert_all_have_one_model(five_lacks_three_sums, 4)
 
 
 def test_a_damaged_coordinator_state_is_refused(open_ward):

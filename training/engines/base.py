@@ -18,6 +18,7 @@ class Phase(StrEnum):
     """What is being exchanged: for logs, timeouts and the simulation of faults."""
 
     QUERY = "query"
+    CATCH_UP = "catch-up"
     ADVERTISE = "advertise"
     DEAL = "deal"
     ACKNOWLEDGE = "acknowledge"

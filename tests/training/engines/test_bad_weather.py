@@ -24,7 +24,7 @@ from training.engines.embedded import EmbeddedEngine
 
 HOSPITALS = 5
 STEPS = 3
-SET_UP = frozenset({Phase.QUERY, Phase.ADVERTISE, Phase.DEAL, Phase.READY})
+SET_UP = frozenset({Phase.QUERY, Phase.CATCH_UP, Phase.ADVERTISE, Phase.DEAL, Phase.READY})
 WEATHERS = {
     "rounds in a drizzle": Weather(lost=0.02, late=0.02, repeated=0.1, shuffled=True, sheltered=SET_UP),
     "rounds in a storm": Weather(lost=0.06, late=0.06, repeated=0.2, shuffled=True, sheltered=SET_UP),

@@ -27,7 +27,7 @@ class Deadlines:
     with whatever has arrived, but all three together end after three times the deadline.
 
     Attributes:
-        work: for its update of the model, and for what it does with a sum.
+        work: for its update of the model, for what it does with a sum, and for catching up: all carry a model.
         answer: for everything else; ten minutes at most once the first have the release, as they wait too.
         again: for one that has let a deadline pass, to say whether it is still at work on what it was sent then.
         pulse: between two questions to those who are waited for, whether they are still there, and for their answers.
@@ -41,7 +41,7 @@ class Deadlines:
     def of(self, phase: Phase) -> float:
         """The deadline of a phase."""
         match phase:
-            case Phase.MASK | Phase.APPLY:
+            case Phase.CATCH_UP | Phase.MASK | Phase.APPLY:
                 return self.work
             case Phase.RELEASE | Phase.WITNESS:
                 return min(self.answer, _LONGEST_LAST)
