@@ -61,7 +61,7 @@ class SnapshotRelay:
 
     def furthest(self, signed: Signed) -> Position | None:
         """The furthest position that can be endorsed; one that a single member tells of, only if there is no other."""
-        for liars in (self.charter.charter.most_liars, self._most_liars):
+        for liars in (self.charter.charter.most_liars, self.charter.charter.max_colluding):
             if found := furthest_told(signed, liars):
                 return found
         return None
@@ -73,7 +73,7 @@ class SnapshotRelay:
             willing: the donors; who hands nothing over is taken out, so that nobody waits for it twice.
         """
         latest = {member: signed[member]}
-        for turn, donor in enumerate(list(willing)[: self._most_liars + 1]):
+        for turn, donor in enumerate(list(willing)[: self.charter.charter.most_liars + 1]):
             if turn:
                 # The key in the last STATUS was used up; a new one comes with a new STATUS.
                 latest = self._ask_where(member)
@@ -110,10 +110,6 @@ class SnapshotRelay:
             return signed
         endorsed = outside_epochs(self.charter).seal(Stage.ENDORSED, words, recipient=member)
         return read_statuses(self.charter, self.exchange(Phase.CATCH_UP, [(member, endorsed)]).inbox)
-
-    @property
-    def _most_liars(self) -> int:
-        return self.charter.charter.max_colluding
 
 
 def _position(signed: Signed, member: int) -> Position:

@@ -97,10 +97,16 @@ def payload_sha256(ward, message):
 
 
 @pytest.fixture
-def behind(open_ward):
+def max_colluding():
+    return 1
+
+
+@pytest.fixture
+def behind(open_ward, max_colluding):
     """Five hospitals with two sums, of which the second has lost its checkpoint, and with it all tag keys."""
     server = ServerStep(optimizer="adam", learning_rate=0.1)
-    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3, server=server)))
+    choices = choices_of(training_of(rounds=3, server=server), max_colluding=max_colluding)
+    ward = open_ward(hospitals=5, choices=choices)
     ward.stop_before(Phase.MASK, 3)
     ward.close()
     ward.checkpoint(2).unlink()
@@ -802,6 +808,7 @@ def not_released(ward, engine):
     return caught.value.reason
 
 
+@pytest.mark.parametrize("max_colluding", [1, 0])
 def test_a_donor_that_lies_is_endorsed_by_nobody_and_the_next_is_asked(behind):
     liars = lying(behind, 1)
     engine = RecordingEngine(behind.hospitals | liars)
