@@ -17,6 +17,9 @@ from secagg.errors import InputError
 PRIVATE = 0o600
 SHARED = 0o644
 _TRIES: Final = 1000
+_PARTIAL: Final = ".partial"
+_DRAWN: Final = 8 * "[a-z0-9_]"
+"""What mkstemp puts into a name, as a pattern."""
 
 
 def write_atomically(path: Path, data: bytes, mode: int = SHARED) -> None:
@@ -54,7 +57,7 @@ def _write(path: Path, data: bytes, mode: int, settle: Callable[[Path], object])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # mkstemp makes a name that nobody can have prepared, readable by its owner only.
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -68,6 +71,24 @@ def _write(path: Path, data: bytes, mode: int, settle: Callable[[Path], object])
     finally:
         if temporary:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what was left of writing ``path`` by a process that was killed at it: as large as the file, and of no use.
+
+    Only for who alone may write that file: another's write would fail.
+
+    Args:
+        path: its name may be a pattern, as for `Path.glob`.
+
+    Raises:
+        InputError: ``unwritable``.
+    """
+    try:
+        for leftover in path.parent.glob(f".{path.name}.{_DRAWN}{_PARTIAL}"):
+            leftover.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def sync(path: Path) -> None:

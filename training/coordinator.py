@@ -67,6 +67,7 @@ class Coordinator:
         cut_to_whole_events(folder / TRANSCRIPT)
         self._around = TranscriptWriter(folder / TRANSCRIPT, AROUND)
         self._store = CoordinatorStore(folder, charter.digest)
+        self._store.remove_leftovers()
         self._on_round = on_round
         self._noise = noise_expansion(charter.charter)
         self._members = range(1, len(charter.charter.members) + 1)

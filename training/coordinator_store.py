@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from secagg.errors import TamperingError
-from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.files import PRIVATE, read_bounded, remove_leftovers, write_atomically
 from secagg.masking import Purpose
 from secagg.release.dsse import LARGEST_STATEMENT
 from training.json_lines import JsonLines
@@ -137,6 +137,16 @@ class CoordinatorStore:
         state = msgspec.structs.replace(self.state, **changes)
         write_atomically(self._path, msgspec.json.encode(state), PRIVATE)
         self.state = state
+
+    def remove_leftovers(self) -> None:
+        """Remove what a coordinator left half written when it was killed. Only for who runs it: others read here too.
+
+        Raises:
+            InputError: ``unwritable``.
+        """
+        sums = (self._folder / "sums" / f"{purpose}-*.bin" for purpose in Purpose)
+        for path in (self._path, self._endorsements, self._release, self._checkpoints, *sums):
+            remove_leftovers(path)
 
     def keep_sum(self, purpose: Purpose, step: int, message: bytes) -> None:
         """Keep the message that gives the ``step``-th sum: who misses it will want it.

@@ -16,7 +16,7 @@ from dp.stated import is_covered
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
 from secagg.errors import RemoteProtocolError, SecaggError
-from secagg.files import PRIVATE, write_atomically
+from secagg.files import PRIVATE, remove_leftovers, write_atomically
 from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, Purpose, Session
@@ -115,6 +115,9 @@ class Hospital:
         self.set_back: SecaggError | None = None
         with ExitStack() as opened:
             self._latch = opened.enter_context(Latch(setup.folder.latch))
+            # Not before: as long as another process has the latch, it may be writing them.
+            for path in setup.folder.rewritten(charter.digest):
+                remove_leftovers(path)
             accept_policy(self._latch, policy, setup.folder.policy)
             self._require_going_on()
             self._egress = opened.enter_context(EgressLog(setup.folder.egress, identity))

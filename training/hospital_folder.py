@@ -7,6 +7,7 @@ from pathlib import Path
 
 from secagg.latch import LATCH_FILE
 from secagg.policy.toml import POLICY_FILE
+from secagg.release.statement import MODEL_FILE
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class HospitalFolder:
     def evidence(self, charter: bytes) -> Path:
         """The forged sum that made this hospital stop, as it came. That it stopped is in the latch."""
         return self._run(charter) / "evidence" / "forged-sum.bin"
+
+    def rewritten(self, charter: bytes) -> tuple[Path, ...]:
+        """The files that a charter's run writes anew, as large as its model or small; nobody else writes them."""
+        return self.checkpoint(charter), self.witnessed(charter), self.release(charter) / MODEL_FILE
 
     def _run(self, charter: bytes) -> Path:
         return self.path / "runs" / charter.hex()[:16]

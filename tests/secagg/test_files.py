@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from secagg.errors import InputError
-from secagg.files import PRIVATE, create_atomically, is_locked, lock, read_bounded, write_atomically
+from secagg.files import (
+    PRIVATE,
+    create_atomically,
+    is_locked,
+    lock,
+    read_bounded,
+    remove_leftovers,
+    write_atomically,
+)
 from secagg.passphrase import read_passphrase
 
 
@@ -36,6 +44,42 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path, 
     assert "No space left" in caught.value.message
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from secagg.files import write_atomically
+os.fsync = lambda descriptor: os._exit(1)
+write_atomically(Path(sys.argv[1]), b"content")
+"""
+
+
+def killed_while_writing(path):
+    """What a process leaves that ends at once while it writes a file."""
+    before = set(path.parent.iterdir())
+    subprocess.run([sys.executable, "-c", _KILLED, str(path)], check=False)
+    (left,) = set(path.parent.iterdir()) - before
+    return left
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    left = killed_while_writing(path)
+    others = [killed_while_writing(tmp_path / name) for name in ("other", "file.bin", "a.file")]
+    others += [tmp_path / name for name in (".file.partial", ".file.mine.partial", ".file.abcdefgh.partial.txt")]
+    for other in others:
+        other.touch()
+    remove_leftovers(path)
+    assert not left.exists()
+    assert set(tmp_path.iterdir()) == {path, *others}
+    assert path.read_bytes() == b"old"
+
+
+def test_where_there_is_no_folder_nothing_is_left(tmp_path):
+    remove_leftovers(tmp_path / "none" / "file")
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_new_content_appears_by_renaming_and_not_by_writing_into_the_old_file(tmp_path):

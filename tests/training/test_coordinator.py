@@ -891,6 +891,20 @@ def test_control_who_takes_each_is_sent_them_all(five_lacks_three_sums):
     assert_all_have_one_model(five_lacks_three_sums, 4)
 
 
+def test_what_was_half_written_when_it_was_killed_is_removed_by_the_next_coordinator_and_by_nobody_who_reads(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    folder = ward.folder / "coordinator"
+    left = [folder / ".coordinator.json.ab_d3fgh.partial", folder / "sums" / ".training-000002.bin.ab_d3fgh.partial"]
+    for file in left:
+        file.touch()
+    CoordinatorStore(folder, ward.charter.digest)
+    assert all(file.exists() for file in left)
+    ward.coordinator()
+    assert not any(file.exists() for file in left)
+    assert (folder / "sums" / "training-000001.bin").exists()
+
+
 def test_a_damaged_coordinator_state_is_refused(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.MASK, 2)

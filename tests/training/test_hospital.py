@@ -758,3 +758,18 @@ def test_two_processes_cannot_run_one_hospital(finished):
     with pytest.raises(InputError) as caught:
         Ward.open(finished.folder)
     assert caught.value.reason == "state-in-use"
+
+
+def test_what_it_left_half_written_when_it_was_killed_is_removed_when_it_alone_has_its_folder(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    path = ward.checkpoint(1)
+    left = path.with_name(f".{path.name}.ab_d3fgh.partial")
+    left.touch()
+    with pytest.raises(InputError):
+        Ward.open(ward.folder)
+    assert left.exists()
+    ward.close()
+    open_ward()
+    assert not left.exists()
+    assert path.exists()
