@@ -75,7 +75,7 @@ class PreparedTask:
         """The starting model, with `model.train` of the task's settings trainable and the rest frozen.
 
         Raises:
-            InputError: as the task's own; of `read_backbone` and `load_backbone`; ``no-last-layer``.
+            InputError: as the task's own; of `read_backbone` and `load_backbone`; ``no-last-layer``; of `add_low_rank`.
         """
         model, _ = self._without_batch_norm()
         spec = self.spec.model

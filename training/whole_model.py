@@ -31,7 +31,8 @@ def whole_model(folder: Path) -> nn.Module:
 
     Raises:
         InputError, TamperingError: as `secagg.release.verify_release`, and for a task or a backbone that is not there.
-        InputError: ``other-model``, if the task builds another model here than the one that was trained.
+        InputError: ``other-model``, if the task builds another model here than the one that was trained;
+            ``not-mergeable``, if a layer computes something else once its pair is added to it.
     """
     return assembled(verify_release(folder), load_file(folder / MODEL_FILE), str(folder))
 

@@ -7,15 +7,18 @@ plain layers in a row, for which Opacus has per-sample gradients; W has none and
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from secagg.errors import InputError
 from secagg.labels import digest
 from training.tasks.layers import replace_layers
 
 ADAPTED: Final = (nn.Linear, nn.Conv2d)
+_ROUNDING: Final = 1e-4
 
 
 class LowRank(nn.Module):
@@ -56,6 +59,19 @@ class LowRank(nn.Module):
             self.frozen.weight += torch.einsum("or...,ri...->oi...", self.up.weight, self.down.weight)
         return self.frozen
 
+    def example(self) -> Tensor:
+        """Two inputs that the layer takes, the same every time: float32 (2, ...), the smallest for a convolution."""
+        if isinstance(self.frozen, nn.Linear):
+            shape: tuple[int, ...] = (self.frozen.in_features,)
+        else:
+            reach = [
+                step * (side - 1) for step, side in zip(self.frozen.dilation, self.frozen.kernel_size, strict=True)
+            ]
+            padding = max(self.frozen._reversed_padding_repeated_twice)
+            shape = (self.frozen.in_channels, *(1 + side + padding for side in reach))
+        count = 2 * int(torch.Size(shape).numel())
+        return torch.sin(torch.arange(count, dtype=torch.float32)).reshape(2, *shape)
+
 
 def add_low_rank(model: nn.Module, rank: int, seed: int, but: nn.Module) -> nn.Module:
     """``model``, changed in place, with pairs beside all linear and convolutional layers; only pairs are trainable.
@@ -64,12 +80,22 @@ def add_low_rank(model: nn.Module, rank: int, seed: int, but: nn.Module) -> nn.M
 
     Args:
         but: a layer that gets none.
+
+    Raises:
+        InputError: ``not-mergeable``, for a layer to whose weight no pair could be added after training.
     """
+    names = {id(layer): name for name, layer in model.named_modules()}
+    held = Counter(_memory(tensor) for layer in model.modules() for tensor in layer._parameters.values())
 
     def replacement(layer: nn.Module) -> nn.Module | None:
         # Layers derived from these may be used otherwise than by calling them.
         if type(layer) not in ADAPTED or layer is but or getattr(layer, "groups", 1) != 1:
             return None
+        # weight_norm and pruning compute the weight anew at each use, in a hook; others change what goes in or out.
+        if layer._forward_pre_hooks or layer._forward_hooks or layer._parameters.get("weight") is None:
+            raise _not_mergeable(names[id(layer)], "has hooks or a computed weight")
+        if held[_memory(layer._parameters["weight"])] > 1:
+            raise _not_mergeable(names[id(layer)], "shares its weight with another layer")
         return LowRank(layer, rank)  # type: ignore[arg-type]
 
     model.requires_grad_(requires_grad=False)
@@ -80,5 +106,38 @@ def add_low_rank(model: nn.Module, rank: int, seed: int, but: nn.Module) -> nn.M
 
 
 def merged(model: nn.Module) -> nn.Module:
-    """``model``, changed in place, with every pair added to its layer: as it was before `add_low_rank`, but trained."""
-    return replace_layers(model, lambda layer: layer.merged() if isinstance(layer, LowRank) else None)
+    """``model``, changed in place, with every pair added to its layer: as it was before `add_low_rank`, but trained.
+
+    Raises:
+        InputError: ``not-mergeable``, if a layer alone then computes something else than with its pair.
+    """
+    pairs = {name: layer for name, layer in model.named_modules() if isinstance(layer, LowRank)}
+    with torch.no_grad():
+        trained = {name: _tried(layer, layer.example()) for name, layer in pairs.items()}
+        whole = replace_layers(model, lambda layer: layer.merged() if isinstance(layer, LowRank) else None)
+        for name, (expected, rounding) in trained.items():
+            found = pairs[name].frozen(pairs[name].example())
+            if not torch.allclose(found, expected, rtol=0.0, atol=rounding, equal_nan=True):
+                raise _not_mergeable(name, "computes something else once its pair is added to it")
+    return whole
+
+
+def _tried(layer: LowRank, inputs: Tensor) -> tuple[Tensor, float]:
+    """What a layer gives with its pair, and by how much that may differ if the same is computed otherwise."""
+    outputs = layer(inputs)
+    # The layer and its pair may cancel out: what is rounded is as large as either.
+    return outputs, _ROUNDING * max(float(outputs.abs().max()), float(layer.frozen(inputs).abs().max()))
+
+
+def _memory(tensor: Tensor | None) -> int | None:
+    # Two parameters may be views of one tensor.
+    return None if tensor is None else tensor.untyped_storage().data_ptr()
+
+
+def _not_mergeable(name: str, why: str) -> InputError:
+    return InputError(
+        "not-mergeable",
+        f"The layer {name} {why}: with model.train = 'lora' the released model would not be the trained one.",
+        culprit=name,
+        remedy="Build the model with a plain layer in its place, or set model.train to 'last-layer' or 'all'.",
+    )

@@ -7,8 +7,10 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune, spectral_norm, weight_norm
 
 from dp.per_sample import backward, per_sample
+from secagg.errors import InputError
 from training.tasks.layers import last_layer
 from training.tasks.low_rank import LowRank, add_low_rank, merged
 
@@ -134,3 +136,74 @@ def test_a_layer_that_is_used_twice_has_one_pair_and_is_merged_to_what_was_train
     rows = torch.randn(4, 6)
     expected = trained(rows)
     torch.testing.assert_close(merged(copy.deepcopy(trained))(rows), expected, atol=1e-5, rtol=1e-4)
+
+
+def tied(first, second):
+    """Two layers with one weight."""
+    second.weight = first.weight
+    return first, second
+
+
+def viewed(first, second):
+    """Two layers with a parameter each, which are the same memory."""
+    second.weight = nn.Parameter(first.weight.data)
+    return first, second
+
+
+@pytest.mark.parametrize("share", [tied, viewed])
+@pytest.mark.parametrize("other", [nn.Linear(6, 6), nn.Embedding(6, 6)], ids=str)
+def test_a_layer_that_shares_its_weight_with_another_is_refused(share, other):
+    model = nn.Sequential(*share(nn.Linear(6, 6), copy.deepcopy(other)), nn.Linear(6, 2))
+    assert refused(lambda: add_low_rank(model, 2, 5, but=model[2])) == ("not-mergeable", "0")
+
+
+def test_so_is_one_that_shares_it_with_the_last_layer():
+    first, head = tied(nn.Linear(6, 6), nn.Linear(6, 6))
+    assert refused(lambda: add_low_rank(nn.Sequential(first, head), 2, 5, but=head)) == ("not-mergeable", "0")
+
+
+def test_a_last_layer_may_share_its_weight_with_one_that_has_no_pair():
+    head, other = tied(nn.Linear(6, 6), nn.Embedding(6, 6))
+    model = add_low_rank(nn.Sequential(other, nn.Linear(6, 6), head), 2, 5, but=head)
+    assert [type(layer) for layer in model] == [nn.Embedding, LowRank, nn.Linear]
+
+
+@pytest.mark.parametrize(
+    "reparametrised",
+    [weight_norm, spectral_norm, lambda layer: prune.l1_unstructured(layer, "weight", 0.5)],
+    ids=["weight_norm", "spectral_norm", "prune"],
+)
+def test_a_layer_whose_weight_is_computed_is_refused(reparametrised):
+    model = nn.Sequential(reparametrised(nn.Linear(4, 6)), nn.Linear(6, 2))
+    assert refused(lambda: add_low_rank(model, 2, 5, but=model[1])) == ("not-mergeable", "0")
+
+
+def test_a_layer_that_computes_something_else_once_it_is_merged_is_refused():
+    trained = adapted()
+    trained[5].frozen.register_forward_hook(lambda layer, inputs, outputs: 2 * outputs)
+    assert refused(lambda: merged(trained)) == ("not-mergeable", "5")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(3, 4, 1),
+        nn.Conv2d(3, 4, (5, 3), padding="same", padding_mode="reflect"),
+        nn.Conv2d(3, 4, 1, padding=3, padding_mode="circular"),
+        nn.Conv2d(3, 4, 3, stride=2, padding=1, dilation=(2, 1)),
+        nn.Linear(5, 3, bias=False),
+    ],
+    ids=str,
+)
+def test_any_layer_that_has_a_pair_is_merged(layer):
+    trained = add_low_rank(nn.Sequential(layer), 2, 5, but=nn.Identity())
+    nn.init.normal_(trained[0].up.weight)
+    rows = torch.randn(2, 3, 8, 8) if isinstance(layer, nn.Conv2d) else torch.randn(2, 5)
+    expected = trained(rows)
+    torch.testing.assert_close(merged(trained)(rows), expected, atol=1e-5, rtol=1e-4)
+
+
+def refused(attempt):
+    with pytest.raises(InputError) as caught:
+        attempt()
+    return caught.value.reason, caught.value.culprit
