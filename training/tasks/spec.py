@@ -25,6 +25,8 @@ _REMEDY = "Correct that setting of the task."
 _LARGEST_RANK = 4096
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.safetensors")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# What pandas writes the numbers of rows under: to CSV, to Parquet, and to CSV what it read from such a file.
+_NAMELESS = re.compile(r"|__index_level_[0-9]+__|Unnamed: [0-9]+")
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,7 +145,8 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         A task that is bound already is returned as it is. A charter stores the bound task.
 
         Raises:
-            InputError: ``bad-task`` when nothing is left to learn from, or a named column does not exist.
+            InputError: ``bad-task`` when nothing is left to learn from, a named column does not exist, or a column has
+                no name and the task does not mention it.
         """
         if self.is_bound:
             return self
@@ -157,6 +160,7 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         features = tuple(column for column in columns if column not in left_out)
         if not features:
             raise _bad("The task leaves no column to learn from.")
+        _require_names(features, data)
         return msgspec.structs.replace(self, data=msgspec.structs.replace(data, features=features))
 
 
@@ -220,6 +224,16 @@ def _convert(kind: str, settings: Mapping[str, Any]) -> TaskSpec:
 
 def _bad(message: str, culprit: str | None = None) -> InputError:
     return InputError("bad-task", message, culprit=culprit, remedy=_REMEDY)
+
+
+def _require_names(features: tuple[str, ...], data: DataSpec) -> None:
+    # In a file that is sorted, the number of a row tells the label.
+    for column in features:
+        if _NAMELESS.fullmatch(column) and column not in data.categorical:
+            raise _bad(
+                f"The file has a column without a name ({column!r}), perhaps of the rows' numbers: list {column!r} in "
+                "data.drop, or name all inputs in data.features."
+            )
 
 
 def _check_kind(spec: TaskSpec) -> None:

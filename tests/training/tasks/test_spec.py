@@ -53,6 +53,18 @@ def test_binding_to_a_file_that_lacks_a_named_column_is_refused(write_task: Writ
         write_task(TABLE).bind(("y",))
 
 
+@pytest.mark.parametrize("column", ["", "__index_level_0__", "Unnamed: 0"])
+def test_a_column_without_a_name_is_learned_from_only_where_the_task_says_so(
+    write_task: WriteTask, column: str
+) -> None:
+    file = (column, "age", "y")
+    with pytest.raises(InputError, match="column without a name") as caught:
+        write_task(TABLE).bind(file)
+    assert caught.value.reason == "bad-task"
+    assert write_task(TABLE + f'drop = ["{column}"]\n').bind(file).data.features == ("age",)
+    assert write_task(TABLE + f'features = ["{column}", "age"]\n').bind(file).data.features == (column, "age")
+
+
 def test_tables_are_standardised_and_images_are_not_unless_the_task_says_so(write_task: WriteTask) -> None:
     assert write_task(TABLE).data.standardise == "secure-sum"
     assert write_task(TABLE + 'standardise = "none"\n').data.standardise == "none"
