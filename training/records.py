@@ -6,7 +6,7 @@ could learn from. It knows nothing of files, models or protocols.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,7 @@ class Records:
             InputError: ``empty-site`` when there are no indices.
         """
         rows = np.asarray(indices, dtype=np.int64)
-        patients = number_patients(self.patients[rows])
+        patients = number_patients(self.patients[rows].tolist())
         marks = None if self.marks is None else self.marks[rows]
         return Records(self.features[rows], self.labels[rows], patients, self.feature_names, self.source, marks)
 
@@ -95,13 +95,11 @@ class Records:
         return np.concatenate(pieces).astype(np.int64) if pieces else np.empty(0, dtype=np.int64)
 
 
-def number_patients(identities: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    """Number patients 0..p-1 in order of first appearance; ``identities`` is any sortable array of shape (n,)."""
-    _, first, inverse = np.unique(identities, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
-    numbers: npt.NDArray[np.int64] = rank[inverse]
-    return numbers
+def number_patients(identities: Iterable[Hashable]) -> npt.NDArray[np.int64]:
+    """Number patients 0..p-1 in order of first appearance: int64, shape (n,)."""
+    # No array of names: NumPy makes each as wide as the longest, and cuts off NUL characters at the end.
+    numbers: dict[Hashable, int] = {}
+    return np.fromiter((numbers.setdefault(identity, len(numbers)) for identity in identities), dtype=np.int64)
 
 
 def concatenate(parts: Sequence[Records]) -> Records:

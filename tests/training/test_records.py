@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -93,4 +95,18 @@ def test_a_site_with_one_class_is_refused_only_when_asked() -> None:
 
 
 def test_patients_are_numbered_by_first_appearance() -> None:
-    assert number_patients(np.array(["b", "a", "b", "c"])).tolist() == [0, 1, 0, 2]
+    assert number_patients(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
+
+
+def test_a_name_with_a_nul_character_at_its_end_is_another_patients() -> None:
+    assert number_patients(["a", "a\0"]).tolist() == [0, 1]
+
+
+def test_one_long_name_does_not_widen_all_others() -> None:
+    names = [f"p{number}" for number in range(2000)]
+    tracemalloc.start()
+    try:
+        number_patients([*names, "z" * 100_000])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()

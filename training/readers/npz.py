@@ -33,9 +33,7 @@ def read_npz(path: Path, split: str, size: int, channels: int) -> Images:
     count = len(pixels)
     patients = np.arange(count, dtype=np.int64)
     if "patients" in arrays:
-        patients = number_patients(
-            np.array([patient_name(str(name)) for name in arrays["patients"].reshape(-1).tolist()])
-        )
+        patients = number_patients(patient_name(str(name)) for name in arrays["patients"].reshape(-1).tolist())
     if len(labels) != count or len(patients) != count:
         message = f"{source} has {count} images, {len(labels)} labels and {len(patients)} patients."
         raise InputError("image-shape", message, culprit=source, remedy="Give one label (and one patient) per image.")

@@ -175,7 +175,7 @@ def _patients(table: Table, data: DataSpec) -> npt.NDArray[np.int64]:
     if data.patient is None or not table.rows:
         return np.arange(len(table.rows), dtype=np.int64)
     position = table.position(data.patient)
-    return number_patients(np.array([patient_name(row[position]) for row in table.rows]))
+    return number_patients(patient_name(row[position]) for row in table.rows)
 
 
 def _shown(text: str) -> str:
