@@ -6,6 +6,7 @@ picture: pillow's own limit is an error here. Every image counts as a patient of
 
 from __future__ import annotations
 
+import struct
 import unicodedata
 import warnings
 from pathlib import Path
@@ -22,6 +23,8 @@ _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 _OTHER_SUFFIXES = frozenset({".csv", ".json", ".md", ".txt"})
 _OTHER_NAMES = frozenset({"desktop.ini", "thumbs.db"})
 _MODES = {1: "L", 3: "RGB"}
+# What pillow raises of a damaged file; of a later page also what it catches of the first.
+_DAMAGED = (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error)
 # More than 8 bits a channel: pillow cuts off what is above 255, so that a radiograph is almost pure white.
 _DEEP = ("I", "F")
 
@@ -116,16 +119,29 @@ def _read_picture(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as picture:
+                # A camera's JPEG may hold a small copy or a map of depth too, which pillow calls MPO.
+                if picture.format != "MPO":
+                    _require_one_page(file, getattr(picture, "n_frames", 1))
                 _require_eight_bits(file, picture.mode)
                 resized = picture.convert(_MODES[channels]).resize((size, size), Image.Resampling.BILINEAR)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as fault:
         message = f"{file} is larger than {Image.MAX_IMAGE_PIXELS} pixels."
         raise InputError("image-too-large", message, culprit=str(file), remedy="Scale it down first.") from fault
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as fault:
+    except _DAMAGED as fault:
         message = f"Cannot read the picture {file}: {fault}."
         raise InputError("unreadable-image", message, culprit=str(file), remedy="Replace or remove it.") from fault
     array = np.asarray(resized, dtype=np.uint8).reshape(size, size, channels)
     return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _require_one_page(file: Path, pages: int) -> None:
+    if pages > 1:
+        raise InputError(
+            "unreadable-image",
+            f"The picture {file} has {pages} pages or frames; all but the first would be left out.",
+            culprit=str(file),
+            remedy="Write each page that is to be learned from into a file of its own; remove this one.",
+        )
 
 
 def _require_eight_bits(file: Path, mode: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,16 @@ from training.readers.images import Images
 from training.readers.marks import patient_name
 from training.records import number_patients
 
+# What NumPy and pandas make of a patient who is not known.
+_NOBODY: Final = frozenset({"", "nan", "None", "NaT", "<NA>"})
+
 
 def read_npz(path: Path, split: str, size: int, channels: int) -> Images:
     """Read one split of an archive; ``split`` "" takes the arrays without a prefix, or else ``train``.
 
     Raises:
-        InputError: ``unreadable-file``, ``missing-array`` (listing those that exist), ``image-shape`` or
-            ``bad-labels``.
+        InputError: ``unreadable-file``, ``missing-array`` (listing those that exist), ``image-shape``, ``bad-labels``
+            or, for an image whose patient is not known, ``missing-value``.
     """
     source = f"{path}::{split}" if split else str(path)
     arrays = _load(path, split)
@@ -33,7 +37,7 @@ def read_npz(path: Path, split: str, size: int, channels: int) -> Images:
     count = len(pixels)
     patients = np.arange(count, dtype=np.int64)
     if "patients" in arrays:
-        patients = number_patients(patient_name(str(name)) for name in arrays["patients"].reshape(-1).tolist())
+        patients = number_patients(_patient_names(arrays["patients"], source))
     if len(labels) != count or len(patients) != count:
         message = f"{source} has {count} images, {len(labels)} labels and {len(patients)} patients."
         raise InputError("image-shape", message, culprit=source, remedy="Give one label (and one patient) per image.")
@@ -81,6 +85,20 @@ def _channels_first(images: npt.NDArray[np.generic], source: str, size: int, cha
         raise InputError("image-shape", message, culprit=source, remedy=remedy)
     stacked = images.reshape(len(images), size, size, channels)
     return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)).astype(np.uint8, copy=False)
+
+
+def _patient_names(patients: npt.NDArray[np.generic], source: str) -> list[str]:
+    names = [
+        name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
+        for name in patients.reshape(-1).tolist()
+    ]
+    # All unknown patients would be taken for one.
+    nobody = next((index for index, name in enumerate(names) if name.strip() in _NOBODY), None)
+    if nobody is not None:
+        message = f"{source}: image {nobody + 1} has no patient."
+        remedy = "Name the patient of every image, or leave the array out if each image is another patient's."
+        raise InputError("missing-value", message, culprit=source, remedy=remedy)
+    return [patient_name(name) for name in names]
 
 
 def _flat_labels(labels: npt.NDArray[np.generic], source: str) -> npt.NDArray[np.int64]:

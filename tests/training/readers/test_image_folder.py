@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,42 @@ def test_a_picture_of_more_than_8_bits_is_refused_and_not_read_as_white(tmp_path
     with pytest.raises(InputError, match="more than 8 bits") as caught:
         read_image_folder(tmp_path, 8, 1, NAMES)
     assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
+
+
+@pytest.mark.parametrize("name", ["1.tif", "1.png"])
+def test_a_picture_of_several_pages_is_refused_and_not_read_as_its_first(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (10, 200, 100)]
+    pages[0].save(folder / name, save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError) as caught:
+        read_image_folder(tmp_path, 8, 1, ("a",))
+    assert caught.value.reason == "unreadable-image"
+    assert "3 pages" in caught.value.message
+
+
+def test_a_picture_whose_second_page_is_damaged_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "1.tif"
+    path.parent.mkdir()
+    page = Image.new("L", (8, 8))
+    page.save(path, save_all=True, append_images=[page])
+    data = path.read_bytes()
+    # The second page has another tag where its width was: one LONG, as pillow writes it.
+    before, width, after = data.rpartition(struct.pack("<HHI", 256, 4, 1))
+    assert width
+    path.write_bytes(before + struct.pack("<HHI", 255, 4, 1) + after)
+    with pytest.raises(InputError) as caught:
+        read_image_folder(tmp_path, 8, 1, ("a",))
+    assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
+
+
+def test_a_cameras_picture_with_a_small_copy_inside_is_read_without_it(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    picture, copy = (Image.new("L", (side, side), value) for side, value in ((16, 10), (8, 200)))
+    picture.save(tmp_path / "a" / "1.jpg", format="MPO", save_all=True, append_images=[copy])
+    with Image.open(tmp_path / "a" / "1.jpg") as written:
+        assert written.n_frames == 2
+    assert read_image_folder(tmp_path, 8, 1, ("a",)).pixels.mean() == 10
 
 
 @pytest.mark.parametrize("left_out", ["a/scan.dcm", "a/scan.webp", "a/2024", "a/scan", "loose.png"])

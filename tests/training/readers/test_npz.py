@@ -46,6 +46,23 @@ def test_patients_are_read_where_they_are_given(tmp_path: Path) -> None:
     assert read_npz(path, "", 4, 1).patients.tolist() == [0, 1, 0]
 
 
+@pytest.mark.parametrize(
+    "patients",
+    [
+        np.array([1.0, np.nan, np.nan]),
+        np.array(["a", " ", "b"]),
+        np.array(["a", np.nan, "b"]),
+        np.array([b"a", b"", b"b"]),
+        np.array(["2020-01-01", "NaT", "2020-01-03"], dtype="datetime64[D]"),
+    ],
+    ids=["number", "text", "number-as-text", "bytes", "date"],
+)
+def test_an_image_whose_patient_is_not_known_is_refused(tmp_path: Path, patients: np.ndarray) -> None:
+    error = refusal(save(tmp_path, images=GREY, labels=LABELS, patients=patients))
+    assert error.reason == "missing-value"
+    assert "image 2 has no patient" in error.message
+
+
 def test_an_absent_split_lists_the_arrays(tmp_path: Path) -> None:
     error = refusal(save(tmp_path, train_images=GREY, train_labels=LABELS), "val")
     assert error.reason == "missing-array"
