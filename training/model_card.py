@@ -50,12 +50,11 @@ def model_card(release: VerifiedRelease, kind: ExportFormat, file_name: str, sha
 
 
 def _front_matter(charter: Charter, kind: ExportFormat) -> str:
-    images = charter.task.kind == IMAGES
     lines = [
         "---",
         "# license: to be filled in by the owners; see https://huggingface.co/docs/hub/repositories-licenses",
         f"library_name: {'onnx' if kind is ExportFormat.ONNX else 'pytorch'}",
-        f"pipeline_tag: {'image-classification' if images else 'tabular-classification'}",
+        *_pipeline(charter),
         f"model_name: {_quoted(charter.name)}",
         "tags:",
         *(f"  - {tag}" for tag in ("medical", "federated-learning", "secure-aggregation", "secagg")),
@@ -63,6 +62,12 @@ def _front_matter(charter: Charter, kind: ExportFormat) -> str:
         "---",
     ]
     return "\n".join(lines)
+
+
+def _pipeline(charter: Charter) -> list[str]:
+    if charter.task.kind == IMAGES:
+        return ["pipeline_tag: image-classification"]
+    return ["pipeline_tag: tabular-classification"] if interface_of(charter, "").features else []
 
 
 def _owners(release: VerifiedRelease) -> str:
@@ -85,11 +90,13 @@ def _uses() -> str:
 
 def _input(charter: Charter) -> str:
     interface = interface_of(charter, "")
-    shape = " x ".join(map(str, ("n", *interface.shape)))
+    takes = "float32 as the task's own code reads records"
+    if interface.shape is not None:
+        takes = " x ".join(map(str, ("float32, n", *interface.shape)))
     lines = [
         "## Input and output",
         "",
-        f"Task: `{_text(charter.task.kind)}`. Takes float32, {shape}; gives {interface.classes} probabilities for "
+        f"Task: `{_text(charter.task.kind)}`. Takes {takes}; gives {interface.classes} probabilities for "
         "each. How raw values are scaled is in the file's metadata, `secagg.interface`.",
     ]
     if interface.features:

@@ -30,7 +30,7 @@ class Interface(msgspec.Struct, frozen=True):
 
     Attributes:
         features: names of the columns, one-hot columns among them; empty for images.
-        shape: of one record.
+        shape: of one record; None where the code of a custom task decides.
         classes: how many probabilities come out for each.
         scaling: ``inside``: raw features go in; otherwise what has to be done to them first.
         low, high: of each column, where scaling is by bounds.
@@ -38,7 +38,7 @@ class Interface(msgspec.Struct, frozen=True):
     """
 
     features: tuple[str, ...]
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     classes: int
     scaling: str
     task: dict[str, object]
@@ -53,8 +53,11 @@ def interface_of(
     spec = TaskSpec.from_settings(charter.task.kind, charter.task.settings_json())
     data = spec.data
     names = input_names(data) if data.features else ()
-    size = data.image_size
-    shape = (len(names),) if spec.kind == TABULAR or names else (data.image_channels, size, size)
+    shape: tuple[int, ...] | None = (data.image_channels, data.image_size, data.image_size)
+    if spec.kind == TABULAR or names:
+        shape = (len(names),)
+    elif spec.is_custom:
+        shape = None
     task = {"kind": spec.kind, "settings": msgspec.json.decode(spec.settings_json())}
     return Interface(names, shape, data.classes, scaling, task, low, high)
 

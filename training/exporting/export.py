@@ -7,6 +7,7 @@ comparing all bytes: what is in it, a program, is never run.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ import torch
 from safetensors.numpy import load, save
 
 from secagg.charter import VerifiedCharter
-from secagg.errors import InputError
+from secagg.errors import InputError, SecaggError
 from secagg.files import read_bounded
 from secagg.release import SignedStatement, VerifiedRelease, read_envelope, verify_release
 from secagg.release.folder import verify_parts
@@ -48,7 +49,8 @@ def export_release(folder: Path, kind: ExportFormat) -> tuple[VerifiedRelease, b
     """A release, verified, and the same model as a file of another format. A custom task's code is run.
 
     Raises:
-        InputError: ``extra-missing``, ``too-large``, and as `training.whole_model.whole_model`.
+        InputError: ``extra-missing``, ``too-large``, ``export-differs``; ``not-exported``, for a custom task of which
+            no program can be written; and as `training.whole_model.whole_model`.
         TamperingError: as `secagg.release.verify_release`.
     """
     release = verify_release(folder)
@@ -89,7 +91,7 @@ def _exported(release: VerifiedRelease, model: bytes, kind: ExportFormat, place:
         case ExportFormat.SAFETENSORS:
             return _as_tensors(release, task, model, parts, module)
         case ExportFormat.TORCHSCRIPT | ExportFormat.ONNX:
-            return _as_program(release, Scoring(task, module, parts), model, kind)
+            return _as_program(release, task, Scoring(task, module, parts), model, kind)
 
 
 def _as_tensors(
@@ -118,15 +120,38 @@ def _as_tensors(
     return tensors.write(whole, attach(_statement(release.signed), interface, carried, *tensors.MAKERS))
 
 
-def _as_program(release: VerifiedRelease, scoring: Scoring, model: bytes, kind: ExportFormat) -> bytes:
+def _as_program(
+    release: VerifiedRelease, task: PreparedTask, scoring: Scoring, model: bytes, kind: ExportFormat
+) -> bytes:
     interface = interface_of(release.charter.charter, _INSIDE)
     writer = onnx if kind is ExportFormat.ONNX else torchscript
     attached = attach(_statement(release.signed), interface, model, *writer.MAKERS)
-    data: bytes = writer.write(scoring, _probe(interface.shape, 2), attached)
+    image = (task.spec.data.image_channels, task.spec.data.image_size, task.spec.data.image_size)
+    try:
+        data = _written(scoring, interface.shape or image, kind, attached)
+    except SecaggError:
+        raise
+    except Exception as error:
+        # Somebody else's code, tried with records of a shape that it may not take.
+        if not task.spec.is_custom:
+            raise
+        raise InputError(
+            "not-exported",
+            f"The model of {task.spec.kind} cannot be written as {kind}: {type(error).__name__}, when it was tried.",
+            culprit=task.spec.kind,
+            remedy="Export to safetensors: programs are for columns (data.features) and images of data.image_size.",
+        ) from error
     if len(data) > LARGEST:
         raise InputError("too-large", f"{kind} holds no more than 2 GB.", remedy="Export to safetensors.")
+    return data
+
+
+def _written(scoring: Scoring, shape: tuple[int, ...], kind: ExportFormat, attached: Mapping[str, str]) -> bytes:
+    """The program, tried on a few records of ``shape``."""
+    writer = onnx if kind is ExportFormat.ONNX else torchscript
+    data: bytes = writer.write(scoring, _probe(shape, 2), attached)
     for rows in (1, 5):
-        features = _probe(interface.shape, rows)
+        features = _probe(shape, rows)
         if not torch.allclose(scoring(features), writer.score(data, features), atol=_CLOSE, equal_nan=True):
             raise InputError(
                 "export-differs",

@@ -139,6 +139,11 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether the input features are known without looking at any data, so that a model can be built."""
         return self.kind != TABULAR or bool(self.data.features)
 
+    @property
+    def is_custom(self) -> bool:
+        """Whether the task is code that does not come with secagg."""
+        return self.kind not in (TABULAR, IMAGES)
+
     def bind(self, columns: tuple[str, ...]) -> TaskSpec:
         """The same task with its input columns written out, given all ``columns`` of a file in their order.
 
@@ -238,8 +243,8 @@ def _require_names(features: tuple[str, ...], data: DataSpec) -> None:
 
 def _check_kind(spec: TaskSpec) -> None:
     module, colon, function = spec.kind.partition(":")
-    custom = bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
-    if spec.kind not in (TABULAR, IMAGES) and not custom:
+    names_code = bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    if spec.is_custom and not names_code:
         raise _bad(f"There is no task kind {spec.kind!r}; use {TABULAR!r}, {IMAGES!r} or 'module:function'.")
     if spec.kind == TABULAR and spec.model.name == "cnn":
         raise _bad("A cnn needs images; a table takes the model 'logistic' or 'mlp'.")

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -23,8 +24,10 @@ from training.draft import task_of
 from training.export_format import ExportFormat
 from training.exporting import export_release, tensors, torchscript, verify_export
 from training.exporting.attachment import INTERFACE, MADE_BY, STATEMENT
+from training.model_card import model_card
 from training.simulation import Observer, prepare, run
 from training.standardisation import Standardiser, bounds_scaler
+from training.task import TaskSpec
 from training.whole_model import whole_model
 
 FORMATS = list(ExportFormat)
@@ -85,6 +88,55 @@ def test_scaling_by_bounds_goes_along_and_clips_what_lies_outside(tmp_path):
     torch.testing.assert_close(found[:, 1:], torch.sigmoid(logits), atol=1e-6, rtol=0)
     attached, _ = tensors.read(export_release(release, ExportFormat.SAFETENSORS)[1], "m")
     assert json.loads(attached[INTERFACE])["high"] == [4.0, 4.0]
+
+
+# A task of somebody's own
+
+
+def released_by(task, folder, sites) -> Path:
+    """The release of a short run of a task in `tests.support.custom_tasks`."""
+    spec = TaskSpec.from_settings(f"tests.support.custom_tasks:{task}", b'{"evaluation": {"test_fraction": 0}}')
+    prepare(folder / "run", settings_for(sites, choices_of(training_of(rounds=1)), spec))
+    run(folder / "run", Observer())
+    return folder / "run/release"
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    """The release of a task whose records are series."""
+    folder = tmp_path_factory.mktemp("series")
+    sites = [folder / f"h{number}.npy" for number in range(3)]
+    for number, site in enumerate(sites):
+        np.save(site, np.random.default_rng(number).normal(size=(20, 2, 12)).astype(np.float32))
+    return released_by("series", folder, sites)
+
+
+def test_the_records_of_a_custom_task_have_the_shape_that_its_code_says_and_no_other_is_stated(series):
+    release, exported = export_release(series, ExportFormat.SAFETENSORS)
+    attached, _ = tensors.read(exported, "m")
+    assert json.loads(attached[INTERFACE])["shape"] is None
+    card = model_card(release, ExportFormat.SAFETENSORS, "m.safetensors", "00")
+    assert "Takes float32 as the task's own code reads records; gives 2 probabilities" in card
+    assert "pipeline_tag" not in card
+    assert "28" not in card.split("## Training")[0]
+
+
+@pytest.mark.parametrize("kind", [ExportFormat.TORCHSCRIPT, ExportFormat.ONNX])
+def test_no_program_is_written_of_a_custom_task_with_records_of_another_shape(series, kind):
+    with pytest.raises(InputError) as caught:
+        export_release(series, kind)
+    assert (caught.value.reason, caught.value.culprit) == ("not-exported", "tests.support.custom_tasks:series")
+
+
+def test_a_program_is_written_of_a_custom_task_for_images(tmp_path):
+    generator = np.random.default_rng(1)
+    sites = [tmp_path / f"h{number}.npz" for number in range(3)]
+    for site in sites:
+        pixels = generator.integers(0, 256, (20, 28, 28), dtype=np.uint8)
+        np.savez(site, images=pixels, labels=np.arange(20) % 2)
+    release = released_by("images", tmp_path, sites)
+    found = torchscript.score(export_release(release, ExportFormat.TORCHSCRIPT)[1], torch.zeros(3, 1, 28, 28))
+    assert found.shape == (3, 2)
 
 
 # Verifying

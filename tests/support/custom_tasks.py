@@ -1,0 +1,54 @@
+"""Tasks of somebody's own, of which a charter holds a name and settings only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.records import Records
+from training.task import TaskSpec
+from training.tasks.images import ImageTask
+from training.tasks.models import class_scores, classification_loss
+
+LEADS, SAMPLES = 2, 12
+
+
+@dataclass(frozen=True)
+class SeriesTask:
+    """Signals of two leads, one file of float32 (n, 2, 12) a hospital; every other patient is ill."""
+
+    spec: TaskSpec
+
+    def read(self, path: Path) -> Records:
+        """One signal a patient."""
+        signals = np.load(path)
+        count = np.arange(len(signals), dtype=np.int64)
+        return Records(signals, count % 2, count, (), str(path))
+
+    def build_model(self) -> nn.Module:
+        """The same parameters wherever it is built."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.spec.model.seed)
+            return nn.Sequential(nn.Conv1d(LEADS, 3, 5), nn.Flatten(), nn.Linear(3 * (SAMPLES - 4), 1))
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy."""
+        return classification_loss(outputs, labels)
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Probabilities (n, 2)."""
+        return class_scores(outputs)
+
+
+def series(spec: TaskSpec) -> SeriesTask:
+    """For ``kind = "tests.support.custom_tasks:series"``."""
+    return SeriesTask(spec)
+
+
+def images(spec: TaskSpec) -> ImageTask:
+    """For ``kind = "tests.support.custom_tasks:images"``."""
+    return ImageTask(spec)
