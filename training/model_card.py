@@ -6,6 +6,7 @@ Knows markdown and what must be told of a model. Invents nothing: what only its 
 from __future__ import annotations
 
 import json
+import re
 from typing import Final
 
 from dp.stated import no_less
@@ -96,13 +97,13 @@ def _input(charter: Charter) -> str:
     lines = [
         "## Input and output",
         "",
-        f"Task: `{_text(charter.task.kind)}`. Takes {takes}; gives {interface.classes} probabilities for "
+        f"Task: {_code(charter.task.kind)}. Takes {takes}; gives {interface.classes} probabilities for "
         "each. How raw values are scaled is in the file's metadata, `secagg.interface`.",
     ]
     if interface.features:
         shown = interface.features[:_SHOWN_FEATURES]
         more = len(interface.features) - len(shown)
-        names = ", ".join(f"`{_text(name)}`" for name in shown) + (f" and {more} more" if more else "")
+        names = ", ".join(map(_code, shown)) + (f" and {more} more" if more else "")
         lines += ["", f"Columns, in this order: {names}."]
     return "\n".join(lines)
 
@@ -185,8 +186,10 @@ def _seen(charter: Charter) -> str:
 
 def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:
     predicate = release.statement.predicate
+    # The one character that ends a table's cell even inside code.
+    this = _code(file_name).replace("|", r"\|")
     rows = (
-        (f"this file, `{_text(file_name)}`, SHA-256", sha256),
+        (f"this file, {this}, SHA-256", sha256),
         ("the release's model file, SHA-256, signed by all owners", release.statement.model_sha256),
         ("model digest", predicate.model_digest),
         ("charter", predicate.charter),
@@ -201,6 +204,14 @@ def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:
 def _quoted(text: str) -> str:
     """JSON's strings are YAML's too."""
     return json.dumps(text)
+
+
+def _code(value: str) -> str:
+    """A value as code, in which nothing is markup and an entity would be read as it is written (CommonMark 6.1)."""
+    plain = " ".join(value.split()) or " "
+    fence = "`" * (1 + max(map(len, re.findall("`+", plain)), default=0))
+    space = " " if "`" in (plain[0], plain[-1]) else ""
+    return f"{fence}{space}{plain}{space}{fence}"
 
 
 def _text(value: str) -> str:
