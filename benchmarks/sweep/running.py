@@ -84,7 +84,7 @@ def measured(order: Order) -> Row:
     )
     try:
         answer = msgspec.json.decode(done.stdout, type=Measurement | Limits | Failure)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         what = order.case.name if order.case else "the machine's limits"
         told = done.stderr.decode(errors="replace").strip().splitlines()
         raise SecaggError(

@@ -87,7 +87,7 @@ def _read(path: Path) -> Iterable[Cell]:
     for number, line in enumerate(lines, 1):
         try:
             yield msgspec.json.decode(line, type=Cell)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(
                 "damaged-cells",
                 f"{path}, line {number}, is no cell: {error}.",

@@ -141,8 +141,12 @@ def test_a_process_that_cannot_measure_says_why():
     assert caught.value.reason == "no-graph"
 
 
-def test_a_process_that_ends_without_an_answer_is_told(monkeypatch):
-    monkeypatch.setattr(running.sys, "executable", "/bin/false")
+@pytest.mark.parametrize("answer", ["", r'{"type": "\377"}'])
+def test_a_process_that_ends_without_an_answer_is_told(monkeypatch, tmp_path, answer):
+    process = tmp_path / "process"
+    process.write_text(f"#!/bin/sh\nprintf '{answer}'\nexit 1\n")
+    process.chmod(0o700)
+    monkeypatch.setattr(running.sys, "executable", str(process))
     with pytest.raises(SecaggError) as caught:
         running.measured(Order(1))
     assert caught.value.reason == "worker-failed"

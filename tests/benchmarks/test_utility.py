@@ -81,8 +81,9 @@ def test_cells_of_other_versions_are_refused(tmp_path):
     assert refused.value.reason == "other-versions"
 
 
-def test_a_line_that_is_no_cell_is_named(tmp_path):
-    (tmp_path / CELLS_FILE).write_text('{"study": "heart"}\n')
+@pytest.mark.parametrize("line", [b'{"study": "heart"}\n', b'{"study": "\xff"}\n'])
+def test_a_line_that_is_no_cell_is_named(tmp_path, line):
+    (tmp_path / CELLS_FILE).write_bytes(line)
     with pytest.raises(InputError, match="line 1") as refused:
         study(tmp_path)
     assert refused.value.reason == "damaged-cells"

@@ -167,7 +167,7 @@ def _server(folder: Path, role: Role) -> tuple[str, int]:
 def _parse(path: Path, kind: type[Content]) -> Content:
     try:
         return msgspec.json.decode(read_bounded(path, _LARGEST), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _malformed(path) from error
 
 

@@ -30,6 +30,14 @@ def test_a_file_that_is_something_else_is_named(hospital_kit, name):
     assert name in str(refused.value)
 
 
+def test_a_file_that_is_not_utf_8_is_named_too(hospital_kit):
+    path = hospital_kit / "startup" / "fed_client.json"
+    path.write_bytes(path.read_bytes().replace(b"sum.example.org", b"sum.\xff.org"))
+    with pytest.raises(InputError, match=r"fed_client\.json") as refused:
+        read_kit(hospital_kit)
+    assert refused.value.reason == "malformed-kit"
+
+
 def test_a_missing_certificate_is_named(hospital_kit):
     (hospital_kit / "startup" / "client.crt").unlink()
     assert reason_of(hospital_kit) == "unreadable"
