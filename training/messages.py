@@ -9,12 +9,11 @@ from typing import Annotated
 
 import msgspec
 
-from secagg.labels import DIGEST_SIZE
+from secagg.labels import Digest
 from secagg.masking.messages import KEY_SIZE, Key
 from secagg.signed_log import Sha256
 
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
-Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 KeyOrNone = Annotated[bytes, msgspec.Meta(max_length=KEY_SIZE)]
 
 STATUS_LIMIT = 1024

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Stage(IntEnum):
-    """What a message is. 1 to 14 are the masking protocol's; the rest surround it: state, missed sums, release."""
+    """What a message is. 1 to 14 and 22 are the masking protocol's, the rest are around it: state, release, logs."""
 
     OPEN = 1
     ADVERTISE = 2
