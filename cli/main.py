@@ -84,7 +84,7 @@ class InterruptedRunError(SecaggError):
 
 
 def _report(error: Exception, arguments: list[str]) -> int:
-    told = _named(error)
+    told = _named(error, arguments)
     if told.reason == "internal" and "--verbose" in arguments:
         traceback.print_exception(error)
     if "--json" in arguments:
@@ -103,7 +103,7 @@ def _report(error: Exception, arguments: list[str]) -> int:
     return told.exit_code
 
 
-def _named(error: Exception) -> SecaggError:
+def _named(error: Exception, arguments: list[str]) -> SecaggError:
     """Every failure as one of ours: with a reason, a sentence and a remedy."""
     match error:
         case SecaggError():
@@ -114,14 +114,26 @@ def _named(error: Exception) -> SecaggError:
             return InterruptedRunError("interrupted", "Interrupted.", remedy=remedy)
         case click.ClickException():
             context = getattr(error, "ctx", None)
-            command = context.command_path if context else "secagg"
-            return InputError("usage", _sentence(error.format_message()), remedy=f"See `{command} --help`.")
+            path = context.command_path if context else _command_path(arguments)
+            return InputError("usage", _sentence(error.format_message()), remedy=f"See `{path} --help`.")
         case OSError(strerror=str(), filename=str(name)):
             # `Path.exists` and its like raise it too, where a folder on the way may not be entered.
             return unreadable(Path(name), error)
         case _:
             what = _sentence(f"Internal error: {type(error).__name__}: {error}")
             return SecaggError("internal", what, remedy="Run again with `secagg --verbose …`.")
+
+
+def _command_path(arguments: list[str]) -> str:
+    """The command that is meant. Where an option lacks its argument, click does not say which it was parsing."""
+    path, command = ["secagg"], cli
+    for argument in arguments:
+        if not isinstance(command, click.Group):
+            break
+        if found := command.commands.get(argument):
+            path.append(argument)
+            command = found.load() if isinstance(found, LazyCommand) else found
+    return " ".join(path)
 
 
 def _sentence(text: str) -> str:

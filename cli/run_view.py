@@ -45,6 +45,7 @@ class RunView:
         )
         self._task = self._progress.add_task("setting up", total=None)
         self._members = 0
+        self._told: set[str] = set()
 
     def __enter__(self) -> RunView:
         self._progress.start()
@@ -71,6 +72,8 @@ class RunView:
             self._progress.update(self._task, description=f"{what}: hospital {member} of {self._members}")
 
     def _round(self, result: RoundResult) -> None:
+        if result.record.step:
+            self._told.clear()
         if result.record.purpose == "training" and result.record.step:
             self._progress.update(self._task, completed=result.record.step)
 
@@ -78,6 +81,11 @@ class RunView:
         self._progress.update(self._task, description=f"for comparison, training on {what}")
 
     def _refusal(self, member: str, error: SecaggError) -> None:
+        # A round that failed is tried again, and what it failed of is refused in the same words.
+        line = f"{member}: {error.diagnostics()}"
+        if line in self._told:
+            return
+        self._told.add(line)
         self._tell("refusal", {"member": member}, f"{member} refuses: ", error)
 
     def _no_comparison(self, what: str, error: SecaggError) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from cli.options import choices_from
 from cli.run_view import RunView
 from secagg.charter.names import is_name
 from secagg.errors import InputError, SecaggError
-from training.simulation import SimulationResult, SimulationSettings, prepare, run
+from training.simulation import SimulationResult, SimulationSettings, prepare, resuming, run
 from training.sites import DataSource, parse_place
 from training.task import bind_to_file, load_task_file
 
@@ -36,7 +35,7 @@ def follow(folder: Path, as_json: bool) -> SimulationResult:
         with RunView(as_json) as view:
             return run(folder, view.observer)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Go on with: secagg simulate --resume {shlex.quote(str(folder))}") from None
+        raise KeyboardInterrupt(f"Go on with: {resuming(folder)}") from None
 
 
 def require_beside(hospitals_at: Path | None, out: Path) -> None:

@@ -6,6 +6,7 @@ simulator sees beyond that (test records, pooled training) is marked as such in 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ from training.splitting import Site
 from training.task import Task, TaskSpec
 
 _LARGEST_SETTINGS = 16 * 1024 * 1024
+_NO_BUDGET = "budget-exceeded"
 _OF_A_ROUND = (Phase.MASK, Phase.AGREE, Phase.REVEAL, Phase.APPLY)
 
 Found = TypeVar("Found")
@@ -132,7 +134,9 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     Raises:
         InputError: if the data, the task or the choices cannot be used, or the folder exists and holds something.
     """
-    require_new(folder, "Choose another folder, or continue the run in it with --resume.")
+    is_run = (folder / SETTINGS_FILE).exists()
+    continued = f", or continue the run in it: `{resuming(folder)}`" if is_run else ""
+    require_new(folder, f"Choose another folder{continued}.")
     task = make_task(settings.spec)
     sites = read_sites(settings.source, task)
     read_test(settings.source, task)
@@ -146,6 +150,11 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
         _require_phase(text, drop_out, charter)
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
     make_folder(folder, lambda partial: _write_folders(partial, settings, verified, identities))
+
+
+def resuming(folder: Path) -> str:
+    """The command that continues the run in ``folder``, to be copied into a shell."""
+    return f"secagg simulate --resume {shlex.quote(str(folder))}"
 
 
 def _knowing_the_batch(settings: SimulationSettings, sites: Sequence[Site], task: Task) -> SimulationSettings:
@@ -206,11 +215,11 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer, cast.on_failure)
         coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
         _add_unmeasured(coordinator.rounds, measured, cast)
-        _run(coordinator, cast)
+        _run(coordinator, cast, folder)
         federated = cast.evaluate()
         _copy_release(folder, cast)
         for name in coordinator.lacking:
-            observer.on_refusal(name, _lacks_release(name))
+            observer.on_refusal(name, _lacks_release(name, folder))
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
         hospitals = settings.hospitals_folder(folder)
         warnings = (*cautions(charter.charter), *task.cautions())
@@ -219,13 +228,28 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         )
 
 
-def _run(coordinator: Coordinator, cast: _Cast) -> None:
-    """Run, and let what stopped a hospital be told as what it is: a forged sum, a full disk."""
+def _run(coordinator: Coordinator, cast: _Cast, folder: Path) -> None:
+    """Run, and let what stopped a hospital be told as what it is: a forged sum, a full disk, a budget used up."""
     try:
         coordinator.run()
     except ProtocolError as error:
         stopped = [hospital.stopped for hospital in cast.hospitals.values() if hospital.stopped]
-        raise next(iter([*stopped, *cast.failures]), error) from None
+        names = cast.out_of_budget()
+        too_few = len(cast.hospitals) - len(names) < cast.charter.charter.threshold
+        used_up = [_used_up(names, cast, folder)] if too_few else []
+        raise next(iter([*stopped, *cast.failures, *used_up]), error) from None
+
+
+def _used_up(names: Sequence[str], cast: _Cast, folder: Path) -> RefusedError:
+    """Why a run that once fitted does so no more, and what to do: a simulation wrote the policies itself."""
+    policies = cast.settings.hospital_folder(folder, "*").policy
+    return RefusedError(
+        _NO_BUDGET,
+        "Rounds that were interrupted or gave no sum were charged too, and the rest of the run no longer fits into the "
+        f"privacy budget of {', '.join(names)}.",
+        culprit=", ".join(names),
+        remedy=f"Raise maximum_epsilon in {policies}, then continue the run: `{resuming(folder)}`.",
+    )
 
 
 def read_settings(folder: Path) -> SimulationSettings:
@@ -268,7 +292,7 @@ class _Cast:
         observer: Observer,
     ) -> None:
         self.settings = settings
-        self._on_refusal = observer.on_refusal
+        self._observer = observer
         self.charter = charter
         self.task = task
         self.device = resolve_device(settings.device)
@@ -281,6 +305,7 @@ class _Cast:
             tests += [test] if test else []
         self.test = read_test(settings.source, task) or (concatenate(tests) if tests else None)
         self.failures: list[SecaggError] = []
+        self._refused: list[tuple[str, str]] = []
         self._before = 0
         self.hospitals: dict[int, Hospital] = {}
         try:
@@ -308,9 +333,16 @@ class _Cast:
         self.failures.append(error)
         self._on_refusal(self.charter.charter.member(member).name, error)
 
+    def out_of_budget(self) -> list[str]:
+        """Whose budget was too small since the last sum, by name; nobody's, if anything else was refused as well."""
+        if {reason for _, reason in self._refused} != {_NO_BUDGET}:
+            return []
+        return list(dict.fromkeys(name for name, _ in self._refused))
+
     def over(self, record: RoundRecord) -> None:
         """A round is over: if there was a sum, what failed before it is no reason for what goes wrong later."""
         if record.step:
+            self._refused.clear()
             del self.failures[: self._before]
         self._before = len(self.failures)
 
@@ -341,6 +373,10 @@ class _Cast:
         records = hospital.scaling.apply(self.test, hospital.state.moments)
         return evaluate(self.task, module, records, self.device)
 
+    def _on_refusal(self, name: str, error: SecaggError) -> None:
+        self._refused.append((name, error.reason))
+        self._observer.on_refusal(name, error)
+
     def _hospital(self, folder: Path, site: Site) -> Hospital:
         number = self.numbers[site.name]
         setup = HospitalSetup(
@@ -350,7 +386,7 @@ class _Cast:
             self.settings.hospital_folder(folder, site.name),
             self.device,
             np.random.default_rng((self.settings.seed, number)),
-            on_refusal=lambda error: self._on_refusal(site.name, error),
+            on_refusal=partial(self._on_refusal, site.name),
         )
         with _speaking_for(site.name):
             return Hospital(setup)
@@ -431,15 +467,15 @@ def _copy_release(folder: Path, cast: _Cast) -> None:
     target = folder / "release"
     kept = [hospital.release_folder for hospital in cast.hospitals.values() if hospital.is_released]
     if not kept:
-        raise next(iter(cast.failures), _lacks_release("every hospital"))
+        raise next(iter(cast.failures), _lacks_release("every hospital", folder))
     for file in sorted(kept[0].iterdir()):
         write_atomically(target / file.name, file.read_bytes())
 
 
-def _lacks_release(name: str) -> InputError:
+def _lacks_release(name: str, folder: Path) -> InputError:
     return InputError(
         "no-release",
         f"The release was made, and {name} could not keep it.",
         culprit=name,
-        remedy="Mend what it said when it was given the release, and take the run up again with --resume.",
+        remedy=f"Mend what it said when it was given the release, then continue the run: `{resuming(folder)}`.",
     )

@@ -95,6 +95,8 @@ def test_a_group_alone_shows_its_help(secagg, path):
         (["identity", "shw"], ["shw", "secagg identity --help"]),
         (["identity", "new", "--passphrase"], ["--passphrase", "secagg identity new --help"]),
         (["completion"], ["bash, zsh, fish. See", "secagg completion --help"]),
+        (["simulate", "--resume"], ["'--resume' requires an argument", "secagg simulate --help"]),
+        (["--verbose", "charter", "new", "--epsilon"], ["requires an argument", "secagg charter new --help"]),
         (["model", "show", "one", "two"], ["two", "secagg model show --help"]),
         (["identity", "show", "k.pem", "--passphrase-file", "none.txt"], ["--passphrase-file", "none.txt"]),
         (["budget", "show", __file__], [__file__, "is a file"]),

@@ -576,7 +576,13 @@ def test_a_folder_that_is_not_empty_is_left_as_it_is(simulate, here):
     (here / "run").mkdir()
     (here / "run/thesis.txt").write_text("two years of work")
     with nothing_written(here):
-        simulate().failed(UNUSABLE, "folder-not-empty", "run exists", "Choose another folder", "--resume")
+        simulate().failed(UNUSABLE, "folder-not-empty", "run exists and is not empty. Choose another folder. [")
+
+
+def test_a_folder_that_holds_a_run_is_left_as_it_is_and_the_command_that_continues_it_is_told(secagg, finished, here):
+    with nothing_written(finished):
+        outcome = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", finished)
+    outcome.failed(UNUSABLE, "folder-not-empty", "Choose another folder", f"`secagg simulate --resume {finished}`")
 
 
 def test_an_empty_folder_may_be_used(simulate, here):
@@ -685,6 +691,19 @@ def test_a_run_that_a_hospitals_policy_no_longer_allows_is_refused(secagg, finis
     tighten(finished / "hospitals/h3", old, new)
     secagg("simulate", "--resume", finished).failed(REFUSED, reason, "h3 refuses: ", *mentions)
     assert secagg("simulate", "--resume", finished, "--json").error["culprit"] == "h3"
+
+
+def test_a_run_that_lost_a_round_names_the_policies_that_must_allow_more_and_goes_on_then(secagg, simulate, here):
+    lost = ("--colluding", "0", "--drop", "h2:1:reveal", "--drop", "h3:1:reveal")
+    outcome = simulate(*LOCAL_DP, *lost)
+    assert outcome.code == REFUSED
+    *refusals, told = outcome.err.splitlines()
+    assert [line[: len("h1 refuses: ")] for line in refusals] == ["h1 refuses: ", "h2 refuses: ", "h3 refuses: "]
+    assert "privacy budget of h1, h2, h3. Raise maximum_epsilon in run/hospitals/*/policy.toml" in told
+    assert told.endswith("`secagg simulate --resume run`. [budget-exceeded]")
+    for home in (here / "run/hospitals").iterdir():
+        tighten(home, "maximum_epsilon = 8.0", "maximum_epsilon = 11.0")
+    assert secagg("simulate", "--resume", "run").code == 0
 
 
 def second_run(secagg, finished, *options) -> Outcome:
