@@ -142,6 +142,17 @@ def test_what_was_not_given_is_said_not_to_be_known(secagg, finished, tmp_path):
     ]
 
 
+def test_hospitals_of_which_nothing_was_given_are_named_in_a_report_on_others(secagg, consortium, tmp_path):
+    place = consortium / "run"
+    for name in ("h1", "h3"):
+        export = ("audit", "export", place / "hospitals" / name, "--charter", place / "charter")
+        assert secagg(*export, "--out", tmp_path / f"{name}.json").code == 0
+    given = ("--charter", place / "charter", "--release", place / "release", "--out", tmp_path / "r.html")
+    outcome = secagg("audit", "report", tmp_path / "h1.json", tmp_path / "h3.json", *given)
+    assert outcome.code == 0
+    assert "No records of h2, h4 were given: nothing of theirs was checked." in " ".join(outcome.out.split())
+
+
 def test_a_report_is_repeated_with_all_that_it_rests_on(secagg, consortium, written):
     place = consortium / "run"
     given = ("--release", place / "release", "--audit", written / "audit.json")

@@ -79,6 +79,15 @@ def _run(report: Report) -> Iterator[Notice]:
 
 
 def _missing(report: Report) -> Iterator[Notice]:
+    shown = {site.name for site in report.sites}
+    absent = [member.name for member in report.charter.members if member.name not in shown]
+    # A hospital's own copy is of its own records alone.
+    if absent and report.about == "consortium":
+        yield Notice(
+            "no-records",
+            f"No records of {', '.join(absent)} were given: nothing of theirs was checked.",
+            "Ask each for what `secagg audit export` writes there, and give those files too.",
+        )
     if report.release is None:
         yield Notice("no-release", "No release was given.", "Give its folder with --release.")
     elif len(report.release.cosigned_by) <= report.charter.max_colluding + 1:
