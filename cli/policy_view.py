@@ -14,6 +14,7 @@ from secagg.policy.acceptance import Change, fingerprints
 from secagg.printable import printable
 from training.policy_check import Line, PolicyCheck
 
+_MEMBERS: Final = "known_members"
 NOT_YET: Final = (
     "It comes into force at the site's next start. It stays signed until another change is accepted: if it is taken "
     "back before that, whoever has kept both files can still put it in force."
@@ -36,6 +37,7 @@ def show_check(found: PolicyCheck, charter: Path | None) -> None:
     """What is wrong, if anything is; then what the ledger has."""
     if charter:
         console.print(_charter_table(found, charter))
+        _show_members(found)
     for line in found.refusing:
         where = f"{found.policy}, line {line.line}" if line.line else f"{found.policy}, {line.key} by default"
         told = printable(f"{line.message} {line.remedy} [{line.reason}]")
@@ -48,9 +50,8 @@ def show_check(found: PolicyCheck, charter: Path | None) -> None:
     if found.missing:
         return
     if charter:
-        refusing = len(found.refusing)
-        told = f"No: {refusing} keys refuse the charter in" if refusing else "Yes: this policy allows the charter in"
-        click.echo(f"{told} {charter}.")
+        told = "No: this policy refuses" if found.refusing else "Yes: this policy allows"
+        click.echo(f"{told} the charter in {charter}.")
     elif found.awaits_start:
         click.echo(f"Yes: {found.policy} can be read, and comes into force at the site's next start.")
     elif found.exists:
@@ -106,10 +107,20 @@ def _charter_table(found: PolicyCheck, charter: Path) -> Table:
     )
     table.title = f"What the charter in {escape(str(charter))} needs"
     for line in found.lines:
-        if line.needs is not None:
+        if line.needs is not None and line.key != _MEMBERS:
             badge = "[red]refused[/red]" if line.reason else "[green]ok[/green]"
             table.add_row(badge, line.key, escape(line.needs), escape(line.allows), _place(line))
     return table
+
+
+def _show_members(found: PolicyCheck) -> None:
+    """A line each, below the table: two columns of fingerprints would break them, and they are compared by eye."""
+    (members,) = (line for line in found.lines if line.key == _MEMBERS)
+    needed, known = (set((listed or "").split(", ")) for listed in (members.needs, members.allows))
+    click.echo(f"{_MEMBERS}, line {_place(members)}:" if members.line else f"{_MEMBERS}, by default:")
+    for fingerprint in sorted(needed):
+        told = "needed and known" if fingerprint in known else "needed, and not known here"
+        console.print(f"  {fingerprint}  {told}", markup=False, soft_wrap=True)
 
 
 def _place(line: Line) -> str:

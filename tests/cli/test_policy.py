@@ -69,7 +69,18 @@ def test_the_line_that_refuses_a_charter_is_named_and_so_is_what_it_needs(secagg
     assert lines["maximum_delta"]["line"] is None
     told = secagg("policy", "check", policy, "--charter", "charter").out
     assert "policy.toml, line 2:" in told
-    assert "No: 2 keys refuse the charter in charter." in told
+    assert "No: this policy refuses the charter in charter." in told
+
+
+def test_fingerprints_are_never_broken_where_a_charter_is_held_against_a_policy(
+    secagg, drafted, policy, keys, monkeypatch
+):
+    monkeypatch.setattr("cli.policy_view.console.width", 60)
+    unknown = keys["c"]["fingerprint"]
+    policy.write_text(policy.read_text().replace(unknown, "AAAA-BBBB-CCCC-DDDD-EEEE"))
+    lines = secagg("policy", "check", policy, "--charter", "charter").out.splitlines()
+    assert f"  {keys['a']['fingerprint']}  needed and known" in lines
+    assert f"  {unknown}  needed, and not known here" in lines
 
 
 def test_a_mistyped_key_is_named_with_its_line_and_the_right_one(secagg, policy):
