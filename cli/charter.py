@@ -5,6 +5,7 @@ Drafting is in `cli.charter_new`, start-up kits are in `cli.provision`, the tabl
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -172,4 +173,7 @@ def show_charter(
     for member in content.members:
         table.add_row(member.name, fingerprint(member.public_key), "yes" if member.name in signed else "no")
     console.print(table)
+    if signed:
+        command = f"secagg charter verify {shlex.quote(str(folder))}"
+        console.print(f"Signatures were not verified here: {command}", markup=False, soft_wrap=True)
     warn(told)

@@ -78,7 +78,9 @@ def run(site: Path, as_json: bool) -> None:
 @_SITE
 @json_option
 def status(site: Path, as_json: bool) -> None:
-    """Show the state of SITE. Exit code 0 if it is running or the model is released, 1 if it is not running.
+    """Show the state of SITE.
+
+    Exit code 0 if it is running or the model is released, 1 if it is not running, 2 if SITE is no coordinator's site.
 
     \b
     Examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -11,9 +12,10 @@ from cli.hospital_check import check
 from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json, say_why
 from cli.site_view import SiteView, stopped_by_hand
-from secagg.errors import InputError, RefusedError, TamperingError
+from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from training.device_name import DeviceName
-from training.field.status import SiteState, SiteStatus, StatusFile
+from training.field.hospital_site import HospitalSite
+from training.field.status import SiteState, SiteStatus
 from training.run_lock import is_running
 
 _SITE = click.argument("site", type=click.Path(path_type=Path, file_okay=False))
@@ -100,7 +102,6 @@ def run(site: Path, as_json: bool) -> None:
       secagg hospital run site
     """
     from training.engines.nvflare.hospital_service import serve_hospital
-    from training.field.hospital_site import HospitalSite
 
     place = HospitalSite(site.absolute())
     with stopped_by_hand(f"secagg hospital run {site}") as going:
@@ -117,8 +118,8 @@ def run(site: Path, as_json: bool) -> None:
 def status(site: Path, as_json: bool) -> None:
     """Show the state of SITE.
 
-    Exit code 0 if it is running or finished, 1 if it is not running, 3 if it has refused, 4 if it has stopped because
-    of tampering.
+    Exit code 0 if it is running or finished, 1 if it is not running, 2 if SITE is no hospital's site, 3 if it has
+    refused, 4 if it has stopped because of tampering.
 
     \b
     Examples:
@@ -126,20 +127,31 @@ def status(site: Path, as_json: bool) -> None:
       as a health check, for a supervisor:
         secagg hospital status site --json
     """
-    found = StatusFile(site / "status.json").read()
+    found = HospitalSite(site).status.read()
     if found is None:
-        raise InputError(
-            "never-run",
-            f"The site in {site} has never run.",
-            culprit=str(site),
-            remedy=f"Start it: secagg hospital run {site}",
-        )
+        raise _without_status(site)
     running = is_running(site)
     if as_json:
         print_json({"running": running, "status": found})
     else:
         _show(site, found, running)
     click.get_current_context().exit(_health(found, running))
+
+
+def _without_status(site: Path) -> SecaggError:
+    if not HospitalSite(site).settings.exists():
+        return InputError(
+            "no-site",
+            f"{site} is not a hospital's site.",
+            culprit=str(site),
+            remedy="Give the folder that `secagg hospital init` made.",
+        )
+    return SecaggError(
+        "never-run",
+        f"The site in {site} has never run.",
+        culprit=str(site),
+        remedy=f"Start it: secagg hospital run {shlex.quote(str(site))}",
+    )
 
 
 def _show(site: Path, found: SiteStatus, running: bool) -> None:

@@ -52,6 +52,14 @@ def test_three_hospitals_agree_on_a_charter_that_each_has_read(secagg, here, key
     assert secagg("charter", "show", "heart", "--json").json["signed_by"] == ["a", "b", "c"]
 
 
+def test_signatures_that_are_shown_are_said_not_to_have_been_verified(secagg, drafted, policy):
+    assert "not verified" not in secagg("charter", "show").out
+    assert secagg("charter", "sign", "--identity", "a.pem").code == 0
+    alter(drafted, "rounds = ", "rounds = 1")
+    assert "Signatures were not verified here: secagg charter verify charter\n" in secagg("charter", "show").out
+    secagg("charter", "verify", "charter").failed(TAMPERING, "charter-altered")
+
+
 def test_columns_may_come_from_a_hospitals_file(secagg, here, members):
     task = (here / "task.toml").read_text().replace('features = ["age", "dose"]\n', "")
     (here / "task.toml").write_text(task)

@@ -95,8 +95,15 @@ def test_a_site_that_is_there_is_left_as_it_is(secagg, given, here):
     secagg("hospital", "init", "site", *given.of(1)).failed(UNUSABLE, "folder-not-empty")
 
 
-def test_a_site_that_never_ran_says_how_to_start_it(secagg, here):
-    secagg("hospital", "status", "site").failed(UNUSABLE, "never-run", "secagg hospital run site")
+def test_a_site_that_never_ran_is_not_running_and_says_how_to_start_it(secagg, given, here):
+    secagg("hospital", "init", "site", *given.of(1))
+    secagg("hospital", "status", "site").failed(FAILED, "never-run", "secagg hospital run site")
+
+
+def test_a_folder_without_a_site_has_no_state(secagg, here):
+    for role, reason in (("hospital", "no-site"), ("coordinator", "no-coordinator")):
+        for folder in ("nowhere", "data"):
+            secagg(role, "status", folder).failed(UNUSABLE, reason, f"`secagg {role} init`")
 
 
 @pytest.mark.parametrize(
