@@ -17,7 +17,7 @@ from training.export_format import ExportFormat
     "kind",
     type=click.Choice([kind.value for kind in ExportFormat]),
     required=True,
-    help="Format of the file; onnx needs `pip install 'secagg[onnx]'`.",
+    help="Format of the file; onnx needs the extra `onnx`: in the checkout, `pip install '.[onnx]'`.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(

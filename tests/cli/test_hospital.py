@@ -50,4 +50,4 @@ def test_a_folder_without_a_kit_is_named(secagg, here):
 
 def test_without_the_extra_it_says_what_to_install(secagg, site, monkeypatch):
     monkeypatch.setitem(sys.modules, "nvflare", None)
-    secagg("hospital", "check", site).failed(UNUSABLE, "extra-missing", "pip install 'secagg[nvflare]'")
+    secagg("hospital", "check", site).failed(UNUSABLE, "extra-missing", "in the checkout, `pip install '.[nvflare]'`")

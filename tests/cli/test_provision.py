@@ -41,7 +41,7 @@ def test_kits_that_are_there_stay(secagg, signed, here):
 def test_without_the_extra_it_says_what_to_install(secagg, signed, here, monkeypatch):
     monkeypatch.setitem(sys.modules, "nvflare", None)
     with nothing_written(here):
-        secagg(*PROVISION).failed(UNUSABLE, "extra-missing", "pip install 'secagg[nvflare]'")
+        secagg(*PROVISION).failed(UNUSABLE, "extra-missing", "in the checkout, `pip install '.[nvflare]'`")
 
 
 def test_a_host_that_is_none_is_refused(secagg, signed, here):

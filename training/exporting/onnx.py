@@ -35,7 +35,7 @@ def require_onnx() -> None:
                 "extra-missing",
                 f"The package {name}, which writes ONNX, is not installed.",
                 culprit=name,
-                remedy="Add the extra `onnx` to this installation: `pip install 'secagg[onnx]'`.",
+                remedy="Add the extra `onnx` to this installation: in the checkout, `pip install '.[onnx]'`.",
             )
 
 

@@ -232,4 +232,4 @@ def test_without_the_extra_onnx_says_what_to_install(heart_run, monkeypatch):
     with pytest.raises(InputError) as caught:
         export_release(heart_run / "release", ExportFormat.ONNX)
     assert caught.value.reason == "extra-missing"
-    assert "pip install 'secagg[onnx]'" in caught.value.remedy
+    assert "in the checkout, `pip install '.[onnx]'`" in caught.value.remedy

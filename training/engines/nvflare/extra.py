@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
+from typing import Final
 
 from secagg.errors import InputError, SecaggError
+
+AGREED: Final = "`pip install -c constraints.txt './WHEEL[nvflare]'`, where WHEEL is the file that all sites have"
 
 
 def require_nvflare() -> None:
@@ -19,8 +22,8 @@ def require_nvflare() -> None:
             "extra-missing",
             "NVFlare, which connects hospitals in different buildings, is not installed.",
             culprit="nvflare",
-            remedy="Add the extra `nvflare` to this installation: `pip install 'secagg[nvflare]'`, with "
-            "`-c constraints.txt` where the consortium has agreed on versions.",
+            remedy="Add the extra `nvflare` to this installation: in the checkout, `pip install '.[nvflare]'`; where "
+            f"the consortium has agreed on versions, {AGREED}.",
         )
 
 
@@ -30,6 +33,5 @@ def other_nvflare(missing: Iterable[str]) -> SecaggError:
         "other-nvflare",
         f"This version of NVFlare does not know {', '.join(sorted(missing))}.",
         culprit="nvflare",
-        remedy="Install the version that the consortium has agreed on: "
-        "`pip install -c constraints.txt 'secagg[nvflare]'`.",
+        remedy=f"Install the version that the consortium has agreed on: {AGREED}.",
     )

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 from nvflare.lighter.utils import verify_folder_signature
 
+from training.engines.nvflare.extra import AGREED
 from training.engines.nvflare.hardening import EXECUTOR, HOSPITAL_GRANTS, RIGHTS, ROLES
 from training.engines.nvflare.kit import LOCAL, ROOT_CERTIFICATE, SIGNATURES_FILE, STARTUP, Kit, read_kit
 from training.engines.nvflare.kit_check import KitCheck
@@ -35,10 +36,7 @@ from training.engines.nvflare.trial_jobs import (
 from training.engines.nvflare.trial_site import Answer, TrialSite
 
 _PROVISION: Final = "Provision the kits again with `secagg charter provision`, and copy this one whole."
-_UPGRADE: Final = (
-    "Install the versions of secagg and NVFlare that the consortium has agreed on: "
-    "`pip install -c constraints.txt 'secagg[nvflare]'`."
-)
+_UPGRADE: Final = f"Install the versions of secagg and NVFlare that the consortium has agreed on: {AGREED}."
 
 _COMPONENTS: Final = {
     "GPUResourceManager",
