@@ -16,10 +16,22 @@ from secagg.errors import InputError
 from secagg.files import read_bounded
 from secagg.policy.model import Countersigning, Policy
 from secagg.toml_text import read_toml
+from secagg.utf8 import first_undecodable
 
 LARGEST_POLICY = 256 * 1024
 POLICY_FILE = "policy.toml"
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`")
+_DECIMAL_COMMA = re.compile(r"^[ \t]*[\w-]+[ \t]*=[ \t]*(?P<whole>\d+),(?P<fraction>\d+)", re.MULTILINE)
+_TYPE = re.compile(r"`(?P<type>float|int|str|array|object|bool|null)(?: \| null)?`")
+_IN_WORDS = {
+    "float": "a number",
+    "int": "a whole number",
+    "str": "text in quotation marks",
+    "array": "a list in brackets",
+    "object": "a section",
+    "bool": "true or false",
+    "null": "nothing",
+}
 _PLACE = re.compile(r" - at `\$\.(?P<key>[a-z_]+)[^`]*`$")
 
 
@@ -31,13 +43,21 @@ def read_policy(path: Path) -> Policy:
     """
     if not path.exists():
         return Policy()
+    data = read_bounded(path, LARGEST_POLICY)
     text = ""
     try:
-        text = read_bounded(path, LARGEST_POLICY).decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
         return msgspec.convert(read_toml(text), Policy)
     except msgspec.ValidationError as error:
         raise _malformed(path, *_in_words(text, error)) from error
+    except UnicodeDecodeError as error:
+        line = first_undecodable(data.splitlines())
+        raise _malformed(path, f"line {line} is not UTF-8 text", "Save the file as UTF-8.") from error
     except ValueError as error:
+        if comma := _DECIMAL_COMMA.search(text):
+            line = text[: comma.end()].count("\n") + 1
+            number = f"{comma['whole']}.{comma['fraction']}"
+            raise _malformed(path, f"line {line} has a number with a comma", f"Write a point: {number}.") from error
         raise _malformed(path, str(error), "") from error
 
 
@@ -68,7 +88,7 @@ def _in_words(text: str, error: msgspec.ValidationError) -> tuple[str, str]:
         near = difflib.get_close_matches(key, known, 1)
         remedy = f"Write {near[0]}." if near else f"Leave it out: a policy knows {', '.join(Policy.__struct_fields__)}."
         return f"{where}{key}: there is no such key", remedy
-    what = _PLACE.sub("", told).replace("`", "")
+    what = _TYPE.sub(lambda found: _IN_WORDS[found["type"]], _PLACE.sub("", told)).replace("`", "")
     return (f"{where}{key}: {what[:1].lower()}{what[1:]}", "") if key else (what, "")
 
 

@@ -199,6 +199,7 @@ def test_the_result_as_json_holds_the_warnings(simulate, secagg, consortium):
         (table("1,2,0\n2,3\n"), "ragged-row", ["line 3", "2 cells"]),
         (table().replace("dose", "age"), "duplicate-column", ["'age'"]),
         (table() + '"1,2,0\n', "unreadable-file", ["quotation marks"]),
+        (table().replace(",", ";"), "other-separator", ["semicolons", "with commas between the cells"]),
         ("age,dose,ill\nMüller,2,1\n".encode("latin-1"), "unreadable-file", ["UTF-8"]),
         (b"\x00\xff\xfe", "unreadable-file", ["UTF-8"]),
     ],

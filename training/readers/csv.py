@@ -10,6 +10,7 @@ import csv
 from pathlib import Path
 
 from secagg.errors import InputError
+from secagg.utf8 import first_undecodable
 from training.readers.table import Table
 
 
@@ -19,7 +20,8 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> Table:
     Blank lines are skipped, cells are stripped of surrounding spaces.
 
     Raises:
-        InputError: ``unreadable-file``, ``ragged-row`` (naming the line), ``duplicate-column`` or ``empty-site``.
+        InputError: ``unreadable-file``, ``other-separator``, ``ragged-row`` (naming the line), ``duplicate-column`` or
+            ``empty-site``.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     rows: list[tuple[str, ...]] = []
@@ -32,6 +34,7 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> Table:
                     continue
                 row = tuple(cell.strip() for cell in cells)
                 if not columns:
+                    _require_parted(path, row, delimiter)
                     columns = row
                     continue
                 if len(row) != len(columns):
@@ -41,13 +44,35 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> Table:
     except OSError as fault:
         message = f"Cannot read {path}: {fault.strerror}."
         raise InputError("unreadable-file", message, culprit=str(path), remedy="Check the path.") from fault
-    except (UnicodeDecodeError, csv.Error) as fault:
-        message = f"Cannot read {path} after line {len(rows)}: {fault}."
-        remedy = "Check the quotation marks, and that the file is UTF-8 text."
+    except UnicodeDecodeError as fault:
+        message = f"Cannot read {path}: line {_undecodable(path)} is not UTF-8 text."
+        remedy = "Save the file as UTF-8; spreadsheets call it `CSV UTF-8`."
+        raise InputError("unreadable-file", message, culprit=str(path), remedy=remedy) from fault
+    except csv.Error as fault:
+        message = f"Cannot read {path} at line {reader.line_num}: {fault}."
+        remedy = "Check the quotation marks in this line and before it."
         raise InputError("unreadable-file", message, culprit=str(path), remedy=remedy) from fault
     if not columns:
         raise InputError("empty-site", f"{path} is empty.", culprit=str(path), remedy="Check the path.")
     return Table(columns, tuple(rows), tuple(places), str(path))
+
+
+def _undecodable(path: Path) -> int | None:
+    with path.open("rb") as file:
+        return first_undecodable(file)
+
+
+def _require_parted(path: Path, header: tuple[str, ...], delimiter: str) -> None:
+    """Spreadsheets of much of Europe part cells by semicolons, and write commas in numbers."""
+    others = [name for mark, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas")) if mark in header[0]]
+    if len(header) == 1 and others:
+        wanted = "tabs" if delimiter == "\t" else "commas"
+        raise InputError(
+            "other-separator",
+            f"The cells of {path} are parted by {others[0]} where {wanted} are expected.",
+            culprit=str(path),
+            remedy=f"Save it with {wanted} between the cells, and with points in the numbers.",
+        )
 
 
 def _ragged(path: Path, line: int, found: int, wanted: int) -> InputError:

@@ -24,11 +24,14 @@ KEY = base64.b64encode(OFFICER.public_key).decode()
     [
         ("# mine\nminimum_cohorts = 4", "line 2, minimum_cohorts: there is no such key", "Write minimum_cohort."),
         ("cake = 4", "line 1, cake: there is no such key", "a policy knows known_members"),
-        ("\nminimum_cohort = 1", "line 2, minimum_cohort: expected int >= 2", ""),
-        ('maximum_epsilon = "8"', "line 1, maximum_epsilon: expected float, got str", ""),
-        ("maximum_epsilon = 8,0", "at line 1", ""),
-        ("maximum_epsilon = inf", "line 1, maximum_epsilon: expected float <=", ""),
-        ("maximum_epsilon = nan", "line 1, maximum_epsilon: expected float >", ""),
+        ("\nminimum_cohort = 1", "line 2, minimum_cohort: expected a whole number >= 2", ""),
+        ('maximum_epsilon = "8"', "line 1, maximum_epsilon: expected a number, got text in quotation marks", ""),
+        ("# Ours.\nmaximum_epsilon = 8,0", "line 2 has a number with a comma", "Write a point: 8.0."),
+        ("maximum_epsilon 8", "at line 1", ""),
+        ("maximum_epsilon = 8.0\n# Köln", "line 2 is not UTF-8 text", "Save the file as UTF-8."),
+        ("known_members = 4", "line 1, known_members: expected a list in brackets, got a whole number", ""),
+        ("maximum_epsilon = inf", "line 1, maximum_epsilon: expected a number <=", ""),
+        ("maximum_epsilon = nan", "line 1, maximum_epsilon: expected a number >", ""),
         (f"[countersigning]\nofficers = ['{KEY}']", "2 signatures cannot come from 1 officers", ""),
         (
             f"known_members = ['{OFFICER.fingerprint}']\n[countersigning]\nofficers = ['{KEY}', '{KEY[:-2]}0=']",
@@ -39,7 +42,7 @@ KEY = base64.b64encode(OFFICER.public_key).decode()
 )
 def test_what_is_wrong_is_told_with_its_place_and_its_remedy(tmp_path, text, told, remedy):
     path = tmp_path / "policy.toml"
-    path.write_text(text)
+    path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError) as caught:
         read_policy(path)
     assert told in caught.value.message
