@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 usage or unusable input, 3 refused by policy or 
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from importlib.metadata import version
@@ -119,6 +120,12 @@ def _named(error: Exception, arguments: list[str]) -> SecaggError:
         case OSError(strerror=str(), filename=str(name)):
             # `Path.exists` and its like raise it too, where a folder on the way may not be entered.
             return unreadable(Path(name), error)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return InputError(
+                "unwritable",
+                f"The output could not be written: {error.strerror}.",
+                remedy="Free some space, or let it be written elsewhere.",
+            )
         case _:
             what = _sentence(f"Internal error: {type(error).__name__}: {error}")
             return SecaggError("internal", what, remedy="Run again with `secagg --verbose …`.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from cli.effect import is_given
 from cli.identity import passphrase_option, public_key_option, read_public_key, site_key
 from cli.output import json_option, print_json
 from cli.policy_view import NOT_YET, show_change, show_check, show_lines
@@ -46,7 +47,9 @@ def policy() -> None:
 @click.option("--officer", "officers", multiple=True, metavar="KEY", help="Public key of an officer; can be repeated.")
 @click.option("--signatures", type=click.IntRange(2), default=2, show_default=True, help="How many officers must sign.")
 @json_option
+@click.pass_context
 def new(
+    context: click.Context,
     path: Path,
     charter: Path | None,
     epsilon: float | None,
@@ -67,6 +70,8 @@ def new(
       secagg policy new policy.toml --officer 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= \\
           --officer PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=
     """
+    if is_given(context, "signatures") and not officers:
+        raise click.UsageError("--signatures has no effect without --officer: add it, or leave --signatures out.")
     agreed = draft_policy(read_charter(charter) if charter else None, epsilon, map(_officer, officers), signatures)
     create_atomically(path, render_policy(agreed), PRIVATE)
     if as_json:

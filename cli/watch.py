@@ -61,6 +61,9 @@ def _follow(folder: Path) -> None:
             time.sleep(_BETWEEN_SECONDS)
             found = read_snapshot(folder)
             live.update(show_snapshot(found), refresh=True)
+    if not console.is_terminal:
+        # Only on a terminal is the last line ended already.
+        console.line()
 
 
 def _serve(folder: Path, port: int) -> None:

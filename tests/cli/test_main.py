@@ -248,6 +248,14 @@ def test_a_reader_who_leaves_early_hears_no_complaint(finished):
     assert (process.returncode, process.stderr) == (FAILED, "")
 
 
+def test_a_full_disk_under_the_output_is_no_defect(finished):
+    with Path("/dev/full").open("w") as full:
+        process = in_a_process("charter", "show", finished / "charter", stdout=full, stderr=subprocess.PIPE)
+    assert process.returncode == UNUSABLE
+    assert process.stderr.startswith("Error: The output could not be written: No space left on device.")
+    assert process.stderr.endswith("[unwritable]\n")
+
+
 # Imports that take seconds.
 SLOW = ("torch", "opacus", "sklearn", "scipy", "pyarrow")
 

@@ -50,6 +50,12 @@ def test_a_policy_made_for_a_charter_allows_it(secagg, drafted):
     assert secagg("charter", "sign", "--identity", "a.pem", "--policy", "policy.toml").code == 0
 
 
+def test_a_number_of_signatures_without_officers_who_could_sign_is_told_rather_than_ignored(secagg, here):
+    outcome = secagg("policy", "new", "policy.toml", "--signatures", "3")
+    outcome.failed(UNUSABLE, "usage", "--signatures has no effect without --officer")
+    assert not (here / "policy.toml").exists()
+
+
 @pytest.mark.parametrize("epsilon", ["inf", "nan"])
 def test_a_budget_that_is_no_number_is_not_written(secagg, here, epsilon):
     secagg("policy", "new", "policy.toml", "--epsilon", epsilon).failed(UNUSABLE, "usage", "--epsilon", epsilon)

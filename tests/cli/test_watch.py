@@ -14,6 +14,10 @@ def test_a_finished_run_is_shown_and_the_command_ends(secagg, finished):
         assert told in shown, shown
 
 
+def test_what_is_shown_in_a_file_ends_with_a_whole_line(secagg, finished):
+    assert secagg("watch", finished).out.endswith("┘\n")
+
+
 def test_a_run_that_came_to_nothing_is_shown_as_not_running_and_the_command_ends(secagg, finished):
     (finished / "release").rename(finished / "away")
     assert "task, simulation: not running" in secagg("watch", finished).shown
