@@ -127,10 +127,11 @@ def _progress() -> Progress:
 def _table(found: Audit, controls: dict[str, Audit]) -> Table:
     """A row for each build."""
     runs = len(found.runs)
+    each = "the one run" if runs == 1 else f"each of {runs} runs"
     table = Table(
         "build",
         Column("claimed", justify="right"),
-        Column(f"each of {runs} runs, at least", justify="right"),
+        Column(f"{each}, at least", justify="right"),
         Column("all together, at least", justify="right"),
         Column("right guesses", justify="right"),
         title=f"Epsilon at delta {found.delta:g}, {found.mode}",
@@ -139,10 +140,11 @@ def _table(found: Audit, controls: dict[str, Audit]) -> Table:
     for name, audited in (("this one", found), *((f"without {lacks}", control) for lacks, control in controls.items())):
         bounds = [bound.epsilon for bound in audited.runs]
         guesses = audited.together.guesses
+        low, high = (no_more(bound, 2) for bound in (min(bounds), max(bounds)))
         table.add_row(
             name,
             no_less(audited.claim, 2),
-            f"{no_more(min(bounds), 2)} to {no_more(max(bounds), 2)}",
+            low if runs == 1 else f"{low} to {high}",
             no_more(audited.together.epsilon, 2),
             f"{guesses.right} of {guesses.made}",
         )
@@ -153,7 +155,12 @@ def _say(found: Audit, controls: dict[str, Audit]) -> None:
     count = len(found.runs)
     within = sum(bound.epsilon <= found.claim for bound in found.runs)
     claim, least = no_less(found.claim, 2), no_more(found.together.epsilon, 2)
-    if found.within_claim:
+    if found.within_claim and count == 1:
+        click.echo(
+            f"Yes: the run does not contradict the claim of {claim}: its bound is below it. This does not prove the "
+            "claim."
+        )
+    elif found.within_claim:
         click.echo(
             f"Yes: the runs do not contradict the claim of {claim}. The bound of all together is below it, "
             f"and so are those of {within} of {count} runs by themselves. This does not prove the claim."

@@ -200,7 +200,8 @@ def _names(names: tuple[str, ...]) -> str:
 def _comparison_table(result: SimulationResult) -> Table:
     privacy = result.charter.charter.privacy
     mode = f", epsilon {exact(privacy.budget)}" if privacy.mode != "none" else ""
-    table = Table(title="How the model compares", title_justify="left")
+    title = "How the model compares" if result.pooled or result.alone else "The model"
+    table = Table(title=title, title_justify="left")
     table.add_column("trained on")
     table.add_column("accuracy", justify="right")
     table.add_column("AUC", justify="right")

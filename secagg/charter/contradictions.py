@@ -67,7 +67,7 @@ def _check_threshold(charter: Charter) -> None:
         raise InputError(
             "too-many-colluding",
             f"No threshold is safe for {count} members of which {charter.max_colluding} collude.",
-            remedy="Lower max_colluding or add members.",
+            remedy=f"max_colluding (--colluding) may be {count - 2} at most; or add members.",
         )
     if not smallest <= charter.threshold <= count:
         raise InputError(

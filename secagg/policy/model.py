@@ -29,7 +29,7 @@ class Countersigning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         if len(self.officers) < self.signatures:
-            raise ValueError(f"{self.signatures} signatures cannot come from {len(self.officers)} officers")
+            raise ValueError(f"signatures is {self.signatures}, more than the number of officers, {len(self.officers)}")
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

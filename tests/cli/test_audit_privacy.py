@@ -53,6 +53,13 @@ def test_a_build_that_adds_less_noise_than_it_claims_is_exit_code_4(secagg, with
     assert not json.loads(told.out)["passed"]
 
 
+def test_one_run_is_not_spoken_of_as_several(secagg):
+    shown = secagg(*SMALL[:4], "--canaries", "50", "--runs", "1").shown
+    assert "the one run, at" in shown
+    assert "Yes: the run does not contradict the claim of 2.17: its bound is below it." in shown
+    assert " to " not in shown
+
+
 def test_controls_that_these_runs_cannot_tell_are_exit_code_4(secagg):
     outcome = secagg(*SMALL[:4], "--canaries", "50", "--runs", "1", "--controls", CONTROLS)
     assert outcome.code == TAMPERING

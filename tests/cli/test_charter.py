@@ -273,7 +273,7 @@ def test_a_member_listed_twice_is_refused(secagg, here, members, keys):
         (["--metrics", "noisy"], "metrics-contradict", ["Noisy"]),
         (["--metrics", "exact", *LOCAL_DP], "metrics-not-private", ["noisy"]),
         (["--threshold", "2"], "unsafe-threshold", ["3 to 3"]),
-        (["--colluding", "2"], "too-many-colluding", ["3 members", "2 collude"]),
+        (["--colluding", "2"], "too-many-colluding", ["3 members", "2 collude", "(--colluding) may be 1 at most"]),
         (["--epsilon", "0.0001", *LOCAL_DP], "unreachable-epsilon", ["0.0001", "Raise epsilon"]),
     ],
 )

@@ -275,6 +275,6 @@ def test_a_memory_that_was_taken_away_is_found_by_who_noted_its_head(secagg, sit
 
 def test_one_officer_cannot_be_two(secagg, here, officers):
     one = ("--officer", officers[0])
-    secagg("policy", "new", "p.toml", *one, *one).failed(UNUSABLE, "officers-cannot-sign", "2 signatures")
+    secagg("policy", "new", "p.toml", *one, *one).failed(UNUSABLE, "officers-cannot-sign", "signatures is 2")
     secagg("policy", "new", "p.toml", "--officer", "x").failed(UNUSABLE, "bad-public-key")
     assert not (here / "p.toml").exists()

@@ -37,6 +37,7 @@ def test_a_run_ends_with_a_table_a_release_and_how_to_check_it(secagg, simulate,
     shown = simulate("--drop", "h3:1:reveal", "--colluding", "0").shown
     assert "3 of 3" in shown
     assert "h3, after sending" in shown
+    assert "How the model compares" not in shown
     assert "together, nobody sees an update" in shown
     assert shown.endswith("Check it: secagg model verify run/release")
     assert {path.name for path in (here / "run").iterdir()} == {
@@ -65,6 +66,7 @@ def test_the_result_as_json_says_the_same(secagg, consortium):
 def test_with_a_comparison_pooled_and_alone_are_shown_too(secagg, here):
     options = ["--rounds", "1", "--local-steps", "1", "--device", "cpu"]
     shown = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *options).shown
+    assert "How the model compares" in shown
     assert "all records in one place, no protection" in shown
     assert "h2 alone" in shown
 
@@ -331,7 +333,8 @@ def test_a_task_that_cannot_be_used_is_named_and_nothing_is_written(simulate, he
 def test_a_task_that_does_not_exist_is_named(secagg, here):
     with nothing_written(here):
         outcome = secagg("simulate", "--task", "none.toml", "--data", "data", "--out", "run")
-    outcome.failed(UNUSABLE, "unreadable-task", "none.toml", "Check the path")
+    told = "Cannot read the task file none.toml: No such file or directory. Check the path"
+    outcome.failed(UNUSABLE, "unreadable-task", told)
 
 
 def test_a_task_with_a_byte_order_mark_can_be_read(simulate, here):

@@ -127,7 +127,7 @@ def _epoch(wishes: Wishes, plan: Plan, averages: Mapping[int, float]) -> Choice:
         why = "As you gave it."
     else:
         why = "Longer epochs would shorten the average round by less than 5 %."
-    others = [f"{other}: {_times(average / averages[epoch])} the time per round" for other, average in averages.items()]
+    others = [f"{other}: {_time_per_round(average / averages[epoch])}" for other, average in averages.items()]
     return Choice(
         "epoch",
         f"a key set-up every {epoch} rounds" if epoch > 1 else "a key set-up every round",
@@ -165,6 +165,10 @@ def _privacy(wishes: Wishes, draft: Draft) -> Choice:
             *("--sampling-rate", f"{budget.sampling_rate:g}", "--batch-size", str(draft.batch)),
         ),
     )
+
+
+def _time_per_round(factor: float) -> str:
+    return "the same time per round" if _times(factor) == _times(1) else f"{_times(factor)} the time per round"
 
 
 def _times(factor: float) -> str:

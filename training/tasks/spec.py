@@ -180,7 +180,9 @@ def load_task_file(path: Path) -> TaskSpec:
     try:
         settings = read_toml(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as fault:
-        message = f"Cannot read the task file {path}: {fault}."
+        # What the system says besides, a number and the path again, nobody needs.
+        why = fault.strerror if isinstance(fault, OSError) else fault
+        message = f"Cannot read the task file {path}: {why}."
         raise InputError(
             "unreadable-task", message, culprit=str(path), remedy="Check the path and the TOML."
         ) from fault

@@ -32,7 +32,7 @@ KEY = base64.b64encode(OFFICER.public_key).decode()
         ("known_members = 4", "line 1, known_members: expected a list in brackets, got a whole number", ""),
         ("maximum_epsilon = inf", "line 1, maximum_epsilon: expected a number <=", ""),
         ("maximum_epsilon = nan", "line 1, maximum_epsilon: expected a number >", ""),
-        (f"[countersigning]\nofficers = ['{KEY}']", "2 signatures cannot come from 1 officers", ""),
+        (f"[countersigning]\nofficers = ['{KEY}']", "signatures is 2, more than the number of officers, 1", ""),
         (
             f"known_members = ['{OFFICER.fingerprint}']\n[countersigning]\nofficers = ['{KEY}', '{KEY[:-2]}0=']",
             "has a hospital's key",

@@ -84,6 +84,12 @@ def test_secrets_of_encryption_open_no_more_sums_than_a_charter_allows():
     assert 400 * int(options["--epoch-rounds"]) <= MOST_OPENINGS
 
 
+def test_an_epoch_that_saves_no_time_is_said_to_take_the_same():
+    large = recommend(replace(FOUR, parameters=10_000_000)).choices[3]
+    assert large.instead.startswith("2: the same time per round")
+    assert " times the time per round" in recommend(FOUR).choices[3].instead
+
+
 def test_what_was_given_is_kept():
     options = options_of(replace(FOUR, field_bits=32, epoch_rounds=3))
     assert (options["--field-bits"], options["--epoch-rounds"]) == ("32", "3")

@@ -145,7 +145,7 @@ class TrialSite:
         except ComponentNotAuthorized as error:
             return Answer(False, str(error).rpartition("component not authorized: ")[2])
         except Exception as error:
-            return Answer(True, f"built, though not to the end: {type(error).__name__}")
+            return Answer(True, f"built, up to a fault that is no refusal ({type(error).__name__})")
         return Answer(True, "built")
 
     def _trusting(self, root: bytes) -> Path:
