@@ -69,6 +69,7 @@ EGRESS: Final = LogKind(
     article="an",
     name="egress log",
     remedy="Nothing leaves this site until an officer has looked into it.",
+    put_back="Put the newest egress log back.",
     chain_label=b"secagg egress entry 1\n",
     signature_label=b"secagg egress signature 1\n",
 )

@@ -96,6 +96,7 @@ class LogKind(Generic[EntryT]):
         reason: its errors are ``<reason>-damaged``, ``<reason>-altered`` and ``<reason>-restored``.
         name, article: in sentences: ``"ledger"``, ``"a"``.
         remedy: what to do when it was damaged or altered.
+        put_back: how the site comes by all its entries again when some are missing.
     """
 
     entry: type[EntryT]
@@ -103,6 +104,7 @@ class LogKind(Generic[EntryT]):
     article: str
     name: str
     remedy: str
+    put_back: str
     chain_label: bytes
     signature_label: bytes
 
@@ -150,7 +152,7 @@ class LogKind(Generic[EntryT]):
             f"{self.reason}-restored",
             f"The {self.name} {path} {why}: an older copy was put in its place, or it was cut off or removed.",
             culprit=str(path),
-            remedy=f"Put the newest {self.name} back. {self.remedy}",
+            remedy=f"{self.put_back} {self.remedy}",
         )
 
     def altered(self, path: Path, number: int, why: str) -> TamperingError:

@@ -82,6 +82,7 @@ LEDGER: Final = LogKind(
     article="a",
     name="ledger",
     remedy="Nothing is trained on this site's data until an officer has looked into it.",
+    put_back="Put the newest ledger back, or import an export of it that goes as far: `secagg budget import`.",
     chain_label=b"secagg ledger entry 1\n",
     signature_label=b"secagg ledger signature 1\n",
 )

@@ -21,7 +21,7 @@ from secagg.labels import label
 from secagg.log_excerpt import LogCheckpoint
 from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, is_signed_by, read_envelope
 from secagg.release.statement import STATEMENT_TYPE
-from secagg.release.unusable import unusable
+from secagg.release.unusable import of_another_charter, unusable
 from secagg.signed_log import Sha256
 from secagg.transcript.files import FileCheckpoint
 
@@ -155,7 +155,7 @@ def verify_sites(statement: bytes, charter: VerifiedCharter, source: str) -> Che
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise unusable("malformed-statement", f"{source} cannot be read: {error}.", source) from error
     if content.subject[0].digest.sha256 != charter.digest.hex():
-        raise unusable("other-charter", f"{source} is about the run of another charter.", source)
+        raise of_another_charter(f"{source} is about the run of another charter.", source)
     sites = content.predicate.sites
     keys = {member.name: member.public_key for member in charter.charter.members}
     for site in sites:

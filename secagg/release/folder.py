@@ -15,7 +15,7 @@ from secagg.charter.folder import read_verified
 from secagg.files import read_bounded, unreadable
 from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, read_envelope, verify_signatures
 from secagg.release.statement import MODEL_FILE, Release, Statement, read_statement
-from secagg.release.unusable import unusable
+from secagg.release.unusable import of_another_charter, unusable
 
 STATEMENT_FILE: Final = "statement.dsse.json"
 
@@ -92,8 +92,7 @@ def verify_statement(charter: VerifiedCharter, signed: SignedStatement, statemen
     """
     release = statement.predicate
     if release.charter != charter.digest.hex():
-        raise unusable(
-            "other-charter",
+        raise of_another_charter(
             f"{place} is about the charter {release.charter[:16]}, and not about {charter.digest.hex()[:16]}.",
             place,
         )

@@ -195,7 +195,8 @@ def test_an_older_ledger_is_found_out_by_the_latch_and_by_a_head_that_was_noted(
     assert secagg("budget", "verify", home, "--noted", noted).code == 0
     change(home, "DELETE FROM entries WHERE sequence = (SELECT max(sequence) FROM entries)")
     for command in ("show", "verify"):
-        secagg("budget", command, home).failed(TAMPERING, "ledger-restored", home / "ledger.sqlite", "newest ledger")
+        told = secagg("budget", command, home)
+        told.failed(TAMPERING, "ledger-restored", home / "ledger.sqlite", "newest ledger", "`secagg budget import`")
     # Who has put back the latch too has only that head against him.
     (home / "latch.sqlite").unlink()
     assert secagg("budget", "verify", home).code == 0

@@ -25,6 +25,13 @@ def test_an_export_is_written_and_verified(secagg, finished, here):
     checked.failed(TAMPERING, "model-altered", "Do not use it")
 
 
+def test_another_charter_than_that_of_the_export_is_said_to_be_the_likeliest_cause(secagg, finished, simulate, here):
+    export(secagg, finished, here)
+    assert simulate().code == 0
+    checked = secagg("model", "verify", "m.safetensors", "--charter", "run/charter")
+    checked.failed(TAMPERING, "other-charter", "Check it with the charter under which it was made.")
+
+
 def test_nothing_is_overwritten_and_nothing_half_written(secagg, finished, here):
     (here / "README.md").write_text("mine")
     with nothing_written(here):

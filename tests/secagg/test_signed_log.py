@@ -34,6 +34,7 @@ def kind_of(name: str) -> LogKind[Note]:
         article="a",
         name=name,
         remedy="Ask an officer.",
+        put_back=f"Put the newest {name} back.",
         chain_label=f"test {name} entry 1\n".encode(),
         signature_label=f"test {name} signature 1\n".encode(),
     )
@@ -276,7 +277,7 @@ def test_a_log_of_one_kind_is_none_of_another(diary, path, site):
 
 
 def test_control_with_one_label_for_all_it_would_be(path, site):
-    same = LogKind(Note, "letter book", "a", "letter book", "", DIARY.chain_label, DIARY.signature_label)
+    same = LogKind(Note, "letter book", "a", "letter book", "", "", DIARY.chain_label, DIARY.signature_label)
     with Diary(path, site) as diary:
         diary.note("a")
     assert texts(path, site, same) == ["a"]
