@@ -1,11 +1,10 @@
-"""`secagg doctor`: can this machine do the work, and how fast? What it says of schemes is in `cli.doctor_schemes`."""
+"""`secagg doctor`: can this machine do the work, and how fast? The longer checks are in `cli.doctor_*`."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,14 +14,12 @@ import numpy as np
 from rich.table import Column, Table
 
 from cli.doctor_schemes import charter_checks, scheme_checks
+from cli.doctor_storage import storage_check
 from cli.machine_check import MachineCheck
 from cli.output import console, json_option, print_json, unmarked, warn
 from secagg.charter.cautions import cautions
 from secagg.charter.folder import read_charter
-from secagg.errors import SecaggError
 from secagg.files import require_there
-from secagg.identity import Identity
-from secagg.latch import Latch
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.policy import Policy, load_policy
 
@@ -64,7 +61,7 @@ def doctor(
 
     charter = read_charter(charter_folder) if charter_folder else None
     allowed = _given(policy).allowed_tasks if policy else Policy().allowed_tasks
-    checks = [_python(), *_packages(), _device(), _storage(folder), _cipher()]
+    checks = [_python(), *_packages(), _device(), storage_check(folder), _cipher()]
     checks += [model_check(charter, allowed), *charter_checks(charter)] if charter else scheme_checks()
     if as_json:
         print_json(checks)
@@ -120,24 +117,3 @@ def _seconds_to_mask(vector: np.ndarray) -> float:
     started = time.perf_counter()
     add_masks(vector, [SignedKey(os.urandom(32), 1)])
     return time.perf_counter() - started
-
-
-def _storage(folder: Path | None) -> MachineCheck:
-    what, place = "durable storage", folder or tempfile.gettempdir()
-    try:
-        return MachineCheck(what, f"{_milliseconds_a_record(folder):.1f} ms per record in {place}", good=True)
-    except OSError as error:
-        return MachineCheck(
-            what, f"{place} cannot be written: {error.strerror}; choose another with --folder", good=False
-        )
-    except SecaggError as error:
-        return MachineCheck(what, error.diagnostics(), good=False)
-
-
-def _milliseconds_a_record(folder: Path | None) -> float:
-    with tempfile.TemporaryDirectory(dir=folder) as name, Latch(Path(name) / "latch.sqlite") as latch:
-        charter = Identity.generate().public_key
-        started = time.perf_counter()
-        for epoch in range(1, 6):
-            latch.record_epoch(charter, epoch)
-        return (time.perf_counter() - started) / 5 * 1000

@@ -133,7 +133,8 @@ def _named(error: Exception, arguments: list[str]) -> SecaggError:
 
 def _command_path(arguments: list[str]) -> str:
     """The command that is meant. Where an option lacks its argument, click does not say which it was parsing."""
-    path, command = ["secagg"], cli
+    path = ["secagg"]
+    command: click.Command = cli
     for argument in arguments:
         if not isinstance(command, click.Group):
             break

@@ -7,14 +7,18 @@ import json
 import os
 import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 from safetensors.torch import save
 
 import cli.doctor
+from cli.doctor_storage import file_system_of
 from tests.cli.outcome import FAILED, UNUSABLE, Outcome
 
+MEMORY = Path("/dev/shm")
 WEAKNESS = "a coordinator that conspires with any one of them reads every hospital's update"
 
 
@@ -35,8 +39,9 @@ def findings_of(outcome: Outcome) -> dict[str, dict]:
 
 def test_this_machine_is_ready(secagg, tmp_path):
     shown = secagg("doctor", "--folder", tmp_path).shown
-    for part in ("Python", "torch", "tenseal", "device", "mask expansion", "BFV encryption", "durable storage"):
+    for part in ("Python", "torch", "tenseal", "device", "mask expansion", "BFV encryption"):
         assert f"ok {part}" in shown
+    assert "ms per record" in shown
     assert "bad" not in shown
     assert list(tmp_path.iterdir()) == []
 
@@ -53,6 +58,19 @@ def test_a_place_that_cannot_be_written_to_is_a_bad_sign(secagg, tmp_path):
     assert outcome.code == FAILED
     assert "cannot be written" in outcome.out
     assert "Traceback" not in outcome.out + outcome.err
+
+
+@pytest.mark.skipif(not MEMORY.is_dir() or file_system_of(MEMORY) != "tmpfs", reason="no tmpfs in /dev/shm")
+def test_storage_that_a_restart_empties_is_warned_of(secagg):
+    with TemporaryDirectory(dir=MEMORY) as folder:
+        outcome = secagg("doctor", "--folder", folder, "--json")
+    (warning,) = findings_of(outcome)["durable storage"]["warnings"]
+    assert (outcome.code, warning["code"]) == (0, "storage-in-memory")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="no /proc")
+def test_control_another_file_system_is_told_from_one_in_memory():
+    assert file_system_of(Path("/proc")) == "proc"
 
 
 def test_a_place_that_is_not_there_is_named_as_it_was_given(secagg, tmp_path, monkeypatch):
