@@ -32,7 +32,8 @@ def _spent(report: Report) -> Figure:
         dearest, limit = max(limited, key=lambda one: one[0].spent)
         more = f"epsilon, of a budget of {exact(limit)}; {no_more(dearest.left or 0.0, 2)} is left"
         return "Spent or reserved", no_less(dearest.spent, 2), more
-    most = max((run.epsilon or 0.0 for data_set in shown for run in data_set.runs), default=report.guarantee.epsilon)
+    # Others' trainings are not shown: what a data set's patients have spent, they have spent in this one.
+    most = max((data_set.spent for data_set in shown), default=report.guarantee.epsilon)
     return "Spent or reserved in this training", no_less(most, 2), "epsilon, the most at any hospital shown"
 
 

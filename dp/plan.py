@@ -97,7 +97,7 @@ class PrivacyPlan:
         Args:
             steps: all rounds had a sum if not given.
         """
-        groups = (self.training_events(rounds), self.metric_events(self._most_releases(rounds, steps)))
+        groups = (self.training_events(rounds), self.metric_events(self.most_releases(rounds, steps)))
         return epsilon_of_runs([groups], self.delta)
 
     def epsilon_at_two_hospitals(self, rounds: int, steps: int | None = None) -> float | None:
@@ -109,7 +109,7 @@ class PrivacyPlan:
         if not self.shares:
             return None
         training = [self.shares.training_event(self.sampling_rate, rounds * self.steps_per_round)] if rounds else []
-        releases = self._most_releases(rounds, steps)
+        releases = self.most_releases(rounds, steps)
         counts = [self.shares.metric_event(releases)] if self.metric_noise_multiplier and releases else []
         ways = (at_twice_the_sensitivity(training), at_twice_the_sensitivity(counts), (*training, *counts))
         return max(epsilon_rdp(events, self.delta) for events in ways)
@@ -118,8 +118,12 @@ class PrivacyPlan:
         """At most what the same rounds cost where one patient is exchanged for another, at the same delta."""
         return epsilon_of_exchange(lambda delta: replace(self, delta=delta).epsilon_after(rounds, steps), self.delta)
 
-    def _most_releases(self, rounds: int, steps: int | None) -> int:
-        """Of how many rounds counts may have been released: any round without a sum may have carried them."""
+    def most_releases(self, rounds: int, steps: int | None = None) -> int:
+        """Of how many rounds counts may have been released: any round without a sum may have carried them.
+
+        Args:
+            steps: all rounds had a sum if not given.
+        """
         had = rounds if steps is None else steps
         return self.releases(had) + rounds - had
 

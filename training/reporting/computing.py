@@ -5,8 +5,6 @@ Knows which record answers what.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec.structs import replace
 
 from secagg.charter import VerifiedCharter
@@ -31,6 +29,7 @@ from training.reporting.integrity import (
 from training.reporting.notices import notices_of
 from training.reporting.records import Records
 from training.reporting.report import CharterFacts, MemberFacts, ReleaseFacts, Report, SiteFacts
+from training.reporting.rounds_run import rounds_run
 
 
 def report_of(charter: VerifiedCharter, records: Records) -> Report:
@@ -46,8 +45,8 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     checkpoints = verify_checkpoints(read_envelope(records.checkpoints), charter) if records.checkpoints else None
     evidence = [signed.evidence for signed in records.sites]
     sites = tuple(_site(site) for site in evidence)
-    rounds, sums = _rounds(statement, sites, charter)
-    guarantee = guarantee_of(charter.charter, rounds, sums)
+    run = rounds_run(statement.predicate if statement else None, evidence, charter)
+    guarantee = guarantee_of(charter.charter, run.rounds, run.sums, run.counted)
     integrity = Integrity()
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
     for site in evidence:
@@ -81,15 +80,6 @@ def _statement(charter: VerifiedCharter, file: bytes | None) -> Statement | None
     statement = read_statement(signed.payload)
     verify_statement(charter, signed, statement, "The release's statement")
     return statement
-
-
-def _rounds(statement: Statement | None, sites: Sequence[SiteFacts], charter: VerifiedCharter) -> tuple[int, int]:
-    """How many rounds were run, with how many sums; without a release, the most that a site was charged for."""
-    if statement:
-        return statement.predicate.rounds, statement.predicate.sums
-    runs = (run for site in sites for data_set in site.data_sets for run in data_set.runs)
-    charged = max((run.rounds for run in runs if run.charter == charter.digest.hex()), default=0)
-    return charged, charged
 
 
 def _charter(charter: VerifiedCharter) -> CharterFacts:

@@ -18,6 +18,7 @@ from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.sections import PrivacyMode
 from secagg.policy.needs import honest_in_a_sum
 from training.privacy_plan import privacy_plan, rounds_stated
+from training.reporting.rounds_run import Counted
 
 _MINUTES: Final = "https://doi.org/10.6028/NIST.SP.800-226"
 
@@ -62,8 +63,12 @@ class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = _MINUTES
 
 
-def guarantee_of(charter: Charter, rounds: int, sums: int) -> Guarantee:
-    """What a charter promises once so many rounds were run, so many of which gave a sum."""
+def guarantee_of(charter: Charter, rounds: int, sums: int, counted: Counted = "charged") -> Guarantee:
+    """What a charter promises once so many rounds were run, so many of which gave a sum.
+
+    Args:
+        counted: where the number of rounds is from, which is said beside it.
+    """
     if charter.privacy.mode == "none":
         return _none(charter, rounds, sums)
     plan = privacy_plan(charter)
@@ -80,7 +85,7 @@ def guarantee_of(charter: Charter, rounds: int, sums: int) -> Guarantee:
         rounds=rounds,
         sums=sums,
         plain=_plain(charter, epsilon, exchange, plan.delta),
-        terms=_terms(charter, plan, epsilon, exchange, rounds),
+        terms=_terms(charter, plan, epsilon, exchange, rounds, counted),
         assumptions=_assumptions(charter, plan, rounds, sums),
         not_protected=_not_protected(charter),
     )
@@ -110,7 +115,9 @@ def _plain(charter: Charter, epsilon: float, exchange: float, delta: float) -> s
     )
 
 
-def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, exchange: float, rounds: int) -> tuple[Term, ...]:
+def _terms(
+    charter: Charter, plan: PrivacyPlan, epsilon: float, exchange: float, rounds: int, counted: Counted
+) -> tuple[Term, ...]:
     local = plan.mode == "local"
     steps = rounds * plan.steps_per_round
     noise = (
@@ -131,7 +138,7 @@ def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, exchange: float,
         Term("Unit of privacy", "one patient, with all of the patient's records at the hospital"),
         Term(
             "Epsilon",
-            f"{no_less(epsilon, 4)} for {_counted(charter, rounds)}; the charter allows "
+            f"{no_less(epsilon, 4)} for {_covered(charter, rounds, counted)}; the charter allows "
             f"{exact(charter.privacy.budget)}",
         ),
         Term("Delta", f"{plan.delta:g}"),
@@ -174,10 +181,12 @@ def _terms(charter: Charter, plan: PrivacyPlan, epsilon: float, exchange: float,
     )
 
 
-def _counted(charter: Charter, rounds: int) -> str:
-    if charter.metrics.target is None:
+def _covered(charter: Charter, rounds: int, counted: Counted) -> str:
+    if charter.metrics.target is not None:
+        return f"{rounds} rounds, all that there may be: it may end before them, by what it has released"
+    if counted == "charged":
         return f"the {rounds} rounds that were charged"
-    return f"{rounds} rounds, all that there may be: it may end before them, by what it has released"
+    return f"{rounds} rounds, as the charter plans it: of a ledger that cannot be read nobody knows how many it charged"
 
 
 def _interactivity(charter: Charter) -> str:

@@ -1,0 +1,171 @@
+"""A report promises no smaller epsilon than the ledgers that it shows, with a release beside them or without one."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from cli.report_words import figures_of
+from dp.ledger import Budget, Cost, Ledger
+from dp.ledger.spending import cost_epsilon
+from dp.stated import no_less
+from secagg.identity import Identity
+from secagg.release import attest, verify_release
+from secagg.release.dsse import assemble
+from secagg.release.folder import STATEMENT_FILE
+from secagg.release.statement import MODEL_FILE, statement_bytes
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, training_of
+from training.engines.base import Phase
+from training.engines.embedded import DropOut
+from training.privacy_plan import privacy_plan
+from training.reporting.computing import report_of
+from training.reporting.evidence import SignedEvidence, _signed_bytes, account_of, gather_for_others
+from training.reporting.findings import Finding
+from training.reporting.records import Sources, gather_records
+
+NOW = "2026-01-01T00:00:00+00:00"
+# Of four sums the second and the fourth carry counts, which cost as much as all four steps do.
+COUNTED = replace(
+    PRIVATE_CHOICES, training=training_of(rounds=4, local_steps=1), metrics="noisy", metrics_every=2, epoch_rounds=2
+)
+
+
+def ample(policy):
+    return msgspec.structs.replace(policy, maximum_epsilon=100.0)
+
+
+def shown_by(ward):
+    return [
+        gather_for_others(ward.home(number), ward.charter, hospital._identity)
+        for number, hospital in sorted(ward.hospitals.items())
+    ]
+
+
+def report(ward, sites=None, release=None):
+    sites = tuple(shown_by(ward) if sites is None else sites)
+    return report_of(ward.charter, gather_records(ward.charter, sites, Sources(release)))
+
+
+def paid(ward, number=1):
+    """What a hospital's ledger has charged the patient who has paid most, by itself."""
+    account = account_of(shown_by(ward)[number - 1].evidence)
+    run = ward.charter.digest.hex()
+    return max(
+        cost_epsilon(cost, account.delta(name))
+        for name in account.data_sets
+        for cost in account.spending(name).charged(run)
+    )
+
+
+@pytest.fixture
+def given_up(open_ward):
+    """A run that was given up after its second sum, which carries counts, had come out at the third try."""
+    ward = open_ward(choices=COUNTED, spec=PRIVATE_TASK, policy=ample)
+    failing = [DropOut(number, round_number, Phase.REVEAL) for number in (1, 2) for round_number in (2, 3)]
+    coordinator = ward.coordinator(*failing)
+    while min(ward.steps) < 2:
+        coordinator.run_epoch()
+    return ward
+
+
+def test_a_round_that_was_repeated_for_its_counts_is_in_what_is_promised(given_up):
+    plan = privacy_plan(given_up.charter.charter)
+    told = report(given_up).guarantee
+    assert (told.rounds, told.sums) == (4, 2)
+    assert told.epsilon == pytest.approx(paid(given_up))
+    # Four sums would have had counts with two of them; here three rounds had.
+    assert paid(given_up) > 1.2 * plan.epsilon_after(4, 4)
+
+
+def test_a_sum_with_counts_that_was_made_twice_and_taken_twice_is_paid_for_twice(given_up):
+    charter, plan = given_up.charter, privacy_plan(given_up.charter.charter)
+    sites = shown_by(given_up)[1:]
+    given_up.close()
+    run, cost = charter.digest.hex(), Cost(plan.training_events(1), plan.metric_events(1))
+    with Ledger(given_up.home(1).ledger, Identity.load(given_up.home(1).identity)) as ledger:
+        (data_set,) = ledger.account.data_sets
+        for number in (5, 6):
+            ledger.charge(data_set, run, number, cost, Budget(100.0, plan.delta), NOW)
+            ledger.commit(data_set, run, number, plan.delta, NOW)
+        (spent,) = ledger.spending(data_set).charged(run)
+    sites = [gather_for_others(given_up.home(1), charter, Identity.load(given_up.home(1).identity)), *sites]
+    told = report(given_up, sites).guarantee
+    assert told.rounds == 6
+    assert told.epsilon >= cost_epsilon(spent, plan.delta) > plan.epsilon_after(6, 4)
+
+
+@pytest.fixture
+def on_two_states(open_ward, tmp_path):
+    """A run that was given up after three rounds, the third of which a hospital paid for with a patient more."""
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
+    ward.stop_before(Phase.MASK, 3)
+    ward.close()
+    with (tmp_path / "data" / "h1.csv").open("a") as file:
+        file.write("0.5,0.5,1\n")
+    ward = open_ward()
+    ward.stop_before(Phase.CONCLUDE, 0)
+    return ward
+
+
+def test_rounds_that_were_paid_for_with_two_states_of_a_file_are_all_in_what_is_promised(on_two_states):
+    plan = privacy_plan(on_two_states.charter.charter)
+    only_one = [shown_by(on_two_states)[0]]
+    for told in (report(on_two_states).guarantee, report(on_two_states, only_one).guarantee):
+        assert (told.rounds, told.sums) == (3, 3)
+        assert told.epsilon == pytest.approx(paid(on_two_states)) == pytest.approx(plan.epsilon_after(3))
+
+
+def test_the_first_figure_of_a_consortiums_report_is_what_both_states_have_cost(on_two_states):
+    ward = on_two_states
+    ward.close()
+    identity = Identity.load(ward.home(1).identity)
+    with Ledger(ward.home(1).ledger, identity) as ledger:
+        for name in ledger.account.data_sets:
+            ledger.release_run(name, ward.charter.digest.hex(), NOW)
+    told = report(ward, [gather_for_others(ward.home(1), ward.charter, identity)])
+    name, value, _ = figures_of(told)[0]
+    plan = privacy_plan(ward.charter.charter)
+    assert (name, value) == ("Spent or reserved in this training", no_less(plan.epsilon_after(3), 2))
+    assert float(value) > max(run.epsilon for data_set in told.sites[0].data_sets for run in data_set.runs)
+
+
+def unreadable(ward, number):
+    """What all show, of whom one has a ledger that it cannot read, and says so."""
+    sites = shown_by(ward)
+    problem = Finding("ledger-altered", "Entry 1 was altered.", "ledger.sqlite", None)
+    evidence = replace(sites[number - 1].evidence, ledger=None, problems=(problem,))
+    sites[number - 1] = SignedEvidence(evidence, ward.hospitals[number]._identity.sign(_signed_bytes(evidence)))
+    return sites
+
+
+@pytest.mark.parametrize("shown", [slice(0, 4), slice(0, 1)], ids=["among readable ones", "alone"])
+def test_a_ledger_that_cannot_be_read_has_paid_for_no_fewer_rounds_than_were_planned(open_ward, shown):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.stop_before(Phase.MASK, 2)
+    told = report(ward, unreadable(ward, 1)[shown]).guarantee
+    assert told.epsilon == privacy_plan(ward.charter.charter).epsilon_after(3)
+    (epsilon,) = [term.value for term in told.terms if term.name == "Epsilon"]
+    assert "3 rounds, as the charter plans it" in epsilon
+
+
+def test_control_where_every_ledger_can_be_read_what_was_charged_is_promised(open_ward):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.stop_before(Phase.MASK, 1)
+    assert report(ward).guarantee.epsilon == 0
+    ward.coordinator().run_epoch()
+    told = report(ward).guarantee
+    assert told.epsilon == pytest.approx(paid(ward)) == privacy_plan(ward.charter.charter).epsilon_after(2)
+
+
+def test_a_release_that_states_fewer_rounds_than_a_ledger_has_makes_no_promise_smaller(open_ward):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.coordinator().run()
+    folder = ward.hospitals[1].release_folder
+    stated = replace(verify_release(folder).statement.predicate, rounds=1, sums=1)
+    payload = statement_bytes((folder / MODEL_FILE).read_bytes(), stated)
+    signed = assemble(payload, [attest(payload, hospital._identity) for hospital in ward.hospitals.values()])
+    (folder / STATEMENT_FILE).write_bytes(signed.to_json())
+    told = report(ward, release=folder)
+    assert "understated-rounds" in {finding.reason for finding in told.findings}
+    assert told.guarantee.epsilon >= paid(ward)
