@@ -138,10 +138,14 @@ def _privacy(release: VerifiedRelease) -> str:
             "## Privacy\n\n**No differential privacy.** Updates were not seen one by one, but the model itself may "
             "reveal that a patient was in the records, or more."
         )
-    who, neighbours = (
-        ("each hospital by itself", "one patient's records replaced by nothing, the number of patients as it is")
+    who, neighbours, exchanged = (
+        (
+            "each hospital by itself",
+            "one patient's records replaced by nothing, the number of patients as it is",
+            " (both trained on, or both held back for validation)",
+        )
         if claim.mode == "local"
-        else ("all hospitals together, each a share", "one patient added or removed")
+        else ("all hospitals together, each a share", "one patient added or removed", "")
     )
     stated = rounds_stated(charter, predicate.rounds, predicate.sums)
     exchange = privacy_plan(charter).epsilon_of_exchange(*stated)
@@ -150,7 +154,7 @@ def _privacy(release: VerifiedRelease) -> str:
         ("delta", f"{claim.delta:g}"),
         ("unit of privacy", f"one {claim.unit}, with all rows at one hospital"),
         ("neighbouring data sets", neighbours),
-        ("epsilon if one patient is exchanged for another", f"{no_less(exchange, 4)} at most"),
+        (f"epsilon if one patient is exchanged for another{exchanged}", f"{no_less(exchange, 4)} at most"),
         ("noise is added by", f"{who} (`{claim.mode}`)"),
         ("gradients are clipped to", f"{privacy.clip_norm:g}, L2, for each patient"),
         ("sampling rate", f"{privacy.sampling_rate:g} in each step"),

@@ -96,6 +96,7 @@ def test_the_card_says_what_was_signed_and_leaves_open_what_was_not(secagg, fini
         predicate["charter"],
         f"| epsilon | {no_less(predicate['privacy']['epsilon'], 4)} |",
         "| delta | 1e-05 |",
+        "| epsilon if one patient is exchanged for another (both trained on, or both held back for validation) | ",
         "one patient",
         "| rounds | 2, which gave 2 sums |",
         "| h2 | 1 |",

@@ -92,15 +92,18 @@ def guarantee_of(charter: Charter, rounds: int, sums: int, counted: Counted = "c
 
 
 def _plain(charter: Charter, epsilon: float, exchange: float, delta: float) -> str:
-    who, without = (
+    who, without, only = (
         (
             "each hospital adds all of it by itself, so that the promise depends on nobody else",
             "all records of any one patient at the hospital had been blank",
+            " if both would be trained on or both held back for validation. If one would be trained on and the other "
+            "held back, how many patients train may give away who it was, and no number limits that",
         )
         if charter.privacy.mode == "local"
         else (
             "each hospital adds a share of it, and all shares together hide a patient",
             "any one patient, with all of that patient's records at the hospital, had not been there",
+            "",
         )
     )
     return (
@@ -109,7 +112,7 @@ def _plain(charter: Charter, epsilon: float, exchange: float, delta: float) -> s
         "not changes the odds of whatever anybody concludes, from the model and from all that left the hospitals, by a "
         f"factor of at most {odds(epsilon)}, except with a probability of about {delta:g}. Somebody who knows that one "
         "of two people was there, and asks which, may learn more: those odds change by a factor of at most "
-        f"{odds(exchange)} (epsilon {no_less(exchange, 2)}). A smaller epsilon is better. This is a limit "
+        f"{odds(exchange)} (epsilon {no_less(exchange, 2)}){only}. A smaller epsilon is better. This is a limit "
         "for the worst case, not what is expected; it does not limit what is learned about patients in general, which "
         "is what the model is for."
     )
@@ -152,7 +155,13 @@ def _terms(
         Term(
             "Exchange of one patient for another",
             f"an epsilon of {no_less(exchange, 4)} at most, at the same delta: what it costs to be told from somebody "
-            "else who would have been there instead",
+            "else who would have been there instead"
+            + (
+                ", where both would be trained on or both held back for validation. Of one who would be trained on and "
+                "one who would be held back nothing is promised: how many patients train is public"
+                if local
+                else ", also where one of the two would be trained on and the other held back for validation"
+            ),
         ),
         Term("Model of trust", _trust(charter)),
         Term(

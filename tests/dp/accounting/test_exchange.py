@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 from dp.accounting import epsilon_of_exchange, epsilon_rdp
 from dp.events import GaussianEvent
@@ -53,6 +53,28 @@ def test_two_who_pull_apart_where_they_are_drawn_are_told_apart_no_better_than_i
 def test_control_the_epsilon_of_one_patients_presence_does_not_hold_for_an_exchange():
     alone = presence(GaussianEvent(6.6779, 1.0, 20))(DELTA)
     assert delta_without_sampling(alone, 6.6779, 20) > 100 * DELTA
+
+
+def delta_by_the_scale_of_noise(epsilon: float, patients: int, numbers: int) -> float:
+    """By how much Gaussian noise over ``patients`` differs beyond ``epsilon`` from the same over one patient fewer.
+
+    The likelihood ratio of independent Gaussians of two deviations depends on the sum of their squares alone.
+    """
+    thresholds = np.linspace(0.8, 1.3, 20_001) * numbers
+    fewer = chi2.sf(thresholds * ((patients - 1) / patients) ** 2, numbers)
+    return float(np.max(fewer - math.exp(epsilon) * chi2.sf(thresholds, numbers)))
+
+
+@pytest.mark.parametrize(("parameters", "true"), [(1_000, 23), (15_000, 170)])
+def test_control_in_local_mode_one_who_trains_is_told_from_one_who_is_held_back_by_the_scale_of_the_noise(
+    parameters, true
+):
+    """What is not promised. A sum of noise is divided by the training patients: 118 if it is the one, else 117."""
+    noise_multiplier, steps = 1.7962, 100
+    stated = epsilon_of_exchange(presence(GaussianEvent(noise_multiplier, 0.1, steps)), DELTA)
+    assert stated == pytest.approx(7.2, abs=0.01)
+    assert delta_by_the_scale_of_noise(stated, 118, parameters * steps) > 0.4
+    assert delta_by_the_scale_of_noise(true, 118, parameters * steps) >= DELTA
 
 
 def test_it_is_twice_an_epsilon_at_a_smaller_delta_and_nothing_where_nothing_is_spent():

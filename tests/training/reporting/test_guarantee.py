@@ -73,6 +73,28 @@ def test_it_is_said_what_an_exchange_of_one_patient_for_another_costs_and_no_les
     assert 2 * guarantee_of(charter, 3, 3).epsilon < exact <= told < exact + 0.0001001
 
 
+def with_local_noise() -> Charter:
+    choices = choices_of(training_of(), privacy="local", epsilon=3.0, sampling_rate=0.5)
+    members = [Member(name=f"h{number}", public_key=key.public_key) for number, key in enumerate(IDENTITIES, 1)]
+    return draft_charter(choices, members, tabular_spec(test_fraction=0.25, **BOUNDED))
+
+
+def test_with_local_noise_an_exchange_is_promised_only_of_two_on_the_same_side():
+    charter = with_local_noise()
+    told = term(charter, "Exchange of one patient for another")
+    assert "where both would be trained on or both held back for validation" in told
+    assert "Of one who would be trained on and one who would be held back nothing is promised" in told
+    plain = guarantee_of(charter, 3, 3).plain
+    assert "if both would be trained on or both held back for validation. If one" in plain
+    assert "no number limits that" in plain
+
+
+def test_with_shared_noise_it_is_promised_of_any_two():
+    told = term(shared_noise(), "Exchange of one patient for another")
+    assert told.endswith("also where one of the two would be trained on and the other held back for validation")
+    assert "held back" not in guarantee_of(shared_noise(), 3, 3).plain
+
+
 def test_where_the_number_of_patients_is_public_the_promise_is_about_their_records():
     assert "replaced by nothing" in term(LOCAL, "Neighbouring data sets")
     assert "had been blank" in guarantee_of(LOCAL, 3, 3).plain
