@@ -32,6 +32,8 @@ from secagg.errors import InputError
 _TINY: Final = 1e-6
 # Numbers of gradients that are held in float64 at a time: what a cache holds.
 _MOST_WIDENED: Final = 1 << 18
+# Squares that are added up in float32: so few lose a length no more than 2^-15 of it, whatever order they are added in.
+_BLOCK: Final = 1 << 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class SecureNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
             gradient.reshape(len(gradient), parameter.numel())
             for gradient, parameter in zip(self.grad_samples, self.params, strict=True)
         ]
-        norms = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
+        norms = torch.stack([_norms(gradient) for gradient in gradients]).norm(dim=0)
         factors = (self.max_grad_norm / (norms + _TINY)).clamp(max=1.0)
         for parameter, gradient in zip(self.params, gradients, strict=True):
             if parameter.summed_grad is None:
@@ -85,9 +87,30 @@ class SecureNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
             parameter.grad = noisy.to(parameter).view_as(parameter)
 
 
+def _norms(rows: Tensor) -> Tensor:
+    """The L2 norm of each row, float64: of float32 norms of its blocks.
+
+    In a float32 sum of the squares of a whole row, small ones are lost beside a large one: of millions the norm was
+    0.2 % too short, and the patient weighed as much more than the clip norm. To widen whole rows costs a step half its
+    time again.
+
+    Args:
+        rows: float32 (n, d).
+    """
+    whole = rows.shape[1] // _BLOCK
+    blocks = rows[:, : whole * _BLOCK].view(len(rows), whole, _BLOCK)
+    norms = torch.cat([blocks.norm(dim=2), rows[:, whole * _BLOCK :].norm(dim=1, keepdim=True)], dim=1)
+    of_rows: Tensor = norms.to(dtype=torch.float64, device=_with_float64(rows.device)).norm(dim=1)
+    return of_rows
+
+
 def _zeros(size: int, device: torch.device) -> Tensor:
-    """In float64, which Apple's devices do not have."""
-    return torch.zeros(size, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+    return torch.zeros(size, dtype=torch.float64, device=_with_float64(device))
+
+
+def _with_float64(device: torch.device) -> torch.device:
+    """The device itself, unless it is Apple's, which has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _add_weighted(total: Tensor, rows: Tensor, weights: Tensor) -> None:

@@ -189,6 +189,29 @@ def test_control_in_single_precision_it_is_moved_by_more():
     assert moved_by_the_first(SumsInSinglePrecision, 100_000) > 1 + 1e-3
 
 
+def long_gradient() -> torch.Tensor:
+    """(1, d), of a weight as large as a large convolution's: one output has much of it, and each other one a little."""
+    outputs = torch.full((4608,), 10 * 2**-10)
+    outputs[0] = 10.0
+    return torch.outer(outputs, torch.ones(512)).reshape(1, -1)
+
+
+def test_a_gradient_of_millions_of_numbers_weighs_no_more_than_the_clip_norm():
+    assert 1 - 1e-4 <= summed(SecureNoiseOptimizer, long_gradient()).norm() <= 1 + 1e-4
+
+
+def test_control_by_a_norm_in_single_precision_it_weighs_more(monkeypatch):
+    monkeypatch.setattr(training, "_norms", lambda rows: rows.norm(dim=1))
+    assert summed(SecureNoiseOptimizer, long_gradient()).norm() > 1 + 1e-3
+
+
+@pytest.mark.parametrize("size", [1, 1023, 1024, 1025, 5000])
+def test_lengths_are_those_of_the_whole_rows(size):
+    rows = torch.randn(3, size, generator=torch.Generator().manual_seed(size))
+    torch.testing.assert_close(training._norms(rows), rows.double().norm(dim=1), rtol=1e-6, atol=0)
+    assert training._norms(rows[:0]).shape == (0,)
+
+
 def test_the_noise_has_the_deviation_that_the_plan_states():
     records, used = table(), plan(noise_multiplier=3.0, clip_norm=0.7, sampling_rate=1.0, steps_per_round=1)
     quiet = records.count * step(records, dataclasses.replace(used, noise_multiplier=ALMOST_NONE))
