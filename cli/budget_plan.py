@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,7 @@ def plan(
     else:
         subject = _of_options(target_epsilon, noise_multiplier, sampling_rate, steps, delta)
     after = {rounds: forecast(subject.plan, rounds) for rounds in quarters(subject.plan.rounds)}
+    _require_finite(subject, after[subject.plan.rounds])
     if plot:
         write_plot(plot, subject.plan, subject.limit, points)
     if as_json:
@@ -159,6 +161,16 @@ def _refuse_with_charter(ctx: click.Context) -> None:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{option} is what the charter says: give one or the other.")
+
+
+def _require_finite(subject: _Subject, whole: EpsilonBound) -> None:
+    if not math.isfinite(whole.rdp):
+        raise InputError(
+            "unreachable-epsilon",
+            f"With a noise multiplier of {subject.noise_multiplier:g} no epsilon covers the run.",
+            culprit="noise_multiplier",
+            remedy="Raise the noise multiplier.",
+        )
 
 
 def _of_charter(folder: Path) -> _Subject:

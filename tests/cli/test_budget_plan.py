@@ -93,6 +93,13 @@ def test_a_target_that_no_noise_reaches_is_refused(secagg):
     secagg(*PLAN, "--target-epsilon", "1e-9", *RUN).failed(UNUSABLE, "unreachable-epsilon", "20 steps")
 
 
+@pytest.mark.parametrize("more", [[], ["--plot", "plan.svg"]])
+def test_noise_that_no_epsilon_covers_is_refused(secagg, here, more):
+    with nothing_written(here):
+        told = secagg(*PLAN, "--noise-multiplier", "1e-170", *RUN, *more)
+        told.failed(UNUSABLE, "unreachable-epsilon", "Raise the noise multiplier")
+
+
 # --- Charters ------------------------------------------------------------------------------------------------
 
 

@@ -254,6 +254,7 @@ def _not_protected(charter: Charter) -> tuple[str, ...]:
         "The fact that a hospital takes part, when it does, and how large its messages are.",
         "What the model says about patients in general, and so about anybody who resembles them.",
         "Records that leave a hospital in any other way.",
+        "Whether a hospital's list of patients changed between two runs, or within one: the name of a data set tells.",
         f"{_conspiracy(charter)}{_LEFT[charter.privacy.mode]}.",
         "The model, against a hospital that spoils it on purpose within what clipping allows.",
     )
