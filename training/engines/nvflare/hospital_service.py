@@ -12,6 +12,7 @@ from typing import Final
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.files import is_locked
+from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.folder import holds_release
 from training.engines.nvflare.deadlines import LONGEST_FAREWELL
 from training.engines.nvflare.site_kits import require_hospital_kit
@@ -55,9 +56,10 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
             going()
             process.check()
             has_come = holds_release(release)
-            # Others may keep the coordinator waiting, and their checkpoints come after that. But should its machine be
-            # gone for good, nobody ends the job.
-            may_leave = is_over(has_come and not is_locked(site.attending)) or lasts_too_long(has_come)
+            # Others may keep the coordinator waiting, and their checkpoints come after that, as the last of a job: its
+            # process may hang on to a coordinator that has left. Should that be gone before, nobody ends the job.
+            is_last = (release / CHECKPOINTS_FILE).exists() or not is_locked(site.attending)
+            may_leave = is_over(has_come and is_last) or lasts_too_long(has_come)
             if may_leave and known.state is not SiteState.RELEASED:
                 site.status.write(released(known, release))
             status = site.status.known()

@@ -10,6 +10,7 @@ import pytest
 
 from secagg.charter.folder import read_verified
 from secagg.files import lock
+from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.folder import STATEMENT_FILE, holds_release
 from secagg.release.statement import MODEL_FILE
 from tests.training.field.conftest import lay_out
@@ -80,6 +81,18 @@ def test_it_stays_as_long_as_the_job_lasts_in_which_the_release_came(with_releas
     finally:
         os.close(attending)
     assert serve_hospital(with_release, lambda: None, SiteWatcher()).state is SiteState.RELEASED
+
+
+def test_nor_does_it_wait_for_a_job_that_hangs_after_its_last_message(with_release, monkeypatch):
+    """The coordinator may be gone before the job's process hears that the job is over."""
+    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
+    release = with_release.folder.release(read_verified(with_release.charter).digest)
+    (release / CHECKPOINTS_FILE).write_bytes(b"")
+    attending = lock(with_release.attending)
+    try:
+        assert serve_hospital(with_release, lambda: None, SiteWatcher()).state is SiteState.RELEASED
+    finally:
+        os.close(attending)
 
 
 def test_a_job_that_nobody_ends_any_more_keeps_it_no_longer_than_a_coordinator_may_wait(with_release, monkeypatch):
