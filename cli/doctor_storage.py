@@ -31,7 +31,8 @@ def storage_check(folder: Path | None) -> MachineCheck:
         )
     except SecaggError as error:
         return MachineCheck(_WHAT, error.diagnostics(), good=False)
-    if kind not in _IN_MEMORY:
+    # Nobody keeps a site where temporary files go.
+    if folder is None or kind not in _IN_MEMORY:
         return MachineCheck(_WHAT, found, good=True)
     caution = Caution(
         "storage-in-memory",

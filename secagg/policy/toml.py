@@ -56,8 +56,11 @@ def read_policy(path: Path) -> Policy:
     except ValueError as error:
         if comma := _DECIMAL_COMMA.search(text):
             line = text[: comma.end()].count("\n") + 1
-            number = f"{comma['whole']}.{comma['fraction']}"
-            raise _malformed(path, f"line {line} has a number with a comma", f"Write a point: {number}.") from error
+            whole, fraction = comma["whole"], comma["fraction"]
+            # In English a comma stands before each three digits of a whole number.
+            thousands = f" If thousands are meant, write {whole}{fraction}." if len(fraction) == 3 else ""
+            remedy = f"Write a point: {whole}.{fraction}.{thousands}"
+            raise _malformed(path, f"line {line} has a number with a comma", remedy) from error
         raise _malformed(path, str(error), "") from error
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,6 +67,13 @@ def test_storage_that_a_restart_empties_is_warned_of(secagg):
         outcome = secagg("doctor", "--folder", folder, "--json")
     (warning,) = findings_of(outcome)["durable storage"]["warnings"]
     assert (outcome.code, warning["code"]) == (0, "storage-in-memory")
+
+
+@pytest.mark.skipif(not MEMORY.is_dir() or file_system_of(MEMORY) != "tmpfs", reason="no tmpfs in /dev/shm")
+def test_the_place_of_temporary_files_is_not_where_a_site_is_kept(secagg, monkeypatch):
+    with TemporaryDirectory(dir=MEMORY) as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        assert findings_of(secagg("doctor", "--json"))["durable storage"]["warnings"] == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="no /proc")

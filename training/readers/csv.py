@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Final
 
 from secagg.errors import InputError
 from secagg.utf8 import first_undecodable
 from training.readers.table import Table
+
+_MARKS: Final = {";": "semicolons", "\t": "tabs", ",": "commas"}
 
 
 def read_csv(path: Path, columns: tuple[str, ...]) -> Table:
@@ -64,9 +67,18 @@ def _undecodable(path: Path) -> int | None:
 
 def _require_parted(path: Path, header: tuple[str, ...], delimiter: str) -> None:
     """Spreadsheets of much of Europe part cells by semicolons, and write commas in numbers."""
-    others = [name for mark, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas")) if mark in header[0]]
-    if len(header) == 1 and others:
-        wanted = "tabs" if delimiter == "\t" else "commas"
+    if len(header) > 1:
+        return
+    wanted = _MARKS[delimiter]
+    if delimiter in header[0]:
+        raise InputError(
+            "other-separator",
+            f"The first line of {path} is one cell with {wanted} in it: whole lines are in quotation marks.",
+            culprit=str(path),
+            remedy="Save it without quotation marks around lines.",
+        )
+    others = [name for mark, name in _MARKS.items() if mark in header[0]]
+    if others:
         raise InputError(
             "other-separator",
             f"The cells of {path} are parted by {others[0]} where {wanted} are expected.",

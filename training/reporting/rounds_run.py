@@ -48,9 +48,11 @@ class _Shown:
         """Of a run's entries, on whatever data set: a patient may be in each."""
         charges = [entry for entry in entries if entry.kind in (Kind.CHARGE, Kind.UNPROTECTED)]
         charged = {entry.round for entry in charges}
+        # What is unprotected is not said to have had a sum, and costs the same with and without.
+        spent = {entry.round for entry in charges if entry.kind is Kind.CHARGE}
         summed = {entry.round for entry in entries if entry.kind is Kind.COMMIT}
         with_counts = sum(bool(entry.cost.metrics) for entry in charges)
-        return cls(len(charges), len(charged - summed), with_counts, len(summed - charged))
+        return cls(len(charges), len(spent - summed), with_counts, len(summed - charged))
 
 
 def rounds_run(release: Release | None, sites: Sequence[SiteEvidence], charter: VerifiedCharter) -> RoundsRun:

@@ -7,7 +7,6 @@ plain layers in a row, for which Opacus has per-sample gradients; W has none and
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 import torch
@@ -85,16 +84,18 @@ def add_low_rank(model: nn.Module, rank: int, seed: int, but: nn.Module) -> nn.M
         InputError: ``not-mergeable``, for a layer to whose weight no pair could be added after training.
     """
     names = {id(layer): name for name, layer in model.named_modules()}
-    held = Counter(_memory(tensor) for layer in model.modules() for tensor in layer._parameters.values())
+    held = [_memory(tensor) for layer in model.modules() for tensor in layer._parameters.values() if tensor is not None]
 
     def replacement(layer: nn.Module) -> nn.Module | None:
         # Layers derived from these may be used otherwise than by calling them.
         if type(layer) not in ADAPTED or layer is but or getattr(layer, "groups", 1) != 1:
             return None
         # weight_norm and pruning compute the weight anew at each use, in a hook; others change what goes in or out.
-        if layer._forward_pre_hooks or layer._forward_hooks or layer._parameters.get("weight") is None:
+        weight = layer._parameters.get("weight")
+        if layer._forward_pre_hooks or layer._forward_hooks or weight is None:
             raise _not_mergeable(names[id(layer)], "has hooks or a computed weight")
-        if held[_memory(layer._parameters["weight"])] > 1:
+        own = _memory(weight)
+        if sum(own.start < other.stop and other.start < own.stop for other in held) > 1:
             raise _not_mergeable(names[id(layer)], "shares its weight with another layer")
         return LowRank(layer, rank)  # type: ignore[arg-type]
 
@@ -129,9 +130,10 @@ def _tried(layer: LowRank, inputs: Tensor) -> tuple[Tensor, float]:
     return outputs, _ROUNDING * max(float(outputs.abs().max()), float(layer.frozen(inputs).abs().max()))
 
 
-def _memory(tensor: Tensor | None) -> int | None:
-    # Two parameters may be views of one tensor.
-    return None if tensor is None else tensor.untyped_storage().data_ptr()
+def _memory(tensor: Tensor) -> range:
+    """The addresses between a tensor's first number and its last: two parameters may be views of one tensor."""
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return range(tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size())
 
 
 def _not_mergeable(name: str, why: str) -> InputError:

@@ -26,7 +26,7 @@ _LARGEST_RANK = 4096
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.safetensors")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # What pandas writes the numbers of rows under: to CSV, to Parquet, and to CSV what it read from such a file.
-_NAMELESS = re.compile(r"|__index_level_[0-9]+__|Unnamed: [0-9]+")
+_NAMELESS = re.compile(r"|__index_level_[0-9]+__|Unnamed: [0-9]+(?:\.[0-9]+|_level_[0-9]+)*")
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

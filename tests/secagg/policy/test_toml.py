@@ -27,6 +27,7 @@ KEY = base64.b64encode(OFFICER.public_key).decode()
         ("\nminimum_cohort = 1", "line 2, minimum_cohort: expected a whole number >= 2", ""),
         ('maximum_epsilon = "8"', "line 1, maximum_epsilon: expected a number, got text in quotation marks", ""),
         ("# Ours.\nmaximum_epsilon = 8,0", "line 2 has a number with a comma", "Write a point: 8.0."),
+        ("minimum_cohort = 1,000", "line 1 has a number with a comma", "If thousands are meant, write 1000."),
         ("maximum_epsilon 8", "at line 1", ""),
         ("maximum_epsilon = 8.0\n# Köln", "line 2 is not UTF-8 text", "Save the file as UTF-8."),
         ("known_members = 4", "line 1, known_members: expected a list in brackets, got a whole number", ""),

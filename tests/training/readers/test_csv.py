@@ -40,6 +40,7 @@ def test_tabs_part_the_cells_of_a_tsv(tmp_path: Path) -> None:
         (b"a,b\n1,2\nM\xfcller,2\n", "unreadable-file", "line 3 is not UTF-8"),
         (b"age;bp;ill\n1,5;2;0\n", "other-separator", "parted by semicolons where commas are expected"),
         (b"age\tbp\n1\t2\n", "other-separator", "parted by tabs where commas are expected"),
+        (b'"age,bp"\n"1,2"\n', "other-separator", "one cell with commas in it"),
         (b'a,b\n"1,2\n', "unreadable-file", "at line 2: unexpected end of data"),
         (b"a,b\n" + b"9" * 200_000 + b",2\n", "unreadable-file", "field limit"),
     ],

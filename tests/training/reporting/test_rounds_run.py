@@ -149,6 +149,13 @@ def test_a_ledger_that_cannot_be_read_has_paid_for_no_fewer_rounds_than_were_pla
     assert "3 rounds, as the charter plans it" in epsilon
 
 
+def test_without_differential_privacy_each_round_that_was_begun_may_have_had_its_sum(open_ward):
+    ward = open_ward()
+    ward.coordinator().run_epoch()
+    told = report(ward).guarantee
+    assert told.sums == told.rounds == ward.steps[0]
+
+
 def test_control_where_every_ledger_can_be_read_what_was_charged_is_promised(open_ward):
     ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
     ward.stop_before(Phase.MASK, 1)

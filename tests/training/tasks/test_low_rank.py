@@ -157,6 +157,19 @@ def test_a_layer_that_shares_its_weight_with_another_is_refused(share, other):
     assert refused(lambda: add_low_rank(model, 2, 5, but=model[2])) == ("not-mergeable", "0")
 
 
+def test_layers_whose_weights_are_parts_of_one_tensor_share_no_number_and_are_merged():
+    layers = [nn.Linear(6, 6) for _ in range(3)]
+    for layer, part in zip(layers, torch.randn(18, 6).chunk(3), strict=True):
+        layer.weight = nn.Parameter(part)
+    head = nn.Linear(6, 2)
+    trained = add_low_rank(nn.Sequential(*layers, head), 2, 5, but=head)
+    for layer in trained[:3]:
+        nn.init.normal_(layer.up.weight)
+    rows = torch.randn(4, 6)
+    expected = trained(rows)
+    torch.testing.assert_close(merged(copy.deepcopy(trained))(rows), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_so_is_one_that_shares_it_with_the_last_layer():
     first, head = tied(nn.Linear(6, 6), nn.Linear(6, 6))
     assert refused(lambda: add_low_rank(nn.Sequential(first, head), 2, 5, but=head)) == ("not-mergeable", "0")

@@ -53,7 +53,7 @@ def test_binding_to_a_file_that_lacks_a_named_column_is_refused(write_task: Writ
         write_task(TABLE).bind(("y",))
 
 
-@pytest.mark.parametrize("column", ["", "__index_level_0__", "Unnamed: 0"])
+@pytest.mark.parametrize("column", ["", "__index_level_0__", "Unnamed: 0", "Unnamed: 0.1", "Unnamed: 0_level_1"])
 def test_a_column_without_a_name_is_learned_from_only_where_the_task_says_so(
     write_task: WriteTask, column: str
 ) -> None:
