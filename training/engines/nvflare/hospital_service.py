@@ -58,8 +58,8 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
             has_come = holds_release(release)
             # Others may keep the coordinator waiting, and their checkpoints come after that, as the last of a job: its
             # process may hang on to a coordinator that has left. Should that be gone before, nobody ends the job.
-            is_last = (release / CHECKPOINTS_FILE).exists() or not is_locked(site.attending)
-            may_leave = is_over(has_come and is_last) or lasts_too_long(has_come)
+            nothing_follows = has_come and ((release / CHECKPOINTS_FILE).exists() or not is_locked(site.attending))
+            may_leave = is_over(nothing_follows) or lasts_too_long(has_come)
             if may_leave and known.state is not SiteState.RELEASED:
                 site.status.write(released(known, release))
             status = site.status.known()

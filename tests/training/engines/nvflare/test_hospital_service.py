@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -50,6 +51,16 @@ def serve(site, *then):
         serve_hospital(site, going, SiteWatcher())
 
 
+@contextmanager
+def attended(site):
+    """As if a job's process were there."""
+    attending = lock(site.attending)
+    try:
+        yield
+    finally:
+        os.close(attending)
+
+
 @pytest.fixture
 def with_release(site):
     """As it would be there if it had been killed just then."""
@@ -74,12 +85,9 @@ def test_one_that_was_killed_as_the_release_came_stays_a_while_for_the_coordinat
 def test_it_stays_as_long_as_the_job_lasts_in_which_the_release_came(with_release, monkeypatch):
     """Its coordinator may wait for others longer than this site can know, and has its checkpoint signed after that."""
     monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
-    attending = lock(with_release.attending)
-    try:
+    with attended(with_release):
         serve(with_release, *(4 * [lambda: None]))
         assert with_release.status.read().state is SiteState.WAITING
-    finally:
-        os.close(attending)
     assert serve_hospital(with_release, lambda: None, SiteWatcher()).state is SiteState.RELEASED
 
 
@@ -88,20 +96,14 @@ def test_nor_does_it_wait_for_a_job_that_hangs_after_its_last_message(with_relea
     monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
     release = with_release.folder.release(read_verified(with_release.charter).digest)
     (release / CHECKPOINTS_FILE).write_bytes(b"")
-    attending = lock(with_release.attending)
-    try:
+    with attended(with_release):
         assert serve_hospital(with_release, lambda: None, SiteWatcher()).state is SiteState.RELEASED
-    finally:
-        os.close(attending)
 
 
 def test_a_job_that_nobody_ends_any_more_keeps_it_no_longer_than_a_coordinator_may_wait(with_release, monkeypatch):
     monkeypatch.setattr(hospital_service, "LONGEST_FAREWELL", 0.0)
-    attending = lock(with_release.attending)
-    try:
+    with attended(with_release):
         assert serve_hospital(with_release, lambda: None, SiteWatcher()).state is SiteState.RELEASED
-    finally:
-        os.close(attending)
 
 
 def test_after_such_a_job_it_stays_its_while_for_another(with_release, monkeypatch):
