@@ -185,8 +185,7 @@ class Hospital:
 
     def withdraw(self) -> None:
         """Give back what was reserved, if nothing of it was spent: the run does not start."""
-        if self._budget.rounds_charged == 0:
-            self._budget.close_run()
+        self._budget.withdraw()
 
     def receive(self, message: bytes) -> list[bytes]:
         """Take one message; give the replies. What goes wrong is answered with a signed refusal and its reason code.

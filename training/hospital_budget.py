@@ -100,13 +100,18 @@ class HospitalBudget:
         self._ledger.close_run(self._data_set, self._run, self._budget.delta, self._clock())
         self._logs.note()
 
+    def withdraw(self) -> None:
+        """Free what was reserved, unless some of it was spent: the run does not start."""
+        if self._ledger.account.rounds_on(self._data_set, self._run) == 0:
+            self.close_run()
+
     @property
     def rounds_charged(self) -> int:
         """How many rounds of this run this site has paid for, those without a sum among them.
 
-        Those too that were paid for with an earlier state of the data set, by some of the same patients.
+        With any state of the data set, whoever was in it: the patients of an earlier one have paid too.
         """
-        return self._ledger.account.rounds(self._data_set, self._run)
+        return self._ledger.account.rounds(self._run)
 
     @property
     def newest_round(self) -> int:
@@ -117,14 +122,14 @@ class HospitalBudget:
         return self._ledger.account.newest_round(self._run)
 
     def epsilon(self) -> float | None:
-        """What this run's charges have cost that of this data set's patients who has paid most; None without privacy.
+        """What this run's charges have cost that patient who has paid most; None without privacy.
 
-        With an earlier state of the data set too, as `rounds_charged`.
+        With any state of the data set, as `rounds_charged`.
         """
         if not self._private:
             return None
-        charges = self._ledger.spending(self._data_set).charged(self._run)
-        return max(cost_epsilon(charged, self._budget.delta) for charged in charges)
+        charges = self._ledger.account.charged(self._run)
+        return max((cost_epsilon(charged, self._budget.delta) for charged in charges), default=0.0)
 
     def use(self) -> BudgetUse | None:
         """How much of the data set's budget is used, by all runs; None without differential privacy."""

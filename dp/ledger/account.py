@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dp.ledger.entries import Entry, Kind
+from dp.ledger.entries import Cost, Entry, Kind
 from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_lists
 from dp.ledger.spending import RunKey, RunSpending, Spending
 
@@ -111,20 +111,31 @@ class Account:
             return dict.fromkeys(others)
         return {name: shared[name] or None for name in others if name in shared or name not in self._groups}
 
-    def rounds(self, data_set: str, run: str) -> int:
-        """How many rounds of a run were charged here to a data set or to others that share patients with it."""
-        found = (self._runs.get(name, {}).get(RunKey(run)) for name in (data_set, *self.overlaps(data_set)))
-        return sum(spent.rounds for spent in found if spent is not None)
+    def rounds(self, run: str) -> int:
+        """How many rounds of a run were charged here, to whatever data sets."""
+        return self._rounds(run, self._runs)
+
+    def rounds_on(self, data_set: str, run: str) -> int:
+        """How many of them were charged to a data set or to others that share patients with it."""
+        return self._rounds(run, (data_set, *self.overlaps(data_set)))
 
     def newest_round(self, run: str) -> int:
         """The highest number of a round of a run that was charged here, to whatever data set; 0 if none was."""
         return max((runs[RunKey(run)].newest for runs in self._runs.values() if RunKey(run) in runs), default=0)
+
+    def charged(self, run: str) -> frozenset[Cost]:
+        """What a run was charged here for each group of patients, of whatever data sets."""
+        return frozenset(cost for name in self._runs for cost in self.spending(name).charged(run))
 
     def spending(self, data_set: str) -> Spending:
         """What a data set's patients have spent."""
         own = tuple(self._runs.get(data_set, {}).values())
         shared = dict.fromkeys(tuple(self._runs_on(group - {data_set})) for group in self._largest_groups(data_set))
         return Spending(data_set, own, tuple(shared))
+
+    def _rounds(self, run: str, data_sets: Iterable[str]) -> int:
+        found = (self._runs.get(name, {}).get(RunKey(run)) for name in data_sets)
+        return sum(spent.rounds for spent in found if spent is not None)
 
     @property
     def _lacks_a_list(self) -> bool:

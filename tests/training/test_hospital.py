@@ -11,6 +11,7 @@ from torch import nn
 
 from dp.ledger import Kind
 from dp.ledger.entries import LEDGER
+from dp.ledger.spending import cost_epsilon
 from dp.plan import PrivacyPlan
 from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
 from secagg.identity import Identity
@@ -542,6 +543,36 @@ def test_control_without_that_check_the_release_would_state_too_small_an_epsilon
     stated = msgspec.json.decode(attested.statement)["predicate"]["privacy"]["epsilon"]
     plan = privacy_plan(paid_for_four.charter.charter)
     assert plan.epsilon_after(3) <= stated <= plan.epsilon_after(3) + 1e-6 < plan.epsilon_after(4)
+
+
+@pytest.fixture
+def paid_by_others(paid_for_four, open_ward, tmp_path):
+    """The same, with none of the patients who have paid in the last hospital's file any more."""
+    paid_for_four.close()
+    table = tmp_path / "data/h4.csv"
+    table.write_text(CHANGED["other patients"](table.read_text()))
+    return open_ward()
+
+
+def test_a_hospital_whose_file_has_become_another_attests_to_no_less_than_its_earlier_patients_have_paid(paid_by_others):
+    plan = privacy_plan(paid_by_others.charter.charter)
+    assert paid_by_others.hospitals[4]._budget.rounds_charged == 4
+    assert paid_by_others.hospitals[4].epsilon == pytest.approx(plan.epsilon_after(4))
+    assert refusal(paid_by_others, conclude(paid_by_others, 4, 3)) == "understated-rounds"
+    assert stages(conclude(paid_by_others, 4, 4)) == [Stage.ATTEST]
+
+
+def test_control_by_what_the_patients_of_now_have_paid_it_would_attest_to_too_few_rounds(paid_by_others, monkeypatch):
+    ledger = paid_by_others.hospitals[4]._ledger
+    data_set = paid_by_others.hospitals[4]._budget._data_set
+    run = paid_by_others.charter.digest.hex()
+    monkeypatch.setattr(HospitalBudget, "rounds_charged", ledger.account.rounds_on(data_set, run))
+    monkeypatch.setattr(HospitalBudget, "epsilon", lambda _: max(map(cost, ledger.spending(data_set).charged(run))))
+    assert stages(conclude(paid_by_others, 4, 3)) == [Stage.ATTEST]
+
+
+def cost(charged):
+    return cost_epsilon(charged, 1e-5)
 
 
 def test_fewer_rounds_than_sums_are_not_attested_to_without_privacy_either(finished):

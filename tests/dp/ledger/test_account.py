@@ -258,7 +258,7 @@ def test_a_list_that_is_removed_parts_nobody_whom_it_made_one(linked, told):
         name = patients.data_set
         assert account.spending(name).epsilon(DELTA) == composed(4, 1, 2)
         assert account.overlaps(name) == dict.fromkeys(set(account.data_sets) - {name})
-        assert account.rounds(name, RUN) == 1
+        assert account.rounds_on(name, RUN) == 1
     # Whoever never met any of them may have by the list that is gone.
     with Ledger(linked, SITE) as again:
         assert spent(again, people(1000)) == composed(4, 1, 2)
@@ -333,9 +333,18 @@ def test_who_shares_how_many_patients_with_whom_is_told(ledger):
 def test_a_runs_rounds_are_counted_over_all_data_sets_with_such_patients(ledger):
     names = [spend(ledger, patients, 1) for patients in (people(1, 2), people(2, 3), people(3, 4))]
     spend(ledger, people(1, 2), 1, OTHER_RUN)
-    assert [ledger.account.rounds(name, RUN) for name in names] == [2, 3, 2]
-    assert ledger.account.rounds(names[0], OTHER_RUN) == 1
-    assert ledger.account.rounds(ledger.enrol(people(9)), RUN) == 0
+    assert [ledger.account.rounds_on(name, RUN) for name in names] == [2, 3, 2]
+    assert ledger.account.rounds_on(names[0], OTHER_RUN) == 1
+    assert ledger.account.rounds_on(ledger.enrol(people(9)), RUN) == 0
+
+
+def test_all_rounds_of_a_run_are_counted_and_what_they_cost_whoever_is_in_the_data_set_of_now(ledger):
+    spend(ledger, people(1, 2), 3)
+    spend(ledger, people(7), 1)
+    spend(ledger, people(1, 2), 1, OTHER_RUN)
+    ledger.enrol(people(9))
+    assert (ledger.account.rounds(RUN), ledger.account.rounds(OTHER_RUN)) == (2, 1)
+    assert {cost_epsilon(charged, DELTA) for charged in ledger.account.charged(RUN)} == {cost(3), cost(1)}
 
 
 def test_enrolling_alone_spends_nothing_and_is_no_entry(ledger):
