@@ -18,7 +18,7 @@ from training.model_state import ModelLayout, model_digest
 from training.records import Records
 from training.scaling import Scaling
 from training.splitting import divide_by_patient, divide_stratified
-from training.task import Task, TaskSpec
+from training.task import EvaluationSpec, Task, TaskSpec
 from training.vector_layout import MomentVector, most_counts
 
 
@@ -159,8 +159,18 @@ def require_countable(charter: Charter, validation: Records | None) -> None:
 
 
 def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:
-    """The patients a hospital trains on, and those it keeps back for validation, if any, as the task says."""
-    evaluation = task.spec.evaluation
+    """The patients a hospital trains on, and those it keeps back for validation, if any, as the task says.
+
+    Of each at most as many rows as the task says. All rows decide on which side a patient is.
+    """
+    train, validation = _divided(records, task.spec.evaluation)
+    most = task.spec.data.most_rows
+    if most is None:
+        return train, validation
+    return train.first_rows(most), validation.first_rows(most) if validation else None
+
+
+def _divided(records: Records, evaluation: EvaluationSpec) -> tuple[Records, Records | None]:
     if evaluation.test_fraction == 0:
         return records, None
     match evaluation.division:

@@ -86,6 +86,13 @@ class Records:
         np.maximum.at(labels, self.patients, self.labels)
         return labels
 
+    def first_rows(self, most: int) -> Records:
+        """At most so many rows of each patient, the first in order; see `take`."""
+        order = np.argsort(self.patients, kind="stable")
+        grouped = self.patients[order]
+        place = np.arange(len(order)) - np.searchsorted(grouped, grouped)
+        return self.take(np.sort(order[place < most]))
+
     def rows_of(self, patients: npt.ArrayLike) -> Indices:
         """The rows (int64, shape (m,)) of these patients: patient by patient as given, each one's rows in order."""
         order = np.argsort(self.patients, kind="stable")

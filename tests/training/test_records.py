@@ -70,6 +70,12 @@ def test_rows_of_patients_come_patient_by_patient() -> None:
     assert some.rows_of([]).tolist() == []
 
 
+def test_of_each_patient_the_first_rows_are_kept_in_their_order() -> None:
+    few = records([[1], [2], [3], [4], [5], [6]], [0] * 6, [0, 1, 0, 2, 0, 1]).first_rows(2)
+    assert few.features[:, 0].tolist() == [1, 2, 3, 4, 6]
+    assert few.patients.tolist() == [0, 1, 0, 2, 1]
+
+
 def test_pooling_keeps_patients_of_different_hospitals_apart() -> None:
     pooled = concatenate([records([[1], [2]], [0, 1], [0, 0]), records([[3]], [1], source="b.csv")])
     assert pooled.patients.tolist() == [0, 0, 1]

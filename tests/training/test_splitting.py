@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from secagg.errors import InputError
+from tests.support.hospitals import tabular_spec
+from training.hospital_setup import split_patients
 from training.records import Records
 from training.splitting import (
     DirichletSplit,
@@ -129,6 +131,29 @@ def test_a_patient_known_by_name_stays_where_it_is_when_a_row_is_added() -> None
         return dataclasses.replace(bare, marks=names)
 
     assert division(named(1)) == division(named(3))
+
+
+def split(records: Records, **data: int) -> tuple[Records, Records]:
+    return split_patients(records, build_task(tabular_spec(**data)))
+
+
+def test_of_each_patient_on_either_side_no_more_rows_are_used_than_the_task_says() -> None:
+    owners = np.repeat(np.arange(40), np.arange(1, 41)).tolist()
+    whole, few = (split(some_records([0] * len(owners), owners), **data) for data in ({}, {"most_rows": 3}))
+    for all_rows, kept in zip(whole, few, strict=True):
+        assert people(kept) == people(all_rows)
+        assert np.bincount(kept.patients).tolist() == np.minimum(np.bincount(all_rows.patients), 3).tolist()
+
+
+def test_rows_that_a_patient_has_beyond_those_change_nothing() -> None:
+    owners = np.repeat(np.arange(40), 3)
+    whole = dataclasses.replace(
+        some_records([0] * 120, owners.tolist()), marks=np.uint8(owners)[:, None, None] * np.ones((1, 2, 32), np.uint8)
+    )
+    more = whole.take([*range(120), 5, 5, 5])
+    for part, again in zip(split(whole, most_rows=3), split(more, most_rows=3), strict=True):
+        assert rows(part) == rows(again)
+    assert sum(map(len, split(more))) == 123
 
 
 @settings(deadline=None, max_examples=50)

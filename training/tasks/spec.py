@@ -58,6 +58,7 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `TaskSpec.bind` writes out in full. ``categorical`` columns become one column a level, the first level left out.
     Images: square, ``image_size`` pixels a side, 1 or 3 ``image_channels``; ``class_names`` are the sub-folders of a
     folder of pictures, in the order of their labels.
+    Either: at most ``most_rows`` of each patient are used, the first in the file.
     """
 
     header: bool = True
@@ -72,6 +73,7 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing_values: tuple[str, ...] = ()
     missing: Literal["refuse", "drop-row"] = "refuse"
     patient: str | None = None
+    most_rows: int | None = None
     standardise: Literal["secure-sum", "bounds", "none"] = "none"
     bounds: dict[str, tuple[float, float]] = {}
     image_size: int = 28
@@ -293,6 +295,8 @@ def _check_classes(spec: TaskSpec) -> None:
         raise _bad("data.positive_above makes two classes; data.classes must be 2.")
     if data.positive_above is not None and not math.isfinite(data.positive_above):
         raise _bad("data.positive_above must be a finite number.")
+    if data.most_rows is not None and data.most_rows < 1:
+        raise _bad("data.most_rows must be at least 1.")
     if not 4 <= data.image_size <= 4096:
         raise _bad("data.image_size must be between 4 and 4096 pixels.")
 

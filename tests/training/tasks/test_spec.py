@@ -110,6 +110,7 @@ def test_the_training_fraction_is_the_decimal_one(heart_spec: TaskSpec) -> None:
         (TABLE + "classes = 1\n", "at least 2"),
         (TABLE + "classes = 3\npositive_above = 1\n", "two classes"),
         (TABLE + "positive_above = nan\n", "finite"),
+        (TABLE + "most_rows = 0\n", "at least 1"),
         (TABLE + 'classes = 3\n[evaluation]\nmetric = "auc"\n', "two classes"),
         (TABLE + "[evaluation]\nbins = 7\n", "even"),
         (TABLE + "[evaluation]\ntest_fraction = 1.0\n", "test_fraction"),
