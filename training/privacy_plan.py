@@ -32,11 +32,16 @@ def privacy_plan(charter: Charter) -> PrivacyPlan:
 def rounds_stated(charter: Charter, rounds: int, sums: int) -> tuple[int, int]:
     """For how many rounds and sums an epsilon is stated, once ``rounds`` were run and gave ``sums`` sums.
 
-    Where a target can end a run, what was released decides how many there are. Of such a run it is proven only that it
-    is as private as one that never ends early, so that all sums of the charter count.
+    Where a target can end a run, what was released decides how many there are: those of the plan count.
     """
-    if charter.metrics.target is None:
-        return rounds, sums
+    return (rounds, sums) if charter.metrics.target is None else rounds_of_plan(charter, rounds, sums)
+
+
+def rounds_of_plan(charter: Charter, rounds: int, sums: int) -> tuple[int, int]:
+    """How many rounds and sums there are once all sums of the charter are made.
+
+    Of a run that is ended by what it has released it is proven only that it is as private as one that goes on to here.
+    """
     missing = max(0, charter.training.rounds - sums)
     return rounds + missing, sums + missing
 

@@ -554,7 +554,9 @@ def paid_by_others(paid_for_four, open_ward, tmp_path):
     return open_ward()
 
 
-def test_a_hospital_whose_file_has_become_another_attests_to_no_less_than_its_earlier_patients_have_paid(paid_by_others):
+def test_a_hospital_whose_file_has_become_another_attests_to_no_less_than_its_earlier_patients_have_paid(
+    paid_by_others,
+):
     plan = privacy_plan(paid_by_others.charter.charter)
     assert paid_by_others.hospitals[4]._budget.rounds_charged == 4
     assert paid_by_others.hospitals[4].epsilon == pytest.approx(plan.epsilon_after(4))

@@ -5,6 +5,8 @@ Knows which record answers what.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec.structs import replace
 
 from secagg.charter import VerifiedCharter
@@ -46,7 +48,9 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     evidence = [signed.evidence for signed in records.sites]
     sites = tuple(_site(site) for site in evidence)
     run = rounds_run(statement.predicate if statement else None, evidence, charter)
-    guarantee = guarantee_of(charter.charter, run.rounds, run.sums, run.counted)
+    about: Literal["site", "consortium"] = "site" if [site.scope for site in sites] == ["site"] else "consortium"
+    in_all = _spent_in_all(sites[0], charter) if about == "site" else None
+    guarantee = guarantee_of(charter.charter, run.rounds, run.sums, run.counted, in_all)
     integrity = Integrity()
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
     for site in evidence:
@@ -57,7 +61,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     check_transcript(records.transcript, checkpoints, charter.charter, integrity)
     check_audit(records.audit, integrity)
     report = Report(
-        about="site" if [site.scope for site in sites] == ["site"] else "consortium",
+        about=about,
         charter=_charter(charter),
         findings=tuple(integrity.findings),
         notices=(),
@@ -71,6 +75,13 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
         versions=records.versions,
     )
     return replace(report, notices=notices_of(report, charter.charter))
+
+
+def _spent_in_all(site: SiteFacts, charter: VerifiedCharter) -> float | None:
+    """What patients of this training have spent in all trainings, those who have spent most; None if nobody was."""
+    run = charter.digest.hex()
+    trained = (data_set for data_set in site.data_sets if any(entry.charter == run for entry in data_set.runs))
+    return max((data_set.spent for data_set in trained), default=None)
 
 
 def _statement(charter: VerifiedCharter, file: bytes | None) -> Statement | None:

@@ -1,6 +1,7 @@
 """What a charter promises patients: in a paragraph that needs no mathematics, and in the terms of NIST SP 800-226.
 
-Knows the charter's plan and how many rounds were run. Says what is assumed, and what is not protected.
+Knows the charter's plan, how many rounds were run, and what a ledger counts of all trainings. Says what is assumed, and
+what is not protected.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.sections import PrivacyMode
 from secagg.policy.needs import honest_in_a_sum
-from training.privacy_plan import privacy_plan, rounds_stated
+from training.privacy_plan import privacy_plan, rounds_of_plan, rounds_stated
 from training.reporting.rounds_run import Counted
 
 _MINUTES: Final = "https://doi.org/10.6028/NIST.SP.800-226"
@@ -43,6 +44,8 @@ class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         epsilon: of the rounds that were run, or of all that the charter asks for where a target can end it; None
             without differential privacy. By Renyi divergences: what every ledger enforces.
+        epsilon_of_plan: of all rounds that the charter asks for: what holds if whoever ended a run before chose the
+            moment by what its sums showed. None where ``epsilon`` is that, or nothing was charged.
         epsilon_pld: the same by privacy loss distributions, for comparison; None where they do not apply.
         epsilon_continuous: no bound: what continuous noise in the place of integer noise would cost.
         rounds, sums: that ``epsilon`` covers.
@@ -52,6 +55,7 @@ class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: str
     epsilon: float | None
     delta: float | None
+    epsilon_of_plan: float | None
     epsilon_pld: float | None
     epsilon_continuous: float | None
     rounds: int
@@ -63,11 +67,14 @@ class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = _MINUTES
 
 
-def guarantee_of(charter: Charter, rounds: int, sums: int, counted: Counted = "charged") -> Guarantee:
+def guarantee_of(
+    charter: Charter, rounds: int, sums: int, counted: Counted = "charged", in_all: float | None = None
+) -> Guarantee:
     """What a charter promises once so many rounds were run, so many of which gave a sum.
 
     Args:
         counted: where the number of rounds is from, which is said beside it.
+        in_all: what a hospital's patients have spent in all its trainings; None where that is not shown.
     """
     if charter.privacy.mode == "none":
         return _none(charter, rounds, sums)
@@ -75,20 +82,27 @@ def guarantee_of(charter: Charter, rounds: int, sums: int, counted: Counted = "c
     rounds, sums = rounds_stated(charter, rounds, sums)
     epsilon = plan.epsilon_after(rounds, sums)
     exchange = plan.epsilon_of_exchange(rounds, sums)
+    of_plan = _epsilon_of_plan(charter, plan, rounds, sums)
     same_length = rounds == sums
     return Guarantee(
         mode=plan.mode,
         epsilon=epsilon,
         delta=plan.delta,
+        epsilon_of_plan=of_plan,
         epsilon_pld=forecast_pld(plan, rounds) if same_length else None,
         epsilon_continuous=forecast_reference(plan, rounds) if same_length else None,
         rounds=rounds,
         sums=sums,
-        plain=_plain(charter, epsilon, exchange, plan.delta),
-        terms=_terms(charter, plan, epsilon, exchange, rounds, counted),
+        plain=_plain(charter, epsilon, exchange, plan.delta) + _ended(charter, sums, of_plan) + _in_all(in_all),
+        terms=_terms(charter, plan, epsilon, of_plan, exchange, rounds, counted),
         assumptions=_assumptions(charter, plan, rounds, sums),
         not_protected=_not_protected(charter),
     )
+
+
+def _epsilon_of_plan(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) -> float | None:
+    whole = rounds_of_plan(charter, rounds, sums)
+    return plan.epsilon_after(*whole) if rounds and whole != (rounds, sums) else None
 
 
 def _plain(charter: Charter, epsilon: float, exchange: float, delta: float) -> str:
@@ -109,17 +123,43 @@ def _plain(charter: Charter, epsilon: float, exchange: float, delta: float) -> s
     return (
         "Random noise is mixed into training so that the finished model would be nearly as likely to come out if "
         f"{without}: {who}. Epsilon, here {no_less(epsilon, 2)}, says how nearly: one patient's records being there or "
-        "not changes the odds of whatever anybody concludes, from the model and from all that left the hospitals, by a "
-        f"factor of at most {odds(epsilon)}, except with a probability of about {delta:g}. Somebody who knows that one "
-        "of two people was there, and asks which, may learn more: those odds change by a factor of at most "
-        f"{odds(exchange)} (epsilon {no_less(exchange, 2)}){only}. A smaller epsilon is better. This is a limit "
-        "for the worst case, not what is expected; it does not limit what is learned about patients in general, which "
-        "is what the model is for."
+        "not changes the odds of whatever anybody concludes, from the model and from all that left the hospitals in "
+        f"this training, by a factor of at most {odds(epsilon)}, except with a probability of about {delta:g}. "
+        "Somebody who knows that one of two people was there, and asks which, may learn more: those odds change by a "
+        f"factor of at most {odds(exchange)} (epsilon {no_less(exchange, 2)}){only}. A smaller epsilon is better. This "
+        "is a limit for the worst case, not what is expected; it does not limit what is learned about patients in "
+        "general, which is what the model is for."
+    )
+
+
+def _ended(charter: Charter, sums: int, of_plan: float | None) -> str:
+    if of_plan is None:
+        return ""
+    return (
+        f" This is for a training that has made {sums} of the {charter.training.rounds} sums that were planned. If "
+        f"whoever ended it chose the moment by what the sums showed, epsilon is {no_less(of_plan, 2)} at most, that of "
+        f"the whole plan, and the factor {odds(of_plan)}; the other figures, too, are then those of the plan."
+    )
+
+
+def _in_all(epsilon: float | None) -> str:
+    if epsilon is None:
+        return ""
+    return (
+        " What the same patients spend in other trainings comes on top. This hospital's ledger, which counts what was "
+        f"charged or is reserved, comes to an epsilon of {no_less(epsilon, 2)} for all of its trainings together: a "
+        f"factor of at most {odds(epsilon)}."
     )
 
 
 def _terms(
-    charter: Charter, plan: PrivacyPlan, epsilon: float, exchange: float, rounds: int, counted: Counted
+    charter: Charter,
+    plan: PrivacyPlan,
+    epsilon: float,
+    of_plan: float | None,
+    exchange: float,
+    rounds: int,
+    counted: Counted,
 ) -> tuple[Term, ...]:
     local = plan.mode == "local"
     steps = rounds * plan.steps_per_round
@@ -141,7 +181,7 @@ def _terms(
         Term("Unit of privacy", "one patient, with all of the patient's records at the hospital"),
         Term(
             "Epsilon",
-            f"{no_less(epsilon, 4)} for {_covered(charter, rounds, counted)}; the charter allows "
+            f"{no_less(epsilon, 4)} for {_covered(charter, rounds, counted)}; {_if_chosen(of_plan)}the charter allows "
             f"{exact(charter.privacy.budget)}",
         ),
         Term("Delta", f"{plan.delta:g}"),
@@ -198,6 +238,15 @@ def _covered(charter: Charter, rounds: int, counted: Counted) -> str:
     return f"{rounds} rounds, as the charter plans it: of a ledger that cannot be read nobody knows how many it charged"
 
 
+def _if_chosen(of_plan: float | None) -> str:
+    if of_plan is None:
+        return ""
+    return (
+        f"if whoever ended the training chose the moment by what the sums showed, at most {no_less(of_plan, 4)}, the "
+        "plan's; "
+    )
+
+
 def _interactivity(charter: Charter) -> str:
     reserved = "The cost of all is reserved before the first; a round that is repeated is charged again"
     planned = f"{charter.training.rounds} sums, by the charter"
@@ -232,6 +281,8 @@ def _assumptions(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) ->
         *own,
         "The column that identifies patients really tells them apart. Where there is none, each row counts as a "
         "patient.",
+        "What patients have spent in other trainings comes on top of these figures: the ledger of each hospital counts "
+        "all together.",
         _at_two(plan.epsilon_at_two_hospitals(rounds, sums)),
         "A patient who is not recognised in another file has a separate budget there.",
         "The computers of the hospitals run this software, unaltered, and are not broken into.",
@@ -252,6 +303,8 @@ def _at_two(epsilon: float | None) -> str:
 def _not_protected(charter: Charter) -> tuple[str, ...]:
     return (
         "The fact that a hospital takes part, when it does, and how large its messages are.",
+        "How long a hospital takes to answer, which tells about how many rows it works through: a patient who has many "
+        "may be noticed by that. The task's data.most_rows limits how many of each patient are used.",
         "What the model says about patients in general, and so about anybody who resembles them.",
         "Records that leave a hospital in any other way.",
         "Whether a hospital's list of patients changed between two runs, or within one: the name of a data set tells.",
@@ -276,6 +329,7 @@ def _none(charter: Charter, rounds: int, sums: int) -> Guarantee:
         mode="none",
         epsilon=None,
         delta=None,
+        epsilon_of_plan=None,
         epsilon_pld=None,
         epsilon_continuous=None,
         rounds=rounds,

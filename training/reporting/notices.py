@@ -12,6 +12,7 @@ from secagg.charter import Charter
 from secagg.charter.cautions import cautions
 from training.reporting.budget import DataSetFacts, RunFacts
 from training.reporting.findings import Notice
+from training.reporting.guarantee import Guarantee
 from training.reporting.report import Report, SiteFacts
 
 _TELLS_NOTHING = 0.5
@@ -64,6 +65,7 @@ def _unusual(whose: str, run: RunFacts) -> Iterator[Notice]:
 
 
 def _run(report: Report) -> Iterator[Notice]:
+    yield from _fewer_sums(report.guarantee, report.charter.rounds)
     if report.transcript is None:
         return
     for epoch in report.transcript.unfinished:
@@ -76,6 +78,17 @@ def _run(report: Report) -> Iterator[Notice]:
     if failed:
         rounds = ", ".join(map(str, failed))
         yield Notice("no-sum", f"No sum was made in rounds {rounds}.", "They were charged all the same.")
+
+
+def _fewer_sums(guarantee: Guarantee, planned: int) -> Iterator[Notice]:
+    if guarantee.epsilon is not None and guarantee.epsilon_of_plan is not None:
+        yield Notice(
+            "fewer-sums",
+            f"{guarantee.sums} of the {planned} sums that were planned were made, at an epsilon of "
+            f"{no_less(guarantee.epsilon, 2)}. If whoever ended the training chose the moment by what the sums showed, "
+            f"it is at most {no_less(guarantee.epsilon_of_plan, 2)}, that of the whole plan.",
+            "If it is over, ask who ended it and why. Count on the larger figure where nobody can say.",
+        )
 
 
 def _missing(report: Report) -> Iterator[Notice]:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from dp.stated import no_less, odds
 from secagg.charter import Charter, Member, Metrics, Privacy, Training
 from tests.support.consortium import make_charter, make_identities
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
@@ -51,8 +52,29 @@ def test_a_run_that_its_target_may_end_costs_what_it_would_had_it_gone_on():
     assert "for 3 rounds, all that there may be" in term(charter, "Epsilon", 1, 1)
 
 
-def test_control_without_a_target_it_costs_the_rounds_that_were_paid_for():
-    assert guarantee_of(LOCAL, 1, 1).epsilon == privacy_plan(LOCAL).epsilon_after(1)
+def test_without_a_target_it_costs_the_rounds_that_were_paid_for_unless_whoever_ended_it_chose_by_the_sums():
+    plan = privacy_plan(LOCAL)
+    guarantee = guarantee_of(LOCAL, 2, 1)
+    assert guarantee.epsilon == plan.epsilon_after(2, 1)
+    # A round without a sum was paid for, and the plan has three sums.
+    assert guarantee.epsilon_of_plan == plan.epsilon_after(4, 3) > guarantee.epsilon
+    told = no_less(guarantee.epsilon_of_plan, 4)
+    chosen = "if whoever ended the training chose the moment by what the sums showed, at most"
+    assert f"for the 2 rounds that were charged; {chosen} {told}, the plan's; " in term(LOCAL, "Epsilon", 2, 1)
+    assert "has made 1 of the 3 sums" in guarantee.plain
+    assert f"epsilon is {no_less(guarantee.epsilon_of_plan, 2)} at most" in guarantee.plain
+
+
+@pytest.mark.parametrize("run", [(3, 3), (4, 3), (0, 0)], ids=["all sums", "a round repeated", "nothing charged"])
+def test_control_of_a_run_that_nobody_ended_early_there_is_one_figure_only(run):
+    guarantee = guarantee_of(LOCAL, *run)
+    assert guarantee.epsilon_of_plan is None
+    assert "ended" not in guarantee.plain
+    assert "ended" not in term(LOCAL, "Epsilon", *run)
+
+
+def test_control_where_a_target_may_end_it_the_plans_is_the_one_figure():
+    assert guarantee_of(with_target(), 1, 1).epsilon_of_plan is None
 
 
 def test_it_is_said_whether_what_is_released_decides_how_many_rounds_there_are():
@@ -93,6 +115,24 @@ def test_with_shared_noise_it_is_promised_of_any_two():
     told = term(shared_noise(), "Exchange of one patient for another")
     assert told.endswith("also where one of the two would be trained on and the other held back for validation")
     assert "held back" not in guarantee_of(shared_noise(), 3, 3).plain
+
+
+@pytest.mark.parametrize("charter", [LOCAL, shared_noise()], ids=["local", "distributed"])
+def test_what_is_promised_is_of_this_training_and_others_come_on_top(charter):
+    guarantee = guarantee_of(charter, 3, 3)
+    assert "all that left the hospitals in this training" in guarantee.plain
+    assert any("other trainings comes on top" in text for text in guarantee.assumptions)
+    assert "all of its trainings" not in guarantee.plain
+    told = guarantee_of(charter, 3, 3, in_all=2.972).plain
+    assert f"an epsilon of 2.98 for all of its trainings together: a factor of at most {odds(2.972)}." in told
+
+
+NO_NOISE = make_charter(IDENTITIES)
+
+
+@pytest.mark.parametrize("charter", [LOCAL, shared_noise(), NO_NOISE], ids=["local", "distributed", "none"])
+def test_it_is_said_that_nothing_hides_how_long_a_hospital_takes(charter):
+    assert any("How long a hospital takes" in text for text in guarantee_of(charter, 3, 3).not_protected)
 
 
 def test_where_the_number_of_patients_is_public_the_promise_is_about_their_records():

@@ -20,7 +20,7 @@ from training.engines.base import Phase
 from training.engines.embedded import DropOut
 from training.privacy_plan import privacy_plan
 from training.reporting.computing import report_of
-from training.reporting.evidence import SignedEvidence, _signed_bytes, account_of, gather_for_others
+from training.reporting.evidence import SignedEvidence, _signed_bytes, account_of, gather_for_others, gather_site
 from training.reporting.findings import Finding
 from training.reporting.records import Sources, gather_records
 
@@ -156,13 +156,38 @@ def test_without_differential_privacy_each_round_that_was_begun_may_have_had_its
     assert told.sums == told.rounds == ward.steps[0]
 
 
-def test_control_where_every_ledger_can_be_read_what_was_charged_is_promised(open_ward):
+def test_where_every_ledger_can_be_read_what_was_charged_is_promised_and_the_plans_figure_told_beside_it(open_ward):
     ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
     ward.stop_before(Phase.MASK, 1)
-    assert report(ward).guarantee.epsilon == 0
+    told = report(ward)
+    assert (told.guarantee.epsilon, told.guarantee.epsilon_of_plan) == (0, None)
+    assert "fewer-sums" not in codes(told)
     ward.coordinator().run_epoch()
-    told = report(ward).guarantee
-    assert told.epsilon == pytest.approx(paid(ward)) == privacy_plan(ward.charter.charter).epsilon_after(2)
+    told, plan = report(ward), privacy_plan(ward.charter.charter)
+    assert told.guarantee.epsilon == pytest.approx(paid(ward)) == plan.epsilon_after(2)
+    assert told.guarantee.epsilon_of_plan == plan.epsilon_after(3)
+    assert "fewer-sums" in codes(told)
+
+
+def codes(told):
+    return {notice.code for notice in told.notices}
+
+
+def test_control_of_a_run_that_made_all_its_sums_nothing_is_told_of_whoever_ended_it(open_ward):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.coordinator().run()
+    told = report(ward, release=ward.hospitals[1].release_folder)
+    assert told.guarantee.epsilon_of_plan is None
+    assert "fewer-sums" not in codes(told)
+
+
+def test_a_hospitals_own_report_tells_what_all_its_trainings_come_to_and_one_for_others_does_not(on_two_states):
+    ward = on_two_states
+    own = gather_site(ward.home(1), ward.charter, ward.hospitals[1]._identity)
+    told = report(ward, [own])
+    spent = max(data_set.spent for data_set in told.sites[0].data_sets)
+    assert f"comes to an epsilon of {no_less(spent, 2)} for all of its trainings together" in told.guarantee.plain
+    assert "all of its trainings" not in report(ward).guarantee.plain
 
 
 def test_a_release_that_states_fewer_rounds_than_a_ledger_has_makes_no_promise_smaller(open_ward):
