@@ -311,18 +311,11 @@ class Coordinator:
         stated = self._store.state.stated
         if stated is None:
             # Rounds that were begun, not rounds on record: one that was cut off has been paid for.
-            stated = self._store.state.round - self._rounds_of_statistics
+            stated = self._store.state.round - _rounds_of_statistics(self._charter)
             # Before anybody attests to it: who has once attests to no other number.
             self._store.update(stated=stated)
         message = outside_epochs(self._charter).seal(Stage.CONCLUDE, Conclude(stated))
         return [(number, message) for number in members]
-
-    @property
-    def _rounds_of_statistics(self) -> int:
-        """How many rounds were begun for statistics, for which nobody pays."""
-        on_record = sum(record.purpose == Purpose.STATISTICS for record in self.rounds)
-        # A folder that was lost or put back has none on record, and there was one for each sum.
-        return max(on_record, self._sums_made[Purpose.STATISTICS])
 
     def _with_the_others(self, statuses: dict[int, Status]) -> frozenset[int]:
         """All but those who are as far as more than may lie, by other sums: they would attest to another model."""
@@ -398,6 +391,15 @@ class Coordinator:
     def _was_found_dealing_wrongly(self, refusal: RefusalRecord) -> bool:
         """Then it is told apart from what hospitals refused."""
         return refusal.reason == WRONG_DEALING and refusal.member in self._wrong_dealers.rounds
+
+
+def _rounds_of_statistics(charter: VerifiedCharter) -> int:
+    """How many rounds gave statistics, for which nobody pays.
+
+    One that gave none counts as one of training: a folder that was lost or put back has no record of it, and who has
+    attested to a number of rounds is to be asked for the same.
+    """
+    return STATISTICS_SUMS if charter.charter.statistics.features else 0
 
 
 def _without_fault(server: MaskingServer) -> RemoteProtocolError:

@@ -760,6 +760,19 @@ def test_one_that_lost_its_folder_after_all_had_attested_asks_for_the_same_round
     assert verified_statement(ward, ward.coordinator().run()).rounds == 3
 
 
+def test_so_does_one_where_a_round_of_statistics_had_failed(open_ward):
+    """It counts as one of training, for a coordinator that remembers it and for one that does not."""
+    ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
+    failing = [DropOut(number, 2, Phase.MASK) for number in (1, 2)]
+    unheard = [DropOut(number, 0, Phase.RELEASE) for number in ward.hospitals]
+    coordinator = ward.coordinator(*failing, *unheard)
+    release = coordinator.run()
+    assert [record.step for record in coordinator.rounds] == [1, 0, 2, 1, 2, 3]
+    assert (verified_statement(ward, release).sums, verified_statement(ward, release).rounds) == (3, 4)
+    shutil.rmtree(ward.folder / "coordinator")
+    assert ward.coordinator().run() == release
+
+
 class KilledError(Exception):
     """A hospital's process has ended."""
 
