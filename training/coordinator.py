@@ -121,6 +121,7 @@ class Coordinator:
         purpose = self._due(statuses)
         if purpose is None:
             return self._conclude(statuses)
+        self._go_beyond_the_furthest(statuses.values())
         done = self._sum(self._open_epoch(purpose))
         if not done or purpose is not Purpose.TRAINING:
             return None
@@ -229,16 +230,34 @@ class Coordinator:
         """Ask everybody where they are, and let those who are behind have what they missed."""
         query = outside_epochs(self._charter).seal(Stage.QUERY, Query())
         signed = self._statuses(self._exchange(Phase.QUERY, [(n, query) for n in self._members]))
-        statuses = [status for status, _ in signed.values()]
-        state = self._store.state
-        newest_epoch = self._claimed([status.epoch for status in statuses])
-        newest_round = self._claimed([status.round for status in statuses])
-        self._store.update(epoch=max(state.epoch, newest_epoch), round=max(state.round, newest_round))
+        self._go_beyond([status for status, _ in signed.values()])
         if snapshots.are_used(self._charter.charter):
             signed = self._let_them_hand_over(signed)
         else:
             signed |= self._send_what_was_missed(signed)
         return {member: status for member, (status, _) in signed.items()}
+
+    def _go_beyond(self, statuses: Sequence[Status]) -> None:
+        """Go on from the newest epoch and round that hospitals claim: a folder that was lost or put back knows less."""
+        state = self._store.state
+        newest_epoch = self._claimed([status.epoch for status in statuses])
+        newest_round = self._claimed([status.round for status in statuses])
+        forgotten = state.forgotten
+        if newest_epoch > state.epoch or newest_round > state.round:
+            # In each epoch a run stops after so many rounds in a row that too few have masked.
+            forgotten = newest_round + _MOST_FAILURES * newest_epoch
+        epoch, round_number = max(state.epoch, newest_epoch), max(state.round, newest_round)
+        self._store.update(epoch=epoch, round=round_number, forgotten=forgotten)
+
+    def _go_beyond_the_furthest(self, statuses: Iterable[Status]) -> None:
+        """Leave out the rounds that one hospital says it alone has masked, as far as they may have been forgotten.
+
+        It takes part in no round before, and signs no release that states fewer. Not where only the release is due: who
+        has attested to it attests to no other number.
+        """
+        state = self._store.state
+        furthest_round = max((status.round for status in statuses), default=0)
+        self._store.update(round=max(state.round, min(furthest_round, state.forgotten)))
 
     def _send_what_was_missed(self, signed: Signed) -> Signed:
         """Send each the sums it missed, and others' word for those it cannot check."""
@@ -299,7 +318,7 @@ class Coordinator:
     def _claimed(self, claims: list[int]) -> int:
         """The largest number that more members claim to have reached than may lie.
 
-        One that lies could otherwise use up all numbers. Who really is further refuses, and is left out for an epoch.
+        One that lies could otherwise use up all numbers. Who really is further on is left out of an epoch.
         """
         ordered, liars = sorted(claims, reverse=True), self._charter.charter.most_liars
         return ordered[liars] if len(ordered) > liars else 0

@@ -42,6 +42,8 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers used so far.
 
     Attributes:
+        forgotten: up to this round, hospitals may have masked some that this folder, lost or put back since, does not
+            know of: for them, one hospital's word is enough.
         statistics: messages with the sums of feature statistics, in order, by file name.
         sums: the same for the applied sums.
         asked: whose shares were asked for last.
@@ -53,6 +55,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     charter: str
     epoch: int = 0
     round: int = 0
+    forgotten: int = 0
     statistics: tuple[str, ...] = ()
     sums: tuple[str, ...] = ()
     asked: Asked | None = None

@@ -29,6 +29,7 @@ from tests.support.hospitals import (
     training_of,
 )
 from training.attacks.members import FalseDealer
+from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorStore
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
@@ -831,6 +832,115 @@ def test_control_hospitals_that_look_at_no_number_pay_twice_for_it_and_can_sign_
         with pytest.raises(ProtocolError, match="this hospital has taken part in more"):
             ward.coordinator().run()
     assert set(map(tuple, rounds_paid_for(ward).values())) == {(1, 2, 2, 3)}
+
+
+@pytest.fixture
+def only_the_first_masked(open_ward):
+    """Rounds 2 to 4 were paid for and masked by the first hospital alone, and the coordinator's folder is gone."""
+
+    def begin_again(hospitals):
+        ward = open_ward(hospitals, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=with_much_to_spend)
+        away = [DropOut(number, round_, Phase.MASK) for number in range(2, hospitals + 1) for round_ in (2, 3, 4)]
+        with pytest.raises(ProtocolError, match="answered while collecting"):
+            ward.coordinator(*away).run()
+        assert rounds_paid_for(ward) == {1: [1, 2, 3, 4]} | {number: [1] for number in range(2, hospitals + 1)}
+        shutil.rmtree(ward.folder / "coordinator")
+        return ward
+
+    return begin_again
+
+
+def assert_released_with_all_paid_once(ward, release):
+    paid = rounds_paid_for(ward).values()
+    assert all(len(set(rounds)) == len(rounds) <= release.rounds for rounds in paid)
+    assert release.privacy.epsilon >= max(hospital.epsilon for hospital in ward.hospitals.values())
+    assert_all_have_one_model(ward, 3)
+
+
+@pytest.mark.parametrize("hospitals", [3, 4])
+def test_one_that_lost_its_folder_begins_no_round_that_a_single_hospital_has_masked(only_the_first_masked, hospitals):
+    """With three no sum can do without it. With four it could, and that one would sign no release."""
+    ward = only_the_first_masked(hospitals)
+    assert ward.charter.charter.threshold == 3
+    coordinator = ward.coordinator()
+    release = verified_statement(ward, coordinator.run())
+    assert [record.round for record in coordinator.rounds] == [5, 6]
+    assert (release.sums, release.rounds) == (3, 6)
+    assert_released_with_all_paid_once(ward, release)
+
+
+def test_nor_does_it_if_that_one_cannot_be_reached_at_first(only_the_first_masked):
+    ward = only_the_first_masked(3)
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(engine=EmbeddedEngine({number: ward.hospitals[number] for number in (2, 3)})).run()
+    assert caught.value.reason == "too-few-advertised"
+    release = verified_statement(ward, ward.coordinator().run())
+    assert release.rounds == 6
+    assert_released_with_all_paid_once(ward, release)
+
+
+@pytest.mark.parametrize("hospitals", [3, 4])
+def test_control_one_that_believes_no_single_hospital_never_comes_to_a_release(
+    only_the_first_masked, monkeypatch, hospitals
+):
+    monkeypatch.setattr(Coordinator, "_go_beyond_the_furthest", lambda *_: None)
+    ward = only_the_first_masked(hospitals)
+    for _ in range(4):
+        with pytest.raises(ProtocolError):
+            ward.coordinator().run()
+
+
+class FarAhead:
+    """A hospital that says it has masked the last round that there can be, and is honest in all else."""
+
+    def __init__(self, hospital):
+        self.hospital = hospital
+
+    def receive(self, message):
+        replies = self.hospital.receive(message)
+        if peek(message).stage is not Stage.QUERY:
+            return replies
+        status = decode(open_envelope(replies[0], self.hospital._charter, LARGEST_ANSWER).payload, Status)
+        return [self.hospital._sealer().seal(Stage.STATUS, msgspec.structs.replace(status, round=2**32 - 1))]
+
+
+def led_by_the_second(ward):
+    return EmbeddedEngine(ward.hospitals | {2: FarAhead(ward.hospitals[2])})
+
+
+def test_a_single_hospital_that_lies_about_its_rounds_is_believed_by_no_coordinator_that_has_its_folder(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    assert verified_statement(ward, ward.coordinator(engine=led_by_the_second(ward)).run()).rounds == 4
+
+
+def test_and_by_one_that_lost_it_for_three_rounds_in_each_epoch_at_most(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=6)))
+    ward.stop_before(Phase.MASK, 4)
+    shutil.rmtree(ward.folder / "coordinator")
+    newest_round, newest_epoch = 3, 2
+    coordinator = ward.coordinator(engine=led_by_the_second(ward))
+    release = verified_statement(ward, coordinator.run())
+    assert [record.round for record in coordinator.rounds] == [10, 11, 12]
+    assert release.rounds == newest_round + 3 * newest_epoch + 3
+    assert_all_have_one_model(ward, 6)
+
+
+def test_control_one_that_believes_it_without_bound_has_no_number_left(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    coordinator = ward.coordinator(engine=led_by_the_second(ward))
+    coordinator._store.update(forgotten=2**32 - 1)
+    with pytest.raises(ProtocolError) as caught:
+        coordinator.run()
+    assert caught.value.reason == "too-few-advertised"
+
+
+def test_after_all_have_attested_no_single_hospital_can_make_it_ask_for_another_number(open_ward):
+    ward = open_ward()
+    ward.stop_before(Phase.RELEASE, 0)
+    shutil.rmtree(ward.folder / "coordinator")
+    assert verified_statement(ward, ward.coordinator(engine=led_by_the_second(ward)).run()).rounds == 3
 
 
 def test_so_does_one_whose_folder_was_put_back_and_whoever_missed_later_sums_only_is_given_them(open_ward):
