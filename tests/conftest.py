@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from training.attacks.stage import Consortium
+from training.testbed.consortium import Consortium
 
 # Small tensors on a shared machine: more threads than one are slower.
 torch.set_num_threads(1)

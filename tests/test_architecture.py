@@ -57,6 +57,13 @@ def test_dp_knows_nothing_of_the_protocols():
     assert within(imports_of("dp"), "secagg") <= FOUNDATIONS
 
 
+def test_only_attacks_and_their_command_know_attacks():
+    files = {file.relative_to(ROOT) for package in (*PACKAGES, "benchmarks") for file in (ROOT / package).rglob("*.py")}
+    users = {file for file in files if any(m.startswith("training.attacks") for m in imported_modules(ROOT / file))}
+    outside = {file for file in users if not file.is_relative_to("training/attacks")}
+    assert outside == {Path("cli/audit_attack.py")}
+
+
 @pytest.mark.parametrize("module", sorted(FOUNDATIONS))
 def test_what_dp_shares_with_the_protocols_knows_nothing_of_them_either(module):
     file = ROOT.joinpath(*module.split(".")).with_suffix(".py")

@@ -14,12 +14,12 @@ from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError
 from secagg.wire import Sealer, Stage
 from tests.attacks.weakened.group_secret import without_masks
-from training.attacks.build import Build
 from training.attacks.encrypted import COLLUDER, ENCRYPTED, VICTIM, WITHOUT_MASKS, EncryptedCoordinator, encrypted_round
 from training.attacks.group_secret import opened_vectors
 from training.attacks.model import Succeeded
-from training.attacks.stage import Consortium
 from training.attacks.ward import Ward
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium
 
 LIAR = 2
 encrypted = pytest.mark.parametrize("scheme", ENCRYPTED)

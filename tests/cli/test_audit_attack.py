@@ -19,7 +19,7 @@ def lying_controls(tmp_path):
     """A folder whose weakened build lacks nothing."""
     (tmp_path / "weakened").mkdir()
     (tmp_path / "weakened" / "__init__.py").write_text(
-        "from training.attacks.build import REAL, Control\nCONTROLS = {'forged-sum': Control(REAL, 'nothing')}\n"
+        "from training.testbed.build import REAL, Control\nCONTROLS = {'forged-sum': Control(REAL, 'nothing')}\n"
     )
     return tmp_path
 

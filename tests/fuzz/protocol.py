@@ -30,7 +30,7 @@ from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
 from training import messages as around_messages
 from training.attacks.encrypted import EncryptedCoordinator
 from training.attacks.noise import NoisyCoordinator
-from training.attacks.toy_noise import noisy
+from training.testbed.toy_noise import noisy
 
 MEMBERS = 3
 _SHAPE = {"model": Model(digest=MODEL_DIGEST, parameters=3), "epoch_rounds": 2, "threshold": 2, "max_colluding": 0}

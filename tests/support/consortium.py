@@ -1,4 +1,4 @@
-"""A consortium for tests: that of the attack suite."""
+"""A consortium for tests: that of the testbed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from secagg.encoding.ring import RingVector
-from training.attacks.build import Build
-from training.attacks.stage import MODEL_DIGEST, Consortium, make_charter, make_identities, open_policy, sign_by_all
+from training.testbed.build import Build
+from training.testbed.consortium import (
+    MODEL_DIGEST,
+    Consortium,
+    make_charter,
+    make_identities,
+    open_policy,
+    sign_by_all,
+)
 
 __all__ = [
     "MODEL_DIGEST",

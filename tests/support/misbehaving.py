@@ -8,7 +8,7 @@ from secagg.encoding import unpack
 from secagg.masking.round_tags import round_tag
 from training.attacks.coordinator import LyingCoordinator as MisbehavingCoordinator
 from training.attacks.coordinator import detached
-from training.attacks.stage import MODEL_DIGEST
+from training.testbed.consortium import MODEL_DIGEST
 
 __all__ = ["MisbehavingCoordinator", "detached", "sum_with_a_traitor"]
 

@@ -22,7 +22,6 @@ from secagg.signed_log import LogPlace, read_log
 from tests.support.errors import error_of
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from training.attacks.coordinator import LyingCoordinator
-from training.attacks.stage import make_charter, make_identities, sign_by_all
 from training.engines.base import Phase
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import (
@@ -32,6 +31,7 @@ from training.hospital_logs import (
     read_site_ledger,
     require_noted,
 )
+from training.testbed.consortium import make_charter, make_identities, sign_by_all
 
 SITE, FORMER = Identity.from_seed(bytes(range(32))), Identity.from_seed(bytes(32))
 PATIENTS = PatientList.of([[b"a" * 16], [b"b" * 16]])

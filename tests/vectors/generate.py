@@ -47,7 +47,7 @@ from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import peek
 from tests.support.misbehaving import detached
 from tests.vectors.encrypted import encrypted
-from training.attacks.toy_noise import ToyNoise, noisy
+from training.testbed.toy_noise import ToyNoise, noisy
 
 FOLDER = Path(__file__).parent
 HOSPITALS = range(1, 5)

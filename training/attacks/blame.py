@@ -20,12 +20,12 @@ from secagg.masking.messages import Advertise, Agree, Deal, Masked, SealedReveal
 from secagg.masking.states import ServerState
 from secagg.wire import Envelope, Sealer, Stage
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.encrypted import ENCRYPTED, under_each
 from training.attacks.hostile import seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Outbox
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium, Outbox
 
 # First in every exchange: what an honest hospital sends comes after it.
 LIAR: Final = 1

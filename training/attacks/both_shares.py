@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 
 from secagg.masking import RoundSum
-from training.attacks.build import Build
 from training.attacks.cohorts import VICTIM, begun, vector_of
 from training.attacks.coordinator import LyingCoordinator
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium
 
 _SIZE: Final = 5
 

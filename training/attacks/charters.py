@@ -28,11 +28,11 @@ from secagg.charter import (
 from secagg.errors import LocalProtocolError
 from secagg.identity import Identity
 from secagg.policy import Policy
-from training.attacks.build import Build
 from training.attacks.cohorts import VICTIM
 from training.attacks.coordinator import LyingCoordinator
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, make_charter, make_identities, open_policy, recovered, sign_by_all
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium, make_charter, make_identities, open_policy, sign_by_all
 
 _MEMBERS: Final = 5
 _SHORT_KEY: Final = base64.b64encode(bytes(31)).decode()

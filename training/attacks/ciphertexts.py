@@ -18,10 +18,10 @@ from secagg.masking import Survivors
 from secagg.masking.messages import AEAD_OVERHEAD, Masked, Reveal, SealedReveal
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.wire import Sealer, Stage
-from training.attacks.build import Build
 from training.attacks.encrypted import ENCRYPTED, EncryptedCoordinator, under_each
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import MODEL_DIGEST, Consortium, Outbox, Vectors
+from training.testbed.build import Build
+from training.testbed.consortium import MODEL_DIGEST, Consortium, Outbox, Vectors
 
 LIAR: Final = 2
 VICTIM: Final = 1

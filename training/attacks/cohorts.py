@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 
 from secagg.masking.kdf import Secret
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Vectors, recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium, Vectors
 
 VICTIM: Final = 1
 

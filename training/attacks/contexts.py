@@ -26,11 +26,11 @@ from secagg.masking.messages import Acknowledge, Deal
 from secagg.masking.states import ServerState
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
 from training.attacks.encrypted import COLLUDER, ENCRYPTED, VICTIM, EncryptedCoordinator, under_each
 from training.attacks.inflating import inflating_frame, memory_for, saved_compressed
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Outbox, make_charter, make_identities, recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium, Outbox, make_charter, make_identities
 
 LIAR: Final = 2
 _LARGE: Final = 1 << 20

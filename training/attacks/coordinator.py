@@ -41,7 +41,7 @@ from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.verification import ForgedSumError
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
-from training.attacks.stage import MODEL_DIGEST
+from training.testbed.consortium import MODEL_DIGEST
 
 _ANY_SIZE = 1 << 30
 

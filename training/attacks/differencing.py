@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from secagg.encoding import pack
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Vectors, recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium, Vectors
 
 VICTIM: Final = 1
 COLLUDER: Final = 6

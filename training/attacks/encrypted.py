@@ -23,10 +23,10 @@ from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import Contribution, EncryptedSum, ResponderReveal, SealedReveal
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.model import Outcome, Refuser, Tries
-from training.attacks.stage import MODEL_DIGEST, Consortium, Vectors
+from training.testbed.build import Build
+from training.testbed.consortium import MODEL_DIGEST, Consortium, Vectors
 
 
 class Revealed(NamedTuple):

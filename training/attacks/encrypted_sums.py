@@ -18,7 +18,6 @@ from secagg.masking.messages import Contribution, Masked
 from secagg.masking.round_tags import round_tag
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import peek
-from training.attacks.build import Build
 from training.attacks.encrypted import (
     COLLUDER,
     ENCRYPTED,
@@ -28,8 +27,9 @@ from training.attacks.encrypted import (
     encrypted_round,
     under_each,
 )
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import MODEL_DIGEST, Consortium, recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import MODEL_DIGEST, Consortium
 
 Chosen = Callable[[EncryptedCoordinator], list[int]]
 """Whose ciphertexts are added."""

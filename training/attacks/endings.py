@@ -26,10 +26,10 @@ from secagg.release.folder import STATEMENT_FILE, read_release
 from secagg.release.statement import MODEL_FILE, Contributor, statement_bytes
 from secagg.wire import Stage, open_envelope
 from secagg.wire.envelope import decode, peek
-from training.attacks.build import Build
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import AskSnapshot, Attest, Conclude, Cosign, Cosigned, Endorsed, Query, Release, Witness
+from training.testbed.build import Build
 
 if TYPE_CHECKING:
     from training.attacks.ward import Ward

@@ -15,11 +15,11 @@ import numpy as np
 
 from secagg.masking.states import ServerState
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import ENCRYPTED_PAYLOADS, PAYLOADS, Payloads, altered, fields_of, impossible, seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Outbox, Vectors
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium, Outbox, Vectors
 
 LIAR: Final = 2
 VICTIM: Final = 1

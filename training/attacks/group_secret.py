@@ -25,7 +25,6 @@ from secagg.masking.keystream import SignedKey
 from secagg.masking.messages import Acknowledge
 from secagg.masking.round_tags import round_tag
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
 from training.attacks.encrypted import (
     COLLUDER,
     MEMBERS,
@@ -35,8 +34,9 @@ from training.attacks.encrypted import (
     encrypted_round,
     under_each,
 )
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import MODEL_DIGEST, Consortium, Vectors, recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import MODEL_DIGEST, Consortium, Vectors
 
 # Looked up when an attack runs: a weakened build has another.
 WITH_MASKS = "double-lock"

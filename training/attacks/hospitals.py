@@ -12,12 +12,11 @@ from secagg.masking import Purpose, Session
 from secagg.masking.client import read_sum
 from secagg.masking.messages import Sum
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import altered, fields_of, impossible, seal
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
 from training.messages import AskSnapshot, Conclude, Cosigned, Endorsed, Query, Release, Status, Witness
+from training.testbed.build import Build
 
 if TYPE_CHECKING:
     from training.attacks.ward import Ward

@@ -19,10 +19,10 @@ from secagg.masking.dealing import EpochSecrets, HeldShares, Route, open_deal
 from secagg.masking.messages import Deal
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium
 
 _LOW_ORDER: Final = bytes(32)
 

@@ -18,11 +18,11 @@ from secagg.masking.dealing import EpochSecrets, seal_deal, share_out
 from secagg.masking.messages import Advertise, Masked, Reveal, Roster
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Outbox, Vectors
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium, Outbox, Vectors
 
 LIAR: Final = 2
 _MEMBERS: Final = 5

@@ -11,8 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from secagg.errors import LocalProtocolError, SecaggError
-from training.attacks.build import Build
+from training.testbed.build import Build
 
 Result = TypeVar("Result")
 
@@ -105,3 +108,17 @@ class Tries:
     def outcome(self, learned: str | None) -> Outcome:
         """What came of all tries: what the attacker holds now, or else why it holds nothing."""
         return Succeeded(learned) if learned else Refused(self.by, frozenset(self.reasons))
+
+
+def recovered(
+    guess: npt.NDArray[np.int64] | None, truth: npt.NDArray[np.int64], what: str, slack: int = 0
+) -> str | None:
+    """How much of ``truth`` the attacker's ``guess`` got right; None if nothing.
+
+    Args:
+        slack: how far a number may be off and still count as read.
+    """
+    if guess is None:
+        return None
+    right = int((np.abs(guess - truth) <= slack).sum())
+    return f"{right} of {len(truth)} numbers of {what}" if right else None

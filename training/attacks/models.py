@@ -10,11 +10,11 @@ import numpy as np
 from secagg.encoding import unpack
 from secagg.masking.messages import Begin
 from secagg.wire import Stage
-from training.attacks.build import Build
 from training.attacks.cohorts import VICTIM
 from training.attacks.coordinator import LyingCoordinator
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium
 
 _OTHER_MODEL: Final = bytes([7]) * 32
 

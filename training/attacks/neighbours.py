@@ -20,10 +20,10 @@ from secagg.masking.messages import Agreement, Roster, Unmask
 from secagg.masking.neighbours import recipients_of, viable
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Vectors, recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium, Vectors
 
 _MEMBERS: Final = 60
 _MANY: Final = 80

@@ -27,12 +27,12 @@ from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.verification import ForgedSumError
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.members import LIAR
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import MODEL_DIGEST, Consortium, Vectors, recovered
-from training.attacks.toy_noise import SPREAD, noisy
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
+from training.testbed.build import Build
+from training.testbed.consortium import MODEL_DIGEST, Consortium, Vectors
+from training.testbed.toy_noise import SPREAD, noisy
 
 _MEMBERS: Final = 7
 _LEVELS: Final = (7, 6)

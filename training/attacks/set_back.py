@@ -16,13 +16,12 @@ from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.messages import Sum
 from secagg.wire import Stage, open_envelope
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
-from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import recovered
+from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.messages import Endorsed, Query, Status
 from training.pump import Pump
+from training.testbed.build import Build
 
 if TYPE_CHECKING:
     from training.attacks.ward import Party, Ward

@@ -37,10 +37,10 @@ from training.attacks import (
     values,
     wire,
 )
-from training.attacks.build import REAL, Build, Control
 from training.attacks.model import Attack, Outcome, Succeeded
-from training.attacks.weakened import load_weakened
 from training.scratch_folder import scratch_folder
+from training.testbed.build import REAL, Build, Control
+from training.testbed.weakened import load_weakened
 
 ATTACKS: Final[tuple[Attack, ...]] = (
     *cohorts.ATTACKS,

@@ -15,10 +15,10 @@ from secagg.errors import SecaggError
 from secagg.masking.messages import Sum
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium, Vectors
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium, Vectors
 
 _MEMBERS: Final = 5
 _OTHER_MODEL: Final = bytes([7]) * 32

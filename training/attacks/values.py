@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from secagg.charter import Encoding
 from secagg.encoding.ring import RingVector
-from training.attacks.build import Build
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import make_charter, make_identities
+from training.testbed.build import Build
+from training.testbed.consortium import make_charter, make_identities
 
 if TYPE_CHECKING:
     from training.vector_layout import UpdateVector

@@ -14,11 +14,11 @@ import numpy as np
 from secagg.labels import label
 from secagg.masking.messages import Begin
 from secagg.wire import COORDINATOR, Header, Sealer, Stage
-from training.attacks.build import Build
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
-from training.attacks.stage import Consortium
+from training.testbed.build import Build
+from training.testbed.consortium import Consortium
 
 _LARGE: Final = 8 * 1024 * 1024
 

@@ -12,12 +12,12 @@ from typing import Final
 
 from dp.auditing import Guesses, Trial, epsilon_lower_bound, guess, guesses_in_advance, pooled
 from secagg.errors import InputError, LocalProtocolError
-from training.attacks.build import REAL, Build, Control
-from training.attacks.weakened import load_weakened
 from training.auditing.runs import audited_charter, run_with_canaries
 from training.auditing.settings import Mode, Settings
 from training.auditing.terms import Terms
 from training.privacy_plan import privacy_plan
+from training.testbed.build import REAL, Build, Control
+from training.testbed.weakened import load_weakened
 
 CONTROLS: Final = ("noise-off", "clip-off", "noise-halved")
 

@@ -21,8 +21,8 @@ from secagg.charter import Encoding, Homomorphic, Model, NeighbourGraph
 from secagg.errors import LocalProtocolError
 from secagg.masking.sizes import Shape, Traffic
 from secagg.masking.states import ClientState, ServerState
-from training.attacks.stage import MODEL_DIGEST, Consortium
-from training.attacks.toy_noise import noisy
+from training.testbed.consortium import MODEL_DIGEST, Consortium
+from training.testbed.toy_noise import noisy
 
 Outbox = list[tuple[int, bytes]]
 _COORDINATOR: Final = 0

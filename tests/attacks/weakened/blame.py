@@ -9,7 +9,7 @@ from secagg.masking import MaskingServer
 from secagg.masking.dealt import Dealt
 from secagg.masking.group import Group
 from secagg.wire import envelope
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .sums import both
 

@@ -7,7 +7,7 @@ from unittest.mock import patch
 from secagg.masking import shamir
 from secagg.masking.rebuilding import lowest
 from secagg.masking.sifting import Sifting
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .sums import both, without_check
 

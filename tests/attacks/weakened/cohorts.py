@@ -10,7 +10,7 @@ from secagg.labels import digest
 from secagg.masking import MaskingClient, Survivors
 from secagg.masking.messages import Deals, Unmask
 from secagg.wire import envelope
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .sums import without_check
 

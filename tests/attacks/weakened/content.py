@@ -10,7 +10,7 @@ import numpy as np
 from secagg.charter import contradictions, thresholds
 from secagg.encoding import Layout
 from secagg.policy import checks
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .cohorts import AnswersForAnySet
 

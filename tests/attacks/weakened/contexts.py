@@ -10,7 +10,7 @@ from tenseal import sealapi
 from secagg.homomorphic.parameters import ALLOWED, Encryption
 from secagg.homomorphic.seal import Channel, encryption_parameters, header, make_context
 from secagg.masking import MaskingServer
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .set_up import without_roster_digests
 

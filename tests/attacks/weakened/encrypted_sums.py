@@ -9,7 +9,7 @@ from secagg.masking.contributions import detach_contribution
 from secagg.masking.messages import Masked
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .cohorts import WithoutGuard
 from .group_secret import with_open_tags, without_pads

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from unittest.mock import patch
 
-from training.attacks.build import Build, Control
 from training.catching_up import CatchingUp
 from training.checkpointing import Checkpointing
+from training.testbed.build import Build, Control
 
 
 def with_any_release():

@@ -11,7 +11,7 @@ from secagg.homomorphic.seal import make_context
 from secagg.masking.epoch import Epoch
 from secagg.masking.group import Group
 from secagg.masking.messages import AEAD_OVERHEAD, Acknowledge, SealedReveal
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .sums import both, without_offsets
 

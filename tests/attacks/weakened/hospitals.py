@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .cohorts import WithAnOccasionForEachState, WithoutGuard
 

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from secagg.masking import MaskingServer
 from secagg.masking.unmasking import Unmasking
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .set_up import SIGNATURES
 

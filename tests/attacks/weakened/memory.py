@@ -11,7 +11,7 @@ from secagg.masking import keystream
 from secagg.masking.messages import Reveal, Unmask
 from secagg.masking.states import ClientState, ServerState, stages_in_turn
 from secagg.wire import Stage
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .cohorts import AnswersForAnySet, WithoutGuard
 

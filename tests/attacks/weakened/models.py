@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, kdf
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 _ANY_MODEL = bytes(32)
 

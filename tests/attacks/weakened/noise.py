@@ -8,7 +8,7 @@ import msgspec
 
 from secagg.masking import revealing
 from secagg.masking.session import Session
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .members import with_any_shares
 from .memory import Forgetful, ForgetfulLatch

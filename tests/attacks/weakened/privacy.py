@@ -9,7 +9,7 @@ import torch
 
 from dp import gaussian, gradients, training
 from training import noise
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 
 def with_noise_times(factor):

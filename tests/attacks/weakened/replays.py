@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from secagg.charter import Charter
 from secagg.latch import Latch
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 
 class WithoutEpochs(Latch):

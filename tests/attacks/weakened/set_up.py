@@ -13,7 +13,7 @@ from secagg.masking.messages import Deal, Deals
 from secagg.masking.neighbours import roster_digest
 from secagg.wire import open_envelope
 from secagg.wire.envelope import decode
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 
 class EqualToAll:

@@ -8,7 +8,7 @@ from unittest.mock import patch
 from secagg.masking import MaskingClient, kdf, tags
 from secagg.masking.client import read_sum
 from secagg.masking.verification import ForgedSumError, VerifiedSum
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 
 def taken_for_verified(total):

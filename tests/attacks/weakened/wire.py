@@ -11,7 +11,7 @@ import msgspec
 from secagg.errors import RemoteProtocolError
 from secagg.wire import COORDINATOR, Envelope, envelope
 from secagg.wire.envelope import _OPENED, Header, _Frame
-from training.attacks.build import Build, Control
+from training.testbed.build import Build, Control
 
 from .set_up import SIGNATURES
 

@@ -26,7 +26,7 @@ from secagg.wire.envelope import decode, peek
 from tests.support.consortium import MODEL_DIGEST, Consortium, integer_sum
 from tests.support.misbehaving import MisbehavingCoordinator
 from training.attacks.noise import NoisyCoordinator
-from training.attacks.toy_noise import ToyNoise, noisy
+from training.testbed.toy_noise import ToyNoise, noisy
 
 MEMBERS, THRESHOLD = 6, 4
 ALL_LEVELS = [(), (5,), (6,), (6, 5)]

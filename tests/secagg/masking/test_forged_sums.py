@@ -21,7 +21,7 @@ from secagg.wire import Stage
 from secagg.wire.envelope import peek
 from tests.support.consortium import MODEL_DIGEST, Build, Consortium
 from tests.support.misbehaving import MisbehavingCoordinator
-from training.attacks.build import REAL
+from training.testbed.build import REAL
 
 MEMBERS = 5
 ALL = (1, 2, 3, 4, 5)

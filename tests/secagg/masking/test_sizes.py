@@ -19,7 +19,7 @@ from secagg.masking import sizes
 from secagg.masking.sizes import Shape, Traffic, round_traffic, set_up_traffic
 from secagg.masking.states import ServerState
 from tests.support.consortium import MODEL_DIGEST, Consortium
-from training.attacks.toy_noise import noisy
+from training.testbed.toy_noise import noisy
 
 MEMBERS, DROPPED, ROUNDS, PARAMETERS = 40, 4, 3, 20
 SPARSE = smallest_graph(MEMBERS, 1, DROPPED)

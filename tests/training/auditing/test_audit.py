@@ -12,7 +12,6 @@ import pytest
 from dp.auditing import Trial, epsilon_lower_bound, guesses_in_advance
 from secagg.charter import Privacy
 from secagg.errors import InputError, LocalProtocolError
-from training.attacks.build import Build, Control
 from training.auditing import audit as audits
 from training.auditing.audit import (
     CONTROLS,
@@ -25,6 +24,7 @@ from training.auditing.canaries import ORDINARY, OVERWEIGHT
 from training.auditing.runs import audited_charter, run_with_canaries
 from training.auditing.settings import USUAL_RUNS, Settings
 from training.auditing.terms import Terms
+from training.testbed.build import Build, Control
 
 WEAKENED = privacy_controls(Path(__file__).parents[2] / "attacks")
 

@@ -30,7 +30,7 @@ from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from tests.secagg.masking.schedules.oracle import Oracle
 from tests.support.consortium import MODEL_DIGEST, Build, Consortium
-from training.attacks.toy_noise import ToyNoise, noisy
+from training.testbed.toy_noise import ToyNoise, noisy
 
 PARAMETERS = 3
 SETTLED = (ServerState.IDLE, ServerState.READY, ServerState.CLOSED)

@@ -1,4 +1,4 @@
-"""The consortium that is attacked: real keys, a signed charter, a latch each, and an engine of a dozen lines.
+"""A consortium in one process: real keys, a signed charter, a latch each, and an engine of a dozen lines.
 
 Knows how to set a consortium up and to run it honestly. Whoever lies takes it from there.
 """
@@ -34,8 +34,8 @@ from secagg.latch import Latch
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.states import ClientState, ServerState
 from secagg.policy import Policy
-from training.attacks.build import REAL, Build
-from training.attacks.toy_noise import ToyNoise
+from training.testbed.build import REAL, Build
+from training.testbed.toy_noise import ToyNoise
 
 MODEL_DIGEST = bytes(32)
 PARAMETERS = 20
@@ -268,17 +268,3 @@ class Consortium:
 
 def _latch_file(folder: Path, number: int) -> Path:
     return folder / f"latch{number}.sqlite"
-
-
-def recovered(
-    guess: npt.NDArray[np.int64] | None, truth: npt.NDArray[np.int64], what: str, slack: int = 0
-) -> str | None:
-    """How much of ``truth`` the attacker's ``guess`` got right; None if nothing.
-
-    Args:
-        slack: how far a number may be off and still count as read.
-    """
-    if guess is None:
-        return None
-    right = int((np.abs(guess - truth) <= slack).sum())
-    return f"{right} of {len(truth)} numbers of {what}" if right else None

@@ -1,4 +1,4 @@
-"""Noise for consortia that are attacked: small whole numbers from a keystream.
+"""Noise for consortia of a testbed: small whole numbers from a keystream.
 
 It hides nothing and is of no known distribution. What matters here is only that both sides draw the same.
 """

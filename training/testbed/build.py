@@ -1,4 +1,4 @@
-"""The build that is attacked: the real one, or one that lacks a defence.
+"""The build that is attacked or audited: the real one, or one that lacks a defence.
 
 Knows which parts can be exchanged. The real build exchanges none. Weakened builds are no part of this package.
 """
@@ -38,7 +38,7 @@ REAL: Final = Build()
 
 @dataclass(frozen=True)
 class Control:
-    """A build on which an attack succeeds, and what it lacks."""
+    """A build on which an attack succeeds or an audit finds something, and what it lacks."""
 
     build: Build
     without: str
