@@ -3,75 +3,39 @@
 from __future__ import annotations
 
 import tracemalloc
-from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
 
-from benchmarks.clock import Clock
 from benchmarks.sizes import size
 from secagg.charter import Model
+from secagg.charter.thresholds import smallest_threshold
+from secagg.masking.sizes import Shape
 from tests.support.consortium import MODEL_DIGEST, Consortium
+from training.choices import USUAL_FIELD_BITS
+from training.costs.trial import PhaseCost, Trial
 
 HOSPITALS = size(40, 12)
 PARAMETERS = size(15_000, 1_000)
 MANY_PARAMETERS = size(500_000, 50_000)
 ROUNDS = size(5, 2)
-DROPS = size({3, 9, 11, 20}, {3, 9})
-COORDINATOR = 0
+DROPS = size(4, 2)
 
 
-def make(folder: Path, hospitals: int, parameters: int = PARAMETERS) -> tuple[Consortium, dict]:
-    model = Model(digest=MODEL_DIGEST, parameters=parameters)
-    consortium = Consortium.make(folder, hospitals, model=model, epoch_rounds=ROUNDS)
-    consortium.set_up()
-    return consortium, consortium.random_vectors(np.random.default_rng(1))
-
-
-def run_round(consortium: Consortium, vectors: dict, drops: set[int]) -> Clock:
-    clock = Clock()
-    server, clients = consortium.server, consortium.clients
-
-    def to_hospitals(outbox: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-        replies = []
-        for number, message in outbox:
-            with clock.of(number):
-                replies += [(number, reply) for reply in clients[number].receive(message)]
-        return replies
-
-    def to_coordinator(replies: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-        with clock.of(COORDINATOR):
-            outbox = []
-            for number, reply in replies:
-                outbox += server.receive(number, reply)
-            return outbox or server.timeout()
-
-    with clock.of(COORDINATOR):
-        outbox = server.begin(1)
-    to_hospitals(outbox)
-    masked = []
-    for number, client in clients.items():
-        if number not in drops:
-            with clock.of(number):
-                masked.append((number, client.mask(vectors[number], MODEL_DIGEST)))
-    # With drop-outs the survivors agree before they reveal: one message more of each side.
-    replies = masked
-    while replies:
-        replies = to_hospitals(to_coordinator(replies))
-    assert server.result is not None
-    assert set(server.result.survivors.numbers) == set(clients) - drops
-    return clock
-
-
-@pytest.mark.parametrize("drops", [set(), DROPS], ids=["all answer", "some drop out"])
+@pytest.mark.parametrize("drops", [0, DROPS], ids=["all answer", "some drop out"])
 def bench_round(benchmark, figure, tmp_path, drops):
-    consortium, vectors = make(tmp_path, HOSPITALS)
-    clocks = []
-    benchmark.pedantic(lambda: clocks.append(run_round(consortium, vectors, drops)), rounds=ROUNDS)
-    hospital = float(np.median([[c.spent[n] for n in consortium.clients if n not in drops] for c in clocks])) * 1e3
-    coordinator = float(np.median([clock.spent[COORDINATOR] for clock in clocks])) * 1e3
+    shape = Shape(
+        HOSPITALS, smallest_threshold(HOSPITALS, 1), drops, PARAMETERS + 1, USUAL_FIELD_BITS, ROUNDS, graph=None
+    )
+    costs: list[PhaseCost] = []
+    with Trial(tmp_path, shape) as trial:
+        trial.set_up()
+        benchmark.pedantic(lambda: costs.append(trial.round()), rounds=ROUNDS)
+    hospital = median(cost.hospital for cost in costs) * 1e3
+    coordinator = median(cost.coordinator for cost in costs) * 1e3
     benchmark.extra_info.update(hospital_ms=hospital, coordinator_ms=coordinator)
-    what = f"of {HOSPITALS}, {len(drops)} drop out, {PARAMETERS} parameters: CPU"
+    what = f"of {HOSPITALS}, {drops} drop out, {PARAMETERS} parameters: CPU"
     figure(f"{what} of a hospital", hospital, "ms", at_most=10)
     figure(f"{what} of the coordinator", coordinator, "ms", at_most=30)
 
@@ -82,8 +46,10 @@ def bench_coordinator_memory(benchmark, figure, tmp_path):
     peaks = {}
 
     def measure(hospitals: int) -> None:
-        consortium, vectors = make(tmp_path / str(hospitals), hospitals, parameters)
-        server = consortium.server
+        model = Model(digest=MODEL_DIGEST, parameters=parameters)
+        consortium = Consortium.make(tmp_path / str(hospitals), hospitals, model=model, epoch_rounds=1)
+        consortium.set_up()
+        server, vectors = consortium.server, consortium.random_vectors(np.random.default_rng(1))
         consortium.deliver(server.begin(1))
         tracemalloc.start()
         base = tracemalloc.get_traced_memory()[0]

@@ -8,7 +8,6 @@ import numpy as np
 
 from benchmarks.sweep.case import Case
 
-COORDINATOR: Final = 0
 _SEED: Final = 7
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Sequence
 
-from benchmarks.sweep.cohort import COORDINATOR
-from benchmarks.sweep.measurement import PHASES, Cost, Kind, Phase
-from benchmarks.sweep.meter import Books, Spent
+from benchmarks.sweep.measurement import PHASES, Cost, Kind
+from secagg.wire import COORDINATOR
+from training.testbed.meter import Books, Phase, Spent
 
 
 def costs_of(set_ups: Sequence[Books], rounds: Sequence[Books], hospitals: Collection[int], kind: Kind) -> list[Cost]:

@@ -11,11 +11,12 @@ from typing import Final
 import numpy as np
 
 from benchmarks.sweep.case import Case
-from benchmarks.sweep.cohort import COORDINATOR, survivors_of
-from benchmarks.sweep.meter import Meter
+from benchmarks.sweep.cohort import survivors_of
 from benchmarks.sweep.nvflare_calls import NVFlare
 from benchmarks.sweep.plain import NORM
 from benchmarks.sweep.updates import Updates
+from secagg.wire import COORDINATOR
+from training.testbed.meter import Meter
 
 LACKS: Final = "one key for all, given out beforehand: no set-up is measured; the sum is not checked"
 

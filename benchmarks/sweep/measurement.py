@@ -10,10 +10,8 @@ from typing import Final, Literal
 import msgspec
 
 from benchmarks.sweep.case import Case
+from training.testbed.meter import Phase
 
-Phase = Literal["set-up", "encoding", "round"]
-"""``set-up``: one key set-up, for an epoch of rounds. ``encoding``: floats to what is sent and back, noise included.
-``round``: from the vector to the verified sum."""
 Party = Literal["hospital", "coordinator"]
 Kind = Literal["time", "memory"]
 

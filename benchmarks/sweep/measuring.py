@@ -18,8 +18,9 @@ from benchmarks.sweep.cohort import survivors_of
 from benchmarks.sweep.consortium import Consortium
 from benchmarks.sweep.costs import costs_of
 from benchmarks.sweep.measurement import Kind, Measurement
-from benchmarks.sweep.meter import Books, MemoryGauge, Meter, Stopwatch
+from benchmarks.sweep.memory_gauge import MemoryGauge
 from training.choices import USUAL_EPOCH_ROUNDS
+from training.testbed.meter import Books, Meter, Stopwatch
 
 # CPU seconds, after which nothing is measured once more in the same turn: the shorter a round is, the more a moment's
 # disturbance weighs, and the more of them there are.

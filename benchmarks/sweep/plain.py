@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 
 from benchmarks.sweep.case import Case
-from benchmarks.sweep.cohort import COORDINATOR, survivors_of
-from benchmarks.sweep.meter import Meter
+from benchmarks.sweep.cohort import survivors_of
 from benchmarks.sweep.updates import Updates
+from secagg.wire import COORDINATOR
+from training.testbed.meter import Meter
 
 NORM: Final = 10.0
 LACKS: Final = "hides nothing, checks nothing; bytes are the numbers alone"

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from benchmarks.sweep.case import Case
 from benchmarks.sweep.folder import Run
-from benchmarks.sweep.measurement import Cost, Measurement, Party, Phase
+from benchmarks.sweep.measurement import Cost, Measurement, Party
+from training.testbed.meter import Phase
 
 
 @dataclass(frozen=True)

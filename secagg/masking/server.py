@@ -55,11 +55,8 @@ from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.masking.unmasking import Unmasking
 from secagg.processes.worker import WorkerLostError
-from secagg.wire import COORDINATOR, Envelope, Header, Sealer, Stage, open_envelope
+from secagg.wire import COORDINATOR, Envelope, Header, Outbox, Sealer, Stage, open_envelope
 from secagg.wire.envelope import check_size, decode, decode_exactly, name_of, peek
-
-Outbox = list[tuple[int, bytes]]
-"""(recipient's member number, message)."""
 
 
 class MaskingServer:

@@ -32,6 +32,8 @@ _OVERHEAD: Final = _HEADER_LIMIT + SIGNATURE_SIZE + 16
 # A member's number, or 0 for the coordinator.
 Party = Annotated[int, msgspec.Meta(ge=0, le=MOST_MEMBERS)]
 Counter = Annotated[int, _UINT32]
+Outbox = list[tuple[int, bytes]]
+"""(recipient's member number, message)."""
 Schema = TypeVar("Schema", bound=msgspec.Struct)
 
 

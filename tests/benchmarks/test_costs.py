@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from benchmarks.sweep.cohort import COORDINATOR
 from benchmarks.sweep.costs import costs_of
-from benchmarks.sweep.meter import Books, Spent
+from secagg.wire import COORDINATOR
+from training.testbed.meter import Books, Spent
 
 
 def books(hospitals: dict[int, float], coordinator: float) -> Books:

@@ -10,13 +10,13 @@ import pytest
 from benchmarks.sweep import consortium, measuring
 from benchmarks.sweep.case import Case
 from benchmarks.sweep.measuring import measure
-from benchmarks.sweep.meter import Meter, Stopwatch
 from benchmarks.sweep.spared import SparedClient
 from benchmarks.sweep.updates import Updates
 from secagg.errors import InputError, TamperingError
 from secagg.homomorphic.parameters import fitting_parameters
 from secagg.masking.sizes import Shape, round_traffic
 from training.choices import USUAL_EPOCH_ROUNDS, USUAL_FIELD_BITS
+from training.testbed.meter import Meter, Stopwatch
 
 PARAMETERS = 500
 

@@ -18,14 +18,14 @@ from secagg.graph import smallest_graph
 from secagg.masking import Survivors
 from secagg.masking.messages import Advertise, Agree, Deal, Masked, SealedReveal
 from secagg.masking.states import ServerState
-from secagg.wire import Envelope, Sealer, Stage
+from secagg.wire import Envelope, Outbox, Sealer, Stage
 from secagg.wire.envelope import decode
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.encrypted import ENCRYPTED, under_each
 from training.attacks.hostile import seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.testbed.build import Build
-from training.testbed.consortium import Consortium, Outbox
+from training.testbed.consortium import Consortium
 
 # First in every exchange: what an honest hospital sends comes after it.
 LIAR: Final = 1

@@ -17,11 +17,11 @@ from secagg.homomorphic.words import pack_words, words_size
 from secagg.masking import Survivors
 from secagg.masking.messages import AEAD_OVERHEAD, Masked, Reveal, SealedReveal
 from secagg.masking.shamir import SHARE_SIZE
-from secagg.wire import Sealer, Stage
+from secagg.wire import Outbox, Sealer, Stage
 from training.attacks.encrypted import ENCRYPTED, EncryptedCoordinator, under_each
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.testbed.build import Build
-from training.testbed.consortium import MODEL_DIGEST, Consortium, Outbox, Vectors
+from training.testbed.consortium import MODEL_DIGEST, Consortium, Vectors
 
 LIAR: Final = 2
 VICTIM: Final = 1

@@ -24,13 +24,13 @@ from secagg.masking import kdf
 from secagg.masking.dealing import EpochSecrets, HeldShares, Route, seal_deal
 from secagg.masking.messages import Acknowledge, Deal
 from secagg.masking.states import ServerState
-from secagg.wire import Sealer, Stage
+from secagg.wire import Outbox, Sealer, Stage
 from secagg.wire.envelope import decode
 from training.attacks.encrypted import COLLUDER, ENCRYPTED, VICTIM, EncryptedCoordinator, under_each
 from training.attacks.inflating import inflating_frame, memory_for, saved_compressed
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
 from training.testbed.build import Build
-from training.testbed.consortium import Consortium, Outbox, make_charter, make_identities
+from training.testbed.consortium import Consortium, make_charter, make_identities
 
 LIAR: Final = 2
 _LARGE: Final = 1 << 20

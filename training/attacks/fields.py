@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 
 from secagg.masking.states import ServerState
-from secagg.wire import COORDINATOR, Envelope, Sealer, Stage
+from secagg.wire import COORDINATOR, Envelope, Outbox, Sealer, Stage
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import ENCRYPTED_PAYLOADS, PAYLOADS, Payloads, altered, fields_of, impossible, seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.testbed.build import Build
-from training.testbed.consortium import Consortium, Outbox, Vectors
+from training.testbed.consortium import Consortium, Vectors
 
 LIAR: Final = 2
 VICTIM: Final = 1

@@ -16,13 +16,13 @@ import numpy as np
 from secagg.masking import MaskingClient, RoundSum
 from secagg.masking.dealing import EpochSecrets, seal_deal, share_out
 from secagg.masking.messages import Advertise, Masked, Reveal, Roster
-from secagg.wire import Sealer, Stage
+from secagg.wire import Outbox, Sealer, Stage
 from secagg.wire.envelope import decode
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import seal
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.testbed.build import Build
-from training.testbed.consortium import Consortium, Outbox, Vectors
+from training.testbed.consortium import Consortium, Vectors
 
 LIAR: Final = 2
 _MEMBERS: Final = 5

@@ -16,10 +16,11 @@ import numpy as np
 
 from secagg.masking import Purpose, Session
 from secagg.masking.states import ServerState
+from secagg.wire import Outbox
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.testbed.build import Build
-from training.testbed.consortium import Consortium, Outbox, make_charter, sign_by_all
+from training.testbed.consortium import Consortium, make_charter, sign_by_all
 
 _MEMBERS: Final = 4
 

@@ -1,19 +1,16 @@
 """A consortium of real parties in one process, and what each of them spends: CPU time, messages, bytes.
 
-Knows the protocol's two sides and which of them is at work. Knows nothing of what it should cost.
+Knows how a consortium of any shape is set up. Knows nothing of what it should cost.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from time import process_time
+from statistics import mean, median
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,15 +18,15 @@ from secagg.charter import Encoding, Homomorphic, Model, NeighbourGraph
 from secagg.errors import LocalProtocolError
 from secagg.masking.sizes import Shape, Traffic
 from secagg.masking.states import ClientState, ServerState
+from secagg.wire import COORDINATOR
 from training.testbed.consortium import MODEL_DIGEST, Consortium
+from training.testbed.meter import Meter, Phase, Stopwatch
+from training.testbed.metered_phase import MeteredPhase
 from training.testbed.toy_noise import noisy
-
-Outbox = list[tuple[int, bytes]]
-_COORDINATOR: Final = 0
 
 
 @dataclass(frozen=True)
-class Spent:
+class PhaseCost:
     """What one phase took.
 
     Attributes:
@@ -40,26 +37,6 @@ class Spent:
     hospital: float
     coordinator: float
     traffic: Traffic
-
-
-@dataclass
-class _Tally:
-    seconds: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
-    up: int = 0
-    down: int = 0
-    bytes_up: int = 0
-    bytes_down: int = 0
-
-    @contextmanager
-    def of(self, party: int) -> Iterator[None]:
-        started = process_time()
-        yield
-        self.seconds[party] += process_time() - started
-
-    def spent(self, hospitals: Collection[int]) -> Spent:
-        totals = (self.up, self.down, self.bytes_up, self.bytes_down)
-        traffic = Traffic(*(total / len(hospitals) for total in totals))
-        return Spent(median(self.seconds[number] for number in hospitals), self.seconds[_COORDINATOR], traffic)
 
 
 class Trial:
@@ -79,7 +56,6 @@ class Trial:
         session = self._consortium.server.session
         largest = session.ring.largest // shape.members
         self._vector = session.ring.from_signed(generator.integers(-largest, largest + 1, session.length))
-        self._tally = _Tally()
 
     def __enter__(self) -> Self:
         return self
@@ -89,71 +65,47 @@ class Trial:
     ) -> None:
         self._consortium.close()
 
-    def set_up(self) -> Spent:
+    def set_up(self) -> PhaseCost:
         """A key set-up, in which all take part."""
-        self._tally = _Tally()
-        with self._tally.of(_COORDINATOR):
-            outbox = self._consortium.server.open()
-        while outbox:
-            outbox = self._to_coordinator(self._to_hospitals(outbox, frozenset()))
-        self._require(self._consortium.server.state is ServerState.READY)
-        return self._tally.spent(self._consortium.clients)
+        phase = self._phase("set-up")
+        phase.set_up()
+        self._require(phase.server.state is ServerState.READY)
+        return _cost_of(phase, phase.clients)
 
-    def round(self) -> Spent:
+    def round(self) -> PhaseCost:
         """The next round. Those who drop out have had no word of it."""
-        server, clients = self._consortium.server, self._consortium.clients
-        self._tally = _Tally()
-        with self._tally.of(_COORDINATOR):
-            outbox = server.begin(server.step + 1)
-        self._to_hospitals(outbox, self.gone)
+        phase, clients = self._phase("round"), self._consortium.clients
         alive = sorted(set(clients) - self.gone)
-        outbox = []
-        for number in alive:
-            with self._tally.of(number):
-                message = clients[number].mask(*self._noisy(number))
-            # At once: nobody keeps the vectors of many hospitals.
-            outbox += self._to_coordinator([(number, message)])
-        outbox = outbox or self._without_the_others()
-        while outbox:
-            outbox = self._to_coordinator(self._to_hospitals(outbox, self.gone))
-        done = all(clients[number].state is ClientState.READY for number in alive)
-        self._require(done and server.result is not None)
-        return self._tally.spent(alive)
+
+        def masked(number: int) -> bytes:
+            with phase.meter.of("round", number):
+                return clients[number].mask(*self._consortium.with_noise(number, self._vector))
+
+        for number, message in phase.sum_up(phase.server.step + 1, masked, alive):
+            phase.to_hospitals([(number, message)], alive)
+            # At once: nobody keeps the sums of many hospitals.
+            clients[number].take_sum()
+        self._require(all(clients[number].state is ClientState.READY for number in alive))
+        return _cost_of(phase, alive)
+
+    def _phase(self, name: Phase) -> MeteredPhase:
+        return MeteredPhase(name, Meter(Stopwatch()), self._consortium.server, self._consortium.clients)
 
     def _require(self, done: bool) -> None:
         if not done:
             raise LocalProtocolError("out-of-turn", f"A trial came to no end: {self._consortium.server.fault}.")
 
-    def _noisy(self, number: int) -> Any:
-        return self._consortium.with_noise(number, self._vector)
 
-    def _to_hospitals(self, outbox: Outbox, gone: Collection[int]) -> Outbox:
-        replies: Outbox = []
-        for number, message in outbox:
-            if number in gone:
-                continue
-            client = self._consortium.clients[number]
-            with self._tally.of(number):
-                answers = client.receive(message)
-            # Nobody keeps a sum either.
-            client.take_sum()
-            self._tally.down += 1
-            self._tally.bytes_down += len(message)
-            replies += [(number, answer) for answer in answers]
-        return replies
-
-    def _to_coordinator(self, replies: Outbox) -> Outbox:
-        outbox: Outbox = []
-        for number, reply in replies:
-            with self._tally.of(_COORDINATOR):
-                outbox += self._consortium.server.receive(number, reply)
-            self._tally.up += 1
-            self._tally.bytes_up += len(reply)
-        return outbox
-
-    def _without_the_others(self) -> Outbox:
-        with self._tally.of(_COORDINATOR):
-            return self._consortium.server.timeout()
+def _cost_of(phase: MeteredPhase, hospitals: Collection[int]) -> PhaseCost:
+    books = phase.meter.books
+    spent = [books[phase.name, number] for number in hospitals]
+    traffic = Traffic(
+        mean(one.messages_up for one in spent),
+        mean(one.messages_down for one in spent),
+        mean(one.bytes_up for one in spent),
+        mean(one.bytes_down for one in spent),
+    )
+    return PhaseCost(median(one.cpu for one in spent), books[phase.name, COORDINATOR].cpu, traffic)
 
 
 def _terms(shape: Shape) -> dict[str, Any]:

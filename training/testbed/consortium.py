@@ -34,13 +34,13 @@ from secagg.latch import Latch
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.states import ClientState, ServerState
 from secagg.policy import Policy
+from secagg.wire import Outbox
 from training.testbed.build import REAL, Build
 from training.testbed.toy_noise import ToyNoise
 
 MODEL_DIGEST = bytes(32)
 PARAMETERS = 20
 
-Outbox = list[tuple[int, bytes]]
 Vectors = dict[int, RingVector]
 
 

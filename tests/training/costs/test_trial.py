@@ -10,7 +10,7 @@ from training.costs import handling
 from training.costs.handling import fitted_on, handling_of
 from training.costs.rates import measured_rates
 from training.costs.times import Handling, times_of
-from training.costs.trial import Spent, Trial
+from training.costs.trial import PhaseCost, Trial
 
 
 @pytest.mark.parametrize("scheme", ["mask", "double-lock", "bfv", "ckks"])
@@ -29,8 +29,8 @@ def test_what_handling_takes_makes_up_for_what_a_round_takes_more_than_its_opera
     known = times_of(shape, rates, Handling())
 
     class Slow(Trial):
-        def round(self) -> Spent:
-            return Spent(known.hospital + 1, known.coordinator + 1, super().round().traffic)
+        def round(self) -> PhaseCost:
+            return PhaseCost(known.hospital + 1, known.coordinator + 1, super().round().traffic)
 
     monkeypatch.setattr(handling, "Trial", Slow)
     handling_of.cache_clear()
@@ -41,8 +41,8 @@ def test_what_handling_takes_makes_up_for_what_a_round_takes_more_than_its_opera
 
 def test_a_machine_that_was_busier_while_it_was_measured_has_no_negative_handling(monkeypatch):
     class Quick(Trial):
-        def round(self) -> Spent:
-            return Spent(0, 0, super().round().traffic)
+        def round(self) -> PhaseCost:
+            return PhaseCost(0, 0, super().round().traffic)
 
     monkeypatch.setattr(handling, "Trial", Quick)
     handling_of.cache_clear()

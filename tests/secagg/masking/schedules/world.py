@@ -26,7 +26,7 @@ from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.messages import Refusal
 from secagg.masking.session import RoundSum
 from secagg.masking.states import ClientState, ServerState
-from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
+from secagg.wire import COORDINATOR, Outbox, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from tests.secagg.masking.schedules.oracle import Oracle
 from tests.support.consortium import MODEL_DIGEST, Build, Consortium
@@ -36,7 +36,6 @@ PARAMETERS = 3
 SETTLED = (ServerState.IDLE, ServerState.READY, ServerState.CLOSED)
 _ENDED_BY_A_SUM = (ServerState.UNMASKING, ServerState.COLLECTING)
 _ENDED_BY_BEING_READY = (ServerState.DEALING, ServerState.ACKNOWLEDGING)
-Outbox = list[tuple[int, bytes]]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""CPU time, wall time and memory by phase and party, where all parties share a process, one after another.
+"""What each party spends in each phase, where all parties share a process, one after another.
 
-Knows clocks and the kernel's count of resident memory. Knows nothing of protocols.
+Knows clocks, parties and sizes. Knows nothing of protocols.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-from benchmarks.sweep.cohort import COORDINATOR
-from benchmarks.sweep.measurement import Phase
+from secagg.wire import COORDINATOR
 
-_STATUS = Path("/proc/self/status")
-_RESET = Path("/proc/self/clear_refs")
+Phase = Literal["set-up", "encoding", "round"]
+"""``set-up``: one key set-up, for an epoch of rounds. ``encoding``: floats to what is sent and back, noise included.
+``round``: from the vector to the verified sum."""
 
 
 @dataclass
@@ -57,20 +56,6 @@ class Stopwatch:
         spent.wall += time.perf_counter() - wall
 
 
-class MemoryGauge:
-    """Measures memory; Linux only."""
-
-    @contextmanager
-    def of(self, spent: Spent, holding: int) -> Iterator[None]:
-        """How far the process grows: it is the party's doing, since nobody else does anything meanwhile."""
-        # The most that was resident counts from here on.
-        _RESET.write_text("5", encoding="ascii")
-        before = _resident("VmRSS")
-        yield
-        spent.peak = max(spent.peak, spent.held + _resident("VmHWM") - before + holding)
-        spent.held += _resident("VmRSS") - before
-
-
 @dataclass
 class Meter:
     """Keeps a book for every party and phase."""
@@ -88,21 +73,14 @@ class Meter:
 
     def sent_up(self, phase: Phase, hospital: int, size: int) -> None:
         """A message to the coordinator."""
-        for party in (hospital, 0):
+        for party in (hospital, COORDINATOR):
             spent = self.books[phase, party]
             spent.bytes_up += size
             spent.messages_up += 1
 
     def sent_down(self, phase: Phase, hospital: int, size: int) -> None:
         """A message from the coordinator."""
-        for party in (hospital, 0):
+        for party in (hospital, COORDINATOR):
             spent = self.books[phase, party]
             spent.bytes_down += size
             spent.messages_down += 1
-
-
-def _resident(which: str) -> int:
-    for line in _STATUS.read_text(encoding="ascii").splitlines():
-        if line.startswith(which):
-            return 1024 * int(line.split()[1])
-    raise LookupError(which)
