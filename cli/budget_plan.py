@@ -17,7 +17,7 @@ from cli.chart_file import check_plot_path
 from cli.output import console, json_option, print_json
 from cli.sizing import DELTA, FRACTION, POSITIVE
 from dp.accounting import EpsilonBound, noise_multiplier_for
-from dp.forecast import Plan, forecast, quarters
+from dp.forecast import forecast, quarters
 from dp.plan import PrivacyPlan
 from dp.stated import exact, no_less
 from secagg.charter.folder import read_charter
@@ -70,7 +70,7 @@ class BudgetPlanJson(msgspec.Struct, frozen=True):
 class _Subject:
     """What is planned: the events, and what is said about them."""
 
-    plan: Plan
+    plan: PrivacyPlan
     charter: str | None
     mode: str
     noise_multiplier: float

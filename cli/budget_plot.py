@@ -12,7 +12,8 @@ import msgspec
 
 from cli.chart import Limit, Line, Panel, Point
 from cli.chart_file import write_chart
-from dp.forecast import Plan, forecast_pld, forecast_rdp, forecast_reference
+from dp.forecast import forecast_pld, forecast_reference
+from dp.plan import PrivacyPlan
 from dp.stated import exact, no_less
 from secagg.errors import InputError
 from secagg.files import read_bounded
@@ -56,7 +57,7 @@ def read_pilot(path: Path) -> list[PilotPoint]:
     return sorted(points, key=lambda point: (point.epsilon, point.accuracy))
 
 
-def write_plot(path: Path, plan: Plan, limit: float | None, pilot: Sequence[PilotPoint]) -> None:
+def write_plot(path: Path, plan: PrivacyPlan, limit: float | None, pilot: Sequence[PilotPoint]) -> None:
     """Draw ``plan`` into ``path``, as SVG or as a page of HTML that holds it; what is there is replaced.
 
     Args:
@@ -67,12 +68,12 @@ def write_plot(path: Path, plan: Plan, limit: float | None, pilot: Sequence[Pilo
     """
     panels = [_epsilon_panel(plan, limit)]
     if pilot:
-        panels.append(_pilot_panel(pilot, forecast_rdp(plan, plan.rounds)))
+        panels.append(_pilot_panel(pilot, plan.epsilon_after(plan.rounds)))
     write_chart(path, panels)
 
 
-def _epsilon_panel(plan: Plan, limit: float | None) -> Panel:
-    enforced = [(float(rounds), forecast_rdp(plan, rounds)) for rounds in (0, *_spread(plan.rounds, _FINE))]
+def _epsilon_panel(plan: PrivacyPlan, limit: float | None) -> Panel:
+    enforced = [(float(rounds), plan.epsilon_after(rounds)) for rounds in (0, *_spread(plan.rounds, _FINE))]
     lines = [Line(f"RDP, enforced: {no_less(enforced[-1][1], 2)}", enforced, _ENFORCED)]
     tighter = _rough(plan, forecast_pld)
     if tighter:
@@ -84,7 +85,7 @@ def _epsilon_panel(plan: Plan, limit: float | None) -> Panel:
     return Panel(f"Privacy cost of the run, delta {plan.delta:g}", "rounds", "epsilon", lines, limits)
 
 
-def _rough(plan: Plan, cost: Callable[[Plan, int], float | None]) -> list[Point]:
+def _rough(plan: PrivacyPlan, cost: Callable[[PrivacyPlan, int], float | None]) -> list[Point]:
     """A few points of a curve that takes its time; none if it does not reach the end."""
     points = [(0.0, 0.0)]
     if cost(plan, plan.rounds) is None:

@@ -6,34 +6,13 @@ Knows a plan's events. Knows nothing of charters, or of how a plan is made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
-from dp.accounting import EpsilonBound, epsilon, epsilon_of_runs, epsilon_of_runs_pld
+from dp.accounting import EpsilonBound, epsilon, epsilon_of_runs_pld
 from dp.accounting.reference import as_gaussians
 from dp.events import Event, IntegerEvent, merge
+from dp.plan import PrivacyPlan
 
 _QUARTERS = 4
-
-
-class Plan(Protocol):
-    """A run's privacy, as far as its cost depends on it: `dp.plan.PrivacyPlan`, or a plan of other noise in tests."""
-
-    @property
-    def rounds(self) -> int:
-        """How many rounds the run has."""
-
-    @property
-    def delta(self) -> float:
-        """The delta of (epsilon, delta)."""
-
-    def training_events(self, rounds: int) -> Sequence[Event]:
-        """What ``rounds`` rounds cost a training patient."""
-
-    def metric_events(self, releases: int) -> Sequence[Event]:
-        """What so many releases of counts cost a validation patient."""
-
-    def releases(self, steps: int) -> int:
-        """How many of the first ``steps`` rounds release counts."""
 
 
 def quarters(rounds: int) -> tuple[int, ...]:
@@ -41,17 +20,12 @@ def quarters(rounds: int) -> tuple[int, ...]:
     return tuple(sorted({-(-rounds * part // _QUARTERS) for part in range(1, _QUARTERS + 1)}))
 
 
-def forecast_rdp(plan: Plan, rounds: int) -> float:
-    """What ``rounds`` rounds cost any patient, by the bound that the ledger enforces: fast."""
-    return epsilon_of_runs([_groups(plan, rounds)], plan.delta)
-
-
-def forecast_pld(plan: Plan, rounds: int) -> float | None:
-    """The same by privacy loss distributions; None where they do not apply."""
+def forecast_pld(plan: PrivacyPlan, rounds: int) -> float | None:
+    """What ``rounds`` rounds cost any patient, by privacy loss distributions; None where they do not apply."""
     return epsilon_of_runs_pld([_groups(plan, rounds)], plan.delta)
 
 
-def forecast_reference(plan: Plan, rounds: int) -> float | None:
+def forecast_reference(plan: PrivacyPlan, rounds: int) -> float | None:
     """No bound: what continuous noise in place of integer noise would cost; None if none is integer."""
     groups = _groups(plan, rounds)
     if not any(isinstance(event, IntegerEvent) for events in groups for event in events):
@@ -59,7 +33,7 @@ def forecast_reference(plan: Plan, rounds: int) -> float | None:
     return epsilon_of_runs_pld([tuple(as_gaussians(events) for events in groups)], plan.delta)
 
 
-def forecast(plan: Plan, rounds: int) -> EpsilonBound:
+def forecast(plan: PrivacyPlan, rounds: int) -> EpsilonBound:
     """What ``rounds`` rounds cost any patient, by every accountant that applies; ``rdp`` is what the ledger enforces.
 
     A patient is in training or in validation, never in both, so that the dearer counts.
@@ -71,14 +45,14 @@ def forecast(plan: Plan, rounds: int) -> EpsilonBound:
             bound.tightest if bound.gaussian_reference is None else bound.gaussian_reference for bound in bounds
         )
     return EpsilonBound(
-        forecast_rdp(plan, rounds),
+        plan.epsilon_after(rounds),
         _dearest(bound.prv for bound in bounds),
         _dearest(bound.pld for bound in bounds),
         reference,
     )
 
 
-def _groups(plan: Plan, rounds: int) -> tuple[Sequence[Event], Sequence[Event]]:
+def _groups(plan: PrivacyPlan, rounds: int) -> tuple[Sequence[Event], Sequence[Event]]:
     """What ``rounds`` rounds that all have a sum cost a training patient, and what they cost a validation patient."""
     return plan.training_events(rounds), plan.metric_events(plan.releases(rounds))
 

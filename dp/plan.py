@@ -85,8 +85,7 @@ class PrivacyPlan:
 
     def releases(self, steps: int) -> int:
         """How many of the first ``steps`` sums carry validation counts."""
-        regular = steps // self.metric_every
-        return regular + (steps >= self.rounds and self.rounds % self.metric_every != 0)
+        return count_releases(steps, self.metric_every, self.rounds)
 
     def epsilon_after(self, rounds: int, steps: int | None = None) -> float:
         """What ``rounds`` rounds, of which ``steps`` had a sum, cost any patient, as the ledger counts it.
@@ -134,3 +133,8 @@ def carries_counts(step: int, every: int, rounds: int) -> bool:
     What is charged and what is released both go by it.
     """
     return step % every == 0 or step == rounds
+
+
+def count_releases(steps: int, every: int, rounds: int) -> int:
+    """How many of the first ``steps`` sums carry validation counts, by the same rule."""
+    return steps // every + (steps >= rounds and rounds % every != 0)

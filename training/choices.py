@@ -16,6 +16,7 @@ from secagg.charter.sections import PrivacyMode, Scheme
 FITTING_PARAMETERS: Final = "auto"
 # What is taken where nobody chooses.
 USUAL_BATCH: Final = 32
+USUAL_DROPOUT: Final = 0.1
 USUAL_EPOCH_ROUNDS: Final = 10
 USUAL_FIELD_BITS: Final = 24
 USUAL_WEIGHT: Final = 1024
@@ -54,5 +55,5 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     target: float | None = None
     max_colluding: int = 1
     threshold: int = 0
-    dropout: float = 0.1
+    dropout: float = USUAL_DROPOUT
     epoch_rounds: int = USUAL_EPOCH_ROUNDS

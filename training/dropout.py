@@ -1,4 +1,4 @@
-"""How many hospitals may be gone at once, and the neighbour graph that follows from it.
+"""How many hospitals may be gone at once, and the neighbour graph and the noise levels that follow from it.
 
 Knows shares and counts. Which graphs are safe is in `secagg.graph`.
 """
@@ -39,3 +39,18 @@ def count_dropped(members: int, colluding: int, dropout: float) -> int:
 def chosen_graph(members: int, colluding: int, dropped: int) -> Graph | None:
     """The graph that a charter takes; None if all mask with all: up to 100 hospitals, or if no smaller one would do."""
     return smallest_graph(members, colluding, dropped) if members > COMPLETE_UP_TO else None
+
+
+def chosen_noise_levels(members: int, fewest: int, colluding: int, dropout: float) -> tuple[int, ...]:
+    """For how many survivors noise that is too much comes off, where it may: for those who are left of such a drop-out.
+
+    Args:
+        fewest: of how many survivors all but those who may conspire surely add noise.
+
+    Raises:
+        InputError: ``bad-dropout``, ``too-many-dropped``.
+    """
+    if not fewest < members <= COMPLETE_UP_TO:
+        return ()
+    left = members - count_dropped(members, colluding, dropout)
+    return (left,) if left > fewest else ()

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from secagg.charter.contradictions import FEWEST_MEMBERS, check_noise_levels
+from secagg.charter.contradictions import check_noise_levels, require_possible
 from secagg.charter.sections import Scheme
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
@@ -99,24 +99,6 @@ def make_plans(
     if not ways:
         raise next(iter(left_out.values()))
     return Plans(tuple(ways), left_out)
-
-
-def require_possible(members: int, colluding: int) -> None:
-    """Refuse a consortium of which no sum would be safe.
-
-    Raises:
-        InputError: ``too-few-members``, ``too-many-colluding``.
-    """
-    if members < FEWEST_MEMBERS:
-        raise InputError(
-            "too-few-members", f"A consortium has {FEWEST_MEMBERS} hospitals or more.", remedy="Add a hospital."
-        )
-    if smallest_threshold(members, colluding) > members:
-        raise InputError(
-            "too-many-colluding",
-            f"No threshold is safe for {members} hospitals of which {colluding} collude.",
-            remedy=f"At most {members - 2} may.",
-        )
 
 
 def _plans_for(complete: Shape, colluding: int, rates: Rates) -> list[Plan]:

@@ -13,19 +13,19 @@ import msgspec
 
 from dp.accounting import epsilon_of_runs, noise_multiplier_for, smallest_multiplier
 from dp.events import Event, GaussianEvent
+from dp.plan import count_releases
 from dp.shares import Cohort, NoiseShares
 from secagg.charter import Encoding, Metrics, Privacy, Training
 from secagg.charter.contradictions import check_noise_levels
-from secagg.graph import COMPLETE_UP_TO
-from training.choices import CharterChoices
-from training.dropout import count_dropped
+from training.choices import USUAL_FIELD_BITS, CharterChoices
+from training.dropout import chosen_noise_levels
 from training.noise import knowing_noise, noise_digest, sized
 
 # Validation patients are all counted.
 _METRIC_RATE: Final = 1.0
 # A ring that rounding costs more noise in is widened: the noise is paid for in accuracy, the bits in bytes.
 _MOST_INFLATION: Final = 1.01
-_WIDTHS: Final = (24, 32, 40)
+WIDTHS: Final = (USUAL_FIELD_BITS, 32, 40)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Sizes:
     parameters: int
     training: Training
     metrics: Metrics
+
+    @property
+    def releases(self) -> int:
+        """How many sums of the run carry counts, if any are released."""
+        return count_releases(self.training.rounds, self.metrics.every, self.training.rounds)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def _local(choices: CharterChoices, sizes: Sizes) -> Privacy:
     noise = noise_multiplier_for(choices.epsilon, choices.delta, choices.sampling_rate, steps)
     metric_noise = 0.0
     if choices.metrics == "noisy":
-        releases = _releases(sizes)
+        releases = sizes.releases
         metric_noise = noise_multiplier_for(choices.epsilon, choices.delta, _METRIC_RATE, releases)
         events = (GaussianEvent(noise, choices.sampling_rate, steps),)
         metric_noise = _at_once(
@@ -87,11 +92,11 @@ def _distributed(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
     levels = _levels(choices, sizes)
     blank = _shares(choices, sizes, _privacy(choices, 1.0, 1.0, levels))
     narrowest = choices.encoding.field_bits
-    widths = [narrowest, *(bits for bits in _WIDTHS if bits > narrowest)]
+    widths = [narrowest, *(bits for bits in WIDTHS if bits > narrowest)]
     tried: list[NoiseShares] = []
-    for bits in [bits for bits in widths if _is_fine(replace(blank, field_bits=bits))] or [narrowest]:
+    for bits in [bits for bits in widths if is_fine(replace(blank, field_bits=bits))] or [narrowest]:
         tried.append(_noise_in_ring(choices, sizes, replace(blank, field_bits=bits)))
-        if _is_fine(tried[-1]):
+        if is_fine(tried[-1]):
             break
     # From some width on it is the noise that can be drawn that bounds the grid: the narrowest of the finest.
     shares = max(tried, key=lambda found: found.steps_per_clip)
@@ -102,7 +107,8 @@ def _distributed(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
     )
 
 
-def _is_fine(shares: NoiseShares) -> bool:
+def is_fine(shares: NoiseShares) -> bool:
+    """Whether the ring has room for a grid that rounding costs little noise on."""
     return shares.steps_per_clip >= 1 and shares.inflation <= _MOST_INFLATION
 
 
@@ -114,7 +120,7 @@ def _noise_in_ring(choices: CharterChoices, sizes: Sizes, shares: NoiseShares) -
         return (tried.training_event(choices.sampling_rate, sizes.training.rounds),)
 
     def counts(noise: float) -> Sequence[Event]:
-        return (replace(shares, metric_noise_multiplier=noise).metric_event(_releases(sizes)),)
+        return (replace(shares, metric_noise_multiplier=noise).metric_event(sizes.releases),)
 
     noise, metric_noise = smallest_multiplier(choices.epsilon, choices.delta, steps), 0.0
     if choices.metrics == "noisy":
@@ -139,15 +145,9 @@ def _levels(choices: CharterChoices, sizes: Sizes) -> tuple[int, ...]:
     if choices.noise_levels is not None:
         check_noise_levels(choices.noise_levels, sizes.members, sizes.fewest)
         return choices.noise_levels
-    if choices.scheme != "mask" or choices.noise != "skellam" or not sizes.fewest < sizes.members <= COMPLETE_UP_TO:
+    if choices.scheme != "mask" or choices.noise != "skellam":
         return ()
-    left = sizes.members - count_dropped(sizes.members, choices.max_colluding, choices.dropout)
-    return (left,) if left > sizes.fewest else ()
-
-
-def _releases(sizes: Sizes) -> int:
-    rounds, every = sizes.training.rounds, sizes.metrics.every
-    return rounds // every + (rounds % every != 0)
+    return chosen_noise_levels(sizes.members, sizes.fewest, choices.max_colluding, choices.dropout)
 
 
 def _shares(choices: CharterChoices, sizes: Sizes, privacy: Privacy) -> NoiseShares:

@@ -23,7 +23,7 @@ from secagg.errors import InputError
 from secagg.graph import Graph, smallest_graph
 from secagg.homomorphic.form import form_of
 from secagg.homomorphic.parameters import fitting_parameters
-from training.choices import USUAL_FIELD_BITS
+from training.choices import USUAL_DROPOUT, USUAL_FIELD_BITS
 from training.dropout import count_dropped
 
 Scheme = Literal["plain", "mask", "mask-graph", "double-lock", "bfv", "ckks", "flower", "nvflare"]
@@ -32,8 +32,6 @@ Scheme = Literal["plain", "mask", "mask-graph", "double-lock", "bfv", "ckks", "f
 
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 BASELINES: Final = frozenset({"plain", "flower", "nvflare"})
-# Planned for at least, as `charter new` does, so that a graph does not depend on how many happen to drop.
-_PLANNED_DROPOUT: Final = 0.1
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -94,11 +92,16 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return count_dropped(self.hospitals, self.colluding, self.dropout)
 
     @property
+    def planned_dropout(self) -> float:
+        """The share of hospitals that a charter is drafted for: what is usual at least, however many drop."""
+        return max(self.dropout, USUAL_DROPOUT)
+
+    @property
     def graph(self) -> Graph | None:
         """The neighbours that hospitals draw; None where all have to do with all, or no graph is safe."""
         if self.scheme != "mask-graph":
             return None
-        planned = count_dropped(self.hospitals, self.colluding, max(self.dropout, _PLANNED_DROPOUT))
+        planned = count_dropped(self.hospitals, self.colluding, self.planned_dropout)
         return smallest_graph(self.hospitals, self.colluding, planned)
 
     @property

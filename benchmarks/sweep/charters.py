@@ -24,20 +24,15 @@ from secagg.charter import (
     sign_charter,
     verify_charter,
 )
-from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import fitting_parameters
 from secagg.identity import Identity, fingerprint
 from secagg.labels import DIGEST_SIZE
 from secagg.policy import Policy
 from training.choices import USUAL_EPOCH_ROUNDS, USUAL_FIELD_BITS
-from training.dropout import count_dropped
+from training.dropout import chosen_noise_levels
 
 # So that a sum of a thousand weights fits the default field.
 _MOST_WEIGHT: Final = 1_000
-# A step of rounds of distributed differential privacy has its noise for more bits, where the default are too few.
-_WIDTHS: Final = (USUAL_FIELD_BITS, 32, 40)
-_MOST_INFLATION: Final = 1.01
-_PLANNED_DROPOUT: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -70,15 +65,15 @@ def signed_charter(case: Case) -> Signed:
 
 
 def _wide_enough(case: Case, identities: list[Identity]) -> Charter:
-    # Only here: it loads what draws noise.
+    # Only here: they load what draws noise.
     from training.noise import noise_shares
+    from training.privacy_draft import WIDTHS, is_fine
 
-    for bits in _WIDTHS[:-1]:
+    for bits in WIDTHS:
         charter = _charter(case, identities, bits)
-        shares = noise_shares(charter)
-        if shares.steps_per_clip >= 1 and shares.inflation <= _MOST_INFLATION:
-            return charter
-    return _charter(case, identities, _WIDTHS[-1])
+        if is_fine(noise_shares(charter)):
+            break
+    return charter
 
 
 def _charter(case: Case, identities: list[Identity], bits: int) -> Charter:
@@ -106,19 +101,18 @@ def _charter(case: Case, identities: list[Identity], bits: int) -> Charter:
 def _privacy(case: Case) -> Privacy:
     if case.dp == "none":
         return Privacy()
+    levels = _levels(case)
     return Privacy(
         mode=case.dp,
         noise_multiplier=NOISE_MULTIPLIER,
-        noise_levels=_levels(case),
-        noise_digest=bytes(DIGEST_SIZE) if _levels(case) else b"",
+        noise_levels=levels,
+        noise_digest=bytes(DIGEST_SIZE) if levels else b"",
         sampling_rate=0.1,
         budget=8.0,
     )
 
 
 def _levels(case: Case) -> tuple[int, ...]:
-    """Noise that is too much comes off where it may: for those who are left of a tenth that drops out."""
-    if case.dp != "distributed" or case.scheme != "mask" or case.hospitals > COMPLETE_UP_TO:
+    if case.dp != "distributed" or case.scheme != "mask":
         return ()
-    left = case.hospitals - count_dropped(case.hospitals, case.colluding, max(case.dropout, _PLANNED_DROPOUT))
-    return (left,) if left > case.threshold else ()
+    return chosen_noise_levels(case.hospitals, case.threshold, case.colluding, case.planned_dropout)

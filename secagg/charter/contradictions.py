@@ -31,6 +31,7 @@ def require_consistent(charter: Charter) -> None:
     Raises:
         InputError: naming the first contradiction.
     """
+    require_possible(len(charter.members), charter.max_colluding)
     _check_members(charter)
     _check_threshold(charter)
     _check_graph(charter)
@@ -40,14 +41,28 @@ def require_consistent(charter: Charter) -> None:
     _check_metrics(charter)
 
 
-def _check_members(charter: Charter) -> None:
-    if len(charter.members) < FEWEST_MEMBERS:
+def require_possible(members: int, colluding: int) -> None:
+    """Refuse a consortium of which no sum would be safe.
+
+    Raises:
+        InputError: ``too-few-members``, ``too-many-colluding``.
+    """
+    if members < FEWEST_MEMBERS:
         raise InputError(
             "too-few-members",
-            f"A consortium has {FEWEST_MEMBERS} hospitals or more, and this one {len(charter.members)}: "
+            f"A consortium has {FEWEST_MEMBERS} hospitals or more, and this one {members}: "
             "a sum over two tells each of them the other's part.",
             remedy="Add a hospital.",
         )
+    if thresholds.smallest_threshold(members, colluding) > members:
+        raise InputError(
+            "too-many-colluding",
+            f"No threshold is safe for {members} members of which {colluding} collude.",
+            remedy=f"max_colluding (--colluding) may be {members - 2} at most; or add members.",
+        )
+
+
+def _check_members(charter: Charter) -> None:
     for what, values in (
         ("name", [member.name for member in charter.members]),
         ("public key", [member.public_key for member in charter.members]),
@@ -63,12 +78,6 @@ def _check_members(charter: Charter) -> None:
 def _check_threshold(charter: Charter) -> None:
     count = len(charter.members)
     smallest = thresholds.smallest_threshold(count, charter.max_colluding)
-    if smallest > count:
-        raise InputError(
-            "too-many-colluding",
-            f"No threshold is safe for {count} members of which {charter.max_colluding} collude.",
-            remedy=f"max_colluding (--colluding) may be {count - 2} at most; or add members.",
-        )
     if not smallest <= charter.threshold <= count:
         raise InputError(
             "unsafe-threshold",

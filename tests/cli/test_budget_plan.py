@@ -12,7 +12,9 @@ import pytest
 from cli.budget_plot import write_plot
 from cli.chart import NARROW, Limit, Line, Panel, svg, ticks
 from dp.accounting import epsilon_rdp, noise_multiplier_for
-from dp.events import GaussianEvent, IntegerEvent
+from dp.events import GaussianEvent
+from dp.plan import PrivacyPlan
+from dp.shares import Cohort, NoiseShares
 from tests.cli.outcome import UNUSABLE, nothing_written
 
 PLAN = ("budget", "plan")
@@ -174,24 +176,27 @@ def test_a_place_that_cannot_be_written_to_is_told(secagg, here):
     outcome.failed(UNUSABLE, "unwritable", "plan/plan.svg")
 
 
-class IntegerPlan:
-    rounds, delta = 20, 1e-5
-
-    def training_events(self, rounds):
-        patient = IntegerEvent(
-            noise="skellam", variance=90_000, l1=3600, l2=60, dimension=900, shares=3, sampling_rate=1, steps=rounds
-        )
-        return (patient,)
-
-    def releases(self, steps):
-        return steps
-
-    def metric_events(self, rounds):
-        return (GaussianEvent(50.0, 1.0, rounds),)
-
-
 def test_for_integer_noise_the_continuous_one_is_drawn_and_named_as_no_bound(here):
-    write_plot(here / "plan.svg", IntegerPlan(), None, [])
+    shares = NoiseShares(
+        cohort=Cohort(hospitals=5, threshold=4, colluding=1),
+        noise="skellam",
+        field_bits=32,
+        noise_multiplier=5.0,
+        clip_norm=1.0,
+        most_patients=256,
+        dimension=900,
+    )
+    plan = PrivacyPlan(
+        mode="distributed",
+        noise_multiplier=5.0,
+        clip_norm=1.0,
+        sampling_rate=1.0,
+        delta=1e-5,
+        rounds=20,
+        steps_per_round=1,
+        shares=shares,
+    )
+    write_plot(here / "plan.svg", plan, None, [])
     written = texts(here / "plan.svg")
     assert any(text.startswith("continuous, no bound") for text in written)
     assert not any(text.startswith(("PLD", "limit")) for text in written)

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-from secagg.charter.contradictions import MOST_OPENINGS
+from secagg.charter.contradictions import MOST_OPENINGS, require_possible
 from secagg.charter.sections import ENCRYPTED_SCHEMES, Scheme
 from training.costs.links import Network, transfer_time
-from training.planning import Plan, make_plans, require_possible
+from training.planning import Plan, make_plans
 from training.recommending.drafting import Draft, drafted, require_charter
 from training.recommending.reasons import Choice, choices_of
 from training.recommending.wishes import Wishes
