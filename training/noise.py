@@ -34,13 +34,20 @@ def noise_shares(charter: Charter) -> NoiseShares:
     Raises:
         InputError: ``field-too-narrow``.
     """
+    shares = unchecked_shares(charter)
+    shares.require_room()
+    return shares
+
+
+def unchecked_shares(charter: Charter) -> NoiseShares:
+    """The same of a charter that is being drafted: there may be no room for them."""
     cohort = Cohort(
         hospitals=len(charter.members),
         threshold=surely_summed(len(charter.members), charter.threshold, charter.max_colluding, charter.graph),
         colluding=knowing_noise(charter.max_colluding),
         levels=charter.privacy.noise_levels,
     )
-    shares = sized(
+    return sized(
         cohort,
         charter.privacy,
         charter.encoding.field_bits,
@@ -48,8 +55,6 @@ def noise_shares(charter: Charter) -> NoiseShares:
         charter.model.parameters,
         charter.metrics,
     )
-    shares.require_room()
-    return shares
 
 
 def sized(

@@ -17,7 +17,7 @@ from dp.plan import count_releases
 from dp.shares import Cohort, NoiseShares
 from secagg.charter import Encoding, Metrics, Privacy, Training
 from secagg.charter.contradictions import check_noise_levels
-from training.choices import USUAL_FIELD_BITS, CharterChoices
+from training.choices import CharterChoices
 from training.dropout import chosen_noise_levels
 from training.noise import knowing_noise, noise_digest, sized
 
@@ -25,7 +25,7 @@ from training.noise import knowing_noise, noise_digest, sized
 _METRIC_RATE: Final = 1.0
 # A ring that rounding costs more noise in is widened: the noise is paid for in accuracy, the bits in bytes.
 _MOST_INFLATION: Final = 1.01
-WIDTHS: Final = (USUAL_FIELD_BITS, 32, 40)
+_WIDTHS: Final = (24, 32, 40)
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,10 @@ def _distributed(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
     # What room a ring has left for the grid depends on the noise, and the noise on the grid.
     levels = _levels(choices, sizes)
     blank = _shares(choices, sizes, _privacy(choices, 1.0, 1.0, levels))
-    narrowest = choices.encoding.field_bits
-    widths = [narrowest, *(bits for bits in WIDTHS if bits > narrowest)]
     tried: list[NoiseShares] = []
-    for bits in [bits for bits in widths if is_fine(replace(blank, field_bits=bits))] or [narrowest]:
+    for bits in fine_widths(blank) or [blank.field_bits]:
         tried.append(_noise_in_ring(choices, sizes, replace(blank, field_bits=bits)))
-        if is_fine(tried[-1]):
+        if _is_fine(tried[-1]):
             break
     # From some width on it is the noise that can be drawn that bounds the grid: the narrowest of the finest.
     shares = max(tried, key=lambda found: found.steps_per_clip)
@@ -107,8 +105,13 @@ def _distributed(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
     )
 
 
-def is_fine(shares: NoiseShares) -> bool:
-    """Whether the ring has room for a grid that rounding costs little noise on."""
+def fine_widths(shares: NoiseShares) -> list[int]:
+    """Of the ring that ``shares`` has and the usual wider ones, in bits, those in which rounding costs little noise."""
+    widths = [shares.field_bits, *(bits for bits in _WIDTHS if bits > shares.field_bits)]
+    return [bits for bits in widths if _is_fine(replace(shares, field_bits=bits))]
+
+
+def _is_fine(shares: NoiseShares) -> bool:
     return shares.steps_per_clip >= 1 and shares.inflation <= _MOST_INFLATION
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from benchmarks.sweep.case import Case
 from benchmarks.sweep.codecs import NOISE_MULTIPLIER, PATIENTS_A_STEP, with_noise_digest
 from secagg.charter import (
@@ -51,9 +53,9 @@ def signed_charter(case: Case) -> Signed:
         InputError: ``field-too-narrow``, if distributed noise has no room.
     """
     identities = [Identity.from_seed(number.to_bytes(32, "big")) for number in range(1, case.hospitals + 1)]
-    charter = (
-        _wide_enough(case, identities) if case.dp == "distributed" else _charter(case, identities, USUAL_FIELD_BITS)
-    )
+    charter = _charter(case, identities)
+    if case.dp == "distributed":
+        charter = with_noise_digest(_wide_enough(charter))
     policy = Policy(
         known_members=frozenset(fingerprint(identity.public_key) for identity in identities),
         minimum_cohort=2,
@@ -64,20 +66,18 @@ def signed_charter(case: Case) -> Signed:
     return Signed(verified, identities, policy)
 
 
-def _wide_enough(case: Case, identities: list[Identity]) -> Charter:
+def _wide_enough(charter: Charter) -> Charter:
     # Only here: they load what draws noise.
-    from training.noise import noise_shares
-    from training.privacy_draft import WIDTHS, is_fine
+    from training.noise import unchecked_shares
+    from training.privacy_draft import fine_widths
 
-    for bits in WIDTHS:
-        charter = _charter(case, identities, bits)
-        if is_fine(noise_shares(charter)):
-            break
-    return charter
+    shares = unchecked_shares(charter)
+    bits = next(iter(fine_widths(shares)), shares.field_bits)
+    return msgspec.structs.replace(charter, encoding=msgspec.structs.replace(charter.encoding, field_bits=bits))
 
 
-def _charter(case: Case, identities: list[Identity], bits: int) -> Charter:
-    charter = Charter(
+def _charter(case: Case, identities: list[Identity]) -> Charter:
+    return Charter(
         name="sweep",
         nonce=bytes(16),
         members=tuple(Member(name=f"h{i}", public_key=one.public_key) for i, one in enumerate(identities, 1)),
@@ -91,11 +91,10 @@ def _charter(case: Case, identities: list[Identity], bits: int) -> Charter:
         training=Training(
             rounds=USUAL_EPOCH_ROUNDS, local_steps=1, weighting="uniform", batch_size=PATIENTS_A_STEP * case.hospitals
         ),
-        encoding=Encoding(field_bits=bits, max_weight=_MOST_WEIGHT),
+        encoding=Encoding(field_bits=USUAL_FIELD_BITS, max_weight=_MOST_WEIGHT),
         privacy=_privacy(case),
         epoch_rounds=USUAL_EPOCH_ROUNDS,
     )
-    return with_noise_digest(charter)
 
 
 def _privacy(case: Case) -> Privacy:

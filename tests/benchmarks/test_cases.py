@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.sweep.case import SCHEMES, Case, check_case
+from benchmarks.sweep.charters import signed_charter
 from benchmarks.sweep.grids import full, grid, short
 from secagg.errors import InputError
 
@@ -54,3 +55,8 @@ def test_the_whole_spans_what_it_promises():
     assert (min(parameters), max(parameters)) == (10_000, 100_000_000)
     assert {one.dropout for one in full()} >= {0.0, 0.3}
     assert {one.dp for one in full()} == {"none", "local", "distributed"}
+
+
+def test_noise_that_the_usual_ring_has_no_room_for_gets_a_wider_one():
+    few, many = case(hospitals=5, dp="distributed"), case(hospitals=50, parameters=1_000_000, dp="distributed")
+    assert [signed_charter(one).charter.charter.encoding.field_bits for one in (few, many)] == [24, 32]
