@@ -59,6 +59,10 @@ def run(site: Path, as_json: bool) -> None:
 
     Progress is kept: started again, also after a crash, it goes on from where it was.
 
+    Exit code 0 once the model is released, 1 if no epoch gave a sum for as long as its settings allow, 4 if something
+    was altered or a hospital sent a secret key. After 1, find out why before you start it again: every hospital pays
+    for rounds without a sum.
+
     \b
     Example:
       secagg coordinator run site
@@ -80,7 +84,8 @@ def run(site: Path, as_json: bool) -> None:
 def status(site: Path, as_json: bool) -> None:
     """Show the state of SITE.
 
-    Exit code 0 if it is running or the model is released, 1 if it is not running, 2 if SITE is no coordinator's site.
+    Exit code 0 if it is running or the model is released, 1 if it is not running, 2 if SITE is no coordinator's site, 4
+    if its charter or its state was altered.
 
     \b
     Examples:

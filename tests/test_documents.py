@@ -18,7 +18,7 @@ from cli.main import InterruptedRunError, cli, run
 from dp.ledger.entries import LEDGER
 from secagg import errors
 from secagg.egress import EGRESS
-from secagg.errors import RefusedError, TamperingError
+from secagg.errors import InputError, ProtocolError, RefusedError, TamperingError
 from secagg.policy import load_policy
 from training.task import build_task, load_custom_task, load_task_file
 from training.tasks.spec import DataSpec, EvaluationSpec, ModelSpec
@@ -291,9 +291,27 @@ def test_a_reason_is_found_where_it_is_raised_and_where_a_docstring_names_it():
 
 # --- The service ---------------------------------------------------------------------------------------------
 
+OPERATIONS = (DOCS / "operations.md").read_text(encoding="utf-8")
 
-def test_the_unit_knows_how_a_site_ends_that_is_stopped_and_one_that_people_must_look_at():
-    unit = dict(re.findall(r"^(\w+)=(.*)$", (DOCS / "operations.md").read_text(), re.MULTILINE))
-    assert unit["SuccessExitStatus"] == str(InterruptedRunError.exit_code)
-    assert unit["RestartPreventExitStatus"] == f"{RefusedError.exit_code} {TamperingError.exit_code}"
-    assert unit["Restart"] == "on-failure"
+
+def unit(description: str) -> dict[str, str]:
+    """The settings of the systemd unit with this description."""
+    (found,) = [block for block in FENCE.findall(OPERATIONS) if f"\nDescription={description}\n" in block]
+    return dict(re.findall(r"^(\w+)=(.*)$", found, re.MULTILINE))
+
+
+@pytest.mark.parametrize("description", ["secagg hospital site", "secagg coordinator"])
+def test_a_unit_knows_how_a_site_ends_that_is_stopped_and_one_that_people_must_look_at(description):
+    settings = unit(description)
+    assert settings["SuccessExitStatus"] == str(InterruptedRunError.exit_code)
+    assert settings["Restart"] == "on-failure"
+    not_again = settings["RestartPreventExitStatus"].split()
+    assert {str(kind.exit_code) for kind in (RefusedError, TamperingError)} <= set(not_again)
+    assert str(InputError.exit_code) not in not_again
+
+
+def test_a_coordinator_that_gave_up_is_not_started_again_and_a_hospital_that_failed_is():
+    """Each start of a coordinator begins with all of its patience, and with rounds that every hospital pays for."""
+    gave_up = str(ProtocolError.exit_code)
+    assert gave_up in unit("secagg coordinator")["RestartPreventExitStatus"].split()
+    assert gave_up not in unit("secagg hospital site")["RestartPreventExitStatus"].split()

@@ -152,6 +152,16 @@ def test_a_coordinator_s_health_is_an_exit_code(secagg, coordinator):
     assert (released["running"], released["status"]["state"]) == (False, "released")
 
 
+def test_a_coordinator_whose_charter_was_altered_is_not_merely_unwell(secagg, coordinator):
+    site = coordinator.coordinator
+    path = site.charter / "charter.toml"
+    path.write_text(path.read_text().replace("\nrounds = 3\n", "\nrounds = 4\n"))
+    with alone(site.path):
+        secagg("coordinator", "status", site.path).failed(TAMPERING, "charter-altered")
+    told = secagg("coordinator", "status", "--help").shown
+    assert f"{TAMPERING} if its charter or its state was altered" in told
+
+
 def test_a_coordinator_says_why_its_last_epoch_came_to_nothing(secagg, coordinator):
     epoch(coordinator, 2, without=(1, 2))
     outcome = secagg("coordinator", "status", coordinator.coordinator.path)
