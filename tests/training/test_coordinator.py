@@ -24,6 +24,7 @@ from tests.support.hospitals import (
     RecordingEngine,
     StoppedHereError,
     StoppingEngine,
+    Ward,
     choices_of,
     tabular_spec,
     training_of,
@@ -1116,6 +1117,32 @@ def test_a_contributor_that_cannot_be_reached_at_the_end_can_sign_later(open_war
         ward.coordinator(DropOut(3, 0, Phase.CONCLUDE)).run()
     assert caught.value.reason == "release-incomplete"
     assert verified_statement(ward, ward.coordinator().run()).sums == 3
+
+
+def test_limit_one_past_contributor_that_is_gone_for_good_keeps_all_others_from_a_release(open_ward):
+    """It takes one, and no lie: what others have signed without it is a release to nobody."""
+    ward = open_ward(hospitals=5)
+    ward.stop_before(Phase.CONCLUDE, 0)
+    staying = {number: hospital for number, hospital in ward.hospitals.items() if number != 3}
+    for _ in range(2):
+        with pytest.raises(ProtocolError) as caught:
+            ward.coordinator(engine=EmbeddedEngine(staying)).run()
+        assert caught.value.reason == "release-incomplete"
+        assert "h3 contributed but did not sign the release." in caught.value.message
+    assert not any(hospital.release_folder.exists() for hospital in staying.values())
+
+
+def test_a_contributor_that_has_lost_all_but_its_key_catches_up_and_signs(open_ward):
+    ward = open_ward(hospitals=5)
+    ward.stop_before(Phase.CONCLUDE, 0)
+    home, kept = ward.home(3), {ward.home(3).identity, ward.home(3).policy}
+    ward.hospitals.pop(3).close()
+    for path in set(home.identity.parent.iterdir()) - kept:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    ward.close()
+    with Ward.open(ward.folder) as again:
+        assert [entry.sums for entry in verified_statement(again, again.coordinator().run()).contributors] == [3] * 5
+        assert again.hospitals[3].release_folder.exists()
 
 
 def test_a_stopping_engine_stops_where_it_should(open_ward):
