@@ -8,12 +8,18 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 
 from docs import generate as document
 from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.homomorphic.parameters import ALLOWED, SECURE_MODULUS_BITS, exact_plain_bits, noise_bound
+from secagg.log_excerpt import LogCheckpoint
 from secagg.masking import messages as masking_messages
 from secagg.masking.messages import payload_limit
+from secagg.release import Contributor, PrivacyClaim
+from secagg.release import Release as ReleasePredicate
+from secagg.release.checkpoints import Checkpoints, SiteCheckpoint
+from secagg.transcript.files import FileCheckpoint
 from secagg.wire import Stage
 from secagg.wire.envelope import Header
 from tests.vectors import generate
@@ -115,6 +121,15 @@ AROUND |= {Stage.WITNESS: Witness, Stage.COSIGN: Cosign, Stage.COSIGNED: Cosigne
 def test_every_payload_around_the_protocol_is_listed_field_by_field_in_order(stage):
     (row,) = re.findall(rf"^\| {stage.value} \| {stage.name} \|.*\| ([^|]*) \|$", DOCUMENT, re.MULTILINE)
     assert re.findall(r"(\w+): (?:int|str|bin|array|bool)", row) == fields_of(AROUND[stage])
+
+
+STATED = [ReleasePredicate, Contributor, PrivacyClaim, Checkpoints, SiteCheckpoint, LogCheckpoint, FileCheckpoint]
+
+
+@pytest.mark.parametrize("stated", STATED, ids=lambda stated: stated.__name__)
+def test_every_field_of_the_statements_is_shown(stated):
+    shown = DOCUMENT.split("### The statements")[1].split("\n### ")[0]
+    assert [field.encode_name for field in fields(stated) if f'"{field.encode_name}": ' not in shown] == []
 
 
 @pytest.mark.parametrize("field", Header.__struct_fields__)

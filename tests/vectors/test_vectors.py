@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import struct
+from base64 import b64decode
 
 import pytest
 
 from secagg.errors import RemoteProtocolError
+from secagg.labels import digest
 from secagg.masking import MaskingClient, MaskingServer
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError
+from secagg.release.checkpoints import verify_checkpoints
+from secagg.release.dsse import read_envelope
+from secagg.release.folder import verify_parts
 from tests.vectors import generate
 
 LARGEST_FILE = 300_000
@@ -22,6 +29,7 @@ def load(name: str) -> dict:
 TRANSCRIPT = load("transcript.json")
 NOISE = load("noise.json")
 BAD = load("bad.json")["vectors"]
+STATEMENTS = load("statements.json")
 CHARTERS = {charter.digest.hex(): charter for charter in (generate.make_charter(), generate.make_noise_charter())}
 
 
@@ -130,3 +138,54 @@ def test_a_bad_message_is_refused_with_its_reason_and_changes_nothing_but_for_fo
         receive()
     assert caught.value.reason == bad["reason"]
     assert party.state is after
+
+
+# --- What is signed at the end, made once more as the document says -----------------------------------------
+
+
+def as_documented(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":"), sort_keys=True).replace("1e-05", "0.00001").encode()
+
+
+@pytest.mark.parametrize("kind", ["release", "checkpoints"])
+def test_a_statement_is_canonical_json_and_its_file_a_line_for_each_value_signed_by_key(kind):
+    recorded = STATEMENTS[kind]
+    statement, file = recorded["statement"].encode(), json.loads(recorded["file"])
+    assert statement == as_documented(json.loads(statement))
+    assert recorded["file"] == json.dumps(file, indent=1) + "\n"
+    assert b64decode(file["payload"]) == statement
+    assert [one["keyid"] for one in file["signatures"]] == sorted(one["keyid"] for one in file["signatures"])
+
+
+def test_the_recorded_statements_are_signed_by_whom_they_name():
+    charter = CHARTERS[STATEMENTS["charter_digest"]]
+    release, checkpoints = (read_envelope(STATEMENTS[kind]["file"].encode()) for kind in ("release", "checkpoints"))
+    model = hashlib.sha256(bytes.fromhex(STATEMENTS["release"]["model_file"])).hexdigest()
+    found = verify_parts(charter, release, model, "the vector").statement.predicate
+    assert [(entry.name, entry.sums) for entry in found.contributors] == [
+        *(("hospital-1", 2), ("hospital-2", 2), ("hospital-3", 1), ("hospital-4", 2))
+    ]
+    assert verify_checkpoints(checkpoints, charter).cosigned_by == ("hospital-1", "hospital-2", "hospital-4")
+
+
+def test_the_recorded_model_file_is_a_header_and_numbers():
+    file, parameters = bytes.fromhex(STATEMENTS["release"]["model_file"]), STATEMENTS["state"]["parameters"]
+    header = {
+        "standardisation.mean": {"dtype": "F64", "shape": [2], "data_offsets": [0, 16]},
+        "standardisation.std": {"dtype": "F64", "shape": [2], "data_offsets": [16, 32]},
+        "bias": {"dtype": "F32", "shape": [1], "data_offsets": [32, 36]},
+        "weight": {"dtype": "F32", "shape": [2, 4], "data_offsets": [36, 68]},
+    }
+    told = json.dumps(header, separators=(",", ":")).encode()
+    told += b" " * (-len(told) % 8)
+    numbers = struct.pack("<4d", 0.5, -1.5, 0.5, 2.0) + struct.pack("<9f", *parameters)
+    assert file == struct.pack("<Q", len(told)) + told + numbers
+
+
+def test_the_recorded_state_digest_is_of_what_sums_have_made_of_the_state():
+    state = STATEMENTS["state"]
+    model = digest("model", struct.pack("<9f", *state["parameters"]), "bias 1", "weight 2x4")
+    second = struct.pack("<9d", *state["second_moments"])
+    statistics = [struct.pack("<3d", *moments) for moments in state["statistics"]]
+    applied = b'[{"round":3,"survivors":[1,2,3,4],"cells":[]},{"round":5,"survivors":[1,2,4],"cells":[7,0]}]'
+    assert state["digest"] == digest("state", b"", model, 2, b"", second, 2, *statistics, applied).hex()
