@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import stat
+import sys
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from secagg.charter.contradictions import require_consistent
 from secagg.errors import InputError, RefusedError
 from secagg.identity import Identity
-from secagg.policy import Policy, check_charter, load_policy
+from secagg.policy import Policy, check_charter, load_policy, render_policy
 from secagg.policy.needs import needed_policy
 from tests.support.hospitals import SCALED_BY_SUMS, tabular_spec
 from tests.training.field.conftest import any_kit, lay_out
@@ -110,3 +111,61 @@ def test_what_is_there_is_never_overwritten(sites):
 def test_an_empty_folder_may_be_there_already(sites, tmp_path):
     (tmp_path / "empty").mkdir()
     assert lay_out_hospital(tmp_path / "empty", sites.materials[1], any_kit).settings.exists()
+
+
+# --- A task of somebody else's code ---------------------------------------------------------------------------
+
+CODE = """
+from pathlib import Path
+from training.tasks.tabular import TabularTask
+
+def build(spec):
+    Path(__file__).with_suffix(".ran").touch()
+    return TabularTask(spec)
+"""
+
+
+@pytest.fixture
+def code_has_run(tmp_path, monkeypatch):
+    """A module that a charter may name; whether its code has run since this was asked last."""
+    (tmp_path / "marking_task.py").write_text(CODE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "marking_task", raising=False)
+    mark = tmp_path / "marking_task.ran"
+
+    def asked() -> bool:
+        has_run = mark.exists()
+        mark.unlink(missing_ok=True)
+        return has_run
+
+    return asked
+
+
+@pytest.fixture
+def marked_sites(tmp_path, code_has_run):
+    sites = lay_out(tmp_path, spec=msgspec.structs.replace(tabular_spec(), kind="marking_task:build"))
+    assert code_has_run()
+    return sites
+
+
+def without_the_task(sites) -> bytes:
+    return render_policy(msgspec.structs.replace(needed_policy(sites.charter.charter), allowed_tasks=frozenset()))
+
+
+def test_a_policy_that_forbids_a_task_is_asked_before_its_code_runs(marked_sites, code_has_run, tmp_path):
+    strict = tmp_path / "strict.toml"
+    strict.write_bytes(without_the_task(marked_sites))
+    assert refused(marked_sites, tmp_path, RefusedError, policy=strict) == "task-not-allowed"
+    site = marked_sites.hospitals[1]
+    site.folder.policy.write_bytes(without_the_task(marked_sites))
+    with pytest.raises(RefusedError) as refusal, site.attend(marked_sites.charter.digest.hex(), 1):
+        pass
+    assert refusal.value.reason == "task-not-allowed"
+    assert not code_has_run()
+
+
+def test_limit_without_a_policy_the_code_of_a_charter_runs_before_one_is_written(marked_sites, code_has_run, tmp_path):
+    (tmp_path / "new").write_text("in the way")
+    with pytest.raises(InputError):
+        lay_out_hospital(tmp_path / "new", marked_sites.materials[1], any_kit)
+    assert code_has_run()
