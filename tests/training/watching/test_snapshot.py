@@ -95,6 +95,15 @@ def test_only_what_anybody_may_read_is_opened(tmp_path, monkeypatch):
     assert read_snapshot(folder).steps == 3
 
 
+def test_of_a_hospital_s_site_only_charter_status_and_settings_are_opened(tmp_path):
+    site = (sites := lay_out(tmp_path)).hospitals[1]
+    epoch(sites, 1)
+    read = {site.charter, site.path / "status.json", site.settings}
+    for path in set(site.path.iterdir()) - read:
+        path.rename(tmp_path / f"gone {path.name}")
+    assert read_snapshot(site.path).steps == 2
+
+
 def test_a_folder_of_something_else_is_named(tmp_path):
     with pytest.raises(InputError) as caught:
         read_snapshot(tmp_path)
