@@ -17,6 +17,7 @@ from dp.plan import PrivacyPlan
 from dp.stated import exact, no_less
 from secagg.errors import InputError
 from secagg.files import read_bounded
+from secagg.json_documents import MALFORMED
 
 _ENFORCED: Final = "#1a4e8a"
 _TIGHTER: Final = "#b4530a"
@@ -47,7 +48,7 @@ def read_pilot(path: Path) -> list[PilotPoint]:
     """
     try:
         points = msgspec.json.decode(read_bounded(path, _LARGEST_PILOT), type=_PilotFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise InputError(
             "malformed-pilot",
             f"{path} is not a list of pilot runs: {error}.",

@@ -24,6 +24,7 @@ import msgspec
 from secagg.errors import SecaggError, TamperingError
 from secagg.files import lock, unwritable_state
 from secagg.identity import SIGNATURE_SIZE, Signature
+from secagg.json_documents import MALFORMED
 from secagg.signature_batch import SignatureBatch
 from secagg.sqlite_files import connect_to_write, opened_to_read
 
@@ -336,7 +337,7 @@ def _chained(
     for number, (sequence, body, signature) in enumerate(rows, start=1):
         try:
             entry = msgspec.json.decode(body, type=kind.entry)
-        except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
+        except (TypeError, *MALFORMED) as error:
             raise kind.altered(path, number, NOT_SIGNED) from error
         if not isinstance(signature, bytes) or len(signature) != SIGNATURE_SIZE:
             raise kind.altered(path, number, NOT_SIGNED)

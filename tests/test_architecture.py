@@ -14,6 +14,7 @@ FOUNDATIONS = {
     "secagg.errors",
     "secagg.files",
     "secagg.identity",
+    "secagg.json_documents",
     "secagg.labels",
     "secagg.processes.cores",
     "secagg.processes.job",

@@ -15,6 +15,7 @@ import msgspec
 
 from secagg.errors import SecaggError
 from secagg.files import PRIVATE, read_bounded, sync, unwritable
+from secagg.json_documents import MALFORMED
 
 # A thousand members' names are 25 KB a round: more rounds than any training has.
 _LARGEST: Final = 1 << 34
@@ -69,7 +70,7 @@ class JsonLines(Generic[Record]):
         lines = read_bounded(self._path, _LARGEST, self._end).split(b"\n")[:-1] if self._path.exists() else []
         try:
             records = tuple(msgspec.json.decode(line, type=self._record) for line in lines)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except MALFORMED as error:
             raise self._damaged(f"{self._path} cannot be read: {error}.") from error
         self._end += sum(len(line) + 1 for line in lines)
         return records

@@ -24,6 +24,7 @@ from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity
+from secagg.json_documents import MALFORMED, json_for_people
 from secagg.policy import check_charter, load_policy, render_policy
 from secagg.policy.needs import needed_policy
 from training.choices import CharterChoices
@@ -261,7 +262,7 @@ def read_settings(folder: Path) -> SimulationSettings:
     try:
         data = read_bounded(folder / SETTINGS_FILE, _LARGEST_SETTINGS)
         return msgspec.json.decode(data, type=SimulationSettings)
-    except (InputError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (InputError, *MALFORMED) as error:
         raise InputError(
             "not-a-run",
             f"{folder} holds no simulation that can be resumed.",
@@ -449,7 +450,7 @@ def _write_folders(
         # One without a policy that was in a run before has the strict defaults.
         if not (hospital.policy.exists() or hospital.latch.exists()):
             write_atomically(hospital.policy, policy, PRIVATE)
-    write_atomically(folder / SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1))
+    write_atomically(folder / SETTINGS_FILE, json_for_people(settings))
 
 
 def _make_private(folder: Path) -> None:

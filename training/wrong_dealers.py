@@ -15,6 +15,7 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import SecaggError, TamperingError
 from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.json_documents import MALFORMED
 
 WRONG_DEALERS_FILE: Final = "wrong-dealers.json"
 REASON: Final = "wrong-dealing"
@@ -79,7 +80,7 @@ class WrongDealers:
         try:
             found = msgspec.json.decode(read_bounded(self._path, _LARGEST), type=dict[str, int])
             _ = [self._charter.number_of(name) for name in found]
-        except (msgspec.DecodeError, UnicodeDecodeError, SecaggError) as error:
+        except (SecaggError, *MALFORMED) as error:
             raise TamperingError(
                 "damaged-coordinator-state",
                 f"{self._path} cannot be read: {error}.",

@@ -18,6 +18,7 @@ from benchmarks.sweep.measurement import Limits, Measurement, Row
 from benchmarks.sweep.targets import TARGETS_FILE
 from secagg.errors import InputError
 from secagg.files import lock, read_bounded, unwritable, write_atomically
+from secagg.json_documents import MALFORMED, json_for_people
 
 ENVIRONMENT_FILE: Final = "environment.json"
 ROWS_FILE: Final = "measurements.jsonl"
@@ -112,7 +113,7 @@ def read_run(folder: Path) -> Run:
 def _decoded(path: Path, data: bytes, kind: type[Kind]) -> Kind:
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise InputError(
             "malformed-run",
             f"{path} holds what no run writes: {error}.",
@@ -130,7 +131,7 @@ def _locked(folder: Path) -> int:
 
 def _taken_up(folder: Path, environment: Environment) -> tuple[Row, ...]:
     if not (folder / ENVIRONMENT_FILE).exists():
-        write_atomically(folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(environment), indent=2))
+        write_atomically(folder / ENVIRONMENT_FILE, json_for_people(environment))
         return ()
     run = read_run(folder)
     differences = run.environment.differences(environment)

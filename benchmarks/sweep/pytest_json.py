@@ -15,6 +15,7 @@ import msgspec
 
 from benchmarks.sweep.folder import Run
 from benchmarks.sweep.results import Figures, Result, results_of
+from secagg.json_documents import json_for_people
 
 _FORMAT: Final = "5.1.0"
 _CLOCK: Final = "process_time"
@@ -55,7 +56,7 @@ def results_json(run: Run, now: datetime) -> bytes:
         "datetime": now.astimezone(UTC).isoformat(),
         "version": _FORMAT,
     }
-    return msgspec.json.format(msgspec.json.encode(found), indent=2)
+    return json_for_people(found)
 
 
 def _benchmark(result: Result, figures: Figures) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from benchmarks.sweep.folder import RunWriter
 from benchmarks.sweep.measurement import Limits, Measurement, Row
 from benchmarks.sweep.worker import Failure, Order
 from secagg.errors import InputError, SecaggError
+from secagg.json_documents import MALFORMED
 
 USUAL_TURNS: Final = 3
 _MEMORY_TURN: Final = 0
@@ -84,7 +85,7 @@ def measured(order: Order) -> Row:
     )
     try:
         answer = msgspec.json.decode(done.stdout, type=Measurement | Limits | Failure)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         what = order.case.name if order.case else "the machine's limits"
         told = done.stderr.decode(errors="replace").strip().splitlines()
         raise SecaggError(

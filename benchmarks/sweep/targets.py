@@ -14,6 +14,7 @@ import msgspec
 from benchmarks.sweep import written
 from secagg.errors import InputError
 from secagg.files import read_bounded, write_atomically
+from secagg.json_documents import MALFORMED, json_for_people
 
 TARGETS_FILE: Final = "targets.json"
 SHARE: Final = "of all"
@@ -63,7 +64,7 @@ def read_figures(folder: Path) -> list[Figure]:
         return []
     try:
         return msgspec.json.decode(read_bounded(path, _LARGEST), type=list[Figure])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise InputError(
             "malformed-targets",
             f"{path} holds no figures: {error}.",
@@ -80,4 +81,4 @@ def keep_figures(folder: Path, figures: Sequence[Figure]) -> None:
     """
     kept = {one.what: one for one in read_figures(folder)} | {one.what: one for one in figures}
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / TARGETS_FILE, msgspec.json.format(msgspec.json.encode([*kept.values()]), indent=2))
+    write_atomically(folder / TARGETS_FILE, json_for_people([*kept.values()]))

@@ -18,6 +18,7 @@ from benchmarks.sweep.environment import processor
 from benchmarks.utility.study import Cell, Mode, Recipe, Study
 from secagg.errors import InputError
 from secagg.files import write_atomically
+from secagg.json_documents import MALFORMED, json_for_people
 
 CELLS_FILE: Final = "cells.jsonl"
 MADE_FILE: Final = "made-with.json"
@@ -87,7 +88,7 @@ def _read(path: Path) -> Iterable[Cell]:
     for number, line in enumerate(lines, 1):
         try:
             yield msgspec.json.decode(line, type=Cell)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except MALFORMED as error:
             raise InputError(
                 "damaged-cells",
                 f"{path}, line {number}, is no cell: {error}.",
@@ -108,7 +109,7 @@ def _same_as_before(folder: Path) -> MadeWith:
                 remedy="Choose another folder with --out.",
             )
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(here), indent=1))
+    write_atomically(path, json_for_people(here))
     return here
 
 

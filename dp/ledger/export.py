@@ -18,6 +18,7 @@ from dp.ledger.entries import LEDGER, Entry, Kind
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded
 from secagg.identity import PublicKey, Signature, is_valid_signature
+from secagg.json_documents import MALFORMED, json_for_people
 from secagg.signed_log import FIRST_PREVIOUS, Sha256, SignedEntry, Signer, read_signed
 
 _LARGEST_FILE: Final = 1 << 28
@@ -79,7 +80,7 @@ def export_ledger(path: Path, signer: Signer, charter: str | None = None) -> byt
         public_key=signer.public_key, charter=charter, length=len(whole), head=LEDGER.head(whole), entries=entries
     )
     document = _Document(export, signer.sign(_signed_bytes(export)))
-    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=1) + b"\n"
+    return json_for_people(document, "sorted")
 
 
 def read_export(path: Path, public_key: bytes) -> LedgerExport:
@@ -95,7 +96,7 @@ def read_export(path: Path, public_key: bytes) -> LedgerExport:
     """
     try:
         document = msgspec.json.decode(read_bounded(path, _LARGEST_FILE), type=_Document)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise InputError(
             "not-an-export",
             f"{path} is no exported ledger: {error}.",

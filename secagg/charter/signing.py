@@ -14,6 +14,7 @@ from secagg.charter.model import Charter
 from secagg.charter.names import Name
 from secagg.errors import InputError, TamperingError
 from secagg.identity import Identity, Signature, is_valid_signature
+from secagg.json_documents import MALFORMED, json_for_people
 from secagg.labels import label
 
 LARGEST_SIGNATURES = 1024 * 1024
@@ -88,7 +89,7 @@ def verify_charter(charter: Charter, signatures: Iterable[CharterSignature]) -> 
 def render_signatures(signatures: Iterable[CharterSignature]) -> bytes:
     """The signatures as JSON, one member a line, by name."""
     ordered = sorted(signatures, key=lambda signature: signature.member)
-    return msgspec.json.format(msgspec.json.encode(ordered), indent=1) + b"\n"
+    return json_for_people(ordered)
 
 
 def parse_signatures(text: bytes, source: str = "The charter's signatures") -> tuple[CharterSignature, ...]:
@@ -102,7 +103,7 @@ def parse_signatures(text: bytes, source: str = "The charter's signatures") -> t
     """
     try:
         return msgspec.json.decode(text, type=tuple[CharterSignature, ...])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise TamperingError(
             "malformed-signatures",
             f"{source} cannot be read: {error}.",

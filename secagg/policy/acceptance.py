@@ -18,6 +18,7 @@ import msgspec
 from secagg.errors import RefusedError, TamperingError
 from secagg.files import read_bounded, write_atomically
 from secagg.identity import Identity, Signature, fingerprint, is_valid_signature
+from secagg.json_documents import MALFORMED, json_for_people
 from secagg.labels import digest, label
 from secagg.latch import LATCH_FILE, AcceptedPolicy, Latch, read_accepted_policy
 from secagg.policy.loosening import Loosening, loosenings
@@ -171,8 +172,8 @@ def add_signature(path: Path, signature: PolicySignature) -> None:
         InputError: ``unwritable``.
     """
     others = (entry for entry in _read_signatures(path) if entry.officer != signature.officer)
-    content = msgspec.json.encode(sorted((*others, signature), key=lambda entry: entry.officer))
-    write_atomically(path.with_name(SIGNATURES_FILE), msgspec.json.format(content, indent=1) + b"\n")
+    content = sorted((*others, signature), key=lambda entry: entry.officer)
+    write_atomically(path.with_name(SIGNATURES_FILE), json_for_people(content))
 
 
 def _change(accepted: AcceptedPolicy | None, policy: Policy, path: Path) -> Change:
@@ -206,7 +207,7 @@ def _after(change: Change) -> bytes:
 def _remembered(accepted: AcceptedPolicy, path: Path) -> Policy:
     try:
         return msgspec.json.decode(accepted.content, type=Policy)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise TamperingError(
             "policy-memory-damaged",
             f"What the latch beside {path} remembers of this site's policy cannot be read: {error}.",
@@ -221,7 +222,7 @@ def _read_signatures(path: Path) -> tuple[PolicySignature, ...]:
         return ()
     try:
         return msgspec.json.decode(read_bounded(file, _LARGEST_SIGNATURES), type=tuple[PolicySignature, ...])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise TamperingError(
             "malformed-policy-signatures",
             f"{file} cannot be read: {error}.",

@@ -17,6 +17,7 @@ from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.names import Name
 from secagg.files import read_bounded
 from secagg.identity import Identity, Signature, fingerprint, is_valid_signature
+from secagg.json_documents import MALFORMED
 from secagg.labels import label
 from secagg.log_excerpt import LogCheckpoint
 from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, is_signed_by, read_envelope
@@ -152,7 +153,7 @@ def verify_sites(statement: bytes, charter: VerifiedCharter, source: str) -> Che
     """
     try:
         content = msgspec.json.decode(statement, type=_Statement)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise unusable("malformed-statement", f"{source} cannot be read: {error}.", source) from error
     if content.subject[0].digest.sha256 != charter.digest.hex():
         raise of_another_charter(f"{source} is about the run of another charter.", source)

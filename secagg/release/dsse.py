@@ -12,6 +12,7 @@ import msgspec
 
 from secagg.charter import Charter
 from secagg.identity import Identity, fingerprint, is_valid_signature
+from secagg.json_documents import MALFORMED, json_for_people
 from secagg.release.unusable import unusable
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -34,7 +35,7 @@ class SignedStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_json(self) -> bytes:
         """The file's bytes, indented for people."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+        return json_for_people(self)
 
 
 def attest(statement: bytes, identity: Identity) -> StatementSignature:
@@ -63,7 +64,7 @@ def read_envelope(data: bytes, source: str = "The signed statement") -> SignedSt
     """
     try:
         signed = msgspec.json.decode(data, type=SignedStatement)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise unusable("malformed-statement", f"{source} cannot be read: {error}.", source) from error
     if signed.to_json() != data:
         raise unusable("malformed-statement", f"{source} is not spelt as it was written.", source)

@@ -13,6 +13,7 @@ import msgspec
 
 from secagg.charter.names import Name
 from secagg.charter.sections import PrivacyMode
+from secagg.json_documents import MALFORMED
 from secagg.release.unusable import unusable
 from secagg.signed_log import Sha256
 
@@ -99,6 +100,6 @@ def read_statement(data: bytes, source: str = "The release") -> Statement:
     """
     try:
         return msgspec.json.decode(data, type=Statement)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         what = f"{source} holds no statement that can be read: {error}."
         raise unusable("malformed-statement", what, source) from error

@@ -12,6 +12,7 @@ import msgspec
 
 from secagg.errors import InputError
 from secagg.files import read_bounded
+from secagg.json_documents import MALFORMED
 
 if TYPE_CHECKING:
     # torch takes seconds to import, and reading needs none.
@@ -67,7 +68,7 @@ def read_record(path: Path) -> PrivacyRecord:
     """
     try:
         return msgspec.json.decode(read_bounded(path, _LARGEST), type=PrivacyRecord)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise InputError(
             "not-an-audit",
             f"{path} is not a privacy audit: {error}.",

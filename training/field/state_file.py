@@ -9,6 +9,7 @@ import msgspec
 
 from secagg.errors import InputError
 from secagg.files import read_bounded
+from secagg.json_documents import MALFORMED
 
 Schema = TypeVar("Schema", bound=msgspec.Struct)
 
@@ -27,5 +28,5 @@ def read_state(path: Path, schema: type[Schema], largest: int, *, reason: str, r
         return None
     try:
         return msgspec.json.decode(read_bounded(path, largest), type=schema)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise InputError(reason, f"{path} cannot be read: {error}.", culprit=str(path), remedy=remedy) from error

@@ -15,6 +15,7 @@ from dp.ledger import BudgetUse
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from secagg.files import PRIVATE, write_atomically
+from secagg.json_documents import json_for_people
 from secagg.release.folder import read_release
 from training.clock import write_time
 from training.field.state_file import read_state
@@ -142,4 +143,4 @@ class StatusFile:
         Raises:
             InputError: ``unwritable``.
         """
-        write_atomically(self._path, msgspec.json.format(msgspec.json.encode(status), indent=1), PRIVATE)
+        write_atomically(self._path, json_for_people(status), PRIVATE)

@@ -17,6 +17,7 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded
+from secagg.json_documents import MALFORMED, json_for_people
 from training.reporting.computing import report_of
 from training.reporting.evidence import verify_evidence
 from training.reporting.records import Records, Sources, gather_records, run_again
@@ -35,7 +36,7 @@ class ReportDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_json(self) -> bytes:
         """Its bytes, indented for people."""
-        return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=1) + b"\n"
+        return json_for_people(self, "sorted")
 
 
 def make_document(charter: VerifiedCharter, records: Records) -> ReportDocument:
@@ -70,7 +71,7 @@ def is_document(path: Path) -> bool:
     """
     try:
         msgspec.json.decode(read_bounded(path, _LARGEST_FILE), type=ReportDocument)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except MALFORMED:
         return False
     return True
 
@@ -92,7 +93,7 @@ def _read(path: Path) -> ReportDocument:
     data = read_bounded(path, _LARGEST_FILE)
     try:
         document = msgspec.json.decode(data, type=ReportDocument)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise InputError(
             "not-a-report",
             f"{path} is not a report: {error}.",

@@ -22,6 +22,7 @@ from secagg.egress import EGRESS, EgressEntry
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded
 from secagg.identity import Signature, is_valid_signature
+from secagg.json_documents import MALFORMED, json_for_people
 from secagg.labels import label
 from secagg.log_excerpt import LogExcerpt, take_excerpt, verify_excerpt
 from secagg.policy import load_policy
@@ -87,7 +88,7 @@ class SignedEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_json(self) -> bytes:
         """The file's bytes, indented for people."""
-        return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=1) + b"\n"
+        return json_for_people(self, "sorted")
 
 
 def gather_site(folder: HospitalFolder, charter: VerifiedCharter, identity: Signer) -> SignedEvidence:
@@ -185,7 +186,7 @@ def read_evidence(path: Path, charter: VerifiedCharter) -> SignedEvidence:
     """
     try:
         signed = msgspec.json.decode(read_bounded(path, _LARGEST_FILE), type=SignedEvidence)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise InputError(
             "not-evidence",
             f"{path} is not a file that a site has exported: {error}.",

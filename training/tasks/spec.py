@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from secagg.errors import InputError
+from secagg.json_documents import MALFORMED
 from secagg.toml_text import read_toml
 
 TABULAR = "tabular-classification"
@@ -127,7 +128,7 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         try:
             settings = msgspec.json.decode(settings_json, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        except MALFORMED as fault:
             raise _bad(f"The task's settings are not a JSON object: {fault}.") from fault
         return _convert(kind, settings)
 

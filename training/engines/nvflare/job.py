@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from secagg.files import write_atomically
+from secagg.json_documents import json_for_people
 from training.engines.nvflare.hardening import CONTROLLER, EXECUTOR
 
 _APP: Final = "app"
@@ -50,4 +49,4 @@ class EpochJob:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=1))
+    write_atomically(path, json_for_people(content))

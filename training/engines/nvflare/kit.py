@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded
+from secagg.json_documents import MALFORMED
 
 STARTUP: Final = "startup"
 LOCAL: Final = "local"
@@ -167,7 +168,7 @@ def _server(folder: Path, role: Role) -> tuple[str, int]:
 def _parse(path: Path, kind: type[Content]) -> Content:
     try:
         return msgspec.json.decode(read_bounded(path, _LARGEST), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise _malformed(path) from error
 
 

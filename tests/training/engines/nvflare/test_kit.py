@@ -30,9 +30,14 @@ def test_a_file_that_is_something_else_is_named(hospital_kit, name):
     assert name in str(refused.value)
 
 
-def test_a_file_that_is_not_utf_8_is_named_too(hospital_kit):
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b"sum.example.org", b"sum.\xff.org"), (b"{", b'{"of_a_later_version": ' + b"[" * 100_000)],
+    ids=["not UTF-8", "lists in lists"],
+)
+def test_a_file_that_no_reader_of_json_takes_is_named_too(hospital_kit, before, after):
     path = hospital_kit / "startup" / "fed_client.json"
-    path.write_bytes(path.read_bytes().replace(b"sum.example.org", b"sum.\xff.org"))
+    path.write_bytes(path.read_bytes().replace(before, after, 1))
     with pytest.raises(InputError, match=r"fed_client\.json") as refused:
         read_kit(hospital_kit)
     assert refused.value.reason == "malformed-kit"
