@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.table import Column, Table
 
 from cli.output import console, json_option, print_json, quiet_progress
+from cli.paths import FOLDER
 from secagg.errors import TamperingError
 from training.attacks.model import Attack, Outcome, Refused
 from training.attacks.suite import ATTACKS, QUICK, Verdict, audit, load_controls, named
@@ -77,7 +78,7 @@ class AttacksJson(msgspec.Struct, frozen=True):
 @click.option("--list", "listed", is_flag=True, help="List all attacks, and run none.")
 @click.option(
     "--controls",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Also run each attack on a weakened build, where it must succeed: give tests/attacks of a source checkout.",
 )
 @json_option

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import console, json_option, print_json, say_whole, size
+from cli.paths import FOLDER, PLACE
 from secagg.charter.folder import read_verified
 from secagg.egress import EGRESS, Direction, EgressEntry
 from secagg.errors import TamperingError
@@ -57,11 +58,11 @@ class EgressJson(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.argument("place", type=click.Path(path_type=Path), default=".")
+@click.argument("place", type=PLACE, default=".")
 @click.option(
     "--charter",
     "charter_folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder of the charter, which has the site's key; for an exported file only.",
 )
 @public_key_option

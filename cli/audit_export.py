@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from cli.audit_report import charter_option
 from cli.identity import passphrase_option
 from cli.output import json_option, print_json, say_found
+from cli.paths import FILE, FOLDER, charter_option
 from secagg.charter.folder import read_verified
 from secagg.errors import TamperingError
 from secagg.files import create_atomically
@@ -19,9 +19,9 @@ from training.reporting.evidence import gather_for_others
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.argument("folder", type=FOLDER, default=".")
 @charter_option
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option("--out", type=FILE, required=True, help="The file to write.")
 @passphrase_option
 @json_option
 @click.pass_context

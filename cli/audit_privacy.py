@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from cli.audit_plot import write_plot
 from cli.chart_file import check_plot_path
 from cli.output import console, json_option, print_json, quiet_progress
+from cli.paths import FILE, FOLDER
 from cli.sizing import Number
 from dp.stated import no_less, no_more
 from secagg.charter.folder import read_charter
@@ -33,12 +34,7 @@ _CONFIDENCE = Number(min=0.5, max=1, max_open=True)
     type=click.Choice(["local", "distributed"]),
     help="Mode of differential privacy; distributed if not given.",
 )
-@click.option(
-    "--charter",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Audit the privacy terms of the charter in this folder.",
-)
+@click.option("--charter", "folder", type=FOLDER, help="Audit the privacy terms of the charter in this folder.")
 @click.option(
     "--canaries",
     type=click.IntRange(FEWEST_CANARIES, MOST_CANARIES),
@@ -56,13 +52,11 @@ _CONFIDENCE = Number(min=0.5, max=1, max_open=True)
 @click.option("--confidence", type=_CONFIDENCE, default=0.95, show_default=True, help="Confidence of each bound.")
 @click.option(
     "--controls",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Also audit builds without noise, clipping or half the noise, which must be caught: give tests/attacks of a "
     "source checkout.",
 )
-@click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the bounds into FILE.svg or FILE.html."
-)
+@click.option("--plot", type=FILE, help="Draw the bounds into FILE.svg or FILE.html.")
 @json_option
 @click.pass_context
 def privacy(

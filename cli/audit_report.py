@@ -8,6 +8,7 @@ import click
 
 from cli.identity import passphrase_option
 from cli.output import json_option, print_json, say_found
+from cli.paths import FILE, FOLDER, PLACE, charter_option
 from cli.report_page import is_page, page_names, render_page
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, TamperingError
@@ -18,38 +19,21 @@ from training.reporting.records import Sources, gather_records
 from training.reporting.report import Report
 from training.reporting.sites import read_sites
 
-charter_option = click.option(
-    "--charter",
-    "charter_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder of the charter, signed by all.",
-)
-
 
 @click.command()
-@click.argument("places", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("places", nargs=-1, type=PLACE)
 @charter_option
-@click.option("--release", type=click.Path(path_type=Path, file_okay=False), help="Folder of the release.")
-@click.option(
-    "--transcript", type=click.Path(path_type=Path, file_okay=False), help="Folder of the coordinator's transcript."
-)
-@click.option(
-    "--audit",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File with what `secagg audit privacy --json` printed.",
-)
+@click.option("--release", type=FOLDER, help="Folder of the release.")
+@click.option("--transcript", type=FOLDER, help="Folder of the coordinator's transcript.")
+@click.option("--audit", type=FILE, help="File with what `secagg audit privacy --json` printed.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="The page to write, FILE.html; FILE.json goes beside it. An earlier report is replaced, and nothing else.  "
     "[default: report.html]",
 )
 @click.option(
-    "--verify",
-    "document",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Recompute an earlier report from its JSON file, and write nothing.",
+    "--verify", "document", type=FILE, help="Recompute an earlier report from its JSON file, and write nothing."
 )
 @passphrase_option
 @json_option

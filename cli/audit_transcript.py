@@ -10,6 +10,7 @@ import msgspec
 from rich.table import Table
 
 from cli.output import console, json_option, print_json, say_found, size
+from cli.paths import FOLDER, charter_option
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.egress import read_egress
@@ -44,14 +45,8 @@ class TranscriptJson(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--charter",
-    "charter_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder of the charter, signed by all.",
-)
+@click.argument("folder", type=FOLDER)
+@charter_option
 @click.option(
     "--egress",
     "logs",
@@ -59,9 +54,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     help="NAME=FILE: a member's egress log to compare with. Can be repeated.",
 )
 @click.option(
-    "--release",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the release, where the hospitals have signed for the transcript.",
+    "--release", type=FOLDER, help="Folder of the release, where the hospitals have signed for the transcript."
 )
 @json_option
 @click.pass_context

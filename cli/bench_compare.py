@@ -12,12 +12,13 @@ from benchmarks.sweep.comparing import LEAST_SECONDS, TOLERANCE, Comparison
 from benchmarks.sweep.comparing import compare as compared
 from benchmarks.sweep.folder import read_run
 from cli.output import json_option, print_json
+from cli.paths import PLACE
 from secagg.errors import SecaggError
 
 
 @click.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", type=PLACE)
+@click.argument("second", type=PLACE)
 @json_option
 @click.pass_context
 def compare(context: click.Context, first: Path, second: Path, as_json: bool) -> None:

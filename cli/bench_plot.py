@@ -14,6 +14,7 @@ from benchmarks.sweep.measurement import Party
 from benchmarks.sweep.results import Result, results_of
 from cli.chart import Line, Panel, Point, Scale, svg
 from cli.output import json_option, print_json
+from cli.paths import FOLDER, PLACE
 from secagg.errors import InputError
 from secagg.files import unwritable, write_atomically
 
@@ -33,12 +34,8 @@ _FEWEST: Final = 2
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the drawings; FOLDER/plots if not given.",
-)
+@click.argument("folder", type=PLACE)
+@click.option("--out", type=FOLDER, help="Folder for the drawings; FOLDER/plots if not given.")
 @json_option
 def plot(folder: Path, out: Path | None, as_json: bool) -> None:
     """Draw the run in FOLDER: CPU time of a round against parameters, hospitals and drop-outs, one SVG each.

@@ -17,6 +17,7 @@ from benchmarks.sweep.running import USUAL_TURNS, measurable, missing_here, orde
 from benchmarks.sweep.worker import Order
 from cli.bench_files import write_out
 from cli.output import json_option, print_json, progress_console, quiet_progress
+from cli.paths import FOLDER
 from cli.sizing import BELOW_ONE
 from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, PrivacyMode
 
@@ -72,7 +73,7 @@ class RunJson(msgspec.Struct, frozen=True):
     show_default=True,
     help="Repetitions of each case; the fastest counts.",
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the run.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the run.")
 @json_option
 def run(
     size: str | None,

@@ -11,10 +11,11 @@ from benchmarks.sweep.markup import comma_separated, latex, markdown
 from cli.bench_files import tables_of
 from cli.effect import is_given
 from cli.output import json_option, print_json
+from cli.paths import PLACE
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PLACE)
 @click.option(
     "--format",
     "notation",

@@ -13,6 +13,7 @@ from cli.budget_plan import plan
 from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import console, json_option, print_json, say_whole
+from cli.paths import FILE, FOLDER, PLACE
 from dp.ledger import Account, Entry
 from dp.ledger.entries import LEDGER
 from dp.ledger.export import LedgerExport, export_ledger, read_export
@@ -26,7 +27,7 @@ from training.clock import write_time
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import open_site_ledger, open_site_ledger_to_import, read_site_ledger, require_noted
 
-_FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+_FOLDER = click.argument("folder", type=FOLDER, default=".")
 
 # Of a ledger without entries, what is printed for its head and can be noted.
 _EMPTY: Final = "empty"
@@ -78,7 +79,7 @@ def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
 
 
 @budget.command(short_help="Check that a ledger was not altered.")
-@click.argument("place", type=click.Path(path_type=Path), default=".")
+@click.argument("place", type=PLACE, default=".")
 @public_key_option
 @passphrase_option
 @click.option("--noted", metavar="HEAD", help="A head that you noted earlier: the ledger must continue from there.")
@@ -119,7 +120,7 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
 
 @budget.command(short_help="Write the ledger as a signed file.")
 @_FOLDER
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option("--out", type=FILE, required=True, help="The file to write.")
 @click.option("--charter", metavar="HASH", help="Write only the entries of this charter.")
 @passphrase_option
 @json_option
@@ -147,8 +148,8 @@ def export(folder: Path, out: Path, charter: str | None, passphrase_file: Path |
 
 
 @budget.command(name="import", short_help="Add what another ledger of this site has recorded.")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("folder", type=FOLDER)
+@click.argument("file", type=FILE)
 @public_key_option
 @click.option("--data-set", metavar="HASH", help="The data set of this ledger that all imported entries belong to.")
 @passphrase_option

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from cli.budget_plot import read_pilot, write_plot
 from cli.chart_file import check_plot_path
 from cli.output import console, json_option, print_json
+from cli.paths import FILE, FOLDER
 from cli.sizing import DELTA, FRACTION, POSITIVE
 from dp.accounting import EpsilonBound, noise_multiplier_for
 from dp.forecast import forecast, quarters
@@ -80,11 +81,7 @@ class _Subject:
 
 
 @click.command(short_help="Compute what a run will cost, before it starts.")
-@click.option(
-    "--charter",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the charter whose run is to be planned.",
-)
+@click.option("--charter", type=FOLDER, help="Folder of the charter whose run is to be planned.")
 @click.option("--target-epsilon", type=POSITIVE, help="Find the noise multiplier for this epsilon.")
 @click.option(
     "--noise-multiplier", type=POSITIVE, help="Standard deviation of the noise over a patient's clipping norm."
@@ -98,15 +95,9 @@ class _Subject:
     show_default=True,
     help="Delta of (epsilon, delta): well below 1 / number of patients.",
 )
+@click.option("--plot", type=FILE, help="Draw epsilon against rounds, into FILE.svg or FILE.html.")
 @click.option(
-    "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw epsilon against rounds, into FILE.svg or FILE.html.",
-)
-@click.option(
-    "--pilot",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help='With --plot: file of pilot runs to draw as well, [{"epsilon": 3, "accuracy": 0.94}, …].',
+    "--pilot", type=FILE, help='With --plot: file of pilot runs to draw as well, [{"epsilon": 3, "accuracy": 0.94}, …].'
 )
 @json_option
 @click.pass_context

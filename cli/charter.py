@@ -16,6 +16,7 @@ from cli.effect import is_given
 from cli.identity import passphrase_option
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, json_option, print_json, warn
+from cli.paths import FILE, FOLDER
 from cli.terms import terms_table
 from secagg.charter import Charter, CharterSignature, sign_charter, verify_charter
 from secagg.charter.cautions import Caution, cautions
@@ -34,7 +35,7 @@ from secagg.passphrase import read_passphrase
 from secagg.policy import check_charter, load_policy
 from training.privacy_plan import require_budget
 
-charter_folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="charter")
+charter_folder = click.argument("folder", type=FOLDER, default="charter")
 
 
 @click.group(cls=LazyGroup)
@@ -76,7 +77,7 @@ def show(folder: Path, as_json: bool) -> None:
 @click.option(
     "--identity",
     "identity_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     default="identity.pem",
     show_default=True,
     help="File with this hospital's signing key.",
@@ -84,7 +85,7 @@ def show(folder: Path, as_json: bool) -> None:
 @passphrase_option
 @click.option(
     "--policy",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     default="policy.toml",
     show_default=True,
     help="Policy: what this site accepts. If not given and there is no such file, the strict defaults apply.",

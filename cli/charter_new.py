@@ -12,6 +12,7 @@ from cli.effect import require_effect
 from cli.identity import read_public_key
 from cli.options import CHARTER_USES, charter_options, choices_from
 from cli.output import json_option
+from cli.paths import FILE, PLACE
 from secagg.charter import Member
 from secagg.charter.folder import CHARTER_FILE, write_charter
 from secagg.errors import InputError
@@ -20,16 +21,8 @@ from secagg.errors import InputError
 @click.command()
 @charter_folder
 @click.option("--name", default="consortium", show_default=True, help="Name of the consortium.")
-@click.option(
-    "--task",
-    "task_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Task file (TOML); see docs/tasks.md.",
-)
-@click.option(
-    "--columns-from", type=click.Path(path_type=Path), help="File of records whose columns become the task's features."
-)
+@click.option("--task", "task_file", type=FILE, required=True, help="Task file (TOML); see docs/tasks.md.")
+@click.option("--columns-from", type=PLACE, help="File of records whose columns become the task's features.")
 @click.option(
     "--member", "members", multiple=True, required=True, help="NAME=PUBLIC-KEY of a hospital; repeat it for each."
 )

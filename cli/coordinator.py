@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from cli.output import console, json_option, print_json, say_why
+from cli.paths import EXISTING_FOLDER, FOLDER
 from cli.site_view import SiteView, stopped_by_hand
 from training.field.coordinator_site import CoordinatorSite
 from training.field.coordinator_status import CoordinatorStatus, read_status
 from training.field.status import SiteState
 from training.run_lock import is_running
 
-_SITE = click.argument("site", type=click.Path(path_type=Path, file_okay=False))
-_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+_SITE = click.argument("site", type=FOLDER)
 
 
 @click.group()
@@ -30,8 +30,12 @@ def coordinator() -> None:
 
 @coordinator.command(short_help="Set up the coordinator's folder.")
 @_SITE
-@click.option("--charter", type=_FOLDER, required=True, help="Folder of the charter that every member has signed.")
-@click.option("--kit", type=_FOLDER, required=True, help="Folder of the start-up kits that the coordinator was given.")
+@click.option(
+    "--charter", type=EXISTING_FOLDER, required=True, help="Folder of the charter that every member has signed."
+)
+@click.option(
+    "--kit", type=EXISTING_FOLDER, required=True, help="Folder of the start-up kits that the coordinator was given."
+)
 @json_option
 def init(site: Path, charter: Path, kit: Path, as_json: bool) -> None:
     """Set up SITE, the coordinator's folder: charter, start-up kits, and settings that say how long it waits.

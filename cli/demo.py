@@ -11,6 +11,7 @@ import msgspec
 from cli.effect import require_effect
 from cli.options import CHARTER_USES
 from cli.output import json_option, print_json
+from cli.paths import FOLDER
 from cli.schemes import scheme_option
 from cli.sizing import POSITIVE
 from secagg.charter.sections import Scheme
@@ -19,7 +20,7 @@ from secagg.charter.sections import Scheme
 @click.command()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     default="runs/demo",
     show_default=True,
     help="Folder of the run; the hospitals' records are written beside it.",
@@ -34,11 +35,7 @@ from secagg.charter.sections import Scheme
 )
 @click.option("--epsilon", type=POSITIVE, default=8.0, show_default=True, help="Privacy budget of the run.")
 @scheme_option
-@click.option(
-    "--hospitals-at",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of an earlier demo's hospitals, to train with them again.",
-)
+@click.option("--hospitals-at", type=FOLDER, help="Folder of an earlier demo's hospitals, to train with them again.")
 @click.option("--force", is_flag=True, help="Replace an earlier demo in the same folder.")
 @json_option
 @click.pass_context

@@ -17,6 +17,7 @@ from cli.doctor_schemes import charter_checks, scheme_checks
 from cli.doctor_storage import storage_check
 from cli.machine_check import MachineCheck
 from cli.output import console, json_option, print_json, unmarked, warn
+from cli.paths import FILE, FOLDER
 from secagg.charter.cautions import cautions
 from secagg.charter.folder import read_charter
 from secagg.files import require_there
@@ -30,18 +31,16 @@ _ELEMENTS = 4_000_000
 
 
 @click.command()
-@click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder in which this site would keep its state."
-)
+@click.option("--folder", type=FOLDER, help="Folder in which this site would keep its state.")
 @click.option(
     "--charter",
     "charter_folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder of the charter that this machine is to train under; without it, every scheme is tried.",
 )
 @click.option(
     "--policy",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="This site's policy. The code of a custom task is run, to build the charter's model, only if it lists the "
     "task.",
 )

@@ -11,6 +11,7 @@ from cli.device import device_option
 from cli.hospital_check import check
 from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json, say_why
+from cli.paths import EXISTING_FILE, EXISTING_FOLDER, FOLDER, PLACE
 from cli.site_view import SiteView, stopped_by_hand
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from training.device_name import DeviceName
@@ -18,9 +19,7 @@ from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState, SiteStatus
 from training.run_lock import is_running
 
-_SITE = click.argument("site", type=click.Path(path_type=Path, file_okay=False))
-_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
-_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+_SITE = click.argument("site", type=FOLDER)
 
 
 @click.group()
@@ -40,13 +39,15 @@ hospital.add_command(check)
 
 @hospital.command(short_help="Set up this hospital's folder.")
 @_SITE
-@click.option("--charter", type=_FOLDER, required=True, help="Folder of the charter that every member has signed.")
-@click.option("--identity", type=_FILE, required=True, help="File with this hospital's signing key.")
-@click.option("--kit", type=_FOLDER, required=True, help="Folder of the start-up kit that this hospital was given.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), required=True, help="File or folder of this hospital's records."
+    "--charter", type=EXISTING_FOLDER, required=True, help="Folder of the charter that every member has signed."
 )
-@click.option("--policy", type=_FILE, help="Policy: what this site accepts; if not given, only this charter.")
+@click.option("--identity", type=EXISTING_FILE, required=True, help="File with this hospital's signing key.")
+@click.option(
+    "--kit", type=EXISTING_FOLDER, required=True, help="Folder of the start-up kit that this hospital was given."
+)
+@click.option("--data", type=PLACE, required=True, help="File or folder of this hospital's records.")
+@click.option("--policy", type=EXISTING_FILE, help="Policy: what this site accepts; if not given, only this charter.")
 @device_option
 @passphrase_option
 @json_option

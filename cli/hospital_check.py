@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from cli.output import console, json_option, print_json, unmarked
+from cli.paths import FOLDER
 from secagg.errors import RefusedError
 from training.engines.nvflare.hardening_check import check_kit
 from training.engines.nvflare.kit import Kit, read_kit
@@ -17,7 +18,7 @@ from training.hospital_folder import HospitalFolder
 
 
 @click.command(short_help="Test that this site's start-up kit refuses hostile jobs.")
-@click.argument("site", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("site", type=FOLDER)
 @json_option
 @click.pass_context
 def check(context: click.Context, site: Path, as_json: bool) -> None:

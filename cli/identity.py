@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from cli.output import json_option, print_json
+from cli.paths import EXISTING_FILE, FILE
 from secagg.errors import InputError
 from secagg.identity import PUBLIC_KEY_SIZE, Identity
 from secagg.passphrase import read_passphrase
@@ -26,7 +27,7 @@ def identity() -> None:
 
 passphrase_option = click.option(
     "--passphrase-file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=EXISTING_FILE,
     help="File whose first line is the passphrase of the key. Without one, only file permissions protect the key.",
 )
 
@@ -36,7 +37,7 @@ public_key_option = click.option(
 
 
 @identity.command(short_help="Make a new key.")
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="identity.pem")
+@click.argument("path", type=FILE, default="identity.pem")
 @passphrase_option
 @json_option
 def new(path: Path, passphrase_file: Path | None, as_json: bool) -> None:
@@ -52,7 +53,7 @@ def new(path: Path, passphrase_file: Path | None, as_json: bool) -> None:
 
 
 @identity.command(short_help="Show a key's public half and fingerprint.")
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="identity.pem")
+@click.argument("path", type=FILE, default="identity.pem")
 @passphrase_option
 @json_option
 def show(path: Path, passphrase_file: Path | None, as_json: bool) -> None:

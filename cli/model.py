@@ -9,13 +9,14 @@ from rich.table import Table
 
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, epsilon, json_option, print_json
+from cli.paths import EXISTING_FOLDER, FOLDER, PLACE
 from secagg.charter.folder import read_verified
 from secagg.files import require_there
 from secagg.release import VerifiedRelease, verify_release
 from secagg.release.folder import read_release
 from secagg.release.statement import Statement
 
-_FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="release")
+_FOLDER = click.argument("folder", type=FOLDER, default="release")
 
 
 @click.group(cls=LazyGroup)
@@ -52,10 +53,10 @@ def show(folder: Path, as_json: bool) -> None:
 
 
 @model.command(short_help="Check a release, or a file exported from one.")
-@click.argument("place", type=click.Path(path_type=Path), default="release")
+@click.argument("place", type=PLACE, default="release")
 @click.option(
     "--charter",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=EXISTING_FOLDER,
     help="Folder of the charter that the model was trained under; for an exported file only.",
 )
 @json_option

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from cli.output import json_option, print_json
+from cli.paths import FILE, FOLDER
 from training.export_format import ExportFormat
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="release")
+@click.argument("folder", type=FOLDER, default="release")
 @click.option(
     "--format",
     "kind",
@@ -19,10 +20,8 @@ from training.export_format import ExportFormat
     required=True,
     help="Format of the file; onnx needs the extra `onnx`: in the checkout, `pip install '.[onnx]'`.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
-@click.option(
-    "--card", type=click.Path(path_type=Path, dir_okay=False), help="Also write a model card to this file, in Markdown."
-)
+@click.option("--out", type=FILE, required=True, help="The file to write.")
+@click.option("--card", type=FILE, help="Also write a model card to this file, in Markdown.")
 @json_option
 def export(folder: Path, kind: str, out: Path, card: Path | None, as_json: bool) -> None:
     """Verify the release in FOLDER and write it to a file of another format, with the signed statement inside.

@@ -11,6 +11,7 @@ import msgspec
 from cli.effect import is_given
 from cli.identity import passphrase_option, public_key_option, read_public_key, site_key
 from cli.output import json_option, print_json
+from cli.paths import EXISTING_FOLDER, FILE, PLACE
 from cli.policy_view import NOT_YET, show_change, show_check, show_lines
 from cli.sizing import POSITIVE
 from secagg.charter.folder import read_charter
@@ -25,8 +26,7 @@ from secagg.policy.toml import POLICY_FILE, read_policy
 from training.hospital_folder import HospitalFolder
 from training.policy_check import check_policy, policy_file, uses_of
 
-_PLACE = click.argument("place", type=click.Path(path_type=Path), default=".")
-_CHARTER = click.Path(path_type=Path, file_okay=False, exists=True)
+_PLACE = click.argument("place", type=PLACE, default=".")
 
 
 @click.group()
@@ -41,8 +41,8 @@ def policy() -> None:
 
 
 @policy.command(short_help="Write a policy, to be read and edited.")
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=POLICY_FILE)
-@click.option("--charter", type=_CHARTER, help="Allow what this charter asks for, and nothing beyond it.")
+@click.argument("path", type=FILE, default=POLICY_FILE)
+@click.option("--charter", type=EXISTING_FOLDER, help="Allow what this charter asks for, and nothing beyond it.")
 @click.option("--epsilon", type=POSITIVE, help="Privacy budget of each data set, over all charters.")
 @click.option("--officer", "officers", multiple=True, metavar="KEY", help="Public key of an officer; can be repeated.")
 @click.option("--signatures", type=click.IntRange(2), default=2, show_default=True, help="How many officers must sign.")
@@ -99,7 +99,9 @@ def show(place: Path, as_json: bool) -> None:
 
 @policy.command(short_help="Check a policy after it was edited.")
 @_PLACE
-@click.option("--charter", type=_CHARTER, help="Folder of a charter: show what it needs, and which line refuses it.")
+@click.option(
+    "--charter", type=EXISTING_FOLDER, help="Folder of a charter: show what it needs, and which line refuses it."
+)
 @click.option("--noted", metavar="HEAD", help="A head that you noted earlier: no change may have been agreed to since.")
 @public_key_option
 @passphrase_option
@@ -141,12 +143,7 @@ def check(
 
 @policy.command(short_help="Sign, as an officer, what a policy newly allows.")
 @_PLACE
-@click.option(
-    "--identity",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The officer's own key, not the hospital's.",
-)
+@click.option("--identity", type=FILE, required=True, help="The officer's own key, not the hospital's.")
 @passphrase_option
 @json_option
 def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: bool) -> None:

@@ -11,13 +11,14 @@ from rich.table import Table
 
 from cli.identity import passphrase_option
 from cli.output import console, json_option, print_json
+from cli.paths import FOLDER
 from secagg.charter.folder import read_verified
 from secagg.passphrase import read_passphrase
 from training.engines.nvflare.provisioning import DEFAULT_PORT, KITS, STATE, Address, MadeKit, provision
 
 
 @click.command(name="provision")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="charter")
+@click.argument("folder", type=FOLDER, default="charter")
 @click.option("--host", required=True, help="Name or IPv4 address by which hospitals reach the coordinator's server.")
 @click.option(
     "--port",
@@ -27,10 +28,7 @@ from training.engines.nvflare.provisioning import DEFAULT_PORT, KITS, STATE, Add
     help="The one port that the server listens on.",
 )
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder for the kits, and for the certificate authority that signs them.",
+    "--out", type=FOLDER, required=True, help="Folder for the kits, and for the certificate authority that signs them."
 )
 @passphrase_option
 @json_option

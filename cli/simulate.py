@@ -11,12 +11,11 @@ from cli.device import device_option
 from cli.effect import is_given, require_effect
 from cli.options import CHARTER_USES, charter_options
 from cli.output import json_option, print_json
+from cli.paths import FILE, FOLDER
 
 
 @click.command()
-@click.option(
-    "--task", "task_file", type=click.Path(path_type=Path, dir_okay=False), help="Task file (TOML); see docs/tasks.md."
-)
+@click.option("--task", "task_file", type=FILE, help="Task file (TOML); see docs/tasks.md.")
 @click.option(
     "--data",
     "data",
@@ -39,13 +38,11 @@ from cli.output import json_option, print_json
     multiple=True,
     help="Let a hospital drop out: NAME:ROUND before it sends its update, NAME:ROUND:reveal after. Can be repeated.",
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run; must be new.")
-@click.option(
-    "--resume", type=click.Path(path_type=Path, file_okay=False), help="Continue the interrupted run in this folder."
-)
+@click.option("--out", type=FOLDER, help="Folder of the run; must be new.")
+@click.option("--resume", type=FOLDER, help="Continue the interrupted run in this folder.")
 @click.option(
     "--hospitals-at",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder that keeps the hospitals for later runs, with their keys, policies and ledgers.",
 )
 @device_option

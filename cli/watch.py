@@ -10,6 +10,7 @@ from rich.live import Live
 
 from cli.effect import is_given
 from cli.output import console, json_option, print_json
+from cli.paths import EXISTING_FOLDER
 from cli.watch_view import show_snapshot
 from secagg.errors import InputError
 from training.watching.server import WatchServer
@@ -19,7 +20,7 @@ _BETWEEN_SECONDS = 1.0
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("folder", type=EXISTING_FOLDER)
 @click.option("--html", is_flag=True, help="Serve a page on 127.0.0.1, and print its address.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the page; a free one if not given.")
 @click.option("--once", is_flag=True, help="Show the current state once, and exit.")
