@@ -6,6 +6,7 @@ Knows processes and signals. Knows nothing of what the process is.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -19,6 +20,8 @@ _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 _LASTING: Final = 60.0
 _GRACE: Final = 10.0
+# Bytes of output, from which on it is put aside.
+_LONG: Final = 8 * 1024 * 1024
 
 
 class StopRequestedError(Exception):
@@ -29,7 +32,8 @@ class Supervised:
     """A process that is started again whenever it ends by itself, later each time that it did not last.
 
     Args:
-        output: the file that its standard output and error are appended to.
+        output: the file that its standard output and error are appended to. Where it has grown long, what is in it goes
+            to a file of the same name with ``.1`` at its end, in place of what was there.
         on_restart: told the exit code each time.
     """
 
@@ -52,6 +56,7 @@ class Supervised:
 
     def check(self) -> None:
         """Start it again if it has ended, once its pause is over."""
+        self._put_output_aside()
         if self._process is not None:
             code = self._process.poll()
             if code is None:
@@ -92,6 +97,14 @@ class Supervised:
             )
         finally:
             os.close(descriptor)
+
+    def _put_output_aside(self) -> None:
+        # Without its output the process still runs, and so it does where there is no room for a copy.
+        with suppress(OSError):
+            if self._output.stat().st_size > _LONG:
+                # Emptied where it is: the process and those that it started hold it open, and go on at its new end.
+                shutil.copy(self._output, self._output.with_name(f"{self._output.name}.1"))
+                os.truncate(self._output, 0)
 
     def _signal(self, number: int) -> None:
         if self._process is not None:

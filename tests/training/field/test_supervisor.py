@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from training.field import supervisor
 from training.field.supervisor import StopRequestedError, Supervised, stopping_on_signals
 
 PATIENCE = 120.0
@@ -50,6 +51,26 @@ def test_a_process_that_ends_is_started_again(tmp_path):
     process.stop()
     assert codes[:2] == [3, 3]
     assert len((tmp_path / "starts").read_text()) >= 2
+
+
+def test_what_it_says_takes_no_more_room_than_two_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "_LONG", 1000)
+    log = tmp_path / "log"
+    process = supervised(tmp_path, "import time\nwhile True: print('x' * 99, flush=True); time.sleep(0.1)")
+
+    def is_put_aside():
+        process.check()
+        return (log / "output.1").exists()
+
+    await_(is_put_aside)
+    await_(lambda: (log / "output").stat().st_size > 1000)
+    process.check()
+    process.stop()
+    assert (log / "output").stat().st_size < 1000 < (log / "output.1").stat().st_size
+    assert {path.name for path in log.iterdir()} == {"output", "output.1"}
+    assert {path.stat().st_mode & 0o777 for path in log.iterdir()} == {0o600}
+    lines = (log / "output").read_bytes() + (log / "output.1").read_bytes()
+    assert set(lines) == set(b"x\n")
 
 
 def test_what_the_process_started_ends_with_it(tmp_path):
