@@ -7,6 +7,11 @@ Sources: Mironov 2017 (arXiv 1702.07476) without sampling; Mironov, Talwar and Z
 from __future__ import annotations
 
 import math
+from functools import cache
+from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 from typing import Final
 
 import numpy as np
@@ -24,9 +29,22 @@ def gaussian_step(event: GaussianEvent, orders: Orders) -> RdpCurve:
     # Written so that noise that is no number counts as none.
     if not event.noise_multiplier >= LEAST_NOISE:
         return np.full(len(orders), math.inf)
-    # Not at the top: Opacus brings torch, which takes seconds, and to verify a ledger needs neither.
-    from opacus.accountants.analysis import rdp
-
     noise = min(event.noise_multiplier, LARGEST_NOISE)
-    found = rdp.compute_rdp(q=event.sampling_rate, noise_multiplier=noise, steps=1, orders=orders)
+    found = _formulas().compute_rdp(q=event.sampling_rate, noise_multiplier=noise, steps=1, orders=orders)
     return np.asarray(found, dtype=np.float64)
+
+
+@cache
+def _formulas() -> ModuleType:
+    """Opacus' module with the formulas alone: its packages bring torch, which takes seconds, and it needs none of them.
+
+    Not at the top: to verify a ledger does not need it either.
+    """
+    opacus = find_spec("opacus")
+    folders = opacus.submodule_search_locations or () if opacus else ()
+    alone = PathFinder.find_spec("rdp", [f"{folder}/accountants/analysis" for folder in folders])
+    if alone is None or alone.loader is None:
+        return import_module("opacus.accountants.analysis.rdp")
+    module = module_from_spec(alone)
+    alone.loader.exec_module(module)
+    return module

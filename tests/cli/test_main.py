@@ -291,6 +291,8 @@ NOT_TRAINING = [
     "audit egress {run}/hospitals/h1",
     "watch --once {run}",
 ]
+# These need scipy, for epsilon.
+COUNTING = ["budget show {run}/hospitals/h1", "policy check {run}/hospitals/h1"]
 
 
 @pytest.fixture(scope="module")
@@ -298,10 +300,12 @@ def loaded_by(consortium, tmp_path_factory):
     """By command how it ended, and the modules that were imported then."""
     folder = tmp_path_factory.mktemp("loaded")
     run = copy_of(consortium / "run", folder / "run")
-    commands = json.dumps([arguments.format(run=run).split() for arguments in NOT_TRAINING])
+    commands = json.dumps([arguments.format(run=run).split() for arguments in NOT_TRAINING + COUNTING])
     command = [sys.executable, "-c", LOADED_BY, folder, commands]
     subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True, timeout=100)
-    return {arguments: json.loads((folder / str(at)).read_text()) for at, arguments in enumerate(NOT_TRAINING)}
+    return {
+        arguments: json.loads((folder / str(at)).read_text()) for at, arguments in enumerate(NOT_TRAINING + COUNTING)
+    }
 
 
 @pytest.mark.parametrize("arguments", NOT_TRAINING)
@@ -310,6 +314,14 @@ def test_what_does_not_train_does_not_wait_for_torch(loaded_by, arguments):
     assert code == 0
     assert "cli.main" in modules
     assert [name for name in SLOW if name in modules] == []
+
+
+@pytest.mark.parametrize("arguments", COUNTING)
+def test_what_counts_epsilon_does_not_wait_for_torch_either(loaded_by, arguments):
+    code, modules = loaded_by[arguments]
+    assert code == 0
+    assert "scipy" in modules
+    assert [name for name in SLOW if name in modules] == ["scipy"]
 
 
 def test_run_gives_the_code_that_the_command_exits_with(finished):

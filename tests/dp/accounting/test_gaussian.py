@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 
+import numpy as np
 import pytest
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 from dp_accounting.pld import PLDAccountant, privacy_loss_distribution
@@ -12,10 +13,13 @@ from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant
+from opacus.accountants.analysis.rdp import compute_rdp
 from scipy.optimize import brentq
 from scipy.stats import norm
 
 from dp.accounting import EpsilonBound, epsilon, epsilon_rdp
+from dp.accounting.gaussian import gaussian_step
+from dp.accounting.orders import ORDERS
 from dp.events import GaussianEvent
 from secagg.errors import InputError
 
@@ -56,6 +60,12 @@ def exact_gaussian(noise_multiplier, steps, delta):
         return norm.cdf(mu / 2 - candidate / mu) - math.exp(candidate) * norm.cdf(-mu / 2 - candidate / mu) - delta
 
     return brentq(excess, 0.0, 100.0, xtol=1e-12)
+
+
+@pytest.mark.parametrize("rate", [MNIST, 0.2, 1.0])
+def test_the_divergence_of_a_step_is_what_the_whole_of_opacus_says(rate):
+    expected = compute_rdp(q=rate, noise_multiplier=1.1, steps=1, orders=ORDERS)
+    np.testing.assert_array_equal(gaussian_step(GaussianEvent(1.1, rate, 1), ORDERS), expected)
 
 
 @by_case
