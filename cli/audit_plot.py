@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-from cli.chart import Limit, Line, Panel
+from cli.chart import BLUE, GREEN, RED, Limit, Line, Panel
 from cli.chart_file import write_chart
 from dp.stated import no_less, no_more
 from training.auditing.record import BuildRecord, PrivacyRecord
-
-RUN: Final = "#1a4e8a"
-TOGETHER: Final = "#2f6f4f"
-CLAIM: Final = "#b00020"
 
 
 def write_plot(path: Path, found: PrivacyRecord) -> None:
@@ -36,9 +31,9 @@ def audit_panels(found: PrivacyRecord) -> Sequence[Panel]:
 
 def _panel(title: str, found: BuildRecord) -> Panel:
     dots = [(float(number), bound.epsilon) for number, bound in enumerate(found.runs, start=1)]
-    lines = [Line("each run", dots, RUN, dots=dots)]
+    lines = [Line("each run", dots, BLUE, dots=dots)]
     if len(dots) > 1:
         together = found.together.epsilon
         ends = [(0.0, together), (dots[-1][0], together)]
-        lines.append(Line(f"all together: {no_more(together, 2)}", ends, TOGETHER, dashed=True))
-    return Panel(title, "run", "epsilon", lines, [Limit(f"claimed: {no_less(found.claim, 2)}", found.claim, CLAIM)])
+        lines.append(Line(f"all together: {no_more(together, 2)}", ends, GREEN, dashed=True))
+    return Panel(title, "run", "epsilon", lines, [Limit(f"claimed: {no_less(found.claim, 2)}", found.claim, RED)])

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from cli.chart import Limit, Line, Panel, Point
+from cli.chart import BLUE, FAINT, GREEN, ORANGE, RED, Limit, Line, Panel, Point
 from cli.chart_file import write_chart
 from dp.forecast import forecast_pld, forecast_reference
 from dp.plan import PrivacyPlan
@@ -19,11 +19,6 @@ from secagg.errors import InputError
 from secagg.files import read_bounded
 from secagg.json_documents import MALFORMED
 
-_ENFORCED: Final = "#1a4e8a"
-_TIGHTER: Final = "#b4530a"
-_REFERENCE: Final = "#6b7785"
-_LIMIT: Final = "#b00020"
-_PILOT: Final = "#2f6f4f"
 # Points of a curve that costs next to nothing, and of one that takes a fraction of a second each.
 _FINE: Final = 60
 _ROUGH: Final = 8
@@ -75,14 +70,14 @@ def write_plot(path: Path, plan: PrivacyPlan, limit: float | None, pilot: Sequen
 
 def _epsilon_panel(plan: PrivacyPlan, limit: float | None) -> Panel:
     enforced = [(float(rounds), plan.epsilon_after(rounds)) for rounds in (0, *_spread(plan.rounds, _FINE))]
-    lines = [Line(f"RDP, enforced: {no_less(enforced[-1][1], 2)}", enforced, _ENFORCED)]
+    lines = [Line(f"RDP, enforced: {no_less(enforced[-1][1], 2)}", enforced, BLUE)]
     tighter = _rough(plan, forecast_pld)
     if tighter:
-        lines.append(Line(f"PLD: {no_less(tighter[-1][1], 2)}", tighter, _TIGHTER))
+        lines.append(Line(f"PLD: {no_less(tighter[-1][1], 2)}", tighter, ORANGE))
     reference = _rough(plan, forecast_reference)
     if reference:
-        lines.append(Line(f"continuous, no bound: {no_less(reference[-1][1], 2)}", reference, _REFERENCE, dashed=True))
-    limits = [] if limit is None else [Limit(f"limit: {exact(limit)}", limit, _LIMIT)]
+        lines.append(Line(f"continuous, no bound: {no_less(reference[-1][1], 2)}", reference, FAINT, dashed=True))
+    limits = [] if limit is None else [Limit(f"limit: {exact(limit)}", limit, RED)]
     return Panel(f"Privacy cost of the run, delta {plan.delta:g}", "rounds", "epsilon", lines, limits)
 
 
@@ -105,8 +100,8 @@ def _pilot_panel(pilot: Sequence[PilotPoint], planned: float) -> Panel:
         "Accuracy in the pilot",
         "epsilon",
         "accuracy",
-        [Line("mean of the pilot runs", means, _PILOT, dots=dots)],
-        [Limit(f"planned: {no_less(planned, 2)}", planned, _ENFORCED, vertical=True)],
+        [Line("mean of the pilot runs", means, GREEN, dots=dots)],
+        [Limit(f"planned: {no_less(planned, 2)}", planned, BLUE, vertical=True)],
         from_zero=False,
     )
 

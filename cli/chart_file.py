@@ -1,4 +1,4 @@
-"""Charts as files: SVG, or a page of HTML that holds it.
+"""Charts as files: SVG, or a page of HTML that holds it; and in the colours of a page, light or dark.
 
 Knows names and what is around a drawing. What is drawn is `cli.chart`'s.
 """
@@ -7,15 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import click
 
-from cli.chart import Panel, svg
+from cli.chart import BLUE, FAINT, GREEN, GRID, INK, ORANGE, PAPER, RED, Panel, svg
 from secagg.files import write_atomically
 
 _SUFFIXES: Final = (".svg", ".html")
+# A drawing that stands alone has these colours; on a page they are those of its style, light or dark.
+_THEME: Final = {
+    INK: "ink",
+    FAINT: "faint",
+    GRID: "grid",
+    PAPER: "paper",
+    BLUE: "blue",
+    GREEN: "green",
+    ORANGE: "orange",
+    RED: "red",
+}
+_STYLE: Final = """body { margin: 0; background: var(--paper); }
+svg { display: block; margin: 0 auto; max-width: 100%; height: auto; }
+"""
 
 
 def check_plot_path(path: Path) -> None:
@@ -35,7 +50,30 @@ def write_chart(path: Path, panels: Sequence[Panel]) -> None:
         InputError: ``unwritable``.
     """
     drawn = svg(panels)
-    if path.suffix == ".html":
-        head = f'<html lang="en">\n<meta charset="utf-8">\n<title>{escape(panels[0].title)}</title>'
-        drawn = f"<!doctype html>\n{head}\n<body>\n{drawn}</body>\n</html>\n"
-    write_atomically(path, drawn.encode())
+    write_atomically(path, (_page(panels[0].title, drawn) if path.suffix == ".html" else drawn).encode())
+
+
+def themed(drawn: str) -> str:
+    """A drawing for a page whose style has `page_resource`'s ``colours.css``."""
+    for colour, name in _THEME.items():
+        drawn = drawn.replace(f'"{colour}"', f'"var(--{name})"')
+    return drawn
+
+
+def page_resource(name: str) -> str:
+    """What is in a file that comes with the program for its pages."""
+    return (files("cli") / "report" / name).read_text(encoding="utf-8")
+
+
+def _page(title: str, drawn: str) -> str:
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>
+{page_resource("colours.css")}{_STYLE}</style>
+<body>
+{themed(drawn)}</body>
+</html>
+"""

@@ -12,15 +12,14 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from cli.audit_plot import CLAIM, RUN, TOGETHER, audit_panels
-from cli.chart import FAINT, GRID, INK, NARROW, PAPER, WIDE, Limit, Line, Panel, svg
+from cli.audit_plot import audit_panels
+from cli.chart import BLUE, FAINT, NARROW, RED, WIDE, Limit, Line, Panel, svg
+from cli.chart_file import themed
 from dp.stated import exact, no_less
 from training.auditing.record import PrivacyRecord
 from training.reporting.budget import DataSetFacts
 from training.reporting.report import Report
 
-# A drawing that stands alone has these colours; on a page they are those of its style, light or dark.
-_THEME: Final = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper", RUN: "blue", TOGETHER: "green", CLAIM: "red"}
 _MOST_LINES: Final = 8
 _MOST_BEGINNINGS: Final = 6
 
@@ -35,14 +34,14 @@ class Drawn:
 
 def draw(panels: Sequence[Panel]) -> Drawn:
     """Draw ``panels`` for a page."""
-    return Drawn(_themed(svg(panels, WIDE), "wide"), _themed(svg(panels, NARROW), "narrow"))
+    return Drawn(_of_kind(svg(panels, WIDE), "wide"), _of_kind(svg(panels, NARROW), "narrow"))
 
 
 def site_course(data_set: DataSetFacts) -> Drawn:
     """What one data set's patients have spent over time, beside the budget."""
     points = [(0.0, 0.0), *((float(point.rounds), point.epsilon) for point in data_set.course)]
-    line = Line(f"spent: {no_less(data_set.course[-1].epsilon, 2)}", points, RUN)
-    limits = [] if data_set.limit is None else [Limit(f"budget: {exact(data_set.limit)}", data_set.limit, CLAIM)]
+    line = Line(f"spent: {no_less(data_set.course[-1].epsilon, 2)}", points, BLUE)
+    limits = [] if data_set.limit is None else [Limit(f"budget: {exact(data_set.limit)}", data_set.limit, RED)]
     limits += _beginnings(data_set)
     first, last = data_set.course[0].time[:10], data_set.course[-1].time[:10]
     when = first if first == last else f"{first} to {last}"
@@ -71,9 +70,9 @@ def consortium_course(report: Report) -> Drawn | None:
     if len(lines) > _MOST_LINES:
         lines = [lines[0], lines[-1]]
     lines = _without_twins(lines)
-    drawn = [Line(f"{name}: {no_less(points[-1][1], 2)}", points, RUN) for name, points in lines]
+    drawn = [Line(f"{name}: {no_less(points[-1][1], 2)}", points, BLUE) for name, points in lines]
     budget = report.charter.budget
-    limits = [Limit(f"charter: {exact(budget)}", budget, CLAIM)] if budget else []
+    limits = [Limit(f"charter: {exact(budget)}", budget, RED)] if budget else []
     return draw([Panel("Epsilon spent in this training", "rounds charged", "epsilon", drawn, limits)])
 
 
@@ -114,8 +113,6 @@ def attendance_strip(name: str, present: Sequence[bool]) -> Markup:
     ).format(count, label, Markup("").join(parts))
 
 
-def _themed(drawn: str, kind: str) -> Markup:
-    for colour, name in _THEME.items():
-        drawn = drawn.replace(f'"{colour}"', f'"var(--{name})"')
+def _of_kind(drawn: str, kind: str) -> Markup:
     # What is drawn is escaped where it is drawn.
-    return Markup(drawn.replace("<svg ", f'<svg class="{escape(kind)}" ', 1))  # noqa: S704
+    return Markup(themed(drawn).replace("<svg ", f'<svg class="{escape(kind)}" ', 1))  # noqa: S704

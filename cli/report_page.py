@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from cli.chart_file import page_resource
 from cli.report_charts import Drawn, attendance_strip, audit_chart, consortium_caption, consortium_course, site_course
 from cli.report_words import RULES, another_run, answers_of, figures_of, what_stayed
 from dp.stated import exact, no_less, no_more
@@ -79,12 +79,12 @@ def render_page(document: ReportDocument, json_name: str) -> str:
     report = document.report
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"with_code": _with_code, "no_less": no_less, "no_more": no_more, "exact": exact}
-    template = environment.from_string(_resource("page.html"))
+    template = environment.from_string(page_resource("page.html"))
     folded = _folded(report)
     messages = _messages(document) if report.about == "site" else []
     return template.render(
         report=report,
-        css=Markup(_resource("page.css")),  # noqa: S704 - our own file
+        css=Markup(page_resource("colours.css") + page_resource("page.css")),  # noqa: S704 - our own file
         title=f"Privacy report: {_heading(report)}",
         heading=_heading(report),
         contents=_CONTENTS,
@@ -121,10 +121,6 @@ def _with_code(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(text.split("`"))
     ]
     return Markup("").join(parts)
-
-
-def _resource(name: str) -> str:
-    return (files("cli") / "report" / name).read_text(encoding="utf-8")
 
 
 def _heading(report: Report) -> str:

@@ -146,8 +146,17 @@ def test_a_page_holds_the_same_drawing(secagg, here):
         assert secagg(*options, name).code == 0
     page = (here / "plan.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert (here / "plan.svg").read_text() in page
+    assert texts(here / "plan.svg") == re.findall(r"<text [^>]*>([^<]*)</text>", page)
     assert "<script" not in page
+
+
+def test_a_page_fits_a_phone_and_is_dark_where_the_reader_s_screen_is(secagg, here):
+    assert secagg(*PLAN, "--noise-multiplier", "5", *RUN, "--plot", "plan.html").code == 0
+    head, drawn = (here / "plan.html").read_text().split("<svg")
+    assert 'name="viewport" content="width=device-width' in head
+    assert "prefers-color-scheme: dark" in head
+    assert not re.search(r'"#[0-9a-f]+"', drawn)
+    assert set(re.findall(r"var\((--[a-z]+)\)", drawn)) <= set(re.findall(r"(--[a-z]+):", head))
 
 
 @pytest.mark.parametrize(
