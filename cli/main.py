@@ -89,14 +89,8 @@ def _report(error: Exception, arguments: list[str]) -> int:
     if told.reason == "internal" and "--verbose" in arguments:
         traceback.print_exception(error)
     if "--json" in arguments:
-        content = {
-            "reason": told.reason,
-            "message": told.message,
-            "culprit": told.culprit,
-            "remedy": told.remedy,
-            "exit_code": told.exit_code,
-        }
-        click.echo(json_text({"error": content}).decode(), err=True)
+        content = {"error": told.fields() | {"exit_code": told.exit_code}}
+        click.echo(json_text(content).decode(), err=True)
     else:
         prefix = "" if isinstance(told, InterruptedRunError) else "Error: "
         # A file's name may hold a line break, and what is in it anything; an error is one line all the same.

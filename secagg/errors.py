@@ -7,7 +7,7 @@ kept here so that each kind of failure has exactly one.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SecaggError(Exception):
@@ -32,6 +32,10 @@ class SecaggError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """So that it comes through from another process, and not a failure to bring it through."""
         return _again, (type(self), self.reason, self.message, self.culprit, self.remedy)
+
+    def fields(self) -> dict[str, Any]:
+        """What it says, by the names of its arguments."""
+        return {"reason": self.reason, "message": self.message, "culprit": self.culprit, "remedy": self.remedy}
 
     def diagnostics(self) -> str:
         """What happened and what to do, on one line, for the terminal."""

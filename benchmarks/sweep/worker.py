@@ -59,7 +59,7 @@ def _answer(order: Order) -> msgspec.Struct:
     try:
         return measure(order.case, order.turn, order.kind) if order.case else measure_limits(order.turn)
     except SecaggError as error:
-        return Failure(error.reason, error.message, error.culprit, error.remedy)
+        return Failure(**error.fields())
 
 
 def _allow_open_files() -> None:

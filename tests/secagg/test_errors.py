@@ -26,6 +26,12 @@ def test_an_error_that_was_copied_or_came_from_another_process_says_what_it_said
     assert str(found) == str(error)
 
 
+def test_what_an_error_says_makes_it_again():
+    error = InputError("too-late", "It is too late.", culprit="h1")
+    assert error.fields() == {"reason": "too-late", "message": "It is too late.", "culprit": "h1", "remedy": None}
+    assert vars(InputError(**error.fields())) == vars(error)
+
+
 def made_without_a_remedy(package: str) -> list[str]:
     files = {file: ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / package).rglob("*.py")}
     return [

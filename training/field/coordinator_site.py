@@ -158,15 +158,8 @@ class CoordinatorSite:
                 write_atomically(self.release, release)
                 outcome = Outcome(serial=serial, finished=True, absent=absent, lacking=coordinator.lacking)
         except SecaggError as error:
-            outcome = Outcome(
-                serial=serial,
-                reason=error.reason,
-                message=error.message,
-                culprit=error.culprit,
-                tampering=isinstance(error, TamperingError),
-                remedy=error.remedy,
-                absent=absent,
-            )
+            tampering = isinstance(error, TamperingError)
+            outcome = Outcome(serial=serial, tampering=tampering, absent=absent, **error.fields())
         write_atomically(self._outcome, msgspec.json.encode(outcome), PRIVATE)
         return outcome
 

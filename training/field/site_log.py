@@ -81,5 +81,4 @@ def site_log(path: Path) -> Iterator[logging.Logger]:
 
 def fields_of(error: SecaggError) -> dict[str, object]:
     """An error as fields of a log line; give it as ``extra``."""
-    told = {"reason": error.reason, "message": error.message, "culprit": error.culprit, "remedy": error.remedy}
-    return {"fields": {key: value for key, value in told.items() if value is not None}}
+    return {"fields": {key: value for key, value in error.fields().items() if value is not None}}

@@ -24,7 +24,7 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def of(cls, error: SecaggError) -> Finding:
         """What an error says."""
-        return cls(error.reason, error.message, error.culprit, error.remedy)
+        return cls(**error.fields())
 
     @property
     def printable(self) -> Finding:

@@ -131,7 +131,7 @@ def _run_epoch(
             ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
         # The job may have come to its end all the same.
-        lost = Outcome(serial=serial, reason=error.reason, message=error.message, remedy=error.remedy)
+        lost = Outcome(serial=serial, **error.fields())
         return site.outcome(serial) or lost
     remedy = "See the log of the coordinator's server, in its kit."
     lost = Outcome(serial=serial, reason="job-lost", message=f"NVFlare ended the job as {ended}.", remedy=remedy)
