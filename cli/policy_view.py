@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +38,7 @@ def show_check(found: PolicyCheck, charter: Path | None) -> None:
     """What is wrong, if anything is; then what the ledger has."""
     if charter:
         console.print(_charter_table(found, charter))
-        _show_members(found)
+        _show_members(found, found.members or {})
     for line in found.refusing:
         where = f"{found.policy}, line {line.line}" if line.line else f"{found.policy}, {line.key} by default"
         told = printable(f"{line.message} {line.remedy} [{line.reason}]")
@@ -113,13 +114,12 @@ def _charter_table(found: PolicyCheck, charter: Path) -> Table:
     return table
 
 
-def _show_members(found: PolicyCheck) -> None:
+def _show_members(found: PolicyCheck, members: Mapping[str, bool]) -> None:
     """A line each, below the table: two columns of fingerprints would break them, and they are compared by eye."""
-    (members,) = (line for line in found.lines if line.key == _MEMBERS)
-    needed, known = (set((listed or "").split(", ")) for listed in (members.needs, members.allows))
-    click.echo(f"{_MEMBERS}, line {_place(members)}:" if members.line else f"{_MEMBERS}, by default:")
-    for fingerprint in sorted(needed):
-        told = "needed and known" if fingerprint in known else "needed, and not known here"
+    (key,) = (line for line in found.lines if line.key == _MEMBERS)
+    click.echo(f"{_MEMBERS}, line {key.line}:" if key.line else f"{_MEMBERS}, by default:")
+    for fingerprint, is_known in members.items():
+        told = "needed and known" if is_known else "needed, and not known here"
         console.print(f"  {fingerprint}  {told}", markup=False, soft_wrap=True)
 
 

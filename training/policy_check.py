@@ -63,6 +63,7 @@ class PolicyCheck(msgspec.Struct, frozen=True):
         signed_by: officers that have signed for it; ``officers``: all that may; ``new_officers``: those that only the
             file names, who may once it is in force.
         data_sets: null where there is no ledger.
+        members: by the fingerprint of each of the charter's members, whether it is known here; null without a charter.
     """
 
     policy: str
@@ -78,6 +79,7 @@ class PolicyCheck(msgspec.Struct, frozen=True):
     missing: int
     lines: list[Line]
     data_sets: list[DataSetUse] | None = None
+    members: dict[str, bool] | None = None
 
     @property
     def awaits_start(self) -> bool:
@@ -128,6 +130,7 @@ def check_policy(path: Path, charter: Charter | None = None, noted: str | None =
         fingerprints(change.signed),
         change.missing,
         _lines(path, policy, charter),
+        members=_members(policy, charter) if charter else None,
     )
 
 
@@ -159,6 +162,10 @@ def _lines(path: Path, policy: Policy, charter: Charter | None) -> list[Line]:
             line = msgspec.structs.replace(line, reason=error.reason, message=error.message, remedy=error.remedy)
         lines.append(line)
     return lines
+
+
+def _members(policy: Policy, charter: Charter) -> dict[str, bool]:
+    return {member: member in policy.known_members for member in sorted(needed_policy(charter).known_members)}
 
 
 def _require_noted(change: Change, noted: str, path: Path) -> None:

@@ -87,6 +87,8 @@ def test_fingerprints_are_never_broken_where_a_charter_is_held_against_a_policy(
     lines = secagg("policy", "check", policy, "--charter", "charter").out.splitlines()
     assert f"  {keys['a']['fingerprint']}  needed and known" in lines
     assert f"  {unknown}  needed, and not known here" in lines
+    told = json.loads(secagg("policy", "check", policy, "--charter", "charter", "--json").out)
+    assert told["members"] == {key["fingerprint"]: key["fingerprint"] != unknown for key in keys.values()}
 
 
 def test_a_mistyped_key_is_named_with_its_line_and_the_right_one(secagg, policy):
