@@ -10,7 +10,7 @@ import msgspec
 from rich.table import Table
 
 from cli.identity import passphrase_option, public_key_option, site_key
-from cli.output import console, json_option, print_json, say_whole, size
+from cli.output import NO_HEAD, console, json_option, print_json, say_whole, size
 from cli.paths import FOLDER, PLACE
 from secagg.charter.folder import read_verified
 from secagg.egress import EGRESS, Direction, EgressEntry
@@ -97,7 +97,7 @@ def egress(
         _require_none(context, "a folder, which has the site's key", "charter_folder")
         folder = HospitalFolder(place)
         entries = read_egress_log(folder, site_key(folder.identity, public_key, passphrase_file))
-        head = EGRESS.head(entries) if entries else "empty"
+        head = EGRESS.head(entries) if entries else NO_HEAD
     charters = [_describe(name, entries) for name in dict.fromkeys(entry.charter for entry in entries)]
     if as_json:
         print_json(EgressJson(True, len(entries), head, charters))
@@ -128,7 +128,7 @@ def _exported(file: Path, charter_folder: Path | None) -> tuple[Sequence[EgressE
             culprit=evidence.member,
             remedy="Ask its privacy officer what was found.",
         )
-    return evidence.egress.entries, EGRESS.head(evidence.egress.entries) if evidence.egress.shown else "empty"
+    return evidence.egress.entries, EGRESS.head(evidence.egress.entries) if evidence.egress.shown else NO_HEAD
 
 
 def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
 
 import click
 
 from cli.budget_plan import plan
 from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import passphrase_option, public_key_option, site_key
-from cli.output import console, json_option, print_json, say_whole
+from cli.output import NO_HEAD, console, json_option, print_json, say_whole
 from cli.paths import FILE, FOLDER, PLACE
 from dp.ledger import Account, Entry
 from dp.ledger.entries import LEDGER
@@ -28,9 +27,6 @@ from training.hospital_folder import HospitalFolder
 from training.hospital_logs import open_site_ledger, open_site_ledger_to_import, read_site_ledger, require_noted
 
 _FOLDER = click.argument("folder", type=FOLDER, default=".")
-
-# Of a ledger without entries, what is printed for its head and can be noted.
-_EMPTY: Final = "empty"
 
 
 @click.group()
@@ -106,10 +102,10 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
         entries, length, head = list(found), len(found), LEDGER.head(found)
         charter = None
     if noted is not None:
-        hash_noted = FIRST_PREVIOUS if noted == _EMPTY else noted
+        hash_noted = FIRST_PREVIOUS if noted == NO_HEAD else noted
         _require_in_part(hash_noted, entries, length, place)
         require_noted(hash_noted, entries, place)
-    head = head if length else _EMPTY
+    head = head if length else NO_HEAD
     if as_json:
         print_json({"verified": True, "entries": len(entries), "length": length, "charter": charter, "head": head})
     elif charter is not None:

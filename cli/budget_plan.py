@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 import msgspec
-from click.core import ParameterSource
 from rich.table import Column, Table
 
 from cli.budget_plot import read_pilot, write_plot
 from cli.chart_file import check_plot_path
+from cli.effect import is_given
 from cli.output import console, json_option, print_json
 from cli.paths import FILE, FOLDER
 from cli.sizing import DELTA, FRACTION, POSITIVE
@@ -149,7 +149,7 @@ def plan(
 
 def _refuse_with_charter(ctx: click.Context) -> None:
     for name in ("target_epsilon", "noise_multiplier", "sampling_rate", "steps", "delta"):
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if is_given(ctx, name):
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{option} is what the charter says: give one or the other.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
@@ -20,6 +20,8 @@ from secagg.printable import printable
 console = Console(highlight=False)
 progress_console = Console(stderr=True, highlight=False)
 
+# What is printed for the head of a log without entries, and can be noted.
+NO_HEAD: Final = "empty"
 _KILO = 1000.0
 
 

@@ -16,7 +16,6 @@ from secagg.errors import RemoteProtocolError
 from secagg.masking import RoundSum, Session, kdf
 from secagg.masking.client import read_sum
 from secagg.masking.messages import KEY_SIZE, payload_limit
-from secagg.masking.shamir import Randomness
 from secagg.masking.verification import ForgedSumError, verify_sum
 from secagg.policy import Policy
 from secagg.wire import Envelope, Stage, open_envelope
@@ -55,7 +54,6 @@ class CatchingUp:
     applier: SumApplier
     has_revealed: Callable[[HospitalState], bool]
     clock: Callable[[], str]
-    randomness: Randomness = os.urandom
     _pending: PendingState | None = None
     _key: bytes | None = field(default=None, repr=False)
 
@@ -68,7 +66,7 @@ class CatchingUp:
         self.forget()
         if not snapshots.are_used(self.charter.charter):
             return b""
-        self._key = self.randomness(KEY_SIZE)
+        self._key = os.urandom(KEY_SIZE)
         return kdf.public_key(self._key)
 
     def keep_last_sum(self, after: HospitalState, total: RoundSum, session: Session) -> HospitalState:
@@ -84,7 +82,7 @@ class CatchingUp:
             RemoteProtocolError, InputError: as `training.handing_over.hand_over`.
         """
         self._require_snapshots()
-        return hand_over(payload, own, self.applier.layout, self.charter, self.number, self.randomness)
+        return hand_over(payload, own, self.applier.layout, self.charter, self.number, os.urandom)
 
     def take_snapshot(self, envelope: Envelope, own: HospitalState) -> None:
         """Take what another hospital handed over; it waits until others endorse it.

@@ -12,8 +12,8 @@ import msgspec
 from secagg.labels import Digest
 from secagg.masking.messages import KEY_SIZE, Key
 from secagg.signed_log import Sha256
+from secagg.wire.envelope import Counter
 
-Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 KeyOrNone = Annotated[bytes, msgspec.Meta(max_length=KEY_SIZE)]
 
 STATUS_LIMIT = 1024
