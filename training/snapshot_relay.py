@@ -1,7 +1,7 @@
 """The coordinator's part where hospitals catch up from one another: who is behind, who may give, and what it carries.
 
 Knows signed positions and sealed bytes. Opens no snapshot, and could not. A donor that lies costs a try: among as many
-as may lie and one more there is an honest one.
+as may lie and one more there is an honest one. Nobody's tries are another's: who is behind and lies costs others none.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.errors import RemoteProtocolError
+from secagg.masking.messages import KEY_SIZE
 from secagg.wire import Stage
 from training.engines.base import Exchange, Outbox, Phase
 from training.messages import AskSnapshot, Endorsed, Query
@@ -70,32 +71,40 @@ class SnapshotRelay:
         """Let one donor after another hand over what ``member`` lacks, until it has it; its last STATUS.
 
         Args:
-            willing: the donors; who hands nothing over is taken out, so that nobody waits for it twice.
+            willing: the donors. Who does not answer is taken out, so that nobody waits for it twice. Who refuses stays:
+                it may be this member's key that is no good, and others are to be served.
         """
-        latest = {member: signed[member]}
-        for turn, donor in enumerate(list(willing)[: self.charter.charter.most_liars + 1]):
-            if turn:
+        latest, tries = {member: signed[member]}, 0
+        for donor in list(willing):
+            if tries > self.charter.charter.most_liars:
+                break
+            if tries:
                 # The key in the last STATUS was used up; a new one comes with a new STATUS.
                 latest = self._ask_where(member)
-            if member not in latest:
-                return {}
-            snapshot = self._ask_for_snapshot(donor, member, latest[member][1])
-            if snapshot is None:
+            if not _has_given_a_key(latest, member):
+                break
+            asked = self._ask_for_snapshot(donor, latest[member][1])
+            if donor in asked.dropped:
                 willing.remove(donor)
                 continue
-            answered = self._deliver(member, snapshot, destination.words)
-            if member in answered and _position(answered, member) == destination.goal:
-                return answered
+            tries += 1
+            if snapshot := self._snapshot(asked, donor, member):
+                answered = self._deliver(member, snapshot, destination.words)
+                if member in answered and _position(answered, member) == destination.goal:
+                    return answered
         return latest
 
     def _ask_where(self, member: int) -> Signed:
         query = outside_epochs(self.charter).seal(Stage.QUERY, Query())
         return read_statuses(self.charter, self.exchange(Phase.QUERY, [(member, query)]).inbox)
 
-    def _ask_for_snapshot(self, donor: int, member: int, status: bytes) -> bytes | None:
-        """The donor's snapshot for ``member``, unaltered; None if there is none."""
+    def _ask_for_snapshot(self, donor: int, status: bytes) -> Exchange:
         ask = outside_epochs(self.charter).seal(Stage.ASK_SNAPSHOT, AskSnapshot(memoryview(status)), recipient=donor)
-        for sender, message in self.exchange(Phase.CATCH_UP, [(donor, ask)]).inbox:
+        return self.exchange(Phase.CATCH_UP, [(donor, ask)])
+
+    def _snapshot(self, asked: Exchange, donor: int, member: int) -> bytes | None:
+        """The donor's snapshot for ``member``, unaltered; None if there is none."""
+        for sender, message in asked.inbox:
             try:
                 header = open_from(self.charter, sender, message, largest_snapshot(self.charter.charter)).header
             except RemoteProtocolError:
@@ -110,6 +119,11 @@ class SnapshotRelay:
             return signed
         endorsed = outside_epochs(self.charter).seal(Stage.ENDORSED, words, recipient=member)
         return read_statuses(self.charter, self.exchange(Phase.CATCH_UP, [(member, endorsed)]).inbox)
+
+
+def _has_given_a_key(signed: Signed, member: int) -> bool:
+    """Whether a donor has anything to seal a snapshot with. Whether it is a good one, donors find."""
+    return member in signed and len(signed[member][0].snapshot_key) == KEY_SIZE
 
 
 def _position(signed: Signed, member: int) -> Position:

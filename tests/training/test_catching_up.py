@@ -829,6 +829,29 @@ def test_no_more_donors_are_asked_than_may_lie_and_one(behind):
     assert behind.hospitals[2].state.steps == 0
 
 
+class Hanging:
+    """A donor whose process dies of whatever it is asked to hand over."""
+
+    def __init__(self, hospital):
+        self.hospital = hospital
+        self.asked = 0
+
+    def receive(self, message):
+        if is_ask(message):
+            self.asked += 1
+            raise ProtocolError("site-ended", "The site's process has ended.")
+        return self.hospital.receive(message)
+
+
+def test_one_that_does_not_answer_is_waited_for_once_and_counts_as_none_of_them(behind):
+    hanging = Hanging(behind.hospitals[1])
+    engine = EmbeddedEngine(behind.hospitals | lying(behind, 3) | {1: hanging})
+    behind.coordinator(engine=engine).run_epoch()
+    assert hanging.asked == 1
+    assert behind.steps == [3, 3, 3, 3, 3]
+    assert len(digests(behind)) == 1
+
+
 def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_donors_model(behind, monkeypatch):
     """Also of the next donor: an honest one would put it right."""
     monkeypatch.setattr(catching_up, "require_endorsed", lambda *arguments: None)
@@ -836,6 +859,74 @@ def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_donors_model(
     with pytest.raises(ProtocolError):
         behind.coordinator(engine=EmbeddedEngine(behind.hospitals | liars)).run()
     assert len(behind.models) == 2
+
+
+# Hospitals that are behind, and lie
+
+
+LOW_ORDER = bytes(32)
+
+
+@dataclass
+class GivingNoGoodKey:
+    """A hospital that is behind, and signs a key that nobody can or will seal anything for."""
+
+    ward: Ward
+    number: int
+    key: bytes
+
+    def receive(self, message):
+        replies = self.ward.hospitals[self.number].receive(message)
+        if peek(message).stage is not Stage.QUERY:
+            return replies
+        told = msgspec.structs.replace(decode(read(self.ward, replies[0]).payload, Status), snapshot_key=self.key)
+        identity = self.ward.hospitals[self.number]._identity
+        return [Sealer(self.ward.charter, self.number, identity, 1).seal(Stage.STATUS, told)]
+
+
+@pytest.fixture
+def three_behind(open_ward):
+    """Five hospitals of which two have the first sum; of the three others the first answers before all others."""
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=4)))
+    away = [DropOut(number, 1, Phase.APPLY) for number in (1, 4, 5)]
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StoppingAfterRound(ward.hospitals, away, 1)).run()
+    assert ward.steps == [0, 1, 1, 0, 0]
+    return ward
+
+
+@pytest.mark.parametrize("key", [b"", bytes(31), LOW_ORDER], ids=["none", "too short", "of low order"])
+def test_one_for_which_nothing_can_be_sealed_costs_no_other_its_donors(three_behind, key):
+    liar = GivingNoGoodKey(three_behind, 1, key)
+    three_behind.coordinator(engine=EmbeddedEngine(three_behind.hospitals | {1: liar})).run_epoch()
+    assert three_behind.steps == [0, 3, 3, 3, 3]
+
+
+class TakingRefusalsForSilence(EmbeddedEngine):
+    """Says of a donor that refuses that it has not answered."""
+
+    def exchange(self, phase, outbox, round_number):
+        exchange = super().exchange(phase, outbox, round_number)
+        refused = {sender for sender, message in exchange.inbox if peek(message).stage is Stage.REFUSAL}
+        if not any(is_ask(message) for _, message in outbox):
+            return exchange
+        answered = tuple(item for item in exchange.inbox if item[0] not in refused)
+        return Exchange(answered, exchange.dropped | refused)
+
+
+def test_control_if_who_refuses_were_asked_no_more_the_others_would_stay_behind(three_behind):
+    liar = GivingNoGoodKey(three_behind, 1, LOW_ORDER)
+    three_behind.coordinator(engine=TakingRefusalsForSilence(three_behind.hospitals | {1: liar})).run_epoch()
+    assert three_behind.steps == [0, 1, 1, 0, 0]
+
+
+def test_who_has_given_no_key_has_nobody_asked_for_a_snapshot(three_behind):
+    engine = RecordingEngine(three_behind.hospitals | {1: GivingNoGoodKey(three_behind, 1, b"")})
+    three_behind.coordinator(engine=engine).run_epoch()
+    asked = [
+        decode(read(three_behind, message).payload, AskSnapshot) for _, _, _, message in engine.sent if is_ask(message)
+    ]
+    assert {peek(ask.status).sender for ask in asked} == {4, 5}
 
 
 # A sum that was never taken, with a tag that fits: every hospital of an epoch has the key of its tags
