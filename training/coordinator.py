@@ -14,7 +14,6 @@ from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.model import STATISTICS_SUMS
-from secagg.charter.state_size import largest_snapshot
 from secagg.errors import InputError, ProtocolError, RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around
@@ -24,13 +23,14 @@ from secagg.masking.states import ServerState
 from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
 from secagg.transcript.files import FileCheckpoint, checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
-from secagg.wire.envelope import decode, is_too_large, peek
+from secagg.wire.envelope import decode, peek
 from training import snapshots
 from training.attestations import assemble_release, elsewhere, read_attestations
 from training.checkpoint_relay import CheckpointRelay
 from training.coordinator_store import Asked, CoordinatorStore
+from training.due_answers import DueAnswers
 from training.engines.base import Engine, Exchange, Outbox, Phase
-from training.messages import LARGEST_ANSWER, Conclude, Endorsed, Query, Release, Status
+from training.messages import Conclude, Endorsed, Query, Release, Status
 from training.noise import noise_expansion
 from training.parcels import parcels
 from training.position import Position, furthest
@@ -62,7 +62,7 @@ class Coordinator:
         on_round: Callable[[RoundRecord], None] = lambda _record: None,
     ) -> None:
         self._charter = charter
-        self._engine = engine
+        self._engine = DueAnswers(engine, charter)
         self._folder = folder
         cut_to_whole_events(folder / TRANSCRIPT)
         self._around = TranscriptWriter(folder / TRANSCRIPT, AROUND)
@@ -298,12 +298,10 @@ class Coordinator:
         self._sums_made = dict(zip((Purpose.STATISTICS, Purpose.TRAINING), reached, strict=True))
 
     def _exchange(self, phase: Phase, outbox: Outbox) -> Exchange:
-        """An exchange outside every epoch; what comes back is kept too, unless nobody would read so much."""
+        """An exchange outside every epoch; what comes back is kept too."""
         exchange = self._engine.exchange(phase, outbox, 0)
-        most = max(LARGEST_ANSWER, largest_snapshot(self._charter.charter))
         for sender, message in exchange.inbox:
-            if not is_too_large(message, most):
-                self._around(Around(sender, message))
+            self._around(Around(sender, message))
         return exchange
 
     def _endorsements(self, signed: Signed) -> Outbox:

@@ -18,6 +18,9 @@ KeyOrNone = Annotated[bytes, msgspec.Meta(max_length=KEY_SIZE)]
 
 STATUS_LIMIT = 1024
 """Bytes of the largest payload of a STATUS."""
+SMALL_ANSWER = 8 * 1024
+"""Bytes of the largest payload that a hospital answers with outside every epoch, attestations and snapshots aside: a
+REFUSAL of 1,024 letters of up to four bytes."""
 LARGEST_ANSWER = 8 * 1024 * 1024
 """Bytes of the largest payload outside every epoch, those of sums and snapshots aside."""
 
