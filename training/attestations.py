@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from secagg.charter import VerifiedCharter
@@ -15,29 +15,30 @@ from secagg.wire import Stage
 from secagg.wire.envelope import decode
 from training.hospital_folder import HospitalFolder
 from training.messages import LARGEST_ANSWER, Attest
-from training.round_record import RefusalRecord
+from training.round_record import RefusalRecord, differing
 from training.statuses import open_from
 
 
 def read_attestations(
     charter: VerifiedCharter, inbox: Sequence[tuple[int, bytes]]
-) -> tuple[list[tuple[int, Attest]], list[RefusalRecord]]:
-    """Who attests to what, by member; and who refused, or sent what is no attestation."""
-    attestations, refusals = [], []
+) -> tuple[dict[int, Attest], list[RefusalRecord]]:
+    """Who attests to what, by member; and who refused, or sent what is no attestation. Of each, what came last."""
+    attestations: dict[int, Attest] = {}
+    refusals: dict[int, RefusalRecord] = {}
     for sender, message in inbox:
         try:
             envelope = open_from(charter, sender, message, LARGEST_ANSWER)
             if envelope.header.stage is Stage.ATTEST:
-                attestations.append((sender, decode(envelope.payload, Attest)))
+                attestations[sender] = decode(envelope.payload, Attest)
             else:
-                refusals.append(RefusalRecord.of(charter, sender, decode(envelope.payload, Refusal)))
+                refusals[sender] = RefusalRecord.of(charter, sender, decode(envelope.payload, Refusal))
         except RemoteProtocolError as error:
-            refusals.append(RefusalRecord.of(charter, sender, error))
-    return attestations, refusals
+            refusals[sender] = RefusalRecord.of(charter, sender, error)
+    return attestations, list(refusals.values())
 
 
 def assemble_release(
-    charter: VerifiedCharter, attestations: Sequence[tuple[int, Attest]], refusals: Sequence[RefusalRecord]
+    charter: VerifiedCharter, attestations: Mapping[int, Attest], refusals: Sequence[RefusalRecord]
 ) -> bytes:
     """The statement that all signed whom it names as contributors, with their signatures, as a DSSE file.
 
@@ -45,13 +46,13 @@ def assemble_release(
     What others attest to, who contributed to nothing or lie, is in nobody's way.
 
     Args:
-        refusals: to be told with what is missing.
+        refusals: to be told with what is missing; the first three that differ.
 
     Raises:
         ProtocolError: ``release-disputed``, ``release-incomplete``.
     """
     signed: dict[bytes, dict[str, StatementSignature]] = {}
-    for sender, attest in attestations:
+    for sender, attest in attestations.items():
         member = charter.charter.member(sender)
         signature = StatementSignature(fingerprint(member.public_key), attest.signature)
         if is_signed_by(attest.statement, signature, member.public_key):
@@ -62,7 +63,7 @@ def assemble_release(
         if contributors <= signatures.keys():
             return assemble(statement, [signatures[name] for name in contributors]).to_json()
         missing.append(contributors - signatures.keys())
-    told = "; ".join(f"{refusal.member}: {refusal.message}" for refusal in refusals)
+    told = "; ".join(f"{', '.join(names)}: {message}" for (_, message), names in differing(refusals))
     if len(missing) > 1:
         raise _disputed(charter, list(signed.values()), told)
     raise _incomplete(missing, told)

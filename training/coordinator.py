@@ -35,7 +35,7 @@ from training.noise import noise_expansion
 from training.parcels import parcels
 from training.position import Position, furthest
 from training.pump import Pump
-from training.round_record import RefusalRecord, RoundRecord, steps_summed
+from training.round_record import RefusalRecord, RoundRecord, differing, steps_summed
 from training.snapshot_relay import SnapshotRelay
 from training.statuses import Signed, furthest_told, outside_epochs, read_statuses
 from training.wrong_dealers import REASON as WRONG_DEALING
@@ -348,10 +348,10 @@ class Coordinator:
         asked = self._with_the_others(statuses)
         exchange = self._exchange(Phase.CONCLUDE, self._conclusion(asked))
         attestations, refusals = read_attestations(self._charter, exchange.inbox)
-        refusals += elsewhere(self._charter, sorted(statuses.keys() - asked))
+        refusals = [*elsewhere(self._charter, sorted(statuses.keys() - asked)), *refusals]
         signed = assemble_release(self._charter, attestations, refusals)
         self._store.keep_release(signed)
-        self._hand_out(signed, [number for number, _ in attestations])
+        self._hand_out(signed, attestations)
         return signed
 
     def _hand_out(self, signed: bytes, members: Iterable[int]) -> None:
@@ -390,12 +390,7 @@ class Coordinator:
             # All that failed in a row: the last refusal may only follow from the first.
             refusals = [refusal for record in self.rounds[-_MOST_FAILURES:] for refusal in record.refusals]
         refusals = [refusal for refusal in refusals if not self._was_found_dealing_wrongly(refusal)]
-        told: dict[tuple[str, str], dict[str, None]] = {}
-        for refusal in refusals:
-            told.setdefault((refusal.reason, refusal.message), {})[refusal.member] = None
-        why = [
-            f" {', '.join(names)} refused ({reason}): {message}" for (reason, message), names in list(told.items())[:3]
-        ]
+        why = [f" {', '.join(names)} refused ({reason}): {message}" for (reason, message), names in differing(refusals)]
         willing = len(self._members) - len({refusal.member for refusal in refusals})
         remedy = _MEND if willing < self._charter.charter.threshold else fault.remedy
         dealers = self._wrong_dealers

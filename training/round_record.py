@@ -13,6 +13,7 @@ from secagg.masking.messages import Refusal
 from secagg.printable import printable
 
 _LONGEST: Final = 300
+_MOST_TOLD: Final = 3
 
 
 class RefusalRecord(msgspec.Struct, frozen=True):
@@ -27,6 +28,14 @@ class RefusalRecord(msgspec.Struct, frozen=True):
         """What the member numbered ``sender`` answered, or what is wrong with it, in short: it may be of any length."""
         told = printable(refusal.message[:_LONGEST])
         return cls(charter.charter.member(sender).name, printable(refusal.reason), told)
+
+
+def differing(refusals: Iterable[RefusalRecord]) -> list[tuple[tuple[str, str], list[str]]]:
+    """The first three refusals that differ, as reason and message, each with the names of whose it is."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for refusal in refusals:
+        found.setdefault((refusal.reason, refusal.message), {})[refusal.member] = None
+    return [(told, list(names)) for told, names in found.items()][:_MOST_TOLD]
 
 
 class RoundRecord(msgspec.Struct, frozen=True):
