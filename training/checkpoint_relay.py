@@ -67,7 +67,9 @@ class CheckpointRelay:
         return listed if len(listed) <= LARGEST_STATEMENT else None
 
     def run(self, listed: bytes, kept: Exchange) -> bool:
-        """Have those sign the list that are in it and have answered; whether enough have signed.
+        """Have those sign the list that are in it and have answered; whether enough have and were given the signatures.
+
+        Only hospitals keep the signatures: as long as too few have them, they are asked for and given out again.
 
         Raises:
             TamperingError: if the list was damaged.
@@ -79,8 +81,8 @@ class CheckpointRelay:
         signed = assemble(listed, self._signatures(listed, self._answers(answered, Stage.COSIGN, Cosign)))
         if not is_vouched_for(verify_checkpoints(signed, self.charter), self.charter.charter):
             return False
-        self._send(members, Stage.COSIGNED, Cosigned(signed.to_json()))
-        return True
+        given = self._send(members, Stage.COSIGNED, Cosigned(signed.to_json()))
+        return len(set(members) - given.dropped) > self.charter.charter.max_colluding + 1
 
     def _send(self, members: Iterable[int], stage: Stage, payload: Witness | Cosigned) -> Exchange:
         message = outside_epochs(self.charter).seal(stage, payload)

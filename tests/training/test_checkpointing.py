@@ -147,6 +147,39 @@ def test_a_coordinator_that_was_stopped_while_it_gave_out_what_all_signed_gives_
     assert checkpoints(ward).cosigned_by == ("h1", "h2", "h3", "h4")
 
 
+class LosingSignatures(EmbeddedEngine):
+    """Does not reach these hospitals with what all have signed."""
+
+    def __init__(self, ward, *members):
+        super().__init__(ward.hospitals)
+        self._members = frozenset(members)
+
+    def exchange(self, phase, outbox, round_number):
+        if not outbox or peek(outbox[0][1]).stage is not Stage.COSIGNED:
+            return super().exchange(phase, outbox, round_number)
+        exchange = super().exchange(phase, [item for item in outbox if item[0] not in self._members], round_number)
+        return Exchange(exchange.inbox, exchange.dropped | self._members)
+
+
+@pytest.mark.parametrize("lost", [(1, 2, 3, 4), (1, 2)], ids=["all", "all but two"])
+def test_what_too_few_were_given_of_what_all_signed_is_not_said_to_be_signed_and_is_given_out_again(open_ward, lost):
+    ward = open_ward()
+    coordinator = ward.coordinator(engine=LosingSignatures(ward, *lost))
+    coordinator.run()
+    assert not coordinator._store.state.witnessed
+    again = ward.coordinator()
+    again.run()
+    assert again._store.state.witnessed
+    assert {checkpoints(ward, number).cosigned_by for number in ward.hospitals} == {("h1", "h2", "h3", "h4")}
+
+
+def test_one_that_is_not_given_what_all_signed_does_not_have_it_given_out_again(open_ward):
+    ward = open_ward()
+    coordinator = ward.coordinator(engine=LosingSignatures(ward, 4))
+    coordinator.run()
+    assert coordinator._store.state.witnessed
+
+
 @pytest.mark.parametrize("first", [0, 2])
 def test_one_whose_folder_was_lost_in_between_ends_its_run_without_a_second_list(open_ward, first):
     ward = open_ward()

@@ -43,7 +43,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         gather: for all members to be connected before an epoch, and then for all who are to open; it begins without
             those who are missing.
         work: for a hospital's update, and for what it does with a sum, or with what it missed.
-        answer: for every other message; ten minutes at most once the first have the release, as they wait too.
+        answer: for every other message; nine minutes at most once the first have the release, as they wait too.
         patience: how long it goes on trying where no epoch succeeds, before it gives up; and how long it waits for who
             may lack the release.
     """

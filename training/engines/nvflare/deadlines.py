@@ -12,10 +12,12 @@ from training.engines.base import Phase
 
 STAGES: Final = 3
 """Of a request: on its way, at work, its answer on its way."""
-_LONGEST_LAST: Final = 600.0
-LONGEST_FAREWELL: Final = 2 * STAGES * _LONGEST_LAST
-"""Seconds that one hospital may have to wait for others, from the release to the last message: for all of them to have
-it, and to sign for one another's logs. A hospital does not know the coordinator's settings; they change nothing here.
+_LONGEST_LAST: Final = 540.0
+_AT_WORK: Final = 360.0
+LONGEST_FAREWELL: Final = 2 * STAGES * _LONGEST_LAST + _AT_WORK
+"""Seconds that one hospital may have to wait from the release to the last message: for all others to have it and to
+sign for one another's logs, and for the coordinator to read what its transcript has grown by, and to check what they
+signed. A hospital does not know the coordinator's settings; they change nothing here.
 """
 
 
@@ -28,7 +30,7 @@ class Deadlines:
 
     Attributes:
         work: for its update of the model, for what it does with a sum, and for catching up: all carry a model.
-        answer: for everything else; ten minutes at most once the first have the release, as they wait too.
+        answer: for everything else; nine minutes at most once the first have the release, as they wait too.
         again: for one that has let a deadline pass, to say whether it is still at work on what it was sent then.
         pulse: between two questions to those who are waited for, whether they are still there, and for their answers.
     """
