@@ -14,6 +14,7 @@ from typing import Final
 
 from secagg.errors import InputError, LocalProtocolError, SecaggError
 from training.attacks import (
+    behind,
     blame,
     both_shares,
     charters,
@@ -58,6 +59,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     *fields.ATTACKS,
     *hospitals.ATTACKS,
     *set_back.ATTACKS,
+    *behind.ATTACKS,
     *endings.ATTACKS,
     *group_secret.ATTACKS,
     *encrypted_sums.ATTACKS,

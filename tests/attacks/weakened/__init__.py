@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from . import (
+    behind,
     blame,
     ciphertexts,
     cohorts,
@@ -27,6 +28,7 @@ from . import (
 )
 
 _FAMILIES = (
+    behind,
     blame,
     ciphertexts,
     cohorts,
