@@ -20,7 +20,8 @@ from secagg.files import PRIVATE, remove_leftovers, write_atomically
 from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, Purpose, Session
-from secagg.masking.messages import Refusal, payload_limit
+from secagg.masking.limits import payload_limit
+from secagg.masking.messages import Refusal
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError, VerifiedSum
 from secagg.policy import accept_policy, check_charter, load_policy

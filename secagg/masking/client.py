@@ -34,20 +34,9 @@ from secagg.masking.dealing import (
     tag_part,
 )
 from secagg.masking.epoch import Epoch, Memory
+from secagg.masking.limits import payload_limit
 from secagg.masking.masked_message import seal_masked
-from secagg.masking.messages import (
-    Abort,
-    Agree,
-    Begin,
-    Deal,
-    Deals,
-    EncryptedSum,
-    Open,
-    Propose,
-    Sum,
-    Unmask,
-    payload_limit,
-)
+from secagg.masking.messages import Abort, Agree, Begin, Deal, Deals, EncryptedSum, Open, Propose, Sum, Unmask
 from secagg.masking.messages import Roster as RosterPayload
 from secagg.masking.passed_on import open_passed_on
 from secagg.masking.revealing import shares_for

@@ -13,11 +13,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.errors import RemoteProtocolError
-from secagg.labels import DIGEST_SIZE
 from secagg.latch import NEVER_SEEN, SIGHTING_SIZE, Sighting
 from secagg.masking import kdf, shamir
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import AEAD_OVERHEAD, CONTRIBUTION_SIZE, KEY_SIZE, Advertise, Deal
+from secagg.masking.limits import check_deal_sizes
+from secagg.masking.messages import CONTRIBUTION_SIZE, KEY_SIZE, Advertise, Deal, nth
 from secagg.masking.neighbours import draw_holders
 from secagg.masking.remedies import COORDINATOR_LIES
 from secagg.masking.session import Session
@@ -238,53 +238,11 @@ def open_deal(route: Route, deal: Deal, agreed: bytes, advertised: Advertise, se
     return shares
 
 
-def sealed_size_of(secrets: int) -> int:
-    """How many bytes the sealed part of a deal has that holds shares of so many ``secrets``."""
-    return secrets * SHARE_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD
-
-
-def check_deal_sizes(deal: Deal, secrets: int, dealer: str) -> None:
-    """Refuse a deal that does not hold a share of each of so many ``secrets``.
-
-    Raises:
-        RemoteProtocolError: ``wrong-length``.
-    """
-    sizes = (len(deal.share_digests), len(deal.sealed_shares))
-    if sizes != (secrets * DIGEST_SIZE, sealed_size_of(secrets)):
-        raise RemoteProtocolError(
-            "wrong-length", f"{dealer} dealt another number of shares than it was to.", culprit=dealer
-        )
-
-
-def check_advertisement_sizes(session: Session, advertisement: Advertise, owner: str) -> None:
-    """Refuse an advertisement that does not hold a mask key for each round, and a commitment to each seed.
-
-    Raises:
-        RemoteProtocolError: ``wrong-length``.
-    """
-    if not has_due_sizes(session, advertisement):
-        raise RemoteProtocolError(
-            "wrong-length", f"{owner} advertised another number of keys than the epoch needs.", culprit=owner
-        )
-
-
-def has_due_sizes(session: Session, advertisement: Advertise) -> bool:
-    """Whether it holds a mask key for each round, and a commitment to each seed."""
-    seeds = session.secret_rounds * (1 + session.noise_components)
-    sizes = (len(advertisement.mask_keys), len(advertisement.seed_commitments))
-    return sizes == (session.secret_rounds * KEY_SIZE, seeds * DIGEST_SIZE)
-
-
 def check_advertised_keys(session: Session, advertisement: Advertise, owner: str) -> None:
     """Refuse keys of low order: with one on the roster, no hospital could go on.
 
     Raises:
         RemoteProtocolError: ``weak-key``, naming the owner.
     """
-    keys = [advertisement.share_key, *(entry(advertisement.mask_keys, slot) for slot in range(session.secret_rounds))]
+    keys = [advertisement.share_key, *(nth(advertisement.mask_keys, slot) for slot in range(session.secret_rounds))]
     kdf.agree_with_each(os.urandom(KEY_SIZE), [(key, owner) for key in keys])
-
-
-def entry(concatenated: bytes, index: int) -> bytes:
-    """The 32-byte entry ``index`` of a concatenated list of keys, digests or shares."""
-    return concatenated[index * KEY_SIZE : (index + 1) * KEY_SIZE]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from secagg.errors import RemoteProtocolError
-from secagg.masking.dealing import check_deal_sizes
+from secagg.masking.limits import check_deal_sizes
 from secagg.masking.messages import Deal
 from secagg.masking.neighbours import Roster, holders_of, recipients_of, roster_digest
 from secagg.masking.session import Session

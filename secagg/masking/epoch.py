@@ -13,9 +13,10 @@ from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.identity import Identity
 from secagg.latch import Sighting
 from secagg.masking import kdf
-from secagg.masking.dealing import EpochSecrets, HeldShares, Route, entry, has_due_sizes, open_deal
+from secagg.masking.dealing import EpochSecrets, HeldShares, Route, open_deal
 from secagg.masking.keystream import SignedKey
-from secagg.masking.messages import Advertise, Deal
+from secagg.masking.limits import has_due_sizes
+from secagg.masking.messages import Advertise, Deal, nth
 from secagg.masking.messages import Roster as RosterPayload
 from secagg.masking.neighbours import Roster, check_holders, holders_of, recipients_of, roster_digest
 from secagg.masking.passed_on import open_passed_on
@@ -195,7 +196,7 @@ class Epoch:
             raise _forgotten(round_number)
         keys = [SignedKey(kdf.self_mask_key(seed, self.session, round_number, model, self.number), 1)]
         peers = sorted((set(self.holders_of(self.number)) | set(self.held)) - {self.number})
-        public = [(entry(self.roster[peer].mask_keys, slot), self.session.name(peer)) for peer in peers]
+        public = [(nth(self.roster[peer].mask_keys, slot), self.session.name(peer)) for peer in peers]
         for peer, shared in zip(peers, kdf.agree_with_each(own_key, public), strict=True):
             key = kdf.pairwise_mask_key(shared, self.session, round_number, model, (self.number, peer))
             keys.append(SignedKey(key, 1 if self.number < peer else -1))

@@ -1,32 +1,24 @@
-"""The payloads of the masking protocol, and how large each may be.
+"""The payloads of the masking protocol.
 
-Knows schemas and sizes. `docs/protocol.md` describes the bytes.
+Knows schemas. `docs/protocol.md` describes the bytes; how large each may be is in `secagg.masking.limits`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 
 from secagg.charter.sections import MOST_MEMBERS, MOST_NOISE_LEVELS
-from secagg.identity import SIGNATURE_SIZE, Signature
-from secagg.labels import DIGEST_SIZE, Digest
-from secagg.latch import SIGHTING_SIZE
-from secagg.masking.session import Purpose, Session
-from secagg.masking.shamir import SHARE_SIZE
+from secagg.identity import Signature
+from secagg.labels import Digest
+from secagg.masking.session import Purpose
 from secagg.masking.tags import LARGEST_TAG
 from secagg.wire.envelope import Counter
-from secagg.wire.stage import Stage
 
 KEY_SIZE = 32
 CONTRIBUTION_SIZE = 32
 AEAD_OVERHEAD = 16
-_SMALL = 4096
-_ENVELOPE = 512
-_AGREEMENT = SIGNATURE_SIZE + 16
-_CONTRIBUTION = SIGNATURE_SIZE + DIGEST_SIZE + 16
 # As large as usual contexts are with their keys: one that is sent by mistake is to be recognised for what it is.
 CONTEXT_LIMIT = 1024 * 1024
 
@@ -247,71 +239,6 @@ class Refusal(_Payload, frozen=True):
     message: Annotated[str, msgspec.Meta(max_length=1024)]
 
 
-def payload_limit(session: Session, stage: Stage) -> int:
-    """The largest payload, in bytes, that a message of ``stage`` can have in ``session``."""
-    return _LIMITS.get(stage, _small)(session)
-
-
-def _small(_session: Session) -> int:
-    return _SMALL
-
-
-def _advertise(session: Session) -> int:
-    holders = 3 * session.charter.charter.graph.degree
-    return session.shared_secrets * KEY_SIZE + KEY_SIZE + DIGEST_SIZE + holders + 64
-
-
-def _roster(session: Session) -> int:
-    return len(session.members) * (_advertise(session) + _ENVELOPE + 3) + 8
-
-
-def _deal(session: Session) -> int:
-    shares = session.shared_secrets * (DIGEST_SIZE + SHARE_SIZE)
-    return shares + DIGEST_SIZE + CONTRIBUTION_SIZE + SIGHTING_SIZE + AEAD_OVERHEAD + 64
-
-
-def _deals(session: Session) -> int:
-    return len(session.members) * (_deal(session) + _ENVELOPE)
-
-
-def _acknowledge(_session: Session) -> int:
-    return CONTEXT_LIMIT + DIGEST_SIZE + 16
-
-
-def _masked(session: Session) -> int:
-    return session.vector_bytes + LARGEST_TAG * session.noise_components + 128
-
-
-def _propose(session: Session) -> int:
-    return 5 * len(session.members) + 64
-
-
-def _unmask(session: Session) -> int:
-    return len(session.members) * (3 + _AGREEMENT) + 64
-
-
-def _reveal(session: Session) -> int:
-    return len(session.members) * (1 + session.noise_components) * SHARE_SIZE + AEAD_OVERHEAD + 128
-
-
-def _sum(session: Session) -> int:
-    members = len(session.members)
-    plain = session.sum_bytes + 5 * members + 128
-    if not session.encrypted:
-        return plain
-    reveal = members * SHARE_SIZE + AEAD_OVERHEAD + 16
-    return plain + members * (_CONTRIBUTION + (reveal if session.masked else 0))
-
-
-_LIMITS: Final[Mapping[Stage, Callable[[Session], int]]] = {
-    Stage.ADVERTISE: _advertise,
-    Stage.ROSTER: _roster,
-    Stage.DEAL: _deal,
-    Stage.DEALS: _deals,
-    Stage.ACKNOWLEDGE: _acknowledge,
-    Stage.MASKED: _masked,
-    Stage.PROPOSE: _propose,
-    Stage.UNMASK: _unmask,
-    Stage.REVEAL: _reveal,
-    Stage.SUM: _sum,
-}
+def nth(concatenated: bytes, index: int) -> bytes:
+    """The 32-byte entry ``index`` of a concatenated list of keys, digests or shares."""
+    return concatenated[index * KEY_SIZE : (index + 1) * KEY_SIZE]

@@ -6,7 +6,7 @@ Knows envelopes. Knows nothing of what is in them.
 from __future__ import annotations
 
 from secagg.errors import RemoteProtocolError
-from secagg.masking.messages import payload_limit
+from secagg.masking.limits import payload_limit
 from secagg.masking.remedies import COORDINATOR_LIES
 from secagg.masking.session import Session
 from secagg.wire import Envelope, Stage, open_envelope

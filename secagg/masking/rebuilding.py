@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking import kdf, shamir
-from secagg.masking.dealing import entry
 from secagg.masking.keystream import SignedKey
+from secagg.masking.messages import nth
 from secagg.masking.neighbours import Roster
 from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.session import Session, Survivors
@@ -53,7 +53,7 @@ class Rebuilding:
     def keep(self, responder: int, owners: Collection[int], shares: bytes) -> None:
         """Take one hospital's shares, concatenated, of the secrets of ``owners``."""
         for index, owner in enumerate(owners):
-            self.shares[owner][responder] = entry(shares, index)
+            self.shares[owner][responder] = nth(shares, index)
             if len(self.shares[owner]) >= self.session.share_threshold:
                 self._lacking.discard(owner)
 
@@ -80,19 +80,19 @@ class Rebuilding:
 
     def _seed(self, owner: int) -> bytes:
         place = self.session.slot(self.round) * (1 + self.session.noise_components)
-        committed = entry(self.roster[owner].seed_commitments, place)
+        committed = nth(self.roster[owner].seed_commitments, place)
         return self.rebuild(
             owner, lambda seed: kdf.self_mask_commitment(seed, self.session, self.round, owner) == committed
         )
 
     def _mask_key(self, owner: int) -> bytes:
-        advertised = entry(self.roster[owner].mask_keys, self.session.slot(self.round))
+        advertised = nth(self.roster[owner].mask_keys, self.session.slot(self.round))
         return self.rebuild(owner, lambda key: kdf.public_key(key) == advertised)
 
     def _pairwise(self, dropped: int, key: bytes) -> list[SignedKey]:
         slot = self.session.slot(self.round)
         survivors = sorted(self._alive.intersection(self.masked_with(dropped)))
-        peers = [(entry(self.roster[survivor].mask_keys, slot), self.session.name(survivor)) for survivor in survivors]
+        peers = [(nth(self.roster[survivor].mask_keys, slot), self.session.name(survivor)) for survivor in survivors]
         keys = []
         for survivor, shared in zip(survivors, kdf.agree_with_each(key, peers), strict=True):
             mask_key = kdf.pairwise_mask_key(shared, self.session, self.round, self.model, (survivor, dropped))

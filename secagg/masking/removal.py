@@ -14,7 +14,7 @@ import numpy as np
 
 from secagg.encoding.ring import RingVector
 from secagg.masking import kdf, shamir
-from secagg.masking.dealing import entry
+from secagg.masking.messages import nth
 from secagg.masking.neighbours import Roster
 from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import lowest, wrong_dealing
@@ -43,7 +43,7 @@ class Removal:
     def keep(self, responder: int, owners: Collection[int], shares: bytes) -> None:
         """Take one hospital's shares, component by component, of the seeds of ``owners``."""
         for index, (component, owner) in enumerate(product(self.components, owners)):
-            self._shares.setdefault((owner, component), {})[responder] = entry(shares, index)
+            self._shares.setdefault((owner, component), {})[responder] = nth(shares, index)
 
     def take_off(self, total: RingVector, tags: Sequence[int]) -> int:
         """Subtract the noise of every survivor, in place, one component at a time; give the tag of what is left.
@@ -70,7 +70,7 @@ class Removal:
     def _seed(self, owner: int, component: int) -> bytes:
         seed = shamir.reconstruct(lowest(self._shares[owner, component], self.session.share_threshold))
         place = self.session.slot(self.round) * (1 + self.session.noise_components) + component
-        committed = entry(self.roster[owner].seed_commitments, place)
+        committed = nth(self.roster[owner].seed_commitments, place)
         if kdf.noise_seed_commitment(seed, self.session, self.round, owner, component) != committed:
             raise wrong_dealing(self.session, owner)
         return seed

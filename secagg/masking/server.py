@@ -20,10 +20,11 @@ from secagg.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from secagg.masking.agreement import detach
 from secagg.masking.collection import VectorSum
 from secagg.masking.contributions import detach_contribution
-from secagg.masking.dealing import check_advertised_keys, check_advertisement_sizes
+from secagg.masking.dealing import check_advertised_keys
 from secagg.masking.dealt import Dealt
 from secagg.masking.encrypted_sum import EncryptedSumPayload
 from secagg.masking.journal import Begun, Journal, Lost, Opened, Received, TimedOut, sent
+from secagg.masking.limits import check_advertisement_sizes, payload_limit
 from secagg.masking.messages import (
     Abort,
     Acknowledge,
@@ -45,7 +46,6 @@ from secagg.masking.messages import (
     SealedReveal,
     Sum,
     Unmask,
-    payload_limit,
 )
 from secagg.masking.neighbours import check_holders, viable
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion

@@ -22,7 +22,7 @@ from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
 from secagg.identity import SIGNATURE_SIZE
 from secagg.labels import DIGEST_SIZE
 from secagg.masking.agreement import sample_size
-from secagg.masking.dealing import sealed_size_of
+from secagg.masking.limits import sealed_size_of
 from secagg.masking.messages import (
     AEAD_OVERHEAD,
     KEY_SIZE,

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.masking import kdf
-from secagg.masking.dealing import entry, secrets_of
+from secagg.masking.dealing import secrets_of
 from secagg.masking.dealt import Dealt
 from secagg.masking.expansion import over_processes
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import add_masks
-from secagg.masking.messages import Reveal
+from secagg.masking.messages import Reveal, nth
 from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import Rebuilding
 from secagg.masking.remedies import WITHOUT_MEMBER
@@ -114,11 +114,9 @@ class Unmasking:
         for index, owner in enumerate(owners):
             if owner == responder:
                 continue  # A hospital holds its own shares without a deal; a wrong one is caught when rebuilding.
-            wanted = entry(self.dealt.digests[owner, responder], place)
+            wanted = nth(self.dealt.digests[owner, responder], place)
             secret, component = kind
-            found = kdf.share_digest(
-                entry(shares, index), self.session, self.round, secret, owner, responder, component
-            )
+            found = kdf.share_digest(nth(shares, index), self.session, self.round, secret, owner, responder, component)
             if found != wanted:
                 name = self.session.name(responder)
                 raise RemoteProtocolError(

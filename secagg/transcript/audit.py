@@ -19,7 +19,8 @@ from secagg.charter.state_size import largest_snapshot
 from secagg.errors import InputError, ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Lost, Opened, Received, Sent, TimedOut, sent
-from secagg.masking.messages import Refusal, payload_limit
+from secagg.masking.limits import payload_limit
+from secagg.masking.messages import Refusal
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
 from secagg.masking.states import ServerState
 from secagg.processes.worker import WorkerLostError

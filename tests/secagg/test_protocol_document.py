@@ -15,7 +15,7 @@ from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.homomorphic.parameters import ALLOWED, SECURE_MODULUS_BITS, exact_plain_bits, noise_bound
 from secagg.log_excerpt import LogCheckpoint
 from secagg.masking import messages as masking_messages
-from secagg.masking.messages import payload_limit
+from secagg.masking.limits import payload_limit
 from secagg.release import Contributor, PrivacyClaim
 from secagg.release import Release as ReleasePredicate
 from secagg.release.checkpoints import Checkpoints, SiteCheckpoint

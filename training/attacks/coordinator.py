@@ -18,7 +18,7 @@ from secagg.charter import VerifiedCharter
 from secagg.encoding import pack, unpack
 from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, Purpose, Session, Survivors, kdf, shamir
-from secagg.masking.dealing import HeldShares, entry
+from secagg.masking.dealing import HeldShares
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import (
@@ -36,6 +36,7 @@ from secagg.masking.messages import (
     SealedReveal,
     Sum,
     Unmask,
+    nth,
 )
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.verification import ForgedSumError
@@ -238,7 +239,7 @@ class LyingCoordinator:
         ):
             for index, owner in enumerate(owners):
                 if owner not in self.colluders:  # Their secrets are known, and here dealt anew: see `_hand_over`.
-                    self.shares[owner, secret][number] = entry(shares, index)
+                    self.shares[owner, secret][number] = nth(shares, index)
         return reveal
 
     def unmask(self, survivors: Sequence[int]) -> None:
@@ -314,10 +315,10 @@ class LyingCoordinator:
         advertised, slot = self.advertised(owner), self.session.slot(self.round)
         match secret:
             case Secret.SELF_MASK_SEED:
-                wanted = entry(advertised.seed_commitments, slot)
+                wanted = nth(advertised.seed_commitments, slot)
                 fits = kdf.self_mask_commitment(rebuilt, self.session, self.round, owner) == wanted
             case Secret.MASK_KEY:
-                fits = kdf.public_key(rebuilt) == entry(advertised.mask_keys, slot)
+                fits = kdf.public_key(rebuilt) == nth(advertised.mask_keys, slot)
         return rebuilt if fits else None
 
     def strip(self, victim: int, neighbours: Collection[int]) -> npt.NDArray[np.int64] | None:
@@ -379,7 +380,7 @@ class LyingCoordinator:
         for own, other in ((victim, peer), (peer, victim)):
             private = self.rebuild(own, Secret.MASK_KEY)
             if private is not None:
-                public = entry(self.advertised(other).mask_keys, self.session.slot(self.round))
+                public = nth(self.advertised(other).mask_keys, self.session.slot(self.round))
                 return kdf.agree(private, public, self.session.name(other))
         return None
 

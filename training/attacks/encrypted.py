@@ -16,11 +16,10 @@ from secagg.encoding.ring import RingVector
 from secagg.homomorphic.vectors import CiphertextSum, decrypt_vector
 from secagg.masking import Survivors, kdf
 from secagg.masking.contributions import detach_contribution
-from secagg.masking.dealing import entry
 from secagg.masking.group import Group
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
-from secagg.masking.messages import Contribution, EncryptedSum, ResponderReveal, SealedReveal
+from secagg.masking.messages import Contribution, EncryptedSum, ResponderReveal, SealedReveal, nth
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
 from training.attacks.coordinator import LyingCoordinator
@@ -143,7 +142,7 @@ class EncryptedCoordinator(LyingCoordinator):
             for index, owner in enumerate((*survivors.numbers, *self.all_but(*survivors.numbers))):
                 secret = Secret.SELF_MASK_SEED if owner in survivors.numbers else Secret.MASK_KEY
                 if owner not in self.colluders:  # Dealt anew: see `_hand_over`.
-                    self.shares[owner, secret][responder] = entry(shares, index)
+                    self.shares[owner, secret][responder] = nth(shares, index)
 
     def without(self, victim: int, keys: Sequence[SignedKey]) -> npt.NDArray[np.int64]:
         """The victim's vector, decrypted and without these masks, as signed integers."""

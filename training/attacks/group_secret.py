@@ -19,10 +19,9 @@ from secagg.homomorphic.spec import SEED_SIZE
 from secagg.homomorphic.vectors import decrypt_vector, encrypt_vector
 from secagg.homomorphic.words import unpack_words
 from secagg.masking import Session, kdf
-from secagg.masking.dealing import entry
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey
-from secagg.masking.messages import Acknowledge
+from secagg.masking.messages import Acknowledge, nth
 from secagg.masking.round_tags import round_tag
 from secagg.wire.envelope import decode
 from training.attacks.encrypted import (
@@ -121,7 +120,7 @@ def shares_in_sealed_reveals(build: Build, folder: Path) -> Outcome:
         coordinator.unmask(coordinator.everybody)
         for responder, (_, sealed) in coordinator.revealed.items():
             for index, owner in enumerate(coordinator.everybody):
-                coordinator.shares[owner, Secret.SELF_MASK_SEED][responder] = entry(sealed, index)
+                coordinator.shares[owner, Secret.SELF_MASK_SEED][responder] = nth(sealed, index)
         seeds = [coordinator.rebuild(owner, Secret.SELF_MASK_SEED) for owner in coordinator.everybody]
         read = len(seeds) - seeds.count(None)
         _made_up(coordinator, tries)

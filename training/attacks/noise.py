@@ -19,10 +19,10 @@ from secagg.charter import Model
 from secagg.encoding import pack
 from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, RoundSum, kdf, shamir, tags
-from secagg.masking.dealing import EpochSecrets, entry
+from secagg.masking.dealing import EpochSecrets
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
-from secagg.masking.messages import Advertise, Masked, Reveal, Roster
+from secagg.masking.messages import Advertise, Masked, Reveal, Roster, nth
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.verification import ForgedSumError
 from secagg.wire import Sealer, Stage
@@ -75,7 +75,7 @@ class NoisyCoordinator(LyingCoordinator):
         given = len(reveal.seed_shares) // SHARE_SIZE // len(owners) - 1
         for place in range(given):
             for index, owner in enumerate(owners):
-                share = entry(reveal.seed_shares, (1 + place) * len(owners) + index)
+                share = nth(reveal.seed_shares, (1 + place) * len(owners) + index)
                 self.noise_shares[owner, components - given + 1 + place][number] = share
         return reveal
 
@@ -88,9 +88,7 @@ class NoisyCoordinator(LyingCoordinator):
         if len(shares) < self.session.share_threshold:
             return None
         seed = shamir.reconstruct(dict(sorted(shares.items())[: self.session.share_threshold]))
-        committed = entry(
-            self.advertised(owner).seed_commitments, slot * (1 + self.session.noise_components) + component
-        )
+        committed = nth(self.advertised(owner).seed_commitments, slot * (1 + self.session.noise_components) + component)
         fits = kdf.noise_seed_commitment(seed, self.session, self.round, owner, component) == committed
         return seed if fits else None
 

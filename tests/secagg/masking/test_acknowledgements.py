@@ -15,7 +15,8 @@ from secagg.homomorphic.context import public_context
 from secagg.homomorphic.seal import Channel
 from secagg.masking import MaskingServer, Session
 from secagg.masking.journal import Received
-from secagg.masking.messages import Abort, Acknowledge, payload_limit
+from secagg.masking.limits import payload_limit
+from secagg.masking.messages import Abort, Acknowledge
 from secagg.masking.states import ClientState, ServerState
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode, peek

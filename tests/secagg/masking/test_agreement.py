@@ -13,7 +13,8 @@ from secagg.charter import Model
 from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.kdf import Secret
-from secagg.masking.messages import Advertise, Agree, Agreement, Begin, Propose, Unmask, payload_limit
+from secagg.masking.limits import payload_limit
+from secagg.masking.messages import Advertise, Agree, Agreement, Begin, Propose, Unmask
 from secagg.masking.states import ClientState, ServerState
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import decode, is_too_large, peek

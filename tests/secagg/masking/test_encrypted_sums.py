@@ -16,17 +16,8 @@ from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.homomorphic.vectors import CiphertextSum
 from secagg.homomorphic.words import pack_words, words_size
 from secagg.masking import kdf
-from secagg.masking.messages import (
-    EncryptedSum,
-    Masked,
-    Propose,
-    ResponderReveal,
-    Reveal,
-    SealedReveal,
-    Sum,
-    Unmask,
-    payload_limit,
-)
+from secagg.masking.limits import payload_limit
+from secagg.masking.messages import EncryptedSum, Masked, Propose, ResponderReveal, Reveal, SealedReveal, Sum, Unmask
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.states import ClientState, ServerState
 from secagg.masking.verification import ForgedSumError

@@ -7,7 +7,7 @@ from typing import Final
 from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
 from secagg.masking import Session
-from secagg.masking.messages import payload_limit
+from secagg.masking.limits import payload_limit
 from secagg.wire import Stage
 from training.parcels import LARGEST_PARCEL
 

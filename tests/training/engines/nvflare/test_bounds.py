@@ -9,7 +9,7 @@ pytest.importorskip("nvflare", reason="the extra nvflare is not installed")
 from nvflare.fuel.f3.comm_config import CommConfigurator
 
 from secagg.masking import Session
-from secagg.masking.messages import payload_limit
+from secagg.masking.limits import payload_limit
 from secagg.wire import Stage
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 from training.engines.nvflare.bounds import VARIABLE, largest_delivery
