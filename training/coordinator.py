@@ -17,7 +17,7 @@ from secagg.charter.model import STATISTICS_SUMS
 from secagg.errors import InputError, ProtocolError, RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around
-from secagg.masking.messages import Sum as SumPayload
+from secagg.masking.messages import Sum
 from secagg.masking.session import Settled
 from secagg.masking.states import ServerState
 from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
@@ -222,7 +222,7 @@ class Coordinator:
             # What all are sent is of no use to who missed it: its key is gone with the epoch. Hospitals hand it on.
             return
         payload = open_envelope(message, self._charter, len(message)).payload
-        vector = decode(payload, SumPayload)
+        vector = decode(payload, Sum)
         sealer = Sealer(self._charter, COORDINATOR, None, session.epoch)
         self._store.keep_sum(purpose, result.step, sealer.seal(Stage.MISSED_SUM, vector, round=result.round))
 

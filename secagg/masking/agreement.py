@@ -37,7 +37,7 @@ class ForgedAgreementError(RemoteProtocolError):
     """Agreements were shown that their signers did not give. Who meets it answers no more in this round."""
 
 
-def detach(envelope: Envelope) -> Agreement:
+def detach_agreement(envelope: Envelope) -> Agreement:
     """What others need of an Agree envelope: all else they know."""
     header = envelope.header
     return Agreement(header.sender, header.sequence, envelope.signature)

@@ -36,8 +36,7 @@ from secagg.masking.dealing import (
 from secagg.masking.epoch import Epoch, Memory
 from secagg.masking.limits import payload_limit
 from secagg.masking.masked_message import seal_masked
-from secagg.masking.messages import Abort, Agree, Begin, Deal, Deals, EncryptedSum, Open, Propose, Sum, Unmask
-from secagg.masking.messages import Roster as RosterPayload
+from secagg.masking.messages import Abort, Agree, Begin, Deal, Deals, EncryptedSum, Open, Propose, Roster, Sum, Unmask
 from secagg.masking.passed_on import open_passed_on
 from secagg.masking.revealing import shares_for
 from secagg.masking.session import Purpose, RoundSum, Session, Settled, Survivors
@@ -183,7 +182,7 @@ class MaskingClient:
             case Stage.OPEN:
                 return self._open(envelope)
             case Stage.ROSTER:
-                return self._deal(decode(envelope.payload, RosterPayload))
+                return self._deal(decode(envelope.payload, Roster))
             case Stage.DEALS:
                 return self._collect(decode(envelope.payload, Deals))
             case Stage.BEGIN:
@@ -222,7 +221,7 @@ class MaskingClient:
         self.round, self._answered = session.first_round - 1, None
         return [self._epoch.sealer.seal(Stage.ADVERTISE, self._epoch.secrets.advertisement())]
 
-    def _deal(self, payload: RosterPayload) -> list[bytes]:
+    def _deal(self, payload: Roster) -> list[bytes]:
         epoch = self._current()
         epoch.take_roster(payload)
         shares = share_out(epoch.secrets, epoch.session, epoch.holders_of(self.number), self._randomness)

@@ -12,7 +12,7 @@ from functools import cached_property
 from secagg.errors import RemoteProtocolError
 from secagg.masking.limits import check_deal_sizes
 from secagg.masking.messages import Deal
-from secagg.masking.neighbours import Roster, holders_of, recipients_of, roster_digest
+from secagg.masking.neighbours import Advertisements, holders_of, recipients_of, roster_digest
 from secagg.masking.session import Session
 
 
@@ -29,7 +29,7 @@ class Dealt:
     """
 
     session: Session
-    roster: Roster
+    roster: Advertisements
     participants: frozenset[int]
     digests: dict[tuple[int, int], bytes] = field(default_factory=dict)
     messages: dict[int, dict[int, bytes]] = field(default_factory=dict)

@@ -16,9 +16,8 @@ from secagg.masking import kdf
 from secagg.masking.dealing import EpochSecrets, HeldShares, Route, open_deal
 from secagg.masking.keystream import SignedKey
 from secagg.masking.limits import has_due_sizes
-from secagg.masking.messages import Advertise, Deal, nth
-from secagg.masking.messages import Roster as RosterPayload
-from secagg.masking.neighbours import Roster, check_holders, holders_of, recipients_of, roster_digest
+from secagg.masking.messages import Advertise, Deal, Roster, nth
+from secagg.masking.neighbours import Advertisements, check_holders, holders_of, recipients_of, roster_digest
 from secagg.masking.passed_on import open_passed_on
 from secagg.masking.remedies import COORDINATOR_LIES
 from secagg.masking.session import Session, Survivors
@@ -27,7 +26,7 @@ from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
 
 if TYPE_CHECKING:
-    from secagg.masking.group import Group
+    from secagg.masking.group import GroupCipher
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,13 @@ class Epoch:
         self.secrets = EpochSecrets(session, number, randomness)
         self.sealer = Sealer(session.charter, number, identity, session.epoch)
         self.participants: frozenset[int] = frozenset()
-        self.roster: Roster = {}
+        self.roster: Advertisements = {}
         self.roster_digest = b""
         self.dealers: frozenset[int] = frozenset()
         self.held: dict[int, HeldShares] = {}
         self.tag_key = b""
         self._agreed: dict[bytes, bytes] = {}
-        self._group: Group | None = None
+        self._group: GroupCipher | None = None
 
     def route(self, dealer: int, recipient: int) -> Route:
         """Between two participants, under this roster."""
@@ -75,7 +74,7 @@ class Epoch:
         """See `secagg.masking.neighbours.recipients_of`."""
         return recipients_of(owner, self.roster, self.participants, self.session)
 
-    def take_roster(self, payload: RosterPayload) -> None:
+    def take_roster(self, payload: Roster) -> None:
         """Verify every advertisement; refuse the roster unless at least t members, ourselves unaltered, are on it."""
         session = self.session
         # A roster is as large as the smallest sum, and made as carefully.
@@ -144,7 +143,7 @@ class Epoch:
             self._group = _group(self.session, parts, self.roster_digest, self.roster)
 
     @property
-    def group(self) -> Group:
+    def group(self) -> GroupCipher:
         """What encrypts and opens sums.
 
         Raises:
@@ -219,8 +218,10 @@ def _forgotten(round_number: int) -> LocalProtocolError:
     return LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
 
 
-def _group(session: Session, contributions: Mapping[int, bytes], roster_digest: bytes, roster: Roster) -> Group:
+def _group(
+    session: Session, contributions: Mapping[int, bytes], roster_digest: bytes, roster: Advertisements
+) -> GroupCipher:
     # Only here: TenSEAL is loaded by those who encrypt.
-    from secagg.masking.group import Group
+    from secagg.masking.group import GroupCipher
 
-    return Group(session, kdf.epoch_group_key(contributions, session, roster_digest), roster)
+    return GroupCipher(session, kdf.epoch_group_key(contributions, session, roster_digest), roster)

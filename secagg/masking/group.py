@@ -21,7 +21,7 @@ from secagg.masking import kdf
 from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import Acknowledge, EncryptedSum, ResponderReveal, Reveal, SealedReveal
-from secagg.masking.neighbours import Roster
+from secagg.masking.neighbours import Advertisements
 from secagg.masking.session import RoundSum, Session, Survivors
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.sifting import Sifting
@@ -30,7 +30,7 @@ from secagg.masking.sifting import Sifting
 _NONCE = bytes(12)
 
 
-class Group:
+class GroupCipher:
     """The group key of one epoch, which every hospital has and the coordinator has not, and what is done with it.
 
     Encrypts vectors, opens sums, seals and opens what is revealed. In memory only.
@@ -40,7 +40,7 @@ class Group:
         roster: the advertisements of all participants.
     """
 
-    def __init__(self, session: Session, key: bytes, roster: Roster) -> None:
+    def __init__(self, session: Session, key: bytes, roster: Advertisements) -> None:
         self._session = session
         self._key = key
         self._roster = roster

@@ -18,8 +18,8 @@ from secagg.masking.messages import Advertise
 from secagg.masking.session import Session
 from secagg.masking.shamir import Randomness
 
-Roster = Mapping[int, Advertise]
-"""Advertisements by member number."""
+Advertisements = Mapping[int, Advertise]
+"""By member number."""
 
 
 def draw_holders(session: Session, owner: int, randomness: Randomness) -> list[int]:
@@ -50,21 +50,23 @@ def check_holders(session: Session, advertisement: Advertise, owner: int) -> Non
         )
 
 
-def holders_of(owner: int, roster: Roster, participants: Collection[int], session: Session) -> tuple[int, ...]:
+def holders_of(owner: int, roster: Advertisements, participants: Collection[int], session: Session) -> tuple[int, ...]:
     """The participants that hold shares of ``owner``, ascending; in a complete graph ``owner`` among them."""
     if session.complete:
         return tuple(sorted(participants))
     return tuple(number for number in roster[owner].holders if number in participants)
 
 
-def recipients_of(owner: int, roster: Roster, participants: Collection[int], session: Session) -> frozenset[int]:
+def recipients_of(
+    owner: int, roster: Advertisements, participants: Collection[int], session: Session
+) -> frozenset[int]:
     """To whom ``owner`` deals: the holders of its shares, and everybody if it deals the tag key."""
     if owner in session.tag_dealers(participants):
         return frozenset(participants) - {owner}
     return frozenset(holders_of(owner, roster, participants, session)) - {owner}
 
 
-def viable(roster: Roster, session: Session) -> frozenset[int]:
+def viable(roster: Advertisements, session: Session) -> frozenset[int]:
     """Those on the roster who can take part: each has enough holders that can take part too."""
     if session.complete:
         return frozenset(roster)
@@ -78,7 +80,7 @@ def viable(roster: Roster, session: Session) -> frozenset[int]:
         left = enough
 
 
-def roster_digest(participants: Collection[int], roster: Roster, session: Session) -> bytes:
+def roster_digest(participants: Collection[int], roster: Advertisements, session: Session) -> bytes:
     """SHA-256 over what the epoch was opened as, who takes part, and the advertisements of those who make the tag key.
 
     Hospitals that were told different things find out by it, before one has to think that another lied.

@@ -13,7 +13,7 @@ from secagg.errors import RemoteProtocolError
 from secagg.masking import kdf, shamir
 from secagg.masking.keystream import SignedKey
 from secagg.masking.messages import nth
-from secagg.masking.neighbours import Roster
+from secagg.masking.neighbours import Advertisements
 from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.session import Session, Survivors
 
@@ -29,7 +29,7 @@ class Rebuilding:
 
     session: Session
     round: int
-    roster: Roster
+    roster: Advertisements
     participants: frozenset[int]
     masked_with: Callable[[int], Collection[int]]
     survivors: Survivors

@@ -15,7 +15,7 @@ import numpy as np
 from secagg.encoding.ring import RingVector
 from secagg.masking import kdf, shamir
 from secagg.masking.messages import nth
-from secagg.masking.neighbours import Roster
+from secagg.masking.neighbours import Advertisements
 from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import lowest, wrong_dealing
 from secagg.masking.round_tags import without_components
@@ -32,7 +32,7 @@ class Removal:
 
     session: Session
     round: int
-    roster: Roster
+    roster: Advertisements
     survivors: Survivors
     noise: NoiseExpansion
 

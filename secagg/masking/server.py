@@ -17,7 +17,7 @@ from collections.abc import Collection
 
 from secagg.encoding import pack
 from secagg.errors import LocalProtocolError, ProtocolError, RemoteProtocolError, TamperingError
-from secagg.masking.agreement import detach
+from secagg.masking.agreement import detach_agreement
 from secagg.masking.collection import VectorSum
 from secagg.masking.contributions import detach_contribution
 from secagg.masking.dealing import check_advertised_keys
@@ -103,7 +103,7 @@ class MaskingServer:
         self._journal = journal
         self._noise = noise
         self._sealer = Sealer(session.charter, COORDINATOR, None, session.epoch)
-        self._seen: dict[_Slot, bytes] = {}
+        self._seen: dict[_Place, bytes] = {}
         self._advertised: dict[int, bytes] = {}
         self._roster: dict[int, Advertise] = {}
         self._dealt = Dealt(session, {}, frozenset())
@@ -227,7 +227,7 @@ class MaskingServer:
         if self._repeated(header, name):
             return []
         self._take(envelope, name, message)
-        self._seen[_slot_of(header)] = header.payload_digest
+        self._seen[_place_of(header)] = header.payload_digest
         return self._advance() if self._all_answered() else []
 
     @property
@@ -324,7 +324,7 @@ class MaskingServer:
         agree = decode_exactly(envelope.payload, Agree, name)
         if envelope.header.round != self.round or agree.survivors_digest != wanted:
             raise RemoteProtocolError("survivors-changed", f"{name} agreed to other survivors.", culprit=name)
-        self._agreements[envelope.header.sender] = detach(envelope)
+        self._agreements[envelope.header.sender] = detach_agreement(envelope)
 
     def _too_late(self, header: Header) -> bool:
         """Whether a message is in turn, but no longer needed: enough others came before it.
@@ -337,7 +337,7 @@ class MaskingServer:
         return self.state is not wanted or header.round != self.round
 
     def _repeated(self, header: Header, name: str) -> bool:
-        seen = self._seen.get(_slot_of(header))
+        seen = self._seen.get(_place_of(header))
         if seen is not None and seen != header.payload_digest:
             raise RemoteProtocolError(
                 "equivocation",
@@ -563,8 +563,8 @@ _OF_NO_ROUND = frozenset({Stage.ADVERTISE, Stage.DEAL, Stage.ACKNOWLEDGE})
 _ANSWERED_IN = {Stage.AGREE: ServerState.AGREEING, Stage.REVEAL: ServerState.UNMASKING}
 _OF_A_ROUND = frozenset({Stage.BEGIN, Stage.SUM, Stage.ABORT})
 
-_Slot = tuple[Stage, int, int, int]
+_Place = tuple[Stage, int, int, int]
 
 
-def _slot_of(header: Header) -> _Slot:
+def _place_of(header: Header) -> _Place:
     return header.stage, header.sender, header.recipient, header.round

@@ -10,7 +10,7 @@ import pytest
 import tenseal
 
 from cli.main import run
-from secagg.masking.group import Group
+from secagg.masking.group import GroupCipher
 from secagg.masking.messages import Acknowledge
 
 SCHEMES = ("mask", "double-lock", "bfv", "ckks")
@@ -50,12 +50,12 @@ def test_the_coordinator_keeps_no_sum_that_it_could_read(demos, scheme):
 def test_a_hospital_that_hands_out_a_key_ends_the_run_with_exit_code_4_and_the_key_is_kept_nowhere(tmp_path, capsys):
     context = tenseal.context(tenseal.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40])
     handed = context.serialize(save_secret_key=True)
-    original = Group.acknowledgement
+    original = GroupCipher.acknowledgement
 
     def with_a_key(group):
         return Acknowledge(handed, original(group).fingerprint)
 
-    with patch.object(Group, "acknowledgement", with_a_key):
+    with patch.object(GroupCipher, "acknowledgement", with_a_key):
         assert run(["demo", "--scheme", "bfv", "--dp", "none", "--out", str(tmp_path / "run"), "--json"]) == 4
     assert "key-material" in capsys.readouterr().err
     kept = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and handed[-500:] in path.read_bytes()]

@@ -16,7 +16,7 @@ from secagg.encoding.ring import RingVector
 from secagg.homomorphic.vectors import CiphertextSum, decrypt_vector
 from secagg.masking import Survivors, kdf
 from secagg.masking.contributions import detach_contribution
-from secagg.masking.group import Group
+from secagg.masking.group import GroupCipher
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import Contribution, EncryptedSum, ResponderReveal, SealedReveal, nth
@@ -121,7 +121,7 @@ class EncryptedCoordinator(LyingCoordinator):
     # --- What needs a hospital that conspires ---------------------------------------------------------------------
 
     @property
-    def group(self) -> Group:
+    def group(self) -> GroupCipher:
         """All that the hospitals of the epoch have in common, from one that conspires."""
         return self.clients[min(self.colluders)]._current().group
 

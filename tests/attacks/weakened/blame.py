@@ -7,7 +7,7 @@ from unittest.mock import patch
 from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingServer
 from secagg.masking.dealt import Dealt
-from secagg.masking.group import Group
+from secagg.masking.group import GroupCipher
 from secagg.wire import envelope
 from training.testbed.build import Build, Control
 
@@ -51,7 +51,7 @@ def with_deals_on_any_roster():
 
 def with_every_reveal():
     """Hospitals that take the shares of all who answered, or no sum."""
-    original = Group._open_reveals
+    original = GroupCipher._open_reveals
 
     def open_reveals(group, reveals, survivors, round_number):
         opened = original(group, reveals, survivors, round_number)
@@ -59,7 +59,7 @@ def with_every_reveal():
             raise RemoteProtocolError("unreadable-shares", "Some cannot be unsealed.")
         return opened
 
-    return patch.object(Group, "_open_reveals", open_reveals)
+    return patch.object(GroupCipher, "_open_reveals", open_reveals)
 
 
 _ADDRESSES = Control(Build(server=TakesAnyAddress), "the look at whom a message is addressed to")

@@ -9,7 +9,7 @@ from tenseal import sealapi
 from secagg.homomorphic.cipher import Cipher
 from secagg.homomorphic.seal import make_context
 from secagg.masking.epoch import Epoch
-from secagg.masking.group import Group
+from secagg.masking.group import GroupCipher
 from secagg.masking.messages import AEAD_OVERHEAD, Acknowledge, SealedReveal
 from training.testbed.build import Build, Control
 
@@ -39,14 +39,14 @@ def with_open_reveals():
         shares = reveal.seed_shares + reveal.mask_key_shares
         return SealedReveal(reveal.survivors_digest, shares + bytes(AEAD_OVERHEAD))
 
-    return patch.object(Group, "seal_reveal", seal_reveal)
+    return patch.object(GroupCipher, "seal_reveal", seal_reveal)
 
 
 def with_the_key_in_acknowledgements():
     """Whoever has the same key has the same secret: it says so itself."""
-    original = Group.acknowledgement
+    original = GroupCipher.acknowledgement
     return patch.object(
-        Group, "acknowledgement", lambda group: Acknowledge(original(group).context, fingerprint=group._key)
+        GroupCipher, "acknowledgement", lambda group: Acknowledge(original(group).context, fingerprint=group._key)
     )
 
 

@@ -196,7 +196,7 @@ def test_which_cohort_was_opened_outlives_a_crash_and_what_is_no_sum_counts_for_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as during:
-        during.setattr("secagg.masking.group.Group.open_sum", crash)
+        during.setattr("secagg.masking.group.GroupCipher.open_sum", crash)
         with pytest.raises(KeyboardInterrupt):
             consortium.clients[1].receive(made.message)
     consortium.stop(1)

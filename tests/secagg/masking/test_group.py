@@ -139,7 +139,7 @@ def test_the_coordinator_holds_none_of_it(tmp_path, scheme):
     held = b"".join(item for item in found if isinstance(item, (bytes, bytearray)))
     assert not [secret for secret in secrets if secret in held]
     kinds = {type(item).__name__ for item in found}
-    assert not kinds & {"SecretKey", "Decryptor", "Encryptor", "KeyGenerator", "Cipher", "Group"}
+    assert not kinds & {"SecretKey", "Decryptor", "Encryptor", "KeyGenerator", "Cipher", "GroupCipher"}
 
 
 @schemes

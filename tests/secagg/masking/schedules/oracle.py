@@ -18,7 +18,7 @@ from secagg.charter.sections import MASKED_SCHEMES
 from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, Session, shamir
 from secagg.masking.dealing import secrets_of
-from secagg.masking.group import Group
+from secagg.masking.group import GroupCipher
 from secagg.masking.kdf import Secret
 from secagg.masking.messages import Agree, Reveal, SealedReveal
 from secagg.masking.session import RoundSum, Settled
@@ -78,7 +78,7 @@ class Oracle:
     inputs: dict[tuple[int, int, int], Input] = field(default_factory=dict)
     results: list[tuple[Session, Settled]] = field(default_factory=list)
     taken: list[tuple[int, RoundSum]] = field(default_factory=list)
-    groups: dict[tuple[int, int], Group] = field(default_factory=dict)
+    groups: dict[tuple[int, int], GroupCipher] = field(default_factory=dict)
     _seen: set[tuple[int, int, ClientState]] = field(default_factory=set)
 
     # --- What it sees ------------------------------------------------------------------------------------------
