@@ -8,6 +8,7 @@ and what is made of them, have labels of their own (`secagg.signed_log.LogKind`,
 from __future__ import annotations
 
 import hashlib
+import struct
 from typing import Annotated, Final
 
 import msgspec
@@ -20,6 +21,7 @@ Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST
 _LENGTH: Final = 4
 _INTEGER: Final = 8
 _INTEGER_SIZE: Final = _INTEGER.to_bytes(_LENGTH, "big")
+_PAIR: Final = struct.Struct(">IQIQ")
 
 Field = bytes | memoryview | int | str
 
@@ -40,6 +42,15 @@ def label(purpose: str, *context: Field) -> bytes:
 def extend(start: bytes, *context: Field) -> bytes:
     """``label(purpose, *first, *context)``, where ``start`` is ``label(purpose, *first)``."""
     return b"".join([start, *map(_field, context)])
+
+
+def extend_by_pair(start: bytes, first: int, second: int) -> bytes:
+    """``extend(start, first, second)`` in a third of the time: for labels that are made by the hundred thousand.
+
+    Raises:
+        struct.error: an integer is negative or needs more than 64 bits.
+    """
+    return start + _PAIR.pack(_INTEGER, first, _INTEGER, second)
 
 
 def digest(purpose: str, data: bytes | memoryview, *context: Field) -> bytes:

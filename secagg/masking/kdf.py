@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from secagg.errors import RemoteProtocolError
+from secagg.labels import extend
 from secagg.masking.messages import KEY_SIZE
 from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.session import Session
@@ -156,8 +157,10 @@ def share_digest(
     Args:
         component: of a noise seed, from 1; 0 for the other secrets.
     """
-    which = [component] if component else []
-    return hashlib.sha256(session.context(secret, round_number, dealer, recipient, *which) + share).digest()
+    label = session.pair_context(secret, round_number, dealer, recipient)
+    if component:
+        label = extend(label, component)
+    return hashlib.sha256(label + share).digest()
 
 
 def expand(secret: bytes, info: bytes) -> bytes:

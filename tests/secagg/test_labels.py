@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secagg.labels import digest, label
+from secagg.labels import digest, extend, extend_by_pair, label
 
 purposes = st.text(max_size=8)
 contexts = st.lists(st.binary(max_size=10), max_size=4)
+counters = st.integers(0, (1 << 64) - 1)
 
 
 def parse(data: bytes) -> list[bytes]:
@@ -49,10 +51,18 @@ def test_integers_are_eight_bytes_big_endian():
     assert label("p", 258) == label("p", bytes([0, 0, 0, 0, 0, 0, 1, 2]))
 
 
+@given(context=contexts, first=counters, second=counters)
+def test_a_label_may_be_made_in_two_parts_and_its_last_two_integers_at_once(context, first, second):
+    whole, start = label("p", *context, first, second), label("p", *context)
+    assert extend(start, first, second) == extend_by_pair(start, first, second) == whole
+
+
 @pytest.mark.parametrize("number", [-1, 1 << 64])
 def test_an_integer_outside_64_bits_is_refused(number):
     with pytest.raises(OverflowError):
         label("p", number)
+    with pytest.raises(struct.error):
+        extend_by_pair(b"", 0, number)
 
 
 def test_a_digest_is_sha256_of_the_label_and_the_data():
