@@ -6,8 +6,9 @@ Knows key generation, sharing and sealing. Knows nothing of states: `secagg.mask
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,23 +27,31 @@ from secagg.masking.shamir import SHARE_SIZE, Randomness
 # Each sealing key is derived for one message, so no nonce repeats under it.
 _NONCE = bytes(12)
 
+# Where a round's secrets stand, in the order of a deal: see `secrets_of`. After them, in the order of their components,
+# come the seeds of noise: that of component j, from 1, at MASK_KEY + j.
+SELF_MASK_SEED, MASK_KEY = range(2)
+
 
 class EpochSecrets:
-    """One hospital's secrets of an epoch: a share key, for each round a mask key, a self-mask seed and J noise seeds,
-    and its contribution to the tag key.
+    """One hospital's secrets of an epoch: a share key, those of each round, and its contribution to the tag key.
 
     They live in memory only. A round's secrets are forgotten once it is over.
+
+    Attributes:
+        rounds: for each round a self-mask seed, a mask key and J noise seeds, 32 bytes each; none once forgotten.
     """
 
     def __init__(self, session: Session, owner: int, randomness: Randomness) -> None:
         self.share_key = randomness(KEY_SIZE)
-        self.mask_keys: list[bytes | None] = [shamir.random_secret(randomness) for _ in range(session.secret_rounds)]
-        self.self_mask_seeds: list[bytes | None] = [
-            shamir.random_secret(randomness) for _ in range(session.secret_rounds)
-        ]
-        self.noise_seeds: list[tuple[bytes, ...]] = [
-            tuple(shamir.random_secret(randomness) for _ in range(session.noise_components))
+        # The test vectors were recorded with randomness drawn in this order.
+        mask_keys = [shamir.random_secret(randomness) for _ in range(session.secret_rounds)]
+        self_mask_seeds = [shamir.random_secret(randomness) for _ in range(session.secret_rounds)]
+        noise_seeds = [
+            [shamir.random_secret(randomness) for _ in range(session.noise_components)]
             for _ in range(session.secret_rounds)
+        ]
+        self.rounds: list[tuple[bytes, ...]] = [
+            (seed, key, *noise) for seed, key, noise in zip(self_mask_seeds, mask_keys, noise_seeds, strict=True)
         ]
         self.tag_contribution = randomness(CONTRIBUTION_SIZE)
         self.holders = draw_holders(session, owner, randomness)
@@ -53,32 +62,24 @@ class EpochSecrets:
         """The public side: keys and commitments."""
         return Advertise(
             kdf.public_key(self.share_key),
-            b"".join(kdf.public_key(key) for key in self.mask_keys if key),
-            b"".join(
-                commitment
-                for slot, seed in enumerate(self.self_mask_seeds)
-                if seed
-                for commitment in self._commitments(self._session.first_round + slot, seed, self.noise_seeds[slot])
-            ),
+            b"".join(kdf.public_key(secrets[MASK_KEY]) for secrets in self.rounds),
+            b"".join(self._commitments(slot) for slot in range(len(self.rounds))),
             kdf.tag_contribution_commitment(self.tag_contribution, self._session, self._owner),
             self.holders,
         )
 
-    def _commitments(self, round_number: int, seed: bytes, noise_seeds: tuple[bytes, ...]) -> list[bytes]:
-        return [kdf.self_mask_commitment(seed, self._session, round_number, self._owner)] + [
-            kdf.noise_seed_commitment(noise_seed, self._session, round_number, self._owner, component)
-            for component, noise_seed in enumerate(noise_seeds, 1)
-        ]
-
-    def of_round(self, slot: int) -> tuple[bytes, ...]:
-        """The secrets of one round, in the order of `secrets_of`; empty in the place of one that was forgotten."""
-        return (self.self_mask_seeds[slot] or b"", self.mask_keys[slot] or b"", *self.noise_seeds[slot])
+    def _commitments(self, slot: int) -> bytes:
+        round_number = self._session.first_round + slot
+        self_mask_seed, _, *noise_seeds = self.rounds[slot]
+        return kdf.self_mask_commitment(self_mask_seed, self._session, round_number, self._owner) + b"".join(
+            kdf.noise_seed_commitment(seed, self._session, round_number, self._owner, component)
+            for component, seed in enumerate(noise_seeds, 1)
+        )
 
     def forget(self, slots: range) -> None:
         """Drop the secrets of rounds that are over."""
-        for slot in slots[: len(self.mask_keys)]:
-            self.mask_keys[slot] = self.self_mask_seeds[slot] = None
-            self.noise_seeds[slot] = ()
+        for slot in slots[: len(self.rounds)]:
+            self.rounds[slot] = ()
 
     def __repr__(self) -> str:
         return f"EpochSecrets(epoch={self._session.epoch})"
@@ -89,22 +90,19 @@ class HeldShares:
     """What one dealer gave one recipient.
 
     Attributes:
-        self_mask, mask_key: a share for each round, 32 bytes each; none if the recipient holds no shares of the dealer.
-        noise: for each round a share of each noise seed, 32 bytes each.
+        rounds: for each round a share of each of its secrets, 32 bytes each; none if the recipient holds no shares of
+            the dealer.
         tag_contribution: the dealer's part of the tag key, 32 bytes.
         sighting: when the dealer saw the recipient take part before this epoch.
     """
 
-    self_mask: tuple[bytes, ...]
-    mask_key: tuple[bytes, ...]
-    noise: tuple[tuple[bytes, ...], ...]
+    rounds: tuple[tuple[bytes, ...], ...]
     tag_contribution: bytes
     sighting: Sighting = NEVER_SEEN
 
     def joined(self) -> bytes:
         """All shares, round by round, in the order of `secrets_of`; then the contribution; then the sighting."""
-        shares = b"".join(share for shares in self._rounds() for share in shares)
-        return shares + self.tag_contribution + self.sighting.pack()
+        return b"".join(chain.from_iterable(self.rounds)) + self.tag_contribution + self.sighting.pack()
 
     @classmethod
     def split(cls, data: bytes, secrets: int) -> HeldShares:
@@ -113,21 +111,17 @@ class HeldShares:
         parts = [data[start : start + SHARE_SIZE] for start in range(0, end, SHARE_SIZE)]
         contribution = data[end : end + CONTRIBUTION_SIZE]
         sighting = Sighting.unpack(data[-SIGHTING_SIZE:])
-        noise = tuple(tuple(parts[start + 2 : start + secrets]) for start in range(0, len(parts), secrets))
-        return cls(tuple(parts[0::secrets]), tuple(parts[1::secrets]), noise, contribution, sighting)
+        rounds = tuple(tuple(parts[start : start + secrets]) for start in range(0, len(parts), secrets))
+        return cls(rounds, contribution, sighting)
 
     def digests(self, session: Session, dealer: int, recipient: int) -> bytes:
         """The share digests, in the order of `joined`."""
         kinds = secrets_of(session)
         return b"".join(
             kdf.share_digest(share, session, session.first_round + slot, secret, dealer, recipient, component)
-            for slot, shares in enumerate(self._rounds())
+            for slot, shares in enumerate(self.rounds)
             for (secret, component), share in zip(kinds, shares, strict=True)
         )
-
-    def _rounds(self) -> Iterator[tuple[bytes, ...]]:
-        for self_mask, mask_key, noise in zip(self.self_mask, self.mask_key, self.noise, strict=True):
-            yield (self_mask, mask_key, *noise)
 
 
 def secrets_of(session: Session) -> list[tuple[Secret, int]]:
@@ -152,15 +146,12 @@ def share_out(
             f"{len(members)} of the hospitals that this one drew take part; {session.share_threshold} must.",
         )
     rounds = [
-        [shamir.share(secret, session.share_threshold, members, randomness) for secret in secrets.of_round(slot)]
-        for slot in range(session.secret_rounds)
+        [shamir.share(secret, session.share_threshold, members, randomness) for secret in of_round]
+        for of_round in secrets.rounds
     ]
     return {
         member: HeldShares(
-            tuple(columns[0][index] for columns in rounds),
-            tuple(columns[1][index] for columns in rounds),
-            tuple(tuple(column[index] for column in columns[2:]) for columns in rounds),
-            secrets.tag_contribution,
+            tuple(tuple(shares[index] for shares in of_round) for of_round in rounds), secrets.tag_contribution
         )
         for index, member in enumerate(members)
     }
@@ -168,7 +159,7 @@ def share_out(
 
 def tag_part(secrets: EpochSecrets) -> HeldShares:
     """The deal for a recipient that holds no shares: the dealer's contribution to the tag key alone."""
-    return HeldShares((), (), (), secrets.tag_contribution)
+    return HeldShares((), secrets.tag_contribution)
 
 
 @dataclass(frozen=True)

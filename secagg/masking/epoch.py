@@ -13,7 +13,7 @@ from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.identity import Identity
 from secagg.latch import Sighting
 from secagg.masking import kdf
-from secagg.masking.dealing import EpochSecrets, HeldShares, Route, open_deal
+from secagg.masking.dealing import MASK_KEY, SELF_MASK_SEED, EpochSecrets, HeldShares, Route, open_deal
 from secagg.masking.keystream import SignedKey
 from secagg.masking.limits import has_due_sizes
 from secagg.masking.messages import Advertise, Deal, Roster, nth
@@ -176,10 +176,13 @@ class Epoch:
         )
 
     def _noise_seeds(self, round_number: int) -> tuple[bytes, ...]:
-        seeds = self.secrets.noise_seeds[self.session.slot(round_number)] if self.session.noise_components else ()
-        if len(seeds) != self.session.noise_components:
-            raise _forgotten(round_number)
-        return seeds
+        return self._secrets_of(round_number)[MASK_KEY + 1 :] if self.session.noise_components else ()
+
+    def _secrets_of(self, round_number: int) -> tuple[bytes, ...]:
+        secrets = self.secrets.rounds[self.session.slot(round_number)]
+        if not secrets:
+            raise LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
+        return secrets
 
     def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
         """The keys of all masks of a round: its own, then those with its peers; none where nothing is masked.
@@ -190,9 +193,8 @@ class Epoch:
         slot = self.session.slot(round_number)
         if not self.session.masked:
             return []
-        seed, own_key = self.secrets.self_mask_seeds[slot], self.secrets.mask_keys[slot]
-        if seed is None or own_key is None:
-            raise _forgotten(round_number)
+        secrets = self._secrets_of(round_number)
+        seed, own_key = secrets[SELF_MASK_SEED], secrets[MASK_KEY]
         keys = [SignedKey(kdf.self_mask_key(seed, self.session, round_number, model, self.number), 1)]
         peers = sorted((set(self.holders_of(self.number)) | set(self.held)) - {self.number})
         public = [(nth(self.roster[peer].mask_keys, slot), self.session.name(peer)) for peer in peers]
@@ -212,10 +214,6 @@ def _require_sizes(session: Session, advertisement: Advertise, owner: str) -> No
             culprit="the coordinator",
             remedy=COORDINATOR_LIES,
         )
-
-
-def _forgotten(round_number: int) -> LocalProtocolError:
-    return LocalProtocolError("secrets-forgotten", f"The secrets of round {round_number} are gone.")
 
 
 def _group(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from secagg.masking.dealing import HeldShares
+from secagg.masking.dealing import MASK_KEY, SELF_MASK_SEED, HeldShares
 from secagg.masking.messages import Reveal
 from secagg.masking.session import Session, Survivors
 
@@ -25,13 +25,10 @@ def shares_for(survivors: Survivors, held: Mapping[int, HeldShares], session: Se
     slot = session.slot(round_number)
     remaining = sorted(set(held) & set(survivors.numbers))
     dropped = sorted(set(held) - set(survivors.numbers))
-    noise = [
-        held[owner].noise[slot][component - 1]
-        for component in session.removed_components(len(survivors.numbers))
-        for owner in remaining
-    ]
+    removed = [MASK_KEY + component for component in session.removed_components(len(survivors.numbers))]
+    seeds = [SELF_MASK_SEED, *removed]
     return Reveal(
         survivors.digest(),
-        b"".join([*(held[owner].self_mask[slot] for owner in remaining), *noise]),
-        b"".join(held[owner].mask_key[slot] for owner in dropped),
+        b"".join(held[owner].rounds[slot][seed] for seed in seeds for owner in remaining),
+        b"".join(held[owner].rounds[slot][MASK_KEY] for owner in dropped),
     )

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.masking import kdf
-from secagg.masking.dealing import secrets_of
+from secagg.masking.dealing import MASK_KEY, SELF_MASK_SEED, secrets_of
 from secagg.masking.dealt import Dealt
 from secagg.masking.expansion import over_processes
-from secagg.masking.kdf import Secret
 from secagg.masking.keystream import add_masks
 from secagg.masking.messages import Reveal, nth
 from secagg.masking.noise import NoiseExpansion
@@ -86,11 +85,11 @@ class Unmasking:
         if sizes != ((1 + len(components)) * size, len(dropped) * SHARE_SIZE):
             raise RemoteProtocolError("wrong-length", f"{name} revealed another number of shares.", culprit=name)
         self_masks, noise = reveal.seed_shares[:size], reveal.seed_shares[size:]
-        self._check(responder, (Secret.SELF_MASK_SEED, 0), remaining, self_masks)
-        self._check(responder, (Secret.MASK_KEY, 0), dropped, reveal.mask_key_shares)
+        self._check(responder, SELF_MASK_SEED, remaining, self_masks)
+        self._check(responder, MASK_KEY, dropped, reveal.mask_key_shares)
         for place, component in enumerate(components):
             part = noise[place * size : (place + 1) * size]
-            self._check(responder, (Secret.NOISE_SEED, component), remaining, part)
+            self._check(responder, MASK_KEY + component, remaining, part)
         self.responders.add(responder)
         self._rebuilding.keep(responder, remaining, self_masks)
         self._rebuilding.keep(responder, dropped, reveal.mask_key_shares)
@@ -109,13 +108,13 @@ class Unmasking:
         tags = add_masks(masked_sum, masks, masked_tags, self.session.tag_size, over_processes)
         return self._removal.take_off(masked_sum, tags)
 
-    def _check(self, responder: int, kind: tuple[Secret, int], owners: list[int], shares: bytes) -> None:
-        place = self.session.slot(self.round) * self.session.secrets_a_round + secrets_of(self.session).index(kind)
+    def _check(self, responder: int, which: int, owners: list[int], shares: bytes) -> None:
+        secret, component = secrets_of(self.session)[which]
+        place = self.session.slot(self.round) * self.session.secrets_a_round + which
         for index, owner in enumerate(owners):
             if owner == responder:
                 continue  # A hospital holds its own shares without a deal; a wrong one is caught when rebuilding.
             wanted = nth(self.dealt.digests[owner, responder], place)
-            secret, component = kind
             found = kdf.share_digest(nth(shares, index), self.session, self.round, secret, owner, responder, component)
             if found != wanted:
                 name = self.session.name(responder)

@@ -213,7 +213,7 @@ def _dealt_again(coordinator: EncryptedCoordinator, secrets: EpochSecrets, seale
     """What follows from the colluder's other keys, for one of the second half: there are no shares under bfv."""
     digest = decode(coordinator.read(coordinator.deals[3, 4]).payload, Deal).roster_digest
     route = Route(coordinator.session, digest, COLLUDER, number)
-    held = HeldShares((), (), (), secrets.tag_contribution)
+    held = HeldShares((), secrets.tag_contribution)
     agreed = kdf.agree(secrets.share_key, coordinator.advertised(number).share_key, str(number))
     deal = seal_deal(route, held, agreed)
     return sealer.seal(Stage.DEAL, deal, recipient=number)

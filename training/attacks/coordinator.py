@@ -18,7 +18,7 @@ from secagg.charter import VerifiedCharter
 from secagg.encoding import pack, unpack
 from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, Purpose, Session, Survivors, kdf, shamir
-from secagg.masking.dealing import HeldShares
+from secagg.masking.dealing import MASK_KEY, SELF_MASK_SEED, HeldShares
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import (
@@ -390,13 +390,13 @@ class LyingCoordinator:
         slot = self.session.slot(self.round)
         held: dict[int, HeldShares] = epoch.held
         for owner, shares in held.items():
-            self.shares[owner, Secret.SELF_MASK_SEED][colluder] = shares.self_mask[slot]
-            self.shares[owner, Secret.MASK_KEY][colluder] = shares.mask_key[slot]
+            self.shares[owner, Secret.SELF_MASK_SEED][colluder] = shares.rounds[slot][SELF_MASK_SEED]
+            self.shares[owner, Secret.MASK_KEY][colluder] = shares.rounds[slot][MASK_KEY]
         # Its own secrets need no shares: dealt anew, to as many as it takes.
         for secret, value in (
-            (Secret.SELF_MASK_SEED, epoch.secrets.self_mask_seeds[slot]),
-            (Secret.MASK_KEY, epoch.secrets.mask_keys[slot]),
+            (Secret.SELF_MASK_SEED, epoch.secrets.rounds[slot][SELF_MASK_SEED]),
+            (Secret.MASK_KEY, epoch.secrets.rounds[slot][MASK_KEY]),
         ):
             points = list(self.session.members)
-            dealt = shamir.share(value or b"", self.session.threshold, points, np.random.default_rng(0).bytes)
+            dealt = shamir.share(value, self.session.threshold, points, np.random.default_rng(0).bytes)
             self.shares[colluder, secret] = dict(zip(points, dealt, strict=True))

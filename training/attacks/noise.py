@@ -19,7 +19,7 @@ from secagg.charter import Model
 from secagg.encoding import pack
 from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient, RoundSum, kdf, shamir, tags
-from secagg.masking.dealing import EpochSecrets
+from secagg.masking.dealing import MASK_KEY, EpochSecrets
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import Advertise, Masked, Reveal, Roster, nth
@@ -65,7 +65,7 @@ class NoisyCoordinator(LyingCoordinator):
         for colluder in self.colluders:
             self._hand_over(colluder)
             for owner, held in self.clients[colluder]._current().held.items():
-                for component, share in enumerate(held.noise[slot], 1):
+                for component, share in enumerate(held.rounds[slot][MASK_KEY + 1 :], 1):
                     self.noise_shares[owner, component][colluder] = share
 
     def ask(self, number: int, survivors: Iterable[int], agreements: Sequence[bytes] | None = None) -> Reveal:
@@ -83,7 +83,7 @@ class NoisyCoordinator(LyingCoordinator):
         """The seed of a hospital's noise, if it conspires, or if t shares give what it committed to."""
         slot = self.session.slot(self.round)
         if owner in self.colluders:
-            return self.clients[owner]._current().secrets.noise_seeds[slot][component - 1]
+            return self.clients[owner]._current().secrets.rounds[slot][MASK_KEY + component]
         shares = self.noise_shares[owner, component]
         if len(shares) < self.session.share_threshold:
             return None
@@ -283,7 +283,8 @@ class _FalseNoise(EpochSecrets):
     def __init__(self, honest: EpochSecrets, client: MaskingClient) -> None:
         super().__init__(client.session, client.number, os.urandom)
         self.share_key, self.tag_contribution = honest.share_key, honest.tag_contribution
-        self.mask_keys, self.self_mask_seeds = honest.mask_keys, honest.self_mask_seeds
+        noise = MASK_KEY + 1
+        self.rounds = [(*true[:noise], *false[noise:]) for true, false in zip(honest.rounds, self.rounds, strict=True)]
         self._honest = honest
 
     def advertisement(self) -> Advertise:

@@ -185,8 +185,7 @@ def deal_times(secrets: int) -> DealTimes:
     rounds = secrets // 2
     sample = Sample(rounds=max(rounds, 1))
     route, agreed = Route(sample.session, bytes(DIGEST_SIZE), 1, 2), os.urandom(KEY_SIZE)
-    share = (bytes(SHARE_SIZE),) * rounds
-    held = HeldShares(share, share, ((),) * rounds, bytes(SHARE_SIZE))
+    held = HeldShares(((bytes(SHARE_SIZE),) * 2,) * rounds, bytes(SHARE_SIZE))
     commitment = kdf.tag_contribution_commitment(held.tag_contribution, sample.session, 1)
     advertised = Advertise(bytes(KEY_SIZE), b"", b"", commitment, [])
     hospital = sample.hospital(1)

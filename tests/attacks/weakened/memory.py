@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from secagg.latch import Latch
 from secagg.masking import keystream
+from secagg.masking.dealing import MASK_KEY, SELF_MASK_SEED
 from secagg.masking.messages import Reveal, Unmask
 from secagg.masking.states import ClientState, ServerState, stages_in_turn
 from secagg.wire import Stage
@@ -57,8 +58,8 @@ class GivesBoth(AnswersForAnySet):
         dropped = sorted((set(epoch.held) - set(survivors.numbers)) | self._twice)
         reveal = Reveal(
             survivors.digest(),
-            b"".join(epoch.held[member].self_mask[slot] for member in sorted(set(survivors.numbers))),
-            b"".join(epoch.held[member].mask_key[slot] for member in dropped),
+            b"".join(epoch.held[member].rounds[slot][SELF_MASK_SEED] for member in sorted(set(survivors.numbers))),
+            b"".join(epoch.held[member].rounds[slot][MASK_KEY] for member in dropped),
         )
         return epoch.sealer.seal(Stage.REVEAL, reveal, round=round_number)
 

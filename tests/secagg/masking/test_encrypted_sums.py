@@ -16,6 +16,7 @@ from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.homomorphic.vectors import CiphertextSum
 from secagg.homomorphic.words import pack_words, words_size
 from secagg.masking import kdf
+from secagg.masking.dealing import SELF_MASK_SEED
 from secagg.masking.limits import payload_limit
 from secagg.masking.messages import EncryptedSum, Masked, Propose, ResponderReveal, Reveal, SealedReveal, Sum, Unmask
 from secagg.masking.shamir import SHARE_SIZE
@@ -273,7 +274,7 @@ def test_a_round_takes_one_message_of_each_hospital(tmp_path, scheme):
     second = Round.begin(consortium, silent={4})
     assert len(consortium.sent) - before == 4
     assert second.payload.reveals == []
-    assert consortium.clients[1]._epoch.secrets.mask_keys == []
+    assert consortium.clients[1]._epoch.secrets.rounds == []
 
 
 # --- Sealed shares -------------------------------------------------------------------------------------------
@@ -297,13 +298,12 @@ def test_no_share_is_in_anything_that_leaves_a_hospital_of_the_double_lock(tmp_p
     slot = 0
     for client in made.consortium.clients.values():
         for held in client._epoch.held.values():
-            assert held.self_mask[slot] not in everything
-            assert held.mask_key[slot] not in everything
+            assert not any(share in everything for share in held.rounds[slot])
     # Its control: with the group's key they are all there.
     survivors = client.session.threshold
     found = made.consortium.clients[2]._epoch.group._open_reveals(made.payload.reveals, survivors_of(made), 1)
     assert len(found) >= survivors
-    assert made.consortium.clients[1]._epoch.held[2].self_mask[slot] in dict(found)[1]
+    assert made.consortium.clients[1]._epoch.held[2].rounds[slot][SELF_MASK_SEED] in dict(found)[1]
 
 
 def survivors_of(made: Round):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from secagg.charter import Encoding
 from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, Session
+from secagg.masking.dealing import MASK_KEY
 from secagg.masking.messages import Masked, Reveal
 from secagg.masking.noise import kept_components, removed_components
 from secagg.masking.states import ClientState, ServerState
@@ -163,7 +164,8 @@ def test_shares_leave_of_the_noise_that_comes_off_and_of_no_other(tmp_path, sile
         assert len(reveal.mask_key_shares) == 32 * len(silent)
         everything = reveal.seed_shares + reveal.mask_key_shares
         for owner in consortium.clients:
-            stays = held[owner].noise[0] if owner in silent else held[owner].noise[0][:kept]
+            noise = held[owner].rounds[0][MASK_KEY + 1 :]
+            stays = noise if owner in silent else noise[:kept]
             assert not any(share in everything for share in stays)
 
 
@@ -241,9 +243,9 @@ def test_seeds_of_rounds_that_were_skipped_are_forgotten(tmp_path):
     coordinator.round = 1
     coordinator.begin()
     secrets = consortium.clients[1]._epoch.secrets
-    assert [len(seeds) for seeds in secrets.noise_seeds] == [0, 2, 2]
+    assert [len(of_round) for of_round in secrets.rounds] == [0, 2 + 2, 2 + 2]
     shown = f"{secrets!r} {consortium.clients[1]._epoch.held!r}"
-    assert not any(seed.hex() in shown or repr(seed)[2:-1] in shown for seed in secrets.noise_seeds[1])
+    assert not any(seed.hex() in shown or repr(seed)[2:-1] in shown for seed in secrets.rounds[1])
 
 
 # --- The coordinator ------------------------------------------------------------------------------------------

@@ -81,9 +81,9 @@ class FalseInTheFirstRound(MaskingClient):
         secrets = self._current().secrets
         advertised = secrets.advertisement()
         secrets.advertisement = lambda: advertised
-        honest, secrets.self_mask_seeds[0] = secrets.self_mask_seeds[0], random_secret(os.urandom)
+        honest, secrets.rounds[0] = secrets.rounds[0], (random_secret(os.urandom), *secrets.rounds[0][1:])
         replies = super()._deal(payload)
-        secrets.self_mask_seeds[0] = honest
+        secrets.rounds[0] = honest
         return replies
 
 

@@ -94,7 +94,7 @@ class Oracle:
             self.groups[session.epoch, client.number] = epoch.group
         for slot in range(session.secret_rounds):
             if client.state is ClientState.ADVERTISED:
-                self.secrets |= zip(_places(session, slot, client.number), epoch.secrets.of_round(slot), strict=True)
+                self.secrets |= zip(_places(session, slot, client.number), epoch.secrets.rounds[slot], strict=True)
             if client.state is ClientState.READY:
                 self._learn_shares(client, slot)
 
@@ -116,8 +116,7 @@ class Oracle:
     def _learn_shares(self, client: MaskingClient, slot: int) -> None:
         session = client.session
         for owner, held in client._epoch.held.items():
-            shares = (held.self_mask[slot], held.mask_key[slot], *held.noise[slot])
-            for place, share in zip(_places(session, slot, owner), shares, strict=True):
+            for place, share in zip(_places(session, slot, owner), held.rounds[slot], strict=True):
                 self.shares[share] = (place, client.number)
 
     # --- What it says ------------------------------------------------------------------------------------------
