@@ -14,9 +14,9 @@ from secagg.charter import VerifiedCharter
 from secagg.egress import Passage, taking
 from secagg.errors import RemoteProtocolError
 from secagg.masking import RoundSum, Session, kdf
-from secagg.masking.client import read_sum
 from secagg.masking.limits import payload_limit
 from secagg.masking.messages import KEY_SIZE
+from secagg.masking.sums import read_sum
 from secagg.masking.verification import ForgedSumError, verify_sum
 from secagg.policy import Policy
 from secagg.wire import Envelope, Stage, open_envelope

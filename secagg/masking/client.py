@@ -19,7 +19,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from secagg.charter import VerifiedCharter
-from secagg.encoding import unpack
 from secagg.encoding.ring import RingVector
 from secagg.errors import LocalProtocolError, RemoteProtocolError, SecaggError
 from secagg.identity import Identity
@@ -42,6 +41,7 @@ from secagg.masking.revealing import shares_for
 from secagg.masking.session import Purpose, RoundSum, Session, Settled, Survivors
 from secagg.masking.shamir import Randomness
 from secagg.masking.states import CLIENT_TRANSITIONS, Action, ClientState, stages_in_turn
+from secagg.masking.sums import plain_sum, settled_by
 from secagg.masking.verification import ForgedSumError, VerifiedSum, verify_sum
 from secagg.policy import Policy, check_charter
 from secagg.signed_log import LogPlace
@@ -377,37 +377,36 @@ class MaskingClient:
         return occasion_of(self.session.purpose, self.step)
 
     def _finish(self, envelope: Envelope) -> None:
-        header = envelope.header
+        round_number = envelope.header.round
         if self.session.encrypted:
-            payload = decode(envelope.payload, EncryptedSum)
-            settled = self._expected(header.round, payload.step, payload.survivors, payload.model_digest)
-            result = self._open_sum(payload, settled)
+            encrypted = decode(envelope.payload, EncryptedSum)
+            result = self._open_sum(encrypted, self._expected(round_number, encrypted))
         else:
-            result = read_sum(envelope, self.session, self._current().participants)
-            self._expected(header.round, result.step, result.survivors.numbers, result.model)
+            plain = decode(envelope.payload, Sum)
+            result = plain_sum(plain, self._expected(round_number, plain), self.session)
         if self.state is ClientState.READY:
             # Not before everything else was checked: a sum that is refused leaves the round to the true one.
-            self._begin(header.round, Begin(result.step))
+            self._begin(round_number, Begin(result.step))
         self._sum = self._verified(result)
 
-    def _expected(self, round_number: int, step: int, numbers: Sequence[int], model: bytes) -> Settled:
+    def _expected(self, round_number: int, payload: Sum | EncryptedSum) -> Settled:
         """What a sum says of itself, if it may be that of this round."""
         epoch = self._current()
-        survivors = Survivors.check(numbers, epoch.session, epoch.participants)
-        self._require_enough(len(survivors.numbers))
-        if self.state in _NOT_MASKED and self.number in survivors.numbers:
+        settled = settled_by(payload, round_number, epoch.session, epoch.participants)
+        self._require_enough(len(settled.survivors.numbers))
+        if self.state in _NOT_MASKED and self.number in settled.survivors.numbers:
             raise RemoteProtocolError("never-masked", "The sum is said to hold a vector that this hospital never sent.")
         if self.state is ClientState.READY:
             self._require_to_come(round_number)
-            return Settled(round_number, step, survivors, model)
+            return settled
         self._require_current(round_number)
-        if self._answered and survivors != self._answered:
+        if self._answered and settled.survivors != self._answered:
             raise RemoteProtocolError(
                 "survivors-changed", "The sum is said to be over other hospitals than those that were unmasked."
             )
-        if step != self.step:
+        if settled.step != self.step:
             raise RemoteProtocolError("step-changed", "The sum carries another step than the round began with.")
-        return Settled(round_number, step, survivors, model)
+        return settled
 
     def _open_sum(self, payload: EncryptedSum, settled: Settled) -> RoundSum:
         """Open an encrypted sum: for contributors who signed, and of one cohort for each occasion."""
@@ -483,18 +482,3 @@ def occasion_of(purpose: Purpose, step: int) -> bytes:
     Whatever state they start from: hospitals can be led to the same model by other rounds, and so in another state.
     """
     return digest("occasion", b"", purpose, step)
-
-
-def read_sum(envelope: Envelope, session: Session, participants: frozenset[int]) -> RoundSum:
-    """The sum in a SUM message.
-
-    Raises:
-        RemoteProtocolError: if the survivors or the vector's length are not allowed.
-    """
-    payload = decode(envelope.payload, Sum)
-    survivors = Survivors.check(payload.survivors, session, participants)
-    vector = unpack(payload.vector, session.length, session.ring)
-    if len(payload.tag) != session.tag_size:
-        raise RemoteProtocolError("wrong-length", f"A sum carries a tag of {len(payload.tag)} bytes.")
-    tag_number = int.from_bytes(payload.tag, "little")
-    return RoundSum(envelope.header.round, payload.step, survivors, payload.model_digest, vector, tag_number)

@@ -76,8 +76,6 @@ class GroupCipher:
         Raises:
             RemoteProtocolError: ``wrong-length`` or ``malformed``.
         """
-        if len(payload.tag) != self._session.tag_size:
-            raise RemoteProtocolError("wrong-length", f"A sum carries a tag of {len(payload.tag)} bytes.")
         check_sum_blocks(self._session.form.spec, self._session.form.blocks, payload.vector)
 
     def open_sum(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> RoundSum:

@@ -9,8 +9,8 @@ import msgspec
 
 from secagg.encoding import pack
 from secagg.masking import Purpose, Session
-from secagg.masking.client import read_sum
 from secagg.masking.messages import Sum
+from secagg.masking.sums import read_sum
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.hostile import altered, fields_of, impossible, seal

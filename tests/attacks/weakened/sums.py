@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 from secagg.masking import MaskingClient, kdf, tags
-from secagg.masking.client import read_sum
+from secagg.masking.sums import read_sum
 from secagg.masking.verification import ForgedSumError, VerifiedSum
 from training.testbed.build import Build, Control
 

@@ -351,6 +351,17 @@ def test_a_sum_that_lists_a_hospital_that_has_not_masked_is_refused_by_it(tmp_pa
     assert hospital.take_sum().total.survivors.numbers == tuple(WITHOUT_ONE)
 
 
+def test_what_a_sum_says_of_itself_is_judged_before_its_numbers_are_read(tmp_path):
+    consortium = Consortium.make(tmp_path, MEMBERS)
+    coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
+    coordinator.set_up()
+    coordinator.begin()
+    hospital, none = coordinator.clients[1], b""
+    assert refusal(hospital.receive, coordinator.sum_message(ALL, none)) == "never-masked"
+    assert refusal(hospital.receive, coordinator.sum_message(WITHOUT_ONE, none, step=2)) == "step-changed"
+    assert refusal(hospital.receive, coordinator.sum_message(WITHOUT_ONE, none)) == "wrong-length"
+
+
 def test_a_hospital_that_missed_the_beginning_takes_a_rounds_sum_once_and_answers_nothing_of_it(tmp_path):
     consortium = Consortium.make(tmp_path, MEMBERS)
     coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
