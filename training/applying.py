@@ -15,12 +15,14 @@ from secagg.errors import RemoteProtocolError, SecaggError
 from secagg.masking import Purpose, RoundSum
 from training.hospital_state import AppliedSum, HospitalState
 from training.model_state import ModelLayout
+from training.moment_vector import MomentVector
 from training.noise import noise_shares
 from training.progress import counts_are_due, is_finished
 from training.scaling import Scaling
 from training.server_optimizer import StepOverflowError, apply
+from training.standardisation import unscaled
 from training.step_vector import StepVector
-from training.vector_layout import MomentVector, UpdateVector
+from training.vector_layout import UpdateVector
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class SumApplier:
         Raises:
             RemoteProtocolError: ``missed-sum``, ``other-model``, ``stale-round``, ``no-statistics``, ``finished``.
         """
-        have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
+        have = state.sums_of(purpose)
         if total.step != have + 1:
             raise missed_sum(total.step, have)
         if purpose is Purpose.TRAINING and self.scaling.lacks_moments(state.moments):
@@ -69,10 +71,10 @@ class SumApplier:
 
     def _after_moments(self, state: HospitalState, total: RoundSum) -> HospitalState:
         try:
-            moments = MomentVector(self.charter, self.features, state.moments).decode(total.vector)
+            moments = MomentVector(self.charter, self.features).decode(total.vector)
         except RemoteProtocolError as error:
             self._tell_void(total, error)
-            moments = self.scaling.unscaled(state.moments)
+            moments = unscaled(len(self.features))
         return state.after_moments(moments)
 
     def _after_step(self, state: HospitalState, total: RoundSum) -> HospitalState:

@@ -23,7 +23,7 @@ from training.metrics import Metrics
 from training.pooled_steps import PooledSteps
 from training.records import Records, concatenate
 from training.scaling import Scaling
-from training.standardisation import first_moments, mean_from_sum, second_moments
+from training.standardisation import moments_of
 from training.task import Task
 
 
@@ -107,9 +107,5 @@ class Comparison:
         return evaluate(self.task, module, self._scaled(self.test, trained_on), self.device)
 
     def _scaled(self, records: Records, trained_on: Records) -> Records:
-        scaling = Scaling(self.charter, self.task.spec)
-        sums: list[np.ndarray] = []
-        if scaling.needs_moments:
-            sums.append(first_moments(trained_on, 1.0))
-            sums.append(second_moments(trained_on, 1.0, mean_from_sum(sums[0])))
-        return scaling.apply(records, sums)
+        scaling = Scaling(self.task.spec)
+        return scaling.apply(records, moments_of(trained_on) if scaling.needs_moments else None)

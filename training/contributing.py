@@ -20,14 +20,16 @@ from secagg.encoding.ring import RingVector
 from training.hospital_state import HospitalState
 from training.local_work import LocalWork
 from training.model_state import ModelLayout
+from training.moment_vector import MomentVector
 from training.noise import ShareOfNoise
 from training.progress import counts_are_due
 from training.records import Records
 from training.scaling import Scaling
+from training.standardisation import moments_of
 from training.step_vector import StepVector
 from training.step_work import StepRecords, StepWork
 from training.task import Task
-from training.vector_layout import MomentVector, UpdateVector
+from training.vector_layout import UpdateVector
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +64,10 @@ class Contributor:
     _steps: StepWork | None = field(default=None, init=False)
     _opened: ExitStack = field(default_factory=ExitStack, init=False)
 
-    def moments(self, state: HospitalState) -> Vector:
+    def moments(self) -> Vector:
         """This hospital's feature moments."""
-        codec = MomentVector(self.charter, self.train.feature_names, state.moments)
-        moments = self.scaling.moments(self.train, state.moments)
-        if state.moments:
-            codec.require_alike(moments, self.scaling.squares(self.train))
-        return Vector(codec.encode(moments))
+        codec = MomentVector(self.charter, self.train.feature_names)
+        return Vector(codec.encode(moments_of(self.train), self.train.patient_count))
 
     def update(self, state: HospitalState, step: int, noise_keys: Sequence[bytes]) -> Vector:
         """This hospital's update, or its part of a step.

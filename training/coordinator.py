@@ -44,6 +44,8 @@ from training.wrong_dealers import WrongDealers
 TRANSCRIPT = "transcript"
 _MOST_FAILURES = 3
 _MOST_SET_UPS = 5
+# One more than there are sums: among neighbours a sum is repeated in its own epoch or not at all.
+_STATISTICS_ROUNDS = STATISTICS_SUMS + 1
 _MEND = "Waiting does not help: each hospital's own log says what is wrong there. Go on with the run once it is mended."
 
 
@@ -183,7 +185,7 @@ class Coordinator:
 
     def _set_up(self, purpose: Purpose, invited: frozenset[int]) -> tuple[MaskingServer, list[RefusalRecord]]:
         state = self._store.state
-        rounds = STATISTICS_SUMS if purpose is Purpose.STATISTICS else self._charter.charter.epoch_rounds
+        rounds = _STATISTICS_ROUNDS if purpose is Purpose.STATISTICS else self._charter.charter.epoch_rounds
         rounds = min(rounds, self._charter.charter.epoch_rounds)
         session = Session(self._charter, state.epoch + 1, purpose, state.round + 1, rounds)
         self._store.update(epoch=session.epoch)

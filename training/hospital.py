@@ -106,7 +106,7 @@ class Hospital:
         require_same_noise(charter.charter)
         train, validation = split_patients(setup.records, task)
         require_trainable(charter.charter, task, train, validation)
-        self._scaling = Scaling(charter.charter, task.spec)
+        self._scaling = Scaling(task.spec)
         self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names, setup.on_refusal)
         self._contributor = Contributor(
             charter.charter, task, train, validation, self._scaling, self._layout, setup.device, setup.shuffle
@@ -238,9 +238,10 @@ class Hospital:
 
     def _moments(self, step: int) -> Vector:
         self._applier.require_moments_due(self._state)
-        if step != len(self._state.moments) + 1:
-            raise missed_sum(step, len(self._state.moments))
-        return self._contributor.moments(self._state)
+        have = self._state.sums_of(Purpose.STATISTICS)
+        if step != have + 1:
+            raise missed_sum(step, have)
+        return self._contributor.moments()
 
     def _update(self, round_number: int, step: int) -> Vector:
         if step != self._state.steps + 1:
@@ -253,8 +254,7 @@ class Hospital:
 
     def _has_revealed(self, state: HospitalState) -> bool:
         purpose = self._applier.due(state)
-        have = len(state.moments) if purpose is Purpose.STATISTICS else state.steps
-        return self._client.has_revealed(purpose, have + 1)
+        return self._client.has_revealed(purpose, state.sums_of(purpose) + 1)
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session
@@ -311,7 +311,8 @@ class Hospital:
     def _limit(self, stage: Stage) -> int:
         if stage is Stage.SNAPSHOT:
             return largest_snapshot(self._charter.charter)
-        return max(LARGEST_ANSWER, payload_limit(Session.unopened(self._charter), Stage.SUM))
+        sums = (payload_limit(Session.unopened(self._charter, purpose), Stage.SUM) for purpose in Purpose)
+        return max(LARGEST_ANSWER, *sums)
 
     def _catch_up(self, taken: PendingState | None) -> list[bytes]:
         if taken:
@@ -324,8 +325,7 @@ class Hospital:
             self._latch.last_epoch(digest),
             # Of feature statistics a round is masked and not paid for.
             max(self._latch.last_round(digest), self._budget.newest_round),
-            len(self._state.moments),
-            self._state.steps,
+            *self._state.reached,
             self._applier.is_finished(self._state),
             self._state.digest(self._layout),
             snapshot_key,

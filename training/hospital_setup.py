@@ -15,11 +15,13 @@ from training.evaluation import cell_count
 from training.hospital_folder import HospitalFolder
 from training.hospital_state import HospitalState, load_state
 from training.model_state import ModelLayout, model_digest
+from training.moment_vector import MomentVector
 from training.records import Records
 from training.scaling import Scaling
 from training.splitting import divide_by_patient, divide_stratified
+from training.standardisation import moments_of
 from training.task import EvaluationSpec, Task, TaskSpec
-from training.vector_layout import MomentVector, most_counts
+from training.vector_layout import most_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,41 +103,24 @@ def require_trainable(charter: Charter, task: Task, train: Records, validation: 
     """Refuse records and a task that a run would stop at, or break its promise with, before anything is charged.
 
     Raises:
-        InputError: ``field-too-narrow``, ``out-of-range``, ``too-small``, ``not-private-model``.
+        InputError: ``field-too-narrow``, ``not-finite``, ``out-of-range``, ``too-small``, ``not-private-model``.
     """
-    scaling = Scaling(charter, task.spec)
     require_countable(charter, validation)
-    # The consortium's mean and spread are not known yet: this hospital's own stand for them.
-    sums: list[np.ndarray] = []
-    while scaling.lacks_moments(sums):
-        sums.append(scaling.moments(train, sums))
-    require_scalable(train, scaling, sums)
-    require_private_task(task, train, scaling, sums)
+    if Scaling(task.spec).needs_moments:
+        MomentVector(charter, train.feature_names).encode(moments_of(train), train.patient_count)
+    if charter.privacy.mode != "none":
+        require_private_task(task, train)
 
 
-def require_private_task(task: Task, train: Records, scaling: Scaling, sums: list[np.ndarray]) -> None:
+def require_private_task(task: Task, train: Records) -> None:
     """Under differential privacy, refuse a task whose rows have no gradients of their own, before anything is spent.
 
     Raises:
         InputError: ``not-private-model``.
     """
-    if scaling.charter.privacy.mode == "none":
-        return
-    few = scaling.apply(train, sums)
+    # Sums of statistics hold no noise, so that there are none under differential privacy.
+    few = Scaling(task.spec).apply(train, None)
     require_row_gradients(task.build_model(), task.loss, torch.from_numpy(few.features), torch.from_numpy(few.labels))
-
-
-def require_scalable(train: Records, scaling: Scaling, sums: list[np.ndarray]) -> None:
-    """Refuse columns whose moments no sum has room for, or that are too small for its grid, before a run stops at them.
-
-    Raises:
-        InputError: ``out-of-range`` or ``too-small``, naming the column.
-    """
-    charter, names = scaling.charter, train.feature_names
-    for place, moments in enumerate(sums):
-        MomentVector(charter, names, sums[:place]).encode(moments)
-    if sums:
-        MomentVector(charter, names, sums).require_resolved(scaling.squares(train))
 
 
 def require_countable(charter: Charter, validation: Records | None) -> None:

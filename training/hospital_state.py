@@ -15,11 +15,13 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from secagg.errors import TamperingError
+from secagg.errors import InputError, TamperingError
 from secagg.files import PRIVATE, write_atomically
 from secagg.labels import digest
+from secagg.masking import Purpose
 from training.model_state import ModelLayout, model_digest
 from training.server_optimizer import OptimizerState, initial_state
+from training.standardisation import Moments
 
 _METADATA = "secagg"
 
@@ -62,14 +64,14 @@ class HospitalState:
 
     Attributes:
         model: float32 (d,).
-        moments: the sums of feature statistics so far, each float64 (1 + features,).
+        moments: of the features, over all hospitals; None before they were summed.
         last_sum: a MISSED_SUM message with the sum that led here, for one that missed it; empty where there is none.
     """
 
     model: npt.NDArray[np.float32]
     optimizer: OptimizerState
     progress: Progress
-    moments: tuple[npt.NDArray[np.float64], ...] = ()
+    moments: Moments | None = None
     last_sum: bytes = b""
     _digests: dict[ModelLayout, bytes] = field(default_factory=dict, init=False, repr=False)
 
@@ -91,11 +93,19 @@ class HospitalState:
     @property
     def reached(self) -> tuple[int, int]:
         """How many sums of statistics it has, and how many have been applied to the model: what is later is larger."""
-        return len(self.moments), self.steps
+        return self.sums_of(Purpose.STATISTICS), self.steps
 
-    def after_moments(self, moments: npt.NDArray[np.float64]) -> HospitalState:
-        """The same, with one more sum of feature statistics."""
-        return replace(self, moments=(*self.moments, moments), last_sum=b"")
+    def sums_of(self, purpose: Purpose) -> int:
+        """How many sums of a purpose it has."""
+        match purpose:
+            case Purpose.STATISTICS:
+                return 0 if self.moments is None else 1
+            case Purpose.TRAINING:
+                return self.steps
+
+    def after_moments(self, moments: Moments) -> HospitalState:
+        """The same, with the sum of feature statistics."""
+        return replace(self, moments=moments, last_sum=b"")
 
     def after_sum(
         self, applied: AppliedSum, model: npt.NDArray[np.float32], optimizer: OptimizerState
@@ -134,10 +144,11 @@ class HospitalState:
 
     def _digest(self, layout: ModelLayout) -> bytes:
         moments = [_little_endian(array) for array in (self.optimizer.first, self.optimizer.second)]
-        statistics = [_little_endian(array) for array in self.moments]
-        applied = msgspec.json.encode(self.progress.applied)
+        of_features = (self.moments.mean, self.moments.variance) if self.moments else ()
+        statistics = [_little_endian(array) for array in of_features]
+        sums, applied = self.sums_of(Purpose.STATISTICS), msgspec.json.encode(self.progress.applied)
         model = model_digest(layout, self.model)
-        return digest("state", b"", model, self.optimizer.step, *moments, len(statistics), *statistics, applied)
+        return digest("state", b"", model, self.optimizer.step, *moments, sums, *statistics, applied)
 
     def after_conclusion(self, rounds: int) -> HospitalState:
         """After the release was attested to, as one of so many rounds."""
@@ -153,7 +164,8 @@ class HospitalState:
         kept = {"first": self.optimizer.first, "second": self.optimizer.second}
         # An optimizer that keeps no such moments leaves them zero.
         tensors |= {name: values for name, values in kept.items() if values.any()}
-        tensors |= {f"moments.{index}": moments for index, moments in enumerate(self.moments)}
+        if self.moments:
+            tensors |= {"mean": self.moments.mean, "variance": self.moments.variance}
         if self.last_sum:
             tensors["last_sum"] = np.frombuffer(self.last_sum, np.uint8)
         metadata = {_METADATA: msgspec.json.encode(self.progress).decode()}
@@ -170,6 +182,7 @@ def load_state(path: Path, charter_digest: bytes) -> HospitalState:
 
     Raises:
         TamperingError: ``damaged-checkpoint``, ``other-charter``.
+        InputError: ``earlier-version``.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -179,7 +192,7 @@ def load_state(path: Path, charter_digest: bytes) -> HospitalState:
         model, step = tensors.pop("model"), tensors.pop("optimizer_step")
         zeros = initial_state(len(model))
         optimizer = OptimizerState(int(step[0]), tensors.pop("first", zeros.first), tensors.pop("second", zeros.second))
-        moments = tuple(tensors[f"moments.{index}"] for index in range(len(tensors)))
+        moments = Moments(tensors.pop("mean"), tensors.pop("variance")) if "mean" in tensors else None
         state = HospitalState(model, optimizer, progress, moments, last_sum)
     except (OSError, SafetensorError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise TamperingError(
@@ -188,6 +201,13 @@ def load_state(path: Path, charter_digest: bytes) -> HospitalState:
             culprit=str(path),
             remedy="Remove it: this hospital then catches up from the others.",
         ) from error
+    if any(name.startswith("moments.") for name in tensors):
+        raise InputError(
+            "earlier-version",
+            f"The checkpoint {path} is of an earlier version of secagg, which summed feature statistics in two sums.",
+            culprit=str(path),
+            remedy="End this run with the version that all its hospitals began it with, or agree on a new charter.",
+        )
     if progress.charter != charter_digest.hex():
         raise TamperingError(
             "other-charter",

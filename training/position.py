@@ -28,7 +28,7 @@ class Position:
     @classmethod
     def of(cls, state: HospitalState, layout: ModelLayout) -> Position:
         """A hospital's own."""
-        return cls(len(state.moments), state.steps, state.digest(layout))
+        return cls(*state.reached, state.digest(layout))
 
     @classmethod
     def told(cls, status: Status) -> Position:

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from secagg.charter import Charter, VerifiedCharter
-from secagg.charter.model import STATISTICS_SUMS
 from secagg.errors import RemoteProtocolError
 from secagg.masking import Session
 from secagg.masking.session import Survivors
@@ -26,6 +25,7 @@ from training.model_state import ModelLayout
 from training.position import Position, can_replace
 from training.progress import counts_are_due
 from training.server_optimizer import OptimizerState
+from training.standardisation import Moments
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -36,7 +36,7 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
     Attributes:
         model: float32 (d,).
         first, second: the optimizer's moments, float64 (d,); empty if every bit is zero.
-        moments: the sums of statistics one after another, float64 (k, 1 + features).
+        moments: the features' means, then their variances, float64 (2, features); empty before they were summed.
         rounds: of each applied sum, uint32 (s,).
         survivors: of each, a bit for each member: of member i, bit (i - 1) mod 8 of byte (i - 1) div 8.
         cells: of each, the validation counts, int64 (s, cells); zeros where none were due.
@@ -79,7 +79,7 @@ def content_of_state(state: HospitalState, charter: Charter) -> bytes:
         _little_endian(state.model, "<f4"),
         _unless_zero(state.optimizer.first),
         _unless_zero(state.optimizer.second),
-        memoryview(b"".join(_little_endian(one, "<f8") for one in state.moments)),
+        _of_features(state),
         _little_endian(np.array([one.round for one in applied], np.int64), "<u4"),
         memoryview(np.packbits(named, axis=1, bitorder="little").tobytes()),
         _little_endian(np.array([one.cells or none_due for one in applied], np.int64), "<i8"),
@@ -113,7 +113,8 @@ def read_state(shared: SharedState, charter: VerifiedCharter, own: HospitalState
     first, second = (
         _vector(part, "<f8", np.float64, size) if part else np.zeros(size) for part in (shared.first, shared.second)
     )
-    if not (np.isfinite(model).all() and all(np.isfinite(one).all() for one in (first, second, *moments))):
+    of_features = (moments.mean, moments.variance) if moments else ()
+    if not all(np.isfinite(one).all() for one in (model, first, second, *of_features)):
         raise RemoteProtocolError("not-finite", "A snapshot holds NaN or infinity.")
     progress = msgspec.structs.replace(own.progress, applied=applied)
     state = HospitalState(model, OptimizerState(len(applied), first, second), progress, moments)
@@ -123,16 +124,13 @@ def read_state(shared: SharedState, charter: VerifiedCharter, own: HospitalState
     return state
 
 
-def _read_moments(data: memoryview, charter: Charter, steps: int) -> tuple[npt.NDArray[np.float64], ...]:
+def _read_moments(data: memoryview, charter: Charter, steps: int) -> Moments | None:
     features = charter.statistics.features
-    most = STATISTICS_SUMS if features else 0
-    width = 8 * (features + 1)
-    count, rest = divmod(len(data), width)
-    # Training begins once all statistics are there.
-    if rest or count > most or (steps and count < most):
-        raise RemoteProtocolError("wrong-length", f"A snapshot's statistics have {len(data)} bytes.")
-    rows = (data[start : start + width] for start in range(0, len(data), width))
-    return tuple(_vector(row, "<f8", np.float64, features + 1) for row in rows)
+    # Training begins once the statistics are there.
+    if not data and not (features and steps):
+        return None
+    mean, variance = _vector(data, "<f8", np.float64, 2 * features).reshape(2, -1)
+    return Moments(mean, variance)
 
 
 def _read_applied(shared: SharedState, charter: VerifiedCharter) -> tuple[AppliedSum, ...]:
@@ -168,6 +166,12 @@ def _vector(data: memoryview, stored: str, kind: type[_Number], size: int) -> np
     if len(data) != size * np.dtype(stored).itemsize:
         raise RemoteProtocolError("wrong-length", f"A snapshot has {len(data)} bytes where {size} numbers are due.")
     return np.frombuffer(data, stored).astype(kind)
+
+
+def _of_features(state: HospitalState) -> memoryview:
+    if state.moments is None:
+        return memoryview(b"")
+    return _little_endian(np.stack([state.moments.mean, state.moments.variance]), "<f8")
 
 
 def _little_endian(array: npt.NDArray[np.generic], stored: str) -> memoryview:

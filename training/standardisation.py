@@ -1,7 +1,7 @@
 """Scaling features the same way at every hospital, with nobody's own mean or variance shown.
 
-This module knows the arithmetic on both sides of two secure sums, and scaling by bounds agreed in advance. It does
-not know how sums are protected. All columns are treated alike, one-hot columns too: one rule, and FLamby's.
+This module knows the arithmetic on both sides of a secure sum, and scaling by bounds agreed in advance. It does not
+know how sums are encoded or protected. All columns are treated alike, one-hot columns too: one rule, and FLamby's.
 """
 
 from __future__ import annotations
@@ -17,8 +17,16 @@ from training.tasks.spec import DataSpec
 
 Vector = npt.NDArray[np.float64]
 
-# A fixed-point sum leaves a constant column with a tiny spread instead of none.
+# Rounding leaves a constant column with a tiny spread instead of none: so much of the root of its mean square.
 _SMALLEST_RELATIVE_STD = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Of each column the mean and the variance, float64 (d,): of one hospital's records, or of all hospitals'."""
+
+    mean: Vector
+    variance: Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,38 +54,27 @@ class BoundsScaler:
         return _with_features(records, 2.0 * (clipped - self.low) / (self.high - self.low) - 1.0)
 
 
-def first_moments(records: Records, weight: float) -> Vector:
-    """A hospital's share of the first sum: float64 (1 + d,), ``[weight, weight * mean of each column]``."""
-    return weight * np.concatenate([[1.0], _table(records).mean(axis=0)])
-
-
-def second_moments(records: Records, weight: float, mean: Vector) -> Vector:
-    """A hospital's share of the second sum: ``[weight, weight * mean((x - mean)^2) of each column]``, float64 (1 + d,).
-
-    ``mean`` is the consortium's mean, from the first sum.
-    """
-    return weight * np.concatenate([[1.0], np.square(_table(records) - mean).mean(axis=0)])
-
-
-def mean_from_sum(first_sum: Vector) -> Vector:
-    """The consortium's mean, float64 (d,), from the sum of all `first_moments`.
+def moments_of(records: Records) -> Moments:
+    """The mean and the variance of each column.
 
     Raises:
-        InputError: ``no-weight`` when the weights sum to nothing.
+        InputError: ``not-a-table``.
     """
-    return np.asarray(first_sum[1:] / _total_weight(first_sum), dtype=np.float64)
+    table = _table(records)
+    mean = table.mean(axis=0)
+    return Moments(mean, np.square(table - mean).mean(axis=0))
 
 
-def standardiser_from_sums(first_sum: Vector, second_sum: Vector) -> Standardiser:
-    """The scaling that both sums amount to. A column that does not vary is centred and left unscaled.
+def unscaled(columns: int) -> Moments:
+    """The moments of columns that scaling leaves as they are."""
+    return Moments(np.zeros(columns), np.ones(columns))
 
-    The two passes may have had different survivors: each is divided by its own weight.
-    """
-    mean = mean_from_sum(first_sum)
-    variance = second_sum[1:] / _total_weight(second_sum)
-    std = np.sqrt(np.maximum(variance, 0.0))
-    constant = std <= _SMALLEST_RELATIVE_STD * np.maximum(1.0, np.abs(mean))
-    return Standardiser(mean, np.where(constant, 1.0, std))
+
+def standardiser_of(moments: Moments) -> Standardiser:
+    """The scaling to a mean of 0 and a variance of 1. A column that does not vary is centred and left unscaled."""
+    std = np.sqrt(moments.variance)
+    constant = std <= _SMALLEST_RELATIVE_STD * np.sqrt(moments.variance + np.square(moments.mean))
+    return Standardiser(moments.mean, np.where(constant, 1.0, std))
 
 
 def bounds_scaler(data: DataSpec) -> BoundsScaler:
@@ -110,11 +107,3 @@ def _table(records: Records) -> Vector:
 def _with_features(records: Records, features: Vector) -> Records:
     scaled = features.astype(np.float32)
     return replace(records, features=scaled)
-
-
-def _total_weight(sums: Vector) -> float:
-    weight = float(sums[0])
-    if not weight > 0.0:
-        message = f"The hospitals' weights sum to {weight:g}."
-        raise InputError("no-weight", message, remedy="At least one hospital must have weight above 0.")
-    return weight

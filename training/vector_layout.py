@@ -1,11 +1,10 @@
-"""What travels inside a masked vector: the weighted update, its weight and the validation counts; or feature moments.
+"""What travels inside the masked vector of a training round: the weighted update, its weight, the validation counts.
 
 Knows the charter's encoding. Every number a hospital contributes is inside the vector: no count leaves in clear.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,26 +15,13 @@ import numpy.typing as npt
 from secagg.charter import Charter
 from secagg.encoding import Layout, Ring, Section
 from secagg.encoding.ring import RingVector
-from secagg.errors import InputError, RemoteProtocolError
-from secagg.masking.session import STATISTICS_BITS
-from training.standardisation import mean_from_sum
+from secagg.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     # Loads torch, which who only plans does not wait for.
     from training.model_state import ModelLayout
 
 Vector = npt.NDArray[np.float64]
-
-# Of a mean; and of a variance, where the mean does not say that there may be more. At 64 bits the grid still resolves
-# 1e-9 for 40 hospitals.
-_LARGEST_MOMENT = 1e8
-# A variance over the squared mean: a measurement that one patient in ten thousand has. Of counts of cells a litre or a
-# microlitre the variance is beyond any limit that does not follow from the mean.
-_LARGEST_RELATIVE_VARIANCE = 1e4
-_FEWEST_STEPS = 16
-_OTHER_UNIT = (
-    "Use one unit for this column at all hospitals, a larger or smaller one if need be; or standardise by bounds."
-)
 
 
 @dataclass(frozen=True)
@@ -97,7 +83,7 @@ class UpdateVector:
         tensors = len(self.model.tensors)
         share = parts[tensors][0] / self.charter.encoding.max_weight
         if share <= 0:
-            raise _no_weight()
+            raise no_weight()
         return MeanUpdate(np.concatenate(parts[:tensors]) / share, self._counts(parts))
 
     def counts(self, total: RingVector) -> npt.NDArray[np.int64]:
@@ -127,102 +113,8 @@ def most_counts(charter: Charter) -> int:
     return Ring(charter.encoding.field_bits).largest // len(charter.members)
 
 
-@dataclass(frozen=True)
-class MomentVector:
-    """Encodes a hospital's weighted feature moments; decodes their sum.
-
-    Attributes:
-        feature_names: one for each column.
-        sums: those of moments so far. What the second can hold follows from the mean that the first says, which all
-            hospitals have: who adds encoded vectors needs to know of neither.
-    """
-
-    charter: Charter
-    feature_names: Sequence[str]
-    sums: Sequence[Vector] = ()
-
-    @property
-    def layout(self) -> Layout:
-        """The weight, then one section a feature, so that an error names the feature."""
-        sections = [Section("weight", 1, 1.0)]
-        sections += [Section(name, 1, limit) for name, limit in zip(self.feature_names, self._limits(), strict=True)]
-        return Layout(Ring(STATISTICS_BITS), len(self.charter.members), tuple(sections))
-
-    def _limits(self) -> list[float]:
-        if not self.sums:
-            return [_LARGEST_MOMENT] * len(self.feature_names)
-        return [_largest_variance(mean) for mean in mean_from_sum(self.sums[0]).tolist()]
-
-    def encode(self, moments: Vector) -> RingVector:
-        """``[weight, weight * moment of each feature]``, float64 (1 + features,).
-
-        Raises:
-            InputError: ``not-finite`` or ``out-of-range``, naming the feature.
-        """
-        try:
-            return self.layout.encode(np.split(moments, len(moments)))
-        except InputError as error:
-            raise InputError(error.reason, error.message, culprit=error.culprit, remedy=_OTHER_UNIT) from error
-
-    def require_alike(self, moments: Vector, squares: Vector) -> None:
-        """Refuse a second sum about a mean that is nothing like this hospital's numbers: false, or of another unit.
-
-        Without that, a false mean, from which the limits follow, would leave all hospitals' inputs one constant.
-
-        Args:
-            moments: of the second sum.
-            squares: ``weight * mean(x^2)`` of each feature, float64 (features,).
-
-        Raises:
-            InputError: ``out-of-range``, naming the feature.
-        """
-        for name, moment, square in zip(self.feature_names, moments[1:].tolist(), squares.tolist(), strict=True):
-            if moment > max(_LARGEST_MOMENT, _LARGEST_RELATIVE_VARIANCE * square):
-                raise InputError(
-                    "out-of-range",
-                    f"The hospitals' mean of {name} does not fit this hospital's numbers at all.",
-                    culprit=name,
-                    remedy=_OTHER_UNIT,
-                )
-
-    def require_resolved(self, squares: Vector) -> None:
-        """Refuse a column of which nothing would be left on the grid, so that it would go unscaled.
-
-        Args:
-            squares: ``weight * mean(x^2)`` of each feature, float64 (features,).
-
-        Raises:
-            InputError: ``too-small``, naming the feature.
-        """
-        layout = self.layout
-        for section, square in zip(layout.sections[1:], squares.tolist(), strict=True):
-            if 0 < square * layout.scale(section) < _FEWEST_STEPS:
-                raise InputError(
-                    "too-small",
-                    f"All values of {section.name} are so small that sums of statistics cannot resolve their spread.",
-                    culprit=section.name,
-                    remedy=_OTHER_UNIT,
-                )
-
-    def decode(self, total: RingVector) -> Vector:
-        """The sum of `encode`'s arguments.
-
-        Raises:
-            RemoteProtocolError: ``no-weight``: no hospital encodes a sum without weight.
-        """
-        moments = np.concatenate(self.layout.decode(total))
-        if moments[0] <= 0:
-            raise _no_weight()
-        return moments
-
-
-def _largest_variance(mean: float) -> float:
-    """A power of two where it is more than for any mean: the same at all hospitals, whatever their logarithm is."""
-    _, exponent = math.frexp(_LARGEST_RELATIVE_VARIANCE * mean * mean)
-    return max(_LARGEST_MOMENT, math.ldexp(1.0, exponent))
-
-
-def _no_weight() -> RemoteProtocolError:
+def no_weight() -> RemoteProtocolError:
+    """The error of who is given a sum that no hospitals can have made that are all honest."""
     return RemoteProtocolError(
         "no-weight", "The hospitals of the sum have a total weight of zero: one has sent a false weight."
     )

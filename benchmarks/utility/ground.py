@@ -66,7 +66,7 @@ class Ground:
 
     def scaled(self, records: Records) -> Records:
         """As the task scales them: by bounds that are known, so by nobody's records."""
-        return Scaling(self._any_charter, self.spec).apply(records, [])
+        return Scaling(self.spec).apply(records, None)
 
     def charter(self, choices: CharterChoices) -> Charter:
         """What these choices come to for these hospitals, with keys of nobody."""

@@ -32,8 +32,9 @@ from secagg.identity import fingerprint
 from secagg.labels import digest
 
 CHARTER_VERSION: Final = 1
-# Where feature statistics are summed: means first, then variances around them.
-STATISTICS_SUMS: Final = 2
+# Where feature statistics are summed: means and mean squares at once. Of two sums over different hospitals the
+# difference would show what one of them sent.
+STATISTICS_SUMS: Final = 1
 
 
 class Charter(Section, frozen=True):

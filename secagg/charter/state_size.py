@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from secagg.charter.model import STATISTICS_SUMS, Charter
+from secagg.charter.model import Charter
+from secagg.encoding.moments import moments_length
 
 _FRAMES: Final = 2048
 _MODEL_AND_OPTIMIZER: Final = 4 + 2 * 8
@@ -16,7 +17,8 @@ _MODEL_AND_OPTIMIZER: Final = 4 + 2 * 8
 def largest_snapshot(charter: Charter) -> int:
     """The most bytes that the payload of a SNAPSHOT can have: it follows from the charter alone."""
     members = len(charter.members)
-    statistics = STATISTICS_SUMS * 8 * (charter.statistics.features + 1)
+    # As the sum that is handed over instead of a state: what a state keeps of it is smaller.
+    statistics = 8 * moments_length(charter.statistics.features)
     applied = charter.training.rounds * (4 + (members + 7) // 8 + 8 * charter.metrics.cells)
-    # What is handed over may be a sum instead: it lists its survivors one by one.
+    # And such a sum lists its survivors one by one.
     return _MODEL_AND_OPTIMIZER * charter.model.parameters + statistics + applied + 5 * members + _FRAMES

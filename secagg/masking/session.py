@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES
+from secagg.encoding.moments import moments_length
 from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring, RingVector
 from secagg.errors import RemoteProtocolError
@@ -150,7 +151,7 @@ class Session:
             case Purpose.TRAINING:
                 return charter.update_length
             case Purpose.STATISTICS:
-                return charter.statistics.features + 1
+                return moments_length(charter.statistics.features)
 
     @property
     def vector_bytes(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 from training.position import Position, before, furthest
 
 
-def at(steps, state=b"same", statistics=2):
+def at(steps, state=b"same", statistics=1):
     return Position(statistics, steps, state)
 
 
@@ -33,12 +33,12 @@ def test_of_two_states_as_far_the_one_of_more_members_counts():
 
 
 def test_training_is_further_than_statistics():
-    assert furthest([at(0, statistics=2)] * 2 + [at(0, statistics=1)] * 3, most_liars=1) == at(0, statistics=2)
+    assert furthest([at(0, statistics=1)] * 2 + [at(0, statistics=0)] * 3, most_liars=1) == at(0, statistics=1)
     assert furthest([at(1)] * 2 + [at(0)] * 3, most_liars=1) == at(1)
 
 
 @pytest.mark.parametrize(
-    ("reached", "earlier"), [((2, 5), (2, 4)), ((2, 1), (2, 0)), ((2, 0), (1, 0)), ((0, 1), (0, 0)), ((0, 0), (-1, 0))]
+    ("reached", "earlier"), [((1, 5), (1, 4)), ((1, 1), (1, 0)), ((1, 0), (0, 0)), ((0, 1), (0, 0)), ((0, 0), (-1, 0))]
 )
 def test_what_came_one_sum_earlier(reached, earlier):
     assert before(reached) == earlier

@@ -208,7 +208,7 @@ def digests_of(folder):
         return ward.models, ward.steps
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
 def test_a_run_interrupted_after_any_round_is_finished_when_taken_up_again(tmp_path, tables, stop):
     folder = tmp_path / "run"
     prepare(folder, settings_for(tables, choices_of(), tabular_spec(**SCALED_BY_SUMS)))
@@ -217,11 +217,11 @@ def test_a_run_interrupted_after_any_round_is_finished_when_taken_up_again(tmp_p
     result = run(folder, Observer())
     models, steps = digests_of(folder)
     assert (len(models), steps) == (1, [3, 3, 3, 3])
-    assert [entry.record.round for entry in result.rounds] == [1, 2, 3, 4, 5]
+    assert [entry.record.round for entry in result.rounds] == [1, 2, 3, 4]
     assert verify_release(folder / "release").statement.predicate.sums == 3
 
 
-@pytest.mark.parametrize("stop", [2, 5])
+@pytest.mark.parametrize("stop", [1, 4])
 def test_a_round_that_nobody_came_to_measure_is_in_the_result_all_the_same(tmp_path, tables, monkeypatch, stop):
     folder = tmp_path / "run"
     prepare(folder, settings_for(tables, choices_of(), tabular_spec(**SCALED_BY_SUMS)))
@@ -237,7 +237,7 @@ def test_a_round_that_nobody_came_to_measure_is_in_the_result_all_the_same(tmp_p
         with pytest.raises(CutOffError):
             run(folder, Observer())
     result = run(folder, Observer())
-    assert [entry.record.round for entry in result.rounds] == [1, 2, 3, 4, 5]
+    assert [entry.record.round for entry in result.rounds] == [1, 2, 3, 4]
     assert result.rounds[-1].metrics == result.federated
     assert (folder / "history.jsonl").stat().st_mode & 0o777 == 0o644
 

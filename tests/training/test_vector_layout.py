@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from secagg.charter import Encoding, Metrics, Model, Privacy, Statistics, Training
+from secagg.charter import Encoding, Metrics, Model, Privacy, Training
 from secagg.errors import InputError, RemoteProtocolError
 from tests.support.consortium import MODEL_DIGEST, make_charter, make_identities
 from training.model_state import ModelLayout, TensorShape
-from training.vector_layout import MomentVector, UpdateVector, clip_norm, most_counts
+from training.vector_layout import UpdateVector, clip_norm, most_counts
 
 HOSPITALS = 5
 SIZE = 7
@@ -136,73 +136,9 @@ def test_a_noisy_count_is_clamped_to_the_field(count):
     assert abs(int(codec.layout.ring.to_signed(encoded)[-1])) == most_counts(codec.charter) == 32767 // HOSPITALS
 
 
-def moment_vector(features=("age", "dose"), sums=()):
-    charter = make_charter(make_identities(HOSPITALS), statistics=Statistics(features=len(features)))
-    return MomentVector(charter, features, sums)
-
-
-def test_the_second_moment_has_room_for_columns_whose_agreed_mean_is_large():
-    columns = ("age", "platelets", "leucocytes")
-    mean = np.array([1.0, 60.0, 2.5e5, 7e7])
-    spread = np.array([1.0, 100.0, 1e10, 1e16])
-    with pytest.raises(InputError, match="platelets") as caught:
-        moment_vector(columns).encode(spread)
-    assert "unit" in caught.value.remedy
-    codec = moment_vector(columns, [mean])
-    found = codec.decode(add(codec, [codec.encode(spread)] * HOSPITALS)) / HOSPITALS
-    np.testing.assert_allclose(found, spread, rtol=1e-9)
-
-
-@given(st.floats(-1e30, 1e30))
-def test_whatever_the_agreed_mean_there_is_a_limit_for_the_spread_about_it(mean):
-    limit = moment_vector(("age",), [np.array([1.0, mean])]).layout.sections[1].limit
-    assert 1e8 <= limit < np.inf
-    assert limit >= 1e4 * mean * mean
-
-
-def test_a_mean_that_is_nothing_like_a_hospitals_own_numbers_is_refused():
-    codec = moment_vector(sums=[np.array([1.0, 60.0, 1e9])])
-    with pytest.raises(InputError) as caught:
-        codec.require_alike(np.array([1.0, 100.0, 1e18]), np.array([3600.0, 4e4]))
-    assert (caught.value.reason, caught.value.culprit) == ("out-of-range", "dose")
-    codec.require_alike(np.array([1.0, 100.0, 1e18]), np.array([3600.0, 1e18]))
-
-
-def test_a_column_whose_spread_would_be_lost_on_the_grid_is_refused():
-    codec = moment_vector(sums=[np.array([1.0, 60.0, 1e-6])])
-    with pytest.raises(InputError) as caught:
-        codec.require_resolved(np.array([3600.0, 1e-11]))
-    assert (caught.value.reason, caught.value.culprit) == ("too-small", "dose")
-    codec.require_resolved(np.array([3600.0, 0.0]))
-
-
-@given(arrays(np.float64, (HOSPITALS, 3), elements=st.floats(-1e6, 1e6)))
-@settings(deadline=None)
-def test_the_sum_of_feature_moments_decodes_to_nine_digits(moments):
-    moments[:, 0] = np.abs(moments[:, 0]) / 1e6
-    moments[0, 0] = 1.0
-    codec = moment_vector()
-    total = codec.decode(add(codec, [codec.encode(row) for row in moments]))
-    np.testing.assert_allclose(total, moments.sum(axis=0), rtol=1e-12, atol=1e-8)
-
-
-@pytest.mark.parametrize("weight", [0.0, -0.5])
-def test_feature_moments_without_weight_are_refused(weight):
-    codec = moment_vector()
-    with pytest.raises(RemoteProtocolError) as caught:
-        codec.decode(add(codec, [codec.encode(np.array([weight, 1.0, 2.0]))]))
-    assert caught.value.reason == "no-weight"
-
-
 def test_counts_are_read_from_a_sum_without_weight_too():
     codec = update_vector(cells=2)
     total = add(codec, [codec.layout.encode([[0.0], np.zeros(6), np.array([-1]), np.array([4, 5])])])
     with pytest.raises(RemoteProtocolError):
         codec.decode(total)
     assert codec.counts(total).tolist() == [4, 5]
-
-
-def test_a_feature_moment_that_is_no_number_names_its_feature():
-    with pytest.raises(InputError) as caught:
-        moment_vector().encode(np.array([1.0, 2.0, np.nan]))
-    assert (caught.value.reason, caught.value.culprit) == ("not-finite", "dose")

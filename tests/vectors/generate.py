@@ -47,6 +47,7 @@ from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import peek
 from tests.support.misbehaving import detached
 from tests.vectors.encrypted import encrypted
+from tests.vectors.moments import moments
 from tests.vectors.statements import statements
 from training.testbed.toy_noise import ToyNoise, noisy
 
@@ -584,6 +585,7 @@ def files() -> dict[str, bytes]:
         "transcript.json": good,
         "noise.json": with_noise,
         "bad.json": bad(good),
+        "moments.json": moments(make_charter()),
         "statements.json": statements(make_charter(), identities()),
     }
     return {name: (json.dumps(content, indent=1, sort_keys=True) + "\n").encode() for name, content in made.items()}

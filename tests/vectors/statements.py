@@ -26,6 +26,7 @@ from training.model_state import ModelLayout, TensorShape
 from training.release import describe_release, model_file
 from training.scaling import Scaling
 from training.server_optimizer import OptimizerState
+from training.standardisation import Moments
 
 LAYOUT = ModelLayout((TensorShape("bias", (1,)), TensorShape("weight", (2, 4))))
 APPLIED = (AppliedSum(3, (1, 2, 3, 4)), AppliedSum(5, (1, 2, 4), (7, 0)))
@@ -41,7 +42,8 @@ def statements(charter: VerifiedCharter, keys: Sequence[Identity]) -> dict[str, 
         "state": {
             "parameters": state.model.tolist(),
             "second_moments": state.optimizer.second.tolist(),
-            "statistics": [moments.tolist() for moments in state.moments],
+            "means": state.moments.mean.tolist(),
+            "variances": state.moments.variance.tolist(),
             "digest": state.digest(LAYOUT).hex(),
         },
         "release": release(charter, keys, state),
@@ -52,13 +54,13 @@ def statements(charter: VerifiedCharter, keys: Sequence[Identity]) -> dict[str, 
 def run_state(charter: VerifiedCharter) -> HospitalState:
     numbers = np.arange(LAYOUT.size)
     optimizer = OptimizerState(len(APPLIED), np.zeros(LAYOUT.size), numbers / 8)
-    moments = np.array([2.0, 1.0, -3.0]), np.array([2.0, 0.5, 8.0])
+    moments = Moments(np.array([0.5, -1.5]), np.array([0.25, 4.0]))
     progress = Progress(charter.digest.hex(), APPLIED)
     return HospitalState((numbers / 4 - 1).astype(np.float32), optimizer, progress, moments)
 
 
 def release(charter: VerifiedCharter, keys: Sequence[Identity], state: HospitalState) -> dict[str, Any]:
-    file = model_file(LAYOUT, state, Scaling(charter.charter, tabular_spec(**SCALED_BY_SUMS)))
+    file = model_file(LAYOUT, state, Scaling(tabular_spec(**SCALED_BY_SUMS)))
     said = describe_release(charter, LAYOUT, state, ROUNDS)
     # The charter has no differential privacy: the numbers are there to be spelt.
     said = msgspec.structs.replace(said, privacy=PrivacyClaim("local", "patient", 2.5, 1e-5))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from base64 import b64decode
+from fractions import Fraction
 
 import pytest
 
@@ -30,6 +32,7 @@ TRANSCRIPT = load("transcript.json")
 NOISE = load("noise.json")
 BAD = load("bad.json")["vectors"]
 STATEMENTS = load("statements.json")
+MOMENTS = load("moments.json")
 CHARTERS = {charter.digest.hex(): charter for charter in (generate.make_charter(), generate.make_noise_charter())}
 
 
@@ -186,6 +189,37 @@ def test_the_recorded_state_digest_is_of_what_sums_have_made_of_the_state():
     state = STATEMENTS["state"]
     model = digest("model", struct.pack("<9f", *state["parameters"]), "bias 1", "weight 2x4")
     second = struct.pack("<9d", *state["second_moments"])
-    statistics = [struct.pack("<3d", *moments) for moments in state["statistics"]]
+    statistics = [struct.pack("<2d", *state[kind]) for kind in ("means", "variances")]
     applied = b'[{"round":3,"survivors":[1,2,3,4],"cells":[]},{"round":5,"survivors":[1,2,4],"cells":[7,0]}]'
-    assert state["digest"] == digest("state", b"", model, 2, b"", second, 2, *statistics, applied).hex()
+    assert state["digest"] == digest("state", b"", model, 2, b"", second, 1, *statistics, applied).hex()
+
+
+# --- Feature statistics, made once more as the document says -------------------------------------------------
+
+
+def as_limbs(number: Fraction, limbs: int, fraction_bits: int) -> list[int]:
+    steps = round(number * 2**fraction_bits)
+    lower = [steps // 2 ** (44 * k) % 2**44 for k in range(limbs - 1)]
+    return [limb % 2**64 for limb in (*lower, steps // 2 ** (44 * (limbs - 1)))]
+
+
+def test_the_recorded_moments_are_in_limbs_of_44_bits():
+    for hospital in MOMENTS["hospitals"]:
+        weight = min(hospital["patients"], MOMENTS["max_weight"])
+        elements = [weight]
+        for mean, variance in zip(hospital["means"], hospital["variances"], strict=True):
+            m, v = Fraction(mean), Fraction(variance)
+            elements += as_limbs(weight * m, 3, 64) + as_limbs(weight * (v + m * m), 5, 104)
+        assert hospital["elements"] == elements
+
+
+def test_the_recorded_sum_is_that_of_the_hospitals_and_is_read_in_fractions():
+    total = [sum(column) % 2**64 for column in zip(*(h["elements"] for h in MOMENTS["hospitals"]), strict=True)]
+    assert MOMENTS["sum"] == total
+    weight, *limbs = [element - 2**64 * (element >= 2**63) for element in total]
+    for number, (mean, variance) in enumerate(zip(MOMENTS["means"], MOMENTS["variances"], strict=True)):
+        first, second = limbs[8 * number :][:3], limbs[8 * number + 3 :][:5]
+        m = Fraction(sum(limb * 2 ** (44 * k) for k, limb in enumerate(first)), 2**64 * weight)
+        square = Fraction(sum(limb * 2 ** (44 * k) for k, limb in enumerate(second)), 2**104 * weight)
+        assert (mean, variance) == (float(m), float(max(Fraction(0), square - m * m)))
+    assert MOMENTS["spreads"] == [*map(math.sqrt, MOMENTS["variances"][:2]), 1.0]

@@ -35,13 +35,14 @@ def _open_ward(folder: Path, standardise: str = "secure-sum") -> Ward:
 
 def intersection(_build: Build, folder: Path) -> Outcome:
     """Statistics are summed over all. The victim is left out of a second sum: of the same step, of a next one that
-    hospitals were not given the first for, of another purpose, and in a new epoch."""
+    hospitals were not given the first for, of another purpose, in a new epoch, and once the first was given to all."""
     with _open_ward(folder) as ward:
         tries = Tries(Refuser.HOSPITAL)
         coordinator = _coordinator(ward, purpose=Purpose.STATISTICS)
         nothing, others = ward.nothing_to_mask(), coordinator.all_but(VICTIM)
         coordinator.set_up()
         with_victim = coordinator.sum_over(nothing, coordinator.everybody)
+        given = _as_missed(ward, coordinator)
         without = tries(coordinator.sum_over, nothing, others)
         if without is None:
             tries(coordinator.sum_over, nothing, others, 2)
@@ -49,9 +50,22 @@ def intersection(_build: Build, folder: Path) -> Outcome:
                 later = _coordinator(ward, purpose=purpose, epoch=epoch, first_round=10 * epoch, rounds=1)
                 later.set_up()
                 tries(later.sum_over, nothing, others)
+            for number in others:
+                ward.parties[number].receive(given)
+            last = _coordinator(ward, purpose=Purpose.STATISTICS, epoch=4, first_round=40, rounds=2)
+            last.set_up()
+            for step in (1, 2):
+                tries(last.sum_over, nothing, others, step)
         truth = coordinator.session.ring.to_signed(ward.moments[VICTIM])
         guess = None if without is None else with_victim - without
-        return tries.outcome(recovered(guess, truth, "h1's patients and means"))
+        return tries.outcome(recovered(guess, truth, "h1's patients, means and mean squares"))
+
+
+def _as_missed(ward: Ward, coordinator: LyingCoordinator) -> bytes:
+    """The true sum over all of the round that is open, for those who take it later."""
+    message = coordinator.honest_sum(coordinator.everybody)
+    payload = msgspec.msgpack.decode(open_envelope(message, ward.charter, _ANY_SIZE).payload, type=Sum)
+    return ward.forge(Stage.MISSED_SUM, payload, epoch=coordinator.session.epoch, round_number=coordinator.round)
 
 
 def _coordinator(ward: Ward, **epoch: Any) -> LyingCoordinator:
@@ -156,9 +170,9 @@ ATTACKS: Final = (
     Attack(
         "multi-round-intersection",
         Liar.COORDINATOR,
-        "Leaves the victim out of further sums of the same: another step, another purpose, another epoch.",
+        "Leaves the victim out of further sums of the same: another step, purpose, epoch, and once all have the first.",
         _OVER_ROUNDS,
-        Refused.with_reasons(Refuser.HOSPITAL, "differencing", "missed-sum"),
+        Refused.with_reasons(Refuser.HOSPITAL, "differencing", "missed-sum", "no-statistics"),
         intersection,
     ),
     Attack(

@@ -27,10 +27,11 @@ from training.devices import resolve_device
 from training.draft import task_of
 from training.hospital import Hospital
 from training.hospital_setup import HospitalSetup, split_patients
+from training.moment_vector import MomentVector
 from training.simulation import SimulationSettings, prepare, read_settings
 from training.sites import DataSource, read_sites
+from training.standardisation import moments_of
 from training.task import TaskSpec
-from training.vector_layout import MomentVector
 
 FEATURES = ("age", "dose")
 _ANY_SIZE = 1 << 24
@@ -76,7 +77,7 @@ class Ward:
     parties: dict[int, Party]
     identities: dict[int, Identity]
     moments: dict[int, RingVector]
-    """What each hospital puts into a first sum of statistics: the truth that an attacker's guess is compared with."""
+    """What each hospital puts into the sum of statistics: the truth that an attacker's guess is compared with."""
 
     @classmethod
     def open(
@@ -106,7 +107,7 @@ class Ward:
             if charter.charter.statistics.features:
                 train, _ = split_patients(site.records, task)
                 codec = MomentVector(charter.charter, train.feature_names)
-                ward.moments[number] = codec.encode(hospital.scaling.moments(train, ()))
+                ward.moments[number] = codec.encode(moments_of(train), train.patient_count)
         return ward
 
     def __enter__(self) -> Self:

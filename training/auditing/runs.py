@@ -96,7 +96,7 @@ class _Hospital:
     def of(cls, charter: Charter, records: Records) -> _Hospital:
         task = task_of(charter)
         module = task.build_model()
-        scaling, layout = Scaling(charter, task.spec), ModelLayout.of(module)
+        scaling, layout = Scaling(task.spec), ModelLayout.of(module)
         contributor = Contributor(charter, task, records, None, scaling, layout, resolve_device("cpu"))
         return cls(contributor, HospitalState.start(charter.digest(), flatten(module)))
 

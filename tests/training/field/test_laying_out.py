@@ -75,9 +75,9 @@ def test_another_member_s_kit_makes_no_site(sites, tmp_path):
 
 def test_records_with_a_column_that_cannot_be_summed_make_no_site(tmp_path):
     sites = lay_out(tmp_path, spec=tabular_spec(**SCALED_BY_SUMS))
-    rows = "".join(f"{number}e12,1,{number % 2}\n" for number in range(20))
-    (tmp_path / "litres.csv").write_text(f"age,dose,ill\n{rows}")
-    settings = msgspec.structs.replace(sites.materials[1].settings, data=str(tmp_path / "litres.csv"))
+    rows = "".join(f"{number}e18,1,{number % 2}\n" for number in range(20))
+    (tmp_path / "enormous.csv").write_text(f"age,dose,ill\n{rows}")
+    settings = msgspec.structs.replace(sites.materials[1].settings, data=str(tmp_path / "enormous.csv"))
     assert refused(sites, tmp_path, settings=settings) == "out-of-range"
 
 

@@ -222,10 +222,10 @@ def test_a_charge_that_a_hospital_hides_in_its_export_is_found(open_ward, settin
 def test_control_of_what_honest_hospitals_show_after_faults_nothing_is_found(open_ward):
     """A round without a sum, one that was charged and never masked for, a coordinator that was stopped, a restart."""
     ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
-    ward.stop_before(Phase.REVEAL, 4)
+    ward.stop_before(Phase.REVEAL, 3)
     ward.close()
     ward = open_ward()
-    ward.coordinator(*(DropOut(number, 5, Phase.REVEAL) for number in (1, 2)), DropOut(3, 6, Phase.MASK)).run()
+    ward.coordinator(*(DropOut(number, 4, Phase.REVEAL) for number in (1, 2)), DropOut(3, 5, Phase.MASK)).run()
     charged = {entry.round for entry in evidence_of(ward)[3].evidence.ledger.entries if entry.kind in CHARGES}
     assert len(charged) > 3
     assert found(report(ward)) == found(report(ward, transcript=False)) == []

@@ -6,7 +6,7 @@ from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
-from secagg.masking import Session
+from secagg.masking import Purpose, Session
 from secagg.masking.limits import payload_limit
 from secagg.wire import Stage
 from training.parcels import LARGEST_PARCEL
@@ -20,8 +20,9 @@ def largest_delivery(charter: VerifiedCharter) -> int:
 
     It is all that a member is sent at once: a message of the protocol, all deals, or sums that it missed.
     """
-    session = Session.unopened(charter)
+    sessions = [Session.unopened(charter, purpose) for purpose in Purpose]
     members = len(charter.charter.members)
-    one = max(payload_limit(session, stage) for stage in (Stage.MASKED, Stage.SUM, Stage.ROSTER, Stage.REVEAL))
-    deals = members * payload_limit(session, Stage.DEAL)
+    stages = (Stage.MASKED, Stage.SUM, Stage.ROSTER, Stage.REVEAL)
+    one = max(payload_limit(session, stage) for session in sessions for stage in stages)
+    deals = members * max(payload_limit(session, Stage.DEAL) for session in sessions)
     return max(LARGEST_PARCEL, one, deals, largest_snapshot(charter.charter)) + _OVERHEAD
