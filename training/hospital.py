@@ -218,14 +218,18 @@ class Hospital:
 
     def _after_protocol_step(self, message: bytes) -> list[bytes]:
         client = self._client
+        if client.state in (ClientState.READY, ClientState.ASKED):
+            self._keep_tag_key(client)
         if client.state is ClientState.ASKED:
             return [self._contribute()]
-        if client.state is ClientState.READY and self._state.tag_key(client.session.epoch) is None:
-            self.set_back = None
-            # Before anything is masked, so that no sum of this epoch is ever beyond checking.
-            self._save(self._state.after_set_up(client.session.epoch, client.tag_key))
-        total = self._client.take_sum()
+        total = client.take_sum()
         return self._apply(total, message) if total else []
+
+    def _keep_tag_key(self, client: MaskingClient) -> None:
+        """Before anything is masked, so that no sum of this epoch is ever beyond checking."""
+        if self._state.tag_key(client.session.epoch) is None:
+            self.set_back = None
+            self._save(self._state.after_set_up(client.session.epoch, client.tag_key))
 
     def _contribute(self) -> bytes:
         client = self._client

@@ -765,6 +765,37 @@ def test_a_checkpoint_of_a_version_that_took_two_sums_of_statistics_is_refused_i
     assert "earlier version of secagg" in caught.value.message
 
 
+def set_up(ward):
+    """An epoch of training, by a coordinator that passes over refusals."""
+    server, engine = MaskingServer(Session(ward.charter, 1, Purpose.TRAINING, 1, 2)), EmbeddedEngine(ward.hospitals)
+    outbox = server.open()
+    for _ in range(3):
+        replies = [
+            pair for pair in engine.exchange(Phase.READY, outbox, 0).inbox if peek(pair[1]).stage != Stage.REFUSAL
+        ]
+        outbox = [message for sender, reply in replies for message in server.receive(sender, reply)]
+
+
+def test_a_hospital_whose_disk_was_full_at_the_set_up_masks_nothing_before_it_has_kept_the_tag_key(
+    open_ward, monkeypatch
+):
+    ward = open_ward()
+    save, full = HospitalState.save, [True, True]
+
+    def saving(state, path):
+        if path == ward.checkpoint(1) and full and full.pop():
+            raise InputError("unwritable", "No space left on device.")
+        save(state, path)
+
+    monkeypatch.setattr(HospitalState, "save", saving)
+    set_up(ward)
+    assert not ward.checkpoint(1).exists()
+    first, second = (ward.forge(Stage.BEGIN, Begin(1), epoch=1, round_number=number) for number in (1, 2))
+    assert refusal(ward, ward.hospitals[1].receive(first)) == "unwritable"
+    assert stages(ward.hospitals[1].receive(second)) == [Stage.MASKED]
+    assert load_state(ward.checkpoint(1), ward.charter.digest).tag_key(1) is not None
+
+
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"\xff" * 200])
 def test_a_damaged_checkpoint_is_refused(finished, damage):
     path = finished.checkpoint(1)
