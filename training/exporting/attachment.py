@@ -24,6 +24,10 @@ MODEL: Final = "secagg.model"
 INTERFACE: Final = "secagg.interface"
 MADE_BY: Final = "secagg.made_by"
 
+# Stated as null where a task does not set them. Later settings are left out instead: with nulls for those, exports from
+# before would be called altered.
+_NULL_IF_UNSET: Final = frozenset({"positive_above", "patient", "backbone", "backbone_sha256"})
+
 
 class Interface(msgspec.Struct, frozen=True):
     """What the model takes and gives.
@@ -58,7 +62,7 @@ def interface_of(
         shape = (len(names),)
     elif spec.is_custom:
         shape = None
-    task = {"kind": spec.kind, "settings": msgspec.json.decode(spec.settings_json())}
+    task: dict[str, object] = {"kind": spec.kind, "settings": _settings(spec)}
     return Interface(names, shape, data.classes, scaling, task, low, high)
 
 
@@ -114,6 +118,14 @@ def made_elsewhere(attached: Mapping[str, str], *makers: str) -> str | None:
 def malformed(place: str, error: object) -> TamperingError:
     """The error for a file that is no export."""
     return unusable("malformed-export", f"{place} is not a readable exported model: {error}.", place)
+
+
+def _settings(spec: TaskSpec) -> dict[str, object]:
+    sections = msgspec.json.decode(spec.settings_json(), type=dict[str, dict[str, object]])
+    return {
+        section: {name: value for name, value in held.items() if value is not None or name in _NULL_IF_UNSET}
+        for section, held in sections.items()
+    }
 
 
 def _versions(makers: tuple[str, ...]) -> dict[str, str]:
