@@ -19,7 +19,7 @@ from training.reporting.budget import data_sets_of
 from training.reporting.charges import check_charges
 from training.reporting.egress import egress_of
 from training.reporting.evidence import SiteEvidence
-from training.reporting.guarantee import guarantee_of
+from training.reporting.guarantee import InAll, guarantee_of
 from training.reporting.integrity import (
     Integrity,
     check_audit,
@@ -77,11 +77,18 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     return replace(report, notices=notices_of(report, charter.charter))
 
 
-def _spent_in_all(site: SiteFacts, charter: VerifiedCharter) -> float | None:
+def _spent_in_all(site: SiteFacts, charter: VerifiedCharter) -> InAll | None:
     """What patients of this training have spent in all trainings, those who have spent most; None if nobody was."""
     run = charter.digest.hex()
-    trained = (data_set for data_set in site.data_sets if any(entry.charter == run for entry in data_set.runs))
-    return max((data_set.spent for data_set in trained), default=None)
+    trained = [data_set for data_set in site.data_sets if any(entry.charter == run for entry in data_set.runs)]
+    if not trained:
+        return None
+    delta = max(data_set.delta for data_set in trained)
+    names = {name for one in trained for name in (one.data_set, *(other.data_set for other in one.overlaps))}
+    runs = (entry for data_set in site.data_sets if data_set.data_set in names for entry in data_set.runs)
+    if any(entry.epsilon is None for entry in runs):
+        return InAll(None, delta)
+    return InAll(max(data_set.spent for data_set in trained), delta)
 
 
 def _statement(charter: VerifiedCharter, file: bytes | None) -> Statement | None:

@@ -38,6 +38,17 @@ class Term(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: str
 
 
+class InAll(msgspec.Struct, frozen=True):
+    """What a hospital's ledger counts of all trainings of the patients of one of them.
+
+    Attributes:
+        epsilon: at ``delta``; None where one of those trainings has no differential privacy.
+    """
+
+    epsilon: float | None
+    delta: float
+
+
 class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is promised.
 
@@ -68,13 +79,13 @@ class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def guarantee_of(
-    charter: Charter, rounds: int, sums: int, counted: Counted = "charged", in_all: float | None = None
+    charter: Charter, rounds: int, sums: int, counted: Counted = "charged", in_all: InAll | None = None
 ) -> Guarantee:
     """What a charter promises once so many rounds were run, so many of which gave a sum.
 
     Args:
         counted: where the number of rounds is from, which is said beside it.
-        in_all: what a hospital's patients have spent in all its trainings; None where that is not shown.
+        in_all: of a hospital that shows all its trainings.
     """
     if charter.privacy.mode == "none":
         return _none(charter, rounds, sums)
@@ -93,7 +104,9 @@ def guarantee_of(
         epsilon_continuous=forecast_reference(plan, rounds) if same_length else None,
         rounds=rounds,
         sums=sums,
-        plain=_plain(charter, epsilon, exchange, plan.delta) + _ended(charter, sums, of_plan) + _in_all(in_all),
+        plain=_plain(charter, epsilon, exchange, plan.delta)
+        + _ended(charter, sums, of_plan)
+        + _together(in_all, epsilon),
         terms=_terms(charter, plan, epsilon, of_plan, exchange, rounds, counted),
         assumptions=_assumptions(charter, plan, rounds, sums),
         not_protected=_not_protected(charter),
@@ -142,13 +155,21 @@ def _ended(charter: Charter, sums: int, of_plan: float | None) -> str:
     )
 
 
-def _in_all(epsilon: float | None) -> str:
-    if epsilon is None:
+def _together(in_all: InAll | None, own: float) -> str:
+    if in_all is None:
         return ""
+    on_top = " What the same patients spend in other trainings comes on top."
+    if in_all.epsilon is None:
+        return (
+            f"{on_top} This hospital has also trained without differential privacy on their records, or on some that "
+            "may be theirs: no epsilon covers all of its trainings together."
+        )
+    # A ledger counts the rounds that its own hospital has paid for: of this training there may have been more.
+    epsilon = max(in_all.epsilon, own)
     return (
-        " What the same patients spend in other trainings comes on top. This hospital's ledger, which counts what was "
-        f"charged or is reserved, comes to an epsilon of {no_less(epsilon, 2)} for all of its trainings together: a "
-        f"factor of at most {odds(epsilon)}."
+        f"{on_top} For all trainings at this hospital together, as its ledger counts what was charged or is reserved, "
+        f"epsilon is {no_less(epsilon, 2)} at most: a factor of at most {odds(epsilon)}, except with a probability of "
+        f"about {in_all.delta:g}."
     )
 
 
@@ -282,7 +303,7 @@ def _assumptions(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) ->
         "The column that identifies patients really tells them apart. Where there is none, each row counts as a "
         "patient.",
         "What patients have spent in other trainings comes on top of these figures: the ledger of each hospital counts "
-        "all together.",
+        "all together that have differential privacy. No epsilon covers those without.",
         _at_two(plan.epsilon_at_two_hospitals(rounds, sums)),
         "A patient who is not recognised in another file has a separate budget there.",
         "The computers of the hospitals run this software, unaltered, and are not broken into.",

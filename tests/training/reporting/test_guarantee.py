@@ -13,7 +13,7 @@ from tests.support.consortium import make_charter, make_identities
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.draft import draft_charter
 from training.privacy_plan import privacy_plan
-from training.reporting.guarantee import _plain, guarantee_of
+from training.reporting.guarantee import InAll, _plain, guarantee_of
 
 IDENTITIES = make_identities(4)
 UNIFORM = Training(rounds=3, weighting="uniform")
@@ -122,9 +122,28 @@ def test_what_is_promised_is_of_this_training_and_others_come_on_top(charter):
     guarantee = guarantee_of(charter, 3, 3)
     assert "all that left the hospitals in this training" in guarantee.plain
     assert any("other trainings comes on top" in text for text in guarantee.assumptions)
-    assert "all of its trainings" not in guarantee.plain
-    told = guarantee_of(charter, 3, 3, in_all=2.972).plain
-    assert f"an epsilon of 2.98 for all of its trainings together: a factor of at most {odds(2.972)}." in told
+    assert "trainings at this hospital" not in guarantee.plain
+    told = guarantee_of(charter, 3, 3, in_all=InAll(42.972, 1e-4)).plain
+    assert "For all trainings at this hospital together" in told
+    assert (
+        f"epsilon is 42.98 at most: a factor of at most {odds(42.972)}, except with a probability of about 0.0001."
+        in told
+    )
+
+
+def test_of_all_trainings_no_smaller_epsilon_is_told_than_of_this_one():
+    guarantee = guarantee_of(LOCAL, 3, 3, in_all=InAll(0.01, 1e-5))
+    assert (
+        f"together, as its ledger counts what was charged or is reserved, epsilon is {no_less(guarantee.epsilon, 2)} "
+        in guarantee.plain
+    )
+
+
+def test_where_one_of_them_has_no_differential_privacy_no_epsilon_is_told_of_all():
+    told = guarantee_of(LOCAL, 3, 3, in_all=InAll(None, 1e-5)).plain
+    assert "This hospital has also trained without differential privacy" in told
+    assert told.endswith("no epsilon covers all of its trainings together.")
+    assert "For all trainings at this hospital" not in told
 
 
 NO_NOISE = make_charter(IDENTITIES)

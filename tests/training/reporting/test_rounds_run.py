@@ -25,6 +25,7 @@ from training.reporting.findings import Finding
 from training.reporting.records import Sources, gather_records
 
 NOW = "2026-01-01T00:00:00+00:00"
+OTHER_RUN = "a" * 64
 # Of four sums the second and the fourth carry counts, which cost as much as all four steps do.
 COUNTED = replace(
     PRIVATE_CHOICES, training=training_of(rounds=4, local_steps=1), metrics="noisy", metrics_every=2, epoch_rounds=2
@@ -181,13 +182,50 @@ def test_control_of_a_run_that_made_all_its_sums_nothing_is_told_of_whoever_ende
     assert "fewer-sums" not in codes(told)
 
 
+def own_report(ward):
+    return report(ward, [gather_site(ward.home(1), ward.charter, Identity.load(ward.home(1).identity))])
+
+
 def test_a_hospitals_own_report_tells_what_all_its_trainings_come_to_and_one_for_others_does_not(on_two_states):
-    ward = on_two_states
-    own = gather_site(ward.home(1), ward.charter, ward.hospitals[1]._identity)
-    told = report(ward, [own])
+    told = own_report(on_two_states)
     spent = max(data_set.spent for data_set in told.sites[0].data_sets)
-    assert f"comes to an epsilon of {no_less(spent, 2)} for all of its trainings together" in told.guarantee.plain
-    assert "all of its trainings" not in report(ward).guarantee.plain
+    assert "For all trainings at this hospital together" in told.guarantee.plain
+    assert f"is reserved, epsilon is {no_less(spent, 2)} at most" in told.guarantee.plain
+    assert "all trainings at this hospital" not in report(on_two_states).guarantee.plain
+
+
+@pytest.fixture
+def other_training(open_ward):
+    """A run that a hospital has paid for; whoever gets it may enter more into that hospital's ledger, given a run."""
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
+    ward.coordinator().run()
+    ward.close()
+    with Ledger(ward.home(1).ledger, Identity.load(ward.home(1).identity)) as ledger:
+        yield ward, ledger
+
+
+def test_what_all_come_to_is_told_at_the_largest_delta_that_any_was_charged_at(other_training):
+    ward, ledger = other_training
+    (data_set,) = ledger.account.data_sets
+    plan = privacy_plan(ward.charter.charter)
+    cost = Cost(plan.training_events(3), ())
+    ledger.charge(data_set, OTHER_RUN, 1, cost, Budget(100.0, 10 * plan.delta), NOW)
+    plain = own_report(ward).guarantee.plain
+    spent = ledger.spending(data_set).epsilon(10 * plan.delta)
+    assert spent > plan.epsilon_after(3)
+    assert f"epsilon is {no_less(spent, 2)} at most: a factor" in plain
+    assert plain.endswith(f"except with a probability of about {10 * plan.delta:g}.")
+
+
+@pytest.mark.parametrize("other", [None, "d" * 64], ids=["same records", "records of nobody knows whom"])
+def test_a_training_without_differential_privacy_leaves_no_epsilon_for_all_together(other_training, other):
+    ward, ledger = other_training
+    (data_set,) = ledger.account.data_sets
+    assert "For all trainings at this hospital together" in own_report(ward).guarantee.plain
+    ledger.note_unprotected(other or data_set, OTHER_RUN, 1, 1e-5, NOW)
+    plain = own_report(ward).guarantee.plain
+    assert "For all trainings at this hospital together" not in plain
+    assert plain.endswith("no epsilon covers all of its trainings together.")
 
 
 def test_a_release_that_states_fewer_rounds_than_a_ledger_has_makes_no_promise_smaller(open_ward):
