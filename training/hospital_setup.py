@@ -146,13 +146,11 @@ def require_countable(charter: Charter, validation: Records | None) -> None:
 def split_patients(records: Records, task: Task) -> tuple[Records, Records | None]:
     """The patients a hospital trains on, and those it keeps back for validation, if any, as the task says.
 
-    Of each at most as many rows as the task says. All rows decide on which side a patient is.
+    Of each at most as many rows as the task says. All rows decide on which side a patient is, and with which label.
     """
     train, validation = _divided(records, task.spec.evaluation)
     most = task.spec.data.most_rows
-    if most is None:
-        return train, validation
-    return train.first_rows(most), validation.first_rows(most) if validation else None
+    return train.limit_rows(most), validation.limit_rows(most) if validation else None
 
 
 def _divided(records: Records, evaluation: EvaluationSpec) -> tuple[Records, Records | None]:

@@ -86,9 +86,19 @@ class Records:
         np.maximum.at(labels, self.patients, self.labels)
         return labels
 
-    def first_rows(self, most: int) -> Records:
-        """At most so many rows of each patient, the first in order; see `take`."""
-        order = np.argsort(self.patients, kind="stable")
+    def limit_rows(self, most: int | None) -> Records:
+        """At most so many rows of each patient, in their order; all of them for None. See `take`.
+
+        The first that has the patient's label is among them, so that no patient's label changes; the others are the
+        first ones.
+        """
+        if most is None:
+            return self
+        has_label = np.flatnonzero(self.labels == self.patient_labels()[self.patients])
+        _, firsts = np.unique(self.patients[has_label], return_index=True)
+        comes_later = np.ones(len(self), dtype=np.bool_)
+        comes_later[has_label[firsts]] = False
+        order = np.lexsort((comes_later, self.patients))
         grouped = self.patients[order]
         place = np.arange(len(order)) - np.searchsorted(grouped, grouped)
         return self.take(np.sort(order[place < most]))

@@ -81,8 +81,8 @@ def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
 
 
 def read_test(source: DataSource, task: Task) -> Records | None:
-    """The records that no hospital trains on, if there are such."""
-    return task.read(Path(source.test)) if source.test else None
+    """The records that no hospital trains on, if there are such: of each patient as many rows as the task says."""
+    return task.read(Path(source.test)).limit_rows(task.spec.data.most_rows) if source.test else None
 
 
 def _read_each(places: Sequence[tuple[str | None, Path]], task: Task) -> Sequence[Site]:

@@ -4,6 +4,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from secagg.errors import InputError
 from training.records import Records, concatenate, number_patients, require_two_classes
@@ -70,10 +72,35 @@ def test_rows_of_patients_come_patient_by_patient() -> None:
     assert some.rows_of([]).tolist() == []
 
 
-def test_of_each_patient_the_first_rows_are_kept_in_their_order() -> None:
-    few = records([[1], [2], [3], [4], [5], [6]], [0] * 6, [0, 1, 0, 2, 0, 1]).first_rows(2)
+def test_of_rows_with_one_label_the_first_of_each_patient_are_kept_in_their_order() -> None:
+    few = records([[1], [2], [3], [4], [5], [6]], [0] * 6, [0, 1, 0, 2, 0, 1]).limit_rows(2)
     assert few.features[:, 0].tolist() == [1, 2, 3, 4, 6]
     assert few.patients.tolist() == [0, 1, 0, 2, 1]
+
+
+@pytest.mark.parametrize(("most", "kept"), [(1, [4]), (2, [1, 4]), (3, [1, 2, 4]), (5, [1, 2, 3, 4, 5]), (None, None)])
+def test_the_first_row_with_the_patients_label_is_kept_and_then_the_first_others(most, kept) -> None:
+    some = records([[1], [2], [3], [4], [5], [6]], [0, 1, 0, 2, 0, 2], [0] * 6)
+    assert some.limit_rows(most).features[:, 0].tolist() == (kept or [1, 2, 3, 4, 5, 6])
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1), st.integers(1, 5))
+def test_no_patients_label_depends_on_how_many_rows_are_used(rows, most) -> None:
+    whole = records(
+        [[patient, number] for number, (patient, _) in enumerate(rows)],
+        [label for _, label in rows],
+        number_patients(patient for patient, _ in rows).tolist(),
+    )
+    few = whole.limit_rows(most)
+    assert labels_by_name(few) == labels_by_name(whole)
+    assert sorted(np.bincount(few.patients)) == sorted(np.minimum(np.bincount(whole.patients), most))
+    assert few.features[:, 1].tolist() == sorted(few.features[:, 1].tolist())
+
+
+def labels_by_name(some: Records) -> dict[float, int]:
+    """The label of each patient, by the first feature, which all rows of a patient share."""
+    labels = some.patient_labels()
+    return {name: int(labels[patient]) for name, patient in zip(some.features[:, 0], some.patients, strict=True)}
 
 
 def test_pooling_keeps_patients_of_different_hospitals_apart() -> None:

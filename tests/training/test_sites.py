@@ -8,7 +8,7 @@ import pytest
 
 from secagg.errors import InputError
 from tests.support.hospitals import tabular_spec, write_tables
-from training.sites import DataSource, parse_place, read_sites
+from training.sites import DataSource, parse_place, read_sites, read_test
 from training.task import build_task
 
 
@@ -80,3 +80,11 @@ def test_a_file_with_one_class_is_refused_with_a_remedy_that_is_left(tables):
     error = refusal(*tables)
     assert (error.reason, error.culprit) == ("one-class-site", str(tables[1]))
     assert error.remedy == "Check the label column and positive_above, or leave this hospital out."
+
+
+def test_of_each_patient_of_a_separate_test_as_many_rows_are_used_as_the_task_says_with_the_patients_label(tmp_path):
+    path = tmp_path / "test.csv"
+    path.write_text("age,dose,who,ill\n1,0,a,0\n2,0,a,0\n3,0,b,0\n4,0,a,1\n")
+    test = read_test(DataSource(paths=(), test=str(path)), build_task(tabular_spec(patient="who", most_rows=2)))
+    assert test.features[:, 0].tolist() == [1, 3, 4]
+    assert test.patient_labels().tolist() == [1, 0]

@@ -145,15 +145,34 @@ def test_of_each_patient_on_either_side_no_more_rows_are_used_than_the_task_says
         assert np.bincount(kept.patients).tolist() == np.minimum(np.bincount(all_rows.patients), 3).tolist()
 
 
+def test_a_patient_on_either_side_who_was_ill_in_the_last_row_alone_stays_ill() -> None:
+    some = some_records([0, 0, 0, 1] * 40, np.repeat(np.arange(40), 4).tolist())
+    for few in split(some, most_rows=2):
+        assert few.patient_labels().tolist() == [1] * few.patient_count
+        assert few.labels.tolist() == [0, 1] * few.patient_count
+
+
+def named_rows(labels: list[int]) -> Records:
+    """Of 40 patients known by name: as many labels as each has rows."""
+    names = np.repeat(np.arange(40, dtype=np.uint8), len(labels))
+    bare = some_records(labels * 40, names.tolist())
+    return dataclasses.replace(bare, marks=names[:, None, None] * np.ones((1, 2, 32), np.uint8))
+
+
 def test_rows_that_a_patient_has_beyond_those_change_nothing() -> None:
-    owners = np.repeat(np.arange(40), 3)
-    whole = dataclasses.replace(
-        some_records([0] * 120, owners.tolist()), marks=np.uint8(owners)[:, None, None] * np.ones((1, 2, 32), np.uint8)
-    )
+    whole = named_rows([0, 0, 0])
     more = whole.take([*range(120), 5, 5, 5])
     for part, again in zip(split(whole, most_rows=3), split(more, most_rows=3), strict=True):
         assert rows(part) == rows(again)
     assert sum(map(len, split(more))) == 123
+
+
+def test_which_rows_of_a_patient_are_used_depends_on_no_other_patient() -> None:
+    whole = named_rows([0, 0, 1])
+    without = whole.take(range(3, 120))
+    used, left = ({row for part in split(some, most_rows=2) for row in rows(part)} for some in (whole, without))
+    assert used - left == {0, 2}
+    assert left < used
 
 
 @settings(deadline=None, max_examples=50)

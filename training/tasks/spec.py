@@ -59,7 +59,7 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `TaskSpec.bind` writes out in full. ``categorical`` columns become one column a level, the first level left out.
     Images: square, ``image_size`` pixels a side, 1 or 3 ``image_channels``; ``class_names`` are the sub-folders of a
     folder of pictures, in the order of their labels.
-    Either: at most ``most_rows`` of each patient are used, the first in the file.
+    Either: at most ``most_rows`` of each patient are used, as `Records.limit_rows` picks them.
     """
 
     header: bool = True
