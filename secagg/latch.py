@@ -55,6 +55,7 @@ _SCHEMA = (
 LATCH_FILE: Final = "latch.sqlite"
 _POLICY: Final = "SELECT head, content FROM policy"
 _LOGS: Final = "SELECT name, entries, head FROM logs"
+_STOPPED: Final = "SELECT 1 FROM stopped WHERE charter = ?"
 _Record = tuple[str, tuple[object, ...]]
 
 
@@ -295,7 +296,7 @@ class Latch:
 
     def is_stopped(self, charter: bytes) -> bool:
         """Whether this site has stopped under ``charter``."""
-        return bool(self._read("SELECT 1 FROM stopped WHERE charter = ?", charter))
+        return bool(self._read(_STOPPED, charter))
 
     def cohorts(self, charter: bytes, occasion: bytes) -> tuple[Cohort, ...]:
         """For whom this site has revealed shares on this occasion, and when."""
@@ -355,13 +356,23 @@ def read_accepted_policy(path: Path) -> AcceptedPolicy | None:
     return AcceptedPolicy(*found[0]) if found else None
 
 
-def _read_only(path: Path, table: str, query: str) -> list[Any]:
+def read_is_stopped(path: Path, charter: bytes) -> bool:
+    """Whether the site of the latch at ``path`` has stopped under ``charter``, without taking its lock.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``latch-damaged``.
+    """
+    return bool(_read_only(path, "stopped", _STOPPED, charter))
+
+
+def _read_only(path: Path, table: str, query: str, *values: object) -> list[Any]:
     if not path.exists():
         return []
     try:
         with opened_to_read(path) as database:
             known = database.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
-            return database.execute(query).fetchall() if known else []
+            return database.execute(query, values).fetchall() if known else []
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise _unusable(path, error) from error
 

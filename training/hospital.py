@@ -57,6 +57,7 @@ from training.noise import require_same_noise
 from training.privacy_plan import require_budget
 from training.release import describe_release, model_file, require_attested, write_release
 from training.scaling import Scaling
+from training.stops import stopped_before
 
 _STATE_ALL = "Ask the coordinator to start again with its whole folder, which has every round, and to conclude again."
 _SET_BACK = "state-restored"
@@ -415,12 +416,7 @@ class Hospital:
     def _require_going_on(self) -> None:
         evidence = self._setup.folder.evidence(self._charter.digest)
         if self._latch.is_stopped(self._charter.digest) or evidence.exists():
-            raise ForgedSumError(
-                "forged-sum",
-                f"This hospital was given a forged sum under this charter, kept as {evidence}, and does not go on.",
-                culprit="the coordinator",
-                remedy="Compare it with the other hospitals, and agree on a new charter.",
-            )
+            raise stopped_before(evidence)
 
     def _save(self, state: HospitalState) -> None:
         """On disk first: what cannot be written is not taken."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from secagg.charter.folder import read_verified
+from secagg.latch import Latch
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE
 from tests.support.hospitals import choices_of, prepared, settings_for
 from tests.training.field.conftest import lay_out
@@ -125,6 +126,18 @@ def test_health_is_an_exit_code(secagg, here, state, running, code):
         outcome = secagg("hospital", "status", "site", "--json")
     assert outcome.code == code
     assert json.loads(outcome.out) == {"running": running, "status": msgspec.to_builtins(status)}
+
+
+def test_a_hospital_that_was_given_a_forged_sum_ends_with_the_same_code_and_reason_however_often_it_is_started(
+    secagg, given, here
+):
+    secagg("hospital", "init", "site", *given.of(1))
+    with Latch(Path("site/latch.sqlite")) as latch:
+        latch.record_stopped(read_verified(given.run / "charter").digest)
+    for _ in range(2):
+        secagg("hospital", "run", "site").failed(TAMPERING, "forged-sum", "agree on a new charter")
+        shown = secagg("hospital", "status", "site")
+        assert (shown.code, "[forged-sum]" in shown.out) == (TAMPERING, True)
 
 
 @pytest.fixture

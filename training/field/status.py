@@ -42,8 +42,8 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         steps: how many steps of the model this site has applied, of ``steps_due``.
         epsilon: what this run has cost this hospital's patients so far.
         budget: what all runs have, of what the policy allows.
-        reason, message, remedy: why it is stopped, refused or failed; or why it could not be set up for the last epoch,
-            if others say that its files were set back.
+        reason, message, remedy: why it is stopped, refused or failed; of one that waits, why it took no part in the
+            last job, or could not be set up for the last epoch because others say that its files were set back.
     """
 
     state: SiteState
@@ -82,7 +82,10 @@ def not_taking_part(error: SecaggError, charter: str) -> SiteStatus:
 
 
 def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> SiteStatus:
-    """The status of a site that has started and is in no job yet; what it had reached ``before`` stays known."""
+    """The status of a site that has started and is in no job yet; what it had reached ``before`` stays known.
+
+    So does why it took no part in the last job: only the next one shows whether that was put right.
+    """
     now = write_time()
     digest = charter.digest.hex()
     same = before is not None and before.charter == digest
@@ -96,6 +99,23 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
         steps_due=charter.charter.training.rounds,
         epsilon=before.epsilon if before and same else None,
         budget=before.budget if before else None,
+        reason=before.reason if before and same else None,
+        message=before.message if before and same else None,
+        remedy=before.remedy if before and same else None,
+    )
+
+
+def stopped(before: SiteStatus, error: TamperingError) -> SiteStatus:
+    """The status of a site that stopped under its charter, and was started again."""
+    now = write_time()
+    return msgspec.structs.replace(
+        before,
+        state=SiteState.STOPPED,
+        since=now,
+        updated=now,
+        reason=error.reason,
+        message=error.message,
+        remedy=error.remedy,
     )
 
 

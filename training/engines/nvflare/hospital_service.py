@@ -11,6 +11,7 @@ from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
+from secagg.errors import TamperingError
 from secagg.files import is_locked
 from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.folder import holds_release
@@ -18,9 +19,10 @@ from training.engines.nvflare.deadlines import LONGEST_FAREWELL
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import running
 from training.field.hospital_site import HospitalSite
-from training.field.status import SiteState, SiteStatus, released, waiting
+from training.field.status import SiteState, SiteStatus, released, stopped, waiting
 from training.field.watcher import SiteWatcher
 from training.run_lock import alone
+from training.stops import require_not_stopped
 
 _POLL_SECONDS: Final = 0.25
 # For a coordinator that was interrupted to begin another job: it hands the release out again, and asks who has it.
@@ -30,6 +32,8 @@ _SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
 
 def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteWatcher) -> SiteStatus:
     """Take part in every epoch until there is a release, or until this hospital stops for good; its last status.
+
+    One that has either is not started again.
 
     Args:
         going: asked again and again; what it raises ends the site.
@@ -48,6 +52,9 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
         known = released(known, release)
         site.status.write(known)
         return known
+    if stop := _stopped_for_good(site, charter, before, known):
+        site.status.write(stop)
+        return stop
     with alone(site.path), running(kit, charter, site.path, watcher) as process:
         site.status.write(known)
         watcher.on_status(known)
@@ -74,6 +81,22 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
 def _has_answered(status: SiteStatus | None, charter: VerifiedCharter) -> bool:
     """Whether the job in which the release came was over; if not, the coordinator may wait to hear that it is here."""
     return status is not None and (status.state, status.charter) == (SiteState.RELEASED, charter.digest.hex())
+
+
+def _stopped_for_good(
+    site: HospitalSite, charter: VerifiedCharter, before: SiteStatus | None, known: SiteStatus
+) -> SiteStatus | None:
+    """The status of a site that does not go on under its charter; None if it may.
+
+    Not of every site whose status is ``stopped``: a file that was not what it was may have been put right since.
+    """
+    if before and (before.charter, before.state, before.reason) == (known.charter, SiteState.STOPPED, "forged-sum"):
+        return before
+    try:
+        require_not_stopped(site.folder, charter.digest)
+    except TamperingError as error:
+        return stopped(known, error)
+    return None
 
 
 class _Lasting:

@@ -8,9 +8,13 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from secagg.charter.folder import read_verified
-from secagg.files import lock
+from secagg.errors import TamperingError
+from secagg.files import lock, write_atomically
+from secagg.latch import Latch
+from secagg.masking.verification import ForgedSumError
 from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.folder import STATEMENT_FILE, holds_release
 from secagg.release.statement import MODEL_FILE
@@ -18,7 +22,7 @@ from tests.training.field.conftest import lay_out
 from training.engines.nvflare import hospital_service
 from training.engines.nvflare.hospital_service import serve_hospital
 from training.engines.nvflare.provisioning import Address, provision
-from training.field.status import SiteState
+from training.field.status import SiteState, not_taking_part
 from training.field.watcher import SiteWatcher
 
 
@@ -121,10 +125,70 @@ def test_one_whose_job_was_over_does_not(with_release, monkeypatch):
     monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
     serve_hospital(with_release, lambda: None, SiteWatcher())
 
-    def nobody_asks():
-        raise EnoughError
-
     assert serve_hospital(with_release, nobody_asks, SiteWatcher()).state is SiteState.RELEASED
+
+
+def nobody_asks():
+    raise AssertionError("it has been started")
+
+
+STOPPED = not_taking_part(ForgedSumError("forged-sum", "The sum is not that of the hospitals it names."), "")
+
+
+def stop_by_latch(site):
+    with Latch(site.folder.latch) as latch:
+        latch.record_stopped(read_verified(site.charter).digest)
+
+
+def stop_by_evidence(site):
+    write_atomically(site.folder.evidence(read_verified(site.charter).digest), b"as it came")
+
+
+def stop_by_status(site):
+    charter = read_verified(site.charter).digest.hex()
+    site.status.write(replace(STOPPED, charter=charter, name="h1", steps=2, steps_due=3))
+
+
+@pytest.mark.parametrize("stop", [stop_by_latch, stop_by_evidence, stop_by_status])
+def test_one_that_was_given_a_forged_sum_ends_again_at_once_and_says_so(site, stop):
+    """Where its container is started again whatever it ended with, say."""
+    stop(site)
+    for _ in range(2):
+        ended = serve_hospital(site, nobody_asks, SiteWatcher())
+        assert (ended.state, ended.reason) == (SiteState.STOPPED, "forged-sum")
+        assert site.status.read() == ended
+
+
+def test_and_goes_on_saying_how_far_it_had_come_and_since_when_it_is_stopped(site):
+    stop_by_latch(site)
+    stop_by_status(site)
+    before = site.status.read()
+    assert serve_hospital(site, nobody_asks, SiteWatcher()) == before == site.status.read()
+
+
+def test_one_whose_latch_is_damaged_ends_at_once(site):
+    site.folder.latch.write_bytes(b"no latch, " * 1000)
+    ended = serve_hospital(site, nobody_asks, SiteWatcher())
+    assert (ended.state, ended.reason) == (SiteState.STOPPED, "latch-damaged")
+
+
+def test_a_stop_under_another_charter_keeps_no_site_from_starting(site):
+    with Latch(site.folder.latch) as latch:
+        latch.record_stopped(bytes(32))
+    site.status.write(replace(STOPPED, charter=bytes(32).hex()))
+    serve(site)
+    assert (site.status.read().state, site.status.read().reason) == (SiteState.WAITING, None)
+
+
+def test_one_whose_file_may_be_put_right_waits_and_says_why_it_had_stopped(site):
+    """Until it opens for a job: nobody else can tell whether it was."""
+    error = TamperingError("ledger-restored", "It was set back.", remedy="Put the newest one back.")
+    site.status.write(not_taking_part(error, read_verified(site.charter).digest.hex()))
+    for _ in range(2):
+        serve(site)
+        status = site.status.read()
+        assert (status.state, status.reason, status.message) == (SiteState.WAITING, "ledger-restored", error.message)
+        assert status.remedy == error.remedy
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"state": "waiting", "of_a_later_version": 1}'])
