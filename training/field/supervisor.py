@@ -99,11 +99,19 @@ class Supervised:
             os.close(descriptor)
 
     def _put_output_aside(self) -> None:
-        # Without its output the process still runs, and so it does where there is no room for a copy.
+        # Without its output the process still runs.
         with suppress(OSError):
-            if self._output.stat().st_size > _LONG:
+            if self._output.stat().st_size <= _LONG:
+                return
+            aside = self._output.with_name(f"{self._output.name}.1")
+            try:
+                shutil.copy(self._output, aside)
+            except OSError:
+                # On a full disk a part of a copy would take what room there is from the ledger and the latch, and would
+                # be tried again and again.
+                aside.unlink(missing_ok=True)
+            finally:
                 # Emptied where it is: the process and those that it started hold it open, and go on at its new end.
-                shutil.copy(self._output, self._output.with_name(f"{self._output.name}.1"))
                 os.truncate(self._output, 0)
 
     def _signal(self, number: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,33 @@ def test_what_it_says_takes_no_more_room_than_two_files(tmp_path, monkeypatch):
     assert {path.stat().st_mode & 0o777 for path in log.iterdir()} == {0o600}
     lines = (log / "output").read_bytes() + (log / "output.1").read_bytes()
     assert set(lines) == set(b"x\n")
+
+
+def test_where_a_disk_has_no_room_for_what_it_said_that_is_given_up_and_no_room_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "_LONG", 8_000_000)
+    log = tmp_path / "log"
+    log.mkdir()
+    (log / "output").write_bytes(b"x" * 9_000_000)
+    process = supervised(tmp_path, "import time; time.sleep(600)")
+    try:
+        with room_for(5_000_000):
+            process.check()
+    finally:
+        process.stop()
+    assert {path.name: path.stat().st_size for path in log.iterdir()} == {"output": 0}
+
+
+@contextmanager
+def room_for(size):
+    """A limit of this process that stands for a disk with so many bytes left."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_what_the_process_started_ends_with_it(tmp_path):
