@@ -1,0 +1,85 @@
+"""A hospital that changes its signing key takes over what its patients have spent, as docs/operations.md describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secagg.errors import RefusedError
+from secagg.identity import Identity
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
+from tests.training.field.conftest import lay_out
+from tests.training.field.test_sites import epoch, raise_epsilon
+from training.engines.nvflare.provisioning import Address, provision
+from training.field.hospital_site import HospitalSite
+
+# Allows two of the three rounds of one training, and all of another: less than two trainings.
+ALLOWED = 11.0
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """The consortium of a training that was stopped after two of its three rounds, as h1's key had been stolen."""
+    sites = lay_out(tmp_path / "old", choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    epoch(sites, 1)
+    return sites
+
+
+@pytest.fixture
+def agreed(tmp_path):
+    """What was agreed on anew, with a new key of h1, and its kit."""
+    sites = lay_out(tmp_path / "new", choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    provision(sites.charter, Address("localhost"), tmp_path / "provisioned")
+    return sites, tmp_path / "provisioned" / "kits" / "hospital-01"
+
+
+def moved(secagg, stopped, agreed, before_the_export=()):
+    """The new site, after all steps."""
+    old, (new, kit) = stopped.hospitals[1].path, agreed
+    for command in before_the_export:
+        assert secagg(*command).code == 0
+    assert secagg("budget", "export", old, "--out", "old.json").code == 0
+    given = new.materials[1]
+    made = ("--charter", given.charter, "--identity", given.identity, "--kit", kit, "--data", given.settings.data)
+    assert secagg("hospital", "init", "site", *made).code == 0
+    public_key = secagg("identity", "show", old / "identity.pem", "--json").json["public_key"]
+    assert secagg("budget", "import", "site", "old.json", "--public-key", public_key).code == 0
+    site = HospitalSite(Path("site"))
+    raise_epsilon(site, ALLOWED)
+    return site
+
+
+def give_up(stopped):
+    run = stopped.charter.digest.hex()
+    return [("budget", "release", stopped.hospitals[1].path, "--charter", run)]
+
+
+def spent(secagg, folder):
+    return max(data_set["epsilon"] for data_set in secagg("budget", "show", folder, "--json").json)
+
+
+def test_what_a_stopped_training_charged_counts_at_the_new_key_and_the_next_training_fits(
+    secagg, stopped, agreed, here
+):
+    old = stopped.hospitals[1].path
+    planned = spent(secagg, old)
+    site = moved(secagg, stopped, agreed, give_up(stopped))
+    assert Identity.load(site.folder.identity).public_key != Identity.load(old / "identity.pem").public_key
+    assert 0 < spent(secagg, site.path) == spent(secagg, old) < planned
+    with site.attend(agreed[0].charter.digest.hex(), 1):
+        pass
+
+
+def test_control_without_the_release_all_that_was_planned_counts_and_nothing_there_frees_it(
+    secagg, stopped, agreed, here
+):
+    planned = spent(secagg, stopped.hospitals[1].path)
+    site = moved(secagg, stopped, agreed)
+    assert spent(secagg, site.path) == planned
+    run = stopped.charter.digest.hex()
+    assert secagg("budget", "release", site.path, "--charter", run, "--json").json["released"] == []
+    assert spent(secagg, site.path) == planned
+    with pytest.raises(RefusedError) as refusal, site.attend(agreed[0].charter.digest.hex(), 1):
+        pass
+    assert refusal.value.reason == "budget-exceeded"
