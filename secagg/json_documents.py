@@ -7,7 +7,8 @@ from typing import Final, Literal
 import msgspec
 
 # What msgspec raises where a document does not fit its schema. Beside its own error there are Python's: for bytes that
-# are not UTF-8, and for lists in lists without end, in a field that the schema does not know.
+# are not UTF-8, and for lists in lists without end, in a field that the schema does not know or before the one that
+# says which schema it is. MessagePack's decoder raises the same.
 MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from secagg.errors import TamperingError
 from secagg.files import PRIVATE, read_bounded, remove_leftovers, write_atomically
+from secagg.json_documents import MALFORMED
 from secagg.masking import Purpose
 from secagg.release.dsse import LARGEST_STATEMENT
 from training.json_lines import JsonLines
@@ -196,7 +197,7 @@ class CoordinatorStore:
             return None
         try:
             return msgspec.json.decode(read_bounded(self._endorsements, _LARGEST_STATE), type=Words)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except MALFORMED:
             # Nothing rests on it, and it is written anew when hospitals are asked.
             return None
 
@@ -247,7 +248,7 @@ class CoordinatorStore:
             return CoordinatorState(charter)
         try:
             state = msgspec.json.decode(read_bounded(self._path, _LARGEST_STATE), type=CoordinatorState)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except MALFORMED as error:
             raise TamperingError(
                 "damaged-coordinator-state",
                 f"{self._path} cannot be read: {error}.",

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from secagg.errors import InputError, TamperingError
 from secagg.files import PRIVATE, write_atomically
+from secagg.json_documents import MALFORMED
 from secagg.labels import digest
 from secagg.masking import Purpose
 from training.model_state import ModelLayout, model_digest
@@ -194,7 +195,7 @@ def load_state(path: Path, charter_digest: bytes) -> HospitalState:
         optimizer = OptimizerState(int(step[0]), tensors.pop("first", zeros.first), tensors.pop("second", zeros.second))
         moments = Moments(tensors.pop("mean"), tensors.pop("variance")) if "mean" in tensors else None
         state = HospitalState(model, optimizer, progress, moments, last_sum)
-    except (OSError, SafetensorError, msgspec.DecodeError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, *MALFORMED) as error:
         raise TamperingError(
             "damaged-checkpoint",
             f"The checkpoint {path} cannot be read: {error}.",

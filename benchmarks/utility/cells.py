@@ -100,7 +100,7 @@ def _read(path: Path) -> Iterable[Cell]:
 def _same_as_before(folder: Path) -> MadeWith:
     here, path = MadeWith.here(), folder / MADE_FILE
     if path.exists():
-        before = msgspec.json.decode(path.read_bytes(), type=MadeWith)
+        before = _made_with(path)
         if before != here:
             raise InputError(
                 "other-versions",
@@ -111,6 +111,18 @@ def _same_as_before(folder: Path) -> MadeWith:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json_for_people(here))
     return here
+
+
+def _made_with(path: Path) -> MadeWith:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=MadeWith)
+    except MALFORMED as error:
+        raise InputError(
+            "damaged-cells",
+            f"{path} does not say what the cells beside it were made with: {error}.",
+            culprit=str(path),
+            remedy="Put a copy of it back, or choose another folder with --out.",
+        ) from error
 
 
 def _require_recipe(cell: Cell, recipe: Recipe | None, folder: Path) -> None:

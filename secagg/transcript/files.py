@@ -17,6 +17,7 @@ import msgspec
 
 from secagg.errors import InputError, TamperingError
 from secagg.files import PRIVATE, sync, unreadable, unwritable
+from secagg.json_documents import MALFORMED
 from secagg.masking.journal import Event
 from secagg.signed_log import Sha256
 
@@ -235,7 +236,7 @@ def _whole_size(path: Path) -> int:
 def _decoded(path: Path, number: int, data: bytes) -> Event:
     try:
         event: Event = msgspec.msgpack.decode(data, type=Event)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise _damaged(path, number, "it cannot be read") from error
     return event
 

@@ -20,6 +20,7 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.sections import MOST_MEMBERS
 from secagg.errors import RemoteProtocolError
 from secagg.identity import SIGNATURE_SIZE, Identity, is_valid_signature
+from secagg.json_documents import MALFORMED
 from secagg.labels import DIGEST_SIZE, Digest, label
 from secagg.wire.stage import Stage
 
@@ -257,7 +258,7 @@ def decode(data: bytes | memoryview, schema: type[Schema]) -> Schema:
     """
     try:
         return msgspec.msgpack.decode(data, type=schema)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise RemoteProtocolError("malformed", f"A message cannot be read as {schema.__name__}: {error}.") from error
 
 

@@ -89,6 +89,14 @@ def test_a_line_that_is_no_cell_is_named(tmp_path, line):
     assert refused.value.reason == "damaged-cells"
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"more": ' + 100_000 * b"["])
+def test_a_folder_that_does_not_say_what_its_cells_were_made_with_is_refused(tmp_path, content):
+    (tmp_path / MADE_FILE).write_bytes(content)
+    with pytest.raises(InputError, match=MADE_FILE) as refused:
+        study(tmp_path)
+    assert refused.value.reason == "damaged-cells"
+
+
 @pytest.mark.parametrize("wrong", ["0", "-1", "nan", "inf", "much"])
 def test_an_epsilon_that_is_none_is_refused(tmp_path, wrong):
     assert "neither a positive number nor none" in study(tmp_path, "--epsilon", wrong)

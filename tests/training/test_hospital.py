@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 from torch import nn
 
 from dp.ledger import Kind
@@ -804,6 +804,14 @@ def test_a_damaged_checkpoint_is_refused(finished, damage):
         load_state(path, finished.charter.digest)
     assert caught.value.reason == "damaged-checkpoint"
     assert caught.value.exit_code == 4
+
+
+def test_a_checkpoint_of_lists_in_lists_is_a_damaged_one(finished):
+    path = finished.checkpoint(1)
+    path.write_bytes(save({"model": np.zeros(1, np.float32)}, {"secagg": '{"more": ' + 100_000 * "["}))
+    with pytest.raises(TamperingError) as caught:
+        load_state(path, finished.charter.digest)
+    assert caught.value.reason == "damaged-checkpoint"
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from secagg.errors import InputError
+from secagg.json_documents import MALFORMED
 from training.exporting.attachment import malformed
 
 MAKERS: Final = ("safetensors",)
@@ -53,7 +54,7 @@ def read(data: bytes, place: str) -> tuple[Mapping[str, str], Mapping[str, np.nd
         found = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         attached = msgspec.json.decode(found.get(_METADATA, b"{}"), type=dict[str, str])
         return attached, load(data)
-    except (msgspec.DecodeError, SafetensorError, UnicodeDecodeError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, *MALFORMED) as error:
         raise malformed(place, error) from error
 
 

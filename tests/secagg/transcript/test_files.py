@@ -31,6 +31,15 @@ def test_a_file_that_is_cut_off_is_found(written, cut):
     assert caught.value.reason == "transcript-damaged"
 
 
+def test_lists_in_lists_without_end_are_no_event(written):
+    """Before the field that says which event it is, so that all of it is read over to find that."""
+    nested = b"\x82\xa1x" + b"\x91" * 100_000
+    written.write_bytes(len(nested).to_bytes(8, "big") + nested)
+    with pytest.raises(TamperingError) as caught:
+        list(read_events(written, ANY_SIZE))
+    assert caught.value.reason == "transcript-damaged"
+
+
 @pytest.mark.parametrize("prefix", [b"\xff" * 8, (1 << 62).to_bytes(8, "big"), bytes(7) + b"\x05nonsense"])
 def test_lengths_and_events_of_nonsense_are_refused_before_anything_is_allocated(written, prefix):
     written.write_bytes(prefix + written.read_bytes())

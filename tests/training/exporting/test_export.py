@@ -210,9 +210,19 @@ def test_tensors_of_another_model_under_the_statement_are_found_out(exported, he
     assert reason(tmp_path / "m", read_verified(heart_run / "charter")) == "model-altered"
 
 
+_NESTED = b'{"__metadata__":' + 200_000 * b"["
+LISTS_IN_LISTS = len(_NESTED).to_bytes(8, "little") + _NESTED
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(b"", "unknown-format"), (b"PK\x03\x04", "malformed-export"), (b"\x02" + bytes(7) + b"{}", "no-statement")],
+    [
+        (b"", "unknown-format"),
+        (b"PK\x03\x04", "malformed-export"),
+        (b"\x02" + bytes(7) + b"{}", "no-statement"),
+        (LISTS_IN_LISTS, "malformed-export"),
+    ],
+    ids=["nothing", "a cut archive", "tensors alone", "lists in lists"],
 )
 def test_what_is_no_export_is_an_error_with_a_reason(heart_run, tmp_path, content, expected):
     (tmp_path / "m").write_bytes(content)
