@@ -35,10 +35,12 @@ class Consortium:
     Attributes:
         survivors: the same in every round.
         real: those who do everything; the others leave out masks that cancel, and do not open sums.
+        field_bits: of the numbers that are added up.
     """
 
     def __init__(self, folder: Path, case: Case) -> None:
         signed = signed_charter(case)
+        self.field_bits = signed.charter.charter.encoding.field_bits
         self._opened = ExitStack()
         self._clients: dict[int, SparedClient] = {}
         for number, identity in enumerate(signed.identities, 1):

@@ -38,12 +38,12 @@ def comma_separated(run: Run) -> str:
     out = io.StringIO()
     fields = Cost.__struct_fields__
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow((*_CASE, *fields, "error", "real_hospitals", "by"))
+    writer.writerow((*_CASE, *fields, "error", "real_hospitals", "field_bits", "by"))
     for result in results_of(run):
         case = [getattr(result.case, name) for name in _CASE]
         for figures in result.figures.values():
             cost = msgspec.structs.astuple(figures.cost)
-            writer.writerow((*case, *cost, result.error, result.real_hospitals, result.by))
+            writer.writerow((*case, *cost, result.error, result.real_hospitals, result.field_bits, result.by))
     return out.getvalue()
 
 

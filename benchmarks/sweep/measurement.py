@@ -50,6 +50,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         error: root mean square of the difference between the mean that came out and that of the exact float sum, over
             the root mean square of the latter; None with differential privacy, where it would be that of the noise.
         by: whose code it was, with its version.
+        field_bits: of the numbers that are added up; None of a baseline, which has its own.
         lacks: what a baseline does not do, or is not measured doing.
     """
 
@@ -61,6 +62,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     error: float | None
     by: str
     lacks: str = ""
+    field_bits: int | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="limits"):

@@ -56,7 +56,7 @@ def _ours(case: Case, turn: int, kind: Kind) -> Measurement:
         set_ups = [_set_up(consortium, kind)]
         took = time.process_time() - started
         books, error = _rounds(consortium.run_round, kind)
-        real = consortium.real
+        real, field_bits = consortium.real, consortium.field_bits
     if kind == "time" and took < _SET_UP_SECONDS:
         set_ups += _repeated(lambda _: _set_up_alone(case, kind), _SET_UPS - 1, _SET_UP_SECONDS - took)
     costs = tuple(costs_of(set_ups, books, real, kind))
@@ -69,6 +69,7 @@ def _ours(case: Case, turn: int, kind: Kind) -> Measurement:
         # With noise, it says what noise was chosen, and nothing of the scheme.
         error=error if case.dp == "none" else None,
         by=f"secagg {version('secagg')}",
+        field_bits=field_bits,
     )
 
 

@@ -65,6 +65,7 @@ def _benchmark(result: Result, figures: Figures) -> dict[str, Any]:
     extra = msgspec.to_builtins(cost) | {
         "error": result.error,
         "real_hospitals": result.real_hospitals,
+        "field_bits": result.field_bits,
         "by": result.by,
     }
     return {

@@ -37,6 +37,7 @@ class Result:
     real_hospitals: int
     by: str
     lacks: str
+    field_bits: int | None
 
     def cost(self, phase: Phase, party: Party) -> Cost:
         """That of one phase and party; nothing measured where there was none."""
@@ -66,6 +67,7 @@ def _result(case: Case, measured: list[Measurement]) -> Result:
         real_hospitals=last.real_hospitals,
         by=last.by,
         lacks=last.lacks,
+        field_bits=last.field_bits,
     )
 
 

@@ -15,6 +15,7 @@ from benchmarks.sweep.folder import Run
 from benchmarks.sweep.measurement import PHASES, Party
 from benchmarks.sweep.results import Result, results_of
 from benchmarks.sweep.targets import SHARE, Figure
+from training.choices import USUAL_FIELD_BITS
 
 _COLUMNS: Final = (
     "",
@@ -104,6 +105,8 @@ def _table(run: Run, consortium: _Consortium, results: list[Result], absent: dic
         notes += [f"{_NAMES[scheme]}: not on this machine; {absent[scheme]}." for scheme in missing]
         rows += _limits(run, results)
     for one in results:
+        if one.field_bits not in (USUAL_FIELD_BITS, None):
+            notes.append(f"{_NAMES[one.case.scheme]}: numbers have {one.field_bits} bits.")
         if one.real_hospitals not in (one.case.hospitals, 1):
             notes.append(
                 f"{_NAMES[one.case.scheme]}: {one.real_hospitals} hospitals did everything; the others left out masks "

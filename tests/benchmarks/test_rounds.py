@@ -97,6 +97,7 @@ def test_neighbours_and_differential_privacy_are_measured_too():
     private = measure(case(hospitals=10, dropout=0.1, dp="distributed"), 1, "time")
     plain = measure(case(hospitals=10, dropout=0.1), 1, "time")
     assert private.error is None
+    assert (private.field_bits, measure(case("plain"), 1, "memory").field_bits) == (24, None)
     assert cost(private, "set-up", "hospital").bytes_up > cost(plain, "set-up", "hospital").bytes_up
 
 

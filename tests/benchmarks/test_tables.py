@@ -68,6 +68,13 @@ def test_schemes_of_one_consortium_stand_in_one_table_with_the_limits_below():
     assert [line[0] for line in alone.rows] == ["mask"]
 
 
+def test_a_table_says_where_numbers_are_wider_than_elsewhere():
+    usual, wide = (msgspec.structs.replace(row(MASK, 1), field_bits=bits) for bits in (24, 32))
+    (below,) = (table.notes for table in case_tables(run(wide, row(PLAIN, 1)), {}))
+    assert [note for note in below if "bits" in note] == ["mask: numbers have 32 bits."]
+    assert not [note for table in case_tables(run(usual), {}) for note in table.notes if "bits" in note]
+
+
 def test_a_table_is_written_as_markdown_and_latex():
     table = Table("50 % & more_", ("", "a|b"), [("x_1", "2 %")], ["Note #1."])
     assert "| x_1 | 2 % |" in markdown([table])
