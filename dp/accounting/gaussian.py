@@ -7,6 +7,7 @@ Sources: Mironov 2017 (arXiv 1702.07476) without sampling; Mironov, Talwar and Z
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
@@ -43,8 +44,10 @@ def _formulas() -> ModuleType:
     opacus = find_spec("opacus")
     folders = opacus.submodule_search_locations or () if opacus else ()
     alone = PathFinder.find_spec("rdp", [f"{folder}/accountants/analysis" for folder in folders])
-    if alone is None or alone.loader is None:
-        return import_module("opacus.accountants.analysis.rdp")
-    module = module_from_spec(alone)
-    alone.loader.exec_module(module)
-    return module
+    if alone is not None and alone.loader is not None:
+        module = module_from_spec(alone)
+        # A later version of it may need its package.
+        with suppress(ImportError):
+            alone.loader.exec_module(module)
+            return module
+    return import_module("opacus.accountants.analysis.rdp")

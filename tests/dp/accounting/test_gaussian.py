@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from opacus.accountants.analysis.rdp import compute_rdp
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from dp.accounting import EpsilonBound, epsilon, epsilon_rdp
+from dp.accounting import EpsilonBound, epsilon, epsilon_rdp, gaussian
 from dp.accounting.gaussian import gaussian_step
 from dp.accounting.orders import ORDERS
 from dp.events import GaussianEvent
@@ -66,6 +67,19 @@ def exact_gaussian(noise_multiplier, steps, delta):
 def test_the_divergence_of_a_step_is_what_the_whole_of_opacus_says(rate):
     expected = compute_rdp(q=rate, noise_multiplier=1.1, steps=1, orders=ORDERS)
     np.testing.assert_array_equal(gaussian_step(GaussianEvent(1.1, rate, 1), ORDERS), expected)
+
+
+@pytest.mark.parametrize("content", [None, "from .orders import all_of_them\n", "import no_such_module\n"])
+def test_where_its_formulas_cannot_be_had_alone_the_whole_of_opacus_is_loaded(tmp_path, monkeypatch, content):
+    folder = tmp_path / "opacus"
+    analysis = folder / "accountants" / "analysis"
+    analysis.mkdir(parents=True)
+    if content:
+        (analysis / "rdp.py").write_text(content)
+    spec = ModuleSpec("opacus", None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    monkeypatch.setattr(gaussian, "find_spec", lambda _name: spec)
+    assert gaussian._formulas.__wrapped__().compute_rdp is compute_rdp
 
 
 @by_case
