@@ -67,7 +67,7 @@ class CheckpointRelay:
         return listed if len(listed) <= LARGEST_STATEMENT else None
 
     def run(self, listed: bytes, kept: Exchange) -> bool:
-        """Have those sign the list that are in it and have answered; whether enough have and were given the signatures.
+        """Have those sign the list that are in it and have answered; whether enough have, and have kept the signatures.
 
         Only hospitals keep the signatures: as long as too few have them, they are asked for and given out again.
 
@@ -82,7 +82,9 @@ class CheckpointRelay:
         if not is_vouched_for(verify_checkpoints(signed, self.charter), self.charter.charter):
             return False
         given = self._send(members, Stage.COSIGNED, Cosigned(signed.to_json()))
-        return len(set(members) - given.dropped) > self.charter.charter.max_colluding + 1
+        # Who has kept them answers nothing.
+        refused = {sender for sender, _ in given.inbox}
+        return len(set(members) - given.dropped - refused) > self.charter.charter.max_colluding + 1
 
     def _send(self, members: Iterable[int], stage: Stage, payload: Witness | Cosigned) -> Exchange:
         message = outside_epochs(self.charter).seal(stage, payload)

@@ -50,7 +50,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         asked: whose shares were asked for last.
         stated: how many rounds hospitals were asked to attest to; who has attested to a number attests to no other.
         given: members that have said that they have the release.
-        witnessed: whether enough hospitals have signed for one another's logs, and were given the signatures.
+        witnessed: whether enough hospitals have signed for one another's logs, and have kept the signatures.
     """
 
     charter: str

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from errno import ENOSPC
 
 import msgspec
 import pytest
 
 from dp.ledger.entries import LEDGER
 from secagg.egress import read_egress
+from secagg.files import unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.log_excerpt import checkpoint_of
 from secagg.release.checkpoints import (
@@ -25,6 +28,7 @@ from secagg.wire import Sealer, Stage, open_envelope
 from secagg.wire.envelope import peek
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.support.replies import refusal
+from training import checkpointing
 from training.checkpointing import Checkpointing
 from training.draft import task_of
 from training.engines.base import Exchange, Phase
@@ -166,6 +170,28 @@ def test_what_too_few_were_given_of_what_all_signed_is_not_said_to_be_signed_and
     ward = open_ward()
     coordinator = ward.coordinator(engine=LosingSignatures(ward, *lost))
     coordinator.run()
+    assert not coordinator._store.state.witnessed
+    again = ward.coordinator()
+    again.run()
+    assert again._store.state.witnessed
+    assert {checkpoints(ward, number).cosigned_by for number in ward.hospitals} == {("h1", "h2", "h3", "h4")}
+
+
+def test_what_too_few_could_keep_of_what_all_signed_is_not_said_to_be_signed_and_is_given_out_again(
+    open_ward, monkeypatch
+):
+    ward = open_ward()
+    full = {ward.hospitals[number].release_folder for number in (1, 2, 3)}
+
+    def write_unless_full(path, *content):
+        if path.name == CHECKPOINTS_FILE and path.parent in full:
+            raise unwritable(path, OSError(ENOSPC, os.strerror(ENOSPC)))
+        write_atomically(path, *content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpointing, "write_atomically", write_unless_full)
+        coordinator = ward.coordinator()
+        coordinator.run()
     assert not coordinator._store.state.witnessed
     again = ward.coordinator()
     again.run()
