@@ -242,14 +242,17 @@ class Coordinator:
     def _go_beyond(self, statuses: Sequence[Status]) -> None:
         """Go on from the newest epoch and round that hospitals claim: a folder that was lost or put back knows less."""
         state = self._store.state
-        newest_epoch = self._claimed([status.epoch for status in statuses])
-        newest_round = self._claimed([status.round for status in statuses])
+        newest_epoch = max(state.epoch, self._claimed([status.epoch for status in statuses]))
+        newest_round = max(state.round, self._claimed([status.round for status in statuses]))
+        knew_less = (newest_epoch, newest_round) != (state.epoch, state.round)
+        # Of a copy that lacks only what a single hospital has masked, no other can tell. Once in a run: it may lie.
+        told_by_one = not state.forgotten and _furthest_round(statuses) > newest_round
         forgotten = state.forgotten
-        if newest_epoch > state.epoch or newest_round > state.round:
+        if knew_less or told_by_one:
             # In each epoch a run stops after so many rounds in a row that too few have masked.
-            forgotten = newest_round + _MOST_FAILURES * newest_epoch
-        epoch, round_number = max(state.epoch, newest_epoch), max(state.round, newest_round)
-        self._store.update(epoch=epoch, round=round_number, forgotten=forgotten)
+            epochs = newest_epoch + 1 - max(1, state.epoch)
+            forgotten = max(forgotten, newest_round + _MOST_FAILURES * epochs)
+        self._store.update(epoch=newest_epoch, round=newest_round, forgotten=forgotten)
 
     def _go_beyond_the_furthest(self, statuses: Iterable[Status]) -> None:
         """Leave out the rounds that one hospital says it alone has masked, as far as they may have been forgotten.
@@ -258,8 +261,7 @@ class Coordinator:
         has attested to it attests to no other number.
         """
         state = self._store.state
-        furthest_round = max((status.round for status in statuses), default=0)
-        self._store.update(round=max(state.round, min(furthest_round, state.forgotten)))
+        self._store.update(round=max(state.round, min(_furthest_round(statuses), state.forgotten)))
 
     def _send_what_was_missed(self, signed: Signed) -> Signed:
         """Send each the sums it missed, and others' word for those it cannot check."""
@@ -462,6 +464,10 @@ def _record(server: MaskingServer, pump: Pump, seconds: float) -> RoundRecord:
 def _found(fault: ProtocolError | None) -> list[RefusalRecord]:
     """Whom a round failed for, if that is known: it refused nothing itself."""
     return [RefusalRecord(fault.culprit, fault.reason, fault.message)] if fault and fault.culprit else []
+
+
+def _furthest_round(statuses: Iterable[Status]) -> int:
+    return max((status.round for status in statuses), default=0)
 
 
 def _done(purpose: Purpose, statuses: dict[int, Status], charter: VerifiedCharter) -> bool:

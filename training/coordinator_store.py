@@ -44,7 +44,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         forgotten: up to this round, hospitals may have masked some that this folder, lost or put back since, does not
-            know of: for them, one hospital's word is enough.
+            know of: for them, one hospital's word is enough. 0 as long as nothing has told of any.
         statistics: messages with the sums of feature statistics, in order, by file name.
         sums: the same for the applied sums.
         asked: whose shares were asked for last.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from secagg.errors import RemoteProtocolError
@@ -89,6 +90,9 @@ class Pump:
                 outbox += self.server.receive(sender, message)
                 self._note_refusal(sender, message)
             except RemoteProtocolError as error:
+                # Who refuses to enter an epoch is still in the one before: what it says tells more than that.
+                with suppress(RemoteProtocolError):
+                    self._note_refusal(sender, message)
                 self._note(sender, error)
         return outbox
 

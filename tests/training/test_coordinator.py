@@ -834,17 +834,52 @@ def test_control_hospitals_that_look_at_no_number_pay_twice_for_it_and_can_sign_
     assert set(map(tuple, rounds_paid_for(ward).values())) == {(1, 2, 2, 3)}
 
 
-@pytest.fixture
-def only_the_first_masked(open_ward):
-    """Rounds 2 to 4 were paid for and masked by the first hospital alone, and the coordinator's folder is gone."""
+@dataclass
+class CopyingEngine:
+    """Copies the coordinator's folder while round 4 is with the hospitals; some of them are away."""
+
+    ward: Ward
+    away: list[DropOut]
+
+    @property
+    def copy(self):
+        return self.ward.folder / "copy"
+
+    def exchange(self, phase, outbox, round_number):
+        if (phase, round_number) == (Phase.MASK, 4):
+            shutil.copytree(self.ward.folder / "coordinator", self.copy)
+        return EmbeddedEngine(self.ward.hospitals, self.away).exchange(phase, outbox, round_number)
+
+
+ONE_SUM_TO_COME_IN_ITS_OWN_EPOCH = msgspec.structs.replace(
+    PRIVATE_CHOICES, training=training_of(rounds=4, local_steps=1), epoch_rounds=3
+)
+
+
+@pytest.fixture(params=["lost", "put back", "put back, of an earlier version"])
+def only_the_first_masked(open_ward, request):
+    """Rounds 4 to 6 were paid for and masked by the first hospital alone, and the coordinator's folder lacks 5 and 6.
+
+    One of an earlier version does not say how many rounds may have been forgotten.
+    """
 
     def begin_again(hospitals):
-        ward = open_ward(hospitals, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=with_much_to_spend)
-        away = [DropOut(number, round_, Phase.MASK) for number in range(2, hospitals + 1) for round_ in (2, 3, 4)]
+        ward = open_ward(
+            hospitals, choices=ONE_SUM_TO_COME_IN_ITS_OWN_EPOCH, spec=PRIVATE_TASK, policy=with_much_to_spend
+        )
+        away = [DropOut(number, round_, Phase.MASK) for number in range(2, hospitals + 1) for round_ in (4, 5, 6)]
+        engine = CopyingEngine(ward, away)
         with pytest.raises(ProtocolError, match="answered while collecting"):
-            ward.coordinator(*away).run()
-        assert rounds_paid_for(ward) == {1: [1, 2, 3, 4]} | {number: [1] for number in range(2, hospitals + 1)}
+            ward.coordinator(engine=engine).run()
+        assert rounds_paid_for(ward) == {1: [1, 2, 3, 4, 5, 6]} | {
+            number: [1, 2, 3] for number in range(2, hospitals + 1)
+        }
         shutil.rmtree(ward.folder / "coordinator")
+        if request.param != "lost":
+            engine.copy.rename(ward.folder / "coordinator")
+        if request.param == "put back, of an earlier version":
+            state = ward.folder / "coordinator/coordinator.json"
+            state.write_bytes(state.read_bytes().replace(b'"forgotten":0,', b""))
         return ward
 
     return begin_again
@@ -854,18 +889,20 @@ def assert_released_with_all_paid_once(ward, release):
     paid = rounds_paid_for(ward).values()
     assert all(len(set(rounds)) == len(rounds) <= release.rounds for rounds in paid)
     assert release.privacy.epsilon >= max(hospital.epsilon for hospital in ward.hospitals.values())
-    assert_all_have_one_model(ward, 3)
+    assert_all_have_one_model(ward, 4)
 
 
 @pytest.mark.parametrize("hospitals", [3, 4])
-def test_one_that_lost_its_folder_begins_no_round_that_a_single_hospital_has_masked(only_the_first_masked, hospitals):
+def test_one_whose_folder_was_lost_or_put_back_begins_no_round_that_a_single_hospital_has_masked(
+    only_the_first_masked, hospitals
+):
     """With three no sum can do without it. With four it could, and that one would sign no release."""
     ward = only_the_first_masked(hospitals)
     assert ward.charter.charter.threshold == 3
     coordinator = ward.coordinator()
     release = verified_statement(ward, coordinator.run())
-    assert [record.round for record in coordinator.rounds] == [5, 6]
-    assert (release.sums, release.rounds) == (3, 6)
+    assert coordinator.rounds[-1].round == 7
+    assert (release.sums, release.rounds) == (4, 7)
     assert_released_with_all_paid_once(ward, release)
 
 
@@ -875,7 +912,7 @@ def test_nor_does_it_if_that_one_cannot_be_reached_at_first(only_the_first_maske
         ward.coordinator(engine=EmbeddedEngine({number: ward.hospitals[number] for number in (2, 3)})).run()
     assert caught.value.reason == "too-few-advertised"
     release = verified_statement(ward, ward.coordinator().run())
-    assert release.rounds == 6
+    assert release.rounds == 7
     assert_released_with_all_paid_once(ward, release)
 
 
@@ -885,9 +922,11 @@ def test_control_one_that_believes_no_single_hospital_never_comes_to_a_release(
 ):
     monkeypatch.setattr(Coordinator, "_go_beyond_the_furthest", lambda *_: None)
     ward = only_the_first_masked(hospitals)
+    why = {3: "h1 refused (stale-round): Round", 4: "this hospital has taken part in more"}[hospitals]
     for _ in range(4):
-        with pytest.raises(ProtocolError):
+        with pytest.raises(ProtocolError) as caught:
             ward.coordinator().run()
+        assert why in caught.value.message
 
 
 class FarAhead:
@@ -908,13 +947,24 @@ def led_by_the_second(ward):
     return EmbeddedEngine(ward.hospitals | {2: FarAhead(ward.hospitals[2])})
 
 
-def test_a_single_hospital_that_lies_about_its_rounds_is_believed_by_no_coordinator_that_has_its_folder(open_ward):
-    ward = open_ward()
-    ward.stop_before(Phase.MASK, 2)
-    assert verified_statement(ward, ward.coordinator(engine=led_by_the_second(ward)).run()).rounds == 4
+def test_a_single_hospital_that_lies_about_its_rounds_is_believed_for_three_rounds_of_a_whole_run(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=6)))
+    coordinator = ward.coordinator(engine=led_by_the_second(ward))
+    release = verified_statement(ward, coordinator.run())
+    assert [record.round for record in coordinator.rounds] == [1, 2, 6, 7, 8, 9]
+    assert release.rounds == 9
+    assert_all_have_one_model(ward, 6)
 
 
-def test_and_by_one_that_lost_it_for_three_rounds_in_each_epoch_at_most(open_ward):
+def test_nor_does_it_cost_the_others_a_round_or_a_set_up(open_ward):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    coordinator = ward.coordinator(engine=led_by_the_second(ward))
+    coordinator.run()
+    assert {len(rounds) for rounds in rounds_paid_for(ward).values()} == {3}
+    assert coordinator._store.state.epoch == 2
+
+
+def test_and_by_a_coordinator_that_lost_its_folder_for_three_rounds_in_each_epoch_at_most(open_ward):
     ward = open_ward(choices=choices_of(training_of(rounds=6)))
     ward.stop_before(Phase.MASK, 4)
     shutil.rmtree(ward.folder / "coordinator")
