@@ -25,7 +25,6 @@ from training.noise import ShareOfNoise
 from training.progress import counts_are_due
 from training.records import Records
 from training.scaling import Scaling
-from training.standardisation import moments_of
 from training.step_vector import StepVector
 from training.step_work import StepRecords, StepWork
 from training.task import Task
@@ -67,7 +66,7 @@ class Contributor:
     def moments(self) -> Vector:
         """This hospital's feature moments."""
         codec = MomentVector(self.charter, self.train.feature_names)
-        return Vector(codec.encode(moments_of(self.train), self.train.patient_count))
+        return Vector(codec.encode(self.train))
 
     def update(self, state: HospitalState, step: int, noise_keys: Sequence[bytes]) -> Vector:
         """This hospital's update, or its part of a step.

@@ -219,11 +219,12 @@ class Hospital:
 
     def _after_protocol_step(self, message: bytes) -> list[bytes]:
         client = self._client
+        # First: where the key finds no room, what came with this message must not be taken with a later one.
+        total = client.take_sum()
         if client.state in (ClientState.READY, ClientState.ASKED):
             self._keep_tag_key(client)
         if client.state is ClientState.ASKED:
             return [self._contribute()]
-        total = client.take_sum()
         return self._apply(total, message) if total else []
 
     def _keep_tag_key(self, client: MaskingClient) -> None:

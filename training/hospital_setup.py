@@ -19,7 +19,6 @@ from training.moment_vector import MomentVector
 from training.records import Records
 from training.scaling import Scaling
 from training.splitting import divide_by_patient, divide_stratified
-from training.standardisation import moments_of
 from training.task import EvaluationSpec, Task, TaskSpec
 from training.vector_layout import most_counts
 
@@ -103,11 +102,12 @@ def require_trainable(charter: Charter, task: Task, train: Records, validation: 
     """Refuse records and a task that a run would stop at, or break its promise with, before anything is charged.
 
     Raises:
-        InputError: ``field-too-narrow``, ``not-finite``, ``out-of-range``, ``too-small``, ``not-private-model``.
+        InputError: ``field-too-narrow``, ``not-finite``, ``out-of-range``, ``too-small``, ``too-many-rows``,
+            ``not-private-model``.
     """
     require_countable(charter, validation)
     if Scaling(task.spec).needs_moments:
-        MomentVector(charter, train.feature_names).encode(moments_of(train), train.patient_count)
+        MomentVector(charter, train.feature_names).encode(train)
     if charter.privacy.mode != "none":
         require_private_task(task, train)
 

@@ -174,8 +174,9 @@ class HospitalState:
 
 
 def _little_endian(array: npt.NDArray[np.float64]) -> bytes:
-    """Its bytes; none if all are zero, as they stay where the optimizer keeps no moments."""
-    return array.astype("<f8").tobytes() if array.any() else b""
+    """Its bytes; none if all of them are zero, as they stay where the optimizer keeps no moments."""
+    data = array.astype("<f8").tobytes()
+    return data if any(data) else b""
 
 
 def load_state(path: Path, charter_digest: bytes) -> HospitalState:

@@ -1,31 +1,35 @@
-"""What travels inside the masked vector of the statistics round: the weight, and weighted moments of each feature.
+"""What travels inside the masked vector of the statistics round: the rows, and of each feature two sums over them.
 
-Knows how they are encoded. All is one sum: of two, over different hospitals, the difference would show what one of
-them sent. A variance is the difference of two sums that may agree in many digits, so they are carried as wide
-integers, and subtracted exactly before anything is rounded.
+Knows how they are encoded. The sum over all hospitals says of their rows together what it says, and nothing of which
+hospital has which: it is the same numbers however the rows are divided. All is one sum: of two, over different
+hospitals, the difference would show what one of them sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
 import numpy as np
 
 from secagg.charter import Charter
 from secagg.encoding import Ring
-from secagg.encoding.moments import MEAN, MEAN_SQUARE
+from secagg.encoding.digits import MOST_NUMBERS
+from secagg.encoding.moments import SQUARE, VALUE
 from secagg.encoding.ring import RingVector
 from secagg.errors import InputError
 from secagg.masking.session import STATISTICS_BITS
-from training.standardisation import Moments
+from training.records import Records
+from training.standardisation import Moments, table_of
 from training.vector_layout import no_weight
 
-_RING = Ring(STATISTICS_BITS)
-# The rounding of a mean square is then below 2^-33 of it.
-_FEWEST_STEPS = 1 << 32
-_OTHER_UNIT = (
+_RING: Final = Ring(STATISTICS_BITS)
+_A_FEATURE: Final = VALUE.count + SQUARE.count
+# Of a column whose values are all below this, the grid would leave squares fewer than 32 bits.
+_SMALLEST: Final = 2.0**-32
+_OTHER_UNIT: Final = (
     "Use one unit for this column at all hospitals, a larger or smaller one if need be; or standardise by bounds."
 )
 
@@ -43,55 +47,52 @@ class MomentVector:
     charter: Charter
     features: Sequence[str]
 
-    def encode(self, moments: Moments, patients: int) -> RingVector:
-        """A hospital's vector. It counts as so many patients, but as no more than the charter's ``max_weight``.
+    def encode(self, records: Records) -> RingVector:
+        """A hospital's vector. Each of its rows counts once.
 
         Raises:
-            InputError: ``not-finite``, ``out-of-range`` or ``too-small``, naming the feature.
+            InputError: ``not-a-table``; ``too-many-rows``; ``out-of-range`` or ``too-small``, naming the feature.
         """
-        weight = min(patients, self.charter.encoding.max_weight)
-        limbs = [weight]
-        for name, mean, square in self._columns(moments):
-            if 0 < weight * square * (1 << MEAN_SQUARE.fraction_bits) < _FEWEST_STEPS:
-                raise _unusable("too-small", name, f"All values of {name} are so small that their spread is lost")
-            try:
-                limbs += MEAN.split(weight * mean) + MEAN_SQUARE.split(weight * square)
-            except OverflowError as error:
-                raise _unusable(
-                    "out-of-range", name, f"The values of {name} are larger than there is room for"
-                ) from error
-        return _RING.from_signed(np.array(limbs, np.int64))
-
-    def _columns(self, moments: Moments) -> Iterator[tuple[str, Fraction, Fraction]]:
-        """Of each feature its name, mean and mean square."""
-        for name, mean, variance in zip(self.features, moments.mean.tolist(), moments.variance.tolist(), strict=True):
-            if not (np.isfinite(mean) and np.isfinite(variance)):
-                raise InputError(
-                    "not-finite",
-                    f"The column {name} holds NaN or infinity.",
-                    culprit=name,
-                    remedy="Correct it in the table, or leave the column out.",
-                )
-            exact = Fraction(mean)
-            yield name, exact, Fraction(variance) + exact * exact
+        table = table_of(records)
+        most = MOST_NUMBERS // len(self.charter.members)
+        if len(table) > most:
+            raise InputError(
+                "too-many-rows",
+                f"{records.source} has {len(table):,} rows; each of {len(self.charter.members)} hospitals may add "
+                f"{most:,} to a sum of statistics.",
+                culprit=records.source,
+                remedy="Standardise by bounds.",
+            )
+        for name, largest in zip(self.features, np.abs(table).max(axis=0, initial=0.0).tolist(), strict=True):
+            _require_room(name, largest)
+        sums = np.concatenate([VALUE.add_up(table), SQUARE.add_up(np.square(table))])
+        return _RING.from_signed(np.concatenate([np.array([len(table)]), sums.T.reshape(-1)]))
 
     def decode(self, total: RingVector) -> Moments:
-        """The moments of all hospitals' records together, each hospital counting by its weight.
+        """The moments of all hospitals' rows together.
 
         They are rounded once, so that they are the same bits everywhere.
 
         Raises:
-            RemoteProtocolError: ``no-weight``: no hospital encodes a sum without weight.
+            RemoteProtocolError: ``no-weight``: no hospital encodes a sum without rows, or with more than there may be.
         """
-        signed = _RING.to_signed(total)
-        weight, columns = int(signed[0]), signed[1:].reshape(len(self.features), -1)
-        if weight <= 0:
+        rows, *sums = _RING.to_signed(total).tolist()
+        if not 0 < rows <= MOST_NUMBERS:
             raise no_weight()
-        means = [MEAN.join(limbs) / weight for limbs in columns[:, : MEAN.limbs].tolist()]
-        squares = [MEAN_SQUARE.join(limbs) / weight for limbs in columns[:, MEAN.limbs :].tolist()]
+        columns = [sums[start : start + _A_FEATURE] for start in range(0, len(sums), _A_FEATURE)]
+        means = [VALUE.total(digits[: VALUE.count]) / rows for digits in columns]
+        squares = [SQUARE.total(digits[VALUE.count :]) / rows for digits in columns]
         # Rounding, or a hospital that lies, may leave less than nothing.
         variances = [max(Fraction(0), square - mean * mean) for mean, square in zip(means, squares, strict=True)]
         return Moments(np.array(means, np.float64), np.array(variances, np.float64))
+
+
+def _require_room(name: str, largest: float) -> None:
+    """Refuse a column whose largest magnitude is too large or too small for the grid."""
+    if largest >= VALUE.limit:
+        raise _unusable("out-of-range", name, f"The values of {name} are larger than there is room for")
+    if 0 < largest < _SMALLEST:
+        raise _unusable("too-small", name, f"All values of {name} are so small that their spread is lost")
 
 
 def _unusable(reason: str, name: str, what: str) -> InputError:

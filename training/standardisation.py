@@ -38,7 +38,7 @@ class Standardiser:
 
     def apply(self, records: Records) -> Records:
         """The same records, scaled in float64 and stored as float32."""
-        return _with_features(records, (_table(records) - self.mean) / self.std)
+        return _with_features(records, (table_of(records) - self.mean) / self.std)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class BoundsScaler:
 
     def apply(self, records: Records) -> Records:
         """The same records, scaled in float64 and stored as float32."""
-        clipped = np.clip(_table(records), self.low, self.high)
+        clipped = np.clip(table_of(records), self.low, self.high)
         return _with_features(records, 2.0 * (clipped - self.low) / (self.high - self.low) - 1.0)
 
 
@@ -60,7 +60,7 @@ def moments_of(records: Records) -> Moments:
     Raises:
         InputError: ``not-a-table``.
     """
-    table = _table(records)
+    table = table_of(records)
     mean = table.mean(axis=0)
     return Moments(mean, np.square(table - mean).mean(axis=0))
 
@@ -97,7 +97,12 @@ def bounds_scaler(data: DataSpec) -> BoundsScaler:
     return BoundsScaler(low, high)
 
 
-def _table(records: Records) -> Vector:
+def table_of(records: Records) -> Vector:
+    """The features, float64 (rows, columns).
+
+    Raises:
+        InputError: ``not-a-table``.
+    """
     if records.features.ndim != 2:
         message = f"{records.source} does not hold a table; only columns can be standardised."
         raise InputError("not-a-table", message, culprit=records.source, remedy="Set standardise = 'none'.")

@@ -116,7 +116,7 @@ def most_counts(charter: Charter) -> int:
 def no_weight() -> RemoteProtocolError:
     """The error of who is given a sum that no hospitals can have made that are all honest."""
     return RemoteProtocolError(
-        "no-weight", "The hospitals of the sum have a total weight of zero: one has sent a false weight."
+        "no-weight", "The hospitals of the sum have no weight, or more than they can have: one has sent a false weight."
     )
 
 

@@ -32,7 +32,7 @@ from secagg.identity import fingerprint
 from secagg.labels import digest
 
 CHARTER_VERSION: Final = 1
-# Where feature statistics are summed: means and mean squares at once. Of two sums over different hospitals the
+# Where feature statistics are summed: values and squares at once. Of two sums over different hospitals the
 # difference would show what one of them sent.
 STATISTICS_SUMS: Final = 1
 

@@ -70,7 +70,7 @@ def test_to_a_model_that_false_weights_alone_have_left_as_it_was_nobody_attests(
     with pytest.raises(ProtocolError) as caught:
         run("update", -1, (1, 2, 3))
     assert caught.value.reason == "release-incomplete"
-    assert "h1: None of 3 sums has changed the model" in caught.value.message
+    assert "h1, h2, h3, h4, h5: None of 3 sums has changed the model" in caught.value.message
 
 
 def test_a_false_weight_of_statistics_leaves_features_as_they_are_and_not_the_run_at_an_end(run):
@@ -83,8 +83,8 @@ def test_a_false_weight_of_statistics_leaves_features_as_they_are_and_not_the_ru
 
 def test_limit_a_false_mean_of_a_feature_moves_it_out_of_sight_at_all_hospitals(run):
     """The run goes on; that feature is one number for all patients."""
-    highest_limb_of_the_mean = 3
-    ward, _, signed = run("moments", highest_limb_of_the_mean, (1,), tabular_spec(**SCALED_BY_SUMS))
+    coarsest_of_the_first = 3
+    ward, _, signed = run("moments", coarsest_of_the_first, (1,), tabular_spec(**SCALED_BY_SUMS))
     everybody_signed(ward, signed)
     scaling, moments = ward.hospitals[1].scaling, ward.hospitals[1].state.moments
     scaled = scaling.apply(ward.hospitals[1]._contributor.train, moments).features

@@ -15,10 +15,11 @@ from dp.ledger import Kind
 from dp.ledger.entries import LEDGER
 from dp.ledger.spending import cost_epsilon
 from dp.plan import PrivacyPlan
+from secagg.egress import Direction, read_egress
 from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
 from secagg.identity import Identity
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
-from secagg.masking.messages import Begin, Open, Refusal
+from secagg.masking.messages import Abort, Begin, Open, Refusal
 from secagg.release.dsse import assemble, attest, read_envelope
 from secagg.release.folder import read_release
 from secagg.release.statement import read_statement, statement_bytes
@@ -767,13 +768,18 @@ def test_a_checkpoint_of_a_version_that_took_two_sums_of_statistics_is_refused_i
 
 def set_up(ward):
     """An epoch of training, by a coordinator that passes over refusals."""
-    server, engine = MaskingServer(Session(ward.charter, 1, Purpose.TRAINING, 1, 2)), EmbeddedEngine(ward.hospitals)
-    outbox = server.open()
-    for _ in range(3):
-        replies = [
-            pair for pair in engine.exchange(Phase.READY, outbox, 0).inbox if peek(pair[1]).stage != Stage.REFUSAL
-        ]
+    server = MaskingServer(Session(ward.charter, 1, Purpose.TRAINING, 1, 2))
+    deliver(ward, server, server.open(), 3)
+    return server
+
+
+def deliver(ward, server, outbox, times):
+    """Messages to hospitals and their answers back, so many times; what is to be delivered next."""
+    for _ in range(times):
+        answers = EmbeddedEngine(ward.hospitals).exchange(Phase.READY, outbox, 0).inbox
+        replies = [pair for pair in answers if peek(pair[1]).stage != Stage.REFUSAL]
         outbox = [message for sender, reply in replies for message in server.receive(sender, reply)]
+    return outbox
 
 
 def test_a_hospital_whose_disk_was_full_at_the_set_up_masks_nothing_before_it_has_kept_the_tag_key(
@@ -794,6 +800,29 @@ def test_a_hospital_whose_disk_was_full_at_the_set_up_masks_nothing_before_it_ha
     assert refusal(ward, ward.hospitals[1].receive(first)) == "unwritable"
     assert stages(ward.hospitals[1].receive(second)) == [Stage.MASKED]
     assert load_state(ward.checkpoint(1), ward.charter.digest).tag_key(1) is not None
+
+
+def test_a_sum_that_came_while_the_disk_had_no_room_is_not_taken_with_a_later_message(open_ward, monkeypatch):
+    ward = open_ward(hospitals=4)
+    save, full = HospitalState.save, [True]
+
+    def saving(state, path):
+        if path == ward.checkpoint(1) and full:
+            raise InputError("unwritable", "No space left on device.")
+        save(state, path)
+
+    monkeypatch.setattr(HospitalState, "save", saving)
+    server = set_up(ward)
+    server.timeout()
+    begun = [(member, message) for member, message in server.begin(1) if member != 1]
+    deliver(ward, server, begun, 1)
+    sums = dict(deliver(ward, server, deliver(ward, server, server.timeout(), 1), 1))
+    assert refusal(ward, ward.hospitals[1].receive(sums[1])) == "unwritable"
+    full.clear()
+    ward.hospitals[1].receive(ward.forge(Stage.ABORT, Abort("lost"), epoch=1, round_number=1))
+    assert [ward.hospitals[number].state.steps for number in (1, 2)] == [0, 0]
+    log = read_egress(ward.home(1).egress, Identity.load(ward.home(1).identity).public_key)
+    assert Direction.TOOK not in [entry.direction for entry in log]
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"\xff" * 200])

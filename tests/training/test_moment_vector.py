@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from secagg.charter import Encoding, Statistics
+from secagg.charter import Statistics
 from secagg.encoding import Ring
 from secagg.errors import InputError, RemoteProtocolError
 from tests.support.consortium import make_charter, make_identities
 from training.moment_vector import MomentVector
 from training.records import Records
-from training.standardisation import Moments, moments_of, standardiser_of
+from training.standardisation import standardiser_of
 
 HOSPITALS = 5
 RING = Ring(64)
-MOST = 10_000
 
 
 def moment_vector(*features):
-    charter = make_charter(
-        make_identities(HOSPITALS), statistics=Statistics(features=len(features)), encoding=Encoding(max_weight=MOST)
-    )
+    charter = make_charter(make_identities(HOSPITALS), statistics=Statistics(features=len(features)))
     return MomentVector(charter, features)
 
 
@@ -36,9 +35,11 @@ def records(features):
 
 def pooled_by_sum(tables, codec=None):
     codec = codec or moment_vector(*(f"x{i}" for i in range(tables[0].shape[1])))
-    sites = [records(table) for table in tables]
-    vectors = [codec.encode(moments_of(site), len(site)) for site in sites]
-    return codec.decode(np.sum(vectors, axis=0, dtype=np.uint64))
+    return codec.decode(added_up(codec.encode(records(table)) for table in tables))
+
+
+def added_up(vectors):
+    return np.sum(list(vectors), axis=0, dtype=np.uint64)
 
 
 DRAWN = {
@@ -79,86 +80,75 @@ def test_of_sums_over_two_sets_of_hospitals_the_difference_is_the_number_of_one_
     """Why there is one sum, over one set: `multi-round-intersection` tries for another."""
     codec, draw = moment_vector("x0"), np.random.default_rng(7)
     sites = [records(draw.integers(0, 2, (rows, 1))) for rows in (163, 90, 41)]
-    vectors = [codec.encode(moments_of(site), len(site)) for site in sites]
-    all_of_them, without_the_first = (np.sum(some, axis=0, dtype=np.uint64) for some in (vectors, vectors[1:]))
-    shown = all_of_them - without_the_first
+    vectors = [codec.encode(site) for site in sites]
+    shown = added_up(vectors) - added_up(vectors[1:])
     assert round(codec.decode(shown).mean[0] * int(shown[0])) == int(sites[0].features.sum())
 
 
-def test_a_hospital_with_more_patients_than_the_greatest_weight_counts_as_that_many():
-    codec = moment_vector("x")
-    large, small = Moments(np.array([1.0]), np.array([0.0])), Moments(np.array([4.0]), np.array([0.0]))
-    found = codec.decode(codec.encode(large, 50 * MOST) + codec.encode(small, MOST // 2))
-    assert found.mean.tolist() == [2.0]
-    assert found.variance.tolist() == [2.0]
-
-
-@given(arrays(np.float64, (HOSPITALS, 2), elements=st.floats(-1e6, 1e6)), st.lists(st.integers(1, MOST), min_size=5))
+@given(
+    arrays(np.float32, (12, 2), elements=st.floats(-1e9, 1e9, width=32).map(lambda x: x if abs(x) > 3e-10 else 0.0)),
+    st.lists(st.integers(0, HOSPITALS - 1), min_size=12, max_size=12),
+)
 @settings(deadline=None)
-def test_means_and_variances_are_pooled_to_the_last_digit_that_float64_has(means, counts):
+def test_one_sum_shows_nothing_of_which_hospital_has_which_row(table, owners):
+    """Bit by bit: whoever sees it sees what one hospital with all rows would have sent."""
     codec = moment_vector("x", "y")
-    vectors = [
-        codec.encode(Moments(row, np.ones(2)), count) for row, count in zip(means, counts[:HOSPITALS], strict=True)
-    ]
-    found = codec.decode(np.sum(vectors, axis=0, dtype=np.uint64))
-    weights = np.array(counts[:HOSPITALS], np.longdouble)[:, None] / sum(counts[:HOSPITALS])
-    wide = means.astype(np.longdouble)
-    mean = (weights * wide).sum(axis=0)
-    np.testing.assert_allclose(found.mean, mean.astype(float), rtol=1e-13, atol=1e-12)
-    np.testing.assert_allclose(
-        found.variance, ((weights * (wide - mean) ** 2).sum(axis=0) + 1).astype(float), rtol=1e-12
-    )
+    vectors = [codec.encode(records(table[np.array(owners) == number])) for number in set(owners)]
+    assert np.array_equal(added_up(vectors), codec.encode(records(table)))
 
 
-def test_everybody_gets_the_same_bits_whatever_order_vectors_are_added_in():
-    codec, draw = moment_vector("x"), np.random.default_rng(3)
-    vectors = [codec.encode(Moments(draw.normal(size=1), draw.random(1)), 10 + n) for n in range(HOSPITALS)]
-    found = {
-        codec.decode(np.sum([vectors[i] for i in draw.permutation(HOSPITALS)], axis=0, dtype=np.uint64)).mean.tobytes()
-        for _ in range(20)
-    }
-    assert len(found) == 1
+def test_control_where_hospitals_send_means_of_their_own_the_last_digits_tell_how_many_have_a_diagnosis_in_each():
+    """A mean is rounded to float64. Of all counts with the total that is shown anyway, one has these exact sums."""
+    sizes, counts = (303, 200, 407), (145, 98, 211)
 
+    def shown(counts):
+        means = [count / size for size, count in zip(sizes, counts, strict=True)]
+        squares = [Fraction(mean * (1 - mean)) + Fraction(mean) ** 2 for mean in means]
+        weighted = [size * Fraction(mean) for size, mean in zip(sizes, means, strict=True)]
+        return sum(weighted), sum(size * square for size, square in zip(sizes, squares, strict=True))
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-@pytest.mark.parametrize("which", ["mean", "variance"])
-def test_a_column_that_is_no_number_is_named(which, wrong):
-    moments = Moments(np.ones(2), np.ones(2))
-    getattr(moments, which)[1] = wrong
-    with pytest.raises(InputError) as caught:
-        moment_vector("age", "dose").encode(moments, 10)
-    assert (caught.value.reason, caught.value.culprit) == ("not-finite", "dose")
+    possible = [(a, b, sum(counts) - a - b) for a in range(304) for b in range(201) if 0 <= sum(counts) - a - b <= 407]
+    true = shown(counts)
+    assert [some for some in possible if shown(some) == true] == [counts]
 
 
 @pytest.mark.parametrize(
-    ("mean", "variance", "reason"),
-    [(1e18, 0.0, "out-of-range"), (0.0, 1e32, "out-of-range"), (-1e16, 1.0, "out-of-range"), (1e-14, 0.0, "too-small")],
+    ("dose", "reason"),
+    [(3e14, "out-of-range"), (-(2.0**48), "out-of-range"), (1e-10, "too-small"), (-1e-30, "too-small")],
 )
-def test_a_column_that_the_sum_has_no_room_for_or_no_steps_is_named_with_what_to_do(mean, variance, reason):
+def test_a_column_that_the_sum_has_no_room_for_or_no_steps_is_named_with_what_to_do(dose, reason):
     with pytest.raises(InputError) as caught:
-        moment_vector("age", "dose").encode(Moments(np.array([60.0, mean]), np.array([9.0, variance])), MOST)
+        moment_vector("age", "dose").encode(records([[60.0, 0.0], [50.0, dose]]))
     assert (caught.value.reason, caught.value.culprit) == (reason, "dose")
     assert "unit" in caught.value.remedy
 
 
+def test_more_rows_than_can_be_added_up_are_refused(monkeypatch):
+    monkeypatch.setattr("training.moment_vector.MOST_NUMBERS", 3 * HOSPITALS)
+    codec = moment_vector("age")
+    codec.encode(records([[60.0]] * 3))
+    with pytest.raises(InputError) as caught:
+        codec.encode(records([[60.0]] * 4))
+    assert caught.value.reason == "too-many-rows"
+
+
 def test_a_column_of_zeros_is_not_too_small():
     codec = moment_vector("age")
-    assert codec.decode(codec.encode(Moments(np.zeros(1), np.zeros(1)), 10)).variance.tolist() == [0.0]
+    assert codec.decode(codec.encode(records([[0.0]] * 10))).variance.tolist() == [0.0]
 
 
-@pytest.mark.parametrize("weight", [0, -1, -(1 << 62)])
-def test_a_sum_without_weight_is_refused(weight):
+@pytest.mark.parametrize("rows", [0, -1, -(1 << 62), (1 << 31) + 1, 1 << 62])
+def test_a_sum_without_rows_or_of_more_than_there_may_be_is_refused(rows):
     codec = moment_vector("x")
     with pytest.raises(RemoteProtocolError) as caught:
-        codec.decode(RING.from_signed(np.array([weight, *range(8)], np.int64)))
+        codec.decode(RING.from_signed(np.array([rows, *range(9)], np.int64)))
     assert caught.value.reason == "no-weight"
 
 
-@given(arrays(np.uint64, 17, elements=st.integers(0, (1 << 64) - 1)))
+@given(st.integers(1, 1 << 31), arrays(np.uint64, 18, elements=st.integers(0, (1 << 64) - 1)))
 @settings(deadline=None)
-def test_whatever_a_hospital_that_lies_makes_of_the_sum_it_scales_to_finite_numbers(elements):
-    elements[0] = max(1, int(elements[0]) >> 1)
-    scale = standardiser_of(moment_vector("x", "y").decode(elements))
+def test_whatever_a_hospital_that_lies_makes_of_the_sum_it_scales_to_finite_numbers(rows, elements):
+    scale = standardiser_of(moment_vector("x", "y").decode(np.concatenate([np.array([rows], np.uint64), elements])))
     assert np.isfinite(scale.mean).all()
     assert (scale.std > 0).all()
     assert np.isfinite(scale.std).all()

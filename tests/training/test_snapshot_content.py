@@ -98,11 +98,29 @@ def test_a_state_comes_back_bit_for_bit(state):
 
 
 def test_a_zero_with_a_sign_keeps_it():
-    """A state that counts zeros alike has one digest; what comes of it later must be the same too."""
+    """What comes of it later must be the same too."""
     state = after(1)
     signed = OptimizerState(1, np.full(SIZE, -0.0), np.zeros(SIZE))
     state = HospitalState(state.model, signed, state.progress, state.moments)
     assert np.signbit(read_state(shared(state), CHARTER, started(), LAYOUT).optimizer.first).all()
+
+
+@pytest.mark.parametrize("zeros", ["first", "second", "mean", "variance"])
+def test_two_states_with_zeros_of_another_sign_have_two_digests(zeros):
+    plain = {name: np.zeros(SIZE) for name in ("first", "second")} | {
+        name: np.zeros(FEATURES) for name in ("mean", "variance")
+    }
+    signed = plain | {zeros: -plain[zeros]}
+    one, other = (
+        HospitalState(
+            started().model,
+            OptimizerState(1, arrays["first"], arrays["second"]),
+            started().progress,
+            Moments(arrays["mean"], arrays["variance"]),
+        ).digest(LAYOUT)
+        for arrays in (plain, signed)
+    )
+    assert one != other
 
 
 def test_a_charter_without_statistics_counts_and_optimizer_has_states_too():

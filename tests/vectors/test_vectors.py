@@ -197,29 +197,31 @@ def test_the_recorded_state_digest_is_of_what_sums_have_made_of_the_state():
 # --- Feature statistics, made once more as the document says -------------------------------------------------
 
 
-def as_limbs(number: Fraction, limbs: int, fraction_bits: int) -> list[int]:
-    steps = round(number * 2**fraction_bits)
-    lower = [steps // 2 ** (44 * k) % 2**44 for k in range(limbs - 1)]
-    return [limb % 2**64 for limb in (*lower, steps // 2 ** (44 * (limbs - 1)))]
+def sums_of_digits(numbers: list[Fraction], count: int, finest: int) -> list[int]:
+    steps = [round(number * 2**finest) for number in numbers]
+    digits = [[(1 if step > 0 else -1) * (abs(step) >> 32 * k & 2**32 - 1) for k in range(count)] for step in steps]
+    return [sum(column) % 2**64 for column in zip(*digits, strict=True)]
 
 
-def test_the_recorded_moments_are_in_limbs_of_44_bits():
+def number_of(sums: list[int], finest: int) -> Fraction:
+    return Fraction(sum(2 ** (32 * k) * digits for k, digits in enumerate(sums)), 2**finest)
+
+
+def test_the_recorded_moments_are_sums_of_digits_over_rows():
     for hospital in MOMENTS["hospitals"]:
-        weight = min(hospital["patients"], MOMENTS["max_weight"])
-        elements = [weight]
-        for mean, variance in zip(hospital["means"], hospital["variances"], strict=True):
-            m, v = Fraction(mean), Fraction(variance)
-            elements += as_limbs(weight * m, 3, 64) + as_limbs(weight * (v + m * m), 5, 104)
+        elements = [len(hospital["rows"])]
+        for column in zip(*hospital["rows"], strict=True):
+            values = [Fraction(value) for value in column]
+            elements += sums_of_digits(values, 3, 48) + sums_of_digits([value**2 for value in values], 6, 96)
         assert hospital["elements"] == elements
 
 
 def test_the_recorded_sum_is_that_of_the_hospitals_and_is_read_in_fractions():
     total = [sum(column) % 2**64 for column in zip(*(h["elements"] for h in MOMENTS["hospitals"]), strict=True)]
     assert MOMENTS["sum"] == total
-    weight, *limbs = [element - 2**64 * (element >= 2**63) for element in total]
+    rows, *sums = [element - 2**64 * (element >= 2**63) for element in total]
     for number, (mean, variance) in enumerate(zip(MOMENTS["means"], MOMENTS["variances"], strict=True)):
-        first, second = limbs[8 * number :][:3], limbs[8 * number + 3 :][:5]
-        m = Fraction(sum(limb * 2 ** (44 * k) for k, limb in enumerate(first)), 2**64 * weight)
-        square = Fraction(sum(limb * 2 ** (44 * k) for k, limb in enumerate(second)), 2**104 * weight)
+        of_one = sums[9 * number :][:9]
+        m, square = number_of(of_one[:3], 48) / rows, number_of(of_one[3:], 96) / rows
         assert (mean, variance) == (float(m), float(max(Fraction(0), square - m * m)))
     assert MOMENTS["spreads"] == [*map(math.sqrt, MOMENTS["variances"][:2]), 1.0]

@@ -30,7 +30,6 @@ from training.hospital_setup import HospitalSetup, split_patients
 from training.moment_vector import MomentVector
 from training.simulation import SimulationSettings, prepare, read_settings
 from training.sites import DataSource, read_sites
-from training.standardisation import moments_of
 from training.task import TaskSpec
 
 FEATURES = ("age", "dose")
@@ -107,7 +106,7 @@ class Ward:
             if charter.charter.statistics.features:
                 train, _ = split_patients(site.records, task)
                 codec = MomentVector(charter.charter, train.feature_names)
-                ward.moments[number] = codec.encode(moments_of(train), train.patient_count)
+                ward.moments[number] = codec.encode(train)
         return ward
 
     def __enter__(self) -> Self:
