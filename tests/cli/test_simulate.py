@@ -539,7 +539,7 @@ def test_a_run_that_gets_nowhere_says_what_each_hospital_refused(simulate):
     lines = outcome.err.splitlines()
     assert lines[0].startswith("h1 refuses: ")
     assert all(line.endswith("]") for line in lines)
-    assert lines[-1].startswith("Error: No hospital signed a release. h1: None of 2 sums has changed the model")
+    assert lines[-1].startswith("Error: No hospital signed a release. h1, h2, h3: None of 2 sums has changed the model")
 
 
 def test_what_hospitals_refuse_is_json_with_json(simulate):

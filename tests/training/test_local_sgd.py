@@ -15,7 +15,7 @@ from training.local_sgd import train_locally
 from training.model_state import flatten
 from training.records import Records, concatenate
 from training.splitting import divide_stratified
-from training.standardisation import first_moments, mean_from_sum, second_moments, standardiser_from_sums
+from training.standardisation import moments_of, standardiser_of
 from training.task import TaskSpec, build_task
 from training.tasks.models import classification_loss
 
@@ -45,8 +45,7 @@ def test_pooled_hearts_reach_the_published_accuracy(heart_spec: TaskSpec, heart_
     task = build_task(heart_spec)
     halves = [divide_stratified(task.read(path), 0.66, 43) for path in heart_files]
     train, test = (concatenate([half[side] for half in halves]) for side in (0, 1))
-    first = first_moments(train, 1.0)
-    standardiser = standardiser_from_sums(first, second_moments(train, 1.0, mean_from_sum(first)))
+    standardiser = standardiser_of(moments_of(train))
     model = task.build_model()
     settings = Training(rounds=1, local_steps=200, batch_size=len(train), learning_rate=0.5)
     train_locally(model, standardiser.apply(train), task.loss, settings, np.random.default_rng(0), CPU)
