@@ -79,7 +79,8 @@ class Checkpointing:
     def keep(self, payload: Cosigned) -> None:
         """Put it beside the release: others' copies are what a log cannot be rewritten against.
 
-        It is the one that this hospital has signed, if it was asked to.
+        It is the one that this hospital has signed, if it was asked to. One that it keeps with signatures that this one
+        lacks stays.
 
         Raises:
             RemoteProtocolError: ``bad-checkpoints``, ``too-few-signatures``, ``already-witnessed``.
@@ -100,9 +101,9 @@ class Checkpointing:
                 remedy="The release is valid without it. Ask the coordinator for the list once enough hospitals have "
                 "signed.",
             )
-        self._require_no_fewer(found)
         self._go_by(signed.payload)
-        write_atomically(self.release / CHECKPOINTS_FILE, payload.signed)
+        if not self._keeps_signatures_beyond(found):
+            write_atomically(self.release / CHECKPOINTS_FILE, payload.signed)
 
     def _require_own(self, names: Iterable[str]) -> None:
         if self.name not in names:
@@ -117,10 +118,9 @@ class Checkpointing:
         if self._first not in (None, statement):
             raise _witnessed("This hospital has signed or kept another list of checkpoints, and takes no second one.")
 
-    def _require_no_fewer(self, found: VerifiedCheckpoints) -> None:
+    def _keeps_signatures_beyond(self, found: VerifiedCheckpoints) -> bool:
         kept = self._kept
-        if kept and not set(kept.cosigned_by) <= set(found.cosigned_by):
-            raise _witnessed("This hospital has kept a list of checkpoints that more have signed.")
+        return kept is not None and not set(kept.cosigned_by) <= set(found.cosigned_by)
 
     @property
     def _first(self) -> bytes | None:

@@ -164,7 +164,7 @@ class HospitalState:
         tensors = {"model": self.model, "optimizer_step": np.array([self.optimizer.step])}
         kept = {"first": self.optimizer.first, "second": self.optimizer.second}
         # An optimizer that keeps no such moments leaves them zero.
-        tensors |= {name: values for name, values in kept.items() if values.any()}
+        tensors |= {name: values for name, values in kept.items() if has_bits(values)}
         if self.moments:
             tensors |= {"mean": self.moments.mean, "variance": self.moments.variance}
         if self.last_sum:
@@ -174,9 +174,13 @@ class HospitalState:
 
 
 def _little_endian(array: npt.NDArray[np.float64]) -> bytes:
-    """Its bytes; none if all of them are zero, as they stay where the optimizer keeps no moments."""
-    data = array.astype("<f8").tobytes()
-    return data if any(data) else b""
+    """Its bytes; none if every bit is zero, as they stay where the optimizer keeps no moments."""
+    return array.astype("<f8").tobytes() if has_bits(array) else b""
+
+
+def has_bits(array: npt.NDArray[np.float64]) -> bool:
+    """Whether any bit is set. A zero with a sign has one: what comes of it later may differ."""
+    return bool(array.view(np.uint64).any())
 
 
 def load_state(path: Path, charter_digest: bytes) -> HospitalState:

@@ -19,7 +19,7 @@ from secagg.encoding import Ring
 from secagg.encoding.digits import MOST_NUMBERS
 from secagg.encoding.moments import SQUARE, VALUE
 from secagg.encoding.ring import RingVector
-from secagg.errors import InputError
+from secagg.errors import InputError, RemoteProtocolError
 from secagg.masking.session import STATISTICS_BITS
 from training.records import Records
 from training.standardisation import Moments, table_of
@@ -27,8 +27,11 @@ from training.vector_layout import no_weight
 
 _RING: Final = Ring(STATISTICS_BITS)
 _A_FEATURE: Final = VALUE.count + SQUARE.count
-# Of a column whose values are all below this, the grid would leave squares fewer than 32 bits.
+# What a grid leaves of squares that are smaller is too little for a spread.
 _SMALLEST: Final = 2.0**-32
+# How far a hospital that rounds as it should can be off with a value, and with a square.
+_VALUE_ERROR: Final = Fraction(1, 1 << VALUE.finest + 1)
+_SQUARE_ERROR: Final = Fraction(1, 1 << SQUARE.finest + 1)
 _OTHER_UNIT: Final = (
     "Use one unit for this column at all hospitals, a larger or smaller one if need be; or standardise by bounds."
 )
@@ -75,6 +78,7 @@ class MomentVector:
 
         Raises:
             RemoteProtocolError: ``no-weight``: no hospital encodes a sum without rows, or with more than there may be.
+                ``no-moments``: no rows have such a mean or mean square.
         """
         rows, *sums = _RING.to_signed(total).tolist()
         if not 0 < rows <= MOST_NUMBERS:
@@ -82,9 +86,23 @@ class MomentVector:
         columns = [sums[start : start + _A_FEATURE] for start in range(0, len(sums), _A_FEATURE)]
         means = [VALUE.total(digits[: VALUE.count]) / rows for digits in columns]
         squares = [SQUARE.total(digits[VALUE.count :]) / rows for digits in columns]
-        # Rounding, or a hospital that lies, may leave less than nothing.
-        variances = [max(Fraction(0), square - mean * mean) for mean, square in zip(means, squares, strict=True)]
+        variances = [_variance(mean, square) for mean, square in zip(means, squares, strict=True)]
         return Moments(np.array(means, np.float64), np.array(variances, np.float64))
+
+
+def _variance(mean: Fraction, square: Fraction) -> Fraction:
+    """Of rows with this mean and mean square, if there can be such: a false one would leave inputs as far as it likes.
+
+    Raises:
+        RemoteProtocolError: ``no-moments``.
+    """
+    variance = square - mean * mean
+    rounding = 2 * abs(mean) * _VALUE_ERROR + _SQUARE_ERROR
+    if abs(mean) >= VALUE.limit or square >= SQUARE.limit or variance < -rounding:
+        raise RemoteProtocolError(
+            "no-moments", "No rows have the sum of feature statistics: one hospital has sent false numbers."
+        )
+    return max(Fraction(0), variance)
 
 
 def _require_room(name: str, largest: float) -> None:

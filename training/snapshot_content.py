@@ -20,7 +20,7 @@ from secagg.errors import RemoteProtocolError
 from secagg.masking import Session
 from secagg.masking.session import Survivors
 from secagg.wire.envelope import decode
-from training.hospital_state import AppliedSum, HospitalState
+from training.hospital_state import AppliedSum, HospitalState, has_bits
 from training.model_state import ModelLayout
 from training.position import Position, can_replace
 from training.progress import counts_are_due
@@ -179,5 +179,5 @@ def _little_endian(array: npt.NDArray[np.generic], stored: str) -> memoryview:
 
 
 def _unless_zero(array: npt.NDArray[np.float64]) -> memoryview:
-    """Its bytes; none if every bit is zero. By bits: a zero with a sign is none that the other may lack."""
-    return _little_endian(array, "<f8") if array.view(np.uint64).any() else memoryview(b"")
+    """Its bytes; none if every bit is zero."""
+    return _little_endian(array, "<f8") if has_bits(array) else memoryview(b"")

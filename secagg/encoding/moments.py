@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from secagg.encoding.digits import Digits
 
-VALUE = Digits(count=3, finest=48)
-SQUARE = Digits(count=6, finest=96)
+# A value down to 2^-40 is exact as float32, and so is its square.
+VALUE = Digits(count=4, finest=80)
+SQUARE = Digits(count=7, finest=128)
 
 
 def moments_length(features: int) -> int:

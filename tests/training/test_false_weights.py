@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from secagg.charter.sections import ServerStep
 from secagg.encoding import Ring
+from secagg.encoding.moments import VALUE
 from secagg.errors import ProtocolError
 from secagg.masking.session import STATISTICS_BITS
 from secagg.release.dsse import read_envelope
@@ -25,7 +28,7 @@ MOMENTUM = ServerStep(optimizer="momentum", learning_rate=0.5)
 def run(open_ward, monkeypatch):
     """Runs five hospitals, of which the second makes the whole of some sums weigh less than nothing."""
 
-    def run(method, place, sums, spec=None):
+    def run(method, lie, sums, spec=None):
         ward = open_ward(hospitals=5, spec=spec, choices=choices_of(training_of(server=MOMENTUM)))
         honest, liar = getattr(Contributor, method), ward.hospitals[LIAR]._contributor
         made = []
@@ -36,7 +39,7 @@ def run(open_ward, monkeypatch):
                 return vector
             made.append(vector)
             bits = ward.charter.charter.encoding.field_bits if method == "update" else STATISTICS_BITS
-            return weighing_less(vector, place, Ring(bits)) if len(made) in sums else vector
+            return lie(vector, contributor, Ring(bits)) if len(made) in sums else vector
 
         monkeypatch.setattr(Contributor, method, contribute)
         coordinator = ward.coordinator()
@@ -45,11 +48,24 @@ def run(open_ward, monkeypatch):
     return run
 
 
-def weighing_less(vector, place, ring):
-    """With the least number that the ring has: nobody sees what is masked, and it outweighs all others' weights."""
-    signed = ring.to_signed(vector.elements)
-    signed[place] = -ring.largest
-    return Vector(ring.from_signed(signed), vector.removable)
+def least_at(place):
+    """The least number that the ring has: nobody sees what is masked, and it outweighs all others' weights."""
+
+    def lie(vector, _contributor, ring):
+        signed = ring.to_signed(vector.elements)
+        signed[place] = -ring.largest
+        return Vector(ring.from_signed(signed), vector.removable)
+
+    return lie
+
+
+def a_giant(_vector, contributor, _ring):
+    """As if its first patient were as large as there is room for."""
+    train = contributor.train
+    features = train.features.copy()
+    features[0, 0] = 2e14
+    codec = MomentVector(contributor.charter, train.feature_names)
+    return Vector(codec.encode(replace(train, features=features)))
 
 
 def everybody_signed(ward, signed):
@@ -60,7 +76,7 @@ def everybody_signed(ward, signed):
 
 @pytest.mark.parametrize("sums", [(1,), (2,), (1, 2)], ids=str)
 def test_a_false_weight_costs_a_step_and_not_the_run(run, sums):
-    ward, coordinator, signed = run("update", -1, sums)
+    ward, coordinator, signed = run("update", least_at(-1), sums)
     everybody_signed(ward, signed)
     assert [record.step for record in coordinator.rounds] == [1, 2, 3]
     assert ward.refused == [(f"h{number}", "no-weight") for _ in sums for number in range(1, 6)]
@@ -68,23 +84,30 @@ def test_a_false_weight_costs_a_step_and_not_the_run(run, sums):
 
 def test_to_a_model_that_false_weights_alone_have_left_as_it_was_nobody_attests(run):
     with pytest.raises(ProtocolError) as caught:
-        run("update", -1, (1, 2, 3))
+        run("update", least_at(-1), (1, 2, 3))
     assert caught.value.reason == "release-incomplete"
     assert "h1, h2, h3, h4, h5: None of 3 sums has changed the model" in caught.value.message
 
 
 def test_a_false_weight_of_statistics_leaves_features_as_they_are_and_not_the_run_at_an_end(run):
-    ward, _, signed = run("moments", 0, (1,), tabular_spec(**SCALED_BY_SUMS))
+    ward, _, signed = run("moments", least_at(0), (1,), tabular_spec(**SCALED_BY_SUMS))
     everybody_signed(ward, signed)
     scale = ward.hospitals[1].scaling.standardiser(ward.hospitals[1].state.moments)
     assert scale.mean.tolist() == [0.0, 0.0]
     assert scale.std.tolist() == [1.0, 1.0]
 
 
+def test_a_false_mean_that_no_rows_have_leaves_features_as_they_are(run):
+    ward, _, signed = run("moments", least_at(VALUE.count), (1,), tabular_spec(**SCALED_BY_SUMS))
+    everybody_signed(ward, signed)
+    assert ("h1", "no-moments") in ward.refused
+    scale = ward.hospitals[1].scaling.standardiser(ward.hospitals[1].state.moments)
+    assert (scale.mean.tolist(), scale.std.tolist()) == ([0.0, 0.0], [1.0, 1.0])
+
+
 def test_limit_a_false_mean_of_a_feature_moves_it_out_of_sight_at_all_hospitals(run):
-    """The run goes on; that feature is one number for all patients."""
-    coarsest_of_the_first = 3
-    ward, _, signed = run("moments", coarsest_of_the_first, (1,), tabular_spec(**SCALED_BY_SUMS))
+    """Rows could have it. For this model the run goes on; that feature is one number for all patients."""
+    ward, _, signed = run("moments", a_giant, (1,), tabular_spec(**SCALED_BY_SUMS))
     everybody_signed(ward, signed)
     scaling, moments = ward.hospitals[1].scaling, ward.hospitals[1].state.moments
     scaled = scaling.apply(ward.hospitals[1]._contributor.train, moments).features
@@ -102,7 +125,7 @@ def test_a_step_that_would_leave_no_model_costs_a_step_and_not_the_run(run, monk
         return honest(settings, state, *arguments)
 
     monkeypatch.setattr(applying, "apply", overflowing)
-    ward, _, signed = run("update", -1, ())
+    ward, _, signed = run("update", least_at(-1), ())
     everybody_signed(ward, signed)
     assert ward.refused == [(f"h{number}", "model-not-finite") for number in range(1, 6)]
 
@@ -114,4 +137,4 @@ def test_control_hospitals_that_refuse_such_a_sum_never_come_past_it(run, monkey
 
     monkeypatch.setattr(applying.SumApplier, "_tell_void", refusing)
     with pytest.raises(ProtocolError):
-        run(method, place, (1,), tabular_spec(**SCALED_BY_SUMS) if codec is MomentVector else None)
+        run(method, least_at(place), (1,), tabular_spec(**SCALED_BY_SUMS) if codec is MomentVector else None)

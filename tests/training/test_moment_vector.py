@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from secagg.charter import Statistics
 from secagg.encoding import Ring
+from secagg.encoding.moments import SQUARE, VALUE
 from secagg.errors import InputError, RemoteProtocolError
 from tests.support.consortium import make_charter, make_identities
 from training.moment_vector import MomentVector
@@ -53,6 +55,7 @@ DRAWN = {
     "heavy tail": lambda draw, rows: draw.lognormal(0, 4, rows),
     "days since 1970": lambda draw, rows: draw.normal(16_436, 2, rows).round(),
     "negative": lambda draw, rows: draw.normal(-40, 0.01, rows),
+    "small, of two values": lambda draw, rows: draw.choice([2e-9, 2.002e-9], rows),
 }
 
 
@@ -69,7 +72,7 @@ def test_the_sum_gives_mean_and_spread_of_all_records_in_one_place(column, sizes
         np.testing.assert_allclose(standardiser_of(found).std, spread, rtol=1e-9)
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, -3.7, 0.1, 1e-4, 2015.0, 1e8, 5e12])
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.7, 0.1, 1e-4, 2.5e-8, 7e-10, 2015.0, 1e8, 5e12])
 def test_a_column_that_is_the_same_everywhere_is_left_unscaled(value):
     found = pooled_by_sum([np.full((rows, 1), value) for rows in (3, 7, 300, 41, 10)])
     assert standardiser_of(found).std.tolist() == [1.0]
@@ -141,14 +144,39 @@ def test_a_column_of_zeros_is_not_too_small():
 def test_a_sum_without_rows_or_of_more_than_there_may_be_is_refused(rows):
     codec = moment_vector("x")
     with pytest.raises(RemoteProtocolError) as caught:
-        codec.decode(RING.from_signed(np.array([rows, *range(9)], np.int64)))
+        codec.decode(RING.from_signed(np.array([rows, *range(11)], np.int64)))
     assert caught.value.reason == "no-weight"
 
 
-@given(st.integers(1, 1 << 31), arrays(np.uint64, 18, elements=st.integers(0, (1 << 64) - 1)))
+@pytest.mark.parametrize(
+    ("mean", "square", "possible"),
+    [(1.0, 1.0, True), (1.0, 1.0 - 2.0**-50, False), (2.0**48, 2.0**96, False), (0.0, -1.0, False), (3.0, 10.0, True)],
+)
+def test_a_sum_that_no_rows_have_is_told_from_one_of_rounded_rows(mean, square, possible):
+    codec = moment_vector("x")
+    digits = [*in_digits(mean, VALUE), *in_digits(square, SQUARE)]
+    total = RING.from_signed(np.array([1, *digits], np.int64))
+    if possible:
+        assert codec.decode(total).variance.tolist() == [square - mean**2]
+        return
+    with pytest.raises(RemoteProtocolError) as caught:
+        codec.decode(total)
+    assert caught.value.reason == "no-moments"
+
+
+def in_digits(number, digits):
+    """Also of a number that is one digit's place too large."""
+    steps, sign = round(abs(Fraction(number)) * (1 << digits.finest)), -1 if number < 0 else 1
+    lower = [sign * (steps >> 32 * place & 0xFFFFFFFF) for place in range(digits.count - 1)]
+    return [*lower, sign * (steps >> 32 * (digits.count - 1))]
+
+
+@given(st.integers(1, 1 << 31), arrays(np.uint64, 22, elements=st.integers(0, (1 << 64) - 1)))
 @settings(deadline=None)
-def test_whatever_a_hospital_that_lies_makes_of_the_sum_it_scales_to_finite_numbers(rows, elements):
-    scale = standardiser_of(moment_vector("x", "y").decode(np.concatenate([np.array([rows], np.uint64), elements])))
-    assert np.isfinite(scale.mean).all()
-    assert (scale.std > 0).all()
-    assert np.isfinite(scale.std).all()
+def test_whatever_a_hospital_that_lies_makes_of_the_sum_is_refused_or_scales_to_finite_numbers(rows, elements):
+    total = np.concatenate([np.array([rows], np.uint64), elements])
+    with suppress(RemoteProtocolError):
+        scale = standardiser_of(moment_vector("x", "y").decode(total))
+        assert np.isfinite(scale.mean).all()
+        assert (scale.std > 0).all()
+        assert np.isfinite(scale.std).all()

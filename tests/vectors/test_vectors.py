@@ -212,7 +212,7 @@ def test_the_recorded_moments_are_sums_of_digits_over_rows():
         elements = [len(hospital["rows"])]
         for column in zip(*hospital["rows"], strict=True):
             values = [Fraction(value) for value in column]
-            elements += sums_of_digits(values, 3, 48) + sums_of_digits([value**2 for value in values], 6, 96)
+            elements += sums_of_digits(values, 4, 80) + sums_of_digits([value**2 for value in values], 7, 128)
         assert hospital["elements"] == elements
 
 
@@ -221,7 +221,7 @@ def test_the_recorded_sum_is_that_of_the_hospitals_and_is_read_in_fractions():
     assert MOMENTS["sum"] == total
     rows, *sums = [element - 2**64 * (element >= 2**63) for element in total]
     for number, (mean, variance) in enumerate(zip(MOMENTS["means"], MOMENTS["variances"], strict=True)):
-        of_one = sums[9 * number :][:9]
-        m, square = number_of(of_one[:3], 48) / rows, number_of(of_one[3:], 96) / rows
+        of_one = sums[11 * number :][:11]
+        m, square = number_of(of_one[:4], 80) / rows, number_of(of_one[4:], 128) / rows
         assert (mean, variance) == (float(m), float(max(Fraction(0), square - m * m)))
     assert MOMENTS["spreads"] == [*map(math.sqrt, MOMENTS["variances"][:2]), 1.0]

@@ -14,7 +14,7 @@ from secagg.encoding import Digits
 from secagg.encoding.digits import MOST_NUMBERS
 from secagg.encoding.moments import SQUARE, VALUE
 
-FINE = Fraction(1, 1 << 48)
+FINE = Fraction(1, 1 << 80)
 WIDE = VALUE.limit
 
 tables = arrays(
@@ -29,8 +29,8 @@ def read(elements, windows=VALUE):
 
 
 def rounded(numbers):
-    """The sum of numbers, each to the nearest multiple of 2^-48, ties to even: in integers, as anybody would."""
-    return sum(round(Fraction(number) * (1 << 48)) for number in numbers) * FINE
+    """The sum of numbers, each to the nearest multiple of 2^-80, ties to even: in integers, as anybody would."""
+    return sum(round(Fraction(number) * (1 << 80)) for number in numbers) * FINE
 
 
 @given(tables)
@@ -46,7 +46,7 @@ def test_digits_add_up_to_the_same_however_the_numbers_are_divided(table, dice):
     assert np.array_equal(np.sum(parts, axis=0), of_all)
 
 
-@pytest.mark.parametrize("number", [WIDE - 2.0**-5, -WIDE + 2.0**-5, 2.0**-16 - 2.0**-48, -(2.0**-48)])
+@pytest.mark.parametrize("number", [WIDE - 2.0**-5, -WIDE + 2.0**-5, 2.0**-48 - 2.0**-80, -(2.0**-80)])
 def test_the_digits_of_as_many_numbers_as_there_may_be_stay_within_64_bits(number):
     sums = [MOST_NUMBERS * digit for digit in VALUE.add_up(np.array([[number]]))[:, 0].tolist()]
     assert max(map(abs, sums)) < 1 << 63
@@ -54,7 +54,7 @@ def test_the_digits_of_as_many_numbers_as_there_may_be_stay_within_64_bits(numbe
 
 
 def test_a_tie_goes_to_the_even_step():
-    ties = np.array([[odd * 2.0**-49 for odd in (1, 3, -1, -3)]])
+    ties = np.array([[odd * 2.0**-81 for odd in (1, 3, -1, -3)]])
     assert [total / FINE for total in read(VALUE.add_up(ties))] == [0, 2, 0, -2]
 
 
