@@ -149,6 +149,20 @@ class Spending:
         others = [other for other in self.runs if other.key != run.key]
         return self._most((*others, run), delta)
 
+    def epsilon_at_least(self, name: str, cost: Cost, delta: float) -> float:
+        """As `epsilon`, with one run of this ledger costing each patient ``cost``, or what it counts with if more.
+
+        Args:
+            name: of the run; on whatever data sets it was, ``cost`` is of all of it.
+        """
+        key, own = RunKey(name), self.run(name).counted
+        found = []
+        for shared in self.shared:
+            counted = reduce(Cost.plus, (run.counted for run in shared if run.key == key), own)
+            others = [run for run in (*self.runs, *shared) if run.key != key]
+            found.append(_epsilon((*others, RunSpending(name, reserved=cost.at_least(counted))), delta))
+        return max(found)
+
     def _most(self, runs: Iterable[RunSpending], delta: float) -> float:
         own = tuple(runs)
         return max(_epsilon((*own, *others), delta) for others in self.shared)

@@ -9,16 +9,18 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from dp.ledger.entries import Cost
 from secagg.charter import VerifiedCharter
 from secagg.identity import fingerprint
 from secagg.release import read_envelope
 from secagg.release.checkpoints import VerifiedCheckpoints, verify_checkpoints
 from secagg.release.folder import verify_statement
 from secagg.release.statement import Statement, read_statement
+from training.privacy_plan import privacy_plan, rounds_of_plan, rounds_stated
 from training.reporting.budget import data_sets_of
 from training.reporting.charges import check_charges
 from training.reporting.egress import egress_of
-from training.reporting.evidence import SiteEvidence
+from training.reporting.evidence import SiteEvidence, account_of
 from training.reporting.guarantee import InAll, guarantee_of
 from training.reporting.integrity import (
     Integrity,
@@ -31,7 +33,7 @@ from training.reporting.integrity import (
 from training.reporting.notices import notices_of
 from training.reporting.records import Records
 from training.reporting.report import CharterFacts, MemberFacts, ReleaseFacts, Report, SiteFacts
-from training.reporting.rounds_run import rounds_run
+from training.reporting.rounds_run import RoundsRun, rounds_run
 
 
 def report_of(charter: VerifiedCharter, records: Records) -> Report:
@@ -49,7 +51,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     sites = tuple(_site(site) for site in evidence)
     run = rounds_run(statement.predicate if statement else None, evidence, charter)
     about: Literal["site", "consortium"] = "site" if [site.scope for site in sites] == ["site"] else "consortium"
-    in_all = _spent_in_all(sites[0], charter) if about == "site" else None
+    in_all = _spent_in_all(evidence[0], sites[0], charter, run) if about == "site" else None
     guarantee = guarantee_of(charter.charter, run.rounds, run.sums, run.counted, in_all)
     integrity = Integrity()
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
@@ -77,10 +79,10 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     return replace(report, notices=notices_of(report, charter.charter))
 
 
-def _spent_in_all(site: SiteFacts, charter: VerifiedCharter) -> InAll | None:
-    """What patients of this training have spent in all trainings, those who have spent most; None if nobody was."""
-    run = charter.digest.hex()
-    trained = [data_set for data_set in site.data_sets if any(entry.charter == run for entry in data_set.runs)]
+def _spent_in_all(evidence: SiteEvidence, site: SiteFacts, charter: VerifiedCharter, run: RoundsRun) -> InAll | None:
+    """What patients of this training have spent in all of theirs, those who have spent most; None if nobody was."""
+    name = charter.digest.hex()
+    trained = [data_set for data_set in site.data_sets if any(entry.charter == name for entry in data_set.runs)]
     if not trained:
         return None
     delta = max(data_set.delta for data_set in trained)
@@ -88,7 +90,16 @@ def _spent_in_all(site: SiteFacts, charter: VerifiedCharter) -> InAll | None:
     runs = (entry for data_set in site.data_sets if data_set.data_set in names for entry in data_set.runs)
     if any(entry.epsilon is None for entry in runs):
         return InAll(None, delta)
-    return InAll(max(data_set.spent for data_set in trained), delta)
+    plan, account = privacy_plan(charter.charter), account_of(evidence)
+
+    def spent(rounds: int, sums: int) -> float:
+        # A ledger counts the rounds that its own hospital has paid for: of this training there may have been more.
+        cost = Cost(plan.training_events(rounds), plan.metric_events(plan.most_releases(rounds, sums)))
+        return max(account.spending(one.data_set).epsilon_at_least(name, cost, one.delta) for one in trained)
+
+    stated = rounds_stated(charter.charter, run.rounds, run.sums)
+    whole = rounds_of_plan(charter.charter, *stated)
+    return InAll(spent(*stated), delta, spent(*whole) if run.rounds and whole != stated else None)
 
 
 def _statement(charter: VerifiedCharter, file: bytes | None) -> Statement | None:

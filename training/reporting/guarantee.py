@@ -39,14 +39,17 @@ class Term(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class InAll(msgspec.Struct, frozen=True):
-    """What a hospital's ledger counts of all trainings of the patients of one of them.
+    """What all trainings at a hospital cost the patients of one of them together.
 
     Attributes:
-        epsilon: at ``delta``; None where one of those trainings has no differential privacy.
+        epsilon: at ``delta``, that one with at least what is stated of it, the others as the ledger counts them; None
+            where one of them has no differential privacy.
+        of_plan: the same with all rounds that its charter asks for; None where ``epsilon`` is that.
     """
 
     epsilon: float | None
     delta: float
+    of_plan: float | None = None
 
 
 class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,9 +107,7 @@ def guarantee_of(
         epsilon_continuous=forecast_reference(plan, rounds) if same_length else None,
         rounds=rounds,
         sums=sums,
-        plain=_plain(charter, epsilon, exchange, plan.delta)
-        + _ended(charter, sums, of_plan)
-        + _together(in_all, epsilon),
+        plain=_plain(charter, epsilon, exchange, plan.delta) + _ended(charter, sums, of_plan) + _together(in_all),
         terms=_terms(charter, plan, epsilon, of_plan, exchange, rounds, counted),
         assumptions=_assumptions(charter, plan, rounds, sums),
         not_protected=_not_protected(charter),
@@ -155,21 +156,26 @@ def _ended(charter: Charter, sums: int, of_plan: float | None) -> str:
     )
 
 
-def _together(in_all: InAll | None, own: float) -> str:
+def _together(in_all: InAll | None) -> str:
     if in_all is None:
         return ""
     on_top = " What the same patients spend in other trainings comes on top."
     if in_all.epsilon is None:
         return (
             f"{on_top} This hospital has also trained without differential privacy on their records, or on some that "
-            "may be theirs: no epsilon covers all of its trainings together."
+            "may be theirs: no epsilon covers all of their trainings together."
         )
-    # A ledger counts the rounds that its own hospital has paid for: of this training there may have been more.
-    epsilon = max(in_all.epsilon, own)
+    chosen = (
+        ""
+        if in_all.of_plan is None
+        else f" If whoever ended this training chose the moment by what the sums showed, it is "
+        f"{no_less(in_all.of_plan, 2)}, and the factor {odds(in_all.of_plan)}."
+    )
     return (
-        f"{on_top} For all trainings at this hospital together, as its ledger counts what was charged or is reserved, "
-        f"epsilon is {no_less(epsilon, 2)} at most: a factor of at most {odds(epsilon)}, except with a probability of "
-        f"about {in_all.delta:g}."
+        f"{on_top} For the patients of this training, over all trainings at this hospital that they were or may have "
+        f"been in, epsilon is {no_less(in_all.epsilon, 2)}, a factor of {odds(in_all.epsilon)}, except with a "
+        f"probability of about {in_all.delta:g}. That is this training with no less than is said here of it, and the "
+        f"others as the hospital's ledger counts what was charged or is reserved.{chosen}"
     )
 
 

@@ -101,6 +101,17 @@ def test_training_and_validation_patients_are_different_and_the_dearer_counts(co
     assert found.epsilon(DELTA) == tracks[dearer]
 
 
+def test_a_run_that_cost_more_than_it_was_charged_counts_with_that_beside_the_others():
+    found = spending(
+        (Kind.RESERVE, training(100)),
+        (Kind.CHARGE, training(20)),
+        (Kind.CLOSE, NOTHING),
+        (Kind.CHARGE, training(50), OTHER),
+    )
+    assert found.epsilon_at_least(RUN, training(30), DELTA) == cost_epsilon(training(80), DELTA)
+    assert found.epsilon_at_least(RUN, training(10), DELTA) == found.epsilon(DELTA) == cost_epsilon(training(70), DELTA)
+
+
 def test_a_run_is_weighed_in_place_of_itself_and_beside_the_others():
     found = spending((Kind.RESERVE, training(100)), (Kind.RESERVE, training(50), OTHER))
     assert found.epsilon_with(found.run(RUN), DELTA) == found.epsilon(DELTA)

@@ -124,26 +124,23 @@ def test_what_is_promised_is_of_this_training_and_others_come_on_top(charter):
     assert any("other trainings comes on top" in text for text in guarantee.assumptions)
     assert "trainings at this hospital" not in guarantee.plain
     told = guarantee_of(charter, 3, 3, in_all=InAll(42.972, 1e-4)).plain
-    assert "For all trainings at this hospital together" in told
     assert (
-        f"epsilon is 42.98 at most: a factor of at most {odds(42.972)}, except with a probability of about 0.0001."
-        in told
+        "For the patients of this training, over all trainings at this hospital that they were or may have been" in told
     )
+    assert f"epsilon is 42.98, a factor of {odds(42.972)}, except with a probability of about 0.0001." in told
+    assert "whoever ended" not in told
 
 
-def test_of_all_trainings_no_smaller_epsilon_is_told_than_of_this_one():
-    guarantee = guarantee_of(LOCAL, 3, 3, in_all=InAll(0.01, 1e-5))
-    assert (
-        f"together, as its ledger counts what was charged or is reserved, epsilon is {no_less(guarantee.epsilon, 2)} "
-        in guarantee.plain
-    )
+def test_what_all_come_to_is_told_of_the_whole_plan_too_where_whoever_ended_this_one_may_have_chosen():
+    told = guarantee_of(LOCAL, 2, 1, in_all=InAll(5.0, 1e-4, 7.0)).plain
+    assert told.endswith(f"chose the moment by what the sums showed, it is 7.00, and the factor {odds(7.0)}.")
 
 
 def test_where_one_of_them_has_no_differential_privacy_no_epsilon_is_told_of_all():
     told = guarantee_of(LOCAL, 3, 3, in_all=InAll(None, 1e-5)).plain
     assert "This hospital has also trained without differential privacy" in told
-    assert told.endswith("no epsilon covers all of its trainings together.")
-    assert "For all trainings at this hospital" not in told
+    assert told.endswith("no epsilon covers all of their trainings together.")
+    assert "over all trainings at this hospital" not in told
 
 
 NO_NOISE = make_charter(IDENTITIES)

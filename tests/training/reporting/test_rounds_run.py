@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 from msgspec.structs import replace
 
 from cli.report_words import figures_of
-from dp.ledger import Budget, Cost, Ledger
+from dp.ledger import Budget, Cost, Ledger, PatientList
 from dp.ledger.spending import cost_epsilon
 from dp.stated import no_less
 from secagg.identity import Identity
@@ -26,6 +28,7 @@ from training.reporting.records import Sources, gather_records
 
 NOW = "2026-01-01T00:00:00+00:00"
 OTHER_RUN = "a" * 64
+OF_ALL = "For the patients of this training, over all trainings at this hospital that they were or may have been in"
 # Of four sums the second and the fourth carry counts, which cost as much as all four steps do.
 COUNTED = replace(
     PRIVATE_CHOICES, training=training_of(rounds=4, local_steps=1), metrics="noisy", metrics_every=2, epoch_rounds=2
@@ -189,9 +192,9 @@ def own_report(ward):
 def test_a_hospitals_own_report_tells_what_all_its_trainings_come_to_and_one_for_others_does_not(on_two_states):
     told = own_report(on_two_states)
     spent = max(data_set.spent for data_set in told.sites[0].data_sets)
-    assert "For all trainings at this hospital together" in told.guarantee.plain
-    assert f"is reserved, epsilon is {no_less(spent, 2)} at most" in told.guarantee.plain
-    assert "all trainings at this hospital" not in report(on_two_states).guarantee.plain
+    assert OF_ALL in told.guarantee.plain
+    assert f"epsilon is {no_less(spent, 2)}, a factor of" in told.guarantee.plain
+    assert OF_ALL not in report(on_two_states).guarantee.plain
 
 
 @pytest.fixture
@@ -213,19 +216,57 @@ def test_what_all_come_to_is_told_at_the_largest_delta_that_any_was_charged_at(o
     plain = own_report(ward).guarantee.plain
     spent = ledger.spending(data_set).epsilon(10 * plan.delta)
     assert spent > plan.epsilon_after(3)
-    assert f"epsilon is {no_less(spent, 2)} at most: a factor" in plain
-    assert plain.endswith(f"except with a probability of about {10 * plan.delta:g}.")
+    assert f"epsilon is {no_less(spent, 2)}, a factor of" in plain
+    assert f", except with a probability of about {10 * plan.delta:g}. That is this training" in plain
+
+
+def in_all(plain):
+    """The figures that are told of all trainings: of what was run, and of the whole plan if that is told too."""
+    found = re.search(OF_ALL + r", epsilon is ([0-9.]+), .*?(?:showed, it is ([0-9.]+),.*)?$", plain)
+    return [float(figure) for figure in found.groups() if figure]
+
+
+def test_of_all_trainings_of_which_this_one_ended_early_no_less_is_told_than_this_one_may_have_cost(open_ward):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
+    ward.coordinator().run_epoch()
+    ward.close()
+    run, plan = ward.charter.digest.hex(), privacy_plan(ward.charter.charter)
+    with Ledger(ward.home(1).ledger, Identity.load(ward.home(1).identity)) as ledger:
+        (data_set,) = ledger.account.data_sets
+        ledger.release_run(data_set, run, NOW)
+        assert in_all(own_report(ward).guarantee.plain) == [
+            float(no_less(plan.epsilon_after(rounds), 2)) for rounds in (2, 3)
+        ]
+        ledger.charge(data_set, OTHER_RUN, 1, Cost(plan.training_events(4), ()), Budget(100.0, plan.delta), NOW)
+    assert in_all(own_report(ward).guarantee.plain) == [
+        float(no_less(plan.epsilon_after(rounds), 2)) for rounds in (6, 7)
+    ]
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_trainings_of_other_patients_are_none_of_theirs(other_training, protected):
+    """A hospital may have several lists without a patient in common, and one ledger."""
+    ward, ledger = other_training
+    plan, strangers = privacy_plan(ward.charter.charter), PatientList.of([[bytes(16)]])
+    name = ledger.enrol(strangers)
+    if protected:
+        ledger.charge(name, OTHER_RUN, 1, Cost(plan.training_events(9), ()), Budget(100.0, plan.delta), NOW)
+    else:
+        ledger.note_unprotected(name, OTHER_RUN, 1, 1e-5, NOW)
+    plain = own_report(ward).guarantee.plain
+    assert in_all(plain) == [float(no_less(plan.epsilon_after(3), 2))]
+    assert "For all trainings at this hospital" not in plain
 
 
 @pytest.mark.parametrize("other", [None, "d" * 64], ids=["same records", "records of nobody knows whom"])
 def test_a_training_without_differential_privacy_leaves_no_epsilon_for_all_together(other_training, other):
     ward, ledger = other_training
     (data_set,) = ledger.account.data_sets
-    assert "For all trainings at this hospital together" in own_report(ward).guarantee.plain
+    assert OF_ALL in own_report(ward).guarantee.plain
     ledger.note_unprotected(other or data_set, OTHER_RUN, 1, 1e-5, NOW)
     plain = own_report(ward).guarantee.plain
-    assert "For all trainings at this hospital together" not in plain
-    assert plain.endswith("no epsilon covers all of its trainings together.")
+    assert OF_ALL not in plain
+    assert plain.endswith("no epsilon covers all of their trainings together.")
 
 
 def test_a_release_that_states_fewer_rounds_than_a_ledger_has_makes_no_promise_smaller(open_ward):
