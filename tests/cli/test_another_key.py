@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from secagg.errors import RefusedError
+from secagg.files import write_atomically
 from secagg.identity import Identity
+from secagg.latch import Latch
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, raise_epsilon
@@ -55,6 +57,14 @@ def give_up(stopped):
     return [("budget", "release", stopped.hospitals[1].path, "--charter", run)]
 
 
+def stopped_by_a_forged_sum(sites):
+    """As the hospital's folder is then: nobody ended the run, so that it still reserves."""
+    folder = sites.hospitals[1].folder
+    write_atomically(folder.evidence(sites.charter.digest), b"as it came")
+    with Latch(folder.latch) as latch:
+        latch.record_stopped(sites.charter.digest)
+
+
 def spent(secagg, folder):
     return max(data_set["epsilon"] for data_set in secagg("budget", "show", folder, "--json").json)
 
@@ -69,6 +79,17 @@ def test_what_a_stopped_training_charged_counts_at_the_new_key_and_the_next_trai
     assert 0 < spent(secagg, site.path) == spent(secagg, old) < planned
     with site.attend(agreed[0].charter.digest.hex(), 1):
         pass
+
+
+def test_a_training_that_a_forged_sum_ended_still_reserves_and_is_freed_the_same_way(secagg, stopped, here):
+    old = stopped.hospitals[1].path
+    stopped_by_a_forged_sum(stopped)
+    planned = spent(secagg, old)
+    assert "open" in secagg("budget", "show", old).out
+    (command,) = give_up(stopped)
+    assert secagg(*command).code == 0
+    assert 0 < spent(secagg, old) < planned
+    assert "open" not in secagg("budget", "show", old).out
 
 
 def test_control_without_the_release_all_that_was_planned_counts_and_nothing_there_frees_it(
