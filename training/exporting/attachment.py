@@ -24,8 +24,8 @@ MODEL: Final = "secagg.model"
 INTERFACE: Final = "secagg.interface"
 MADE_BY: Final = "secagg.made_by"
 
-# Stated as null where a task does not set them. Later settings are left out instead: with nulls for those, exports from
-# before would be called altered.
+# Stated as null where a task does not set them. Later settings that are null are left out instead, so that exports from
+# before are not called altered. One with another default would be stated, and so has to have none.
 _NULL_IF_UNSET: Final = frozenset({"positive_above", "patient", "backbone", "backbone_sha256"})
 
 

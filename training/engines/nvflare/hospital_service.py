@@ -86,9 +86,10 @@ def _has_answered(status: SiteStatus | None, charter: VerifiedCharter) -> bool:
 def _stopped_for_good(
     site: HospitalSite, charter: VerifiedCharter, before: SiteStatus | None, known: SiteStatus
 ) -> SiteStatus | None:
-    """The status of a site that does not go on under its charter; None if it may.
+    """The status of a site that does not go on under its charter, or whose latch cannot tell; None if it may.
 
-    Not of every site whose status is ``stopped``: a file that was not what it was may have been put right since.
+    Not of every site whose status is ``stopped``: a file that was not what it was may have been put right since, the
+    latch among them.
     """
     if before and (before.charter, before.state, before.reason) == (known.charter, SiteState.STOPPED, "forged-sum"):
         return before

@@ -166,10 +166,16 @@ def test_and_goes_on_saying_how_far_it_had_come_and_since_when_it_is_stopped(sit
     assert serve_hospital(site, nobody_asks, SiteWatcher()) == before == site.status.read()
 
 
-def test_one_whose_latch_is_damaged_ends_at_once(site):
+def test_one_whose_latch_is_damaged_ends_at_once_and_waits_again_when_that_is_put_right(site):
+    Latch(site.folder.latch).close()
+    right = site.folder.latch.read_bytes()
     site.folder.latch.write_bytes(b"no latch, " * 1000)
-    ended = serve_hospital(site, nobody_asks, SiteWatcher())
-    assert (ended.state, ended.reason) == (SiteState.STOPPED, "latch-damaged")
+    for _ in range(2):
+        ended = serve_hospital(site, nobody_asks, SiteWatcher())
+        assert (ended.state, ended.reason) == (SiteState.STOPPED, "latch-damaged")
+    site.folder.latch.write_bytes(right)
+    serve(site)
+    assert site.status.read().state is SiteState.WAITING
 
 
 def test_a_stop_under_another_charter_keeps_no_site_from_starting(site):
