@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bench_wire import bytes_of_a_round
 from benchmarks.measure import best_by_turns, cpu_seconds
 from benchmarks.sizes import SHORT, size
 from benchmarks.sweep.nvflare_calls import NVFlare
@@ -28,6 +27,7 @@ from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
 from secagg.homomorphic.parameters import ALLOWED, Encryption
 from secagg.homomorphic.vectors import CiphertextSum, decrypt_vector, encrypt_vector
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process
+from secagg.masking.states import ServerState
 from secagg.masking.tags import tag_size
 from secagg.processes import team
 from secagg.processes.cores import usable_cores
@@ -255,6 +255,30 @@ def bench_coordinator_memory(benchmark, figure, cores):
     figure(what, grown[0] / form.sum_size, "", at_most=3)
 
 
+def bytes_of_a_round(consortium: Consortium) -> tuple[float, float]:
+    """What a hospital sends and gets in a round that all are in, on average, in bytes."""
+    server, clients = consortium.server, consortium.clients
+    vector = server.session.ring.zeros(server.session.length)
+    up, down = dict.fromkeys(clients, 0), dict.fromkeys(clients, 0)
+
+    def hand_down(outbox: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+        for number, message in outbox:
+            down[number] += len(message)
+        return consortium.deliver(outbox)
+
+    def hand_up(number: int, message: bytes) -> list[tuple[int, bytes]]:
+        up[number] += len(message)
+        return server.receive(number, message)
+
+    hand_down(server.begin(1))
+    answers = [(number, client.mask(vector, MODEL_DIGEST)) for number, client in clients.items()]
+    outbox = [item for number, message in answers for item in hand_up(number, message)]
+    while server.state is not ServerState.READY:
+        outbox = [item for number, message in hand_down(outbox) for item in hand_up(number, message)]
+    hand_down(outbox)
+    return float(np.mean(list(up.values()))), float(np.mean(list(down.values())))
+
+
 # The vectors of bfv are those of double-lock, and less is around them.
 @pytest.mark.parametrize("scheme", ["double-lock", "ckks", *size(["bfv"], [], [])])
 def bench_encrypted_wire_bytes(benchmark, figure, tmp_path, scheme):
@@ -268,7 +292,7 @@ def bench_encrypted_wire_bytes(benchmark, figure, tmp_path, scheme):
     consortium.set_up()
     few = consortium.server.session.form
     sent = []
-    benchmark.pedantic(lambda: sent.extend(bytes_of_a_round(consortium, set())), rounds=1)
+    benchmark.pedantic(lambda: sent.extend(bytes_of_a_round(consortium)), rounds=1)
     up = (sent[0] - few.fresh_size + form.fresh_size) / PARAMETERS
     down = (sent[1] - few.sum_size + form.sum_size) / PARAMETERS
     what = f"{scheme}, n = {REAL_HOSPITALS}, 16-bit values in {RING.bits} bits"
