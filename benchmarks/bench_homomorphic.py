@@ -20,18 +20,18 @@ import pytest
 from benchmarks.measure import best_by_turns, cpu_seconds
 from benchmarks.sizes import SHORT, size
 from benchmarks.sweep.nvflare_calls import NVFlare
-from secagg.charter import Encoding, Model
+from secagg.charter.thresholds import smallest_threshold
 from secagg.encoding import Ring
 from secagg.homomorphic.cipher import Cipher
 from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
 from secagg.homomorphic.parameters import ALLOWED, Encryption
 from secagg.homomorphic.vectors import CiphertextSum, decrypt_vector, encrypt_vector
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process
-from secagg.masking.states import ServerState
+from secagg.masking.sizes import Shape
 from secagg.masking.tags import tag_size
 from secagg.processes import team
 from secagg.processes.cores import usable_cores
-from tests.support.consortium import MODEL_DIGEST, Consortium
+from training.costs.trial import PhaseCost, Trial
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = size(1_000_000, 50_000)
@@ -255,46 +255,19 @@ def bench_coordinator_memory(benchmark, figure, cores):
     figure(what, grown[0] / form.sum_size, "", at_most=3)
 
 
-def bytes_of_a_round(consortium: Consortium) -> tuple[float, float]:
-    """What a hospital sends and gets in a round that all are in, on average, in bytes."""
-    server, clients = consortium.server, consortium.clients
-    vector = server.session.ring.zeros(server.session.length)
-    up, down = dict.fromkeys(clients, 0), dict.fromkeys(clients, 0)
-
-    def hand_down(outbox: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-        for number, message in outbox:
-            down[number] += len(message)
-        return consortium.deliver(outbox)
-
-    def hand_up(number: int, message: bytes) -> list[tuple[int, bytes]]:
-        up[number] += len(message)
-        return server.receive(number, message)
-
-    hand_down(server.begin(1))
-    answers = [(number, client.mask(vector, MODEL_DIGEST)) for number, client in clients.items()]
-    outbox = [item for number, message in answers for item in hand_up(number, message)]
-    while server.state is not ServerState.READY:
-        outbox = [item for number, message in hand_down(outbox) for item in hand_up(number, message)]
-    hand_down(outbox)
-    return float(np.mean(list(up.values()))), float(np.mean(list(down.values())))
-
-
 # The vectors of bfv are those of double-lock, and less is around them.
 @pytest.mark.parametrize("scheme", ["double-lock", "ckks", *size(["bfv"], [], [])])
 def bench_encrypted_wire_bytes(benchmark, figure, tmp_path, scheme):
     """Vectors of all the parameters; what is around them is counted in a round of few parameters."""
     form = FORMS[Encryption.CKKS if scheme == "ckks" else Encryption.BFV](CHOSEN, RING, PARAMETERS + 1, HOSPITALS)
-    model = Model(digest=MODEL_DIGEST, parameters=FEW_PARAMETERS)
-    encoding = Encoding(field_bits=RING.bits)
-    consortium = Consortium.make(
-        tmp_path, REAL_HOSPITALS, model=model, encoding=encoding, epoch_rounds=1, scheme=scheme
-    )
-    consortium.set_up()
-    few = consortium.server.session.form
-    sent = []
-    benchmark.pedantic(lambda: sent.extend(bytes_of_a_round(consortium)), rounds=1)
-    up = (sent[0] - few.fresh_size + form.fresh_size) / PARAMETERS
-    down = (sent[1] - few.sum_size + form.sum_size) / PARAMETERS
+    threshold = smallest_threshold(REAL_HOSPITALS, 1)
+    few = Shape(REAL_HOSPITALS, threshold, 0, FEW_PARAMETERS + 1, RING.bits, rounds=1, graph=None, scheme=scheme)
+    costs: list[PhaseCost] = []
+    with Trial(tmp_path, few) as trial:
+        trial.set_up()
+        benchmark.pedantic(lambda: costs.append(trial.round()), rounds=1)
+    up = (costs[0].traffic.bytes_up - few.vector_bytes + form.fresh_size) / PARAMETERS
+    down = (costs[0].traffic.bytes_down - few.sum_bytes + form.sum_size) / PARAMETERS
     what = f"{scheme}, n = {REAL_HOSPITALS}, 16-bit values in {RING.bits} bits"
     figure(f"{what}: sent", up, "B/par", at_most=8)
     figure(f"{what}: received", down, "B/par", at_most=8)
