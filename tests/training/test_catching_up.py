@@ -38,6 +38,7 @@ from tests.support.hospitals import (
     tabular_spec,
     training_of,
 )
+from tests.support.liars import LyingAboutItself
 from tests.support.replies import read, refusal, stages, status, sum_with_a_traitor, word_of
 from training import catching_up, snapshot_content, snapshots
 from training.engines.base import Exchange, Phase
@@ -867,21 +868,9 @@ def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_donors_model(
 LOW_ORDER = bytes(32)
 
 
-@dataclass
-class GivingNoGoodKey:
+def giving_no_good_key(ward, number, key):
     """A hospital that is behind, and signs a key that nobody can or will seal anything for."""
-
-    ward: Ward
-    number: int
-    key: bytes
-
-    def receive(self, message):
-        replies = self.ward.hospitals[self.number].receive(message)
-        if peek(message).stage is not Stage.QUERY:
-            return replies
-        told = msgspec.structs.replace(decode(read(self.ward, replies[0]).payload, Status), snapshot_key=self.key)
-        identity = self.ward.hospitals[self.number]._identity
-        return [Sealer(self.ward.charter, self.number, identity, 1).seal(Stage.STATUS, told)]
+    return LyingAboutItself(ward.hospitals[number], lambda true: msgspec.structs.replace(true, snapshot_key=key))
 
 
 @pytest.fixture
@@ -897,7 +886,7 @@ def three_behind(open_ward):
 
 @pytest.mark.parametrize("key", [b"", bytes(31), LOW_ORDER], ids=["none", "too short", "of low order"])
 def test_one_for_which_nothing_can_be_sealed_costs_no_other_its_donors(three_behind, key):
-    liar = GivingNoGoodKey(three_behind, 1, key)
+    liar = giving_no_good_key(three_behind, 1, key)
     three_behind.coordinator(engine=EmbeddedEngine(three_behind.hospitals | {1: liar})).run_epoch()
     assert three_behind.steps == [0, 3, 3, 3, 3]
 
@@ -915,13 +904,13 @@ class TakingRefusalsForSilence(EmbeddedEngine):
 
 
 def test_control_if_who_refuses_were_asked_no_more_the_others_would_stay_behind(three_behind):
-    liar = GivingNoGoodKey(three_behind, 1, LOW_ORDER)
+    liar = giving_no_good_key(three_behind, 1, LOW_ORDER)
     three_behind.coordinator(engine=TakingRefusalsForSilence(three_behind.hospitals | {1: liar})).run_epoch()
     assert three_behind.steps == [0, 1, 1, 0, 0]
 
 
 def test_who_has_given_no_key_has_nobody_asked_for_a_snapshot(three_behind):
-    engine = RecordingEngine(three_behind.hospitals | {1: GivingNoGoodKey(three_behind, 1, b"")})
+    engine = RecordingEngine(three_behind.hospitals | {1: giving_no_good_key(three_behind, 1, b"")})
     three_behind.coordinator(engine=engine).run_epoch()
     asked = [
         decode(read(three_behind, message).payload, AskSnapshot) for _, _, _, message in engine.sent if is_ask(message)

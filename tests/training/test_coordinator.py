@@ -29,6 +29,7 @@ from tests.support.hospitals import (
     tabular_spec,
     training_of,
 )
+from tests.support.liars import LyingAboutItself
 from training.attacks.members import FalseDealer
 from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorStore
@@ -381,27 +382,16 @@ def test_a_hospital_that_answers_far_too_much_leaves_the_transcript_whole_and_sm
     assert sum(path.stat().st_size for path in transcript.iterdir()) < 1 << 20
 
 
-class Premature:
-    """A hospital that says it has applied a sum where none was ever made."""
-
-    def __init__(self, ward, member):
-        self.ward = ward
-        self.member = member
-
-    def receive(self, message):
-        replies = self.ward.hospitals[self.member].receive(message)
-        if peek(message).stage is not Stage.QUERY:
-            return replies
-        envelope = open_envelope(replies[0], self.ward.charter, LARGEST_ANSWER)
-        status = decode(envelope.payload, Status)
-        identity = self.ward.hospitals[self.member]._identity
-        sealer = Sealer(self.ward.charter, self.member, identity, envelope.header.epoch)
-        return [sealer.seal(Stage.STATUS, msgspec.structs.replace(status, steps=max(1, status.steps)))]
+def premature(status):
+    """That it has applied a sum where none was ever made."""
+    return msgspec.structs.replace(status, steps=max(1, status.steps))
 
 
 def test_one_that_claims_to_have_trained_does_not_keep_statistics_from_being_summed(open_ward):
     ward = open_ward(hospitals=5, spec=tabular_spec(**SCALED_BY_SUMS))
-    coordinator = ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {2: Premature(ward, 2)}))
+    coordinator = ward.coordinator(
+        engine=EmbeddedEngine(ward.hospitals | {2: LyingAboutItself(ward.hospitals[2], premature)})
+    )
     coordinator.run()
     assert [record.purpose for record in coordinator.rounds][:2] == ["statistics", "training"]
     assert_all_have_one_model(ward, 3)
@@ -929,22 +919,13 @@ def test_control_one_that_believes_no_single_hospital_never_comes_to_a_release(
         assert why in caught.value.message
 
 
-class FarAhead:
-    """A hospital that says it has masked the last round that there can be, and is honest in all else."""
-
-    def __init__(self, hospital):
-        self.hospital = hospital
-
-    def receive(self, message):
-        replies = self.hospital.receive(message)
-        if peek(message).stage is not Stage.QUERY:
-            return replies
-        status = decode(open_envelope(replies[0], self.hospital._charter, LARGEST_ANSWER).payload, Status)
-        return [self.hospital._sealer().seal(Stage.STATUS, msgspec.structs.replace(status, round=2**32 - 1))]
+def far_ahead(status):
+    """That it has masked the last round that there can be."""
+    return msgspec.structs.replace(status, round=2**32 - 1)
 
 
 def led_by_the_second(ward):
-    return EmbeddedEngine(ward.hospitals | {2: FarAhead(ward.hospitals[2])})
+    return EmbeddedEngine(ward.hospitals | {2: LyingAboutItself(ward.hospitals[2], far_ahead)})
 
 
 def test_a_single_hospital_that_lies_about_its_rounds_is_believed_for_three_rounds_of_a_whole_run(open_ward):

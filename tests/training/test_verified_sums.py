@@ -29,6 +29,7 @@ from tests.support.hospitals import (
     tabular_spec,
     training_of,
 )
+from tests.support.liars import LyingAboutItself
 from tests.support.replies import kept_sums, read, refusal, stages, status, sum_with_a_traitor, word_of
 from training import applying, catching_up, simulation
 from training import hospital as hospital_module
@@ -382,18 +383,9 @@ def test_a_release_that_does_not_fit_leaves_the_one_that_does(open_ward):
     assert {path.name: path.read_bytes() for path in hospital.release_folder.iterdir()} == before
 
 
-class Ahead:
-    """A hospital that says it has come further than anybody can, in everything."""
-
-    def __init__(self, hospital):
-        self.hospital = hospital
-
-    def receive(self, message):
-        replies = self.hospital.receive(message)
-        if peek(message).stage is not Stage.QUERY:
-            return replies
-        told = Status(2**32 - 2, 2**32 - 2, 2, 1000, True, bytes(32), b"")
-        return [self.hospital._sealer().seal(Stage.STATUS, told)]
+def ahead(_status):
+    """That it has come further than anybody can, in everything."""
+    return Status(2**32 - 2, 2**32 - 2, 2, 1000, True, bytes(32), b"")
 
 
 def test_one_member_that_claims_to_be_far_ahead_does_not_use_up_the_numbers(open_ward):
@@ -407,7 +399,7 @@ def test_one_member_that_claims_to_be_far_ahead_does_not_use_up_the_numbers(open
 def test_nor_does_it_where_nobody_is_said_to_conspire(open_ward):
     ward = open_ward(hospitals=5, choices=choices_of(max_colluding=0))
     number, hospital = 2, ward.hospitals[2]
-    coordinator = ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {number: Ahead(hospital)}))
+    coordinator = ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {number: LyingAboutItself(hospital, ahead)}))
     assert coordinator._claimed([3, 2, 3, 2**32 - 1, 3]) == 3
     coordinator.run()
     assert max(other._latch.last_epoch(ward.charter.digest) for other in ward.hospitals.values()) < 10
