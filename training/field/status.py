@@ -88,20 +88,20 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
     """
     now = write_time()
     digest = charter.digest.hex()
-    same = before is not None and before.charter == digest
+    reached = before if before and before.charter == digest else None
     return SiteStatus(
         state=SiteState.WAITING,
         since=now,
         updated=now,
         charter=digest,
         name=name,
-        steps=before.steps if before and same else 0,
+        steps=reached.steps if reached else 0,
         steps_due=charter.charter.training.rounds,
-        epsilon=before.epsilon if before and same else None,
+        epsilon=reached.epsilon if reached else None,
         budget=before.budget if before else None,
-        reason=before.reason if before and same else None,
-        message=before.message if before and same else None,
-        remedy=before.remedy if before and same else None,
+        reason=reached.reason if reached else None,
+        message=reached.message if reached else None,
+        remedy=reached.remedy if reached else None,
     )
 
 
