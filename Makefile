@@ -11,6 +11,9 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # The benchmarks whose targets stand in the short table; those of moving large models and of 25 M parameters take longer.
 TARGETS := $(addprefix benchmarks/bench_,$(addsuffix .py,shamir round memory wire keystream flower homomorphic \
 	profile distributed audit))
+# Where the tables go. One folder holds the figures of one revision: name another after an update, and compare the two.
+BENCH ?= runs/bench
+FULL ?= runs/full
 # Public medical data for tests and `make field`; nothing of it is in the repository.
 DATA := $(or $(SECAGG_DATA),../shared/data)
 
@@ -75,15 +78,15 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/dev.stamp  ## the short table: schemes side by side, then the targets, into runs/bench (ten minutes)
-	$(BIN)/secagg bench run --short --out runs/bench
-	SECAGG_BENCH=brief $(BIN)/pytest $(TARGETS) -q -k "not break_even" --keep=runs/bench
-	$(BIN)/secagg bench table runs/bench
+bench: $(VENV)/dev.stamp  ## the short table: schemes side by side, then the targets, into BENCH=runs/bench (ten minutes)
+	$(BIN)/secagg bench run --short --out $(BENCH)
+	SECAGG_BENCH=brief $(BIN)/pytest $(TARGETS) -q -k "not break_even" --keep=$(BENCH)
+	$(BIN)/secagg bench table $(BENCH)
 
-bench-full: $(VENV)/dev.stamp  ## the whole: hospitals, parameters, drop-outs, privacy, and all targets, into runs/full (hours)
-	$(BIN)/secagg bench run --full --out runs/full
-	$(BIN)/pytest benchmarks --keep=runs/full
-	$(BIN)/secagg bench table runs/full
+bench-full: $(VENV)/dev.stamp  ## the whole: hospitals, parameters, drop-outs, privacy, and all targets, into FULL=runs/full (hours)
+	$(BIN)/secagg bench run --full --out $(FULL)
+	$(BIN)/pytest benchmarks --keep=$(FULL)
+	$(BIN)/secagg bench table $(FULL)
 
 bench-consortium: $(VENV)/dev.stamp  ## 200 and 1,000 hospitals with neighbour graphs, all of them real (minutes)
 	$(BIN)/pytest benchmarks/bench_consortium.py
