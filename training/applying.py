@@ -53,7 +53,7 @@ class SumApplier:
         Raises:
             RemoteProtocolError: ``missed-sum``, ``other-model``, ``stale-round``, ``no-statistics``, ``finished``.
         """
-        have = state.sums_of(purpose)
+        have = state.reached.of(purpose)
         if total.step != have + 1:
             raise missed_sum(total.step, have)
         if purpose is Purpose.TRAINING and self.scaling.lacks_moments(state.moments):

@@ -35,6 +35,7 @@ from training.noise import noise_expansion
 from training.parcels import parcels
 from training.position import Position, furthest
 from training.pump import Pump
+from training.reached import Reached
 from training.round_record import RefusalRecord, RoundRecord, differing, steps_summed
 from training.snapshot_relay import SnapshotRelay
 from training.statuses import Signed, furthest_told, outside_epochs, read_statuses
@@ -79,7 +80,7 @@ class Coordinator:
         # Damage is found before anything is begun.
         _ = self._store.rounds
         state = self._store.state
-        self._sums_made = {Purpose.STATISTICS: len(state.statistics), Purpose.TRAINING: len(state.sums)}
+        self._reached = Reached(len(state.statistics), len(state.sums))
 
     @property
     def rounds(self) -> tuple[RoundRecord, ...]:
@@ -181,7 +182,7 @@ class Coordinator:
 
     def _needed(self, purpose: Purpose) -> frozenset[int]:
         """Those without whom the sum that is due cannot be made, because shares were asked for it."""
-        return frozenset(self._store.state.cohort_asked(purpose, self._sums_made[purpose] + 1))
+        return frozenset(self._store.state.cohort_asked(purpose, self._reached.of(purpose) + 1))
 
     def _set_up(self, purpose: Purpose, invited: frozenset[int]) -> tuple[MaskingServer, list[RefusalRecord]]:
         state = self._store.state
@@ -198,7 +199,7 @@ class Coordinator:
     def _run_round(self, server: MaskingServer) -> bool:
         started = time.monotonic()
         purpose = server.session.purpose
-        step = self._sums_made[purpose] + 1
+        step = self._reached.of(purpose) + 1
         self._store.update(round=server.round + 1)
         pump = Pump(self._engine, server, server.round + 1, self._journal)
         pump.run(
@@ -216,7 +217,7 @@ class Coordinator:
     def _keep_sum(self, session: Session, result: Settled, message: bytes) -> None:
         """Before anyone may apply a sum: keep it for those who will have missed it."""
         purpose = session.purpose
-        self._sums_made[purpose] += 1
+        self._reached = self._reached.after(purpose)
         if self._store.state.stated is not None:
             # It was concluded before the last sum, on the word of some that lied.
             self._store.update(stated=None)
@@ -236,7 +237,7 @@ class Coordinator:
         if snapshots.are_used(self._charter.charter):
             signed = self._let_them_hand_over(signed)
         else:
-            signed |= self._send_what_was_missed(signed)
+            signed = self._send_what_was_missed(signed)
         return {member: status for member, (status, _) in signed.items()}
 
     def _go_beyond(self, statuses: Sequence[Status]) -> None:
@@ -267,7 +268,7 @@ class Coordinator:
         """Send each the sums it missed, and others' word for those it cannot check."""
         if reached := furthest_told(signed, self._charter.charter.most_liars):
             # A folder that was lost or put back knows of fewer.
-            self._set_sums_made(max(reached.reached, self._reached))
+            self._reached = max(reached.reached, self._reached)
         missed = {member: self._missed(status) for member, (status, _) in signed.items()}
         cut_off: set[int] = set()
         for outbox in parcels(missed, self._store.message):
@@ -282,7 +283,7 @@ class Coordinator:
         if status.reached >= self._reached:
             return ()
         statistics = self._store.sums_after(Purpose.STATISTICS, status.statistics)
-        if status.statistics + len(statistics) < self._sums_made[Purpose.STATISTICS]:
+        if status.statistics + len(statistics) < self._reached.statistics:
             return statistics
         return *statistics, *self._store.sums_after(Purpose.TRAINING, status.steps)
 
@@ -291,15 +292,8 @@ class Coordinator:
         signed = self._relay.bring_up(signed)
         reached = self._relay.furthest(signed)
         if reached:
-            self._set_sums_made(reached.reached)
+            self._reached = reached.reached
         return signed
-
-    @property
-    def _reached(self) -> tuple[int, int]:
-        return self._sums_made[Purpose.STATISTICS], self._sums_made[Purpose.TRAINING]
-
-    def _set_sums_made(self, reached: tuple[int, int]) -> None:
-        self._sums_made = dict(zip((Purpose.STATISTICS, Purpose.TRAINING), reached, strict=True))
 
     def _exchange(self, phase: Phase, outbox: Outbox) -> Exchange:
         """An exchange outside every epoch; what comes back is kept too."""

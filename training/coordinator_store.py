@@ -18,6 +18,7 @@ from secagg.json_documents import MALFORMED
 from secagg.masking import Purpose
 from secagg.release.dsse import LARGEST_STATEMENT
 from training.json_lines import JsonLines
+from training.reached import Reached
 from training.round_record import RoundRecord
 
 _LARGEST_STATE = 64 * 1024 * 1024
@@ -78,11 +79,11 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hospitals' signed word of where they are.
 
     Attributes:
-        reached: how many sums of statistics and of training that is.
+        reached: how far that is.
         signed: by member number, its STATUS envelope.
     """
 
-    reached: tuple[int, int]
+    reached: Reached
     signed: dict[int, bytes]
 
 
@@ -176,7 +177,7 @@ class CoordinatorStore:
         """A message kept by `keep_sum`, by its name."""
         return read_bounded(self._folder / "sums" / name, 1 << 34)
 
-    def keep_words(self, reached: tuple[int, int], signed: Mapping[int, bytes]) -> Mapping[int, bytes]:
+    def keep_words(self, reached: Reached, signed: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Keep who says that it has come so far, for those who are behind and come when the others have gone.
 
         Returns:

@@ -244,7 +244,7 @@ class Hospital:
 
     def _moments(self, step: int) -> Vector:
         self._applier.require_moments_due(self._state)
-        have = self._state.sums_of(Purpose.STATISTICS)
+        have = self._state.reached.statistics
         if step != have + 1:
             raise missed_sum(step, have)
         return self._contributor.moments()
@@ -260,7 +260,7 @@ class Hospital:
 
     def _has_revealed(self, state: HospitalState) -> bool:
         purpose = self._applier.due(state)
-        return self._client.has_revealed(purpose, state.sums_of(purpose) + 1)
+        return self._client.has_revealed(purpose, state.reached.of(purpose) + 1)
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session

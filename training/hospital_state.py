@@ -19,8 +19,8 @@ from secagg.errors import InputError, TamperingError
 from secagg.files import PRIVATE, write_atomically
 from secagg.json_documents import MALFORMED
 from secagg.labels import digest
-from secagg.masking import Purpose
 from training.model_state import ModelLayout, model_digest
+from training.reached import Reached
 from training.server_optimizer import OptimizerState, initial_state
 from training.standardisation import Moments
 
@@ -92,17 +92,9 @@ class HospitalState:
         return frozenset(applied.round for applied in self.progress.applied)
 
     @property
-    def reached(self) -> tuple[int, int]:
-        """How many sums of statistics it has, and how many have been applied to the model: what is later is larger."""
-        return self.sums_of(Purpose.STATISTICS), self.steps
-
-    def sums_of(self, purpose: Purpose) -> int:
-        """How many sums of a purpose it has."""
-        match purpose:
-            case Purpose.STATISTICS:
-                return 0 if self.moments is None else 1
-            case Purpose.TRAINING:
-                return self.steps
+    def reached(self) -> Reached:
+        """How many sums of statistics it has, and how many have been applied to the model."""
+        return Reached(0 if self.moments is None else 1, self.steps)
 
     def after_moments(self, moments: Moments) -> HospitalState:
         """The same, with the sum of feature statistics."""
@@ -147,7 +139,7 @@ class HospitalState:
         moments = [_little_endian(array) for array in (self.optimizer.first, self.optimizer.second)]
         of_features = (self.moments.mean, self.moments.variance) if self.moments else ()
         statistics = [_little_endian(array) for array in of_features]
-        sums, applied = self.sums_of(Purpose.STATISTICS), msgspec.json.encode(self.progress.applied)
+        sums, applied = self.reached.statistics, msgspec.json.encode(self.progress.applied)
         model = model_digest(layout, self.model)
         return digest("state", b"", model, self.optimizer.step, *moments, sums, *statistics, applied)
 

@@ -13,6 +13,7 @@ from secagg.labels import Digest
 from secagg.masking.messages import KEY_SIZE, Key
 from secagg.signed_log import Sha256
 from secagg.wire.envelope import Counter
+from training.reached import Reached
 
 KeyOrNone = Annotated[bytes, msgspec.Meta(max_length=KEY_SIZE)]
 
@@ -56,9 +57,9 @@ class Status(_Payload, frozen=True):
     snapshot_key: KeyOrNone
 
     @property
-    def reached(self) -> tuple[int, int]:
-        """The numbers of sums, of statistics first: what is later is larger."""
-        return self.statistics, self.steps
+    def reached(self) -> Reached:
+        """The numbers of sums."""
+        return Reached(self.statistics, self.steps)
 
 
 class Endorsed(_Payload, frozen=True):

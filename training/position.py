@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training.messages import Status
+from training.reached import Reached
 
 if TYPE_CHECKING:
     from training.hospital_state import HospitalState
@@ -36,15 +37,9 @@ class Position:
         return cls(status.statistics, status.steps, status.state_digest)
 
     @property
-    def reached(self) -> tuple[int, int]:
-        """The numbers alone, of statistics first: what is later is larger."""
-        return self.statistics, self.steps
-
-
-def before(reached: tuple[int, int]) -> tuple[int, int]:
-    """What had been reached one sum earlier. Statistics come before any training."""
-    statistics, steps = reached
-    return (statistics, steps - 1) if steps else (statistics - 1, 0)
+    def reached(self) -> Reached:
+        """The numbers alone."""
+        return Reached(self.statistics, self.steps)
 
 
 def can_replace(there: Position, here: Position) -> bool:
@@ -53,7 +48,7 @@ def can_replace(there: Position, here: Position) -> bool:
     It is later. Or it is as far by other sums, or one sum earlier, for who has a last sum that too few others were
     given to vouch for it: they have summed that step anew meanwhile, or are about to.
     """
-    return there != here and (there.reached >= here.reached or there.reached == before(here.reached))
+    return there != here and (there.reached >= here.reached or there.reached == here.reached.one_earlier())
 
 
 def furthest(positions: Iterable[Position], most_liars: int) -> Position | None:

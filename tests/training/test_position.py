@@ -1,10 +1,8 @@
-"""Positions: which is the furthest, what came before, and how many must have signed for one to count."""
+"""Positions: which is the furthest, and how many must have signed for one to count."""
 
 from __future__ import annotations
 
-import pytest
-
-from training.position import Position, before, furthest
+from training.position import Position, furthest
 
 
 def at(steps, state=b"same", statistics=1):
@@ -35,10 +33,3 @@ def test_of_two_states_as_far_the_one_of_more_members_counts():
 def test_training_is_further_than_statistics():
     assert furthest([at(0, statistics=1)] * 2 + [at(0, statistics=0)] * 3, most_liars=1) == at(0, statistics=1)
     assert furthest([at(1)] * 2 + [at(0)] * 3, most_liars=1) == at(1)
-
-
-@pytest.mark.parametrize(
-    ("reached", "earlier"), [((1, 5), (1, 4)), ((1, 1), (1, 0)), ((1, 0), (0, 0)), ((0, 1), (0, 0)), ((0, 0), (-1, 0))]
-)
-def test_what_came_one_sum_earlier(reached, earlier):
-    assert before(reached) == earlier
