@@ -5,16 +5,13 @@ Knows messages. What does not fit is left out: a release waits for none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from secagg.charter import VerifiedCharter
-from secagg.errors import RemoteProtocolError, TamperingError
+from secagg.errors import TamperingError
 from secagg.identity import fingerprint
 from secagg.log_excerpt import LogCheckpoint
 from secagg.release.checkpoints import (
@@ -27,12 +24,9 @@ from secagg.release.checkpoints import (
 from secagg.release.dsse import LARGEST_STATEMENT, StatementSignature, assemble, is_signed_by
 from secagg.transcript.files import FileCheckpoint, checkpoint_files
 from secagg.wire import Stage
-from secagg.wire.envelope import decode
 from training.engines.base import Exchange, Outbox
-from training.messages import LARGEST_ANSWER, Checkpoint, Cosign, Cosigned, Witness
-from training.statuses import open_from, outside_epochs
-
-_Payload = TypeVar("_Payload", bound=msgspec.Struct)
+from training.messages import Checkpoint, Cosign, Cosigned, Witness
+from training.statuses import outside_epochs, read_answers
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class CheckpointRelay:
     exchange: Callable[[Outbox], Exchange]
     read: Sequence[FileCheckpoint] = ()
 
-    def drawn_up(self, kept: Exchange) -> bytes | None:
+    def drawn_up(self, kept: Mapping[int, Checkpoint]) -> bytes | None:
         """A list of what those say that have kept the release, and of the transcript, which is on disk then.
 
         None if they are so few that no hospital would keep it: they would be bound to a list that is good for nothing.
@@ -59,15 +53,14 @@ class CheckpointRelay:
         Raises:
             InputError: ``no-transcript``, ``unreadable``, ``unwritable``.
         """
-        said = self._answers(kept, Stage.CHECKPOINT, Checkpoint)
-        sites = [site for number, payload in said.items() if self._is_sound(site := self._site(number, payload))]
+        sites = [site for number, payload in kept.items() if self._is_sound(site := self._site(number, payload))]
         if len(sites) <= self.charter.charter.max_colluding + 1:
             return None
         listed = checkpoints_statement(self.charter, sites, checkpoint_files(self.transcript, self.read))
         return listed if len(listed) <= LARGEST_STATEMENT else None
 
-    def run(self, listed: bytes, kept: Exchange) -> bool:
-        """Have those sign the list that are in it and have answered; whether enough have, and have kept the signatures.
+    def run(self, listed: bytes, there: Collection[int]) -> bool:
+        """Have those sign the list that are in it and ``there``; whether enough have, and have kept the signatures.
 
         Only hospitals keep the signatures: as long as too few have them, they are asked for and given out again.
 
@@ -75,10 +68,11 @@ class CheckpointRelay:
             TamperingError: if the list was damaged.
         """
         named = verify_sites(listed, self.charter, "The coordinator's list of checkpoints").sites
-        there = self._answers(kept, Stage.CHECKPOINT, Checkpoint)
         members = [number for site in named if (number := self.charter.charter.number_of(site.name)) in there]
         answered = self._send(members, Stage.WITNESS, Witness(listed))
-        signed = assemble(listed, self._signatures(listed, self._answers(answered, Stage.COSIGN, Cosign)))
+        signed = assemble(
+            listed, self._signatures(listed, read_answers(self.charter, answered.inbox, Stage.COSIGN, Cosign))
+        )
         if not is_vouched_for(verify_checkpoints(signed, self.charter), self.charter.charter):
             return False
         given = self._send(members, Stage.COSIGNED, Cosigned(signed.to_json()))
@@ -113,14 +107,3 @@ class CheckpointRelay:
             if is_signed_by(statement, signature, key):
                 signatures.append(signature)
         return signatures
-
-    def _answers(self, exchange: Exchange, stage: Stage, kind: type[_Payload]) -> dict[int, _Payload]:
-        """By member number; of a member that sends several, the last."""
-        answers = {}
-        for sender, message in exchange.inbox:
-            # One hospital's senseless answer is as good as none: it must not stop the others.
-            with suppress(RemoteProtocolError):
-                envelope = open_from(self.charter, sender, message, LARGEST_ANSWER)
-                if envelope.header.stage is stage:
-                    answers[sender] = decode(envelope.payload, kind)
-        return answers

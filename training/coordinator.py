@@ -7,7 +7,7 @@ and begin rounds for nothing; what else it might try, hospitals refuse.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,14 +23,14 @@ from secagg.masking.states import ServerState
 from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
 from secagg.transcript.files import FileCheckpoint, checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
-from secagg.wire.envelope import decode, peek
+from secagg.wire.envelope import decode
 from training import snapshots
 from training.attestations import assemble_release, elsewhere, read_attestations
 from training.checkpoint_relay import CheckpointRelay
 from training.coordinator_store import Asked, CoordinatorStore
 from training.due_answers import DueAnswers
 from training.engines.base import Engine, Exchange, Outbox, Phase
-from training.messages import Conclude, Endorsed, Query, Release, Status
+from training.messages import Checkpoint, Conclude, Endorsed, Query, Release, Status
 from training.noise import noise_expansion
 from training.parcels import parcels
 from training.position import Position, furthest
@@ -38,7 +38,7 @@ from training.pump import Pump
 from training.reached import Reached
 from training.round_record import RefusalRecord, RoundRecord, differing, steps_summed
 from training.snapshot_relay import SnapshotRelay
-from training.statuses import Signed, furthest_told, outside_epochs, read_statuses
+from training.statuses import Signed, furthest_told, outside_epochs, read_answers, read_statuses
 from training.wrong_dealers import REASON as WRONG_DEALING
 from training.wrong_dealers import WrongDealers
 
@@ -360,7 +360,7 @@ class Coordinator:
         exchange = partial(self._exchange, Phase.WITNESS)
         relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, exchange, read)
         if not self._store.state.witnessed and (listed := self._listed(relay, kept)):
-            self._store.update(witnessed=relay.run(listed, kept))
+            self._store.update(witnessed=relay.run(listed, kept.keys()))
 
     def _read_transcript(self) -> Sequence[FileCheckpoint]:
         # What is wrong with it is said once all have the release.
@@ -368,19 +368,19 @@ class Coordinator:
             return checkpoint_files(self._folder / TRANSCRIPT)
         return ()
 
-    def _listed(self, relay: CheckpointRelay, kept: Exchange) -> bytes | None:
+    def _listed(self, relay: CheckpointRelay, kept: Mapping[int, Checkpoint]) -> bytes | None:
         """The one list of checkpoints of this run; None as long as too few have kept the release."""
         if self._store.checkpoints is None and (listed := relay.drawn_up(kept)):
             self._store.keep_checkpoints(listed)
         return self._store.checkpoints
 
-    def _give_out(self, signed: bytes, members: Iterable[int]) -> Exchange:
-        """Give out the release, and note who says that it has it."""
+    def _give_out(self, signed: bytes, members: Iterable[int]) -> Mapping[int, Checkpoint]:
+        """Give out the release, and note who says that it has it; by member number, what each says of its logs."""
         message = outside_epochs(self._charter).seal(Stage.RELEASE, Release(signed))
         exchange = self._exchange(Phase.RELEASE, [(number, message) for number in members])
-        have_it = {sender for sender, answer in exchange.inbox if _is_checkpoint(answer)}
-        self._store.update(given=tuple(sorted(have_it.union(self._store.state.given))))
-        return exchange
+        have_it = read_answers(self._charter, exchange.inbox, Stage.CHECKPOINT, Checkpoint)
+        self._store.update(given=tuple(sorted({*have_it, *self._store.state.given})))
+        return have_it
 
     def _gave_up(self, server: MaskingServer, refusals: Sequence[RefusalRecord] | None = None) -> ProtocolError:
         fault = server.fault or _without_fault(server)
@@ -429,12 +429,6 @@ def _too_few_finished(finished: int, threshold: int) -> ProtocolError:
         f"{threshold}.",
         remedy="Go on with the run once more of them can be reached.",
     )
-
-
-def _is_checkpoint(answer: bytes) -> bool:
-    with suppress(RemoteProtocolError):
-        return peek(answer).stage is Stage.CHECKPOINT
-    return False
 
 
 def _record(server: MaskingServer, pump: Pump, seconds: float) -> RoundRecord:

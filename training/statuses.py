@@ -1,20 +1,25 @@
 """What the coordinator asks members outside every epoch, sealed, and what they answer, read.
 
-Knows envelopes and STATUS. Decides nothing.
+Knows envelopes. Decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import TypeVar
+
+import msgspec
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
-from training.messages import STATUS_LIMIT, Status
+from training.messages import LARGEST_ANSWER, STATUS_LIMIT, Status
 from training.position import Position, furthest
 
+PayloadT = TypeVar("PayloadT", bound=msgspec.Struct)
+Inbox = Iterable[tuple[int, bytes]]
 Signed = dict[int, tuple[Status, bytes]]
 """By member number, what it says of itself and the message in which it signed that."""
 
@@ -41,13 +46,24 @@ def furthest_told(signed: Signed, most_liars: int) -> Position | None:
     return furthest((Position.told(status) for status, _ in signed.values()), most_liars)
 
 
-def read_statuses(charter: VerifiedCharter, inbox: Iterable[tuple[int, bytes]]) -> Signed:
+def read_statuses(charter: VerifiedCharter, inbox: Inbox) -> Signed:
     """Every STATUS among what came, the last of each member."""
-    statuses = {}
+    return _answers(charter, inbox, Stage.STATUS, Status, STATUS_LIMIT)
+
+
+def read_answers(charter: VerifiedCharter, inbox: Inbox, stage: Stage, kind: type[PayloadT]) -> dict[int, PayloadT]:
+    """Every answer of a stage among what came, the last of each member."""
+    return {sender: payload for sender, (payload, _) in _answers(charter, inbox, stage, kind, LARGEST_ANSWER).items()}
+
+
+def _answers(
+    charter: VerifiedCharter, inbox: Inbox, stage: Stage, kind: type[PayloadT], limit: int
+) -> dict[int, tuple[PayloadT, bytes]]:
+    answers = {}
     for sender, message in inbox:
         # One hospital's senseless answer is as good as none: it must not stop the others.
         with suppress(RemoteProtocolError):
-            envelope = open_from(charter, sender, message, STATUS_LIMIT)
-            if envelope.header.stage is Stage.STATUS:
-                statuses[sender] = decode(envelope.payload, Status), message
-    return statuses
+            envelope = open_from(charter, sender, message, limit)
+            if envelope.header.stage is stage:
+                answers[sender] = decode(envelope.payload, kind), message
+    return answers

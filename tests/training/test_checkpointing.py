@@ -206,6 +206,26 @@ def test_one_that_is_not_given_what_all_signed_does_not_have_it_given_out_again(
     assert coordinator._store.state.witnessed
 
 
+class Pretending(Altering):
+    """Has whoever brings the answers of hospital 2 sign that with another key."""
+
+    def _altered(self, number, message):
+        if (number, peek(message).stage) != (2, self._stage):
+            return message
+        return Sealer(self._ward.charter, 2, self._ward.hospitals[3]._identity, 2).seal(self._stage, self._payload)
+
+
+def test_one_that_did_not_sign_for_having_the_release_is_taken_to_lack_it(open_ward):
+    ward = open_ward()
+    nothing = Checkpoint(0, "0" * 64, 0, "0" * 64, bytes(64))
+    coordinator = ward.coordinator(engine=Pretending(ward, Stage.CHECKPOINT, nothing))
+    coordinator.run()
+    assert coordinator.lacking == ("h2",)
+    again = ward.coordinator()
+    again.run()
+    assert again.lacking == ()
+
+
 @pytest.mark.parametrize("first", [0, 2])
 def test_one_whose_folder_was_lost_in_between_ends_its_run_without_a_second_list(open_ward, first):
     ward = open_ward()
