@@ -12,10 +12,9 @@ from typing import Final
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import TamperingError
-from secagg.files import is_locked
-from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.folder import holds_release
-from training.engines.nvflare.deadlines import LONGEST_FAREWELL
+from training.engines.nvflare.farewell import Farewell
+from training.engines.nvflare.listening import Listener
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import running
 from training.field.hospital_site import HospitalSite
@@ -25,8 +24,6 @@ from training.run_lock import alone
 from training.stops import require_not_stopped
 
 _POLL_SECONDS: Final = 0.25
-# For a coordinator that was interrupted to begin another job: it hands the release out again, and asks who has it.
-_LINGERING_SECONDS: Final = 120.0
 _SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
 
 
@@ -58,16 +55,11 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     with alone(site.path), running(kit, charter, site.path, watcher) as process:
         site.status.write(known)
         watcher.on_status(known)
-        is_over, lasts_too_long = _Lasting(_LINGERING_SECONDS), _Lasting(LONGEST_FAREWELL)
+        farewell = Farewell(release, site.attending, Listener(kit.host, kit.port))
         while True:
             going()
             process.check()
-            has_come = holds_release(release)
-            # Others may keep the coordinator waiting, and their checkpoints come after that, as the last of a job: its
-            # process may hang on to a coordinator that has left. Should that be gone before, nobody ends the job.
-            nothing_follows = has_come and ((release / CHECKPOINTS_FILE).exists() or not is_locked(site.attending))
-            may_leave = is_over(nothing_follows) or lasts_too_long(has_come)
-            if may_leave and known.state is not SiteState.RELEASED:
+            if farewell.is_over() and known.state is not SiteState.RELEASED:
                 site.status.write(released(known, release))
             status = site.status.known()
             if status and status != known:
@@ -98,19 +90,3 @@ def _stopped_for_good(
     except TamperingError as error:
         return stopped(known, error)
     return None
-
-
-class _Lasting:
-    """Tells when something has been so for a while, without a break."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._since: float | None = None
-
-    def __call__(self, is_so: bool) -> bool:
-        if not is_so:
-            self._since = None
-            return False
-        if self._since is None:
-            self._since = time.monotonic()
-        return time.monotonic() - self._since >= self._seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import time
 from contextlib import contextmanager
 
@@ -18,8 +19,9 @@ from secagg.masking.verification import ForgedSumError
 from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.folder import STATEMENT_FILE, holds_release
 from secagg.release.statement import MODEL_FILE
+from tests.support.ports import free_port
 from tests.training.field.conftest import lay_out
-from training.engines.nvflare import hospital_service
+from training.engines.nvflare import farewell, listening
 from training.engines.nvflare.hospital_service import serve_hospital
 from training.engines.nvflare.provisioning import Address, provision
 from training.field.status import SiteState, not_taking_part
@@ -31,10 +33,16 @@ class EnoughError(Exception):
 
 
 @pytest.fixture
-def site(tmp_path):
+def port():
+    """Where the coordinator would listen."""
+    return free_port()
+
+
+@pytest.fixture
+def site(tmp_path, port):
     """A hospital with its real kit, whose coordinator is nowhere."""
     sites = lay_out(tmp_path)
-    provision(sites.charter, Address("127.0.0.1", 9), tmp_path / "provisioned")
+    provision(sites.charter, Address("127.0.0.1", port), tmp_path / "provisioned")
     site = sites.hospitals[1]
     shutil.rmtree(site.kit)
     shutil.copytree(tmp_path / "provisioned" / "kits" / "hospital-01", site.kit)
@@ -81,14 +89,14 @@ def test_one_that_was_killed_as_the_release_came_stays_a_while_for_the_coordinat
 ):
     serve(with_release, lambda: None)
     assert with_release.status.read().state is SiteState.WAITING
-    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
+    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 0.0)
     ended = serve_hospital(with_release, lambda: None, SiteWatcher())
     assert ended.state is with_release.status.read().state is SiteState.RELEASED
 
 
 def test_it_stays_as_long_as_the_job_lasts_in_which_the_release_came(with_release, monkeypatch):
     """Its coordinator may wait for others longer than this site can know, and has its checkpoint signed after that."""
-    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
+    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 0.0)
     with attended(with_release):
         serve(with_release, *(4 * [lambda: None]))
         assert with_release.status.read().state is SiteState.WAITING
@@ -97,7 +105,7 @@ def test_it_stays_as_long_as_the_job_lasts_in_which_the_release_came(with_releas
 
 def test_nor_does_it_wait_for_a_job_that_hangs_after_its_last_message(with_release, monkeypatch):
     """The coordinator may be gone before the job's process hears that the job is over."""
-    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
+    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 0.0)
     release = with_release.folder.release(read_verified(with_release.charter).digest)
     (release / CHECKPOINTS_FILE).write_bytes(b"")
     with attended(with_release):
@@ -105,13 +113,68 @@ def test_nor_does_it_wait_for_a_job_that_hangs_after_its_last_message(with_relea
 
 
 def test_a_job_that_nobody_ends_any_more_keeps_it_no_longer_than_a_coordinator_may_wait(with_release, monkeypatch):
-    monkeypatch.setattr(hospital_service, "LONGEST_FAREWELL", 0.0)
+    monkeypatch.setattr(farewell, "LONGEST_FAREWELL", 0.0)
     with attended(with_release):
         assert serve_hospital(with_release, lambda: None, SiteWatcher()).state is SiteState.RELEASED
 
 
+@pytest.fixture
+def left_at_once(monkeypatch):
+    """A coordinator that is away counts as gone the first time that it is looked for in vain."""
+    monkeypatch.setattr(farewell, "_ABSENCE_SECONDS", 0.0)
+    monkeypatch.setattr(listening, "_BETWEEN_SECONDS", 0.0)
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("left_at_once")
+def test_a_job_whose_coordinator_has_left_keeps_it_no_longer_than_one_that_is_started_again_would(with_release):
+    with attended(with_release):
+        assert serve_hospital(with_release, lambda: None, SiteWatcher()).state is SiteState.RELEASED
+
+
+@pytest.mark.usefixtures("left_at_once")
+def test_but_as_long_as_a_coordinator_listens_it_stays(with_release, port):
+    with attended(with_release), socket.create_server(("127.0.0.1", port)):
+        serve(with_release, *(4 * [lambda: None]))
+    assert with_release.status.read().state is SiteState.WAITING
+
+
+def test_a_coordinator_that_comes_back_has_not_left(with_release, port, monkeypatch):
+    monkeypatch.setattr(farewell, "_ABSENCE_SECONDS", 2.0)
+    monkeypatch.setattr(listening, "_BETWEEN_SECONDS", 0.0)
+    back = []
+
+    def come_back():
+        back.append(socket.create_server(("127.0.0.1", port)))
+
+    def leave_again():
+        time.sleep(2.5)
+        back.pop().close()
+
+    with attended(with_release):
+        serve(with_release, lambda: None, come_back, leave_again, lambda: None)
+    assert with_release.status.read().state is SiteState.WAITING
+
+
+@pytest.mark.usefixtures("left_at_once")
+def test_one_that_is_reached_through_a_proxy_cannot_be_looked_for(with_release, monkeypatch):
+    """gRPC may reach it where a connection of this process's own would not."""
+    monkeypatch.setenv("https_proxy", "http://proxy.example.org:3128")
+    with attended(with_release):
+        serve(with_release, *(4 * [lambda: None]))
+    assert with_release.status.read().state is SiteState.WAITING
+
+
+@pytest.mark.usefixtures("left_at_once")
+def test_before_the_release_an_absent_coordinator_is_waited_for(site):
+    with attended(site):
+        serve(site, *(4 * [lambda: None]))
+    assert site.status.read().state is SiteState.WAITING
+
+
 def test_after_such_a_job_it_stays_its_while_for_another(with_release, monkeypatch):
-    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 2.0)
+    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 2.0)
     attending = lock(with_release.attending)
 
     def take_long():
@@ -122,7 +185,7 @@ def test_after_such_a_job_it_stays_its_while_for_another(with_release, monkeypat
 
 
 def test_one_whose_job_was_over_does_not(with_release, monkeypatch):
-    monkeypatch.setattr(hospital_service, "_LINGERING_SECONDS", 0.0)
+    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 0.0)
     serve_hospital(with_release, lambda: None, SiteWatcher())
 
     assert serve_hospital(with_release, nobody_asks, SiteWatcher()).state is SiteState.RELEASED
