@@ -93,6 +93,11 @@ class CoordinatorSite:
         return self.path / "coordinator"
 
     @property
+    def conducting(self) -> Path:
+        """What is locked from the beginning of an epoch until the hospitals are told that the job is over."""
+        return self.path / "conducting"
+
+    @property
     def release(self) -> Path:
         """The statement of the release that every contributor signed."""
         return self.path / RELEASE_FILE

@@ -7,6 +7,7 @@ coordinator talk to them; how it ended is in the folder for whoever began the jo
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from nvflare.fuel.f3.cellnet.fqcn import FQCN
 from nvflare.fuel.f3.message import Message
 
 from secagg.errors import InputError, RemoteProtocolError
+from secagg.files import lock
 from training.engines.nvflare.deadlines import Deadlines
 from training.engines.nvflare.engine import NvflareEngine
 from training.engines.nvflare.sites import member_number, site_name
@@ -50,15 +52,20 @@ class SumController(Controller):  # type: ignore[misc]
         self._cells: dict[int, str] = {}
         self._unwilling: dict[int, str] = {}
         self._engine: NvflareEngine | None = None
+        self._conducting: int | None = None
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Listen for the hospitals before any of them can be there, and wait for none that has ended."""
+        """Listen for the hospitals before any can be there, wait for none that has ended, and let go at the end."""
         if event_type == EventType.START_RUN:
             end_job_with_site()
             self._job = fl_ctx.get_job_id()
             fl_ctx.get_engine().get_cell().register_request_cb(channel=CHANNEL, topic=READY, cb=self._on_ready)
         elif event_type == EventType.CLIENT_DISCONNECTED:
             self._on_ended(member_number(fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME)))
+        elif event_type == EventType.END_RUN and self._conducting is not None:
+            # NVFlare has sent the hospitals' processes word of it just before.
+            os.close(self._conducting)
+            self._conducting = None
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         """See `Controller`."""
@@ -70,6 +77,7 @@ class SumController(Controller):  # type: ignore[misc]
         """Run the epoch."""
         nvflare = fl_ctx.get_engine()
         site = CoordinatorSite(Path(nvflare.get_workspace().get_root_dir()).parent.parent)
+        self._conducting = lock(site.conducting)
         charter, settings = site.read_charter(), site.read_settings()
         expected = {member_number(client.name) for client in nvflare.get_clients()}
         with site_log(site.log) as logger:

@@ -13,6 +13,7 @@ from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import ProtocolError, TamperingError
+from secagg.files import is_locked
 from training.engines.nvflare.job import EpochJob
 from training.engines.nvflare.jobs import Jobs, open_jobs
 from training.engines.nvflare.kit import Kit
@@ -30,6 +31,7 @@ _POLL_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 5.0
 _LONGEST_RETRY_SECONDS: Final = 120.0
 _PARTING_SECONDS: Final = 3.0
+_LONGEST_END_SECONDS: Final = 30.0
 _MOST_TOLD: Final = 3
 
 
@@ -64,8 +66,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
                 # Another epoch would only find the same.
                 raise error
             if outcome.finished and error is None:
-                # The hospitals' processes end when the job does, and want to be told so.
-                _pause(_PARTING_SECONDS, tick)
+                _part(site, tick)
                 return site.release
             # A round without a sum is no progress: every hospital has paid for it.
             if rounds.sums > reached:
@@ -210,6 +211,18 @@ class _Rounds:
             f"An epoch was over before there was a sum.{''.join(list(told)[:_MOST_TOLD])}",
             remedy="See the coordinator's log for what happened in its rounds.",
         )
+
+
+def _part(site: CoordinatorSite, tick: Going) -> None:
+    """Stay until NVFlare has told the hospitals that the job is over: their processes of it end when they hear that."""
+    # Not until NVFlare says that the job has finished: hospitals leave at once when they are told, and it waits ten
+    # seconds for each of them to say how its process ended. Before it tells them, it imports torch, for seconds.
+    until = time.monotonic() + _LONGEST_END_SECONDS
+    while is_locked(site.conducting) and time.monotonic() < until:
+        tick()
+        time.sleep(_POLL_SECONDS)
+    # For the word to get there: nobody answers it.
+    _pause(_PARTING_SECONDS, tick)
 
 
 def _pause(seconds: float, tick: Going) -> None:
