@@ -29,10 +29,10 @@ def begun(stage: Consortium, *colluders: int) -> tuple[LyingCoordinator, Vectors
     return coordinator, vectors
 
 
-def vector_of(stage: Consortium, vectors: Vectors, coordinator: LyingCoordinator, victim: int = VICTIM) -> str | None:
+def vector_of(stage: Consortium, vectors: Vectors, coordinator: LyingCoordinator) -> str | None:
     """What of the victim's vector the coordinator can compute."""
-    guess = coordinator.strip(victim, coordinator.everybody)
-    return recovered(guess, stage.integers(vectors, victim), f"h{victim}'s vector")
+    guess = coordinator.strip(VICTIM, coordinator.everybody)
+    return recovered(guess, stage.integers(vectors, VICTIM), f"h{VICTIM}'s vector")
 
 
 def two_survivor_sets(build: Build, folder: Path) -> Outcome:
