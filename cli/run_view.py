@@ -57,13 +57,20 @@ class RunView:
     @property
     def observer(self) -> Observer:
         """What the run calls."""
-        return Observer(self._start, self._answer, self._round, self._compare, self._refusal, self._no_comparison)
+        return Observer(
+            self._start,
+            self._answer,
+            self._round,
+            self._compare,
+            self._refusal,
+            self._no_comparison,
+            self._statistics,
+        )
 
     def _start(self, charter: VerifiedCharter, of_the_task: tuple[Caution, ...] = ()) -> None:
         content = charter.charter
         self._members = len(content.members)
-        if not self._as_json:
-            warn((*cautions(content), *of_the_task))
+        self._warn((*cautions(content), *of_the_task))
         self._progress.update(self._task, total=content.training.rounds)
 
     def _answer(self, phase: str, member: int) -> None:
@@ -90,6 +97,13 @@ class RunView:
 
     def _no_comparison(self, what: str, error: SecaggError) -> None:
         self._tell("no_comparison", {"with": what}, f"No comparison with {what}: ", error)
+
+    def _statistics(self, of_the_statistics: tuple[Caution, ...]) -> None:
+        self._warn(of_the_statistics)
+
+    def _warn(self, told: tuple[Caution, ...]) -> None:
+        if not self._as_json:
+            warn(told)
 
     def _tell(self, kind: str, about: dict[str, str], opening: str, error: SecaggError) -> None:
         if self._as_json:

@@ -175,6 +175,11 @@ class Hospital:
         """How features are scaled here."""
         return self._scaling
 
+    @property
+    def constant_columns(self) -> tuple[str, ...]:
+        """The columns that by the consortium's statistics do not vary at any hospital; none before they were summed."""
+        return self._scaling.constant(self._state.moments, self._applier.features)
+
     def close(self) -> None:
         """Let go of latch, ledger and egress log."""
         self._contributor.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from dp.stated import no_less
@@ -24,12 +25,15 @@ _SHOWN_FEATURES: Final = 60
 _MARKUP: Final = frozenset("|`<>[]*\\&")
 
 
-def model_card(release: VerifiedRelease, kind: ExportFormat, file_name: str, sha256: str) -> str:
+def model_card(
+    release: VerifiedRelease, kind: ExportFormat, file_name: str, sha256: str, constant: Sequence[str] = ()
+) -> str:
     """The card of one exported file.
 
     Args:
         file_name: of the exported file, without its folder.
         sha256: of its bytes, hexadecimal.
+        constant: the columns that the model makes no use of; see `training.whole_model.constant_columns`.
     """
     charter = release.charter.charter
     sections = (
@@ -39,7 +43,7 @@ def model_card(release: VerifiedRelease, kind: ExportFormat, file_name: str, sha
         "them.",
         _owners(release),
         _uses(),
-        _input(charter),
+        _input(charter, constant),
         _training(release),
         _privacy(release),
         f"## Evaluation\n\n{BLANK}: on which patients, with which result, by whom. The records of the training hold "
@@ -89,7 +93,7 @@ def _uses() -> str:
     )
 
 
-def _input(charter: Charter) -> str:
+def _input(charter: Charter, constant: Sequence[str]) -> str:
     interface = interface_of(charter, "")
     takes = "float32 as the task's own code reads records"
     if interface.shape is not None:
@@ -101,11 +105,19 @@ def _input(charter: Charter) -> str:
         "each. How raw values are scaled is in the file's metadata, `secagg.interface`.",
     ]
     if interface.features:
-        shown = interface.features[:_SHOWN_FEATURES]
-        more = len(interface.features) - len(shown)
-        names = ", ".join(map(_code, shown)) + (f" and {more} more" if more else "")
-        lines += ["", f"Columns, in this order: {names}."]
+        lines += ["", f"Columns, in this order: {_listed(interface.features)}."]
+    if constant:
+        lines += [
+            "",
+            "Left out of account, because all patients of the training had the same value there: "
+            f"{_listed(constant)}. A patient who differs in them gets the same probabilities.",
+        ]
     return "\n".join(lines)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN_FEATURES
+    return ", ".join(map(_code, names[:_SHOWN_FEATURES])) + (f" and {more} more" if more > 0 else "")
 
 
 def _training(release: VerifiedRelease) -> str:

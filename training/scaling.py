@@ -5,8 +5,11 @@ Knows which of the three applies and what it needs. The arithmetic is in `traini
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
+from secagg.charter.cautions import Caution
 from secagg.errors import LocalProtocolError
 from training.records import Records
 from training.standardisation import Moments, Standardiser, bounds_scaler, standardiser_of
@@ -38,6 +41,12 @@ class Scaling:
             raise LocalProtocolError("no-statistics", "Training began before the feature statistics were summed.")
         return standardiser_of(moments)
 
+    def constant(self, moments: Moments | None, features: Sequence[str]) -> tuple[str, ...]:
+        """Which of ``features`` did not vary at any hospital, so that the model makes no use of them."""
+        if not self.needs_moments or moments is None:
+            return ()
+        return tuple(compress(features, self.standardiser(moments).constant))
+
     def apply(self, records: Records, moments: Moments | None) -> Records:
         """The records, scaled."""
         match self.spec.data.standardise:
@@ -47,3 +56,17 @@ class Scaling:
                 return bounds_scaler(self.spec.data).apply(records)
             case "none":
                 return records
+
+
+def constant_columns(names: Sequence[str]) -> tuple[Caution, ...]:
+    """What is told of columns that do not vary; nothing where there are none."""
+    if not names:
+        return ()
+    return (
+        Caution(
+            "constant-columns",
+            f"Columns that have one value at all hospitals are left out of account by the model: {', '.join(names)}.",
+            "Drop them from the task, or find out why they do not vary: a value that is missing may be coded as a "
+            "number.",
+        ),
+    )

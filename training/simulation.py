@@ -47,6 +47,7 @@ from training.records import concatenate
 from training.round_record import RoundRecord
 from training.run_history import SETTINGS_FILE, RoundResult, history
 from training.run_lock import alone
+from training.scaling import constant_columns
 from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
 from training.task import Task, TaskSpec
@@ -127,6 +128,7 @@ class Observer:
     on_compare: Callable[[str], None] = lambda _what: None
     on_refusal: Callable[[str, SecaggError], None] = lambda _member, _error: None
     on_no_comparison: Callable[[str, SecaggError], None] = lambda _what, _error: None
+    on_statistics: Callable[[tuple[Caution, ...]], None] = lambda _of_the_statistics: None
 
 
 def prepare(folder: Path, settings: SimulationSettings) -> None:
@@ -211,6 +213,8 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
             result = cast.measure(record)
             measured.append(result)
             observer.on_round(result)
+            if record.purpose == "statistics" and record.step:
+                observer.on_statistics(cast.cautions())
 
         drop_outs = [parse_drop_out(text, cast.numbers) for text in settings.drop_outs]
         engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer, cast.on_failure)
@@ -223,7 +227,7 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
             observer.on_refusal(name, _lacks_release(name, folder))
         pooled, curator, alone = _compare(cast, observer) if settings.compare else (None, None, ())
         hospitals = settings.hospitals_folder(folder)
-        warnings = (*cautions(charter.charter), *task.cautions())
+        warnings = (*cautions(charter.charter), *task.cautions(), *cast.cautions())
         return SimulationResult(
             folder, hospitals, charter, measured.records, federated, pooled, curator, alone, warnings, cast.budgets()
         )
@@ -363,6 +367,10 @@ class _Cast:
         """How much of each hospital's budget is used, by name."""
         used = {hospital.name: hospital.budget_use for hospital in self.hospitals.values()}
         return {name: use for name, use in used.items() if use}
+
+    def cautions(self) -> tuple[Caution, ...]:
+        """What is to be told of the consortium's statistics, once there are some."""
+        return constant_columns(next(filter(None, (own.constant_columns for own in self.hospitals.values())), ()))
 
     def evaluate(self) -> Metrics:
         """The consortium's model on the test records."""

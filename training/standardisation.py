@@ -31,10 +31,15 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Standardiser:
-    """x -> (x - mean) / std, with float64 (d,) ``mean`` and ``std``."""
+    """x -> (x - mean) / std, with float64 (d,) ``mean`` and ``std``; where ``std`` is infinite, any x becomes 0."""
 
     mean: Vector
     std: Vector
+
+    @property
+    def constant(self) -> npt.NDArray[np.bool_]:
+        """Which columns say nothing, since they did not vary: (d,)."""
+        return np.isinf(self.std)
 
     def apply(self, records: Records) -> Records:
         """The same records, scaled in float64 and stored as float32."""
@@ -71,10 +76,11 @@ def unscaled(columns: int) -> Moments:
 
 
 def standardiser_of(moments: Moments) -> Standardiser:
-    """The scaling to a mean of 0 and a variance of 1. A column that does not vary is centred and left unscaled."""
+    """The scaling to a mean of 0 and a variance of 1. A column that does not vary becomes 0, whatever stands in it."""
     std = np.sqrt(moments.variance)
     constant = std <= _SMALLEST_RELATIVE_STD * np.sqrt(moments.variance + np.square(moments.mean))
-    return Standardiser(moments.mean, np.where(constant, 1.0, std))
+    # Its weight has no gradient in training: a later patient must not be multiplied with what was drawn at the start.
+    return Standardiser(moments.mean, np.where(constant, np.inf, std))
 
 
 def bounds_scaler(data: DataSpec) -> BoundsScaler:

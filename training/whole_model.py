@@ -7,6 +7,7 @@ from the task's seed or the backbone that the charter names by its digest.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from secagg.release.statement import MODEL_FILE
 from training.draft import task_of
 from training.model_state import ModelLayout, load, model_digest
 from training.tasks.low_rank import merged
+from training.tasks.spec import TaskSpec, input_names
 
 SCALING: Final = "standardisation."
 
@@ -35,6 +37,21 @@ def whole_model(folder: Path) -> nn.Module:
             ``not-mergeable``, if a layer computes something else once its pair is added to it.
     """
     return assembled(verify_release(folder), load_file(folder / MODEL_FILE), str(folder))
+
+
+def constant_columns(release: VerifiedRelease, tensors: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """The columns that a released model makes no use of, since they did not vary; none where no statistics were summed.
+
+    Args:
+        tensors: of the release.
+    """
+    task = release.charter.charter.task
+    constant = np.isinf(tensors.get(f"{SCALING}std", np.zeros(0)))
+    names = input_names(TaskSpec.from_settings(task.kind, task.settings_json()).data)
+    if len(names) != len(constant):
+        # Those of a custom task may be known to its code alone.
+        names = tuple(f"column {number}" for number in range(1, len(constant) + 1))
+    return tuple(compress(names, constant))
 
 
 def assembled(release: VerifiedRelease, tensors: Mapping[str, np.ndarray], place: str) -> nn.Module:

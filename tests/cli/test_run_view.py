@@ -9,6 +9,7 @@ from dp.ledger import BudgetUse
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 from training.round_record import RoundRecord
 from training.run_history import RoundResult
+from training.scaling import constant_columns
 
 IDENTITIES = make_identities(4)
 
@@ -35,6 +36,14 @@ def test_of_schemes_that_hold_against_colluders_nothing_is_told(capsys, scheme):
 
 def test_as_json_the_result_has_it_and_standard_error_stays_empty(capsys):
     assert told_at_the_start(capsys, "bfv", as_json=True) == ""
+
+
+def test_columns_that_do_not_vary_are_named_once_the_statistics_are_summed(capsys):
+    with RunView() as view:
+        view.observer.on_statistics(constant_columns(("chol", "kV")))
+    told = capsys.readouterr().err
+    assert told.startswith("Warning: Columns that have one value at all hospitals")
+    assert "chol, kV" in told
 
 
 def result_of(number, dropped=()):

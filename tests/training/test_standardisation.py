@@ -29,15 +29,22 @@ def test_records_are_scaled_to_a_mean_of_0_and_a_spread_of_1(
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e12])
-def test_a_column_that_does_not_vary_is_centred_and_left_unscaled_whatever_its_unit(unit: float) -> None:
+def test_a_column_that_does_not_vary_has_an_infinite_spread_whatever_its_unit(unit: float) -> None:
     moments = Moments(unit * np.array([5.0, 1.5]), unit**2 * np.array([1e-12, 0.25]))
     standardiser = standardiser_of(moments)
-    assert standardiser.std.tolist() == [1.0, unit * 0.5]
+    assert standardiser.std.tolist() == [np.inf, unit * 0.5]
     assert standardiser.mean.tolist() == [unit * 5.0, unit * 1.5]
+    assert standardiser.constant.tolist() == [True, False]
 
 
-def test_a_column_of_zeros_is_left_as_it_is() -> None:
-    assert standardiser_of(moments_of(site([[0], [0]]))).std.tolist() == [1.0]
+def test_a_column_of_zeros_says_nothing() -> None:
+    assert standardiser_of(moments_of(site([[0], [0]]))).constant.tolist() == [True]
+
+
+@pytest.mark.parametrize("other", [0.0, 140.0, -1e30, float(np.finfo(np.float32).max)])
+def test_what_did_not_vary_in_training_is_zero_whatever_a_later_patient_has_there(other: float) -> None:
+    standardiser = standardiser_of(moments_of(site([[120, 1], [120, 3]])))
+    assert standardiser.apply(site([[other, 5]])).features.tolist() == [[0, 3]]
 
 
 def test_images_have_no_columns_to_standardise() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +30,8 @@ def moments(charter: VerifiedCharter) -> dict[str, Any]:
     total = np.sum(vectors, axis=0, dtype=np.uint64)
     pooled = codec.decode(total)
     return {
-        "about": "Three hospitals' moments of three features as elements of 64 bits, and mean, variance and spread.",
+        "about": "Three hospitals' moments of three features as elements of 64 bits, and mean, variance and spread, "
+        "null where it is infinite.",
         "hospitals": [
             {"rows": table.astype(np.float64).tolist(), "elements": vector.tolist()}
             for table, vector in zip(tables, vectors, strict=True)
@@ -37,7 +39,8 @@ def moments(charter: VerifiedCharter) -> dict[str, Any]:
         "sum": total.tolist(),
         "means": pooled.mean.tolist(),
         "variances": pooled.variance.tolist(),
-        "spreads": standardiser_of(pooled).std.tolist(),
+        # JSON has no infinity.
+        "spreads": [std if math.isfinite(std) else None for std in standardiser_of(pooled).std.tolist()],
     }
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from safetensors.numpy import load_file
+
 from secagg.errors import InputError
 from secagg.files import create_atomically
+from secagg.release.statement import MODEL_FILE
 from training.export_format import ExportFormat
 from training.exporting.export import export_release
 from training.model_card import model_card
+from training.whole_model import constant_columns
 
 
 def write_export(folder: Path, kind: ExportFormat, out: Path, card: Path | None = None) -> str:
@@ -37,7 +41,8 @@ def write_export(folder: Path, kind: ExportFormat, out: Path, card: Path | None 
             )
     release, data = export_release(folder, kind)
     sha256 = hashlib.sha256(data).hexdigest()
-    told = model_card(release, kind, out.name, sha256).encode()
+    constant = constant_columns(release, load_file(folder / MODEL_FILE))
+    told = model_card(release, kind, out.name, sha256, constant).encode()
     create_atomically(out, data)
     if card:
         try:

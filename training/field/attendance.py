@@ -30,6 +30,7 @@ from training.field.site_log import fields_of, site_log
 from training.field.status import SiteState, SiteStatus, StatusFile, not_taking_part
 from training.hospital import Hospital
 from training.hospital_setup import HospitalSetup
+from training.scaling import constant_columns
 
 # A step may take milliseconds; nobody reads a status that often.
 _BETWEEN_SECONDS: Final = 1.0
@@ -49,6 +50,7 @@ class Attendance:
         self._since = write_time()
         self._written = 0.0
         self._alert = 0
+        self._constant: tuple[str, ...] = ()
         self._tell(SiteState.TRAINING)
 
     def receive(self, message: bytes) -> list[bytes]:
@@ -83,6 +85,11 @@ class Attendance:
             self._state, self._since = state, write_time()
             self._logger.info(state, extra={"fields": {"steps": self._hospital.state.steps}})
         hospital = self._hospital
+        if hospital.constant_columns != self._constant:
+            self._constant = hospital.constant_columns
+            for caution in constant_columns(self._constant):
+                told = {"reason": caution.code, "message": caution.message, "remedy": caution.remedy}
+                self._logger.warning("statistics", extra={"fields": told})
         why = hospital.stopped or hospital.set_back
         use = hospital.budget_use
         if use and use.alert > self._alert:

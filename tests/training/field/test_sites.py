@@ -18,7 +18,15 @@ from secagg.identity import Identity
 from secagg.policy import load_policy, render_policy
 from secagg.policy.model import Countersigning
 from secagg.policy.toml import read_policy
-from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, choices_of, training_of
+from tests.support.hospitals import (
+    FEATURES,
+    PRIVATE_CHOICES,
+    PRIVATE_TASK,
+    SCALED_BY_SUMS,
+    choices_of,
+    tabular_spec,
+    training_of,
+)
 from tests.training.field.conftest import FieldSites, any_kit, lay_out
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
@@ -284,6 +292,20 @@ def test_a_site_with_half_of_its_budget_left_says_nothing(tmp_path):
         pass
     assert not [line for line in log_of(site) if line["event"] == "budget alert"]
     assert site.status.read().budget.alert == 0
+
+
+def test_a_site_logs_once_a_job_which_columns_are_the_same_at_all_hospitals(tmp_path):
+    sites = lay_out(tmp_path, spec=tabular_spec(**SCALED_BY_SUMS))
+    for material in sites.materials.values():
+        path = Path(material.settings.data)
+        header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+        assert header[0] == FEATURES[0]
+        path.write_text("\n".join(map(",".join, [header, *(["120", *row[1:]] for row in rows)])) + "\n")
+    jobs = finish(sites)
+    for site in sites.hospitals.values():
+        told = [line for line in log_of(site) if line["event"] == "statistics"]
+        assert [line["reason"] for line in told] == ["constant-columns"] * jobs
+        assert told[0]["message"].endswith(f"left out of account by the model: {FEATURES[0]}.")
 
 
 def test_a_policy_with_officers_is_in_force_from_the_day_the_site_is_made(tmp_path):
