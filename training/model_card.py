@@ -16,9 +16,9 @@ from secagg.charter.cautions import SHARED_KEY_SCHEMES, shared_key
 from secagg.identity import fingerprint
 from secagg.release import VerifiedRelease
 from training.export_format import ExportFormat
-from training.exporting.attachment import interface_of
+from training.exporting.attachment import Interface, interface_of
 from training.privacy_plan import privacy_plan, rounds_stated
-from training.tasks.spec import IMAGES
+from training.tasks.spec import IMAGES, TABULAR
 
 BLANK: Final = "**[TO BE FILLED IN BY THE OWNERS]**"
 _SHOWN_FEATURES: Final = 60
@@ -43,7 +43,7 @@ def model_card(
         "them.",
         _owners(release),
         _uses(),
-        _input(charter, constant),
+        _input(charter, kind, constant),
         _training(release),
         _privacy(release),
         f"## Evaluation\n\n{BLANK}: on which patients, with which result, by whom. The records of the training hold "
@@ -93,7 +93,7 @@ def _uses() -> str:
     )
 
 
-def _input(charter: Charter, constant: Sequence[str]) -> str:
+def _input(charter: Charter, kind: ExportFormat, constant: Sequence[str]) -> str:
     interface = interface_of(charter, "")
     takes = "float32 as the task's own code reads records"
     if interface.shape is not None:
@@ -101,8 +101,8 @@ def _input(charter: Charter, constant: Sequence[str]) -> str:
     lines = [
         "## Input and output",
         "",
-        f"Task: {_code(charter.task.kind)}. Takes {takes}; gives {interface.classes} probabilities for "
-        "each. How raw values are scaled is in the file's metadata, `secagg.interface`.",
+        f"Task: {_code(charter.task.kind)}. Takes {takes}; gives {_given(charter, interface.classes, kind)}. "
+        f"{_before(charter, interface)}",
     ]
     if interface.features:
         lines += ["", f"Columns, in this order: {_listed(interface.features)}."]
@@ -113,6 +113,32 @@ def _input(charter: Charter, constant: Sequence[str]) -> str:
             f"{_listed(constant)}. A patient who differs in them gets the same probabilities.",
         ]
     return "\n".join(lines)
+
+
+def _given(charter: Charter, classes: int, kind: ExportFormat) -> str:
+    if kind is not ExportFormat.SAFETENSORS:
+        return f"{classes} probabilities for each"
+    if charter.task.kind not in (TABULAR, IMAGES):
+        return f"outputs of which the task's own code makes {classes} probabilities for each"
+    if classes == 2:
+        return "one number for each, whose sigmoid is the probability of class 1"
+    return f"{classes} numbers for each, whose softmax is the probabilities of the classes"
+
+
+def _before(charter: Charter, interface: Interface) -> str:
+    """What has to be done to a record first."""
+    if charter.task.kind == IMAGES and interface.shape:
+        channels, size, _ = interface.shape
+        colours = "grey as Pillow's mode L" if channels == 1 else "in the order red, green, blue"
+        return (
+            f"A picture is resized to {size} x {size} pixels, bilinear as Pillow's `resize` does it, whatever its "
+            f"proportions; its pixels, {colours}, of 8 bits from 0 for black to 255, go in as x / 127.5 - 1, which is "
+            "from -1 to 1. The file does neither."
+        )
+    scaled = "is in the file's metadata, `secagg.interface`."
+    if interface.features:
+        return f"How raw values are scaled {scaled}"
+    return f"How a raw record becomes that is in the task's code alone; how its columns are scaled, if at all, {scaled}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -36,7 +36,8 @@ class Interface(msgspec.Struct, frozen=True):
         features: names of the columns, one-hot columns among them; empty for images.
         shape: of one record; None where the code of a custom task decides.
         classes: how many probabilities come out for each.
-        scaling: ``inside``: raw features go in; otherwise what has to be done to them first.
+        scaling: ``inside``: raw features go in; otherwise what has to be done to them first. Of images, all of it is
+            said of pixels from -1 to 1, as `training.readers.images.scale_pixels` makes them.
         low, high: of each column, where scaling is by bounds.
         task: the charter's, from which the columns follow.
     """
