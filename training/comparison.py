@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from dp.randomness import secure_generator
-from secagg.charter import Charter
+from secagg.charter import Charter, Training
 from training.evaluation import evaluate
 from training.local_sgd import train_locally
 from training.local_work import LocalWork
@@ -73,13 +73,7 @@ class Comparison:
         training = self.charter.training
         if self.charter.privacy.mode == "distributed":
             return self._measure(self._steps(records).openly(np.random.default_rng(self.seed)), records)
-        steps = training.rounds * training.local_steps
-        # Where hospitals apply momentum to the mean update, one place applies it to its gradient.
-        shared = training.server.momentum if training.server.optimizer == "momentum" else 0.0
-        momentum = max(training.momentum, shared)
-        settings = msgspec.structs.replace(
-            training, local_steps=steps, batch_size=batch, momentum=momentum, prox_mu=0.0
-        )
+        settings = msgspec.structs.replace(_at_once(training), batch_size=batch)
         module = self.task.build_model()
         generator = np.random.default_rng(self.seed)
         train_locally(module, self._scaled(records, records), self.task.loss, settings, generator, self.device)
@@ -90,9 +84,7 @@ class Comparison:
             return None
         if self.charter.privacy.mode == "distributed":
             return self._measure(self._steps(records).privately(), records)
-        training = self.charter.training
-        at_once = msgspec.structs.replace(training, rounds=1, local_steps=training.rounds * training.local_steps)
-        charter = msgspec.structs.replace(self.charter, training=at_once)
+        charter = msgspec.structs.replace(self.charter, training=_at_once(self.charter.training))
         scaled = self._scaled(records, records)
         module = self.task.build_model()
         LocalWork(charter, self.task, scaled, None, self.device, secure_generator()).train(module)
@@ -109,3 +101,17 @@ class Comparison:
     def _scaled(self, records: Records, trained_on: Records) -> Records:
         scaling = Scaling(self.task.spec)
         return scaling.apply(records, moments_of(trained_on) if scaling.needs_moments else None)
+
+
+def _at_once(training: Training) -> Training:
+    """All steps of a hospital in one place and one round, where there is nobody to hold together."""
+    # Where hospitals apply momentum to the mean update, one place applies it to its gradient.
+    shared = training.server.momentum if training.server.optimizer == "momentum" else 0.0
+    return msgspec.structs.replace(
+        training,
+        rounds=1,
+        local_steps=training.rounds * training.local_steps,
+        momentum=max(training.momentum, shared),
+        # FedProx pulls to the model of the round: in a single one, to the model that was drawn at the start.
+        prox_mu=0.0,
+    )
