@@ -16,6 +16,9 @@ import numpy.typing as npt
 from secagg.labels import DIGEST_SIZE, digest
 from training.readers.table import Table
 
+NOBODY: Final = frozenset({"", "nan", "NaN", "NA", "<NA>", "NaT", "None", "null", "NULL"})
+"""What NumPy, pandas, R and databases write for an unknown patient. As a name it would make one patient of all."""
+
 _EXACT: Final = 1 << 53
 _LARGEST: Final = float(np.finfo(np.float32).max)
 _WHOLE: Final = re.compile(r"\+?(-?)0*([0-9]+)(?:\.0*)?")

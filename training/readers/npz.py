@@ -9,18 +9,14 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from secagg.errors import InputError
 from training.readers.images import Images
-from training.readers.marks import patient_name
+from training.readers.marks import NOBODY, patient_name
 from training.records import number_patients
-
-# What NumPy and pandas make of a patient who is not known.
-_NOBODY: Final = frozenset({"", "nan", "None", "NaT", "<NA>"})
 
 
 def read_npz(path: Path, split: str, size: int, channels: int) -> Images:
@@ -92,8 +88,7 @@ def _patient_names(patients: npt.NDArray[np.generic], source: str) -> list[str]:
         name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
         for name in patients.reshape(-1).tolist()
     ]
-    # All unknown patients would be taken for one.
-    nobody = next((index for index, name in enumerate(names) if name.strip() in _NOBODY), None)
+    nobody = next((index for index, name in enumerate(names) if name.strip() in NOBODY), None)
     if nobody is not None:
         message = f"{source}: image {nobody + 1} has no patient."
         remedy = "Name the patient of every image, or leave the array out if each image is another patient's."

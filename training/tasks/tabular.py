@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from secagg.errors import InputError
 from training.readers import Table, read_table
-from training.readers.marks import patient_name, row_marks
+from training.readers.marks import NOBODY, patient_name, row_marks
 from training.readers.table import missing_column
 from training.records import Records, number_patients
 from training.tasks.models import build_table_model, class_scores, classification_loss
@@ -83,12 +83,13 @@ def table_columns(spec: TaskSpec, path: Path) -> tuple[str, ...]:
 
 def _without_missing(table: Table, data: DataSpec) -> Table:
     """Apply the task's rule for missing values to the columns that it uses."""
-    used = [*data.features, data.label, *([data.patient] if data.patient else [])]
-    positions = [table.position(column) for column in used]
-    tokens = {"", *data.missing_values}
+    tokens = frozenset({"", *data.missing_values})
+    holes = {table.position(column): tokens for column in (*data.features, data.label)}
+    if data.patient:
+        holes[table.position(data.patient)] = tokens | NOBODY
     keep: list[int] = []
     for index, row in enumerate(table.rows):
-        hole = next((position for position in positions if row[position] in tokens), None)
+        hole = next((position for position, texts in holes.items() if row[position] in texts), None)
         if hole is None:
             keep.append(index)
         elif data.missing == "refuse":

@@ -51,11 +51,12 @@ def test_patients_are_read_where_they_are_given(tmp_path: Path) -> None:
     [
         np.array([1.0, np.nan, np.nan]),
         np.array(["a", " ", "b"]),
+        np.array(["a", "NA", "b"]),
         np.array(["a", np.nan, "b"]),
         np.array([b"a", b"", b"b"]),
         np.array(["2020-01-01", "NaT", "2020-01-03"], dtype="datetime64[D]"),
     ],
-    ids=["number", "text", "number-as-text", "bytes", "date"],
+    ids=["number", "text", "text-of-r", "number-as-text", "bytes", "date"],
 )
 def test_an_image_whose_patient_is_not_known_is_refused(tmp_path: Path, patients: np.ndarray) -> None:
     error = refusal(save(tmp_path, images=GREY, labels=LABELS, patients=patients))

@@ -144,6 +144,29 @@ def test_parquet_gives_the_same_records_as_csv(write_task: WriteTask, tmp_path: 
     np.testing.assert_array_equal(records.labels, same.labels)
 
 
+@pytest.mark.parametrize("nobody", ["", "NA", "nan", "NaN", "None", "NaT", "<NA>", "NULL", "null"])
+def test_rows_of_patients_who_are_not_known_are_not_taken_for_one_patients(
+    write_task: WriteTask, tmp_path: Path, nobody: str
+) -> None:
+    text = f"name,age,sick\nada,1,0\n{nobody},2,0\nNadine,3,1\n {nobody},4,1\n"
+    error = refusal(write_task(TABLE + 'patient = "name"\n'), write(tmp_path, text))
+    assert error.reason == "missing-value"
+    assert "line 3: column 'name' has no value" in error.message
+    kept = build_task(write_task(TABLE + 'patient = "name"\nmissing = "drop-row"\n')).read(write(tmp_path, text))
+    assert (kept.features[:, 0].tolist(), kept.patients.tolist()) == ([1, 3], [0, 1])
+
+
+def test_of_other_columns_the_task_says_what_is_missing(write_task: WriteTask, tmp_path: Path) -> None:
+    spec = write_task(TABLE + 'patient = "name"\n[data.categorical]\nregion = ["EU", "NA"]\n')
+    assert len(build_task(spec).read(write(tmp_path, "name,region,sick\nada,NA,0\nbob,EU,1\n"))) == 2
+
+
+def test_a_nan_that_parquet_kept_is_no_patient(write_task: WriteTask, tmp_path: Path) -> None:
+    path = tmp_path / "site.parquet"
+    pq.write_table(pa.table({"name": [1.0, float("nan")], "age": [1, 2], "sick": [0, 1]}), path)
+    assert refusal(write_task(TABLE + 'patient = "name"\n'), path).reason == "missing-value"
+
+
 def test_a_null_in_parquet_is_a_missing_value_naming_the_row(write_task: WriteTask, tmp_path: Path) -> None:
     path = tmp_path / "site.parquet"
     pq.write_table(pa.table({"age": [1.0, None], "sick": [0, 1]}), path)
