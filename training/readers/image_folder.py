@@ -25,8 +25,13 @@ _OTHER_NAMES = frozenset({"desktop.ini", "thumbs.db"})
 _MODES = {1: "L", 3: "RGB"}
 # What pillow raises of a damaged file; of a later page also what it catches of the first.
 _DAMAGED = (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error)
-# More than 8 bits a channel: pillow cuts off what is above 255, so that a radiograph is almost pure white.
+# More than 8 bits a channel. Of grey pillow cuts off what is above 255, so that a radiograph is almost pure white; of
+# colours, and of grey beside transparency, what is below 256, so that 12 bits in 16 are almost black.
 _DEEP = ("I", "F")
+_BITS = 8
+# PNG (W3C, 11.2.1): the bit depth in the header, which is the first chunk. TIFF 6.0, section 8.
+_PNG_HEADER, _PNG_DEPTH = slice(12, 16), 24
+_BITS_PER_SAMPLE = 258
 
 
 def read_image_folder(folder: Path, size: int, channels: int, class_names: tuple[str, ...]) -> Images:
@@ -122,7 +127,7 @@ def _read_picture(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]
                 # A camera's JPEG may hold a small copy or a map of depth too, which pillow calls MPO.
                 if picture.format != "MPO":
                     _require_one_page(file, getattr(picture, "n_frames", 1))
-                _require_eight_bits(file, picture.mode)
+                _require_eight_bits(file, picture)
                 resized = picture.convert(_MODES[channels]).resize((size, size), Image.Resampling.BILINEAR)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as fault:
         message = f"{file} is larger than {Image.MAX_IMAGE_PIXELS} pixels."
@@ -144,11 +149,30 @@ def _require_one_page(file: Path, pages: int) -> None:
         )
 
 
-def _require_eight_bits(file: Path, mode: str) -> None:
-    if mode.startswith(_DEEP):
+def _require_eight_bits(file: Path, picture: Image.Image) -> None:
+    if picture.mode.startswith(_DEEP) or _depth(file, picture) > _BITS:
         raise InputError(
             "unreadable-image",
-            f"The picture {file} has more than 8 bits per pixel (mode {mode}).",
+            f"The picture {file} has more than {_BITS} bits a channel.",
             culprit=str(file),
-            remedy="Convert such pictures to 8 bits, with the same window at all hospitals.",
+            remedy=f"Convert such pictures to {_BITS} bits, with the same window at all hospitals.",
         )
+
+
+def _depth(file: Path, picture: Image.Image) -> int:
+    """Bits a channel, as the file has it: pillow's mode says how it is going to be read.
+
+    Raises:
+        ValueError: if a PNG does not begin with its header.
+    """
+    match picture.format:
+        case "PNG":
+            with file.open("rb") as opened:
+                start = opened.read(_PNG_DEPTH + 1)
+            if start[_PNG_HEADER] != b"IHDR":
+                raise ValueError("it does not begin with its header")
+            return start[_PNG_DEPTH]
+        case "TIFF":
+            return int(max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))))  # type: ignore[attr-defined]
+        case _:
+            return _BITS

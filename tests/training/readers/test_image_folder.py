@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,94 @@ def test_a_picture_of_more_than_8_bits_is_refused_and_not_read_as_white(tmp_path
     with pytest.raises(InputError, match="more than 8 bits") as caught:
         read_image_folder(tmp_path, 8, 1, NAMES)
     assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(values: np.ndarray, colour_type: int, *before: bytes) -> bytes:
+    """16 bits a channel, which pillow does not write: ``values`` (height, width, channels)."""
+    height, width = values.shape[:2]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    parts = (*before, header, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def tiff(values: np.ndarray, planes: int) -> bytes:
+    """The same in RGB: 1 is pixel by pixel, 2 plane by plane, one strip each."""
+    height, width, channels = values.shape
+    pixels = (values if planes == 1 else values.transpose(2, 0, 1)).astype("<u2").tobytes()
+    strips = 1 if planes == 1 else channels
+    entries = (
+        (256, 3, [width]), (257, 3, [height]), (258, 3, [16] * channels), (259, 3, [1]), (262, 3, [2]),
+        (273, 4, [512 + part * len(pixels) // strips for part in range(strips)]), (277, 3, [channels]),
+        (278, 3, [height]), (279, 4, [len(pixels) // strips] * strips), (284, 3, [planes]),
+    )  # fmt: skip
+    table, longer, place = b"", b"", 8 + 2 + 12 * len(entries) + 4
+    for tag, kind, numbers in entries:
+        content = struct.pack(f"<{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+        if len(content) > 4:
+            content, longer = struct.pack("<I", place + len(longer)), longer + content
+        table += struct.pack("<HHI", tag, kind, len(numbers)) + content.ljust(4, b"\0")
+    start = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + table + bytes(4) + longer
+    return start.ljust(512, b"\0") + pixels
+
+
+# A microscope's 12 bits in 16.
+GREY_12 = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8, 1)
+COLOUR_12 = np.repeat(GREY_12, 3, axis=2)
+DEEP = {
+    "rgb.png": png(COLOUR_12, 2),
+    "grey-alpha.png": png(np.concatenate([GREY_12, np.full_like(GREY_12, 65535)], axis=2), 4),
+    "rgb-alpha.png": png(np.repeat(GREY_12, 4, axis=2), 6),
+    "rgb.tif": tiff(COLOUR_12, 1),
+    "planes.tif": tiff(COLOUR_12, 2),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_of_more_than_8_bits_are_refused_and_not_read_as_black(
+    tmp_path: Path, name: str, channels: int
+) -> None:
+    save(tmp_path, "a/0.png", (0, 0, 0))
+    path = tmp_path / "a" / name
+    path.write_bytes(DEEP[name])
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.mode in ("RGB", "RGBA"), "to pillow it looks like 8 bits"
+    with pytest.raises(InputError, match="more than 8 bits") as caught:
+        read_image_folder(tmp_path, 8, channels, NAMES)
+    assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
+
+
+def test_a_png_whose_depth_does_not_stand_where_it_belongs_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, "a/1.png", (0, 0, 0))
+    path.write_bytes(png(COLOUR_12, 2, chunk(b"tEXt", b"Comment\0" + bytes(12))))
+    with pytest.raises(InputError) as caught:
+        read_image_folder(tmp_path, 8, 3, NAMES)
+    assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("1.png", "1"),
+        ("1.png", "P"),
+        ("1.png", "LA"),
+        ("1.tif", "1"),
+        ("1.tif", "RGB"),
+        ("1.tif", "CMYK"),
+        ("1.bmp", "RGB"),
+        ("1.jpg", "CMYK"),
+    ],
+)
+def test_pictures_of_up_to_8_bits_a_channel_are_read_in_every_mode(tmp_path: Path, name: str, mode: str) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new(mode, (8, 8)).save(tmp_path / "a" / name)
+    assert read_image_folder(tmp_path, 8, 1, NAMES).pixels.shape == (1, 1, 8, 8)
 
 
 @pytest.mark.parametrize("name", ["1.tif", "1.png"])
