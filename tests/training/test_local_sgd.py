@@ -61,6 +61,23 @@ def test_one_full_batch_step_is_the_gradient_step() -> None:
     np.testing.assert_allclose(moved, [0.0, *expected], atol=1e-7)
 
 
+def test_limit_each_row_of_a_patient_counts_unless_rows_are_limited() -> None:
+    """Without differential privacy; with it, a patient is the mean of its rows."""
+    once = ten_records()
+    often = once.take([*range(10), *([0] * 90)])
+    assert often.patient_count == 10
+    settings = Training(rounds=1, local_steps=1, batch_size=100, learning_rate=0.5)
+
+    def update(records: Records) -> np.ndarray:
+        model = zero_model()
+        train_locally(model, records, classification_loss, settings, np.random.default_rng(0), CPU)
+        return flatten(model)
+
+    first = 0.5 * (once.labels[0] - 0.5) * once.features[0]
+    np.testing.assert_allclose(update(often)[1:], 0.1 * update(once)[1:] + 0.9 * first, atol=1e-6)
+    np.testing.assert_allclose(update(often.limit_rows(1)), update(once), atol=1e-6)
+
+
 def test_the_same_generator_trains_the_same_model() -> None:
     settings = Training(rounds=1, local_steps=7, batch_size=3, learning_rate=0.5, momentum=0.9)
     np.testing.assert_array_equal(trained(settings, 1), trained(settings, 1))
