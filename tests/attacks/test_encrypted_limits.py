@@ -129,20 +129,42 @@ def test_limit_whether_a_hospital_stops_tells_the_coordinator_one_bit_about_the_
     form = coordinator.session.form
     room = form.spec.parameters.modulus >> (form.spec.bits + 1)
     least = noise_bound(len(stage.clients), form.value_count)
-    for number, added, stops in ((1, room - 2 * least, False), (2, room + 2 * least, True)):
-        vector = memoryview(bytearray(coordinator.added(coordinator.everybody)))
-        half = len(vector) // 2
-        words = unpack_words(vector[:half], form.spec.block)
-        words[0] = (int(words[0]) + added) % form.spec.parameters.modulus
-        pack_words(words, vector[:half])
-        message = coordinator.encrypted_sum(coordinator.everybody, bytes(vector))
-        if stops:
-            with pytest.raises(ForgedSumError):
-                stage.clients[number].receive(message)
-            continue
-        stage.clients[number].receive(message)
-        total = coordinator.session.ring.to_signed(stage.clients[number].take_sum().total.vector)
-        np.testing.assert_array_equal(total, stage.integers(vectors, *coordinator.everybody))
+    stage.clients[1].receive(sum_with_noise(coordinator, room - 2 * least))
+    total = coordinator.session.ring.to_signed(stage.clients[1].take_sum().total.vector)
+    np.testing.assert_array_equal(total, stage.integers(vectors, *coordinator.everybody))
+    with pytest.raises(ForgedSumError):
+        stage.clients[2].receive(sum_with_noise(coordinator, room + 2 * least))
+
+
+def sum_with_noise(coordinator: EncryptedCoordinator, added: int) -> bytes:
+    """The true sum of all, with something added to the first coefficient of its first polynomial."""
+    spec = coordinator.session.form.spec
+    vector = memoryview(bytearray(coordinator.added(coordinator.everybody)))
+    half = len(vector) // 2
+    words = unpack_words(vector[:half], spec.block)
+    words[0] = (int(words[0]) + added) % spec.parameters.modulus
+    pack_words(words, vector[:half])
+    return coordinator.encrypted_sum(coordinator.everybody, bytes(vector))
+
+
+@encrypted
+def test_limit_when_too_few_are_left_for_another_round_those_who_have_not_opened_this_one_still_do(stage):
+    """Everybody signed for the round before anybody opened: that t of them must live keeps nobody from answering."""
+    coordinator, _ = encrypted_round(stage)
+    everybody, threshold = coordinator.everybody, coordinator.session.threshold
+    coordinator.unmask(everybody)
+    false = sum_with_noise(coordinator, coordinator.session.form.spec.parameters.modulus // 2)
+    stopped = everybody[: len(everybody) - threshold + 1]
+    for number in stopped:
+        with pytest.raises(ForgedSumError):
+            stage.clients[number].receive(false)
+    one_who_says_yes, *others = everybody[len(stopped) :]
+    assert 1 + len(others) < threshold
+    stage.clients[one_who_says_yes].receive(coordinator.encrypted_sum(everybody))
+    assert stage.clients[one_who_says_yes].take_sum().total.survivors.numbers == tuple(everybody)
+    for number in others:
+        with pytest.raises(ForgedSumError):
+            stage.clients[number].receive(false)
 
 
 @unmasked
