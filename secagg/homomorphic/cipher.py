@@ -91,8 +91,11 @@ class Cipher:
         self._coefficients = np.zeros(degree, "<u8")
 
     def fingerprint(self, purpose: bytes) -> bytes:
-        """SHA-256 of the secret: shows whether two have the same, and not what it is, for it has more than 256 bits."""
-        return hashlib.sha256(label("homomorphic secret", purpose) + self._channel.content(self._secret)).digest()
+        """SHA-256 of the secret and of the bits of plain modulus or scale: shows whether two have the same of both, and
+        not what the secret is, for it has more than 256 bits."""
+        # SEAL's parameters hold no scale, and two hospitals of different scales have no sum.
+        start = label("homomorphic secret", purpose, self.spec.bits)
+        return hashlib.sha256(start + self._channel.content(self._secret)).digest()
 
     def encrypt(self, values: Values, out: memoryview) -> None:
         """Encrypt values into ``out``: N to each block of `CipherSpec.fresh_block_size` bytes.

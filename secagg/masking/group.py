@@ -48,7 +48,7 @@ class GroupCipher:
         self._cipher = Cipher(session.form.spec, kdf.encryption_seed(key, session))
 
     def acknowledgement(self) -> Acknowledge:
-        """Shows the coordinator whether this hospital has the same secret as the others, and not what it is."""
+        """Shows the coordinator whether this hospital has the others' secret and scale, and not the secret."""
         session = self._session
         fingerprint = self._cipher.fingerprint(session.context("homomorphic secret fingerprint", 0))
         return Acknowledge(public_context(session.form.spec), fingerprint)

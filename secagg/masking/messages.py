@@ -95,11 +95,11 @@ class Deals(_Payload, frozen=True):
 
 
 class Acknowledge(_Payload, frozen=True):
-    """Hospital to coordinator: it has the epoch's homomorphic secret.
+    """Hospital to coordinator: it has the epoch's homomorphic secret, and what it encrypts with.
 
     Attributes:
         context: the parameters that it encrypts under, as SEAL serializes them, without any key.
-        fingerprint: of the secret.
+        fingerprint: of the secret, and of the bits of plain modulus or scale.
     """
 
     context: Annotated[bytes, msgspec.Meta(max_length=CONTEXT_LIMIT)]

@@ -430,18 +430,21 @@ class MaskingServer:
         return []
 
     def _other_secret(self, agreeing: frozenset[int]) -> RemoteProtocolError:
-        """Some hospitals made another secret of the same contributions.
+        """Some hospitals made another secret of the same contributions, or encrypt at another scale.
 
         They are named if the others are more than they, and more than may lie: then an honest one is among the others.
         """
         others, remedy = self.participants - agreeing, "All members need releases of secagg and TenSEAL that agree."
         if len(agreeing) <= max(self.session.charter.charter.most_liars, len(others)):
-            said = "The members made different homomorphic secrets, and not enough agree to tell whose is another."
+            said = (
+                "The members have different homomorphic secrets, or scale numbers differently, and not enough agree to "
+                "tell whose is another."
+            )
             return RemoteProtocolError("other-secret", said, remedy=remedy)
         names = ", ".join(self.session.name(number) for number in sorted(others))
         return RemoteProtocolError(
             "other-secret",
-            f"{names} made another homomorphic secret than the others.",
+            f"{names} made another homomorphic secret than the others, or would scale numbers by another factor.",
             culprit=self.session.name(min(others)),
             remedy=remedy,
         )

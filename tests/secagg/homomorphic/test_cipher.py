@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -123,10 +125,12 @@ def test_the_same_seed_opens_and_another_does_not(spec):
 
 
 @specs
-def test_a_fingerprint_tells_secrets_apart_and_purposes_too(spec):
+def test_a_fingerprint_tells_secrets_apart_and_purposes_and_scales_too(spec):
     first, again, other = Cipher(spec, SEED), Cipher(spec, SEED), Cipher(spec, OTHER_SEED)
+    scaled = Cipher(replace(spec, bits=spec.bits + 1), SEED)
     assert first.fingerprint(b"one") == again.fingerprint(b"one")
-    assert len({first.fingerprint(b"one"), first.fingerprint(b"two"), other.fingerprint(b"one")}) == 3
+    found = {cipher.fingerprint(b"one") for cipher in (first, other, scaled)} | {first.fingerprint(b"two")}
+    assert len(found) == 4
 
 
 def test_encryption_draws_from_the_operating_system_although_the_secret_comes_from_a_seed():

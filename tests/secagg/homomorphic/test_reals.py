@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from secagg.encoding.ring import Ring
 from secagg.homomorphic.parameters import ALLOWED, ParameterSet
 from secagg.homomorphic.reals import RealNumbers, error_bound, scale_bits
 from tests.support.ciphers import SMALL, cipher_for, ckks, decrypted, encrypted, summed
+from tests.vectors.generate import FOLDER
 
 allowed = pytest.mark.parametrize("parameters", ALLOWED.values(), ids=lambda parameters: parameters.name)
 widths = st.integers(16, 64)
@@ -44,6 +46,21 @@ def test_the_scale_leaves_the_largest_sum_within_the_modulus_and_one_bit_more_wo
     largest = math.sqrt(2) * numbers.largest_sum * 2 ** scale_bits(parameters, numbers)
     assert largest < 0.4 * parameters.modulus
     assert 8 * numbers.largest_sum * 2 ** scale_bits(parameters, numbers) > parameters.modulus / 2
+
+
+@given(bits=widths, contributors=hospitals)
+def test_the_scale_is_that_of_the_document(bits, contributors):
+    """2^(57 - L): L is b up to 32 bits, and above, 16 and the bits of n."""
+    largest = bits if bits <= 32 else 16 + contributors.bit_length()
+    assert scale_bits(SMALL, RealNumbers(Ring(bits), contributors)) == 57 - largest
+
+
+def test_so_are_the_recorded_scales():
+    recorded = json.loads((FOLDER / "encrypted.json").read_text())["scale_bits"]
+    assert len(recorded) == 5
+    for one in recorded:
+        largest = one["bits"] if one["bits"] <= 32 else 16 + one["contributors"].bit_length()
+        assert one["scale_bits"] == 57 - largest
 
 
 def test_the_bound_counts_rounding_as_if_all_of_it_went_one_way():

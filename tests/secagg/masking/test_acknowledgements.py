@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 
 import msgspec
@@ -11,16 +12,20 @@ import tenseal
 from tenseal import sealapi
 
 from secagg.errors import LocalProtocolError, RemoteProtocolError, TamperingError
+from secagg.homomorphic import form
+from secagg.homomorphic.cipher import Cipher
 from secagg.homomorphic.context import public_context
+from secagg.homomorphic.reals import scale_bits
 from secagg.homomorphic.seal import Channel
 from secagg.masking import MaskingServer, Session
 from secagg.masking.journal import Received
 from secagg.masking.limits import payload_limit
 from secagg.masking.messages import Abort, Acknowledge
 from secagg.masking.states import ClientState, ServerState
+from secagg.masking.verification import ForgedSumError
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode, peek
-from tests.support.consortium import Consortium, make_identities
+from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
 from tests.support.encrypted import opened
 from tests.support.errors import reason_of
 from tests.support.misbehaving import MisbehavingCoordinator
@@ -177,6 +182,53 @@ def test_a_hospital_with_another_secret_closes_the_epoch_and_is_named(tmp_path):
     assert [peek(message).stage for _, message in outbox] == [Stage.ABORT] * MEMBERS
     with pytest.raises(LocalProtocolError):
         server.begin(1)
+
+
+def test_a_hospital_that_scales_numbers_by_another_factor_closes_the_epoch_and_is_named(tmp_path, monkeypatch):
+    consortium, replies = to_acknowledging_at_two_scales(tmp_path, monkeypatch)
+    contexts = {acknowledgement(consortium, message).context for _, message in replies}
+    assert len(contexts) == 1
+    for number, message in replies:
+        consortium.server.receive(number, message)
+    fault = consortium.server.fault
+    assert (consortium.server.state, fault.reason, fault.culprit) == (ServerState.CLOSED, "other-secret", "h2")
+    assert consortium.server.answering == {1, 3, 4, 5}
+
+
+def test_control_where_fingerprints_tell_nothing_of_the_scale_all_hospitals_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(Cipher, "fingerprint", of_secret_alone)
+    consortium, replies = to_acknowledging_at_two_scales(tmp_path, monkeypatch)
+    for number, message in replies:
+        consortium.server.receive(number, message)
+    assert consortium.server.state is ServerState.READY
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    consortium.deliver(consortium.server.begin(1))
+    masked = [(number, consortium.clients[number].mask(vectors[number], MODEL_DIGEST)) for number in vectors]
+    outbox = consortium.answer(masked)
+    for number, message in outbox:
+        with pytest.raises(ForgedSumError):
+            consortium.clients[number].receive(message)
+        assert consortium.clients[number].state is ClientState.STOPPED
+
+
+def of_secret_alone(cipher, purpose) -> bytes:
+    return hashlib.sha256(purpose + cipher.seed).digest()
+
+
+def to_acknowledging_at_two_scales(folder, monkeypatch):
+    """h2 runs a release that leaves a bit less free, and so scales by twice the others' factor."""
+    consortium = Consortium.make(folder, MEMBERS, scheme="ckks")
+    outbox = consortium.server.open()
+    while consortium.server.state is not ServerState.ACKNOWLEDGING:
+        outbox = consortium.answer(consortium.deliver(outbox))
+    replies = consortium.deliver([(number, message) for number, message in outbox if number != 2])
+    with monkeypatch.context() as other_release:
+        other_release.setattr(form, "scale_bits", lambda *numbers: scale_bits(*numbers) + 1)
+        form.approximate_form.cache_clear()
+        replies += consortium.deliver([(number, message) for number, message in outbox if number == 2])
+    form.approximate_form.cache_clear()
+    assert [number for number, _ in replies] == [1, 3, 4, 5, 2]
+    return consortium, replies
 
 
 @pytest.mark.parametrize(
