@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from secagg.charter.contradictions import check_noise_levels, require_possible
+from secagg.charter.contradictions import check_noise_levels, require_few_openings, require_possible
 from secagg.charter.sections import Scheme
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
@@ -78,7 +78,8 @@ def make_plans(
     Raises:
         InputError: ``too-few-members``, ``too-many-colluding``, ``bad-dropout``, ``too-many-dropped``,
             ``noise-levels-contradict``; why the first
-            scheme cannot be had, if none can: ``too-large``, or what this machine lacks to encrypt.
+            scheme cannot be had, if none can: ``too-large``, ``secret-used-too-often``, or what this machine lacks to
+            encrypt.
     """
     require_possible(members, colluding)
     threshold = smallest_threshold(members, colluding)
@@ -103,6 +104,7 @@ def make_plans(
 
 def _plans_for(complete: Shape, colluding: int, rates: Rates) -> list[Plan]:
     if complete.encrypted:
+        require_few_openings(complete.members, complete.rounds)
         return [_plan(complete, True, colluding, rates)]
     graph = smallest_graph(complete.members, colluding, complete.dropped)
     if graph is None:

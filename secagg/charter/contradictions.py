@@ -115,20 +115,29 @@ def _check_homomorphic(charter: Charter) -> None:
     parameter_set(charter.homomorphic.parameters)
     if charter.scheme not in ENCRYPTED_SCHEMES:
         return
-    if len(charter.members) * charter.epoch_rounds > MOST_OPENINGS:
-        raise InputError(
-            "secret-used-too-often",
-            f"{len(charter.members)} hospitals would each open {charter.epoch_rounds} sums with one secret. If one "
-            f"opens, that may tell a coordinator that lies a bit of it; {MOST_OPENINGS} are the most.",
-            culprit="epoch_rounds",
-            remedy=f"Set epoch_rounds = {MOST_OPENINGS // len(charter.members)} or less.",
-        )
+    require_few_openings(len(charter.members), charter.epoch_rounds)
     if charter.graph.degree:
         raise InputError(
             "graph-contradicts",
             f"Under the scheme {charter.scheme} every hospital opens the sum itself, and must know everybody's keys.",
             culprit="graph",
             remedy="Leave graph out: all have to do with all. Or choose the scheme mask.",
+        )
+
+
+def require_few_openings(members: int, epoch_rounds: int) -> None:
+    """Refuse an epoch in which one homomorphic secret opens too many sums.
+
+    Raises:
+        InputError: ``secret-used-too-often``.
+    """
+    if members * epoch_rounds > MOST_OPENINGS:
+        raise InputError(
+            "secret-used-too-often",
+            f"{members} hospitals would each open {epoch_rounds} sums with one secret. If one opens, that may tell a "
+            f"coordinator that lies a bit of it; {MOST_OPENINGS} are the most.",
+            culprit="epoch_rounds",
+            remedy=f"Set epoch_rounds (--epoch-rounds) to {MOST_OPENINGS // members} or less.",
         )
 
 

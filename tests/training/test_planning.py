@@ -10,6 +10,7 @@ from secagg.charter import Member
 from secagg.errors import InputError
 from secagg.graph import SECURITY_BITS, smallest_graph
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS, fitting_parameters
+from tests.support.consortium import make_charter, make_identities
 from tests.support.hospitals import choices_of, tabular_spec
 from training import planning
 from training.costs import times
@@ -131,6 +132,19 @@ def test_a_scheme_that_cannot_be_had_is_left_out_and_says_why():
     plans = make_plans(40, 400_000_000, 1, 0.1, schemes=ALL)
     assert {one.shape.scheme for one in plans.ways} == {"mask", "double-lock", "bfv"}
     assert {scheme: why.reason for scheme, why in plans.left_out.items()} == {"ckks": "too-large"}
+
+
+def test_an_epoch_that_no_encrypted_charter_has_leaves_encrypted_schemes_out_and_says_why(monkeypatch):
+    monkeypatch.setattr(planning, "times_of", lambda *arguments: times.Times(0, 0, 0, 0))
+    for members, rounds in ((1000, 50), (1000, 11), (334, 30)):
+        plans = make_plans(members, 10_000, 1, 0.1, rounds=rounds, schemes=ALL)
+        assert {one.shape.scheme for one in plans.ways} == {"mask"}
+        assert {why.reason for why in plans.left_out.values()} == {"secret-used-too-often"}
+        assert set(plans.left_out) == set(ALL[1:])
+        with pytest.raises(InputError) as caught:
+            make_charter(make_identities(members), scheme="bfv", epoch_rounds=rounds)
+        assert caught.value.message == plans.left_out["bfv"].message
+    assert len(make_plans(1000, 10_000, 1, 0.1, rounds=10, schemes=ALL[1:]).ways) == 3
 
 
 def test_a_machine_that_cannot_encrypt_has_plans_for_masks(monkeypatch):
