@@ -28,6 +28,7 @@ from cli.sizing import (
 )
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, shared_key
 from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, SCHEMES, Scheme
+from secagg.charter.state_size import LARGEST_SEALED, MOMENTS, model_snapshot
 from secagg.graph import COMPLETE_UP_TO
 from secagg.masking.sizes import Traffic
 from training.choices import USUAL_EPOCH_ROUNDS, USUAL_FIELD_BITS
@@ -265,7 +266,7 @@ def _print(plans: Plans, colluding: int, parameters: int) -> None:
             table.add_row(name, *cells)
         table.add_section()
     console.print(table)
-    for note in _notes(plans):
+    for note in _notes(plans, parameters):
         console.print(note)
 
 
@@ -276,7 +277,7 @@ def _title(one: Plan) -> str:
     return "mask:\nall" if one.shape.graph is None else "mask:\nfew"
 
 
-def _notes(plans: Plans) -> Iterator[str]:
+def _notes(plans: Plans, parameters: int) -> Iterator[str]:
     shapes = [one.shape for one in plans.ways]
     shown = {shape.scheme for shape in shapes}
     if any(shape.graph for shape in shapes):
@@ -295,6 +296,12 @@ def _notes(plans: Plans) -> Iterator[str]:
         yield (
             "Encrypted schemes have no neighbours: every hospital exchanges keys with every other, here "
             f"{shapes[0].members * (shapes[0].members - 1):,} messages in a key set-up."
+        )
+    refused = [one for one in MOMENTS if model_snapshot(parameters, shapes[0].bits, one) > LARGEST_SEALED]
+    if refused and any(shape.encrypted for shape in shapes):
+        yield (
+            f"charter new takes no encrypted scheme for this many parameters with --server {' or '.join(refused)}: a "
+            "hospital that misses sums could not catch up."
         )
     if any(shape.noise_levels for shape in shapes):
         yield "Surplus noise is removed under mask only. The times do not include drawing the noise."

@@ -7,6 +7,7 @@ Knows the charter alone, and of the model only its size. Loads nothing that trai
 from __future__ import annotations
 
 from secagg.charter import Charter, parse_charter, render_charter
+from secagg.charter.state_size import largest_snapshot, require_sealable
 from secagg.encoding import Section
 from secagg.errors import InputError
 from training.noise import noise_shares, require_same_noise
@@ -18,9 +19,11 @@ def checked_charter(charter: Charter) -> Charter:
 
     Raises:
         InputError: ``malformed-charter`` for a value that no charter holds; whatever it contradicts itself in;
-            ``field-too-narrow`` where its field has no room for what hospitals encode; ``other-noise``.
+            ``field-too-narrow`` where its field has no room for what hospitals encode; ``other-noise``;
+            ``snapshot-too-large`` where a hospital that misses sums could not catch up.
     """
     charter = _as_read_back(charter)
+    require_sealable(charter.scheme, largest_snapshot(charter), charter.training.server.optimizer)
     # Made here to see that it can be: each hospital makes its own, but not before the first round.
     if charter.privacy.mode == "distributed":
         noise_shares(charter)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from secagg.charter.contradictions import check_noise_levels, require_few_openings, require_possible
 from secagg.charter.sections import Scheme
+from secagg.charter.state_size import model_snapshot, require_sealable
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO, hiding_bound, recovery_bound, smallest_graph
@@ -78,8 +79,8 @@ def make_plans(
     Raises:
         InputError: ``too-few-members``, ``too-many-colluding``, ``bad-dropout``, ``too-many-dropped``,
             ``noise-levels-contradict``; why the first
-            scheme cannot be had, if none can: ``too-large``, ``secret-used-too-often``, or what this machine lacks to
-            encrypt.
+            scheme cannot be had, if none can: ``too-large``, ``secret-used-too-often``, ``snapshot-too-large``, or what
+            this machine lacks to encrypt.
     """
     require_possible(members, colluding)
     threshold = smallest_threshold(members, colluding)
@@ -120,5 +121,7 @@ def _plan(shape: Shape, chosen: bool, colluding: int, rates: Rates) -> Plan:
     recovery = recovery_bound(members, shape.dropped, graph) if graph else -math.inf
     # Before anything is measured: it says what is too large.
     traffic = round_traffic(shape)
+    # Of the server's optimizers it is the one that keeps least.
+    require_sealable(shape.scheme, model_snapshot(shape.length - 1, shape.bits, "fedavg"), "fedavg")
     times = times_of(shape, rates, handling_of(shape.scheme, rates))
     return Plan(shape, chosen, hiding, recovery, set_up_traffic(shape), traffic, times, memory_of(shape))

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.sections import ENCRYPTED_SCHEMES
+from secagg.charter.state_size import LARGEST_SEALED
 from secagg.errors import InputError, RemoteProtocolError
 from secagg.labels import label
 from secagg.masking import kdf
@@ -25,8 +26,6 @@ from training.messages import Snapshot
 
 # The donor's part of the key is made for one message, so no nonce repeats under the key.
 _NONCE: Final = bytes(12)
-# What AES-GCM of the library takes at once.
-_LARGEST: Final = (1 << 31) - 1
 
 
 def are_used(charter: Charter) -> bool:
@@ -59,10 +58,11 @@ def seal_snapshot(route: Route, content: bytes, recipient_key: bytes, randomness
         RemoteProtocolError: ``weak-key``, naming the recipient.
         InputError: ``snapshot-too-large``.
     """
-    if len(content) > _LARGEST:
+    if len(content) > LARGEST_SEALED:
         raise InputError(
             "snapshot-too-large",
-            f"What {route.name(route.recipient)} lacks has {len(content)} bytes; {_LARGEST} can be sealed at once.",
+            f"What {route.name(route.recipient)} lacks has {len(content)} bytes; {LARGEST_SEALED} "
+            "can be sealed at once.",
             remedy="Hospitals that miss a sum of such a large model cannot catch up: train a smaller one.",
         )
     private = randomness(KEY_SIZE)

@@ -30,6 +30,7 @@ LARGEST_FACTOR: Final = (2 - 2**-23) * 2.0**127
 MOST_NOISE_LEVELS: Final = 4
 
 PrivacyMode = Literal["none", "local", "distributed"]
+Optimizer = Literal["fedavg", "momentum", "adam"]
 Scheme = Literal["mask", "double-lock", "bfv", "ckks"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 """In the order in which they are offered and compared."""
@@ -183,7 +184,7 @@ class ServerStep(Section, frozen=True):
         warm_up: over how many rounds it first rises from zero.
     """
 
-    optimizer: Literal["fedavg", "momentum", "adam"] = "fedavg"
+    optimizer: Optimizer = "fedavg"
     learning_rate: Positive = 1.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warm_up: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0

@@ -142,6 +142,7 @@ def test_a_scheme_whose_messages_would_be_too_large_is_left_out_or_refused_if_as
     outcome = secagg(*arguments, "--field-bits", 24)
     assert "ckks is left out. 400000001 numbers of 24 bits are too many for one message" in outcome.shown
     assert len(cells(outcome, "coordinator sees")) == 4
+    assert "no encrypted scheme for this many parameters with --server momentum or adam" in outcome.shown
     secagg(*arguments, "--scheme", "ckks", "--field-bits", 24).failed(2, "too-large", "a smaller model")
 
 

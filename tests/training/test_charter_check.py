@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from secagg.charter import Charter, Encoding, Privacy, Training
-from secagg.charter.sections import MOST_RECORDS
+from secagg.charter import Charter, Encoding, Model, Privacy, Training
+from secagg.charter.sections import ENCRYPTED_SCHEMES, MOST_RECORDS, ServerStep
 from secagg.errors import InputError
-from tests.support.consortium import make_charter, make_identities
+from tests.support.consortium import MODEL_DIGEST, make_charter, make_identities
 from training.charter_check import checked_charter
 
 FORTY = make_identities(40)
@@ -40,6 +40,37 @@ def test_a_value_that_no_charter_holds_is_refused_where_nothing_was_read():
 def test_weights_that_the_field_has_no_room_for_are_refused():
     assert reason_of(make_charter(FORTY, encoding=NARROW)) == "field-too-narrow"
     checked_charter(make_charter(FORTY, encoding=Encoding(field_bits=16, max_weight=32767 // 40)))
+
+
+@pytest.mark.parametrize("scheme", sorted(ENCRYPTED_SCHEMES))
+@pytest.mark.parametrize(
+    ("optimizer", "most"), [("adam", 107_374_182), ("momentum", 178_956_970), ("fedavg", 536_870_911)]
+)
+def test_a_model_that_no_hospital_could_hand_to_another_is_refused_where_it_would_have_to(scheme, optimizer, most):
+    assert reason_of(of_size(most, scheme, optimizer)) == "snapshot-too-large"
+    # What is kept of each round, and the frames, take a little.
+    checked_charter(of_size(most - 1000, scheme, optimizer))
+    checked_charter(of_size(most, "mask", optimizer))
+
+
+def test_the_remedy_names_an_optimizer_that_keeps_less_if_there_is_one():
+    for optimizer, named in (("adam", True), ("fedavg", False)):
+        with pytest.raises(InputError) as caught:
+            checked_charter(of_size(600_000_000, "double-lock", optimizer))
+        assert ("fedavg (--server)" in caught.value.remedy) == named
+
+
+def test_a_sum_of_wide_numbers_that_could_not_be_handed_over_is_refused_too():
+    """Of fedavg a state has 4 bytes a parameter, and the one sum that is handed over instead of it may have more."""
+    wide = Encoding(field_bits=48, max_weight=1)
+    assert reason_of(of_size(400_000_000, "bfv", "fedavg", encoding=wide)) == "snapshot-too-large"
+    checked_charter(of_size(350_000_000, "bfv", "fedavg", encoding=wide))
+
+
+def of_size(parameters: int, scheme: str, optimizer: str, **changes) -> Charter:
+    training = Training(rounds=3, server=ServerStep(optimizer=optimizer))
+    model = Model(digest=MODEL_DIGEST, parameters=parameters)
+    return make_charter(make_identities(5), model=model, scheme=scheme, training=training, **changes)
 
 
 def test_noise_that_the_field_has_no_room_for_is_refused():

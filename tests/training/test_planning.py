@@ -134,6 +134,18 @@ def test_a_scheme_that_cannot_be_had_is_left_out_and_says_why():
     assert {scheme: why.reason for scheme, why in plans.left_out.items()} == {"ckks": "too-large"}
 
 
+def test_a_model_that_no_hospital_could_hand_to_another_leaves_encrypted_schemes_out(monkeypatch):
+    monkeypatch.setattr(planning, "times_of", lambda *arguments: times.Times(0, 0, 0, 0))
+    # A sum would fit into a message.
+    plans = make_plans(40, 545_000_000, 1, 0.1, schemes=("mask", "double-lock", "bfv"))
+    assert {one.shape.scheme for one in plans.ways} == {"mask"}
+    assert {scheme: why.reason for scheme, why in plans.left_out.items()} == {
+        "double-lock": "snapshot-too-large",
+        "bfv": "snapshot-too-large",
+    }
+    assert make_plans(40, 536_000_000, 1, 0.1, schemes=["double-lock"]).ways
+
+
 def test_an_epoch_that_no_encrypted_charter_has_leaves_encrypted_schemes_out_and_says_why(monkeypatch):
     monkeypatch.setattr(planning, "times_of", lambda *arguments: times.Times(0, 0, 0, 0))
     for members, rounds in ((1000, 50), (1000, 11), (334, 30)):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from secagg.charter import Metrics, Model, Statistics, Training
+from secagg.charter.sections import ServerStep
 from secagg.charter.state_size import largest_snapshot
 from secagg.encoding.moments import moments_length
 from secagg.errors import RemoteProtocolError
@@ -17,7 +18,7 @@ from tests.support.consortium import MODEL_DIGEST, make_charter, make_identities
 from training.hospital_state import AppliedSum, EpochTagKey, HospitalState
 from training.messages import Snapshot
 from training.model_state import ModelLayout, TensorShape
-from training.server_optimizer import OptimizerState
+from training.server_optimizer import OptimizerState, apply
 from training.snapshot_content import content_of_state, content_of_sum, read_content, read_state
 from training.standardisation import Moments
 
@@ -243,23 +244,24 @@ def on_the_wire(content):
     return len(msgspec.msgpack.encode(Snapshot(bytes(32), memoryview(bytes(len(content) + 16)))))
 
 
+@pytest.mark.parametrize("optimizer", ["fedavg", "momentum", "adam"])
 @pytest.mark.parametrize("members", [3, 9, 300])
 @pytest.mark.parametrize("size", [1, 1000])
-def test_no_snapshot_is_larger_than_the_charter_lets_it_be(members, size):
+def test_no_snapshot_is_larger_than_the_charter_lets_it_be(members, size, optimizer):
     identities = make_identities(members)
     charter = make_charter(
         identities,
         model=Model(digest=MODEL_DIGEST, parameters=size),
         statistics=Statistics(features=FEATURES),
         metrics=Metrics(release="exact", cells=CELLS),
-        training=Training(rounds=ROUNDS),
+        training=Training(rounds=ROUNDS, server=ServerStep(optimizer=optimizer)),
     )
     largest, everybody = largest_snapshot(charter), tuple(range(1, members + 1))
     state = HospitalState.start(charter.digest(), np.ones(size, np.float32))
     state = state.after_moments(moments(1))
     for step in range(1, ROUNDS + 1):
-        optimizer = OptimizerState(step, np.ones(size), np.ones(size))
-        state = state.after_sum(AppliedSum(step, everybody, (1 << 62,) * CELLS), state.model, optimizer)
+        kept, model = apply(charter.training.server, state.optimizer, state.model, np.ones(size), ROUNDS)
+        state = state.after_sum(AppliedSum(step, everybody, (1 << 62,) * CELLS), model, kept)
     whole = on_the_wire(content_of_state(state, charter))
     assert whole <= largest <= whole + 2048 + 5 * members + 8 * moments_length(FEATURES)
     for purpose in Purpose:

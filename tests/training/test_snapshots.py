@@ -111,7 +111,7 @@ def test_the_key_is_the_one_of_the_document(route, private_key, snapshot):
 
 
 def test_more_than_can_be_sealed_at_once_is_refused_with_a_reason(route, private_key, monkeypatch):
-    monkeypatch.setattr(snapshots, "_LARGEST", len(CONTENT) - 1)
+    monkeypatch.setattr(snapshots, "LARGEST_SEALED", len(CONTENT) - 1)
     with pytest.raises(InputError) as caught:
         seal_snapshot(route, CONTENT, kdf.public_key(private_key), os.urandom)
     assert caught.value.reason == "snapshot-too-large"
