@@ -20,6 +20,9 @@ from secagg.files import PRIVATE, unreadable, unwritable
 _NOT_OPENED: Final = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 # What was written last may be in one of these and not yet in the file itself.
 _NOT_YET_MERGED: Final = ("-wal", "-journal")
+# Pages after which SQLite writes its log from the start again. Until then each commit makes the file longer, which the
+# file system has to note too: that takes half as long again of CPU, and twice the time.
+_LOG_PAGES: Final = 100
 
 
 def connect_to_write(path: Path, *schema: str) -> sqlite3.Connection:
@@ -43,7 +46,8 @@ def connect_to_write(path: Path, *schema: str) -> sqlite3.Connection:
         raise unwritable(path, error) from error
     database = sqlite3.connect(path, isolation_level=None)
     try:
-        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", *schema):
+        settings = ("journal_mode=WAL", "synchronous=FULL", f"wal_autocheckpoint={_LOG_PAGES}")
+        for statement in (*(f"PRAGMA {setting}" for setting in settings), *schema):
             database.execute(statement)
     except BaseException:
         database.close()
