@@ -5,15 +5,18 @@ Knows key generation, sharing and sealing. Knows nothing of states: `secagg.mask
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.errors import RemoteProtocolError
+from secagg.labels import extend, extend_by_pair
 from secagg.latch import NEVER_SEEN, SIGHTING_SIZE, Sighting
 from secagg.masking import kdf, shamir
 from secagg.masking.kdf import Secret
@@ -115,12 +118,14 @@ class HeldShares:
         return cls(rounds, contribution, sighting)
 
     def digests(self, session: Session, dealer: int, recipient: int) -> bytes:
-        """The share digests, in the order of `joined`."""
-        kinds = secrets_of(session)
+        """The share digests (`secagg.masking.kdf.share_digest`), in the order of `joined`."""
+        shares = list(chain.from_iterable(self.rounds))
+        if not shares:
+            return b""
+        pair = extend_by_pair(b"", dealer, recipient)
         return b"".join(
-            kdf.share_digest(share, session, session.first_round + slot, secret, dealer, recipient, component)
-            for slot, shares in enumerate(self.rounds)
-            for (secret, component), share in zip(kinds, shares, strict=True)
+            hashlib.sha256(before + pair + after + share).digest()
+            for (before, after), share in zip(_share_labels(session), shares, strict=True)
         )
 
 
@@ -130,6 +135,19 @@ def secrets_of(session: Session) -> list[tuple[Secret, int]]:
     """
     noise = [(Secret.NOISE_SEED, component) for component in range(1, session.noise_components + 1)]
     return [(Secret.SELF_MASK_SEED, 0), (Secret.MASK_KEY, 0), *noise]
+
+
+@lru_cache(maxsize=4)
+def _share_labels(session: Session) -> list[tuple[bytes, bytes]]:
+    """What is hashed before and after dealer and recipient in a share digest, in the order of `HeldShares.joined`: made
+    once, for the digests of everybody's deals.
+    """
+    rounds = range(session.first_round, session.first_round + session.secret_rounds)
+    return [
+        (session.context(secret, number), extend(b"", component) if component else b"")
+        for number in rounds
+        for secret, component in secrets_of(session)
+    ]
 
 
 def share_out(

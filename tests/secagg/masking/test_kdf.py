@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
 from secagg.masking import Purpose, Session, kdf
+from secagg.masking.dealing import HeldShares, secrets_of
 from secagg.masking.kdf import Secret
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 
@@ -191,6 +192,21 @@ def test_a_share_of_one_component_is_none_of_another_and_its_tags_have_a_key_of_
             kdf.round_tag_key(SHARED, session(), 1, MODEL),
         ]
     )
+
+
+def test_the_digests_of_a_deal_are_those_of_its_shares_one_by_one():
+    of_epoch = session()
+    rounds = tuple(
+        tuple(bytes([slot, kind]) * 16 for kind in range(of_epoch.secrets_a_round))
+        for slot in range(of_epoch.secret_rounds)
+    )
+    one_by_one = [
+        kdf.share_digest(share, of_epoch, of_epoch.first_round + slot, secret, 2, 3, component)
+        for slot, shares in enumerate(rounds)
+        for (secret, component), share in zip(secrets_of(of_epoch), shares, strict=True)
+    ]
+    assert HeldShares(rounds, bytes(32)).digests(of_epoch, 2, 3) == b"".join(one_by_one)
+    assert HeldShares((), bytes(32)).digests(of_epoch, 2, 3) == b""
 
 
 # The points of order 1, 2, 4 and 8 of Curve25519 and its twist, little-endian, and one not reduced modulo the prime.
