@@ -34,7 +34,7 @@ def _spent(report: Report) -> Figure:
         return "Spent or reserved", no_less(dearest.spent, 2), more
     # Others' trainings are not shown: what a data set's patients have spent, they have spent in this one.
     most = max((data_set.spent for data_set in shown), default=report.guarantee.epsilon)
-    return "Spent or reserved in this training", no_less(most, 2), "epsilon, the most at any hospital shown"
+    return "Spent or reserved in this training", no_less(most, 2), "epsilon, the most that any hospital shows"
 
 
 def _left_building(report: Report) -> Figure:

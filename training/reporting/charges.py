@@ -1,7 +1,7 @@
 """Whether a site's ledger has every round that the site was in: a hash in a charge's place would hide it.
 
-Knows ledger, egress log and transcript. A hospital charges a round before it masks for it, so that an honest one's
-ledger has at least the rounds that its log has.
+Knows ledger, egress log, release and transcript. A hospital charges a round before it masks for it, so that an honest
+one's ledger has at least the rounds that its log has. What one hospital hides in its ledger it can hide in its log too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from training.reporting.findings import Finding
 from training.reporting.integrity import Integrity
 from training.reporting.rounds import TranscriptFacts
 
+_OWN_WORD = (
+    "neither a release nor a transcript was given, and it does not show its whole egress log: that it was in no other "
+    "round is only the site's word"
+)
 _REMEDY = "What its patients have spent cannot be told from what it shows: ask it for the whole ledger."
 
 
@@ -39,7 +43,12 @@ def check_charges(
     if release:
         wrong += _beside_the_release(site, charged, release)
     what = f"{site.member}: ledger, compared with the rounds that it was in"
-    integrity.found(what, f"{len(charged)} rounds charged, and it was in no other round", wrong)
+    if site.egress and not site.egress.hidden:
+        integrity.found(what, f"{len(charged)} rounds charged, and by its own log it was in no other round", wrong)
+    elif wrong or transcript or release:
+        integrity.found(what, f"{len(charged)} rounds charged, no fewer than it is in the sums of", wrong)
+    else:
+        integrity.absent(what, _OWN_WORD)
 
 
 def charged_rounds(site: SiteEvidence, charter: VerifiedCharter) -> frozenset[int]:

@@ -262,7 +262,7 @@ def _covered(charter: Charter, rounds: int, counted: Counted) -> str:
         return f"{rounds} rounds, all that there may be: it may end before them, by what it has released"
     if counted == "charged":
         return f"the {rounds} rounds that were charged"
-    return f"{rounds} rounds, as the charter plans it: of a ledger that cannot be read nobody knows how many it charged"
+    return f"{rounds} rounds, as the charter plans it: in a ledger that is not shown whole there may be more"
 
 
 def _if_chosen(of_plan: float | None) -> str:

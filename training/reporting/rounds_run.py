@@ -58,7 +58,7 @@ class _Shown:
 def rounds_run(release: Release | None, sites: Sequence[SiteEvidence], charter: VerifiedCharter) -> RoundsRun:
     """What a promise has to cover: what the release states, or the most that a ledger shows if that is more.
 
-    Without a release, and with a ledger that cannot be read, no less than the charter asks for.
+    Without a release, and with a ledger that cannot be read or is not shown whole, no less than the charter asks for.
     """
     run = charter.digest.hex()
     shown = [_Shown.of([entry for entry in site.ledger.entries if entry.run == run]) for site in sites if site.ledger]
@@ -66,19 +66,20 @@ def rounds_run(release: Release | None, sites: Sequence[SiteEvidence], charter: 
         rounds = max((release.rounds, *(site.charged for site in shown)))
         found = RoundsRun(rounds, release.sums)
     else:
-        found = _by_ledgers(shown, len(sites), charter.charter)
+        # A hash may be in the place of a charge, in the egress log in that of the update: one site can hide both.
+        whole = all(site.ledger and not site.ledger.hidden for site in sites)
+        found = _by_ledgers(shown, charter.charter, "charged" if shown and whole else "planned")
     return _with_counts(found, max((site.with_counts for site in shown), default=0), charter.charter)
 
 
-def _by_ledgers(shown: Sequence[_Shown], sites: int, charter: Charter) -> RoundsRun:
+def _by_ledgers(shown: Sequence[_Shown], charter: Charter, counted: Counted) -> RoundsRun:
     without_sum = max((site.without_sum for site in shown), default=0)
     # A sum that a hospital missed has its place among those that counts are released with.
     rounds = max((site.charged + site.missed for site in shown), default=0)
     sums = rounds - without_sum
-    if shown and len(shown) == sites:
-        return RoundsRun(rounds, sums)
-    sums = max(sums, charter.training.rounds)
-    return RoundsRun(sums + without_sum, sums, "planned")
+    if counted == "planned":
+        sums = max(sums, charter.training.rounds)
+    return RoundsRun(sums + without_sum, sums, counted)
 
 
 def _with_counts(found: RoundsRun, counts: int, charter: Charter) -> RoundsRun:

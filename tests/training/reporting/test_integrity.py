@@ -231,6 +231,46 @@ def test_control_of_what_honest_hospitals_show_after_faults_nothing_is_found(ope
     assert found(report(ward)) == found(report(ward, transcript=False)) == []
 
 
+OF_H2 = "h2: ledger, compared with the rounds that it was in"
+
+
+def hiding_in_both_logs(ward, number, last):
+    """What all show, of whom one has hashes in the place of all entries of later rounds than ``last``, in both logs."""
+    evidence = evidence_of(ward)[number - 1].evidence
+
+    def cut(log):
+        return take_excerpt([(item.entry, item.signature) for item in log.shown], lambda entry: entry.round <= last)
+
+    return showing(ward, number, ledger=cut(evidence.ledger), egress=cut(evidence.egress))
+
+
+def test_of_rounds_that_a_hospital_hides_in_both_logs_its_own_word_is_no_check(private):
+    sites = hiding_in_both_logs(private, 2, last=1)
+    told = report(private, sites, transcript=False, release=False)
+    assert found(told) == []
+    (check,) = [check for check in told.checks if check.what == OF_H2]
+    assert check.state == "absent"
+    assert "only the site's word" in check.detail
+    assert told.guarantee.epsilon == privacy_plan(private.charter.charter).epsilon_after(3)
+    assert "fewer-sums" not in {notice.code for notice in told.notices}
+    for given in ({"transcript": False}, {"release": False}):
+        assert ("uncharged-round", "h2") in found(report(private, sites, **given))
+
+
+def test_a_hospital_that_hides_every_round_makes_no_promise_of_an_epsilon_of_nothing(private):
+    told = report(private, hiding_in_both_logs(private, 2, last=0)[1:2], transcript=False, release=False)
+    assert told.guarantee.epsilon == privacy_plan(private.charter.charter).epsilon_after(3)
+
+
+def test_control_logs_that_are_shown_whole_are_a_check_and_say_what_was_charged(private):
+    told = report(private, transcript=False, release=False)
+    assert states(told)[OF_H2] == "whole"
+    (check,) = [check for check in told.checks if check.what == OF_H2]
+    assert check.detail == "3 rounds charged, and by its own log it was in no other round"
+    (epsilon,) = [term.value for term in told.guarantee.terms if term.name == "Epsilon"]
+    assert "for the 3 rounds that were charged" in epsilon
+
+
 def test_a_release_of_fewer_rounds_than_a_hospital_was_in_is_found(finished):
     rewritten(finished, rounds=2)
     assert found(report(finished, ())) == [("understated-rounds", "the release")]
