@@ -10,12 +10,13 @@ import msgspec
 from rich.table import Table
 
 from cli.identity import passphrase_option, public_key_option, site_key
-from cli.output import NO_HEAD, console, json_option, print_json, say_whole, size
+from cli.output import NO_HEAD, console, json_option, print_json, say_part, say_whole, size
 from cli.paths import FOLDER, PLACE
 from secagg.charter.folder import read_verified
 from secagg.egress import EGRESS, Direction, EgressEntry
 from secagg.errors import TamperingError
 from secagg.files import require_there
+from secagg.log_excerpt import LogExcerpt
 from secagg.wire import Stage
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_egress_log
@@ -49,11 +50,17 @@ class CharterJson(msgspec.Struct, frozen=True):
 
 
 class EgressJson(msgspec.Struct, frozen=True):
-    """The whole log."""
+    """The log, as far as it is shown.
+
+    Attributes:
+        entries: that are shown, and were verified; ``length``: how many the log has.
+        head: None where the log's last entry is not shown.
+    """
 
     verified: bool
     entries: int
-    head: str
+    length: int
+    head: str | None
     charters: list[CharterJson]
 
 
@@ -79,10 +86,11 @@ def egress(
 ) -> None:
     """Show what left a hospital, and check that no entry of its log was changed, removed or moved.
 
-    PLACE is the hospital's folder, or a file that it has exported with `secagg audit export`. In a folder, the log must
-    also continue from the last entry that the hospital's latch has seen. Whoever restores the whole folder restores the
-    latch too: compare the head with one that you noted elsewhere, or make a report, which knows what all hospitals have
-    signed for.
+    PLACE is the hospital's folder, or a file that it has exported with `secagg audit export`. Of a file, the entries
+    that it shows are checked; that the charter has no others in the log is only the site's word, until `secagg audit
+    report` compares them with the transcript and the release. In a folder, the log must also continue from the last
+    entry that the hospital's latch has seen. Whoever restores the whole folder restores the latch too: compare the head
+    with one of the folder that you noted elsewhere, or make a report, which knows what hospitals have signed for.
 
     \b
     Examples:
@@ -92,22 +100,28 @@ def egress(
     require_there(place)
     if place.is_file():
         _require_none(context, "an exported file, whose key is in the charter", "public_key", "passphrase_file")
-        entries, head = _exported(place, charter_folder)
+        exported_of, excerpt = _exported(place, charter_folder)
+        entries, length = excerpt.entries, excerpt.checkpoint.entries
     else:
         _require_none(context, "a folder, which has the site's key", "charter_folder")
         folder = HospitalFolder(place)
         entries = read_egress_log(folder, site_key(folder.identity, public_key, passphrase_file))
-        head = EGRESS.head(entries) if entries else NO_HEAD
+        exported_of, length = None, len(entries)
+    head = _head(entries, length)
     charters = [_describe(name, entries) for name in dict.fromkeys(entry.charter for entry in entries)]
     if as_json:
-        print_json(EgressJson(True, len(entries), head, charters))
+        print_json(EgressJson(True, len(entries), length, head, charters))
         return
     for charter in charters:
         click.echo(
             f"Charter {charter.charter[:16]}: sent its update in {charter.rounds} rounds, took in {_taken(charter)}."
         )
         console.print(_table(charter))
-    say_whole(len(entries), head)
+    if exported_of is None or len(entries) == length:
+        say_whole(length, head or NO_HEAD)
+        return
+    say_part(EGRESS.name, exported_of, len(entries), length)
+    click.echo(f"head {head}" if head else "The head is not known: the log's last entry is not shown.")
 
 
 def _require_none(context: click.Context, what: str, *names: str) -> None:
@@ -117,7 +131,8 @@ def _require_none(context: click.Context, what: str, *names: str) -> None:
             raise click.UsageError(f"PLACE is {what}: leave out {parameter.opts[0]}.")
 
 
-def _exported(file: Path, charter_folder: Path | None) -> tuple[Sequence[EgressEntry], str]:
+def _exported(file: Path, charter_folder: Path | None) -> tuple[str, LogExcerpt[EgressEntry]]:
+    """The charter that a file is of, and what it shows of the log."""
     if charter_folder is None:
         raise click.UsageError("Give the charter of an exported file with --charter.")
     evidence = read_evidence(file, read_verified(charter_folder)).evidence
@@ -128,7 +143,14 @@ def _exported(file: Path, charter_folder: Path | None) -> tuple[Sequence[EgressE
             culprit=evidence.member,
             remedy="Ask its privacy officer what was found.",
         )
-    return evidence.egress.entries, EGRESS.head(evidence.egress.entries) if evidence.egress.shown else NO_HEAD
+    return evidence.charter, evidence.egress
+
+
+def _head(entries: Sequence[EgressEntry], length: int) -> str | None:
+    """What stands for the whole log: the hash of its last entry, if that is shown."""
+    if not length:
+        return NO_HEAD
+    return EGRESS.head(entries) if entries and entries[-1].sequence == length else None
 
 
 def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:

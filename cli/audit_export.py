@@ -30,9 +30,10 @@ def export(
 ) -> None:
     """Export the signed entries in ledger and egress log that the hospital in FOLDER has of one charter.
 
-    Every other entry is replaced by its hash, so that none can be left out or exchanged unnoticed. The site's budget,
-    its other runs and the number of its patients are not exported. `secagg audit report` and `secagg audit egress` read
-    it.
+    Every other entry is replaced by its hash, so that the length of each log is shown, and no entry can be moved or
+    exchanged. That no hash stands for an entry of this charter is the site's word: `secagg audit report` compares it
+    with the release and the transcript. The site's budget, its other runs and the number of its patients are not
+    exported. `secagg audit egress` reads it too.
 
     \b
     Example:

@@ -11,7 +11,7 @@ import click
 from cli.budget_plan import plan
 from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import passphrase_option, public_key_option, site_key
-from cli.output import NO_HEAD, console, json_option, print_json, say_whole
+from cli.output import NO_HEAD, console, json_option, print_json, say_part, say_whole
 from cli.paths import FILE, FOLDER, PLACE
 from dp.ledger import Account, Entry
 from dp.ledger.entries import LEDGER
@@ -109,7 +109,8 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
     if as_json:
         print_json({"verified": True, "entries": len(entries), "length": length, "charter": charter, "head": head})
     elif charter is not None:
-        _say_part(charter, len(entries), length, head)
+        say_part(LEDGER.name, charter, len(entries), length)
+        click.echo(f"head {head}")
     else:
         say_whole(length, head)
 
@@ -239,18 +240,6 @@ def _require_in_part(noted: str, entries: Sequence[Entry], length: int, path: Pa
             culprit=str(path),
             remedy="Export the whole ledger: leave out --charter.",
         )
-
-
-def _say_part(charter: str, entries: int, length: int, head: str) -> None:
-    click.echo(
-        f"Yes: these {entries} of {length} entries, those of charter {charter[:16]}, are intact, in order and signed "
-        "by this site."
-    )
-    if entries < length:
-        click.echo(
-            "This is a part of the ledger: that it has no other entries of this charter is only the site's word."
-        )
-    click.echo(f"head {head}")
 
 
 def _read_export(path: Path, public_key: str | None) -> LedgerExport:

@@ -70,6 +70,18 @@ def say_whole(entries: int, head: str) -> None:
     click.echo(f"head {head}")
 
 
+def say_part(log: str, charter: str, entries: int, length: int) -> None:
+    """What is said of a signed log of which the entries of one charter are shown, and were verified."""
+    click.echo(
+        f"Yes: these {entries} of {length} entries, those of charter {charter[:16]}, are intact, in order and signed "
+        "by this site."
+    )
+    if entries < length:
+        click.echo(
+            f"This is a part of the {log}: that it has no other entries of this charter is only the site's word."
+        )
+
+
 def percent(fraction: float | None) -> str:
     """0.9531 as ``95.3 %``."""
     return "-" if fraction is None else f"{100 * fraction:.1f} %"

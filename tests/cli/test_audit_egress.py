@@ -8,14 +8,17 @@ import sqlite3
 from contextlib import closing
 from functools import partial
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from cli.output import size
 from secagg.egress import EgressLog, read_egress
 from secagg.identity import Identity
+from secagg.log_excerpt import take_excerpt
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE
+from training.reporting.evidence import SignedEvidence, _signed_bytes
 
 
 @pytest.fixture
@@ -179,6 +182,61 @@ def test_nothing_leaves_a_hospital_whose_log_was_altered(secagg, simulate, here)
     alter(here / "run/hospitals/h1", 2, b'"bytes":', b'"bytes":9')
     arguments = ("--task", "task.toml", "--data", "data", "--out", "second", "--hospitals-at", "run/hospitals")
     secagg("simulate", *arguments, *SHORT).failed(TAMPERING, "egress-altered", "Entry 2")
+
+
+# What was exported
+
+
+@pytest.fixture
+def exported(secagg, finished, tmp_path):
+    """What h1 shows of its run: nothing else is in its logs."""
+    path = tmp_path / "h1.json"
+    assert (
+        secagg("audit", "export", finished / "hospitals/h1", "--charter", finished / "charter", "--out", path).code == 0
+    )
+    return path
+
+
+def hide(home, path, is_hidden):
+    """The same file as its own site could write it, with hashes in the place of some entries of the egress log."""
+    identity = Identity.load(home / "identity.pem")
+    evidence = msgspec.json.decode(path.read_bytes(), type=SignedEvidence).evidence
+    shown = [(item.entry, item.signature) for item in evidence.egress.shown]
+    lying = replace(evidence, egress=take_excerpt(shown, lambda entry: not is_hidden(entry)))
+    path.write_bytes(SignedEvidence(lying, identity.sign(_signed_bytes(lying))).to_json())
+
+
+def of_charter(finished):
+    return ("--charter", finished / "charter")
+
+
+def test_an_update_that_a_hospital_hides_in_its_export_is_counted_among_what_is_not_shown(
+    secagg, finished, home, exported
+):
+    hide(home, exported, lambda entry: entry.stage == "MASKED" and entry.round == 1)
+    count = len(entries(home))
+    told = secagg("audit", "egress", exported, *of_charter(finished)).shown
+    assert f"these {count - 1} of {count} entries" in told
+    assert "only the site's word" in told
+    assert "all" not in told.split("Yes:")[1]
+    assert told.endswith(f"head {secagg('audit', 'egress', home, '--json').json['head']}")
+
+
+def test_a_log_whose_last_entry_is_not_shown_has_no_head(secagg, finished, home, exported):
+    count = len(entries(home))
+    hide(home, exported, lambda entry: entry.sequence == count)
+    told = secagg("audit", "egress", exported, *of_charter(finished)).shown
+    assert told.endswith("The head is not known: the log's last entry is not shown.")
+    found = secagg("audit", "egress", exported, *of_charter(finished), "--json").json
+    assert (found["entries"], found["length"], found["head"]) == (count - 1, count, None)
+    hide(home, exported, lambda entry: True)
+    assert secagg("audit", "egress", exported, *of_charter(finished), "--json").json["head"] is None
+
+
+def test_control_an_export_that_hides_nothing_is_as_whole_as_the_folder(secagg, finished, home, exported):
+    of_file = secagg("audit", "egress", exported, *of_charter(finished), "--json").json
+    assert of_file == secagg("audit", "egress", home, "--json").json
+    assert f"Yes: all {len(entries(home))} entries" in secagg("audit", "egress", exported, *of_charter(finished)).shown
 
 
 def test_a_key_or_a_charter_that_would_not_be_looked_at_is_refused(secagg, finished, tmp_path):

@@ -194,6 +194,10 @@ def test_what_is_exported_of_one_charter_hides_all_others_and_still_gives_the_ro
             assert len(evidence[log]["hidden"]) + len(evidence[log]["shown"]) == evidence[log]["checkpoint"]["entries"]
         found = secagg("audit", "egress", f"{charter}.json", *signed, "--json").json
         assert [entry["rounds"] for entry in found["charters"]] == [2]
+        assert found["entries"] == len(evidence["egress"]["shown"]) < found["length"]
+        # Of the earlier run, what the later one sent follows in the log.
+        whole = secagg("audit", "egress", "run/hospitals/h1", "--json").json
+        assert found["head"] == (None if charter == "run" else whole["head"])
         release = ("--release", f"{charter}/release", "--out", f"{charter}-report.html")
         assert secagg("audit", "report", f"{charter}.json", "run/hospitals/h2", *signed, *release).code == 0
 
