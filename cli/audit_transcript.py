@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ from secagg.charter.folder import read_verified
 from secagg.egress import read_egress
 from secagg.errors import TamperingError
 from secagg.release.checkpoints import VerifiedCheckpoints, read_checkpoints, signed_transcript
-from secagg.transcript import EpochAudit, Finding, HospitalRecord, audit_folder, compare
+from secagg.transcript import Finding, HospitalRecord, Skipped, TranscriptAudit, audit_folder, compare
 from training.noise import noise_expansion
 from training.reporting.rounds import altered_files
 
@@ -32,7 +31,12 @@ class RoundJson(msgspec.Struct, frozen=True):
 
 
 class TranscriptJson(msgspec.Struct, frozen=True):
-    """The whole audit; ``unfinished``: epochs that end in the middle, as where a coordinator was killed."""
+    """The whole audit.
+
+    Attributes:
+        unfinished: epochs that end in the middle, as where a coordinator was killed.
+        skipped: rounds that were left out, and of which there can be no sum.
+    """
 
     charter: str
     whole: bool
@@ -42,6 +46,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     bytes: int
     refused: int
     unfinished: list[int]
+    skipped: tuple[Skipped, ...]
 
 
 @click.command()
@@ -89,7 +94,7 @@ def transcript(
         *audit.findings,
         *(finding for record in records for finding in compare(audit.epochs, record)),
     ]
-    found = _describe(charter.digest.hex(), audit.epochs, findings)
+    found = _describe(charter.digest.hex(), audit, findings)
     if as_json:
         print_json(found)
     else:
@@ -112,20 +117,22 @@ def _record(text: str, charter: VerifiedCharter) -> HospitalRecord:
     return HospitalRecord.read(name, charter, entries)
 
 
-def _describe(charter: str, audits: Sequence[EpochAudit], findings: list[Finding]) -> TranscriptJson:
+def _describe(charter: str, audit: TranscriptAudit, findings: list[Finding]) -> TranscriptJson:
+    epochs = audit.epochs
     return TranscriptJson(
         charter=charter,
         whole=not findings,
         rounds=[
-            RoundJson(audit.epoch, record.round, record.purpose, record.survivors, record.payload_sha256)
-            for audit in audits
-            for record in audit.rounds
+            RoundJson(epoch.epoch, record.round, record.purpose, record.survivors, record.payload_sha256)
+            for epoch in epochs
+            for record in epoch.rounds
         ],
         findings=findings,
-        messages=sum(audit.messages for audit in audits),
-        bytes=sum(audit.bytes for audit in audits),
-        refused=sum(audit.refused for audit in audits),
-        unfinished=[audit.epoch for audit in audits if audit.unfinished],
+        messages=sum(epoch.messages for epoch in epochs),
+        bytes=sum(epoch.bytes for epoch in epochs),
+        refused=sum(epoch.refused for epoch in epochs),
+        unfinished=[epoch.epoch for epoch in epochs if epoch.unfinished],
+        skipped=audit.skipped,
     )
 
 
@@ -141,6 +148,8 @@ def _show(found: TranscriptJson, members: int) -> None:
     click.echo(f"{found.messages} messages from hospitals, {size(found.bytes)}{refused}.")
     for epoch in found.unfinished:
         click.echo(f"Epoch {epoch} is incomplete: the coordinator was interrupted there, or the end was removed.")
+    for skipped in found.skipped:
+        click.echo(f"{skipped.message} The release may state these rounds all the same.")
     for finding in found.findings:
         say_found(finding.message, finding.reason)
     if found.whole:

@@ -1,20 +1,17 @@
 """What a coordinator keeps, and how anybody recomputes every sum from it."""
 
-from secagg.transcript.audit import (
-    EpochAudit,
-    Finding,
-    TranscriptAudit,
-    audit_epoch,
-    audit_folder,
-)
+from secagg.transcript.audit import EpochAudit, Finding, audit_epoch
 from secagg.transcript.comparison import HospitalRecord, compare
 from secagg.transcript.files import AROUND, TranscriptWriter, cut_to_whole_events, read_events, transcript_files
+from secagg.transcript.folder import TranscriptAudit, audit_folder
+from secagg.transcript.numbering import Skipped
 
 __all__ = [
     "AROUND",
     "EpochAudit",
     "Finding",
     "HospitalRecord",
+    "Skipped",
     "TranscriptAudit",
     "TranscriptWriter",
     "audit_epoch",

@@ -8,28 +8,22 @@ found by what hospitals noted of the sums they took: `secagg.transcript.comparis
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+
+import msgspec
 
 from secagg.charter import VerifiedCharter
-from secagg.charter.state_size import largest_snapshot
 from secagg.errors import InputError, ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Lost, Opened, Received, Sent, TimedOut, sent
-from secagg.masking.limits import payload_limit
 from secagg.masking.messages import Refusal
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
 from secagg.masking.states import ServerState
 from secagg.processes.worker import WorkerLostError
-from secagg.transcript.files import AROUND, epoch_of, read_events, stray_files, transcript_files
 from secagg.wire import Envelope, Stage, open_envelope
-from secagg.wire.envelope import decode, peek
-
-# Attestations and events' own framing.
-_LARGEST_AROUND: Final = 16 * 1024 * 1024
+from secagg.wire.envelope import Counter, decode, peek
 
 
 @dataclass(frozen=True)
@@ -75,11 +69,29 @@ class RefusalAudit:
     message: str
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What a member has signed: the newest round that it has masked, and the newest epoch that it has entered."""
+
+    member: int
+    epoch: int
+    round: int
+
+
+class _Masked(msgspec.Struct, array_like=True, frozen=True):
+    """How a STATUS begins."""
+
+    epoch: Counter
+    round: Counter
+
+
 @dataclass
 class EpochAudit:
     """What an epoch's transcript shows.
 
     Attributes:
+        room_until: the last round that the epoch was opened for, begun or not.
+        claims: what members' STATUS say of the rounds that they have masked, in order.
         refusals: of hospitals, in order.
         received: SHA-256 (hexadecimal) of every message that the protocol allows, by member number.
         snapshots: SHA-256 of the payload of each that members handed one another, by the number of who it is for.
@@ -91,6 +103,8 @@ class EpochAudit:
     epoch: int = 0
     first_round: int = 0
     last_round: int = 0
+    room_until: int = 0
+    claims: list[Claim] = field(default_factory=list)
     rounds: list[RoundAudit] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     refusals: list[RefusalAudit] = field(default_factory=list)
@@ -102,69 +116,10 @@ class EpochAudit:
     unfinished: bool = False
     damaged: bool = False
 
-
-@dataclass(frozen=True)
-class TranscriptAudit:
-    """What a whole transcript shows, epoch by epoch, and what does not fit between its files."""
-
-    epochs: tuple[EpochAudit, ...]
-    misfits: tuple[Finding, ...]
-
     @property
-    def findings(self) -> tuple[Finding, ...]:
-        """All that does not fit."""
-        return (*(finding for audit in self.epochs for finding in audit.findings), *self.misfits)
-
-
-def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> TranscriptAudit:
-    """Run every epoch of a transcript again. What cannot be read is a finding; what comes
-    before it in a file is judged still, and so are the others.
-
-    Args:
-        noise: draws noise as hospitals do, for charters under which some comes off.
-
-    Raises:
-        InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
-        LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given; ``worker-lost``.
-    """
-    audits, misfits = [], [_stray(path) for path in stray_files(folder)]
-    for path in transcript_files(folder):
-        number = epoch_of(path)
-        audit = audit_epoch(read_events(path, _largest_event(charter)), charter, noise)
-        audits.append(audit)
-        if audit.epoch != number and not (audit.damaged and audit.epoch == AROUND):
-            what = f"{path.name} holds epoch {audit.epoch}."
-            misfits.append(Finding(number, 0, "out-of-order", what))
-    return TranscriptAudit(tuple(audits), (*misfits, *_gaps(audits)))
-
-
-def _stray(path: Path) -> Finding:
-    what = f"{path.name!r} is beside the transcript, and is no name of one of its files: it was not looked at."
-    return Finding(0, 0, "stray-transcript", what)
-
-
-def _gaps(audits: Sequence[EpochAudit]) -> Iterator[Finding]:
-    """Rounds are counted across epochs: where some are in none, a transcript was taken away; where one is in two, one
-    was put in."""
-    opened = [audit for audit in audits if audit.epoch != AROUND]
-    if not opened:
-        yield Finding(0, 0, "incomplete", "The transcript holds no epoch.")
-    last = 0
-    for audit in opened:
-        if audit.first_round > last + 1:
-            what = f"Rounds {last + 1} to {audit.first_round - 1} are in no epoch of the transcript."
-            yield Finding(audit.epoch, audit.first_round, "missing-round", what)
-        # Where its set-up failed, an epoch ends before its first round.
-        if audit.first_round <= min(last, audit.last_round):
-            what = f"Rounds {audit.first_round} to {min(last, audit.last_round)} are in two epochs of the transcript."
-            yield Finding(audit.epoch, audit.first_round, "duplicate-round", what)
-        last = max(last, audit.last_round)
-
-
-def _largest_event(charter: VerifiedCharter) -> int:
-    sessions = [Session(charter, 1, purpose, 1, charter.charter.epoch_rounds) for purpose in Purpose]
-    within = max(payload_limit(session, stage) for session in sessions for stage in Stage)
-    return _LARGEST_AROUND + max(within, largest_snapshot(charter.charter))
+    def broken_off(self) -> bool:
+        """Whether there is more of it than could be judged."""
+        return self.damaged or bool(self.findings)
 
 
 def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> EpochAudit:
@@ -220,6 +175,7 @@ class _Replay:
         audit, server = self._audit, self._server
         if server is not None:
             audit.first_round, audit.last_round = server.session.first_round, server.round
+            audit.room_until = server.session.first_round + server.session.rounds - 1
             settled = server.state in (ServerState.READY, ServerState.CLOSED)
             audit.unfinished = not audit.findings and (bool(self._due) or not settled)
         return audit
@@ -304,6 +260,10 @@ class _Replay:
             return
         if envelope.header.stage is Stage.REFUSAL:
             self._note_refusal(envelope)
+        if envelope.header.stage is Stage.STATUS:
+            with suppress(RemoteProtocolError):
+                told = decode(envelope.payload, _Masked)
+                self._audit.claims.append(Claim(event.member, told.epoch, told.round))
         if envelope.header.stage is Stage.SNAPSHOT:
             handed = self._audit.snapshots.setdefault(envelope.header.recipient, set())
             handed.add(envelope.header.payload_digest.hex())

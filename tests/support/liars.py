@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from secagg.wire import Stage, open_envelope
 from secagg.wire.envelope import decode, peek
+from tests.support.hospitals import Ward
+from training.engines.embedded import EmbeddedEngine
 from training.hospital import Hospital
 from training.messages import LARGEST_ANSWER, Status
 
@@ -24,3 +28,13 @@ class LyingAboutItself:
             return replies
         true = decode(open_envelope(replies[0], self.hospital._charter, LARGEST_ANSWER).payload, Status)
         return [self.hospital._sealer().seal(Stage.STATUS, self.lie(true))]
+
+
+def far_ahead(status: Status) -> Status:
+    """That it has masked the last round that there can be."""
+    return replace(status, round=2**32 - 1)
+
+
+def led_by_the_second(ward: Ward) -> EmbeddedEngine:
+    """All of a ward, whose second hospital says that it is far ahead."""
+    return EmbeddedEngine(ward.hospitals | {2: LyingAboutItself(ward.hospitals[2], far_ahead)})

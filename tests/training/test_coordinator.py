@@ -29,7 +29,7 @@ from tests.support.hospitals import (
     tabular_spec,
     training_of,
 )
-from tests.support.liars import LyingAboutItself
+from tests.support.liars import LyingAboutItself, led_by_the_second
 from training.attacks.members import FalseDealer
 from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorStore
@@ -919,15 +919,6 @@ def test_control_one_that_believes_no_single_hospital_never_comes_to_a_release(
         assert why in caught.value.message
 
 
-def far_ahead(status):
-    """That it has masked the last round that there can be."""
-    return msgspec.structs.replace(status, round=2**32 - 1)
-
-
-def led_by_the_second(ward):
-    return EmbeddedEngine(ward.hospitals | {2: LyingAboutItself(ward.hospitals[2], far_ahead)})
-
-
 def test_a_single_hospital_that_lies_about_its_rounds_is_believed_for_three_rounds_of_a_whole_run(open_ward):
     ward = open_ward(choices=choices_of(training_of(rounds=6)))
     coordinator = ward.coordinator(engine=led_by_the_second(ward))
@@ -935,6 +926,21 @@ def test_a_single_hospital_that_lies_about_its_rounds_is_believed_for_three_roun
     assert [record.round for record in coordinator.rounds] == [1, 2, 6, 7, 8, 9]
     assert release.rounds == 9
     assert_all_have_one_model(ward, 6)
+
+
+def test_what_the_coordinator_then_leaves_out_is_no_fault_of_its_transcript_and_who_lied_is_named(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=6)))
+    ward.coordinator(engine=led_by_the_second(ward)).run()
+    transcript = ward.folder / "coordinator/transcript"
+    audit = audit_folder(transcript, ward.charter)
+    assert audit.findings == ()
+    (skipped,) = audit.skipped
+    assert (skipped.first, skipped.last) == (3, 5)
+    assert skipped.message.endswith("By then h2 had signed that it masked for round 4294967295.")
+    # Control: the same gap, with an epoch and its sums taken away.
+    (transcript / "epoch-000002.transcript").unlink()
+    (finding,) = audit_folder(transcript, ward.charter).findings
+    assert (finding.reason, finding.message.startswith("Rounds 3 to 7 are in no epoch")) == ("missing-round", True)
 
 
 def test_nor_does_it_cost_the_others_a_round_or_a_set_up(open_ward):

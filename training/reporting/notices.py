@@ -74,6 +74,13 @@ def _run(report: Report) -> Iterator[Notice]:
             f"Epoch {epoch} of the transcript is incomplete.",
             "The coordinator was interrupted there, or the end was removed: ask it which.",
         )
+    for skipped in report.transcript.skipped:
+        yield Notice(
+            "skipped-rounds",
+            skipped.message,
+            "The release may state these rounds all the same, and so an epsilon that nobody has spent. Ask whoever "
+            "claimed them why.",
+        )
     failed = [found.round for found in report.transcript.rounds if found.sum_sha256 is None]
     if failed:
         rounds = ", ".join(map(str, failed))

@@ -49,7 +49,15 @@ class RefusalFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str
 
 
-class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SkippedFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rounds of which there can be no sum; ``message`` says whose word may have led to that."""
+
+    first: int
+    last: int
+    message: str
+
+
+class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a whole transcript shows.
 
     Attributes:
@@ -58,6 +66,7 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         unfinished: epochs that end in the middle.
         compared_with: whose own logs it was held against.
         findings: what does not fit.
+        skipped: rounds without a place in any epoch. Reports made before there was this have none.
     """
 
     rounds: tuple[RoundFacts, ...]
@@ -68,6 +77,7 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unfinished: tuple[int, ...]
     compared_with: tuple[str, ...]
     findings: tuple[Finding, ...]
+    skipped: tuple[SkippedFacts, ...] = ()
 
 
 def read_transcript(
@@ -103,6 +113,7 @@ def read_transcript(
                 for found in odd
             ),
         ),
+        skipped=tuple(SkippedFacts(found.first, found.last, found.message) for found in audit.skipped),
     )
 
 

@@ -18,7 +18,15 @@ from secagg.release.folder import STATEMENT_FILE
 from secagg.release.statement import MODEL_FILE, statement_bytes
 from secagg.transcript import AROUND, TranscriptWriter
 from secagg.wire import Stage
-from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, SCALED_BY_SUMS, tabular_spec
+from tests.support.hospitals import (
+    PRIVATE_CHOICES,
+    PRIVATE_TASK,
+    SCALED_BY_SUMS,
+    choices_of,
+    tabular_spec,
+    training_of,
+)
+from tests.support.liars import led_by_the_second
 from training.engines.base import Phase
 from training.engines.embedded import DropOut
 from training.privacy_plan import privacy_plan
@@ -275,6 +283,21 @@ def test_a_release_of_fewer_rounds_than_a_hospital_was_in_is_found(finished):
     rewritten(finished, rounds=2)
     assert found(report(finished, ())) == [("understated-rounds", "the release")]
     assert found(report(finished, transcript=False)) == [("understated-rounds", "the release")] * 3
+
+
+# The numbers of rounds
+
+
+def test_rounds_that_were_left_out_on_the_word_of_one_are_a_notice_and_nothing_wrong(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=6)))
+    ward.coordinator(engine=led_by_the_second(ward)).run()
+    # Its lie is in no log of its own, which would be found too.
+    told = report(ward, tuple(site for site in evidence_of(ward) if site.evidence.member != "h2"))
+    assert found(told) == []
+    (notice,) = [notice for notice in told.notices if notice.code == "skipped-rounds"]
+    assert "Rounds 3 to 5" in notice.message
+    assert "h2 had signed that it masked for round 4294967295" in notice.message
+    assert "skipped-rounds" not in {notice.code for notice in report(ward, transcript=False).notices}
 
 
 # What others write

@@ -1,0 +1,81 @@
+"""A coordinator's transcript as a whole: each epoch's file run again, and what does not fit between the files.
+
+Knows a folder. How an epoch is judged is `secagg.transcript.audit`'s business, how rounds are counted across epochs
+`secagg.transcript.numbering`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from secagg.charter import VerifiedCharter
+from secagg.charter.state_size import largest_snapshot
+from secagg.masking import Purpose, Session
+from secagg.masking.limits import payload_limit
+from secagg.masking.noise import NoiseExpansion, refuse_noise
+from secagg.transcript.audit import EpochAudit, Finding, audit_epoch
+from secagg.transcript.files import AROUND, epoch_of, read_events, stray_files, transcript_files
+from secagg.transcript.numbering import Skipped, check_numbering
+from secagg.wire import Stage
+
+# Attestations and events' own framing.
+_LARGEST_AROUND: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class TranscriptAudit:
+    """What a whole transcript shows, epoch by epoch.
+
+    Attributes:
+        misfits: what does not fit between its files.
+        skipped: rounds that were left out, and of which there can be no sum.
+    """
+
+    epochs: tuple[EpochAudit, ...]
+    misfits: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that does not fit."""
+        return (*(finding for audit in self.epochs for finding in audit.findings), *self.misfits)
+
+
+def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> TranscriptAudit:
+    """Run every epoch of a transcript again.
+
+    What cannot be read is a finding; what comes before it in a file is judged still, and so are the others.
+
+    Args:
+        noise: draws noise as hospitals do, for charters under which some comes off.
+
+    Raises:
+        InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
+        LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given; ``worker-lost``.
+    """
+    audits, misfits = [], [_stray(path) for path in stray_files(folder)]
+    for path in transcript_files(folder):
+        number = epoch_of(path)
+        audit = audit_epoch(read_events(path, _largest_event(charter)), charter, noise)
+        audits.append(audit)
+        if audit.damaged and audit.epoch == AROUND:
+            # What it holds is not known, but which it is.
+            audit.epoch = number
+        if audit.epoch != number:
+            what = f"{path.name} holds epoch {audit.epoch}."
+            misfits.append(Finding(number, 0, "out-of-order", what))
+    numbering = check_numbering(audits, charter)
+    return TranscriptAudit(tuple(audits), (*misfits, *numbering.misfits), tuple(numbering.skipped))
+
+
+def _stray(path: Path) -> Finding:
+    what = f"{path.name!r} is beside the transcript, and is no name of one of its files: it was not looked at."
+    return Finding(0, 0, "stray-transcript", what)
+
+
+def _largest_event(charter: VerifiedCharter) -> int:
+    sessions = [Session(charter, 1, purpose, 1, charter.charter.epoch_rounds) for purpose in Purpose]
+    within = max(payload_limit(session, stage) for session in sessions for stage in Stage)
+    return _LARGEST_AROUND + max(within, largest_snapshot(charter.charter))
