@@ -121,6 +121,11 @@ class EpochAudit:
         """Whether there is more of it than could be judged."""
         return self.damaged or bool(self.findings)
 
+    @property
+    def last_closed(self) -> int:
+        """The last round that is known to have ended, with a sum or without; 0 if none has."""
+        return self.rounds[-1].round if self.rounds else 0
+
 
 def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> EpochAudit:
     """Run an epoch again, up to where it is damaged, if it is: that is a finding.

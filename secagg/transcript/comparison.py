@@ -6,12 +6,14 @@ was never taken, with a tag that fits; what it cannot do is keep that out of the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from secagg.charter import VerifiedCharter
 from secagg.egress import Direction, EgressEntry
 from secagg.transcript.audit import EpochAudit, Finding, RoundAudit
+from secagg.transcript.files import AROUND
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def compare(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> list[Find
     """What does not fit between a transcript and a hospital's own log.
 
     Messages that the hospital sent and the transcript lacks are no finding: they may have been lost on the way. Nor are
-    sums after the last that it took: it may have been away.
+    sums after the last that it took: it may have been away. Where an epoch breaks off, what follows in it may be what
+    the hospital took.
     """
     return [
         *_other_sums(audits, hospital),
@@ -61,15 +64,32 @@ def compare(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> list[Find
 def _other_sums(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
     rounds = {record.round: (audit.epoch, record) for audit in audits for record in audit.rounds}
     # Each of them: a round in which two different ones were taken has one that is not the true one.
-    taken = {(entry.round, entry.sha256) for entry in hospital.taken if entry.took_sum}
-    for number, digest in sorted(taken):
+    taken = {(entry.round, entry.sha256): entry for entry in hospital.taken if entry.took_sum}
+    unread: Counter[tuple[int, int]] = Counter()
+    for (number, digest), entry in sorted(taken.items(), key=lambda found: found[0]):
         epoch, record = rounds.get(number, (0, None))
-        if record is None or record.payload_sha256 is None:
+        if record is None and _may_follow_a_break(audits, entry):
+            unread[entry.epoch, number] += 1
+        elif record is None or record.payload_sha256 is None:
             what = f"{hospital.name} took a sum in round {number}, of which the transcript knows none."
             yield Finding(epoch, number, "missing-round", what)
         elif record.payload_sha256 != digest:
             what = f"{hospital.name} took another sum in round {number} than the messages add up to."
             yield Finding(epoch, number, "other-sum", what)
+    for (epoch, number), sums in unread.items():
+        if sums > 1:
+            what = f"{hospital.name} took {sums} different sums in round {number}, which can have one only."
+            yield Finding(epoch, number, "other-sum", what)
+
+
+def _may_follow_a_break(audits: Iterable[EpochAudit], entry: EgressEntry) -> bool:
+    """Whether the epoch that a sum was taken in breaks off before its round, and had room for it."""
+    return any(
+        audit.broken_off
+        and audit.epoch == entry.epoch
+        and (not audit.first_round or audit.last_closed < entry.round <= audit.room_until)
+        for audit in audits
+    )
 
 
 def _passed_over(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
@@ -80,10 +100,13 @@ def _passed_over(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iter
         if entry.took_snapshot:
             handed = True
             continue
-        for epoch, record in due if not handed else ():
-            if reached < record.round < entry.round:
-                what = f"{hospital.name} never took the sum of round {record.round}, and yet a later one."
-                yield Finding(epoch, record.round, "not-taken", what)
+        missed = [] if handed else [found for found in due if reached < found[1].round < entry.round]
+        if _may_follow_a_break(audits, entry):
+            # The last may have been summed anew: this one may be it.
+            missed = missed[:-1]
+        for epoch, record in missed:
+            what = f"{hospital.name} never took the sum of round {record.round}, and yet a later one."
+            yield Finding(epoch, record.round, "not-taken", what)
         reached, handed = max(reached, entry.round), False
 
 
@@ -99,6 +122,8 @@ def _sums_that_stand(audits: Sequence[EpochAudit]) -> list[tuple[int, RoundAudit
 
 
 def _other_snapshots(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
+    if any(audit.damaged for audit in audits if audit.epoch == AROUND):
+        return
     handed = {digest for audit in audits for digest in audit.snapshots.get(hospital.number, ())}
     taken = {entry.sha256 for entry in hospital.taken if entry.took_snapshot}
     if taken - handed:

@@ -18,7 +18,7 @@ from training.reporting.integrity import Integrity
 from training.reporting.rounds import TranscriptFacts
 
 _OWN_WORD = (
-    "neither a release nor a transcript was given, and it does not show its whole egress log: that it was in no other "
+    "there is no release and no whole transcript, and it does not show its whole egress log: that it was in no other "
     "round is only the site's word"
 )
 _REMEDY = "What its patients have spent cannot be told from what it shows: ask it for the whole ledger."
@@ -45,7 +45,7 @@ def check_charges(
     what = f"{site.member}: ledger, compared with the rounds that it was in"
     if site.egress and not site.egress.hidden:
         integrity.found(what, f"{len(charged)} rounds charged, and by its own log it was in no other round", wrong)
-    elif wrong or transcript or release:
+    elif wrong or release or (transcript and not transcript.broken_off):
         integrity.found(what, f"{len(charged)} rounds charged, no fewer than it is in the sums of", wrong)
     else:
         integrity.absent(what, _OWN_WORD)

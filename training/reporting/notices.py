@@ -74,6 +74,12 @@ def _run(report: Report) -> Iterator[Notice]:
             f"Epoch {epoch} of the transcript is incomplete.",
             "The coordinator was interrupted there, or the end was removed: ask it which.",
         )
+    for epoch in report.transcript.broken_off:
+        yield Notice(
+            "broken-off-epoch",
+            f"Of epoch {epoch} of the transcript, nothing after the first thing that does not fit was checked.",
+            "Ask the coordinator for that file once more.",
+        )
     for skipped in report.transcript.skipped:
         yield Notice(
             "skipped-rounds",

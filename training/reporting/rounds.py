@@ -13,7 +13,7 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.printable import printable
-from secagg.transcript import HospitalRecord, TranscriptAudit, audit_folder, compare
+from secagg.transcript import AROUND, HospitalRecord, TranscriptAudit, audit_folder, compare
 from secagg.transcript.files import FileCheckpoint, require_grown_from
 from training.noise import noise_expansion
 from training.reporting.evidence import SiteEvidence
@@ -66,7 +66,9 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         unfinished: epochs that end in the middle.
         compared_with: whose own logs it was held against.
         findings: what does not fit.
-        skipped: rounds without a place in any epoch. Reports made before there was this have none.
+        skipped: rounds without a place in any epoch.
+        broken_off: epochs that were checked only up to where they are damaged or do not fit. Earlier reports have
+            neither of these two.
     """
 
     rounds: tuple[RoundFacts, ...]
@@ -78,6 +80,7 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     compared_with: tuple[str, ...]
     findings: tuple[Finding, ...]
     skipped: tuple[SkippedFacts, ...] = ()
+    broken_off: tuple[int, ...] = ()
 
 
 def read_transcript(
@@ -114,6 +117,7 @@ def read_transcript(
             ),
         ),
         skipped=tuple(SkippedFacts(found.first, found.last, found.message) for found in audit.skipped),
+        broken_off=tuple(epoch.epoch for epoch in audit.epochs if epoch.broken_off and epoch.epoch != AROUND),
     )
 
 

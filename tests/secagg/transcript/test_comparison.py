@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from secagg.egress import Direction, EgressEntry
 from secagg.masking.journal import Around, Received
 from secagg.masking.messages import Refusal
-from secagg.transcript import HospitalRecord, audit_epoch, compare
+from secagg.transcript import EpochAudit, HospitalRecord, audit_epoch, compare
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import peek
 from tests.support.consortium import Consortium
@@ -99,6 +101,43 @@ def test_a_sum_that_was_lost_and_summed_anew_need_not_have_been_taken(recorded):
     _, second = honest.taken
     audit.rounds[0] = replace(audit.rounds[0], step=2)
     assert compare([audit], replace(honest, taken=(second,))) == []
+
+
+@pytest.fixture
+def broken_off(recorded):
+    """What a hospital noted of two sums, and an epoch that is damaged after the first of them."""
+    consortium, events, _ = recorded
+    honest, audit = record_of(events, consortium.charter), audit_epoch(events, consortium.charter)
+    audit.rounds, audit.damaged = audit.rounds[:1], True
+    return honest, audit
+
+
+def test_a_sum_that_may_follow_where_an_epoch_breaks_off_is_not_said_to_be_missing(broken_off):
+    honest, audit = broken_off
+    assert compare([audit], honest) == []
+    # Nor is one from before that a later part may have summed anew.
+    assert compare([audit], replace(honest, taken=honest.taken[1:])) == []
+
+
+def test_control_what_no_part_that_is_lacking_can_hold_is_found_all_the_same(broken_off):
+    honest, audit = broken_off
+    first, second = honest.taken
+    cases = {
+        (first, entry_of("SUM", audit.room_until + 1, "0" * 64)): ["missing-round"],
+        (entry_of("SUM", 1, "0" * 64), second): ["other-sum"],
+        (first, entry_of("MISSED_SUM", 2, "0" * 64), second): ["other-sum"],
+        (entry_of("SNAPSHOT", 0, "5" * 64),): ["missing-snapshot"],
+    }
+    for taken, reasons in cases.items():
+        assert [finding.reason for finding in compare([audit], replace(honest, taken=taken))] == reasons
+    audit.damaged = False
+    assert [finding.reason for finding in compare([audit], honest)] == ["missing-round"]
+
+
+def test_of_snapshots_nothing_is_said_where_the_file_that_would_hold_them_is_damaged(broken_off):
+    honest, audit = broken_off
+    taken = replace(honest, taken=(entry_of("SNAPSHOT", 0, "5" * 64),))
+    assert compare([EpochAudit(damaged=True), audit], taken) == []
 
 
 def test_a_snapshot_that_the_transcript_does_not_know_is_found(tmp_path):

@@ -285,6 +285,54 @@ def test_a_release_of_fewer_rounds_than_a_hospital_was_in_is_found(finished):
     assert found(report(finished, transcript=False)) == [("understated-rounds", "the release")] * 3
 
 
+# A damaged copy
+
+RELEASE_BESIDE = "Release, compared with the transcript"
+DAMAGE = {
+    "transcript-damaged",
+    "transcript-altered",
+    "output-differs",
+    "impossible",
+    "incomplete",
+    "out-of-order",
+}
+
+
+def flip_a_byte(path, part):
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * part)] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+@pytest.mark.parametrize("part", [0, 0.3, 0.5, 0.8])
+def test_of_a_copy_with_a_byte_flipped_it_is_said_that_it_is_damaged_and_nobody_is_accused(finished, epoch, part):
+    flip_a_byte(finished.folder / f"coordinator/transcript/epoch-{epoch:06d}.transcript", part)
+    told = report(finished)
+    reasons = {reason for reason, _ in found(told)}
+    assert "transcript-altered" in reasons
+    assert reasons <= DAMAGE
+    if reasons & DAMAGE - {"transcript-altered"} and epoch:
+        assert states(told)[RELEASE_BESIDE] == "absent"
+        assert "broken-off-epoch" in {notice.code for notice in told.notices}
+
+
+def test_control_what_a_longer_transcript_cannot_mend_is_found_in_a_damaged_one(finished):
+    flip_a_byte(finished.folder / "coordinator/transcript/epoch-000002.transcript", 0)
+    release = verify_release(finished.hospitals[1].release_folder).statement.predicate
+    rewritten(finished, sums=1)
+    assert ("contributors-differ", "the release") in found(report(finished))
+    rewritten(finished, sums=release.sums, rounds=1)
+    assert ("understated-rounds", "the release") in found(report(finished))
+
+
+def test_control_an_epoch_that_is_gone_from_the_end_is_found_beside_the_release(finished):
+    (finished.folder / "coordinator/transcript/epoch-000002.transcript").unlink()
+    told = report(finished)
+    assert ("contributors-differ", "the release") in found(told)
+    assert states(told)[RELEASE_BESIDE] == "wrong"
+
+
 # The numbers of rounds
 
 
