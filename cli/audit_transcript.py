@@ -58,9 +58,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     multiple=True,
     help="NAME=FILE: a member's egress log to compare with. Can be repeated.",
 )
-@click.option(
-    "--release", type=FOLDER, help="Folder of the release, where the hospitals have signed for the transcript."
-)
+@click.option("--release", type=FOLDER, help="Folder of the release, where hospitals have signed for the transcript.")
 @json_option
 @click.pass_context
 def transcript(
@@ -74,8 +72,9 @@ def transcript(
     """Recompute every sum from the messages in FOLDER, a coordinator's transcript, and name what does not fit.
 
     Nothing but the charter is trusted. With a member's own egress log it is also checked that the member took the sums
-    that were recomputed, and sent the messages that are there; with the release, that no byte has changed since all
-    hospitals signed for the transcript. Exit code 4 if anything does not fit.
+    that were recomputed, and sent the messages that are there; with the release, that nothing has changed of what
+    hospitals signed for at the end of the run. What was added since is not covered by that. Exit code 4 if anything
+    does not fit.
 
     \b
     Examples:

@@ -186,7 +186,7 @@ def require_grown_from(noted: FileCheckpoint, folder: Path) -> None:
     if not path.exists() or path.stat().st_size < noted.bytes or _sha256(path, noted.bytes) != noted.sha256:
         raise TamperingError(
             "transcript-altered",
-            f"{path} is not the file that all hospitals have signed for: it was altered, cut off or removed.",
+            f"{path} is not the file that hospitals have signed for: it was altered, cut off or removed.",
             culprit=str(path),
             remedy="Ask the coordinator for the file as it was at the end of the run.",
         )

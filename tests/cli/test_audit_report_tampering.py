@@ -204,6 +204,7 @@ def test_a_transcript_of_which_one_byte_was_altered_ends_with_code_4(secagg, fin
     path.write_bytes(flipped(path.read_bytes(), path.stat().st_size // 2))
     outcome = secagg(*arguments(finished, "--transcript", folder, "--out", tmp_path / "report.html"))
     assert outcome.code == TAMPERING
+    assert "is not the file that hospitals have signed for" in outcome.out
     assert "[transcript-altered]" in outcome.out
     alone = secagg("audit", "transcript", folder, "--charter", finished / "charter", "--release", finished / "release")
     assert (alone.code, "[transcript-altered]" in alone.out) == (TAMPERING, True)

@@ -1,6 +1,6 @@
 """Whether the records are whole and fit one another: each check, what it found, and what there was nothing to check by.
 
-Knows what each record vouches for. A log is held against the checkpoints that all hospitals have signed; the release
+Knows what each record vouches for. A log is held against the checkpoints that enough hospitals have signed; the release
 against the transcript; the transcript against the logs.
 """
 

@@ -88,7 +88,7 @@ def gather_records(charter: VerifiedCharter, sites: tuple[SignedEvidence, ...], 
 def run_again(
     folder: Path, charter: VerifiedCharter, sites: Iterable[SignedEvidence], checkpoints: bytes | None
 ) -> TranscriptFacts:
-    """Run a transcript again, and hold it against what sites show and what all have signed for.
+    """Run a transcript again, and hold it against what sites show and what hospitals have signed for.
 
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
