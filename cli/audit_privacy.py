@@ -76,7 +76,8 @@ def privacy(
     runs go through sampling, clipping, noise, encoding and, with --mode distributed, the whole protocol. If the bound
     of all runs together is above the claimed epsilon, there is less noise than is claimed: exit code 4, as when a
     control is not caught. A bound below the claim does not prove it. Weakened builds are not installed; with --controls
-    they are loaded from a source checkout and run.
+    they are loaded from a source checkout and run. `secagg audit report` takes what --json prints for a test of a
+    charter's promise only if it was made with --charter of that charter.
 
     \b
     Examples:
@@ -92,7 +93,8 @@ def privacy(
         raise click.UsageError("Give --mode or --charter, which has one, not both.")
     if plot:
         check_plot_path(plot)
-    terms = Terms.of(read_charter(folder)) if folder else Terms.usual(mode or "distributed")
+    charter = read_charter(folder) if folder else None
+    terms = Terms.of(charter) if charter else Terms.usual(mode or "distributed")
     weakened = privacy_controls(controls) if controls else {}
     settings = Settings(canaries=canaries, runs=runs, confidence=confidence)
     with _progress() as progress:
@@ -103,7 +105,8 @@ def privacy(
     lacking = {weakened[name].without: control for name, control in caught.items()}
     passed = found.within_claim and not any(control.within_claim for control in caught.values())
     described = {name: record_of(control, weakened[name].without) for name, control in caught.items()}
-    record = PrivacyRecord(passed, found.mode, record_of(found, None), described)
+    of = charter.digest().hex() if charter else None
+    record = PrivacyRecord(passed, found.mode, record_of(found, None), described, of)
     if plot:
         write_plot(plot, record)
     if as_json:

@@ -25,7 +25,7 @@ from training.reporting.sites import read_sites
 @charter_option
 @click.option("--release", type=FOLDER, help="Folder of the release.")
 @click.option("--transcript", type=FOLDER, help="Folder of the coordinator's transcript.")
-@click.option("--audit", type=FILE, help="File with what `secagg audit privacy --json` printed.")
+@click.option("--audit", type=FILE, help="File with what `secagg audit privacy --charter --json` printed.")
 @click.option(
     "--out",
     type=FILE,

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 
 from cli.audit_plot import audit_panels
 from cli.audit_privacy import _say, _table
 from dp.auditing import Guesses
+from secagg.charter.folder import read_verified
 from tests.cli.outcome import TAMPERING, UNUSABLE
 from training.auditing.audit import Audit, Bound, privacy_controls
 from training.auditing.record import PrivacyRecord, record_of
@@ -36,6 +38,7 @@ def test_bounds_are_shown_beside_the_claim(secagg):
 def test_the_json_holds_every_bound(secagg):
     found = secagg(*SMALL, "--json").json
     assert (found["passed"], found["mode"], found["controls"]) == (True, "local", {})
+    assert "charter" not in found
     audit = found["audit"]
     assert audit["within_claim"]
     assert audit["lacks"] is None
@@ -95,6 +98,8 @@ def test_a_charters_own_terms_are_audited(secagg, finished):
     ).json
     assert found["mode"] == "local"
     assert found["audit"]["claim"] == pytest.approx(8.0, rel=0.01)
+    verified = read_verified(finished / "charter")
+    assert msgspec.convert(found, PrivacyRecord).is_of(verified.digest.hex(), "local", verified.charter.privacy.delta)
 
 
 def test_what_cannot_be_is_refused(secagg, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from cli.main import run
 from dp.ledger import PatientList
 from dp.ledger.patients import keep_patients
+from secagg.charter.folder import read_charter
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
 from tests.cli.reporting import MEMBERS, reasons, site_report
@@ -41,7 +42,9 @@ def written(consortium, tmp_path_factory):
     out, place = tmp_path_factory.mktemp("reports"), consortium / "run"
     audit = {"lacks": None, "claim": 2.0, "delta": 1e-5, "confidence": 0.95, "within_claim": True}
     audit |= {"runs": [BOUND, BOUND], "together": BOUND}
-    (out / "audit.json").write_text(json.dumps({"passed": True, "mode": "local", "audit": audit, "controls": {}}))
+    made = {"passed": True, "mode": "local", "audit": audit, "controls": {}}
+    made["charter"] = read_charter(place / "charter").digest().hex()
+    (out / "audit.json").write_text(json.dumps(made))
     common = ["--charter", place / "charter", "--release", place / "release", "--audit", out / "audit.json"]
     common += ["--transcript", place / "coordinator/transcript"]
     for name, homes in (("h1", ["h1"]), ("all", MEMBERS)):
@@ -107,6 +110,63 @@ def test_the_audit_is_shown_beside_the_claim(written):
     assert "claimed: 2.00" in page
     notices = json.loads((written / "h1.json").read_text())["report"]["notices"]
     assert [notice["code"] for notice in notices] == ["budget-alert"]
+
+
+@pytest.fixture
+def with_audit(secagg, finished, written, tmp_path):
+    """The report of h1 with an audit that is changed in some places."""
+
+    def report(**changes):
+        found = json.loads((written / "audit.json").read_text())
+        for place, value in changes.items():
+            (found if place in found else found["audit"])[place] = value
+        (tmp_path / "audit.json").write_text(
+            json.dumps({key: value for key, value in found.items() if value is not None})
+        )
+        given = ("--audit", tmp_path / "audit.json", "--out", tmp_path / "r.html", "--json")
+        outcome = secagg("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter", *given)
+        return outcome.code, json.loads(outcome.out)["report"]
+
+    return report
+
+
+OTHERS = {
+    "another charter": {"charter": "0" * 64},
+    "an earlier version, which named none": {"charter": None},
+    "another mode": {"mode": "distributed"},
+    "another delta": {"delta": 0.01},
+}
+
+
+def of_audit(report):
+    (state,) = (check["state"] for check in report["checks"] if check["what"] == "Empirical audit")
+    return state, "no-audit" in {notice["code"] for notice in report["notices"]}
+
+
+@pytest.mark.parametrize("changes", OTHERS.values(), ids=OTHERS)
+def test_an_audit_of_other_terms_is_no_test_of_this_promise(with_audit, changes, tmp_path):
+    code, report = with_audit(**changes)
+    assert (code, of_audit(report)) == (0, ("absent", True))
+    assert "not known to be of this charter" in (tmp_path / "r.html").read_text()
+
+
+def test_control_one_of_this_charters_terms_is(with_audit, tmp_path):
+    code, report = with_audit()
+    assert (code, of_audit(report)) == (0, ("whole", False))
+    assert "not known to be of this charter" not in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize("changes", [{}, OTHERS["another charter"]], ids=["this charter", "another"])
+def test_an_audit_that_says_it_passed_with_more_than_was_claimed_has_failed(with_audit, changes):
+    code, report = with_audit(together=BOUND | {"epsilon": 2.5}, **changes)
+    assert (code, [finding["reason"] for finding in report["findings"]]) == (TAMPERING, ["audit-failed"])
+
+
+def test_nor_has_one_passed_whose_control_was_not_caught(with_audit):
+    audit = {"lacks": "noise", "claim": 2.0, "delta": 1e-5, "confidence": 0.95, "within_claim": False}
+    controls = {"noise-off": audit | {"runs": [BOUND], "together": BOUND}}
+    code, report = with_audit(controls=controls)
+    assert (code, [finding["reason"] for finding in report["findings"]]) == (TAMPERING, ["audit-failed"])
 
 
 def test_an_audit_that_failed_is_something_wrong(secagg, finished, written, tmp_path):

@@ -41,14 +41,36 @@ class BuildRecord(msgspec.Struct, frozen=True):
     runs: list[BoundRecord]
     together: BoundRecord
 
+    @property
+    def exceeds(self) -> bool:
+        """Whether what was found is above what is claimed."""
+        return self.together.epsilon > self.claim
 
-class PrivacyRecord(msgspec.Struct, frozen=True):
-    """``passed``: nothing speaks against the claim, and every control was caught."""
+
+class PrivacyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A whole audit.
+
+    Attributes:
+        passed: nothing speaks against the claim, and every control was caught.
+        charter: hash of the charter whose terms were audited; None for terms that are no charter's, and in files of
+            earlier versions, which did not say.
+    """
 
     passed: bool
     mode: Literal["local", "distributed"]
     audit: BuildRecord
     controls: dict[str, BuildRecord]
+    charter: str | None = None
+
+    @property
+    def speaks_against(self) -> bool:
+        """Whether the claim is refuted or a control was not caught: by the figures too, whatever is said of them."""
+        caught = all(control.exceeds for control in self.controls.values())
+        return not self.passed or self.audit.exceeds or not caught
+
+    def is_of(self, charter: str, mode: str, delta: float | None) -> bool:
+        """Whether it was made on the terms of the charter that has this hash, and says so of the same promise."""
+        return (self.charter, self.mode, self.audit.delta) == (charter, mode, delta)
 
 
 def record_of(found: Audit, lacks: str | None) -> BuildRecord:

@@ -61,7 +61,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     check_checkpoints(charter, checkpoints, integrity)
     check_release(statement.predicate if statement else None, records, guarantee, integrity)
     check_transcript(records.transcript, checkpoints, charter.charter, integrity)
-    check_audit(records.audit, integrity)
+    check_audit(records.audit, charter, guarantee, integrity)
     report = Report(
         about=about,
         charter=_charter(charter),

@@ -190,13 +190,14 @@ def check_transcript(
         )
 
 
-def check_audit(audit: PrivacyRecord | None, integrity: Integrity) -> None:
-    """Whether canaries speak against the claim."""
+def check_audit(
+    audit: PrivacyRecord | None, charter: VerifiedCharter, guarantee: Guarantee, integrity: Integrity
+) -> None:
+    """Whether canaries speak against the claim. An audit of other terms can speak against the software only."""
     if audit is None:
         return
-    wrong = []
-    if not audit.passed:
-        found = audit.audit
+    what, found, wrong = "Empirical audit", audit.audit, []
+    if audit.speaks_against:
         wrong = [
             Finding(
                 "audit-failed",
@@ -206,7 +207,12 @@ def check_audit(audit: PrivacyRecord | None, integrity: Integrity) -> None:
                 "Train nothing more with it until it is known why.",
             )
         ]
-    integrity.found("Empirical audit", "nothing contradicts the claim; that does not prove it", wrong)
+    elif not audit.is_of(charter.digest.hex(), guarantee.mode, guarantee.delta):
+        whose = f"the charter {audit.charter[:16]}" if audit.charter else "no charter that it names"
+        told = f"an audit of the terms of {whose}: claim {no_less(found.claim, 2)}, {audit.mode}, delta {found.delta:g}"
+        integrity.absent(what, told)
+        return
+    integrity.found(what, "nothing contradicts the claim; that does not prove it", wrong)
 
 
 def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:

@@ -129,9 +129,12 @@ def _missing(report: Report) -> Iterator[Notice]:
             "No transcript was given: sums were not recomputed, and it is not known who took part.",
             "Ask the coordinator for it, and give its folder with --transcript.",
         )
-    if report.audit is None and report.guarantee.mode != "none":
+    promise = report.guarantee
+    tested = report.audit is not None and report.audit.is_of(report.charter.digest, promise.mode, promise.delta)
+    if not tested and promise.mode != "none":
         yield Notice(
             "no-audit",
-            "No empirical audit was given: nobody has tested here whether the software adds as much noise as it says.",
+            "No empirical audit of this charter was given: nobody has tested here whether the software adds as much "
+            "noise as it says.",
             "Run `secagg audit privacy --charter CHARTER --json > audit.json`, and give the file with --audit.",
         )
