@@ -34,6 +34,7 @@ from training.reporting.notices import notices_of
 from training.reporting.records import Records
 from training.reporting.report import CharterFacts, MemberFacts, ReleaseFacts, Report, SiteFacts
 from training.reporting.rounds_run import RoundsRun, rounds_run
+from training.reporting.without_sum import without_sum
 
 
 def report_of(charter: VerifiedCharter, records: Records) -> Report:
@@ -76,7 +77,8 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
         made=records.made,
         versions=records.versions,
     )
-    return replace(report, notices=notices_of(report, charter.charter))
+    told = without_sum(records.transcript, evidence, charter)
+    return replace(report, notices=notices_of(report, charter.charter, told))
 
 
 def _spent_in_all(evidence: SiteEvidence, site: SiteFacts, charter: VerifiedCharter, run: RoundsRun) -> InAll | None:

@@ -262,6 +262,8 @@ def _covered(charter: Charter, rounds: int, counted: Counted) -> str:
         return f"{rounds} rounds, all that there may be: it may end before them, by what it has released"
     if counted == "charged":
         return f"the {rounds} rounds that were charged"
+    if counted == "stated":
+        return f"{rounds} rounds, the most that any hospital can have been charged for, by the release"
     return f"{rounds} rounds, as the charter plans it: in a ledger that is not shown whole there may be more"
 
 

@@ -1,11 +1,11 @@
 """What whoever is responsible must know though no record was altered: budgets that run out, what nobody has checked.
 
-Knows a report and the charter.
+Knows a report and the charter. Of rounds without a sum it is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dp.stated import exact, no_less, no_more
 from secagg.charter import Charter
@@ -18,12 +18,13 @@ from training.reporting.report import Report, SiteFacts
 _TELLS_NOTHING = 0.5
 
 
-def notices_of(report: Report, charter: Charter) -> tuple[Notice, ...]:
+def notices_of(report: Report, charter: Charter, without_sum: Iterable[Notice]) -> tuple[Notice, ...]:
     """All that is to be told, budgets first."""
     return (
         *(notice for site in report.sites for data_set in site.data_sets for notice in _data_set(site, data_set)),
         *(Notice(caution.code, caution.message, caution.remedy) for caution in cautions(charter)),
         *_run(report),
+        *without_sum,
         *_missing(report),
     )
 
@@ -87,10 +88,6 @@ def _run(report: Report) -> Iterator[Notice]:
             "The release may state these rounds all the same, and so an epsilon that nobody has spent. Ask whoever "
             "claimed them why.",
         )
-    failed = [found.round for found in report.transcript.rounds if found.sum_sha256 is None]
-    if failed:
-        rounds = ", ".join(map(str, failed))
-        yield Notice("no-sum", f"No sum was made in rounds {rounds}.", "They were charged all the same.")
 
 
 def _fewer_sums(guarantee: Guarantee, planned: int) -> Iterator[Notice]:

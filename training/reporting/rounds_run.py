@@ -16,8 +16,9 @@ from secagg.release import Release
 from training.privacy_plan import privacy_plan
 from training.reporting.evidence import SiteEvidence
 
-Counted = Literal["charged", "planned"]
-"""Where a number of rounds is from: what was charged, or, where nobody knows that, what the charter asks for."""
+Counted = Literal["charged", "stated", "planned"]
+"""Where a number of rounds is from: what a ledger charged; what a release states, which is more than the ledgers shown
+have charged; or, where nobody knows either, what the charter asks for."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ def rounds_run(release: Release | None, sites: Sequence[SiteEvidence], charter: 
     run = charter.digest.hex()
     shown = [_Shown.of([entry for entry in site.ledger.entries if entry.run == run]) for site in sites if site.ledger]
     if release:
-        rounds = max((release.rounds, *(site.charged for site in shown)))
-        found = RoundsRun(rounds, release.sums)
+        charged = max((site.charged for site in shown), default=0)
+        stated = release.rounds > charged
+        found = RoundsRun(max(release.rounds, charged), release.sums, "stated" if stated else "charged")
     else:
         # A hash may be in the place of a charge, in the egress log in that of the update: one site can hide both.
         whole = all(site.ledger and not site.ledger.hidden for site in sites)

@@ -1,0 +1,52 @@
+"""Which rounds gave no sum, and which of these were charged: by the transcript, and by the ledgers that are shown.
+
+A round is charged before anything of it leaves a hospital. One that all hospitals refused was not; one that was cut off
+was, and may be in no transcript.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dp.ledger import Kind
+from secagg.charter import VerifiedCharter
+from training.reporting.charges import charged_rounds
+from training.reporting.evidence import SiteEvidence
+from training.reporting.findings import Notice
+from training.reporting.rounds import TranscriptFacts
+
+
+def without_sum(
+    transcript: TranscriptFacts | None, sites: Sequence[SiteEvidence], charter: VerifiedCharter
+) -> Iterator[Notice]:
+    """What is to be told of the rounds that gave no sum; nothing where no transcript was given.
+
+    Args:
+        transcript: run again.
+        sites: of which a ledger that cannot be read shows nothing.
+    """
+    if transcript is None:
+        return
+    summed = {found.round for found in transcript.rounds if found.sum_sha256} | _committed(sites, charter)
+    failed = {found.round for found in transcript.rounds} - summed
+    if not any(site.ledger for site in sites):
+        yield from _notice(failed, "A hospital that sent an update in one was charged all the same.")
+        return
+    charged = frozenset[int]().union(*(charged_rounds(site, charter) for site in sites))
+    if transcript.broken_off:
+        # Of a round after the break nobody knows here what came of it.
+        charged &= failed | summed
+    yield from _notice(charged - summed, "They were charged all the same.")
+    yield from _notice(failed - charged, "No ledger that is shown was charged for them.")
+
+
+def _committed(sites: Sequence[SiteEvidence], charter: VerifiedCharter) -> set[int]:
+    """The rounds whose sum a hospital has applied, by its ledger."""
+    run = charter.digest.hex()
+    entries = (entry for site in sites if site.ledger for entry in site.ledger.entries)
+    return {entry.round for entry in entries if entry.run == run and entry.kind is Kind.COMMIT}
+
+
+def _notice(rounds: set[int] | frozenset[int], remedy: str) -> Iterator[Notice]:
+    if rounds:
+        yield Notice("no-sum", f"No sum was made in rounds {', '.join(map(str, sorted(rounds)))}.", remedy)
