@@ -170,6 +170,10 @@ class Hospital:
         """How much of this data set's budget is used, by all runs; None without differential privacy."""
         return self._budget.use()
 
+    def epsilon_lacking(self, steps: int) -> float | None:
+        """The epsilon that its policy would have to allow for all sums but the first ``steps``; None if it does."""
+        return self._budget.lacking(steps)
+
     @property
     def scaling(self) -> Scaling:
         """How features are scaled here."""

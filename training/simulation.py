@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from dp.ledger import BudgetUse
+from dp.stated import no_less
 from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verify_charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
@@ -220,6 +221,7 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         engine = EmbeddedEngine(cast.hospitals, drop_outs, observer.on_answer, cast.on_failure)
         coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
         _add_unmeasured(coordinator.rounds, measured, cast)
+        _require_affordable(coordinator, cast, drop_outs, folder)
         _run(coordinator, cast, folder)
         federated = cast.evaluate()
         _copy_release(folder, cast)
@@ -231,6 +233,20 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         return SimulationResult(
             folder, hospitals, charter, measured.records, federated, pooled, curator, alone, warnings, cast.budgets()
         )
+
+
+def _require_affordable(coordinator: Coordinator, cast: _Cast, drop_outs: Sequence[DropOut], folder: Path) -> None:
+    """Refuse at once where rounds that gave no sum have cost so much that the last sums could not be paid for."""
+    charter = cast.charter.charter
+    if charter.metrics.target is not None:
+        # It may end before them.
+        return
+    newest = max((record.round for record in coordinator.rounds), default=0)
+    # Who drops out of a round before it is charged has more for the last.
+    spared = {drop_out.member for drop_out in drop_outs if drop_out.phase is Phase.MASK and drop_out.round > newest}
+    names = [name for name in cast.lacking() if cast.numbers[name] not in spared]
+    if len(cast.hospitals) - len(names) < charter.threshold:
+        raise _used_up(names, cast, folder)
 
 
 def _run(coordinator: Coordinator, cast: _Cast, folder: Path) -> None:
@@ -248,12 +264,14 @@ def _run(coordinator: Coordinator, cast: _Cast, folder: Path) -> None:
 def _used_up(names: Sequence[str], cast: _Cast, folder: Path) -> RefusedError:
     """Why a run that once fitted does so no more, and what to do: a simulation wrote the policies itself."""
     policies = cast.settings.hospital_folder(folder, "*").policy
+    needed = max(cast.lacking().values(), default=None)
+    enough = f" to {no_less(needed, 2)} or more" if needed else ""
     return RefusedError(
         _NO_BUDGET,
         "Rounds that were interrupted or gave no sum were charged too, and the rest of the run no longer fits into the "
         f"privacy budget of {', '.join(names)}.",
         culprit=", ".join(names),
-        remedy=f"Raise maximum_epsilon in {policies}, then continue the run: `{resuming(folder)}`.",
+        remedy=f"Raise maximum_epsilon in {policies}{enough}, then continue the run: `{resuming(folder)}`.",
     )
 
 
@@ -343,6 +361,12 @@ class _Cast:
         if {reason for _, reason in self._refused} != {_NO_BUDGET}:
             return []
         return list(dict.fromkeys(name for name, _ in self._refused))
+
+    def lacking(self) -> dict[str, float]:
+        """The epsilon that the rest of the run would bring hospitals to whose policy does not allow it, by name."""
+        steps = self.furthest().state.steps
+        needed = {hospital.name: hospital.epsilon_lacking(steps) for hospital in self.hospitals.values()}
+        return {name: epsilon for name, epsilon in needed.items() if epsilon is not None}
 
     def over(self, record: RoundRecord) -> None:
         """A round is over: if there was a sum, what failed before it is no reason for what goes wrong later."""

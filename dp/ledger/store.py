@@ -87,14 +87,18 @@ class Ledger(SignedLog[Entry]):
             RefusedError: ``budget-exceeded``, with what is left and what the run would cost.
         """
         spending = self.spending(data_set)
-        before = spending.run(run)
-        wanted = RunSpending(run, before.reserved.at_least(cost), before.charged, before.rounds)
-        if not before.closed and before.reserved == wanted.reserved and before.reserved != NOTHING:
+        wanted = _holding(spending.run(run), cost)
+        if wanted is None:
             return
-        # Written so that a budget or a cost that is no number refuses.
-        if not spending.epsilon_with(wanted, budget.delta) <= budget.epsilon:
+        if _lacking(spending, wanted, budget) is not None:
             raise _exceeded(spending, wanted, budget)
         self._append(Kind.RESERVE, data_set, run, 0, cost, budget.delta, time)
+
+    def lacking(self, data_set: str, run: str, cost: Cost, budget: Budget) -> float | None:
+        """The epsilon that a budget would have to allow for `reserve` to hold ``cost``; None where this one does."""
+        spending = self.spending(data_set)
+        wanted = _holding(spending.run(run), cost)
+        return None if wanted is None else _lacking(spending, wanted, budget)
 
     def charge(self, data_set: str, run: str, round_number: int, cost: Cost, budget: Budget, time: str) -> None:
         """Record that a round is about to release something. Extends the reservation first where it is used up.
@@ -213,6 +217,20 @@ def _as_of(spent: Entry, data_set: str | None) -> Entry:
     if data_set is None:
         return spent
     return replace(spent, data_set=data_set, origin_data_set=spent.origin_data_set or spent.data_set)
+
+
+def _holding(before: RunSpending, cost: Cost) -> RunSpending | None:
+    """A run that holds ``cost`` in all; None if it holds that much already."""
+    wanted = RunSpending(before.run, before.reserved.at_least(cost), before.charged, before.rounds)
+    holds = not before.closed and before.reserved == wanted.reserved and before.reserved != NOTHING
+    return None if holds else wanted
+
+
+def _lacking(spending: Spending, wanted: RunSpending, budget: Budget) -> float | None:
+    """What a data set would have spent, if that is more than its budget."""
+    total = spending.epsilon_with(wanted, budget.delta)
+    # Written so that a budget or a cost that is no number refuses.
+    return None if total <= budget.epsilon else total
 
 
 def _exceeded(spending: Spending, wanted: RunSpending, budget: Budget) -> RefusedError:

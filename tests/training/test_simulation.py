@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from tests.support.hospitals import (
 )
 from training import simulation
 from training.draft import task_of
+from training.engines.base import Phase
 from training.hospital import Hospital
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import open_site_ledger
@@ -313,6 +315,91 @@ def test_one_that_fits_no_more_when_it_is_taken_up_again_does_not_start(withdraw
         run(folder, Observer())
     assert (caught.value.reason, caught.value.culprit) == ("budget-exceeded", "h2")
     assert Kind.CHARGE not in {entry.kind for entries in entries_of(folder, settings) for entry in entries}
+
+
+# Taken up again after a round was cut off, when the rest may not fit into the budget
+
+
+def cut_off(folder, tables, choices=PRIVATE_CHOICES, **settings):
+    """A private run that was stopped in its first round, which all hospitals had paid for."""
+    prepare(folder, settings_for(tables, choices, PRIVATE_TASK, **settings))
+    with Ward.open(folder) as ward:
+        ward.stop_before(Phase.REVEAL, 1)
+
+
+def allow(folder, epsilon, names=("h1", "h2", "h3", "h4")):
+    for name in names:
+        policy = folder / "hospitals" / name / "policy.toml"
+        policy.write_bytes(render_policy(replace(load_policy(policy), maximum_epsilon=epsilon)))
+
+
+def charged(folder):
+    """By hospital, the rounds that it has paid for."""
+    entries = entries_of(folder, read_settings(folder))
+    return [[entry.round for entry in ledger if entry.kind is Kind.CHARGE] for ledger in entries]
+
+
+def refused_to_go_on(folder):
+    """The epsilon that it asks for; nothing was charged and nothing begun."""
+    before = charged(folder)
+    with pytest.raises(RefusedError) as caught:
+        run(folder, Observer())
+    assert caught.value.reason == "budget-exceeded"
+    assert charged(folder) == before
+    return float(re.search(r"policy.toml to ([0-9.]+) or more, then continue", caught.value.remedy)[1])
+
+
+def test_a_run_whose_last_sum_cannot_be_paid_for_is_refused_before_it_goes_on_and_the_figure_is_just_enough(
+    tmp_path, tables
+):
+    folder = tmp_path / "run"
+    cut_off(folder, tables)
+    needed = refused_to_go_on(folder)
+    assert needed == refused_to_go_on(folder)
+    allow(folder, needed - 0.01)
+    assert refused_to_go_on(folder) == needed
+    allow(folder, needed)
+    result = run(folder, Observer())
+    assert charged(folder) == [[1, 2, 3, 4]] * 4
+    # No round was lost to being refused.
+    assert verify_release(folder / "release").statement.predicate.rounds == 4
+    assert needed - 0.01 < result.rounds[-1].epsilon <= needed
+
+
+def test_control_it_goes_on_where_enough_hospitals_can_pay_for_the_rest(tmp_path, tables):
+    folder = tmp_path / "run"
+    cut_off(folder, tables)
+    threshold = read_verified(folder / "charter").charter.threshold
+    allow(folder, 20.0, ("h1", "h2", "h3", "h4")[:threshold])
+    run(folder, Observer())
+    assert charged(folder) == [[1, 2, 3, 4]] * threshold + [[1, 2, 3]] * (4 - threshold)
+
+
+def test_control_it_goes_on_where_hospitals_are_going_to_drop_out_of_a_round_and_so_can_pay_for_the_last(
+    tmp_path, tables
+):
+    folder = tmp_path / "run"
+    # In epochs of one round, whoever missed a sum has it before the next round.
+    drop_outs = ("h1:2", "h2:3", "h3:4")
+    cut_off(folder, tables, replace(PRIVATE_CHOICES, epoch_rounds=1), drop_outs=drop_outs)
+    allow(folder, 20.0, ("h4",))
+    run(folder, Observer())
+    assert charged(folder) == [[1, 3, 4], [1, 2, 4], [1, 2, 3], [1, 2, 3, 4]]
+
+
+def test_control_one_that_its_target_may_end_before_goes_on(tmp_path, tables):
+    folder = tmp_path / "run"
+    cut_off(folder, tables, replace(PRIVATE_CHOICES, metrics="noisy", target=0.01))
+    run(folder, Observer())
+    assert max(max(rounds) for rounds in charged(folder)) == 2
+
+
+def test_control_without_differential_privacy_there_is_nothing_to_pay_for(tmp_path, tables):
+    folder = tmp_path / "run"
+    prepare(folder, settings_for(tables, choices_of()))
+    with Ward.open(folder) as ward:
+        ward.stop_before(Phase.REVEAL, 1)
+    assert run(folder, Observer()).rounds[-1].record.step == 3
 
 
 def test_a_finished_run_taken_up_again_ends_with_the_same_release(tmp_path, tables):
