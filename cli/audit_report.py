@@ -64,6 +64,8 @@ def report(
           --transcript run/coordinator/transcript
       secagg audit report --verify report.json --charter run/charter
     """
+    if out:
+        _require_page_name(out)
     charter = read_verified(charter_folder)
     sources = Sources(release, transcript, audit)
     if document:
@@ -98,6 +100,12 @@ def write_report(document: ReportDocument, page: Path, beside: Path) -> None:
     """
     write_atomically(page, render_page(document, beside.name).encode(), PRIVATE)
     write_atomically(beside, document.to_json(), PRIVATE)
+
+
+def _require_page_name(out: Path) -> None:
+    """Refuse a name of another kind of file: the page beside it may be somebody's report, and would be replaced."""
+    if out.suffix not in ("", ".html"):
+        raise click.BadParameter(f"{out} does not end in .html.", param_hint="--out")
 
 
 def _require_replaceable(page: Path, beside: Path) -> None:

@@ -310,6 +310,20 @@ def test_a_report_replaces_an_earlier_one_and_nothing_else(secagg, finished, tmp
         assert secagg(*report, "--out", tmp_path / "report.html").code == 0
 
 
+@pytest.mark.parametrize("name", ["report.pdf", "report.json", "report.htm", "report.v2"])
+def test_a_name_of_another_kind_of_file_is_refused_and_replaces_no_report(secagg, finished, tmp_path, name):
+    report = ("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter")
+    assert secagg(*report, "--out", tmp_path / "report.html").code == 0
+    with nothing_written(tmp_path):
+        secagg(*report, "--out", tmp_path / name).failed(UNUSABLE, "usage", "--out", name, "does not end in .html")
+
+
+def test_control_a_name_without_an_ending_gets_that_of_a_page(secagg, finished, tmp_path):
+    report = ("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter")
+    assert secagg(*report, "--out", tmp_path / "mine").code == 0
+    assert (tmp_path / "mine.html").exists()
+
+
 def test_an_export_replaces_nothing(secagg, finished, tmp_path):
     home, charter = finished / "hospitals/h1", finished / "charter"
     arguments = ("audit", "export", home, "--charter", charter, "--out", tmp_path / "h1.json")
