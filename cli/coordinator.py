@@ -44,9 +44,11 @@ def init(site: Path, charter: Path, kit: Path, as_json: bool) -> None:
     Example:
       secagg coordinator init site --charter charter --kit coordinator
     """
+    from training.engines.nvflare.process import require_startable
     from training.engines.nvflare.site_kits import require_coordinator_kits
     from training.field.laying_out import lay_out_coordinator
 
+    require_startable(site)
     made = lay_out_coordinator(site, charter, kit, require_coordinator_kits)
     if as_json:
         print_json({"site": str(made.path), "settings": str(made.settings)})

@@ -71,10 +71,12 @@ def init(
     Example:
       secagg hospital init site --charter charter --identity identity.pem --kit hospital-01 --data patients.csv
     """
+    from training.engines.nvflare.process import require_startable
     from training.engines.nvflare.site_kits import require_hospital_kit
     from training.field.laying_out import HospitalMaterial, lay_out_hospital
     from training.field.settings import HospitalSettings
 
+    require_startable(site)
     settings = HospitalSettings(
         data=str(data.absolute()),
         device=device,

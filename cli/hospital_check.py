@@ -14,6 +14,7 @@ from secagg.errors import RefusedError
 from training.engines.nvflare.hardening_check import check_kit
 from training.engines.nvflare.kit import Kit, read_kit
 from training.engines.nvflare.kit_check import KitCheck
+from training.engines.nvflare.process import require_startable
 from training.hospital_folder import HospitalFolder
 
 
@@ -34,6 +35,7 @@ def check(context: click.Context, site: Path, as_json: bool) -> None:
       secagg hospital check /var/lib/secagg
     """
     kit = read_kit(HospitalFolder(site).kit)
+    require_startable(kit.folder)
     checks = check_kit(kit)
     wrong = [one for one in checks if not one.good]
     if as_json:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cli.outcome import REFUSED, UNUSABLE
+from tests.cli.outcome import REFUSED, UNUSABLE, nothing_written
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,16 @@ def test_a_site_that_was_opened_is_not_to_be_started(secagg, site):
     assert outcome.code == REFUSED
     assert "not ok" in outcome.out
     assert "No: 2 of 25 points are not as they should be. Do not start this site." in outcome.out
+
+
+def test_a_site_at_a_path_from_which_no_job_can_be_started_is_told_so(secagg, site, kits, here):
+    spaced = site.rename(site.with_name("my site"))
+    secagg("hospital", "check", spaced).failed(UNUSABLE, "unusable-path", "my site")
+    given = ("--charter", kits, "--kit", kits)
+    with nothing_written(here):
+        own = ("--identity", "task.toml", "--data", "data")
+        secagg("hospital", "init", "a b", *given, *own).failed(UNUSABLE, "unusable-path", "a b")
+        secagg("coordinator", "init", "a b", *given).failed(UNUSABLE, "unusable-path", "a b")
 
 
 def test_a_folder_without_a_kit_is_named(secagg, here):

@@ -47,8 +47,7 @@ def launch(kit: Kit) -> Launch:
     Raises:
         InputError: ``no-process`` for an administrator's kit, which is only used by sessions; ``unusable-path``.
     """
-    for path in (kit.folder.resolve(), Path(sys.executable)):
-        _require_one_word(path)
+    require_startable(kit.folder)
     folder = str(kit.folder.resolve())
     options = [f"org={kit.organisation}", "secure_train=true", "config_folder=config"]
     match kit.role:
@@ -68,6 +67,16 @@ def launch(kit: Kit) -> Launch:
     return Launch((*python, "-m", folder, "-s", kit.role.startup_file, "--set", *options), environment(kit))
 
 
+def require_startable(folder: Path) -> None:
+    """Refuse a folder, of a kit or of a site that has one in it, from which NVFlare could start no job.
+
+    Raises:
+        InputError: ``unusable-path``: of the folder, or of the Python that runs this.
+    """
+    for path in (folder.resolve(), Path(sys.executable)):
+        _require_one_word(path)
+
+
 def _require_one_word(path: Path) -> None:
     """Refuse what NVFlare would take apart: it makes the command of a job's process as one string, and splits that."""
     try:
@@ -79,7 +88,7 @@ def _require_one_word(path: Path) -> None:
             "unusable-path",
             f"NVFlare cannot start a job from {str(path)!r}: the path has a space, a quotation mark or the like in it.",
             culprit=str(path),
-            remedy="Move it to a path of letters, digits, and marks such as - and _.",
+            remedy="Choose a path of letters, digits, and marks such as - and _.",
         )
 
 
