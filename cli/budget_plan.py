@@ -11,7 +11,7 @@ import click
 import msgspec
 from rich.table import Column, Table
 
-from cli.budget_plot import read_pilot, write_plot
+from cli.budget_plot import Unit, read_pilot, write_plot
 from cli.chart_file import check_plot_path
 from cli.effect import is_given
 from cli.output import console, json_option, print_json
@@ -79,6 +79,11 @@ class _Subject:
     sampling_rate: float
     limit: float | None
 
+    @property
+    def unit(self) -> Unit:
+        """What the rounds of its plan are called."""
+        return "rounds" if self.charter else "steps"
+
 
 @click.command(short_help="Compute what a run will cost, before it starts.")
 @click.option("--charter", type=FOLDER, help="Folder of the charter whose run is to be planned.")
@@ -95,7 +100,7 @@ class _Subject:
     show_default=True,
     help="Delta of (epsilon, delta): well below 1 / number of patients.",
 )
-@click.option("--plot", type=FILE, help="Draw epsilon against rounds, into FILE.svg or FILE.html.")
+@click.option("--plot", type=FILE, help="Draw epsilon against rounds or steps, into FILE.svg or FILE.html.")
 @click.option(
     "--pilot", type=FILE, help='With --plot: file of pilot runs to draw as well, [{"epsilon": 3, "accuracy": 0.94}, …].'
 )
@@ -138,7 +143,7 @@ def plan(
     after = {rounds: forecast(subject.plan, rounds) for rounds in quarters(subject.plan.rounds)}
     _require_finite(subject, after[subject.plan.rounds])
     if plot:
-        write_plot(plot, subject.plan, subject.limit, points)
+        write_plot(plot, subject.plan, subject.unit, subject.limit, points)
     if as_json:
         print_json(_as_json(subject, after))
         return
@@ -226,9 +231,8 @@ def _as_json(subject: _Subject, after: dict[int, EpsilonBound]) -> BudgetPlanJso
 
 
 def _print(subject: _Subject, after: dict[int, EpsilonBound]) -> None:
-    rounds = "rounds" if subject.charter else "steps"
-    console.print(_told(subject, rounds), soft_wrap=True)
-    console.print(_table(after, rounds))
+    console.print(_told(subject), soft_wrap=True)
+    console.print(_table(after, subject.unit))
     total = after[subject.plan.rounds]
     if total.gaussian_reference is not None:
         console.print(
@@ -246,23 +250,21 @@ def _print(subject: _Subject, after: dict[int, EpsilonBound]) -> None:
         )
 
 
-def _told(subject: _Subject, rounds: str) -> str:
+def _told(subject: _Subject) -> str:
     head = f"Charter {subject.charter[:16]}, mode {subject.mode}: " if subject.charter else ""
     metrics = ""
     if subject.metric_noise_multiplier:
         metrics = f", {subject.metric_noise_multiplier:g} on validation counts"
     return (
         f"{head}noise multiplier [bold]{subject.noise_multiplier:g}[/bold]{metrics}, sampling rate "
-        f"{subject.sampling_rate:g}, {subject.plan.rounds} {rounds}, delta {subject.plan.delta:g}."
+        f"{subject.sampling_rate:g}, {subject.plan.rounds} {subject.unit}, delta {subject.plan.delta:g}."
     )
 
 
-def _table(after: dict[int, EpsilonBound], rounds: str) -> Table:
+def _table(after: dict[int, EpsilonBound], unit: Unit) -> Table:
     referenced = any(bound.gaussian_reference is not None for bound in after.values())
     names = ["RDP (enforced)", "PRV", "PLD", *(["continuous"] if referenced else [])]
-    table = Table(
-        Column(f"epsilon after {rounds}", justify="right"), *(Column(name, justify="right") for name in names)
-    )
+    table = Table(Column(f"epsilon after {unit}", justify="right"), *(Column(name, justify="right") for name in names))
     for count, bound in after.items():
         figures: Sequence[float | None] = (bound.rdp, bound.prv, bound.pld)
         if referenced:

@@ -1,4 +1,4 @@
-"""The picture of a plan: epsilon against rounds, and accuracy against epsilon where somebody has tried it out."""
+"""The picture of a plan: epsilon against rounds or steps, and accuracy against epsilon, by somebody's pilot runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -18,6 +18,9 @@ from dp.stated import exact, no_less
 from secagg.errors import InputError
 from secagg.files import read_bounded
 from secagg.json_documents import MALFORMED
+
+Unit = Literal["rounds", "steps"]
+"""What a plan counts: a charter's rounds, each of several steps, or the steps of a run without a charter."""
 
 # Points of a curve that costs next to nothing, and of one that takes a fraction of a second each.
 _FINE: Final = 60
@@ -53,22 +56,23 @@ def read_pilot(path: Path) -> list[PilotPoint]:
     return sorted(points, key=lambda point: (point.epsilon, point.accuracy))
 
 
-def write_plot(path: Path, plan: PrivacyPlan, limit: float | None, pilot: Sequence[PilotPoint]) -> None:
+def write_plot(path: Path, plan: PrivacyPlan, unit: Unit, limit: float | None, pilot: Sequence[PilotPoint]) -> None:
     """Draw ``plan`` into ``path``, as SVG or as a page of HTML that holds it; what is there is replaced.
 
     Args:
+        unit: what the plan's rounds are called.
         limit: an epsilon that the run may cost, if there is one.
 
     Raises:
         InputError: ``unwritable``.
     """
-    panels = [_epsilon_panel(plan, limit)]
+    panels = [_epsilon_panel(plan, unit, limit)]
     if pilot:
         panels.append(_pilot_panel(pilot, plan.epsilon_after(plan.rounds)))
     write_chart(path, panels)
 
 
-def _epsilon_panel(plan: PrivacyPlan, limit: float | None) -> Panel:
+def _epsilon_panel(plan: PrivacyPlan, unit: Unit, limit: float | None) -> Panel:
     enforced = [(float(rounds), plan.epsilon_after(rounds)) for rounds in (0, *_spread(plan.rounds, _FINE))]
     lines = [Line(f"RDP, enforced: {no_less(enforced[-1][1], 2)}", enforced, BLUE)]
     tighter = _rough(plan, forecast_pld)
@@ -78,7 +82,7 @@ def _epsilon_panel(plan: PrivacyPlan, limit: float | None) -> Panel:
     if reference:
         lines.append(Line(f"continuous, no bound: {no_less(reference[-1][1], 2)}", reference, FAINT, dashed=True))
     limits = [] if limit is None else [Limit(f"limit: {exact(limit)}", limit, RED)]
-    return Panel(f"Privacy cost of the run, delta {plan.delta:g}", "rounds", "epsilon", lines, limits)
+    return Panel(f"Privacy cost of the run, delta {plan.delta:g}", unit, "epsilon", lines, limits)
 
 
 def _rough(plan: PrivacyPlan, cost: Callable[[PrivacyPlan, int], float | None]) -> list[Point]:

@@ -128,16 +128,21 @@ def test_a_folder_without_a_charter_is_refused(secagg, here):
 # --- Plots ---------------------------------------------------------------------------------------------------
 
 
-def test_epsilon_is_drawn_against_rounds_and_accuracy_against_epsilon(secagg, here, pilot):
+def test_epsilon_is_drawn_against_steps_and_accuracy_against_epsilon(secagg, here, pilot):
     options = ("--target-epsilon", "3", *RUN, "--plot", "plan.svg", "--pilot", pilot)
     assert "Drawn: plan.svg" in secagg(*PLAN, *options).shown
     written = texts(here / "plan.svg")
-    for part in ("Privacy cost of the run, delta 1e-05", "rounds", "epsilon", "limit: 3", "RDP, enforced: 3.00"):
+    for part in ("Privacy cost of the run, delta 1e-05", "steps", "epsilon", "limit: 3", "RDP, enforced: 3.00"):
         assert part in written
     for part in ("Accuracy in the pilot", "accuracy", "planned: 3.00", "mean of the pilot runs"):
         assert part in written
     assert any(text.startswith("PLD: 2.") for text in written)
     assert (here / "plan.svg").read_text().count("<circle") == 3
+
+
+def test_that_of_a_charter_is_drawn_against_its_rounds(secagg, finished, here):
+    assert secagg(*PLAN, "--charter", finished / "charter", "--plot", "plan.svg").code == 0
+    assert "rounds" in texts(here / "plan.svg")
 
 
 def test_a_page_holds_the_same_drawing(secagg, here):
@@ -205,7 +210,7 @@ def test_for_integer_noise_the_continuous_one_is_drawn_and_named_as_no_bound(her
         steps_per_round=1,
         shares=shares,
     )
-    write_plot(here / "plan.svg", plan, None, [])
+    write_plot(here / "plan.svg", plan, "rounds", None, [])
     written = texts(here / "plan.svg")
     assert any(text.startswith("continuous, no bound") for text in written)
     assert not any(text.startswith(("PLD", "limit")) for text in written)
