@@ -17,7 +17,7 @@ from benchmarks.sweep.running import USUAL_TURNS, measurable, missing_here, orde
 from benchmarks.sweep.worker import Order
 from cli.bench_files import write_out
 from cli.output import json_option, print_json, progress_console, quiet_progress
-from cli.paths import FOLDER
+from cli.paths import FOLDER, quoted
 from cli.sizing import BELOW_ONE
 from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, PrivacyMode
 
@@ -122,7 +122,7 @@ def run(
         print_json(RunJson(str(out), len(here), left_out, [str(file) for file in files]))
         return
     measured = "1 case is" if len(here) == 1 else f"{len(here)} cases are"
-    click.echo(f"{measured} in {out}. `secagg bench table {out}` prints its tables.")
+    click.echo(f"{measured} in {out}. `secagg bench table {quoted(out)}` prints its tables.")
 
 
 def _chosen(

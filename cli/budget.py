@@ -12,7 +12,7 @@ from cli.budget_plan import plan
 from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import passphrase_option, public_key_option, site_key
 from cli.output import NO_HEAD, console, json_option, print_json, say_part, say_whole
-from cli.paths import FILE, FOLDER, PLACE
+from cli.paths import FILE, FOLDER, PLACE, quoted
 from dp.ledger import Account, Entry
 from dp.ledger.entries import LEDGER
 from dp.ledger.export import LedgerExport, export_ledger, read_export
@@ -140,7 +140,8 @@ def export(folder: Path, out: Path, charter: str | None, passphrase_file: Path |
         print_json({"path": str(out), "entries": count, "length": length, "charter": written.charter, "head": head})
         return
     part = f", {count} of {length} entries" if written.is_part else ""
-    click.echo(f"Written to {out}{part}. To verify it: secagg budget verify {out} --public-key {_base64(identity)}")
+    command = f"secagg budget verify {quoted(out)} --public-key {_base64(identity)}"
+    click.echo(f"Written to {out}{part}. To verify it: {command}")
     click.echo(f"head {head}")
 
 

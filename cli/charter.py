@@ -5,7 +5,6 @@ Drafting is in `cli.charter_new`, start-up kits are in `cli.provision`, the tabl
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ from cli.effect import is_given
 from cli.identity import passphrase_option
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, json_option, print_json, warn
-from cli.paths import FILE, FOLDER
+from cli.paths import FILE, FOLDER, quoted
 from cli.terms import terms_table
 from secagg.charter import Charter, CharterSignature, sign_charter, verify_charter
 from secagg.charter.cautions import Caution, cautions
@@ -175,6 +174,6 @@ def show_charter(
         table.add_row(member.name, fingerprint(member.public_key), "yes" if member.name in signed else "no")
     console.print(table)
     if signed:
-        command = f"secagg charter verify {shlex.quote(str(folder))}"
+        command = f"secagg charter verify {quoted(folder)}"
         console.print(f"Signatures were not verified here: {command}", markup=False, soft_wrap=True)
     warn(told)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.output import console, json_option, print_json, say_why
-from cli.paths import EXISTING_FOLDER, FOLDER
+from cli.paths import EXISTING_FOLDER, FOLDER, quoted
 from cli.site_view import SiteView, stopped_by_hand
 from training.field.coordinator_site import CoordinatorSite
 from training.field.coordinator_status import CoordinatorStatus, read_status
@@ -54,7 +54,7 @@ def init(site: Path, charter: Path, kit: Path, as_json: bool) -> None:
         print_json({"site": str(made.path), "settings": str(made.settings)})
         return
     click.echo(f"{made.path}: ready. {made.settings} says how long it waits.")
-    click.echo(f"Next: secagg coordinator run {made.path}")
+    click.echo(f"Next: secagg coordinator run {quoted(made.path)}")
 
 
 @coordinator.command(short_help="Run the training until the model is released.")
@@ -76,7 +76,7 @@ def run(site: Path, as_json: bool) -> None:
     from training.engines.nvflare.coordinator_service import serve_coordinator
 
     place = CoordinatorSite(site.absolute())
-    with stopped_by_hand(f"secagg coordinator run {site}") as going:
+    with stopped_by_hand(f"secagg coordinator run {quoted(site)}") as going:
         release = serve_coordinator(place, going, SiteView(as_json).watcher)
     if as_json:
         print_json({"release": str(release)})

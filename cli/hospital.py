@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ from cli.device import device_option
 from cli.hospital_check import check
 from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json, say_why
-from cli.paths import EXISTING_FILE, EXISTING_FOLDER, FOLDER, PLACE
+from cli.paths import EXISTING_FILE, EXISTING_FOLDER, FOLDER, PLACE, quoted
 from cli.site_view import SiteView, stopped_by_hand
 from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
 from training.device_name import DeviceName
@@ -88,7 +87,7 @@ def init(
         return
     click.echo(f"{made.path}: ready. Its records stay where they are.")
     click.echo(f"Read {made.folder.policy}: it says what this site accepts.")
-    click.echo(f"Next: secagg hospital check {made.path}")
+    click.echo(f"Next: secagg hospital check {quoted(made.path)}")
 
 
 @hospital.command(short_help="Take part in the training until the model is released.")
@@ -107,12 +106,12 @@ def run(site: Path, as_json: bool) -> None:
     from training.engines.nvflare.hospital_service import serve_hospital
 
     place = HospitalSite(site.absolute())
-    with stopped_by_hand(f"secagg hospital run {site}") as going:
+    with stopped_by_hand(f"secagg hospital run {quoted(site)}") as going:
         status = serve_hospital(place, going, SiteView(as_json).watcher)
     if status.state is SiteState.STOPPED:
         raise TamperingError(status.reason or "stopped", status.message or "", remedy=status.remedy)
     if not as_json:
-        click.echo(f"Released. Check it: secagg model verify {place.release}")
+        click.echo(f"Released. Check it: secagg model verify {quoted(place.release)}")
 
 
 @hospital.command(short_help="Show whether this site is running, and how far it is.")
@@ -153,7 +152,7 @@ def _without_status(site: Path) -> SecaggError:
         "never-run",
         f"The site in {site} has never run.",
         culprit=str(site),
-        remedy=f"Start it: secagg hospital run {shlex.quote(str(site))}",
+        remedy=f"Start it: secagg hospital run {quoted(site)}",
     )
 
 

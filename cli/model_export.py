@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.output import json_option, print_json
-from cli.paths import FILE, FOLDER
+from cli.paths import FILE, FOLDER, quoted
 from training.export_format import ExportFormat
 
 
@@ -45,4 +45,4 @@ def export(folder: Path, kind: str, out: Path, card: Path | None, as_json: bool)
     click.echo(f"Written to {out}, SHA-256 {sha256}.")
     if card:
         click.echo(f"Written to {card}. Fill in what it leaves open.")
-    click.echo(f"Check it: secagg model verify {out} --charter {folder}")
+    click.echo(f"Check it: secagg model verify {quoted(out)} --charter {quoted(folder)}")

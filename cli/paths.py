@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -16,3 +17,8 @@ EXISTING_FILE: Final = click.Path(path_type=Path, dir_okay=False, exists=True)
 charter_option = click.option(
     "--charter", "charter_folder", type=FOLDER, required=True, help="Folder of the charter, signed by all."
 )
+
+
+def quoted(path: Path) -> str:
+    """A path as it is typed into a shell, for a command that is to be copied."""
+    return shlex.quote(str(path))

@@ -11,7 +11,7 @@ import msgspec
 from cli.effect import is_given
 from cli.identity import passphrase_option, public_key_option, read_public_key, site_key
 from cli.output import json_option, print_json
-from cli.paths import EXISTING_FOLDER, FILE, PLACE
+from cli.paths import EXISTING_FOLDER, FILE, PLACE, quoted
 from cli.policy_view import NOT_YET, show_change, show_check, show_lines
 from cli.sizing import POSITIVE
 from secagg.charter.folder import read_charter
@@ -77,7 +77,7 @@ def new(
     if as_json:
         print_json({"path": str(path), "policy": agreed})
         return
-    click.echo(f"Written to {path}. Read it, then: secagg policy check {path}")
+    click.echo(f"Written to {path}. Read it, then: secagg policy check {quoted(path)}")
 
 
 @policy.command(short_help="Show every key of a policy, also defaults.")

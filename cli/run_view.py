@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from cli.json_text import json_text
 from cli.output import console, epsilon, percent, quiet_progress, score, size, warn
+from cli.paths import quoted
 from dp.ledger import BudgetUse
 from dp.ledger.budget_use import ALERTS
 from dp.stated import exact
@@ -135,7 +135,7 @@ def show_result(result: SimulationResult, report: Path | None = None) -> None:
     width = max(len(str(place)) for place, _ in places)
     for place, what in places:
         console.print(f"  {escape(str(place).ljust(width))}  [dim]{what}[/dim]", soft_wrap=True)
-    release = escape(shlex.quote(str(result.folder / "release")))
+    release = escape(quoted(result.folder / "release"))
     console.print(f"\nCheck it: [bold]secagg model verify {release}[/bold]", soft_wrap=True)
 
 
