@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from secagg.charter.names import check_name
 from secagg.errors import InputError
 from training.prepared_task import PreparedTask
 from training.records import Records, require_two_classes
@@ -106,7 +107,13 @@ def _with_two_classes(sites: Sequence[Site]) -> Sequence[Site]:
 
 def _name_of(path: Path) -> str:
     # processed.cleveland.data is Cleveland's: the last part before the suffix.
-    return path.stem.rsplit(".", 1)[-1]
+    name = path.stem.rsplit(".", 1)[-1]
+    try:
+        check_name(name, f"the hospital whose records are {path}")
+    except InputError as error:
+        remedy = f"Name the hospital yourself, with --data NAME=PATH, or rename the file. {error.remedy}"
+        raise InputError(error.reason, error.message, culprit=name, remedy=remedy) from error
+    return name
 
 
 def _deal_out(source: DataSource, records: Records) -> list[Site]:

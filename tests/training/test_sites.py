@@ -65,7 +65,10 @@ def test_a_name_that_no_charter_can_hold_is_refused_with_the_file_it_was_for(tab
 
 
 def test_a_file_whose_stem_is_no_name_is_refused_too(tables):
-    assert refusal(tables[0].rename(tables[0].with_name("ward 3.csv")), *tables[1:]).culprit == "ward 3"
+    error = refusal(tables[0].rename(tables[0].with_name("ward 3.csv")), *tables[1:])
+    assert error.culprit == "ward 3"
+    assert "--data NAME=PATH" in error.remedy
+    assert "letters" in error.remedy
 
 
 def test_what_does_not_exist_is_said_not_to_exist_and_what_does_to_be_one_hospitals(tables, tmp_path):
