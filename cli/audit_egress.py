@@ -19,7 +19,7 @@ from secagg.files import require_there
 from secagg.log_excerpt import LogExcerpt
 from secagg.wire import Stage
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import read_egress_log
+from training.hospital_logs import read_egress_log, require_hospital
 from training.reporting.evidence import read_evidence
 
 
@@ -105,6 +105,7 @@ def egress(
     else:
         _require_none(context, "a folder, which has the site's key", "charter_folder")
         folder = HospitalFolder(place)
+        require_hospital(folder, folder.egress, EGRESS)
         entries = read_egress_log(folder, site_key(folder.identity, public_key, passphrase_file))
         exported_of, length = None, len(entries)
     head = _head(entries, length)

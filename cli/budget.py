@@ -24,7 +24,13 @@ from secagg.policy import load_policy
 from secagg.signed_log import FIRST_PREVIOUS
 from training.clock import write_time
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import open_site_ledger, open_site_ledger_to_import, read_site_ledger, require_noted
+from training.hospital_logs import (
+    open_site_ledger,
+    open_site_ledger_to_import,
+    read_site_ledger,
+    require_hospital,
+    require_noted,
+)
 
 _FOLDER = click.argument("folder", type=FOLDER, default=".")
 
@@ -57,7 +63,7 @@ def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
       secagg budget show run/hospitals/aachen
     """
     place = HospitalFolder(folder)
-    identity = Identity.load(place.identity, read_passphrase(passphrase_file))
+    identity = _identity(place, passphrase_file)
     _, account = read_site_ledger(place, identity.public_key)
     limit = load_policy(place.policy).maximum_epsilon
     data_sets = [describe(name, account, limit) for name in account.data_sets]
@@ -98,6 +104,7 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
         charter = export.charter
     else:
         folder = HospitalFolder(place)
+        require_hospital(folder, folder.ledger, LEDGER)
         found, _ = read_site_ledger(folder, site_key(folder.identity, public_key, passphrase_file))
         entries, length, head = list(found), len(found), LEDGER.head(found)
         charter = None
@@ -131,7 +138,7 @@ def export(folder: Path, out: Path, charter: str | None, passphrase_file: Path |
       secagg budget export run/hospitals/aachen --out aachen.json
     """
     place = HospitalFolder(folder)
-    identity = Identity.load(place.identity, read_passphrase(passphrase_file))
+    identity = _identity(place, passphrase_file)
     _, account = read_site_ledger(place, identity.public_key)
     create_atomically(out, export_ledger(place.ledger, identity, charter and _charter(charter, account)), PRIVATE)
     written = read_export(out, identity.public_key)
@@ -207,7 +214,7 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
       secagg budget release run/hospitals/aachen --charter 4f1c09d2a7b3e865
     """
     place = HospitalFolder(folder)
-    identity = Identity.load(place.identity, read_passphrase(passphrase_file))
+    identity = _identity(place, passphrase_file)
     with open_site_ledger(place, identity) as ledger:
         account = ledger.account
         run = _charter(charter, account)
@@ -241,6 +248,12 @@ def _require_in_part(noted: str, entries: Sequence[Entry], length: int, path: Pa
             culprit=str(path),
             remedy="Export the whole ledger: leave out --charter.",
         )
+
+
+def _identity(place: HospitalFolder, passphrase_file: Path | None) -> Identity:
+    """The hospital's key, for its ledger."""
+    require_hospital(place, place.ledger, LEDGER)
+    return Identity.load(place.identity, read_passphrase(passphrase_file))
 
 
 def _read_export(path: Path, public_key: str | None) -> LedgerExport:

@@ -149,7 +149,7 @@ def read_signed_log(
     noted = read_logs(latch).get(kind.reason, _NOWHERE)
     if not path.exists():
         kind.require_reached(noted, (), path)
-        raise _no_ledger(path) if kind.reason == LEDGER.reason else _no_egress_log(path)
+        raise _no_log(path, kind)
     signed = read_signed(path, public_key, kind)
     kind.require_reached(noted, _entries(signed), path)
     return signed
@@ -176,6 +176,28 @@ def _no_egress_log(path: Path) -> InputError:
         culprit=str(path),
         remedy="Give a hospital's folder; it has an egress log once it has taken part in a run.",
     )
+
+
+def require_hospital(folder: HospitalFolder, path: Path, kind: LogKind[EntryT]) -> None:
+    """Refuse a folder that no hospital was ever in: that of a run, say, in which hospitals have folders of their own.
+
+    Args:
+        path: of the log of this kind that somebody is looking for there.
+
+    Raises:
+        InputError: ``no-ledger``, ``no-egress-log``.
+    """
+    try:
+        found = any(file.exists() for file in (folder.identity, folder.latch, path))
+    except OSError:
+        # Why it cannot be looked into is told by whoever reads it.
+        return
+    if not found:
+        raise _no_log(path, kind)
+
+
+def _no_log(path: Path, kind: LogKind[EntryT]) -> InputError:
+    return _no_ledger(path) if kind.reason == LEDGER.reason else _no_egress_log(path)
 
 
 def _no_ledger(path: Path) -> InputError:

@@ -12,6 +12,7 @@ from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
+from secagg.errors import InputError
 from secagg.files import read_bounded, unreadable
 from secagg.release.dsse import LARGEST_STATEMENT, SignedStatement, read_envelope, verify_signatures
 from secagg.release.statement import MODEL_FILE, Release, Statement, read_statement
@@ -38,9 +39,10 @@ def read_release(folder: Path) -> tuple[SignedStatement, Statement]:
     """The statement in ``folder``, unverified: for showing.
 
     Raises:
-        InputError: ``unreadable``.
+        InputError: ``no-release``, ``unreadable``.
         TamperingError: ``malformed-statement``.
     """
+    _require_release(folder)
     path = folder / STATEMENT_FILE
     signed = read_envelope(read_bounded(path, 2 * LARGEST_STATEMENT), str(path))
     return signed, read_statement(signed.payload, str(path))
@@ -51,12 +53,28 @@ def verify_release(folder: Path) -> VerifiedRelease:
     a threshold at least; about exactly this model file.
 
     Raises:
-        InputError: ``unreadable``, ``charter-unsigned``, ``malformed-charter``.
+        InputError: ``no-release``, ``unreadable``, ``charter-unsigned``, ``malformed-charter``.
         TamperingError: naming what does not fit.
     """
+    _require_release(folder)
     charter = read_verified(folder)
     signed, _ = read_release(folder)
     return verify_parts(charter, signed, _sha256_of(folder / MODEL_FILE), str(folder / STATEMENT_FILE))
+
+
+def _require_release(folder: Path) -> None:
+    try:
+        found = any((folder / name).exists() for name in (STATEMENT_FILE, MODEL_FILE))
+    except OSError:
+        # Why it cannot be looked into is told by whoever reads it.
+        return
+    if not found:
+        raise InputError(
+            "no-release",
+            f"There is no release in {folder}.",
+            culprit=str(folder),
+            remedy="Give the folder of a release: there is one once the training has ended, called release.",
+        )
 
 
 def verify_parts(charter: VerifiedCharter, signed: SignedStatement, model_sha256: str, place: str) -> VerifiedRelease:

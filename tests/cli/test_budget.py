@@ -97,6 +97,18 @@ def test_a_hospital_that_has_never_trained_has_no_ledger(secagg, home):
         secagg("budget", command, home).failed(UNUSABLE, "no-ledger", home / "ledger.sqlite", "hospital's folder")
 
 
+def test_a_folder_that_is_no_hospitals_is_told_to_be_none(secagg, finished, here):
+    for place in (finished, here / "nowhere"):
+        for command in (("show", place), ("verify", place), ("export", place, "--out", "x.json")):
+            secagg("budget", *command).failed(
+                UNUSABLE, "no-ledger", place / "ledger.sqlite", "Give a hospital's folder"
+            )
+        charter = ("--charter", finished / "charter")
+        for command in (("export", place, *charter, "--out", "x.json"), ("report", place, *charter)):
+            secagg("audit", *command).failed(UNUSABLE, "no-ledger", place / "ledger.sqlite", "Give a hospital's folder")
+        secagg("audit", "egress", place).failed(UNUSABLE, "no-egress-log" if place.exists() else "unreadable", place)
+
+
 def test_one_that_has_trained_and_has_no_ledger_any_more_is_told_from_it_by_its_latch(secagg, home):
     (home / "ledger.sqlite").unlink()
     for command in ("show", "verify"):

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dp.ledger.entries import LEDGER
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError
 from secagg.identity import Identity
 from training.hospital_folder import HospitalFolder
+from training.hospital_logs import require_hospital
 from training.reporting.evidence import SignedEvidence, gather_for_others, gather_site, read_evidence
 
 
@@ -29,6 +31,7 @@ def read_sites(
     """
     if len(places) == 1 and not places[0].is_file():
         folder = HospitalFolder(places[0])
+        require_hospital(folder, folder.ledger, LEDGER)
         return (gather_site(folder, charter, Identity.load(folder.identity, passphrase)),)
     sites = tuple(_shown(place, charter, passphrase) for place in places)
     names = [site.evidence.member for site in sites]
@@ -47,4 +50,5 @@ def _shown(place: Path, charter: VerifiedCharter, passphrase: bytes | None) -> S
     if place.is_file():
         return read_evidence(place, charter)
     folder = HospitalFolder(place)
+    require_hospital(folder, folder.ledger, LEDGER)
     return gather_for_others(folder, charter, Identity.load(folder.identity, passphrase))
