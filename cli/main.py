@@ -105,7 +105,7 @@ def _named(error: Exception, arguments: list[str]) -> SecaggError:
             return error
         case click.exceptions.Abort():
             # click turns an interruption into Abort; what we said about it is the cause's.
-            remedy = str(error.__cause__ or "") or "What was finished is kept."
+            remedy = str(error.__cause__ or "") or "What was finished, if anything, is kept: give the command again."
             return InterruptedRunError("interrupted", "Interrupted.", remedy=remedy)
         case click.ClickException():
             context = getattr(error, "ctx", None)

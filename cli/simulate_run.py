@@ -19,7 +19,10 @@ from training.task import bind_to_file, load_task_file
 
 def start(folder: Path, settings: SimulationSettings, as_json: bool) -> SimulationResult:
     """Lay out a run in ``folder`` and run it. Refused before it began, it leaves no folder behind."""
-    prepare(folder, settings)
+    try:
+        prepare(folder, settings)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Nothing was begun: give the same command again.") from None
     try:
         return follow(folder, as_json)
     except SecaggError:

@@ -185,6 +185,14 @@ def test_an_audit_that_failed_is_something_wrong(secagg, finished, written, tmp_
     assert "epsilon is at least 2.99. The claim is 2.01." in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.parametrize(("limit", "remedy"), [(8, "No further run fits: "), (10, "Decide what the rest is to be ")])
+def test_a_budget_that_is_used_up_leaves_nothing_to_decide_about(finished, limit, remedy):
+    policy = finished / "hospitals/h1/policy.toml"
+    policy.write_text(policy.read_text().replace("maximum_epsilon = 8.0", f"maximum_epsilon = {limit}.0"))
+    (told,) = (notice.remedy for notice in site_report(finished).notices if notice.code == "budget-alert")
+    assert told.startswith(remedy)
+
+
 def test_what_was_not_given_is_said_not_to_be_known(secagg, finished, tmp_path):
     home, charter = finished / "hospitals/h1", finished / "charter"
     out = tmp_path / "r.html"

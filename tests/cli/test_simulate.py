@@ -13,7 +13,17 @@ from secagg.identity import Identity
 from secagg.policy import check_charter, load_policy
 from secagg.signed_log import read_log
 from tests.cli.conftest import LOCAL_DP, SHORT, TASK, furnished
-from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE, Outcome, contents, flip, nothing_written
+from tests.cli.outcome import (
+    FAILED,
+    INTERRUPTED,
+    REFUSED,
+    TAMPERING,
+    UNUSABLE,
+    Outcome,
+    contents,
+    flip,
+    nothing_written,
+)
 from training.devices import resolve_device
 from training.run_lock import alone
 from training.simulation import read_settings
@@ -672,6 +682,19 @@ def test_a_file_of_the_run_that_is_no_longer_text_is_no_defect(secagg, finished,
     flip(path, path.read_bytes().index(text) + 1, bit=0x80)
     code, reason = (UNUSABLE, "not-a-run") if name == "simulation.json" else (TAMPERING, "damaged-coordinator-state")
     secagg("simulate", "--resume", finished).failed(code, reason, path if code == TAMPERING else finished)
+
+
+def test_an_interruption_before_there_is_a_folder_says_that_nothing_was_begun(secagg, simulate, here, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.simulation.read_sites", interrupt)
+    with nothing_written(here):
+        for outcome in (simulate(), secagg("demo", "--out", "demo")):
+            assert outcome.code == INTERRUPTED
+            assert outcome.err.splitlines()[-1] == (
+                "Interrupted. Nothing was begun: give the same command again. [interrupted]"
+            )
 
 
 # What a hospital's policy and budget do not allow

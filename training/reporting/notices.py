@@ -16,6 +16,8 @@ from training.reporting.guarantee import Guarantee
 from training.reporting.report import Report, SiteFacts
 
 _TELLS_NOTHING = 0.5
+_WHEN_USED_UP = "No further run fits: only the site's policy can raise the budget, and what is spent never comes back."
+_WHEN_SOME_IS_LEFT = "Decide what the rest is to be used for: what is spent never comes back."
 
 
 def notices_of(report: Report, charter: Charter, without_sum: Iterable[Notice]) -> tuple[Notice, ...]:
@@ -36,7 +38,7 @@ def _data_set(site: SiteFacts, data_set: DataSetFacts) -> Iterator[Notice]:
             "budget-alert",
             f"{whose} has spent or reserved {no_less(data_set.spent, 2)} of its budget of {exact(data_set.limit)}; "
             f"{no_more(data_set.left, 2)} is left.",
-            "Decide what the rest is to be used for: what is spent never comes back.",
+            _WHEN_USED_UP if data_set.alert == 1 else _WHEN_SOME_IS_LEFT,
         )
     if data_set.patients and data_set.delta * data_set.patients > _TELLS_NOTHING:
         yield Notice(
