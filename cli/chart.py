@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from textwrap import wrap
 from typing import Final, Literal
 
 Point = tuple[float, float]
@@ -33,6 +34,7 @@ class Layout:
 
     Attributes:
         ticks: about so many on each axis.
+        title: so many characters of it go on one line.
         labels: ``beside`` where each line ends, or ``above`` the panel, as a list.
     """
 
@@ -43,11 +45,12 @@ class Layout:
     top: int = 56
     bottom: int = 56
     ticks: int = 7
+    title: int = 200
     labels: Literal["beside", "above"] = "beside"
 
 
 WIDE: Final = Layout()
-NARROW: Final = Layout(width=380, height=336, left=46, right=14, top=102, bottom=48, ticks=5, labels="above")
+NARROW: Final = Layout(width=380, height=336, left=46, right=14, top=102, bottom=48, ticks=5, title=44, labels="above")
 
 
 @dataclass(frozen=True)
@@ -124,13 +127,21 @@ class _Drawing:
 
     def parts(self) -> Iterator[str]:
         """Everything that is drawn, from the back to the front."""
-        yield _text(self._margin, 26, self._panel.title, fill=INK, size=16, weight="600")
+        yield from self._title()
         yield from self._axes()
         for limit in self._panel.limits:
             yield from self._limit(limit)
         for line in self._panel.lines:
             yield from self._line(line)
         yield from self._labels() if self._layout.labels == "beside" else self._listed_labels()
+
+    def _title(self) -> Iterator[str]:
+        lines = wrap(self._panel.title, self._layout.title)
+        if len(lines) == 1:
+            yield _text(self._margin, 26, lines[0], fill=INK, size=16, weight="600")
+            return
+        for number, line in enumerate(lines):
+            yield _text(self._margin, 14 + 17 * number, line, fill=INK, size=14, weight="600")
 
     @property
     def _margin(self) -> float:
@@ -176,7 +187,11 @@ class _Drawing:
         if limit.vertical:
             x = self._x(limit.value)
             yield _stroke(x, self._layout.top, x, self._bottom, limit.colour, dashed=True)
-            yield _text(x + 6, self._bottom - 8, limit.label, fill=limit.colour)
+            # Without room at the right, the label of a line that is far over there is on its other side.
+            if self._layout.labels == "above" and x > self._layout.width / 2:
+                yield _text(x - 6, self._bottom - 8, limit.label, anchor="end", fill=limit.colour)
+            else:
+                yield _text(x + 6, self._bottom - 8, limit.label, fill=limit.colour)
         else:
             y = self._y(limit.value)
             yield _stroke(self._layout.left, y, self._right, y, limit.colour, dashed=True)

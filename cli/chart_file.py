@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from cli.chart import BLUE, FAINT, GREEN, GRID, INK, ORANGE, PAPER, RED, Panel, svg
+from cli.chart import BLUE, FAINT, GREEN, GRID, INK, NARROW, ORANGE, PAPER, RED, WIDE, Panel, svg
 from secagg.files import write_atomically
 
 _SUFFIXES: Final = (".svg", ".html")
@@ -30,6 +30,8 @@ _THEME: Final = {
 }
 _STYLE: Final = """body { margin: 0; background: var(--paper); }
 svg { display: block; margin: 0 auto; max-width: 100%; height: auto; }
+svg.narrow { display: none; }
+@media (max-width: 40rem) { svg.wide { display: none; } svg.narrow { display: block; } }
 """
 
 
@@ -49,12 +51,19 @@ def write_chart(path: Path, panels: Sequence[Panel]) -> None:
     Raises:
         InputError: ``unwritable``.
     """
-    drawn = svg(panels)
-    write_atomically(path, (_page(panels[0].title, drawn) if path.suffix == ".html" else drawn).encode())
+    write_atomically(path, (_page(panels) if path.suffix == ".html" else svg(panels)).encode())
 
 
-def themed(drawn: str) -> str:
-    """A drawing for a page whose style has `page_resource`'s ``colours.css``."""
+def wide_and_narrow(panels: Sequence[Panel]) -> tuple[str, str]:
+    """``panels`` for a wide page and for a phone, by the classes ``wide`` and ``narrow``, of which its style shows one.
+
+    In the colours of the page, whose style has `page_resource`'s ``colours.css``.
+    """
+    return _of_kind("wide", svg(panels, WIDE)), _of_kind("narrow", svg(panels, NARROW))
+
+
+def _of_kind(kind: str, drawn: str) -> str:
+    drawn = drawn.replace("<svg ", f'<svg class="{kind}" ', 1)
     for colour, name in _THEME.items():
         drawn = drawn.replace(f'"{colour}"', f'"var(--{name})"')
     return drawn
@@ -65,15 +74,16 @@ def page_resource(name: str) -> str:
     return (files("cli") / "report" / name).read_text(encoding="utf-8")
 
 
-def _page(title: str, drawn: str) -> str:
+def _page(panels: Sequence[Panel]) -> str:
+    wide, narrow = wide_and_narrow(panels)
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
+<title>{escape(panels[0].title)}</title>
 <style>
 {page_resource("colours.css")}{_STYLE}</style>
 <body>
-{themed(drawn)}</body>
+{wide}{narrow}</body>
 </html>
 """

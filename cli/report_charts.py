@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from cli.audit_plot import audit_panels
-from cli.chart import BLUE, FAINT, NARROW, RED, WIDE, Limit, Line, Panel, svg
-from cli.chart_file import themed
+from cli.chart import BLUE, FAINT, RED, Limit, Line, Panel
+from cli.chart_file import wide_and_narrow
 from dp.stated import exact, no_less
 from training.auditing.record import PrivacyRecord
 from training.reporting.budget import DataSetFacts
@@ -34,7 +34,8 @@ class Drawn:
 
 def draw(panels: Sequence[Panel]) -> Drawn:
     """Draw ``panels`` for a page."""
-    return Drawn(_of_kind(svg(panels, WIDE), "wide"), _of_kind(svg(panels, NARROW), "narrow"))
+    # What is drawn is escaped where it is drawn.
+    return Drawn(*map(Markup, wide_and_narrow(panels)))
 
 
 def site_course(data_set: DataSetFacts) -> Drawn:
@@ -111,8 +112,3 @@ def attendance_strip(name: str, present: Sequence[bool]) -> Markup:
     return Markup(
         '<svg class="strip" viewBox="0 0 {} 1" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
     ).format(count, label, Markup("").join(parts))
-
-
-def _of_kind(drawn: str, kind: str) -> Markup:
-    # What is drawn is escaped where it is drawn.
-    return Markup(themed(drawn).replace("<svg ", f'<svg class="{escape(kind)}" ', 1))  # noqa: S704

@@ -151,13 +151,24 @@ def test_a_page_holds_the_same_drawing(secagg, here):
         assert secagg(*options, name).code == 0
     page = (here / "plan.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert texts(here / "plan.svg") == re.findall(r"<text [^>]*>([^<]*)</text>", page)
+    wide, narrow = page.split("<svg ")[1:]
+    assert wide.startswith('class="wide"')
+    assert texts(here / "plan.svg") == re.findall(r"<text [^>]*>([^<]*)</text>", wide)
+    assert narrow.startswith('class="narrow"')
+    for part in ("Privacy cost of the run, delta 1e-05", "steps", "epsilon"):
+        assert f">{part}</text>" in narrow
     assert "<script" not in page
 
 
 def test_a_page_fits_a_phone_and_is_dark_where_the_reader_s_screen_is(secagg, here):
     assert secagg(*PLAN, "--noise-multiplier", "5", *RUN, "--plot", "plan.html").code == 0
-    head, drawn = (here / "plan.html").read_text().split("<svg")
+    head, *drawings = (here / "plan.html").read_text().split("<svg")
+    drawn = "".join(drawings)
+    # A phone gets a drawing of its own, in which letters are not made small.
+    assert re.search(
+        r"@media \(max-width: [^)]*\) { svg.wide { display: none; } svg.narrow { display: block; } }", head
+    )
+    assert [int(re.search(r' width="(\d+)"', drawing)[1]) for drawing in drawings] == [760, 380]
     assert 'name="viewport" content="width=device-width' in head
     assert "prefers-color-scheme: dark" in head
     assert not re.search(r'"#[0-9a-f]+"', drawn)
@@ -248,3 +259,24 @@ def test_a_narrow_chart_has_its_labels_above_and_within_the_paper():
         (x, y) = map(float, re.search(rf'<text x="([\d.]+)" y="([\d.]+)"[^>]*>{label}</text>', drawn).groups())
         assert x < NARROW.width / 2 + 10
         assert y < NARROW.top - 12
+
+
+def test_a_long_title_goes_on_two_lines_of_a_narrow_chart_and_on_one_of_a_wide():
+    title = "Lower bounds on epsilon, distributed, delta 1e-05, confidence 95 %"
+    panel = Panel(title, "run", "epsilon", [Line("each run", [(0.0, 1.0), (5.0, 2.0)], "blue")])
+    assert f">{title}</text>" in svg([panel])
+    lines = re.findall(r'font-weight="600">([^<]*)<', svg([panel], NARROW))
+    assert " ".join(lines) == title
+    assert max(map(len, lines)) <= NARROW.title
+
+
+def test_the_label_of_an_upright_line_stays_on_the_paper_of_a_narrow_chart():
+    panel = Panel(
+        "p",
+        "x",
+        "y",
+        [Line("l", [(0.0, 0.0), (8.0, 1.0)], "blue")],
+        [Limit("planned: 8.00", 8.0, "red", vertical=True)],
+    )
+    assert re.search(r'text-anchor="end"[^>]*>planned: 8.00<', svg([panel], NARROW))
+    assert re.search(r'text-anchor="start"[^>]*>planned: 8.00<', svg([panel]))
