@@ -110,7 +110,7 @@ def _input(charter: Charter, kind: ExportFormat, constant: Sequence[str]) -> str
         lines += [
             "",
             "Left out of account, because all patients of the training had the same value there: "
-            f"{_listed(constant)}. A patient who differs in them gets the same probabilities.",
+            f"{_listed(constant)}. A patient with another number in them gets the same probabilities.",
         ]
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Standardiser:
-    """x -> (x - mean) / std, with float64 (d,) ``mean`` and ``std``; where ``std`` is infinite, any x becomes 0."""
+    """x -> (x - mean) / std, with float64 (d,) ``mean`` and ``std``; any number becomes 0 where ``std`` is infinite."""
 
     mean: Vector
     std: Vector
@@ -76,7 +76,7 @@ def unscaled(columns: int) -> Moments:
 
 
 def standardiser_of(moments: Moments) -> Standardiser:
-    """The scaling to a mean of 0 and a variance of 1. A column that does not vary becomes 0, whatever stands in it."""
+    """The scaling to a mean of 0 and a variance of 1. A column that does not vary becomes 0, whatever it holds."""
     std = np.sqrt(moments.variance)
     constant = std <= _SMALLEST_RELATIVE_STD * np.sqrt(moments.variance + np.square(moments.mean))
     # Its weight has no gradient in training: a later patient must not be multiplied with what was drawn at the start.

@@ -76,6 +76,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             if error is not None:
                 if site.release.exists() and trying.is_over:
                     # Who lacks it was named each time; any other hospital's copy will do.
+                    _part(site, tick)
                     return site.release
                 pause = trying.pause_after(error)
                 watcher.on_retry(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from errno import EHOSTUNREACH
 from typing import Final
 
 _BETWEEN_SECONDS: Final = 30.0
@@ -27,7 +28,7 @@ class Listener:
     def is_there(self) -> bool:
         """Whether a connection could be made when that was last tried, at most half a minute ago.
 
-        Taken to be so where the way there is through a proxy.
+        Taken to be so where the way there is through a proxy, and where what fails is here: no name is resolved, say.
         """
         if any(os.environ.get(name) for name in _PROXIES):
             return True
@@ -39,6 +40,8 @@ class Listener:
     def _connects(self) -> bool:
         try:
             socket.create_connection(self._address, _CONNECT_SECONDS).close()
-        except OSError:
+        except (ConnectionRefusedError, TimeoutError):
             return False
+        except OSError as error:
+            return error.errno != EHOSTUNREACH
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -161,6 +162,18 @@ def test_a_coordinator_that_comes_back_has_not_left(with_release, port, monkeypa
 def test_one_that_is_reached_through_a_proxy_cannot_be_looked_for(with_release, monkeypatch):
     """gRPC may reach it where a connection of this process's own would not."""
     monkeypatch.setenv("https_proxy", "http://proxy.example.org:3128")
+    with attended(with_release):
+        serve(with_release, *(4 * [lambda: None]))
+    assert with_release.status.read().state is SiteState.WAITING
+
+
+@pytest.mark.usefixtures("left_at_once")
+@pytest.mark.parametrize("error", [socket.gaierror(socket.EAI_AGAIN, "no resolver"), OSError(errno.EMFILE, "files")])
+def test_what_fails_at_the_hospital_itself_says_nothing_of_the_coordinator(with_release, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", fail)
     with attended(with_release):
         serve(with_release, *(4 * [lambda: None]))
     assert with_release.status.read().state is SiteState.WAITING
