@@ -95,7 +95,7 @@ def test_whoever_runs_a_simulation_is_told_which_column_it_is(finished):
 
 def test_so_is_whoever_reads_the_card(finished, tmp_path):
     write_export(finished[0] / "release", ExportFormat.ONNX, tmp_path / "m.onnx", tmp_path / "m.md")
-    assert "had the same value there: `tube|voltage`. A patient who differs" in (tmp_path / "m.md").read_text()
+    assert "had the same value there: `tube|voltage`. A patient with another number" in (tmp_path / "m.md").read_text()
 
 
 def test_a_release_whose_constant_column_was_left_unscaled_is_exported_and_verified_as_it_is(
