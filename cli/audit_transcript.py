@@ -15,7 +15,7 @@ from secagg.charter.folder import read_verified
 from secagg.egress import read_egress
 from secagg.errors import TamperingError
 from secagg.release.checkpoints import VerifiedCheckpoints, read_checkpoints, signed_transcript
-from secagg.transcript import Finding, HospitalRecord, Skipped, TranscriptAudit, audit_folder, compare
+from secagg.transcript import Finding, HospitalRecord, Skipped, TranscriptAudit, audit_folder, compare_all
 from training.noise import noise_expansion
 from training.reporting.rounds import altered_files
 
@@ -91,7 +91,7 @@ def transcript(
         *(_not_vouched_for(checkpoints) if checkpoints and not noted else ()),
         *(Finding(0, 0, altered.reason, altered.message) for altered in altered_files(folder, noted)),
         *audit.findings,
-        *(finding for record in records for finding in compare(audit.epochs, record)),
+        *compare_all(audit.epochs, records),
     ]
     found = _describe(charter.digest.hex(), audit, findings)
     if as_json:

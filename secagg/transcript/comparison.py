@@ -6,7 +6,7 @@ was never taken, with a tag that fits; what it cannot do is keep that out of the
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +44,28 @@ class HospitalRecord:
             frozenset(entry.sha256 for entry in own if entry.direction is Direction.SENT),
             tuple(entry for entry in own if entry.direction is Direction.TOOK),
         )
+
+
+def compare_all(audits: Sequence[EpochAudit], hospitals: Sequence[HospitalRecord]) -> list[Finding]:
+    """What does not fit between a transcript and several hospitals' logs, or between these."""
+    return [
+        *(finding for hospital in hospitals for finding in compare(audits, hospital)),
+        *_contradictions(hospitals),
+    ]
+
+
+def _contradictions(hospitals: Sequence[HospitalRecord]) -> Iterator[Finding]:
+    """Rounds in which two hospitals took different sums, whatever the transcript has of them."""
+    taken: defaultdict[tuple[int, int], dict[str, set[str]]] = defaultdict(dict)
+    for hospital in hospitals:
+        for entry in hospital.taken:
+            if entry.took_sum:
+                taken[entry.epoch, entry.round].setdefault(hospital.name, set()).add(entry.sha256)
+    for (epoch, number), sums in sorted(taken.items()):
+        names = list(sums)
+        if len(names) > 1 and len(set[str]().union(*sums.values())) > 1:
+            what = f"{', '.join(names[:-1])} and {names[-1]} took different sums in round {number}, which can have one."
+            yield Finding(epoch, number, "other-sum", what)
 
 
 def compare(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> list[Finding]:

@@ -13,7 +13,7 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.printable import printable
-from secagg.transcript import AROUND, HospitalRecord, TranscriptAudit, audit_folder, compare
+from secagg.transcript import AROUND, HospitalRecord, TranscriptAudit, audit_folder, compare_all
 from secagg.transcript.files import FileCheckpoint, require_grown_from
 from training.noise import noise_expansion
 from training.reporting.evidence import SiteEvidence
@@ -96,7 +96,7 @@ def read_transcript(
     """
     audit = audit_folder(folder, charter, noise_expansion(charter.charter))
     records = [HospitalRecord.read(site.member, charter, site.egress.entries) for site in sites if site.egress]
-    odd = [*audit.findings, *(finding for record in records for finding in compare(audit.epochs, record))]
+    odd = [*audit.findings, *compare_all(audit.epochs, records)]
     return TranscriptFacts(
         rounds=_rounds(audit, charter),
         refusals=tuple(

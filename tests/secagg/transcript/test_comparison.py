@@ -9,7 +9,7 @@ import pytest
 from secagg.egress import Direction, EgressEntry
 from secagg.masking.journal import Around, Received
 from secagg.masking.messages import Refusal
-from secagg.transcript import EpochAudit, HospitalRecord, audit_epoch, compare
+from secagg.transcript import EpochAudit, HospitalRecord, audit_epoch, compare, compare_all
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import peek
 from tests.support.consortium import Consortium
@@ -132,6 +132,26 @@ def test_control_what_no_part_that_is_lacking_can_hold_is_found_all_the_same(bro
         assert [finding.reason for finding in compare([audit], replace(honest, taken=taken))] == reasons
     audit.damaged = False
     assert [finding.reason for finding in compare([audit], honest)] == ["missing-round"]
+
+
+def test_two_hospitals_that_took_different_sums_of_one_round_show_it_where_the_transcript_breaks_off_too(
+    broken_off,
+):
+    """The coordinator colludes, forges a sum for one, and damages its own copy before that round."""
+    honest, audit = broken_off
+    forged = replace(honest, name="h2", taken=(honest.taken[0], entry_of("SUM", 2, "0" * 64)))
+    assert compare([audit], honest) == compare([audit], forged) == []
+    (finding,) = compare_all([audit], [honest, forged])
+    assert (finding.reason, finding.epoch, finding.round) == ("other-sum", 1, 2)
+    assert "h1 and h2 took different sums" in finding.message
+
+
+def test_control_hospitals_that_took_the_same_sums_contradict_nobody(broken_off):
+    honest, audit = broken_off
+    first, second = honest.taken
+    missed = replace(honest, name="h2", taken=(first, entry_of("MISSED_SUM", 2, second.sha256)))
+    assert compare_all([audit], [honest, missed]) == []
+    assert compare_all([audit], [honest, replace(honest, name="h2", taken=(first,))]) == []
 
 
 def test_of_snapshots_nothing_is_said_where_the_file_that_would_hold_them_is_damaged(broken_off):
