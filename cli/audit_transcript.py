@@ -15,7 +15,7 @@ from secagg.charter.folder import read_verified
 from secagg.egress import read_egress
 from secagg.errors import TamperingError
 from secagg.release.checkpoints import VerifiedCheckpoints, read_checkpoints, signed_transcript
-from secagg.transcript import Finding, HospitalRecord, Skipped, TranscriptAudit, audit_folder, compare_all
+from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all
 from training.noise import noise_expansion
 from training.reporting.rounds import altered_files
 
@@ -35,7 +35,6 @@ class TranscriptJson(msgspec.Struct, frozen=True):
 
     Attributes:
         unfinished: epochs that end in the middle, as where a coordinator was killed.
-        skipped: rounds that were left out, and of which there can be no sum.
     """
 
     charter: str
@@ -46,7 +45,6 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     bytes: int
     refused: int
     unfinished: list[int]
-    skipped: tuple[Skipped, ...]
 
 
 @click.command()
@@ -131,7 +129,6 @@ def _describe(charter: str, audit: TranscriptAudit, findings: list[Finding]) -> 
         bytes=sum(epoch.bytes for epoch in epochs),
         refused=sum(epoch.refused for epoch in epochs),
         unfinished=[epoch.epoch for epoch in epochs if epoch.unfinished],
-        skipped=audit.skipped,
     )
 
 
@@ -147,8 +144,6 @@ def _show(found: TranscriptJson, members: int) -> None:
     click.echo(f"{found.messages} messages from hospitals, {size(found.bytes)}{refused}.")
     for epoch in found.unfinished:
         click.echo(f"Epoch {epoch} is incomplete: the coordinator was interrupted there, or the end was removed.")
-    for skipped in found.skipped:
-        click.echo(f"{skipped.message} The release may state these rounds all the same.")
     for finding in found.findings:
         say_found(finding.message, finding.reason)
     if found.whole:

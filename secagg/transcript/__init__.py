@@ -4,14 +4,12 @@ from secagg.transcript.audit import EpochAudit, Finding, audit_epoch
 from secagg.transcript.comparison import HospitalRecord, compare, compare_all
 from secagg.transcript.files import AROUND, TranscriptWriter, cut_to_whole_events, read_events, transcript_files
 from secagg.transcript.folder import TranscriptAudit, audit_folder
-from secagg.transcript.numbering import Skipped
 
 __all__ = [
     "AROUND",
     "EpochAudit",
     "Finding",
     "HospitalRecord",
-    "Skipped",
     "TranscriptAudit",
     "TranscriptWriter",
     "audit_epoch",

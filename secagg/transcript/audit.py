@@ -71,14 +71,14 @@ class RefusalAudit:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a member has signed: the newest round that it has masked, and the newest epoch that it has entered."""
+    """What a member has signed: the newest round that it masked or paid for, and the newest epoch that it entered."""
 
     member: int
     epoch: int
     round: int
 
 
-class _Masked(msgspec.Struct, array_like=True, frozen=True):
+class _Claimed(msgspec.Struct, array_like=True, frozen=True):
     """How a STATUS begins."""
 
     epoch: Counter
@@ -90,8 +90,8 @@ class EpochAudit:
     """What an epoch's transcript shows.
 
     Attributes:
-        room_until: the last round that the epoch was opened for, begun or not.
-        claims: what members' STATUS say of the rounds that they have masked, in order.
+        room_until: the last round that the epoch was opened for, begun or not; not more than the charter lets it have.
+        claims: what members' STATUS say of the rounds that they have masked or paid for, in order.
         refusals: of hospitals, in order.
         received: SHA-256 (hexadecimal) of every message that the protocol allows, by member number.
         snapshots: SHA-256 of the payload of each that members handed one another, by the number of who it is for.
@@ -180,7 +180,9 @@ class _Replay:
         audit, server = self._audit, self._server
         if server is not None:
             audit.first_round, audit.last_round = server.session.first_round, server.round
-            audit.room_until = server.session.first_round + server.session.rounds - 1
+            # How many is the coordinator's own word where nobody has dealt.
+            rounds = min(server.session.rounds, self._charter.charter.epoch_rounds)
+            audit.room_until = server.session.first_round + rounds - 1
             settled = server.state in (ServerState.READY, ServerState.CLOSED)
             audit.unfinished = not audit.findings and (bool(self._due) or not settled)
         return audit
@@ -267,7 +269,7 @@ class _Replay:
             self._note_refusal(envelope)
         if envelope.header.stage is Stage.STATUS:
             with suppress(RemoteProtocolError):
-                told = decode(envelope.payload, _Masked)
+                told = decode(envelope.payload, _Claimed)
                 self._audit.claims.append(Claim(event.member, told.epoch, told.round))
         if envelope.header.stage is Stage.SNAPSHOT:
             handed = self._audit.snapshots.setdefault(envelope.header.recipient, set())

@@ -17,7 +17,7 @@ from secagg.masking.limits import payload_limit
 from secagg.masking.noise import NoiseExpansion, refuse_noise
 from secagg.transcript.audit import EpochAudit, Finding, audit_epoch
 from secagg.transcript.files import AROUND, epoch_of, read_events, stray_files, transcript_files
-from secagg.transcript.numbering import Skipped, check_numbering
+from secagg.transcript.numbering import check_numbering
 from secagg.wire import Stage
 
 # Attestations and events' own framing.
@@ -26,16 +26,10 @@ _LARGEST_AROUND: Final = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class TranscriptAudit:
-    """What a whole transcript shows, epoch by epoch.
-
-    Attributes:
-        misfits: what does not fit between its files.
-        skipped: rounds that were left out, and of which there can be no sum.
-    """
+    """What a whole transcript shows, epoch by epoch, and what does not fit between its files."""
 
     epochs: tuple[EpochAudit, ...]
     misfits: tuple[Finding, ...]
-    skipped: tuple[Skipped, ...]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -66,8 +60,7 @@ def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion =
         if audit.epoch != number:
             what = f"{path.name} holds epoch {audit.epoch}."
             misfits.append(Finding(number, 0, "out-of-order", what))
-    numbering = check_numbering(audits, charter)
-    return TranscriptAudit(tuple(audits), (*misfits, *numbering.misfits), tuple(numbering.skipped))
+    return TranscriptAudit(tuple(audits), (*misfits, *check_numbering(audits, charter)))
 
 
 def _stray(path: Path) -> Finding:

@@ -1,79 +1,66 @@
-"""How rounds are counted across the epochs of a transcript: which are in none, and which never were.
+"""How rounds are counted across the epochs of a transcript: which are in none, and which in two.
 
-Knows numbers. An epoch has room for the rounds that it was opened for, and hospitals sign for that when they deal. They
-enter each number of an epoch once, and go back to none before it; nor, once they have masked, to a round before. So
-there is no sum of a round that no epoch had room for: too few can have been in it. Of any other that lacks, a file or
-the end of one was taken away, or its number was used up by a coordinator that stopped before it began.
+Knows numbers. Whether a round that is in no epoch gave a sum cannot be told from a transcript: how far an epoch without
+a sum went is the coordinator's own word. So each of them is a finding, which says what hospitals signed about it.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.transcript.audit import Claim, EpochAudit, Finding
 from secagg.transcript.files import AROUND
 
-_ANY: Final = sys.maxsize
 _MOST_NAMED: Final = 5
+_DECIDES: Final = "The number of sums in the release and the logs of the hospitals tell which."
+_ON_THEIR_WORD: Final = (
+    "An honest coordinator leaves out up to three rounds on such a word; otherwise a file was taken away, or the end "
+    f"of one. {_DECIDES}"
+)
+_ON_NOBODYS: Final = (
+    "No hospital had signed that it masked or paid for such a round: a file was taken away, or the end of one, or the "
+    f"coordinator was stopped just as it began a round. {_DECIDES}"
+)
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """Rounds ``first`` to ``last``, of which there can be no sum. ``message`` says whose word may have led to it."""
-
-    first: int
-    last: int
-    message: str
-
-
-@dataclass
-class Numbering:
-    """What was found."""
-
-    misfits: list[Finding] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-
-
-def check_numbering(audits: Sequence[EpochAudit], charter: VerifiedCharter) -> Numbering:
+def check_numbering(audits: Sequence[EpochAudit], charter: VerifiedCharter) -> list[Finding]:
     """Which rounds are in no epoch, or in two.
 
     Args:
         audits: in the order of their epochs.
     """
-    found = Numbering()
     opened = [audit for audit in audits if audit.epoch != AROUND]
     if not opened:
-        found.misfits.append(Finding(0, 0, "incomplete", "The transcript holds no epoch."))
-    claims = [claim for audit in audits for claim in audit.claims]
-    # The last round that is accounted for, the last that the epochs so far had room for, and the epoch before.
-    known, room, before = 0, 0, 0
+        return [Finding(0, 0, "incomplete", "The transcript holds no epoch.")]
+    unaccounted = [claim for audit in audits for claim in audit.claims if not _is_accounted_for(claim, opened)]
+    return [*_gaps(opened, unaccounted, charter), *_duplicates([audit for audit in opened if audit.first_round])]
+
+
+def _is_accounted_for(claim: Claim, opened: Sequence[EpochAudit]) -> bool:
+    """Whether an epoch that the member says it had entered by then, or one before it, has the round that it claims."""
+    return any(audit.epoch <= claim.epoch and audit.first_round <= claim.round <= _reached(audit) for audit in opened)
+
+
+def _reached(audit: EpochAudit) -> int:
+    """The last round that an epoch has, or may have where it breaks off."""
+    return max(audit.last_round, audit.room_until) if audit.broken_off else audit.last_round
+
+
+def _gaps(opened: Sequence[EpochAudit], unaccounted: Sequence[Claim], charter: VerifiedCharter) -> Iterator[Finding]:
+    known = 0
     for audit in opened:
-        if audit.epoch > before + 1:
-            room = _ANY
-        before = audit.epoch
         if audit.damaged and not audit.first_round:
-            known, room = known + charter.charter.epoch_rounds, _ANY
+            known += charter.charter.epoch_rounds
             continue
-        told = _told(charter, [claim for claim in claims if claim.epoch < audit.epoch and claim.round > known])
-        lacking = min(room, audit.first_round - 1)
-        if lacking > known:
-            what = f"{_rounds(known + 1, lacking)} in no epoch of the transcript.{told}"
-            found.misfits.append(Finding(audit.epoch, audit.first_round, "missing-round", what))
-            known = lacking
-        # Of an epoch without a round, no hospital need have signed how it was opened.
-        begun = audit.last_round >= audit.first_round
-        if begun and audit.first_round > known + 1:
-            which = _rounds(known + 1, audit.first_round - 1)
-            what = f"{which} in no epoch of the transcript, and none had room for a sum there.{told}"
-            found.skipped.append(Skipped(known + 1, audit.first_round - 1, what))
-        room = audit.room_until if begun else _ANY
-        known = max(known, audit.room_until if audit.broken_off else audit.last_round if begun else 0)
-    found.misfits += _duplicates([audit for audit in opened if audit.first_round])
-    return found
+        if audit.first_round > known + 1:
+            first, last = known + 1, audit.first_round - 1
+            which = f"Round {first} is" if first == last else f"Rounds {first} to {last} are"
+            told = _told(charter, [claim for claim in unaccounted if claim.round >= first])
+            what = f"{which} in no epoch of the transcript. {told}"
+            yield Finding(audit.epoch, audit.first_round, "missing-round", what)
+        known = max(known, _reached(audit))
 
 
 def _duplicates(opened: Sequence[EpochAudit]) -> Iterator[Finding]:
@@ -87,20 +74,16 @@ def _duplicates(opened: Sequence[EpochAudit]) -> Iterator[Finding]:
         last = max(last, audit.last_round)
 
 
-def _rounds(first: int, last: int) -> str:
-    return f"Round {first} is" if first == last else f"Rounds {first} to {last} are"
-
-
 def _told(charter: VerifiedCharter, claims: Sequence[Claim]) -> str:
-    """Who has signed that it masked a round which no epoch before has."""
+    """Who has signed for a round that no epoch has, and what that may mean."""
     newest: dict[int, int] = {}
     for claim in claims:
         newest[claim.member] = max(claim.round, newest.get(claim.member, 0))
     if not newest:
-        return ""
+        return _ON_NOBODYS
     named = [
-        f"{charter.charter.member(member).name} had signed that it masked for round {number}"
+        f"{charter.charter.member(member).name} had signed that it masked or paid for round {number}"
         for member, number in sorted(newest.items())
     ]
     more = f", and {len(named) - _MOST_NAMED} more the like" if len(named) > _MOST_NAMED else ""
-    return f" By then {', '.join(named[:_MOST_NAMED])}{more}."
+    return f"{', '.join(named[:_MOST_NAMED])}{more}. {_ON_THEIR_WORD}"

@@ -29,7 +29,7 @@ from tests.support.hospitals import (
     tabular_spec,
     training_of,
 )
-from tests.support.liars import LyingAboutItself, led_by_the_second
+from tests.support.liars import LyingAboutItself, far_ahead, led_by_the_second
 from training.attacks.members import FalseDealer
 from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorStore
@@ -928,19 +928,26 @@ def test_a_single_hospital_that_lies_about_its_rounds_is_believed_for_three_roun
     assert_all_have_one_model(ward, 6)
 
 
-def test_what_the_coordinator_then_leaves_out_is_no_fault_of_its_transcript_and_who_lied_is_named(open_ward):
-    ward = open_ward(choices=choices_of(training_of(rounds=6)))
-    ward.coordinator(engine=led_by_the_second(ward)).run()
-    transcript = ward.folder / "coordinator/transcript"
-    audit = audit_folder(transcript, ward.charter)
-    assert audit.findings == ()
-    (skipped,) = audit.skipped
-    assert (skipped.first, skipped.last) == (3, 5)
-    assert skipped.message.endswith("By then h2 had signed that it masked for round 4294967295.")
-    # Control: the same gap, with an epoch and its sums taken away.
-    (transcript / "epoch-000002.transcript").unlink()
-    (finding,) = audit_folder(transcript, ward.charter).findings
-    assert (finding.reason, finding.message.startswith("Rounds 3 to 7 are in no epoch")) == ("missing-round", True)
+def far_ahead_in_all(status):
+    """In rounds as `far_ahead`, and in epochs too."""
+    return msgspec.structs.replace(far_ahead(status), epoch=2**32 - 1)
+
+
+@pytest.mark.parametrize("lie", [far_ahead, far_ahead_in_all])
+@pytest.mark.parametrize(
+    ("spec", "left_out"), [({}, "3 to 5"), (SCALED_BY_SUMS, "2 to 4")], ids=["unscaled", "scaled by sums"]
+)
+def test_what_the_coordinator_then_leaves_out_is_said_to_be_missing_and_who_lied_is_named(
+    open_ward, lie, spec, left_out
+):
+    ward = open_ward(choices=choices_of(training_of(rounds=4)), spec=tabular_spec(**spec))
+    ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {2: LyingAboutItself(ward.hospitals[2], lie)})).run()
+    (finding,) = audit_folder(ward.folder / "coordinator/transcript", ward.charter).findings
+    assert finding.reason == "missing-round"
+    assert finding.message.startswith(
+        f"Rounds {left_out} are in no epoch of the transcript. h2 had signed that it masked or paid for round "
+        "4294967295. An honest coordinator leaves out up to three rounds on such a word"
+    )
 
 
 def test_nor_does_it_cost_the_others_a_round_or_a_set_up(open_ward):

@@ -83,12 +83,12 @@ def _run(report: Report) -> Iterator[Notice]:
             f"Of epoch {epoch} of the transcript, nothing after the first thing that does not fit was checked.",
             "Ask the coordinator for that file once more.",
         )
-    for skipped in report.transcript.skipped:
+    if report.transcript.around_damaged:
         yield Notice(
-            "skipped-rounds",
-            skipped.message,
-            "The release may state these rounds all the same, and so an epsilon that nobody has spent. Ask whoever "
-            "claimed them why.",
+            "broken-off-epoch",
+            "The file epoch-000000 of the transcript, of what was exchanged around the epochs, cannot be read to its "
+            "end: snapshots were not compared with logs, and who claimed rounds that are missing may not be named.",
+            "Ask the coordinator for that file once more.",
         )
 
 

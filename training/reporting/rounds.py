@@ -49,14 +49,6 @@ class RefusalFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str
 
 
-class SkippedFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rounds of which there can be no sum; ``message`` says whose word may have led to that."""
-
-    first: int
-    last: int
-    message: str
-
-
 class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a whole transcript shows.
 
@@ -66,8 +58,8 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         unfinished: epochs that end in the middle.
         compared_with: whose own logs it was held against.
         findings: what does not fit.
-        skipped: rounds without a place in any epoch.
-        broken_off: epochs that were checked only up to where they are damaged or do not fit. Earlier reports have
+        broken_off: epochs that were checked only up to where they are damaged or do not fit.
+        around_damaged: whether what was exchanged around the epochs cannot be read to its end. Earlier reports have
             neither of these two.
     """
 
@@ -79,8 +71,8 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     unfinished: tuple[int, ...]
     compared_with: tuple[str, ...]
     findings: tuple[Finding, ...]
-    skipped: tuple[SkippedFacts, ...] = ()
     broken_off: tuple[int, ...] = ()
+    around_damaged: bool = False
 
 
 def read_transcript(
@@ -116,8 +108,8 @@ def read_transcript(
                 for found in odd
             ),
         ),
-        skipped=tuple(SkippedFacts(found.first, found.last, found.message) for found in audit.skipped),
         broken_off=tuple(epoch.epoch for epoch in audit.epochs if epoch.broken_off and epoch.epoch != AROUND),
+        around_damaged=any(epoch.damaged for epoch in audit.epochs if epoch.epoch == AROUND),
     )
 
 

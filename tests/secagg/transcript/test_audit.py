@@ -236,6 +236,18 @@ def test_a_folder_without_an_epoch_or_its_first_rounds_is_incomplete(kept, recor
     assert found_in(kept) == ["missing-round"]
 
 
+def test_a_damaged_epoch_that_is_said_to_be_endless_has_room_for_no_more_rounds_than_the_charter_allows(kept, recorded):
+    folder, charter = kept
+    opened = msgspec.structs.replace(recorded[1][0], epoch=2, first_round=4, rounds=2**31)
+    TranscriptWriter(folder, 2)(opened)
+    path = folder / "epoch-000002.transcript"
+    path.write_bytes(path.read_bytes() + b"no event")
+    TranscriptWriter(folder, 3)(msgspec.structs.replace(opened, epoch=3, first_round=500))
+    assert found_in(kept) == ["transcript-damaged", "missing-round"]
+    misfit = audit_folder(folder, charter).misfits[-1]
+    assert misfit.message.startswith(f"Rounds {4 + charter.charter.epoch_rounds} to 499 are in no epoch")
+
+
 def test_an_epochs_file_under_another_number_is_found(kept):
     folder, _ = kept
     (folder / "epoch-000002.transcript").write_bytes((folder / "epoch-000001.transcript").read_bytes())

@@ -317,6 +317,15 @@ def test_of_a_copy_with_a_byte_flipped_it_is_said_that_it_is_damaged_and_nobody_
         assert "broken-off-epoch" in {notice.code for notice in told.notices}
 
 
+def test_where_the_damaged_file_is_that_of_what_was_exchanged_around_epochs_it_is_said_what_was_not_compared(finished):
+    assert "broken-off-epoch" not in {notice.code for notice in report(finished).notices}
+    flip_a_byte(finished.folder / "coordinator/transcript/epoch-000000.transcript", 0)
+    told = report(finished)
+    (notice,) = [notice for notice in told.notices if notice.code == "broken-off-epoch"]
+    assert "snapshots were not compared" in notice.message
+    assert states(told)[RELEASE_BESIDE] == "whole"
+
+
 def test_control_what_a_longer_transcript_cannot_mend_is_found_in_a_damaged_one(finished):
     flip_a_byte(finished.folder / "coordinator/transcript/epoch-000002.transcript", 0)
     release = verify_release(finished.hospitals[1].release_folder).statement.predicate
@@ -336,16 +345,15 @@ def test_control_an_epoch_that_is_gone_from_the_end_is_found_beside_the_release(
 # The numbers of rounds
 
 
-def test_rounds_that_were_left_out_on_the_word_of_one_are_a_notice_and_nothing_wrong(open_ward):
+def test_rounds_that_were_left_out_on_the_word_of_one_are_found_with_its_name(open_ward):
     ward = open_ward(choices=choices_of(training_of(rounds=6)))
     ward.coordinator(engine=led_by_the_second(ward)).run()
     # Its lie is in no log of its own, which would be found too.
     told = report(ward, tuple(site for site in evidence_of(ward) if site.evidence.member != "h2"))
-    assert found(told) == []
-    (notice,) = [notice for notice in told.notices if notice.code == "skipped-rounds"]
-    assert "Rounds 3 to 5" in notice.message
-    assert "h2 had signed that it masked for round 4294967295" in notice.message
-    assert "skipped-rounds" not in {notice.code for notice in report(ward, transcript=False).notices}
+    (finding,) = told.findings
+    assert finding.reason == "missing-round"
+    assert "Rounds 3 to 5" in finding.message
+    assert "h2 had signed that it masked or paid for round 4294967295" in finding.message
 
 
 # What others write
