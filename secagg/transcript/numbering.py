@@ -20,7 +20,7 @@ _ON_THEIR_WORD: Final = (
     f"of one. {_DECIDES}"
 )
 _ON_NOBODYS: Final = (
-    "No hospital had signed that it masked or paid for such a round: a file was taken away, or the end of one, or the "
+    "No claim that a hospital signed explains it: a file was taken away, or the end of one, or the "
     f"coordinator was stopped just as it began a round. {_DECIDES}"
 )
 

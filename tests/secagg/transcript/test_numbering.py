@@ -72,7 +72,7 @@ def test_an_epoch_that_was_taken_out_is_found_though_the_one_before_was_opened_b
     (kept / "epoch-000003.transcript").unlink()
     (finding,) = audit_folder(kept, consortium.charter).findings
     assert finding.reason == "missing-round"
-    assert finding.message.startswith("Rounds 4 to 6 are in no epoch of the transcript. No hospital had signed")
+    assert finding.message.startswith("Rounds 4 to 6 are in no epoch of the transcript. No claim that a hospital signed")
 
 
 BROKEN = {
@@ -120,5 +120,5 @@ def test_who_claims_a_round_of_a_later_epoch_without_having_entered_it_is_named_
 
 def test_where_nobody_claims_one_it_is_said_what_may_have_happened(charter):
     told = told_of(charter, Claim(3, 2, 7))
-    assert told.startswith("No hospital had signed")
+    assert told.startswith("No claim that a hospital signed")
     assert "the coordinator was stopped just as it began a round" in told
