@@ -88,6 +88,11 @@ class Coordinator:
         return self._store.rounds
 
     @property
+    def sums(self) -> int:
+        """How many sums of training there are, so far as it knows, with one that no hospital has been sent yet."""
+        return self._reached.steps
+
+    @property
     def lacking(self) -> tuple[str, ...]:
         """The members who have not said that they have the release."""
         charter = self._charter.charter

@@ -244,9 +244,10 @@ def _require_affordable(coordinator: Coordinator, cast: _Cast, drop_outs: Sequen
     newest = max((record.round for record in coordinator.rounds), default=0)
     # Who drops out of a round before it is charged has more for the last.
     spared = {drop_out.member for drop_out in drop_outs if drop_out.phase is Phase.MASK and drop_out.round > newest}
-    names = [name for name in cast.lacking() if cast.numbers[name] not in spared]
+    lacking = cast.lacking(coordinator.sums)
+    names = [name for name in lacking if cast.numbers[name] not in spared]
     if len(cast.hospitals) - len(names) < charter.threshold:
-        raise _used_up(names, cast, folder)
+        raise _used_up(names, lacking, cast, folder)
 
 
 def _run(coordinator: Coordinator, cast: _Cast, folder: Path) -> None:
@@ -257,14 +258,14 @@ def _run(coordinator: Coordinator, cast: _Cast, folder: Path) -> None:
         stopped = [hospital.stopped for hospital in cast.hospitals.values() if hospital.stopped]
         names = cast.out_of_budget()
         too_few = len(cast.hospitals) - len(names) < cast.charter.charter.threshold
-        used_up = [_used_up(names, cast, folder)] if too_few else []
+        used_up = [_used_up(names, cast.lacking(coordinator.sums), cast, folder)] if too_few else []
         raise next(iter([*stopped, *cast.failures, *used_up]), error) from None
 
 
-def _used_up(names: Sequence[str], cast: _Cast, folder: Path) -> RefusedError:
+def _used_up(names: Sequence[str], lacking: Mapping[str, float], cast: _Cast, folder: Path) -> RefusedError:
     """Why a run that once fitted does so no more, and what to do: a simulation wrote the policies itself."""
     policies = cast.settings.hospital_folder(folder, "*").policy
-    needed = max(cast.lacking().values(), default=None)
+    needed = max(lacking.values(), default=None)
     enough = f" to {no_less(needed, 2)} or more" if needed else ""
     return RefusedError(
         _NO_BUDGET,
@@ -362,9 +363,13 @@ class _Cast:
             return []
         return list(dict.fromkeys(name for name, _ in self._refused))
 
-    def lacking(self) -> dict[str, float]:
-        """The epsilon that the rest of the run would bring hospitals to whose policy does not allow it, by name."""
-        steps = self.furthest().state.steps
+    def lacking(self, made: int) -> dict[str, float]:
+        """The epsilon that the rest of the run would bring hospitals to whose policy does not allow it, by name.
+
+        Args:
+            made: how many sums the coordinator has. One that no hospital has yet is paid for already.
+        """
+        steps = max(made, self.furthest().state.steps)
         needed = {hospital.name: hospital.epsilon_lacking(steps) for hospital in self.hospitals.values()}
         return {name: epsilon for name, epsilon in needed.items() if epsilon is not None}
 

@@ -320,11 +320,11 @@ def test_one_that_fits_no_more_when_it_is_taken_up_again_does_not_start(withdraw
 # Taken up again after a round was cut off, when the rest may not fit into the budget
 
 
-def cut_off(folder, tables, choices=PRIVATE_CHOICES, **settings):
-    """A private run that was stopped in its first round, which all hospitals had paid for."""
+def cut_off(folder, tables, choices=PRIVATE_CHOICES, phase=Phase.REVEAL, number=1, **settings):
+    """A private run that was stopped in a round, its first, which all hospitals had paid for."""
     prepare(folder, settings_for(tables, choices, PRIVATE_TASK, **settings))
     with Ward.open(folder) as ward:
-        ward.stop_before(Phase.REVEAL, 1)
+        ward.stop_before(phase, number)
 
 
 def allow(folder, epsilon, names=("h1", "h2", "h3", "h4")):
@@ -364,6 +364,14 @@ def test_a_run_whose_last_sum_cannot_be_paid_for_is_refused_before_it_goes_on_an
     # No round was lost to being refused.
     assert verify_release(folder / "release").statement.predicate.rounds == 4
     assert needed - 0.01 < result.rounds[-1].epsilon <= needed
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_control_it_goes_on_where_the_sum_of_that_round_was_made_and_no_hospital_had_it_yet(tmp_path, tables, number):
+    folder = tmp_path / "run"
+    cut_off(folder, tables, phase=Phase.APPLY, number=number)
+    run(folder, Observer())
+    assert charged(folder) == [[1, 2, 3]] * 4
 
 
 def test_control_it_goes_on_where_enough_hospitals_can_pay_for_the_rest(tmp_path, tables):

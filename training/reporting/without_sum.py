@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 from dp.ledger import Kind
 from secagg.charter import VerifiedCharter
-from training.reporting.charges import charged_rounds
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Notice
 from training.reporting.rounds import TranscriptFacts
@@ -27,26 +26,30 @@ def without_sum(
     """
     if transcript is None:
         return
-    summed = {found.round for found in transcript.rounds if found.sum_sha256} | _committed(sites, charter)
+    made = {found.round for found in transcript.rounds if found.sum_sha256}
+    summed = made | _rounds_of(Kind.COMMIT, sites, charter)
     failed = {found.round for found in transcript.rounds} - summed
+    if charter.charter.privacy.mode == "none":
+        yield from _notice(failed, "Nothing is charged without differential privacy.")
+        return
     if not any(site.ledger for site in sites):
         yield from _notice(failed, "A hospital that sent an update in one was charged all the same.")
         return
-    charged = frozenset[int]().union(*(charged_rounds(site, charter) for site in sites))
+    charged = _rounds_of(Kind.CHARGE, sites, charter)
     if transcript.broken_off:
         # Of a round after the break nobody knows here what came of it.
         charged &= failed | summed
     yield from _notice(charged - summed, "They were charged all the same.")
-    yield from _notice(failed - charged, "No ledger that is shown was charged for them.")
+    yield from _notice(failed - charged, "No entry that is shown charges them.")
 
 
-def _committed(sites: Sequence[SiteEvidence], charter: VerifiedCharter) -> set[int]:
-    """The rounds whose sum a hospital has applied, by its ledger."""
+def _rounds_of(kind: Kind, sites: Sequence[SiteEvidence], charter: VerifiedCharter) -> set[int]:
+    """The rounds that ledgers have an entry of this kind for: CHARGE, or COMMIT of those whose sum was applied."""
     run = charter.digest.hex()
     entries = (entry for site in sites if site.ledger for entry in site.ledger.entries)
-    return {entry.round for entry in entries if entry.run == run and entry.kind is Kind.COMMIT}
+    return {entry.round for entry in entries if entry.run == run and entry.kind is kind}
 
 
-def _notice(rounds: set[int] | frozenset[int], remedy: str) -> Iterator[Notice]:
+def _notice(rounds: set[int], remedy: str) -> Iterator[Notice]:
     if rounds:
         yield Notice("no-sum", f"No sum was made in rounds {', '.join(map(str, sorted(rounds)))}.", remedy)

@@ -72,7 +72,9 @@ def test_an_epoch_that_was_taken_out_is_found_though_the_one_before_was_opened_b
     (kept / "epoch-000003.transcript").unlink()
     (finding,) = audit_folder(kept, consortium.charter).findings
     assert finding.reason == "missing-round"
-    assert finding.message.startswith("Rounds 4 to 6 are in no epoch of the transcript. No claim that a hospital signed")
+    assert finding.message.startswith(
+        "Rounds 4 to 6 are in no epoch of the transcript. No claim that a hospital signed"
+    )
 
 
 BROKEN = {

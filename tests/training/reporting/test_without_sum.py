@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 from msgspec.structs import replace
 
 from dp.ledger import Kind
 from secagg.errors import ProtocolError
-from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, StoppedHereError, StoppingEngine
 from training.engines.base import Phase
 from training.engines.embedded import DropOut
 from training.reporting.computing import report_of
@@ -54,7 +55,7 @@ def told(notices):
     return [([int(number) for number in re.findall(r"\d+", notice.message)], notice.remedy) for notice in notices]
 
 
-CHARGED, NOT_CHARGED = "They were charged all the same.", "No ledger that is shown was charged for them."
+CHARGED, NOT_CHARGED = "They were charged all the same.", "No entry that is shown charges them."
 
 
 def charged(ward):
@@ -106,3 +107,17 @@ def test_of_a_round_that_is_only_in_a_part_of_the_transcript_that_was_not_checke
     site = gather_site(refused_once.home(1), refused_once.charter, refused_once.hospitals[1]._identity).evidence
     transcript = replace(of_one(refused_once).transcript, broken_off=(1,))
     assert told(without_sum(transcript, [site], refused_once.charter)) == [([4, 5, 6], NOT_CHARGED)]
+
+
+def test_without_differential_privacy_nothing_is_charged_and_no_round_out_of_the_transcript_is_said_to_have_failed(
+    open_ward,
+):
+    """The coordinator's folder was lost after two of three sums; a round fails after that."""
+    ward = open_ward()
+    with pytest.raises(StoppedHereError):
+        ward.coordinator(engine=StoppingEngine(ward.hospitals, Phase.MASK, 3)).run()
+    shutil.rmtree(ward.folder / "coordinator")
+    ward.coordinator(*(DropOut(number, 3, Phase.REVEAL) for number in (1, 2))).run()
+    sums = {found.round for found in of_one(ward).transcript.rounds if found.sum_sha256}
+    assert 1 not in sums
+    assert told(of_one(ward).notices) == [([3], "Nothing is charged without differential privacy.")]
