@@ -55,9 +55,9 @@ field: $(VENV)/dev.stamp  ## four hospitals and a coordinator over mTLS on this 
 	PATH="$(CURDIR)/$(BIN):$$PATH" docs/examples/field.sh runs/field "$(abspath $(DATA))/uci-heart" \
 		--dp local --epsilon 8 --rounds 12 --local-steps 4
 
-test-field: $(VENV)/dev.stamp  ## sites in the field, killed, cut off and starved at every phase (two hours; as root for networks)
+test-field: $(VENV)/dev.stamp  ## sites in the field, killed, cut off and starved at every phase (an hour and a half; as root for networks)
 	$(BIN)/pytest tests/e2e/test_field.py tests/e2e/test_field_networks.py tests/faults/test_field_faults.py \
-		--numprocesses 2 --dist worksteal
+		--numprocesses $(WORKERS) --dist worksteal
 
 schedules: $(VENV)/dev.stamp  ## 10,000 random schedules of the masking protocol's messages
 	$(BIN)/python -m tests.secagg.masking.schedules.tally 10000
