@@ -32,7 +32,6 @@ class Dealt:
     roster: Advertisements
     participants: frozenset[int]
     digests: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    messages: dict[int, dict[int, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = (self.roster, self.participants, self.session)
@@ -46,6 +45,8 @@ class Dealt:
         self.recipients: Mapping[int, frozenset[int]] = {
             number: recipients_of(number, *known) for number in self.participants
         }
+        # Also of who holds nobody's shares: by chance, where few are drawn.
+        self.messages: dict[int, dict[int, bytes]] = {number: {} for number in self.participants}
         self._owed = {number: set(recipients) for number, recipients in self.recipients.items()}
         self._owing = {number for number, owed in self._owed.items() if owed}
 
@@ -75,7 +76,7 @@ class Dealt:
         self._require_roster(deal, name)
         check_deal_sizes(deal, self.session.shared_secrets if recipient in self.holders[dealer] else 0, name)
         self.digests[dealer, recipient] = deal.share_digests
-        self.messages.setdefault(recipient, {})[dealer] = message
+        self.messages[recipient][dealer] = message
         self._owed[dealer].discard(recipient)
         if not self._owed[dealer]:
             self._owing.discard(dealer)

@@ -13,7 +13,7 @@ from secagg.charter import NeighbourGraph
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import Graph, smallest_graph
-from secagg.masking import MaskingClient, MaskingServer, Session
+from secagg.masking import MaskingClient, MaskingServer, Session, neighbours
 from secagg.masking.agreement import sample_size
 from secagg.masking.dealt import Dealt
 from secagg.masking.messages import Advertise, Agreement, Deals, Roster, Unmask
@@ -72,6 +72,18 @@ def test_a_round_of_all_and_a_round_with_drop_outs_give_the_exact_sum(consortium
     gone = {3, 17, 25, 40}
     consortium.run_round(vectors, mask_silent=gone, step=2)
     check_sum(consortium, vectors, set(consortium.clients) - gone)
+
+
+def test_who_is_drawn_by_nobody_takes_part_all_the_same(tmp_path, monkeypatch):
+    """Among few hospitals that happens by chance; the first of all is dealt nothing then, not even for the tag key."""
+    monkeypatch.setattr(neighbours, "draw", lambda items, count, _randomness: list(items)[-count:])
+    consortium = sparse(tmp_path)
+    consortium.set_up()
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    gone = {2, 40}
+    consortium.run_round(vectors, mask_silent=gone)
+    check_sum(consortium, vectors, set(consortium.clients) - gone)
+    assert not consortium.server._dealt.held_by[1]
 
 
 class FalseInTheFirstRound(MaskingClient):
