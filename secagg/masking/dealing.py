@@ -5,7 +5,6 @@ Knows key generation, sharing and sealing. Knows nothing of states: `secagg.mask
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.errors import RemoteProtocolError
-from secagg.labels import extend, extend_by_pair
 from secagg.latch import NEVER_SEEN, SIGHTING_SIZE, Sighting
 from secagg.masking import kdf, shamir
 from secagg.masking.kdf import Secret
@@ -120,13 +118,7 @@ class HeldShares:
     def digests(self, session: Session, dealer: int, recipient: int) -> bytes:
         """The share digests (`secagg.masking.kdf.share_digest`), in the order of `joined`."""
         shares = list(chain.from_iterable(self.rounds))
-        if not shares:
-            return b""
-        pair = extend_by_pair(b"", dealer, recipient)
-        return b"".join(
-            hashlib.sha256(before + pair + after + share).digest()
-            for (before, after), share in zip(_share_labels(session), shares, strict=True)
-        )
+        return b"".join(kdf.share_digests(shares, _share_labels(session), dealer, recipient)) if shares else b""
 
 
 def secrets_of(session: Session) -> list[tuple[Secret, int]]:
@@ -138,16 +130,10 @@ def secrets_of(session: Session) -> list[tuple[Secret, int]]:
 
 
 @lru_cache(maxsize=4)
-def _share_labels(session: Session) -> list[tuple[bytes, bytes]]:
-    """What is hashed before and after dealer and recipient in a share digest, in the order of `HeldShares.joined`: made
-    once, for the digests of everybody's deals.
-    """
+def _share_labels(session: Session) -> list[kdf.ShareLabel]:
+    """In the order of `HeldShares.joined`: made once, for the digests of everybody's deals."""
     rounds = range(session.first_round, session.first_round + session.secret_rounds)
-    return [
-        (session.context(secret, number), extend(b"", component) if component else b"")
-        for number in rounds
-        for secret, component in secrets_of(session)
-    ]
+    return [kdf.share_label(session, number, *kind) for number in rounds for kind in secrets_of(session)]
 
 
 def share_out(

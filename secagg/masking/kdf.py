@@ -15,10 +15,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from secagg.errors import RemoteProtocolError
-from secagg.labels import extend
+from secagg.labels import extend, extend_by_pair
 from secagg.masking.messages import KEY_SIZE
 from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.session import Session
+
+ShareLabel = tuple[bytes, bytes]
+"""What is hashed before and after dealer and recipient in a share digest."""
 
 
 class Secret(StrEnum):
@@ -157,10 +160,21 @@ def share_digest(
     Args:
         component: of a noise seed, from 1; 0 for the other secrets.
     """
-    label = session.pair_context(secret, round_number, dealer, recipient)
-    if component:
-        label = extend(label, component)
-    return hashlib.sha256(label + share).digest()
+    return share_digests([share], [share_label(session, round_number, secret, component)], dealer, recipient)[0]
+
+
+def share_label(session: Session, round_number: int, secret: Secret, component: int = 0) -> ShareLabel:
+    """The label of `share_digest` for whomever it is from and to: it takes longer to make than to hash."""
+    return session.context(secret, round_number), extend(b"", component) if component else b""
+
+
+def share_digests(shares: Iterable[bytes], labels: Iterable[ShareLabel], dealer: int, recipient: int) -> list[bytes]:
+    """`share_digest` of each share, by its label."""
+    pair = extend_by_pair(b"", dealer, recipient)
+    return [
+        hashlib.sha256(before + pair + after + share).digest()
+        for (before, after), share in zip(labels, shares, strict=True)
+    ]
 
 
 def expand(secret: bytes, info: bytes) -> bytes:
