@@ -34,7 +34,7 @@ def check_charges(
     """Hold what a site shows of its ledger against the rounds that it masked for or is in the sum of."""
     if site.ledger is None:
         return
-    charged = charged_rounds(site, charter)
+    charged = rounds_of(site, charter, Kind.CHARGE, Kind.UNPROTECTED)
     missing = sorted(rounds_masked(site, charter, charged, transcript) - charged)
     wrong = []
     if missing:
@@ -51,13 +51,11 @@ def check_charges(
         integrity.absent(what, _OWN_WORD)
 
 
-def charged_rounds(site: SiteEvidence, charter: VerifiedCharter) -> frozenset[int]:
-    """The rounds of this charter that a site's ledger shows as paid for, on whatever data set."""
+def rounds_of(site: SiteEvidence, charter: VerifiedCharter, *kinds: Kind) -> frozenset[int]:
+    """The rounds of this charter that a site's ledger shows an entry of these kinds for, on whatever data set."""
     run = charter.digest.hex()
     entries = site.ledger.entries if site.ledger else ()
-    return frozenset(
-        entry.round for entry in entries if entry.run == run and entry.kind in (Kind.CHARGE, Kind.UNPROTECTED)
-    )
+    return frozenset(entry.round for entry in entries if entry.run == run and entry.kind in kinds)
 
 
 def rounds_masked(

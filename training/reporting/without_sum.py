@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from dp.ledger import Kind
 from secagg.charter import VerifiedCharter
+from training.reporting.charges import rounds_of
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Notice
 from training.reporting.rounds import TranscriptFacts
@@ -45,9 +46,7 @@ def without_sum(
 
 def _rounds_of(kind: Kind, sites: Sequence[SiteEvidence], charter: VerifiedCharter) -> set[int]:
     """The rounds that ledgers have an entry of this kind for: CHARGE, or COMMIT of those whose sum was applied."""
-    run = charter.digest.hex()
-    entries = (entry for site in sites if site.ledger for entry in site.ledger.entries)
-    return {entry.round for entry in entries if entry.run == run and entry.kind is kind}
+    return {number for site in sites for number in rounds_of(site, charter, kind)}
 
 
 def _notice(rounds: set[int], remedy: str) -> Iterator[Notice]:
