@@ -128,9 +128,7 @@ def _missing(report: Report) -> Iterator[Notice]:
             "No transcript was given: sums were not recomputed, and it is not known who took part.",
             "Ask the coordinator for it, and give its folder with --transcript.",
         )
-    promise = report.guarantee
-    tested = report.audit is not None and report.audit.is_of(report.charter.digest, promise.mode, promise.delta)
-    if not tested and promise.mode != "none":
+    if not report.is_audited and report.guarantee.mode != "none":
         yield Notice(
             "no-audit",
             "No empirical audit of this charter was given: nobody has tested here whether the software adds as much "

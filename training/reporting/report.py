@@ -100,3 +100,9 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     checks: tuple[Check, ...]
     made: str
     versions: Versions
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether an audit was given that was made on this charter's terms."""
+        promise = self.guarantee
+        return self.audit is not None and self.audit.is_of(self.charter.digest, promise.mode, promise.delta)
