@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from opacus.optimizers import DPOptimizer
 
 from benchmarks.sizes import size
 from dp.integer_noise import integer_noise
-from dp.patients import PatientRecords
-from dp.plan import PrivacyPlan
+from dp.per_sample import backward, per_sample
 from dp.randomness import secure_generator
 from dp.rounding import round_rows
-from dp.training import SgdSettings, train_privately
 from secagg.charter import Charter, Training
 from secagg.charter.sections import ServerStep
 from tests.support.hospitals import Ward, settings_for
@@ -39,7 +38,6 @@ BATCH = 256 * HOSPITALS // 40
 STEPS = size(40, 3)
 NUMBERS = size(1 << 22, 1 << 16)
 TASK = load_task_file(Path(__file__).parent.parent / "docs" / "examples" / "pneumonia.toml")
-CPU = torch.device("cpu")
 
 
 def choices(**changes: object) -> CharterChoices:
@@ -70,30 +68,31 @@ def cpu(work: Callable[[], object]) -> float:
 
 
 def plain_step(charter: Charter, steps: int) -> float:
-    """CPU seconds of one step of plain DP-SGD at one hospital: Opacus' optimizer, all noise from one generator."""
-    task = task_of(charter)
-    generator = np.random.default_rng(2)
-    records = PatientRecords(
-        torch.from_numpy(generator.normal(size=(PATIENTS, 1, 28, 28)).astype(np.float32)),
-        torch.from_numpy(np.arange(PATIENTS) % 2),
-        np.arange(PATIENTS),
-    )
-    plan = PrivacyPlan(
-        mode="local",
-        noise_multiplier=1.0,
-        clip_norm=1.0,
-        sampling_rate=charter.privacy.sampling_rate,
-        delta=1e-5,
-        rounds=1,
-        steps_per_round=steps,
-    )
-    module, settings = task.build_model(), SgdSettings(learning_rate=0.1)
+    """CPU seconds of one step of plain DP-SGD at one hospital: Opacus as it comes, a row a patient, torch's own noise.
 
-    def train() -> None:
-        train_privately(module, records, task.loss, plan, settings, secure_generator(), CPU)
+    Nothing of this toolkit is in it, and no data loader: sampled rows are taken out of one tensor.
+    """
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randn((PATIENTS, 1, 28, 28), generator=generator)
+    labels = torch.arange(PATIENTS) % 2
+    task, rate = task_of(charter), charter.privacy.sampling_rate
+    with per_sample(task.build_model()) as module:
+        optimizer = DPOptimizer(
+            torch.optim.SGD(module.parameters(), lr=0.1),
+            noise_multiplier=1.0,
+            max_grad_norm=1.0,
+            expected_batch_size=round(rate * PATIENTS),
+        )
 
-    train()
-    return cpu(train) / steps
+        def train() -> None:
+            for _ in range(steps):
+                sample = torch.rand(PATIENTS, generator=generator) < rate
+                optimizer.zero_grad()
+                backward(task.loss(module(images[sample]), labels[sample]))
+                optimizer.step()
+
+        train()
+        return cpu(train) / steps
 
 
 def bench_sampler(benchmark, figure):
