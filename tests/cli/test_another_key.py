@@ -1,4 +1,4 @@
-"""A hospital that changes its signing key takes over what its patients have spent, as docs/operations.md describes."""
+"""A hospital that changes its signing key takes over what its patients have spent: docs/running-a-site.md says how."""
 
 from __future__ import annotations
 

@@ -72,7 +72,9 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         agreed = read_bounded(policy, LARGEST_POLICY) if policy else render_policy(needed_policy(charter.charter))
         write_atomically(site.folder.policy, agreed, PRIVATE)
         _put_in_force(site)
-        write_new_settings(site.settings, material.settings, "What this hospital trains on. See docs/operations.md.")
+        write_new_settings(
+            site.settings, material.settings, "What this hospital trains on. See docs/running-a-site.md."
+        )
         _copy_kit(material.kit, site.kit)
 
     _make(path, fill)
@@ -96,7 +98,7 @@ def lay_out_coordinator(path: Path, charter: Path, kit: Path, check_kit: Callabl
         site = CoordinatorSite(folder)
         _write_charter(site.charter, verified)
         write_new_settings(
-            site.settings, CoordinatorSettings(), "How long it waits, in seconds. See docs/operations.md."
+            site.settings, CoordinatorSettings(), "How long it waits, in seconds. See docs/running-a-site.md."
         )
         _copy_kit(kit, site.kit)
 

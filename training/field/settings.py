@@ -67,7 +67,7 @@ def read_settings(path: Path, schema: type[Settings]) -> Settings:
             "malformed-settings",
             f"{path} cannot be used: {error}.",
             culprit=str(path),
-            remedy="Correct it by hand; docs/operations.md explains every line.",
+            remedy="Correct it by hand; docs/running-a-site.md explains every line.",
         ) from error
 
 

@@ -46,7 +46,7 @@ def check_kit(kit: Kit) -> list[KitCheck]:
 
 def certificate_checks(kit: Kit, now: datetime) -> Iterator[KitCheck]:
     """Whether the kit's certificates are valid at this time, and until when."""
-    remedy = "Have new kits made by the same certificate authority; see docs/operations.md."
+    remedy = "Have new kits made by the same certificate authority; see docs/running-a-site.md."
     if now < kit.valid_from:
         found = f"valid from {kit.valid_from:%Y-%m-%d %H:%M} UTC, and it is {now:%Y-%m-%d %H:%M} by this clock"
         yield KitCheck("the certificate is valid", good=False, found=found, remedy="Set this machine's clock.")
