@@ -79,7 +79,7 @@ def _round(found: Recommendation) -> Iterator[str]:
         fitting = f"{found.shortest:,} parameters would fit" if found.shortest else "no model would fit"
         yield (
             f"[bold red]Longer than you asked for:[/bold red] {fitting}. Train fewer of them (last layer, LoRA: "
-            "docs/tasks.md), or use a faster line."
+            "docs/task-reference.md), or use a faster line."
         )
     elif found.fits:
         yield "That is within what you asked for."

@@ -76,7 +76,7 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path):
 # --- Tests that are named ------------------------------------------------------------------------------------
 
 
-# What tasks.md calls the arrays of an archive.
+# What documents about tasks call the arrays of an archive.
 ARRAYS = {"test_images", "test_labels", "test_patients"}
 DEFINED = {
     name
@@ -152,11 +152,12 @@ def test_commands_are_found_where_they_are_written_and_wrong_ones_do_not_parse(p
 # --- Tasks ---------------------------------------------------------------------------------------------------
 
 TASKS = (DOCS / "tasks.md").read_text(encoding="utf-8")
+TASK_REFERENCE = (DOCS / "task-reference.md").read_text(encoding="utf-8")
 SECTIONS = {"model": ModelSpec, "data": DataSpec, "evaluation": EvaluationSpec}
 
 
 def documented_defaults() -> dict[str, str]:
-    table = TASKS.split("## Every key")[1].split("\n## ")[0]
+    table = TASK_REFERENCE.split("## Every key")[1].split("\n## ")[0]
     return dict(re.findall(r"^\| `([a-z0-9_.]+)` \| ([^|]+?) \|", table, re.MULTILINE))
 
 
