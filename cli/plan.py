@@ -289,7 +289,7 @@ def _notes(plans: Plans, parameters: int) -> Iterator[str]:
     shared = [scheme for scheme in SCHEMES if scheme in shown & SHARED_KEY_SCHEMES]
     if shared:
         yield (
-            f"[bold red]{', '.join(shared)}[/bold red]: all hospitals share one key. A coordinator that conspires with "
+            f"[bold red]{', '.join(shared)}[/bold red]: all hospitals share one key. A coordinator that colludes with "
             "any one hospital reads every update. Choose double-lock instead."
         )
     if shapes[0].members > COMPLETE_UP_TO and any(shape.encrypted for shape in shapes):

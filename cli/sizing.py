@@ -40,7 +40,7 @@ colluding_option = click.option(
     type=click.IntRange(0),
     default=1,
     show_default=True,
-    help="How many hospitals may conspire with the coordinator without learning another hospital's update.",
+    help="How many hospitals may collude with the coordinator without learning another hospital's update.",
 )
 dropout_option = click.option(
     "--dropout",

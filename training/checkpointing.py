@@ -97,7 +97,7 @@ class Checkpointing:
             raise RemoteProtocolError(
                 "too-few-signatures",
                 f"{len(found.cosigned_by)} hospitals have signed the list of checkpoints, so few that all of them "
-                "could conspire.",
+                "could collude.",
                 remedy="The release is valid without it. Ask the coordinator for the list once enough hospitals have "
                 "signed.",
             )

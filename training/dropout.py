@@ -45,7 +45,7 @@ def chosen_noise_levels(members: int, fewest: int, colluding: int, dropout: floa
     """For how many survivors noise that is too much comes off, where it may: for those who are left of such a drop-out.
 
     Args:
-        fewest: of how many survivors all but those who may conspire surely add noise.
+        fewest: of how many survivors all but those who may collude surely add noise.
 
     Raises:
         InputError: ``bad-dropout``, ``too-many-dropped``.

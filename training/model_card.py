@@ -152,7 +152,7 @@ def _training(release: VerifiedRelease) -> str:
         ("rounds", f"{predicate.rounds}, which gave {predicate.sums} sums"),
         ("scheme of aggregation", charter.scheme),
         ("fewest hospitals in a sum", str(charter.threshold)),
-        ("hospitals that may conspire without seeing another's update", _colluders(charter)),
+        ("hospitals that may collude without seeing another's update", _colluders(charter)),
         ("parameters that were trained", str(charter.model.parameters)),
         (
             "step at every hospital",
@@ -223,7 +223,7 @@ def _seen(charter: Charter) -> str:
     """By whom updates may have been seen."""
     if charter.scheme in SHARED_KEY_SCHEMES:
         return shared_key(charter.scheme).message
-    return f"More than {charter.max_colluding} hospitals that conspire with the coordinator may have seen updates."
+    return f"More than {charter.max_colluding} hospitals that collude with the coordinator may have seen updates."
 
 
 def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:

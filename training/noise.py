@@ -108,7 +108,7 @@ class ShareOfNoise:
 
 
 def knowing_noise(colluding: int) -> int:
-    """How many hospitals' noise hides nobody: that of those who conspire; and of one in any case.
+    """How many hospitals' noise hides nobody: that of those who collude; and of one in any case.
 
     Every hospital sees each sum and knows its own noise. What hides patients from it is the noise of the others.
     """

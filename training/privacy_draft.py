@@ -33,7 +33,7 @@ class Sizes:
     """What the accountant must know of a charter besides choices.
 
     Attributes:
-        fewest: of how many survivors all but those who may conspire surely add noise.
+        fewest: of how many survivors all but those who may collude surely add noise.
         metrics: which counts are released, and when.
     """
 

@@ -49,7 +49,7 @@ def shared_key(scheme: Scheme) -> Caution:
     """What a scheme of `SHARED_KEY_SCHEMES` does not protect against."""
     return Caution(
         "shared-key",
-        f"Under the scheme {scheme} all hospitals have one key: a coordinator that conspires with any one of them "
+        f"Under the scheme {scheme} all hospitals have one key: a coordinator that colludes with any one of them "
         "reads every hospital's update.",
         "Choose the scheme double-lock: there a coordinator and up to max_colluding hospitals get the sum and nobody's "
         "update.",

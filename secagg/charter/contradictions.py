@@ -207,7 +207,7 @@ def _check_who_hides(charter: Charter) -> None:
     if charter.scheme not in MASKED_SCHEMES:
         raise InputError(
             "noise-not-shared",
-            f"Under the scheme {charter.scheme} a coordinator that conspires with one hospital sees every vector, and "
+            f"Under the scheme {charter.scheme} a coordinator that colludes with one hospital sees every vector, and "
             "each carries a share of the noise only.",
             culprit="scheme",
             remedy="Choose the scheme mask or double-lock, or local differential privacy.",

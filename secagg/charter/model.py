@@ -43,10 +43,10 @@ class Charter(Section, frozen=True):
     Attributes:
         members: in the order that numbers them: the i-th member is number i, from 1, on the wire and in shares.
         threshold: t, the fewest hospitals of which a sum is ever taken.
-        max_colluding: c, how many members may conspire with the coordinator.
+        max_colluding: c, how many members may collude with the coordinator.
         scheme: ``mask``: the coordinator sees the sum and no more. ``double-lock``: masked values inside BFV; it does
             not see the sum either. ``bfv`` and ``ckks``: encrypted under one key that every hospital has, and so open
-            to a coordinator that conspires with any of them.
+            to a coordinator that colludes with any of them.
         epoch_rounds: E, the rounds that one key set-up serves.
         nonce: 16 random bytes, so that no two charters are the same, even where all else is: each is its own run.
 
@@ -77,7 +77,7 @@ class Charter(Section, frozen=True):
 
     @property
     def most_liars(self) -> int:
-        """How many members may lie: as many as may conspire, and at least one, which may lie by itself."""
+        """How many members may lie: as many as may collude, and at least one, which may lie by itself."""
         return max(1, self.max_colluding)
 
     @property

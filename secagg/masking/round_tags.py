@@ -9,7 +9,7 @@ sends a tag of its vector, ``T_0 = r_i + <a, x_i>``, and one of each component e
 them; and each with an offset of its own, from a keystream of its own. To T_j it adds a pad, which follows from the seed
 of e_j, and comes off where e_j does.
 
-Noise that stays is hidden also from who has the key of the tags, as every hospital that conspires has. It knows a and
+Noise that stays is hidden also from who has the key of the tags, as every hospital that colludes has. It knows a and
 the r_(i,j), and without pads the sum of T_j would give it ``<a, sum of e_j>``: where a model is small, that is all of
 the noise. The pads of honest hospitals are uniform, and unknown where their seeds are not revealed: for j <= L. For
 j > L the e_j are known in any case, and T_0 less their tags is the tag of the sum that all see.

@@ -129,7 +129,7 @@ class Session:
     def tag_dealers(self, participants: Collection[int]) -> frozenset[int]:
         """Whose contributions make the tag key: everybody's; in a sparse graph, the first participant's alone.
 
-        Every hospital knows the key, so that it is secret from a coordinator that conspires with none of them, and
+        Every hospital knows the key, so that it is secret from a coordinator that colludes with none of them, and
         from no other: one honest contribution is enough for that.
         """
         return frozenset(participants) if self.complete else frozenset([min(participants)])

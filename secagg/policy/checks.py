@@ -61,7 +61,7 @@ def large_enough_cohort(charter: Charter, policy: Policy) -> None:
 
 
 def enough_honest(charter: Charter, policy: Policy) -> None:
-    """Every sum holds enough honest hospitals, even if `max_colluding` conspire and a lying coordinator leaves out whom
+    """Every sum holds enough honest hospitals, even if `max_colluding` collude and a lying coordinator leaves out whom
     it can.
     """
     honest = honest_in_a_sum(charter)

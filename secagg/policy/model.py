@@ -40,8 +40,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         minimum_cohort: the fewest hospitals that a sum is asked for: t.
         minimum_honest: the fewest hospitals left in a sum when all that may collude do: t - c where all mask with all.
             Among neighbours more than half of the honest, whatever t.
-        allowed_schemes: of aggregation. By default those that hold against a coordinator that conspires with up to c
-            hospitals; ``bfv`` and ``ckks`` hold against none that conspires with any, and must be allowed by name.
+        allowed_schemes: of aggregation. By default those that hold against a coordinator that colludes with up to c
+            hospitals; ``bfv`` and ``ckks`` hold against none that colludes with any, and must be allowed by name.
         allowed_privacy_modes: of differential privacy; ``none`` is not among the defaults.
         maximum_epsilon: for each data set, over all charters, at ``maximum_delta``.
         maximum_weight: the most records that one hospital may count as.

@@ -17,7 +17,7 @@ from secagg.policy.model import Countersigning, OfficerKey, Policy
 
 
 def honest_in_a_sum(charter: Charter) -> int:
-    """How many hospitals that do not conspire are surely in each sum."""
+    """How many hospitals that do not collude are surely in each sum."""
     members, colluding = len(charter.members), charter.max_colluding
     return surely_summed(members, charter.threshold, colluding, charter.graph) - colluding
 

@@ -123,7 +123,7 @@ def verify_statement(charter: VerifiedCharter, signed: SignedStatement, statemen
 
 
 def _require_enough(charter: VerifiedCharter, release: Release, place: str) -> None:
-    """No sum is over fewer than the threshold: fewer could all conspire, and sign whatever they like."""
+    """No sum is over fewer than the threshold: fewer could all collude, and sign whatever they like."""
     named, threshold = len(release.contributors), charter.charter.threshold
     if named < threshold:
         raise unusable(

@@ -1,6 +1,6 @@
 """A transcript compared with a hospital's own log: what was given out, and what was taken and sent.
 
-Knows recomputed sums and egress entries. A coordinator that conspires with a hospital can give another one a sum that
+Knows recomputed sums and egress entries. A coordinator that colludes with a hospital can give another one a sum that
 was never taken, with a tag that fits; what it cannot do is keep that out of the log of whoever took it.
 """
 

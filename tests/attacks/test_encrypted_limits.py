@@ -44,7 +44,7 @@ def test_a_sum_that_the_attackers_tools_add_up_honestly_is_taken_by_all(stage):
         np.testing.assert_array_equal(coordinator.session.ring.to_signed(total), stage.integers(vectors, *survivors))
 
 
-# --- With a hospital that conspires ------------------------------------------------------------------------------
+# --- With a hospital that colludes -------------------------------------------------------------------------------
 
 
 @unmasked

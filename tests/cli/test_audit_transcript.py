@@ -77,7 +77,7 @@ def test_a_round_that_the_transcript_lacks_is_found_by_a_hospitals_log(audit, fi
 
 
 def test_a_forged_sum_that_a_hospital_took_in_the_number_of_a_later_round_is_found(audit, finished, tmp_path):
-    """The coordinator conspires with a hospital: the forged sum first, then that round's true one."""
+    """The coordinator colludes with a hospital: the forged sum first, then that round's true one."""
     home = finished / "hospitals/h1"
     identity = Identity.load(home / "identity.pem")
     with EgressLog(tmp_path / "egress.sqlite", identity) as log:

@@ -111,7 +111,7 @@ def test_signing_twice_changes_nothing(secagg, signed):
 
 # Schemes
 
-WEAKNESS = "a coordinator that conspires with any one of them reads every hospital's update."
+WEAKNESS = "a coordinator that colludes with any one of them reads every hospital's update."
 
 
 def new(secagg, members, *options):

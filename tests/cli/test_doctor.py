@@ -20,7 +20,7 @@ from cli.doctor_storage import file_system_of
 from tests.cli.outcome import FAILED, UNUSABLE, Outcome
 
 MEMORY = Path("/dev/shm")
-WEAKNESS = "a coordinator that conspires with any one of them reads every hospital's update"
+WEAKNESS = "a coordinator that colludes with any one of them reads every hospital's update"
 
 
 @pytest.fixture

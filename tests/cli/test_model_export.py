@@ -66,11 +66,11 @@ def test_a_file_wants_a_charter_and_a_folder_has_its_own(secagg, finished, here)
 
 
 @pytest.mark.parametrize("scheme", ["bfv", "ckks"])
-def test_the_card_of_a_scheme_with_one_key_promises_nothing_against_conspirators(secagg, simulate, here, scheme):
+def test_the_card_of_a_scheme_with_one_key_promises_nothing_against_colluders(secagg, simulate, here, scheme):
     assert simulate("--scheme", scheme).code == 0
     assert export(secagg, here / "run", here, "--card", "README.md").code == 0
     card = (here / "README.md").read_text()
-    assert "| hospitals that may conspire without seeing another's update | none: all have one key |" in card
+    assert "| hospitals that may collude without seeing another's update | none: all have one key |" in card
     assert f"- {shared_key(scheme).message}\n" in card
     assert "More than" not in card
 
@@ -78,8 +78,8 @@ def test_the_card_of_a_scheme_with_one_key_promises_nothing_against_conspirators
 def test_and_under_masking_how_many_may(secagg, finished, here):
     assert export(secagg, finished, here, "--card", "README.md").code == 0
     card = (here / "README.md").read_text()
-    assert "| hospitals that may conspire without seeing another's update | 1 |" in card
-    assert "- More than 1 hospitals that conspire with the coordinator may have seen updates." in card
+    assert "| hospitals that may collude without seeing another's update | 1 |" in card
+    assert "- More than 1 hospitals that collude with the coordinator may have seen updates." in card
 
 
 def test_the_card_says_what_was_signed_and_leaves_open_what_was_not(secagg, finished, here):

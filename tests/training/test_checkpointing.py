@@ -301,7 +301,7 @@ def before_it_is_given_out(open_ward):
 
 
 def listed_anew(ward):
-    """What all have signed, and the same with less of the logs of hospital 2, which conspires, and no transcript."""
+    """What all have signed, and the same with less of the logs of hospital 2, which colludes, and no transcript."""
     first = (ward.folder / "coordinator/checkpoints.json").read_bytes()
     said = verify_sites(first, ward.charter, "the list").sites
     nothing = checkpoint_of(())

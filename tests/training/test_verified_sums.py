@@ -225,7 +225,7 @@ def test_a_task_is_not_built_where_a_policy_does_not_allow_it(tmp_path, monkeypa
 
 @dataclass
 class Deceiving:
-    """A coordinator that conspires with the second hospital, beside a transcript that is in order.
+    """A coordinator that colludes with the second hospital, beside a transcript that is in order.
 
     It keeps the first sum to itself, and gives out an invented one as one that was missed, in the next round's number.
     """
@@ -396,7 +396,7 @@ def test_one_member_that_claims_to_be_far_ahead_does_not_use_up_the_numbers(open
     assert coordinator._claimed([]) == 0
 
 
-def test_nor_does_it_where_nobody_is_said_to_conspire(open_ward):
+def test_nor_does_it_where_nobody_is_said_to_collude(open_ward):
     ward = open_ward(hospitals=5, choices=choices_of(max_colluding=0))
     number, hospital = 2, ward.hospitals[2]
     coordinator = ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {number: LyingAboutItself(hospital, ahead)}))

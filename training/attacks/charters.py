@@ -239,7 +239,7 @@ def one_key_twice(_build: Build, _folder: Path) -> Outcome:
 
 
 def minority_threshold(build: Build, folder: Path) -> Outcome:
-    """A charter with t = 2 of 5, under which the victim is summed with one hospital that conspires."""
+    """A charter with t = 2 of 5, under which the victim is summed with one hospital that colludes."""
     tries = Tries(Refuser.CHARTER)
     charter = tries(make_charter, make_identities(_MEMBERS), threshold=2, max_colluding=0)
     if charter is None:
@@ -332,7 +332,7 @@ ATTACKS: Final = (
     Attack(
         "minority-threshold",
         Liar.AUTHOR,
-        "Sets a threshold of two of five, so that the victim may be summed with one hospital that conspires.",
+        "Sets a threshold of two of five, so that the victim may be summed with one hospital that colludes.",
         _SETS,
         Refused.with_reasons(Refuser.CHARTER, "unsafe-threshold"),
         minority_threshold,

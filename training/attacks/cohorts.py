@@ -70,7 +70,7 @@ def mixed_survivor_sets(build: Build, folder: Path) -> Outcome:
 
 def set_for_each(build: Build, folder: Path) -> Outcome:
     """The victim is given the deals of t - 1 neighbours, and everybody is told that it survived and that those of the
-    neighbours that do not conspire, itself excepted, did not.
+    neighbours that do not collude, itself excepted, did not.
 
     So t hospitals reveal the victim's seed, and t the mask key of each neighbour. The victim's own mask key is never
     asked for: its masks can be had from the other end.
@@ -133,7 +133,7 @@ def withheld_deals(build: Build, folder: Path) -> Outcome:
 
 
 def minority_cohort(build: Build, folder: Path) -> Outcome:
-    """A sum is asked for over the victim and one hospital that conspires, of five."""
+    """A sum is asked for over the victim and one hospital that colludes, of five."""
     with Consortium.make(folder, 5, build) as stage:
         coordinator, vectors = begun(stage, 5)
         tries = Tries(Refuser.HOSPITAL)
@@ -235,7 +235,7 @@ ATTACKS: Final = (
     Attack(
         "minority-cohort",
         Liar.BOTH,
-        "Asks for a sum over the victim and a hospital that conspires.",
+        "Asks for a sum over the victim and a hospital that colludes.",
         _ROUND,
         Refused.with_reasons(_HOSPITAL, "below-threshold"),
         minority_cohort,

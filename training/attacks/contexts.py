@@ -187,7 +187,7 @@ def _decrypted_with(context: bytes, stage: Consortium, replies: Outbox) -> str |
 
 
 def two_secrets(build: Build, folder: Path) -> Outcome:
-    """A hospital that conspires signs two sets of keys, of which each half is shown one, so that each makes a secret of
+    """A hospital that colludes signs two sets of keys, of which each half is shown one, so that each makes a secret of
     its own, and the other half's contributions are worth nothing."""
 
     def script(stage: Consortium, tries: Tries) -> str | None:

@@ -168,7 +168,7 @@ ATTACKS: Final = (
     Attack(
         "drop-a-colluder-differencing",
         Liar.BOTH,
-        "Has a hospital that conspires stay away from one sum and the victim from the other, and subtracts.",
+        "Has a hospital that colludes stay away from one sum and the victim from the other, and subtracts.",
         _OVER_ROUNDS,
         _REFUSED,
         drop_a_colluder,

@@ -1,6 +1,6 @@
 """A coordinator that may do anything where sums are encrypted: it adds any ciphertexts and names any contributors.
 
-With a hospital that conspires it has all that the hospitals of an epoch have in common, and opens what that opens.
+With a hospital that colludes it has all that the hospitals of an epoch have in common, and opens what that opens.
 """
 
 from __future__ import annotations
@@ -118,11 +118,11 @@ class EncryptedCoordinator(LyingCoordinator):
             self.clients[number].receive(message)
             self.clients[number].take_sum()
 
-    # --- What needs a hospital that conspires ---------------------------------------------------------------------
+    # --- What needs a hospital that colludes ----------------------------------------------------------------------
 
     @property
     def group(self) -> GroupCipher:
-        """All that the hospitals of the epoch have in common, from one that conspires."""
+        """All that the hospitals of the epoch have in common, from one that colludes."""
         return self.clients[min(self.colluders)]._current().group
 
     def hidden(self, tag: int, numbers: Iterable[int]) -> int:

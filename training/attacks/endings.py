@@ -95,7 +95,7 @@ def _ended(folder: Path) -> tuple[Ward, Outbox]:
 
 
 def release_of_one(_build: Build, folder: Path) -> Outcome:
-    """A hospital that conspires states another epsilon, as the only contributor and as all of them, and signs alone.
+    """A hospital that colludes states another epsilon, as the only contributor and as all of them, and signs alone.
 
     It is given to a hospital in the place of the release that all signed, and to an outsider who verifies it.
     """
@@ -166,7 +166,7 @@ def _hand_over(ward: Ward) -> None:
 
 
 def checkpoints_anew(_build: Build, folder: Path) -> Outcome:
-    """A hospital that conspires says less of its own logs, and the coordinator has all sign that beside what is so.
+    """A hospital that colludes says less of its own logs, and the coordinator has all sign that beside what is so.
 
     Once before anybody is given what all have signed. Once after: those who sign are given the other in the place of
     what they have; and the same list without signatures.
@@ -195,7 +195,7 @@ def _said_anew(ward: Ward, real: bytes) -> bytes:
 
 
 def _signed_by_all(ward: Ward, anew: bytes, tries: Tries) -> SignedStatement:
-    """By the hospital that conspires, and whoever else signs it."""
+    """By the hospital that colludes, and whoever else signs it."""
     signatures = [attest(anew, ward.identities[COLLUDER])]
     for number in sorted(ward.parties.keys() - {COLLUDER}):
         for reply in tries(ward.parties[number].receive, ward.forge(Stage.WITNESS, Witness(anew))) or ():

@@ -41,7 +41,7 @@ from training.testbed.consortium import MODEL_DIGEST, Consortium, Vectors
 WITH_MASKS = "double-lock"
 
 
-# --- With a hospital that conspires ------------------------------------------------------------------------------
+# --- With a hospital that colludes -------------------------------------------------------------------------------
 
 
 def opened_vectors(build: Build, folder: Path) -> Outcome:
@@ -222,7 +222,7 @@ ATTACKS: Final = (
     Attack(
         "shared-secret-on-all-ciphertexts",
         Liar.BOTH,
-        "Opens every ciphertext and every share of a round with the secret of a hospital that conspires.",
+        "Opens every ciphertext and every share of a round with the secret of a hospital that colludes.",
         _DOUBLE_LOCK,
         Refused.with_reasons(Refuser.HOSPITAL, "unexpected-message", "differencing"),
         opened_vectors,

@@ -75,7 +75,7 @@ def _coordinator(ward: Ward, **epoch: Any) -> LyingCoordinator:
 
 
 def invented_sum(_build: Build, folder: Path) -> Outcome:
-    """A hospital is given an invented sum as one that it missed, with the word of a hospital that conspires."""
+    """A hospital is given an invented sum as one that it missed, with the word of a hospital that colludes."""
     with _open_ward(folder, standardise="none") as ward:
         tries, victim = Tries(Refuser.HOSPITAL), ward.parties[VICTIM]
         message = _invented(ward)
@@ -178,7 +178,7 @@ ATTACKS: Final = (
     Attack(
         "invented-missed-sum",
         Liar.BOTH,
-        "Gives a hospital an invented sum as one that it missed, with the word of a hospital that conspires.",
+        "Gives a hospital an invented sum as one that it missed, with the word of a hospital that colludes.",
         "A forged sum",
         Refused.with_reasons(Refuser.HOSPITAL, "not-endorsed"),
         invented_sum,

@@ -90,7 +90,7 @@ def own_keys_exchanged(build: Build, folder: Path) -> Outcome:
 
 
 def two_rosters(build: Build, folder: Path) -> Outcome:
-    """A hospital that conspires signs two sets of keys; each half of the others is shown one."""
+    """A hospital that colludes signs two sets of keys; each half of the others is shown one."""
     with Consortium.make(folder, 6, build) as stage:
         coordinator = _opened(stage)
         tries = Tries(Refuser.HOSPITAL)

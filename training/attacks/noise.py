@@ -80,7 +80,7 @@ class NoisyCoordinator(LyingCoordinator):
         return reveal
 
     def seed_of(self, owner: int, component: int) -> bytes | None:
-        """The seed of a hospital's noise, if it conspires, or if t shares give what it committed to."""
+        """The seed of a hospital's noise, if it colludes, or if t shares give what it committed to."""
         slot = self.session.slot(self.round)
         if owner in self.colluders:
             return self.clients[owner]._current().secrets.rounds[slot][MASK_KEY + component]

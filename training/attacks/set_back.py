@@ -72,7 +72,7 @@ class _Run:
 
     @property
     def colluder(self) -> Party:
-        """The hospital that conspires."""
+        """The hospital that colludes."""
         return self.ward.parties[COLLUDER]
 
     @property
@@ -110,7 +110,7 @@ class _Run:
         self.colluder.hospital._state = place.state
 
     def lead_others_to(self, place: _Place) -> None:
-        """Hand it to all but the hospital that conspires."""
+        """Hand it to all but the hospital that colludes."""
         from training.snapshot_content import content_of_state
         from training.snapshots import Route, seal_snapshot
 

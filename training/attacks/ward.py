@@ -125,7 +125,7 @@ class Ward:
         return dict.fromkeys(self.parties)
 
     def signed(self, number: int, session: Session) -> Sealer:
-        """What a hospital that conspires signs with."""
+        """What a hospital that colludes signs with."""
         return Sealer(self.charter, number, self.identities[number], session.epoch)
 
 

@@ -25,7 +25,7 @@ from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import knowing_noise, noise_digest, sized
 from training.privacy_plan import privacy_plan
 
-# More hospitals where they share the noise: that of one, which may conspire, is too much and stays.
+# More hospitals where they share the noise: that of one, which may collude, is too much and stays.
 _HOSPITALS: Final[dict[Mode, int]] = {"local": 4, "distributed": 8}
 _STEPS: Final = 2
 # With which two steps on all records are one step with a noise multiplier of 2: half as much is told from it best.

@@ -66,7 +66,7 @@ def _scheme(plan: Plan) -> Choice:
         return Choice(
             "scheme",
             "double-lock",
-            "The coordinator sees nothing; if it conspires with a hospital, it sees no more than the sum.",
+            "The coordinator sees nothing; if it colludes with a hospital, it sees no more than the sum.",
             f"{cost}, and the coordinator sees sums.",
             ("--scheme", "double-lock"),
         )
@@ -87,7 +87,7 @@ def _threshold(wishes: Wishes, plan: Plan) -> Choice:
     return Choice(
         "threshold",
         f"{shape.threshold} of {shape.members}",
-        f"The smallest that is safe: below it, a coordinator that conspires with {wishes.colluding} of the hospitals "
+        f"The smallest that is safe: below it, a coordinator that colludes with {wishes.colluding} of the hospitals "
         f"could ask two sets of them for what removes all masks from one update. When {shape.dropped} drop out, "
         f"{alive} are left.{graph}",
         f"a higher one: {crowds}no sum where {shape.members - shape.threshold} are missing, which this one tolerates.",

@@ -301,9 +301,8 @@ def _assumptions(charter: Charter, plan: PrivacyPlan, rounds: int, sums: int) ->
         ("How many training patients a hospital has is public: the scale of its noise gives it away.",)
         if charter.privacy.mode == "local"
         else (
-            f"At most {_hospitals(charter.max_colluding)} in a conspiracy with the coordinator, or leaving out the "
-            "noise.",
-            f"Each sum is over at least {_hospitals(honest_in_a_sum(charter))} outside of that conspiracy.",
+            f"At most {_hospitals(charter.max_colluding)} colluding with the coordinator, or leaving out the noise.",
+            f"Each sum is over at least {_hospitals(honest_in_a_sum(charter))} beside those.",
         )
     )
     return (
@@ -337,16 +336,16 @@ def _not_protected(charter: Charter) -> tuple[str, ...]:
         "What the model says about patients in general, and so about anybody who resembles them.",
         "Records that leave a hospital in any other way.",
         "Whether a hospital's list of patients changed between two runs, or within one: the name of a data set tells.",
-        f"{_conspiracy(charter)}{_LEFT[charter.privacy.mode]}.",
+        f"{_collusion(charter)}{_LEFT[charter.privacy.mode]}.",
         "The model, against a hospital that spoils it on purpose within what clipping allows.",
     )
 
 
-def _conspiracy(charter: Charter) -> str:
+def _collusion(charter: Charter) -> str:
     if charter.scheme in SHARED_KEY_SCHEMES:
-        return "Any hospital's update, if the coordinator conspires with a single hospital: all have one key"
+        return "Any hospital's update, if the coordinator colludes with a single hospital: all have one key"
     many = _hospitals(charter.max_colluding)
-    return f"A single hospital's update, against more than {many} in a conspiracy with the coordinator"
+    return f"A single hospital's update, against more than {many} colluding with the coordinator"
 
 
 def _hospitals(count: int) -> str:

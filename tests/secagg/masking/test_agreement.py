@@ -36,7 +36,7 @@ WITHOUT_TWO = [1, 3, 4, 5, 6]
 
 @pytest.fixture
 def masked(tmp_path) -> tuple[MisbehavingCoordinator, dict]:
-    """Six hospitals of which the last conspires, t = 4; all have masked round 1."""
+    """Six hospitals of which the last colludes, t = 4; all have masked round 1."""
     return start(tmp_path)
 
 

@@ -225,7 +225,7 @@ def test_a_hospital_with_another_model_is_left_out_of_the_sum(tmp_path):
     )
 
 
-def test_one_that_invents_a_model_first_keeps_nobody_out_where_nobody_is_said_to_conspire(tmp_path):
+def test_one_that_invents_a_model_first_keeps_nobody_out_where_nobody_is_said_to_collude(tmp_path):
     consortium = Consortium.make(tmp_path, 5, max_colluding=0, threshold=3)
     consortium.set_up()
     consortium.deliver(consortium.server.begin(1))

@@ -1,6 +1,6 @@
 """The rules of agreeing and revealing, checked by trying every strategy of a lying coordinator on a model of them.
 
-The model knows no keys. A round has n hospitals of which c conspire; every honest one has masked. The coordinator tells
+The model knows no keys. A round has n hospitals of which c collude; every honest one has masked. The coordinator tells
 each honest hospital a survivor set of at least t that contains it; colluders sign every set and hand over their shares.
 Who is told a set signs it and reveals for it if the rules let it: signing or revealing less never tells more. From the
 revealed shares follows whose self-mask seed (b) and mask key (s) are rebuilt, and from those which sums over honest
@@ -51,7 +51,7 @@ def subsets(members: int, least: int) -> list[int]:
 
 
 def canonical(options: list[int], members: int, honest: int) -> list[int]:
-    """Of the sets that the first hospital may be told, one for each number of honest and conspiring others in it."""
+    """Of the sets that the first hospital may be told, one for each number of honest and colluding others in it."""
     kinds = {}
     for chosen in options:
         kinds.setdefault(((chosen & ((1 << honest) - 1)).bit_count(), chosen >> honest), chosen)

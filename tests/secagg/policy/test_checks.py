@@ -111,7 +111,7 @@ def test_a_scheme_with_one_key_for_all_must_be_allowed_by_name_and_the_refusal_n
         check_charter(charter, STRICT)
     assert caught.value.reason == "scheme-not-allowed"
     assert "double-lock, mask only" in caught.value.message
-    assert "conspires with any one of them reads every hospital's update" in caught.value.message
+    assert "colludes with any one of them reads every hospital's update" in caught.value.message
     assert caught.value.remedy.startswith("Choose the scheme double-lock")
     check_charter(charter, msgspec.structs.replace(STRICT, allowed_schemes=frozenset({scheme})))
 

@@ -32,7 +32,7 @@ def test_the_policy_that_is_written_accepts_this_charter(sites):
 
 @pytest.fixture
 def agreed_and_later(tmp_path):
-    """A site's policy, the charter that it was laid out with, and a later one under which more may conspire."""
+    """A site's policy, the charter that it was laid out with, and a later one under which more may collude."""
     sites = lay_out(tmp_path, hospitals=5)
     agreed = sites.charter.charter
     later = msgspec.structs.replace(agreed, nonce=bytes(16), max_colluding=agreed.max_colluding + 1)
