@@ -33,7 +33,7 @@ class Cohort:
         hospitals: n, all members.
         threshold: t, the fewest survivors.
         colluding: c, how many of them may know their own noise to be none.
-        levels: m_0 > ... > m_(J-1) > t: numbers of survivors for which noise that is too much is taken off again.
+        levels: m_0 > ... > m_(J-1) > t: numbers of survivors for which surplus noise is removed again.
     """
 
     hospitals: int
@@ -59,7 +59,7 @@ class Cohort:
     @property
     def largest_excess(self) -> float:
         """The variance of a sum's noise at most, over the curator's: all that survive have added theirs."""
-        # Just below the next level there are most of those for whom a level is too much.
+        # Just below the next level there are most of those for whom a level is surplus.
         tops = [self.hospitals, *(fewest - 1 for fewest in self.levels)]
         return max(top / (fewest - self.colluding) for top, fewest in zip(tops, self.steps, strict=True))
 

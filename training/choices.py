@@ -28,7 +28,7 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Attributes:
         homomorphic: the parameter set of an encrypted scheme; ``auto`` for the one that fits the model's size.
         epsilon: the budget of the whole run under differential privacy.
-        noise_levels: for how many survivors noise that is too much is taken off again, under ``distributed``; for those
+        noise_levels: for how many survivors surplus noise is removed again, under ``distributed``; for those
             who are left of an expected drop-out if not given.
         expected_batch: under ``distributed``, how many patients of all hospitals together are expected in a step: the
             sampling rate times all patients; by it the sum of their gradients is divided.

@@ -36,7 +36,7 @@ class Vector:
     """What is masked: ring elements, shape (session.length,).
 
     Attributes:
-        removable: components of the noise in it that may be taken off the sum again, each of the same shape.
+        removable: components of the noise in it that may be removed from the sum, each of the same shape.
     """
 
     elements: RingVector
@@ -73,7 +73,7 @@ class Contributor:
 
         Args:
             step: which sum it is for, from 1.
-            noise_keys: of the components of noise that may be taken off again.
+            noise_keys: of the components of noise that may be removed.
         """
         if self.charter.privacy.mode == "distributed":
             return self._part_of_step(state, step, noise_keys)

@@ -42,7 +42,7 @@ def chosen_graph(members: int, colluding: int, dropped: int) -> Graph | None:
 
 
 def chosen_noise_levels(members: int, fewest: int, colluding: int, dropout: float) -> tuple[int, ...]:
-    """For how many survivors noise that is too much comes off, where it may: for those who are left of such a drop-out.
+    """For how many survivors surplus noise is removed, where it may be: for those who are left of such a drop-out.
 
     Args:
         fewest: of how many survivors all but those who may collude surely add noise.

@@ -102,7 +102,7 @@ class ShareOfNoise:
         )
 
     def __call__(self, key: bytes, component: int) -> RingVector:
-        """A component that can be taken off again, as ring elements: always the same of the same key (32 bytes)."""
+        """A component that can be removed again, as ring elements: always the same of the same key (32 bytes)."""
         drawn = self.drawn(component, secure_generator(key[:KEY_SIZE]))
         return Ring(self.charter.encoding.field_bits).from_signed(drawn)
 
@@ -116,7 +116,7 @@ def knowing_noise(colluding: int) -> int:
 
 
 def noise_digest(shares: NoiseShares) -> bytes:
-    """SHA-256 of the components that can come off, drawn from a key of zeros; nothing where there are none.
+    """SHA-256 of the components that can be removed, drawn from a key of zeros; nothing where there are none.
 
     With it how their tags are made: who makes them otherwise must not start either.
     """
@@ -130,7 +130,7 @@ def noise_digest(shares: NoiseShares) -> bytes:
 def require_same_noise(charter: Charter) -> None:
     """Refuse to take part where noise is drawn otherwise than by who drafted the charter.
 
-    Noise that came off otherwise than it was added would look like a forged sum, for which hospitals stop for good.
+    Noise that was removed otherwise than it was added would look like a forged sum, for which hospitals stop for good.
 
     Raises:
         InputError: ``other-noise``.
@@ -145,7 +145,7 @@ def require_same_noise(charter: Charter) -> None:
 
 
 def noise_expansion(charter: Charter) -> NoiseExpansion:
-    """What draws the noise that comes off a charter's sums, if any does.
+    """What draws the noise that is removed from a charter's sums, if any is.
 
     Raises:
         InputError: ``other-noise``.

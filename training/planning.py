@@ -74,7 +74,7 @@ def make_plans(
         rounds: E, of a key set-up.
         bits: of a ring element.
         schemes: what is encrypted is measured only if it is among these.
-        noise_levels: of a charter under which noise comes off; of the scheme ``mask`` alone.
+        noise_levels: of a charter under which noise is removed; of the scheme ``mask`` alone.
 
     Raises:
         InputError: ``too-few-members``, ``too-many-colluding``, ``bad-dropout``, ``too-many-dropped``,

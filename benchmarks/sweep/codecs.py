@@ -29,10 +29,10 @@ class Codec(Protocol):
 
     @property
     def expansion(self) -> NoiseExpansion:
-        """Draws what may come off of the noise."""
+        """Draws what may be removed of the noise."""
 
     def encode(self, update: Reals, noise_keys: Sequence[bytes]) -> list[RingVector]:
-        """The vector, then each component of noise in it that may come off; shape (session.length,) each."""
+        """The vector, then each component of noise in it that may be removed; shape (session.length,) each."""
 
     def mean(self, total: RingVector, survivors: int) -> Reals:
         """The mean of the survivors' updates, float64, shape (d,)."""

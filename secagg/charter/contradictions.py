@@ -219,7 +219,7 @@ def _check_levels(charter: Charter) -> None:
     if charter.graph.degree:
         raise _levels_contradict(
             "Among neighbours a lying coordinator can leave hospitals out of a sum, and their noise with them: it is "
-            "sized for half of the honest ones, and none is too much."
+            "sized for half of the honest ones, and none is surplus."
         )
     if charter.privacy.noise != "skellam":
         raise _levels_contradict(
@@ -227,7 +227,7 @@ def _check_levels(charter: Charter) -> None:
         )
     if charter.scheme != "mask":
         raise _levels_contradict(
-            f"Noise that is too much is taken off a sum by the coordinator, who cannot under {charter.scheme}."
+            f"Surplus noise is removed from a sum by the coordinator, who cannot do that under {charter.scheme}."
         )
 
 
@@ -241,7 +241,7 @@ def _levels_contradict(message: str) -> InputError:
 
 
 def check_noise_levels(levels: Sequence[int], members: int, threshold: int) -> None:
-    """Refuse numbers of survivors at which noise cannot come off.
+    """Refuse numbers of survivors at which noise cannot be removed.
 
     Raises:
         InputError: ``noise-levels-contradict``.

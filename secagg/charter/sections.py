@@ -154,9 +154,9 @@ class Privacy(Section, frozen=True):
             honest survivors together.
         noise: the distribution of noise shares, on integers, under ``distributed``.
         noise_levels: under ``distributed``, numbers of survivors, falling, each above the threshold: noise is sized for
-            the fewest, and what is too much where as many survive is taken off the sum again. None: it stays.
+            the fewest, and what is surplus where as many survive is removed from the sum again. None: it stays.
         noise_digest: where there are levels, of what is drawn from a known key: whoever draws otherwise does not start,
-            and never takes off other noise than was added.
+            and never removes other noise than was added.
         clip_norm: the most one patient's gradient can weigh, L2.
         sampling_rate: the probability with which a patient is in a step's batch (Poisson sampling).
         delta: the delta of (epsilon, delta).

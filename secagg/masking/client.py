@@ -127,7 +127,7 @@ class MaskingClient:
     def noise_keys(self) -> tuple[bytes, ...]:
         """The keys of components 1 to J of this hospital's noise in the round that has begun, 32 bytes each.
 
-        Noise that is drawn with one comes off again where enough hospitals survive. Each serves one vector.
+        Noise that is drawn with one is removed again where enough hospitals survive. Each serves one vector.
 
         Raises:
             LocalProtocolError: ``out-of-turn``, ``secrets-forgotten``.

@@ -161,7 +161,7 @@ class Reveal(_Payload, frozen=True):
     Attributes:
         survivors_digest: the set that this answers.
         seed_shares: of every survivor's self-mask seed; then, component by component, of every survivor's seed of the
-            noise that comes off.
+            noise that is removed.
         mask_key_shares: of every other participant's mask key.
     """
 

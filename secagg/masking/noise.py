@@ -1,11 +1,11 @@
-"""Noise that hospitals add in components, so that what is too much can be taken off the sum: Jiang, Wang and Chen 2024,
+"""Noise that hospitals add in components, so that the surplus can be removed from the sum: Jiang, Wang and Chen 2024,
 "Efficient Federated Learning with Secure Aggregation and Differential Privacy" (Dordis), on add-then-remove noise.
 
 Knows how many components a sum keeps, and the shape of what draws one. Knows no distribution and no secret.
 
 Noise is sized for the fewest survivors. Of the levels m_0 > m_1 > ... above the threshold t, which is the last,
 component j is what must be there when fewer than m_(j-1) survive. With s survivors, L is the smallest index with
-m_L <= s: components 1 to L stay in the sum, and those above L come off.
+m_L <= s: components 1 to L stay in the sum, and those above L are removed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from secagg.errors import LocalProtocolError
 
 
 class NoiseExpansion(Protocol):
-    """Draws a component's noise from its key: what a hospital has added, and what the coordinator takes off.
+    """Draws a component's noise from its key: what a hospital has added, and what the coordinator removes.
 
     It must be deterministic, to the bit and on every machine. Noise that comes out otherwise at the coordinator makes a
     sum that hospitals take for a forged one, and they stop.
@@ -34,20 +34,20 @@ class NoiseExpansion(Protocol):
 
 
 def refuse_noise(_key: bytes, _component: int) -> RingVector:
-    """A `NoiseExpansion` for charters under which no noise comes off.
+    """A `NoiseExpansion` for charters under which no noise is removed.
 
     Raises:
         LocalProtocolError: ``no-noise-expansion``.
     """
     raise LocalProtocolError(
         "no-noise-expansion",
-        "Noise comes off the sums of this charter, and nothing was given that draws it.",
+        "Surplus noise is removed from the sums of this charter, and nothing was given that draws it.",
         remedy="Give the sampler that the hospitals draw with.",
     )
 
 
 def require_expansion(components: int, noise: NoiseExpansion) -> None:
-    """Refuse to begin without what draws noise, where some has to come off.
+    """Refuse to begin without what draws noise, where some has to be removed.
 
     Raises:
         LocalProtocolError: ``no-noise-expansion``.
@@ -62,5 +62,5 @@ def kept_components(levels: Sequence[int], survivors: int) -> int:
 
 
 def removed_components(levels: Sequence[int], survivors: int) -> range:
-    """The components that come off a sum over so many survivors, ascending."""
+    """The components that are removed from a sum over so many survivors, ascending."""
     return range(kept_components(levels, survivors) + 1, len(levels) + 1)

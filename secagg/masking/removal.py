@@ -1,7 +1,7 @@
-"""How the coordinator takes off a sum the noise that is too much: rebuilds the seeds of it, draws it again, subtracts.
+"""How the coordinator removes surplus noise from a sum: it rebuilds the seeds, draws the noise again, and subtracts it.
 
 Knows the shares of noise seeds that survivors revealed, commitments, and what draws noise. Knows no messages or states.
-Which components come off follows from the number of survivors: seeds of the others are never revealed.
+Which components are removed follows from the number of survivors: seeds of the others are never revealed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from secagg.masking.session import Session, Survivors
 
 @dataclass
 class Removal:
-    """One round's noise that comes off.
+    """One round's noise that is removed.
 
     Attributes:
         components: which of everybody's, ascending.

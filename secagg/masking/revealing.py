@@ -13,10 +13,10 @@ from secagg.masking.session import Session, Survivors
 
 
 def shares_for(survivors: Survivors, held: Mapping[int, HeldShares], session: Session, round_number: int) -> Reveal:
-    """The shares to reveal: of each survivor's self-mask seed, and of its noise seeds that come off; of each dropped
+    """The shares to reveal: of each survivor's self-mask seed, and of its noise seeds that are removed; of each dropped
     participant's mask key. Never both of one hospital.
 
-    Which noise comes off follows from the number of survivors, which this hospital counts itself: the coordinator
+    Which noise is removed follows from the number of survivors, which this hospital counts itself: the coordinator
     cannot ask for noise that must stay.
 
     Args:

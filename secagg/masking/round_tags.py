@@ -1,13 +1,13 @@
-"""The tags of one round: those that a hospital sends, and that of a sum from which noise may have come off.
+"""The tags of one round: those that a hospital sends, and that of a sum from which noise may have been removed.
 
 Knows vectors, components of noise, what hides their tags, and the key of an epoch's tags. What one tag is worth is in
 `secagg.masking.tags`.
 
-The coordinator takes components j > L of everybody's noise off the sum, and hospitals check what is left. So a hospital
+The coordinator removes components j > L of everybody's noise, and hospitals check what is left. So a hospital
 sends a tag of its vector, ``T_0 = r_i + <a, x_i>``, and one of each component e_j that is in it,
 ``T_j = r_(i,j) + <a, e_j>``: with the same a, so that ``T_0 - sum of T_j over j > L`` is the tag of the vector without
 them; and each with an offset of its own, from a keystream of its own. To T_j it adds a pad, which follows from the seed
-of e_j, and comes off where e_j does.
+of e_j, and is removed where e_j is.
 
 Noise that stays is hidden also from who has the key of the tags, as every hospital that colludes has. It knows a and
 the r_(i,j), and without pads the sum of T_j would give it ``<a, sum of e_j>``: where a model is small, that is all of
@@ -60,7 +60,7 @@ def round_tag(
     model: bytes,
     contributors: Iterable[int],
 ) -> int:
-    """The tag of the sum over ``contributors`` in one round on one model, without the noise that comes off it."""
+    """The tag of the sum over ``contributors`` in one round on one model, without the noise that is removed."""
     named, ring, members = tuple(contributors), session.ring, len(session.members)
     key = kdf.round_tag_key(epoch_tag_key, session, round_number, model)
     total = tags.tag(vector, ring, key, members, named)

@@ -67,10 +67,10 @@ class MaskingServer:
         invited: the members to open the epoch with; all, unless one was caught cheating.
         journal: is told everything that happens, in order, so that the epoch can be run again: `secagg.transcript`. Of
             messages larger than any that is in turn it is not told.
-        noise: draws noise as hospitals do, so that what is too much can be taken off.
+        noise: draws noise as hospitals do, so that the surplus can be removed.
 
     Raises:
-        LocalProtocolError: ``no-noise-expansion``, where noise comes off and ``noise`` is not given.
+        LocalProtocolError: ``no-noise-expansion``, where noise is removed and ``noise`` is not given.
 
     Attributes:
         result: the last round's sum, without its vector where that is encrypted; None while a round runs and where it

@@ -80,12 +80,12 @@ class Session:
 
     @property
     def noise_levels(self) -> tuple[int, ...]:
-        """m_0 to m_(J-1): numbers of survivors, falling, from which on a component of noise comes off the sum."""
+        """m_0 to m_(J-1): numbers of survivors, falling, from which on a component of noise is removed."""
         return self.charter.charter.privacy.noise_levels if self.purpose is Purpose.TRAINING else ()
 
     @property
     def noise_components(self) -> int:
-        """J: in how many components a hospital adds noise that may come off; 0 if none may."""
+        """J: in how many components a hospital adds noise that may be removed; 0 if none may."""
         return len(self.noise_levels)
 
     @property
@@ -103,7 +103,7 @@ class Session:
         return noise.kept_components(self.noise_levels, survivors)
 
     def removed_components(self, survivors: int) -> range:
-        """The components of everybody's noise that come off a sum over so many survivors, ascending."""
+        """The components of everybody's noise that are removed over so many survivors, ascending."""
         return noise.removed_components(self.noise_levels, survivors)
 
     @property

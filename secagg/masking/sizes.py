@@ -69,7 +69,7 @@ class Shape:
         rounds: E, of a key set-up.
         graph: None if everybody masks with everybody, or has to do with everybody as under the encrypted schemes.
         parameter_set: what ciphertexts are made with, where there are any.
-        noise_levels: numbers of survivors, falling, from which on a component of noise comes off; as in a charter.
+        noise_levels: numbers of survivors, falling, from which on a component of noise is removed; as in a charter.
     """
 
     members: int
@@ -110,7 +110,7 @@ class Shape:
 
     @property
     def removed_component_count(self) -> int:
-        """How many components of everybody's noise come off a sum."""
+        """How many components of everybody's noise are removed from a sum."""
         return len(removed_components(self.noise_levels, self.survivors))
 
     @property

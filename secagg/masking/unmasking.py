@@ -1,5 +1,5 @@
-"""How the coordinator takes off a sum the masks, and noise that is too much: checks what the survivors reveal,
-rebuilds, subtracts.
+"""How the coordinator takes the masks off a sum, and removes surplus noise: it checks what the survivors reveal,
+rebuilds and subtracts.
 
 Knows shares, the digests that their dealers signed, and masks. Knows nothing of messages or states.
 """
@@ -32,7 +32,7 @@ class Unmasking:
     Attributes:
         dealt: what was dealt in this epoch; who dealt and is no survivor has dropped.
         model: the digest of the model that every survivor started from.
-        noise: draws again the noise that comes off.
+        noise: draws again the noise that is removed.
         responders: who has answered.
     """
 
@@ -96,7 +96,7 @@ class Unmasking:
         self._removal.keep(responder, remaining, noise)
 
     def unmask(self, masked_sum: RingVector, masked_tags: Sequence[int]) -> int:
-        """Take every mask off ``masked_sum``, and all noise that is too much, in place; give the tag of what is left.
+        """Take every mask off ``masked_sum``, remove all surplus noise, in place, and give the tag of what is left.
 
         Args:
             masked_tags: the sums of the survivors' tags: of their vectors, then of each component of noise.

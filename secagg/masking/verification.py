@@ -1,7 +1,7 @@
 """The check of a sum before anything is done with it, and the type that only this check can make.
 
 Knows sums, tags and the key of an epoch's tags. What the check is worth is in `secagg.masking.tags`, and how it holds
-for sums that noise was taken off in `secagg.masking.round_tags`.
+for sums that noise was removed from in `secagg.masking.round_tags`.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseE
     """Run an epoch again, up to where it is damaged, if it is: that is a finding.
 
     Args:
-        noise: draws noise as hospitals do, for charters under which some comes off.
+        noise: draws noise as hospitals do, for charters under which some is removed.
 
     Raises:
         InputError: ``other-charter``, if the messages are bound to another charter; if the events cannot be read.

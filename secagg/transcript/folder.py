@@ -43,7 +43,7 @@ def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion =
     What cannot be read is a finding; what comes before it in a file is judged still, and so are the others.
 
     Args:
-        noise: draws noise as hospitals do, for charters under which some comes off.
+        noise: draws noise as hospitals do, for charters under which some is removed.
 
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.

@@ -93,7 +93,7 @@ def test_neighbours_and_differential_privacy_are_measured_too():
     complete = measure(case("mask", hospitals=12, dropout=0.0), 1, "time")
     assert sparse.error == complete.error < 1e-3
     assert cost(sparse, "set-up", "hospital").messages_up < cost(complete, "set-up", "hospital").messages_up
-    # A tenth of ten may drop: noise for fewer comes off, by seeds that are shared at the set-up.
+    # A tenth of ten may drop: noise for fewer is removed, by seeds that are shared at the set-up.
     private = measure(case(hospitals=10, dropout=0.1, dp="distributed"), 1, "time")
     plain = measure(case(hospitals=10, dropout=0.1), 1, "time")
     assert private.error is None

@@ -34,7 +34,7 @@ from training.testbed.toy_noise import noisy
 
 MEMBERS = 3
 _SHAPE = {"model": Model(digest=MODEL_DIGEST, parameters=3), "epoch_rounds": 2, "threshold": 2, "max_colluding": 0}
-# Masks alone with all that they can carry: noise that comes off where all survive.
+# Masks alone with all that they can carry: noise that is removed where all survive.
 _SHAPES = {"mask": _SHAPE | noisy(3)}
 _CLIENT_STATES = [ClientState.IDLE, *(state for state in ClientState if state is not ClientState.IDLE)]
 _ENCRYPTED_SERVER_STATES = [state for state in ServerState if state not in (ServerState.IDLE, ServerState.CLOSED)]

@@ -576,8 +576,8 @@ def files() -> dict[str, bytes]:
     with_noise = transcript(
         make_noise_charter(),
         NOISE_DROPS,
-        "One epoch, 5 hospitals, 3 rounds; noise of 2 components, of which 2, 1 and 0 come off. The vectors are without"
-        " noise, the sums with what stays of it.",
+        "One epoch, 5 hospitals, 3 rounds; noise of 2 components, of which 2, 1 and 0 are removed. The vectors are"
+        " without noise, the sums with what stays of it.",
     )
     made = {
         "primitives.json": primitives(),

@@ -1,6 +1,6 @@
-"""Attacks on noise: to have more of it taken off than survivors allow, or a sum taken with other noise than is due.
+"""Attacks on noise: to have more of it removed than survivors allow, or a sum taken with other noise than is due.
 
-Where all seven survive, both components of noise come off; where six do, the second; where five do, neither.
+Where all seven survive, both components of noise are removed; where six do, the second; where five do, neither.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def of_a_larger_cohort(build: Build, folder: Path) -> Outcome:
 
 
 def asked_twice(build: Build, folder: Path) -> Outcome:
-    """After five have answered for five, they are asked for what comes off where six survive, and where all do."""
+    """After five have answered for five, they are asked for what is removed where six survive, and where all do."""
     with _stage(folder, build) as stage:
         coordinator, tries = _begun(stage), Tries(Refuser.HOSPITAL)
         for number in _FEW[1:]:
@@ -245,7 +245,7 @@ def _sums_taken(build: Build, folder: Path, claims: Callable[[Parts], Sequence[t
 
 
 def wrong_removal(build: Build, folder: Path) -> Outcome:
-    """Noise is left in, or one component of it; comes off twice; or less comes off. The tag is the one that is due."""
+    """Noise is left in, or one component of it; it is removed twice, or less of it. The tag is the one that is due."""
 
     def claims(parts: Parts) -> list[tuple[RingVector, int]]:
         (total, tag), (first, first_tag), (second, second_tag) = parts
@@ -303,7 +303,7 @@ class FalseNoiseDealer(MaskingClient):
 
 
 def false_dealing(build: Build, folder: Path) -> Outcome:
-    """A hospital's noise is other than its shares give: what comes off is not what is in the sum."""
+    """A hospital's noise is other than its shares give: what is removed is not what is in the sum."""
     with _stage(folder, build) as stage:
         liar = FalseNoiseDealer(stage.charter, stage.identities[LIAR - 1], stage.latches[LIAR], stage.policy)
         stage.clients[LIAR] = liar
@@ -353,7 +353,7 @@ def false_shares(build: Build, folder: Path) -> Outcome:
         return tries.outcome(None if right else blamed)
 
 
-_CLAIM: Final = "What holds where noise comes off"
+_CLAIM: Final = "What holds where surplus noise is removed"
 _SOURCE: Final = "Jiang, Wang and Chen 2024"
 
 ATTACKS: Final = (
@@ -387,7 +387,7 @@ ATTACKS: Final = (
     Attack(
         "wrong-noise-removed",
         Liar.COORDINATOR,
-        "Gives out a sum from which too little noise came off, or too much, with the tag of the true one.",
+        "Gives out a sum from which too little noise was removed, or too much, with the tag of the true one.",
         _CLAIM,
         Refused.with_reasons(Refuser.HOSPITAL, "forged-sum"),
         wrong_removal,
@@ -404,7 +404,7 @@ ATTACKS: Final = (
     Attack(
         "false-noise-shares",
         Liar.HOSPITAL,
-        "Reveals shares of noise seeds that it was not dealt, so that wrong noise comes off and another is blamed.",
+        "Reveals shares of noise seeds that it was not dealt, so that wrong noise is removed and another is blamed.",
         _CLAIM,
         Refused.with_reasons(Refuser.COORDINATOR, "wrong-share", "wrong-length"),
         false_shares,

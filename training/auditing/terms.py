@@ -25,7 +25,7 @@ from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import knowing_noise, noise_digest, sized
 from training.privacy_plan import privacy_plan
 
-# More hospitals where they share the noise: that of one, which may collude, is too much and stays.
+# More hospitals where they share the noise: that of one, which may collude, is surplus and stays.
 _HOSPITALS: Final[dict[Mode, int]] = {"local": 4, "distributed": 8}
 _STEPS: Final = 2
 # With which two steps on all records are one step with a noise multiplier of 2: half as much is told from it best.
@@ -57,7 +57,7 @@ class Terms:
     def usual(cls, mode: Mode) -> Terms:
         """Those of an audit of the build and not of a charter: nothing stands between the noise and who looks for it.
 
-        Everybody is in each of a few steps, and noise that is too much comes off, so that what is left is what the
+        Everybody is in each of a few steps, and surplus noise is removed, so that what is left is what the
         accountant counts.
         """
         hospitals = _HOSPITALS[mode]
@@ -103,7 +103,7 @@ class Terms:
 
 
 def _drawn_here(terms: Terms, privacy: Privacy, batch: int, parameters: int) -> Privacy:
-    """The same with the digest of the noise that comes off in vectors of this model's size."""
+    """The same with the digest of the noise that is removed in vectors of this model's size."""
     cohort = Cohort(
         hospitals=len(terms.names),
         threshold=terms.threshold,

@@ -173,7 +173,7 @@ class _Costs:
         # In a sparse graph each hospital's holders are others, so that nothing is computed once for all.
         basis = basis_time(shape.share_threshold) * (shape.members if shape.graph else 1)
         pairs = shape.dropped * min(shape.peers, shape.survivors)
-        # Of noise that comes off only the seeds: how long it takes to draw is its sampler's matter.
+        # Of noise that is removed only the seeds: how long it takes to draw is its sampler's matter.
         secrets = shape.members + shape.survivors * shape.removed_component_count
         keys = shape.dropped * 2 * rates.key + pairs * rates.agreement + (shape.survivors + pairs) * rates.expansion
         return secrets * rebuilding + basis + keys + (shape.survivors + pairs) * mask

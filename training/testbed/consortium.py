@@ -94,7 +94,7 @@ class Consortium:
     """n masking clients and one server, in one process. Closes its latches as a context manager.
 
     Attributes:
-        noise: draws what hospitals add beside their vectors, where noise comes off sums.
+        noise: draws what hospitals add beside their vectors, where noise is removed from sums.
         sent: all that hospitals have sent in honest rounds, with their numbers.
         drawn: by hospital, the components of noise that it has added in the last round.
     """

@@ -19,7 +19,7 @@ SPREAD = 5
 
 
 def noisy(*levels: int) -> dict[str, Any]:
-    """What a charter has in which noise comes off at these numbers of survivors."""
+    """What a charter has in which noise is removed at these numbers of survivors."""
     return {
         "privacy": Privacy(
             mode="distributed", noise_multiplier=1.0, noise_levels=levels, noise_digest=bytes(32 if levels else 0)

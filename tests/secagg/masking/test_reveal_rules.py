@@ -10,8 +10,8 @@ hospitals can be computed:
 - It holds a mask that is not known with every honest peer, unless the s of either is.
 - So a hospital of which both b and s are known stands alone; all whose s is not known hold masks with one another, and
   these cancel only in the sum over all of them.
-- Noise has as many components as can be: for each number m of survivors above t one that comes off where m survive. Who
-  reveals for a set of m or more gives its share of everybody's in the set.
+- Noise has as many components as can be: for each number m of survivors above t one that is removed where m survive.
+  Who reveals for a set of m or more gives its share of everybody's in the set.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def test_forty_hospitals_with_a_budget_share_the_noise_of_one_curator():
     found = recommend(FORTY)
     options = options_of(FORTY)
     assert (options["--dp"], options["--batch-size"], options["--threshold"]) == ("distributed", "471", "21")
-    # Noise that is too much comes off again, and that costs shares: the plan says so.
+    # Surplus noise is removed again, and that costs shares: the plan says so.
     assert found.plan.shape.noise_levels == (36,)
     assert "6.3 times the noise" in found.choices[-1].instead
 

@@ -76,7 +76,7 @@ def under_scheme(
 
 
 def with_noise(folder: Path, shape: Shape, client: type[MaskingClient] = MaskingClient) -> Consortium:
-    """A consortium whose members add noise that comes off again, as far as so many can have levels."""
+    """A consortium whose members add noise that is removed again, as far as so many can have levels."""
     levels = range(shape.members, shape.threshold, -1)[:MOST_NOISE_LEVELS]
     return everybody_with_everybody(folder, shape, client, **noisy(*levels))
 

@@ -1,4 +1,4 @@
-"""Noise that is too much comes off the sum, exactly, and nothing else does: which noise depends on who survives.
+"""Surplus noise is removed from the sum, exactly, and nothing else is: which noise depends on who survives.
 
 The attacks on it, each with a build on which it succeeds, are in `training.attacks.noise`.
 """
