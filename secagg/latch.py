@@ -6,9 +6,9 @@ Knows charters, epochs, rounds and survivor sets as numbers. Knows no secrets an
 The rules, for each charter: epochs only go up; rounds only go up, across epochs; a round is masked once, answered for
 one survivor set at most, and revealed at most once, after it was masked. A site that has stopped stays so.
 
-It also keeps when other members were seen last. They are told, and one whose own latch knows less has been set back.
-And it keeps how far this site's own logs had come: one that does not go on from there has been set back. Where a policy
-names officers, it keeps the policy that was accepted last.
+It also keeps when other members were seen last. They are told, and one whose own latch knows less has been rolled back.
+And it keeps how far this site's own logs had come: one that does not go on from there has been rolled back.
+Where a policy names officers, it keeps the policy that was accepted last.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Knows latch, ledger and egress log as files that go on. Written in this order: the log, then the latch, in one
 transaction with the round that is masked, and only then does anything of the round leave. A kill between the two leaves
-a log that is ahead of the latch, which is fine; one that is behind was set back.
+a log that is ahead of the latch, which is fine; one that is behind was rolled back.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def open_site_ledger(folder: HospitalFolder, identity: Identity) -> Iterator[Led
 def open_site_ledger_to_import(folder: HospitalFolder, identity: Identity, export: LedgerExport) -> Iterator[Ledger]:
     """The same, to take over what ``export`` says. A new site gets its ledger so, before its first run.
 
-    A ledger that was set back has to be mended first: only an export that leads it on to where it was is let in, since
-    after anything else its own entries would no longer follow one another.
+    A ledger that was rolled back has to be mended first: only an export that leads it on to where it was is let in,
+    since after anything else its own entries would no longer follow one another.
 
     Raises:
         InputError: ``state-in-use``, ``unwritable``.

@@ -138,7 +138,7 @@ def uses_of(folder: HospitalFolder, public_key: bytes) -> list[DataSetUse]:
     """What each data set of a site has spent, by its ledger, of what its policy's file allows.
 
     Raises:
-        TamperingError: if the ledger was altered or set back.
+        TamperingError: if the ledger was altered or rolled back.
     """
     _, account = read_site_ledger(folder, public_key)
     limit = read_policy(folder.policy).maximum_epsilon

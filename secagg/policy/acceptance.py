@@ -3,7 +3,7 @@
 The latch remembers the accepted policy, and a chain that each change makes longer. A signature is over the end of that
 chain and the new policy: it is good for this site, for one change, and never again. Strictness needs no signature.
 
-What this cannot see: a latch that is removed or put back, and a host whose owner changes this program.
+What this cannot see: a latch that is removed or rolled back, and a host whose owner changes this program.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def sum_of_zeros(build: Build, folder: Path) -> Outcome:
 
 
 def over_a_restored_latch(build: Build, folder: Path) -> Outcome:
-    """One latch is set back between two sums, so that its hospital, a colluder and one that knew nothing are enough."""
+    """One latch is rolled back between sums, so that its hospital, a colluder and one that knew nothing are enough."""
     with Consortium.make(folder, 4, build) as stage:
         victim, colluder, restored, other = 4, 1, 2, 3
         coordinator = LyingCoordinator(stage.charter, stage.clients, colluders=(colluder,))
@@ -192,7 +192,7 @@ ATTACKS: Final = (
     Attack(
         "differencing-over-a-restored-latch",
         Liar.BOTH,
-        "Has a hospital's latch set back to a backup between two sums, so that it answers for a second cohort.",
+        "Has a hospital's latch rolled back to a backup between two sums, so that it answers for a second cohort.",
         _OVER_ROUNDS,
         Refused.with_reasons(Refuser.HOSPITAL, "state-restored"),
         over_a_restored_latch,

@@ -43,7 +43,7 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         epsilon: what this run has cost this hospital's patients so far.
         budget: what all runs have, of what the policy allows.
         reason, message, remedy: why it is stopped, refused or failed; of one that waits, why it took no part in the
-            last job, or could not be set up for the last epoch because others say that its files were set back.
+            last job, or could not be set up for the last epoch because others say that its files were rolled back.
     """
 
     state: SiteState
