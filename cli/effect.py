@@ -1,4 +1,4 @@
-"""Options that are given and would be ignored because of another: refused, so that nothing only seems to be so.
+"""Refuses options that another option makes meaningless, so that nobody believes that they took effect.
 
 Loads nothing else of this project.
 """

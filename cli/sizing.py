@@ -1,4 +1,4 @@
-"""What planning a consortium and drafting its charter both ask for; and numbers as options have them.
+"""Options that `plan`, `charter new` and `simulate` share, and the types of numbers in options.
 
 Loads nothing that trains: `secagg plan` starts at once.
 """

@@ -1,4 +1,4 @@
-"""What a hospital is made of, and whether it all belongs together."""
+"""What a hospital is opened with, and the checks that the parts fit together."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class Position:
 def can_replace(there: Position, here: Position) -> bool:
     """Whether the state at ``there`` may take the place of the one at ``here``.
 
-    It is later. Or it is as far by other sums, or one sum earlier, for who has a last sum that too few others were
-    given to vouch for it: they have summed that step anew meanwhile, or are about to.
+    True if it is later, or as far by other sums, or one sum earlier. The last two are for a hospital whose newest sum
+    reached too few others to be vouched for: that step has been, or will be, summed again.
     """
     return there != here and (there.reached >= here.reached or there.reached == here.reached.one_earlier())
 

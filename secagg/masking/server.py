@@ -65,8 +65,8 @@ class MaskingServer:
     Args:
         session: the epoch; its number and first round must be newer than any before under the charter.
         invited: the members to open the epoch with; all, unless one was caught cheating.
-        journal: is told everything that happens, in order, so that the epoch can be run again: `secagg.transcript`. Of
-            messages larger than any that is in turn it is not told.
+        journal: is told everything that happens, in order, so that the epoch can be run again: `secagg.transcript`.
+            Messages larger than any stage that is in turn allows are not journalled.
         noise: draws noise as hospitals do, so that the surplus can be removed.
 
     Raises:

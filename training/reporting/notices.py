@@ -1,4 +1,4 @@
-"""What whoever is responsible must know though no record was altered: budgets that run out, what nobody has checked.
+"""What the officer must know even if no record was altered: budgets that run out, what nobody has checked.
 
 Knows a report and the charter. Of rounds without a sum it is told.
 """
