@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -38,7 +38,11 @@ from training.model_state import ModelLayout, flatten, model_digest
 from training.prepared_task import PreparedTask
 from training.privacy_draft import Sizes, drafted_privacy
 from training.task import TaskSpec, build_task, load_custom_task
-from training.tasks.spec import input_names
+from training.tasks.spec import USUAL_BINS, input_names
+
+# Each bin has noise of its own, and most hold few patients. Of 64 the AUC has twice the standard deviation that it has
+# of 16; below 16, scores that lie close together fall into too few bins to be told apart.
+_NOISY_BINS: Final = 16
 
 
 def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: TaskSpec) -> Charter:
@@ -50,6 +54,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     check_name(choices.name, "the consortium")
     for member in members:
         check_name(member.name, "a hospital")
+    spec = _with_bins(spec, _NOISY_BINS if choices.metrics == "noisy" else USUAL_BINS)
     task = make_task(spec)
     module = task.build_model()
     layout = ModelLayout.of(module)
@@ -146,6 +151,13 @@ def _training(choices: CharterChoices) -> Training:
                 batch_size=choices.expected_batch,
                 local_steps=1,
             )
+
+
+def _with_bins(spec: TaskSpec, bins: int) -> TaskSpec:
+    """The task with so many bins, unless it says how many itself."""
+    if spec.evaluation.bins is not None:
+        return spec
+    return msgspec.structs.replace(spec, evaluation=msgspec.structs.replace(spec.evaluation, bins=bins))
 
 
 def _metrics(choices: CharterChoices, spec: TaskSpec) -> Metrics:

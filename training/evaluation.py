@@ -1,10 +1,13 @@
 """How good a model is, as counts that can be summed securely.
 
 This module knows that every patient adds exactly one to exactly one cell, so that a count's sensitivity is one, and
-how counts become accuracy and AUC. It knows nothing of noise or of sums: cells may come back noisy, even negative.
+how counts become accuracy and AUC. It knows nothing of sums, and of noise only how large it is: cells may come back
+negative.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,8 @@ from training.task import Task, TaskSpec
 
 _BATCH = 512
 _ODDS_SCALE = 2.0
+# Standard deviations of its noise that a total must exceed before anything is divided by it.
+_CLEAR = 3
 
 
 def cell_count(spec: TaskSpec) -> int:
@@ -26,7 +31,7 @@ def cell_count(spec: TaskSpec) -> int:
         case "accuracy":
             return 2
         case "auc":
-            return 2 * spec.evaluation.bins
+            return 2 * spec.evaluation.bin_count
 
 
 def count_cells(task: Task, model: nn.Module, records: Records, device: torch.device) -> npt.NDArray[np.int64]:
@@ -43,15 +48,21 @@ def count_cells(task: Task, model: nn.Module, records: Records, device: torch.de
         case "accuracy":
             cells = (scores.argmax(axis=1) == labels).astype(np.int64)
         case "auc":
-            bins = task.spec.evaluation.bins
+            bins = task.spec.evaluation.bin_count
             cells = labels * bins + _bins_of(scores, bins)
     return np.bincount(cells, minlength=cell_count(task.spec)).astype(np.int64)
 
 
-def metrics_from_cells(spec: TaskSpec, cells: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> Metrics:
-    """Accuracy, and AUC where it was asked for, from summed cells. Negative cells (noise) count as zero.
+def metrics_from_cells(spec: TaskSpec, cells: npt.NDArray[np.int64], variance: float = 0.0) -> Metrics:
+    """Accuracy, and AUC where it was asked for, from summed cells; None where noise hides how many patients there are.
 
-    The AUC is that of the binned scores, ties counted half.
+    The AUC is that of the binned scores, ties counted half. Cells keep their sign: were each cut at zero by itself, the
+    noise of (nearly) empty ones would add patients to both classes alike, and draw both results to one half. All sums
+    are of whole numbers without a limit, so that every hospital comes to the same bits.
+
+    Args:
+        cells: int64 (cell_count,).
+        variance: of the noise on each cell; 0 of exact counts.
 
     Raises:
         InputError: ``bad-cells`` when there are not `cell_count` cells.
@@ -59,16 +70,18 @@ def metrics_from_cells(spec: TaskSpec, cells: npt.NDArray[np.int64] | npt.NDArra
     if cells.shape != (cell_count(spec),):
         message = f"{cells.shape} metric cells were summed; the task has {cell_count(spec)}."
         raise InputError("bad-cells", message, remedy="Every hospital must evaluate the charter's own task.")
-    patients = max(0, round(float(cells.sum())))
-    counts = np.maximum(np.asarray(cells, dtype=np.float64), 0.0)
+    counts: list[int] = cells.tolist()
+    total = sum(counts)
     match spec.evaluation.metric:
         case "accuracy":
-            return Metrics(_ratio(counts[1], counts.sum()), None, patients)
+            right, auc = counts[1], None
         case "auc":
-            negatives, positives = counts.reshape(2, spec.evaluation.bins)
-            half = spec.evaluation.bins // 2
-            right = negatives[:half].sum() + positives[half:].sum()
-            return Metrics(_ratio(right, counts.sum()), _binned_auc(negatives, positives), patients)
+            half = spec.evaluation.bin_count // 2
+            negatives, positives = counts[: 2 * half], counts[2 * half :]
+            right = sum(negatives[:half]) + sum(positives[half:])
+            auc = _binned_auc(negatives, positives, variance)
+    accuracy = _share(right, total) if _is_clear(total, len(counts), variance) else None
+    return Metrics(accuracy, auc, max(0, total))
 
 
 def evaluate(task: Task, model: nn.Module, records: Records, device: torch.device) -> Metrics:
@@ -133,11 +146,20 @@ def _bins_of(scores: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.int64
     return cells
 
 
-def _binned_auc(negatives: npt.NDArray[np.float64], positives: npt.NDArray[np.float64]) -> float | None:
-    below = np.cumsum(negatives) - negatives
-    pairs = float((positives * (below + 0.5 * negatives)).sum())
-    return _ratio(pairs, float(negatives.sum() * positives.sum()))
+def _binned_auc(negatives: Sequence[int], positives: Sequence[int], variance: float) -> float | None:
+    if not all(_is_clear(sum(one), len(one), variance) for one in (negatives, positives)):
+        return None
+    doubled_pairs = below = 0
+    for negative, positive in zip(negatives, positives, strict=True):
+        doubled_pairs += positive * (2 * below + negative)
+        below += negative
+    return _share(doubled_pairs, 2 * sum(negatives) * sum(positives))
 
 
-def _ratio(part: float, whole: float) -> float | None:
-    return float(part) / float(whole) if whole > 0.0 else None
+def _is_clear(total: int, cells: int, variance: float) -> bool:
+    """Whether the total of so many cells is more than what their noise alone may well be."""
+    return total > 0 and total * total > _CLEAR * _CLEAR * cells * variance
+
+
+def _share(part: int, whole: int) -> float:
+    return min(1.0, max(0.0, part / whole))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metrics:
-    """What was measured; None where it is not defined (no patients, or for AUC one class)."""
+    """What was measured; None where it is not defined (no patients, or for AUC one class) or lost in noise."""
 
     accuracy: float | None
     auc: float | None

@@ -21,7 +21,7 @@ from secagg.charter.thresholds import surely_summed
 from secagg.encoding import Ring
 from secagg.encoding.ring import RingVector
 from secagg.errors import InputError
-from secagg.masking.noise import NoiseExpansion, refuse_noise
+from secagg.masking.noise import NoiseExpansion, kept_components, refuse_noise
 
 # Tags of components with pads (docs/protocol.md, "Tag"); other tags need another name.
 _TAGS: Final = b"noise tag pad"
@@ -73,6 +73,18 @@ def sized(
         cells=metrics.cells if released else 0,
         metric_noise_multiplier=privacy.metric_noise_multiplier if released else 0.0,
     )
+
+
+def count_variance(charter: Charter, survivors: int) -> float:
+    """The variance of the noise on each validation count in a sum over so many hospitals; 0 where there is none."""
+    if charter.metrics.release != "noisy":
+        return 0.0
+    privacy = charter.privacy
+    if privacy.mode == "distributed":
+        kept = 1 + kept_components(privacy.noise_levels, survivors)
+        return float(survivors * sum(unchecked_shares(charter).metric_variances[:kept]))
+    # Not by a power, which rounds as the machine's library does: every hospital must have the same.
+    return survivors * (privacy.metric_noise_multiplier * privacy.metric_noise_multiplier)
 
 
 @dataclass(frozen=True)

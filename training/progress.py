@@ -9,15 +9,22 @@ from secagg.charter import Charter
 from training.evaluation import metrics_from_cells
 from training.hospital_state import Progress
 from training.metrics import Metrics
+from training.noise import count_variance
 from training.task import TaskSpec
 
 
 def latest_metrics(charter: Charter, spec: TaskSpec, progress: Progress) -> Metrics | None:
-    """The consortium's validation metrics as of the last sum with counts; they describe the model before that sum."""
+    """The consortium's validation metrics as of the last sum with counts; they describe the model before that sum.
+
+    Where its noise hides them they are None, whatever an earlier sum showed.
+    """
     if charter.metrics.release == "none":
         return None
-    cells = next((applied.cells for applied in reversed(progress.applied) if applied.cells), None)
-    return None if cells is None else metrics_from_cells(spec, np.array(cells, np.int64))
+    counted = next((applied for applied in reversed(progress.applied) if applied.cells), None)
+    if counted is None:
+        return None
+    variance = count_variance(charter, len(counted.survivors))
+    return metrics_from_cells(spec, np.array(counted.cells, np.int64), variance)
 
 
 def counts_are_due(charter: Charter, step: int) -> bool:

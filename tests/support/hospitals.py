@@ -55,12 +55,16 @@ def write_tables(folder: Path, hospitals: int, rows: int = 20, seed: int = 1) ->
 
 
 def tabular_spec(
-    test_fraction: float = 0.25, metric: str = "accuracy", division: str = "by-patient", **data: object
+    test_fraction: float = 0.25,
+    metric: str = "accuracy",
+    division: str = "by-patient",
+    bins: int | None = None,
+    **data: object,
 ) -> TaskSpec:
     settings = {
         "model": {"name": "logistic"},
         "data": {"label": "ill", "features": FEATURES, "standardise": "none"} | data,
-        "evaluation": {"metric": metric, "test_fraction": test_fraction, "division": division},
+        "evaluation": {"metric": metric, "test_fraction": test_fraction, "division": division, "bins": bins},
     }
     return TaskSpec.from_settings("tabular-classification", msgspec.json.encode(settings))
 

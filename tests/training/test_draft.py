@@ -10,13 +10,14 @@ from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
 from secagg.identity import Identity
-from tests.support.hospitals import choices_of, tabular_spec
+from tests.support.hospitals import BOUNDED, choices_of, tabular_spec
 from training.draft import draft_charter
 from training.noise import require_same_noise
 from training.tasks.spec import TaskSpec
 
 MEMBERS = [Member(name=f"h{number}", public_key=Identity.generate().public_key) for number in range(1, 102)]
 SMALL = tabular_spec()
+PRIVATE = {"privacy": "local", "epsilon": 3.0, "sampling_rate": 0.5}
 
 
 def with_hidden(width: int) -> TaskSpec:
@@ -88,3 +89,15 @@ def test_above_a_hundred_hospitals_only_masks_have_a_neighbour_graph():
     assert drafted(COMPLETE_UP_TO + 1, dropout=0.0).graph.degree > 0
     for scheme in ENCRYPTED_SCHEMES:
         assert drafted(COMPLETE_UP_TO + 1, dropout=0.0, scheme=scheme).graph.degree == 0
+
+
+@pytest.mark.parametrize(
+    ("metrics", "bins"), [({}, 64), ({"metrics": "exact"}, 64), (PRIVATE | {"metrics": "noisy"}, 16)]
+)
+def test_noisy_counts_have_fewer_bins_unless_the_task_says_how_many(metrics, bins):
+    spec = tabular_spec(metric="auc", **BOUNDED)
+    charter = drafted(spec=spec, **metrics)
+    assert charter.task.settings["evaluation"]["bins"] == bins
+    assert charter.metrics.cells == (2 * bins if metrics else 0)
+    own = tabular_spec(metric="auc", bins=32, **BOUNDED)
+    assert drafted(spec=own, **metrics).task.settings["evaluation"]["bins"] == 32

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 from torch import Tensor, nn
 
 from secagg.charter import Training
@@ -84,10 +85,80 @@ def test_binned_auc_counts_ties_half() -> None:
     assert metrics_from_cells(spec, np.array([4, 0, 0, 4])) == Metrics(1.0, 1.0, 8)
 
 
-def test_noise_below_zero_counts_as_nothing() -> None:
+def test_results_are_shares_whatever_noise_makes_of_counts() -> None:
     metrics = metrics_from_cells(spec_of("accuracy"), np.array([-3, 10]))
     assert metrics == Metrics(1.0, None, 7)
     assert metrics_from_cells(spec_of("accuracy"), np.array([-3, -1])) == Metrics(None, None, 0)
+
+
+def counts_of(patients: int, bins: int, auc: float = 0.85) -> np.ndarray:
+    """Cells of a model with this AUC, two fifths of the patients ill, without any chance in them."""
+    shift = np.sqrt(2) * norm.ppf(auc)
+    edges = np.linspace(0, 1, bins + 1)[1:-1]
+    # The inverse of how scores are put into bins, of logits that are twice the standard normal's.
+    logits = 2 * (2 * edges - 1) / (1 - np.abs(2 * edges - 1)) / 2
+    cumulated = [norm.cdf(np.r_[-np.inf, logits, np.inf] + own * shift / 2) for own in (1, -1)]
+    healthy, ill = (np.diff(values) for values in cumulated)
+    return np.rint(np.r_[0.6 * patients * healthy, 0.4 * patients * ill]).astype(np.int64)
+
+
+def noisy_results(patients: int, deviation: float, bins: int, auc: float = 0.85, times: int = 400) -> list[Metrics]:
+    generator = np.random.default_rng(1)
+    cells = counts_of(patients, bins, auc)
+    noise = np.rint(generator.normal(size=(times, len(cells))) * deviation).astype(np.int64)
+    return [metrics_from_cells(spec_of("auc", bins=bins), cells + drawn, deviation**2) for drawn in noise]
+
+
+def known(results: list[float | None]) -> np.ndarray:
+    return np.array([value for value in results if value is not None])
+
+
+@pytest.mark.parametrize("bins", [16, 64])
+def test_noise_moves_what_is_computed_from_counts_to_neither_side(bins: int) -> None:
+    exact = metrics_from_cells(spec_of("auc", bins=bins), counts_of(1000, bins))
+    assert exact.auc == pytest.approx(0.85, abs=0.01)
+    found = noisy_results(1000, 4.8, bins)
+    assert known([metrics.auc for metrics in found]).mean() == pytest.approx(exact.auc, abs=0.02)
+    assert known([metrics.accuracy for metrics in found]).mean() == pytest.approx(exact.accuracy, abs=0.02)
+
+
+def test_the_more_bins_the_noisier_the_auc() -> None:
+    few, many = (known([metrics.auc for metrics in noisy_results(1000, 4.8, bins)]).std() for bins in (16, 64))
+    assert many > 1.7 * few
+
+
+@pytest.mark.parametrize(("patients", "known_share"), [(1000, (1, 1)), (300, (0.3, 0.9)), (60, (0, 0.05))])
+def test_what_noise_hides_is_none(patients: int, known_share: tuple[float, float]) -> None:
+    """Noise of 16 counts, of standard deviation 9.5: 38 patients a class."""
+    found = noisy_results(patients, 9.5, 16)
+    low, high = known_share
+    assert low <= len(known([metrics.auc for metrics in found])) / len(found) <= high
+
+
+def test_what_noise_hides_of_one_class_is_none_of_the_auc_alone() -> None:
+    spec = spec_of("auc", bins=2)
+    assert metrics_from_cells(spec, np.array([60, 20, 1, 4]), 1.0).auc == pytest.approx(0.775)
+    assert metrics_from_cells(spec, np.array([60, 20, 1, 4]), 4.0) == Metrics(64 / 85, None, 85)
+    assert metrics_from_cells(spec, np.array([60, 20, -3, 8]), 0.0).auc == 1.0
+
+
+def chance(target: float, releases: int, deviation: float) -> float:
+    """That noise takes a model of AUC 0.80 to the target in one release or more, with 1,000 patients held back."""
+    reached = known([metrics.auc for metrics in noisy_results(1000, deviation, 16, auc=0.8)]) >= target
+    return 1 - (1 - float(reached.mean())) ** releases
+
+
+def test_limit_a_target_above_what_the_model_reaches_is_mostly_met_by_luck_where_counts_are_released_often() -> None:
+    """The figures of docs/sharp-edges.md, "A target that noise reaches"."""
+    assert chance(0.85, releases=10, deviation=14) == pytest.approx(0.92, abs=0.01)
+    assert chance(0.95, releases=10, deviation=14) == pytest.approx(0.22, abs=0.01)
+    # The same budget, spent on two releases.
+    assert chance(0.85, releases=2, deviation=14 / 5**0.5) == pytest.approx(0.07, abs=0.01)
+
+
+def test_counts_too_large_for_any_float_give_the_same_everywhere() -> None:
+    huge = 2**61
+    assert metrics_from_cells(spec_of("auc", bins=2), np.array([huge, 1, 1, huge])).auc == 1.0
 
 
 def test_what_is_not_defined_is_none() -> None:

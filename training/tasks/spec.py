@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -22,6 +22,7 @@ TABULAR = "tabular-classification"
 IMAGES = "image-classification"
 
 Level = int | float | str
+USUAL_BINS: Final = 64
 _REMEDY = "Correct that setting of the task."
 _LARGEST_RANK = 4096
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.safetensors")
@@ -82,13 +83,22 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EvaluationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is measured, and on which part of each hospital's patients."""
+    """What is measured, and on which part of each hospital's patients.
+
+    Attributes:
+        bins: of the scores, for a summed AUC. A charter has them written out: see `training.draft`.
+    """
 
     metric: Literal["accuracy", "auc"] = "accuracy"
-    bins: int = 64
+    bins: int | None = None
     test_fraction: float = 0.2
     test_seed: int = 0
     division: Literal["by-patient", "stratified"] = "by-patient"
+
+    @property
+    def bin_count(self) -> int:
+        """``bins``, or as many as exact counts have."""
+        return USUAL_BINS if self.bins is None else self.bins
 
     @property
     def train_fraction(self) -> float:
@@ -278,7 +288,7 @@ def _check_backbone(model: ModelSpec) -> None:
 
 
 def _check_evaluation(evaluation: EvaluationSpec) -> None:
-    if evaluation.bins < 2 or evaluation.bins % 2:
+    if evaluation.bin_count < 2 or evaluation.bin_count % 2:
         raise _bad("evaluation.bins must be even, so that a score of one half is an edge.")
     if not 0.0 <= evaluation.test_fraction < 1.0:
         raise _bad("evaluation.test_fraction must be at least 0 and below 1.")
