@@ -35,15 +35,18 @@ class ClippedGradients:
     Args:
         module: with per-sample gradients: `dp.per_sample.per_sample`.
         loss: the mean over rows of a loss of each row alone.
+        row_size: `dp.row_size.row_size` of the model.
     """
 
-    def __init__(self, module: GradSampleModule, loss: Loss, shares: NoiseShares, device: torch.device) -> None:
+    def __init__(
+        self, module: GradSampleModule, loss: Loss, shares: NoiseShares, device: torch.device, row_size: int
+    ) -> None:
         self._module = module
         self._loss = loss
         self._shares = shares
         self._device = device
         self._parameters = _in_order(module._module)
-        self._rows_at_once = rows_at_once(shares.dimension)
+        self._rows_at_once = rows_at_once(shares.dimension, row_size)
 
     def sum(self, records: PatientRecords, sample: Rows, generator: np.random.Generator) -> Integers:
         """The sum over the sampled patients, int64 (d,), in steps of the grid; parameters sorted by name.

@@ -17,7 +17,7 @@ from torch import Tensor
 Rows = npt.NDArray[np.int64]
 
 _MOST_ROWS: Final = 256
-# Per-sample gradients are as many numbers as rows times parameters: a gigabyte of them.
+# Per-sample gradients are as many numbers as rows times parameters: a gigabyte of them. And one of layers' outputs.
 _MOST_NUMBERS: Final = 1 << 28
 
 
@@ -40,9 +40,14 @@ class PatientRecords:
         return int(self.patients.max()) + 1
 
 
-def rows_at_once(parameters: int) -> int:
-    """How many rows' gradients are held at a time: fewer the larger the model is, and at least one."""
-    return max(1, min(_MOST_ROWS, _MOST_NUMBERS // max(1, parameters)))
+def rows_at_once(parameters: int, row_size: int) -> int:
+    """How many rows are worked through at a time: fewer the larger the model or a row is, and at least one.
+
+    Args:
+        parameters: of which each row has a gradient; 0 where none is computed.
+        row_size: `dp.row_size.row_size`.
+    """
+    return max(1, min(_MOST_ROWS, _MOST_NUMBERS // max(1, parameters, row_size)))
 
 
 def parts(patients: npt.NDArray[np.int64], sample: Rows, largest: int) -> Iterator[Rows]:

@@ -25,6 +25,7 @@ from dp.patients import PatientRecords, Rows, mean_over_patients, parts, rows_at
 from dp.per_sample import per_sample, require_private
 from dp.plan import PrivacyPlan
 from dp.row_gradients import Loss, compute_gradients
+from dp.row_size import row_size
 from dp.sampling import poisson_sample
 from secagg.errors import InputError
 
@@ -151,7 +152,9 @@ def train_privately(
     model.to(device)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     anchor = [parameter.detach().clone() for parameter in trainable]
-    most = rows_at_once(sum(parameter.numel() for parameter in trainable))
+    most = rows_at_once(
+        sum(parameter.numel() for parameter in trainable), row_size(model, records.features.shape[1:], device)
+    )
     with per_sample(model) as module:
         optimizer = SecureNoiseOptimizer(
             torch.optim.SGD(

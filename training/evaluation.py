@@ -14,12 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from dp.patients import rows_at_once
+from dp.row_size import row_size
 from secagg.errors import InputError
 from training.metrics import Metrics
 from training.records import Records
 from training.task import Task, TaskSpec
 
-_BATCH = 512
 _ODDS_SCALE = 2.0
 # Standard deviations of its noise that a total must exceed before anything is divided by it.
 _CLEAR = 3
@@ -123,10 +124,11 @@ def _row_scores(task: Task, model: nn.Module, records: Records, device: torch.de
     was_training = model.training
     model.to(device)
     model.eval()
+    most = rows_at_once(0, row_size(model, records.features.shape[1:], device))
     pieces = []
     with torch.inference_mode():
-        for start in range(0, len(records), _BATCH):
-            batch = torch.from_numpy(records.features[start : start + _BATCH]).to(device)
+        for start in range(0, len(records), most):
+            batch = torch.from_numpy(records.features[start : start + most]).to(device)
             pieces.append(task.scores(model(batch)).float().cpu().numpy().astype(np.float64))
     model.train(was_training)
     return np.concatenate(pieces)

@@ -17,6 +17,7 @@ from dp.gradients import ClippedGradients
 from dp.patients import PatientRecords
 from dp.per_sample import per_sample
 from dp.randomness import secure_generator
+from dp.row_size import row_size
 from dp.sampling import poisson_sample
 from dp.shares import NoiseShares
 from secagg.charter import Charter
@@ -63,9 +64,10 @@ class StepWork:
         self._device = device
         self._generator = generator if generator is not None else secure_generator()
         self._model = task.build_model().to(device)
+        size = row_size(self._model, train.features.shape[1:], device)
         self._hooks = ExitStack()
         module = self._hooks.enter_context(per_sample(self._model))
-        self._gradients = ClippedGradients(module, task.loss, shares, device)
+        self._gradients = ClippedGradients(module, task.loss, shares, device, size)
 
     def gradients(self, model: npt.NDArray[np.float32]) -> Integers:
         """The sum of a sample's clipped gradients at ``model``, int64 (d,), in steps of the grid."""

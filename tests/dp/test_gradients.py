@@ -49,7 +49,7 @@ def records(rows_each=1, scale=1.0):
 def summed(data, sample, clip=0.3, bits=32, module=None):
     module = module or model()
     with per_sample(module) as hooked:
-        gradients = ClippedGradients(hooked, loss, shares_for(module, clip, bits), CPU)
+        gradients = ClippedGradients(hooked, loss, shares_for(module, clip, bits), CPU, INPUTS)
         return gradients.sum(data, np.asarray(sample, np.int64), secure_generator(bytes(16)))
 
 
@@ -110,14 +110,14 @@ def test_an_empty_sample_is_a_vector_of_zeros():
 def test_a_sample_worked_through_in_parts_is_the_same_to_within_a_step_each(monkeypatch):
     sample = np.arange(PATIENTS)
     whole = summed(records(3), sample)
-    monkeypatch.setattr("dp.gradients.rows_at_once", lambda _parameters: 4)
+    monkeypatch.setattr("dp.gradients.rows_at_once", lambda *_sizes: 4)
     monkeypatch.setattr("dp.gradients._MOST_ROUNDED", 1)
     assert np.abs(summed(records(3), sample) - whole).max() <= PATIENTS
 
 
 def test_a_patient_whose_rows_are_worked_through_in_pieces_weighs_the_same(monkeypatch):
     whole = summed(records(7), [4], bits=20)
-    monkeypatch.setattr("dp.gradients.rows_at_once", lambda _parameters: 3)
+    monkeypatch.setattr("dp.gradients.rows_at_once", lambda *_sizes: 3)
     assert whole.any()
     assert np.abs(summed(records(7), [4], bits=20) - whole).max() <= 1
     assert np.linalg.norm(summed(records(7, 1e20), [4], bits=20)) <= shares_for(model(), bits=20).sensitivity

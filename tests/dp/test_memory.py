@@ -1,4 +1,4 @@
-"""However large a sample is, the gradients of single rows that are held at a time fit a bound (virtual batches)."""
+"""However large a sample is, the gradients and activations that are held at a time fit a bound (virtual batches)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from dp.patients import PatientRecords, rows_at_once
 from dp.per_sample import per_sample
 from dp.plan import PrivacyPlan
 from dp.randomness import secure_generator
+from dp.row_size import row_size
 from dp.shares import Cohort, NoiseShares
 from dp.training import SgdSettings, train_privately
+from training.tasks.models import build_image_model
+from training.tasks.spec import ModelSpec
 
 CPU = torch.device("cpu")
 ROWS, INPUTS, WIDTH = 60, 32, 64
@@ -59,7 +62,7 @@ def distributed(module: nn.Module, data: PatientRecords) -> None:
         dimension=trained_size(module),
     )
     with per_sample(module) as hooked:
-        gradients = ClippedGradients(hooked, loss, shares, CPU)
+        gradients = ClippedGradients(hooked, loss, shares, CPU, row_size(module, data.features.shape[1:], CPU))
         for _ in range(PLAN.steps_per_round):
             gradients.sum(data, np.arange(data.count), secure_generator(bytes(16)))
 
@@ -96,7 +99,7 @@ def small_bound(monkeypatch):
 def test_a_large_model_is_worked_through_a_few_rows_at_a_time(held, train, rows_each):
     module = held(model())
     train(module, records(rows_each))
-    rows = rows_at_once(trained_size(module))
+    rows = rows_at_once(trained_size(module), INPUTS)
     assert rows == 14
     assert max(held.numbers) == (rows - rows % rows_each) * trained_size(module) <= BOUND
     # Every row once in each step.
@@ -132,10 +135,82 @@ def test_a_patient_with_more_rows_than_there_is_room_for_needs_none_of_their_gra
 
 @pytest.mark.parametrize(("parameters", "rows"), [(1, 256), (128, 256), (BOUND // 8, 8), (BOUND, 1), (BOUND * 9, 1)])
 def test_as_many_rows_as_there_is_room_for_and_never_none(parameters, rows):
-    assert rows_at_once(parameters) == rows
+    assert rows_at_once(parameters, 0) == rows_at_once(0, parameters) == rows
 
 
 def test_by_default_there_is_room_for_a_gigabyte(monkeypatch):
     monkeypatch.undo()
-    assert rows_at_once(10_000_000) * 10_000_000 * 4 <= 2**30
-    assert rows_at_once(10_000_000) == 26
+    assert rows_at_once(10_000_000, 0) * 10_000_000 * 4 <= 2**30
+    assert rows_at_once(10_000_000, 0) == 26
+    assert rows_at_once(0, 10_000_000) == 26
+
+
+# --- Rows that are large -------------------------------------------------------------------------------------
+
+SIZE, CHANNELS, IMAGES = 16, 8, 20
+OF_LAYERS = SIZE**2 * (1 + CHANNELS + 9 + CHANNELS + CHANNELS // 4) + 2 * CHANNELS + 1
+
+
+def images() -> PatientRecords:
+    return PatientRecords(torch.randn(IMAGES, 1, SIZE, SIZE), torch.arange(IMAGES) % 2, np.arange(IMAGES))
+
+
+def convolutional() -> nn.Sequential:
+    """Few parameters, and a large image at each layer: there is room for four in `BOUND`."""
+    pool = [nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(nn.Conv2d(1, CHANNELS, 3, padding=1), nn.ReLU(), *pool, nn.Linear(CHANNELS, 1))
+
+
+@pytest.fixture
+def seen():
+    """Called with a model, watches it: how many rows its first layer saw at a time."""
+    batches: list[int] = []
+
+    def watch(module: nn.Sequential) -> list[int]:
+        module[0].register_forward_hook(lambda _layer, inputs, _output: batches.append(len(inputs[0])))
+        return batches
+
+    return watch
+
+
+def test_the_size_of_a_row_is_that_of_itself_of_layers_outputs_and_of_what_a_trained_convolution_unfolds():
+    module = convolutional()
+    assert row_size(module, (1, SIZE, SIZE), CPU) == OF_LAYERS
+    module[0].requires_grad_(requires_grad=False)
+    assert row_size(module, (1, SIZE, SIZE), CPU) == OF_LAYERS - 9 * SIZE**2
+
+
+def test_to_measure_a_row_leaves_the_model_as_it_is(seen):
+    module = convolutional()
+    module.append(nn.Dropout())
+    before, drawn = [parameter.clone() for parameter in module.parameters()], torch.get_rng_state()
+    row_size(module, (1, SIZE, SIZE), CPU)
+    assert module.training
+    assert all(torch.equal(old, new) for old, new in zip(before, module.parameters(), strict=True))
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert not module[0]._forward_hooks
+
+
+@pytest.mark.parametrize("train", [locally, distributed])
+def test_large_images_are_worked_through_a_few_at_a_time(seen, train):
+    module = convolutional()
+    batches = seen(module)
+    train(module, images())
+    assert max(batches) == BOUND // row_size(module, (1, SIZE, SIZE), CPU) == 4
+    assert trained_size(module) * IMAGES < BOUND
+
+
+@pytest.mark.parametrize("train", [locally, distributed])
+def test_control_images_for_all_of_which_there_is_room_are_held_at_once(seen, train, monkeypatch):
+    monkeypatch.setattr(dp.patients, "_MOST_NUMBERS", 1 << 30)
+    module = convolutional()
+    batches = seen(module)
+    train(module, images())
+    assert max(batches) == IMAGES
+
+
+@pytest.mark.parametrize(("pixels", "rows"), [(28, 256), (256, 27), (512, 6), (1024, 1)])
+def test_by_default_the_built_in_cnn_has_as_many_images_at_a_time_as_make_a_gigabyte(pixels, rows, monkeypatch):
+    monkeypatch.undo()
+    module = build_image_model(ModelSpec(name="cnn"), 1, pixels, 2)
+    assert rows_at_once(trained_size(module), row_size(module, (1, pixels, pixels), CPU)) == rows

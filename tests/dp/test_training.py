@@ -310,7 +310,7 @@ def test_empty_batches_between_full_ones_carry_nothing_over(monkeypatch):
 def test_a_sample_worked_through_in_parts_is_the_same_step(largest_batch, monkeypatch):
     records = table(rows_each=3)
     whole = flat(trained(perceptron(), records, PLAN))
-    monkeypatch.setattr("dp.training.rows_at_once", lambda _parameters: largest_batch)
+    monkeypatch.setattr("dp.training.rows_at_once", lambda *_sizes: largest_batch)
     parts = flat(trained(perceptron(), records, PLAN))
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
 
@@ -369,7 +369,7 @@ def test_the_model_comes_out_as_it_went_in_but_for_its_values(build, records, mo
         return [(name, type(holder), sorted(vars(holder))) for name, holder in holders], hooks
 
     before, start = inventory(), flat(model)
-    monkeypatch.setattr("dp.training.rows_at_once", lambda _parameters: 5)
+    monkeypatch.setattr("dp.training.rows_at_once", lambda *_sizes: 5)
     trained(model, records, PLAN)
     assert inventory() == before
     assert all(parameter.grad is None for parameter in model.parameters())

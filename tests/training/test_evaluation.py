@@ -182,6 +182,21 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
     assert caught.value.reason == "nan-scores"
 
 
+def test_large_images_are_scored_a_few_at_a_time_and_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = TaskSpec("image-classification", ModelSpec(name="cnn"), DataSpec(image_size=32), EvaluationSpec())
+    task = build_task(spec)
+    model, batches = task.build_model(), []
+    model.register_forward_hook(lambda _model, inputs, _output: batches.append(len(inputs[0])))
+    features = np.random.default_rng(1).normal(size=(20, 1, 32, 32)).astype(np.float32)
+    records = Records(features, np.arange(20) % 2, np.arange(20), (), "images")
+    at_once = count_cells(task, model, records, CPU).tolist()
+    assert batches == [1, 20]
+    monkeypatch.setattr("dp.patients._MOST_NUMBERS", 1 << 20)
+    assert count_cells(task, model, records, CPU).tolist() == at_once
+    assert max(batches[2:]) == 6
+    assert sum(batches[2:]) == 21
+
+
 def test_a_patient_without_a_score_is_counted_as_undecided_and_is_no_error() -> None:
     model = nn.Linear(1, 1)
     nn.init.constant_(model.weight, float("nan"))

@@ -1,0 +1,57 @@
+"""How many numbers a model's layers hold of one row, which an image's size decides and not the number of parameters.
+
+Knows layers. Knows nothing of records: what is measured is a row of zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.utils.hooks import RemovableHandle
+
+
+def row_size(model: nn.Module, shape: Sequence[int], device: torch.device) -> int:
+    """How many numbers the row has, what the layers put out, and what Opacus unfolds a trained convolution's input to.
+
+    A row takes about as many while its gradient is computed, and fewer for its score. Of functions that are no layers
+    nothing is counted.
+
+    Args:
+        model: on ``device``; left as it is.
+        shape: of one row's features.
+    """
+    counted = math.prod(shape)
+
+    def count(layer: nn.Module, _inputs: object, output: object) -> None:
+        nonlocal counted
+        counted += _numbers(output)
+        if isinstance(layer, _ConvNd) and layer.weight.requires_grad and isinstance(output, Tensor):
+            places = output.numel() // layer.out_channels
+            counted += places * layer.groups * layer.weight[0].numel()
+
+    was_training = model.training
+    hooks: list[RemovableHandle] = [
+        layer.register_forward_hook(count) for layer in model.modules() if not any(layer.children())
+    ]
+    model.eval()
+    try:
+        # Not inference mode: what a model keeps of its first row could take no part in training.
+        with torch.no_grad():
+            model(torch.zeros((1, *shape), device=device))
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return counted
+
+
+def _numbers(output: object) -> int:
+    if isinstance(output, Tensor):
+        return output.numel()
+    if isinstance(output, Mapping):
+        return sum(map(_numbers, output.values()))
+    return sum(map(_numbers, output)) if isinstance(output, tuple | list) else 0
