@@ -101,7 +101,8 @@ def _norms(rows: Tensor) -> Tensor:
     whole = rows.shape[1] // _BLOCK
     blocks = rows[:, : whole * _BLOCK].view(len(rows), whole, _BLOCK)
     norms = torch.cat([blocks.norm(dim=2), rows[:, whole * _BLOCK :].norm(dim=1, keepdim=True)], dim=1)
-    of_rows: Tensor = norms.to(dtype=torch.float64, device=_with_float64(rows.device)).norm(dim=1)
+    # In two steps: what changes device and type at once is converted where it comes from.
+    of_rows: Tensor = norms.to(_with_float64(rows.device)).to(torch.float64).norm(dim=1)
     return of_rows
 
 
@@ -126,7 +127,7 @@ def _add_weighted(total: Tensor, rows: Tensor, weights: Tensor) -> None:
     wide = torch.empty((min(step, len(rows)), len(total)), dtype=total.dtype, device=total.device)
     for start in range(0, len(rows), step):
         piece = rows[start : start + step]
-        total.addmv_(wide[: len(piece)].copy_(piece).T, weights[start : start + step])
+        total.addmv_(wide[: len(piece)].copy_(piece.to(total.device)).T, weights[start : start + step])
 
 
 def train_privately(

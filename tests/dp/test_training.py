@@ -382,6 +382,39 @@ def test_the_model_comes_out_as_it_went_in_but_for_its_values(build, records, mo
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 
+class OnApple(torch.Tensor):
+    """Stands in for a tensor on Apple's device: only once it has moved to the CPU is it converted to float64."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function is torch.Tensor.to and args[0].dtype != torch.float64 and args[1:] == (CPU,) and not kwargs:
+            return args[0].as_subclass(torch.Tensor)
+        found = super().__torch_function__(function, types, args, kwargs)
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            raise TypeError(
+                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
+            )
+        return found
+
+
+def test_where_a_device_has_no_float64_gradients_are_widened_only_after_they_have_left_it():
+    rows, total = torch.randn(3, 2000), torch.zeros(2000, dtype=torch.float64)
+    there = rows.as_subclass(OnApple)
+    norms = training._norms(there)
+    assert type(norms) is torch.Tensor
+    torch.testing.assert_close(norms, rows.double().norm(dim=1), atol=0, rtol=1e-6)
+    training._add_weighted(total, there, 1 / norms)
+    torch.testing.assert_close(total, (rows.double() / norms[:, None]).sum(dim=0), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "at_once", [lambda rows: rows.to(dtype=torch.float64, device=CPU), lambda rows: torch.zeros(5).double().copy_(rows)]
+)
+def test_control_there_both_in_one_step_is_an_error(at_once):
+    with pytest.raises(TypeError, match="float64"):
+        at_once(torch.ones(5).as_subclass(OnApple))
+
+
 def test_training_that_breaks_off_leaves_no_patient_on_the_model():
     def breaks(outputs, labels):
         raise ZeroDivisionError
