@@ -212,6 +212,9 @@ def load_task_file(path: Path) -> TaskSpec:
 def level_key(value: Level) -> str:
     """One spelling for one level: 1, 1.0 and "1.0" are all "1", because hospitals write codes differently."""
     text = str(value).strip()
+    # Python reads "30_39" as a number; nobody else does.
+    if "_" in text:
+        return text
     try:
         number = float(text)
     except ValueError:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from secagg.errors import InputError
-from training.task import TaskSpec, bind_to_file, load_task_file
+from training.task import DataSpec, TaskSpec, bind_to_file, load_task_file
 from training.tasks.spec import input_names, level_key
 
 TABLE = 'kind = "tabular-classification"\n[data]\nlabel = "y"\n'
@@ -184,3 +184,13 @@ def test_one_level_has_one_spelling() -> None:
     assert level_key("0.50") == "0.5"
     assert level_key(" yes ") == "yes"
     assert level_key("nan") == "nan"
+
+
+def test_a_level_with_an_underscore_is_a_text_and_no_number() -> None:
+    def names(*levels: str) -> tuple[str, ...]:
+        return input_names(DataSpec(features=("age",), categorical={"age": levels}))
+
+    assert names("30_39", "40_49", "50_59") == ("age=40_49", "age=50_59")
+    settings = b'{"data": {"label": "y", "features": ["age"], "categorical": {"age": ["1_1", "11", "2"]}}}'
+    spec = TaskSpec.from_settings("tabular-classification", settings)
+    assert input_names(spec.data) == ("age=11", "age=2")

@@ -62,6 +62,13 @@ def test_an_unknown_level_names_line_column_and_value(write_task: WriteTask, tmp
     assert "line 3: column 'kind' holds '7', which is not one of 1, 2" in error.message
 
 
+def test_a_level_with_an_underscore_is_not_met_by_a_number(write_task: WriteTask, tmp_path: Path) -> None:
+    spec = write_task(TABLE + '[data.categorical]\nkind = ["3", "1_2"]\n')
+    records = build_task(spec).read(write(tmp_path, "kind,sick\n3,0\n1_2,1\n"))
+    assert records.features.tolist() == [[0], [1]]
+    assert refusal(spec, write(tmp_path, "kind,sick\n3,0\n12,1\n")).reason == "unknown-level"
+
+
 def test_a_missing_label_column_lists_the_columns_that_exist(write_task: WriteTask, tmp_path: Path) -> None:
     path = write(tmp_path, "age,ill\n1,0\n")
     error = refusal(write_task(TABLE), path)
