@@ -30,6 +30,8 @@ def hospital() -> None:
       secagg hospital init site --charter charter --identity identity.pem --kit hospital-01 --data patients.csv
       secagg hospital check site
       secagg hospital run site
+    the next training, which goes on with the site's ledger:
+      secagg hospital renew site --charter charter-2
     """
 
 
@@ -88,6 +90,36 @@ def init(
     click.echo(f"{made.path}: ready. Its records stay where they are.")
     click.echo(f"Read {made.folder.policy}: it says what this site accepts.")
     click.echo(f"Next: secagg hospital check {quoted(made.path)}")
+
+
+@hospital.command(short_help="Give this hospital's folder its next charter.")
+@_SITE
+@click.option("--charter", type=EXISTING_FOLDER, required=True, help="Folder of the next charter, signed by all.")
+@click.option("--kit", type=EXISTING_FOLDER, help="Start-up kit, if another was made; if not given, the one in SITE.")
+@click.option("--policy", type=EXISTING_FILE, help="What this site accepts from now on; if not given, SITE's policy.")
+@json_option
+def renew(site: Path, charter: Path, kit: Path | None, policy: Path | None, as_json: bool) -> None:
+    """Let SITE take part under its next charter, with the key, the records, the ledger and the latch that it has.
+
+    What its patients have spent under earlier charters counts. A second folder for the same patients would have a
+    ledger that knows nothing of it. Everything is checked before anything is written; the site must not be running.
+
+    \b
+    Examples:
+      secagg hospital renew site --charter charter-2
+      with the kit that was made for it, and a policy that allows more:
+        secagg hospital renew site --charter charter-2 --kit hospital-01 --policy policy.toml
+    """
+    from training.engines.nvflare.site_kits import require_hospital_kit
+    from training.field.renewing import NextCharter, renew_hospital
+
+    place = HospitalSite(site)
+    renew_hospital(place, NextCharter(charter, kit, policy), require_hospital_kit)
+    if as_json:
+        print_json({"site": str(site), "policy": str(place.folder.policy), "settings": str(place.settings)})
+        return
+    click.echo(f"{site}: ready for its next charter. Its ledger goes on: what its patients have spent counts.")
+    click.echo(f"Next: secagg hospital check {quoted(site)}")
 
 
 @hospital.command(short_help="Take part in the training until the model is released.")

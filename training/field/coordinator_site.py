@@ -168,11 +168,15 @@ class CoordinatorSite:
         write_atomically(self._outcome, msgspec.json.encode(outcome), PRIVATE)
         return outcome
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the release is made and has reached everybody, so far as this site knows."""
+    def is_done(self, charter: VerifiedCharter) -> bool:
+        """Whether the release of this run is made and has reached everybody, so far as this site knows.
+
+        Raises:
+            TamperingError: ``other-charter``, if the folder was another run's.
+        """
         last = self.last_outcome()
-        return self.release.exists() and last is not None and last.finished and not last.lacking
+        made = self.has_made_release(charter) and self.release.exists()
+        return made and last is not None and last.finished and not last.lacking
 
     def last_outcome(self) -> Outcome | None:
         """How the last job ended that said so; None if none has."""

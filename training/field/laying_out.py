@@ -12,6 +12,7 @@ from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified, write_charter, write_signatures
+from secagg.errors import InputError
 from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
@@ -54,19 +55,18 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         InputError: ``folder-not-empty``, ``unknown-member``, ``unwritable``, or what is wrong with the files given.
         RefusedError: if the policy that was given does not allow the charter.
     """
+    _require_no_site(path)
     charter = read_verified(material.charter)
     identity = Identity.load(material.identity, read_passphrase(_file(material.settings.passphrase_file)))
     number = charter.charter.number_of_key(identity.public_key, material.identity)
     check_kit(material.kit, number)
     if material.policy:
         check_charter(charter.charter, load_policy(material.policy))
-    task = task_of(charter.charter)
-    train, validation = split_patients(task.read(Path(material.settings.data)), task)
-    require_trainable(charter.charter, task, train, validation)
+    require_records(charter, Path(material.settings.data))
 
     def fill(folder: Path) -> None:
         site = HospitalSite(folder)
-        _write_charter(site.charter, charter)
+        write_signed_charter(site.charter, charter)
         write_atomically(site.folder.identity, read_bounded(material.identity, _LARGEST_KEY), PRIVATE)
         policy = material.policy
         agreed = read_bounded(policy, LARGEST_POLICY) if policy else render_policy(needed_policy(charter.charter))
@@ -75,7 +75,7 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         write_new_settings(
             site.settings, material.settings, "What this hospital trains on. See docs/running-a-site.md."
         )
-        _copy_kit(material.kit, site.kit)
+        copy_kit(material.kit, site.kit)
 
     _make(path, fill)
     return HospitalSite(path)
@@ -96,14 +96,36 @@ def lay_out_coordinator(path: Path, charter: Path, kit: Path, check_kit: Callabl
 
     def fill(folder: Path) -> None:
         site = CoordinatorSite(folder)
-        _write_charter(site.charter, verified)
+        write_signed_charter(site.charter, verified)
         write_new_settings(
             site.settings, CoordinatorSettings(), "How long it waits, in seconds. See docs/running-a-site.md."
         )
-        _copy_kit(kit, site.kit)
+        copy_kit(kit, site.kit)
 
     _make(path, fill)
     return CoordinatorSite(path)
+
+
+def _require_no_site(path: Path) -> None:
+    if HospitalSite(path).settings.exists():
+        raise InputError(
+            "folder-not-empty",
+            f"{path} is a hospital's site already.",
+            culprit=str(path),
+            remedy=f"For its next charter: secagg hospital renew {path} --charter CHARTER. Another folder would have a "
+            "ledger of its own, which knows nothing of what these patients have spent.",
+        )
+
+
+def require_records(charter: VerifiedCharter, data: Path) -> None:
+    """Refuse records that a hospital cannot take part with.
+
+    Raises:
+        InputError: if they cannot be read, or do not fit the charter's task.
+    """
+    task = task_of(charter.charter)
+    train, validation = split_patients(task.read(data), task)
+    require_trainable(charter.charter, task, train, validation)
 
 
 def _make(path: Path, fill: Callable[[Path], None]) -> None:
@@ -117,12 +139,18 @@ def _put_in_force(site: HospitalSite) -> None:
         put_in_force(site.folder.policy)
 
 
-def _write_charter(folder: Path, charter: VerifiedCharter) -> None:
+def write_signed_charter(folder: Path, charter: VerifiedCharter) -> None:
+    """Write a charter with its signatures.
+
+    Raises:
+        InputError: ``unwritable``.
+    """
     write_charter(folder, charter.charter)
     write_signatures(folder, charter.signatures)
 
 
-def _copy_kit(source: Path, target: Path) -> None:
+def copy_kit(source: Path, target: Path) -> None:
+    """Copy a start-up kit, for nobody but this account to read."""
     shutil.copytree(source, target)
     for entry in (target, *target.rglob("*")):
         entry.chmod(0o700 if entry.is_dir() else PRIVATE)

@@ -42,11 +42,12 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         InputError: ``state-in-use``, or what in the folder cannot be used.
         ProtocolError: why no epoch gave a sum for as long as the site's settings allow; `serve_coordinator` goes on
             from what was reached.
-        TamperingError: ``key-material``, if a hospital sent a secret key; ``damaged-coordinator-state``.
+        TamperingError: ``key-material``, if a hospital sent a secret key; ``damaged-coordinator-state``;
+            ``other-charter``.
     """
-    if site.is_done:
-        return site.release
     charter, settings = site.read_charter(), site.read_settings()
+    if site.is_done(charter):
+        return site.release
     server, admin = require_coordinator_kits(site.kit)
     rounds = _Rounds(site.rounds, watcher)
 

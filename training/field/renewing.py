@@ -1,0 +1,97 @@
+"""Gives a hospital's site its next charter: its ledger, latch and egress log go on, so that what was spent counts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from secagg.charter import VerifiedCharter
+from secagg.charter.folder import read_verified
+from secagg.errors import InputError
+from secagg.files import PRIVATE, lock, read_bounded, sync, unwritable, write_atomically
+from secagg.identity import Identity
+from secagg.policy import check_charter, load_policy
+from secagg.policy.toml import LARGEST_POLICY
+from training.field.hospital_site import HospitalSite
+from training.field.laying_out import copy_kit, require_records, write_signed_charter
+from training.field.settings import HospitalSettings, read_settings
+from training.run_lock import alone
+
+
+@dataclass(frozen=True)
+class NextCharter:
+    """What a site is given for it.
+
+    Attributes:
+        charter: folder of the charter that every member has signed.
+        kit: the start-up kit, where another was made.
+        policy: what this site accepts from now on; what it has goes on if none is given.
+    """
+
+    charter: Path
+    kit: Path | None = None
+    policy: Path | None = None
+
+
+def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]) -> None:
+    """Let a site take part under another charter. Repeat it where it was cut off.
+
+    Everything is checked before anything is written. What is not given stays: key, settings, and all that the site
+    remembers.
+
+    Args:
+        check_kit: raises if a folder is not the kit of the member with this number.
+
+    Raises:
+        InputError: ``no-site``, ``state-in-use``, ``unknown-member``, ``unwritable``, or what is wrong with the files.
+        RefusedError: if the policy does not allow the charter.
+    """
+    if not site.settings.exists():
+        raise InputError(
+            "no-site",
+            f"{site.path} is not a hospital's site.",
+            culprit=str(site.path),
+            remedy="Give the folder that `secagg hospital init` made.",
+        )
+    with ExitStack() as held:
+        held.enter_context(alone(site.path))
+        # A job's process may still be at work when the site's own has ended.
+        held.callback(os.close, lock(site.attending))
+        charter = _checked(site, following, check_kit)
+        if following.policy:
+            write_atomically(site.folder.policy, read_bounded(following.policy, LARGEST_POLICY), PRIVATE)
+        if following.kit:
+            kit = following.kit
+            _replace(site.kit, lambda folder: copy_kit(kit, folder))
+        _replace(site.charter, lambda folder: write_signed_charter(folder, charter))
+
+
+def _checked(site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]) -> VerifiedCharter:
+    charter, settings = read_verified(following.charter), read_settings(site.settings, HospitalSettings)
+    identity = Identity.load(site.folder.identity, site.passphrase(settings))
+    number = charter.charter.number_of_key(identity.public_key, site.folder.identity)
+    check_kit(following.kit or site.kit, number)
+    check_charter(charter.charter, load_policy(following.policy or site.folder.policy))
+    require_records(charter, site.path / settings.data)
+    return charter
+
+
+def _replace(path: Path, fill: Callable[[Path], None]) -> None:
+    """Put another folder in the place of one; cut off, the next time goes on from the old one."""
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    try:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        fill(new)
+        path.rename(old)
+        new.rename(path)
+        sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
