@@ -9,7 +9,7 @@ from datetime import datetime
 import click
 
 from cli.json_text import json_text
-from secagg.errors import ProtocolError
+from secagg.errors import InputError, ProtocolError
 from secagg.printable import printable
 from training.field.status import SiteStatus
 from training.field.supervisor import StopRequestedError, stopping_on_signals
@@ -29,7 +29,7 @@ class SiteView:
     @property
     def watcher(self) -> SiteWatcher:
         """What the site calls."""
-        return SiteWatcher(self._restart, self._status, self._gather, self._round, self._retry)
+        return SiteWatcher(self._restart, self._status, self._gather, self._round, self._retry, self._warning)
 
     def _restart(self, code: int) -> None:
         self._say("restart", f"the site's process ended with exit code {code} and is started again", code=code)
@@ -62,6 +62,9 @@ class SiteView:
 
     def _retry(self, error: ProtocolError) -> None:
         self._say("retry", f"this epoch failed, trying another: {error.diagnostics()}", reason=error.reason)
+
+    def _warning(self, error: InputError) -> None:
+        self._say("warning", error.diagnostics(), reason=error.reason)
 
     def _say(self, event: str, text: str, **fields: object) -> None:
         now = datetime.now().astimezone()

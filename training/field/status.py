@@ -105,6 +105,13 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
     )
 
 
+def why_waiting(before: SiteStatus, error: SecaggError) -> SiteStatus:
+    """The status of a site that waits, with the reason why nothing will come."""
+    return msgspec.structs.replace(
+        before, updated=write_time(), reason=error.reason, message=error.message, remedy=error.remedy
+    )
+
+
 def stopped(before: SiteStatus, error: TamperingError) -> SiteStatus:
     """The status of a site that stopped under its charter, and was started again."""
     now = write_time()

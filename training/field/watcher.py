@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from secagg.errors import ProtocolError
+from secagg.errors import InputError, ProtocolError
 from training.field.status import SiteStatus
 from training.round_record import RoundRecord
 
@@ -20,6 +20,7 @@ class SiteWatcher:
         on_gather: how many members are connected, of how many.
         on_round: a round is over.
         on_retry: an epoch could not be run to its end; another is tried.
+        on_warning: it goes on, and somebody should see to this.
     """
 
     on_restart: Callable[[int], None] = lambda _code: None
@@ -27,3 +28,4 @@ class SiteWatcher:
     on_gather: Callable[[int, int], None] = lambda _connected, _members: None
     on_round: Callable[[RoundRecord], None] = lambda _record: None
     on_retry: Callable[[ProtocolError], None] = lambda _error: None
+    on_warning: Callable[[InputError], None] = lambda _error: None

@@ -14,6 +14,7 @@ from typing import Final
 from secagg.charter import VerifiedCharter
 from secagg.errors import ProtocolError, TamperingError
 from secagg.files import is_locked
+from training.engines.nvflare.expiry import Expiry
 from training.engines.nvflare.job import EpochJob
 from training.engines.nvflare.jobs import Jobs, open_jobs
 from training.engines.nvflare.kit import Kit
@@ -39,7 +40,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
     """Begin epoch after epoch until there is a release; the file of its signed statement.
 
     Raises:
-        InputError: ``state-in-use``, or what in the folder cannot be used.
+        InputError: ``state-in-use``, ``certificate-expired``, or what in the folder cannot be used.
         ProtocolError: why no epoch gave a sum for as long as the site's settings allow; `serve_coordinator` goes on
             from what was reached.
         TamperingError: ``key-material``, if a hospital sent a secret key; ``damaged-coordinator-state``;
@@ -49,11 +50,12 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
     if site.is_done(charter):
         return site.release
     server, admin = require_coordinator_kits(site.kit)
-    rounds = _Rounds(site.rounds, watcher)
+    rounds, expiry = _Rounds(site.rounds, watcher), Expiry([server, admin], watcher.on_warning)
 
     def tick() -> None:
         going()
         process.check()
+        expiry.check()
         rounds.tell()
 
     with alone(site.path), running(server, charter, site.path, watcher) as process:

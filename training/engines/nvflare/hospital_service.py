@@ -13,12 +13,13 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import TamperingError
 from secagg.release.folder import holds_release
+from training.engines.nvflare.expiry import Expiry
 from training.engines.nvflare.farewell import Farewell
 from training.engines.nvflare.listening import Listener
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import running
 from training.field.hospital_site import HospitalSite
-from training.field.status import SiteState, SiteStatus, released, stopped, waiting
+from training.field.status import SiteState, SiteStatus, released, stopped, waiting, why_waiting
 from training.field.watcher import SiteWatcher
 from training.run_lock import alone
 from training.stops import require_not_stopped
@@ -36,7 +37,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
         going: asked again and again; what it raises ends the site.
 
     Raises:
-        InputError: ``state-in-use``, ``other-kit``, or what in the folder cannot be used.
+        InputError: ``state-in-use``, ``other-kit``, ``certificate-expired``, or what in the folder cannot be used.
     """
     charter = read_verified(site.charter)
     name = site.member_name(charter)
@@ -52,6 +53,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     if stop := _stopped_for_good(site, charter, before, known):
         site.status.write(stop)
         return stop
+    expiry = Expiry([kit], watcher.on_warning)
     with alone(site.path), running(kit, charter, site.path, watcher) as process:
         site.status.write(known)
         watcher.on_status(known)
@@ -62,6 +64,10 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
             if farewell.is_over() and known.state is not SiteState.RELEASED:
                 site.status.write(released(known, release))
             status = site.status.known()
+            expired = expiry.check()
+            if expired and status and status.state is SiteState.WAITING:
+                status = why_waiting(status, expired)
+                site.status.write(status)
             if status and status != known:
                 watcher.on_status(status)
                 known = status
