@@ -79,27 +79,27 @@ class PrivacyPlan:
             return (self.shares.metric_event(releases),)
         return (GaussianEvent(self.metric_noise_multiplier, 1.0, releases),)
 
-    def releases_counts(self, step: int) -> bool:
-        """Whether the ``step``-th sum carries validation counts, if any are released."""
-        return carries_counts(step, self.metric_every, self.rounds)
+    def releases_counts(self, number: int) -> bool:
+        """Whether the ``number``-th sum carries validation counts, if any are released."""
+        return carries_counts(number, self.metric_every, self.rounds)
 
-    def releases(self, steps: int) -> int:
-        """How many of the first ``steps`` sums carry validation counts."""
-        return count_releases(steps, self.metric_every, self.rounds)
+    def releases(self, sums: int) -> int:
+        """How many of the first ``sums`` sums carry validation counts."""
+        return count_releases(sums, self.metric_every, self.rounds)
 
-    def epsilon_after(self, rounds: int, steps: int | None = None) -> float:
-        """What ``rounds`` rounds, of which ``steps`` had a sum, cost any patient, as the ledger counts it.
+    def epsilon_after(self, rounds: int, sums: int | None = None) -> float:
+        """What ``rounds`` rounds, of which ``sums`` had a sum, cost any patient, as the ledger counts it.
 
         A patient is in training or in validation, never in both: at every order the dearer of the two counts (parallel
         composition, McSherry 2009).
 
         Args:
-            steps: all rounds had a sum if not given.
+            sums: all rounds had a sum if not given.
         """
-        groups = (self.training_events(rounds), self.metric_events(self.most_releases(rounds, steps)))
+        groups = (self.training_events(rounds), self.metric_events(self.most_releases(rounds, sums)))
         return epsilon_of_runs([groups], self.delta)
 
-    def epsilon_at_two_hospitals(self, rounds: int, steps: int | None = None) -> float | None:
+    def epsilon_at_two_hospitals(self, rounds: int, sums: int | None = None) -> float | None:
         """The same of a patient whom two hospitals know, towards whoever has the sums; None unless noise is shared.
 
         Such a patient is in training at both, in validation at both, or one here and one there. Where each hospital
@@ -108,33 +108,33 @@ class PrivacyPlan:
         if not self.shares:
             return None
         training = [self.shares.training_event(self.sampling_rate, rounds * self.steps_per_round)] if rounds else []
-        releases = self.most_releases(rounds, steps)
+        releases = self.most_releases(rounds, sums)
         counts = [self.shares.metric_event(releases)] if self.metric_noise_multiplier and releases else []
         ways = (at_twice_the_sensitivity(training), at_twice_the_sensitivity(counts), (*training, *counts))
         return max(epsilon_rdp(events, self.delta) for events in ways)
 
-    def epsilon_of_exchange(self, rounds: int, steps: int | None = None) -> float:
+    def epsilon_of_exchange(self, rounds: int, sums: int | None = None) -> float:
         """At most what the same rounds cost where one patient is exchanged for another, at the same delta."""
-        return epsilon_of_exchange(lambda delta: replace(self, delta=delta).epsilon_after(rounds, steps), self.delta)
+        return epsilon_of_exchange(lambda delta: replace(self, delta=delta).epsilon_after(rounds, sums), self.delta)
 
-    def most_releases(self, rounds: int, steps: int | None = None) -> int:
+    def most_releases(self, rounds: int, sums: int | None = None) -> int:
         """Of how many rounds counts may have been released: any round without a sum may have carried them.
 
         Args:
-            steps: all rounds had a sum if not given.
+            sums: all rounds had a sum if not given.
         """
-        had = rounds if steps is None else steps
+        had = rounds if sums is None else sums
         return self.releases(had) + rounds - had
 
 
-def carries_counts(step: int, every: int, rounds: int) -> bool:
-    """Whether validation counts are released with the ``step``-th sum: with each ``every``-th, and with the last.
+def carries_counts(number: int, every: int, rounds: int) -> bool:
+    """Whether validation counts are released with the ``number``-th sum: with each ``every``-th, and with the last.
 
     What is charged and what is released both go by it.
     """
-    return step % every == 0 or step == rounds
+    return number % every == 0 or number == rounds
 
 
-def count_releases(steps: int, every: int, rounds: int) -> int:
-    """How many of the first ``steps`` sums carry validation counts, by the same rule."""
-    return steps // every + (steps >= rounds and rounds % every != 0)
+def count_releases(sums: int, every: int, rounds: int) -> int:
+    """How many of the first ``sums`` sums carry validation counts, by the same rule."""
+    return sums // every + (sums >= rounds and rounds % every != 0)

@@ -155,7 +155,7 @@ class NoiseShares:
         return self._shared_out(self.metric_noise_multiplier**2)
 
     def training_event(self, sampling_rate: float, steps: int) -> IntegerEvent:
-        """What ``steps`` sums cost a training patient, whoever of the honest survives."""
+        """What ``steps`` steps, each of which gives a sum, cost a training patient, whoever of the honest survives."""
         l2 = self.sensitivity
         return IntegerEvent(
             noise=self.noise,

@@ -90,7 +90,7 @@ class Coordinator:
     @property
     def sums(self) -> int:
         """How many sums of training there are, so far as it knows, with one that no hospital has been sent yet."""
-        return self._reached.steps
+        return self._reached.sums
 
     @property
     def lacking(self) -> tuple[str, ...]:

@@ -170,9 +170,9 @@ class Hospital:
         """How much of this data set's budget is used, by all runs; None without differential privacy."""
         return self._budget.use()
 
-    def epsilon_lacking(self, steps: int) -> float | None:
-        """The epsilon that its policy would have to allow for all sums but the first ``steps``; None if it does."""
-        return self._budget.lacking(steps)
+    def epsilon_lacking(self, sums: int) -> float | None:
+        """The epsilon that its policy would have to allow for all but the first ``sums`` sums; None if it does."""
+        return self._budget.lacking(sums)
 
     @property
     def scaling(self) -> Scaling:
@@ -259,11 +259,11 @@ class Hospital:
         return self._contributor.moments()
 
     def _update(self, round_number: int, step: int) -> Vector:
-        if step != self._state.steps + 1:
-            raise missed_sum(step, self._state.steps)
+        if step != self._state.sums + 1:
+            raise missed_sum(step, self._state.sums)
         self._applier.require_unfinished(self._state)
         if self._scaling.lacks_moments(self._state.moments):
-            raise missed_sum(step, self._state.steps)
+            raise missed_sum(step, self._state.sums)
         self._budget.charge(round_number, step)
         return self._contributor.update(self._state, step, self._client.noise_keys())
 
@@ -350,7 +350,7 @@ class Hospital:
     def _attest(self, payload: Conclude) -> bytes:
         if not self._applier.is_finished(self._state):
             raise RemoteProtocolError("not-finished", "This hospital lacks sums that the charter asks for.")
-        if payload.rounds < max(self._budget.rounds_charged, self._state.steps):
+        if payload.rounds < max(self._budget.rounds_charged, self._state.sums):
             # Every contributor checks its own, so that the epsilon stated covers the one with the most.
             raise RemoteProtocolError(
                 "understated-rounds",
@@ -381,7 +381,7 @@ class Hospital:
         if model_digest(self._layout, self._state.model) == self._charter.charter.model.digest:
             raise RemoteProtocolError(
                 "nothing-learned",
-                f"None of {self._state.steps} sums has changed the model.",
+                f"None of {self._state.sums} sums has changed the model.",
                 remedy="Lower the learning rates; each hospital's log says what sums came to.",
             )
 

@@ -64,15 +64,15 @@ class HospitalBudget:
             self._ledger.reserve(self._data_set, self._run, cost, self._budget, self._clock())
             self._logs.note()
 
-    def lacking(self, steps: int) -> float | None:
-        """The epsilon that the policy would have to allow for all sums but the first ``steps``; None if it does.
+    def lacking(self, sums: int) -> float | None:
+        """The epsilon that the policy would have to allow for all but the first ``sums`` sums; None if it does.
 
         As `charge` would count them, each once: that refuses none of them where this is None.
         """
-        rest = self._plan.rounds - steps
+        rest = self._plan.rounds - sums
         if not self._private or rest == 0:
             return None
-        cost = self._cost(rest, self._plan.releases(self._plan.rounds) - self._plan.releases(steps))
+        cost = self._cost(rest, self._plan.releases(self._plan.rounds) - self._plan.releases(sums))
         charged = self._ledger.spending(self._data_set).run(self._run).charged
         return self._ledger.lacking(self._data_set, self._run, charged.plus(cost), self._budget)
 

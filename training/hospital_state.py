@@ -82,7 +82,7 @@ class HospitalState:
         return cls(model, initial_state(len(model)), Progress(charter_digest.hex()))
 
     @property
-    def steps(self) -> int:
+    def sums(self) -> int:
         """How many sums have been applied to the model."""
         return len(self.progress.applied)
 
@@ -94,7 +94,7 @@ class HospitalState:
     @property
     def reached(self) -> Reached:
         """How many sums of statistics it has, and how many have been applied to the model."""
-        return Reached(0 if self.moments is None else 1, self.steps)
+        return Reached(0 if self.moments is None else 1, self.sums)
 
     def after_moments(self, moments: Moments) -> HospitalState:
         """The same, with the sum of feature statistics."""

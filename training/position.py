@@ -23,7 +23,7 @@ class Position:
     """How many sums of either kind a hospital has, and the digest of what they came to."""
 
     statistics: int
-    steps: int
+    sums: int
     state: bytes
 
     @classmethod
@@ -39,7 +39,7 @@ class Position:
     @property
     def reached(self) -> Reached:
         """The numbers alone."""
-        return Reached(self.statistics, self.steps)
+        return Reached(self.statistics, self.sums)
 
 
 def can_replace(there: Position, here: Position) -> bool:

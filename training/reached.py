@@ -14,7 +14,7 @@ class Reached(NamedTuple):
     """How many sums of feature statistics there are, and how many of training: what is later is larger."""
 
     statistics: int = 0
-    steps: int = 0
+    sums: int = 0
 
     def of(self, purpose: Purpose) -> int:
         """How many sums of a purpose."""
@@ -22,7 +22,7 @@ class Reached(NamedTuple):
             case Purpose.STATISTICS:
                 return self.statistics
             case Purpose.TRAINING:
-                return self.steps
+                return self.sums
 
     def after(self, purpose: Purpose) -> Reached:
         """What is reached with one more sum of a purpose."""
@@ -30,8 +30,8 @@ class Reached(NamedTuple):
             case Purpose.STATISTICS:
                 return self._replace(statistics=self.statistics + 1)
             case Purpose.TRAINING:
-                return self._replace(steps=self.steps + 1)
+                return self._replace(sums=self.sums + 1)
 
     def one_earlier(self) -> Reached:
         """What had been reached one sum earlier. Statistics come before any training."""
-        return Reached(self.statistics, self.steps - 1) if self.steps else Reached(self.statistics - 1)
+        return Reached(self.statistics, self.sums - 1) if self.sums else Reached(self.statistics - 1)

@@ -104,11 +104,11 @@ def write_release(folder: Path, charter: VerifiedCharter, file: bytes, signed: b
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _claim(charter: VerifiedCharter, rounds: int, steps: int) -> PrivacyClaim:
+def _claim(charter: VerifiedCharter, rounds: int, sums: int) -> PrivacyClaim:
     privacy = charter.charter.privacy
     if privacy.mode == "none":
         return PrivacyClaim("none", "patient", None, None)
-    epsilon = privacy_plan(charter.charter).epsilon_after(*rounds_stated(charter.charter, rounds, steps))
+    epsilon = privacy_plan(charter.charter).epsilon_after(*rounds_stated(charter.charter, rounds, sums))
     return PrivacyClaim(privacy.mode, "patient", _rounded_up(epsilon), privacy.delta)
 
 

@@ -299,7 +299,7 @@ def _add_unmeasured(rounds: Sequence[RoundRecord], measured: JsonLines[RoundResu
     known = {result.record.round for result in measured.records}
     for record in rounds:
         if record.round not in known:
-            is_last = record.step == cast.furthest().state.steps
+            is_last = record.step == cast.furthest().state.sums
             measured.append(cast.measure(record) if is_last else RoundResult(record, None, None))
 
 
@@ -369,8 +369,8 @@ class _Cast:
         Args:
             made: how many sums the coordinator has. One that no hospital has yet is paid for already.
         """
-        steps = max(made, self.furthest().state.steps)
-        needed = {hospital.name: hospital.epsilon_lacking(steps) for hospital in self.hospitals.values()}
+        sums = max(made, self.furthest().state.sums)
+        needed = {hospital.name: hospital.epsilon_lacking(sums) for hospital in self.hospitals.values()}
         return {name: epsilon for name, epsilon in needed.items() if epsilon is not None}
 
     def over(self, record: RoundRecord) -> None:
@@ -382,7 +382,7 @@ class _Cast:
 
     def furthest(self) -> Hospital:
         """A hospital that has applied the most sums."""
-        return max(self.hospitals.values(), key=lambda hospital: hospital.state.steps)
+        return max(self.hospitals.values(), key=lambda hospital: hospital.state.sums)
 
     def measure(self, record: RoundRecord) -> RoundResult:
         metrics = self.evaluate() if record.purpose == "training" and record.step else None

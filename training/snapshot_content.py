@@ -124,10 +124,10 @@ def read_state(shared: SharedState, charter: VerifiedCharter, own: HospitalState
     return state
 
 
-def _read_moments(data: memoryview, charter: Charter, steps: int) -> Moments | None:
+def _read_moments(data: memoryview, charter: Charter, sums: int) -> Moments | None:
     features = charter.statistics.features
     # Training begins once the statistics are there.
-    if not data and not (features and steps):
+    if not data and not (features and sums):
         return None
     mean, variance = _vector(data, "<f8", np.float64, 2 * features).reshape(2, -1)
     return Moments(mean, variance)
@@ -135,15 +135,15 @@ def _read_moments(data: memoryview, charter: Charter, steps: int) -> Moments | N
 
 def _read_applied(shared: SharedState, charter: VerifiedCharter) -> tuple[AppliedSum, ...]:
     members, cells = len(charter.charter.members), charter.charter.metrics.cells
-    steps = len(shared.rounds) // 4
-    if steps > charter.charter.training.rounds:
-        raise RemoteProtocolError("bad-history", f"A snapshot is of {steps} sums, more than the charter asks for.")
-    rounds = _vector(shared.rounds, "<u4", np.int64, steps).tolist()
+    sums = len(shared.rounds) // 4
+    if sums > charter.charter.training.rounds:
+        raise RemoteProtocolError("bad-history", f"A snapshot is of {sums} sums, more than the charter asks for.")
+    rounds = _vector(shared.rounds, "<u4", np.int64, sums).tolist()
     if any(later <= earlier for earlier, later in pairwise([0, *rounds])):
         raise RemoteProtocolError("bad-history", "The rounds of a snapshot's sums are not in order.")
     width = math.ceil(members / 8)
-    bits = _vector(shared.survivors, "u1", np.uint8, steps * width).reshape(steps, width)
-    counts = _vector(shared.cells, "<i8", np.int64, steps * cells).reshape(steps, cells)
+    bits = _vector(shared.survivors, "u1", np.uint8, sums * width).reshape(sums, width)
+    counts = _vector(shared.cells, "<i8", np.int64, sums * cells).reshape(sums, cells)
     session = Session.unopened(charter)
     everybody = frozenset(session.members)
     return tuple(

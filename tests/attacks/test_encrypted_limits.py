@@ -178,7 +178,7 @@ def test_a_false_step_opens_no_second_sum_at_a_hospital_that_missed_the_beginnin
         model = coordinator.masked_payload(VICTIM).model_digest
         curious.receive(coordinator.encrypted_sum(everybody, model=model))
         before = curious.hospital.state
-        assert before.steps == 1
+        assert before.sums == 1
         coordinator.round += 1
         again = coordinator.forge(Stage.BEGIN, Begin(step=1), round_number=coordinator.round)
         for number in others:

@@ -95,7 +95,7 @@ def assert_finished(folder):
         assert release.rounds >= len(charged(folder, name)) >= ROUNDS
         assert release.privacy.epsilon >= plan.epsilon_after(len(charged(folder, name)))
     with Ward.open(folder) as ward:
-        assert ward.steps == [ROUNDS] * HOSPITALS
+        assert ward.sums == [ROUNDS] * HOSPITALS
         assert len(ward.models) == 1
 
 

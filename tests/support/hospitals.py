@@ -213,8 +213,8 @@ class Ward:
         return {hospital.state.model.tobytes() for hospital in self.hospitals.values()}
 
     @property
-    def steps(self) -> list[int]:
-        return [hospital.state.steps for _, hospital in sorted(self.hospitals.items())]
+    def sums(self) -> list[int]:
+        return [hospital.state.sums for _, hospital in sorted(self.hospitals.items())]
 
 
 def prepared(

@@ -112,7 +112,7 @@ def behind(open_ward, max_colluding):
     ward.close()
     ward.checkpoint(2).unlink()
     ward = open_ward()
-    assert ward.steps == [2, 0, 2, 2, 2]
+    assert ward.sums == [2, 0, 2, 2, 2]
     return ward
 
 
@@ -122,7 +122,7 @@ def one_behind(open_ward):
     ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3)))
     with pytest.raises(KeyboardInterrupt):
         ward.coordinator(engine=StoppingAfterRound(ward.hospitals, [DropOut(2, 1, Phase.APPLY)], 1)).run()
-    assert ward.steps == [1, 0, 1, 1, 1]
+    assert ward.sums == [1, 0, 1, 1, 1]
     return ward
 
 
@@ -152,7 +152,7 @@ def test_a_state_that_was_handed_over_waits_until_others_endorse_it(behind):
     assert decode(read(behind, told).payload, Status).steps == 0
     assert hospital.state is before
     assert stages(hospital.receive(word_of(behind, 1, 3))) == [Stage.STATUS]
-    assert behind.steps == [2, 2, 2, 2, 2]
+    assert behind.sums == [2, 2, 2, 2, 2]
     assert len(digests(behind)) == 1
     assert load_state(behind.checkpoint(2), behind.charter.digest).digest(hospital._layout) in digests(behind)
 
@@ -164,15 +164,15 @@ def test_the_word_of_no_more_than_may_collude_or_ones_own_endorses_no_state(behi
     shown = word_of(behind, *(number for number in endorsers if number != 2))
     hospital.receive(snapshot)
     assert refusal(behind, hospital.receive(shown)) == "not-endorsed"
-    assert behind.steps == [2, 0, 2, 2, 2]
+    assert behind.sums == [2, 0, 2, 2, 2]
     assert refusal(behind, hospital.receive(word_of(behind, 1, 3))) == "nothing-to-endorse"
 
 
 def test_a_sum_that_was_handed_over_waits_until_others_endorse_it_though_its_tag_fits(one_behind):
     assert stages(one_behind.hospitals[2].receive(snapshot_for(one_behind, 2, donor=3))) == [Stage.STATUS]
-    assert one_behind.steps == [1, 0, 1, 1, 1]
+    assert one_behind.sums == [1, 0, 1, 1, 1]
     assert stages(one_behind.hospitals[2].receive(word_of(one_behind, 1, 3))) == [Stage.STATUS]
-    assert one_behind.steps == [1, 1, 1, 1, 1]
+    assert one_behind.sums == [1, 1, 1, 1, 1]
     assert len(digests(one_behind)) == 1
 
 
@@ -193,9 +193,9 @@ def without_key(one_behind):
 
 def test_a_sum_whose_tags_key_is_lost_waits_to_be_endorsed_too(without_key):
     without_key.hospitals[2].receive(snapshot_for(without_key, 2, donor=1))
-    assert without_key.steps == [1, 0, 0, 1, 1]
+    assert without_key.sums == [1, 0, 0, 1, 1]
     without_key.hospitals[2].receive(word_of(without_key, 4, 5))
-    assert without_key.steps == [1, 1, 0, 1, 1]
+    assert without_key.sums == [1, 1, 0, 1, 1]
 
 
 def test_a_sum_whose_tag_could_not_be_checked_is_handed_on_to_nobody(without_key):
@@ -207,7 +207,7 @@ def test_a_sum_whose_tag_could_not_be_checked_is_handed_on_to_nobody(without_key
     without_key.hospitals[2].receive(word_of(without_key, 4, 5))
     without_key.hospitals[3].receive(snapshot_for(without_key, 3, donor=2))
     assert stages(without_key.hospitals[3].receive(word_of(without_key, 4, 5))) == [Stage.STATUS]
-    assert without_key.steps == [1, 1, 1, 1, 1]
+    assert without_key.sums == [1, 1, 1, 1, 1]
     assert len(digests(without_key)) == 1
 
 
@@ -452,7 +452,7 @@ def test_a_hospital_that_misses_one_sum_catches_up_and_takes_part_again(open_war
     engine = RecordingEngine(ward.hospitals, [DropOut(2, missed, Phase.APPLY)])
     coordinator = ward.coordinator(engine=engine)
     coordinator.run()
-    assert ward.steps == [4, 4, 4, 4, 4]
+    assert ward.sums == [4, 4, 4, 4, 4]
     assert len(digests(ward)) == 1
     assert sent_to(engine, 2).count(Stage.SNAPSHOT) == 1
     assert Stage.MISSED_SUM not in [stage for number in ward.hospitals for stage in sent_to(engine, number)]
@@ -461,7 +461,7 @@ def test_a_hospital_that_misses_one_sum_catches_up_and_takes_part_again(open_war
 
 def test_a_hospital_that_lost_everything_is_brought_up_to_date(behind):
     behind.coordinator().run()
-    assert behind.steps == [3, 3, 3, 3, 3]
+    assert behind.sums == [3, 3, 3, 3, 3]
     assert len(digests(behind)) == 1
 
 
@@ -473,7 +473,7 @@ def test_a_hospital_that_lost_everything_is_brought_up_to_date_where_few_sums_ca
     ward = open_ward()
     assert [len(applied.cells) > 0 for applied in ward.hospitals[1].state.progress.applied] == [False, False, True]
     ward.coordinator().run()
-    assert ward.steps == [4, 4, 4, 4, 4]
+    assert ward.sums == [4, 4, 4, 4, 4]
     assert len(digests(ward)) == 1
 
 
@@ -481,7 +481,7 @@ def test_a_hospital_that_was_away_during_statistics_is_brought_up_to_date(open_w
     ward = open_ward(hospitals=5, spec=tabular_spec(**SCALED_BY_SUMS), choices=choices_of(training_of(rounds=3)))
     away = [DropOut(5, 1, phase) for phase in (Phase.MASK, Phase.APPLY)]
     ward.coordinator(*away, DropOut(5, 0, Phase.ADVERTISE)).run()
-    assert ward.steps == [3, 3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3, 3]
     assert len(digests(ward)) == 1
 
 
@@ -489,7 +489,7 @@ def test_a_hospital_that_was_away_during_statistics_is_brought_up_to_date(open_w
 def test_a_hospital_that_misses_the_sum_of_statistics_or_the_next_catches_up(open_ward, missed):
     ward = open_ward(hospitals=5, spec=tabular_spec(**SCALED_BY_SUMS))
     ward.coordinator(*(DropOut(5, number, Phase.APPLY) for number in missed)).run()
-    assert ward.steps == [3, 3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3, 3]
     assert len(digests(ward)) == 1
 
 
@@ -524,7 +524,7 @@ def test_a_sum_that_reached_nobody_is_summed_anew(open_ward, number):
     ward.close()
     ward = open_ward()
     ward.coordinator().run()
-    assert ward.steps == [3, 3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3, 3]
     assert len(digests(ward)) == 1
 
 
@@ -534,7 +534,7 @@ def test_a_coordinator_that_lost_its_folder_learns_from_the_hospitals_how_far_th
     for path in (ward.folder / "coordinator").glob("*.json"):
         path.unlink()
     ward.coordinator().run()
-    assert ward.steps == [3, 3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3, 3]
 
 
 # A sum that has reached too few to be endorsed
@@ -554,7 +554,7 @@ def reached_one(open_ward, scheme):
         ward.coordinator(engine=StoppingAfterRound(ward.hospitals, drop_outs, 2)).run()
     ward.close()
     ward = open_ward()
-    assert ward.steps == [2, 1, 1, 1, 1]
+    assert ward.sums == [2, 1, 1, 1, 1]
     return ward
 
 
@@ -564,7 +564,7 @@ def test_a_sum_that_reached_one_alone_is_given_up_and_summed_anew_with_it(reache
     alone = reached_one.hospitals[1].state.progress.applied
     coordinator = reached_one.coordinator()
     coordinator.run()
-    assert reached_one.steps == [3, 3, 3, 3, 3]
+    assert reached_one.sums == [3, 3, 3, 3, 3]
     assert len(digests(reached_one)) == 1
     assert [record.step for record in coordinator.rounds] == [1, 2, 2, 3]
     assert coordinator.rounds[2].cohort == coordinator.rounds[1].cohort == ("h1", "h2", "h3", "h4", "h5")
@@ -593,11 +593,11 @@ def overtaken(open_ward, request):
         drop_outs.append(DropOut(1, 2, Phase.MASK))
     with pytest.raises(KeyboardInterrupt):
         ward.coordinator(engine=StoppingAfterRound(ward.hospitals, drop_outs, 2)).run()
-    assert ward.steps == [2, 1, 1, 1, 1]
+    assert ward.sums == [2, 1, 1, 1, 1]
     with pytest.raises(ProtocolError) as caught:
         ward.coordinator(engine=EmbeddedEngine(without(ward, 1))).run()
     assert caught.value.reason == "release-incomplete"
-    assert (ward.steps, len(digests(ward))) == ([2, 2, 2, 2, 2], 2)
+    assert (ward.sums, len(digests(ward))) == ([2, 2, 2, 2, 2], 2)
     return ward
 
 
@@ -721,7 +721,7 @@ def test_one_that_claims_to_be_ahead_is_asked_for_nothing(open_ward):
     with pytest.raises(ProtocolError):
         ward.coordinator(engine=engine).run()
     assert [member for _, _, member, message in engine.sent if is_ask(message) and member == 1] == []
-    assert ward.steps[1:] == [3, 3, 3, 3]
+    assert ward.sums[1:] == [3, 3, 3, 3]
 
 
 def is_ask(message):
@@ -761,9 +761,9 @@ def test_one_whose_sum_was_summed_anew_without_it_comes_to_where_the_others_are(
     with pytest.raises(KeyboardInterrupt):
         ward.coordinator(engine=StoppingAfterRound(ward.hospitals, drop_outs, 2)).run()
     take_another_first_sum(ward, 2)
-    assert ward.steps == [2, 1, 2, 2, 2]
+    assert ward.sums == [2, 1, 2, 2, 2]
     ward.coordinator().run()
-    assert ward.steps == [rounds] * 5
+    assert ward.sums == [rounds] * 5
     assert len(digests(ward)) == 1
 
 
@@ -817,7 +817,7 @@ def test_a_donor_that_lies_is_endorsed_by_nobody_and_the_next_is_asked(behind):
     assert len(liars[1].asked) == 1
     assert [member for _, _, member, message in engine.sent if is_ask(message)] == [1, 3]
     assert ("h2", "not-endorsed") in behind.refused
-    assert behind.steps == [3, 3, 3, 3, 3]
+    assert behind.sums == [3, 3, 3, 3, 3]
     assert len(digests(behind)) == 1
 
 
@@ -827,7 +827,7 @@ def test_no_more_donors_are_asked_than_may_lie_and_one(behind):
     asked = [member for _, _, member, message in engine.sent if is_ask(message)]
     queries = sent_to(engine, 4).count(Stage.QUERY)
     assert len(asked) == 2 * queries
-    assert behind.hospitals[2].state.steps == 0
+    assert behind.hospitals[2].state.sums == 0
 
 
 class Hanging:
@@ -849,7 +849,7 @@ def test_one_that_does_not_answer_is_waited_for_once_and_counts_as_none_of_them(
     engine = EmbeddedEngine(behind.hospitals | lying(behind, 3) | {1: hanging})
     behind.coordinator(engine=engine).run_epoch()
     assert hanging.asked == 1
-    assert behind.steps == [3, 3, 3, 3, 3]
+    assert behind.sums == [3, 3, 3, 3, 3]
     assert len(digests(behind)) == 1
 
 
@@ -880,7 +880,7 @@ def three_behind(open_ward):
     away = [DropOut(number, 1, Phase.APPLY) for number in (1, 4, 5)]
     with pytest.raises(KeyboardInterrupt):
         ward.coordinator(engine=StoppingAfterRound(ward.hospitals, away, 1)).run()
-    assert ward.steps == [0, 1, 1, 0, 0]
+    assert ward.sums == [0, 1, 1, 0, 0]
     return ward
 
 
@@ -888,7 +888,7 @@ def three_behind(open_ward):
 def test_one_for_which_nothing_can_be_sealed_costs_no_other_its_donors(three_behind, key):
     liar = giving_no_good_key(three_behind, 1, key)
     three_behind.coordinator(engine=EmbeddedEngine(three_behind.hospitals | {1: liar})).run_epoch()
-    assert three_behind.steps == [0, 3, 3, 3, 3]
+    assert three_behind.sums == [0, 3, 3, 3, 3]
 
 
 class TakingRefusalsForSilence(EmbeddedEngine):
@@ -906,7 +906,7 @@ class TakingRefusalsForSilence(EmbeddedEngine):
 def test_control_if_who_refuses_were_asked_no_more_the_others_would_stay_behind(three_behind):
     liar = giving_no_good_key(three_behind, 1, LOW_ORDER)
     three_behind.coordinator(engine=TakingRefusalsForSilence(three_behind.hospitals | {1: liar})).run_epoch()
-    assert three_behind.steps == [0, 1, 1, 0, 0]
+    assert three_behind.sums == [0, 1, 1, 0, 0]
 
 
 def test_who_has_given_no_key_has_nobody_asked_for_a_snapshot(three_behind):
@@ -949,14 +949,14 @@ def test_a_sum_that_was_never_taken_is_endorsed_by_nobody_though_its_tag_fits(le
     before = level.models
     for number in (1, 3, 4, 5):
         assert refusal(level, hand_over_what_was_invented(level, number)) == "not-endorsed"
-    assert (level.models, level.steps) == (before, [1, 1, 1, 1, 1])
+    assert (level.models, level.sums) == (before, [1, 1, 1, 1, 1])
 
 
 def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_sum_that_was_never_taken(level, monkeypatch):
     monkeypatch.setattr(catching_up, "require_endorsed", lambda *arguments: None)
     for number in (1, 3, 4, 5):
         assert stages(hand_over_what_was_invented(level, number)) == [Stage.STATUS]
-    assert level.steps == [2, 1, 2, 2, 2]
+    assert level.sums == [2, 1, 2, 2, 2]
 
 
 @dataclass
@@ -979,7 +979,7 @@ def test_one_that_claims_to_have_the_next_sum_hands_it_to_nobody_and_it_is_summe
         coordinator.run()
     assert [record.step for record in coordinator.rounds] == [1, 2, 3]
     assert coordinator.rounds[1].cohort == ("h1", "h3", "h4", "h5")
-    assert level.steps == [3, 1, 3, 3, 3]
+    assert level.sums == [3, 1, 3, 3, 3]
 
 
 @pytest.mark.parametrize("answer", [[], [b"garbage"]], ids=["nothing", "garbage"])
@@ -989,7 +989,7 @@ def test_a_donor_that_hands_nothing_over_is_passed_by(behind, answer):
             return answer if is_ask(message) else behind.hospitals[1].receive(message)
 
     behind.coordinator(engine=EmbeddedEngine(behind.hospitals | {1: Silent()})).run()
-    assert behind.steps == [3, 3, 3, 3, 3]
+    assert behind.sums == [3, 3, 3, 3, 3]
     assert len(digests(behind)) == 1
 
 
@@ -1013,7 +1013,7 @@ def test_a_recipient_that_falls_silent_keeps_nobody_waiting(behind):
             return super().exchange(phase, kept, round_number) if kept else Exchange((), frozenset({2}))
 
     assert not_released(behind, SilentOnSnapshots(behind.hospitals)) == "release-incomplete"
-    assert behind.steps == [3, 0, 3, 3, 3]
+    assert behind.sums == [3, 0, 3, 3, 3]
 
 
 def test_a_recipient_that_claims_nothing_is_given_nothing_and_harms_nobody(behind):
@@ -1027,7 +1027,7 @@ def test_a_recipient_that_claims_nothing_is_given_nothing_and_harms_nobody(behin
 
     assert not_released(behind, EmbeddedEngine(behind.hospitals | {2: Quiet()})) == "release-incomplete"
     assert Stage.SNAPSHOT not in asked
-    assert behind.steps == [3, 0, 3, 3, 3]
+    assert behind.sums == [3, 0, 3, 3, 3]
 
 
 # What the coordinator sees
@@ -1056,7 +1056,7 @@ def holds(path, wanted):
 def test_the_coordinators_transcript_and_store_hold_no_model_and_no_moment_in_clear(behind):
     state = behind.hospitals[1].state
     behind.coordinator().run()
-    assert behind.hospitals[2].state.steps == 3
+    assert behind.hospitals[2].state.sums == 3
     for wanted in (state.model, state.optimizer.first, state.optimizer.second):
         assert in_clear(behind, wanted.tobytes()) == []
 

@@ -51,8 +51,8 @@ def verified_statement(ward, signed):
     return release
 
 
-def assert_all_have_one_model(ward, steps):
-    assert ward.steps == [steps] * len(ward.hospitals)
+def assert_all_have_one_model(ward, sums):
+    assert ward.sums == [sums] * len(ward.hospitals)
     assert len(ward.models) == 1
 
 
@@ -334,7 +334,7 @@ def test_one_hospitals_senseless_answers_do_not_stop_the_others(open_ward, stage
     else:
         release = verified_statement(ward, ward.coordinator(engine=EmbeddedEngine(parties)).run())
         assert contributors <= {entry.name for entry in release.contributors}
-    assert [ward.hospitals[number].state.steps for number in (1, 3, 4, 5)] == [3, 3, 3, 3]
+    assert [ward.hospitals[number].state.sums for number in (1, 3, 4, 5)] == [3, 3, 3, 3]
 
 
 class Grumbling:
@@ -442,7 +442,7 @@ def test_control_as_many_as_the_threshold_do_end_it(open_ward):
     boasting = {number: Boasting(ward, number, times=1) for number in (1, 2, 3)}
     with pytest.raises(ProtocolError):
         ward.coordinator(engine=EmbeddedEngine(ward.hospitals | boasting)).run()
-    assert ward.steps == [0, 0, 0, 0]
+    assert ward.sums == [0, 0, 0, 0]
 
 
 class TakesNoSum:
@@ -554,7 +554,7 @@ def test_control_coordinators_that_forget_it_come_to_no_sum_and_every_hospital_p
     monkeypatch.setattr(WrongDealers, "_load", lambda dealers: {})
     assert epochs_by_a_coordinator_each(found_dealing_wrongly, 4) is None
     assert found_dealing_wrongly.hospitals[1]._budget.rounds_charged == 5
-    assert found_dealing_wrongly.steps == [0] * 5
+    assert found_dealing_wrongly.sums == [0] * 5
 
 
 def test_once_the_file_is_removed_it_takes_part_again(found_dealing_wrongly):
@@ -674,7 +674,7 @@ def test_control_without_their_word_it_takes_no_sum_that_it_cannot_check(only_th
     words = only_the_fifth_is_left.folder / "coordinator/endorsements.json"
     words.unlink() if damage is None else words.write_bytes(damage)
     meet_the_fifth(only_the_fifth_is_left)
-    assert only_the_fifth_is_left.steps == [3, 3, 3, 3, 0]
+    assert only_the_fifth_is_left.sums == [3, 3, 3, 3, 0]
     assert not only_the_fifth_is_left.hospitals[5].is_released
 
 
@@ -997,7 +997,7 @@ def test_so_does_one_whose_folder_was_put_back_and_whoever_missed_later_sums_onl
     present = {number: hospital for number, hospital in ward.hospitals.items() if number != 5}
     with pytest.raises(StoppedHereError):
         ward.coordinator(engine=StoppingEngine(present, Phase.CONCLUDE, 0)).run()
-    assert ward.steps == [5, 5, 5, 5, 2]
+    assert ward.sums == [5, 5, 5, 5, 2]
     assert verified_statement(ward, ward.coordinator().run()).sums == 5
     assert_all_have_one_model(ward, 5)
 
@@ -1009,7 +1009,7 @@ def test_one_whose_folder_is_gone_has_no_sum_for_who_missed_it_and_sends_none_th
         ward.coordinator(engine=StoppingEngine(present, Phase.MASK, 2)).run()
     shutil.rmtree(ward.folder / "coordinator")
     assert verified_statement(ward, ward.coordinator().run()).sums == 3
-    assert ward.steps == [3, 3, 3, 3, 0]
+    assert ward.sums == [3, 3, 3, 3, 0]
 
 
 @pytest.fixture
@@ -1048,7 +1048,7 @@ def test_who_lost_a_sum_that_it_missed_is_sent_none_that_follows_it(five_lacks_t
     ward.coordinator(engine=engine).run()
     asked, given = given_to_the_fifth(engine)
     assert given == asked > 0
-    assert ward.steps == [4, 4, 4, 4, 0]
+    assert ward.sums == [4, 4, 4, 4, 0]
 
 
 def test_control_who_takes_each_is_sent_them_all(five_lacks_three_sums):
@@ -1195,7 +1195,7 @@ def test_a_stopping_engine_stops_where_it_should(open_ward):
     with pytest.raises(StoppedHereError) as stopped:
         ward.coordinator(engine=engine).run()
     assert sorted(stopped.value.outbox) == [1, 2, 3, 4]
-    assert ward.steps == [0, 0, 0, 0]
+    assert ward.sums == [0, 0, 0, 0]
 
 
 def test_an_event_that_a_killed_coordinator_could_not_finish_writing_does_not_damage_the_transcript(open_ward):

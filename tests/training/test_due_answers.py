@@ -66,7 +66,7 @@ def test_nothing_that_honest_hospitals_say_is_lost_whatever_they_missed_and_refu
     ward.checkpoint(5).unlink()
     ward = open_ward()
     ward.coordinator(*missed).run()
-    assert ward.steps == [3, 3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3, 3]
     assert {Phase.CATCH_UP, Phase.DEAL, Phase.CONCLUDE, Phase.WITNESS} <= compared
 
 
@@ -150,7 +150,7 @@ def test_control_a_coordinator_that_takes_whatever_comes_keeps_all_of_it(open_wa
 def test_who_floods_takes_part_all_the_same(open_ward):
     ward = open_ward(hospitals=5)
     ward.coordinator(engine=EmbeddedEngine(ward.hospitals | {2: Flooding(ward.hospitals[2])})).run()
-    assert ward.steps == [3, 3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3, 3]
 
 
 def test_what_was_not_asked_for_is_not_taken(open_ward):

@@ -70,7 +70,7 @@ def a_giant(_vector, contributor, _ring):
 
 def everybody_signed(ward, signed):
     assert len(read_envelope(signed).signatures) == 5
-    assert ward.steps == [3] * 5
+    assert ward.sums == [3] * 5
     assert len(ward.models) == 1
 
 

@@ -157,7 +157,7 @@ def test_a_refused_hospital_lets_go_of_its_files(shared_site):
 def test_control_either_run_alone_fits_the_budget(shared_site):
     with Ward.open(shared_site / "second") as ward:
         ward.coordinator().run()
-        assert ward.steps == [3, 3, 3, 3]
+        assert ward.sums == [3, 3, 3, 3]
 
 
 # The model
@@ -166,7 +166,7 @@ def test_control_either_run_alone_fits_the_budget(shared_site):
 def test_all_hospitals_end_with_the_same_model_and_say_so(open_ward):
     ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
     ward.coordinator().run()
-    assert ward.steps == [3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3]
     assert len(ward.models) == 1
     assert len({status(ward, number).state_digest for number in ward.hospitals}) == 1
 
@@ -188,7 +188,7 @@ def test_a_sum_of_another_step_is_refused_and_changes_nothing(open_ward):
     ward.stop_before(Phase.APPLY, 1)
     before = ward.models
     assert refusal(ward, ward.hospitals[1].receive(sum_with_a_traitor(ward, step=2))) == "step-changed"
-    assert (ward.models, ward.steps) == (before, [0, 0, 0, 0])
+    assert (ward.models, ward.sums) == (before, [0, 0, 0, 0])
 
 
 def test_a_sum_in_which_nobody_weighs_anything_counts_and_changes_no_model_and_it_is_said(open_ward):
@@ -196,7 +196,7 @@ def test_a_sum_in_which_nobody_weighs_anything_counts_and_changes_no_model_and_i
     ward.stop_before(Phase.APPLY, 1)
     before = ward.models
     assert ward.hospitals[1].receive(sum_with_a_traitor(ward, step=1, weight=0)) == []
-    assert (ward.models, ward.steps) == (before, [1, 0, 0, 0])
+    assert (ward.models, ward.sums) == (before, [1, 0, 0, 0])
     assert ("h1", "no-weight") in ward.refused
 
 
@@ -241,7 +241,7 @@ def test_control_the_same_sum_is_taken_where_it_is_due(open_ward):
     before = ward.models
     message = sum_with_a_traitor(ward, step=3, stage=Stage.MISSED_SUM, round_number=3)
     assert stages(ward.hospitals[1].receive(message)) == [Stage.STATUS]
-    assert ward.steps == [3, 2, 2, 2]
+    assert ward.sums == [3, 2, 2, 2]
     assert before <= ward.models
 
 
@@ -252,7 +252,7 @@ def test_a_sum_of_no_later_round_than_the_last_is_refused_though_its_tag_fits(op
     ward.stop_before(Phase.MASK, 3)
     message = sum_with_a_traitor(ward, step=3, stage=Stage.MISSED_SUM, round_number=round_number)
     assert refusal(ward, ward.hospitals[1].receive(message)) == "stale-round"
-    assert ward.steps == [2, 2, 2, 2]
+    assert ward.sums == [2, 2, 2, 2]
 
 
 # Statistics
@@ -821,7 +821,7 @@ def test_a_sum_that_came_while_the_disk_had_no_room_is_not_taken_with_a_later_me
     assert refusal(ward, ward.hospitals[1].receive(sums[1])) == "unwritable"
     full.clear()
     ward.hospitals[1].receive(ward.forge(Stage.ABORT, Abort("lost"), epoch=1, round_number=1))
-    assert [ward.hospitals[number].state.steps for number in (1, 2)] == [0, 0]
+    assert [ward.hospitals[number].state.sums for number in (1, 2)] == [0, 0]
     log = read_egress(ward.home(1).egress, Identity.load(ward.home(1).identity).public_key)
     assert Direction.TOOK not in [entry.direction for entry in log]
 

@@ -192,7 +192,7 @@ def test_a_sum_is_in_the_log_before_the_model_changes_on_disk(open_ward, monkeyp
     save = HospitalState.save
 
     def spy(state, path):
-        seen.append((load_state(path, ward.charter.digest).steps, len(taken(ward, 1))))
+        seen.append((load_state(path, ward.charter.digest).sums, len(taken(ward, 1))))
         save(state, path)
 
     monkeypatch.setattr(HospitalState, "save", spy)
@@ -273,10 +273,10 @@ def test_a_sum_that_cannot_be_logged_is_not_taken_and_is_sent_again_later(open_w
     with pytest.raises(InputError) as caught:
         hospital.receive(sums[1])
     assert caught.value.reason == "unwritable"
-    assert (hospital.state.steps, load_state(ward.checkpoint(1), ward.charter.digest).steps) == (0, 0)
+    assert (hospital.state.sums, load_state(ward.checkpoint(1), ward.charter.digest).sums) == (0, 0)
     obstruct(hospital._egress, "query_only = OFF")
     ward.coordinator().run()
-    assert ward.steps == [3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3]
     assert len(ward.models) == 1
     assert [round_number for _, round_number, _ in taken(ward, 1)] == [1, 2, 3]
 
@@ -396,4 +396,4 @@ def test_after_kill_9_the_moment_a_message_has_left_it_is_in_the_log(killed, cou
             # What was about to leave with the same message may be in the log without having left, never the reverse.
             assert known[: len(seen)] == seen
         ward.coordinator().run()
-        assert ward.steps == [3, 3, 3, 3]
+        assert ward.sums == [3, 3, 3, 3]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from training.position import Position, furthest
 
 
-def at(steps, state=b"same", statistics=1):
-    return Position(statistics, steps, state)
+def at(sums, state=b"same", statistics=1):
+    return Position(statistics, sums, state)
 
 
 def test_the_furthest_position_is_one_that_more_are_at_than_may_lie():

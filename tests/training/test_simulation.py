@@ -207,7 +207,7 @@ def interrupt_after(round_number):
 
 def digests_of(folder):
     with Ward.open(folder) as ward:
-        return ward.models, ward.steps
+        return ward.models, ward.sums
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])
@@ -217,8 +217,8 @@ def test_a_run_interrupted_after_any_round_is_finished_when_taken_up_again(tmp_p
     with pytest.raises(CutOffError):
         run(folder, interrupt_after(stop))
     result = run(folder, Observer())
-    models, steps = digests_of(folder)
-    assert (len(models), steps) == (1, [3, 3, 3, 3])
+    models, sums = digests_of(folder)
+    assert (len(models), sums) == (1, [3, 3, 3, 3])
     assert [entry.record.round for entry in result.rounds] == [1, 2, 3, 4]
     assert verify_release(folder / "release").statement.predicate.sums == 3
 

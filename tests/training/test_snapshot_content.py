@@ -54,7 +54,7 @@ def after(steps, statistics=1, optimizer="adam", state=None):
     state = state or started()
     if statistics and state.moments is None:
         state = state.after_moments(moments(1))
-    for step in range(state.steps + 1, steps + 1):
+    for step in range(state.sums + 1, steps + 1):
         dice = np.random.default_rng(step)
         kept = [dice.normal(size=SIZE) if optimizer == "adam" else np.zeros(SIZE) for _ in range(2)]
         survivors = tuple(sorted(dice.choice(np.arange(1, MEMBERS + 1), 7, replace=False).tolist()))
@@ -218,7 +218,7 @@ def test_a_state_that_is_not_ahead_is_refused(own):
 def test_a_state_one_sum_earlier_is_read_by_who_has_not_concluded():
     """Whoever has a sum that nobody can vouch for gives it up, but never one that it has signed a release of."""
     own = after(4)
-    assert read_state(shared(after(3)), CHARTER, own, LAYOUT).steps == 3
+    assert read_state(shared(after(3)), CHARTER, own, LAYOUT).sums == 3
     assert refused(own.after_conclusion(5)) == "not-ahead"
 
 

@@ -55,7 +55,7 @@ def behind(open_ward):
     ward.close()
     ward.checkpoint(2).unlink()
     ward = open_ward()
-    assert ward.steps == [2, 0, 2, 2, 2]
+    assert ward.sums == [2, 0, 2, 2, 2]
     return ward
 
 
@@ -64,16 +64,16 @@ def test_sums_that_a_hospital_cannot_check_wait_until_others_endorse_them(behind
     assert refusal(behind, behind.hospitals[2].receive(second)) == "missed-sum"
     for message in (first, second):
         assert stages(behind.hospitals[2].receive(message)) == [Stage.STATUS]
-        assert behind.steps == [2, 0, 2, 2, 2]
+        assert behind.sums == [2, 0, 2, 2, 2]
     assert refusal(behind, behind.hospitals[2].receive(first)) == "missed-sum"
     assert stages(behind.hospitals[2].receive(word_of(behind, 1, 3))) == [Stage.STATUS]
-    assert behind.steps == [2, 2, 2, 2, 2]
+    assert behind.sums == [2, 2, 2, 2, 2]
     assert len(behind.models) == 1
 
 
 def test_a_run_brings_a_hospital_that_lost_everything_up_to_date(behind):
     behind.coordinator().run()
-    assert behind.steps == [3, 3, 3, 3, 3]
+    assert behind.sums == [3, 3, 3, 3, 3]
     assert len(behind.models) == 1
 
 
@@ -84,7 +84,7 @@ def test_the_word_of_no_more_than_may_collude_or_ones_own_endorses_nothing(behin
         hospital.receive(message)
     shown = word_of(behind, *(number for number in endorsers if number != 2))
     assert refusal(behind, hospital.receive(shown)) == "not-endorsed"
-    assert behind.steps == [2, 0, 2, 2, 2]
+    assert behind.sums == [2, 0, 2, 2, 2]
     assert refusal(behind, hospital.receive(word_of(behind, 1, 3))) == "nothing-to-endorse"
 
 
@@ -95,7 +95,7 @@ def test_missed_sums_that_were_altered_are_endorsed_by_nobody(behind):
     hospital.receive(behind.forge(Stage.MISSED_SUM, with_one_more(behind, first), epoch=1, round_number=1))
     assert refusal(behind, hospital.receive(second)) == "other-model"
     assert refusal(behind, hospital.receive(word_of(behind, 1, 3, 4, 5))) == "not-endorsed"
-    assert behind.steps == [2, 0, 2, 2, 2]
+    assert behind.sums == [2, 0, 2, 2, 2]
 
 
 def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_altered_model(behind, monkeypatch):
@@ -103,7 +103,7 @@ def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_altered_model
     altered = with_one_more(behind, kept_sums(behind, 1)[0])
     behind.hospitals[2].receive(behind.forge(Stage.MISSED_SUM, altered, epoch=1, round_number=1))
     behind.hospitals[2].receive(word_of(behind, 1, 3, 4, 5))
-    assert behind.steps == [2, 1, 2, 2, 2]
+    assert behind.sums == [2, 1, 2, 2, 2]
     assert len(behind.models) == 2
 
 
@@ -124,7 +124,7 @@ def test_a_forged_sum_stops_every_hospital_before_its_model_changes_and_is_kept_
         assert refusal(ward, hospital.receive(forged)) == "forged-sum"
         assert isinstance(hospital.stopped, ForgedSumError)
         assert ward.home(number).evidence(ward.charter.digest).read_bytes() == forged
-    assert (ward.models, ward.steps) == (before, [0, 0, 0, 0])
+    assert (ward.models, ward.sums) == (before, [0, 0, 0, 0])
 
 
 def test_a_hospital_that_stopped_answers_nothing_any_more_and_does_not_start_again(open_ward):
@@ -148,7 +148,7 @@ def test_control_a_hospital_that_does_not_check_applies_the_forged_sum(open_ward
     forged = about_to_be_forged(ward, 1)
     monkeypatch.setattr(masking_client, "verify_sum", unchecked)
     ward.hospitals[1].receive(forged)
-    assert ward.steps == [1, 0, 0, 0]
+    assert ward.sums == [1, 0, 0, 0]
 
 
 def unchecked(total, session, epoch_tag_key):
@@ -158,7 +158,7 @@ def unchecked(total, session, epoch_tag_key):
 def test_a_missed_sum_is_checked_by_its_tag_where_the_hospital_has_the_epochs_key(open_ward):
     ward = open_ward(choices=choices_of(training_of(rounds=3)))
     ward.coordinator(engine=EmbeddedEngine(ward.hospitals, [DropOut(2, 1, Phase.APPLY)])).run()
-    assert ward.steps == [3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3]
 
 
 def test_a_missed_sum_that_was_altered_stops_a_hospital_that_has_the_epochs_key(open_ward):
@@ -167,7 +167,7 @@ def test_a_missed_sum_that_was_altered_stops_a_hospital_that_has_the_epochs_key(
     payload = decode(read(ward, forged).payload, Sum)
     message = ward.forge(Stage.MISSED_SUM, payload, epoch=1, round_number=1)
     assert refusal(ward, ward.hospitals[1].receive(message)) == "forged-sum"
-    assert ward.steps == [0, 0, 0, 0]
+    assert ward.sums == [0, 0, 0, 0]
 
 
 def test_a_simulation_in_which_a_sum_was_forged_ends_as_tampering(tmp_path, monkeypatch):
@@ -254,7 +254,7 @@ def test_a_sum_in_the_number_of_a_round_to_come_has_its_true_one_refused_and_is_
     with pytest.raises(ProtocolError):
         ward.coordinator(engine=Deceiving(ward)).run()
     assert ("h1", "stale-round") in ward.refused
-    assert ward.steps == [1, 1, 1, 1]
+    assert ward.sums == [1, 1, 1, 1]
     assert misfits(ward, 1) == [("other-sum", 2), ("not-taken", 1)]
 
 
@@ -262,7 +262,7 @@ def test_control_hospitals_that_look_at_no_round_end_in_a_release_and_their_logs
     monkeypatch.setattr(applying, "_require_later_round", lambda state, total: None)
     ward = open_ward()
     ward.coordinator(engine=Deceiving(ward)).run()
-    assert ward.steps == [3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3]
     assert misfits(ward, 1) == [("other-sum", 2), ("not-taken", 1)]
 
 
@@ -324,7 +324,7 @@ def test_a_hospital_that_was_away_during_statistics_is_brought_up_to_date_and_ta
     away = [DropOut(5, 1, phase) for phase in (Phase.MASK, Phase.APPLY)]
     coordinator = scaled.coordinator(*away, DropOut(5, 0, Phase.ADVERTISE))
     coordinator.run()
-    assert scaled.steps == [3, 3, 3, 3, 3]
+    assert scaled.sums == [3, 3, 3, 3, 3]
     assert {hospital.state.reached for hospital in scaled.hospitals.values()} == {(1, 3)}
     assert len(scaled.models) == 1
 
@@ -346,7 +346,7 @@ def test_nobody_endorses_other_contributors_or_counts_than_their_own(open_ward, 
         payload = msgspec.structs.replace(payload, **change)
     ward.hospitals[2].receive(ward.forge(Stage.MISSED_SUM, payload, epoch=1, round_number=1))
     assert refusal(ward, ward.hospitals[2].receive(word_of(ward, 1, 3, 4, 5))) == "not-endorsed"
-    assert ward.steps[1] == 0
+    assert ward.sums[1] == 0
 
 
 def test_a_stop_outlives_a_disk_on_which_the_evidence_finds_no_room(open_ward, monkeypatch):
@@ -370,7 +370,7 @@ def test_tag_keys_of_an_epoch_that_was_set_up_meanwhile_are_kept_when_held_back_
         hospital.receive(message)
     hospital._state = hospital.state.after_set_up(9, bytes(32))
     hospital.receive(word_of(behind, 1, 3))
-    assert hospital.state.steps == 2
+    assert hospital.state.sums == 2
     assert hospital.state.tag_key(9) == bytes(32)
 
 
@@ -403,4 +403,4 @@ def test_nor_does_it_where_nobody_is_said_to_collude(open_ward):
     assert coordinator._claimed([3, 2, 3, 2**32 - 1, 3]) == 3
     coordinator.run()
     assert max(other._latch.last_epoch(ward.charter.digest) for other in ward.hospitals.values()) < 10
-    assert ward.steps == [3, 3, 3, 3, 3]
+    assert ward.sums == [3, 3, 3, 3, 3]

@@ -81,7 +81,7 @@ def donors_struck_off(_build: Build, folder: Path) -> Outcome:
         # Raised where no round gives a sum any more, as the attacker hopes.
         with suppress(ProtocolError):
             Coordinator(ward.charter, engine, ward.folder / "coordinator").run_epoch()
-        behind = all(ward.parties[number].hospital.state.steps == 0 for number in VICTIMS)
+        behind = all(ward.parties[number].hospital.state.sums == 0 for number in VICTIMS)
         return tries.outcome("a run that two others cannot take part in" if behind else None)
 
 

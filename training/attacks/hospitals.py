@@ -84,8 +84,8 @@ def invented_sum(_build: Build, folder: Path) -> Outcome:
         for statuses in ([], [word], [word, word], [word, memoryview(own)]):
             tries(victim.receive, message)
             tries(victim.receive, ward.forge(Stage.ENDORSED, Endorsed(statuses=statuses)))
-        steps = victim.hospital.state.steps
-        return tries.outcome("a model of the coordinator's own making, at a hospital" if steps else None)
+        sums = victim.hospital.state.sums
+        return tries.outcome("a model of the coordinator's own making, at a hospital" if sums else None)
 
 
 def _invented(ward: Ward) -> bytes:

@@ -126,14 +126,14 @@ class _Run:
             self.tries(self.ward.parties[number].receive, sealer.seal(Stage.SNAPSHOT, snapshot, recipient=number))
             self.tries(self.ward.parties[number].receive, endorsed)
 
-    def have_all(self, steps: int) -> bool:
+    def have_all(self, sums: int) -> bool:
         """Whether all others have so many sums."""
-        return all(self.ward.parties[number].hospital.state.steps == steps for number in self.honest)
+        return all(self.ward.parties[number].hospital.state.sums == sums for number in self.honest)
 
     def victims_vector(self, place: _Place) -> _SIGNED_INTEGERS:
         """What the victim adds to the sum that follows on a state."""
         contributor = self.ward.parties[VICTIM].hospital._contributor
-        vector = contributor.update(place.state, place.state.steps + 1, ())
+        vector = contributor.update(place.state, place.state.sums + 1, ())
         return self.server.session.ring.to_signed(vector.elements)
 
     def _ask_where_they_are(self) -> dict[int, bytes]:

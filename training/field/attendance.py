@@ -83,7 +83,7 @@ class Attendance:
             return
         if state is not self._state:
             self._state, self._since = state, write_time()
-            self._logger.info(state, extra={"fields": {"steps": self._hospital.state.steps}})
+            self._logger.info(state, extra={"fields": {"steps": self._hospital.state.sums}})
         hospital = self._hospital
         if hospital.constant_columns != self._constant:
             self._constant = hospital.constant_columns
@@ -101,7 +101,7 @@ class Attendance:
             updated=write_time(),
             charter=self._charter.digest.hex(),
             name=hospital.name,
-            steps=hospital.state.steps,
+            steps=hospital.state.sums,
             steps_due=self._charter.charter.training.rounds,
             epsilon=hospital.epsilon,
             budget=use,

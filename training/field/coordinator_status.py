@@ -21,7 +21,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         state: ``waiting`` before the first round, ``training``, or ``released``.
         epochs, rounds: begun so far, also those without a sum.
-        steps: the last one that there is a sum of, of ``steps_due``.
+        steps: how many sums of training there are, of ``steps_due``.
         lacking: members that the release has not reached, once it is there.
         witnessed: whether enough hospitals have signed for one another's logs, once it is there.
         left_out: who dealt wrongly and is left out where that can be; in which round it was found.

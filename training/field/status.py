@@ -39,7 +39,7 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     Attributes:
         since: when this state began; ``updated`` when it was last confirmed; RFC 3339, UTC.
-        steps: how many steps of the model this site has applied, of ``steps_due``.
+        steps: how many sums this site has applied to its model, of ``steps_due``.
         epsilon: what this run has cost this hospital's patients so far.
         budget: what all runs have, of what the policy allows.
         reason, message, remedy: why it is stopped, refused or failed; of one that waits, why it took no part in the
@@ -133,13 +133,13 @@ def released(before: SiteStatus, release: Path) -> SiteStatus:
         release: its folder. The sums are those that it states: fewer than are due where training ended at its target.
     """
     now = write_time()
-    steps = before.steps
+    sums = before.steps
     # A status is for show: `secagg model verify` says what is wrong with a release.
     with suppress(SecaggError):
         _, statement = read_release(release)
-        steps = statement.predicate.sums
+        sums = statement.predicate.sums
     return msgspec.structs.replace(
-        before, state=SiteState.RELEASED, since=now, updated=now, steps=steps, reason=None, message=None, remedy=None
+        before, state=SiteState.RELEASED, since=now, updated=now, steps=sums, reason=None, message=None, remedy=None
     )
 
 

@@ -109,9 +109,9 @@ def release_of(ward, signed):
 def assert_one_model(ward, release):
     models = defaultdict(set)
     for hospital in ward.hospitals.values():
-        models[hospital.state.steps].add(hospital.state.model.tobytes())
+        models[hospital.state.sums].add(hospital.state.model.tobytes())
     assert all(len(found) == 1 for found in models.values())
-    at_the_end = {hospital.name for hospital in ward.hospitals.values() if hospital.state.steps == STEPS}
+    at_the_end = {hospital.name for hospital in ward.hospitals.values() if hospital.state.sums == STEPS}
     assert {entry.name for entry in release.contributors} <= at_the_end
 
 

@@ -68,7 +68,7 @@ def given_up(open_ward):
     ward = open_ward(choices=COUNTED, spec=PRIVATE_TASK, policy=ample)
     failing = [DropOut(number, round_number, Phase.REVEAL) for number in (1, 2) for round_number in (2, 3)]
     coordinator = ward.coordinator(*failing)
-    while min(ward.steps) < 2:
+    while min(ward.sums) < 2:
         coordinator.run_epoch()
     return ward
 
@@ -157,7 +157,7 @@ def test_without_differential_privacy_each_round_that_was_begun_may_have_had_its
     ward = open_ward()
     ward.coordinator().run_epoch()
     told = report(ward).guarantee
-    assert told.sums == told.rounds == ward.steps[0]
+    assert told.sums == told.rounds == ward.sums[0]
 
 
 def test_where_every_ledger_can_be_read_what_was_charged_is_promised_and_the_plans_figure_told_beside_it(open_ward):
