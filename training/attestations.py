@@ -96,8 +96,8 @@ def elsewhere(charter: VerifiedCharter, members: Iterable[int]) -> list[RefusalR
 
 def _start_over(charter: VerifiedCharter) -> str:
     """How a hospital gives up what it has come to."""
-    checkpoint = HospitalFolder(Path()).checkpoint(charter.digest)
-    return f"stop it, remove {checkpoint} from its folder and start it again: the others have what it then lacks."
+    state = HospitalFolder(Path()).state(charter.digest)
+    return f"stop it, remove {state} from its folder and start it again: the others have what it then lacks."
 
 
 def _disputed(charter: VerifiedCharter, groups: Iterable[Iterable[str]], told: str) -> ProtocolError:

@@ -88,7 +88,7 @@ class Hospital:
     Raises:
         InputError: if its files, records or identity cannot be used.
         RefusedError: if its policy does not allow the charter, or its budget the run.
-        TamperingError: if its latch, ledger, egress log or checkpoint were damaged, or one of the logs set back.
+        TamperingError: if its latch, ledger, egress log or state file were damaged, or one of the logs set back.
     """
 
     def __init__(self, setup: HospitalSetup) -> None:
@@ -430,7 +430,7 @@ class Hospital:
 
     def _save(self, state: HospitalState) -> None:
         """On disk first: what cannot be written is not taken."""
-        state.save(self._setup.folder.checkpoint(self._charter.digest))
+        state.save(self._setup.folder.state(self._charter.digest))
         self._state = state
 
     def _sealer(self) -> Sealer:

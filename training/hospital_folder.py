@@ -46,8 +46,8 @@ class HospitalFolder:
         """The NVFlare start-up kit, where hospitals are in different buildings."""
         return self.path / "kit"
 
-    def checkpoint(self, charter: bytes) -> Path:
-        """The model of one charter and its progress, after the last sum."""
+    def state(self, charter: bytes) -> Path:
+        """The state file: the model of one charter and its progress, after the last sum."""
         return self._run(charter) / "checkpoint.safetensors"
 
     def release(self, charter: bytes) -> Path:
@@ -64,7 +64,7 @@ class HospitalFolder:
 
     def rewritten(self, charter: bytes) -> tuple[Path, ...]:
         """The files that a charter's run writes anew, as large as its model or small; nobody else writes them."""
-        return self.checkpoint(charter), self.witnessed(charter), self.release(charter) / MODEL_FILE
+        return self.state(charter), self.witnessed(charter), self.release(charter) / MODEL_FILE
 
     def _run(self, charter: bytes) -> Path:
         return self.path / "runs" / charter.hex()[:16]

@@ -58,7 +58,7 @@ def initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarray
             "The task builds a different model here from the one that the charter names.",
             remedy="All members need the same release of the task's code and of torch.",
         )
-    path = setup.folder.checkpoint(charter.digest)
+    path = setup.folder.state(charter.digest)
     return load_state(path, charter.digest) if path.exists() else HospitalState.start(charter.digest, initial)
 
 

@@ -32,7 +32,7 @@ POINTS = {
     "latch-revealed": (Latch, "record_revealed"),
     "ledger": (Ledger, "_append"),
     "egress": (EgressLog, "record"),
-    "checkpoint": (HospitalState, "save"),
+    "state": (HospitalState, "save"),
     "coordinator": (CoordinatorStore, "update"),
     "kept-sum": (CoordinatorStore, "keep_sum"),
     "round": (CoordinatorStore, "add_round"),

@@ -110,9 +110,9 @@ KILLS = [
     ("egress", 5, "before"),
     ("egress", 12, "after"),
     ("egress", 20, "before"),
-    ("checkpoint", 2, "before"),
-    ("checkpoint", 3, "after"),
-    ("checkpoint", 8, "after"),
+    ("state", 2, "before"),
+    ("state", 3, "after"),
+    ("state", 8, "after"),
     ("coordinator", 3, "before"),
     ("coordinator", 5, "after"),
     ("kept-sum", 1, "before"),
@@ -136,15 +136,15 @@ ENCRYPTED_KILLS = [
     ("latch-masked", 4, "after"),
     ("ledger", 5, "after"),
     ("egress", 12, "after"),
-    ("checkpoint", 3, "after"),
-    ("checkpoint", 4, "after"),
-    ("checkpoint", 5, "after"),
+    ("state", 3, "after"),
+    ("state", 4, "after"),
+    ("state", 5, "after"),
     ("coordinator", 5, "after"),
 ]
 
 
 # Of ckks, which is bfv but for the numbers, those where a sum is lost and where it is taken.
-KILLS_OF_CKKS = [("latch-masked", 4, "after"), ("checkpoint", 4, "after")]
+KILLS_OF_CKKS = [("latch-masked", 4, "after"), ("state", 4, "after")]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_so_does_one_whose_sums_the_coordinator_cannot_send_again(folder, point,
 
 
 def test_a_run_killed_again_and_again_ends_at_last(folder):
-    for point, count, moment in [("ledger", 4, "after"), ("coordinator", 4, "after"), ("checkpoint", 1, "after")]:
+    for point, count, moment in [("ledger", 4, "after"), ("coordinator", 4, "after"), ("state", 1, "after")]:
         assert run_in_a_process(folder, point, count, moment) == -signal.SIGKILL
         assert_nothing_is_spent_off_the_books(folder)
     run(folder, Observer())

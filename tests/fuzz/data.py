@@ -1,4 +1,4 @@
-"""Harnesses for a site's own files: its records, its ledger, its checkpoint, a task. Most decoders are others'."""
+"""Harnesses for a site's own files: its records, its ledger, its state file, a task. Most decoders are others'."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _patients_seeds() -> list[bytes]:
     return [PatientList.of([[b"a" * 16], [b"b" * 16, b"c" * 16]]).encode()]
 
 
-def _checkpoint_seeds() -> list[bytes]:
+def _state_file_seeds() -> list[bytes]:
     path = scratch() / "seed.safetensors"
     HospitalState.start(bytes(32), np.zeros(3, dtype=np.float32)).save(path)
     return [path.read_bytes()]
@@ -116,8 +116,8 @@ HARNESSES = (
     ),
     Harness("patient-list", _patients_seeds, PatientList.decode, (ValueError,)),
     Harness(
-        "checkpoint",
-        _checkpoint_seeds,
+        "state-file",
+        _state_file_seeds,
         on_a_file("checkpoint.safetensors", lambda path: load_state(path, bytes(32))),
         (TamperingError,),
     ),

@@ -205,8 +205,8 @@ class Ward:
         """Where a hospital keeps what."""
         return self.homes[self.charter.charter.member(number).name]
 
-    def checkpoint(self, number: int) -> Path:
-        return self.home(number).checkpoint(self.charter.digest)
+    def state_file(self, number: int) -> Path:
+        return self.home(number).state(self.charter.digest)
 
     @property
     def models(self) -> set[bytes]:

@@ -104,13 +104,13 @@ def max_colluding():
 
 @pytest.fixture
 def behind(open_ward, max_colluding):
-    """Five hospitals with two sums, of which the second has lost its checkpoint, and with it all tag keys."""
+    """Five hospitals with two sums, of which the second has lost its state file, and with it all tag keys."""
     server = ServerStep(optimizer="adam", learning_rate=0.1)
     choices = choices_of(training_of(rounds=3, server=server), max_colluding=max_colluding)
     ward = open_ward(hospitals=5, choices=choices)
     ward.stop_before(Phase.MASK, 3)
     ward.close()
-    ward.checkpoint(2).unlink()
+    ward.state_file(2).unlink()
     ward = open_ward()
     assert ward.sums == [2, 0, 2, 2, 2]
     return ward
@@ -154,7 +154,7 @@ def test_a_state_that_was_handed_over_waits_until_others_endorse_it(behind):
     assert stages(hospital.receive(word_of(behind, 1, 3))) == [Stage.STATUS]
     assert behind.sums == [2, 2, 2, 2, 2]
     assert len(digests(behind)) == 1
-    assert load_state(behind.checkpoint(2), behind.charter.digest).digest(hospital._layout) in digests(behind)
+    assert load_state(behind.state_file(2), behind.charter.digest).digest(hospital._layout) in digests(behind)
 
 
 @pytest.mark.parametrize("endorsers", [(), (1,), (1, 1), (2, 1)], ids=str)
@@ -469,7 +469,7 @@ def test_a_hospital_that_lost_everything_is_brought_up_to_date_where_few_sums_ca
     ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=4), metrics="exact", metrics_every=3))
     ward.stop_before(Phase.MASK, 4)
     ward.close()
-    ward.checkpoint(2).unlink()
+    ward.state_file(2).unlink()
     ward = open_ward()
     assert [len(applied.cells) > 0 for applied in ward.hospitals[1].state.progress.applied] == [False, False, True]
     ward.coordinator().run()
@@ -498,7 +498,7 @@ def test_several_that_are_behind_are_handed_theirs_by_several(open_ward):
     ward.stop_before(Phase.MASK, 3)
     ward.close()
     for number in (2, 4):
-        ward.checkpoint(number).unlink()
+        ward.state_file(number).unlink()
     ward = open_ward()
     engine = RecordingEngine(ward.hospitals)
     ward.coordinator(engine=engine).run()
@@ -648,15 +648,15 @@ def test_control_where_a_state_as_far_is_not_taken_there_is_never_a_release(over
     assert len(digests(overtaken)) == 2
 
 
-def test_one_that_attested_to_the_earlier_last_sum_comes_to_the_others_without_its_checkpoint(overtaken, open_ward):
+def test_one_that_attested_to_the_earlier_last_sum_comes_to_the_others_without_its_state_file(overtaken, open_ward):
     overtaken.hospitals[1].receive(overtaken.forge(Stage.CONCLUDE, Conclude(3)))
     assert overtaken.hospitals[1].state.progress.concluded
     with pytest.raises(ProtocolError) as caught:
         overtaken.coordinator().run()
-    checkpoint = overtaken.checkpoint(1)
-    assert f"remove {checkpoint.relative_to(overtaken.home(1).path)} from its folder" in caught.value.message
+    state = overtaken.state_file(1)
+    assert f"remove {state.relative_to(overtaken.home(1).path)} from its folder" in caught.value.message
     overtaken.close()
-    checkpoint.unlink()
+    state.unlink()
     ward = open_ward()
     assert len(read_envelope(ward.coordinator().run()).signatures) == 5
     assert len(digests(ward)) == 1

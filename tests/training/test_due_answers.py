@@ -63,7 +63,7 @@ def test_nothing_that_honest_hospitals_say_is_lost_whatever_they_missed_and_refu
     missed = [DropOut(2, 1, Phase.APPLY), DropOut(3, 2, Phase.REVEAL), DropOut(4, 0, Phase.ADVERTISE)]
     ward.stop_before(Phase.MASK, 2)
     ward.close()
-    ward.checkpoint(5).unlink()
+    ward.state_file(5).unlink()
     ward = open_ward()
     ward.coordinator(*missed).run()
     assert ward.sums == [3, 3, 3, 3, 3]

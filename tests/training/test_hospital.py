@@ -738,7 +738,7 @@ def test_a_refusal_does_not_say_what_is_wrong_at_the_site(private, monkeypatch):
     assert (told.reason, "ward 7" in told.message) == ("budget-exceeded", False)
 
 
-# The checkpoint
+# The state file
 
 
 def test_a_hospital_opened_again_has_the_state_that_it_was_closed_with(open_ward):
@@ -755,8 +755,8 @@ def test_a_hospital_opened_again_has_the_state_that_it_was_closed_with(open_ward
     assert np.array_equal(before.moments.variance, after.moments.variance)
 
 
-def test_a_checkpoint_of_a_version_that_took_two_sums_of_statistics_is_refused_in_plain_words(finished):
-    path = finished.checkpoint(1)
+def test_a_state_file_of_a_version_that_took_two_sums_of_statistics_is_refused_in_plain_words(finished):
+    path = finished.state_file(1)
     with safe_open(path, framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         metadata = file.metadata()
@@ -790,17 +790,17 @@ def test_a_hospital_whose_disk_was_full_at_the_set_up_masks_nothing_before_it_ha
     save, full = HospitalState.save, [True, True]
 
     def saving(state, path):
-        if path == ward.checkpoint(1) and full and full.pop():
+        if path == ward.state_file(1) and full and full.pop():
             raise InputError("unwritable", "No space left on device.")
         save(state, path)
 
     monkeypatch.setattr(HospitalState, "save", saving)
     set_up(ward)
-    assert not ward.checkpoint(1).exists()
+    assert not ward.state_file(1).exists()
     first, second = (ward.forge(Stage.BEGIN, Begin(1), epoch=1, round_number=number) for number in (1, 2))
     assert refusal(ward, ward.hospitals[1].receive(first)) == "unwritable"
     assert stages(ward.hospitals[1].receive(second)) == [Stage.MASKED]
-    assert load_state(ward.checkpoint(1), ward.charter.digest).tag_key(1) is not None
+    assert load_state(ward.state_file(1), ward.charter.digest).tag_key(1) is not None
 
 
 def test_a_sum_that_came_while_the_disk_had_no_room_is_not_taken_with_a_later_message(open_ward, monkeypatch):
@@ -808,7 +808,7 @@ def test_a_sum_that_came_while_the_disk_had_no_room_is_not_taken_with_a_later_me
     save, full = HospitalState.save, [True]
 
     def saving(state, path):
-        if path == ward.checkpoint(1) and full:
+        if path == ward.state_file(1) and full:
             raise InputError("unwritable", "No space left on device.")
         save(state, path)
 
@@ -826,9 +826,9 @@ def test_a_sum_that_came_while_the_disk_had_no_room_is_not_taken_with_a_later_me
     assert Direction.TOOK not in [entry.direction for entry in log]
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"\xff" * 200])
-def test_a_damaged_checkpoint_is_refused(finished, damage):
-    path = finished.checkpoint(1)
+@pytest.mark.parametrize("damage", [b"", b"not a state file", b"\xff" * 200])
+def test_a_damaged_state_file_is_refused(finished, damage):
+    path = finished.state_file(1)
     path.write_bytes(damage)
     with pytest.raises(TamperingError) as caught:
         load_state(path, finished.charter.digest)
@@ -836,8 +836,8 @@ def test_a_damaged_checkpoint_is_refused(finished, damage):
     assert caught.value.exit_code == 4
 
 
-def test_a_checkpoint_of_lists_in_lists_is_a_damaged_one(finished):
-    path = finished.checkpoint(1)
+def test_a_state_file_of_lists_in_lists_is_a_damaged_one(finished):
+    path = finished.state_file(1)
     path.write_bytes(save({"model": np.zeros(1, np.float32)}, {"secagg": '{"more": ' + 100_000 * "["}))
     with pytest.raises(TamperingError) as caught:
         load_state(path, finished.charter.digest)
@@ -845,8 +845,8 @@ def test_a_checkpoint_of_lists_in_lists_is_a_damaged_one(finished):
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
-def test_a_checkpoint_that_was_cut_off_is_refused(finished, fraction):
-    path = finished.checkpoint(1)
+def test_a_state_file_that_was_cut_off_is_refused(finished, fraction):
+    path = finished.state_file(1)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(TamperingError) as caught:
@@ -854,8 +854,8 @@ def test_a_checkpoint_that_was_cut_off_is_refused(finished, fraction):
     assert caught.value.reason == "damaged-checkpoint"
 
 
-def test_a_hospital_with_a_damaged_checkpoint_does_not_start(finished, open_ward):
-    path = finished.checkpoint(3)
+def test_a_hospital_with_a_damaged_state_file_does_not_start(finished, open_ward):
+    path = finished.state_file(3)
     finished.close()
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -864,14 +864,14 @@ def test_a_hospital_with_a_damaged_checkpoint_does_not_start(finished, open_ward
     assert (caught.value.reason, caught.value.culprit) == ("damaged-checkpoint", str(path))
 
 
-def test_another_charters_checkpoint_is_refused(finished):
+def test_another_charters_state_file_is_refused(finished):
     with pytest.raises(TamperingError) as caught:
-        load_state(finished.checkpoint(1), bytes(32))
+        load_state(finished.state_file(1), bytes(32))
     assert caught.value.reason == "other-charter"
 
 
-def test_the_checkpoint_is_readable_by_its_owner_alone(finished):
-    assert finished.checkpoint(1).stat().st_mode & 0o077 == 0
+def test_the_state_file_is_readable_by_its_owner_alone(finished):
+    assert finished.state_file(1).stat().st_mode & 0o077 == 0
 
 
 def test_two_processes_cannot_run_one_hospital(finished):
@@ -883,7 +883,7 @@ def test_two_processes_cannot_run_one_hospital(finished):
 def test_what_it_left_half_written_when_it_was_killed_is_removed_when_it_alone_has_its_folder(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.MASK, 2)
-    path = ward.checkpoint(1)
+    path = ward.state_file(1)
     left = path.with_name(f".{path.name}.ab_d3fgh.partial")
     left.touch()
     with pytest.raises(InputError):

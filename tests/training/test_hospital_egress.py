@@ -213,7 +213,7 @@ def test_sums_that_wait_for_endorsement_are_logged_when_they_are_endorsed_and_no
     ward = open_ward(hospitals=5)
     ward.stop_before(Phase.MASK, 3)
     ward.close()
-    ward.checkpoint(2).unlink()
+    ward.state_file(2).unlink()
     ward = open_ward()
     before = taken(ward, 2)
     for message in kept_sums(ward, 1, 2):
@@ -273,7 +273,7 @@ def test_a_sum_that_cannot_be_logged_is_not_taken_and_is_sent_again_later(open_w
     with pytest.raises(InputError) as caught:
         hospital.receive(sums[1])
     assert caught.value.reason == "unwritable"
-    assert (hospital.state.sums, load_state(ward.checkpoint(1), ward.charter.digest).sums) == (0, 0)
+    assert (hospital.state.sums, load_state(ward.state_file(1), ward.charter.digest).sums) == (0, 0)
     obstruct(hospital._egress, "query_only = OFF")
     ward.coordinator().run()
     assert ward.sums == [3, 3, 3, 3]

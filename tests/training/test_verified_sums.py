@@ -49,11 +49,11 @@ def with_one_more(ward, message):
 
 @pytest.fixture
 def behind(open_ward):
-    """Five hospitals with two sums, of which the second has lost its checkpoint: it has none, and no tag keys."""
+    """Five hospitals with two sums, of which the second has lost its state file: it has none, and no tag keys."""
     ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3)))
     ward.stop_before(Phase.MASK, 3)
     ward.close()
-    ward.checkpoint(2).unlink()
+    ward.state_file(2).unlink()
     ward = open_ward()
     assert ward.sums == [2, 0, 2, 2, 2]
     return ward
@@ -334,7 +334,7 @@ def test_nobody_endorses_other_contributors_or_counts_than_their_own(open_ward, 
     ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3), metrics="exact"))
     ward.stop_before(Phase.MASK, 2)
     ward.close()
-    ward.checkpoint(2).unlink()
+    ward.state_file(2).unlink()
     ward = open_ward()
     session = Session(ward.charter, 1, Purpose.TRAINING, 1, 1)
     payload = decode(read(ward, kept_sums(ward, 1)[0]).payload, Sum)
