@@ -11,10 +11,10 @@ from rich.live import Live
 from cli.effect import is_given
 from cli.output import console, json_option, print_json
 from cli.paths import EXISTING_FOLDER
-from cli.watch_view import show_snapshot
+from cli.watch_view import show_training
 from secagg.errors import InputError
 from training.watching.server import WatchServer
-from training.watching.snapshot import read_snapshot
+from training.watching.watched import read_watched
 
 _BETWEEN_SECONDS = 1.0
 
@@ -46,22 +46,22 @@ def watch(context: click.Context, folder: Path, html: bool, port: int, once: boo
     if is_given(context, "port") and not html:
         raise click.UsageError("--port is the page's: add --html.")
     if as_json:
-        print_json(read_snapshot(folder))
+        print_json(read_watched(folder))
     elif html:
         _serve(folder, port)
     elif once:
-        console.print(show_snapshot(read_snapshot(folder)))
+        console.print(show_training(read_watched(folder)))
     else:
         _follow(folder)
 
 
 def _follow(folder: Path) -> None:
-    found = read_snapshot(folder)
-    with Live(show_snapshot(found), console=console, auto_refresh=False) as live:
+    found = read_watched(folder)
+    with Live(show_training(found), console=console, auto_refresh=False) as live:
         while not found.is_over:
             time.sleep(_BETWEEN_SECONDS)
-            found = read_snapshot(folder)
-            live.update(show_snapshot(found), refresh=True)
+            found = read_watched(folder)
+            live.update(show_training(found), refresh=True)
     if not console.is_terminal:
         # Only on a terminal is the last line ended already.
         console.line()
@@ -69,9 +69,9 @@ def _follow(folder: Path) -> None:
 
 def _serve(folder: Path, port: int) -> None:
     # What cannot be watched is said here, and not on the page.
-    read_snapshot(folder)
+    read_watched(folder)
     try:
-        server = WatchServer(lambda: read_snapshot(folder), port)
+        server = WatchServer(lambda: read_watched(folder), port)
     except OSError as error:
         raise InputError(
             "port-in-use",

@@ -10,13 +10,13 @@ from rich.text import Text
 from cli.output import epsilon, percent, score, unmarked
 from dp.stated import exact
 from secagg.printable import printable
-from training.watching.snapshot import Snapshot, WatchedRound
+from training.watching.watched import WatchedRound, WatchedTraining
 
 _SHOWN = 12
 _WIDTH = 40
 
 
-def show_snapshot(found: Snapshot) -> RenderableType:
+def show_training(found: WatchedTraining) -> RenderableType:
     """All of it, as one thing that can be drawn again and again."""
     head = Text.assemble((found.name, "bold"), f", {found.kind}: ", (found.state, "bold"))
     head.append(f"  charter {found.charter[:16]}", "dim")
@@ -31,7 +31,7 @@ def show_snapshot(found: Snapshot) -> RenderableType:
     return Group(*parts)
 
 
-def _bars(found: Snapshot) -> Table:
+def _bars(found: WatchedTraining) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("sums", _bar(found.steps, found.steps_due), f"{found.steps} of {found.steps_due}")
     if found.budget is not None and found.epsilon is not None:
@@ -44,7 +44,7 @@ def _bar(done: float, total: float) -> ProgressBar:
     return ProgressBar(total=total, completed=min(done, total), width=_WIDTH)
 
 
-def _rounds(found: Snapshot) -> Table:
+def _rounds(found: WatchedTraining) -> Table:
     table = Table("round", "in the sum", "missing", "accuracy", "AUC", "epsilon")
     for column in (0, 1, 3, 4, 5):
         table.columns[column].justify = "right"

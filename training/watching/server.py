@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from secagg.errors import SecaggError
-from training.watching.snapshot import Snapshot
+from training.watching.watched import WatchedTraining
 
 LOOPBACK: Final = "127.0.0.1"
 _POLICY: Final = (
@@ -53,7 +53,7 @@ class WatchServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, look: Callable[[], Snapshot], port: int = 0) -> None:
+    def __init__(self, look: Callable[[], WatchedTraining], port: int = 0) -> None:
         super().__init__((LOOPBACK, port), WatchHandler)
         self.look = look
         self.token = secrets.token_urlsafe(32)

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from training.watching.server import LOOPBACK, WatchHandler, WatchServer
-from training.watching.snapshot import Snapshot
+from training.watching.watched import WatchedTraining
 
-NOW = Snapshot(
+NOW = WatchedTraining(
     kind="simulation",
     name="<img src=x>",
     charter="ab" * 32,
@@ -70,7 +70,7 @@ def test_the_page_and_its_parts_come_from_the_address_that_was_printed(serve):
         assert (code, headers["Content-Type"].split(";")[0]) == (200, kind)
         assert content
     code, _, content = ask(server, f"/{server.token}/state.json")
-    assert (code, msgspec.json.decode(content, type=Snapshot)) == (200, NOW)
+    assert (code, msgspec.json.decode(content, type=WatchedTraining)) == (200, NOW)
 
 
 def test_it_listens_on_the_loopback_interface_only(serve):

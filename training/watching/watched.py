@@ -50,7 +50,7 @@ class WatchedRound(msgspec.Struct, frozen=True):
     epsilon: float | None = None
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class WatchedTraining(msgspec.Struct, frozen=True, kw_only=True):
     """A training, now.
 
     Attributes:
@@ -87,7 +87,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return not self.running or self.state in (SiteState.RELEASED, SiteState.STOPPED)
 
 
-def read_snapshot(folder: Path) -> Snapshot:
+def read_watched(folder: Path) -> WatchedTraining:
     """What ``folder`` says now.
 
     Raises:
@@ -110,22 +110,22 @@ def read_snapshot(folder: Path) -> Snapshot:
     )
 
 
-def _of_simulation(folder: Path, running: bool) -> Snapshot:
+def _of_simulation(folder: Path, running: bool) -> WatchedTraining:
     charter = read_verified(folder / "charter")
     rounds = tuple(map(_measured, history(folder).records))
     state = SiteState.RELEASED if (folder / "release").exists() else SiteState.TRAINING
     known = [row.epsilon for row in rounds if row.epsilon is not None]
     epsilon = max(known, default=0.0 if _is_private(charter.charter) else None)
-    return msgspec.structs.replace(_snapshot("simulation", charter, running, state, rounds), epsilon=epsilon)
+    return msgspec.structs.replace(_watched("simulation", charter, running, state, rounds), epsilon=epsilon)
 
 
-def _of_hospital(site: HospitalSite, running: bool) -> Snapshot:
+def _of_hospital(site: HospitalSite, running: bool) -> WatchedTraining:
     charter = read_verified(site.charter)
     status = site.status.read()
     if status is None or status.charter != charter.digest.hex():
-        return _snapshot("hospital", charter, running, SiteState.WAITING, ())
+        return _watched("hospital", charter, running, SiteState.WAITING, ())
     return msgspec.structs.replace(
-        _snapshot("hospital", charter, running, status.state, ()),
+        _watched("hospital", charter, running, status.state, ()),
         name=status.name or charter.charter.name,
         epsilon=status.epsilon,
         steps=status.steps,
@@ -136,20 +136,20 @@ def _of_hospital(site: HospitalSite, running: bool) -> Snapshot:
     )
 
 
-def _of_coordinator(site: CoordinatorSite, running: bool) -> Snapshot:
+def _of_coordinator(site: CoordinatorSite, running: bool) -> WatchedTraining:
     charter = site.read_charter()
     rounds = tuple(_counted(record) for record in site.rounds.records)
     state = SiteState.RELEASED if site.release.exists() else SiteState.TRAINING if rounds else SiteState.WAITING
-    return _snapshot("coordinator", charter, running, state, rounds)
+    return _watched("coordinator", charter, running, state, rounds)
 
 
-def _snapshot(
+def _watched(
     kind: Kind, charter: VerifiedCharter, running: bool, state: SiteState, rounds: tuple[WatchedRound, ...]
-) -> Snapshot:
+) -> WatchedTraining:
     """What the charter and the rounds say, whatever kind of folder it is."""
     content, privacy = charter.charter, charter.charter.privacy
     private = _is_private(content)
-    return Snapshot(
+    return WatchedTraining(
         kind=kind,
         name=content.name,
         charter=charter.digest.hex(),
