@@ -14,6 +14,7 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.egress import read_egress
 from secagg.errors import TamperingError
+from secagg.masking import Purpose
 from secagg.release.checkpoints import VerifiedCheckpoints, read_checkpoints, signed_transcript
 from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all
 from training.noise import noise_expansion
@@ -25,7 +26,7 @@ class RoundJson(msgspec.Struct, frozen=True):
 
     epoch: int
     round: int
-    purpose: str
+    purpose: Purpose
     survivors: tuple[str, ...]
     sum_sha256: str | None
 

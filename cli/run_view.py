@@ -20,6 +20,7 @@ from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
 from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import SecaggError
+from secagg.masking import Purpose
 from secagg.printable import printable
 from training.metrics import Metrics
 from training.round_record import RoundRecord
@@ -81,7 +82,7 @@ class RunView:
     def _round(self, result: RoundResult) -> None:
         if result.record.step:
             self._told.clear()
-        if result.record.purpose == "training" and result.record.step:
+        if result.record.purpose is Purpose.TRAINING and result.record.step:
             self._progress.update(self._task, completed=result.record.step)
 
     def _compare(self, what: str) -> None:
@@ -165,7 +166,7 @@ def _rounds_table(result: SimulationResult) -> Table:
     table.add_column("sent each", justify="right")
     for row in shown:
         record = row.record
-        label = str(record.round) if record.purpose == "training" else f"{record.round} (statistics)"
+        label = str(record.round) if record.purpose is Purpose.TRAINING else f"{record.round} (statistics)"
         cohort = f"{len(record.cohort)} of {members}" if record.cohort else "no sum"
         metrics = row.metrics or Metrics(None, None, 0)
         cells = [label, cohort, _dropped(record), percent(metrics.accuracy), score(metrics.auc)]

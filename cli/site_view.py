@@ -10,6 +10,7 @@ import click
 
 from cli.json_text import json_text
 from secagg.errors import InputError, ProtocolError
+from secagg.masking import Purpose
 from secagg.printable import printable
 from training.field.status import SiteStatus
 from training.field.supervisor import StopRequestedError, stopping_on_signals
@@ -51,7 +52,8 @@ class SiteView:
         self._gathered = (connected, members)
 
     def _round(self, record: RoundRecord) -> None:
-        what = "statistics" if record.purpose == "statistics" else f"sum {record.step}" if record.step else "no sum"
+        summed = f"sum {record.step}" if record.step else "no sum"
+        what = "statistics" if record.purpose is Purpose.STATISTICS else summed
         told = f"round {record.round}: {what}, {len(record.cohort)} in the sum, {record.seconds:.2f} s"
         if record.dropped:
             told += f"; without {', '.join(record.dropped)}"

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cli.output import epsilon, percent, score, unmarked
 from dp.stated import exact
+from secagg.masking import Purpose
 from secagg.printable import printable
 from training.watching.watched import WatchedRound, WatchedTraining
 
@@ -57,7 +58,7 @@ def _rounds(found: WatchedTraining) -> Table:
 
 
 def _cells(row: WatchedRound, members: int) -> tuple[str, ...]:
-    label = str(row.round) if row.purpose == "training" else f"{row.round} (statistics)"
+    label = str(row.round) if row.purpose is Purpose.TRAINING else f"{row.round} (statistics)"
     cohort = unmarked(f"no sum: {row.reason}") if row.reason else f"{row.cohort} of {members}"
     spent = "-" if row.epsilon is None else epsilon(row.epsilon)
     return label, cohort, unmarked(", ".join(row.dropped)), percent(row.accuracy), score(row.auc), spent

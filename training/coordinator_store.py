@@ -35,7 +35,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Those who gave them give none for any other cohort: if there was no sum, the step is repeated over the same.
     """
 
-    purpose: str
+    purpose: Purpose
     step: int
     cohort: tuple[int, ...]
 

@@ -9,6 +9,7 @@ import msgspec
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
+from secagg.masking import Purpose
 from secagg.masking.messages import Refusal
 from secagg.printable import printable
 
@@ -42,7 +43,6 @@ class RoundRecord(msgspec.Struct, frozen=True):
     """One round.
 
     Attributes:
-        purpose: ``training`` or ``statistics``.
         step: which sum it gave; 0 if it gave none.
         cohort: the survivors, by name; empty if there was no sum.
         dropped: not in the sum.
@@ -53,7 +53,7 @@ class RoundRecord(msgspec.Struct, frozen=True):
     """
 
     round: int
-    purpose: str
+    purpose: Purpose
     step: int
     cohort: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -65,6 +65,6 @@ class RoundRecord(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def steps_summed(rounds: Iterable[RoundRecord]) -> frozenset[tuple[str, int]]:
+def steps_summed(rounds: Iterable[RoundRecord]) -> frozenset[tuple[Purpose, int]]:
     """Purpose and step of every sum, each once: one that no hospital took is made again, charged, and no progress."""
     return frozenset((record.purpose, record.step) for record in rounds if record.step)

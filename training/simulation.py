@@ -26,6 +26,7 @@ from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.json_documents import MALFORMED, json_for_people
+from secagg.masking import Purpose
 from secagg.policy import check_charter, load_policy, render_policy
 from secagg.policy.needs import needed_policy
 from training.choices import CharterChoices
@@ -214,7 +215,7 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
             result = cast.measure(record)
             measured.append(result)
             observer.on_round(result)
-            if record.purpose == "statistics" and record.step:
+            if record.purpose is Purpose.STATISTICS and record.step:
                 observer.on_statistics(cast.cautions())
 
         drop_outs = [parse_drop_out(text, cast.numbers) for text in settings.drop_outs]
@@ -385,7 +386,7 @@ class _Cast:
         return max(self.hospitals.values(), key=lambda hospital: hospital.state.sums)
 
     def measure(self, record: RoundRecord) -> RoundResult:
-        metrics = self.evaluate() if record.purpose == "training" and record.step else None
+        metrics = self.evaluate() if record.purpose is Purpose.TRAINING and record.step else None
         return RoundResult(record, metrics, self.epsilon())
 
     def epsilon(self) -> float | None:

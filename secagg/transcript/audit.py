@@ -54,7 +54,7 @@ class RoundAudit:
 
     round: int
     step: int
-    purpose: str
+    purpose: Purpose
     survivors: tuple[str, ...]
     payload_sha256: str | None
 

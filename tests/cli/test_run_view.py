@@ -6,6 +6,7 @@ import pytest
 
 from cli.run_view import RunView, budget_lines, shown_rounds
 from dp.ledger import BudgetUse
+from secagg.masking import Purpose
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 from training.round_record import RoundRecord
 from training.run_history import RoundResult
@@ -47,7 +48,7 @@ def test_columns_that_do_not_vary_are_named_once_the_statistics_are_summed(capsy
 
 
 def result_of(number, dropped=()):
-    record = RoundRecord(number, "training", number, ("h1", "h2", "h3"), dropped, (), (), None, 10, 10, 0.1)
+    record = RoundRecord(number, Purpose.TRAINING, number, ("h1", "h2", "h3"), dropped, (), (), None, 10, 10, 0.1)
     return RoundResult(record, None, None)
 
 

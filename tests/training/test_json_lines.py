@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from secagg.errors import InputError, TamperingError
+from secagg.masking import Purpose
 from training import json_lines
 from training.coordinator_store import CoordinatorStore, round_log
 from training.round_record import RefusalRecord, RoundRecord
@@ -16,7 +17,7 @@ CHARTER = bytes(32)
 def record_of(number, members=3):
     names = tuple(f"h{member}" for member in range(members))
     refusal = RefusalRecord("h1", "other-model", "Two lines:\none and another.")
-    return RoundRecord(number, "training", number, names, (), (), (refusal,), None, 1, 2, 0.5)
+    return RoundRecord(number, Purpose.TRAINING, number, names, (), (), (refusal,), None, 1, 2, 0.5)
 
 
 def test_rounds_are_there_again_in_order(tmp_path):
@@ -78,7 +79,14 @@ def test_what_another_process_adds_is_read_without_what_was_read_before(tmp_path
     assert reader.records == (record_of(1), record_of(2))
 
 
-@pytest.mark.parametrize("damage", [b"{}\n", b"no record\n", b"\xff\n", b"\n"], ids=["empty", "text", "bytes", "blank"])
+OTHER_PURPOSE = msgspec.json.encode(record_of(2)).replace(b'"training"', b'"trainings"') + b"\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"{}\n", b"no record\n", b"\xff\n", b"\n", OTHER_PURPOSE],
+    ids=["empty", "text", "bytes", "blank", "purpose"],
+)
 def test_a_line_that_is_no_round_is_damage(tmp_path, damage):
     path = tmp_path / "rounds.jsonl"
     round_log(path.parent).append(record_of(1))

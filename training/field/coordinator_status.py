@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from secagg.errors import InputError
+from secagg.masking import Purpose
 from training.field.coordinator_site import CoordinatorSite
 from training.field.status import SiteState
 from training.wrong_dealers import WrongDealers
@@ -68,7 +69,7 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
         charter=charter.digest.hex(),
         epochs=progress.epoch,
         rounds=progress.round,
-        steps=max((record.step for record in rounds if record.purpose == "training"), default=0),
+        steps=max((record.step for record in rounds if record.purpose is Purpose.TRAINING), default=0),
         steps_due=charter.charter.training.rounds,
         lacking=last.lacking if last else (),
         witnessed=progress.witnessed,

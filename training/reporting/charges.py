@@ -63,7 +63,7 @@ def rounds_masked(
 ) -> frozenset[int]:
     """The training rounds that a site masked for, by its own log, or is in the sum of, by the transcript."""
     training = (
-        {found.round for found in transcript.rounds if found.purpose == Purpose.TRAINING} if transcript else set()
+        {found.round for found in transcript.rounds if found.purpose is Purpose.TRAINING} if transcript else set()
     )
     summed = {found.round for found in transcript.rounds if site.member in found.took_part} if transcript else set()
     masked = _masked(site, charter)

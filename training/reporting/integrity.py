@@ -246,7 +246,7 @@ def _unfounded(stated: float | None) -> list[Finding]:
 
 def _cut_short(release: Release, transcript: TranscriptFacts) -> list[Finding]:
     """What is stated covers the hospital that was in the most rounds."""
-    training = (found for found in transcript.rounds if found.purpose == Purpose.TRAINING)
+    training = (found for found in transcript.rounds if found.purpose is Purpose.TRAINING)
     most = max(Counter(name for found in training for name in found.took_part).values(), default=0)
     if release.rounds >= most:
         return []
@@ -264,7 +264,7 @@ def _disputed(release: Release, transcript: TranscriptFacts) -> list[Finding]:
     """Statistics are no part of a release: it counts the sums that were applied to the model."""
     # A sum that reached nobody, as a coordinator was cut off, was made again: the last of a step is what was applied.
     applied = {
-        found.step: found for found in transcript.rounds if found.purpose == Purpose.TRAINING and found.took_part
+        found.step: found for found in transcript.rounds if found.purpose is Purpose.TRAINING and found.took_part
     }
     shown = Counter(name for found in applied.values() for name in found.took_part)
     stated = {contributor.name: contributor.sums for contributor in release.contributors}

@@ -12,6 +12,7 @@ import msgspec
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
+from secagg.masking import Purpose
 from secagg.printable import printable
 from secagg.transcript import AROUND, HospitalRecord, TranscriptAudit, audit_folder, compare_all
 from secagg.transcript.files import FileCheckpoint, require_grown_from
@@ -24,7 +25,6 @@ class RoundFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One round.
 
     Attributes:
-        purpose: ``training`` or ``statistics``.
         step: which sum it was to give.
         took_part: whose updates are in the sum, by name; empty if there was none.
         missing: all others.
@@ -33,7 +33,7 @@ class RoundFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     epoch: int
     round: int
-    purpose: str
+    purpose: Purpose
     step: int
     took_part: tuple[str, ...]
     missing: tuple[str, ...]

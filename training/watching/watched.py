@@ -16,6 +16,7 @@ from dp.ledger import BudgetUse
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError
+from secagg.masking import Purpose
 from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState
@@ -39,7 +40,7 @@ class WatchedRound(msgspec.Struct, frozen=True):
     """
 
     round: int
-    purpose: str
+    purpose: Purpose
     step: int
     cohort: int
     dropped: tuple[str, ...]
@@ -167,7 +168,7 @@ def _watched(
 
 
 def _steps(rounds: Iterable[WatchedRound]) -> int:
-    return max((row.step for row in rounds if row.purpose == "training"), default=0)
+    return max((row.step for row in rounds if row.purpose is Purpose.TRAINING), default=0)
 
 
 def _is_private(charter: Charter) -> bool:

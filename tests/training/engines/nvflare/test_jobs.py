@@ -7,6 +7,7 @@ import json
 import pytest
 
 from secagg.errors import ProtocolError
+from secagg.masking import Purpose
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 from training.coordinator_store import CoordinatorStore
 from training.engines.nvflare.controller import _log_round
@@ -103,7 +104,7 @@ def test_a_sum_that_is_made_again_is_no_progress(tmp_path):
     reached = []
     for step in (1, 1, 0, 1, 2):
         store = CoordinatorStore(site.state, charter.digest)
-        record = RoundRecord(1, "training", step, (), (), (), (), None, 0, 0, 0.0)
+        record = RoundRecord(1, Purpose.TRAINING, step, (), (), (), (), None, 0, 0, 0.0)
         store.add_round(record)
         reached.append(_Rounds(site.rounds, SiteWatcher()).sums)
     assert reached == [1, 1, 1, 1, 2]
@@ -111,7 +112,7 @@ def test_a_sum_that_is_made_again_is_no_progress(tmp_path):
 
 FAILED = RoundRecord(
     4,
-    "training",
+    Purpose.TRAINING,
     0,
     (),
     ("h2",),
