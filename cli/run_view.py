@@ -167,9 +167,9 @@ def _rounds_table(result: SimulationResult) -> Table:
     for row in shown:
         record = row.record
         label = str(record.round) if record.purpose is Purpose.TRAINING else f"{record.round} (statistics)"
-        cohort = f"{len(record.cohort)} of {members}" if record.cohort else "no sum"
+        summed = f"{len(record.survivors)} of {members}" if record.survivors else "no sum"
         metrics = row.metrics or Metrics(None, None, 0)
-        cells = [label, cohort, _dropped(record), percent(metrics.accuracy), score(metrics.auc)]
+        cells = [label, summed, _dropped(record), percent(metrics.accuracy), score(metrics.auc)]
         cells += [epsilon(row.epsilon)] if private else []
         table.add_row(*cells, size(record.bytes_up / max(1, members)))
     return table

@@ -54,12 +54,12 @@ class SiteView:
     def _round(self, record: RoundRecord) -> None:
         summed = f"sum {record.step}" if record.step else "no sum"
         what = "statistics" if record.purpose is Purpose.STATISTICS else summed
-        told = f"round {record.round}: {what}, {len(record.cohort)} in the sum, {record.seconds:.2f} s"
+        told = f"round {record.round}: {what}, {len(record.survivors)} in the sum, {record.seconds:.2f} s"
         if record.dropped:
             told += f"; without {', '.join(record.dropped)}"
         if record.reason:
             told += f" [{record.reason}]"
-        fields = {"round": record.round, "step": record.step, "cohort": len(record.cohort), "reason": record.reason}
+        fields = {"round": record.round, "step": record.step, "cohort": len(record.survivors), "reason": record.reason}
         self._say("round", told, **fields)
 
     def _retry(self, error: ProtocolError) -> None:

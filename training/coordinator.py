@@ -443,7 +443,7 @@ def _record(server: MaskingServer, pump: Pump, seconds: float) -> RoundRecord:
         round=server.round,
         purpose=server.session.purpose,
         step=server.step if server.result else 0,
-        cohort=tuple(names(number) for number in survivors),
+        survivors=tuple(names(number) for number in survivors),
         dropped=tuple(names(number) for number in server.session.members if number not in survivors),
         silent=tuple(names(number) for number in sorted(pump.silent)),
         refusals=(*_found(server.fault), *pump.refusals),

@@ -44,7 +44,7 @@ class RoundRecord(msgspec.Struct, frozen=True):
 
     Attributes:
         step: which sum it gave; 0 if it gave none.
-        cohort: the survivors, by name; empty if there was no sum.
+        survivors: in the sum, by name; empty if there was none. In JSON ``cohort``.
         dropped: not in the sum.
         silent: in the sum, but cut off before its masks came off.
         reason: why there was no sum, if there was none.
@@ -55,7 +55,7 @@ class RoundRecord(msgspec.Struct, frozen=True):
     round: int
     purpose: Purpose
     step: int
-    cohort: tuple[str, ...]
+    survivors: tuple[str, ...] = msgspec.field(name="cohort")
     dropped: tuple[str, ...]
     silent: tuple[str, ...]
     refusals: tuple[RefusalRecord, ...]

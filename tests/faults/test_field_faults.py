@@ -212,7 +212,7 @@ def test_a_hospital_whose_disk_fills_up_sends_nothing_more_and_is_back_when_ther
             wait_for("a round without it", lambda: any(record.step for record in field.rounds()))
             assert len(sent_by(field, VICTIM)) == sent
             assert VICTIM_NAME in {name for record in field.rounds() for name in record.dropped} or all(
-                VICTIM_NAME not in record.cohort for record in field.rounds()
+                VICTIM_NAME not in record.survivors for record in field.rounds()
             )
         assert_all_is_well(field)
 

@@ -456,7 +456,7 @@ def test_a_hospital_that_misses_one_sum_catches_up_and_takes_part_again(open_war
     assert len(digests(ward)) == 1
     assert sent_to(engine, 2).count(Stage.SNAPSHOT) == 1
     assert Stage.MISSED_SUM not in [stage for number in ward.hospitals for stage in sent_to(engine, number)]
-    assert "h2" in coordinator.rounds[missed + 1 if missed < 3 else 0].cohort
+    assert "h2" in coordinator.rounds[missed + 1 if missed < 3 else 0].survivors
 
 
 def test_a_hospital_that_lost_everything_is_brought_up_to_date(behind):
@@ -567,7 +567,7 @@ def test_a_sum_that_reached_one_alone_is_given_up_and_summed_anew_with_it(reache
     assert reached_one.sums == [3, 3, 3, 3, 3]
     assert len(digests(reached_one)) == 1
     assert [record.step for record in coordinator.rounds] == [1, 2, 2, 3]
-    assert coordinator.rounds[2].cohort == coordinator.rounds[1].cohort == ("h1", "h2", "h3", "h4", "h5")
+    assert coordinator.rounds[2].survivors == coordinator.rounds[1].survivors == ("h1", "h2", "h3", "h4", "h5")
     assert reached_one.hospitals[1].state.progress.applied[:1] == alone[:1]
     assert reached_one.hospitals[1].state.progress.applied[1] != alone[1]
 
@@ -978,7 +978,7 @@ def test_one_that_claims_to_have_the_next_sum_hands_it_to_nobody_and_it_is_summe
     with pytest.raises(ProtocolError):
         coordinator.run()
     assert [record.step for record in coordinator.rounds] == [1, 2, 3]
-    assert coordinator.rounds[1].cohort == ("h1", "h3", "h4", "h5")
+    assert coordinator.rounds[1].survivors == ("h1", "h3", "h4", "h5")
     assert level.sums == [3, 1, 3, 3, 3]
 
 

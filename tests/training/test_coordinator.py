@@ -73,7 +73,7 @@ def test_every_round_is_reported_once_with_who_took_part(open_ward):
     coordinator = ward.coordinator(on_round=reported.append)
     coordinator.run()
     assert tuple(reported) == coordinator.rounds
-    assert [(record.round, record.step, record.cohort) for record in reported] == [
+    assert [(record.round, record.step, record.survivors) for record in reported] == [
         (number, number, ("h1", "h2", "h3", "h4")) for number in (1, 2, 3)
     ]
     assert all(record.bytes_up > 0 and record.bytes_down > 0 and record.reason is None for record in reported)
@@ -137,8 +137,8 @@ def test_a_hospital_that_drops_out_of_a_round_is_not_in_its_sum_and_in_the_next(
     release = verified_statement(ward, coordinator.run())
     first, second, third = coordinator.rounds
     assert second.dropped == ("h2",)
-    assert "h2" in first.cohort
-    assert "h2" in third.cohort
+    assert "h2" in first.survivors
+    assert "h2" in third.survivors
     assert {entry.name: entry.sums for entry in release.contributors} == {"h1": 3, "h2": 2, "h3": 3, "h4": 3, "h5": 3}
     assert_all_have_one_model(ward, 3)
 
@@ -148,7 +148,7 @@ def test_a_hospital_cut_off_after_sending_is_in_the_sum(open_ward):
     coordinator = ward.coordinator(DropOut(2, 2, Phase.REVEAL))
     coordinator.run()
     assert coordinator.rounds[1].silent == ("h2",)
-    assert "h2" in coordinator.rounds[1].cohort
+    assert "h2" in coordinator.rounds[1].survivors
     assert_all_have_one_model(ward, 3)
 
 
@@ -166,7 +166,7 @@ def test_a_hospital_silent_at_set_up_stays_out_of_the_epoch_and_has_the_model_al
     ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=3), epoch_rounds=2))
     coordinator = ward.coordinator(engine=SilentOnce(ward.hospitals))
     coordinator.run()
-    assert coordinator.rounds[-1].cohort
+    assert coordinator.rounds[-1].survivors
     assert_all_have_one_model(ward, 3)
 
 
@@ -202,8 +202,8 @@ def test_a_step_for_which_shares_were_given_is_repeated_over_the_same_hospitals(
     _, failed, repeated, last = coordinator.rounds
     assert failed.reason == "too-few-revealed"
     # The fifth is back: a sum with it would show what it sent.
-    assert (repeated.step, repeated.cohort) == (2, ("h1", "h2", "h3", "h4"))
-    assert last.cohort == ("h1", "h2", "h3", "h4", "h5")
+    assert (repeated.step, repeated.survivors) == (2, ("h1", "h2", "h3", "h4"))
+    assert last.survivors == ("h1", "h2", "h3", "h4", "h5")
     assert "differencing" not in {reason for _, reason in ward.refused}
     assert release.sums == 3
     assert_all_have_one_model(ward, 3)
@@ -217,7 +217,7 @@ def test_another_coordinator_repeats_it_so_too(open_ward):
     assert caught.value.reason == "too-few-revealed"
     coordinator = ward.coordinator()
     assert verified_statement(ward, coordinator.run()).sums == 3
-    assert [record.cohort for record in coordinator.rounds[4:]] == [
+    assert [record.survivors for record in coordinator.rounds[4:]] == [
         ("h1", "h2", "h3", "h4"),
         ("h1", "h2", "h3", "h4", "h5"),
     ]

@@ -177,9 +177,9 @@ def test_a_hospital_that_missed_a_sum_refuses_the_next_round_and_takes_part_agai
     coordinator = ward.coordinator(engine=engine)
     coordinator.run()
     assert ("h2", "missed-sum") in ward.refused
-    assert "h2" not in coordinator.rounds[1].cohort
+    assert "h2" not in coordinator.rounds[1].survivors
     assert any(stage is Stage.MISSED_SUM for stage in [peek(m).stage for _, _, to, m in engine.sent if to == 2])
-    assert "h2" in coordinator.rounds[2].cohort
+    assert "h2" in coordinator.rounds[2].survivors
     assert len(ward.models) == 1
 
 

@@ -31,6 +31,11 @@ def test_rounds_are_there_again_in_order(tmp_path):
     assert len(path.read_bytes().splitlines()) == 4
 
 
+def test_who_is_in_the_sum_is_written_as_the_cohort(tmp_path):
+    round_log(tmp_path).append(record_of(1))
+    assert b'"cohort":["h0","h1","h2"]' in (tmp_path / "rounds.jsonl").read_bytes()
+
+
 def test_a_line_that_was_cut_off_anywhere_is_no_round_and_the_next_takes_its_place(tmp_path):
     path = tmp_path / "rounds.jsonl"
     log = round_log(path.parent)

@@ -191,7 +191,7 @@ def _counted(record: RoundRecord) -> WatchedRound:
         record.round,
         record.purpose,
         record.step,
-        len(record.cohort),
+        len(record.survivors),
         (*record.dropped, *record.silent),
         record.reason,
         record.seconds,

@@ -142,7 +142,7 @@ def _log_round(logger: logging.Logger, record: RoundRecord) -> None:
     fields = {
         "round": record.round,
         "step": record.step,
-        "in_the_sum": len(record.cohort),
+        "in_the_sum": len(record.survivors),
         "dropped": list(record.dropped),
         "reason": record.reason,
         "refusals": list(record.refusals),
