@@ -382,7 +382,8 @@ class Hospital:
             raise RemoteProtocolError(
                 "nothing-learned",
                 f"None of {self._state.sums} sums has changed the model.",
-                remedy="Lower the learning rates; each hospital's log says what sums came to.",
+                remedy="Lower the learning rates if training diverged. If there was a warning of a coarse grid, draft "
+                "a charter with more field bits or a smaller max_weight. Each hospital's log says what sums came to.",
             )
 
     def _require_all_stated(self, claim: PrivacyClaim) -> None:

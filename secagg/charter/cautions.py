@@ -5,11 +5,13 @@ Knows what a scheme does not protect against, and what it costs. It is said here
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 from secagg.charter.model import Charter
-from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Scheme
+from secagg.charter.rounding import enough_patients, is_coarse
+from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Encoding, Scheme
 from secagg.graph import COMPLETE_UP_TO
 
 SHARED_KEY_SCHEMES: Final = ENCRYPTED_SCHEMES - MASKED_SCHEMES
@@ -40,6 +42,11 @@ def cautions(charter: Charter) -> tuple[Caution, ...]:
     found = []
     if charter.scheme in SHARED_KEY_SCHEMES:
         found.append(shared_key(charter.scheme))
+    if charter.privacy.mode != "distributed":
+        # There gradients are rounded at random, on a grid of their own that is finer than the noise.
+        sizes = len(charter.members), charter.model.parameters, charter.encoding
+        if is_coarse(*sizes, charter.training.weighting):
+            found.append(coarse_grid(*sizes))
     if charter.scheme in ENCRYPTED_SCHEMES and len(charter.members) > COMPLETE_UP_TO:
         found.append(_all_with_all(charter.scheme, len(charter.members)))
     return tuple(found)
@@ -53,6 +60,19 @@ def shared_key(scheme: Scheme) -> Caution:
         "reads every hospital's update.",
         "Choose the scheme double-lock: there a coordinator and up to max_colluding hospitals get the sum and nobody's "
         "update.",
+    )
+
+
+def coarse_grid(members: int, parameters: int, encoding: Encoding) -> Caution:
+    """What rounding takes from hospitals with few patients, where `is_coarse`."""
+    patients = math.ceil(enough_patients(members, parameters, encoding))
+    of_whom = "any hospital" if patients > encoding.max_weight else f"a hospital with fewer than {patients} patients"
+    return Caution(
+        "coarse-grid",
+        f"For {members} hospitals, {encoding.field_bits} bits and a max_weight of {encoding.max_weight} are a coarse "
+        f"grid: an update of {of_whom} is lost to rounding, in part or whole, unless it is longer than a tenth of "
+        "update_norm. A run may learn nothing.",
+        "Choose more field_bits, a max_weight of about the largest hospital's patients, or a smaller update_norm.",
     )
 
 

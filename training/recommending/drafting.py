@@ -6,11 +6,11 @@ that nothing is recommended that it refuses.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 from secagg.charter import Charter, Encoding, Homomorphic, Member, Metrics, Model, NeighbourGraph, TaskChoice, Training
+from secagg.charter.rounding import is_coarse
 from secagg.charter.sections import MOST_RECORDS, Privacy, Scheme
 from secagg.charter.thresholds import smallest_threshold, surely_summed
 from secagg.encoding.ring import Ring
@@ -23,9 +23,8 @@ from training.planning import Plan
 from training.privacy_draft import Sizes, drafted_privacy
 from training.recommending.wishes import Budget, Wishes, delta_of
 
-# What rounding may take of the longest update.
-_MOST_ROUNDING: Final = 1e-3
-_WIDTHS: Final = (16, 24, 32, 40, 48)
+# Bits a number, the first of which is what `charter new` takes where nobody chooses.
+_WIDTHS: Final = (USUAL_FIELD_BITS, 32)
 
 
 @dataclass(frozen=True)
@@ -99,10 +98,9 @@ def _batch(budget: Budget) -> int:
 
 
 def fitting_width(members: int, parameters: int) -> int:
-    """b, such that rounding takes at most a thousandth of the longest update from the mean of all, and weights fit."""
+    """b, such that hospitals with few patients lose little to rounding; the widest there is where none is enough."""
     for bits in _WIDTHS:
-        fits = _largest_weight(members, bits) >= USUAL_WEIGHT
-        if fits and rounding_of_mean(members, parameters, bits) <= _MOST_ROUNDING:
+        if not is_coarse(members, parameters, Encoding(field_bits=bits, max_weight=USUAL_WEIGHT)):
             return bits
     return _WIDTHS[-1]
 
@@ -110,15 +108,6 @@ def fitting_width(members: int, parameters: int) -> int:
 def _largest_weight(members: int, bits: int) -> int:
     """With which the weights of all are a signed number of b bits together."""
     return Ring(bits).largest // members
-
-
-def rounding_of_mean(members: int, parameters: int, bits: int) -> float:
-    """What rounding takes from the mean, of the longest update, L2.
-
-    Every hospital rounds each of d numbers to a grid of (2^(b-1) - 1) / n steps, off by 1/sqrt(12) of a step: the mean
-    is off by sqrt(n d / 12) / 2^(b-1) of the longest update, L2.
-    """
-    return math.sqrt(members * parameters / 12) / 2.0 ** (bits - 1)
 
 
 def _graph(wishes: Wishes, scheme: Scheme) -> NeighbourGraph:

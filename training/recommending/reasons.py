@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from secagg.charter.sections import Scheme
+from secagg.charter.cautions import coarse_grid
+from secagg.charter.rounding import FEW_PATIENTS, is_coarse, rounding_of_mean
+from secagg.charter.sections import Encoding, Scheme
 from secagg.errors import InputError
 from secagg.masking.sizes import round_traffic
 from training.choices import USUAL_WEIGHT
 from training.planning import Plan
-from training.recommending.drafting import Draft, rounding_of_mean
+from training.recommending.drafting import Draft
 from training.recommending.wishes import Wishes, delta_of
 
 # Noise so many times as long as what it hides leaves a step little to learn from: a rule of thumb, no bound.
@@ -101,8 +103,7 @@ def _width(wishes: Wishes, draft: Draft) -> Choice:
     if draft.privacy.mode == "distributed":
         why = "The smallest of 24, 32 and 40 bits with which rounding raises the noise by at most 1 %."
     else:
-        rounding = rounding_of_mean(wishes.members, wishes.parameters, bits)
-        why = f"Rounding changes the mean update by {rounding:.1g} of the longest update."
+        why = _rounding(wishes, draft.encoding)
     if wishes.field_bits:
         why = (
             f"As you gave it. {why}"
@@ -119,6 +120,14 @@ def _width(wishes: Wishes, draft: Draft) -> Choice:
         f"each 8 bits more add {100 * 8 / bits:.0f} % to what is sent, and make rounding 256 times finer.",
         options,
     )
+
+
+def _rounding(wishes: Wishes, encoding: Encoding) -> str:
+    sizes = wishes.members, wishes.parameters, encoding
+    part = rounding_of_mean(*sizes, FEW_PATIENTS)
+    told = f"With {FEW_PATIENTS} patients at each hospital, rounding changes the mean update by {part:.1g} of the "
+    told += "longest update; with more patients, by less. Set --max-weight to about the largest hospital's patients."
+    return f"{told} {coarse_grid(*sizes).message}" if is_coarse(*sizes) else told
 
 
 def _epoch(wishes: Wishes, plan: Plan, averages: Mapping[int, float]) -> Choice:

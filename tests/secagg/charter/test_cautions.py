@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from secagg.charter import Encoding, Model, Privacy, Training
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, cautions, shared_key
 from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.charter.thresholds import smallest_threshold
@@ -55,3 +56,47 @@ def test_how_many_messages_a_set_up_takes_is_in_the_text():
     assert "101 hospitals" in told.message
     assert "all 100 others" in told.message
     assert "10100 messages" in told.message
+
+
+# --- A grid too coarse for updates ---------------------------------------------------------------------------
+
+NARROW = Encoding(field_bits=16, max_weight=1024)
+SMALL = Model(digest=bytes(32), parameters=31)
+LARGE = Model(digest=bytes(32), parameters=1_000_000)
+
+
+def test_a_grid_on_which_a_small_hospitals_update_is_lost_is_told_with_the_patients_that_are_enough():
+    thirty = make_identities(30)
+    charter = make_charter(thirty, max_colluding=1, threshold=16, encoding=NARROW, model=SMALL)
+    (told,) = cautions(charter)
+    assert told.code == "coarse-grid"
+    assert "30 hospitals, 16 bits and a max_weight of 1024" in told.message
+    # 30 / 32767 of update_norm, times 1024 / 53 for its weight, is a tenth of it over sqrt(31).
+    assert "fewer than 53 patients" in told.message
+
+
+@pytest.mark.parametrize(
+    "finer",
+    [
+        {"encoding": Encoding(field_bits=24, max_weight=1024)},
+        {"encoding": Encoding(field_bits=16, max_weight=16)},
+        # All count as the largest then, so that nobody's grid is coarser.
+        {"encoding": NARROW, "training": Training(rounds=1, weighting="uniform")},
+    ],
+    ids=["more bits", "smaller weight", "equal weights"],
+)
+def test_with_more_bits_or_weights_near_the_patients_nothing_is_lost(finer):
+    assert codes(make_identities(30), model=SMALL, **finer) == []
+
+
+def test_where_all_count_the_same_no_number_of_patients_is_enough():
+    alike = {"encoding": NARROW, "training": Training(rounds=1, weighting="uniform")}
+    (told,) = cautions(make_charter(FEW, max_colluding=1, threshold=4, model=LARGE, **alike))
+    assert "an update of any hospital is lost" in told.message
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("local", ["coarse-grid"]), ("distributed", [])])
+def test_gradients_with_shared_noise_are_rounded_on_a_grid_of_their_own(mode, expected):
+    step = Training(rounds=1, local_steps=1, weighting="uniform")
+    private = {"privacy": Privacy(mode=mode, noise_multiplier=1.0), "training": step}
+    assert codes(FEW, model=LARGE, encoding=NARROW, **private) == expected

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from secagg.charter.contradictions import MOST_OPENINGS
+from secagg.encoding import Layout, Ring, Section
 from secagg.errors import InputError
 from secagg.policy import Policy
+from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT
 from training.costs.links import Link, Network
 from training.recommending.drafting import fitting_width
 from training.recommending.recommendation import recommend
@@ -108,9 +111,43 @@ def test_what_was_given_and_a_charter_refuses_is_refused():
     assert caught.value.reason == "secret-used-too-often"
 
 
-@pytest.mark.parametrize(("members", "parameters", "bits"), [(3, 10, 16), (40, 15_000, 24), (1000, 10**9, 32)])
+@pytest.mark.parametrize(("members", "parameters", "bits"), [(3, 10, 24), (40, 15_000, 24), (1000, 10**9, 32)])
 def test_the_width_grows_with_hospitals_and_parameters(members, parameters, bits):
     assert fitting_width(members, parameters) == bits
+
+
+@pytest.mark.parametrize(("members", "parameters"), [(30, 31), (40, 15_000), (100, 100_000)])
+def test_what_is_said_of_rounding_is_what_small_hospitals_get_from_the_command(members, parameters):
+    """Updates as long as the bound, of hospitals with 32 patients, encoded as the charter of the command has it."""
+    wishes = Wishes(members, parameters, 1, 0.0, 20, FAST)
+    width = recommend(wishes).choices[2]
+    told = float(re.search(r"changes the mean update by ([0-9.e-]+) of", width.why)[1])
+    bits = int(dict(zip(width.options[::2], width.options[1::2], strict=True))["--field-bits"])
+    assert bits >= USUAL_FIELD_BITS
+    # It is said to one digit.
+    assert told == pytest.approx(rounded_away(members, parameters, bits, patients=32), rel=0.35)
+    assert told < 1e-2
+    assert "coarse" not in width.why
+
+
+def test_of_a_width_on_which_small_hospitals_are_lost_it_is_said_how_many_patients_are_enough():
+    narrow = recommend(replace(FORTY, budget=None, field_bits=16)).choices[2].why
+    assert "As you gave it. With 32 patients at each hospital" in narrow
+    assert "40 hospitals, 16 bits and a max_weight of 819 are a coarse grid" in narrow
+    assert "an update of any hospital is lost" in narrow
+
+
+def rounded_away(members: int, parameters: int, bits: int, patients: int) -> float:
+    """How far the decoded mean is from that of the updates, in parts of their length, the longest."""
+    sections = (Section("parameters", parameters, 1.0), Section("weight", 1, USUAL_WEIGHT, "whole"))
+    layout, random = Layout(Ring(bits), members, sections), np.random.default_rng(1)
+    updates = random.standard_normal((members, parameters))
+    updates /= np.linalg.norm(updates, axis=1, keepdims=True)
+    total = layout.ring.zeros(layout.length)
+    for update in updates:
+        total += layout.encode([update * (patients / USUAL_WEIGHT), np.array([patients])])
+    decoded, weight = layout.decode(total)
+    return float(np.linalg.norm(decoded / (weight[0] / USUAL_WEIGHT) - updates.mean(axis=0)))
 
 
 def test_a_delta_is_well_below_one_over_the_patients():
