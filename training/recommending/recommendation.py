@@ -78,7 +78,7 @@ def recommend(wishes: Wishes) -> Recommendation:
     require_charter(wishes, plan, draft)
     time = round_time(plan, wishes.network)
     fits = None if wishes.round_seconds is None else time.total <= wishes.round_seconds
-    shortest = _fitting(wishes, time) if fits is False else None
+    shortest = _fitting(wishes, wishes.round_seconds, time.total) if fits is False else None
     return Recommendation(choices_of(wishes, plan, draft, averages), plan, time, fits, shortest)
 
 
@@ -110,8 +110,27 @@ def _plan(wishes: Wishes, scheme: Scheme, draft: Draft, epoch: int) -> Plan:
     return next(plan for plan in plans.ways if plan.chosen)
 
 
-def _fitting(wishes: Wishes, time: RoundTime) -> int:
-    """How many parameters a round has time for: what does not grow with them is left as it is."""
-    small = recommend(replace(wishes, parameters=1, round_seconds=None, budget=None)).round_time.total
-    spare, each = (wishes.round_seconds or 0) - small, (time.total - small) / wishes.parameters
-    return max(0, math.floor(spare / each)) if each > 0 else 0
+def _fitting(wishes: Wishes, limit: float, took: float) -> int:
+    """How many parameters a round has time for: tried, as width, epoch and noise may be others with fewer of them.
+
+    Args:
+        limit, took: seconds; how long a round may take, and does.
+    """
+    parameters, least = wishes.parameters, _seconds(wishes, 1)
+    if least > limit:
+        return 0
+    while took > limit:
+        # What does not grow with them is left as it is.
+        parameters = max(1, _rounded_down(parameters * (limit - least) / (took - least)))
+        took = _seconds(wishes, parameters)
+    return parameters
+
+
+def _seconds(wishes: Wishes, parameters: int) -> float:
+    return recommend(replace(wishes, parameters=parameters, round_seconds=None)).round_time.total
+
+
+def _rounded_down(number: float) -> int:
+    """To two digits: from one time to the next, measured times differ by more."""
+    unit = 10 ** max(0, math.floor(math.log10(max(number, 1))) - 1)
+    return math.floor(number / unit) * unit

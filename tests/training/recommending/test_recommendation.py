@@ -93,6 +93,29 @@ def test_an_epoch_that_saves_no_time_is_said_to_take_the_same():
     assert " times the time per round" in recommend(FOUR).choices[3].instead
 
 
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        replace(FORTY, parameters=200_000, network=DSL, budget=Budget(3.0, None, 100_000, 0.1)),
+        replace(FORTY, parameters=1_000_000, network=DSL, budget=None),
+        Wishes(5, 1_000_000, 1, 0.0, 20, DSL, coordinator_sees="nothing"),
+    ],
+    ids=["private", "wider", "encrypted"],
+)
+def test_of_a_round_that_is_too_long_it_is_said_how_many_parameters_fit_and_they_do(wishes):
+    """On lines so slow that it is they who decide, whatever this machine is doing."""
+    wished = replace(wishes, round_seconds=recommend(wishes).round_time.total / 3)
+    found = recommend(wished)
+    assert found.fits is False
+    assert recommend(replace(wished, parameters=found.shortest)).fits
+    # And not many more.
+    assert not recommend(replace(wished, parameters=round(1.5 * found.shortest))).fits
+
+
+def test_where_the_set_up_alone_takes_too_long_no_parameters_fit():
+    assert recommend(replace(FOUR, network=DSL, round_seconds=0.01)).shortest == 0
+
+
 def test_what_was_given_is_kept():
     options = options_of(replace(FOUR, field_bits=32, epoch_rounds=3))
     assert (options["--field-bits"], options["--epoch-rounds"]) == ("32", "3")
