@@ -37,6 +37,8 @@ CASES: list[tuple[Scheme, int, int, int]] = size(
         ("mask", 20, 1_000_000, 0),
         ("mask", 50, 100_000, 5),
         ("mask", 120, 10_000, 12),
+        # So many gone that masks between two who are would show.
+        ("mask", 120, 10_000, 36),
         ("double-lock", 10, 10_000, 1),
         ("double-lock", 10, 300_000, 0),
         ("bfv", 5, 300_000, 0),

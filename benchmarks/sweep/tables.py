@@ -149,7 +149,7 @@ def _limits(run: Run, results: list[Result]) -> list[tuple[str, ...]]:
     if masked:
         peers = masked[0].peers
         hospital = (peers + 1) * vector / cipher
-        removed = (survivors + case.dropped * peers * survivors / case.hospitals) * vector / cipher
+        removed = (survivors + case.dropped * peers * survivors / (case.hospitals - 1)) * vector / cipher
         rows.append(
             (
                 "limit: AES-256-CTR, the keystream of mask",

@@ -158,6 +158,11 @@ class Shape:
         return self.holders * (2 - self.holders / (self.members - 1))
 
     @property
+    def lone_masks(self) -> float:
+        """How many masks in a sum, on average, lack their counterpart: of a survivor with a peer that is gone."""
+        return self.dropped * self.peers * self.survivors / (self.members - 1)
+
+    @property
     def needs_agreement(self) -> bool:
         """Whether survivors have to be agreed to in a round."""
         return self.masked and (self.graph is not None or self.dropped > 0)

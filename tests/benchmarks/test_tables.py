@@ -68,6 +68,13 @@ def test_schemes_of_one_consortium_stand_in_one_table_with_the_limits_below():
     assert [line[0] for line in alone.rows] == ["mask"]
 
 
+def test_the_coordinators_limit_is_the_masks_of_survivors_and_those_they_share_with_who_is_gone():
+    five = [Case(scheme=scheme, hospitals=5, parameters=1_000_000, dropout=0.2) for scheme in ("mask", "plain")]
+    (table,) = case_tables(run(Limits(turn=1, cipher=4e9, memory=1e10), *(row(one, 1) for one in five)), {})
+    # Of 4 MB each at 4 GB a second: a hospital has its own and four more, the coordinator four and four.
+    assert table.rows[2][3:5] == ("5.00", "8.00")
+
+
 def test_a_table_says_where_numbers_are_wider_than_elsewhere():
     usual, wide = (msgspec.structs.replace(row(MASK, 1), field_bits=bits) for bits in (24, 32))
     (below,) = (table.notes for table in case_tables(run(wide, row(PLAIN, 1)), {}))

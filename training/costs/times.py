@@ -172,7 +172,7 @@ class _Costs:
         rebuilding = rebuilding_time(shape.share_threshold) + rates.digest
         # In a sparse graph each hospital's holders are others, so that nothing is computed once for all.
         basis = basis_time(shape.share_threshold) * (shape.members if shape.graph else 1)
-        pairs = shape.dropped * min(shape.peers, shape.survivors)
+        pairs = shape.lone_masks
         # Of noise that is removed only the seeds: how long it takes to draw is its sampler's matter.
         secrets = shape.members + shape.survivors * shape.removed_component_count
         keys = shape.dropped * 2 * rates.key + pairs * rates.agreement + (shape.survivors + pairs) * rates.expansion

@@ -76,9 +76,9 @@ def recommend(wishes: Wishes) -> Recommendation:
     epoch = next(one for one in epochs if averages[one] <= (1 + _WORTH) * min(averages.values()))
     plan = plans[epoch]
     require_charter(wishes, plan, draft)
-    time = round_time(plan, wishes.network)
-    fits = None if wishes.round_seconds is None else time.total <= wishes.round_seconds
-    shortest = _fitting(wishes, wishes.round_seconds, time.total) if fits is False else None
+    time, limit = round_time(plan, wishes.network), wishes.round_seconds
+    fits = None if limit is None else time.total <= limit
+    shortest = _fitting(wishes, limit, time.total) if limit is not None and not fits else None
     return Recommendation(choices_of(wishes, plan, draft, averages), plan, time, fits, shortest)
 
 
@@ -132,5 +132,5 @@ def _seconds(wishes: Wishes, parameters: int) -> float:
 
 def _rounded_down(number: float) -> int:
     """To two digits: from one time to the next, measured times differ by more."""
-    unit = 10 ** max(0, math.floor(math.log10(max(number, 1))) - 1)
+    unit = int(10 ** max(0, math.floor(math.log10(max(number, 1))) - 1))
     return math.floor(number / unit) * unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import smallest_graph
 from secagg.masking import sizes
+from secagg.masking.lots import draw
 from secagg.masking.sizes import Shape, Traffic, round_traffic, set_up_traffic
 from secagg.masking.states import ServerState
 from tests.support.consortium import MODEL_DIGEST, Consortium
@@ -220,3 +222,21 @@ def test_sizes_under_masks_are_had_without_tenseal():
     )
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True, timeout=100)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("members", "dropped"), [(120, 12), (120, 36), (400, 120)])
+def test_masks_without_a_counterpart_are_those_that_survivors_share_with_peers_that_are_gone(members, dropped):
+    """Counted over drawn graphs: two who are gone share masks too, and nobody added these."""
+    graph = smallest_graph(members, members // 20, dropped)
+    one = Shape(members, smallest_threshold(members, members // 20), dropped, 2, 24, 1, graph)
+    everybody, randomness = range(1, members + 1), random.Random(1).randbytes
+    counted = []
+    for _ in range(5):
+        drawn = {own: set(draw(list({*everybody} - {own}), graph.degree, randomness)) for own in everybody}
+        pairs = ((gone, alive) for gone in everybody[:dropped] for alive in everybody[dropped:])
+        counted.append(sum(alive in drawn[gone] or gone in drawn[alive] for gone, alive in pairs))
+    assert one.lone_masks == pytest.approx(np.mean(counted), rel=0.03)
+
+
+def test_where_all_mask_with_all_each_survivor_shares_a_mask_with_everybody_who_is_gone():
+    assert shape(dropped=DROPPED).lone_masks == DROPPED * (MEMBERS - DROPPED)
