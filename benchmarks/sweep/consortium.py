@@ -74,8 +74,12 @@ class Consortium:
             if hospital in self._spared:
                 # Sent all the same, and not opened.
                 meter.sent_down("round", hospital, len(message))
-        means = [self._mean(hospital, meter) for hospital in sorted(self.real)[:_REAL]]
-        return self._updates.error(means[0], self.survivors)
+        first, *others = sorted(self.real)
+        mean = self._mean(first, meter)
+        for hospital in others:
+            # Theirs is the same. Not kept: those of many hospitals would not fit.
+            self._mean(hospital, meter)
+        return self._updates.error(mean, self.survivors)
 
     def _masked(self, hospital: int, model: bytes, meter: Meter) -> bytes:
         update, client = self._updates.of(hospital), self._clients[hospital]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -70,6 +71,21 @@ def test_hospitals_that_leave_out_masks_which_cancel_give_the_same_sum(scheme, m
     assert measured.error < 1e-4
     hospital, coordinator = (cost(measured, "round", party) for party in ("hospital", "coordinator"))
     assert coordinator.messages_down == 5 * hospital.messages_down
+
+
+def test_every_hospital_that_is_real_encodes_its_update_and_decodes_the_sum(tmp_path):
+    entered = Counter()
+
+    class Counting(Meter):
+        def of(self, phase, party, holding=0):
+            entered[phase, party] += 1
+            return super().of(phase, party, holding)
+
+    with consortium.Consortium(tmp_path, case(hospitals=20, dropout=0.1)) as swept:
+        swept.set_up(Meter(Stopwatch()))
+        swept.run_round(1, Counting(Stopwatch()))
+        assert len(swept.real) == 18
+        assert {entered["encoding", hospital] for hospital in swept.real} == {2}
 
 
 def test_control_the_sum_is_wrong_where_one_leaves_out_a_mask_that_another_adds(tmp_path, monkeypatch):
