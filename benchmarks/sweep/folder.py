@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -56,7 +57,7 @@ class RunWriter:
     """
 
     def __init__(self, folder: Path, environment: Environment) -> None:
-        self._lock = _locked(folder)
+        self._folder, self._environment, self._lock = folder, environment, _locked(folder)
         try:
             self.rows = list(_taken_up(folder, environment))
             self._file = (folder / ROWS_FILE).open("ab")
@@ -73,12 +74,19 @@ class RunWriter:
         self._file.close()
         os.close(self._lock)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, environment: Environment) -> None:
         """Write a row, to the disk.
 
+        Args:
+            environment: as it is now that the row was measured.
+
         Raises:
-            InputError: ``unwritable``.
+            InputError: ``other-environment`` if code or versions have changed since the folder was opened, or a
+                baseline's since its first row; ``unwritable``.
         """
+        differences = [*self._environment.differences(environment), *_by_others(row, self.rows)]
+        if differences:
+            raise _other_environment(self._folder, differences)
         try:
             self._file.write(msgspec.json.encode(row) + b"\n")
             self._file.flush()
@@ -136,15 +144,28 @@ def _taken_up(folder: Path, environment: Environment) -> tuple[Row, ...]:
     run = read_run(folder)
     differences = run.environment.differences(environment)
     if differences:
-        raise InputError(
-            "other-environment",
-            f"{folder} was begun elsewhere or with other versions: {'; '.join(differences)}. Figures of both would be "
-            "taken for one machine's.",
-            culprit=str(folder),
-            remedy=_NEW,
-        )
+        raise _other_environment(folder, differences)
     _cut_half_a_row(folder / ROWS_FILE)
     return run.rows
+
+
+def _by_others(row: Row, earlier: list[Row]) -> Iterator[str]:
+    """A baseline's code is not in the environment: it may be in one of its own."""
+    if isinstance(row, Measurement):
+        for one in earlier:
+            if isinstance(one, Measurement) and one.case.scheme == row.case.scheme and one.by != row.by:
+                yield f"{row.case.scheme} was {one.by} and is {row.by}"
+                return
+
+
+def _other_environment(folder: Path, differences: list[str]) -> InputError:
+    return InputError(
+        "other-environment",
+        f"{folder} was begun elsewhere or with other versions: {'; '.join(differences)}. Figures of both would be "
+        "taken for one machine's.",
+        culprit=str(folder),
+        remedy=f"{_NEW} Or put back what has changed, and go on with this one.",
+    )
 
 
 def _cut_half_a_row(path: Path) -> None:

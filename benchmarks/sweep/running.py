@@ -15,6 +15,7 @@ import msgspec
 
 from benchmarks.sweep import flower
 from benchmarks.sweep.case import Case, Scheme, check_case
+from benchmarks.sweep.environment import Environment
 from benchmarks.sweep.folder import RunWriter
 from benchmarks.sweep.measurement import Limits, Measurement, Row
 from benchmarks.sweep.worker import Failure, Order
@@ -57,7 +58,7 @@ def run_cases(writer: RunWriter, cases: Sequence[Case], turns: int, on_order: Ca
         on_order: is told of each before it is measured, and of each that was measured before.
 
     Raises:
-        InputError: ``unwritable``, or why a case cannot be measured.
+        InputError: of `RunWriter.add`, or why a case cannot be measured.
     """
     for case in cases:
         check_case(case)
@@ -65,7 +66,9 @@ def run_cases(writer: RunWriter, cases: Sequence[Case], turns: int, on_order: Ca
     for order in orders(measurable(cases), turns):
         on_order(order)
         if order not in done:
-            writer.add(measured(order))
+            row = measured(order)
+            # Each process runs what is on the disk by then.
+            writer.add(row, Environment.here())
 
 
 def measured(order: Order) -> Row:

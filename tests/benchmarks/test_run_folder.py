@@ -33,6 +33,7 @@ def measured(monkeypatch):
         return row(order.case, order.turn, order.kind) if order.case else Limits(turn=order.turn, cipher=1, memory=1)
 
     monkeypatch.setattr(running, "measured", measure)
+    monkeypatch.setattr(Environment, "here", lambda: HERE)
     return done
 
 
@@ -87,6 +88,37 @@ def test_a_run_does_not_go_on_elsewhere_or_with_other_versions(tmp_path, change,
     assert caught.value.reason == "other-environment"
     # The folder is free again.
     RunWriter(tmp_path, HERE).__exit__()
+
+
+def test_a_run_ends_where_code_changes_while_it_measures_and_goes_on_once_that_is_put_back(
+    tmp_path, measured, monkeypatch
+):
+    changed = msgspec.structs.replace(HERE, revision="abc-dirty-1f")
+
+    def change_at_the_fourth(order: Order) -> None:
+        now = HERE if len(measured) < 3 else changed
+        monkeypatch.setattr(Environment, "here", lambda: now)
+
+    with pytest.raises(InputError) as caught, RunWriter(tmp_path, HERE) as writer:
+        run_cases(writer, CASES, 2, change_at_the_fourth)
+    assert caught.value.reason == "other-environment"
+    assert "revision was abc and is abc-dirty-1f" in caught.value.message
+    assert len(read_run(tmp_path).rows) == 3
+    monkeypatch.setattr(Environment, "here", lambda: HERE)
+    with RunWriter(tmp_path, HERE) as writer:
+        run_cases(writer, CASES, 2, ignore)
+    assert len(read_run(tmp_path).rows) == 8
+
+
+def test_a_run_does_not_go_on_with_another_version_of_a_baseline(tmp_path):
+    older, newer = (msgspec.structs.replace(row(CASES[0], turn), by=f"flwr 1.4{turn}") for turn in (0, 1))
+    with RunWriter(tmp_path, HERE) as writer:
+        writer.add(older, HERE)
+        # Another scheme's code is another's.
+        writer.add(row(CASES[1], 1), HERE)
+        with pytest.raises(InputError, match=r"plain was flwr 1\.40 and is flwr 1\.41"):
+            writer.add(newer, HERE)
+    assert len(read_run(tmp_path).rows) == 2
 
 
 def test_code_that_was_changed_again_is_another_revision_and_what_a_run_writes_is_not(tmp_path):
