@@ -58,6 +58,8 @@ def _say(found: Comparison) -> None:
         click.echo(f"The runs differ: {difference}.")
     for name in found.bytes_changed:
         click.echo(f"The number of bytes sent differs: {name}.")
+    for name in found.turns_changed:
+        click.echo(f"The number of turns differs, and the best of more is shorter: {name}.")
     for which, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             click.echo(f"Only in the {which}: {', '.join(names)}.")

@@ -44,12 +44,14 @@ class Comparison(msgspec.Struct, frozen=True):
     Attributes:
         environment: what the second run's machine and versions have otherwise.
         bytes_changed: cases that do not send as much as before.
+        turns_changed: cases that were not timed as often as before: the best of more turns is shorter.
         only_first, only_second: cases that one run alone has timed.
     """
 
     ratios: list[Ratio]
     environment: list[str]
     bytes_changed: list[str]
+    turns_changed: list[str]
     only_first: list[str]
     only_second: list[str]
 
@@ -77,6 +79,7 @@ def compare(first: Run, second: Run) -> Comparison:
         ratios=[ratio for case in common for ratio in _ratios(before[case], after[case])],
         environment=first.environment.differences(second.environment),
         bytes_changed=[case.name for case in common if _sends_otherwise(before[case], after[case])],
+        turns_changed=[case.name for case in common if _turns(before[case]) != _turns(after[case])],
         only_first=[case.name for case in before if case not in after],
         only_second=[case.name for case in after if case not in before],
     )
@@ -90,6 +93,10 @@ def _timed(run: Run) -> dict[Case, Result]:
         for result in results
         if any(figures.cost.cpu is not None for figures in result.figures.values())
     }
+
+
+def _turns(result: Result) -> int:
+    return max(len(figures.cpu) for figures in result.figures.values())
 
 
 def _ratios(before: Result, after: Result) -> Iterator[Ratio]:

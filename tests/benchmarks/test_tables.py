@@ -122,6 +122,12 @@ def test_two_runs_agree_within_a_seventh_and_say_where_they_do_not():
     assert len(compare(run(row(MASK, 1, cpu=0.02)), run(row(MASK, 1, cpu=0.01))).exceeding) == 2
 
 
+def test_a_case_that_was_timed_more_often_in_one_run_than_in_the_other_is_told():
+    once = run(row(MASK, 0, "memory"), row(MASK, 1), row(PLAIN, 1), row(PLAIN, 2))
+    assert compare(WHOLE, once).turns_changed == [MASK.name]
+    assert compare(WHOLE, WHOLE).turns_changed == []
+
+
 def test_times_below_a_millisecond_are_not_compared_and_other_bytes_are_told():
     fast = run(row(ALONE, 1, cpu=0.0001))
     assert compare(fast, run(row(ALONE, 1, cpu=0.0003))).ratios == []

@@ -96,6 +96,16 @@ def test_a_run_that_takes_half_as_long_again_is_told_case_by_case(secagg, measur
     assert {round(one["ratio"], 2) for one in json.loads(outcome.out)["ratios"]} == {1.5}
 
 
+def test_a_run_of_fewer_turns_is_compared_and_that_is_told(secagg, measured, tmp_path):
+    first = slower(copy_of(measured, tmp_path / "first"), 1)
+    (again,) = (line for line in (first / ROWS_FILE).read_bytes().splitlines(True) if b'"kind":"time"' in line)
+    second = copy_of(first, tmp_path / "second")
+    with (second / ROWS_FILE).open("ab") as file:
+        file.write(again.replace(b'"turn":1', b'"turn":2'))
+    outcome = secagg("bench", "compare", first, second)
+    assert "The number of turns differs, and the best of more is shorter: plain n=3" in outcome.out
+
+
 def test_a_plot_has_a_line_for_each_scheme_at_two_points(secagg, measured, tmp_path):
     folder = copy_of(measured, tmp_path / "run")
     more = slower(copy_of(measured, tmp_path / "more"), 2, parameters=10_000)
