@@ -33,7 +33,7 @@ SEAM = Path(__file__).parent / "field_seam"
 PATIENCE = 420.0
 """Seconds that anything may take on a machine with much else to do."""
 JOB_MODULES = ("worker_process", "runner_process")
-QUICK = CoordinatorSettings(gather=240.0, work=60.0, answer=30.0, patience=600.0)
+QUICK = CoordinatorSettings(gather=240.0, open=240.0, work=60.0, answer=30.0, patience=600.0)
 
 
 class TooLateError(AssertionError):

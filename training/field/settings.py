@@ -40,8 +40,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """How long a coordinator waits, in seconds.
 
     Attributes:
-        gather: for all members to be connected before an epoch, and then for all who are to open; it begins without
-            those who are missing.
+        gather: for all members to be connected before an epoch; it begins without those who are missing.
+        open: for those who are connected to open for the epoch: to read all their records, and check their logs.
         work: for a hospital's update, and for what it does with a sum, or with what it missed.
         answer: for every other message; nine minutes at most once the first have the release, as they wait too.
         patience: how long it goes on trying where no epoch succeeds, before it gives up; and how long it waits for who
@@ -49,6 +49,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """
 
     gather: Seconds = 60.0
+    open: Seconds = 300.0
     work: Seconds = 600.0
     answer: Seconds = 60.0
     patience: Seconds = 600.0

@@ -86,6 +86,8 @@ class SumController(Controller):  # type: ignore[misc]
             missing = names.keys() - self._cells.keys()
             absent = {names[number]: self._why_absent(number, expected) for number in sorted(missing)}
             logger.info("epoch", extra={"fields": {"job": self._serial, "present": len(self._cells), "absent": absent}})
+            for number in sorted((missing & expected) - self._unwilling.keys()):
+                logger.warning("did not open in time", extra={"fields": {"member": names[number], **self._too_slow()}})
             self._engine = engine = NvflareEngine(
                 nvflare.get_cell(),
                 dict(self._cells),
@@ -132,6 +134,12 @@ class SumController(Controller):  # type: ignore[misc]
 
     def _why_absent(self, number: int, expected: set[int]) -> str:
         return self._unwilling.get(number, "did not open" if number in expected else "not connected")
+
+    def _too_slow(self) -> dict[str, str]:
+        return {
+            "message": f"It is connected, and was not ready {self._wait:g} seconds after it was asked.",
+            "remedy": "If it needs longer to read its records, raise `open` in coordinator.toml.",
+        }
 
 
 def _log_failure(logger: logging.Logger, member: str, error: RemoteProtocolError) -> None:

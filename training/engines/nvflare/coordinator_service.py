@@ -132,7 +132,7 @@ def _run_epoch(
             else:
                 site.settle_release(charter)
                 return Outcome(serial=serial, finished=True)
-            job = EpochJob(charter.digest.hex(), serial, fewest, settings.gather)
+            job = EpochJob(charter.digest.hex(), serial, fewest, settings.open)
             ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
         # The job may have come to its end all the same.

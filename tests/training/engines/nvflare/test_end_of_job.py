@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import nullcontext
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from nvflare.apis.event_type import EventType
@@ -14,8 +17,11 @@ from secagg.files import is_locked, lock
 from tests.training.field.conftest import lay_out
 from training.engines.nvflare import coordinator_service
 from training.engines.nvflare.controller import SumController
-from training.engines.nvflare.coordinator_service import _part
+from training.engines.nvflare.coordinator_service import _part, _run_epoch
+from training.engines.nvflare.sites import site_name
 from training.field.coordinator_site import CoordinatorSite
+from training.field.settings import CoordinatorSettings
+from training.field.watcher import SiteWatcher
 
 
 @pytest.fixture(autouse=True)
@@ -23,17 +29,18 @@ def nothing_under_way(monkeypatch):
     monkeypatch.setattr(coordinator_service, "_PARTING_SECONDS", 0.0)
 
 
-class NobodyConnected:
-    """What a controller asks of NVFlare's engine, in a job without hospitals."""
+class NobodyReady:
+    """What a controller asks of NVFlare's engine, in a job in which no hospital's process gets ready."""
 
-    def __init__(self, site) -> None:
+    def __init__(self, site, *connected: str) -> None:
+        self.connected = connected
         self._root = site.path / "kit" / "server"
 
     def get_workspace(self):
         return SimpleNamespace(get_root_dir=lambda: str(self._root))
 
     def get_clients(self):
-        return []
+        return [SimpleNamespace(name=name) for name in self.connected]
 
     def get_cell(self):
         return None
@@ -41,7 +48,7 @@ class NobodyConnected:
 
 def test_an_epoch_is_conducted_until_nvflare_has_told_the_hospitals_that_the_job_is_over(tmp_path):
     site, controller, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=0.0), FLContext()
-    context.get_engine = lambda: NobodyConnected(site)
+    context.get_engine = lambda: NobodyReady(site)
     controller.control_flow(Signal(), context)
     assert site.outcome(1) is not None
     assert is_locked(site.conducting)
@@ -75,3 +82,23 @@ def test_where_no_job_was_needed_it_stays_for_none(tmp_path):
     looked = []
     _part(CoordinatorSite(tmp_path), lambda: looked.append(1))
     assert not looked
+
+
+def test_who_is_connected_and_takes_too_long_to_open_is_named_with_the_setting_that_helps(tmp_path):
+    site, controller, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=0.0), FLContext()
+    context.get_engine = lambda: NobodyReady(site, site_name(2))
+    controller.control_flow(Signal(), context)
+    controller.handle_event(EventType.END_RUN, context)
+    lines = [json.loads(line) for line in site.log.read_text().splitlines()]
+    (warning,) = (line for line in lines if line["level"] == "warning")
+    assert (warning["event"], warning["member"]) == ("did not open in time", "h2")
+    assert "`open`" in warning["remedy"]
+
+
+def test_how_long_it_may_take_is_a_setting_of_its_own(tmp_path, monkeypatch):
+    site = lay_out(tmp_path).coordinator
+    jobs = Mock(connected=lambda: frozenset({1, 2, 3}))
+    monkeypatch.setattr(coordinator_service, "open_jobs", lambda *_: nullcontext(jobs))
+    settings = CoordinatorSettings(gather=1.0, open=77.0)
+    _run_epoch(site, site.read_charter(), Mock(), settings, lambda: None, SiteWatcher())
+    assert jobs.run.call_args.args[0].wait == 77.0
