@@ -231,7 +231,9 @@ class _Drawing:
 
 def ticks(low: float, high: float, count: int = WIDE.ticks) -> list[float]:
     """Round numbers in equal steps, ``count`` or so of them, from ``low`` or below to ``high`` or above."""
-    span = (high - low) or abs(high) or 1.0
+    # Two that differ by a rounding error alone are one: steps as small would not be told apart.
+    apart = not math.isclose(low, high, rel_tol=1e-9)
+    span = high - low if apart else abs(high) or 1.0
     rough = span / (count - 1)
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * (1 - 1e-9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
@@ -239,6 +240,12 @@ def test_ticks_are_round_few_and_reach_from_end_to_end(low, high):
     assert found[-1] >= high - 1e-9
     assert 2 <= len(found) <= 10
     assert all(len(f"{tick:.6g}") <= 8 for tick in found)
+
+
+@pytest.mark.parametrize("value", [0.9815613116946829, 0.0424, 10.9, 1e9])
+def test_values_that_differ_by_a_rounding_error_have_an_axis_too(value):
+    found = ticks(value, math.nextafter(value, math.inf))
+    assert found[0] < found[-1]
 
 
 def test_labels_never_cover_each_other_and_text_is_escaped():
