@@ -83,6 +83,15 @@ def larger(first: Iterable[Event], second: Iterable[Event]) -> tuple[Event, ...]
     return _listed(steps)
 
 
+def beyond(first: Iterable[Event], second: Iterable[Event]) -> tuple[Event, ...]:
+    """For each use of a mechanism the steps that the first has more of: `merge` of it and the second covers either."""
+    steps = {_use(event): event.steps for event in merge(first)}
+    for event in merge(second):
+        use = _use(event)
+        steps[use] = max(0, steps.get(use, 0) - event.steps)
+    return _listed(steps)
+
+
 def _use(event: Event) -> Event:
     return msgspec.structs.replace(event, steps=0)
 

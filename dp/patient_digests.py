@@ -11,7 +11,7 @@ without the key nobody can try whether somebody known is among them.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from dp.ledger.patients import DIGEST_SIZE, PatientList
 
 _ROW: Final = b"secagg patient row 1\n"
 _MARK: Final = b"secagg patient mark 1\n"
+_IDENTITY: Final = b"secagg patient identity 1\n"
 
 
 def patient_list(
@@ -30,7 +31,18 @@ def patient_list(
     names: Sequence[str] = (),
     marks: npt.NDArray[np.uint8] | None = None,
 ) -> PatientList:
-    """The patients of a data set, each as the digests that it is recognised by.
+    """The patients of a data set, each as the digests of `patient_digests`."""
+    return PatientList.of(patient_digests(key, features, patients, names, marks))
+
+
+def patient_digests(
+    key: bytes,
+    features: npt.NDArray[np.floating],
+    patients: npt.NDArray[np.int64],
+    names: Sequence[str] = (),
+    marks: npt.NDArray[np.uint8] | None = None,
+) -> Sequence[Collection[bytes]]:
+    """The digests that each patient of a data set is recognised by, in the order of the patients' numbers.
 
     A row counts by its features as float32, in the order of their names where they have names. Labels do not count:
     they are the task's, and the patients are the same.
@@ -51,7 +63,12 @@ def patient_list(
         found.add(_digest(key, _ROW, rows[number].tobytes()))
         if marks is not None:
             found.update(_digest(key, _MARK, mark.tobytes()) for mark in marks[number])
-    return PatientList.of(known.values())
+    return [known[patient] for patient in sorted(known)]
+
+
+def identity_digest(key: bytes, identity: bytes) -> bytes:
+    """16 bytes for what decides on which side of a run's division a patient is."""
+    return _digest(key, _IDENTITY, identity)
 
 
 def _digest(key: bytes, label: bytes, content: bytes) -> bytes:

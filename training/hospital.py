@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from dp.ledger import BudgetUse, Ledger
+from dp.ledger.sides import RunSides
 from dp.stated import is_covered
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
@@ -36,7 +37,7 @@ from training.catching_up import CatchingUp, PendingState
 from training.checkpointing import Checkpointing
 from training.clock import write_time
 from training.contributing import Contributor, Vector
-from training.hospital_budget import HospitalBudget, patients_of
+from training.hospital_budget import HospitalBudget
 from training.hospital_logs import HospitalLogs
 from training.hospital_setup import HospitalSetup, initial_state, require_fitting, require_trainable, split_patients
 from training.hospital_state import HospitalState
@@ -55,8 +56,10 @@ from training.messages import (
 from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import require_same_noise
 from training.privacy_plan import require_budget
+from training.records import Records
 from training.release import describe_release, model_file, require_attested, write_release
 from training.scaling import Scaling
+from training.staying import everybody, who_stay
 from training.stops import stopped_before
 
 _STATE_ALL = "Ask the coordinator to start again with its whole folder, which has every round, and to conclude again."
@@ -109,9 +112,6 @@ class Hospital:
         require_trainable(charter.charter, task, train, validation)
         self._scaling = Scaling(task.spec)
         self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names, setup.on_refusal)
-        self._contributor = Contributor(
-            charter.charter, task, train, validation, self._scaling, self._layout, setup.device, setup.shuffle
-        )
         self._identity = identity
         self.stopped: ForgedSumError | None = None
         self.set_back: SecaggError | None = None
@@ -130,9 +130,17 @@ class Hospital:
             )
             self._ledger = opened.enter_context(Ledger(setup.folder.ledger, identity))
             self._logs = HospitalLogs(self._latch, self._ledger, self._egress)
-            patients = patients_of(setup.records, identity)
-            self._budget = HospitalBudget(charter, policy, self._ledger, patients, self._logs, write_time)
-            if not self._applier.is_finished(self._state):
+            sides = RunSides(setup.folder.sides(charter.digest), self._ledger.account, charter.digest.hex())
+            is_finished = self._applier.is_finished(self._state)
+            # One that has every sum spends nothing more, on whomever.
+            staying = (
+                everybody(setup.records, identity) if is_finished else who_stay(setup, identity, self._ledger, sides)
+            )
+            self._contributor = self._contributor_of(staying.records)
+            self._budget = HospitalBudget(
+                charter, policy, self._ledger, staying.patients, sides, self._logs, write_time
+            )
+            if not is_finished:
                 self._budget.reserve()
             self._checkpointing = Checkpointing(
                 charter,
@@ -225,6 +233,12 @@ class Hospital:
             return [self._refuse(error)]
         except SecaggError as error:
             return [self._refuse(error)]
+
+    def _contributor_of(self, records: Records) -> Contributor:
+        setup = self._setup
+        charter, task = self._charter.charter, setup.task
+        train, validation = split_patients(records, task)
+        return Contributor(charter, task, train, validation, self._scaling, self._layout, setup.device, setup.shuffle)
 
     def _after_protocol_step(self, message: bytes) -> list[bytes]:
         client = self._client

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dp.ledger import Budget, BudgetUse, Cost, Ledger, PatientList
-from dp.ledger.spending import cost_epsilon
-from dp.patient_digests import patient_list
+from dp.ledger.sides import RunSides
+from dp.ledger.spending import costs_epsilon, in_all
 from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
-from secagg.identity import Identity
 from secagg.policy import Policy
 from training.hospital_logs import HospitalLogs
 from training.privacy_plan import privacy_plan
-from training.records import Records
 
 
 class HospitalBudget:
@@ -25,6 +23,7 @@ class HospitalBudget:
 
     Args:
         patients: those of the data set.
+        sides: of this run.
         logs: notes what was written before anything leaves.
         clock: gives the time to record, ISO 8601; nothing depends on it.
 
@@ -39,6 +38,7 @@ class HospitalBudget:
         policy: Policy,
         ledger: Ledger,
         patients: PatientList,
+        sides: RunSides,
         logs: HospitalLogs,
         clock: Callable[[], str],
     ) -> None:
@@ -49,6 +49,7 @@ class HospitalBudget:
         self._budget = Budget(policy.maximum_epsilon, privacy.delta)
         self._private = privacy.mode != "none"
         self._ledger = ledger
+        self._sides = sides
         self._logs = logs
         self._data_set = ledger.enrol(patients)
 
@@ -136,12 +137,15 @@ class HospitalBudget:
     def epsilon(self) -> float | None:
         """What this run's charges have cost that patient who has paid most; None without privacy.
 
-        With any state of the data set, as `rounds_charged`.
+        With any state of the data set, as `rounds_charged`. Never less than it has: where somebody may have been in
+        training in one state and held back in another, each state counts with its dearer side.
         """
         if not self._private:
             return None
         charges = self._ledger.account.charged(self._run)
-        return max((cost_epsilon(charged, self._budget.delta) for charged in charges), default=0.0)
+        if self._sides.are_one_each:
+            charges = frozenset((in_all(costs),) for costs in charges)
+        return max((costs_epsilon(costs, self._budget.delta) for costs in charges), default=0.0)
 
     def use(self) -> BudgetUse | None:
         """How much of the data set's budget is used, by all runs; None without differential privacy."""
@@ -153,9 +157,3 @@ class HospitalBudget:
 
     def _cost(self, rounds: int, releases: int) -> Cost:
         return Cost(self._plan.training_events(rounds), self._plan.metric_events(releases))
-
-
-def patients_of(records: Records, identity: Identity) -> PatientList:
-    """Whom the ledger recognises in these records, by digests that nobody can make without this site's key."""
-    key = identity.derive_key("patient digests")
-    return patient_list(key, records.features, records.patients, records.feature_names, records.marks)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from dp.row_probe import require_row_gradients
@@ -18,7 +19,7 @@ from training.model_state import ModelLayout, model_digest
 from training.moment_vector import MomentVector
 from training.records import Records
 from training.scaling import Scaling
-from training.splitting import divide_by_patient, divide_stratified
+from training.splitting import divide_by_patient, divide_stratified, held_back
 from training.task import EvaluationSpec, Task, TaskSpec
 from training.vector_layout import most_counts
 
@@ -31,8 +32,8 @@ class HospitalSetup:
         records: as read from the site's file: not scaled, not split.
         shuffle: draws batches where there is no differential privacy; cryptographic if not given.
         passphrase: of the identity file.
-        on_refusal: hears in full why this hospital refused something, or a sum changes nothing; the coordinator hears
-            no more than it must.
+        on_refusal: hears in full why this hospital refused something, a sum changes nothing, or patients are left out;
+            the coordinator hears no more than it must.
     """
 
     charter: VerifiedCharter
@@ -151,6 +152,12 @@ def split_patients(records: Records, task: Task) -> tuple[Records, Records | Non
     train, validation = _divided(records, task.spec.evaluation)
     most = task.spec.data.most_rows
     return train.limit_rows(most), validation.limit_rows(most) if validation else None
+
+
+def held_back_of(identities: Sequence[bytes], task: Task) -> npt.NDArray[np.bool_]:
+    """Whether patients with these identities are held back where they are divided by patient, as the task says."""
+    evaluation = task.spec.evaluation
+    return held_back(identities, evaluation.test_fraction, evaluation.test_seed)
 
 
 def _divided(records: Records, evaluation: EvaluationSpec) -> tuple[Records, Records | None]:

@@ -8,11 +8,11 @@ all count as one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dp.ledger.entries import Cost, Entry, Kind
-from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_lists
+from dp.ledger.entries import NOTHING, Cost, Entry, Kind
+from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_lists, recognise
 from dp.ledger.spending import RunKey, RunSpending, Spending
 
 
@@ -107,7 +107,7 @@ class Account:
         for group, count in self._known_groups(data_set).items():
             shared.update(dict.fromkeys(group - {data_set}, count))
         others = (name for name in self._runs if name != data_set)
-        if data_set not in self._groups or self._lacks_a_list:
+        if data_set not in self._groups or self.lacks_a_list:
             return dict.fromkeys(others)
         return {name: shared[name] or None for name in others if name in shared or name not in self._groups}
 
@@ -123,9 +123,18 @@ class Account:
         """The highest number of a round of a run that was charged here, to whatever data set; 0 if none was."""
         return max((runs[RunKey(run)].newest for runs in self._runs.values() if RunKey(run) in runs), default=0)
 
-    def charged(self, run: str) -> frozenset[Cost]:
-        """What a run was charged here for each group of patients, of whatever data sets."""
-        return frozenset(cost for name in self._runs for cost in self.spending(name).charged(run))
+    def charged(self, run: str) -> frozenset[tuple[Cost, ...]]:
+        """For each group of patients, what a run was charged here on each of the data sets that they are in."""
+        return frozenset(costs for name in self._runs for costs in self.spending(name).charged(run))
+
+    def charged_on(self, run: str) -> frozenset[str]:
+        """The data sets that a run was charged on here, other than without differential privacy."""
+        key = RunKey(run)
+        return frozenset(name for name, runs in self._runs.items() if key in runs and runs[key].charged != NOTHING)
+
+    def recognise(self) -> Callable[[bytes], bytes]:
+        """As `dp.ledger.patients.recognise`, by all lists."""
+        return recognise(self._lists)
 
     def spending(self, data_set: str) -> Spending:
         """What a data set's patients have spent."""
@@ -138,7 +147,7 @@ class Account:
         return sum(spent.rounds for spent in found if spent is not None)
 
     @property
-    def _lacks_a_list(self) -> bool:
+    def lacks_a_list(self) -> bool:
         """Whether a data set that was trained on here has no list any more.
 
         It may have shown that entries of other data sets are one patient.
@@ -152,7 +161,7 @@ class Account:
 
     def _largest_groups(self, data_set: str) -> list[Group]:
         """Those that are part of no larger one, which costs more; each with the data sets that may have any patient."""
-        if data_set not in self._groups or self._lacks_a_list:
+        if data_set not in self._groups or self.lacks_a_list:
             return [frozenset(self._runs)]
         anybody = frozenset(name for name in self._runs if name not in self._groups)
         groups = {group | anybody for group in self._known_groups(data_set)} or {anybody}

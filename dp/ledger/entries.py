@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from dp.events import Event, larger, merge
+from dp.events import Event, beyond, larger, merge
 from secagg.signed_log import LogEntry, LogKind, Sha256
 
 
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is spent of training patients and of validation patients, who are never the same."""
+    """What is spent of training patients and of validation patients; in one data set they are never the same."""
 
     training: tuple[Event, ...] = ()
     metrics: tuple[Event, ...] = ()
@@ -45,6 +45,10 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def at_least(self, other: Cost) -> Cost:
         """A cost that covers either."""
         return Cost(larger(self.training, other.training), larger(self.metrics, other.metrics))
+
+    def beyond(self, other: Cost) -> Cost:
+        """What is missing in ``other`` for it to cover this."""
+        return Cost(beyond(self.training, other.training), beyond(self.metrics, other.metrics))
 
 
 NOTHING: Final = Cost()

@@ -130,15 +130,11 @@ class Spending:
         """One run of this ledger; an empty one if it is not in it."""
         return next((run for run in self.runs if run.key == RunKey(name)), RunSpending(name))
 
-    def charged(self, name: str) -> tuple[Cost, ...]:
-        """What one run of this ledger has charged each group of the patients, on whatever data sets they are in.
-
-        A charter holds back the same patients of every state of a file, so that charges of one kind add up.
-        """
-        own = self.run(name).charged
-        key = RunKey(name)
-        others = ((run.charged for run in runs if run.key == key) for runs in self.shared)
-        return tuple(reduce(Cost.plus, costs, own) for costs in others)
+    def charged(self, name: str) -> tuple[tuple[Cost, ...], ...]:
+        """For each group of the patients, what one run of this ledger has charged the data sets that they are in."""
+        own, key = self.run(name), RunKey(name)
+        groups = ((own, *(run for run in runs if run.key == key)) for runs in self.shared)
+        return tuple(tuple(run.charged for run in group if run.charged != NOTHING) for group in groups)
 
     def epsilon(self, delta: float) -> float:
         """The most that any patient of the data set has spent at ``delta``, all runs composed."""
@@ -155,12 +151,15 @@ class Spending:
         Args:
             name: of the run; on whatever data sets it was, ``cost`` is of all of it.
         """
-        key, own = RunKey(name), self.run(name).counted
+        key = RunKey(name)
         found = []
         for shared in self.shared:
-            counted = reduce(Cost.plus, (run.counted for run in shared if run.key == key), own)
-            others = [run for run in (*self.runs, *shared) if run.key != key]
-            found.append(_epsilon((*others, RunSpending(name, reserved=cost.at_least(counted))), delta))
+            runs = (*self.runs, *shared)
+            counted = [run.counted for run in runs if run.key == key and run.counted != NOTHING]
+            # Of two data sets nobody knows here who was in training in one of them and held back in the other.
+            apart = [*counted, cost.beyond(in_all(counted))] if len(counted) > 1 else [cost.at_least(in_all(counted))]
+            others = [run for run in runs if run.key != key]
+            found.append(_epsilon((*others, *(RunSpending(name, reserved=one) for one in apart)), delta))
         return max(found)
 
     def _most(self, runs: Iterable[RunSpending], delta: float) -> float:
@@ -168,9 +167,19 @@ class Spending:
         return max(_epsilon((*own, *others), delta) for others in self.shared)
 
 
+def in_all(costs: Iterable[Cost]) -> Cost:
+    """What a run cost on all of its data sets, if nobody was in training in one of them and held back in another."""
+    return reduce(Cost.plus, costs, NOTHING)
+
+
 def cost_epsilon(cost: Cost, delta: float) -> float:
-    """Epsilon of one run towards any patient: in a run, training and validation share no patients."""
-    return epsilon_of_runs([(cost.training, cost.metrics)], delta)
+    """Epsilon of one run towards any patient who was in training all the time, or in validation all the time."""
+    return costs_epsilon([cost], delta)
+
+
+def costs_epsilon(costs: Iterable[Cost], delta: float) -> float:
+    """Epsilon of what one run cost on several data sets, to whoever was in training in some and held back in others."""
+    return epsilon_of_runs([(cost.training, cost.metrics) for cost in costs], delta)
 
 
 def _epsilon(runs: Iterable[RunSpending], delta: float) -> float:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp.events import GaussianEvent, larger, merge
+from dp.events import GaussianEvent, beyond, larger, merge
 
 events = st.lists(
     st.builds(GaussianEvent, st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.1, 1.0]), st.integers(0, 9)),
@@ -26,6 +26,11 @@ def test_merging_keeps_every_step_and_one_event_a_kind(found):
     assert sum(event.steps for event in merged) == sum(event.steps for event in found)
     assert list(merged) == sorted(merged)
     assert merge(merged) == merged == merge(reversed(found))
+
+
+@given(events, events)
+def test_what_one_has_beyond_another_is_what_is_missing_there_to_cover_both(first, second):
+    assert merge((*second, *beyond(first, second))) == larger(first, second)
 
 
 @given(events, events)

@@ -13,7 +13,7 @@ from torch import nn
 
 from dp.ledger import Kind
 from dp.ledger.entries import LEDGER
-from dp.ledger.spending import cost_epsilon
+from dp.ledger.spending import costs_epsilon
 from dp.plan import PrivacyPlan
 from secagg.egress import Direction, read_egress
 from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
@@ -579,7 +579,7 @@ def test_control_by_what_the_patients_of_now_have_paid_it_would_attest_to_too_fe
 
 
 def cost(charged):
-    return cost_epsilon(charged, 1e-5)
+    return costs_epsilon(charged, 1e-5)
 
 
 def test_fewer_rounds_than_sums_are_not_attested_to_without_privacy_either(finished):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from cli.report_words import figures_of
 from dp.ledger import Budget, Cost, Ledger, PatientList
-from dp.ledger.spending import cost_epsilon
+from dp.ledger.spending import cost_epsilon, costs_epsilon
 from dp.stated import no_less
 from secagg.identity import Identity
 from secagg.release import attest, verify_release
@@ -56,9 +56,9 @@ def paid(ward, number=1):
     account = account_of(shown_by(ward)[number - 1].evidence)
     run = ward.charter.digest.hex()
     return max(
-        cost_epsilon(cost, account.delta(name))
+        costs_epsilon(costs, account.delta(name))
         for name in account.data_sets
-        for cost in account.spending(name).charged(run)
+        for costs in account.spending(name).charged(run)
     )
 
 
@@ -92,7 +92,7 @@ def test_a_sum_with_counts_that_was_made_twice_and_taken_twice_is_paid_for_twice
         for number in (5, 6):
             ledger.charge(data_set, run, number, cost, Budget(100.0, plan.delta), NOW)
             ledger.commit(data_set, run, number, plan.delta, NOW)
-        (spent,) = ledger.spending(data_set).charged(run)
+        ((spent,),) = ledger.spending(data_set).charged(run)
     sites = [gather_for_others(given_up.home(1), charter, Identity.load(given_up.home(1).identity)), *sites]
     told = report(given_up, sites).guarantee
     assert told.rounds == 6
