@@ -12,11 +12,13 @@ from typing import Final
 import msgspec
 
 from dp.accounting import epsilon_of_runs, noise_multiplier_for, smallest_multiplier
+from dp.accounting.gaussian import LARGEST_NOISE
 from dp.events import Event, GaussianEvent
 from dp.plan import count_releases
 from dp.shares import Cohort, NoiseShares
 from secagg.charter import Encoding, Metrics, Privacy, Training
 from secagg.charter.contradictions import check_noise_levels
+from secagg.errors import InputError
 from training.choices import CharterChoices
 from training.dropout import chosen_noise_levels
 from training.noise import knowing_noise, noise_digest, sized
@@ -138,8 +140,17 @@ def _at_once(
     """Noise on counts with which both cost no more than epsilon.
 
     At every order the dearer of both counts, so that two costs at the limit are together just above it.
+
+    Raises:
+        InputError: ``unreachable-epsilon``.
     """
     while epsilon_of_runs([(steps, counts(noise))], choices.delta) > choices.epsilon:
+        if noise >= LARGEST_NOISE:
+            raise InputError(
+                "unreachable-epsilon",
+                f"No amount of noise on validation counts brings them and training to epsilon {choices.epsilon:g}.",
+                remedy="Raise epsilon, release counts with fewer sums (--metrics-every), or leave them out.",
+            )
         noise = round(noise * 1.01, 4)
     return noise
 

@@ -10,7 +10,7 @@ from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS
 from secagg.identity import Identity
-from tests.support.hospitals import BOUNDED, choices_of, tabular_spec
+from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.draft import draft_charter
 from training.noise import require_same_noise
 from training.tasks.spec import TaskSpec
@@ -101,3 +101,12 @@ def test_noisy_counts_have_fewer_bins_unless_the_task_says_how_many(metrics, bin
     assert charter.metrics.cells == (2 * bins if metrics else 0)
     own = tabular_spec(metric="auc", bins=32, **BOUNDED)
     assert drafted(spec=own, **metrics).task.settings["evaluation"]["bins"] == 32
+
+
+def test_counts_that_no_noise_brings_within_epsilon_beside_the_training_are_refused():
+    """Gaussian noise beyond a limit counts as that much: here either alone is within epsilon, and both never are."""
+    choices = {"training": training_of(rounds=20_000, local_steps=1), "sampling_rate": 1e-4, "epsilon": 0.05}
+    assert drafted(privacy="local", **choices).privacy.noise_multiplier > 0
+    with pytest.raises(InputError) as caught:
+        drafted(privacy="local", metrics="noisy", **choices)
+    assert caught.value.reason == "unreachable-epsilon"
