@@ -7,9 +7,10 @@ is in `docs/accounting.md`, "Distributed".
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 
 from dp.events import IntegerEvent, Noise
@@ -56,12 +57,15 @@ class Cohort:
         honest = [1 / (fewest - self.colluding) for fewest in self.steps]
         return (honest[0], *(later - earlier for earlier, later in pairwise(honest)))
 
-    @property
-    def largest_excess(self) -> float:
-        """The variance of a sum's noise at most, over the curator's: all that survive have added theirs."""
+    def most_variance(self, components: Sequence[float]) -> float:
+        """The variance of a sum's noise at most, of hospitals that each add components of these: all have added theirs.
+
+        Args:
+            components: one for each of `steps`.
+        """
         # Just below the next level there are most of those for whom a level is surplus.
         tops = [self.hospitals, *(fewest - 1 for fewest in self.levels)]
-        return max(top / (fewest - self.colluding) for top, fewest in zip(tops, self.steps, strict=True))
+        return max(top * each for top, each in zip(tops, accumulate(components), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +204,9 @@ class NoiseShares:
         return signal + self._tail(variance, self.dimension) <= self._room
 
     def _tail(self, variance: float, coordinates: int) -> int:
-        return tail(self.noise, variance * self.cohort.largest_excess, max(1, coordinates))
+        # Of the whole numbers that hospitals draw: where a share is far below one, that is much more noise.
+        most = self.cohort.most_variance(self._shared_out(variance))
+        return tail(self.noise, most, max(1, coordinates))
 
     def _shared_out(self, variance: float) -> tuple[int, ...]:
         return tuple(math.ceil(share * variance) for share in self.cohort.shares)

@@ -48,7 +48,7 @@ def test_the_honest_survivors_noise_is_never_less_than_the_curators(cohort):
     for survivors in range(cohort.threshold, cohort.hospitals + 1):
         everybody, honest = staying(cohort, survivors)
         assert honest >= 1 - 1e-12
-        assert everybody <= cohort.largest_excess + 1e-12
+        assert everybody <= cohort.most_variance(cohort.shares) + 1e-12
 
 
 @pytest.mark.parametrize("cohort", [cohort for cohort in COHORTS if cohort.levels])
@@ -91,7 +91,7 @@ def test_the_largest_signal_and_the_tail_of_the_noise_fit_the_ring_and_one_step_
     room = (1 << 23) - 1
 
     def taken(steps):
-        variance = (SHARES.noise_multiplier * replace_steps(steps).sensitivity) ** 2 * FORTY.largest_excess
+        variance = FORTY.most_variance(replace_steps(steps).variances)
         return 40 * 256 * steps + tail("skellam", variance, SHARES.dimension)
 
     class Fixed(NoiseShares):
@@ -103,6 +103,25 @@ def test_the_largest_signal_and_the_tail_of_the_noise_fit_the_ring_and_one_step_
         return fixed
 
     assert taken(SHARES.steps_per_clip) <= room < taken(SHARES.steps_per_clip + 1)
+
+
+@pytest.mark.parametrize(
+    ("cohort", "field_bits", "multiplier"),
+    [
+        pytest.param(Cohort(hospitals=100, threshold=51, colluding=1), 16, 1.0, id="many hospitals"),
+        pytest.param(Cohort(hospitals=100, threshold=51, colluding=1, levels=(80,)), 16, 2.3, id="with a level"),
+        pytest.param(Cohort(hospitals=8, threshold=5, colluding=1, levels=(7,)), 16, 0.7, id="little noise"),
+    ],
+)
+def test_full_counts_and_the_noise_that_hospitals_draw_fit_the_ring_also_where_shares_are_less_than_one(
+    cohort, field_bits, multiplier
+):
+    shares = replace(SHARES, cohort=cohort, field_bits=field_bits, metric_noise_multiplier=multiplier, most_patients=4)
+    room = (1 << (field_bits - 1)) - 1
+    for survivors in range(cohort.threshold, cohort.hospitals + 1):
+        staying = shares.metric_variances[: kept_components(cohort.levels, survivors) + 1]
+        noise = tail("skellam", survivors * sum(staying), shares.cells)
+        assert cohort.hospitals * shares.most_counts + noise <= room
 
 
 def test_a_finer_grid_inflates_the_noise_less():
