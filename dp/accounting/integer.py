@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from dp.accounting.fractional import at_orders, whole_orders
@@ -19,6 +20,8 @@ from dp.events import IntegerEvent
 
 # Below it a sum of discrete Gaussians may be far from one.
 _LEAST_SHARE_DEVIATION: Final = 0.5
+# Beyond it squares leave floating point: who is moved so far has no noise, and more than its square counts as that.
+_LARGEST_SHIFT: Final = 1e75
 # So many terms of the sum are added up; what is left is bounded by the last.
 _MOST_TERMS: Final = 4096
 
@@ -26,10 +29,12 @@ _MOST_TERMS: Final = 4096
 def integer_step(event: IntegerEvent, orders: Orders) -> RdpCurve:
     """The divergence of one step of ``event`` at each of ``orders``, float64; infinite where there is no noise."""
     numbers = (event.variance, event.l1, event.l2)
-    if not all(map(math.isfinite, numbers)) or not math.sqrt(event.variance) > LEAST_NOISE * event.l2:
+    too_little = not math.sqrt(event.variance) > LEAST_NOISE * event.l2
+    if not all(map(math.isfinite, numbers)) or too_little or event.l2 > _LARGEST_SHIFT:
         return np.full(len(orders), math.inf)
+    counted = msgspec.structs.replace(event, variance=min(event.variance, _LARGEST_SHIFT**2))
     wholes = whole_orders(orders)
-    release = released(event, np.arange(2.0, wholes[-1] + 1))
+    release = released(counted, np.arange(2.0, wholes[-1] + 1))
     return at_orders(orders, event.sampling_rate, wholes, sampled_excess(release, event.sampling_rate, wholes))
 
 

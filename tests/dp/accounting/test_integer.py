@@ -279,6 +279,20 @@ def test_noise_of_any_size_gives_a_number_and_more_noise_a_smaller_one(noise, ra
     assert 0 < more <= less < math.inf
 
 
+@pytest.mark.parametrize("noise", ["skellam", "discrete-gaussian"])
+@pytest.mark.parametrize(
+    ("variance", "shift"),
+    [(1e308, 1e150), (1e308, 1.0), (1e208, 1e100), (1e200, 1e75)],
+    ids=lambda number: f"{number:g}",
+)
+def test_noise_at_the_end_of_floating_point_costs_no_less_than_it_does_on_a_smaller_scale(noise, variance, shift):
+    huge = IntegerEvent(
+        noise=noise, variance=variance, l1=shift, l2=shift, dimension=1, shares=10, sampling_rate=1.0, steps=100_000
+    )
+    smaller = msgspec.structs.replace(huge, variance=variance / shift**2, l1=1.0, l2=1.0)
+    assert epsilon_rdp([huge], DELTA) >= epsilon_rdp([smaller], DELTA) * (1 - 1e-9)
+
+
 def test_who_is_not_moved_by_it_pays_nothing():
     assert (
         epsilon_rdp(
