@@ -148,9 +148,7 @@ class PlanJson(msgspec.Struct, frozen=True):
     "--epsilon", type=POSITIVE, help="Privacy budget of the run, with --patients; without it no differential privacy."
 )
 @click.option("--delta", type=DELTA, help="Delta of the budget; if not given, a tenth of 1 / patients, at most 1e-5.")
-@click.option(
-    "--patients", "--records", "patients", type=click.IntRange(1), help="Training patients of all hospitals together."
-)
+@click.option("--patients", type=click.IntRange(1), help="Training patients of all hospitals together.")
 @click.option(
     "--sampling-rate",
     type=FRACTION,

@@ -258,7 +258,6 @@ def test_a_plan_needs_to_know_how_many(secagg):
         (("--link", "0mbit"), "not a speed such as 100mbit"),
         (("--latency", "-1"), "--latency"),
         (("--epsilon", "3"), "give --patients too"),
-        (("--records", "300"), "give --epsilon too"),
         (("--patients", "300"), "give --epsilon too"),
         (("--delta", "1e-6"), "give --epsilon too"),
         (("--sampling-rate", "0.2"), "give --epsilon too"),

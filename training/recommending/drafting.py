@@ -77,11 +77,11 @@ def _encoding(wishes: Wishes) -> Encoding:
 
 
 def _batch(budget: Budget) -> int:
-    batch = round(budget.sampling_rate * budget.records)
+    batch = round(budget.sampling_rate * budget.patients)
     if batch < 1:
         raise InputError(
             "batch-too-small",
-            f"Of {budget.records} patients, less than one is expected in a step at a sampling rate of "
+            f"Of {budget.patients} patients, less than one is expected in a step at a sampling rate of "
             f"{budget.sampling_rate:g}.",
             culprit="sampling rate",
             remedy="Raise --sampling-rate, or train on more patients.",
@@ -89,7 +89,7 @@ def _batch(budget: Budget) -> int:
     if batch > MOST_RECORDS:
         raise InputError(
             "batch-too-large",
-            f"Of {budget.records} patients, {batch} are expected in a step at a sampling rate of "
+            f"Of {budget.patients} patients, {batch} are expected in a step at a sampling rate of "
             f"{budget.sampling_rate:g}; a charter holds {MOST_RECORDS} at most.",
             culprit="sampling rate",
             remedy="Lower --sampling-rate.",

@@ -163,8 +163,8 @@ def _privacy(wishes: Wishes, draft: Draft) -> Choice:
     return Choice(
         "noise",
         f"distributed, multiplier {privacy.noise_multiplier:g}",
-        f"{wishes.rounds} steps on about {draft.batch} of {budget.records} patients cost epsilon {budget.epsilon:g} at "
-        f"delta {delta:.6g}. The noise in the mean gradient has a standard deviation of {each:.2g} of the clipping "
+        f"{wishes.rounds} steps on about {draft.batch} of {budget.patients} patients cost epsilon {budget.epsilon:g} "
+        f"at delta {delta:.6g}. The noise in the mean gradient has a standard deviation of {each:.2g} of the clipping "
         f"norm in each number, and is {_times(whole)} as long as the longest mean "
         f"gradient.{_DROWNED if whole > _MOST_NOISE else ''}",
         f"local: {math.sqrt(wishes.members):.1f} times the noise in the mean, but it does not depend on other "

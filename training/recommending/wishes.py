@@ -17,13 +17,13 @@ class Budget:
 
     Attributes:
         epsilon, delta: of the whole run; a delta of None: a tenth of one over the patients, 1e-5 at most.
-        records: training patients of all hospitals together.
+        patients: training patients of all hospitals together.
         sampling_rate: with which a patient is in a step.
     """
 
     epsilon: float
     delta: float | None
-    records: int
+    patients: int
     sampling_rate: float
 
 
@@ -56,4 +56,4 @@ class Wishes:
 
 def delta_of(budget: Budget) -> float:
     """The delta that was given, or one well below one over the patients."""
-    return budget.delta or min(_LARGEST_DELTA, 1 / (_DELTA_PATIENTS * budget.records))
+    return budget.delta or min(_LARGEST_DELTA, 1 / (_DELTA_PATIENTS * budget.patients))
