@@ -8,7 +8,6 @@ import msgspec
 from rich.table import Table
 
 from dp.ledger import Account, BudgetUse, RunSpending
-from dp.ledger.spending import cost_epsilon
 from dp.stated import exact, no_less, no_more
 
 
@@ -74,8 +73,7 @@ def describe(name: str, account: Account, limit: float) -> DataSetJson:
 
 
 def _run(run: RunSpending, delta: float) -> RunJson:
-    spent = None if run.unprotected else cost_epsilon(run.counted, delta)
-    return RunJson(run.run, run.rounds, run.state, spent, run.imported)
+    return RunJson(run.run, run.rounds, run.state, run.epsilon(delta), run.imported)
 
 
 def table_of(data_set: DataSetJson) -> Table:

@@ -75,6 +75,10 @@ class RunSpending:
         """The cost that the run counts with: its charges, and while it is open what it has reserved beyond them."""
         return self.charged if self.closed else self.reserved.at_least(self.charged)
 
+    def epsilon(self, delta: float) -> float | None:
+        """Of what the run counts with, by itself; None where it has no differential privacy."""
+        return None if self.unprotected else cost_epsilon(self.counted, delta)
+
     @property
     def holds(self) -> bool:
         """Whether it counts with more than it has charged: with a reservation."""

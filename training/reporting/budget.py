@@ -75,7 +75,7 @@ class DataSetFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         patients: None where it is not shown.
         spent: or reserved, by a run that has not ended; of the patient who has spent most.
         limit, left, share: of the site's budget; None where it is not shown.
-        alert: the highest of 0.5, 0.8 and 1 that is reached, in whole per cent.
+        alert: 0.5, 0.8 or 1: the highest share of the budget that is reached, to the nearest per cent; None below.
         course: over time, by rounds.
         another: one more run of the charter that the report is about; None where it had no differential privacy.
     """
@@ -134,8 +134,8 @@ def _is_of(entry: Entry, data_set: str, run: RunSpending) -> bool:
 
 
 def _run(run: RunSpending, delta: float, entries: Sequence[Entry]) -> RunFacts:
-    spent = None if run.unprotected else cost_epsilon(run.counted, delta)
-    return RunFacts(run.run, run.rounds, run.state, spent, entries[0].time, entries[-1].time, run.imported)
+    first, last = entries[0].time, entries[-1].time
+    return RunFacts(run.run, run.rounds, run.state, run.epsilon(delta), first, last, run.imported)
 
 
 def _another(spending: Spending, charter: str, delta: float, limit: float | None) -> AnotherRun | None:
