@@ -38,11 +38,6 @@ class SealedReveals:
         """Whether every secret can be rebuilt, if the shares are right."""
         return len(self.sealed) >= self.session.share_threshold
 
-    @property
-    def needs_no_more(self) -> bool:
-        """Never: only hospitals can tell wrong shares, and each further one lets them leave out a wrong one."""
-        return False
-
     def add(self, responder: int, reveal: SealedReveal) -> None:
         """Take one hospital's shares.
 

@@ -351,7 +351,9 @@ class MaskingServer:
         if self.state is ServerState.AGREEING and self.session.complete:
             # In a sparse graph all are waited for: the more agreements, the fewer a hospital must check.
             return len(self._agreements) >= self.session.threshold or not self.missing
-        if self.state is ServerState.UNMASKING and self._unmasking and self._unmasking.needs_no_more:
+        if self.state is ServerState.UNMASKING and isinstance(self._unmasking, Unmasking) and self._unmasking.enough:
+            # Sealed shares are all waited for: only hospitals can tell wrong ones, and each further share lets them
+            # leave out one that is wrong.
             return True
         return not self.missing and self.state not in (ServerState.READY, ServerState.CLOSED)
 

@@ -18,7 +18,7 @@ from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring, RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.homomorphic.form import EncryptedForm, form_of
-from secagg.labels import digest, extend, extend_by_pair, label
+from secagg.labels import digest, extend, label
 from secagg.masking import noise
 from secagg.masking.tags import tag_size
 
@@ -199,11 +199,6 @@ class Session:
             round_number: 0 for what is bound to the epoch only.
         """
         return extend(_start(name, self.charter.digest, self.epoch, self.purpose, round_number), *more)
-
-    def pair_context(self, name: str, round_number: int, first: int, second: int) -> bytes:
-        """``context(name, round_number, first, second)``, for two members: there are hundreds of thousands an epoch."""
-        start = _start(name, self.charter.digest, self.epoch, self.purpose, round_number)
-        return extend_by_pair(start, first, second)
 
 
 # The coordinator derives thousands of labels a round that differ in their last fields only.

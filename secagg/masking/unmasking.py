@@ -64,11 +64,6 @@ class Unmasking:
         """Whether everybody's secret can be rebuilt."""
         return self._rebuilding.enough
 
-    @property
-    def needs_no_more(self) -> bool:
-        """Whether the sum can be unmasked now, without waiting for others."""
-        return self.enough
-
     def add(self, responder: int, reveal: Reveal) -> None:
         """Take one hospital's shares, each checked against what its dealer signed.
 

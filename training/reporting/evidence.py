@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -26,7 +26,7 @@ from secagg.json_documents import MALFORMED, json_for_people
 from secagg.labels import label
 from secagg.log_excerpt import LogExcerpt, take_excerpt, verify_excerpt
 from secagg.policy import load_policy
-from secagg.signed_log import EntryT, LogKind, Sha256
+from secagg.signed_log import EntryT, LogKind, Sha256, Signer
 from training.clock import write_time
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_signed_log
@@ -34,17 +34,6 @@ from training.reporting.findings import Finding
 from training.reporting.versions import Versions, versions
 
 _LARGEST_FILE: Final = 1 << 28
-
-
-class Signer(Protocol):
-    """A site's key."""
-
-    @property
-    def public_key(self) -> bytes:
-        """32 bytes, raw."""
-
-    def sign(self, message: bytes) -> bytes:
-        """The 64-byte signature of ``message``."""
 
 
 class SharedPatients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

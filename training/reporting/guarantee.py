@@ -21,7 +21,7 @@ from secagg.policy.needs import honest_in_a_sum
 from training.privacy_plan import privacy_plan, rounds_of_plan, rounds_stated
 from training.reporting.rounds_run import Counted
 
-_MINUTES: Final = "https://doi.org/10.6028/NIST.SP.800-226"
+_NIST_SP_800_226: Final = "https://doi.org/10.6028/NIST.SP.800-226"
 
 # What still hides patients once a single hospital's update is known.
 _LEFT: Final[Mapping[PrivacyMode, str]] = {
@@ -78,7 +78,7 @@ class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     terms: tuple[Term, ...]
     assumptions: tuple[str, ...]
     not_protected: tuple[str, ...]
-    source: str = _MINUTES
+    source: str = _NIST_SP_800_226
 
 
 def guarantee_of(
