@@ -420,7 +420,7 @@ class MaskingClient:
             self._refuse_differencing(settled.survivors, occasion)
             numbers = settled.survivors.numbers
             self._latch.record_opened(self._charter.digest, epoch.session.epoch, numbers, occasion)
-        return epoch.group.open_sum(payload, settled.survivors, settled.round)
+        return epoch.group.open_sum(payload, settled)
 
     def _verified(self, result: RoundSum) -> VerifiedSum:
         epoch = self._current()

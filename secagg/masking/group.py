@@ -22,7 +22,7 @@ from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import Acknowledge, EncryptedSum, ResponderReveal, Reveal, SealedReveal
 from secagg.masking.neighbours import Advertisements
-from secagg.masking.session import RoundSum, Session, Survivors
+from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.sifting import Sifting
 
@@ -78,21 +78,23 @@ class GroupCipher:
         """
         check_sum_blocks(self._session.form.spec, self._session.form.blocks, payload.vector)
 
-    def open_sum(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> RoundSum:
+    def open_sum(self, payload: EncryptedSum, settled: Settled) -> RoundSum:
         """Decrypt a sum that `check_sum` has let pass, and take its masks off. The result is not verified yet.
+
+        Args:
+            settled: what sum it is.
 
         Raises:
             RemoteProtocolError: if what was revealed does not take the masks off.
         """
         session = self._session
         tag = int.from_bytes(payload.tag, "little")
-        masks = self._masks(payload, survivors, round_number) if session.masked else []
+        masks = self._masks(payload.reveals, settled) if session.masked else []
         packed = decrypt_vector(payload.vector, session.form, self._cipher)
         if masks:
             (tag,) = add_masks(packed, masks, [tag], session.tag_size, over_processes)
-        tag -= sum(kdf.tag_pad(self._key, session, round_number, number) for number in survivors.numbers)
-        vector = session.form.codec.unpack(packed, session.length)
-        return RoundSum(round_number, payload.step, survivors, payload.model_digest, vector, tag % self._tags)
+        tag -= sum(kdf.tag_pad(self._key, session, settled.round, number) for number in settled.survivors.numbers)
+        return settled.summed(session.form.codec.unpack(packed, session.length), tag % self._tags)
 
     def seal_reveal(self, reveal: Reveal, round_number: int, responder: int) -> SealedReveal:
         """A hospital's shares, for the others alone."""
@@ -100,23 +102,15 @@ class GroupCipher:
         sealed = key.encrypt(_NONCE, reveal.seed_shares + reveal.mask_key_shares, None)
         return SealedReveal(reveal.survivors_digest, sealed)
 
-    def _masks(self, payload: EncryptedSum, survivors: Survivors, round_number: int) -> list[SignedKey]:
+    def _masks(self, reveals: Sequence[ResponderReveal], settled: Settled) -> list[SignedKey]:
         participants = frozenset(self._roster)
-        rebuilding = Sifting(
-            self._session,
-            round_number,
-            self._roster,
-            participants,
-            lambda owner: participants - {owner},
-            survivors,
-            payload.model_digest,
-        )
-        owners = [*survivors.numbers, *rebuilding.dropped]
-        opened = self._open_reveals(payload.reveals, survivors, round_number)
+        rebuilding = Sifting(self._session, settled, self._roster, participants, lambda owner: participants - {owner})
+        owners = [*settled.survivors.numbers, *rebuilding.dropped]
+        opened = self._open_reveals(reveals, settled.survivors, settled.round)
         for responder, shares in opened:
             rebuilding.keep(responder, owners, shares)
         if not rebuilding.enough:
-            raise self._too_few(len(opened), {reveal.responder for reveal in payload.reveals} - dict(opened).keys())
+            raise self._too_few(len(opened), {reveal.responder for reveal in reveals} - dict(opened).keys())
         return rebuilding.masks()
 
     def _open_reveals(

@@ -15,7 +15,7 @@ from secagg.masking.keystream import SignedKey
 from secagg.masking.messages import nth
 from secagg.masking.neighbours import Advertisements
 from secagg.masking.remedies import WITHOUT_MEMBER
-from secagg.masking.session import Session, Survivors
+from secagg.masking.session import Session, Settled
 
 
 @dataclass
@@ -23,20 +23,18 @@ class Rebuilding:
     """One round's shares.
 
     Attributes:
+        settled: what sum they are for.
         masked_with: with whom a participant masks.
-        model: the digest of the model that every survivor started from.
     """
 
     session: Session
-    round: int
+    settled: Settled
     roster: Advertisements
     participants: frozenset[int]
     masked_with: Callable[[int], Collection[int]]
-    survivors: Survivors
-    model: bytes
 
     def __post_init__(self) -> None:
-        self._alive = frozenset(self.survivors.numbers)
+        self._alive = frozenset(self.settled.survivors.numbers)
         self.shares: dict[int, dict[int, bytes]] = {owner: {} for owner in self.participants}
         self._lacking = set(self.participants)
 
@@ -63,9 +61,10 @@ class Rebuilding:
         Raises:
             RemoteProtocolError: ``wrong-dealing``, naming the dealer whose shares do not give what it committed to.
         """
+        settled = self.settled
         keys = [
-            SignedKey(kdf.self_mask_key(self._seed(owner), self.session, self.round, self.model, owner), -1)
-            for owner in self.survivors.numbers
+            SignedKey(kdf.self_mask_key(self._seed(owner), self.session, settled.round, settled.model, owner), -1)
+            for owner in settled.survivors.numbers
         ]
         for owner in self.dropped:
             keys += self._pairwise(owner, self._mask_key(owner))
@@ -79,23 +78,22 @@ class Rebuilding:
         return secret
 
     def _seed(self, owner: int) -> bytes:
-        place = self.session.slot(self.round) * (1 + self.session.noise_components)
-        committed = nth(self.roster[owner].seed_commitments, place)
-        return self.rebuild(
-            owner, lambda seed: kdf.self_mask_commitment(seed, self.session, self.round, owner) == committed
-        )
+        session, number = self.session, self.settled.round
+        committed = nth(self.roster[owner].seed_commitments, session.slot(number) * (1 + session.noise_components))
+        return self.rebuild(owner, lambda seed: kdf.self_mask_commitment(seed, session, number, owner) == committed)
 
     def _mask_key(self, owner: int) -> bytes:
-        advertised = nth(self.roster[owner].mask_keys, self.session.slot(self.round))
+        advertised = nth(self.roster[owner].mask_keys, self.session.slot(self.settled.round))
         return self.rebuild(owner, lambda key: kdf.public_key(key) == advertised)
 
     def _pairwise(self, dropped: int, key: bytes) -> list[SignedKey]:
-        slot = self.session.slot(self.round)
+        settled, slot = self.settled, self.session.slot(self.settled.round)
         survivors = sorted(self._alive.intersection(self.masked_with(dropped)))
         peers = [(nth(self.roster[survivor].mask_keys, slot), self.session.name(survivor)) for survivor in survivors]
         keys = []
         for survivor, shared in zip(survivors, kdf.agree_with_each(key, peers), strict=True):
-            mask_key = kdf.pairwise_mask_key(shared, self.session, self.round, self.model, (survivor, dropped))
+            pair = (survivor, dropped)
+            mask_key = kdf.pairwise_mask_key(shared, self.session, settled.round, settled.model, pair)
             # The survivor added this mask if its number is the lower one.
             keys.append(SignedKey(mask_key, -1 if survivor < dropped else 1))
         return keys

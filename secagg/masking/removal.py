@@ -19,7 +19,7 @@ from secagg.masking.neighbours import Advertisements
 from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import lowest, wrong_dealing
 from secagg.masking.round_tags import without_components
-from secagg.masking.session import Session, Survivors
+from secagg.masking.session import Session, Settled
 
 
 @dataclass
@@ -27,17 +27,17 @@ class Removal:
     """One round's noise that is removed.
 
     Attributes:
+        settled: what sum it comes off.
         components: which of everybody's, ascending.
     """
 
     session: Session
-    round: int
+    settled: Settled
     roster: Advertisements
-    survivors: Survivors
     noise: NoiseExpansion
 
     def __post_init__(self) -> None:
-        self.components = self.session.removed_components(len(self.survivors.numbers))
+        self.components = self.session.removed_components(len(self.settled.survivors.numbers))
         self._shares: dict[tuple[int, int], dict[int, bytes]] = {}
 
     def keep(self, responder: int, owners: Collection[int], shares: bytes) -> None:
@@ -57,20 +57,21 @@ class Removal:
         """
         seeds = {
             (owner, component): self._seed(owner, component)
-            for owner, component in product(self.survivors.numbers, self.components)
+            for owner, component in product(self.settled.survivors.numbers, self.components)
         }
         for (owner, component), seed in seeds.items():
-            noise = self.noise(kdf.noise_key(seed, self.session, self.round, owner, component), component)
+            noise = self.noise(kdf.noise_key(seed, self.session, self.settled.round, owner, component), component)
             if noise.shape != total.shape or noise.dtype != total.dtype:
                 raise ValueError(f"noise of {noise.shape} {noise.dtype} was drawn for {total.shape} {total.dtype}")
             np.subtract(total, noise, out=total)
-        pads = [kdf.noise_tag_pad(seed, self.session, self.round, *whose) for whose, seed in seeds.items()]
+        pads = [kdf.noise_tag_pad(seed, self.session, self.settled.round, *whose) for whose, seed in seeds.items()]
         return without_components(tags, self.session, self.components, pads)
 
     def _seed(self, owner: int, component: int) -> bytes:
         seed = shamir.reconstruct(lowest(self._shares[owner, component], self.session.share_threshold))
-        place = self.session.slot(self.round) * (1 + self.session.noise_components) + component
+        number = self.settled.round
+        place = self.session.slot(number) * (1 + self.session.noise_components) + component
         committed = nth(self.roster[owner].seed_commitments, place)
-        if kdf.noise_seed_commitment(seed, self.session, self.round, owner, component) != committed:
+        if kdf.noise_seed_commitment(seed, self.session, number, owner, component) != committed:
             raise wrong_dealing(self.session, owner)
         return seed

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking.messages import AEAD_OVERHEAD, ResponderReveal, SealedReveal
-from secagg.masking.session import Session, Survivors
+from secagg.masking.session import Session, Settled
 from secagg.masking.shamir import SHARE_SIZE
 
 
@@ -18,14 +18,13 @@ class SealedReveals:
     """One round's sealed shares as they come in.
 
     Attributes:
+        settled: what sum they are for.
         participants: how many hospitals everybody holds shares of.
-        model: the digest of the model that every survivor started from.
     """
 
     session: Session
+    settled: Settled
     participants: int
-    survivors: Survivors
-    model: bytes
     sealed: dict[int, bytes] = field(default_factory=dict)
 
     @property
@@ -45,7 +44,7 @@ class SealedReveals:
             RemoteProtocolError: ``survivors-changed`` or ``wrong-length``, naming the responder.
         """
         name = self.session.name(responder)
-        if reveal.survivors_digest != self.survivors.digest():
+        if reveal.survivors_digest != self.settled.survivors.digest():
             raise RemoteProtocolError("survivors-changed", f"{name} answered for another survivor set.", culprit=name)
         if len(reveal.sealed) != self.participants * SHARE_SIZE + AEAD_OVERHEAD:
             raise RemoteProtocolError("wrong-length", f"{name} revealed another number of shares.", culprit=name)

@@ -51,7 +51,7 @@ from secagg.masking.neighbours import check_holders, viable
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
 from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.sealed_reveals import SealedReveals
-from secagg.masking.session import RoundSum, Session, Settled, Survivors
+from secagg.masking.session import Session, Settled, Survivors
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.masking.unmasking import Unmasking
 from secagg.processes.worker import WorkerLostError
@@ -456,8 +456,7 @@ class MaskingServer:
         if len(senders) < self.session.threshold:
             return self._give_up("too-few-masked")
         if not self.session.masked:
-            model, _ = self._collection.largest()
-            return self._send_encrypted_sum(Action.SETTLE, self._proposal(), model, [])
+            return self._send_encrypted_sum(Action.SETTLE, self._settled(), [])
         if frozenset(senders) == self.participants and self.session.complete and not self._asked:
             return self._send_unmask()
         self._move(Action.PROPOSE)
@@ -465,19 +464,18 @@ class MaskingServer:
         return [(number, message) for number in senders]
 
     def _send_unmask(self) -> Outbox:
-        survivors = self._proposal()
+        settled = self._settled()
         agreements = [agreement for _, agreement in sorted(self._agreements.items())]
         if self.state is ServerState.AGREEING and len(agreements) < self.session.threshold:
             return self._give_up("too-few-agreed")
         self._move(Action.ADVANCE)
-        model, _ = self._collection.largest()
         if self.session.encrypted:
-            self._unmasking = SealedReveals(self.session, len(self.participants), survivors, model)
+            self._unmasking = SealedReveals(self.session, settled, len(self.participants))
         else:
-            self._unmasking = Unmasking(self.session, self.round, self._dealt, survivors, model, self._noise)
-        unmask = Unmask(list(survivors.numbers), agreements)
-        message = self._sealer.seal(Stage.UNMASK, unmask, round=self.round)
-        return [(number, message) for number in survivors.numbers]
+            self._unmasking = Unmasking(self.session, settled, self._dealt, self._noise)
+        numbers = settled.survivors.numbers
+        message = self._sealer.seal(Stage.UNMASK, Unmask(list(numbers), agreements), round=self.round)
+        return [(number, message) for number in numbers]
 
     @property
     def _survivors(self) -> tuple[int, ...]:
@@ -486,35 +484,36 @@ class MaskingServer:
     def _proposal(self) -> Survivors:
         return Survivors.check(self._survivors, self.session, self.participants)
 
+    def _settled(self) -> Settled:
+        model, _ = self._collection.largest()
+        return Settled(self.round, self.step, self._proposal(), model)
+
     def _send_sum(self) -> Outbox:
         unmasking = self._unmasking
         if unmasking is None or not unmasking.enough:
             return self._give_up("too-few-revealed")
         if isinstance(unmasking, SealedReveals):
-            reveals = unmasking.revealed()
-            return self._send_encrypted_sum(Action.ADVANCE, unmasking.survivors, unmasking.model, reveals)
-        total = self._collection.packed_sum_of(unmasking.model)
+            return self._send_encrypted_sum(Action.ADVANCE, unmasking.settled, unmasking.revealed())
+        settled = unmasking.settled
+        total = self._collection.packed_sum_of(settled.model)
         try:
-            tag = unmasking.unmask(total, self._collection.tags_of(unmasking.model))
+            tag = unmasking.unmask(total, self._collection.tags_of(settled.model))
         except RemoteProtocolError as error:
             return self._give_up(error.reason, error)
         self._move(Action.ADVANCE)
         self.session.ring.reduce(total)
         packed = pack(total, self.session.ring)
-        self.result = RoundSum(self.round, self.step, unmasking.survivors, unmasking.model, total, tag)
-        survivors = list(unmasking.survivors.numbers)
-        tag_bytes = tag.to_bytes(self.session.tag_size, "little")
-        return self._broadcast(Stage.SUM, Sum(self.step, survivors, unmasking.model, memoryview(packed), tag_bytes))
+        self.result = settled.summed(total, tag)
+        numbers, tag_bytes = list(settled.survivors.numbers), tag.to_bytes(self.session.tag_size, "little")
+        return self._broadcast(Stage.SUM, Sum(settled.step, numbers, settled.model, memoryview(packed), tag_bytes))
 
-    def _send_encrypted_sum(
-        self, action: Action, survivors: Survivors, model: bytes, reveals: list[ResponderReveal]
-    ) -> Outbox:
-        collection, size = self._collection, self.session.tag_size
+    def _send_encrypted_sum(self, action: Action, settled: Settled, reveals: list[ResponderReveal]) -> Outbox:
+        collection, model, size = self._collection, settled.model, self.session.tag_size
         tag = collection.tags_of(model)[0] % (1 << 8 * size)
         contributions = collection.contributions_of(model)
-        numbers = list(survivors.numbers)
+        numbers = list(settled.survivors.numbers)
         blank = EncryptedSum(
-            self.step, numbers, model, tag.to_bytes(size, "little"), contributions, reveals, memoryview(b"")
+            settled.step, numbers, model, tag.to_bytes(size, "little"), contributions, reveals, memoryview(b"")
         )
         payload, take = EncryptedSumPayload(blank, self.session.sum_bytes), collection.ciphertexts_of(model).take
         try:
@@ -525,7 +524,7 @@ class MaskingServer:
             self._lose()
             return self._give_up_lost()
         self._move(action)
-        self.result = Settled(self.round, self.step, survivors, model)
+        self.result = settled
         return [(number, message) for number in sorted(self.participants)]
 
     def _give_up_lost(self) -> Outbox:
@@ -548,7 +547,7 @@ class MaskingServer:
     def _missing_reveals(self) -> frozenset[int]:
         if self._unmasking is None:
             return frozenset()
-        return frozenset(self._unmasking.survivors.numbers) - self._unmasking.responders - set(self.refusals)
+        return frozenset(self._unmasking.settled.survivors.numbers) - self._unmasking.responders - set(self.refusals)
 
     def _move(self, action: Action) -> None:
         target = SERVER_TRANSITIONS.get((self.state, action))

@@ -256,6 +256,10 @@ class Settled:
     survivors: Survivors
     model: bytes
 
+    def summed(self, vector: RingVector, tag: int) -> RoundSum:
+        """The sum itself: ring elements, shape (length,), and the sum of the survivors' tags."""
+        return RoundSum(self.round, self.step, self.survivors, self.model, vector, tag)
+
 
 @dataclass(frozen=True)
 class RoundSum(Settled):

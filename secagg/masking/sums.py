@@ -35,8 +35,7 @@ def plain_sum(payload: Sum, settled: Settled, session: Session) -> RoundSum:
         RemoteProtocolError: if the vector's length is not allowed.
     """
     vector = unpack(payload.vector, session.length, session.ring)
-    tag = int.from_bytes(payload.tag, "little")
-    return RoundSum(settled.round, settled.step, settled.survivors, settled.model, vector, tag)
+    return settled.summed(vector, int.from_bytes(payload.tag, "little"))
 
 
 def read_sum(envelope: Envelope, session: Session, participants: frozenset[int]) -> RoundSum:

@@ -21,7 +21,7 @@ from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import Rebuilding
 from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.removal import Removal
-from secagg.masking.session import Session, Survivors
+from secagg.masking.session import Session, Settled
 from secagg.masking.shamir import SHARE_SIZE
 
 
@@ -30,33 +30,29 @@ class Unmasking:
     """One round's shares as they come in.
 
     Attributes:
+        settled: what sum they are for.
         dealt: what was dealt in this epoch; who dealt and is no survivor has dropped.
-        model: the digest of the model that every survivor started from.
         noise: draws again the noise that is removed.
         responders: who has answered.
     """
 
     session: Session
-    round: int
+    settled: Settled
     dealt: Dealt
-    survivors: Survivors
-    model: bytes
     noise: NoiseExpansion
     responders: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._alive = frozenset(self.survivors.numbers)
+        self._alive = frozenset(self.settled.survivors.numbers)
         dealt = self.dealt
-        self._removal = Removal(self.session, self.round, dealt.roster, self.survivors, self.noise)
+        self._removal = Removal(self.session, self.settled, dealt.roster, self.noise)
         self._rebuilding = Rebuilding(
             self.session,
-            self.round,
+            self.settled,
             dealt.roster,
             dealt.participants,
             # A hospital masks with those who hold its shares, and with those whose shares it holds.
             lambda owner: {*dealt.holders[owner], *dealt.held_by[owner]},
-            self.survivors,
-            self.model,
         )
 
     @property
@@ -71,7 +67,7 @@ class Unmasking:
             RemoteProtocolError: ``survivors-changed``, ``wrong-length`` or ``wrong-share``, naming the responder.
         """
         name = self.session.name(responder)
-        if reveal.survivors_digest != self.survivors.digest():
+        if reveal.survivors_digest != self.settled.survivors.digest():
             raise RemoteProtocolError("survivors-changed", f"{name} answered for another survivor set.", culprit=name)
         remaining = [owner for owner in self.dealt.held_by[responder] if owner in self._alive]
         dropped = [owner for owner in self.dealt.held_by[responder] if owner not in self._alive]
@@ -104,18 +100,19 @@ class Unmasking:
         return self._removal.take_off(masked_sum, tags)
 
     def _check(self, responder: int, which: int, owners: list[int], shares: bytes) -> None:
-        secret, component = secrets_of(self.session)[which]
-        place = self.session.slot(self.round) * self.session.secrets_a_round + which
+        session, number = self.session, self.settled.round
+        secret, component = secrets_of(session)[which]
+        place = session.slot(number) * session.secrets_a_round + which
         for index, owner in enumerate(owners):
             if owner == responder:
                 continue  # A hospital holds its own shares without a deal; a wrong one is caught when rebuilding.
             wanted = nth(self.dealt.digests[owner, responder], place)
-            found = kdf.share_digest(nth(shares, index), self.session, self.round, secret, owner, responder, component)
+            found = kdf.share_digest(nth(shares, index), session, number, secret, owner, responder, component)
             if found != wanted:
-                name = self.session.name(responder)
+                name = session.name(responder)
                 raise RemoteProtocolError(
                     "wrong-share",
-                    f"{name} revealed a share of {self.session.name(owner)} that is not the one it was dealt.",
+                    f"{name} revealed a share of {session.name(owner)} that is not the one it was dealt.",
                     culprit=name,
                     remedy=WITHOUT_MEMBER,
                 )

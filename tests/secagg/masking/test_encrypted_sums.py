@@ -19,6 +19,7 @@ from secagg.masking import kdf
 from secagg.masking.dealing import SELF_MASK_SEED
 from secagg.masking.limits import payload_limit
 from secagg.masking.messages import EncryptedSum, Masked, Propose, ResponderReveal, Reveal, SealedReveal, Sum, Unmask
+from secagg.masking.session import Settled
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.states import ClientState, ServerState
 from secagg.masking.verification import ForgedSumError
@@ -301,13 +302,13 @@ def test_no_share_is_in_anything_that_leaves_a_hospital_of_the_double_lock(tmp_p
             assert not any(share in everything for share in held.rounds[slot])
     # Its control: with the group's key they are all there.
     survivors = client.session.threshold
-    found = made.consortium.clients[2]._epoch.group._open_reveals(made.payload.reveals, survivors_of(made), 1)
+    found = made.consortium.clients[2]._epoch.group._open_reveals(made.payload.reveals, settled_of(made).survivors, 1)
     assert len(found) >= survivors
     assert made.consortium.clients[1]._epoch.held[2].rounds[slot][SELF_MASK_SEED] in dict(found)[1]
 
 
-def survivors_of(made: Round):
-    return made.consortium.server.result.survivors
+def settled_of(made: Round) -> Settled:
+    return made.consortium.server.result
 
 
 def test_reveals_that_do_not_belong_to_the_sum_are_refused_and_the_true_sum_taken(tmp_path):
@@ -379,7 +380,7 @@ def test_wrong_shares_that_nobody_could_check_are_left_out_while_t_right_ones_ar
         ]
         message = made.changed(reveals=shown)
         if len(shown) - len(liars) >= threshold:
-            opened = client._epoch.group.open_sum(decode(opened_by(made, message), EncryptedSum), survivors_of(made), 1)
+            opened = client._epoch.group.open_sum(decode(opened_by(made, message), EncryptedSum), settled_of(made))
             assert np.array_equal(client.session.ring.to_signed(opened.vector), made.truth())
         else:
             assert reason_of(client.receive, message) == "wrong-share"
@@ -401,7 +402,7 @@ def test_shares_that_do_not_unseal_are_left_out_while_t_others_are_there(tmp_pat
     for reveal in unreadable(made, 2):
         shown = [reveal, *(honest for honest in made.payload.reveals if honest.responder != 2)]
         payload = decode(opened_by(made, made.changed(reveals=shown)), EncryptedSum)
-        opened = client._epoch.group.open_sum(payload, survivors_of(made), 1)
+        opened = client._epoch.group.open_sum(payload, settled_of(made))
         assert np.array_equal(client.session.ring.to_signed(opened.vector), made.truth())
     client.receive(made.changed(reveals=[reveal, *made.payload.reveals[2:]]))
     assert np.array_equal(client.session.ring.to_signed(client.take_sum().total.vector), made.truth())

@@ -7,7 +7,7 @@ import pytest
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking import error_correction
-from secagg.masking.session import Purpose, Session, Survivors
+from secagg.masking.session import Purpose, Session, Settled, Survivors
 from secagg.masking.shamir import random_secret, share
 from secagg.masking.sifting import Sifting
 from tests.support.consortium import MODEL_DIGEST, make_charter, make_identities, sign_by_all
@@ -21,8 +21,8 @@ def sifting(members: int, colluding: int = 0) -> Sifting:
     identities = make_identities(members)
     charter = sign_by_all(make_charter(identities, scheme="double-lock", max_colluding=colluding), identities)
     session, everybody = Session(charter, 1, Purpose.TRAINING, 1, 3), range(1, members + 1)
-    survivors = Survivors(tuple(everybody))
-    made = Sifting(session, 1, {}, frozenset(everybody), lambda owner: everybody, survivors, MODEL_DIGEST)
+    settled = Settled(1, 1, Survivors(tuple(everybody)), MODEL_DIGEST)
+    made = Sifting(session, settled, {}, frozenset(everybody), lambda owner: everybody)
     for owner in everybody:
         shares = share(SECRET, session.share_threshold, everybody, np.random.default_rng(owner).bytes)
         made.shares[owner] = dict(zip(everybody, shares, strict=True))
