@@ -61,7 +61,7 @@ def check_advertisement_sizes(session: Session, advertisement: Advertise, owner:
 
 def has_due_sizes(session: Session, advertisement: Advertise) -> bool:
     """Whether it holds a mask key for each round, and a commitment to each seed."""
-    seeds = session.secret_rounds * (1 + session.noise_components)
+    seeds = session.secret_rounds * session.seeds_a_round
     sizes = (len(advertisement.mask_keys), len(advertisement.seed_commitments))
     return sizes == (session.secret_rounds * KEY_SIZE, seeds * DIGEST_SIZE)
 
@@ -105,7 +105,7 @@ def _unmask(session: Session) -> int:
 
 
 def _reveal(session: Session) -> int:
-    return len(session.members) * (1 + session.noise_components) * SHARE_SIZE + AEAD_OVERHEAD + 128
+    return len(session.members) * session.seeds_a_round * SHARE_SIZE + AEAD_OVERHEAD + 128
 
 
 def _sum(session: Session) -> int:

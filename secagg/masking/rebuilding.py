@@ -79,7 +79,7 @@ class Rebuilding:
 
     def _seed(self, owner: int) -> bytes:
         session, number = self.session, self.settled.round
-        committed = nth(self.roster[owner].seed_commitments, session.slot(number) * (1 + session.noise_components))
+        committed = nth(self.roster[owner].seed_commitments, session.seed_place(number))
         return self.rebuild(owner, lambda seed: kdf.self_mask_commitment(seed, session, number, owner) == committed)
 
     def _mask_key(self, owner: int) -> bytes:

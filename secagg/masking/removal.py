@@ -69,9 +69,8 @@ class Removal:
 
     def _seed(self, owner: int, component: int) -> bytes:
         seed = shamir.reconstruct(lowest(self._shares[owner, component], self.session.share_threshold))
-        number = self.settled.round
-        place = self.session.slot(number) * (1 + self.session.noise_components) + component
-        committed = nth(self.roster[owner].seed_commitments, place)
-        if kdf.noise_seed_commitment(seed, self.session, number, owner, component) != committed:
-            raise wrong_dealing(self.session, owner)
+        session, number = self.session, self.settled.round
+        committed = nth(self.roster[owner].seed_commitments, session.seed_place(number, component))
+        if kdf.noise_seed_commitment(seed, session, number, owner, component) != committed:
+            raise wrong_dealing(session, owner)
         return seed

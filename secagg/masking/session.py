@@ -89,9 +89,14 @@ class Session:
         return len(self.noise_levels)
 
     @property
+    def seeds_a_round(self) -> int:
+        """How many seeds a hospital commits to for a round: of its self-mask, and of J components of noise."""
+        return 1 + self.noise_components
+
+    @property
     def secrets_a_round(self) -> int:
-        """How many secrets a hospital shares for a round: its self-mask seed, its mask key, J noise seeds."""
-        return 2 + self.noise_components
+        """How many secrets a hospital shares for a round: its seeds and its mask key."""
+        return self.seeds_a_round + 1
 
     @property
     def shared_secrets(self) -> int:
@@ -186,6 +191,14 @@ class Session:
                 f"Round {round_number} is not one of the {self.rounds} of epoch {self.epoch}.",
             )
         return slot
+
+    def seed_place(self, round_number: int, component: int = 0) -> int:
+        """Where in an advertisement the commitment to a seed stands, from 0: of a component, or 0 of the self-mask.
+
+        Raises:
+            RemoteProtocolError: ``round-outside-epoch``.
+        """
+        return self.slot(round_number) * self.seeds_a_round + component
 
     def name(self, number: int) -> str:
         """A member's name, for errors."""

@@ -99,14 +99,14 @@ class Shape:
         return self.rounds if self.masked else 0
 
     @property
-    def seeds(self) -> int:
+    def seeds_a_round(self) -> int:
         """How many seeds a hospital shares for each round: of its own mask, and of each component of noise."""
         return 1 + len(self.noise_levels)
 
     @property
     def shared_secrets(self) -> int:
         """How many secrets a hospital shares at a key set-up: for each round its seeds and its mask key."""
-        return self.secret_rounds * (self.seeds + 1)
+        return self.secret_rounds * (self.seeds_a_round + 1)
 
     @property
     def removed_component_count(self) -> int:
@@ -245,7 +245,8 @@ def _survivors(shape: Shape) -> list[int]:
 
 
 def _masked(shape: Shape) -> Masked:
-    return Masked(bytes(DIGEST_SIZE), memoryview(b""), bytes(shape.seeds * tag_size(Ring(shape.bits))))
+    tags = 1 + len(shape.noise_levels)
+    return Masked(bytes(DIGEST_SIZE), memoryview(b""), bytes(tags * tag_size(Ring(shape.bits))))
 
 
 def _sum(shape: Shape) -> Sum | EncryptedSum:
@@ -280,7 +281,8 @@ def _acknowledgement_size(shape: Shape, member: int) -> int:
 
 
 def _advertise(shape: Shape) -> Advertise:
-    keys, commitments = bytes(shape.secret_rounds * KEY_SIZE), bytes(shape.secret_rounds * shape.seeds * DIGEST_SIZE)
+    keys = bytes(shape.secret_rounds * KEY_SIZE)
+    commitments = bytes(shape.secret_rounds * shape.seeds_a_round * DIGEST_SIZE)
     # Spread over all members, as drawn numbers are: large numbers take more bytes.
     step = shape.members / shape.holders
     holders = [1 + int(index * step) for index in range(shape.holders)] if shape.graph else []

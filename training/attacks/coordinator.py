@@ -312,13 +312,13 @@ class LyingCoordinator:
         if len(shares) < self.session.share_threshold:
             return None
         rebuilt = shamir.reconstruct(dict(sorted(shares.items())[: self.session.share_threshold]))
-        advertised, slot = self.advertised(owner), self.session.slot(self.round)
+        advertised = self.advertised(owner)
         match secret:
             case Secret.SELF_MASK_SEED:
-                wanted = nth(advertised.seed_commitments, slot)
+                wanted = nth(advertised.seed_commitments, self.session.seed_place(self.round))
                 fits = kdf.self_mask_commitment(rebuilt, self.session, self.round, owner) == wanted
             case Secret.MASK_KEY:
-                fits = kdf.public_key(rebuilt) == nth(advertised.mask_keys, slot)
+                fits = kdf.public_key(rebuilt) == nth(advertised.mask_keys, self.session.slot(self.round))
         return rebuilt if fits else None
 
     def strip(self, victim: int, neighbours: Collection[int]) -> npt.NDArray[np.int64] | None:

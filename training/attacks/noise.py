@@ -88,7 +88,7 @@ class NoisyCoordinator(LyingCoordinator):
         if len(shares) < self.session.share_threshold:
             return None
         seed = shamir.reconstruct(dict(sorted(shares.items())[: self.session.share_threshold]))
-        committed = nth(self.advertised(owner).seed_commitments, slot * (1 + self.session.noise_components) + component)
+        committed = nth(self.advertised(owner).seed_commitments, self.session.seed_place(self.round, component))
         fits = kdf.noise_seed_commitment(seed, self.session, self.round, owner, component) == committed
         return seed if fits else None
 

@@ -86,7 +86,7 @@ class _Costs:
         shape, rates = self.shape, self.rates
         # Once to advertise, and once more to compare with the roster.
         advertising = 2 * (
-            (shape.secret_rounds + 1) * rates.key + (shape.secret_rounds * shape.seeds + 1) * rates.digest
+            (shape.secret_rounds + 1) * rates.key + (shape.secret_rounds * shape.seeds_a_round + 1) * rates.digest
         )
         roster = (shape.peers + 1) * rates.opening
         agreements = 2 * rates.key + shape.peers * rates.agreement
