@@ -20,6 +20,7 @@ from secagg.log_excerpt import LogExcerpt
 from secagg.wire import Stage
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_egress_log, require_hospital
+from training.reporting.egress import egress_of
 from training.reporting.evidence import read_evidence
 
 
@@ -156,16 +157,16 @@ def _head(entries: Sequence[EgressEntry], length: int) -> str | None:
 
 def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:
     own = [entry for entry in entries if entry.charter == charter]
-    sent = [entry for entry in own if entry.direction is Direction.SENT]
+    masked = [entry for entry in own if (entry.direction, entry.stage) == (Direction.SENT, Stage.MASKED.name)]
+    facts = egress_of(own)
     return CharterJson(
         charter=charter,
-        stages=[_stage(stage.name, sent) for stage in Stage if any(entry.stage == stage.name for entry in sent)],
-        messages=len(sent),
-        bytes=sum(entry.bytes for entry in sent),
-        rounds=len({entry.round for entry in sent if entry.stage == Stage.MASKED.name}),
-        # A sum is noted before it is applied: after a crash in between it is taken, and noted, again.
-        sums=len({(entry.round, entry.sha256) for entry in own if entry.took_sum}),
-        snapshots=sum(entry.took_snapshot for entry in own),
+        stages=[StageJson(kind.stage, kind.messages, kind.bytes) for kind in facts.stages],
+        messages=facts.messages,
+        bytes=facts.bytes,
+        rounds=len({entry.round for entry in masked}),
+        sums=facts.sums,
+        snapshots=facts.snapshots,
     )
 
 
@@ -174,11 +175,6 @@ def _taken(charter: CharterJson) -> str:
     if not charter.snapshots:
         return sums
     return f"{sums} and {charter.snapshots} {'snapshot' if charter.snapshots == 1 else 'snapshots'} of other hospitals"
-
-
-def _stage(name: str, sent: Sequence[EgressEntry]) -> StageJson:
-    sizes = [entry.bytes for entry in sent if entry.stage == name]
-    return StageJson(name, len(sizes), sum(sizes))
 
 
 def _table(charter: CharterJson) -> Table:

@@ -81,6 +81,7 @@ def egress_of(entries: Sequence[EgressEntry]) -> EgressFacts:
     days = _grouped(sent, lambda entry: (entry.time[:10],))
     took: dict[tuple[str, int], dict[str, None]] = defaultdict(dict)
     for entry in entries:
+        # A sum is noted before it is applied: after a crash in between it is taken, and noted, again.
         if entry.took_sum:
             took[entry.charter, entry.round][entry.sha256] = None
     without: dict[tuple[str, int], list[EgressEntry]] = {place: [] for place in took}
