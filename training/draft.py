@@ -18,7 +18,6 @@ from secagg.charter import (
     Member,
     Metrics,
     Model,
-    NeighbourGraph,
     Statistics,
     TaskChoice,
     Training,
@@ -27,11 +26,10 @@ from secagg.charter.names import check_name
 from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.charter.thresholds import smallest_threshold, surely_summed
 from secagg.errors import InputError
-from secagg.graph import COMPLETE_UP_TO
 from secagg.homomorphic.parameters import fitting_parameters
 from training.charter_check import checked_charter
 from training.choices import FITTING_PARAMETERS, CharterChoices
-from training.dropout import chosen_graph, count_dropped
+from training.dropout import chosen_graph
 from training.evaluation import cell_count
 from training.hospital_setup import require_private_division
 from training.model_state import ModelLayout, flatten, model_digest
@@ -61,7 +59,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     statistics = len(input_names(spec.data)) if spec.data.standardise == "secure-sum" else 0
     threshold = choices.threshold or smallest_threshold(len(members), choices.max_colluding)
     training, metrics = _training(choices), _metrics(choices, spec)
-    graph = _neighbours(len(members), choices)
+    graph = chosen_graph(choices.scheme, len(members), choices.max_colluding, choices.dropout)
     fewest = surely_summed(len(members), threshold, choices.max_colluding, graph)
     sizes = Sizes(len(members), fewest, layout.size, training, metrics)
     drafted = drafted_privacy(choices, sizes)
@@ -85,14 +83,6 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         epoch_rounds=min(choices.epoch_rounds, choices.training.rounds),
     )
     return checked_charter(charter)
-
-
-def _neighbours(members: int, choices: CharterChoices) -> NeighbourGraph:
-    # Who opens a sum must know the keys of all that are in it: no graph for encrypted schemes, whatever their size.
-    if members <= COMPLETE_UP_TO or choices.scheme in ENCRYPTED_SCHEMES:
-        return NeighbourGraph()
-    dropped = count_dropped(members, choices.max_colluding, choices.dropout)
-    return NeighbourGraph.of(chosen_graph(members, choices.max_colluding, dropped))
 
 
 def _homomorphic(choices: CharterChoices, parameters: int) -> Homomorphic:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 
+from secagg.charter.sections import ENCRYPTED_SCHEMES, NeighbourGraph, Scheme
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
-from secagg.graph import COMPLETE_UP_TO, Graph, smallest_graph
+from secagg.graph import COMPLETE_UP_TO, smallest_graph
 
 # A share such as 0.07 times 100 may come out just below 7.
 _ROUNDING = 1e-9
@@ -36,9 +37,17 @@ def count_dropped(members: int, colluding: int, dropout: float) -> int:
     return dropped
 
 
-def chosen_graph(members: int, colluding: int, dropped: int) -> Graph | None:
-    """The graph that a charter takes; None if all mask with all: up to 100 hospitals, or if no smaller one would do."""
-    return smallest_graph(members, colluding, dropped) if members > COMPLETE_UP_TO else None
+def chosen_graph(scheme: Scheme, members: int, colluding: int, dropout: float) -> NeighbourGraph:
+    """The graph that a charter takes. All mask with all up to 100 hospitals, or if no smaller graph would do.
+
+    Who opens a sum must know the keys of all that are in it: no graph for encrypted schemes, whatever their size.
+
+    Raises:
+        InputError: ``bad-dropout``, ``too-many-dropped``, where there are more than 100.
+    """
+    if members <= COMPLETE_UP_TO or scheme in ENCRYPTED_SCHEMES:
+        return NeighbourGraph()
+    return NeighbourGraph.of(smallest_graph(members, colluding, count_dropped(members, colluding, dropout)))
 
 
 def chosen_noise_levels(members: int, fewest: int, colluding: int, dropout: float) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from secagg.charter import Member
+from secagg.charter import Member, NeighbourGraph
 from secagg.errors import InputError
 from secagg.graph import SECURITY_BITS, smallest_graph
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS, fitting_parameters
@@ -46,8 +46,8 @@ def test_above_a_hundred_hospitals_neighbours_are_chosen_and_below_all_mask_with
 def test_a_charter_takes_the_graph_that_the_plan_chooses():
     _, sparse = masked(120, 1000, 5, 0.1)
     assert sparse.chosen
-    assert chosen_graph(120, 5, count_dropped(120, 5, 0.1)) == sparse.shape.graph
-    assert chosen_graph(100, 5, count_dropped(100, 5, 0.1)) is None
+    assert chosen_graph("mask", 120, 5, 0.1) == NeighbourGraph.of(sparse.shape.graph)
+    assert chosen_graph("mask", 100, 5, 0.1) == NeighbourGraph()
 
 
 @pytest.mark.parametrize(("members", "colluding"), [(3, 1), (4, 2), (150, 148)])

@@ -18,7 +18,7 @@ from secagg.errors import InputError
 from secagg.labels import DIGEST_SIZE
 from training.charter_check import checked_charter
 from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT, CharterChoices
-from training.dropout import chosen_graph, count_dropped
+from training.dropout import chosen_graph
 from training.planning import Plan
 from training.privacy_draft import Sizes, drafted_privacy
 from training.recommending.wishes import Budget, Wishes, delta_of
@@ -111,10 +111,7 @@ def _largest_weight(members: int, bits: int) -> int:
 
 
 def _graph(wishes: Wishes, scheme: Scheme) -> NeighbourGraph:
-    if scheme != "mask":
-        return NeighbourGraph()
-    dropped = count_dropped(wishes.members, wishes.colluding, wishes.dropout)
-    return NeighbourGraph.of(chosen_graph(wishes.members, wishes.colluding, dropped))
+    return chosen_graph(scheme, wishes.members, wishes.colluding, wishes.dropout)
 
 
 def require_charter(wishes: Wishes, plan: Plan, draft: Draft) -> None:
