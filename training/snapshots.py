@@ -9,10 +9,8 @@ part for this one message and signs the whole. It is bound to both, to both thei
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.sections import ENCRYPTED_SCHEMES
@@ -21,11 +19,9 @@ from secagg.errors import InputError, RemoteProtocolError
 from secagg.labels import label
 from secagg.masking import kdf
 from secagg.masking.messages import KEY_SIZE
+from secagg.masking.sealing import OneTimeKey
 from secagg.masking.shamir import Randomness
 from training.messages import Snapshot
-
-# The donor's part of the key is made for one message, so no nonce repeats under the key.
-_NONCE: Final = bytes(12)
 
 
 def are_used(charter: Charter) -> bool:
@@ -45,10 +41,10 @@ class Route:
         """A member's name, for errors."""
         return self.charter.charter.member(number).name
 
-    def key(self, shared_secret: bytes, donor_key: bytes, recipient_key: bytes) -> AESGCM:
-        """The AES-256-GCM key of one snapshot on this route, from both public keys and what they agree on."""
+    def key(self, shared_secret: bytes, donor_key: bytes, recipient_key: bytes) -> OneTimeKey:
+        """The key of one snapshot on this route, from both public keys and what they agree on."""
         route = (self.charter.digest, self.donor, self.recipient)
-        return AESGCM(kdf.expand(shared_secret, label("snapshot sealing", *route, donor_key, recipient_key)))
+        return OneTimeKey(kdf.expand(shared_secret, label("snapshot sealing", *route, donor_key, recipient_key)))
 
 
 def seal_snapshot(route: Route, content: bytes, recipient_key: bytes, randomness: Randomness) -> Snapshot:
@@ -68,7 +64,7 @@ def seal_snapshot(route: Route, content: bytes, recipient_key: bytes, randomness
     private = randomness(KEY_SIZE)
     donor_key = kdf.public_key(private)
     shared = kdf.agree(private, recipient_key, route.name(route.recipient))
-    sealed = route.key(shared, donor_key, recipient_key).encrypt(_NONCE, content, None)
+    sealed = route.key(shared, donor_key, recipient_key).seal(content)
     return Snapshot(donor_key, memoryview(sealed))
 
 
@@ -82,7 +78,7 @@ def open_snapshot(route: Route, snapshot: Snapshot, private_key: bytes) -> bytes
     shared = kdf.agree(private_key, snapshot.donor_key, donor)
     key = route.key(shared, snapshot.donor_key, kdf.public_key(private_key))
     try:
-        return key.decrypt(_NONCE, snapshot.sealed, None)
+        return key.open(snapshot.sealed)
     except InvalidTag as error:
         raise RemoteProtocolError(
             "unreadable-snapshot", f"The snapshot from {donor} cannot be unsealed.", culprit=donor

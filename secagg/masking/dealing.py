@@ -12,7 +12,6 @@ from functools import lru_cache
 from itertools import chain
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.errors import RemoteProtocolError
 from secagg.latch import NEVER_SEEN, SIGHTING_SIZE, Sighting
@@ -22,11 +21,9 @@ from secagg.masking.limits import check_deal_sizes
 from secagg.masking.messages import CONTRIBUTION_SIZE, KEY_SIZE, Advertise, Deal, nth
 from secagg.masking.neighbours import draw_holders
 from secagg.masking.remedies import COORDINATOR_LIES
+from secagg.masking.sealing import OneTimeKey
 from secagg.masking.session import Session
 from secagg.masking.shamir import SHARE_SIZE, Randomness
-
-# Each sealing key is derived for one message, so no nonce repeats under it.
-_NONCE = bytes(12)
 
 # Where a round's secrets stand, in the order of a deal: see `secrets_of`. After them, in the order of their components,
 # come the seeds of noise: that of component j, from 1, at MASK_KEY + j.
@@ -175,13 +172,13 @@ class Route:
     dealer: int
     recipient: int
 
-    def sealing_key(self, agreed: bytes) -> AESGCM:
-        """The AES-256-GCM key that seals a deal on this route.
+    def sealing_key(self, agreed: bytes) -> OneTimeKey:
+        """The key that seals a deal on this route.
 
         Args:
             agreed: the X25519 secret of the dealer's and the recipient's share keys, 32 bytes.
         """
-        return AESGCM(kdf.share_sealing_key(agreed, self.session, self.roster_digest, self.dealer, self.recipient))
+        return OneTimeKey(kdf.share_sealing_key(agreed, self.session, self.roster_digest, self.dealer, self.recipient))
 
 
 def seal_deal(route: Route, shares: HeldShares, agreed: bytes) -> Deal:
@@ -191,7 +188,7 @@ def seal_deal(route: Route, shares: HeldShares, agreed: bytes) -> Deal:
         agreed: see `Route.sealing_key`.
     """
     digests = shares.digests(route.session, route.dealer, route.recipient)
-    sealed = route.sealing_key(agreed).encrypt(_NONCE, shares.joined(), digests)
+    sealed = route.sealing_key(agreed).seal(shares.joined(), digests)
     return Deal(route.roster_digest, digests, sealed)
 
 
@@ -217,7 +214,7 @@ def open_deal(route: Route, deal: Deal, agreed: bytes, advertised: Advertise, se
         )
     check_deal_sizes(deal, secrets, dealer)
     try:
-        plain = route.sealing_key(agreed).decrypt(_NONCE, deal.sealed_shares, deal.share_digests)
+        plain = route.sealing_key(agreed).open(deal.sealed_shares, deal.share_digests)
     except InvalidTag as error:
         raise RemoteProtocolError(
             "unreadable-shares", f"The shares from {dealer} cannot be unsealed.", culprit=dealer

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
@@ -22,12 +21,10 @@ from secagg.masking.expansion import over_processes
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import Acknowledge, EncryptedSum, ResponderReveal, Reveal, SealedReveal
 from secagg.masking.neighbours import Advertisements
+from secagg.masking.sealing import OneTimeKey
 from secagg.masking.session import RoundSum, Session, Settled, Survivors
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.sifting import Sifting
-
-# Each sealing key is derived for one message, so no nonce repeats under it.
-_NONCE = bytes(12)
 
 
 class GroupCipher:
@@ -99,7 +96,7 @@ class GroupCipher:
     def seal_reveal(self, reveal: Reveal, round_number: int, responder: int) -> SealedReveal:
         """A hospital's shares, for the others alone."""
         key = self._reveal_key(round_number, responder, reveal.survivors_digest)
-        sealed = key.encrypt(_NONCE, reveal.seed_shares + reveal.mask_key_shares, None)
+        sealed = key.seal(reveal.seed_shares + reveal.mask_key_shares)
         return SealedReveal(reveal.survivors_digest, sealed)
 
     def _masks(self, reveals: Sequence[ResponderReveal], settled: Settled) -> list[SignedKey]:
@@ -126,7 +123,7 @@ class GroupCipher:
                 )
             key = self._reveal_key(round_number, reveal.responder, survivors.digest())
             with suppress(InvalidTag):
-                opened[reveal.responder] = key.decrypt(_NONCE, reveal.sealed, None)
+                opened[reveal.responder] = key.open(reveal.sealed)
         due = len(self._roster) * SHARE_SIZE
         return [(responder, shares) for responder, shares in opened.items() if len(shares) == due]
 
@@ -146,5 +143,5 @@ class GroupCipher:
             remedy="Begin the round again: with the threshold answering besides, it has a sum.",
         )
 
-    def _reveal_key(self, round_number: int, responder: int, survivors: bytes) -> AESGCM:
-        return AESGCM(kdf.reveal_sealing_key(self._key, self._session, round_number, responder, survivors))
+    def _reveal_key(self, round_number: int, responder: int, survivors: bytes) -> OneTimeKey:
+        return OneTimeKey(kdf.reveal_sealing_key(self._key, self._session, round_number, responder, survivors))

@@ -91,7 +91,7 @@ def noise_tag_pad(seed: bytes, session: Session, round_number: int, owner: int, 
 
 
 def share_sealing_key(shared_secret: bytes, session: Session, roster: bytes, dealer: int, recipient: int) -> bytes:
-    """The key that seals one dealer's shares for one recipient; used once, so its nonce is zero."""
+    """The key that seals one dealer's shares for one recipient: see `secagg.masking.sealing`."""
     return expand(shared_secret, session.context("share sealing", 0, roster, dealer, recipient))
 
 
@@ -133,7 +133,7 @@ def encryption_seed(group_key: bytes, session: Session) -> bytes:
 def reveal_sealing_key(
     group_key: bytes, session: Session, round_number: int, responder: int, survivors: bytes
 ) -> bytes:
-    """The key that seals one hospital's shares of one round for the group; used once, so its nonce is zero."""
+    """The key that seals one hospital's shares of one round for the group: see `secagg.masking.sealing`."""
     return expand(group_key, session.context("reveal sealing", round_number, responder, survivors))
 
 

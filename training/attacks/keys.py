@@ -10,13 +10,13 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.errors import SecaggError
 from secagg.identity import Identity
 from secagg.masking import Purpose, kdf
 from secagg.masking.dealing import EpochSecrets, HeldShares, Route, open_deal
 from secagg.masking.messages import Deal
+from secagg.masking.sealing import OneTimeKey
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode
 from training.attacks.coordinator import LyingCoordinator
@@ -154,7 +154,7 @@ def _opens_with_zeros(coordinator: LyingCoordinator, dealer: int, owner: int) ->
     deal = decode(coordinator.read(message).payload, Deal)
     key = kdf.share_sealing_key(bytes(32), coordinator.session, deal.roster_digest, dealer, owner)
     try:
-        AESGCM(key).decrypt(bytes(12), deal.sealed_shares, deal.share_digests)
+        OneTimeKey(key).open(deal.sealed_shares, deal.share_digests)
     except InvalidTag:
         return False
     return True

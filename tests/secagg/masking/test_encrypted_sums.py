@@ -290,7 +290,7 @@ def resealed(made: Round, number: int, shares: bytes) -> ResponderReveal:
     group = made.consortium.clients[1]._epoch.group
     digest = reveal_of(made, number).survivors_digest
     key = group._reveal_key(made.consortium.server.round, number, digest)
-    return ResponderReveal(number, key.encrypt(bytes(12), shares, None))
+    return ResponderReveal(number, key.seal(shares))
 
 
 def test_no_share_is_in_anything_that_leaves_a_hospital_of_the_double_lock(tmp_path):

@@ -152,11 +152,11 @@ def test_the_coordinator_never_sees_the_tag_key_or_a_part_of_it(tmp_path):
 class NoCipher:
     """Seals nothing."""
 
-    def encrypt(self, nonce, data, associated):
-        return data + bytes(16)
+    def seal(self, content, bound):
+        return content + bytes(16)
 
-    def decrypt(self, nonce, data, associated):
-        return bytes(data[:-16])
+    def open(self, sealed, bound):
+        return bytes(sealed[:-16])
 
 
 def test_control_where_deals_are_not_sealed_the_same_search_finds_every_part(tmp_path, monkeypatch):

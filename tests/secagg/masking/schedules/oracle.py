@@ -252,7 +252,7 @@ class Oracle:
         if (header.epoch, header.sender) in self.groups:
             sealed, group = decode(reveal.payload, SealedReveal), self.groups[header.epoch, header.sender]
             key = group._reveal_key(header.round, header.sender, sealed.survivors_digest)
-            joined = key.decrypt(bytes(12), sealed.sealed, None)
+            joined = key.open(sealed.sealed)
         else:
             plain = decode(reveal.payload, Reveal)
             joined = plain.seed_shares + plain.mask_key_shares
