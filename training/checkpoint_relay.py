@@ -17,6 +17,7 @@ from secagg.log_excerpt import LogCheckpoint
 from secagg.release.checkpoints import (
     SiteCheckpoint,
     checkpoints_statement,
+    enough_to_vouch,
     is_vouched_for,
     verify_checkpoints,
     verify_sites,
@@ -54,7 +55,7 @@ class CheckpointRelay:
             InputError: ``no-transcript``, ``unreadable``, ``unwritable``.
         """
         sites = [site for number, payload in kept.items() if self._is_sound(site := self._site(number, payload))]
-        if len(sites) <= self.charter.charter.max_colluding + 1:
+        if not enough_to_vouch(len(sites), self.charter.charter.max_colluding):
             return None
         listed = checkpoints_statement(self.charter, sites, checkpoint_files(self.transcript, self.read))
         return listed if len(listed) <= LARGEST_STATEMENT else None
@@ -78,7 +79,8 @@ class CheckpointRelay:
         given = self._send(members, Stage.COSIGNED, Cosigned(signed.to_json()))
         # Who has kept them answers nothing.
         refused = {sender for sender, _ in given.inbox}
-        return len(set(members) - given.dropped - refused) > self.charter.charter.max_colluding + 1
+        kept = set(members) - given.dropped - refused
+        return enough_to_vouch(len(kept), self.charter.charter.max_colluding)
 
     def _send(self, members: Iterable[int], stage: Stage, payload: Witness | Cosigned) -> Exchange:
         message = outside_epochs(self.charter).seal(stage, payload)

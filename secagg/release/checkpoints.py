@@ -136,8 +136,13 @@ def verify_checkpoints(
 
 
 def is_vouched_for(checkpoints: VerifiedCheckpoints, charter: Charter) -> bool:
-    """Whether enough have signed that an honest hospital is among the others, whichever of the signers lies."""
-    return len(checkpoints.cosigned_by) > charter.max_colluding + 1
+    """Whether enough hospitals have signed it."""
+    return enough_to_vouch(len(checkpoints.cosigned_by), charter.max_colluding)
+
+
+def enough_to_vouch(signers: int, colluding: int) -> bool:
+    """Whether an honest hospital is among the others, whichever signer is in doubt: ``colluding`` others may lie."""
+    return signers > colluding + 1
 
 
 def signed_transcript(checkpoints: VerifiedCheckpoints | None, charter: Charter) -> tuple[FileCheckpoint, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dp.stated import exact, no_less, no_more
 from secagg.charter import Charter
 from secagg.charter.cautions import cautions
+from secagg.release.checkpoints import enough_to_vouch
 from training.reporting.budget import DataSetFacts, RunFacts
 from training.reporting.findings import Notice
 from training.reporting.guarantee import Guarantee
@@ -115,7 +116,7 @@ def _missing(report: Report) -> Iterator[Notice]:
         )
     if report.release is None:
         yield Notice("no-release", "No release was given.", "Give its folder with --release.")
-    elif len(report.release.cosigned_by) <= report.charter.max_colluding + 1:
+    elif not enough_to_vouch(len(report.release.cosigned_by), report.charter.max_colluding):
         yield Notice(
             "not-cosigned",
             f"{len(report.release.cosigned_by)} hospitals have signed for one another's logs: too few to rule out that "
