@@ -25,7 +25,7 @@ from tests.support.hospitals import Ward, settings_for
 from training.choices import CharterChoices
 from training.draft import task_of
 from training.noise import ShareOfNoise
-from training.simulation import prepare
+from training.simulation_folder import prepare
 from training.step_vector import StepVector
 from training.task import load_task_file
 

@@ -23,7 +23,8 @@ from training.coordinator import TRANSCRIPT
 from training.reporting.document import make_document
 from training.reporting.records import Sources, gather_records
 from training.reporting.sites import read_sites
-from training.simulation import SimulationResult, SimulationSettings, read_settings
+from training.simulation import SimulationResult
+from training.simulation_folder import SimulationSettings, read_settings
 from training.sites import DataSource
 from training.task import load_task_file
 

@@ -12,7 +12,8 @@ from cli.options import choices_from
 from cli.run_view import RunView
 from secagg.charter.names import is_name
 from secagg.errors import InputError, SecaggError
-from training.simulation import SimulationResult, SimulationSettings, prepare, resuming, run
+from training.simulation import SimulationResult, run
+from training.simulation_folder import SimulationSettings, prepare, resuming
 from training.sites import DataSource, parse_place
 from training.task import bind_to_file, load_task_file
 

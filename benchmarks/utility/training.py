@@ -28,7 +28,8 @@ from training.local_sgd import train_locally
 from training.model_state import ModelLayout, load
 from training.pooled_steps import PooledSteps
 from training.records import Records
-from training.simulation import Observer, SimulationSettings, prepare, run
+from training.simulation import Observer, run
+from training.simulation_folder import SimulationSettings, prepare
 
 CPU: Final = torch.device("cpu")
 

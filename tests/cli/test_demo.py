@@ -14,7 +14,7 @@ from tests.cli.conftest import SHORT
 from tests.cli.outcome import REFUSED, UNUSABLE, Outcome, contents, copy_of, nothing_written
 from tests.support.hospitals import write_tables
 from training.run_history import SETTINGS_FILE
-from training.simulation import read_settings
+from training.simulation_folder import read_settings
 
 NAMES = {"aachen", "bergen", "coimbra", "dublin", "espoo", "florence", "ghent", "heidelberg"}
 

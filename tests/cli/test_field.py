@@ -19,7 +19,7 @@ from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, finish
 from training.field.status import SiteState, SiteStatus, StatusFile
 from training.run_lock import alone
-from training.simulation import prepare
+from training.simulation_folder import prepare
 from training.task import TaskSpec
 
 CHARTER = "ab" * 32

@@ -26,7 +26,7 @@ from tests.cli.outcome import (
 )
 from training.devices import resolve_device
 from training.run_lock import alone
-from training.simulation import read_settings
+from training.simulation_folder import read_settings
 
 HEADER = "age,dose,ill\n"
 
@@ -677,7 +677,7 @@ def test_a_damaged_state_of_a_hospital_stops_the_run(secagg, finished, name, rea
 
 @pytest.mark.parametrize(("name", "text"), [("simulation.json", b'"cpu"'), ("coordinator/rounds.jsonl", b'"h1"')])
 def test_a_file_of_the_run_that_is_no_longer_text_is_no_defect(secagg, finished, name, text):
-    """training/simulation.py, read_settings; training/coordinator_store.py, round_log."""
+    """training/simulation_folder.py, read_settings; training/coordinator_store.py, round_log."""
     path = finished / name
     flip(path, path.read_bytes().index(text) + 1, bit=0x80)
     code, reason = (UNUSABLE, "not-a-run") if name == "simulation.json" else (TAMPERING, "damaged-coordinator-state")
@@ -688,7 +688,7 @@ def test_an_interruption_before_there_is_a_folder_says_that_nothing_was_begun(se
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.simulation.read_sites", interrupt)
+    monkeypatch.setattr("training.simulation_folder.read_sites", interrupt)
     with nothing_written(here):
         for outcome in (simulate(), secagg("demo", "--out", "demo")):
             assert outcome.code == INTERRUPTED

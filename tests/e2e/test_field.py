@@ -24,7 +24,7 @@ from training.choices import CharterChoices
 from training.coordinator import TRANSCRIPT
 from training.coordinator_store import CoordinatorStore
 from training.engines.embedded import EmbeddedEngine
-from training.simulation import SimulationSettings
+from training.simulation_folder import SimulationSettings
 from training.sites import DataSource
 from training.task import TaskSpec, load_task_file
 

@@ -28,7 +28,8 @@ from tests.support.hospitals import (
 )
 from training.hospital import Hospital
 from training.privacy_plan import privacy_plan
-from training.simulation import Observer, prepare, run
+from training.simulation import Observer, run
+from training.simulation_folder import prepare
 
 HOSPITALS = 3
 ROUNDS = 2

@@ -25,7 +25,7 @@ from training.field.laying_out import HospitalMaterial, lay_out_coordinator, lay
 from training.field.settings import CoordinatorSettings, HospitalSettings, write_new_settings
 from training.field.status import SiteState
 from training.round_record import RoundRecord
-from training.simulation import SimulationSettings, prepare
+from training.simulation_folder import SimulationSettings, prepare
 from training.sites import parse_place
 
 RUN = "from cli.main import main; main()"

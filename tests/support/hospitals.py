@@ -23,7 +23,7 @@ from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital import Hospital
 from training.hospital_folder import HospitalFolder
 from training.hospital_setup import HospitalSetup
-from training.simulation import SimulationSettings, prepare, read_settings
+from training.simulation_folder import SimulationSettings, prepare, read_settings
 from training.sites import DataSource, read_sites
 from training.task import TaskSpec
 

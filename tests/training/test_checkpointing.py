@@ -34,7 +34,7 @@ from training.draft import task_of
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.messages import Checkpoint, Cosign, Cosigned, Witness
-from training.simulation import read_settings
+from training.simulation_folder import read_settings
 from training.sites import read_sites
 
 ANY_SIZE = 1 << 24

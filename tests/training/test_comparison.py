@@ -13,7 +13,7 @@ from training.comparison import Comparison, HospitalPatients
 from training.devices import resolve_device
 from training.draft import task_of
 from training.model_state import flatten
-from training.simulation import prepare
+from training.simulation_folder import prepare
 from training.sites import read_sites
 
 

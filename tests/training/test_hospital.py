@@ -48,7 +48,7 @@ from training.hospital_budget import HospitalBudget
 from training.hospital_state import HospitalState, load_state
 from training.messages import Attest, Conclude, Query, Release
 from training.privacy_plan import privacy_plan
-from training.simulation import prepare
+from training.simulation_folder import prepare
 
 DISTRIBUTED_CHOICES = choices_of(
     training_of(local_steps=1), privacy="distributed", epsilon=8.0, sampling_rate=0.5, expected_batch=30

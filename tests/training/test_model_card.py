@@ -12,7 +12,8 @@ from tests.support.hospitals import choices_of, settings_for, tabular_spec, trai
 from training.export_format import ExportFormat
 from training.exporting import export_release
 from training.model_card import model_card
-from training.simulation import Observer, prepare, run
+from training.simulation import Observer, run
+from training.simulation_folder import prepare
 
 NAMES = ("A&E > 1", "`quoted`", "b``c", "x|y", "*_bold_*", "<b>", r"back\slash", "")
 

@@ -34,7 +34,7 @@ from tests.support.hospitals import (
     training_of,
     write_tables,
 )
-from training import simulation
+from training import simulation, simulation_folder
 from training.draft import task_of
 from training.engines.base import Phase
 from training.hospital import Hospital
@@ -44,7 +44,8 @@ from training.hospital_setup import split_patients
 from training.local_sgd import train_locally
 from training.model_state import ModelLayout, flatten, load
 from training.records import concatenate
-from training.simulation import Observer, _Cast, prepare, read_settings, run
+from training.simulation import Observer, SimulatedConsortium, run
+from training.simulation_folder import prepare, read_settings
 from training.sites import read_sites
 from training.vector_layout import UpdateVector, clip_norm
 
@@ -227,15 +228,15 @@ def test_a_run_interrupted_after_any_round_is_finished_when_taken_up_again(tmp_p
 def test_a_round_that_nobody_came_to_measure_is_in_the_result_all_the_same(tmp_path, tables, monkeypatch, stop):
     folder = tmp_path / "run"
     prepare(folder, settings_for(tables, choices_of(), tabular_spec(**SCALED_BY_SUMS)))
-    measure = _Cast.measure
+    measure = SimulatedConsortium.measure
 
-    def cut_off(cast, record):
+    def cut_off(consortium, record):
         if record.round == stop:
             raise CutOffError
-        return measure(cast, record)
+        return measure(consortium, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Cast, "measure", cut_off)
+        patch.setattr(SimulatedConsortium, "measure", cut_off)
         with pytest.raises(CutOffError):
             run(folder, Observer())
     result = run(folder, Observer())
@@ -537,7 +538,7 @@ def test_hospitals_whose_laying_out_was_cut_off_can_be_laid_out_again(tmp_path, 
 
 
 def cut_off_at_the_third(patched, file):
-    owner, name = (Identity, "save") if file == "identity.pem" else (simulation, "write_atomically")
+    owner, name = (Identity, "save") if file == "identity.pem" else (simulation_folder, "write_atomically")
     real, made = getattr(owner, name), []
 
     def third_fails(*arguments):

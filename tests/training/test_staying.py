@@ -21,7 +21,7 @@ from secagg.signed_log import read_log
 from tests.support.hospitals import BOUNDED, Ward, choices_of, settings_for, tabular_spec, training_of
 from training.engines.base import Phase
 from training.privacy_plan import privacy_plan
-from training.simulation import prepare
+from training.simulation_folder import prepare
 from training.task import TaskSpec
 
 ROUNDS = 6

@@ -13,7 +13,8 @@ from torch import nn
 
 from secagg.errors import InputError, TamperingError
 from tests.support.hospitals import BOUNDED, choices_of, settings_for, tabular_spec, training_of, write_tables
-from training.simulation import Observer, prepare, run
+from training.simulation import Observer, run
+from training.simulation_folder import prepare
 from training.task import TaskSpec, build_task
 from training.tasks import low_rank
 from training.tasks.backbone import FOLDER

@@ -28,7 +28,7 @@ from training.draft import task_of
 from training.hospital import Hospital
 from training.hospital_setup import HospitalSetup, split_patients
 from training.moment_vector import MomentVector
-from training.simulation import SimulationSettings, prepare, read_settings
+from training.simulation_folder import SimulationSettings, prepare, read_settings
 from training.sites import DataSource, read_sites
 from training.task import TaskSpec
 

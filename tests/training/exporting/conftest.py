@@ -10,7 +10,8 @@ from tests.support.hospitals import choices_of, settings_for, training_of
 from tests.training.conftest import HEART_TASK, real_data
 from training.export_format import ExportFormat
 from training.exporting import export_release
-from training.simulation import Observer, prepare, run
+from training.simulation import Observer, run
+from training.simulation_folder import prepare
 from training.task import load_task_file
 
 

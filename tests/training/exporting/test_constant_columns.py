@@ -18,7 +18,8 @@ from training.export_format import ExportFormat
 from training.exporting import export_release, tensors, torchscript, verify_export
 from training.exporting.attachment import INTERFACE
 from training.exporting.export_files import write_export
-from training.simulation import Observer, prepare, run
+from training.simulation import Observer, run
+from training.simulation_folder import prepare
 from training.standardisation import Moments, Standardiser, standardiser_of
 from training.whole_model import whole_model
 

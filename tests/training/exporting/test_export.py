@@ -25,7 +25,8 @@ from training.export_format import ExportFormat
 from training.exporting import export_release, tensors, torchscript, verify_export
 from training.exporting.attachment import INTERFACE, MADE_BY, STATEMENT
 from training.model_card import model_card
-from training.simulation import Observer, prepare, run
+from training.simulation import Observer, run
+from training.simulation_folder import prepare
 from training.standardisation import Standardiser, bounds_scaler
 from training.task import TaskSpec
 from training.whole_model import whole_model

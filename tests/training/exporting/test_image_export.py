@@ -16,7 +16,8 @@ from training.draft import task_of
 from training.export_format import ExportFormat
 from training.exporting import tensors, torchscript
 from training.exporting.export_files import write_export
-from training.simulation import Observer, prepare, run
+from training.simulation import Observer, run
+from training.simulation_folder import prepare
 from training.task import TaskSpec
 from training.whole_model import whole_model
 
