@@ -226,8 +226,10 @@ def _whole_size(path: Path) -> int:
     with path.open("rb") as file:
         while whole + _LENGTH <= size:
             file.seek(whole)
-            end = whole + _LENGTH + int.from_bytes(file.read(_LENGTH), "big")
-            if end > size:
+            length = int.from_bytes(file.read(_LENGTH), "big")
+            end = whole + _LENGTH + length
+            # No event is empty: where the power fails, some file systems leave zeros for what was not yet on disk.
+            if length == 0 or end > size:
                 break
             whole = end
     return whole

@@ -9,7 +9,7 @@ import pytest
 
 from secagg.errors import InputError, TamperingError
 from secagg.masking.journal import Around, TimedOut
-from secagg.transcript import TranscriptWriter, read_events, transcript_files
+from secagg.transcript import TranscriptWriter, cut_to_whole_events, read_events, transcript_files
 from tests.support.transcripts import ANY_SIZE
 
 
@@ -81,6 +81,17 @@ def test_what_a_killed_process_could_not_finish_is_cut_off_before_anything_is_ap
     written.write_bytes(whole[:-3])
     TranscriptWriter(written.parent, 1)(TimedOut())
     assert list(read_events(written, ANY_SIZE)) == [*recorded[1][:-1], TimedOut()]
+
+
+@pytest.mark.parametrize("zeros", [8, 4096])
+def test_zeros_that_a_power_cut_left_at_the_end_are_cut_off_before_anything_is_appended(written, recorded, zeros):
+    whole = written.read_bytes()
+    written.write_bytes(whole + bytes(zeros))
+    cut_to_whole_events(written.parent)
+    assert written.read_bytes() == whole
+    written.write_bytes(whole + bytes(zeros))
+    TranscriptWriter(written.parent, 1)(TimedOut())
+    assert list(read_events(written, ANY_SIZE)) == [*recorded[1], TimedOut()]
 
 
 def test_an_event_larger_than_any_message_and_what_is_no_file_are_not_read(written, tmp_path):
