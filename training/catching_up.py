@@ -45,7 +45,7 @@ class CatchingUp:
 
     Attributes:
         number: this hospital's.
-        has_revealed: whether this hospital has given shares for the sum that follows on that state.
+        revealed_for: the survivors for whom this hospital has given shares of the sum that follows on that state.
         clock: gives the time to record, ISO 8601; nothing depends on it.
     """
 
@@ -53,7 +53,7 @@ class CatchingUp:
     policy: Policy
     number: int
     applier: SumApplier
-    has_revealed: Callable[[HospitalState], bool]
+    revealed_for: Callable[[HospitalState], tuple[int, ...]]
     clock: Callable[[], str]
     _pending: PendingState | None = None
     _key: bytes | None = field(default=None, repr=False)
@@ -182,7 +182,7 @@ class CatchingUp:
         Shares are given for t hospitals that have all sums before. If they went back, a few at a time, those sums would
         be made anew, and this one would be due again when no coordinator remembers over whom alone it can be made.
         """
-        if other.reached < own.reached and self.has_revealed(own):
+        if other.reached < own.reached and self.revealed_for(own):
             raise RemoteProtocolError(
                 "not-ahead", "This hospital has given shares for its next sum, and goes back by none any more."
             )

@@ -38,7 +38,7 @@ from training.pump import Pump
 from training.reached import Reached
 from training.round_record import RefusalRecord, RoundRecord, differing, steps_summed
 from training.snapshot_relay import SnapshotRelay
-from training.statuses import Signed, furthest_told, outside_epochs, read_answers, read_statuses
+from training.statuses import Signed, cohort_told, furthest_told, outside_epochs, read_answers, read_statuses
 from training.wrong_dealers import REASON as WRONG_DEALING
 from training.wrong_dealers import WrongDealers
 
@@ -129,6 +129,7 @@ class Coordinator:
         purpose = self._due(statuses)
         if purpose is None:
             return self._conclude(statuses)
+        self._learn_what_was_asked(purpose, statuses.values())
         self._go_beyond_the_furthest(statuses.values())
         done = self._sum(self._open_epoch(purpose))
         if not done or purpose is not Purpose.TRAINING:
@@ -208,7 +209,7 @@ class Coordinator:
         self._store.update(round=server.round + 1)
         pump = Pump(self._engine, server, server.round + 1, self._journal)
         pump.run(
-            server.begin(step, self._store.state.cohort_asked(purpose, step)),
+            server.begin(step, self._asked_before(server, step)),
             before_apply=partial(self._keep_sum, server.session),
             before_reveal=lambda cohort: self._store.update(asked=Asked(purpose, step, cohort)),
         )
@@ -218,6 +219,15 @@ class Coordinator:
         self._store.add_round(record)
         self._on_round(record)
         return len(pump.finished) >= self._charter.charter.threshold
+
+    def _asked_before(self, server: MaskingServer, step: int) -> tuple[int, ...]:
+        """The survivors whose shares of this step were asked for before.
+
+        All who take part, where that may have been forgotten: then nobody reveals for them before enough have agreed.
+        """
+        state = self._store.state
+        asked = state.cohort_asked(server.session.purpose, step)
+        return tuple(sorted(server.participants)) if state.forgotten and not asked else asked
 
     def _keep_sum(self, session: Session, result: Settled, message: bytes) -> None:
         """Before anyone may apply a sum: keep it for those who will have missed it."""
@@ -259,6 +269,16 @@ class Coordinator:
             epochs = newest_epoch + 1 - max(1, state.epoch)
             forgotten = max(forgotten, newest_round + _MOST_FAILURES * epochs)
         self._store.update(epoch=newest_epoch, round=newest_round, forgotten=forgotten)
+
+    def _learn_what_was_asked(self, purpose: Purpose, statuses: Iterable[Status]) -> None:
+        """Where this folder knows of nobody whose shares of the sum that is due were asked for, take hospitals' word.
+
+        It was lost or put back: over any others the sum could not be made, and who reveals for others never again.
+        """
+        step = self._reached.of(purpose) + 1
+        told = cohort_told(statuses, self._reached, self._charter.charter.most_liars)
+        if told and not self._store.state.cohort_asked(purpose, step):
+            self._store.update(asked=Asked(purpose, step, told))
 
     def _go_beyond_the_furthest(self, statuses: Iterable[Status]) -> None:
         """Leave out the rounds that one hospital says it alone has masked, as far as they may have been forgotten.

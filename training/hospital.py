@@ -126,7 +126,7 @@ class Hospital:
             self._client = MaskingClient(charter, identity, self._latch, policy)
             self.name = charter.charter.member(self._client.number).name
             self._catching_up = CatchingUp(
-                charter, policy, self._client.number, self._applier, self._has_revealed, write_time
+                charter, policy, self._client.number, self._applier, self._revealed_for, write_time
             )
             self._ledger = opened.enter_context(Ledger(setup.folder.ledger, identity))
             self._logs = HospitalLogs(self._latch, self._ledger, self._egress)
@@ -281,9 +281,10 @@ class Hospital:
         self._budget.charge(round_number, step)
         return self._contributor.update(self._state, step, self._client.noise_keys())
 
-    def _has_revealed(self, state: HospitalState) -> bool:
+    def _revealed_for(self, state: HospitalState) -> tuple[int, ...]:
+        """The survivors for whom it has given shares of the sum that follows on that state."""
         purpose = self._applier.due(state)
-        return self._client.has_revealed(purpose, state.reached.of(purpose) + 1)
+        return self._client.revealed_for(purpose, state.reached.of(purpose) + 1)
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session
@@ -358,6 +359,8 @@ class Hospital:
             self._applier.is_finished(self._state),
             self._state.digest(self._layout),
             snapshot_key,
+            # Among neighbours no other epoch can make that sum: nobody could do anything with it.
+            () if self._charter.charter.graph.degree else self._revealed_for(self._state),
         )
         return self._sealer().seal(Stage.STATUS, status)
 

@@ -9,15 +9,16 @@ from typing import Annotated
 
 import msgspec
 
+from secagg.charter.sections import MOST_MEMBERS
 from secagg.labels import Digest
 from secagg.masking.messages import KEY_SIZE, Key
 from secagg.signed_log import Sha256
-from secagg.wire.envelope import Counter
+from secagg.wire.envelope import Counter, Party
 from training.reached import Reached
 
 KeyOrNone = Annotated[bytes, msgspec.Meta(max_length=KEY_SIZE)]
 
-STATUS_LIMIT = 1024
+STATUS_LIMIT = 4 * 1024
 """Bytes of the largest payload of a STATUS."""
 SMALL_ANSWER = 8 * 1024
 """Bytes of the largest payload that a hospital answers with outside every epoch, attestations and snapshots aside: a
@@ -46,6 +47,8 @@ class Status(_Payload, frozen=True):
         state_digest: of all that these sums have made of it: `HospitalState.digest`.
         snapshot_key: X25519, for a snapshot that may come; new in every answer to QUERY. Empty in other STATUS, and
             where hospitals catch up by sums.
+        revealed_for: the survivors for whom it has given shares of the sum that is next for it, ascending; empty if it
+            has given none, and among neighbours.
     """
 
     epoch: Counter
@@ -55,6 +58,7 @@ class Status(_Payload, frozen=True):
     finished: bool
     state_digest: Digest
     snapshot_key: KeyOrNone
+    revealed_for: Annotated[tuple[Party, ...], msgspec.Meta(max_length=MOST_MEMBERS)]
 
     @property
     def reached(self) -> Reached:

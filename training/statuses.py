@@ -5,6 +5,7 @@ Knows envelopes. Decides nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TypeVar
@@ -17,6 +18,7 @@ from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
 from training.messages import LARGEST_ANSWER, STATUS_LIMIT, Status
 from training.position import Position, furthest
+from training.reached import Reached
 
 PayloadT = TypeVar("PayloadT", bound=msgspec.Struct)
 Inbox = Iterable[tuple[int, bytes]]
@@ -44,6 +46,15 @@ def open_from(charter: VerifiedCharter, sender: int, message: bytes, limit: int)
 def furthest_told(signed: Signed, most_liars: int) -> Position | None:
     """The furthest position that more members say they are at than may lie; None if there is none."""
     return furthest((Position.told(status) for status, _ in signed.values()), most_liars)
+
+
+def cohort_told(statuses: Iterable[Status], reached: Reached, most_liars: int) -> tuple[int, ...]:
+    """The survivors for whom more members than may lie say that they gave shares of the sum after ``reached``.
+
+    Of several, those that most say: who gave shares for one cohort gives none for another. Empty if there are none.
+    """
+    told = Counter(status.revealed_for for status in statuses if status.reached == reached and status.revealed_for)
+    return max((cohort for cohort in told if told[cohort] > most_liars), key=told.__getitem__, default=())
 
 
 def read_statuses(charter: VerifiedCharter, inbox: Inbox) -> Signed:

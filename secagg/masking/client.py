@@ -168,9 +168,13 @@ class MaskingClient:
         """
         return self._current().tag_key
 
-    def has_revealed(self, purpose: Purpose, step: int) -> bool:
-        """Whether shares for a sum on this occasion have left this site, in this epoch or another."""
-        return bool(self._latch.cohorts(self._charter.digest, occasion_of(purpose, step)))
+    def revealed_for(self, purpose: Purpose, step: int) -> tuple[int, ...]:
+        """The survivors for whose sum on this occasion shares have left this site, in this epoch or another, ascending;
+        empty if none have.
+        """
+        cohorts = self._latch.cohorts(self._charter.digest, occasion_of(purpose, step))
+        # All are of the same survivors: it reveals for no others.
+        return tuple(sorted(cohorts[0].survivors)) if cohorts else ()
 
     def take_sum(self) -> VerifiedSum | None:
         """The sum that arrived last, once."""
@@ -351,9 +355,11 @@ class MaskingClient:
         session = self.session
         for earlier in self._latch.cohorts(self._charter.digest, occasion):
             if earlier.survivors != frozenset(survivors.numbers):
+                changed = sorted(earlier.survivors.symmetric_difference(survivors.numbers))
+                names = ", ".join(session.name(number) for number in changed)
                 raise RemoteProtocolError(
                     "differencing",
-                    "The same was summed before over other hospitals: "
+                    f"The same was summed before over other hospitals (the difference: {names}): "
                     "the difference of both sums would show what a few of them sent.",
                     remedy="Begin a round with the same hospitals as before.",
                 )

@@ -28,7 +28,7 @@ class Opened(_Event, frozen=True):
 
 
 class Begun(_Event, frozen=True):
-    """It began the next round. Members ``asked`` were asked for shares of the same step in an earlier round, if any."""
+    """It began the next round. Members ``asked`` were, or may have been, asked for shares of the same step before."""
 
     step: Counter
     asked: tuple[Party, ...] = ()

@@ -152,7 +152,7 @@ class MaskingServer:
             asked: the survivors whose shares of this step were asked for in an earlier round, if any were: who revealed
                 shares for them reveals none for another set. If all of them take part, only they are told to mask. In
                 any case survivors are agreed to (PROPOSE) before shares are asked for, so that no hospital spends its
-                one answer in vain.
+                one answer in vain. Where nobody knows any more, all participants.
 
         Raises:
             LocalProtocolError: ``out-of-turn``, ``epoch-exhausted``.

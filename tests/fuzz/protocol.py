@@ -258,7 +258,7 @@ def _payload_seeds() -> list[bytes]:
     digest, views = bytes(32), [memoryview(bytes(40))]
     around = [
         around_messages.Query(),
-        around_messages.Status(1, 2, 0, 3, False, digest, digest),
+        around_messages.Status(1, 2, 0, 3, False, digest, digest, (1, 2, 4)),
         around_messages.Endorsed(views),
         around_messages.AskSnapshot(views[0]),
         around_messages.Snapshot(digest, views[0]),

@@ -40,6 +40,7 @@ from training.hospital_budget import HospitalBudget
 from training.messages import LARGEST_ANSWER, Attest, Status
 from training.parcels import parcels
 from training.round_record import steps_summed
+from training.statuses import cohort_told
 from training.wrong_dealers import WrongDealers
 
 
@@ -222,6 +223,95 @@ def test_another_coordinator_repeats_it_so_too(open_ward):
         ("h1", "h2", "h3", "h4", "h5"),
     ]
     assert_all_have_one_model(ward, 3)
+
+
+FOUR = ("h1", "h2", "h3", "h4")
+ALL_FIVE = (*FOUR, "h5")
+
+
+@pytest.fixture
+def shares_out_and_folder_gone(open_ward):
+    """Three of five hospitals have given shares for four, there was no sum, and the coordinator's folder is lost."""
+    ward = open_ward(hospitals=5)
+    away = [DropOut(1, round_, Phase.REVEAL) for round_ in (3, 4)]
+    with pytest.raises(ProtocolError):
+        ward.coordinator(*SHARES_GIVEN_AND_NO_SUM, *away).run()
+    ward.refused.clear()
+    shutil.rmtree(ward.folder / "coordinator")
+    return ward
+
+
+def test_so_does_one_whose_folder_was_lost_on_the_word_of_those_who_gave_shares(shares_out_and_folder_gone):
+    ward = shares_out_and_folder_gone
+    coordinator = ward.coordinator()
+    assert verified_statement(ward, coordinator.run()).sums == 3
+    assert [record.survivors for record in coordinator.rounds] == [FOUR, ALL_FIVE]
+    assert ward.refused == []
+    assert_all_have_one_model(ward, 3)
+
+
+def saying_that_shares_were_given_for(cohort):
+    return lambda status: msgspec.structs.replace(status, revealed_for=cohort)
+
+
+def with_liars(ward, numbers, lie):
+    return ward.hospitals | {number: LyingAboutItself(ward.hospitals[number], lie) for number in numbers}
+
+
+def test_where_they_say_nothing_of_it_nobody_else_gives_shares_in_vain(shares_out_and_folder_gone):
+    """So that it is enough to leave the fifth away."""
+    ward = shares_out_and_folder_gone
+    silent = with_liars(ward, (2, 3, 4), saying_that_shares_were_given_for(()))
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator(engine=EmbeddedEngine(silent)).run()
+    assert caught.value.reason == "too-few-agreed"
+    assert "h2, h3, h4 refused (differencing)" in caught.value.message
+    assert "(the difference: h5)" in caught.value.message
+    assert {ward.hospitals[number]._revealed_for(ward.hospitals[number].state) for number in (1, 5)} == {()}
+    del silent[5]
+    coordinator = ward.coordinator(engine=EmbeddedEngine(silent))
+    with pytest.raises(ProtocolError) as caught:
+        coordinator.run()
+    assert caught.value.reason == "release-incomplete"
+    assert {record.survivors for record in coordinator.rounds if record.step} == {FOUR}
+    assert verified_statement(ward, ward.coordinator().run()).sums == 3
+
+
+def test_control_where_all_reveal_at_once_no_cohort_is_left_that_enough_agree_to(
+    shares_out_and_folder_gone, monkeypatch
+):
+    ward = shares_out_and_folder_gone
+    monkeypatch.setattr(Coordinator, "_asked_before", lambda *_: ())
+    silent = with_liars(ward, (2, 3, 4), saying_that_shares_were_given_for(()))
+    with pytest.raises(ProtocolError):
+        ward.coordinator(engine=EmbeddedEngine(silent)).run()
+    assert [ward.hospitals[number]._revealed_for(ward.hospitals[number].state) for number in (1, 2)] == [
+        (1, 2, 3, 4, 5),
+        (1, 2, 3, 4),
+    ]
+
+
+@pytest.mark.parametrize("folder", ["kept", "lost"])
+def test_one_hospital_that_says_so_falsely_leaves_nobody_out(open_ward, folder):
+    ward = open_ward(hospitals=5)
+    ward.stop_before(Phase.MASK, 2)
+    if folder == "lost":
+        shutil.rmtree(ward.folder / "coordinator")
+    liar = with_liars(ward, (2,), saying_that_shares_were_given_for((1, 2, 3, 4)))
+    coordinator = ward.coordinator(engine=EmbeddedEngine(liar))
+    assert verified_statement(ward, coordinator.run()).sums == 3
+    assert {record.survivors for record in coordinator.rounds} == {ALL_FIVE}
+
+
+def test_control_a_coordinator_to_which_one_word_is_enough_leaves_the_fifth_out(open_ward, monkeypatch):
+    ward = open_ward(hospitals=5)
+    monkeypatch.setattr(
+        "training.coordinator.cohort_told", lambda statuses, reached, _liars: cohort_told(statuses, reached, 0)
+    )
+    liar = with_liars(ward, (2,), saying_that_shares_were_given_for((1, 2, 3, 4)))
+    coordinator = ward.coordinator(engine=EmbeddedEngine(liar))
+    coordinator.run()
+    assert coordinator.rounds[0].survivors == FOUR
 
 
 def test_too_few_hospitals_three_times_in_a_row_stop_the_run_with_a_reason(open_ward):

@@ -385,7 +385,7 @@ def test_a_release_that_does_not_fit_leaves_the_one_that_does(open_ward):
 
 def ahead(_status):
     """That it has come further than anybody can, in everything."""
-    return Status(2**32 - 2, 2**32 - 2, 2, 1000, True, bytes(32), b"")
+    return Status(2**32 - 2, 2**32 - 2, 2, 1000, True, bytes(32), b"", ())
 
 
 def test_one_member_that_claims_to_be_far_ahead_does_not_use_up_the_numbers(open_ward):

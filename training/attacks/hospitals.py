@@ -111,7 +111,16 @@ def _word_of_a_colluder(ward: Ward, message: bytes) -> bytes:
     total = read_sum(open_envelope(message, ward.charter, _ANY_SIZE), session, frozenset(session.members))
     state = hospital._applier.after(hospital.state, total, Purpose.TRAINING)
     digest = state.digest(hospital._layout)
-    status = Status(epoch=9, round=1, statistics=0, steps=1, finished=False, state_digest=digest, snapshot_key=b"")
+    status = Status(
+        epoch=9,
+        round=1,
+        statistics=0,
+        steps=1,
+        finished=False,
+        state_digest=digest,
+        snapshot_key=b"",
+        revealed_for=(),
+    )
     return ward.signed(COLLUDER, session).seal(Stage.STATUS, status)
 
 

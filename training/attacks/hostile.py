@@ -110,7 +110,7 @@ def _impossible(kind: inspect.Type) -> tuple[object, ...]:
             return (7, "text", *wrong)
         case inspect.StrType(max_length=most):
             return (7, b"\xff", *(["x" * (most + 1)] if most is not None else []))
-        case inspect.ListType(item_type=item):
+        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
             return (7, b"", [None], *([value] for value in _impossible(item)))
         case _:
             return (7, [], "no such thing")
