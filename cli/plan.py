@@ -70,6 +70,7 @@ class PlanJson(msgspec.Struct, frozen=True):
     Attributes:
         coordinator_sees, coordinator_with_one_hospital_sees: ``nothing``, ``sum`` or ``updates``; null where nothing
             is promised.
+        coordinator_disk: bytes that the coordinator keeps of each round.
         homomorphic: the parameter set of ciphertexts; null where there are none.
     """
 
@@ -94,6 +95,7 @@ class PlanJson(msgspec.Struct, frozen=True):
     seconds_round_hospital: float
     seconds_round_coordinator: float
     memory: Memory
+    coordinator_disk: int
     warnings: list[Caution]
 
 
@@ -307,7 +309,7 @@ def _notes(plans: Plans, parameters: int) -> Iterator[str]:
         yield f"{scheme} is left out. {escape(why.message)}"
     yield (
         "Bytes and messages are those of an average hospital. Times are estimated, for one core each. Memory is that "
-        "of the vectors."
+        "of the vectors. Disk is what the coordinator keeps of every round, for good."
     )
 
 
@@ -344,6 +346,7 @@ def _sections(ways: tuple[Plan, ...], colluding: int, parameters: int) -> Iterat
         row("  coordinator time", lambda one: duration(one.times.coordinator)),
         row("  hospital memory", lambda one: size(one.memory.hospital)),
         row("  coordinator memory", lambda one: size(one.memory.coordinator)),
+        row("  coordinator disk", lambda one: size(one.coordinator_disk)),
     ]
 
 
@@ -403,6 +406,7 @@ def _as_json(one: Plan, colluding: int, parameters: int) -> PlanJson:
         seconds_round_hospital=one.times.hospital,
         seconds_round_coordinator=one.times.coordinator,
         memory=one.memory,
+        coordinator_disk=one.coordinator_disk,
         warnings=[shared_key(shape.scheme)] if shape.scheme in SHARED_KEY_SCHEMES else [],
     )
 

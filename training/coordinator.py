@@ -19,6 +19,7 @@ from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around
 from secagg.masking.messages import Sum
 from secagg.masking.session import Settled
+from secagg.masking.sizes import Shape
 from secagg.masking.states import ServerState
 from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
 from secagg.transcript.files import FileCheckpoint, checkpoint_files
@@ -28,6 +29,7 @@ from training import snapshots
 from training.attestations import assemble_release, elsewhere, read_attestations
 from training.checkpoint_relay import CheckpointRelay
 from training.coordinator_store import Asked, CoordinatorStore
+from training.disk_room import require_room, round_bytes, set_up_bytes
 from training.due_answers import DueAnswers
 from training.engines.base import Engine, Exchange, Outbox, Phase
 from training.messages import Checkpoint, Conclude, Endorsed, Query, Release, Status
@@ -104,6 +106,7 @@ class Coordinator:
         Raises:
             ProtocolError: why three rounds in a row came to nothing, or why no epoch could be opened; what was reached
                 is kept, and `run` goes on from it.
+            InputError: ``no-room``, before anybody begins what would not fit on the disk; ``unwritable``.
         """
         release = self.run_epoch()
         while release is None:
@@ -195,6 +198,8 @@ class Coordinator:
         rounds = _STATISTICS_ROUNDS if purpose is Purpose.STATISTICS else self._charter.charter.epoch_rounds
         rounds = min(rounds, self._charter.charter.epoch_rounds)
         session = Session(self._charter, state.epoch + 1, purpose, state.round + 1, rounds)
+        shape = Shape.of(session)
+        require_room(self._folder, set_up_bytes(shape) + round_bytes(shape))
         self._store.update(epoch=session.epoch)
         self._journal = TranscriptWriter(self._folder / TRANSCRIPT, session.epoch)
         server = MaskingServer(session, invited, self._journal, self._noise)
@@ -206,6 +211,7 @@ class Coordinator:
         started = time.monotonic()
         purpose = server.session.purpose
         step = self._reached.of(purpose) + 1
+        require_room(self._folder, round_bytes(Shape.of(server.session)))
         self._store.update(round=server.round + 1)
         pump = Pump(self._engine, server, server.round + 1, self._journal)
         pump.run(
@@ -273,7 +279,7 @@ class Coordinator:
     def _learn_what_was_asked(self, purpose: Purpose, statuses: Iterable[Status]) -> None:
         """Where this folder knows of nobody whose shares of the sum that is due were asked for, take hospitals' word.
 
-        It was lost or put back: over any others the sum could not be made, and who reveals for others never again.
+        It was lost or rolled back: over any others the sum could not be made, and who reveals for others never again.
         """
         step = self._reached.of(purpose) + 1
         told = cohort_told(statuses, self._reached, self._charter.charter.most_liars)

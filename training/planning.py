@@ -23,6 +23,7 @@ from training.costs.handling import handling_of
 from training.costs.memory import Memory, memory_of
 from training.costs.rates import Rates, measured_rates
 from training.costs.times import Times, times_of
+from training.disk_room import round_bytes
 from training.dropout import count_dropped
 
 
@@ -33,6 +34,7 @@ class Plan:
     Attributes:
         chosen: whether a charter of this scheme takes it.
         hiding, recovery: log2 of the bounds on what may fail at a set-up; -infinity where nothing can.
+        coordinator_disk: bytes that the coordinator keeps of each round.
     """
 
     shape: Shape
@@ -43,6 +45,7 @@ class Plan:
     round: Traffic
     times: Times
     memory: Memory
+    coordinator_disk: int
 
 
 @dataclass(frozen=True)
@@ -124,4 +127,5 @@ def _plan(shape: Shape, chosen: bool, colluding: int, rates: Rates) -> Plan:
     # Of the server's optimizers it is the one that keeps least.
     require_sealable(shape.scheme, model_snapshot(shape.length - 1, shape.bits, "fedavg"), "fedavg")
     times = times_of(shape, rates, handling_of(shape.scheme, rates))
-    return Plan(shape, chosen, hiding, recovery, set_up_traffic(shape), traffic, times, memory_of(shape))
+    set_up, memory = set_up_traffic(shape), memory_of(shape)
+    return Plan(shape, chosen, hiding, recovery, set_up, traffic, times, memory, round_bytes(shape))

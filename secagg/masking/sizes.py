@@ -46,7 +46,7 @@ from secagg.masking.messages import (
     Unmask,
 )
 from secagg.masking.noise import removed_components
-from secagg.masking.session import Purpose
+from secagg.masking.session import Purpose, Session
 from secagg.masking.shamir import SHARE_SIZE
 from secagg.masking.tags import tag_size
 from secagg.wire.envelope import COORDINATOR, bin_head, sealed_size
@@ -82,6 +82,23 @@ class Shape:
     scheme: Scheme = "mask"
     parameter_set: str = DEFAULT_PARAMETERS
     noise_levels: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, session: Session) -> Shape:
+        """That of an epoch in which nobody drops out."""
+        charter, graph = session.charter.charter, session.charter.charter.graph
+        return cls(
+            members=len(charter.members),
+            threshold=charter.threshold,
+            dropped=0,
+            length=session.length,
+            bits=session.ring.bits,
+            rounds=session.rounds,
+            graph=None if session.complete else Graph(graph.degree, graph.threshold),
+            scheme=charter.scheme,
+            parameter_set=charter.homomorphic.parameters,
+            noise_levels=session.noise_levels,
+        )
 
     @property
     def masked(self) -> bool:

@@ -92,7 +92,8 @@ def test_a_plan_of_any_size_is_readable_at_eighty_columns(secagg, hospitals, col
     assert max(len(line) for line in outcome.out.splitlines()) <= 80
     assert "…" not in outcome.out
     # Every name of a row is whole, and stands on a line of its own.
-    for name in ("of these needed", "chance of lost round", "coordinator memory", "holders of shares"):
+    named = ("of these needed", "chance of lost round", "coordinator memory", "coordinator disk", "holders of shares")
+    for name in named:
         assert len(cells(outcome, name)) == (4 if hospitals == 3 else 5)
 
 

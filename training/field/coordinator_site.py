@@ -15,7 +15,7 @@ import msgspec
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.errors import ProtocolError, SecaggError, TamperingError
+from secagg.errors import InputError, ProtocolError, SecaggError, TamperingError
 from secagg.files import PRIVATE, write_atomically
 from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorState, CoordinatorStore, round_log
@@ -36,6 +36,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         finished: whether the release is there; if not, and no reason is given, more epochs are due.
         reason, message, culprit, remedy: why no epoch could be run to its end.
         tampering: whether that is more than a failure: somebody was caught, or a file was altered.
+        unusable: whether this site has to be put right first, as where its disk is full: another epoch would find the
+            same.
         absent: members that took no part from the beginning, each with the reason.
         lacking: members that the release has not reached, once it is there.
     """
@@ -46,11 +48,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     message: str = ""
     culprit: str | None = None
     tampering: bool = False
+    unusable: bool = False
     remedy: str | None = None
     absent: dict[str, str] = {}
     lacking: tuple[str, ...] = ()
 
-    def as_error(self) -> ProtocolError | TamperingError | None:
+    def as_error(self) -> ProtocolError | TamperingError | InputError | None:
         """What went wrong, as an error; None if nothing did."""
         if self.lacking:
             message = f"{', '.join(self.lacking)} could not be given the release."
@@ -58,7 +61,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return ProtocolError("release-not-taken", message, remedy=remedy)
         if self.reason is None:
             return None
-        kind = TamperingError if self.tampering else ProtocolError
+        kind = TamperingError if self.tampering else InputError if self.unusable else ProtocolError
         return kind(self.reason, self.message, culprit=self.culprit, remedy=self.remedy)
 
 
@@ -163,8 +166,13 @@ class CoordinatorSite:
                 write_atomically(self.release, release)
                 outcome = Outcome(serial=serial, finished=True, absent=absent, lacking=coordinator.lacking)
         except SecaggError as error:
-            tampering = isinstance(error, TamperingError)
-            outcome = Outcome(serial=serial, tampering=tampering, absent=absent, **error.fields())
+            outcome = Outcome(
+                serial=serial,
+                tampering=isinstance(error, TamperingError),
+                unusable=isinstance(error, InputError),
+                absent=absent,
+                **error.fields(),
+            )
         write_atomically(self._outcome, msgspec.json.encode(outcome), PRIVATE)
         return outcome
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +16,15 @@ from safetensors.numpy import load_file
 
 from dp.ledger.export import export_ledger, read_export
 from secagg.errors import RefusedError, SecaggError, TamperingError
+from secagg.files import unwritable
 from secagg.identity import Identity
+from secagg.masking.journal import Received
 from secagg.policy import load_policy, render_policy
 from secagg.policy.model import Countersigning
 from secagg.policy.toml import read_policy
+from secagg.transcript import TranscriptWriter
+from secagg.wire import Stage
+from secagg.wire.envelope import peek
 from tests.support.hospitals import (
     FEATURES,
     PRIVATE_CHOICES,
@@ -379,6 +386,21 @@ def test_one_that_ends_because_somebody_was_caught_says_so_in_the_exit_code_and_
     error = epoch(sites, 2).as_error()
     assert (error.reason, error.exit_code) == ("damaged-coordinator-state", 4)
     assert error.culprit.endswith("coordinator.json")
+
+
+def test_one_whose_disk_fills_in_a_round_says_that_its_own_site_is_to_be_put_right(tmp_path, monkeypatch):
+    sites = lay_out(tmp_path)
+    write = TranscriptWriter.__call__
+
+    def with_no_room_for_a_vector(transcript, event):
+        if isinstance(event, Received) and peek(event.message).stage is Stage.MASKED:
+            raise unwritable(tmp_path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        write(transcript, event)
+
+    monkeypatch.setattr(TranscriptWriter, "__call__", with_no_room_for_a_vector)
+    epoch(sites, 1)
+    error = sites.coordinator.outcome(1).as_error()
+    assert (error.reason, error.exit_code) == ("unwritable", 2)
 
 
 def test_an_epoch_that_comes_to_nothing_says_why(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from secagg.charter import VerifiedCharter
-from secagg.errors import ProtocolError, TamperingError
+from secagg.errors import InputError, ProtocolError, TamperingError
 from secagg.files import is_locked
 from training.engines.nvflare.expiry import Expiry
 from training.engines.nvflare.job import EpochJob
@@ -40,7 +40,8 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
     """Begin epoch after epoch until there is a release; the file of its signed statement.
 
     Raises:
-        InputError: ``state-in-use``, ``certificate-expired``, or what in the folder cannot be used.
+        InputError: ``state-in-use``, ``certificate-expired``, or what in the folder cannot be used; ``no-room`` and
+            ``unwritable``, at once.
         ProtocolError: why no epoch gave a sum for as long as the site's settings allow; `serve_coordinator` goes on
             from what was reached.
         TamperingError: ``key-material``, if a hospital sent a secret key; ``damaged-coordinator-state``;
@@ -65,8 +66,8 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             outcome = _run_epoch(site, charter, admin, settings, tick, watcher)
             rounds.tell()
             error = outcome.as_error()
-            if isinstance(error, TamperingError):
-                # Another epoch would only find the same.
+            if isinstance(error, TamperingError | InputError):
+                # Another epoch would only find the same, and hospitals might pay for it.
                 raise error
             if outcome.finished and error is None:
                 _part(site, tick)
