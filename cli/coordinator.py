@@ -44,10 +44,12 @@ def init(site: Path, charter: Path, kit: Path, as_json: bool) -> None:
     Example:
       secagg coordinator init site --charter charter --kit coordinator
     """
+    from training.engines.nvflare.extra import require_nvflare
     from training.engines.nvflare.process import require_startable
     from training.engines.nvflare.site_kits import require_coordinator_kits
     from training.field.laying_out import lay_out_coordinator
 
+    require_nvflare()
     require_startable(site)
     made = lay_out_coordinator(site, charter, kit, require_coordinator_kits)
     if as_json:
@@ -73,6 +75,10 @@ def run(site: Path, as_json: bool) -> None:
     Example:
       secagg coordinator run site
     """
+    from training.engines.nvflare.extra import require_nvflare
+
+    # Before what follows, which imports NVFlare.
+    require_nvflare()
     from training.engines.nvflare.coordinator_service import serve_coordinator
 
     place = CoordinatorSite(site.absolute())

@@ -72,11 +72,13 @@ def init(
     Example:
       secagg hospital init site --charter charter --identity identity.pem --kit hospital-01 --data patients.csv
     """
+    from training.engines.nvflare.extra import require_nvflare
     from training.engines.nvflare.process import require_startable
     from training.engines.nvflare.site_kits import require_hospital_kit
     from training.field.laying_out import HospitalMaterial, lay_out_hospital
     from training.field.settings import HospitalSettings
 
+    require_nvflare()
     require_startable(site)
     settings = HospitalSettings(
         data=str(data.absolute()),
@@ -110,9 +112,11 @@ def renew(site: Path, charter: Path, kit: Path | None, policy: Path | None, as_j
       with the kit that was made for it, and a policy that allows more:
         secagg hospital renew site --charter charter-2 --kit hospital-01 --policy policy.toml
     """
+    from training.engines.nvflare.extra import require_nvflare
     from training.engines.nvflare.site_kits import require_hospital_kit
     from training.field.renewing import NextCharter, renew_hospital
 
+    require_nvflare()
     place = HospitalSite(site)
     renew_hospital(place, NextCharter(charter, kit, policy), require_hospital_kit)
     if as_json:
@@ -135,8 +139,10 @@ def run(site: Path, as_json: bool) -> None:
     Example:
       secagg hospital run site
     """
+    from training.engines.nvflare.extra import require_nvflare
     from training.engines.nvflare.hospital_service import serve_hospital
 
+    require_nvflare()
     place = HospitalSite(site.absolute())
     with stopped_by_hand(f"secagg hospital run {quoted(site)}") as going:
         status = serve_hospital(place, going, SiteView(as_json).watcher)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from secagg.charter.folder import read_verified
 from secagg.latch import Latch
-from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE
+from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE, nothing_written
 from tests.support.hospitals import choices_of, prepared, settings_for
 from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, finish
@@ -191,3 +192,17 @@ def test_a_damaged_status_is_named(secagg, here):
     Path("site").mkdir()
     Path("site/status.json").write_text("{")
     secagg("hospital", "status", "site").failed(UNUSABLE, "malformed-status", "status.json")
+
+
+def test_without_the_extra_no_site_is_set_up_or_started(secagg, given, here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvflare", None)
+    for_the_coordinator = ("--charter", given.run / "charter", "--kit", given.kits / "coordinator")
+    with nothing_written(here):
+        for command in (
+            ("hospital", "init", "site", *given.of(1)),
+            ("hospital", "renew", "site", "--charter", given.run / "charter"),
+            ("hospital", "run", "site"),
+            ("coordinator", "init", "site", *for_the_coordinator),
+            ("coordinator", "run", "site"),
+        ):
+            secagg(*command).failed(UNUSABLE, "extra-missing", "in the checkout, `pip install '.[nvflare]'`")
