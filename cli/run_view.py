@@ -15,7 +15,7 @@ from cli.output import console, epsilon, percent, quiet_progress, score, size, w
 from cli.paths import quoted
 from dp.ledger import BudgetUse
 from dp.ledger.budget_use import ALERTS
-from dp.stated import exact
+from dp.stated import exact, is_covered
 from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
 from secagg.charter.sections import ENCRYPTED_SCHEMES
@@ -213,14 +213,13 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _comparison_table(result: SimulationResult) -> Table:
-    privacy = result.charter.charter.privacy
-    mode = f", epsilon {exact(privacy.budget)}" if privacy.mode != "none" else ""
+    mode, spent = _planned(result), _spent(result)
     title = "How the model compares" if result.pooled or result.alone else "The model"
     table = Table(title=title, title_justify="left")
     table.add_column("trained on")
     table.add_column("accuracy", justify="right")
     table.add_column("AUC", justify="right")
-    table.add_row(f"[bold]together, nobody sees an update{mode}[/bold]", *_both(result.federated), style="green")
+    table.add_row(f"[bold]together, nobody sees an update{spent}[/bold]", *_both(result.federated), style="green")
     if result.pooled:
         table.add_row("all records in one place, no protection", *_both(result.pooled))
     if result.curator:
@@ -233,6 +232,18 @@ def _comparison_table(result: SimulationResult) -> Table:
         for name, metrics in result.alone:
             table.add_row(f"{name} alone{mode}", *_both(metrics))
     return table
+
+
+def _planned(result: SimulationResult) -> str:
+    privacy = result.charter.charter.privacy
+    return f", epsilon {exact(privacy.budget)}" if privacy.mode != "none" else ""
+
+
+def _spent(result: SimulationResult) -> str:
+    """What was planned, or what was spent where that is more: rounds that gave no sum are charged too."""
+    most = max((row.epsilon or 0.0 for row in result.rounds), default=0.0)
+    as_planned = is_covered(most, result.charter.charter.privacy.budget)
+    return _planned(result) if as_planned else f", epsilon {epsilon(most)}"
 
 
 _FEW = 12

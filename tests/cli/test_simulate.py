@@ -6,6 +6,7 @@ import pytest
 
 from dp.ledger import Kind
 from dp.ledger.entries import LEDGER
+from dp.stated import no_less
 from secagg.charter.folder import read_verified
 from secagg.charter.sections import LARGEST_FACTOR
 from secagg.errors import InputError
@@ -69,6 +70,7 @@ def test_the_result_as_json_says_the_same(secagg, consortium):
     assert result["charter"] == read_verified(consortium / "run/charter").digest.hex()
     assert [(row["record"]["round"], row["record"]["dropped"]) for row in result["rounds"]] == [(1, ["h2"]), (2, [])]
     assert 0 < result["rounds"][0]["epsilon"] < result["rounds"][1]["epsilon"] <= 8
+    assert "together, nobody sees an update, epsilon 8 " in secagg("simulate", "--resume", consortium / "run").shown
     assert (result["pooled"], result["curator"], result["alone"]) == (None, None, [])
     assert result["federated"]["patients"] > 0
 
@@ -730,7 +732,10 @@ def test_a_run_that_lost_a_round_names_the_policies_that_must_allow_more_and_goe
     assert told.endswith("`secagg simulate --resume run`. [budget-exceeded]")
     for home in (here / "run/hospitals").iterdir():
         tighten(home, "maximum_epsilon = 8.0", "maximum_epsilon = 11.0")
-    assert secagg("simulate", "--resume", "run").code == 0
+    shown = secagg("simulate", "--resume", "run").shown
+    spent = secagg("simulate", "--resume", "run", "--json").json["rounds"][-1]["epsilon"]
+    assert spent > 8
+    assert f"together, nobody sees an update, epsilon {no_less(spent, 2)} " in shown
 
 
 def second_run(secagg, finished, *options) -> Outcome:
