@@ -14,6 +14,8 @@ _CONTEXT: Final = Context(prec=400)
 _FINE: Final = 10
 _MIDDLING: Final = 100
 _LARGEST_EXPONENT: Final = 700
+# From here on a float has no figures after the point, and people count digits.
+_LARGEST_IN_FULL: Final = 1e15
 ROUNDING: Final = 1e-6
 """Two computations of one epsilon, on different machines, may be so far apart: a release states it to a millionth."""
 
@@ -43,7 +45,14 @@ def odds(epsilon: float) -> str:
     if epsilon > _LARGEST_EXPONENT:
         return f"e to the power of {no_less(epsilon, 2)}"
     factor = math.exp(epsilon)
+    if factor >= _LARGEST_IN_FULL:
+        return _in_powers_of_ten(factor)
     return f"{_rounded(factor, 2 if factor < _FINE else 1 if factor < _MIDDLING else 0, ROUND_CEILING):,}"
+
+
+def _in_powers_of_ten(value: float) -> str:
+    digits, exponent = f"{Decimal(value).normalize(Context(prec=3, rounding=ROUND_CEILING)):.2e}".split("e+")
+    return f"{digits} * 10^{exponent}"
 
 
 def _rounded(value: float, places: int, rounding: str) -> Decimal | float:

@@ -13,7 +13,7 @@ EPSILONS = [0.004, 0.04, 0.3, 2.174490, 0.0, 1e-9, 2.675, 7.9999999, 8.0, 1234.5
 
 
 def number(text: str) -> Fraction:
-    return Fraction(text.replace(",", ""))
+    return Fraction(text.replace(",", "").replace(" * 10^", "e"))
 
 
 @pytest.mark.parametrize("value", EPSILONS)
@@ -34,7 +34,7 @@ def test_a_limit_is_shown_as_it_was_set(value):
     assert float(exact(value)) == value
 
 
-@pytest.mark.parametrize("epsilon", [0.004, 0.04, 0.3, 2.174490, 4.7, 12.0, 600.0])
+@pytest.mark.parametrize("epsilon", [0.004, 0.04, 0.3, 2.174490, 4.7, 12.0, 34.53, 34.54, 49.73, 59.8674, 600.0])
 def test_odds_change_by_no_more_than_is_said(epsilon):
     assert number(odds(epsilon)) >= Fraction(math.exp(epsilon))
     assert float(number(odds(epsilon))) <= math.exp(epsilon) * 1.01
@@ -44,6 +44,7 @@ def test_whole_figures_stay_and_what_is_no_number_is_said():
     assert [no_less(8.0, 2), no_more(8.0, 2), exact(8.0), odds(0.0)] == ["8.00", "8.00", "8", "1.00"]
     assert [no_less(0.04, 2), no_more(0.3, 2)] == ["0.04", "0.30"]
     assert no_less(math.inf, 2) == "inf"
+    assert odds(49.725) == "3.94 * 10^21"
     assert odds(1000.0) == "e to the power of 1000.00"
 
 

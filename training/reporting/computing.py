@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from dp.ledger.entries import Cost
+from dp.ledger.entries import Cost, Kind
 from secagg.charter import VerifiedCharter
 from secagg.identity import fingerprint
 from secagg.release import read_envelope
@@ -17,11 +17,11 @@ from secagg.release.checkpoints import VerifiedCheckpoints, verify_checkpoints
 from secagg.release.folder import verify_statement
 from secagg.release.statement import Statement, read_statement
 from training.privacy_plan import privacy_plan, rounds_of_plan, rounds_stated
-from training.reporting.budget import data_sets_of
-from training.reporting.charges import check_charges
+from training.reporting.budget import DataSetFacts, data_sets_of
+from training.reporting.charges import check_charges, rounds_of
 from training.reporting.egress import egress_of
 from training.reporting.evidence import SiteEvidence, account_of
-from training.reporting.guarantee import InAll, guarantee_of
+from training.reporting.guarantee import InAll, InLedger, guarantee_of
 from training.reporting.integrity import (
     Integrity,
     check_audit,
@@ -52,13 +52,15 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     sites = tuple(_site(site) for site in evidence)
     run = rounds_run(statement.predicate if statement else None, evidence, charter)
     about: Literal["site", "consortium"] = "site" if [site.scope for site in sites] == ["site"] else "consortium"
-    in_all = _spent_in_all(evidence[0], sites[0], charter, run) if about == "site" else None
-    guarantee = guarantee_of(charter.charter, run.rounds, run.sums, run.counted, in_all)
     integrity = Integrity()
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
     for site in evidence:
         check_site(site, charter.charter, checkpoints, integrity)
         check_charges(site, charter, records.transcript, statement.predicate if statement else None, integrity)
+    in_all = _spent_in_all(evidence[0], sites[0], charter, run) if about == "site" else None
+    if in_all and not integrity.findings:
+        in_all = replace(in_all, ledger=_in_ledger(evidence[0], sites[0], charter))
+    guarantee = guarantee_of(charter.charter, run.rounds, run.sums, run.counted, in_all)
     check_checkpoints(charter, checkpoints, integrity)
     check_release(statement.predicate if statement else None, records, guarantee, integrity)
     check_transcript(records.transcript, checkpoints, charter.charter, integrity)
@@ -83,8 +85,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
 
 def _spent_in_all(evidence: SiteEvidence, site: SiteFacts, charter: VerifiedCharter, run: RoundsRun) -> InAll | None:
     """What patients of this training have spent in all of theirs, those who have spent most; None if nobody was."""
-    name = charter.digest.hex()
-    trained = [data_set for data_set in site.data_sets if any(entry.charter == name for entry in data_set.runs)]
+    name, trained = charter.digest.hex(), _trained(site, charter)
     if not trained:
         return None
     delta = max(data_set.delta for data_set in trained)
@@ -102,6 +103,20 @@ def _spent_in_all(evidence: SiteEvidence, site: SiteFacts, charter: VerifiedChar
     stated = rounds_stated(charter.charter, run.rounds, run.sums)
     whole = rounds_of_plan(charter.charter, *stated)
     return InAll(spent(*stated), delta, spent(*whole) if run.rounds and whole != stated else None)
+
+
+def _in_ledger(evidence: SiteEvidence, site: SiteFacts, charter: VerifiedCharter) -> InLedger | None:
+    """What the ledger comes to by itself; None where it is not shown whole."""
+    if evidence.ledger is None or evidence.ledger.hidden:
+        return None
+    charged = len(rounds_of(evidence, charter, Kind.CHARGE))
+    return InLedger(charged, max(data_set.spent for data_set in _trained(site, charter)))
+
+
+def _trained(site: SiteFacts, charter: VerifiedCharter) -> list[DataSetFacts]:
+    """The data sets that this training was on."""
+    name = charter.digest.hex()
+    return [data_set for data_set in site.data_sets if any(entry.charter == name for entry in data_set.runs)]
 
 
 def _statement(charter: VerifiedCharter, file: bytes | None) -> Statement | None:

@@ -23,6 +23,8 @@ from training.reporting.rounds_run import Counted
 
 _NIST_SP_800_226: Final = "https://doi.org/10.6028/NIST.SP.800-226"
 
+_BY_THE_RELEASE: Final = "the most that any hospital can have been charged for, by the release"
+
 # What still hides patients once a single hospital's update is known.
 _LEFT: Final[Mapping[PrivacyMode, str]] = {
     "none": "; no noise hides its patients then",
@@ -38,6 +40,18 @@ class Term(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: str
 
 
+class InLedger(msgspec.Struct, frozen=True):
+    """What one hospital's own ledger says.
+
+    Attributes:
+        charged: for so many rounds of this training.
+        epsilon: spent or reserved by all trainings of its patients, of the one who has spent most.
+    """
+
+    charged: int
+    epsilon: float
+
+
 class InAll(msgspec.Struct, frozen=True):
     """What all trainings at a hospital cost the patients of one of them together.
 
@@ -45,11 +59,13 @@ class InAll(msgspec.Struct, frozen=True):
         epsilon: at ``delta``, that one with at least what is stated of it, the others as the ledger counts them; None
             where one of them has no differential privacy.
         of_plan: the same with all rounds that its charter asks for; None where ``epsilon`` is that.
+        ledger: what the ledger alone comes to; None where it is not whole or does not fit the other records.
     """
 
     epsilon: float | None
     delta: float
     of_plan: float | None = None
+    ledger: InLedger | None = None
 
 
 class Guarantee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +123,14 @@ def guarantee_of(
         epsilon_continuous=forecast_reference(plan, rounds) if same_length else None,
         rounds=rounds,
         sums=sums,
-        plain=_plain(charter, epsilon, exchange, plan.delta) + _ended(charter, sums, of_plan) + _together(in_all),
+        plain="".join(
+            (
+                _plain(charter, epsilon, exchange, plan.delta),
+                _stated(epsilon, rounds, in_all) if counted == "stated" and charter.metrics.target is None else "",
+                _ended(charter, sums, of_plan),
+                _together(in_all),
+            )
+        ),
         terms=_terms(charter, plan, epsilon, of_plan, exchange, rounds, counted),
         assumptions=_assumptions(charter, plan, rounds, sums),
         not_protected=_not_protected(charter),
@@ -143,6 +166,17 @@ def _plain(charter: Charter, epsilon: float, exchange: float, delta: float) -> s
         f"factor of at most {odds(exchange)} (epsilon {no_less(exchange, 2)}){only}. A smaller epsilon is better. This "
         "is a limit for the worst case, not what is expected; it does not limit what is learned about patients in "
         "general, which is what the model is for."
+    )
+
+
+def _stated(epsilon: float, rounds: int, in_all: InAll | None) -> str:
+    told = f" Epsilon {no_less(epsilon, 2)} is for {rounds} rounds, {_BY_THE_RELEASE}."
+    if in_all is None or in_all.epsilon is None or in_all.ledger is None:
+        return told
+    return (
+        f"{told} The ledger of this hospital was charged for {in_all.ledger.charged} of them. By it, the patients of "
+        f"this training have spent an epsilon of {no_less(in_all.ledger.epsilon, 2)} in all their trainings here, with "
+        "what is still reserved."
     )
 
 
@@ -263,7 +297,7 @@ def _covered(charter: Charter, rounds: int, counted: Counted) -> str:
     if counted == "charged":
         return f"the {rounds} rounds that were charged"
     if counted == "stated":
-        return f"{rounds} rounds, the most that any hospital can have been charged for, by the release"
+        return f"{rounds} rounds, {_BY_THE_RELEASE}"
     return f"{rounds} rounds, as the charter plans it: in a ledger that is not shown whole there may be more"
 
 

@@ -40,8 +40,8 @@ def without_sum(
     if transcript.broken_off:
         # Of a round after the break nobody knows here what came of it.
         charged &= failed | summed
-    yield from _notice(charged - summed, "They were charged all the same.")
-    yield from _notice(failed - charged, "No entry that is shown charges them.")
+    yield from _notice(charged - summed, "That was charged all the same.")
+    yield from _notice(failed - charged, "No entry that is shown charges for that.")
 
 
 def _rounds_of(kind: Kind, sites: Sequence[SiteEvidence], charter: VerifiedCharter) -> set[int]:
@@ -51,4 +51,5 @@ def _rounds_of(kind: Kind, sites: Sequence[SiteEvidence], charter: VerifiedChart
 
 def _notice(rounds: set[int], remedy: str) -> Iterator[Notice]:
     if rounds:
-        yield Notice("no-sum", f"No sum was made in rounds {', '.join(map(str, sorted(rounds)))}.", remedy)
+        which = f"round{'s' if len(rounds) > 1 else ''} {', '.join(map(str, sorted(rounds)))}"
+        yield Notice("no-sum", f"No sum was made in {which}.", remedy)

@@ -13,7 +13,7 @@ from tests.support.consortium import make_charter, make_identities
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.draft import draft_charter
 from training.privacy_plan import privacy_plan
-from training.reporting.guarantee import InAll, _plain, guarantee_of
+from training.reporting.guarantee import InAll, InLedger, _plain, guarantee_of
 
 IDENTITIES = make_identities(4)
 UNIFORM = Training(rounds=3, weighting="uniform")
@@ -141,6 +141,8 @@ def test_where_one_of_them_has_no_differential_privacy_no_epsilon_is_told_of_all
     assert "This hospital has also trained without differential privacy" in told
     assert told.endswith("no epsilon covers all of their trainings together.")
     assert "over all trainings at this hospital" not in told
+    told = guarantee_of(LOCAL, 4, 3, "stated", InAll(None, 1e-5, ledger=InLedger(3, 2.5))).plain
+    assert "in all their trainings here" not in told
 
 
 NO_NOISE = make_charter(IDENTITIES)

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from dp.ledger import Kind
+from dp.stated import no_less
 from secagg.errors import ProtocolError
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, StoppedHereError, StoppingEngine
 from training.engines.base import Phase
@@ -55,7 +56,7 @@ def told(notices):
     return [([int(number) for number in re.findall(r"\d+", notice.message)], notice.remedy) for notice in notices]
 
 
-CHARGED, NOT_CHARGED = "They were charged all the same.", "No entry that is shown charges them."
+CHARGED, NOT_CHARGED = "That was charged all the same.", "No entry that is shown charges for that."
 
 
 def charged(ward):
@@ -87,6 +88,37 @@ def test_the_rounds_that_a_release_states_are_called_charged_only_where_a_ledger
     )
 
 
+def test_beside_what_is_promised_for_them_stands_what_the_hospital_s_own_ledger_comes_to(refused_once):
+    found = of_one(refused_once)
+    (data_set,) = found.sites[0].data_sets
+    assert data_set.spent < found.guarantee.epsilon
+    assert (
+        f"Epsilon {no_less(found.guarantee.epsilon, 2)} is for 7 rounds, the most that any hospital can have been "
+        "charged for, by the release. The ledger of this hospital was charged for 4 of them. By it, the patients of "
+        f"this training have spent an epsilon of {no_less(data_set.spent, 2)} in all their trainings here"
+    ) in found.guarantee.plain
+
+
+def test_of_a_ledger_that_lacks_a_round_it_took_part_in_nothing_stands_there(refused_once):
+    ward = refused_once
+    site = gather_site(ward.home(1), ward.charter, ward.hospitals[1]._identity)
+    ledger = site.evidence.ledger
+    short = replace(ledger, shown=tuple(item for item in ledger.shown if item.entry.round != 7))
+    found = report(ward, [replace(site, evidence=replace(site.evidence, ledger=short))])
+    assert "uncharged-round" in {finding.reason for finding in found.findings}
+    assert "The ledger of this hospital was charged" not in found.guarantee.plain
+
+
+def test_what_several_show_says_nothing_of_one_ledger(refused_once):
+    sites = [
+        gather_for_others(refused_once.home(number), refused_once.charter, hospital._identity)
+        for number, hospital in refused_once.hospitals.items()
+    ]
+    plain = report(refused_once, sites).guarantee.plain
+    assert "is for 7 rounds, the most that any hospital can have been charged for, by the release. " not in plain
+    assert "the most that any hospital can have been charged for, by the release." in plain
+
+
 def test_control_where_the_ledger_has_all_they_are(open_ward):
     ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
     # Too few answer in the second round.
@@ -94,6 +126,8 @@ def test_control_where_the_ledger_has_all_they_are(open_ward):
     found = of_one(ward)
     assert "for the 4 rounds that were charged" in epsilon_of(found)
     assert told(found.notices) == [([2], CHARGED)]
+    assert "No sum was made in round 2." in [notice.message for notice in found.notices]
+    assert "by the release" not in found.guarantee.plain
 
 
 def test_where_no_ledger_can_be_read_nobody_knows_who_was_charged(refused_once):
