@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.table import Table
 
 from cli.json_text import json_text
-from cli.output import console, epsilon, percent, quiet_progress, score, size, warn
+from cli.output import console, epsilon, percent, quiet_progress, score, size, unmarked, warn
 from cli.paths import quoted
 from dp.ledger import BudgetUse
 from dp.ledger.budget_use import ALERTS
@@ -23,7 +23,7 @@ from secagg.errors import SecaggError
 from secagg.masking import Purpose
 from secagg.printable import printable
 from training.metrics import Metrics
-from training.round_record import RoundRecord
+from training.round_record import RoundRecord, some
 from training.run_history import RoundResult
 from training.simulation import Observer, SimulationResult
 
@@ -146,7 +146,8 @@ def budget_lines(budgets: Mapping[str, BudgetUse]) -> Iterator[str]:
         names = tuple(name for name, use in budgets.items() if use.alert == level)
         if names:
             most = max((budgets[name] for name in names), key=lambda use: use.percent)
-            yield f"Budget alert, {level} %: {_names(names)}. {most.told()}, under the policies in their folders."
+            whose = some(names, _MOST_NAMES)
+            yield f"Budget alert, {level} %: {whose}. {most.told()}, under the policies in their folders."
 
 
 def _kept(charter: Charter) -> str:
@@ -196,20 +197,7 @@ def _caption(private: bool) -> str:
 
 
 def _dropped(record: RoundRecord) -> str:
-    told = []
-    if record.dropped:
-        told.append(_names(record.dropped))
-    if record.silent:
-        told.append(f"{_names(record.silent)}, after sending")
-    if record.reason:
-        told.append(record.reason)
-    return "; ".join(told)
-
-
-def _names(names: tuple[str, ...]) -> str:
-    shown = 3
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+    return unmarked("; ".join(filter(None, (record.dropped_out(_MOST_NAMES), record.reason))))
 
 
 def _comparison_table(result: SimulationResult) -> Table:
@@ -247,6 +235,7 @@ def _spent(result: SimulationResult) -> str:
 
 
 _FEW = 12
+_MOST_NAMES = 3
 _MOST_ROUNDS = 30
 
 

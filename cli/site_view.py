@@ -55,8 +55,8 @@ class SiteView:
         summed = f"sum {record.step}" if record.step else "no sum"
         what = "statistics" if record.purpose is Purpose.STATISTICS else summed
         told = f"round {record.round}: {what}, {len(record.survivors)} in the sum, {record.seconds:.2f} s"
-        if record.dropped:
-            told += f"; without {', '.join(record.dropped)}"
+        if record.dropped or record.silent:
+            told += f"; dropped out: {record.dropped_out()}"
         if record.reason:
             told += f" [{record.reason}]"
         fields = {"round": record.round, "step": record.step, "cohort": len(record.survivors), "reason": record.reason}

@@ -46,7 +46,7 @@ def _bar(done: float, total: float) -> ProgressBar:
 
 
 def _rounds(found: WatchedTraining) -> Table:
-    table = Table("round", "in the sum", "missing", "accuracy", "AUC", "epsilon")
+    table = Table("round", "in the sum", "dropped out", "accuracy", "AUC", "epsilon")
     for column in (0, 1, 3, 4, 5):
         table.columns[column].justify = "right"
     hidden = len(found.rounds) - _SHOWN
@@ -61,4 +61,4 @@ def _cells(row: WatchedRound, members: int) -> tuple[str, ...]:
     label = str(row.round) if row.purpose is Purpose.TRAINING else f"{row.round} (statistics)"
     cohort = unmarked(f"no sum: {row.reason}") if row.reason else f"{row.cohort} of {members}"
     spent = "-" if row.epsilon is None else epsilon(row.epsilon)
-    return label, cohort, unmarked(", ".join(row.dropped)), percent(row.accuracy), score(row.auc), spent
+    return label, cohort, unmarked(row.dropped_out), percent(row.accuracy), score(row.auc), spent

@@ -465,12 +465,13 @@ def _too_few_finished(finished: int, threshold: int) -> ProtocolError:
 def _record(server: MaskingServer, pump: Pump, seconds: float) -> RoundRecord:
     names = server.session.name
     survivors = server.result.survivors.numbers if server.result else ()
+    present = survivors or server.senders
     return RoundRecord(
         round=server.round,
         purpose=server.session.purpose,
         step=server.step if server.result else 0,
         survivors=tuple(names(number) for number in survivors),
-        dropped=tuple(names(number) for number in server.session.members if number not in survivors),
+        dropped=tuple(names(number) for number in server.session.members if number not in present),
         silent=tuple(names(number) for number in sorted(pump.silent)),
         refusals=(*_found(server.fault), *pump.refusals),
         reason=None if server.result else (server.fault.reason if server.fault else None),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.sections import MOST_MEMBERS
 from secagg.errors import RemoteProtocolError
 from secagg.masking import Purpose
 from secagg.masking.messages import Refusal
@@ -45,8 +46,8 @@ class RoundRecord(msgspec.Struct, frozen=True):
     Attributes:
         step: which sum it gave; 0 if it gave none.
         survivors: in the sum, by name; empty if there was none. In JSON ``cohort``.
-        dropped: not in the sum.
-        silent: in the sum, but cut off before its masks came off.
+        dropped: not in the sum; if there was none, those who sent no vector for it.
+        silent: cut off, or silent, after they had sent their vector, before the masks came off.
         reason: why there was no sum, if there was none.
         bytes_up: sent by all hospitals together; ``bytes_down``: sent to them.
         seconds: of wall time.
@@ -63,6 +64,24 @@ class RoundRecord(msgspec.Struct, frozen=True):
     bytes_up: int
     bytes_down: int
     seconds: float
+
+    def dropped_out(self, most: int = MOST_MEMBERS) -> str:
+        """Who dropped out and when, with the reason of those who gave one; of each kind so many names at most."""
+        reasons = {refusal.member: refusal.reason for refusal in self.refusals if refusal.member in self.dropped}
+        without = tuple(name for name in self.dropped if name not in reasons)
+        told = [some(without, most)] if without else []
+        for reason in dict.fromkeys(reasons.values()):
+            names = tuple(name for name in self.dropped if reasons.get(name) == reason)
+            told.append(f"{some(names, most)} ({reason})")
+        if self.silent:
+            told.append(f"{some(self.silent, most)}, after sending")
+        return "; ".join(told)
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """Names in a row, so many at most."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def steps_summed(rounds: Iterable[RoundRecord]) -> frozenset[tuple[Purpose, int]]:

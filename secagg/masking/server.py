@@ -118,6 +118,11 @@ class MaskingServer:
         return self.round >= self.session.first_round + self.session.rounds - 1
 
     @property
+    def senders(self) -> frozenset[int]:
+        """Who has sent a vector in this round."""
+        return self._collection.senders
+
+    @property
     def missing(self) -> frozenset[int]:
         """Whose answer the current step still waits for."""
         match self.state:

@@ -193,6 +193,18 @@ def test_a_round_with_too_few_hospitals_has_no_sum_and_is_tried_again(open_ward)
     assert_all_have_one_model(ward, 3)
 
 
+def test_of_a_round_without_a_sum_only_those_who_sent_nothing_are_said_to_have_dropped_out(open_ward):
+    ward = open_ward()
+    coordinator = ward.coordinator(
+        *(DropOut(number, 1, Phase.MASK) for number in (1, 2)), *(DropOut(number, 3, Phase.REVEAL) for number in (2, 3))
+    )
+    coordinator.run()
+    nothing_sent, _, nothing_revealed, _, _ = coordinator.rounds
+    assert (nothing_sent.dropped, nothing_sent.silent) == (("h1", "h2"), ())
+    assert (nothing_revealed.dropped, nothing_revealed.silent) == ((), ("h2", "h3"))
+    assert [record.dropped_out() for record in coordinator.rounds] == ["h1, h2", "", "h2, h3, after sending", "", ""]
+
+
 SHARES_GIVEN_AND_NO_SUM = (DropOut(5, 2, Phase.MASK), DropOut(1, 2, Phase.REVEAL))
 
 
@@ -351,6 +363,16 @@ def test_a_run_that_stops_for_refusals_says_whose_and_why_and_not_to_wait(open_w
     assert "h2, h3 refused (budget-exceeded): This hospital's own log says why." in caught.value.message
     assert caught.value.message.count("refused") == 1
     assert caught.value.remedy.startswith("Waiting does not help")
+
+
+def test_who_refused_a_round_is_told_apart_from_who_was_away(open_ward, monkeypatch):
+    ward = open_ward()
+    refusing(monkeypatch, (2, 3), ward)
+    coordinator = ward.coordinator(DropOut(4, 1, Phase.MASK))
+    with pytest.raises(ProtocolError):
+        coordinator.run()
+    assert coordinator.rounds[0].dropped_out() == "h4; h2, h3 (budget-exceeded)"
+    assert coordinator.rounds[1].dropped_out() == "h2, h3 (budget-exceeded)"
 
 
 def test_a_run_that_stops_for_silence_says_to_wait_also_where_one_refused(open_ward, monkeypatch):

@@ -47,7 +47,7 @@ function table(now) {
     const cells = [
       row.purpose === "training" ? row.round : `${row.round} (statistics)`,
       row.reason ? `no sum: ${row.reason}` : `${row.cohort} of ${now.members}`,
-      row.dropped.join(", "),
+      row.dropped_out,
       row.accuracy === null ? "-" : `${(100 * row.accuracy).toFixed(1)} %`,
       shown(row.auc, 3),
       spentSoFar(row.epsilon),

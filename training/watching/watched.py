@@ -36,6 +36,7 @@ class WatchedRound(msgspec.Struct, frozen=True):
     Attributes:
         step: which sum it gave; 0 if it gave none.
         cohort: how many hospitals are in the sum.
+        dropped, silent: as in `RoundRecord`; ``dropped_out``: the same in words, with reasons.
         epsilon: the most that a patient has spent after it, where that is known.
     """
 
@@ -44,6 +45,8 @@ class WatchedRound(msgspec.Struct, frozen=True):
     step: int
     cohort: int
     dropped: tuple[str, ...]
+    silent: tuple[str, ...]
+    dropped_out: str
     reason: str | None
     seconds: float
     accuracy: float | None = None
@@ -192,7 +195,9 @@ def _counted(record: RoundRecord) -> WatchedRound:
         record.purpose,
         record.step,
         len(record.survivors),
-        (*record.dropped, *record.silent),
+        record.dropped,
+        record.silent,
+        record.dropped_out(),
         record.reason,
         record.seconds,
     )

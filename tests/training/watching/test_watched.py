@@ -49,6 +49,15 @@ def test_a_hospital_and_a_coordinator_are_seen_in_the_field(tmp_path):
         assert not [secret for secret in secrets if secret.encode() in shown]
 
 
+def test_who_was_cut_off_after_sending_is_in_the_sum_and_not_missing_from_it(tmp_path):
+    folder = prepared(tmp_path, 4, choices_of(), drop_outs=("h2:1:mask", "h3:2:reveal"))
+    run(folder, Observer())
+    first, second, _ = read_watched(folder).rounds
+    assert (first.cohort, first.dropped, first.silent, first.dropped_out) == (3, ("h2",), (), "h2")
+    assert (second.cohort, second.dropped, second.silent) == (4, (), ("h3",))
+    assert second.dropped_out == "h3, after sending"
+
+
 def test_what_has_ended_without_a_release_is_over_and_said_not_to_run(tmp_path):
     sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
     for folder in (sites.hospitals[1].path, sites.coordinator.path):
