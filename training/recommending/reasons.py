@@ -19,6 +19,8 @@ from training.recommending.wishes import Wishes, delta_of
 
 # Noise so many times as long as what it hides leaves a step little to learn from: a rule of thumb, no bound.
 _MOST_NOISE: Final = 10
+# Two digits have none after the point.
+_WHOLE_FROM: Final = 10
 _DROWNED: Final = " Training would drown in it: train fewer parameters, or raise the patients per step or epsilon."
 
 
@@ -75,7 +77,7 @@ def _scheme(plan: Plan) -> Choice:
     return Choice(
         "scheme",
         "mask",
-        "The coordinator sees the sum, which the hospitals publish as a model anyway, and nothing else.",
+        "The coordinator sees the sum of each round, and nothing else.",
         f"{cost}, and the coordinator does not see sums either. Do not use bfv or ckks: all hospitals share one key.",
         ("--scheme", "mask"),
     )
@@ -83,6 +85,7 @@ def _scheme(plan: Plan) -> Choice:
 
 def _threshold(wishes: Wishes, plan: Plan) -> Choice:
     shape, alive = plan.shape, plan.shape.survivors
+    spare = shape.members - shape.threshold
     graph = f" Each masks with {shape.peers:.0f} neighbours." if shape.graph else ""
     # Among neighbours a sum is over more than half of the honest hospitals, whatever the threshold.
     crowds = "" if shape.graph else "sums over larger crowds, and "
@@ -92,7 +95,9 @@ def _threshold(wishes: Wishes, plan: Plan) -> Choice:
         f"The smallest that is safe: below it, a coordinator that colludes with {wishes.colluding} of the hospitals "
         f"could ask two sets of them for what removes all masks from one update. When {shape.dropped} drop out, "
         f"{alive} are left.{graph}",
-        f"a higher one: {crowds}no sum where {shape.members - shape.threshold} are missing, which this one tolerates.",
+        f"a higher one: {crowds}no sum where {spare} {'is' if spare == 1 else 'are'} missing, which this one tolerates."
+        if spare
+        else "more hospitals, or fewer that may collude: with this one there is no sum where any is missing.",
         ("--colluding", str(wishes.colluding), "--threshold", str(shape.threshold), "--dropout", f"{wishes.dropout:g}"),
     )
 
@@ -181,4 +186,5 @@ def _time_per_round(factor: float) -> str:
 
 
 def _times(factor: float) -> str:
-    return f"{factor:.2g} times"
+    rounded = float(f"{factor:.2g}")
+    return f"{rounded:,.0f} times" if rounded >= _WHOLE_FROM else f"{rounded:g} times"

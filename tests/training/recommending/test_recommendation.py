@@ -61,6 +61,21 @@ def test_two_hundred_hospitals_mask_with_neighbours():
     assert f"Each masks with {found.plan.shape.peers:.0f} neighbours" in found.choices[1].why
 
 
+def test_a_higher_threshold_is_an_alternative_only_where_there_is_one():
+    assert "a higher one: sums over larger crowds, and no sum where 1 is missing" in recommend(FOUR).choices[1].instead
+    for wishes in (replace(FOUR, members=3), replace(FOUR, members=5, colluding=3)):
+        choice = recommend(wishes).choices[1]
+        assert choice.value == f"{wishes.members} of {wishes.members}"
+        assert choice.instead.startswith("more hospitals, or fewer that may collude")
+
+
+def test_large_factors_are_told_in_full():
+    scheme = recommend(Wishes(1000, 1, 1, 0.1, 20, FAST)).choices[0]
+    assert re.search(r" and [1-9]\d0 times down,", scheme.instead), scheme.instead
+    drowned = recommend(replace(FORTY, parameters=10_000_000, budget=Budget(1.0, None, 600, 0.1))).choices[-1]
+    assert not re.search(r"e\+\d", drowned.why)
+
+
 def test_less_epsilon_takes_more_noise():
     noise = []
     for epsilon in (8.0, 1.0):
