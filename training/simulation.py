@@ -46,6 +46,7 @@ from training.simulation_folder import SimulationSettings, read_settings, resumi
 from training.sites import read_sites, read_test
 from training.splitting import Site
 from training.task import Task
+from training.without_effect import another_batch, unused_dropout
 
 _NO_BUDGET = "budget-exceeded"
 
@@ -60,7 +61,8 @@ class SimulationResult:
         hospitals: the folder of the hospitals' folders.
         pooled: one model on all records, without protection; ``curator``: with the charter's noise added once;
             ``alone``: each hospital's own, as private as in the run. None and empty where they were not asked for.
-        warnings: what everybody must be told of the charter, and of how the task's model was changed.
+        warnings: what everybody must be told of the charter, of how the task's model was changed, and of settings that
+            do not do what they seem to.
         budgets: by hospital, how much of its data set's budget is used; empty without differential privacy.
     """
 
@@ -107,7 +109,8 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
     sites = read_sites(settings.source, task)
     cores = cores_for(charter.charter.model.parameters)
     with cores, SimulatedConsortium(folder, settings, charter, task, sites, observer) as consortium:
-        observer.on_start(charter, task.cautions())
+        told = (*task.cautions(), *consortium.without_effect())
+        observer.on_start(charter, told)
         measured = history(folder)
 
         def on_round(record: RoundRecord) -> None:
@@ -130,7 +133,7 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
             observer.on_refusal(name, _lacks_release(name, folder))
         pooled, curator, alone = _compare(consortium, observer) if settings.compare else (None, None, ())
         hospitals, budgets = settings.hospitals_folder(folder), consortium.budgets()
-        warnings = (*cautions(charter.charter), *task.cautions(), *consortium.cautions())
+        warnings = (*cautions(charter.charter), *told, *consortium.cautions())
         return SimulationResult(
             folder, hospitals, charter, measured.records, federated, pooled, curator, alone, warnings, budgets
         )
@@ -291,6 +294,11 @@ class SimulatedConsortium:
     def cautions(self) -> tuple[Caution, ...]:
         """What is to be told of the consortium's statistics, once there are some."""
         return constant_columns(next(filter(None, (own.constant_columns for own in self.hospitals.values())), ()))
+
+    def without_effect(self) -> tuple[Caution, ...]:
+        """What is to be told of settings before anybody trains."""
+        charter, patients = self.charter.charter, sum(own.train.patient_count for own in self.patients)
+        return (*unused_dropout(charter, self.settings.choices), *another_batch(charter, patients))
 
     def evaluate(self) -> Metrics:
         """The consortium's model on the test records."""

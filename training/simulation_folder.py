@@ -14,6 +14,7 @@ import msgspec
 from secagg.charter import Charter, Member, VerifiedCharter, sign_charter, verify_charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.folder import write_charter, write_signatures
+from secagg.charter.model import STATISTICS_SUMS
 from secagg.errors import InputError
 from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
 from secagg.identity import Identity
@@ -89,9 +90,11 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     members = [Member(name=site.name, public_key=key.public_key) for site, key in zip(sites, identities, strict=True)]
     settings = _knowing_the_batch(settings, sites, task)
     charter = draft_charter(settings.choices, members, settings.spec)
-    for text in settings.drop_outs:
-        drop_out = parse_drop_out(text, {site.name: number for number, site in enumerate(sites, 1)})
+    numbers = {site.name: number for number, site in enumerate(sites, 1)}
+    drop_outs = [parse_drop_out(text, numbers) for text in settings.drop_outs]
+    for text, drop_out in zip(settings.drop_outs, drop_outs, strict=True):
         _require_phase(text, drop_out, charter)
+        _require_round(text, drop_out, drop_outs, charter)
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
     make_folder(folder, lambda partial: _write_folders(partial, settings, verified, identities))
 
@@ -125,6 +128,19 @@ def _require_phase(text: str, drop_out: DropOut, charter: Charter) -> None:
             f"{text!r} lets a hospital drop out after it has answered, but the scheme {charter.scheme} asks it nothing "
             "more.",
             remedy=f"Write it without the phase {drop_out.phase}.",
+        )
+
+
+def _require_round(text: str, drop_out: DropOut, drop_outs: Sequence[DropOut], charter: Charter) -> None:
+    """No drop-out in a round that there will not be. One that gives no sum, for drop-outs in it, is repeated."""
+    planned = charter.training.rounds + (STATISTICS_SUMS if charter.statistics.features else 0)
+    rounds = planned + len({other.round for other in drop_outs if other.round < drop_out.round})
+    if drop_out.round > rounds:
+        raise InputError(
+            "bad-drop-out",
+            f"{text!r} lets a hospital drop out in a round that is never run: there are {planned}, and one more for "
+            "each that gives no sum.",
+            remedy=f"Give a round from 1 to {planned}, or more --rounds.",
         )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from secagg.charter.model import Charter
 from secagg.charter.rounding import enough_patients, is_coarse
-from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Encoding, Scheme
+from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Encoding, Scheme, ServerStep
 from secagg.graph import COMPLETE_UP_TO
 
 SHARED_KEY_SCHEMES: Final = ENCRYPTED_SCHEMES - MASKED_SCHEMES
@@ -49,6 +49,8 @@ def cautions(charter: Charter) -> tuple[Caution, ...]:
             found.append(coarse_grid(*sizes))
     if charter.scheme in ENCRYPTED_SCHEMES and len(charter.members) > COMPLETE_UP_TO:
         found.append(_all_with_all(charter.scheme, len(charter.members)))
+    if charter.training.server.warm_up >= charter.training.rounds:
+        found.append(_never_warm(charter.training.server, charter.training.rounds))
     return tuple(found)
 
 
@@ -73,6 +75,15 @@ def coarse_grid(members: int, parameters: int, encoding: Encoding) -> Caution:
         f"grid: an update of {of_whom} is lost to rounding, in part or whole, unless it is longer than a tenth of "
         "update_norm. A run may learn nothing.",
         "Choose more field_bits, a max_weight of about the largest hospital's patients, or a smaller update_norm.",
+    )
+
+
+def _never_warm(server: ServerStep, rounds: int) -> Caution:
+    return Caution(
+        "warm-up-too-long",
+        f"The server's learning rate rises over {server.warm_up} rounds, and there are {rounds}: it never comes to "
+        f"{server.learning_rate:g}.",
+        f"Choose a warm-up of fewer than {rounds} rounds.",
     )
 
 

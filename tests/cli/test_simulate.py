@@ -194,6 +194,47 @@ def test_the_result_as_json_holds_the_warnings(simulate, secagg, consortium):
     assert secagg("simulate", "--resume", consortium / "run", "--json").json["warnings"] == []
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "mentions"),
+    [
+        (("--warm-up", "2"), "warm-up-too-long", "rises over 2 rounds, and there are 2: it never comes to 1"),
+        (("--dropout", "0.9"), "unused-dropout", "--dropout 0.9 changes nothing"),
+    ],
+)
+def test_settings_that_do_not_do_what_they_seem_to_are_told(simulate, secagg, options, code, mentions):
+    outcome = simulate(*options)
+    assert outcome.code == 0
+    assert_one_warning(outcome, code, mentions)
+    (warning,) = secagg("simulate", "--resume", "run", "--json").json["warnings"]
+    assert warning["code"] == code
+
+
+@pytest.mark.parametrize("options", [("--warm-up", "1"), ("--dropout", "0.1")])
+def test_control_of_settings_that_do_it_nothing_is_told(simulate, options):
+    assert simulate(*options, "--json").json["warnings"] == []
+
+
+SHARED_NOISE = ("--dp", "distributed", "--sampling-rate", "1", "--epsilon", "50", "--rounds", "1", "--no-compare")
+
+
+@pytest.mark.parametrize(("batch", "told"), [(5000, True), (2, True), (30, False), (None, False)])
+def test_a_batch_that_is_far_from_what_is_expected_is_told(secagg, here, batch, told):
+    of_batch = ("--batch-size", batch) if batch else ()
+    outcome = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *SHARED_NOISE, *of_batch)
+    assert outcome.code == 0, outcome.err
+    if told:
+        assert_one_warning(outcome, "another-batch", f"divided by {batch} patients")
+    else:
+        assert outcome.err == ""
+
+
+def assert_one_warning(outcome, code, mentions):
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("Warning: ")
+    assert line.endswith(f"[{code}]")
+    assert mentions in line
+
+
 # Records that cannot be used
 
 
@@ -505,10 +546,15 @@ def test_a_device_that_is_not_here_leaves_nothing(simulate, here):
         simulate("--device", name).failed(UNUSABLE, "no-such-device", name, "--device auto")
 
 
-@pytest.mark.parametrize("drop_out", ["h1:0", "h1:-3"])
+@pytest.mark.parametrize("drop_out", ["h1:0", "h1:-3", "h1:3"])
 def test_a_drop_out_in_no_round_is_refused(simulate, here, drop_out):
     with nothing_written(here):
         simulate("--drop", drop_out).failed(UNUSABLE, "bad-drop-out", drop_out)
+
+
+def test_control_a_drop_out_in_a_round_that_is_run_because_another_gave_no_sum_comes(simulate):
+    result = simulate("--drop", "h1:1", "--drop", "h2:3:apply", "--json").json
+    assert [row["record"]["step"] for row in result["rounds"]] == [0, 1, 2]
 
 
 def test_a_field_too_narrow_for_the_weights_is_refused_before_anything_is_written(simulate, here):

@@ -6,10 +6,11 @@ import pytest
 
 from secagg.charter import Encoding, Model, Privacy, Training
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, cautions, shared_key
-from secagg.charter.sections import ENCRYPTED_SCHEMES
+from secagg.charter.sections import ENCRYPTED_SCHEMES, ServerStep
 from secagg.charter.thresholds import smallest_threshold
 from secagg.graph import COMPLETE_UP_TO
 from tests.support.consortium import make_charter, make_identities
+from training.server_optimizer import learning_rate
 
 FEW = make_identities(5)
 MANY = make_identities(COMPLETE_UP_TO + 1)
@@ -100,3 +101,10 @@ def test_gradients_with_shared_noise_are_rounded_on_a_grid_of_their_own(mode, ex
     step = Training(rounds=1, local_steps=1, weighting="uniform")
     private = {"privacy": Privacy(mode=mode, noise_multiplier=1.0), "training": step}
     assert codes(FEW, model=LARGE, encoding=NARROW, **private) == expected
+
+
+@pytest.mark.parametrize(("warm_up", "expected"), [(0, []), (2, []), (3, ["warm-up-too-long"])])
+def test_a_learning_rate_that_rises_to_the_end_never_comes_to_what_is_set(warm_up, expected):
+    server = ServerStep(learning_rate=0.5, warm_up=warm_up)
+    assert codes(FEW, training=Training(rounds=3, server=server)) == expected
+    assert (max(learning_rate(server, step, 3) for step in range(3)) < 0.5) is bool(expected)
