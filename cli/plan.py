@@ -266,7 +266,7 @@ def _print(plans: Plans, colluding: int, parameters: int) -> None:
             table.add_row(name, *cells)
         table.add_section()
     console.print(table)
-    for note in _notes(plans, parameters):
+    for note in _notes(plans, colluding, parameters):
         console.print(note)
 
 
@@ -277,7 +277,7 @@ def _title(one: Plan) -> str:
     return "mask:\nall" if one.shape.graph is None else "mask:\nfew"
 
 
-def _notes(plans: Plans, parameters: int) -> Iterator[str]:
+def _notes(plans: Plans, colluding: int, parameters: int) -> Iterator[str]:
     shapes = [one.shape for one in plans.ways]
     shown = {shape.scheme for shape in shapes}
     if any(shape.graph for shape in shapes):
@@ -291,6 +291,11 @@ def _notes(plans: Plans, parameters: int) -> Iterator[str]:
         yield (
             f"[bold red]{', '.join(shared)}[/bold red]: all hospitals share one key. A coordinator that colludes with "
             "any one hospital reads every update. Choose double-lock instead."
+        )
+    if colluding and any(shape.masked for shape in shapes):
+        yield (
+            "With one hospital: the sum of each round. Over several rounds the two can learn one hospital's update if "
+            "they forge a sum; only noise protects patients then. Transcript and logs show it afterwards."
         )
     if shapes[0].members > COMPLETE_UP_TO and any(shape.encrypted for shape in shapes):
         yield (

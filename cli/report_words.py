@@ -134,8 +134,9 @@ def what_stayed(report: Report) -> list[str]:
     """What no message holds."""
     scheme, threshold = report.charter.scheme, report.charter.threshold
     hidden = (
-        "Its update in a readable form: what is sent can be read only as a sum with those of others, at least "
-        f"{threshold} in all."
+        "Its update in a readable form: what is sent in a round can be read only as a sum with those of others, at "
+        f"least {threshold} in all. A hospital that helps the coordinator to forge a sum can get at one update over "
+        f"several rounds: {_forged(report)}."
         if scheme in MASKED_SCHEMES
         else "Its update in clear: it is encrypted with a key that all hospitals share. Whoever has that key and the "
         "message reads the update."
@@ -155,6 +156,21 @@ def what_stayed(report: Report) -> list[str]:
         "and backups leave no entry in its log."
     )
     return lines
+
+
+def _forged(report: Report) -> str:
+    """Whether anybody did, as far as this report can tell."""
+    transcript = report.transcript
+    if transcript is None:
+        return "whether one did was not checked here, as no transcript was given"
+    if not transcript.compared_with:
+        return "whether one did was not checked here, as there was no hospital's log to compare the transcript with"
+    if transcript.findings:
+        return "here something in the transcript does not fit; what is said to be wrong says whether that is such a sum"
+    logs = len(transcript.compared_with)
+    whose = "this hospital's log" if report.about == "site" else f"the logs of {logs} hospitals"
+    seen = "in as much of the transcript as can be read" if transcript.cut else "in the transcript"
+    return f"none did, by {whose}, in which each sum is the true one {seen}"
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,9 @@ def _protection(content: Charter) -> Rows:
 def _seen_with_one(content: Charter) -> str:
     if content.scheme in SHARED_KEY_SCHEMES:
         return "[bold red]every hospital's update[/bold red]"
-    return "the sum" if content.max_colluding else "not promised: max_colluding is 0"
+    if content.max_colluding == 0:
+        return "not promised: max_colluding is 0"
+    return "the sum of each round; over several, an update too if the hospital helps it to forge a sum"
 
 
 def _colluders(content: Charter) -> str:

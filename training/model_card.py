@@ -39,8 +39,8 @@ def model_card(
     sections = (
         _front_matter(charter, kind),
         f"# {charter.name}\n\nTrained by {len(release.statement.predicate.contributors)} hospitals with secagg. "
-        "No hospital saw another's records, and the coordinator saw no single update. The model belongs to all of "
-        "them.",
+        "No hospital sent its records to another, and each hid its updates from the coordinator. The model belongs to "
+        "all of them.",
         _owners(release),
         _uses(),
         _input(charter, kind, constant),
@@ -152,7 +152,7 @@ def _training(release: VerifiedRelease) -> str:
         ("rounds", f"{predicate.rounds}, which gave {predicate.sums} sums"),
         ("scheme of aggregation", charter.scheme),
         ("fewest hospitals in a sum", str(charter.threshold)),
-        ("hospitals that may collude without seeing another's update", _colluders(charter)),
+        ("hospitals that may collude without seeing another's update in a round", _colluders(charter)),
         ("parameters that were trained", str(charter.model.parameters)),
         (
             "step at every hospital",
@@ -223,7 +223,9 @@ def _seen(charter: Charter) -> str:
     """By whom updates may have been seen."""
     if charter.scheme in SHARED_KEY_SCHEMES:
         return shared_key(charter.scheme).message
-    return f"More than {charter.max_colluding} hospitals that collude with the coordinator may have seen updates."
+    many = charter.max_colluding
+    beyond = f"More than {many} hospital{'' if many == 1 else 's'} colluding with the coordinator may have seen updates"
+    return f"{beyond}, and over several rounds a single one that helped it to forge a sum." if many else f"{beyond}."
 
 
 def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -128,6 +129,17 @@ def with_audit(secagg, finished, written, tmp_path):
         return outcome.code, json.loads(outcome.out)["report"]
 
     return report
+
+
+FORGED = "A hospital that helps the coordinator to forge a sum can get at one update over several rounds: "
+
+
+def test_beside_what_did_not_leave_it_says_whether_a_forged_sum_was_looked_for(written, secagg, finished, tmp_path):
+    for name, whose in (("h1", "this hospital's log"), ("all", "the logs of 4 hospitals")):
+        assert f"{FORGED}none did, by {whose}, " in unescape((written / f"{name}.html").read_text())
+    given = ("--charter", finished / "charter", "--out", tmp_path / "r.html")
+    assert secagg("audit", "report", finished / "hospitals/h1", *given).code == 0
+    assert f"{FORGED}whether one did was not checked here" in unescape((tmp_path / "r.html").read_text())
 
 
 OTHERS = {

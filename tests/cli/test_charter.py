@@ -148,12 +148,20 @@ def test_parameters_may_be_chosen_where_something_is_encrypted(secagg, here, mem
 @pytest.mark.parametrize(
     ("scheme", "told"),
     [
-        ("mask", ["coordinator sees the sum", "with one hospital it sees the sum", "masks with all others"]),
+        (
+            "mask",
+            [
+                "coordinator sees the sum",
+                "with one hospital it sees the sum of each round; over several, an update too",
+                "if the hospital helps it to forge a sum",
+                "masks with all others",
+            ],
+        ),
         (
             "double-lock",
             [
                 "coordinator sees neither an update nor the sum",
-                "with one hospital it sees the sum",
+                "with one hospital it sees the sum of each round; over several, an update too",
                 "may collude with the coordinator 1 of them",
                 "BFV, n4096-q60: ring degree 4096, modulus of 60 bits (128 bits of security: 109 at most)",
                 "24 bits, 2 per coefficient; plain modulus 2^48",

@@ -70,7 +70,7 @@ def test_the_card_of_a_scheme_with_one_key_promises_nothing_against_colluders(se
     assert simulate("--scheme", scheme).code == 0
     assert export(secagg, here / "run", here, "--card", "README.md").code == 0
     card = (here / "README.md").read_text()
-    assert "| hospitals that may collude without seeing another's update | none: all have one key |" in card
+    assert "| hospitals that may collude without seeing another's update in a round | none: all have one key |" in card
     assert f"- {shared_key(scheme).message}\n" in card
     assert "More than" not in card
 
@@ -78,8 +78,8 @@ def test_the_card_of_a_scheme_with_one_key_promises_nothing_against_colluders(se
 def test_and_under_masking_how_many_may(secagg, finished, here):
     assert export(secagg, finished, here, "--card", "README.md").code == 0
     card = (here / "README.md").read_text()
-    assert "| hospitals that may collude without seeing another's update | 1 |" in card
-    assert "- More than 1 hospitals that collude with the coordinator may have seen updates." in card
+    assert "| hospitals that may collude without seeing another's update in a round | 1 |" in card
+    assert "- More than 1 hospital colluding with the coordinator may have seen updates, and over several" in card
 
 
 def test_the_card_says_what_was_signed_and_leaves_open_what_was_not(secagg, finished, here):

@@ -81,6 +81,7 @@ def test_without_a_word_on_it_all_schemes_stand_side_by_side_with_who_sees_what(
     assert cells(outcome, "with one hospital") == ["the sum", "the sum", "the sum", "updates", "updates"]
     assert cells(outcome, "chosen by default") == ["", "yes", "if asked", "if asked", "if asked"]
     assert cells(outcome, "masks with") == ["199", "86", "199", "-", "-"]
+    assert "Over several rounds the two can learn one hospital's update if they forge a sum;" in outcome.shown
     assert "bfv, ckks: all hospitals share one key." in outcome.shown
     assert "every hospital exchanges keys with every other, here 39,800 messages" in outcome.shown
 
@@ -135,7 +136,9 @@ def test_where_nobody_may_collude_nothing_is_promised_of_a_coordinator_with_a_ho
         one["scheme"]: one["coordinator_with_one_hospital_sees"] for one in secagg(*arguments, "--json").json["ways"]
     }
     assert found == {"mask": None, "double-lock": None, "bfv": "updates", "ckks": "updates"}
-    assert cells(secagg(*arguments, "--scheme", "double-lock"), "with one hospital") == ["no"]
+    outcome = secagg(*arguments, "--scheme", "double-lock")
+    assert cells(outcome, "with one hospital") == ["no"]
+    assert "forge" not in outcome.shown
 
 
 def test_a_scheme_whose_messages_would_be_too_large_is_left_out_or_refused_if_asked_for(secagg):

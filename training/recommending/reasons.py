@@ -70,7 +70,7 @@ def _scheme(plan: Plan) -> Choice:
         return Choice(
             "scheme",
             "double-lock",
-            "The coordinator sees nothing; if it colludes with a hospital, it sees no more than the sum.",
+            "The coordinator sees nothing; if it colludes with a hospital, it sees the sum of each round.",
             f"{cost}, and the coordinator sees sums.",
             ("--scheme", "double-lock"),
         )

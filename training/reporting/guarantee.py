@@ -27,9 +27,14 @@ _BY_THE_RELEASE: Final = "the most that any hospital can have been charged for, 
 
 # What still hides patients once a single hospital's update is known.
 _LEFT: Final[Mapping[PrivacyMode, str]] = {
-    "none": "; no noise hides its patients then",
-    "local": "; the noise in it, which is that hospital's own, still hides its patients as promised",
-    "distributed": "; the share of noise in it is too small to hide its patients by itself",
+    "none": "no noise hides its patients then",
+    "local": "the noise in it, which is that hospital's own, still hides its patients as promised",
+    "distributed": "the share of noise in it is too small to hide its patients by itself",
+}
+# The same where it is the difference of two sums.
+_LEFT_BY_SUMS: Final[Mapping[PrivacyMode, str]] = {
+    **_LEFT,
+    "distributed": "the noise in each of those sums still hides its patients as promised",
 }
 
 
@@ -370,7 +375,8 @@ def _not_protected(charter: Charter) -> tuple[str, ...]:
         "What the model says about patients in general, and so about anybody who resembles them.",
         "Records that leave a hospital in any other way.",
         "Whether a hospital's list of patients changed between two runs, or within one: the name of a data set tells.",
-        f"{_collusion(charter)}{_LEFT[charter.privacy.mode]}.",
+        f"{_collusion(charter)}; {_LEFT[charter.privacy.mode]}.",
+        *_over_several_rounds(charter),
         "The model, against a hospital that spoils it on purpose within what clipping allows.",
     )
 
@@ -380,6 +386,16 @@ def _collusion(charter: Charter) -> str:
         return "Any hospital's update, if the coordinator colludes with a single hospital: all have one key"
     many = _hospitals(charter.max_colluding)
     return f"A single hospital's update, against more than {many} colluding with the coordinator"
+
+
+def _over_several_rounds(charter: Charter) -> tuple[str, ...]:
+    """What a single colluder is enough for, though each round protects against so many."""
+    if charter.scheme in SHARED_KEY_SCHEMES or charter.max_colluding == 0:
+        return ()
+    return (
+        "A single hospital's update, over several rounds, against one hospital that helps the coordinator to forge a "
+        f"sum, or that keeps the model from moving between two sums; {_LEFT_BY_SUMS[charter.privacy.mode]}.",
+    )
 
 
 def _hospitals(count: int) -> str:

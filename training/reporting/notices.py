@@ -126,7 +126,8 @@ def _missing(report: Report) -> Iterator[Notice]:
     if report.transcript is None:
         yield Notice(
             "no-transcript",
-            "No transcript was given: sums were not recomputed, and it is not known who took part.",
+            "No transcript was given: sums were not recomputed, and it is not known who took part, or whether a sum "
+            "was forged.",
             "Ask the coordinator for it, and give its folder with --transcript.",
         )
     if not report.is_audited and report.guarantee.mode != "none":

@@ -74,6 +74,11 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     broken_off: tuple[int, ...] = ()
     around_damaged: bool = False
 
+    @property
+    def cut(self) -> bool:
+        """Whether some of it was not checked."""
+        return bool(self.broken_off) or self.around_damaged
+
 
 def read_transcript(
     folder: Path, charter: VerifiedCharter, sites: Iterable[SiteEvidence], noted: Iterable[FileCheckpoint]

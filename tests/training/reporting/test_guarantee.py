@@ -172,3 +172,18 @@ def test_of_shared_noise_it_is_said_what_a_patient_of_two_hospitals_costs():
 
 def test_of_noise_that_each_adds_by_itself_that_it_is_at_most_the_sum():
     assert any("at most the sum" in text for text in guarantee_of(LOCAL, 3, 3).assumptions)
+
+
+@pytest.mark.parametrize("charter", [LOCAL, shared_noise(), NO_NOISE], ids=["local", "distributed", "none"])
+def test_it_is_said_that_one_hospital_which_helps_to_forge_a_sum_is_enough_for_an_update(charter):
+    beyond, forged = (text for text in guarantee_of(charter, 3, 3).not_protected if "single hospital's update" in text)
+    assert "against more than 1 hospital colluding" in beyond
+    assert "over several rounds, against one hospital that helps the coordinator to forge a sum" in forged
+    # A difference of sums has the noise of both.
+    assert forged.endswith("as promised." if charter is not NO_NOISE else "no noise hides its patients then.")
+
+
+def test_with_one_key_for_all_a_single_hospital_needs_no_forged_sum():
+    told = guarantee_of(make_charter(IDENTITIES, scheme="bfv"), 3, 3).not_protected
+    assert any("with a single hospital: all have one key" in text for text in told)
+    assert not any("forge" in text for text in told)
