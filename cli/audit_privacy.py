@@ -75,9 +75,10 @@ def privacy(
     Canaries are made-up patients who weigh as much as a patient can; a coin toss decides whether each takes part. The
     runs go through sampling, clipping, noise, encoding and, with --mode distributed, the whole protocol. If the bound
     of all runs together is above the claimed epsilon, there is less noise than is claimed: exit code 4, as when a
-    control is not caught. A bound below the claim does not prove it. Weakened builds are not installed; with --controls
-    they are loaded from a source checkout and run. `secagg audit report` takes what --json prints for a test of a
-    charter's promise only if it was made with --charter of that charter.
+    control is not caught. A bound below the claim does not prove it, and small audits cannot refute large claims: the
+    command says so where this is one. Weakened builds are not installed; with --controls they are loaded from a source
+    checkout and run. `secagg audit report` takes what --json prints for a test of a charter's promise only if it was
+    made with --charter of that charter.
 
     \b
     Examples:
@@ -151,8 +152,13 @@ def _table(found: Audit, controls: dict[str, Audit]) -> Table:
 def _say(found: Audit, controls: dict[str, Audit]) -> None:
     count = len(found.runs)
     within = sum(bound.epsilon <= found.claim for bound in found.runs)
-    claim, least = no_less(found.claim, 2), no_more(found.together.epsilon, 2)
-    if found.within_claim and count == 1:
+    claim, least, most = no_less(found.claim, 2), no_more(found.together.epsilon, 2), no_more(found.most, 2)
+    if found.most <= found.claim:
+        click.echo(
+            f"This could not have refuted the claim: with every guess right it would show an epsilon of at least "
+            f"{most}, and {claim} is claimed. Take more --canaries, or more --runs."
+        )
+    elif found.within_claim and count == 1:
         click.echo(
             f"Yes: the run does not contradict the claim of {claim}: its bound is below it. This does not prove the "
             "claim."
@@ -167,6 +173,8 @@ def _say(found: Audit, controls: dict[str, Audit]) -> None:
             f"No: epsilon is at least {least}, with a confidence of {100 * found.confidence:g} %, but {claim} is "
             "claimed: the implementation adds less noise than it claims."
         )
+    if found.within_claim and found.most > found.claim:
+        click.echo(f"The most that this test could have shown is {most}, with every guess right.")
     for lacks, control in controls.items():
         if control.within_claim:
             click.echo(f"No: the build without {lacks} should be caught, and was not: these runs are too few to tell.")

@@ -11,7 +11,8 @@ import pytest
 
 from cli.audit_plot import audit_panels
 from cli.audit_privacy import _say, _table
-from dp.auditing import Guesses
+from dp.auditing import Guesses, epsilon_lower_bound
+from dp.stated import no_more
 from secagg.charter.folder import read_verified
 from tests.cli.outcome import TAMPERING, UNUSABLE
 from training.auditing.audit import Audit, Bound, privacy_controls
@@ -61,6 +62,31 @@ def test_one_run_is_not_spoken_of_as_several(secagg):
     assert "the one run, at" in shown
     assert "Yes: the run does not contradict the claim of 2.17: its bound is below it." in shown
     assert " to " not in shown
+
+
+def test_an_audit_that_could_not_have_failed_says_so(secagg, finished, tmp_path):
+    small = ("audit", "privacy", "--charter", finished / "charter", "--canaries", "50", "--runs", "1")
+    shown = secagg(*small).shown
+    assert "could not have refuted the claim: with every guess right" in shown
+    assert "Yes" not in shown
+    told = secagg(*small, "--json")
+    (tmp_path / "audit.json").write_text(told.out)
+    audit = told.json["audit"]
+    assert audit["most"] == epsilon_lower_bound(50, 50, 50, 1e-5, 0.95) < audit["claim"]
+    given = ("--audit", tmp_path / "audit.json", "--out", tmp_path / "r.html", "--json")
+    outcome = secagg("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter", *given)
+    report = json.loads(outcome.out)["report"]
+    assert "weak-audit" in {notice["code"] for notice in report["notices"]}
+    (state,) = (check["state"] for check in report["checks"] if check["what"] == "Empirical audit")
+    assert state == "absent"
+    assert "could not be refuted" in (tmp_path / "r.html").read_text()
+
+
+def test_control_one_that_could_have_says_the_most_that_it_could_show(secagg):
+    shown = secagg(*SMALL).shown
+    most = no_more(secagg(*SMALL, "--json").json["audit"]["most"], 2)
+    assert f"The most that this test could have shown is {most}, with every guess right." in shown
+    assert "could not have" not in shown
 
 
 def test_controls_that_these_runs_cannot_tell_are_exit_code_4(secagg):

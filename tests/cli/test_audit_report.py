@@ -42,7 +42,7 @@ def written(consortium, tmp_path_factory):
     """Where the reports of a finished run are: of the officer of h1, and of all."""
     out, place = tmp_path_factory.mktemp("reports"), consortium / "run"
     audit = {"lacks": None, "claim": 2.0, "delta": 1e-5, "confidence": 0.95, "within_claim": True}
-    audit |= {"runs": [BOUND, BOUND], "together": BOUND}
+    audit |= {"runs": [BOUND, BOUND], "together": BOUND, "most": 2.8}
     made = {"passed": True, "mode": "local", "audit": audit, "controls": {}}
     made["charter"] = read_charter(place / "charter").digest().hex()
     (out / "audit.json").write_text(json.dumps(made))
@@ -176,7 +176,7 @@ def test_an_audit_that_says_it_passed_with_more_than_was_claimed_has_failed(with
 
 def test_nor_has_one_passed_whose_control_was_not_caught(with_audit):
     audit = {"lacks": "noise", "claim": 2.0, "delta": 1e-5, "confidence": 0.95, "within_claim": False}
-    controls = {"noise-off": audit | {"runs": [BOUND], "together": BOUND}}
+    controls = {"noise-off": audit | {"runs": [BOUND], "together": BOUND, "most": 2.8}}
     code, report = with_audit(controls=controls)
     assert (code, [finding["reason"] for finding in report["findings"]]) == (TAMPERING, ["audit-failed"])
 

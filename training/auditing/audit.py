@@ -55,6 +55,12 @@ class Audit:
         """
         return self.together.epsilon <= self.claim
 
+    @property
+    def most(self) -> float:
+        """What all runs together would say had every guess been right: a claim above it nothing could have refuted."""
+        made = self.together.guesses
+        return epsilon_lower_bound(made.canaries, made.made, made.made, self.delta, self.confidence)
+
 
 def audit(terms: Terms, settings: Settings, build: Build = REAL, on_round: Callable[[], None] = lambda: None) -> Audit:
     """Run with canaries on these terms, and bound epsilon from below.

@@ -31,7 +31,13 @@ class BoundRecord(msgspec.Struct, frozen=True):
 
 
 class BuildRecord(msgspec.Struct, frozen=True):
-    """One build. ``lacks``: null for the real one. ``together``: what all runs say as one."""
+    """One build.
+
+    Attributes:
+        lacks: null for the real one.
+        together: what all runs say as one.
+        most: what they would say had every guess been right.
+    """
 
     lacks: str | None
     claim: float
@@ -40,6 +46,12 @@ class BuildRecord(msgspec.Struct, frozen=True):
     within_claim: bool
     runs: list[BoundRecord]
     together: BoundRecord
+    most: float
+
+    @property
+    def can_refute(self) -> bool:
+        """Whether so many guesses could have spoken against the claim at all."""
+        return self.most > self.claim
 
     @property
     def exceeds(self) -> bool:
@@ -79,7 +91,9 @@ def record_of(found: Audit, lacks: str | None) -> BuildRecord:
         BoundRecord(bound.guesses.canaries, bound.guesses.made, bound.guesses.right, bound.epsilon)
         for bound in (*found.runs, found.together)
     ]
-    return BuildRecord(lacks, found.claim, found.delta, found.confidence, found.within_claim, bounds[:-1], bounds[-1])
+    return BuildRecord(
+        lacks, found.claim, found.delta, found.confidence, found.within_claim, bounds[:-1], bounds[-1], found.most
+    )
 
 
 def read_record(path: Path) -> PrivacyRecord:

@@ -24,7 +24,7 @@ from secagg.masking import Purpose
 from secagg.release import Release
 from secagg.release.checkpoints import VerifiedCheckpoints, is_vouched_for, signed_transcript
 from secagg.signed_log import LogKind
-from training.auditing.record import PrivacyRecord
+from training.auditing.record import BuildRecord, PrivacyRecord
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 from training.reporting.guarantee import Guarantee
@@ -212,7 +212,18 @@ def check_audit(
         told = f"an audit of the terms of {whose}: claim {no_less(found.claim, 2)}, {audit.mode}, delta {found.delta:g}"
         integrity.absent(what, told)
         return
+    elif not found.can_refute:
+        integrity.absent(what, cannot_refute(found))
+        return
     integrity.found(what, "nothing contradicts the claim; that does not prove it", wrong)
+
+
+def cannot_refute(build: BuildRecord) -> str:
+    """Why an audit of so few guesses is none."""
+    return (
+        f"with every guess right it would show an epsilon of at least {no_more(build.most, 2)}, and "
+        f"{no_less(build.claim, 2)} is claimed"
+    )
 
 
 def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:

@@ -14,6 +14,7 @@ from secagg.release.checkpoints import enough_to_vouch
 from training.reporting.budget import DataSetFacts, RunFacts
 from training.reporting.findings import Notice
 from training.reporting.guarantee import Guarantee
+from training.reporting.integrity import cannot_refute
 from training.reporting.report import Report, SiteFacts
 
 _TELLS_NOTHING = 0.5
@@ -136,4 +137,10 @@ def _missing(report: Report) -> Iterator[Notice]:
             "No empirical audit of this charter was given: nobody has tested here whether the software adds as much "
             "noise as it says.",
             "Run `secagg audit privacy --charter CHARTER --json > audit.json`, and give the file with --audit.",
+        )
+    elif report.audit and not report.audit.audit.can_refute:
+        yield Notice(
+            "weak-audit",
+            f"The empirical audit is too small to test anything: {cannot_refute(report.audit.audit)}.",
+            "Make one with more --canaries or --runs: `secagg audit privacy --help` says how many are usual.",
         )
