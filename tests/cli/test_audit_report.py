@@ -93,6 +93,17 @@ def test_a_page_can_be_read_without_seeing_it(written, name):
 
 
 @pages
+def test_on_a_telephone_a_tables_title_stays_and_epsilon_is_beside_the_name(written, name):
+    text = (written / f"{name}.html").read_text()
+    assert "<caption" not in text
+    section = text[text.index('id="budget"') : text.index('id="egress"')]
+    title = {"h1": "Runs on this data set, by charter", "all": "Cost of this training, by hospital"}[name]
+    above, below = section.split(f'<p class="caption">{title}</p>')
+    assert '<div class="scroll' not in above
+    assert re.findall(r'<th scope="col"[^>]*>([^<]*)<', below)[1] == "Epsilon"
+
+
+@pages
 def test_nothing_claims_that_a_rule_is_met_or_that_there_is_no_risk(written, name):
     for text in ((written / f"{name}.html").read_text(), (written / f"{name}.json").read_text()):
         assert not re.search(r"compliant|zero.risk|no risk|guarantees? compliance", text, re.IGNORECASE)

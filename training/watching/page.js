@@ -22,20 +22,24 @@ function plot(now) {
   at("plot-part").hidden = spent.length + measured.length === 0;
   at("legend-left").hidden = spent.length === 0;
   at("legend-metric").hidden = measured.length === 0;
-  const across = (row) => 50 + (500 * row.step) / now.steps_due;
+  // One unit is one pixel, so that text is as large on a telephone as on a screen.
+  const width = at("plot").clientWidth;
+  const end = width - 50;
+  at("plot").setAttribute("viewBox", `0 0 ${width} 220`);
+  const across = (row) => 50 + ((end - 50) * row.step) / now.steps_due;
   const parts = [
-    svg("path", { class: "axis", d: "M50 20V180H550V20" }),
+    svg("path", { class: "axis", d: `M50 20V180H${end}V20` }),
     svg("text", { x: 50, y: 200 }, "0"),
-    svg("text", { x: 550, y: 200, "text-anchor": "end" }, `${now.steps_due} sums`),
+    svg("text", { x: end, y: 200, "text-anchor": "end" }, `${now.steps_due} sums`),
   ];
   if (spent.length) {
     const left = spent.map((row) => [across(row), 180 - 160 * Math.max(0, 1 - row.epsilon / now.budget)]);
     parts.push(line([[50, 20], ...left], "left"));
-    parts.push(svg("text", { x: 4, y: 24 }, `eps ${now.budget}`));
+    parts.push(svg("text", { x: 46, y: 24, "text-anchor": "end" }, String(now.budget)));
   }
   if (measured.length) {
     parts.push(line(measured.map((row) => [across(row), 180 - 160 * row.accuracy]), "metric"));
-    parts.push(svg("text", { x: 598, y: 16, "text-anchor": "end" }, "100 %"));
+    parts.push(svg("text", { x: end + 4, y: 24 }, "100 %"));
   }
   at("plot").replaceChildren(...parts);
 }
@@ -47,13 +51,15 @@ function table(now) {
     const cells = [
       row.purpose === "training" ? row.round : `${row.round} (statistics)`,
       row.reason ? `no sum: ${row.reason}` : `${row.cohort} of ${now.members}`,
-      row.dropped_out,
+      spentSoFar(row.epsilon),
       row.accuracy === null ? "-" : `${(100 * row.accuracy).toFixed(1)} %`,
       shown(row.auc, 3),
-      spentSoFar(row.epsilon),
+      row.dropped_out,
     ];
     const line = document.createElement("tr");
     for (const text of cells) line.appendChild(document.createElement("td")).textContent = text;
+    if (!row.reason) line.cells[1].className = "whole";
+    line.cells[3].className = "whole";
     return line;
   });
   at("rows").replaceChildren(...rows);

@@ -147,6 +147,11 @@ def test_the_page_refers_to_nothing_outside_and_writes_text_as_text():
         assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(|style=|onload=|url\(", content)
 
 
+def test_epsilon_stands_where_a_telephone_shows_it():
+    page = files("training.watching").joinpath("page.html").read_text(encoding="utf-8")
+    assert re.findall(r'<th scope="col">([^<]*)<', page)[:3] == ["round", "in the sum", "epsilon"]
+
+
 def test_the_token_is_not_logged(serve, capfd):
     server = serve()
     ask(server)
