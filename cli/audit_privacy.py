@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from cli.audit_plot import write_plot
 from cli.chart_file import check_plot_path
-from cli.output import console, json_option, print_json, quiet_progress
+from cli.output import json_option, print_json, print_table, quiet_progress
 from cli.paths import FILE, FOLDER
 from cli.sizing import Number
 from dp.stated import no_less, no_more
@@ -113,7 +113,7 @@ def privacy(
     if as_json:
         print_json(record)
     else:
-        console.print(_table(found, lacking))
+        print_table(_table(found, lacking))
         _say(found, lacking)
     context.exit(0 if passed else TamperingError.exit_code)
 

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from cli.budget_plot import Unit, read_pilot, write_plot
 from cli.chart_file import check_plot_path
 from cli.effect import is_given
-from cli.output import console, json_option, print_json
+from cli.output import console, json_option, print_json, print_table
 from cli.paths import FILE, FOLDER
 from cli.sizing import DELTA, FRACTION, POSITIVE
 from dp.accounting import EpsilonBound, noise_multiplier_for
@@ -232,7 +232,7 @@ def _as_json(subject: _Subject, after: dict[int, EpsilonBound]) -> BudgetPlanJso
 
 def _print(subject: _Subject, after: dict[int, EpsilonBound]) -> None:
     console.print(_told(subject), soft_wrap=True)
-    console.print(_table(after, subject.unit))
+    print_table(_table(after, subject.unit))
     total = after[subject.plan.rounds]
     if total.gaussian_reference is not None:
         console.print(

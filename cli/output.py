@@ -9,7 +9,9 @@ import click
 import msgspec
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import Progress, ProgressColumn
+from rich.table import Table
 
 from cli.json_text import json_text
 from dp.stated import no_less
@@ -23,12 +25,23 @@ progress_console = Console(stderr=True, highlight=False)
 # What is printed for the head of a log without entries, and can be noted.
 NO_HEAD: Final = "empty"
 _KILO = 1000.0
+# In which every cell has the room that it could use.
+_ANY_WIDTH: Final = 10_000
 
 
 def quiet_progress(*columns: ProgressColumn) -> Progress:
     """A progress bar on standard error, gone at its end."""
     # Where nobody watches, standard error holds errors and nothing else.
     return Progress(*columns, console=progress_console, transient=True, disable=not progress_console.is_terminal)
+
+
+def print_table(table: Table) -> None:
+    """Print a table whole: wider than the terminal where figures would have no place in it."""
+    anywhere = console.options.update(width=_ANY_WIDTH)
+    for column in table.columns:
+        needs = [Measurement.get(console, anywhere, cell) for cell in (column.header, *column.cells)]
+        column.min_width = max(need.maximum if column.no_wrap else need.minimum for need in needs)
+    console.print(table, crop=False)
 
 
 def unmarked(text: str) -> str:

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from cli import recommended
 from cli.effect import Use, is_given, require_effect
 from cli.links import coordinator_link_option, latency_option, link_option
-from cli.output import console, json_option, print_json, size
+from cli.output import console, json_option, print_json, print_table, size
 from cli.recommended import RecommendationJson
 from cli.sizing import (
     DELTA,
@@ -265,7 +265,7 @@ def _print(plans: Plans, colluding: int, parameters: int) -> None:
         for name, cells in section:
             table.add_row(name, *cells)
         table.add_section()
-    console.print(table)
+    print_table(table)
     for note in _notes(plans, colluding, parameters):
         console.print(note)
 

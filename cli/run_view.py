@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.table import Table
 
 from cli.json_text import json_text
-from cli.output import console, epsilon, percent, quiet_progress, score, size, unmarked, warn
+from cli.output import console, epsilon, percent, print_table, quiet_progress, score, size, unmarked, warn
 from cli.paths import quoted
 from dp.ledger import BudgetUse
 from dp.ledger.budget_use import ALERTS
@@ -117,9 +117,9 @@ class RunView:
 
 def show_result(result: SimulationResult, report: Path | None = None) -> None:
     """The table of rounds, the comparison, and where everything is."""
-    console.print(_rounds_table(result))
+    print_table(_rounds_table(result))
     console.print()
-    console.print(_comparison_table(result))
+    print_table(_comparison_table(result))
     console.print()
     alerts = list(budget_lines(result.budgets))
     for line in alerts:

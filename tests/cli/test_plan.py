@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shlex
 import subprocess
 import sys
@@ -96,6 +97,14 @@ def test_a_plan_of_any_size_is_readable_at_eighty_columns(secagg, hospitals, col
     named = ("of these needed", "chance of lost round", "coordinator memory", "coordinator disk", "holders of shares")
     for name in named:
         assert len(cells(outcome, name)) == (4 if hospitals == 3 else 5)
+
+
+def test_in_a_narrow_window_the_table_is_wider_than_that_and_every_figure_is_whole(secagg, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    outcome = secagg("plan", "--hospitals", 8, "--parameters", 100_000_000, "--field-bits", 24)
+    assert "…" not in outcome.out
+    assert re.findall(r"per parameter\W+([\d.]+)", outcome.out) == ["3.00", "3.00"]
+    assert all(f" {figure} " in outcome.out for figure in ("3.75", "7.51", "15.00", "updates", "never"))
 
 
 def test_up_to_a_hundred_hospitals_nothing_is_said_of_keys_with_every_other(secagg):
