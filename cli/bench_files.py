@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmarks.sweep.folder import Run
 from benchmarks.sweep.markup import comma_separated, latex, markdown
 from benchmarks.sweep.pytest_json import results_json
-from benchmarks.sweep.running import missing_here
 from benchmarks.sweep.tables import Table, case_tables, profile_table, target_table
 from benchmarks.sweep.targets import read_figures
 from cli.bench_plot import write_plots
@@ -22,7 +21,7 @@ def tables_of(folder: Path, run: Run) -> list[Table]:
         InputError: ``malformed-targets``, ``unreadable``.
     """
     figures = read_figures(folder)
-    tables = [*case_tables(run, missing_here()), target_table(figures), profile_table(figures)]
+    tables = [*case_tables(run), target_table(figures), profile_table(figures)]
     return [table for table in tables if table.rows]
 
 

@@ -28,6 +28,7 @@ class RunJson(msgspec.Struct, frozen=True):
     """What a run left.
 
     Attributes:
+        cases: that are in the folder, earlier ones too.
         left_out: by scheme, why it was not measured here; and combinations that cannot be had.
     """
 
@@ -117,11 +118,13 @@ def run(
             progress.update(task, advance=1, description=f"{_name(order)}, turn {order.turn} of {turns}")
 
         run_cases(writer, here, turns, tell)
-    files = write_out(out, read_run(out))
+    found = read_run(out)
+    files = write_out(out, found)
+    held = len({one.case for one in found.measurements})
     if as_json:
-        print_json(RunJson(str(out), len(here), left_out, [str(file) for file in files]))
+        print_json(RunJson(str(out), held, left_out, [str(file) for file in files]))
         return
-    measured = "1 case is" if len(here) == 1 else f"{len(here)} cases are"
+    measured = "1 case is" if held == 1 else f"{held} cases are"
     click.echo(f"{measured} in {out}. `secagg bench table {quoted(out)}` prints its tables.")
 
 

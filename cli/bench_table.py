@@ -12,6 +12,7 @@ from cli.bench_files import tables_of
 from cli.effect import is_given
 from cli.output import json_option, print_json
 from cli.paths import PLACE
+from secagg.errors import InputError
 
 
 @click.command()
@@ -41,14 +42,22 @@ def table(context: click.Context, folder: Path, notation: str, as_json: bool) ->
     if as_json and is_given(context, "notation"):
         raise click.UsageError("--json is a format of its own: leave out --format.")
     run = read_run(folder)
+    tables = tables_of(folder, run)
+    if not tables:
+        raise InputError(
+            "nothing-measured",
+            f"{folder} holds no measurement yet.",
+            culprit=str(folder),
+            remedy="Start `secagg bench run` on it again: it goes on where it was stopped.",
+        )
     if as_json:
-        print_json(tables_of(folder, run))
+        print_json(tables)
         return
     match notation:
         case "csv":
             text = comma_separated(run)
         case "latex":
-            text = latex(tables_of(folder, run))
+            text = latex(tables)
         case _:
-            text = markdown(tables_of(folder, run))
+            text = markdown(tables)
     click.echo(text, nl=False)

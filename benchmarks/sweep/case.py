@@ -18,6 +18,7 @@ from secagg.charter.sections import (
 )
 from secagg.charter.sections import Scheme as CharterScheme
 from secagg.charter.thresholds import smallest_threshold
+from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
 from secagg.graph import Graph, smallest_graph
@@ -31,6 +32,8 @@ Scheme = Literal["plain", "mask", "mask-graph", "double-lock", "bfv", "ckks", "f
 ``flower``: SecAgg+ by Flower's functions. ``nvflare``: homomorphic encryption by NVFlare's calls of TenSEAL."""
 
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
+# Bytes that a message holds.
+_LONGEST: Final = (1 << 32) - 1
 BASELINES: Final = frozenset({"plain", "flower", "nvflare"})
 
 
@@ -143,17 +146,18 @@ def check_case(case: Case) -> None:
             culprit=case.name,
             remedy="Take mask, mask-graph or double-lock, or dp local.",
         )
-    if case.encrypted and case.charter_scheme:
-        _check_encrypted(case, case.charter_scheme)
-
-
-def _check_encrypted(case: Case, scheme: CharterScheme) -> None:
-    parameters = fitting_parameters(case.parameters)
-    form = form_of(scheme, parameters, Ring(USUAL_FIELD_BITS), case.parameters + 1, case.hospitals)
-    if form.sum_size >= 1 << 32:
+    if case.charter_scheme and _sum_size(case, case.charter_scheme) > _LONGEST:
         raise InputError(
             "too-large",
-            f"An encrypted sum of {case.parameters} parameters is longer than a message can be.",
+            f"Under {case.scheme}, a sum of {case.parameters} parameters is longer than a message can be.",
             culprit=case.name,
-            remedy="Take fewer parameters, or the scheme mask.",
+            remedy="Take fewer parameters, or the scheme mask." if case.encrypted else "Take fewer parameters.",
         )
+
+
+def _sum_size(case: Case, scheme: CharterScheme) -> int:
+    """Bytes."""
+    if not case.encrypted:
+        return packed_size(case.parameters + 1, USUAL_FIELD_BITS)
+    parameters = fitting_parameters(case.parameters)
+    return form_of(scheme, parameters, Ring(USUAL_FIELD_BITS), case.parameters + 1, case.hospitals).sum_size

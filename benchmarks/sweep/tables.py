@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.sweep import written
-from benchmarks.sweep.case import Case, Scheme
+from benchmarks.sweep.case import Case
 from benchmarks.sweep.folder import Run
 from benchmarks.sweep.measurement import PHASES, Party
 from benchmarks.sweep.results import Result, results_of
@@ -72,16 +72,12 @@ class _Consortium:
         return f"{self.hospitals} hospitals, {written.count(self.parameters)} parameters{gone}{private}"
 
 
-def case_tables(run: Run, absent: dict[Scheme, str]) -> list[Table]:
-    """One table for each consortium.
-
-    Args:
-        absent: by scheme, why cases of it were not measured.
-    """
+def case_tables(run: Run) -> list[Table]:
+    """One table for each consortium."""
     groups: dict[_Consortium, list[Result]] = {}
     for result in results_of(run):
         groups.setdefault(_Consortium.of(result.case), []).append(result)
-    return [_table(run, consortium, results, absent) for consortium, results in groups.items()]
+    return [_table(run, consortium, results) for consortium, results in groups.items()]
 
 
 def target_table(figures: Sequence[Figure]) -> Table:
@@ -96,13 +92,10 @@ def profile_table(figures: Sequence[Figure]) -> Table:
     return Table("What bounds a hospital's work", ("", "of all"), rows)
 
 
-def _table(run: Run, consortium: _Consortium, results: list[Result], absent: dict[Scheme, str]) -> Table:
+def _table(run: Run, consortium: _Consortium, results: list[Result]) -> Table:
     rows = [_row(result) for result in results]
     notes = [f"{_NAMES[one.case.scheme]}: {one.by}{'; ' + one.lacks if one.lacks else ''}." for one in results]
     if len(results) > 1:
-        missing = [scheme for scheme in absent if scheme not in {one.case.scheme for one in results}]
-        rows += [(_NAMES[scheme], *(written.NOTHING,) * (len(_COLUMNS) - 1)) for scheme in missing]
-        notes += [f"{_NAMES[scheme]}: not on this machine; {absent[scheme]}." for scheme in missing]
         rows += _limits(run, results)
     for one in results:
         if one.field_bits not in (USUAL_FIELD_BITS, None):

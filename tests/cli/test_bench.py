@@ -50,6 +50,11 @@ def test_a_run_leaves_what_others_read_and_goes_on_without_measuring_again(secag
     assert json.loads((folder / "results.json").read_bytes())["machine_info"]["cpu"]["count"] >= 1
 
 
+def test_all_cases_of_a_folder_are_counted_also_those_of_an_earlier_run(secagg, measured, tmp_path):
+    folder = slower(copy_of(measured, tmp_path / "run"), 1, parameters=10_000)
+    assert "2 cases are in" in secagg("bench", "run", *SMALL, "--out", folder).out
+
+
 def test_what_is_not_on_this_machine_is_neither_measured_nor_counted(secagg, tmp_path, monkeypatch):
     monkeypatch.setenv("SECAGG_FLOWER_PYTHON", str(tmp_path / "none"))
     only = ("bench", "run", "--scheme", "flower", "--hospitals", "3", "--parameters", "100", "--turns", "1")
@@ -57,13 +62,17 @@ def test_what_is_not_on_this_machine_is_neither_measured_nor_counted(secagg, tmp
         secagg(*only, "--out", tmp_path / "run").failed(UNUSABLE, "no-flower", "make flower")
     both = secagg("bench", "run", *SMALL, "--scheme", "flower", "--out", tmp_path / "run")
     assert "1 case is in" in both.out
+    assert "Flower" not in secagg("bench", "table", tmp_path / "run").out
     assert "Left out: flower: " in both.err
 
 
-def test_a_run_that_was_stopped_before_its_first_row_has_nothing_to_plot_or_to_compare(secagg, measured, tmp_path):
+def test_a_run_that_was_stopped_before_its_first_row_has_nothing_to_show(secagg, measured, tmp_path):
     stopped = copy_of(measured, tmp_path / "run")
     (stopped / ROWS_FILE).write_bytes(b"")
     secagg("bench", "plot", stopped).failed(UNUSABLE, "nothing-to-plot")
+    for row in (b"", (measured / ROWS_FILE).read_bytes()[:40]):
+        (stopped / ROWS_FILE).write_bytes(row)
+        secagg("bench", "table", stopped).failed(UNUSABLE, "nothing-measured", stopped, "secagg bench run")
     secagg("bench", "compare", measured, stopped).failed(UNUSABLE, "nothing-in-common")
 
 
@@ -138,6 +147,7 @@ def test_a_folder_without_a_run_is_refused(secagg, here, command):
         (("--dropout", "1"), "usage"),
         (("--scheme", "bfv", "--dp", "distributed"), "dp-contradicts"),
         (("--scheme", "mask", "--hospitals", "3", "--dropout", "0.5"), "too-many-dropped"),
+        (("--scheme", "mask", "--parameters", "1431655766"), "too-large"),
     ],
 )
 def test_cases_that_cannot_be_had_are_refused_before_anything_is_measured(secagg, here, options, reason):
