@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 usage or unusable input, 3 refused by policy or 
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import traceback
 from importlib.metadata import version
@@ -61,7 +62,11 @@ for _name, _help in (
 
 def main() -> None:
     """Run the command and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == InterruptedRunError.exit_code:
+        # Another Ctrl-C, while the interpreter ends, would be told as an error of whatever is taken down just then.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

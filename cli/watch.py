@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -57,7 +58,8 @@ def watch(context: click.Context, folder: Path, html: bool, port: int, once: boo
 
 def _follow(folder: Path) -> None:
     found = read_watched(folder)
-    with Live(show_training(found), console=console, auto_refresh=False) as live:
+    # Who has seen enough ends it by Ctrl-C: nothing is interrupted by that.
+    with Live(show_training(found), console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
         while not found.is_over:
             time.sleep(_BETWEEN_SECONDS)
             found = read_watched(folder)
@@ -78,7 +80,7 @@ def _serve(folder: Path, port: int) -> None:
             f"Port {port} cannot be used: {error.strerror}.",
             remedy="Leave out --port: a free one is then chosen.",
         ) from error
-    with server:
+    with server, suppress(KeyboardInterrupt):
         click.echo(f"Open {server.url}")
         click.echo("Anybody on this machine who has this address can see the page. Ctrl-C ends it.")
         server.serve_forever()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+import pytest
+
 from tests.cli.outcome import UNUSABLE
 from training.run_lock import alone
 
@@ -34,6 +36,20 @@ def test_as_json_every_round_is_there(secagg, finished):
     assert (found["kind"], found["state"], found["steps"]) == ("simulation", "released", 2)
     assert [row["dropped"] for row in found["rounds"]] == [["h2"], []]
     assert 0 < found["rounds"][0]["epsilon"] < found["rounds"][1]["epsilon"] == found["epsilon"]
+
+
+@pytest.mark.parametrize(
+    ("options", "waiting"), [((), "cli.watch.time.sleep"), (("--html",), "cli.watch.WatchServer.serve_forever")]
+)
+def test_ctrl_c_ends_it_as_it_says_and_is_no_failure(secagg, finished, monkeypatch, options, waiting):
+    def press(*_):
+        raise KeyboardInterrupt
+
+    (finished / "release").rename(finished / "away")
+    monkeypatch.setattr(waiting, press)
+    with alone(finished):
+        outcome = secagg("watch", finished, *options)
+    assert (outcome.code, outcome.err) == (0, "")
 
 
 def test_what_would_not_be_looked_at_is_refused(secagg, finished):
