@@ -122,7 +122,9 @@ class _Drawing:
         if panel.scale == "log":
             self._across, self._upright = decades(places), decades(heights)
         else:
-            self._across = ticks(0.0, max(places), layout.ticks)
+            # Of what is counted, such as runs, there are no halves.
+            grain = 1 if all(float(place).is_integer() for place in places) else 0
+            self._across = ticks(0.0, max(places), layout.ticks, grain)
             self._upright = ticks(0.0 if panel.from_zero else min(heights), max(heights), layout.ticks)
 
     def parts(self) -> Iterator[str]:
@@ -229,14 +231,19 @@ class _Drawing:
             yield _text(x, y, label, fill=colour)
 
 
-def ticks(low: float, high: float, count: int = WIDE.ticks) -> list[float]:
-    """Round numbers in equal steps, ``count`` or so of them, from ``low`` or below to ``high`` or above."""
+def ticks(low: float, high: float, count: int = WIDE.ticks, grain: int = 0) -> list[float]:
+    """Round numbers in equal steps, ``count`` or so of them, from ``low`` or below to ``high`` or above.
+
+    Args:
+        grain: steps are multiples of it; 0 for any.
+    """
     # Two that differ by a rounding error alone are one: steps as small would not be told apart.
     apart = not math.isclose(low, high, rel_tol=1e-9)
     span = high - low if apart else abs(high) or 1.0
-    rough = span / (count - 1)
+    rough = max(span / (count - 1), grain)
     unit = 10.0 ** math.floor(math.log10(rough))
-    step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * (1 - 1e-9))
+    steps = (unit * factor for factor in (1, 2, 2.5, 5, 10))
+    step = next(step for step in steps if step >= rough * (1 - 1e-9) and not (grain and step % grain))
     first = math.floor(low / step + 1e-9)
     last = max(math.ceil(high / step - 1e-9), first + 1)
     return [step * place for place in range(first, last + 1)]

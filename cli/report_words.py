@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cli.output import size
+from dp.ledger.entries import LEDGER
 from dp.stated import exact, no_less, no_more
 from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES
 from training.reporting.budget import DataSetFacts
@@ -33,7 +34,13 @@ def _spent(report: Report) -> Figure:
         more = f"epsilon, of a budget of {exact(limit)}; {no_more(dearest.left or 0.0, 2)} is left"
         return "Spent or reserved", no_less(dearest.spent, 2), more
     # Others' trainings are not shown: what a data set's patients have spent, they have spent in this one.
-    most = max((data_set.spent for data_set in shown), default=report.guarantee.epsilon)
+    if not shown:
+        return (
+            "Spent in this training",
+            no_less(report.guarantee.epsilon, 2),
+            "epsilon, as promised: no ledger shows it",
+        )
+    most = max(data_set.spent for data_set in shown)
     return "Spent or reserved in this training", no_less(most, 2), "epsilon, the most that any hospital shows"
 
 
@@ -87,6 +94,8 @@ def _may_train(report: Report) -> str:
     sets = [data_set for site in report.sites for data_set in site.data_sets]
     if report.about != "site":
         return "Each hospital decides that by its own budget: see the report that its officer has."
+    if any(finding.reason.startswith(f"{LEDGER.reason}-") for finding in report.findings):
+        return "No: the ledger is not what was written, so that nobody knows what is left. See what is wrong, above."
     if not sets:
         return "Not known: the ledger holds no entry, or could not be read."
     told = []

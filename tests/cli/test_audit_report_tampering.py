@@ -82,6 +82,8 @@ def test_the_command_ends_with_code_4_and_writes_what_it_found(secagg, finished,
     page = (tmp_path / "report.html").read_text()
     assert "Yes: 1 thing does not fit." in page
     assert "Entry 4 of the" in page
+    unknown = "the ledger is not what was written, so that nobody knows what is left" in page
+    assert unknown == ("no ledger shows it" in page) == (log == "ledger")
     outcome = secagg("audit", "report", "--verify", tmp_path / "report.json", "--charter", finished / "charter")
     assert outcome.code == TAMPERING
 

@@ -242,6 +242,17 @@ def test_ticks_are_round_few_and_reach_from_end_to_end(low, high):
     assert all(len(f"{tick:.6g}") <= 8 for tick in found)
 
 
+@pytest.mark.parametrize("high", [1, 2, 3, 7, 12, 14, 15, 20, 66, 1001])
+@pytest.mark.parametrize("count", [5, 7])
+def test_on_an_axis_of_what_is_counted_there_are_no_halves(high, count):
+    found = ticks(0, high, count, grain=1)
+    assert found[0] == 0
+    assert high <= found[-1] <= max(1, 2 * high)
+    assert all(float(tick).is_integer() for tick in found)
+    drawn = svg([Panel("", "run", "epsilon", [Line("", [(0, 0.1), (high, 0.2)], "#000")])])
+    assert ">0.5<" not in drawn
+
+
 @pytest.mark.parametrize("value", [0.9815613116946829, 0.0424, 10.9, 1e9])
 def test_values_that_differ_by_a_rounding_error_have_an_axis_too(value):
     found = ticks(value, math.nextafter(value, math.inf))

@@ -163,14 +163,14 @@ def _plain(charter: Charter, epsilon: float, exchange: float, delta: float) -> s
         )
     )
     return (
-        "Random noise is mixed into training so that the finished model would be nearly as likely to come out if "
-        f"{without}: {who}. Epsilon, here {no_less(epsilon, 2)}, says how nearly: one patient's records being there or "
-        "not changes the odds of whatever anybody concludes, from the model and from all that left the hospitals in "
-        f"this training, by a factor of at most {odds(epsilon)}, except with a probability of about {delta:g}. "
-        "Somebody who knows that one of two people was there, and asks which, may learn more: those odds change by a "
-        f"factor of at most {odds(exchange)} (epsilon {no_less(exchange, 2)}){only}. A smaller epsilon is better. This "
-        "is a limit for the worst case, not what is expected; it does not limit what is learned about patients in "
-        "general, which is what the model is for."
+        "Random noise is mixed into training. It limits how much more or less likely the finished model would be to "
+        f"come out if {without}: {who}. Epsilon, here {no_less(epsilon, 2)}, is that limit: one patient's records "
+        "being there or not changes the odds of whatever anybody concludes, from the model and from all that left the "
+        f"hospitals in this training, by a factor of at most {odds(epsilon)}, except with a probability of about "
+        f"{delta:g}. Somebody who knows that one of two people was there, and asks which, may learn more: those odds "
+        f"change by a factor of at most {odds(exchange)} (epsilon {no_less(exchange, 2)}){only}. A smaller "
+        "epsilon is better. This is a limit for the worst case, not what is expected; it does not limit what is "
+        "learned about patients in general, which is what the model is for."
     )
 
 

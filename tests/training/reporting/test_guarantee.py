@@ -118,6 +118,13 @@ def test_with_shared_noise_it_is_promised_of_any_two():
 
 
 @pytest.mark.parametrize("charter", [LOCAL, shared_noise()], ids=["local", "distributed"])
+def test_a_factor_of_thousands_is_not_called_near(charter):
+    told = guarantee_of(charter, 3, 3).plain
+    assert "nearly" not in told
+    assert "It limits how much more or less likely the finished model would be to come out" in told
+
+
+@pytest.mark.parametrize("charter", [LOCAL, shared_noise()], ids=["local", "distributed"])
 def test_what_is_promised_is_of_this_training_and_others_come_on_top(charter):
     guarantee = guarantee_of(charter, 3, 3)
     assert "all that left the hospitals in this training" in guarantee.plain
