@@ -96,7 +96,7 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
     \b
     Examples:
       secagg budget verify run/hospitals/aachen
-      secagg budget verify aachen.json --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+      secagg budget verify aachen-ledger.json --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
     """
     if place.is_file():
         export = _read_export(place, public_key)
@@ -135,7 +135,7 @@ def export(folder: Path, out: Path, charter: str | None, passphrase_file: Path |
 
     \b
     Example:
-      secagg budget export run/hospitals/aachen --out aachen.json
+      secagg budget export run/hospitals/aachen --out aachen-ledger.json
     """
     place = HospitalFolder(folder)
     identity = _identity(place, passphrase_file)

@@ -27,7 +27,7 @@ from secagg.charter.folder import (
     read_verified,
     write_signatures,
 )
-from secagg.errors import InputError
+from secagg.errors import InputError, RefusedError
 from secagg.files import require_there
 from secagg.identity import Identity, fingerprint
 from secagg.passphrase import read_passphrase
@@ -111,7 +111,7 @@ def sign(
     content = read_charter(folder)
     identity = Identity.load(identity_file, read_passphrase(passphrase_file))
     signature = sign_charter(content, identity)
-    check_charter(content, load_policy(policy))
+    _check(content, policy, folder)
     others = tuple(entry for entry in read_signatures(folder) if entry.member != signature.member)
     missing = _missing(content, (*others, signature))
     require_budget(content)
@@ -141,6 +141,23 @@ def verify(folder: Path, as_json: bool) -> None:
         print_json({"charter": verified.digest.hex(), "signed_by": members})
         return
     click.echo(f"Yes: all {len(members)} members have signed the charter {verified.digest.hex()}.")
+
+
+def _check(content: Charter, policy: Path, folder: Path) -> None:
+    """As `check_charter`; whoever has no policy yet is told how to have one."""
+    try:
+        check_charter(content, load_policy(policy))
+    except RefusedError as error:
+        if policy.exists():
+            raise
+        new = f"secagg policy new {quoted(policy)} --charter {quoted(folder)}"
+        raise RefusedError(
+            error.reason,
+            error.message,
+            culprit=error.culprit,
+            remedy=f"There is no {policy} yet, and without one no member is known: `{new}` writes it. Compare each "
+            "fingerprint in it with its owner.",
+        ) from error
 
 
 def _missing(content: Charter, signatures: tuple[CharterSignature, ...]) -> list[str]:

@@ -144,6 +144,8 @@ def run(site: Path, as_json: bool) -> None:
 
     require_nvflare()
     place = HospitalSite(site.absolute())
+    if not place.settings.exists():
+        raise _no_site(site)
     with stopped_by_hand(f"secagg hospital run {quoted(site)}") as going:
         status = serve_hospital(place, going, SiteView(as_json).watcher)
     if status.state is SiteState.STOPPED:
@@ -178,14 +180,18 @@ def status(site: Path, as_json: bool) -> None:
     click.get_current_context().exit(_health(found, running))
 
 
+def _no_site(site: Path) -> InputError:
+    return InputError(
+        "no-site",
+        f"{site} is not a hospital's site.",
+        culprit=str(site),
+        remedy="Give the folder that `secagg hospital init` made.",
+    )
+
+
 def _without_status(site: Path) -> SecaggError:
     if not HospitalSite(site).settings.exists():
-        return InputError(
-            "no-site",
-            f"{site} is not a hospital's site.",
-            culprit=str(site),
-            remedy="Give the folder that `secagg hospital init` made.",
-        )
+        return _no_site(site)
     return SecaggError(
         "never-run",
         f"The site in {site} has never run.",

@@ -84,7 +84,7 @@ def _check_threshold(charter: Charter) -> None:
             "unsafe-threshold",
             f"The threshold {charter.threshold} is outside {smallest} to {count}, "
             f"what {count} members of which {charter.max_colluding} may collude need.",
-            remedy=f"Set threshold = {smallest}.",
+            remedy=f"Set threshold = {smallest} (--threshold).",
         )
 
 
@@ -269,17 +269,17 @@ def _check_metrics(charter: Charter) -> None:
         raise InputError(
             "metrics-not-private",
             "Exact validation counts carry no noise, which differential privacy does not cover.",
-            remedy='Set metrics.release = "noisy" with a metric_noise_multiplier, or "none".',
+            remedy='Set metrics.release (--metrics) to "noisy" or "none".',
         )
     if metrics.release == "noisy" and (privacy.mode == "none" or privacy.metric_noise_multiplier == 0):
         raise InputError(
             "metrics-contradict",
             "Noisy metrics need a privacy mode and a metric_noise_multiplier above 0.",
-            remedy='Set metrics.release = "exact" or "none", or give the noise.',
+            remedy='Set metrics.release (--metrics) to "exact" or "none", or give the mode (--dp) and the noise.',
         )
     if metrics.target is not None and metrics.release == "none":
         raise InputError(
             "target-without-metrics",
             "The charter sets a target for a metric that it does not release.",
-            remedy='Set metrics.release to "exact" or "noisy".',
+            remedy='Set metrics.release (--metrics) to "exact" or "noisy".',
         )

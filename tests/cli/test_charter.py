@@ -277,10 +277,10 @@ def test_a_member_listed_twice_is_refused(secagg, here, members, keys):
 @pytest.mark.parametrize(
     ("options", "reason", "mentions"),
     [
-        (["--target", "0.9"], "target-without-metrics", ["target"]),
-        (["--metrics", "noisy"], "metrics-contradict", ["Noisy"]),
-        (["--metrics", "exact", *LOCAL_DP], "metrics-not-private", ["noisy"]),
-        (["--threshold", "2"], "unsafe-threshold", ["3 to 3"]),
+        (["--target", "0.9"], "target-without-metrics", ["target", "(--metrics)"]),
+        (["--metrics", "noisy"], "metrics-contradict", ["Noisy", "(--metrics)", "(--dp)"]),
+        (["--metrics", "exact", *LOCAL_DP], "metrics-not-private", ["noisy", "(--metrics)"]),
+        (["--threshold", "2"], "unsafe-threshold", ["3 to 3", "(--threshold)"]),
         (["--colluding", "2"], "too-many-colluding", ["3 members", "2 collude", "(--colluding) may be 1 at most"]),
         (["--epsilon", "0.0001", *LOCAL_DP], "unreachable-epsilon", ["0.0001", "Raise epsilon"]),
     ],
@@ -370,7 +370,15 @@ def test_a_key_with_a_passphrase_can_sign(secagg, drafted, here, policy, keys, m
 def test_without_a_policy_of_its_own_a_hospital_knows_nobody(secagg, drafted, here, keys):
     with nothing_written(here):
         outcome = secagg("charter", "sign", "--identity", "a.pem")
-    outcome.failed(REFUSED, "unknown-member", keys["a"]["fingerprint"], "Compare the fingerprint with its owner")
+    more = ("secagg policy new policy.toml --charter charter", "Compare each fingerprint in it with its owner")
+    outcome.failed(REFUSED, "unknown-member", keys["a"]["fingerprint"], *more)
+
+
+def test_control_with_a_policy_only_the_fingerprint_is_asked_for(secagg, drafted, here, keys):
+    (here / "policy.toml").write_text("known_members = []\n")
+    told = secagg("charter", "sign", "--identity", "a.pem").err
+    assert "Compare the fingerprint with its owner" in told
+    assert "secagg policy new" not in told
 
 
 def test_the_strict_policy_refuses_a_charter_without_differential_privacy(secagg, here, members, policy):

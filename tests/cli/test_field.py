@@ -106,6 +106,7 @@ def test_a_folder_without_a_site_has_no_state(secagg, here):
     for role, reason in (("hospital", "no-site"), ("coordinator", "no-coordinator")):
         for folder in ("nowhere", "data"):
             secagg(role, "status", folder).failed(UNUSABLE, reason, f"`secagg {role} init`")
+    secagg("hospital", "run", "data").failed(UNUSABLE, "no-site", "data", "`secagg hospital init`")
 
 
 @pytest.mark.parametrize(
