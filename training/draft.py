@@ -52,6 +52,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     check_name(choices.name, "the consortium")
     for member in members:
         check_name(member.name, "a hospital")
+    _require_distinct([member.name for member in members])
     spec = _with_bins(spec, _NOISY_BINS if choices.metrics == "noisy" else USUAL_BINS)
     task = make_task(spec)
     module = task.build_model()
@@ -83,6 +84,25 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         epoch_rounds=min(choices.epoch_rounds, choices.training.rounds),
     )
     return checked_charter(charter)
+
+
+def _require_distinct(names: Sequence[str]) -> None:
+    """Refuse names that differ in capitals only. Of drafts alone: a charter that was signed with such names is valid.
+
+    Raises:
+        InputError: ``duplicate-member``.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(name.casefold(), name)
+        if other != name:
+            raise InputError(
+                "duplicate-member",
+                f"The names {other} and {name} differ in capitals only: people mistake one for the other, and on some "
+                "disks files that are named after both are one.",
+                culprit=name,
+                remedy="Give one of them another name.",
+            )
 
 
 def _homomorphic(choices: CharterChoices, parameters: int) -> Homomorphic:

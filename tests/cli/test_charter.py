@@ -274,6 +274,13 @@ def test_a_member_listed_twice_is_refused(secagg, here, members, keys):
             outcome.failed(UNUSABLE, "duplicate-member", "List each member once")
 
 
+def test_a_member_whose_name_differs_from_anothers_in_capitals_only_is_refused(secagg, here, members):
+    key = secagg("identity", "new", "d.pem", "--json").json["public_key"]
+    with nothing_written(here):
+        outcome = secagg("charter", "new", "--task", "task.toml", *members, "--member", f"A={key}")
+    outcome.failed(UNUSABLE, "duplicate-member", "The names a and A differ in capitals only", "another name")
+
+
 @pytest.mark.parametrize(
     ("options", "reason", "mentions"),
     [

@@ -36,6 +36,11 @@ def test_two_members_with_one_name_or_one_key_are_refused():
     assert reason(members=members_with(public_key=IDENTITIES[0].public_key)) == "duplicate-member"
 
 
+def test_names_that_differ_in_capitals_only_stay_valid_in_a_charter_that_has_them():
+    """Drafting refuses them."""
+    assert make_charter(IDENTITIES, members=members_with(name="H1")).members[1].name == "H1"
+
+
 def of_one_fingerprint(count=2):
     """Different keys, whose fingerprints of one character are the same."""
     found = {}
