@@ -277,13 +277,14 @@ class Coordinator:
         self._store.update(epoch=newest_epoch, round=newest_round, forgotten=forgotten)
 
     def _learn_what_was_asked(self, purpose: Purpose, statuses: Iterable[Status]) -> None:
-        """Where this folder knows of nobody whose shares of the sum that is due were asked for, take hospitals' word.
+        """Take hospitals' word for whose shares of the sum that is due they gave, whatever this folder knows of it.
 
-        It was lost or rolled back: over any others the sum could not be made, and who reveals for others never again.
+        It may have been lost or rolled back: who has revealed for some hospitals reveals for no others, so that over
+        others the sum could not be made. Among so many who say it one is honest.
         """
         step = self._reached.of(purpose) + 1
         told = cohort_told(statuses, self._reached, self._charter.charter.most_liars)
-        if told and not self._store.state.cohort_asked(purpose, step):
+        if told and told != self._store.state.cohort_asked(purpose, step):
             self._store.update(asked=Asked(purpose, step, told))
 
     def _go_beyond_the_furthest(self, statuses: Iterable[Status]) -> None:

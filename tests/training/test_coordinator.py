@@ -262,6 +262,25 @@ def test_so_does_one_whose_folder_was_lost_on_the_word_of_those_who_gave_shares(
     assert_all_have_one_model(ward, 3)
 
 
+def test_and_one_that_got_a_copy_back_in_which_others_were_asked_for_shares_of_the_same_step(open_ward):
+    ward = open_ward(hospitals=5)
+    folder, copy = ward.folder / "coordinator", ward.folder / "copy"
+    nobody = [DropOut(number, round_, Phase.REVEAL) for number in range(1, 6) for round_ in (2, 3, 4)]
+    with pytest.raises(ProtocolError):
+        ward.coordinator(*nobody).run()
+    shutil.copytree(folder, copy)
+    gone = [DropOut(5, round_, phase) for round_ in range(9) for phase in Phase]
+    away = [DropOut(1, round_, Phase.REVEAL) for round_ in range(5, 9)]
+    with pytest.raises(ProtocolError):
+        ward.coordinator(*gone, *away).run()
+    shutil.rmtree(folder)
+    copy.rename(folder)
+    coordinator = ward.coordinator()
+    assert verified_statement(ward, coordinator.run()).sums == 3
+    assert [record.survivors for record in coordinator.rounds if record.step in (2, 3)][-2:] == [FOUR, ALL_FIVE]
+    assert_all_have_one_model(ward, 3)
+
+
 def saying_that_shares_were_given_for(cohort):
     return lambda status: msgspec.structs.replace(status, revealed_for=cohort)
 

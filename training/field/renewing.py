@@ -14,8 +14,9 @@ from secagg.charter.folder import read_verified
 from secagg.errors import InputError
 from secagg.files import PRIVATE, lock, read_bounded, sync, unwritable, write_atomically
 from secagg.identity import Identity
-from secagg.policy import check_charter, load_policy
-from secagg.policy.toml import LARGEST_POLICY
+from secagg.policy import Policy, check_charter, load_policy, put_in_force
+from secagg.policy.acceptance import read_change, require_countersigned
+from secagg.policy.toml import LARGEST_POLICY, read_policy
 from training.field.hospital_site import HospitalSite
 from training.field.laying_out import copy_kit, require_records, write_signed_charter
 from training.field.settings import HospitalSettings, read_settings
@@ -48,7 +49,7 @@ def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callab
 
     Raises:
         InputError: ``no-site``, ``state-in-use``, ``unknown-member``, ``unwritable``, or what is wrong with the files.
-        RefusedError: if the policy does not allow the charter.
+        RefusedError: ``policy-loosened``, or if the policy does not allow the charter.
     """
     if not site.settings.exists():
         raise InputError(
@@ -64,6 +65,8 @@ def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callab
         charter = _checked(site, following, check_kit)
         if following.policy:
             write_atomically(site.folder.policy, read_bounded(following.policy, LARGEST_POLICY), PRIVATE)
+            # At once: until then, whoever can write the file could put the old one back.
+            put_in_force(site.folder.policy)
         if following.kit:
             kit = following.kit
             _replace(site.kit, lambda folder: copy_kit(kit, folder))
@@ -75,9 +78,18 @@ def _checked(site: HospitalSite, following: NextCharter, check_kit: Callable[[Pa
     identity = Identity.load(site.folder.identity, site.passphrase(settings))
     number = charter.charter.number_of_key(identity.public_key, site.folder.identity)
     check_kit(following.kit or site.kit, number)
-    check_charter(charter.charter, load_policy(following.policy or site.folder.policy))
+    check_charter(charter.charter, _policy(site, following))
     require_records(charter, site.path / settings.data)
     return charter
+
+
+def _policy(site: HospitalSite, following: NextCharter) -> Policy:
+    """What the site accepts from now on, if its officers have signed whatever it loosens."""
+    if not following.policy:
+        return load_policy(site.folder.policy)
+    policy = read_policy(following.policy)
+    require_countersigned(read_change(site.folder.policy, policy), site.folder.policy)
+    return policy
 
 
 def _replace(path: Path, fill: Callable[[Path], None]) -> None:

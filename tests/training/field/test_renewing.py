@@ -11,6 +11,8 @@ from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.charter.signing import sign_charter
 from secagg.errors import InputError, RefusedError, SecaggError
 from secagg.identity import Identity
+from secagg.policy import load_policy, render_policy
+from secagg.policy.model import Countersigning
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.training.field.conftest import any_kit, lay_out
 from tests.training.field.test_sites import finish
@@ -96,6 +98,35 @@ def test_a_policy_that_does_not_allow_the_next_charter_changes_nothing(trained, 
     assert reason(renew_hospital, site, refused, any_kit)
     assert site.folder.policy.read_bytes() == before
     assert read_verified(site.charter).digest == trained.charter.digest
+
+
+@pytest.fixture
+def with_officers(trained, following, tmp_path):
+    """A site whose next policy names officers: the policy, and one that allows more and names none."""
+    agreed = load_policy(trained.hospitals[1].folder.policy)
+    officers = frozenset(Identity.generate().public_key for _ in range(2))
+    strict = msgspec.structs.replace(agreed, countersigning=Countersigning(officers=officers))
+    looser = msgspec.structs.replace(agreed, maximum_epsilon=80.0)
+    places = []
+    for name, policy in (("strict", strict), ("looser", looser)):
+        places.append(tmp_path / f"{name}.toml")
+        places[-1].write_bytes(render_policy(policy))
+    renew_hospital(trained.hospitals[1], dataclasses.replace(following, policy=places[0]), any_kit)
+    return places
+
+
+def test_a_policy_with_officers_is_in_force_at_once(trained, following, with_officers):
+    site, (_, looser) = trained.hospitals[1], with_officers
+    site.folder.policy.write_bytes(looser.read_bytes())
+    assert reason(renew_hospital, site, following, any_kit) == "policy-loosened"
+
+
+def test_a_looser_policy_that_officers_have_not_signed_changes_nothing(trained, following, with_officers):
+    site, (strict, looser) = trained.hospitals[1], with_officers
+    back = NextCharter(trained.materials[1].charter, policy=looser)
+    assert reason(renew_hospital, site, back, any_kit) == "policy-loosened"
+    assert site.folder.policy.read_bytes() == strict.read_bytes()
+    assert read_verified(site.charter).digest.hex() == digest_of(following)
 
 
 @pytest.mark.parametrize("given", ["policy", "kit"])
