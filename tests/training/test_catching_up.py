@@ -1036,11 +1036,11 @@ def test_a_recipient_that_claims_nothing_is_given_nothing_and_harms_nobody(behin
 class NoCipher:
     """No cipher at all."""
 
-    def encrypt(self, nonce, data, associated):
-        return data
+    def seal(self, content):
+        return content
 
-    def decrypt(self, nonce, data, associated):
-        return bytes(data)
+    def open(self, sealed):
+        return bytes(sealed)
 
 
 def in_clear(ward, wanted: bytes) -> list[str]:
