@@ -21,7 +21,6 @@ from dp.ledger.patients import DIGEST_SIZE, PatientList
 
 _ROW: Final = b"secagg patient row 1\n"
 _MARK: Final = b"secagg patient mark 1\n"
-_IDENTITY: Final = b"secagg patient identity 1\n"
 
 
 def patient_list(
@@ -31,44 +30,50 @@ def patient_list(
     names: Sequence[str] = (),
     marks: npt.NDArray[np.uint8] | None = None,
 ) -> PatientList:
-    """The patients of a data set, each as the digests of `patient_digests`."""
-    return PatientList.of(patient_digests(key, features, patients, names, marks))
+    """The patients of a data set, each with the digests of its rows, as `row_digests` gives them.
+
+    Args:
+        patients: int64 (n,), the patient of each row.
+    """
+    return list_of(row_digests(key, features, names, marks), patients)
 
 
-def patient_digests(
+def list_of(digests: Sequence[Collection[bytes]], patients: npt.NDArray[np.int64]) -> PatientList:
+    """The patients whose rows have these digests."""
+    known: dict[int, set[bytes]] = {}
+    for found, patient in zip(digests, patients.tolist(), strict=True):
+        known.setdefault(patient, set()).update(found)
+    return PatientList.of(known.values())
+
+
+def row_digests(
     key: bytes,
     features: npt.NDArray[np.floating],
-    patients: npt.NDArray[np.int64],
     names: Sequence[str] = (),
     marks: npt.NDArray[np.uint8] | None = None,
-) -> Sequence[Collection[bytes]]:
-    """The digests that each patient of a data set is recognised by, in the order of the patients' numbers.
+) -> list[tuple[bytes, ...]]:
+    """The digests of each row that its patient is recognised by: one of the features, and one of each mark, in order.
 
     A row counts by its features as float32, in the order of their names where they have names. Labels do not count:
     they are the task's, and the patients are the same.
 
     Args:
         key: 32 bytes, this site's alone.
-        features: (n, ...); ``patients``: (n,), the patient of each row.
+        features: (n, ...).
         names: of the d columns of a table; none for images.
         marks: uint8 (n, k, 32): hashes of what else a row is recognised by.
     """
-    rows = np.asarray(features, dtype="<f4").reshape(len(patients), -1) + np.float32(0)  # -0.0 becomes 0.0
+    rows = np.asarray(features, dtype="<f4").reshape(len(features), -1) + np.float32(0)  # -0.0 becomes 0.0
     rows[np.isnan(rows)] = np.nan
     if names:
         rows = rows[:, sorted(range(len(names)), key=lambda place: names[place])]
-    known: dict[int, set[bytes]] = {}
-    for number, patient in enumerate(patients):
-        found = known.setdefault(int(patient), set())
-        found.add(_digest(key, _ROW, rows[number].tobytes()))
-        if marks is not None:
-            found.update(_digest(key, _MARK, mark.tobytes()) for mark in marks[number])
-    return [known[patient] for patient in sorted(known)]
-
-
-def identity_digest(key: bytes, identity: bytes) -> bytes:
-    """16 bytes for what decides on which side of a run's division a patient is."""
-    return _digest(key, _IDENTITY, identity)
+    of_rows = (_digest(key, _ROW, row.tobytes()) for row in rows)
+    if marks is None:
+        return [(found,) for found in of_rows]
+    return [
+        (found, *(_digest(key, _MARK, mark.tobytes()) for mark in seen))
+        for found, seen in zip(of_rows, marks, strict=True)
+    ]
 
 
 def _digest(key: bytes, label: bytes, content: bytes) -> bytes:

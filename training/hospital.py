@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from dp.ledger import BudgetUse, Ledger
-from dp.ledger.sides import RunSides
 from dp.stated import is_covered
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
@@ -130,16 +129,11 @@ class Hospital:
             )
             self._ledger = opened.enter_context(Ledger(setup.folder.ledger, identity))
             self._logs = HospitalLogs(self._latch, self._ledger, self._egress)
-            sides = RunSides(setup.folder.sides(charter.digest), self._ledger.account, charter.digest.hex())
             is_finished = self._applier.is_finished(self._state)
             # One that has every sum spends nothing more, on whomever.
-            staying = (
-                everybody(setup.records, identity) if is_finished else who_stay(setup, identity, self._ledger, sides)
-            )
+            staying = everybody(setup.records, identity) if is_finished else who_stay(setup, identity, self._ledger)
             self._contributor = self._contributor_of(staying.records)
-            self._budget = HospitalBudget(
-                charter, policy, self._ledger, staying.patients, sides, self._logs, write_time
-            )
+            self._budget = HospitalBudget(charter, policy, self._ledger, staying.patients, self._logs, write_time)
             if not is_finished:
                 self._budget.reserve()
             self._checkpointing = Checkpointing(
@@ -410,7 +404,8 @@ class Hospital:
             raise RemoteProtocolError(
                 "understated-rounds",
                 "The release would state less than this hospital's patients have spent under this charter.",
-                remedy=_STATE_ALL,
+                remedy=f"{_STATE_ALL} If this hospital's log says that its file has changed since, put the file and "
+                "the folder patients/ back as they were.",
             )
 
     def _keep_release(self, payload: Release) -> list[bytes]:

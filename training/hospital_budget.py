@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dp.ledger import Budget, BudgetUse, Cost, Ledger, PatientList
-from dp.ledger.sides import RunSides
 from dp.ledger.spending import costs_epsilon, in_all
 from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
@@ -23,7 +22,6 @@ class HospitalBudget:
 
     Args:
         patients: those of the data set.
-        sides: of this run.
         logs: notes what was written before anything leaves.
         clock: gives the time to record, ISO 8601; nothing depends on it.
 
@@ -38,7 +36,6 @@ class HospitalBudget:
         policy: Policy,
         ledger: Ledger,
         patients: PatientList,
-        sides: RunSides,
         logs: HospitalLogs,
         clock: Callable[[], str],
     ) -> None:
@@ -49,7 +46,6 @@ class HospitalBudget:
         self._budget = Budget(policy.maximum_epsilon, privacy.delta)
         self._private = privacy.mode != "none"
         self._ledger = ledger
-        self._sides = sides
         self._logs = logs
         self._data_set = ledger.enrol(patients)
 
@@ -143,7 +139,7 @@ class HospitalBudget:
         if not self._private:
             return None
         charges = self._ledger.account.charged(self._run)
-        if self._sides.are_one_each:
+        if self._ledger.account.keeps_its_patients(self._run):
             charges = frozenset((in_all(costs),) for costs in charges)
         return max((costs_epsilon(costs, self._budget.delta) for costs in charges), default=0.0)
 

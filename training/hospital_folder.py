@@ -58,18 +58,13 @@ class HospitalFolder:
         """The one list of checkpoints of a charter's run that this hospital signs or keeps."""
         return self._run(charter) / "witnessed.json"
 
-    def sides(self, charter: bytes) -> Path:
-        """Who trained in a charter's run and who was held back, in each state of the data that it has been on."""
-        return self._run(charter) / "sides.json"
-
     def evidence(self, charter: bytes) -> Path:
         """The forged sum that made this hospital stop, as it came. That it stopped is in the latch."""
         return self._run(charter) / "evidence" / "forged-sum.bin"
 
     def rewritten(self, charter: bytes) -> tuple[Path, ...]:
         """The files that a charter's run writes anew, as large as its model or small; nobody else writes them."""
-        files = self.state(charter), self.witnessed(charter), self.sides(charter)
-        return *files, self.release(charter) / MODEL_FILE
+        return self.state(charter), self.witnessed(charter), self.release(charter) / MODEL_FILE
 
     def _run(self, charter: bytes) -> Path:
         return self.path / "runs" / charter.hex()[:16]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from dp.row_probe import require_row_gradients
@@ -19,7 +18,7 @@ from training.model_state import ModelLayout, model_digest
 from training.moment_vector import MomentVector
 from training.records import Records
 from training.scaling import Scaling
-from training.splitting import divide_by_patient, divide_stratified, held_back
+from training.splitting import divide_by_patient, divide_stratified
 from training.task import EvaluationSpec, Task, TaskSpec
 from training.vector_layout import most_counts
 
@@ -152,12 +151,6 @@ def split_patients(records: Records, task: Task) -> tuple[Records, Records | Non
     train, validation = _divided(records, task.spec.evaluation)
     most = task.spec.data.most_rows
     return train.limit_rows(most), validation.limit_rows(most) if validation else None
-
-
-def held_back_of(identities: Sequence[bytes], task: Task) -> npt.NDArray[np.bool_]:
-    """Whether patients with these identities are held back where they are divided by patient, as the task says."""
-    evaluation = task.spec.evaluation
-    return held_back(identities, evaluation.test_fraction, evaluation.test_seed)
 
 
 def _divided(records: Records, evaluation: EvaluationSpec) -> tuple[Records, Records | None]:

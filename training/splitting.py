@@ -142,17 +142,12 @@ def divide_by_patient(records: Records, test_fraction: float, seed: int) -> tupl
     Raises:
         InputError: ``too-few-patients`` when nobody would be left to train on.
     """
-    kept_back = held_back(records.patient_identities(), test_fraction, seed)
+    hashes = [digest("side of a patient", identity, seed) for identity in records.patient_identities()]
+    kept_back = np.array([int.from_bytes(found[:8], "big") for found in hashes]) < int(test_fraction * 2**64)
     if kept_back.all():
         raise _nobody_to_train_on(records, 1.0 - test_fraction)
     train, test = np.flatnonzero(~kept_back), np.flatnonzero(kept_back)
     return _of_patients(records, train), _of_patients(records, test) if len(test) else None
-
-
-def held_back(identities: Sequence[bytes], test_fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Whether `divide_by_patient` keeps each of these patients back; by `Records.patient_identities`."""
-    hashes = [digest("side of a patient", identity, seed) for identity in identities]
-    return np.array([int.from_bytes(found[:8], "big") for found in hashes]) < int(test_fraction * 2**64)
 
 
 def divide_stratified(records: Records, train_fraction: float, seed: int) -> tuple[Records, Records]:

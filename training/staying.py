@@ -1,20 +1,21 @@
-"""Who of a hospital's patients stays in a run, also where its file has changed since the run began.
+"""Who of a hospital's patients takes part in a run, also where its file has changed since the run began.
 
-Knows records, digests and the sides that the run's patients were on. A run's epsilon holds for who is in training or
-held back, and never both: who would now be on the other side takes no further part.
+Knows records, digests and the ledger. A run's epsilon holds for who is in training or held back, and never both. Who
+is held back follows from a patient's name or rows: so in a run with noisy counts the patients, and of each the rows,
+are those of the data set that it was first charged on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from dp.ledger import Ledger, PatientList
-from dp.ledger.sides import Placed, RunSides
-from dp.patient_digests import identity_digest, patient_digests
+from dp.patient_digests import list_of, row_digests
 from secagg.errors import InputError
 from secagg.identity import Identity
-from training.hospital_setup import HospitalSetup, held_back_of
+from training.hospital_setup import HospitalSetup
 from training.privacy_plan import privacy_plan
 from training.records import Records
 
@@ -29,71 +30,96 @@ class Staying:
 
 def everybody(records: Records, identity: Identity) -> Staying:
     """All that are in the file."""
-    return Staying(records, PatientList.of(_digests(records, _key(identity))))
+    return Staying(records, list_of(_digests(records, identity), records.patients))
 
 
-def who_stay(setup: HospitalSetup, identity: Identity, ledger: Ledger, sides: RunSides) -> Staying:
-    """All but those who may have been on the other side in an earlier state of the file; `sides` knows them then.
-
-    Where noisy counts are released. Elsewhere nobody who is held back pays for anything, and all stay.
+def who_stay(setup: HospitalSetup, identity: Identity, ledger: Ledger) -> Staying:
+    """The patients that the run began with, where noisy counts are released; all of the file, where none are.
 
     Raises:
-        InputError: ``unwritable``; ``empty-site`` where nobody is left.
-        TamperingError: ``patients-altered``.
+        InputError: ``patients-unknown`` where the list of them is missing and the file is another; ``nobody-left``.
     """
-    records = setup.records
-    found = everybody(records, identity)
-    if not privacy_plan(setup.charter.charter).metric_noise_multiplier:
+    records, run = setup.records, setup.charter.digest.hex()
+    digests = _digests(records, identity)
+    found = Staying(records, list_of(digests, records.patients))
+    first = ledger.account.first_charged(run)
+    counted = privacy_plan(setup.charter.charter).metric_noise_multiplier
+    if not counted or first is None or first == found.patients.data_set:
         return found
-    # All of them: by what the file of now says, the ledger knows who is left out for one it has met before.
-    ledger.enrol(found.patients)
-    placed = _placed(setup, identity)
-    moved = sides.moved(placed)
-    if moved:
-        setup.on_refusal(_left_out(len(moved), records))
-        stay = [number for number, patient in enumerate(placed) if patient.identity not in moved]
-        found = everybody(records.take(records.rows_of(stay)), identity)
-    sides.keep(found.patients.data_set, [patient for patient in placed if patient.identity not in moved])
-    if not sides.are_known_beside(found.patients.data_set):
-        setup.on_refusal(_unknown(records))
-    return found
+    begun_with = ledger.account.patient_list(first)
+    if begun_with is None:
+        raise _unknown(records)
+    rows = _rows_of(records, digests, begun_with)
+    if not rows:
+        raise _nobody(records)
+    chosen = records.take(rows)
+    if chosen.patient_count < records.patient_count:
+        setup.on_refusal(_left_out(chosen, records))
+    return Staying(chosen, list_of([digests[row] for row in rows], chosen.patients))
 
 
-def _digests(records: Records, key: bytes) -> Sequence[Collection[bytes]]:
-    return patient_digests(key, records.features, records.patients, records.feature_names, records.marks)
+def _rows_of(records: Records, digests: Sequence[Collection[bytes]], begun_with: PatientList) -> list[int]:
+    """The rows, in their order, of the patients that a run began with, as they were then."""
+    rows_of: dict[int, list[int]] = {}
+    for row, patient in enumerate(records.patients.tolist()):
+        rows_of.setdefault(patient, []).append(row)
+    # Of equal ones no more than there were. So one patient more in the first file moves at most that one.
+    left, owners = Counter(begun_with.patients), _owners(records, begun_with)
+    chosen: list[int] = []
+    for rows in rows_of.values():
+        entry = _entry(rows, digests) if owners is None else owners.get(tuple(digests[rows[0]])[-1], ())
+        own = set(entry)
+        kept = [row for row in rows if own.issuperset(digests[row])]
+        if left[entry] and _entry(kept, digests) == entry:
+            left[entry] -= 1
+            chosen += kept
+    return sorted(chosen)
 
 
-def _placed(setup: HospitalSetup, identity: Identity) -> list[Placed]:
-    """In the order of the patients' numbers."""
-    key, identities = _key(identity), setup.records.patient_identities()
-    sides = held_back_of(identities, setup.task)
-    return [
-        Placed(identity_digest(key, who), min(known), bool(held_back))
-        for who, known, held_back in zip(identities, _digests(setup.records, key), sides, strict=True)
-    ]
+def _owners(records: Records, begun_with: PatientList) -> Mapping[bytes, tuple[bytes, ...]] | None:
+    """By the digest of a name, who had it; None where patients have no names.
+
+    Without names a patient who got a row more could be any of several, and who is there besides would decide which.
+    """
+    if records.marks is None or records.marks.shape[1] == 1:
+        return None
+    return {digest: entry for entry in begun_with.patients for digest in entry}
 
 
-def _key(identity: Identity) -> bytes:
-    return identity.derive_key("patient digests")
+def _entry(rows: Sequence[int], digests: Sequence[Collection[bytes]]) -> tuple[bytes, ...]:
+    return tuple(sorted({digest for row in rows for digest in digests[row]}))
 
 
-def _left_out(count: int, records: Records) -> InputError:
+def _digests(records: Records, identity: Identity) -> list[tuple[bytes, ...]]:
+    key = identity.derive_key("patient digests")
+    return row_digests(key, records.features, records.feature_names, records.marks)
+
+
+def _left_out(chosen: Records, records: Records) -> InputError:
     return InputError(
         "patients-left-out",
-        f"{records.source} has changed since this run began. {count} of its {records.patient_count} patients were, or "
-        "may have been, trained on and would now be held back for validation, or the other way round. They take no "
-        "further part in this run.",
+        f"{records.source} has changed since this run began. {chosen.patient_count} of its {records.patient_count} "
+        "patients are those that the run began with, and take part. The others do not: they are new, or their records "
+        "have changed.",
         culprit=records.source,
-        remedy="Nothing has to be done. With the file as it was, they take part again.",
+        remedy="Nothing has to be done. With the file as it was, all that the run began with take part.",
+    )
+
+
+def _nobody(records: Records) -> InputError:
+    return InputError(
+        "nobody-left",
+        f"{records.source} has changed since this run began, and has none of the patients that it began with.",
+        culprit=records.source,
+        remedy="Put the file back as it was until the run is over.",
     )
 
 
 def _unknown(records: Records) -> InputError:
     return InputError(
-        "sides-unknown",
-        "A list of the patients whom this hospital has trained on, or the note of which of them were held back, is "
-        f"missing, and {records.source} has changed since this run began. Its cost counts as if patients had been "
-        "trained on and then held back, or the other way round: this hospital may have to refuse the release.",
+        "patients-unknown",
+        f"{records.source} has changed since this run began, and the list of the patients that it began with is missing"
+        ": nobody knows whom the run's epsilon holds for.",
         culprit=records.source,
-        remedy="Put back the folder patients/ and the run's sides.json from a copy.",
+        remedy="Put the folder patients/ back from a copy, or the file as it was.",
     )

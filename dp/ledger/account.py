@@ -8,11 +8,11 @@ all count as one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dp.ledger.entries import NOTHING, Cost, Entry, Kind
-from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_lists, recognise
+from dp.ledger.entries import Cost, Entry, Kind
+from dp.ledger.patients import Group, PatientList, groups_of, keep_patients, read_lists
 from dp.ledger.spending import RunKey, RunSpending, Spending
 
 
@@ -24,6 +24,7 @@ class Account:
         self._spent_at: dict[str, float] = {}
         self._noted_at: dict[str, float] = {}
         self._origins: set[str] = set()
+        self._charged_on: dict[str, list[str]] = {}
         self._lists = dict(lists)
         self._groups = groups_of(self._lists)
         for entry in entries:
@@ -67,6 +68,10 @@ class Account:
         deltas[entry.data_set] = max(entry.delta, deltas.get(entry.data_set, 0.0))
         if entry.origin is not None:
             self._origins.add(entry.origin)
+        elif entry.kind is Kind.CHARGE:
+            names = self._charged_on.setdefault(entry.run, [])
+            if entry.data_set not in names:
+                names.append(entry.data_set)
 
     def enrol(self, patients: PatientList, folder: Path) -> str:
         """Keep the list of a data set's patients, and give the data set's name.
@@ -107,7 +112,7 @@ class Account:
         for group, count in self._known_groups(data_set).items():
             shared.update(dict.fromkeys(group - {data_set}, count))
         others = (name for name in self._runs if name != data_set)
-        if data_set not in self._groups or self.lacks_a_list:
+        if data_set not in self._groups or self._lacks_a_list:
             return dict.fromkeys(others)
         return {name: shared[name] or None for name in others if name in shared or name not in self._groups}
 
@@ -127,14 +132,22 @@ class Account:
         """For each group of patients, what a run was charged here on each of the data sets that they are in."""
         return frozenset(costs for name in self._runs for costs in self.spending(name).charged(run))
 
-    def charged_on(self, run: str) -> frozenset[str]:
-        """The data sets that a run was charged on here, other than without differential privacy."""
-        key = RunKey(run)
-        return frozenset(name for name, runs in self._runs.items() if key in runs and runs[key].charged != NOTHING)
+    def first_charged(self, run: str) -> str | None:
+        """The data set that a run was charged on first, here and with differential privacy; None before it was."""
+        return next(iter(self._charged_on.get(run, ())), None)
 
-    def recognise(self) -> Callable[[bytes], bytes]:
-        """As `dp.ledger.patients.recognise`, by all lists."""
-        return recognise(self._lists)
+    def patient_list(self, data_set: str) -> PatientList | None:
+        """The patients of a data set; None where there is no list of them."""
+        return self._lists.get(data_set)
+
+    def keeps_its_patients(self, run: str) -> bool:
+        """Whether a run was charged for nobody who is not, with the same digests, in the data set it began with.
+
+        Not where a list is missing that would show it.
+        """
+        names = self._charged_on.get(run, [])
+        lists = [frozenset(self._lists[name].patients) for name in names if name in self._lists]
+        return len(names) < 2 or (len(lists) == len(names) and all(patients <= lists[0] for patients in lists))
 
     def spending(self, data_set: str) -> Spending:
         """What a data set's patients have spent."""
@@ -147,7 +160,7 @@ class Account:
         return sum(spent.rounds for spent in found if spent is not None)
 
     @property
-    def lacks_a_list(self) -> bool:
+    def _lacks_a_list(self) -> bool:
         """Whether a data set that was trained on here has no list any more.
 
         It may have shown that entries of other data sets are one patient.
@@ -161,7 +174,7 @@ class Account:
 
     def _largest_groups(self, data_set: str) -> list[Group]:
         """Those that are part of no larger one, which costs more; each with the data sets that may have any patient."""
-        if data_set not in self._groups or self.lacks_a_list:
+        if data_set not in self._groups or self._lacks_a_list:
             return [frozenset(self._runs)]
         anybody = frozenset(name for name in self._runs if name not in self._groups)
         groups = {group | anybody for group in self._known_groups(data_set)} or {anybody}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -122,31 +122,23 @@ def read_lists(folder: Path) -> Mapping[str, PatientList]:
     return {name: patients for name, patients in found if patients is not None}
 
 
-def recognise(lists: Mapping[str, PatientList]) -> Callable[[bytes], bytes]:
-    """What gives, for any digest, one that is the same for all digests of the same patient.
+def groups_of(lists: Mapping[str, PatientList]) -> Mapping[str, Mapping[Group, int]]:
+    """For each data set, which data sets its patients are in, and how many patients are in just these.
 
     Two entries that share a digest are one patient, and so are two that share one with a third.
     """
     first: dict[bytes, bytes] = {}
 
     def leader(digest: bytes) -> bytes:
-        while first.setdefault(digest, digest) != digest:
+        while first[digest] != digest:
             first[digest] = digest = first[first[digest]]
         return digest
 
     for patients in lists.values():
         for digests in patients.patients:
             for digest in digests:
+                first.setdefault(digest, digest)
                 first[leader(digest)] = leader(digests[0])
-    return leader
-
-
-def groups_of(lists: Mapping[str, PatientList]) -> Mapping[str, Mapping[Group, int]]:
-    """For each data set, which data sets its patients are in, and how many patients are in just these.
-
-    Who is one patient, `recognise` says.
-    """
-    leader = recognise(lists)
     members: dict[bytes, set[str]] = {}
     for data_set, patients in lists.items():
         for digests in patients.patients:

@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dp.ledger import Account, Ledger, PatientList
+from dp.ledger import Ledger, PatientList
 from dp.ledger.entries import LEDGER
 from dp.ledger.export import export_ledger, read_export
-from dp.ledger.sides import RunSides
 from secagg.errors import InputError, TamperingError
 from secagg.signed_log import read_log
 from tests.fuzz.files import DEEP_TOML, one_file
@@ -116,12 +115,6 @@ HARNESSES = (
         (InputError, TamperingError),
     ),
     Harness("patient-list", _patients_seeds, PatientList.decode, (ValueError,)),
-    Harness(
-        "sides",
-        lambda: [b'{"a": [["AAAA", "AAAA", true]]}', *nested(b"[", b'{"a":')],
-        on_a_file("sides.json", lambda path: RunSides(path, Account((), {}), "1" * 64)),
-        (TamperingError,),
-    ),
     Harness(
         "state-file",
         _state_file_seeds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -10,20 +11,24 @@ import pytest
 from msgspec.structs import replace
 
 from dp.accounting import epsilon_rdp
-from dp.ledger import Kind
+from dp.ledger import Account, Kind
+from dp.ledger.account import patients_folder
 from dp.ledger.entries import LEDGER
-from dp.ledger.sides import RunSides
 from secagg.errors import SecaggError
 from secagg.identity import Identity
+from secagg.labels import digest
 from secagg.release import read_envelope
 from secagg.release.statement import read_statement
 from secagg.signed_log import read_log
 from tests.support.hospitals import BOUNDED, Ward, choices_of, settings_for, tabular_spec, training_of
 from training.engines.base import Phase
 from training.privacy_plan import privacy_plan
+from training.records import Records, number_patients
 from training.simulation_folder import prepare
+from training.staying import _digests, _rows_of, everybody
 from training.task import TaskSpec
 
+SITE = Identity.from_seed(bytes(32))
 ROUNDS = 6
 # Counts are released with the last sum alone, which costs as much as all steps do.
 COUNTED_LAST = choices_of(
@@ -76,8 +81,8 @@ class Pictures:
             self.add(patient)
 
     def change(self) -> None:
-        """Each patient has a follow-up."""
-        for patient in range(30):
+        """Half of the patients have a follow-up."""
+        for patient in range(15):
             self.add(patient)
 
 
@@ -102,6 +107,17 @@ class Names:
     def change(self) -> None:
         """Other pseudonyms for half of the patients."""
         self._rows = [[name.replace("P", "Q") if int(name[2:]) < 15 else name, *row] for name, *row in self._rows]
+        self._write()
+
+    def come_back(self) -> None:
+        """As it was before `number_anew`."""
+        self._rows = [[f"P-{number}", *row] for number, (_, *row) in enumerate(self._rows[1:])]
+        self._write()
+
+    def number_anew(self) -> None:
+        """A new patient on top of a table whose names are the numbers of its rows."""
+        rows = [["", "0.125", "0.5", "1"], *self._rows]
+        self._rows = [[f"P-{number}", *row] for number, (_, *row) in enumerate(rows)]
         self._write()
 
     def _write(self) -> None:
@@ -130,6 +146,25 @@ class FewValues:
         self._path.write_text("\n".join(self._lines) + "\n")
 
 
+class Nightly(Names):
+    """A table with names, of two coarse columns."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        super().__init__(path, seed)
+        self._generator = np.random.default_rng(seed)
+        self._rows = [self._row(number) for number in range(40)]
+        self._write()
+
+    def night(self) -> None:
+        """Three patients go, and six come."""
+        last = int(self._rows[-1][0][2:])
+        self._rows = self._rows[3:] + [self._row(last + more) for more in range(1, 7)]
+        self._write()
+
+    def _row(self, number: int) -> list[str]:
+        return [f"P-{number}", *map(str, self._generator.integers(0, 3, 2)), str(number % 2)]
+
+
 @pytest.fixture
 def begun(tmp_path):
     """Begins a run, of which only the last sum is missing, and closes it; the file of the first hospital."""
@@ -143,7 +178,7 @@ def begun(tmp_path):
             policy.write_text(policy.read_text().replace("maximum_epsilon = 8.0", "maximum_epsilon = 100.0"))
         with Ward.open(tmp_path / "run") as ward:
             ward.coordinator().run_epoch()
-            assert ward.sums == [ROUNDS - 1] * 4
+            assert ward.sums == [choices.get("epoch_rounds", ROUNDS - 1)] * 4
         return files[0]
 
     return begun
@@ -157,6 +192,17 @@ def stated(ward) -> float:
     return read_statement(read_envelope(ward.coordinator().run()).payload).predicate.privacy.epsilon
 
 
+def sides_of(ward) -> tuple[set[bytes], set[bytes]]:
+    """The rows that the first hospital trains on, and those of which it counts."""
+    of = ward.hospitals[1]._contributor
+    return tuple({row.tobytes() for row in side.features} for side in (of.train, of.validation))
+
+
+def taking_part(ward) -> int:
+    of = ward.hospitals[1]._contributor
+    return of.train.patient_count + of.validation.patient_count
+
+
 def charged_data_sets(ward) -> set[str]:
     home = ward.home(1)
     entries = read_log(home.ledger, Identity.load(home.identity).public_key, LEDGER)
@@ -164,14 +210,82 @@ def charged_data_sets(ward) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", [Pictures, Names, FewValues])
-def test_a_run_to_whose_file_patients_were_added_comes_to_its_release_with_all_of_them(begun, tmp_path, kind):
+def test_a_run_to_whose_file_patients_were_added_comes_to_its_release_with_those_it_began_with(begun, tmp_path, kind):
     begun(kind).come()
     with goes_on(tmp_path) as ward:
         assert stated(ward) == pytest.approx(privacy_plan(ward.charter.charter).epsilon_after(ROUNDS), abs=1e-6)
-        assert ward.refused == []
-        assert len(charged_data_sets(ward)) == 2
-        everybody = ward.hospitals[1]._setup.records.patient_count
-        assert ward.hospitals[1]._ledger.account.patients(ward.hospitals[1]._budget._data_set) == everybody
+        assert ward.refused == [("h1", "patients-left-out")]
+        assert len(charged_data_sets(ward)) == 1
+        assert taking_part(ward) == 30
+
+
+def test_nobody_who_gets_the_name_of_another_trains_and_is_counted(begun, tmp_path):
+    file = begun(Names)
+    with goes_on(tmp_path) as ward:
+        before = sides_of(ward)
+    file.number_anew()
+    with pytest.raises(SecaggError) as caught, goes_on(tmp_path):
+        pass
+    assert caught.value.reason == "nobody-left"
+    file.come_back()
+    with goes_on(tmp_path) as ward:
+        assert sides_of(ward) == before
+        assert stated(ward) == pytest.approx(privacy_plan(ward.charter.charter).epsilon_after(ROUNDS), abs=1e-6)
+
+
+def test_a_table_that_changes_every_night_comes_to_a_release(begun, tmp_path):
+    file = begun(Nightly, epoch_rounds=1)
+    for sums in range(2, ROUNDS):
+        file.night()
+        with goes_on(tmp_path) as ward:
+            ward.coordinator().run_epoch()
+            assert ward.sums == [sums] * 4
+            assert taking_part(ward) == 40 - 3 * (sums - 1)
+    with goes_on(tmp_path) as ward:
+        assert stated(ward) == pytest.approx(privacy_plan(ward.charter.charter).epsilon_after(ROUNDS), abs=1e-6)
+        assert len(charged_data_sets(ward)) == ROUNDS - 1
+
+
+@pytest.mark.parametrize(("named", "rows"), [(True, 1), (True, 2), (False, 1), (False, 2)])
+def test_one_patient_more_in_the_first_file_moves_at_most_that_one_later(named, rows):
+    generator = np.random.default_rng(3)
+    first = [coarse(generator, number, rows) for number in range(60)]
+    later = [*first[20:], *(coarse(generator, number, rows) for number in range(60, 120))]
+    with_all = staying(later, first, named)
+    assert with_all
+    for one in first:
+        others, now = ([who for who in state if who is not one] for state in (first, later))
+        assert sum(((staying(now, others, named) - with_all) + (with_all - staying(now, others, named))).values()) <= 1
+
+
+def test_of_a_named_patient_with_a_row_more_the_rows_of_the_beginning_take_part():
+    generator = np.random.default_rng(3)
+    first = [coarse(generator, number, 2) for number in range(60)]
+    later = [(name, [*rows, (9, 9, 9, 9)]) for name, rows in first]
+    assert staying(later, first, named=True) == staying(first, first, named=True)
+    assert staying(later, first, named=False) == Counter()
+
+
+def coarse(generator, number: int, rows: int):
+    return f"P-{number}", [tuple(row) for row in generator.integers(0, 2, (rows, 4)).tolist()]
+
+
+def staying(now, first, named: bool) -> Counter:
+    """How many patients there are with which rows, of those who are still there as they were."""
+    records, begun_with = (_records(state, named) for state in (now, first))
+    rows = _rows_of(records, _digests(records, SITE), everybody(begun_with, SITE).patients)
+    return Counter(everybody(records.take(rows), SITE).patients.patients) if rows else Counter()
+
+
+def _records(state, named: bool) -> Records:
+    rows = [(name, row) for name, rows in state for row in rows]
+    features = np.array([row for _, row in rows], np.float32)
+    names = [digest("patient name", name.encode()) for name, _ in rows]
+    cells = [digest("cells", repr(row).encode()) for row in rows]
+    joined = b"".join(one + other for one, other in zip(cells, names, strict=True))
+    marks = np.frombuffer(joined, np.uint8).reshape(len(rows), 2, 32) if named else None
+    patients = number_patients([name for name, _ in rows])
+    return Records(features, np.zeros(len(rows), np.int64), patients, tuple("abcd"), "a file", marks)
 
 
 @pytest.mark.parametrize("kind", [Pictures, Names, FewValues])
@@ -184,7 +298,7 @@ def test_a_run_whose_file_has_not_changed_stays_one_data_set_and_leaves_nobody_o
 
 
 @pytest.mark.parametrize("kind", [Pictures, Names])
-def test_who_would_change_sides_is_left_out_and_the_run_comes_to_a_release_that_is_true(begun, tmp_path, kind):
+def test_who_is_not_as_at_the_beginning_is_left_out_and_the_run_comes_to_a_release_that_is_true(begun, tmp_path, kind):
     begun(kind).change()
     with goes_on(tmp_path) as ward:
         data_set = ward.hospitals[1]._budget._data_set
@@ -204,7 +318,7 @@ def test_control_a_hospital_that_leaves_nobody_out_signs_nothing_that_costs_more
     begun, tmp_path, monkeypatch, kind
 ):
     begun(kind).change()
-    monkeypatch.setattr(RunSides, "moved", lambda *_: frozenset())
+    monkeypatch.setattr("training.hospital.who_stay", lambda setup, identity, _: everybody(setup.records, identity))
     with goes_on(tmp_path) as ward:
         ward.stop_before(Phase.CONCLUDE, 0)
         plan = privacy_plan(ward.charter.charter)
@@ -214,7 +328,7 @@ def test_control_a_hospital_that_leaves_nobody_out_signs_nothing_that_costs_more
             ward.coordinator().run()
         assert ("h1", "understated-rounds") in ward.refused
         # And one that adds up as if nobody had been on both sides signs too small an epsilon.
-        monkeypatch.setattr(RunSides, "are_one_each", True)
+        monkeypatch.setattr(Account, "keeps_its_patients", lambda *_: True)
         assert stated(ward) < truth
 
 
@@ -225,12 +339,20 @@ def test_where_no_counts_are_released_nobody_is_left_out(begun, tmp_path):
         assert ward.refused == []
 
 
-def test_where_sides_were_lost_and_the_file_has_changed_the_hospital_says_so_and_signs_nothing_false(begun, tmp_path):
-    begun(Names).come()
+def test_where_the_list_of_a_runs_patients_is_missing_it_goes_on_with_the_file_that_it_began_with_alone(
+    begun, tmp_path
+):
+    file = begun(Names)
     with goes_on(tmp_path) as ward:
-        ward.home(1).sides(ward.charter.digest).unlink()
+        (name,) = charged_data_sets(ward)
+        path = patients_folder(ward.home(1).ledger) / f"{name}.bin"
+    path.unlink()
+    file.number_anew()
+    with pytest.raises(SecaggError) as caught, goes_on(tmp_path):
+        pass
+    assert caught.value.reason == "patients-unknown"
+    file.come_back()
     with goes_on(tmp_path) as ward:
-        assert ward.refused == [("h1", "sides-unknown")]
-        with pytest.raises(SecaggError):
-            ward.coordinator().run()
-        assert ("h1", "understated-rounds") in ward.refused
+        stated(ward)
+        assert ward.refused == []
+    assert path.exists()

@@ -268,7 +268,7 @@ def test_a_list_that_is_removed_parts_nobody_whom_it_made_one(linked, told):
 
 
 def test_control_where_a_missing_list_only_adds_its_own_runs_the_others_are_strangers_again(linked, monkeypatch):
-    monkeypatch.setattr(Account, "lacks_a_list", False)
+    monkeypatch.setattr(Account, "_lacks_a_list", False)
     without(linked, BOTH)
     with Ledger(linked, SITE) as again:
         assert spent(again, NAME_ONLY) == composed(1, 2)
