@@ -55,7 +55,6 @@ from training.messages import (
 from training.model_state import ModelLayout, flatten, model_digest
 from training.noise import require_same_noise
 from training.privacy_plan import require_budget
-from training.records import Records
 from training.release import describe_release, model_file, require_attested, write_release
 from training.scaling import Scaling
 from training.staying import everybody, who_stay
@@ -132,7 +131,11 @@ class Hospital:
             is_finished = self._applier.is_finished(self._state)
             # One that has every sum spends nothing more, on whomever.
             staying = everybody(setup.records, identity) if is_finished else who_stay(setup, identity, self._ledger)
-            self._contributor = self._contributor_of(staying.records)
+            if staying.records is not setup.records:
+                train, validation = split_patients(staying.records, task)
+            self._contributor = Contributor(
+                charter.charter, task, train, validation, self._scaling, self._layout, setup.device, setup.shuffle
+            )
             self._budget = HospitalBudget(charter, policy, self._ledger, staying.patients, self._logs, write_time)
             if not is_finished:
                 self._budget.reserve()
@@ -227,12 +230,6 @@ class Hospital:
             return [self._refuse(error)]
         except SecaggError as error:
             return [self._refuse(error)]
-
-    def _contributor_of(self, records: Records) -> Contributor:
-        setup = self._setup
-        charter, task = self._charter.charter, setup.task
-        train, validation = split_patients(records, task)
-        return Contributor(charter, task, train, validation, self._scaling, self._layout, setup.device, setup.shuffle)
 
     def _after_protocol_step(self, message: bytes) -> list[bytes]:
         client = self._client
