@@ -12,7 +12,7 @@ from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json, say_why
 from cli.paths import EXISTING_FILE, EXISTING_FOLDER, FOLDER, PLACE, quoted
 from cli.site_view import SiteView, stopped_by_hand
-from secagg.errors import InputError, RefusedError, SecaggError, TamperingError
+from secagg.errors import RefusedError, SecaggError, TamperingError
 from training.device_name import DeviceName
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState, SiteStatus
@@ -143,9 +143,8 @@ def run(site: Path, as_json: bool) -> None:
     from training.engines.nvflare.hospital_service import serve_hospital
 
     require_nvflare()
+    HospitalSite(site).require_laid_out()
     place = HospitalSite(site.absolute())
-    if not place.settings.exists():
-        raise _no_site(site)
     with stopped_by_hand(f"secagg hospital run {quoted(site)}") as going:
         status = serve_hospital(place, going, SiteView(as_json).watcher)
     if status.state is SiteState.STOPPED:
@@ -169,9 +168,11 @@ def status(site: Path, as_json: bool) -> None:
       as a health check, for a supervisor:
         secagg hospital status site --json
     """
-    found = HospitalSite(site).status.read()
+    place = HospitalSite(site)
+    found = place.status.read()
     if found is None:
-        raise _without_status(site)
+        place.require_laid_out()
+        raise _never_run(site)
     running = is_running(site)
     if as_json:
         print_json({"running": running, "status": found})
@@ -180,18 +181,7 @@ def status(site: Path, as_json: bool) -> None:
     click.get_current_context().exit(_health(found, running))
 
 
-def _no_site(site: Path) -> InputError:
-    return InputError(
-        "no-site",
-        f"{site} is not a hospital's site.",
-        culprit=str(site),
-        remedy="Give the folder that `secagg hospital init` made.",
-    )
-
-
-def _without_status(site: Path) -> SecaggError:
-    if not HospitalSite(site).settings.exists():
-        return _no_site(site)
+def _never_run(site: Path) -> SecaggError:
     return SecaggError(
         "never-run",
         f"The site in {site} has never run.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
+from secagg.errors import InputError
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from training.field.settings import HospitalSettings, read_settings
@@ -72,6 +73,20 @@ class HospitalSite:
     def release(self) -> Path:
         """Where the release of its charter is, once there is one."""
         return self.folder.release(read_verified(self.charter).digest)
+
+    def require_laid_out(self) -> None:
+        """Refuse a folder that `secagg hospital init` has not made.
+
+        Raises:
+            InputError: ``no-site``.
+        """
+        if not self.settings.exists():
+            raise InputError(
+                "no-site",
+                f"{self.path} is not a hospital's site.",
+                culprit=str(self.path),
+                remedy="Give the folder that `secagg hospital init` made.",
+            )
 
     def member_name(self, charter: VerifiedCharter) -> str:
         """What the charter calls this hospital.

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.errors import InputError
 from secagg.files import PRIVATE, lock, read_bounded, sync, unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.policy import Policy, check_charter, load_policy, put_in_force
@@ -51,13 +50,7 @@ def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callab
         InputError: ``no-site``, ``state-in-use``, ``unknown-member``, ``unwritable``, or what is wrong with the files.
         RefusedError: ``policy-loosened``, or if the policy does not allow the charter.
     """
-    if not site.settings.exists():
-        raise InputError(
-            "no-site",
-            f"{site.path} is not a hospital's site.",
-            culprit=str(site.path),
-            remedy="Give the folder that `secagg hospital init` made.",
-        )
+    site.require_laid_out()
     with ExitStack() as held:
         held.enter_context(alone(site.path))
         # A job's process may still be at work when the site's own has ended.
