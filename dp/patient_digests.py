@@ -23,23 +23,12 @@ _ROW: Final = b"secagg patient row 1\n"
 _MARK: Final = b"secagg patient mark 1\n"
 
 
-def patient_list(
-    key: bytes,
-    features: npt.NDArray[np.floating],
-    patients: npt.NDArray[np.int64],
-    names: Sequence[str] = (),
-    marks: npt.NDArray[np.uint8] | None = None,
-) -> PatientList:
+def list_of(digests: Sequence[Collection[bytes]], patients: npt.NDArray[np.int64]) -> PatientList:
     """The patients of a data set, each with the digests of its rows, as `row_digests` gives them.
 
     Args:
         patients: int64 (n,), the patient of each row.
     """
-    return list_of(row_digests(key, features, names, marks), patients)
-
-
-def list_of(digests: Sequence[Collection[bytes]], patients: npt.NDArray[np.int64]) -> PatientList:
-    """The patients whose rows have these digests."""
     known: dict[int, set[bytes]] = {}
     for found, patient in zip(digests, patients.tolist(), strict=True):
         known.setdefault(patient, set()).update(found)

@@ -8,8 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from dp.ledger import PatientList
 from dp.ledger.patients import groups_of
-from dp.patient_digests import patient_list
+from dp.patient_digests import list_of, row_digests
 
 KEY, OTHER_KEY = bytes(32), bytes([1]) * 32
 # Few values, so that equal rows and equal patients do occur.
@@ -24,6 +25,10 @@ def data_sets(draw):
     features = draw(arrays.arrays(np.float32, shape, elements=VALUES.map(np.float32).map(float)))
     _, patients = np.unique(draw(arrays.arrays(np.int64, rows, elements=st.integers(0, 3))), return_inverse=True)
     return features, patients.astype(np.int64)
+
+
+def patient_list(key, features, patients, names=(), marks=None) -> PatientList:
+    return list_of(row_digests(key, features, names, marks), patients)
 
 
 def named(*data, **more) -> str:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dp.ledger.patients import PatientList, groups_of
-from dp.patient_digests import patient_list
+from dp.patient_digests import list_of, row_digests
 from secagg.errors import InputError
 from tests.support.hospitals import tabular_spec
 from training.readers.parquet import read_parquet
@@ -50,7 +50,8 @@ def test_patients_are_found_again_in_a_file_whose_writer_leaves_text_as_bytes(tm
 
 def patients_in(path: Path) -> PatientList:
     records = TabularTask(tabular_spec(patient="id")).read(path)
-    return patient_list(bytes(32), records.features, records.patients, records.feature_names, records.marks)
+    digests = row_digests(bytes(32), records.features, records.feature_names, records.marks)
+    return list_of(digests, records.patients)
 
 
 def test_nested_columns_are_refused_by_name(tmp_path: Path) -> None:
