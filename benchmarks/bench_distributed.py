@@ -119,7 +119,7 @@ def bench_noise_and_encoding(benchmark, figure, tmp_path):
     rows *= noise.shares.steps_per_clip / np.linalg.norm(rows, axis=1, keepdims=True) * 0.99
 
     def drawn() -> None:
-        gradients = round_rows(rows, noise.shares.steps_per_clip, generator).sum(axis=0)
+        gradients = round_rows(rows, noise.shares.steps_per_clip, generator).sum(axis=0).astype(np.int64)
         components = [noise.drawn(component, secure_generator()) for component in range(len(noise.shares.variances))]
         codec.encode(gradients, np.zeros(0, np.int64), sum(components))
 

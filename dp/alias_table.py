@@ -74,16 +74,18 @@ class AliasTable:
         words >>= np.uint64(self.column_bits)
         negative = (words & np.uint64(1)).view(np.int64)
         words >>= np.uint64(1)
-        own = self.own[column]
-        drawn = np.where(words < own, column, self.other[column])
+        # `take` is a third faster than an index.
+        own = self.own.take(column)
+        drawn = np.where(words < own, column, self.other.take(column))
         undecided = np.flatnonzero(words == own)
         if len(undecided):
             columns = column[undecided]
             within = _words(generator, len(undecided)) < self.rest[columns]
             drawn[undecided] = np.where(within, columns, self.other[columns])
-        # -x is ~x + 1, and ~x is x ^ -1: without a branch.
-        drawn ^= -negative
-        drawn += negative
+        # -x is (x ^ -1) + 1: without a branch.
+        np.negative(negative, out=negative)
+        drawn ^= negative
+        drawn -= negative
         return drawn
 
 

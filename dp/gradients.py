@@ -61,7 +61,8 @@ class ClippedGradients:
             step = max(1, _MOST_ROUNDED // self._shares.dimension)
             for start in range(0, len(gradients), step):
                 piece = gradients[start : start + step].cpu().numpy()
-                total += round_rows(piece, self._shares.steps_per_clip, generator).sum(axis=0)
+                rounded = round_rows(piece, self._shares.steps_per_clip, generator)
+                total += rounded.sum(axis=0).astype(np.int64)
         most = self._shares.largest_signal
         return np.clip(total, -most, most, out=total)
 

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from secagg.errors import LocalProtocolError
 
 Reals = npt.NDArray[np.float64] | npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
+# Exact up to 2^53, and unlike int64 cannot wrap around where they are squared.
+WholeNumbers = npt.NDArray[np.float64]
 
 # How likely a vector is to be rounded again, at most.
 _AGAIN: Final = 2.0**-12
@@ -42,14 +43,14 @@ def l1_norm_bound(norm: float, dimension: int) -> float:
     return min(math.sqrt(dimension) * norm, norm**2)
 
 
-def round_rows(rows: Reals, norm: float, generator: np.random.Generator) -> Integers:
+def round_rows(rows: Reals, norm: float, generator: np.random.Generator) -> WholeNumbers:
     """Every row rounded at random, its L2 norm at most `rounded_norm`.
 
     Args:
         rows: (m, d), in steps of the grid; each of L2 norm at most ``norm``. One that is not finite counts as zeros.
 
     Returns:
-        int64, shape (m, d).
+        float64, shape (m, d), whole numbers.
 
     Raises:
         LocalProtocolError: ``rounding-failed``, if a row never comes out short enough: it was too long before.
@@ -73,14 +74,13 @@ def _finite(rows: Reals) -> Reals:
     return np.where(np.isfinite(rows.sum(axis=1, keepdims=True)), rows, 0)
 
 
-def _norms(rows: Integers) -> npt.NDArray[np.float64]:
-    """L2 norms; in floating point, where squares cannot wrap around."""
-    real = rows.astype(np.float64)
-    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", real, real)
+def _norms(rows: WholeNumbers) -> npt.NDArray[np.float64]:
+    """L2 norms."""
+    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows)
     return np.sqrt(squares)
 
 
-def _round(rows: Reals, norm: float, generator: np.random.Generator) -> Integers:
+def _round(rows: Reals, norm: float, generator: np.random.Generator) -> WholeNumbers:
     """Up with a probability that is the fraction, to within 2^-12; down otherwise."""
     # In float32, which halves the time, where its 24 bits leave the fraction 12.
     real = np.float32 if norm < _FLOAT32_NORM else np.float64
@@ -89,4 +89,4 @@ def _round(rows: Reals, norm: float, generator: np.random.Generator) -> Integers
     shifted = np.multiply(dither, real(2.0**-16), dtype=real)
     shifted += rows.astype(real, copy=False)
     np.floor(shifted, out=shifted)
-    return shifted.astype(np.int64)
+    return shifted.astype(np.float64, copy=False)
