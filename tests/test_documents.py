@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -204,6 +206,23 @@ def test_every_example_task_builds_its_model(path, monkeypatch):
     spec = load_task_file(path)
     task = load_custom_task(spec) if ":" in spec.kind else build_task(spec)
     assert sum(parameter.numel() for parameter in task.build_model().parameters()) > 1
+
+
+def test_the_example_of_a_masked_sum_prints_what_the_document_shows():
+    ended = subprocess.run([sys.executable, EXAMPLES / "masked_sum.py"], capture_output=True, text=True, check=True)
+    assert ended.stdout in (DOCS / "python.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_a_sweep_makes_a_run_an_epsilon(tmp_path, real_data):
+    data = sorted(real_data.glob("uci-heart/processed.*.data"))
+    if not data:
+        pytest.skip(f"no UCI Heart Disease in {real_data}: set SECAGG_DATA")
+    program = [sys.executable, EXAMPLES / "epsilon_sweep.py", tmp_path / "sweep", *data]
+    ended = subprocess.run(program, capture_output=True, text=True, check=True)
+    heading, *lines = ended.stdout.splitlines()
+    assert heading in (DOCS / "python.md").read_text(encoding="utf-8")
+    assert [line.split()[0] for line in lines] == ["1", "3", "8"]
+    assert all((tmp_path / "sweep" / f"epsilon-{epsilon}" / "release").is_dir() for epsilon in (1, 3, 8))
 
 
 @pytest.fixture

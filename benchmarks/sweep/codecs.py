@@ -107,7 +107,9 @@ class DistributedNoise:
         """See `Codec`."""
         shares, generator = self._noise.shares, self._generator()
         (gradients,) = self._round(update[None] * shares.scale, shares.steps_per_clip, generator)
-        elements = self._codec.encode(gradients.astype(np.int64), np.zeros(0, np.int64), self._noise.drawn(0, generator))
+        elements = self._codec.encode(
+            gradients.astype(np.int64), np.zeros(0, np.int64), self._noise.drawn(0, generator)
+        )
         removable = [self._noise(key, component) for component, key in enumerate(noise_keys, start=1)]
         for component in removable:
             np.add(elements, component, out=elements)
