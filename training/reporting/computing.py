@@ -21,7 +21,7 @@ from training.reporting.budget import DataSetFacts, data_sets_of
 from training.reporting.charges import check_charges, rounds_of
 from training.reporting.egress import egress_of
 from training.reporting.evidence import SiteEvidence, account_of
-from training.reporting.guarantee import InAll, InLedger, guarantee_of
+from training.reporting.guarantee import guarantee_of
 from training.reporting.integrity import (
     Integrity,
     check_audit,
@@ -31,6 +31,7 @@ from training.reporting.integrity import (
     check_transcript,
 )
 from training.reporting.notices import notices_of
+from training.reporting.privacy_loss import InAll, InLedger
 from training.reporting.records import Records
 from training.reporting.report import CharterFacts, MemberFacts, ReleaseFacts, Report, SiteFacts
 from training.reporting.rounds_run import RoundsRun, rounds_run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,9 @@ from tests.support.consortium import make_charter, make_identities
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.draft import draft_charter
 from training.privacy_plan import privacy_plan
-from training.reporting.guarantee import InAll, InLedger, _plain, guarantee_of
+from training.reporting.guarantee import guarantee_of
+from training.reporting.plain_language import paragraph
+from training.reporting.privacy_loss import InAll, InLedger, privacy_loss
 
 IDENTITIES = make_identities(4)
 UNIFORM = Training(rounds=3, weighting="uniform")
@@ -22,9 +25,10 @@ LOCAL = make_charter(IDENTITIES, training=UNIFORM, privacy=Privacy(mode="local",
 
 @pytest.mark.parametrize("epsilon", [0.004, 0.04, 0.3, 2.174490, 5.3, 12.0])
 def test_epsilon_and_the_change_of_odds_are_at_least_the_true_ones(epsilon):
+    loss = replace(privacy_loss(LOCAL, 3, 3, "charged", None), epsilon=epsilon, of_exchange=2.5 * epsilon)
     told = re.search(
         r"here ([0-9.]+), .* a factor of at most ([0-9.,]*[0-9]), except .* at most ([0-9.,]+) \(epsilon ([0-9.]+)\)",
-        _plain(LOCAL, epsilon, 2.5 * epsilon, 1e-5),
+        paragraph(LOCAL, loss),
     )
     for true, stated, factor in ((epsilon, told[1], told[2]), (2.5 * epsilon, told[4], told[3])):
         assert true <= float(stated) < true + 0.01001

@@ -1,0 +1,98 @@
+"""What a promise to patients rests on, and what is not protected, with differential privacy and without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from dp.stated import no_less
+from secagg.charter import Charter
+from secagg.charter.cautions import SHARED_KEY_SCHEMES
+from secagg.charter.sections import PrivacyMode
+from secagg.policy.needs import honest_in_a_sum
+from training.reporting.privacy_loss import PrivacyLoss
+
+WITHOUT_PRIVACY: Final = ("Whoever receives the model, or a sum, is trusted with what it reveals.",)
+
+# What still hides patients once a single hospital's update is known.
+_LEFT: Final[Mapping[PrivacyMode, str]] = {
+    "none": "no noise hides its patients then",
+    "local": "the noise in it, which is that hospital's own, still hides its patients as promised",
+    "distributed": "the share of noise in it is too small to hide its patients by itself",
+}
+# The same where it is the difference of two sums.
+_LEFT_BY_SUMS: Final[Mapping[PrivacyMode, str]] = {
+    **_LEFT,
+    "distributed": "the noise in each of those sums still hides its patients as promised",
+}
+
+
+def assumed(charter: Charter, loss: PrivacyLoss) -> tuple[str, ...]:
+    """What has to be so for the promise to hold."""
+    own = (
+        ("How many training patients a hospital has is public: the scale of its noise gives it away.",)
+        if charter.privacy.mode == "local"
+        else (
+            f"At most {_hospitals(charter.max_colluding)} colluding with the coordinator, or leaving out the noise.",
+            f"Each sum is over at least {_hospitals(honest_in_a_sum(charter))} beside those.",
+        )
+    )
+    return (
+        *own,
+        "The column that identifies patients really tells them apart. Where there is none, each row counts as a "
+        "patient.",
+        "What patients have spent in other trainings comes on top of these figures: the ledger of each hospital counts "
+        "all together that have differential privacy. No epsilon covers those without.",
+        _at_two(loss.at_two_hospitals),
+        "A patient who is not recognised in another file has a separate budget there.",
+        "The computers of the hospitals run this software, unaltered, and are not broken into.",
+    )
+
+
+def _at_two(epsilon: float | None) -> str:
+    pays = "A patient known to two hospitals pays at both, and neither knows of the other"
+    if epsilon is None:
+        return f"{pays}; together that is at most the sum of both."
+    return (
+        f"{pays}. Both contributions are in the same sums, under the same noise, like one of twice the weight: "
+        f"together that is an epsilon of up to {no_less(epsilon, 2)}, which can be more than the sum of both and is in "
+        "no ledger."
+    )
+
+
+def not_protected(charter: Charter) -> tuple[str, ...]:
+    """What nothing in a training of this charter protects."""
+    patients = ("Patients, against whoever has the model.",) if charter.privacy.mode == "none" else ()
+    return (
+        *patients,
+        "The fact that a hospital takes part, when it does, and how large its messages are.",
+        "How long a hospital takes to answer, which tells about how many rows it works through: a patient who has many "
+        "may be noticed by that. The task's data.most_rows limits how many of each patient are used.",
+        "What the model says about patients in general, and so about anybody who resembles them.",
+        "Records that leave a hospital in any other way.",
+        "Whether a hospital's list of patients changed between two runs, or within one: the name of a data set tells.",
+        f"{_collusion(charter)}; {_LEFT[charter.privacy.mode]}.",
+        *_over_several_rounds(charter),
+        "The model, against a hospital that spoils it on purpose within what clipping allows.",
+    )
+
+
+def _collusion(charter: Charter) -> str:
+    if charter.scheme in SHARED_KEY_SCHEMES:
+        return "Any hospital's update, if the coordinator colludes with a single hospital: all have one key"
+    many = _hospitals(charter.max_colluding)
+    return f"A single hospital's update, against more than {many} colluding with the coordinator"
+
+
+def _over_several_rounds(charter: Charter) -> tuple[str, ...]:
+    """What a single colluder is enough for, though each round protects against so many."""
+    if charter.scheme in SHARED_KEY_SCHEMES or charter.max_colluding == 0:
+        return ()
+    return (
+        "A single hospital's update, over several rounds, against one hospital that helps the coordinator to forge a "
+        f"sum, or that keeps the model from moving between two sums; {_LEFT_BY_SUMS[charter.privacy.mode]}.",
+    )
+
+
+def _hospitals(count: int) -> str:
+    return f"{count} hospital{'' if count == 1 else 's'}"
