@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.contradictions import check_noise_levels, require_few_openings, require_possible
-from secagg.charter.sections import Scheme
-from secagg.charter.state_size import model_snapshot, require_sealable
+from secagg.charter.sections import Optimizer, Scheme
+from secagg.charter.state_size import LARGEST_SEALED, MOMENTS, model_snapshot, require_sealable
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import COMPLETE_UP_TO, hiding_bound, recovery_bound, smallest_graph
@@ -33,12 +35,14 @@ class Plan:
 
     Attributes:
         chosen: whether a charter of this scheme takes it.
+        colluding: how many hospitals may collude with the coordinator.
         hiding, recovery: log2 of the bounds on what may fail at a set-up; -infinity where nothing can.
         coordinator_disk: bytes that the coordinator keeps of each round.
     """
 
     shape: Shape
     chosen: bool
+    colluding: int
     hiding: float
     recovery: float
     set_up: Traffic
@@ -46,6 +50,30 @@ class Plan:
     times: Times
     memory: Memory
     coordinator_disk: int
+
+    @property
+    def parameters(self) -> int:
+        """How many are trained, d."""
+        return self.shape.length - 1
+
+    @property
+    def coordinator_sees(self) -> Literal["nothing", "sum"]:
+        """What the coordinator learns of a round by itself."""
+        return "nothing" if self.shape.encrypted else "sum"
+
+    @property
+    def coordinator_with_one_hospital_sees(self) -> Literal["sum", "updates"] | None:
+        """What it learns of a round if one hospital colludes with it; None where nothing is promised then."""
+        if self.shape.scheme in SHARED_KEY_SCHEMES:
+            return "updates"
+        return "sum" if self.colluding else None
+
+    @property
+    def optimizers_refused(self) -> tuple[Optimizer, ...]:
+        """The server's optimizers with which no charter of this scheme can be had: a snapshot would be too large."""
+        if not self.shape.encrypted:
+            return ()
+        return tuple(one for one in MOMENTS if model_snapshot(self.parameters, self.shape.bits, one) > LARGEST_SEALED)
 
 
 @dataclass(frozen=True)
@@ -128,4 +156,4 @@ def _plan(shape: Shape, chosen: bool, colluding: int, rates: Rates) -> Plan:
     require_sealable(shape.scheme, model_snapshot(shape.length - 1, shape.bits, "fedavg"), "fedavg")
     times = times_of(shape, rates, handling_of(shape.scheme, rates))
     set_up, memory = set_up_traffic(shape), memory_of(shape)
-    return Plan(shape, chosen, hiding, recovery, set_up, traffic, times, memory, round_bytes(shape))
+    return Plan(shape, chosen, colluding, hiding, recovery, set_up, traffic, times, memory, round_bytes(shape))

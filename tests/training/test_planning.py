@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from secagg.charter import Member, NeighbourGraph
+from secagg.charter.state_size import model_snapshot, require_sealable
 from secagg.errors import InputError
 from secagg.graph import SECURITY_BITS, smallest_graph
 from secagg.homomorphic.parameters import DEFAULT_PARAMETERS, fitting_parameters
@@ -144,6 +145,18 @@ def test_a_model_that_no_hospital_could_hand_to_another_leaves_encrypted_schemes
         "bfv": "snapshot-too-large",
     }
     assert make_plans(40, 536_000_000, 1, 0.1, schemes=["double-lock"]).ways
+
+
+@pytest.mark.parametrize(
+    ("parameters", "refused"), [(107_374_182, []), (107_374_183, ["adam"]), (178_956_971, ["momentum", "adam"])]
+)
+def test_a_plan_names_the_optimizers_of_which_no_hospital_could_hand_on_the_moments(monkeypatch, parameters, refused):
+    monkeypatch.setattr(planning, "times_of", lambda *arguments: times.Times(0, 0, 0, 0))
+    for scheme, plan in by_scheme(40, parameters, 1, 0.1).items():
+        assert list(plan.optimizers_refused) == ([] if scheme == "mask" else refused)
+        for optimizer in plan.optimizers_refused:
+            with pytest.raises(InputError, match="from another"):
+                require_sealable(scheme, model_snapshot(parameters, plan.shape.bits, optimizer), optimizer)
 
 
 def test_an_epoch_that_no_encrypted_charter_has_leaves_encrypted_schemes_out_and_says_why(monkeypatch):
