@@ -1,20 +1,17 @@
 """A whole consortium on one machine: every hospital with its own folder, keys, policy, latch and ledger.
 
-Knows how such a run is started and taken up again; what it was prepared with is in `training.simulation_folder`.
-Between the parties only bytes pass; what the simulator sees beyond that (test records, pooled training) is marked as
-such in its result.
+Knows how such a run is started and taken up again. Its hospitals are in `training.simulated_consortium`, what it was
+prepared with in `training.simulation_folder`. Between the parties only bytes pass; what the simulator sees beyond that
+(test records, pooled training) is marked as such in its result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-
-import numpy as np
 
 from dp.ledger import BudgetUse
 from dp.stated import no_less
@@ -25,30 +22,20 @@ from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.files import write_atomically
 from secagg.masking import Purpose
 from secagg.policy import check_charter, load_policy
-from training.comparison import Comparison, HospitalPatients
+from training.comparison import Comparison
 from training.coordinator import Coordinator
-from training.devices import cores_for, resolve_device
+from training.devices import cores_for
 from training.draft import task_of
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine, parse_drop_out
-from training.evaluation import evaluate
-from training.hospital import Hospital
-from training.hospital_setup import HospitalSetup, split_patients
 from training.json_lines import JsonLines
 from training.metrics import Metrics
-from training.model_state import load
-from training.records import concatenate
 from training.round_record import RoundRecord
 from training.run_history import RoundResult, history
 from training.run_lock import alone
-from training.scaling import constant_columns
+from training.simulated_consortium import NO_BUDGET, SimulatedConsortium, speaking_for
 from training.simulation_folder import SimulationSettings, read_settings, resuming
-from training.sites import read_sites, read_test
-from training.splitting import Site
-from training.task import Task
-from training.without_effect import another_batch, unused_dropout
-
-_NO_BUDGET = "budget-exceeded"
+from training.sites import read_sites
 
 Found = TypeVar("Found")
 
@@ -108,7 +95,7 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
     task = task_of(charter.charter)
     sites = read_sites(settings.source, task)
     cores = cores_for(charter.charter.model.parameters)
-    with cores, SimulatedConsortium(folder, settings, charter, task, sites, observer) as consortium:
+    with cores, SimulatedConsortium(folder, settings, charter, task, sites, observer.on_refusal) as consortium:
         told = (*task.cautions(), *consortium.without_effect())
         observer.on_start(charter, told)
         measured = history(folder)
@@ -176,7 +163,7 @@ def _used_up(
     needed = max(lacking.values(), default=None)
     enough = f" to {no_less(needed, 2)} or more" if needed else ""
     return RefusedError(
-        _NO_BUDGET,
+        NO_BUDGET,
         "Rounds that were interrupted or gave no sum were charged too, and the rest of the run no longer fits into the "
         f"privacy budget of {', '.join(names)}.",
         culprit=", ".join(names),
@@ -193,140 +180,6 @@ def _add_unmeasured(
         if record.round not in known:
             is_last = record.step == consortium.furthest().state.sums
             measured.append(consortium.measure(record) if is_last else RoundResult(record, None, None))
-
-
-class SimulatedConsortium:
-    """The hospitals of a run, and what the simulator alone may do with them: test the model."""
-
-    def __init__(
-        self,
-        folder: Path,
-        settings: SimulationSettings,
-        charter: VerifiedCharter,
-        task: Task,
-        sites: Sequence[Site],
-        observer: Observer,
-    ) -> None:
-        self.settings = settings
-        self._observer = observer
-        self.charter = charter
-        self.task = task
-        self.device = resolve_device(settings.device)
-        self.numbers = {member.name: number for number, member in enumerate(charter.charter.members, 1)}
-        self.patients = []
-        tests = []
-        for site in sites:
-            train, test = split_patients(site.records, task)
-            self.patients.append(HospitalPatients(site.name, train))
-            tests += [test] if test else []
-        self.test = read_test(settings.source, task) or (concatenate(tests) if tests else None)
-        self.failures: list[SecaggError] = []
-        self._refused: list[tuple[str, str]] = []
-        self._before = 0
-        self.hospitals: dict[int, Hospital] = {}
-        try:
-            for site in sites:
-                self.hospitals[self.numbers[site.name]] = self._hospital(folder, site)
-        except BaseException:
-            # One refuses, so nobody starts: what the others have reserved is free again.
-            for hospital in self.hospitals.values():
-                hospital.withdraw()
-            self.close()
-            raise
-
-    def __enter__(self) -> SimulatedConsortium:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close every hospital."""
-        for hospital in self.hospitals.values():
-            hospital.close()
-
-    def on_failure(self, member: int, error: SecaggError) -> None:
-        """A hospital could not answer; the others may do without it."""
-        self.failures.append(error)
-        self._on_refusal(self.charter.charter.member(member).name, error)
-
-    def out_of_budget(self) -> list[str]:
-        """Whose budget was too small since the last sum, by name; nobody's, if anything else was refused as well."""
-        if {reason for _, reason in self._refused} != {_NO_BUDGET}:
-            return []
-        return list(dict.fromkeys(name for name, _ in self._refused))
-
-    def lacking(self, made: int) -> dict[str, float]:
-        """The epsilon that the rest of the run would bring hospitals to whose policy does not allow it, by name.
-
-        Args:
-            made: how many sums the coordinator has. One that no hospital has yet is paid for already.
-        """
-        sums = max(made, self.furthest().state.sums)
-        needed = {hospital.name: hospital.epsilon_lacking(sums) for hospital in self.hospitals.values()}
-        return {name: epsilon for name, epsilon in needed.items() if epsilon is not None}
-
-    def over(self, record: RoundRecord) -> None:
-        """A round is over: if there was a sum, what failed before it is no reason for what goes wrong later."""
-        if record.step:
-            self._refused.clear()
-            del self.failures[: self._before]
-        self._before = len(self.failures)
-
-    def furthest(self) -> Hospital:
-        """A hospital that has applied the most sums."""
-        return max(self.hospitals.values(), key=lambda hospital: hospital.state.sums)
-
-    def measure(self, record: RoundRecord) -> RoundResult:
-        """A round with the model's measures, where it made a sum of the training, and what has been spent."""
-        metrics = self.evaluate() if record.purpose is Purpose.TRAINING and record.step else None
-        return RoundResult(record, metrics, self.epsilon())
-
-    def epsilon(self) -> float | None:
-        """The most that any hospital's patients have spent in this run."""
-        return max((hospital.epsilon or 0.0 for hospital in self.hospitals.values()), default=0.0) or None
-
-    def budgets(self) -> dict[str, BudgetUse]:
-        """How much of each hospital's budget is used, by name."""
-        used = {hospital.name: hospital.budget_use for hospital in self.hospitals.values()}
-        return {name: use for name, use in used.items() if use}
-
-    def cautions(self) -> tuple[Caution, ...]:
-        """What is to be told of the consortium's statistics, once there are some."""
-        return constant_columns(next(filter(None, (own.constant_columns for own in self.hospitals.values())), ()))
-
-    def without_effect(self) -> tuple[Caution, ...]:
-        """What is to be told of settings before anybody trains."""
-        charter, patients = self.charter.charter, sum(own.train.patient_count for own in self.patients)
-        return (*unused_dropout(charter, self.settings.choices), *another_batch(charter, patients))
-
-    def evaluate(self) -> Metrics:
-        """The consortium's model on the test records."""
-        hospital = self.furthest()
-        module = self.task.build_model()
-        load(module, hospital.state.model)
-        if self.test is None:
-            return Metrics(None, None, 0)
-        records = hospital.scaling.apply(self.test, hospital.state.moments)
-        return evaluate(self.task, module, records, self.device)
-
-    def _on_refusal(self, name: str, error: SecaggError) -> None:
-        self._refused.append((name, error.reason))
-        self._observer.on_refusal(name, error)
-
-    def _hospital(self, folder: Path, site: Site) -> Hospital:
-        number = self.numbers[site.name]
-        setup = HospitalSetup(
-            self.charter,
-            self.task,
-            site.records,
-            self.settings.hospital_folder(folder, site.name),
-            self.device,
-            np.random.default_rng((self.settings.seed, number)),
-            on_refusal=partial(self._on_refusal, site.name),
-        )
-        with _speaking_for(site.name):
-            return Hospital(setup)
 
 
 def _compare(
@@ -358,18 +211,8 @@ def _require_allowed(folder: Path, settings: SimulationSettings, charter: Verifi
     """Ask every site's policy before the task is built: a task may be code of somebody else's."""
     for member in charter.charter.members:
         policy = load_policy(settings.hospital_folder(folder, member.name).policy)
-        with _speaking_for(member.name):
+        with speaking_for(member.name):
             check_charter(charter.charter, policy)
-
-
-@contextmanager
-def _speaking_for(name: str) -> Iterator[None]:
-    """A hospital speaks of itself; here are several."""
-    try:
-        yield
-    except RefusedError as error:
-        told = f"{name} refuses: {error.message}"
-        raise RefusedError(error.reason, told, culprit=name, remedy=error.remedy) from error
 
 
 def _copy_release(folder: Path, consortium: SimulatedConsortium) -> None:

@@ -34,7 +34,7 @@ from tests.support.hospitals import (
     training_of,
     write_tables,
 )
-from training import simulation, simulation_folder
+from training import simulated_consortium, simulation_folder
 from training.draft import task_of
 from training.engines.base import Phase
 from training.hospital import Hospital
@@ -44,7 +44,8 @@ from training.hospital_setup import split_patients
 from training.local_sgd import train_locally
 from training.model_state import ModelLayout, flatten, load
 from training.records import concatenate
-from training.simulation import Observer, SimulatedConsortium, run
+from training.simulated_consortium import SimulatedConsortium
+from training.simulation import Observer, run
 from training.simulation_folder import prepare, read_settings
 from training.sites import read_sites
 from training.vector_layout import UpdateVector, clip_norm
@@ -579,7 +580,7 @@ def failing_once(stage, round_number, name):
 def test_a_failure_before_the_last_sum_is_not_told_as_why_the_run_ended(tmp_path, tables, monkeypatch, failed, reason):
     drop_outs = [f"{name}:{number}" for name in ("h1", "h2") for number in (3, 4, 5)]
     prepare(tmp_path / "run", settings_for(tables, choices_of(), drop_outs=tuple(drop_outs)))
-    monkeypatch.setattr(simulation, "Hospital", failing_once(Stage.BEGIN, failed, "h3"))
+    monkeypatch.setattr(simulated_consortium, "Hospital", failing_once(Stage.BEGIN, failed, "h3"))
     with pytest.raises(SecaggError) as caught:
         run(tmp_path / "run", Observer())
     assert caught.value.reason == reason

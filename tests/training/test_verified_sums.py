@@ -31,7 +31,7 @@ from tests.support.hospitals import (
 )
 from tests.support.liars import LyingAboutItself
 from tests.support.replies import kept_sums, read, refusal, stages, status, sum_with_a_traitor, word_of
-from training import applying, catching_up, simulation
+from training import applying, catching_up, simulated_consortium, simulation
 from training import hospital as hospital_module
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
@@ -205,7 +205,7 @@ def test_a_simulation_that_stops_for_a_hospital_that_cannot_write_tells_the_hosp
                 raise InputError("unwritable", "No space is left.")
             return super().receive(message)
 
-    monkeypatch.setattr(simulation, "Hospital", OnAFullDisk)
+    monkeypatch.setattr(simulated_consortium, "Hospital", OnAFullDisk)
     with pytest.raises(InputError) as caught:
         simulation.run(folder, simulation.Observer(on_refusal=lambda name, error: heard.append((name, error.reason))))
     assert caught.value.reason == "unwritable"
