@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from dp.ledger import BudgetUse, Ledger
-from dp.stated import is_covered
 from secagg.charter.state_size import largest_snapshot
 from secagg.egress import EgressLog, sending, taking
 from secagg.errors import RemoteProtocolError, SecaggError
@@ -25,16 +24,15 @@ from secagg.masking.messages import Refusal
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError, VerifiedSum
 from secagg.policy import accept_policy, check_charter, load_policy
-from secagg.release import PrivacyClaim
 from secagg.release.dsse import attest
 from secagg.release.folder import holds_release
-from secagg.release.statement import statement_bytes
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.applying import SumApplier, missed_sum
 from training.catching_up import CatchingUp, PendingState
 from training.checkpointing import Checkpointing
 from training.clock import write_time
+from training.concluding import Concluding
 from training.contributing import Contributor, Vector
 from training.hospital_budget import HospitalBudget
 from training.hospital_logs import HospitalLogs
@@ -52,15 +50,13 @@ from training.messages import (
     Status,
     Witness,
 )
-from training.model_state import ModelLayout, flatten, model_digest
+from training.model_state import ModelLayout, flatten
 from training.noise import require_same_noise
 from training.privacy_plan import require_budget
-from training.release import describe_release, model_file, require_attested, write_release
 from training.scaling import Scaling
 from training.staying import everybody, who_stay
 from training.stops import stopped_before
 
-_STATE_ALL = "Ask the coordinator to start again with its whole folder, which has every round, and to conclude again."
 _SET_BACK = "state-restored"
 
 _OUTSIDE_EPOCHS = frozenset(
@@ -139,6 +135,7 @@ class Hospital:
             self._budget = HospitalBudget(charter, policy, self._ledger, staying.patients, self._logs, write_time)
             if not is_finished:
                 self._budget.reserve()
+            self._concluding = Concluding(charter, self._layout, self._scaling, self._budget)
             self._checkpointing = Checkpointing(
                 charter,
                 self.name,
@@ -358,59 +355,16 @@ class Hospital:
     def _attest(self, payload: Conclude) -> bytes:
         if not self._applier.is_finished(self._state):
             raise RemoteProtocolError("not-finished", "This hospital lacks sums that the charter asks for.")
-        if payload.rounds < max(self._budget.rounds_charged, self._state.sums):
-            # Every contributor checks its own, so that the epsilon stated covers the one with the most.
-            raise RemoteProtocolError(
-                "understated-rounds",
-                f"The release would state {payload.rounds} rounds; this hospital has taken part in more.",
-                remedy=_STATE_ALL,
-            )
-        progress = self._state.progress
-        if progress.concluded and payload.rounds != progress.stated_rounds:
-            # Two statements that all have signed would be two releases of one model, of different epsilon.
-            raise RemoteProtocolError(
-                "already-concluded",
-                f"This hospital has attested to a release of {progress.stated_rounds} rounds, and attests to no other.",
-                remedy="Ask the coordinator to put its folder back as it was, so that it asks for the same number.",
-            )
-        self._require_learned()
-        file = model_file(self._layout, self._state, self._scaling)
-        release = describe_release(self._charter, self._layout, self._state, payload.rounds)
-        self._require_all_stated(release.privacy)
-        statement = statement_bytes(file, release)
+        statement = self._concluding.statement(self._state, payload.rounds)
         self._save(self._state.after_conclusion(payload.rounds))
         # A state that was handed over before would take the place of the one attested to, once it is endorsed.
         self._catching_up.forget()
         self._budget.close_run()
         return self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))
 
-    def _require_learned(self) -> None:
-        """Nobody's release is the model that all began with, which every sum may have left as it was."""
-        if model_digest(self._layout, self._state.model) == self._charter.charter.model.digest:
-            raise RemoteProtocolError(
-                "nothing-learned",
-                f"None of {self._state.sums} sums has changed the model.",
-                remedy="Lower the learning rates if training diverged. If there was a warning of a coarse grid, draft "
-                "a charter with more field bits or a smaller max_weight. Each hospital's log says what sums came to.",
-            )
-
-    def _require_all_stated(self, claim: PrivacyClaim) -> None:
-        """Rounds alone do not tell: one that was repeated may have cost more than another."""
-        spent, stated = self._budget.epsilon(), claim.epsilon
-        if spent is not None and (stated is None or not is_covered(spent, stated)):
-            raise RemoteProtocolError(
-                "understated-rounds",
-                "The release would state less than this hospital's patients have spent under this charter.",
-                remedy=f"{_STATE_ALL} If this hospital's log says that its file has changed since, put the file and "
-                "the folder patients/ back as they were.",
-            )
-
     def _keep_release(self, payload: Release) -> list[bytes]:
         self._require_concluded()
-        file = model_file(self._layout, self._state, self._scaling)
-        release = describe_release(self._charter, self._layout, self._state, self._state.progress.stated_rounds)
-        require_attested(statement_bytes(file, release), payload.signed)
-        write_release(self.release_folder, self._charter, file, payload.signed)
+        self._concluding.keep_release(self._state, payload.signed, self.release_folder)
         return [self._sealer().seal(Stage.CHECKPOINT, self._checkpointing.take())]
 
     def _cosign(self, payload: Witness) -> bytes:

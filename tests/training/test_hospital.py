@@ -39,11 +39,11 @@ from tests.support.hospitals import (
     write_tables,
 )
 from tests.support.replies import read, refusal, stages, status, sum_with_a_traitor
+from training.concluding import Concluding
 from training.contributing import Contributor
 from training.coordinator import Coordinator
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
-from training.hospital import Hospital
 from training.hospital_budget import HospitalBudget
 from training.hospital_state import HospitalState, load_state
 from training.messages import Attest, Conclude, Query, Release
@@ -542,7 +542,7 @@ def test_a_coordinator_that_states_fewer_rounds_than_were_paid_for_gets_no_attes
 
 def test_control_without_that_check_the_release_would_state_too_small_an_epsilon(paid_for_four, monkeypatch):
     monkeypatch.setattr(HospitalBudget, "rounds_charged", 0)
-    monkeypatch.setattr(Hospital, "_require_all_stated", lambda hospital, claim: None)
+    monkeypatch.setattr(Concluding, "_require_all_stated", lambda concluding, claim: None)
     (reply,) = conclude(paid_for_four, 4, 3)
     attested = decode(read(paid_for_four, reply).payload, Attest)
     stated = msgspec.json.decode(attested.statement)["predicate"]["privacy"]["epsilon"]

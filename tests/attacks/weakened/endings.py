@@ -12,7 +12,7 @@ from training.testbed.build import Build, Control
 
 def with_any_release():
     stack = ExitStack()
-    stack.enter_context(patch("training.hospital.require_attested", lambda *arguments: None))
+    stack.enter_context(patch("training.concluding.require_attested", lambda *arguments: None))
     stack.enter_context(patch("secagg.release.folder._require_enough", lambda *arguments: None))
     return stack
 

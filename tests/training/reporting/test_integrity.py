@@ -97,7 +97,7 @@ def private(open_ward):
 
 def attests_to(hospital, claim):
     try:
-        hospital._require_all_stated(claim)
+        hospital._concluding._require_all_stated(claim)
     except RemoteProtocolError:
         return False
     return True
