@@ -7,14 +7,13 @@ and begin rounds for nothing; what else it might try, hospitals refuse.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.model import STATISTICS_SUMS
-from secagg.errors import InputError, ProtocolError, RemoteProtocolError
+from secagg.errors import ProtocolError, RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around
 from secagg.masking.messages import Sum
@@ -22,25 +21,24 @@ from secagg.masking.session import Settled
 from secagg.masking.sizes import Shape
 from secagg.masking.states import ServerState
 from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
-from secagg.transcript.files import FileCheckpoint, checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
 from training import snapshots
 from training.attestations import assemble_release, elsewhere, read_attestations
-from training.checkpoint_relay import CheckpointRelay
 from training.coordinator_store import Asked, CoordinatorStore
 from training.disk_room import require_room, round_bytes, set_up_bytes
 from training.due_answers import DueAnswers
 from training.engines.base import Engine, Exchange, Outbox, Phase
-from training.messages import Checkpoint, Conclude, Endorsed, Query, Release, Status
+from training.messages import Conclude, Query, Status
 from training.noise import noise_expansion
-from training.parcels import parcels
 from training.position import Position, furthest
 from training.pump import Pump
 from training.reached import Reached
+from training.release_relay import ReleaseRelay
 from training.round_record import RefusalRecord, RoundRecord, differing, steps_summed
 from training.snapshot_relay import SnapshotRelay
-from training.statuses import Signed, cohort_told, furthest_told, outside_epochs, read_answers, read_statuses
+from training.statuses import Signed, cohort_told, furthest_told, outside_epochs, read_statuses
+from training.sum_relay import SumRelay
 from training.wrong_dealers import REASON as WRONG_DEALING
 from training.wrong_dealers import WrongDealers
 
@@ -78,7 +76,9 @@ class Coordinator:
         self._members = range(1, len(charter.charter.members) + 1)
         self._wrong_dealers = WrongDealers(folder, charter)
         self._failures = 0
-        self._relay = SnapshotRelay(charter, self._exchange)
+        self._snapshot_relay = SnapshotRelay(charter, self._exchange)
+        self._sum_relay = SumRelay(charter, self._store, self._exchange)
+        self._release_relay = ReleaseRelay(charter, self._store, folder / TRANSCRIPT, self._exchange)
         # Damage is found before anything is begun.
         _ = self._store.rounds
         state = self._store.state
@@ -127,7 +127,7 @@ class Coordinator:
         if made := self._store.release:
             # Who was away has attested to nothing yet, and takes no release before.
             self._exchange(Phase.CONCLUDE, self._conclusion(self._with_the_others(statuses)))
-            self._hand_out(made, statuses)
+            self._release_relay.hand_out(made, statuses)
             return made
         purpose = self._due(statuses)
         if purpose is None:
@@ -297,32 +297,15 @@ class Coordinator:
         self._store.update(round=max(state.round, min(_furthest_round(statuses), state.forgotten)))
 
     def _send_what_was_missed(self, signed: Signed) -> Signed:
-        """Send each the sums it missed, and others' word for those it cannot check."""
         if reached := furthest_told(signed, self._charter.charter.most_liars):
             # A folder that was lost or put back knows of fewer.
             self._reached = max(reached.reached, self._reached)
-        missed = {member: self._missed(status) for member, (status, _) in signed.items()}
-        cut_off: set[int] = set()
-        for outbox in parcels(missed, self._store.message):
-            # What follows a sum that did not get through is of no use: it waits for the next epoch.
-            due = [(member, message) for member, message in outbox if member not in cut_off]
-            answered = self._statuses(self._exchange(Phase.CATCH_UP, due))
-            cut_off.update(member for member, _ in due if member not in answered)
-            signed = signed | answered
-        return signed | self._statuses(self._exchange(Phase.CATCH_UP, self._endorsements(signed)))
-
-    def _missed(self, status: Status) -> tuple[str, ...]:
-        if status.reached >= self._reached:
-            return ()
-        statistics = self._store.sums_after(Purpose.STATISTICS, status.statistics)
-        if status.statistics + len(statistics) < self._reached.statistics:
-            return statistics
-        return *statistics, *self._store.sums_after(Purpose.TRAINING, status.steps)
+        return self._sum_relay.bring_up(signed, self._reached)
 
     def _let_them_hand_over(self, signed: Signed) -> Signed:
         """Have the others hand each what it missed. What counts as made is what they say has reached them."""
-        signed = self._relay.bring_up(signed)
-        reached = self._relay.furthest(signed)
+        signed = self._snapshot_relay.bring_up(signed)
+        reached = self._snapshot_relay.furthest(signed)
         if reached:
             self._reached = reached.reached
         return signed
@@ -333,15 +316,6 @@ class Coordinator:
         for sender, message in exchange.inbox:
             self._around(Around(sender, message))
         return exchange
-
-    def _endorsements(self, signed: Signed) -> Outbox:
-        """For those who have not come as far as others: the signed word of all who have, also of who is gone."""
-        reached = {member: status.reached for member, (status, _) in signed.items()}
-        said = {member: message for member, (_, message) in signed.items() if reached[member] == self._reached}
-        words = [memoryview(message) for message in self._store.keep_words(self._reached, said).values()]
-        sealer = outside_epochs(self._charter)
-        behind = [member for member in signed if reached[member] < self._reached] if words else []
-        return [(member, sealer.seal(Stage.ENDORSED, Endorsed(words), recipient=member)) for member in behind]
 
     def _claimed(self, claims: list[int]) -> int:
         """The largest number that more members claim to have reached than may lie.
@@ -381,38 +355,8 @@ class Coordinator:
         refusals = [*elsewhere(self._charter, sorted(statuses.keys() - asked)), *refusals]
         signed = assemble_release(self._charter, attestations, refusals)
         self._store.keep_release(signed)
-        self._hand_out(signed, attestations)
+        self._release_relay.hand_out(signed, attestations)
         return signed
-
-    def _hand_out(self, signed: bytes, members: Iterable[int]) -> None:
-        """Give out the release, and have those who take it sign for one another's logs, until enough have."""
-        # First of all: a large transcript takes long to read, and who has the release may leave.
-        read = () if self._store.checkpoints else self._read_transcript()
-        kept = self._give_out(signed, members)
-        exchange = partial(self._exchange, Phase.WITNESS)
-        relay = CheckpointRelay(self._charter, self._folder / TRANSCRIPT, exchange, read)
-        if not self._store.state.witnessed and (listed := self._listed(relay, kept)):
-            self._store.update(witnessed=relay.run(listed, kept.keys()))
-
-    def _read_transcript(self) -> Sequence[FileCheckpoint]:
-        # What is wrong with it is said once all have the release.
-        with suppress(InputError):
-            return checkpoint_files(self._folder / TRANSCRIPT)
-        return ()
-
-    def _listed(self, relay: CheckpointRelay, kept: Mapping[int, Checkpoint]) -> bytes | None:
-        """The one list of checkpoints of this run; None as long as too few have kept the release."""
-        if self._store.checkpoints is None and (listed := relay.drawn_up(kept)):
-            self._store.keep_checkpoints(listed)
-        return self._store.checkpoints
-
-    def _give_out(self, signed: bytes, members: Iterable[int]) -> Mapping[int, Checkpoint]:
-        """Give out the release, and note who says that it has it; by member number, what each says of its logs."""
-        message = outside_epochs(self._charter).seal(Stage.RELEASE, Release(signed))
-        exchange = self._exchange(Phase.RELEASE, [(number, message) for number in members])
-        have_it = read_answers(self._charter, exchange.inbox, Stage.CHECKPOINT, Checkpoint)
-        self._store.update(given=tuple(sorted({*have_it, *self._store.state.given})))
-        return have_it
 
     def _gave_up(self, server: MaskingServer, refusals: Sequence[RefusalRecord] | None = None) -> ProtocolError:
         fault = server.fault or _without_fault(server)

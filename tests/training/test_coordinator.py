@@ -1146,7 +1146,7 @@ def test_one_whose_folder_is_gone_has_no_sum_for_who_missed_it_and_sends_none_th
 @pytest.fixture
 def five_lacks_three_sums(open_ward, monkeypatch):
     """Each of them is a parcel of its own: of a large model they are."""
-    monkeypatch.setattr("training.coordinator.parcels", partial(parcels, most=1))
+    monkeypatch.setattr("training.sum_relay.parcels", partial(parcels, most=1))
     ward = open_ward(choices=choices_of(training_of(rounds=4)), hospitals=5)
     present = {number: hospital for number, hospital in ward.hospitals.items() if number != 5}
     with pytest.raises(StoppedHereError):
