@@ -81,18 +81,20 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
     return HospitalSite(path)
 
 
-def lay_out_coordinator(path: Path, charter: Path, kit: Path, check_kit: Callable[[Path], object]) -> CoordinatorSite:
+def lay_out_coordinator(
+    path: Path, charter: Path, kit: Path, check_kit: Callable[[Path, int], object]
+) -> CoordinatorSite:
     """Make a coordinator's folder.
 
     Args:
         kit: with the kits of the server and of who begins jobs in ``server`` and ``admin``.
-        check_kit: raises if a folder holds no such kits.
+        check_kit: raises if a folder holds no such kits for so many members.
 
     Raises:
         InputError: ``folder-not-empty``, ``unwritable``, or what is wrong with the files given.
     """
     verified = read_verified(charter)
-    check_kit(kit)
+    check_kit(kit, len(verified.charter.members))
 
     def fill(folder: Path) -> None:
         site = CoordinatorSite(folder)

@@ -79,18 +79,20 @@ class SumController(Controller):  # type: ignore[misc]
         site = CoordinatorSite(Path(nvflare.get_workspace().get_root_dir()).parent.parent)
         self._conducting = lock(site.conducting)
         charter, settings = site.read_charter(), site.read_settings()
-        expected = {member_number(client.name) for client in nvflare.get_clients()}
+        names = {number: member.name for number, member in enumerate(charter.charter.members, start=1)}
+        # A member of an earlier charter may be connected too: its certificate is of the same authority.
+        expected = {member_number(client.name) for client in nvflare.get_clients()} & names.keys()
         with site_log(site.log) as logger:
             self._await(expected, abort_signal)
-            names = {number: member.name for number, member in enumerate(charter.charter.members, start=1)}
-            missing = names.keys() - self._cells.keys()
+            cells = {number: cell for number, cell in self._cells.items() if number in names}
+            missing = names.keys() - cells.keys()
             absent = {names[number]: self._why_absent(number, expected) for number in sorted(missing)}
-            logger.info("epoch", extra={"fields": {"job": self._serial, "present": len(self._cells), "absent": absent}})
+            logger.info("epoch", extra={"fields": {"job": self._serial, "present": len(cells), "absent": absent}})
             for number in sorted((missing & expected) - self._unwilling.keys()):
                 logger.warning("did not open in time", extra={"fields": {"member": names[number], **self._too_slow()}})
             self._engine = engine = NvflareEngine(
                 nvflare.get_cell(),
-                dict(self._cells),
+                cells,
                 Deadlines(settings.work, settings.answer),
                 abort_signal,
                 lambda member, error: _log_failure(logger, names[member], error),

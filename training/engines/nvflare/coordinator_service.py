@@ -50,7 +50,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
     charter, settings = site.read_charter(), site.read_settings()
     if site.is_done(charter):
         return site.release
-    server, admin = require_coordinator_kits(site.kit)
+    server, admin = require_coordinator_kits(site.kit, len(charter.charter.members))
     rounds, expiry = _Rounds(site.rounds, watcher), Expiry([server, admin], watcher.on_warning)
 
     def tick() -> None:

@@ -13,6 +13,8 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any, Final
 
+from secagg.charter.sections import MOST_MEMBERS
+
 EXECUTOR: Final = "training.engines.nvflare.executor.HospitalExecutor"
 CONTROLLER: Final = "training.engines.nvflare.controller.SumController"
 
@@ -67,9 +69,9 @@ def harden_hospital(kit: Path) -> None:
     _remove_unused(kit)
 
 
-def harden_server(kit: Path, hospitals: int) -> None:
+def harden_server(kit: Path) -> None:
     """Rewrite the settings of the server's kit. It protects the coordinator from its own users, and no hospital."""
-    _write(kit, RESOURCES, _server_resources(hospitals))
+    _write(kit, RESOURCES, _server_resources())
     _write(kit, AUTHORIZATION, _authorization(SERVER_GRANTS))
     _keep_logging(kit)
     _remove_unused(kit)
@@ -113,7 +115,7 @@ def _hospital_resources() -> dict[str, Any]:
     }
 
 
-def _server_resources(hospitals: int) -> dict[str, Any]:
+def _server_resources() -> dict[str, Any]:
     storage = {"path": _FILE_STORAGE, "args": {"root_dir": f"{{${STORE_VARIABLE}}}/snapshots", "uri_root": "/"}}
     return {
         "format_version": 2,
@@ -122,7 +124,9 @@ def _server_resources(hospitals: int) -> dict[str, Any]:
         "servers": [
             {
                 "admin_storage": "transfer",
-                "max_num_clients": hospitals,
+                # Who may connect is for certificates to say. The next charter may have more members, and one that has
+                # left would take the place of another.
+                "max_num_clients": MOST_MEMBERS,
                 "heart_beat_timeout": 35,
                 "download_job_url": "",
                 "admin_timeout": 10.0,

@@ -176,7 +176,7 @@ def _arrange(made: Path, kits: Path, address: Address, hospitals: int) -> list[P
         harden_hospital(kit)
         arranged.append(kit)
     server = _move(made / address.host, kits / COORDINATOR_KITS / "server")
-    harden_server(server, hospitals)
+    harden_server(server)
     admin = _move(made / ADMIN, kits / COORDINATOR_KITS / "admin")
     harden_admin(admin)
     return [*arranged, server, admin]

@@ -15,7 +15,7 @@ from nvflare.apis.signal import Signal
 
 from secagg.files import is_locked, lock
 from tests.training.field.conftest import lay_out
-from training.engines.nvflare import coordinator_service
+from training.engines.nvflare import controller, coordinator_service
 from training.engines.nvflare.controller import SumController
 from training.engines.nvflare.coordinator_service import _part, _run_epoch
 from training.engines.nvflare.sites import site_name
@@ -47,12 +47,12 @@ class NobodyReady:
 
 
 def test_an_epoch_is_conducted_until_nvflare_has_told_the_hospitals_that_the_job_is_over(tmp_path):
-    site, controller, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=0.0), FLContext()
+    site, epoch, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=0.0), FLContext()
     context.get_engine = lambda: NobodyReady(site)
-    controller.control_flow(Signal(), context)
+    epoch.control_flow(Signal(), context)
     assert site.outcome(1) is not None
     assert is_locked(site.conducting)
-    controller.handle_event(EventType.END_RUN, context)
+    epoch.handle_event(EventType.END_RUN, context)
     assert not is_locked(site.conducting)
 
 
@@ -85,14 +85,28 @@ def test_where_no_job_was_needed_it_stays_for_none(tmp_path):
 
 
 def test_who_is_connected_and_takes_too_long_to_open_is_named_with_the_setting_that_helps(tmp_path):
-    site, controller, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=0.0), FLContext()
+    site, epoch, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=0.0), FLContext()
     context.get_engine = lambda: NobodyReady(site, site_name(2))
-    controller.control_flow(Signal(), context)
-    controller.handle_event(EventType.END_RUN, context)
+    epoch.control_flow(Signal(), context)
+    epoch.handle_event(EventType.END_RUN, context)
     lines = [json.loads(line) for line in site.log.read_text().splitlines()]
     (warning,) = (line for line in lines if line["level"] == "warning")
     assert (warning["event"], warning["member"]) == ("did not open in time", "h2")
     assert "`open`" in warning["remedy"]
+
+
+def test_a_member_of_an_earlier_charter_that_is_still_connected_is_neither_waited_for_nor_asked(tmp_path, monkeypatch):
+    asked, engine = [], controller.NvflareEngine
+    monkeypatch.setattr(
+        controller, "NvflareEngine", lambda cell, cells, *rest: asked.append(cells) or engine(cell, cells, *rest)
+    )
+    site, epoch, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=60.0), FLContext()
+    context.get_engine = lambda: NobodyReady(site, site_name(4))
+    epoch._cells = {4: site_name(4)}
+    epoch.control_flow(Signal(), context)
+    epoch.handle_event(EventType.END_RUN, context)
+    assert asked == [{}]
+    assert site.outcome(1).absent == dict.fromkeys(("h1", "h2", "h3"), "not connected")
 
 
 def test_how_long_it_may_take_is_a_setting_of_its_own(tmp_path, monkeypatch):

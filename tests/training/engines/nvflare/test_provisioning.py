@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from secagg.charter.sections import MOST_MEMBERS
 from secagg.errors import InputError
 from training.engines.nvflare.authority import load_authority
 from training.engines.nvflare.kit import Role, read_kit
@@ -119,7 +120,7 @@ def test_an_address_is_a_host_too(verified, tmp_path):
     assert [str(address) for address in names.value.get_values_for_type(x509.IPAddress)] == ["192.0.2.7"]
 
 
-def test_a_server_has_room_for_every_member_and_a_job_store_of_its_own(provisioned):
+def test_a_server_has_room_for_the_members_of_any_charter_and_a_job_store_of_its_own(provisioned):
     text = (provisioned / "kits/coordinator/server/local/resources.json").read_text()
-    assert json.loads(text)["servers"][0]["max_num_clients"] == 3
+    assert json.loads(text)["servers"][0]["max_num_clients"] == MOST_MEMBERS
     assert "/tmp" not in text
