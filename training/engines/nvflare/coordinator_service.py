@@ -6,7 +6,8 @@ Composes a site's folder, its NVFlare server and jobs. What is done with a messa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,12 @@ from training.engines.nvflare.expiry import Expiry
 from training.engines.nvflare.job import EpochJob
 from training.engines.nvflare.jobs import Jobs, open_jobs
 from training.engines.nvflare.kit import Kit
+from training.engines.nvflare.listening import require_free
 from training.engines.nvflare.site_kits import require_coordinator_kits
 from training.engines.nvflare.site_run import running
 from training.field.coordinator_site import CoordinatorSite, Outcome
 from training.field.settings import CoordinatorSettings
+from training.field.supervisor import Supervised
 from training.field.watcher import SiteWatcher
 from training.json_lines import JsonLines
 from training.round_record import RefusalRecord, RoundRecord, steps_summed
@@ -40,8 +43,8 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
     """Begin epoch after epoch until there is a release; the file of its signed statement.
 
     Raises:
-        InputError: ``state-in-use``, ``certificate-expired``, or what in the folder cannot be used; ``no-room`` and
-            ``unwritable``, at once.
+        InputError: ``state-in-use``, ``port-in-use``, ``certificate-expired``, or what in the folder cannot be used;
+            ``no-room`` and ``unwritable``, at once.
         ProtocolError: why no epoch gave a sum for as long as the site's settings allow; `serve_coordinator` goes on
             from what was reached.
         TamperingError: ``key-material``, if a hospital sent a secret key; ``damaged-coordinator-state``;
@@ -59,7 +62,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
         expiry.check()
         rounds.tell()
 
-    with alone(site.path), running(server, charter, site.path, watcher) as process:
+    with _serving(site, charter, server, going, watcher) as process:
         trying = _Trying(settings.patience)
         while True:
             reached = rounds.sums
@@ -85,6 +88,16 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
                 pause = trying.pause_after(error)
                 watcher.on_retry(error)
                 _pause(pause, tick)
+
+
+@contextmanager
+def _serving(
+    site: CoordinatorSite, charter: VerifiedCharter, server: Kit, going: Going, watcher: SiteWatcher
+) -> Iterator[Supervised]:
+    with alone(site.path):
+        require_free(server.host, server.port, going)
+        with running(server, charter, site.path, watcher) as process:
+            yield process
 
 
 class _Trying:

@@ -1,4 +1,4 @@
-"""Whether anybody listens at an address, found out by connections that are closed as soon as they are made.
+"""Whether anybody listens at an address: found out from afar by connections that are closed as soon as they are made.
 
 Knows addresses and sockets. Knows nothing of what is said over a connection.
 """
@@ -8,11 +8,17 @@ from __future__ import annotations
 import os
 import socket
 import time
-from errno import EHOSTUNREACH
+from collections.abc import Callable
+from errno import EADDRINUSE, EHOSTUNREACH
 from typing import Final
+
+from secagg.errors import InputError
 
 _BETWEEN_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 3.0
+# A server that was killed a moment ago may have a process that has not heard of it.
+_ENDING_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.25
 # Where one of these is set, gRPC goes through the proxy that it names; a connection made here would not.
 _PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 
@@ -45,3 +51,40 @@ class Listener:
         except OSError as error:
             return error.errno != EHOSTUNREACH
         return True
+
+
+def require_free(host: str, port: int, going: Callable[[], None]) -> None:
+    """Make sure that nobody listens on a port of this machine yet.
+
+    To be asked before a server is started: gRPC lets two of them listen on the same port, and Linux then splits the
+    hospitals between them.
+
+    Args:
+        host: which resolves to an address of this machine; where it does not, the server is left to say so.
+        going: asked again and again; what it raises ends the wait for a server that is about to end.
+
+    Raises:
+        InputError: ``port-in-use``.
+    """
+    until = time.monotonic() + _ENDING_SECONDS
+    while _is_taken(host, port):
+        going()
+        if time.monotonic() > until:
+            raise InputError(
+                "port-in-use",
+                f"Another process listens on port {port} of {host}; it may be the coordinator of another charter.",
+                culprit=f"{host}:{port}",
+                remedy="Stop it first. If both have to run, this one needs kits that were made for another port.",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket() as prober:
+        # As a server does: connections of an earlier one that are not quite over are no reason not to start.
+        prober.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            prober.bind((host, port))
+        except OSError as error:
+            return error.errno == EADDRINUSE
+    return False

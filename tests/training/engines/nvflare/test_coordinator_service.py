@@ -19,7 +19,8 @@ def serve(tmp_path, monkeypatch):
     """Serves over a server that is not there, with epochs that all end so; how many there were, and what was said."""
     site = lay_out(tmp_path).coordinator
     site.settings.write_text("patience = 1\n")
-    monkeypatch.setattr(coordinator_service, "require_coordinator_kits", lambda _kit: (None, None))
+    monkeypatch.setattr(coordinator_service, "require_coordinator_kits", lambda *_: (Mock(), Mock()))
+    monkeypatch.setattr(coordinator_service, "require_free", lambda *_: None)
     monkeypatch.setattr(coordinator_service, "Expiry", lambda *_: Mock())
     monkeypatch.setattr(coordinator_service, "running", lambda *_: nullcontext(Mock()))
     monkeypatch.setattr(coordinator_service, "_RETRY_SECONDS", 0.01)
