@@ -122,6 +122,8 @@ def _show(found: CoordinatorStatus, running: bool) -> None:
     console.print(f"epochs    {found.epochs}")
     console.print(f"rounds    {found.rounds}")
     console.print(f"sums      {found.steps} of {found.steps_due}")
+    if running and found.missing:
+        console.print(f"missing   {', '.join(found.missing)}: not connected when last looked for", soft_wrap=True)
     for name, number in found.left_out.items():
         console.print(f"left out  {name}, which dealt wrongly (found in round {number})", soft_wrap=True)
     if found.state is SiteState.RELEASED:

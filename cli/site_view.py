@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Final
 
 import click
 
@@ -15,7 +16,9 @@ from secagg.printable import printable
 from training.field.status import SiteStatus
 from training.field.supervisor import StopRequestedError, stopping_on_signals
 from training.field.watcher import SiteWatcher
-from training.round_record import RoundRecord
+from training.round_record import RoundRecord, some
+
+_MOST_NAMES: Final = 10
 
 
 class SiteView:
@@ -23,8 +26,8 @@ class SiteView:
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._gathered = (-1, -1)
-        self._state = ""
+        self._gathered: tuple[tuple[str, ...], int] | None = None
+        self._told: tuple[str, str | None] | None = None
         self._alert = 0
 
     @property
@@ -39,17 +42,21 @@ class SiteView:
         told = f"{status.state}, {status.steps} of {status.steps_due} sums"
         if status.reason:
             told += f": {status.message} {status.remedy or ''} [{status.reason}]"
-        if status.state != self._state or self._as_json:
+        if (status.state, status.reason) != self._told or self._as_json:
             self._say("status", told, state=status.state, steps=status.steps, reason=status.reason)
-        self._state = status.state
+        self._told = status.state, status.reason
         if status.budget and status.budget.alert > self._alert:
             self._alert = status.budget.alert
             self._say("budget", status.budget.told(), percent=status.budget.alert)
 
-    def _gather(self, connected: int, members: int) -> None:
-        if (connected, members) != self._gathered:
-            self._say("gather", f"{connected} of {members} hospitals are connected", connected=connected)
-        self._gathered = (connected, members)
+    def _gather(self, missing: tuple[str, ...], wanted: int) -> None:
+        if (missing, wanted) != self._gathered:
+            connected = wanted - len(missing)
+            told = f"{connected} of {wanted} hospitals are connected"
+            if missing:
+                told += f"; missing: {some(missing, _MOST_NAMES)}"
+            self._say("gather", told, connected=connected, missing=missing)
+        self._gathered = missing, wanted
 
     def _round(self, record: RoundRecord) -> None:
         summed = f"sum {record.step}" if record.step else "no sum"

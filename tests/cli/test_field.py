@@ -167,6 +167,18 @@ def test_a_coordinator_s_health_is_an_exit_code(secagg, coordinator):
     assert (released["running"], released["status"]["state"]) == (False, "released")
 
 
+def test_a_coordinator_names_the_members_that_are_not_connected_while_it_runs(secagg, coordinator):
+    site = coordinator.coordinator
+    site.note_missing(("h1", "h3"))
+    stopped = secagg("coordinator", "status", site.path).out
+    with alone(site.path):
+        assert "missing h1, h3: not connected" in secagg("coordinator", "status", site.path).shown
+        assert secagg("coordinator", "status", site.path, "--json").json["status"]["missing"] == ["h1", "h3"]
+        site.note_missing(())
+        assert "missing" not in secagg("coordinator", "status", site.path).shown
+    assert "missing" not in stopped
+
+
 def test_a_coordinator_whose_charter_was_altered_is_not_merely_unwell(secagg, coordinator):
     site = coordinator.coordinator
     path = site.charter / "charter.toml"

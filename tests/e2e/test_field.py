@@ -24,6 +24,7 @@ from training.choices import CharterChoices
 from training.coordinator import TRANSCRIPT
 from training.coordinator_store import CoordinatorStore
 from training.engines.embedded import EmbeddedEngine
+from training.engines.nvflare.connection import HEARD
 from training.simulation_folder import SimulationSettings
 from training.sites import DataSource
 from training.task import TaskSpec, load_task_file
@@ -103,6 +104,7 @@ def test_four_hospitals_in_the_field_train_to_one_release_that_all_can_check(hea
         assert_transcript_fits(field)
         for number in field.hospitals:
             assert len(set(charged_rounds(field, number))) == ROUNDS
+            assert (field.site(number).kit / HEARD).exists(), "no heartbeat was noted"
             assert run(["model", "verify", str(field.site(number).release)]) == 0
         transcript = str(field.coordinator.path / "coordinator" / TRANSCRIPT)
         assert run(["audit", "transcript", transcript, "--charter", str(field.centre.charter)]) == 0

@@ -65,6 +65,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return kind(self.reason, self.message, culprit=self.culprit, remedy=self.remedy)
 
 
+class _Gathering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    missing: tuple[str, ...]
+
+
 class _Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last: int
 
@@ -145,6 +149,16 @@ class CoordinatorSite:
         write_atomically(path, msgspec.json.encode(_Serial(serial)), PRIVATE)
         return serial
 
+    def note_missing(self, names: tuple[str, ...]) -> None:
+        """Write down which members are waited for that are not connected, where that has changed."""
+        if names != self.missing():
+            write_atomically(self._gathering, msgspec.json.encode(_Gathering(names)), PRIVATE)
+
+    def missing(self) -> tuple[str, ...]:
+        """Which members were not connected when hospitals were last waited for: before the last job, or now."""
+        found = _read(self._gathering, _Gathering)
+        return found.missing if found else ()
+
     def run_epoch(
         self,
         charter: VerifiedCharter,
@@ -197,6 +211,10 @@ class CoordinatorSite:
 
     def _store(self, charter: VerifiedCharter) -> CoordinatorStore:
         return CoordinatorStore(self.state, charter.digest)
+
+    @property
+    def _gathering(self) -> Path:
+        return self.path / "gathering.json"
 
     @property
     def _outcome(self) -> Path:

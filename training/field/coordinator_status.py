@@ -23,6 +23,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
         state: ``waiting`` before the first round, ``training``, or ``released``.
         epochs, rounds: begun so far, also those without a sum.
         steps: how many sums of training there are, of ``steps_due``.
+        missing: members that were not connected when hospitals were last waited for.
         lacking: members that the release has not reached, once it is there.
         witnessed: whether enough hospitals have signed for one another's logs, once it is there.
         left_out: who dealt wrongly and is left out where that can be; in which round it was found.
@@ -36,6 +37,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     steps: int
     steps_due: int
+    missing: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     witnessed: bool = False
     left_out: Mapping[str, int] = {}
@@ -71,6 +73,7 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
         rounds=progress.round,
         steps=max((record.step for record in rounds if record.purpose is Purpose.TRAINING), default=0),
         steps_due=charter.charter.training.rounds,
+        missing=site.missing(),
         lacking=last.lacking if last else (),
         witnessed=progress.witnessed,
         left_out=WrongDealers(site.state, charter).rounds,

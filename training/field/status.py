@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -21,6 +22,8 @@ from training.clock import write_time
 from training.field.state_file import read_state
 
 _LARGEST = 1024 * 1024
+NOT_CONNECTED: Final = "not-connected"
+"""The reason of a site that waits without a connection to the coordinator."""
 
 
 class SiteState(StrEnum):
@@ -43,7 +46,8 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         epsilon: what this run has cost this hospital's patients so far.
         budget: what all runs have, of what the policy allows.
         reason, message, remedy: why it is stopped, refused or failed; of one that waits, why it took no part in the
-            last job, or could not be set up for the last epoch because others say that its files were rolled back.
+            last job, could not be set up for the last epoch because others say that its files were rolled back, or has
+            no connection to the coordinator.
     """
 
     state: SiteState
@@ -88,7 +92,7 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
     """
     now = write_time()
     digest = charter.digest.hex()
-    reached = before if before and before.charter == digest else None
+    reached = connected(before) if before and before.charter == digest else None
     return SiteStatus(
         state=SiteState.WAITING,
         since=now,
@@ -110,6 +114,13 @@ def why_waiting(before: SiteStatus, error: SecaggError) -> SiteStatus:
     return msgspec.structs.replace(
         before, updated=write_time(), reason=error.reason, message=error.message, remedy=error.remedy
     )
+
+
+def connected(before: SiteStatus) -> SiteStatus:
+    """The status of a site that has a connection, or has begun to look for one, whatever it had said of that."""
+    if before.reason != NOT_CONNECTED:
+        return before
+    return msgspec.structs.replace(before, updated=write_time(), reason=None, message=None, remedy=None)
 
 
 def stopped(before: SiteStatus, error: TamperingError) -> SiteStatus:

@@ -17,7 +17,7 @@ class SiteWatcher:
     Attributes:
         on_restart: the site's process ended by itself with this exit code, and is started again.
         on_status: a hospital's status has changed.
-        on_gather: how many members are connected, of how many.
+        on_gather: which members are waited for that are not connected, of how many that are waited for.
         on_round: a round is over.
         on_retry: an epoch could not be run to its end; another is tried.
         on_warning: it goes on, and somebody should see to this.
@@ -25,7 +25,7 @@ class SiteWatcher:
 
     on_restart: Callable[[int], None] = lambda _code: None
     on_status: Callable[[SiteStatus], None] = lambda _status: None
-    on_gather: Callable[[int, int], None] = lambda _connected, _members: None
+    on_gather: Callable[[tuple[str, ...], int], None] = lambda _missing, _wanted: None
     on_round: Callable[[RoundRecord], None] = lambda _record: None
     on_retry: Callable[[ProtocolError], None] = lambda _error: None
     on_warning: Callable[[InputError], None] = lambda _error: None

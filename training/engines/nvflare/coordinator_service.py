@@ -6,9 +6,10 @@ Composes a site's folder, its NVFlare server and jobs. What is done with a messa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -137,11 +138,11 @@ def _run_epoch(
     serial, fewest = site.next_serial(), charter.charter.threshold
     try:
         with open_jobs(admin.folder, tick) as jobs:
-            members = len(charter.charter.members)
-            gathering = Gathering(jobs, members, tick, watcher)
+            names = [member.name for member in charter.charter.members]
+            gathering = Gathering(jobs, names, tick, partial(_tell_missing, site, watcher))
             if not site.has_made_release(charter):
                 gathering.wait_for_enough(fewest, settings.gather)
-            elif gathering.wait_for_any(site.progress(charter).lacking(members), settings.patience):
+            elif gathering.wait_for_any(site.progress(charter).lacking(len(names)), settings.patience):
                 fewest = 1
             else:
                 site.settle_release(charter)
@@ -157,6 +158,11 @@ def _run_epoch(
     return site.outcome(serial) or lost
 
 
+def _tell_missing(site: CoordinatorSite, watcher: SiteWatcher, missing: tuple[str, ...], wanted: int) -> None:
+    site.note_missing(missing)
+    watcher.on_gather(missing, wanted)
+
+
 def _has_released(site: CoordinatorSite, serial: int) -> bool:
     outcome = site.outcome(serial)
     return outcome is not None and outcome.finished
@@ -164,17 +170,22 @@ def _has_released(site: CoordinatorSite, serial: int) -> bool:
 
 @dataclass(frozen=True)
 class Gathering:
-    """Waits for hospitals to be connected."""
+    """Waits for hospitals to be connected.
+
+    Attributes:
+        names: the charter's members.
+        on_looked: told each time which of those that are waited for are not connected, and how many are waited for.
+    """
 
     jobs: Jobs
-    members: int
+    names: Sequence[str]
     tick: Going
-    watcher: SiteWatcher
+    on_looked: Callable[[tuple[str, ...], int], None]
 
     def wait_for_enough(self, fewest: int, seconds: float) -> None:
         """Wait for everybody; after so many seconds, for as many as it takes."""
-        enough = time.monotonic() + seconds
-        while (connected := len(self._connected())) < self.members:
+        enough, everybody = time.monotonic() + seconds, frozenset(range(1, len(self.names) + 1))
+        while (connected := len(self._connected(everybody))) < len(everybody):
             if connected >= fewest and time.monotonic() > enough:
                 return
 
@@ -186,16 +197,17 @@ class Gathering:
         """
         until = time.monotonic() + seconds
         while lacking and time.monotonic() <= until:
-            if self._connected() & lacking:
+            if self._connected(lacking):
                 return True
         return False
 
-    def _connected(self) -> Set[int]:
+    def _connected(self, wanted: Set[int]) -> Set[int]:
         self.tick()
         # Not one whose kit was made for another charter: the authority may be the same.
-        connected = self.jobs.connected() & frozenset(range(1, self.members + 1))
-        self.watcher.on_gather(len(connected), self.members)
-        if len(connected) < self.members:
+        connected = self.jobs.connected() & wanted
+        missing = tuple(self.names[number - 1] for number in sorted(wanted - connected))
+        self.on_looked(missing, len(wanted))
+        if missing:
             time.sleep(_POLL_SECONDS)
         return connected
 

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.errors import TamperingError
+from secagg.errors import InputError, SecaggError, TamperingError
 from secagg.release.folder import holds_release
+from training.engines.nvflare.connection import Connection
 from training.engines.nvflare.expiry import Expiry
 from training.engines.nvflare.farewell import Farewell
 from training.engines.nvflare.listening import Listener
 from training.engines.nvflare.site_kits import require_hospital_kit
-from training.engines.nvflare.site_run import running
+from training.engines.nvflare.site_run import nvflare_log, running
 from training.field.hospital_site import HospitalSite
-from training.field.status import SiteState, SiteStatus, released, stopped, waiting, why_waiting
+from training.field.status import SiteState, SiteStatus, connected, released, stopped, waiting, why_waiting
 from training.field.watcher import SiteWatcher
 from training.run_lock import alone
 from training.stops import require_not_stopped
@@ -57,6 +59,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     with alone(site.path), running(kit, charter, site.path, watcher) as process:
         site.status.write(known)
         watcher.on_status(known)
+        connection = Connection(kit, nvflare_log(site.path))
         farewell = Farewell(release, site.attending, Listener(kit.host, kit.port))
         while True:
             going()
@@ -64,16 +67,33 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
             if farewell.is_over() and known.state is not SiteState.RELEASED:
                 site.status.write(released(known, release))
             status = site.status.known()
-            expired = expiry.check()
-            if expired and status and status.state is SiteState.WAITING:
-                status = why_waiting(status, expired)
-                site.status.write(status)
+            expired, lost = expiry.check(), connection.lost()
+            if status and status.state is SiteState.WAITING:
+                status = _say_why(site, status, expired, lost)
             if status and status != known:
                 watcher.on_status(status)
                 known = status
             if status and status.state in _SETTLED:
                 return status
             time.sleep(_POLL_SECONDS)
+
+
+def _say_why(
+    site: HospitalSite, status: SiteStatus, expired: SecaggError | None, lost: SecaggError | None
+) -> SiteStatus:
+    """The status of a site that waits, with what keeps it from being connected; written down where that is news."""
+    told = status
+    if expired:
+        told = why_waiting(status, expired)
+    elif not lost:
+        told = connected(status)
+    elif status.reason is None:
+        told = why_waiting(status, lost)
+    if told is not status:
+        # On a full disk it still waits: a status is no reason not to.
+        with suppress(InputError):
+            site.status.write(told)
+    return told
 
 
 def _has_answered(status: SiteStatus | None, charter: VerifiedCharter) -> bool:

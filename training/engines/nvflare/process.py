@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from secagg.errors import InputError
+from training.engines.nvflare.connection import HEARD
+from training.engines.nvflare.connection import VARIABLE as HEARD_VARIABLE
 from training.engines.nvflare.hardening import STORE_VARIABLE
 from training.engines.nvflare.kit import Kit, Role
 from training.engines.nvflare.tether import VARIABLE
@@ -98,6 +100,8 @@ def environment(kit: Kit) -> Mapping[str, str]:
     # Else the folder in which jobs are unpacked would be where Python looks for modules first.
     kept["PYTHONSAFEPATH"] = "1"
     kept[VARIABLE] = str(os.getpid())
+    if kit.role is Role.HOSPITAL:
+        kept[HEARD_VARIABLE] = str(kit.folder.resolve() / HEARD)
     if kit.role is Role.SERVER:
         kept[STORE_VARIABLE] = str(kit.folder.resolve() / STORE)
         # A hospital that was cut off cannot say how its job ended, and no other job begins before.

@@ -8,9 +8,11 @@ it, or tells of its end.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
 
+from training.engines.nvflare.connection import note_heartbeats
 from training.engines.nvflare.extra import other_nvflare
 from training.engines.nvflare.long_running import run
 
@@ -46,5 +48,10 @@ def restrict_commands() -> None:
     ClientRequestProcessors.request_processors = [known[name] for name in sorted(COMMANDS)]
 
 
+def _change() -> None:
+    restrict_commands()
+    note_heartbeats(os.environ)
+
+
 if __name__ == "__main__":
-    sys.exit(run("nvflare.private.fed.app.client.client_train", restrict_commands))
+    sys.exit(run("nvflare.private.fed.app.client.client_train", _change))

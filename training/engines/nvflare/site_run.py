@@ -14,12 +14,17 @@ from training.field.supervisor import Supervised
 from training.field.watcher import SiteWatcher
 
 
+def nvflare_log(folder: Path) -> Path:
+    """The file in a site's folder that has what NVFlare says."""
+    return folder / "log" / "nvflare.log"
+
+
 @contextmanager
 def running(kit: Kit, charter: VerifiedCharter, folder: Path, watcher: SiteWatcher) -> Iterator[Supervised]:
     """Start the process of a kit, and end it with all that it started; what it says is in the site's log folder."""
     start = launch(kit)
     environment = {**start.environment, VARIABLE: str(largest_delivery(charter))}
-    process = Supervised(start.command, environment, folder / "log" / "nvflare.log", watcher.on_restart)
+    process = Supervised(start.command, environment, nvflare_log(folder), watcher.on_restart)
     try:
         yield process
     finally:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 from training.engines.nvflare.coordinator_service import Gathering
 
-MEMBERS = 3
+NAMES = ("h1", "h2", "h3")
 
 
 class Connections:
@@ -20,7 +20,7 @@ class Connections:
 
 
 def gathering(*connected: set[int]) -> Gathering:
-    return Gathering(Connections(*connected), MEMBERS, lambda: None, Mock())
+    return Gathering(Connections(*connected), NAMES, lambda: None, Mock())
 
 
 def test_an_epoch_begins_when_all_are_there():
@@ -48,3 +48,15 @@ def test_with_a_release_it_is_enough_that_one_is_there_who_lacks_it():
 def test_who_has_the_release_is_not_waited_for():
     assert not gathering({1, 2}).wait_for_any({3}, 0.5)
     assert not gathering({1, 2, 3}).wait_for_any(set(), 60)
+
+
+def test_those_who_are_missing_are_named_each_time():
+    waiting = gathering({2}, {1, 2, 3})
+    waiting.wait_for_enough(3, 60)
+    assert waiting.on_looked.mock_calls == [call(("h1", "h3"), 3), call((), 3)]
+
+
+def test_with_a_release_only_those_who_lack_it_are():
+    waiting = gathering(set(), {3})
+    waiting.wait_for_any({3}, 60)
+    assert waiting.on_looked.mock_calls == [call(("h3",), 1), call((), 1)]
