@@ -48,9 +48,7 @@ def described_parameters(name: str, terms: EncryptionTerms) -> str:
 def described_margin(terms: EncryptionTerms) -> str:
     """How far the noise of a sum over all members is from doing harm."""
     but = f"(except with probability 2^-{FAILURE_BITS})"
-    if terms.spec.encryption is Encryption.BFV:
-        return f"yes: noise of at most {terms.deviation:,.0f} {but}, where {terms.room:,.0f} would do harm"
-    return f"after rounding: off by at most {terms.deviation:.1g} of a step {but}, where {terms.room:g} would do harm"
+    return f"yes: noise of at most {terms.deviation:,.0f} {but}, where {terms.room:,.0f} would do harm"
 
 
 def _training(content: Charter) -> Rows:
@@ -140,11 +138,10 @@ def _encryption(content: Charter) -> Rows:
 
 
 def _packing(field_bits: int, terms: EncryptionTerms) -> str:
-    is_exact = terms.spec.encryption is Encryption.BFV
-    place = "coefficient" if is_exact else "real"
-    count = terms.numbers_per_value
-    packed = f"{count:g} per {place}" if count >= 1 else f"{1 / count:g} {place}s each"
-    return f"{field_bits} bits, {packed}; {'plain modulus' if is_exact else 'scale'} 2^{terms.spec.bits}"
+    count, spec = terms.numbers_per_value, terms.spec
+    packed = f"{count:g} per coefficient" if count >= 1 else f"{1 / count:g} coefficients each"
+    factor = "plain modulus" if spec.encryption is Encryption.BFV else "scale"
+    return f"{field_bits} bits, {packed}; {factor} 2^{spec.factor_bits}"
 
 
 def _beside(content: Charter) -> Rows:

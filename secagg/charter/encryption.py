@@ -12,8 +12,7 @@ from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.encoding.ring import Ring
 from secagg.homomorphic.coefficients import Packing
 from secagg.homomorphic.form import EncryptedForm, form_of
-from secagg.homomorphic.parameters import noise_bound
-from secagg.homomorphic.reals import RealNumbers, error_bound
+from secagg.homomorphic.parameters import Encryption, encryption_noise_bound, noise_bound
 from secagg.homomorphic.spec import CipherSpec
 
 
@@ -22,10 +21,9 @@ class EncryptionTerms:
     """How vectors are encrypted, and why their sums are exact.
 
     Attributes:
-        spec: the parameters, and the bits of the plain modulus (BFV) or of the scale (CKKS).
-        numbers_per_value: how many of a vector's numbers lie in one coefficient, or one real: 0.5 if one takes two.
-        deviation: what the noise of a sum over all members exceeds with probability at most 2^-40; for CKKS its error,
-            in steps of the encoding's grid.
+        spec: the parameters, and how many bits integers have.
+        numbers_per_value: how many of a vector's numbers lie in one coefficient: 0.5 if one takes two.
+        deviation: what the noise of a sum over all members exceeds with probability at most 2^-40.
         room: what the noise must stay below for the sum to be exact.
     """
 
@@ -48,10 +46,11 @@ def encryption_terms(charter: Charter) -> EncryptionTerms | None:
 def terms_of(form: EncryptedForm) -> EncryptionTerms:
     """The same for vectors of the given form."""
     spec, values = form.spec, form.codec
-    if isinstance(values, RealNumbers):
-        deviation, room = error_bound(spec.parameters, values, form.value_count), 0.5
-    else:
-        deviation = noise_bound(form.contributors, form.blocks * spec.block)
-        room = spec.parameters.modulus / 2 ** (spec.bits + 1)
+    match spec.encryption:
+        case Encryption.BFV:
+            bound, step = noise_bound, spec.parameters.modulus / 2**spec.bits
+        case Encryption.CKKS:
+            bound, step = encryption_noise_bound, 2.0**spec.scale_bits
+    deviation, room = bound(form.contributors, form.blocks * spec.block), step / 2
     numbers = values.per_coefficient if isinstance(values, Packing) else 1 / values.values_per_packed
     return EncryptionTerms(spec, numbers, deviation, room)

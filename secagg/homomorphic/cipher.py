@@ -10,58 +10,18 @@ apart and checked here first.
 from __future__ import annotations
 
 import hashlib
-import struct
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tenseal import sealapi
 
-from secagg.errors import InputError, RemoteProtocolError
-from secagg.homomorphic.parameters import Encryption
-from secagg.homomorphic.seal import Channel, header, make_context
+from secagg.errors import RemoteProtocolError
+from secagg.homomorphic.plaintexts import plaintexts_of
+from secagg.homomorphic.seal import Channel, make_context
+from secagg.homomorphic.serialized import CiphertextFormat, load_ciphertext, residues_in
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import Words, check_each, pack_words, unpack_each
 from secagg.labels import label
-
-Values = npt.NDArray[np.uint64] | npt.NDArray[np.float64]
-
-_CIPHERTEXT: Final = struct.Struct("<4Q?QQQdQ")
-_PLAINTEXT: Final = struct.Struct("<4QQd")
-_COUNT: Final = struct.Struct("<Q")
-_ARRAY_HEAD: Final = 16 + 8
-_RESIDUES: Final = _CIPHERTEXT.size + _ARRAY_HEAD
-_COEFFICIENTS: Final = _PLAINTEXT.size + _ARRAY_HEAD
-# SEAL's mark of the generator that its seeds belong to: Blake2xb.
-_GENERATOR: Final = b"\x01"
-
-
-class CiphertextFormat:
-    """What surrounds the residues in SEAL's serialization of a ciphertext under one context.
-
-    Raises:
-        InputError: ``other-tenseal``, if SEAL does not write its objects as we do.
-    """
-
-    def __init__(self, spec: CipherSpec, context: Any, channel: Channel) -> None:
-        degree = spec.parameters.degree
-        is_ckks = spec.encryption is Encryption.CKKS
-        scale = 2.0**spec.bits if is_ckks else 1.0
-        head = _CIPHERTEXT.pack(*context.first_parms_id(), is_ckks, 2, degree, 1, scale, 1)
-        self.before_fresh = head + _array_head(degree)
-        self.before_sum = head + _array_head(2 * degree)
-        self.before_seed = header(len(_GENERATOR) + SEED_SIZE) + _GENERATOR
-        blank = sealapi.Ciphertext(context)
-        blank.resize(context, context.first_parms_id(), 2)
-        blank.scale = scale
-        expected = _CIPHERTEXT.pack(*context.first_parms_id(), False, 2, degree, 1, scale, 1) + _array_head(2 * degree)
-        if channel.content(blank)[: len(expected)] != expected:
-            raise InputError(
-                "other-tenseal",
-                "This release of TenSEAL writes ciphertexts in another form than this release of secagg reads.",
-                culprit="tenseal",
-                remedy="Install the release of TenSEAL that this release of secagg asks for.",
-            )
 
 
 class Cipher:
@@ -82,70 +42,46 @@ class Cipher:
         self._encryptor = sealapi.Encryptor(self._context, self._secret)
         self._decryptor = sealapi.Decryptor(self._context, self._secret)
         self._format = CiphertextFormat(spec, self._context, self._channel)
-        self._encoder = sealapi.CKKSEncoder(self._context) if spec.encryption is Encryption.CKKS else None
-        self._value_type = np.float64 if self._encoder else np.uint64
+        self._plaintexts = plaintexts_of(spec, self._context, self._channel, self._format)
         self._ciphertext = sealapi.Ciphertext(self._context)
         self._plaintext = sealapi.Plaintext()
-        degree = spec.parameters.degree
-        self._before_coefficients = _PLAINTEXT.pack(0, 0, 0, 0, degree, 1.0) + _array_head(degree)
-        self._coefficients = np.zeros(degree, "<u8")
 
     def fingerprint(self, purpose: bytes) -> bytes:
         """SHA-256 of the secret and of the bits of plain modulus or scale: shows whether two have the same of both, and
         not what the secret is, for it has more than 256 bits."""
         # SEAL's parameters hold no scale, and two hospitals of different scales have no sum.
-        start = label("homomorphic secret", purpose, self.spec.bits)
+        start = label("homomorphic secret", purpose, self.spec.factor_bits)
         return hashlib.sha256(start + self._channel.content(self._secret)).digest()
 
-    def encrypt(self, values: Values, out: memoryview) -> None:
+    def encrypt(self, values: Words, out: memoryview) -> None:
         """Encrypt values into ``out``: N to each block of `CipherSpec.fresh_block_size` bytes.
 
         Args:
-            values: for BFV integers below 2^bits, for CKKS whole numbers as float64. Zeros fill up the last block.
+            values: integers below 2^T, uint64; for CKKS the upper half of them are negative. Zeros fill up the last
+                block.
         """
         block, size = self.spec.block, self.spec.fresh_block_size
         for index in range(max(1, self.spec.blocks(len(values)))):
-            self._encode(values[index * block : (index + 1) * block])
+            self._plaintexts.fill(self._plaintext, values[index * block : (index + 1) * block])
             content = self._channel.content(self._encryptor.encrypt_symmetric(self._plaintext))
             target = out[index * size : (index + 1) * size]
             target[:SEED_SIZE] = content[-SEED_SIZE:]
-            pack_words(np.frombuffer(content, "<u8", block, _RESIDUES), target[SEED_SIZE:])
+            pack_words(residues_in(content, block), target[SEED_SIZE:])
 
-    def decrypt(self, data: memoryview) -> Values:
-        """The values in the blocks of a sum of ciphertexts, N to each.
+    def decrypt(self, data: memoryview) -> Words:
+        """The values in the blocks of a sum of ciphertexts, N to each, modulo 2^T.
 
         Raises:
             RemoteProtocolError: ``wrong-length`` or ``malformed``.
         """
         blocks = _sum_words(self.spec, data)
-        found: npt.NDArray[Any] = np.empty((len(blocks), self.spec.block), self._value_type)
+        found = np.empty((len(blocks), self.spec.block), np.uint64)
         for words, values in zip(blocks, found, strict=True):
             parts = (self._format.before_sum, words.data.cast("B"))
             load_ciphertext(self._channel, self._ciphertext, self._context, *parts)
             self._decryptor.decrypt(self._ciphertext, self._plaintext)
-            self._decode(values)
+            self._plaintexts.read(self._plaintext, values)
         return found.reshape(-1)
-
-    def _encode(self, values: Values) -> None:
-        if self._encoder:
-            slots = np.zeros(self.spec.block, np.float64)
-            slots[: len(values)] = values
-            self._encoder.encode(slots.view(np.complex128).tolist(), 2.0**self.spec.bits, self._plaintext)
-            return
-        self._coefficients[: len(values)] = values
-        self._coefficients[len(values) :] = 0
-        parts = (self._before_coefficients, self._coefficients.data.cast("B"))
-        self._channel.load(self._plaintext, self._context, *parts)
-
-    def _decode(self, values: npt.NDArray[Any]) -> None:
-        if self._encoder:
-            values.view(np.complex128)[:] = self._encoder.decode_complex(self._plaintext)
-            return
-        # SEAL leaves zeros at the end away.
-        content = self._channel.content(self._plaintext)
-        found = np.frombuffer(content, "<u8", offset=_COEFFICIENTS)
-        values[: len(found)] = found
-        values[len(found) :] = 0
 
 
 class BlockSums:
@@ -197,7 +133,7 @@ class BlockSums:
         block, half = self._spec.block, self._spec.sum_block_size // 2
         for index in range(len(out) // (2 * half)):
             item, self._sums[first + index] = self._sums[first + index], None
-            words = np.frombuffer(self._channel.content(item), "<u8", 2 * block, _RESIDUES)
+            words = residues_in(self._channel.content(item), 2 * block)
             for part in range(2):
                 start = (2 * index + part) * half
                 pack_words(words[part * block : (part + 1) * block], out[start : start + half])
@@ -223,18 +159,6 @@ def check_sum_blocks(spec: CipherSpec, blocks: int, data: memoryview) -> None:
     check_each(_sum_rows(data, blocks), spec.parameters.modulus)
 
 
-def load_ciphertext(channel: Channel, item: Any, context: Any, *parts: bytes | memoryview) -> None:
-    """Have SEAL load a ciphertext from outside.
-
-    Raises:
-        RemoteProtocolError: ``malformed``.
-    """
-    try:
-        channel.load(item, context, *parts)
-    except (ValueError, RuntimeError) as error:
-        raise RemoteProtocolError("malformed", "A ciphertext is none of the charter's parameters.") from error
-
-
 def _fresh_words(spec: CipherSpec, data: memoryview) -> Words:
     """The packed residues of fresh blocks, a row each, without the seeds."""
     return np.frombuffer(data, "<u8").reshape(-1, spec.fresh_block_size // 8)[:, SEED_SIZE // 8 :]
@@ -255,7 +179,3 @@ def _sum_words(spec: CipherSpec, data: memoryview) -> Words:
 def _require_length(data: memoryview, due: int) -> None:
     if len(data) != due:
         raise RemoteProtocolError("wrong-length", f"Ciphertexts of {len(data)} bytes came where {due} are due.")
-
-
-def _array_head(count: int) -> bytes:
-    return header(_COUNT.size + 8 * count) + _COUNT.pack(count)

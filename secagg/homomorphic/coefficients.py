@@ -2,8 +2,9 @@
 
 Knows integers and how wide they are. Knows nothing of ciphertexts or masks.
 
-Plaintexts are only ever added, so a value may lie in a coefficient as it is: no slots, no number-theoretic transform,
-and no need for a prime plain modulus. Modulo 2^T a coefficient wraps exactly as the masking ring Z_2^T does.
+Plaintexts are only ever added, so a value may lie in a coefficient as it is: no slots, and no need for a prime plain
+modulus. Under BFV a coefficient wraps modulo 2^T exactly as the masking ring Z_2^T does. Under CKKS nothing is masked,
+and no sum wraps: read modulo 2^T, it is the same.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class Splitting:
-    """Two coefficients to each element, for rings that are wider than a plain modulus: its lower and upper 32 bits.
+    """Two coefficients to each element, for rings that are wider than a coefficient: its lower and upper 32 bits.
 
     Every limb of n hospitals is below 2^32, their sum below 2^32 n: it does not wrap, and the sum of the elements
     modulo 2^b follows from it.

@@ -1,4 +1,4 @@
-"""How the vectors of one ring and length are encrypted: how elements lie in values, and values in ciphertexts.
+"""How the vectors of one ring and length are encrypted: how elements lie in coefficients, and those in ciphertexts.
 
 Knows sizes and integers. Knows no key and no library.
 """
@@ -7,51 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from secagg.encoding.ring import Ring, RingVector
-from secagg.homomorphic.coefficients import arrangement
-from secagg.homomorphic.parameters import Encryption, ParameterSet, exact_plain_bits, parameter_set
-from secagg.homomorphic.reals import RealNumbers, scale_bits
+from secagg.encoding.ring import Ring
+from secagg.homomorphic.coefficients import Packing, Splitting, arrangement
+from secagg.homomorphic.parameters import (
+    Encryption,
+    ParameterSet,
+    approximate_plain_bits,
+    exact_plain_bits,
+    parameter_set,
+)
 from secagg.homomorphic.spec import CipherSpec
-
-
-class Codec(Protocol):
-    """Elements of ``ring`` to the values that are encrypted, and back.
-
-    Elements are packed first, then masked where they are, then turned into values: coefficients under BFV, real
-    numbers under CKKS. Sums of values become packed elements of the sum, and those its elements.
-    """
-
-    @property
-    def ring(self) -> Ring:
-        """Of the elements."""
-
-    @property
-    def packed_ring(self) -> Ring:
-        """Of the packed elements, which are what is masked."""
-
-    @property
-    def values_per_packed(self) -> int:
-        """How many values a packed element takes."""
-
-    def packed_count(self, length: int) -> int:
-        """How many packed elements ``length`` elements take."""
-
-    def pack(self, elements: RingVector) -> RingVector:
-        """Elements as packed ones, shape (packed_count,)."""
-
-    def unpack(self, packed: RingVector, length: int) -> RingVector:
-        """The first ``length`` elements of what `pack` made, or of a sum of such."""
-
-    def values(self, packed: RingVector) -> npt.NDArray[Any]:
-        """Packed elements as values, shape (len(packed) * values_per_packed,)."""
-
-    def from_values(self, values: npt.NDArray[Any]) -> RingVector:
-        """Sums of values as packed elements."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +29,13 @@ class EncryptedForm:
     Attributes:
         length: ring elements of a vector.
         contributors: how many hospitals there are.
-        codec: ring elements to the values that are encrypted, and back.
+        codec: ring elements to the coefficients that are encrypted, and back.
     """
 
     length: int
     contributors: int
     spec: CipherSpec
-    codec: Codec
+    codec: Packing | Splitting
 
     @property
     def value_count(self) -> int:
@@ -113,18 +81,22 @@ class EncryptedForm:
 @lru_cache(maxsize=64)
 def exact_form(parameters: ParameterSet, ring: Ring, length: int, contributors: int) -> EncryptedForm:
     """Under BFV, with the widest plain modulus that the noise of so many contributors leaves."""
-    # At most two coefficients an element, and the zeros that fill up the last block.
-    coefficients = 2 * length + parameters.degree
-    chosen = arrangement(ring, contributors, exact_plain_bits(parameters, contributors, coefficients))
+    widest = exact_plain_bits(parameters, contributors, _most_coefficients(parameters, length))
+    chosen = arrangement(ring, contributors, widest)
     return EncryptedForm(length, contributors, CipherSpec(parameters, Encryption.BFV, chosen.plain_bits), chosen)
 
 
 @lru_cache(maxsize=64)
 def approximate_form(parameters: ParameterSet, ring: Ring, length: int, contributors: int) -> EncryptedForm:
     """Under CKKS, with the largest scale that the sum of so many contributors leaves."""
-    numbers = RealNumbers(ring, contributors)
-    bits = scale_bits(parameters, numbers)
-    return EncryptedForm(length, contributors, CipherSpec(parameters, Encryption.CKKS, bits), numbers)
+    widest = approximate_plain_bits(parameters, contributors, _most_coefficients(parameters, length))
+    chosen = arrangement(ring, contributors, widest)
+    return EncryptedForm(length, contributors, CipherSpec(parameters, Encryption.CKKS, chosen.plain_bits), chosen)
+
+
+def _most_coefficients(parameters: ParameterSet, length: int) -> int:
+    # At most two an element, and the zeros that fill up the last block.
+    return 2 * length + parameters.degree
 
 
 def form_of(scheme: str, parameters: str, ring: Ring, length: int, contributors: int) -> EncryptedForm:

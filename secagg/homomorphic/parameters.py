@@ -6,7 +6,8 @@ Security is that of the Homomorphic Encryption Standard (Albrecht et al. 2018), 
 modulus with 128 bits of security for ternary secrets.
 
 The noise of one fresh symmetric ciphertext is, in each coefficient, a centred binomial number of 42 coins: at most 21,
-variance 10.5. Sums of n of them stay within `noise_bound` but with probability at most 2^-40 for a whole vector.
+variance 10.5. Sums of n of them stay within `encryption_noise_bound` but with probability at most 2^-40 for a whole
+vector.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ SECURE_MODULUS_BITS: Final[Mapping[int, int]] = {1024: 27, 2048: 54, 4096: 109, 
 
 _LARGEST_NOISE: Final = 21
 _NOISE_COINS: Final = 42
-NOISE_VARIANCE: Final = _NOISE_COINS / 4
-"""Of each coefficient of one fresh ciphertext: a coin of +-1/2 has a variance of 1/4."""
 
 _LARGEST_PLAIN_BITS: Final = 50
 
 
 class Encryption(StrEnum):
-    """How plaintexts lie in ciphertexts: exactly (Fan and Vercauteren 2012), or approximately (Cheon et al. 2017)."""
+    """How integers lie in coefficients: modulo 2^T, times q / 2^T (BFV, Fan and Vercauteren 2012); or as signed
+    numbers, times a scale (CKKS, Cheon et al. 2017). The noise is in the bits below either."""
 
     BFV = "bfv"
     CKKS = "ckks"
@@ -109,15 +109,20 @@ def require_secure(degree: int, modulus_bits: int) -> None:
         )
 
 
-def noise_bound(contributors: int, coefficients: int) -> int:
+def encryption_noise_bound(contributors: int, coefficients: int) -> int:
     """A bound that the noise of a sum of fresh ciphertexts exceeds in any coefficient with probability at most 2^-40.
 
     Hoeffding's inequality for 42 n coins of +-1/2, and a union over the coefficients; or the largest value there is, if
-    that is smaller. Scaling a plaintext to q rounds by at most 1/2 a contributor, which is added.
+    that is smaller. It is all the noise there is under CKKS, where integers are scaled by an integer.
     """
     exponent = math.log(2 * coefficients) + FAILURE_BITS * math.log(2)
     likely = math.ceil(math.sqrt(contributors * _NOISE_COINS * exponent / 2))
-    return min(likely, _LARGEST_NOISE * contributors) + (contributors + 1) // 2
+    return min(likely, _LARGEST_NOISE * contributors)
+
+
+def noise_bound(contributors: int, coefficients: int) -> int:
+    """The same under BFV, where scaling a plaintext to q rounds by at most 1/2 a contributor besides."""
+    return encryption_noise_bound(contributors, coefficients) + (contributors + 1) // 2
 
 
 def exact_plain_bits(parameters: ParameterSet, contributors: int, coefficients: int) -> int:
@@ -129,3 +134,13 @@ def exact_plain_bits(parameters: ParameterSet, contributors: int, coefficients: 
     room = parameters.modulus - parameters.modulus // 1000
     bound = noise_bound(contributors, coefficients)
     return min((room // (2 * bound)).bit_length() - 1, _LARGEST_PLAIN_BITS)
+
+
+def approximate_plain_bits(parameters: ParameterSet, contributors: int, coefficients: int) -> int:
+    """T: how many bits integers may have for a CKKS sum of so many to be exact except with probability 2^-40.
+
+    A sum of signed integers, scaled by 2^S, is taken off its noise by rounding: right while the noise is below 2^(S-1).
+    What is left of q, but for a bit of room, is T: see `secagg.homomorphic.spec.CipherSpec.scale_bits`.
+    """
+    least_scale_bits = encryption_noise_bound(contributors, coefficients).bit_length() + 1
+    return parameters.modulus_bits - 1 - least_scale_bits

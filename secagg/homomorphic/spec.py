@@ -16,10 +16,10 @@ SEED_SIZE: Final = 64
 
 @dataclass(frozen=True)
 class CipherSpec:
-    """How values are encrypted.
+    """How integers are encrypted, one in each coefficient.
 
     Attributes:
-        bits: of the plain modulus 2^bits for BFV; of the scale 2^bits for CKKS.
+        bits: T: BFV takes them modulo 2^T; CKKS as signed numbers, whose sum must be one of about T bits.
     """
 
     parameters: ParameterSet
@@ -28,8 +28,18 @@ class CipherSpec:
 
     @property
     def block(self) -> int:
-        """N: how many values one ciphertext holds: N coefficients, or N/2 slots of two reals."""
+        """N: how many integers one ciphertext holds."""
         return self.parameters.degree
+
+    @property
+    def scale_bits(self) -> int:
+        """S: CKKS scales integers by 2^S, as large as q allows with a bit of room: scaled sums stay within q / 4."""
+        return self.parameters.modulus_bits - 1 - self.bits
+
+    @property
+    def factor_bits(self) -> int:
+        """log2 of BFV's plain modulus, or of CKKS's scale."""
+        return self.bits if self.encryption is Encryption.BFV else self.scale_bits
 
     @property
     def fresh_block_size(self) -> int:

@@ -178,7 +178,15 @@ def test_parameters_may_be_chosen_where_something_is_encrypted(secagg, here, mem
                 "plain modulus 2^48",
             ],
         ),
-        ("ckks", ["with one hospital it sees every hospital's update", "24 bits, 1 per real; scale 2^33", "0.5"]),
+        (
+            "ckks",
+            [
+                "with one hospital it sees every hospital's update",
+                "24 bits, 2 per coefficient; scale 2^11",
+                "noise of at most",
+                "where 1,024 would do harm",
+            ],
+        ),
     ],
 )
 def test_the_terms_say_who_sees_what_and_why_sums_are_exact(secagg, here, members, monkeypatch, scheme, told):

@@ -11,8 +11,18 @@ import pytest
 from msgspec.structs import fields
 
 from docs import generate as document
+from secagg.charter.encryption import terms_of
 from secagg.charter.sections import ENCRYPTED_SCHEMES
-from secagg.homomorphic.parameters import ALLOWED, SECURE_MODULUS_BITS, exact_plain_bits, noise_bound
+from secagg.encoding.ring import Ring
+from secagg.homomorphic.form import form_of
+from secagg.homomorphic.parameters import (
+    ALLOWED,
+    SECURE_MODULUS_BITS,
+    approximate_plain_bits,
+    encryption_noise_bound,
+    exact_plain_bits,
+    noise_bound,
+)
 from secagg.log_excerpt import LogCheckpoint
 from secagg.masking import messages as masking_messages
 from secagg.masking.limits import payload_limit
@@ -226,7 +236,16 @@ def test_the_bound_in_the_document_is_the_one_in_the_code():
         exponent = math.log(2 * coefficients) + 40 * math.log(2)
         bound = min(math.ceil(math.sqrt(21 * hospitals * exponent)), 21 * hospitals) + math.ceil(hospitals / 2)
         assert noise_bound(hospitals, coefficients) == bound
-    told = "50 for up to about 100 hospitals and 48 for\n1,000, at a million parameters"
-    assert told in ENCRYPTION
+        assert encryption_noise_bound(hospitals, coefficients) == bound - math.ceil(hospitals / 2)
+    for told in ("50 for up to about 100 hospitals and 48 for", "49 for 100 hospitals and 48 for"):
+        assert f"{told}\n1,000, at a million parameters" in ENCRYPTION
     small = ALLOWED["n4096-q60"]
     assert [exact_plain_bits(small, n, 2_004_096) for n in (100, 1000)] == [50, 48]
+    assert [approximate_plain_bits(small, n, 2_004_096) for n in (100, 1000)] == [49, 48]
+
+
+def test_the_margin_of_ckks_in_the_document_is_the_one_in_the_code():
+    assert "100 hospitals B' is 296, where 1,024 would do harm; with 1,000 it is 935" in ENCRYPTION
+    for hospitals, bound in ((100, 296), (1000, 935)):
+        found = terms_of(form_of("ckks", "n8192-q60", Ring(24), 1_000_000, hospitals))
+        assert (found.deviation, found.room) == (bound, 1024)

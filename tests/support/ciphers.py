@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def bfv(bits: int = 48, parameters: ParameterSet = SMALL) -> CipherSpec:
     return CipherSpec(parameters, Encryption.BFV, bits)
 
 
-def ckks(bits: int = 33, parameters: ParameterSet = SMALL) -> CipherSpec:
+def ckks(bits: int = 48, parameters: ParameterSet = SMALL) -> CipherSpec:
     return CipherSpec(parameters, Encryption.CKKS, bits)
 
 
@@ -64,7 +64,7 @@ def decrypted(cipher: Cipher, total: bytes) -> np.ndarray:
 
 
 def polynomials(spec: CipherSpec, total: bytes) -> tuple[list[int], list[int]]:
-    """Both polynomials of a sum."""
+    """Both polynomials of a sum, as they are sent: CKKS's transformed."""
     half, view = len(total) // 2, memoryview(total)
     first, second = (unpack_words(view[start : start + half], spec.block).tolist() for start in (0, half))
     return first, second
@@ -90,19 +90,67 @@ def secret_of(seed: bytes, parameters: ParameterSet = SMALL) -> list[int]:
 def phase(spec: CipherSpec, total: bytes, secret: Sequence[int]) -> list[int]:
     """c_0 + c_1 s modulo X^N + 1 and q, one coefficient after the other."""
     first, second = polynomials(spec, total)
+    if spec.encryption is Encryption.CKKS:
+        first, second = (from_roots(spec.parameters, polynomial) for polynomial in (first, second))
     modulus = spec.parameters.modulus
     product = _times_ternary(second, secret)
     return [(constant + other) % modulus for constant, other in zip(first, product, strict=True)]
 
 
 def noise_of(spec: CipherSpec, total: bytes, values: Sequence[int], secret: Sequence[int]) -> list[Fraction]:
-    """By how much each coefficient of a BFV sum is off q / 2^T times its value, exactly."""
+    """By how much each coefficient of a sum is off its value times q / 2^T, or times the scale, exactly."""
     modulus, plain = spec.parameters.modulus, 1 << spec.bits
     found = []
-    for coefficient, value in zip(phase(spec, total, secret), values, strict=True):
-        off = (coefficient * plain - modulus * int(value)) % (modulus * plain)
-        found.append(Fraction(off - modulus * plain * (2 * off > modulus * plain), plain))
+    for coefficient, value in zip(phase(spec, total, secret), map(int, values), strict=True):
+        if spec.encryption is Encryption.BFV:
+            off = (Fraction(coefficient) - Fraction(modulus * value, plain)) % modulus
+        else:
+            off = Fraction(coefficient - ((value - plain * (2 * value >= plain)) << spec.scale_bits)) % modulus
+        found.append(off - modulus * (2 * off > modulus))
     return found
+
+
+def at_roots(parameters: ParameterSet, coefficients: Sequence[int]) -> list[int]:
+    """A polynomial's number-theoretic transform in SEAL's order: value i is that at psi^(2 rev(i) + 1).
+
+    psi is the smallest primitive 2N-th root of 1, and rev turns the log2 N bits of i around. Of X^2m - r^2 the halves
+    are taken modulo X^m - r and X^m + r, down to m = 1 (Cooley and Tukey).
+    """
+    values, modulus = np.array(coefficients, object), parameters.modulus
+    for roots in _roots(parameters):
+        upper, lower = _halves(values, len(roots))
+        lower = lower * roots[:, np.newaxis]
+        values = np.stack((upper + lower, upper - lower), axis=1).reshape(-1) % modulus
+    return [int(value) for value in values]
+
+
+def from_roots(parameters: ParameterSet, transformed: Sequence[int]) -> list[int]:
+    """The polynomial whose `at_roots` it is."""
+    values, modulus = np.array(transformed, object), parameters.modulus
+    for roots in reversed(_roots(parameters)):
+        upper, lower = _halves(values, len(roots))
+        inverse = np.array([pow(2 * int(root), -1, modulus) for root in roots], object)
+        halved = (upper + lower) * pow(2, -1, modulus)
+        values = np.stack((halved, (upper - lower) * inverse[:, np.newaxis]), axis=1).reshape(-1) % modulus
+    return [int(value) for value in values]
+
+
+def _halves(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    parts = values.reshape(count, 2, -1)
+    return parts[:, 0], parts[:, 1]
+
+
+@cache
+def _roots(parameters: ParameterSet) -> list[np.ndarray]:
+    """The r of each level: one, then two, up to N / 2 of them."""
+    degree, modulus = parameters.degree, parameters.modulus
+    candidates = (pow(base, (modulus - 1) // (2 * degree), modulus) for base in range(2, 100))
+    some = next(root for root in candidates if pow(root, degree, modulus) == modulus - 1)
+    smallest = min(pow(some, power, modulus) for power in range(1, 2 * degree, 2))
+    bits, levels = degree.bit_length() - 1, range(degree.bit_length() - 1)
+    turned = [int(f"{index:0{bits}b}"[::-1], 2) for index in range(degree)]
+    powers = [pow(smallest, power, modulus) for power in turned]
+    return [np.array(powers[1 << level : 2 << level], object) for level in levels]
 
 
 def _times_ternary(polynomial: Sequence[int], digits: Sequence[int]) -> list[int]:

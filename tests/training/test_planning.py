@@ -130,7 +130,8 @@ def test_a_charter_takes_the_parameters_that_the_plan_is_made_with(width, expect
 
 
 def test_a_scheme_that_cannot_be_had_is_left_out_and_says_why():
-    plans = make_plans(40, 400_000_000, 1, 0.1, schemes=ALL)
+    # Two numbers go into a coefficient of bfv, of one bit more than one of ckks.
+    plans = make_plans(100, 400_000_000, 1, 0.1, bits=25, schemes=ALL)
     assert {one.shape.scheme for one in plans.ways} == {"mask", "double-lock", "bfv"}
     assert {scheme: why.reason for scheme, why in plans.left_out.items()} == {"ckks": "too-large"}
 

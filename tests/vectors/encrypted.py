@@ -16,12 +16,11 @@ from secagg.encoding.ring import Ring
 from secagg.homomorphic.cipher import Cipher
 from secagg.homomorphic.coefficients import Packing, Splitting
 from secagg.homomorphic.context import public_context
-from secagg.homomorphic.parameters import ALLOWED, exact_plain_bits
-from secagg.homomorphic.reals import RealNumbers, scale_bits
-from secagg.homomorphic.spec import SEED_SIZE
+from secagg.homomorphic.parameters import ALLOWED, Encryption, approximate_plain_bits, exact_plain_bits
+from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import pack_words, words_size
 from secagg.masking import Session, kdf
-from tests.support.ciphers import SMALL, bfv, ckks, decrypted, phase, polynomials, secret_of, summed
+from tests.support.ciphers import SMALL, at_roots, bfv, ckks, decrypted, phase, polynomials, secret_of, summed
 
 _HEAD = 8
 
@@ -44,22 +43,25 @@ def encrypted(session: Session, randomness: Callable[[int], bytes]) -> dict[str,
                 "scheme": spec.encryption.value,
                 "bytes": public_context(spec).hex(),
             }
-            for spec in (bfv(48), ckks(33))
+            for spec in (bfv(48), ckks(48))
         ],
         "secret": {"seed": seed.hex(), "head": secret_of(seed)[:64]},
         "plain_bits": [
-            {"set": name, "contributors": n, "coefficients": c, "plain_bits": exact_plain_bits(ALLOWED[name], n, c)}
+            {
+                "set": name,
+                "contributors": n,
+                "coefficients": c,
+                "bfv": exact_plain_bits(ALLOWED[name], n, c),
+                "ckks": approximate_plain_bits(ALLOWED[name], n, c),
+            }
             for name in sorted(ALLOWED)
             for n, c in ((3, 4096), (100, 2_004_096), (300, 2_004_096), (1000, 2_004_096))
         ],
-        "scale_bits": [
-            {"bits": bits, "contributors": n, "scale_bits": scale_bits(SMALL, RealNumbers(Ring(bits), n))}
-            for bits, n in ((16, 3), (24, 100), (32, 1000), (48, 3), (64, 1000))
-        ],
         "coefficients": [*packings(), *splittings()],
-        "reals": reals(),
+        "scaled": scaled(),
+        "transformed": transformed(),
         "residues": residues(),
-        "ciphertext": ciphertext(seed, randomness),
+        "ciphertexts": [ciphertext(spec, seed, randomness) for spec in (bfv(48), ckks(48))],
     }
 
 
@@ -121,13 +123,36 @@ def splittings() -> list[dict[str, Any]]:
     return made
 
 
-def reals() -> list[dict[str, Any]]:
+def scaled() -> list[dict[str, Any]]:
+    """Under CKKS: coefficients in 0 .. 2^T - 1, as residues modulo q."""
     made = []
-    for bits, signed in ((24, [1, -1, 8388607]), (32, [-(2**31), 5]), (33, [1, -1]), (64, [2**62 + 1, -2])):
-        numbers = RealNumbers(Ring(bits), 3)
-        elements = numbers.ring.from_signed(np.array(signed, np.int64))
-        made.append({"bits": bits, "elements": signed, "reals": numbers.values(elements).tolist()})
+    for bits, signed in ((48, [1, -1, 2**47 - 1, -(2**47)]), (35, [5, 2**32 - 1])):
+        spec = ckks(bits)
+        coefficients = [value % (1 << bits) for value in signed]
+        made.append(
+            {
+                "plain_bits": bits,
+                "scale_bits": spec.scale_bits,
+                "coefficients": coefficients,
+                "residues": [residue_of(spec, coefficient) for coefficient in coefficients],
+            }
+        )
     return made
+
+
+def residue_of(spec: CipherSpec, coefficient: int) -> int:
+    modulus, plain = spec.parameters.modulus, 1 << spec.bits
+    if spec.encryption is Encryption.BFV:
+        return (2 * modulus * coefficient + plain) // (2 * plain) % modulus
+    return ((coefficient - plain * (2 * coefficient >= plain)) << spec.scale_bits) % modulus
+
+
+def transformed() -> dict[str, Any]:
+    return {
+        "set": SMALL.name,
+        "about": "The polynomial 5 + 7 X + 11 X^(N-1).",
+        "residues_head": at_roots(SMALL, [5, 7, *[0] * (SMALL.degree - 3), 11])[:_HEAD],
+    }
 
 
 def residues() -> list[dict[str, Any]]:
@@ -140,27 +165,34 @@ def residues() -> list[dict[str, Any]]:
     return made
 
 
-def ciphertext(seed: bytes, randomness: Callable[[int], bytes]) -> dict[str, Any]:
-    """BFV under n4096-q60, T = 48: two fresh blocks and their sum."""
-    spec, modulus = bfv(48), SMALL.modulus
+def ciphertext(spec: CipherSpec, seed: bytes, randomness: Callable[[int], bytes]) -> dict[str, Any]:
+    """Two fresh blocks and their sum. Of numbers of 47 bits, two make no sum that wraps."""
+    modulus = spec.parameters.modulus
     secret, blocks, all_values = secret_of(seed), [], []
     for _ in range(2):
         polynomial_seed = randomness(SEED_SIZE)
-        values = [int.from_bytes(randomness(6), "little") for _ in range(spec.block)]
+        signed = [int.from_bytes(randomness(6), "little", signed=True) // 2 for _ in range(spec.block)]
+        values = [value % (1 << spec.bits) for value in signed]
         noise = [byte % 43 - 21 for byte in randomness(spec.block)]
         # With a first polynomial of zeros, what is left is c_1 s.
         product = phase(spec, summed(spec, [fresh(polynomial_seed, [0] * spec.block)]), secret)
-        scaled = [(2 * modulus * value + (1 << 48)) >> 49 for value in values]
-        first = [(one + off - rest) % modulus for one, off, rest in zip(scaled, noise, product, strict=True)]
+        first = [
+            (residue_of(spec, value) + off - rest) % modulus
+            for value, off, rest in zip(values, noise, product, strict=True)
+        ]
+        if spec.encryption is Encryption.CKKS:
+            first = at_roots(spec.parameters, first)
         blocks.append({"polynomial_seed": polynomial_seed.hex(), "block": fresh(polynomial_seed, first)})
         all_values.append(values)
     total = summed(spec, [block["block"] for block in blocks])
     opened = decrypted(Cipher(spec, seed), total).tolist()
-    assert opened == [(one + other) % (1 << 48) for one, other in zip(*all_values, strict=True)]
+    assert opened == [(one + other) % (1 << spec.bits) for one, other in zip(*all_values, strict=True)]
     return {
-        "set": SMALL.name,
-        "plain_bits": 48,
-        "about": "Of each block: 64 bytes of seed, 6 bytes for each value, a byte for each noise, modulo 43, less 21.",
+        "set": spec.parameters.name,
+        "scheme": spec.encryption.value,
+        "plain_bits": spec.bits,
+        "about": "Of each block: 64 bytes of seed; 6 bytes for each value, a signed number, of which half is taken and "
+        "rounded down; a byte for each noise, modulo 43, less 21.",
         "blocks": [
             {
                 "polynomial_seed": block["polynomial_seed"],

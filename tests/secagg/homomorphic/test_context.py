@@ -21,7 +21,7 @@ from tests.support.ciphers import LARGE, SEED, SMALL, bfv, cipher_for, ckks
 from training.attacks.inflating import inflating_frame, saved_compressed
 
 SPEC = bfv()
-SPECS = [bfv(48), bfv(50), ckks(33), ckks(25), bfv(48, LARGE), ckks(33, LARGE)]
+SPECS = [bfv(48), bfv(50), ckks(48), ckks(25), bfv(48, LARGE), ckks(48, LARGE)]
 
 
 def refused(data: bytes, spec: CipherSpec = SPEC) -> str:

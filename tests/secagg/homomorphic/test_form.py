@@ -10,14 +10,24 @@ from hypothesis import strategies as st
 from secagg.encoding.ring import Ring
 from secagg.homomorphic.coefficients import Packing, Splitting
 from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
-from secagg.homomorphic.parameters import ALLOWED, Encryption, exact_plain_bits
+from secagg.homomorphic.parameters import (
+    ALLOWED,
+    Encryption,
+    approximate_plain_bits,
+    encryption_noise_bound,
+    exact_plain_bits,
+)
 from tests.support.ciphers import SMALL
 
 parameter_sets = st.sampled_from(list(ALLOWED.values()))
 rings = st.integers(16, 64).map(Ring)
 lengths = st.integers(1, 50_000)
 hospitals = st.integers(3, 1000)
-makers = st.sampled_from([exact_form, approximate_form])
+WIDEST = {
+    exact_form: (Encryption.BFV, exact_plain_bits),
+    approximate_form: (Encryption.CKKS, approximate_plain_bits),
+}
+makers = st.sampled_from([*WIDEST])
 
 
 @settings(deadline=None)
@@ -43,12 +53,35 @@ def test_sizes_are_those_of_the_blocks(make, parameters, ring, length, contribut
 
 
 @settings(deadline=None)
-@given(parameters=parameter_sets, ring=rings, length=st.integers(1, 1 << 32), contributors=hospitals)
-def test_the_noise_bound_counts_every_coefficient_that_is_sent(parameters, ring, length, contributors):
-    form = exact_form(parameters, ring, length, contributors)
-    assert form.spec.encryption is Encryption.BFV
+@given(make=makers, parameters=parameter_sets, ring=rings, length=st.integers(1, 1 << 32), contributors=hospitals)
+def test_the_noise_bound_counts_every_coefficient_that_is_sent(make, parameters, ring, length, contributors):
+    form = make(parameters, ring, length, contributors)
+    encryption, widest = WIDEST[make]
+    assert form.spec.encryption is encryption
     assert form.spec.bits == form.codec.plain_bits
-    assert form.spec.bits <= exact_plain_bits(parameters, contributors, form.blocks * parameters.degree)
+    assert form.spec.bits <= widest(parameters, contributors, form.blocks * parameters.degree)
+
+
+@pytest.mark.parametrize("contributors", [3, 4, 10, 11, 99, 100, 101, 255, 256, 999, 1000])
+@pytest.mark.parametrize("parameters", ALLOWED.values(), ids=lambda entry: entry.name)
+def test_under_ckks_as_many_elements_go_into_a_coefficient_as_trying_all_scales_finds(parameters, contributors):
+    """Also the largest and the least sum that there can be, scaled and with noise at its bound, is within q / 2."""
+    for bits in range(16, 65):
+        form = approximate_form(parameters, Ring(bits), 1_000_000, contributors)
+        codec, noise = form.codec, encryption_noise_bound(contributors, 2_000_000 + parameters.degree)
+        counts = [count for scale in range(1, 60) if noise < 1 << (scale - 1) for count in [(59 - scale) // bits]]
+        if isinstance(codec, Packing):
+            assert codec.per_coefficient == max(counts)
+            assert form.spec.scale_bits == 59 - max(counts) * bits
+            least = -sum(1 << (bits - 1 + bits * place) for place in range(codec.per_coefficient))
+            extremes = [-least, least]
+        else:
+            assert max(counts) == 0
+            assert form.spec.scale_bits == 59 - 32 - contributors.bit_length()
+            extremes = [0, contributors * ((1 << 32) - 1)]
+        assert noise < 1 << (form.spec.scale_bits - 1)
+        for extreme in extremes:
+            assert 2 * (abs(extreme << form.spec.scale_bits) + noise) < parameters.modulus
 
 
 @pytest.mark.parametrize(
@@ -71,12 +104,12 @@ def test_as_many_elements_go_into_a_coefficient_as_the_noise_leaves_room_for(bit
     assert form.length / form.value_count == per_value
 
 
-@pytest.mark.parametrize(("make", "up", "down"), [(exact_form, 3.79, 7.56), (approximate_form, 7.55, 15.1)])
-def test_a_million_parameters_take_as_many_bytes_as_were_promised(make, up, down):
-    """Two fields of 24 bits to a coefficient, or one real to half a slot, of 60 bits each."""
+@pytest.mark.parametrize("make", WIDEST)
+def test_a_million_parameters_take_as_many_bytes_as_were_promised(make):
+    """Two fields of 24 bits to a coefficient of 60 bits."""
     form: EncryptedForm = make(SMALL, Ring(24), 1_000_000, 100)
-    assert form.fresh_size / form.length < up
-    assert form.sum_size / form.length < down
+    assert form.fresh_size / form.length < 3.79
+    assert form.sum_size / form.length < 7.56
 
 
 def test_the_same_form_is_worked_out_once():

@@ -17,12 +17,15 @@ from secagg.homomorphic.parameters import (
     SECURE_MODULUS_BITS,
     Encryption,
     ParameterSet,
+    approximate_plain_bits,
+    encryption_noise_bound,
     exact_plain_bits,
     noise_bound,
     parameter_set,
     require_secure,
 )
 from secagg.homomorphic.seal import make_context
+from secagg.homomorphic.spec import CipherSpec
 from tests.support.errors import error_of
 
 # Albrecht et al. 2018, Homomorphic Encryption Standard, table 1, ternary secrets, classical, 128 bits.
@@ -157,24 +160,30 @@ def rounding(hospitals: int) -> int:
 @pytest.mark.parametrize("hospitals", [1, 2, 3, 5, 8, 20, 40, 100, 300, 1000])
 def test_the_noise_of_a_vector_exceeds_its_bound_with_less_than_two_to_the_minus_forty(hospitals, coefficients):
     """Noise is a centred binomial number of 42 coins for each ciphertext: of n, one of 42 n. Counted, not estimated."""
-    coins, allowed_for_noise = COINS * hospitals, noise_bound(hospitals, coefficients) - rounding(hospitals)
+    coins, allowed_for_noise = COINS * hospitals, encryption_noise_bound(hospitals, coefficients)
     both_sides = 2 * ways_beyond(coins, allowed_for_noise)
     assert both_sides * coefficients << FAILURE_BITS <= 1 << coins
 
 
 @pytest.mark.parametrize("hospitals", [40, 1000])
 def test_control_half_the_bound_would_be_exceeded(hospitals):
-    coins, half = COINS * hospitals, (noise_bound(hospitals, 4096) - rounding(hospitals)) // 2
+    coins, half = COINS * hospitals, encryption_noise_bound(hospitals, 4096) // 2
     assert 2 * ways_beyond(coins, half) * 4096 << FAILURE_BITS > 1 << coins
 
 
 @given(hospitals=contributors, coefficients=lengths)
 def test_the_bound_is_never_above_what_the_noise_can_be(hospitals, coefficients):
-    assert noise_bound(hospitals, coefficients) <= 21 * hospitals + rounding(hospitals)
-    assert noise_bound(hospitals, coefficients) >= rounding(hospitals) + 21
+    assert 21 <= encryption_noise_bound(hospitals, coefficients) <= 21 * hospitals
+
+
+@given(hospitals=contributors, coefficients=lengths)
+def test_under_bfv_what_scaling_rounds_is_added(hospitals, coefficients):
+    due = encryption_noise_bound(hospitals, coefficients) + rounding(hospitals)
+    assert noise_bound(hospitals, coefficients) == due
 
 
 def test_the_bound_of_one_hospital_is_what_its_noise_can_be():
+    assert encryption_noise_bound(1, 4096) == 21
     assert noise_bound(1, 4096) == 21 + 1
 
 
@@ -216,3 +225,33 @@ def test_three_fields_of_16_bits_fit_into_a_coefficient_for_as_many_hospitals_as
     assert exact_plain_bits(parameters, hospitals, 2 * (1 << 32) + parameters.degree) == bits
     assert bits // 16 == 3
     assert bits // 24 == 2
+
+
+# --- Scales --------------------------------------------------------------------------------------------------
+
+
+@allowed
+@given(hospitals=contributors, coefficients=lengths)
+def test_under_ckks_the_bound_is_below_half_the_scale_and_under_a_scale_of_half_as_much_it_is_not(
+    parameters, hospitals, coefficients
+):
+    bits, bound = (
+        approximate_plain_bits(parameters, hospitals, coefficients),
+        encryption_noise_bound(hospitals, coefficients),
+    )
+    scale = 1 << CipherSpec(parameters, Encryption.CKKS, bits).scale_bits
+    assert 2 * bound < scale
+    assert 2 * bound >= scale // 2
+
+
+@allowed
+@pytest.mark.parametrize(("hospitals", "bits"), [(3, 52), (10, 51), (100, 49), (300, 48), (1000, 48)])
+def test_two_fields_of_24_bits_fit_into_a_coefficient_of_ckks_too(parameters, hospitals, bits):
+    assert approximate_plain_bits(parameters, hospitals, 2 * 100_000_000 + parameters.degree) == bits
+    assert bits // 16 == 3
+    assert bits // 24 == 2
+
+
+@allowed
+def test_a_thousand_hospitals_with_more_than_any_message_holds_have_a_bit_less(parameters):
+    assert approximate_plain_bits(parameters, 1000, 2 * (1 << 32) + parameters.degree) == 47

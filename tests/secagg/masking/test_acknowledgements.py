@@ -15,8 +15,8 @@ from secagg.errors import LocalProtocolError, RemoteProtocolError, TamperingErro
 from secagg.homomorphic import form
 from secagg.homomorphic.cipher import Cipher
 from secagg.homomorphic.context import public_context
-from secagg.homomorphic.reals import scale_bits
 from secagg.homomorphic.seal import Channel
+from secagg.homomorphic.spec import CipherSpec
 from secagg.masking import MaskingServer, Session
 from secagg.masking.journal import Received
 from secagg.masking.limits import payload_limit
@@ -215,15 +215,21 @@ def of_secret_alone(cipher, purpose) -> bytes:
     return hashlib.sha256(purpose + cipher.seed).digest()
 
 
+class HalfTheScale(CipherSpec):
+    @property
+    def scale_bits(self) -> int:
+        return super().scale_bits - 1
+
+
 def to_acknowledging_at_two_scales(folder, monkeypatch):
-    """h2 runs a release that leaves a bit less free, and so scales by twice the others' factor."""
+    """h2 runs a release that leaves a bit more free, and so scales by half the others' factor."""
     consortium = Consortium.make(folder, MEMBERS, scheme="ckks")
     outbox = consortium.server.open()
     while consortium.server.state is not ServerState.ACKNOWLEDGING:
         outbox = consortium.answer(consortium.deliver(outbox))
     replies = consortium.deliver([(number, message) for number, message in outbox if number != 2])
     with monkeypatch.context() as other_release:
-        other_release.setattr(form, "scale_bits", lambda *numbers: scale_bits(*numbers) + 1)
+        other_release.setattr(form, "CipherSpec", HalfTheScale)
         form.approximate_form.cache_clear()
         replies += consortium.deliver([(number, message) for number, message in outbox if number == 2])
     form.approximate_form.cache_clear()

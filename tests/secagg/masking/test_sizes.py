@@ -119,7 +119,7 @@ def test_set_up_and_round_take_exactly_as_many_messages_and_bytes_as_real_ones(t
 
 def test_vectors_of_several_blocks_are_among_those_that_are_compared():
     blocks = {one.scheme: one.form.blocks for one in SHAPES if one.encrypted and one.length == 20_001}
-    assert blocks == {"double-lock": 3, "bfv": 3, "ckks": 5}
+    assert blocks == {"double-lock": 3, "bfv": 3, "ckks": 3}
 
 
 @pytest.mark.parametrize("scheme", ["bfv", "ckks"])
@@ -202,7 +202,7 @@ def test_a_hundred_hospitals_encrypt_each_parameter_of_sixteen_bits_in_eight_byt
 # --- What cannot be ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("scheme", "most"), [("mask", 1_431_655_000), ("bfv", 572_000_000), ("ckks", 286_000_000)])
+@pytest.mark.parametrize(("scheme", "most"), [("mask", 1_431_655_000), ("bfv", 572_000_000), ("ckks", 572_000_000)])
 def test_a_sum_that_goes_into_no_message_is_refused_and_the_largest_is_not(scheme, most):
     assert round_traffic(shape(scheme=scheme, length=most)).bytes_down < 2**32
     with pytest.raises(InputError) as caught:
