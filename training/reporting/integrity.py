@@ -6,7 +6,6 @@ against the transcript; the transcript against the logs.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,6 @@ from secagg.charter import Charter, VerifiedCharter
 from secagg.egress import EGRESS
 from secagg.errors import TamperingError
 from secagg.log_excerpt import LogCheckpoint, LogExcerpt, require_grown_from
-from secagg.masking import Purpose
 from secagg.release import Release
 from secagg.release.checkpoints import VerifiedCheckpoints, is_vouched_for, signed_transcript
 from secagg.signed_log import LogKind
@@ -28,6 +26,7 @@ from training.auditing.record import BuildRecord, PrivacyRecord
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 from training.reporting.guarantee import Guarantee
+from training.reporting.misstated import misstated
 from training.reporting.records import Records
 from training.reporting.rounds import TranscriptFacts
 
@@ -161,7 +160,7 @@ def check_release(release: Release | None, records: Records, guarantee: Guarante
         integrity.absent("Release, compared with the transcript", "no transcript was given")
         return
     what, cut = "Release, compared with the transcript", records.transcript.broken_off
-    wrong = [*_disputed(release, records.transcript), *_cut_short(release, records.transcript)]
+    wrong = misstated(release, records.transcript)
     if cut and not wrong:
         integrity.absent(what, f"the transcript cannot be read to its end: epoch {cut[0]} breaks off")
     else:
@@ -251,45 +250,5 @@ def _unfounded(stated: float | None) -> list[Finding]:
             f"The release states an epsilon of {stated}, and its charter has no differential privacy.",
             "the release",
             "Do not rely on what it states.",
-        )
-    ]
-
-
-def _cut_short(release: Release, transcript: TranscriptFacts) -> list[Finding]:
-    """What is stated covers the hospital that was in the most rounds."""
-    training = (found for found in transcript.rounds if found.purpose is Purpose.TRAINING)
-    most = max(Counter(name for found in training for name in found.took_part).values(), default=0)
-    if release.rounds >= most:
-        return []
-    return [
-        Finding(
-            "understated-rounds",
-            f"The release states {release.rounds} rounds; by the transcript a hospital was in {most}.",
-            "the release",
-            "Do not rely on what it states.",
-        )
-    ]
-
-
-def _disputed(release: Release, transcript: TranscriptFacts) -> list[Finding]:
-    """Statistics are no part of a release: it counts the sums that were applied to the model."""
-    # A sum that reached nobody, as a coordinator was cut off, was made again: the last of a step is what was applied.
-    applied = {
-        found.step: found for found in transcript.rounds if found.purpose is Purpose.TRAINING and found.took_part
-    }
-    shown = Counter(name for found in applied.values() for name in found.took_part)
-    stated = {contributor.name: contributor.sums for contributor in release.contributors}
-    if (release.sums, stated) == (len(applied), dict(shown)):
-        return []
-    if transcript.broken_off and len(applied) <= release.sums and shown <= Counter(stated):
-        # The rest may be what it lacks.
-        return []
-    return [
-        Finding(
-            "contributors-differ",
-            f"The release states {release.sums} sums of {len(stated)} contributors; the transcript shows "
-            f"{len(applied)} of {len(shown)}.",
-            "the release",
-            "Ask the coordinator for the whole transcript, and compare it with the hospitals' own logs.",
         )
     ]

@@ -335,11 +335,21 @@ def test_control_what_a_longer_transcript_cannot_mend_is_found_in_a_damaged_one(
     assert ("understated-rounds", "the release") in found(report(finished))
 
 
-def test_control_an_epoch_that_is_gone_from_the_end_is_found_beside_the_release(finished):
+def test_control_of_an_epoch_that_is_gone_from_the_end_the_transcript_is_accused_and_not_the_release(finished):
     (finished.folder / "coordinator/transcript/epoch-000002.transcript").unlink()
     told = report(finished)
-    assert ("contributors-differ", "the release") in found(told)
+    assert ("contributors-differ", "the transcript") in found(told)
+    assert ("contributors-differ", "the release") not in found(told)
     assert states(told)[RELEASE_BESIDE] == "wrong"
+
+
+def test_a_release_that_states_fewer_sums_or_other_contributors_than_the_transcript_shows_is_accused(finished):
+    release = verify_release(finished.hospitals[1].release_folder).statement.predicate
+    first, *others = release.contributors
+    fewer_of_one = replace(first, sums=first.sums - 1)
+    for changes in ({"sums": release.sums - 1}, {"contributors": (fewer_of_one, *others)}):
+        rewritten(finished, **changes)
+        assert ("contributors-differ", "the release") in found(report(finished))
 
 
 # The numbers of rounds
