@@ -32,8 +32,9 @@ class Finding:
 
     Attributes:
         reason: ``output-differs``, ``impossible``, ``out-of-order``, ``incomplete``, ``transcript-damaged``,
-            ``stray-transcript``, ``missing-round`` or ``duplicate-round`` within a transcript; ``other-sum``,
-            ``missing-round``, ``not-taken``, ``missing-snapshot`` or ``not-in-its-log`` beside a hospital's log.
+            ``stray-transcript``, ``missing-round``, ``missing-sum`` or ``duplicate-round`` within a transcript;
+            ``other-sum``, ``missing-round``, ``not-taken``, ``missing-snapshot`` or ``not-in-its-log`` beside a
+            hospital's log.
         message: one sentence.
     """
 

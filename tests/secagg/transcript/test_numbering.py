@@ -1,15 +1,20 @@
-"""Every round that is in no epoch is found, and whoever had signed for one that far on is named."""
+"""Every round that is in no epoch is found, with who had signed for one that far on; and every sum that is missing."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from secagg.masking import MaskingServer, Purpose, Session
-from secagg.transcript import TranscriptWriter, audit_folder
-from secagg.transcript.audit import Claim, EpochAudit, Finding
+from secagg.masking.journal import Event
+from secagg.transcript import TranscriptWriter, audit_epoch, audit_folder, numbering
+from secagg.transcript.audit import Claim, EpochAudit, Finding, RoundAudit
 from secagg.transcript.numbering import check_numbering
 from tests.support.consortium import Consortium
+from tests.support.transcripts import with_a_sum_taken_away
 
 
 @pytest.fixture
@@ -70,11 +75,11 @@ def test_an_epoch_that_was_taken_out_is_found_though_the_one_before_was_opened_b
     run(3, 4, (4, 5, 6))
     run(4, 8, (7,))
     (kept / "epoch-000003.transcript").unlink()
-    (finding,) = audit_folder(kept, consortium.charter).findings
-    assert finding.reason == "missing-round"
-    assert finding.message.startswith(
-        "Rounds 4 to 6 are in no epoch of the transcript. No claim that a hospital signed"
-    )
+    rounds, sums = audit_folder(kept, consortium.charter).findings
+    assert (rounds.reason, sums.reason) == ("missing-round", "missing-sum")
+    assert rounds.message.startswith("Rounds 4 to 6 are in no epoch of the transcript. No claim that a hospital signed")
+    assert rounds.message.endswith("As sums are missing there, too, a file was taken away or lost, or the end of one.")
+    assert sums.message.startswith("Sums 4 to 6 of training are not in the transcript")
 
 
 BROKEN = {
@@ -124,3 +129,96 @@ def test_where_nobody_claims_one_it_is_said_what_may_have_happened(charter):
     told = told_of(charter, Claim(3, 2, 7))
     assert told.startswith("No claim that a hospital signed")
     assert "the coordinator was stopped just as it began a round" in told
+
+
+# --- Sums -----------------------------------------------------------------------------------------------------
+
+
+def made(number, step, purpose=Purpose.TRAINING):
+    return RoundAudit(number, step, purpose, ("h1",), "0" * 64)
+
+
+def failed(number, step):
+    return RoundAudit(number, step, Purpose.TRAINING, (), None)
+
+
+def lacking(charter, *audits):
+    """Which sums are said to be missing."""
+    found = [finding for finding in check_numbering(audits, charter) if finding.reason == "missing-sum"]
+    return [finding.message.split(" not in the transcript")[0] for finding in found]
+
+
+def with_rounds(number, *rounds, **more):
+    first, last = rounds[0].round, rounds[-1].round
+    return epoch(number, first, last, last, rounds=list(rounds), **more)
+
+
+@pytest.fixture
+def three_sums(consortium):
+    """The events of an epoch of three sums, all of which every hospital took."""
+    events: list[Event] = []
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    session = Session(consortium.charter, 1, Purpose.TRAINING, 1, 3)
+    consortium.server = MaskingServer(session, journal=events.append)
+    consortium.set_up()
+    for step in (1, 2, 3):
+        consortium.run_round(vectors, step=step)
+        assert consortium.server.result
+    return events
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_sum_that_the_coordinator_writes_out_of_a_round_is_found_by_those_that_build_on_it(
+    charter, three_sums, number
+):
+    audit = audit_epoch(with_a_sum_taken_away(three_sums, charter, number), charter)
+    assert audit.findings == []
+    assert [found.round for found in audit.rounds if found.payload_sha256 is None] == [number]
+    assert lacking(charter, audit) == [f"Sum {number} of training is"]
+
+
+def test_control_without_a_count_of_the_steps_nothing_is_found(charter, three_sums, monkeypatch):
+    audit = audit_epoch(with_a_sum_taken_away(three_sums, charter, 2), charter)
+    monkeypatch.setattr(numbering, "_holes", lambda *_: ())
+    assert check_numbering([audit], charter) == []
+
+
+def test_control_the_whole_epoch_lacks_no_sum(charter, three_sums):
+    assert check_numbering([audit_epoch(three_sums, charter)], charter) == []
+
+
+def test_limit_a_coordinator_that_numbers_the_steps_anew_leaves_no_hole(charter, three_sums):
+    """Then there are fewer sums than the release states."""
+    events = with_a_sum_taken_away(three_sums, charter, 2, numbered=lambda step: min(step, 2))
+    audit = audit_epoch(events, charter)
+    assert [found.step for found in audit.rounds if found.payload_sha256] == [1, 2]
+    assert check_numbering([audit], charter) == []
+
+
+def test_a_step_that_failed_or_was_made_anew_or_whose_rounds_were_left_out_lacks_no_sum(charter):
+    assert lacking(charter, with_rounds(1, made(1, 1), failed(2, 2), made(3, 2), made(4, 3))) == []
+    assert lacking(charter, with_rounds(1, made(1, 1), made(2, 2)), with_rounds(2, made(3, 2), made(4, 3))) == []
+    left_out = with_rounds(1, made(1, 1)), with_rounds(2, made(5, 2))
+    assert lacking(charter, *left_out) == []
+    (finding,) = check_numbering(left_out, charter)
+    assert "As the coordinator numbers the sums, none is missing there." in finding.message
+
+
+def test_where_no_later_sum_is_known_the_steps_tell_nothing_of_rounds_that_are_missing(charter):
+    (finding,) = check_numbering((with_rounds(1, made(1, 1)), with_rounds(2, failed(5, 2))), charter)
+    assert finding.message.endswith("The number of sums in the release and the logs of the hospitals tell which.")
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_sums_that_an_epoch_may_hold_that_breaks_off_are_not_said_to_lack_and_later_ones_are(charter, broken):
+    rest = with_rounds(1, made(1, 1), **broken)
+    assert lacking(charter, rest, with_rounds(2, made(5, 4), made(6, 5))) == []
+    assert lacking(charter, rest, with_rounds(2, made(5, 4), made(6, 6))) == ["Sum 5 of training is"]
+
+
+def test_statistics_and_training_are_counted_apart_and_training_builds_on_both(charter):
+    content = replace(charter.charter, statistics=replace(charter.charter.statistics, features=3))
+    scaled = SimpleNamespace(charter=content)
+    assert lacking(scaled, with_rounds(1, made(1, 1, Purpose.STATISTICS)), with_rounds(2, made(2, 1))) == []
+    assert lacking(scaled, with_rounds(1, made(1, 1))) == ["Sum 1 of statistics is"]
+    assert lacking(charter, with_rounds(1, made(1, 1))) == []
