@@ -15,10 +15,8 @@ from secagg.charter.folder import read_verified
 from secagg.egress import read_egress
 from secagg.errors import TamperingError
 from secagg.masking import Purpose
-from secagg.release.checkpoints import VerifiedCheckpoints, read_checkpoints, signed_transcript
-from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all
-from training.noise import noise_expansion
-from training.reporting.rounds import altered_files
+from secagg.transcript import Finding, HospitalRecord
+from training.reporting.cross_check import CrossCheck, cross_check
 
 
 class RoundJson(msgspec.Struct, frozen=True):
@@ -57,7 +55,9 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     multiple=True,
     help="NAME=FILE: a member's egress log to compare with. Can be repeated.",
 )
-@click.option("--release", type=FOLDER, help="Folder of the release, where hospitals have signed for the transcript.")
+@click.option(
+    "--release", type=FOLDER, help="Folder of the release, where hospitals have signed for sums and transcript."
+)
 @json_option
 @click.pass_context
 def transcript(
@@ -70,10 +70,11 @@ def transcript(
 ) -> None:
     """Recompute every sum from the messages in FOLDER, a coordinator's transcript, and name what does not fit.
 
-    Nothing but the charter is trusted. With a member's own egress log it is also checked that the member took the sums
-    that were recomputed, and sent the messages that are there; with the release, that nothing has changed of what
-    hospitals signed for at the end of the run. What was added since is not covered by that. Exit code 4 if anything
-    does not fit.
+    Nothing but the charter is trusted. A coordinator that rewrites its transcript can leave sums out of it. With the
+    release it is therefore also checked that there are as many sums, of the same hospitals, as its contributors have
+    signed for, and that no file has changed since hospitals signed for it at the end of the run. With a member's own
+    egress log it is checked that the member took the sums that were recomputed, and sent the messages that are there.
+    Exit code 4 if anything does not fit.
 
     \b
     Examples:
@@ -82,30 +83,14 @@ def transcript(
           --egress aachen=run/hospitals/aachen/egress.sqlite
     """
     charter = read_verified(charter_folder)
-    records = [_record(text, charter) for text in logs]
-    checkpoints = read_checkpoints(release, charter) if release else None
-    noted = signed_transcript(checkpoints, charter.charter)
-    audit = audit_folder(folder, charter, noise_expansion(charter.charter))
-    findings = [
-        *(_not_vouched_for(checkpoints) if checkpoints and not noted else ()),
-        *(Finding(0, 0, altered.reason, altered.message) for altered in altered_files(folder, noted)),
-        *audit.findings,
-        *compare_all(audit.epochs, records),
-    ]
-    found = _describe(charter.digest.hex(), audit, findings)
+    checked = cross_check(folder, charter, release, [_record(text, charter) for text in logs])
+    found = _describe(charter.digest.hex(), checked)
     if as_json:
         print_json(found)
     else:
         _show(found, len(charter.charter.members))
-    context.exit(TamperingError.exit_code if findings else 0)
-
-
-def _not_vouched_for(checkpoints: VerifiedCheckpoints) -> tuple[Finding]:
-    signed = len(checkpoints.cosigned_by)
-    what = f"The release does not vouch for the transcript: {signed} hospitals have signed for one, which are too few."
-    if not checkpoints.transcript:
-        what = "The release does not vouch for the transcript: what the hospitals have signed names no file of it."
-    return (Finding(0, 0, "transcript-not-vouched-for", what),)
+        click.echo(_verdict(checked))
+    context.exit(TamperingError.exit_code if checked.findings else 0)
 
 
 def _record(text: str, charter: VerifiedCharter) -> HospitalRecord:
@@ -115,17 +100,17 @@ def _record(text: str, charter: VerifiedCharter) -> HospitalRecord:
     return HospitalRecord.read(name, charter, entries)
 
 
-def _describe(charter: str, audit: TranscriptAudit, findings: list[Finding]) -> TranscriptJson:
-    epochs = audit.epochs
+def _describe(charter: str, checked: CrossCheck) -> TranscriptJson:
+    epochs = checked.audit.epochs
     return TranscriptJson(
         charter=charter,
-        whole=not findings,
+        whole=not checked.findings,
         rounds=[
             RoundJson(epoch.epoch, record.round, record.purpose, record.survivors, record.payload_sha256)
             for epoch in epochs
             for record in epoch.rounds
         ],
-        findings=findings,
+        findings=list(checked.findings),
         messages=sum(epoch.messages for epoch in epochs),
         bytes=sum(epoch.bytes for epoch in epochs),
         refused=sum(epoch.refused for epoch in epochs),
@@ -147,8 +132,19 @@ def _show(found: TranscriptJson, members: int) -> None:
         click.echo(f"Epoch {epoch} is incomplete: the coordinator was interrupted there, or the end was removed.")
     for finding in found.findings:
         say_found(finding.message, finding.reason)
-    if found.whole:
-        sums = sum(row.sum_sha256 is not None for row in found.rounds)
-        click.echo(f"Yes: all {sums} sums are what the hospitals' messages add up to.")
-    else:
-        click.echo("No: the transcript does not fit together. In an epoch, nothing after the first misfit was checked.")
+
+
+def _verdict(checked: CrossCheck) -> str:
+    audit = checked.audit
+    if not checked.findings:
+        sums = sum(record.payload_sha256 is not None for epoch in audit.epochs for record in epoch.rounds)
+        return f"Yes: all {sums} sums are what the hospitals' messages add up to."
+    if audit.findings:
+        unread = " In an epoch, nothing after the first misfit was checked."
+        return f"No: the transcript does not fit together.{unread if any(e.broken_off for e in audit.epochs) else ''}"
+    told = {
+        "the release does not vouch for it": checked.unvouched,
+        "the release says otherwise": checked.beside_release,
+        "the logs say otherwise, and one of them is not true": checked.beside_logs,
+    }
+    return f"No: the transcript fits together, but {'; '.join(what for what, found in told.items() if found)}."

@@ -13,7 +13,11 @@ from secagg.egress import EgressEntry, EgressLog, read_egress
 from secagg.identity import Identity
 from secagg.release.checkpoints import CHECKPOINTS_FILE, checkpoints_statement, read_checkpoints
 from secagg.release.dsse import assemble, attest
+from secagg.transcript import TranscriptWriter
+from secagg.transcript.files import checkpoint_files, read_events
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip
+from tests.support.transcripts import with_a_sum_taken_away
+from training.noise import noise_expansion
 
 CHAINED = ("sequence", "previous")
 
@@ -130,3 +134,46 @@ def test_a_release_that_does_not_vouch_for_the_transcript_is_no_check_of_it(audi
 def test_control_what_enough_have_signed_for_vouches_for_it(audit, finished):
     resigned(finished, tuple, ("h1", "h2", "h3"))
     assert audit(finished, "--release", finished / "release").code == 0
+
+
+# A sum that the coordinator writes out of its transcript
+
+
+def rewrite(run, number, **options):
+    """The coordinator writes that a round gave no sum, and has the hospitals sign for that transcript."""
+    folder, charter = run / "coordinator/transcript", read_verified(run / "charter")
+    (path,) = folder.glob("epoch-000001.transcript")
+    expansion = noise_expansion(charter.charter)
+    written = with_a_sum_taken_away(list(read_events(path, 1 << 20)), charter, number, expansion, **options)
+    path.unlink()
+    write = TranscriptWriter(folder, 1)
+    for event in written:
+        write(event)
+    resigned(run, lambda files: checkpoint_files(folder), ("h1", "h2", "h3", "h4"))
+
+
+def test_a_sum_that_is_gone_from_the_transcript_is_found_by_a_later_one(audit, finished):
+    rewrite(finished, 1)
+    outcome = audit(finished)
+    assert outcome.code == TAMPERING
+    assert "Sum 1 of training is not in the transcript" in outcome.out
+    assert outcome.out.splitlines()[-1] == "No: the transcript does not fit together."
+
+
+def test_a_sum_that_is_gone_without_a_hole_in_the_steps_is_found_beside_the_release(audit, finished):
+    rewrite(finished, 1, numbered=lambda step: 1)
+    outcome = audit(finished, "--release", finished / "release")
+    assert outcome.code == TAMPERING
+    assert (
+        "The release states 2 sums of 4 contributors; the transcript shows 1 of 4. [contributors-differ]" in outcome.out
+    )
+    assert outcome.out.splitlines()[-1] == "No: the transcript fits together, but the release says otherwise."
+    # Control: without the release there is nothing to find it by.
+    assert "Yes: all 1 sums" in audit(finished).shown
+
+
+def test_the_release_of_another_run_or_one_that_was_altered_is_refused(audit, simulate, finished, here):
+    assert simulate().code == 0
+    audit(finished, "--release", here / "run/release").failed(TAMPERING, "other-charter")
+    flip(finished / "release/model.safetensors", 100)
+    assert audit(finished, "--release", finished / "release").code == TAMPERING

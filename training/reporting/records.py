@@ -16,7 +16,7 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.files import read_bounded
-from secagg.release import read_envelope, verify_release
+from secagg.release import Release, read_envelope, verify_release
 from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints, signed_transcript, verify_checkpoints
 from secagg.release.dsse import LARGEST_STATEMENT
 from secagg.release.folder import STATEMENT_FILE
@@ -107,17 +107,28 @@ def _read(problems: list[Finding], read: Callable[[], Read]) -> Read | None:
         return None
 
 
-def _statement(folder: Path | None, charter: VerifiedCharter) -> bytes | None:
-    if folder is None:
-        return None
+def read_release(folder: Path, charter: VerifiedCharter) -> Release:
+    """What the statement of a release says, verified with the model and the charter beside it.
+
+    Raises:
+        InputError: what cannot be read of it.
+        TamperingError: ``other-charter``; what is wrong with it.
+    """
     found = verify_release(folder)
     if found.charter.digest != charter.digest:
         raise TamperingError(
             "other-charter",
             f"{folder} is the release of the charter {found.charter.digest.hex()[:16]}.",
             culprit=str(folder),
-            remedy="Give the release of the run that the report is about.",
+            remedy="Give the release of the run that the charter is of.",
         )
+    return found.statement.predicate
+
+
+def _statement(folder: Path | None, charter: VerifiedCharter) -> bytes | None:
+    if folder is None:
+        return None
+    read_release(folder, charter)
     return read_bounded(folder / STATEMENT_FILE, 2 * LARGEST_STATEMENT)
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.masking import Purpose
 from secagg.printable import printable
 from secagg.transcript import AROUND, HospitalRecord, TranscriptAudit, audit_folder, compare_all
+from secagg.transcript import Finding as Misfit
 from secagg.transcript.files import FileCheckpoint, require_grown_from
 from training.noise import noise_expansion
 from training.reporting.evidence import SiteEvidence
@@ -93,29 +95,39 @@ def read_transcript(
     """
     audit = audit_folder(folder, charter, noise_expansion(charter.charter))
     records = [HospitalRecord.read(site.member, charter, site.egress.entries) for site in sites if site.egress]
-    odd = [*audit.findings, *compare_all(audit.epochs, records)]
+    alone = facts_of(audit, charter)
+    beside = _findings(compare_all(audit.epochs, records))
+    return replace(
+        alone,
+        compared_with=tuple(record.name for record in records),
+        findings=(*altered_files(folder, noted), *alone.findings, *beside),
+    )
+
+
+def facts_of(audit: TranscriptAudit, charter: VerifiedCharter) -> TranscriptFacts:
+    """What a transcript shows by itself."""
+    epochs = audit.epochs
     return TranscriptFacts(
         rounds=_rounds(audit, charter),
         refusals=tuple(
             RefusalFacts(told.round, told.member, printable(told.reason), printable(told.message))
-            for epoch in audit.epochs
+            for epoch in epochs
             for told in epoch.refusals
         ),
-        messages=sum(epoch.messages for epoch in audit.epochs),
-        bytes=sum(epoch.bytes for epoch in audit.epochs),
-        refused=sum(epoch.refused for epoch in audit.epochs),
-        unfinished=tuple(epoch.epoch for epoch in audit.epochs if epoch.unfinished),
-        compared_with=tuple(record.name for record in records),
-        findings=(
-            *altered_files(folder, noted),
-            *(
-                Finding(found.reason, found.message, f"epoch {found.epoch}", "Compare it with the hospitals' own logs.")
-                for found in odd
-            ),
-        ),
-        broken_off=tuple(epoch.epoch for epoch in audit.epochs if epoch.broken_off and epoch.epoch != AROUND),
-        around_damaged=any(epoch.damaged for epoch in audit.epochs if epoch.epoch == AROUND),
+        messages=sum(epoch.messages for epoch in epochs),
+        bytes=sum(epoch.bytes for epoch in epochs),
+        refused=sum(epoch.refused for epoch in epochs),
+        unfinished=tuple(epoch.epoch for epoch in epochs if epoch.unfinished),
+        compared_with=(),
+        findings=_findings(audit.findings),
+        broken_off=tuple(epoch.epoch for epoch in epochs if epoch.broken_off and epoch.epoch != AROUND),
+        around_damaged=any(epoch.damaged for epoch in epochs if epoch.epoch == AROUND),
     )
+
+
+def _findings(odd: Iterable[Misfit]) -> tuple[Finding, ...]:
+    remedy = "Compare it with the hospitals' own logs."
+    return tuple(Finding(found.reason, found.message, f"epoch {found.epoch}", remedy) for found in odd)
 
 
 def altered_files(folder: Path, noted: Iterable[FileCheckpoint]) -> list[Finding]:

@@ -1,0 +1,76 @@
+"""A transcript run again, and held against the release and against hospitals' own logs, as far as they are given.
+
+Knows what each of them vouches for. What is found is told apart by what does not fit what: a transcript that fits
+together may fit neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from secagg.charter import VerifiedCharter
+from secagg.release.checkpoints import VerifiedCheckpoints, read_checkpoints, signed_transcript
+from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all
+from training.noise import noise_expansion
+from training.reporting.findings import Finding as Reported
+from training.reporting.misstated import misstated
+from training.reporting.records import read_release
+from training.reporting.rounds import altered_files, facts_of
+
+
+@dataclass(frozen=True)
+class CrossCheck:
+    """What was found.
+
+    Attributes:
+        audit: of the transcript by itself.
+        unvouched: that the release does not vouch for the transcript.
+        beside_release: where the transcript is not what the hospitals signed for, or the statement says otherwise.
+        beside_logs: where the transcript and the logs, or the logs of two hospitals, do not fit.
+    """
+
+    audit: TranscriptAudit
+    unvouched: tuple[Finding, ...]
+    beside_release: tuple[Finding, ...]
+    beside_logs: tuple[Finding, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All of it."""
+        return (*self.unvouched, *self.beside_release, *self.audit.findings, *self.beside_logs)
+
+
+def cross_check(
+    folder: Path, charter: VerifiedCharter, release: Path | None, records: Sequence[HospitalRecord]
+) -> CrossCheck:
+    """Run a transcript again, and hold it against all that is given.
+
+    Raises:
+        InputError: what cannot be read, or belongs to another charter.
+        TamperingError: what is wrong with the release.
+    """
+    stated = read_release(release, charter) if release else None
+    checkpoints = read_checkpoints(release, charter) if release else None
+    noted = signed_transcript(checkpoints, charter.charter)
+    audit = audit_folder(folder, charter, noise_expansion(charter.charter))
+    differing = misstated(stated, facts_of(audit, charter)) if stated else []
+    return CrossCheck(
+        audit,
+        unvouched=_not_vouched_for(checkpoints) if checkpoints and not noted else (),
+        beside_release=_of_no_round((*altered_files(folder, noted), *differing)),
+        beside_logs=tuple(compare_all(audit.epochs, records)),
+    )
+
+
+def _of_no_round(found: Sequence[Reported]) -> tuple[Finding, ...]:
+    return tuple(Finding(0, 0, finding.reason, finding.message) for finding in found)
+
+
+def _not_vouched_for(checkpoints: VerifiedCheckpoints) -> tuple[Finding]:
+    signed = len(checkpoints.cosigned_by)
+    what = f"The release does not vouch for the transcript: {signed} hospitals have signed for one, which are too few."
+    if not checkpoints.transcript:
+        what = "The release does not vouch for the transcript: what the hospitals have signed names no file of it."
+    return (Finding(0, 0, "transcript-not-vouched-for", what),)
