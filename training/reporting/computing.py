@@ -35,6 +35,7 @@ from training.reporting.privacy_loss import InAll, InLedger
 from training.reporting.records import Records
 from training.reporting.report import CharterFacts, MemberFacts, ReleaseFacts, Report, SiteFacts
 from training.reporting.rounds_run import RoundsRun, rounds_run
+from training.reporting.since_the_end import is_old_export
 from training.reporting.without_sum import without_sum
 
 
@@ -57,7 +58,8 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
     for site in evidence:
         check_site(site, charter.charter, checkpoints, integrity)
-        check_charges(site, charter, records.transcript, statement.predicate if statement else None, integrity)
+        if not is_old_export(site, checkpoints):
+            check_charges(site, charter, records.transcript, statement.predicate if statement else None, integrity)
     in_all = _spent_in_all(evidence[0], sites[0], charter, run) if about == "site" else None
     if in_all and not integrity.findings:
         in_all = replace(in_all, ledger=_in_ledger(evidence[0], sites[0], charter))

@@ -25,6 +25,7 @@ from training.clock import write_time
 from training.reporting.evidence import SignedEvidence
 from training.reporting.findings import Finding
 from training.reporting.rounds import TranscriptFacts, read_transcript
+from training.reporting.since_the_end import of_egress
 from training.reporting.versions import Versions, versions
 
 Read = TypeVar("Read")
@@ -90,13 +91,16 @@ def run_again(
 ) -> TranscriptFacts:
     """Run a transcript again, and hold it against what sites show and what hospitals have signed for.
 
+    A log that is not what its own hospital signed for says nothing of the transcript.
+
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
         TamperingError: if the checkpoints are not what was signed.
     """
     found = verify_checkpoints(read_envelope(checkpoints), charter) if checkpoints else None
     noted = signed_transcript(found, charter.charter)
-    return read_transcript(folder, charter, [site.evidence for site in sites], noted)
+    standing = [site.evidence for site in sites if of_egress(site.evidence, found) is None]
+    return read_transcript(folder, charter, standing, noted)
 
 
 def _read(problems: list[Finding], read: Callable[[], Read]) -> Read | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from dp.ledger import Kind
 from dp.stated import ROUNDING
+from secagg.egress import EGRESS, EgressEntry, EgressLog
 from secagg.errors import RemoteProtocolError
 from secagg.log_excerpt import take_excerpt
 from secagg.masking.journal import Around
@@ -16,6 +19,7 @@ from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.dsse import assemble, read_envelope
 from secagg.release.folder import STATEMENT_FILE
 from secagg.release.statement import MODEL_FILE, statement_bytes
+from secagg.signed_log import read_signed
 from secagg.transcript import AROUND, TranscriptWriter
 from secagg.wire import Stage
 from tests.support.hospitals import (
@@ -169,6 +173,46 @@ def test_control_one_whose_log_cannot_be_read_says_so_and_is_found_by_that(finis
     problem = Finding("egress-damaged", "It cannot be read.", "egress.sqlite", None)
     told = report(finished, showing(finished, 2, egress=None, problems=(problem,)), transcript=False)
     assert found(told) == [("egress-damaged", "egress.sqlite")]
+
+
+# Logs, since the run ended
+
+
+def first_of(log, entries):
+    """What an export shows that was made when the log had no more."""
+    return take_excerpt([(item.entry, item.signature) for item in log.shown[:entries]], lambda _entry: True)
+
+
+@pytest.mark.parametrize("logs", [("ledger", "egress"), ("ledger",), ("egress",)], ids="-".join)
+def test_an_export_from_before_the_end_is_one_finding_that_asks_for_a_new_one(private, logs):
+    evidence = evidence_of(private)[1].evidence
+    shorter = {log: first_of(getattr(evidence, log), 4) for log in logs}
+    told = report(private, showing(private, 2, made="2026-03-01T09:00:00+00:00", **shorter))
+    (finding,) = told.findings
+    assert (finding.reason, finding.culprit) == ("old-export", "h2")
+    assert "What h2 shows was exported on 2026-03-01T09:00:00+00:00" in finding.message
+    assert "Ask h2 for a new export" in finding.remedy
+    assert "h2" not in told.transcript.compared_with or logs == ("ledger",)
+
+
+def test_the_date_that_a_hospital_gives_of_its_export_reaches_no_terminal_as_it_is(private):
+    shorter = first_of(evidence_of(private)[1].evidence.egress, 4)
+    (finding,) = report(private, showing(private, 2, made="\x1b[2Jnow", egress=shorter)).findings
+    assert "\x1b" not in finding.message
+
+
+def test_control_an_export_of_another_log_than_it_signed_for_is_no_old_one(private):
+    """As long as it was, with its first entry left out: a log written anew."""
+    with EgressLog(private.folder / "anew.sqlite", private.hospitals[2]._identity) as log:
+        for item in evidence_of(private)[1].evidence.egress.shown[1:] * 2:
+            fields = {name: value for name, value in asdict(item.entry).items() if name not in ("sequence", "previous")}
+            log.record(partial(EgressEntry, **fields))
+    key = private.hospitals[2]._identity.public_key
+    anew = take_excerpt(read_signed(private.folder / "anew.sqlite", key, EGRESS), lambda _entry: True)
+    told = report(private, showing(private, 2, egress=anew))
+    assert found(told)[0] == ("egress-restored", "h2")
+    assert "other-sum" not in {reason for reason, _ in found(told)}
+    assert "h2" not in told.transcript.compared_with
 
 
 # Checkpoints
