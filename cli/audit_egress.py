@@ -14,7 +14,6 @@ from cli.output import NO_HEAD, console, json_option, print_json, say_part, say_
 from cli.paths import FOLDER, PLACE
 from secagg.charter.folder import read_verified
 from secagg.egress import EGRESS, Direction, EgressEntry
-from secagg.errors import TamperingError
 from secagg.files import require_there
 from secagg.log_excerpt import LogExcerpt
 from secagg.wire import Stage
@@ -22,6 +21,7 @@ from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_egress_log, require_hospital
 from training.reporting.egress import egress_of
 from training.reporting.evidence import read_evidence
+from training.reporting.shown_log import shown_egress
 
 
 class StageJson(msgspec.Struct, frozen=True):
@@ -138,14 +138,7 @@ def _exported(file: Path, charter_folder: Path | None) -> tuple[str, LogExcerpt[
     if charter_folder is None:
         raise click.UsageError("Give the charter of an exported file with --charter.")
     evidence = read_evidence(file, read_verified(charter_folder)).evidence
-    if evidence.egress is None:
-        raise TamperingError(
-            "egress-damaged",
-            f"{evidence.member} could not show its egress log: it had been tampered with.",
-            culprit=evidence.member,
-            remedy="Ask its privacy officer what was found.",
-        )
-    return evidence.charter, evidence.egress
+    return evidence.charter, shown_egress(evidence)
 
 
 def _head(entries: Sequence[EgressEntry], length: int) -> str | None:

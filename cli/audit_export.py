@@ -48,7 +48,7 @@ def export(
     create_atomically(out, signed.to_json())
     evidence = signed.evidence
     shown = {
-        name: f"{len(excerpt.shown)} of {excerpt.checkpoint.entries}" if excerpt else "none: it was tampered with"
+        name: f"{len(excerpt.shown)} of {excerpt.checkpoint.entries}" if excerpt else None
         for name, excerpt in (("ledger", evidence.ledger), ("egress log", evidence.egress))
     }
     if as_json:
@@ -56,6 +56,9 @@ def export(
     else:
         for problem in evidence.problems:
             say_found(problem.message, problem.reason)
-        entries = ", ".join(f"{name}: {count} entries" for name, count in shown.items())
+        entries = ", ".join(
+            f"{name}: {f'{count} entries' if count else 'none, as it was tampered with'}"
+            for name, count in shown.items()
+        )
         click.echo(f"Written to {out}, signed by {evidence.member}. {entries}.")
     context.exit(TamperingError.exit_code if evidence.problems else 0)

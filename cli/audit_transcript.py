@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,11 +13,11 @@ from cli.output import console, json_option, print_json, say_found, size
 from cli.paths import FOLDER, charter_option
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
-from secagg.egress import read_egress
 from secagg.errors import TamperingError
 from secagg.masking import Purpose
-from secagg.transcript import Finding, HospitalRecord
+from secagg.transcript import Finding
 from training.reporting.cross_check import CrossCheck, cross_check
+from training.reporting.shown_log import ShownLog, read_shown_log
 
 
 class RoundJson(msgspec.Struct, frozen=True):
@@ -27,6 +28,20 @@ class RoundJson(msgspec.Struct, frozen=True):
     purpose: Purpose
     survivors: tuple[str, ...]
     sum_sha256: str | None
+
+
+class LogJson(msgspec.Struct, frozen=True):
+    """A hospital's log, as it was given.
+
+    Attributes:
+        entries: that are shown; ``hidden``: of which there is only a hash.
+        unnoted: whether a release was given, and has no checkpoint of it.
+    """
+
+    member: str
+    entries: int
+    hidden: int
+    unnoted: bool
 
 
 class TranscriptJson(msgspec.Struct, frozen=True):
@@ -43,6 +58,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     messages: int
     bytes: int
     refused: int
+    logs: list[LogJson]
     unfinished: list[int]
 
 
@@ -53,7 +69,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     "--egress",
     "logs",
     multiple=True,
-    help="NAME=FILE: a member's egress log to compare with. Can be repeated.",
+    help="NAME=FILE: a member's egress log, or what it has exported of it, to compare with. Can be repeated.",
 )
 @click.option(
     "--release", type=FOLDER, help="Folder of the release, where hospitals have signed for sums and transcript."
@@ -73,18 +89,21 @@ def transcript(
     Nothing but the charter is trusted. A coordinator that rewrites its transcript can leave sums out of it. With the
     release it is therefore also checked that there are as many sums, of the same hospitals, as its contributors have
     signed for, and that no file has changed since hospitals signed for it at the end of the run. With a member's own
-    egress log it is checked that the member took the sums that were recomputed, and sent the messages that are there.
-    Exit code 4 if anything does not fit.
+    egress log, or the file that it wrote with `secagg audit export`, it is checked that the member took the sums that
+    were recomputed, and sent the messages that are there. A log can be rewritten too, by whoever has the member's key:
+    with the release it must begin as the one that the member signed for at the end of the run. One that does not is
+    named, and compared with nothing. Exit code 4 if anything does not fit.
 
     \b
     Examples:
       secagg audit transcript run/coordinator/transcript --charter run/charter
       secagg audit transcript run/coordinator/transcript --charter run/charter \\
-          --egress aachen=run/hospitals/aachen/egress.sqlite
+          --release run/release --egress aachen=aachen-export.json
     """
     charter = read_verified(charter_folder)
-    checked = cross_check(folder, charter, release, [_record(text, charter) for text in logs])
-    found = _describe(charter.digest.hex(), checked)
+    shown = _read_logs(logs, charter)
+    checked = cross_check(folder, charter, release, shown)
+    found = _describe(charter.digest.hex(), checked, shown)
     if as_json:
         print_json(found)
     else:
@@ -93,14 +112,19 @@ def transcript(
     context.exit(TamperingError.exit_code if checked.findings else 0)
 
 
-def _record(text: str, charter: VerifiedCharter) -> HospitalRecord:
-    name, _, path = text.partition("=")
-    number = charter.charter.number_of(name)
-    entries = read_egress(Path(path), charter.charter.member(number).public_key)
-    return HospitalRecord.read(name, charter, entries)
+def _read_logs(logs: tuple[str, ...], charter: VerifiedCharter) -> list[ShownLog]:
+    shown: dict[str, ShownLog] = {}
+    for text in logs:
+        name, separator, path = text.partition("=")
+        if not separator:
+            raise click.UsageError(f"--egress takes NAME=FILE, a member's name and its log, and {text} has no =.")
+        if name in shown:
+            raise click.UsageError(f"--egress was given twice for {name}.")
+        shown[name] = read_shown_log(Path(path), name, charter)
+    return list(shown.values())
 
 
-def _describe(charter: str, checked: CrossCheck) -> TranscriptJson:
+def _describe(charter: str, checked: CrossCheck, shown: Sequence[ShownLog]) -> TranscriptJson:
     epochs = checked.audit.epochs
     return TranscriptJson(
         charter=charter,
@@ -114,6 +138,10 @@ def _describe(charter: str, checked: CrossCheck) -> TranscriptJson:
         messages=sum(epoch.messages for epoch in epochs),
         bytes=sum(epoch.bytes for epoch in epochs),
         refused=sum(epoch.refused for epoch in epochs),
+        logs=[
+            LogJson(log.member, len(log.excerpt.shown), len(log.excerpt.hidden), log.member in checked.unnoted)
+            for log in shown
+        ],
         unfinished=[epoch.epoch for epoch in epochs if epoch.unfinished],
     )
 
@@ -128,10 +156,19 @@ def _show(found: TranscriptJson, members: int) -> None:
     console.print(table)
     refused = f"; refused: {found.refused}" if found.refused else ""
     click.echo(f"{found.messages} messages from hospitals, {size(found.bytes)}{refused}.")
+    for log in found.logs:
+        _show_log(log)
     for epoch in found.unfinished:
         click.echo(f"Epoch {epoch} is incomplete: the coordinator was interrupted there, or the end was removed.")
     for finding in found.findings:
         say_found(finding.message, finding.reason)
+
+
+def _show_log(log: LogJson) -> None:
+    if log.hidden:
+        click.echo(f"The log of {log.member}: {log.entries} entries are shown, and of {log.hidden} only a hash.")
+    if log.unnoted:
+        click.echo(f"The release has no checkpoint of {log.member}'s log: that it is the true one is its own word.")
 
 
 def _verdict(checked: CrossCheck) -> str:
@@ -145,6 +182,7 @@ def _verdict(checked: CrossCheck) -> str:
     told = {
         "the release does not vouch for it": checked.unvouched,
         "the release says otherwise": checked.beside_release,
-        "the logs say otherwise, and one of them is not true": checked.beside_logs,
+        "a log that was given does not go on from what its hospital signed for": checked.rewritten,
+        "the logs say otherwise: the transcript or a log is not true": checked.beside_logs,
     }
     return f"No: the transcript fits together, but {'; '.join(what for what, found in told.items() if found)}."

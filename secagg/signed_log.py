@@ -287,6 +287,24 @@ def read_signed(path: Path, public_key: bytes, kind: LogKind[EntryT]) -> tuple[t
         raise kind.damaged(path, error) from error
 
 
+def signer_of(path: Path, keys: Iterable[bytes], kind: LogKind[EntryT]) -> bytes | None:
+    """With which of these keys the first entry is signed; None if with none of them, or if there is no entry.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``…-damaged``.
+    """
+    try:
+        with opened_to_read(path) as database, closing(_rows(database, path, kind)) as rows:
+            first = next(rows, None)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise kind.damaged(path, error) from error
+    if first is None or not all(isinstance(column, bytes) for column in first[1:]):
+        return None
+    signed = [(kind.chain_hash(first[1]), first[2])]
+    return next((key for key in keys if kind.first_unsigned(signed, key) is None), None)
+
+
 def _connect(path: Path, kind: LogKind[EntryT]) -> sqlite3.Connection:
     try:
         return connect_to_write(path, _SCHEMA)

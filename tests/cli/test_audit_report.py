@@ -16,7 +16,8 @@ from dp.ledger.patients import keep_patients
 from secagg.charter.folder import read_charter
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
-from tests.cli.reporting import MEMBERS, reasons, site_report
+from tests.cli.reporting import MEMBERS, alter_body, reasons, site_report
+from tests.support.log_rows import overwrite, rows
 
 QUESTIONS = ("wrong", "budget", "egress", "guarantee", "audit", "rounds", "refusals", "integrity", "rules", "versions")
 BOUND = {"canaries": 100, "guesses": 50, "right": 30, "epsilon": 1.0}
@@ -360,3 +361,11 @@ def test_an_export_replaces_nothing(secagg, finished, tmp_path):
     arguments = ("audit", "export", home, "--charter", charter, "--out", tmp_path / "h1.json")
     assert secagg(*arguments).code == 0
     secagg(*arguments).failed(UNUSABLE, "exists", tmp_path / "h1.json")
+
+
+def test_an_export_of_a_log_that_was_altered_says_that_none_is_shown(secagg, finished, tmp_path):
+    home, charter = finished / "hospitals/h1", finished / "charter"
+    overwrite(home / "egress.sqlite", alter_body(rows(home / "egress.sqlite"), 3))
+    outcome = secagg("audit", "export", home, "--charter", charter, "--out", tmp_path / "h1.json")
+    assert outcome.code == TAMPERING
+    assert outcome.out.splitlines()[-1].endswith("egress log: none, as it was tampered with.")

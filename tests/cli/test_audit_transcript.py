@@ -16,10 +16,24 @@ from secagg.release.dsse import assemble, attest
 from secagg.transcript import TranscriptWriter
 from secagg.transcript.files import checkpoint_files, read_events
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip
+from tests.cli.reporting import alter_body
+from tests.support.log_rows import overwrite, rows
 from tests.support.transcripts import with_a_sum_taken_away
+from training.hospital_folder import HospitalFolder
 from training.noise import noise_expansion
+from training.reporting.evidence import gather_for_others
 
 CHAINED = ("sequence", "previous")
+
+
+def evidence_without_latch(run, name, folder):
+    """An export of a log that goes on, or ends, otherwise than the hospital's latch has it."""
+    home = HospitalFolder(run / "hospitals" / name)
+    home.latch.unlink()
+    signed = gather_for_others(home, read_verified(run / "charter"), Identity.load(home.identity))
+    out = folder / f"{name}.json"
+    out.write_bytes(signed.to_json())
+    return out
 
 
 @pytest.fixture
@@ -96,10 +110,102 @@ def test_a_forged_sum_that_a_hospital_took_in_the_number_of_a_later_round_is_fou
     assert (finding["reason"], finding["round"]) == ("other-sum", 2)
 
 
-def test_an_egress_log_that_was_altered_or_is_anothers_is_refused(audit, finished):
+def test_an_egress_log_that_was_altered_or_is_of_nobody_is_refused(audit, finished):
+    path = finished / "hospitals/h2/egress.sqlite"
+    audit(finished, "--egress", f"nobody={path}").failed(UNUSABLE, "unknown-member", "nobody")
+    overwrite(path, alter_body(rows(path), 3))
+    audit(finished, "--egress", f"h2={path}").failed(TAMPERING, "egress-altered")
+
+
+def test_a_log_that_was_given_in_anothers_name_is_a_mistake_and_no_tampering(audit, secagg, finished, tmp_path):
     other = finished / "hospitals/h2/egress.sqlite"
-    audit(finished, "--egress", f"h1={other}").failed(TAMPERING, "egress-altered")
-    audit(finished, "--egress", f"nobody={other}").failed(UNUSABLE, "unknown-member", "nobody")
+    audit(finished, "--egress", f"h1={other}").failed(UNUSABLE, "log-of-another", "the log of h2")
+    exported = export_of(secagg, finished, "h2", tmp_path)
+    audit(finished, "--egress", f"h1={exported}").failed(UNUSABLE, "log-of-another")
+    audit(finished, "--egress", other).failed(UNUSABLE, "usage")
+    twice = ("--egress", f"h2={other}")
+    audit(finished, *twice, *twice).failed(UNUSABLE, "usage")
+
+
+def export_of(secagg, run, name, folder):
+    out = folder / f"{name}.json"
+    assert secagg("audit", "export", run / "hospitals" / name, "--charter", run / "charter", "--out", out).code == 0
+    return out
+
+
+def test_what_a_hospital_has_exported_is_compared_like_its_log(audit, secagg, finished, tmp_path):
+    exported = export_of(secagg, finished, "h1", tmp_path)
+    assert audit(finished, "--release", finished / "release", "--egress", f"h1={exported}").code == 0
+    (finished / "coordinator/transcript/epoch-000001.transcript").unlink()
+    found = json.loads(audit(finished, "--egress", f"h1={exported}", "--json").out)["findings"]
+    assert "h1 took a sum in round 1, of which the transcript knows none." in {finding["message"] for finding in found}
+
+
+def test_of_an_export_that_hides_entries_it_is_said_how_many(audit, finished, tmp_path):
+    """The hospital's log goes on under another charter."""
+    log = EgressLog(finished / "hospitals/h1/egress.sqlite", Identity.load(finished / "hospitals/h1/identity.pem"))
+    with log:
+        fields = {name: value for name, value in msgspec.structs.asdict(log.entries[0]).items() if name not in CHAINED}
+        log.record(partial(EgressEntry, **(fields | {"charter": "0" * 64})))
+    exported = evidence_without_latch(finished, "h1", tmp_path)
+    shown = audit(finished, "--egress", f"h1={exported}").shown
+    assert f"The log of h1: {len(log.entries) - 1} entries are shown, and of 1 only a hash." in shown
+
+
+# A log that its own hospital writes anew
+
+
+@pytest.fixture
+def written_anew(finished, tmp_path):
+    """The log of h1, which has another digest for the sum of round 2 than it took, chained and signed once more."""
+    home = finished / "hospitals/h1"
+    identity = Identity.load(home / "identity.pem")
+    with EgressLog(tmp_path / "egress.sqlite", identity) as log:
+        for entry in read_egress(home / "egress.sqlite", identity.public_key):
+            fields = {name: value for name, value in msgspec.structs.asdict(entry).items() if name not in CHAINED}
+            forged = {"sha256": "0" * 64} if entry.took_sum and entry.round == 2 else {}
+            log.record(partial(EgressEntry, **(fields | forged)))
+    return tmp_path / "egress.sqlite"
+
+
+def test_a_log_that_was_written_anew_accuses_its_hospital_and_not_the_coordinator(audit, finished, written_anew):
+    outcome = audit(finished, "--release", finished / "release", "--egress", f"h1={written_anew}")
+    assert outcome.code == TAMPERING
+    assert "The egress log of h1 has other first" in outcome.out
+    assert "[egress-restored]" in outcome.out
+    assert "other-sum" not in outcome.out
+    assert outcome.out.splitlines()[-1] == (
+        "No: the transcript fits together, but a log that was given does not go on from what its hospital signed for."
+    )
+
+
+def test_control_without_the_release_the_same_log_contradicts_the_transcript(audit, finished, written_anew):
+    outcome = audit(finished, "--egress", f"h1={written_anew}")
+    assert outcome.code == TAMPERING
+    assert "[other-sum]" in outcome.out
+    assert outcome.out.splitlines()[-1] == (
+        "No: the transcript fits together, but the logs say otherwise: the transcript or a log is not true."
+    )
+
+
+def test_an_export_from_before_the_end_is_asked_for_anew(audit, secagg, finished, tmp_path):
+    home = finished / "hospitals/h1"
+    overwrite(home / "egress.sqlite", rows(home / "egress.sqlite")[:5])
+    exported = evidence_without_latch(finished, "h1", tmp_path)
+    outcome = audit(finished, "--release", finished / "release", "--egress", f"h1={exported}")
+    assert outcome.code == TAMPERING
+    assert "Ask h1 for a new export" in outcome.out
+    assert outcome.out.count("[old-export]") == outcome.out.count("[") == 1
+
+
+def test_a_log_that_the_release_has_no_checkpoint_of_rests_on_its_hospitals_word(audit, finished):
+    charter = read_verified(finished / "charter")
+    said = read_checkpoints(finished / "release", charter)
+    resigned(finished, tuple, ("h1", "h2", "h3", "h4"), [said.by_name[name] for name in ("h2", "h3", "h4")])
+    outcome = audit(finished, "--release", finished / "release", *egress_of(finished, "h1", "h2"))
+    assert outcome.code == 0
+    assert "The release has no checkpoint of h1's log: that it is the true one is its own word." in outcome.out
+    assert "h2's log" not in outcome.out
 
 
 def test_a_folder_without_transcripts_or_a_charter_is_unusable(audit, secagg, finished, tmp_path):
@@ -108,11 +214,11 @@ def test_a_folder_without_transcripts_or_a_charter_is_unusable(audit, secagg, fi
     secagg("audit", "transcript", transcripts, "--charter", tmp_path).failed(UNUSABLE, "unreadable")
 
 
-def resigned(run, transcript, signers):
-    """The checkpoints of a run about another transcript, signed by some."""
+def resigned(run, transcript, signers, sites=None):
+    """The checkpoints of a run about another transcript, or of fewer sites, signed by some."""
     charter = read_verified(run / "charter")
     said = read_checkpoints(run / "release", charter)
-    statement = checkpoints_statement(charter, said.by_name.values(), transcript(said.transcript))
+    statement = checkpoints_statement(charter, sites or said.by_name.values(), transcript(said.transcript))
     identities = [Identity.load(run / "hospitals" / name / "identity.pem") for name in signers]
     signed = assemble(statement, [attest(statement, identity) for identity in identities])
     (run / "release" / CHECKPOINTS_FILE).write_bytes(signed.to_json())

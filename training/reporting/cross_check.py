@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secagg.charter import VerifiedCharter
+from secagg.egress import EGRESS
 from secagg.release.checkpoints import VerifiedCheckpoints, read_checkpoints, signed_transcript
 from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all
 from training.noise import noise_expansion
@@ -18,6 +19,8 @@ from training.reporting.findings import Finding as Reported
 from training.reporting.misstated import misstated
 from training.reporting.records import read_release
 from training.reporting.rounds import altered_files, facts_of
+from training.reporting.shown_log import ShownLog
+from training.reporting.since_the_end import since_the_end
 
 
 @dataclass(frozen=True)
@@ -28,24 +31,29 @@ class CrossCheck:
         audit: of the transcript by itself.
         unvouched: that the release does not vouch for the transcript.
         beside_release: where the transcript is not what the hospitals signed for, or the statement says otherwise.
+        rewritten: logs that are not what their hospitals signed for, and were compared with nothing.
         beside_logs: where the transcript and the logs, or the logs of two hospitals, do not fit.
+        unnoted: members whose logs the release has no checkpoint of.
     """
 
     audit: TranscriptAudit
     unvouched: tuple[Finding, ...]
     beside_release: tuple[Finding, ...]
+    rewritten: tuple[Finding, ...]
     beside_logs: tuple[Finding, ...]
+    unnoted: tuple[str, ...]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All of it."""
-        return (*self.unvouched, *self.beside_release, *self.audit.findings, *self.beside_logs)
+        return (*self.unvouched, *self.beside_release, *self.audit.findings, *self.rewritten, *self.beside_logs)
 
 
-def cross_check(
-    folder: Path, charter: VerifiedCharter, release: Path | None, records: Sequence[HospitalRecord]
-) -> CrossCheck:
+def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, logs: Sequence[ShownLog]) -> CrossCheck:
     """Run a transcript again, and hold it against all that is given.
+
+    Args:
+        logs: one of each member at most.
 
     Raises:
         InputError: what cannot be read, or belongs to another charter.
@@ -54,14 +62,23 @@ def cross_check(
     stated = read_release(release, charter) if release else None
     checkpoints = read_checkpoints(release, charter) if release else None
     noted = signed_transcript(checkpoints, charter.charter)
+    wrong = {log.member: found for log in logs if (found := _since_the_end(log, checkpoints))}
+    records = [HospitalRecord.read(log.member, charter, log.excerpt.entries) for log in logs if log.member not in wrong]
     audit = audit_folder(folder, charter, noise_expansion(charter.charter))
     differing = misstated(stated, facts_of(audit, charter)) if stated else []
     return CrossCheck(
         audit,
         unvouched=_not_vouched_for(checkpoints) if checkpoints and not noted else (),
         beside_release=_of_no_round((*altered_files(folder, noted), *differing)),
+        rewritten=_of_no_round(tuple(wrong.values())),
         beside_logs=tuple(compare_all(audit.epochs, records)),
+        unnoted=tuple(log.member for log in logs if checkpoints and log.member not in checkpoints.by_name),
     )
+
+
+def _since_the_end(log: ShownLog, checkpoints: VerifiedCheckpoints | None) -> Reported | None:
+    own = checkpoints.by_name.get(log.member) if checkpoints else None
+    return since_the_end(log.member, log.excerpt, EGRESS, own.egress if own else None, log.exported)
 
 
 def _of_no_round(found: Sequence[Reported]) -> tuple[Finding, ...]:

@@ -76,7 +76,8 @@ def _old_export(member: str, exported: str) -> Finding:
     return Finding(
         OLD_EXPORT,
         f"What {member} shows was exported on {printable(exported)}, and is shorter than what it signed for when the "
-        "run ended.",
+        f"run ended. Ask {member} for a new export: if that is as short, an older log was put back there, or the log "
+        "was cut off.",
         member,
-        f"Ask {member} for a new export. If that is as short, an older log was put back there, or the log was cut off.",
+        "Use the new export.",
     )
