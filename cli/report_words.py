@@ -173,13 +173,18 @@ def _forged(report: Report) -> str:
     if transcript is None:
         return "whether one did was not checked here, as no transcript was given"
     if not transcript.compared_with:
-        return "whether one did was not checked here, as there was no hospital's log to compare the transcript with"
+        return "whether one did was not checked here, as no hospital's log was there that shows a sum of the transcript"
     if transcript.findings:
         return "here something in the transcript does not fit; what is said to be wrong says whether that is such a sum"
-    logs = len(transcript.compared_with)
-    whose = "this hospital's log" if report.about == "site" else f"the logs of {logs} hospitals"
+    logs, compared = len(transcript.compared_with), transcript.compared_sums
+    whose = "the log of 1 hospital" if logs == 1 else f"the logs of {logs} hospitals"
+    if report.about == "site":
+        whose = "this hospital's log"
+    sums = sum(found.sum_sha256 is not None for found in transcript.rounds)
     seen = "in as much of the transcript as can be read" if transcript.cut else "in the transcript"
-    return f"none did, by {whose}, in which each sum is the true one {seen}"
+    if compared == sums:
+        return f"none did, by {whose}: all {sums} sums {seen} are there, and each is the true one"
+    return f"none did in the {compared} of {sums} sums {seen} that are in {whose}; of the others nothing is known here"
 
 
 @dataclass(frozen=True)

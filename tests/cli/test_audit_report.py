@@ -9,15 +9,20 @@ from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+from msgspec.structs import replace
 
 from cli.main import run
 from dp.ledger import PatientList
 from dp.ledger.patients import keep_patients
-from secagg.charter.folder import read_charter
+from secagg.charter.folder import read_charter, read_verified
+from secagg.identity import Identity
+from secagg.log_excerpt import take_excerpt
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
 from tests.cli.reporting import MEMBERS, alter_body, reasons, site_report
 from tests.support.log_rows import overwrite, rows
+from training.hospital_folder import HospitalFolder
+from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others
 
 QUESTIONS = ("wrong", "budget", "egress", "guarantee", "audit", "rounds", "refusals", "integrity", "rules", "versions")
 BOUND = {"canaries": 100, "guesses": 50, "right": 30, "epsilon": 1.0}
@@ -148,10 +153,45 @@ FORGED = "A hospital that helps the coordinator to forge a sum can get at one up
 
 def test_beside_what_did_not_leave_it_says_whether_a_forged_sum_was_looked_for(written, secagg, finished, tmp_path):
     for name, whose in (("h1", "this hospital's log"), ("all", "the logs of 4 hospitals")):
-        assert f"{FORGED}none did, by {whose}, " in unescape((written / f"{name}.html").read_text())
+        told = f"{FORGED}none did, by {whose}: all 2 sums in the transcript are there, and each is the true one."
+        assert told in unescape((written / f"{name}.html").read_text())
     given = ("--charter", finished / "charter", "--out", tmp_path / "r.html")
     assert secagg("audit", "report", finished / "hospitals/h1", *given).code == 0
     assert f"{FORGED}whether one did was not checked here" in unescape((tmp_path / "r.html").read_text())
+
+
+def hiding(run, folder, name, hidden):
+    """What a hospital exports that has hashes in the place of some entries of its log, which is valid all the same."""
+    charter, home = read_verified(run / "charter"), HospitalFolder(run / "hospitals" / name)
+    identity = Identity.load(home.identity)
+    evidence = gather_for_others(home, charter, identity).evidence
+    signed = [(item.entry, item.signature) for item in evidence.egress.shown]
+    evidence = replace(evidence, egress=take_excerpt(signed, lambda entry: not hidden(entry)))
+    path = folder / f"{name}.json"
+    path.write_bytes(SignedEvidence(evidence, identity.sign(_signed_bytes(evidence))).to_json())
+    return path
+
+
+HIDDEN = {
+    "every sum": (lambda entry: entry.took_sum, "whether one did was not checked here", "no hospital's log was there"),
+    "one sum": (
+        lambda entry: entry.took_sum and entry.round == 2,
+        "none did in the 1 of 2 sums in the transcript that are in the log of 1 hospital",
+        "all 2 sums recomputed; of 1 of them the log of 1 hospital says the same",
+    ),
+}
+
+
+@pytest.mark.parametrize(("hidden", "told", "checked"), HIDDEN.values(), ids=HIDDEN)
+def test_of_sums_that_a_hospital_hides_it_is_not_said_that_they_are_the_true_ones(
+    secagg, finished, tmp_path, hidden, told, checked
+):
+    exported = hiding(finished, tmp_path, "h1", hidden)
+    given = ("--charter", finished / "charter", "--transcript", finished / "coordinator/transcript")
+    assert secagg("audit", "report", exported, *given, "--out", tmp_path / "r.html").code == 0
+    page = unescape((tmp_path / "r.html").read_text())
+    assert f"{FORGED}{told}" in page
+    assert checked in page
 
 
 OTHERS = {

@@ -181,9 +181,10 @@ def check_transcript(
         return
     sums = sum(found.sum_sha256 is not None for found in transcript.rounds)
     logs = len(transcript.compared_with)
-    beside = "; no hospital's log was there to compare"
+    beside = "; no hospital's log was there that shows one of them"
     if logs:
-        beside = f", and the logs of {logs} {'hospital' if logs == 1 else 'hospitals'} say the same"
+        says = "the log of 1 hospital says" if logs == 1 else f"the logs of {logs} hospitals say"
+        beside = f"; of {transcript.compared_sums} of them {says} the same"
     signed = signed_transcript(checkpoints, charter)
     if signed:
         beside += f"; {len(signed)} files continue what the hospitals signed for"

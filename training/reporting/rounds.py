@@ -58,11 +58,11 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         messages, bytes: of hospitals.
         refused: recorded messages that the protocol does not allow, and the coordinator did not take.
         unfinished: epochs that end in the middle.
-        compared_with: whose own logs it was held against.
+        compared_with: whose own logs show a sum that is in it too.
         findings: what does not fit.
         broken_off: epochs that were checked only up to where they are damaged or do not fit.
-        around_damaged: whether what was exchanged around the epochs cannot be read to its end. Earlier reports have
-            neither of these two.
+        around_damaged: whether what was exchanged around the epochs cannot be read to its end.
+        compared_sums: how many of its sums those logs show. Earlier reports have none of the last three.
     """
 
     rounds: tuple[RoundFacts, ...]
@@ -75,6 +75,7 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     findings: tuple[Finding, ...]
     broken_off: tuple[int, ...] = ()
     around_damaged: bool = False
+    compared_sums: int = 0
 
     @property
     def cut(self) -> bool:
@@ -97,9 +98,12 @@ def read_transcript(
     records = [HospitalRecord.read(site.member, charter, site.egress.entries) for site in sites if site.egress]
     alone = facts_of(audit, charter)
     beside = _findings(compare_all(audit.epochs, records))
+    summed = {found.round for found in alone.rounds if found.sum_sha256}
+    compared = {record.name: shown for record in records if (shown := summed & _rounds_taken(record))}
     return replace(
         alone,
-        compared_with=tuple(record.name for record in records),
+        compared_with=tuple(compared),
+        compared_sums=len(frozenset[int]().union(*compared.values())),
         findings=(*altered_files(folder, noted), *alone.findings, *beside),
     )
 
@@ -123,6 +127,11 @@ def facts_of(audit: TranscriptAudit, charter: VerifiedCharter) -> TranscriptFact
         broken_off=tuple(epoch.epoch for epoch in epochs if epoch.broken_off and epoch.epoch != AROUND),
         around_damaged=any(epoch.damaged for epoch in epochs if epoch.epoch == AROUND),
     )
+
+
+def _rounds_taken(record: HospitalRecord) -> frozenset[int]:
+    """The rounds that a hospital's log shows that it took a sum of."""
+    return frozenset(entry.round for entry in record.taken if entry.took_sum)
 
 
 def _findings(odd: Iterable[Misfit]) -> tuple[Finding, ...]:
