@@ -8,7 +8,7 @@ found by what hospitals noted of the sums they took: `secagg.transcript.comparis
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -94,7 +94,7 @@ class EpochAudit:
         room_until: the last round that the epoch was opened for, begun or not; not more than the charter lets it have.
         claims: what members' STATUS say of the rounds that they have masked or paid for, in order.
         refusals: of hospitals, in order.
-        received: SHA-256 (hexadecimal) of every message that the protocol allows, by member number.
+        received: SHA-256 (32 bytes) of every message that the protocol allows, by the number of a member that is heard.
         snapshots: SHA-256 of the payload of each that members handed one another, by the number of who it is for.
         refused: how many recorded messages it does not allow; the coordinator must have refused them too.
         unfinished: whether it ends in the middle: the coordinator was cut off there, or what follows was taken away.
@@ -109,7 +109,7 @@ class EpochAudit:
     rounds: list[RoundAudit] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     refusals: list[RefusalAudit] = field(default_factory=list)
-    received: dict[int, set[str]] = field(default_factory=dict)
+    received: dict[int, set[bytes]] = field(default_factory=dict)
     snapshots: dict[int, set[str]] = field(default_factory=dict)
     messages: int = 0
     bytes: int = 0
@@ -128,11 +128,17 @@ class EpochAudit:
         return self.rounds[-1].round if self.rounds else 0
 
 
-def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> EpochAudit:
+def audit_epoch(
+    events: Iterable[Event],
+    charter: VerifiedCharter,
+    noise: NoiseExpansion = refuse_noise,
+    heard: Collection[int] = (),
+) -> EpochAudit:
     """Run an epoch again, up to where it is damaged, if it is: that is a finding.
 
     Args:
         noise: draws noise as hospitals do, for charters under which some is removed.
+        heard: members whose messages are to be compared with their logs: only theirs are kept in mind.
 
     Raises:
         InputError: ``other-charter``, if the messages are bound to another charter; if the events cannot be read.
@@ -140,7 +146,7 @@ def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseE
     """
     # Here: in the middle of an epoch it would count against the coordinator.
     require_expansion(Session(charter, 1, Purpose.TRAINING, 1, 1).noise_components, noise)
-    replay = _Replay(charter, noise)
+    replay = _Replay(charter, noise, heard)
     try:
         for event in events:
             if not replay.take(event):
@@ -153,12 +159,12 @@ def audit_epoch(events: Iterable[Event], charter: VerifiedCharter, noise: NoiseE
 class _Replay:
     """The coordinator once more. What it sends now must be what it is recorded to have sent."""
 
-    def __init__(self, charter: VerifiedCharter, noise: NoiseExpansion) -> None:
+    def __init__(self, charter: VerifiedCharter, noise: NoiseExpansion, heard: Collection[int]) -> None:
         self._charter = charter
         self._noise = noise
         self._server: MaskingServer | None = None
         self._due: list[Sent] = []
-        self._audit = EpochAudit()
+        self._audit = EpochAudit(received={member: set() for member in heard})
 
     def take(self, event: Event) -> bool:
         """Take the next event; False if nothing after it can be judged."""
@@ -275,8 +281,8 @@ class _Replay:
         if envelope.header.stage is Stage.SNAPSHOT:
             handed = self._audit.snapshots.setdefault(envelope.header.recipient, set())
             handed.add(envelope.header.payload_digest.hex())
-        digest = hashlib.sha256(event.message).hexdigest()
-        self._audit.received.setdefault(event.member, set()).add(digest)
+        if event.member in self._audit.received:
+            self._audit.received[event.member].add(hashlib.sha256(event.message).digest())
         self._audit.messages += 1
         self._audit.bytes += len(event.message)
 

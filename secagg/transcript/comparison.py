@@ -21,13 +21,13 @@ class HospitalRecord:
     """What a hospital's own log says.
 
     Attributes:
-        sent: SHA-256 (hexadecimal) of every message it sent under the charter.
+        sent: SHA-256 (32 bytes) of every message it sent under the charter.
         taken: every sum and every snapshot that it took under it, in order.
     """
 
     number: int
     name: str
-    sent: frozenset[str]
+    sent: frozenset[bytes]
     taken: tuple[EgressEntry, ...]
 
     @classmethod
@@ -41,13 +41,13 @@ class HospitalRecord:
         return cls(
             charter.charter.number_of(name),
             name,
-            frozenset(entry.sha256 for entry in own if entry.direction is Direction.SENT),
+            frozenset(bytes.fromhex(entry.sha256) for entry in own if entry.direction is Direction.SENT),
             tuple(entry for entry in own if entry.direction is Direction.TOOK),
         )
 
 
 def compare_all(audits: Sequence[EpochAudit], hospitals: Sequence[HospitalRecord]) -> list[Finding]:
-    """What does not fit between a transcript and several hospitals' logs, or between these."""
+    """What does not fit between a transcript, in which they were heard, and hospitals' logs, or between these."""
     return [
         *(finding for hospital in hospitals for finding in compare(audits, hospital)),
         *_contradictions(hospitals),
@@ -74,6 +74,9 @@ def compare(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> list[Find
     Messages that the hospital sent and the transcript lacks are no finding: they may have been lost on the way. Nor are
     sums after the last that it took: it may have been away. Where an epoch breaks off, what follows in it may be what
     the hospital took.
+
+    Args:
+        audits: in which this hospital was heard.
     """
     return [
         *_other_sums(audits, hospital),
@@ -155,7 +158,7 @@ def _other_snapshots(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> 
 
 def _strangers(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
     for audit in audits:
-        strangers = audit.received.get(hospital.number, set()) - hospital.sent
+        strangers = audit.received[hospital.number] - hospital.sent
         if strangers:
             what = f"{len(strangers)} messages of {hospital.name} in epoch {audit.epoch} are not in its own log."
             yield Finding(audit.epoch, 0, "not-in-its-log", what)

@@ -6,6 +6,7 @@ Knows a folder. How an epoch is judged is `secagg.transcript.audit`'s business, 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,13 +38,16 @@ class TranscriptAudit:
         return (*(finding for audit in self.epochs for finding in audit.findings), *self.misfits)
 
 
-def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise) -> TranscriptAudit:
+def audit_folder(
+    folder: Path, charter: VerifiedCharter, noise: NoiseExpansion = refuse_noise, heard: Collection[int] = ()
+) -> TranscriptAudit:
     """Run every epoch of a transcript again.
 
     What cannot be read is a finding; what comes before it in a file is judged still, and so are the others.
 
     Args:
         noise: draws noise as hospitals do, for charters under which some is removed.
+        heard: members whose logs it is to be compared with: of the messages of all others nothing is kept in mind.
 
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
@@ -52,7 +56,7 @@ def audit_folder(folder: Path, charter: VerifiedCharter, noise: NoiseExpansion =
     audits, misfits = [], [_stray(path) for path in stray_files(folder)]
     for path in transcript_files(folder):
         number = epoch_of(path)
-        audit = audit_epoch(read_events(path, _largest_event(charter)), charter, noise)
+        audit = audit_epoch(read_events(path, _largest_event(charter)), charter, noise, heard)
         audits.append(audit)
         if audit.damaged and audit.epoch == AROUND:
             # What it holds is not known, but which it is.

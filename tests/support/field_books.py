@@ -47,7 +47,7 @@ def assert_nothing_left_twice_or_uncharged(field: Field, private: bool = True) -
 def assert_transcript_fits(field: Field) -> None:
     """Every sum is what the messages add up to, and every hospital's own log agrees."""
     expansion = noise_expansion(field.charter.charter)
-    audit = audit_folder(field.coordinator.path / "coordinator" / TRANSCRIPT, field.charter, expansion)
+    audit = audit_folder(field.coordinator.path / "coordinator" / TRANSCRIPT, field.charter, expansion, field.hospitals)
     records = [_record(field, number) for number in field.hospitals]
     findings = [*audit.findings, *(finding for record in records for finding in compare(audit.epochs, record))]
     assert findings == []

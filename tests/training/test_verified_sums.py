@@ -243,7 +243,7 @@ def misfits(ward, number):
     """What does not fit between the coordinator's transcript and a hospital's log."""
     home = ward.home(number)
     entries = read_egress(home.egress, Identity.load(home.identity).public_key)
-    audit = audit_folder(ward.folder / "coordinator/transcript", ward.charter)
+    audit = audit_folder(ward.folder / "coordinator/transcript", ward.charter, heard={number})
     assert audit.findings == ()
     record = HospitalRecord.read(ward.charter.charter.member(number).name, ward.charter, entries)
     return [(finding.reason, finding.round) for finding in compare(audit.epochs, record)]

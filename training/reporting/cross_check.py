@@ -64,7 +64,8 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
     noted = signed_transcript(checkpoints, charter.charter)
     wrong = {log.member: found for log in logs if (found := _since_the_end(log, checkpoints))}
     records = [HospitalRecord.read(log.member, charter, log.excerpt.entries) for log in logs if log.member not in wrong]
-    audit = audit_folder(folder, charter, noise_expansion(charter.charter))
+    heard = {record.number for record in records}
+    audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
     differing = misstated(stated, facts_of(audit, charter)) if stated else []
     return CrossCheck(
         audit,

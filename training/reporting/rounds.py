@@ -94,8 +94,9 @@ def read_transcript(
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
     """
-    audit = audit_folder(folder, charter, noise_expansion(charter.charter))
     records = [HospitalRecord.read(site.member, charter, site.egress.entries) for site in sites if site.egress]
+    heard = {record.number for record in records}
+    audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
     alone = facts_of(audit, charter)
     beside = _findings(compare_all(audit.epochs, records))
     summed = {found.round for found in alone.rounds if found.sum_sha256}

@@ -299,7 +299,7 @@ def test_what_comes_before_the_damage_in_a_file_is_judged(kept):
     _, epoch = audit_folder(*kept).epochs
     assert (epoch.epoch, epoch.unfinished, epoch.damaged) == (1, False, True)
     assert [record.round for record in epoch.rounds][:2] == [1, 2]
-    assert epoch.received
+    assert epoch.messages
     path.write_bytes(bytes(7) + path.read_bytes())
     assert "transcript-damaged" in found_in(kept)
     assert "out-of-order" not in found_in(kept)

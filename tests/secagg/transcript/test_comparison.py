@@ -16,6 +16,11 @@ from tests.support.consortium import Consortium
 from tests.support.transcripts import MEMBERS, index_of
 
 
+def audited(events, charter) -> EpochAudit:
+    """Run again, with every member's messages kept in mind."""
+    return audit_epoch(events, charter, heard=range(1, MEMBERS + 1))
+
+
 def entry_of(stage: str, round_number: int, digest: str) -> EgressEntry:
     """Of a log; where in it does not matter."""
     return EgressEntry(
@@ -34,7 +39,7 @@ def entry_of(stage: str, round_number: int, digest: str) -> EgressEntry:
 
 
 def record_of(events, charter, number: int = 1, **changes) -> HospitalRecord:
-    audit = audit_epoch(events, charter)
+    audit = audited(events, charter)
     taken = tuple(
         entry_of("SUM", record.round, record.payload_sha256) for record in audit.rounds if record.payload_sha256
     )
@@ -44,14 +49,22 @@ def record_of(events, charter, number: int = 1, **changes) -> HospitalRecord:
 
 def test_a_hospital_that_took_the_recomputed_sums_agrees(recorded):
     consortium, events, _ = recorded
-    audits = [audit_epoch(events, consortium.charter)]
+    audits = [audited(events, consortium.charter)]
     assert compare(audits, record_of(events, consortium.charter)) == []
+
+
+def test_of_the_messages_of_hospitals_whose_logs_nobody_gives_nothing_is_kept_in_mind(recorded):
+    consortium, events, _ = recorded
+    assert audit_epoch(events, consortium.charter).received == {}
+    received = audit_epoch(events, consortium.charter, heard={2}).received
+    assert received == {2: audited(events, consortium.charter).received[2]}
+    assert {len(digest) for digest in received[2]} == {32}
 
 
 def test_a_sum_that_a_hospital_was_given_behind_the_transcripts_back_is_found(recorded):
     """The coordinator colludes, forges a sum with its tag, and keeps an honest transcript."""
     consortium, events, _ = recorded
-    audits = [audit_epoch(events, consortium.charter)]
+    audits = [audited(events, consortium.charter)]
     honest = record_of(events, consortium.charter)
     forged = replace(honest, taken=(honest.taken[0], entry_of("SUM", 2, "0" * 64)))
     (finding,) = compare(audits, forged)
@@ -62,7 +75,7 @@ def test_a_sum_that_a_hospital_was_given_behind_the_transcripts_back_is_found(re
 def test_a_round_that_the_transcript_does_not_know_is_found(recorded):
     consortium, events, _ = recorded
     honest = record_of(events, consortium.charter)
-    audits = [audit_epoch(events, consortium.charter)]
+    audits = [audited(events, consortium.charter)]
     more = (*honest.taken, entry_of("SUM", 7, "0" * 64))
     (finding,) = compare(audits, replace(honest, taken=more))
     assert (finding.reason, finding.round) == ("missing-round", 7)
@@ -74,13 +87,13 @@ def test_a_forged_sum_in_the_number_of_a_round_whose_true_one_was_taken_later_is
     honest = record_of(events, consortium.charter)
     first, second = honest.taken
     forged = replace(honest, taken=(first, entry_of("MISSED_SUM", 2, "0" * 64), second))
-    audits = [audit_epoch(events, consortium.charter)]
+    audits = [audited(events, consortium.charter)]
     assert [(finding.reason, finding.round) for finding in compare(audits, forged)] == [("other-sum", 2)]
 
 
 def test_a_sum_that_a_hospital_never_took_is_found_by_its_having_taken_a_later_one(recorded):
     consortium, events, _ = recorded
-    honest, audits = record_of(events, consortium.charter), [audit_epoch(events, consortium.charter)]
+    honest, audits = record_of(events, consortium.charter), [audited(events, consortium.charter)]
     _, second = honest.taken
     (finding,) = compare(audits, replace(honest, taken=(second,)))
     assert (finding.reason, finding.round) == ("not-taken", 1)
@@ -88,7 +101,7 @@ def test_a_sum_that_a_hospital_never_took_is_found_by_its_having_taken_a_later_o
 
 def test_a_hospital_that_was_away_or_caught_up_has_passed_over_nothing(recorded):
     consortium, events, _ = recorded
-    honest, audits = record_of(events, consortium.charter), [audit_epoch(events, consortium.charter)]
+    honest, audits = record_of(events, consortium.charter), [audited(events, consortium.charter)]
     first, second = honest.taken
     audits[0].snapshots[1] = {"5" * 64}
     for taken in ((), (first,), (entry_of("SNAPSHOT", 0, "5" * 64), second), (first, second, first, second)):
@@ -97,7 +110,7 @@ def test_a_hospital_that_was_away_or_caught_up_has_passed_over_nothing(recorded)
 
 def test_a_sum_that_was_lost_and_summed_anew_need_not_have_been_taken(recorded):
     consortium, events, _ = recorded
-    honest, audit = record_of(events, consortium.charter), audit_epoch(events, consortium.charter)
+    honest, audit = record_of(events, consortium.charter), audited(events, consortium.charter)
     _, second = honest.taken
     audit.rounds[0] = replace(audit.rounds[0], step=2)
     assert compare([audit], replace(honest, taken=(second,))) == []
@@ -107,7 +120,7 @@ def test_a_sum_that_was_lost_and_summed_anew_need_not_have_been_taken(recorded):
 def broken_off(recorded):
     """What a hospital noted of two sums, and an epoch that is damaged after the first of them."""
     consortium, events, _ = recorded
-    honest, audit = record_of(events, consortium.charter), audit_epoch(events, consortium.charter)
+    honest, audit = record_of(events, consortium.charter), audited(events, consortium.charter)
     audit.rounds, audit.damaged = audit.rounds[:1], True
     return honest, audit
 
@@ -157,7 +170,7 @@ def test_control_hospitals_that_took_the_same_sums_contradict_nobody(broken_off)
 def test_of_snapshots_nothing_is_said_where_the_file_that_would_hold_them_is_damaged(broken_off):
     honest, audit = broken_off
     taken = replace(honest, taken=(entry_of("SNAPSHOT", 0, "5" * 64),))
-    assert compare([EpochAudit(damaged=True), audit], taken) == []
+    assert compare([EpochAudit(received={1: set()}, damaged=True), audit], taken) == []
 
 
 def test_a_snapshot_that_the_transcript_does_not_know_is_found(tmp_path):
@@ -166,16 +179,16 @@ def test_a_snapshot_that_the_transcript_does_not_know_is_found(tmp_path):
     message = Sealer(consortium.charter, 2, consortium.identities[1], 1).seal(Stage.SNAPSHOT, payload, recipient=1)
     digest = peek(message).payload_digest.hex()
     record = HospitalRecord(1, "h1", frozenset(), (entry_of("SNAPSHOT", 0, digest),))
-    handed = audit_epoch([Around(2, message)], consortium.charter)
+    handed = audited([Around(2, message)], consortium.charter)
     assert compare([handed], record) == []
-    for audits in ([], [audit_epoch([Around(3, message)], consortium.charter)]):
+    for audits in ([], [audited([Around(3, message)], consortium.charter)]):
         assert [finding.reason for finding in compare(audits, record)] == ["missing-snapshot"]
 
 
 def test_a_message_that_the_hospitals_own_log_lacks_is_found(recorded):
     consortium, events, _ = recorded
     honest = record_of(events, consortium.charter)
-    audits = [audit_epoch(events, consortium.charter)]
+    audits = [audited(events, consortium.charter)]
     (finding,) = compare(audits, replace(honest, sent=honest.sent - {min(honest.sent)}))
     assert finding.reason == "not-in-its-log"
 
@@ -183,6 +196,6 @@ def test_a_message_that_the_hospitals_own_log_lacks_is_found(recorded):
 def test_a_message_in_another_members_name_counts_for_nobody(recorded):
     consortium, events, _ = recorded
     at = index_of(events, Received, Stage.MASKED)
-    audit = audit_epoch([*events, Around(3, events[at].message), Around(3, b"nonsense")], consortium.charter)
+    audit = audited([*events, Around(3, events[at].message), Around(3, b"nonsense")], consortium.charter)
     assert audit.findings == []
     assert audit.refused == 2
