@@ -19,6 +19,11 @@ from training.field.status import SiteState, SiteStatus
 from training.run_lock import is_running
 
 _SITE = click.argument("site", type=FOLDER)
+_GOES_ON = "Its ledger goes on: what its patients have spent counts."
+_NOTHING_SPENT = (
+    "Its ledger is empty: it has taken part in no training. What its patients have spent in another folder counts once "
+    "it is imported: secagg budget import."
+)
 
 
 @click.group()
@@ -118,11 +123,12 @@ def renew(site: Path, charter: Path, kit: Path | None, policy: Path | None, as_j
 
     require_nvflare()
     place = HospitalSite(site)
-    renew_hospital(place, NextCharter(charter, kit, policy), require_hospital_kit)
+    entries = renew_hospital(place, NextCharter(charter, kit, policy), require_hospital_kit)
     if as_json:
-        print_json({"site": str(site), "policy": str(place.folder.policy), "settings": str(place.settings)})
+        paths = {"site": str(site), "policy": str(place.folder.policy), "settings": str(place.settings)}
+        print_json({**paths, "ledger_entries": entries})
         return
-    click.echo(f"{site}: ready for its next charter. Its ledger goes on: what its patients have spent counts.")
+    click.echo(f"{site}: ready for its next charter. {_GOES_ON if entries else _NOTHING_SPENT}")
     click.echo(f"Next: secagg hospital check {quoted(site)}")
 
 

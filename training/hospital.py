@@ -38,6 +38,7 @@ from training.hospital_budget import HospitalBudget
 from training.hospital_logs import HospitalLogs
 from training.hospital_setup import HospitalSetup, initial_state, require_fitting, require_trainable, split_patients
 from training.hospital_state import HospitalState
+from training.lost_ledger import require_ledger_kept
 from training.messages import (
     LARGEST_ANSWER,
     AskSnapshot,
@@ -123,6 +124,7 @@ class Hospital:
                 charter, policy, self._client.number, self._applier, self._revealed_for, write_time
             )
             self._ledger = opened.enter_context(Ledger(setup.folder.ledger, identity))
+            require_ledger_kept(setup.folder, identity.public_key, self._latch.logs(), self._ledger.entries)
             self._logs = HospitalLogs(self._latch, self._ledger, self._egress)
             is_finished = self._applier.is_finished(self._state)
             # One that has every sum spends nothing more, on whomever.

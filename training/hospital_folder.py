@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from secagg.latch import LATCH_FILE
 from secagg.policy.toml import POLICY_FILE
 from secagg.release.statement import MODEL_FILE
+
+_STATE: Final = "checkpoint.safetensors"
+_WITNESSED: Final = "witnessed.json"
+_EVIDENCE: Final = "evidence/forged-sum.bin"
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class HospitalFolder:
 
     def state(self, charter: bytes) -> Path:
         """The state file: the model of one charter and its progress, after the last sum."""
-        return self._run(charter) / "checkpoint.safetensors"
+        return self._run(charter) / _STATE
 
     def release(self, charter: bytes) -> Path:
         """The released model of one charter, its statement, and the charter."""
@@ -56,15 +62,28 @@ class HospitalFolder:
 
     def witnessed(self, charter: bytes) -> Path:
         """The one list of checkpoints of a charter's run that this hospital signs or keeps."""
-        return self._run(charter) / "witnessed.json"
+        return self._run(charter) / _WITNESSED
 
     def evidence(self, charter: bytes) -> Path:
         """The forged sum that made this hospital stop, as it came. That it stopped is in the latch."""
-        return self._run(charter) / "evidence" / "forged-sum.bin"
+        return self._run(charter) / _EVIDENCE
 
     def rewritten(self, charter: bytes) -> tuple[Path, ...]:
         """The files that a charter's run writes anew, as large as its model or small; nobody else writes them."""
         return self.state(charter), self.witnessed(charter), self.release(charter) / MODEL_FILE
 
+    def releases(self) -> Iterator[Path]:
+        """The releases of all charters."""
+        yield from sorted(self._runs.glob("*/release"))
+
+    def left_by_runs(self) -> Iterator[Path]:
+        """What runs under any charter have left that nobody else could have put there, as a copy of a release."""
+        for name in (_STATE, _WITNESSED, _EVIDENCE):
+            yield from sorted(self._runs.glob(f"*/{name}"))
+
     def _run(self, charter: bytes) -> Path:
-        return self.path / "runs" / charter.hex()[:16]
+        return self._runs / charter.hex()[:16]
+
+    @property
+    def _runs(self) -> Path:
+        return self.path / "runs"

@@ -22,6 +22,7 @@ from secagg.identity import Identity
 from secagg.latch import Latch, read_logs
 from secagg.signed_log import FIRST_PREVIOUS, EntryT, LogKind, LogPlace, SignedLog, read_signed
 from training.hospital_folder import HospitalFolder
+from training.lost_ledger import require_ledger_kept
 
 _NOWHERE = LogPlace(0, FIRST_PREVIOUS)
 
@@ -67,6 +68,7 @@ def open_site_ledger(folder: HospitalFolder, identity: Identity) -> Iterator[Led
     if not folder.latch.exists() and not folder.ledger.exists():
         raise _no_ledger(folder.ledger)
     with _opened(folder, identity) as (latch, ledger, egress):
+        require_ledger_kept(folder, identity.public_key, latch.logs(), ledger.entries)
         HospitalLogs(latch, ledger, egress)
         yield ledger
         HospitalLogs(latch, ledger, egress)
@@ -122,7 +124,10 @@ def read_site_ledger(folder: HospitalFolder, public_key: bytes) -> tuple[Sequenc
         InputError: ``no-ledger``, ``unreadable``.
         TamperingError: ``ledger-restored``, ``ledger-damaged``, ``ledger-altered``, ``patients-altered``.
     """
+    if not folder.ledger.exists():
+        require_ledger_kept(folder, public_key, read_logs(folder.latch), ())
     entries = _entries(read_signed_log(folder.ledger, folder.latch, public_key, LEDGER))
+    require_ledger_kept(folder, public_key, read_logs(folder.latch), entries)
     return entries, Account.load(entries, patients_folder(folder.ledger))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -91,10 +92,18 @@ def test_a_budget_that_runs_out_is_told(secagg, home, times, alert):
 
 
 def test_a_hospital_that_has_never_trained_has_no_ledger(secagg, home):
+    shutil.rmtree(home / "runs")
+    for path in (*home.glob("*.sqlite*"), *home.glob("patients/*")):
+        path.unlink()
+    for command in ("show", "verify"):
+        secagg("budget", command, home).failed(UNUSABLE, "no-ledger", home / "ledger.sqlite", "hospital's folder")
+
+
+def test_one_that_lost_its_latch_with_it_is_told_from_it_by_its_patients(secagg, home):
     for name in ("ledger.sqlite", "latch.sqlite"):
         (home / name).unlink()
     for command in ("show", "verify"):
-        secagg("budget", command, home).failed(UNUSABLE, "no-ledger", home / "ledger.sqlite", "hospital's folder")
+        secagg("budget", command, home).failed(TAMPERING, "ledger-restored", home / "ledger.sqlite", "patients")
 
 
 def test_a_folder_that_is_no_hospitals_is_told_to_be_none(secagg, finished, here):

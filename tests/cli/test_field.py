@@ -61,6 +61,14 @@ def test_a_hospital_s_site_is_made_from_what_it_was_given(secagg, given, here):
     }
 
 
+def test_one_that_was_never_in_a_training_is_renewed_without_a_word_of_what_was_spent(secagg, given, here):
+    secagg("hospital", "init", "site", *given.of(2))
+    renewed = secagg("hospital", "renew", "site", "--charter", given.run / "charter")
+    assert renewed.code == 0
+    assert "Its ledger is empty" in renewed.out
+    assert "secagg budget import" in renewed.out
+
+
 def test_another_hospital_s_kit_is_found_out(secagg, given, here):
     secagg("hospital", "init", "site", *given.of(2, kit=3)).failed(UNUSABLE, "other-kit", "hospital-03", "hospital-02")
     assert not Path("site").exists()

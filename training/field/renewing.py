@@ -11,6 +11,7 @@ from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
+from secagg.errors import InputError
 from secagg.files import PRIVATE, lock, read_bounded, sync, unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.policy import Policy, check_charter, load_policy, put_in_force
@@ -19,6 +20,7 @@ from secagg.policy.toml import LARGEST_POLICY, read_policy
 from training.field.hospital_site import HospitalSite
 from training.field.laying_out import copy_kit, require_records, write_signed_charter
 from training.field.settings import HospitalSettings, read_settings
+from training.hospital_logs import read_site_ledger
 from training.run_lock import alone
 
 
@@ -37,8 +39,8 @@ class NextCharter:
     policy: Path | None = None
 
 
-def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]) -> None:
-    """Let a site take part under another charter. Repeat it where it was cut off.
+def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]) -> int:
+    """Let a site take part under another charter; how many entries its ledger has. Repeat it where it was cut off.
 
     Everything is checked before anything is written. What is not given stays: key, settings, and all that the site
     remembers.
@@ -49,13 +51,14 @@ def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callab
     Raises:
         InputError: ``no-site``, ``state-in-use``, ``unknown-member``, ``unwritable``, or what is wrong with the files.
         RefusedError: ``policy-loosened``, or if the policy does not allow the charter.
+        TamperingError: if its ledger was altered, rolled back or removed.
     """
     site.require_laid_out()
     with ExitStack() as held:
         held.enter_context(alone(site.path))
         # A job's process may still be at work when the site's own has ended.
         held.callback(os.close, lock(site.attending))
-        charter = _checked(site, following, check_kit)
+        charter, entries = _checked(site, following, check_kit)
         if following.policy:
             write_atomically(site.folder.policy, read_bounded(following.policy, LARGEST_POLICY), PRIVATE)
             # At once: until then, whoever can write the file could put the old one back.
@@ -64,16 +67,30 @@ def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callab
             kit = following.kit
             _replace(site.kit, lambda folder: copy_kit(kit, folder))
         _replace(site.charter, lambda folder: write_signed_charter(folder, charter))
+    return entries
 
 
-def _checked(site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]) -> VerifiedCharter:
+def _checked(
+    site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]
+) -> tuple[VerifiedCharter, int]:
     charter, settings = read_verified(following.charter), read_settings(site.settings, HospitalSettings)
     identity = Identity.load(site.folder.identity, site.passphrase(settings))
     number = charter.charter.number_of_key(identity.public_key, site.folder.identity)
     check_kit(following.kit or site.kit, number)
     check_charter(charter.charter, _policy(site, following))
     require_records(charter, site.path / settings.data)
-    return charter
+    return charter, _entries(site, identity.public_key)
+
+
+def _entries(site: HospitalSite, public_key: bytes) -> int:
+    """How many its ledger has; a site that was never opened for a job has no ledger."""
+    try:
+        entries, _ = read_site_ledger(site.folder, public_key)
+    except InputError as error:
+        if error.reason != "no-ledger":
+            raise
+        return 0
+    return len(entries)
 
 
 def _policy(site: HospitalSite, following: NextCharter) -> Policy:
