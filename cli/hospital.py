@@ -13,6 +13,7 @@ from cli.output import console, epsilon, json_option, print_json, say_why
 from cli.paths import EXISTING_FILE, EXISTING_FOLDER, FOLDER, PLACE, quoted
 from cli.site_view import SiteView, stopped_by_hand
 from secagg.errors import RefusedError, SecaggError, TamperingError
+from secagg.passphrase import is_lasting
 from training.device_name import DeviceName
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState, SiteStatus
@@ -88,14 +89,18 @@ def init(
     settings = HospitalSettings(
         data=str(data.absolute()),
         device=device,
-        passphrase_file=str(passphrase_file.absolute()) if passphrase_file else None,
+        passphrase_file=str(passphrase_file.absolute()) if passphrase_file and is_lasting(passphrase_file) else None,
     )
-    made = lay_out_hospital(site, HospitalMaterial(charter, identity, kit, settings, policy), require_hospital_kit)
+    material = HospitalMaterial(charter, identity, kit, settings, policy, passphrase_file)
+    made = lay_out_hospital(site, material, require_hospital_kit)
     if as_json:
-        print_json({"site": str(made.path), "policy": str(made.folder.policy), "settings": str(made.settings)})
+        paths = {"site": str(made.path), "policy": str(made.folder.policy), "settings": str(made.settings)}
+        print_json({**paths, "passphrase_file": settings.passphrase_file})
         return
     click.echo(f"{made.path}: ready. Its records stay where they are.")
     click.echo(f"Read {made.folder.policy}: it says what this site accepts.")
+    if passphrase_file and not settings.passphrase_file:
+        click.echo(f"{passphrase_file} will be gone: say in {made.settings} where the passphrase is (passphrase_file).")
     click.echo(f"Next: secagg hospital check {quoted(made.path)}")
 
 
@@ -104,8 +109,20 @@ def init(
 @click.option("--charter", type=EXISTING_FOLDER, required=True, help="Folder of the next charter, signed by all.")
 @click.option("--kit", type=EXISTING_FOLDER, help="Start-up kit, if another was made; if not given, the one in SITE.")
 @click.option("--policy", type=EXISTING_FILE, help="What this site accepts from now on; if not given, SITE's policy.")
+@click.option(
+    "--passphrase-file",
+    type=EXISTING_FILE,
+    help="File whose first line is the passphrase of SITE's key; if not given, the one that SITE/hospital.toml names.",
+)
 @json_option
-def renew(site: Path, charter: Path, kit: Path | None, policy: Path | None, as_json: bool) -> None:
+def renew(
+    site: Path,
+    charter: Path,
+    kit: Path | None,
+    policy: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
     """Let SITE take part under its next charter, with the key, the records, the ledger and the latch that it has.
 
     What its patients have spent under earlier charters counts. A second folder for the same patients would have a
@@ -123,7 +140,7 @@ def renew(site: Path, charter: Path, kit: Path | None, policy: Path | None, as_j
 
     require_nvflare()
     place = HospitalSite(site)
-    entries = renew_hospital(place, NextCharter(charter, kit, policy), require_hospital_kit)
+    entries = renew_hospital(place, NextCharter(charter, kit, policy, passphrase_file), require_hospital_kit)
     if as_json:
         paths = {"site": str(site), "policy": str(place.folder.policy), "settings": str(place.settings)}
         print_json({**paths, "ledger_entries": entries})

@@ -105,7 +105,8 @@ class Identity:
             key = serialization.load_pem_private_key(pem, passphrase)
         except TypeError as error:
             if passphrase is None:
-                what, remedy = "needs a passphrase", "Give the file that holds the passphrase with --passphrase-file."
+                what = "needs a passphrase"
+                remedy = "Give the file that holds it: --passphrase-file, or passphrase_file in a site's hospital.toml."
             else:
                 what, remedy = "is not encrypted, but a passphrase was given", "Leave the passphrase out."
             raise InputError("wrong-passphrase", f"{path} {what}.", culprit=str(path), remedy=remedy) from error

@@ -6,6 +6,7 @@ Knows files. Knows nothing of what a passphrase opens.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from secagg.errors import InputError
 from secagg.files import read_bounded
@@ -13,6 +14,8 @@ from secagg.files import read_bounded
 # PKCS#8 encryption takes no more.
 _LONGEST_PASSPHRASE = 1023
 _LARGEST_PASSPHRASE_FILE = 64 * 1024
+# What leads to whatever this process has open, a file among them.
+_OF_THIS_PROCESS: Final = ("/dev/fd/", "/dev/stdin", "/proc/")
 
 
 def read_passphrase(path: Path | None) -> bytes | None:
@@ -32,3 +35,8 @@ def read_passphrase(path: Path | None) -> bytes | None:
             remedy=f"Write 1 to {_LONGEST_PASSPHRASE} bytes in its first line.",
         )
     return passphrase
+
+
+def is_lasting(path: Path) -> bool:
+    """Whether a passphrase file will be there for another process too, as a pipe will not."""
+    return path.is_file() and not str(path.absolute()).startswith(_OF_THIS_PROCESS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 
 from secagg.charter.folder import read_verified
+from secagg.identity import Identity
 from secagg.latch import Latch
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE, nothing_written
 from tests.support.hospitals import choices_of, prepared, settings_for
 from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, finish
+from training.field.settings import HospitalSettings, read_settings
 from training.field.status import SiteState, SiteStatus, StatusFile
 from training.run_lock import alone
 from training.simulation_folder import prepare
@@ -67,6 +70,53 @@ def test_one_that_was_never_in_a_training_is_renewed_without_a_word_of_what_was_
     assert renewed.code == 0
     assert "Its ledger is empty" in renewed.out
     assert "secagg budget import" in renewed.out
+
+
+@contextmanager
+def through_a_pipe(text: str):
+    """What `<(...)` gives a command."""
+    read, write = os.pipe()
+    try:
+        with os.fdopen(write, "w") as file:
+            file.write(text)
+        yield f"/dev/fd/{read}"
+    finally:
+        os.close(read)
+
+
+@pytest.fixture
+def with_a_passphrase(given, here):
+    """What hospital 2 was given, its key encrypted, and a file with the passphrase."""
+    Identity.load(given.run / "hospitals/h2/identity.pem").save(here / "locked.pem", b"correct horse")
+    (here / "passphrase.txt").write_text("correct horse\n")
+    return ("--charter", given.run / "charter", "--identity", "locked.pem", *given.of(2)[4:])
+
+
+def test_a_passphrase_that_came_through_a_pipe_is_not_looked_for_there_again(secagg, with_a_passphrase, here):
+    with through_a_pipe("correct horse\n") as pipe:
+        made = secagg("hospital", "init", "site", *with_a_passphrase, "--passphrase-file", pipe)
+    assert made.code == 0
+    assert f"{pipe} will be gone: say in site/hospital.toml where the passphrase is (passphrase_file)." in made.out
+    assert "passphrase_file" not in Path("site/hospital.toml").read_text()
+    secagg("hospital", "run", "site").failed(UNUSABLE, "wrong-passphrase", "passphrase_file in a site's hospital.toml")
+
+
+def test_a_passphrase_in_a_file_is_read_from_there_from_then_on(secagg, with_a_passphrase, here):
+    made = secagg("hospital", "init", "site", *with_a_passphrase, "--passphrase-file", "passphrase.txt")
+    assert "will be gone" not in made.out
+    assert read_settings(here / "site/hospital.toml", HospitalSettings).passphrase_file == str(here / "passphrase.txt")
+
+
+def test_a_site_whose_passphrase_is_there_only_while_it_runs_is_renewed_with_another_file(
+    secagg, with_a_passphrase, given, here
+):
+    secagg("hospital", "init", "site", *with_a_passphrase, "--passphrase-file", "passphrase.txt")
+    Path("passphrase.txt").unlink()
+    renew = ("hospital", "renew", "site", "--charter", given.run / "charter")
+    secagg(*renew).failed(UNUSABLE, "unreadable", "passphrase.txt")
+    with through_a_pipe("correct horse\n") as pipe:
+        assert secagg(*renew, "--passphrase-file", pipe).code == 0
+    assert read_settings(here / "site/hospital.toml", HospitalSettings).passphrase_file == str(here / "passphrase.txt")
 
 
 def test_another_hospital_s_kit_is_found_out(secagg, given, here):

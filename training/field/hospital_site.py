@@ -94,7 +94,7 @@ class HospitalSite:
         Raises:
             InputError: ``unknown-member``, or why the identity cannot be loaded.
         """
-        number = charter.charter.number_of_key(self._identity().public_key, self.folder.identity)
+        number = charter.charter.number_of_key(self.load_identity().public_key, self.folder.identity)
         return charter.charter.member(number).name
 
     def attend(self, charter_digest: str, serial: int) -> AbstractContextManager[Attendance]:
@@ -108,5 +108,15 @@ class HospitalSite:
         """What opens the identity file, if it is encrypted."""
         return read_passphrase(self.path / settings.passphrase_file if settings.passphrase_file else None)
 
-    def _identity(self) -> Identity:
+    def load_identity(self, passphrase_file: Path | None = None) -> Identity:
+        """This hospital's signing key.
+
+        Args:
+            passphrase_file: in place of the one that the settings name, which may be there only while the site runs.
+
+        Raises:
+            InputError: why the settings or the identity cannot be loaded.
+        """
+        if passphrase_file:
+            return Identity.load(self.folder.identity, read_passphrase(passphrase_file))
         return Identity.load(self.folder.identity, self.passphrase(read_settings(self.settings, HospitalSettings)))

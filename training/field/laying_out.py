@@ -36,6 +36,7 @@ class HospitalMaterial:
     Attributes:
         kit: the start-up kit that this hospital was given.
         policy: what this site accepts; one that accepts just this charter is written if none is given.
+        passphrase_file: whose first line opens the identity file now, also where the settings name another, or none.
     """
 
     charter: Path
@@ -43,6 +44,7 @@ class HospitalMaterial:
     kit: Path
     settings: HospitalSettings
     policy: Path | None = None
+    passphrase_file: Path | None = None
 
 
 def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable[[Path, int], object]) -> HospitalSite:
@@ -57,7 +59,7 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
     """
     _require_no_site(path)
     charter = read_verified(material.charter)
-    identity = Identity.load(material.identity, read_passphrase(_file(material.settings.passphrase_file)))
+    identity = Identity.load(material.identity, read_passphrase(material.passphrase_file))
     number = charter.charter.number_of_key(identity.public_key, material.identity)
     check_kit(material.kit, number)
     if material.policy:
@@ -156,7 +158,3 @@ def copy_kit(source: Path, target: Path) -> None:
     shutil.copytree(source, target)
     for entry in (target, *target.rglob("*")):
         entry.chmod(0o700 if entry.is_dir() else PRIVATE)
-
-
-def _file(name: str | None) -> Path | None:
-    return Path(name) if name else None

@@ -13,7 +13,6 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError
 from secagg.files import PRIVATE, lock, read_bounded, sync, unwritable, write_atomically
-from secagg.identity import Identity
 from secagg.policy import Policy, check_charter, load_policy, put_in_force
 from secagg.policy.acceptance import read_change, require_countersigned
 from secagg.policy.toml import LARGEST_POLICY, read_policy
@@ -32,11 +31,13 @@ class NextCharter:
         charter: folder of the charter that every member has signed.
         kit: the start-up kit, where another was made.
         policy: what this site accepts from now on; what it has goes on if none is given.
+        passphrase_file: whose first line opens the identity file, in place of the one that the settings name.
     """
 
     charter: Path
     kit: Path | None = None
     policy: Path | None = None
+    passphrase_file: Path | None = None
 
 
 def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]) -> int:
@@ -74,7 +75,7 @@ def _checked(
     site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]
 ) -> tuple[VerifiedCharter, int]:
     charter, settings = read_verified(following.charter), read_settings(site.settings, HospitalSettings)
-    identity = Identity.load(site.folder.identity, site.passphrase(settings))
+    identity = site.load_identity(following.passphrase_file)
     number = charter.charter.number_of_key(identity.public_key, site.folder.identity)
     check_kit(following.kit or site.kit, number)
     check_charter(charter.charter, _policy(site, following))
