@@ -96,7 +96,7 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
         _require_phase(text, drop_out, charter)
         _require_round(text, drop_out, drop_outs, charter)
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
-    make_folder(folder, lambda partial: _write_folders(partial, settings, verified, identities))
+    make_folder(folder, lambda partial: _write_folders(partial, settings, verified, identities), SETTINGS_FILE)
 
 
 def resuming(folder: Path) -> str:

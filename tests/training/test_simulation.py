@@ -160,14 +160,21 @@ def test_what_is_already_there_is_never_touched(tmp_path, tables, make):
     assert refused(folder, settings_for(tables, choices_of())) == "folder-not-empty"
 
 
-def test_the_working_directory_cannot_be_replaced_and_stays_as_it_is(tmp_path, tables, monkeypatch):
+def test_the_working_directory_may_be_used_if_it_is_empty(tmp_path, tables, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(InputError) as caught:
-        prepare(Path(), settings_for(tables, choices_of()))
-    assert caught.value.reason == "unwritable"
+    prepare(Path(), settings_for(tables, choices_of()))
+    assert read_verified(tmp_path / "here/charter").charter.members[0].name == "h1"
+    assert not [*tmp_path.glob(".*"), *(tmp_path / "here").glob(".*")]
+
+
+def test_what_cannot_be_written_leaves_the_working_directory_as_it_is(tmp_path, tables, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "in-the-way").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    settings = replace(settings_for(tables, choices_of()), hospitals_at=str(tmp_path / "in-the-way"))
+    assert refused(Path(), settings) == "unwritable"
     assert everything_in(tmp_path / "here") == []
-    assert not list(tmp_path.glob(".*"))
 
 
 def test_an_empty_folder_may_be_used(tmp_path, tables):

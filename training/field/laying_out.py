@@ -79,7 +79,7 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         )
         copy_kit(material.kit, site.kit)
 
-    _make(path, fill)
+    _make(path, fill, HospitalSite(path).settings)
     return HospitalSite(path)
 
 
@@ -106,7 +106,7 @@ def lay_out_coordinator(
         )
         copy_kit(kit, site.kit)
 
-    _make(path, fill)
+    _make(path, fill, CoordinatorSite(path).settings)
     return CoordinatorSite(path)
 
 
@@ -132,9 +132,9 @@ def require_records(charter: VerifiedCharter, data: Path) -> None:
     require_trainable(charter.charter, task, train, validation)
 
 
-def _make(path: Path, fill: Callable[[Path], None]) -> None:
+def _make(path: Path, fill: Callable[[Path], None], settings: Path) -> None:
     require_new(path, "Choose another folder; a site that exists already needs no init.")
-    make_folder(path, fill, 0o700)
+    make_folder(path, fill, settings.name, 0o700)
 
 
 def _put_in_force(site: HospitalSite) -> None:

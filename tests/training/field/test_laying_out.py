@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import stat
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from secagg.policy import Policy, check_charter, load_policy, render_policy
 from secagg.policy.needs import needed_policy
 from tests.support.hospitals import SCALED_BY_SUMS, tabular_spec
 from tests.training.field.conftest import any_kit, lay_out
+from training.field.hospital_site import HospitalSite
 from training.field.laying_out import lay_out_coordinator, lay_out_hospital
 
 
@@ -108,9 +110,48 @@ def test_what_is_there_is_never_overwritten(sites):
         lay_out_coordinator(sites.coordinator.path, sites.materials[1].charter, sites.materials[1].kit, any_kit)
 
 
-def test_an_empty_folder_may_be_there_already(sites, tmp_path):
+def test_an_empty_folder_that_is_there_is_filled_and_not_replaced(sites, tmp_path):
+    """It may be a mount point, with what its file system has, and what a killed `init` left."""
+    empty = tmp_path / "empty"
+    empty.mkdir(mode=0o755)
+    (empty / "lost+found").mkdir()
+    (empty / ".partial").mkdir()
+    (empty / ".partial" / "half").touch()
+    before = empty.stat().st_ino
+    site = lay_out_hospital(empty, sites.materials[1], any_kit)
+    assert site.settings.exists()
+    assert (empty.stat().st_ino, stat.S_IMODE(empty.stat().st_mode)) == (before, 0o700)
+    made = {entry.name for entry in sites.hospitals[1].path.iterdir()}
+    assert {entry.name for entry in empty.iterdir()} == {*made, "lost+found"}
+
+
+def test_what_cannot_be_read_leaves_an_empty_folder_as_it_was(sites, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert lay_out_hospital(tmp_path / "empty", sites.materials[1], any_kit).settings.exists()
+    (tmp_path / "stranger.pem").write_text("no key")
+    with pytest.raises(InputError):
+        lay_out_hospital(
+            tmp_path / "empty", dataclasses.replace(sites.materials[1], identity=tmp_path / "stranger.pem"), any_kit
+        )
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_cut_off_while_an_empty_folder_is_filled_it_is_no_site(sites, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    moved, rename = [], Path.rename
+
+    def until_the_last(source, target):
+        if len(moved) == 4:
+            raise KeyboardInterrupt
+        moved.append(target.name)
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", until_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        lay_out_hospital(tmp_path / "empty", sites.materials[1], any_kit)
+    assert sorted(moved) == ["charter", "identity.pem", "kit", "policy.toml"]
+    with pytest.raises(InputError) as refusal:
+        HospitalSite(tmp_path / "empty").require_laid_out()
+    assert refusal.value.reason == "no-site"
 
 
 # --- A task of somebody else's code ---------------------------------------------------------------------------
