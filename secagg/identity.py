@@ -27,7 +27,7 @@ SIGNATURE_SIZE: Final = 64
 PublicKey = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_SIZE, max_length=PUBLIC_KEY_SIZE)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 _LARGEST_PEM = 16 * 1024
-_ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _FINGERPRINT_CHARACTERS = 20
 
 
@@ -112,7 +112,7 @@ class Identity:
             raise InputError("wrong-passphrase", f"{path} {what}.", culprit=str(path), remedy=remedy) from error
         except (ValueError, UnsupportedAlgorithm, InternalError) as error:
             # InternalError: of OpenSSL, for a key that is too short for its own algorithm.
-            if passphrase and _ENCRYPTED in pem:
+            if passphrase and ENCRYPTED in pem:
                 raise InputError(
                     "wrong-passphrase",
                     f"{path} cannot be opened with this passphrase.",

@@ -13,6 +13,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -23,10 +24,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically, read_bounded
+from secagg.identity import ENCRYPTED
 
 KEY_FILE: Final = "root-ca.key"
 CERTIFICATE_FILE: Final = "root-ca.pem"
 _LARGEST: Final = 64 * 1024
+_ANEW: Final = "move it away and provision again: every party then needs a new kit."
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,50 @@ def load_authority(state: Path, passphrase: bytes | None) -> Authority:
     """The authority in ``state``.
 
     Raises:
-        InputError: ``unreadable``, ``bad-authority`` if it is none, or the passphrase does not open it.
+        InputError: ``unreadable``, ``wrong-passphrase``, ``bad-authority`` if it is none.
     """
     try:
         certificate = x509.load_pem_x509_certificate(read_bounded(state / CERTIFICATE_FILE, _LARGEST))
-        key = load_pem_private_key(read_bounded(state / KEY_FILE, _LARGEST), passphrase)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except ValueError as error:
         raise _bad(state) from error
+    key = _read_key(state, passphrase)
     if not isinstance(key, RSAPrivateKey) or key.public_key() != certificate.public_key():
         raise _bad(state)
     return Authority(certificate, key)
 
 
+def _read_key(state: Path, passphrase: bytes | None) -> PrivateKeyTypes:
+    pem = read_bounded(state / KEY_FILE, _LARGEST)
+    try:
+        return load_pem_private_key(pem, passphrase)
+    except TypeError as error:
+        raise (_not_encrypted(state) if passphrase else _locked(state)) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise (_not_opened(state) if passphrase and ENCRYPTED in pem else _bad(state)) from error
+
+
+def _locked(state: Path) -> InputError:
+    return _wrong_passphrase(state, "needs a passphrase", "Give the file that holds it with --passphrase-file.")
+
+
+def _not_encrypted(state: Path) -> InputError:
+    return _wrong_passphrase(state, "is not encrypted, but a passphrase was given", "Leave the passphrase out.")
+
+
+def _not_opened(state: Path) -> InputError:
+    remedy = f"Give the passphrase that the authority was made with; nothing else opens it. Without it, {_ANEW}"
+    return _wrong_passphrase(state, "cannot be opened with this passphrase", remedy)
+
+
+def _wrong_passphrase(state: Path, what: str, remedy: str) -> InputError:
+    path = state / KEY_FILE
+    return InputError("wrong-passphrase", f"{path} {what}.", culprit=str(path), remedy=remedy)
+
+
 def _bad(state: Path) -> InputError:
     return InputError(
         "bad-authority",
-        f"{state} does not hold a certificate authority that can be opened.",
+        f"{state} does not hold a certificate authority.",
         culprit=str(state),
-        remedy="Give the passphrase of its key, or restore the folder as it was.",
+        remedy=f"Restore the folder as it was. Without a copy, {_ANEW}",
     )

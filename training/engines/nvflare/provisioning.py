@@ -82,7 +82,8 @@ def provision(
     kits come from the authority that is there, with new keys: that is how certificates are renewed.
 
     Raises:
-        InputError: ``extra-missing``; ``exists`` if there are kits already; ``bad-authority``; ``unwritable``.
+        InputError: ``extra-missing``; ``exists`` if there are kits already; ``wrong-passphrase``, ``bad-authority``;
+            ``unwritable``.
         SecaggError: ``provisioning-failed``, with what NVFlare said.
     """
     require_nvflare()

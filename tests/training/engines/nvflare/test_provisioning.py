@@ -97,12 +97,32 @@ def test_a_passphrase_keeps_the_authority_s_key_closed(verified, tmp_path):
     provision(verified, Address("localhost"), tmp_path, b"correct horse")
     assert b"ENCRYPTED" in (tmp_path / "state" / "root-ca.key").read_bytes()
     shutil.rmtree(tmp_path / "kits")
-    for wrong in (None, b"battery staple"):
+    for wrong, why in ((None, "needs a passphrase"), (b"battery staple", "cannot be opened with this passphrase")):
         with pytest.raises(InputError) as refused:
             provision(verified, Address("localhost"), tmp_path, wrong)
-        assert refused.value.reason == "bad-authority"
+        assert refused.value.reason == "wrong-passphrase"
+        assert why in refused.value.message
     assert not (tmp_path / "kits").exists()
     provision(verified, Address("localhost"), tmp_path, b"correct horse")
+
+
+def test_a_passphrase_for_an_authority_that_has_none_is_to_be_left_out(provisioned, verified, tmp_path):
+    shutil.copytree(provisioned / "state", tmp_path / "state")
+    with pytest.raises(InputError) as refused:
+        provision(verified, Address("localhost"), tmp_path, b"correct horse")
+    assert (refused.value.reason, refused.value.remedy) == ("wrong-passphrase", "Leave the passphrase out.")
+
+
+@pytest.mark.parametrize("name", ["root-ca.key", "root-ca.pem"])
+@pytest.mark.parametrize("passphrase", [None, b"correct horse"])
+def test_a_damaged_authority_is_no_matter_of_passphrases(verified, tmp_path, name, passphrase):
+    provision(verified, Address("localhost"), tmp_path, passphrase)
+    shutil.rmtree(tmp_path / "kits")
+    (tmp_path / "state" / name).write_text("nothing of the kind")
+    with pytest.raises(InputError) as refused:
+        provision(verified, Address("localhost"), tmp_path, passphrase)
+    assert refused.value.reason == "bad-authority"
+    assert "passphrase" not in refused.value.remedy
 
 
 @pytest.mark.parametrize("host", ["", "a b", "-a", "a" * 65, "hospital-01", "Hospital-1", "a/../b", "https://a", "a:1"])
