@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from secagg.errors import RefusedError
 from secagg.files import write_atomically
 from secagg.identity import Identity
 from secagg.latch import Latch
+from secagg.policy import render_policy
+from secagg.policy.needs import needed_policy
+from tests.cli.outcome import REFUSED, UNUSABLE
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, raise_epsilon
@@ -104,3 +109,63 @@ def test_control_without_the_release_all_that_was_planned_counts_and_nothing_the
     with pytest.raises(RefusedError) as refusal, site.attend(agreed[0].charter.digest.hex(), 1):
         pass
     assert refusal.value.reason == "budget-exceeded"
+
+
+# The key is lost, and no export was made ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_its_key(stopped):
+    """What is left of h1's site, and its public key as everybody's copy of the charter has it."""
+    site = stopped.hospitals[1]
+    site.folder.identity.unlink()
+    return site.path, base64.b64encode(stopped.charter.charter.member(1).public_key).decode()
+
+
+def told_without_it(secagg, without_its_key):
+    """The epsilon that the ledger says is spent or reserved, to whoever has the public key only."""
+    old, public_key = without_its_key
+    (data_set,) = secagg("policy", "check", old, "--public-key", public_key, "--json").json["data_sets"]
+    return data_set["use"]["epsilon"]
+
+
+def asked(agreed):
+    """What the next training needs a policy to allow."""
+    return needed_policy(agreed[0].charter.charter).maximum_epsilon
+
+
+def init_allowing(secagg, agreed, epsilon):
+    """`secagg hospital init` of a new site with a policy that allows this much."""
+    new, kit = agreed
+    given = new.materials[1]
+    policy = replace(needed_policy(new.charter.charter), maximum_epsilon=epsilon)
+    Path("policy.toml").write_bytes(render_policy(policy))
+    made = ("--charter", given.charter, "--identity", given.identity, "--kit", kit, "--data", given.settings.data)
+    return secagg("hospital", "init", "site", *made, "--policy", "policy.toml")
+
+
+def begins(agreed):
+    with HospitalSite(Path("site")).attend(agreed[0].charter.digest.hex(), 1):
+        return True
+
+
+def test_without_the_key_a_ledger_cannot_be_exported_and_still_tells_what_was_spent(secagg, stopped, without_its_key):
+    old, _ = without_its_key
+    secagg("budget", "export", old, "--out", "old.json").failed(UNUSABLE, "unreadable", "identity.pem")
+    assert 0 < told_without_it(secagg, without_its_key) <= needed_policy(stopped.charter.charter).maximum_epsilon
+
+
+def test_a_policy_that_allows_less_by_that_lets_the_next_training_begin_only_where_both_fit(
+    secagg, agreed, without_its_key, here
+):
+    spent = told_without_it(secagg, without_its_key)
+    assert spent + asked(agreed) > ALLOWED
+    assert init_allowing(secagg, agreed, ALLOWED - spent).code == REFUSED
+    both = spent + asked(agreed) + 0.001
+    assert init_allowing(secagg, agreed, both - spent).code == 0
+    assert begins(agreed)
+
+
+def test_control_a_policy_that_was_not_lowered_lets_it_begin_where_they_do_not(secagg, agreed, without_its_key, here):
+    assert init_allowing(secagg, agreed, ALLOWED).code == 0
+    assert begins(agreed)
