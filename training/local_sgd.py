@@ -7,6 +7,7 @@ hospitals. What leaves a hospital is the caller's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,8 @@ def train_locally(
     """Take ``settings.local_steps`` SGD steps on ``model``, in place, leaving it on ``device``.
 
     Batches are drawn without replacement and the order is shuffled anew whenever it runs out; a hospital with fewer
-    records than a batch uses all of them each time. Momentum starts from zero.
+    records than a batch uses all of them each time. Momentum starts from zero. What the model itself draws, such as
+    dropout, follows from ``generator`` too.
 
     Raises:
         InputError: ``training-diverged`` when a parameter is no longer finite.
@@ -43,15 +45,25 @@ def train_locally(
     optimiser = torch.optim.SGD(
         trainable, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
-    for rows in _batches(len(records), settings, generator):
-        features = torch.from_numpy(records.features[rows]).to(device)
-        labels = torch.from_numpy(records.labels[rows]).to(device)
-        optimiser.zero_grad(set_to_none=True)
-        loss(model(features), labels).backward()  # type: ignore[no-untyped-call]
-        _add_proximal_gradient(trainable, shared, settings.prox_mu)
-        optimiser.step()
+    with _drawing_from(generator, device):
+        for rows in _batches(len(records), settings, generator):
+            features = torch.from_numpy(records.features[rows]).to(device)
+            labels = torch.from_numpy(records.labels[rows]).to(device)
+            optimiser.zero_grad(set_to_none=True)
+            loss(model(features), labels).backward()  # type: ignore[no-untyped-call]
+            _add_proximal_gradient(trainable, shared, settings.prox_mu)
+            optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     _require_finite(trainable, records.source)
+
+
+@contextmanager
+def _drawing_from(generator: np.random.Generator, device: torch.device) -> Iterator[None]:
+    """Torch's own draws follow from the generator within, whose next draws stay as they are."""
+    seed = int(generator.spawn(1)[0].integers(1 << 63))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _batches(count: int, settings: Training, generator: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:

@@ -84,6 +84,34 @@ def test_the_same_generator_trains_the_same_model() -> None:
     assert not np.array_equal(trained(settings, 1), trained(settings, 2))
 
 
+def test_what_the_model_draws_itself_follows_from_the_generator_and_moves_nobody_elses_draws() -> None:
+    settings = Training(rounds=1, local_steps=7, batch_size=3, learning_rate=0.5)
+
+    def with_dropout(seed: int) -> np.ndarray:
+        model = nn.Sequential(nn.Dropout(0.5), zero_model())
+        train_locally(model, ten_records(), classification_loss, settings, np.random.default_rng(seed), CPU)
+        return flatten(model)
+
+    np.testing.assert_array_equal(with_dropout(1), with_dropout(1))
+    assert not np.array_equal(with_dropout(1), with_dropout(2))
+    model = nn.Sequential(nn.Dropout(0.5), zero_model())
+    before = torch.get_rng_state()
+    train_locally(model, ten_records(), classification_loss, settings, np.random.default_rng(1), CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_each_round_draws_anew() -> None:
+    settings = Training(rounds=1, local_steps=1, batch_size=100, learning_rate=0.5)
+    generator = np.random.default_rng(1)
+
+    def update() -> np.ndarray:
+        model = nn.Sequential(nn.Dropout(0.5), zero_model())
+        train_locally(model, ten_records(), classification_loss, settings, generator, CPU)
+        return flatten(model)
+
+    assert not np.array_equal(update(), update())
+
+
 def test_a_pull_to_the_shared_model_keeps_training_near_it() -> None:
     free = Training(rounds=1, local_steps=50, batch_size=10, learning_rate=0.5)
     pulled = msgspec.structs.replace(free, prox_mu=1.0)
