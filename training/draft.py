@@ -29,6 +29,7 @@ from secagg.errors import InputError
 from secagg.homomorphic.parameters import fitting_parameters
 from training.charter_check import checked_charter
 from training.choices import FITTING_PARAMETERS, CharterChoices
+from training.custom_task_check import require_same_model_again
 from training.dropout import chosen_graph
 from training.evaluation import cell_count
 from training.hospital_setup import require_private_division
@@ -57,6 +58,8 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     task = make_task(spec)
     module = task.build_model()
     layout = ModelLayout.of(module)
+    digest = model_digest(layout, flatten(module))
+    require_same_model_again(task, digest)
     statistics = len(input_names(spec.data)) if spec.data.standardise == "secure-sum" else 0
     threshold = choices.threshold or smallest_threshold(len(members), choices.max_colluding)
     training, metrics = _training(choices), _metrics(choices, spec)
@@ -74,7 +77,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         scheme=choices.scheme,
         graph=graph,
         homomorphic=_homomorphic(choices, layout.size),
-        model=Model(digest=model_digest(layout, flatten(module)), parameters=layout.size),
+        model=Model(digest=digest, parameters=layout.size),
         task=task_choice(spec),
         training=training,
         encoding=drafted.encoding,

@@ -19,6 +19,7 @@ from dp.row_size import row_size
 from secagg.errors import InputError
 from training.metrics import Metrics
 from training.records import Records
+from training.score_check import require_columns, require_probabilities
 from training.task import Task, TaskSpec
 
 _ODDS_SCALE = 2.0
@@ -39,7 +40,11 @@ def count_cells(task: Task, model: nn.Module, records: Records, device: torch.de
     """Count patients into cells, int64 (cell_count,); their sum is the number of patients.
 
     A patient's score is the mean over the patient's rows, the label the largest of the rows'. A patient for whom the
-    model gives no numbers counts as undecided: an error would tell of one patient what no noise covers.
+    model gives no numbers counts as undecided: an error would tell of one patient what no noise covers. For the same
+    reason nobody checks here whether scores are probabilities.
+
+    Raises:
+        InputError: ``bad-scores``, if their shape is another.
     """
     rows = _row_scores(task, model, records, device)
     rows[~np.isfinite(rows).all(axis=1)] = 1 / rows.shape[1]
@@ -89,7 +94,7 @@ def evaluate(task: Task, model: nn.Module, records: Records, device: torch.devic
     """Exact accuracy and (for two classes) exact AUC, for records that the caller may see.
 
     Raises:
-        InputError: ``nan-scores``.
+        InputError: ``nan-scores``, ``bad-scores``.
     """
     scores = _patient_scores(task, model, records, device)
     # Half of the time that a hospital's process takes to start, and it starts for every epoch.
@@ -110,6 +115,7 @@ def _patient_scores(task: Task, model: nn.Module, records: Records, device: torc
         raise InputError(
             "nan-scores", message, culprit=records.source, remedy="Training diverged: lower the learning rate."
         )
+    require_probabilities(task.spec, rows)
     return _mean_by_patient(records, rows)
 
 
@@ -129,7 +135,9 @@ def _row_scores(task: Task, model: nn.Module, records: Records, device: torch.de
     with torch.inference_mode():
         for start in range(0, len(records), most):
             batch = torch.from_numpy(records.features[start : start + most]).to(device)
-            pieces.append(task.scores(model(batch)).float().cpu().numpy().astype(np.float64))
+            scores = task.scores(model(batch))
+            require_columns(task.spec, scores, len(batch))
+            pieces.append(scores.float().cpu().numpy().astype(np.float64))
     model.train(was_training)
     return np.concatenate(pieces)
 

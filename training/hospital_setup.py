@@ -11,6 +11,7 @@ import torch
 from dp.row_probe import require_row_gradients
 from secagg.charter import Charter, Privacy, VerifiedCharter
 from secagg.errors import InputError, SecaggError
+from training.custom_task_check import require_usable_scores
 from training.evaluation import cell_count
 from training.hospital_folder import HospitalFolder
 from training.hospital_state import HospitalState, load_state
@@ -103,8 +104,9 @@ def require_trainable(charter: Charter, task: Task, train: Records, validation: 
 
     Raises:
         InputError: ``field-too-narrow``, ``not-finite``, ``out-of-range``, ``too-small``, ``too-many-rows``,
-            ``not-private-model``.
+            ``not-private-model``, ``bad-scores``, ``model-fails``.
     """
+    require_usable_scores(task, train.features.shape[1:])
     require_countable(charter, validation)
     if Scaling(task.spec).needs_moments:
         MomentVector(charter, train.feature_names).encode(train)

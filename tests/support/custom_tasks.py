@@ -52,3 +52,61 @@ def series(spec: TaskSpec) -> SeriesTask:
 def images(spec: TaskSpec) -> ImageTask:
     """For ``kind = "tests.support.custom_tasks:images"``."""
     return ImageTask(spec)
+
+
+@dataclass(frozen=True)
+class LogitsTask(SeriesTask):
+    """Forgets the softmax, as most often happens."""
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """No probabilities, (n, 2)."""
+        return torch.cat([-outputs, outputs], dim=1)
+
+
+@dataclass(frozen=True)
+class OneColumnTask(SeriesTask):
+    """Gives the probability of illness alone."""
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """(n, 1)."""
+        return outputs.sigmoid()
+
+
+@dataclass(frozen=True)
+class UnseededTask(SeriesTask):
+    """Draws its first model anew each time."""
+
+    def build_model(self) -> nn.Module:
+        """Other parameters each time."""
+        return nn.Sequential(nn.Conv1d(LEADS, 3, 5), nn.Flatten(), nn.Linear(3 * (SAMPLES - 4), 1))
+
+
+@dataclass(frozen=True)
+class WrongWidthTask(SeriesTask):
+    """Its last layer takes one input less than the one before gives."""
+
+    def build_model(self) -> nn.Module:
+        """The same parameters wherever it is built."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.spec.model.seed)
+            return nn.Sequential(nn.Flatten(), nn.Linear(LEADS * SAMPLES - 1, 1))
+
+
+def logits(spec: TaskSpec) -> LogitsTask:
+    """For ``kind = "tests.support.custom_tasks:logits"``."""
+    return LogitsTask(spec)
+
+
+def one_column(spec: TaskSpec) -> OneColumnTask:
+    """For ``kind = "tests.support.custom_tasks:one_column"``."""
+    return OneColumnTask(spec)
+
+
+def unseeded(spec: TaskSpec) -> UnseededTask:
+    """For ``kind = "tests.support.custom_tasks:unseeded"``."""
+    return UnseededTask(spec)
+
+
+def wrong_width(spec: TaskSpec) -> WrongWidthTask:
+    """For ``kind = "tests.support.custom_tasks:wrong_width"``."""
+    return WrongWidthTask(spec)

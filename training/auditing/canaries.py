@@ -15,11 +15,11 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 from secagg.errors import InputError
 from training.records import Records
+from training.tasks.models import class_scores
 from training.tasks.spec import DataSpec, EvaluationSpec, ModelSpec, TaskSpec
 
 KIND: Final = "training.auditing.canaries:canary_task"
@@ -68,7 +68,7 @@ class CanaryTask:
 
     def scores(self, outputs: Tensor) -> Tensor:
         """Of two classes that nobody asks for, (n, 2)."""
-        return torch.cat([-outputs, outputs], dim=1)
+        return class_scores(outputs)
 
 
 def canary_task(spec: TaskSpec) -> CanaryTask:

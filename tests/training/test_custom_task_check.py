@@ -1,0 +1,83 @@
+"""A task of somebody's own is tried before anybody trains: what would go wrong in silence is said at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from secagg.errors import InputError
+from tests.support.custom_tasks import LEADS, SAMPLES, LogitsTask, SeriesTask
+from tests.support.hospitals import choices_of, settings_for
+from training.evaluation import count_cells, evaluate
+from training.records import Records
+from training.simulation import Observer, run
+from training.simulation_folder import prepare
+from training.task import TaskSpec
+
+CPU = torch.device("cpu")
+
+
+def spec_of(kind):
+    return TaskSpec.from_settings(f"tests.support.custom_tasks:{kind}", b'{"evaluation": {"test_fraction": 0.25}}')
+
+
+@pytest.fixture
+def simulated(tmp_path):
+    """Prepares and runs a short simulation of a task in `tests.support.custom_tasks`."""
+    generator = np.random.default_rng(1)
+    paths = [tmp_path / f"h{number}.npy" for number in range(1, 4)]
+    for path in paths:
+        np.save(path, generator.normal(size=(12, LEADS, SAMPLES)).astype(np.float32))
+
+    def simulated(kind):
+        prepare(tmp_path / "run", settings_for(paths, choices_of(), spec_of(kind)))
+        return run(tmp_path / "run", Observer())
+
+    return simulated
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "told"),
+    [
+        ("logits", "bad-scores", "not from 0 to 1"),
+        ("one_column", "bad-scores", r"gave \(2, 1\) for 2 rows"),
+        ("unseeded", "unseeded-model", "other parameters each time"),
+        ("wrong_width", "model-fails", "mat1 and mat2"),
+    ],
+)
+def test_a_mistake_in_ones_own_task_is_told_with_its_name_before_anything_is_trained(
+    simulated, tmp_path, kind, reason, told
+):
+    with pytest.raises(InputError, match=told) as caught:
+        simulated(kind)
+    assert (caught.value.reason, caught.value.culprit) == (reason, f"tests.support.custom_tasks:{kind}")
+    assert not (tmp_path / "run/history.jsonl").exists()
+
+
+def test_control_the_same_task_without_the_mistake_is_trained(simulated):
+    assert simulated("series").federated.accuracy is not None
+
+
+class Idle(nn.Module):
+    """Gives zero for rows of zeros and of ones, and other numbers for patients."""
+
+    def forward(self, rows):
+        return (rows.flatten(1) * (rows.flatten(1) - 1)).sum(dim=1, keepdim=True)
+
+
+def signals():
+    features = np.random.default_rng(2).normal(size=(8, LEADS, SAMPLES)).astype(np.float32)
+    return Records(features, np.arange(8) % 2, np.arange(8), (), "signals")
+
+
+def test_scores_that_are_no_probabilities_of_patients_alone_are_refused_where_patients_may_be_looked_at():
+    with pytest.raises(InputError) as caught:
+        evaluate(LogitsTask(spec_of("logits")), Idle(), signals(), CPU)
+    assert caught.value.reason == "bad-scores"
+    assert evaluate(SeriesTask(spec_of("series")), Idle(), signals(), CPU).patients == 8
+
+
+def test_limit_counts_for_a_sum_are_made_of_any_numbers_since_an_error_would_tell_of_patients():
+    assert count_cells(LogitsTask(spec_of("logits")), Idle(), signals(), CPU).sum() == 8
