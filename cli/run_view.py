@@ -26,6 +26,7 @@ from training.metrics import Metrics
 from training.round_record import RoundRecord, some
 from training.run_history import RoundResult
 from training.simulation import Observer, SimulationResult
+from training.tested_patients import TRAINED_ON
 
 
 class RunView:
@@ -159,7 +160,7 @@ def _rounds_table(result: SimulationResult) -> Table:
     members = len(result.charter.charter.members)
     private = result.charter.charter.privacy.mode != "none"
     title, shown = shown_rounds(result.rounds)
-    table = Table(title=title, title_justify="left", caption=_caption(private), caption_justify="left")
+    table = Table(title=title, title_justify="left", caption=_caption(result, private), caption_justify="left")
     for heading in ("round", "in the sum", "dropped out", "accuracy", "AUC"):
         table.add_column(heading, justify="left" if heading == "dropped out" else "right")
     if private:
@@ -189,8 +190,10 @@ def shown_rounds(rounds: Sequence[RoundResult]) -> tuple[str, list[RoundResult]]
     return f"One round in {every}, and those in which a hospital dropped out or no sum was made", shown
 
 
-def _caption(private: bool) -> str:
-    told = "Accuracy and AUC are on patients that no hospital trained on.\nSent each is the mean over hospitals."
+def _caption(result: SimulationResult, private: bool) -> str:
+    is_trained_on = any(caution.code == TRAINED_ON for caution in result.warnings)
+    whom = "on the test patients: see the warning" if is_trained_on else "on patients that no hospital trained on"
+    told = f"Accuracy and AUC are {whom}.\nSent each is the mean over hospitals."
     if private:
         told += "\nEpsilon is the most that a patient of any hospital has spent so far, by its ledger."
     return told

@@ -30,7 +30,8 @@ from cli.paths import FILE, FOLDER
 @click.option("--hospitals", type=click.IntRange(3), help="Number of hospitals, with --split.")
 @click.option(
     "--test",
-    help="Test records that no hospital trains on; if not given, patients that each hospital has held back are pooled.",
+    help="Records to test on, of patients in no --data; if not given, patients that each hospital has held back are "
+    "pooled. With it, set evaluation.test_fraction = 0 in the task: held-back patients are then of no use.",
 )
 @click.option(
     "--drop",

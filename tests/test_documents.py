@@ -256,9 +256,10 @@ def test_control_the_weighted_loss_that_sharp_edges_warns_of_is_not():
 def test_the_example_of_a_custom_task_trains_from_the_command_line(tmp_path, monkeypatch, privacy):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     generator = np.random.default_rng(1)
-    labels = np.arange(48) % 2
-    images = np.clip(generator.normal(90 + 70 * labels[:, None, None], 30, (48, 28, 28)), 0, 255).astype(np.uint8)
-    np.savez(tmp_path / "ward.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    labels = np.arange(72) % 2
+    images = np.clip(generator.normal(90 + 70 * labels[:, None, None], 30, (72, 28, 28)), 0, 255).astype(np.uint8)
+    train = {"train_images": images[:48], "train_labels": labels[:48]}
+    np.savez(tmp_path / "ward.npz", **train, test_images=images[48:], test_labels=labels[48:])
     archive, out = tmp_path / "ward.npz", tmp_path / "out"
     arguments = ["simulate", "--task", str(EXAMPLES / "recall.toml"), "--data", f"{archive}::train", "--test"]
     arguments += [f"{archive}::test", "--split", "iid", "--hospitals", "3", "--rounds", "1", "--local-steps", "2"]

@@ -33,7 +33,8 @@ from training.simulation_folder import SimulationSettings
 from training.sites import read_test
 from training.splitting import Site
 from training.task import Task
-from training.without_effect import another_batch, unused_dropout
+from training.tested_patients import require_untrained
+from training.without_effect import another_batch, unused_dropout, unused_patients
 
 NO_BUDGET: Final = "budget-exceeded"
 
@@ -69,7 +70,9 @@ class SimulatedConsortium:
             train, test = split_patients(site.records, task)
             self.patients.append(HospitalPatients(site.name, train))
             tests += [test] if test else []
-        self.test = read_test(settings.source, task) or (concatenate(tests) if tests else None)
+        separate = read_test(settings.source, task)
+        self._overlap = require_untrained(separate, self.patients).cautions() if separate else ()
+        self.test = separate or (concatenate(tests) if tests else None)
         self.failures: list[SecaggError] = []
         self._refused: list[tuple[str, str]] = []
         self._before = 0
@@ -148,7 +151,8 @@ class SimulatedConsortium:
     def without_effect(self) -> tuple[Caution, ...]:
         """What is to be told of settings before anybody trains."""
         charter, patients = self.charter.charter, sum(own.train.patient_count for own in self.patients)
-        return (*unused_dropout(charter, self.settings.choices), *another_batch(charter, patients))
+        told = (*self._overlap, *unused_dropout(charter, self.settings.choices), *another_batch(charter, patients))
+        return (*told, *unused_patients(charter, self.task.spec.evaluation)) if self.settings.source.test else told
 
     def evaluate(self) -> Metrics:
         """The consortium's model on the test records."""

@@ -27,12 +27,12 @@ from training.draft import draft_charter, make_task
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, parse_drop_out
 from training.hospital_folder import HospitalFolder
-from training.hospital_setup import split_patients
 from training.new_folder import make_folder, require_new
 from training.run_history import SETTINGS_FILE
 from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
 from training.task import Task, TaskSpec
+from training.tested_patients import require_untrained, trained_on
 
 _LARGEST_SETTINGS = 16 * 1024 * 1024
 _OF_A_ROUND = (Phase.MASK, Phase.AGREE, Phase.REVEAL, Phase.APPLY)
@@ -77,14 +77,17 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     """Make the run's folder: identities, signed charter, policies. All of it or nothing.
 
     Raises:
-        InputError: if the data, the task or the choices cannot be used, or the folder exists and holds something.
+        InputError: if the data, the task or the choices cannot be used, or the folder exists and holds something;
+            ``test-patients-trained-on``.
     """
     is_run = (folder / SETTINGS_FILE).exists()
     continued = f", or continue the run in it: `{resuming(folder)}`" if is_run else ""
     require_new(folder, f"Choose another folder{continued}.")
     task = make_task(settings.spec)
     sites = read_sites(settings.source, task)
-    read_test(settings.source, task)
+    test = read_test(settings.source, task)
+    if test is not None:
+        require_untrained(test, trained_on(sites, task))
     # Numbers and options are checked before anything is written.
     identities = [_known_or_new(settings.hospital_folder(folder, site.name)) for site in sites]
     members = [Member(name=site.name, public_key=key.public_key) for site, key in zip(sites, identities, strict=True)]
@@ -109,7 +112,7 @@ def _knowing_the_batch(settings: SimulationSettings, sites: Sequence[Site], task
     choices = settings.choices
     if choices.privacy != "distributed" or choices.expected_batch:
         return settings
-    patients = sum(split_patients(site.records, task)[0].patient_count for site in sites)
+    patients = sum(hospital.train.patient_count for hospital in trained_on(sites, task))
     expected = max(1, round(choices.sampling_rate * patients))
     return msgspec.structs.replace(settings, choices=msgspec.structs.replace(choices, expected_batch=expected))
 

@@ -10,6 +10,7 @@ from typing import Final
 from secagg.charter import Charter
 from secagg.charter.cautions import Caution
 from training.choices import USUAL_DROPOUT, CharterChoices
+from training.tasks.spec import EvaluationSpec
 
 # Poisson batches differ in size by themselves; a number that was meant is not so far off.
 _OFF_BY: Final = 2
@@ -46,5 +47,19 @@ def another_batch(charter: Charter, patients: int) -> tuple[Caution, ...]:
             f"Each step's sum is divided by {divisor} patients, and about {expected:.0f} of {patients} are in it: the "
             f"model moves {expected / divisor:.2g} times as far as the learning rate says.",
             "Leave out --batch-size: what is expected is then computed.",
+        ),
+    )
+
+
+def unused_patients(charter: Charter, evaluation: EvaluationSpec) -> tuple[Caution, ...]:
+    """What is to be told where records are given to test on, and hospitals keep patients back that nobody uses."""
+    if charter.metrics.release != "none" or not evaluation.test_fraction:
+        return ()
+    return (
+        Caution(
+            "unused-patients",
+            f"Each hospital keeps back {evaluation.test_fraction:.0%} of its patients, who are neither trained on nor "
+            "tested on: the model is tested on --test.",
+            "Set evaluation.test_fraction = 0 in the task to train on them too.",
         ),
     )

@@ -89,15 +89,32 @@ def test_with_a_comparison_pooled_and_alone_are_shown_too(secagg, here):
         ("--data", "data/h1.csv", "--data", "two=data/h2.csv", "--data", "data/h3.csv"),
         ("--data", "all.csv", "--site-column", "site"),
         ("--data", "all.csv", "--split", "iid", "--hospitals", "3"),
-        ("--data", "all.csv", "--split", "dirichlet:0.5", "--hospitals", "4", "--test", "data/h1.csv"),
+        ("--data", "all.csv", "--split", "dirichlet:0.5", "--hospitals", "4", "--test", "test.csv"),
     ],
     ids=["each", "site-column", "iid", "dirichlet"],
 )
 def test_records_may_be_divided_in_each_of_these_ways(simulate, here, data):
+    (here / "test.csv").write_text(table())
     rows = [line for number in (1, 2, 3) for line in (here / f"data/h{number}.csv").read_text().splitlines()[1:]]
     lines = [f"{line},site-{number % 3}" for number, line in enumerate(sorted(rows, key=lambda row: row[-1]))]
     (here / "all.csv").write_text("\n".join(["age,dose,ill,site", *lines]) + "\n")
     assert simulate(data=data).code == 0
+
+
+def test_where_a_patient_may_have_been_trained_on_the_table_says_no_more_that_nobody_was(simulate, here):
+    one = (here / "data/h2.csv").read_text().splitlines()[1]
+    (here / "test.csv").write_text(f"{table()}{one}\n")
+    outcome = simulate("--test", "test.csv")
+    assert "[test-patients-trained-on]" in outcome.err
+    assert "on the test patients: see the warning" in outcome.out
+    assert "on patients that no hospital trained on" not in outcome.out
+
+
+def test_control_of_patients_that_are_at_no_hospital_it_says_so(simulate, here):
+    (here / "test.csv").write_text(table())
+    outcome = simulate("--test", "test.csv")
+    assert "[test-patients-trained-on]" not in outcome.err
+    assert "on patients that no hospital trained on" in outcome.out
 
 
 def test_hidden_files_beside_the_data_and_a_byte_order_mark_do_no_harm(simulate, here):
@@ -108,7 +125,8 @@ def test_hidden_files_beside_the_data_and_a_byte_order_mark_do_no_harm(simulate,
 
 
 def test_a_run_may_be_taken_up_from_another_folder(secagg, simulate, here, monkeypatch):
-    assert simulate("--test", "data/h1.csv").code == 0
+    (here / "test.csv").write_text(table())
+    assert simulate("--test", "test.csv").code == 0
     (here / "elsewhere").mkdir()
     monkeypatch.chdir(here / "elsewhere")
     assert secagg("simulate", "--resume", "../run").code == 0

@@ -1,0 +1,120 @@
+"""A simulation knows everybody's records: it does not call a patient new whom a hospital trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from secagg.errors import InputError
+from tests.support.hospitals import choices_of, settings_for, tabular_spec, write_table, write_tables
+from training.simulation import Observer, run
+from training.simulation_folder import prepare
+from training.sites import DataSource
+
+EVERYBODY = tabular_spec(test_fraction=0.0)
+NAMED = tabular_spec(test_fraction=0.0, patient="who")
+
+
+@pytest.fixture
+def tables(tmp_path):
+    return write_tables(tmp_path / "data", 3)
+
+
+@pytest.fixture
+def others(tmp_path):
+    """Patients that are at no hospital."""
+    return write_table(tmp_path / "test.csv", 10, np.random.default_rng(9))
+
+
+@pytest.fixture
+def tested(tmp_path, tables):
+    """Prepares a simulation that tests on this file and runs it; the codes of its warnings."""
+
+    def tested(test, spec=EVERYBODY, choices=None):
+        source = DataSource(paths=tuple(map(str, tables)), test=str(test))
+        prepare(tmp_path / "run", settings_for(tables, choices or choices_of(), spec, source=source))
+        return [caution.code for caution in run(tmp_path / "run", Observer()).warnings]
+
+    return tested
+
+
+def refused(tested, *arguments):
+    with pytest.raises(InputError) as caught:
+        tested(*arguments)
+    assert caught.value.reason == "test-patients-trained-on"
+    return caught.value
+
+
+def rewrite(path, change):
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join(change(head, rows)) + "\n")
+
+
+def name(path, names):
+    rewrite(path, lambda head, rows: [f"who,{head}", *(f"{name},{row}" for name, row in zip(names, rows, strict=True))])
+
+
+def test_a_hospitals_own_file_is_refused_and_the_hospital_named(tested, tables, tmp_path):
+    error = refused(tested, tables[1])
+    assert error.culprit == str(tables[1])
+    assert "Of the 24 patients in " in error.message
+    assert error.message.endswith("the records of 24 are also those of patients that it is trained on, at h2.")
+    assert not (tmp_path / "run").exists()
+
+
+def test_control_other_patients_are_tested_on_without_a_warning(tested, others):
+    assert tested(others) == []
+
+
+def test_rows_are_recognised_in_another_order_with_other_labels_and_numbers_written_otherwise(tested, tables, tmp_path):
+    test = tmp_path / "test.csv"
+    test.write_text(tables[0].read_text())
+
+    def disguise(head, rows):
+        cells = [row.split(",") for row in rows]
+        return ["ill,dose,age", *(f"{1 - int(ill)},{dose}0,{age}00" for age, dose, ill in reversed(cells))]
+
+    rewrite(test, disguise)
+    refused(tested, test)
+
+
+def test_one_row_that_is_the_same_may_be_chance_and_is_told_of(tested, tables, others):
+    rewrite(others, lambda head, rows: [head, *rows, tables[2].read_text().splitlines()[1]])
+    assert tested(others) == ["test-patients-trained-on"]
+
+
+def test_rows_that_most_patients_share_tell_nobody_apart_and_refuse_nothing(tested, tables, others):
+    """In a table of few coarse columns every row is also somebody else's."""
+    for path in (*tables, others):
+        rewrite(
+            path,
+            lambda head, rows: [
+                head,
+                *(f"{round(number / len(rows))},1,{number % 2}" for number, _ in enumerate(rows)),
+            ],
+        )
+    assert tested(others) == ["test-patients-trained-on"]
+
+
+def test_one_patient_who_is_named_in_both_is_refused_though_no_row_is_the_same(tested, tables, others):
+    for number, path in enumerate(tables):
+        name(path, [f"p{number}-{place}" for place in range(20 + 2 * (number + 1))])
+    name(others, ["P1-3 ", *(f"new-{place}" for place in range(9))])
+    error = refused(tested, others, NAMED)
+    assert error.message.endswith("the names of 1 are also those of patients that it is trained on, at h2.")
+    assert "names that differ between files" in error.remedy
+
+
+def test_control_two_named_patients_with_the_same_rows_are_two(tested, tables, others):
+    rewrite(others, lambda head, rows: [head, *tables[0].read_text().splitlines()[1:]])
+    for number, path in enumerate((*tables, others)):
+        name(path, [f"p{number}-{place}" for place in range(len(path.read_text().splitlines()) - 1)])
+    assert tested(others, NAMED) == []
+
+
+def test_patients_that_hospitals_keep_back_for_nothing_are_told_of(tested, others):
+    assert tested(others, tabular_spec(test_fraction=0.25)) == ["unused-patients"]
+
+
+def test_control_kept_back_for_metrics_they_are_of_use(tested, others):
+    assert tested(others, tabular_spec(test_fraction=0.25), choices_of(metrics="exact")) == []
