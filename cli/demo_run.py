@@ -36,6 +36,7 @@ _ENTRIES = frozenset(
     {
         "charter",
         "coordinator",
+        "comparison.jsonl",
         "history.jsonl",
         "hospitals",
         "release",

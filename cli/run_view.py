@@ -22,6 +22,7 @@ from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import SecaggError
 from secagg.masking import Purpose
 from secagg.printable import printable
+from training.compared import Compared
 from training.metrics import Metrics
 from training.round_record import RoundRecord, some
 from training.run_history import RoundResult
@@ -204,25 +205,37 @@ def _dropped(record: RoundRecord) -> str:
 
 
 def _comparison_table(result: SimulationResult) -> Table:
-    mode, spent = _planned(result), _spent(result)
-    title = "How the model compares" if result.pooled or result.alone else "The model"
-    table = Table(title=title, title_justify="left")
+    mode, spent, compared = _planned(result), _spent(result), result.comparison
+    title = "How the model compares" if compared else "The model"
+    caption = _same_steps(result, compared) if compared else None
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column("trained on")
     table.add_column("accuracy", justify="right")
     table.add_column("AUC", justify="right")
     table.add_row(f"[bold]together, nobody sees an update{spent}[/bold]", *_both(result.federated), style="green")
-    if result.pooled:
-        table.add_row("all records in one place, no protection", *_both(result.pooled))
-    if result.curator:
-        table.add_row(f"all records at one trusted curator{mode}", *_both(result.curator))
-    alone = sorted(result.alone, key=lambda entry: entry[1].accuracy or 0.0)
+    if compared is None:
+        return table
+    table.add_row("all records pooled, same steps, no protection", *_both(compared.pooled_same_steps))
+    if compared.curator:
+        table.add_row(f"all records at one trusted curator{mode}", *_both(compared.curator))
+    alone = sorted(compared.alone, key=lambda entry: entry[1].accuracy or 0.0)
     if len(alone) > _FEW:
         for what, entry in (("worst", alone[0]), ("median", alone[len(alone) // 2]), ("best", alone[-1])):
             table.add_row(f"{entry[0]} alone{mode} ({what} of {len(alone)})", *_both(entry[1]))
     else:
-        for name, metrics in result.alone:
+        for name, metrics in compared.alone:
             table.add_row(f"{name} alone{mode}", *_both(metrics))
     return table
+
+
+def _same_steps(result: SimulationResult, compared: Compared) -> str:
+    told = (
+        f"Each is trained for {compared.steps} steps with the same settings; none is tuned, or trained to the end. The "
+        "second line shows what federating costs. It is no upper limit"
+    )
+    if result.terms.privacy == "none":
+        return f"{told}: with more steps it may be better."
+    return f"{told}, and does not show what privacy costs: for that, compare with the best you reach under --dp none."
 
 
 def _planned(result: SimulationResult) -> str:

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from dp.ledger import BudgetUse
 from dp.stated import no_less
-from secagg.charter import VerifiedCharter
+from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
 from secagg.charter.folder import read_verified
+from secagg.charter.sections import PrivacyMode, Scheme
 from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.files import write_atomically
 from secagg.masking import Purpose
 from secagg.policy import check_charter, load_policy
+from training.compared import Compared, compare
 from training.comparison import Comparison
 from training.coordinator import Coordinator
 from training.devices import cores_for
@@ -37,7 +37,30 @@ from training.simulated_consortium import NO_BUDGET, SimulatedConsortium, speaki
 from training.simulation_folder import SimulationSettings, read_settings, resuming
 from training.sites import read_sites
 
-Found = TypeVar("Found")
+
+@dataclass(frozen=True)
+class Terms:
+    """What a table of results states of a run, from its charter; epsilon and delta are None where there is no noise.
+
+    Attributes:
+        epsilon: what was planned; what was spent is in the rounds.
+        rounds: what was planned; ``local_steps``: of each hospital in each of them.
+    """
+
+    scheme: Scheme
+    privacy: PrivacyMode
+    epsilon: float | None
+    delta: float | None
+    rounds: int
+    local_steps: int
+    seed: int
+
+    @classmethod
+    def of(cls, charter: Charter, seed: int) -> Terms:
+        """Those of a charter, in a simulation with this seed."""
+        privacy, training = charter.privacy, charter.training
+        epsilon, delta = (None, None) if privacy.mode == "none" else (privacy.budget, privacy.delta)
+        return cls(charter.scheme, privacy.mode, epsilon, delta, training.rounds, training.local_steps, seed)
 
 
 @dataclass(frozen=True)
@@ -46,8 +69,7 @@ class SimulationResult:
 
     Attributes:
         hospitals: the folder of the hospitals' folders.
-        pooled: one model on all records, without protection; ``curator``: with the charter's noise added once;
-            ``alone``: each hospital's own, as private as in the run. None and empty where they were not asked for.
+        comparison: None where it was not asked for.
         warnings: what everybody must be told of the charter, of how the task's model was changed, and of settings that
             do not do what they seem to.
         budgets: by hospital, how much of its data set's budget is used; empty without differential privacy.
@@ -56,11 +78,10 @@ class SimulationResult:
     folder: Path
     hospitals: Path
     charter: VerifiedCharter
+    terms: Terms
     rounds: tuple[RoundResult, ...]
     federated: Metrics
-    pooled: Metrics | None
-    curator: Metrics | None
-    alone: tuple[tuple[str, Metrics], ...]
+    comparison: Compared | None
     warnings: tuple[Caution, ...]
     budgets: Mapping[str, BudgetUse]
 
@@ -118,11 +139,11 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         _copy_release(folder, consortium)
         for name in coordinator.lacking:
             observer.on_refusal(name, _lacks_release(name, folder))
-        pooled, curator, alone = _compare(consortium, observer) if settings.compare else (None, None, ())
-        hospitals, budgets = settings.hospitals_folder(folder), consortium.budgets()
+        compared = _compare(consortium, folder, observer) if settings.compare else None
+        terms, hospitals = Terms.of(charter.charter, settings.seed), settings.hospitals_folder(folder)
         warnings = (*cautions(charter.charter), *told, *consortium.cautions())
         return SimulationResult(
-            folder, hospitals, charter, measured.records, federated, pooled, curator, alone, warnings, budgets
+            folder, hospitals, charter, terms, measured.records, federated, compared, warnings, consortium.budgets()
         )
 
 
@@ -182,29 +203,12 @@ def _add_unmeasured(
             measured.append(consortium.measure(record) if is_last else RoundResult(record, None, None))
 
 
-def _compare(
-    consortium: SimulatedConsortium, observer: Observer
-) -> tuple[Metrics | None, Metrics | None, tuple[tuple[str, Metrics], ...]]:
+def _compare(consortium: SimulatedConsortium, folder: Path, observer: Observer) -> Compared | None:
     if consortium.test is None:
-        return None, None, ()
+        return None
     charter = consortium.charter.charter
     comparison = Comparison(charter, consortium.task, consortium.test, consortium.device, consortium.settings.seed)
-
-    def tried(what: str, train: Callable[[], Found]) -> Found | Metrics:
-        observer.on_compare(what)
-        try:
-            return train()
-        except SecaggError as error:
-            # Without the bounds of secure sums a model may diverge, and what the consortium made is there all the same.
-            observer.on_no_comparison(what, error)
-            return Metrics(None, None, 0)
-
-    pooled = tried("all records pooled", lambda: comparison.pooled(consortium.patients))
-    curator = None
-    if charter.privacy.mode != "none":
-        curator = tried("all records at one curator", lambda: comparison.curator(consortium.patients))
-    alone = [(own.name, tried(f"{own.name} alone", partial(comparison.alone, own))) for own in consortium.patients]
-    return pooled, curator, tuple(alone)
+    return compare(comparison, consortium.patients, folder, observer.on_compare, observer.on_no_comparison)
 
 
 def _require_allowed(folder: Path, settings: SimulationSettings, charter: VerifiedCharter) -> None:

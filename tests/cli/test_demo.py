@@ -139,7 +139,7 @@ def test_forced_an_earlier_demo_is_replaced(secagg, demo, tmp_path, monkeypatch)
     first = (tmp_path / "runs/demo/charter/charter.toml").read_text()
     result = secagg("demo", "--dp", "none", "--force", "--json").json
     assert len(result["rounds"]) == 12
-    assert len(result["alone"]) == 8
+    assert len(result["comparison"]["alone"]) == 8
     assert (tmp_path / "runs/demo/charter/charter.toml").read_text() != first
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"demo", "demo-data"}
 

@@ -71,7 +71,16 @@ def test_the_result_as_json_says_the_same(secagg, consortium):
     assert [(row["record"]["round"], row["record"]["dropped"]) for row in result["rounds"]] == [(1, ["h2"]), (2, [])]
     assert 0 < result["rounds"][0]["epsilon"] < result["rounds"][1]["epsilon"] <= 8
     assert "together, nobody sees an update, epsilon 8 " in secagg("simulate", "--resume", consortium / "run").shown
-    assert (result["pooled"], result["curator"], result["alone"]) == (None, None, [])
+    assert result["comparison"] is None
+    assert result["terms"] == {
+        "scheme": "mask",
+        "privacy": "local",
+        "epsilon": 8.0,
+        "delta": 1e-5,
+        "rounds": 2,
+        "local_steps": 1,
+        "seed": 0,
+    }
     assert result["federated"]["patients"] > 0
 
 
@@ -79,8 +88,41 @@ def test_with_a_comparison_pooled_and_alone_are_shown_too(secagg, here):
     options = ["--rounds", "1", "--local-steps", "1", "--device", "cpu"]
     shown = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *options).shown
     assert "How the model compares" in shown
-    assert "all records in one place, no protection" in shown
+    assert "all records pooled, same steps, no protection" in shown
     assert "h2 alone" in shown
+    assert "Each is trained for 1 steps with the same settings" in shown
+    assert "It is no upper limit: with more steps it may be better." in shown
+    assert "--dp none" not in shown
+
+
+def test_a_comparison_with_noise_is_made_once_and_says_what_it_does_not_show(secagg, here):
+    bounds = "[data.bounds]\nage = [-4, 4]\ndose = [-4, 4]\n"
+    (here / "task.toml").write_text(TASK.replace('"none"', '"bounds"') + bounds)
+    options = ["--rounds", "1", "--local-steps", "1", "--device", "cpu", *LOCAL_DP]
+    shown = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *options).shown
+    assert "does not show what privacy costs: for that, compare with the best you reach under --dp none." in shown
+    first = secagg("simulate", "--resume", "run", "--json").json
+    compared = first["comparison"]
+    assert compared["steps"] == 1
+    assert [name for name, _ in compared["alone"]] == ["h1", "h2", "h3"]
+    assert f"{100 * compared['curator']['accuracy']:.1f} %" in shown
+    assert secagg("simulate", "--resume", "run", "--json").json == first
+    # The control: what is trained anew has other noise.
+    others = []
+    for _ in range(8):
+        (here / "run/comparison.jsonl").unlink()
+        others.append(secagg("simulate", "--resume", "run", "--json").json["comparison"])
+    assert any(other != compared for other in others)
+
+
+def test_a_comparison_that_is_damaged_is_refused_and_may_be_removed(secagg, here):
+    options = ["--rounds", "1", "--local-steps", "1", "--device", "cpu"]
+    assert secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *options).code == 0
+    kept = here / "run/comparison.jsonl"
+    kept.write_text("{}\n")
+    secagg("simulate", "--resume", "run").failed(UNUSABLE, "damaged-comparison", kept.name, "Remove it")
+    kept.unlink()
+    assert secagg("simulate", "--resume", "run").code == 0
 
 
 @pytest.mark.parametrize(

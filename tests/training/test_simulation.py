@@ -42,6 +42,7 @@ from training.hospital_folder import HospitalFolder
 from training.hospital_logs import open_site_ledger
 from training.hospital_setup import split_patients
 from training.local_sgd import train_locally
+from training.metrics import Metrics
 from training.model_state import ModelLayout, flatten, load
 from training.records import concatenate
 from training.simulated_consortium import SimulatedConsortium
@@ -260,7 +261,7 @@ def test_a_comparison_that_diverges_is_told_and_takes_nothing_from_what_was_made
     prepare(folder, settings_for(tables, choices_of(training=training), compare=True))
     result = run(folder, Observer(on_no_comparison=lambda what, error: told.append((what, error.reason))))
     assert ("all records pooled", "training-diverged") in told
-    assert (result.pooled.accuracy, result.pooled.patients) == (None, 0)
+    assert result.comparison.pooled_same_steps == Metrics(None, None, 0)
     assert result.federated.accuracy is not None
     assert verify_release(folder / "release").statement.predicate.sums == 20
 
@@ -514,8 +515,9 @@ def test_with_a_comparison_everybody_is_measured_on_the_same_records(tmp_path, t
     compared = []
     result = run(folder, Observer(on_compare=compared.append))
     assert len(compared) == 1 + 4
-    assert {result.pooled.patients, result.federated.patients} == {result.alone[0][1].patients}
-    assert [name for name, _ in result.alone] == ["h1", "h2", "h3", "h4"]
+    compared = result.comparison
+    assert {compared.pooled_same_steps.patients, result.federated.patients} == {compared.alone[0][1].patients}
+    assert [name for name, _ in compared.alone] == ["h1", "h2", "h3", "h4"]
 
 
 def test_hospitals_that_outlive_a_run_keep_their_keys(tmp_path, tables):

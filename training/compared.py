@@ -1,0 +1,92 @@
+"""What a simulation's model is compared with, trained once and written down: what was found is not drawn again.
+
+Knows the run's folder. How each is trained is in `training.comparison`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from secagg.errors import InputError, SecaggError
+from secagg.files import SHARED
+from training.comparison import Comparison, HospitalPatients
+from training.json_lines import JsonLines
+from training.metrics import Metrics
+
+COMPARISON_FILE: Final = "comparison.jsonl"
+
+_POOLED: Final = "all records pooled"
+_CURATOR: Final = "all records at one curator"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Other models on the same test records; none is tuned, or trained to the end.
+
+    Attributes:
+        steps: as many as each of them took.
+        pooled_same_steps: one model on all records, without protection; ``curator``: with the charter's noise added
+            once, None without differential privacy; ``alone``: each hospital's own, as private as in the run.
+    """
+
+    steps: int
+    pooled_same_steps: Metrics
+    curator: Metrics | None
+    alone: tuple[tuple[str, Metrics], ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A line of the file: which model, and how good it is."""
+
+    trained_on: str
+    metrics: Metrics
+
+
+def compare(
+    comparison: Comparison,
+    hospitals: Sequence[HospitalPatients],
+    folder: Path,
+    on_compare: Callable[[str], None],
+    on_no_comparison: Callable[[str, SecaggError], None],
+) -> Compared:
+    """Train what the run's folder does not have yet, and write down what is found.
+
+    Raises:
+        InputError: ``damaged-comparison``, ``unwritable``.
+    """
+    kept = _kept(folder)
+    known = {found.trained_on: found.metrics for found in kept.records}
+
+    def tried(what: str, train: Callable[[], Metrics | None]) -> Metrics:
+        if what in known:
+            return known[what]
+        on_compare(what)
+        try:
+            metrics = train() or Metrics(None, None, 0)
+        except SecaggError as error:
+            # Without the bounds of secure sums a model may diverge, and what the consortium made is there all the same.
+            on_no_comparison(what, error)
+            return Metrics(None, None, 0)
+        kept.append(_Found(what, metrics))
+        return metrics
+
+    charter = comparison.charter
+    pooled = tried(_POOLED, partial(comparison.pooled, hospitals))
+    curator = None if charter.privacy.mode == "none" else tried(_CURATOR, partial(comparison.curator, hospitals))
+    alone = tuple((own.name, tried(f"{own.name} alone", partial(comparison.alone, own))) for own in hospitals)
+    return Compared(charter.training.rounds * charter.training.local_steps, pooled, curator, alone)
+
+
+def _kept(folder: Path) -> JsonLines[_Found]:
+    path = folder / COMPARISON_FILE
+
+    def damaged(what: str) -> InputError:
+        remedy = "Remove it and resume: the models are then trained anew, with other noise."
+        return InputError("damaged-comparison", what, culprit=str(path), remedy=remedy)
+
+    return JsonLines(path, _Found, damaged, SHARED)
