@@ -16,6 +16,7 @@ import click
 
 from cli.json_text import json_text
 from cli.lazy import LazyCommand, LazyGroup
+from cli.own_packages import require_own_packages
 from secagg.errors import InputError, SecaggError
 from secagg.files import unreadable
 from secagg.printable import printable
@@ -72,6 +73,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command; its exit code. Every failure ends in one line on standard error: JSON where ``--json`` is."""
     try:
+        require_own_packages(sys.path)
         outcome = cli.main(arguments, prog_name="secagg", standalone_mode=False)
     except _NO_ARGUMENTS as error:
         error.show()
