@@ -115,7 +115,7 @@ def split_by_column(task: TabularTask, path: Path, column: str) -> tuple[Site, .
     """One hospital for each value of ``column`` in a table, in sorted order; the column itself is not learned from.
 
     Raises:
-        InputError: ``missing-column``, ``site-column-is-a-feature``, or what reading the table raises.
+        InputError: ``missing-column``, ``site-column-is-a-feature``, ``bad-name``, or what reading the table raises.
     """
     table = read_task_table(task.spec, path)
     position = table.position(column)
@@ -126,10 +126,21 @@ def split_by_column(task: TabularTask, path: Path, column: str) -> tuple[Site, .
     rows_of: dict[str, list[int]] = {}
     for index, row in enumerate(table.rows):
         rows_of.setdefault(row[position], []).append(index)
-    return tuple(
-        Site(name, task.records_from(table.select(rows, f"{path} ({column} = {name})")))
-        for name, rows in sorted(rows_of.items())
-    )
+    sources = {name: f"{path} ({column} = {name})" for name in sorted(rows_of)}
+    for name, source in sources.items():
+        _require_site_name(name, source, column)
+    return tuple(Site(name, task.records_from(table.select(rows_of[name], source))) for name, source in sources.items())
+
+
+def _require_site_name(name: str, source: str, column: str) -> None:
+    try:
+        check_name(name, f"the hospital whose records are {source}")
+    except InputError as error:
+        remedy = (
+            f"Write it otherwise in the column {column!r}, such as koeln for köln, or give each hospital a file of its "
+            f"own, with --data NAME=PATH. {error.remedy}"
+        )
+        raise InputError(error.reason, error.message, culprit=name, remedy=remedy) from error
 
 
 def divide_by_patient(records: Records, test_fraction: float, seed: int) -> tuple[Records, Records | None]:

@@ -409,7 +409,7 @@ def test_a_hospitals_name_from_a_table_never_leads_out_of_the_runs_folder(simula
     (here / "all.csv").write_text("age,dose,ill,site\n" + rows)
     with nothing_written(here):
         outcome = simulate(data=("--data", "all.csv", "--site-column", "site"))
-    outcome.failed(UNUSABLE, "bad-name", repr(name), f"all.csv (site = {name})")
+    outcome.failed(UNUSABLE, "bad-name", repr(name), f"all.csv (site = {name})", "in the column 'site'", "letters")
 
 
 def test_a_tasks_file_may_be_called_anything(secagg, here):

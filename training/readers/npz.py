@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from secagg.errors import InputError
 from training.readers.images import Images
 from training.readers.marks import NOBODY, patient_name
 from training.records import number_patients
+
+# A zip archive with members, and one without.
+_ARCHIVES: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def read_npz(path: Path, split: str, size: int, channels: int) -> Images:
@@ -44,10 +48,14 @@ def _load(path: Path, split: str) -> dict[str, npt.NDArray[np.generic]]:
     try:
         # numpy leaves a file that it opened itself open when the archive is broken.
         with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+            start = file.read(len(np.lib.format.MAGIC_PREFIX))
+            if start == np.lib.format.MAGIC_PREFIX:
                 raise _unreadable(path, "it is a single array, not an archive")
-            return _arrays(path, archive, split)
+            # Of any other file numpy says that it may be loaded unsafely.
+            if not start.startswith(_ARCHIVES):
+                raise _unreadable(path, "it is no .npz archive")
+            file.seek(0)
+            return _arrays(path, np.load(file, allow_pickle=False), split)
     except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as fault:
         # RuntimeError: what zipfile has for passwords and for kinds of archive that it does not know.
         raise _unreadable(path, str(fault)) from fault
@@ -78,6 +86,8 @@ def _channels_first(images: npt.NDArray[np.generic], source: str, size: int, cha
     if images.dtype != np.uint8 or images.shape[1:] not in (wanted, (size, size, channels)):
         message = f"{source} holds {images.dtype} images of shape {images.shape[1:]}; the task needs uint8 {wanted}."
         remedy = "Set image_size and image_channels in the task to what the file holds."
+        if images.dtype != np.uint8:
+            remedy = "Store them as uint8 from 0 to 255, scaled in the same way at every hospital."
         raise InputError("image-shape", message, culprit=source, remedy=remedy)
     stacked = images.reshape(len(images), size, size, channels)
     return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)).astype(np.uint8, copy=False)

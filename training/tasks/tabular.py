@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,12 @@ from training.readers.table import missing_column
 from training.records import Records, number_patients
 from training.tasks.models import build_table_model, class_scores, classification_loss
 from training.tasks.spec import DataSpec, TaskSpec, input_names, level_key
+
+_NO_NUMBER: Final = "Correct it, list it in missing_values, or make the column categorical."
+_NO_CLASS: Final = (
+    "It is the label: number its classes 0, 1 and so on in every hospital's file, as with 0 for no and 1 for yes. What "
+    "stands for an unknown one goes into missing_values."
+)
 
 
 @dataclass(frozen=True)
@@ -115,13 +122,13 @@ def _features(table: Table, data: DataSpec) -> npt.NDArray[np.float32]:
 
 def _numbers(table: Table, column: str) -> npt.NDArray[np.float32]:
     position = table.position(column)
-    values = [_number(row[position], table, index, column) for index, row in enumerate(table.rows)]
+    values = [_number(row[position], table, index, column, _NO_NUMBER) for index, row in enumerate(table.rows)]
     with np.errstate(over="ignore"):
         # A number beyond float32 becomes infinite here and is refused, by name, when the records are made.
         return np.array(values, dtype=np.float64).astype(np.float32)
 
 
-def _number(text: str, table: Table, index: int, column: str) -> float:
+def _number(text: str, table: Table, index: int, column: str, remedy: str) -> float:
     try:
         # Python reads "1_000" as a number; nobody else does.
         return float(text) if "_" not in text else float("x")
@@ -130,7 +137,7 @@ def _number(text: str, table: Table, index: int, column: str) -> float:
             "not-a-number",
             f"{table.source} {table.places[index]}: column {column!r} holds {_shown(text)}, not a number.",
             culprit=table.source,
-            remedy="Correct it, list it in missing_values, or make the column categorical.",
+            remedy=remedy,
         ) from None
 
 
@@ -156,7 +163,7 @@ def _labels(table: Table, data: DataSpec) -> npt.NDArray[np.int64]:
     position = table.position(data.label)
     labels = np.empty(len(table.rows), dtype=np.int64)
     for index, row in enumerate(table.rows):
-        value = _number(row[position], table, index, data.label)
+        value = _number(row[position], table, index, data.label, _NO_CLASS)
         if data.positive_above is not None and not math.isnan(value):
             labels[index] = int(value > data.positive_above)
         elif value.is_integer() and 0 <= value < data.classes:

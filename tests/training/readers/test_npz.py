@@ -88,6 +88,11 @@ def test_arrays_of_another_kind_are_refused(
     assert refusal(save(tmp_path, images=images, labels=labels)).reason == reason
 
 
+def test_images_of_another_type_are_refused_with_the_type_to_store_and_not_the_shape(tmp_path: Path) -> None:
+    error = refusal(save(tmp_path, images=(GREY / 255).astype(np.float32), labels=LABELS))
+    assert (error.reason, "uint8 from 0 to 255" in error.remedy) == ("image-shape", True)
+
+
 def test_nothing_pickled_is_loaded(tmp_path: Path) -> None:
     error = refusal(save(tmp_path, images=np.array([{"a": 1}], dtype=object), labels=LABELS))
     assert error.reason == "unreadable-file"
@@ -95,9 +100,11 @@ def test_nothing_pickled_is_loaded(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "site.npz"
-    for content in (b"", b"PK\x03\x04 broken", b"text"):
+    for content in (b"", b"PK\x03\x04 broken", b"PK\x03", b"text"):
         path.write_bytes(content)
-        assert refusal(path).reason == "unreadable-file"
+        error = refusal(path)
+        assert error.reason == "unreadable-file"
+        assert "pickle" not in error.message
     with path.open("wb") as file:
         np.save(file, GREY)
     assert "single array" in refusal(path).message

@@ -78,6 +78,15 @@ def test_a_missing_label_column_lists_the_columns_that_exist(write_task: WriteTa
         bind_to_file(write_task(TABLE), path)
 
 
+def test_a_label_that_is_text_is_to_be_numbered_not_to_be_made_categorical(
+    write_task: WriteTask, tmp_path: Path
+) -> None:
+    error = refusal(write_task(TABLE), write(tmp_path, "age,sick\n1,yes\n2,no\n"))
+    assert error.reason == "not-a-number"
+    assert "number its classes 0, 1" in error.remedy
+    assert "categorical" not in error.remedy
+
+
 def test_text_in_a_number_column_names_line_and_column(write_task: WriteTask, tmp_path: Path) -> None:
     for text in ("high", "1_000", "1,5"):
         error = refusal(write_task(TABLE), write(tmp_path, f'age,sick\n1,0\n\n"{text}",1\n'))
