@@ -11,7 +11,7 @@ from functools import cached_property
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking.limits import check_deal_sizes
-from secagg.masking.messages import Deal
+from secagg.masking.messages import Deal, Deals
 from secagg.masking.neighbours import Advertisements, holders_of, recipients_of, roster_digest
 from secagg.masking.session import Session
 
@@ -25,7 +25,7 @@ class Dealt:
         holders: by owner, the participants that hold its shares.
         held_by: by holder, the participants whose shares it holds, ascending.
         recipients: by dealer, to whom it deals.
-        messages: by recipient, then by dealer, the signed deals.
+        messages: by recipient, then by dealer, the signed deals; until they are handed out.
     """
 
     session: Session
@@ -80,3 +80,7 @@ class Dealt:
         self._owed[dealer].discard(recipient)
         if not self._owed[dealer]:
             self._owing.discard(dealer)
+
+    def hand_out(self, recipient: int) -> Deals:
+        """The signed deals for one participant, by dealer: once, as they are kept no longer."""
+        return Deals([memoryview(message) for _, message in sorted(self.messages.pop(recipient).items())])

@@ -13,50 +13,21 @@ that is claimed, and bounds how many. The engine moves the bytes and says when w
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from secagg.encoding import pack
 from secagg.errors import LocalProtocolError, ProtocolError, RemoteProtocolError, TamperingError
-from secagg.masking.agreement import detach_agreement
-from secagg.masking.collection import VectorSum
-from secagg.masking.contributions import detach_contribution
-from secagg.masking.dealing import check_advertised_keys
-from secagg.masking.dealt import Dealt
-from secagg.masking.encrypted_sum import EncryptedSumPayload
 from secagg.masking.journal import Begun, Journal, Lost, Opened, Received, TimedOut, sent
-from secagg.masking.limits import check_advertisement_sizes, payload_limit
-from secagg.masking.messages import (
-    Abort,
-    Acknowledge,
-    Advertise,
-    Agree,
-    Agreement,
-    Begin,
-    Contribution,
-    Deal,
-    Deals,
-    EncryptedSum,
-    Masked,
-    Open,
-    Propose,
-    Refusal,
-    ResponderReveal,
-    Reveal,
-    Roster,
-    SealedReveal,
-    Sum,
-    Unmask,
-)
-from secagg.masking.neighbours import check_holders, viable
+from secagg.masking.limits import payload_limit
+from secagg.masking.messages import Abort, Begin, Deals, Open, Propose, Refusal, Roster, Sum, Unmask
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
 from secagg.masking.remedies import WITHOUT_MEMBER
-from secagg.masking.sealed_reveals import SealedReveals
-from secagg.masking.session import Session, Settled, Survivors
+from secagg.masking.server_round import ServerRound
+from secagg.masking.server_set_up import SetUp
+from secagg.masking.session import Session, Settled
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
-from secagg.masking.unmasking import Unmasking
 from secagg.processes.worker import WorkerLostError
 from secagg.wire import COORDINATOR, Envelope, Header, Outbox, Sealer, Stage, open_envelope
-from secagg.wire.envelope import check_size, decode, decode_exactly, name_of, peek
+from secagg.wire.envelope import check_size, decode, name_of, peek
 
 
 class MaskingServer:
@@ -73,8 +44,6 @@ class MaskingServer:
         LocalProtocolError: ``no-noise-expansion``, where noise is removed and ``noise`` is not given.
 
     Attributes:
-        result: the last round's sum, without its vector where that is encrypted; None while a round runs and where it
-            had none.
         refusals: what hospitals refused in the current step, by member number.
         fault: why the last step was given up, if it was.
         answering: who dealt completely, or acknowledged, where the epoch was given up because others did not: open a
@@ -91,12 +60,6 @@ class MaskingServer:
         require_expansion(session.noise_components, noise)
         self.session = session
         self.state = ServerState.IDLE
-        self.round = session.first_round - 1
-        self.step = 0
-        self._asked: frozenset[int] = frozenset()
-        self._begun: frozenset[int] = frozenset()
-        self.participants = frozenset(session.members) if invited is None else invited
-        self.result: Settled | None = None
         self.refusals: dict[int, Refusal] = {}
         self.fault: ProtocolError | None = None
         self.answering: frozenset[int] = frozenset()
@@ -104,13 +67,31 @@ class MaskingServer:
         self._noise = noise
         self._sealer = Sealer(session.charter, COORDINATOR, None, session.epoch)
         self._seen: dict[_Place, bytes] = {}
-        self._advertised: dict[int, bytes] = {}
-        self._roster: dict[int, Advertise] = {}
-        self._dealt = Dealt(session, {}, frozenset())
-        self._acknowledged: dict[int, bytes] = {}
-        self._collection = VectorSum(session)
-        self._agreements: dict[int, Agreement] = {}
-        self._unmasking: Unmasking | SealedReveals | None = None
+        self._set_up = SetUp(session, frozenset(session.members) if invited is None else invited)
+        # None has begun: it stands for the one before the epoch's first, in which nobody took part.
+        self._round = ServerRound(self._set_up.dealt, session.first_round - 1, 0, ())
+
+    @property
+    def participants(self) -> frozenset[int]:
+        """Who takes part in the epoch: who was invited; once there is a roster, who is on it."""
+        return self._set_up.participants
+
+    @property
+    def round(self) -> int:
+        """The number of the round that began last; before the first, that of the round before."""
+        return self._round.number
+
+    @property
+    def step(self) -> int:
+        """Which applied sum that round's is to be; 0 before the first."""
+        return self._round.step
+
+    @property
+    def result(self) -> Settled | None:
+        """The last round's sum, without its vector where that is encrypted; None while a round runs and where it had
+        none.
+        """
+        return self._round.result
 
     @property
     def exhausted(self) -> bool:
@@ -120,35 +101,37 @@ class MaskingServer:
     @property
     def senders(self) -> frozenset[int]:
         """Who has sent a vector in this round."""
-        return self._collection.senders
+        return self._round.collection.senders
 
     @property
     def missing(self) -> frozenset[int]:
         """Whose answer the current step still waits for."""
+        asked = self.participants
+        answered: Collection[int]
         match self.state:
             case ServerState.ADVERTISING:
-                answered = frozenset(self._advertised)
+                answered = self._set_up.advertised
             case ServerState.DEALING:
-                answered = self._dealt.complete
+                answered = self._set_up.dealt.complete
             case ServerState.ACKNOWLEDGING:
-                answered = frozenset(self._acknowledged)
+                answered = self._set_up.acknowledged
             case ServerState.COLLECTING:
-                answered = self._collection.senders
+                answered = self._round.collection.senders
             case ServerState.AGREEING:
-                return frozenset(self._survivors) - set(self._agreements) - set(self.refusals)
+                asked, answered = frozenset(self._round.survivors), self._round.agreements
             case ServerState.UNMASKING:
-                return self._missing_reveals()
+                asked, answered = frozenset(self._round.survivors), self._round.responders
             case _:
                 return frozenset()
-        return self.participants - answered - set(self.refusals)
+        return asked.difference(answered, self.refusals)
 
     def open(self) -> Outbox:
         """Propose the epoch to all."""
         self._move(Action.OPEN)
-        session = self.session
-        invited = tuple(sorted(self.participants))
+        session, invited = self.session, tuple(sorted(self.participants))
         self._journal(Opened(session.epoch, session.purpose, session.first_round, session.rounds, invited))
-        return self._noted(self._broadcast(Stage.OPEN, Open(session.purpose, session.first_round, session.rounds)))
+        proposal = Open(session.purpose, session.first_round, session.rounds)
+        return self._noted(self._to(invited, Stage.OPEN, proposal))
 
     def begin(self, step: int, asked: tuple[int, ...] = ()) -> Outbox:
         """Start the next round, whose sum will be the ``step``-th applied.
@@ -166,18 +149,10 @@ class MaskingServer:
             raise LocalProtocolError("epoch-exhausted", "Every round of this epoch has been used.")
         self._move(Action.BEGIN)
         self._journal(Begun(step, asked))
-        self.round += 1
-        self.step = step
-        self._asked = frozenset(asked)
-        self.result = None
+        self._round = ServerRound(self._set_up.dealt, self.round + 1, step, asked)
         self.fault = None
         self._seen.clear()
-        self._collection = VectorSum(self.session)
-        self._agreements = {}
-        alone = asked and self.participants.issuperset(asked)
-        self._begun = self._asked if alone else self.participants
-        outbox = self._broadcast(Stage.BEGIN, Begin(step))
-        return self._noted([(member, message) for member, message in outbox if member in self._begun])
+        return self._noted(self._to(self._round.begun, Stage.BEGIN, Begin(step)))
 
     def receive(self, sender: int, message: bytes) -> Outbox:
         """Take one message that the engine says comes from member ``sender``; give what is to be sent on.
@@ -209,7 +184,7 @@ class MaskingServer:
 
     def lose(self) -> None:
         """Drop what was added up in this round, which is given up (``worker-lost``) as soon as it would have a sum."""
-        self._collection.lose()
+        self._round.collection.lose()
 
     def _noted(self, outbox: Outbox) -> Outbox:
         for event in sent(outbox):
@@ -231,7 +206,7 @@ class MaskingServer:
         check_size(message, payload_limit(self.session, header.stage), name)
         if self._repeated(header, name):
             return []
-        self._take(envelope, name, message)
+        self._take(envelope, message)
         self._seen[_place_of(header)] = header.payload_digest
         return self._advance() if self._all_answered() else []
 
@@ -246,7 +221,7 @@ class MaskingServer:
             )
         if header.epoch != self.session.epoch:
             raise RemoteProtocolError("other-epoch", f"{name} sent a message of epoch {header.epoch}.", culprit=name)
-        if (header.round == 0) != (header.stage in _OF_NO_ROUND) and header.stage is not Stage.REFUSAL:
+        if (header.round == 0) != (header.stage in _OF_SET_UP) and header.stage is not Stage.REFUSAL:
             raise RemoteProtocolError("other-round", f"{name} numbered its message for another round.", culprit=name)
 
     def _require_addressed(self, header: Header, name: str) -> None:
@@ -256,80 +231,35 @@ class MaskingServer:
                 "other-recipient", f"{name} addressed a {header.stage.name} message to a member.", culprit=name
             )
 
-    def _take(self, envelope: Envelope, name: str, message: bytes) -> None:
-        sender = envelope.header.sender
+    def _take(self, envelope: Envelope, message: bytes) -> None:
         match envelope.header.stage:
             case Stage.ADVERTISE:
-                advertisement = decode_exactly(envelope.payload, Advertise, name)
-                check_advertisement_sizes(self.session, advertisement, name)
-                check_holders(self.session, advertisement, sender)
-                check_advertised_keys(self.session, advertisement, name)
-                self._advertised[sender], self._roster[sender] = message, advertisement
+                self._set_up.take_advertisement(envelope, message)
             case Stage.DEAL:
-                deal = decode_exactly(envelope.payload, Deal, name)
-                self._dealt.add(sender, envelope.header.recipient, deal, message)
-            case Stage.MASKED:
-                self._take_masked(envelope, name)
-            case Stage.AGREE:
-                self._take_agreement(envelope, name)
+                self._set_up.take_deal(envelope, message)
             case Stage.ACKNOWLEDGE:
-                self._take_acknowledgement(sender, name, decode(envelope.payload, Acknowledge))
+                self._set_up.take_acknowledgement(envelope)
+            case Stage.MASKED:
+                self._take_masked(envelope)
+            case Stage.AGREE:
+                self._round.take_agreement(envelope)
             case Stage.REVEAL:
-                self._require_survivor(sender, name)
-                self._take_reveal(sender, envelope.payload)
+                self._round.take_reveal(envelope)
             case Stage.REFUSAL:
-                self.refusals[sender] = decode(envelope.payload, Refusal)
+                self.refusals[envelope.header.sender] = decode(envelope.payload, Refusal)
             case stage:
                 raise LocalProtocolError("out-of-turn", f"The coordinator does nothing with a {stage.name} message.")
 
-    def _take_masked(self, envelope: Envelope, name: str) -> None:
-        sender = envelope.header.sender
-        if envelope.header.round != self.round:
-            raise RemoteProtocolError("other-round", f"{name} masked another round.", culprit=name)
-        if sender not in self._begun:
-            # With its vector the cohort would be one that those who gave shares refuse.
-            raise RemoteProtocolError("not-asked", f"{name} masked a round that was begun without it.", culprit=name)
-        self._add(sender, name, decode(envelope.payload, Masked), detach_contribution(envelope))
-
-    def _require_survivor(self, sender: int, name: str) -> None:
-        """Hospitals refuse whatever is shown to them in the name of one that is not in the sum."""
-        if sender not in self._survivors:
-            raise RemoteProtocolError(
-                "not-a-survivor", f"{name} answered for a sum that it is not part of.", culprit=name
-            )
-
-    def _add(self, sender: int, name: str, masked: Masked, contribution: Contribution) -> None:
+    def _take_masked(self, envelope: Envelope) -> None:
         try:
-            self._collection.add(sender, name, masked, contribution)
+            self._round.take_masked(envelope)
         except WorkerLostError:
             self._lose()
-            self._collection.add(sender, name, masked, contribution)
+            self._round.take_masked(envelope)
 
     def _lose(self) -> None:
         self._journal(Lost())
         self.lose()
-
-    def _take_acknowledgement(self, sender: int, name: str, acknowledged: Acknowledge) -> None:
-        # Only here: TenSEAL is loaded where something is encrypted.
-        from secagg.homomorphic.context import check_context
-
-        check_context(acknowledged.context, self.session.form.spec, name)
-        self._acknowledged[sender] = acknowledged.fingerprint
-
-    def _take_reveal(self, sender: int, payload: memoryview) -> None:
-        match self._unmasking:
-            case Unmasking():
-                self._unmasking.add(sender, decode(payload, Reveal))
-            case SealedReveals():
-                self._unmasking.add(sender, decode(payload, SealedReveal))
-
-    def _take_agreement(self, envelope: Envelope, name: str) -> None:
-        self._require_survivor(envelope.header.sender, name)
-        wanted = self._proposal().digest()
-        agree = decode_exactly(envelope.payload, Agree, name)
-        if envelope.header.round != self.round or agree.survivors_digest != wanted:
-            raise RemoteProtocolError("survivors-changed", f"{name} agreed to other survivors.", culprit=name)
-        self._agreements[envelope.header.sender] = detach_agreement(envelope)
 
     def _too_late(self, header: Header) -> bool:
         """Whether a message is in turn, but no longer needed: enough others came before it.
@@ -355,16 +285,16 @@ class MaskingServer:
     def _all_answered(self) -> bool:
         if self.state is ServerState.AGREEING and self.session.complete:
             # In a sparse graph all are waited for: the more agreements, the fewer a hospital must check.
-            return len(self._agreements) >= self.session.threshold or not self.missing
-        if self.state is ServerState.UNMASKING and isinstance(self._unmasking, Unmasking) and self._unmasking.enough:
+            return len(self._round.agreements) >= self.session.threshold or not self.missing
+        if self.state is ServerState.UNMASKING and not self.session.encrypted and self._round.enough_revealed:
             # Sealed shares are all waited for: only hospitals can tell wrong ones, and each further share lets them
             # leave out one that is wrong.
             return True
         return not self.missing and self.state not in (ServerState.READY, ServerState.CLOSED)
 
     def _advance(self) -> Outbox:
-        if self._collection.lost:
-            return self._give_up_lost()
+        if self._round.collection.lost:
+            return self._give_up(_worker_lost())
         match self.state:
             case ServerState.ADVERTISING:
                 return self._send_roster()
@@ -375,184 +305,97 @@ class MaskingServer:
             case ServerState.COLLECTING:
                 return self._close_collection()
             case ServerState.AGREEING:
-                return self._send_unmask()
+                return self._close_agreement()
             case ServerState.UNMASKING:
                 return self._send_sum()
             case state:
                 raise LocalProtocolError("out-of-turn", f"While {state.value}, there is nothing to go on to.")
 
     def _send_roster(self) -> Outbox:
-        self.participants = viable(self._roster, self.session)
-        self._dealt = Dealt(self.session, self._roster, self.participants)
+        self._set_up.draw_up_roster()
         if len(self.participants) < self.session.threshold:
-            return self._give_up("too-few-advertised")
+            return self._give_up(self._too_few("too-few-advertised"))
         self._move(Action.ADVANCE)
         if self.session.complete:
-            return self._broadcast(Stage.ROSTER, self._roster_for(self.participants))
-        concerns = self._concerns()
-        return [
-            (number, self._sealer.seal(Stage.ROSTER, self._roster_for(concerns[number]), recipient=number))
-            for number in sorted(self.participants)
-        ]
-
-    def _roster_for(self, shown: Collection[int]) -> Roster:
-        messages = [memoryview(self._advertised[number]) for number in sorted(shown)]
-        return Roster(sorted(self.participants), messages)
-
-    def _concerns(self) -> dict[int, set[int]]:
-        """Whose keys each participant needs: its own, those it deals to, those who deal to it."""
-        concerns = {number: {number} for number in self.participants}
-        for dealer in self.participants:
-            for recipient in self._dealt.recipients[dealer]:
-                concerns[dealer].add(recipient)
-                concerns[recipient].add(dealer)
-        return concerns
+            return self._to(self.participants, Stage.ROSTER, self._set_up.roster())
+        return self._to_each(Stage.ROSTER, self._set_up.roster_for)
 
     def _send_deals(self) -> Outbox:
-        dealers = self._dealt.complete
+        dealers = self._set_up.dealt.complete
         if dealers != self.participants:
             # Hospitals accept a roster as a whole: whoever drops out now is left out by opening a new epoch.
             self.answering = dealers
-            return self._give_up("incomplete-dealing")
+            return self._give_up(self._too_few("incomplete-dealing"))
         self._move(Action.AWAIT if self.session.encrypted else Action.ADVANCE)
-        outbox = []
-        for recipient in sorted(self.participants):
-            deals = Deals([memoryview(message) for _, message in sorted(self._dealt.messages[recipient].items())])
-            outbox.append((recipient, self._sealer.seal(Stage.DEALS, deals, recipient=recipient)))
-        self._dealt.messages.clear()
-        return outbox
+        return self._to_each(Stage.DEALS, self._set_up.dealt.hand_out)
 
     def _close_set_up(self) -> Outbox:
-        if frozenset(self._acknowledged) != self.participants:
-            self.answering = frozenset(self._acknowledged)
-            return self._give_up("incomplete-acknowledgement")
-        fingerprints = list(self._acknowledged.values())
-        common = max(fingerprints, key=fingerprints.count)
-        agreeing = frozenset(number for number, found in self._acknowledged.items() if found == common)
+        acknowledged = self._set_up.acknowledged
+        if acknowledged != self.participants:
+            self.answering = acknowledged
+            return self._give_up(self._too_few("incomplete-acknowledgement"))
+        agreeing = self._set_up.agreeing
         if agreeing != self.participants:
-            fault = self._other_secret(agreeing)
+            fault = self._set_up.other_secret()
             self.answering = agreeing if fault.culprit else frozenset()
-            return self._give_up("other-secret", fault)
+            return self._give_up(fault)
         self._move(Action.ADVANCE)
         return []
 
-    def _other_secret(self, agreeing: frozenset[int]) -> RemoteProtocolError:
-        """Some hospitals made another secret of the same contributions, or encrypt at another scale.
-
-        They are named if the others are more than they, and more than may lie: then an honest one is among the others.
-        """
-        others, remedy = self.participants - agreeing, "All members need releases of secagg and TenSEAL that agree."
-        if len(agreeing) <= max(self.session.charter.charter.most_liars, len(others)):
-            said = (
-                "The members have different homomorphic secrets, or scale numbers differently, and not enough agree to "
-                "tell whose is another."
-            )
-            return RemoteProtocolError("other-secret", said, remedy=remedy)
-        names = ", ".join(self.session.name(number) for number in sorted(others))
-        return RemoteProtocolError(
-            "other-secret",
-            f"{names} made another homomorphic secret than the others, or would scale numbers by another factor.",
-            culprit=self.session.name(min(others)),
-            remedy=remedy,
-        )
-
     def _close_collection(self) -> Outbox:
-        senders = self._survivors
+        _, senders = self._round.collection.largest()
         if len(senders) < self.session.threshold:
-            return self._give_up("too-few-masked")
+            return self._give_up(self._too_few("too-few-masked"))
+        self._round.settle()
         if not self.session.masked:
-            return self._send_encrypted_sum(Action.SETTLE, self._settled(), [])
-        if frozenset(senders) == self.participants and self.session.complete and not self._asked:
+            return self._send_encrypted_sum(Action.SETTLE)
+        if not self._round.needs_agreement:
             return self._send_unmask()
         self._move(Action.PROPOSE)
-        message = self._sealer.seal(Stage.PROPOSE, Propose(list(senders)), round=self.round)
-        return [(number, message) for number in senders]
+        survivors = self._round.survivors
+        return self._to(survivors, Stage.PROPOSE, Propose(list(survivors)))
+
+    def _close_agreement(self) -> Outbox:
+        if len(self._round.agreements) < self.session.threshold:
+            return self._give_up(self._too_few("too-few-agreed"))
+        return self._send_unmask()
 
     def _send_unmask(self) -> Outbox:
-        settled = self._settled()
-        agreements = [agreement for _, agreement in sorted(self._agreements.items())]
-        if self.state is ServerState.AGREEING and len(agreements) < self.session.threshold:
-            return self._give_up("too-few-agreed")
         self._move(Action.ADVANCE)
-        if self.session.encrypted:
-            self._unmasking = SealedReveals(self.session, settled, len(self.participants))
-        else:
-            self._unmasking = Unmasking(self.session, settled, self._dealt, self._noise)
-        numbers = settled.survivors.numbers
-        message = self._sealer.seal(Stage.UNMASK, Unmask(list(numbers), agreements), round=self.round)
-        return [(number, message) for number in numbers]
-
-    @property
-    def _survivors(self) -> tuple[int, ...]:
-        return tuple(sorted(self._collection.largest()[1]))
-
-    def _proposal(self) -> Survivors:
-        return Survivors.check(self._survivors, self.session, self.participants)
-
-    def _settled(self) -> Settled:
-        model, _ = self._collection.largest()
-        return Settled(self.round, self.step, self._proposal(), model)
+        return self._to(self._round.survivors, Stage.UNMASK, self._round.ask_for_shares(self._noise))
 
     def _send_sum(self) -> Outbox:
-        unmasking = self._unmasking
-        if unmasking is None or not unmasking.enough:
-            return self._give_up("too-few-revealed")
-        if isinstance(unmasking, SealedReveals):
-            return self._send_encrypted_sum(Action.ADVANCE, unmasking.settled, unmasking.revealed())
-        settled = unmasking.settled
-        total = self._collection.packed_sum_of(settled.model)
+        if not self._round.enough_revealed:
+            return self._give_up(self._too_few("too-few-revealed"))
+        if self.session.encrypted:
+            return self._send_encrypted_sum(Action.ADVANCE)
         try:
-            tag = unmasking.unmask(total, self._collection.tags_of(settled.model))
-        except RemoteProtocolError as error:
-            return self._give_up(error.reason, error)
+            total = self._round.unmask()
+        except RemoteProtocolError as fault:
+            return self._give_up(fault)
         self._move(Action.ADVANCE)
-        self.session.ring.reduce(total)
-        packed = pack(total, self.session.ring)
-        self.result = settled.summed(total, tag)
-        numbers, tag_bytes = list(settled.survivors.numbers), tag.to_bytes(self.session.tag_size, "little")
-        return self._broadcast(Stage.SUM, Sum(settled.step, numbers, settled.model, memoryview(packed), tag_bytes))
+        return self._to(self.participants, Stage.SUM, total)
 
-    def _send_encrypted_sum(self, action: Action, settled: Settled, reveals: list[ResponderReveal]) -> Outbox:
-        collection, model, size = self._collection, settled.model, self.session.tag_size
-        tag = collection.tags_of(model)[0] % (1 << 8 * size)
-        contributions = collection.contributions_of(model)
-        numbers = list(settled.survivors.numbers)
-        blank = EncryptedSum(
-            settled.step, numbers, model, tag.to_bytes(size, "little"), contributions, reveals, memoryview(b"")
-        )
-        payload, take = EncryptedSumPayload(blank, self.session.sum_bytes), collection.ciphertexts_of(model).take
+    def _send_encrypted_sum(self, action: Action) -> Outbox:
         try:
-            message = self._sealer.seal_in_place(
-                Stage.SUM, payload.size, lambda view: payload.write(view, take), round=self.round
-            )
+            message = self._round.seal_encrypted_sum(self._sealer)
         except WorkerLostError:
             self._lose()
-            return self._give_up_lost()
+            return self._give_up(_worker_lost())
         self._move(action)
-        self.result = settled
         return [(number, message) for number in sorted(self.participants)]
 
-    def _give_up_lost(self) -> Outbox:
-        fault = LocalProtocolError(
-            "worker-lost",
-            "A process that added vectors has ended or is stuck, and the round's sum with it.",
-            remedy="The step is summed anew. If that comes to nothing too: is there enough memory?",
-        )
-        return self._give_up(fault.reason, fault)
-
-    def _give_up(self, reason: str, fault: ProtocolError | None = None) -> Outbox:
-        self.fault = fault or RemoteProtocolError(
+    def _too_few(self, reason: str) -> RemoteProtocolError:
+        return RemoteProtocolError(
             reason,
             f"Fewer than {self.session.threshold} hospitals answered while {self.state.value}.",
             remedy="Wait until enough hospitals can be reached, then open a new epoch or begin a new round.",
         )
-        self._move(Action.GIVE_UP)
-        return self._broadcast(Stage.ABORT, Abort(reason))
 
-    def _missing_reveals(self) -> frozenset[int]:
-        if self._unmasking is None:
-            return frozenset()
-        return frozenset(self._unmasking.settled.survivors.numbers) - self._unmasking.responders - set(self.refusals)
+    def _give_up(self, fault: ProtocolError) -> Outbox:
+        self.fault = fault
+        self._move(Action.GIVE_UP)
+        return self._to(self.participants, Stage.ABORT, Abort(fault.reason))
 
     def _move(self, action: Action) -> None:
         target = SERVER_TRANSITIONS.get((self.state, action))
@@ -563,14 +406,34 @@ class MaskingServer:
         self.state = target
         self.refusals = {}
 
-    def _broadcast(self, stage: Stage, payload: Open | Roster | Begin | Sum | Abort) -> Outbox:
-        message = self._sealer.seal(stage, payload, round=self.round if stage in _OF_A_ROUND else 0)
-        return [(number, message) for number in sorted(self.participants)]
+    def _to(
+        self,
+        recipients: Collection[int],
+        stage: Stage,
+        payload: Open | Roster | Begin | Propose | Unmask | Sum | Abort,
+    ) -> Outbox:
+        """One message for all ``recipients``."""
+        message = self._sealer.seal(stage, payload, round=0 if stage in _OF_SET_UP else self.round)
+        return [(number, message) for number in sorted(recipients)]
+
+    def _to_each(self, stage: Stage, payload_for: Callable[[int], Roster | Deals]) -> Outbox:
+        """For each participant a message of its own."""
+        return [
+            (number, self._sealer.seal(stage, payload_for(number), recipient=number))
+            for number in sorted(self.participants)
+        ]
 
 
-_OF_NO_ROUND = frozenset({Stage.ADVERTISE, Stage.DEAL, Stage.ACKNOWLEDGE})
+def _worker_lost() -> LocalProtocolError:
+    return LocalProtocolError(
+        "worker-lost",
+        "A process that added vectors has ended or is stuck, and the round's sum with it.",
+        remedy="The step is summed anew. If that comes to nothing too: is there enough memory?",
+    )
+
+
+_OF_SET_UP = frozenset({Stage.OPEN, Stage.ADVERTISE, Stage.ROSTER, Stage.DEAL, Stage.DEALS, Stage.ACKNOWLEDGE})
 _ANSWERED_IN = {Stage.AGREE: ServerState.AGREEING, Stage.REVEAL: ServerState.UNMASKING}
-_OF_A_ROUND = frozenset({Stage.BEGIN, Stage.SUM, Stage.ABORT})
 
 _Place = tuple[Stage, int, int, int]
 

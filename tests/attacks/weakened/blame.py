@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from unittest.mock import patch
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingServer
 from secagg.masking.dealt import Dealt
 from secagg.masking.group import GroupCipher
+from secagg.masking.server_round import ServerRound
 from secagg.wire import envelope
 from training.testbed.build import Build, Control
 
@@ -21,15 +23,16 @@ class TakesAnyAddress(MaskingServer):
         pass
 
 
-class TakesAnyAnswer(MaskingServer):
-    """Does not look at whether who answers for a sum is in it."""
-
-    def _require_survivor(self, sender, name):
-        pass
+def with_any_answer():
+    return patch.object(ServerRound, "_require_survivor", lambda *arguments: None)
 
 
 def with_any_encoding():
-    return patch("secagg.masking.server.decode_exactly", lambda data, schema, sender: envelope.decode(data, schema))
+    stack = ExitStack()
+    for module in ("server_set_up", "server_round"):
+        place = f"secagg.masking.{module}.decode_exactly"
+        stack.enter_context(patch(place, lambda data, schema, sender: envelope.decode(data, schema)))
+    return stack
 
 
 def without_sizes_of_stages():
@@ -68,7 +71,7 @@ CONTROLS = {
     "models-for-members": _ADDRESSES,
     "agreement-for-a-member": _ADDRESSES,
     "agreement-of-no-survivor": Control(
-        Build(server=TakesAnyAnswer), "the look at whether who answers for a sum is in it"
+        Build(in_force=with_any_answer), "the look at whether who answers for a sum is in it"
     ),
     "encrypted-vector-for-a-member": _ADDRESSES,
     "deals-on-another-roster": Control(

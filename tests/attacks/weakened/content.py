@@ -45,7 +45,7 @@ def without_charter_signatures():
 
 
 def without_sizes():
-    return patch("secagg.masking.server.check_advertisement_sizes", lambda *arguments: None)
+    return patch("secagg.masking.server_set_up.check_advertisement_sizes", lambda *arguments: None)
 
 
 def without_limits():

@@ -9,7 +9,7 @@ from tenseal import sealapi
 
 from secagg.homomorphic.parameters import ALLOWED, Encryption
 from secagg.homomorphic.seal import Channel, encryption_parameters, header, make_context
-from secagg.masking import MaskingServer
+from secagg.masking.server_set_up import SetUp
 from training.testbed.build import Build, Control
 
 from .set_up import without_roster_digests
@@ -51,11 +51,9 @@ def with_a_question_to_seal():
     return patch("secagg.homomorphic.context._may_hold_secret", may_hold_secret)
 
 
-class TakesAnySecret(MaskingServer):
-    """Counts acknowledgements, and does not compare them."""
-
-    def _take_acknowledgement(self, sender, name, acknowledged):
-        self._acknowledged[sender] = b""
+def without_comparison():
+    """Acknowledgements are counted only."""
+    return patch.object(SetUp, "agreeing", property(lambda set_up: set_up.acknowledged))
 
 
 _ANY_CONTEXT = Control(Build(in_force=without_context_check), "the check of acknowledged contexts")
@@ -64,7 +62,7 @@ CONTROLS = {
     "weak-parameters": Control(Build(in_force=without_lists), "the check of listed parameters"),
     "weak-parameters-in-use": Control(Build(in_force=without_levels), "the check of the actual parameters"),
     "swapped-parameters": _ANY_CONTEXT,
-    "swapped-secret": Control(Build(server=TakesAnySecret), "the comparison of fingerprints"),
+    "swapped-secret": Control(Build(in_force=without_comparison), "the comparison of fingerprints"),
     "two-group-secrets": Control(Build(in_force=without_roster_digests), "the digest of the roster in every deal"),
     "key-material-at-the-coordinator": _ANY_CONTEXT,
     "inflated-context": Control(Build(in_force=with_a_question_to_seal), "the look at how a context begins"),

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from secagg.masking import MaskingServer
-from secagg.masking.contributions import detach_contribution
-from secagg.masking.messages import Masked
-from secagg.wire import Stage
-from secagg.wire.envelope import decode
+from secagg.masking.server_round import ServerRound
 from training.testbed.build import Build, Control
 
 from .cohorts import WithoutGuard
@@ -24,14 +20,8 @@ def without_rounds():
     return both(without_rounds_in_tags(), without_pads())
 
 
-class TakesAnyRound(MaskingServer):
-    """Adds a vector of whatever round."""
-
-    def _take(self, envelope, name, message):
-        if envelope.header.stage is not Stage.MASKED:
-            return super()._take(envelope, name, message)
-        masked = decode(envelope.payload, Masked)
-        return self._collection.add(envelope.header.sender, name, masked, detach_contribution(envelope))
+def with_vectors_of_any_round():
+    return patch.object(ServerRound, "_require_begun", lambda *arguments: None)
 
 
 _UNCHECKED = Control(Build(in_force=without_check), "the check of sums")
@@ -49,6 +39,6 @@ CONTROLS = {
         Build(in_force=without_rounds), "tag keys and pads bound to the round"
     ),
     "foreign-encrypted-sums": _UNCHECKED,
-    "foreign-ciphertexts": Control(Build(server=TakesAnyRound), "the comparison of rounds"),
+    "foreign-ciphertexts": Control(Build(in_force=with_vectors_of_any_round), "the comparison of rounds"),
     "two-encrypted-sums-of-one-step": Control(Build(client=WithoutGuard), "the differencing guard"),
 }

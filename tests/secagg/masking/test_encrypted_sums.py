@@ -525,5 +525,5 @@ def test_the_coordinator_has_no_sum_to_show(tmp_path, scheme):
     result, server = made.consortium.server.result, made.consortium.server
     assert not hasattr(result, "vector")
     with pytest.raises(LocalProtocolError) as caught:
-        server._collection.packed_sum_of(MODEL_DIGEST)
+        server._round.collection.packed_sum_of(MODEL_DIGEST)
     assert caught.value.reason == "encrypted"

@@ -46,7 +46,7 @@ def set_up(folder, scheme: str, events: list) -> Consortium:
 
 def helpers(consortium: Consortium) -> list:
     """The workers that add this round's vectors, each of which has a part of the sum."""
-    (total,) = consortium.server._collection._sums.values()
+    (total,) = consortium.server._round.collection._sums.values()
     for worker in total._parts:
         while not worker.ready:
             first_to_answer([worker], PATIENCE)

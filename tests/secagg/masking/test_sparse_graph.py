@@ -83,7 +83,7 @@ def test_who_is_drawn_by_nobody_takes_part_all_the_same(tmp_path, monkeypatch):
     gone = {2, 40}
     consortium.run_round(vectors, mask_silent=gone)
     check_sum(consortium, vectors, set(consortium.clients) - gone)
-    assert not consortium.server._dealt.held_by[1]
+    assert not consortium.server._set_up.dealt.held_by[1]
 
 
 class FalseInTheFirstRound(MaskingClient):

@@ -253,7 +253,7 @@ class World:
         self.note("fork the coordinator")
         # A fault is an exception, which Python cannot copy, and neither can it SEAL's objects; nobody changes a fault,
         # and a round begins with a new collection.
-        shared = (self.server.fault, self.server._collection)
+        shared = (self.server.fault, self.server._round.collection)
         self.servers.append(copy.deepcopy(self.server, {id(part): part for part in shared}))
 
     def join(self) -> None:
