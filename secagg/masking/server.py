@@ -17,17 +17,16 @@ from collections.abc import Callable, Collection
 
 from secagg.errors import LocalProtocolError, ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking.journal import Begun, Journal, Lost, Opened, Received, TimedOut, sent
-from secagg.masking.limits import payload_limit
 from secagg.masking.messages import Abort, Begin, Deals, Open, Propose, Refusal, Roster, Sum, Unmask
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
-from secagg.masking.remedies import WITHOUT_MEMBER
+from secagg.masking.server_gate import Gate, largest_payload
 from secagg.masking.server_round import ServerRound
 from secagg.masking.server_set_up import SetUp
 from secagg.masking.session import Session, Settled
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.processes.worker import WorkerLostError
-from secagg.wire import COORDINATOR, Envelope, Header, Outbox, Sealer, Stage, open_envelope
-from secagg.wire.envelope import check_size, decode, name_of, peek
+from secagg.wire import COORDINATOR, Envelope, Outbox, Sealer, Stage
+from secagg.wire.envelope import check_size, decode
 
 
 class MaskingServer:
@@ -66,7 +65,7 @@ class MaskingServer:
         self._journal = journal
         self._noise = noise
         self._sealer = Sealer(session.charter, COORDINATOR, None, session.epoch)
-        self._seen: dict[_Place, bytes] = {}
+        self._gate = Gate(session)
         self._set_up = SetUp(session, frozenset(session.members) if invited is None else invited)
         # None has begun: it stands for the one before the epoch's first, in which nobody took part.
         self._round = ServerRound(self._set_up.dealt, session.first_round - 1, 0, ())
@@ -151,7 +150,7 @@ class MaskingServer:
         self._journal(Begun(step, asked))
         self._round = ServerRound(self._set_up.dealt, self.round + 1, step, asked)
         self.fault = None
-        self._seen.clear()
+        self._gate = Gate(self.session)
         return self._noted(self._to(self._round.begun, Stage.BEGIN, Begin(step)))
 
     def receive(self, sender: int, message: bytes) -> Outbox:
@@ -162,7 +161,7 @@ class MaskingServer:
             TamperingError: ``key-material``, if there is a secret key in it; it is not in the journal then.
         """
         # Before the journal: what may be of any size is not kept, and nothing comes of it.
-        check_size(message, self._largest_payload)
+        check_size(message, largest_payload(self.session, self.state))
         try:
             outbox = self._receive(sender, message)
         except TamperingError:
@@ -192,44 +191,14 @@ class MaskingServer:
         return outbox
 
     def _receive(self, sender: int, message: bytes) -> Outbox:
-        if self._too_late(peek(message)):
+        if self._gate.is_too_late(message, self.state, self.round):
             return []
-        envelope = open_envelope(message, self.session.charter, self._largest_payload)
-        header = envelope.header
-        name = name_of(header, self.session.charter)
-        if header.sender != sender:
-            raise RemoteProtocolError("wrong-sender", f"A message in the name of {name} is not its own.", culprit=name)
-        if sender not in self.participants:
-            raise RemoteProtocolError("not-taking-part", f"{name} takes no part in this epoch, or no longer.")
-        self._require_in_turn(header, name)
-        self._require_addressed(header, name)
-        check_size(message, payload_limit(self.session, header.stage), name)
-        if self._repeated(header, name):
+        envelope = self._gate.open(sender, message, self.state, self.participants)
+        if self._gate.is_repeated(envelope.header):
             return []
         self._take(envelope, message)
-        self._seen[_place_of(header)] = header.payload_digest
+        self._gate.remember(envelope.header)
         return self._advance() if self._all_answered() else []
-
-    @property
-    def _largest_payload(self) -> int:
-        return max((payload_limit(self.session, stage) for stage in stages_in_turn(self.state)), default=0)
-
-    def _require_in_turn(self, header: Header, name: str) -> None:
-        if header.stage not in stages_in_turn(self.state):
-            raise RemoteProtocolError(
-                "unexpected-message", f"{name} sent {header.stage.name} while {self.state.value}.", culprit=name
-            )
-        if header.epoch != self.session.epoch:
-            raise RemoteProtocolError("other-epoch", f"{name} sent a message of epoch {header.epoch}.", culprit=name)
-        if (header.round == 0) != (header.stage in _OF_SET_UP) and header.stage is not Stage.REFUSAL:
-            raise RemoteProtocolError("other-round", f"{name} numbered its message for another round.", culprit=name)
-
-    def _require_addressed(self, header: Header, name: str) -> None:
-        """Hospitals write headers of others anew, to check their signatures: the recipient is not theirs to choose."""
-        if header.recipient != COORDINATOR and header.stage is not Stage.DEAL:
-            raise RemoteProtocolError(
-                "other-recipient", f"{name} addressed a {header.stage.name} message to a member.", culprit=name
-            )
 
     def _take(self, envelope: Envelope, message: bytes) -> None:
         match envelope.header.stage:
@@ -260,27 +229,6 @@ class MaskingServer:
     def _lose(self) -> None:
         self._journal(Lost())
         self.lose()
-
-    def _too_late(self, header: Header) -> bool:
-        """Whether a message is in turn, but no longer needed: enough others came before it.
-
-        Nothing comes of it, so that nobody need check its signature.
-        """
-        wanted = _ANSWERED_IN.get(header.stage)
-        if wanted is None or header.stage not in stages_in_turn(self.state):
-            return False
-        return self.state is not wanted or header.round != self.round
-
-    def _repeated(self, header: Header, name: str) -> bool:
-        seen = self._seen.get(_place_of(header))
-        if seen is not None and seen != header.payload_digest:
-            raise RemoteProtocolError(
-                "equivocation",
-                f"{name} sent two different {header.stage.name} messages.",
-                culprit=name,
-                remedy=WITHOUT_MEMBER,
-            )
-        return seen is not None
 
     def _all_answered(self) -> bool:
         if self.state is ServerState.AGREEING and self.session.complete:
@@ -432,11 +380,4 @@ def _worker_lost() -> LocalProtocolError:
     )
 
 
-_OF_SET_UP = frozenset({Stage.OPEN, Stage.ADVERTISE, Stage.ROSTER, Stage.DEAL, Stage.DEALS, Stage.ACKNOWLEDGE})
-_ANSWERED_IN = {Stage.AGREE: ServerState.AGREEING, Stage.REVEAL: ServerState.UNMASKING}
-
-_Place = tuple[Stage, int, int, int]
-
-
-def _place_of(header: Header) -> _Place:
-    return header.stage, header.sender, header.recipient, header.round
+_OF_SET_UP = frozenset({Stage.OPEN, Stage.ROSTER})

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 from secagg.errors import RemoteProtocolError
-from secagg.masking import MaskingServer
 from secagg.masking.dealt import Dealt
 from secagg.masking.group import GroupCipher
+from secagg.masking.server_gate import Gate
 from secagg.masking.server_round import ServerRound
 from secagg.wire import envelope
 from training.testbed.build import Build, Control
@@ -16,11 +16,8 @@ from training.testbed.build import Build, Control
 from .sums import both
 
 
-class TakesAnyAddress(MaskingServer):
-    """Does not look at whom a message is addressed to."""
-
-    def _require_addressed(self, header, name):
-        pass
+def with_any_address():
+    return patch.object(Gate, "_require_addressed", lambda *arguments: None)
 
 
 def with_any_answer():
@@ -37,11 +34,7 @@ def with_any_encoding():
 
 def without_sizes_of_stages():
     """Every message may be as large as the largest that is in turn."""
-    original = envelope.check_size
-    return patch(
-        "secagg.masking.server.check_size",
-        lambda message, limit, sender=None: original(message, limit) if sender is None else None,
-    )
+    return patch("secagg.masking.server_gate.check_size", lambda *arguments: None)
 
 
 def with_any_encoding_of_any_size():
@@ -65,7 +58,7 @@ def with_every_reveal():
     return patch.object(GroupCipher, "_open_reveals", open_reveals)
 
 
-_ADDRESSES = Control(Build(server=TakesAnyAddress), "the look at whom a message is addressed to")
+_ADDRESSES = Control(Build(in_force=with_any_address), "the look at whom a message is addressed to")
 
 CONTROLS = {
     "models-for-members": _ADDRESSES,

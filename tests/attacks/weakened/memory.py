@@ -100,7 +100,7 @@ def with_late_vectors():
         late = (Stage.MASKED,) if state is ServerState.UNMASKING else ()
         return (*stages_in_turn(state), *late)
 
-    return patch("secagg.masking.server.stages_in_turn", in_turn)
+    return patch("secagg.masking.server_gate.stages_in_turn", in_turn)
 
 
 _SECRETS = "secrets that die with the process"

@@ -18,8 +18,8 @@ from .set_up import SIGNATURES
 
 def without_bounds():
     stack = ExitStack()
-    for place in ("secagg.wire.envelope.check_size", "secagg.masking.server.check_size"):
-        stack.enter_context(patch(place, lambda *arguments: None))
+    for module in ("wire.envelope", "masking.server", "masking.server_gate"):
+        stack.enter_context(patch(f"secagg.{module}.check_size", lambda *arguments: None))
     return stack
 
 
@@ -56,7 +56,7 @@ def without_payload_digests():
                 raise
             return opened_without_checks(message, charter, payload_limit)
 
-    return patch("secagg.masking.server.open_envelope", opened)
+    return patch("secagg.masking.server_gate.open_envelope", opened)
 
 
 def with_signatures_of_anybody():
