@@ -11,7 +11,7 @@ from typing import Final
 
 from secagg.charter.model import Charter
 from secagg.charter.rounding import enough_patients, is_coarse
-from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Encoding, Scheme, ServerStep
+from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Encoding, Scheme, ServerStep, TaskChoice
 from secagg.graph import COMPLETE_UP_TO
 
 SHARED_KEY_SCHEMES: Final = ENCRYPTED_SCHEMES - MASKED_SCHEMES
@@ -42,6 +42,9 @@ def cautions(charter: Charter) -> tuple[Caution, ...]:
     found = []
     if charter.scheme in SHARED_KEY_SCHEMES:
         found.append(shared_key(charter.scheme))
+    start = _start_of(charter.task)
+    if start and charter.privacy.mode == "none":
+        found.append(_chosen_start(start))
     if charter.privacy.mode != "distributed":
         # There gradients are rounded at random, on a grid of their own that is finer than the noise.
         sizes = len(charter.members), charter.model.parameters, charter.encoding
@@ -62,6 +65,24 @@ def shared_key(scheme: Scheme) -> Caution:
         "reads every hospital's update.",
         "Choose the scheme double-lock: there a coordinator and up to max_colluding hospitals get the sum and nobody's "
         "update.",
+    )
+
+
+def _start_of(task: TaskChoice) -> str:
+    """What the first model comes from, if that is neither the settings alone nor code of secagg; empty if it is not."""
+    if ":" in task.kind:
+        return f"the code of the task {task.kind}"
+    model = task.settings.get("model")
+    backbone = model.get("backbone") if isinstance(model, dict) else None
+    return f"the backbone {backbone}" if backbone else ""
+
+
+def _chosen_start(start: str) -> Caution:
+    return Caution(
+        "chosen-start",
+        f"Training starts from {start}, without differential privacy: a model that was made for the purpose lets a sum "
+        "show single patients, however many hospitals are in it.",
+        "Choose differential privacy, or make sure who made that model, and how.",
     )
 
 

@@ -508,7 +508,7 @@ def test_that_batch_norm_was_replaced_is_told_when_a_charter_is_drafted(secagg, 
     assert drafted.code == 0
     assert "Warning: 2 BatchNorm layers are replaced by GroupNorm: BatchNorm mixes patients" in drafted.err
     told = secagg("charter", "new", "again", "--task", normed_task, *members, "--json").json["warnings"]
-    assert [warning["code"] for warning in told] == ["batch-norm-replaced"]
+    assert [warning["code"] for warning in told] == ["chosen-start", "batch-norm-replaced"]
 
 
 def test_of_a_model_without_batch_norm_nothing_is_told(drafted, secagg, members):
@@ -528,7 +528,9 @@ def test_the_terms_say_which_part_is_trained_and_on_which_backbone(secagg, here,
         ("last-layer", "all other parameters are frozen"),
     ):
         task.write_text(f'{rest}{model}train = "{train}"\n')
-        shown = secagg("charter", "new", train, "--task", task, *members).shown
+        drafted = secagg("charter", "new", train, "--task", task, *members)
+        assert drafted.err.startswith("Warning: Training starts from the backbone net.safetensors, without")
+        shown = Outcome(0, drafted.out, "").shown
         assert told in shown
         assert f"net.safetensors, SHA-256 {digest[:8]}" in shown
     (here / "net.safetensors").unlink()

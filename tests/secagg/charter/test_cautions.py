@@ -6,7 +6,7 @@ import pytest
 
 from secagg.charter import Encoding, Model, Privacy, Training
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, cautions, shared_key
-from secagg.charter.sections import ENCRYPTED_SCHEMES, ServerStep
+from secagg.charter.sections import ENCRYPTED_SCHEMES, ServerStep, TaskChoice
 from secagg.charter.thresholds import smallest_threshold
 from secagg.graph import COMPLETE_UP_TO
 from tests.support.consortium import make_charter, make_identities
@@ -57,6 +57,35 @@ def test_how_many_messages_a_set_up_takes_is_in_the_text():
     assert "101 hospitals" in told.message
     assert "all 100 others" in told.message
     assert "10100 messages" in told.message
+
+
+# --- A start that somebody made ------------------------------------------------------------------------------
+
+PRETRAINED = {"model": {"name": "mlp", "backbone": "net.safetensors", "backbone_sha256": "0" * 64}}
+PRIVATE = {
+    "privacy": Privacy(mode="local", noise_multiplier=1.0),
+    "training": Training(rounds=1, local_steps=1, weighting="uniform"),
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "named"),
+    [
+        (TaskChoice(kind="tabular-classification", settings=PRETRAINED), "the backbone net.safetensors"),
+        (TaskChoice(kind="wards.sepsis:task", settings={}), "the code of the task wards.sepsis:task"),
+    ],
+    ids=["backbone", "custom task"],
+)
+def test_a_start_that_somebody_made_is_told_where_there_is_no_differential_privacy(task, named):
+    (told,) = cautions(make_charter(FEW, max_colluding=1, threshold=4, task=task))
+    assert told.code == "chosen-start"
+    assert f"starts from {named}, without differential privacy" in told.message
+    assert codes(FEW, task=task, **PRIVATE) == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"model": {"name": "mlp"}}, {"model": "mlp"}])
+def test_a_start_from_the_seed_is_nobodys(settings):
+    assert codes(FEW, task=TaskChoice(kind="image-classification", settings=settings)) == []
 
 
 # --- A grid too coarse for updates ---------------------------------------------------------------------------
