@@ -10,7 +10,7 @@ import pytest
 
 from secagg.charter import thresholds
 from secagg.errors import LocalProtocolError
-from training.attacks.model import Refused, Refuser, Succeeded, Tries
+from training.attacks.model import Liar, Refused, Refuser, Succeeded, Tries
 from training.attacks.suite import ATTACKS, Verdict, audit, load_controls, named, perform
 
 HERE = Path(__file__).parent
@@ -47,6 +47,11 @@ def test_every_attack_says_for_what_it_must_be_refused():
     for attack in ATTACKS:
         assert attack.refused.reasons, attack.name
         assert re.fullmatch(r"[A-Z].*\.", attack.does), attack.name
+
+
+def test_no_hospital_that_lies_is_refused_by_its_own_encoder():
+    by_itself = [attack for attack in ATTACKS if (attack.liar, attack.refused.by) == (Liar.HOSPITAL, Refuser.ENCODER)]
+    assert by_itself == []
 
 
 # --- The threat model ----------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ class Liar(StrEnum):
     HOSPITAL = "hospital"
     BOTH = "coordinator and hospital"
     AUTHOR = "author of a charter"
+    INPUT = "records or task"
 
 
 class Refuser(StrEnum):

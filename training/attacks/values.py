@@ -1,4 +1,7 @@
-"""Attacks by numbers: at the limit and past it, no numbers at all, weights that outweigh everybody."""
+"""Attacks by numbers: at the limit and past it, no numbers at all, weights that outweigh everybody.
+
+What an honest hospital's records or task give its encoder refuses. A hospital that lies has no encoder to ask.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ import numpy.typing as npt
 
 from secagg.charter import Encoding
 from secagg.encoding.ring import RingVector
+from training.attacks.coordinator import LyingCoordinator
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.testbed.build import Build
-from training.testbed.consortium import make_charter, make_identities
+from training.testbed.consortium import PARAMETERS, Consortium, make_charter, make_identities
 
 if TYPE_CHECKING:
     from training.vector_layout import UpdateVector
@@ -22,6 +26,8 @@ _MEMBERS: Final = 5
 _PARAMETERS: Final = 4
 _NORM: Final = 10.0
 _MOST: Final = 1000
+_LIAR: Final = 2
+_PATIENTS: Final = 10
 _NO_CELLS: Final = np.zeros(0, np.int64)
 
 
@@ -36,7 +42,7 @@ def _codec() -> UpdateVector:
 
 
 def _raw(codec: UpdateVector, number: float, weight: float = 1.0) -> RingVector:
-    """What a hospital that clips nothing hands its encoder."""
+    """What a hospital hands its encoder where nothing was clipped."""
     return codec.layout.encode([np.full(_PARAMETERS, number), np.array([weight])])
 
 
@@ -86,7 +92,7 @@ def no_numbers(_build: Build, _folder: Path) -> Outcome:
 
 
 def weights(_build: Build, _folder: Path) -> Outcome:
-    """A weight of 10^9, by records and past the encoder; none at all, less than none, and NaN."""
+    """A weight of 10^9, by the number of records and as it is; and NaN."""
     codec, tries, learned = _codec(), Tries(Refuser.ENCODER), []
     light = codec.encode(np.full(_PARAMETERS, 0.1), 1, _NO_CELLS)
     heavy = tries(codec.encode, np.full(_PARAMETERS, 0.1), 10**9, _NO_CELLS)
@@ -96,11 +102,30 @@ def weights(_build: Build, _folder: Path) -> Outcome:
     for weight in (1e9, math.nan):
         vector = tries(_raw, codec, 0.1, weight)
         learned += [f"a weight of {weight}"] if vector is not None else []
-    for weight in (0.0, -1.0):
-        # The grid has them; what they may not do is leave a sum to be divided by nothing.
-        mean = tries(codec.decode, _total([_raw(codec, 0.1, weight) for _ in range(_MEMBERS)]))
-        learned += [f"a mean over a weight of {weight * _MEMBERS:.0f}"] if mean else []
     return tries.outcome(", ".join(learned) or None)
+
+
+def false_weights(build: Build, folder: Path) -> Outcome:
+    """A hospital masks a weight that leaves the sum none, and then the least that the ring has."""
+    from training.model_state import ModelLayout, TensorShape
+    from training.vector_layout import UpdateVector
+
+    with Consortium.make(folder, _MEMBERS, build) as stage:
+        codec = UpdateVector(stage.charter.charter, ModelLayout((TensorShape("weights", (PARAMETERS,)),)))
+        coordinator, tries, learned = LyingCoordinator(stage.charter, stage.clients), Tries(Refuser.HOSPITAL), []
+        coordinator.set_up()
+        ring = coordinator.session.ring
+        vectors = {number: codec.encode(np.full(PARAMETERS, 0.1), _PATIENTS, _NO_CELLS) for number in stage.clients}
+        *numbers, honest = ring.to_signed(vectors[_LIAR])
+        for step, weight in enumerate((-honest * (_MEMBERS - 1), -ring.largest), 1):
+            vectors[_LIAR] = ring.from_signed(np.array([*numbers, weight]))
+            coordinator.sum_over(vectors, coordinator.everybody, step)
+            stage.deliver([(number, coordinator.honest_sum(coordinator.everybody, step)) for number in stage.clients])
+            taken = [client.take_sum() for client in stage.clients.values()]
+            means = [tries(codec.decode, verified.total.vector) for verified in taken if verified]
+            held = sum(mean is not None for mean in means)
+            learned += [f"{held} hospitals took a mean over a false weight of {weight} steps"] if held else []
+        return tries.outcome(", ".join(learned) or None)
 
 
 _AROUND = "What holds around the rounds"
@@ -108,26 +133,34 @@ _AROUND = "What holds around the rounds"
 ATTACKS: Final = (
     Attack(
         "wraparound",
-        Liar.HOSPITAL,
-        "Sends numbers at the limit, one step past it and far past it, to have the sum go round the ring.",
+        Liar.INPUT,
+        "Makes an update of numbers at the limit, one step past it and far past it, to make the sum go round the ring.",
         _AROUND,
         Refused.with_reasons(Refuser.ENCODER, "out-of-range"),
         wraparound,
     ),
     Attack(
         "no-numbers",
-        Liar.HOSPITAL,
-        "Sends NaN and infinity.",
+        Liar.INPUT,
+        "Makes an update of NaN and infinity.",
         _AROUND,
         Refused.with_reasons(Refuser.ENCODER, "not-finite"),
         no_numbers,
     ),
     Attack(
         "hostile-weights",
-        Liar.HOSPITAL,
-        "Claims a weight of 10^9, of 0, of -1 and of NaN.",
+        Liar.INPUT,
+        "Gives an update a weight of 10^9, and of NaN.",
         _AROUND,
-        Refused.with_reasons(Refuser.ENCODER, "out-of-range", "not-finite", "no-weight"),
+        Refused.with_reasons(Refuser.ENCODER, "out-of-range", "not-finite"),
         weights,
+    ),
+    Attack(
+        "false-weights",
+        Liar.HOSPITAL,
+        "Masks a weight that leaves the sum none, or less than none, so that the mean is of nothing or turned round.",
+        _AROUND,
+        Refused.with_reasons(Refuser.HOSPITAL, "no-weight"),
+        false_weights,
     ),
 )

@@ -11,6 +11,7 @@ from secagg.charter import contradictions, thresholds
 from secagg.encoding import Layout
 from secagg.policy import checks
 from training.testbed.build import Build, Control
+from training.vector_layout import MeanUpdate, UpdateVector
 
 from .cohorts import AnswersForAnySet
 
@@ -59,6 +60,17 @@ def without_limits():
     return patch.object(Layout, "_encode", encode)
 
 
+def with_any_weight():
+    """Means that are divided by whatever weight there is."""
+
+    def decode(codec, total):
+        *parts, weight = codec.layout.decode(total)
+        with np.errstate(divide="ignore"):
+            return MeanUpdate(np.concatenate(parts) * (codec.charter.encoding.max_weight / weight), codec.counts(total))
+
+    return patch.object(UpdateVector, "decode", decode)
+
+
 _NO_LIMITS = Control(Build(in_force=without_limits), "the encoder's limits")
 
 CONTROLS = {
@@ -73,4 +85,5 @@ CONTROLS = {
     "wraparound": _NO_LIMITS,
     "no-numbers": _NO_LIMITS,
     "hostile-weights": _NO_LIMITS,
+    "false-weights": Control(Build(in_force=with_any_weight), "the look at a sum's weight"),
 }
