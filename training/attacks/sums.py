@@ -11,7 +11,6 @@ import numpy as np
 
 from secagg.encoding import pack
 from secagg.encoding.ring import RingVector
-from secagg.errors import SecaggError
 from secagg.masking.messages import Sum
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
@@ -21,6 +20,7 @@ from training.testbed.build import Build
 from training.testbed.consortium import Consortium, Vectors
 
 _MEMBERS: Final = 5
+_VICTIM: Final = 1
 _OTHER_MODEL: Final = bytes([7]) * 32
 Change = Callable[[RingVector, int, Vectors], tuple[RingVector, int]]
 """(sum, tag, everybody's vectors) to what is given out in their place."""
@@ -130,22 +130,41 @@ def over_others(build: Build, folder: Path) -> Outcome:
 
 
 def guessed(build: Build, folder: Path) -> Outcome:
-    """Tag after tag is tried on one hospital until one fits, also after it was started again."""
+    """Tag after tag is tried on one hospital until one fits."""
     with Consortium.make(folder, _MEMBERS, build) as stage:
         coordinator, _ = _revealed(stage)
-        tries, guesses = Tries(Refuser.HOSPITAL), 0
-        zeros = bytes(coordinator.session.vector_bytes)
-        for guess in range(20):
-            try:
-                stage.clients[1].receive(coordinator.sum_message(coordinator.everybody, zeros, tag=guess))
-            except SecaggError as error:
-                tries.reasons.add(error.reason)
-                guesses += error.reason == "forged-sum"
-        stage.stop(1)
-        stage.start(1)
-        later = LyingCoordinator(stage.charter, stage.clients, epoch=2, first_round=2, rounds=1)
-        tries(later.open, [1])
+        tries = Tries(Refuser.HOSPITAL)
+        guesses = sum(_is_looked_at(coordinator, tag, tries) for tag in range(20))
         return tries.outcome(f"{guesses} guesses at a tag where one is allowed" if guesses > 1 else None)
+
+
+def guessed_after_a_restart(build: Build, folder: Path) -> Outcome:
+    """One tag is tried on a hospital, and another in an epoch that is set up once it was started again."""
+    with Consortium.make(folder, _MEMBERS, build) as stage:
+        coordinator, vectors = _revealed(stage)
+        before, after = Tries(Refuser.HOSPITAL), Tries(Refuser.HOSPITAL)
+        guesses = int(_is_looked_at(coordinator, 0, before))
+        stage.stop(_VICTIM)
+        stage.start(_VICTIM)
+        later = LyingCoordinator(stage.charter, stage.clients, epoch=2, first_round=2, rounds=1)
+        after(later.open, [_VICTIM])
+        if not after.reasons:
+            later.open(later.all_but(_VICTIM))
+            later.send_roster()
+            later.send_deals()
+            later.start_round(vectors)
+            later.unmask(later.everybody)
+            guesses += _is_looked_at(later, 1, after)
+        return after.outcome(f"{guesses} guesses at a tag where one is allowed" if guesses > 1 else None)
+
+
+def _is_looked_at(coordinator: LyingCoordinator, tag: int, tries: Tries) -> bool:
+    """Whether a hospital compares a guess at the tag of a sum of zeros with its own, and so tells whether it fits."""
+    zeros = bytes(coordinator.session.vector_bytes)
+    guess = Tries(Refuser.HOSPITAL)
+    guess(coordinator.clients[_VICTIM].receive, coordinator.sum_message(coordinator.everybody, zeros, tag=tag))
+    tries.reasons |= guess.reasons
+    return guess.reasons == {"forged-sum"}
 
 
 _FORGED = "A forged sum"
@@ -207,9 +226,17 @@ ATTACKS: Final = (
     Attack(
         "guessed-tags",
         Liar.COORDINATOR,
-        "Tries tag after tag on one hospital, also after it was started again.",
+        "Tries tag after tag on one hospital.",
         _FORGED,
         Refused.with_reasons(Refuser.HOSPITAL, "forged-sum", "unexpected-message"),
         guessed,
+    ),
+    Attack(
+        "guessed-tags-after-a-restart",
+        Liar.COORDINATOR,
+        "Tries a tag on one hospital, and another in a new epoch once it was started again.",
+        _FORGED,
+        Refused.with_reasons(Refuser.HOSPITAL, "unexpected-message"),
+        guessed_after_a_restart,
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from unittest.mock import patch
 
+from secagg.latch import Latch
 from secagg.masking import MaskingClient, kdf, tags
 from secagg.masking.sums import read_sum
 from secagg.masking.verification import ForgedSumError, VerifiedSum
@@ -75,6 +76,13 @@ class GoesOn(MaskingClient):
             raise
 
 
+class ForgetsToStop(Latch):
+    """A latch that does not keep that its hospital was given a forged sum."""
+
+    def record_stopped(self, charter):
+        pass
+
+
 _UNCHECKED = Control(Build(in_force=without_check), "the check of sums")
 
 CONTROLS = {
@@ -86,4 +94,5 @@ CONTROLS = {
     "sum-of-an-earlier-round": Control(Build(in_force=without_rounds_in_tags), "tag keys bound to the round"),
     "sum-over-others": Control(Build(client=TakesAnySum), "the comparison with what was answered"),
     "guessed-tags": Control(Build(client=GoesOn), "the stop after a forged sum"),
+    "guessed-tags-after-a-restart": Control(Build(latch=ForgetsToStop), "the latch's memory of a forged sum"),
 }
