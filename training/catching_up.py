@@ -18,7 +18,6 @@ from secagg.masking.limits import payload_limit
 from secagg.masking.messages import KEY_SIZE
 from secagg.masking.sums import read_sum
 from secagg.masking.verification import ForgedSumError, verify_sum
-from secagg.policy import Policy
 from secagg.wire import Envelope, Stage, open_envelope
 from secagg.wire.envelope import decode
 from training import snapshots
@@ -50,7 +49,6 @@ class CatchingUp:
     """
 
     charter: VerifiedCharter
-    policy: Policy
     number: int
     applier: SumApplier
     revealed_for: Callable[[HospitalState], tuple[int, ...]]
@@ -149,12 +147,6 @@ class CatchingUp:
         purpose = self.applier.due(pending.state)
         session = Session(self.charter, envelope.header.epoch, purpose, envelope.header.round, 1)
         total = read_sum(envelope, session, frozenset(session.members))
-        if len(total.survivors.numbers) < self.policy.minimum_cohort:
-            raise RemoteProtocolError(
-                "below-threshold",
-                f"A sum is over {len(total.survivors.numbers)} hospitals; this site's policy asks for "
-                f"{self.policy.minimum_cohort} or more.",
-            )
         state = self.applier.after(pending.state, total, purpose)
         key = own.tag_key(session.epoch)
         if key is not None:

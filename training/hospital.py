@@ -96,7 +96,6 @@ class Hospital:
         identity = Identity.load(setup.folder.identity, setup.passphrase)
         policy = load_policy(setup.folder.policy)
         check_charter(charter.charter, policy)
-        self._policy = policy
         module = task.build_model()
         self._layout = ModelLayout.of(module)
         self._state = initial_state(setup, self._layout, flatten(module))
@@ -120,9 +119,7 @@ class Hospital:
             self._egress = opened.enter_context(EgressLog(setup.folder.egress, identity))
             self._client = MaskingClient(charter, identity, self._latch, policy)
             self.name = charter.charter.member(self._client.number).name
-            self._catching_up = CatchingUp(
-                charter, policy, self._client.number, self._applier, self._revealed_for, write_time
-            )
+            self._catching_up = CatchingUp(charter, self._client.number, self._applier, self._revealed_for, write_time)
             self._ledger = opened.enter_context(Ledger(setup.folder.ledger, identity))
             require_ledger_kept(setup.folder, identity.public_key, self._latch.logs(), self._ledger.entries)
             self._logs = HospitalLogs(self._latch, self._ledger, self._egress)

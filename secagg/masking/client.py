@@ -60,7 +60,7 @@ class MaskingClient:
         charter: signed by all.
         identity: this hospital's; must be a member's.
         latch: this hospital's, on disk.
-        policy: this hospital's; its minimum cohort is enforced on every survivor set.
+        policy: this hospital's; it must allow the charter.
         randomness: gives n random bytes; replaced only to record test vectors.
 
     Raises:
@@ -80,7 +80,6 @@ class MaskingClient:
         self._charter = charter
         self._identity = identity
         self._latch = latch
-        self._policy = policy
         self._randomness = randomness
         self.number = charter.charter.number_of_key(identity.public_key)
         self.state = ClientState.STOPPED if latch.is_stopped(charter.digest) else ClientState.IDLE
@@ -337,7 +336,6 @@ class MaskingClient:
             raise RemoteProtocolError("unexpected-message", "Nothing is masked here, and so there is nothing to give.")
         self._require_current(round_number)
         survivors = Survivors.check(numbers, epoch.session, epoch.participants)
-        self._require_enough(len(survivors.numbers))
         if self.number not in survivors.numbers:
             raise RemoteProtocolError(
                 "not-a-survivor", "An answer was asked of this hospital for a sum that it is not part of."
@@ -399,7 +397,6 @@ class MaskingClient:
         """What a sum says of itself, if it may be that of this round."""
         epoch = self._current()
         settled = settled_by(payload, round_number, epoch.session, epoch.participants)
-        self._require_enough(len(settled.survivors.numbers))
         if self.state in _NOT_MASKED and self.number in settled.survivors.numbers:
             raise RemoteProtocolError("never-masked", "The sum is said to hold a vector that this hospital never sent.")
         if self.state is ClientState.READY:
@@ -450,16 +447,6 @@ class MaskingClient:
         if target is None:
             raise LocalProtocolError("out-of-turn", f"No round has begun: this hospital is {self.state.value}.")
         return target
-
-    def _require_enough(self, hospitals: int) -> None:
-        least = max(self.session.threshold, self._policy.minimum_cohort)
-        if hospitals < least:
-            raise RemoteProtocolError(
-                "below-threshold",
-                f"{hospitals} hospitals take part; this site's least is {least}.",
-                remedy="Wait for more hospitals, or ask this site's officer whether fewer will do: minimum_cohort in "
-                "policy.toml. Never fewer than the charter's threshold.",
-            )
 
     def _require_to_come(self, round_number: int) -> None:
         self.session.slot(round_number)

@@ -37,7 +37,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         known_members: fingerprints that this site has compared with their owners. A charter with another is refused.
-        minimum_cohort: the fewest hospitals that a sum is asked for: t.
+        minimum_cohort: the least t of a charter, the fewest hospitals that a sum is asked for.
         minimum_honest: the fewest hospitals left in a sum when all that may collude do: t - c where all mask with all.
             Among neighbours more than half of the honest, whatever t.
         allowed_schemes: of aggregation. By default those that hold against a coordinator that colludes with up to c

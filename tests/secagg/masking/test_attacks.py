@@ -151,17 +151,6 @@ def test_a_survivor_set_that_no_sum_may_be_taken_over_is_refused(tmp_path, survi
     coordinator.unmask([1, 2, 3, 4])
 
 
-def test_this_sites_own_minimum_cohort_is_enforced_beyond_the_threshold(tmp_path):
-    consortium = Consortium.make(tmp_path, 5)
-    for hospital in consortium.clients.values():
-        hospital._policy = open_policy(consortium.charter.charter, minimum_cohort=5)
-    coordinator = MisbehavingCoordinator(consortium.charter, consortium.clients)
-    coordinator.set_up()
-    coordinator.start_round(consortium.random_vectors(np.random.default_rng(1)))
-    assert refusal(coordinator.propose, 1, [1, 2, 3, 4]) == "below-threshold"
-    coordinator.ask(1, [1, 2, 3, 4, 5])
-
-
 def test_shares_of_an_earlier_round_are_refused_once_the_next_has_begun(tmp_path):
     _, coordinator, vectors = attack(tmp_path, 5)
     coordinator.start_round(vectors)

@@ -30,7 +30,6 @@ from tests.support.consortium import (
     integer_sum,
     make_charter,
     make_identities,
-    open_policy,
     sign_by_all,
 )
 from tests.support.errors import reason_of
@@ -355,15 +354,3 @@ def test_different_participants_for_two_hospitals_are_found_out_when_shares_are_
     outbox[7] = shown_fewer(consortium, outbox[7], {stranger}, gone={stranger})
     deals = dict(consortium.answer(consortium.deliver(list(outbox.items()))))
     assert reason_of(consortium.clients[7].receive, deals[7]) == "other-roster"
-
-
-def test_the_policy_still_asks_for_its_own_cohort(tmp_path):
-    consortium = sparse(tmp_path)
-    consortium.set_up()
-    for client in consortium.clients.values():
-        client._policy = open_policy(consortium.charter.charter, minimum_cohort=MEMBERS)
-    vectors = consortium.random_vectors(np.random.default_rng(6))
-    consortium.deliver(consortium.server.begin(1))
-    masked = [(n, consortium.clients[n].mask(vectors[n], MODEL_DIGEST)) for n in consortium.clients if n != 5]
-    number, proposal = consortium.answer(masked)[0]
-    assert reason_of(consortium.clients[number].receive, proposal) == "below-threshold"

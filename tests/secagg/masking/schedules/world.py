@@ -319,7 +319,7 @@ class World:
         old = self.sites[number].client
         path = old._latch._path
         old._latch.close()
-        self.sites[number].restart(type(old)(old._charter, old._identity, Latch(path), old._policy))
+        self.sites[number].restart(type(old)(old._charter, old._identity, Latch(path), self.consortium.policy))
 
     def catch_up(self, number: int) -> None:
         """What the coordinator's MISSED_SUM messages do."""
