@@ -303,8 +303,41 @@ def test_a_deal_for_another_member_or_from_oneself_or_twice_is_refused(tmp_path)
     assert give(deals[2, 3]) == "unexpected-message"
     assert give(deals[2, 1], deals[2, 1]) == "duplicate"
     assert give(deals[1, 2]) == "unexpected-message"
+    assert give(signed(coordinator, 1, Stage.DEAL, Deal, deals[2, 1])) == "duplicate"
     assert give(deals[2, 1], deals[3, 1], deals[4, 1]) == "deals-missing"
     assert give() == "deals-missing"
+
+
+def test_a_deal_of_a_member_that_is_not_on_the_roster_is_refused(tmp_path):
+    _, coordinator, _ = attack(tmp_path, 5, set_up=False)
+    absent = 5
+    coordinator.open(coordinator.all_but(absent))
+    coordinator.send_roster(coordinator.all_but(absent))
+    deals = [coordinator.deals[dealer, 1] for dealer in (2, 3, 4)]
+    extra = signed(coordinator, absent, Stage.DEAL, Deal, deals[0])
+    assert refusal(coordinator.clients[1].receive, coordinator.deal_bundle(1, [*deals, extra])) == "duplicate"
+    coordinator.clients[1].receive(coordinator.deal_bundle(1, deals))
+
+
+def test_a_message_of_another_stage_is_no_deal_and_no_advertisement_though_it_reads_like_one(tmp_path):
+    _, coordinator, _ = attack(tmp_path, 5, set_up=False)
+    coordinator.open()
+    hospital = coordinator.clients[1]
+    other = signed(coordinator, 2, Stage.ACKNOWLEDGE, Advertise, coordinator.advertisements[2])
+    assert refusal(hospital.receive, coordinator.roster(with_substitute(coordinator, 2, other))) == "unexpected-message"
+    coordinator.send_roster()
+    of_others = [coordinator.deals[dealer, 1] for dealer in (3, 4, 5)]
+    other = signed(coordinator, 2, Stage.REVEAL, Deal, coordinator.deals[2, 1])
+    assert refusal(hospital.receive, coordinator.deal_bundle(1, [other, *of_others])) == "unexpected-message"
+    hospital.receive(coordinator.deal_bundle(1, [coordinator.deals[2, 1], *of_others]))
+
+
+def signed(coordinator: MisbehavingCoordinator, member: int, stage: Stage, kind: type, message: bytes) -> bytes:
+    """The payload of another's message, signed by a member as one of a stage, for the same recipient."""
+    identity = coordinator.clients[member]._identity
+    sealer = Sealer(coordinator.session.charter, member, identity, coordinator.session.epoch)
+    envelope = coordinator.read(message)
+    return sealer.seal(stage, decode(envelope.payload, kind), recipient=envelope.header.recipient)
 
 
 def test_for_what_the_coordinator_cannot_have_been_sent_it_is_named_and_no_hospital(tmp_path):

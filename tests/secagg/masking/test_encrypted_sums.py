@@ -168,6 +168,19 @@ def test_one_hospitals_ciphertext_in_the_place_of_the_sum_stops_whoever_opens_it
             client.receive(made.changed(vector=memoryview(vector), tag=tag))
 
 
+@schemes
+def test_a_sum_of_a_round_that_is_over_is_refused_before_it_is_opened(tmp_path, scheme, monkeypatch):
+    """By one that took no part in that round, and is asked about no other."""
+    made = Round.make(tmp_path, scheme, 6, {6})
+    assert takes_the_truth(made, 6)
+
+    def opened_again(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("secagg.masking.group.GroupCipher.open_sum", opened_again)
+    assert reason_of(made.consortium.clients[6].receive, made.message) == "stale-round"
+
+
 # --- One cohort for each step --------------------------------------------------------------------------------
 
 
