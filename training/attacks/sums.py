@@ -12,15 +12,17 @@ import numpy as np
 from secagg.encoding import pack
 from secagg.encoding.ring import RingVector
 from secagg.masking.messages import Sum
+from secagg.masking.round_tags import round_tag
 from secagg.wire import Stage
 from secagg.wire.envelope import decode
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.testbed.build import Build
-from training.testbed.consortium import Consortium, Vectors
+from training.testbed.consortium import MODEL_DIGEST, Consortium, Vectors
 
 _MEMBERS: Final = 5
 _VICTIM: Final = 1
+_COLLUDER: Final = 2
 _OTHER_MODEL: Final = bytes([7]) * 32
 Change = Callable[[RingVector, int, Vectors], tuple[RingVector, int]]
 """(sum, tag, everybody's vectors) to what is given out in their place."""
@@ -110,10 +112,12 @@ def of_an_earlier_round(build: Build, folder: Path) -> Outcome:
 
 
 def over_others(build: Build, folder: Path) -> Outcome:
-    """The sum is said to be over fewer, over others, of another step, or to hold what a hospital never sent."""
+    """The sum is said to be over fewer, over others, of another step, or to hold what a hospital never sent.
+
+    Its tag fits all the same: a hospital has given the key of the tags away.
+    """
     with Consortium.make(folder, _MEMBERS, build) as stage:
         coordinator, _ = _revealed(stage)
-        zeros = bytes(coordinator.session.vector_bytes)
         tries = Tries(Refuser.HOSPITAL)
         for survivors, step in (
             ([1, 2, 3], 1),
@@ -122,11 +126,19 @@ def over_others(build: Build, folder: Path) -> Outcome:
             ([1, 2, 3, 4, 9], 1),
             ([1, 2, 3, 4, 4], 1),
         ):
-            tries(stage.clients[1].receive, coordinator.sum_message(survivors, zeros, step))
+            tries(stage.clients[_VICTIM].receive, _fitting_zeros(coordinator, survivors, step))
         coordinator.begin([5], step=2)
-        tries(stage.clients[5].receive, coordinator.sum_message(coordinator.everybody, zeros, 2))
+        tries(stage.clients[5].receive, _fitting_zeros(coordinator, coordinator.everybody, 2))
         taken = [client for client in stage.clients.values() if client.take_sum()]
         return tries.outcome("a hospital took a sum over others than it answered for" if taken else None)
+
+
+def _fitting_zeros(coordinator: LyingCoordinator, survivors: list[int], step: int) -> bytes:
+    """A sum of zeros with its tag."""
+    session = coordinator.session
+    zeros, key = session.ring.zeros(session.length), coordinator.clients[_COLLUDER].tag_key
+    tag = round_tag(zeros, session, key, coordinator.round, MODEL_DIGEST, survivors)
+    return coordinator.sum_message(survivors, pack(zeros, session.ring), step, tag)
 
 
 def guessed(build: Build, folder: Path) -> Outcome:
@@ -209,8 +221,8 @@ ATTACKS: Final = (
     ),
     Attack(
         "sum-over-others",
-        Liar.COORDINATOR,
-        "Says that a sum is over other hospitals, of another step, or holds what a hospital never sent.",
+        Liar.BOTH,
+        "Says that a sum is over other hospitals, of another step, or holds what a hospital never sent; the tag fits.",
         _FORGED,
         Refused.with_reasons(
             Refuser.HOSPITAL,

@@ -80,7 +80,9 @@ CONTROLS = {
     "sybil-cohort": Control(Build(in_force=with_any_members), "known members only"),
     "one-key-under-three-names": Control(Build(in_force=without_member_check), "members that differ"),
     "minority-threshold": Control(Build(in_force=with_any_threshold), "the least threshold"),
-    "hostile-coordinator-fields": Control(Build(client=AnswersForAnySet), "the rules on survivor sets"),
+    "hostile-coordinator-fields": Control(
+        Build(client=AnswersForAnySet), "the rules on survivor sets, and the agreement"
+    ),
     "hostile-hospital-fields": Control(Build(in_force=without_sizes), "the sizes of what is advertised"),
     "wraparound": _NO_LIMITS,
     "no-numbers": _NO_LIMITS,

@@ -106,7 +106,10 @@ def with_late_vectors():
 _SECRETS = "secrets that die with the process"
 
 CONTROLS = {
-    "both-shares-in-one-request": Control(Build(client=GivesBoth), "the rules on survivor sets"),
+    "both-shares-in-one-request": Control(
+        Build(client=GivesBoth),
+        "the rules on survivor sets, the agreement, and the memory of what was answered",
+    ),
     "both-shares-in-two-requests": Control(
         Build(client=Forgetful, latch=ForgetfulLatch), "the memory of what was answered, and the differencing guard"
     ),
