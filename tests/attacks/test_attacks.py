@@ -4,37 +4,89 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from traceback import walk_tb
 from unittest.mock import patch
 
 import pytest
 
 from secagg.charter import thresholds
-from secagg.errors import LocalProtocolError
+from secagg.errors import LocalProtocolError, SecaggError
+from secagg.masking import MaskingClient, MaskingServer
+from secagg.wire.envelope import peek
 from training.attacks.model import Liar, Refused, Refuser, Succeeded, Tries
 from training.attacks.suite import ATTACKS, Verdict, audit, load_controls, named, perform
+from training.attacks.ward import Party
+from training.coordinator import Coordinator
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 CONTROLS = load_controls(HERE, ATTACKS)
+# What a party would be asked, without the party.
+ASKS_A_PART = {"release-of-one", "weak-parameters-in-use", "false-weights"}
+_AT_A_HOSPITAL, _AT_THE_COORDINATOR = (MaskingClient, Party), (MaskingServer, Coordinator)
+PARTIES = {
+    Refuser.HOSPITAL: _AT_A_HOSPITAL,
+    Refuser.COORDINATOR: _AT_THE_COORDINATOR,
+    Refuser.BOTH: (*_AT_A_HOSPITAL, *_AT_THE_COORDINATOR),
+}
 THREAT_MODEL = (REPOSITORY / "docs" / "threat-model.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module", params=ATTACKS, ids=lambda attack: attack.name)
 def performed(request):
-    """One attack, what came of it on its weakened build, and after that on the real one."""
-    attack = request.param
-    return attack, perform(attack, CONTROLS[attack.name].build), perform(attack)
+    """One attack, what came of it on its weakened build, and after that on the real one; who refused what there."""
+    attack, refusals = request.param, []
+    on_weakened = perform(attack, CONTROLS[attack.name].build)
+    with patch.object(Tries, "__call__", noting_in(refusals)):
+        return attack, on_weakened, perform(attack), refusals
+
+
+def noting_in(refusals):
+    """`Tries` that also note of each refusal who is said to have made it, and whose methods were being called."""
+    honest = Tries.__call__
+
+    def noting(tries, call, *arguments, **named):
+        def noted():
+            try:
+                return call(*arguments, **named)
+            except SecaggError as error:
+                called = [type(frame.f_locals.get("self")) for frame, _ in walk_tb(error.__traceback__)]
+                refusals.append((tries.by, error.reason, called))
+                raise
+
+        return honest(tries, noted)
+
+    return noting
+
+
+def is_by_a_party(refusal):
+    by, _, called = refusal
+    return any(issubclass(kind, PARTIES.get(by, object)) for kind in called)
 
 
 def test_the_attack_is_refused_with_its_reason_code(performed):
     """No weakened build leaves anything of itself behind either: this came after the control."""
-    attack, _, outcome = performed
+    attack, _, outcome, _ = performed
     assert outcome == attack.refused
 
 
 def test_control_the_attack_succeeds_on_the_build_that_lacks_the_defence(performed):
-    _, outcome, _ = performed
+    _, outcome, _, _ = performed
     assert isinstance(outcome, Succeeded), outcome
+
+
+def test_it_is_refused_by_who_is_said_to_refuse_it_and_not_in_the_attackers_own_code(performed):
+    attack, _, _, refusals = performed
+    others = [refusal for refusal in refusals if not is_by_a_party(refusal)]
+    assert attack.name in ASKS_A_PART or others == []
+
+
+def test_a_refusal_in_the_attackers_own_code_would_be_noticed():
+    refusals = []
+    with patch.object(Tries, "__call__", noting_in(refusals)):
+        Tries(Refuser.HOSPITAL)(peek, b"")
+    (refusal,) = refusals
+    assert not is_by_a_party(refusal)
 
 
 def test_every_attack_has_a_control_and_every_control_an_attack():
