@@ -11,9 +11,13 @@ import time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from secagg.charter.encryption import EncryptionTerms
 from secagg.errors import InputError
+
+Integers = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
 
 _REPEATS = 20
 _SEED_SIZE = 64
@@ -30,16 +34,25 @@ def numbers_a_second(terms: EncryptionTerms) -> float:
     fresh, total = memoryview(bytearray(spec.fresh_block_size)), memoryview(bytearray(spec.sum_block_size))
     vectors, seconds = [], math.inf
     for _ in range(_REPEATS):
-        # Their sum is a signed number of as many bits as the encryption takes.
-        vectors.append(np.frombuffer(os.urandom(8 * spec.block), "<u8") // (_REPEATS << (65 - spec.bits)))
+        vectors.append(_drawn(spec.block, spec.bits))
         started = time.perf_counter()
-        cipher.encrypt(vectors[-1], fresh)
+        cipher.encrypt(_modulo(vectors[-1], spec.bits), fresh)
         # The fastest: what it takes when nothing else is going on.
         seconds = min(seconds, time.perf_counter() - started)
         sums.add(0, fresh)
     sums.take(0, total)
-    _require_sum(np.sum(vectors, axis=0), cipher.decrypt(total))
+    _require_sum(_modulo(np.sum(vectors, axis=0, dtype=np.int64), spec.bits), cipher.decrypt(total))
     return spec.block * terms.numbers_per_value / seconds
+
+
+def _drawn(count: int, bits: int) -> Integers:
+    """Numbers of both signs, int64, as many of which as are added up are still a signed number of so many bits."""
+    return (np.frombuffer(os.urandom(8 * count), "<i8") >> (64 - bits)) // _REPEATS
+
+
+def _modulo(values: Integers, bits: int) -> Words:
+    """The same modulo 2^bits, as they are encrypted: negative ones wrap when they are added."""
+    return values.view(np.uint64) & np.uint64((1 << bits) - 1)
 
 
 def _load() -> Any:
@@ -56,7 +69,7 @@ def _load() -> Any:
     return library
 
 
-def _require_sum(due: np.ndarray, found: np.ndarray) -> None:
+def _require_sum(due: Words, found: Words) -> None:
     if not np.array_equal(found, due):
         raise InputError(
             "wrong-sum",

@@ -26,7 +26,7 @@ from secagg.masking.session import Session, Settled
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.processes.worker import WorkerLostError
 from secagg.wire import COORDINATOR, Envelope, Outbox, Sealer, Stage
-from secagg.wire.envelope import check_size, decode
+from secagg.wire.envelope import check_size, decode, peek
 
 
 class MaskingServer:
@@ -36,7 +36,8 @@ class MaskingServer:
         session: the epoch; its number and first round must be newer than any before under the charter.
         invited: the members to open the epoch with; all, unless one was caught cheating.
         journal: is told everything that happens, in order, so that the epoch can be run again: `secagg.transcript`.
-            Messages larger than any stage that is in turn allows are not journalled.
+            Messages larger than any stage that is in turn allows are not journalled, nor are acknowledgements that are
+            refused.
         noise: draws noise as hospitals do, so that the surplus can be removed.
 
     Raises:
@@ -157,7 +158,8 @@ class MaskingServer:
         """Take one message that the engine says comes from member ``sender``; give what is to be sent on.
 
         Raises:
-            RemoteProtocolError: if it is not allowed; nothing has changed then.
+            RemoteProtocolError: if it is not allowed; nothing has changed then. An acknowledgement is not in the
+                journal then.
             TamperingError: ``key-material``, if there is a secret key in it; it is not in the journal then.
         """
         # Before the journal: what may be of any size is not kept, and nothing comes of it.
@@ -167,7 +169,9 @@ class MaskingServer:
         except TamperingError:
             raise
         except Exception:
-            self._journal(Received(sender, message))
+            # One out of turn was not looked into: it might hold a secret key, and nobody needs it.
+            if not _is_acknowledgement(message):
+                self._journal(Received(sender, message))
             raise
         self._journal(Received(sender, message))
         return self._noted(outbox)
@@ -370,6 +374,13 @@ class MaskingServer:
             (number, self._sealer.seal(stage, payload_for(number), recipient=number))
             for number in sorted(self.participants)
         ]
+
+
+def _is_acknowledgement(message: bytes) -> bool:
+    try:
+        return peek(message).stage is Stage.ACKNOWLEDGE
+    except RemoteProtocolError:
+        return False
 
 
 def _worker_lost() -> LocalProtocolError:

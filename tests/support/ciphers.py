@@ -34,7 +34,7 @@ def ckks(bits: int = 48, parameters: ParameterSet = SMALL) -> CipherSpec:
 
 @lru_cache(maxsize=8)
 def cipher_for(spec: CipherSpec, seed: bytes = SEED) -> Cipher:
-    """A cipher that tests share: it keeps nothing of what passes through it."""
+    """A cipher that tests share."""
     return Cipher(spec, seed)
 
 

@@ -46,14 +46,29 @@ def test_a_library_that_cannot_be_loaded_is_told_so(monkeypatch):
     assert reason(EVERY[0]) == "no-tenseal"
 
 
+def off_by_one(values: np.ndarray, _top: np.uint64) -> np.ndarray:
+    values[7] += 1
+    return values
+
+
+def without_sign(values: np.ndarray, top: np.uint64) -> np.ndarray:
+    return values & ~top
+
+
+@pytest.mark.parametrize("wrongly", [off_by_one, without_sign])
 @pytest.mark.parametrize("terms", [EVERY[0], EVERY[-1]], ids=["bfv", "ckks"])
-def test_a_library_that_computes_wrongly_is_found_out(monkeypatch, terms):
-    decrypt = Cipher.decrypt
+def test_a_library_that_decrypts_wrongly_is_found_out(monkeypatch, terms, wrongly):
+    decrypt, top = Cipher.decrypt, np.uint64(1 << (terms.spec.bits - 1))
+    monkeypatch.setattr(Cipher, "decrypt", lambda cipher, data: wrongly(decrypt(cipher, data), top))
+    assert reason(terms) == "wrong-sum"
 
-    def off_by_one(cipher: Cipher, data: memoryview) -> np.ndarray:
-        values = decrypt(cipher, data).copy()
-        values[7] += 1
-        return values
 
-    monkeypatch.setattr(Cipher, "decrypt", off_by_one)
+@pytest.mark.parametrize("terms", [EVERY[0], EVERY[-1]], ids=["bfv", "ckks"])
+def test_a_library_that_encrypts_negative_numbers_wrongly_is_found_out(monkeypatch, terms):
+    encrypt, top = Cipher.encrypt, np.uint64(1 << (terms.spec.bits - 1))
+
+    def as_positive(cipher: Cipher, values: np.ndarray, out: memoryview) -> None:
+        encrypt(cipher, values & ~top, out)
+
+    monkeypatch.setattr(Cipher, "encrypt", as_positive)
     assert reason(terms) == "wrong-sum"

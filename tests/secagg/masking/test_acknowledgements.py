@@ -305,6 +305,24 @@ def test_a_secret_key_in_a_context_stops_the_coordinator_and_is_kept_nowhere(tmp
     assert not [event for event in journal if isinstance(event, Received) and event.message == message]
 
 
+def test_a_secret_key_is_not_written_down_either_where_no_acknowledgement_is_due(tmp_path):
+    journal = []
+    consortium, replies = to_acknowledging(tmp_path, journal=journal.append)
+    server = consortium.server
+    holding = msgspec.structs.replace(acknowledgement(consortium, replies[0][1]), context=tenseal_context())
+    message = signed(consortium, 1, holding)
+    server.receive(*replies[0])
+    with pytest.raises(RemoteProtocolError) as caught:
+        server.receive(1, message)
+    assert caught.value.reason == "equivocation"
+    consortium.answer(replies[1:])
+    server.begin(1)
+    with pytest.raises(RemoteProtocolError):
+        server.receive(1, message)
+    assert not [event for event in journal if isinstance(event, Received) and event.message == message]
+    assert [event.message for event in journal if isinstance(event, Received)][-MEMBERS:] == [own for _, own in replies]
+
+
 @pytest.mark.parametrize("context", [b"\x5e\xa1\x10", b"\x1a\x05\x0a\x03\x5e\xa1\x10"], ids=["SEAL's", "TenSEAL's"])
 def test_one_member_that_sends_what_may_be_a_key_ends_every_set_up_until_it_is_left_out(tmp_path, context):
     """On purpose: whether there was a key is for people to find out, and for the consortium to draw the consequence."""
