@@ -61,12 +61,12 @@ MODULES = [
 
 
 def raised_reasons(module: Path) -> set[str]:
-    """The first argument, where it is a literal, of everything called like an error or a giving up."""
+    """The first argument, where it is a literal, of everything called like an error, or where too few answered."""
     found = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = ast.unparse(node.func)
-            if re.search(r"(Error|_give_up)$", called) and isinstance(node.args[0].value, str):
+            if re.search(r"(Error|_too_few)$", called) and isinstance(node.args[0].value, str):
                 found.add(node.args[0].value)
     return {reason for reason in found if re.fullmatch(r"[a-z]+(-[a-z]+)*", reason)}
 
