@@ -908,4 +908,4 @@ def test_a_model_with_batch_norm_is_trained_with_group_norm_and_that_is_told(sec
     assert outcome.code == 0
     assert outcome.err.count("2 BatchNorm layers are replaced by GroupNorm") == 1
     told = secagg("simulate", "--resume", "run", "--json").json["warnings"]
-    assert [warning["code"] for warning in told] == ["batch-norm-replaced"]
+    assert [warning["code"] for warning in told][-1] == "batch-norm-replaced"
