@@ -5,6 +5,7 @@ Knows the states a site may be in, and how they are written. Holds no secret and
 
 from __future__ import annotations
 
+from collections.abc import Set
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +25,8 @@ from training.field.state_file import read_state
 _LARGEST = 1024 * 1024
 NOT_CONNECTED: Final = "not-connected"
 """The reason of a site that waits without a connection to the coordinator."""
+_SETTLED_BY_STARTING: Final = frozenset({NOT_CONNECTED, "certificate-expired", "certificate-not-yet-valid"})
+"""Reasons of a site that waits that are looked into anew where it starts: with such a certificate it does not."""
 
 
 class SiteState(StrEnum):
@@ -92,7 +95,7 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
     """
     now = write_time()
     digest = charter.digest.hex()
-    reached = connected(before) if before and before.charter == digest else None
+    reached = _without(before, _SETTLED_BY_STARTING) if before and before.charter == digest else None
     return SiteStatus(
         state=SiteState.WAITING,
         since=now,
@@ -117,8 +120,12 @@ def why_waiting(before: SiteStatus, error: SecaggError) -> SiteStatus:
 
 
 def connected(before: SiteStatus) -> SiteStatus:
-    """The status of a site that has a connection, or has begun to look for one, whatever it had said of that."""
-    if before.reason != NOT_CONNECTED:
+    """The status of a site that has a connection, whatever it had said of that."""
+    return _without(before, {NOT_CONNECTED})
+
+
+def _without(before: SiteStatus, reasons: Set[str]) -> SiteStatus:
+    if before.reason not in reasons:
         return before
     return msgspec.structs.replace(before, updated=write_time(), reason=None, message=None, remedy=None)
 

@@ -13,7 +13,7 @@ from nvflare.fuel.f3.cellnet.core_cell import make_reply
 from nvflare.fuel.f3.cellnet.defs import CellChannel, ReturnCode
 from nvflare.private.defs import CellChannelTopic
 
-from secagg.errors import SecaggError, TamperingError
+from secagg.errors import InputError, SecaggError, TamperingError
 from secagg.files import write_atomically
 from tests.support.ports import free_port
 from tests.training.field.conftest import lay_out
@@ -151,6 +151,15 @@ def test_one_that_is_started_again_has_not_tried_yet(site, monkeypatch):
     assert reasons(site, lambda _: None)[-1] == NOT_CONNECTED
     monkeypatch.setattr(connection, "_LONGEST_SILENCE", 120.0)
     assert set(reasons(site, lambda _: None)) == {None}
+
+
+@pytest.mark.usefixtures("silent_at_once")
+@pytest.mark.parametrize("reason", ["certificate-expired", "certificate-not-yet-valid"])
+def test_nor_has_it_the_certificate_that_it_had(site, reason):
+    """With a kit of another authority than the coordinator's, it would be told to renew the kit again."""
+    reasons(site, lambda _: None, 1)
+    site.status.write(why_waiting(site.status.read(), InputError(reason, "Nobody connects with it.")))
+    assert reasons(site, lambda _: None) == [None, *[NOT_CONNECTED] * 3]
 
 
 @pytest.mark.usefixtures("silent_at_once")
