@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,9 +156,14 @@ class CoordinatorSite:
             write_atomically(self._gathering, msgspec.json.encode(_Gathering(names)), PRIVATE)
 
     def missing(self) -> tuple[str, ...]:
-        """Which members were not connected when hospitals were last waited for: before the last job, or now."""
-        found = _read(self._gathering, _Gathering)
-        return found.missing if found else ()
+        """Which members were not connected when hospitals were last waited for: before the last job, or now.
+
+        Nobody where that cannot be read: it is for show.
+        """
+        with suppress(InputError):
+            found = _read(self._gathering, _Gathering)
+            return found.missing if found else ()
+        return ()
 
     def run_epoch(
         self,

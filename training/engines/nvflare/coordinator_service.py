@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -139,7 +139,7 @@ def _run_epoch(
     try:
         with open_jobs(admin.folder, tick) as jobs:
             names = [member.name for member in charter.charter.members]
-            gathering = Gathering(jobs, names, tick, partial(_tell_missing, site, watcher))
+            gathering = Gathering(jobs, names, tick, partial(tell_missing, site, watcher))
             if not site.has_made_release(charter):
                 gathering.wait_for_enough(fewest, settings.gather)
             elif gathering.wait_for_any(site.progress(charter).lacking(len(names)), settings.patience):
@@ -158,8 +158,11 @@ def _run_epoch(
     return site.outcome(serial) or lost
 
 
-def _tell_missing(site: CoordinatorSite, watcher: SiteWatcher, missing: tuple[str, ...], wanted: int) -> None:
-    site.note_missing(missing)
+def tell_missing(site: CoordinatorSite, watcher: SiteWatcher, missing: tuple[str, ...], wanted: int) -> None:
+    """Write down and tell which of so many members are waited for that are not connected."""
+    # For show: on a full disk it still waits.
+    with suppress(InputError):
+        site.note_missing(missing)
     watcher.on_gather(missing, wanted)
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from unittest.mock import Mock, call
 
-from training.engines.nvflare.coordinator_service import Gathering
+import pytest
+
+from training.engines.nvflare.coordinator_service import Gathering, tell_missing
+from training.field.coordinator_site import CoordinatorSite
+from training.field.watcher import SiteWatcher
 
 NAMES = ("h1", "h2", "h3")
 
@@ -60,3 +64,21 @@ def test_with_a_release_only_those_who_lack_it_are():
     waiting = gathering(set(), {3})
     waiting.wait_for_any({3}, 60)
     assert waiting.on_looked.mock_calls == [call(("h3",), 1), call((), 1)]
+
+
+def damaged(path):
+    path.write_bytes(b"")
+
+
+def unwritable(path):
+    path.mkdir()
+
+
+@pytest.mark.parametrize("spoil", [damaged, unwritable])
+def test_a_note_for_show_that_can_neither_be_read_nor_written_ends_no_coordinator(tmp_path, spoil):
+    spoil(tmp_path / "gathering.json")
+    site, told = CoordinatorSite(tmp_path), Mock()
+    assert site.missing() == ()
+    tell_missing(site, SiteWatcher(on_gather=told), ("h1",), 3)
+    assert told.mock_calls == [call(("h1",), 3)]
+    assert site.missing() == (("h1",) if spoil is damaged else ())
