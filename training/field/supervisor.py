@@ -34,7 +34,7 @@ class Supervised:
     Args:
         output: the file that its standard output and error are appended to. Where it has grown long, what is in it goes
             to a file of the same name with ``.1`` at its end, in place of what was there.
-        on_restart: told the exit code each time.
+        on_restart: told the exit code each time; what it raises, `check` raises.
     """
 
     def __init__(

@@ -20,7 +20,8 @@ from training.engines.nvflare.expiry import Expiry
 from training.engines.nvflare.job import EpochJob
 from training.engines.nvflare.jobs import Jobs, open_jobs
 from training.engines.nvflare.kit import Kit
-from training.engines.nvflare.listening import require_free
+from training.engines.nvflare.listening import port_in_use, require_free
+from training.engines.nvflare.process import PORT_TAKEN
 from training.engines.nvflare.site_kits import require_coordinator_kits
 from training.engines.nvflare.site_run import running
 from training.field.coordinator_site import CoordinatorSite, Outcome
@@ -97,8 +98,14 @@ def _serving(
 ) -> Iterator[Supervised]:
     with alone(site.path):
         require_free(server.host, server.port, going)
-        with running(server, charter, site.path, watcher) as process:
+        with running(server, charter, site.path, partial(_go_on, server, watcher)) as process:
             yield process
+
+
+def _go_on(server: Kit, watcher: SiteWatcher, code: int) -> None:
+    if code == PORT_TAKEN:
+        raise port_in_use(server.host, server.port)
+    watcher.on_restart(code)
 
 
 class _Trying:

@@ -56,7 +56,7 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
         site.status.write(stop)
         return stop
     expiry = Expiry([kit], watcher.on_warning)
-    with alone(site.path), running(kit, charter, site.path, watcher) as process:
+    with alone(site.path), running(kit, charter, site.path, watcher.on_restart) as process:
         site.status.write(known)
         watcher.on_status(known)
         connection = Connection(kit, nvflare_log(site.path))

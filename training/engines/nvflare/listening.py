@@ -56,8 +56,7 @@ class Listener:
 def require_free(host: str, port: int, going: Callable[[], None]) -> None:
     """Make sure that nobody listens on a port of this machine yet.
 
-    To be asked before a server is started: gRPC lets two of them listen on the same port, and Linux then splits the
-    hospitals between them.
+    To be asked before a server is started, which takes seconds to find out by itself: see `server_rules`.
 
     Args:
         host: which resolves to an address of this machine; where it does not, the server is left to say so.
@@ -67,24 +66,38 @@ def require_free(host: str, port: int, going: Callable[[], None]) -> None:
         InputError: ``port-in-use``.
     """
     until = time.monotonic() + _ENDING_SECONDS
-    while _is_taken(host, port):
+    while is_taken(host, port):
         going()
         if time.monotonic() > until:
-            raise InputError(
-                "port-in-use",
-                f"Another process listens on port {port} of {host}; it may be the coordinator of another charter.",
-                culprit=f"{host}:{port}",
-                remedy="Stop it first. If both have to run, this one needs kits that were made for another port.",
-            )
+            raise port_in_use(host, port)
         time.sleep(_POLL_SECONDS)
 
 
-def _is_taken(host: str, port: int) -> bool:
-    with socket.socket() as prober:
-        # As a server does: connections of an earlier one that are not quite over are no reason not to start.
-        prober.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            prober.bind((host, port))
-        except OSError as error:
-            return error.errno == EADDRINUSE
+def port_in_use(host: str, port: int) -> InputError:
+    """The error of a server whose port another process has."""
+    return InputError(
+        "port-in-use",
+        f"Another process listens on port {port} of {host}; it may be the coordinator of another charter.",
+        culprit=f"{host}:{port}",
+        remedy="Stop it first. If both have to run, this one needs kits that were made for another port.",
+    )
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether another process has a port of one of this machine's addresses that a name stands for."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(_is_bound(family, address) for family, _, _, _, address in found)
+
+
+def _is_bound(family: int, address: tuple[object, ...]) -> bool:
+    try:
+        with socket.socket(family) as prober:
+            # As a server does: connections of an earlier one that are not quite over are no reason not to start.
+            prober.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            prober.bind(address)
+    except OSError as error:
+        return error.errno == EADDRINUSE
     return False

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from errno import EADDRINUSE
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ from training.engines.nvflare.tether import VARIABLE
 STORE: Final = "store"
 SERVER_MODULE: Final = "training.engines.nvflare.server_process"
 HOSPITAL_MODULE: Final = "training.engines.nvflare.site_process"
+PORT_TAKEN: Final = EADDRINUSE
+"""The exit code of a server whose port another process has."""
 
 _OUTCOME_SECONDS: Final = "10"
 _GRACE_SECONDS: Final = "2"

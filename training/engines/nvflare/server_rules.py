@@ -3,15 +3,19 @@
 NVFlare fails a job for everybody where one site cannot start its process of the job or reports that it ended with an
 error, and tries a job for ever where one site answers nonsense. Nobody else's sum should depend on it: the protocol
 bears hospitals that drop out. Nor should it on how many there are, nor on what one hospital sends in another's name:
-NVFlare passes on what parties send each other. No setting changes that, so it is changed in the server's process,
-before NVFlare starts.
+NVFlare passes on what parties send each other; nor on another coordinator of this machine, which gRPC lets listen on
+the same port. No setting changes that, so it is changed in the server's process, before NVFlare starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import grpc
 from nvflare.apis.shareable import Shareable
 from nvflare.fuel.f3.cellnet.core_cell import make_reply
 from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, MessagePropKey
@@ -28,6 +32,8 @@ from nvflare.private.fed.server.server_engine import ServerEngine
 
 from secagg.charter.sections import MOST_MEMBERS
 from training.engines.nvflare.extra import other_nvflare
+from training.engines.nvflare.listening import is_taken
+from training.engines.nvflare.process import PORT_TAKEN
 from training.engines.nvflare.site_kits import SERVER
 from training.engines.nvflare.sites import SITE_PREFIX
 
@@ -48,6 +54,7 @@ _CHANGED: Final = (
     (JobRunner, "run"),
     (JobRunner, "update_unfinished_jobs"),
     (GrpcDriver, "listen"),
+    (grpc, "server"),
 )
 
 
@@ -66,6 +73,7 @@ def go_on_without_who_failed() -> None:
     _hear_hospitals_only_as_themselves()
     _abandon_what_an_earlier_server_ran()
     _hold_streams_for_everybody()
+    _listen_alone()
 
 
 def sites_not_started(replies: Sequence[ClientReply], client_sites: Sequence[str], **_told: str | bool) -> list[str]:
@@ -159,3 +167,27 @@ def _hold_streams_for_everybody() -> None:
         listen(driver, connector)
 
     GrpcDriver.listen = listen_to_all
+
+
+def _listen_alone() -> None:
+    """gRPC lets two servers listen on one port, and Linux then splits the hospitals between them."""
+    make = grpc.server
+
+    def make_alone(*args: Any, options: Sequence[tuple[str, Any]] | None = None, **kwargs: Any) -> grpc.Server:
+        server = make(*args, options=[*(options or ()), ("grpc.so_reuseport", 0)], **kwargs)
+        server.add_secure_port = partial(_listen_or_end, server.add_secure_port)
+        server.add_insecure_port = partial(_listen_or_end, server.add_insecure_port)
+        return server
+
+    grpc.server = make_alone
+
+
+def _listen_or_end(add_port: Callable[..., int], address: str, **kwargs: Any) -> int:
+    """NVFlare's server would go on with no port at all, where no hospital finds it."""
+    try:
+        return add_port(address, **kwargs)
+    except RuntimeError as error:
+        print(f"Cannot listen on {address}: {error}", file=sys.stderr, flush=True)
+        host, _, port = address.rpartition(":")
+        # Not an exception: NVFlare catches it, or it ends no more than a thread.
+        os._exit(PORT_TAKEN if is_taken(host, int(port)) else 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from training.engines.nvflare.bounds import VARIABLE, largest_delivery
 from training.engines.nvflare.kit import Kit
 from training.engines.nvflare.process import launch
 from training.field.supervisor import Supervised
-from training.field.watcher import SiteWatcher
 
 
 def nvflare_log(folder: Path) -> Path:
@@ -20,11 +19,13 @@ def nvflare_log(folder: Path) -> Path:
 
 
 @contextmanager
-def running(kit: Kit, charter: VerifiedCharter, folder: Path, watcher: SiteWatcher) -> Iterator[Supervised]:
+def running(
+    kit: Kit, charter: VerifiedCharter, folder: Path, on_restart: Callable[[int], None]
+) -> Iterator[Supervised]:
     """Start the process of a kit, and end it with all that it started; what it says is in the site's log folder."""
     start = launch(kit)
     environment = {**start.environment, VARIABLE: str(largest_delivery(charter))}
-    process = Supervised(start.command, environment, nvflare_log(folder), watcher.on_restart)
+    process = Supervised(start.command, environment, nvflare_log(folder), on_restart)
     try:
         yield process
     finally:
