@@ -1,8 +1,12 @@
-"""Makes a folder with all that belongs into it, or none of it. Knows nothing of what that is."""
+"""Makes a folder with all that belongs into it, or none of it. Knows nothing of what that is.
+
+Where it fills an empty folder that is there and is killed, some of it may stay, but never what makes it what it is.
+"""
 
 from __future__ import annotations
 
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -28,7 +32,7 @@ def require_new(path: Path, remedy: str) -> None:
 def make_folder(path: Path, fill: Callable[[Path], None], last: str, mode: int | None = None) -> None:
     """Fill a folder beside ``path`` and put it there once it is whole; an empty one that is there is filled.
 
-    That one may be a mount point, which cannot be replaced, or all that this account may write to.
+    That one may be a mount point, which cannot be replaced, or all that this account has.
 
     Args:
         fill: is given the folder to write to.
@@ -36,17 +40,19 @@ def make_folder(path: Path, fill: Callable[[Path], None], last: str, mode: int |
         mode: of the folder; as the umask has it, or as it is, if none is given.
 
     Raises:
-        InputError: ``unwritable``; what ``fill`` raises.
+        InputError: ``unwritable``; ``folder-of-another``; what ``fill`` raises.
     """
     whole = path.absolute()
     is_there = whole.exists()
+    if is_there and mode is not None:
+        _set_mode(whole, mode)
     partial = whole / _PARTIAL if is_there else whole.with_name(f".{whole.name}{_PARTIAL}")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True, mode=0o777 if mode is None else mode)
         fill(partial)
         if is_there:
-            _move_up(partial, last, mode)
+            _move_up(partial, last)
         else:
             partial.rename(whole)
     except OSError as error:
@@ -55,9 +61,33 @@ def make_folder(path: Path, fill: Callable[[Path], None], last: str, mode: int |
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _move_up(partial: Path, last: str, mode: int | None) -> None:
-    folder = partial.parent
-    if mode is not None:
-        folder.chmod(mode)
-    for entry in sorted(partial.iterdir(), key=lambda entry: entry.name == last):
-        entry.rename(folder / entry.name)
+def _set_mode(folder: Path, mode: int) -> None:
+    try:
+        # Some file systems have one mode for all their folders, and let nobody set it.
+        if stat.S_IMODE(folder.stat().st_mode) != mode:
+            folder.chmod(mode)
+    except OSError as error:
+        raise InputError(
+            "folder-of-another",
+            f"The mode of {folder} cannot be set to {mode:04o}, as it has to be: {error.strerror or error}.",
+            culprit=str(folder),
+            remedy="Give this account the folder (chown), or name one inside it that is not there yet.",
+        ) from error
+
+
+def _move_up(partial: Path, last: str) -> None:
+    folder, entries = partial.parent, sorted(partial.iterdir(), key=lambda entry: entry.name == last)
+    try:
+        for entry in entries:
+            entry.rename(folder / entry.name)
+    except BaseException:
+        for entry in entries:
+            _remove(folder / entry.name)
+        raise
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)

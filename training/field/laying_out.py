@@ -1,4 +1,4 @@
-"""Makes the folder of a site from what its administrator was given: all of it or nothing.
+"""Makes the folder of a site from what its administrator was given: all of it, or none that is a site.
 
 Knows which file goes where, and what can be found wrong before anything is started.
 """
@@ -54,7 +54,8 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         check_kit: raises if a folder is not the kit of the member with this number.
 
     Raises:
-        InputError: ``folder-not-empty``, ``unknown-member``, ``unwritable``, or what is wrong with the files given.
+        InputError: ``folder-not-empty``, ``folder-of-another``, ``unknown-member``, ``unwritable``, or what is wrong
+            with the files given.
         RefusedError: if the policy that was given does not allow the charter.
     """
     _require_no_site(path)
@@ -93,7 +94,7 @@ def lay_out_coordinator(
         check_kit: raises if a folder holds no such kits for so many members.
 
     Raises:
-        InputError: ``folder-not-empty``, ``unwritable``, or what is wrong with the files given.
+        InputError: ``folder-not-empty``, ``folder-of-another``, ``unwritable``, or what is wrong with the files given.
     """
     verified = read_verified(charter)
     check_kit(kit, len(verified.charter.members))
@@ -133,7 +134,11 @@ def require_records(charter: VerifiedCharter, data: Path) -> None:
 
 
 def _make(path: Path, fill: Callable[[Path], None], settings: Path) -> None:
-    require_new(path, "Choose another folder; a site that exists already needs no init.")
+    require_new(
+        path,
+        "Choose another folder; a site that exists already needs no init. What an init left that was cut off (charter, "
+        "kit, identity.pem and policy.toml at most, no settings) may be removed.",
+    )
     make_folder(path, fill, settings.name, 0o700)
 
 

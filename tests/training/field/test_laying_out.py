@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import stat
 import sys
 from pathlib import Path
@@ -17,8 +18,10 @@ from secagg.policy import Policy, check_charter, load_policy, render_policy
 from secagg.policy.needs import needed_policy
 from tests.support.hospitals import SCALED_BY_SUMS, tabular_spec
 from tests.training.field.conftest import any_kit, lay_out
+from training import new_folder
 from training.field.hospital_site import HospitalSite
 from training.field.laying_out import lay_out_coordinator, lay_out_hospital
+from training.new_folder import make_folder
 
 
 def refused(sites, tmp_path, kind=InputError, check_kit=any_kit, **changes):
@@ -135,23 +138,79 @@ def test_what_cannot_be_read_leaves_an_empty_folder_as_it_was(sites, tmp_path):
     assert not list((tmp_path / "empty").iterdir())
 
 
-def test_cut_off_while_an_empty_folder_is_filled_it_is_no_site(sites, tmp_path, monkeypatch):
-    (tmp_path / "empty").mkdir()
+class KilledError(BaseException):
+    """As if nothing were done any more."""
+
+
+def cut_off(monkeypatch, error, at):
+    """Whoever moves so many files into place comes no further; the names of those that were moved."""
     moved, rename = [], Path.rename
 
-    def until_the_last(source, target):
-        if len(moved) == 4:
-            raise KeyboardInterrupt
+    def until_then(source, target):
+        if len(moved) == at:
+            raise error
         moved.append(target.name)
         return rename(source, target)
 
-    monkeypatch.setattr(Path, "rename", until_the_last)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(Path, "rename", until_then)
+    return moved
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_what_fails_while_an_empty_folder_is_filled_leaves_it_empty_and_can_be_repeated(
+    sites, tmp_path, monkeypatch, error
+):
+    (tmp_path / "empty").mkdir()
+    with monkeypatch.context() as patched:
+        cut_off(patched, error, at=3)
+        with pytest.raises((KeyboardInterrupt, InputError)):
+            lay_out_hospital(tmp_path / "empty", sites.materials[1], any_kit)
+    assert not list((tmp_path / "empty").iterdir())
+    assert lay_out_hospital(tmp_path / "empty", sites.materials[1], any_kit).settings.exists()
+
+
+def test_killed_while_an_empty_folder_is_filled_it_is_no_site(sites, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    moved = cut_off(monkeypatch, KilledError(), at=4)
+    monkeypatch.setattr(new_folder, "_remove", lambda _: None)
+    with pytest.raises(KilledError):
         lay_out_hospital(tmp_path / "empty", sites.materials[1], any_kit)
     assert sorted(moved) == ["charter", "identity.pem", "kit", "policy.toml"]
     with pytest.raises(InputError) as refusal:
         HospitalSite(tmp_path / "empty").require_laid_out()
     assert refusal.value.reason == "no-site"
+    with pytest.raises(InputError, match="not empty") as refusal:
+        lay_out_hospital(tmp_path / "empty", sites.materials[1], any_kit)
+    assert "cut off" in refusal.value.remedy
+
+
+@pytest.fixture
+def unchangeable(monkeypatch):
+    """Every folder is another account's, which lets this one write to it."""
+
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+
+
+@pytest.mark.usefixtures("unchangeable")
+def test_an_empty_folder_of_another_account_that_others_may_read_is_refused_untouched(tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir(mode=0o750)
+    with pytest.raises(InputError) as refusal:
+        make_folder(folder, lambda partial: (partial / "settings").touch(), "settings", 0o700)
+    assert (refusal.value.reason, refusal.value.culprit) == ("folder-of-another", str(folder))
+    assert "inside it" in refusal.value.remedy
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.usefixtures("unchangeable")
+def test_one_whose_mode_is_right_and_cannot_be_set_is_filled(tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir(mode=0o700)
+    make_folder(folder, lambda partial: (partial / "settings").touch(), "settings", 0o700)
+    assert (folder / "settings").exists()
 
 
 # --- A task of somebody else's code ---------------------------------------------------------------------------
