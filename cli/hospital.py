@@ -22,7 +22,7 @@ from training.run_lock import is_running
 _SITE = click.argument("site", type=FOLDER)
 _GOES_ON = "Its ledger goes on: what its patients have spent counts."
 _NOTHING_SPENT = (
-    "Its ledger is empty: it has taken part in no training. What its patients have spent in another folder counts once "
+    "Its ledger is empty: no training is charged there. What its patients have spent in another folder counts once "
     "it is imported: secagg budget import."
 )
 

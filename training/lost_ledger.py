@@ -24,7 +24,7 @@ from training.hospital_folder import HospitalFolder
 def require_ledger_kept(
     folder: HospitalFolder, public_key: bytes, noted: Mapping[str, LogPlace], entries: Sequence[Entry]
 ) -> None:
-    """Refuse a ledger without entries, or none, where other files of the hospital show that it has trained.
+    """Refuse a ledger without entries, or none, where other files of the hospital show that it was opened for a job.
 
     Args:
         public_key: the hospital's, 32 bytes.
@@ -38,7 +38,9 @@ def require_ledger_kept(
         return
     trace = next(_traces(folder, public_key), None)
     if trace:
-        raise LEDGER.restored(folder.ledger, f"has no entries, and {trace} shows that this hospital took part before")
+        raise LEDGER.restored(
+            folder.ledger, f"has no entries, and {trace} shows that this hospital was opened for a job before"
+        )
 
 
 def _traces(folder: HospitalFolder, public_key: bytes) -> Iterator[Path]:

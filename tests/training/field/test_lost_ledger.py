@@ -124,6 +124,16 @@ def test_an_export_mends_it_and_an_import_that_failed_hides_nothing(trained, fol
     assert refused(begin, trained) == ("budget-exceeded", 3)
 
 
+def test_an_empty_ledger_whose_latch_is_gone_cannot_be_told_from_one_that_was_cut_off(tmp_path):
+    """Opened for a job without differential privacy, and never charged: it is not said to have trained."""
+    site = lay_out(tmp_path).hospitals[1]
+    begin(site)
+    remove(site, "latch.sqlite*")
+    error = error_of(read_site_ledger, site.folder, Identity.load(site.folder.identity).public_key)
+    assert error.reason == "ledger-restored"
+    assert "was opened for a job before" in error.message
+
+
 # --- No false alarm -----------------------------------------------------------------------------------------------
 
 
