@@ -124,6 +124,28 @@ def test_a_whole_log_that_is_an_older_one_is_found_by_what_the_others_signed(fin
             assert reasons(officer.look(checkpoints=False)) == set()
 
 
+def test_folders_that_were_put_back_whole_are_no_old_exports_as_they_were_read_just_now(secagg, finished, tmp_path):
+    homes = [finished / f"hospitals/{name}" for name in ("h1", "h2")]
+    given = ("--charter", finished / "charter", "--release", finished / "release")
+    with restored(*(homes[0] / name for name in ("ledger.sqlite", "egress.sqlite", "latch.sqlite"))):
+        set_back(finished, "egress", rows(homes[0] / "egress.sqlite")[:5])
+        set_back(finished, "ledger", rows(homes[0] / "ledger.sqlite")[:2])
+        outcome = secagg("audit", "report", *homes, *given, "--out", tmp_path / "report.html")
+        assert outcome.code == TAMPERING
+        assert all(code in outcome.out for code in ("[ledger-restored]", "[egress-restored]", "[uncharged-round]"))
+        assert "old-export" not in outcome.out
+        # Control: what was exported then, and is given as a file, may be from before the end.
+        exported = tmp_path / "h1.json"
+        assert secagg("audit", "export", homes[0], *given[:2], "--out", exported).code == 0
+        outcome = secagg("audit", "report", exported, homes[1], *given, "--out", tmp_path / "report.html")
+        assert outcome.code == TAMPERING
+        assert outcome.out.count("[old-export]") == 1
+        assert "No: 1 thing is wrong with the records." in outcome.out
+    verified = secagg("audit", "report", "--verify", tmp_path / "report.json", *given)
+    assert verified.code == TAMPERING
+    assert "report-differs" not in verified.err
+
+
 @pytest.mark.parametrize("log", LOGS)
 def test_a_log_that_its_own_site_writes_anew_is_found_by_what_the_others_signed(finished, log):
     home = finished / "hospitals/h1"

@@ -6,6 +6,8 @@ one's ledger has at least the rounds that its log has. What one hospital hides i
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from dp.ledger import Kind
 from secagg.charter import VerifiedCharter
 from secagg.egress import Direction
@@ -35,20 +37,32 @@ def check_charges(
     if site.ledger is None:
         return
     charged = rounds_of(site, charter, Kind.CHARGE, Kind.UNPROTECTED)
-    missing = sorted(rounds_masked(site, charter, charged, transcript) - charged)
-    wrong = []
-    if missing:
-        told = ", ".join(map(str, missing[:20]))
-        wrong.append(_uncharged(site, f"{site.member} was in rounds that its ledger does not show as charged: {told}."))
+    wrong = _not_charged(site, rounds_masked(site, charter, charged, transcript) - charged)
     if release:
         wrong += _beside_the_release(site, charged, release)
-    what = f"{site.member}: ledger, compared with the rounds that it was in"
+    what = _what(site)
     if site.egress and not site.egress.hidden:
         integrity.found(what, f"{len(charged)} rounds charged, and by its own log it was in no other round", wrong)
     elif wrong or release or (transcript and not transcript.broken_off):
         integrity.found(what, f"{len(charged)} rounds charged, no fewer than it is in the sums of", wrong)
     else:
         integrity.absent(what, _OWN_WORD)
+
+
+def check_charges_so_far(
+    site: SiteEvidence, charter: VerifiedCharter, transcript: TranscriptFacts | None, integrity: Integrity
+) -> None:
+    """The same of a site's export from before the run's end: of rounds after the last that it shows it says nothing."""
+    if site.ledger is None:
+        return
+    charged = rounds_of(site, charter, Kind.CHARGE, Kind.UNPROTECTED)
+    last = max(charged, default=0)
+    lacking = rounds_masked(site, charter, charged, transcript) - charged
+    wrong = _not_charged(site, {number for number in lacking if number < last})
+    if wrong:
+        integrity.found(_what(site), "", wrong)
+    else:
+        integrity.absent(_what(site), f"it was exported before the run ended, and shows no round after {last}")
 
 
 def rounds_of(site: SiteEvidence, charter: VerifiedCharter, *kinds: Kind) -> frozenset[int]:
@@ -100,6 +114,17 @@ def _beside_the_release(site: SiteEvidence, charged: frozenset[int], release: Re
             )
         )
     return wrong
+
+
+def _what(site: SiteEvidence) -> str:
+    return f"{site.member}: ledger, compared with the rounds that it was in"
+
+
+def _not_charged(site: SiteEvidence, rounds: Collection[int]) -> list[Finding]:
+    if not rounds:
+        return []
+    told = ", ".join(map(str, sorted(rounds)[:20]))
+    return [_uncharged(site, f"{site.member} was in rounds that its ledger does not show as charged: {told}.")]
 
 
 def _uncharged(site: SiteEvidence, told: str) -> Finding:

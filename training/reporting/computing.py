@@ -18,7 +18,7 @@ from secagg.release.folder import verify_statement
 from secagg.release.statement import Statement, read_statement
 from training.privacy_plan import privacy_plan, rounds_of_plan, rounds_stated
 from training.reporting.budget import DataSetFacts, data_sets_of
-from training.reporting.charges import check_charges, rounds_of
+from training.reporting.charges import check_charges, check_charges_so_far, rounds_of
 from training.reporting.egress import egress_of
 from training.reporting.evidence import SiteEvidence, account_of
 from training.reporting.guarantee import guarantee_of
@@ -57,8 +57,10 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     integrity = Integrity()
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
     for site in evidence:
-        check_site(site, charter.charter, checkpoints, integrity)
-        if not is_old_export(site, checkpoints):
+        check_site(site, charter.charter, checkpoints, records.read_here, integrity)
+        if is_old_export(site, checkpoints, records.read_here):
+            check_charges_so_far(site, charter, records.transcript, integrity)
+        else:
             check_charges(site, charter, records.transcript, statement.predicate if statement else None, integrity)
     in_all = _spent_in_all(evidence[0], sites[0], charter, run) if about == "site" else None
     if in_all and not integrity.findings:

@@ -20,7 +20,7 @@ from training.reporting.misstated import misstated
 from training.reporting.records import read_release
 from training.reporting.rounds import altered_files, facts_of
 from training.reporting.shown_log import ShownLog
-from training.reporting.since_the_end import since_the_end
+from training.reporting.since_the_end import of_egress, since_the_end
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,10 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
 
 
 def _since_the_end(log: ShownLog, checkpoints: VerifiedCheckpoints | None) -> Reported | None:
+    if log.exported:
+        return of_egress(log.exported, checkpoints)
     own = checkpoints.by_name.get(log.member) if checkpoints else None
-    return since_the_end(log.member, log.excerpt, EGRESS, own.egress if own else None, log.exported)
+    return since_the_end(log.member, log.excerpt, EGRESS, own.egress if own else None)
 
 
 def _of_no_round(found: Sequence[Reported]) -> tuple[Finding, ...]:

@@ -6,7 +6,7 @@ against the transcript; the transcript against the logs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -74,9 +74,17 @@ class _Noted:
 
 
 def check_site(
-    site: SiteEvidence, charter: Charter, checkpoints: VerifiedCheckpoints | None, integrity: Integrity
+    site: SiteEvidence,
+    charter: Charter,
+    checkpoints: VerifiedCheckpoints | None,
+    read_here: Collection[str],
+    integrity: Integrity,
 ) -> None:
-    """Whether a site's logs are whole, and go on from what they were when the run ended."""
+    """Whether a site's logs are whole, and go on from what they were when the run ended.
+
+    Args:
+        read_here: members whose own logs were read for this.
+    """
     own_word = checkpoints.by_name.get(site.member) if checkpoints else None
     others = len(set(checkpoints.cosigned_by) - {site.member}) if checkpoints else 0
     enough = others > charter.max_colluding
@@ -85,12 +93,12 @@ def check_site(
         (
             site.ledger,
             LEDGER,
-            _Noted(own_word.ledger, others, enough, of_ledger(site, checkpoints)) if own_word else None,
+            _Noted(own_word.ledger, others, enough, of_ledger(site, checkpoints, read_here)) if own_word else None,
         ),
         (
             site.egress,
             EGRESS,
-            _Noted(own_word.egress, others, enough, of_egress(site, checkpoints)) if own_word else None,
+            _Noted(own_word.egress, others, enough, of_egress(site, checkpoints, read_here)) if own_word else None,
         ),
     ):
         own = [problem for problem in problems if problem.reason.startswith(f"{kind.reason}-")]

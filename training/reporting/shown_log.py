@@ -25,12 +25,12 @@ class ShownLog:
     """What is shown of a member's egress log, verified.
 
     Attributes:
-        exported: when, by the site's clock; None where it is the log itself.
+        exported: what it was exported in; None where it is the log itself.
     """
 
     member: str
     excerpt: LogExcerpt[EgressEntry]
-    exported: str | None
+    exported: SiteEvidence | None
 
 
 def read_shown_log(path: Path, member: str, charter: VerifiedCharter) -> ShownLog:
@@ -44,7 +44,7 @@ def read_shown_log(path: Path, member: str, charter: VerifiedCharter) -> ShownLo
     if _begins_with(path, len(_JSON)) == _JSON:
         evidence = read_evidence(path, charter).evidence
         _require_own(path, member, evidence.member)
-        return ShownLog(member, shown_egress(evidence), evidence.made)
+        return ShownLog(member, shown_egress(evidence), evidence)
     names = {other.public_key: other.name for other in charter.charter.members}
     signer = signer_of(path, names, EGRESS)
     _require_own(path, member, names[signer] if signer else member)

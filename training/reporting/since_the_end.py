@@ -1,11 +1,13 @@
 """Whether a hospital's log still begins as the one that it signed for when the run ended.
 
 Knows a log's checkpoint and what is shown of the log. One that does not is no evidence of anything: whoever has the
-site's key can write it anew, and say with it that the coordinator lied. An export may only be older than that.
+site's key can write it anew, and say with it that the coordinator lied. An export may only be older than that, and is
+called so only where nothing in it shows that it is newer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -23,22 +25,15 @@ OLD_EXPORT: Final = "old-export"
 
 
 def since_the_end(
-    member: str,
-    excerpt: LogExcerpt[EntryT],
-    kind: LogKind[EntryT],
-    noted: LogCheckpoint | None,
-    exported: str | None = None,
+    member: str, excerpt: LogExcerpt[EntryT], kind: LogKind[EntryT], noted: LogCheckpoint | None
 ) -> Finding | None:
     """What is wrong with a log beside what its hospital signed for when the run ended; None if nothing is.
 
     Args:
         noted: its checkpoint; None if it has none.
-        exported: when it was exported for others, by the site's clock; None where the log itself was read.
     """
     if noted is None:
         return None
-    if exported is not None and excerpt.checkpoint.entries < noted.entries:
-        return _old_export(member, exported)
     try:
         require_grown_from(noted, excerpt, kind, Path(f"of {member}"))
     except TamperingError as error:
@@ -46,36 +41,53 @@ def since_the_end(
     return None
 
 
-def of_ledger(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> Finding | None:
-    """The same of what a site shows of its ledger."""
+def of_ledger(
+    site: SiteEvidence, checkpoints: VerifiedCheckpoints | None, read_here: Collection[str] = ()
+) -> Finding | None:
+    """The same of what a site shows of its ledger.
+
+    Args:
+        read_here: members whose own logs were read just now, so that what they show is no older export.
+    """
     own = checkpoints.by_name.get(site.member) if checkpoints else None
     if own is None or site.ledger is None:
         return None
-    return since_the_end(site.member, site.ledger, LEDGER, own.ledger, _exported(site))
+    if is_old_export(site, checkpoints, read_here) and site.ledger.checkpoint.entries < own.ledger.entries:
+        return _old_export(site)
+    return since_the_end(site.member, site.ledger, LEDGER, own.ledger)
 
 
-def of_egress(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> Finding | None:
+def of_egress(
+    site: SiteEvidence, checkpoints: VerifiedCheckpoints | None, read_here: Collection[str] = ()
+) -> Finding | None:
     """The same of what a site shows of its egress log."""
     own = checkpoints.by_name.get(site.member) if checkpoints else None
     if own is None or site.egress is None:
         return None
-    return since_the_end(site.member, site.egress, EGRESS, own.egress, _exported(site))
+    if is_old_export(site, checkpoints, read_here):
+        return _old_export(site)
+    return since_the_end(site.member, site.egress, EGRESS, own.egress)
 
 
-def is_old_export(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> bool:
-    """Whether it was exported before the run ended, so that rounds that it does not show tell nothing."""
-    found = of_ledger(site, checkpoints), of_egress(site, checkpoints)
-    return any(finding and finding.reason == OLD_EXPORT for finding in found)
+def is_old_export(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None, read_here: Collection[str] = ()) -> bool:
+    """Whether it may have been exported before the run ended, so that later rounds that it lacks tell nothing.
+
+    What a hospital attests is in its egress log, and its ledger is complete by then. So one whose egress log has come
+    as far as its checkpoint is no older export, however short its ledger.
+    """
+    own = checkpoints.by_name.get(site.member) if checkpoints else None
+    if own is None or site.egress is None or site.scope != "charter" or site.member in read_here:
+        return False
+    if site.ledger and site.ledger.checkpoint.entries >= own.ledger.entries and site.ledger.checkpoint != own.ledger:
+        return False
+    return site.egress.checkpoint.entries < own.egress.entries
 
 
-def _exported(site: SiteEvidence) -> str | None:
-    return site.made if site.scope == "charter" else None
-
-
-def _old_export(member: str, exported: str) -> Finding:
+def _old_export(site: SiteEvidence) -> Finding:
+    member = site.member
     return Finding(
         OLD_EXPORT,
-        f"What {member} shows was exported on {printable(exported)}, and is shorter than what it signed for when the "
+        f"What {member} shows was exported on {printable(site.made)}, and is shorter than what it signed for when the "
         f"run ended. Ask {member} for a new export: if that is as short, an older log was put back there, or the log "
         "was cut off.",
         member,

@@ -46,6 +46,15 @@ def read_sites(
     return sites
 
 
+def read_here(places: Sequence[Path], sites: Sequence[SignedEvidence]) -> tuple[str, ...]:
+    """The members whose own folders are among the places.
+
+    Args:
+        sites: what was read there, in the same order.
+    """
+    return tuple(site.evidence.member for place, site in zip(places, sites, strict=True) if not place.is_file())
+
+
 def _shown(place: Path, charter: VerifiedCharter, passphrase: bytes | None) -> SignedEvidence:
     if place.is_file():
         return read_evidence(place, charter)

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import asdict, replace
 
 from dp.ledger import Kind
+from dp.ledger.entries import LEDGER
 from dp.stated import ROUNDING
 from secagg.egress import EGRESS, EgressEntry, EgressLog
 from secagg.errors import RemoteProtocolError
@@ -19,7 +20,7 @@ from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.dsse import assemble, read_envelope
 from secagg.release.folder import STATEMENT_FILE
 from secagg.release.statement import MODEL_FILE, statement_bytes
-from secagg.signed_log import read_signed
+from secagg.signed_log import FIRST_PREVIOUS, read_signed
 from secagg.transcript import AROUND, TranscriptWriter
 from secagg.wire import Stage
 from tests.support.hospitals import (
@@ -56,12 +57,13 @@ def evidence_of(ward):
     )
 
 
-def report(ward, sites=None, transcript=True, release=True):
+def report(ward, sites=None, transcript=True, release=True, read_here=()):
     sources = Sources(
         ward.hospitals[1].release_folder if release else None,
         ward.folder / "coordinator/transcript" if transcript else None,
     )
-    return report_of(ward.charter, gather_records(ward.charter, evidence_of(ward) if sites is None else sites, sources))
+    shown = evidence_of(ward) if sites is None else sites
+    return report_of(ward.charter, gather_records(ward.charter, shown, sources, read_here))
 
 
 def found(report):
@@ -183,7 +185,7 @@ def first_of(log, entries):
     return take_excerpt([(item.entry, item.signature) for item in log.shown[:entries]], lambda _entry: True)
 
 
-@pytest.mark.parametrize("logs", [("ledger", "egress"), ("ledger",), ("egress",)], ids="-".join)
+@pytest.mark.parametrize("logs", [("ledger", "egress"), ("egress",)], ids="-".join)
 def test_an_export_from_before_the_end_is_one_finding_that_asks_for_a_new_one(private, logs):
     evidence = evidence_of(private)[1].evidence
     shorter = {log: first_of(getattr(evidence, log), 4) for log in logs}
@@ -192,7 +194,48 @@ def test_an_export_from_before_the_end_is_one_finding_that_asks_for_a_new_one(pr
     assert (finding.reason, finding.culprit) == ("old-export", "h2")
     assert "What h2 shows was exported on 2026-03-01T09:00:00+00:00" in finding.message
     assert "Ask h2 for a new export" in finding.message
-    assert "h2" not in told.transcript.compared_with or logs == ("ledger",)
+    assert "h2" not in told.transcript.compared_with
+
+
+def test_an_export_whose_egress_log_is_from_after_the_end_is_no_old_one_however_short_its_ledger(private):
+    shorter = first_of(evidence_of(private)[1].evidence.ledger, 4)
+    told = report(private, showing(private, 2, ledger=shorter))
+    assert found(told)[0] == ("ledger-restored", "h2")
+    assert set(found(told)[1:]) == {("uncharged-round", "h2")}
+
+
+def test_what_was_exported_just_now_is_no_old_export(private):
+    """A hospital's whole folder was put back: its own latch does not notice."""
+    evidence = evidence_of(private)[1].evidence
+    shorter = {log: first_of(getattr(evidence, log), 4) for log in ("ledger", "egress")}
+    told = report(private, showing(private, 2, **shorter), read_here=("h1", "h2"))
+    assert found(told)[:2] == [("ledger-restored", "h2"), ("egress-restored", "h2")]
+    assert ("uncharged-round", "h2") in found(told)
+
+
+def without_charge(ward, number, round_number, entries):
+    """The beginning of a hospital's ledger, written anew without the charge of one round."""
+    identity, shown = ward.hospitals[number]._identity, []
+    previous = FIRST_PREVIOUS
+    for item in evidence_of(ward)[number - 1].evidence.ledger.shown[:entries]:
+        if (item.entry.kind, item.entry.round) == (Kind.CHARGE, round_number):
+            continue
+        entry = replace(item.entry, sequence=len(shown) + 1, previous=previous)
+        previous = LEDGER.chain_hash(entry.body())
+        shown.append((entry, identity.sign(LEDGER.signed_bytes(entry.body()))))
+    return take_excerpt(shown, lambda _entry: True)
+
+
+def test_a_charge_taken_out_of_the_middle_of_an_old_export_is_found(private):
+    evidence = evidence_of(private)[1].evidence
+    charges = [item.entry for item in evidence.ledger.shown if item.entry.kind == Kind.CHARGE]
+    shorter = {
+        "ledger": without_charge(private, 2, charges[0].round, charges[1].sequence),
+        "egress": first_of(evidence.egress, len(evidence.egress.shown) - 4),
+    }
+    told = report(private, showing(private, 2, **shorter))
+    assert found(told) == [("old-export", "h2"), ("uncharged-round", "h2")]
+    assert told.findings[1].message.endswith(f"as charged: {charges[0].round}.")
 
 
 def test_the_date_that_a_hospital_gives_of_its_export_reaches_no_terminal_as_it_is(private):
