@@ -92,7 +92,7 @@ def transcript(
     egress log, or the file that it wrote with `secagg audit export`, it is checked that the member took the sums that
     were recomputed, and sent the messages that are there. A log can be rewritten too, by whoever has the member's key:
     with the release it must begin as the one that the member signed for at the end of the run. One that does not is
-    named, and compared with nothing. Exit code 4 if anything does not fit.
+    named, and compared with nothing, as is a sum that was added to it later. Exit code 4 if anything does not fit.
 
     \b
     Examples:

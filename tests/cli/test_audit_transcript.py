@@ -188,6 +188,34 @@ def test_control_without_the_release_the_same_log_contradicts_the_transcript(aud
     )
 
 
+@pytest.fixture
+def added_to(finished, tmp_path):
+    """The log of h1, to which h1 has added after the end that it took another sum in round 2."""
+    home, copy = finished / "hospitals/h1", tmp_path / "egress.sqlite"
+    copy.write_bytes((home / "egress.sqlite").read_bytes())
+    with EgressLog(copy, Identity.load(home / "identity.pem")) as log:
+        (took,) = (entry for entry in log.entries if entry.took_sum and entry.round == 2)
+        fields = {name: value for name, value in msgspec.structs.asdict(took).items() if name not in CHAINED}
+        log.record(partial(EgressEntry, **(fields | {"sha256": "0" * 64})))
+    return copy
+
+
+def test_a_sum_that_a_hospital_adds_to_its_log_after_the_end_accuses_itself_and_not_the_coordinator(
+    audit, finished, added_to
+):
+    outcome = audit(finished, "--release", finished / "release", "--egress", f"h1={added_to}")
+    assert outcome.code == TAMPERING
+    assert "h1 took a sum of round 2 after the run had ended" in outcome.out
+    assert outcome.out.count("[taken-after-the-end]") == outcome.out.count("[") == 1
+    assert "the transcript or a log is not true" not in outcome.out
+
+
+def test_control_without_the_release_the_sum_that_was_added_contradicts_the_transcript(audit, finished, added_to):
+    outcome = audit(finished, "--egress", f"h1={added_to}")
+    assert outcome.code == TAMPERING
+    assert outcome.out.count("[other-sum]") == outcome.out.count("[") == 1
+
+
 def test_an_export_from_before_the_end_is_asked_for_anew(audit, secagg, finished, tmp_path):
     home = finished / "hospitals/h1"
     overwrite(home / "egress.sqlite", rows(home / "egress.sqlite")[:5])

@@ -57,7 +57,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     integrity = Integrity()
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
     for site in evidence:
-        check_site(site, charter.charter, checkpoints, records.read_here, integrity)
+        check_site(site, charter, checkpoints, records.read_here, integrity)
         if is_old_export(site, checkpoints, records.read_here):
             check_charges_so_far(site, charter, records.transcript, integrity)
         else:

@@ -20,7 +20,13 @@ from training.reporting.misstated import misstated
 from training.reporting.records import read_release
 from training.reporting.rounds import altered_files, facts_of
 from training.reporting.shown_log import ShownLog
-from training.reporting.since_the_end import of_egress, since_the_end
+from training.reporting.since_the_end import (
+    evidence_of_log,
+    noted_egress,
+    of_egress,
+    since_the_end,
+    taken_after_the_end,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,8 @@ class CrossCheck:
         audit: of the transcript by itself.
         unvouched: that the release does not vouch for the transcript.
         beside_release: where the transcript is not what the hospitals signed for, or the statement says otherwise.
-        rewritten: logs that are not what their hospitals signed for, and were compared with nothing.
+        rewritten: logs that are not what their hospitals signed for, and sums that were added to one later; they were
+            compared with nothing.
         beside_logs: where the transcript and the logs, or the logs of two hospitals, do not fit.
         unnoted: members whose logs the release has no checkpoint of.
     """
@@ -63,7 +70,16 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
     checkpoints = read_checkpoints(release, charter) if release else None
     noted = signed_transcript(checkpoints, charter.charter)
     wrong = {log.member: found for log in logs if (found := _since_the_end(log, checkpoints))}
-    records = [HospitalRecord.read(log.member, charter, log.excerpt.entries) for log in logs if log.member not in wrong]
+    standing = [log for log in logs if log.member not in wrong]
+    records = [
+        HospitalRecord.read(log.member, charter, evidence_of_log(log.excerpt, noted_egress(log.member, checkpoints)))
+        for log in standing
+    ]
+    added = [
+        found
+        for log in standing
+        if (found := taken_after_the_end(log.member, log.excerpt, charter, noted_egress(log.member, checkpoints)))
+    ]
     heard = {record.number for record in records}
     audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
     differing = misstated(stated, facts_of(audit, charter)) if stated else []
@@ -71,7 +87,7 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
         audit,
         unvouched=_not_vouched_for(checkpoints) if checkpoints and not noted else (),
         beside_release=_of_no_round((*altered_files(folder, noted), *differing)),
-        rewritten=_of_no_round(tuple(wrong.values())),
+        rewritten=_of_no_round([*wrong.values(), *added]),
         beside_logs=tuple(compare_all(audit.epochs, records)),
         unnoted=tuple(log.member for log in logs if checkpoints and log.member not in checkpoints.by_name),
     )
@@ -80,8 +96,7 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
 def _since_the_end(log: ShownLog, checkpoints: VerifiedCheckpoints | None) -> Reported | None:
     if log.exported:
         return of_egress(log.exported, checkpoints)
-    own = checkpoints.by_name.get(log.member) if checkpoints else None
-    return since_the_end(log.member, log.excerpt, EGRESS, own.egress if own else None)
+    return since_the_end(log.member, log.excerpt, EGRESS, noted_egress(log.member, checkpoints))
 
 
 def _of_no_round(found: Sequence[Reported]) -> tuple[Finding, ...]:

@@ -27,7 +27,7 @@ from training.reporting.guarantee import Guarantee
 from training.reporting.misstated import misstated
 from training.reporting.records import Records
 from training.reporting.rounds import TranscriptFacts
-from training.reporting.since_the_end import of_egress, of_ledger
+from training.reporting.since_the_end import of_egress, of_ledger, taken_after_the_end
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +75,7 @@ class _Noted:
 
 def check_site(
     site: SiteEvidence,
-    charter: Charter,
+    charter: VerifiedCharter,
     checkpoints: VerifiedCheckpoints | None,
     read_here: Collection[str],
     integrity: Integrity,
@@ -87,7 +87,10 @@ def check_site(
     """
     own_word = checkpoints.by_name.get(site.member) if checkpoints else None
     others = len(set(checkpoints.cosigned_by) - {site.member}) if checkpoints else 0
-    enough = others > charter.max_colluding
+    enough = others > charter.charter.max_colluding
+    egress_wrong = of_egress(site, checkpoints, read_here)
+    if site.egress and own_word and egress_wrong is None:
+        egress_wrong = taken_after_the_end(site.member, site.egress, charter, own_word.egress)
     problems = [problem.printable for problem in site.problems]
     for excerpt, kind, place in (
         (
@@ -98,7 +101,7 @@ def check_site(
         (
             site.egress,
             EGRESS,
-            _Noted(own_word.egress, others, enough, of_egress(site, checkpoints, read_here)) if own_word else None,
+            _Noted(own_word.egress, others, enough, egress_wrong) if own_word else None,
         ),
     ):
         own = [problem for problem in problems if problem.reason.startswith(f"{kind.reason}-")]

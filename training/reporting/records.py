@@ -21,12 +21,13 @@ from secagg.release import Release, read_envelope, verify_release
 from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints, signed_transcript, verify_checkpoints
 from secagg.release.dsse import LARGEST_STATEMENT
 from secagg.release.folder import STATEMENT_FILE
+from secagg.transcript import HospitalRecord
 from training.auditing.record import PrivacyRecord, read_record
 from training.clock import write_time
 from training.reporting.evidence import SignedEvidence
 from training.reporting.findings import Finding
 from training.reporting.rounds import TranscriptFacts, read_transcript
-from training.reporting.since_the_end import of_egress
+from training.reporting.since_the_end import evidence_of_log, noted_egress, of_egress
 from training.reporting.versions import Versions, versions
 
 Read = TypeVar("Read")
@@ -104,7 +105,8 @@ def run_again(
 ) -> TranscriptFacts:
     """Run a transcript again, and hold it against what sites show and what hospitals have signed for.
 
-    A log that is not what its own hospital signed for says nothing of the transcript.
+    A log that is not what its own hospital signed for says nothing of the transcript, nor does a sum in it from after
+    the end.
 
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
@@ -113,7 +115,12 @@ def run_again(
     found = verify_checkpoints(read_envelope(checkpoints), charter) if checkpoints else None
     noted = signed_transcript(found, charter.charter)
     standing = [site.evidence for site in sites if of_egress(site.evidence, found, read_here) is None]
-    return read_transcript(folder, charter, standing, noted)
+    records = [
+        HospitalRecord.read(site.member, charter, evidence_of_log(site.egress, noted_egress(site.member, found)))
+        for site in standing
+        if site.egress
+    ]
+    return read_transcript(folder, charter, records, noted)
 
 
 def _read(problems: list[Finding], read: Callable[[], Read]) -> Read | None:

@@ -5,7 +5,7 @@ Knows transcripts. What the coordinator says beyond the messages that it kept co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,6 @@ from secagg.transcript import AROUND, HospitalRecord, TranscriptAudit, audit_fol
 from secagg.transcript import Finding as Misfit
 from secagg.transcript.files import FileCheckpoint, require_grown_from
 from training.noise import noise_expansion
-from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 
 
@@ -84,17 +83,17 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 
 
 def read_transcript(
-    folder: Path, charter: VerifiedCharter, sites: Iterable[SiteEvidence], noted: Iterable[FileCheckpoint]
+    folder: Path, charter: VerifiedCharter, records: Sequence[HospitalRecord], noted: Iterable[FileCheckpoint]
 ) -> TranscriptFacts:
     """Run every epoch again, and hold it against the logs of the hospitals that show theirs.
 
     Args:
+        records: what those logs say.
         noted: how far its files had come when the hospitals signed for them.
 
     Raises:
         InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
     """
-    records = [HospitalRecord.read(site.member, charter, site.egress.entries) for site in sites if site.egress]
     heard = {record.number for record in records}
     audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
     alone = facts_of(audit, charter)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from dp.ledger.entries import LEDGER
-from secagg.egress import EGRESS
+from secagg.charter import VerifiedCharter
+from secagg.egress import EGRESS, Direction, EgressEntry
 from secagg.errors import TamperingError
 from secagg.log_excerpt import LogCheckpoint, LogExcerpt, require_grown_from
 from secagg.printable import printable
@@ -39,6 +40,46 @@ def since_the_end(
     except TamperingError as error:
         return Finding(error.reason, error.message, member, error.remedy)
     return None
+
+
+def taken_after_the_end(
+    member: str, excerpt: LogExcerpt[EgressEntry], charter: VerifiedCharter, noted: LogCheckpoint | None
+) -> Finding | None:
+    """Whether a log has a sum of the run that its hospital took after it had signed for the log; None if not."""
+    run = charter.digest.hex()
+    later = [
+        entry.round
+        for entry in excerpt.entries
+        if noted and entry.took_sum and entry.charter == run and entry.sequence > noted.entries
+    ]
+    if not later:
+        return None
+    return Finding(
+        "taken-after-the-end",
+        f"By its egress log, {member} took a sum of round {later[0]} after the run had ended and it had signed for the "
+        "log. No hospital takes one then: the entry was added later, and was compared with nothing.",
+        member,
+        f"Ask {member} who wrote to its log after the run.",
+    )
+
+
+def evidence_of_log(excerpt: LogExcerpt[EgressEntry], noted: LogCheckpoint | None) -> list[EgressEntry]:
+    """The entries that say something of others: all of what was sent, and what was taken before the run ended.
+
+    A checkpoint does not cover what comes after it, so that whoever has the key can add whatever it likes. A message
+    that was sent can only clear the coordinator.
+    """
+    return [
+        entry
+        for entry in excerpt.entries
+        if noted is None or entry.direction is Direction.SENT or entry.sequence <= noted.entries
+    ]
+
+
+def noted_egress(member: str, checkpoints: VerifiedCheckpoints | None) -> LogCheckpoint | None:
+    """What a member has signed for of its egress log; None if it has for nothing."""
+    own = checkpoints.by_name.get(member) if checkpoints else None
+    return own.egress if own else None
 
 
 def of_ledger(

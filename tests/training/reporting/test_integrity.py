@@ -258,6 +258,28 @@ def test_control_an_export_of_another_log_than_it_signed_for_is_no_old_one(priva
     assert "h2" not in told.transcript.compared_with
 
 
+def with_another_sum(ward, number):
+    """A hospital's whole egress log, to which it has added that it took another sum than the true one."""
+    hospital = ward.hospitals[number]
+    shown = list(evidence_of(ward)[number - 1].evidence.egress.shown)
+    took = next(item.entry for item in shown if item.entry.took_sum)
+    previous = EGRESS.chain_hash(shown[-1].entry.body())
+    false = replace(took, sequence=len(shown) + 1, previous=previous, sha256="0" * 64)
+    signed = [(item.entry, item.signature) for item in shown]
+    signed.append((false, hospital._identity.sign(EGRESS.signed_bytes(false.body()))))
+    return take_excerpt(signed, lambda _entry: True)
+
+
+def test_a_sum_that_was_added_to_a_log_after_the_end_is_its_hospitals_and_says_nothing_of_others(private):
+    sites = showing(private, 2, egress=with_another_sum(private, 2))
+    told = report(private, sites)
+    assert found(told) == [("taken-after-the-end", "h2")]
+    assert states(told)["h2: egress log, since the run ended"] == "wrong"
+    assert "h2" in told.transcript.compared_with
+    # Control: without checkpoints nothing shows when it was added.
+    assert "other-sum" in {reason for reason, _ in found(report(private, sites, release=False))}
+
+
 # Checkpoints
 
 
