@@ -15,6 +15,7 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import TamperingError
 from secagg.masking import Purpose
+from secagg.release.folder import STATEMENT_FILE
 from secagg.transcript import Finding
 from training.reporting.cross_check import CrossCheck, cross_check
 from training.reporting.shown_log import ShownLog, read_shown_log
@@ -108,6 +109,8 @@ def transcript(
         print_json(found)
     else:
         _show(found, len(charter.charter.members))
+        if checked.unstated:
+            click.echo(f"The release has no {STATEMENT_FILE}: whether sums are missing at the end was not checked.")
         click.echo(_verdict(checked))
     context.exit(TamperingError.exit_code if checked.findings else 0)
 

@@ -306,8 +306,50 @@ def test_a_sum_that_is_gone_without_a_hole_in_the_steps_is_found_beside_the_rele
     assert "Yes: all 1 sums" in audit(finished).shown
 
 
-def test_the_release_of_another_run_or_one_that_was_altered_is_refused(audit, simulate, finished, here):
+def test_the_release_of_another_run_is_refused_and_a_folder_without_one_too(audit, simulate, finished, here, tmp_path):
     assert simulate().code == 0
     audit(finished, "--release", here / "run/release").failed(TAMPERING, "other-charter")
+    audit(finished, "--release", tmp_path).failed(UNUSABLE, "no-release")
+
+
+# A release that is not whole
+
+
+def test_without_the_model_or_with_another_the_transcript_is_compared_all_the_same(audit, finished):
     flip(finished / "release/model.safetensors", 100)
-    assert audit(finished, "--release", finished / "release").code == TAMPERING
+    assert audit(finished, "--release", finished / "release").code == 0
+    (finished / "release/model.safetensors").unlink()
+    rewrite(finished, 1, numbered=lambda step: 1)
+    assert "[contributors-differ]" in audit(finished, "--release", finished / "release").out
+
+
+def test_checkpoints_alone_vouch_for_the_transcript_and_it_is_said_that_there_is_no_statement(audit, finished):
+    (finished / "release/statement.dsse.json").unlink()
+    shown = audit(finished, "--release", finished / "release").shown
+    assert "The release has no statement.dsse.json: whether sums are missing at the end was not checked." in shown
+    (path,) = (finished / "coordinator/transcript").glob("epoch-000001.transcript")
+    flip(path, path.stat().st_size // 2)
+    assert "[transcript-altered]" in audit(finished, "--release", finished / "release").out
+
+
+def test_a_release_without_checkpoints_does_not_vouch_for_the_transcript_and_its_statement_is_compared(audit, finished):
+    rewrite(finished, 1, numbered=lambda step: 1)
+    (finished / "release" / CHECKPOINTS_FILE).unlink()
+    outcome = audit(finished, "--release", finished / "release", *egress_of(finished, "h1"))
+    assert outcome.code == TAMPERING
+    assert "The release does not vouch for the transcript: it has no checkpoints.dsse.json." in outcome.out
+    assert "[contributors-differ]" in outcome.out
+    assert "The release has no checkpoint of h1's log" in outcome.out
+
+
+@pytest.mark.parametrize("name", ["statement.dsse.json", CHECKPOINTS_FILE])
+def test_what_was_altered_of_a_release_is_found_beside_what_the_rest_of_it_shows(audit, finished, name):
+    path = finished / "release" / name
+    envelope = json.loads(path.read_text())
+    envelope["signatures"][0]["sig"] = envelope["signatures"][1]["sig"]
+    path.write_text(json.dumps(envelope))
+    outcome = audit(finished, "--release", finished / "release", "--json")
+    assert outcome.code == TAMPERING
+    told = json.loads(outcome.out)
+    assert [row["round"] for row in told["rounds"]] == [1, 2]
+    assert len(told["findings"]) == 1

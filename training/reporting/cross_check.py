@@ -12,13 +12,14 @@ from pathlib import Path
 
 from secagg.charter import VerifiedCharter
 from secagg.egress import EGRESS
-from secagg.release.checkpoints import VerifiedCheckpoints, read_checkpoints, signed_transcript
+from secagg.release.checkpoints import CHECKPOINTS_FILE, VerifiedCheckpoints, signed_transcript
+from secagg.release.folder import STATEMENT_FILE
 from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all
 from training.noise import noise_expansion
+from training.reporting.attested import Attested, read_attested
 from training.reporting.findings import Finding as Reported
 from training.reporting.misstated import misstated
-from training.reporting.records import read_release
-from training.reporting.rounds import altered_files, facts_of
+from training.reporting.rounds import TranscriptFacts, altered_files, facts_of
 from training.reporting.shown_log import ShownLog
 from training.reporting.since_the_end import (
     evidence_of_log,
@@ -41,6 +42,7 @@ class CrossCheck:
             compared with nothing.
         beside_logs: where the transcript and the logs, or the logs of two hospitals, do not fit.
         unnoted: members whose logs the release has no checkpoint of.
+        unstated: whether a release was given that has no statement, to compare sums and contributors with.
     """
 
     audit: TranscriptAudit
@@ -49,6 +51,7 @@ class CrossCheck:
     rewritten: tuple[Finding, ...]
     beside_logs: tuple[Finding, ...]
     unnoted: tuple[str, ...]
+    unstated: bool
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -64,10 +67,10 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
 
     Raises:
         InputError: what cannot be read, or belongs to another charter.
-        TamperingError: what is wrong with the release.
+        TamperingError: ``other-charter``, of the release.
     """
-    stated = read_release(release, charter) if release else None
-    checkpoints = read_checkpoints(release, charter) if release else None
+    attested = read_attested(release, charter) if release else None
+    checkpoints = attested.checkpoints if attested else None
     noted = signed_transcript(checkpoints, charter.charter)
     wrong = {log.member: found for log in logs if (found := _since_the_end(log, checkpoints))}
     standing = [log for log in logs if log.member not in wrong]
@@ -82,14 +85,14 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
     ]
     heard = {record.number for record in records}
     audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
-    differing = misstated(stated, facts_of(audit, charter)) if stated else []
     return CrossCheck(
         audit,
-        unvouched=_not_vouched_for(checkpoints) if checkpoints and not noted else (),
-        beside_release=_of_no_round((*altered_files(folder, noted), *differing)),
+        unvouched=_not_vouched_for(attested) if attested and not noted else (),
+        beside_release=_of_no_round((*altered_files(folder, noted), *_beside(attested, facts_of(audit, charter)))),
         rewritten=_of_no_round([*wrong.values(), *added]),
         beside_logs=tuple(compare_all(audit.epochs, records)),
-        unnoted=tuple(log.member for log in logs if checkpoints and log.member not in checkpoints.by_name),
+        unnoted=tuple(log.member for log in logs if attested and not noted_egress(log.member, checkpoints)),
+        unstated=bool(attested and STATEMENT_FILE in attested.lacking),
     )
 
 
@@ -103,7 +106,21 @@ def _of_no_round(found: Sequence[Reported]) -> tuple[Finding, ...]:
     return tuple(Finding(0, 0, finding.reason, finding.message) for finding in found)
 
 
-def _not_vouched_for(checkpoints: VerifiedCheckpoints) -> tuple[Finding]:
+def _beside(attested: Attested | None, shown: TranscriptFacts) -> list[Reported]:
+    """What is wrong with the release, and what its statement says otherwise than the transcript shows it."""
+    if attested is None:
+        return []
+    return [*attested.problems, *(misstated(attested.release, shown) if attested.release else [])]
+
+
+def _not_vouched_for(attested: Attested) -> tuple[Finding, ...]:
+    """Where checkpoints were tampered with, that is a problem of its own."""
+    checkpoints = attested.checkpoints
+    if CHECKPOINTS_FILE in attested.lacking:
+        what = f"The release does not vouch for the transcript: it has no {CHECKPOINTS_FILE}."
+        return (Finding(0, 0, "transcript-not-vouched-for", what),)
+    if checkpoints is None:
+        return ()
     signed = len(checkpoints.cosigned_by)
     what = f"The release does not vouch for the transcript: {signed} hospitals have signed for one, which are too few."
     if not checkpoints.transcript:

@@ -131,7 +131,7 @@ def _read(problems: list[Finding], read: Callable[[], Read]) -> Read | None:
         return None
 
 
-def read_release(folder: Path, charter: VerifiedCharter) -> Release:
+def _read_release(folder: Path, charter: VerifiedCharter) -> Release:
     """What the statement of a release says, verified with the model and the charter beside it.
 
     Raises:
@@ -152,7 +152,7 @@ def read_release(folder: Path, charter: VerifiedCharter) -> Release:
 def _statement(folder: Path | None, charter: VerifiedCharter) -> bytes | None:
     if folder is None:
         return None
-    read_release(folder, charter)
+    _read_release(folder, charter)
     return read_bounded(folder / STATEMENT_FILE, 2 * LARGEST_STATEMENT)
 
 
