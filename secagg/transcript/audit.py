@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from secagg.charter import VerifiedCharter
+from secagg.charter import Charter, VerifiedCharter
 from secagg.errors import InputError, ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Lost, Opened, Received, Sent, TimedOut, sent
@@ -126,6 +126,14 @@ class EpochAudit:
     def last_closed(self) -> int:
         """The last round that is known to have ended, with a sum or without; 0 if none has."""
         return self.rounds[-1].round if self.rounds else 0
+
+    def unread_rounds(self, charter: Charter) -> int:
+        """How many rounds it may have had beyond those that are known to have ended; none unless it breaks off."""
+        if not self.broken_off:
+            return 0
+        if not self.first_round:
+            return charter.epoch_rounds
+        return max(0, self.room_until - max(self.last_closed, self.first_round - 1))
 
 
 def audit_epoch(

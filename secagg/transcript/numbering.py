@@ -81,25 +81,27 @@ def _reached(audit: EpochAudit) -> int:
 
 
 def _holes(opened: Sequence[EpochAudit], charter: Charter) -> Iterator[_Hole]:
-    """Where a sum is of a later step than is due. What an epoch that breaks off may hold is not said to be missing.
+    """Where a sum is of a later step than is due. As many as epochs that break off have room for are not said to be
+    missing.
 
     One that reached nobody, or too few, is made anew: a step may have several sums.
     """
     reached, after = dict.fromkeys(Purpose, 0), dict.fromkeys(Purpose, 0)
-    unread: set[Purpose] = set()
+    unread = dict.fromkeys(Purpose, 0)
     for audit in opened:
         for made in audit.rounds:
             if made.payload_sha256 is None:
                 continue
             for purpose, steps in _built_on(made, charter):
-                if steps > reached[purpose] and purpose not in unread:
-                    yield _Hole(purpose, reached[purpose] + 1, steps, after[purpose], audit.epoch, made)
+                known = reached[purpose] + unread[purpose]
+                if steps > known:
+                    yield _Hole(purpose, known + 1, steps, after[purpose], audit.epoch, made)
                 reached[purpose] = max(steps, reached[purpose])
-                unread.discard(purpose)
+                unread[purpose] = 0
             reached[made.purpose] = max(made.step, reached[made.purpose])
             after[made.purpose] = audit.epoch
-        if audit.broken_off:
-            unread.update(Purpose)
+        for purpose in Purpose:
+            unread[purpose] += audit.unread_rounds(charter)
 
 
 def _built_on(made: RoundAudit, charter: Charter) -> Iterator[tuple[Purpose, int]]:

@@ -30,7 +30,8 @@ def _other_sums(release: Release, transcript: TranscriptFacts) -> list[Finding]:
     if (release.sums, stated) == (len(applied), dict(shown)):
         return []
     lacks_some = len(applied) <= release.sums and shown <= Counter(stated)
-    if transcript.broken_off and lacks_some:
+    lacking = [release.sums - len(applied), *(Counter(stated) - shown).values()]
+    if transcript.broken_off and lacks_some and max(lacking) <= transcript.unread_rounds:
         # The rest may be what it lacks.
         return []
     return [

@@ -61,7 +61,8 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         findings: what does not fit.
         broken_off: epochs that were checked only up to where they are damaged or do not fit.
         around_damaged: whether what was exchanged around the epochs cannot be read to its end.
-        compared_sums: how many of its sums those logs show. Earlier reports have none of the last three.
+        unread_rounds: how many rounds those that are broken off may have beyond.
+        compared_sums: how many of its sums those logs show. Earlier reports have none of the last four.
     """
 
     rounds: tuple[RoundFacts, ...]
@@ -75,6 +76,7 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     broken_off: tuple[int, ...] = ()
     around_damaged: bool = False
     compared_sums: int = 0
+    unread_rounds: int = 0
 
     @property
     def cut(self) -> bool:
@@ -125,6 +127,7 @@ def facts_of(audit: TranscriptAudit, charter: VerifiedCharter) -> TranscriptFact
         compared_with=(),
         findings=_findings(audit.findings),
         broken_off=tuple(epoch.epoch for epoch in epochs if epoch.broken_off and epoch.epoch != AROUND),
+        unread_rounds=sum(epoch.unread_rounds(charter.charter) for epoch in epochs if epoch.epoch != AROUND),
         around_damaged=any(epoch.damaged for epoch in epochs if epoch.epoch == AROUND),
     )
 

@@ -211,9 +211,29 @@ def test_where_no_later_sum_is_known_the_steps_tell_nothing_of_rounds_that_are_m
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_sums_that_an_epoch_may_hold_that_breaks_off_are_not_said_to_lack_and_later_ones_are(charter, broken):
-    rest = with_rounds(1, made(1, 1), **broken)
-    assert lacking(charter, rest, with_rounds(2, made(5, 4), made(6, 5))) == []
-    assert lacking(charter, rest, with_rounds(2, made(5, 4), made(6, 6))) == ["Sum 5 of training is"]
+    rest = epoch(1, 1, 1, 3, rounds=[made(1, 1)], **broken)
+    assert lacking(charter, rest, with_rounds(2, made(4, 4), made(5, 5))) == []
+    assert lacking(charter, rest, with_rounds(2, made(4, 4), made(5, 6))) == ["Sum 5 of training is"]
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_an_epoch_that_breaks_off_excuses_no_more_sums_than_it_had_room_for(charter, broken):
+    """A byte is flipped in one file, and a whole epoch after it is written anew, as if it had given no sum."""
+    rest = epoch(1, 1, 2, 3, rounds=[made(1, 1), made(2, 2)], **broken)
+    written = with_rounds(2, *(failed(number, 4) for number in range(4, 9)))
+    assert lacking(charter, rest, written, with_rounds(3, made(9, 9))) == ["Sums 4 to 8 of training are"]
+    # Control: the sum that it had room for may be in it.
+    assert lacking(charter, rest, with_rounds(3, made(4, 4))) == []
+
+
+def test_of_several_that_break_off_each_may_hold_as_many_as_it_had_room_for(charter):
+    unread = EpochAudit(2, damaged=True), EpochAudit(3, damaged=True)
+    most = 2 * charter.charter.epoch_rounds
+    before = with_rounds(1, made(1, 1))
+    assert lacking(charter, before, *unread, with_rounds(4, made(2 + most, 2 + most))) == []
+    assert lacking(charter, before, *unread, with_rounds(4, made(3 + most, 3 + most))) == [
+        f"Sum {2 + most} of training is"
+    ]
 
 
 def test_statistics_and_training_are_counted_apart_and_training_builds_on_both(charter):

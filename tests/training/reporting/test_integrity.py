@@ -38,6 +38,7 @@ from training.privacy_plan import privacy_plan
 from training.reporting.computing import report_of
 from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others, verify_evidence
 from training.reporting.findings import Finding
+from training.reporting.misstated import misstated
 from training.reporting.records import Sources, gather_records
 from training.round_record import RefusalRecord
 
@@ -442,6 +443,17 @@ def test_control_what_a_longer_transcript_cannot_mend_is_found_in_a_damaged_one(
     assert ("contributors-differ", "the release") in found(report(finished))
     rewritten(finished, sums=release.sums, rounds=1)
     assert ("understated-rounds", "the release") in found(report(finished))
+
+
+def test_a_damaged_epoch_excuses_no_more_sums_than_it_had_room_for(finished):
+    flip_a_byte(finished.folder / "coordinator/transcript/epoch-000002.transcript", 0)
+    release = verify_release(finished.hospitals[1].release_folder).statement.predicate
+    shown = report(finished).transcript
+    assert shown.unread_rounds > 0
+    for more, expected in ((0, []), (1, ["contributors-differ"])):
+        applied = len({found.step for found in shown.rounds if found.took_part})
+        stated = replace(release, sums=applied + shown.unread_rounds + more)
+        assert [finding.reason for finding in misstated(stated, shown)] == expected
 
 
 def test_control_of_an_epoch_that_is_gone_from_the_end_the_transcript_is_accused_and_not_the_release(finished):
