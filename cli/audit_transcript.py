@@ -35,11 +35,13 @@ class LogJson(msgspec.Struct, frozen=True):
     """A hospital's log, as it was given.
 
     Attributes:
+        sums: of the transcript, which it shows too.
         entries: that are shown; ``hidden``: of which there is only a hash.
         unnoted: whether a release was given, and has no checkpoint of it.
     """
 
     member: str
+    sums: int
     entries: int
     hidden: int
     unnoted: bool
@@ -111,7 +113,7 @@ def transcript(
         _show(found, len(charter.charter.members))
         if checked.unstated:
             click.echo(f"The release has no {STATEMENT_FILE}: whether sums are missing at the end was not checked.")
-        click.echo(_verdict(checked))
+        click.echo(_verdict(checked, found.logs))
     context.exit(TamperingError.exit_code if checked.findings else 0)
 
 
@@ -142,7 +144,13 @@ def _describe(charter: str, checked: CrossCheck, shown: Sequence[ShownLog]) -> T
         bytes=sum(epoch.bytes for epoch in epochs),
         refused=sum(epoch.refused for epoch in epochs),
         logs=[
-            LogJson(log.member, len(log.excerpt.shown), len(log.excerpt.hidden), log.member in checked.unnoted)
+            LogJson(
+                log.member,
+                len(checked.compared.get(log.member, ())),
+                len(log.excerpt.shown),
+                len(log.excerpt.hidden),
+                log.member in checked.unnoted,
+            )
             for log in shown
         ],
         unfinished=[epoch.epoch for epoch in epochs if epoch.unfinished],
@@ -174,11 +182,11 @@ def _show_log(log: LogJson) -> None:
         click.echo(f"The release has no checkpoint of {log.member}'s log: that it is the true one is its own word.")
 
 
-def _verdict(checked: CrossCheck) -> str:
+def _verdict(checked: CrossCheck, logs: Sequence[LogJson]) -> str:
     audit = checked.audit
     if not checked.findings:
         sums = sum(record.payload_sha256 is not None for epoch in audit.epochs for record in epoch.rounds)
-        return f"Yes: all {sums} sums are what the hospitals' messages add up to."
+        return f"Yes: all {sums} sums are what the hospitals' messages add up to{_beside_logs(checked, logs)}."
     if audit.findings:
         unread = " In an epoch, nothing after the first misfit was checked."
         return f"No: the transcript does not fit together.{unread if any(e.broken_off for e in audit.epochs) else ''}"
@@ -189,3 +197,15 @@ def _verdict(checked: CrossCheck) -> str:
         "the logs say otherwise: the transcript or a log is not true": checked.beside_logs,
     }
     return f"No: the transcript fits together, but {'; '.join(what for what, found in told.items() if found)}."
+
+
+def _beside_logs(checked: CrossCheck, logs: Sequence[LogJson]) -> str:
+    """How many of the sums logs confirm, where any were given."""
+    if not logs:
+        return ""
+    compared = len(frozenset[int]().union(*checked.compared.values()))
+    if not compared:
+        return "; no log that was given shows one of them"
+    names = list(checked.compared)
+    says = f"the log of {names[0]} says" if len(names) == 1 else f"the logs of {len(names)} hospitals say"
+    return f"; of {compared} of them {says} the same"

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from secagg.charter.folder import read_verified
 from secagg.identity import Identity
+from secagg.log_excerpt import take_excerpt
 from secagg.release.checkpoints import read_checkpoints
 from training.hospital_folder import HospitalFolder
 from training.reporting.computing import report_of
-from training.reporting.evidence import gather_site
+from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others, gather_site
 from training.reporting.integrity import Integrity, check_site
 from training.reporting.records import Sources, gather_records
 from training.reporting.report import Report
@@ -25,6 +28,18 @@ def site_report(run: Path, member: str = "h1", release: bool = True):
     folder = HospitalFolder(run / "hospitals" / member)
     signed = gather_site(folder, charter, Identity.load(folder.identity))
     return report_of(charter, gather_records(charter, (signed,), Sources(run / "release" if release else None)))
+
+
+def hiding(run, folder, name, hidden):
+    """What a hospital exports that has hashes in the place of some entries of its log, which is valid all the same."""
+    charter, home = read_verified(run / "charter"), HospitalFolder(run / "hospitals" / name)
+    identity = Identity.load(home.identity)
+    evidence = gather_for_others(home, charter, identity).evidence
+    signed = [(item.entry, item.signature) for item in evidence.egress.shown]
+    evidence = replace(evidence, egress=take_excerpt(signed, lambda entry: not hidden(entry)))
+    path = folder / f"{name}.json"
+    path.write_bytes(SignedEvidence(evidence, identity.sign(_signed_bytes(evidence))).to_json())
+    return path
 
 
 class Officer:

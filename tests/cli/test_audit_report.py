@@ -9,20 +9,15 @@ from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from msgspec.structs import replace
 
 from cli.main import run
 from dp.ledger import PatientList
 from dp.ledger.patients import keep_patients
-from secagg.charter.folder import read_charter, read_verified
-from secagg.identity import Identity
-from secagg.log_excerpt import take_excerpt
+from secagg.charter.folder import read_charter
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
-from tests.cli.reporting import MEMBERS, alter_body, reasons, site_report
+from tests.cli.reporting import MEMBERS, alter_body, hiding, reasons, site_report
 from tests.support.log_rows import overwrite, rows
-from training.hospital_folder import HospitalFolder
-from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others
 
 QUESTIONS = ("wrong", "budget", "egress", "guarantee", "audit", "rounds", "refusals", "integrity", "rules", "versions")
 BOUND = {"canaries": 100, "guesses": 50, "right": 30, "epsilon": 1.0}
@@ -158,18 +153,6 @@ def test_beside_what_did_not_leave_it_says_whether_a_forged_sum_was_looked_for(w
     given = ("--charter", finished / "charter", "--out", tmp_path / "r.html")
     assert secagg("audit", "report", finished / "hospitals/h1", *given).code == 0
     assert f"{FORGED}whether one did was not checked here" in unescape((tmp_path / "r.html").read_text())
-
-
-def hiding(run, folder, name, hidden):
-    """What a hospital exports that has hashes in the place of some entries of its log, which is valid all the same."""
-    charter, home = read_verified(run / "charter"), HospitalFolder(run / "hospitals" / name)
-    identity = Identity.load(home.identity)
-    evidence = gather_for_others(home, charter, identity).evidence
-    signed = [(item.entry, item.signature) for item in evidence.egress.shown]
-    evidence = replace(evidence, egress=take_excerpt(signed, lambda entry: not hidden(entry)))
-    path = folder / f"{name}.json"
-    path.write_bytes(SignedEvidence(evidence, identity.sign(_signed_bytes(evidence))).to_json())
-    return path
 
 
 HIDDEN = {

@@ -16,7 +16,7 @@ from secagg.release.dsse import assemble, attest
 from secagg.transcript import TranscriptWriter
 from secagg.transcript.files import checkpoint_files, read_events
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip
-from tests.cli.reporting import alter_body
+from tests.cli.reporting import alter_body, hiding
 from tests.support.log_rows import overwrite, rows
 from tests.support.transcripts import with_a_sum_taken_away
 from training.hospital_folder import HospitalFolder
@@ -62,6 +62,20 @@ def test_beside_every_hospitals_own_log_nothing_is_found_either(audit, finished)
     assert found["findings"] == []
     assert [row["round"] for row in found["rounds"]] == [1, 2]
     assert found["messages"] > 20
+    assert [log["sums"] for log in found["logs"]] == [2, 2, 2, 2]
+
+
+def test_it_is_said_of_how_many_sums_the_logs_say_the_same(audit, finished, tmp_path):
+    """A hospital can show hashes in the place of the sums that it took."""
+    told = "Yes: all 2 sums are what the hospitals' messages add up to"
+    assert f"{told}; of 2 of them the log of h1 says the same." in audit(finished, *egress_of(finished, "h1")).shown
+    both = audit(finished, *egress_of(finished, "h1", "h2")).shown
+    assert f"{told}; of 2 of them the logs of 2 hospitals say the same." in both
+    one = hiding(finished, tmp_path, "h1", lambda entry: entry.took_sum and entry.round == 2)
+    assert f"{told}; of 1 of them the log of h1 says the same." in audit(finished, "--egress", f"h1={one}").shown
+    all_of_them = hiding(finished, tmp_path, "h2", lambda entry: entry.took_sum)
+    shown = audit(finished, "--egress", f"h2={all_of_them}").shown
+    assert f"{told}; no log that was given shows one of them." in shown
 
 
 def test_one_byte_altered_anywhere_in_an_epoch_shows(audit, finished):

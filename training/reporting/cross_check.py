@@ -6,7 +6,7 @@ together may fit neither.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from training.noise import noise_expansion
 from training.reporting.attested import Attested, read_attested
 from training.reporting.findings import Finding as Reported
 from training.reporting.misstated import misstated
-from training.reporting.rounds import TranscriptFacts, altered_files, facts_of
+from training.reporting.rounds import TranscriptFacts, altered_files, compared_sums, facts_of
 from training.reporting.shown_log import ShownLog
 from training.reporting.since_the_end import (
     evidence_of_log,
@@ -43,6 +43,7 @@ class CrossCheck:
         beside_logs: where the transcript and the logs, or the logs of two hospitals, do not fit.
         unnoted: members whose logs the release has no checkpoint of.
         unstated: whether a release was given that has no statement, to compare sums and contributors with.
+        compared: the rounds whose sums are in the logs too, by the name of each member whose log shows one.
     """
 
     audit: TranscriptAudit
@@ -52,6 +53,7 @@ class CrossCheck:
     beside_logs: tuple[Finding, ...]
     unnoted: tuple[str, ...]
     unstated: bool
+    compared: Mapping[str, frozenset[int]]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -85,13 +87,15 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
     ]
     heard = {record.number for record in records}
     audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
+    facts = facts_of(audit, charter)
     return CrossCheck(
         audit,
         unvouched=_not_vouched_for(attested) if attested and not noted else (),
-        beside_release=_of_no_round((*altered_files(folder, noted), *_beside(attested, facts_of(audit, charter)))),
+        beside_release=_of_no_round((*altered_files(folder, noted), *_beside(attested, facts))),
         rewritten=_of_no_round([*wrong.values(), *added]),
         beside_logs=tuple(compare_all(audit.epochs, records)),
         unnoted=tuple(log.member for log in logs if attested and not noted_egress(log.member, checkpoints)),
+        compared=compared_sums(facts, records),
         unstated=bool(attested and STATEMENT_FILE in attested.lacking),
     )
 

@@ -100,8 +100,7 @@ def read_transcript(
     audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
     alone = facts_of(audit, charter)
     beside = _findings(compare_all(audit.epochs, records))
-    summed = {found.round for found in alone.rounds if found.sum_sha256}
-    compared = {record.name: shown for record in records if (shown := summed & _rounds_taken(record))}
+    compared = compared_sums(alone, records)
     return replace(
         alone,
         compared_with=tuple(compared),
@@ -130,6 +129,12 @@ def facts_of(audit: TranscriptAudit, charter: VerifiedCharter) -> TranscriptFact
         unread_rounds=sum(epoch.unread_rounds(charter.charter) for epoch in epochs if epoch.epoch != AROUND),
         around_damaged=any(epoch.damaged for epoch in epochs if epoch.epoch == AROUND),
     )
+
+
+def compared_sums(transcript: TranscriptFacts, records: Iterable[HospitalRecord]) -> dict[str, frozenset[int]]:
+    """Of which sums of a transcript, by round, hospitals' logs show that they took one; only of those that show any."""
+    summed = {found.round for found in transcript.rounds if found.sum_sha256}
+    return {record.name: shown for record in records if (shown := _rounds_taken(record) & summed)}
 
 
 def _rounds_taken(record: HospitalRecord) -> frozenset[int]:
