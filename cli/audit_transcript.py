@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -19,6 +19,7 @@ from secagg.release.folder import STATEMENT_FILE
 from secagg.transcript import Finding
 from training.reporting.cross_check import CrossCheck, cross_check
 from training.reporting.shown_log import ShownLog, read_shown_log
+from training.reporting.since_the_end import OLD_COPY, OLD_EXPORT, TAKEN_LATER
 
 
 class RoundJson(msgspec.Struct, frozen=True):
@@ -183,20 +184,30 @@ def _show_log(log: LogJson) -> None:
 
 
 def _verdict(checked: CrossCheck, logs: Sequence[LogJson]) -> str:
-    audit = checked.audit
+    epochs = checked.audit.epochs
     if not checked.findings:
-        sums = sum(record.payload_sha256 is not None for epoch in audit.epochs for record in epoch.rounds)
+        sums = sum(record.payload_sha256 is not None for epoch in epochs for record in epoch.rounds)
         return f"Yes: all {sums} sums are what the hospitals' messages add up to{_beside_logs(checked, logs)}."
-    if audit.findings:
-        unread = " In an epoch, nothing after the first misfit was checked."
-        return f"No: the transcript does not fit together.{unread if any(e.broken_off for e in audit.epochs) else ''}"
+    unread = " In an epoch, nothing after the first misfit was checked." if any(e.broken_off for e in epochs) else ""
+    fits = "the transcript does not fit together;" if checked.audit.findings else "the transcript fits together, but"
+    told = "; ".join(_misfits(checked))
+    return f"No: {fits} {told}.{unread}" if told else f"No: {fits.rstrip(';')}.{unread}"
+
+
+def _misfits(checked: CrossCheck) -> Iterator[str]:
+    """What does not fit beside the transcript itself."""
+    logs = {finding.reason for finding in checked.rewritten}
+    old, added = logs & {OLD_EXPORT, OLD_COPY}, logs & {TAKEN_LATER}
     told = {
         "the release does not vouch for it": checked.unvouched,
+        "the release is not what was signed": checked.not_as_signed,
         "the release says otherwise": checked.beside_release,
-        "a log that was given does not go on from what its hospital signed for": checked.rewritten,
+        "a log that was given ends before what its hospital signed for": old,
+        "a sum was added to a log that was given after its hospital had signed for it": added,
+        "a log that was given does not go on from what its hospital signed for": logs - old - added,
         "the logs say otherwise: the transcript or a log is not true": checked.beside_logs,
     }
-    return f"No: the transcript fits together, but {'; '.join(what for what, found in told.items() if found)}."
+    return (what for what, found in told.items() if found)
 
 
 def _beside_logs(checked: CrossCheck, logs: Sequence[LogJson]) -> str:

@@ -172,10 +172,14 @@ def _forged(report: Report) -> str:
     transcript = report.transcript
     if transcript is None:
         return "whether one did was not checked here, as no transcript was given"
+    if transcript.findings:
+        misfit = (
+            "here something in the transcript does not fit; what is said to be wrong says whether that is such a sum"
+        )
+        beside = "; no hospital's log was there that shows one of its sums"
+        return misfit if transcript.compared_with else f"{misfit}{beside}"
     if not transcript.compared_with:
         return "whether one did was not checked here, as no hospital's log was there that shows a sum of the transcript"
-    if transcript.findings:
-        return "here something in the transcript does not fit; what is said to be wrong says whether that is such a sum"
     logs, compared = len(transcript.compared_with), transcript.compared_sums
     whose = "the log of 1 hospital" if logs == 1 else f"the logs of {logs} hospitals"
     if report.about == "site":

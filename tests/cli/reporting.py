@@ -11,8 +11,13 @@ from msgspec.structs import replace
 from secagg.charter.folder import read_verified
 from secagg.identity import Identity
 from secagg.log_excerpt import take_excerpt
-from secagg.release.checkpoints import read_checkpoints
+from secagg.release.checkpoints import CHECKPOINTS_FILE, checkpoints_statement, read_checkpoints
+from secagg.release.dsse import assemble, attest
+from secagg.transcript import TranscriptWriter
+from secagg.transcript.files import checkpoint_files, read_events
+from tests.support.transcripts import with_a_sum_taken_away
 from training.hospital_folder import HospitalFolder
+from training.noise import noise_expansion
 from training.reporting.computing import report_of
 from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others, gather_site
 from training.reporting.integrity import Integrity, check_site
@@ -40,6 +45,29 @@ def hiding(run, folder, name, hidden):
     path = folder / f"{name}.json"
     path.write_bytes(SignedEvidence(evidence, identity.sign(_signed_bytes(evidence))).to_json())
     return path
+
+
+def resigned(run, transcript, signers, sites=None):
+    """The checkpoints of a run about another transcript, or of fewer sites, signed by some."""
+    charter = read_verified(run / "charter")
+    said = read_checkpoints(run / "release", charter)
+    statement = checkpoints_statement(charter, sites or said.by_name.values(), transcript(said.transcript))
+    identities = [Identity.load(run / "hospitals" / name / "identity.pem") for name in signers]
+    signed = assemble(statement, [attest(statement, identity) for identity in identities])
+    (run / "release" / CHECKPOINTS_FILE).write_bytes(signed.to_json())
+
+
+def rewrite(run, number, **options):
+    """The coordinator writes that a round gave no sum, and has the hospitals sign for that transcript."""
+    folder, charter = run / "coordinator/transcript", read_verified(run / "charter")
+    (path,) = folder.glob("epoch-000001.transcript")
+    expansion = noise_expansion(charter.charter)
+    written = with_a_sum_taken_away(list(read_events(path, 1 << 20)), charter, number, expansion, **options)
+    path.unlink()
+    write = TranscriptWriter(folder, 1)
+    for event in written:
+        write(event)
+    resigned(run, lambda files: checkpoint_files(folder), ("h1", "h2", "h3", "h4"))
 
 
 class Officer:

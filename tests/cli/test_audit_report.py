@@ -16,7 +16,7 @@ from dp.ledger.patients import keep_patients
 from secagg.charter.folder import read_charter
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
-from tests.cli.reporting import MEMBERS, alter_body, hiding, reasons, site_report
+from tests.cli.reporting import MEMBERS, alter_body, hiding, reasons, rewrite, site_report
 from tests.support.log_rows import overwrite, rows
 
 QUESTIONS = ("wrong", "budget", "egress", "guarantee", "audit", "rounds", "refusals", "integrity", "rules", "versions")
@@ -175,6 +175,19 @@ def test_of_sums_that_a_hospital_hides_it_is_not_said_that_they_are_the_true_one
     page = unescape((tmp_path / "r.html").read_text())
     assert f"{FORGED}{told}" in page
     assert checked in page
+
+
+def test_of_a_log_whose_only_sum_the_transcript_lacks_it_is_not_said_that_nothing_was_checked(
+    secagg, finished, tmp_path
+):
+    exported = hiding(finished, tmp_path, "h1", lambda entry: entry.took_sum and entry.round == 1)
+    rewrite(finished, 2)
+    given = ("--charter", finished / "charter", "--transcript", finished / "coordinator/transcript")
+    outcome = secagg("audit", "report", exported, *given, "--out", tmp_path / "r.html")
+    assert "[missing-round]" in outcome.out
+    page = unescape((tmp_path / "r.html").read_text())
+    assert f"{FORGED}here something in the transcript does not fit" in page
+    assert "whether one did was not checked here" not in page
 
 
 OTHERS = {

@@ -11,16 +11,11 @@ import pytest
 from secagg.charter.folder import read_verified
 from secagg.egress import EgressEntry, EgressLog, read_egress
 from secagg.identity import Identity
-from secagg.release.checkpoints import CHECKPOINTS_FILE, checkpoints_statement, read_checkpoints
-from secagg.release.dsse import assemble, attest
-from secagg.transcript import TranscriptWriter
-from secagg.transcript.files import checkpoint_files, read_events
+from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip
-from tests.cli.reporting import alter_body, hiding
+from tests.cli.reporting import alter_body, hiding, resigned, rewrite
 from tests.support.log_rows import overwrite, rows
-from tests.support.transcripts import with_a_sum_taken_away
 from training.hospital_folder import HospitalFolder
-from training.noise import noise_expansion
 from training.reporting.evidence import gather_for_others
 
 CHAINED = ("sequence", "previous")
@@ -221,7 +216,10 @@ def test_a_sum_that_a_hospital_adds_to_its_log_after_the_end_accuses_itself_and_
     assert outcome.code == TAMPERING
     assert "h1 took a sum of round 2 after the run had ended" in outcome.out
     assert outcome.out.count("[taken-after-the-end]") == outcome.out.count("[") == 1
-    assert "the transcript or a log is not true" not in outcome.out
+    assert outcome.out.splitlines()[-1] == (
+        "No: the transcript fits together, but a sum was added to a log that was given after its hospital had signed "
+        "for it."
+    )
 
 
 def test_control_without_the_release_the_sum_that_was_added_contradicts_the_transcript(audit, finished, added_to):
@@ -238,6 +236,28 @@ def test_an_export_from_before_the_end_is_asked_for_anew(audit, secagg, finished
     assert outcome.code == TAMPERING
     assert "Ask h1 for a new export" in outcome.out
     assert outcome.out.count("[old-export]") == outcome.out.count("[") == 1
+    assert outcome.out.splitlines()[-1] == (
+        "No: the transcript fits together, but a log that was given ends before what its hospital signed for."
+    )
+
+
+def test_a_copy_of_a_log_from_before_the_end_is_asked_for_anew(audit, finished, tmp_path):
+    copy = tmp_path / "egress.sqlite"
+    copy.write_bytes((finished / "hospitals/h1/egress.sqlite").read_bytes())
+    overwrite(copy, rows(copy)[:5])
+    outcome = audit(finished, "--release", finished / "release", "--egress", f"h1={copy}")
+    assert outcome.code == TAMPERING
+    assert "The copy of h1's egress log that was given has 5 entries, and h1 signed for" in outcome.out
+    assert outcome.out.count("[old-copy]") == outcome.out.count("[") == 1
+
+
+def test_a_transcript_that_does_not_fit_together_hides_nothing_that_is_wrong_beside_it(audit, finished, written_anew):
+    rewrite(finished, 1)
+    outcome = audit(finished, "--release", finished / "release", "--egress", f"h1={written_anew}")
+    assert outcome.out.splitlines()[-1] == (
+        "No: the transcript does not fit together; the release says otherwise; a log that was given does not go on "
+        "from what its hospital signed for."
+    )
 
 
 def test_a_log_that_the_release_has_no_checkpoint_of_rests_on_its_hospitals_word(audit, finished):
@@ -254,16 +274,6 @@ def test_a_folder_without_transcripts_or_a_charter_is_unusable(audit, secagg, fi
     secagg("audit", "transcript", tmp_path, "--charter", finished / "charter").failed(UNUSABLE, "no-transcript")
     transcripts = finished / "coordinator/transcript"
     secagg("audit", "transcript", transcripts, "--charter", tmp_path).failed(UNUSABLE, "unreadable")
-
-
-def resigned(run, transcript, signers, sites=None):
-    """The checkpoints of a run about another transcript, or of fewer sites, signed by some."""
-    charter = read_verified(run / "charter")
-    said = read_checkpoints(run / "release", charter)
-    statement = checkpoints_statement(charter, sites or said.by_name.values(), transcript(said.transcript))
-    identities = [Identity.load(run / "hospitals" / name / "identity.pem") for name in signers]
-    signed = assemble(statement, [attest(statement, identity) for identity in identities])
-    (run / "release" / CHECKPOINTS_FILE).write_bytes(signed.to_json())
 
 
 @pytest.mark.parametrize(
@@ -285,19 +295,6 @@ def test_control_what_enough_have_signed_for_vouches_for_it(audit, finished):
 
 
 # A sum that the coordinator writes out of its transcript
-
-
-def rewrite(run, number, **options):
-    """The coordinator writes that a round gave no sum, and has the hospitals sign for that transcript."""
-    folder, charter = run / "coordinator/transcript", read_verified(run / "charter")
-    (path,) = folder.glob("epoch-000001.transcript")
-    expansion = noise_expansion(charter.charter)
-    written = with_a_sum_taken_away(list(read_events(path, 1 << 20)), charter, number, expansion, **options)
-    path.unlink()
-    write = TranscriptWriter(folder, 1)
-    for event in written:
-        write(event)
-    resigned(run, lambda files: checkpoint_files(folder), ("h1", "h2", "h3", "h4"))
 
 
 def test_a_sum_that_is_gone_from_the_transcript_is_found_by_a_later_one(audit, finished):
@@ -367,3 +364,5 @@ def test_what_was_altered_of_a_release_is_found_beside_what_the_rest_of_it_shows
     told = json.loads(outcome.out)
     assert [row["round"] for row in told["rounds"]] == [1, 2]
     assert len(told["findings"]) == 1
+    verdict = audit(finished, "--release", finished / "release").out.splitlines()[-1]
+    assert verdict == "No: the transcript fits together, but the release is not what was signed."

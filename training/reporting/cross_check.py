@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secagg.charter import VerifiedCharter
-from secagg.egress import EGRESS
 from secagg.release.checkpoints import CHECKPOINTS_FILE, VerifiedCheckpoints, signed_transcript
 from secagg.release.folder import STATEMENT_FILE
 from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all
@@ -24,8 +23,8 @@ from training.reporting.shown_log import ShownLog
 from training.reporting.since_the_end import (
     evidence_of_log,
     noted_egress,
+    of_copy,
     of_egress,
-    since_the_end,
     taken_after_the_end,
 )
 
@@ -37,6 +36,7 @@ class CrossCheck:
     Attributes:
         audit: of the transcript by itself.
         unvouched: that the release does not vouch for the transcript.
+        not_as_signed: what is wrong with the release itself.
         beside_release: where the transcript is not what the hospitals signed for, or the statement says otherwise.
         rewritten: logs that are not what their hospitals signed for, and sums that were added to one later; they were
             compared with nothing.
@@ -48,6 +48,7 @@ class CrossCheck:
 
     audit: TranscriptAudit
     unvouched: tuple[Finding, ...]
+    not_as_signed: tuple[Finding, ...]
     beside_release: tuple[Finding, ...]
     rewritten: tuple[Finding, ...]
     beside_logs: tuple[Finding, ...]
@@ -58,7 +59,8 @@ class CrossCheck:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All of it."""
-        return (*self.unvouched, *self.beside_release, *self.audit.findings, *self.rewritten, *self.beside_logs)
+        of_release = (*self.unvouched, *self.not_as_signed, *self.beside_release)
+        return (*of_release, *self.audit.findings, *self.rewritten, *self.beside_logs)
 
 
 def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, logs: Sequence[ShownLog]) -> CrossCheck:
@@ -91,6 +93,7 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
     return CrossCheck(
         audit,
         unvouched=_not_vouched_for(attested) if attested and not noted else (),
+        not_as_signed=_of_no_round(attested.problems if attested else ()),
         beside_release=_of_no_round((*altered_files(folder, noted), *_beside(attested, facts))),
         rewritten=_of_no_round([*wrong.values(), *added]),
         beside_logs=tuple(compare_all(audit.epochs, records)),
@@ -103,7 +106,7 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
 def _since_the_end(log: ShownLog, checkpoints: VerifiedCheckpoints | None) -> Reported | None:
     if log.exported:
         return of_egress(log.exported, checkpoints)
-    return since_the_end(log.member, log.excerpt, EGRESS, noted_egress(log.member, checkpoints))
+    return of_copy(log.member, log.excerpt, checkpoints)
 
 
 def _of_no_round(found: Sequence[Reported]) -> tuple[Finding, ...]:
@@ -111,10 +114,8 @@ def _of_no_round(found: Sequence[Reported]) -> tuple[Finding, ...]:
 
 
 def _beside(attested: Attested | None, shown: TranscriptFacts) -> list[Reported]:
-    """What is wrong with the release, and what its statement says otherwise than the transcript shows it."""
-    if attested is None:
-        return []
-    return [*attested.problems, *(misstated(attested.release, shown) if attested.release else [])]
+    """What the statement says otherwise than the transcript shows it."""
+    return misstated(attested.release, shown) if attested and attested.release else []
 
 
 def _not_vouched_for(attested: Attested) -> tuple[Finding, ...]:

@@ -23,6 +23,8 @@ from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 
 OLD_EXPORT: Final = "old-export"
+OLD_COPY: Final = "old-copy"
+TAKEN_LATER: Final = "taken-after-the-end"
 
 
 def since_the_end(
@@ -55,7 +57,7 @@ def taken_after_the_end(
     if not later:
         return None
     return Finding(
-        "taken-after-the-end",
+        TAKEN_LATER,
         f"By its egress log, {member} took a sum of round {later[0]} after the run had ended and it had signed for the "
         "log. No hospital takes one then: the entry was added later, and was compared with nothing.",
         member,
@@ -80,6 +82,21 @@ def noted_egress(member: str, checkpoints: VerifiedCheckpoints | None) -> LogChe
     """What a member has signed for of its egress log; None if it has for nothing."""
     own = checkpoints.by_name.get(member) if checkpoints else None
     return own.egress if own else None
+
+
+def of_copy(member: str, excerpt: LogExcerpt[EgressEntry], checkpoints: VerifiedCheckpoints | None) -> Finding | None:
+    """What is wrong with a file of an egress log, which may be a copy from before the run ended."""
+    noted = noted_egress(member, checkpoints)
+    if noted is None or excerpt.checkpoint.entries >= noted.entries:
+        return since_the_end(member, excerpt, EGRESS, noted)
+    return Finding(
+        OLD_COPY,
+        f"The copy of {member}'s egress log that was given has {excerpt.checkpoint.entries} entries, and {member} "
+        f"signed for {noted.entries} when the run ended. Ask {member} for a new copy: if that is as short, an older "
+        "log was put back there, or the log was cut off.",
+        member,
+        "Use the new copy.",
+    )
 
 
 def of_ledger(
