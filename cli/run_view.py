@@ -229,13 +229,16 @@ def _comparison_table(result: SimulationResult) -> Table:
 
 
 def _same_steps(result: SimulationResult, compared: Compared) -> str:
-    told = (
-        f"Each is trained for {compared.steps} steps with the same settings; none is tuned, or trained to the end. The "
-        "second line shows what federating costs. It is no upper limit"
-    )
+    told = f"Each is trained for {compared.steps} steps with the same settings; none is tuned, or trained to the end."
     if result.terms.privacy == "none":
-        return f"{told}: with more steps it may be better."
-    return f"{told}, and does not show what privacy costs: for that, compare with the best you reach under --dp none."
+        shows = "The second line shows what federating costs. It is no upper limit: with more steps it may be better."
+    else:
+        shows = (
+            "The second line has neither clipping nor noise, and is no upper limit: it shows neither what federating "
+            "nor what privacy costs. For federating, see the first two lines under --dp none; for privacy, compare "
+            "with the best you reach under --dp none."
+        )
+    return f"{told} {shows}"
 
 
 def _planned(result: SimulationResult) -> str:

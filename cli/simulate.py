@@ -54,8 +54,8 @@ from cli.paths import FILE, FOLDER
     "--compare/--no-compare",
     default=True,
     show_default=True,
-    help="Also train on all records pooled, and at each hospital alone, for as many steps with the same settings. It "
-    "shows what federating costs; for what privacy costs, compare with the best run under --dp none.",
+    help="Also train on all records pooled, and at each hospital alone, for as many steps with the same settings. "
+    "Under --dp none it shows what federating costs; for what privacy costs, compare with the best of such runs.",
 )
 @charter_options
 @json_option

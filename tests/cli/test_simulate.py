@@ -91,7 +91,9 @@ def test_with_a_comparison_pooled_and_alone_are_shown_too(secagg, here):
     assert "all records pooled, same steps, no protection" in shown
     assert "h2 alone" in shown
     assert "Each is trained for 1 steps with the same settings" in shown
-    assert "It is no upper limit: with more steps it may be better." in shown
+    assert (
+        "The second line shows what federating costs. It is no upper limit: with more steps it may be better." in shown
+    )
     assert "--dp none" not in shown
 
 
@@ -100,7 +102,8 @@ def test_a_comparison_with_noise_is_made_once_and_says_what_it_does_not_show(sec
     (here / "task.toml").write_text(TASK.replace('"none"', '"bounds"') + bounds)
     options = ["--rounds", "1", "--local-steps", "1", "--device", "cpu", *LOCAL_DP]
     shown = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *options).shown
-    assert "does not show what privacy costs: for that, compare with the best you reach under --dp none." in shown
+    assert "it shows neither what federating nor what privacy costs." in shown
+    assert "shows what federating costs" not in shown
     first = secagg("simulate", "--resume", "run", "--json").json
     compared = first["comparison"]
     assert compared["steps"] == 1
