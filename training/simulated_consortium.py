@@ -33,7 +33,7 @@ from training.simulation_folder import SimulationSettings
 from training.sites import read_test
 from training.splitting import Site
 from training.task import Task
-from training.tested_patients import require_untrained
+from training.tested_patients import overlap
 from training.without_effect import another_batch, unused_dropout, unused_patients
 
 NO_BUDGET: Final = "budget-exceeded"
@@ -71,7 +71,8 @@ class SimulatedConsortium:
             self.patients.append(HospitalPatients(site.name, train))
             tests += [test] if test else []
         separate = read_test(settings.source, task)
-        self._overlap = require_untrained(separate, self.patients).cautions() if separate else ()
+        # Never refused here: a run that has begun, and spent its budget, can be ended and shown.
+        self._overlap = overlap(separate, self.patients).cautions() if separate else ()
         self.test = separate or (concatenate(tests) if tests else None)
         self.failures: list[SecaggError] = []
         self._refused: list[tuple[str, str]] = []

@@ -1,15 +1,15 @@
 """Whether patients that a simulation tests on are also among those that it trains on: its figures would be too high.
 
-Knows what patients are recognised by: a name where a column has it, else each row's features. Only somebody who has
+Knows what patients are recognised by: a name where a column has it, and each row's features. Only somebody who has
 everybody's records can compare them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from training.task import Task
 TRAINED_ON: Final = "test-patients-trained-on"
 
 _MOST_NAMES: Final = 3
-_Owners = Mapping[bytes, set[tuple[str, int]]]
+_Marks = Literal["names", "records"]
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,24 @@ class Overlap:
     Attributes:
         patients: how many are tested on; ``found``: how many of them are trained on too, as far as can be told.
         hospitals: whose records they are in.
-        by_name: whether a column names patients everywhere, so that nobody else is taken for one.
-        rows_differ: whether most patients have rows that no other has, so that rows tell who is who.
+        alike: what of them is the same.
+        tells_apart: whether at most hospitals most patients have names, or rows, that no other patient has: not where
+            each hospital numbers its own from 1.
+        is_certain: whether they are surely the same people.
     """
 
     source: str
     patients: int
     found: int
     hospitals: tuple[str, ...]
-    by_name: bool
-    rows_differ: bool
+    alike: _Marks
+    tells_apart: bool
+    is_certain: bool = False
 
     @property
-    def is_certain(self) -> bool:
-        """A few rows may be alike by chance, and names not."""
-        return self.found > 0 if self.by_name else self.rows_differ and 2 * self.found > self.patients
+    def is_most(self) -> bool:
+        """A few rows may be alike by chance."""
+        return self.tells_apart and 2 * self.found > self.patients
 
     def cautions(self) -> tuple[Caution, ...]:
         """What is to be told where it may be chance."""
@@ -60,14 +63,14 @@ class Overlap:
 
     def refusal(self) -> InputError:
         """The same where it is certain."""
-        alike = _NAMES_ALIKE if self.by_name else _ROWS_ALIKE
-        return InputError(TRAINED_ON, self._told(), culprit=self.source, remedy=f"{_REMEDY} {alike}")
+        otherwise = _NAMES_ALIKE if self.alike == "names" else _ROWS_ALIKE
+        return InputError(TRAINED_ON, self._told(), culprit=self.source, remedy=f"{_REMEDY} {otherwise}")
 
     def _told(self) -> str:
-        whose, what = some(self.hospitals, _MOST_NAMES), "names" if self.by_name else "records"
+        whose = some(self.hospitals, _MOST_NAMES)
         return (
-            f"Of the {self.patients} patients in {self.source}, on whom the model is tested, the {what} of {self.found}"
-            f" are also those of patients that it is trained on, at {whose}."
+            f"Of the {self.patients} patients in {self.source}, on whom the model is tested, the {self.alike} of "
+            f"{self.found} are also those of patients that it is trained on, at {whose}."
         )
 
 
@@ -79,24 +82,22 @@ def trained_on(sites: Sequence[Site], task: Task) -> list[HospitalPatients]:
 def overlap(test: Records, hospitals: Sequence[HospitalPatients]) -> Overlap:
     """Compare patients that are tested on with those that hospitals train on.
 
-    A patient without a name is found by one row that is the same in all features, whatever the label.
+    A patient without a name, or where names tell nobody apart, is found by one row that is the same in all features,
+    whatever the label. So are patients with other names, if they are most of them: an extract may have new names.
     """
-    by_name = all(_has_names(records) for records in (test, *(hospital.train for hospital in hospitals)))
-    owners: dict[bytes, set[tuple[str, int]]] = defaultdict(set)
-    for hospital in hospitals:
-        for patient, mark in _recognised_by(hospital.train, by_name):
-            owners[mark].add((hospital.name, patient))
-    found, whose = set(), set()
-    for patient, mark in _recognised_by(test, by_name):
-        if mark in owners:
-            found.add(patient)
-            whose |= {name for name, _ in owners[mark]}
-    names = tuple(hospital.name for hospital in hospitals if hospital.name in whose)
-    return Overlap(test.source, test.patient_count, len(found), names, by_name, _rows_differ(owners))
+    rows = _compare("records", test, hospitals)
+    if not all(_has_names(records) for records in (test, *(hospital.train for hospital in hospitals))):
+        return replace(rows, is_certain=rows.is_most)
+    names = _compare("names", test, hospitals)
+    if not names.tells_apart:
+        return names if names.found and not rows.is_most else replace(rows, is_certain=rows.is_most)
+    if names.found:
+        return replace(names, is_certain=True)
+    return rows if rows.is_most else names
 
 
-def require_untrained(test: Records, hospitals: Sequence[HospitalPatients]) -> Overlap:
-    """Refuse to test on patients who are surely trained on; who may be by chance is told of.
+def require_untrained(test: Records, hospitals: Sequence[HospitalPatients]) -> None:
+    """Refuse to test on patients who are surely trained on.
 
     Raises:
         InputError: ``test-patients-trained-on``.
@@ -104,24 +105,43 @@ def require_untrained(test: Records, hospitals: Sequence[HospitalPatients]) -> O
     found = overlap(test, hospitals)
     if found.is_certain:
         raise found.refusal()
-    return found
 
 
 def _has_names(records: Records) -> bool:
     return records.marks is not None and records.marks.shape[1] > 1
 
 
-def _recognised_by(records: Records, by_name: bool) -> Iterator[tuple[int, bytes]]:
-    rows = records.marks[:, 1] if by_name and records.marks is not None else records.features
+def _compare(marks: _Marks, test: Records, hospitals: Sequence[HospitalPatients]) -> Overlap:
+    tested: dict[bytes, set[int]] = defaultdict(set)
+    for patient, mark in _recognised_by(marks, test):
+        tested[mark].add(patient)
+    owners: dict[bytes, tuple[str, int]] = {}
+    found, alike, whose = set[int](), set[tuple[str, int]](), set[str]()
+    for hospital in hospitals:
+        for patient, mark in _recognised_by(marks, hospital.train):
+            somebody = (hospital.name, patient)
+            owner = owners.setdefault(mark, somebody)
+            if owner != somebody:
+                alike |= {owner, somebody}
+            if mark in tested:
+                found |= tested[mark]
+                whose.add(hospital.name)
+    names = tuple(hospital.name for hospital in hospitals if hospital.name in whose)
+    return Overlap(test.source, test.patient_count, len(found), names, marks, _tells_apart(alike, hospitals))
+
+
+def _recognised_by(marks: _Marks, records: Records) -> Iterator[tuple[int, bytes]]:
+    rows = records.marks[:, 1] if marks == "names" and records.marks is not None else records.features
     for patient, row in zip(records.patients.tolist(), rows, strict=True):
         # -0.0 becomes 0.0: the same number has the same bytes.
         yield patient, digest("patient row", (row + np.zeros((), row.dtype)).tobytes())
 
 
-def _rows_differ(owners: _Owners) -> bool:
-    everybody = set().union(*owners.values())
-    alike = set().union(*(some_of for some_of in owners.values() if len(some_of) > 1))
-    return 2 * len(alike) < len(everybody)
+def _tells_apart(alike: set[tuple[str, int]], hospitals: Sequence[HospitalPatients]) -> bool:
+    # By hospital, not by patient: of numbers from 1, most of a hospital's much larger than the others are its own.
+    count = Counter(name for name, _ in alike)
+    most = [hospital for hospital in hospitals if 2 * count[hospital.name] < hospital.train.patient_count]
+    return 2 * len(most) > len(hospitals)
 
 
 _REMEDY: Final = "Test on patients that no hospital's records hold."

@@ -105,11 +105,53 @@ def test_one_patient_who_is_named_in_both_is_refused_though_no_row_is_the_same(t
     assert "names that differ between files" in error.remedy
 
 
+def name_apart(*paths):
+    for number, path in enumerate(paths):
+        name(path, [f"p{number}-{place}" for place in range(patients_in(path))])
+
+
+def patients_in(path):
+    return len(path.read_text().splitlines()) - 1
+
+
 def test_control_two_named_patients_with_the_same_rows_are_two(tested, tables, others):
-    rewrite(others, lambda head, rows: [head, *tables[0].read_text().splitlines()[1:]])
-    for number, path in enumerate((*tables, others)):
-        name(path, [f"p{number}-{place}" for place in range(len(path.read_text().splitlines()) - 1)])
+    rewrite(others, lambda head, rows: [head, *rows, *tables[0].read_text().splitlines()[1:3]])
+    name_apart(*tables, others)
     assert tested(others, NAMED) == []
+
+
+def test_a_whole_file_of_copied_rows_is_told_of_though_its_patients_have_new_names(tested, tables, others):
+    others.write_text(tables[0].read_text())
+    name_apart(*tables, others)
+    assert tested(others, NAMED) == ["test-patients-trained-on"]
+
+
+def number_from_one(*paths):
+    for path in paths:
+        name(path, [f"{place}" for place in range(1, 1 + patients_in(path))])
+
+
+def test_numbers_from_one_at_every_hospital_are_nobodys_names_and_refuse_nothing(tested, tables, others):
+    write_table(tables[1], 200, np.random.default_rng(8))
+    number_from_one(*tables, others)
+    assert tested(others, NAMED) == ["test-patients-trained-on"]
+
+
+def test_where_hospitals_number_from_one_a_single_row_that_is_the_same_is_told_of(tested, tables, others):
+    rewrite(others, lambda head, rows: [head, *rows, tables[2].read_text().splitlines()[1]])
+    number_from_one(*tables)
+    name(others, [f"new-{place}" for place in range(patients_in(others))])
+    assert tested(others, NAMED) == ["test-patients-trained-on"]
+
+
+def test_where_hospitals_number_from_one_a_file_that_is_trained_on_is_refused_for_its_rows(tested, tables):
+    number_from_one(*tables)
+    assert "the records of 24 are also those" in refused(tested, tables[1], NAMED).message
+
+
+def test_a_run_that_began_before_it_was_refused_is_ended_with_the_warning(tested, tables, monkeypatch):
+    monkeypatch.setattr("training.simulation_folder.require_untrained", lambda *_: None)
+    assert tested(tables[1]) == ["test-patients-trained-on"]
 
 
 def test_patients_that_hospitals_keep_back_for_nothing_are_told_of(tested, others):
