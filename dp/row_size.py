@@ -1,12 +1,11 @@
 """How many numbers a model's layers hold of one row, which an image's size decides and not the number of parameters.
 
-Knows layers. Knows nothing of records: what is measured is a row of zeros.
+Knows layers. Measures one of the rows that they are to work on: a model may have rules that a made-up row breaks.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +13,17 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
 
-def row_size(model: nn.Module, shape: Sequence[int], device: torch.device) -> int:
+def row_size(model: nn.Module, row: Tensor) -> int:
     """How many numbers the row has, what the layers put out, and what Opacus unfolds a trained convolution's input to.
 
     A row takes about as many while its gradient is computed, and fewer for its score. Of functions that are no layers
     nothing is counted.
 
     Args:
-        model: on ``device``; left as it is.
-        shape: of one row's features.
+        model: left as it is.
+        row: (1, ...) float32, on the model's device.
     """
-    counted = math.prod(shape)
+    counted = row.numel()
 
     def count(layer: nn.Module, _inputs: object, output: object) -> None:
         nonlocal counted
@@ -41,7 +40,7 @@ def row_size(model: nn.Module, shape: Sequence[int], device: torch.device) -> in
     try:
         # Not inference mode: what a model keeps of its first row could take no part in training.
         with torch.no_grad():
-            model(torch.zeros((1, *shape), device=device))
+            model(row)
     finally:
         model.train(was_training)
         for hook in hooks:

@@ -153,9 +153,8 @@ def train_privately(
     model.to(device)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     anchor = [parameter.detach().clone() for parameter in trainable]
-    most = rows_at_once(
-        sum(parameter.numel() for parameter in trainable), row_size(model, records.features.shape[1:], device)
-    )
+    row = records.features[:1].to(device)
+    most = rows_at_once(sum(parameter.numel() for parameter in trainable), row_size(model, row))
     with per_sample(model) as module:
         optimizer = SecureNoiseOptimizer(
             torch.optim.SGD(

@@ -130,7 +130,7 @@ def _row_scores(task: Task, model: nn.Module, records: Records, device: torch.de
     was_training = model.training
     model.to(device)
     model.eval()
-    most = rows_at_once(0, row_size(model, records.features.shape[1:], device))
+    most = rows_at_once(0, row_size(model, torch.from_numpy(records.features[:1]).to(device)))
     pieces = []
     with torch.inference_mode():
         for start in range(0, len(records), most):

@@ -106,7 +106,7 @@ def require_trainable(charter: Charter, task: Task, train: Records, validation: 
         InputError: ``field-too-narrow``, ``not-finite``, ``out-of-range``, ``too-small``, ``too-many-rows``,
             ``not-private-model``, ``bad-scores``, ``model-fails``.
     """
-    require_usable_scores(task, train.features.shape[1:])
+    require_usable_scores(task, train)
     require_countable(charter, validation)
     if Scaling(task.spec).needs_moments:
         MomentVector(charter, train.feature_names).encode(train)

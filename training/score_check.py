@@ -18,12 +18,15 @@ from training.tasks.spec import TaskSpec
 _TOLERANCE: Final = 0.01
 
 
-def require_columns(spec: TaskSpec, scores: Tensor, rows: int) -> None:
+def require_columns(spec: TaskSpec, scores: object, rows: int) -> None:
     """Refuse scores of another shape than (rows, classes): what patients' records hold does not matter here.
 
     Raises:
         InputError: ``bad-scores``.
     """
+    # Somebody's own code may give anything.
+    if not isinstance(scores, Tensor):
+        raise _bad(spec, f"gave no tensor but {type(scores).__name__}")
     if tuple(scores.shape) != (rows, spec.data.classes):
         raise _bad(spec, f"gave {tuple(scores.shape)} for {rows} rows")
 

@@ -64,7 +64,7 @@ class StepWork:
         self._device = device
         self._generator = generator if generator is not None else secure_generator()
         self._model = task.build_model().to(device)
-        size = row_size(self._model, train.features.shape[1:], device)
+        size = row_size(self._model, self._records.features[:1].to(device))
         self._hooks = ExitStack()
         module = self._hooks.enter_context(per_sample(self._model))
         self._gradients = ClippedGradients(module, task.loss, shares, device, size)

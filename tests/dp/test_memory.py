@@ -62,7 +62,7 @@ def distributed(module: nn.Module, data: PatientRecords) -> None:
         dimension=trained_size(module),
     )
     with per_sample(module) as hooked:
-        gradients = ClippedGradients(hooked, loss, shares, CPU, row_size(module, data.features.shape[1:], CPU))
+        gradients = ClippedGradients(hooked, loss, shares, CPU, row_size(module, data.features[:1]))
         for _ in range(PLAN.steps_per_round):
             gradients.sum(data, np.arange(data.count), secure_generator(bytes(16)))
 
@@ -175,16 +175,16 @@ def seen():
 
 def test_the_size_of_a_row_is_that_of_itself_of_layers_outputs_and_of_what_a_trained_convolution_unfolds():
     module = convolutional()
-    assert row_size(module, (1, SIZE, SIZE), CPU) == OF_LAYERS
+    assert row_size(module, torch.zeros(1, 1, SIZE, SIZE)) == OF_LAYERS
     module[0].requires_grad_(requires_grad=False)
-    assert row_size(module, (1, SIZE, SIZE), CPU) == OF_LAYERS - 9 * SIZE**2
+    assert row_size(module, torch.zeros(1, 1, SIZE, SIZE)) == OF_LAYERS - 9 * SIZE**2
 
 
 def test_to_measure_a_row_leaves_the_model_as_it_is(seen):
     module = convolutional()
     module.append(nn.Dropout())
     before, drawn = [parameter.clone() for parameter in module.parameters()], torch.get_rng_state()
-    row_size(module, (1, SIZE, SIZE), CPU)
+    row_size(module, torch.zeros(1, 1, SIZE, SIZE))
     assert module.training
     assert all(torch.equal(old, new) for old, new in zip(before, module.parameters(), strict=True))
     assert torch.equal(drawn, torch.get_rng_state())
@@ -196,7 +196,7 @@ def test_large_images_are_worked_through_a_few_at_a_time(seen, train):
     module = convolutional()
     batches = seen(module)
     train(module, images())
-    assert max(batches) == BOUND // row_size(module, (1, SIZE, SIZE), CPU) == 4
+    assert max(batches) == BOUND // row_size(module, torch.zeros(1, 1, SIZE, SIZE)) == 4
     assert trained_size(module) * IMAGES < BOUND
 
 
@@ -213,4 +213,4 @@ def test_control_images_for_all_of_which_there_is_room_are_held_at_once(seen, tr
 def test_by_default_the_built_in_cnn_has_as_many_images_at_a_time_as_make_a_gigabyte(pixels, rows, monkeypatch):
     monkeypatch.undo()
     module = build_image_model(ModelSpec(name="cnn"), 1, pixels, 2)
-    assert rows_at_once(trained_size(module), row_size(module, (1, pixels, pixels), CPU)) == rows
+    assert rows_at_once(trained_size(module), row_size(module, torch.zeros(1, 1, pixels, pixels))) == rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,6 +93,43 @@ class WrongWidthTask(SeriesTask):
             return nn.Sequential(nn.Flatten(), nn.Linear(LEADS * SAMPLES - 1, 1))
 
 
+class _NoEmptySignal(nn.Module):
+    """As a model of packed sequences refuses one of length 0."""
+
+    def __init__(self, fault: Exception, least: float) -> None:
+        super().__init__()
+        self.last = nn.Linear(LEADS * SAMPLES, 1)
+        self._fault, self._least = fault, least
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if rows.flatten(1).norm(dim=1).min() <= self._least:
+            raise self._fault
+        return self.last(rows.flatten(1))
+
+
+@dataclass(frozen=True)
+class NoEmptySignalTask(SeriesTask):
+    """Its model has a rule that a row of zeros breaks and no patient's does."""
+
+    fault: Exception
+    least: float = 0.0
+
+    def build_model(self) -> nn.Module:
+        """The same parameters wherever it is built."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.spec.model.seed)
+            return _NoEmptySignal(self.fault, self.least)
+
+
+@dataclass(frozen=True)
+class ArrayTask(SeriesTask):
+    """Gives NumPy's numbers for torch's."""
+
+    def scores(self, outputs: Tensor) -> Any:
+        """Probabilities (n, 2)."""
+        return class_scores(outputs).numpy()
+
+
 def logits(spec: TaskSpec) -> LogitsTask:
     """For ``kind = "tests.support.custom_tasks:logits"``."""
     return LogitsTask(spec)
@@ -110,3 +148,18 @@ def unseeded(spec: TaskSpec) -> UnseededTask:
 def wrong_width(spec: TaskSpec) -> WrongWidthTask:
     """For ``kind = "tests.support.custom_tasks:wrong_width"``."""
     return WrongWidthTask(spec)
+
+
+def no_empty_signal(spec: TaskSpec) -> NoEmptySignalTask:
+    """For ``kind = "tests.support.custom_tasks:no_empty_signal"``."""
+    return NoEmptySignalTask(spec, KeyError("length 0"))
+
+
+def no_signal(spec: TaskSpec) -> NoEmptySignalTask:
+    """For ``kind = "tests.support.custom_tasks:no_signal"``: every patient's row breaks the rule, too."""
+    return NoEmptySignalTask(spec, AssertionError("a row of zeros"), least=1e6)
+
+
+def array(spec: TaskSpec) -> ArrayTask:
+    """For ``kind = "tests.support.custom_tasks:array"``."""
+    return ArrayTask(spec)

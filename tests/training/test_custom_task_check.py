@@ -10,6 +10,7 @@ from torch import nn
 from secagg.errors import InputError
 from tests.support.custom_tasks import LEADS, SAMPLES, LogitsTask, SeriesTask
 from tests.support.hospitals import choices_of, settings_for
+from training.custom_task_check import require_usable_scores
 from training.evaluation import count_cells, evaluate
 from training.records import Records
 from training.simulation import Observer, run
@@ -31,8 +32,8 @@ def simulated(tmp_path):
     for path in paths:
         np.save(path, generator.normal(size=(12, LEADS, SAMPLES)).astype(np.float32))
 
-    def simulated(kind):
-        prepare(tmp_path / "run", settings_for(paths, choices_of(), spec_of(kind)))
+    def simulated(kind, **choices):
+        prepare(tmp_path / "run", settings_for(paths, choices_of(**choices), spec_of(kind)))
         return run(tmp_path / "run", Observer())
 
     return simulated
@@ -44,7 +45,9 @@ def simulated(tmp_path):
         ("logits", "bad-scores", "not from 0 to 1"),
         ("one_column", "bad-scores", r"gave \(2, 1\) for 2 rows"),
         ("unseeded", "unseeded-model", "other parameters each time"),
+        ("array", "bad-scores", "no tensor but ndarray"),
         ("wrong_width", "model-fails", "mat1 and mat2"),
+        ("no_signal", "model-fails", "AssertionError: a row of zeros"),
     ],
 )
 def test_a_mistake_in_ones_own_task_is_told_with_its_name_before_anything_is_trained(
@@ -58,6 +61,32 @@ def test_a_mistake_in_ones_own_task_is_told_with_its_name_before_anything_is_tra
 
 def test_control_the_same_task_without_the_mistake_is_trained(simulated):
     assert simulated("series").federated.accuracy is not None
+
+
+@pytest.mark.parametrize("privacy", ["none", "local", "distributed"])
+def test_a_model_with_a_rule_that_a_row_of_zeros_breaks_is_tried_on_patients_and_trained(simulated, privacy):
+    assert simulated("no_empty_signal", privacy=privacy).federated.accuracy is not None
+
+
+class Echo(nn.Module):
+    """Fails with the row that it was given in its words."""
+
+    def forward(self, rows):
+        raise ValueError(rows.flatten()[0].item())
+
+
+class EchoTask(SeriesTask):
+    """Its model tells what it saw."""
+
+    def build_model(self):
+        return Echo()
+
+
+def test_what_fails_on_a_patients_row_is_told_by_its_type_alone():
+    records = signals()
+    with pytest.raises(InputError, match=r"rows of records \(ValueError\)") as caught:
+        require_usable_scores(EchoTask(spec_of("series")), records)
+    assert str(records.features[0, 0, 0].item()) not in caught.value.diagnostics()
 
 
 class Idle(nn.Module):
