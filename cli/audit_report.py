@@ -17,7 +17,7 @@ from secagg.passphrase import read_passphrase
 from training.reporting.document import ReportDocument, is_document, make_document, verify_document
 from training.reporting.records import Sources, gather_records
 from training.reporting.report import Report
-from training.reporting.sites import read_here, read_sites
+from training.reporting.sites import read_sites
 
 
 @click.command()
@@ -78,7 +78,7 @@ def report(
         page, beside = page_names(out or Path("report.html"))
         _require_replaceable(page, beside)
         sites = read_sites(places, charter, read_passphrase(passphrase_file))
-        found = make_document(charter, gather_records(charter, sites, sources, read_here(places, sites)))
+        found = make_document(charter, gather_records(charter, sites, sources))
         write_report(found, page, beside)
     if as_json:
         print_json(found)

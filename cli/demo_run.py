@@ -22,7 +22,7 @@ from training.choices import CharterChoices
 from training.coordinator import TRANSCRIPT
 from training.reporting.document import make_document
 from training.reporting.records import Sources, gather_records
-from training.reporting.sites import read_here, read_sites
+from training.reporting.sites import read_sites
 from training.simulation import SimulationResult
 from training.simulation_folder import SimulationSettings, read_settings
 from training.sites import DataSource
@@ -55,7 +55,7 @@ def report_on(result: SimulationResult) -> Path:
     sites = read_sites(places, result.charter)
     sources = Sources(result.folder / "release", result.folder / "coordinator" / TRANSCRIPT)
     page, beside = page_names(result.folder / "report.html")
-    records = gather_records(result.charter, sites, sources, read_here(places, sites))
+    records = gather_records(result.charter, sites, sources)
     write_report(make_document(result.charter, records), page, beside)
     return page
 

@@ -89,8 +89,10 @@ def _scores_of_own(task: Task, records: Records, made_up: Exception) -> Tensor:
 
 
 def _scores(task: Task, rows: Tensor) -> Tensor:
+    # Not below: what builds a model may need gradients itself.
+    model = task.build_model().eval()
     with torch.inference_mode():
-        scores = task.scores(task.build_model().eval()(rows))
+        scores = task.scores(model(rows))
     require_columns(task.spec, scores, len(rows))
     return scores
 

@@ -68,6 +68,20 @@ def test_a_model_with_a_rule_that_a_row_of_zeros_breaks_is_tried_on_patients_and
     assert simulated("no_empty_signal", privacy=privacy).federated.accuracy is not None
 
 
+class WarmTask(SeriesTask):
+    """Takes a step on made-up rows while its model is built."""
+
+    def build_model(self):
+        model = super().build_model()
+        model(torch.ones(1, LEADS, SAMPLES)).sum().backward()
+        model.zero_grad()
+        return model
+
+
+def test_what_builds_a_model_may_take_gradients():
+    require_usable_scores(WarmTask(spec_of("series")), signals())
+
+
 class Echo(nn.Module):
     """Fails with the row that it was given in its words."""
 

@@ -57,8 +57,8 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     integrity = Integrity()
     integrity.found("Charter", f"signed by all {len(charter.charter.members)} members")
     for site in evidence:
-        check_site(site, charter, checkpoints, records.read_here, integrity)
-        if is_old_export(site, checkpoints, records.read_here):
+        check_site(site, charter, checkpoints, integrity)
+        if is_old_export(site, checkpoints):
             check_charges_so_far(site, charter, records.transcript, integrity)
         else:
             check_charges(site, charter, records.transcript, statement.predicate if statement else None, integrity)
@@ -153,7 +153,7 @@ def _charter(charter: VerifiedCharter) -> CharterFacts:
 def _site(site: SiteEvidence) -> SiteFacts:
     return SiteFacts(
         name=site.member,
-        scope=site.scope,
+        scope="site" if site.scope == "site" else "charter",
         made=site.made,
         data_sets=data_sets_of(site),
         egress=egress_of(site.egress.entries) if site.egress else None,

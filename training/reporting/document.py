@@ -85,7 +85,7 @@ def _require_repeated(path: Path, charter: VerifiedCharter, records: Records, so
         if sources.audit:
             _require_same(path, records.audit, again.audit)
     if sources.transcript:
-        found = run_again(sources.transcript, charter, records.sites, records.checkpoints, records.read_here)
+        found = run_again(sources.transcript, charter, records.sites, records.checkpoints)
         _require_same(path, records.transcript, found)
 
 

@@ -43,12 +43,16 @@ class SharedPatients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patients: Annotated[int, msgspec.Meta(ge=1)] | None
 
 
+Scope = Literal["site", "charter", "report"]
+
+
 class SiteEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What one site shows.
 
     Attributes:
         member: its name in the charter.
-        scope: ``site``: all of its logs; ``charter``: what belongs to the charter, and hashes of the rest.
+        scope: ``site``: all of its logs; ``charter``: what belongs to the charter, and hashes of the rest; ``report``:
+            the same, for a report that is made at once, so that it is no older export.
         made: when, as the site's clock had it.
         ledger, egress: None where the log could not be read as what it was: a problem says why.
         groups: who is in which data sets.
@@ -59,7 +63,7 @@ class SiteEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     format: Literal["secagg evidence 1"] = "secagg evidence 1"
     charter: Sha256
     member: Name
-    scope: Literal["site", "charter"]
+    scope: Scope
     made: Annotated[str, msgspec.Meta(max_length=40)]
     ledger: LogExcerpt[Entry] | None
     egress: LogExcerpt[EgressEntry] | None
@@ -98,9 +102,16 @@ def gather_for_others(folder: HospitalFolder, charter: VerifiedCharter, identity
     return _gather(folder, charter, identity, "charter")
 
 
-def _gather(
-    folder: HospitalFolder, charter: VerifiedCharter, identity: Signer, scope: Literal["site", "charter"]
-) -> SignedEvidence:
+def gather_for_report(folder: HospitalFolder, charter: VerifiedCharter, identity: Signer) -> SignedEvidence:
+    """The same as others are shown, by who makes a report of it and has the site's folder.
+
+    Raises:
+        InputError: ``unknown-member``, ``no-ledger``, ``no-egress-log``, ``unreadable``.
+    """
+    return _gather(folder, charter, identity, "report")
+
+
+def _gather(folder: HospitalFolder, charter: VerifiedCharter, identity: Signer, scope: Scope) -> SignedEvidence:
     run = charter.digest.hex()
     whole = scope == "site"
     problems = _stopped(folder, charter)

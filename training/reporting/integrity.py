@@ -6,7 +6,7 @@ against the transcript; the transcript against the logs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -77,18 +77,16 @@ def check_site(
     site: SiteEvidence,
     charter: VerifiedCharter,
     checkpoints: VerifiedCheckpoints | None,
-    read_here: Collection[str],
     integrity: Integrity,
 ) -> None:
     """Whether a site's logs are whole, and go on from what they were when the run ended.
 
     Args:
-        read_here: members whose own logs were read for this.
     """
     own_word = checkpoints.by_name.get(site.member) if checkpoints else None
     others = len(set(checkpoints.cosigned_by) - {site.member}) if checkpoints else 0
     enough = others > charter.charter.max_colluding
-    egress_wrong = of_egress(site, checkpoints, read_here)
+    egress_wrong = of_egress(site, checkpoints)
     if site.egress and own_word and egress_wrong is None:
         egress_wrong = taken_after_the_end(site.member, site.egress, charter, own_word.egress)
     problems = [problem.printable for problem in site.problems]
@@ -96,7 +94,7 @@ def check_site(
         (
             site.ledger,
             LEDGER,
-            _Noted(own_word.ledger, others, enough, of_ledger(site, checkpoints, read_here)) if own_word else None,
+            _Noted(own_word.ledger, others, enough, of_ledger(site, checkpoints)) if own_word else None,
         ),
         (
             site.egress,

@@ -14,7 +14,6 @@ from typing import TypeVar
 import msgspec
 
 from secagg.charter import VerifiedCharter
-from secagg.charter.names import Name
 from secagg.errors import TamperingError
 from secagg.files import read_bounded
 from secagg.release import Release, read_envelope, verify_release
@@ -33,7 +32,7 @@ from training.reporting.versions import Versions, versions
 Read = TypeVar("Read")
 
 
-class Records(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class Records(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a report is computed from, and from nothing else but the charter.
 
     Attributes:
@@ -42,7 +41,6 @@ class Records(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         transcript: as it was run again; who has it can run it once more.
         audit: of privacy, as somebody made it.
         problems: what was found altered while the release was read.
-        read_here: members whose own logs were read for this, so that none of what they show is an older export.
         made, versions: when and with what software.
     """
 
@@ -54,7 +52,6 @@ class Records(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     problems: tuple[Finding, ...]
     made: str
     versions: Versions
-    read_here: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,14 +63,11 @@ class Sources:
     audit: Path | None = None
 
 
-def gather_records(
-    charter: VerifiedCharter, sites: tuple[SignedEvidence, ...], sources: Sources, read_here: tuple[str, ...] = ()
-) -> Records:
+def gather_records(charter: VerifiedCharter, sites: tuple[SignedEvidence, ...], sources: Sources) -> Records:
     """Read and verify all that is given.
 
     Args:
         sites: verified.
-        read_here: members whose own logs were read for this.
 
     Raises:
         InputError: where something that is given cannot be read, or is no such thing.
@@ -85,23 +79,16 @@ def gather_records(
         sites=sites,
         statement=statement,
         checkpoints=checkpoints,
-        transcript=(
-            run_again(sources.transcript, charter, sites, checkpoints, read_here) if sources.transcript else None
-        ),
+        transcript=run_again(sources.transcript, charter, sites, checkpoints) if sources.transcript else None,
         audit=read_record(sources.audit) if sources.audit else None,
         problems=tuple(problems),
         made=write_time(),
         versions=versions(),
-        read_here=read_here,
     )
 
 
 def run_again(
-    folder: Path,
-    charter: VerifiedCharter,
-    sites: Iterable[SignedEvidence],
-    checkpoints: bytes | None,
-    read_here: tuple[str, ...] = (),
+    folder: Path, charter: VerifiedCharter, sites: Iterable[SignedEvidence], checkpoints: bytes | None
 ) -> TranscriptFacts:
     """Run a transcript again, and hold it against what sites show and what hospitals have signed for.
 
@@ -114,7 +101,7 @@ def run_again(
     """
     found = verify_checkpoints(read_envelope(checkpoints), charter) if checkpoints else None
     noted = signed_transcript(found, charter.charter)
-    standing = [site.evidence for site in sites if of_egress(site.evidence, found, read_here) is None]
+    standing = [site.evidence for site in sites if of_egress(site.evidence, found) is None]
     records = [
         HospitalRecord.read(site.member, charter, evidence_of_log(site.egress, noted_egress(site.member, found)))
         for site in standing

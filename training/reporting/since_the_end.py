@@ -7,7 +7,6 @@ called so only where nothing in it shows that it is newer.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -99,42 +98,34 @@ def of_copy(member: str, excerpt: LogExcerpt[EgressEntry], checkpoints: Verified
     )
 
 
-def of_ledger(
-    site: SiteEvidence, checkpoints: VerifiedCheckpoints | None, read_here: Collection[str] = ()
-) -> Finding | None:
-    """The same of what a site shows of its ledger.
-
-    Args:
-        read_here: members whose own logs were read just now, so that what they show is no older export.
-    """
+def of_ledger(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> Finding | None:
+    """The same of what a site shows of its ledger."""
     own = checkpoints.by_name.get(site.member) if checkpoints else None
     if own is None or site.ledger is None:
         return None
-    if is_old_export(site, checkpoints, read_here) and site.ledger.checkpoint.entries < own.ledger.entries:
+    if is_old_export(site, checkpoints) and site.ledger.checkpoint.entries < own.ledger.entries:
         return _old_export(site)
     return since_the_end(site.member, site.ledger, LEDGER, own.ledger)
 
 
-def of_egress(
-    site: SiteEvidence, checkpoints: VerifiedCheckpoints | None, read_here: Collection[str] = ()
-) -> Finding | None:
+def of_egress(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> Finding | None:
     """The same of what a site shows of its egress log."""
     own = checkpoints.by_name.get(site.member) if checkpoints else None
     if own is None or site.egress is None:
         return None
-    if is_old_export(site, checkpoints, read_here):
+    if is_old_export(site, checkpoints):
         return _old_export(site)
     return since_the_end(site.member, site.egress, EGRESS, own.egress)
 
 
-def is_old_export(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None, read_here: Collection[str] = ()) -> bool:
+def is_old_export(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> bool:
     """Whether it may have been exported before the run ended, so that later rounds that it lacks tell nothing.
 
     What a hospital attests is in its egress log, and its ledger is complete by then. So one whose egress log has come
     as far as its checkpoint is no older export, however short its ledger.
     """
     own = checkpoints.by_name.get(site.member) if checkpoints else None
-    if own is None or site.egress is None or site.scope != "charter" or site.member in read_here:
+    if own is None or site.egress is None or site.scope != "charter":
         return False
     if site.ledger and site.ledger.checkpoint.entries >= own.ledger.entries and site.ledger.checkpoint != own.ledger:
         return False

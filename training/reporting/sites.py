@@ -14,7 +14,7 @@ from secagg.errors import InputError
 from secagg.identity import Identity
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import require_hospital
-from training.reporting.evidence import SignedEvidence, gather_for_others, gather_site, read_evidence
+from training.reporting.evidence import SignedEvidence, gather_for_report, gather_site, read_evidence
 
 
 def read_sites(
@@ -46,18 +46,9 @@ def read_sites(
     return sites
 
 
-def read_here(places: Sequence[Path], sites: Sequence[SignedEvidence]) -> tuple[str, ...]:
-    """The members whose own folders are among the places.
-
-    Args:
-        sites: what was read there, in the same order.
-    """
-    return tuple(site.evidence.member for place, site in zip(places, sites, strict=True) if not place.is_file())
-
-
 def _shown(place: Path, charter: VerifiedCharter, passphrase: bytes | None) -> SignedEvidence:
     if place.is_file():
         return read_evidence(place, charter)
     folder = HospitalFolder(place)
     require_hospital(folder, folder.ledger, LEDGER)
-    return gather_for_others(folder, charter, Identity.load(folder.identity, passphrase))
+    return gather_for_report(folder, charter, Identity.load(folder.identity, passphrase))

@@ -11,7 +11,7 @@ from dp.ledger import Kind
 from dp.ledger.entries import LEDGER
 from dp.stated import ROUNDING
 from secagg.egress import EGRESS, EgressEntry, EgressLog
-from secagg.errors import RemoteProtocolError
+from secagg.errors import RemoteProtocolError, TamperingError
 from secagg.log_excerpt import take_excerpt
 from secagg.masking.journal import Around
 from secagg.masking.messages import Refusal
@@ -58,13 +58,13 @@ def evidence_of(ward):
     )
 
 
-def report(ward, sites=None, transcript=True, release=True, read_here=()):
+def report(ward, sites=None, transcript=True, release=True):
     sources = Sources(
         ward.hospitals[1].release_folder if release else None,
         ward.folder / "coordinator/transcript" if transcript else None,
     )
     shown = evidence_of(ward) if sites is None else sites
-    return report_of(ward.charter, gather_records(ward.charter, shown, sources, read_here))
+    return report_of(ward.charter, gather_records(ward.charter, shown, sources))
 
 
 def found(report):
@@ -209,9 +209,18 @@ def test_what_was_exported_just_now_is_no_old_export(private):
     """A hospital's whole folder was put back: its own latch does not notice."""
     evidence = evidence_of(private)[1].evidence
     shorter = {log: first_of(getattr(evidence, log), 4) for log in ("ledger", "egress")}
-    told = report(private, showing(private, 2, **shorter), read_here=("h1", "h2"))
+    told = report(private, showing(private, 2, **shorter, scope="report"))
     assert found(told)[:2] == [("ledger-restored", "h2"), ("egress-restored", "h2")]
     assert ("uncharged-round", "h2") in found(told)
+
+
+def test_who_makes_the_report_cannot_turn_an_old_export_into_what_was_exported_just_now(private):
+    """Then it would be an older log that was put back, and a hospital that exported early would be accused."""
+    site = evidence_of(private)[1]
+    turned = replace(site, evidence=replace(site.evidence, scope="report"))
+    with pytest.raises(TamperingError) as caught:
+        verify_evidence(turned, private.charter, private.folder)
+    assert (caught.value.reason, caught.value.culprit) == ("evidence-altered", "h2")
 
 
 def without_charge(ward, number, round_number, entries):
