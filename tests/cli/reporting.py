@@ -84,7 +84,7 @@ class Officer:
         """What is found now; without checkpoints, what a site that has key and latch could hide."""
         integrity = Integrity()
         evidence = gather_site(self._folder, self._charter, self._identity).evidence
-        check_site(evidence, self._charter, self.checkpoints if checkpoints else None, (), integrity)
+        check_site(evidence, self._charter, self.checkpoints if checkpoints else None, integrity)
         return integrity
 
 
