@@ -76,16 +76,14 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
     attested = read_attested(release, charter) if release else None
     checkpoints = attested.checkpoints if attested else None
     noted = signed_transcript(checkpoints, charter.charter)
+    ends = {log.member: noted_egress(log.member, checkpoints) for log in logs}
     wrong = {log.member: found for log in logs if (found := _since_the_end(log, checkpoints))}
     standing = [log for log in logs if log.member not in wrong]
     records = [
-        HospitalRecord.read(log.member, charter, evidence_of_log(log.excerpt, noted_egress(log.member, checkpoints)))
-        for log in standing
+        HospitalRecord.read(log.member, charter, evidence_of_log(log.excerpt, ends[log.member])) for log in standing
     ]
     added = [
-        found
-        for log in standing
-        if (found := taken_after_the_end(log.member, log.excerpt, charter, noted_egress(log.member, checkpoints)))
+        found for log in standing if (found := taken_after_the_end(log.member, log.excerpt, charter, ends[log.member]))
     ]
     heard = {record.number for record in records}
     audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
@@ -97,7 +95,7 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
         beside_release=_of_no_round((*altered_files(folder, noted), *_beside(attested, facts))),
         rewritten=_of_no_round([*wrong.values(), *added]),
         beside_logs=tuple(compare_all(audit.epochs, records)),
-        unnoted=tuple(log.member for log in logs if attested and not noted_egress(log.member, checkpoints)),
+        unnoted=tuple(log.member for log in logs if attested and not ends[log.member]),
         compared=compared_sums(facts, records),
         unstated=bool(attested and STATEMENT_FILE in attested.lacking),
     )

@@ -74,15 +74,9 @@ class _Noted:
 
 
 def check_site(
-    site: SiteEvidence,
-    charter: VerifiedCharter,
-    checkpoints: VerifiedCheckpoints | None,
-    integrity: Integrity,
+    site: SiteEvidence, charter: VerifiedCharter, checkpoints: VerifiedCheckpoints | None, integrity: Integrity
 ) -> None:
-    """Whether a site's logs are whole, and go on from what they were when the run ended.
-
-    Args:
-    """
+    """Whether a site's logs are whole, and go on from what they were when the run ended."""
     own_word = checkpoints.by_name.get(site.member) if checkpoints else None
     others = len(set(checkpoints.cosigned_by) - {site.member}) if checkpoints else 0
     enough = others > charter.charter.max_colluding

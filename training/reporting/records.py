@@ -16,7 +16,7 @@ import msgspec
 from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.files import read_bounded
-from secagg.release import Release, read_envelope, verify_release
+from secagg.release import read_envelope, verify_release
 from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints, signed_transcript, verify_checkpoints
 from secagg.release.dsse import LARGEST_STATEMENT
 from secagg.release.folder import STATEMENT_FILE
@@ -118,8 +118,8 @@ def _read(problems: list[Finding], read: Callable[[], Read]) -> Read | None:
         return None
 
 
-def _read_release(folder: Path, charter: VerifiedCharter) -> Release:
-    """What the statement of a release says, verified with the model and the charter beside it.
+def _verify_release(folder: Path, charter: VerifiedCharter) -> None:
+    """Verify a release, with the model and the charter beside it.
 
     Raises:
         InputError: what cannot be read of it.
@@ -133,13 +133,12 @@ def _read_release(folder: Path, charter: VerifiedCharter) -> Release:
             culprit=str(folder),
             remedy="Give the release of the run that the charter is of.",
         )
-    return found.statement.predicate
 
 
 def _statement(folder: Path | None, charter: VerifiedCharter) -> bytes | None:
     if folder is None:
         return None
-    _read_release(folder, charter)
+    _verify_release(folder, charter)
     return read_bounded(folder / STATEMENT_FILE, 2 * LARGEST_STATEMENT)
 
 

@@ -110,12 +110,11 @@ def of_ledger(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> Fi
 
 def of_egress(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> Finding | None:
     """The same of what a site shows of its egress log."""
-    own = checkpoints.by_name.get(site.member) if checkpoints else None
-    if own is None or site.egress is None:
+    if site.egress is None:
         return None
     if is_old_export(site, checkpoints):
         return _old_export(site)
-    return since_the_end(site.member, site.egress, EGRESS, own.egress)
+    return since_the_end(site.member, site.egress, EGRESS, noted_egress(site.member, checkpoints))
 
 
 def is_old_export(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> bool:

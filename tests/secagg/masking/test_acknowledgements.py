@@ -291,12 +291,22 @@ def tenseal_context() -> bytes:
     return tenseal.context(tenseal.SCHEME_TYPE.BFV, 4096, 1032193).serialize(save_secret_key=True)
 
 
-def test_a_secret_key_in_a_context_stops_the_coordinator_and_is_kept_nowhere(tmp_path):
-    journal = []
+@pytest.fixture
+def journal() -> list:
+    return []
+
+
+@pytest.fixture
+def with_a_key(tmp_path, journal):
+    """Acknowledgements that the coordinator has not heard yet, and h1's with a secret key in it instead."""
     consortium, replies = to_acknowledging(tmp_path, journal=journal.append)
-    server = consortium.server
     holding = msgspec.structs.replace(acknowledgement(consortium, replies[0][1]), context=tenseal_context())
-    message = signed(consortium, 1, holding)
+    return consortium, replies, signed(consortium, 1, holding)
+
+
+def test_a_secret_key_in_a_context_stops_the_coordinator_and_is_kept_nowhere(with_a_key, journal):
+    consortium, _, message = with_a_key
+    server = consortium.server
     with pytest.raises(TamperingError) as caught:
         server.receive(1, message)
     assert (caught.value.reason, caught.value.culprit, caught.value.exit_code) == ("key-material", "h1", 4)
@@ -305,12 +315,9 @@ def test_a_secret_key_in_a_context_stops_the_coordinator_and_is_kept_nowhere(tmp
     assert not [event for event in journal if isinstance(event, Received) and event.message == message]
 
 
-def test_a_secret_key_is_not_written_down_either_where_no_acknowledgement_is_due(tmp_path):
-    journal = []
-    consortium, replies = to_acknowledging(tmp_path, journal=journal.append)
+def test_a_secret_key_is_not_written_down_either_where_no_acknowledgement_is_due(with_a_key, journal):
+    consortium, replies, message = with_a_key
     server = consortium.server
-    holding = msgspec.structs.replace(acknowledgement(consortium, replies[0][1]), context=tenseal_context())
-    message = signed(consortium, 1, holding)
     server.receive(*replies[0])
     with pytest.raises(RemoteProtocolError) as caught:
         server.receive(1, message)
