@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench_homomorphic import SCHEMES, TURNS, Ours, times
-from benchmarks.bench_keystream import expand_raw
+from benchmarks.bench_keystream import expand_chunks
 from benchmarks.measure import best_by_turns, cpu_seconds
 from benchmarks.sizes import size
 from benchmarks.sweep.targets import SHARE
@@ -88,13 +88,13 @@ def bench_profile_of_masking(benchmark, figure, monkeypatch, tmp_path):
     whole, fixed = [], []
     benchmark.pedantic(lambda: whole.append(least(large)), rounds=1)
     fixed.append(least(small))
-    for module, name in ((keystream, "CHUNK_BYTES"), (tags, "_CHUNK"), (packing, "_CHUNK")):
+    for module, name in ((keystream, "CHUNK_BYTES"), (tags, "CHUNK_BYTES"), (packing, "_CHUNK")):
         monkeypatch.setattr(module, name, getattr(module, name) // SMALLER)
     in_pieces = least(small)
     session = large.consortium.server.session
     expanded = PARAMETERS * (HOSPITALS * session.ring.dtype.itemsize + session.tag_size)
     cipher, hashed = best_by_turns(
-        ROUNDS, lambda: expand_raw(expanded), lambda: hashlib.sha256(large.message), measure=cpu_seconds
+        ROUNDS, lambda: expand_chunks(expanded), lambda: hashlib.sha256(large.message), measure=cpu_seconds
     )
     (all_,), (keys,) = whole, fixed
     python = max(0.0, in_pieces - keys)

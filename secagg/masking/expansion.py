@@ -13,6 +13,7 @@ import numpy as np
 
 from secagg.encoding.ring import RingVector
 from secagg.masking.keystream import MaskStreams, aligned_zeros, encode_streams, in_one_process
+from secagg.masking.prg import CHUNK_BYTES
 from secagg.processes import team
 from secagg.processes.job import Piece, Work
 from secagg.processes.team import Runner
@@ -22,8 +23,7 @@ from secagg.processes.worker import SLOT_BYTES
 # Two cores to one, best of 60, by `bench_break_even`: 0.9 at 8 MiB, 1.1 at 16, 1.4 at 32, 1.7 at 64, 1.8 at 128.
 PARALLEL_FROM_BYTES: Final = 64 * 1024 * 1024
 # Pieces get smaller towards the end, so that all finish at once: guided self-scheduling (Polychronopoulos and Kuck
-# 1987). A smaller piece than this costs more in messages than it saves in waiting.
-_SMALLEST_PIECE: Final = 64 * 1024
+# 1987), down to a chunk of the keystream.
 _SHARES: Final = 3
 # How long a piece is waited for when nothing else is left to do, before it is computed here too. A worker may have lost
 # its core to somebody else.
@@ -54,7 +54,7 @@ class MaskJob:
     def __init__(self, streams: MaskStreams) -> None:
         self._streams = streams
         self._scratch = aligned_zeros(SLOT_BYTES // streams.dtype.itemsize, streams.dtype)
-        self.patience = _LEAST_WAIT_SECONDS + _SMALLEST_PIECE * len(streams.keys) / _SLOW_BYTES_A_SECOND
+        self.patience = _LEAST_WAIT_SECONDS + CHUNK_BYTES * len(streams.keys) / _SLOW_BYTES_A_SECOND
 
     def brief(self) -> bytes:
         """The keys."""
@@ -75,7 +75,7 @@ class MaskJob:
 
 
 def _pieces(length: int, itemsize: int, processes: int) -> Iterator[Piece]:
-    start, largest, smallest = 0, SLOT_BYTES // itemsize, _SMALLEST_PIECE // itemsize
+    start, largest, smallest = 0, SLOT_BYTES // itemsize, CHUNK_BYTES // itemsize
     while start < length:
         share = (length - start) // (_SHARES * processes) // smallest * smallest
         count = min(max(share, smallest), largest, length - start)

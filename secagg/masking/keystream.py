@@ -1,4 +1,4 @@
-"""The hot loop: pseudorandom masks from AES-256 in counter mode (NIST SP 800-38A), added into a vector in place.
+"""The hot loop: pseudorandom masks (`secagg.masking.prg`), added into a vector in place.
 
 Knows keystreams and signs. Where they are computed is an argument: `in_one_process` here, or
 `secagg.masking.expansion.over_processes`, which gives the same masks.
@@ -14,15 +14,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from secagg.encoding import Ring, pack_into
 from secagg.encoding.ring import RingVector
+from secagg.masking.prg import CHUNK_BYTES, KEY_SIZE, OVERHANG, Keystream
 
-# Not that of the messages: workers import this module alone.
-KEY_SIZE: Final = 32
-CHUNK_BYTES: Final = 128 * 1024
-_BLOCK: Final = 16
 _CACHE_LINE: Final = 64
 _NEGATIVE, _POSITIVE = b"-", b"+"
 
@@ -36,68 +32,48 @@ class SignedKey:
 
 
 class MaskStreams:
-    """The masks of some keys for vectors of one type, from any 16-byte block on.
+    """The masks of some keys for vectors of one type, from any chunk on.
 
-    A mask is the AES-256-CTR keystream of its key from counter zero, read as little-endian integers of the vector's
-    type. Every key is used for one mask only, so the counter may start at zero each time.
+    A mask is the keystream of its key, chunk after chunk from 0, read as little-endian integers of the vector's type.
+    Every key is used for one mask only.
     """
 
     def __init__(self, keys: Sequence[SignedKey], dtype: np.dtype[np.unsignedinteger]) -> None:
         self.keys = keys
         self.dtype = dtype
-        self._streams = [Cipher(algorithms.AES(item.key), modes.CTR(bytes(_BLOCK))).encryptor() for item in keys]
-        self._position = 0
-        self._zeros = aligned_zeros(CHUNK_BYTES, np.dtype(np.uint8)).data
-        self._buffer = aligned_zeros(CHUNK_BYTES, np.dtype(np.uint8)).data
+        self._keystreams = [Keystream(item.key) for item in keys]
+        self._buffer = aligned_zeros(CHUNK_BYTES + OVERHANG, np.dtype(np.uint8)).data
 
     def sum_into(self, start: int, out: RingVector) -> None:
         """Write the signed sum of all masks, elements ``start`` to ``start + len(out)``, into ``out``.
 
-        ``start`` must be at a multiple of 16 bytes, unless it is where the last call ended.
+        Raises:
+            ValueError: ``start`` is not where a chunk begins.
         """
-        step = len(self._buffer) // self.dtype.itemsize
+        step = CHUNK_BYTES // self.dtype.itemsize
+        if start % step:
+            raise ValueError(f"a piece of a mask begins at a multiple of {step} elements, not at {start}")
         for offset in range(0, len(out), step):
-            self._seek((start + offset) * self.dtype.itemsize)
-            self._sum_chunk(out[offset : offset + step])
+            self._sum_chunk((start + offset) // step, out[offset : offset + step])
 
-    def numbers(self, at: int, size: int, count: int) -> list[int]:
-        """From byte ``at`` of each keystream, ``count`` little-endian integers of ``size`` bytes: their signed sums."""
-        skipped = 0 if at == self._position else at % _BLOCK
-        self._seek(at - skipped)
-        self._position = -1
-        starts = [skipped + size * place for place in range(count)]
-        blank, totals = bytes(skipped + size * count), [0] * count
-        for item, stream in zip(self.keys, self._streams, strict=True):
-            words = stream.update(blank)
-            numbers = [int.from_bytes(words[start : start + size], "little") for start in starts]
-            totals = [total + item.sign * number for total, number in zip(totals, numbers, strict=True)]
+    def words(self, size: int, count: int) -> list[int]:
+        """The signed sums of ``count`` integers of ``size`` bytes of each key's keystream: see `Keystream.words`."""
+        totals = [0] * count
+        for item, stream in zip(self.keys, self._keystreams, strict=True):
+            words = stream.words(size, count)
+            totals = [total + item.sign * word for total, word in zip(totals, words, strict=True)]
         return totals
 
-    def _seek(self, position: int) -> None:
-        if position != self._position:
-            block = (position // _BLOCK).to_bytes(_BLOCK, "big")
-            for stream in self._streams:
-                stream.reset_nonce(block)
-        self._position = position
-
-    def _sum_chunk(self, out: RingVector) -> None:
-        source, target = self._zeros[: out.nbytes], self._buffer[: out.nbytes]
-        mask = np.frombuffer(target, self.dtype)
-        if not self.keys:
-            out[:] = 0
-        for index, (item, stream) in enumerate(zip(self.keys, self._streams, strict=True)):
-            if index == 0:
-                # Straight to its place: a fiftieth of the work of fifty keys.
-                stream.update_into(source, out.view(np.uint8).data)
-                if item.sign < 0:
-                    np.negative(out, out=out)
-                continue
-            stream.update_into(source, target)
+    def _sum_chunk(self, number: int, out: RingVector) -> None:
+        target = self._buffer[: out.nbytes + OVERHANG]
+        mask = np.frombuffer(self._buffer, self.dtype, len(out))
+        out[:] = 0
+        for item, stream in zip(self.keys, self._keystreams, strict=True):
+            stream.write_chunk(number, target)
             if item.sign > 0:
                 np.add(out, mask, out=out)
             else:
                 np.subtract(out, mask, out=out)
-        self._position += out.nbytes
 
 
 def aligned_zeros(length: int, dtype: np.dtype[np.unsignedinteger]) -> RingVector:
@@ -135,8 +111,8 @@ def _decode_streams(data: bytes) -> MaskStreams:
 Expander = Callable[[MaskStreams, int], Iterator[tuple[int, RingVector]]]
 """Gives the sum of the masks of a vector of so many elements, piece by piece: (first element, elements).
 
-Every element is in one piece; pieces come in any order, start at multiples of 8 elements, may be written to, and are
-valid until the next is asked for."""
+Every element is in one piece; pieces come in any order, begin where a chunk does, may be written to, and are valid
+until the next is asked for."""
 
 
 def in_one_process(streams: MaskStreams, length: int) -> Iterator[tuple[int, RingVector]]:
@@ -158,14 +134,13 @@ def add_masks(
 ) -> list[int]:
     """Add the mask of every key to ``vector``, modulo the vector's type, in place; give ``tags`` with their masks.
 
-    The ``tag_size`` bytes of keystream after the vector's, one little-endian integer, mask the first tag modulo
-    2^(8 tag_size); those after them the next.
+    The first word of ``tag_size`` bytes of each keystream masks the first tag modulo 2^(8 tag_size), the next the next.
     """
     streams = MaskStreams(keys, vector.dtype)
     for start, masks in expand(streams, len(vector)):
         piece = vector[start : start + len(masks)]
         np.add(piece, masks, out=piece)
-    return _masked_tags(streams, vector.nbytes, tags, tag_size)
+    return _masked_tags(streams, tags, tag_size)
 
 
 def pack_masked(
@@ -185,9 +160,9 @@ def pack_masked(
     for start, masks in expand(streams, len(vector)):
         np.add(masks, vector[start : start + len(masks)].astype(ring.dtype, copy=False), out=masks)
         pack_into(packed, masks, ring, start)
-    return _masked_tags(streams, len(vector) * ring.dtype.itemsize, tags, tag_size)
+    return _masked_tags(streams, tags, tag_size)
 
 
-def _masked_tags(streams: MaskStreams, at: int, tags: Sequence[int], size: int) -> list[int]:
-    masks = streams.numbers(at, size, len(tags)) if tags else []
-    return [(tag + mask) % (1 << 8 * size) for tag, mask in zip(tags, masks, strict=True)]
+def _masked_tags(streams: MaskStreams, tags: Sequence[int], size: int) -> list[int]:
+    words = streams.words(size, len(tags)) if tags else []
+    return [(tag + word) % (1 << 8 * size) for tag, word in zip(tags, words, strict=True)]

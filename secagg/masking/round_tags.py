@@ -40,15 +40,15 @@ def own_tags(
     Args:
         vectors: ring elements, shape (session.length,) each.
     """
-    ring, members = session.ring, len(session.members)
+    ring = session.ring
     key = kdf.round_tag_key(epoch_tag_key, session, round_number, model)
     keys = [key] + [
         kdf.noise_tag_key(epoch_tag_key, session, round_number, model, component)
         for component in range(1, len(vectors))
     ]
     return [
-        (tags.offset(ring, own, members, [owner]) + product) % _modulus(session)
-        for own, product in zip(keys, tags.products(vectors, ring, key, members), strict=True)
+        (tags.offset(ring, own, [owner]) + product) % _modulus(session)
+        for own, product in zip(keys, tags.products(vectors, ring, key), strict=True)
     ]
 
 
@@ -61,12 +61,12 @@ def round_tag(
     contributors: Iterable[int],
 ) -> int:
     """The tag of the sum over ``contributors`` in one round on one model, without the noise that is removed."""
-    named, ring, members = tuple(contributors), session.ring, len(session.members)
+    named, ring = tuple(contributors), session.ring
     key = kdf.round_tag_key(epoch_tag_key, session, round_number, model)
-    total = tags.tag(vector, ring, key, members, named)
+    total = tags.tag(vector, ring, key, named)
     for component in session.removed_components(len(named)):
         key = kdf.noise_tag_key(epoch_tag_key, session, round_number, model, component)
-        total -= tags.offset(ring, key, members, named)
+        total -= tags.offset(ring, key, named)
     return total % _modulus(session)
 
 

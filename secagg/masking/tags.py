@@ -3,10 +3,10 @@
 Knows the tag of a vector and of a sum. Knows nothing of masks or messages.
 
 Each hospital i sends, masked like its vector, ``tag_i = r_i + <a, x_i>`` modulo 2^w, with x_i as signed integers and
-(r, a) uniform and secret from the coordinator: the AES-256-CTR keystream of a key that the hospitals of an epoch made
-together. The sum of the tags over U must be the sum of r_i over U plus ``<a, sum>``: a one-time message authentication
-code (Wegman and Carter 1981) that is linear, so that it can be summed. Without the r_i a coordinator could double sum
-and tag; with them the tag that it sees tells it nothing of a.
+(r, a) uniform and secret from the coordinator: the keystream (`secagg.masking.prg`) of a key that the hospitals of an
+epoch made together. The sum of the tags over U must be the sum of r_i over U plus ``<a, sum>``: a one-time message
+authentication code (Wegman and Carter 1981) that is linear, so that it can be summed. Without the r_i a coordinator
+could double sum and tag; with them the tag that it sees tells it nothing of a.
 
 Guarantee: a coordinator without the key that changes the sum by d passes with probability at most 2^(v - w), where 2^v
 is the highest power of two that divides every element of d. Elements of d are below 2^b, so that v < b: for w = 64 and
@@ -16,22 +16,19 @@ at most 2^-w. A hospital that colludes with it gives it the key, and all of this
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from secagg.encoding.ring import Ring, RingVector
+from secagg.masking.prg import CHUNK_BYTES, OVERHANG, Keystream
 
 _NARROW_RING: Final = 32
 _NARROW, _WIDE = 8, 16
 LARGEST_TAG: Final = _WIDE
 """In bytes."""
-_ZERO_COUNTER: Final = bytes(16)
-# A chunk and its keystream stay in the cache; for wide tags, sums of as many products of 48 bits fit 64.
-_CHUNK: Final = 1 << 13
 
 
 def tag_size(ring: Ring) -> int:
@@ -39,45 +36,37 @@ def tag_size(ring: Ring) -> int:
     return _NARROW if ring.bits <= _NARROW_RING else _WIDE
 
 
-def tag(vector: RingVector, ring: Ring, key: bytes, members: int, contributors: Iterable[int]) -> int:
+def tag(vector: RingVector, ring: Ring, key: bytes, contributors: Collection[int]) -> int:
     """``sum of r_i over contributors + <a, vector>`` modulo 2^w: of one hospital's vector, or of a sum.
 
     Args:
         vector: ring elements, shape (d,), read as signed integers.
         key: 32 bytes, for this round and model alone.
-        members: n, how many offsets r_1 .. r_n come before a in the keystream.
         contributors: member numbers, from 1.
     """
-    (product,) = products([vector], ring, key, members)
-    return (offset(ring, key, members, contributors) + product) % (1 << 8 * tag_size(ring))
+    (product,) = products([vector], ring, key)
+    return (offset(ring, key, contributors) + product) % (1 << 8 * tag_size(ring))
 
 
-def offset(ring: Ring, key: bytes, members: int, contributors: Iterable[int]) -> int:
-    """``sum of r_i over contributors``, not reduced: the first ``members`` words of the keystream of ``key``."""
-    size = tag_size(ring)
-    words = _keystream(key).update(bytes(size * members))
-    return sum(int.from_bytes(words[size * (i - 1) : size * i], "little") for i in contributors)
+def offset(ring: Ring, key: bytes, contributors: Collection[int]) -> int:
+    """``sum of r_i over contributors``, not reduced: r_i is word i of the keystream of ``key``, the first being 1."""
+    words = Keystream(key).words(tag_size(ring), max(contributors, default=0))
+    return sum(words[i - 1] for i in contributors)
 
 
-def products(vectors: Sequence[RingVector], ring: Ring, key: bytes, members: int) -> list[int]:
+def products(vectors: Sequence[RingVector], ring: Ring, key: bytes) -> list[int]:
     """``<a, x>`` for each of some vectors x of one length, not reduced: a is expanded once."""
     size = tag_size(ring)
-    stream = _keystream(key)
-    stream.update(bytes(size * members))
+    stream, step = Keystream(key), CHUNK_BYTES // size
     product = _narrow_product if size == _NARROW else _wide_product
-    zeros = memoryview(bytes(size * _CHUNK))
-    buffer = memoryview(bytearray(size * _CHUNK))
+    buffer = memoryview(bytearray(CHUNK_BYTES + OVERHANG))
     totals = [0] * len(vectors)
-    for start in range(0, len(vectors[0]), _CHUNK):
-        chunks = [ring.to_signed(vector[start : start + _CHUNK]) for vector in vectors]
-        coefficients = buffer[: size * len(chunks[0])]
-        stream.update_into(zeros[: len(coefficients)], coefficients)
-        totals = [total + product(values, coefficients) for total, values in zip(totals, chunks, strict=True)]
+    for number, start in enumerate(range(0, len(vectors[0]), step)):
+        chunks = [ring.to_signed(vector[start : start + step]) for vector in vectors]
+        used = size * len(chunks[0])
+        stream.write_chunk(number, buffer[: used + OVERHANG])
+        totals = [total + product(values, buffer[:used]) for total, values in zip(totals, chunks, strict=True)]
     return totals
-
-
-def _keystream(key: bytes) -> CipherContext:
-    return Cipher(algorithms.AES(key), modes.CTR(_ZERO_COUNTER)).encryptor()
 
 
 def _narrow_product(values: npt.NDArray[np.int64], coefficients: memoryview) -> int:
@@ -85,7 +74,7 @@ def _narrow_product(values: npt.NDArray[np.int64], coefficients: memoryview) -> 
 
 
 def _wide_product(values: npt.NDArray[np.int64], coefficients: memoryview) -> int:
-    """Exact, by parts that cannot overflow: 16 bits of a coefficient times 32 bits of a value."""
+    """Exact, by parts that cannot overflow: 16 bits of a coefficient times 32 bits of a value, summed over a chunk."""
     limbs = np.frombuffer(coefficients, "<u2").reshape(-1, _WIDE // 2).astype(np.int64)
     low, high = (values & 0xFFFFFFFF) @ limbs, (values >> 32) @ limbs
     parts = [int(part) + (int(upper) << 32) for part, upper in zip(low, high, strict=True)]

@@ -42,6 +42,8 @@ from secagg.masking.messages import (
     Unmask,
 )
 from secagg.masking.neighbours import roster_digest
+from secagg.masking.prg import CHUNK_BYTES
+from secagg.masking.tags import tag_size
 from secagg.policy import Policy
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import peek
@@ -287,7 +289,7 @@ def primitives() -> dict[str, Any]:
             "survivors_digest": Survivors((1, 2, 4)).digest().hex(),
         },
         "keystreams": [
-            {"key": key.hex(), "bits": bits, "sign": sign, "elements": head(key, bits, sign)}
+            {"key": key.hex(), "bits": bits, "sign": sign, **keystream_parts(key, bits, sign)}
             for key in (bytes(32), bytes(range(32)))
             for bits, sign in ((32, 1), (64, 1), (32, -1))
         ],
@@ -310,10 +312,13 @@ def shown(context: tuple[bytes | int | str, ...]) -> list[Any]:
     return [{"bytes": item.hex()} if isinstance(item, bytes) else item for item in context]
 
 
-def head(key: bytes, bits: int, sign: int) -> list[int]:
-    elements = Ring(bits).zeros(6)
-    add_masks(elements, [SignedKey(key, sign)])  # type: ignore[arg-type]
-    return elements.tolist()
+def keystream_parts(key: bytes, bits: int, sign: int) -> dict[str, Any]:
+    """The first elements of a mask, those where its second chunk begins, and the masks of two tags."""
+    ring = Ring(bits)
+    second = CHUNK_BYTES // ring.dtype.itemsize
+    elements = ring.zeros(second + 3)
+    tags = add_masks(elements, [SignedKey(key, sign)], [0, 0], tag_size(ring))  # type: ignore[arg-type]
+    return {"elements": elements[:6].tolist(), "elements_from_chunk_1": elements[second:].tolist(), "tags": tags}
 
 
 def packed(elements: list[int], bits: int) -> str:

@@ -215,13 +215,13 @@ def in_its_own_tag(build: Build, folder: Path) -> Outcome:
 def _searched(coordinator: NoisyCoordinator, survivors: Sequence[int], component: int) -> npt.NDArray[np.int64] | None:
     """The one noise of all these hospitals together that has the tag which they sent, by the key of their tags."""
     session, largest = coordinator.session, SPREAD * component * len(survivors)
-    epoch_key, members = coordinator.clients[_COLLUDER].tag_key, len(session.members)
+    epoch_key = coordinator.clients[_COLLUDER].tag_key
     offsets = kdf.noise_tag_key(epoch_key, session, coordinator.round, MODEL_DIGEST, component)
     wanted = coordinator.component_tag(survivors, component)
-    wanted -= tags.offset(session.ring, offsets, members, survivors)
+    wanted -= tags.offset(session.ring, offsets, survivors)
     units = list(session.ring.from_signed(np.eye(session.length, dtype=np.int64)))
     key = kdf.round_tag_key(epoch_key, session, coordinator.round, MODEL_DIGEST)
-    coefficients = np.array(tags.products(units, session.ring, key, members), np.uint64)
+    coefficients = np.array(tags.products(units, session.ring, key), np.uint64)
     axes = np.meshgrid(*[np.arange(-largest, largest + 1)] * session.length)
     tried = np.stack(axes, -1).reshape(-1, session.length)
     found = tried[tried.view(np.uint64) @ coefficients == np.uint64(wanted % (1 << 64))]

@@ -16,7 +16,8 @@ import numpy as np
 
 from secagg.charter.encryption import terms_of
 from secagg.homomorphic.form import EncryptedForm
-from secagg.masking.keystream import KEY_SIZE, SignedKey, add_masks
+from secagg.masking.keystream import SignedKey, add_masks
+from secagg.masking.prg import KEY_SIZE
 from training.costs.stopwatch import seconds
 from training.costs.vectors import random_elements
 from training.encryption_trial import numbers_a_second

@@ -17,8 +17,9 @@ from secagg.encoding import pack, unpack
 from secagg.encoding.packing import add_packed, packed_size
 from secagg.encoding.ring import Ring, RingVector
 from secagg.labels import DIGEST_SIZE
-from secagg.masking.keystream import KEY_SIZE, SignedKey, add_masks, pack_masked
+from secagg.masking.keystream import SignedKey, add_masks, pack_masked
 from secagg.masking.messages import Sum
+from secagg.masking.prg import KEY_SIZE
 from secagg.masking.round_tags import own_tags
 from secagg.masking.tags import tag_size
 from secagg.wire import Stage, open_envelope

@@ -170,6 +170,6 @@ def test_the_tag_that_is_sent_is_masked(revealed):
     payload = msgspec.msgpack.decode(revealed.read(revealed.masked[1]).payload, type=Masked)
     key = kdf.round_tag_key(revealed.clients[1].tag_key, session, revealed.round, MODEL_DIGEST)
     vector = session.ring.zeros(session.length)
-    plain = tags.tag(vector, session.ring, key, MEMBERS, [1]).to_bytes(session.tag_size, "little")
+    plain = tags.tag(vector, session.ring, key, [1]).to_bytes(session.tag_size, "little")
     assert payload.tags != plain
     assert len(payload.tags) == session.tag_size

@@ -1,43 +1,28 @@
-"""A mask is the AES-256-CTR keystream, whatever the length, and adding then subtracting it leaves nothing."""
+"""A mask is the keystream of its key, whatever the length, and adding then subtracting it leaves nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secagg.masking import keystream
-from secagg.masking.keystream import CHUNK_BYTES, SignedKey, add_masks, aligned_zeros
+from secagg.masking.keystream import MaskStreams, SignedKey, add_masks, aligned_zeros
+from secagg.masking.prg import CHUNK_BYTES
+from tests.support.keystreams import keystream as keystream_of
+from tests.support.keystreams import words
 
 KEY = bytes(range(32))
 
 
-def reference(key: bytes, length: int, dtype: str) -> np.ndarray:
-    """AES-256 of the counters 0, 1, 2, ... block by block."""
-    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
-    size = length * np.dtype(dtype).itemsize
-    blocks = b"".join(encryptor.update(counter.to_bytes(16, "big")) for counter in range(size // 16 + 1))
-    return np.frombuffer(blocks[:size], dtype)
-
-
-def test_nist_sp_800_38a_f_5_5_is_reproduced_by_the_primitive():
-    key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
-    plain = bytes.fromhex(
-        "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
-        "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710"
-    )
-    counter = bytes.fromhex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")
-    assert Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(plain).hex() == (
-        "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"
-        "2b0930daa23de94ce87017ba2d84988ddfc9c58db67aada613c2dd08457941a6"
-    )
+def reference(key: bytes, length: int, dtype: str, chunk: int = CHUNK_BYTES) -> np.ndarray:
+    return np.frombuffer(keystream_of(key, length * np.dtype(dtype).itemsize, chunk), dtype)
 
 
 @pytest.mark.parametrize("dtype", ["<u4", "<u8"])
-@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 1000, 32 * 1024, 32 * 1024 + 1, 100_001])
-def test_a_mask_is_the_keystream_from_counter_zero(dtype, length):
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 1000, 16 * 1024 + 1, 32 * 1024, 32 * 1024 + 1, 100_001])
+def test_a_mask_is_the_keystream(dtype, length):
     vector = np.zeros(length, dtype)
     add_masks(vector, [SignedKey(KEY, 1)])
     np.testing.assert_array_equal(vector, reference(KEY, length, dtype))
@@ -52,16 +37,33 @@ def test_a_mask_is_the_keystream_from_counter_zero(dtype, length):
 )
 def test_masks_are_the_sum_of_signed_keystreams_and_vanish_with_the_opposite_signs(keys, length, chunk, seed):
     start = np.random.default_rng(seed).integers(0, 2**32, length).astype("<u4")
+    expected, opposite = start.copy(), [SignedKey(key, -sign) for key, sign in keys]
+    for key, sign in keys:
+        mask = reference(key, length, "<u4", chunk)
+        expected = expected + mask if sign > 0 else expected - mask
     vector = start.copy()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keystream, "CHUNK_BYTES", chunk)
         add_masks(vector, [SignedKey(key, sign) for key, sign in keys])
-    expected = start.copy()
-    for key, sign in keys:
-        expected = expected + reference(key, length, "<u4") if sign > 0 else expected - reference(key, length, "<u4")
-    np.testing.assert_array_equal(vector, expected)
-    add_masks(vector, [SignedKey(key, -sign) for key, sign in keys])
+        np.testing.assert_array_equal(vector, expected)
+        add_masks(vector, opposite)
     np.testing.assert_array_equal(vector, start)
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_tags_are_masked_by_words_that_no_vector_is_masked_by(size):
+    other = bytes(32)
+    tags = add_masks(np.zeros(5, "<u4"), [SignedKey(KEY, 1), SignedKey(other, -1)], [7, 8, 9], size)
+    masks = zip(words(KEY, size, 3), words(other, size, 3), strict=True)
+    assert tags == [(tag + added - taken) % 256**size for tag, (added, taken) in zip([7, 8, 9], masks, strict=True)]
+
+
+def test_a_piece_begins_where_a_chunk_does():
+    streams, out = MaskStreams([SignedKey(KEY, 1)], np.dtype("<u4")), np.zeros(4, "<u4")
+    streams.sum_into(CHUNK_BYTES // 4, out)
+    np.testing.assert_array_equal(out, reference(KEY, CHUNK_BYTES // 4 + 4, "<u4")[-4:])
+    with pytest.raises(ValueError, match="begins at a multiple of 32768 elements, not at 4"):
+        streams.sum_into(4, out)
 
 
 def test_a_key_is_not_in_the_repr():
