@@ -26,6 +26,7 @@ from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, SCHEMES, Sche
 from training.choices import USUAL_EPOCH_ROUNDS, USUAL_FIELD_BITS
 from training.costs.links import Link, Network
 from training.planning import Plans, make_plans
+from training.recommending.drafting import mask_levels
 from training.recommending.recommendation import Recommendation, recommend
 from training.recommending.wishes import Budget, Wishes
 
@@ -74,8 +75,8 @@ _USES: Final[Mapping[str, Use]] = {
     "noise_levels",
     type=click.IntRange(1, MOST_MEMBERS),
     multiple=True,
-    help="With scheme mask: surplus noise is removed where at least this many hospitals answer. Repeat the option, "
-    "the largest number first.",
+    help="With --epsilon or --scheme mask: surplus noise is removed where at least this many hospitals answer. Repeat "
+    "the option, the largest number first. Recommended if not given, with --epsilon.",
 )
 @link_option
 @coordinator_link_option
@@ -139,9 +140,9 @@ def plan(
     Examples:
       secagg plan --hospitals 4 --parameters 10000 --link 16/2mbit
       secagg plan --hospitals 40 --parameters 15000 --epsilon 3 --patients 4708
+      secagg plan --hospitals 40 --parameters 15000 --epsilon 3 --patients 4708 --noise-level 40 --noise-level 36
       secagg plan --hospitals 40 --parameters 15000 --coordinator-sees nothing
       secagg plan --hospitals 100 --parameters 1000000 --scheme double-lock --field-bits 23
-      secagg plan --hospitals 40 --parameters 15000 --scheme mask --noise-level 40 --noise-level 35
       secagg plan --hospitals 1000 --parameters 1000000 --dropout 0.1 --colluding 50 --round-seconds 60
     """
     require_effect(context, _USES)
@@ -157,9 +158,10 @@ def plan(
         epoch_rounds=epoch_rounds,
         round_seconds=round_seconds,
         budget=_budget(context, epsilon, delta, patients, sampling_rate),
+        noise_levels=noise_levels or None,
     )
     found = recommend(wishes) if scheme == _ALL else None
-    plans = _plans(wishes, found, [one for one in SCHEMES if scheme in (_ALL, one)], noise_levels)
+    plans = _plans(wishes, found, [one for one in SCHEMES if scheme in (_ALL, one)])
     if as_json:
         print_json(plans_json(plans, found))
         return
@@ -169,10 +171,8 @@ def plan(
     show_plans(plans)
 
 
-def _plans(
-    wishes: Wishes, found: Recommendation | None, schemes: Sequence[Scheme], noise_levels: Sequence[int]
-) -> Plans:
-    """What each scheme costs, with the field width and the epoch that are recommended if any are."""
+def _plans(wishes: Wishes, found: Recommendation | None, schemes: Sequence[Scheme]) -> Plans:
+    """What each scheme costs, with the field width, the epoch and the noise levels that are recommended if any are."""
     epoch_rounds, field_bits = (
         (found.plan.shape.rounds, found.plan.shape.bits) if found else (wishes.epoch_rounds, wishes.field_bits)
     )
@@ -184,7 +184,7 @@ def _plans(
         rounds=epoch_rounds or USUAL_EPOCH_ROUNDS,
         bits=field_bits or USUAL_FIELD_BITS,
         schemes=schemes,
-        noise_levels=noise_levels,
+        noise_levels=mask_levels(wishes) if found else wishes.noise_levels or (),
     )
 
 

@@ -147,7 +147,10 @@ def _notes(plans: Plans) -> Iterator[str]:
             "hospital that misses sums could not catch up."
         )
     if any(shape.noise_levels for shape in shapes):
-        yield "Surplus noise is removed under mask only. The times do not include drawing the noise."
+        yield (
+            "Surplus noise is removed under mask only, where all mask with all. The times do not include drawing the "
+            "noise."
+        )
     for scheme, why in plans.left_out.items():
         yield f"{scheme} is left out. {escape(why.message)}"
     yield (

@@ -105,7 +105,8 @@ def make_plans(
         rounds: E, of a key set-up.
         bits: of a ring element.
         schemes: what is encrypted is measured only if it is among these.
-        noise_levels: of a charter under which noise is removed; of the scheme ``mask`` alone.
+        noise_levels: of a charter under which noise is removed; of the scheme ``mask`` alone, where all mask with
+            all.
 
     Raises:
         InputError: ``too-few-members``, ``too-many-colluding``, ``bad-dropout``, ``too-many-dropped``,
@@ -142,7 +143,8 @@ def _plans_for(complete: Shape, colluding: int, rates: Rates) -> list[Plan]:
     if graph is None:
         return [_plan(complete, True, colluding, rates)]
     large = complete.members > COMPLETE_UP_TO
-    sparse = replace(complete, graph=graph)
+    # Among neighbours no noise is surplus.
+    sparse = replace(complete, graph=graph, noise_levels=())
     return [_plan(complete, not large, colluding, rates), _plan(sparse, large, colluding, rates)]
 
 

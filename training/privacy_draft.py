@@ -91,8 +91,8 @@ def _local(choices: CharterChoices, sizes: Sizes) -> Privacy:
 
 def _distributed(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
     # What room a ring has left for the grid depends on the noise, and the noise on the grid.
-    levels = _levels(choices, sizes)
-    blank = _shares(choices, sizes, _privacy(choices, 1.0, 1.0, levels))
+    cohort = cohort_of(choices, sizes)
+    blank = _shares(choices, sizes, cohort)
     tried: list[NoiseShares] = []
     for bits in fine_widths(blank) or [blank.field_bits]:
         tried.append(_noise_in_ring(choices, sizes, replace(blank, field_bits=bits)))
@@ -100,10 +100,24 @@ def _distributed(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
             break
     # From some width on it is the noise that can be drawn that bounds the grid: the narrowest of the finest.
     shares = max(tried, key=lambda found: found.steps_per_clip)
-    privacy = _privacy(choices, shares.noise_multiplier, shares.metric_noise_multiplier, levels)
+    privacy = _privacy(choices, shares.noise_multiplier, shares.metric_noise_multiplier, cohort.levels)
     return DraftedPrivacy(
         msgspec.structs.replace(privacy, noise_digest=noise_digest(shares)),
         msgspec.structs.replace(choices.encoding, field_bits=shares.field_bits),
+    )
+
+
+def cohort_of(choices: CharterChoices, sizes: Sizes) -> Cohort:
+    """Who adds shares of noise under ``distributed``, and for how many survivors surplus noise is removed.
+
+    Raises:
+        InputError: ``too-many-dropped``, ``noise-levels-contradict``.
+    """
+    return Cohort(
+        hospitals=sizes.members,
+        threshold=sizes.fewest,
+        colluding=knowing_noise(choices.max_colluding),
+        levels=_levels(choices, sizes),
     )
 
 
@@ -164,13 +178,9 @@ def _levels(choices: CharterChoices, sizes: Sizes) -> tuple[int, ...]:
     return chosen_noise_levels(sizes.members, sizes.fewest, choices.max_colluding, choices.dropout)
 
 
-def _shares(choices: CharterChoices, sizes: Sizes, privacy: Privacy) -> NoiseShares:
-    cohort = Cohort(
-        hospitals=sizes.members,
-        threshold=sizes.fewest,
-        colluding=knowing_noise(choices.max_colluding),
-        levels=privacy.noise_levels,
-    )
+def _shares(choices: CharterChoices, sizes: Sizes, cohort: Cohort) -> NoiseShares:
+    """With noise multipliers of 1, which stand for those that are still to be found."""
+    privacy = _privacy(choices, 1.0, 1.0, cohort.levels)
     bits, batch = choices.encoding.field_bits, sizes.training.batch_size
     return sized(cohort, privacy, bits, batch, sizes.parameters, sizes.metrics)
 

@@ -6,9 +6,11 @@ import shlex
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from secagg.charter.sections import MOST_RECORDS
+from secagg.masking.sizes import Shape, Traffic, round_traffic, set_up_traffic
 from tests.cli.outcome import UNUSABLE
 from tests.support.consortium import make_identities
 
@@ -65,12 +67,20 @@ def test_noise_that_comes_off_takes_shares_and_a_tag_for_each_level(secagg):
     )
     assert noisy["set_up"]["bytes_up"] - plain["set_up"]["bytes_up"] == pytest.approx(39 * 2 * 64 * 10, rel=0.05)
     assert noisy["round"]["bytes_up"] - plain["round"]["bytes_up"] == pytest.approx(40 * 2 * 32 + 2 * 8, abs=8)
-    assert "Surplus noise is removed under mask only." in secagg(*small, "--noise-level", "40").shown
+    shown = secagg(*small, "--noise-level", "40").shown
+    assert "Surplus noise is removed under mask only, where all mask with all." in shown
 
 
-def test_levels_at_which_no_noise_could_come_off_are_refused(secagg):
-    outcome = secagg("plan", "--hospitals", "40", "--parameters", "10", "--noise-level", "20", "--json")
+@pytest.mark.parametrize("more", [("--scheme", "mask"), ("--epsilon", 8, "--patients", 700)])
+def test_levels_at_which_no_noise_could_come_off_are_refused(secagg, more):
+    outcome = secagg("plan", "--hospitals", "40", "--parameters", "10", *more, "--noise-level", "20", "--json")
     assert outcome.error["reason"] == "noise-levels-contradict"
+
+
+def test_among_neighbours_no_noise_comes_off_and_nothing_is_paid_for_it(secagg):
+    among = ("plan", "--hospitals", "40", "--parameters", "10", "--dropout", "0", "--scheme", "mask", "--json")
+    (_, plain), (_, noisy) = (secagg(*among, *levels).json["ways"] for levels in ((), ("--noise-level", "40")))
+    assert (noisy["set_up"], noisy["round"]) == (plain["set_up"], plain["round"])
 
 
 # --- Schemes -------------------------------------------------------------------------------------------------
@@ -249,6 +259,25 @@ def test_where_one_scheme_is_asked_for_nothing_is_recommended(secagg):
     assert "Recommended" not in secagg(*UNLINKED, "--scheme", "mask").shown
 
 
+FORTY = ("plan", "--hospitals", 40, "--parameters", 15_000, "--epoch-rounds", 20, "--epsilon", 3, "--patients", 4708)
+
+
+@pytest.mark.parametrize("seen", ["sum", "nothing"])
+def test_what_mask_costs_beside_a_recommendation_is_with_the_noise_levels_that_its_charter_would_have(secagg, seen):
+    mask, *_ = secagg(*FORTY, "--coordinator-sees", seen, "--field-bits", 32, "--json").json["ways"]
+    shape = Shape(40, 21, 4, 15_001, 32, 20, None, noise_levels=(36,))
+    assert msgspec.convert(mask["set_up"], Traffic) == set_up_traffic(shape)
+    assert msgspec.convert(mask["round"], Traffic) == round_traffic(shape)
+
+
+def test_noise_levels_that_were_given_are_those_of_the_command_and_of_the_table(secagg):
+    planned = secagg(*FORTY, "--noise-level", 40, "--noise-level", 36, "--json").json
+    options = planned["recommendation"]["options"]
+    assert options[options.index("--noise-levels") + 1] == "40,36"
+    fewer = secagg(*FORTY, "--json").json["ways"][0]["set_up"]["bytes_up"]
+    assert planned["ways"][0]["set_up"]["bytes_up"] > fewer
+
+
 # --- Refusals ------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +334,19 @@ def test_what_only_a_recommendation_reads_is_refused_where_one_scheme_is_asked_f
 def test_noise_does_not_come_off_under_a_scheme_that_has_none(secagg):
     outcome = secagg(*UNLINKED, "--scheme", "bfv", "--noise-level", 4)
     outcome.failed(UNUSABLE, "usage", "--noise-level has no effect without --scheme all or --scheme mask:")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ((), "Without a privacy budget there is no noise"),
+        ((*PRIVATE, "--coordinator-sees", "nothing"), "Nobody can remove noise under double-lock"),
+    ],
+    ids=["no budget", "no sum"],
+)
+def test_noise_levels_where_nobody_removes_noise_are_refused(secagg, more, told):
+    outcome = secagg(*FOUR, *more, "--noise-level", 4)
+    outcome.failed(UNUSABLE, "noise-levels-contradict", told, "Leave --noise-level out")
 
 
 def test_a_budget_that_no_noise_keeps_is_refused(secagg):

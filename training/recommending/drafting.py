@@ -20,7 +20,7 @@ from training.charter_check import checked_charter
 from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT, CharterChoices
 from training.dropout import chosen_graph
 from training.planning import Plan
-from training.privacy_draft import Sizes, drafted_privacy
+from training.privacy_draft import Sizes, cohort_of, drafted_privacy
 from training.recommending.wishes import Budget, Wishes, delta_of
 
 # Bits a number, the first of which is what `charter new` takes where nobody chooses.
@@ -45,11 +45,40 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
     """The noise that the budget asks for, and a width that it fits.
 
     Raises:
-        InputError: ``unreachable-epsilon``; ``batch-too-small``, ``batch-too-large``.
+        InputError: ``unreachable-epsilon``; ``batch-too-small``, ``batch-too-large``; ``noise-levels-contradict``.
     """
+    _require_removable(wishes, scheme)
     budget = wishes.budget
     if budget is None:
         return Draft(Privacy(), Training(rounds=wishes.rounds), _encoding(wishes))
+    choices, sizes = _asked(wishes, budget, scheme)
+    found = drafted_privacy(choices, sizes)
+    return Draft(found.privacy, choices.training, found.encoding, choices.expected_batch)
+
+
+def mask_levels(wishes: Wishes) -> tuple[int, ...]:
+    """For how many survivors surplus noise is removed under ``mask``, whatever is recommended.
+
+    Raises:
+        InputError: ``noise-levels-contradict``; ``batch-too-small``, ``batch-too-large``.
+    """
+    return cohort_of(*_asked(wishes, wishes.budget, "mask")).levels if wishes.budget else ()
+
+
+def _require_removable(wishes: Wishes, scheme: Scheme) -> None:
+    if wishes.noise_levels is None or (wishes.budget and scheme == "mask"):
+        return
+    raise InputError(
+        "noise-levels-contradict",
+        f"Nobody can remove noise under {scheme}: the coordinator sees no sum."
+        if wishes.budget
+        else "Without a privacy budget there is no noise that could be removed.",
+        culprit="noise levels",
+        remedy="Leave --noise-level out." if wishes.budget else "Leave --noise-level out, or give --epsilon too.",
+    )
+
+
+def _asked(wishes: Wishes, budget: Budget, scheme: Scheme) -> tuple[CharterChoices, Sizes]:
     batch = _batch(budget)
     training = Training(rounds=wishes.rounds, local_steps=1, batch_size=batch, weighting="uniform")
     choices = CharterChoices(
@@ -63,12 +92,11 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
         expected_batch=batch,
         max_colluding=wishes.colluding,
         dropout=wishes.dropout,
+        noise_levels=wishes.noise_levels,
     )
     threshold = smallest_threshold(wishes.members, wishes.colluding)
     fewest = surely_summed(wishes.members, threshold, wishes.colluding, _graph(wishes, scheme))
-    sizes = Sizes(wishes.members, fewest, wishes.parameters, training, Metrics())
-    found = drafted_privacy(choices, sizes)
-    return Draft(found.privacy, training, found.encoding, batch)
+    return choices, Sizes(wishes.members, fewest, wishes.parameters, training, Metrics())
 
 
 def _encoding(wishes: Wishes) -> Encoding:

@@ -14,7 +14,7 @@ from secagg.errors import InputError
 from secagg.masking.sizes import round_traffic
 from training.choices import USUAL_WEIGHT
 from training.planning import Plan
-from training.recommending.drafting import Draft
+from training.recommending.drafting import Draft, mask_levels
 from training.recommending.wishes import Wishes, delta_of
 
 # Noise so many times as long as what it hides leaves a step little to learn from: a rule of thumb, no bound.
@@ -50,7 +50,7 @@ def choices_of(wishes: Wishes, plan: Plan, draft: Draft, averages: Mapping[int, 
         averages: for each length of an epoch in rounds, seconds of an average round.
     """
     return (
-        _scheme(plan),
+        _scheme(wishes, plan),
         _threshold(wishes, plan),
         _width(wishes, draft),
         _epoch(wishes, plan, averages),
@@ -58,10 +58,11 @@ def choices_of(wishes: Wishes, plan: Plan, draft: Draft, averages: Mapping[int, 
     )
 
 
-def _scheme(plan: Plan) -> Choice:
+def _scheme(wishes: Wishes, plan: Plan) -> Choice:
     other: Scheme = "mask" if plan.shape.encrypted else "double-lock"
+    levels = mask_levels(wishes) if other == "mask" else ()
     try:
-        there = round_traffic(replace(plan.shape, scheme=other, graph=None, noise_levels=()))
+        there = round_traffic(replace(plan.shape, scheme=other, graph=None, noise_levels=levels))
         cost = f"{other}: {_times(there.bytes_up / plan.round.bytes_up)} the bytes up and "
         cost += f"{_times(there.bytes_down / plan.round.bytes_down)} down"
     except InputError as error:
@@ -177,6 +178,7 @@ def _privacy(wishes: Wishes, draft: Draft) -> Choice:
         (
             *("--dp", "distributed", "--epsilon", f"{budget.epsilon:g}", "--delta", f"{delta:.6g}"),
             *("--sampling-rate", f"{budget.sampling_rate:g}", "--batch-size", str(draft.batch)),
+            *(("--noise-levels", ",".join(map(str, wishes.noise_levels))) if wishes.noise_levels else ()),
         ),
     )
 

@@ -39,6 +39,7 @@ class Wishes:
         field_bits, epoch_rounds: None where they are to be recommended.
         round_seconds: how long a round may take at most.
         budget: None without differential privacy.
+        noise_levels: for how many survivors surplus noise is removed; None where that is to be recommended.
     """
 
     members: int
@@ -52,6 +53,7 @@ class Wishes:
     epoch_rounds: int | None = None
     round_seconds: float | None = None
     budget: Budget | None = None
+    noise_levels: tuple[int, ...] | None = None
 
 
 def delta_of(budget: Budget) -> float:
