@@ -5,7 +5,7 @@ Knows the accountant and the choices. Knows nothing of members or tasks but thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -27,7 +27,8 @@ from training.noise import knowing_noise, noise_digest, sized
 _METRIC_RATE: Final = 1.0
 # A ring that rounding costs more noise in is widened: the noise is paid for in accuracy, the bits in bytes.
 _MOST_INFLATION: Final = 1.01
-_WIDTHS: Final = (24, 32, 40)
+WIDTHS: Final = (24, 32, 40)
+"""Bits a number, of the rings that noise is fitted into."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,15 @@ class Sizes:
 
 @dataclass(frozen=True)
 class DraftedPrivacy:
-    """The privacy section, and the encoding that its noise is sized for: neither is right without the other."""
+    """The privacy section, and the encoding that its noise is sized for: neither is right without the other.
+
+    Attributes:
+        shares: of the noise, under ``distributed``; None otherwise.
+    """
 
     privacy: Privacy
     encoding: Encoding
+    shares: NoiseShares | None = None
 
 
 def drafted_privacy(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
@@ -93,17 +99,12 @@ def _distributed(choices: CharterChoices, sizes: Sizes) -> DraftedPrivacy:
     # What room a ring has left for the grid depends on the noise, and the noise on the grid.
     cohort = cohort_of(choices, sizes)
     blank = _shares(choices, sizes, cohort)
-    tried: list[NoiseShares] = []
-    for bits in fine_widths(blank) or [blank.field_bits]:
-        tried.append(_noise_in_ring(choices, sizes, replace(blank, field_bits=bits)))
-        if _is_fine(tried[-1]):
-            break
-    # From some width on it is the noise that can be drawn that bounds the grid: the narrowest of the finest.
-    shares = max(tried, key=lambda found: found.steps_per_clip)
+    shares = narrowest_fine(_noise_in_ring(choices, sizes, ring) for ring in promising_rings(blank))
     privacy = _privacy(choices, shares.noise_multiplier, shares.metric_noise_multiplier, cohort.levels)
     return DraftedPrivacy(
         msgspec.structs.replace(privacy, noise_digest=noise_digest(shares)),
         msgspec.structs.replace(choices.encoding, field_bits=shares.field_bits),
+        shares,
     )
 
 
@@ -121,13 +122,32 @@ def cohort_of(choices: CharterChoices, sizes: Sizes) -> Cohort:
     )
 
 
-def fine_widths(shares: NoiseShares) -> list[int]:
-    """Of the ring that ``shares`` has and the usual wider ones, in bits, those in which rounding costs little noise."""
-    widths = [shares.field_bits, *(bits for bits in _WIDTHS if bits > shares.field_bits)]
-    return [bits for bits in widths if _is_fine(replace(shares, field_bits=bits))]
+def promising_rings(shares: NoiseShares) -> list[NoiseShares]:
+    """``shares`` in their own ring and the usual wider ones, the narrowest first: where rounding costs little noise.
+
+    Where that is in none, all that have room for a grid; and where that is none either, their own.
+    """
+    widths = [shares.field_bits, *(bits for bits in WIDTHS if bits > shares.field_bits)]
+    rings = [replace(shares, field_bits=bits) for bits in widths]
+    fine = [ring for ring in rings if is_fine(ring)]
+    return fine or [ring for ring in rings if ring.steps_per_clip >= 1] or rings[:1]
 
 
-def _is_fine(shares: NoiseShares) -> bool:
+def narrowest_fine(rings: Iterable[NoiseShares]) -> NoiseShares:
+    """The first in which rounding costs little noise; if it does in none, the first of those with the finest grid.
+
+    From some width on it is the noise that can be drawn that bounds the grid.
+    """
+    tried: list[NoiseShares] = []
+    for ring in rings:
+        if is_fine(ring):
+            return ring
+        tried.append(ring)
+    return max(tried, key=lambda ring: ring.steps_per_clip)
+
+
+def is_fine(shares: NoiseShares) -> bool:
+    """Whether rounding raises the noise by 1 % at most."""
     return shares.steps_per_clip >= 1 and shares.inflation <= _MOST_INFLATION
 
 

@@ -69,10 +69,9 @@ def signed_charter(case: Case) -> Signed:
 def _wide_enough(charter: Charter) -> Charter:
     # Only here: they load what draws noise.
     from training.noise import unchecked_shares
-    from training.privacy_draft import fine_widths
+    from training.privacy_draft import narrowest_fine, promising_rings
 
-    shares = unchecked_shares(charter)
-    bits = next(iter(fine_widths(shares)), shares.field_bits)
+    bits = narrowest_fine(promising_rings(unchecked_shares(charter))).field_bits
     return msgspec.structs.replace(charter, encoding=msgspec.structs.replace(charter.encoding, field_bits=bits))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dp.shares import NoiseShares
 from secagg.charter import Charter, Encoding, Homomorphic, Member, Metrics, Model, NeighbourGraph, TaskChoice, Training
 from secagg.charter.rounding import is_coarse
 from secagg.charter.sections import MOST_RECORDS, Privacy, Scheme
@@ -33,12 +34,14 @@ class Draft:
 
     Attributes:
         batch: patients expected in a step, of all hospitals; 0 without differential privacy.
+        shares: of the noise; None without differential privacy.
     """
 
     privacy: Privacy
     training: Training
     encoding: Encoding
     batch: int = 0
+    shares: NoiseShares | None = None
 
 
 def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
@@ -53,7 +56,7 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
         return Draft(Privacy(), Training(rounds=wishes.rounds), _encoding(wishes))
     choices, sizes = _asked(wishes, budget, scheme)
     found = drafted_privacy(choices, sizes)
-    return Draft(found.privacy, choices.training, found.encoding, choices.expected_batch)
+    return Draft(found.privacy, choices.training, found.encoding, choices.expected_batch, found.shares)
 
 
 def mask_levels(wishes: Wishes) -> tuple[int, ...]:

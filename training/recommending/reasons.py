@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from dp.shares import NoiseShares
 from secagg.charter.cautions import coarse_grid
 from secagg.charter.rounding import FEW_PATIENTS, is_coarse, rounding_of_mean
 from secagg.charter.sections import Encoding, Scheme
@@ -14,6 +15,7 @@ from secagg.errors import InputError
 from secagg.masking.sizes import round_traffic
 from training.choices import USUAL_WEIGHT
 from training.planning import Plan
+from training.privacy_draft import WIDTHS, is_fine
 from training.recommending.drafting import Draft, mask_levels
 from training.recommending.wishes import Wishes, delta_of
 
@@ -106,16 +108,11 @@ def _threshold(wishes: Wishes, plan: Plan) -> Choice:
 def _width(wishes: Wishes, draft: Draft) -> Choice:
     bits, weight = draft.encoding.field_bits, draft.encoding.max_weight
     options: tuple[str, ...] = ("--field-bits", str(bits))
-    if draft.privacy.mode == "distributed":
-        why = "The smallest of 24, 32 and 40 bits with which rounding raises the noise by at most 1 %."
+    if draft.shares:
+        why, finer = _rounding_of_noise(wishes, draft.shares), _finer(draft.shares)
     else:
-        why = _rounding(wishes, draft.encoding)
-    if wishes.field_bits:
-        why = (
-            f"As you gave it. {why}"
-            if draft.privacy.mode == "none"
-            else "As you gave it, or as wide as the noise needs."
-        )
+        given = "As you gave it. " if wishes.field_bits else ""
+        why, finer = given + _rounding(wishes, draft.encoding), "and make rounding 256 times finer"
     if weight < USUAL_WEIGHT:
         why += f" It has room for weights up to {weight}: a hospital with more patients counts as if it had {weight}."
         options += ("--max-weight", str(weight))
@@ -123,9 +120,28 @@ def _width(wishes: Wishes, draft: Draft) -> Choice:
         "field width",
         f"{bits} bits",
         why,
-        f"each 8 bits more add {100 * 8 / bits:.0f} % to what is sent, and make rounding 256 times finer.",
+        f"8 bits more add {100 * 8 / bits:.0f} % to what is sent, {finer}.",
         options,
     )
+
+
+def _rounding_of_noise(wishes: Wishes, shares: NoiseShares) -> str:
+    raised = f"Rounding raises the noise by {100 * (shares.inflation - 1):.2g} %"
+    if wishes.field_bits:
+        told = "As you gave it, or as wide as the noise needs."
+        return told if is_fine(shares) else f"{told} {raised}."
+    *narrower, widest = WIDTHS
+    widths = f"{', '.join(map(str, narrower))} and {widest} bits"
+    if is_fine(shares):
+        return f"The smallest of {widths} with which rounding raises the noise by at most 1 %."
+    return f"{raised}: of {widths} none does better."
+
+
+def _finer(shares: NoiseShares) -> str:
+    wider = replace(shares, field_bits=shares.field_bits + 8)
+    if wider.steps_per_clip == shares.steps_per_clip:
+        return "and do not make rounding finer: the noise for a finer grid cannot be drawn"
+    return f"and make rounding {_times(wider.steps_per_clip / shares.steps_per_clip)} finer"
 
 
 def _rounding(wishes: Wishes, encoding: Encoding) -> str:

@@ -14,7 +14,7 @@ from secagg.errors import InputError
 from secagg.policy import Policy
 from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT
 from training.costs.links import Link, Network
-from training.recommending.drafting import fitting_width
+from training.recommending.drafting import drafted, fitting_width
 from training.recommending.recommendation import recommend
 from training.recommending.wishes import Budget, Wishes, delta_of
 
@@ -134,6 +134,28 @@ def test_where_the_set_up_alone_takes_too_long_no_parameters_fit():
 def test_what_was_given_is_kept():
     options = options_of(replace(FOUR, field_bits=32, epoch_rounds=3))
     assert (options["--field-bits"], options["--epoch-rounds"]) == ("32", "3")
+
+
+LARGE = Wishes(4, 10**8, 1, 0.1, 20, FAST, budget=Budget(3.0, None, 5000, 0.1))
+
+
+@pytest.mark.parametrize("parameters", [10**8, 3 * 10**8])
+def test_where_rounding_costs_noise_in_every_width_the_one_is_taken_in_which_it_costs_least(parameters):
+    """In 24 bits it costs more than half of the noise again, or there is no room at all."""
+    found = drafted(replace(LARGE, parameters=parameters), "mask")
+    assert (found.encoding.field_bits, found.shares.field_bits) == (32, 32)
+    wider = replace(found.shares, field_bits=40)
+    assert 1.01 < found.shares.inflation <= wider.inflation < 1.1
+
+
+def test_how_much_rounding_raises_the_noise_is_told_where_it_does():
+    width = recommend(replace(LARGE, parameters=10**7, budget=Budget(0.3, None, 500, 0.1))).choices[2]
+    assert width.value == "24 bits"
+    assert width.why.startswith("Rounding raises the noise by 6 %")
+    assert "do not make rounding finer" in width.instead
+    given = recommend(replace(LARGE, field_bits=28)).choices[2]
+    assert "Rounding raises the noise by 2.3 %" in given.why
+    assert "at most 1 %" in recommend(FORTY).choices[2].why
 
 
 def test_a_width_that_was_given_comes_with_the_largest_weight_that_it_has_room_for():
