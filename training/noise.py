@@ -6,6 +6,7 @@ Knows the charter and the order of a vector's elements. Knows nothing of gradien
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -85,6 +86,15 @@ def count_variance(charter: Charter, survivors: int) -> float:
         return float(survivors * sum(unchecked_shares(charter).metric_variances[:kept]))
     # Not by a power, which rounds as the machine's library does: every hospital must have the same.
     return survivors * (privacy.metric_noise_multiplier * privacy.metric_noise_multiplier)
+
+
+def noise_deviation(shares: NoiseShares, survivors: int) -> float:
+    """The standard deviation of the noise on each parameter of a sum over so many hospitals, in clip norms.
+
+    It is more than the curator's where more survive than the noise is sized for, but for what is removed.
+    """
+    kept = 1 + kept_components(shares.cohort.levels, survivors)
+    return math.sqrt(survivors * sum(shares.variances[:kept])) / shares.steps_per_clip
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def test_each_choice_is_told_with_its_reason_and_what_else_there_is(secagg):
         "epoch a key set-up every",
         "noise distributed, multiplier",
         "Instead: double-lock:",
-        "local: 2.0 times the noise",
+        "local: 1.7 times the noise",
         "A round takes about",
     ):
         assert text in shown

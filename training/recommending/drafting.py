@@ -6,10 +6,10 @@ that nothing is recommended that it refuses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from dp.shares import NoiseShares
+from dp.shares import Cohort, NoiseShares
 from secagg.charter import Charter, Encoding, Homomorphic, Member, Metrics, Model, NeighbourGraph, TaskChoice, Training
 from secagg.charter.rounding import is_coarse
 from secagg.charter.sections import MOST_RECORDS, Privacy, Scheme
@@ -59,13 +59,23 @@ def drafted(wishes: Wishes, scheme: Scheme) -> Draft:
     return Draft(found.privacy, choices.training, found.encoding, choices.expected_batch, found.shares)
 
 
-def mask_levels(wishes: Wishes) -> tuple[int, ...]:
-    """For how many survivors surplus noise is removed under ``mask``, whatever is recommended.
+def cohort_under(wishes: Wishes, budget: Budget, scheme: Scheme) -> Cohort:
+    """Who shares the noise, and when some of it is removed, under a scheme that need not be what is recommended.
 
     Raises:
         InputError: ``noise-levels-contradict``; ``batch-too-small``, ``batch-too-large``.
     """
-    return cohort_of(*_asked(wishes, wishes.budget, "mask")).levels if wishes.budget else ()
+    here = wishes if scheme == "mask" else replace(wishes, noise_levels=None)
+    return cohort_of(*_asked(here, budget, scheme))
+
+
+def mask_levels(wishes: Wishes) -> tuple[int, ...]:
+    """For how many survivors surplus noise is removed under ``mask``, whatever is recommended.
+
+    Raises:
+        InputError: as `cohort_under`.
+    """
+    return cohort_under(wishes, wishes.budget, "mask").levels if wishes.budget else ()
 
 
 def _require_removable(wishes: Wishes, scheme: Scheme) -> None:

@@ -14,9 +14,10 @@ from secagg.charter.sections import Encoding, Scheme
 from secagg.errors import InputError
 from secagg.masking.sizes import round_traffic
 from training.choices import USUAL_WEIGHT
+from training.noise import noise_deviation
 from training.planning import Plan
 from training.privacy_draft import WIDTHS, is_fine
-from training.recommending.drafting import Draft, mask_levels
+from training.recommending.drafting import Draft, cohort_under, mask_levels
 from training.recommending.wishes import Wishes, delta_of
 
 # Noise so many times as long as what it hides leaves a step little to learn from: a rule of thumb, no bound.
@@ -52,21 +53,24 @@ def choices_of(wishes: Wishes, plan: Plan, draft: Draft, averages: Mapping[int, 
         averages: for each length of an epoch in rounds, seconds of an average round.
     """
     return (
-        _scheme(wishes, plan),
+        _scheme(wishes, plan, draft),
         _threshold(wishes, plan),
         _width(wishes, draft),
         _epoch(wishes, plan, averages),
-        _privacy(wishes, draft),
+        _privacy(wishes, plan, draft),
     )
 
 
-def _scheme(wishes: Wishes, plan: Plan) -> Choice:
+def _scheme(wishes: Wishes, plan: Plan, draft: Draft) -> Choice:
     other: Scheme = "mask" if plan.shape.encrypted else "double-lock"
     levels = mask_levels(wishes) if other == "mask" else ()
     try:
         there = round_traffic(replace(plan.shape, scheme=other, graph=None, noise_levels=levels))
-        cost = f"{other}: {_times(there.bytes_up / plan.round.bytes_up)} the bytes up and "
-        cost += f"{_times(there.bytes_down / plan.round.bytes_down)} down"
+        up, down = there.bytes_up / plan.round.bytes_up, there.bytes_down / plan.round.bytes_down
+        noise = _noise_under(other, wishes, plan, draft)
+        cost = f"{other}: {_times(up)} the bytes up and {_times(down)} down"
+        if _times(noise) != _times(1):
+            cost += f", {_times(noise)} the noise"
     except InputError as error:
         cost = f"{other} is not possible: {error.message}"
     if plan.shape.encrypted:
@@ -84,6 +88,15 @@ def _scheme(wishes: Wishes, plan: Plan) -> Choice:
         f"{cost}, and the coordinator does not see sums either. Do not use bfv or ckks: all hospitals share one key.",
         ("--scheme", "mask"),
     )
+
+
+def _noise_under(scheme: Scheme, wishes: Wishes, plan: Plan, draft: Draft) -> float:
+    """How many times the noise a sum would have, were the scheme this one."""
+    if wishes.budget is None or draft.shares is None:
+        return 1
+    there = replace(draft.shares, cohort=cohort_under(wishes, wishes.budget, scheme))
+    survivors = plan.shape.survivors
+    return noise_deviation(there, survivors) / noise_deviation(draft.shares, survivors)
 
 
 def _threshold(wishes: Wishes, plan: Plan) -> Choice:
@@ -168,9 +181,9 @@ def _epoch(wishes: Wishes, plan: Plan, averages: Mapping[int, float]) -> Choice:
     )
 
 
-def _privacy(wishes: Wishes, draft: Draft) -> Choice:
-    budget, privacy = wishes.budget, draft.privacy
-    if budget is None:
+def _privacy(wishes: Wishes, plan: Plan, draft: Draft) -> Choice:
+    budget, shares = wishes.budget, draft.shares
+    if budget is None or shares is None:
         return Choice(
             "noise",
             "none",
@@ -179,18 +192,20 @@ def _privacy(wishes: Wishes, draft: Draft) -> Choice:
             "--epsilon and --patients add noise for that budget.",
             ("--dp", "none"),
         )
-    delta = delta_of(budget)
-    each = privacy.noise_multiplier / draft.batch
+    delta, survivors = delta_of(budget), plan.shape.survivors
+    deviation = noise_deviation(shares, survivors)
+    each = deviation / draft.batch
     whole = each * math.sqrt(wishes.parameters)
+    # Each hospital adds all the noise that its own patients need.
+    local = math.sqrt(survivors) * shares.noise_multiplier / deviation
     return Choice(
         "noise",
-        f"distributed, multiplier {privacy.noise_multiplier:g}",
+        f"distributed, multiplier {shares.noise_multiplier:g}",
         f"{wishes.rounds} steps on about {draft.batch} of {budget.patients} patients cost epsilon {budget.epsilon:g} "
-        f"at delta {delta:.6g}. The noise in the mean gradient has a standard deviation of {each:.2g} of the clipping "
-        f"norm in each number, and is {_times(whole)} as long as the longest mean "
-        f"gradient.{_DROWNED if whole > _MOST_NOISE else ''}",
-        f"local: {math.sqrt(wishes.members):.1f} times the noise in the mean, but it does not depend on other "
-        "hospitals.",
+        f"at delta {delta:.6g}. When {survivors} hospitals answer, the noise in the mean gradient has a standard "
+        f"deviation of {each:.2g} of the clipping norm in each number, and is {_times(whole)} as long as the longest "
+        f"mean gradient.{_DROWNED if whole > _MOST_NOISE else ''}",
+        f"local: {local:.1f} times the noise in the mean, but it does not depend on other hospitals.",
         (
             *("--dp", "distributed", "--epsilon", f"{budget.epsilon:g}", "--delta", f"{delta:.6g}"),
             *("--sampling-rate", f"{budget.sampling_rate:g}", "--batch-size", str(draft.batch)),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dp.integer_noise import integer_noise
 from secagg.charter.contradictions import MOST_OPENINGS
 from secagg.encoding import Layout, Ring, Section
 from secagg.errors import InputError
@@ -52,7 +53,28 @@ def test_forty_hospitals_with_a_budget_share_the_noise_of_one_curator():
     assert (options["--dp"], options["--batch-size"], options["--threshold"]) == ("distributed", "471", "21")
     # Surplus noise is removed again, and that costs shares: the plan says so.
     assert found.plan.shape.noise_levels == (36,)
-    assert "6.3 times the noise" in found.choices[-1].instead
+    assert "5.9 times the noise" in found.choices[-1].instead
+
+
+@pytest.mark.parametrize("seen", ["sum", "nothing"])
+def test_the_noise_that_is_told_is_that_which_survivors_draw(seen):
+    """36 of 40 hospitals: under double-lock all that they draw stays in the sum, under mask what 36 need."""
+    wishes = replace(FORTY, coordinator_sees=seen)
+    found = recommend(wishes)
+    shares = drafted(wishes, found.plan.shape.scheme).shares
+    random = np.random.default_rng(1)
+    total = sum(integer_noise(random, shares.noise, shares.dimension, shares.variances[0]) for _ in range(36))
+    told = float(re.search(r"When 36 hospitals answer, .* deviation of ([0-9.e-]+) of", found.choices[-1].why)[1])
+    # It is told to two digits.
+    assert told == pytest.approx(total.std() / shares.steps_per_clip / 471, rel=0.04)
+
+
+def test_what_noise_costs_under_the_other_scheme_is_told_where_it_is_another():
+    mask, hidden = (recommend(replace(FORTY, coordinator_sees=seen)).choices for seen in ("sum", "nothing"))
+    assert "down, 1.3 times the noise" in mask[0].instead
+    assert "down, 0.76 times the noise" in hidden[0].instead
+    assert "noise" not in recommend(FOUR).choices[0].instead
+    assert "4.5 times the noise" in hidden[-1].instead
 
 
 def test_two_hundred_hospitals_mask_with_neighbours():
