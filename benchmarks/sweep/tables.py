@@ -15,6 +15,7 @@ from benchmarks.sweep.folder import Run
 from benchmarks.sweep.measurement import PHASES, Party
 from benchmarks.sweep.results import Result, results_of
 from benchmarks.sweep.targets import SHARE, Figure
+from secagg.encoding.ring import Ring
 from training.choices import USUAL_FIELD_BITS
 
 _COLUMNS: Final = (
@@ -39,7 +40,6 @@ _NAMES: Final = {
     "flower": "Flower SecAgg+",
     "nvflare": "NVFlare HE",
 }
-_MASK_BYTES: Final = 4
 # Adding a float32 vector to another reads both and writes one.
 _ADDED_BYTES: Final = 12
 _EMPTY: Final = (written.NOTHING,) * 3
@@ -135,25 +135,28 @@ def _limits(run: Run, results: list[Result]) -> list[tuple[str, ...]]:
     if not run.limits:
         return []
     cipher, memory = max(one.cipher for one in run.limits), max(one.memory for one in run.limits)
+    rows = [_keystream(one, cipher) for one in results if one.case.scheme in ("mask", "mask-graph")]
     case = results[0].case
-    vector, survivors = _MASK_BYTES * case.parameters, case.hospitals - case.dropped
-    masked = [one.case for one in results if one.case.scheme in ("mask", "mask-graph")]
-    rows: list[tuple[str, ...]] = []
-    if masked:
-        peers = masked[0].peers
-        hospital = (peers + 1) * vector / cipher
-        removed = (survivors + case.dropped * peers * survivors / (case.hospitals - 1)) * vector / cipher
-        rows.append(
-            (
-                "limit: AES-256-CTR, the keystream of mask",
-                written.NOTHING,
-                written.NOTHING,
-                written.milliseconds(hospital),
-                written.milliseconds(removed),
-                *_EMPTY,
-                *_EMPTY[:2],
-            )
-        )
-    adding = survivors * _ADDED_BYTES * case.parameters / memory
+    adding = (case.hospitals - case.dropped) * _ADDED_BYTES * case.parameters / memory
     rows.append(("limit: memory, adding float32 vectors", *_EMPTY, written.milliseconds(adding), *_EMPTY, *_EMPTY[:2]))
     return rows
+
+
+def _keystream(result: Result, cipher: float) -> tuple[str, ...]:
+    """The limit of a masked scheme, of masks in its own ring.
+
+    Args:
+        cipher: bytes a second.
+    """
+    case, peers = result.case, result.case.peers
+    mask = Ring(result.field_bits or USUAL_FIELD_BITS).dtype.itemsize * case.parameters / cipher
+    survivors = case.hospitals - case.dropped
+    removed = survivors + case.dropped * peers * survivors / (case.hospitals - 1)
+    return (
+        f"limit: AES-256-CTR, the keystream of {_NAMES[case.scheme]}",
+        *_EMPTY[:2],
+        written.milliseconds((peers + 1) * mask),
+        written.milliseconds(removed * mask),
+        *_EMPTY,
+        *_EMPTY[:2],
+    )

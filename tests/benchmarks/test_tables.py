@@ -73,6 +73,25 @@ def test_the_coordinators_limit_is_the_masks_of_survivors_and_those_they_share_w
     assert table.rows[2][3:5] == ("5.00", "8.00")
 
 
+def test_each_masked_scheme_has_the_limit_of_its_own_masks():
+    of = {"hospitals": 200, "parameters": 100_000, "dropout": 0.1}
+    sparse, complete = (Case(scheme=scheme, **of) for scheme in ("mask-graph", "mask"))
+    wide = msgspec.structs.replace(row(complete, 1), field_bits=40)
+    limits = Limits(turn=1, cipher=4e9, memory=1e10)
+
+    def shown(*rows) -> dict[str, float]:
+        (table,) = case_tables(run(limits, *rows))
+        return {line[0]: float(line[3]) for line in table.rows if "AES" in line[0]}
+
+    found = shown(row(sparse, 1), row(complete, 1))
+    named = {scheme: f"limit: AES-256-CTR, the keystream of {scheme}" for scheme in ("mask", "mask, drawn neighbours")}
+    # With 199 peers and its own, of 4 bytes each or of 8, at 4 GB a second.
+    assert found[named["mask"]] == 20
+    assert found[named["mask, drawn neighbours"]] == pytest.approx(1e3 * (sparse.peers + 1) * 4e5 / 4e9, rel=0.01)
+    assert list(found) == [named["mask, drawn neighbours"], named["mask"]]
+    assert shown(row(sparse, 1), wide)[named["mask"]] == 40
+
+
 def test_a_table_says_where_numbers_are_wider_than_elsewhere():
     usual, wide = (msgspec.structs.replace(row(MASK, 1), field_bits=bits) for bits in (24, 32))
     (below,) = (table.notes for table in case_tables(run(wide, row(PLAIN, 1))))
