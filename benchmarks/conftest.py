@@ -1,7 +1,7 @@
 """One table at the end: what was measured, beside what it should be. Nothing is asserted about time.
 
 The targets are for the full sizes: in short form they are left out. With ``--keep=FOLDER`` the figures are kept beside
-a run of `secagg bench`, whose tables then hold those that have a target.
+a run of `secagg bench` in the same environment, and its tables are written anew, with those that have a target.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.sizes import SHORT
+from benchmarks.sweep.environment import Environment
+from benchmarks.sweep.folder import RunWriter, read_run
 from benchmarks.sweep.targets import Figure, keep_figures
+from cli.bench_files import write_out
+from secagg.errors import InputError
 
 Report = Callable[..., None]
 
@@ -25,6 +29,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = []
+    folder = kept_in(config)
+    if folder:
+        # That it is of another machine or revision is said now, and not after hours.
+        try:
+            RunWriter(folder, Environment.here()).__exit__()
+        except InputError as error:
+            raise pytest.UsageError(f"{error} {error.remedy}") from error
+
+
+def kept_in(config: pytest.Config) -> Path | None:
+    """The run's folder, if figures are to be kept in one."""
+    return None if SHORT else config.getoption("--keep")
 
 
 @pytest.fixture
@@ -44,6 +60,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("figures, short form: no targets" if SHORT else "figures")
     for figure in figures:
         terminalreporter.write_line(f"{figure.what:<72}{figure.measured:>14}  {figure.target:<16}{figure.verdict}")
-    folder = config.getoption("--keep")
-    if folder and not SHORT:
-        keep_figures(folder, figures)
+    folder = kept_in(config)
+    if folder:
+        keep_figures(folder, figures, Environment.here())
+        write_out(folder, read_run(folder))

@@ -16,7 +16,6 @@ import msgspec
 
 from benchmarks.sweep.environment import Environment
 from benchmarks.sweep.measurement import Limits, Measurement, Row
-from benchmarks.sweep.targets import TARGETS_FILE
 from secagg.errors import InputError
 from secagg.files import lock, read_bounded, unwritable, write_atomically
 from secagg.json_documents import MALFORMED, json_for_people
@@ -24,9 +23,9 @@ from secagg.json_documents import MALFORMED, json_for_people
 ENVIRONMENT_FILE: Final = "environment.json"
 ROWS_FILE: Final = "measurements.jsonl"
 _LARGEST: Final = 1 << 28
-# What may be there before the first row is.
-_BEFORE_A_RUN: Final = frozenset({TARGETS_FILE, f"{ROWS_FILE}.lock"})
-_NEW: Final = "Give another folder with --out."
+# What may be there before a run is.
+_BEFORE_A_RUN: Final = frozenset({f"{ROWS_FILE}.lock"})
+_NEW: Final = "Give another folder."
 Kind = TypeVar("Kind")
 
 

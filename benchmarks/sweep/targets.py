@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 
 from benchmarks.sweep import written
+from benchmarks.sweep.environment import Environment
+from benchmarks.sweep.folder import RunWriter
 from secagg.errors import InputError
 from secagg.files import read_bounded, write_atomically
 from secagg.json_documents import MALFORMED, json_for_people
@@ -73,12 +75,16 @@ def read_figures(folder: Path) -> list[Figure]:
         ) from error
 
 
-def keep_figures(folder: Path, figures: Sequence[Figure]) -> None:
+def keep_figures(folder: Path, figures: Sequence[Figure], environment: Environment) -> None:
     """Add to what is kept; a figure of the same name is replaced where it stands.
 
+    Args:
+        environment: in which they were measured.
+
     Raises:
-        InputError: ``malformed-targets``, ``unwritable``.
+        InputError: ``malformed-targets``; what opening a run raises: ``other-environment`` if the folder's other
+            figures were measured elsewhere or with other versions.
     """
-    kept = {one.what: one for one in read_figures(folder)} | {one.what: one for one in figures}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / TARGETS_FILE, json_for_people([*kept.values()]))
+    with RunWriter(folder, environment):
+        kept = {one.what: one for one in read_figures(folder)} | {one.what: one for one in figures}
+        write_atomically(folder / TARGETS_FILE, json_for_people([*kept.values()]))

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.sweep.case import Case
 from benchmarks.sweep.comparing import compare
-from benchmarks.sweep.folder import Run
+from benchmarks.sweep.folder import Run, RunWriter
 from benchmarks.sweep.markup import comma_separated, latex, markdown
 from benchmarks.sweep.measurement import Limits
 from benchmarks.sweep.pytest_json import results_json
@@ -175,14 +175,24 @@ def test_the_most_memory_that_a_party_needs_counts_in_whichever_phase():
 
 
 def test_figures_are_kept_beside_a_run_and_replaced_by_newer_ones(tmp_path):
-    keep_figures(tmp_path, [Figure("a", 0.8, "", at_least=0.75), Figure("b", 12, "ms")])
-    keep_figures(tmp_path, [Figure("a", 0.7, "", at_least=0.75), Figure("c", 3, "s", at_most=5)])
+    keep_figures(tmp_path, [Figure("a", 0.8, "", at_least=0.75), Figure("b", 12, "ms")], HERE)
+    keep_figures(tmp_path, [Figure("a", 0.7, "", at_least=0.75), Figure("c", 3, "s", at_most=5)], HERE)
     table = target_table(read_figures(tmp_path))
     assert table.rows == [("a", "0.700", "at least 0.75", "not met"), ("c", "3.00 s", "at most 5", "met")]
     (tmp_path / TARGETS_FILE).write_text("[{}]")
     with pytest.raises(InputError) as caught:
         read_figures(tmp_path)
     assert caught.value.reason == "malformed-targets"
+
+
+def test_figures_of_another_revision_are_not_kept_beside_a_run_and_a_run_not_beside_them(tmp_path):
+    other = msgspec.structs.replace(HERE, revision="def")
+    keep_figures(tmp_path, [Figure("a", 0.8, "")], HERE)
+    for touch in (lambda: keep_figures(tmp_path, [Figure("a", 0.9, "")], other), lambda: RunWriter(tmp_path, other)):
+        with pytest.raises(InputError, match="revision was abc and is def") as caught:
+            touch()
+        assert caught.value.reason == "other-environment"
+    assert [one.value for one in read_figures(tmp_path)] == [0.8]
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from benchmarks.sweep.folder import ROWS_FILE, read_run
+from benchmarks.sweep.folder import ENVIRONMENT_FILE, ROWS_FILE, read_run
+from benchmarks.sweep.targets import TARGETS_FILE
 from cli.chart import Line, Panel, decades, svg
 from cli.main import run
 from tests.cli.outcome import FAILED, UNUSABLE, copy_of, nothing_written
 
+REPOSITORY = Path(__file__).parents[2]
 SMALL = ("--scheme", "plain", "--hospitals", "3", "--parameters", "100", "--dropout", "0", "--turns", "1")
 
 
@@ -48,6 +53,36 @@ def test_a_run_leaves_what_others_read_and_goes_on_without_measuring_again(secag
         "results.json", "results.csv", "results.md", "results.tex",
     }  # fmt: skip
     assert json.loads((folder / "results.json").read_bytes())["machine_info"]["cpu"]["count"] >= 1
+
+
+def kept(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What the benchmark of Shamir's shares says when it is to keep its figures beside a run."""
+    command = [sys.executable, "-m", "pytest", "benchmarks/bench_shamir.py", "-q", "-p", "no:cacheprovider"]
+    # In a worker of xdist nothing is timed.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    environment = outside | {"SECAGG_BENCH": "brief"}
+    where = {"cwd": REPOSITORY, "env": environment}
+    return subprocess.run([*command, f"--keep={folder}"], capture_output=True, text=True, check=False, **where)
+
+
+def test_figures_that_are_kept_beside_a_run_are_in_its_files(secagg, measured, tmp_path):
+    folder = copy_of(measured, tmp_path / "run")
+    assert "Targets" not in (folder / "results.md").read_text()
+    process = kept(folder)
+    assert process.returncode == 0, process.stdout
+    assert "Targets" in (folder / "results.md").read_text()
+    assert "Targets" in (folder / "results.tex").read_text()
+    assert "Targets" in secagg("bench", "table", folder).out
+
+
+def test_figures_are_not_measured_for_a_run_of_another_revision(measured, tmp_path):
+    folder = copy_of(measured, tmp_path / "run")
+    environment = json.loads((folder / ENVIRONMENT_FILE).read_bytes())
+    (folder / ENVIRONMENT_FILE).write_text(json.dumps(environment | {"revision": "earlier"}))
+    process = kept(folder)
+    assert process.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "revision was earlier and is" in process.stderr
+    assert not (folder / TARGETS_FILE).exists()
 
 
 def test_all_cases_of_a_folder_are_counted_also_those_of_an_earlier_run(secagg, measured, tmp_path):
