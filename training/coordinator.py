@@ -33,7 +33,6 @@ from training.messages import Conclude, Query, Status
 from training.noise import noise_expansion
 from training.position import Position, furthest
 from training.pump import Pump
-from training.reached import Reached
 from training.release_relay import ReleaseRelay
 from training.round_record import RefusalRecord, RoundRecord, differing, steps_summed
 from training.snapshot_relay import SnapshotRelay
@@ -81,8 +80,7 @@ class Coordinator:
         self._release_relay = ReleaseRelay(charter, self._store, folder / TRANSCRIPT, self._exchange)
         # Damage is found before anything is begun.
         _ = self._store.rounds
-        state = self._store.state
-        self._reached = Reached(len(state.statistics), len(state.sums))
+        self._reached = self._store.state.reached
 
     @property
     def rounds(self) -> tuple[RoundRecord, ...]:

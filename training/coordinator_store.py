@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count, takewhile
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -23,10 +24,15 @@ from training.round_record import RoundRecord
 
 _LARGEST_STATE = 64 * 1024 * 1024
 _LARGEST_RELEASE = 64 * 1024 * 1024
+_SumName = Annotated[str, msgspec.Meta(pattern=r"^(statistics|training)-[0-9]{6,12}[.]bin\Z")]
 
 
 def _sum_name(purpose: Purpose, step: int) -> str:
     return f"{purpose}-{step:06d}.bin"
+
+
+def _step_of(name: str) -> int:
+    return int(name.removesuffix(".bin").rpartition("-")[2])
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,12 +64,17 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epoch: int = 0
     round: int = 0
     forgotten: int = 0
-    statistics: tuple[str, ...] = ()
-    sums: tuple[str, ...] = ()
+    statistics: tuple[_SumName, ...] = ()
+    sums: tuple[_SumName, ...] = ()
     asked: Asked | None = None
     stated: int | None = None
     given: tuple[int, ...] = ()
     witnessed: bool = False
+
+    @property
+    def reached(self) -> Reached:
+        """The newest sums that are kept. A folder that was lost or put back may lack some before them."""
+        return Reached(*(max(map(_step_of, names), default=0) for names in (self.statistics, self.sums)))
 
     def cohort_asked(self, purpose: Purpose, step: int) -> tuple[int, ...]:
         """Those who were asked for shares of this step, if it is the one that shares were asked for last."""

@@ -32,13 +32,14 @@ from tests.support.hospitals import (
 from tests.support.liars import LyingAboutItself, far_ahead, led_by_the_second
 from training.attacks.members import FalseDealer
 from training.coordinator import Coordinator
-from training.coordinator_store import CoordinatorStore
+from training.coordinator_store import CoordinatorState, CoordinatorStore
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital import Hospital
 from training.hospital_budget import HospitalBudget
 from training.messages import LARGEST_ANSWER, Attest, Status
 from training.parcels import parcels
+from training.reached import Reached
 from training.round_record import steps_summed
 from training.statuses import cohort_told
 from training.wrong_dealers import WrongDealers
@@ -874,6 +875,49 @@ def test_a_coordinator_that_lost_its_folder_within_training_goes_on_from_where_t
     assert_all_have_one_model(ward, 3)
 
 
+@pytest.fixture
+def two_sums_in_the_copy(open_ward):
+    """After four sums the coordinator's folder was lost, and the copy put back that was made after two."""
+    ward = open_ward(choices=choices_of(training_of(rounds=6)))
+    folder, copy = ward.folder / "coordinator", ward.folder / "copy"
+    ward.coordinator().run_epoch()
+    shutil.copytree(folder, copy)
+    ward.coordinator().run_epoch()
+    assert ward.sums == [4, 4, 4, 4]
+    shutil.rmtree(folder)
+    copy.rename(folder)
+    return ward
+
+
+def stopped_as_it_gives_out_the_fifth_sum(ward, reached):
+    with pytest.raises(StoppedHereError):
+        ward.coordinator(engine=ReachesEngine(ward.hospitals, Phase.APPLY, 5, reached)).run()
+
+
+@pytest.mark.parametrize("reached", [set(), {1}])
+def test_one_that_lacks_earlier_sums_gives_out_a_later_one_that_it_kept_and_makes_it_once(
+    two_sums_in_the_copy, reached
+):
+    ward = two_sums_in_the_copy
+    stopped_as_it_gives_out_the_fifth_sum(ward, reached)
+    coordinator = ward.coordinator()
+    release = verified_statement(ward, coordinator.run())
+    assert (release.sums, release.rounds) == (6, 6)
+    assert not ward.refused
+    assert_all_have_one_model(ward, 6)
+
+
+def test_control_one_that_counts_the_sums_in_its_folder_begins_that_sum_anew_and_can_never_make_it(
+    two_sums_in_the_copy, monkeypatch
+):
+    ward = two_sums_in_the_copy
+    stopped_as_it_gives_out_the_fifth_sum(ward, {1})
+    monkeypatch.setattr(CoordinatorState, "reached", property(lambda kept: Reached(0, len(kept.sums))))
+    with pytest.raises(ProtocolError, match="Fewer than 3 hospitals answered while agreeing"):
+        ward.coordinator().run()
+    assert set(ward.refused) == {("h1", "missed-sum"), *((name, "differencing") for name in ("h2", "h3", "h4"))}
+
+
 def test_one_that_lost_its_folder_after_all_had_attested_asks_for_the_same_rounds_again(open_ward):
     """Those of feature statistics are paid for by nobody, and no record of them is left."""
     ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))
@@ -1206,7 +1250,7 @@ def test_what_was_half_written_when_it_was_killed_is_removed_by_the_next_coordin
 def test_a_damaged_coordinator_state_is_refused(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.MASK, 2)
-    for damage in (b"{", b'{"charter": "\xff"}'):
+    for damage in (b"{", b'{"charter": "\xff"}', b'{"charter": "00", "sums": ["training.bin"]}'):
         (ward.folder / "coordinator/coordinator.json").write_bytes(damage)
         with pytest.raises(TamperingError) as caught:
             ward.coordinator()
