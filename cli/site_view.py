@@ -72,7 +72,7 @@ class SiteView:
     def _retry(self, error: ProtocolError) -> None:
         self._say("retry", f"this epoch failed, trying another: {error.diagnostics()}", reason=error.reason)
 
-    def _warning(self, error: InputError) -> None:
+    def _warning(self, error: InputError | ProtocolError) -> None:
         self._say("warning", error.diagnostics(), reason=error.reason)
 
     def _say(self, event: str, text: str, **fields: object) -> None:

@@ -142,7 +142,12 @@ def is_vouched_for(checkpoints: VerifiedCheckpoints, charter: Charter) -> bool:
 
 def enough_to_vouch(signers: int, colluding: int) -> bool:
     """Whether an honest hospital is among the others, whichever signer is in doubt: ``colluding`` others may lie."""
-    return signers > colluding + 1
+    return signers >= fewest_to_vouch(colluding)
+
+
+def fewest_to_vouch(colluding: int) -> int:
+    """How many signers are `enough_to_vouch`."""
+    return colluding + 2
 
 
 def signed_transcript(checkpoints: VerifiedCheckpoints | None, charter: Charter) -> tuple[FileCheckpoint, ...]:

@@ -129,9 +129,10 @@ def test_so_is_one_that_is_killed_as_the_release_comes(tmp_path, how, moment):
 def test_a_coordinator_killed_once_in_every_phase_goes_on_each_time(tmp_path, how, moment):
     with consortium(tmp_path, rounds=2, epoch_rounds=1) as field:
         field.start()
-        for phase in (*SETTING_UP, *SUMMING, "conclude", "release"):
+        for phase in (*SETTING_UP, *SUMMING, "conclude", "release", "witness"):
             strike_at(field.coordinator, phase, moment, STRIKES[how])
         assert_all_is_well(field)
+        assert field.centre.progress(field.charter).witnessed
 
 
 @pytest.mark.slow

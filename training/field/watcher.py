@@ -28,4 +28,4 @@ class SiteWatcher:
     on_gather: Callable[[tuple[str, ...], int], None] = lambda _missing, _wanted: None
     on_round: Callable[[RoundRecord], None] = lambda _record: None
     on_retry: Callable[[ProtocolError], None] = lambda _error: None
-    on_warning: Callable[[InputError], None] = lambda _error: None
+    on_warning: Callable[[InputError | ProtocolError], None] = lambda _error: None

@@ -6,9 +6,8 @@ Composes a site's folder, its NVFlare server and jobs. What is done with a messa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,8 +16,9 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, ProtocolError, TamperingError
 from secagg.files import is_locked
 from training.engines.nvflare.expiry import Expiry
+from training.engines.nvflare.gathering import Gathering, tell_missing, wait_with_release
 from training.engines.nvflare.job import EpochJob
-from training.engines.nvflare.jobs import Jobs, open_jobs
+from training.engines.nvflare.jobs import open_jobs
 from training.engines.nvflare.kit import Kit
 from training.engines.nvflare.listening import port_in_use, require_free
 from training.engines.nvflare.process import PORT_TAKEN
@@ -75,8 +75,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
                 # Another epoch would only find the same, and hospitals might pay for it.
                 raise error
             if outcome.finished and error is None:
-                _part(site, tick)
-                return site.release
+                return _end(site, charter, tick, watcher)
             # A round without a sum is no progress: every hospital has paid for it.
             if rounds.sums > reached:
                 trying = _Trying(settings.patience)
@@ -85,8 +84,7 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             if error is not None:
                 if site.release.exists() and trying.is_over:
                     # Who lacks it was named each time; any other hospital's copy will do.
-                    _part(site, tick)
-                    return site.release
+                    return _end(site, charter, tick, watcher)
                 pause = trying.pause_after(error)
                 watcher.on_retry(error)
                 _pause(pause, tick)
@@ -147,9 +145,13 @@ def _run_epoch(
         with open_jobs(admin.folder, tick) as jobs:
             names = [member.name for member in charter.charter.members]
             gathering = Gathering(jobs, names, tick, partial(tell_missing, site, watcher))
-            if not site.has_made_release(charter):
-                gathering.wait_for_enough(fewest, settings.gather)
-            elif gathering.wait_for_any(site.progress(charter).lacking(len(names)), settings.patience):
+            made = site.has_made_release(charter)
+            if made and not site.progress(charter).lacking(len(names)):
+                # It is this run's, whatever becomes of signatures for the logs.
+                site.settle_release(charter)
+            if not made:
+                gathering.wait_for_enough(gathering.everybody, fewest, settings.gather)
+            elif wait_with_release(site, charter, gathering, settings):
                 fewest = 1
             else:
                 site.settle_release(charter)
@@ -165,61 +167,9 @@ def _run_epoch(
     return site.outcome(serial) or lost
 
 
-def tell_missing(site: CoordinatorSite, watcher: SiteWatcher, missing: tuple[str, ...], wanted: int) -> None:
-    """Write down and tell which of so many members are waited for that are not connected."""
-    # For show: on a full disk it still waits.
-    with suppress(InputError):
-        site.note_missing(missing)
-    watcher.on_gather(missing, wanted)
-
-
 def _has_released(site: CoordinatorSite, serial: int) -> bool:
     outcome = site.outcome(serial)
     return outcome is not None and outcome.finished
-
-
-@dataclass(frozen=True)
-class Gathering:
-    """Waits for hospitals to be connected.
-
-    Attributes:
-        names: the charter's members.
-        on_looked: told each time which of those that are waited for are not connected, and how many are waited for.
-    """
-
-    jobs: Jobs
-    names: Sequence[str]
-    tick: Going
-    on_looked: Callable[[tuple[str, ...], int], None]
-
-    def wait_for_enough(self, fewest: int, seconds: float) -> None:
-        """Wait for everybody; after so many seconds, for as many as it takes."""
-        enough, everybody = time.monotonic() + seconds, frozenset(range(1, len(self.names) + 1))
-        while (connected := len(self._connected(everybody))) < len(everybody):
-            if connected >= fewest and time.monotonic() > enough:
-                return
-
-    def wait_for_any(self, lacking: Set[int], seconds: float) -> bool:
-        """Wait, so many seconds at most, for one of those who lack the release; those who have it are gone.
-
-        Returns:
-            Whether one is there.
-        """
-        until = time.monotonic() + seconds
-        while lacking and time.monotonic() <= until:
-            if self._connected(lacking):
-                return True
-        return False
-
-    def _connected(self, wanted: Set[int]) -> Set[int]:
-        self.tick()
-        # Not one whose kit was made for another charter: the authority may be the same.
-        connected = self.jobs.connected() & wanted
-        missing = tuple(self.names[number - 1] for number in sorted(wanted - connected))
-        self.on_looked(missing, len(wanted))
-        if missing:
-            time.sleep(_POLL_SECONDS)
-        return connected
 
 
 class _Rounds:
@@ -251,6 +201,22 @@ class _Rounds:
             f"An epoch was over before there was a sum.{''.join(list(told)[:_MOST_TOLD])}",
             remedy="See the coordinator's log for what happened in its rounds.",
         )
+
+
+def _end(site: CoordinatorSite, charter: VerifiedCharter, tick: Going, watcher: SiteWatcher) -> Path:
+    """Leave, with the release; its file."""
+    _part(site, tick)
+    if not site.progress(charter).witnessed:
+        watcher.on_warning(_logs_not_signed())
+    return site.release
+
+
+def _logs_not_signed() -> ProtocolError:
+    return ProtocolError(
+        "logs-not-signed",
+        "Too few hospitals have signed for one another's logs and for the transcript: they refused, or had left.",
+        remedy="The release is as good without. Keep copies of both: nothing else tells if one is rewritten later.",
+    )
 
 
 def _part(site: CoordinatorSite, tick: Going) -> None:

@@ -19,6 +19,10 @@ LONGEST_FAREWELL: Final = 2 * STAGES * _LONGEST_LAST + _AT_WORK
 sign for one another's logs, and for the coordinator to read what its transcript has grown by, and to check what they
 signed. A hospital does not know the coordinator's settings; they change nothing here.
 """
+LINGERING: Final = 120.0
+"""Seconds that a hospital with the release stays after a job that ended without a word: for a coordinator that was
+interrupted to begin another, in which it hands the release out again, and asks who has it.
+"""
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,9 @@ from typing import Final
 from secagg.files import is_locked
 from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.folder import holds_release
-from training.engines.nvflare.deadlines import LONGEST_FAREWELL
+from training.engines.nvflare.deadlines import LINGERING, LONGEST_FAREWELL
 from training.engines.nvflare.listening import Listener
 
-# For a coordinator that was interrupted to begin another job: it hands the release out again, and asks who has it.
-_LINGERING_SECONDS: Final = 120.0
 # For one that is started again, or its machine.
 _ABSENCE_SECONDS: Final = 300.0
 
@@ -33,7 +31,7 @@ class Farewell:
         self._release = release
         self._attending = attending
         self._coordinator = coordinator
-        self._nothing_has_followed = _Lasting(_LINGERING_SECONDS)
+        self._nothing_has_followed = _Lasting(LINGERING)
         self._has_been_left = _Lasting(_ABSENCE_SECONDS)
         self._has_stayed = _Lasting(LONGEST_FAREWELL)
 

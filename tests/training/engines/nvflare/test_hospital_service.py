@@ -90,14 +90,14 @@ def test_one_that_was_killed_as_the_release_came_stays_a_while_for_the_coordinat
 ):
     serve(with_release, lambda: None)
     assert with_release.status.read().state is SiteState.WAITING
-    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 0.0)
+    monkeypatch.setattr(farewell, "LINGERING", 0.0)
     ended = serve_hospital(with_release, lambda: None, SiteWatcher())
     assert ended.state is with_release.status.read().state is SiteState.RELEASED
 
 
 def test_it_stays_as_long_as_the_job_lasts_in_which_the_release_came(with_release, monkeypatch):
     """Its coordinator may wait for others longer than this site can know, and has its checkpoint signed after that."""
-    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 0.0)
+    monkeypatch.setattr(farewell, "LINGERING", 0.0)
     with attended(with_release):
         serve(with_release, *(4 * [lambda: None]))
         assert with_release.status.read().state is SiteState.WAITING
@@ -106,7 +106,7 @@ def test_it_stays_as_long_as_the_job_lasts_in_which_the_release_came(with_releas
 
 def test_nor_does_it_wait_for_a_job_that_hangs_after_its_last_message(with_release, monkeypatch):
     """The coordinator may be gone before the job's process hears that the job is over."""
-    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 0.0)
+    monkeypatch.setattr(farewell, "LINGERING", 0.0)
     release = with_release.folder.release(read_verified(with_release.charter).digest)
     (release / CHECKPOINTS_FILE).write_bytes(b"")
     with attended(with_release):
@@ -187,7 +187,7 @@ def test_before_the_release_an_absent_coordinator_is_waited_for(site):
 
 
 def test_after_such_a_job_it_stays_its_while_for_another(with_release, monkeypatch):
-    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 2.0)
+    monkeypatch.setattr(farewell, "LINGERING", 2.0)
     attending = lock(with_release.attending)
 
     def take_long():
@@ -198,7 +198,7 @@ def test_after_such_a_job_it_stays_its_while_for_another(with_release, monkeypat
 
 
 def test_one_whose_job_was_over_does_not(with_release, monkeypatch):
-    monkeypatch.setattr(farewell, "_LINGERING_SECONDS", 0.0)
+    monkeypatch.setattr(farewell, "LINGERING", 0.0)
     serve_hospital(with_release, lambda: None, SiteWatcher())
 
     assert serve_hospital(with_release, nobody_asks, SiteWatcher()).state is SiteState.RELEASED
