@@ -21,6 +21,7 @@ from secagg.masking.session import Settled
 from secagg.masking.sizes import Shape
 from secagg.masking.states import ServerState
 from secagg.transcript import AROUND, TranscriptWriter, cut_to_whole_events
+from secagg.transcript.used import last_round, newest_epoch
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode
 from training import snapshots
@@ -79,7 +80,7 @@ class Coordinator:
         self._sum_relay = SumRelay(charter, self._store, self._exchange)
         self._release_relay = ReleaseRelay(charter, self._store, folder / TRANSCRIPT, self._exchange)
         # Damage is found before anything is begun.
-        _ = self._store.rounds
+        self._go_beyond_the_transcript()
         self._reached = self._store.state.reached
 
     @property
@@ -262,17 +263,29 @@ class Coordinator:
     def _go_beyond(self, statuses: Sequence[Status]) -> None:
         """Go on from the newest epoch and round that hospitals claim: a folder that was lost or put back knows less."""
         state = self._store.state
-        newest_epoch = max(state.epoch, self._claimed([status.epoch for status in statuses]))
+        epoch = max(state.epoch, self._claimed([status.epoch for status in statuses]))
         newest_round = max(state.round, self._claimed([status.round for status in statuses]))
-        knew_less = (newest_epoch, newest_round) != (state.epoch, state.round)
+        knew_less = (epoch, newest_round) != (state.epoch, state.round)
         # Of a copy that lacks only what a single hospital has masked, no other can tell. Once in a run: it may lie.
         told_by_one = not state.forgotten and _furthest_round(statuses) > newest_round
-        forgotten = state.forgotten
-        if knew_less or told_by_one:
-            # In each epoch a run stops after so many rounds in a row that too few have masked.
-            epochs = newest_epoch + 1 - max(1, state.epoch)
-            forgotten = max(forgotten, newest_round + _MOST_FAILURES * epochs)
-        self._store.update(epoch=newest_epoch, round=newest_round, forgotten=forgotten)
+        forgotten = self._forgotten(epoch, newest_round) if knew_less or told_by_one else state.forgotten
+        self._store.update(epoch=epoch, round=newest_round, forgotten=forgotten)
+
+    def _go_beyond_the_transcript(self) -> None:
+        """Use no number again that this folder shows to be used, though its state was lost or an older one put back."""
+        state, transcript = self._store.state, self._folder / TRANSCRIPT
+        epoch = max(state.epoch, newest_epoch(transcript))
+        recorded = max((record.round for record in self.rounds), default=0)
+        if epoch > state.epoch or recorded > state.round:
+            newest_round = max(state.round, recorded, last_round(transcript))
+            self._store.update(epoch=epoch, round=newest_round, forgotten=self._forgotten(epoch, newest_round))
+
+    def _forgotten(self, epoch: int, newest_round: int) -> int:
+        """Up to which round hospitals may have masked some, unknown to a folder that lacked these numbers."""
+        state = self._store.state
+        # In each epoch a run stops after so many rounds in a row that too few have masked.
+        epochs = epoch + 1 - max(1, state.epoch)
+        return max(state.forgotten, newest_round + _MOST_FAILURES * epochs)
 
     def _learn_what_was_asked(self, purpose: Purpose, statuses: Iterable[Status]) -> None:
         """Take hospitals' word for whose shares of the sum that is due they gave, whatever this folder knows of it.

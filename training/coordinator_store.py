@@ -265,8 +265,8 @@ class CoordinatorStore:
                 "damaged-coordinator-state",
                 f"{self._path} cannot be read: {error}.",
                 culprit=str(self._path),
-                remedy="Put back a copy of it. If there is none, remove it: the coordinator then asks the hospitals "
-                "where they are, but has no sum for one that missed it.",
+                remedy="Put back a copy of it. If there is none, remove it, and leave the transcript beside it: the "
+                "coordinator then asks the hospitals where they are, but has no sum for one that missed it.",
             ) from error
         if state.charter != charter:
             raise TamperingError(

@@ -918,6 +918,77 @@ def test_control_one_that_counts_the_sums_in_its_folder_begins_that_sum_anew_and
     assert set(ward.refused) == {("h1", "missed-sum"), *((name, "differencing") for name in ("h2", "h3", "h4"))}
 
 
+class StopsAtEpochEngine(StoppingEngine):
+    """Stops at a phase of the ``nth`` epoch that it sees, once the message of that phase has reached ``reached``."""
+
+    def __init__(self, parties, phase, nth, reached):
+        super().__init__(parties, phase, 0)
+        self.left, self.reached = nth, reached
+
+    def exchange(self, phase, outbox, round_number):
+        self.left -= phase is self.phase
+        if self.left or phase is not self.phase:
+            return EmbeddedEngine(self.parties).exchange(phase, outbox, round_number)
+        EmbeddedEngine(self.parties).exchange(phase, [sent for sent in outbox if sent[0] in self.reached], round_number)
+        raise StoppedHereError(outbox)
+
+
+STATE_LOST_AT = [
+    *[(Phase.ADVERTISE, nth, reached) for nth in (1, 2) for reached in (set(), {1})],
+    *[(Phase.MASK, nth, reached) for nth in (1, 2, 3) for reached in (set(), {1})],
+]
+
+
+def stopped_without_its_state(ward, phase, nth, reached, earlier=None):
+    """It was stopped there, and ``coordinator.json`` was damaged: removed, or put back as it was ``earlier``."""
+    with pytest.raises(StoppedHereError):
+        ward.coordinator(engine=StopsAtEpochEngine(ward.hospitals, phase, nth, reached)).run()
+    state = ward.folder / "coordinator/coordinator.json"
+    state.unlink() if earlier is None else state.write_bytes(earlier)
+
+
+def audited(ward):
+    return [finding.reason for finding in audit_folder(ward.folder / "coordinator/transcript", ward.charter).findings]
+
+
+@pytest.mark.parametrize(("phase", "nth", "reached"), STATE_LOST_AT)
+def test_one_that_lost_its_state_alone_uses_no_number_again_that_its_transcript_has(open_ward, phase, nth, reached):
+    ward = open_ward()
+    stopped_without_its_state(ward, phase, nth, reached)
+    release = verified_statement(ward, ward.coordinator().run())
+    assert release.sums == 3
+    assert_all_have_one_model(ward, 3)
+    assert audited(ward) == []
+
+
+def test_nor_does_one_that_got_an_older_state_back(open_ward):
+    ward = open_ward()
+    ward.coordinator().run_epoch()
+    earlier = (ward.folder / "coordinator/coordinator.json").read_bytes()
+    stopped_without_its_state(ward, Phase.MASK, 1, set(), earlier)
+    assert verified_statement(ward, ward.coordinator().run()).rounds == 4
+    assert audited(ward) == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "finding"), [(Phase.ADVERTISE, "out-of-order"), (Phase.MASK, "duplicate-round")], ids=["epoch", "round"]
+)
+def test_control_one_that_asks_only_the_hospitals_uses_one_twice(open_ward, monkeypatch, phase, finding):
+    monkeypatch.setattr(Coordinator, "_go_beyond_the_transcript", lambda _: None)
+    ward = open_ward()
+    stopped_without_its_state(ward, phase, 1, set())
+    ward.coordinator().run()
+    assert audited(ward) == [finding]
+
+
+def test_a_damaged_transcript_keeps_nobody_from_going_on(open_ward):
+    ward = open_ward()
+    stopped_without_its_state(ward, Phase.MASK, 2, set())
+    (newest,) = transcript_files(ward.folder / "coordinator/transcript")[-1:]
+    newest.write_bytes((1).to_bytes(8, "big") + b"{")
+    assert verified_statement(ward, ward.coordinator().run()).sums == 3
+
+
 def test_one_that_lost_its_folder_after_all_had_attested_asks_for_the_same_rounds_again(open_ward):
     """Those of feature statistics are paid for by nobody, and no record of them is left."""
     ward = open_ward(spec=tabular_spec(**SCALED_BY_SUMS))

@@ -1,0 +1,40 @@
+"""Which numbers of epochs and rounds a transcript has used: a coordinator that forgot them uses none a second time.
+
+Knows files and events. Judges nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from secagg.errors import InputError, TamperingError
+from secagg.masking.journal import Begun, Opened
+from secagg.transcript.files import epoch_of, read_events, transcript_files
+
+
+def newest_epoch(folder: Path) -> int:
+    """The largest number of an epoch that has a file; 0 if none has."""
+    with suppress(InputError):
+        return max(map(epoch_of, transcript_files(folder)))
+    return 0
+
+
+def last_round(folder: Path) -> int:
+    """The last round that was begun by the end of the newest epoch, as far as its file can be read; 0 if none was.
+
+    Raises:
+        InputError: ``unreadable``.
+    """
+    epoch, last = newest_epoch(folder), 0
+    if not epoch:
+        return last
+    path = next(path for path in transcript_files(folder) if epoch_of(path) == epoch)
+    with suppress(TamperingError):
+        for event in read_events(path, path.stat().st_size):
+            match event:
+                case Opened():
+                    last = max(last, event.first_round - 1)
+                case Begun():
+                    last += 1
+    return last
