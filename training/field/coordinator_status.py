@@ -63,6 +63,7 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
     charter = site.read_charter()
     progress, rounds, last = site.progress(charter), site.rounds.records, site.last_outcome()
     state = _state(site, bool(rounds))
+    recorded = max((record.step for record in rounds if record.purpose is Purpose.TRAINING), default=0)
     # Once there is a release, what went wrong before it is over.
     error = last.as_error() if last and (last.lacking or state is not SiteState.RELEASED) else None
     return CoordinatorStatus(
@@ -71,7 +72,8 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
         charter=charter.digest.hex(),
         epochs=progress.epoch,
         rounds=progress.round,
-        steps=max((record.step for record in rounds if record.purpose is Purpose.TRAINING), default=0),
+        # A round in which it was stopped has no record, though its sum may be kept.
+        steps=max(recorded, progress.reached.sums),
         steps_due=charter.charter.training.rounds,
         missing=site.missing(),
         lacking=last.lacking if last else (),

@@ -96,7 +96,7 @@ def read_watched(folder: Path) -> WatchedTraining:
 
     Raises:
         InputError: ``nothing-to-watch``, or which file cannot be read.
-        TamperingError: if its charter was altered.
+        TamperingError: if its charter was altered, or a coordinator's state damaged.
     """
     # Asked first: what a process that has ended meanwhile wrote last is then read all the same.
     running = is_running(folder)
@@ -144,7 +144,9 @@ def _of_coordinator(site: CoordinatorSite, running: bool) -> WatchedTraining:
     charter = site.read_charter()
     rounds = tuple(_counted(record) for record in site.rounds.records)
     state = SiteState.RELEASED if site.release.exists() else SiteState.TRAINING if rounds else SiteState.WAITING
-    return _watched("coordinator", charter, running, state, rounds)
+    watched = _watched("coordinator", charter, running, state, rounds)
+    # A round in which it was stopped has no record, though its sum may be kept.
+    return msgspec.structs.replace(watched, steps=max(watched.steps, site.progress(charter).reached.sums))
 
 
 def _watched(

@@ -30,6 +30,8 @@ from tests.support.hospitals import (
     PRIVATE_CHOICES,
     PRIVATE_TASK,
     SCALED_BY_SUMS,
+    StoppedHereError,
+    StoppingEngine,
     choices_of,
     tabular_spec,
     training_of,
@@ -42,6 +44,7 @@ from training.field.coordinator_status import read_status
 from training.field.laying_out import lay_out_hospital
 from training.field.status import SiteState, not_taking_part, released, waiting
 from training.hospital_logs import open_site_ledger_to_import, read_site_ledger
+from training.watching.watched import read_watched
 from training.wrong_dealers import WrongDealers
 
 
@@ -88,6 +91,21 @@ def test_the_coordinators_status_says_whether_enough_have_signed_for_the_logs(tm
     assert (read_status(sites.coordinator).state, read_status(sites.coordinator).witnessed) == ("released", False)
     epoch(sites, 3)
     assert read_status(sites.coordinator).witnessed
+
+
+def test_its_status_counts_a_sum_that_it_was_stopped_in_giving_out(tmp_path):
+    """The round has no record then."""
+    sites = lay_out(tmp_path, hospitals=4)
+    epoch(sites, 1)
+    with ExitStack() as opened:
+        digest = sites.charter.digest.hex()
+        parties = {number: opened.enter_context(site.attend(digest, 2)) for number, site in sites.hospitals.items()}
+        engine = StoppingEngine(parties, Phase.APPLY, 3)
+        with pytest.raises(StoppedHereError):
+            sites.coordinator.run_epoch(sites.charter, engine, 2, {}, lambda _record: None)
+    finish(sites, 3)
+    assert [record.step for record in sites.coordinator.rounds.records] == [1, 2]
+    assert read_status(sites.coordinator).steps == read_watched(sites.coordinator.path).steps == 3
 
 
 def test_the_coordinators_status_names_who_dealt_wrongly(sites):
