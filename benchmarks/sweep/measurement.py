@@ -69,7 +69,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What one core of the machine does at most, in bytes a second.
 
     Attributes:
-        cipher: of keystream, AES-256-CTR into a buffer that stays in the cache.
+        cipher: of keystream, AES-256 as masks take it, into a buffer that stays in the cache.
         memory: read and written, adding one vector that does not fit the cache to another in place.
     """
 

@@ -153,7 +153,7 @@ def _keystream(result: Result, cipher: float) -> tuple[str, ...]:
     survivors = case.hospitals - case.dropped
     removed = survivors + case.dropped * peers * survivors / (case.hospitals - 1)
     return (
-        f"limit: AES-256-CTR, the keystream of {_NAMES[case.scheme]}",
+        f"limit: AES-256, the keystream of {_NAMES[case.scheme]}",
         *_EMPTY[:2],
         written.milliseconds((peers + 1) * mask),
         written.milliseconds(removed * mask),

@@ -34,13 +34,18 @@ class Team:
     @classmethod
     def of_all_cores(cls) -> Team:
         """One worker for each core that this process may use beyond its own; fewer where no more can be had."""
-        workers: list[Worker] = []
-        for _ in range(min(usable_cores() - 1, MOST_WORKERS)):
-            worker = Worker.start()
-            if worker is None:
-                break
-            workers.append(worker)
-        return cls(workers)
+        team = cls([])
+        try:
+            for _ in range(min(usable_cores() - 1, MOST_WORKERS)):
+                worker = Worker.start()
+                if worker is None:
+                    break
+                team.workers.append(worker)
+        except BaseException:
+            # Ctrl-C among them.
+            team.disband()
+            raise
+        return team
 
     def run(self, job: Job[Result], todo: deque[Piece]) -> Iterator[tuple[Piece, Result]]:
         """Every piece with its result, in any order. A piece whose worker is late or fails is done here."""
@@ -89,7 +94,11 @@ class Spare:
             team = self._teams.pop()
         except IndexError:
             return None
-        return team or Team.of_all_cores()
+        try:
+            return team or Team.of_all_cores()
+        except BaseException:
+            self.allow()
+            raise
 
     def give_back(self, team: Team) -> None:
         """Keep it for the next caller. A team that lost a worker goes on without; one that lost all is not made again:

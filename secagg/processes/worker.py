@@ -142,7 +142,10 @@ class Worker:
         return None
 
     def forget(self) -> None:
-        """Have it drop what it was told, and wipe what it was given and has made."""
+        """Have it drop what it was told, and wipe what it was given and has made.
+
+        What a late worker writes after that lies there until the next job is over.
+        """
         if self._job is not None and self.alive:
             self._send(encode_forget())
             np.frombuffer(self._window, np.uint8)[:] = 0

@@ -84,7 +84,7 @@ def test_each_masked_scheme_has_the_limit_of_its_own_masks():
         return {line[0]: float(line[3]) for line in table.rows if "AES" in line[0]}
 
     found = shown(row(sparse, 1), row(complete, 1))
-    named = {scheme: f"limit: AES-256-CTR, the keystream of {scheme}" for scheme in ("mask", "mask, drawn neighbours")}
+    named = {scheme: f"limit: AES-256, the keystream of {scheme}" for scheme in ("mask", "mask, drawn neighbours")}
     # With 199 peers and its own, of 4 bytes each or of 8, at 4 GB a second.
     assert found[named["mask"]] == 20
     assert found[named["mask, drawn neighbours"]] == pytest.approx(1e3 * (sparse.peers + 1) * 4e5 / 4e9, rel=0.01)

@@ -20,6 +20,8 @@ from secagg.homomorphic.parameters import ALLOWED, Encryption, approximate_plain
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import pack_words, words_size
 from secagg.masking import Session, kdf
+from secagg.masking.keystream import SignedKey, add_masks
+from secagg.masking.tags import tag_size
 from tests.support.ciphers import SMALL, at_roots, bfv, ckks, decrypted, phase, polynomials, secret_of, summed
 
 _HEAD = 8
@@ -60,6 +62,7 @@ def encrypted(session: Session, randomness: Callable[[int], bytes]) -> dict[str,
         "coefficients": [*packings(), *splittings()],
         "scaled": scaled(),
         "transformed": transformed(),
+        "masked": masked(),
         "residues": residues(),
         "ciphertexts": [ciphertext(spec, seed, randomness) for spec in (bfv(48), ckks(48))],
     }
@@ -104,6 +107,23 @@ def packings() -> list[dict[str, Any]]:
             }
         )
     return made
+
+
+def masked() -> dict[str, Any]:
+    """What `double-lock` puts into coefficients, and its tag, before the pad."""
+    packing, signed = Packing(Ring(24), 2), [1, -1, -8388608, 8388607, 3]
+    keys = [SignedKey(bytes(range(32)), 1), SignedKey(bytes(32), -1)]
+    packed = packing.pack(packing.ring.from_signed(np.array(signed, np.int64)))
+    tags = add_masks(packed, keys, [12345], tag_size(packing.ring))
+    return {
+        "bits": 24,
+        "per_coefficient": 2,
+        "elements": signed,
+        "tag": 12345,
+        "masks": [{"key": item.key.hex(), "sign": item.sign} for item in keys],
+        "coefficients": packing.values(packed).tolist(),
+        "masked_tag": tags[0],
+    }
 
 
 def splittings() -> list[dict[str, Any]]:

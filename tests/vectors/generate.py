@@ -43,7 +43,7 @@ from secagg.masking.messages import (
 )
 from secagg.masking.neighbours import roster_digest
 from secagg.masking.prg import CHUNK_BYTES
-from secagg.masking.tags import tag_size
+from secagg.masking.tags import tag, tag_size
 from secagg.policy import Policy
 from secagg.wire import COORDINATOR, Sealer, Stage
 from secagg.wire.envelope import peek
@@ -293,6 +293,7 @@ def primitives() -> dict[str, Any]:
             for key in (bytes(32), bytes(range(32)))
             for bits, sign in ((32, 1), (64, 1), (32, -1))
         ],
+        "tags": [tag_of(bits, length) for bits, length in ((20, 16_386), (64, 8_194))],
         "packing": [
             {"bits": bits, "elements": elements, "packed": packed(elements, bits)}
             for bits, elements in (
@@ -319,6 +320,15 @@ def keystream_parts(key: bytes, bits: int, sign: int) -> dict[str, Any]:
     elements = ring.zeros(second + 3)
     tags = add_masks(elements, [SignedKey(key, sign)], [0, 0], tag_size(ring))  # type: ignore[arg-type]
     return {"elements": elements[:6].tolist(), "elements_from_chunk_1": elements[second:].tolist(), "tags": tags}
+
+
+def tag_of(bits: int, length: int) -> dict[str, Any]:
+    """Of more elements than one chunk has coefficients for: element i is i."""
+    ring, key = Ring(bits), bytes(range(32))
+    elements = np.arange(length).astype(ring.dtype)
+    value = tag(elements, ring, key, [2, 3])
+    hexadecimal = f"{value:0{2 * tag_size(ring)}x}"
+    return {"key": key.hex(), "bits": bits, "length": length, "contributors": [2, 3], "tag": hexadecimal}
 
 
 def packed(elements: list[int], bits: int) -> str:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from secagg.encoding import Ring, pack, packed_size
-from secagg.masking.keystream import MaskStreams, SignedKey, add_masks, in_one_process, pack_masked
+from secagg.masking import expansion, keystream
+from secagg.masking.keystream import (
+    MaskService,
+    MaskStreams,
+    SignedKey,
+    add_masks,
+    encode_streams,
+    in_one_process,
+    pack_masked,
+)
 from secagg.masking.prg import CHUNK_BYTES
 from secagg.processes.team import Team
 from tests.support.mask_team import KEYS, by, random_vector, started
@@ -95,6 +104,23 @@ def test_workers_serve_one_job_after_another_each_with_its_own_keys(unharmed):
         add_masks(alone, keys)
         add_masks(together, keys, expand=by(unharmed))
         np.testing.assert_array_equal(together, alone)
+
+
+def test_a_worker_that_makes_other_masks_than_its_employer_makes_none(unharmed, monkeypatch):
+    """As one does that was started after an update, by an employer that was started before."""
+    ours = encode_streams(MaskStreams(KEYS, np.dtype("<u4")))
+    monkeypatch.setattr(keystream, "CHUNK_BYTES", CHUNK_BYTES // 2)
+    with pytest.raises(ValueError, match="makes other masks than its employer"):
+        MaskService(ours)
+    monkeypatch.setattr(expansion, "CHUNK_BYTES", CHUNK_BYTES // 2)
+    team = started(1)
+    # It may be late with the first jobs, and its end is noticed when something is expected of it.
+    for _ in range(50):
+        alone, together = random_vector(400_000, "<u4"), random_vector(400_000, "<u4")
+        add_masks(alone, KEYS)
+        add_masks(together, KEYS, expand=by(team))
+        np.testing.assert_array_equal(together, alone)
+    assert team.workers == []
 
 
 def test_more_keys_than_a_pipe_holds_reach_the_worker(unharmed):

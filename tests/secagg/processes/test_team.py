@@ -165,6 +165,27 @@ def test_a_job_that_is_broken_off_ends_its_workers_and_the_next_has_new_ones(spa
     assert employed() == before + 1
 
 
+def test_a_team_that_is_interrupted_as_it_is_made_ends_and_the_next_job_makes_another(spare, monkeypatch):
+    monkeypatch.setattr(expansion, "PARALLEL_FROM_BYTES", 1)
+    monkeypatch.setattr(teams, "usable_cores", lambda: 3)
+    start, started = workers.Worker.start, []
+
+    def interrupted_at_the_second() -> workers.Worker | None:
+        if len(started) == 1:
+            started.append(None)
+            raise KeyboardInterrupt
+        started.append(start())
+        return started[-1]
+
+    before = employed()
+    monkeypatch.setattr(workers.Worker, "start", interrupted_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        add_masks(random_vector(100_001, "<u4"), KEYS, expand=over_processes)
+    assert employed() == before
+    add_masks(random_vector(100_001, "<u4"), KEYS, expand=over_processes)
+    assert employed() == before + 2
+
+
 # --- Real processes around it --------------------------------------------------------------------------------
 
 # No `if __name__ == "__main__"`: a script that masks must not need one. It says which processes work for it.
