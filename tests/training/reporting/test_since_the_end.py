@@ -1,0 +1,121 @@
+"""A log that is not what its hospital signed for when the run ended accuses whom it should, and nobody else."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from msgspec.structs import asdict, replace
+
+from dp.ledger import Kind
+from dp.ledger.entries import LEDGER
+from secagg.egress import EGRESS, EgressEntry, EgressLog
+from secagg.errors import TamperingError
+from secagg.log_excerpt import take_excerpt
+from secagg.signed_log import FIRST_PREVIOUS, read_signed
+from tests.support.shown_records import evidence_of, first_of, found, report, showing, states
+from training.reporting.evidence import verify_evidence
+
+
+@pytest.mark.parametrize("logs", [("ledger", "egress"), ("egress",)], ids="-".join)
+def test_an_export_from_before_the_end_is_one_finding_that_asks_for_a_new_one(private, logs):
+    evidence = evidence_of(private)[1].evidence
+    shorter = {log: first_of(getattr(evidence, log), 4) for log in logs}
+    told = report(private, showing(private, 2, made="2026-03-01T09:00:00+00:00", **shorter))
+    (finding,) = told.findings
+    assert (finding.reason, finding.culprit) == ("old-export", "h2")
+    assert "What h2 shows was exported on 2026-03-01T09:00:00+00:00" in finding.message
+    assert "Ask h2 for a new export" in finding.message
+    assert "h2" not in told.transcript.compared_with
+
+
+def test_an_export_whose_egress_log_is_from_after_the_end_is_no_old_one_however_short_its_ledger(private):
+    shorter = first_of(evidence_of(private)[1].evidence.ledger, 4)
+    told = report(private, showing(private, 2, ledger=shorter))
+    assert found(told)[0] == ("ledger-restored", "h2")
+    assert set(found(told)[1:]) == {("uncharged-round", "h2")}
+
+
+def test_what_was_exported_just_now_is_no_old_export(private):
+    """A hospital's whole folder was put back: its own latch does not notice."""
+    evidence = evidence_of(private)[1].evidence
+    shorter = {log: first_of(getattr(evidence, log), 4) for log in ("ledger", "egress")}
+    told = report(private, showing(private, 2, **shorter, scope="report"))
+    assert found(told)[:2] == [("ledger-restored", "h2"), ("egress-restored", "h2")]
+    assert ("uncharged-round", "h2") in found(told)
+
+
+def test_who_makes_the_report_cannot_turn_an_old_export_into_what_was_exported_just_now(private):
+    """Then it would be an older log that was put back, and a hospital that exported early would be accused."""
+    site = evidence_of(private)[1]
+    turned = replace(site, evidence=replace(site.evidence, scope="report"))
+    with pytest.raises(TamperingError) as caught:
+        verify_evidence(turned, private.charter, private.folder)
+    assert (caught.value.reason, caught.value.culprit) == ("evidence-altered", "h2")
+
+
+def without_charge(ward, number, round_number, entries):
+    """The beginning of a hospital's ledger, written anew without the charge of one round."""
+    identity, shown = ward.hospitals[number]._identity, []
+    previous = FIRST_PREVIOUS
+    for item in evidence_of(ward)[number - 1].evidence.ledger.shown[:entries]:
+        if (item.entry.kind, item.entry.round) == (Kind.CHARGE, round_number):
+            continue
+        entry = replace(item.entry, sequence=len(shown) + 1, previous=previous)
+        previous = LEDGER.chain_hash(entry.body())
+        shown.append((entry, identity.sign(LEDGER.signed_bytes(entry.body()))))
+    return take_excerpt(shown, lambda _entry: True)
+
+
+def test_a_charge_taken_out_of_the_middle_of_an_old_export_is_found(private):
+    evidence = evidence_of(private)[1].evidence
+    charges = [item.entry for item in evidence.ledger.shown if item.entry.kind == Kind.CHARGE]
+    shorter = {
+        "ledger": without_charge(private, 2, charges[0].round, charges[1].sequence),
+        "egress": first_of(evidence.egress, len(evidence.egress.shown) - 4),
+    }
+    told = report(private, showing(private, 2, **shorter))
+    assert found(told) == [("old-export", "h2"), ("uncharged-round", "h2")]
+    assert told.findings[1].message.endswith(f"as charged: {charges[0].round}.")
+
+
+def test_the_date_that_a_hospital_gives_of_its_export_reaches_no_terminal_as_it_is(private):
+    shorter = first_of(evidence_of(private)[1].evidence.egress, 4)
+    (finding,) = report(private, showing(private, 2, made="\x1b[2Jnow", egress=shorter)).findings
+    assert "\x1b" not in finding.message
+
+
+def test_control_an_export_of_another_log_than_it_signed_for_is_no_old_one(private):
+    """As long as it was, with its first entry left out: a log written anew."""
+    with EgressLog(private.folder / "anew.sqlite", private.hospitals[2]._identity) as log:
+        for item in evidence_of(private)[1].evidence.egress.shown[1:] * 2:
+            fields = {name: value for name, value in asdict(item.entry).items() if name not in ("sequence", "previous")}
+            log.record(partial(EgressEntry, **fields))
+    key = private.hospitals[2]._identity.public_key
+    anew = take_excerpt(read_signed(private.folder / "anew.sqlite", key, EGRESS), lambda _entry: True)
+    told = report(private, showing(private, 2, egress=anew))
+    assert found(told)[0] == ("egress-restored", "h2")
+    assert "other-sum" not in {reason for reason, _ in found(told)}
+    assert "h2" not in told.transcript.compared_with
+
+
+def with_another_sum(ward, number):
+    """A hospital's whole egress log, to which it has added that it took another sum than the true one."""
+    hospital = ward.hospitals[number]
+    shown = list(evidence_of(ward)[number - 1].evidence.egress.shown)
+    took = next(item.entry for item in shown if item.entry.took_sum)
+    previous = EGRESS.chain_hash(shown[-1].entry.body())
+    false = replace(took, sequence=len(shown) + 1, previous=previous, sha256="0" * 64)
+    signed = [(item.entry, item.signature) for item in shown]
+    signed.append((false, hospital._identity.sign(EGRESS.signed_bytes(false.body()))))
+    return take_excerpt(signed, lambda _entry: True)
+
+
+def test_a_sum_that_was_added_to_a_log_after_the_end_is_its_hospitals_and_says_nothing_of_others(private):
+    sites = showing(private, 2, egress=with_another_sum(private, 2))
+    told = report(private, sites)
+    assert found(told) == [("taken-after-the-end", "h2")]
+    assert states(told)["h2: egress log, since the run ended"] == "wrong"
+    assert "h2" in told.transcript.compared_with
+    # Control: without checkpoints nothing shows when it was added.
+    assert "other-sum" in {reason for reason, _ in found(report(private, sites, release=False))}
