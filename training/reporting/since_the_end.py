@@ -46,19 +46,23 @@ def since_the_end(
 def taken_after_the_end(
     member: str, excerpt: LogExcerpt[EgressEntry], charter: VerifiedCharter, noted: LogCheckpoint | None
 ) -> Finding | None:
-    """Whether a log has a sum of the run that its hospital took after it had signed for the log; None if not."""
+    """Whether a log has a sum of the run that its hospital took only after it had signed for the log; None if not.
+
+    Who has signed has every sum. One whose state is lost after that takes those again, and no other.
+    """
+    if noted is None:
+        return None
     run = charter.digest.hex()
-    later = [
-        entry.round
-        for entry in excerpt.entries
-        if noted and entry.took_sum and entry.charter == run and entry.sequence > noted.entries
-    ]
+    taken = [entry for entry in excerpt.entries if entry.took_sum and entry.charter == run]
+    before = {(entry.round, entry.sha256) for entry in taken if entry.sequence <= noted.entries}
+    later = [entry.round for entry in taken if (entry.round, entry.sha256) not in before]
     if not later:
         return None
     return Finding(
         TAKEN_LATER,
         f"By its egress log, {member} took a sum of round {later[0]} after the run had ended and it had signed for the "
-        "log. No hospital takes one then: the entry was added later, and was compared with nothing.",
+        "log, in which that sum is not. No hospital takes another one then: the entry was added later, and was "
+        "compared with nothing.",
         member,
         f"Ask {member} who wrote to its log after the run.",
     )

@@ -13,7 +13,9 @@ from secagg.egress import EGRESS, EgressEntry, EgressLog
 from secagg.errors import TamperingError
 from secagg.log_excerpt import take_excerpt
 from secagg.signed_log import FIRST_PREVIOUS, read_signed
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.support.shown_records import evidence_of, first_of, found, report, showing, states
+from training.engines.base import Phase
 from training.reporting.evidence import verify_evidence
 
 
@@ -119,3 +121,31 @@ def test_a_sum_that_was_added_to_a_log_after_the_end_is_its_hospitals_and_says_n
     assert "h2" in told.transcript.compared_with
     # Control: without checkpoints nothing shows when it was added.
     assert "other-sum" in {reason for reason, _ in found(report(private, sites, release=False))}
+
+
+def started_again(ward, number, state):
+    """A hospital that starts with this in the place of its state, and a coordinator that starts once more."""
+    hospital = ward.hospitals[number]
+    records = hospital._setup.records
+    hospital.close()
+    ward.state_file(number).unlink()
+    if state:
+        ward.state_file(number).write_bytes(state)
+    ward.hospitals[number] = ward.open_hospital(number, hospital.name, records)
+    ward.coordinator().run()
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["an older one was put back", "it is gone"])
+def test_who_takes_sums_again_after_the_end_as_its_state_was_lost_is_not_accused(open_ward, kept):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.stop_before(Phase.MASK, 3)
+    older = ward.state_file(2).read_bytes()
+    ward.coordinator().run()
+    before = len(evidence_of(ward)[1].evidence.egress.entries)
+    started_again(ward, 2, older if kept else None)
+    again = [entry for entry in evidence_of(ward)[1].evidence.egress.entries[before:] if entry.took_sum]
+    assert len(again) == (1 if kept else 3)
+    assert found(report(ward)) == []
+    # Control: a sum that it never had is named all the same.
+    sites = showing(ward, 2, egress=with_another_sum(ward, 2))
+    assert found(report(ward, sites)) == [("taken-after-the-end", "h2")]
