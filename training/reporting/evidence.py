@@ -115,8 +115,9 @@ def _gather(folder: HospitalFolder, charter: VerifiedCharter, identity: Signer, 
     run = charter.digest.hex()
     whole = scope == "site"
     problems = _stopped(folder, charter)
-    ledger = _excerpt(folder.ledger, folder, identity, LEDGER, lambda entry: whole or entry.run == run, problems)
+    # The egress log first: a round is charged before anything of it leaves, also while this is read.
     egress = _excerpt(folder.egress, folder, identity, EGRESS, lambda entry: whole or entry.charter == run, problems)
+    ledger = _excerpt(folder.ledger, folder, identity, LEDGER, lambda entry: whole or entry.run == run, problems)
     evidence = SiteEvidence(
         charter=run,
         member=_member(charter, identity.public_key),

@@ -16,7 +16,8 @@ from secagg.signed_log import FIRST_PREVIOUS, read_signed
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.support.shown_records import evidence_of, first_of, found, report, showing, states
 from training.engines.base import Phase
-from training.reporting.evidence import verify_evidence
+from training.reporting import evidence
+from training.reporting.evidence import gather_for_others, verify_evidence
 
 
 @pytest.mark.parametrize("logs", [("ledger", "egress"), ("egress",)], ids="-".join)
@@ -149,3 +150,24 @@ def test_who_takes_sums_again_after_the_end_as_its_state_was_lost_is_not_accused
     # Control: a sum that it never had is named all the same.
     sites = showing(ward, 2, egress=with_another_sum(ward, 2))
     assert found(report(ward, sites)) == [("taken-after-the-end", "h2")]
+
+
+@pytest.mark.parametrize("end", [False, True], ids=["a round", "the end"])
+def test_what_comes_while_a_hospitals_logs_are_read_is_no_round_without_its_charge(open_ward, monkeypatch, end):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.stop_before(Phase.MASK, 2)
+    read = evidence.read_signed_log
+    going_on = [ward.coordinator().run if end else partial(ward.stop_before, Phase.MASK, 4)]
+
+    def slowly(*arguments):
+        found = read(*arguments)
+        while going_on:
+            going_on.pop()()
+        return found
+
+    monkeypatch.setattr(evidence, "read_signed_log", slowly)
+    site = gather_for_others(ward.home(2), ward.charter, ward.hospitals[2]._identity)
+    assert not going_on
+    assert found(report(ward, (site,), transcript=False, release=False)) == []
+    if end:
+        assert found(report(ward, (site,))) == [("old-export", "h2")]
