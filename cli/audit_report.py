@@ -77,7 +77,7 @@ def report(
             raise click.UsageError("Give a hospital's folder, or files that hospitals have exported.")
         page, beside = page_names(out or Path("report.html"))
         _require_replaceable(page, beside)
-        sites = read_sites(places, charter, read_passphrase(passphrase_file))
+        sites = read_sites(places, charter, release, read_passphrase(passphrase_file))
         found = make_document(charter, gather_records(charter, sites, sources))
         write_report(found, page, beside)
     if as_json:

@@ -52,8 +52,8 @@ def report_on(result: SimulationResult) -> Path:
     """What a privacy officer is told, from what every hospital would show the others."""
     members = result.charter.charter.members
     places = [result.hospitals / member.name for member in members]
-    sites = read_sites(places, result.charter)
     sources = Sources(result.folder / "release", result.folder / "coordinator" / TRANSCRIPT)
+    sites = read_sites(places, result.charter, sources.release)
     page, beside = page_names(result.folder / "report.html")
     records = gather_records(result.charter, sites, sources)
     write_report(make_document(result.charter, records), page, beside)

@@ -6,6 +6,7 @@ the hospital itself either, as long as one of those that have signed beside it i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +77,13 @@ class VerifiedCheckpoints:
         by_name: each hospital's, by its name.
         transcript: the coordinator's.
         cosigned_by: who has signed the whole.
+        digest: SHA-256 of what they have signed, hexadecimal, whoever has.
     """
 
     by_name: Mapping[str, SiteCheckpoint]
     transcript: tuple[FileCheckpoint, ...]
     cosigned_by: tuple[str, ...]
+    digest: str
 
 
 def sign_checkpoint(
@@ -132,7 +135,10 @@ def verify_checkpoints(
             what = f"The signature of {member.name} is not over the checkpoints in {source}."
             raise unusable("bad-statement-signature", what, member.name)
         cosigned.append(member.name)
-    return VerifiedCheckpoints({site.name: site for site in said.sites}, said.transcript, tuple(sorted(cosigned)))
+    digest = hashlib.sha256(signed.payload).hexdigest()
+    return VerifiedCheckpoints(
+        {site.name: site for site in said.sites}, said.transcript, tuple(sorted(cosigned)), digest
+    )
 
 
 def is_vouched_for(checkpoints: VerifiedCheckpoints, charter: Charter) -> bool:

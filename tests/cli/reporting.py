@@ -23,6 +23,7 @@ from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_fo
 from training.reporting.integrity import Integrity, check_site
 from training.reporting.records import Sources, gather_records
 from training.reporting.report import Report
+from training.reporting.sites import read_sites
 
 MEMBERS = ("h1", "h2", "h3", "h4")
 
@@ -30,9 +31,9 @@ MEMBERS = ("h1", "h2", "h3", "h4")
 def site_report(run: Path, member: str = "h1", release: bool = True):
     """What the officer of one hospital is told."""
     charter = read_verified(run / "charter")
-    folder = HospitalFolder(run / "hospitals" / member)
-    signed = gather_site(folder, charter, Identity.load(folder.identity))
-    return report_of(charter, gather_records(charter, (signed,), Sources(run / "release" if release else None)))
+    sources = Sources(run / "release" if release else None)
+    sites = read_sites([run / "hospitals" / member], charter, sources.release)
+    return report_of(charter, gather_records(charter, sites, sources))
 
 
 def hiding(run, folder, name, hidden):
@@ -83,7 +84,7 @@ class Officer:
     def look(self, checkpoints: bool = True) -> Integrity:
         """What is found now; without checkpoints, what a site that has key and latch could hide."""
         integrity = Integrity()
-        evidence = gather_site(self._folder, self._charter, self._identity).evidence
+        evidence = gather_site(self._folder, self._charter, self._identity, self.checkpoints).evidence
         check_site(evidence, self._charter, self.checkpoints if checkpoints else None, integrity)
         return integrity
 

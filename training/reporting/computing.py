@@ -153,7 +153,7 @@ def _charter(charter: VerifiedCharter) -> CharterFacts:
 def _site(site: SiteEvidence) -> SiteFacts:
     return SiteFacts(
         name=site.member,
-        scope="site" if site.scope == "site" else "charter",
+        scope=site.scope,
         made=site.made,
         data_sets=data_sets_of(site),
         egress=egress_of(site.egress.entries) if site.egress else None,

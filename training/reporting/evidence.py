@@ -26,6 +26,7 @@ from secagg.json_documents import MALFORMED, json_for_people
 from secagg.labels import label
 from secagg.log_excerpt import LogExcerpt, take_excerpt, verify_excerpt
 from secagg.policy import load_policy
+from secagg.release.checkpoints import VerifiedCheckpoints
 from secagg.signed_log import EntryT, LogKind, Sha256, Signer
 from training.clock import write_time
 from training.hospital_folder import HospitalFolder
@@ -43,7 +44,7 @@ class SharedPatients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patients: Annotated[int, msgspec.Meta(ge=1)] | None
 
 
-Scope = Literal["site", "charter", "report"]
+Scope = Literal["site", "charter"]
 
 
 class SiteEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,9 +52,10 @@ class SiteEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     Attributes:
         member: its name in the charter.
-        scope: ``site``: all of its logs; ``charter``: what belongs to the charter, and hashes of the rest; ``report``:
-            the same, for a report that is made at once, so that it is no older export.
+        scope: ``site``: all of its logs; ``charter``: what belongs to the charter, and hashes of the rest.
         made: when, as the site's clock had it.
+        beside: SHA-256 of the list of checkpoints that was at hand when it was read, for a report: it is not from
+            before them. What a site exports has no such field, for whatever it is used.
         ledger, egress: None where the log could not be read as what it was: a problem says why.
         groups: who is in which data sets.
         limit: the epsilon that this site's policy allows each data set; None where it is not shown.
@@ -65,6 +67,7 @@ class SiteEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     member: Name
     scope: Scope
     made: Annotated[str, msgspec.Meta(max_length=40)]
+    beside: Sha256 | msgspec.UnsetType = msgspec.UNSET
     ledger: LogExcerpt[Entry] | None
     egress: LogExcerpt[EgressEntry] | None
     groups: tuple[SharedPatients, ...]
@@ -84,34 +87,47 @@ class SignedEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return json_for_people(self, "sorted")
 
 
-def gather_site(folder: HospitalFolder, charter: VerifiedCharter, identity: Signer) -> SignedEvidence:
+def gather_site(
+    folder: HospitalFolder,
+    charter: VerifiedCharter,
+    identity: Signer,
+    checkpoints: VerifiedCheckpoints | None = None,
+) -> SignedEvidence:
     """All that this site's officer is told.
+
+    Args:
+        checkpoints: those of the release that it is reported beside.
 
     Raises:
         InputError: ``unknown-member``, ``no-ledger``, ``no-egress-log``, ``unreadable``, ``malformed-policy``.
     """
-    return _gather(folder, charter, identity, "site")
+    return _gather(folder, charter, identity, "site", checkpoints)
 
 
-def gather_for_others(folder: HospitalFolder, charter: VerifiedCharter, identity: Signer) -> SignedEvidence:
+def gather_for_others(
+    folder: HospitalFolder,
+    charter: VerifiedCharter,
+    identity: Signer,
+    checkpoints: VerifiedCheckpoints | None = None,
+) -> SignedEvidence:
     """What the consortium is shown: the entries of this charter, and hashes in the place of all others.
 
-    Raises:
-        InputError: ``unknown-member``, ``no-ledger``, ``no-egress-log``, ``unreadable``.
-    """
-    return _gather(folder, charter, identity, "charter")
-
-
-def gather_for_report(folder: HospitalFolder, charter: VerifiedCharter, identity: Signer) -> SignedEvidence:
-    """The same as others are shown, by who makes a report of it and has the site's folder.
+    Args:
+        checkpoints: those of the release that it is reported beside; None for what is exported.
 
     Raises:
         InputError: ``unknown-member``, ``no-ledger``, ``no-egress-log``, ``unreadable``.
     """
-    return _gather(folder, charter, identity, "report")
+    return _gather(folder, charter, identity, "charter", checkpoints)
 
 
-def _gather(folder: HospitalFolder, charter: VerifiedCharter, identity: Signer, scope: Scope) -> SignedEvidence:
+def _gather(
+    folder: HospitalFolder,
+    charter: VerifiedCharter,
+    identity: Signer,
+    scope: Scope,
+    checkpoints: VerifiedCheckpoints | None,
+) -> SignedEvidence:
     run = charter.digest.hex()
     whole = scope == "site"
     problems = _stopped(folder, charter)
@@ -123,6 +139,7 @@ def _gather(folder: HospitalFolder, charter: VerifiedCharter, identity: Signer, 
         member=_member(charter, identity.public_key),
         scope=scope,
         made=write_time(),
+        beside=checkpoints.digest if checkpoints else msgspec.UNSET,
         ledger=ledger,
         egress=egress,
         groups=_groups(ledger, folder.ledger, whole, problems) if ledger else (),

@@ -124,11 +124,12 @@ def of_egress(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> Fi
 def is_old_export(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> bool:
     """Whether it may have been exported before the run ended, so that later rounds that it lacks tell nothing.
 
-    What a hospital attests is in its egress log, and its ledger is complete by then. So one whose egress log has come
-    as far as its checkpoint is no older export, however short its ledger.
+    So may all that was not read beside these checkpoints, whatever report it was read for: whoever has that report can
+    use it once more. What a hospital attests is in its egress log, and its ledger is complete by then. So one whose
+    egress log has come as far as its checkpoint is no older export, however short its ledger.
     """
     own = checkpoints.by_name.get(site.member) if checkpoints else None
-    if own is None or site.egress is None or site.scope != "charter":
+    if checkpoints is None or own is None or site.egress is None or site.beside == checkpoints.digest:
         return False
     if site.ledger and site.ledger.checkpoint.entries >= own.ledger.entries and site.ledger.checkpoint != own.ledger:
         return False

@@ -10,30 +10,34 @@ from pathlib import Path
 
 from dp.ledger.entries import LEDGER
 from secagg.charter import VerifiedCharter
-from secagg.errors import InputError
+from secagg.errors import InputError, TamperingError
 from secagg.identity import Identity
+from secagg.release.checkpoints import CHECKPOINTS_FILE, VerifiedCheckpoints, read_checkpoints
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import require_hospital
-from training.reporting.evidence import SignedEvidence, gather_for_report, gather_site, read_evidence
+from training.reporting.evidence import SignedEvidence, gather_for_others, gather_site, read_evidence
 
 
 def read_sites(
-    places: Sequence[Path], charter: VerifiedCharter, passphrase: bytes | None = None
+    places: Sequence[Path], charter: VerifiedCharter, release: Path | None, passphrase: bytes | None = None
 ) -> tuple[SignedEvidence, ...]:
     """Read and verify what is in ``places``: folders of hospitals, or files that they have exported.
 
     Args:
+        release: folder of the release that they are reported beside, if there is one.
         passphrase: of the identities in the folders.
 
     Raises:
         InputError: ``duplicate-site``; if a place cannot be read.
         TamperingError: if an exported file was altered. What is wrong in a folder is among its problems.
     """
+    # Before the logs: a run may end while these are read.
+    checkpoints = _checkpoints(release, charter)
     if len(places) == 1 and not places[0].is_file():
         folder = HospitalFolder(places[0])
         require_hospital(folder, folder.ledger, LEDGER)
-        return (gather_site(folder, charter, Identity.load(folder.identity, passphrase)),)
-    sites = tuple(_shown(place, charter, passphrase) for place in places)
+        return (gather_site(folder, charter, Identity.load(folder.identity, passphrase), checkpoints),)
+    sites = tuple(_shown(place, charter, checkpoints, passphrase) for place in places)
     names = [site.evidence.member for site in sites]
     if len(set(names)) != len(names):
         twice = max(names, key=names.count)
@@ -46,9 +50,21 @@ def read_sites(
     return sites
 
 
-def _shown(place: Path, charter: VerifiedCharter, passphrase: bytes | None) -> SignedEvidence:
+def _checkpoints(release: Path | None, charter: VerifiedCharter) -> VerifiedCheckpoints | None:
+    if release is None or not (release / CHECKPOINTS_FILE).exists():
+        return None
+    try:
+        return read_checkpoints(release, charter)
+    except TamperingError:
+        # Told by whoever reads the release.
+        return None
+
+
+def _shown(
+    place: Path, charter: VerifiedCharter, checkpoints: VerifiedCheckpoints | None, passphrase: bytes | None
+) -> SignedEvidence:
     if place.is_file():
         return read_evidence(place, charter)
     folder = HospitalFolder(place)
     require_hospital(folder, folder.ledger, LEDGER)
-    return gather_for_report(folder, charter, Identity.load(folder.identity, passphrase))
+    return gather_for_others(folder, charter, Identity.load(folder.identity, passphrase), checkpoints)

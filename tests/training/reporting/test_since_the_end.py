@@ -12,12 +12,16 @@ from dp.ledger.entries import LEDGER
 from secagg.egress import EGRESS, EgressEntry, EgressLog
 from secagg.errors import TamperingError
 from secagg.log_excerpt import take_excerpt
+from secagg.release.checkpoints import read_checkpoints
 from secagg.signed_log import FIRST_PREVIOUS, read_signed
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.support.shown_records import evidence_of, first_of, found, report, showing, states
 from training.engines.base import Phase
 from training.reporting import evidence
+from training.reporting.cross_check import cross_check
 from training.reporting.evidence import gather_for_others, verify_evidence
+from training.reporting.shown_log import read_shown_log
+from training.reporting.sites import read_sites
 
 
 @pytest.mark.parametrize("logs", [("ledger", "egress"), ("egress",)], ids="-".join)
@@ -39,22 +43,54 @@ def test_an_export_whose_egress_log_is_from_after_the_end_is_no_old_one_however_
     assert set(found(told)[1:]) == {("uncharged-round", "h2")}
 
 
-def test_what_was_exported_just_now_is_no_old_export(private):
+def beside(ward):
+    """What a hospital signs of what is read beside the release of all."""
+    return {"beside": read_checkpoints(ward.hospitals[1].release_folder, ward.charter).digest}
+
+
+def test_what_was_read_beside_the_release_is_no_old_export(private):
     """A hospital's whole folder was put back: its own latch does not notice."""
     evidence = evidence_of(private)[1].evidence
     shorter = {log: first_of(getattr(evidence, log), 4) for log in ("ledger", "egress")}
-    told = report(private, showing(private, 2, **shorter, scope="report"))
+    told = report(private, showing(private, 2, **shorter, **beside(private)))
     assert found(told)[:2] == [("ledger-restored", "h2"), ("egress-restored", "h2")]
     assert ("uncharged-round", "h2") in found(told)
+    # Control: another list of checkpoints may be from before this one.
+    assert ("old-export", "h2") in found(report(private, showing(private, 2, **shorter, beside="0" * 64)))
 
 
-def test_who_makes_the_report_cannot_turn_an_old_export_into_what_was_exported_just_now(private):
+def test_who_makes_the_report_cannot_turn_an_old_export_into_what_was_read_beside_the_release(private):
     """Then it would be an older log that was put back, and a hospital that exported early would be accused."""
     site = evidence_of(private)[1]
-    turned = replace(site, evidence=replace(site.evidence, scope="report"))
+    turned = replace(site, evidence=replace(site.evidence, **beside(private)))
     with pytest.raises(TamperingError) as caught:
         verify_evidence(turned, private.charter, private.folder)
     assert (caught.value.reason, caught.value.culprit) == ("evidence-altered", "h2")
+
+
+@pytest.mark.parametrize("hospitals", [(2, 3), (2,)], ids=["of several hospitals", "of one for its officer"])
+def test_what_was_read_for_an_earlier_report_is_an_old_export_where_it_is_used_once_more(open_ward, hospitals):
+    """What a report holds is for passing on. Whoever has it can take out what h2 signed, and use it as an export."""
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.stop_before(Phase.MASK, 3)
+    release = ward.hospitals[1].release_folder
+    site, *_ = read_sites([ward.home(number).ledger.parent for number in hospitals], ward.charter, release)
+    ward.coordinator().run()
+    used = ward.folder / "h2.json"
+    used.write_bytes(site.to_json())
+    told = report(ward, read_sites([used], ward.charter, release))
+    assert found(told) == found(report(ward, (site,))) == [("old-export", "h2")]
+    assert site.evidence.made in told.findings[0].message
+    log = read_shown_log(used, "h2", ward.charter)
+    checked = cross_check(ward.folder / "coordinator/transcript", ward.charter, release, [log])
+    assert [finding.reason for finding in checked.findings] == ["old-export"]
+
+
+def test_control_what_is_read_beside_the_release_says_so_and_an_export_does_not(private):
+    release, home = private.hospitals[1].release_folder, private.home(2)
+    (site,) = read_sites([home.ledger.parent], private.charter, release)
+    assert {"beside": site.evidence.beside} == beside(private)
+    assert b'"beside"' not in evidence_of(private)[1].to_json()
 
 
 def without_charge(ward, number, round_number, entries):
