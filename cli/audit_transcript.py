@@ -205,6 +205,7 @@ def _misfits(checked: CrossCheck) -> Iterator[str]:
         "a log that was given ends before what its hospital signed for": old,
         "a sum was added to a log that was given after its hospital had signed for it": added,
         "a log that was given does not go on from what its hospital signed for": logs - old - added,
+        "a log that was given ends before the transcript does": checked.older,
         "the logs say otherwise: the transcript or a log is not true": checked.beside_logs,
     }
     return (what for what, found in told.items() if found)

@@ -1,7 +1,7 @@
 """What a coordinator keeps, and how anybody recomputes every sum from it."""
 
 from secagg.transcript.audit import EpochAudit, Finding, audit_epoch
-from secagg.transcript.comparison import HospitalRecord, compare, compare_all
+from secagg.transcript.comparison import HospitalRecord, compare, compare_all, lacks_the_end
 from secagg.transcript.files import AROUND, TranscriptWriter, cut_to_whole_events, read_events, transcript_files
 from secagg.transcript.folder import TranscriptAudit, audit_folder
 
@@ -17,6 +17,7 @@ __all__ = [
     "compare",
     "compare_all",
     "cut_to_whole_events",
+    "lacks_the_end",
     "read_events",
     "transcript_files",
 ]

@@ -94,7 +94,8 @@ class EpochAudit:
         room_until: the last round that the epoch was opened for, begun or not; not more than the charter lets it have.
         claims: what members' STATUS say of the rounds that they have masked or paid for, in order.
         refusals: of hospitals, in order.
-        received: SHA-256 (32 bytes) of every message that the protocol allows, by the number of a member that is heard.
+        received: SHA-256 (32 bytes) of every message that the protocol allows, by the number of a member that is heard;
+            in the order in which they came.
         snapshots: SHA-256 of the payload of each that members handed one another, by the number of who it is for.
         refused: how many recorded messages it does not allow; the coordinator must have refused them too.
         unfinished: whether it ends in the middle: the coordinator was cut off there, or what follows was taken away.
@@ -109,7 +110,7 @@ class EpochAudit:
     rounds: list[RoundAudit] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     refusals: list[RefusalAudit] = field(default_factory=list)
-    received: dict[int, set[bytes]] = field(default_factory=dict)
+    received: dict[int, dict[bytes, None]] = field(default_factory=dict)
     snapshots: dict[int, set[str]] = field(default_factory=dict)
     messages: int = 0
     bytes: int = 0
@@ -172,7 +173,7 @@ class _Replay:
         self._noise = noise
         self._server: MaskingServer | None = None
         self._due: list[Sent] = []
-        self._audit = EpochAudit(received={member: set() for member in heard})
+        self._audit = EpochAudit(received={member: {} for member in heard})
 
     def take(self, event: Event) -> bool:
         """Take the next event; False if nothing after it can be judged."""
@@ -290,7 +291,7 @@ class _Replay:
             handed = self._audit.snapshots.setdefault(envelope.header.recipient, set())
             handed.add(envelope.header.payload_digest.hex())
         if event.member in self._audit.received:
-            self._audit.received[event.member].add(hashlib.sha256(event.message).digest())
+            self._audit.received[event.member][hashlib.sha256(event.message).digest()] = None
         self._audit.messages += 1
         self._audit.bytes += len(event.message)
 

@@ -14,6 +14,7 @@ from secagg.charter import VerifiedCharter
 from secagg.egress import Direction, EgressEntry
 from secagg.transcript.audit import EpochAudit, Finding, RoundAudit
 from secagg.transcript.files import AROUND
+from secagg.wire import Stage
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class HospitalRecord:
     Attributes:
         sent: SHA-256 (32 bytes) of every message it sent under the charter.
         taken: every sum and every snapshot that it took under it, in order.
+        attested: whether it signed for the finished model, after which it sends no update.
     """
 
     number: int
     name: str
     sent: frozenset[bytes]
     taken: tuple[EgressEntry, ...]
+    attested: bool = False
 
     @classmethod
     def read(cls, name: str, charter: VerifiedCharter, entries: Iterable[EgressEntry]) -> HospitalRecord:
@@ -38,11 +41,13 @@ class HospitalRecord:
             InputError: ``unknown-member``.
         """
         own = [entry for entry in entries if entry.charter == charter.digest.hex()]
+        sent = [entry for entry in own if entry.direction is Direction.SENT]
         return cls(
             charter.charter.number_of(name),
             name,
-            frozenset(bytes.fromhex(entry.sha256) for entry in own if entry.direction is Direction.SENT),
+            frozenset(bytes.fromhex(entry.sha256) for entry in sent),
             tuple(entry for entry in own if entry.direction is Direction.TOOK),
+            any(entry.stage == Stage.ATTEST.name for entry in sent),
         )
 
 
@@ -73,7 +78,7 @@ def compare(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> list[Find
 
     Messages that the hospital sent and the transcript lacks are no finding: they may have been lost on the way. Nor are
     sums after the last that it took: it may have been away. Where an epoch breaks off, what follows in it may be what
-    the hospital took.
+    the hospital took. Where the log lacks the last messages of the transcript, `lacks_the_end` says so.
 
     Args:
         audits: in which this hospital was heard.
@@ -156,9 +161,36 @@ def _other_snapshots(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> 
         yield Finding(0, 0, "missing-snapshot", what)
 
 
+def lacks_the_end(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> bool:
+    """Whether a log lacks a hospital's last messages in a transcript: they are later than it, or were left out of it.
+
+    Args:
+        audits: in which this hospital was heard.
+    """
+    return bool(_not_in_its_log(audits, hospital)[1])
+
+
 def _strangers(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
-    for audit in audits:
-        strangers = audit.received[hospital.number] - hospital.sent
-        if strangers:
-            what = f"{len(strangers)} messages of {hospital.name} in epoch {audit.epoch} are not in its own log."
-            yield Finding(audit.epoch, 0, "not-in-its-log", what)
+    between, _ = _not_in_its_log(audits, hospital)
+    for epoch, messages in sorted(between.items()):
+        what = f"{messages} messages of {hospital.name} in epoch {epoch} are not in its own log, and later ones are."
+        yield Finding(epoch, 0, "not-in-its-log", what)
+
+
+def _not_in_its_log(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> tuple[Counter[int], Counter[int]]:
+    """How many messages of each epoch its log lacks: where it goes on after them, and where nothing shows that it does.
+
+    What is exchanged around epochs may be the same once more, so that its order shows nothing.
+    """
+    between, last = Counter[int](), Counter[int]()
+    for audit in sorted((audit for audit in audits if audit.epoch != AROUND), key=lambda audit: audit.epoch):
+        for digest in audit.received[hospital.number]:
+            if digest not in hospital.sent:
+                last[audit.epoch] += 1
+            elif last:
+                between, last = between + last, Counter()
+    if hospital.attested:
+        between, last = between + last, Counter()
+    around = (audit.received[hospital.number] for audit in audits if audit.epoch == AROUND)
+    last[AROUND] = len(set[bytes]().union(*around) - hospital.sent)
+    return between, +last

@@ -239,6 +239,11 @@ def test_an_export_from_before_the_end_is_asked_for_anew(audit, secagg, finished
     assert outcome.out.splitlines()[-1] == (
         "No: the transcript fits together, but a log that was given ends before what its hospital signed for."
     )
+    alone = audit(finished, "--egress", f"h1={exported}")
+    assert alone.out.count("[old-export]") == alone.out.count("[") == 1
+    assert alone.out.splitlines()[-1] == (
+        "No: the transcript fits together, but a log that was given ends before the transcript does."
+    )
 
 
 def test_a_copy_of_a_log_from_before_the_end_is_asked_for_anew(audit, finished, tmp_path):

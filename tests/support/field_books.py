@@ -9,7 +9,7 @@ from dp.ledger.entries import LEDGER
 from secagg.egress import Direction, EgressEntry, read_egress
 from secagg.release import verify_release
 from secagg.signed_log import read_log
-from secagg.transcript import HospitalRecord, audit_folder, compare
+from secagg.transcript import HospitalRecord, audit_folder, compare, lacks_the_end
 from tests.support.field import Field
 from training.coordinator import TRANSCRIPT
 from training.noise import noise_expansion
@@ -51,6 +51,7 @@ def assert_transcript_fits(field: Field) -> None:
     records = [_record(field, number) for number in field.hospitals]
     findings = [*audit.findings, *(finding for record in records for finding in compare(audit.epochs, record))]
     assert findings == []
+    assert not any(lacks_the_end(audit.epochs, record) for record in records)
 
 
 def released_digest(field: Field, *numbers: int) -> str:

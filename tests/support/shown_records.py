@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from secagg.egress import EGRESS
 from secagg.log_excerpt import take_excerpt
+from secagg.signed_log import FIRST_PREVIOUS
 from training.reporting.computing import report_of
 from training.reporting.evidence import SignedEvidence, _signed_bytes, gather_for_others, verify_evidence
 from training.reporting.records import Sources, gather_records
@@ -51,3 +53,19 @@ def showing(ward, number, **changes):
 def first_of(log, entries):
     """What an export shows that was made when the log had no more."""
     return take_excerpt([(item.entry, item.signature) for item in log.shown[:entries]], lambda _entry: True)
+
+
+def written_anew(entries, kind, identity):
+    """A log of just these entries, each in its place and signed by whoever has the hospital's key."""
+    previous, signed = FIRST_PREVIOUS, []
+    for sequence, entry in enumerate(entries, 1):
+        line = replace(entry, sequence=sequence, previous=previous)
+        previous = kind.chain_hash(line.body())
+        signed.append((line, identity.sign(kind.signed_bytes(line.body()))))
+    return take_excerpt(signed, lambda _entry: True)
+
+
+def with_another_sum(ward, number, log):
+    """A hospital's egress log, to which it has added that it took another sum than the true one."""
+    took = next(entry for entry in log.entries if entry.took_sum)
+    return written_anew([*log.entries, replace(took, sha256="0" * 64)], EGRESS, ward.hospitals[number]._identity)

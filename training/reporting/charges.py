@@ -7,17 +7,20 @@ one's ledger has at least the rounds that its log has. What one hospital hides i
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from dp.ledger import Kind
 from secagg.charter import VerifiedCharter
 from secagg.egress import Direction
 from secagg.masking import Purpose
+from secagg.printable import printable
 from secagg.release import Release
 from secagg.wire import Stage
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 from training.reporting.integrity import Integrity
 from training.reporting.rounds import TranscriptFacts
+from training.reporting.since_the_end import goes_on_after
 
 _OWN_WORD = (
     "there is no release and no whole transcript, and it does not show its whole egress log: that it was in no other "
@@ -26,20 +29,23 @@ _OWN_WORD = (
 _REMEDY = "What its patients have spent cannot be told from what it shows: ask it for the whole ledger."
 
 
-def check_charges(
-    site: SiteEvidence,
-    charter: VerifiedCharter,
-    transcript: TranscriptFacts | None,
-    release: Release | None,
-    integrity: Integrity,
-) -> None:
+@dataclass(frozen=True)
+class Beside:
+    """What says which rounds a site was in, beside its own log; None where it was not given."""
+
+    transcript: TranscriptFacts | None
+    release: Release | None
+
+
+def check_charges(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, integrity: Integrity) -> None:
     """Hold what a site shows of its ledger against the rounds that it masked for or is in the sum of."""
     if site.ledger is None:
         return
     charged = rounds_of(site, charter, Kind.CHARGE, Kind.UNPROTECTED)
+    transcript, release = beside.transcript, beside.release
     wrong = _not_charged(site, rounds_masked(site, charter, charged, transcript) - charged)
     if release:
-        wrong += _beside_the_release(site, charged, release)
+        wrong += _fewer_than_its_sums(site, charged, release) + _understated(site, charged, release)
     what = _what(site)
     if site.egress and not site.egress.hidden:
         integrity.found(what, f"{len(charged)} rounds charged, and by its own log it was in no other round", wrong)
@@ -49,20 +55,43 @@ def check_charges(
         integrity.absent(what, _OWN_WORD)
 
 
-def check_charges_so_far(
-    site: SiteEvidence, charter: VerifiedCharter, transcript: TranscriptFacts | None, integrity: Integrity
-) -> None:
+def check_charges_of_older(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, integrity: Integrity) -> None:
+    """The same of a site that may have exported this before the run ended: what it lacks may have come later."""
+    charged = rounds_of(site, charter, Kind.CHARGE, Kind.UNPROTECTED)
+    lacking = rounds_masked(site, charter, charged, beside.transcript) - charged
+    until_then = _until_then(site, charter, charged, lacking)
+    if lacking == until_then and not (beside.release and _fewer_than_its_sums(site, charged, beside.release)):
+        check_charges(site, charter, beside, integrity)
+        return
+    wrong = _not_charged(site, until_then)
+    if beside.release:
+        wrong += _understated(site, charged, beside.release)
+    integrity.found(_what(site), "", [goes_on_after(site.member, site), *wrong])
+
+
+def check_charges_so_far(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, integrity: Integrity) -> None:
     """The same of a site's export from before the run's end: of rounds after the last that it shows it says nothing."""
     if site.ledger is None:
         return
     charged = rounds_of(site, charter, Kind.CHARGE, Kind.UNPROTECTED)
-    last = max(charged, default=0)
-    lacking = rounds_masked(site, charter, charged, transcript) - charged
-    wrong = _not_charged(site, {number for number in lacking if number < last})
+    lacking = rounds_masked(site, charter, charged, beside.transcript) - charged
+    wrong = _not_charged(site, _until_then(site, charter, charged, lacking))
     if wrong:
         integrity.found(_what(site), "", wrong)
     else:
+        last = max(charged, default=0)
         integrity.absent(_what(site), f"it was exported before the run ended, and shows no round after {last}")
+
+
+def _until_then(
+    site: SiteEvidence, charter: VerifiedCharter, charged: frozenset[int], lacking: frozenset[int]
+) -> frozenset[int]:
+    """The rounds without a charge that are no later than what it shows: later ones are charged, or its log has them.
+
+    An honest ledger is read after the log, and a round is charged in it before it is masked for.
+    """
+    last, masked = max(charged, default=0), _masked(site, charter)
+    return frozenset(number for number in lacking if number < last or number in masked)
 
 
 def rounds_of(site: SiteEvidence, charter: VerifiedCharter, *kinds: Kind) -> frozenset[int]:
@@ -97,23 +126,25 @@ def _masked(site: SiteEvidence, charter: VerifiedCharter) -> dict[int, int]:
     }
 
 
-def _beside_the_release(site: SiteEvidence, charged: frozenset[int], release: Release) -> list[Finding]:
-    wrong = []
+def _fewer_than_its_sums(site: SiteEvidence, charged: frozenset[int], release: Release) -> list[Finding]:
     sums = {contributor.name: contributor.sums for contributor in release.contributors}.get(site.member, 0)
-    if sums > len(charged):
-        wrong.append(
-            _uncharged(site, f"{site.member} is in {sums} sums, and its ledger shows {len(charged)} rounds as charged.")
+    if sums <= len(charged):
+        return []
+    told = f"{site.member} is in {sums} sums, and its ledger, read on {printable(site.made)}, shows {len(charged)}"
+    return [_uncharged(site, f"{told} rounds as charged.")]
+
+
+def _understated(site: SiteEvidence, charged: frozenset[int], release: Release) -> list[Finding]:
+    if len(charged) <= release.rounds:
+        return []
+    return [
+        Finding(
+            "understated-rounds",
+            f"The release states {release.rounds} rounds, and {site.member} was charged for {len(charged)}.",
+            "the release",
+            "Do not rely on what it states.",
         )
-    if len(charged) > release.rounds:
-        wrong.append(
-            Finding(
-                "understated-rounds",
-                f"The release states {release.rounds} rounds, and {site.member} was charged for {len(charged)}.",
-                "the release",
-                "Do not rely on what it states.",
-            )
-        )
-    return wrong
+    ]
 
 
 def _what(site: SiteEvidence) -> str:
@@ -124,7 +155,8 @@ def _not_charged(site: SiteEvidence, rounds: Collection[int]) -> list[Finding]:
     if not rounds:
         return []
     told = ", ".join(map(str, sorted(rounds)[:20]))
-    return [_uncharged(site, f"{site.member} was in rounds that its ledger does not show as charged: {told}.")]
+    read = f"its ledger, read on {printable(site.made)},"
+    return [_uncharged(site, f"{site.member} was in rounds that {read} does not show as charged: {told}.")]
 
 
 def _uncharged(site: SiteEvidence, told: str) -> Finding:

@@ -13,7 +13,7 @@ from pathlib import Path
 from secagg.charter import VerifiedCharter
 from secagg.release.checkpoints import CHECKPOINTS_FILE, VerifiedCheckpoints, signed_transcript
 from secagg.release.folder import STATEMENT_FILE
-from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all
+from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all, lacks_the_end
 from training.noise import noise_expansion
 from training.reporting.attested import Attested, read_attested
 from training.reporting.findings import Finding as Reported
@@ -22,6 +22,7 @@ from training.reporting.rounds import TranscriptFacts, altered_files, compared_s
 from training.reporting.shown_log import ShownLog
 from training.reporting.since_the_end import (
     evidence_of_log,
+    goes_on_after,
     noted_egress,
     of_copy,
     of_egress,
@@ -40,6 +41,7 @@ class CrossCheck:
         beside_release: where the transcript is not what the hospitals signed for, or the statement says otherwise.
         rewritten: logs that are not what their hospitals signed for, and sums that were added to one later; they were
             compared with nothing.
+        older: logs that lack the last of their hospitals' messages in the transcript.
         beside_logs: where the transcript and the logs, or the logs of two hospitals, do not fit.
         unnoted: members whose logs the release has no checkpoint of.
         unstated: whether a release was given that has no statement, to compare sums and contributors with.
@@ -51,6 +53,7 @@ class CrossCheck:
     not_as_signed: tuple[Finding, ...]
     beside_release: tuple[Finding, ...]
     rewritten: tuple[Finding, ...]
+    older: tuple[Finding, ...]
     beside_logs: tuple[Finding, ...]
     unnoted: tuple[str, ...]
     unstated: bool
@@ -60,7 +63,7 @@ class CrossCheck:
     def findings(self) -> tuple[Finding, ...]:
         """All of it."""
         of_release = (*self.unvouched, *self.not_as_signed, *self.beside_release)
-        return (*of_release, *self.audit.findings, *self.rewritten, *self.beside_logs)
+        return (*of_release, *self.audit.findings, *self.rewritten, *self.older, *self.beside_logs)
 
 
 def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, logs: Sequence[ShownLog]) -> CrossCheck:
@@ -87,6 +90,11 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
     ]
     heard = {record.number for record in records}
     audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
+    older = [
+        goes_on_after(log.member, log.exported)
+        for log, record in zip(standing, records, strict=True)
+        if lacks_the_end(audit.epochs, record)
+    ]
     facts = facts_of(audit, charter)
     return CrossCheck(
         audit,
@@ -94,6 +102,7 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
         not_as_signed=_of_no_round(attested.problems if attested else ()),
         beside_release=_of_no_round((*altered_files(folder, noted), *_beside(attested, facts))),
         rewritten=_of_no_round([*wrong.values(), *added]),
+        older=_of_no_round(older),
         beside_logs=tuple(compare_all(audit.epochs, records)),
         unnoted=tuple(log.member for log in logs if attested and not ends[log.member]),
         compared=compared_sums(facts, records),

@@ -27,7 +27,7 @@ from training.reporting.guarantee import Guarantee
 from training.reporting.misstated import misstated
 from training.reporting.records import Records
 from training.reporting.rounds import TranscriptFacts
-from training.reporting.since_the_end import of_egress, of_ledger, taken_after_the_end
+from training.reporting.since_the_end import goes_on_after, of_egress, of_ledger, taken_after_the_end
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +101,13 @@ def check_site(
         _check_log(site.member, excerpt, kind, place, own, integrity)
     for problem in problems:
         integrity.found(f"{site.member}: {problem.reason}", "", [problem])
+
+
+def check_goes_on(site: SiteEvidence, transcript: TranscriptFacts | None, integrity: Integrity) -> None:
+    """Whether a site's egress log has the last of its messages in the transcript; nothing is noted where it has."""
+    if transcript and site.member in transcript.goes_on_after:
+        what = f"{site.member}: egress log, compared with the transcript"
+        integrity.found(what, "", [goes_on_after(site.member, site)])
 
 
 def _check_log(

@@ -15,7 +15,7 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.masking import Purpose
 from secagg.printable import printable
-from secagg.transcript import AROUND, HospitalRecord, TranscriptAudit, audit_folder, compare_all
+from secagg.transcript import AROUND, HospitalRecord, TranscriptAudit, audit_folder, compare_all, lacks_the_end
 from secagg.transcript import Finding as Misfit
 from secagg.transcript.files import FileCheckpoint, require_grown_from
 from training.noise import noise_expansion
@@ -62,7 +62,8 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         broken_off: epochs that were checked only up to where they are damaged or do not fit.
         around_damaged: whether what was exchanged around the epochs cannot be read to its end.
         unread_rounds: how many rounds those that are broken off may have beyond.
-        compared_sums: how many of its sums those logs show. Earlier reports have none of the last four.
+        compared_sums: how many of its sums those logs show.
+        goes_on_after: whose logs lack the last of their own messages in it. Earlier reports have none of the last five.
     """
 
     rounds: tuple[RoundFacts, ...]
@@ -77,6 +78,7 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     around_damaged: bool = False
     compared_sums: int = 0
     unread_rounds: int = 0
+    goes_on_after: tuple[str, ...] = ()
 
     @property
     def cut(self) -> bool:
@@ -106,6 +108,7 @@ def read_transcript(
         compared_with=tuple(compared),
         compared_sums=len(frozenset[int]().union(*compared.values())),
         findings=(*altered_files(folder, noted), *alone.findings, *beside),
+        goes_on_after=tuple(record.name for record in records if lacks_the_end(audit.epochs, record)),
     )
 
 

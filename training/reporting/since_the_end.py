@@ -8,7 +8,7 @@ called so only where nothing in it shows that it is newer.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dp.ledger.entries import LEDGER
 from secagg.charter import VerifiedCharter
@@ -18,6 +18,7 @@ from secagg.log_excerpt import LogCheckpoint, LogExcerpt, require_grown_from
 from secagg.printable import printable
 from secagg.release.checkpoints import VerifiedCheckpoints
 from secagg.signed_log import EntryT, LogKind
+from secagg.wire import Stage
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 
@@ -134,6 +135,46 @@ def is_old_export(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -
     if site.ledger and site.ledger.checkpoint.entries >= own.ledger.entries and site.ledger.checkpoint != own.ledger:
         return False
     return site.egress.checkpoint.entries < own.egress.entries
+
+
+def may_be_older(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> bool:
+    """The same of a site of whose logs no checkpoint is there: whether nothing in them shows that they are newer.
+
+    Of an export from before the end, both logs are shown without a gap from the run's first entry to the last of all,
+    and say of no finished model. A hash in the place of an entry is no word of what came later.
+    """
+    own = checkpoints.by_name.get(site.member) if checkpoints else None
+    if own or site.ledger is None or site.egress is None:
+        return False
+    over = any(entry.charter == site.charter and entry.stage == Stage.ATTEST.name for entry in site.egress.entries)
+    return not over and _is_shown_to_its_end(site.ledger) and _is_shown_to_its_end(site.egress)
+
+
+def _is_shown_to_its_end(excerpt: LogExcerpt[Any]) -> bool:
+    first = excerpt.shown[0].entry.sequence if excerpt.shown else 1
+    return len(excerpt.shown) == excerpt.checkpoint.entries - first + 1
+
+
+def goes_on_after(member: str, exported: SiteEvidence | None) -> Finding:
+    """What is shown of a member's logs lacks the last that others show of it.
+
+    Args:
+        exported: what it was shown in; None of a copy of its egress log.
+    """
+    what, again, reason = f"The copy of {member}'s egress log that was given", "copy", OLD_COPY
+    if exported:
+        what, again, reason = (
+            f"What {member} shows was exported on {printable(exported.made)}, and",
+            "export",
+            OLD_EXPORT,
+        )
+    return Finding(
+        reason,
+        f"{what} lacks the last that the transcript or the release has of {member}: that came later, or was left out. "
+        f"Ask {member} for a new {again}: if that lacks it too, it was left out, or an older log was put back there.",
+        member,
+        f"Use the new {again}.",
+    )
 
 
 def _old_export(site: SiteEvidence) -> Finding:

@@ -9,7 +9,7 @@ import pytest
 from secagg.egress import Direction, EgressEntry
 from secagg.masking.journal import Around, Received
 from secagg.masking.messages import Refusal
-from secagg.transcript import EpochAudit, HospitalRecord, audit_epoch, compare, compare_all
+from secagg.transcript import AROUND, EpochAudit, HospitalRecord, audit_epoch, compare, compare_all, lacks_the_end
 from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import peek
 from tests.support.consortium import Consortium
@@ -170,7 +170,7 @@ def test_control_hospitals_that_took_the_same_sums_contradict_nobody(broken_off)
 def test_of_snapshots_nothing_is_said_where_the_file_that_would_hold_them_is_damaged(broken_off):
     honest, audit = broken_off
     taken = replace(honest, taken=(entry_of("SNAPSHOT", 0, "5" * 64),))
-    assert compare([EpochAudit(received={1: set()}, damaged=True), audit], taken) == []
+    assert compare([EpochAudit(received={1: {}}, damaged=True), audit], taken) == []
 
 
 def test_a_snapshot_that_the_transcript_does_not_know_is_found(tmp_path):
@@ -189,8 +189,35 @@ def test_a_message_that_the_hospitals_own_log_lacks_is_found(recorded):
     consortium, events, _ = recorded
     honest = record_of(events, consortium.charter)
     audits = [audited(events, consortium.charter)]
-    (finding,) = compare(audits, replace(honest, sent=honest.sent - {min(honest.sent)}))
+    sent = list(audits[0].received[1])
+    lacking = replace(honest, sent=honest.sent - {sent[1]})
+    (finding,) = compare(audits, lacking)
     assert finding.reason == "not-in-its-log"
+    assert not lacks_the_end(audits, lacking)
+
+
+def test_a_log_that_ends_before_the_transcript_does_may_be_older_unless_it_says_that_the_run_is_over(recorded):
+    consortium, events, _ = recorded
+    audits = [audited(events, consortium.charter)]
+    honest = record_of(events, consortium.charter)
+    assert not lacks_the_end(audits, honest)
+    for last in (1, 3, len(audits[0].received[1])):
+        older = replace(honest, sent=honest.sent - set(list(audits[0].received[1])[-last:]))
+        assert compare(audits, older) == []
+        assert lacks_the_end(audits, older)
+        attested = replace(older, attested=True)
+        assert [finding.reason for finding in compare(audits, attested)] == ["not-in-its-log"]
+        assert not lacks_the_end(audits, attested)
+
+
+def test_messages_around_epochs_that_a_log_lacks_may_be_later_than_it_whatever_their_order(recorded):
+    consortium, events, _ = recorded
+    epoch, honest = audited(events, consortium.charter), record_of(events, consortium.charter)
+    later, repeated = bytes(32), min(honest.sent)
+    audits = [EpochAudit(epoch=AROUND, received={1: {later: None, repeated: None}}), epoch]
+    for record in (honest, replace(honest, attested=True)):
+        assert compare(audits, record) == []
+        assert lacks_the_end(audits, record)
 
 
 def test_a_message_in_another_members_name_counts_for_nobody(recorded):
