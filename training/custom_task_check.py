@@ -63,7 +63,7 @@ def require_usable_scores(task: Task, records: Records) -> None:
     # A task's own code may raise anything.
     except Exception as fault:
         scores = _scores_of_own(task, records, fault)
-    found = scores.double().numpy()
+    found = scores.detach().double().numpy()
     # Of a row that no patient has a model may make no number.
     finite = found[np.isfinite(found).all(axis=1)]
     if len(finite):
@@ -91,7 +91,8 @@ def _scores_of_own(task: Task, records: Records, made_up: Exception) -> Tensor:
 def _scores(task: Task, rows: Tensor) -> Tensor:
     # Not below: what builds a model may need gradients itself.
     model = task.build_model().eval()
-    with torch.inference_mode():
+    # Not inference mode: what the task's code keeps of these rows could take no part in training.
+    with torch.no_grad():
         scores = task.scores(model(rows))
     require_columns(task.spec, scores, len(rows))
     return scores

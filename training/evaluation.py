@@ -132,12 +132,13 @@ def _row_scores(task: Task, model: nn.Module, records: Records, device: torch.de
     model.eval()
     most = rows_at_once(0, row_size(model, torch.from_numpy(records.features[:1]).to(device)))
     pieces = []
-    with torch.inference_mode():
+    # Not inference mode: what a model's code keeps of a batch could take no part in training.
+    with torch.no_grad():
         for start in range(0, len(records), most):
             batch = torch.from_numpy(records.features[start : start + most]).to(device)
             scores = task.scores(model(batch))
             require_columns(task.spec, scores, len(batch))
-            pieces.append(scores.float().cpu().numpy().astype(np.float64))
+            pieces.append(scores.detach().float().cpu().numpy().astype(np.float64))
     model.train(was_training)
     return np.concatenate(pieces)
 

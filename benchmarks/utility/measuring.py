@@ -18,7 +18,7 @@ def measured(task: Task, module: nn.Module, records: Records) -> Scores:
     """On scaled records."""
     if task.spec.kind.startswith(SURVIVAL):
         module.eval()
-        with torch.inference_mode():
+        with torch.no_grad():
             risks = task.scores(module(torch.from_numpy(records.features)))[:, 1].double().numpy()
         return Scores(records.patient_count, c_index=concordance(records.labels, risks))
     found = evaluate(task, module, records, torch.device("cpu"))

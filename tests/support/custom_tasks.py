@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,34 @@ class UnseededTask(SeriesTask):
         return nn.Sequential(nn.Conv1d(LEADS, 3, 5), nn.Flatten(), nn.Linear(3 * (SAMPLES - 4), 1))
 
 
+@lru_cache
+def _cached_positions(shape: torch.Size) -> Tensor:
+    return torch.cos(torch.arange(shape[-1]) / 3.0).expand(shape)
+
+
+class _Positions(nn.Module):
+    """Multiplies by factors that are kept outside of any module for each shape of rows, as encodings of positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(LEADS, LEADS, 1)
+        self.last = nn.Linear(LEADS * SAMPLES, 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.last((self.first(rows) * _cached_positions(rows.shape)).flatten(1))
+
+
+@dataclass(frozen=True)
+class PositionsTask(SeriesTask):
+    """Its model keeps what it computed for the first rows that it met, beyond its own life."""
+
+    def build_model(self) -> nn.Module:
+        """The same parameters wherever it is built."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.spec.model.seed)
+            return _Positions()
+
+
 @dataclass(frozen=True)
 class WrongWidthTask(SeriesTask):
     """Its last layer takes one input less than the one before gives."""
@@ -143,6 +172,12 @@ def one_column(spec: TaskSpec) -> OneColumnTask:
 def unseeded(spec: TaskSpec) -> UnseededTask:
     """For ``kind = "tests.support.custom_tasks:unseeded"``."""
     return UnseededTask(spec)
+
+
+def positions(spec: TaskSpec) -> PositionsTask:
+    """For ``kind = "tests.support.custom_tasks:positions"``. As in a new process, nothing has been kept yet."""
+    _cached_positions.cache_clear()
+    return PositionsTask(spec)
 
 
 def wrong_width(spec: TaskSpec) -> WrongWidthTask:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from secagg.errors import InputError
-from tests.support.custom_tasks import LEADS, SAMPLES, LogitsTask, SeriesTask
-from tests.support.hospitals import choices_of, settings_for
+from tests.support.custom_tasks import LEADS, SAMPLES, LogitsTask, SeriesTask, positions
+from tests.support.hospitals import choices_of, settings_for, training_of
 from training.custom_task_check import require_usable_scores
 from training.evaluation import count_cells, evaluate
 from training.records import Records
@@ -66,6 +66,36 @@ def test_control_the_same_task_without_the_mistake_is_trained(simulated):
 @pytest.mark.parametrize("privacy", ["none", "local", "distributed"])
 def test_a_model_with_a_rule_that_a_row_of_zeros_breaks_is_tried_on_patients_and_trained(simulated, privacy):
     assert simulated("no_empty_signal", privacy=privacy).federated.accuracy is not None
+
+
+@pytest.mark.parametrize("privacy", ["none", "local", "distributed"])
+def test_a_model_that_keeps_what_it_computed_while_it_was_tried_is_trained(simulated, privacy):
+    training = training_of(batch_size=2)
+    assert simulated("positions", training=training, privacy=privacy).federated.accuracy is not None
+
+
+@pytest.mark.parametrize("measure", [evaluate, count_cells])
+def test_a_model_may_use_in_training_what_it_kept_of_rows_that_it_was_measured_on(measure):
+    task, records = positions(spec_of("positions")), signals()
+    model = task.build_model()
+    measure(task, model, records, CPU)
+    task.loss(model(torch.from_numpy(records.features)), torch.from_numpy(records.labels)).backward()
+    assert torch.isfinite(model.first.weight.grad).all()
+
+
+class SteepTask(SeriesTask):
+    """Its outputs are made of gradients: of how steep a score is at the row."""
+
+    def scores(self, outputs):
+        with torch.enable_grad():
+            return super().scores(outputs.clone().requires_grad_())
+
+
+@pytest.mark.parametrize("measure", [evaluate, count_cells])
+def test_scores_may_take_gradients(measure):
+    task = SteepTask(spec_of("series"))
+    require_usable_scores(task, signals())
+    assert measure(task, task.build_model(), signals(), CPU) is not None
 
 
 class WarmTask(SeriesTask):
