@@ -1,8 +1,8 @@
 """What is tried of a task that is somebody's own code, before anything is signed or spent.
 
-Knows what such code gets wrong most often: a model that is drawn anew each time, and scores that are no probabilities.
-Looks at made-up rows, and at a hospital's own only where the model cannot take those. Tasks that come with the toolkit
-have tests of their own, and are not tried.
+Knows what such code gets wrong most often: a model that is drawn anew each time, or made once and kept, and scores that
+are no probabilities. Looks at made-up rows, and at a hospital's own only where the model cannot take those. Tasks that
+come with the toolkit have tests of their own, and are not tried.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from secagg.errors import InputError, SecaggError
 from training.model_state import ModelLayout, flatten, model_digest
@@ -24,20 +24,29 @@ _OWN_ROWS: Final = 2
 _SEEDED: Final = (
     "Seed its parameters from spec.model.seed, within torch.random.fork_rng(), as docs/examples/recall_task.py does."
 )
+_NEW: Final = "Build a new model at each call, or give a copy: copy.deepcopy(model)."
 
 
-def require_same_model_again(task: Task, digest: bytes) -> None:
-    """Refuse a task that builds another model each time.
+def require_same_model_again(task: Task, first: nn.Module, digest: bytes) -> None:
+    """Refuse a task that builds another model each time, or gives one that is in use already.
 
     Args:
-        digest: of the model that it has built before.
+        first: a model that it has built before; ``digest``: of that.
 
     Raises:
-        InputError: ``unseeded-model``.
+        InputError: ``unseeded-model``, ``reused-model``.
     """
     if not _is_custom(task):
         return
     module = task.build_model()
+    # Digests come later: a model that is made ready twice has other layers.
+    if _trained(first) & _trained(module):
+        kind = task.spec.kind
+        message = (
+            f"build_model of {kind} gives the same module each time, or one that shares its parameters: a second "
+            "training would start from what the first has made of them."
+        )
+        raise InputError("reused-model", message, culprit=kind, remedy=_NEW)
     if model_digest(ModelLayout.of(module), flatten(module)) != digest:
         kind = task.spec.kind
         message = f"build_model of {kind} gives other parameters each time; all hospitals must start from one model."
@@ -96,6 +105,12 @@ def _scores(task: Task, rows: Tensor) -> Tensor:
         scores = task.scores(model(rows))
     require_columns(task.spec, scores, len(rows))
     return scores
+
+
+def _trained(module: nn.Module) -> set[int]:
+    """Where the trainable parameters are in memory."""
+    trainable = (tensor for tensor in module.parameters() if tensor.requires_grad and tensor.numel())
+    return {tensor.untyped_storage().data_ptr() for tensor in trainable}
 
 
 def _is_custom(task: Task) -> bool:

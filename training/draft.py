@@ -59,7 +59,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     module = task.build_model()
     layout = ModelLayout.of(module)
     digest = model_digest(layout, flatten(module))
-    require_same_model_again(task, digest)
+    require_same_model_again(task, module, digest)
     statistics = len(input_names(spec.data)) if spec.data.standardise == "secure-sum" else 0
     threshold = choices.threshold or smallest_threshold(len(members), choices.max_colluding)
     training, metrics = _training(choices), _metrics(choices, spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,19 @@ class UnseededTask(SeriesTask):
     def build_model(self) -> nn.Module:
         """Other parameters each time."""
         return nn.Sequential(nn.Conv1d(LEADS, 3, 5), nn.Flatten(), nn.Linear(3 * (SAMPLES - 4), 1))
+
+
+@dataclass(frozen=True)
+class SameModuleTask(SeriesTask):
+    """Builds its model once and keeps it."""
+
+    kept: list[nn.Module] = field(default_factory=list)
+
+    def build_model(self) -> nn.Module:
+        """The same module each time."""
+        if not self.kept:
+            self.kept.append(super().build_model())
+        return self.kept[0]
 
 
 @lru_cache
@@ -172,6 +185,11 @@ def one_column(spec: TaskSpec) -> OneColumnTask:
 def unseeded(spec: TaskSpec) -> UnseededTask:
     """For ``kind = "tests.support.custom_tasks:unseeded"``."""
     return UnseededTask(spec)
+
+
+def same_module(spec: TaskSpec) -> SameModuleTask:
+    """For ``kind = "tests.support.custom_tasks:same_module"``."""
+    return SameModuleTask(spec)
 
 
 def positions(spec: TaskSpec) -> PositionsTask:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from secagg.errors import InputError
 from tests.support.custom_tasks import LEADS, SAMPLES, LogitsTask, SeriesTask, positions
 from tests.support.hospitals import choices_of, settings_for, training_of
 from training.custom_task_check import require_usable_scores
+from training.draft import draft_charter
 from training.evaluation import count_cells, evaluate
 from training.records import Records
 from training.simulation import Observer, run
@@ -45,6 +48,7 @@ def simulated(tmp_path):
         ("logits", "bad-scores", "not from 0 to 1"),
         ("one_column", "bad-scores", r"gave \(2, 1\) for 2 rows"),
         ("unseeded", "unseeded-model", "other parameters each time"),
+        ("same_module", "reused-model", "the same module each time"),
         ("array", "bad-scores", "no tensor but ndarray"),
         ("wrong_width", "model-fails", "mat1 and mat2"),
         ("no_signal", "model-fails", "AssertionError: a row of zeros"),
@@ -57,6 +61,14 @@ def test_a_mistake_in_ones_own_task_is_told_with_its_name_before_anything_is_tra
         simulated(kind)
     assert (caught.value.reason, caught.value.culprit) == (reason, f"tests.support.custom_tasks:{kind}")
     assert not (tmp_path / "run/history.jsonl").exists()
+
+
+@pytest.mark.parametrize("train", ["last-layer", "lora"])
+def test_a_module_that_is_kept_is_told_as_that_whatever_is_made_of_it_the_second_time(train):
+    settings = json.dumps({"model": {"train": train}}).encode()
+    with pytest.raises(InputError) as caught:
+        draft_charter(choices_of(), (), TaskSpec.from_settings("tests.support.custom_tasks:same_module", settings))
+    assert caught.value.reason == "reused-model"
 
 
 def test_control_the_same_task_without_the_mistake_is_trained(simulated):
