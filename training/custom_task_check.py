@@ -1,26 +1,30 @@
 """What is tried of a task that is somebody's own code, before anything is signed or spent.
 
-Knows what such code gets wrong most often: a model that is drawn anew each time, or made once and kept, and scores that
-are no probabilities. Looks at made-up rows, and at a hospital's own only where the model cannot take those. Tasks that
-come with the toolkit have tests of their own, and are not tried.
+Knows what such code gets wrong most often: a model that is drawn anew each time, or made once and kept, scores that are
+no probabilities, and a loss that is no number. Passes on no word of a fault on a hospital's own rows. Tasks that come
+with the toolkit have tests of their own, and are not tried.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from secagg.charter import Training
 from secagg.errors import InputError, SecaggError
+from training.local_sgd import train_locally
 from training.model_state import ModelLayout, flatten, model_digest
 from training.records import Records
 from training.scaling import Scaling
 from training.score_check import require_columns, require_probabilities
+from training.standardisation import moments_of
 from training.task import Task
 
-_OWN_ROWS: Final = 2
 _SEEDED: Final = (
     "Seed its parameters from spec.model.seed, within torch.random.fork_rng(), as docs/examples/recall_task.py does."
 )
@@ -54,19 +58,18 @@ def require_same_model_again(task: Task, first: nn.Module, digest: bytes) -> Non
 
 
 def require_usable_scores(task: Task, records: Records) -> None:
-    """Refuse a task whose scores of the starting model are no probabilities, by rows of zeros and of ones.
+    """Refuse a task whose scores of the starting model are no probabilities, by made-up rows.
 
-    A model may have rules that such rows break, as that a sequence is not empty: if it fails, it is tried on two rows
-    of ``records``, scaled unless that takes a sum.
+    A model may have rules that such rows break, as that a sequence is not empty: if it fails, it is tried on a few rows
+    of ``records``.
 
     Raises:
         InputError: ``bad-scores``; ``model-fails``, if the model or `scores` can take neither.
     """
     if not _is_custom(task):
         return
-    shape = records.features.shape[1:]
     try:
-        scores = _scores(task, torch.stack([torch.zeros(shape), torch.ones(shape)]))
+        scores = _scores(task, _made_up(task, records).features)
     except SecaggError:
         raise
     # A task's own code may raise anything.
@@ -79,32 +82,88 @@ def require_usable_scores(task: Task, records: Records) -> None:
         require_probabilities(task.spec, finite)
 
 
-def _scores_of_own(task: Task, records: Records, made_up: Exception) -> Tensor:
-    few, scaling = records.take(range(min(_OWN_ROWS, len(records)))), Scaling(task.spec)
-    scaled = few if scaling.needs_moments else scaling.apply(few, None)
+def require_usable_loss(task: Task, records: Records, settings: Training, device: torch.device) -> None:
+    """Refuse a task that no step can be taken with, before a round is charged: by two steps, which nobody uses.
+
+    Args:
+        records: not scaled.
+
+    Raises:
+        InputError: ``training-fails``.
+    """
+    if not _is_custom(task):
+        return
+    # Two: a model that keeps a part of the first fails in the second.
+    steps = msgspec.structs.replace(settings, local_steps=2)
+    fault = _fault_in_training(task, _scaled(task, records), steps, device)
+    if fault is None:
+        return
+    made_up = _fault_in_training(task, _made_up(task, records), steps, device)
+    # Of a fault on records its type alone: its words may tell of them.
+    words = f": {made_up}" if type(made_up) is type(fault) else ""
+    raise InputError(
+        "training-fails",
+        f"The model or loss of {task.spec.kind} failed in its first steps on records ({type(fault).__name__}{words}).",
+        culprit=task.spec.kind,
+        remedy="Correct the task's code: loss must give a tensor of one number, which torch computed from outputs and "
+        "from labels, int64 of shape (n,).",
+    ) from made_up
+
+
+def _fault_in_training(task: Task, records: Records, steps: Training, device: torch.device) -> Exception | None:
     try:
-        return _scores(task, torch.from_numpy(scaled.features))
+        train_locally(task.build_model(), records, task.loss, steps, np.random.default_rng(0), device)
+    except SecaggError:
+        # A few rows, or made-up ones, may lead anywhere.
+        return None
+    # A task's own code may raise anything.
+    except Exception as fault:
+        return fault
+    return None
+
+
+def _scores_of_own(task: Task, records: Records, made_up: Exception) -> Tensor:
+    few = _scaled(task, records.take(range(min(task.spec.data.classes + 1, len(records)))))
+    try:
+        return _scores(task, few.features)
     except SecaggError:
         raise
     except Exception as fault:
         # Of the fault on records its type alone: its words may tell of them.
         raise InputError(
             "model-fails",
-            f"The model or scores of {task.spec.kind} failed on rows of records ({type(fault).__name__}) and on two "
+            f"The model or scores of {task.spec.kind} failed on rows of records ({type(fault).__name__}) and on "
             f"made-up rows, each of shape {records.features.shape[1:]} ({type(made_up).__name__}: {made_up}).",
             culprit=task.spec.kind,
             remedy="Correct the task's code: build_model and scores must fit the features that read gives.",
         ) from made_up
 
 
-def _scores(task: Task, rows: Tensor) -> Tensor:
+def _scores(task: Task, features: npt.NDArray[np.float32]) -> Tensor:
+    """Those of the rows together. A batch may also be of one row."""
     # Not below: what builds a model may need gradients itself.
     model = task.build_model().eval()
     # Not inference mode: what the task's code keeps of these rows could take no part in training.
     with torch.no_grad():
-        scores = task.scores(model(rows))
-    require_columns(task.spec, scores, len(rows))
+        scores, alone = (task.scores(model(torch.from_numpy(rows))) for rows in (features, features[:1]))
+    require_columns(task.spec, scores, len(features))
+    require_columns(task.spec, alone, 1)
     return scores
+
+
+def _made_up(task: Task, records: Records) -> Records:
+    """Rows from all 0 to all 1, one more than there are classes: a square of scores would not show which way it is."""
+    count = task.spec.data.classes + 1
+    values = np.linspace(0, 1, count, dtype=np.float32).reshape(-1, *(1,) * (records.features.ndim - 1))
+    features = np.broadcast_to(values, (count, *records.features.shape[1:])).copy()
+    numbers = np.arange(count, dtype=np.int64)
+    return Records(features, numbers % task.spec.data.classes, numbers, records.feature_names, "made-up rows")
+
+
+def _scaled(task: Task, records: Records) -> Records:
+    """As in a consortium of this hospital alone."""
+    scaling = Scaling(task.spec)
+    return scaling.apply(records, moments_of(records) if scaling.needs_moments else None)
 
 
 def _trained(module: nn.Module) -> set[int]:

@@ -103,7 +103,7 @@ class Hospital:
         require_budget(charter.charter)
         require_same_noise(charter.charter)
         train, validation = split_patients(setup.records, task)
-        require_trainable(charter.charter, task, train, validation)
+        require_trainable(charter.charter, task, train, validation, setup.device)
         self._scaling = Scaling(task.spec)
         self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names, setup.on_refusal)
         self._identity = identity

@@ -11,7 +11,7 @@ import torch
 from dp.row_probe import require_row_gradients
 from secagg.charter import Charter, Privacy, VerifiedCharter
 from secagg.errors import InputError, SecaggError
-from training.custom_task_check import require_usable_scores
+from training.custom_task_check import require_usable_loss, require_usable_scores
 from training.evaluation import cell_count
 from training.hospital_folder import HospitalFolder
 from training.hospital_state import HospitalState, load_state
@@ -99,18 +99,22 @@ def require_private_division(privacy: Privacy, spec: TaskSpec) -> None:
         )
 
 
-def require_trainable(charter: Charter, task: Task, train: Records, validation: Records | None) -> None:
+def require_trainable(
+    charter: Charter, task: Task, train: Records, validation: Records | None, device: torch.device
+) -> None:
     """Refuse records and a task that a run would stop at, or break its promise with, before anything is charged.
 
     Raises:
         InputError: ``field-too-narrow``, ``not-finite``, ``out-of-range``, ``too-small``, ``too-many-rows``,
-            ``not-private-model``, ``bad-scores``, ``model-fails``.
+            ``not-private-model``, ``bad-scores``, ``model-fails``, ``training-fails``.
     """
     require_usable_scores(task, train)
     require_countable(charter, validation)
     if Scaling(task.spec).needs_moments:
         MomentVector(charter, train.feature_names).encode(train)
-    if charter.privacy.mode != "none":
+    if charter.privacy.mode == "none":
+        require_usable_loss(task, train, charter.training, device)
+    else:
         require_private_task(task, train)
 
 

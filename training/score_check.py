@@ -28,7 +28,7 @@ def require_columns(spec: TaskSpec, scores: object, rows: int) -> None:
     if not isinstance(scores, Tensor):
         raise _bad(spec, f"gave no tensor but {type(scores).__name__}")
     if tuple(scores.shape) != (rows, spec.data.classes):
-        raise _bad(spec, f"gave {tuple(scores.shape)} for {rows} rows")
+        raise _bad(spec, f"gave {tuple(scores.shape)} for a batch of {rows}")
 
 
 def require_probabilities(spec: TaskSpec, scores: npt.NDArray[np.float64]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.records import Records
 from training.task import TaskSpec
@@ -172,6 +173,92 @@ class ArrayTask(SeriesTask):
         return class_scores(outputs).numpy()
 
 
+@dataclass(frozen=True)
+class TransposedTask(SeriesTask):
+    """Gives a row for each class."""
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """(2, n)."""
+        return class_scores(outputs).T
+
+
+@dataclass(frozen=True)
+class AcrossRowsTask(SeriesTask):
+    """Takes the softmax over rows, a slip of one digit."""
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Columns with the sum 1, (n, 2)."""
+        return torch.cat([-outputs, outputs], dim=1).softmax(dim=0)
+
+
+@dataclass(frozen=True)
+class SqueezedTask(SeriesTask):
+    """Takes away every dimension of length 1: also that of rows, of a single one."""
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy."""
+        return super().loss(outputs.squeeze()[:, None], labels)
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Probabilities (n, 2)."""
+        risk = outputs.squeeze().sigmoid()
+        return torch.stack([1 - risk, risk], dim=1)
+
+
+@dataclass(frozen=True)
+class NoMeanTask(SeriesTask):
+    """Forgets to take the mean."""
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """One of each row, (n,)."""
+        return functional.binary_cross_entropy_with_logits(outputs[:, 0], labels.float(), reduction="none")
+
+
+@dataclass(frozen=True)
+class ColumnLossTask(SeriesTask):
+    """Compares outputs of shape (n, 1) with labels of shape (n,)."""
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """None: torch refuses it."""
+        return functional.binary_cross_entropy_with_logits(outputs, labels.float())
+
+
+@dataclass(frozen=True)
+class NumberLossTask(SeriesTask):
+    """Takes the loss out of torch."""
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Any:
+        """A float."""
+        return super().loss(outputs, labels).item()
+
+
+class _Recurrent(nn.Module):
+    """Adds what it had in the middle for the rows before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(LEADS * SAMPLES, 4), nn.Linear(4, 1)
+        self._before: Tensor | None = None
+
+    def forward(self, rows: Tensor) -> Tensor:
+        middle = torch.tanh(self.first(rows.flatten(1)))
+        if self._before is not None and self._before.shape == middle.shape:
+            middle = middle + self._before
+        self._before = middle
+        return self.last(middle)
+
+
+@dataclass(frozen=True)
+class RecurrentTask(SeriesTask):
+    """Its model keeps a part of a batch, with all that it was computed from, for the next."""
+
+    def build_model(self) -> nn.Module:
+        """The same parameters wherever it is built."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.spec.model.seed)
+            return _Recurrent()
+
+
 def logits(spec: TaskSpec) -> LogitsTask:
     """For ``kind = "tests.support.custom_tasks:logits"``."""
     return LogitsTask(spec)
@@ -216,3 +303,38 @@ def no_signal(spec: TaskSpec) -> NoEmptySignalTask:
 def array(spec: TaskSpec) -> ArrayTask:
     """For ``kind = "tests.support.custom_tasks:array"``."""
     return ArrayTask(spec)
+
+
+def transposed(spec: TaskSpec) -> TransposedTask:
+    """For ``kind = "tests.support.custom_tasks:transposed"``."""
+    return TransposedTask(spec)
+
+
+def across_rows(spec: TaskSpec) -> AcrossRowsTask:
+    """For ``kind = "tests.support.custom_tasks:across_rows"``."""
+    return AcrossRowsTask(spec)
+
+
+def no_mean(spec: TaskSpec) -> NoMeanTask:
+    """For ``kind = "tests.support.custom_tasks:no_mean"``."""
+    return NoMeanTask(spec)
+
+
+def column_loss(spec: TaskSpec) -> ColumnLossTask:
+    """For ``kind = "tests.support.custom_tasks:column_loss"``."""
+    return ColumnLossTask(spec)
+
+
+def number_loss(spec: TaskSpec) -> NumberLossTask:
+    """For ``kind = "tests.support.custom_tasks:number_loss"``."""
+    return NumberLossTask(spec)
+
+
+def recurrent(spec: TaskSpec) -> RecurrentTask:
+    """For ``kind = "tests.support.custom_tasks:recurrent"``."""
+    return RecurrentTask(spec)
+
+
+def squeezed(spec: TaskSpec) -> SqueezedTask:
+    """For ``kind = "tests.support.custom_tasks:squeezed"``."""
+    return SqueezedTask(spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from secagg.errors import InputError
 from tests.support.custom_tasks import LEADS, SAMPLES, LogitsTask, SeriesTask, positions
 from tests.support.hospitals import choices_of, settings_for, training_of
-from training.custom_task_check import require_usable_scores
+from training.custom_task_check import require_usable_loss, require_usable_scores
 from training.draft import draft_charter
 from training.evaluation import count_cells, evaluate
 from training.records import Records
@@ -46,11 +47,18 @@ def simulated(tmp_path):
     ("kind", "reason", "told"),
     [
         ("logits", "bad-scores", "not from 0 to 1"),
-        ("one_column", "bad-scores", r"gave \(2, 1\) for 2 rows"),
+        ("one_column", "bad-scores", r"gave \(3, 1\) for a batch of 3"),
+        ("transposed", "bad-scores", r"gave \(2, 3\) for a batch of 3"),
+        ("squeezed", "model-fails", "IndexError: Dimension out of range"),
+        ("across_rows", "bad-scores", "do not sum to 1"),
         ("unseeded", "unseeded-model", "other parameters each time"),
         ("same_module", "reused-model", "the same module each time"),
         ("array", "bad-scores", "no tensor but ndarray"),
         ("wrong_width", "model-fails", "mat1 and mat2"),
+        ("no_mean", "training-fails", "RuntimeError: grad can be implicitly created only for scalar outputs"),
+        ("column_loss", "training-fails", "ValueError: Target size"),
+        ("number_loss", "training-fails", "AttributeError: 'float' object has no attribute 'backward'"),
+        ("recurrent", "training-fails", "RuntimeError: Trying to backward through the graph a second time"),
         ("no_signal", "model-fails", "AssertionError: a row of zeros"),
     ],
 )
@@ -143,6 +151,22 @@ def test_what_fails_on_a_patients_row_is_told_by_its_type_alone():
     with pytest.raises(InputError, match=r"rows of records \(ValueError\)") as caught:
         require_usable_scores(EchoTask(spec_of("series")), records)
     assert str(records.features[0, 0, 0].item()) not in caught.value.diagnostics()
+
+
+@dataclass(frozen=True)
+class TellingTask(SeriesTask):
+    """Its loss fails at patients' labels, and tells them."""
+
+    def loss(self, outputs, labels):
+        """A mean, unless somebody is ill."""
+        if len(labels) > 3:
+            raise ValueError(labels.tolist())
+        return super().loss(outputs, labels)
+
+
+def test_what_fails_at_patients_labels_is_told_by_its_type_alone():
+    with pytest.raises(InputError, match=r"on records \(ValueError\)"):
+        require_usable_loss(TellingTask(spec_of("series")), signals(), training_of(), CPU)
 
 
 class Idle(nn.Module):

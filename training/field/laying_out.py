@@ -19,6 +19,7 @@ from secagg.passphrase import read_passphrase
 from secagg.policy import check_charter, load_policy, put_in_force, render_policy
 from secagg.policy.needs import needed_policy
 from secagg.policy.toml import LARGEST_POLICY
+from training.devices import resolve_device
 from training.draft import task_of
 from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
@@ -130,7 +131,7 @@ def require_records(charter: VerifiedCharter, data: Path) -> None:
     """
     task = task_of(charter.charter)
     train, validation = split_patients(task.read(data), task)
-    require_trainable(charter.charter, task, train, validation)
+    require_trainable(charter.charter, task, train, validation, resolve_device("cpu"))
 
 
 def _make(path: Path, fill: Callable[[Path], None], settings: Path) -> None:
