@@ -21,7 +21,7 @@ def row_size(model: nn.Module, row: Tensor) -> int:
 
     Args:
         model: left as it is.
-        row: (1, ...) float32, on the model's device.
+        row: (1, ...) float32, on the model's device; left as it is.
     """
     counted = row.numel()
 
@@ -40,7 +40,8 @@ def row_size(model: nn.Module, row: Tensor) -> int:
     try:
         # Not inference mode: what a model keeps of its first row could take no part in training.
         with torch.no_grad():
-            model(row)
+            # A copy: a model may change what it is given, and this row is one of a patient's.
+            model(row.clone())
     finally:
         model.train(was_training)
         for hook in hooks:

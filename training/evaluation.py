@@ -135,7 +135,8 @@ def _row_scores(task: Task, model: nn.Module, records: Records, device: torch.de
     # Not inference mode: what a model's code keeps of a batch could take no part in training.
     with torch.no_grad():
         for start in range(0, len(records), most):
-            batch = torch.from_numpy(records.features[start : start + most]).to(device)
+            # A copy: a model may change what it is given.
+            batch = torch.tensor(records.features[start : start + most], device=device)
             scores = task.scores(model(batch))
             require_columns(task.spec, scores, len(batch))
             pieces.append(scores.detach().float().cpu().numpy().astype(np.float64))

@@ -191,6 +191,12 @@ def test_to_measure_a_row_leaves_the_model_as_it_is(seen):
     assert not module[0]._forward_hooks
 
 
+def test_a_row_that_is_measured_stays_as_it_is_whatever_the_model_does_to_it():
+    row = torch.full((1, 4), -1.0)
+    row_size(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 1)), row)
+    assert (row == -1.0).all()
+
+
 @pytest.mark.parametrize("train", [locally, distributed])
 def test_large_images_are_worked_through_a_few_at_a_time(seen, train):
     module = convolutional()

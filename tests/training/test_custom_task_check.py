@@ -103,6 +103,26 @@ def test_a_model_may_use_in_training_what_it_kept_of_rows_that_it_was_measured_o
     assert torch.isfinite(model.first.weight.grad).all()
 
 
+class Shifting(nn.Module):
+    """Changes the rows that it is given, as ``x -= mean`` does."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(LEADS * SAMPLES, 1)
+
+    def forward(self, rows):
+        rows -= 3.0
+        return self.last(rows.flatten(1))
+
+
+@pytest.mark.parametrize("measure", [evaluate, count_cells])
+def test_a_model_that_changes_its_rows_in_place_leaves_the_records_as_they_were(measure):
+    records = signals()
+    before = records.features.copy()
+    measure(SeriesTask(spec_of("series")), Shifting(), records, CPU)
+    assert np.array_equal(records.features, before)
+
+
 class SteepTask(SeriesTask):
     """Its outputs are made of gradients: of how steep a score is at the row."""
 
