@@ -106,10 +106,11 @@ def require_trainable(
 
     Raises:
         InputError: ``field-too-narrow``, ``not-finite``, ``out-of-range``, ``too-small``, ``too-many-rows``,
-            ``not-private-model``, ``bad-scores``, ``model-fails``, ``training-fails``.
+            ``not-private-model``, ``bad-scores``, ``model-fails``, ``training-fails``, ``bad-labels``.
     """
     require_usable_scores(task, train)
     require_countable(charter, validation)
+    require_known_classes(charter, task, train, validation)
     if Scaling(task.spec).needs_moments:
         MomentVector(charter, train.feature_names).encode(train)
     if charter.privacy.mode == "none":
@@ -146,6 +147,24 @@ def require_countable(charter: Charter, validation: Records | None) -> None:
             f"{len(charter.members)} hospitals in {charter.encoding.field_bits} bits have room for {most} of each.",
             culprit="encoding.field_bits",
             remedy="Draft the charter with more field bits, without metrics or with a smaller test_fraction.",
+        )
+
+
+def require_known_classes(charter: Charter, task: Task, train: Records, validation: Records | None) -> None:
+    """Refuse labels that are no classes where patients are counted by them. A loss of one's own may know others.
+
+    Raises:
+        InputError: ``bad-labels``.
+    """
+    classes = task.spec.data.classes
+    if charter.metrics.release == "none" or validation is None:
+        return
+    if max(train.labels.max(), validation.labels.max()) >= classes:
+        raise InputError(
+            "bad-labels",
+            f"{train.source} has labels outside 0 to {classes - 1}, so that its counts for the metrics would be wrong.",
+            culprit=train.source,
+            remedy="Number the classes from 0, set data.classes in the task, or release no metrics.",
         )
 
 

@@ -11,14 +11,20 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from secagg.errors import InputError
 from secagg.labels import digest, label
+
+_NO_BUFFERS: Final = (
+    "Use GroupNorm, not BatchNorm; make a constant nn.Parameter(..., requires_grad=False) in place of a buffer."
+)
 
 FloatArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -52,7 +58,8 @@ class ModelLayout:
         """The layout of a model. Parameters that don't require a gradient are in its digest only.
 
         Raises:
-            InputError: ``model-has-buffers``, ``model-not-float32`` or ``model-without-parameters``.
+            InputError: ``model-has-buffers``, ``model-not-float32``, ``model-unshaped`` or
+                ``model-without-parameters``.
         """
         return replace(_layout_of(_parameters(module)), frozen=_frozen_digest(module))
 
@@ -154,12 +161,16 @@ def _parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
     buffers = [name for name, _ in module.named_buffers()]
     if buffers:
         message = f"The model keeps state that is not a parameter: {', '.join(buffers)}."
-        raise InputError("model-has-buffers", message, culprit=buffers[0], remedy="Use GroupNorm, not BatchNorm.")
+        raise InputError("model-has-buffers", message, culprit=buffers[0], remedy=_NO_BUFFERS)
     trainable = sorted((name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad)
     if not trainable:
         message = "The model has no trainable parameters."
         raise InputError("model-without-parameters", message, remedy="Check requires_grad.")
     for name, tensor in trainable:
+        if is_lazy(tensor):
+            message = f"Parameter {name} has no shape before the model has seen a row."
+            remedy = "Give the layer its number of inputs: nn.Linear, not nn.LazyLinear."
+            raise InputError("model-unshaped", message, culprit=name, remedy=remedy)
         if tensor.dtype != torch.float32:
             message = f"Parameter {name} is {tensor.dtype}."
             raise InputError("model-not-float32", message, culprit=name, remedy="Build the model in float32.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from secagg.charter.cautions import Caution
+from secagg.errors import InputError
 from training.records import Records
 from training.tasks.backbone import Tensors, load_backbone, read_backbone
 from training.tasks.layers import last_layer
@@ -68,14 +69,23 @@ class PreparedTask:
         return self.inner.spec
 
     def read(self, path: Path) -> Records:
-        """A hospital's records."""
-        return self.inner.read(path)
+        """A hospital's records.
+
+        Raises:
+            InputError: as the task's own; ``no-records``.
+        """
+        records = self.inner.read(path)
+        # A task's own code may give anything.
+        if not isinstance(records, Records):
+            raise self._other_than("read", records, "no-records", "training.records.Records")
+        return records
 
     def build_model(self) -> nn.Module:
         """The starting model, with `model.train` of the task's settings trainable and the rest frozen.
 
         Raises:
-            InputError: as the task's own; of `read_backbone` and `load_backbone`; ``no-last-layer``; of `add_low_rank`.
+            InputError: as the task's own; ``no-model``; of `read_backbone` and `load_backbone`; ``no-last-layer``; of
+                `add_low_rank`.
         """
         model, _ = self._without_batch_norm()
         spec = self.spec.model
@@ -101,10 +111,20 @@ class PreparedTask:
 
     def _without_batch_norm(self) -> tuple[nn.Module, Replaced]:
         model, fixed = self.inner.build_model(), 0
+        if not isinstance(model, nn.Module):
+            raise self._other_than("build_model", model, "no-model", "torch.nn.Module")
         if self.spec.model.train != "all":
             model, fixed = fix_norms(model, self._backbone.keys())
         model, grouped = group_norms(model)
         return model, Replaced(grouped, fixed)
+
+    def _other_than(self, member: str, given: object, reason: str, wanted: str) -> InputError:
+        return InputError(
+            reason,
+            f"{member} of {self.spec.kind} gave no {wanted} but {type(given).__name__}.",
+            culprit=self.spec.kind,
+            remedy="docs/tasks.md says what each member of a task gives.",
+        )
 
 
 def _partly_frozen(model: nn.Module, spec: ModelSpec) -> nn.Module:

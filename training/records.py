@@ -33,7 +33,7 @@ class Records:
             in memory.
 
     Raises:
-        InputError: ``empty-site``, ``record-shapes``, ``patient-numbers`` or ``nan-features``.
+        InputError: ``empty-site``, ``record-shapes``, ``bad-labels``, ``patient-numbers`` or ``nan-features``.
     """
 
     features: npt.NDArray[np.float32]
@@ -44,7 +44,9 @@ class Records:
     marks: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
+        _check_arrays(self)
         _check_shapes(self)
+        _check_labels(self)
         _check_patients(self)
         _check_finite(self)
 
@@ -164,6 +166,14 @@ def require_two_classes(records: Records) -> None:
         )
 
 
+def _check_arrays(records: Records) -> None:
+    for name in ("features", "labels", "patients"):
+        found = getattr(records, name)
+        # A task's own code may give anything.
+        if not isinstance(found, np.ndarray):
+            raise _misshapen(records, f"{name} are no NumPy array but {type(found).__name__}")
+
+
 def _check_shapes(records: Records) -> None:
     count = len(records.labels)
     if count == 0 or len(records.features) == 0:
@@ -179,12 +189,27 @@ def _check_shapes(records: Records) -> None:
     lengths = {len(records.features), count, len(records.patients), marked}
     named = not records.feature_names or records.features.shape[1:] == (len(records.feature_names),)
     if found != wanted or lengths != {count} or records.labels.ndim != 1 or records.patients.ndim != 1 or not named:
-        shapes = f"{records.features.shape}, {records.labels.shape}, {records.patients.shape}"
+        arrays = (records.features, records.labels, records.patients)
+        told = ", ".join(f"{array.dtype} {array.shape}" for array in arrays)
+        raise _misshapen(records, f"features, labels and patients do not match ({told})")
+
+
+def _misshapen(records: Records, what: str) -> InputError:
+    return InputError(
+        "record-shapes",
+        f"{records.source}: {what}.",
+        culprit=records.source,
+        remedy="Give float32 features, int64 labels and int64 patients of one length, and one name per column.",
+    )
+
+
+def _check_labels(records: Records) -> None:
+    if records.labels.min() < 0:
         raise InputError(
-            "record-shapes",
-            f"{records.source}: features, labels and patients do not match (shapes {shapes}).",
+            "bad-labels",
+            f"{records.source} has labels below 0.",
             culprit=records.source,
-            remedy="Give float32 features, int64 labels and int64 patients of one length, and one name per column.",
+            remedy="Number the classes from 0: of two classes, 0 and 1.",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,16 @@ def series(spec: TaskSpec) -> SeriesTask:
 def images(spec: TaskSpec) -> ImageTask:
     """For ``kind = "tests.support.custom_tasks:images"``."""
     return ImageTask(spec)
+
+
+@dataclass(frozen=True)
+class FromOneTask(SeriesTask):
+    """Counts classes from 1."""
+
+    def read(self, path: Path) -> Records:
+        """Labels 1 and 2."""
+        records = super().read(path)
+        return replace(records, labels=records.labels + 1)
 
 
 @dataclass(frozen=True)
@@ -257,6 +267,11 @@ class RecurrentTask(SeriesTask):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.spec.model.seed)
             return _Recurrent()
+
+
+def from_one(spec: TaskSpec) -> FromOneTask:
+    """For ``kind = "tests.support.custom_tasks:from_one"``."""
+    return FromOneTask(spec)
 
 
 def logits(spec: TaskSpec) -> LogitsTask:

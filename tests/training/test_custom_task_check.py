@@ -71,6 +71,16 @@ def test_a_mistake_in_ones_own_task_is_told_with_its_name_before_anything_is_tra
     assert not (tmp_path / "run/history.jsonl").exists()
 
 
+def test_labels_that_are_no_classes_are_refused_where_patients_are_counted_by_them(simulated):
+    with pytest.raises(InputError, match="outside 0 to 1") as caught:
+        simulated("from_one", metrics="exact")
+    assert caught.value.reason == "bad-labels"
+
+
+def test_a_loss_of_ones_own_may_know_other_labels(simulated):
+    assert simulated("from_one").federated.patients
+
+
 @pytest.mark.parametrize("train", ["last-layer", "lora"])
 def test_a_module_that_is_kept_is_told_as_that_whatever_is_made_of_it_the_second_time(train):
     settings = json.dumps({"model": {"train": train}}).encode()

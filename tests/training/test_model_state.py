@@ -57,6 +57,12 @@ def test_frozen_parameters_are_left_out() -> None:
         ModelLayout.of(nn.ReLU())
 
 
+def test_a_layer_that_learns_its_shape_from_rows_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        ModelLayout.of(nn.Sequential(nn.LazyLinear(1)))
+    assert (caught.value.reason, caught.value.culprit) == ("model-unshaped", "0.bias")
+
+
 def test_a_model_with_buffers_is_refused_and_group_norm_recommended() -> None:
     with pytest.raises(InputError) as caught:
         ModelLayout.of(nn.Sequential(nn.BatchNorm1d(2)))

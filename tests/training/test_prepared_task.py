@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,6 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from secagg.errors import InputError
 from training.draft import make_task
 from training.model_state import ModelLayout, flatten, load, model_digest
 from training.prepared_task import PreparedTask
@@ -167,3 +170,24 @@ def test_a_backbone_is_read_once_for_all_the_models_of_a_task(with_backbone, tmp
     first = digest_of(task)
     (tmp_path / "net.safetensors").unlink()
     assert digest_of(task) == first
+
+
+@dataclass(frozen=True)
+class GivesNothing(ImageTask):
+    """Of somebody who forgot what its members give."""
+
+    def read(self, _path: Path) -> Any:
+        return [], [], []
+
+    def build_model(self) -> Any:
+        return nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("call", "reason", "given"),
+    [(lambda task: task.read(Path("a")), "no-records", "tuple"), (lambda task: task.build_model(), "no-model", "type")],
+)
+def test_what_is_no_records_or_no_model_is_told_as_what_it_is(call, reason, given):
+    with pytest.raises(InputError, match=f"but {given}") as caught:
+        call(PreparedTask(GivesNothing(spec_of())))
+    assert caught.value.reason == reason

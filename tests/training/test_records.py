@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,26 @@ def test_lengths_types_and_names_must_match() -> None:
         with pytest.raises(InputError) as caught:
             Records(*arguments, source="a.csv")
         assert caught.value.reason == "record-shapes"
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([0, 1], "labels are no NumPy array but list"),
+        (None, "labels are no NumPy array but NoneType"),
+        (np.zeros(2, np.float32), r"float32 \(2, 1\), float32 \(2,\), int64 \(2,\)"),
+    ],
+)
+def test_what_is_no_array_of_the_right_type_is_told_as_what_it_is(labels: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        Records(np.zeros((2, 1), np.float32), labels, np.arange(2), ("x",), "a.csv")
+    assert caught.value.reason == "record-shapes"
+
+
+def test_labels_are_counted_from_0() -> None:
+    with pytest.raises(InputError, match="below 0") as caught:
+        records([[1], [2]], [-1, 1])
+    assert caught.value.reason == "bad-labels"
 
 
 def test_patients_must_be_numbered_without_gaps() -> None:
