@@ -22,7 +22,6 @@ from training.model_state import ModelLayout, flatten, model_digest
 from training.records import Records
 from training.scaling import Scaling
 from training.score_check import require_columns, require_probabilities
-from training.standardisation import moments_of
 from training.task import Task
 
 _SEEDED: Final = (
@@ -40,7 +39,7 @@ def require_same_model_again(task: Task, first: nn.Module, digest: bytes) -> Non
     Raises:
         InputError: ``unseeded-model``, ``reused-model``.
     """
-    if not _is_custom(task):
+    if not task.spec.is_custom:
         return
     module = task.build_model()
     # Digests come later: a model that is made ready twice has other layers.
@@ -66,7 +65,7 @@ def require_usable_scores(task: Task, records: Records) -> None:
     Raises:
         InputError: ``bad-scores``; ``model-fails``, if the model or `scores` can take neither.
     """
-    if not _is_custom(task):
+    if not task.spec.is_custom:
         return
     try:
         scores = _scores(task, _made_up(task, records).features)
@@ -91,11 +90,11 @@ def require_usable_loss(task: Task, records: Records, settings: Training, device
     Raises:
         InputError: ``training-fails``.
     """
-    if not _is_custom(task):
+    if not task.spec.is_custom:
         return
     # Two: a model that keeps a part of the first fails in the second.
     steps = msgspec.structs.replace(settings, local_steps=2)
-    fault = _fault_in_training(task, _scaled(task, records), steps, device)
+    fault = _fault_in_training(task, Scaling(task.spec).alone(records), steps, device)
     if fault is None:
         return
     made_up = _fault_in_training(task, _made_up(task, records), steps, device)
@@ -123,7 +122,7 @@ def _fault_in_training(task: Task, records: Records, steps: Training, device: to
 
 
 def _scores_of_own(task: Task, records: Records, made_up: Exception) -> Tensor:
-    few = _scaled(task, records.take(range(min(task.spec.data.classes + 1, len(records)))))
+    few = Scaling(task.spec).alone(records.take(range(min(task.spec.data.classes + 1, len(records)))))
     try:
         return _scores(task, few.features)
     except SecaggError:
@@ -160,17 +159,7 @@ def _made_up(task: Task, records: Records) -> Records:
     return Records(features, numbers % task.spec.data.classes, numbers, records.feature_names, "made-up rows")
 
 
-def _scaled(task: Task, records: Records) -> Records:
-    """As in a consortium of this hospital alone."""
-    scaling = Scaling(task.spec)
-    return scaling.apply(records, moments_of(records) if scaling.needs_moments else None)
-
-
 def _trained(module: nn.Module) -> set[int]:
     """Where the trainable parameters are in memory."""
     trainable = (tensor for tensor in module.parameters() if tensor.requires_grad and tensor.numel())
     return {tensor.untyped_storage().data_ptr() for tensor in trainable}
-
-
-def _is_custom(task: Task) -> bool:
-    return ":" in task.spec.kind

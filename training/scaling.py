@@ -12,7 +12,7 @@ from itertools import compress
 from secagg.charter.cautions import Caution
 from secagg.errors import LocalProtocolError
 from training.records import Records
-from training.standardisation import Moments, Standardiser, bounds_scaler, standardiser_of
+from training.standardisation import Moments, Standardiser, bounds_scaler, moments_of, standardiser_of
 from training.task import TaskSpec
 
 
@@ -46,6 +46,10 @@ class Scaling:
         if not self.needs_moments or moments is None:
             return ()
         return tuple(compress(features, self.standardiser(moments).constant))
+
+    def alone(self, records: Records) -> Records:
+        """The records, scaled as in a consortium that has no others."""
+        return self.apply(records, moments_of(records) if self.needs_moments else None)
 
     def apply(self, records: Records, moments: Moments | None) -> Records:
         """The records, scaled."""

@@ -24,6 +24,7 @@ from secagg.policy import check_charter, load_policy
 from training.compared import Compared, compare
 from training.comparison import Comparison
 from training.coordinator import Coordinator
+from training.custom_task_cautions import own_code
 from training.devices import cores_for
 from training.draft import task_of
 from training.engines.base import Phase
@@ -117,7 +118,8 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
     sites = read_sites(settings.source, task)
     cores = cores_for(charter.charter.model.parameters)
     with cores, SimulatedConsortium(folder, settings, charter, task, sites, observer.on_refusal) as consortium:
-        told = (*task.cautions(), *consortium.without_effect())
+        of_the_task = (*task.cautions(), *own_code(task, [site.records for site in sites]))
+        told = (*of_the_task, *consortium.without_effect())
         observer.on_start(charter, told)
         measured = history(folder)
 
