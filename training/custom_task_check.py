@@ -31,27 +31,29 @@ _NEW: Final = "Build a new model at each call, or give a copy: copy.deepcopy(mod
 
 
 def require_same_model_again(task: Task, first: nn.Module, digest: bytes) -> None:
-    """Refuse a task that builds another model each time, or gives one that is in use already.
+    """Refuse a task that builds another model each time, gives one that is in use already, or one without numbers.
 
     Args:
         first: a model that it has built before; ``digest``: of that.
 
     Raises:
-        InputError: ``unseeded-model``, ``reused-model``.
+        InputError: ``unseeded-model``, ``reused-model``, ``model-not-finite``.
     """
     if not task.spec.is_custom:
         return
-    module = task.build_model()
+    kind, module = task.spec.kind, task.build_model()
     # Digests come later: a model that is made ready twice has other layers.
     if _trained(first) & _trained(module):
-        kind = task.spec.kind
         message = (
             f"build_model of {kind} gives the same module each time, or one that shares its parameters: a second "
             "training would start from what the first has made of them."
         )
         raise InputError("reused-model", message, culprit=kind, remedy=_NEW)
-    if model_digest(ModelLayout.of(module), flatten(module)) != digest:
-        kind = task.spec.kind
+    vector = flatten(module)
+    if not np.isfinite(vector).all():
+        message = f"build_model of {kind} gives parameters that are no finite numbers."
+        raise InputError("model-not-finite", message, culprit=kind, remedy=_SEEDED)
+    if model_digest(ModelLayout.of(module), vector) != digest:
         message = f"build_model of {kind} gives other parameters each time; all hospitals must start from one model."
         raise InputError("unseeded-model", message, culprit=kind, remedy=_SEEDED)
 

@@ -107,6 +107,17 @@ class SameModuleTask(SeriesTask):
         return self.kept[0]
 
 
+@dataclass(frozen=True)
+class UnsetTask(SeriesTask):
+    """Forgets to set a parameter, in whose memory anything may be."""
+
+    def build_model(self) -> nn.Module:
+        """NaN, as it may happen."""
+        model = super().build_model()
+        nn.init.constant_(next(model.parameters()), float("nan"))
+        return model
+
+
 @lru_cache
 def _cached_positions(shape: torch.Size) -> Tensor:
     return torch.cos(torch.arange(shape[-1]) / 3.0).expand(shape)
@@ -287,6 +298,11 @@ def one_column(spec: TaskSpec) -> OneColumnTask:
 def unseeded(spec: TaskSpec) -> UnseededTask:
     """For ``kind = "tests.support.custom_tasks:unseeded"``."""
     return UnseededTask(spec)
+
+
+def unset(spec: TaskSpec) -> UnsetTask:
+    """For ``kind = "tests.support.custom_tasks:unset"``."""
+    return UnsetTask(spec)
 
 
 def same_module(spec: TaskSpec) -> SameModuleTask:

@@ -52,6 +52,7 @@ def simulated(tmp_path):
         ("squeezed", "model-fails", "IndexError: Dimension out of range"),
         ("across_rows", "bad-scores", "do not sum to 1"),
         ("unseeded", "unseeded-model", "other parameters each time"),
+        ("unset", "model-not-finite", "no finite numbers"),
         ("same_module", "reused-model", "the same module each time"),
         ("array", "bad-scores", "no tensor but ndarray"),
         ("wrong_width", "model-fails", "mat1 and mat2"),
