@@ -64,7 +64,7 @@ class PooledSteps:
 
     def openly(self, generator: np.random.Generator) -> nn.Module:
         """Without noise or clipping, on samples of the same size."""
-        module = self.task.build_model().to(self.device)
+        module = self.task.build_model().to(self.device).train()
         features, labels = torch.from_numpy(self.records.features), torch.from_numpy(self.records.labels)
 
         def update(model: npt.NDArray[np.float32]) -> Vector:

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dp.randomness import secure_generator
 from dp.rounding import round_rows
@@ -17,11 +18,13 @@ from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_
 from training.draft import draft_charter
 from training.model_state import flatten, load
 from training.noise import ShareOfNoise
+from training.pooled_steps import PooledSteps
 from training.records import Records
 from training.server_optimizer import apply, initial_state
 from training.step_vector import StepVector
 from training.step_work import StepRecords, StepWork
 from training.task import build_task
+from training.tasks.tabular import TabularTask
 
 CPU = torch.device("cpu")
 SPEC = msgspec.structs.replace(
@@ -189,3 +192,20 @@ def test_control_other_noise_gives_another_model():
     model = flatten(TASK.build_model())
     assert np.abs(together.step(model, [0, 1, 2]) - pooled.step(model, [0, 1, 2])).max() > 1e-3
     together.close()
+
+
+class DropsAll(TabularTask):
+    """Drops every number out while it is trained, and gives its model in evaluation mode."""
+
+    def build_model(self):
+        layer = nn.Linear(2, 1)
+        nn.init.ones_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        return nn.Sequential(nn.Dropout(1.0), layer).eval()
+
+
+def test_without_noise_too_a_model_is_trained_in_training_mode_however_it_was_built():
+    pooled = PooledSteps(charter_for(3, 2), DropsAll(SPEC), records_of(1, "even")[0], 24.0, CPU)
+    trained = pooled.openly(np.random.default_rng(1))
+    assert torch.equal(trained[1].weight, torch.ones(1, 2))
+    assert trained[1].bias != 0
