@@ -120,7 +120,7 @@ def attack(
         print_json(AttacksJson(not failures, [_describe(verdict) for verdict in verdicts], len(ATTACKS), seconds))
     else:
         # A file or a pipe has no width: nothing need be folded there.
-        wide = console if console.is_terminal else Console(highlight=False, width=_WIDE)
+        wide = console if console.is_terminal else Console(highlight=False, emoji=False, width=_WIDE)
         wide.print(_table(verdicts, wide.width))
         _say(verdicts, failures)
     context.exit(TamperingError.exit_code if failures else 0)

@@ -14,7 +14,7 @@ from rich.table import Table
 from cli.effect import is_given
 from cli.identity import passphrase_option
 from cli.lazy import LazyCommand, LazyGroup
-from cli.output import console, json_option, print_json, warn
+from cli.output import console, json_option, print_json, print_table, warn
 from cli.paths import FILE, FOLDER, quoted
 from cli.terms import terms_table
 from secagg.charter import Charter, CharterSignature, sign_charter, verify_charter
@@ -189,7 +189,7 @@ def show_charter(
     table = Table("member", "fingerprint", "signed", title="Members", title_justify="left")
     for member in content.members:
         table.add_row(member.name, fingerprint(member.public_key), "yes" if member.name in signed else "no")
-    console.print(table)
+    print_table(table)
     if signed:
         command = f"secagg charter verify {quoted(folder)}"
         console.print(f"Signatures were not verified here: {command}", markup=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from cli.device import device_option
 from cli.hospital_check import check
@@ -214,7 +215,7 @@ def _never_run(site: Path) -> SecaggError:
 
 
 def _show(site: Path, found: SiteStatus, running: bool) -> None:
-    console.print(f"{found.name or site}: [bold]{found.state}[/bold] since {found.since}", soft_wrap=True)
+    console.print(f"{escape(found.name or str(site))}: [bold]{found.state}[/bold] since {found.since}", soft_wrap=True)
     console.print(f"process   {'running' if running else 'not running'}")
     console.print(f"charter   {found.charter}", soft_wrap=True)
     console.print(f"sums      {found.steps} of {found.steps_due}")

@@ -19,8 +19,9 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.cautions import Caution
 from secagg.printable import printable
 
-console = Console(highlight=False)
-progress_console = Console(stderr=True, highlight=False)
+# Without emoji: the :CD: of a fingerprint would be printed as a picture of a disc.
+console = Console(highlight=False, emoji=False)
+progress_console = Console(stderr=True, highlight=False, emoji=False)
 
 # What is printed for the head of a log without entries, and can be noted.
 NO_HEAD: Final = "empty"

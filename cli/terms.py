@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.output import unmarked
 from dp.stated import exact
@@ -29,7 +29,8 @@ _HOW = {
 
 def terms_table(content: Charter) -> Table:
     """What the charter says, a row for each term."""
-    table = Table(title=content.name, title_justify="left", show_header=False)
+    # A hash is of use only if it is whole.
+    table = Table("", Column(overflow="fold"), title=content.name, title_justify="left", show_header=False)
     for rows in (_training(content), _protection(content), _encryption(content), _beside(content)):
         for term, value in rows:
             table.add_row(term, value)

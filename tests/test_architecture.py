@@ -88,6 +88,15 @@ def test_what_a_decoder_raises_is_said_in_one_place():
     assert found == {Path("secagg/json_documents.py")}
 
 
+def test_no_console_makes_pictures_of_what_is_between_colons():
+    """Fingerprints and paths have `:CD:` in them."""
+    files = [file for package in ("cli", "benchmarks") for file in (ROOT / package).rglob("*.py")]
+    calls = (node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
+    consoles = [ast.unparse(call) for call in calls if ast.unparse(call.func) == "Console"]
+    assert consoles
+    assert [console for console in consoles if "emoji=False" not in console] == []
+
+
 def test_no_module_is_called_after_nothing():
     names = {file.stem for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "helper", "common", "misc"}

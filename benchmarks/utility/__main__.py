@@ -98,7 +98,7 @@ def utility(
     torch.set_num_threads(1)
     studies = [named(name) for name in names] or list(STUDIES)
     studies = [shortened(study, steps) for study in studies] if steps else studies
-    kept, console = Kept(out, studies), Console(soft_wrap=True)
+    kept, console = Kept(out, studies), Console(soft_wrap=True, emoji=False)
     cells = list(wanted(studies, modes or MODES, epsilons or (*EPSILONS, None), seeds))
     missing = [cell for cell in cells if not kept.has(cell.study.name, cell.mode, cell.epsilon, cell.seed)]
     if not show:

@@ -347,9 +347,17 @@ def test_a_consortium_of_two_is_refused(secagg, here, members):
     outcome.failed(UNUSABLE, "too-few-members", "this one 2", "Add a hospital")
 
 
-@pytest.mark.parametrize("folder", ["c [red]d", "c[/]d"])
+@pytest.mark.parametrize("folder", ["c [red]d", "c[/]d", "c:cd:d"])
 def test_the_name_of_a_folder_is_shown_as_it_is(secagg, here, members, folder):
     assert f"{folder}/charter.toml" in secagg("charter", "new", folder, "--task", "task.toml", *members).shown
+
+
+def test_names_and_fingerprints_are_shown_whole_however_narrow_the_terminal(secagg, here, keys, monkeypatch):
+    monkeypatch.setattr("cli.output.console.width", 60)
+    named = [part for name, key in keys.items() for part in ("--member", f"{name * 64}={key['public_key']}")]
+    shown = secagg("charter", "new", "--task", "task.toml", *named).shown
+    for name, key in keys.items():
+        assert f"{name * 64} {key['fingerprint']} no" in shown
 
 
 # Signing
@@ -532,7 +540,8 @@ def test_the_terms_say_which_part_is_trained_and_on_which_backbone(secagg, here,
         assert drafted.err.startswith("Warning: Training starts from the backbone net.safetensors, without")
         shown = Outcome(0, drafted.out, "").shown
         assert told in shown
-        assert f"net.safetensors, SHA-256 {digest[:8]}" in shown
+        # Whole, if on two lines.
+        assert f"net.safetensors,SHA-256{digest}" in shown.replace(" ", "")
     (here / "net.safetensors").unlink()
     secagg("charter", "new", "third", "--task", task, *members).failed(UNUSABLE, "backbone-missing", "net.safetensors")
     # Reading a charter needs no backbone.

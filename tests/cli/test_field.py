@@ -188,6 +188,14 @@ def test_health_is_an_exit_code(secagg, here, state, running, code):
     assert json.loads(outcome.out) == {"running": running, "status": msgspec.to_builtins(status)}
 
 
+def test_a_site_without_a_name_is_called_by_its_path_as_it_is(secagg, here):
+    site = Path("a:cd:[red]b")
+    StatusFile(site / "status.json").write(
+        SiteStatus(state=SiteState.FAILED, since="now", updated="now", charter=CHARTER)
+    )
+    assert secagg("hospital", "status", site).out.startswith("a:cd:[red]b: failed since now\n")
+
+
 def test_a_hospital_that_was_given_a_forged_sum_ends_with_the_same_code_and_reason_however_often_it_is_started(
     secagg, given, here
 ):

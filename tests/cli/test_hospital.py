@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.cli.outcome import REFUSED, UNUSABLE, nothing_written
+from training.engines.nvflare.kit import read_kit
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,14 @@ def test_a_good_site_is_told_so_point_by_point(secagg, site):
     assert result["good"]
     assert (result["name"], result["host"], result["port"]) == ("hospital-02", "sum.example.org", 8002)
     assert all(point["good"] for point in result["points"])
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_the_root_certificate_s_fingerprint_is_printed_whole_to_be_compared(secagg, site, monkeypatch, width):
+    authority = ":".join(["4E", "ab", "CD"] * 10 + ["AB", "cd"])
+    monkeypatch.setattr("cli.output.console.width", width)
+    monkeypatch.setattr("cli.hospital_check.read_kit", lambda folder: replace(read_kit(folder), authority=authority))
+    assert f"root certificate  SHA-256 {authority}\n" in secagg("hospital", "check", site).out
 
 
 def test_a_site_that_was_opened_is_not_to_be_started(secagg, site):
