@@ -157,7 +157,8 @@ def run(site: Path, as_json: bool) -> None:
     """Take part in the training under SITE's charter until the model is released. Ends cleanly on SIGTERM or Ctrl-C.
 
     Reconnects by itself. Run it under a supervisor such as systemd, which starts it again after a failure or a reboot.
-    Exit code 0 once the model is released, 4 if this hospital has stopped because of tampering.
+    Exit code 0 once the model is released, 3 if the policy allows more than its officers have signed for, 4 if this
+    hospital has stopped because of tampering.
 
     \b
     Example:

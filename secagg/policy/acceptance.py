@@ -105,16 +105,16 @@ def accept_policy(latch: Latch, policy: Policy, path: Path) -> None:
     accepted = latch.accepted_policy()
     change = _change(accepted, policy, path)
     require_countersigned(change, path)
-    if change.before == policy or (change.before is None and policy.countersigning is None):
-        return
-    latch.record_policy(AcceptedPolicy(_after(change), policy.canonical()))
+    if _is_news(change):
+        latch.record_policy(AcceptedPolicy(_after(change), policy.canonical()))
 
 
 def put_in_force(path: Path) -> None:
-    """Have the latch beside the policy at ``path`` remember it now, and not only when the site starts.
+    """Have the latch beside the policy at ``path`` remember it now, and not only when a job opens the site.
 
     A change that enough officers have signed and that is not accepted yet could be taken back, and be put in force by
-    anybody later: the end of the chain, which they signed, moves only when a change is accepted.
+    anybody later: the end of the chain, which they signed, moves only when a change is accepted. Where there is nothing
+    to remember, the latch is only read, and another process may have it.
 
     Raises:
         RefusedError: ``policy-loosened``, as `load_policy`.
@@ -122,6 +122,8 @@ def put_in_force(path: Path) -> None:
         TamperingError: as `load_policy`.
     """
     policy = load_policy(path)
+    if not _is_news(read_change(path, policy)):
+        return
     with Latch(path.with_name(LATCH_FILE)) as latch:
         accept_policy(latch, policy, path)
 
@@ -174,6 +176,11 @@ def add_signature(path: Path, signature: PolicySignature) -> None:
     others = (entry for entry in _read_signatures(path) if entry.officer != signature.officer)
     content = sorted((*others, signature), key=lambda entry: entry.officer)
     write_atomically(path.with_name(SIGNATURES_FILE), json_for_people(content))
+
+
+def _is_news(change: Change) -> bool:
+    """Whether there is something to remember: what nobody has to sign for is not, unless somebody had to until now."""
+    return change.before != change.after and not (change.before is None and change.after.countersigning is None)
 
 
 def _change(accepted: AcceptedPolicy | None, policy: Policy, path: Path) -> Change:

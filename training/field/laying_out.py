@@ -75,7 +75,8 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
         policy = material.policy
         agreed = read_bounded(policy, LARGEST_POLICY) if policy else render_policy(needed_policy(charter.charter))
         write_atomically(site.folder.policy, agreed, PRIVATE)
-        _put_in_force(site)
+        # Where the policy names officers, it holds from now on and not only once the site has run.
+        put_in_force(site.folder.policy)
         write_new_settings(
             site.settings, material.settings, "What this hospital trains on. See docs/running-a-site.md."
         )
@@ -141,12 +142,6 @@ def _make(path: Path, fill: Callable[[Path], None], settings: Path) -> None:
         "kit, identity.pem and policy.toml at most, no settings) may be removed.",
     )
     make_folder(path, fill, settings.name, 0o700)
-
-
-def _put_in_force(site: HospitalSite) -> None:
-    """Where the policy names officers, it holds from now on and not only once the site has run."""
-    if load_policy(site.folder.policy).countersigning:
-        put_in_force(site.folder.policy)
 
 
 def write_signed_charter(folder: Path, charter: VerifiedCharter) -> None:

@@ -13,10 +13,12 @@ from typing import Final
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, SecaggError, TamperingError
+from secagg.policy import put_in_force
 from secagg.release.folder import holds_release
 from training.engines.nvflare.connection import Connection
 from training.engines.nvflare.expiry import Expiry
 from training.engines.nvflare.farewell import Farewell
+from training.engines.nvflare.kit import Kit
 from training.engines.nvflare.listening import Listener
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import nvflare_log, running
@@ -40,7 +42,40 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
 
     Raises:
         InputError: ``state-in-use``, ``other-kit``, ``certificate-expired``, or what in the folder cannot be used.
+        RefusedError: ``policy-loosened``.
+        TamperingError: if the charter, or what the site remembers of its policy, was altered.
     """
+    with alone(site.path):
+        charter, kit, known = _started(site)
+        if known.state in _SETTLED:
+            site.status.write(known)
+            return known
+        expiry = Expiry([kit], watcher.on_warning)
+        with running(kit, charter, site.path, watcher.on_restart) as process:
+            site.status.write(known)
+            watcher.on_status(known)
+            connection = Connection(kit, nvflare_log(site.path))
+            release = site.folder.release(charter.digest)
+            farewell = Farewell(release, site.attending, Listener(kit.host, kit.port))
+            while True:
+                going()
+                process.check()
+                if farewell.is_over() and known.state is not SiteState.RELEASED:
+                    site.status.write(released(known, release))
+                status = site.status.known()
+                expired, lost = expiry.check(), connection.lost()
+                if status and status.state is SiteState.WAITING:
+                    status = _say_why(site, status, expired, lost)
+                if status and status != known:
+                    watcher.on_status(status)
+                    known = status
+                if status and status.state in _SETTLED:
+                    return status
+                time.sleep(_POLL_SECONDS)
+
+
+def _started(site: HospitalSite) -> tuple[VerifiedCharter, Kit, SiteStatus]:
+    """What a site runs with, its policy in force, and its first status: of one that does not go on, why."""
     charter = read_verified(site.charter)
     name = site.member_name(charter)
     kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
@@ -48,34 +83,13 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
     known = waiting(name, charter, before)
     # Not `site.release`, which verifies the charter each time it is asked.
     release = site.folder.release(charter.digest)
-    if holds_release(release) and _has_answered(before, charter):
-        known = released(known, release)
-        site.status.write(known)
-        return known
-    if stop := _stopped_for_good(site, charter, before, known):
-        site.status.write(stop)
-        return stop
-    expiry = Expiry([kit], watcher.on_warning)
-    with alone(site.path), running(kit, charter, site.path, watcher.on_restart) as process:
-        site.status.write(known)
-        watcher.on_status(known)
-        connection = Connection(kit, nvflare_log(site.path))
-        farewell = Farewell(release, site.attending, Listener(kit.host, kit.port))
-        while True:
-            going()
-            process.check()
-            if farewell.is_over() and known.state is not SiteState.RELEASED:
-                site.status.write(released(known, release))
-            status = site.status.known()
-            expired, lost = expiry.check(), connection.lost()
-            if status and status.state is SiteState.WAITING:
-                status = _say_why(site, status, expired, lost)
-            if status and status != known:
-                watcher.on_status(status)
-                known = status
-            if status and status.state in _SETTLED:
-                return status
-            time.sleep(_POLL_SECONDS)
+    is_over = holds_release(release) and _has_answered(before, charter)
+    if not is_over and (stop := _stopped_for_good(site, charter, before, known)):
+        return charter, kit, stop
+    # Not only when a job opens the site: that may be weeks away, and until then anybody who can write the file could
+    # loosen it.
+    put_in_force(site.folder.policy)
+    return charter, kit, released(known, release) if is_over else known
 
 
 def _say_why(

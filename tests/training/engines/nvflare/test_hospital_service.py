@@ -13,16 +13,19 @@ import pytest
 from msgspec.structs import replace
 
 from secagg.charter.folder import read_verified
-from secagg.errors import TamperingError
+from secagg.errors import InputError, RefusedError, TamperingError
 from secagg.files import lock, write_atomically
+from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking.verification import ForgedSumError
+from secagg.policy import load_policy, render_policy
+from secagg.policy.model import Countersigning
 from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.folder import STATEMENT_FILE, holds_release
 from secagg.release.statement import MODEL_FILE
 from tests.support.ports import free_port
 from tests.training.field.conftest import lay_out
-from training.engines.nvflare import farewell, listening
+from training.engines.nvflare import farewell, hospital_service, listening
 from training.engines.nvflare.hospital_service import serve_hospital
 from training.engines.nvflare.provisioning import Address, provision
 from training.field.status import SiteState, not_taking_part
@@ -252,6 +255,79 @@ def test_one_whose_latch_is_damaged_ends_at_once_and_waits_again_when_that_is_pu
     site.folder.latch.write_bytes(right)
     serve(site)
     assert site.status.read().state is SiteState.WAITING
+
+
+def give_officers(site):
+    """Let two officers sign whatever allows more, from now on; the policy."""
+    officers = frozenset(Identity.generate().public_key for _ in range(2))
+    agreed = replace(load_policy(site.folder.policy), countersigning=Countersigning(officers=officers))
+    site.folder.policy.write_bytes(render_policy(agreed))
+    return agreed
+
+
+def loosen(site, agreed):
+    site.folder.policy.write_bytes(render_policy(replace(agreed, maximum_epsilon=500.0)))
+
+
+def loosened(operation, *arguments):
+    with pytest.raises(RefusedError) as refusal:
+        operation(*arguments)
+    assert "secagg policy sign" in refusal.value.remedy
+    return refusal.value.reason == "policy-loosened"
+
+
+def test_officers_that_were_named_since_are_asked_from_the_start_on_and_not_from_the_first_job(site):
+    agreed = give_officers(site)
+    serve(site)
+    assert site.status.read().state is SiteState.WAITING
+    loosen(site, agreed)
+    assert loosened(load_policy, site.folder.policy)
+    assert loosened(serve_hospital, site, nobody_asks, SiteWatcher())
+    site.folder.policy.write_bytes(render_policy(agreed))
+    serve(site)
+
+
+def test_control_at_a_site_that_only_a_job_puts_under_its_policy_one_person_may_loosen_it(site, monkeypatch):
+    monkeypatch.setattr(hospital_service, "put_in_force", load_policy)
+    agreed = give_officers(site)
+    serve(site)
+    loosen(site, agreed)
+    serve(site)
+    assert load_policy(site.folder.policy).maximum_epsilon == 500
+
+
+def test_so_are_they_at_a_site_whose_training_is_over(with_release, monkeypatch):
+    monkeypatch.setattr(farewell, "LINGERING", 0.0)
+    serve_hospital(with_release, lambda: None, SiteWatcher())
+    agreed = give_officers(with_release)
+    assert serve_hospital(with_release, nobody_asks, SiteWatcher()).state is SiteState.RELEASED
+    loosen(with_release, agreed)
+    assert loosened(serve_hospital, with_release, nobody_asks, SiteWatcher())
+
+
+def test_a_stricter_policy_counts_from_the_start_on_and_the_way_back_needs_officers(site):
+    agreed = give_officers(site)
+    serve(site)
+    site.folder.policy.write_bytes(render_policy(replace(agreed, minimum_honest=3)))
+    serve(site)
+    site.folder.policy.write_bytes(render_policy(agreed))
+    assert loosened(load_policy, site.folder.policy)
+
+
+def test_a_job_that_another_start_has_left_keeps_no_site_from_starting_under_the_policy_that_it_had(site):
+    give_officers(site)
+    serve(site)
+    with Latch(site.folder.latch):
+        serve(site)
+        give_officers(site)
+        assert loosened(serve_hospital, site, nobody_asks, SiteWatcher())
+
+
+def test_nor_does_it_let_one_start_under_officers_that_cannot_be_remembered_now(site):
+    give_officers(site)
+    with Latch(site.folder.latch), pytest.raises(InputError) as refusal:
+        serve_hospital(site, nobody_asks, SiteWatcher())
+    assert refusal.value.reason == "state-in-use"
 
 
 def test_a_stop_under_another_charter_keeps_no_site_from_starting(site):
