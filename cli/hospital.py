@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json, say_why
 from cli.paths import EXISTING_FILE, EXISTING_FOLDER, FOLDER, PLACE, quoted
 from cli.site_view import SiteView, stopped_by_hand
+from secagg.charter.folder import read_charter
 from secagg.errors import RefusedError, SecaggError, TamperingError
 from secagg.passphrase import is_lasting
 from training.device_name import DeviceName
@@ -202,7 +204,7 @@ def status(site: Path, as_json: bool) -> None:
     if as_json:
         print_json({"running": running, "status": found})
     else:
-        _show(site, found, running)
+        _show(place, found, running)
     click.get_current_context().exit(_health(found, running))
 
 
@@ -215,17 +217,28 @@ def _never_run(site: Path) -> SecaggError:
     )
 
 
-def _show(site: Path, found: SiteStatus, running: bool) -> None:
-    console.print(f"{escape(found.name or str(site))}: [bold]{found.state}[/bold] since {found.since}", soft_wrap=True)
+def _show(place: HospitalSite, found: SiteStatus, running: bool) -> None:
+    console.print(
+        f"{escape(found.name or str(place.path))}: [bold]{found.state}[/bold] since {found.since}", soft_wrap=True
+    )
     console.print(f"process   {'running' if running else 'not running'}")
     console.print(f"charter   {found.charter}", soft_wrap=True)
     console.print(f"sums      {found.steps} of {found.steps_due}")
-    console.print(f"epsilon   {epsilon(found.epsilon)} in this run")
+    if found.epsilon is not None or _is_without_privacy(place, found):
+        console.print(f"epsilon   {epsilon(found.epsilon)} in this run")
     if found.budget:
         style = "yellow" if found.budget.alert else ""
         console.print(f"budget    {found.budget.told()}", style=style, markup=False, soft_wrap=True)
     if found.reason:
         say_why(found.message, found.remedy, found.reason)
+
+
+def _is_without_privacy(place: HospitalSite, found: SiteStatus) -> bool:
+    """By the charter: a status has no epsilon either before a job has opened the site."""
+    with suppress(SecaggError):
+        content = read_charter(place.charter)
+        return content.digest().hex() == found.charter and content.privacy.mode == "none"
+    return False
 
 
 def _health(found: SiteStatus, running: bool) -> int:

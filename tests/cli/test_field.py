@@ -17,11 +17,11 @@ from secagg.charter.folder import read_verified
 from secagg.identity import Identity
 from secagg.latch import Latch
 from tests.cli.outcome import FAILED, REFUSED, TAMPERING, UNUSABLE, nothing_written
-from tests.support.hospitals import choices_of, prepared, settings_for
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, choices_of, prepared, settings_for
 from tests.training.field.conftest import lay_out
 from tests.training.field.test_sites import epoch, finish
 from training.field.settings import HospitalSettings, read_settings
-from training.field.status import SiteState, SiteStatus, StatusFile
+from training.field.status import SiteState, SiteStatus, StatusFile, waiting
 from training.run_lock import alone
 from training.simulation_folder import prepare
 from training.task import TaskSpec
@@ -194,6 +194,18 @@ def test_a_site_without_a_name_is_called_by_its_path_as_it_is(secagg, here):
         SiteStatus(state=SiteState.FAILED, since="now", updated="now", charter=CHARTER)
     )
     assert secagg("hospital", "status", site).out.startswith("a:cd:[red]b: failed since now\n")
+
+
+@pytest.mark.parametrize(("privacy", "told"), [(PRIVATE_CHOICES, False), (None, True)])
+def test_that_there_is_no_epsilon_is_said_only_where_the_charter_promises_none(secagg, tmp_path, privacy, told):
+    """And not of a site that waits for its first job."""
+    sites = lay_out(tmp_path / "field", choices=privacy, spec=PRIVATE_TASK if privacy else None)
+    site = sites.hospitals[1]
+    site.status.write(waiting("h1", sites.charter, None))
+    shown = secagg("hospital", "status", site.path)
+    assert "sums      0 of" in shown.out
+    assert ("epsilon   none in this run" in shown.out) == told
+    assert told or "epsilon" not in shown.out
 
 
 def test_a_hospital_that_was_given_a_forged_sum_ends_with_the_same_code_and_reason_however_often_it_is_started(

@@ -46,7 +46,8 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         since: when this state began; ``updated`` when it was last confirmed; RFC 3339, UTC.
         steps: how many sums this site has applied to its model, of ``steps_due``.
-        epsilon: what this run has cost this hospital's patients so far.
+        epsilon: what this run has cost this hospital's patients so far; None without differential privacy, and until a
+            job has opened the site.
         budget: what all runs have, of what the policy allows.
         reason, message, remedy: why it is stopped, refused or failed; of one that waits, why it took no part in the
             last job, could not be set up for the last epoch because others say that its files were rolled back, or has
