@@ -49,9 +49,10 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         epsilon: what this run has cost this hospital's patients so far; None without differential privacy, and until a
             job has opened the site.
         budget: what all runs have, of what the policy allows.
-        reason, message, remedy: why it is stopped, refused or failed; of one that waits, why it took no part in the
-            last job, could not be set up for the last epoch because others say that its files were rolled back, or has
-            no connection to the coordinator.
+        started: whether it could be started the last time.
+        reason, message, remedy: why it is stopped, refused or failed, or could not be started; of one that waits, why
+            it took no part in the last job, could not be set up for the last epoch because others say that its files
+            were rolled back, or has no connection to the coordinator.
     """
 
     state: SiteState
@@ -63,6 +64,7 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     steps_due: int = 0
     epsilon: float | None = None
     budget: BudgetUse | None = None
+    started: bool = True
     reason: str | None = None
     message: str | None = None
     remedy: str | None = None
@@ -70,16 +72,9 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 def not_taking_part(error: SecaggError, charter: str) -> SiteStatus:
     """The status of a site that cannot or will not open for a job; ``charter`` is its own, hex."""
-    match error:
-        case TamperingError():
-            state = SiteState.STOPPED
-        case RefusedError():
-            state = SiteState.REFUSED
-        case _:
-            state = SiteState.FAILED
     now = write_time()
     return SiteStatus(
-        state=state,
+        state=_state_of(error),
         since=now,
         updated=now,
         charter=charter,
@@ -89,6 +84,31 @@ def not_taking_part(error: SecaggError, charter: str) -> SiteStatus:
     )
 
 
+def not_started(before: SiteStatus | None, error: SecaggError) -> SiteStatus:
+    """The status of a site that could not be started; what it had reached ``before`` stays known."""
+    told = not_taking_part(error, before.charter if before else "")
+    reached = before or told
+    return msgspec.structs.replace(
+        told,
+        started=False,
+        name=reached.name,
+        steps=reached.steps,
+        steps_due=reached.steps_due,
+        epsilon=reached.epsilon,
+        budget=reached.budget,
+    )
+
+
+def _state_of(error: SecaggError) -> SiteState:
+    match error:
+        case TamperingError():
+            return SiteState.STOPPED
+        case RefusedError():
+            return SiteState.REFUSED
+        case _:
+            return SiteState.FAILED
+
+
 def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> SiteStatus:
     """The status of a site that has started and is in no job yet; what it had reached ``before`` stays known.
 
@@ -96,7 +116,7 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
     """
     now = write_time()
     digest = charter.digest.hex()
-    reached = _without(before, _SETTLED_BY_STARTING) if before and before.charter == digest else None
+    reached = _settled_by_starting(before) if before and before.charter == digest else None
     return SiteStatus(
         state=SiteState.WAITING,
         since=now,
@@ -125,7 +145,11 @@ def connected(before: SiteStatus) -> SiteStatus:
     return _without(before, {NOT_CONNECTED})
 
 
-def _without(before: SiteStatus, reasons: Set[str]) -> SiteStatus:
+def _settled_by_starting(before: SiteStatus) -> SiteStatus:
+    return _without(before, _SETTLED_BY_STARTING if before.started else {before.reason})
+
+
+def _without(before: SiteStatus, reasons: Set[str | None]) -> SiteStatus:
     if before.reason not in reasons:
         return before
     return msgspec.structs.replace(before, updated=write_time(), reason=None, message=None, remedy=None)

@@ -6,8 +6,8 @@ Composes a site's folder and its NVFlare process. What is done with a message is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from secagg.charter import VerifiedCharter
@@ -23,7 +23,7 @@ from training.engines.nvflare.listening import Listener
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import nvflare_log, running
 from training.field.hospital_site import HospitalSite
-from training.field.status import SiteState, SiteStatus, connected, released, stopped, waiting, why_waiting
+from training.field.status import SiteState, SiteStatus, connected, not_started, released, stopped, waiting, why_waiting
 from training.field.watcher import SiteWatcher
 from training.run_lock import alone
 from training.stops import require_not_stopped
@@ -45,33 +45,59 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
         RefusedError: ``policy-loosened``.
         TamperingError: if the charter, or what the site remembers of its policy, was altered.
     """
-    with alone(site.path):
+    with alone(site.path), _telling_why_not(site):
         charter, kit, known = _started(site)
         if known.state in _SETTLED:
             site.status.write(known)
             return known
-        expiry = Expiry([kit], watcher.on_warning)
-        with running(kit, charter, site.path, watcher.on_restart) as process:
-            site.status.write(known)
-            watcher.on_status(known)
-            connection = Connection(kit, nvflare_log(site.path))
-            release = site.folder.release(charter.digest)
-            farewell = Farewell(release, site.attending, Listener(kit.host, kit.port))
-            while True:
-                going()
-                process.check()
-                if farewell.is_over() and known.state is not SiteState.RELEASED:
-                    site.status.write(released(known, release))
-                status = site.status.known()
-                expired, lost = expiry.check(), connection.lost()
-                if status and status.state is SiteState.WAITING:
-                    status = _say_why(site, status, expired, lost)
-                if status and status != known:
-                    watcher.on_status(status)
-                    known = status
-                if status and status.state in _SETTLED:
-                    return status
-                time.sleep(_POLL_SECONDS)
+        return _until_settled(site, charter, kit, known, going, watcher)
+
+
+def _until_settled(
+    site: HospitalSite,
+    charter: VerifiedCharter,
+    kit: Kit,
+    known: SiteStatus,
+    going: Callable[[], None],
+    watcher: SiteWatcher,
+) -> SiteStatus:
+    """Its last status; ``known`` is its first."""
+    expiry = Expiry([kit], watcher.on_warning)
+    with running(kit, charter, site.path, watcher.on_restart) as process:
+        site.status.write(known)
+        watcher.on_status(known)
+        connection = Connection(kit, nvflare_log(site.path))
+        release = site.folder.release(charter.digest)
+        farewell = Farewell(release, site.attending, Listener(kit.host, kit.port))
+        while True:
+            going()
+            process.check()
+            if farewell.is_over() and known.state is not SiteState.RELEASED:
+                site.status.write(released(known, release))
+            status = site.status.known()
+            expired, lost = expiry.check(), connection.lost()
+            if status and status.state is SiteState.WAITING:
+                status = _say_why(site, status, expired, lost)
+            if status and status != known:
+                watcher.on_status(status)
+                known = status
+            if status and status.state in _SETTLED:
+                return status
+            time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _telling_why_not(site: HospitalSite) -> Iterator[None]:
+    """Write down why a site could not be started, unless it is over already, or has stopped for a graver reason."""
+    try:
+        yield
+    except SecaggError as error:
+        before = site.status.known()
+        if before is None or not before.started or before.state not in _SETTLED:
+            # On a full disk whoever started it is told all the same.
+            with suppress(InputError):
+                site.status.write(not_started(before, error))
+        raise
 
 
 def _started(site: HospitalSite) -> tuple[VerifiedCharter, Kit, SiteStatus]:

@@ -30,6 +30,7 @@ from training.engines.nvflare.hospital_service import serve_hospital
 from training.engines.nvflare.provisioning import Address, provision
 from training.field.status import SiteState, not_taking_part
 from training.field.watcher import SiteWatcher
+from training.run_lock import alone
 
 
 class EnoughError(Exception):
@@ -255,6 +256,61 @@ def test_one_whose_latch_is_damaged_ends_at_once_and_waits_again_when_that_is_pu
     site.folder.latch.write_bytes(right)
     serve(site)
     assert site.status.read().state is SiteState.WAITING
+
+
+def without_its_passphrase(site):
+    site.settings.write_text(f'{site.settings.read_text()}passphrase_file = "gone"\n')
+
+
+def with_a_setting_that_there_is_not(site):
+    site.settings.write_text(site.settings.read_text().replace('"cpu"', '"gpu"'))
+
+
+def with_another_s_kit(site):
+    shutil.rmtree(site.kit)
+    shutil.copytree(site.path.parent / "provisioned/kits/hospital-02", site.kit)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (without_its_passphrase, "unreadable"),
+        (with_a_setting_that_there_is_not, "malformed-settings"),
+        (with_another_s_kit, "other-kit"),
+    ],
+)
+@pytest.mark.parametrize("has_run", [True, False])
+def test_why_a_site_could_not_be_started_is_in_its_status_until_it_is(site, damage, reason, has_run, tmp_path):
+    if has_run:
+        serve(site)
+    shutil.copytree(site.path, tmp_path / "right", ignore=shutil.ignore_patterns("status.json"))
+    damage(site)
+    with pytest.raises(InputError) as refusal:
+        serve_hospital(site, nobody_asks, SiteWatcher())
+    status = site.status.read()
+    assert (status.state, status.reason, status.remedy) == (SiteState.FAILED, reason, refusal.value.remedy)
+    assert (status.name, status.steps_due) == (("h1", 3) if has_run else ("", 0))
+    shutil.copytree(tmp_path / "right", site.path, dirs_exist_ok=True)
+    serve(site)
+    assert (site.status.read().state, site.status.read().reason) == (SiteState.WAITING, None)
+
+
+def test_a_start_that_failed_does_not_hide_that_the_site_is_over_or_stopped(site):
+    charter = read_verified(site.charter).digest.hex()
+    without_its_passphrase(site)
+    for state in (SiteState.RELEASED, SiteState.STOPPED):
+        before = replace(STOPPED, charter=charter, state=state)
+        site.status.write(before)
+        with pytest.raises(InputError):
+            serve_hospital(site, nobody_asks, SiteWatcher())
+        assert site.status.read() == before
+
+
+def test_nor_does_a_second_start_say_anything_of_the_site_that_runs(site):
+    without_its_passphrase(site)
+    with alone(site.path), pytest.raises(InputError) as refusal:
+        serve_hospital(site, nobody_asks, SiteWatcher())
+    assert (refusal.value.reason, site.status.read()) == ("state-in-use", None)
 
 
 def give_officers(site):
