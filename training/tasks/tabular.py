@@ -23,7 +23,11 @@ from training.records import Records, number_patients
 from training.tasks.models import build_table_model, class_scores, classification_loss
 from training.tasks.spec import DataSpec, TaskSpec, input_names, level_key
 
-_NO_NUMBER: Final = "Correct it, list it in missing_values, or make the column categorical."
+_NO_NUMBER: Final = (
+    "Write numbers like 1234.5. If the column holds none: name it in data.patient if it says whose row it is, in "
+    "data.categorical if it holds codes, and leave out a date or a text with data.drop. What stands for an unknown "
+    "value goes into missing_values."
+)
 _NO_CLASS: Final = (
     "It is the label: number its classes 0, 1 and so on in every hospital's file, as with 0 for no and 1 for yes. What "
     "stands for an unknown one goes into missing_values."

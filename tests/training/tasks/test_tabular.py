@@ -94,6 +94,14 @@ def test_text_in_a_number_column_names_line_and_column(write_task: WriteTask, tm
         assert "line 4: column 'age'" in error.message
 
 
+@pytest.mark.parametrize("text", ["2020-02-19", "P0000", "seen in March"])
+def test_a_column_that_holds_no_numbers_may_be_a_patient_s_name_a_code_or_nothing_to_learn_from(
+    write_task: WriteTask, tmp_path: Path, text: str
+) -> None:
+    remedy = refusal(write_task(TABLE), write(tmp_path, f"age,sick\n{text},1\n")).remedy
+    assert all(way in remedy for way in ("data.drop", "data.patient", "data.categorical", "missing_values"))
+
+
 def test_a_long_cell_is_not_repeated_in_the_error(write_task: WriteTask, tmp_path: Path) -> None:
     error = refusal(write_task(TABLE), write(tmp_path, f"age,sick\n{'x' * 500},1\n"))
     assert len(error.message) < 300
