@@ -11,9 +11,10 @@ from rich.markup import escape
 from cli.device import device_option
 from cli.hospital_check import check
 from cli.identity import passphrase_option
-from cli.output import console, epsilon, json_option, print_json, say_why
+from cli.output import console, epsilon, json_option, print_json, say_why, warn
 from cli.paths import EXISTING_FILE, EXISTING_FOLDER, FOLDER, PLACE, quoted
 from cli.site_view import SiteView, stopped_by_hand
+from secagg.charter.cautions import Caution
 from secagg.charter.folder import read_charter
 from secagg.errors import RefusedError, SecaggError, TamperingError
 from secagg.passphrase import is_lasting
@@ -95,11 +96,13 @@ def init(
         passphrase_file=str(passphrase_file.absolute()) if passphrase_file and is_lasting(passphrase_file) else None,
     )
     material = HospitalMaterial(charter, identity, kit, settings, policy, passphrase_file)
-    made = lay_out_hospital(site, material, require_hospital_kit)
+    warnings: list[Caution] = []
+    made = lay_out_hospital(site, material, require_hospital_kit, warnings.append)
     if as_json:
         paths = {"site": str(made.path), "policy": str(made.folder.policy), "settings": str(made.settings)}
-        print_json({**paths, "passphrase_file": settings.passphrase_file})
+        print_json({**paths, "passphrase_file": settings.passphrase_file, "warnings": warnings})
         return
+    warn(warnings)
     click.echo(f"{made.path}: ready. Its records stay where they are.")
     click.echo(f"Read {made.folder.policy}: it says what this site accepts.")
     if passphrase_file and not settings.passphrase_file:
@@ -143,11 +146,14 @@ def renew(
 
     require_nvflare()
     place = HospitalSite(site)
-    entries = renew_hospital(place, NextCharter(charter, kit, policy, passphrase_file), require_hospital_kit)
+    warnings: list[Caution] = []
+    following = NextCharter(charter, kit, policy, passphrase_file)
+    entries = renew_hospital(place, following, require_hospital_kit, warnings.append)
     if as_json:
         paths = {"site": str(site), "policy": str(place.folder.policy), "settings": str(place.settings)}
-        print_json({**paths, "ledger_entries": entries})
+        print_json({**paths, "ledger_entries": entries, "warnings": warnings})
         return
+    warn(warnings)
     click.echo(f"{site}: ready for its next charter. {_GOES_ON if entries else _NOTHING_SPENT}")
     click.echo(f"Next: secagg hospital check {quoted(site)}")
 

@@ -72,6 +72,19 @@ def test_one_that_was_never_in_a_training_is_renewed_without_a_word_of_what_was_
     assert "secagg budget import" in renewed.out
 
 
+def test_records_of_one_class_only_are_told_of_on_the_spot_and_to_nobody_else(secagg, given, here):
+    lines = (given.data / "h2.csv").read_text().splitlines()
+    Path("ill.csv").write_text("\n".join([lines[0], *(line.rsplit(",", 1)[0] + ",1" for line in lines[1:])]))
+    made = secagg("hospital", "init", "site", *given.of(2)[:-1], "ill.csv")
+    renew = ("hospital", "renew", "site", "--charter", given.run / "charter")
+    for outcome in (made, secagg(*renew)):
+        assert outcome.code == 0
+        assert outcome.err.startswith("Warning: Every record of")
+        assert outcome.err.endswith("[one-class-site]\n")
+    assert [warning["code"] for warning in secagg(*renew, "--json").json["warnings"]] == ["one-class-site"]
+    assert secagg("hospital", "init", "other", *given.of(2)).err == ""
+
+
 @contextmanager
 def through_a_pipe(text: str):
     """What `<(...)` gives a command."""

@@ -9,8 +9,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.cautions import Caution
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError
 from secagg.files import PRIVATE, read_bounded, write_atomically
@@ -26,8 +28,13 @@ from training.field.hospital_site import HospitalSite
 from training.field.settings import CoordinatorSettings, HospitalSettings, write_new_settings
 from training.hospital_setup import require_trainable, split_patients
 from training.new_folder import make_folder, require_new
+from training.records import require_two_classes
 
 _LARGEST_KEY = 64 * 1024
+_CHECK_LABELS: Final = (
+    "Check that the label is in the column that the task names, written as the task has it. Nobody else can see this, "
+    "and training spends the budget all the same."
+)
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,17 @@ class HospitalMaterial:
     passphrase_file: Path | None = None
 
 
-def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable[[Path, int], object]) -> HospitalSite:
+def lay_out_hospital(
+    path: Path,
+    material: HospitalMaterial,
+    check_kit: Callable[[Path, int], object],
+    on_warning: Callable[[Caution], None] = lambda _: None,
+) -> HospitalSite:
     """Make a hospital's folder.
 
     Args:
         check_kit: raises if a folder is not the kit of the member with this number.
+        on_warning: told what is odd about the records.
 
     Raises:
         InputError: ``folder-not-empty``, ``folder-of-another``, ``unknown-member``, ``unwritable``, or what is wrong
@@ -66,7 +79,7 @@ def lay_out_hospital(path: Path, material: HospitalMaterial, check_kit: Callable
     check_kit(material.kit, number)
     if material.policy:
         check_charter(charter.charter, load_policy(material.policy))
-    require_records(charter, Path(material.settings.data))
+    require_records(charter, Path(material.settings.data), on_warning)
 
     def fill(folder: Path) -> None:
         site = HospitalSite(folder)
@@ -124,15 +137,23 @@ def _require_no_site(path: Path) -> None:
         )
 
 
-def require_records(charter: VerifiedCharter, data: Path) -> None:
+def require_records(charter: VerifiedCharter, data: Path, on_warning: Callable[[Caution], None]) -> None:
     """Refuse records that a hospital cannot take part with.
+
+    Args:
+        on_warning: told where all have one label. That is not refused: nobody else is to learn of it.
 
     Raises:
         InputError: if they cannot be read, or do not fit the charter's task.
     """
     task = task_of(charter.charter)
-    train, validation = split_patients(task.read(data), task)
+    records = task.read(data)
+    train, validation = split_patients(records, task)
     require_trainable(charter.charter, task, train, validation, resolve_device("cpu"))
+    try:
+        require_two_classes(records)
+    except InputError as error:
+        on_warning(Caution(error.reason, error.message, _CHECK_LABELS))
 
 
 def _make(path: Path, fill: Callable[[Path], None], settings: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.cautions import Caution
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError
 from secagg.files import PRIVATE, lock, read_bounded, sync, unwritable, write_atomically
@@ -40,7 +41,12 @@ class NextCharter:
     passphrase_file: Path | None = None
 
 
-def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]) -> int:
+def renew_hospital(
+    site: HospitalSite,
+    following: NextCharter,
+    check_kit: Callable[[Path, int], object],
+    on_warning: Callable[[Caution], None] = lambda _: None,
+) -> int:
     """Let a site take part under another charter; how many entries its ledger has. Repeat it where it was cut off.
 
     Everything is checked before anything is written. What is not given stays: key, settings, and all that the site
@@ -48,6 +54,7 @@ def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callab
 
     Args:
         check_kit: raises if a folder is not the kit of the member with this number.
+        on_warning: told what is odd about the records.
 
     Raises:
         InputError: ``no-site``, ``state-in-use``, ``unknown-member``, ``unwritable``, or what is wrong with the files.
@@ -59,7 +66,7 @@ def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callab
         held.enter_context(alone(site.path))
         # A job's process may still be at work when the site's own has ended.
         held.callback(os.close, lock(site.attending))
-        charter, entries = _checked(site, following, check_kit)
+        charter, entries = _checked(site, following, check_kit, on_warning)
         if following.policy:
             write_atomically(site.folder.policy, read_bounded(following.policy, LARGEST_POLICY), PRIVATE)
             # At once: until then, whoever can write the file could put the old one back.
@@ -72,14 +79,17 @@ def renew_hospital(site: HospitalSite, following: NextCharter, check_kit: Callab
 
 
 def _checked(
-    site: HospitalSite, following: NextCharter, check_kit: Callable[[Path, int], object]
+    site: HospitalSite,
+    following: NextCharter,
+    check_kit: Callable[[Path, int], object],
+    on_warning: Callable[[Caution], None],
 ) -> tuple[VerifiedCharter, int]:
     charter, settings = read_verified(following.charter), read_settings(site.settings, HospitalSettings)
     identity = site.load_identity(following.passphrase_file)
     number = charter.charter.number_of_key(identity.public_key, site.folder.identity)
     check_kit(following.kit or site.kit, number)
     check_charter(charter.charter, _policy(site, following))
-    require_records(charter, site.path / settings.data)
+    require_records(charter, site.path / settings.data, on_warning)
     return charter, _entries(site, identity.public_key)
 
 
