@@ -51,9 +51,10 @@ budget.add_command(plan)
 
 @budget.command(short_help="Show what is spent and what is left.")
 @_FOLDER
+@public_key_option
 @passphrase_option
 @json_option
-def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
+def show(folder: Path, public_key: str | None, passphrase_file: Path | None, as_json: bool) -> None:
     """Show what the patients of the hospital in FOLDER have spent, and what its policy leaves them.
 
     Alerts when 50, 80 or 100 per cent of a data set's budget is spent or reserved.
@@ -63,8 +64,8 @@ def show(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
       secagg budget show run/hospitals/aachen
     """
     place = HospitalFolder(folder)
-    identity = _identity(place, passphrase_file)
-    _, account = read_site_ledger(place, identity.public_key)
+    require_hospital(place, place.ledger, LEDGER)
+    _, account = read_site_ledger(place, site_key(place.identity, public_key, passphrase_file))
     limit = load_policy(place.policy).maximum_epsilon
     data_sets = [describe(name, account, limit) for name in account.data_sets]
     if as_json:

@@ -73,7 +73,12 @@ def site_key(path: Path, public_key: str | None, passphrase_file: Path | None) -
         InputError: ``bad-public-key``, or why the identity cannot be loaded.
     """
     if public_key is None:
-        return Identity.load(path, read_passphrase(passphrase_file)).public_key
+        try:
+            return Identity.load(path, read_passphrase(passphrase_file)).public_key
+        except InputError as error:
+            # As in a copy that was made to be read elsewhere, without the key.
+            remedy = f"{error.remedy} Or give the site's public key, which is in the charter, with --public-key."
+            raise InputError(error.reason, error.message, culprit=error.culprit, remedy=remedy) from error
     key = read_public_key(public_key)
     if key is None:
         raise InputError(
