@@ -11,9 +11,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from secagg.charter.sections import PrivacyMode, Scheme
 from secagg.identity import PublicKey, fingerprint
 
 OfficerKey = PublicKey
+ExactMetrics = Literal["refuse", "allow"]
 
 
 class Countersigning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,14 +55,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     known_members: frozenset[str] = frozenset()
     minimum_cohort: Annotated[int, msgspec.Meta(ge=2)] = 3
     minimum_honest: Annotated[int, msgspec.Meta(ge=2)] = 2
-    allowed_schemes: frozenset[str] = frozenset({"mask", "double-lock"})
-    allowed_privacy_modes: frozenset[str] = frozenset({"local", "distributed"})
+    allowed_schemes: frozenset[Scheme] = frozenset({"mask", "double-lock"})
+    allowed_privacy_modes: frozenset[PrivacyMode] = frozenset({"local", "distributed"})
     # The upper bound keeps infinity out: JSON has none, so that what is signed and remembered could not be read back.
     maximum_epsilon: Annotated[float, msgspec.Meta(gt=0, le=sys.float_info.max)] = 8.0
     maximum_delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
     maximum_weight: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     allowed_tasks: frozenset[str] = frozenset({"tabular-classification", "image-classification"})
-    release_exact_metrics: Literal["refuse", "allow"] = "refuse"
+    release_exact_metrics: ExactMetrics = "refuse"
     countersigning: Countersigning | None = None
 
     def __post_init__(self) -> None:

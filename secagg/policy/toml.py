@@ -8,13 +8,15 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import tomlkit
 
+from secagg.charter.sections import PrivacyMode, Scheme
 from secagg.errors import InputError
 from secagg.files import read_bounded
-from secagg.policy.model import Countersigning, Policy
+from secagg.policy.model import Countersigning, ExactMetrics, Policy
 from secagg.toml_text import read_toml
 from secagg.utf8 import first_undecodable
 
@@ -32,6 +34,15 @@ _IN_WORDS = {
     "bool": "true or false",
     "null": "nothing",
 }
+_CHOICES = {
+    "allowed_schemes": get_args(Scheme),
+    "allowed_privacy_modes": get_args(PrivacyMode),
+    "release_exact_metrics": get_args(ExactMetrics),
+}
+_NO_CHOICE = re.compile(r"^Invalid enum value (?P<value>'.*')$", re.DOTALL)
+_NO_VALUE = re.compile(r"^Invalid value \(at line (?P<line>\d+), column \d+\)$")
+_KEYS = (*Policy.__struct_fields__, *Countersigning.__struct_fields__)
+_SET = re.compile(rf"^[ \t]*(?P<key>{'|'.join(_KEYS)})[ \t]*=", re.MULTILINE)
 _PLACE = re.compile(r" - at `\$\.(?P<key>[a-z_]+)[^`]*`$")
 
 
@@ -61,7 +72,7 @@ def read_policy(path: Path) -> Policy:
             thousands = f" If thousands are meant, write {whole}{fraction}." if len(fraction) == 3 else ""
             remedy = f"Write a point: {whole}.{fraction}.{thousands}"
             raise _malformed(path, f"line {line} has a number with a comma", remedy) from error
-        raise _malformed(path, str(error), "") from error
+        raise _malformed(path, *_no_value(text, str(error))) from error
 
 
 def render_policy(policy: Policy) -> bytes:
@@ -87,12 +98,25 @@ def _in_words(text: str, error: msgspec.ValidationError) -> tuple[str, str]:
     line = line_of(text, key)
     where = f"line {line}, " if line else ""
     if unknown:
-        known = (*Policy.__struct_fields__, *Countersigning.__struct_fields__)
-        near = difflib.get_close_matches(key, known, 1)
+        near = difflib.get_close_matches(key, _KEYS, 1)
         remedy = f"Write {near[0]}." if near else f"Leave it out: a policy knows {', '.join(Policy.__struct_fields__)}."
         return f"{where}{key}: there is no such key", remedy
-    what = _TYPE.sub(lambda found: _IN_WORDS[found["type"]], _PLACE.sub("", told)).replace("`", "")
+    what = _PLACE.sub("", told)
+    if key in _CHOICES and (other := _NO_CHOICE.match(what)):
+        *most, last = _CHOICES[key]
+        return f"{where}{key}: there is no {other['value']}", f"Write {', '.join(most)} or {last}."
+    what = _TYPE.sub(lambda found: _IN_WORDS[found["type"]], what).replace("`", "")
     return (f"{where}{key}: {what[:1].lower()}{what[1:]}", "") if key else (what, "")
+
+
+def _no_value(text: str, told: str) -> tuple[str, str]:
+    """Of "Invalid value (at line 9, column 18)": the line, the key that is set there or began above, and what to do."""
+    place = _NO_VALUE.match(told)
+    before = text.split("\n")[: int(place["line"])] if place else []
+    keys = [found["key"] for found in _SET.finditer("\n".join(before))]
+    if not place or not keys:
+        return told, ""
+    return f"line {place['line']}, {keys[-1]}: invalid value", "Write numbers in digits, and text in quotation marks."
 
 
 def _malformed(path: Path, what: str, remedy: str) -> InputError:
