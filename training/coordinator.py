@@ -310,7 +310,7 @@ class Coordinator:
     def _send_what_was_missed(self, signed: Signed) -> Signed:
         if reached := furthest_told(signed, self._charter.charter.most_liars):
             # A folder that was lost or put back knows of fewer.
-            self._reached = max(reached.reached, self._reached)
+            self._reached = reached.reached.at_least(self._reached)
         return self._sum_relay.bring_up(signed, self._reached)
 
     def _let_them_hand_over(self, signed: Signed) -> Signed:

@@ -6,10 +6,11 @@ hospitals refuse to go back, and the coordinator learns from them where they are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -24,7 +25,8 @@ from training.round_record import RoundRecord
 
 _LARGEST_STATE = 64 * 1024 * 1024
 _LARGEST_RELEASE = 64 * 1024 * 1024
-_SumName = Annotated[str, msgspec.Meta(pattern=r"^(statistics|training)-[0-9]{6,12}[.]bin\Z")]
+_SUM_NAME: Final = r"^(statistics|training)-[0-9]{6,12}[.]bin\Z"
+_SumName = Annotated[str, msgspec.Meta(pattern=_SUM_NAME)]
 
 
 def _sum_name(purpose: Purpose, step: int) -> str:
@@ -52,7 +54,8 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         forgotten: up to this round, hospitals may have masked some that this folder, lost or put back since, does not
             know of: for them, one hospital's word is enough. 0 as long as nothing has told of any.
-        statistics: messages with the sums of feature statistics, in order, by file name.
+        statistics: messages with the sums of feature statistics, by file name: those that are in the folder, whatever
+            this state, which may be an older one, was written with.
         sums: the same for the applied sums.
         asked: whose shares were asked for last.
         stated: how many rounds hospitals were asked to attest to; who has attested to a number attests to no other.
@@ -122,7 +125,9 @@ class CoordinatorStore:
 
     def __init__(self, folder: Path, charter_digest: bytes) -> None:
         self._folder = folder
-        self.state = self._load(charter_digest.hex())
+        state = self._load(charter_digest.hex())
+        statistics, sums = (self._kept(purpose) for purpose in (Purpose.STATISTICS, Purpose.TRAINING))
+        self.state = msgspec.structs.replace(state, statistics=statistics, sums=sums)
         # Not in the state, which is written anew whenever a number changes: in a large consortium it would grow to
         # gigabytes.
         self._rounds = round_log(folder)
@@ -187,6 +192,10 @@ class CoordinatorStore:
     def message(self, name: str) -> bytes:
         """A message kept by `keep_sum`, by its name."""
         return read_bounded(self._folder / "sums" / name, 1 << 34)
+
+    def _kept(self, purpose: Purpose) -> tuple[str, ...]:
+        names = (path.name for path in (self._folder / "sums").glob(f"{purpose}-*.bin"))
+        return tuple(sorted(name for name in names if re.fullmatch(_SUM_NAME, name)))
 
     def keep_words(self, reached: Reached, signed: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Keep who says that it has come so far, for those who are behind and come when the others have gone.
@@ -265,8 +274,8 @@ class CoordinatorStore:
                 "damaged-coordinator-state",
                 f"{self._path} cannot be read: {error}.",
                 culprit=str(self._path),
-                remedy="Put back a copy of it. If there is none, remove it, and leave the transcript beside it: the "
-                "coordinator then asks the hospitals where they are, but has no sum for one that missed it.",
+                remedy="Put back a copy of it. If there is none, remove it, and leave all else in the folder: the "
+                "coordinator then asks the hospitals where they are.",
             ) from error
         if state.charter != charter:
             raise TamperingError(

@@ -24,6 +24,10 @@ class Reached(NamedTuple):
             case Purpose.TRAINING:
                 return self.sums
 
+    def at_least(self, other: Reached) -> Reached:
+        """The larger number of each: a folder that was lost and has later sums may lack those of the statistics."""
+        return Reached(max(self.statistics, other.statistics), max(self.sums, other.sums))
+
     def after(self, purpose: Purpose) -> Reached:
         """What is reached with one more sum of a purpose."""
         match purpose:

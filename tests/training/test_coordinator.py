@@ -918,6 +918,20 @@ def test_control_one_that_counts_the_sums_in_its_folder_begins_that_sum_anew_and
     assert set(ward.refused) == {("h1", "missed-sum"), *((name, "differencing") for name in ("h2", "h3", "h4"))}
 
 
+def test_nor_does_one_begin_it_anew_that_lost_the_sums_of_statistics(open_ward):
+    ward = open_ward(choices=choices_of(training_of(rounds=4)), spec=tabular_spec(**SCALED_BY_SUMS))
+    for _ in range(2):
+        ward.coordinator().run_epoch()
+    shutil.rmtree(ward.folder / "coordinator")
+    going_on = max(ward.sums) + 1
+    with pytest.raises(StoppedHereError):
+        ward.coordinator(engine=StopsAtEpochEngine(ward.hospitals, Phase.APPLY, 1, {1})).run()
+    assert sorted(ward.sums) == [going_on - 1] * 3 + [going_on]
+    assert ward.coordinator()._store.state.reached == Reached(0, going_on)
+    assert verified_statement(ward, ward.coordinator().run()).sums == 4
+    assert not ward.refused
+
+
 class StopsAtEpochEngine(StoppingEngine):
     """Stops at a phase of the ``nth`` epoch that it sees, once the message of that phase has reached ``reached``."""
 
@@ -936,6 +950,7 @@ class StopsAtEpochEngine(StoppingEngine):
 STATE_LOST_AT = [
     *[(Phase.ADVERTISE, nth, reached) for nth in (1, 2) for reached in (set(), {1})],
     *[(Phase.MASK, nth, reached) for nth in (1, 2, 3) for reached in (set(), {1})],
+    *[(Phase.APPLY, nth, reached) for nth in (1, 2, 3) for reached in (set(), {1})],
 ]
 
 
@@ -958,15 +973,18 @@ def test_one_that_lost_its_state_alone_uses_no_number_again_that_its_transcript_
     release = verified_statement(ward, ward.coordinator().run())
     assert release.sums == 3
     assert_all_have_one_model(ward, 3)
+    assert not ward.refused
     assert audited(ward) == []
 
 
-def test_nor_does_one_that_got_an_older_state_back(open_ward):
+@pytest.mark.parametrize(("phase", "reached", "rounds"), [(Phase.MASK, set(), 4), (Phase.APPLY, {1}, 3)])
+def test_nor_does_one_that_got_an_older_state_back(open_ward, phase, reached, rounds):
     ward = open_ward()
     ward.coordinator().run_epoch()
     earlier = (ward.folder / "coordinator/coordinator.json").read_bytes()
-    stopped_without_its_state(ward, Phase.MASK, 1, set(), earlier)
-    assert verified_statement(ward, ward.coordinator().run()).rounds == 4
+    stopped_without_its_state(ward, phase, 1, reached, earlier)
+    assert verified_statement(ward, ward.coordinator().run()).rounds == rounds
+    assert not ward.refused
     assert audited(ward) == []
 
 
