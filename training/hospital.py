@@ -24,6 +24,7 @@ from secagg.masking.messages import Refusal
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError, VerifiedSum
 from secagg.policy import accept_policy, check_charter, load_policy
+from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.dsse import attest
 from secagg.release.folder import holds_release
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
@@ -160,6 +161,11 @@ class Hospital:
     def is_released(self) -> bool:
         """Whether this charter's release is here, whole."""
         return holds_release(self.release_folder)
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether the release is here, and beside it the checkpoints of all logs, with enough signatures."""
+        return self.is_released and (self.release_folder / CHECKPOINTS_FILE).exists()
 
     @property
     def epsilon(self) -> float | None:

@@ -72,11 +72,13 @@ class Attendance:
         self._logger.error("could not answer", extra=fields_of(error))
 
     def close(self) -> None:
-        """Write down that this job is over."""
+        """Write down that this job is over: the last one, if the last that a coordinator gives has come."""
         if self._hospital.stopped:
             self._tell(SiteState.STOPPED)
         else:
-            self._tell(SiteState.RELEASED if self._hospital.is_released else SiteState.WAITING)
+            # With the release alone it stays a while: the coordinator's process of the job may have been killed, and
+            # NVFlare ends the hospital's then as it does in order.
+            self._tell(SiteState.RELEASED if self._hospital.has_checkpoints else SiteState.WAITING)
 
     def _tell(self, state: SiteState) -> None:
         if state is self._state and time.monotonic() - self._written < _BETWEEN_SECONDS:

@@ -93,6 +93,17 @@ def test_the_coordinators_status_says_whether_enough_have_signed_for_the_logs(tm
     assert read_status(sites.coordinator).witnessed
 
 
+def test_who_has_the_release_and_not_the_signatures_for_the_logs_waits_for_another_job(tmp_path):
+    """It cannot tell whether the coordinator was killed: the job ends as it does in order."""
+    sites = lay_out(tmp_path, hospitals=4)
+    epoch(sites, 1)
+    epoch(sites, 2, *(DropOut(number, 0, Phase.WITNESS) for number in sites.hospitals))
+    assert all(site.release.exists() for site in sites.hospitals.values())
+    assert {site.status.read().state for site in sites.hospitals.values()} == {SiteState.WAITING}
+    epoch(sites, 3)
+    assert {site.status.read().state for site in sites.hospitals.values()} == {SiteState.RELEASED}
+
+
 def test_its_status_counts_a_sum_that_it_was_stopped_in_giving_out(tmp_path):
     """The round has no record then."""
     sites = lay_out(tmp_path, hospitals=4)

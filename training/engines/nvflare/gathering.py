@@ -112,7 +112,7 @@ def _signers_are_there(
     if site.progress(charter).witnessed:
         return False
     last = site.last_outcome()
-    # Who has the release leaves as soon as a job has ended in order. After one that was cut off, all linger.
+    # Who did not sign in a job that ended in order would not in another. After one that was cut off, all linger.
     staying = lacking if last and last.finished else gathering.everybody
     fewest = fewest_to_vouch(charter.charter.max_colluding)
     return gathering.wait_for_enough(staying, fewest, min(settings.gather, _FOR_ALL), LINGERING)

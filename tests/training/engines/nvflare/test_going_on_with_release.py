@@ -38,7 +38,7 @@ class KilledAt:
 
 
 class Jobs:
-    """Jobs at a server to which hospitals connect one after another; who has the release leaves after one in order.
+    """Jobs at a server to which hospitals connect one after another; who has all leaves after one in order.
 
     Attributes:
         connections: who is connected, each time somebody asks; then the last answer again.
@@ -69,7 +69,7 @@ class Jobs:
                 self.sites.coordinator.run_epoch(charter, engine, job.serial, {}, lambda _record: None)
             except KilledError:
                 return "FINISHED:EXECUTION_EXCEPTION"
-        self.gone |= {number for number in there if self.sites.hospitals[number].release.exists()}
+        self.gone |= {number for number in there if (self.sites.hospitals[number].release / CHECKPOINTS_FILE).exists()}
         return "FINISHED:COMPLETED"
 
 
@@ -136,7 +136,7 @@ def test_where_too_few_are_left_it_ends_after_a_while_and_says_so(tmp_path, serv
 
 
 def test_once_a_job_has_ended_in_order_only_those_who_lack_it_are_waited_for(tmp_path, serve, monkeypatch):
-    """The others leave then, whether they have signed or not."""
+    """The others were asked to sign, and did not."""
     monkeypatch.setattr(gathering, "LINGERING", 3600.0)
     sites = lay_out(tmp_path, 4, ONE_EPOCH)
     jobs = Jobs(sites, {1, 2, 3}, lost=[DropOut(number, 0, Phase.WITNESS) for number in (1, 2, 3)])
