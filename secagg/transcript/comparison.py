@@ -14,7 +14,6 @@ from secagg.charter import VerifiedCharter
 from secagg.egress import Direction, EgressEntry
 from secagg.transcript.audit import EpochAudit, Finding, RoundAudit
 from secagg.transcript.files import AROUND
-from secagg.wire import Stage
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,12 @@ class HospitalRecord:
     Attributes:
         sent: SHA-256 (32 bytes) of every message it sent under the charter.
         taken: every sum and every snapshot that it took under it, in order.
-        attested: whether it signed for the finished model, after which it sends no update.
     """
 
     number: int
     name: str
     sent: frozenset[bytes]
     taken: tuple[EgressEntry, ...]
-    attested: bool = False
 
     @classmethod
     def read(cls, name: str, charter: VerifiedCharter, entries: Iterable[EgressEntry]) -> HospitalRecord:
@@ -47,7 +44,6 @@ class HospitalRecord:
             name,
             frozenset(bytes.fromhex(entry.sha256) for entry in sent),
             tuple(entry for entry in own if entry.direction is Direction.TOOK),
-            any(entry.stage == Stage.ATTEST.name for entry in sent),
         )
 
 
@@ -173,14 +169,18 @@ def lacks_the_end(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> boo
 def _strangers(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
     between, _ = _not_in_its_log(audits, hospital)
     for epoch, messages in sorted(between.items()):
-        what = f"{messages} messages of {hospital.name} in epoch {epoch} are not in its own log, and later ones are."
+        what = (
+            f"{messages} messages of {hospital.name} in epoch {epoch} are not in its own log, and others are that the "
+            "transcript has after them."
+        )
         yield Finding(epoch, 0, "not-in-its-log", what)
 
 
 def _not_in_its_log(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> tuple[Counter[int], Counter[int]]:
     """How many messages of each epoch its log lacks: where it goes on after them, and where nothing shows that it does.
 
-    What is exchanged around epochs may be the same once more, so that its order shows nothing.
+    What is exchanged around epochs may be the same once more, so that its order shows nothing. That the log has the
+    hospital's word on the finished model shows nothing either: it still answers after that, if only with refusals.
     """
     between, last = Counter[int](), Counter[int]()
     for audit in sorted((audit for audit in audits if audit.epoch != AROUND), key=lambda audit: audit.epoch):
@@ -189,8 +189,6 @@ def _not_in_its_log(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> t
                 last[audit.epoch] += 1
             elif last:
                 between, last = between + last, Counter()
-    if hospital.attested:
-        between, last = between + last, Counter()
     around = (audit.received[hospital.number] for audit in audits if audit.epoch == AROUND)
     last[AROUND] = len(set[bytes]().union(*around) - hospital.sent)
     return between, +last

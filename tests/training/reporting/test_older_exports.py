@@ -9,7 +9,10 @@ from dp.ledger import Kind
 from dp.ledger.entries import LEDGER
 from secagg.egress import EGRESS
 from secagg.log_excerpt import take_excerpt
+from secagg.masking import Purpose
+from secagg.masking.journal import Around, Received
 from secagg.release.checkpoints import CHECKPOINTS_FILE
+from secagg.transcript import TranscriptWriter, read_events, transcript_files
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.support.log_rows import overwrite, rows
 from tests.support.shown_records import (
@@ -23,6 +26,7 @@ from tests.support.shown_records import (
     written_anew,
 )
 from training.engines.base import Phase
+from training.engines.embedded import EmbeddedEngine
 from training.reporting.cross_check import cross_check
 from training.reporting.shown_log import read_shown_log
 
@@ -136,3 +140,63 @@ def test_control_logs_that_both_end_before_a_round_may_have_been_exported_before
     told = report(private, showing(private, 2, **cut), release=False)
     assert found(told) == [("old-export", "h2")]
     assert "or was left out" in told.findings[0].message
+
+
+class GivingNoReleaseError(Exception):
+    """The coordinator keeps the release to itself."""
+
+
+class KeepingTheRelease:
+    """Has everybody sign for the finished model, and gives nobody the release."""
+
+    def __init__(self, parties):
+        self._engine = EmbeddedEngine(parties)
+
+    def exchange(self, phase, outbox, round_number):
+        if phase is Phase.RELEASE:
+            raise GivingNoReleaseError
+        return self._engine.exchange(phase, outbox, round_number)
+
+
+def another_epoch(coordinator, _opened):
+    coordinator._bring_up_to_date()
+    coordinator._sum(coordinator._open_epoch(Purpose.TRAINING))
+
+
+def another_round(coordinator, opened):
+    coordinator._run_round(opened)
+
+
+@pytest.mark.parametrize("go_on", [another_epoch, another_round])
+def test_a_coordinator_that_goes_on_after_all_have_attested_accuses_nobody_who_exported_before(
+    open_ward, monkeypatch, go_on
+):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    coordinator, opened = ward.coordinator(engine=KeepingTheRelease(ward.hospitals)), []
+    open_epoch = coordinator._open_epoch
+    monkeypatch.setattr(coordinator, "_open_epoch", lambda purpose: opened.append(open_epoch(purpose)) or opened[-1])
+    with pytest.raises(GivingNoReleaseError):
+        coordinator.run()
+    sites = evidence_of(ward)[1:2]
+    assert any(entry.stage == "ATTEST" for entry in sites[0].evidence.egress.entries)
+    go_on(coordinator, opened[-1])
+    assert ("h2", "finished") in ward.refused
+    assert found(report(ward, sites, release=False)) == [("old-export", "h2")]
+
+
+def test_a_later_message_that_the_transcript_has_among_earlier_ones_is_in_a_new_export(open_ward):
+    """The order within a transcript is the coordinator's word."""
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.stop_before(Phase.MASK, 3)
+    sites = evidence_of(ward)[1:2]
+    ward.coordinator().run()
+    files = transcript_files(ward.folder / "coordinator/transcript")
+    (first, *_, last) = ([*read_events(path, 1 << 24)] for path in files if "000000" not in path.name)
+    later = next(event for event in last if isinstance(event, Received) and event.member == 2)
+    path = next(path for path in files if "000001" in path.name)
+    path.unlink()
+    write = TranscriptWriter(path.parent, 1)
+    for event in (Around(2, later.message), *first):
+        write(event)
+    assert ("not-in-its-log", "epoch 1") in found(report(ward, sites, release=False))
+    assert found(report(ward, evidence_of(ward)[1:2], release=False)) == []
