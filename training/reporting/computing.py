@@ -97,7 +97,7 @@ def _check_charges(
 ) -> None:
     if is_old_export(site, checkpoints):
         check_charges_so_far(site, charter, beside, integrity)
-    elif may_be_older(site, checkpoints):
+    elif may_be_older(site, checkpoints, charter.charter):
         check_charges_of_older(site, charter, beside, integrity)
     else:
         check_charges(site, charter, beside, integrity)

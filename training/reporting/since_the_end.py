@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from dp.ledger.entries import LEDGER
-from secagg.charter import VerifiedCharter
+from secagg.charter import Charter, VerifiedCharter
 from secagg.egress import EGRESS, Direction, EgressEntry
 from secagg.errors import TamperingError
 from secagg.log_excerpt import LogCheckpoint, LogExcerpt, require_grown_from
 from secagg.printable import printable
-from secagg.release.checkpoints import VerifiedCheckpoints
+from secagg.release.checkpoints import VerifiedCheckpoints, is_vouched_for
 from secagg.signed_log import EntryT, LogKind
 from secagg.wire import Stage
 from training.reporting.evidence import SiteEvidence
@@ -137,14 +137,17 @@ def is_old_export(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -
     return site.egress.checkpoint.entries < own.egress.entries
 
 
-def may_be_older(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> bool:
+def may_be_older(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None, charter: Charter) -> bool:
     """The same of a site of whose logs no checkpoint is there: whether nothing in them shows that they are newer.
 
     Of an export from before the end, both logs are shown without a gap from the run's first entry to the last of all,
-    and say of no finished model. A hash in the place of an entry is no word of what came later.
+    and say of no finished model. A hash in the place of an entry is no word of what came later. What was read beside
+    the checkpoints of the others is not from before them; a list that too few have signed may have been made earlier.
     """
     own = checkpoints.by_name.get(site.member) if checkpoints else None
     if own or site.ledger is None or site.egress is None:
+        return False
+    if checkpoints and site.beside == checkpoints.digest and is_vouched_for(checkpoints, charter):
         return False
     over = any(entry.charter == site.charter and entry.stage == Stage.ATTEST.name for entry in site.egress.entries)
     return not over and _is_shown_to_its_end(site.ledger) and _is_shown_to_its_end(site.egress)
@@ -164,7 +167,7 @@ def goes_on_after(member: str, exported: SiteEvidence | None) -> Finding:
     what, again, reason = f"The copy of {member}'s egress log that was given", "copy", OLD_COPY
     if exported:
         what, again, reason = (
-            f"What {member} shows was exported on {printable(exported.made)}, and",
+            f"What {member} shows was read from its logs on {printable(exported.made)}, and",
             "export",
             OLD_EXPORT,
         )
@@ -181,9 +184,9 @@ def _old_export(site: SiteEvidence) -> Finding:
     member = site.member
     return Finding(
         OLD_EXPORT,
-        f"What {member} shows was exported on {printable(site.made)}, and is shorter than what it signed for when the "
-        f"run ended. Ask {member} for a new export: if that is as short, an older log was put back there, or the log "
-        "was cut off.",
+        f"What {member} shows was read from its logs on {printable(site.made)}, and is shorter than what it signed for "
+        f"when the run ended. Ask {member} for a new export: if that is as short, an older log was put back there, or "
+        "the log was cut off.",
         member,
         "Use the new export.",
     )

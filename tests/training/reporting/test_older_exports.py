@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from msgspec.structs import replace
 
@@ -11,7 +13,8 @@ from secagg.egress import EGRESS
 from secagg.log_excerpt import take_excerpt
 from secagg.masking import Purpose
 from secagg.masking.journal import Around, Received
-from secagg.release.checkpoints import CHECKPOINTS_FILE
+from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints
+from secagg.release.dsse import assemble, read_envelope
 from secagg.transcript import TranscriptWriter, read_events, transcript_files
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.support.log_rows import overwrite, rows
@@ -26,9 +29,10 @@ from tests.support.shown_records import (
     written_anew,
 )
 from training.engines.base import Phase
-from training.engines.embedded import EmbeddedEngine
+from training.engines.embedded import DropOut, EmbeddedEngine
 from training.reporting.cross_check import cross_check
 from training.reporting.shown_log import read_shown_log
+from training.reporting.sites import read_sites
 
 
 @pytest.fixture
@@ -50,7 +54,10 @@ def test_exports_that_are_older_than_what_they_are_held_against_are_asked_for_an
     ward, sites = with_old_exports
     told = report(ward, sites, **given)
     assert found(told) == [("old-export", f"h{number}") for number in (1, 2, 3, 4)]
-    assert f"What h2 shows was exported on {sites[1].evidence.made}, and lacks the last" in told.findings[1].message
+    assert (
+        f"What h2 shows was read from its logs on {sites[1].evidence.made}, and lacks the last"
+        in told.findings[1].message
+    )
     # Control: what is exported now lacks nothing.
     assert found(report(ward, **given)) == []
 
@@ -140,6 +147,41 @@ def test_control_logs_that_both_end_before_a_round_may_have_been_exported_before
     told = report(private, showing(private, 2, **cut), release=False)
     assert found(told) == [("old-export", "h2")]
     assert "or was left out" in told.findings[0].message
+
+
+@pytest.fixture
+def put_back(open_ward, tmp_path):
+    """A private run that has ended without h2's word on its logs; its folder is that of the third round once more."""
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    ward.stop_before(Phase.MASK, 3)
+    ward.close()
+    folder = ward.home(2).ledger.parent
+    shutil.copytree(folder, tmp_path / "older")
+    ward = open_ward()
+    ward.coordinator(DropOut(2, 0, Phase.RELEASE), DropOut(2, 0, Phase.WITNESS)).run()
+    assert "h2" not in read_checkpoints(ward.hospitals[1].release_folder, ward.charter).by_name
+    ward.hospitals.pop(2).close()
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "older", folder)
+    return ward, folder
+
+
+@pytest.mark.parametrize("transcript", [True, False], ids=["a transcript", "none"])
+def test_a_ledger_that_was_put_back_is_no_older_export_where_it_is_read_beside_the_checkpoints_of_others(
+    put_back, transcript
+):
+    ward, folder = put_back
+    sites = read_sites([folder], ward.charter, ward.hospitals[1].release_folder)
+    assert ("uncharged-round", "h2") in found(report(ward, sites, transcript=transcript))
+
+
+def test_control_beside_a_list_that_too_few_have_signed_it_may_be_older(put_back):
+    """A coordinator can make such a list during the run."""
+    ward, folder = put_back
+    release = ward.hospitals[1].release_folder
+    signed = read_envelope((release / CHECKPOINTS_FILE).read_bytes())
+    (release / CHECKPOINTS_FILE).write_bytes(assemble(signed.payload, signed.signatures[:1]).to_json())
+    assert found(report(ward, read_sites([folder], ward.charter, release))) == [("old-export", "h2")]
 
 
 class GivingNoReleaseError(Exception):

@@ -40,7 +40,7 @@ def test_an_export_from_before_the_end_is_one_finding_that_asks_for_a_new_one(pr
     told = report(private, showing(private, 2, made="2026-03-01T09:00:00+00:00", **shorter))
     (finding,) = told.findings
     assert (finding.reason, finding.culprit) == ("old-export", "h2")
-    assert "What h2 shows was exported on 2026-03-01T09:00:00+00:00" in finding.message
+    assert "What h2 shows was read from its logs on 2026-03-01T09:00:00+00:00" in finding.message
     assert "Ask h2 for a new export" in finding.message
     assert "h2" not in told.transcript.compared_with
 
