@@ -16,7 +16,7 @@ from secagg.masking.sizes import round_traffic
 from training.choices import USUAL_WEIGHT
 from training.noise import noise_deviation
 from training.planning import Plan
-from training.privacy_draft import WIDTHS, is_fine
+from training.privacy_draft import WIDTHS, is_fine, narrowest_fine, promising_rings
 from training.recommending.drafting import Draft, cohort_under, mask_levels
 from training.recommending.wishes import Wishes, delta_of
 
@@ -63,38 +63,53 @@ def choices_of(wishes: Wishes, plan: Plan, draft: Draft, averages: Mapping[int, 
 
 def _scheme(wishes: Wishes, plan: Plan, draft: Draft) -> Choice:
     other: Scheme = "mask" if plan.shape.encrypted else "double-lock"
+    seen = "the coordinator sees sums" if other == "mask" else "the coordinator does not see sums either"
     levels = mask_levels(wishes) if other == "mask" else ()
     try:
-        there = round_traffic(replace(plan.shape, scheme=other, graph=None, noise_levels=levels))
+        shares = _shares_under(other, wishes, draft)
+        bits = shares.field_bits if shares else plan.shape.bits
+        there = round_traffic(replace(plan.shape, scheme=other, graph=None, noise_levels=levels, bits=bits))
         up, down = there.bytes_up / plan.round.bytes_up, there.bytes_down / plan.round.bytes_down
-        noise = _noise_under(other, wishes, plan, draft)
-        cost = f"{other}: {_times(up)} the bytes up and {_times(down)} down"
-        if _times(noise) != _times(1):
-            cost += f", {_times(noise)} the noise"
+        noise = _times_the_noise(shares, plan, draft)
+        more = "" if _times(noise) == _times(1) else f", {_times(noise)} the noise"
+        instead = f"{other}: {_times(up)} the bytes up and {_times(down)} down{more}, and {seen}."
     except InputError as error:
-        cost = f"{other} is not possible: {error.message}"
+        instead = f"{other} is not possible: {error.message}"
     if plan.shape.encrypted:
         return Choice(
             "scheme",
             "double-lock",
             "The coordinator sees nothing; if it colludes with a hospital, it sees the sum of each round.",
-            f"{cost}, and the coordinator sees sums.",
+            instead,
             ("--scheme", "double-lock"),
         )
     return Choice(
         "scheme",
         "mask",
         "The coordinator sees the sum of each round, and nothing else.",
-        f"{cost}, and the coordinator does not see sums either. Do not use bfv or ckks: all hospitals share one key.",
+        f"{instead} Do not use bfv or ckks: all hospitals share one key.",
         ("--scheme", "mask"),
     )
 
 
-def _noise_under(scheme: Scheme, wishes: Wishes, plan: Plan, draft: Draft) -> float:
-    """How many times the noise a sum would have, were the scheme this one."""
+def _shares_under(scheme: Scheme, wishes: Wishes, draft: Draft) -> NoiseShares | None:
+    """The noise as it would be shared, were the scheme this one; None without differential privacy.
+
+    Raises:
+        InputError: ``field-too-narrow``, if no ring has room for it; as `cohort_under`.
+    """
     if wishes.budget is None or draft.shares is None:
+        return None
+    here = replace(draft.shares, cohort=cohort_under(wishes, wishes.budget, scheme))
+    there = narrowest_fine(promising_rings(here))
+    there.require_room()
+    return there
+
+
+def _times_the_noise(there: NoiseShares | None, plan: Plan, draft: Draft) -> float:
+    """How many times the noise a sum would have, were it shared as it is ``there``."""
+    if there is None or draft.shares is None:
         return 1
-    there = replace(draft.shares, cohort=cohort_under(wishes, wishes.budget, scheme))
     survivors = plan.shape.survivors
     return noise_deviation(there, survivors) / noise_deviation(draft.shares, survivors)
 

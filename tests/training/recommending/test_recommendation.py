@@ -170,6 +170,18 @@ def test_where_rounding_costs_noise_in_every_width_the_one_is_taken_in_which_it_
     assert 1.01 < found.shares.inflation <= wider.inflation < 1.1
 
 
+@pytest.mark.parametrize("epsilon", [0.1, 0.11])
+def test_of_a_scheme_whose_noise_no_field_has_room_for_it_is_said_that_it_is_not_possible(epsilon):
+    """Under mask there is room: with levels, no share of a hospital's noise is as large as under double-lock."""
+    wishes = replace(LARGE, members=40, budget=Budget(epsilon, None, 5000, 0.1), epoch_rounds=10)
+    scheme = recommend(wishes).choices[0]
+    assert scheme.value == "mask"
+    assert "double-lock is not possible: A field of 32 bits has no room" in scheme.instead
+    with pytest.raises(InputError, match="no room") as caught:
+        recommend(replace(wishes, coordinator_sees="nothing"))
+    assert caught.value.reason == "field-too-narrow"
+
+
 def test_how_much_rounding_raises_the_noise_is_told_where_it_does():
     width = recommend(replace(LARGE, parameters=10**7, budget=Budget(0.3, None, 500, 0.1))).choices[2]
     assert width.value == "24 bits"
