@@ -124,7 +124,7 @@ def _fault_in_training(task: Task, records: Records, steps: Training, device: to
 
 
 def _scores_of_own(task: Task, records: Records, made_up: Exception) -> Tensor:
-    few = Scaling(task.spec).alone(records.take(range(min(task.spec.data.classes + 1, len(records)))))
+    few = Scaling(task.spec).alone(records.take(range(min(_rows(task), len(records)))))
     try:
         return _scores(task, few.features)
     except SecaggError:
@@ -153,12 +153,17 @@ def _scores(task: Task, features: npt.NDArray[np.float32]) -> Tensor:
 
 
 def _made_up(task: Task, records: Records) -> Records:
-    """Rows from all 0 to all 1, one more than there are classes: a square of scores would not show which way it is."""
-    count = task.spec.data.classes + 1
+    """Rows from all 0 to all 1."""
+    count = _rows(task)
     values = np.linspace(0, 1, count, dtype=np.float32).reshape(-1, *(1,) * (records.features.ndim - 1))
     features = np.broadcast_to(values, (count, *records.features.shape[1:])).copy()
     numbers = np.arange(count, dtype=np.int64)
     return Records(features, numbers % task.spec.data.classes, numbers, records.feature_names, "made-up rows")
+
+
+def _rows(task: Task) -> int:
+    """How many a task is tried on: not as many as classes, as a square of scores would not show which way it is."""
+    return 3 if task.spec.data.classes == 2 else 2
 
 
 def _trained(module: nn.Module) -> set[int]:

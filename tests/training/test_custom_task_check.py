@@ -22,6 +22,7 @@ from training.simulation_folder import prepare
 from training.task import TaskSpec
 
 CPU = torch.device("cpu")
+CLASSES = 5000
 
 
 def spec_of(kind):
@@ -161,6 +162,35 @@ class WarmTask(SeriesTask):
 
 def test_what_builds_a_model_may_take_gradients():
     require_usable_scores(WarmTask(spec_of("series")), signals())
+
+
+class ManyClassesTask(SeriesTask):
+    """5,000 of them."""
+
+    def build_model(self):
+        return FewRows()
+
+    def scores(self, outputs):
+        return outputs.softmax(dim=1)
+
+
+class FewRows(nn.Module):
+    """Has no memory for more than three."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(LEADS * SAMPLES, CLASSES)
+
+    def forward(self, rows):
+        if len(rows) > 3:
+            raise MemoryError
+        return self.last(rows.flatten(1))
+
+
+def test_a_task_of_many_classes_is_tried_on_few_rows():
+    settings = json.dumps({"data": {"classes": CLASSES}}).encode()
+    spec = TaskSpec.from_settings("tests.support.custom_tasks:series", settings)
+    require_usable_scores(ManyClassesTask(spec), signals())
 
 
 class Echo(nn.Module):
