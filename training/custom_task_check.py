@@ -1,12 +1,14 @@
 """What is tried of a task that is somebody's own code, before anything is signed or spent.
 
 Knows what such code gets wrong most often: a model that is drawn anew each time, or made once and kept, scores that are
-no probabilities, and a loss that is no number. Passes on no word of a fault on a hospital's own rows. Tasks that come
-with the toolkit have tests of their own, and are not tried.
+no probabilities, and a loss that is no number. Passes on no word of a fault on a hospital's own rows, unless `in_full`.
+Tasks that come with the toolkit have tests of their own, and are not tried.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -28,6 +30,11 @@ _SEEDED: Final = (
     "Seed its parameters from spec.model.seed, within torch.random.fork_rng(), as docs/examples/recall_task.py does."
 )
 _NEW: Final = "Build a new model at each call, or give a copy: copy.deepcopy(model)."
+_LOSS: Final = (
+    "Correct the task's code: loss must give a tensor of one number, which torch computed from outputs and from "
+    "labels, int64 of shape (n,)."
+)
+_TRAINING_FAILS: Final = "training-fails"
 
 
 def require_same_model_again(task: Task, first: nn.Module, digest: bytes) -> None:
@@ -70,7 +77,7 @@ def require_usable_scores(task: Task, records: Records) -> None:
     if not task.spec.is_custom:
         return
     try:
-        scores = _scores(task, _made_up(task, records).features)
+        scores = _scores(task, _made_up(task, records.features.shape[1:]))
     except SecaggError:
         raise
     # A task's own code may raise anything.
@@ -99,16 +106,34 @@ def require_usable_loss(task: Task, records: Records, settings: Training, device
     fault = _fault_in_training(task, Scaling(task.spec).alone(records), steps, device)
     if fault is None:
         return
-    made_up = _fault_in_training(task, _made_up(task, records), steps, device)
-    # Of a fault on records its type alone: its words may tell of them.
-    words = f": {made_up}" if type(made_up) is type(fault) else ""
+    # Its type alone: its words may tell of the records, and so may those of a fault on made-up rows after it.
     raise InputError(
-        "training-fails",
-        f"The model or loss of {task.spec.kind} failed in its first steps on records ({type(fault).__name__}{words}).",
+        _TRAINING_FAILS,
+        f"The model or loss of {task.spec.kind} failed in its first steps on records ({type(fault).__name__}).",
         culprit=task.spec.kind,
-        remedy="Correct the task's code: loss must give a tensor of one number, which torch computed from outputs and "
-        "from labels, int64 of shape (n,).",
-    ) from made_up
+        remedy=f"{_LOSS} A simulation tells the fault in full.",
+    ) from fault
+
+
+@contextmanager
+def in_full() -> Iterator[None]:
+    """Tells a fault in the first steps in its own words, to somebody who may see the records.
+
+    Raises:
+        InputError: ``training-fails``.
+    """
+    try:
+        yield
+    except InputError as error:
+        fault = error.__cause__
+        if error.reason != _TRAINING_FAILS or fault is None:
+            raise
+        raise InputError(
+            _TRAINING_FAILS,
+            f"The model or loss of {error.culprit} failed in its first steps ({type(fault).__name__}: {fault}).",
+            culprit=error.culprit,
+            remedy=_LOSS,
+        ) from fault
 
 
 def _fault_in_training(task: Task, records: Records, steps: Training, device: torch.device) -> Exception | None:
@@ -152,13 +177,10 @@ def _scores(task: Task, features: npt.NDArray[np.float32]) -> Tensor:
     return scores
 
 
-def _made_up(task: Task, records: Records) -> Records:
-    """Rows from all 0 to all 1."""
-    count = _rows(task)
-    values = np.linspace(0, 1, count, dtype=np.float32).reshape(-1, *(1,) * (records.features.ndim - 1))
-    features = np.broadcast_to(values, (count, *records.features.shape[1:])).copy()
-    numbers = np.arange(count, dtype=np.int64)
-    return Records(features, numbers % task.spec.data.classes, numbers, records.feature_names, "made-up rows")
+def _made_up(task: Task, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Rows from all 0 to all 1: float32, shape (n, ...)."""
+    values = np.linspace(0, 1, _rows(task), dtype=np.float32).reshape(-1, *(1,) * len(shape))
+    return np.broadcast_to(values, (len(values), *shape)).copy()
 
 
 def _rows(task: Task) -> int:

@@ -19,6 +19,7 @@ from secagg.charter.cautions import Caution
 from secagg.errors import RefusedError, SecaggError
 from secagg.masking import Purpose
 from training.comparison import HospitalPatients
+from training.custom_task_check import in_full
 from training.devices import resolve_device
 from training.evaluation import evaluate
 from training.hospital import Hospital
@@ -180,7 +181,7 @@ class SimulatedConsortium:
             np.random.default_rng((self.settings.seed, number)),
             on_refusal=partial(self._on_refusal, site.name),
         )
-        with speaking_for(site.name):
+        with speaking_for(site.name), in_full():
             return Hospital(setup)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from secagg.errors import InputError
 from tests.support.custom_tasks import LEADS, SAMPLES, LogitsTask, SeriesTask, positions
@@ -228,6 +229,25 @@ class TellingTask(SeriesTask):
 def test_what_fails_at_patients_labels_is_told_by_its_type_alone():
     with pytest.raises(InputError, match=r"on records \(ValueError\)"):
         require_usable_loss(TellingTask(spec_of("series")), signals(), training_of(), CPU)
+
+
+@dataclass(frozen=True)
+class KeepingTask(SeriesTask):
+    """Computes weights of the classes from the first batch, and keeps them."""
+
+    kept: list[torch.Tensor] = field(default_factory=list)
+
+    def loss(self, outputs, labels):
+        if not self.kept:
+            self.kept.append(1 / torch.bincount(labels).float().clamp(min=1))
+        return functional.cross_entropy(torch.cat([-outputs, outputs], dim=1), labels, weight=self.kept[0])
+
+
+def test_what_code_keeps_of_patients_is_not_told_by_a_later_fault_either():
+    records = replace(signals(), labels=np.array([0, 1, 0, 1, 0, 1, 0, 37]))
+    with pytest.raises(InputError, match=r"on records \(RuntimeError\)") as caught:
+        require_usable_loss(KeepingTask(spec_of("series")), records, training_of(batch_size=8), CPU)
+    assert "38" not in caught.value.diagnostics()
 
 
 class Idle(nn.Module):
