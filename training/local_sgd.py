@@ -45,7 +45,7 @@ def train_locally(
     optimiser = torch.optim.SGD(
         trainable, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
-    with _drawing_from(generator, device):
+    with drawing_from(generator, device):
         for rows in _batches(len(records), settings, generator):
             features = torch.from_numpy(records.features[rows]).to(device)
             labels = torch.from_numpy(records.labels[rows]).to(device)
@@ -58,7 +58,7 @@ def train_locally(
 
 
 @contextmanager
-def _drawing_from(generator: np.random.Generator, device: torch.device) -> Iterator[None]:
+def drawing_from(generator: np.random.Generator, device: torch.device) -> Iterator[None]:
     """Torch's own draws follow from the generator within, whose next draws stay as they are."""
     seed = int(generator.spawn(1)[0].integers(1 << 63))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -18,6 +18,7 @@ from dp.gaussian import gaussian
 from dp.randomness import secure_generator
 from dp.sampling import poisson_sample
 from secagg.charter import Charter
+from training.local_sgd import drawing_from
 from training.model_state import flatten, load
 from training.noise import noise_shares
 from training.records import Records
@@ -63,7 +64,7 @@ class PooledSteps:
             work.close()
 
     def openly(self, generator: np.random.Generator) -> nn.Module:
-        """Without noise or clipping, on samples of the same size."""
+        """Without noise or clipping, on samples of the same size. All that is drawn follows from the generator."""
         module = self.task.build_model().to(self.device).train()
         features, labels = torch.from_numpy(self.records.features), torch.from_numpy(self.records.labels)
 
@@ -78,7 +79,8 @@ class PooledSteps:
             loss.backward()  # type: ignore[no-untyped-call]
             return -_gradient(module) * (len(patients) / self.batch)
 
-        return self._train(update)
+        with drawing_from(generator, self.device):
+            return self._train(update)
 
     def _train(self, update: Callable[[npt.NDArray[np.float32]], Vector]) -> nn.Module:
         training = self.charter.training

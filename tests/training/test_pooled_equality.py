@@ -209,3 +209,19 @@ def test_without_noise_too_a_model_is_trained_in_training_mode_however_it_was_bu
     trained = pooled.openly(np.random.default_rng(1))
     assert torch.equal(trained[1].weight, torch.ones(1, 2))
     assert trained[1].bias != 0
+
+
+class DropsHalf(TabularTask):
+    """Drops half of the numbers out while it is trained, at random."""
+
+    def build_model(self):
+        return nn.Sequential(nn.Dropout(0.5), super().build_model()).eval()
+
+
+def test_without_noise_the_same_seed_gives_the_same_model_and_leaves_what_others_draw():
+    pooled = PooledSteps(charter_for(3, 5), DropsHalf(SPEC), records_of(1, "even")[0], 24.0, CPU)
+    before = torch.get_rng_state()
+    one, again, other = (flatten(pooled.openly(np.random.default_rng(seed))) for seed in (3, 3, 4))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
