@@ -58,6 +58,13 @@ class DropoutTask(SeriesTask):
         return nn.Sequential(super().build_model(), nn.Dropout(0.5))
 
 
+class NoisyLossTask(SeriesTask):
+    """A mean over rows, each of which is moved by chance."""
+
+    def loss(self, outputs, labels):
+        return super().loss(outputs + torch.randn_like(outputs), labels)
+
+
 class PairsTask(SeriesTask):
     """Compares rows, as a contrastive loss does: of a single one it has nothing."""
 
@@ -76,6 +83,7 @@ class PairsTask(SeriesTask):
         (SeriesTask, []),
         (DropoutTask, []),
         (PairsTask, []),
+        (NoisyLossTask, []),
     ],
 )
 def test_a_loss_that_is_no_mean_and_scores_that_are_drawn_are_told_and_nothing_else_is(task, told):
