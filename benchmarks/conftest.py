@@ -6,7 +6,7 @@ a run of `secagg bench` in the same environment, and its tables are written anew
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from secagg.errors import InputError
 Report = Callable[..., None]
 
 FIGURES = pytest.StashKey[list[Figure]]()
+NOT_KEPT = pytest.StashKey[InputError]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,5 +63,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"{figure.what:<72}{figure.measured:>14}  {figure.target:<16}{figure.verdict}")
     folder = kept_in(config)
     if folder:
-        keep_figures(folder, figures, Environment.here())
-        write_out(folder, read_run(folder))
+        try:
+            keep_figures(folder, figures, Environment.here())
+            write_out(folder, read_run(folder))
+        except InputError as error:
+            # As where code was edited meanwhile. The figures stand above.
+            terminalreporter.write_line(f"Not kept: {error.diagnostics()}", red=True)
+            config.stash[NOT_KEPT] = error
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Fail where figures were not kept, once all has been told."""
+    yield
+    if NOT_KEPT in session.config.stash:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
