@@ -11,13 +11,15 @@ from safetensors import safe_open
 from safetensors.numpy import save, save_file
 from torch import nn
 
-from dp.ledger import Kind
+from dp.events import GaussianEvent
+from dp.ledger import Budget, Cost, Kind
 from dp.ledger.entries import LEDGER
 from dp.ledger.spending import costs_epsilon
 from dp.plan import PrivacyPlan
 from secagg.egress import Direction, read_egress
 from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
 from secagg.identity import Identity
+from secagg.latch import read_logs
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session
 from secagg.masking.messages import Abort, Begin, Open, Refusal
 from secagg.release.dsse import assemble, attest, read_envelope
@@ -112,6 +114,24 @@ def test_without_a_policy_file_the_strict_defaults_are_in_force(open_ward, tmp_p
     with pytest.raises(RefusedError) as caught:
         open_ward()
     assert caught.value.reason == "unknown-member"
+
+
+def test_a_charter_whose_rounds_cost_more_than_it_says_starts_nowhere(open_ward, monkeypatch):
+    open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK).close()
+    # As if it had been drafted by who counts less.
+    monkeypatch.setattr("training.privacy_plan.is_covered", lambda cost, stated: cost <= stated - 1)
+    with pytest.raises(InputError) as caught:
+        open_ward()
+    assert caught.value.reason == "budget-understated"
+
+
+def test_a_hospital_that_draws_other_noise_than_who_drafted_the_charter_does_not_start(open_ward, monkeypatch):
+    choices = msgspec.structs.replace(DISTRIBUTED_CHOICES, noise_levels=(4,))
+    open_ward(choices=choices, spec=PRIVATE_TASK).close()
+    monkeypatch.setattr("training.noise._TAGS", b"noise tag of another release")
+    with pytest.raises(InputError) as caught:
+        open_ward()
+    assert caught.value.reason == "other-noise"
 
 
 def test_an_identity_that_is_no_members_is_refused_and_the_files_are_free_again(open_ward, tmp_path):
@@ -323,6 +343,20 @@ def ample(policy):
     return msgspec.structs.replace(policy, maximum_epsilon=30.0)
 
 
+def test_a_hospital_reserves_what_the_run_can_cost_and_pays_for_counts_by_the_sum_that_carries_them(open_ward):
+    choices = msgspec.structs.replace(PRIVATE_CHOICES, metrics="noisy", metrics_every=2)
+    ward = open_ward(choices=choices, spec=PRIVATE_TASK, policy=ample)
+    # The first round gives no sum, so that rounds are numbered otherwise than sums from then on.
+    ward.coordinator(*[DropOut(number, 1, Phase.REVEAL) for number in (1, 2)]).run()
+    plan = privacy_plan(ward.charter.charter)
+    reserved, *_ = ledger_of(ward, 4)
+    assert (reserved.kind, reserved.round) == (Kind.RESERVE, 0)
+    assert reserved.cost == Cost(plan.training_events(3), plan.metric_events(2))
+    charged = [entry.cost for entry in ledger_of(ward, 4) if entry.kind is Kind.CHARGE]
+    once, with_counts = Cost(plan.training_events(1)), Cost(plan.training_events(1), plan.metric_events(1))
+    assert charged == [once, once, with_counts, with_counts]
+
+
 def begun_anew_under_its_number(ward, monkeypatch):
     """A coordinator that lies about numbers: opens another epoch that begins with the first round."""
     monkeypatch.setattr(Coordinator, "_claimed", lambda coordinator, claims: 0)
@@ -380,6 +414,28 @@ def test_a_number_is_paid_for_once_also_where_the_file_has_changed_since(open_wa
     assert charged_rounds(ward, 1) == [1]
 
 
+def test_a_run_that_does_not_go_on_gives_back_what_it_reserved_for_patients_who_have_paid_nothing(open_ward, tmp_path):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
+    paid_for_and_not_masked(ward)
+    ward.close()
+    table = tmp_path / "data/h1.csv"
+    table.write_text(CHANGED["other patients"](table.read_text()))
+    again = open_ward()
+    assert again.hospitals[1].budget_use.epsilon > 7
+    for hospital in again.hospitals.values():
+        hospital.withdraw()
+    assert again.hospitals[1].budget_use.epsilon == 0
+    assert again.hospitals[2].budget_use.epsilon == 0
+
+
+def test_a_run_gives_back_nothing_while_one_of_its_patients_has_paid(open_ward, tmp_path):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
+    paid_for_and_not_masked(ward)
+    held = ward.hospitals[1].budget_use
+    ward.hospitals[1].withdraw()
+    assert ward.hospitals[1].budget_use == held
+
+
 def test_one_patient_more_in_the_file_makes_no_round_of_this_run_forgotten(open_ward, tmp_path):
     ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
     ward.stop_before(Phase.MASK, 3)
@@ -405,6 +461,51 @@ def test_a_spent_budget_refuses_the_round_and_nothing_leaves_and_nothing_more_is
     assert ("h4", "budget-exceeded") in ward.refused
     sent_after = [peek(message).stage for _, number, sender, message in engine.received if number > 3 and sender == 4]
     assert set(sent_after) == {Stage.REFUSAL}
+
+
+def noted(ward, number):
+    """How far the latch says that the ledger had come, and how far it has."""
+    return read_logs(ward.home(number).latch)[LEDGER.reason], LEDGER.place(ledger_of(ward, number))
+
+
+def test_a_reservation_and_the_end_of_a_run_are_noted_at_once_so_that_neither_can_be_taken_back_unseen(private):
+    said, reserved = noted(private, 1)
+    assert said == reserved
+    assert reserved.entries == 1
+    private.hospitals[1].withdraw()
+    said, withdrawn = noted(private, 1)
+    assert said == withdrawn
+    assert withdrawn.entries == 2
+
+
+def test_how_much_of_a_budget_is_used_is_told_at_the_largest_delta_that_anything_was_spent_at(private):
+    hospital, spent = private.hospitals[1], Cost((GaussianEvent(2.0, 0.1, 50),))
+    data_set, before = hospital._budget._data_set, hospital.budget_use.epsilon
+    hospital._ledger.charge(data_set, "f" * 64, 1, spent, Budget(30.0, 1e-2), "")
+    spending = hospital._ledger.spending(data_set)
+    assert hospital.budget_use.epsilon == spending.epsilon(1e-2) < before < spending.epsilon(1e-5)
+
+
+def test_a_run_has_cost_what_those_patients_have_paid_who_paid_most(open_ward, tmp_path):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
+    ward.stop_before(Phase.MASK, 3)
+    ward.close()
+    table = tmp_path / "data/h1.csv"
+    table.write_text(CHANGED["other patients"](table.read_text()))
+    ward = open_ward()
+    ward.coordinator().run()
+    assert len(charged_rounds(ward, 1)) == 3
+    assert ward.hospitals[1].epsilon == pytest.approx(privacy_plan(ward.charter.charter).epsilon_after(2))
+
+
+def test_the_budget_that_is_lacking_is_what_all_further_sums_and_their_counts_cost_with_what_was_paid(open_ward):
+    ward = open_ward(choices=msgspec.structs.replace(PRIVATE_CHOICES, metrics="noisy"), spec=PRIVATE_TASK)
+    hospital, plan = ward.hospitals[1], privacy_plan(ward.charter.charter)
+    assert hospital.epsilon_lacking(0) is None
+    paid_for_and_not_masked(ward)
+    assert hospital.epsilon_lacking(0) == pytest.approx(plan.epsilon_after(4))
+    assert hospital.epsilon_lacking(1) is None
+    assert hospital.epsilon_lacking(3) is None
 
 
 def in_other_units(paths, factor):

@@ -13,7 +13,7 @@ from secagg.errors import InputError, SecaggError
 from tests.support.consortium import make_identities
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.draft import draft_charter
-from training.privacy_plan import privacy_plan, require_budget
+from training.privacy_plan import privacy_plan, require_budget, rounds_stated
 
 IDENTITIES = make_identities(5)
 MEMBERS = [Member(name=f"h{number}", public_key=key.public_key) for number, key in enumerate(IDENTITIES, 1)]
@@ -30,6 +30,16 @@ def test_what_was_drafted_costs_what_it_says(mode):
     require_budget(charter(mode))
     plan = privacy_plan(charter(mode))
     assert 2.9 < plan.epsilon_after(plan.rounds) <= 3.0
+
+
+@pytest.mark.parametrize(
+    ("target", "rounds", "sums", "stated"),
+    [(None, 4, 2, (4, 2)), (0.9, 4, 2, (5, 3)), (0.9, 5, 3, (5, 3)), (0.9, 2, 0, (5, 3)), (0.9, 6, 4, (6, 4))],
+)
+def test_where_a_target_can_end_a_run_what_is_stated_is_for_all_sums_of_the_plan(target, rounds, sums, stated):
+    drafted = charter("local", metric_noise_multiplier=20.0)
+    made = msgspec.structs.replace(drafted, metrics=Metrics(release="noisy", cells=2, target=target))
+    assert rounds_stated(made, rounds, sums) == stated
 
 
 @pytest.mark.parametrize("mode", ["local", "distributed"])
