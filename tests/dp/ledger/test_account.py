@@ -338,6 +338,14 @@ def test_a_runs_rounds_are_counted_over_all_data_sets_with_such_patients(ledger)
     assert ledger.account.rounds_on(ledger.enrol(people(9)), RUN) == 0
 
 
+def test_the_newest_round_of_a_run_is_the_highest_number_on_any_data_set_whichever_was_written_last(ledger):
+    assert ledger.account.newest_round(RUN) == 0
+    for patients, number in ((people(1, 2), 5), (people(1, 2), 3), (people(7), 2), (people(8), 4)):
+        ledger.charge(ledger.enrol(patients), RUN, number, rounds(1), Budget(50.0, DELTA), "")
+    ledger.charge(ledger.enrol(people(1, 2)), OTHER_RUN, 9, rounds(1), Budget(50.0, DELTA), "")
+    assert ledger.account.newest_round(RUN) == 5
+
+
 def test_all_rounds_of_a_run_are_counted_and_what_they_cost_whoever_is_in_the_data_set_of_now(ledger):
     spend(ledger, people(1, 2), 3)
     spend(ledger, people(7), 1)
@@ -358,6 +366,12 @@ def test_the_largest_delta_of_those_who_share_patients_is_the_one_to_state(ledge
     for number, delta in itertools.islice(enumerate([1e-5, 1e-4, 1e-3]), count):
         spend(ledger, people(number, number + 1), 1, budget=Budget(50.0, delta))
     assert ledger.account.delta(people(0, 1).data_set) == [1e-5, 1e-4, 1e-4][count - 1]
+
+
+def test_a_smaller_delta_later_makes_the_one_to_state_no_smaller(ledger):
+    for delta in (1e-3, 1e-5):
+        spend(ledger, WHOLE, 1, budget=Budget(50.0, delta))
+    assert ledger.account.delta(WHOLE.data_set) == 1e-3
 
 
 @pytest.mark.parametrize("other", [WHOLE, people(19, 50)], ids=["its own", "of some of the same patients"])
@@ -402,6 +416,21 @@ def test_what_a_run_charged_an_earlier_state_of_the_file_is_in_what_it_has_charg
     charged = ledger.spending(name).charged(RUN)
     assert max(in_all(costs).training[0].steps for costs in charged) == 5 * 3
     assert ledger.spending(name).run(RUN).charged == rounds(1)
+
+
+def test_a_run_keeps_its_patients_while_nobody_joins_those_whom_it_began_with(ledger):
+    for patients, keeps in ((people(1, 2, 3), True), (people(1, 2), True), (people(1, 2, 4), False)):
+        spend(ledger, patients, 1, budget=Budget(50.0, DELTA))
+        assert ledger.account.keeps_its_patients(RUN) == keeps
+    assert ledger.account.keeps_its_patients(OTHER_RUN)
+
+
+def test_where_a_list_is_missing_nobody_knows_that_a_run_keeps_its_patients(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite", SITE) as ledger:
+        for patients in (people(1, 2, 3), people(1, 2)):
+            spend(ledger, patients, 1, budget=Budget(50.0, DELTA))
+    without(tmp_path / "ledger.sqlite", people(1, 2))
+    assert not read_account(tmp_path / "ledger.sqlite").keeps_its_patients(RUN)
 
 
 def test_of_a_run_on_two_files_each_patient_has_paid_for_the_files_it_was_in(ledger):

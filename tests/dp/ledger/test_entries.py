@@ -47,6 +47,14 @@ def test_the_bytes_of_a_recorded_entry_never_change():
     )
 
 
+def test_what_a_cost_is_beyond_another_is_told_of_training_and_of_validation():
+    def cost(training, counts):
+        return Cost((GaussianEvent(1.5, 0.1, training),), (GaussianEvent(40.0, 1.0, counts),))
+
+    assert cost(20, 7).beyond(cost(15, 4)) == cost(5, 3)
+    assert cost(20, 7).beyond(cost(30, 7)) == NOTHING
+
+
 def test_what_a_data_set_was_called_elsewhere_is_a_field_only_where_an_officer_said_which_it_is_here():
     renamed = entry(origin="c" * 64, origin_data_set="d" * 64)
     assert b'"origin":"' + b"c" * 64 + b'","origin_data_set":"' + b"d" * 64 + b'","previous"' in renamed.body()

@@ -102,6 +102,18 @@ def head_of(path):
         return ledger.head
 
 
+def test_of_one_charters_entries_no_ledger_takes_its_own_back_since_some_between_them_are_missing(here, elsewhere):
+    elsewhere.parent.mkdir()
+    shutil.copy(here, elsewhere)
+    train(elsewhere, 1, OTHER_RUN)
+    train(elsewhere, 2)
+    before = read_log(here, SITE.public_key, LEDGER)
+    part = read_export(written(elsewhere, charter=RUN), SITE.public_key)
+    assert module.continuation(part, SITE.public_key, before) == ()
+    whole = read_export(written(elsewhere), SITE.public_key)
+    assert len(module.continuation(whole, SITE.public_key, before)) == whole.length - len(before)
+
+
 def test_of_one_charter_only_its_entries_are_in_it(here):
     train(here, 1, OTHER_RUN)
     found = read_export(written(here, charter=OTHER_RUN), SITE.public_key)
@@ -165,6 +177,13 @@ def signed_by_the_site(file, **claims):
     export = replace(msgspec.json.decode(file.read_bytes(), type=module._Document).ledger, **claims)
     file.write_bytes(msgspec.json.encode(module._Document(export, SITE.sign(module._signed_bytes(export)))))
     return file
+
+
+def test_a_part_in_which_an_entry_stands_twice_is_of_no_ledger(interleaved):
+    file = written(interleaved, charter=RUN)
+    entries = read_export(file, SITE.public_key).entries
+    twice = signed_by_the_site(file, entries=(*entries[:2], entries[1], *entries[2:]))
+    assert refusal(twice).reason == "export-altered"
 
 
 @pytest.fixture
@@ -419,6 +438,24 @@ def test_the_runs_that_a_copy_and_this_ledger_both_hold_open_are_known(here, els
         assert ledger.open_in(foreign) == ()
         ledger.close_run(DATA, OTHER_RUN, DELTA, "")
         assert ledger.open_in(copy) == ()
+
+
+def test_a_sum_that_is_applied_after_a_run_was_given_up_does_not_open_it_again(here):
+    train(here, 1, OTHER_RUN, reserved=8, end=False)
+    assert module.open_runs(read_export(written(here), SITE.public_key)) == {(DATA, OTHER_RUN)}
+    with Ledger(here, SITE) as ledger:
+        ledger.release_run(DATA, OTHER_RUN, "")
+        ledger.commit(DATA, OTHER_RUN, 0, DELTA, "")
+    assert module.open_runs(read_export(written(here), SITE.public_key)) == frozenset()
+
+
+def test_rounds_without_privacy_are_taken_over_too(here, elsewhere):
+    train(elsewhere, 1, OTHER_RUN, site=FORMER)
+    with Ledger(elsewhere, FORMER) as ledger:
+        ledger.note_unprotected(DATA, "3" * 64, 1, DELTA, "")
+    assert take(here, written(elsewhere, FORMER), FORMER) == 2
+    with Ledger(here, SITE) as ledger:
+        assert [run.run for run in ledger.spending(DATA).runs if run.unprotected] == ["3" * 64]
 
 
 def test_two_copies_that_went_their_own_ways_add_up(here, elsewhere, tmp_path):

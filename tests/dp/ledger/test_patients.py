@@ -35,7 +35,16 @@ def test_no_order_tells_one_list_from_another(patients, random):
     assert PatientList.of(mixed) == patients
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\0", lambda data: b"x" + data[1:]])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:-1],
+        lambda data: data + b"\0",
+        lambda data: b"x" + data[1:],
+        # A patient whom nothing is known by: that of no other data set could ever be the same.
+        lambda data: data.replace(b"\n", b"\n" + bytes(4), 1),
+    ],
+)
 def test_bytes_that_are_no_list_are_none(change):
     with pytest.raises(ValueError, match="list"):
         PatientList.decode(change(people(1, 2).encode()))

@@ -382,6 +382,27 @@ def test_a_smaller_reservation_takes_nothing_back(ledger):
     assert spent(ledger) == cost(6)
 
 
+def test_a_run_that_holds_its_cost_already_lacks_nothing_also_where_the_budget_has_become_smaller_since(ledger):
+    smaller = Budget(cost(6) / 2, DELTA)
+    assert ledger.lacking(DATA, RUN, rounds(6), smaller) == cost(6)
+    ledger.reserve(DATA, RUN, rounds(6), BUDGET, NOW)
+    assert ledger.lacking(DATA, RUN, rounds(6), smaller) is None
+    ledger.reserve(DATA, RUN, rounds(6), smaller, NOW)
+    assert len(ledger.entries) == 1
+
+
+def test_a_run_that_was_given_up_pays_for_nothing_before_it_has_reserved_again(ledger):
+    ledger.reserve(DATA, RUN, rounds(3), BUDGET, NOW)
+    ledger.charge(DATA, RUN, 1, ROUND, BUDGET, NOW)
+    ledger.release_run(DATA, RUN, NOW)
+    before = ledger.head
+    assert error_of(ledger.charge, DATA, RUN, 2, ROUND, BUDGET, NOW).reason == "run-released"
+    assert (ledger.head, spent(ledger)) == (before, cost(1))
+    ledger.reserve(DATA, RUN, rounds(3), BUDGET, NOW)
+    ledger.charge(DATA, RUN, 2, ROUND, BUDGET, NOW)
+    assert spent(ledger) == cost(3)
+
+
 def test_a_charge_to_a_closed_run_opens_it_again(ledger):
     ledger.reserve(DATA, RUN, rounds(3), BUDGET, NOW)
     ledger.close_run(DATA, RUN, DELTA, NOW)
