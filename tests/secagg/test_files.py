@@ -46,6 +46,19 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path, 
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_is_on_disk_before_it_has_its_name_and_the_name_before_the_call_returns(tmp_path, monkeypatch):
+    path, flushed = tmp_path / "file", []
+    flush = os.fsync
+
+    def spy(descriptor: int) -> None:
+        flushed.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    write_atomically(path, b"content")
+    assert flushed == [(False, False), (True, True)]
+
+
 _KILLED = """
 import os, sys
 from pathlib import Path

@@ -158,6 +158,13 @@ def test_masking_in_an_epoch_that_was_not_entered_is_a_bug_of_the_caller(latch):
     assert caught.value.reason == "not-in-epoch"
 
 
+def test_masking_in_an_epoch_that_was_left_is_a_bug_of_the_caller(latch):
+    latch.record_epoch(CHARTER, 1)
+    latch.record_epoch(CHARTER, 2)
+    assert reason(latch.record_masked, CHARTER, 1, 1) == "not-in-epoch"
+    assert latch.last_round(CHARTER) == 0
+
+
 def test_charters_do_not_disturb_one_another(latch):
     latch.record_epoch(CHARTER, 9)
     latch.record_masked(CHARTER, 9, 9)
@@ -185,9 +192,7 @@ def test_a_restart_forgets_nothing(path):
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from secagg.latch import Cohort, Latch, read_logs
-from secagg.signed_log import LogPlace
-from tests.support.read_only_media import mounted_read_only
+from secagg.latch import Latch
 latch = Latch(Path(sys.argv[1]))
 steps = [lambda: latch.record_epoch(bytes(32), 1), lambda: latch.record_masked(bytes(32), 1, 1),
          lambda: latch.record_agreed(bytes(32), 1, 1, (1, 2, 3, 4)),

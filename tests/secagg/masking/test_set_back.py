@@ -196,5 +196,6 @@ def test_what_is_remembered_of_others_only_grows(tmp_path):
         assert latch.sightings(charter) == {}
         latch.record_seen(charter, {3: Sighting(2, 5), 1: Sighting(1, 0)})
         latch.record_seen(charter, {3: Sighting(1, 9)})
-        assert latch.sightings(charter) == {1: Sighting(1, 0), 2: Sighting(0, 0), 3: Sighting(2, 9)}
+        latch.record_seen(charter, {3: Sighting(3, 4)})
+        assert latch.sightings(charter) == {1: Sighting(1, 0), 2: Sighting(0, 0), 3: Sighting(3, 9)}
         assert latch.sightings(bytes([1] * 32)) == {}
