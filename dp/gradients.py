@@ -82,7 +82,7 @@ class ClippedGradients:
         precision = torch.float32 if self._device.type == "mps" else torch.float64
         norms = torch.linalg.vector_norm(gradients, dim=1, dtype=precision)
         factors = self._shares.scale * (self._shares.clip_norm / norms).clamp(max=1.0)
-        return gradients.mul_(factors.nan_to_num(nan=0.0).to(gradients.dtype)[:, None])
+        return gradients.mul_(factors.to(gradients.dtype)[:, None])
 
 
 def _in_order(model: nn.Module) -> list[nn.Parameter]:

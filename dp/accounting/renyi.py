@@ -21,10 +21,14 @@ from secagg.errors import InputError
 
 
 def rdp_of(events: Sequence[Event]) -> RdpCurve:
-    """The divergence of all ``events`` together at `ORDERS`, float64."""
+    """The divergence of all ``events`` together at `ORDERS`, float64.
+
+    Args:
+        events: as `dp.events.merge` gives them: none has no steps, of which an infinite divergence would be no number.
+    """
     total = np.zeros(len(ORDERS))
     for event in events:
-        total = total + _times(event.steps, _remembered_step(msgspec.structs.replace(event, steps=1)))
+        total = total + event.steps * _remembered_step(msgspec.structs.replace(event, steps=1))
     return total
 
 
@@ -32,7 +36,7 @@ def rdp_at(events: Sequence[Event], orders: Orders) -> RdpCurve:
     """The same at ``orders``, and nothing is remembered: for noise that is tried once."""
     total = np.zeros(len(orders))
     for event in events:
-        total = total + _times(event.steps, _step(event, orders))
+        total = total + event.steps * _step(event, orders)
     return total
 
 
@@ -62,11 +66,6 @@ def check_delta(delta: float) -> None:
     """
     if not 0 < delta < 1:
         raise InputError("bad-delta", f"delta is {delta:g}.", remedy="Choose it above 0 and well below 1 / patients.")
-
-
-def _times(steps: int, curve: RdpCurve) -> RdpCurve:
-    # None of something infinite is nothing.
-    return steps * curve if steps else np.zeros(len(curve))
 
 
 @lru_cache(maxsize=1024)
