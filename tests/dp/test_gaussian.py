@@ -140,6 +140,13 @@ def test_a_sum_that_would_have_no_noise_is_not_released(changes):
     assert caught.value.reason == "no-noise"
 
 
+@pytest.mark.parametrize("noise_multiplier", [0.0, -1.0, float("nan")])
+def test_counts_that_would_have_no_noise_are_not_released(noise_multiplier):
+    with pytest.raises(InputError) as caught:
+        noisy_counts(np.array([3, 4]), noise_multiplier, secure_generator())
+    assert caught.value.reason == "no-noise"
+
+
 def test_noisy_counts_are_integers_around_the_counts():
     counts = np.arange(SAMPLES, dtype=np.int64).reshape(2, -1)
     noisy = noisy_counts(counts, 5.0, secure_generator(KEY))

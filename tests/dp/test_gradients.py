@@ -82,6 +82,13 @@ def test_one_patient_alone_weighs_no_more_than_the_sensitivity(rows_each, scale)
         assert np.linalg.norm(summed(records(rows_each, scale), [patient], bits=20)) <= limit
 
 
+def test_a_patient_whose_gradient_is_huge_weighs_as_much_as_the_clip_norm():
+    """Its square is no float32: it would count as nothing."""
+    data = records(scale=1e20)
+    weight = np.linalg.norm(summed(data, [1]))
+    assert weight == pytest.approx(shares_for(model()).steps_per_clip, rel=1e-3)
+
+
 def test_control_without_clipping_a_patient_weighs_more(monkeypatch):
     monkeypatch.setattr("dp.gradients.round_rows", lambda rows, *_: np.rint(rows).astype(np.int64))
     monkeypatch.setattr(torch.Tensor, "clamp", lambda self, **_: torch.ones_like(self))
@@ -158,6 +165,20 @@ def test_gradients_that_are_not_one_for_each_row_are_refused():
     with pytest.raises(InputError) as caught:
         summed(records(), [1, 2], module=Bags())
     assert (caught.value.reason, caught.value.culprit) == ("not-private-model", "net.weight")
+
+
+def test_a_parameter_that_is_never_used_has_no_gradients_and_is_refused():
+    class Spare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.spare = nn.Linear(INPUTS, 1), nn.Linear(2, 2)
+
+        def forward(self, rows):
+            return self.net(rows)
+
+    with pytest.raises(InputError) as caught:
+        summed(records(), [1, 2], module=Spare())
+    assert (caught.value.reason, caught.value.culprit) == ("not-private-model", "spare.weight")
 
 
 def test_control_without_that_check_a_patient_weighs_as_often_as_its_row_has_instances(monkeypatch):

@@ -52,6 +52,19 @@ SOUND = {
         {"metric_noise_multiplier": -0.1},
         {"metric_noise_multiplier": math.nan},
         {"metric_noise_multiplier": math.inf},
+        {"metric_every": 0},
+        {"mode": "distributed"},
+        {
+            "shares": NoiseShares(
+                cohort=Cohort(hospitals=3, threshold=3, colluding=1),
+                noise="skellam",
+                field_bits=32,
+                noise_multiplier=1.2,
+                clip_norm=0.5,
+                most_patients=8,
+                dimension=10,
+            )
+        },
     ],
     ids=lambda change: "{}={}".format(*next(iter(change.items()))),
 )
@@ -72,6 +85,20 @@ def test_the_events_are_the_steps_and_counts_of_the_rounds():
     assert plan.training_events(7) == (GaussianEvent(1.2, 0.1, 21),)
     assert plan.metric_events(7) == (GaussianEvent(20.0, 1.0, 7),)
     assert (plan.training_events(0), plan.metric_events(0), plan.epsilon_after(0)) == ((), (), 0.0)
+
+
+@pytest.mark.parametrize("every", [1, 3, 4, 12, 30])
+def test_as_many_releases_of_counts_are_charged_as_sums_carry_them_the_last_among_them(every):
+    plan = PrivacyPlan(**SOUND | {"rounds": 12, "metric_every": every})
+    for sums in range(13):
+        assert plan.releases(sums) == sum(map(plan.releases_counts, range(1, sums + 1)))
+    assert plan.releases_counts(12)
+
+
+def test_a_round_without_a_sum_may_have_released_counts_whichever_it_was():
+    plan = PrivacyPlan(**SOUND | {"metric_every": 4, "noise_multiplier": 1e3})
+    assert (plan.most_releases(10), plan.most_releases(12, 9), plan.most_releases(5, 0)) == (3, 2 + 3, 5)
+    assert plan.epsilon_after(12, 9) == epsilon_rdp(plan.metric_events(5), plan.delta) > plan.epsilon_after(12)
 
 
 @pytest.mark.parametrize(("metric_noise", "dearer"), [(100.0, "training"), (2.0, "metrics")])
@@ -148,6 +175,11 @@ def test_counts_of_such_a_patient_are_counted_too():
     assert plan.epsilon_at_two_hospitals(20) >= epsilon_rdp((*training, *counts), plan.delta)
     without_training = distributed(1e4, 1.0, 20, metric_noise_multiplier=40.0)
     assert without_training.epsilon_at_two_hospitals(20) > without_training.epsilon_after(20)
+
+
+def test_each_step_of_a_round_counts_for_such_a_patient():
+    plan = distributed(6.69, 1.0, 20)
+    assert replace(plan, steps_per_round=3).epsilon_at_two_hospitals(20) == plan.epsilon_at_two_hospitals(60)
 
 
 def test_where_each_hospital_adds_the_whole_noise_there_is_no_such_figure():

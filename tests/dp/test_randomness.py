@@ -54,6 +54,11 @@ def test_the_same_key_gives_the_same_draws():
     assert np.array_equal(secure_generator(KEY).normal(size=50), secure_generator(KEY).normal(size=50))
 
 
+def test_a_key_that_is_not_given_is_all_from_the_operating_system(monkeypatch):
+    monkeypatch.setattr("secrets.token_bytes", lambda size: KEY if size == KEY_SIZE else bytes(size))
+    assert secure_generator().bit_generator.random_raw(10).tolist() == np.frombuffer(stream(KEY, 5), "<u8").tolist()
+
+
 def test_two_generators_without_a_key_have_nothing_in_common():
     first, second = (secure_generator().bit_generator.random_raw(1000) for _ in range(2))
     assert not set(first) & set(second)

@@ -38,6 +38,11 @@ def test_the_mean_of_many_roundings_is_the_vector():
     assert np.abs(rounded.mean(axis=0) - row).max() < 0.02
 
 
+def test_so_is_that_of_a_number_that_single_precision_would_cut_short():
+    rounded = round_rows(np.full((40_000, 1), 1_000_000.47), 1_000_001.0, secure_generator(KEY))
+    assert rounded.mean() == pytest.approx(1_000_000.47, abs=0.01)
+
+
 class HighDither:
     """The worst of dice: everything is rounded up, the first so many times."""
 
@@ -62,12 +67,23 @@ def test_a_vector_that_was_too_long_before_is_refused():
     assert caught.value.reason == "rounding-failed"
 
 
+def test_a_limit_that_is_no_number_is_kept_by_no_vector():
+    with pytest.raises(LocalProtocolError) as caught:
+        round_rows(vectors(1, 10, 5.0), math.nan, secure_generator(KEY))
+    assert caught.value.reason == "rounding-failed"
+
+
 def test_the_bound_is_the_smaller_of_the_certain_and_the_likely_one():
     assert rounded_norm(10.0, 1) == pytest.approx(11.0)
     dimension, norm = 14_913, 818.0
     likely = norm**2 + dimension / 4 + math.sqrt(2 * 12 * math.log(2)) * (norm + math.sqrt(dimension) / 2)
     assert rounded_norm(norm, dimension) == pytest.approx(math.sqrt(likely))
     assert rounded_norm(norm, dimension) < norm + math.sqrt(dimension)
+
+
+def test_a_whole_number_that_is_not_zero_is_one_at_least_which_bounds_the_l1_norm_of_short_vectors():
+    assert l1_norm_bound(2.0, 100) == 4.0
+    assert l1_norm_bound(10.0, 9) == 30.0
 
 
 def test_fewer_than_one_in_a_thousand_is_rounded_again():

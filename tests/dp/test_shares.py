@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ from scipy import stats
 
 from dp.accounting import epsilon_rdp
 from dp.events import GaussianEvent
-from dp.integer_noise import integer_noise
+from dp.integer_noise import LARGEST_VARIANCE, integer_noise
 from dp.randomness import secure_generator
 from dp.shares import Cohort, NoiseShares, tail
+from secagg.encoding import Ring
 from secagg.errors import InputError
 from secagg.masking.noise import kept_components
 
@@ -77,6 +79,19 @@ def test_shares_drawn_by_all_have_the_variance_that_was_sized():
     assert np.var(drawn) == pytest.approx(curator, rel=0.05)
 
 
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_what_honest_survivors_draw_in_whole_steps_is_no_less_than_what_is_accounted_for(cohort):
+    shares = replace(SHARES, cohort=cohort, field_bits=17, most_patients=4)
+    assert shares.inflation > 1
+    events = shares.training_event(0.1, 1), shares.metric_event(1)
+    assert {event.shares for event in events} == {cohort.threshold - cohort.colluding}
+    accounted = [event.variance for event in events]
+    for survivors in range(cohort.threshold, cohort.hospitals + 1):
+        kept = 1 + kept_components(cohort.levels, survivors)
+        for variances, needed in zip((shares.variances, shares.metric_variances), accounted, strict=True):
+            assert (survivors - cohort.colluding) * sum(variances[:kept]) >= needed * (1 - 1e-12)
+
+
 @pytest.mark.parametrize("variance", [2.0, 50.0, 500.0])
 def test_the_tail_is_above_the_exact_one_and_not_far_above(variance):
     coordinates = 1000
@@ -85,6 +100,13 @@ def test_the_tail_is_above_the_exact_one_and_not_far_above(variance):
     assert exact < 2**-40
     nearer = int(0.9 * bound)
     assert 2 * coordinates * stats.skellam.sf(nearer - 1, variance / 2, variance / 2) > 2**-40
+
+
+@pytest.mark.parametrize("coordinates", [1, 1000])
+def test_the_tail_of_discrete_gaussians_is_where_the_bounds_of_both_signs_together_are_small_enough(coordinates):
+    bound = tail("discrete-gaussian", 10_000.0, coordinates)
+    reached = [2 * coordinates * math.exp(-(distance**2) / 20_000) for distance in (bound, bound - 1)]
+    assert reached[0] <= 2**-40 < reached[1]
 
 
 def test_the_largest_signal_and_the_tail_of_the_noise_fit_the_ring_and_one_step_more_does_not():
@@ -124,12 +146,30 @@ def test_full_counts_and_the_noise_that_hospitals_draw_fit_the_ring_also_where_s
         assert cohort.hospitals * shares.most_counts + noise <= room
 
 
+@pytest.mark.parametrize("field_bits", [16, 24, 32, 33])
+def test_the_largest_count_with_the_largest_noise_is_the_largest_number_that_the_ring_tells_from_a_negative_one(
+    field_bits,
+):
+    alone = Cohort(hospitals=1, threshold=1, colluding=0)
+    shares = replace(SHARES, cohort=alone, field_bits=field_bits, most_patients=1)
+    ring, full = Ring(field_bits), shares.most_counts + tail("skellam", shares.metric_variances[0], shares.cells)
+    assert ring.to_signed(ring.from_signed(np.array([full]))) == full
+    assert ring.to_signed(ring.from_signed(np.array([full + 1]))) < 0
+
+
+def test_no_component_has_more_noise_than_can_be_drawn_however_wide_the_ring_is():
+    cohort = Cohort(hospitals=40, threshold=3, colluding=1, levels=(40,))
+    shares = replace(SHARES, cohort=cohort, field_bits=60)
+    assert shares.variances[1] > 10 * shares.variances[0]
+    assert 0.9 * LARGEST_VARIANCE < max(shares.variances) <= LARGEST_VARIANCE
+
+
 def test_a_finer_grid_inflates_the_noise_less():
     assert SHARES.inflation == pytest.approx(1.0055, abs=1e-3)
     assert replace(SHARES, field_bits=32).inflation == pytest.approx(1.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{"field_bits": 16}, {"field_bits": 24, "noise_multiplier": 0.005}])
+@pytest.mark.parametrize("changes", [{"field_bits": 16}, {"noise_multiplier": 0.005}, {"metric_noise_multiplier": 1e7}])
 def test_a_ring_without_room_for_a_grid_is_refused(changes):
     SHARES.require_room()
     with pytest.raises(InputError) as caught:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dp import training
-from dp.gaussian import gaussian
+from dp.gaussian import GaussianMechanism, gaussian
 from dp.plan import PrivacyPlan
 from dp.randomness import secure_generator
 from dp.training import PatientRecords, SecureNoiseOptimizer, SgdSettings, train_privately
@@ -223,6 +223,17 @@ def test_the_noise_has_the_deviation_that_the_plan_states():
     assert noise.std(dim=0).min() > 1.3
 
 
+def test_the_noise_covers_what_rounding_moves_of_all_parameters_together_also_where_one_of_them_is_small(monkeypatch):
+    monkeypatch.setattr("dp.gaussian._GRID_BITS", 4)
+    module = nn.Linear(4, 4000)
+    used = plan(clip_norm=1.0, sampling_rate=1e-6, steps_per_round=1)
+    records = PatientRecords(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64), np.zeros(1, np.int64))
+    noise = step(records, used, module) * 1e-6
+    of_all = GaussianMechanism(noise_multiplier=1.0, clip_norm=1.0, coordinates=20_000).deviation
+    assert noise.std().item() == pytest.approx(of_all, rel=0.03)
+    assert of_all > 1.1 * GaussianMechanism(noise_multiplier=1.0, clip_norm=1.0, coordinates=16_000).deviation
+
+
 def test_a_smaller_sampling_rate_leaves_the_noise_on_the_sum_as_it_is():
     records, used = table(), plan(noise_multiplier=1.0, clip_norm=1e-6, sampling_rate=0.25, steps_per_round=1)
     keys = [number.to_bytes(16, "little") for number in range(100)]
@@ -308,10 +319,10 @@ def test_empty_batches_between_full_ones_carry_nothing_over(monkeypatch):
 
 @pytest.mark.parametrize("largest_batch", [1, 5, 7, 23])
 def test_a_sample_worked_through_in_parts_is_the_same_step(largest_batch, monkeypatch):
-    records = table(rows_each=3)
-    whole = flat(trained(perceptron(), records, PLAN))
+    records, used = table(rows_each=3), plan(sampling_rate=1.0)
+    whole = flat(trained(perceptron(), records, used))
     monkeypatch.setattr("dp.training.rows_at_once", lambda *_sizes: largest_batch)
-    parts = flat(trained(perceptron(), records, PLAN))
+    parts = flat(trained(perceptron(), records, used))
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
 
 

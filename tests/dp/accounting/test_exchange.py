@@ -84,5 +84,9 @@ def test_it_is_twice_an_epsilon_at_a_smaller_delta_and_nothing_where_nothing_is_
     assert epsilon_of_exchange(lambda delta: epsilon_rdp((), delta), DELTA) == 0
 
 
+def test_what_is_found_is_enough_and_not_nearly():
+    assert epsilon_of_exchange(lambda delta: 0.7, DELTA) >= 2 * 0.7
+
+
 def test_of_a_patient_who_is_hardly_hidden_no_limit_is_told():
     assert epsilon_of_exchange(presence(GaussianEvent(0.01, 1.0, 10)), DELTA) == math.inf

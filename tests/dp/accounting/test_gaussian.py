@@ -82,6 +82,13 @@ def test_where_its_formulas_cannot_be_had_alone_the_whole_of_opacus_is_loaded(tm
     assert gaussian._formulas.__wrapped__().compute_rdp is compute_rdp
 
 
+def test_no_epsilon_is_below_zero_where_delta_is_large_and_next_to_nothing_is_spent():
+    bound = epsilon((GaussianEvent(10_000.0, 1.0, 1),), 0.5)
+    assert bound.rdp == 0
+    assert bound.prv is None or bound.prv >= 0
+    assert bound.pld is None or bound.pld >= 0
+
+
 @by_case
 def test_rdp_agrees_with_dp_accounting(events, delta):
     assert epsilon_rdp(events, delta) == pytest.approx(reference(RdpAccountant(), events, delta), rel=0.01)

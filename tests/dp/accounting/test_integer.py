@@ -82,6 +82,18 @@ def test_skellam_noise_costs_no_less_than_the_sum_says(variance, shift):
         assert divergence(moved, still, order) <= bound * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("mu", "l1", "l2", "expected"),
+    [
+        pytest.param(10.0, 8.0, 4.0, 3 * 16 / 20 + (5 * 16 + 6 * 8) / 400, id="much noise"),
+        pytest.param(1.0, 2.0, 2.0, 3 * 4 / 2 + 3 * 2 / 2, id="little noise"),
+    ],
+)
+def test_skellam_noise_costs_what_the_theorem_says_at_order_3(mu, l1, l2, expected):
+    patient = IntegerEvent(noise="skellam", variance=mu, l1=l1, l2=l2, dimension=4, shares=3, sampling_rate=1, steps=1)
+    assert released(patient, np.array([3.0]))[0] == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("variance", [100.0, 10_000.0])
 def test_skellam_noise_of_ten_steps_or_more_costs_hardly_more_than_the_sum_says(variance):
     for order in (2.0, 8.0, 32.0):
@@ -139,8 +151,12 @@ def test_narrow_shares_cost_more_the_more_coordinates_there_are_but_never_more_t
     assert cost[0] < cost[1] < cost[2]
     alone = epsilon_rdp((event("discrete-gaussian", 1.0, 1, 1, steps=20),), DELTA)
     assert cost[2] <= alone
-    narrow = event("discrete-gaussian", 0.1 * 10, 1, 1, shares=10)
-    assert epsilon_rdp((narrow,), DELTA) == epsilon_rdp((event("discrete-gaussian", 0.1),), DELTA)
+
+
+@pytest.mark.parametrize("shift", [1, 7])
+def test_shares_too_narrow_for_a_sum_of_them_to_be_near_one_cost_what_one_share_alone_does(shift):
+    narrow, one = (event("discrete-gaussian", 0.1 * shares, shift, shares=shares) for shares in (10, 1))
+    assert epsilon_rdp((narrow,), DELTA) == epsilon_rdp((one,), DELTA)
 
 
 def test_the_tail_of_a_long_sum_is_bounded_and_not_left_out():
@@ -270,6 +286,12 @@ def test_numbers_that_are_none_count_as_no_noise(field, value):
 
 
 @pytest.mark.parametrize("noise", ["skellam", "discrete-gaussian"])
+def test_noise_of_less_than_a_millionth_of_what_a_patient_moves_counts_as_none(noise):
+    little = msgspec.structs.replace(LARGE, noise=noise, variance=(0.9e-6 * LARGE.l2) ** 2)
+    assert epsilon_rdp((little,), DELTA) == math.inf
+
+
+@pytest.mark.parametrize("noise", ["skellam", "discrete-gaussian"])
 @pytest.mark.parametrize("ratio", [1e-5, 1e-3, 0.1, 1e3, 1e8])
 def test_noise_of_any_size_gives_a_number_and_more_noise_a_smaller_one(noise, ratio):
     def cost(variance):
@@ -282,14 +304,14 @@ def test_noise_of_any_size_gives_a_number_and_more_noise_a_smaller_one(noise, ra
 @pytest.mark.parametrize("noise", ["skellam", "discrete-gaussian"])
 @pytest.mark.parametrize(
     ("variance", "shift"),
-    [(1e308, 1e150), (1e308, 1.0), (1e208, 1e100), (1e200, 1e75)],
+    [(1e308, 1e155), (1e308, 1e150), (1e308, 1.0), (1e208, 1e100), (1e200, 1e75)],
     ids=lambda number: f"{number:g}",
 )
 def test_noise_at_the_end_of_floating_point_costs_no_less_than_it_does_on_a_smaller_scale(noise, variance, shift):
     huge = IntegerEvent(
         noise=noise, variance=variance, l1=shift, l2=shift, dimension=1, shares=10, sampling_rate=1.0, steps=100_000
     )
-    smaller = msgspec.structs.replace(huge, variance=variance / shift**2, l1=1.0, l2=1.0)
+    smaller = msgspec.structs.replace(huge, variance=(math.sqrt(variance) / shift) ** 2, l1=1.0, l2=1.0)
     assert epsilon_rdp([huge], DELTA) >= epsilon_rdp([smaller], DELTA) * (1 - 1e-9)
 
 
