@@ -8,7 +8,7 @@ from dp.accounting import epsilon_rdp
 from dp.events import GaussianEvent
 from dp.ledger import Account, Cost, Entry, Kind, PatientList
 from dp.ledger.entries import NOTHING
-from dp.ledger.spending import cost_epsilon
+from dp.ledger.spending import RunSpending, Spending, cost_epsilon, costs_epsilon
 from secagg.signed_log import FIRST_PREVIOUS
 
 DELTA = 1e-5
@@ -110,6 +110,25 @@ def test_a_run_that_cost_more_than_it_was_charged_counts_with_that_beside_the_ot
     )
     assert found.epsilon_at_least(RUN, training(30), DELTA) == cost_epsilon(training(80), DELTA)
     assert found.epsilon_at_least(RUN, training(10), DELTA) == found.epsilon(DELTA) == cost_epsilon(training(70), DELTA)
+
+
+def test_a_run_that_may_have_cost_more_than_it_was_charged_counts_with_no_less_than_its_reservation():
+    found = spending((Kind.RESERVE, training(100)), (Kind.CHARGE, training(20)))
+    assert found.epsilon_at_least(RUN, training(30), DELTA) == cost_epsilon(training(100), DELTA)
+
+
+def test_it_counts_beside_the_other_runs_of_those_patients_who_have_spent_most():
+    own = RunSpending(RUN, charged=training(20))
+    others = [(RunSpending(OTHER, charged=training(steps)),) for steps in (10, 90, 40)]
+    found = Spending(DATA, (own,), tuple(others))
+    assert found.epsilon_at_least(RUN, training(30), DELTA) == cost_epsilon(training(30 + 90), DELTA)
+
+
+def test_on_two_data_sets_it_counts_on_each_with_its_dearer_side_since_patients_may_have_changed_sides():
+    trained, counted = training(20), metrics(300)
+    found = Spending(DATA, (RunSpending(RUN, charged=trained),), ((RunSpending(RUN, charged=counted),),))
+    apart = costs_epsilon((trained, counted), DELTA)
+    assert found.epsilon_at_least(RUN, NOTHING, DELTA) == apart > cost_epsilon(trained.plus(counted), DELTA)
 
 
 def test_a_run_is_weighed_in_place_of_itself_and_beside_the_others():
