@@ -176,6 +176,11 @@ def test_noise_too_large_for_the_formulas_counts_as_the_largest_that_is_not(nois
     assert 0 < found.rdp < 0.01
 
 
+def test_where_composing_takes_minutes_only_rdp_is_given():
+    bound = epsilon((GaussianEvent(300.0, 0.01, 60_000), GaussianEvent(400.0, 0.01, 40_001)), DELTA)
+    assert (bound.prv, bound.pld, bound.tightest) == (None, None, bound.rdp)
+
+
 def test_where_one_step_is_nearly_free_of_noise_only_rdp_is_given():
     bound = epsilon((GaussianEvent(0.39, 0.01, 10),), DELTA)
     assert (bound.prv, bound.pld) == (None, None)

@@ -440,6 +440,15 @@ def test_the_runs_that_a_copy_and_this_ledger_both_hold_open_are_known(here, els
         assert ledger.open_in(copy) == ()
 
 
+def test_what_a_run_holds_here_is_not_held_once_more_for_the_copy_that_goes_on_with_it(here, elsewhere):
+    train(here, 1, OTHER_RUN, reserved=8, end=False)
+    shutil.copytree(here.parent, elsewhere.parent)
+    for copy in (here, elsewhere):
+        train(copy, 1, OTHER_RUN, reserved=8, end=False)
+    take(here, written(elsewhere))
+    assert spent(here) == pytest.approx(composed(3, 8, 1))
+
+
 def test_a_sum_that_is_applied_after_a_run_was_given_up_does_not_open_it_again(here):
     train(here, 1, OTHER_RUN, reserved=8, end=False)
     assert module.open_runs(read_export(written(here), SITE.public_key)) == {(DATA, OTHER_RUN)}
