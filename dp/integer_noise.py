@@ -50,10 +50,12 @@ def integer_noise(generator: np.random.Generator, noise: Noise, size: int, varia
             culprit="noise multiplier",
             remedy=f"A share of noise has a variance of {LARGEST_VARIANCE:g} squared steps at most.",
         )
-    drawn = np.zeros(size, np.int64)
     if variance == 0:
-        return drawn
+        return np.zeros(size, np.int64)
     table = _tabulated(noise, variance)
+    if size <= _CHUNK:
+        return table.draw(generator, size)
+    drawn = np.empty(size, np.int64)
     for start in range(0, size, _CHUNK):
         piece = drawn[start : start + _CHUNK]
         piece[:] = table.draw(generator, len(piece))
