@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from benchmarks.measure import best_by_turns
 from benchmarks.sizes import size
+from benchmarks.sweep.limits import expand_chunks
 from secagg.encoding import Ring, packed_size
 from secagg.masking.expansion import PARALLEL_FROM_BYTES, over_processes
 from secagg.masking.keystream import SignedKey, add_masks, in_one_process, pack_masked
-from secagg.masking.prg import CHUNK_BYTES, KEY_SIZE, OVERHANG, Keystream
 from secagg.masking.tags import tag, tag_size
 from secagg.processes.cores import usable_cores
 
@@ -43,13 +43,6 @@ def expand_raw(size: int) -> None:
     zeros, buffer = bytes(RAW_BLOCK), bytearray(RAW_BLOCK)
     for _ in range(size // RAW_BLOCK):
         encryptor.update_into(zeros, buffer)
-
-
-def expand_chunks(size: int) -> None:
-    """The keystream that masks are made of alone, ``size`` bytes, into a buffer that stays in the cache."""
-    stream, buffer = Keystream(bytes(KEY_SIZE)), memoryview(bytearray(CHUNK_BYTES + OVERHANG))
-    for number in range(size // CHUNK_BYTES):
-        stream.write_chunk(number, buffer)
 
 
 class OtherProcess:

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench_homomorphic import SCHEMES, TURNS, Ours, times
-from benchmarks.bench_keystream import expand_chunks
 from benchmarks.measure import best_by_turns, cpu_seconds
 from benchmarks.sizes import size
+from benchmarks.sweep.limits import expand_chunks
 from benchmarks.sweep.targets import SHARE
 from secagg.charter import Model
 from secagg.encoding import packing

@@ -34,7 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if folder:
         # That it is of another machine or revision is said now, and not after hours.
         try:
-            RunWriter(folder, Environment.here()).__exit__()
+            with RunWriter(folder, Environment.here()):
+                pass
         except InputError as error:
             raise pytest.UsageError(f"{error} {error.remedy}") from error
 
