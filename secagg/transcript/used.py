@@ -15,9 +15,8 @@ from secagg.transcript.files import epoch_of, read_events, transcript_files
 
 def newest_epoch(folder: Path) -> int:
     """The largest number of an epoch that has a file; 0 if none has."""
-    with suppress(InputError):
-        return max(map(epoch_of, transcript_files(folder)))
-    return 0
+    path = _newest_file(folder)
+    return epoch_of(path) if path else 0
 
 
 def last_round(folder: Path) -> int:
@@ -26,10 +25,9 @@ def last_round(folder: Path) -> int:
     Raises:
         InputError: ``unreadable``.
     """
-    epoch, last = newest_epoch(folder), 0
-    if not epoch:
+    path, last = _newest_file(folder), 0
+    if path is None:
         return last
-    path = next(path for path in transcript_files(folder) if epoch_of(path) == epoch)
     with suppress(TamperingError):
         for event in read_events(path, path.stat().st_size):
             match event:
@@ -38,3 +36,9 @@ def last_round(folder: Path) -> int:
                 case Begun():
                     last += 1
     return last
+
+
+def _newest_file(folder: Path) -> Path | None:
+    with suppress(InputError):
+        return max(transcript_files(folder), key=epoch_of)
+    return None
