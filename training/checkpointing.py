@@ -22,6 +22,7 @@ from secagg.release.checkpoints import (
     CHECKPOINTS_FILE,
     VerifiedCheckpoints,
     checkpoints_statement,
+    holds_checkpoints,
     is_vouched_for,
     read_checkpoints,
     sign_checkpoint,
@@ -131,7 +132,7 @@ class Checkpointing:
 
     @property
     def _kept(self) -> VerifiedCheckpoints | None:
-        return read_checkpoints(self.release, self.charter) if (self.release / CHECKPOINTS_FILE).exists() else None
+        return read_checkpoints(self.release, self.charter) if holds_checkpoints(self.release) else None
 
 
 def _witnessed(what: str) -> RemoteProtocolError:

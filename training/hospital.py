@@ -24,7 +24,7 @@ from secagg.masking.messages import Refusal
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError, VerifiedSum
 from secagg.policy import accept_policy, check_charter, load_policy
-from secagg.release.checkpoints import CHECKPOINTS_FILE
+from secagg.release.checkpoints import holds_checkpoints
 from secagg.release.dsse import attest
 from secagg.release.folder import holds_release
 from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
@@ -165,7 +165,7 @@ class Hospital:
     @property
     def has_checkpoints(self) -> bool:
         """Whether the release is here, and beside it the checkpoints of all logs, with enough signatures."""
-        return self.is_released and (self.release_folder / CHECKPOINTS_FILE).exists()
+        return self.is_released and holds_checkpoints(self.release_folder)
 
     @property
     def epsilon(self) -> float | None:

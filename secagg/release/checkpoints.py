@@ -104,6 +104,11 @@ def checkpoints_statement(
     return msgspec.json.encode(statement, order="sorted")
 
 
+def holds_checkpoints(folder: Path) -> bool:
+    """Whether there are checkpoints beside the release in ``folder``."""
+    return (folder / CHECKPOINTS_FILE).exists()
+
+
 def read_checkpoints(folder: Path, charter: VerifiedCharter) -> VerifiedCheckpoints:
     """The checkpoints beside a release, verified.
 

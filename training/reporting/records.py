@@ -17,7 +17,13 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.files import read_bounded
 from secagg.release import read_envelope, verify_release
-from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints, signed_transcript, verify_checkpoints
+from secagg.release.checkpoints import (
+    CHECKPOINTS_FILE,
+    holds_checkpoints,
+    read_checkpoints,
+    signed_transcript,
+    verify_checkpoints,
+)
 from secagg.release.dsse import LARGEST_STATEMENT
 from secagg.release.folder import STATEMENT_FILE
 from secagg.transcript import HospitalRecord
@@ -143,7 +149,7 @@ def _statement(folder: Path | None, charter: VerifiedCharter) -> bytes | None:
 
 
 def _checkpoints(folder: Path | None, charter: VerifiedCharter) -> bytes | None:
-    if folder is None or not (folder / CHECKPOINTS_FILE).exists():
+    if folder is None or not holds_checkpoints(folder):
         return None
     read_checkpoints(folder, charter)
     return read_bounded(folder / CHECKPOINTS_FILE, 2 * LARGEST_STATEMENT)

@@ -12,7 +12,7 @@ from dp.ledger.entries import LEDGER
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, TamperingError
 from secagg.identity import Identity
-from secagg.release.checkpoints import CHECKPOINTS_FILE, VerifiedCheckpoints, read_checkpoints
+from secagg.release.checkpoints import VerifiedCheckpoints, holds_checkpoints, read_checkpoints
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import require_hospital
 from training.reporting.evidence import SignedEvidence, gather_for_others, gather_site, read_evidence
@@ -51,7 +51,7 @@ def read_sites(
 
 
 def _checkpoints(release: Path | None, charter: VerifiedCharter) -> VerifiedCheckpoints | None:
-    if release is None or not (release / CHECKPOINTS_FILE).exists():
+    if release is None or not holds_checkpoints(release):
         return None
     try:
         return read_checkpoints(release, charter)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from secagg.files import is_locked
-from secagg.release.checkpoints import CHECKPOINTS_FILE
+from secagg.release.checkpoints import holds_checkpoints
 from secagg.release.folder import holds_release
 from training.engines.nvflare.deadlines import LINGERING, LONGEST_FAREWELL
 from training.engines.nvflare.listening import Listener
@@ -51,7 +51,7 @@ class Farewell:
 
     def _nothing_follows(self) -> bool:
         # Others may keep the coordinator waiting, and their checkpoints come after that, as the last of a job.
-        return (self._release / CHECKPOINTS_FILE).exists() or not is_locked(self._attending)
+        return holds_checkpoints(self._release) or not is_locked(self._attending)
 
 
 class _Lasting:
