@@ -28,7 +28,7 @@ class Compared:
     """Other models on the same test records; none is tuned, or trained to the end.
 
     Attributes:
-        steps: as many as each of them took.
+        steps: as many as each of them took, and each hospital in the run.
         pooled_same_steps: one model on all records, without protection; ``curator``: with the charter's noise added
             once, None without differential privacy; ``alone``: each hospital's own, as private as in the run.
     """
@@ -79,7 +79,7 @@ def compare(
     pooled = tried(_POOLED, partial(comparison.pooled, hospitals))
     curator = None if charter.privacy.mode == "none" else tried(_CURATOR, partial(comparison.curator, hospitals))
     alone = tuple((own.name, tried(f"{own.name} alone", partial(comparison.alone, own))) for own in hospitals)
-    return Compared(charter.training.rounds * charter.training.local_steps, pooled, curator, alone)
+    return Compared(comparison.sums * charter.training.local_steps, pooled, curator, alone)
 
 
 def _kept(folder: Path) -> JsonLines[_Found]:

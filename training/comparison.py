@@ -6,20 +6,23 @@ records can do this: a simulation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from dp.randomness import secure_generator
-from secagg.charter import Charter, Training
+from secagg.charter import Charter
 from training.evaluation import evaluate
 from training.local_sgd import train_locally
 from training.local_work import LocalWork
 from training.metrics import Metrics
+from training.model_state import flatten, load
+from training.one_place import train_in_one_place
 from training.pooled_steps import PooledSteps
 from training.records import Records, concatenate
 from training.scaling import Scaling
@@ -41,6 +44,8 @@ class Comparison:
 
     Attributes:
         seed: of the order of batches.
+        sums: how many the hospitals made. Each model takes as many steps as they, as a consortium of one: the charter's
+            local steps, then the server's.
     """
 
     charter: Charter
@@ -48,9 +53,10 @@ class Comparison:
     test: Records
     device: torch.device
     seed: int
+    sums: int
 
     def pooled(self, hospitals: Sequence[HospitalPatients]) -> Metrics:
-        """All records in one place, no protection: as many steps as each hospital takes, on batches as large as all
+        """All records in one place, no protection: as many steps as each hospital took, on batches as large as all
         of theirs together."""
         return self._train_openly(concatenate([hospital.train for hospital in hospitals]), self._batch(hospitals))
 
@@ -59,7 +65,7 @@ class Comparison:
         return self._train_privately(concatenate([hospital.train for hospital in hospitals]))
 
     def alone(self, hospital: HospitalPatients) -> Metrics:
-        """One hospital on its own records, for as many steps as it takes in the consortium, as private as there."""
+        """One hospital on its own records, for as many steps as it took in the consortium, as private as there."""
         return self._train_privately(hospital.train) or self._train_openly(hospital.train, self._batch([hospital]))
 
     def _batch(self, hospitals: Sequence[HospitalPatients]) -> int:
@@ -70,30 +76,40 @@ class Comparison:
         return max(1, round(sum(charter.privacy.sampling_rate * count for count in patients)))
 
     def _train_openly(self, records: Records, batch: int) -> Metrics:
-        training = self.charter.training
-        if self.charter.privacy.mode == "distributed":
-            return self._measure(self._steps(records).openly(np.random.default_rng(self.seed)), records)
-        settings = msgspec.structs.replace(_at_once(training), batch_size=batch)
-        module = self.task.build_model()
         generator = np.random.default_rng(self.seed)
-        train_locally(module, self._scaled(records, records), self.task.loss, settings, generator, self.device)
-        return self._measure(module, records)
+        if self.charter.privacy.mode == "distributed":
+            return self._measure(self._steps(records).openly(generator), records)
+        scaled = self._scaled(records, records)
+        settings = msgspec.structs.replace(self.charter.training, batch_size=batch)
+
+        def train(module: nn.Module) -> None:
+            train_locally(module, scaled, self.task.loss, settings, generator, self.device)
+
+        return self._measure(self._in_rounds(train), records)
 
     def _train_privately(self, records: Records) -> Metrics | None:
         if self.charter.privacy.mode == "none":
             return None
         if self.charter.privacy.mode == "distributed":
             return self._measure(self._steps(records).privately(), records)
-        charter = msgspec.structs.replace(self.charter, training=_at_once(self.charter.training))
         scaled = self._scaled(records, records)
-        module = self.task.build_model()
-        LocalWork(charter, self.task, scaled, None, self.device, secure_generator()).train(module)
-        return self._measure(module, records)
+        work = LocalWork(self.charter, self.task, scaled, None, self.device, secure_generator())
+        return self._measure(self._in_rounds(work.train), records)
+
+    def _in_rounds(self, train: Callable[[nn.Module], None]) -> nn.Module:
+        worked_on = self.task.build_model()
+
+        def update(model: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+            load(worked_on, model)
+            train(worked_on)
+            return flatten(worked_on.cpu()).astype(np.float64) - model.astype(np.float64)
+
+        return train_in_one_place(self.task, self.charter.training, self.sums, update)
 
     def _steps(self, records: Records) -> PooledSteps:
         """With as large a batch as these records are sampled into."""
         batch = max(1.0, self.charter.privacy.sampling_rate * records.patient_count)
-        return PooledSteps(self.charter, self.task, self._scaled(records, records), batch, self.device)
+        return PooledSteps(self.charter, self.task, self._scaled(records, records), batch, self.device, self.sums)
 
     def _measure(self, module: nn.Module, trained_on: Records) -> Metrics:
         return evaluate(self.task, module, self._scaled(self.test, trained_on), self.device)
@@ -101,17 +117,3 @@ class Comparison:
     def _scaled(self, records: Records, trained_on: Records) -> Records:
         scaling = Scaling(self.task.spec)
         return scaling.apply(records, moments_of(trained_on) if scaling.needs_moments else None)
-
-
-def _at_once(training: Training) -> Training:
-    """All steps of a hospital in one place and one round, where there is nobody to hold together."""
-    # Where hospitals apply momentum to the mean update, one place applies it to its gradient.
-    shared = training.server.momentum if training.server.optimizer == "momentum" else 0.0
-    return msgspec.structs.replace(
-        training,
-        rounds=1,
-        local_steps=training.rounds * training.local_steps,
-        momentum=max(training.momentum, shared),
-        # FedProx pulls to the model of the round: in a single one, to the model that was drawn at the start.
-        prox_mu=0.0,
-    )

@@ -5,7 +5,6 @@ Knows the charter's steps and how much noise one curator needs. Only somebody wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,10 +18,10 @@ from dp.randomness import secure_generator
 from dp.sampling import poisson_sample
 from secagg.charter import Charter
 from training.local_sgd import drawing_from
-from training.model_state import flatten, load
+from training.model_state import load
 from training.noise import noise_shares
+from training.one_place import train_in_one_place
 from training.records import Records
-from training.server_optimizer import apply, initial_state
 from training.step_work import StepRecords, StepWork
 from training.task import Task
 
@@ -35,6 +34,7 @@ class PooledSteps:
 
     Attributes:
         batch: what sums of gradients are divided by.
+        sums: how many steps are taken; noise and schedules are those of all the charter's rounds.
     """
 
     charter: Charter
@@ -42,6 +42,7 @@ class PooledSteps:
     records: Records
     batch: float
     device: torch.device
+    sums: int
 
     def privately(self) -> nn.Module:
         """With the noise that the charter's budget takes of one curator: Gaussian, on the sum of clipped gradients."""
@@ -59,7 +60,7 @@ class PooledSteps:
             return -total / (shares.scale * self.batch)
 
         try:
-            return self._train(update)
+            return train_in_one_place(self.task, self.charter.training, self.sums, update)
         finally:
             work.close()
 
@@ -80,17 +81,7 @@ class PooledSteps:
             return -_gradient(module) * (len(patients) / self.batch)
 
         with drawing_from(generator, self.device):
-            return self._train(update)
-
-    def _train(self, update: Callable[[npt.NDArray[np.float32]], Vector]) -> nn.Module:
-        training = self.charter.training
-        module = self.task.build_model()
-        model = flatten(module)
-        state = initial_state(len(model))
-        for _ in range(training.rounds):
-            state, model = apply(training.server, state, model, update(model), training.rounds)
-        load(module, model)
-        return module
+            return train_in_one_place(self.task, self.charter.training, self.sums, update)
 
 
 def _gradient(module: nn.Module) -> Vector:

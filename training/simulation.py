@@ -208,8 +208,14 @@ def _add_unmeasured(
 def _compare(consortium: SimulatedConsortium, folder: Path, observer: Observer) -> Compared | None:
     if consortium.test is None:
         return None
-    charter = consortium.charter.charter
-    comparison = Comparison(charter, consortium.task, consortium.test, consortium.device, consortium.settings.seed)
+    comparison = Comparison(
+        consortium.charter.charter,
+        consortium.task,
+        consortium.test,
+        consortium.device,
+        consortium.settings.seed,
+        consortium.furthest().state.sums,
+    )
     return compare(comparison, consortium.patients, folder, observer.on_compare, observer.on_no_comparison)
 
 

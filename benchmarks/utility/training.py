@@ -79,7 +79,7 @@ def in_one_place(ground: Ground, records: Records, epsilon: float | None, recipe
         return module
     charter = ground.charter(shared_choices(ground, epsilon, recipe))
     batch = max(1.0, recipe.sampling_rate * records.patient_count)
-    return PooledSteps(charter, ground.task, scaled, batch, CPU).privately()
+    return PooledSteps(charter, ground.task, scaled, batch, CPU, charter.training.rounds).privately()
 
 
 def through_the_protocol(

@@ -1,4 +1,4 @@
-"""One place that has the records trains as the consortium does, less what only makes sense between hospitals."""
+"""One place that has the records takes the same steps as the consortium."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def curators_model(tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "evaluate", lambda _task, module, *_: flatten(module))
     sites = write_tables(tmp_path, 3)
 
-    def curators_model(**training):
+    def curators_model(sums=4, **training):
         folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
         choices = choices_of(training_of(rounds=4, **training), privacy="local", epsilon=8.0, sampling_rate=0.5)
         settings = settings_for(sites, choices, PRIVATE_TASK)
@@ -32,17 +32,24 @@ def curators_model(tmp_path, monkeypatch):
         charter = read_verified(folder / "charter").charter
         task = task_of(charter)
         found = [HospitalPatients(site.name, site.records) for site in read_sites(settings.source, task)]
-        return Comparison(charter, task, found[0].train, resolve_device("cpu"), 0).curator(found)
+        return Comparison(charter, task, found[0].train, resolve_device("cpu"), 0, sums).curator(found)
 
     return curators_model
 
 
-def test_one_curator_is_not_held_to_the_model_that_all_started_from(curators_model):
-    """FedProx pulls to the model of the round; in one place there is one round, and it would pull to the start."""
-    assert np.array_equal(curators_model(prox_mu=1.0), curators_model(prox_mu=0.0))
+def test_one_curator_takes_the_step_of_the_server_too(curators_model):
+    adam = curators_model(server=ServerStep(optimizer="adam", learning_rate=0.1))
+    assert not np.array_equal(adam, curators_model())
 
 
-def test_one_curator_applies_to_gradients_the_momentum_that_hospitals_apply_to_their_mean_update(curators_model):
-    of_the_server = curators_model(server=ServerStep(optimizer="momentum", momentum=0.9))
-    assert np.array_equal(of_the_server, curators_model(momentum=0.9))
-    assert not np.array_equal(of_the_server, curators_model())
+def test_a_server_that_halves_every_update_halves_it_for_one_curator_as_well(curators_model):
+    whole, half = (curators_model(sums=1, server=ServerStep(learning_rate=rate)) for rate in (1.0, 0.5))
+    start = curators_model(sums=0)
+    assert np.allclose(half - start, (whole - start) / 2, atol=1e-6)
+
+
+def test_schedules_are_those_of_the_charters_rounds_however_early_a_run_has_ended(curators_model):
+    falling, constant = (
+        curators_model(sums=1, server=ServerStep(schedule=schedule)) for schedule in ("linear", "constant")
+    )
+    assert np.array_equal(falling, constant)

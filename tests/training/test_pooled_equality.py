@@ -205,7 +205,7 @@ class DropsAll(TabularTask):
 
 
 def test_without_noise_too_a_model_is_trained_in_training_mode_however_it_was_built():
-    pooled = PooledSteps(charter_for(3, 2), DropsAll(SPEC), records_of(1, "even")[0], 24.0, CPU)
+    pooled = PooledSteps(charter_for(3, 2), DropsAll(SPEC), records_of(1, "even")[0], 24.0, CPU, 2)
     trained = pooled.openly(np.random.default_rng(1))
     assert torch.equal(trained[1].weight, torch.ones(1, 2))
     assert trained[1].bias != 0
@@ -219,7 +219,7 @@ class DropsHalf(TabularTask):
 
 
 def test_without_noise_the_same_seed_gives_the_same_model_and_leaves_what_others_draw():
-    pooled = PooledSteps(charter_for(3, 5), DropsHalf(SPEC), records_of(1, "even")[0], 24.0, CPU)
+    pooled = PooledSteps(charter_for(3, 5), DropsHalf(SPEC), records_of(1, "even")[0], 24.0, CPU, 5)
     before = torch.get_rng_state()
     one, again, other = (flatten(pooled.openly(np.random.default_rng(seed))) for seed in (3, 3, 4))
     assert np.array_equal(one, again)

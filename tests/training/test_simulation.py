@@ -266,6 +266,15 @@ def test_a_comparison_that_diverges_is_told_and_takes_nothing_from_what_was_made
     assert verify_release(folder / "release").statement.predicate.sums == 20
 
 
+def test_what_a_run_that_ended_early_is_compared_with_ends_as_early(tmp_path, tables):
+    folder = tmp_path / "run"
+    choices = choices_of(training_of(rounds=9, local_steps=2), metrics="exact", target=0.01)
+    prepare(folder, settings_for(tables, choices, compare=True))
+    result = run(folder, Observer())
+    assert result.rounds[-1].record.step < 9
+    assert result.comparison.steps == 2 * result.rounds[-1].record.step
+
+
 def test_a_private_run_taken_up_again_has_paid_for_every_round_it_states(tmp_path, tables):
     folder = tmp_path / "run"
     prepare(folder, settings_for(tables, PRIVATE_CHOICES, PRIVATE_TASK))
