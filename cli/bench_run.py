@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from cli.output import json_option, print_json, progress_console, quiet_progress
 from cli.paths import FOLDER, quoted
 from cli.sizing import BELOW_ONE
 from secagg.charter.sections import MOST_MEMBERS, MOST_PARAMETERS, PrivacyMode
+from secagg.errors import SecaggError
 
 _MOST_TURNS = 100
 
@@ -117,15 +119,29 @@ def run(
         def tell(order: Order) -> None:
             progress.update(task, advance=1, description=f"{_name(order)}, turn {order.turn} of {turns}")
 
-        run_cases(writer, here, turns, tell)
+        failed = run_cases(writer, here, turns, tell)
     found = read_run(out)
     files = write_out(out, found)
+    if failed:
+        raise _not_measured(list(failed.values()), out)
     held = len({one.case for one in found.measurements})
     if as_json:
         print_json(RunJson(str(out), held, left_out, [str(file) for file in files]))
         return
     measured = "1 case is" if held == 1 else f"{held} cases are"
     click.echo(f"{measured} in {out}. `secagg bench table {quoted(out)}` prints its tables.")
+
+
+def _not_measured(failed: Sequence[SecaggError], out: Path) -> SecaggError:
+    for error in failed:
+        progress_console.print(f"Not measured: {error.message}", markup=False, soft_wrap=True)
+    cases = "1 case" if len(failed) == 1 else f"{len(failed)} cases"
+    return SecaggError(
+        "not-measured",
+        f"{cases} could not be measured, {failed[0].culprit} first. What was measured is in {out}, with its tables.",
+        culprit=failed[0].culprit,
+        remedy=failed[0].remedy,
+    )
 
 
 def _chosen(

@@ -51,24 +51,35 @@ def measurable(cases: Sequence[Case]) -> list[Case]:
     return [case for case in cases if case.scheme not in missing]
 
 
-def run_cases(writer: RunWriter, cases: Sequence[Case], turns: int, on_order: Callable[[Order], None]) -> None:
-    """Measure what is not in the folder yet. Cases of what is not installed are left for another time.
+def run_cases(
+    writer: RunWriter, cases: Sequence[Case], turns: int, on_order: Callable[[Order], None]
+) -> dict[Case | None, SecaggError]:
+    """Measure what is not in the folder yet; what could not be measured, and why. The others are, all the same.
+
+    Cases of what is not installed are left for another time.
 
     Args:
         on_order: is told of each before it is measured, and of each that was measured before.
 
     Raises:
-        InputError: of `RunWriter.add`, or why a case cannot be measured.
+        InputError: of `RunWriter.add`, or why a case cannot be had.
     """
     for case in cases:
         check_case(case)
     done = {_order_of(row) for row in writer.rows}
+    failed: dict[Case | None, SecaggError] = {}
     for order in orders(measurable(cases), turns):
         on_order(order)
-        if order not in done:
+        if order in done or order.case in failed:
+            continue
+        try:
             row = measured(order)
+        except SecaggError as error:
+            failed[order.case] = error
+        else:
             # Each process runs what is on the disk by then.
             writer.add(row, Environment.here())
+    return failed
 
 
 def measured(order: Order) -> Row:

@@ -24,8 +24,14 @@ class SparedEpoch(Epoch):
     spared: Collection[int] = ()
 
     def mask_keys(self, round_number: int, model: bytes) -> list[SignedKey]:
-        """The key of its own mask, and those that it has in common with hospitals that are real or have dropped."""
-        own, *pairwise = super().mask_keys(round_number, model)
+        """The key of its own mask, and those that it has in common with hospitals that are real or have dropped.
+
+        None where nothing is masked.
+        """
+        keys = super().mask_keys(round_number, model)
+        if not keys:
+            return []
+        own, *pairwise = keys
         peers = sorted((set(self.holders_of(self.number)) | set(self.held)) - {self.number})
         return [own, *(key for peer, key in zip(peers, pairwise, strict=True) if peer not in self.spared)]
 

@@ -62,7 +62,7 @@ def test_a_round_passes_the_messages_and_bytes_that_a_plan_promises(scheme):
     assert found.bytes_down == pytest.approx(planned.bytes_down, rel=0.01)
 
 
-@pytest.mark.parametrize("scheme", ["mask", "double-lock"])
+@pytest.mark.parametrize("scheme", ["mask", "double-lock", "bfv", "ckks"])
 def test_hospitals_that_leave_out_masks_which_cancel_give_the_same_sum(scheme, monkeypatch):
     monkeypatch.setattr(consortium, "_MOST_NUMBERS", 0)
     monkeypatch.setattr(consortium, "_REAL", 2)

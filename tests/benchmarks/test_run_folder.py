@@ -62,6 +62,22 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_not_there_yet(tmp_path, mea
     assert len(read_run(tmp_path).rows) == 8
 
 
+def test_a_case_that_cannot_be_measured_is_told_and_keeps_no_other_from_it(tmp_path, measured, monkeypatch):
+    measure = running.measured
+
+    def fail_under_plain(order: Order):
+        if order.case and order.case.scheme == "plain":
+            raise SecaggError("worker-failed", "No memory.", culprit=order.case.name)
+        return measure(order)
+
+    monkeypatch.setattr(running, "measured", fail_under_plain)
+    with RunWriter(tmp_path, HERE) as writer:
+        failed = run_cases(writer, CASES, 2, ignore)
+    assert {case: error.reason for case, error in failed.items()} == {CASES[0]: "worker-failed"}
+    assert [order.case for order in measured] == [CASES[1], None, CASES[1], None, CASES[1]]
+    assert len(read_run(tmp_path).rows) == 5
+
+
 def test_half_a_row_is_measured_again(tmp_path, measured):
     with RunWriter(tmp_path, HERE) as writer:
         run_cases(writer, CASES, 1, ignore)
