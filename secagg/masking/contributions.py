@@ -1,7 +1,7 @@
-"""Whether everybody whose vector is said to be in an encrypted sum has signed one: the signed contributor list.
+"""Which vectors a sum is made of, by what their senders have signed: the signed contributor list, and its digest.
 
-Knows headers and signatures. Knows nothing of ciphertexts. What is in the sum itself, its tag shows once it is open; a
-sum is not opened at all for contributors who signed nothing.
+Knows headers and signatures. Knows nothing of ciphertexts. What is in an encrypted sum itself, its tag shows once it is
+open; a sum is not opened at all for contributors who signed nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secagg.errors import RemoteProtocolError
+from secagg.labels import digest
 from secagg.masking.messages import Contribution
 from secagg.masking.session import Session, Survivors
 from secagg.wire import Envelope, Stage
@@ -19,6 +20,11 @@ def detach_contribution(envelope: Envelope) -> Contribution:
     """What others need of a Masked envelope."""
     header = envelope.header
     return Contribution(header.sequence, header.payload_digest, envelope.signature)
+
+
+def vectors_digest(contributions: Sequence[Contribution]) -> bytes:
+    """SHA-256 of what was contributed, by member number: 32 bytes. Survivors sign it with the shares that they give."""
+    return digest("vectors", b"".join(contribution.payload_digest for contribution in contributions))
 
 
 def require_contributions(

@@ -101,7 +101,7 @@ def _propose(session: Session) -> int:
 
 
 def _unmask(session: Session) -> int:
-    return len(session.members) * (3 + _AGREEMENT) + 64
+    return len(session.members) * (3 + _AGREEMENT) + DIGEST_SIZE + 64
 
 
 def _reveal(session: Session) -> int:

@@ -12,7 +12,9 @@ from secagg.masking.messages import Reveal
 from secagg.masking.session import Session, Survivors
 
 
-def shares_for(survivors: Survivors, held: Mapping[int, HeldShares], session: Session, round_number: int) -> Reveal:
+def shares_for(
+    survivors: Survivors, vectors: bytes, held: Mapping[int, HeldShares], session: Session, round_number: int
+) -> Reveal:
     """The shares to reveal: of each survivor's self-mask seed, and of its noise seeds that are removed; of each dropped
     participant's mask key. Never both of one hospital.
 
@@ -20,6 +22,7 @@ def shares_for(survivors: Survivors, held: Mapping[int, HeldShares], session: Se
     cannot ask for noise that must stay.
 
     Args:
+        vectors: the digest of what the survivors sent, as the coordinator says; signed with the shares.
         held: by owner, the shares that this hospital holds.
     """
     slot = session.slot(round_number)
@@ -29,6 +32,7 @@ def shares_for(survivors: Survivors, held: Mapping[int, HeldShares], session: Se
     seeds = [SELF_MASK_SEED, *removed]
     return Reveal(
         survivors.digest(),
+        vectors,
         b"".join(held[owner].rounds[slot][seed] for seed in seeds for owner in remaining),
         b"".join(held[owner].rounds[slot][MASK_KEY] for owner in dropped),
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from secagg.errors import RemoteProtocolError
+from secagg.masking.asked import Asked
 from secagg.masking.messages import AEAD_OVERHEAD, ResponderReveal, SealedReveal
-from secagg.masking.session import Session, Settled
+from secagg.masking.session import Session
 from secagg.masking.shamir import SHARE_SIZE
 
 
@@ -18,12 +19,12 @@ class SealedReveals:
     """One round's sealed shares as they come in.
 
     Attributes:
-        settled: what sum they are for.
+        asked: what they are for.
         participants: how many hospitals everybody holds shares of.
     """
 
     session: Session
-    settled: Settled
+    asked: Asked
     participants: int
     sealed: dict[int, bytes] = field(default_factory=dict)
 
@@ -41,11 +42,10 @@ class SealedReveals:
         """Take one hospital's shares.
 
         Raises:
-            RemoteProtocolError: ``survivors-changed`` or ``wrong-length``, naming the responder.
+            RemoteProtocolError: as `Asked.check`; ``wrong-length``, naming the responder.
         """
         name = self.session.name(responder)
-        if reveal.survivors_digest != self.settled.survivors.digest():
-            raise RemoteProtocolError("survivors-changed", f"{name} answered for another survivor set.", culprit=name)
+        self.asked.check(reveal, name)
         if len(reveal.sealed) != self.participants * SHARE_SIZE + AEAD_OVERHEAD:
             raise RemoteProtocolError("wrong-length", f"{name} revealed another number of shares.", culprit=name)
         self.sealed[responder] = reveal.sealed

@@ -249,7 +249,7 @@ def round_traffic(shape: Shape) -> Traffic:
     if shape.masked:
         agreements = [Agreement(number, shape.holders, bytes(SIGNATURE_SIZE)) for number in numbers[: shape.agreements]]
         up.append(sealed_size(Stage.REVEAL, _reveal(shape), sender=middle, round=1))
-        down.append(sealed_size(Stage.UNMASK, Unmask(numbers, agreements), round=1))
+        down.append(sealed_size(Stage.UNMASK, Unmask(numbers, bytes(DIGEST_SIZE), agreements), round=1))
     return Traffic(len(up), len(down), sum(up), sum(down))
 
 
@@ -278,11 +278,11 @@ def _sum(shape: Shape) -> Sum | EncryptedSum:
 
 def _reveal(shape: Shape) -> Reveal | SealedReveal:
     if shape.encrypted:
-        return SealedReveal(bytes(DIGEST_SIZE), bytes(_sealed_shares(shape)))
+        return SealedReveal(bytes(DIGEST_SIZE), bytes(DIGEST_SIZE), bytes(_sealed_shares(shape)))
     held = shape.holders + (0 if shape.graph else 1)
     gone = held * shape.dropped // shape.members
     seeds = (held - gone) * (1 + shape.removed_component_count)
-    return Reveal(bytes(DIGEST_SIZE), bytes(seeds * SHARE_SIZE), bytes(gone * SHARE_SIZE))
+    return Reveal(bytes(DIGEST_SIZE), bytes(DIGEST_SIZE), bytes(seeds * SHARE_SIZE), bytes(gone * SHARE_SIZE))
 
 
 def _sealed_shares(shape: Shape) -> int:

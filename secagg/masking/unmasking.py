@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from secagg.encoding.ring import RingVector
 from secagg.errors import RemoteProtocolError
 from secagg.masking import kdf
+from secagg.masking.asked import Asked
 from secagg.masking.dealing import MASK_KEY, SELF_MASK_SEED, secrets_of
 from secagg.masking.dealt import Dealt
 from secagg.masking.expansion import over_processes
@@ -21,7 +22,7 @@ from secagg.masking.noise import NoiseExpansion
 from secagg.masking.rebuilding import Rebuilding
 from secagg.masking.remedies import WITHOUT_MEMBER
 from secagg.masking.removal import Removal
-from secagg.masking.session import Session, Settled
+from secagg.masking.session import Session
 from secagg.masking.shamir import SHARE_SIZE
 
 
@@ -30,25 +31,25 @@ class Unmasking:
     """One round's shares as they come in.
 
     Attributes:
-        settled: what sum they are for.
+        asked: what they are for.
         dealt: what was dealt in this epoch; who dealt and is no survivor has dropped.
         noise: draws again the noise that is removed.
         responders: who has answered.
     """
 
     session: Session
-    settled: Settled
+    asked: Asked
     dealt: Dealt
     noise: NoiseExpansion
     responders: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._alive = frozenset(self.settled.survivors.numbers)
-        dealt = self.dealt
-        self._removal = Removal(self.session, self.settled, dealt.roster, self.noise)
+        settled, dealt = self.asked.settled, self.dealt
+        self._alive = frozenset(settled.survivors.numbers)
+        self._removal = Removal(self.session, settled, dealt.roster, self.noise)
         self._rebuilding = Rebuilding(
             self.session,
-            self.settled,
+            settled,
             dealt.roster,
             dealt.participants,
             # A hospital masks with those who hold its shares, and with those whose shares it holds.
@@ -64,11 +65,10 @@ class Unmasking:
         """Take one hospital's shares, each checked against what its dealer signed.
 
         Raises:
-            RemoteProtocolError: ``survivors-changed``, ``wrong-length`` or ``wrong-share``, naming the responder.
+            RemoteProtocolError: as `Asked.check`; ``wrong-length`` or ``wrong-share``, naming the responder.
         """
         name = self.session.name(responder)
-        if reveal.survivors_digest != self.settled.survivors.digest():
-            raise RemoteProtocolError("survivors-changed", f"{name} answered for another survivor set.", culprit=name)
+        self.asked.check(reveal, name)
         remaining = [owner for owner in self.dealt.held_by[responder] if owner in self._alive]
         dropped = [owner for owner in self.dealt.held_by[responder] if owner not in self._alive]
         components, size = self._removal.components, len(remaining) * SHARE_SIZE
@@ -100,7 +100,7 @@ class Unmasking:
         return self._removal.take_off(masked_sum, tags)
 
     def _check(self, responder: int, which: int, owners: list[int], shares: bytes) -> None:
-        session, number = self.session, self.settled.round
+        session, number = self.session, self.asked.settled.round
         secret, component = secrets_of(session)[which]
         place = session.slot(number) * session.secrets_a_round + which
         for index, owner in enumerate(owners):

@@ -27,6 +27,7 @@ _AT_A_HOSPITAL, _AT_THE_COORDINATOR = (MaskingClient, Party), (MaskingServer, Co
 PARTIES = {
     Refuser.HOSPITAL: _AT_A_HOSPITAL,
     Refuser.COORDINATOR: _AT_THE_COORDINATOR,
+    Refuser.AUDIT: (MaskingServer,),
     Refuser.BOTH: (*_AT_A_HOSPITAL, *_AT_THE_COORDINATOR),
 }
 THREAT_MODEL = (REPOSITORY / "docs" / "threat-model.md").read_text(encoding="utf-8")

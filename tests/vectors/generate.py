@@ -25,6 +25,7 @@ from secagg.identity import Identity, fingerprint
 from secagg.labels import digest, label
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session, Survivors, kdf, shamir
+from secagg.masking.contributions import vectors_digest
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import (
@@ -32,6 +33,7 @@ from secagg.masking.messages import (
     Advertise,
     Agree,
     Begin,
+    Contribution,
     Deals,
     Masked,
     Open,
@@ -243,6 +245,7 @@ def primitives() -> dict[str, Any]:
     shared = kdf.agree(first, kdf.public_key(second), "peer")
     sizes = (32, 64, 64, 32)
     roster = {number: Advertise(*(randomness(size) for size in sizes), holders=[]) for number in (1, 2)}
+    sent = [bytes([number] * 32) for number in (1, 2, 4)]
     return {
         "labels": [
             {"purpose": purpose, "context": shown(context), "label": label(purpose, *context).hex()}
@@ -287,6 +290,10 @@ def primitives() -> dict[str, Any]:
             "advertisements": [[part.hex() for part in msgspec.structs.astuple(roster[n])[:4]] for n in (1, 2)],
             "digest": roster_digest((1, 2), roster, session).hex(),
             "survivors_digest": Survivors((1, 2, 4)).digest().hex(),
+        },
+        "vectors": {
+            "payload_digests": [digest.hex() for digest in sent],
+            "digest": vectors_digest([Contribution(0, digest, bytes(64)) for digest in sent]).hex(),
         },
         "keystreams": [
             {"key": key.hex(), "bits": bits, "sign": sign, **keystream_parts(key, bits, sign)}
@@ -446,7 +453,8 @@ def bad_for_hospital(charter: VerifiedCharter, events: list[dict[str, Any]]) -> 
     ):
         yield Bad(name, 1, opened, forge(Stage.ROSTER, Roster(named, shown)), reason)
     yield Bad("another epoch", 1, opened, forge(Stage.ROSTER, Roster(participants, roster), epoch=2), "other-epoch")
-    yield Bad("out of turn", 1, opened, forge(Stage.UNMASK, Unmask([1, 2, 3, 4], []), round=1), "unexpected-message")
+    early = forge(Stage.UNMASK, Unmask([1, 2, 3, 4], bytes(32), []), round=1)
+    yield Bad("out of turn", 1, opened, early, "unexpected-message")
     wrong = forge(Stage.ROSTER, Roster(participants, roster), recipient=2)
     yield Bad("for another member", 1, opened, wrong, "other-recipient")
     dealt = find(events, "DEALS", to=1)
@@ -469,8 +477,10 @@ def bad_for_hospital(charter: VerifiedCharter, events: list[dict[str, Any]]) -> 
         ([1, 2, 9], "unknown-survivor"),
         ([1, 2, 3], "no-agreement"),
     ):
-        yield Bad(f"survivors {survivors}", 1, asked, forge(Stage.UNMASK, Unmask(survivors, []), round=1), reason)
-    yield Bad("unmask twice", 1, asked + 1, forge(Stage.UNMASK, Unmask([1, 2, 3], []), round=1), "unexpected-message")
+        request = forge(Stage.UNMASK, Unmask(survivors, bytes(32), []), round=1)
+        yield Bad(f"survivors {survivors}", 1, asked, request, reason)
+    again = forge(Stage.UNMASK, Unmask([1, 2, 3], bytes(32), []), round=1)
+    yield Bad("unmask twice", 1, asked + 1, again, "unexpected-message")
     total = find(events, "SUM", to=1)
     size = make_session(charter).vector_bytes
     for name, payload, reason in (
@@ -498,7 +508,7 @@ def bad_agreements(charter: VerifiedCharter, events: list[dict[str, Any]]) -> It
         ([1, 2, 9], "unknown-survivor"),
     ):
         yield Bad(f"propose {survivors}", 1, proposed, forge(Stage.PROPOSE, Propose(survivors)), reason)
-    unagreed = forge(Stage.UNMASK, Unmask([1, 2, 4], []))
+    unagreed = forge(Stage.UNMASK, Unmask([1, 2, 4], bytes(32), []))
     yield Bad("unmask before anybody agreed", 1, proposed, unagreed, "no-agreement")
     yield Bad("propose twice", 1, proposed + 1, forge(Stage.PROPOSE, Propose([1, 2, 4])), "unexpected-message")
     asked = next(
@@ -509,7 +519,7 @@ def bad_agreements(charter: VerifiedCharter, events: list[dict[str, Any]]) -> It
     ]
 
     def unmask(survivors: list[int], shown: list[memoryview]) -> bytes:
-        return forge(Stage.UNMASK, Unmask(survivors, [detached(bytes(message)) for message in shown]))
+        return forge(Stage.UNMASK, Unmask(survivors, bytes(32), [detached(bytes(message)) for message in shown]))
 
     def signed(number: int, payload: msgspec.Struct, **header: int) -> memoryview:
         sealer = Sealer(charter, number, identities()[number - 1], header.pop("epoch", 1))
@@ -579,6 +589,8 @@ def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) 
     yield Bad("a wrong share", 0, revealed, sealed(Stage.REVEAL, wrong, round=1), "wrong-share")
     other = msgspec.structs.replace(honest, survivors_digest=bytes(32))
     yield Bad("another cohort", 0, revealed, sealed(Stage.REVEAL, other, round=1), "survivors-changed")
+    unseen = msgspec.structs.replace(honest, vectors_digest=bytes(32))
+    yield Bad("other vectors", 0, revealed, sealed(Stage.REVEAL, unseen, round=1), "vectors-changed")
 
 
 def files() -> dict[str, bytes]:

@@ -9,15 +9,18 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from secagg.errors import SecaggError
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import pack_words, words_size
+from secagg.labels import DIGEST_SIZE
 from secagg.masking import Survivors
 from secagg.masking.messages import AEAD_OVERHEAD, Masked, Reveal, SealedReveal
 from secagg.masking.shamir import SHARE_SIZE
-from secagg.wire import Outbox, Sealer, Stage
+from secagg.wire import Outbox, Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode
 from training.attacks.encrypted import ENCRYPTED, EncryptedCoordinator, under_each
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
 from training.testbed.build import Build
@@ -113,10 +116,11 @@ def _reveal(stage: Consortium, vectors: Vectors, tries: Tries, false: list[Seale
     stage.deliver(stage.server.begin(1))
     outbox = stage.answer(stage.mask(vectors, silent=[_SILENT]))
     replies = dict(stage.deliver(stage.answer(stage.deliver(outbox))))
-    del replies[LIAR]
+    # Of the vectors that it was asked about, so that it is not refused for these.
+    due = decode(open_envelope(replies.pop(LIAR), stage.charter, 1 << 20).payload, SealedReveal).vectors_digest
     sealer = Sealer(stage.charter, LIAR, stage.identities[LIAR - 1], 1)
     outbox = []
-    for reveal in false:
+    for reveal in (msgspec.structs.replace(reveal, vectors_digest=due) for reveal in false):
         outbox += tries(stage.server.receive, LIAR, sealer.seal(Stage.REVEAL, reveal, round=stage.server.round)) or []
     return outbox + stage.answer(list(replies.items()))
 
@@ -124,12 +128,12 @@ def _reveal(stage: Consortium, vectors: Vectors, tries: Tries, false: list[Seale
 def _garbage(stage: Consortium, survivors: Survivors) -> list[SealedReveal]:
     digest, due = survivors.digest(), len(stage.clients) * SHARE_SIZE + AEAD_OVERHEAD
     contents = ((bytes(32), due), (digest, due - SHARE_SIZE), (digest, due + 1), (digest, due))
-    return [SealedReveal(answered, bytes(size)) for answered, size in contents]
+    return [SealedReveal(answered, bytes(DIGEST_SIZE), bytes(size)) for answered, size in contents]
 
 
 def _wrong_shares(stage: Consortium, survivors: Survivors) -> list[SealedReveal]:
     group, shares = stage.clients[LIAR]._current().group, bytes(SHARE_SIZE)
-    reveal = Reveal(survivors.digest(), shares * len(survivors.numbers), shares)
+    reveal = Reveal(survivors.digest(), bytes(DIGEST_SIZE), shares * len(survivors.numbers), shares)
     return [group.seal_reveal(reveal, stage.server.round + 1, LIAR)]
 
 

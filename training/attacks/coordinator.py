@@ -17,6 +17,7 @@ import numpy.typing as npt
 from secagg.charter import VerifiedCharter
 from secagg.encoding import pack, unpack
 from secagg.encoding.ring import RingVector
+from secagg.labels import DIGEST_SIZE
 from secagg.masking import MaskingClient, Purpose, Session, Survivors, kdf, shamir
 from secagg.masking.dealing import MASK_KEY, SELF_MASK_SEED, HeldShares
 from secagg.masking.kdf import Secret
@@ -264,7 +265,7 @@ class LyingCoordinator:
         named = tuple(survivors)
         shown = self.agreements_to(named) if agreements is None else agreements
         agreements_shown = sorted((detached(message) for message in shown), key=lambda agreement: agreement.sender)
-        payload = Unmask(survivors=list(named), agreements=agreements_shown)
+        payload = Unmask(survivors=list(named), vectors_digest=bytes(DIGEST_SIZE), agreements=agreements_shown)
         return self.forge(Stage.UNMASK, payload, round_number=self.round)
 
     def sum_message(

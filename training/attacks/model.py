@@ -40,6 +40,7 @@ class Refuser(StrEnum):
     ENCODER = "encoder"
     BOTH = "both"
     SITE = "charter, policy"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Final
 
 from secagg.errors import InputError, LocalProtocolError, SecaggError
 from training.attacks import (
+    afterwards,
     behind,
     blame,
     both_shares,
@@ -51,6 +52,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     *neighbours.ATTACKS,
     *keys.ATTACKS,
     *sums.ATTACKS,
+    *afterwards.ATTACKS,
     *noise.ATTACKS,
     *members.ATTACKS,
     *blame.ATTACKS,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from unittest.mock import patch
 
+import msgspec
+
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, Survivors, kdf, tags
+from secagg.masking.asked import Asked
 from secagg.masking.session import Settled
 from secagg.masking.verification import ForgedSumError, VerifiedSum
 from training.testbed.build import Build, Control
@@ -20,6 +23,16 @@ def taken_for_verified(total):
 
 def without_check():
     return patch("secagg.masking.client.verify_sum", lambda total, *_: taken_for_verified(total))
+
+
+def without_vectors_in_answers():
+    """Answers that say who is in the sum, and not what they sent."""
+    original = Asked.check
+
+    def check(asked, reveal, responder):
+        original(asked, msgspec.structs.replace(reveal, vectors_digest=asked.vectors), responder)
+
+    return patch.object(Asked, "check", check)
 
 
 def without_offsets():
@@ -82,6 +95,9 @@ _UNCHECKED = Control(Build(in_force=without_check), "the check of sums")
 
 CONTROLS = {
     "forged-sum": _UNCHECKED,
+    "vector-signed-afterwards": Control(
+        Build(in_force=without_vectors_in_answers), "the vectors' digest in what survivors sign"
+    ),
     "omitted-from-the-sum": _UNCHECKED,
     "counted-twice": _UNCHECKED,
     "doubled-sum": Control(Build(in_force=without_offsets), "the secret offset of each tag"),

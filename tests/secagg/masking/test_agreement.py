@@ -397,7 +397,7 @@ def test_with_everybody_there_is_no_proposal_and_no_share_of_a_mask_key_leaves(t
     reader = MisbehavingCoordinator(consortium.charter, consortium.clients)
     for _, message in consortium.sent:
         if peek(message).stage is Stage.REVEAL:
-            assert msgspec.msgpack.decode(reader.read(message).payload)[2] == b""
+            assert msgspec.msgpack.decode(reader.read(message).payload)[3] == b""
 
 
 def test_with_a_drop_out_the_proposal_goes_to_the_survivors_and_t_agreements_are_enough(tmp_path):
@@ -547,7 +547,7 @@ def test_a_proposal_and_a_request_are_bounded(masked):
     coordinator, _ = masked
     for stage, payload in (
         (Stage.PROPOSE, Propose([1] * 10_000)),
-        (Stage.UNMASK, Unmask(ALL, [Agreement(1, 0, bytes(64))] * 10_000)),
+        (Stage.UNMASK, Unmask(ALL, bytes(32), [Agreement(1, 0, bytes(64))] * 10_000)),
     ):
         message = coordinator.forge(stage, payload, round_number=1)
         assert refusal(coordinator.clients[1].receive, message) == "oversized"

@@ -273,8 +273,8 @@ def test_where_nothing_is_masked_nobody_agrees_and_nobody_reveals(tmp_path, sche
     client = consortium.clients[1]
     for stage, payload in (
         (Stage.PROPOSE, Propose([1, 2, 3, 4])),
-        (Stage.UNMASK, Unmask([1, 2, 3, 4], [])),
-        (Stage.UNMASK, Unmask([1, 2, 3, 4, 5], [])),
+        (Stage.UNMASK, Unmask([1, 2, 3, 4], bytes(32), [])),
+        (Stage.UNMASK, Unmask([1, 2, 3, 4, 5], bytes(32), [])),
     ):
         assert reason_of(client.receive, forged(consortium, stage, payload)) == "unexpected-message"
         assert client.state is ClientState.MASKED
@@ -448,9 +448,10 @@ def test_the_coordinator_refuses_reveals_for_others_or_of_another_size_and_names
     sealer = Sealer(consortium.charter, 2, make_identities(5)[1], 1)
     for payload, reason in (
         (msgspec.structs.replace(honest, survivors_digest=bytes(32)), "survivors-changed"),
+        (msgspec.structs.replace(honest, vectors_digest=bytes(32)), "vectors-changed"),
         (msgspec.structs.replace(honest, sealed=honest.sealed[:-1]), "wrong-length"),
         (msgspec.structs.replace(honest, sealed=honest.sealed + b"\0"), "wrong-length"),
-        (Reveal(honest.survivors_digest, bytes(160), b""), "malformed"),
+        (Reveal(honest.survivors_digest, honest.vectors_digest, bytes(160), b""), "malformed"),
     ):
         with pytest.raises(RemoteProtocolError) as caught:
             server.receive(2, sealer.seal(Stage.REVEAL, payload, round=1))

@@ -61,7 +61,7 @@ FROM_COORDINATOR = {
     Stage.DEALS: st.builds(Deals, st.lists(views, max_size=5)),
     Stage.BEGIN: st.builds(Begin, counters),
     Stage.PROPOSE: st.builds(Propose, numbers),
-    Stage.UNMASK: st.builds(Unmask, numbers, st.lists(agreements, max_size=5)),
+    Stage.UNMASK: st.builds(Unmask, numbers, digests, st.lists(agreements, max_size=5)),
     Stage.SUM: st.builds(Sum, counters, numbers, digests, views, blobs),
     Stage.ABORT: st.builds(Abort, words),
 }
@@ -70,7 +70,7 @@ FROM_HOSPITAL = {
     Stage.DEAL: st.builds(Deal, digests, blobs, blobs),
     Stage.MASKED: st.builds(Masked, digests, views, blobs),
     Stage.AGREE: st.builds(Agree, digests),
-    Stage.REVEAL: st.builds(Reveal, digests, blobs, blobs),
+    Stage.REVEAL: st.builds(Reveal, digests, digests, blobs, blobs),
     Stage.REFUSAL: st.builds(Refusal, words, words),
 }
 
@@ -90,7 +90,7 @@ encrypted_sums = st.builds(
 )
 ENCRYPTED_FROM_COORDINATOR = FROM_COORDINATOR | {Stage.SUM: encrypted_sums}
 ENCRYPTED_FROM_HOSPITAL = FROM_HOSPITAL | {
-    Stage.REVEAL: st.builds(SealedReveal, digests, blobs),
+    Stage.REVEAL: st.builds(SealedReveal, digests, digests, blobs),
     Stage.ACKNOWLEDGE: st.builds(Acknowledge, blobs, digests),
 }
 

@@ -36,7 +36,7 @@ from tests.support.consortium import make_charter, make_identities, sign_by_all
 
 IDENTITIES = make_identities(4)
 LIMIT = 1000
-REVEAL = Reveal(bytes(32), b"a" * 64, b"b" * 32)
+REVEAL = Reveal(bytes(32), bytes(32), b"a" * 64, b"b" * 32)
 
 
 @cache
@@ -170,7 +170,7 @@ def test_without_signature_and_hash_the_same_changes_would_pass(monkeypatch):
     monkeypatch.setattr(envelope, "is_valid_signature", lambda *arguments: True)
     altered = sealed().replace(b"a" * 64, b"x" * 64)
     assert reason(altered) == "payload-altered"
-    body = msgspec.msgpack.encode(Reveal(bytes(32), b"x" * 64, b"b" * 32))
+    body = msgspec.msgpack.encode(Reveal(bytes(32), bytes(32), b"x" * 64, b"b" * 32))
     forged = framed(header(payload_digest=hashlib.sha256(body).digest()), None, body)
     assert decode(open_envelope(forged, charter(), LIMIT).payload, Reveal).seed_shares == b"x" * 64
 
