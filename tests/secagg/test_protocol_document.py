@@ -166,7 +166,7 @@ def test_the_size_bounds_are_those_of_the_document(charter, n, rounds, noise):
         Stage.MASKED: vector + 16 * noise + 128,
         Stage.PROPOSE: 5 * n + 64,
         Stage.AGREE: 4096,
-        Stage.UNMASK: 83 * n + 64,
+        Stage.UNMASK: 83 * n + 96,
         Stage.REVEAL: 32 * (1 + noise) * n + 144,
         Stage.SUM: vector + 5 * n + 128,
         Stage.ABORT: 4096,
