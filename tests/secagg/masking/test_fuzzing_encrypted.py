@@ -61,7 +61,7 @@ FROM_COORDINATOR = st.one_of(
     st.tuples(st.just(Stage.SUM), st.builds(EncryptedSum, **FIELDS)),
     st.tuples(st.just(Stage.SUM), st.builds(Sum, counters, numbers, digests, views, st.binary(max_size=16))),
     st.tuples(st.just(Stage.PROPOSE), st.builds(Propose, numbers)),
-    st.tuples(st.just(Stage.UNMASK), st.builds(Unmask, numbers, agreements)),
+    st.tuples(st.just(Stage.UNMASK), st.builds(Unmask, numbers, digests, agreements)),
     st.tuples(st.just(Stage.BEGIN), st.builds(Begin, counters)),
     st.tuples(st.just(Stage.DEALS), st.builds(Deals, st.lists(views, max_size=3))),
     st.tuples(st.just(Stage.ABORT), st.just(Abort("why"))),
@@ -69,8 +69,8 @@ FROM_COORDINATOR = st.one_of(
 FROM_HOSPITAL = st.one_of(
     st.tuples(st.just(Stage.ACKNOWLEDGE), st.builds(Acknowledge, st.binary(max_size=400), digests)),
     st.tuples(st.just(Stage.MASKED), st.builds(Masked, digests, views, st.binary(max_size=16))),
-    st.tuples(st.just(Stage.REVEAL), st.builds(SealedReveal, digests, blobs)),
-    st.tuples(st.just(Stage.REVEAL), st.builds(Reveal, digests, blobs, blobs)),
+    st.tuples(st.just(Stage.REVEAL), st.builds(SealedReveal, digests, digests, blobs)),
+    st.tuples(st.just(Stage.REVEAL), st.builds(Reveal, digests, digests, blobs, blobs)),
     st.tuples(st.just(Stage.MASKED), st.builds(Open, st.just("training"), counters, counters)),
 )
 
