@@ -22,6 +22,7 @@ from dp.patients import PatientRecords, Rows, mean_over_patients, parts, rows_at
 from dp.rounding import round_rows
 from dp.row_gradients import Loss, compute_gradients
 from dp.shares import NoiseShares
+from dp.torch_draws import drawing_from
 
 Integers = npt.NDArray[np.int64]
 
@@ -53,11 +54,12 @@ class ClippedGradients:
 
         Args:
             sample: patients, int64.
-            generator: rounds; cryptographic.
+            generator: draws what the model draws of torch, and rounds; cryptographic.
         """
         total = np.zeros(self._shares.dimension, np.int64)
         for rows in parts(records.patients, sample, self._rows_at_once):
-            gradients = self._clipped(records, rows)
+            with drawing_from(generator, self._device):
+                gradients = self._clipped(records, rows)
             step = max(1, _MOST_ROUNDED // self._shares.dimension)
             for start in range(0, len(gradients), step):
                 piece = gradients[start : start + step].cpu().numpy()

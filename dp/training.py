@@ -1,7 +1,8 @@
 """Differentially private SGD at one hospital (Abadi et al. 2016), with Opacus' per-sample gradients, for one round.
 
 Knows a model, records grouped by patient, and the plan. Knows nothing of sums or other hospitals. Sampling and noise
-come from the cryptographic generator, never from torch's.
+come from the cryptographic generator, never from torch's; what a model draws itself comes from torch's, which has its
+state of the cryptographic one in each step.
 
 Guarantee: each step releases the sum of the sampled patients' gradients, each clipped to the plan's L2 norm, by the
 Gaussian mechanism of `dp.gaussian`. All else (averaging, momentum, weight decay, FedProx) is post-processing, with the
@@ -27,6 +28,7 @@ from dp.plan import PrivacyPlan
 from dp.row_gradients import Loss, compute_gradients
 from dp.row_size import row_size
 from dp.sampling import poisson_sample
+from dp.torch_draws import drawing_from
 from secagg.errors import InputError
 
 # Opacus', so that no gradient of zero is divided by.
@@ -144,7 +146,7 @@ def train_privately(
     Args:
         loss: the mean over rows of a loss of each row alone. A loss that couples rows (Cox, contrastive) has no
             per-patient gradient, and no guarantee holds.
-        generator: `dp.randomness.secure_generator`; draws batches and noise.
+        generator: `dp.randomness.secure_generator`; draws batches, noise, and what the model draws of torch.
 
     Raises:
         InputError: ``not-private-model`` if a layer mixes patients (BatchNorm), ``training-diverged``.
@@ -170,7 +172,8 @@ def train_privately(
         optimizer.attach_step_hook(lambda _: _add_proximal_gradient(trainable, anchor, settings.prox_mu))
         for _ in range(plan.steps_per_round):
             sample = poisson_sample(generator, records.count, plan.sampling_rate)
-            _step(module, optimizer, records, sample, loss, device, most)
+            with drawing_from(generator, device):
+                _step(module, optimizer, records, sample, loss, device, most)
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trainable):
         raise InputError(
             "training-diverged",

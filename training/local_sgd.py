@@ -7,13 +7,13 @@ hospitals. What leaves a hospital is the caller's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from dp.torch_draws import drawing_from
 from secagg.charter import Training
 from secagg.errors import InputError
 from training.records import Records
@@ -45,7 +45,8 @@ def train_locally(
     optimiser = torch.optim.SGD(
         trainable, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
-    with drawing_from(generator, device):
+    # From a child: which batches are drawn is the same whether the model draws or not.
+    with drawing_from(generator.spawn(1)[0], device):
         for rows in _batches(len(records), settings, generator):
             features = torch.from_numpy(records.features[rows]).to(device)
             labels = torch.from_numpy(records.labels[rows]).to(device)
@@ -55,15 +56,6 @@ def train_locally(
             optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     _require_finite(trainable, records.source)
-
-
-@contextmanager
-def drawing_from(generator: np.random.Generator, device: torch.device) -> Iterator[None]:
-    """Torch's own draws follow from the generator within, whose next draws stay as they are."""
-    seed = int(generator.spawn(1)[0].integers(1 << 63))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _batches(count: int, settings: Training, generator: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from dp.gaussian import noisy_counts
 from dp.patients import PatientRecords
+from dp.torch_draws import drawing_from
 from dp.training import SgdSettings, train_privately
 from secagg.charter import Charter
 from training.evaluation import count_cells
@@ -38,7 +39,7 @@ class LocalWork:
     """One hospital's records and the way it trains on them.
 
     Attributes:
-        generator: draws batches and noise; cryptographic wherever there is noise.
+        generator: draws batches, noise and what the model draws of torch; cryptographic wherever there is noise.
     """
 
     charter: Charter
@@ -88,10 +89,13 @@ class LocalWork:
         metrics = self.charter.metrics
         if not counts_are_due(self.charter, step):
             return np.zeros(metrics.cells, np.int64)
-        if self.validation is None:
-            counts = np.zeros(metrics.cells, np.int64)
-        else:
-            counts = count_cells(self.task, module, self.validation, self.device)
         if metrics.release == "exact":
-            return counts
+            return self._counts(module)
+        with drawing_from(self.generator, self.device):
+            counts = self._counts(module)
         return noisy_counts(counts, self.charter.privacy.metric_noise_multiplier, self.generator)
+
+    def _counts(self, module: nn.Module) -> npt.NDArray[np.int64]:
+        if self.validation is None:
+            return np.zeros(self.charter.metrics.cells, np.int64)
+        return count_cells(self.task, module, self.validation, self.device)

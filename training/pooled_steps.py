@@ -16,8 +16,8 @@ from dp.accounting import noise_multiplier_for
 from dp.gaussian import gaussian
 from dp.randomness import secure_generator
 from dp.sampling import poisson_sample
+from dp.torch_draws import drawing_from
 from secagg.charter import Charter
-from training.local_sgd import drawing_from
 from training.model_state import load
 from training.noise import noise_shares
 from training.one_place import train_in_one_place
@@ -80,7 +80,7 @@ class PooledSteps:
             loss.backward()  # type: ignore[no-untyped-call]
             return -_gradient(module) * (len(patients) / self.batch)
 
-        with drawing_from(generator, self.device):
+        with drawing_from(generator.spawn(1)[0], self.device):
             return train_in_one_place(self.task, self.charter.training, self.sums, update)
 
 

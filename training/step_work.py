@@ -20,6 +20,7 @@ from dp.randomness import secure_generator
 from dp.row_size import row_size
 from dp.sampling import poisson_sample
 from dp.shares import NoiseShares
+from dp.torch_draws import drawing_from
 from secagg.charter import Charter
 from training.evaluation import count_cells
 from training.model_state import load
@@ -41,7 +42,8 @@ class StepWork:
     """One hospital's records and the model that its steps are taken on.
 
     Args:
-        generator: draws batches and rounds; cryptographic. Another is given only to compare with pooled training.
+        generator: draws batches and what the model draws of torch, and rounds; cryptographic. Another is given only to
+            compare with pooled training.
 
     Raises:
         InputError: ``not-private-model``.
@@ -80,7 +82,8 @@ class StepWork:
         if self._validation is None:
             return np.zeros(self._charter.metrics.cells, np.int64)
         load(self._model, model)
-        return count_cells(self._task, self._model, self._validation, self._device)
+        with drawing_from(self._generator, self._device):
+            return count_cells(self._task, self._model, self._validation, self._device)
 
     def close(self) -> None:
         """Take the hooks off the model, and what they hold of patients."""

@@ -11,6 +11,7 @@ from secagg.charter import Member
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.contributing import Contributor
 from training.draft import draft_charter
+from training.evaluation import count_cells
 from training.hospital_state import HospitalState
 from training.model_state import ModelLayout, flatten
 from training.records import Records
@@ -102,3 +103,23 @@ def test_what_can_be_removed_is_in_the_vector_and_is_what_its_key_draws_of_that_
 def test_under_differential_privacy_batches_and_noise_are_not_drawn_by_what_shuffles_without_it():
     first, second = (contributor("local", shuffle=np.random.default_rng(1)).update(START, 1, ()) for _ in range(2))
     assert (first.elements != second.elements).any()
+
+
+@pytest.mark.parametrize(("mode", "keys"), [("distributed", KEYS), ("local", ())])
+def test_what_a_model_draws_while_patients_are_counted_is_drawn_anew_though_torch_was_seeded(monkeypatch, mode, keys):
+    """As `functional.dropout(x)` does: one patient more would give all later ones other scores."""
+    drawn = []
+
+    def drawing(*given):
+        drawn.append(torch.rand(4))
+        return count_cells(*given)
+
+    monkeypatch.setattr("training.step_work.count_cells", drawing)
+    monkeypatch.setattr("training.local_work.count_cells", drawing)
+    for _ in range(2):
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        contributor(mode).update(START, 2, keys)
+        assert torch.equal(torch.get_rng_state(), before)
+    first, second = drawn
+    assert not torch.equal(first, second)

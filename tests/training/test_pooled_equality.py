@@ -11,6 +11,7 @@ from torch import nn
 from dp.randomness import secure_generator
 from dp.rounding import round_rows
 from dp.sampling import poisson_sample
+from dp.torch_draws import drawing_from
 from secagg.charter import Charter, Encoding, Member
 from secagg.charter.sections import ServerStep
 from secagg.encoding import Ring
@@ -106,8 +107,10 @@ class Pooled:
         total = np.zeros(len(model))
         for number, part in enumerate(self.records):
             sample = poisson_sample(self.dice[number], part.patient_count, self.charter.privacy.sampling_rate)
-            # The hospital rounds with the same dice; here they are thrown for nothing.
+            # The hospital sets torch's state and rounds with the same dice; here they are thrown for nothing.
             if len(sample):
+                with drawing_from(self.dice[number], CPU):
+                    pass
                 round_rows(np.zeros((len(sample), len(model))), self.shares.steps_per_clip, self.dice[number])
             noise = self.noise.drawn(0, self.shaking[number])[: len(model)] / self.shares.scale
             if number in survivors:
