@@ -29,6 +29,11 @@ Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=
 _LARGEST_PEM = 16 * 1024
 ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _FINGERPRINT_CHARACTERS = 20
+_FIELD: Final = 2**255 - 19
+_ORDER_EIGHT: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+# The coordinates y of all points whose order divides 8 (Chalkias, Garillot and Nikolaenko 2020, "Taming the many
+# EdDSAs", table 1): of order 1, 2, 4, 8 and 8.
+_LOW_ORDER: Final = frozenset({1, _FIELD - 1, 0, _ORDER_EIGHT, _FIELD - _ORDER_EIGHT})
 
 
 def fingerprint(public_key: bytes) -> str:
@@ -38,6 +43,15 @@ def fingerprint(public_key: bytes) -> str:
     """
     text = base64.b32encode(digest("identity fingerprint", public_key)).decode()[:_FINGERPRINT_CHARACTERS]
     return "-".join(text[start : start + 4] for start in range(0, _FINGERPRINT_CHARACTERS, 4))
+
+
+def is_weak(public_key: bytes) -> bool:
+    """Whether a public key (32 bytes, raw) is of low order, or not encoded in the one way that RFC 8032 has (5.1.3).
+
+    Under one of low order anybody can sign, and OpenSSL finds such signatures valid: nobody's identity is one.
+    """
+    y = int.from_bytes(public_key, "little") % 2**255
+    return y >= _FIELD or y in _LOW_ORDER
 
 
 def is_valid_signature(public_key: bytes, signature: bytes, message: bytes) -> bool:

@@ -14,7 +14,7 @@ from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, MOST_NOIS
 from secagg.errors import InputError
 from secagg.graph import SECURITY_BITS, Graph, hiding_bound, smallest_threshold_of
 from secagg.homomorphic.parameters import parameter_set
-from secagg.identity import fingerprint
+from secagg.identity import fingerprint, is_weak
 from secagg.labels import DIGEST_SIZE
 
 if TYPE_CHECKING:
@@ -73,6 +73,14 @@ def _check_members(charter: Charter) -> None:
         if len(set(values)) != len(values):
             raise InputError(
                 "duplicate-member", f"Two members of the charter have the same {what}.", remedy="List each member once."
+            )
+    for member in charter.members:
+        if is_weak(member.public_key):
+            raise InputError(
+                "weak-identity",
+                f"The public key of {member.name} is one for which anybody can sign.",
+                culprit=member.name,
+                remedy="Ask for another, made with `secagg identity new`, and how this one came to be.",
             )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from secagg.charter.sections import PrivacyMode, Scheme
-from secagg.identity import PublicKey, fingerprint
+from secagg.identity import PublicKey, fingerprint, is_weak
 
 OfficerKey = PublicKey
 ExactMetrics = Literal["refuse", "allow"]
@@ -32,6 +32,9 @@ class Countersigning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if len(self.officers) < self.signatures:
             raise ValueError(f"signatures is {self.signatures}, more than the number of officers, {len(self.officers)}")
+        weak = [fingerprint(key) for key in self.officers if is_weak(key)]
+        if weak:
+            raise ValueError(f"anybody can sign for the officer {min(weak)}; no key that a person made is like that")
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -45,7 +45,7 @@ def draft_policy(
     """A policy to begin with: the strict defaults or what one charter needs, an epsilon, and who must sign a change.
 
     Raises:
-        InputError: ``officers-cannot-sign``, if there are too few officers, or one has a hospital's key.
+        InputError: ``officers-cannot-sign``, if there are too few officers, or one has a hospital's key or a weak one.
     """
     policy = needed_policy(charter) if charter else Policy()
     keys = frozenset(officers)

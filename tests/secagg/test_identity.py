@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from secagg.errors import InputError
-from secagg.identity import Identity, fingerprint, is_valid_signature
+from secagg.identity import Identity, fingerprint, is_valid_signature, is_weak
 
 SEED = bytes(range(32))
 
@@ -121,3 +121,73 @@ def test_a_signature_is_valid_for_its_key_and_message_only():
 @pytest.mark.parametrize(("key", "signature"), [(b"", bytes(64)), (bytes(31), bytes(64)), (bytes(32), b"")])
 def test_a_key_or_signature_of_the_wrong_size_is_not_valid(key, signature):
     assert not is_valid_signature(key, signature, b"")
+
+
+# --- Weak keys: the curve of RFC 8032, section 5.1, in plain arithmetic ---------------------------------------
+
+PRIME = 2**255 - 19
+CURVE = -121665 * pow(121666, -1, PRIME) % PRIME
+BASE_ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+def added(first, second):
+    (x1, y1), (x2, y2) = first, second
+    k = CURVE * x1 * x2 * y1 * y2
+    x, y = (x1 * y2 + x2 * y1) * pow(1 + k, -1, PRIME), (y1 * y2 + x1 * x2) * pow(1 - k, -1, PRIME)
+    return x % PRIME, y % PRIME
+
+
+def times(number, point):
+    total = (0, 1)
+    for bit in f"{number:b}":
+        total = added(total, total)
+        if bit == "1":
+            total = added(total, point)
+    return total
+
+
+def point_at(y):
+    """The point with this y and an even x, or None."""
+    square = (y * y - 1) * pow(CURVE * y * y + 1, -1, PRIME) % PRIME
+    roots = [pow(square, (PRIME + 3) // 8, PRIME) * pow(2, i * (PRIME - 1) // 4, PRIME) % PRIME for i in (0, 1)]
+    return next(((min(x, PRIME - x, key=lambda x: x % 2), y) for x in roots if x * x % PRIME == square), None)
+
+
+def encoded(y, sign):
+    return (y | sign << 255).to_bytes(32, "little")
+
+
+def points_of_low_order():
+    """All eight: the multiples of one of order 8, which is the order of the base point times some point."""
+    found = (times(BASE_ORDER, point) for point in map(point_at, range(2, 100)) if point)
+    multiples = ({times(number, point) for number in range(8)} for point in found)
+    return next(points for points in multiples if len(points) == 8)
+
+
+LOW_ORDER = points_of_low_order()
+
+
+def test_every_key_that_anybody_can_sign_for_is_weak():
+    written = {
+        encoded(y + more, sign) for _, y in LOW_ORDER for more in (0, PRIME) for sign in (0, 1) if y + more < 2**255
+    }
+    assert len(written) == 14
+    assert all(map(is_weak, written))
+
+
+def test_a_key_that_is_not_encoded_as_rfc_8032_has_it_is_weak():
+    assert all(is_weak(encoded(y, sign)) for y in range(PRIME, 2**255) for sign in (0, 1))
+
+
+def test_no_other_key_is_weak():
+    assert not any(is_weak(Identity.generate().public_key) for _ in range(100))
+    near = {y + step for _, y in LOW_ORDER for step in (-1, 1)} - {y for _, y in LOW_ORDER}
+    assert not any(is_weak(encoded(y, sign)) for y in near if 0 < y < PRIME for sign in (0, 1))
+
+
+def test_control_for_a_point_of_low_order_signatures_that_nobody_made_are_valid():
+    """S is 0, and R minus the hash times the key: one of eight points, of which one fits in about eight messages."""
+    points = [encoded(y, x % 2) for x, y in LOW_ORDER]
+    for key in points:
+        forged = [(point + bytes(32), bytes([number])) for point in points for number in range(32)]
+        assert any(is_valid_signature(key, signature, message) for signature, message in forged)

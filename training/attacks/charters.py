@@ -16,6 +16,7 @@ import tomlkit
 
 from secagg.charter import (
     Charter,
+    CharterSignature,
     Member,
     Metrics,
     Privacy,
@@ -36,6 +37,10 @@ from training.testbed.consortium import Consortium, make_charter, make_identitie
 
 _MEMBERS: Final = 5
 _SHORT_KEY: Final = base64.b64encode(bytes(31)).decode()
+# The neutral point, and what it signs everything with.
+_NEUTRAL: Final = bytes([1]) + bytes(31)
+_SIGNED_BY_ANYBODY: Final = _NEUTRAL + bytes(32)
+_WEAK_KEY: Final = base64.b64encode(_NEUTRAL).decode()
 _NAN, _INFINITY = math.nan, math.inf
 _NO_FACTOR: Final = (-1.0, _NAN, _INFINITY)
 _NO_POSITIVE: Final = (0.0, *_NO_FACTOR)
@@ -48,7 +53,7 @@ HOSTILE: Final[Mapping[str, tuple[object, ...]]] = {
     "nonce": (base64.b64encode(bytes(15)).decode(), "no base64!", ""),
     "members": ([], "all"),
     "members.name": ("", "../elsewhere", "h2"),
-    "members.public_key": (_SHORT_KEY, "", base64.b64encode(make_identities(2)[1].public_key).decode()),
+    "members.public_key": (_SHORT_KEY, "", _WEAK_KEY, base64.b64encode(make_identities(2)[1].public_key).decode()),
     "threshold": (0, 1, 2, 6, -1, 10**9, _NAN),
     "max_colluding": (-1, 4, 5, 10**9, _NAN),
     "model": (7,),
@@ -238,6 +243,19 @@ def one_key_twice(_build: Build, _folder: Path) -> Outcome:
     return tries.outcome(f"one party counts as {counted} of {_MEMBERS} members" if counted > 1 else None)
 
 
+def anybodys_key(_build: Build, _folder: Path) -> Outcome:
+    """A member's key is of low order: whoever likes signs the charter for it, and speaks in its name."""
+    identities, tries = make_identities(_MEMBERS), Tries(Refuser.CHARTER)
+    base = make_charter(identities)
+    weak = Member(name=f"h{_MEMBERS}", public_key=_NEUTRAL)
+    charter = tries(msgspec.structs.replace, base, members=(*base.members[:-1], weak))
+    if charter is None:
+        return tries.outcome(None)
+    signatures = [sign_charter(charter, identity) for identity in identities[:-1]]
+    verified = tries(verify_charter, charter, [*signatures, CharterSignature(weak.name, _SIGNED_BY_ANYBODY)])
+    return tries.outcome(f"a charter that {weak.name} has not signed is in force" if verified else None)
+
+
 def minority_threshold(build: Build, folder: Path) -> Outcome:
     """A charter with t = 2 of 5, under which the victim is summed with one hospital that colludes."""
     tries = Tries(Refuser.CHARTER)
@@ -267,6 +285,7 @@ ATTACKS: Final = (
             "unsupported-setting",
             "too-few-members",
             "duplicate-member",
+            "weak-identity",
             "unsafe-threshold",
             "too-many-colluding",
             "graph-contradicts",
@@ -328,6 +347,15 @@ ATTACKS: Final = (
         _AROUND,
         Refused.with_reasons(Refuser.CHARTER, "duplicate-member"),
         one_key_twice,
+    ),
+    Attack(
+        "key-that-anybody-signs-for",
+        Liar.AUTHOR,
+        "Lists a member with a key of low order, and signs the charter in its name without any secret.",
+        _AROUND,
+        Refused.with_reasons(Refuser.CHARTER, "weak-identity"),
+        anybodys_key,
+        "Chalkias et al. 2020",
     ),
     Attack(
         "minority-threshold",

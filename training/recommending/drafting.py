@@ -16,6 +16,7 @@ from secagg.charter.sections import MOST_RECORDS, Privacy, Scheme
 from secagg.charter.thresholds import smallest_threshold, surely_summed
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
+from secagg.identity import Identity
 from secagg.labels import DIGEST_SIZE
 from training.charter_check import checked_charter
 from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT, CharterChoices
@@ -162,11 +163,11 @@ def require_charter(wishes: Wishes, plan: Plan, draft: Draft) -> None:
         InputError: whatever `secagg charter new` refuses of it.
     """
     shape = plan.shape
-    numbers = range(1, wishes.members + 1)
+    identities = [Identity.from_seed(number.to_bytes(32, "big")) for number in range(1, wishes.members + 1)]
     charter = Charter(
         name="planned",
         nonce=bytes(16),
-        members=tuple(Member(name=f"h{number}", public_key=number.to_bytes(32, "big")) for number in numbers),
+        members=tuple(Member(name=f"h{number}", public_key=one.public_key) for number, one in enumerate(identities, 1)),
         threshold=shape.threshold,
         max_colluding=wishes.colluding,
         model=Model(digest=bytes(DIGEST_SIZE), parameters=wishes.parameters),

@@ -28,6 +28,10 @@ def without_member_check():
     return patch.object(contradictions, "_check_members", lambda charter: None)
 
 
+def with_weak_keys():
+    return patch.object(contradictions, "is_weak", lambda key: False)
+
+
 def with_any_threshold():
     return patch.object(thresholds, "smallest_threshold", lambda members, colluding: 2)
 
@@ -79,6 +83,7 @@ CONTROLS = {
     "charter-altered-after-signing": Control(Build(in_force=without_charter_signatures), "signatures on the charter"),
     "sybil-cohort": Control(Build(in_force=with_any_members), "known members only"),
     "one-key-under-three-names": Control(Build(in_force=without_member_check), "members that differ"),
+    "key-that-anybody-signs-for": Control(Build(in_force=with_weak_keys), "the look for weak keys"),
     "minority-threshold": Control(Build(in_force=with_any_threshold), "the least threshold"),
     "hostile-coordinator-fields": Control(
         Build(client=AnswersForAnySet), "the rules on survivor sets, and the agreement"

@@ -36,6 +36,12 @@ def test_two_members_with_one_name_or_one_key_are_refused():
     assert reason(members=members_with(public_key=IDENTITIES[0].public_key)) == "duplicate-member"
 
 
+def test_a_member_with_a_key_that_anybody_can_sign_for_is_refused_by_name():
+    with pytest.raises(InputError) as caught:
+        make_charter(IDENTITIES, members=members_with(public_key=bytes(32)))
+    assert (caught.value.reason, caught.value.culprit) == ("weak-identity", "h2")
+
+
 def test_names_that_differ_in_capitals_only_stay_valid_in_a_charter_that_has_them():
     """Drafting refuses them."""
     assert make_charter(IDENTITIES, members=members_with(name="H1")).members[1].name == "H1"

@@ -17,6 +17,7 @@ from secagg.policy.toml import line_of, read_policy
 OFFICER = Identity.from_seed(bytes([1] * 32))
 OTHER = Identity.from_seed(bytes([2] * 32))
 KEY = base64.b64encode(OFFICER.public_key).decode()
+WEAK_KEY = base64.b64encode(bytes([1]) + bytes(31)).decode()
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,7 @@ KEY = base64.b64encode(OFFICER.public_key).decode()
             "has a hospital's key",
             "",
         ),
+        (f"[countersigning]\nofficers = ['{KEY}', '{WEAK_KEY}']", "anybody can sign for the officer", ""),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place_and_its_remedy(tmp_path, text, told, remedy):
