@@ -1,14 +1,12 @@
 """What is tried of a task that is somebody's own code, before anything is signed or spent.
 
 Knows what such code gets wrong most often: a model that is drawn anew each time, or made once and kept, scores that are
-no probabilities, and a loss that is no number. Passes on no word of a fault on a hospital's own rows, unless `in_full`.
+no probabilities, and a loss that is no number. Passes on no word of a fault on a hospital's own rows.
 Tasks that come with the toolkit have tests of their own, and are not tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -21,6 +19,7 @@ from secagg.charter import Training
 from secagg.errors import InputError, SecaggError
 from training.local_sgd import train_locally
 from training.model_state import ModelLayout, flatten, model_digest
+from training.own_code_faults import TRAINING_FAILS, by_its_type
 from training.records import Records
 from training.scaling import Scaling
 from training.score_check import require_columns, require_probabilities
@@ -34,7 +33,6 @@ _LOSS: Final = (
     "Correct the task's code: loss must give a tensor of one number, which torch computed from outputs and from "
     "labels, int64 of shape (n,)."
 )
-_TRAINING_FAILS: Final = "training-fails"
 
 
 def require_same_model_again(task: Task, first: nn.Module, digest: bytes) -> None:
@@ -107,33 +105,9 @@ def require_usable_loss(task: Task, records: Records, settings: Training, device
     if fault is None:
         return
     # Its type alone: its words may tell of the records, and so may those of a fault on made-up rows after it.
-    raise InputError(
-        _TRAINING_FAILS,
-        f"The model or loss of {task.spec.kind} failed in its first steps on records ({type(fault).__name__}).",
-        culprit=task.spec.kind,
-        remedy=f"{_LOSS} A simulation tells the fault in full.",
-    ) from fault
-
-
-@contextmanager
-def in_full() -> Iterator[None]:
-    """Tells a fault in the first steps in its own words, to somebody who may see the records.
-
-    Raises:
-        InputError: ``training-fails``.
-    """
-    try:
-        yield
-    except InputError as error:
-        fault = error.__cause__
-        if error.reason != _TRAINING_FAILS or fault is None:
-            raise
-        raise InputError(
-            _TRAINING_FAILS,
-            f"The model or loss of {error.culprit} failed in its first steps ({type(fault).__name__}: {fault}).",
-            culprit=error.culprit,
-            remedy=_LOSS,
-        ) from fault
+    kind = task.spec.kind
+    what = f"The model or loss of {kind} failed in its first steps on records"
+    raise by_its_type(TRAINING_FAILS, what, fault, kind, _LOSS) from fault
 
 
 def _fault_in_training(task: Task, records: Records, steps: Training, device: torch.device) -> Exception | None:

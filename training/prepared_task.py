@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from secagg.charter.cautions import Caution
-from secagg.errors import InputError
+from secagg.errors import InputError, SecaggError
+from training.own_code_faults import READING_FAILS, by_its_type
 from training.records import Records
 from training.tasks.backbone import Tensors, load_backbone, read_backbone
 from training.tasks.layers import last_layer
@@ -72,9 +73,18 @@ class PreparedTask:
         """A hospital's records.
 
         Raises:
-            InputError: as the task's own; ``no-records``.
+            InputError: as the task's own; ``reading-fails``, for what else somebody's own code raises; ``no-records``.
         """
-        records = self.inner.read(path)
+        try:
+            records = self.inner.read(path)
+        except (SecaggError, OSError):
+            raise
+        except Exception as fault:
+            if not self.spec.is_custom:
+                raise
+            what = f"read of {self.spec.kind} failed on {path}"
+            remedy = "Correct the task's code, or what it reads."
+            raise by_its_type(READING_FAILS, what, fault, str(path), remedy) from fault
         # A task's own code may give anything.
         if not isinstance(records, Records):
             raise self._other_than("read", records, "no-records", "training.records.Records")

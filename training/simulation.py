@@ -31,6 +31,7 @@ from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine, parse_drop_out
 from training.json_lines import JsonLines
 from training.metrics import Metrics
+from training.own_code_faults import in_full
 from training.round_record import RoundRecord
 from training.run_history import RoundResult, history
 from training.run_lock import alone
@@ -115,7 +116,8 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
     charter = read_verified(folder / "charter")
     _require_allowed(folder, settings, charter)
     task = task_of(charter.charter)
-    sites = read_sites(settings.source, task)
+    with in_full():
+        sites = read_sites(settings.source, task)
     cores = cores_for(charter.charter.model.parameters)
     with cores, SimulatedConsortium(folder, settings, charter, task, sites, observer.on_refusal) as consortium:
         of_the_task = (*task.cautions(), *own_code(task, [site.records for site in sites]))

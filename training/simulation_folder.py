@@ -28,6 +28,7 @@ from training.engines.base import Phase
 from training.engines.embedded import DropOut, parse_drop_out
 from training.hospital_folder import HospitalFolder
 from training.new_folder import make_folder, require_new
+from training.own_code_faults import in_full
 from training.run_history import SETTINGS_FILE
 from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
@@ -84,8 +85,8 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     continued = f", or continue the run in it: `{resuming(folder)}`" if is_run else ""
     require_new(folder, f"Choose another folder{continued}.")
     task = make_task(settings.spec)
-    sites = read_sites(settings.source, task)
-    test = read_test(settings.source, task)
+    with in_full():
+        sites, test = read_sites(settings.source, task), read_test(settings.source, task)
     if test is not None:
         require_untrained(test, trained_on(sites, task))
     # Numbers and options are checked before anything is written.

@@ -77,6 +77,15 @@ class LogitsTask(SeriesTask):
 
 
 @dataclass(frozen=True)
+class QuotingTask(SeriesTask):
+    """Looks a signal's lead up by a name that a file does not have, and quotes what there is."""
+
+    def read(self, path: Path) -> Records:
+        """None: it fails."""
+        raise KeyError(f"no lead II beside {super().read(path).features.flat[0]}")
+
+
+@dataclass(frozen=True)
 class OneColumnTask(SeriesTask):
     """Gives the probability of illness alone."""
 
@@ -369,3 +378,8 @@ def recurrent(spec: TaskSpec) -> RecurrentTask:
 def squeezed(spec: TaskSpec) -> SqueezedTask:
     """For ``kind = "tests.support.custom_tasks:squeezed"``."""
     return SqueezedTask(spec)
+
+
+def quoting(spec: TaskSpec) -> QuotingTask:
+    """For ``kind = "tests.support.custom_tasks:quoting"``."""
+    return QuotingTask(spec)

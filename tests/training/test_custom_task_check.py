@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -31,15 +32,21 @@ def spec_of(kind):
 
 
 @pytest.fixture
-def simulated(tmp_path):
-    """Prepares and runs a short simulation of a task in `tests.support.custom_tasks`."""
+def signal_files(tmp_path):
+    """Those of three hospitals, and others to test with."""
     generator = np.random.default_rng(1)
-    paths = [tmp_path / f"h{number}.npy" for number in range(1, 4)]
+    paths = [tmp_path / f"{name}.npy" for name in ("h1", "h2", "h3", "test")]
     for path in paths:
         np.save(path, generator.normal(size=(12, LEADS, SAMPLES)).astype(np.float32))
+    return paths
+
+
+@pytest.fixture
+def simulated(tmp_path, signal_files):
+    """Prepares and runs a short simulation of a task in `tests.support.custom_tasks`."""
 
     def simulated(kind, **choices):
-        prepare(tmp_path / "run", settings_for(paths, choices_of(**choices), spec_of(kind)))
+        prepare(tmp_path / "run", settings_for(signal_files[:3], choices_of(**choices), spec_of(kind)))
         return run(tmp_path / "run", Observer())
 
     return simulated
@@ -72,6 +79,24 @@ def test_a_mistake_in_ones_own_task_is_told_with_its_name_before_anything_is_tra
         simulated(kind)
     assert (caught.value.reason, caught.value.culprit) == (reason, f"tests.support.custom_tasks:{kind}")
     assert not (tmp_path / "run/history.jsonl").exists()
+
+
+def test_what_fails_in_ones_own_reading_is_told_with_the_file_and_in_full_by_a_simulation(simulated, tmp_path):
+    with pytest.raises(InputError, match=r"failed on .*h1\.npy \(KeyError: 'no lead II beside") as caught:
+        simulated("quoting")
+    assert (caught.value.reason, caught.value.culprit) == ("reading-fails", str(tmp_path / "h1.npy"))
+    assert "simulation" not in caught.value.diagnostics()
+
+
+@pytest.mark.parametrize("broken", ["h1.npy", "test.npy"])
+def test_and_so_it_is_where_a_file_was_broken_since_the_run_was_prepared(signal_files, tmp_path, broken):
+    settings = settings_for(signal_files[:3], choices_of(), spec_of("series"))
+    tested = msgspec.structs.replace(settings.source, test=str(signal_files[3]))
+    prepare(tmp_path / "run", msgspec.structs.replace(settings, source=tested))
+    (tmp_path / broken).write_bytes(b"no array")
+    with pytest.raises(InputError, match=rf"{broken} \(\w+: .*pickle") as caught:
+        run(tmp_path / "run", Observer())
+    assert caught.value.reason == "reading-fails"
 
 
 def test_labels_that_are_no_classes_are_refused_where_patients_are_counted_by_them(simulated):

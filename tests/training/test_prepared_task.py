@@ -191,3 +191,32 @@ def test_what_is_no_records_or_no_model_is_told_as_what_it_is(call, reason, give
     with pytest.raises(InputError, match=f"but {given}") as caught:
         call(PreparedTask(GivesNothing(spec_of())))
     assert caught.value.reason == reason
+
+
+@dataclass(frozen=True)
+class Failing(ImageTask):
+    """Reading raises what it was given."""
+
+    fault: Exception
+
+    def read(self, _path: Path) -> Any:
+        raise self.fault
+
+
+def test_of_what_somebodys_own_reading_raises_a_hospital_is_told_the_file_and_the_type_alone():
+    with pytest.raises(InputError, match=r"failed on a\.npz \(KeyError\)\.") as caught:
+        PreparedTask(Failing(spec_of("own:task"), KeyError("P-17"))).read(Path("a.npz"))
+    assert (caught.value.reason, caught.value.culprit) == ("reading-fails", "a.npz")
+    assert "P-17" not in caught.value.diagnostics()
+
+
+@pytest.mark.parametrize("fault", [InputError("no-label", "There is none."), FileNotFoundError("a.npz")])
+def test_what_tells_enough_by_itself_is_passed_on(fault):
+    with pytest.raises(type(fault)) as caught:
+        PreparedTask(Failing(spec_of("own:task"), fault)).read(Path("a.npz"))
+    assert caught.value is fault
+
+
+def test_a_fault_of_the_toolkits_own_reading_is_not_told_as_somebodys():
+    with pytest.raises(KeyError):
+        PreparedTask(Failing(spec_of(), KeyError("P-17"))).read(Path("a.npz"))
