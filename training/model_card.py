@@ -18,6 +18,7 @@ from secagg.release import VerifiedRelease
 from training.export_format import ExportFormat
 from training.exporting.attachment import Interface, interface_of
 from training.privacy_plan import privacy_plan, rounds_stated
+from training.reporting.assumptions import counts_in_sums
 from training.tasks.spec import IMAGES, TABULAR
 
 BLANK: Final = "**[TO BE FILLED IN BY THE OWNERS]**"
@@ -160,7 +161,9 @@ def _training(release: VerifiedRelease) -> str:
         ),
     )
     table = "\n".join(f"| {term} | {_text(value)} |" for term, value in facts)
-    records = f"Records: {BLANK}: which patients, from when to when. No count left any hospital."
+    shown = counts_in_sums(charter)
+    counts = f" Whoever saw a sum saw totals over the hospitals in it, {'; '.join(shown)}." if shown else ""
+    records = f"Records: {BLANK}: which patients, from when to when. No hospital sent a count in clear.{counts}"
     return f"## Training\n\n{records}\n\n| | |\n|---|---|\n{table}"
 
 

@@ -48,3 +48,9 @@ def test_so_is_the_name_of_the_file(release, name):
     html = MarkdownIt().enable("table").render(model_card(release, ExportFormat.ONNX, name, "00"))
     row = html[html.index("<td>this file, ") :]
     assert code_in(row[: row.index("</tr>")]) == [name, "00"]
+
+
+def test_the_card_says_which_numbers_of_patients_sums_have_shown(release):
+    card = model_card(release, ExportFormat.ONNX, "m.onnx", "00")
+    assert "No hospital sent a count in clear. Whoever saw a sum saw totals over the hospitals in it, " in card
+    assert "of patients trained on." in card

@@ -66,6 +66,7 @@ def not_protected(charter: Charter) -> tuple[str, ...]:
     return (
         *patients,
         "The fact that a hospital takes part, when it does, and how large its messages are.",
+        *_numbers_of_patients(charter),
         "How long a hospital takes to answer, which tells about how many rows it works through: a patient who has many "
         "may be noticed by that. The task's data.most_rows limits how many of each patient are used.",
         "What the model says about patients in general, and so about anybody who resembles them.",
@@ -75,6 +76,28 @@ def not_protected(charter: Charter) -> tuple[str, ...]:
         *_over_several_rounds(charter),
         "The model, against a hospital that spoils it on purpose within what clipping allows.",
     )
+
+
+def counts_in_sums(charter: Charter) -> tuple[str, ...]:
+    """Of what a sum of this charter shows the exact total, over the hospitals in it, to whoever sees it."""
+    shown = []
+    if charter.training.weighting == "records":
+        shown.append("of patients trained on")
+    if charter.metrics.release == "exact":
+        shown.append("of patients held back for validation")
+    if charter.statistics.features:
+        shown.append("of rows, where statistics are summed")
+    return tuple(shown)
+
+
+def _numbers_of_patients(charter: Charter) -> tuple[str, ...]:
+    shown = counts_in_sums(charter)
+    if not shown:
+        return ()
+    line = f"Numbers of patients: whoever sees a sum sees totals over the hospitals in it, {'; '.join(shown)}."
+    if charter.training.weighting == "records" or charter.metrics.release == "exact":
+        line += " If a hospital is in one sum and not in the next, its own numbers are the difference."
+    return (line,)
 
 
 def _collusion(charter: Charter) -> str:

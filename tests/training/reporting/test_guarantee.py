@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from dp.stated import no_less, odds
-from secagg.charter import Charter, Member, Metrics, Privacy, Training
+from secagg.charter import Charter, Member, Metrics, Privacy, Statistics, Training
 from tests.support.consortium import make_charter, make_identities
 from tests.support.hospitals import BOUNDED, choices_of, tabular_spec, training_of
 from training.draft import draft_charter
@@ -198,3 +198,25 @@ def test_with_one_key_for_all_a_single_hospital_needs_no_forged_sum():
     told = guarantee_of(make_charter(IDENTITIES, scheme="bfv"), 3, 3).not_protected
     assert any("with a single hospital: all have one key" in text for text in told)
     assert not any("forge" in text for text in told)
+
+
+COUNTS = {
+    "weights": ({"training": Training(rounds=3, weighting="records")}, "of patients trained on"),
+    "metrics": (
+        {"training": UNIFORM, "metrics": Metrics(release="exact", cells=2)},
+        "of patients held back for validation",
+    ),
+    "statistics": ({"training": UNIFORM, "statistics": Statistics(features=2)}, "of rows, where statistics are summed"),
+}
+
+
+@pytest.mark.parametrize(("settings", "totals"), COUNTS.values(), ids=COUNTS)
+def test_of_what_sums_show_of_numbers_of_patients_it_is_said_that_nothing_hides_it(settings, totals):
+    told = guarantee_of(make_charter(IDENTITIES, **settings), 3, 3).not_protected
+    (line,) = (text for text in told if "Numbers of patients" in text)
+    assert f"totals over the hospitals in it, {totals}." in line
+
+
+@pytest.mark.parametrize("charter", [LOCAL, shared_noise(), make_charter(IDENTITIES, training=UNIFORM)])
+def test_where_sums_show_no_numbers_of_patients_it_is_not_said(charter):
+    assert not any("Numbers of patients" in text for text in guarantee_of(charter, 3, 3).not_protected)
