@@ -13,7 +13,7 @@ from dp.ledger.entries import LEDGER
 from dp.stated import exact, no_less, no_more
 from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES
 from training.reporting.budget import DataSetFacts
-from training.reporting.report import Report
+from training.reporting.report import CharterFacts, Report
 
 Figure = tuple[str, str, str]
 """A name, a value, and a line that explains it."""
@@ -141,10 +141,10 @@ def _whose(report: Report) -> str:
 
 def what_stayed(report: Report) -> list[str]:
     """What no message holds."""
-    scheme, threshold = report.charter.scheme, report.charter.threshold
+    scheme, fewest = report.charter.scheme, report.charter.surely_summed
     hidden = (
         "Its update in a readable form: what is sent in a round can be read only as a sum with those of others, at "
-        f"least {threshold} in all. A hospital that helps the coordinator to forge a sum can get at one update over "
+        f"least {fewest} in all. A hospital that helps the coordinator to forge a sum can get at one update over "
         f"several rounds: {_forged(report)}. One that sends numbers of its own making so that the model stands still can "
         "come to the same, which no record shows."
         if scheme in MASKED_SCHEMES
@@ -154,8 +154,7 @@ def what_stayed(report: Report) -> list[str]:
     lines = [
         "Records of patients, or any part of one: no message above has a place for them.",
         hidden,
-        "What any single patient contributes, which patients were drawn for a step, and the noise that was drawn"
-        + ("." if report.charter.privacy != "none" else ": there was none."),
+        f"What any single patient contributes, which patients were drawn for a step, and {_noise(report.charter)}",
         "Its signing key, its policy, its lists of patients and, except for what its officer exports, its ledger and "
         "log.",
     ]
@@ -166,6 +165,18 @@ def what_stayed(report: Report) -> list[str]:
         "and backups leave no entry in its log."
     )
     return lines
+
+
+def _noise(charter: CharterFacts) -> str:
+    """As much of it as stays with the hospital."""
+    if charter.privacy == "none":
+        return "the noise that was drawn: there was none."
+    if not charter.noise_levels:
+        return "the noise that was drawn."
+    return (
+        "the noise that stays in a sum. Where so many hospitals are in it that there is more than needed, that surplus "
+        "is revealed to the coordinator, which subtracts it."
+    )
 
 
 def _forged(report: Report) -> str:

@@ -78,7 +78,7 @@ def _steps(content: Charter) -> str:
 
 
 def _shared_noise(content: Charter) -> str:
-    privacy, honest = content.privacy, content.threshold - knowing_noise(content.max_colluding)
+    privacy, honest = content.privacy, content.surely_summed - knowing_noise(content.max_colluding)
     levels = " and ".join(map(str, privacy.noise_levels))
     removed = f"the surplus is removed where {levels} answer" if levels else "none of it is removed again"
     return f"{privacy.noise}, a share from each hospital; enough if {honest} honest ones answer; {removed}"
@@ -102,7 +102,7 @@ def _trained_part(content: Charter) -> Rows:
 def _protection(content: Charter) -> Rows:
     shared = content.scheme in SHARED_KEY_SCHEMES
     yield "scheme", _HOW[content.scheme]
-    yield "a sum is taken over", f"at least {content.threshold} of {len(content.members)} hospitals"
+    yield "a sum is taken over", f"at least {content.surely_summed} of {len(content.members)} hospitals"
     yield "the coordinator sees", "neither an update nor the sum" if content.scheme in ENCRYPTED_SCHEMES else "the sum"
     yield "with one hospital it sees", _seen_with_one(content)
     yield "may collude with the coordinator", _colluders(content)

@@ -152,7 +152,7 @@ def _training(release: VerifiedRelease) -> str:
     facts = (
         ("rounds", f"{predicate.rounds}, which gave {predicate.sums} sums"),
         ("scheme of aggregation", charter.scheme),
-        ("fewest hospitals in a sum", str(charter.threshold)),
+        ("fewest hospitals in a sum", str(charter.surely_summed)),
         ("hospitals that may collude without seeing another's update in a round", _colluders(charter)),
         ("parameters that were trained", str(charter.model.parameters)),
         (

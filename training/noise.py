@@ -18,7 +18,6 @@ from dp.integer_noise import integer_noise
 from dp.randomness import KEY_SIZE, secure_generator
 from dp.shares import Cohort, NoiseShares
 from secagg.charter import Charter, Metrics, Privacy
-from secagg.charter.thresholds import surely_summed
 from secagg.encoding import Ring
 from secagg.encoding.ring import RingVector
 from secagg.errors import InputError
@@ -44,7 +43,7 @@ def unchecked_shares(charter: Charter) -> NoiseShares:
     """The same of a charter that is being drafted: there may be no room for them."""
     cohort = Cohort(
         hospitals=len(charter.members),
-        threshold=surely_summed(len(charter.members), charter.threshold, charter.max_colluding, charter.graph),
+        threshold=charter.surely_summed,
         colluding=knowing_noise(charter.max_colluding),
         levels=charter.privacy.noise_levels,
     )

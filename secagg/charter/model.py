@@ -27,6 +27,7 @@ from secagg.charter.sections import (
     TaskChoice,
     Training,
 )
+from secagg.charter.thresholds import surely_summed
 from secagg.errors import InputError
 from secagg.identity import fingerprint
 from secagg.labels import digest
@@ -79,6 +80,11 @@ class Charter(Section, frozen=True):
     def most_liars(self) -> int:
         """How many members may lie: as many as may collude, and at least one, which may lie by itself."""
         return max(1, self.max_colluding)
+
+    @property
+    def surely_summed(self) -> int:
+        """The fewest hospitals that any sum is over, which among neighbours may be fewer than the threshold."""
+        return surely_summed(len(self.members), self.threshold, self.max_colluding, self.graph)
 
     @property
     def update_length(self) -> int:

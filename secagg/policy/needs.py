@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from secagg.charter import Charter
-from secagg.charter.thresholds import surely_summed
 from secagg.errors import InputError
 from secagg.identity import fingerprint
 from secagg.policy.model import Countersigning, OfficerKey, Policy
@@ -18,8 +17,7 @@ from secagg.policy.model import Countersigning, OfficerKey, Policy
 
 def honest_in_a_sum(charter: Charter) -> int:
     """How many hospitals that do not collude are surely in each sum."""
-    members, colluding = len(charter.members), charter.max_colluding
-    return surely_summed(members, charter.threshold, colluding, charter.graph) - colluding
+    return charter.surely_summed - charter.max_colluding
 
 
 def needed_policy(charter: Charter) -> Policy:

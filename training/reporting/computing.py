@@ -155,12 +155,14 @@ def _charter(charter: VerifiedCharter) -> CharterFacts:
         digest=charter.digest.hex(),
         members=tuple(MemberFacts(member.name, fingerprint(member.public_key)) for member in content.members),
         threshold=content.threshold,
+        surely_summed=content.surely_summed,
         max_colluding=content.max_colluding,
         scheme=content.scheme,
         task=content.task.kind,
         parameters=content.model.parameters,
         rounds=content.training.rounds,
         privacy=content.privacy.mode,
+        noise_levels=content.privacy.noise_levels,
         budget=content.privacy.budget,
     )
 

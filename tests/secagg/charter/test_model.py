@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from secagg.charter import Charter, Metrics, TaskChoice
+from secagg.charter import Charter, Metrics, NeighbourGraph, TaskChoice
 from secagg.errors import InputError
 from tests.support.consortium import make_charter, make_identities
 
@@ -19,6 +19,12 @@ def test_members_are_numbered_from_one_in_their_order():
     with pytest.raises(InputError) as caught:
         charter.number_of("h9")
     assert caught.value.reason == "unknown-member"
+
+
+def test_among_neighbours_a_threshold_above_the_smallest_leaves_no_more_hospitals_in_a_sum():
+    charter = make_charter(IDENTITIES, threshold=5)
+    assert charter.surely_summed == 5
+    assert msgspec.structs.replace(charter, graph=NeighbourGraph(degree=4, threshold=3)).surely_summed == 4
 
 
 def test_a_charter_cannot_be_changed():
