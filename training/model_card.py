@@ -6,9 +6,7 @@ Knows markdown and what must be told of a model. Invents nothing: what only its 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from typing import Final
 
 from dp.stated import no_less
 from secagg.charter import Charter
@@ -16,14 +14,12 @@ from secagg.charter.cautions import SHARED_KEY_SCHEMES, shared_key
 from secagg.identity import fingerprint
 from secagg.release import VerifiedRelease
 from training.export_format import ExportFormat
-from training.exporting.attachment import Interface, interface_of
+from training.exporting.attachment import interface_of
+from training.markdown import code, text
+from training.model_card_input import BLANK, input_and_output
 from training.privacy_plan import privacy_plan, rounds_stated
 from training.reporting.assumptions import counts_in_sums
-from training.tasks.spec import IMAGES, TABULAR
-
-BLANK: Final = "**[TO BE FILLED IN BY THE OWNERS]**"
-_SHOWN_FEATURES: Final = 60
-_MARKUP: Final = frozenset("|`<>[]*\\&")
+from training.tasks.spec import IMAGES
 
 
 def model_card(
@@ -44,7 +40,7 @@ def model_card(
         "all of them.",
         _owners(release),
         _uses(),
-        _input(charter, kind, constant),
+        input_and_output(charter, kind, constant),
         _training(release),
         _privacy(release),
         f"## Evaluation\n\n{BLANK}: on which patients, with which result, by whom. The records of the training hold "
@@ -81,7 +77,7 @@ def _owners(release: VerifiedRelease) -> str:
     lines = ["## Owners", "", "Each has signed the statement that is inside the file.", ""]
     lines += ["| hospital | sums it is in | fingerprint of its key |", "|---|---|---|"]
     for entry in release.statement.predicate.contributors:
-        lines.append(f"| {_text(entry.name)} | {entry.sums} | {fingerprint(keys[entry.name])} |")
+        lines.append(f"| {text(entry.name)} | {entry.sums} | {fingerprint(keys[entry.name])} |")
     return "\n".join([*lines, "", f"Contact: {BLANK}"])
 
 
@@ -92,59 +88,6 @@ def _uses() -> str:
         f"### Out of scope\n\n{BLANK}: for whom and for what it must not be used.\n\n"
         "It is no medical device unless its owners have made it one."
     )
-
-
-def _input(charter: Charter, kind: ExportFormat, constant: Sequence[str]) -> str:
-    interface = interface_of(charter, "")
-    takes = "float32 as the task's own code reads records"
-    if interface.shape is not None:
-        takes = " x ".join(map(str, ("float32, n", *interface.shape)))
-    lines = [
-        "## Input and output",
-        "",
-        f"Task: {_code(charter.task.kind)}. Takes {takes}; gives {_given(charter, interface.classes, kind)}. "
-        f"{_before(charter, interface)}",
-    ]
-    if interface.features:
-        lines += ["", f"Columns, in this order: {_listed(interface.features)}."]
-    if constant:
-        lines += [
-            "",
-            "Left out of account, because all patients of the training had the same value there: "
-            f"{_listed(constant)}. A patient with another number in them gets the same probabilities.",
-        ]
-    return "\n".join(lines)
-
-
-def _given(charter: Charter, classes: int, kind: ExportFormat) -> str:
-    if kind is not ExportFormat.SAFETENSORS:
-        return f"{classes} probabilities for each"
-    if charter.task.kind not in (TABULAR, IMAGES):
-        return f"outputs of which the task's own code makes {classes} probabilities for each"
-    if classes == 2:
-        return "one number for each, whose sigmoid is the probability of class 1"
-    return f"{classes} numbers for each, whose softmax is the probabilities of the classes"
-
-
-def _before(charter: Charter, interface: Interface) -> str:
-    """What has to be done to a record first."""
-    if charter.task.kind == IMAGES and interface.shape:
-        channels, size, _ = interface.shape
-        colours = "grey as Pillow's mode L" if channels == 1 else "in the order red, green, blue"
-        return (
-            f"A picture is resized to {size} x {size} pixels, bilinear as Pillow's `resize` does it, whatever its "
-            f"proportions; its pixels, {colours}, of 8 bits from 0 for black to 255, go in as x / 127.5 - 1, which is "
-            "from -1 to 1. The file does neither."
-        )
-    scaled = "is in the file's metadata, `secagg.interface`."
-    if interface.features:
-        return f"How raw values are scaled {scaled}"
-    return f"How a raw record becomes that is in the task's code alone; how its columns are scaled, if at all, {scaled}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN_FEATURES
-    return ", ".join(map(_code, names[:_SHOWN_FEATURES])) + (f" and {more} more" if more > 0 else "")
 
 
 def _training(release: VerifiedRelease) -> str:
@@ -160,7 +103,7 @@ def _training(release: VerifiedRelease) -> str:
             f"{charter.training.server.optimizer}, rate {charter.training.server.learning_rate:g}",
         ),
     )
-    table = "\n".join(f"| {term} | {_text(value)} |" for term, value in facts)
+    table = "\n".join(f"| {term} | {text(value)} |" for term, value in facts)
     shown = counts_in_sums(charter)
     counts = f" Whoever saw a sum saw totals over the hospitals in it, {'; '.join(shown)}." if shown else ""
     records = f"Records: {BLANK}: which patients, from when to when. No hospital sent a count in clear.{counts}"
@@ -234,7 +177,7 @@ def _seen(charter: Charter) -> str:
 def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:
     predicate = release.statement.predicate
     # The one character that ends a table's cell even inside code.
-    this = _code(file_name).replace("|", r"\|")
+    this = code(file_name).replace("|", r"\|")
     rows = (
         (f"this file, {this}, SHA-256", sha256),
         ("the release's model file, SHA-256, signed by all owners", release.statement.model_sha256),
@@ -251,17 +194,3 @@ def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:
 def _quoted(text: str) -> str:
     """JSON's strings are YAML's too."""
     return json.dumps(text)
-
-
-def _code(value: str) -> str:
-    """A value as code, in which nothing is markup and an entity would be read as it is written (CommonMark 6.1)."""
-    plain = " ".join(value.split()) or " "
-    fence = "`" * (1 + max(map(len, re.findall("`+", plain)), default=0))
-    space = " " if "`" in (plain[0], plain[-1]) else ""
-    return f"{fence}{space}{plain}{space}{fence}"
-
-
-def _text(value: str) -> str:
-    """A value that cannot become markup: names of columns are anybody's text."""
-    plain = " ".join(value.split())
-    return "".join(f"&#{ord(character)};" if character in _MARKUP else character for character in plain)

@@ -103,5 +103,5 @@ def test_the_card_says_what_was_signed_and_leaves_open_what_was_not(secagg, fini
         "`age`, `dose`",
     ):
         assert told in card, told
-    assert card.count("[TO BE FILLED IN BY THE OWNERS]") == 6
+    assert card.count("[TO BE FILLED IN BY THE OWNERS]") == 7
     assert "compliant" not in card

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from dataclasses import replace
 from html import unescape
 
+import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
 from tests.support.hospitals import choices_of, settings_for, tabular_spec, training_of
+from training.draft import task_choice
 from training.export_format import ExportFormat
 from training.exporting import export_release
 from training.model_card import model_card
+from training.model_card_input import BLANK
 from training.simulation import Observer, run
 from training.simulation_folder import prepare
+from training.tasks.spec import IMAGES, TaskSpec
 
 NAMES = ("A&E > 1", "`quoted`", "b``c", "x|y", "*_bold_*", "<b>", r"back\slash", "")
 
@@ -30,6 +36,17 @@ def release(tmp_path_factory):
     prepare(folder / "run", settings_for(sites, choices_of(training_of(rounds=1)), spec))
     run(folder / "run", Observer())
     return export_release(folder / "run/release", ExportFormat.SAFETENSORS)[0]
+
+
+def task(kind, **data):
+    return TaskSpec.from_settings(kind, msgspec.json.encode({"data": data}))
+
+
+def of_task(release, spec):
+    """The same release, as if its charter were of another task."""
+    charter = copy.copy(release.charter)
+    charter.charter = msgspec.structs.replace(charter.charter, task=task_choice(spec))
+    return replace(release, charter=charter)
 
 
 def code_in(html):
@@ -54,3 +71,40 @@ def test_the_card_says_which_numbers_of_patients_sums_have_shown(release):
     card = model_card(release, ExportFormat.ONNX, "m.onnx", "00")
     assert "No hospital sent a count in clear. Whoever saw a sum saw totals over the hospitals in it, " in card
     assert "of patients trained on." in card
+
+
+CLASSES = {
+    "a threshold": (
+        tabular_spec(positive_above=0),
+        f"Class 1 is a number above 0 in the column `ill`, class 0 any other. What they stand for: {BLANK}.",
+    ),
+    "a label": (
+        tabular_spec(classes=3),
+        f"The class is the number in the column `ill`, 0 to 2. What they stand for: {BLANK}.",
+    ),
+    "folders": (
+        task(IMAGES, class_names=("malignant", "be`nign")),
+        "Class 0 is `malignant`, class 1 is ``be`nign``.",
+    ),
+    "an archive": (task(IMAGES, classes=3), f"What classes 0 to 2 stand for: {BLANK}."),
+    "somebody's own code": (
+        task("mine:build", label="ill", positive_above=5),
+        "Class 1 is a number above 5 in the column `ill`, class 0 any other. "
+        f"What they stand for: {BLANK}. The task's own code may have changed that.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spec", "told"), CLASSES.values(), ids=CLASSES)
+def test_the_card_says_what_each_class_is_and_leaves_open_what_nobody_has_said(release, spec, told):
+    assert f"\n\n{told}\n\n" in model_card(of_task(release, spec), ExportFormat.ONNX, "m.onnx", "00")
+
+
+def test_the_card_says_what_the_level_without_a_column_is_and_that_holes_were_left_out(release):
+    data = {"features": ("age", "sex"), "categorical": {"sex": ("f", "m")}, "missing": "drop-row"}
+    card = model_card(of_task(release, tabular_spec(**data)), ExportFormat.ONNX, "m.onnx", "00")
+    assert "`age`, `sex=m`. Zeros in all columns of a categorical one mean the level without one: `sex=f`." in card
+    assert "(NaN) means nothing. Rows with a missing value were left out of the training." in card
+    other = model_card(release, ExportFormat.ONNX, "m.onnx", "00")
+    assert "Zeros in all columns" not in other
+    assert "left out of the training" not in other
