@@ -16,7 +16,7 @@ from secagg.release import VerifiedRelease
 from training.export_format import ExportFormat
 from training.exporting.attachment import interface_of
 from training.markdown import code, text
-from training.model_card_input import BLANK, input_and_output
+from training.model_card_input import BLANK, input_and_output, task_spec
 from training.privacy_plan import privacy_plan, rounds_stated
 from training.reporting.assumptions import counts_in_sums
 from training.tasks.spec import IMAGES
@@ -98,6 +98,7 @@ def _training(release: VerifiedRelease) -> str:
         ("fewest hospitals in a sum", str(charter.surely_summed)),
         ("hospitals that may collude without seeing another's update in a round", _colluders(charter)),
         ("parameters that were trained", str(charter.model.parameters)),
+        *_start(charter),
         (
             "step at every hospital",
             f"{charter.training.server.optimizer}, rate {charter.training.server.learning_rate:g}",
@@ -110,11 +111,27 @@ def _training(release: VerifiedRelease) -> str:
     return f"## Training\n\n{records}\n\n| | |\n|---|---|\n{table}"
 
 
+def _start(charter: Charter) -> list[tuple[str, str]]:
+    model = task_spec(charter).model
+    return [("starts from", f"{model.backbone}, SHA-256 {model.backbone_sha256}")] if model.backbone else []
+
+
 def _colluders(charter: Charter) -> str:
     return "none: all have one key" if charter.scheme in SHARED_KEY_SCHEMES else str(charter.max_colluding)
 
 
 def _privacy(release: VerifiedRelease) -> str:
+    backbone = task_spec(release.charter.charter).model.backbone
+    told = _own_privacy(release)
+    if backbone:
+        told += (
+            f"\n\nThis file holds {code(backbone)} too, as it was or trained further. Nothing here says what that file "
+            "reveals of the patients it was made from."
+        )
+    return told
+
+
+def _own_privacy(release: VerifiedRelease) -> str:
     predicate, charter = release.statement.predicate, release.charter.charter
     claim, privacy = predicate.privacy, charter.privacy
     if claim.epsilon is None:
@@ -185,8 +202,12 @@ def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:
         ("charter", predicate.charter),
     )
     table = "\n".join(f"| {term} | `{value}` |" for term, value in rows)
+    spec = task_spec(release.charter.charter)
+    besides = [f"the backbone {code(spec.model.backbone)}"] if spec.model.backbone else []
+    besides += [f"the code of {code(spec.kind)}"] if spec.is_custom else []
+    needed = ", and with ".join(["With the charter, which every hospital has", *besides])
     return (
-        f"## Integrity\n\n| | |\n|---|---|\n{table}\n\nWith the charter, which every hospital has, anybody can check "
+        f"## Integrity\n\n| | |\n|---|---|\n{table}\n\n{needed}, anybody can check "
         f"who made it:\n\n    secagg model verify {file_name} --charter charter"
     )
 

@@ -15,6 +15,11 @@ BLANK: Final = "**[TO BE FILLED IN BY THE OWNERS]**"
 _SHOWN_FEATURES: Final = 60
 
 
+def task_spec(charter: Charter) -> TaskSpec:
+    """A charter's task."""
+    return TaskSpec.from_settings(charter.task.kind, charter.task.settings_json())
+
+
 def input_and_output(charter: Charter, kind: ExportFormat, constant: Sequence[str]) -> str:
     """The section; ``constant``: the columns that the model makes no use of."""
     interface = interface_of(charter, "")
@@ -52,7 +57,7 @@ def _given(charter: Charter, classes: int, kind: ExportFormat) -> str:
 
 def _classes(charter: Charter) -> str:
     """What the model predicts, as far as the charter says it."""
-    spec = _spec(charter)
+    spec = task_spec(charter)
     data, last = spec.data, spec.data.classes - 1
     if data.class_names:
         told = f"Class {', class '.join(f'{number} is {code(name)}' for number, name in enumerate(data.class_names))}."
@@ -68,7 +73,7 @@ def _classes(charter: Charter) -> str:
 
 def _levels(charter: Charter) -> str:
     """What zeros in all columns of a categorical one mean."""
-    data = _spec(charter).data
+    data = task_spec(charter).data
     levels = {name: data.categorical[name] for name in data.features if name in data.categorical}
     first = [f"{name}={level_key(of_it[0])}" for name, of_it in levels.items() if of_it]
     return f" Zeros in all columns of a categorical one mean the level without one: {_listed(first)}." if first else ""
@@ -77,11 +82,7 @@ def _levels(charter: Charter) -> str:
 def _holes(charter: Charter) -> str:
     told = "Every column needs a number: what comes out where one is missing (NaN) means nothing."
     left_out = " Rows with a missing value were left out of the training."
-    return told + left_out if _spec(charter).data.missing == "drop-row" else told
-
-
-def _spec(charter: Charter) -> TaskSpec:
-    return TaskSpec.from_settings(charter.task.kind, charter.task.settings_json())
+    return told + left_out if task_spec(charter).data.missing == "drop-row" else told
 
 
 def _before(charter: Charter, interface: Interface) -> str:

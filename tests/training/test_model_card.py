@@ -108,3 +108,22 @@ def test_the_card_says_what_the_level_without_a_column_is_and_that_holes_were_le
     other = model_card(release, ExportFormat.ONNX, "m.onnx", "00")
     assert "Zeros in all columns" not in other
     assert "left out of the training" not in other
+
+
+def test_the_card_names_the_backbone_that_is_in_the_file_and_what_it_takes_to_check_it(release):
+    spec = TaskSpec.from_settings(
+        "mine:build",
+        msgspec.json.encode(
+            {"model": {"train": "last-layer", "backbone": "chest.safetensors", "backbone_sha256": "9f" * 32}}
+        ),
+    )
+    card = model_card(of_task(release, spec), ExportFormat.ONNX, "m.onnx", "00")
+    assert f"| starts from | chest.safetensors, SHA-256 {'9f' * 32} |" in card
+    assert "This file holds `chest.safetensors` too" in card
+    assert "and with the backbone `chest.safetensors`, and with the code of `mine:build`, anybody can check" in card
+
+
+def test_control_where_there_is_neither_the_charter_is_enough(release):
+    card = model_card(release, ExportFormat.ONNX, "m.onnx", "00")
+    assert "starts from" not in card
+    assert "With the charter, which every hospital has, anybody can check who made it" in card
