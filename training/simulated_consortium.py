@@ -34,7 +34,7 @@ from training.simulation_folder import SimulationSettings
 from training.sites import read_test
 from training.splitting import Site
 from training.task import Task
-from training.tested_patients import overlap
+from training.tested_patients import of_the_held_back, overlap
 from training.without_effect import another_batch, unused_dropout, unused_patients
 
 NO_BUDGET: Final = "budget-exceeded"
@@ -71,11 +71,15 @@ class SimulatedConsortium:
             train, test = split_patients(site.records, task)
             self.patients.append(HospitalPatients(site.name, train))
             tests += [test] if test else []
+        self._overlap: tuple[Caution, ...] = ()
         with in_full():
-            separate = read_test(settings.source, task)
-        # Never refused here: a run that has begun, and spent its budget, can be ended and shown.
-        self._overlap = overlap(separate, self.patients).cautions() if separate else ()
-        self.test = separate or (concatenate(tests) if tests else None)
+            self.test = read_test(settings.source, task)
+        if self.test:
+            # Never refused here: a run that has begun, and spent its budget, can be ended and shown.
+            self._overlap = overlap(self.test, self.patients).cautions()
+        elif tests:
+            self.test = concatenate(tests)
+            self._overlap = of_the_held_back(self.test, self.patients)
         self.failures: list[SecaggError] = []
         self._refused: list[tuple[str, str]] = []
         self._before = 0

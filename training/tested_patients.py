@@ -107,6 +107,17 @@ def require_untrained(test: Records, hospitals: Sequence[HospitalPatients]) -> N
         raise found.refusal()
 
 
+def of_the_held_back(held_back: Records, hospitals: Sequence[HospitalPatients]) -> tuple[Caution, ...]:
+    """What is to be told where patients whom one hospital holds back may be trained on at another.
+
+    Rows that are alike are nothing to tell of unless most are: those of a hospital's own patients may be.
+    """
+    found = overlap(replace(held_back, source="the hospitals' held-back parts"), hospitals)
+    if found.alike == "records" and 2 * found.found <= found.patients:
+        return ()
+    return tuple(replace(caution, remedy=_HELD_BACK) for caution in found.cautions())
+
+
 def _has_names(records: Records) -> bool:
     return records.marks is not None and records.marks.shape[1] > 1
 
@@ -145,6 +156,10 @@ def _tells_apart(alike: set[tuple[str, int]], hospitals: Sequence[HospitalPatien
 
 
 _REMEDY: Final = "Test on patients that no hospital's records hold."
+_HELD_BACK: Final = (
+    "Name in data.patient a column that tells patients apart, the same at all hospitals, and set division = "
+    '"by-patient": whoever is held back at one of them is so at all.'
+)
 _NAMES_ALIKE: Final = (
     "If they are different people, as where each hospital numbers its own, give them names that differ between files."
 )

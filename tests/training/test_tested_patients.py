@@ -160,3 +160,49 @@ def test_patients_that_hospitals_keep_back_for_nothing_are_told_of(tested, other
 
 def test_control_kept_back_for_metrics_they_are_of_use(tested, others):
     assert tested(others, tabular_spec(test_fraction=0.25), choices_of(metrics="exact")) == []
+
+
+@pytest.fixture
+def held_back(tmp_path):
+    """Prepares a simulation that tests on whom hospitals hold back and runs it; its warnings."""
+
+    def held_back(tables, **settings):
+        prepare(tmp_path / "run", settings_for(tables, choices_of(), tabular_spec(test_fraction=0.25, **settings)))
+        return run(tmp_path / "run", Observer()).warnings
+
+    return held_back
+
+
+def known_to_all(tables):
+    """The same named patients in every file, in another order in each."""
+    name_apart(tables[0])
+    for path in tables[1:]:
+        head, *rows = tables[0].read_text().splitlines()
+        path.write_text("\n".join([head, *np.random.default_rng(patients_in(path)).permutation(rows)]) + "\n")
+
+
+def test_patients_whom_one_hospital_holds_back_and_another_trains_on_are_told_of(held_back, tables):
+    known_to_all(tables)
+    (caution,) = held_back(tables, patient="who", division="stratified")
+    assert caution.code == "test-patients-trained-on"
+    assert "patients in the hospitals' held-back parts, on whom the model is tested, the names of" in caution.message
+    assert 'division = "by-patient"' in caution.remedy
+
+
+def test_so_are_most_rows_where_nobody_has_a_name(held_back, tables):
+    for path in tables[1:]:
+        head, *rows = tables[0].read_text().splitlines()
+        path.write_text("\n".join([head, *np.random.default_rng(patients_in(path)).permutation(rows)]) + "\n")
+    (caution,) = held_back(tables, division="stratified")
+    assert "the records of" in caution.message
+
+
+def test_control_divided_by_patient_whoever_is_held_back_is_so_everywhere(held_back, tables):
+    known_to_all(tables)
+    assert held_back(tables, patient="who", division="by-patient") == ()
+
+
+def test_control_a_few_rows_of_patients_without_names_may_be_alike(held_back, tables):
+    for path in tables[1:]:
+        rewrite(path, lambda head, rows: [head, *rows, *tables[0].read_text().splitlines()[1:4]])
+    assert held_back(tables, division="stratified") == ()
