@@ -196,7 +196,7 @@ def _caption(result: SimulationResult, private: bool) -> str:
     whom = "on the test patients: see the warning" if is_trained_on else "on patients that no hospital trained on"
     told = f"Accuracy and AUC are {whom}.\nSent each is the mean over hospitals."
     if private:
-        told += "\nEpsilon is the most that a patient of any hospital has spent so far, by its ledger."
+        told += "\nEpsilon is the most that any patient has spent in this run so far, by the ledgers."
     return told
 
 

@@ -162,6 +162,18 @@ def test_control_of_patients_that_are_at_no_hospital_it_says_so(simulate, here):
     assert "on patients that no hospital trained on" in outcome.out
 
 
+def test_what_the_table_says_was_spent_is_said_of_this_run_and_not_of_the_whole_ledger(simulate, secagg, here):
+    kept = ("--hospitals-at", "run/hospitals")
+    first = simulate(*LOCAL_DP, "--json").json
+    for path in (here / "run/hospitals").glob("*/policy.toml"):
+        path.write_text(path.read_text().replace("maximum_epsilon = 8.0", "maximum_epsilon = 30.0"))
+    second = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "second", *SHORT, *LOCAL_DP, *kept)
+    assert second.code == 0
+    (ledger,) = secagg("budget", "show", "run/hospitals/h1", "--json").json
+    assert ledger["epsilon"] > 1.2 * first["rounds"][-1]["epsilon"]
+    assert "Epsilon is the most that any patient has spent in this run so far, by the ledgers." in second.shown
+
+
 def test_hidden_files_beside_the_data_and_a_byte_order_mark_do_no_harm(simulate, here):
     (here / "data/.DS_Store").write_bytes(b"\x00")
     path = here / "data/h2.csv"

@@ -37,7 +37,7 @@ class WatchedRound(msgspec.Struct, frozen=True):
         step: which sum it gave; 0 if it gave none.
         cohort: how many hospitals are in the sum.
         dropped, silent: as in `RoundRecord`; ``dropped_out``: the same in words, with reasons.
-        epsilon: the most that a patient has spent after it, where that is known.
+        epsilon: the most that a patient has spent in this run after it, where that is known.
     """
 
     round: int
