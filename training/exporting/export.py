@@ -27,6 +27,7 @@ from training.draft import task_of
 from training.export_format import ExportFormat
 from training.exporting import onnx, tensors, torchscript
 from training.exporting.attachment import attach, interface_of, made_elsewhere, malformed, model_of, statement_of
+from training.exporting.looking import looks_at_values
 from training.exporting.scoring import Scoring
 from training.prepared_task import PreparedTask
 from training.standardisation import bounds_scaler
@@ -49,8 +50,8 @@ def export_release(folder: Path, kind: ExportFormat) -> tuple[VerifiedRelease, b
     """A release, verified, and the same model as a file of another format. A custom task's code is run.
 
     Raises:
-        InputError: ``extra-missing``, ``too-large``, ``export-differs``; ``not-exported``, for a custom task of which
-            no program can be written; and as `training.whole_model.whole_model`.
+        InputError: ``extra-missing``, ``too-large``, ``export-differs``, ``nan-scores``; ``not-exported``, for a custom
+            task of which no program can be written; and as `training.whole_model.whole_model`.
         TamperingError: as `secagg.release.verify_release`.
     """
     release = verify_release(folder)
@@ -147,18 +148,30 @@ def _as_program(
 
 
 def _written(scoring: Scoring, shape: tuple[int, ...], kind: ExportFormat, attached: Mapping[str, str]) -> bytes:
-    """The program, tried on a few records of ``shape``."""
+    """The program, tried on a few records of ``shape`` that are spread over what the model was trained on."""
     writer = onnx if kind is ExportFormat.ONNX else torchscript
-    data: bytes = writer.write(scoring, _probe(shape, 2), attached)
+    example = scoring.probe(shape, 2)
+    if kind is ExportFormat.TORCHSCRIPT and looks_at_values(scoring, example):
+        raise _differs(kind, "Its code decides by the numbers of its input: use torch.where; or export to safetensors.")
+    data: bytes = writer.write(scoring, example, attached)
     for rows in (1, 5):
-        features = _probe(shape, rows)
-        if not torch.allclose(scoring(features), writer.score(data, features), atol=_CLOSE, equal_nan=True):
+        features = scoring.probe(shape, rows)
+        wanted = scoring(features)
+        if not wanted.isfinite().all():
             raise InputError(
-                "export-differs",
-                f"As {kind} the model would give other numbers than as it was trained.",
-                remedy="Its code depends on more than its input; export to safetensors.",
+                "nan-scores",
+                f"The model does not give finite numbers, so that nobody can say whether it would as {kind}.",
+                remedy="Its training diverged, or its code takes other records; export to safetensors.",
             )
+        if not torch.allclose(wanted, writer.score(data, features), atol=_CLOSE):
+            raise _differs(kind, "Its code depends on more than its input; export to safetensors.")
     return data
+
+
+def _differs(kind: ExportFormat, remedy: str) -> InputError:
+    return InputError(
+        "export-differs", f"As {kind} the model would give other numbers than as it was trained.", remedy=remedy
+    )
 
 
 def _taken_apart(data: bytes, kind: ExportFormat, place: str) -> tuple[dict[str, str], bytes, tuple[str, ...]]:
@@ -193,9 +206,3 @@ def _kind_of(data: bytes, place: str) -> ExportFormat:
 
 def _statement(signed: SignedStatement) -> bytes:
     return signed.to_json()
-
-
-def _probe(shape: tuple[int, ...], rows: int) -> torch.Tensor:
-    """Numbers to try a model with, the same every time."""
-    count = rows * int(np.prod(shape))
-    return torch.sin(torch.arange(count, dtype=torch.float32)).reshape(rows, *shape)

@@ -37,6 +37,20 @@ class Scoring(nn.Module):
         """Probabilities."""
         return self._task.scores(self.model(self.scale(features)))
 
+    def probe(self, shape: tuple[int, ...], rows: int) -> Tensor:
+        """Features float32 (rows, *shape) to try the model with, the same every time, spread over what it was trained
+        on: to the model they are numbers from -1 to 1, or up to two standard deviations from the mean."""
+        spread = np.random.default_rng(rows).uniform(-1.0, 1.0, (rows, *shape))
+        return self.scale.undone(torch.from_numpy(spread)).float()
+
+
+class _AsTheyAre(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+    def undone(self, spread: Tensor) -> Tensor:
+        return spread
+
 
 class _Standardise(nn.Module):
     def __init__(self, mean: np.ndarray, std: np.ndarray) -> None:
@@ -47,6 +61,11 @@ class _Standardise(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
         return ((features.double() - mean) / std).float()
+
+    def undone(self, spread: Tensor) -> Tensor:
+        mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
+        # A column that did not vary has an infinite one.
+        return mean + 2.0 * spread * torch.where(std.isfinite(), std, torch.ones_like(std))
 
 
 class _Bound(nn.Module):
@@ -60,8 +79,12 @@ class _Bound(nn.Module):
         clipped = torch.minimum(torch.maximum(features.double(), low), high)
         return (2.0 * (clipped - low) / (high - low) - 1.0).float()
 
+    def undone(self, spread: Tensor) -> Tensor:
+        low, high = cast(Tensor, self.low), cast(Tensor, self.high)
+        return low + (high - low) * (1.0 + spread) / 2.0
 
-def _scale(task: Task, tensors: Mapping[str, np.ndarray]) -> nn.Module:
+
+def _scale(task: Task, tensors: Mapping[str, np.ndarray]) -> _AsTheyAre | _Standardise | _Bound:
     match task.spec.data.standardise:
         case "secure-sum":
             return _Standardise(tensors[f"{SCALING}mean"], tensors[f"{SCALING}std"])
@@ -69,4 +92,4 @@ def _scale(task: Task, tensors: Mapping[str, np.ndarray]) -> nn.Module:
             scaler = bounds_scaler(task.spec.data)
             return _Bound(scaler.low, scaler.high)
         case "none":
-            return nn.Identity()
+            return _AsTheyAre()
