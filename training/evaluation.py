@@ -40,22 +40,26 @@ def count_cells(task: Task, model: nn.Module, records: Records, device: torch.de
     """Count patients into cells, int64 (cell_count,); their sum is the number of patients.
 
     A patient's score is the mean over the patient's rows, the label the largest of the rows'. A patient for whom the
-    model gives no numbers counts as undecided: an error would tell of one patient what no noise covers. For the same
-    reason nobody checks here whether scores are probabilities.
+    model gives no numbers counts as one for whom it is wrong: an error would tell of one patient what no noise covers.
+    For the same reason nobody checks here whether scores are probabilities.
 
     Raises:
         InputError: ``bad-scores``, if their shape is another.
     """
     rows = _row_scores(task, model, records, device)
-    rows[~np.isfinite(rows).all(axis=1)] = 1 / rows.shape[1]
+    rows[~np.isfinite(rows).all(axis=1)] = np.nan
     scores = _mean_by_patient(records, rows)
     labels = records.patient_labels()
+    lacking = np.isnan(scores).any(axis=1)
     match task.spec.evaluation.metric:
         case "accuracy":
-            cells = (scores.argmax(axis=1) == labels).astype(np.int64)
+            cells = ((scores.argmax(axis=1) == labels) & ~lacking).astype(np.int64)
         case "auc":
             bins = task.spec.evaluation.bin_count
-            cells = labels * bins + _bins_of(scores, bins)
+            scores[lacking] = 0.5
+            # Just on the wrong side of one half.
+            wrong = bins // 2 - labels
+            cells = labels * bins + np.where(lacking, wrong, _bins_of(scores, bins))
     return np.bincount(cells, minlength=cell_count(task.spec)).astype(np.int64)
 
 

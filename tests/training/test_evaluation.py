@@ -197,11 +197,14 @@ def test_large_images_are_scored_a_few_at_a_time_and_as_all_at_once(monkeypatch:
     assert sum(batches[2:]) == 21
 
 
-def test_a_patient_without_a_score_is_counted_as_undecided_and_is_no_error() -> None:
+@pytest.mark.parametrize("metric", ["accuracy", "auc"])
+def test_a_patient_without_a_score_is_counted_as_one_that_is_told_wrong_and_is_no_error(metric: str) -> None:
     model = nn.Linear(1, 1)
     nn.init.constant_(model.weight, float("nan"))
-    cells = count_cells(TabularTask(spec_of("auc")), model, scored([0.1, 0.2], [1, 0]), CPU)
-    assert cells.sum() == 2
+    task = TabularTask(spec_of(metric))
+    cells = count_cells(task, model, scored([0.1, 0.2, 0.3], [1, 0, 0]), CPU)
+    assert cells.sum() == 3
+    assert metrics_from_cells(task.spec, cells) == Metrics(0.0, None if metric == "accuracy" else 0.0, 3)
 
 
 @pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0, 25.0])
