@@ -15,12 +15,13 @@ from secagg.egress import Direction
 from secagg.masking import Purpose
 from secagg.printable import printable
 from secagg.release import Release
+from secagg.release.checkpoints import VerifiedCheckpoints
 from secagg.wire import Stage
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 from training.reporting.integrity import Integrity
 from training.reporting.rounds import TranscriptFacts
-from training.reporting.since_the_end import goes_on_after
+from training.reporting.since_the_end import goes_on_after, is_old_export, may_be_older
 
 _OWN_WORD = (
     "there is no release and no whole transcript, and it does not show its whole egress log: that it was in no other "
@@ -37,8 +38,26 @@ class Beside:
     release: Release | None
 
 
-def check_charges(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, integrity: Integrity) -> None:
-    """Hold what a site shows of its ledger against the rounds that it masked for or is in the sum of."""
+def check_charges(
+    site: SiteEvidence,
+    charter: VerifiedCharter,
+    checkpoints: VerifiedCheckpoints | None,
+    beside: Beside,
+    integrity: Integrity,
+) -> None:
+    """Hold what a site shows of its ledger against the rounds that it masked for or is in the sum of.
+
+    Of an export that may be from before the run's end, what it lacks may have come later.
+    """
+    if is_old_export(site, checkpoints):
+        _check_so_far(site, charter, beside, integrity)
+    elif may_be_older(site, checkpoints, charter.charter):
+        _check_older(site, charter, beside, integrity)
+    else:
+        _check_whole(site, charter, beside, integrity)
+
+
+def _check_whole(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, integrity: Integrity) -> None:
     if site.ledger is None:
         return
     charged = rounds_of(site, charter, Kind.CHARGE, Kind.UNPROTECTED)
@@ -55,13 +74,13 @@ def check_charges(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, 
         integrity.absent(what, _OWN_WORD)
 
 
-def check_charges_of_older(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, integrity: Integrity) -> None:
-    """The same of a site that may have exported this before the run ended: what it lacks may have come later."""
+def _check_older(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, integrity: Integrity) -> None:
+    """Of a site that may have exported this before the run ended."""
     charged = rounds_of(site, charter, Kind.CHARGE, Kind.UNPROTECTED)
     lacking = rounds_masked(site, charter, charged, beside.transcript) - charged
     until_then = _until_then(site, charter, charged, lacking)
     if lacking == until_then and not (beside.release and _fewer_than_its_sums(site, charged, beside.release)):
-        check_charges(site, charter, beside, integrity)
+        _check_whole(site, charter, beside, integrity)
         return
     wrong = _not_charged(site, until_then)
     if beside.release:
@@ -69,8 +88,8 @@ def check_charges_of_older(site: SiteEvidence, charter: VerifiedCharter, beside:
     integrity.found(_what(site), "", [goes_on_after(site.member, site), *wrong])
 
 
-def check_charges_so_far(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, integrity: Integrity) -> None:
-    """The same of a site's export from before the run's end: of rounds after the last that it shows it says nothing."""
+def _check_so_far(site: SiteEvidence, charter: VerifiedCharter, beside: Beside, integrity: Integrity) -> None:
+    """Of an export from before the run's end: of rounds after the last that it shows it says nothing."""
     if site.ledger is None:
         return
     charged = rounds_of(site, charter, Kind.CHARGE, Kind.UNPROTECTED)

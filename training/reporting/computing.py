@@ -18,7 +18,7 @@ from secagg.release.folder import verify_statement
 from secagg.release.statement import Statement, read_statement
 from training.privacy_plan import privacy_plan, rounds_of_plan, rounds_stated
 from training.reporting.budget import DataSetFacts, data_sets_of
-from training.reporting.charges import Beside, check_charges, check_charges_of_older, check_charges_so_far, rounds_of
+from training.reporting.charges import Beside, check_charges, rounds_of
 from training.reporting.egress import egress_of
 from training.reporting.evidence import SiteEvidence, account_of
 from training.reporting.guarantee import guarantee_of
@@ -36,7 +36,6 @@ from training.reporting.privacy_loss import InAll, InLedger
 from training.reporting.records import Records
 from training.reporting.report import CharterFacts, MemberFacts, ReleaseFacts, Report, SiteFacts
 from training.reporting.rounds_run import RoundsRun, rounds_run
-from training.reporting.since_the_end import is_old_export, may_be_older
 from training.reporting.without_sum import without_sum
 
 
@@ -61,7 +60,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     for site in evidence:
         check_site(site, charter, checkpoints, integrity)
         check_goes_on(site, records.transcript, integrity)
-        _check_charges(site, charter, checkpoints, beside, integrity)
+        check_charges(site, charter, checkpoints, beside, integrity)
     in_all = _spent_in_all(evidence[0], sites[0], charter, run) if about == "site" else None
     if in_all and not integrity.findings:
         in_all = replace(in_all, ledger=_in_ledger(evidence[0], sites[0], charter))
@@ -86,21 +85,6 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
     )
     told = without_sum(records.transcript, evidence, charter)
     return replace(report, notices=notices_of(report, charter.charter, told))
-
-
-def _check_charges(
-    site: SiteEvidence,
-    charter: VerifiedCharter,
-    checkpoints: VerifiedCheckpoints | None,
-    beside: Beside,
-    integrity: Integrity,
-) -> None:
-    if is_old_export(site, checkpoints):
-        check_charges_so_far(site, charter, beside, integrity)
-    elif may_be_older(site, checkpoints, charter.charter):
-        check_charges_of_older(site, charter, beside, integrity)
-    else:
-        check_charges(site, charter, beside, integrity)
 
 
 def _spent_in_all(evidence: SiteEvidence, site: SiteFacts, charter: VerifiedCharter, run: RoundsRun) -> InAll | None:

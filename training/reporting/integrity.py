@@ -27,7 +27,7 @@ from training.reporting.guarantee import Guarantee
 from training.reporting.misstated import misstated
 from training.reporting.records import Records
 from training.reporting.rounds import TranscriptFacts
-from training.reporting.since_the_end import goes_on_after, of_egress, of_ledger, taken_after_the_end
+from training.reporting.since_the_end import goes_on_after, of_egress, of_ledger, own_checkpoint, taken_after_the_end
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,30 +77,21 @@ def check_site(
     site: SiteEvidence, charter: VerifiedCharter, checkpoints: VerifiedCheckpoints | None, integrity: Integrity
 ) -> None:
     """Whether a site's logs are whole, and go on from what they were when the run ended."""
-    own_word = checkpoints.by_name.get(site.member) if checkpoints else None
+    own = own_checkpoint(site.member, checkpoints)
     others = len(set(checkpoints.cosigned_by) - {site.member}) if checkpoints else 0
     enough = others > charter.charter.max_colluding
     egress_wrong = of_egress(site, checkpoints)
-    if site.egress and own_word and egress_wrong is None:
-        egress_wrong = taken_after_the_end(site.member, site.egress, charter, own_word.egress)
+    if site.egress and own and egress_wrong is None:
+        egress_wrong = taken_after_the_end(site.member, site.egress, charter, own.egress)
+    ledger = _Noted(own.ledger, others, enough, of_ledger(site, checkpoints)) if own else None
+    egress = _Noted(own.egress, others, enough, egress_wrong) if own else None
     problems = [problem.printable for problem in site.problems]
-    for excerpt, kind, place in (
-        (
-            site.ledger,
-            LEDGER,
-            _Noted(own_word.ledger, others, enough, of_ledger(site, checkpoints)) if own_word else None,
-        ),
-        (
-            site.egress,
-            EGRESS,
-            _Noted(own_word.egress, others, enough, egress_wrong) if own_word else None,
-        ),
-    ):
-        own = [problem for problem in problems if problem.reason.startswith(f"{kind.reason}-")]
-        problems = [problem for problem in problems if problem not in own]
-        _check_log(site.member, excerpt, kind, place, own, integrity)
+    with_ledger, with_egress = _with(LEDGER, problems), _with(EGRESS, problems)
+    _check_log(site.member, site.ledger, LEDGER, ledger, with_ledger, integrity)
+    _check_log(site.member, site.egress, EGRESS, egress, with_egress, integrity)
     for problem in problems:
-        integrity.found(f"{site.member}: {problem.reason}", "", [problem])
+        if problem not in (*with_ledger, *with_egress):
+            integrity.found(f"{site.member}: {problem.reason}", "", [problem])
 
 
 def check_goes_on(site: SiteEvidence, transcript: TranscriptFacts | None, integrity: Integrity) -> None:
@@ -108,6 +99,10 @@ def check_goes_on(site: SiteEvidence, transcript: TranscriptFacts | None, integr
     if transcript and site.member in transcript.goes_on_after:
         what = f"{site.member}: egress log, compared with the transcript"
         integrity.found(what, "", [goes_on_after(site.member, site)])
+
+
+def _with(kind: LogKind[Any], problems: Sequence[Finding]) -> list[Finding]:
+    return [problem for problem in problems if problem.reason.startswith(f"{kind.reason}-")]
 
 
 def _check_log(

@@ -16,7 +16,7 @@ from secagg.egress import EGRESS, Direction, EgressEntry
 from secagg.errors import TamperingError
 from secagg.log_excerpt import LogCheckpoint, LogExcerpt, require_grown_from
 from secagg.printable import printable
-from secagg.release.checkpoints import VerifiedCheckpoints, is_vouched_for
+from secagg.release.checkpoints import SiteCheckpoint, VerifiedCheckpoints, is_vouched_for
 from secagg.signed_log import EntryT, LogKind
 from secagg.wire import Stage
 from training.reporting.evidence import SiteEvidence
@@ -82,9 +82,14 @@ def evidence_of_log(excerpt: LogExcerpt[EgressEntry], noted: LogCheckpoint | Non
     ]
 
 
+def own_checkpoint(member: str, checkpoints: VerifiedCheckpoints | None) -> SiteCheckpoint | None:
+    """What a member has signed for of its own logs; None if it has for nothing."""
+    return checkpoints.by_name.get(member) if checkpoints else None
+
+
 def noted_egress(member: str, checkpoints: VerifiedCheckpoints | None) -> LogCheckpoint | None:
     """What a member has signed for of its egress log; None if it has for nothing."""
-    own = checkpoints.by_name.get(member) if checkpoints else None
+    own = own_checkpoint(member, checkpoints)
     return own.egress if own else None
 
 
@@ -105,7 +110,7 @@ def of_copy(member: str, excerpt: LogExcerpt[EgressEntry], checkpoints: Verified
 
 def of_ledger(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -> Finding | None:
     """The same of what a site shows of its ledger."""
-    own = checkpoints.by_name.get(site.member) if checkpoints else None
+    own = own_checkpoint(site.member, checkpoints)
     if own is None or site.ledger is None:
         return None
     if is_old_export(site, checkpoints) and site.ledger.checkpoint.entries < own.ledger.entries:
@@ -129,7 +134,7 @@ def is_old_export(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None) -
     use it once more. What a hospital attests is in its egress log, and its ledger is complete by then. So one whose
     egress log has come as far as its checkpoint is no older export, however short its ledger.
     """
-    own = checkpoints.by_name.get(site.member) if checkpoints else None
+    own = own_checkpoint(site.member, checkpoints)
     if checkpoints is None or own is None or site.egress is None or site.beside == checkpoints.digest:
         return False
     if site.ledger and site.ledger.checkpoint.entries >= own.ledger.entries and site.ledger.checkpoint != own.ledger:
@@ -144,7 +149,7 @@ def may_be_older(site: SiteEvidence, checkpoints: VerifiedCheckpoints | None, ch
     and say of no finished model. A hash in the place of an entry is no word of what came later. What was read beside
     the checkpoints of the others is not from before them; a list that too few have signed may have been made earlier.
     """
-    own = checkpoints.by_name.get(site.member) if checkpoints else None
+    own = own_checkpoint(site.member, checkpoints)
     if own or site.ledger is None or site.egress is None:
         return False
     if checkpoints and site.beside == checkpoints.digest and is_vouched_for(checkpoints, charter):
