@@ -16,8 +16,9 @@ from secagg.charter.folder import read_verified
 from secagg.errors import TamperingError
 from secagg.masking import Purpose
 from secagg.release.folder import STATEMENT_FILE
-from secagg.transcript import Finding
+from secagg.transcript import Finding as Misfit
 from training.reporting.cross_check import CrossCheck, cross_check
+from training.reporting.findings import Finding
 from training.reporting.shown_log import ShownLog, read_shown_log
 from training.reporting.since_the_end import OLD_COPY, OLD_EXPORT, TAKEN_LATER
 
@@ -58,7 +59,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     charter: str
     whole: bool
     rounds: list[RoundJson]
-    findings: list[Finding]
+    findings: list[Misfit]
     messages: int
     bytes: int
     refused: int
@@ -112,6 +113,9 @@ def transcript(
         print_json(found)
     else:
         _show(found, len(charter.charter.members))
+        for finding in checked.findings:
+            remedy = finding.remedy if isinstance(finding, Finding) else None
+            say_found(" ".join(filter(None, (finding.message, remedy))), finding.reason)
         if checked.unstated:
             click.echo(f"The release has no {STATEMENT_FILE}: whether sums are missing at the end was not checked.")
         click.echo(_verdict(checked, found.logs))
@@ -140,7 +144,7 @@ def _describe(charter: str, checked: CrossCheck, shown: Sequence[ShownLog]) -> T
             for epoch in epochs
             for record in epoch.rounds
         ],
-        findings=list(checked.findings),
+        findings=[_of_a_round(finding) for finding in checked.findings],
         messages=sum(epoch.messages for epoch in epochs),
         bytes=sum(epoch.bytes for epoch in epochs),
         refused=sum(epoch.refused for epoch in epochs),
@@ -158,6 +162,11 @@ def _describe(charter: str, checked: CrossCheck, shown: Sequence[ShownLog]) -> T
     )
 
 
+def _of_a_round(found: Misfit | Finding) -> Misfit:
+    """What is of no round, said to be of round 0."""
+    return Misfit(0, 0, found.reason, found.message) if isinstance(found, Finding) else found
+
+
 def _show(found: TranscriptJson, members: int) -> None:
     table = Table(
         "epoch", "round", "purpose", "in the sum", "the sum, SHA-256", title="Recomputed", title_justify="left"
@@ -172,8 +181,6 @@ def _show(found: TranscriptJson, members: int) -> None:
         _show_log(log)
     for epoch in found.unfinished:
         click.echo(f"Epoch {epoch} is incomplete: the coordinator was interrupted there, or the end was removed.")
-    for finding in found.findings:
-        say_found(finding.message, finding.reason)
 
 
 def _show_log(log: LogJson) -> None:

@@ -253,6 +253,7 @@ def test_a_copy_of_a_log_from_before_the_end_is_asked_for_anew(audit, finished, 
     outcome = audit(finished, "--release", finished / "release", "--egress", f"h1={copy}")
     assert outcome.code == TAMPERING
     assert "The copy of h1's egress log that was given has 5 entries, and h1 signed for" in outcome.out
+    assert "an older log was put back there, or the log was cut off. Use the new copy. [old-copy]" in outcome.out
     assert outcome.out.count("[old-copy]") == outcome.out.count("[") == 1
 
 
@@ -315,8 +316,9 @@ def test_a_sum_that_is_gone_without_a_hole_in_the_steps_is_found_beside_the_rele
     outcome = audit(finished, "--release", finished / "release")
     assert outcome.code == TAMPERING
     assert (
-        "The release states 2 sums of 4 contributors; the transcript shows 1 of 4. [contributors-differ]" in outcome.out
-    )
+        "The release states 2 sums of 4 contributors; the transcript shows 1 of 4. Ask the coordinator for the whole "
+        "transcript, and compare it with the hospitals' own logs. [contributors-differ]"
+    ) in outcome.out
     assert outcome.out.splitlines()[-1] == "No: the transcript fits together, but the release says otherwise."
     # Control: without the release there is nothing to find it by.
     assert "Yes: all 1 sums" in audit(finished).shown

@@ -13,10 +13,11 @@ from pathlib import Path
 from secagg.charter import VerifiedCharter
 from secagg.release.checkpoints import CHECKPOINTS_FILE, VerifiedCheckpoints, signed_transcript
 from secagg.release.folder import STATEMENT_FILE
-from secagg.transcript import Finding, HospitalRecord, TranscriptAudit, audit_folder, compare_all, lacks_the_end
+from secagg.transcript import Finding as Misfit
+from secagg.transcript import HospitalRecord, TranscriptAudit, audit_folder, compare_all, lacks_the_end
 from training.noise import noise_expansion
 from training.reporting.attested import Attested, read_attested
-from training.reporting.findings import Finding as Reported
+from training.reporting.findings import Finding
 from training.reporting.misstated import misstated
 from training.reporting.rounds import TranscriptFacts, altered_files, compared_sums, facts_of
 from training.reporting.shown_log import ShownLog
@@ -54,16 +55,17 @@ class CrossCheck:
     beside_release: tuple[Finding, ...]
     rewritten: tuple[Finding, ...]
     older: tuple[Finding, ...]
-    beside_logs: tuple[Finding, ...]
+    beside_logs: tuple[Misfit, ...]
     unnoted: tuple[str, ...]
     unstated: bool
     compared: Mapping[str, frozenset[int]]
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[Misfit | Finding, ...]:
         """All of it."""
         of_release = (*self.unvouched, *self.not_as_signed, *self.beside_release)
-        return (*of_release, *self.audit.findings, *self.rewritten, *self.older, *self.beside_logs)
+        of_logs = (*self.rewritten, *self.older)
+        return (*of_release, *self.audit.findings, *of_logs, *self.beside_logs)
 
 
 def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, logs: Sequence[ShownLog]) -> CrossCheck:
@@ -99,10 +101,10 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
     return CrossCheck(
         audit,
         unvouched=_not_vouched_for(attested) if attested and not noted else (),
-        not_as_signed=_of_no_round(attested.problems if attested else ()),
-        beside_release=_of_no_round((*altered_files(folder, noted), *_beside(attested, facts))),
-        rewritten=_of_no_round([*wrong.values(), *added]),
-        older=_of_no_round(older),
+        not_as_signed=attested.problems if attested else (),
+        beside_release=(*altered_files(folder, noted), *_beside(attested, facts)),
+        rewritten=(*wrong.values(), *added),
+        older=tuple(older),
         beside_logs=tuple(compare_all(audit.epochs, records)),
         unnoted=tuple(log.member for log in logs if attested and not ends[log.member]),
         compared=compared_sums(facts, records),
@@ -110,17 +112,13 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
     )
 
 
-def _since_the_end(log: ShownLog, checkpoints: VerifiedCheckpoints | None) -> Reported | None:
+def _since_the_end(log: ShownLog, checkpoints: VerifiedCheckpoints | None) -> Finding | None:
     if log.exported:
         return of_egress(log.exported, checkpoints)
     return of_copy(log.member, log.excerpt, checkpoints)
 
 
-def _of_no_round(found: Sequence[Reported]) -> tuple[Finding, ...]:
-    return tuple(Finding(0, 0, finding.reason, finding.message) for finding in found)
-
-
-def _beside(attested: Attested | None, shown: TranscriptFacts) -> list[Reported]:
+def _beside(attested: Attested | None, shown: TranscriptFacts) -> list[Finding]:
     """What the statement says otherwise than the transcript shows it."""
     return misstated(attested.release, shown) if attested and attested.release else []
 
@@ -130,11 +128,11 @@ def _not_vouched_for(attested: Attested) -> tuple[Finding, ...]:
     checkpoints = attested.checkpoints
     if CHECKPOINTS_FILE in attested.lacking:
         what = f"The release does not vouch for the transcript: it has no {CHECKPOINTS_FILE}."
-        return (Finding(0, 0, "transcript-not-vouched-for", what),)
+        return (Finding("transcript-not-vouched-for", what, None, None),)
     if checkpoints is None:
         return ()
     signed = len(checkpoints.cosigned_by)
     what = f"The release does not vouch for the transcript: {signed} hospitals have signed for one, which are too few."
     if not checkpoints.transcript:
         what = "The release does not vouch for the transcript: what the hospitals have signed names no file of it."
-    return (Finding(0, 0, "transcript-not-vouched-for", what),)
+    return (Finding("transcript-not-vouched-for", what, None, None),)
