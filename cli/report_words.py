@@ -145,8 +145,8 @@ def what_stayed(report: Report) -> list[str]:
     hidden = (
         "Its update in a readable form: what is sent in a round can be read only as a sum with those of others, at "
         f"least {fewest} in all. A hospital that helps the coordinator to forge a sum can get at one update over "
-        f"several rounds: {_forged(report)}. One that sends numbers of its own making so that the model stands still can "
-        "come to the same, which no record shows."
+        f"several rounds: {_forged(report)}. One that sends numbers of its own making, so that the model stands still, "
+        "can come to the same, which no record shows."
         if scheme in MASKED_SCHEMES
         else "Its update in clear: it is encrypted with a key that all hospitals share. Whoever has that key and the "
         "message reads the update."
