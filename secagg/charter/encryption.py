@@ -22,12 +22,14 @@ class EncryptionTerms:
 
     Attributes:
         spec: the parameters, and how many bits integers have.
+        contributors: over how many vectors at most a sum is exact.
         numbers_per_value: how many of a vector's numbers lie in one coefficient: 0.5 if one takes two.
         deviation: what the noise of a sum over all members exceeds with probability at most 2^-40.
         room: what the noise must stay below for the sum to be exact.
     """
 
     spec: CipherSpec
+    contributors: int
     numbers_per_value: float
     deviation: float
     room: float
@@ -53,4 +55,4 @@ def terms_of(form: EncryptedForm) -> EncryptionTerms:
             bound, step = encryption_noise_bound, 2.0**spec.scale_bits
     deviation, room = bound(form.contributors, form.blocks * spec.block), step / 2
     numbers = values.per_coefficient if isinstance(values, Packing) else 1 / values.values_per_packed
-    return EncryptionTerms(spec, numbers, deviation, room)
+    return EncryptionTerms(spec, form.contributors, numbers, deviation, room)

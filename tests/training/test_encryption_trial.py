@@ -11,7 +11,7 @@ import pytest
 from secagg.charter.encryption import terms_of
 from secagg.encoding.ring import Ring
 from secagg.errors import InputError
-from secagg.homomorphic.cipher import Cipher
+from secagg.homomorphic.cipher import BlockSums, Cipher
 from secagg.homomorphic.form import approximate_form, exact_form
 from secagg.homomorphic.parameters import ALLOWED
 from training.encryption_trial import numbers_a_second
@@ -27,6 +27,19 @@ EVERY = [
 @pytest.mark.parametrize("terms", EVERY, ids=lambda terms: f"{terms.spec.encryption}-{terms.spec.bits}")
 def test_every_encryption_that_a_charter_can_have_works_here(terms):
     assert numbers_a_second(terms) > 1000
+
+
+@pytest.mark.parametrize("members", [3, 7, 100])
+def test_no_more_vectors_are_summed_than_there_are_hospitals_for_whose_noise_there_is_room(monkeypatch, members):
+    add, added = BlockSums.add, []
+
+    def noted(sums: BlockSums, first: int, data: memoryview) -> None:
+        added.append(first)
+        add(sums, first, data)
+
+    monkeypatch.setattr(BlockSums, "add", noted)
+    numbers_a_second(terms_of(approximate_form(ALLOWED["n8192-q60"], Ring(26), 10_000, members)))
+    assert len(added) == min(members, 20)
 
 
 def reason(terms) -> str:
