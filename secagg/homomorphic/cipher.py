@@ -59,13 +59,16 @@ class Cipher:
         Args:
             values: integers below 2^T, uint64; for CKKS the upper half of them are negative. Zeros fill up the last
                 block.
+
+        Raises:
+            InputError: ``other-tenseal``, if SEAL takes the seeds of ciphertexts from another generator than ours.
         """
         block, size = self.spec.block, self.spec.fresh_block_size
         for index in range(max(1, self.spec.blocks(len(values)))):
             self._plaintexts.fill(self._plaintext, values[index * block : (index + 1) * block])
             content = self._channel.content(self._encryptor.encrypt_symmetric(self._plaintext))
             target = out[index * size : (index + 1) * size]
-            target[:SEED_SIZE] = content[-SEED_SIZE:]
+            target[:SEED_SIZE] = self._format.seed_in(content)
             pack_words(residues_in(content, block), target[SEED_SIZE:])
 
     def decrypt(self, data: memoryview) -> Words:

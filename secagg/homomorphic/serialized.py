@@ -5,6 +5,7 @@ Knows bytes, and that a later release might write them otherwise. Knows no key.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ _COUNT: Final = struct.Struct("<Q")
 _ARRAY_HEAD: Final = 16 + 8
 # SEAL's mark of the generator that its seeds belong to: Blake2xb.
 _GENERATOR: Final = b"\x01"
+# SHA-256 of the first 4096 residues that it gives of a seed of zeros.
+_EXPANDED: Final = "5328a74c90c4a4d464bc9eeac2b9f261c9164c2f6b9ddd48c06f3aced4474444"
+_EXPANDED_COUNT: Final = 4096
 _NO_CONTEXT: Final = (0, 0, 0, 0)
 
 
@@ -30,7 +34,7 @@ class CiphertextFormat:
     """What surrounds the residues in SEAL's serialization of a ciphertext under one context.
 
     Raises:
-        InputError: ``other-tenseal``, if SEAL does not write its objects as we do.
+        InputError: ``other-tenseal``, if SEAL does not write its objects as we do, or expands seeds to something else.
     """
 
     def __init__(self, spec: CipherSpec, context: Any, channel: Channel) -> None:
@@ -50,12 +54,21 @@ class CiphertextFormat:
         blank.resize(context, context.first_parms_id(), 2)
         blank.scale = scale
         if not channel.content(blank).startswith(self.before_coefficients):
-            raise InputError(
-                "other-tenseal",
-                "This release of TenSEAL writes ciphertexts in another form than this release of secagg reads.",
-                culprit="tenseal",
-                remedy="Install the release of TenSEAL that this release of secagg asks for.",
-            )
+            raise _other_tenseal("writes ciphertexts in another form than this release of secagg reads")
+        channel.load(blank, context, self.before_fresh, bytes(8 * degree), self.before_seed, bytes(SEED_SIZE))
+        expanded = residues_in(channel.content(blank), 2 * degree)[degree:][:_EXPANDED_COUNT]
+        if hashlib.sha256(expanded.data).hexdigest() != _EXPANDED:
+            raise _other_tenseal("expands the seed of a ciphertext to another polynomial than this release of secagg")
+
+    def seed_in(self, content: bytes) -> bytes:
+        """The seed at the end of a ciphertext that SEAL has encrypted here.
+
+        Raises:
+            InputError: ``other-tenseal``, if it belongs to another generator than the one it will be expanded by.
+        """
+        if not content.endswith(self.before_seed, 0, -SEED_SIZE):
+            raise _other_tenseal("draws ciphertexts from seeds of another generator than Blake2xb")
+        return content[-SEED_SIZE:]
 
 
 def plaintext_head(count: int, transformed_under: tuple[int, ...] = _NO_CONTEXT, scale: float = 1.0) -> bytes:
@@ -91,3 +104,12 @@ def load_ciphertext(channel: Channel, item: Any, context: Any, *parts: bytes | m
 
 def _array_head(count: int) -> bytes:
     return header(_COUNT.size + 8 * count) + _COUNT.pack(count)
+
+
+def _other_tenseal(what_it_does: str) -> InputError:
+    return InputError(
+        "other-tenseal",
+        f"This build of TenSEAL {what_it_does}.",
+        culprit="tenseal",
+        remedy="Install the release of TenSEAL that this release of secagg asks for.",
+    )

@@ -14,7 +14,7 @@ from secagg.errors import InputError
 from secagg.homomorphic import serialized
 from secagg.homomorphic.cipher import BlockSums, Cipher, check_fresh
 from secagg.homomorphic.parameters import Encryption
-from secagg.homomorphic.seal import Channel, make_context
+from secagg.homomorphic.seal import Channel, header, make_context
 from secagg.homomorphic.serialized import _array_head
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import pack_words, unpack_words, words_size
@@ -258,6 +258,40 @@ def test_a_release_that_writes_ciphertexts_in_another_form_is_refused(monkeypatc
     monkeypatch.setattr(serialized, "_array_head", lambda count: bytes(8) + _array_head(count))
     with pytest.raises(InputError) as caught:
         Cipher(bfv(), SEED)
+    assert caught.value.reason == "other-tenseal"
+
+
+@encryptions
+@pytest.mark.parametrize("make", [lambda spec: Cipher(spec, SEED), lambda spec: BlockSums(spec, 1)])
+def test_a_release_that_expands_seeds_to_other_polynomials_is_refused_where_one_encrypts_and_where_one_adds(
+    monkeypatch, spec, make
+):
+    # SHAKE256, as a later release might mean by the mark of Blake2xb.
+    monkeypatch.setattr(serialized, "_GENERATOR", b"\2")
+    with pytest.raises(InputError) as caught:
+        make(spec)
+    assert caught.value.reason == "other-tenseal"
+
+
+def with_another_generator(monkeypatch) -> None:
+    """As SEAL writes a fresh ciphertext where it was built with SHAKE256 as its default generator."""
+    content = Channel.content
+
+    def changed(channel: Channel, item: object) -> bytes:
+        written = bytearray(content(channel, item))
+        if written[:-SEED_SIZE].endswith(header(1 + SEED_SIZE) + b"\1"):
+            written[-SEED_SIZE - 1] = 2
+        return bytes(written)
+
+    monkeypatch.setattr(Channel, "content", changed)
+
+
+@specs
+def test_a_build_whose_seeds_are_those_of_another_generator_encrypts_nothing(monkeypatch, spec):
+    cipher, values = Cipher(spec, SEED), drawn(spec, 1)
+    with_another_generator(monkeypatch)
+    with pytest.raises(InputError) as caught:
+        encrypted(cipher, values)
     assert caught.value.reason == "other-tenseal"
 
 
