@@ -44,7 +44,8 @@ class CatchingUp:
 
     Attributes:
         number: this hospital's.
-        revealed_for: the survivors for whom this hospital has given shares of the sum that follows on that state.
+        revealed_for: the survivors of the sum that follows on that state, if this hospital has given shares of it or
+            opened it.
         clock: gives the time to record, ISO 8601; nothing depends on it.
     """
 
@@ -169,14 +170,14 @@ class CatchingUp:
         return wanted
 
     def _require_unanswered(self, own: HospitalState, other: HospitalState) -> None:
-        """Who has given shares for its next sum goes back by none.
+        """Who has given shares of its next sum, or opened it, goes back by none.
 
-        Shares are given for t hospitals that have all sums before. If they went back, a few at a time, those sums would
-        be made anew, and this one would be due again when no coordinator remembers over whom alone it can be made.
+        Such a sum is over t hospitals that have all sums before. If they went back, a few at a time, those sums would
+        be made anew, and this one would be due again when no coordinator remembers over whom it is to be made.
         """
         if other.reached < own.reached and self.revealed_for(own):
             raise RemoteProtocolError(
-                "not-ahead", "This hospital has given shares for its next sum, and goes back by none any more."
+                "not-ahead", "This hospital has given shares of its next sum, or opened it, and goes back by none."
             )
 
     def _require_snapshots(self) -> None:

@@ -76,6 +76,7 @@ class Coordinator:
         self._members = range(1, len(charter.charter.members) + 1)
         self._wrong_dealers = WrongDealers(folder, charter)
         self._failures = 0
+        self._asked_in_vain: tuple[int, ...] = ()
         self._snapshot_relay = SnapshotRelay(charter, self._exchange)
         self._sum_relay = SumRelay(charter, self._store, self._exchange)
         self._release_relay = ReleaseRelay(charter, self._store, folder / TRANSCRIPT, self._exchange)
@@ -213,11 +214,13 @@ class Coordinator:
         require_room(self._folder, round_bytes(Shape.of(server.session)))
         self._store.update(round=server.round + 1)
         pump = Pump(self._engine, server, server.round + 1, self._journal)
+        asked = self._asked_before(server, step)
         pump.run(
-            server.begin(step, self._asked_before(server, step)),
+            server.begin(step, asked),
             before_apply=partial(self._keep_sum, server.session),
             before_reveal=lambda cohort: self._store.update(asked=Asked(purpose, step, cohort)),
         )
+        self._asked_in_vain = () if server.result else asked
         record = _record(server, pump, time.monotonic() - started)
         if server.fault and server.fault.reason == WRONG_DEALING and server.fault.culprit:
             self._wrong_dealers.add(server.fault.culprit, record.round)
@@ -226,13 +229,16 @@ class Coordinator:
         return len(pump.finished) >= self._charter.charter.threshold
 
     def _asked_before(self, server: MaskingServer, step: int) -> tuple[int, ...]:
-        """The survivors whose shares of this step were asked for before.
+        """The survivors whose shares of this step were asked for before, or over whom a sum of it was given out.
 
         All who take part, where that may have been forgotten: then nobody reveals for them before enough have agreed.
         """
-        state = self._store.state
+        state, participants = self._store.state, server.participants
         asked = state.cohort_asked(server.session.purpose, step)
-        return tuple(sorted(server.participants)) if state.forgotten and not asked else asked
+        if not server.session.masked:
+            # It can be made over others too, and is where one of them is away: who has opened it is handed that one.
+            return asked if participants.issuperset(asked) and asked != self._asked_in_vain else ()
+        return tuple(sorted(participants)) if state.forgotten and not asked else asked
 
     def _keep_sum(self, session: Session, result: Settled, message: bytes) -> None:
         """Before anyone may apply a sum: keep it for those who will have missed it."""
@@ -241,6 +247,10 @@ class Coordinator:
         if self._store.state.stated is not None:
             # It was concluded before the last sum, on the word of some that lied.
             self._store.update(stated=None)
+        if not session.masked and not self._store.state.cohort_asked(purpose, result.step):
+            # Who opens it opens no other: should it reach too few, the step is to be summed over the same once more.
+            # Of several the first: they come back, and whoever opened a later one is handed it.
+            self._store.update(asked=Asked(purpose, result.step, result.survivors.numbers))
         if snapshots.are_used(self._charter.charter):
             # What all are sent is of no use to who missed it: its key is gone with the epoch. Hospitals hand it on.
             return
@@ -288,10 +298,10 @@ class Coordinator:
         return max(state.forgotten, newest_round + _MOST_FAILURES * epochs)
 
     def _learn_what_was_asked(self, purpose: Purpose, statuses: Iterable[Status]) -> None:
-        """Take hospitals' word for whose shares of the sum that is due they gave, whatever this folder knows of it.
+        """Take hospitals' word for over whom they gave shares of the sum that is due, or opened it.
 
-        It may have been lost or rolled back: who has revealed for some hospitals reveals for no others, so that over
-        others the sum could not be made. Among so many who say it one is honest.
+        Whatever this folder knows of it: it may have been lost or rolled back, and who has revealed for some hospitals
+        reveals for no others, so that over others the sum could not be made. Among so many who say it one is honest.
         """
         step = self._reached.of(purpose) + 1
         told = cohort_told(statuses, self._reached, self._charter.charter.most_liars)

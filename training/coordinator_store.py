@@ -38,9 +38,11 @@ def _step_of(name: str) -> int:
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The hospitals whose shares were asked for, to take the masks off a step's sum.
+    """The hospitals whose shares were asked for, to take the masks off a step's sum; without masks, who is in one that
+    was given out.
 
-    Those who gave them give none for any other cohort: if there was no sum, the step is repeated over the same.
+    Who gave a share gives none for any other cohort, and who opened the sum opens no other: where it reached nobody, or
+    too few, the step is repeated over the same.
     """
 
     purpose: Purpose
@@ -57,7 +59,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         statistics: messages with the sums of feature statistics, by file name: those that are in the folder, whatever
             this state, which may be an older one, was written with.
         sums: the same for the applied sums.
-        asked: whose shares were asked for last.
+        asked: whose shares were asked for last, or who is in the sum that was given out last.
         stated: how many rounds hospitals were asked to attest to; who has attested to a number attests to no other.
         given: members that have said that they have the release.
         witnessed: whether enough hospitals have signed for one another's logs, and have kept the signatures.
@@ -80,7 +82,7 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Reached(*(max(map(_step_of, names), default=0) for names in (self.statistics, self.sums)))
 
     def cohort_asked(self, purpose: Purpose, step: int) -> tuple[int, ...]:
-        """Those who were asked for shares of this step, if it is the one that shares were asked for last."""
+        """Those over whom this step was to be summed before, if it is the one that was summed last."""
         asked = self.asked
         return asked.cohort if asked and (asked.purpose, asked.step) == (purpose, step) else ()
 

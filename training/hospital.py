@@ -275,9 +275,9 @@ class Hospital:
         return self._contributor.update(self._state, step, self._client.noise_keys())
 
     def _revealed_for(self, state: HospitalState) -> tuple[int, ...]:
-        """The survivors for whom it has given shares of the sum that follows on that state."""
+        """The survivors of the sum that follows on that state, if it has given shares of it or opened it."""
         purpose = self._applier.due(state)
-        return self._client.revealed_for(purpose, state.reached.of(purpose) + 1)
+        return self._client.revealed_for(purpose, state.reached.of(purpose) + 1, state.digest(self._layout))
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session

@@ -47,8 +47,8 @@ class Status(_Payload, frozen=True):
         state_digest: of all that these sums have made of it: `HospitalState.digest`.
         snapshot_key: X25519, for a snapshot that may come; new in every answer to QUERY. Empty in other STATUS, and
             where hospitals catch up by sums.
-        revealed_for: the survivors for whom it has given shares of the sum that is next for it, ascending; empty if it
-            has given none, and among neighbours.
+        revealed_for: the survivors of the sum that is next for it, ascending, if it has given shares of that sum or
+            opened it; empty if it has not, and among neighbours.
     """
 
     epoch: Counter

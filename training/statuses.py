@@ -49,9 +49,9 @@ def furthest_told(signed: Signed, most_liars: int) -> Position | None:
 
 
 def cohort_told(statuses: Iterable[Status], reached: Reached, most_liars: int) -> tuple[int, ...]:
-    """The survivors for whom more members than may lie say that they gave shares of the sum after ``reached``.
+    """The survivors of the sum after ``reached`` of which more members than may lie gave shares, or which they opened.
 
-    Of several, those that most say: who gave shares for one cohort gives none for another. Empty if there are none.
+    Of several, those that most say: who did so for one cohort does it for no other. Empty if there are none.
     """
     told = Counter(status.revealed_for for status in statuses if status.reached == reached and status.revealed_for)
     return max((cohort for cohort in told if told[cohort] > most_liars), key=told.__getitem__, default=())

@@ -167,13 +167,19 @@ class MaskingClient:
         """
         return self._current().tag_key
 
-    def revealed_for(self, purpose: Purpose, step: int) -> tuple[int, ...]:
-        """The survivors for whose sum on this occasion shares have left this site, in this epoch or another, ascending;
-        empty if none have.
+    def revealed_for(self, purpose: Purpose, step: int, model: bytes) -> tuple[int, ...]:
+        """The survivors over whom alone this site helps to make a sum, or opens it: it has done so before, in this
+        epoch or another. Ascending; empty if it has not.
+
+        Args:
+            step: of the sum.
+            model: digest of the state that it starts from.
         """
-        cohorts = self._latch.cohorts(self._charter.digest, occasion_of(purpose, step))
-        # All are of the same survivors: it reveals for no others.
-        return tuple(sorted(cohorts[0].survivors)) if cohorts else ()
+        for occasion in (occasion_of(purpose, step), _opening_of(purpose, model)):
+            if cohorts := self._latch.cohorts(self._charter.digest, occasion):
+                # All are of the same survivors: it reveals for no others, and opens no other sum.
+                return tuple(sorted(cohorts[0].survivors))
+        return ()
 
     def take_sum(self) -> VerifiedSum | None:
         """The sum that arrived last, once."""
@@ -419,7 +425,7 @@ class MaskingClient:
         if not epoch.session.masked:
             # Nothing was revealed that would have been refused before: opening is what reveals.
             # Not of its step, which no tag vouches for: a state is summed from once.
-            occasion = digest("opening", settled.model, epoch.session.purpose)
+            occasion = _opening_of(epoch.session.purpose, settled.model)
             self._refuse_differencing(settled.survivors, occasion)
             numbers = settled.survivors.numbers
             self._latch.record_opened(self._charter.digest, epoch.session.epoch, numbers, occasion)
@@ -475,3 +481,8 @@ def occasion_of(purpose: Purpose, step: int) -> bytes:
     Whatever state they start from: hospitals can be led to the same model by other rounds, and so in another state.
     """
     return digest("occasion", b"", purpose, step)
+
+
+def _opening_of(purpose: Purpose, model: bytes) -> bytes:
+    """The same for sums that are opened, and over whom nobody has agreed: of each state one."""
+    return digest("opening", model, purpose)

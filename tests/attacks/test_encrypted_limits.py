@@ -5,23 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from secagg.encoding import unpack
 from secagg.errors import RemoteProtocolError
 from secagg.homomorphic.parameters import noise_bound
 from secagg.homomorphic.spec import SEED_SIZE
+from secagg.homomorphic.vectors import decrypt_vector
 from secagg.homomorphic.words import pack_words, unpack_words
-from secagg.masking.messages import Begin, Masked
+from secagg.masking.messages import Begin, Masked, Sum
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError
-from secagg.wire import Sealer, Stage
+from secagg.wire import Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode
 from tests.attacks.weakened.group_secret import without_masks
 from training.attacks.encrypted import COLLUDER, ENCRYPTED, VICTIM, WITHOUT_MASKS, EncryptedCoordinator, encrypted_round
 from training.attacks.group_secret import opened_vectors
 from training.attacks.model import Succeeded
-from training.attacks.ward import Ward
+from training.attacks.ward import Party, Ward
+from training.messages import AskSnapshot, Endorsed, Query
 from training.testbed.build import Build
 from training.testbed.consortium import Consortium
 
 LIAR = 2
+CURIOUS = 2
 encrypted = pytest.mark.parametrize("scheme", ENCRYPTED)
 unmasked = pytest.mark.parametrize("scheme", WITHOUT_MASKS)
 
@@ -189,3 +194,55 @@ def test_a_false_step_opens_no_second_sum_at_a_hospital_that_missed_the_beginnin
                 curious.receive(coordinator.encrypted_sum(others, model=model, step=step))
             assert caught.value.reason == "differencing"
         assert curious.hospital.state is before
+
+
+@unmasked
+def test_limit_what_a_hospital_does_not_open_it_can_be_handed_by_others_and_so_has_two_sums_of_one_step(
+    tmp_path, scheme
+):
+    """A coordinator that lies, with honest hospitals only: it gives one of them a sum over all, has the others lead it
+    back by that, and gives those a sum over all but the victim. It would not open that one, and takes it from them.
+    """
+    with Ward.open(tmp_path, standardise="none", scheme=scheme) as ward:
+        coordinator = EncryptedCoordinator(ward.charter, dict(ward.parties))
+        coordinator.set_up()
+        coordinator.start_round(ward.nothing_to_mask())
+        everybody, others, curious = coordinator.everybody, coordinator.all_but(VICTIM), ward.parties[CURIOUS]
+        truth = vector_of(coordinator, VICTIM, curious)
+        model = coordinator.masked_payload(VICTIM).model_digest
+        curious.receive(coordinator.encrypted_sum(everybody, model=model))
+        with_victim = last_sum(ward, coordinator)
+        hand_over_to_the_curious(ward)
+        assert curious.hospital.state.sums == 0
+        without_victim = coordinator.encrypted_sum(others, model=model)
+        for number in (3, 4, 5):
+            ward.parties[number].receive(without_victim)
+        with pytest.raises(RemoteProtocolError):
+            curious.receive(without_victim)
+        hand_over_to_the_curious(ward)
+        np.testing.assert_array_equal(with_victim - last_sum(ward, coordinator), truth)
+        assert not any(party.hospital.stopped for party in ward.parties.values())
+
+
+def vector_of(coordinator: EncryptedCoordinator, number: int, party: Party) -> np.ndarray:
+    """What a hospital has encrypted, opened with another's secret."""
+    session, cipher = coordinator.session, party.hospital._client._current().group._cipher
+    packed = decrypt_vector(memoryview(coordinator.added([number])), session.form, cipher)
+    return session.ring.to_signed(session.form.codec.unpack(packed, session.length))
+
+
+def last_sum(ward: Ward, coordinator: EncryptedCoordinator) -> np.ndarray:
+    """The sum that the curious hospital has in its state file."""
+    message, session = ward.parties[CURIOUS].hospital.state.last_sum, coordinator.session
+    payload = decode(open_envelope(message, ward.charter, len(message)).payload, Sum)
+    return session.ring.to_signed(unpack(payload.vector, session.length, session.ring))
+
+
+def hand_over_to_the_curious(ward: Ward) -> None:
+    """Have it take what the third hospital has, on the word of three."""
+    told = {number: party.receive(ward.forge(Stage.QUERY, Query()))[0] for number, party in ward.parties.items()}
+    ask = ward.forge(Stage.ASK_SNAPSHOT, AskSnapshot(memoryview(told[CURIOUS])))
+    (snapshot,) = ward.parties[3].receive(ask)
+    ward.parties[CURIOUS].receive(snapshot)
+    word = Endorsed([memoryview(told[number]) for number in (3, 4, 5)])
+    ward.parties[CURIOUS].receive(ward.forge(Stage.ENDORSED, word))

@@ -7,6 +7,7 @@ every scheme that encrypts.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from tests.support.hospitals import (
 from tests.support.liars import LyingAboutItself
 from tests.support.replies import read, refusal, stages, status, sum_with_a_traitor, word_of
 from training import catching_up, snapshot_content, snapshots
+from training.coordinator import Coordinator
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital_state import HospitalState, load_state
@@ -558,7 +560,7 @@ def reached_one(open_ward, scheme):
     return ward
 
 
-@pytest.mark.parametrize("scheme", ["mask", "double-lock"])
+@pytest.mark.parametrize("scheme", ["mask", "double-lock", "bfv"])
 def test_a_sum_that_reached_one_alone_is_given_up_and_summed_anew_with_it(reached_one):
     """All have given shares for a cohort with the one in it: without it, none could be summed."""
     alone = reached_one.hospitals[1].state.progress.applied
@@ -572,7 +574,7 @@ def test_a_sum_that_reached_one_alone_is_given_up_and_summed_anew_with_it(reache
     assert reached_one.hospitals[1].state.progress.applied[1] != alone[1]
 
 
-@pytest.mark.parametrize("scheme", ["mask", "double-lock"])
+@pytest.mark.parametrize("scheme", ["mask", "double-lock", "bfv"])
 def test_a_last_sum_that_reached_one_alone_is_summed_anew_before_there_is_a_release(open_ward, scheme):
     ward = open_ward(hospitals=5, choices=choices_of(scheme=scheme))
     drop_outs = [DropOut(number, 3, Phase.APPLY) for number in (2, 3, 4, 5)]
@@ -711,6 +713,139 @@ def test_but_it_goes_to_where_as_many_sums_have_led_others(reached_one):
     hospital.receive(snapshot_for(reached_one, 2, donor=3))
     assert stages(hospital.receive(word_of(reached_one, *others))) == [Stage.STATUS]
     assert len(digests(reached_one)) == 1
+
+
+# A sum that is only encrypted: nobody agrees to whose it is, and whoever is given it opens it
+
+
+FOUR = ("h1", "h2", "h3", "h4")
+ALL_FIVE = (*FOUR, "h5")
+FIFTH_AWAY = DropOut(5, 2, Phase.MASK)
+
+
+def without_second_sum(*numbers):
+    return [DropOut(number, 2, Phase.APPLY) for number in numbers]
+
+
+ONE, TWO = 1, 2
+
+
+@pytest.fixture(params=[ONE, TWO])
+def opened_by_few(open_ward, request):
+    """Five hospitals. The second sum is over four, and reached as many as may lie; then the coordinator was stopped."""
+    few = request.param
+    ward = open_ward(hospitals=5, choices=choices_of(scheme="bfv", max_colluding=few))
+    drop_outs = [FIFTH_AWAY, *without_second_sum(*range(few + 1, 6))]
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StoppingAfterRound(ward.hospitals, drop_outs, 2)).run()
+    assert ward.sums == [2] * few + [1] * (5 - few)
+    ward.refused.clear()
+    return ward
+
+
+def begun(engine, round_number):
+    return [member for _, number, member, message in engine.sent if is_begin(message) and number == round_number]
+
+
+def is_begin(message):
+    return peek(message).stage is Stage.BEGIN
+
+
+def test_a_sum_that_few_have_opened_is_summed_anew_over_the_same_though_others_are_there(opened_by_few):
+    """Over all five, the few would have two sums, and in their difference the fifth's vector."""
+    engine = RecordingEngine(opened_by_few.hospitals)
+    coordinator = opened_by_few.coordinator(engine=engine)
+    coordinator.run()
+    assert begun(engine, 3) == [1, 2, 3, 4]
+    assert [record.survivors for record in coordinator.rounds[1:]] == [FOUR, FOUR, ALL_FIVE]
+    assert opened_by_few.refused == []
+    assert opened_by_few.sums == [3, 3, 3, 3, 3]
+    assert len(digests(opened_by_few)) == 1
+
+
+def test_control_where_the_coordinator_does_not_remember_over_whom_they_are_handed_a_second_sum(
+    opened_by_few, monkeypatch
+):
+    monkeypatch.setattr(Coordinator, "_asked_before", lambda *_: ())
+    coordinator = opened_by_few.coordinator()
+    coordinator.run()
+    assert coordinator.rounds[2].survivors == ALL_FIVE
+    assert ("h1", "differencing") in opened_by_few.refused
+    assert len(digests(opened_by_few)) == 1
+
+
+def test_where_one_of_them_cannot_mask_it_is_summed_over_others_and_who_opened_it_is_handed_theirs(opened_by_few):
+    """Over three there is no sum: they are preferred once, and not waited for."""
+    engine = RecordingEngine(opened_by_few.hospitals, [DropOut(4, 3, Phase.MASK)])
+    coordinator = opened_by_few.coordinator(engine=engine)
+    coordinator.run()
+    assert [begun(engine, number) for number in (3, 4)] == [[1, 2, 3, 4], [1, 2, 3, 4, 5]]
+    assert [record.survivors for record in coordinator.rounds[1:4]] == [FOUR, (), ALL_FIVE]
+    assert opened_by_few.sums == [3, 3, 3, 3, 3]
+    assert len(digests(opened_by_few)) == 1
+
+
+WITHOUT_THE_FOURTH = ("h1", "h2", "h3", "h5")
+
+
+@pytest.mark.parametrize("opened_by_few", [ONE], indirect=True)
+def test_nor_where_it_takes_no_part_in_the_epoch(opened_by_few):
+    coordinator = opened_by_few.coordinator(DropOut(4, 0, Phase.ADVERTISE))
+    coordinator.run()
+    assert [record.survivors for record in coordinator.rounds if record.step == 2] == [FOUR, WITHOUT_THE_FOURTH]
+    assert opened_by_few.sums == [3, 3, 3, 3, 3]
+    assert len(digests(opened_by_few)) == 1
+
+
+@pytest.mark.parametrize("opened_by_few", [TWO], indirect=True)
+def test_where_so_few_can_open_that_of_others_the_run_ends_once_the_one_that_was_away_is_back(opened_by_few):
+    """Two open only the first, and two only the second: neither are more than may lie."""
+    with pytest.raises(ProtocolError) as caught:
+        opened_by_few.coordinator(DropOut(4, 0, Phase.ADVERTISE)).run()
+    assert caught.value.reason == "sum-not-taken"
+    coordinator = opened_by_few.coordinator()
+    coordinator.run()
+    assert {record.survivors for record in coordinator.rounds if record.step == 2} == {FOUR, WITHOUT_THE_FOURTH}
+    assert opened_by_few.sums == [3, 3, 3, 3, 3]
+    assert len(digests(opened_by_few)) == 1
+
+
+def test_who_has_opened_its_next_sum_says_over_whom_and_goes_back_by_none(opened_by_few):
+    ward = opened_by_few
+    hospital, charter = ward.hospitals[1], ward.charter.charter
+    assert status(ward, 1).revealed_for == ()
+    hospital.receive(snapshot_for(ward, 1, donor=3))
+    hospital.receive(word_of(ward, 3, 4, 5))
+    assert [status(ward, number).revealed_for for number in (1, 3)] == [(1, 2, 3, 4), ()]
+    start = HospitalState.start(ward.charter.digest, hospital.state.model)
+    earlier = content_of_state(start, charter)
+    assert refusal(ward, hospital.receive(sealed_by(ward, 3, 1, earlier))) == "not-ahead"
+    assert stages(ward.hospitals[3].receive(sealed_by(ward, 1, 3, earlier))) == [Stage.STATUS]
+
+
+def test_a_coordinator_that_lost_its_folder_takes_the_word_of_those_who_opened_a_sum(open_ward):
+    """Two were killed between opening it and keeping what it led to: their latches know of it, and their states not."""
+    ward = open_ward(hospitals=5, choices=choices_of(scheme="bfv"))
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StoppingAfterRound(ward.hospitals, [], 1)).run()
+    kept = {number: ward.state_file(number).read_bytes() for number in (1, 2)}
+    drop_outs = [DropOut(5, 3, Phase.MASK), *(DropOut(number, 3, Phase.APPLY) for number in (3, 4, 5))]
+    with pytest.raises(KeyboardInterrupt):
+        ward.coordinator(engine=StoppingAfterRound(ward.hospitals, drop_outs, 3)).run()
+    assert ward.sums == [2, 2, 1, 1, 1]
+    ward.close()
+    for number, content in kept.items():
+        ward.state_file(number).write_bytes(content)
+    shutil.rmtree(ward.folder / "coordinator")
+    ward = open_ward()
+    coordinator = ward.coordinator()
+    coordinator.run()
+    assert [record.survivors for record in coordinator.rounds] == [FOUR, ALL_FIVE]
+    assert ward.refused == []
+    assert ward.sums == [3, 3, 3, 3, 3]
+
+
+# Hospitals that say of themselves what is not so
 
 
 def test_one_that_claims_to_be_ahead_is_asked_for_nothing(open_ward):
