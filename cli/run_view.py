@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -34,7 +35,8 @@ class RunView:
     """Follows a simulation. Use it as a context manager and hand `observer` to the run.
 
     Args:
-        as_json: whether what hospitals refuse is told as one JSON object a line; warnings are in the result then.
+        as_json: whether what hospitals refuse or warn of is told as one JSON object a line; all other warnings are in
+            the result then.
     """
 
     def __init__(self, as_json: bool = False) -> None:
@@ -68,6 +70,7 @@ class RunView:
             self._refusal,
             self._no_comparison,
             self._statistics,
+            self._caution,
         )
 
     def _start(self, charter: VerifiedCharter, of_the_task: tuple[Caution, ...] = ()) -> None:
@@ -104,17 +107,26 @@ class RunView:
     def _statistics(self, of_the_statistics: tuple[Caution, ...]) -> None:
         self._warn(of_the_statistics)
 
+    def _caution(self, member: str, caution: Caution) -> None:
+        if self._as_json:
+            _say_as_json("caution", {"member": member, **asdict(caution)})
+        else:
+            warn([replace(caution, message=f"{member}: {caution.message}")])
+
     def _warn(self, told: tuple[Caution, ...]) -> None:
         if not self._as_json:
             warn(told)
 
     def _tell(self, kind: str, about: dict[str, str], opening: str, error: SecaggError) -> None:
         if self._as_json:
-            told = about | {"reason": error.reason, "message": error.message, "remedy": error.remedy}
-            click.echo(json_text({kind: told}).decode(), err=True)
+            _say_as_json(kind, {**about, "reason": error.reason, "message": error.message, "remedy": error.remedy})
             return
         line = printable(opening + error.diagnostics())
         self._progress.console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def _say_as_json(kind: str, told: Mapping[str, str | None]) -> None:
+    click.echo(json_text({kind: told}).decode(), err=True)
 
 
 def show_result(result: SimulationResult, report: Path | None = None) -> None:

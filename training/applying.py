@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from secagg.charter import Charter
+from secagg.charter.cautions import Caution
 from secagg.errors import RemoteProtocolError, SecaggError
 from secagg.masking import Purpose, RoundSum
 from training.hospital_state import AppliedSum, HospitalState
@@ -38,7 +39,7 @@ class SumApplier:
     layout: ModelLayout
     scaling: Scaling
     features: Sequence[str]
-    on_void: Callable[[SecaggError], None] = lambda _error: None
+    on_void: Callable[[Caution], None] = lambda _caution: None
 
     def due(self, state: HospitalState) -> Purpose:
         """Of what the next sum is: statistics come before any training."""
@@ -93,7 +94,7 @@ class SumApplier:
 
     def _tell_void(self, total: RoundSum, error: SecaggError) -> None:
         told = f"The sum of round {total.round} counts, and changes nothing. {error.message}"
-        self.on_void(RemoteProtocolError(error.reason, told, remedy=error.remedy))
+        self.on_void(Caution(error.reason, told, error.remedy or ""))
 
     @cached_property
     def _codec(self) -> StepVector | UpdateVector:

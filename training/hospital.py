@@ -106,7 +106,7 @@ class Hospital:
         train, validation = split_patients(setup.records, task)
         require_trainable(charter.charter, task, train, validation, setup.device)
         self._scaling = Scaling(task.spec)
-        self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names, setup.on_refusal)
+        self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names, setup.on_caution)
         self._identity = identity
         self.stopped: ForgedSumError | None = None
         self.set_back: SecaggError | None = None

@@ -10,6 +10,7 @@ import torch
 
 from dp.row_probe import require_row_gradients
 from secagg.charter import Charter, Privacy, VerifiedCharter
+from secagg.charter.cautions import Caution
 from secagg.errors import InputError, SecaggError
 from training.custom_task_check import require_usable_loss, require_usable_scores
 from training.evaluation import cell_count
@@ -32,8 +33,8 @@ class HospitalSetup:
         records: as read from the site's file: not scaled, not split.
         shuffle: draws batches where there is no differential privacy; cryptographic if not given.
         passphrase: of the identity file.
-        on_refusal: hears in full why this hospital refused something, a sum changes nothing, or patients are left out;
-            the coordinator hears no more than it must.
+        on_refusal: hears in full why this hospital refused something; the coordinator hears no more than it must.
+        on_caution: hears that a sum changes nothing, or that patients are left out; the coordinator does not.
     """
 
     charter: VerifiedCharter
@@ -44,6 +45,7 @@ class HospitalSetup:
     shuffle: np.random.Generator | None = None
     passphrase: bytes | None = None
     on_refusal: Callable[[SecaggError], None] = lambda _error: None
+    on_caution: Callable[[Caution], None] = lambda _caution: None
 
 
 def initial_state(setup: HospitalSetup, layout: ModelLayout, initial: np.ndarray) -> HospitalState:

@@ -45,6 +45,7 @@ class SimulatedConsortium:
 
     Args:
         on_refusal: called with a hospital's name and what it refused.
+        on_caution: called with a hospital's name and what its people must know.
 
     Raises:
         SecaggError: if one of them cannot start, or refuses to; the others then give back what they have reserved.
@@ -58,9 +59,11 @@ class SimulatedConsortium:
         task: Task,
         sites: Sequence[Site],
         on_refusal: Callable[[str, SecaggError], None],
+        on_caution: Callable[[str, Caution], None],
     ) -> None:
         self.settings = settings
         self._tell = on_refusal
+        self._on_caution = on_caution
         self.charter = charter
         self.task = task
         self.device = resolve_device(settings.device)
@@ -185,6 +188,7 @@ class SimulatedConsortium:
             self.device,
             np.random.default_rng((self.settings.seed, number)),
             on_refusal=partial(self._on_refusal, site.name),
+            on_caution=partial(self._on_caution, site.name),
         )
         with speaking_for(site.name), in_full():
             return Hospital(setup)

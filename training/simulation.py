@@ -99,6 +99,7 @@ class Observer:
     on_refusal: Callable[[str, SecaggError], None] = lambda _member, _error: None
     on_no_comparison: Callable[[str, SecaggError], None] = lambda _what, _error: None
     on_statistics: Callable[[tuple[Caution, ...]], None] = lambda _of_the_statistics: None
+    on_caution: Callable[[str, Caution], None] = lambda _member, _caution: None
 
 
 def run(folder: Path, observer: Observer) -> SimulationResult:
@@ -119,7 +120,12 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
     with in_full():
         sites = read_sites(settings.source, task)
     cores = cores_for(charter.charter.model.parameters)
-    with cores, SimulatedConsortium(folder, settings, charter, task, sites, observer.on_refusal) as consortium:
+    with (
+        cores,
+        SimulatedConsortium(
+            folder, settings, charter, task, sites, observer.on_refusal, observer.on_caution
+        ) as consortium,
+    ):
         of_the_task = (*task.cautions(), *own_code(task, [site.records for site in sites]))
         told = (*of_the_task, *consortium.without_effect())
         observer.on_start(charter, told)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from dp.ledger import Ledger, PatientList
 from dp.patient_digests import list_of, row_digests
+from secagg.charter.cautions import Caution
 from secagg.errors import InputError
 from secagg.identity import Identity
 from training.hospital_setup import HospitalSetup
@@ -54,7 +55,7 @@ def who_stay(setup: HospitalSetup, identity: Identity, ledger: Ledger) -> Stayin
         raise _nobody(records)
     chosen = records.take(rows)
     if chosen.patient_count < records.patient_count:
-        setup.on_refusal(_left_out(chosen, records))
+        setup.on_caution(_left_out(chosen, records))
     return Staying(chosen, list_of([digests[row] for row in rows], chosen.patients))
 
 
@@ -95,14 +96,13 @@ def _digests(records: Records, identity: Identity) -> list[tuple[bytes, ...]]:
     return row_digests(key, records.features, records.feature_names, records.marks)
 
 
-def _left_out(chosen: Records, records: Records) -> InputError:
-    return InputError(
+def _left_out(chosen: Records, records: Records) -> Caution:
+    return Caution(
         "patients-left-out",
         f"{records.source} has changed since this run began. {chosen.patient_count} of its {records.patient_count} "
         "patients are those that the run began with, and take part. The others do not: they are new, or their records "
         "have changed.",
-        culprit=records.source,
-        remedy="Nothing has to be done. With the file as it was, all that the run began with take part.",
+        "Nothing has to be done. With the file as it was, all that the run began with take part.",
     )
 
 

@@ -20,12 +20,12 @@ SHARED_KEY_SCHEMES: Final = ENCRYPTED_SCHEMES - MASKED_SCHEMES
 
 @dataclass(frozen=True)
 class Caution:
-    """Something that a charter allows and its signers must know.
+    """Something that is refused by nobody and that people must know, such as what a charter allows.
 
     Attributes:
         code: stable, for programs, in kebab-case.
         message: what it is, for people.
-        remedy: what to choose instead.
+        remedy: what to choose instead, or to do; empty where there is nothing.
     """
 
     code: str
@@ -34,7 +34,7 @@ class Caution:
 
     def told(self) -> str:
         """On one line, for the terminal."""
-        return f"{self.message} {self.remedy} [{self.code}]"
+        return " ".join(filter(None, (self.message, self.remedy, f"[{self.code}]")))
 
 
 def cautions(charter: Charter) -> tuple[Caution, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cli.run_view import RunView, budget_lines, shown_rounds
 from dp.ledger import BudgetUse
+from secagg.charter.cautions import Caution
 from secagg.masking import Purpose
 from tests.support.consortium import make_charter, make_identities, sign_by_all
 from training.round_record import RoundRecord
@@ -45,6 +48,22 @@ def test_columns_that_do_not_vary_are_named_once_the_statistics_are_summed(capsy
     told = capsys.readouterr().err
     assert told.startswith("Warning: Columns that have one value at all hospitals")
     assert "chol, kV" in told
+
+
+VOID = Caution("no-weight", "The sum of round 3 counts, and changes nothing.", "")
+
+
+def test_what_a_hospital_warns_of_is_told_as_its_warning_and_not_as_a_refusal(capsys):
+    with RunView() as view:
+        view.observer.on_caution("ghent", VOID)
+    assert capsys.readouterr().err == "Warning: ghent: The sum of round 3 counts, and changes nothing. [no-weight]\n"
+
+
+def test_as_json_it_is_one_object_on_a_line_of_standard_error(capsys):
+    with RunView(as_json=True) as view:
+        view.observer.on_caution("ghent", VOID)
+    told = {"member": "ghent", "code": VOID.code, "message": VOID.message, "remedy": ""}
+    assert json.loads(capsys.readouterr().err) == {"caution": told}
 
 
 def result_of(number, dropped=()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dp.ledger import Kind
@@ -665,21 +667,23 @@ def test_private_training_that_diverges_is_told_with_a_remedy_that_helps(simulat
     assert "Waiting does not help: each hospital's own log says" in lines[-1]
 
 
-def test_a_run_that_gets_nowhere_says_what_each_hospital_refused(simulate):
+def test_a_run_that_gets_nowhere_says_what_each_hospital_warned_of_and_refused(simulate):
     outcome = simulate("--server-learning-rate", "1e300")
     assert outcome.code == FAILED
     assert "Traceback" not in outcome.err
     lines = outcome.err.splitlines()
-    assert lines[0].startswith("h1 refuses: ")
+    assert lines[0].startswith("Warning: h1: The sum of round 1 counts, and changes nothing.")
+    assert [line[:12] for line in lines[-4:-1]] == ["h1 refuses: ", "h2 refuses: ", "h3 refuses: "]
     assert all(line.endswith("]") for line in lines)
     assert lines[-1].startswith("Error: No hospital signed a release. h1, h2, h3: None of 2 sums has changed the model")
 
 
-def test_what_hospitals_refuse_is_json_with_json(simulate):
+def test_what_hospitals_warn_of_and_refuse_is_json_with_json(simulate):
     outcome = simulate("--server-learning-rate", "1e300", "--json")
     assert (outcome.code, outcome.out) == (FAILED, "")
-    refused = [line for line in outcome.err.splitlines()[:-1] if '"refusal"' in line and '"member":"h1"' in line]
-    assert refused
+    lines = [json.loads(line) for line in outcome.err.splitlines()[:-1]]
+    of_the_first = [kind for line in lines for kind, told in line.items() if told["member"] == "h1"]
+    assert of_the_first == ["caution", "caution", "refusal"]
     assert outcome.error["reason"] == "release-incomplete"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from secagg.charter import Encoding, Training, VerifiedCharter
+from secagg.charter.cautions import Caution
 from secagg.charter.folder import read_verified
 from secagg.errors import SecaggError
 from secagg.wire import COORDINATOR, Sealer, Stage
@@ -137,12 +138,13 @@ class RecordingEngine:
 
 @dataclass
 class Ward:
-    """The hospitals of a prepared folder, opened, and what they refused."""
+    """The hospitals of a prepared folder, opened, what they refused, and what they warned of."""
 
     folder: Path
     charter: VerifiedCharter
     hospitals: dict[int, Hospital]
     refused: list[tuple[str, str]]
+    cautions: list[tuple[str, str]]
     homes: dict[str, HospitalFolder]
 
     @classmethod
@@ -150,7 +152,7 @@ class Ward:
         settings = read_settings(folder)
         charter = read_verified(folder / "charter")
         homes = {member.name: settings.hospital_folder(folder, member.name) for member in charter.charter.members}
-        ward = cls(folder, charter, {}, [], homes)
+        ward = cls(folder, charter, {}, [], [], homes)
         try:
             for number, site in enumerate(read_sites(settings.source, task_of(charter.charter)), 1):
                 ward.hospitals[number] = ward.open_hospital(number, site.name, site.records)
@@ -163,6 +165,9 @@ class Ward:
         def hear(error: SecaggError) -> None:
             self.refused.append((name, error.reason))
 
+        def heed(caution: Caution) -> None:
+            self.cautions.append((name, caution.code))
+
         return Hospital(
             HospitalSetup(
                 self.charter,
@@ -172,6 +177,7 @@ class Ward:
                 resolve_device("cpu"),
                 np.random.default_rng((0, number)),
                 on_refusal=hear,
+                on_caution=heed,
             )
         )
 

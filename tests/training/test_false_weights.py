@@ -79,7 +79,7 @@ def test_a_false_weight_costs_a_step_and_not_the_run(run, sums):
     ward, coordinator, signed = run("update", least_at(-1), sums)
     everybody_signed(ward, signed)
     assert [record.step for record in coordinator.rounds] == [1, 2, 3]
-    assert ward.refused == [(f"h{number}", "no-weight") for _ in sums for number in range(1, 6)]
+    assert ward.cautions == [(f"h{number}", "no-weight") for _ in sums for number in range(1, 6)]
 
 
 def test_to_a_model_that_false_weights_alone_have_left_as_it_was_nobody_attests(run):
@@ -100,7 +100,7 @@ def test_a_false_weight_of_statistics_leaves_features_as_they_are_and_not_the_ru
 def test_a_false_mean_that_no_rows_have_leaves_features_as_they_are(run):
     ward, _, signed = run("moments", least_at(VALUE.count), (1,), tabular_spec(**SCALED_BY_SUMS))
     everybody_signed(ward, signed)
-    assert ("h1", "no-moments") in ward.refused
+    assert ("h1", "no-moments") in ward.cautions
     scale = ward.hospitals[1].scaling.standardiser(ward.hospitals[1].state.moments)
     assert (scale.mean.tolist(), scale.std.tolist()) == ([0.0, 0.0], [1.0, 1.0])
 
@@ -127,7 +127,7 @@ def test_a_step_that_would_leave_no_model_costs_a_step_and_not_the_run(run, monk
     monkeypatch.setattr(applying, "apply", overflowing)
     ward, _, signed = run("update", least_at(-1), ())
     everybody_signed(ward, signed)
-    assert ward.refused == [(f"h{number}", "model-not-finite") for number in range(1, 6)]
+    assert ward.cautions == [(f"h{number}", "model-not-finite") for number in range(1, 6)]
 
 
 @pytest.mark.parametrize(("method", "codec", "place"), [("update", UpdateVector, -1), ("moments", MomentVector, 0)])

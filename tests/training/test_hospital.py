@@ -217,7 +217,7 @@ def test_a_sum_in_which_nobody_weighs_anything_counts_and_changes_no_model_and_i
     before = ward.models
     assert ward.hospitals[1].receive(sum_with_a_traitor(ward, step=1, weight=0)) == []
     assert (ward.models, ward.sums) == (before, [1, 0, 0, 0])
-    assert ("h1", "no-weight") in ward.refused
+    assert ("h1", "no-weight") in ward.cautions
 
 
 def test_a_round_of_another_step_is_refused_before_training(open_ward):

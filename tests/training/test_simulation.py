@@ -421,6 +421,21 @@ def test_control_one_that_its_target_may_end_before_goes_on(tmp_path, tables):
     assert max(max(rounds) for rounds in charged(folder)) == 2
 
 
+def test_a_run_that_leaves_patients_out_and_runs_out_of_budget_says_what_it_lacks_and_how_to_go_on(tmp_path, tables):
+    folder, heeded = tmp_path / "run", []
+    # Nothing is refused before a round where a target may be reached first.
+    choices = replace(PRIVATE_CHOICES, metrics="noisy", metrics_every=3, target=0.99)
+    cut_off(folder, tables, choices, number=3)
+    lines = tables[0].read_text().splitlines()
+    tables[0].write_text("\n".join([*lines, "0.5,0.25,1"]) + "\n")
+    with pytest.raises(RefusedError) as caught:
+        run(folder, Observer(on_caution=lambda name, caution: heeded.append((name, caution.code))))
+    assert heeded == [("h1", "patients-left-out")]
+    assert caught.value.reason == "budget-exceeded"
+    assert caught.value.culprit == "h1, h2, h3, h4"
+    assert "Raise maximum_epsilon in" in caught.value.remedy
+
+
 def test_control_without_differential_privacy_there_is_nothing_to_pay_for(tmp_path, tables):
     folder = tmp_path / "run"
     prepare(folder, settings_for(tables, choices_of()))

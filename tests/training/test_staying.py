@@ -214,7 +214,7 @@ def test_a_run_to_whose_file_patients_were_added_comes_to_its_release_with_those
     begun(kind).come()
     with goes_on(tmp_path) as ward:
         assert stated(ward) == pytest.approx(privacy_plan(ward.charter.charter).epsilon_after(ROUNDS), abs=1e-6)
-        assert ward.refused == [("h1", "patients-left-out")]
+        assert (ward.refused, ward.cautions) == ([], [("h1", "patients-left-out")])
         assert len(charged_data_sets(ward)) == 1
         assert taking_part(ward) == 30
 
@@ -293,7 +293,7 @@ def test_a_run_whose_file_has_not_changed_stays_one_data_set_and_leaves_nobody_o
     begun(kind)
     with goes_on(tmp_path) as ward:
         stated(ward)
-        assert ward.refused == []
+        assert (ward.refused, ward.cautions) == ([], [])
         assert len(charged_data_sets(ward)) == 1
 
 
@@ -304,7 +304,7 @@ def test_who_is_not_as_at_the_beginning_is_left_out_and_the_run_comes_to_a_relea
         data_set = ward.hospitals[1]._budget._data_set
     with goes_on(tmp_path) as ward:
         hospital = ward.hospitals[1]
-        assert ward.refused == [("h1", "patients-left-out")]
+        assert (ward.refused, ward.cautions) == ([], [("h1", "patients-left-out")])
         account = hospital._ledger.account
         staying = account.patients(hospital._budget._data_set)
         assert 5 < staying < 30
@@ -336,7 +336,7 @@ def test_where_no_counts_are_released_nobody_is_left_out(begun, tmp_path):
     begun(Names, metrics="none").change()
     with goes_on(tmp_path) as ward:
         assert stated(ward) == pytest.approx(privacy_plan(ward.charter.charter).epsilon_after(ROUNDS), abs=1e-6)
-        assert ward.refused == []
+        assert (ward.refused, ward.cautions) == ([], [])
 
 
 def test_where_the_list_of_a_runs_patients_is_missing_it_goes_on_with_the_file_that_it_began_with_alone(
@@ -354,5 +354,5 @@ def test_where_the_list_of_a_runs_patients_is_missing_it_goes_on_with_the_file_t
     file.come_back()
     with goes_on(tmp_path) as ward:
         stated(ward)
-        assert ward.refused == []
+        assert (ward.refused, ward.cautions) == ([], [])
     assert path.exists()

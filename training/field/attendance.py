@@ -11,11 +11,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.cautions import Caution
 from secagg.charter.folder import read_verified
 from secagg.errors import RefusedError, SecaggError
 from secagg.files import lock
@@ -90,8 +92,7 @@ class Attendance:
         if hospital.constant_columns != self._constant:
             self._constant = hospital.constant_columns
             for caution in constant_columns(self._constant):
-                told = {"reason": caution.code, "message": caution.message, "remedy": caution.remedy}
-                self._logger.warning("statistics", extra={"fields": told})
+                _warn(self._logger, "statistics", caution)
         why = hospital.stopped or hospital.set_back
         use = hospital.budget_use
         if use and use.alert > self._alert:
@@ -188,6 +189,12 @@ def _hospital(site: HospitalSite, charter: VerifiedCharter, logger: logging.Logg
             resolve_device(settings.device),
             None if settings.seed is None else np.random.default_rng(settings.seed),
             site.passphrase(settings),
-            lambda error: logger.warning("refused", extra=fields_of(error)),
+            on_refusal=lambda error: logger.warning("refused", extra=fields_of(error)),
+            on_caution=partial(_warn, logger, "caution"),
         )
     )
+
+
+def _warn(logger: logging.Logger, event: str, caution: Caution) -> None:
+    told = {"reason": caution.code, "message": caution.message, "remedy": caution.remedy or None}
+    logger.warning(event, extra={"fields": {key: value for key, value in told.items() if value is not None}})

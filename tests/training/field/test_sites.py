@@ -37,6 +37,7 @@ from tests.support.hospitals import (
     training_of,
 )
 from tests.training.field.conftest import FieldSites, any_kit, lay_out
+from training import applying
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.field.coordinator_site import Outcome
@@ -44,6 +45,7 @@ from training.field.coordinator_status import read_status
 from training.field.laying_out import lay_out_hospital
 from training.field.status import SiteState, not_taking_part, released, waiting
 from training.hospital_logs import open_site_ledger_to_import, read_site_ledger
+from training.server_optimizer import StepOverflowError
 from training.watching.watched import read_watched
 from training.wrong_dealers import WrongDealers
 
@@ -342,6 +344,22 @@ def test_a_site_logs_once_a_job_which_columns_are_the_same_at_all_hospitals(tmp_
         told = [line for line in log_of(site) if line["event"] == "statistics"]
         assert [line["reason"] for line in told] == ["constant-columns"] * jobs
         assert told[0]["message"].endswith(f"left out of account by the model: {FEATURES[0]}.")
+
+
+def test_a_site_logs_that_a_sum_changes_nothing_as_a_caution_and_not_as_something_it_refused(tmp_path, monkeypatch):
+    def overflowing(*_):
+        raise StepOverflowError(
+            "model-not-finite", "Step 1 makes the model infinite.", remedy="Lower the learning rate."
+        )
+
+    sites = lay_out(tmp_path)
+    monkeypatch.setattr(applying, "apply", overflowing)
+    epoch(sites, 1)
+    for site in sites.hospitals.values():
+        told = [line for line in log_of(site) if line["level"] == "warning"]
+        assert [(line["event"], line["reason"]) for line in told] == [("caution", "model-not-finite")] * 2
+        assert told[0]["message"].startswith("The sum of round 1 counts, and changes nothing.")
+        assert told[0]["remedy"] == "Lower the learning rate."
 
 
 def test_a_policy_with_officers_is_in_force_from_the_day_the_site_is_made(tmp_path):
