@@ -96,8 +96,8 @@ def run(site: Path, as_json: bool) -> None:
 def status(site: Path, as_json: bool) -> None:
     """Show the state of SITE.
 
-    Exit code 0 if it is running or the model is released, 1 if it is not running, 2 if SITE is no coordinator's site, 4
-    if its charter or its state was altered.
+    Exit code 0 if it is running or the model is released, 1 if it is not running, 2 if SITE is not a coordinator's
+    site, 4 if its charter or its state was altered.
 
     \b
     Examples:

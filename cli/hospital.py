@@ -192,7 +192,7 @@ def run(site: Path, as_json: bool) -> None:
 def status(site: Path, as_json: bool) -> None:
     """Show the state of SITE.
 
-    Exit code 0 if it is running or finished, 1 if it is not running, 2 if SITE is no hospital's site, 3 if it has
+    Exit code 0 if it is running or finished, 1 if it is not running, 2 if SITE is not a hospital's site, 3 if it has
     refused, 4 if it has stopped because of tampering.
 
     \b

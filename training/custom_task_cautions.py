@@ -23,7 +23,7 @@ _TOLERANCE: Final = 1e-3
 
 
 def own_code(task: Task, hospitals: Sequence[Records]) -> tuple[Caution, ...]:
-    """What is to be told of labels that are no classes, of scores that differ each time, and of a loss that is no mean.
+    """What is to be told of labels that are not classes, scores that differ each time, and a loss that is not a mean.
 
     Args:
         hospitals: the records of each, not scaled.
@@ -96,8 +96,9 @@ def _drawn_scores(task: Task) -> Caution:
 def _no_mean(task: Task, together: float, alone: float) -> Caution:
     return Caution(
         "loss-not-a-mean",
-        f"The loss of {task.spec.kind} is no mean over rows: of a few rows together it is {together:.3g}, and the mean "
-        f"of each row's own is {alone:.3g}. It may be a sum; or outputs (n, 1) meet labels (n,), each of them all.",
+        f"The loss of {task.spec.kind} is not a mean over rows: of a few rows together it is {together:.3g}, and the "
+        f"mean of each row's own is {alone:.3g}. It may be a sum; or outputs (n, 1) meet labels (n,), each of them "
+        "all.",
         "Give the mean over rows, and take outputs[:, 0] where labels are (n,). If it compares rows, as Cox's does, or "
         "weights classes, it may stay so without differential privacy.",
     )

@@ -56,7 +56,7 @@ def require_same_model_again(task: Task, first: nn.Module, digest: bytes) -> Non
         raise InputError("reused-model", message, culprit=kind, remedy=_NEW)
     vector = flatten(module)
     if not np.isfinite(vector).all():
-        message = f"build_model of {kind} gives parameters that are no finite numbers."
+        message = f"build_model of {kind} gives parameters that are not finite numbers."
         raise InputError("model-not-finite", message, culprit=kind, remedy=_SEEDED)
     if model_digest(ModelLayout.of(module), vector) != digest:
         message = f"build_model of {kind} gives other parameters each time; all hospitals must start from one model."

@@ -59,7 +59,7 @@ from training.scaling import Scaling
 from training.staying import everybody, who_stay
 from training.stops import stopped_before
 
-_SET_BACK = "state-restored"
+_ROLLED_BACK = "state-restored"
 
 _OUTSIDE_EPOCHS = frozenset(
     {
@@ -81,13 +81,13 @@ class Hospital:
 
     Attributes:
         stopped: why it answers nothing any more, if it does not.
-        set_back: what others say who have seen this one further than its latch is, if the last set-up was refused for
-            that. It goes on all the same: they could lie.
+        rolled_back: what others say who have seen this one further than its latch is, if the last set-up was refused
+            for that. It goes on all the same: they could lie.
 
     Raises:
         InputError: if its files, records or identity cannot be used.
         RefusedError: if its policy does not allow the charter, or its budget the run.
-        TamperingError: if its latch, ledger, egress log or state file were damaged, or one of the logs set back.
+        TamperingError: if its latch, ledger, egress log or state file were damaged, or one of the logs rolled back.
     """
 
     def __init__(self, setup: HospitalSetup) -> None:
@@ -109,7 +109,7 @@ class Hospital:
         self._applier = SumApplier(charter.charter, self._layout, self._scaling, train.feature_names, setup.on_caution)
         self._identity = identity
         self.stopped: ForgedSumError | None = None
-        self.set_back: SecaggError | None = None
+        self.rolled_back: SecaggError | None = None
         with ExitStack() as opened:
             self._latch = opened.enter_context(Latch(setup.folder.latch))
             # Not before: as long as another process has the latch, it may be writing them.
@@ -246,7 +246,7 @@ class Hospital:
     def _keep_tag_key(self, client: MaskingClient) -> None:
         """Before anything is masked, so that no sum of this epoch is ever beyond checking."""
         if self._state.tag_key(client.session.epoch) is None:
-            self.set_back = None
+            self.rolled_back = None
             self._save(self._state.after_set_up(client.session.epoch, client.tag_key))
 
     def _contribute(self) -> bytes:
@@ -407,8 +407,8 @@ class Hospital:
 
     def _refuse(self, error: SecaggError) -> bytes:
         self._setup.on_refusal(error)
-        if error.reason == _SET_BACK:
-            self.set_back = error
+        if error.reason == _ROLLED_BACK:
+            self.rolled_back = error
         # What is wrong at this site (its records, its budget) is nobody else's business.
         told = str(error) if isinstance(error, RemoteProtocolError) else "This hospital's own log says why."
         return self._sealer().seal(Stage.REFUSAL, Refusal(error.reason, told[:1000]), round=self._client.round)

@@ -69,9 +69,9 @@ def open_site_ledger(folder: HospitalFolder, identity: Identity) -> Iterator[Led
         raise _no_ledger(folder.ledger)
     with _opened(folder, identity) as (latch, ledger, egress):
         require_ledger_kept(folder, identity.public_key, latch.logs(), ledger.entries)
-        HospitalLogs(latch, ledger, egress)
+        logs = HospitalLogs(latch, ledger, egress)
         yield ledger
-        HospitalLogs(latch, ledger, egress)
+        logs.note()
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def open_site_ledger_to_import(folder: HospitalFolder, identity: Identity, expor
         noted = latch.logs().get(LEDGER.reason, _NOWHERE)
         _require_led_on(ledger.entries, export, identity, noted, folder.ledger)
         yield ledger
-        HospitalLogs(latch, ledger, egress)
+        HospitalLogs(latch, ledger, egress).note()
 
 
 def _require_led_on(

@@ -131,7 +131,7 @@ class PreparedTask:
     def _other_than(self, member: str, given: object, reason: str, wanted: str) -> InputError:
         return InputError(
             reason,
-            f"{member} of {self.spec.kind} gave no {wanted} but {type(given).__name__}.",
+            f"{member} of {self.spec.kind} gave {type(given).__name__} instead of {wanted}.",
             culprit=self.spec.kind,
             remedy="docs/tasks.md says what each member of a task gives.",
         )

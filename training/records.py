@@ -171,7 +171,7 @@ def _check_arrays(records: Records) -> None:
         found = getattr(records, name)
         # A task's own code may give anything.
         if not isinstance(found, np.ndarray):
-            raise _misshapen(records, f"{name} are no NumPy array but {type(found).__name__}")
+            raise _misshapen(records, f"{name} must be a NumPy array, not {type(found).__name__}")
 
 
 def _check_shapes(records: Records) -> None:

@@ -26,7 +26,7 @@ def require_columns(spec: TaskSpec, scores: object, rows: int) -> None:
     """
     # Somebody's own code may give anything.
     if not isinstance(scores, Tensor):
-        raise _bad(spec, f"gave no tensor but {type(scores).__name__}")
+        raise _bad(spec, f"gave {type(scores).__name__} instead of a tensor")
     if tuple(scores.shape) != (rows, spec.data.classes):
         raise _bad(spec, f"gave {tuple(scores.shape)} for a batch of {rows}")
 

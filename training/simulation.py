@@ -249,5 +249,5 @@ def _lacks_release(name: str, folder: Path) -> InputError:
         "no-release",
         f"The release was made, and {name} could not keep it.",
         culprit=name,
-        remedy=f"Mend what it said when it was given the release, then continue the run: `{resuming(folder)}`.",
+        remedy=f"Fix what it reported when it was given the release, then continue the run: `{resuming(folder)}`.",
     )

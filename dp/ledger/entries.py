@@ -63,8 +63,8 @@ class Entry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
         round: 0 where the entry is about the whole run.
         salt: random, so that no two entries are the same, in two copies of a ledger either.
         origin: of an entry that was taken over from another ledger of this site, the hash of the entry there.
-        origin_data_set: what the data set was called there, where an officer said which one here it was. Elsewhere no
-            field at all: entries that were written before there was one are as they were, byte for byte.
+        origin_data_set: what the data set was called there, where an officer said which one here it was; the field
+            is left out elsewhere.
         time: as the caller's clock had it; recorded, never relied on.
     """
 

@@ -99,7 +99,7 @@ def read_export(path: Path, public_key: bytes) -> LedgerExport:
     except MALFORMED as error:
         raise InputError(
             "not-an-export",
-            f"{path} is no exported ledger: {error}.",
+            f"{path} is not an exported ledger: {error}.",
             culprit=str(path),
             remedy="Make one with `secagg budget export`.",
         ) from error

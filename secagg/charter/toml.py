@@ -75,7 +75,7 @@ def _in_words(error: msgspec.ValidationError) -> str:
     """Of "Expected `int` >= 1 - at `$.training.rounds`": which field it is, and what it must be."""
     what, _, where = str(error).replace("`", "").partition(" - at $.")
     what = what[:1].lower() + what[1:]
-    return f"The charter's {where} cannot be so: {what}." if where else f"The charter cannot be read: {what}."
+    return f"The charter's {where} is not valid: {what}." if where else f"The charter cannot be read: {what}."
 
 
 def _break_long_arrays(table: tomlkit.items.Table | tomlkit.items.InlineTable) -> None:

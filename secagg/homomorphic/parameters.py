@@ -86,7 +86,7 @@ def parameter_set(name: str) -> ParameterSet:
     if chosen is None:
         raise InputError(
             "unlisted-parameters",
-            f"{name!r} is no parameter set that is known to be secure.",
+            f"{name!r} is not a parameter set that is known to be secure.",
             culprit="homomorphic.parameters",
             remedy=f"Choose one of {', '.join(sorted(ALLOWED))}.",
         )

@@ -160,7 +160,7 @@ def sign_change(change: Change, officer: Identity) -> PolicySignature:
     if officer.public_key not in change.countersigning.officers:
         raise RefusedError(
             "not-an-officer",
-            f"The key {officer.fingerprint} is no officer's by the policy in force.",
+            f"The key {officer.fingerprint} is not one of the officers' keys in the policy in force.",
             culprit=officer.fingerprint,
             remedy="`secagg policy show` lists the officers. A change of officers is signed by those before it.",
         )

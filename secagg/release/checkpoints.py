@@ -135,7 +135,8 @@ def verify_checkpoints(
     for signature in signed.signatures:
         member = by_key.pop(signature.keyid, None)
         if member is None:
-            raise unusable("stray-signature", f"{source} carries a signature that is no member's, or one twice.", None)
+            what = f"{source} carries a signature that is not a member's, or one member's twice."
+            raise unusable("stray-signature", what, None)
         if not is_signed_by(signed.payload, signature, member.public_key):
             what = f"The signature of {member.name} is not over the checkpoints in {source}."
             raise unusable("bad-statement-signature", what, member.name)
@@ -183,7 +184,8 @@ def verify_sites(statement: bytes, charter: VerifiedCharter, source: str) -> Che
     for site in sites:
         key = keys.pop(site.name, None)
         if key is None:
-            raise unusable("not-a-member", f"{source} tells of {site.name}, which is no member, or twice.", site.name)
+            what = f"{source} tells of {site.name}, which is not a member, or tells of it twice."
+            raise unusable("not-a-member", what, site.name)
         if not is_valid_signature(key, site.signature, _signed_bytes(charter, site.name, site.ledger, site.egress)):
             what = f"The checkpoint of {site.name} in {source} is not what {site.name} signed."
             raise unusable("bad-checkpoint-signature", what, site.name)

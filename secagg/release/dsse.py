@@ -83,7 +83,7 @@ def verify_signatures(signed: SignedStatement, charter: Charter, contributors: I
     expected = set()
     for name in contributors:
         if name not in keys:
-            raise unusable("not-a-member", f"{name} contributed but is no member of the charter.", name)
+            raise unusable("not-a-member", f"{name} contributed but is not a member of the charter.", name)
         signature = by_key.get(fingerprint(keys[name]))
         if signature is None:
             raise unusable("signature-missing", f"{name} contributed but has not signed.", name)
@@ -94,7 +94,7 @@ def verify_signatures(signed: SignedStatement, charter: Charter, contributors: I
         expected.add(signature.keyid)
     stray = [signature.keyid for signature in signed.signatures if signature.keyid not in expected]
     if stray or len(by_key) != len(signed.signatures):
-        what = "The statement carries a signature that is no contributor's, or one twice."
+        what = "The statement carries a signature that is not a contributor's, or one contributor's twice."
         raise unusable("stray-signature", what, stray[0] if stray else None)
 
 

@@ -68,7 +68,7 @@ def audit_folder(
 
 
 def _stray(path: Path) -> Finding:
-    what = f"{path.name!r} is beside the transcript, and is no name of one of its files: it was not looked at."
+    what = f"{path.name!r} lies beside the transcript but is not one of its files: it was not looked at."
     return Finding(0, 0, "stray-transcript", what)
 
 

@@ -187,8 +187,8 @@ class GivesNothing(ImageTask):
     ("call", "reason", "given"),
     [(lambda task: task.read(Path("a")), "no-records", "tuple"), (lambda task: task.build_model(), "no-model", "type")],
 )
-def test_what_is_no_records_or_no_model_is_told_as_what_it_is(call, reason, given):
-    with pytest.raises(InputError, match=f"but {given}") as caught:
+def test_what_is_not_records_or_not_a_model_is_told_as_what_it_is(call, reason, given):
+    with pytest.raises(InputError, match=f"gave {given} instead of") as caught:
         call(PreparedTask(GivesNothing(spec_of())))
     assert caught.value.reason == reason
 

@@ -53,8 +53,8 @@ def test_lengths_types_and_names_must_match() -> None:
 @pytest.mark.parametrize(
     ("labels", "told"),
     [
-        ([0, 1], "labels are no NumPy array but list"),
-        (None, "labels are no NumPy array but NoneType"),
+        ([0, 1], "labels must be a NumPy array, not list"),
+        (None, "labels must be a NumPy array, not NoneType"),
         (np.zeros(2, np.float32), r"float32 \(2, 1\), float32 \(2,\), int64 \(2,\)"),
     ],
 )

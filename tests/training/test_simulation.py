@@ -118,7 +118,7 @@ def test_a_task_that_names_no_such_column_leaves_nothing_behind(tmp_path, tables
 def test_a_choice_that_no_charter_can_hold_leaves_nothing_behind_and_is_named(tmp_path, tables, changes, field):
     settings = settings_for(tables, choices_of(**changes))
     assert refused(tmp_path / "run", settings) == "malformed-charter"
-    with pytest.raises(InputError, match=rf"^The charter's {field} cannot be so: expected ") as caught:
+    with pytest.raises(InputError, match=rf"^The charter's {field} is not valid: expected ") as caught:
         prepare(tmp_path / "run", settings)
     assert caught.value.remedy == "Choose another value."
 

@@ -64,8 +64,7 @@ class PrivacyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         passed: nothing speaks against the claim, and every control was caught.
-        charter: hash of the charter whose terms were audited; None for terms that are no charter's, and in files of
-            earlier versions, which did not say.
+        charter: hash of the charter whose terms were audited; None for terms that are not a charter's.
     """
 
     passed: bool

@@ -93,7 +93,7 @@ class Attendance:
             self._constant = hospital.constant_columns
             for caution in constant_columns(self._constant):
                 _warn(self._logger, "statistics", caution)
-        why = hospital.stopped or hospital.set_back
+        why = hospital.stopped or hospital.rolled_back
         use = hospital.budget_use
         if use and use.alert > self._alert:
             self._alert = use.alert

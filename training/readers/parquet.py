@@ -20,7 +20,7 @@ def read_parquet(path: Path) -> Table:
 
     Raises:
         InputError: ``unreadable-file``, or, naming a column, ``nested-column`` if it holds lists or structures and
-            ``binary-column`` if it holds bytes that are no text.
+            ``binary-column`` if it holds bytes that are not text.
     """
     try:
         table = pq.read_table(path)
@@ -45,7 +45,7 @@ def _texts(name: str, column: pa.ChunkedArray, path: Path) -> list[str]:
     try:
         return [_text(value) for value in column.to_pylist()]
     except UnicodeDecodeError as fault:
-        message = f"{path}: column {name!r} holds bytes that are no text in UTF-8."
+        message = f"{path}: column {name!r} holds bytes that are not text in UTF-8."
         raise InputError("binary-column", message, culprit=str(path), remedy="Convert it, or leave it out.") from fault
 
 

@@ -137,7 +137,7 @@ def test_a_file_that_is_no_charter_is_refused(changed):
 def test_a_number_out_of_range_is_told_with_its_name_and_the_range():
     with pytest.raises(InputError) as caught:
         parse_charter(RENDERED.replace("field_bits = 24", "field_bits = 65").encode())
-    assert caught.value.message == "The charter's encoding.field_bits cannot be so: expected int <= 64."
+    assert caught.value.message == "The charter's encoding.field_bits is not valid: expected int <= 64."
 
 
 def test_a_contradiction_in_the_file_keeps_its_own_reason():

@@ -92,5 +92,5 @@ def test_the_checkpoints_of_another_run_are_refused(identities, sites, signed, c
 
 
 def test_one_hospital_twice_is_refused(charter, sites):
-    with pytest.raises(TamperingError, match="or twice"):
+    with pytest.raises(TamperingError, match="or tells of it twice"):
         verify_sites(checkpoints_statement(charter, [sites[0], sites[0]]), charter, "here")

@@ -215,7 +215,8 @@ def _logs_not_signed() -> ProtocolError:
     return ProtocolError(
         "logs-not-signed",
         "Too few hospitals have signed for one another's logs and for the transcript: they refused, or had left.",
-        remedy="The release is as good without. Keep copies of both: nothing else tells if one is rewritten later.",
+        remedy="The release is just as valid. Keep copies of logs and transcript: nothing else tells if one is "
+        "rewritten later.",
     )
 
 
