@@ -23,6 +23,7 @@ from training.coordinator import TRANSCRIPT
 from training.reporting.document import make_document
 from training.reporting.records import Sources, gather_records
 from training.reporting.sites import read_sites
+from training.run_folder import RunFolder
 from training.simulation import SimulationResult
 from training.simulation_folder import SimulationSettings, read_settings
 from training.sites import DataSource
@@ -31,30 +32,17 @@ from training.task import load_task_file
 _CUT_OFF_BEFORE = "coimbra:4"
 _CUT_OFF_AFTER = "ghent:7:reveal"
 _ROUNDS = 12
-# What a run's folder holds.
-_ENTRIES = frozenset(
-    {
-        "charter",
-        "coordinator",
-        "comparison.jsonl",
-        "history.jsonl",
-        "hospitals",
-        "release",
-        "report.html",
-        "report.json",
-        "running.lock",
-        "simulation.json",
-    }
-)
+_REPORT = "report.html"
 
 
 def report_on(result: SimulationResult) -> Path:
     """What a privacy officer is told, from what every hospital would show the others."""
     members = result.charter.charter.members
     places = [result.hospitals / member.name for member in members]
-    sources = Sources(result.folder / "release", result.folder / "coordinator" / TRANSCRIPT)
+    folder = RunFolder(result.folder)
+    sources = Sources(folder.release, folder.coordinator / TRANSCRIPT)
     sites = read_sites(places, result.charter, sources.release)
-    page, beside = page_names(result.folder / "report.html")
+    page, beside = page_names(result.folder / _REPORT)
     records = gather_records(result.charter, sites, sources)
     write_report(make_document(result.charter, records), page, beside)
     return page
@@ -101,7 +89,8 @@ def _require_demo(out: Path) -> None:
         tables = read_settings(out).source.paths
     except InputError:
         tables = ()
-    strange = {entry.name for entry in out.iterdir()} - _ENTRIES
+    own = RunFolder(out).entries | {page.name for page in page_names(out / _REPORT)}
+    strange = {entry.name for entry in out.iterdir()} - own
     if strange or tables != tuple(map(str, _tables_of(out))):
         raise InputError(
             "not-a-demo",

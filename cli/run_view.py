@@ -26,6 +26,7 @@ from secagg.printable import printable
 from training.compared import Compared
 from training.metrics import Metrics
 from training.round_record import RoundRecord, some
+from training.run_folder import RunFolder
 from training.run_history import RoundResult
 from training.simulation import Observer, SimulationResult
 from training.tested_patients import TRAINED_ON
@@ -140,17 +141,18 @@ def show_result(result: SimulationResult, report: Path | None = None) -> None:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     if alerts:
         console.print()
+    folder = RunFolder(result.folder)
     places = (
-        (result.folder / "release", "the model, and a statement about it that every hospital signed"),
-        (result.folder / "charter", "what the hospitals agreed on, with their signatures"),
+        (folder.release, "the model, and a statement about it that every hospital signed"),
+        (folder.charter, "what the hospitals agreed on, with their signatures"),
         (result.hospitals, "each hospital's own keys, policy, ledger, latch, log and checkpoint"),
-        (result.folder / "coordinator", _kept(result.charter.charter)),
+        (folder.coordinator, _kept(result.charter.charter)),
         *([(report, "the report for a privacy officer: open it in a browser")] if report else []),
     )
     width = max(len(str(place)) for place, _ in places)
     for place, what in places:
         console.print(f"  {escape(str(place).ljust(width))}  [dim]{what}[/dim]", soft_wrap=True)
-    release = escape(quoted(result.folder / "release"))
+    release = escape(quoted(folder.release))
     console.print(f"\nCheck it: [bold]secagg model verify {release}[/bold]", soft_wrap=True)
 
 

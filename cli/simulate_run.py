@@ -12,6 +12,7 @@ from cli.options import choices_from
 from cli.run_view import RunView
 from secagg.charter.names import is_name
 from secagg.errors import InputError, SecaggError
+from training.run_folder import RunFolder
 from training.simulation import SimulationResult, run
 from training.simulation_folder import SimulationSettings, prepare, resuming
 from training.sites import DataSource, parse_place
@@ -28,7 +29,7 @@ def start(folder: Path, settings: SimulationSettings, as_json: bool) -> Simulati
         return follow(folder, as_json)
     except SecaggError:
         # The coordinator writes down every round before it begins: without its folder nobody has trained on anything.
-        if not (folder / "coordinator").exists():
+        if not RunFolder(folder).coordinator.exists():
             shutil.rmtree(folder)
         raise
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from secagg.errors import InputError, SecaggError
@@ -16,8 +15,7 @@ from secagg.files import SHARED
 from training.comparison import Comparison, HospitalPatients
 from training.json_lines import JsonLines
 from training.metrics import Metrics
-
-COMPARISON_FILE: Final = "comparison.jsonl"
+from training.run_folder import RunFolder
 
 _POOLED: Final = "all records pooled"
 _CURATOR: Final = "all records at one curator"
@@ -50,7 +48,7 @@ class _Found:
 def compare(
     comparison: Comparison,
     hospitals: Sequence[HospitalPatients],
-    folder: Path,
+    folder: RunFolder,
     on_compare: Callable[[str], None],
     on_no_comparison: Callable[[str, SecaggError], None],
 ) -> Compared:
@@ -82,8 +80,8 @@ def compare(
     return Compared(comparison.sums * charter.training.local_steps, pooled, curator, alone)
 
 
-def _kept(folder: Path) -> JsonLines[_Found]:
-    path = folder / COMPARISON_FILE
+def _kept(folder: RunFolder) -> JsonLines[_Found]:
+    path = folder.comparison
 
     def damaged(what: str) -> InputError:
         remedy = "Remove it and resume: the models are then trained anew, with other noise."

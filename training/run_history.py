@@ -6,17 +6,13 @@ Knows files. Loads nothing that trains: who watches a run reads it too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
 from secagg.errors import InputError
 from secagg.files import SHARED
 from training.json_lines import JsonLines
 from training.metrics import Metrics
 from training.round_record import RoundRecord
-
-SETTINGS_FILE: Final = "simulation.json"
-HISTORY_FILE: Final = "history.jsonl"
+from training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,9 +24,9 @@ class RoundResult:
     epsilon: float | None
 
 
-def history(folder: Path) -> JsonLines[RoundResult]:
+def history(folder: RunFolder) -> JsonLines[RoundResult]:
     """The results of the rounds of the run in ``folder``; damage is an InputError, ``damaged-history``."""
-    path = folder / HISTORY_FILE
+    path = folder.history
 
     def damaged(what: str) -> InputError:
         return InputError(

@@ -14,6 +14,8 @@ from typing import Final
 from secagg.files import is_locked, lock
 
 _NAME: Final = "running"
+LOCK_FILE: Final = f"{_NAME}.lock"
+"""What it leaves in the folder."""
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from training.json_lines import JsonLines
 from training.metrics import Metrics
 from training.own_code_faults import in_full
 from training.round_record import RoundRecord
+from training.run_folder import RunFolder
 from training.run_history import RoundResult, history
 from training.run_lock import alone
 from training.simulated_consortium import NO_BUDGET, SimulatedConsortium, speaking_for
@@ -110,11 +111,11 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
     """
     settings = read_settings(folder)
     with alone(folder):
-        return _run_alone(folder, settings, observer)
+        return _run_alone(RunFolder(folder), settings, observer)
 
 
-def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -> SimulationResult:
-    charter = read_verified(folder / "charter")
+def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observer) -> SimulationResult:
+    folder, charter = place.path, read_verified(place.charter)
     _require_allowed(folder, settings, charter)
     task = task_of(charter.charter)
     with in_full():
@@ -129,7 +130,7 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
         of_the_task = (*task.cautions(), *own_code(task, [site.records for site in sites]))
         told = (*of_the_task, *consortium.without_effect())
         observer.on_start(charter, told)
-        measured = history(folder)
+        measured = history(place)
 
         def on_round(record: RoundRecord) -> None:
             consortium.over(record)
@@ -141,15 +142,15 @@ def _run_alone(folder: Path, settings: SimulationSettings, observer: Observer) -
 
         drop_outs = [parse_drop_out(text, consortium.numbers) for text in settings.drop_outs]
         engine = EmbeddedEngine(consortium.hospitals, drop_outs, observer.on_answer, consortium.on_failure)
-        coordinator = Coordinator(charter, engine, folder / "coordinator", on_round)
+        coordinator = Coordinator(charter, engine, place.coordinator, on_round)
         _add_unmeasured(coordinator.rounds, measured, consortium)
         _require_affordable(coordinator, consortium, drop_outs, folder)
         _run(coordinator, consortium, folder)
         federated = consortium.evaluate()
-        _copy_release(folder, consortium)
+        _copy_release(place, consortium)
         for name in coordinator.lacking:
             observer.on_refusal(name, _lacks_release(name, folder))
-        compared = _compare(consortium, folder, observer) if settings.compare else None
+        compared = _compare(consortium, place, observer) if settings.compare else None
         terms, hospitals = Terms.of(charter.charter, settings.seed), settings.hospitals_folder(folder)
         warnings = (*cautions(charter.charter), *told, *consortium.cautions())
         return SimulationResult(
@@ -213,7 +214,7 @@ def _add_unmeasured(
             measured.append(consortium.measure(record) if is_last else RoundResult(record, None, None))
 
 
-def _compare(consortium: SimulatedConsortium, folder: Path, observer: Observer) -> Compared | None:
+def _compare(consortium: SimulatedConsortium, place: RunFolder, observer: Observer) -> Compared | None:
     if consortium.test is None:
         return None
     comparison = Comparison(
@@ -224,7 +225,7 @@ def _compare(consortium: SimulatedConsortium, folder: Path, observer: Observer) 
         consortium.settings.seed,
         consortium.furthest().state.sums,
     )
-    return compare(comparison, consortium.patients, folder, observer.on_compare, observer.on_no_comparison)
+    return compare(comparison, consortium.patients, place, observer.on_compare, observer.on_no_comparison)
 
 
 def _require_allowed(folder: Path, settings: SimulationSettings, charter: VerifiedCharter) -> None:
@@ -235,13 +236,12 @@ def _require_allowed(folder: Path, settings: SimulationSettings, charter: Verifi
             check_charter(charter.charter, policy)
 
 
-def _copy_release(folder: Path, consortium: SimulatedConsortium) -> None:
-    target = folder / "release"
+def _copy_release(place: RunFolder, consortium: SimulatedConsortium) -> None:
     kept = [hospital.release_folder for hospital in consortium.hospitals.values() if hospital.is_released]
     if not kept:
-        raise next(iter(consortium.failures), _lacks_release("every hospital", folder))
+        raise next(iter(consortium.failures), _lacks_release("every hospital", place.path))
     for file in sorted(kept[0].iterdir()):
-        write_atomically(target / file.name, file.read_bytes())
+        write_atomically(place.release / file.name, file.read_bytes())
 
 
 def _lacks_release(name: str, folder: Path) -> InputError:

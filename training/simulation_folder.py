@@ -29,7 +29,7 @@ from training.engines.embedded import DropOut, parse_drop_out
 from training.hospital_folder import HospitalFolder
 from training.new_folder import make_folder, require_new
 from training.own_code_faults import in_full
-from training.run_history import SETTINGS_FILE
+from training.run_folder import RunFolder
 from training.sites import DataSource, read_sites, read_test
 from training.splitting import Site
 from training.task import Task, TaskSpec
@@ -66,7 +66,7 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     def hospitals_folder(self, run: Path) -> Path:
         """The folder of the hospitals' folders."""
-        return Path(self.hospitals_at) if self.hospitals_at else run / "hospitals"
+        return Path(self.hospitals_at) if self.hospitals_at else RunFolder(run).hospitals
 
     @property
     def spec(self) -> TaskSpec:
@@ -81,7 +81,8 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
         InputError: if the data, the task or the choices cannot be used, or the folder exists and holds something;
             ``test-patients-trained-on``.
     """
-    is_run = (folder / SETTINGS_FILE).exists()
+    to_be = RunFolder(folder)
+    is_run = to_be.settings.exists()
     continued = f", or continue the run in it: `{resuming(folder)}`" if is_run else ""
     require_new(folder, f"Choose another folder{continued}.")
     task = make_task(settings.spec)
@@ -100,7 +101,7 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
         _require_phase(text, drop_out, charter)
         _require_round(text, drop_out, drop_outs, charter)
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
-    make_folder(folder, lambda partial: _write_folders(partial, settings, verified, identities), SETTINGS_FILE)
+    make_folder(folder, lambda partial: _write_folders(partial, settings, verified, identities), to_be.settings.name)
 
 
 def resuming(folder: Path) -> str:
@@ -155,7 +156,7 @@ def read_settings(folder: Path) -> SimulationSettings:
         InputError: ``not-a-run``.
     """
     try:
-        data = read_bounded(folder / SETTINGS_FILE, _LARGEST_SETTINGS)
+        data = read_bounded(RunFolder(folder).settings, _LARGEST_SETTINGS)
         return msgspec.json.decode(data, type=SimulationSettings)
     except (InputError, *MALFORMED) as error:
         raise InputError(
@@ -169,8 +170,9 @@ def read_settings(folder: Path) -> SimulationSettings:
 def _write_folders(
     folder: Path, settings: SimulationSettings, charter: VerifiedCharter, identities: Sequence[Identity]
 ) -> None:
-    write_charter(folder / "charter", charter.charter)
-    write_signatures(folder / "charter", charter.signatures)
+    run = RunFolder(folder)
+    write_charter(run.charter, charter.charter)
+    write_signatures(run.charter, charter.signatures)
     policy = render_policy(needed_policy(charter.charter))
     hospitals = [settings.hospital_folder(folder, member.name) for member in charter.charter.members]
     # All of them before any policy, which names them all: if this is stopped here, the next run finds the same.
@@ -182,7 +184,7 @@ def _write_folders(
         # One without a policy that was in a run before has the strict defaults.
         if not (hospital.policy.exists() or hospital.latch.exists()):
             write_atomically(hospital.policy, policy, PRIVATE)
-    write_atomically(folder / SETTINGS_FILE, json_for_people(settings))
+    write_atomically(run.settings, json_for_people(settings))
 
 
 def _make_private(folder: Path) -> None:

@@ -13,7 +13,7 @@ from secagg.policy import check_charter, load_policy
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import REFUSED, UNUSABLE, Outcome, contents, copy_of, nothing_written
 from tests.support.hospitals import write_tables
-from training.run_history import SETTINGS_FILE
+from training.run_folder import RunFolder
 from training.simulation_folder import read_settings
 
 NAMES = {"aachen", "bergen", "coimbra", "dublin", "espoo", "florence", "ghent", "heidelberg"}
@@ -134,7 +134,7 @@ def test_an_earlier_demo_is_not_replaced_unasked(secagg, demo):
 def test_forced_an_earlier_demo_is_replaced(secagg, demo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # As if it had been made here.
-    settings = copy_of(demo.parent, tmp_path / "runs") / "demo" / SETTINGS_FILE
+    settings = RunFolder(copy_of(demo.parent, tmp_path / "runs") / "demo").settings
     settings.write_text(settings.read_text().replace(str(demo.parent), str(tmp_path / "runs")))
     first = (tmp_path / "runs/demo/charter/charter.toml").read_text()
     result = secagg("demo", "--dp", "none", "--force", "--json").json

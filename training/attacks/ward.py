@@ -28,6 +28,7 @@ from training.draft import task_of
 from training.hospital import Hospital
 from training.hospital_setup import HospitalSetup, split_patients
 from training.moment_vector import MomentVector
+from training.run_folder import RunFolder
 from training.simulation_folder import SimulationSettings, prepare, read_settings
 from training.sites import DataSource, read_sites
 from training.task import TaskSpec
@@ -93,7 +94,7 @@ class Ward:
         training = Training(rounds=rounds, local_steps=2, batch_size=batch_size, learning_rate=0.2)
         prepare(run, _settings(folder, hospitals, training, standardise, scheme))
         settings = read_settings(run)
-        charter = read_verified(run / "charter")
+        charter = read_verified(RunFolder(run).charter)
         ward = cls(run, charter, {}, {}, {})
         task = task_of(charter.charter)
         for number, site in enumerate(read_sites(settings.source, task), 1):

@@ -21,7 +21,8 @@ from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState
 from training.round_record import RoundRecord
-from training.run_history import SETTINGS_FILE, RoundResult, history
+from training.run_folder import RunFolder
+from training.run_history import RoundResult, history
 from training.run_lock import is_running
 
 Kind = Literal["simulation", "hospital", "coordinator"]
@@ -100,8 +101,8 @@ def read_watched(folder: Path) -> WatchedTraining:
     """
     # Asked first: what a process that has ended meanwhile wrote last is then read all the same.
     running = is_running(folder)
-    if (folder / SETTINGS_FILE).exists():
-        return _of_simulation(folder, running)
+    if RunFolder(folder).settings.exists():
+        return _of_simulation(RunFolder(folder), running)
     if HospitalSite(folder).settings.exists():
         return _of_hospital(HospitalSite(folder), running)
     if CoordinatorSite(folder).settings.exists():
@@ -114,10 +115,10 @@ def read_watched(folder: Path) -> WatchedTraining:
     )
 
 
-def _of_simulation(folder: Path, running: bool) -> WatchedTraining:
-    charter = read_verified(folder / "charter")
+def _of_simulation(folder: RunFolder, running: bool) -> WatchedTraining:
+    charter = read_verified(folder.charter)
     rounds = tuple(map(_measured, history(folder).records))
-    state = SiteState.RELEASED if (folder / "release").exists() else SiteState.TRAINING
+    state = SiteState.RELEASED if folder.release.exists() else SiteState.TRAINING
     known = [row.epsilon for row in rounds if row.epsilon is not None]
     epsilon = max(known, default=0.0 if _is_private(charter.charter) else None)
     return msgspec.structs.replace(_watched("simulation", charter, running, state, rounds), epsilon=epsilon)
