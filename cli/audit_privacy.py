@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -18,11 +17,8 @@ from cli.sizing import Number
 from dp.stated import no_less, no_more
 from secagg.charter.folder import read_charter
 from secagg.errors import TamperingError
-from training.auditing.record import PrivacyRecord, record_of
+from training.auditing.record import PrivacyRecord, cannot_refute, privacy_record
 from training.auditing.settings import FEWEST_CANARIES, MOST_CANARIES, USUAL_CANARIES, USUAL_RUNS, Mode, Settings
-
-if TYPE_CHECKING:
-    from training.auditing.audit import Audit
 
 _MOST_RUNS = 10_000
 _CONFIDENCE = Number(min=0.5, max=1, max_open=True)
@@ -103,28 +99,24 @@ def privacy(
         on_round = partial(progress.advance, task)
         found = audit(terms, settings, on_round=on_round)
         caught = audit_controls(terms, settings, weakened, on_round)
-    lacking = {weakened[name].without: control for name, control in caught.items()}
-    passed = found.within_claim and not any(control.within_claim for control in caught.values())
-    described = {name: record_of(control, weakened[name].without) for name, control in caught.items()}
-    of = charter.digest().hex() if charter else None
-    record = PrivacyRecord(passed, found.mode, record_of(found, None), described, of)
+    record = privacy_record(found, caught, weakened, charter)
     if plot:
         write_plot(plot, record)
     if as_json:
         print_json(record)
     else:
-        print_table(_table(found, lacking))
-        _say(found, lacking)
-    context.exit(0 if passed else TamperingError.exit_code)
+        print_table(_table(record))
+        _say(record)
+    context.exit(0 if record.passed else TamperingError.exit_code)
 
 
 def _progress() -> Progress:
     return quiet_progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
 
 
-def _table(found: Audit, controls: dict[str, Audit]) -> Table:
+def _table(record: PrivacyRecord) -> Table:
     """A row for each build."""
-    runs = len(found.runs)
+    runs = len(record.audit.runs)
     each = "the one run" if runs == 1 else f"each of {runs} runs"
     table = Table(
         "build",
@@ -132,31 +124,30 @@ def _table(found: Audit, controls: dict[str, Audit]) -> Table:
         Column(f"{each}, at least", justify="right"),
         Column("all together, at least", justify="right"),
         Column("right guesses", justify="right"),
-        title=f"Epsilon at delta {found.delta:g}, {found.mode}",
+        title=f"Epsilon at delta {record.audit.delta:g}, {record.mode}",
         title_justify="left",
     )
-    for name, audited in (("this one", found), *((f"without {lacks}", control) for lacks, control in controls.items())):
-        bounds = [bound.epsilon for bound in audited.runs]
-        guesses = audited.together.guesses
+    for build in (record.audit, *record.controls.values()):
+        bounds = [bound.epsilon for bound in build.runs]
         low, high = (no_more(bound, 2) for bound in (min(bounds), max(bounds)))
         table.add_row(
-            name,
-            no_less(audited.claim, 2),
+            f"without {build.lacks}" if build.lacks else "this one",
+            no_less(build.claim, 2),
             low if runs == 1 else f"{low} to {high}",
-            no_more(audited.together.epsilon, 2),
-            f"{guesses.right} of {guesses.made}",
+            no_more(build.together.epsilon, 2),
+            f"{build.together.right} of {build.together.guesses}",
         )
     return table
 
 
-def _say(found: Audit, controls: dict[str, Audit]) -> None:
+def _say(record: PrivacyRecord) -> None:
+    found, controls = record.audit, record.controls.values()
     count = len(found.runs)
     within = sum(bound.epsilon <= found.claim for bound in found.runs)
-    claim, least, most = no_less(found.claim, 2), no_more(found.together.epsilon, 2), no_more(found.most, 2)
-    if found.most <= found.claim:
+    claim, least = no_less(found.claim, 2), no_more(found.together.epsilon, 2)
+    if not found.can_refute:
         click.echo(
-            f"This could not have refuted the claim: with every guess right it would show an epsilon of at least "
-            f"{most}, and {claim} is claimed. Take more --canaries, or more --runs."
+            f"This could not have refuted the claim: {cannot_refute(found)}. Take more --canaries, or more --runs."
         )
     elif found.within_claim and count == 1:
         click.echo(
@@ -173,11 +164,13 @@ def _say(found: Audit, controls: dict[str, Audit]) -> None:
             f"No: epsilon is at least {least}, with a confidence of {100 * found.confidence:g} %, but {claim} is "
             "claimed: the implementation adds less noise than it claims."
         )
-    if found.within_claim and found.most > found.claim:
-        click.echo(f"The most that this test could have shown is {most}, with every guess right.")
-    for lacks, control in controls.items():
+    if found.within_claim and found.can_refute:
+        click.echo(f"The most that this test could have shown is {no_more(found.most, 2)}, with every guess right.")
+    for control in controls:
         if control.within_claim:
-            click.echo(f"No: the build without {lacks} should be caught, and was not: these runs are too few to tell.")
-    caught = sum(not control.within_claim for control in controls.values())
+            click.echo(
+                f"No: the build without {control.lacks} should be caught, and was not: these runs are too few to tell."
+            )
+    caught = sum(not control.within_claim for control in controls)
     if controls and caught == len(controls):
         click.echo(f"Yes: all {caught} controls were caught.")

@@ -16,7 +16,7 @@ from dp.stated import no_more
 from secagg.charter.folder import read_verified
 from tests.cli.outcome import TAMPERING, UNUSABLE
 from training.auditing.audit import Audit, Bound, privacy_controls
-from training.auditing.record import PrivacyRecord, record_of
+from training.auditing.record import PrivacyRecord, privacy_record
 
 CONTROLS = Path(__file__).parent.parent / "attacks"
 SMALL = ("audit", "privacy", "--mode", "local", "--canaries", "400", "--runs", "2")
@@ -97,12 +97,12 @@ def test_controls_that_these_runs_cannot_tell_are_exit_code_4(secagg):
 
 def test_what_epsilon_is_at_least_is_rounded_down_and_what_is_claimed_up(capsys):
     low, high = (Bound(Guesses(400, 344, 300), epsilon) for epsilon in (1.019, 2.996))
-    found = Audit("local", 2.171, 1e-5, 0.95, (low, high), high)
-    _say(found, {})
+    record = privacy_record(Audit("local", 2.171, 1e-5, 0.95, (low, high), high), {}, {}, None)
+    _say(record)
     assert "epsilon is at least 2.99, with" in (told := capsys.readouterr().out)
     assert "but 2.18 is claimed" in told
-    assert [next(iter(column.cells)) for column in _table(found, {}).columns][1:4] == ["2.18", "1.01 to 2.99", "2.99"]
-    (panel,) = audit_panels(PrivacyRecord(False, "local", record_of(found, None), {}))
+    assert [next(iter(column.cells)) for column in _table(record).columns][1:4] == ["2.18", "1.01 to 2.99", "2.99"]
+    (panel,) = audit_panels(record)
     assert [line.label for line in panel.lines] == ["each run", "all together: 2.99"]
 
 

@@ -5,11 +5,14 @@ Knows the document. How an audit is made is `training.auditing.audit`'s business
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from dp.stated import no_less, no_more
+from secagg.charter import Charter
 from secagg.errors import InputError
 from secagg.files import read_bounded
 from secagg.json_documents import MALFORMED
@@ -17,6 +20,7 @@ from secagg.json_documents import MALFORMED
 if TYPE_CHECKING:
     # torch takes seconds to import, and reading needs none.
     from training.auditing.audit import Audit
+    from training.testbed.build import Control
 
 _LARGEST: Final = 16 * 1024 * 1024
 
@@ -84,7 +88,7 @@ class PrivacyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         return (self.charter, self.mode, self.audit.delta) == (charter, mode, delta)
 
 
-def record_of(found: Audit, lacks: str | None) -> BuildRecord:
+def _build_record(found: Audit, lacks: str | None) -> BuildRecord:
     """What is written of one build."""
     bounds = [
         BoundRecord(bound.guesses.canaries, bound.guesses.made, bound.guesses.right, bound.epsilon)
@@ -92,6 +96,30 @@ def record_of(found: Audit, lacks: str | None) -> BuildRecord:
     ]
     return BuildRecord(
         lacks, found.claim, found.delta, found.confidence, found.within_claim, bounds[:-1], bounds[-1], found.most
+    )
+
+
+def privacy_record(
+    found: Audit, caught: Mapping[str, Audit], weakened: Mapping[str, Control], charter: Charter | None
+) -> PrivacyRecord:
+    """What is written of an audit.
+
+    Args:
+        caught: what came of the weakened builds, by the names that they have in ``weakened``.
+        charter: whose terms were audited; None for terms that are not a charter's.
+    """
+    controls = {name: _build_record(control, weakened[name].without) for name, control in caught.items()}
+    passed = found.within_claim and not any(control.within_claim for control in caught.values())
+    return PrivacyRecord(
+        passed, found.mode, _build_record(found, None), controls, charter.digest().hex() if charter else None
+    )
+
+
+def cannot_refute(build: BuildRecord) -> str:
+    """Why an audit of so few guesses is none."""
+    return (
+        f"with every guess right it would show an epsilon of at least {no_more(build.most, 2)}, and "
+        f"{no_less(build.claim, 2)} is claimed"
     )
 
 

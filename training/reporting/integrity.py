@@ -20,7 +20,7 @@ from secagg.log_excerpt import LogCheckpoint, LogExcerpt
 from secagg.release import Release
 from secagg.release.checkpoints import VerifiedCheckpoints, is_vouched_for, signed_transcript
 from secagg.signed_log import LogKind
-from training.auditing.record import BuildRecord, PrivacyRecord
+from training.auditing.record import PrivacyRecord, cannot_refute
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 from training.reporting.guarantee import Guarantee
@@ -226,14 +226,6 @@ def check_audit(
         integrity.absent(what, cannot_refute(found))
         return
     integrity.found(what, "nothing contradicts the claim; that does not prove it", wrong)
-
-
-def cannot_refute(build: BuildRecord) -> str:
-    """Why an audit of so few guesses is none."""
-    return (
-        f"with every guess right it would show an epsilon of at least {no_more(build.most, 2)}, and "
-        f"{no_less(build.claim, 2)} is claimed"
-    )
 
 
 def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:

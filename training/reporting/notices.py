@@ -11,10 +11,10 @@ from dp.stated import exact, no_less, no_more
 from secagg.charter import Charter
 from secagg.charter.cautions import cautions
 from secagg.release.checkpoints import enough_to_vouch
+from training.auditing.record import cannot_refute
 from training.reporting.budget import DataSetFacts, RunFacts
 from training.reporting.findings import Notice
 from training.reporting.guarantee import Guarantee
-from training.reporting.integrity import cannot_refute
 from training.reporting.report import Report, SiteFacts
 
 _TELLS_NOTHING = 0.5
