@@ -6,15 +6,13 @@ from pathlib import Path
 
 import click
 
-from cli.identity import passphrase_option
+from cli.identity import load_identity, passphrase_option
 from cli.output import json_option, print_json, say_found
 from cli.paths import FILE, FOLDER, charter_option
 from dp.ledger.entries import LEDGER
 from secagg.charter.folder import read_verified
 from secagg.errors import TamperingError
 from secagg.files import create_atomically
-from secagg.identity import Identity
-from secagg.passphrase import read_passphrase
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import require_hospital
 from training.reporting.evidence import gather_for_others
@@ -44,7 +42,7 @@ def export(
     charter = read_verified(charter_folder)
     place = HospitalFolder(folder)
     require_hospital(place, place.ledger, LEDGER)
-    signed = gather_for_others(place, charter, Identity.load(place.identity, read_passphrase(passphrase_file)))
+    signed = gather_for_others(place, charter, load_identity(place.identity, passphrase_file))
     create_atomically(out, signed.to_json())
     evidence = signed.evidence
     shown = {

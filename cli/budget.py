@@ -10,7 +10,7 @@ import click
 
 from cli.budget_plan import plan
 from cli.budget_view import alert_line, describe, shared_lines, table_of
-from cli.identity import passphrase_option, public_key_option, site_key
+from cli.identity import load_identity, passphrase_option, public_key_option, site_key
 from cli.output import NO_HEAD, console, json_option, print_json, say_part, say_whole
 from cli.paths import FILE, FOLDER, PLACE, quoted
 from dp.ledger import Account, Entry
@@ -19,7 +19,6 @@ from dp.ledger.export import LedgerExport, export_ledger, read_export
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically
 from secagg.identity import Identity
-from secagg.passphrase import read_passphrase
 from secagg.policy import load_policy
 from secagg.signed_log import FIRST_PREVIOUS
 from training.clock import write_time
@@ -179,7 +178,7 @@ def import_(
       secagg budget import run/hospitals/aachen old.json --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
     """
     place = HospitalFolder(folder)
-    identity = Identity.load(place.identity, read_passphrase(passphrase_file))
+    identity = load_identity(place.identity, passphrase_file)
     exported = read_export(file, identity.public_key if public_key is None else site_key(file, public_key, None))
     with open_site_ledger_to_import(place, identity, exported) as ledger:
         known = data_set and _one_of(ledger.account.data_sets, data_set, "data set")
@@ -254,7 +253,7 @@ def _require_in_part(noted: str, entries: Sequence[Entry], length: int, path: Pa
 def _identity(place: HospitalFolder, passphrase_file: Path | None) -> Identity:
     """The hospital's key, for its ledger."""
     require_hospital(place, place.ledger, LEDGER)
-    return Identity.load(place.identity, read_passphrase(passphrase_file))
+    return load_identity(place.identity, passphrase_file)
 
 
 def _read_export(path: Path, public_key: str | None) -> LedgerExport:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.effect import is_given
-from cli.identity import passphrase_option
+from cli.identity import load_identity, passphrase_option
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, json_option, print_json, print_table, warn
 from cli.paths import FILE, FOLDER, quoted
@@ -29,8 +29,7 @@ from secagg.charter.folder import (
 )
 from secagg.errors import InputError, RefusedError
 from secagg.files import require_there
-from secagg.identity import Identity, fingerprint
-from secagg.passphrase import read_passphrase
+from secagg.identity import fingerprint
 from secagg.policy import check_charter, load_policy
 from training.privacy_plan import require_budget
 
@@ -109,7 +108,7 @@ def sign(
         # The strict defaults are not what somebody means who names a file.
         require_there(policy)
     content = read_charter(folder)
-    identity = Identity.load(identity_file, read_passphrase(passphrase_file))
+    identity = load_identity(identity_file, passphrase_file)
     signature = sign_charter(content, identity)
     _check(content, policy, folder)
     others = tuple(entry for entry in read_signatures(folder) if entry.member != signature.member)

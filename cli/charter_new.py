@@ -9,7 +9,7 @@ import click
 
 from cli.charter import charter_folder, show_charter
 from cli.effect import require_effect
-from cli.identity import read_public_key
+from cli.identity import public_key_of
 from cli.options import CHARTER_USES, charter_options, choices_from
 from cli.output import json_option
 from cli.paths import FILE, PLACE
@@ -77,12 +77,6 @@ def new(
 
 def _member(text: str) -> Member:
     name, _, key = text.partition("=")
-    public_key = read_public_key(key)
-    if public_key is None:
-        raise InputError(
-            "bad-public-key",
-            f"The member {name!r} was given without a public key (32 bytes in base64).",
-            culprit=name,
-            remedy="Copy it from the output of `secagg identity show`, as --member NAME=KEY.",
-        )
-    return Member(name=name, public_key=public_key)
+    what = f"The member {name!r} was given without a public key (32 bytes in base64)."
+    remedy = "Copy it from the output of `secagg identity show`, as --member NAME=KEY."
+    return Member(name=name, public_key=public_key_of(key, what, name, remedy))

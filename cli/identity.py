@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -13,6 +14,8 @@ from cli.paths import EXISTING_FILE, FILE
 from secagg.errors import InputError
 from secagg.identity import PUBLIC_KEY_SIZE, Identity
 from secagg.passphrase import read_passphrase
+
+_COPY: Final = "Copy it from the output of `secagg identity show`."
 
 
 @click.group()
@@ -63,7 +66,16 @@ def show(path: Path, passphrase_file: Path | None, as_json: bool) -> None:
     Example:
       secagg identity show identity.pem
     """
-    _show(path, Identity.load(path, read_passphrase(passphrase_file)), as_json)
+    _show(path, load_identity(path, passphrase_file), as_json)
+
+
+def load_identity(path: Path, passphrase_file: Path | None) -> Identity:
+    """The key in ``path``, with the passphrase of `passphrase_option`.
+
+    Raises:
+        InputError: why it cannot be loaded, or the passphrase cannot be read.
+    """
+    return Identity.load(path, read_passphrase(passphrase_file))
 
 
 def site_key(path: Path, public_key: str | None, passphrase_file: Path | None) -> bytes:
@@ -74,29 +86,27 @@ def site_key(path: Path, public_key: str | None, passphrase_file: Path | None) -
     """
     if public_key is None:
         try:
-            return Identity.load(path, read_passphrase(passphrase_file)).public_key
+            return load_identity(path, passphrase_file).public_key
         except InputError as error:
             # As in a copy that was made to be read elsewhere, without the key.
             remedy = f"{error.remedy} Or give the site's public key, which is in the charter, with --public-key."
             raise InputError(error.reason, error.message, culprit=error.culprit, remedy=remedy) from error
-    key = read_public_key(public_key)
-    if key is None:
-        raise InputError(
-            "bad-public-key",
-            f"The public key {public_key!r} is not 32 bytes in base64.",
-            culprit="--public-key",
-            remedy="Copy it from the output of `secagg identity show`.",
-        )
-    return key
+    return public_key_of(public_key, f"The public key {public_key!r} is not 32 bytes in base64.", "--public-key")
 
 
-def read_public_key(text: str) -> bytes | None:
-    """The 32 bytes of a public key in base64; None if it is none."""
+def public_key_of(text: str, message: str, culprit: str, remedy: str = _COPY) -> bytes:
+    """The 32 bytes of a public key in base64.
+
+    Raises:
+        InputError: ``bad-public-key``, with this message, culprit and remedy.
+    """
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        return None
-    return key if len(key) == PUBLIC_KEY_SIZE else None
+        key = b""
+    if len(key) != PUBLIC_KEY_SIZE:
+        raise InputError("bad-public-key", message, culprit=culprit, remedy=remedy)
+    return key
 
 
 def _show(path: Path, shown: Identity, as_json: bool) -> None:

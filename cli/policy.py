@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from cli.effect import is_given
-from cli.identity import passphrase_option, public_key_option, read_public_key, site_key
+from cli.identity import load_identity, passphrase_option, public_key_of, public_key_option, site_key
 from cli.output import json_option, print_json
 from cli.paths import EXISTING_FOLDER, FILE, PLACE, quoted
 from cli.policy_view import NOT_YET, show_change, show_check, show_lines
@@ -17,8 +17,6 @@ from cli.sizing import POSITIVE
 from secagg.charter.folder import read_charter
 from secagg.errors import InputError, RefusedError
 from secagg.files import PRIVATE, create_atomically
-from secagg.identity import Identity
-from secagg.passphrase import read_passphrase
 from secagg.policy import put_in_force, render_policy
 from secagg.policy.acceptance import add_signature, read_change, sign_change
 from secagg.policy.needs import draft_policy
@@ -163,7 +161,7 @@ def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: boo
     if not as_json:
         show_change(change)
         _confirm()
-    add_signature(path, sign_change(change, Identity.load(identity, read_passphrase(passphrase_file))))
+    add_signature(path, sign_change(change, load_identity(identity, passphrase_file)))
     if not check_policy(path).missing:
         _put_in_force(path)
     found = check_policy(path)
@@ -193,12 +191,4 @@ def _put_in_force(path: Path) -> None:
 
 
 def _officer(text: str) -> bytes:
-    key = read_public_key(text)
-    if key is None:
-        raise InputError(
-            "bad-public-key",
-            f"The officer's key {text!r} is not 32 bytes in base64.",
-            culprit="--officer",
-            remedy="Copy it from the output of `secagg identity show`.",
-        )
-    return key
+    return public_key_of(text, f"The officer's key {text!r} is not 32 bytes in base64.", "--officer")
