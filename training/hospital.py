@@ -7,6 +7,7 @@ this site's policy does not already say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -60,20 +61,6 @@ from training.staying import everybody, who_stay
 from training.stops import stopped_before
 
 _ROLLED_BACK = "state-restored"
-
-_OUTSIDE_EPOCHS = frozenset(
-    {
-        Stage.QUERY,
-        Stage.MISSED_SUM,
-        Stage.ASK_SNAPSHOT,
-        Stage.SNAPSHOT,
-        Stage.ENDORSED,
-        Stage.CONCLUDE,
-        Stage.RELEASE,
-        Stage.WITNESS,
-        Stage.COSIGNED,
-    }
-)
 
 
 class Hospital:
@@ -224,8 +211,9 @@ class Hospital:
         if self.stopped:
             return [self._refuse(self.stopped)]
         try:
-            if peek(message).stage in _OUTSIDE_EPOCHS:
-                return self._receive_outside_epochs(message)
+            take = self._outside_epochs(peek(message).stage)
+            if take:
+                return take(self._open_outside_epochs(message))
             return self._client.receive(message) + self._after_protocol_step(message)
         except ForgedSumError as error:
             self._stop(error, message)
@@ -296,34 +284,19 @@ class Hospital:
         self._save(taken.state.with_tag_keys(self._state))
         self._catching_up.forget()
 
-    def _receive_outside_epochs(self, message: bytes) -> list[bytes]:
-        envelope = self._open_outside_epochs(message)
-        match envelope.header.stage:
-            case Stage.QUERY:
-                decode(envelope.payload, Query)
-                return [self._status(self._catching_up.start_over())]
-            case Stage.MISSED_SUM:
-                return self._catch_up(self._catching_up.take_missed_sum(envelope, self._state))
-            case Stage.ASK_SNAPSHOT:
-                recipient, snapshot = self._catching_up.hand_over(decode(envelope.payload, AskSnapshot), self._state)
-                return [self._sealer().seal(Stage.SNAPSHOT, snapshot, recipient=recipient)]
-            case Stage.SNAPSHOT:
-                self._catching_up.take_snapshot(envelope, self._state)
-                return [self._status()]
-            case Stage.ENDORSED:
-                return self._catch_up(self._catching_up.take_endorsement(decode(envelope.payload, Endorsed)))
-            case Stage.CONCLUDE:
-                return [self._attest(decode(envelope.payload, Conclude))]
-            case Stage.RELEASE:
-                return self._keep_release(decode(envelope.payload, Release))
-            case Stage.WITNESS:
-                return [self._cosign(decode(envelope.payload, Witness))]
-            case Stage.COSIGNED:
-                self._require_concluded()
-                self._checkpointing.keep(decode(envelope.payload, Cosigned))
-                return []
-            case other:
-                raise RemoteProtocolError("unexpected-message", f"A hospital takes no {other.name}.")
+    def _outside_epochs(self, stage: Stage) -> Callable[[Envelope], list[bytes]] | None:
+        """What takes a message of a stage that belongs to no epoch; None of any other."""
+        return {
+            Stage.QUERY: self._report,
+            Stage.MISSED_SUM: self._take_missed_sum,
+            Stage.ASK_SNAPSHOT: self._hand_over,
+            Stage.SNAPSHOT: self._take_snapshot,
+            Stage.ENDORSED: self._take_endorsement,
+            Stage.CONCLUDE: self._attest,
+            Stage.RELEASE: self._keep_release,
+            Stage.WITNESS: self._cosign,
+            Stage.COSIGNED: self._keep_checkpoints,
+        }.get(stage)
 
     def _open_outside_epochs(self, message: bytes) -> Envelope:
         envelope = open_envelope(message, self._charter, self._limit(peek(message).stage))
@@ -336,6 +309,24 @@ class Hospital:
             return largest_snapshot(self._charter.charter)
         sums = (payload_limit(Session.unopened(self._charter, purpose), Stage.SUM) for purpose in Purpose)
         return max(LARGEST_ANSWER, *sums)
+
+    def _report(self, envelope: Envelope) -> list[bytes]:
+        decode(envelope.payload, Query)
+        return [self._status(self._catching_up.start_over())]
+
+    def _take_missed_sum(self, envelope: Envelope) -> list[bytes]:
+        return self._catch_up(self._catching_up.take_missed_sum(envelope, self._state))
+
+    def _hand_over(self, envelope: Envelope) -> list[bytes]:
+        recipient, snapshot = self._catching_up.hand_over(decode(envelope.payload, AskSnapshot), self._state)
+        return [self._sealer().seal(Stage.SNAPSHOT, snapshot, recipient=recipient)]
+
+    def _take_snapshot(self, envelope: Envelope) -> list[bytes]:
+        self._catching_up.take_snapshot(envelope, self._state)
+        return [self._status()]
+
+    def _take_endorsement(self, envelope: Envelope) -> list[bytes]:
+        return self._catch_up(self._catching_up.take_endorsement(decode(envelope.payload, Endorsed)))
 
     def _catch_up(self, taken: PendingState | None) -> list[bytes]:
         if taken:
@@ -357,24 +348,32 @@ class Hospital:
         )
         return self._sealer().seal(Stage.STATUS, status)
 
-    def _attest(self, payload: Conclude) -> bytes:
+    def _attest(self, envelope: Envelope) -> list[bytes]:
+        rounds = decode(envelope.payload, Conclude).rounds
         if not self._applier.is_finished(self._state):
             raise RemoteProtocolError("not-finished", "This hospital lacks sums that the charter asks for.")
-        statement = self._concluding.statement(self._state, payload.rounds)
-        self._save(self._state.after_conclusion(payload.rounds))
+        statement = self._concluding.statement(self._state, rounds)
+        self._save(self._state.after_conclusion(rounds))
         # A state that was handed over before would take the place of the one attested to, once it is endorsed.
         self._catching_up.forget()
         self._budget.close_run()
-        return self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))
+        return [self._sealer().seal(Stage.ATTEST, Attest(statement, attest(statement, self._identity).sig))]
 
-    def _keep_release(self, payload: Release) -> list[bytes]:
+    def _keep_release(self, envelope: Envelope) -> list[bytes]:
+        signed = decode(envelope.payload, Release).signed
         self._require_concluded()
-        self._concluding.keep_release(self._state, payload.signed, self.release_folder)
+        self._concluding.keep_release(self._state, signed, self.release_folder)
         return [self._sealer().seal(Stage.CHECKPOINT, self._checkpointing.take())]
 
-    def _cosign(self, payload: Witness) -> bytes:
+    def _cosign(self, envelope: Envelope) -> list[bytes]:
+        payload = decode(envelope.payload, Witness)
         self._require_concluded()
-        return self._sealer().seal(Stage.COSIGN, self._checkpointing.cosign(payload))
+        return [self._sealer().seal(Stage.COSIGN, self._checkpointing.cosign(payload))]
+
+    def _keep_checkpoints(self, envelope: Envelope) -> list[bytes]:
+        self._require_concluded()
+        self._checkpointing.keep(decode(envelope.payload, Cosigned))
+        return []
 
     def _require_concluded(self) -> None:
         if not self._state.progress.concluded:

@@ -593,11 +593,11 @@ def test_hospitals_whose_processors_round_differently_sign_the_same_release(priv
     """One's epsilon is off in the last places; the release, to the byte, is not."""
     exactly = private.hospitals[2]._attest
 
-    def elsewhere(payload):
+    def elsewhere(envelope):
         with monkeypatch.context() as patched:
             computed = PrivacyPlan.epsilon_after
             patched.setattr(PrivacyPlan, "epsilon_after", lambda *arguments: computed(*arguments) * (1 - 1e-14))
-            return exactly(payload)
+            return exactly(envelope)
 
     monkeypatch.setattr(private.hospitals[2], "_attest", elsewhere)
     assert len(read_envelope(private.coordinator().run()).signatures) == len(private.hospitals)
