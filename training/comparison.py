@@ -26,7 +26,6 @@ from training.one_place import train_in_one_place
 from training.pooled_steps import PooledSteps
 from training.records import Records, concatenate
 from training.scaling import Scaling
-from training.standardisation import moments_of
 from training.task import Task
 
 
@@ -115,5 +114,4 @@ class Comparison:
         return evaluate(self.task, module, self._scaled(self.test, trained_on), self.device)
 
     def _scaled(self, records: Records, trained_on: Records) -> Records:
-        scaling = Scaling(self.task.spec)
-        return scaling.apply(records, moments_of(trained_on) if scaling.needs_moments else None)
+        return Scaling(self.task.spec).by(records, trained_on)

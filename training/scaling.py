@@ -49,7 +49,11 @@ class Scaling:
 
     def alone(self, records: Records) -> Records:
         """The records, scaled as in a consortium that has no others."""
-        return self.apply(records, moments_of(records) if self.needs_moments else None)
+        return self.by(records, records)
+
+    def by(self, records: Records, trained_on: Records) -> Records:
+        """The records, scaled as in a consortium that has no others than ``trained_on``."""
+        return self.apply(records, moments_of(trained_on) if self.needs_moments else None)
 
     def apply(self, records: Records, moments: Moments | None) -> Records:
         """The records, scaled."""
