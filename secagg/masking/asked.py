@@ -1,7 +1,7 @@
-"""What survivors are asked to give shares for: one set of them, and the very vectors that they sent.
+"""What survivors are asked to give shares for: one set of them, and the very messages that the sum follows from.
 
-Why vectors: whoever sent one could otherwise sign another once the sum is known, and what is recorded would add up to
-whatever it likes.
+Why these: whoever sent a vector could otherwise sign another once the sum is known, and what is recorded would add up
+to whatever it likes. In a sparse graph keys could be exchanged likewise.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ class Asked:
     """What every answer must be for.
 
     Attributes:
-        vectors: digest of what the survivors sent: `secagg.masking.contributions.vectors_digest`.
+        inputs: digest of these messages: `secagg.masking.contributions.inputs_digest`.
     """
 
     settled: Settled
-    vectors: bytes
+    inputs: bytes
 
     def check(self, reveal: Reveal | SealedReveal, responder: str) -> None:
         """Refuse shares that ``responder``, by name, gave for something else.
 
         Raises:
-            RemoteProtocolError: ``survivors-changed`` or ``vectors-changed``, naming the responder.
+            RemoteProtocolError: ``survivors-changed`` or ``inputs-changed``, naming the responder.
         """
         if reveal.survivors_digest != self.settled.survivors.digest():
             raise RemoteProtocolError(
                 "survivors-changed", f"{responder} answered for another survivor set.", culprit=responder
             )
-        if reveal.vectors_digest != self.vectors:
+        if reveal.inputs_digest != self.inputs:
             raise RemoteProtocolError(
-                "vectors-changed", f"{responder} answered for other vectors than were received.", culprit=responder
+                "inputs-changed", f"{responder} answered for other messages than were received.", culprit=responder
             )

@@ -325,7 +325,7 @@ class MaskingClient:
             )
         if set(epoch.held) - set(survivors.numbers) or not epoch.session.complete:
             self._require_agreement(survivors, payload)
-        reveal = shares_for(survivors, payload.vectors_digest, epoch.held, epoch.session, round_number)
+        reveal = shares_for(survivors, payload.inputs_digest, epoch.held, epoch.session, round_number)
         self._latch.record_revealed(
             self._charter.digest, epoch.session.epoch, round_number, survivors.numbers, self._occasion()
         )

@@ -22,9 +22,16 @@ def detach_contribution(envelope: Envelope) -> Contribution:
     return Contribution(header.sequence, header.payload_digest, envelope.signature)
 
 
-def vectors_digest(contributions: Sequence[Contribution]) -> bytes:
-    """SHA-256 of what was contributed, by member number: 32 bytes. Survivors sign it with the shares that they give."""
-    return digest("vectors", b"".join(contribution.payload_digest for contribution in contributions))
+def inputs_digest(advertised: Sequence[bytes], contributions: Sequence[Contribution]) -> bytes:
+    """SHA-256 of all that a sum follows from: 32 bytes. Survivors sign it with the shares that they give.
+
+    Args:
+        advertised: SHA-256 of what each participant advertised, by member number: in a sparse graph hospitals sign
+            nowhere else what those have advertised who are no peers of theirs.
+        contributions: of the survivors, by member number.
+    """
+    sent = [contribution.payload_digest for contribution in contributions]
+    return digest("inputs", b"".join([*advertised, *sent]))
 
 
 def require_contributions(

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
+
+import msgspec
 
 from secagg.errors import RemoteProtocolError
 from secagg.masking.limits import check_deal_sizes
@@ -58,6 +61,11 @@ class Dealt:
     @cached_property
     def _roster_digest(self) -> bytes:
         return roster_digest(self.participants, self.roster, self.session)
+
+    @cached_property
+    def advertised(self) -> list[bytes]:
+        """SHA-256 of what each participant has advertised, by member number, as it is in the header of its message."""
+        return [sha256(msgspec.msgpack.encode(self.roster[number])).digest() for number in sorted(self.participants)]
 
     def _require_roster(self, deal: Deal, name: str) -> None:
         """All were sent one roster. Whoever is dealt to on another one would have to think that they were not."""

@@ -97,7 +97,7 @@ class GroupCipher:
         """A hospital's shares, for the others alone."""
         key = self._reveal_key(round_number, responder, reveal.survivors_digest)
         sealed = key.seal(reveal.seed_shares + reveal.mask_key_shares)
-        return SealedReveal(reveal.survivors_digest, reveal.vectors_digest, sealed)
+        return SealedReveal(reveal.survivors_digest, reveal.inputs_digest, sealed)
 
     def _masks(self, reveals: Sequence[ResponderReveal], settled: Settled) -> list[SignedKey]:
         participants = frozenset(self._roster)

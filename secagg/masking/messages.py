@@ -148,12 +148,13 @@ class Unmask(_Payload, frozen=True):
     """Coordinator to the survivors: give your shares.
 
     Attributes:
-        vectors_digest: of what the survivors sent; hospitals sign it unseen, so that no vector can be exchanged later.
+        inputs_digest: of all that the sum follows from; hospitals sign it unseen, so that nothing can be exchanged
+            later.
         agreements: of t survivors or more; none where everybody holds everybody's shares and nobody dropped.
     """
 
     survivors: Annotated[list[MemberNumber], _OneOfEach]
-    vectors_digest: Digest
+    inputs_digest: Digest
     agreements: Annotated[list[Agreement], _OneOfEach]
 
 
@@ -161,14 +162,14 @@ class Reveal(_Payload, frozen=True):
     """Hospital to coordinator: its shares, concatenated by member number.
 
     Attributes:
-        survivors_digest: the set that this answers; ``vectors_digest``: as the request said.
+        survivors_digest: the set that this answers; ``inputs_digest``: as the request said.
         seed_shares: of every survivor's self-mask seed; then, component by component, of every survivor's seed of the
             noise that is removed.
         mask_key_shares: of every other participant's mask key.
     """
 
     survivors_digest: Digest
-    vectors_digest: Digest
+    inputs_digest: Digest
     seed_shares: bytes
     mask_key_shares: bytes
 
@@ -187,12 +188,12 @@ class SealedReveal(_Payload, frozen=True):
     """Hospital to coordinator, for all hospitals: its shares, sealed under the group's key.
 
     Attributes:
-        survivors_digest: the set that this answers; ``vectors_digest``: as the request said.
+        survivors_digest: the set that this answers; ``inputs_digest``: as the request said.
         sealed: AES-256-GCM of what a `Reveal` holds: seed shares, then mask-key shares.
     """
 
     survivors_digest: Digest
-    vectors_digest: Digest
+    inputs_digest: Digest
     sealed: bytes
 
 

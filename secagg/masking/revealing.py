@@ -13,7 +13,7 @@ from secagg.masking.session import Session, Survivors
 
 
 def shares_for(
-    survivors: Survivors, vectors: bytes, held: Mapping[int, HeldShares], session: Session, round_number: int
+    survivors: Survivors, inputs: bytes, held: Mapping[int, HeldShares], session: Session, round_number: int
 ) -> Reveal:
     """The shares to reveal: of each survivor's self-mask seed, and of its noise seeds that are removed; of each dropped
     participant's mask key. Never both of one hospital.
@@ -22,7 +22,7 @@ def shares_for(
     cannot ask for noise that must stay.
 
     Args:
-        vectors: the digest of what the survivors sent, as the coordinator says; signed with the shares.
+        inputs: the digest of what the sum follows from, as the coordinator says; signed with the shares.
         held: by owner, the shares that this hospital holds.
     """
     slot = session.slot(round_number)
@@ -32,7 +32,7 @@ def shares_for(
     seeds = [SELF_MASK_SEED, *removed]
     return Reveal(
         survivors.digest(),
-        vectors,
+        inputs,
         b"".join(held[owner].rounds[slot][seed] for seed in seeds for owner in remaining),
         b"".join(held[owner].rounds[slot][MASK_KEY] for owner in dropped),
     )

@@ -13,7 +13,7 @@ from secagg.errors import LocalProtocolError, RemoteProtocolError
 from secagg.masking.agreement import detach_agreement
 from secagg.masking.asked import Asked
 from secagg.masking.collection import VectorSum
-from secagg.masking.contributions import detach_contribution, vectors_digest
+from secagg.masking.contributions import detach_contribution, inputs_digest
 from secagg.masking.dealt import Dealt
 from secagg.masking.encrypted_sum import EncryptedSumPayload
 from secagg.masking.messages import (
@@ -135,14 +135,14 @@ class ServerRound:
 
     def ask_for_shares(self, noise: NoiseExpansion) -> Unmask:
         """Begin to take masks off: what survivors are shown. ``noise`` draws again what surplus is removed."""
-        vectors = vectors_digest(self.collection.contributions_of(self.settled.model))
-        asked = Asked(self.settled, vectors)
+        inputs = inputs_digest(self._dealt.advertised, self.collection.contributions_of(self.settled.model))
+        asked = Asked(self.settled, inputs)
         if self._session.encrypted:
             self._unmasking = SealedReveals(self._session, asked, len(self._dealt.participants))
         else:
             self._unmasking = Unmasking(self._session, asked, self._dealt, noise)
         agreements = [agreement for _, agreement in sorted(self.agreements.items())]
-        return Unmask(list(self.survivors), vectors, agreements)
+        return Unmask(list(self.survivors), inputs, agreements)
 
     def take_reveal(self, envelope: Envelope) -> None:
         """Take one survivor's shares.

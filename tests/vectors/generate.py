@@ -25,7 +25,7 @@ from secagg.identity import Identity, fingerprint
 from secagg.labels import digest, label
 from secagg.latch import Latch
 from secagg.masking import MaskingClient, MaskingServer, Purpose, Session, Survivors, kdf, shamir
-from secagg.masking.contributions import vectors_digest
+from secagg.masking.contributions import inputs_digest
 from secagg.masking.kdf import Secret
 from secagg.masking.keystream import SignedKey, add_masks
 from secagg.masking.messages import (
@@ -291,9 +291,10 @@ def primitives() -> dict[str, Any]:
             "digest": roster_digest((1, 2), roster, session).hex(),
             "survivors_digest": Survivors((1, 2, 4)).digest().hex(),
         },
-        "vectors": {
-            "payload_digests": [digest.hex() for digest in sent],
-            "digest": vectors_digest([Contribution(0, digest, bytes(64)) for digest in sent]).hex(),
+        "inputs": {
+            "advertised": [digest.hex() for digest in sent],
+            "masked": [digest.hex() for digest in sent[1:]],
+            "digest": inputs_digest(sent, [Contribution(0, digest, bytes(64)) for digest in sent[1:]]).hex(),
         },
         "keystreams": [
             {"key": key.hex(), "bits": bits, "sign": sign, **keystream_parts(key, bits, sign)}
@@ -589,8 +590,8 @@ def bad_for_coordinator(charter: VerifiedCharter, events: list[dict[str, Any]]) 
     yield Bad("a wrong share", 0, revealed, sealed(Stage.REVEAL, wrong, round=1), "wrong-share")
     other = msgspec.structs.replace(honest, survivors_digest=bytes(32))
     yield Bad("another cohort", 0, revealed, sealed(Stage.REVEAL, other, round=1), "survivors-changed")
-    unseen = msgspec.structs.replace(honest, vectors_digest=bytes(32))
-    yield Bad("other vectors", 0, revealed, sealed(Stage.REVEAL, unseen, round=1), "vectors-changed")
+    unseen = msgspec.structs.replace(honest, inputs_digest=bytes(32))
+    yield Bad("other messages", 0, revealed, sealed(Stage.REVEAL, unseen, round=1), "inputs-changed")
 
 
 def files() -> dict[str, bytes]:

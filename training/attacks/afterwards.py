@@ -6,6 +6,7 @@ and here the sender is the helper.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +16,12 @@ import numpy as np
 from secagg.encoding import pack, unpack
 from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingServer
-from secagg.masking.journal import Begun, Event, Opened, Received
-from secagg.masking.messages import Masked, Reveal, Unmask
+from secagg.masking.journal import Begun, Event, Opened, Received, Sent
+from secagg.masking.messages import Masked, Reveal, Sum, Unmask
 from secagg.masking.round_tags import round_tag
 from secagg.masking.session import RoundSum
 from secagg.transcript import audit_epoch
-from secagg.wire import Outbox, Sealer, Stage
+from secagg.wire import COORDINATOR, Outbox, Sealer, Stage
 from secagg.wire.envelope import decode, peek
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries
@@ -59,6 +60,17 @@ class _Record:
                 kept = self._exchanged(message) if member == HELPER else message
                 self.outbox = self._tries(self.server.receive, member, kept) or self.outbox
 
+    def sum_message(self) -> bytes:
+        """The SUM of the record. Where the answers do not allow it, a liar writes it down all the same."""
+        message = dict(self.outbox)[HELPER]
+        if peek(message).stage is not Stage.SUM:
+            session, everybody = self.server.session, tuple(self._stage.clients)
+            tag, packed = self._tag(everybody), memoryview(pack(self._wanted, session.ring))
+            payload = Sum(1, list(everybody), MODEL_DIGEST, packed, tag.to_bytes(session.tag_size, "little"))
+            message = Sealer(self._stage.charter, COORDINATOR, None, session.epoch).seal(Stage.SUM, payload, round=1)
+            self.events.append(Sent(everybody, message))
+        return message
+
     def _exchanged(self, message: bytes) -> bytes:
         match peek(message).stage:
             case Stage.MASKED:
@@ -67,7 +79,7 @@ class _Record:
             case Stage.REVEAL:
                 asked = decode(self._reader.read(dict(self.outbox)[HELPER]).payload, Unmask)
                 given = decode(self._reader.read(message).payload, Reveal)
-                answer = msgspec.structs.replace(given, vectors_digest=asked.vectors_digest)
+                answer = msgspec.structs.replace(given, inputs_digest=asked.inputs_digest)
                 return self._sealer.seal(Stage.REVEAL, answer, round=1)
             case _:
                 return message
@@ -79,11 +91,14 @@ class _Record:
             raise TypeError("The round gave no sum.")
         vector = unpack(sent.vector, session.length, session.ring) + self._wanted - true.vector
         session.ring.reduce(vector)
-        key = self._stage.clients[HELPER].tag_key
-        change = round_tag(self._wanted, session, key, 1, MODEL_DIGEST, true.survivors.numbers) - true.tag
+        change = self._tag(true.survivors.numbers) - true.tag
         tag = (int.from_bytes(sent.tags, "little") + change) % (1 << 8 * session.tag_size)
         packed = memoryview(pack(vector, session.ring))
         return Masked(sent.model_digest, packed, tag.to_bytes(session.tag_size, "little"))
+
+    def _tag(self, survivors: Iterable[int]) -> int:
+        key = self._stage.clients[HELPER].tag_key
+        return round_tag(self._wanted, self.server.session, key, 1, MODEL_DIGEST, survivors)
 
 
 def signed_afterwards(build: Build, folder: Path) -> Outcome:
@@ -98,14 +113,15 @@ def signed_afterwards(build: Build, folder: Path) -> Outcome:
         # Nobody is given the sum that comes of it.
         stage.answer(stage.deliver(stage.answer(stage.mask(vectors))))
         session = stage.server.session
-        record = _Record(stage, session.ring.from_signed(np.arange(session.length)), tries)
+        wanted = session.ring.from_signed(np.arange(session.length))
+        record = _Record(stage, wanted, tries)
         for event in happened:
             record.write(event)
-        if record.server.result is None:
-            return tries.outcome(None)
-        stage.deliver([(number, message) for number, message in record.outbox if number != HELPER])
+        forged = record.sum_message()
+        stage.deliver([(number, forged) for number in stage.clients if number != HELPER])
         taken = sum(client.take_sum() is not None for client in stage.clients.values())
         found = audit_epoch(record.events, stage.charter).findings
+    tries.reasons.update(finding.reason for finding in found)
     what = f"{taken} hospitals took a sum of the liars' choice, and the transcript adds up to it"
     return tries.outcome(what if taken and not found else None)
 
@@ -116,7 +132,7 @@ ATTACKS: Final = (
         Liar.BOTH,
         "The helper of a forged sum signs another vector once the true sum is known, so that the forged one fits.",
         "A forged sum",
-        Refused.with_reasons(Refuser.AUDIT, "vectors-changed"),
+        Refused.with_reasons(Refuser.AUDIT, "inputs-changed", "output-differs"),
         signed_afterwards,
     ),
 )

@@ -117,10 +117,10 @@ def _reveal(stage: Consortium, vectors: Vectors, tries: Tries, false: list[Seale
     outbox = stage.answer(stage.mask(vectors, silent=[_SILENT]))
     replies = dict(stage.deliver(stage.answer(stage.deliver(outbox))))
     # Of the vectors that it was asked about, so that it is not refused for these.
-    due = decode(open_envelope(replies.pop(LIAR), stage.charter, 1 << 20).payload, SealedReveal).vectors_digest
+    due = decode(open_envelope(replies.pop(LIAR), stage.charter, 1 << 20).payload, SealedReveal).inputs_digest
     sealer = Sealer(stage.charter, LIAR, stage.identities[LIAR - 1], 1)
     outbox = []
-    for reveal in (msgspec.structs.replace(reveal, vectors_digest=due) for reveal in false):
+    for reveal in (msgspec.structs.replace(reveal, inputs_digest=due) for reveal in false):
         outbox += tries(stage.server.receive, LIAR, sealer.seal(Stage.REVEAL, reveal, round=stage.server.round)) or []
     return outbox + stage.answer(list(replies.items()))
 

@@ -265,7 +265,7 @@ class LyingCoordinator:
         named = tuple(survivors)
         shown = self.agreements_to(named) if agreements is None else agreements
         agreements_shown = sorted((detached(message) for message in shown), key=lambda agreement: agreement.sender)
-        payload = Unmask(survivors=list(named), vectors_digest=bytes(DIGEST_SIZE), agreements=agreements_shown)
+        payload = Unmask(survivors=list(named), inputs_digest=bytes(DIGEST_SIZE), agreements=agreements_shown)
         return self.forge(Stage.UNMASK, payload, round_number=self.round)
 
     def sum_message(

@@ -103,7 +103,7 @@ def false_shares(build: Build, folder: Path) -> Outcome:
             {"seed_shares": seeds + seeds[:32]},
             {"mask_key_shares": b""},
             {"survivors_digest": bytes(32)},
-            {"vectors_digest": bytes(32)},
+            {"inputs_digest": bytes(32)},
         ):
             false = sealer.seal(Stage.REVEAL, msgspec.structs.replace(honest, **changes), round=1)
             tries(stage.server.receive, LIAR, false)
@@ -208,7 +208,7 @@ ATTACKS: Final = (
         Liar.HOSPITAL,
         "Reveals shares that are corrupt, too short, too long, doubled, or for another set.",
         _AROUND,
-        Refused.with_reasons(_COORDINATOR, "wrong-share", "wrong-length", "survivors-changed", "vectors-changed"),
+        Refused.with_reasons(_COORDINATOR, "wrong-share", "wrong-length", "survivors-changed", "inputs-changed"),
         false_shares,
         quick=True,
     ),

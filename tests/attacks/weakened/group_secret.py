@@ -37,7 +37,7 @@ def with_open_reveals():
 
     def seal_reveal(group, reveal, round_number, responder):
         shares = reveal.seed_shares + reveal.mask_key_shares
-        return SealedReveal(reveal.survivors_digest, reveal.vectors_digest, shares + bytes(AEAD_OVERHEAD))
+        return SealedReveal(reveal.survivors_digest, reveal.inputs_digest, shares + bytes(AEAD_OVERHEAD))
 
     return patch.object(GroupCipher, "seal_reveal", seal_reveal)
 

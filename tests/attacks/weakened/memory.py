@@ -58,7 +58,7 @@ class GivesBoth(AnswersForAnySet):
         dropped = sorted((set(epoch.held) - set(survivors.numbers)) | self._twice)
         reveal = Reveal(
             survivors.digest(),
-            payload.vectors_digest,
+            payload.inputs_digest,
             b"".join(epoch.held[member].rounds[slot][SELF_MASK_SEED] for member in sorted(set(survivors.numbers))),
             b"".join(epoch.held[member].rounds[slot][MASK_KEY] for member in dropped),
         )

@@ -19,10 +19,10 @@ def with_all_noise():
     """A hospital that gives shares of all noise, however few survive."""
     original = revealing.shares_for
 
-    def shares_for(survivors, vectors, held, session, round_number):
-        honest = original(survivors, vectors, held, session, round_number)
+    def shares_for(survivors, inputs, held, session, round_number):
+        honest = original(survivors, inputs, held, session, round_number)
         with patch.object(Session, "removed_components", lambda own, _: range(1, own.noise_components + 1)):
-            every = original(survivors, vectors, held, session, round_number)
+            every = original(survivors, inputs, held, session, round_number)
         return msgspec.structs.replace(honest, seed_shares=every.seed_shares)
 
     return patch("secagg.masking.client.shares_for", shares_for)

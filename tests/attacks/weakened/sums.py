@@ -25,12 +25,12 @@ def without_check():
     return patch("secagg.masking.client.verify_sum", lambda total, *_: taken_for_verified(total))
 
 
-def without_vectors_in_answers():
-    """Answers that say who is in the sum, and not what they sent."""
+def without_inputs_in_answers():
+    """Answers that say who is in the sum, and not what it follows from."""
     original = Asked.check
 
     def check(asked, reveal, responder):
-        original(asked, msgspec.structs.replace(reveal, vectors_digest=asked.vectors), responder)
+        original(asked, msgspec.structs.replace(reveal, inputs_digest=asked.inputs), responder)
 
     return patch.object(Asked, "check", check)
 
@@ -96,7 +96,7 @@ _UNCHECKED = Control(Build(in_force=without_check), "the check of sums")
 CONTROLS = {
     "forged-sum": _UNCHECKED,
     "vector-signed-afterwards": Control(
-        Build(in_force=without_vectors_in_answers), "the vectors' digest in what survivors sign"
+        Build(in_force=without_inputs_in_answers), "the digest of the sum's inputs in what survivors sign"
     ),
     "omitted-from-the-sum": _UNCHECKED,
     "counted-twice": _UNCHECKED,

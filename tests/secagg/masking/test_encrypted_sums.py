@@ -448,10 +448,10 @@ def test_the_coordinator_refuses_reveals_for_others_or_of_another_size_and_names
     sealer = Sealer(consortium.charter, 2, make_identities(5)[1], 1)
     for payload, reason in (
         (msgspec.structs.replace(honest, survivors_digest=bytes(32)), "survivors-changed"),
-        (msgspec.structs.replace(honest, vectors_digest=bytes(32)), "vectors-changed"),
+        (msgspec.structs.replace(honest, inputs_digest=bytes(32)), "inputs-changed"),
         (msgspec.structs.replace(honest, sealed=honest.sealed[:-1]), "wrong-length"),
         (msgspec.structs.replace(honest, sealed=honest.sealed + b"\0"), "wrong-length"),
-        (Reveal(honest.survivors_digest, honest.vectors_digest, bytes(160), b""), "malformed"),
+        (Reveal(honest.survivors_digest, honest.inputs_digest, bytes(160), b""), "malformed"),
     ):
         with pytest.raises(RemoteProtocolError) as caught:
             server.receive(2, sealer.seal(Stage.REVEAL, payload, round=1))

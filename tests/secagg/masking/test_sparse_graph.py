@@ -267,7 +267,7 @@ def with_forged_agreements(consortium: Consortium, message: bytes, true: int) ->
         agreement if index < true else Agreement(agreement.sender, agreement.sequence, bytes(64))
         for index, agreement in enumerate(unmask.agreements)
     ]
-    payload = Unmask(unmask.survivors, unmask.vectors_digest, forged)
+    payload = Unmask(unmask.survivors, unmask.inputs_digest, forged)
     return Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.UNMASK, payload, round=1)
 
 

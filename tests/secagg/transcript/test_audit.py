@@ -8,15 +8,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from secagg.charter import VerifiedCharter
+from secagg.charter import NeighbourGraph, VerifiedCharter
 from secagg.errors import InputError, RemoteProtocolError
-from secagg.masking import MaskingServer, Purpose, Session
+from secagg.graph import smallest_graph
+from secagg.masking import MaskingServer, Purpose, Session, kdf
+from secagg.masking.asked import Asked
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
-from secagg.masking.messages import EncryptedSum, ResponderReveal, Sum
+from secagg.masking.messages import Advertise, EncryptedSum, ResponderReveal, Sum
 from secagg.transcript import AROUND, TranscriptWriter, audit_epoch, audit_folder, cut_to_whole_events, transcript_files
 from secagg.transcript import audit as audit_module
 from secagg.transcript.files import checkpoint_files
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
+from secagg.wire.envelope import decode, peek
 from tests.support.consortium import Consortium, make_charter, make_identities, sign_by_all
 from tests.support.transcripts import ANY_SIZE, MEMBERS, index_of
 
@@ -124,6 +127,58 @@ def test_a_message_that_was_altered_is_refused_as_its_senders_and_the_rest_no_lo
     )
     assert audit.refused >= 1
     assert audit.findings != []
+
+
+def in_a_sparse_graph(folder):
+    """A round in which one has dropped out: the consortium, what happened, and one that masked with who dropped out."""
+    graph = NeighbourGraph.of(smallest_graph(40, 1, 4))
+    consortium, happened = Consortium.make(folder, 40, graph=graph, epoch_rounds=1), []
+    consortium.server = MaskingServer(consortium.server.session, journal=happened.append)
+    consortium.set_up()
+    dealt, gone = consortium.server._set_up.dealt, 25
+    consortium.run_round(consortium.random_vectors(np.random.default_rng(1)), mask_silent={gone})
+    return consortium, happened, min({*dealt.holders[gone], *dealt.held_by[gone]} - {1})
+
+
+def with_other_keys(consortium, happened, helper) -> tuple[MaskingServer, list[Event], set[str]]:
+    """The round once more, had the helper advertised other keys; the events of its transcript, and what is refused."""
+    written, reasons = [], set()
+    server = MaskingServer(consortium.server.session, journal=written.append)
+    sealer = Sealer(consortium.charter, helper, consortium.identities[helper - 1], 1)
+    for event in happened:
+        match event:
+            case Opened():
+                server.open()
+            case Begun():
+                server.begin(event.step, event.asked)
+            case TimedOut():
+                server.timeout()
+            case Received():
+                message = event.message
+                if event.member == helper and peek(message).stage is Stage.ADVERTISE:
+                    own = decode(open_envelope(message, consortium.charter, ANY_SIZE).payload, Advertise)
+                    other = msgspec.structs.replace(own, mask_keys=kdf.public_key(bytes([7] * 32)))
+                    message = sealer.seal(Stage.ADVERTISE, other)
+                try:
+                    server.receive(event.member, message)
+                except RemoteProtocolError as error:
+                    reasons.add(error.reason)
+    return server, written, reasons
+
+
+def test_in_a_sparse_graph_keys_cannot_be_exchanged_afterwards_either(tmp_path):
+    """Nothing else that honest hospitals sign there says what those have advertised who are no peers of theirs."""
+    server, _, reasons = with_other_keys(*in_a_sparse_graph(tmp_path))
+    assert (server.result, reasons) == (None, {"inputs-changed"})
+
+
+def test_control_where_answers_say_only_who_is_in_the_sum_other_keys_make_another_one(tmp_path, monkeypatch):
+    consortium, happened, helper = in_a_sparse_graph(tmp_path)
+    monkeypatch.setattr(Asked, "check", lambda *_: None)
+    server, written, reasons = with_other_keys(consortium, happened, helper)
+    audit = audit_epoch(written, consortium.charter)
+    assert (reasons, audit.findings, audit.refused) == (set(), [], 0)
+    assert not np.array_equal(server.result.vector, consortium.server.result.vector)
 
 
 def test_a_request_that_was_sent_to_others_than_it_was_due_to_is_found(recorded):
