@@ -7,11 +7,11 @@ and begin rounds for nothing; what else it might try, hospitals refuse.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from secagg.charter import VerifiedCharter
+from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.model import STATISTICS_SUMS
 from secagg.errors import ProtocolError, RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, Session
@@ -34,6 +34,7 @@ from training.messages import Conclude, Query, Status
 from training.noise import noise_expansion
 from training.position import Position, furthest
 from training.pump import Pump
+from training.reached import Reached
 from training.release_relay import ReleaseRelay
 from training.round_record import RefusalRecord, RoundRecord, differing, steps_summed
 from training.snapshot_relay import SnapshotRelay
@@ -45,6 +46,7 @@ from training.wrong_dealers import WrongDealers
 TRANSCRIPT = "transcript"
 _MOST_FAILURES = 3
 _MOST_SET_UPS = 5
+_TOO_FEW_MASKED = "too-few-masked"
 # One more than there are sums: among neighbours a sum is repeated in its own epoch or not at all.
 _STATISTICS_ROUNDS = STATISTICS_SUMS + 1
 _MEND = "Waiting does not help: each hospital's own log says what is wrong there. Go on with the run once it is mended."
@@ -132,6 +134,7 @@ class Coordinator:
         purpose = self._due(statuses)
         if purpose is None:
             return self._conclude(statuses)
+        self._require_enough_up_to_date(statuses)
         self._learn_what_was_asked(purpose, statuses.values())
         self._go_beyond_the_furthest(statuses.values())
         done = self._sum(self._open_epoch(purpose))
@@ -154,6 +157,15 @@ class Coordinator:
                 return purpose
         return None
 
+    def _require_enough_up_to_date(self, statuses: dict[int, Status]) -> None:
+        """Begin nothing where so many lack a sum, and cannot be given it, that the next can be made by too few.
+
+        Each says so of itself only. Who said nothing may be up to date: if it stays away, the set-up finds that.
+        """
+        behind = {member: status.reached for member, status in statuses.items() if status.reached < self._reached}
+        if len(self._members) - len(behind) < self._charter.charter.threshold:
+            raise _too_few_up_to_date(self._charter.charter, behind, self._reached)
+
     def _sum(self, server: MaskingServer) -> bool:
         """Run an epoch's rounds; whether there is nothing more to sum."""
         purpose = server.session.purpose
@@ -164,12 +176,22 @@ class Coordinator:
             if self._failures == _MOST_FAILURES:
                 raise self._gave_up(server)
             done = finished or _is_last(server.result, purpose, self._charter)
-            # Among neighbours a step is repeated in its own epoch or not at all.
-            if self._wrong_dealers.numbers & server.participants and server.session.complete:
-                break
             if any(refusal.reason == "missed-sum" for refusal in self.rounds[-1].refusals):
                 self._bring_up_to_date()
+            if self._is_better_left(server):
+                break
         return done
+
+    def _is_better_left(self, server: MaskingServer) -> bool:
+        """Whether another epoch is opened though this one has rounds left: each is paid for, and a set-up is not.
+
+        Who did not mask a round may have lost the epoch's keys. In the field the next epoch waits for enough hospitals.
+        """
+        # Among neighbours a step is repeated in its own epoch or not at all.
+        complete, purpose = server.session.complete, server.session.purpose
+        if server.fault and server.fault.reason == _TOO_FEW_MASKED:
+            return complete or not self._needed(purpose)
+        return complete and bool(self._wrong_dealers.numbers & server.participants)
 
     def _has_come_further(self) -> bool:
         """Whether the last round gave a sum, of a step that had none."""
@@ -179,21 +201,23 @@ class Coordinator:
     def _open_epoch(self, purpose: Purpose) -> MaskingServer:
         # Who gave a vector for the sum that is due is not left out: it can be made over no others.
         invited = frozenset(self._members) - (self._wrong_dealers.numbers - self._needed(purpose))
-        server, refusals = self._set_up(purpose, invited)
+        server, pump = self._set_up(purpose, invited)
         for _ in range(_MOST_SET_UPS - 1):
             # Whoever drops out while dealing costs a set-up: in a large consortium there may be some each time.
             if not server.answering:
                 break
-            server, refusals = self._set_up(purpose, server.answering)
-        if server.state is not ServerState.READY:
-            raise self._gave_up(server, refusals)
+            server, pump = self._set_up(purpose, server.answering)
+        # Set-ups are free. A round is not, and with fewer than t who could mask in it, it would come to nothing.
+        too_few = len(server.participants - pump.unready) < self._charter.charter.threshold
+        if server.state is not ServerState.READY or too_few:
+            raise self._gave_up(server, pump.refusals)
         return server
 
     def _needed(self, purpose: Purpose) -> frozenset[int]:
         """Those without whom the sum that is due cannot be made, because shares were asked for it."""
         return frozenset(self._store.state.cohort_asked(purpose, self._reached.of(purpose) + 1))
 
-    def _set_up(self, purpose: Purpose, invited: frozenset[int]) -> tuple[MaskingServer, list[RefusalRecord]]:
+    def _set_up(self, purpose: Purpose, invited: frozenset[int]) -> tuple[MaskingServer, Pump]:
         state = self._store.state
         rounds = _STATISTICS_ROUNDS if purpose is Purpose.STATISTICS else self._charter.charter.epoch_rounds
         rounds = min(rounds, self._charter.charter.epoch_rounds)
@@ -205,7 +229,7 @@ class Coordinator:
         server = MaskingServer(session, invited, self._journal, self._noise)
         pump = Pump(self._engine, server, 0, self._journal)
         pump.run(server.open())
-        return server, pump.refusals
+        return server, pump
 
     def _run_round(self, server: MaskingServer) -> bool:
         started = time.monotonic()
@@ -411,7 +435,11 @@ def _rounds_of_statistics(charter: VerifiedCharter) -> int:
 
 def _without_fault(server: MaskingServer) -> RemoteProtocolError:
     if server.result is None:
-        return RemoteProtocolError("not-ready", "The epoch could not be opened.", remedy=_MEND)
+        return RemoteProtocolError(
+            "too-few-ready",
+            f"Fewer than {server.session.threshold} hospitals have finished the key set-up.",
+            remedy="Go on with the run once enough hospitals can be reached.",
+        )
     return RemoteProtocolError(
         "sum-not-taken",
         f"Sum {server.result.step} was made several times, and no hospital took it.",
@@ -426,6 +454,22 @@ def _too_few_finished(finished: int, threshold: int) -> ProtocolError:
         f"{threshold}.",
         remedy="Go on with the run once more of them can be reached.",
     )
+
+
+def _too_few_up_to_date(charter: Charter, behind: Mapping[int, Reached], reached: Reached) -> ProtocolError:
+    told = "; ".join(f"{charter.member(number).name} has {_told(behind[number], reached)}" for number in sorted(behind))
+    return ProtocolError(
+        "too-few-up-to-date",
+        f"The next sum needs {charter.threshold} hospitals that have all sums before it. Too many lack some: {told}.",
+        remedy="Go on with the run: one may have been cut off while it was given what it lacks. If it stays so, the "
+        "coordinator's folder has lost those sums: put back what a newer copy of it has in sums/.",
+    )
+
+
+def _told(has: Reached, reached: Reached) -> str:
+    if has.statistics < reached.statistics:
+        return "no feature statistics"
+    return f"{has.sums} of {reached.sums} sums"
 
 
 def _record(server: MaskingServer, pump: Pump, seconds: float) -> RoundRecord:

@@ -38,6 +38,7 @@ class Pump:
         bytes_up, bytes_down: sent by all hospitals together, and to them.
         finished: who said that the model is finished.
         silent: who was cut off between its vector and the shares that take masks off.
+        unready: who was not reached with what ends a set-up, or refused it: in that epoch it can mask in no round.
     """
 
     engine: Engine
@@ -48,6 +49,7 @@ class Pump:
     bytes_down: int = 0
     finished: set[int] = field(default_factory=set)
     silent: frozenset[int] = frozenset()
+    unready: frozenset[int] = frozenset()
     refusals: list[RefusalRecord] = field(default_factory=list)
     _refused: set[int] = field(default_factory=set)
 
@@ -76,6 +78,8 @@ class Pump:
             if phase in (Phase.AGREE, Phase.REVEAL):
                 self.silent |= exchange.dropped
             outbox = self._deliver(exchange)
+            if phase is Phase.READY:
+                self.unready = exchange.dropped | self._refused
             if not settled and self.server.state is state:
                 outbox = self.server.timeout()
 

@@ -1040,7 +1040,8 @@ class TakingRefusalsForSilence(EmbeddedEngine):
 
 def test_control_if_who_refuses_were_asked_no_more_the_others_would_stay_behind(three_behind):
     liar = giving_no_good_key(three_behind, 1, LOW_ORDER)
-    three_behind.coordinator(engine=TakingRefusalsForSilence(three_behind.hospitals | {1: liar})).run_epoch()
+    with pytest.raises(ProtocolError, match="h1 has 0 of 1 sums; h4 has 0 of 1 sums; h5 has 0 of 1 sums"):
+        three_behind.coordinator(engine=TakingRefusalsForSilence(three_behind.hospitals | {1: liar})).run_epoch()
     assert three_behind.sums == [0, 1, 1, 0, 0]
 
 

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from dp.ledger import Kind
-from secagg.errors import ProtocolError, RefusedError, TamperingError
+from secagg.errors import InputError, ProtocolError, RefusedError, TamperingError
+from secagg.masking import Session
 from secagg.masking.messages import Refusal
 from secagg.release.dsse import read_envelope, verify_signatures
 from secagg.release.statement import read_statement
@@ -1353,6 +1354,166 @@ def test_another_charters_coordinator_state_is_refused(open_ward):
     with pytest.raises(TamperingError) as caught:
         CoordinatorStore(ward.folder / "coordinator", bytes(32))
     assert caught.value.reason == "other-charter"
+
+
+# Rounds that could give no sum are not begun: every other hospital would pay for each
+
+
+@pytest.fixture
+def three_who_pay(open_ward):
+    """With three hospitals, every sum needs all."""
+    choices = msgspec.structs.replace(PRIVATE_CHOICES, epoch_rounds=3)
+    return open_ward(3, choices=choices, spec=PRIVATE_TASK, policy=with_much_to_spend)
+
+
+def cannot_keep_its_key(ward, number):
+    def full(_):
+        raise InputError("unwritable", "The disk is full.")
+
+    ward.hospitals[number]._save = full
+
+
+def test_where_too_few_finish_a_set_up_no_round_is_begun(three_who_pay):
+    ward = three_who_pay
+    coordinator = ward.coordinator(DropOut(3, 0, Phase.READY))
+    with pytest.raises(ProtocolError) as caught:
+        coordinator.run()
+    assert (caught.value.reason, caught.value.exit_code) == ("too-few-ready", 1)
+    assert caught.value.remedy.startswith("Go on with the run once enough")
+    assert coordinator.rounds == ()
+    assert verified_statement(ward, ward.coordinator().run()).rounds == 3
+    assert rounds_paid_for(ward) == {1: [1, 2, 3], 2: [1, 2, 3], 3: [1, 2, 3]}
+    assert audited(ward) == []
+
+
+def test_nor_where_one_of_them_says_that_it_cannot_take_part(three_who_pay):
+    cannot_keep_its_key(three_who_pay, 3)
+    with pytest.raises(ProtocolError) as caught:
+        three_who_pay.coordinator().run()
+    assert caught.value.reason == "too-few-ready"
+    assert "h3 refused (unwritable): This hospital's own log says why." in caught.value.message
+    assert caught.value.remedy.startswith("Waiting does not help")
+    assert rounds_paid_for(three_who_pay) == {1: [], 2: [], 3: []}
+
+
+@pytest.mark.parametrize("why", ["is cut off", "refuses"])
+def test_control_with_enough_others_the_run_goes_on_without_it(open_ward, why):
+    ward = open_ward(choices=choices_of(training_of(rounds=2)))
+    if why == "refuses":
+        cannot_keep_its_key(ward, 4)
+    away = [DropOut(4, 0, Phase.READY)] if why == "is cut off" else []
+    coordinator = ward.coordinator(*away, *[DropOut(4, number, Phase.APPLY) for number in (1, 2)])
+    assert verified_statement(ward, coordinator.run()).sums == 2
+    assert [record.survivors for record in coordinator.rounds] == [("h1", "h2", "h3")] * 2
+
+
+GONE_AFTER_ONE_SUM = [DropOut(3, number, Phase.MASK) for number in (2, 3)]
+
+
+def test_an_epoch_is_left_after_a_round_that_too_few_masked(three_who_pay):
+    """Whoever's process has ended is in none of its rounds any more."""
+    ward = three_who_pay
+    coordinator = ward.coordinator(*GONE_AFTER_ONE_SUM)
+    assert coordinator.run_epoch() is None
+    assert [record.step for record in coordinator.rounds] == [1, 0]
+    assert rounds_paid_for(ward) == {1: [1, 2], 2: [1, 2], 3: [1]}
+    assert verified_statement(ward, ward.coordinator().run()).rounds == 4
+    assert audited(ward) == []
+
+
+def test_control_within_that_epoch_the_others_pay_for_each_of_its_rounds(three_who_pay, monkeypatch):
+    monkeypatch.setattr(Coordinator, "_is_better_left", lambda *_: False)
+    three_who_pay.coordinator(*GONE_AFTER_ONE_SUM).run_epoch()
+    assert rounds_paid_for(three_who_pay) == {1: [1, 2, 3], 2: [1, 2, 3], 3: [1]}
+
+
+class StopsAfterRound(EmbeddedEngine):
+    """Stops at the first message after a round is on record, and says in which phase that was."""
+
+    def __init__(self, ward, drop_outs):
+        super().__init__(ward.hospitals, drop_outs)
+        self.is_over = False
+
+    def exchange(self, phase, outbox, round_number):
+        if self.is_over:
+            raise StoppedHereError([(0, phase)])
+        return super().exchange(phase, outbox, round_number)
+
+
+@pytest.mark.parametrize(("complete", "phase"), [(True, Phase.QUERY), (False, Phase.MASK)])
+def test_among_neighbours_it_is_not_left_where_shares_of_the_step_were_asked_for(
+    open_ward, monkeypatch, complete, phase
+):
+    """Then that sum can be made in this epoch or not at all."""
+    ward = open_ward(hospitals=5, choices=choices_of(training_of(rounds=4), epoch_rounds=4))
+    engine = StopsAfterRound(ward, [*SHARES_GIVEN_AND_NO_SUM, DropOut(1, 3, Phase.MASK)])
+
+    def stop_after_the_third(record):
+        engine.is_over = record.round == 3
+        if engine.is_over:
+            assert record.reason == "too-few-masked"
+            monkeypatch.setattr(Session, "complete", complete)
+
+    with pytest.raises(StoppedHereError) as stopped:
+        ward.coordinator(engine=engine, on_round=stop_after_the_third).run()
+    assert stopped.value.outbox[0] is phase
+
+
+@pytest.fixture
+def third_lacks_a_lost_sum(open_ward):
+    """It was cut off as the second sum was given out, and the coordinator's folder was put back from before that."""
+    choices = msgspec.structs.replace(PRIVATE_CHOICES, epoch_rounds=1)
+    ward = open_ward(3, choices=choices, spec=PRIVATE_TASK, policy=with_much_to_spend)
+    folder, copy = ward.folder / "coordinator", ward.folder / "copy"
+    ward.coordinator().run_epoch()
+    shutil.copytree(folder, copy)
+    ward.coordinator(DropOut(3, 2, Phase.APPLY)).run_epoch()
+    folder.rename(ward.folder / "newer")
+    copy.rename(folder)
+    assert ward.sums == [2, 2, 1]
+    return ward
+
+
+def test_while_too_many_lack_a_sum_that_cannot_be_given_them_no_round_is_begun(third_lacks_a_lost_sum):
+    ward = third_lacks_a_lost_sum
+    for _ in range(2):
+        with pytest.raises(ProtocolError) as caught:
+            ward.coordinator().run()
+        assert (caught.value.reason, caught.value.exit_code) == ("too-few-up-to-date", 1)
+        assert "h3 has 1 of 2 sums" in caught.value.message
+    assert rounds_paid_for(ward) == {1: [1, 2], 2: [1, 2], 3: [1, 2]}
+
+
+def test_and_once_it_is_back_the_run_goes_on(third_lacks_a_lost_sum):
+    ward = third_lacks_a_lost_sum
+    shutil.copytree(ward.folder / "newer/sums", ward.folder / "coordinator/sums", dirs_exist_ok=True)
+    assert verified_statement(ward, ward.coordinator().run()).rounds == 3
+    assert_all_have_one_model(ward, 3)
+
+
+def test_control_a_coordinator_that_begins_one_all_the_same_has_the_others_pay_in_each_epoch(
+    third_lacks_a_lost_sum, monkeypatch
+):
+    monkeypatch.setattr(Coordinator, "_require_enough_up_to_date", lambda *_: None)
+    for _ in range(2):
+        third_lacks_a_lost_sum.coordinator().run_epoch()
+    assert {number: len(rounds) for number, rounds in rounds_paid_for(third_lacks_a_lost_sum).items()} == {
+        1: 4,
+        2: 4,
+        3: 2,
+    }
+    assert third_lacks_a_lost_sum.sums == [2, 2, 1]
+
+
+def saying_that_it_has_no_sum(status):
+    return msgspec.structs.replace(status, steps=0)
+
+
+def test_one_hospital_that_says_falsely_that_it_lacks_sums_stops_no_other(open_ward):
+    ward = open_ward()
+    coordinator = ward.coordinator(engine=EmbeddedEngine(with_liars(ward, (2,), saying_that_it_has_no_sum)))
+    assert coordinator.run_epoch() is None
+    assert verified_statement(ward, coordinator.run()).sums == 3
 
 
 # The release

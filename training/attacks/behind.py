@@ -65,8 +65,8 @@ class _Listening:
 def donors_struck_off(_build: Build, folder: Path) -> Outcome:
     """Two hospitals have a sum that three have missed. One of the three has both refuse it, for a key that is no good.
 
-    If the coordinator then took them for no donors any more, nobody could take part but those two, who would be charged
-    for round after round that gives no sum.
+    If the coordinator then took them for no donors any more, nobody could take part but those two, and there would be
+    no sum any more.
     """
     # torch and opacus take seconds to import, and few attacks need them.
     from training.attacks.ward import Ward

@@ -29,7 +29,7 @@ from training.field.settings import CoordinatorSettings
 from training.field.supervisor import Supervised
 from training.field.watcher import SiteWatcher
 from training.json_lines import JsonLines
-from training.round_record import RefusalRecord, RoundRecord, steps_summed
+from training.round_record import RoundRecord, steps_summed
 from training.run_lock import alone
 
 Going = Callable[[], None]
@@ -179,7 +179,7 @@ class _Rounds:
         self._log = log
         self._watcher = watcher
         self._summed = steps_summed(log.records)
-        self._refusals: tuple[RefusalRecord, ...] = ()
+        self._last: RoundRecord | None = None
 
     @property
     def sums(self) -> int:
@@ -190,17 +190,26 @@ class _Rounds:
         added = self._log.read_on()
         for record in added:
             self._watcher.on_round(record)
-            self._refusals = record.refusals
+            self._last = record
         self._summed |= steps_summed(added)
 
     def no_sum(self) -> ProtocolError:
-        """The error of an epoch without a sum: what hospitals refused in its last round, or did wrongly."""
-        told = dict.fromkeys(f" {refusal.member} ({refusal.reason}): {refusal.message}" for refusal in self._refusals)
+        """The error of an epoch without a sum: of its last round, who was missing and what was refused."""
+        last = self._last
+        refusals = last.refusals if last else ()
+        told = dict.fromkeys(f" {refusal.member} ({refusal.reason}): {refusal.message}" for refusal in refusals)
         return ProtocolError(
             "no-sum",
-            f"An epoch was over before there was a sum.{''.join(list(told)[:_MOST_TOLD])}",
+            f"An epoch was over before there was a sum.{_given_up(last)}{''.join(list(told)[:_MOST_TOLD])}",
             remedy="See the coordinator's log for what happened in its rounds.",
         )
+
+
+def _given_up(last: RoundRecord | None) -> str:
+    if last is None or last.reason is None:
+        return ""
+    without = f", without {last.dropped_out(_MOST_TOLD)}" if last.dropped or last.silent else ""
+    return f" Round {last.round} was given up ({last.reason}){without}."
 
 
 def _end(site: CoordinatorSite, charter: VerifiedCharter, tick: Going, watcher: SiteWatcher) -> Path:

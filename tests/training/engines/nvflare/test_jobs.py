@@ -147,6 +147,10 @@ def test_who_kept_an_epoch_from_a_sum_is_named_with_the_reason(failed):
     assert "h3 (budget-exceeded): This hospital's own log says why." in error.message
 
 
+def test_so_is_who_was_silent_in_its_last_round(failed):
+    assert "Round 4 was given up (wrong-dealing), without h2 (wrong-dealing)." in failed.no_sum().message
+
+
 def test_the_log_says_of_each_round_who_refused_and_who_was_found_out(tmp_path):
     with site_log(tmp_path / "coordinator.jsonl") as logger:
         _log_round(logger, FAILED)
