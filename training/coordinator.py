@@ -310,8 +310,9 @@ class Coordinator:
         state, transcript = self._store.state, self._folder / TRANSCRIPT
         epoch = max(state.epoch, newest_epoch(transcript))
         recorded = max((record.round for record in self.rounds), default=0)
-        if epoch > state.epoch or recorded > state.round:
-            newest_round = max(state.round, recorded, last_round(transcript))
+        # The transcript too, whatever the epoch: a round in which a coordinator was stopped is on no record.
+        newest_round = max(state.round, recorded, last_round(transcript))
+        if (epoch, newest_round) != (state.epoch, state.round):
             self._store.update(epoch=epoch, round=newest_round, forgotten=self._forgotten(epoch, newest_round))
 
     def _forgotten(self, epoch: int, newest_round: int) -> int:

@@ -989,6 +989,21 @@ def test_nor_does_one_that_got_an_older_state_back(open_ward, phase, reached, ro
     assert audited(ward) == []
 
 
+def test_nor_does_one_that_got_one_back_from_earlier_in_the_same_epoch(open_ward):
+    """The round in which it was stopped has no line in the record of rounds."""
+    ward = open_ward(choices=choices_of(epoch_rounds=3))
+    state = ward.folder / "coordinator/coordinator.json"
+    earlier = []
+    engine = StoppingEngine(ward.hospitals, Phase.MASK, 2)
+    with pytest.raises(StoppedHereError):
+        ward.coordinator(engine=engine, on_round=lambda _: earlier.append(state.read_bytes())).run()
+    state.write_bytes(earlier[0])
+    coordinator = ward.coordinator()
+    assert verified_statement(ward, coordinator.run()).rounds == 4
+    assert [record.round for record in coordinator.rounds] == [1, 3, 4]
+    assert audited(ward) == []
+
+
 @pytest.mark.parametrize(
     ("phase", "finding"), [(Phase.ADVERTISE, "out-of-order"), (Phase.MASK, "duplicate-round")], ids=["epoch", "round"]
 )

@@ -361,6 +361,7 @@ def begun_anew_under_its_number(ward, monkeypatch):
     """A coordinator that lies about numbers: opens another epoch that begins with the first round."""
     monkeypatch.setattr(Coordinator, "_claimed", lambda coordinator, claims: 0)
     monkeypatch.setattr(Coordinator, "_go_beyond_the_furthest", lambda coordinator, statuses: None)
+    monkeypatch.setattr(Coordinator, "_go_beyond_the_transcript", lambda coordinator: None)
     ward.coordinator()._store.update(round=0)
     return ward.stop_before(Phase.MASK, 1)
 
