@@ -22,6 +22,7 @@ from secagg import errors
 from secagg.egress import EGRESS
 from secagg.errors import InputError, ProtocolError, RefusedError, TamperingError
 from secagg.policy import load_policy
+from training.engines.nvflare import farewell
 from training.task import build_task, load_custom_task, load_task_file
 from training.tasks.spec import DataSpec, EvaluationSpec, ModelSpec
 
@@ -336,3 +337,10 @@ def test_a_coordinator_that_gave_up_is_not_started_again_and_a_hospital_that_fai
     gave_up = str(ProtocolError.exit_code)
     assert gave_up in unit("secagg coordinator")["RestartPreventExitStatus"].split()
     assert gave_up not in unit("secagg hospital site")["RestartPreventExitStatus"].split()
+
+
+def test_a_coordinator_that_is_started_again_is_back_before_the_hospitals_leave():
+    """Else nobody is left to sign for the logs and the transcript, which is done at the end of a run only."""
+    starting = 60
+    stay = min(farewell.LINGERING, farewell._ABSENCE_SECONDS)
+    assert int(unit("secagg coordinator")["RestartSec"]) + starting <= stay
