@@ -52,7 +52,7 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         started: whether it could be started the last time.
         reason, message, remedy: why it is stopped, refused or failed, or could not be started; of one that waits, why
             it took no part in the last job, could not be set up for the last epoch because others say that its files
-            were rolled back, or has no connection to the coordinator.
+            were rolled back, or has no connection to the coordinator; of one that trains, the last two.
     """
 
     state: SiteState
@@ -143,6 +143,12 @@ def why_waiting(before: SiteStatus, error: SecaggError) -> SiteStatus:
 def connected(before: SiteStatus) -> SiteStatus:
     """The status of a site that has a connection, whatever it had said of that."""
     return _without(before, {NOT_CONNECTED})
+
+
+def left_without_a_word(before: SiteStatus) -> SiteStatus:
+    """The status of a site that waits for the next job, as the process of the last one ended without saying so."""
+    now = write_time()
+    return msgspec.structs.replace(before, state=SiteState.WAITING, since=now, updated=now)
 
 
 def _settled_by_starting(before: SiteStatus) -> SiteStatus:

@@ -13,6 +13,7 @@ from typing import Final
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, SecaggError, TamperingError
+from secagg.files import is_locked
 from secagg.policy import put_in_force
 from secagg.release.folder import holds_release
 from training.engines.nvflare.connection import Connection
@@ -23,13 +24,25 @@ from training.engines.nvflare.listening import Listener
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import nvflare_log, running
 from training.field.hospital_site import HospitalSite
-from training.field.status import SiteState, SiteStatus, connected, not_started, released, stopped, waiting, why_waiting
+from training.field.status import (
+    SiteState,
+    SiteStatus,
+    connected,
+    left_without_a_word,
+    not_started,
+    released,
+    stopped,
+    waiting,
+    why_waiting,
+)
 from training.field.watcher import SiteWatcher
 from training.run_lock import alone
 from training.stops import require_not_stopped
 
 _POLL_SECONDS: Final = 0.25
 _SETTLED: Final = (SiteState.RELEASED, SiteState.STOPPED)
+# In a job too: NVFlare's process of one waits for ever where its coordinator is gone, and writes nothing.
+_UNSETTLED: Final = (SiteState.WAITING, SiteState.TRAINING)
 
 
 def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteWatcher) -> SiteStatus:
@@ -74,9 +87,9 @@ def _until_settled(
             process.check()
             if farewell.is_over() and known.state is not SiteState.RELEASED:
                 site.status.write(released(known, release))
-            status = site.status.known()
+            status = _status_of(site)
             expired, lost = expiry.check(), connection.lost()
-            if status and status.state is SiteState.WAITING:
+            if status and status.state in _UNSETTLED:
                 status = _say_why(site, status, expired, lost)
             if status and status != known:
                 watcher.on_status(status)
@@ -118,10 +131,29 @@ def _started(site: HospitalSite) -> tuple[VerifiedCharter, Kit, SiteStatus]:
     return charter, kit, released(known, release) if is_over else known
 
 
+def _status_of(site: HospitalSite) -> SiteStatus | None:
+    """The site's status; that it waits, where the process of the job that it was in was killed and could not say so."""
+    status = site.status.known()
+    if status is None or status.state is not SiteState.TRAINING or _is_in_a_job(site):
+        return status
+    # Once more: a job's process writes how it ended before it lets go.
+    status = site.status.known()
+    if status and status.state is SiteState.TRAINING:
+        status = left_without_a_word(status)
+        _show(site, status)
+    return status
+
+
+def _is_in_a_job(site: HospitalSite) -> bool:
+    with suppress(InputError):
+        return is_locked(site.attending)
+    return True
+
+
 def _say_why(
     site: HospitalSite, status: SiteStatus, expired: SecaggError | None, lost: SecaggError | None
 ) -> SiteStatus:
-    """The status of a site that waits, with what keeps it from being connected; written down where that is news."""
+    """The status of a site, with what keeps it from being connected; written down where that is news."""
     told = status
     if expired:
         told = why_waiting(status, expired)
@@ -130,10 +162,14 @@ def _say_why(
     elif status.reason is None:
         told = why_waiting(status, lost)
     if told is not status:
-        # On a full disk it still waits: a status is no reason not to.
-        with suppress(InputError):
-            site.status.write(told)
+        _show(site, told)
     return told
+
+
+def _show(site: HospitalSite, status: SiteStatus) -> None:
+    # On a full disk it still waits: a status is no reason not to.
+    with suppress(InputError):
+        site.status.write(status)
 
 
 def _has_answered(status: SiteStatus | None, charter: VerifiedCharter) -> bool:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import nullcontext
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+from msgspec.structs import replace
 from nvflare.fuel.f3.cellnet.cell import Cell
 from nvflare.fuel.f3.cellnet.core_cell import make_reply
 from nvflare.fuel.f3.cellnet.defs import CellChannel, ReturnCode
 from nvflare.private.defs import CellChannelTopic
 
 from secagg.errors import InputError, SecaggError, TamperingError
-from secagg.files import write_atomically
+from secagg.files import lock, write_atomically
 from tests.support.ports import free_port
 from tests.training.field.conftest import lay_out
 from training.engines.nvflare import connection, hospital_service
@@ -135,7 +137,6 @@ def reasons(site, connection, times: int = 4) -> list[str | None]:
 
     with pytest.raises(EnoughError):
         serve_hospital(site, going, SiteWatcher())
-    assert site.status.read().state is SiteState.WAITING
     return seen
 
 
@@ -144,6 +145,7 @@ def test_a_site_that_cannot_connect_says_so_until_it_can(site, monkeypatch):
         monkeypatch.setattr(connection, "_LONGEST_SILENCE", 0.0 if time < 3 else 120.0)
 
     assert reasons(site, connect, 5) == [None, NOT_CONNECTED, NOT_CONNECTED, None, None]
+    assert site.status.read().state is SiteState.WAITING
 
 
 @pytest.mark.usefixtures("silent_at_once")
@@ -160,6 +162,42 @@ def test_nor_has_it_the_certificate_that_it_had(site, reason):
     reasons(site, lambda _: None, 1)
     site.status.write(why_waiting(site.status.read(), InputError(reason, "Nobody connects with it.")))
     assert reasons(site, lambda _: None) == [None, *[NOT_CONNECTED] * 3]
+
+
+def in_a_job(site):
+    """As a job's process writes it with each message."""
+    site.status.write(replace(site.status.read(), state=SiteState.TRAINING, reason=None, message=None, remedy=None))
+
+
+@pytest.fixture
+def hanging_job(site):
+    """What has the site open is a job's process that waits for its coordinator."""
+    attending = lock(site.attending)
+    yield site
+    os.close(attending)
+
+
+def test_one_whose_coordinator_is_gone_in_the_middle_of_a_job_says_so_until_it_is_back(hanging_job, monkeypatch):
+    """NVFlare's process of the job waits for ever, and writes nothing."""
+
+    def begin_and_cut_off(time):
+        if time == 1:
+            in_a_job(hanging_job)
+        monkeypatch.setattr(connection, "_LONGEST_SILENCE", 0.0 if time in (1, 2) else 120.0)
+
+    assert reasons(hanging_job, begin_and_cut_off, 5) == [None, NOT_CONNECTED, NOT_CONNECTED, None, None]
+    assert hanging_job.status.read().state is SiteState.TRAINING
+
+
+def test_one_whose_jobs_process_was_killed_waits(site):
+    """It could not write that: without the site it would show `training` until the next job."""
+    assert reasons(site, lambda _: in_a_job(site)) == [None] * 4
+    assert site.status.read().state is SiteState.WAITING
+
+
+def test_control_as_long_as_the_process_is_there_it_trains(hanging_job):
+    assert reasons(hanging_job, lambda _: in_a_job(hanging_job)) == [None] * 4
+    assert hanging_job.status.read().state is SiteState.TRAINING
 
 
 @pytest.mark.usefixtures("silent_at_once")
