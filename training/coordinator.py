@@ -84,7 +84,7 @@ class Coordinator:
         self._release_relay = ReleaseRelay(charter, self._store, folder / TRANSCRIPT, self._exchange)
         # Damage is found before anything is begun.
         self._go_beyond_the_transcript()
-        self._reached = self._store.state.reached
+        self._reached = self._store.reached
 
     @property
     def rounds(self) -> tuple[RoundRecord, ...]:

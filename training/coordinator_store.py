@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Annotated, Final
 
 import msgspec
 
@@ -25,16 +24,17 @@ from training.round_record import RoundRecord
 
 _LARGEST_STATE = 64 * 1024 * 1024
 _LARGEST_RELEASE = 64 * 1024 * 1024
-_SUM_NAME: Final = r"^(statistics|training)-[0-9]{6,12}[.]bin\Z"
-_SumName = Annotated[str, msgspec.Meta(pattern=_SUM_NAME)]
 
 
 def _sum_name(purpose: Purpose, step: int) -> str:
     return f"{purpose}-{step:06d}.bin"
 
 
-def _step_of(name: str) -> int:
-    return int(name.removesuffix(".bin").rpartition("-")[2])
+def _step_of(purpose: Purpose, name: str) -> int | None:
+    """Which sum is in a file of this name; None if it is not one that `_sum_name` gives."""
+    found = re.fullmatch(rf"{purpose}-([0-9]{{6,12}})[.]bin", name)
+    step = int(found[1]) if found else 0
+    return step if step and name == _sum_name(purpose, step) else None
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,15 +50,12 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cohort: tuple[int, ...]
 
 
-class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Numbers used so far.
+class CoordinatorState(msgspec.Struct, frozen=True):
+    """Numbers used so far. What else is in a file of an earlier version is left alone, and not written again.
 
     Attributes:
         forgotten: up to this round, hospitals may have masked some that this folder, lost or put back since, does not
             know of: for them, one hospital's word is enough. 0 as long as nothing has told of any.
-        statistics: messages with the sums of feature statistics, by file name: those that are in the folder, whatever
-            this state, which may be an older one, was written with.
-        sums: the same for the applied sums.
         asked: whose shares were asked for last, or who is in the sum that was given out last.
         stated: how many rounds hospitals were asked to attest to; who has attested to a number attests to no other.
         given: members that have said that they have the release.
@@ -69,17 +66,10 @@ class CoordinatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epoch: int = 0
     round: int = 0
     forgotten: int = 0
-    statistics: tuple[_SumName, ...] = ()
-    sums: tuple[_SumName, ...] = ()
     asked: Asked | None = None
     stated: int | None = None
     given: tuple[int, ...] = ()
     witnessed: bool = False
-
-    @property
-    def reached(self) -> Reached:
-        """The newest sums that are kept. A folder that was lost or put back may lack some before them."""
-        return Reached(*(max(map(_step_of, names), default=0) for names in (self.statistics, self.sums)))
 
     def cohort_asked(self, purpose: Purpose, step: int) -> tuple[int, ...]:
         """Those over whom this step was to be summed before, if it is the one that was summed last."""
@@ -127,12 +117,16 @@ class CoordinatorStore:
 
     def __init__(self, folder: Path, charter_digest: bytes) -> None:
         self._folder = folder
-        state = self._load(charter_digest.hex())
-        statistics, sums = (self._kept(purpose) for purpose in (Purpose.STATISTICS, Purpose.TRAINING))
-        self.state = msgspec.structs.replace(state, statistics=statistics, sums=sums)
+        self.state = self._load(charter_digest.hex())
+        self._kept = {purpose: self._steps(purpose) for purpose in Purpose}
         # Not in the state, which is written anew whenever a number changes: in a large consortium it would grow to
         # gigabytes.
         self._rounds = round_log(folder)
+
+    @property
+    def reached(self) -> Reached:
+        """The newest sums that are kept. A folder that was lost or put back may lack some before them."""
+        return Reached(*(max(self._kept[purpose], default=0) for purpose in (Purpose.STATISTICS, Purpose.TRAINING)))
 
     @property
     def rounds(self) -> tuple[RoundRecord, ...]:
@@ -177,27 +171,21 @@ class CoordinatorStore:
         Raises:
             InputError: ``unwritable``.
         """
-        name = _sum_name(purpose, step)
-        write_atomically(self._folder / "sums" / name, message, PRIVATE)
-        match purpose:
-            case Purpose.STATISTICS:
-                self.update(statistics=(*self.state.statistics, name))
-            case Purpose.TRAINING:
-                self.update(sums=(*self.state.sums, name))
+        write_atomically(self._folder / "sums" / _sum_name(purpose, step), message, PRIVATE)
+        self._kept[purpose].add(step)
 
     def sums_after(self, purpose: Purpose, step: int) -> tuple[str, ...]:
         """Names of the messages with the sums after the ``step``-th, up to the first that is not here."""
-        kept = frozenset(self.state.statistics if purpose is Purpose.STATISTICS else self.state.sums)
-        following = (_sum_name(purpose, later) for later in count(step + 1))
-        return tuple(takewhile(kept.__contains__, following))
+        following = takewhile(self._kept[purpose].__contains__, count(step + 1))
+        return tuple(_sum_name(purpose, later) for later in following)
 
     def message(self, name: str) -> bytes:
         """A message kept by `keep_sum`, by its name."""
         return read_bounded(self._folder / "sums" / name, 1 << 34)
 
-    def _kept(self, purpose: Purpose) -> tuple[str, ...]:
-        names = (path.name for path in (self._folder / "sums").glob(f"{purpose}-*.bin"))
-        return tuple(sorted(name for name in names if re.fullmatch(_SUM_NAME, name)))
+    def _steps(self, purpose: Purpose) -> set[int]:
+        paths = (self._folder / "sums").glob(f"{purpose}-*.bin")
+        return {step for path in paths if (step := _step_of(purpose, path.name))}
 
     def keep_words(self, reached: Reached, signed: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Keep who says that it has come so far, for those who are behind and come when the others have gone.

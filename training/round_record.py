@@ -87,3 +87,8 @@ def some(names: Sequence[str], most: int) -> str:
 def steps_summed(rounds: Iterable[RoundRecord]) -> frozenset[tuple[Purpose, int]]:
     """Purpose and step of every sum, each once: one that no hospital took is made again, charged, and no progress."""
     return frozenset((record.purpose, record.step) for record in rounds if record.step)
+
+
+def newest_step(rounds: Iterable[RoundRecord]) -> int:
+    """How many sums of training there are, by these records."""
+    return max((record.step for record in rounds if record.purpose is Purpose.TRAINING), default=0)

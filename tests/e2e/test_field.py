@@ -10,6 +10,7 @@ import pytest
 from cli.main import run
 from dp.randomness import secure_generator
 from secagg.charter import Training
+from secagg.masking import Purpose
 from secagg.masking.messages import Sum
 from secagg.wire import open_envelope
 from secagg.wire.envelope import decode
@@ -80,7 +81,7 @@ def run_embedded(field: Field) -> None:
 def sums(field: Field) -> list[bytes]:
     """Every sum as the coordinator keeps it, without the tag: that is from keys which only this run had."""
     store = CoordinatorStore(field.coordinator.path / "coordinator", field.charter.digest)
-    kept = [store.message(name) for name in store.state.sums]
+    kept = [store.message(name) for name in store.sums_after(Purpose.TRAINING, 0)]
     messages = [open_envelope(message, field.charter, len(message)) for message in kept]
     return [bytes(decode(message.payload, Sum).vector) for message in messages]
 

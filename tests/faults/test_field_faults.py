@@ -132,7 +132,7 @@ def test_a_coordinator_killed_once_in_every_phase_goes_on_each_time(tmp_path, ho
         for phase in (*SETTING_UP, *SUMMING, "conclude", "release", "witness"):
             strike_at(field.coordinator, phase, moment, STRIKES[how])
         assert_all_is_well(field)
-        assert field.centre.progress(field.charter).witnessed
+        assert field.centre.store(field.charter).state.witnessed
 
 
 @pytest.mark.slow

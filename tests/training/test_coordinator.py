@@ -11,7 +11,7 @@ import pytest
 
 from dp.ledger import Kind
 from secagg.errors import InputError, ProtocolError, RefusedError, TamperingError
-from secagg.masking import Session
+from secagg.masking import Purpose, Session
 from secagg.masking.messages import Refusal
 from secagg.release.dsse import read_envelope, verify_signatures
 from secagg.release.statement import read_statement
@@ -33,7 +33,7 @@ from tests.support.hospitals import (
 from tests.support.liars import LyingAboutItself, far_ahead, led_by_the_second
 from training.attacks.members import FalseDealer
 from training.coordinator import Coordinator
-from training.coordinator_store import CoordinatorState, CoordinatorStore
+from training.coordinator_store import CoordinatorStore
 from training.engines.base import Exchange, Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.hospital import Hospital
@@ -913,7 +913,9 @@ def test_control_one_that_counts_the_sums_in_its_folder_begins_that_sum_anew_and
 ):
     ward = two_sums_in_the_copy
     stopped_as_it_gives_out_the_fifth_sum(ward, {1})
-    monkeypatch.setattr(CoordinatorState, "reached", property(lambda kept: Reached(0, len(kept.sums))))
+    monkeypatch.setattr(
+        CoordinatorStore, "reached", property(lambda store: Reached(0, len(store._kept[Purpose.TRAINING])))
+    )
     with pytest.raises(ProtocolError, match="Fewer than 3 hospitals answered while agreeing"):
         ward.coordinator().run()
     assert set(ward.refused) == {("h1", "missed-sum"), *((name, "differencing") for name in ("h2", "h3", "h4"))}
@@ -928,7 +930,7 @@ def test_nor_does_one_begin_it_anew_that_lost_the_sums_of_statistics(open_ward):
     with pytest.raises(StoppedHereError):
         ward.coordinator(engine=StopsAtEpochEngine(ward.hospitals, Phase.APPLY, 1, {1})).run()
     assert sorted(ward.sums) == [going_on - 1] * 3 + [going_on]
-    assert ward.coordinator()._store.state.reached == Reached(0, going_on)
+    assert ward.coordinator()._store.reached == Reached(0, going_on)
     assert verified_statement(ward, ward.coordinator().run()).sums == 4
     assert not ward.refused
 
@@ -1355,12 +1357,37 @@ def test_what_was_half_written_when_it_was_killed_is_removed_by_the_next_coordin
 def test_a_damaged_coordinator_state_is_refused(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.MASK, 2)
-    for damage in (b"{", b'{"charter": "\xff"}', b'{"charter": "00", "sums": ["training.bin"]}'):
+    for damage in (b"{", b'{"charter": "\xff"}', b'{"charter": "00", "epoch": "1"}'):
         (ward.folder / "coordinator/coordinator.json").write_bytes(damage)
         with pytest.raises(TamperingError) as caught:
             ward.coordinator()
         assert caught.value.reason == "damaged-coordinator-state"
         assert "Put back a copy" in caught.value.remedy
+
+
+def test_a_state_of_an_earlier_version_is_read_whichever_sums_it_names(open_ward):
+    """It named those that it kept, and was wrong where it was put back: the folder says which there are."""
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 3)
+    path = ward.folder / "coordinator/coordinator.json"
+    earlier = path.read_bytes().replace(b'"asked"', b'"statistics":[],"sums":["training-000001.bin"],"asked"')
+    path.write_bytes(earlier)
+    coordinator = ward.coordinator()
+    assert coordinator.sums == 2
+    assert verified_statement(ward, coordinator.run()).rounds == 4
+    assert not msgspec.json.decode(path.read_bytes()).keys() & {"statistics", "sums"}
+
+
+@pytest.mark.parametrize(
+    "name", ["training-0000002.bin", "training-2.bin", "training-000000.bin", "training-00000b.bin"]
+)
+def test_only_what_is_called_as_it_calls_sums_counts_as_one(open_ward, name):
+    ward = open_ward()
+    ward.stop_before(Phase.MASK, 2)
+    (ward.folder / "coordinator/sums" / name).touch()
+    store = CoordinatorStore(ward.folder / "coordinator", ward.charter.digest)
+    assert store.reached == Reached(0, 1)
+    assert store.sums_after(Purpose.TRAINING, 0) == ("training-000001.bin",)
 
 
 def test_another_charters_coordinator_state_is_refused(open_ward):

@@ -19,12 +19,13 @@ from secagg.charter.folder import read_verified
 from secagg.errors import InputError, ProtocolError, SecaggError, TamperingError
 from secagg.files import PRIVATE, write_atomically
 from training.coordinator import Coordinator
-from training.coordinator_store import CoordinatorState, CoordinatorStore, round_log
+from training.coordinator_store import CoordinatorStore, round_log
 from training.engines.base import Engine
 from training.field.settings import CoordinatorSettings, read_settings
 from training.field.state_file import Schema, read_state
+from training.field.status import SiteState
 from training.json_lines import JsonLines
-from training.round_record import RoundRecord
+from training.round_record import RoundRecord, newest_step
 
 RELEASE_FILE = "release.dsse.json"
 _LARGEST = 64 * 1024 * 1024
@@ -123,9 +124,18 @@ class CoordinatorSite:
         """How long it waits; the defaults where nothing is set."""
         return read_settings(self.settings, CoordinatorSettings) if self.settings.exists() else CoordinatorSettings()
 
-    def progress(self, charter: VerifiedCharter) -> CoordinatorState:
-        """Numbers used so far."""
-        return self._store(charter).state
+    def store(self, charter: VerifiedCharter) -> CoordinatorStore:
+        """Numbers used so far, and which sums there are."""
+        return CoordinatorStore(self.state, charter.digest)
+
+    def doing(self, charter: VerifiedCharter) -> tuple[SiteState, int]:
+        """What it is doing, and how many sums of training there are."""
+        records = self.rounds.records
+        # A round in which it was stopped has no record, though its sum may be kept.
+        sums = max(newest_step(records), self.store(charter).reached.sums)
+        if self.release.exists():
+            return SiteState.RELEASED, sums
+        return SiteState.TRAINING if records else SiteState.WAITING, sums
 
     @property
     def rounds(self) -> JsonLines[RoundRecord]:
@@ -134,13 +144,13 @@ class CoordinatorSite:
 
     def settle_release(self, charter: VerifiedCharter) -> None:
         """Take the release that was made for this run's, whoever has it."""
-        made = self._store(charter).release
+        made = self.store(charter).release
         if made is not None:
             write_atomically(self.release, made)
 
     def has_made_release(self, charter: VerifiedCharter) -> bool:
         """Whether there is a release, which hospitals may have been given already."""
-        return self._store(charter).release is not None
+        return self.store(charter).release is not None
 
     def next_serial(self) -> int:
         """A number for a job, larger than any before, also where this folder was lost: milliseconds since 1970."""
@@ -214,9 +224,6 @@ class CoordinatorSite:
         """How the job with this number ended; None if it ended without a word."""
         outcome = self.last_outcome()
         return outcome if outcome and outcome.serial == serial else None
-
-    def _store(self, charter: VerifiedCharter) -> CoordinatorStore:
-        return CoordinatorStore(self.state, charter.digest)
 
     @property
     def _gathering(self) -> Path:

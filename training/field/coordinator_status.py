@@ -10,7 +10,6 @@ from collections.abc import Mapping
 import msgspec
 
 from secagg.errors import InputError
-from secagg.masking import Purpose
 from training.field.coordinator_site import CoordinatorSite
 from training.field.status import SiteState
 from training.wrong_dealers import WrongDealers
@@ -61,9 +60,8 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
             remedy="Give the folder that `secagg coordinator init` made.",
         )
     charter = site.read_charter()
-    progress, rounds, last = site.progress(charter), site.rounds.records, site.last_outcome()
-    state = _state(site, bool(rounds))
-    recorded = max((record.step for record in rounds if record.purpose is Purpose.TRAINING), default=0)
+    progress, last = site.store(charter).state, site.last_outcome()
+    state, sums = site.doing(charter)
     # Once there is a release, what went wrong before it is over.
     error = last.as_error() if last and (last.lacking or state is not SiteState.RELEASED) else None
     return CoordinatorStatus(
@@ -72,8 +70,7 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
         charter=charter.digest.hex(),
         epochs=progress.epoch,
         rounds=progress.round,
-        # A round in which it was stopped has no record, though its sum may be kept.
-        steps=max(recorded, progress.reached.sums),
+        steps=sums,
         steps_due=charter.charter.training.rounds,
         missing=site.missing(),
         lacking=last.lacking if last else (),
@@ -83,9 +80,3 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
         message=error.message if error else None,
         remedy=error.remedy if error else None,
     )
-
-
-def _state(site: CoordinatorSite, has_begun: bool) -> SiteState:
-    if site.release.exists():
-        return SiteState.RELEASED
-    return SiteState.TRAINING if has_begun else SiteState.WAITING

@@ -6,7 +6,6 @@ ledger, no latch, no sum and no record, so that nothing secret can come into wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,7 +19,7 @@ from secagg.masking import Purpose
 from training.field.coordinator_site import CoordinatorSite
 from training.field.hospital_site import HospitalSite
 from training.field.status import SiteState
-from training.round_record import RoundRecord
+from training.round_record import RoundRecord, newest_step
 from training.run_folder import RunFolder
 from training.run_history import RoundResult, history
 from training.run_lock import is_running
@@ -117,11 +116,14 @@ def read_watched(folder: Path) -> WatchedTraining:
 
 def _of_simulation(folder: RunFolder, running: bool) -> WatchedTraining:
     charter = read_verified(folder.charter)
-    rounds = tuple(map(_measured, history(folder).records))
+    results = history(folder).records
+    rounds = tuple(map(_measured, results))
     state = SiteState.RELEASED if folder.release.exists() else SiteState.TRAINING
     known = [row.epsilon for row in rounds if row.epsilon is not None]
     epsilon = max(known, default=0.0 if _is_private(charter.charter) else None)
-    return msgspec.structs.replace(_watched("simulation", charter, running, state, rounds), epsilon=epsilon)
+    watched = _watched("simulation", charter, running, state, rounds)
+    steps = newest_step(result.record for result in results)
+    return msgspec.structs.replace(watched, epsilon=epsilon, steps=steps)
 
 
 def _of_hospital(site: HospitalSite, running: bool) -> WatchedTraining:
@@ -144,10 +146,8 @@ def _of_hospital(site: HospitalSite, running: bool) -> WatchedTraining:
 def _of_coordinator(site: CoordinatorSite, running: bool) -> WatchedTraining:
     charter = site.read_charter()
     rounds = tuple(_counted(record) for record in site.rounds.records)
-    state = SiteState.RELEASED if site.release.exists() else SiteState.TRAINING if rounds else SiteState.WAITING
-    watched = _watched("coordinator", charter, running, state, rounds)
-    # A round in which it was stopped has no record, though its sum may be kept.
-    return msgspec.structs.replace(watched, steps=max(watched.steps, site.progress(charter).reached.sums))
+    state, steps = site.doing(charter)
+    return msgspec.structs.replace(_watched("coordinator", charter, running, state, rounds), steps=steps)
 
 
 def _watched(
@@ -164,17 +164,13 @@ def _watched(
         state=state.value if running or state not in _LIVE else NOT_RUNNING,
         members=len(content.members),
         threshold=content.threshold,
-        steps=_steps(rounds),
+        steps=0,
         steps_due=content.training.rounds,
         epsilon=None,
         budget=privacy.budget if private else None,
         delta=privacy.delta if private else None,
         rounds=rounds,
     )
-
-
-def _steps(rounds: Iterable[WatchedRound]) -> int:
-    return max((row.step for row in rounds if row.purpose is Purpose.TRAINING), default=0)
 
 
 def _is_private(charter: Charter) -> bool:

@@ -99,7 +99,7 @@ class SumController(Controller):  # type: ignore[misc]
             )
             outcome = site.run_epoch(charter, engine, self._serial, absent, lambda record: _log_round(logger, record))
             logger.info("epoch over", extra={"fields": {"finished": outcome.finished, "reason": outcome.reason}})
-            if outcome.finished and not site.progress(charter).witnessed:
+            if outcome.finished and not site.store(charter).state.witnessed:
                 logger.warning("too few hospitals have signed for the logs and the transcript of this run")
 
     def _await(self, expected: set[int], abort_signal: Signal) -> None:

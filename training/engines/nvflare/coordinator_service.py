@@ -146,7 +146,7 @@ def _run_epoch(
             names = [member.name for member in charter.charter.members]
             gathering = Gathering(jobs, names, tick, partial(tell_missing, site, watcher))
             made = site.has_made_release(charter)
-            if made and not site.progress(charter).lacking(len(names)):
+            if made and not site.store(charter).state.lacking(len(names)):
                 # It is this run's, whatever becomes of signatures for the logs.
                 site.settle_release(charter)
             if not made:
@@ -215,7 +215,7 @@ def _given_up(last: RoundRecord | None) -> str:
 def _end(site: CoordinatorSite, charter: VerifiedCharter, tick: Going, watcher: SiteWatcher) -> Path:
     """Leave, with the release; its file."""
     _part(site, tick)
-    if not site.progress(charter).witnessed:
+    if not site.store(charter).state.witnessed:
         watcher.on_warning(_logs_not_signed())
     return site.release
 

@@ -96,7 +96,7 @@ def wait_with_release(
     Returns:
         Whether they are there.
     """
-    lacking = site.progress(charter).lacking(len(gathering.names))
+    lacking = site.store(charter).state.lacking(len(gathering.names))
     return _signers_are_there(site, charter, gathering, settings, lacking) or gathering.wait_for_any(
         lacking, settings.patience
     )
@@ -109,7 +109,7 @@ def _signers_are_there(
     settings: CoordinatorSettings,
     lacking: Set[int],
 ) -> bool:
-    if site.progress(charter).witnessed:
+    if site.store(charter).state.witnessed:
         return False
     last = site.last_outcome()
     # Who did not sign in a job that ended in order would not in another. After one that was cut off, all linger.

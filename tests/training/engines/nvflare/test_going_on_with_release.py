@@ -116,7 +116,7 @@ def test_those_who_have_it_and_stay_for_that_sign_for_one_anothers_logs(tmp_path
     assert serve(jobs) == []
     assert jobs.begun == [{1, 2, 3, 4}]
     assert who_has(sites, CHECKPOINTS_FILE) == {1, 2, 3, 4}
-    assert sites.coordinator.progress(sites.charter).witnessed
+    assert sites.coordinator.store(sites.charter).state.witnessed
 
 
 def test_as_many_do_as_it_takes_where_one_has_left(tmp_path, serve):
