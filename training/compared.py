@@ -39,9 +39,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class _Found:
-    """A line of the file: which model, and how good it is."""
+    """A line of the file: which model, how many steps it took, and how good it is."""
 
     trained_on: str
+    steps: int
     metrics: Metrics
 
 
@@ -57,8 +58,10 @@ def compare(
     Raises:
         InputError: ``damaged-comparison``, ``unwritable``.
     """
+    charter = comparison.charter
+    steps = comparison.sums * charter.training.local_steps
     kept = _kept(folder)
-    known = {found.trained_on: found.metrics for found in kept.records}
+    known = {found.trained_on: found.metrics for found in kept.records if found.steps == steps}
 
     def tried(what: str, train: Callable[[], Metrics | None]) -> Metrics:
         if what in known:
@@ -70,14 +73,13 @@ def compare(
             # Without the bounds of secure sums a model may diverge, and what the consortium made is there all the same.
             on_no_comparison(what, error)
             return Metrics(None, None, 0)
-        kept.append(_Found(what, metrics))
+        kept.append(_Found(what, steps, metrics))
         return metrics
 
-    charter = comparison.charter
     pooled = tried(_POOLED, partial(comparison.pooled, hospitals))
     curator = None if charter.privacy.mode == "none" else tried(_CURATOR, partial(comparison.curator, hospitals))
     alone = tuple((own.name, tried(f"{own.name} alone", partial(comparison.alone, own))) for own in hospitals)
-    return Compared(comparison.sums * charter.training.local_steps, pooled, curator, alone)
+    return Compared(steps, pooled, curator, alone)
 
 
 def _kept(folder: RunFolder) -> JsonLines[_Found]:

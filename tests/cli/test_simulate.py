@@ -130,6 +130,21 @@ def test_a_comparison_that_is_damaged_is_refused_and_may_be_removed(secagg, here
     assert secagg("simulate", "--resume", "run").code == 0
 
 
+def test_a_comparison_that_took_other_steps_is_made_anew(secagg, here):
+    options = ["--rounds", "1", "--local-steps", "2", "--device", "cpu"]
+    assert secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *options).code == 0
+    kept = here / "run/comparison.jsonl"
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+
+    def shown_of(steps):
+        written = [{**line, "steps": steps, "metrics": {**line["metrics"], "patients": 99_999}} for line in lines]
+        kept.write_text("".join(json.dumps(line) + "\n" for line in written))
+        return secagg("simulate", "--resume", "run", "--json").json["comparison"]["pooled_same_steps"]["patients"]
+
+    assert shown_of(2) == 99_999
+    assert shown_of(1) < 99_999
+
+
 @pytest.mark.parametrize(
     "data",
     [
