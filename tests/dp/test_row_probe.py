@@ -79,6 +79,52 @@ class Dropping(OpenBags):
         return self.drop(super().forward(bags))
 
 
+class Drawing(nn.Module):
+    """Draws, in training, noise of a shape that follows from that of its input."""
+
+    def __init__(self, shape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, rows):
+        return rows + torch.randn(self.shape(rows)) if self.training else rows
+
+
+class SkippedAtRandom(nn.Module):
+    """Stochastic depth by batch or by row, also where the layer that is skipped drops units of its own."""
+
+    def __init__(self, rate, draws) -> None:
+        super().__init__()
+        self.rate, self.draws = rate, draws
+        self.layer = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Dropout(0.3))
+
+    def forward(self, bags):
+        if not self.training:
+            return bags + self.layer(bags)
+        kept = torch.rand((self.draws(bags), 1, 1)) >= self.rate
+        return bags + kept / (1 - self.rate) * self.layer(bags)
+
+
+class Channels(nn.Module):
+    """The model that draws, seen as an image of one channel for each instance."""
+
+    def __init__(self, layer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, bags):
+        return self.layer(bags[..., None]).squeeze(-1)
+
+
+def one_for_all(_rows):
+    return 1
+
+
+def drawing(layer):
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), layer, OpenBags())
+
+
 def bags(instances=BAG, rows=ROWS):
     return torch.randn((rows, instances, WIDTH), generator=torch.Generator().manual_seed(6))
 
@@ -154,3 +200,58 @@ def test_torchs_own_random_numbers_are_left_as_they_were():
     model, before = Noisy(), torch.get_rng_state()
     refusal(model, bags())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        SkippedAtRandom(0.5, one_for_all),
+        SkippedAtRandom(0.9, one_for_all),
+        SkippedAtRandom(0.15, one_for_all),
+        Drawing(lambda rows: (1, *rows.shape[1:])),
+        Drawing(lambda _: ()),
+        nn.Sequential(nn.Dropout(0.2), Drawing(lambda _: ()), nn.Dropout(0.2)),
+    ],
+)
+def test_a_layer_that_draws_once_for_all_rows_is_refused_and_named(layer):
+    refused = refusal(drawing(layer), bags())
+    assert "once for all rows" in refused.message
+    assert refused.culprit.startswith("1")
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3, 1e4])
+def test_it_is_refused_whatever_the_records_are_measured_in(size):
+    class Blanked(nn.Module):
+        def forward(self, rows):
+            return rows * (torch.rand(()) < 0.5) if self.training else rows
+
+    for start in range(8):
+        torch.manual_seed(start)
+        model = nn.Sequential(Blanked(), nn.Linear(5, 8), nn.Linear(8, 2))
+        refusal(model, size * torch.randn(ROWS, 5))
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1e-3, 0.02, 0.1, 0.5, 0.9, 0.98, 0.999, 1.0])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Dropout,
+        nn.AlphaDropout,
+        nn.FeatureAlphaDropout,
+        lambda rate: Channels(nn.Dropout2d(rate)),
+        lambda rate: SkippedAtRandom(min(rate, 0.999), len),
+    ],
+    ids=["dropout", "alpha", "feature-alpha", "channels", "depth-by-row"],
+)
+def test_draws_for_each_row_by_itself_pass_however_rare_they_are(layer, rate):
+    for _ in range(3):
+        require_row_gradients(drawing(layer(rate)), classification_loss, bags(), labels())
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-2])
+def test_draws_for_each_row_pass_also_where_they_are_lost_in_rounding(size):
+    class Tiny(nn.Module):
+        def forward(self, rows):
+            return rows + size * torch.randn(rows.shape) if self.training else rows
+
+    require_row_gradients(drawing(Tiny()), classification_loss, bags(), labels())

@@ -21,7 +21,7 @@ from dp.torch_draws import drawing_from
 from dp.training import SgdSettings, train_privately
 
 CPU = torch.device("cpu")
-PATIENTS, CLIP = 200, 0.5
+PATIENTS, MOST_PATIENTS, CLIP = 200, 5000, 0.5
 EVERYBODY = np.arange(PATIENTS)
 NEXT_TO_NO_NOISE = PrivacyPlan(
     mode="local",
@@ -32,6 +32,13 @@ NEXT_TO_NO_NOISE = PrivacyPlan(
     rounds=1,
     steps_per_round=1,
 )
+
+
+class SkippedForAll(nn.Module):
+    """One draw for all rows of a pass, as of stochastic depth by batch."""
+
+    def forward(self, rows):
+        return 2 * rows * (torch.rand(()) < 0.5) if self.training else rows
 
 
 def model(drop=0.5):
@@ -52,30 +59,36 @@ def records_of(kept):
 
 
 def with_local_noise(kept, drop=0.5, generator=None):
+    return local_sum(model(drop), records_of(kept), loss, generator)
+
+
+def on_the_grid(kept, drop=0.5, generator=None):
+    return grid_sum(model(drop), records_of(kept), loss, generator)
+
+
+def local_sum(module, data, loss, generator=None):
     """The sum that one step releases with next to no noise, in clip norms."""
-    module, data = model(drop), records_of(kept)
     before = torch.cat([parameter.detach().reshape(-1).clone() for parameter in module.parameters()])
     settings = SgdSettings(learning_rate=1.0)
     train_privately(module, data, loss, NEXT_TO_NO_NOISE, settings, generator or secure_generator(), CPU)
     after = torch.cat([parameter.detach().reshape(-1) for parameter in module.parameters()])
-    return (before - after).double().numpy() * len(kept) / CLIP
+    return (before - after).double().numpy() * data.count / CLIP
 
 
-def on_the_grid(kept, drop=0.5, generator=None):
+def grid_sum(module, data, loss, generator=None):
     """The sum of a step of distributed DP-SGD before noise, in units of what one patient may move it by."""
-    module, data = model(drop), records_of(kept)
     shares = NoiseShares(
         cohort=Cohort(hospitals=4, threshold=3, colluding=1),
         noise="skellam",
         field_bits=40,
         noise_multiplier=8.0,
         clip_norm=CLIP,
-        most_patients=PATIENTS,
+        most_patients=MOST_PATIENTS,
         dimension=sum(parameter.numel() for parameter in module.parameters()),
     )
     with per_sample(module) as hooked:
         gradients = ClippedGradients(hooked, loss, shares, CPU, row_size(module, data.features[:1]))
-        return gradients.sum(data, np.arange(len(kept)), generator or secure_generator()) / shares.sensitivity
+        return gradients.sum(data, np.arange(data.count), generator or secure_generator()) / shares.sensitivity
 
 
 def apart(first, second):
@@ -104,6 +117,24 @@ def test_control_with_masks_that_are_known_a_patient_moves_the_sum_by_more_than_
         assert apart(step(EVERYBODY), step(EVERYBODY[1:])) > 3
         # Nobody comes after the last one.
         assert apart(step(EVERYBODY), step(EVERYBODY[:-1])) < 1.1
+
+
+@pytest.mark.parametrize("sum_of", [local_sum, grid_sum])
+def test_control_with_one_draw_for_all_rows_of_a_part_a_patient_moves_the_sum_by_more_than_its_sensitivity(sum_of):
+    """However secret it is. The gradients of each 256 rows add up to nothing, skipped or not; with a patient before
+    them whose own gradient is nothing, the last of them is drawn for with the next."""
+    numbers = np.tile([1.0, -1.0], 2048)
+    numbers.reshape(16, 256)[::2, -2:] = [-1.0, 1.0]
+
+    def step(numbers, key):
+        features = torch.from_numpy(numbers.astype(np.float32))[:, None]
+        data = PatientRecords(features, torch.zeros(len(numbers), dtype=torch.int64), np.arange(len(numbers)))
+        module = nn.Sequential(SkippedForAll(), nn.Linear(1, 1, bias=False))
+        return sum_of(module, data, lambda outputs, _: 100 * outputs.mean(), secure_generator(bytes([key] * 16)))
+
+    without, beside = ([step(patients, key) for key in range(5)] for patients in (numbers, np.r_[0.0, numbers]))
+    assert max(np.linalg.norm(total) for total in without) < 0.1
+    assert max(np.linalg.norm(total) for total in beside) > 3
 
 
 @MODES
