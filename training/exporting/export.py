@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import torch
 from safetensors.numpy import load, save
+from torch import Tensor
 
 from secagg.charter import VerifiedCharter
 from secagg.errors import InputError, SecaggError
@@ -50,8 +51,9 @@ def export_release(folder: Path, kind: ExportFormat) -> tuple[VerifiedRelease, b
     """A release, verified, and the same model as a file of another format. A custom task's code is run.
 
     Raises:
-        InputError: ``extra-missing``, ``too-large``, ``export-differs``, ``nan-scores``; ``not-exported``, for a custom
-            task of which no program can be written; and as `training.whole_model.whole_model`.
+        InputError: ``extra-missing``, ``too-large``, ``export-differs``, ``looks-at-numbers``, ``nan-scores``;
+            ``not-exported``, for a custom task of which no program can be written; and as
+            `training.whole_model.whole_model`.
         TamperingError: as `secagg.release.verify_release`.
     """
     release = verify_release(folder)
@@ -148,29 +150,40 @@ def _as_program(
 
 
 def _written(scoring: Scoring, shape: tuple[int, ...], kind: ExportFormat, attached: Mapping[str, str]) -> bytes:
-    """The program, tried on a few records of ``shape`` that are spread over what the model was trained on."""
+    """The program, tried on a few made-up records of ``shape``."""
     writer = onnx if kind is ExportFormat.ONNX else torchscript
     example = scoring.probe(shape, 2)
     if kind is ExportFormat.TORCHSCRIPT and looks_at_values(scoring, example):
-        raise _differs(kind, "Its code decides by the numbers of its input: use torch.where; or export to safetensors.")
+        raise InputError(
+            "looks-at-numbers",
+            "The model's code looks at the numbers of its input. A TorchScript file cannot: it would do for every "
+            "patient what it did for the first.",
+            remedy="Leave out checks of values, decide with torch.where, or export to safetensors.",
+        )
     data: bytes = writer.write(scoring, example, attached)
     for rows in (1, 5):
-        features = scoring.probe(shape, rows)
-        wanted = scoring(features)
-        if not wanted.isfinite().all():
-            raise InputError(
-                "nan-scores",
-                f"The model does not give finite numbers, so that nobody can say whether it would as {kind}.",
-                remedy="Its training diverged, or its code takes other records; export to safetensors.",
-            )
+        features, wanted = _tried(scoring, shape, rows, kind)
         if not torch.allclose(wanted, writer.score(data, features), atol=_CLOSE):
-            raise _differs(kind, "Its code depends on more than its input; export to safetensors.")
+            raise InputError(
+                "export-differs",
+                f"As {kind} the model would give other numbers than as it was trained.",
+                remedy="Its code depends on more than its input; export to safetensors.",
+            )
     return data
 
 
-def _differs(kind: ExportFormat, remedy: str) -> InputError:
-    return InputError(
-        "export-differs", f"As {kind} the model would give other numbers than as it was trained.", remedy=remedy
+def _tried(scoring: Scoring, shape: tuple[int, ...], rows: int, kind: ExportFormat) -> tuple[Tensor, Tensor]:
+    """Made-up records, and the finite numbers that the model gives for them."""
+    # A logarithm or a root takes only numbers above 0.
+    for lowest in (-1.0, 0.0):
+        features = scoring.probe(shape, rows, lowest)
+        scores = scoring(features)
+        if scores.isfinite().all():
+            return features, scores
+    raise InputError(
+        "nan-scores",
+        f"The model gives no finite numbers for made-up records, so {kind} cannot be compared with it.",
+        remedy="If its training diverged, train again. If its code takes only some numbers, export to safetensors.",
     )
 
 

@@ -37,10 +37,13 @@ class Scoring(nn.Module):
         """Probabilities."""
         return self._task.scores(self.model(self.scale(features)))
 
-    def probe(self, shape: tuple[int, ...], rows: int) -> Tensor:
-        """Features float32 (rows, *shape) to try the model with, the same every time, spread over what it was trained
-        on: to the model they are numbers from -1 to 1, or up to two standard deviations from the mean."""
-        spread = np.random.default_rng(rows).uniform(-1.0, 1.0, (rows, *shape))
+    def probe(self, shape: tuple[int, ...], rows: int, lowest: float = -1.0) -> Tensor:
+        """Features float32 (rows, *shape) to try the model with, the same every time.
+
+        Where columns are scaled they are spread over the bounds, or two standard deviations to each side of the mean;
+        otherwise from -1 to 1, as pixels are, for nobody here knows better. With ``lowest`` 0 over the upper half.
+        """
+        spread = np.random.default_rng(rows).uniform(lowest, 1.0, (rows, *shape))
         return self.scale.undone(torch.from_numpy(spread)).float()
 
 
