@@ -13,11 +13,12 @@ from secagg.wire import Stage
 
 KINDS: Final[Mapping[str, str]] = {
     "ADVERTISE": "public keys for one epoch",
-    "DEAL": "shares of the keys that hide its updates, and of surplus noise, each encrypted for one other hospital",
+    "DEAL": "shares of the keys that hide its updates, and of surplus noise where there is any, "
+    "each encrypted for one other hospital",
     "ACKNOWLEDGE": "a confirmation, encrypted, that it has the key of the epoch",
     "MASKED": "its update, or sums over its columns, with the counts that go with them: masked or encrypted",
     "AGREE": "its signature on the list of hospitals in a sum",
-    "REVEAL": "what removes the masks, and surplus noise, from the sum of all, and from nothing else",
+    "REVEAL": "what removes masks, and surplus noise where there is any, from the sum of all, and from nothing else",
     "REFUSAL": "a refusal, and the reason for it",
     "STATUS": "how many sums it has",
     "SNAPSHOT": "the model and its progress, encrypted for one hospital that was behind",

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from secagg.egress import Direction, EgressEntry
-from training.reporting.egress import egress_of
+from training.reporting.egress import KINDS, egress_of
 
 
 def entry(stage, sequence=1):
@@ -30,6 +30,11 @@ def test_messages_of_an_unknown_kind_are_counted_after_all_others():
     found = egress_of([entry(stage, sequence) for sequence, stage in enumerate(names, start=1)])
     assert [stage.stage for stage in found.stages] == ["MASKED", "STATUS", "ANOTHER", "UNHEARD_OF"]
     assert found.messages == 4
+
+
+@pytest.mark.parametrize("stage", ["DEAL", "REVEAL"])
+def test_nothing_is_said_to_have_left_of_surplus_noise_where_there_is_none(stage):
+    assert "surplus noise where there is any" in KINDS[stage]
 
 
 @pytest.mark.parametrize("stage", ["MASKED\n", "masked", "", "A" * 21])
