@@ -26,7 +26,7 @@ from training.hospital_setup import HospitalSetup, split_patients
 from training.metrics import Metrics
 from training.model_state import load
 from training.own_code_faults import in_full
-from training.records import concatenate
+from training.records import Records, concatenate
 from training.round_record import RoundRecord
 from training.run_history import RoundResult
 from training.scaling import constant_columns
@@ -69,11 +69,14 @@ class SimulatedConsortium:
         self.device = resolve_device(settings.device)
         self.numbers = {member.name: number for number, member in enumerate(charter.charter.members, 1)}
         self.patients = []
-        tests = []
+        tests: list[Records] = []
+        homes: list[str] = []
         for site in sites:
             train, test = split_patients(site.records, task)
             self.patients.append(HospitalPatients(site.name, train))
-            tests += [test] if test else []
+            if test:
+                tests.append(test)
+                homes += [site.name] * test.patient_count
         self._overlap: tuple[Caution, ...] = ()
         with in_full():
             self.test = read_test(settings.source, task)
@@ -82,7 +85,7 @@ class SimulatedConsortium:
             self._overlap = overlap(self.test, self.patients).cautions()
         elif tests:
             self.test = concatenate(tests)
-            self._overlap = of_the_held_back(self.test, self.patients)
+            self._overlap = of_the_held_back(self.test, homes, self.patients)
         self.failures: list[SecaggError] = []
         self._refused: list[tuple[str, str]] = []
         self._before = 0

@@ -79,16 +79,19 @@ def trained_on(sites: Sequence[Site], task: Task) -> list[HospitalPatients]:
     return [HospitalPatients(site.name, split_patients(site.records, task)[0]) for site in sites]
 
 
-def overlap(test: Records, hospitals: Sequence[HospitalPatients]) -> Overlap:
-    """Compare patients that are tested on with those that hospitals train on.
+def overlap(test: Records, hospitals: Sequence[HospitalPatients], homes: Sequence[str] = ()) -> Overlap:
+    """Compare patients that are tested on with those that hospitals train on; with ``homes``, that others train on.
 
     A patient without a name, or where names tell nobody apart, is found by one row that is the same in all features,
     whatever the label. So are patients with other names, if they are most of them: an extract may have new names.
+
+    Args:
+        homes: for each patient that is tested on, the hospital that it is of, if it is of one.
     """
-    rows = _compare("records", test, hospitals)
+    rows = _compare("records", test, hospitals, homes)
     if not all(_has_names(records) for records in (test, *(hospital.train for hospital in hospitals))):
         return replace(rows, is_certain=rows.is_most)
-    names = _compare("names", test, hospitals)
+    names = _compare("names", test, hospitals, homes)
     if not names.tells_apart:
         return names if names.found and not rows.is_most else replace(rows, is_certain=rows.is_most)
     if names.found:
@@ -107,26 +110,39 @@ def require_untrained(test: Records, hospitals: Sequence[HospitalPatients]) -> N
         raise found.refusal()
 
 
-def of_the_held_back(held_back: Records, hospitals: Sequence[HospitalPatients]) -> tuple[Caution, ...]:
+def of_the_held_back(
+    held_back: Records, homes: Sequence[str], hospitals: Sequence[HospitalPatients]
+) -> tuple[Caution, ...]:
     """What is to be told where patients whom one hospital holds back may be trained on at another.
 
-    Rows that are alike are nothing to tell of unless most are: those of a hospital's own patients may be.
+    Rows that are alike are nothing to tell of unless most are, and unless rows tell a hospital's own patients apart:
+    of a few yes/no answers most people share theirs with somebody.
+
+    Args:
+        homes: for each held-back patient, the hospital that holds it back.
     """
-    found = overlap(replace(held_back, source="the hospitals' held-back parts"), hospitals)
-    if found.alike == "records" and 2 * found.found <= found.patients:
+    found = overlap(replace(held_back, source="the hospitals' held-back parts"), hospitals, homes)
+    if found.alike == "records" and (2 * found.found <= found.patients or not _rows_tell_apart(hospitals)):
         return ()
     return tuple(replace(caution, remedy=_HELD_BACK) for caution in found.cautions())
+
+
+def _rows_tell_apart(hospitals: Sequence[HospitalPatients]) -> bool:
+    """Whether at most hospitals most patients have rows that nobody else has there; what others have is left out."""
+    most = [hospital for hospital in hospitals if _compare("records", hospital.train, [hospital]).tells_apart]
+    return 2 * len(most) > len(hospitals)
 
 
 def _has_names(records: Records) -> bool:
     return records.marks is not None and records.marks.shape[1] > 1
 
 
-def _compare(marks: _Marks, test: Records, hospitals: Sequence[HospitalPatients]) -> Overlap:
+def _compare(marks: _Marks, test: Records, hospitals: Sequence[HospitalPatients], homes: Sequence[str] = ()) -> Overlap:
     tested: dict[bytes, set[int]] = defaultdict(set)
     for patient, mark in _recognised_by(marks, test):
         tested[mark].add(patient)
     owners: dict[bytes, tuple[str, int]] = {}
+    trained: dict[bytes, set[str]] = defaultdict(set)
     found, alike, whose = set[int](), set[tuple[str, int]](), set[str]()
     for hospital in hospitals:
         for patient, mark in _recognised_by(marks, hospital.train):
@@ -135,8 +151,13 @@ def _compare(marks: _Marks, test: Records, hospitals: Sequence[HospitalPatients]
             if owner != somebody:
                 alike |= {owner, somebody}
             if mark in tested:
-                found |= tested[mark]
-                whose.add(hospital.name)
+                trained[mark].add(hospital.name)
+    for mark, at in trained.items():
+        for patient in tested[mark]:
+            elsewhere = at - {homes[patient]} if homes else at
+            if elsewhere:
+                found.add(patient)
+                whose |= elsewhere
     names = tuple(hospital.name for hospital in hospitals if hospital.name in whose)
     return Overlap(test.source, test.patient_count, len(found), names, marks, _tells_apart(alike, hospitals))
 

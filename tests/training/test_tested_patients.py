@@ -197,6 +197,32 @@ def test_so_are_most_rows_where_nobody_has_a_name(held_back, tables):
     assert "the records of" in caution.message
 
 
+def answer_yes_or_no(tables):
+    """Other patients at every hospital, of whom two yes/no answers are known."""
+    random = np.random.default_rng(3)
+    for path in tables:
+        path.write_text("age,dose,ill\n" + "".join(f"{a},{b},{c}\n" for a, b, c in random.integers(0, 2, (60, 3))))
+
+
+def test_control_a_few_answers_tell_nobody_apart_and_nothing_is_told_of(held_back, tables):
+    answer_yes_or_no(tables)
+    assert held_back(tables, division="stratified") == ()
+
+
+def test_nor_is_it_where_hospitals_number_their_patients_from_one_and_divide_by_patient(held_back, tables):
+    answer_yes_or_no(tables)
+    number_from_one(*tables)
+    assert held_back(tables, patient="who", division="by-patient") == ()
+
+
+def test_only_hospitals_that_train_on_others_held_back_patients_are_named(held_back, tables):
+    """The third has rows of its own, each of them twice."""
+    rewrite(tables[1], lambda head, _: [head, *reversed(tables[0].read_text().splitlines()[1:])])
+    rewrite(tables[2], lambda head, rows: [head, *rows[:8], *rows[:8]])
+    (caution,) = held_back(tables, division="stratified")
+    assert caution.message.split(" trained on, ")[1].startswith("at h1, h2. ")
+
+
 def test_control_divided_by_patient_whoever_is_held_back_is_so_everywhere(held_back, tables):
     known_to_all(tables)
     assert held_back(tables, patient="who", division="by-patient") == ()
