@@ -174,7 +174,7 @@ def _noise(charter: CharterFacts) -> str:
     if not charter.noise_levels:
         return "the noise that was drawn."
     return (
-        "the noise that stays in a sum. Where so many hospitals are in it that there is more than needed, that surplus "
+        "the noise that stays in a sum. If more hospitals are in it than were counted on, the surplus of their noise "
         "is revealed to the coordinator, which subtracts it."
     )
 

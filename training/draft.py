@@ -128,7 +128,16 @@ def task_of(charter: Charter) -> PreparedTask:
     Raises:
         InputError: if the task cannot be built.
     """
-    return make_task(TaskSpec.from_settings(charter.task.kind, charter.task.settings_json()))
+    return make_task(task_spec(charter))
+
+
+def task_spec(charter: Charter) -> TaskSpec:
+    """What a charter says of its task.
+
+    Raises:
+        InputError: ``bad-task``.
+    """
+    return TaskSpec.from_settings(charter.task.kind, charter.task.settings_json())
 
 
 def task_choice(spec: TaskSpec) -> TaskChoice:

@@ -13,10 +13,11 @@ from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES, shared_key
 from secagg.identity import fingerprint
 from secagg.release import VerifiedRelease
+from training.draft import task_spec
 from training.export_format import ExportFormat
 from training.exporting.attachment import interface_of
 from training.markdown import code, text
-from training.model_card_input import BLANK, input_and_output, task_spec
+from training.model_card_input import BLANK, input_and_output
 from training.privacy_plan import privacy_plan, rounds_stated
 from training.reporting.assumptions import counts_in_sums
 from training.tasks.spec import IMAGES

@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from secagg.charter import Charter
+from training.draft import task_spec
 from training.export_format import ExportFormat
 from training.exporting.attachment import Interface, interface_of
 from training.markdown import code
-from training.tasks.spec import IMAGES, TABULAR, TaskSpec, level_key
+from training.tasks.spec import IMAGES, TABULAR, level_key
 
 BLANK: Final = "**[TO BE FILLED IN BY THE OWNERS]**"
 _SHOWN_FEATURES: Final = 60
-
-
-def task_spec(charter: Charter) -> TaskSpec:
-    """A charter's task."""
-    return TaskSpec.from_settings(charter.task.kind, charter.task.settings_json())
 
 
 def input_and_output(charter: Charter, kind: ExportFormat, constant: Sequence[str]) -> str:

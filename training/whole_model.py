@@ -18,10 +18,10 @@ from torch import nn
 from secagg.errors import InputError
 from secagg.release import VerifiedRelease, verify_release
 from secagg.release.statement import MODEL_FILE
-from training.draft import task_of
+from training.draft import task_of, task_spec
 from training.model_state import ModelLayout, load, model_digest
 from training.tasks.low_rank import merged
-from training.tasks.spec import TaskSpec, input_names
+from training.tasks.spec import input_names
 
 SCALING: Final = "standardisation."
 
@@ -45,9 +45,8 @@ def constant_columns(release: VerifiedRelease, tensors: Mapping[str, np.ndarray]
     Args:
         tensors: of the release.
     """
-    task = release.charter.charter.task
     constant = np.isinf(tensors.get(f"{SCALING}std", np.zeros(0)))
-    names = input_names(TaskSpec.from_settings(task.kind, task.settings_json()).data)
+    names = input_names(task_spec(release.charter.charter).data)
     if len(names) != len(constant):
         # Those of a custom task may be known to its code alone.
         names = tuple(f"column {number}" for number in range(1, len(constant) + 1))

@@ -198,7 +198,7 @@ def test_large_images_are_scored_a_few_at_a_time_and_as_all_at_once(monkeypatch:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "auc"])
-def test_a_patient_without_a_score_is_counted_as_one_that_is_told_wrong_and_is_no_error(metric: str) -> None:
+def test_a_patient_without_a_score_is_counted_as_one_for_whom_the_model_is_wrong_and_is_no_error(metric: str) -> None:
     model = nn.Linear(1, 1)
     nn.init.constant_(model.weight, float("nan"))
     task = TabularTask(spec_of(metric))

@@ -16,8 +16,8 @@ import msgspec
 from secagg.charter.model import Charter
 from secagg.errors import TamperingError
 from secagg.release.unusable import unusable
-from training.task import TaskSpec
-from training.tasks.spec import TABULAR, input_names
+from training.draft import task_spec
+from training.tasks.spec import TABULAR, TaskSpec, input_names
 
 STATEMENT: Final = "secagg.statement"
 MODEL: Final = "secagg.model"
@@ -55,7 +55,7 @@ def interface_of(
     charter: Charter, scaling: str, low: tuple[float, ...] = (), high: tuple[float, ...] = ()
 ) -> Interface:
     """The interface of a charter's model."""
-    spec = TaskSpec.from_settings(charter.task.kind, charter.task.settings_json())
+    spec = task_spec(charter)
     data = spec.data
     names = input_names(data) if data.features else ()
     shape: tuple[int, ...] | None = (data.image_channels, data.image_size, data.image_size)

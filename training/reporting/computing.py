@@ -138,7 +138,6 @@ def _charter(charter: VerifiedCharter) -> CharterFacts:
         name=content.name,
         digest=charter.digest.hex(),
         members=tuple(MemberFacts(member.name, fingerprint(member.public_key)) for member in content.members),
-        threshold=content.threshold,
         surely_summed=content.surely_summed,
         max_colluding=content.max_colluding,
         scheme=content.scheme,

@@ -27,7 +27,7 @@ class CharterFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the hospitals agreed on, as far as a report speaks of it.
 
     Attributes:
-        surely_summed: the fewest hospitals that any sum is over, which among neighbours may be below the threshold.
+        surely_summed: the fewest hospitals that any sum is over, which among neighbours may be below its threshold.
         noise_levels: the numbers of survivors from which on surplus noise is removed; none: all of it stays in the sum.
         budget: the epsilon that the run may cost each patient, by the charter.
     """
@@ -35,7 +35,6 @@ class CharterFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     digest: str
     members: tuple[MemberFacts, ...]
-    threshold: int
     surely_summed: int
     max_colluding: int
     scheme: str
