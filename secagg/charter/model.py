@@ -43,7 +43,7 @@ class Charter(Section, frozen=True):
 
     Attributes:
         members: in the order that numbers them: the i-th member is number i, from 1, on the wire and in shares.
-        threshold: t, the fewest hospitals of which a sum is ever taken.
+        threshold: t, the fewest hospitals that a sum is asked for.
         max_colluding: c, how many members may collude with the coordinator.
         scheme: ``mask``: the coordinator sees the sum and no more. ``double-lock``: masked values inside BFV; it does
             not see the sum either. ``bfv`` and ``ckks``: encrypted under one key that every hospital has, and so open
