@@ -107,7 +107,7 @@ def _training(release: VerifiedRelease) -> str:
     )
     table = "\n".join(f"| {term} | {text(value)} |" for term, value in facts)
     shown = counts_in_sums(charter)
-    counts = f" Whoever saw a sum saw totals over the hospitals in it, {'; '.join(shown)}." if shown else ""
+    counts = f" Whoever saw a sum saw, over all hospitals in it: {'; '.join(shown)}." if shown else ""
     records = f"Records: {BLANK}: which patients, from when to when. No hospital sent a count in clear.{counts}"
     return f"## Training\n\n{records}\n\n| | |\n|---|---|\n{table}"
 

@@ -69,8 +69,8 @@ def test_so_is_the_name_of_the_file(release, name):
 
 def test_the_card_says_which_numbers_of_patients_sums_have_shown(release):
     card = model_card(release, ExportFormat.ONNX, "m.onnx", "00")
-    assert "No hospital sent a count in clear. Whoever saw a sum saw totals over the hospitals in it, " in card
-    assert "of patients trained on." in card
+    told = "Whoever saw a sum saw, over all hospitals in it: how many patients were trained on, counting"
+    assert f"No hospital sent a count in clear. {told}" in card
 
 
 CLASSES = {

@@ -79,14 +79,19 @@ def not_protected(charter: Charter) -> tuple[str, ...]:
 
 
 def counts_in_sums(charter: Charter) -> tuple[str, ...]:
-    """Of what a sum of this charter shows the exact total, over the hospitals in it, to whoever sees it."""
+    """What sums of this charter show exactly, over the hospitals in them, to whoever sees them: "how many ..."."""
     shown = []
     if charter.training.weighting == "records":
-        shown.append("of patients trained on")
+        shown.append(
+            f"how many patients were trained on, counting {charter.encoding.max_weight:,} of a hospital at most"
+        )
     if charter.metrics.release == "exact":
-        shown.append("of patients held back for validation")
+        shown.append(
+            "how many were held back for validation, and for how many of these the model was right, or, with AUC, how "
+            "many of them have each class and score"
+        )
     if charter.statistics.features:
-        shown.append("of rows, where statistics are summed")
+        shown.append("how many rows there are, in the sum of statistics")
     return tuple(shown)
 
 
@@ -94,7 +99,7 @@ def _numbers_of_patients(charter: Charter) -> tuple[str, ...]:
     shown = counts_in_sums(charter)
     if not shown:
         return ()
-    line = f"Numbers of patients: whoever sees a sum sees totals over the hospitals in it, {'; '.join(shown)}."
+    line = f"Numbers of patients. Whoever sees a sum sees, over all hospitals in it: {'; '.join(shown)}."
     if charter.training.weighting == "records" or charter.metrics.release == "exact":
         line += " If a hospital is in one sum and not in the next, its own numbers are the difference."
     return (line,)

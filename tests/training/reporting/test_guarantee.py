@@ -201,12 +201,19 @@ def test_with_one_key_for_all_a_single_hospital_needs_no_forged_sum():
 
 
 COUNTS = {
-    "weights": ({"training": Training(rounds=3, weighting="records")}, "of patients trained on"),
+    "weights": (
+        {"training": Training(rounds=3, weighting="records")},
+        "how many patients were trained on, counting 10,000 of a hospital at most",
+    ),
     "metrics": (
         {"training": UNIFORM, "metrics": Metrics(release="exact", cells=2)},
-        "of patients held back for validation",
+        "how many were held back for validation, and for how many of these the model was right, or, with AUC, how "
+        "many of them have each class and score",
     ),
-    "statistics": ({"training": UNIFORM, "statistics": Statistics(features=2)}, "of rows, where statistics are summed"),
+    "statistics": (
+        {"training": UNIFORM, "statistics": Statistics(features=2)},
+        "how many rows there are, in the sum of statistics",
+    ),
 }
 
 
@@ -214,7 +221,7 @@ COUNTS = {
 def test_of_what_sums_show_of_numbers_of_patients_it_is_said_that_nothing_hides_it(settings, totals):
     told = guarantee_of(make_charter(IDENTITIES, **settings), 3, 3).not_protected
     (line,) = (text for text in told if "Numbers of patients" in text)
-    assert f"totals over the hospitals in it, {totals}." in line
+    assert f"over all hospitals in it: {totals}." in line
 
 
 @pytest.mark.parametrize("charter", [LOCAL, shared_noise(), make_charter(IDENTITIES, training=UNIFORM)])
