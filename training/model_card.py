@@ -105,7 +105,7 @@ def _training(release: VerifiedRelease) -> str:
             f"{charter.training.server.optimizer}, rate {charter.training.server.learning_rate:g}",
         ),
     )
-    table = "\n".join(f"| {term} | {text(value)} |" for term, value in facts)
+    table = "\n".join(f"| {term} | {value} |" for term, value in facts)
     shown = counts_in_sums(charter)
     counts = f" Whoever saw a sum saw, over all hospitals in it: {'; '.join(shown)}." if shown else ""
     records = f"Records: {BLANK}: which patients, from when to when. No hospital sent a count in clear.{counts}"
@@ -114,7 +114,9 @@ def _training(release: VerifiedRelease) -> str:
 
 def _start(charter: Charter) -> list[tuple[str, str]]:
     model = task_spec(charter).model
-    return [("starts from", f"{model.backbone}, SHA-256 {model.backbone_sha256}")] if model.backbone else []
+    if not model.backbone:
+        return []
+    return [("starts from", f"{_in_a_table(model.backbone)}, SHA-256 {model.backbone_sha256}")]
 
 
 def _colluders(charter: Charter) -> str:
@@ -126,8 +128,8 @@ def _privacy(release: VerifiedRelease) -> str:
     told = _own_privacy(release)
     if backbone:
         told += (
-            f"\n\nThis file holds {code(backbone)} too, as it was or trained further. Nothing here says what that file "
-            "reveals of the patients it was made from."
+            f"\n\nThis file holds {code(backbone)} too, as it was or trained further, but for a last layer that "
+            "was made new. Nothing here says what that file reveals of the patients it was made from."
         )
     return told
 
@@ -194,10 +196,8 @@ def _seen(charter: Charter) -> str:
 
 def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:
     predicate = release.statement.predicate
-    # The one character that ends a table's cell even inside code.
-    this = code(file_name).replace("|", r"\|")
     rows = (
-        (f"this file, {this}, SHA-256", sha256),
+        (f"this file, {_in_a_table(file_name)}, SHA-256", sha256),
         ("the release's model file, SHA-256, signed by all owners", release.statement.model_sha256),
         ("model digest", predicate.model_digest),
         ("charter", predicate.charter),
@@ -213,6 +213,11 @@ def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:
     )
 
 
-def _quoted(text: str) -> str:
+def _in_a_table(value: str) -> str:
+    """A value as code in a cell, which one character ends even there."""
+    return code(value).replace("|", r"\|")
+
+
+def _quoted(value: str) -> str:
     """JSON's strings are YAML's too."""
-    return json.dumps(text)
+    return json.dumps(value)

@@ -38,6 +38,8 @@ def input_and_output(charter: Charter, kind: ExportFormat, constant: Sequence[st
             "Left out of account, because all patients of the training had the same value there: "
             f"{_listed(constant)}. A patient with another number in them gets the same probabilities.",
         ]
+    if task_spec(charter).is_custom:
+        lines += ["", "The task's own code may do otherwise than is said here of classes and columns."]
     return "\n".join(lines)
 
 
@@ -56,23 +58,26 @@ def _classes(charter: Charter) -> str:
     spec = task_spec(charter)
     data, last = spec.data, spec.data.classes - 1
     if data.class_names:
-        told = f"Class {', class '.join(f'{number} is {code(name)}' for number, name in enumerate(data.class_names))}."
-    elif not data.label or spec.kind == IMAGES:
-        return f"What classes 0 to {last} stand for: {BLANK}."
-    elif data.positive_above is None:
-        told = f"The class is the number in the column {code(data.label)}, 0 to {last}. What they stand for: {BLANK}."
-    else:
-        above = f"a number above {level_key(data.positive_above)} in the column {code(data.label)}"
-        told = f"Class 1 is {above}, class 0 any other. What they stand for: {BLANK}."
-    return f"{told} The task's own code may have changed that." if spec.is_custom else told
+        return f"Class {', class '.join(f'{number} is {code(name)}' for number, name in enumerate(data.class_names))}."
+    if not data.label or spec.kind == IMAGES:
+        return f"What the classes 0 to {last} stand for: {BLANK}."
+    if data.positive_above is None:
+        return f"The class is the number in the column {code(data.label)}, 0 to {last}. What they stand for: {BLANK}."
+    above = f"a number above {level_key(data.positive_above)} in the column {code(data.label)}"
+    return f"Class 1 is {above}, class 0 any other. What they stand for: {BLANK}."
 
 
 def _levels(charter: Charter) -> str:
-    """What zeros in all columns of a categorical one mean."""
+    """What it means where all columns of a categorical variable are 0."""
     data = task_spec(charter).data
     levels = {name: data.categorical[name] for name in data.features if name in data.categorical}
     first = [f"{name}={level_key(of_it[0])}" for name, of_it in levels.items() if of_it]
-    return f" Zeros in all columns of a categorical one mean the level without one: {_listed(first)}." if first else ""
+    if not first:
+        return ""
+    return (
+        " Where all columns of a categorical variable are 0, its value is the level that has no column: "
+        f"{_listed(first)}."
+    )
 
 
 def _holes(charter: Charter) -> str:

@@ -86,11 +86,10 @@ CLASSES = {
         task(IMAGES, class_names=("malignant", "be`nign")),
         "Class 0 is `malignant`, class 1 is ``be`nign``.",
     ),
-    "an archive": (task(IMAGES, classes=3), f"What classes 0 to 2 stand for: {BLANK}."),
+    "an archive": (task(IMAGES, classes=3), f"What the classes 0 to 2 stand for: {BLANK}."),
     "somebody's own code": (
         task("mine:build", label="ill", positive_above=5),
-        "Class 1 is a number above 5 in the column `ill`, class 0 any other. "
-        f"What they stand for: {BLANK}. The task's own code may have changed that.",
+        f"Class 1 is a number above 5 in the column `ill`, class 0 any other. What they stand for: {BLANK}.",
     ),
 }
 
@@ -103,24 +102,38 @@ def test_the_card_says_what_each_class_is_and_leaves_open_what_nobody_has_said(r
 def test_the_card_says_what_the_level_without_a_column_is_and_that_holes_were_left_out(release):
     data = {"features": ("age", "sex"), "categorical": {"sex": ("f", "m")}, "missing": "drop-row"}
     card = model_card(of_task(release, tabular_spec(**data)), ExportFormat.ONNX, "m.onnx", "00")
-    assert "`age`, `sex=m`. Zeros in all columns of a categorical one mean the level without one: `sex=f`." in card
+    told = "Where all columns of a categorical variable are 0, its value is the level that has no column: `sex=f`."
+    assert f"`age`, `sex=m`. {told}" in card
     assert "(NaN) means nothing. Rows with a missing value were left out of the training." in card
     other = model_card(release, ExportFormat.ONNX, "m.onnx", "00")
-    assert "Zeros in all columns" not in other
+    assert "a categorical variable" not in other
     assert "left out of the training" not in other
+
+
+HEDGE = "The task's own code may do otherwise than is said here of classes and columns."
+
+
+def test_of_a_custom_task_it_says_that_its_own_code_may_do_otherwise(release):
+    spec = task("mine:build", label="ill", features=("age",), missing="drop-row")
+    section = model_card(of_task(release, spec), ExportFormat.ONNX, "m.onnx", "00").split("## Training")[0]
+    assert section.endswith(f"left out of the training.\n\n{HEDGE}\n\n")
+
+
+def test_control_of_a_built_in_one_it_does_not(release):
+    assert HEDGE not in model_card(release, ExportFormat.ONNX, "m.onnx", "00")
 
 
 def test_the_card_names_the_backbone_that_is_in_the_file_and_what_it_takes_to_check_it(release):
     spec = TaskSpec.from_settings(
         "mine:build",
         msgspec.json.encode(
-            {"model": {"train": "last-layer", "backbone": "chest.safetensors", "backbone_sha256": "9f" * 32}}
+            {"model": {"train": "last-layer", "backbone": "_chest_.safetensors", "backbone_sha256": "9f" * 32}}
         ),
     )
     card = model_card(of_task(release, spec), ExportFormat.ONNX, "m.onnx", "00")
-    assert f"| starts from | chest.safetensors, SHA-256 {'9f' * 32} |" in card
-    assert "This file holds `chest.safetensors` too" in card
-    assert "and with the backbone `chest.safetensors`, and with the code of `mine:build`, anybody can check" in card
+    assert f"| starts from | `_chest_.safetensors`, SHA-256 {'9f' * 32} |" in card
+    assert "This file holds `_chest_.safetensors` too, as it was or trained further, but for a last layer" in card
+    assert "and with the backbone `_chest_.safetensors`, and with the code of `mine:build`, anybody can check" in card
 
 
 def test_control_where_there_is_neither_the_charter_is_enough(release):
