@@ -98,7 +98,7 @@ def _read(path: Path) -> ReportDocument:
             "not-a-report",
             f"{path} is not a report: {error}.",
             culprit=str(path),
-            remedy="Give the JSON file that `secagg audit report` wrote beside the page.",
+            remedy="Give the JSON file that `secagg audit report` wrote beside the page, to the version that wrote it.",
         ) from error
     if document.to_json() != data:
         raise _differs(path, "its formatting", "it is not written as secagg writes it")
