@@ -29,7 +29,7 @@ from training.field.hospital_site import HospitalSite
 from training.field.serials import take_serial
 from training.field.settings import HospitalSettings, read_settings
 from training.field.site_log import fields_of, site_log
-from training.field.status import SiteState, SiteStatus, StatusFile, not_taking_part
+from training.field.status import SiteState, SiteStatus, StatusFile, not_taking_part, why
 from training.hospital import Hospital
 from training.hospital_setup import HospitalSetup
 from training.scaling import constant_columns
@@ -93,7 +93,6 @@ class Attendance:
             self._constant = hospital.constant_columns
             for caution in constant_columns(self._constant):
                 _warn(self._logger, "statistics", caution)
-        why = hospital.stopped or hospital.rolled_back
         use = hospital.budget_use
         if use and use.alert > self._alert:
             self._alert = use.alert
@@ -108,9 +107,7 @@ class Attendance:
             steps_due=self._charter.charter.training.rounds,
             epsilon=hospital.epsilon,
             budget=use,
-            reason=why.reason if why else None,
-            message=why.message if why else None,
-            remedy=why.remedy if why else None,
+            **why(hospital.stopped or hospital.rolled_back),
         )
         try:
             self._status.write(status)

@@ -11,7 +11,7 @@ import msgspec
 
 from secagg.errors import InputError
 from training.field.coordinator_site import CoordinatorSite
-from training.field.status import SiteState
+from training.field.status import SiteState, why
 from training.wrong_dealers import WrongDealers
 
 
@@ -76,7 +76,5 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
         lacking=last.lacking if last else (),
         witnessed=progress.witnessed,
         left_out=WrongDealers(site.state, charter).rounds,
-        reason=error.reason if error else None,
-        message=error.message if error else None,
-        remedy=error.remedy if error else None,
+        **why(error),
     )

@@ -9,7 +9,7 @@ from collections.abc import Set
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 import msgspec
 
@@ -70,6 +70,21 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     remedy: str | None = None
 
 
+class Why(TypedDict):
+    """What a status says is wrong; None each where nothing is."""
+
+    reason: str | None
+    message: str | None
+    remedy: str | None
+
+
+def why(error: SecaggError | None) -> Why:
+    """What a status says of an error."""
+    if error is None:
+        return Why(reason=None, message=None, remedy=None)
+    return Why(reason=error.reason, message=error.message, remedy=error.remedy)
+
+
 def not_taking_part(error: SecaggError, charter: str) -> SiteStatus:
     """The status of a site that cannot or will not open for a job; ``charter`` is its own, hex."""
     now = write_time()
@@ -78,9 +93,7 @@ def not_taking_part(error: SecaggError, charter: str) -> SiteStatus:
         since=now,
         updated=now,
         charter=charter,
-        reason=error.reason,
-        message=error.message,
-        remedy=error.remedy,
+        **why(error),
     )
 
 
@@ -135,9 +148,7 @@ def waiting(name: str, charter: VerifiedCharter, before: SiteStatus | None) -> S
 
 def why_waiting(before: SiteStatus, error: SecaggError) -> SiteStatus:
     """The status of a site that waits, with the reason why nothing will come."""
-    return msgspec.structs.replace(
-        before, updated=write_time(), reason=error.reason, message=error.message, remedy=error.remedy
-    )
+    return msgspec.structs.replace(before, updated=write_time(), **why(error))
 
 
 def connected(before: SiteStatus) -> SiteStatus:
@@ -158,21 +169,13 @@ def _settled_by_starting(before: SiteStatus) -> SiteStatus:
 def _without(before: SiteStatus, reasons: Set[str | None]) -> SiteStatus:
     if before.reason not in reasons:
         return before
-    return msgspec.structs.replace(before, updated=write_time(), reason=None, message=None, remedy=None)
+    return msgspec.structs.replace(before, updated=write_time(), **why(None))
 
 
 def stopped(before: SiteStatus, error: TamperingError) -> SiteStatus:
     """The status of a site that stopped under its charter, and was started again."""
     now = write_time()
-    return msgspec.structs.replace(
-        before,
-        state=SiteState.STOPPED,
-        since=now,
-        updated=now,
-        reason=error.reason,
-        message=error.message,
-        remedy=error.remedy,
-    )
+    return msgspec.structs.replace(before, state=SiteState.STOPPED, since=now, updated=now, **why(error))
 
 
 def released(before: SiteStatus, release: Path) -> SiteStatus:
@@ -187,9 +190,7 @@ def released(before: SiteStatus, release: Path) -> SiteStatus:
     with suppress(SecaggError):
         _, statement = read_release(release)
         sums = statement.predicate.sums
-    return msgspec.structs.replace(
-        before, state=SiteState.RELEASED, since=now, updated=now, steps=sums, reason=None, message=None, remedy=None
-    )
+    return msgspec.structs.replace(before, state=SiteState.RELEASED, since=now, updated=now, steps=sums, **why(None))
 
 
 class StatusFile:
