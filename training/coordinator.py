@@ -171,16 +171,23 @@ class Coordinator:
         purpose = server.session.purpose
         done = False
         while not done and not server.exhausted and server.state is ServerState.READY:
-            finished = self._run_round(server)
+            pump = self._run_round(server)
             self._failures = 0 if self._has_come_further() else self._failures + 1
             if self._failures == _MOST_FAILURES:
                 raise self._gave_up(server)
+            finished = len(pump.finished) >= self._charter.charter.threshold
             done = finished or _is_last(server.result, purpose, self._charter)
-            if any(refusal.reason == "missed-sum" for refusal in self.rounds[-1].refusals):
+            if self._lack_sums(server, pump):
                 self._bring_up_to_date()
             if self._is_better_left(server):
                 break
         return done
+
+    def _lack_sums(self, server: MaskingServer, pump: Pump) -> bool:
+        """Whether some have said that they lack a sum, or too few for another round have taken the last one."""
+        said = any(refusal.reason == "missed-sum" for refusal in pump.refusals)
+        took = server.participants - pump.unready
+        return said or (server.result is not None and len(took) < self._charter.charter.threshold)
 
     def _is_better_left(self, server: MaskingServer) -> bool:
         """Whether another epoch is opened though this one has rounds left: each is paid for, and a set-up is not.
@@ -231,7 +238,7 @@ class Coordinator:
         pump.run(server.open())
         return server, pump
 
-    def _run_round(self, server: MaskingServer) -> bool:
+    def _run_round(self, server: MaskingServer) -> Pump:
         started = time.monotonic()
         purpose = server.session.purpose
         step = self._reached.of(purpose) + 1
@@ -250,7 +257,7 @@ class Coordinator:
             self._wrong_dealers.add(server.fault.culprit, record.round)
         self._store.add_round(record)
         self._on_round(record)
-        return len(pump.finished) >= self._charter.charter.threshold
+        return pump
 
     def _asked_before(self, server: MaskingServer, step: int) -> tuple[int, ...]:
         """The survivors whose shares of this step were asked for before, or over whom a sum of it was given out.

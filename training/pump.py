@@ -38,7 +38,8 @@ class Pump:
         bytes_up, bytes_down: sent by all hospitals together, and to them.
         finished: who said that the model is finished.
         silent: who was cut off between its vector and the shares that take masks off.
-        unready: who was not reached with what ends a set-up, or refused it: in that epoch it can mask in no round.
+        unready: who was not reached with what ends a set-up or a round, or refused it: it can mask in no round of that
+            epoch, or in none before it has that sum.
     """
 
     engine: Engine
@@ -78,7 +79,7 @@ class Pump:
             if phase in (Phase.AGREE, Phase.REVEAL):
                 self.silent |= exchange.dropped
             outbox = self._deliver(exchange)
-            if phase is Phase.READY:
+            if phase in (Phase.READY, Phase.APPLY):
                 self.unready = exchange.dropped | self._refused
             if not settled and self.server.state is state:
                 outbox = self.server.timeout()
