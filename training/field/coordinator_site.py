@@ -14,18 +14,19 @@ from pathlib import Path
 
 import msgspec
 
-from secagg.charter import VerifiedCharter
+from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, ProtocolError, SecaggError, TamperingError
 from secagg.files import PRIVATE, write_atomically
 from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorStore, round_log
 from training.engines.base import Engine
+from training.field.no_sum import no_sum
 from training.field.settings import CoordinatorSettings, read_settings
 from training.field.state_file import Schema, read_state
 from training.field.status import SiteState
 from training.json_lines import JsonLines
-from training.round_record import RoundRecord, newest_step
+from training.round_record import RoundRecord, newest_step, steps_summed
 
 RELEASE_FILE = "release.dsse.json"
 _LARGEST = 64 * 1024 * 1024
@@ -36,7 +37,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         finished: whether the release is there; if not, and no reason is given, more epochs are due.
-        reason, message, culprit, remedy: why no epoch could be run to its end.
+        reason, message, culprit, remedy: why no epoch could be run to its end, or why it gave no new sum.
         tampering: whether that is more than a failure: somebody was caught, or a file was altered.
         unusable: whether this site has to be put right first, as where its disk is full: another epoch would find the
             same.
@@ -189,7 +190,7 @@ class CoordinatorSite:
         """
         try:
             coordinator = Coordinator(charter, engine, self.state, on_round)
-            release = coordinator.run_epoch()
+            release = _release_or_sum(coordinator, charter.charter)
             if release is None:
                 outcome = Outcome(serial=serial, absent=absent)
             else:
@@ -232,6 +233,21 @@ class CoordinatorSite:
     @property
     def _outcome(self) -> Path:
         return self.path / "outcome.json"
+
+
+def _release_or_sum(coordinator: Coordinator, charter: Charter) -> bytes | None:
+    """Run one epoch; the release, if there is one.
+
+    Raises:
+        ProtocolError: ``no-sum``, if the epoch gave neither that nor a sum of a step that had none; as
+            `Coordinator.run_epoch`.
+    """
+    before = coordinator.rounds
+    release = coordinator.run_epoch()
+    rounds = coordinator.rounds[len(before) :]
+    if release is None and steps_summed(rounds) <= steps_summed(before):
+        raise no_sum(charter, rounds)
+    return release
 
 
 def _read(path: Path, schema: type[Schema]) -> Schema | None:

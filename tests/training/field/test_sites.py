@@ -121,6 +121,21 @@ def test_its_status_counts_a_sum_that_it_was_stopped_in_giving_out(tmp_path):
     assert read_status(sites.coordinator).steps == read_watched(sites.coordinator.path).steps == 3
 
 
+def test_the_coordinators_status_says_why_its_last_epoch_gave_none(tmp_path):
+    sites = lay_out(tmp_path, choices=choices_of(epoch_rounds=3))
+    outcome = epoch(sites, 1, DropOut(3, 1, Phase.MASK))
+    assert (outcome.reason, outcome.as_error().exit_code) == ("no-sum", 1)
+    status = read_status(sites.coordinator)
+    assert status.reason == "no-sum"
+    assert "Round 1 was given up (too-few-masked), without h3." in status.message
+
+
+def test_control_one_that_gave_a_sum_came_to_something_whatever_failed_after(tmp_path):
+    sites = lay_out(tmp_path, choices=choices_of(epoch_rounds=3))
+    assert epoch(sites, 1, DropOut(3, 2, Phase.MASK)).reason is None
+    assert (read_status(sites.coordinator).steps, read_status(sites.coordinator).reason) == (1, None)
+
+
 def test_the_coordinators_status_names_who_dealt_wrongly(sites):
     assert not read_status(sites.coordinator).left_out
     WrongDealers(sites.coordinator.state, sites.charter).add("h2", 3)

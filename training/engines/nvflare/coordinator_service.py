@@ -38,7 +38,6 @@ _RETRY_SECONDS: Final = 5.0
 _LONGEST_RETRY_SECONDS: Final = 120.0
 _PARTING_SECONDS: Final = 3.0
 _LONGEST_END_SECONDS: Final = 30.0
-_MOST_TOLD: Final = 3
 
 
 def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher) -> Path:
@@ -79,8 +78,6 @@ def serve_coordinator(site: CoordinatorSite, going: Going, watcher: SiteWatcher)
             # A round without a sum is no progress: every hospital has paid for it.
             if rounds.sums > reached:
                 trying = _Trying(settings.patience)
-            elif error is None:
-                error = rounds.no_sum()
             if error is not None:
                 if site.release.exists() and trying.is_over:
                     # Who lacks it was named each time; any other hospital's copy will do.
@@ -120,7 +117,7 @@ class _Trying:
         return self._since is not None and time.monotonic() - self._since > self._patience
 
     def pause_after(self, error: ProtocolError) -> float:
-        """Seconds to wait, longer each time: another epoch may cost every hospital three rounds.
+        """Seconds to wait, longer each time: another epoch costs every hospital a round, where it masks one.
 
         Raises:
             ProtocolError: the error itself, once it has gone on for too long.
@@ -179,7 +176,6 @@ class _Rounds:
         self._log = log
         self._watcher = watcher
         self._summed = steps_summed(log.records)
-        self._last: RoundRecord | None = None
 
     @property
     def sums(self) -> int:
@@ -190,26 +186,7 @@ class _Rounds:
         added = self._log.read_on()
         for record in added:
             self._watcher.on_round(record)
-            self._last = record
         self._summed |= steps_summed(added)
-
-    def no_sum(self) -> ProtocolError:
-        """The error of an epoch without a sum: of its last round, who was missing and what was refused."""
-        last = self._last
-        refusals = last.refusals if last else ()
-        told = dict.fromkeys(f" {refusal.member} ({refusal.reason}): {refusal.message}" for refusal in refusals)
-        return ProtocolError(
-            "no-sum",
-            f"An epoch was over before there was a sum.{_given_up(last)}{''.join(list(told)[:_MOST_TOLD])}",
-            remedy="See the coordinator's log for what happened in its rounds.",
-        )
-
-
-def _given_up(last: RoundRecord | None) -> str:
-    if last is None or last.reason is None:
-        return ""
-    without = f", without {last.dropped_out(_MOST_TOLD)}" if last.dropped or last.silent else ""
-    return f" Round {last.round} was given up ({last.reason}){without}."
 
 
 def _end(site: CoordinatorSite, charter: VerifiedCharter, tick: Going, watcher: SiteWatcher) -> Path:
