@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, BinaryIO, Final
 
 import msgspec
 
@@ -125,20 +125,47 @@ def read_events(path: Path, largest: int) -> Iterator[Event]:
         TamperingError: ``transcript-damaged``, at the first event that is cut off or is none.
     """
     try:
-        remaining = path.stat().st_size
         with path.open("rb") as file:
-            number = 0
-            while remaining:
-                number += 1
-                length = int.from_bytes(file.read(_LENGTH), "big")
-                remaining -= _LENGTH + length
-                if remaining < 0:
-                    raise _damaged(path, number, "it is cut off")
+            for number, length in _lengths(path, file):
                 if length > largest:
                     raise _damaged(path, number, "it is larger than any message can be")
                 yield _decoded(path, number, file.read(length))
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def read_short_events(path: Path, longest: int) -> Iterator[Event]:
+    """The events of one transcript that have no more than so many bytes; of others only the length is read.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``transcript-damaged``, at the first event that is cut off, or is short and none.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, length in _lengths(path, file):
+                if length <= longest:
+                    yield _decoded(path, number, file.read(length))
+                else:
+                    file.seek(length, os.SEEK_CUR)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _lengths(path: Path, file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Of each event its number and its length, which is no larger than what is left of the file.
+
+    Args:
+        file: stands at the beginning of each event when that is given, and is to stand at its end after.
+    """
+    remaining, number = path.stat().st_size, 0
+    while remaining:
+        number += 1
+        length = int.from_bytes(file.read(_LENGTH), "big")
+        remaining -= _LENGTH + length
+        if remaining < 0:
+            raise _damaged(path, number, "it is cut off")
+        yield number, length
 
 
 class FileCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

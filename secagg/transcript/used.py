@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from secagg.errors import InputError, TamperingError
 from secagg.masking.journal import Begun, Opened
-from secagg.transcript.files import epoch_of, read_events, transcript_files
+from secagg.transcript.files import epoch_of, read_short_events, transcript_files
+
+_LONGEST: Final = 8192
+"""More bytes than `Opened` or `Begun` has, with a thousand members. Updates and sums, which may be gigabytes, have
+more."""
 
 
 def newest_epoch(folder: Path) -> int:
@@ -22,6 +27,8 @@ def newest_epoch(folder: Path) -> int:
 def last_round(folder: Path) -> int:
     """The last round that was begun by the end of the newest epoch, as far as its file can be read; 0 if none was.
 
+    Reads little of the file, however large: the numbers are in short events.
+
     Raises:
         InputError: ``unreadable``.
     """
@@ -29,7 +36,7 @@ def last_round(folder: Path) -> int:
     if path is None:
         return last
     with suppress(TamperingError):
-        for event in read_events(path, path.stat().st_size):
+        for event in read_short_events(path, _LONGEST):
             match event:
                 case Opened():
                     last = max(last, event.first_round - 1)
