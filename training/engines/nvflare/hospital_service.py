@@ -139,8 +139,9 @@ def _status_of(site: HospitalSite) -> SiteStatus | None:
     # Once more: a job's process writes how it ended before it lets go.
     status = site.status.known()
     if status and status.state is SiteState.TRAINING:
-        status = left_without_a_word(status)
-        _show(site, status)
+        left = left_without_a_word(status)
+        _show(site, left, status)
+        return left
     return status
 
 
@@ -162,11 +163,15 @@ def _say_why(
     elif status.reason is None:
         told = why_waiting(status, lost)
     if told is not status:
-        _show(site, told)
+        _show(site, told, status)
     return told
 
 
-def _show(site: HospitalSite, status: SiteStatus) -> None:
+def _show(site: HospitalSite, status: SiteStatus, before: SiteStatus) -> None:
+    """Write a status down in the place of the one ``before``."""
+    # A job's process may have written how it ended since that was read: then this is looked at again.
+    if site.status.known() != before:
+        return
     # On a full disk it still waits: a status is no reason not to.
     with suppress(InputError):
         site.status.write(status)

@@ -212,6 +212,30 @@ def nobody_asks():
     raise AssertionError("it has been started")
 
 
+def test_what_a_job_says_as_it_ends_is_not_written_over_by_what_was_there_before(site, monkeypatch):
+    """NVFlare ends a job that was cut off when the connection is back: then both have something to say."""
+    digest = read_verified(site.charter).digest.hex()
+
+    class EndingAJob:
+        def __init__(self, *_):
+            pass
+
+        def lost(self):
+            if site.status.read().state is SiteState.TRAINING:
+                site.status.write(replace(STOPPED, charter=digest))
+                return InputError("not-connected", "It has no connection.")
+            return None
+
+    def train():
+        site.status.write(replace(site.status.read(), state=SiteState.TRAINING))
+
+    monkeypatch.setattr(hospital_service, "Connection", EndingAJob)
+    doing = iter([train, lambda: None])
+    with attended(site):
+        ended = serve_hospital(site, lambda: next(doing)(), SiteWatcher())
+    assert (ended.state, site.status.read().state) == (SiteState.STOPPED, SiteState.STOPPED)
+
+
 STOPPED = not_taking_part(ForgedSumError("forged-sum", "The sum is not that of the hospitals it names."), "")
 
 
