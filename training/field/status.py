@@ -52,7 +52,8 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         started: whether it could be started the last time.
         reason, message, remedy: why it is stopped, refused or failed, or could not be started; of one that waits, why
             it took no part in the last job, could not be set up for the last epoch because others say that its files
-            were rolled back, or has no connection to the coordinator; of one that trains, the last two.
+            were rolled back, has no connection to the coordinator, or has a certificate that is out of time; of one
+            that trains, the last three.
     """
 
     state: SiteState
