@@ -78,7 +78,6 @@ class Coordinator:
         self._members = range(1, len(charter.charter.members) + 1)
         self._wrong_dealers = WrongDealers(folder, charter)
         self._failures = 0
-        self._asked_in_vain: tuple[int, ...] = ()
         self._snapshot_relay = SnapshotRelay(charter, self._exchange)
         self._sum_relay = SumRelay(charter, self._store, self._exchange)
         self._release_relay = ReleaseRelay(charter, self._store, folder / TRANSCRIPT, self._exchange)
@@ -251,7 +250,8 @@ class Coordinator:
             before_apply=partial(self._keep_sum, server.session),
             before_reveal=lambda cohort: self._store.update(asked=Asked(purpose, step, cohort)),
         )
-        self._asked_in_vain = () if server.result else asked
+        # In the field each epoch has a coordinator of its own.
+        self._store.update(in_vain=() if server.result else asked)
         record = _record(server, pump, time.monotonic() - started)
         if server.fault and server.fault.reason == WRONG_DEALING and server.fault.culprit:
             self._wrong_dealers.add(server.fault.culprit, record.round)
@@ -268,7 +268,7 @@ class Coordinator:
         asked = state.cohort_asked(server.session.purpose, step)
         if not server.session.masked:
             # It can be made over others too, and is where one of them is away: who has opened it is handed that one.
-            return asked if participants.issuperset(asked) and asked != self._asked_in_vain else ()
+            return asked if participants.issuperset(asked) and asked != state.in_vain else ()
         return tuple(sorted(participants)) if state.forgotten and not asked else asked
 
     def _keep_sum(self, session: Session, result: Settled, message: bytes) -> None:

@@ -57,6 +57,7 @@ class CoordinatorState(msgspec.Struct, frozen=True):
         forgotten: up to this round, hospitals may have masked some that this folder, lost or put back since, does not
             know of: for them, one hospital's word is enough. 0 as long as nothing has told of any.
         asked: whose shares were asked for last, or who is in the sum that was given out last.
+        in_vain: over whom alone the last round was to be, if it gave no sum.
         stated: how many rounds hospitals were asked to attest to; who has attested to a number attests to no other.
         given: members that have said that they have the release.
         witnessed: whether enough hospitals have signed for one another's logs, and have kept the signatures.
@@ -67,6 +68,7 @@ class CoordinatorState(msgspec.Struct, frozen=True):
     round: int = 0
     forgotten: int = 0
     asked: Asked | None = None
+    in_vain: tuple[int, ...] = ()
     stated: int | None = None
     given: tuple[int, ...] = ()
     witnessed: bool = False

@@ -789,6 +789,20 @@ WITHOUT_THE_FOURTH = ("h1", "h2", "h3", "h5")
 
 
 @pytest.mark.parametrize("opened_by_few", [ONE], indirect=True)
+def test_so_it_is_where_each_epoch_has_a_coordinator_of_its_own_and_that_hospital_never_masks_again(opened_by_few):
+    """As in the field: that the same were asked in vain is in the folder."""
+    never = [DropOut(4, number, Phase.MASK) for number in range(3, 20)]
+    epochs = 0
+    while not opened_by_few.coordinator(*never).run_epoch():
+        epochs += 1
+        assert epochs < 6
+    records = opened_by_few.coordinator().rounds
+    assert [record.survivors for record in records if record.round > 2 and record.step == 2] == [WITHOUT_THE_FOURTH]
+    assert opened_by_few.sums == [3, 3, 3, 3, 3]
+    assert len(digests(opened_by_few)) == 1
+
+
+@pytest.mark.parametrize("opened_by_few", [ONE], indirect=True)
 def test_nor_where_it_takes_no_part_in_the_epoch(opened_by_few):
     coordinator = opened_by_few.coordinator(DropOut(4, 0, Phase.ADVERTISE))
     coordinator.run()
