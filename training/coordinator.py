@@ -136,7 +136,7 @@ class Coordinator:
         self._require_enough_up_to_date(statuses)
         self._learn_what_was_asked(purpose, statuses.values())
         self._go_beyond_the_furthest(statuses.values())
-        done = self._sum(self._open_epoch(purpose))
+        done = self._sum(*self._open_epoch(purpose))
         if not done or purpose is not Purpose.TRAINING:
             return None
         statuses = self._bring_up_to_date()
@@ -165,8 +165,8 @@ class Coordinator:
         if len(self._members) - len(behind) < self._charter.charter.threshold:
             raise _too_few_up_to_date(self._charter.charter, behind, self._reached)
 
-    def _sum(self, server: MaskingServer) -> bool:
-        """Run an epoch's rounds; whether there is nothing more to sum."""
+    def _sum(self, server: MaskingServer, ready: frozenset[int]) -> bool:
+        """Run an epoch's rounds, in which the ``ready`` can mask; whether there is nothing more to sum."""
         purpose = server.session.purpose
         done = False
         while not done and not server.exhausted and server.state is ServerState.READY:
@@ -176,26 +176,34 @@ class Coordinator:
                 raise self._gave_up(server)
             finished = len(pump.finished) >= self._charter.charter.threshold
             done = finished or _is_last(server.result, purpose, self._charter)
-            if self._lack_sums(server, pump):
-                self._bring_up_to_date()
-            if self._is_better_left(server):
+            able = ready
+            if self._lack_sums(server, ready, pump):
+                able &= self._up_to_date(self._bring_up_to_date())
+            if self._is_better_left(server, able):
                 break
         return done
 
-    def _lack_sums(self, server: MaskingServer, pump: Pump) -> bool:
+    def _lack_sums(self, server: MaskingServer, ready: frozenset[int], pump: Pump) -> bool:
         """Whether some have said that they lack a sum, or too few for another round have taken the last one."""
         said = any(refusal.reason == "missed-sum" for refusal in pump.refusals)
-        took = server.participants - pump.unready
+        took = ready - pump.unready
         return said or (server.result is not None and len(took) < self._charter.charter.threshold)
 
-    def _is_better_left(self, server: MaskingServer) -> bool:
+    def _up_to_date(self, statuses: dict[int, Status]) -> frozenset[int]:
+        return frozenset(member for member, status in statuses.items() if status.reached == self._reached)
+
+    def _is_better_left(self, server: MaskingServer, able: frozenset[int]) -> bool:
         """Whether another epoch is opened though this one has rounds left: each is paid for, and a set-up is not.
 
         Who did not mask a round may have lost the epoch's keys. In the field the next epoch waits for enough hospitals.
+
+        Args:
+            able: those who can mask another round, so far as is known.
         """
         # Among neighbours a step is repeated in its own epoch or not at all.
         complete, purpose = server.session.complete, server.session.purpose
-        if server.fault and server.fault.reason == _TOO_FEW_MASKED:
+        too_few_masked = server.fault is not None and server.fault.reason == _TOO_FEW_MASKED
+        if too_few_masked or len(able) < self._charter.charter.threshold:
             return complete or not self._needed(purpose)
         return complete and bool(self._wrong_dealers.numbers & server.participants)
 
@@ -204,7 +212,8 @@ class Coordinator:
         *earlier, last = self.rounds
         return not steps_summed([last]) <= steps_summed(earlier)
 
-    def _open_epoch(self, purpose: Purpose) -> MaskingServer:
+    def _open_epoch(self, purpose: Purpose) -> tuple[MaskingServer, frozenset[int]]:
+        """An epoch, and those who can mask in its rounds."""
         # Who gave a vector for the sum that is due is not left out: it can be made over no others.
         invited = frozenset(self._members) - (self._wrong_dealers.numbers - self._needed(purpose))
         server, pump = self._set_up(purpose, invited)
@@ -214,10 +223,10 @@ class Coordinator:
                 break
             server, pump = self._set_up(purpose, server.answering)
         # Set-ups are free. A round is not, and with fewer than t who could mask in it, it would come to nothing.
-        too_few = len(server.participants - pump.unready) < self._charter.charter.threshold
-        if server.state is not ServerState.READY or too_few:
+        ready = server.participants - pump.unready
+        if server.state is not ServerState.READY or len(ready) < self._charter.charter.threshold:
             raise self._gave_up(server, pump.refusals)
-        return server
+        return server, ready
 
     def _needed(self, purpose: Purpose) -> frozenset[int]:
         """Those without whom the sum that is due cannot be made, because shares were asked for it."""

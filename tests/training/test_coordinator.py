@@ -1515,6 +1515,28 @@ def test_control_only_once_it_has_said_that_it_lacks_one_the_others_have_paid_fo
     assert rounds_paid_for(three_who_pay) == {1: [1, 2, 3, 4], 2: [1, 2, 3, 4], 3: [1, 3, 4]}
 
 
+def test_so_they_are_where_one_more_was_there_that_never_finished_the_set_up(open_ward):
+    ward = open_ward(choices=choices_of(epoch_rounds=3))
+    coordinator = ward.coordinator(DropOut(4, 0, Phase.READY), DropOut(3, 1, Phase.APPLY))
+    coordinator.run()
+    assert [record.step for record in coordinator.rounds] == [1, 2, 3]
+
+
+def test_where_they_cannot_be_reached_then_the_epoch_is_left(three_who_pay):
+    ward = three_who_pay
+    gone = [DropOut(3, 1, Phase.APPLY), DropOut(3, 0, Phase.QUERY)]
+    assert ward.coordinator(*gone).run_epoch() is None
+    assert rounds_paid_for(ward) == {1: [1], 2: [1], 3: [1]}
+    assert verified_statement(ward, ward.coordinator().run()).rounds == 3
+
+
+def test_control_if_it_went_on_all_the_same_the_others_would_pay_in_vain(three_who_pay, monkeypatch):
+    monkeypatch.setattr(Coordinator, "_up_to_date", lambda *_: frozenset({1, 2, 3}))
+    gone = [DropOut(3, 1, Phase.APPLY), DropOut(3, 0, Phase.QUERY)]
+    three_who_pay.coordinator(*gone).run_epoch()
+    assert rounds_paid_for(three_who_pay) == {1: [1, 2], 2: [1, 2], 3: [1]}
+
+
 @pytest.fixture
 def third_lacks_a_lost_sum(open_ward):
     """It was cut off as the second sum was given out, and the coordinator's folder was put back from before that."""
