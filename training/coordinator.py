@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from secagg.charter import Charter, VerifiedCharter
+from secagg.charter import VerifiedCharter
 from secagg.charter.model import STATISTICS_SUMS
 from secagg.errors import ProtocolError, RemoteProtocolError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around
-from secagg.masking.messages import Sum
+from secagg.masking.messages import Refusal, Sum
 from secagg.masking.session import Settled
 from secagg.masking.sizes import Shape
 from secagg.masking.states import ServerState
@@ -38,7 +38,7 @@ from training.reached import Reached
 from training.release_relay import ReleaseRelay
 from training.round_record import RefusalRecord, RoundRecord, differing, steps_summed
 from training.snapshot_relay import SnapshotRelay
-from training.statuses import Signed, cohort_told, furthest_told, outside_epochs, read_statuses
+from training.statuses import Signed, cohort_told, furthest_told, outside_epochs, read_answers, read_statuses
 from training.sum_relay import SumRelay
 from training.wrong_dealers import REASON as WRONG_DEALING
 from training.wrong_dealers import WrongDealers
@@ -49,6 +49,8 @@ _MOST_SET_UPS = 5
 _TOO_FEW_MASKED = "too-few-masked"
 # One more than there are sums: among neighbours a sum is repeated in its own epoch or not at all.
 _STATISTICS_ROUNDS = STATISTICS_SUMS + 1
+_LOST = "the coordinator's folder has lost those sums: put back what a newer copy of it has in sums/."
+_NOT_TAKEN = "each hospital's own log says why it does not take them."
 _MEND = "Waiting does not help: each hospital's own log says what is wrong there. Go on with the run once it is mended."
 
 
@@ -78,8 +80,9 @@ class Coordinator:
         self._members = range(1, len(charter.charter.members) + 1)
         self._wrong_dealers = WrongDealers(folder, charter)
         self._failures = 0
-        self._snapshot_relay = SnapshotRelay(charter, self._exchange)
-        self._sum_relay = SumRelay(charter, self._store, self._exchange)
+        self._declined: dict[int, Refusal] = {}
+        self._snapshot_relay = SnapshotRelay(charter, self._offer)
+        self._sum_relay = SumRelay(charter, self._store, self._offer)
         self._release_relay = ReleaseRelay(charter, self._store, folder / TRANSCRIPT, self._exchange)
         # Damage is found before anything is begun.
         self._go_beyond_the_transcript()
@@ -163,7 +166,20 @@ class Coordinator:
         """
         behind = {member: status.reached for member, status in statuses.items() if status.reached < self._reached}
         if len(self._members) - len(behind) < self._charter.charter.threshold:
-            raise _too_few_up_to_date(self._charter.charter, behind, self._reached)
+            raise self._too_few_up_to_date(behind)
+
+    def _too_few_up_to_date(self, behind: Mapping[int, Reached]) -> ProtocolError:
+        charter = self._charter.charter
+        has = "; ".join(f"{charter.member(n).name} has {_told(behind[n], self._reached)}" for n in sorted(behind))
+        declined = {n: refusal for n, refusal in sorted(self._declined.items()) if n in behind}
+        kept = all(self._store.keeps_all(reached, self._reached) for reached in behind.values())
+        return ProtocolError(
+            "too-few-up-to-date",
+            f"The next sum needs {charter.threshold} hospitals that have all sums before it. Too many lack some: {has}."
+            f"{_told_of(RefusalRecord.of(self._charter, n, refusal) for n, refusal in declined.items())}",
+            remedy="Go on with the run: one may have been cut off while it was given what it lacks. If it stays so, "
+            f"{_NOT_TAKEN if kept or snapshots.are_used(charter) else _LOST}",
+        )
 
     def _sum(self, server: MaskingServer, ready: frozenset[int]) -> bool:
         """Run an epoch's rounds, in which the ``ready`` can mask; whether there is nothing more to sum."""
@@ -302,6 +318,7 @@ class Coordinator:
     def _bring_up_to_date(self) -> dict[int, Status]:
         """Ask everybody where they are, and let those who are behind have what they missed."""
         query = outside_epochs(self._charter).seal(Stage.QUERY, Query())
+        self._declined = {}
         signed = self._statuses(self._exchange(Phase.QUERY, [(n, query) for n in self._members]))
         self._go_beyond([status for status, _ in signed.values()])
         if snapshots.are_used(self._charter.charter):
@@ -379,6 +396,14 @@ class Coordinator:
             self._around(Around(sender, message))
         return exchange
 
+    def _offer(self, phase: Phase, outbox: Outbox) -> Exchange:
+        """An exchange with those who are behind; who takes none of it may say why."""
+        exchange = self._exchange(phase, outbox)
+        # Of each the first: the others follow from it.
+        refusals = read_answers(self._charter, reversed(exchange.inbox), Stage.REFUSAL, Refusal)
+        self._declined = refusals | self._declined
+        return exchange
+
     def _claimed(self, claims: list[int]) -> int:
         """The largest number that more members claim to have reached than may lie.
 
@@ -426,13 +451,12 @@ class Coordinator:
             # All that failed in a row: the last refusal may only follow from the first.
             refusals = [refusal for record in self.rounds[-_MOST_FAILURES:] for refusal in record.refusals]
         refusals = [refusal for refusal in refusals if not self._was_found_dealing_wrongly(refusal)]
-        why = [f" {', '.join(names)} refused ({reason}): {message}" for (reason, message), names in differing(refusals)]
         willing = len(self._members) - len({refusal.member for refusal in refusals})
         remedy = _MEND if willing < self._charter.charter.threshold else fault.remedy
         dealers = self._wrong_dealers
         return ProtocolError(
             fault.reason,
-            f"{fault.message}{''.join(why)}{dealers.told(self._needed(server.session.purpose))}",
+            f"{fault.message}{_told_of(refusals)}{dealers.told(self._needed(server.session.purpose))}",
             remedy=dealers.remedy if fault.reason == WRONG_DEALING else f"{remedy} {dealers.remedy}".strip(),
         )
 
@@ -473,14 +497,9 @@ def _too_few_finished(finished: int, threshold: int) -> ProtocolError:
     )
 
 
-def _too_few_up_to_date(charter: Charter, behind: Mapping[int, Reached], reached: Reached) -> ProtocolError:
-    told = "; ".join(f"{charter.member(number).name} has {_told(behind[number], reached)}" for number in sorted(behind))
-    return ProtocolError(
-        "too-few-up-to-date",
-        f"The next sum needs {charter.threshold} hospitals that have all sums before it. Too many lack some: {told}.",
-        remedy="Go on with the run: one may have been cut off while it was given what it lacks. If it stays so, the "
-        "coordinator's folder has lost those sums: put back what a newer copy of it has in sums/.",
-    )
+def _told_of(refusals: Iterable[RefusalRecord]) -> str:
+    told = [f" {', '.join(names)} refused ({reason}): {message}" for (reason, message), names in differing(refusals)]
+    return "".join(told)
 
 
 def _told(has: Reached, reached: Reached) -> str:

@@ -181,6 +181,13 @@ class CoordinatorStore:
         following = takewhile(self._kept[purpose].__contains__, count(step + 1))
         return tuple(_sum_name(purpose, later) for later in following)
 
+    def keeps_all(self, after: Reached, until: Reached) -> bool:
+        """Whether the messages with the sums that one of these has beyond the other are all here."""
+        return all(
+            after.of(purpose) + len(self.sums_after(purpose, after.of(purpose))) >= until.of(purpose)
+            for purpose in Purpose
+        )
+
     def message(self, name: str) -> bytes:
         """A message kept by `keep_sum`, by its name."""
         return read_bounded(self._folder / "sums" / name, 1 << 34)

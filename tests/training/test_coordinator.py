@@ -1559,6 +1559,7 @@ def test_while_too_many_lack_a_sum_that_cannot_be_given_them_no_round_is_begun(t
             ward.coordinator().run()
         assert (caught.value.reason, caught.value.exit_code) == ("too-few-up-to-date", 1)
         assert "h3 has 1 of 2 sums" in caught.value.message
+        assert "put back what a newer copy of it has in sums/" in caught.value.remedy
     assert rounds_paid_for(ward) == {1: [1, 2], 2: [1, 2], 3: [1, 2]}
 
 
@@ -1567,6 +1568,32 @@ def test_and_once_it_is_back_the_run_goes_on(third_lacks_a_lost_sum):
     shutil.copytree(ward.folder / "newer/sums", ward.folder / "coordinator/sums", dirs_exist_ok=True)
     assert verified_statement(ward, ward.coordinator().run()).rounds == 3
     assert_all_have_one_model(ward, 3)
+
+
+def cannot_take_the_second_sum(ward, number):
+    save = ward.hospitals[number]._save
+
+    def full(state):
+        if state.sums > 1:
+            raise InputError("unwritable", "The disk is full.")
+        save(state)
+
+    ward.hospitals[number]._save = full
+
+
+@pytest.mark.parametrize("scheme", ["mask", "bfv"])
+def test_where_a_hospital_does_not_take_what_it_is_offered_its_refusal_is_told_and_no_folder_is_blamed(
+    open_ward, scheme
+):
+    ward = open_ward(3, choices=choices_of(scheme=scheme, epoch_rounds=1))
+    ward.coordinator().run_epoch()
+    cannot_take_the_second_sum(ward, 3)
+    ward.coordinator().run_epoch()
+    with pytest.raises(ProtocolError) as caught:
+        ward.coordinator().run()
+    assert caught.value.reason == "too-few-up-to-date"
+    assert "h3 has 1 of 2 sums. h3 refused (unwritable): This hospital's own log says why." in caught.value.message
+    assert "sums/" not in caught.value.remedy
 
 
 def test_control_a_coordinator_that_begins_one_all_the_same_has_the_others_pay_in_each_epoch(
