@@ -344,16 +344,3 @@ def test_a_coordinator_that_is_started_again_is_back_before_the_hospitals_leave(
     starting = 60
     stay = min(farewell.LINGERING, farewell._ABSENCE_SECONDS)
     assert int(unit("secagg coordinator")["RestartSec"]) + starting <= stay
-
-
-def test_a_fault_that_ends_a_coordinator_at_once_leaves_people_most_of_a_day():
-    """By systemd.service(5): the pause grows from the first to the longest, each time by the same factor."""
-    settings = unit("secagg coordinator")
-    first, steps, starts = (int(settings[name]) for name in ("RestartSec", "RestartSteps", "StartLimitBurst"))
-    longest = 3600 * int(settings["RestartMaxDelaySec"].removesuffix("h"))
-    pauses = [first * (longest / first) ** (min(restart, steps) / steps) for restart in range(starts)]
-    day = 24 * 3600
-    assert settings["StartLimitIntervalSec"] == "1d"
-    assert day / 2 < sum(pauses[:-1])
-    # The one after that is still within the day, so that systemd refuses it.
-    assert sum(pauses) < day
