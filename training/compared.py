@@ -39,11 +39,11 @@ class Compared:
 
 @dataclass(frozen=True)
 class _Found:
-    """A line of the file: which model, how many steps it took, and how good it is."""
+    """A line of the file: which model, how good it is, and how many steps it took; 0 where that is not known."""
 
     trained_on: str
-    steps: int
     metrics: Metrics
+    steps: int = 0
 
 
 def compare(
@@ -73,7 +73,7 @@ def compare(
             # Without the bounds of secure sums a model may diverge, and what the consortium made is there all the same.
             on_no_comparison(what, error)
             return Metrics(None, None, 0)
-        kept.append(_Found(what, steps, metrics))
+        kept.append(_Found(what, metrics, steps))
         return metrics
 
     pooled = tried(_POOLED, partial(comparison.pooled, hospitals))

@@ -50,7 +50,7 @@ _TOO_FEW_MASKED = "too-few-masked"
 # One more than there are sums: among neighbours a sum is repeated in its own epoch or not at all.
 _STATISTICS_ROUNDS = STATISTICS_SUMS + 1
 _LOST = "the coordinator's folder has lost those sums: put back what a newer copy of it has in sums/."
-_NOT_TAKEN = "each hospital's own log says why it does not take them."
+_NOT_TAKEN = "each hospital's own log says why it takes or gives nothing."
 _MEND = "Waiting does not help: each hospital's own log says what is wrong there. Go on with the run once it is mended."
 
 
@@ -171,12 +171,12 @@ class Coordinator:
     def _too_few_up_to_date(self, behind: Mapping[int, Reached]) -> ProtocolError:
         charter = self._charter.charter
         has = "; ".join(f"{charter.member(n).name} has {_told(behind[n], self._reached)}" for n in sorted(behind))
-        declined = {n: refusal for n, refusal in sorted(self._declined.items()) if n in behind}
         kept = all(self._store.keeps_all(reached, self._reached) for reached in behind.values())
         return ProtocolError(
             "too-few-up-to-date",
             f"The next sum needs {charter.threshold} hospitals that have all sums before it. Too many lack some: {has}."
-            f"{_told_of(RefusalRecord.of(self._charter, n, refusal) for n, refusal in declined.items())}",
+            # Those of donors too: where state is handed over, one may have none that it can give.
+            f"{_told_of(RefusalRecord.of(self._charter, n, refusal) for n, refusal in sorted(self._declined.items()))}",
             remedy="Go on with the run: one may have been cut off while it was given what it lacks. If it stays so, "
             f"{_NOT_TAKEN if kept or snapshots.are_used(charter) else _LOST}",
         )
@@ -275,8 +275,10 @@ class Coordinator:
             before_apply=partial(self._keep_sum, server.session),
             before_reveal=lambda cohort: self._store.update(asked=Asked(purpose, step, cohort)),
         )
-        # In the field each epoch has a coordinator of its own.
-        self._store.update(in_vain=() if server.result else asked)
+        in_vain = () if server.result else asked
+        if in_vain != self._store.state.in_vain:
+            # On disk: in the field each epoch has a coordinator of its own.
+            self._store.update(in_vain=in_vain)
         record = _record(server, pump, time.monotonic() - started)
         if server.fault and server.fault.reason == WRONG_DEALING and server.fault.culprit:
             self._wrong_dealers.add(server.fault.culprit, record.round)
