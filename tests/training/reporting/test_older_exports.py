@@ -202,7 +202,7 @@ class KeepingTheRelease:
 
 def another_epoch(coordinator, _opened):
     coordinator._bring_up_to_date()
-    coordinator._sum(coordinator._open_epoch(Purpose.TRAINING))
+    coordinator._sum(*coordinator._open_epoch(Purpose.TRAINING))
 
 
 def another_round(coordinator, opened):
@@ -221,7 +221,8 @@ def test_a_coordinator_that_goes_on_after_all_have_attested_accuses_nobody_who_e
         coordinator.run()
     sites = evidence_of(ward)[1:2]
     assert any(entry.stage == "ATTEST" for entry in sites[0].evidence.egress.entries)
-    go_on(coordinator, opened[-1])
+    server, _ = opened[-1]
+    go_on(coordinator, server)
     assert ("h2", "finished") in ward.refused
     assert found(report(ward, sites, release=False)) == [("old-export", "h2")]
 
