@@ -21,7 +21,7 @@ from training.evaluation import evaluate
 from training.local_sgd import train_locally
 from training.local_work import LocalWork
 from training.metrics import Metrics
-from training.model_state import flatten, load
+from training.model_state import change_since, load
 from training.one_place import train_in_one_place
 from training.pooled_steps import PooledSteps
 from training.records import Records, concatenate
@@ -101,7 +101,7 @@ class Comparison:
         def update(model: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
             load(worked_on, model)
             train(worked_on)
-            return flatten(worked_on.cpu()).astype(np.float64) - model.astype(np.float64)
+            return change_since(model, worked_on)
 
         return train_in_one_place(self.task, self.charter.training, self.sums, update)
 

@@ -19,7 +19,7 @@ from dp.training import SgdSettings, train_privately
 from secagg.charter import Charter
 from training.evaluation import count_cells
 from training.local_sgd import train_locally
-from training.model_state import flatten, load
+from training.model_state import change_since, load
 from training.privacy_plan import privacy_plan
 from training.progress import counts_are_due
 from training.records import Records
@@ -59,8 +59,7 @@ class LocalWork:
         load(module, model)
         cells = self._cells(module, step)
         self.train(module)
-        trained = flatten(module.cpu())
-        return Contribution(trained.astype(np.float64) - model.astype(np.float64), cells)
+        return Contribution(change_since(model, module), cells)
 
     def train(self, module: nn.Module) -> None:
         """Take the charter's local steps of one round on ``module``, in place, as its privacy mode says."""

@@ -117,6 +117,14 @@ def flatten(module: nn.Module) -> npt.NDArray[np.float32]:
     return np.concatenate(pieces).astype(np.float32)
 
 
+def change_since(before: npt.NDArray[np.float32], module: nn.Module) -> npt.NDArray[np.float64]:
+    """New minus old parameters, float64 (d,), of a module that was trained from ``before``, float32 (d,).
+
+    The module is moved to the CPU.
+    """
+    return flatten(module.cpu()).astype(np.float64) - before.astype(np.float64)
+
+
 def load(module: nn.Module, vector: npt.NDArray[np.float32]) -> None:
     """Set a model's trainable parameters, in place, from float32 (d,).
 
