@@ -129,14 +129,13 @@ class CoordinatorSite:
         """Numbers used so far, and which sums there are."""
         return CoordinatorStore(self.state, charter.digest)
 
-    def doing(self, charter: VerifiedCharter) -> tuple[SiteState, int]:
-        """What it is doing, and how many sums of training there are."""
-        records = self.rounds.records
+    def doing(self, store: CoordinatorStore) -> tuple[SiteState, int]:
+        """What it is doing, and how many sums of training there are, by what is in its `store`."""
         # A round in which it was stopped has no record, though its sum may be kept.
-        sums = max(newest_step(records), self.store(charter).reached.sums)
+        sums = max(newest_step(store.rounds), store.reached.sums)
         if self.release.exists():
             return SiteState.RELEASED, sums
-        return SiteState.TRAINING if records else SiteState.WAITING, sums
+        return SiteState.TRAINING if store.rounds else SiteState.WAITING, sums
 
     @property
     def rounds(self) -> JsonLines[RoundRecord]:

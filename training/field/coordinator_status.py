@@ -60,8 +60,9 @@ def read_status(site: CoordinatorSite) -> CoordinatorStatus:
             remedy="Give the folder that `secagg coordinator init` made.",
         )
     charter = site.read_charter()
-    progress, last = site.store(charter).state, site.last_outcome()
-    state, sums = site.doing(charter)
+    store, last = site.store(charter), site.last_outcome()
+    progress = store.state
+    state, sums = site.doing(store)
     # Once there is a release, what went wrong before it is over.
     error = last.as_error() if last and (last.lacking or state is not SiteState.RELEASED) else None
     return CoordinatorStatus(

@@ -145,8 +145,9 @@ def _of_hospital(site: HospitalSite, running: bool) -> WatchedTraining:
 
 def _of_coordinator(site: CoordinatorSite, running: bool) -> WatchedTraining:
     charter = site.read_charter()
-    rounds = tuple(_counted(record) for record in site.rounds.records)
-    state, steps = site.doing(charter)
+    store = site.store(charter)
+    rounds = tuple(_counted(record) for record in store.rounds)
+    state, steps = site.doing(store)
     return msgspec.structs.replace(_watched("coordinator", charter, running, state, rounds), steps=steps)
 
 
