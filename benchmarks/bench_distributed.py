@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 
 from benchmarks.sizes import size
 from dp.integer_noise import integer_noise
-from dp.per_sample import backward, per_sample
 from dp.randomness import secure_generator
 from dp.rounding import round_rows
 from secagg.charter import Charter, Training
@@ -78,23 +78,23 @@ def plain_step(charter: Charter, steps: int) -> float:
     images = torch.randn((PATIENTS, 1, 28, 28), generator=generator)
     labels = torch.arange(PATIENTS) % 2
     task, rate = task_of(charter), charter.privacy.sampling_rate
-    with per_sample(task.build_model()) as module:
-        optimizer = DPOptimizer(
-            torch.optim.SGD(module.parameters(), lr=0.1),
-            noise_multiplier=1.0,
-            max_grad_norm=1.0,
-            expected_batch_size=round(rate * PATIENTS),
-        )
+    module = GradSampleModule(task.build_model())
+    optimizer = DPOptimizer(
+        torch.optim.SGD(module.parameters(), lr=0.1),
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+        expected_batch_size=round(rate * PATIENTS),
+    )
 
-        def train() -> None:
-            for _ in range(steps):
-                sample = torch.rand(PATIENTS, generator=generator) < rate
-                optimizer.zero_grad()
-                backward(task.loss(module(images[sample]), labels[sample]))
-                optimizer.step()
+    def train() -> None:
+        for _ in range(steps):
+            sample = torch.rand(PATIENTS, generator=generator) < rate
+            optimizer.zero_grad()
+            task.loss(module(images[sample]), labels[sample]).backward()
+            optimizer.step()
 
-        train()
-        return cpu(train) / steps
+    train()
+    return cpu(train) / steps
 
 
 def bench_sampler(benchmark, figure):

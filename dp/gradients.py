@@ -15,10 +15,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from opacus import GradSampleModule
 from torch import Tensor, nn
 
 from dp.patients import PatientRecords, Rows, mean_over_patients, parts, rows_at_once
+from dp.per_sample import PerSampleModule
 from dp.rounding import round_rows
 from dp.row_gradients import Loss, compute_gradients
 from dp.shares import NoiseShares
@@ -40,7 +40,7 @@ class ClippedGradients:
     """
 
     def __init__(
-        self, module: GradSampleModule, loss: Loss, shares: NoiseShares, device: torch.device, row_size: int
+        self, module: PerSampleModule, loss: Loss, shares: NoiseShares, device: torch.device, row_size: int
     ) -> None:
         self._module = module
         self._loss = loss

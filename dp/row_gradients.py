@@ -10,17 +10,16 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import torch
-from opacus import GradSampleModule
 from torch import Tensor
 
 from dp.patients import PatientRecords, Rows
-from dp.per_sample import backward, require_each_row, without_samples
+from dp.per_sample import PerSampleModule, require_each_row, without_samples
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def compute_gradients(
-    module: GradSampleModule, loss: Loss, records: PatientRecords, rows: Rows, largest: int, device: torch.device
+    module: PerSampleModule, loss: Loss, records: PatientRecords, rows: Rows, largest: int, device: torch.device
 ) -> npt.NDArray[np.int64]:
     """Set ``grad_sample`` of every trainable parameter, for ``rows``; at most ``largest`` rows' gradients are held.
 
@@ -40,14 +39,14 @@ def compute_gradients(
         return loss(module(records.features[some].to(device)), records.labels[some].to(device))
 
     if len(rows) <= largest or (patients != patients[0]).any():
-        backward(mean_loss(rows))
+        module.backward(mean_loss(rows))
         require_each_row(module, len(rows))
         return patients
     # The mean of a patient's gradients is the gradient of the mean loss: no row's own is needed.
     with without_samples(module):
         for start in range(0, len(rows), largest):
             piece = rows[start : start + largest]
-            backward(mean_loss(piece) * (len(piece) / len(rows)))
+            (mean_loss(piece) * (len(piece) / len(rows))).backward()  # type: ignore[no-untyped-call]
     for parameter in module.parameters():
         if parameter.requires_grad:
             parameter.grad_sample, parameter.grad = parameter.grad[None], None

@@ -12,10 +12,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from opacus import GradSampleModule
 from torch import Tensor, nn
 
-from dp.per_sample import backward, per_sample, plain_gradients, require_each_row, without_samples
+from dp.per_sample import PerSampleModule, per_sample, require_each_row, without_samples
 from dp.row_gradients import Loss
 from secagg.errors import InputError, SecaggError
 
@@ -61,7 +60,7 @@ def _probe(model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> No
         for count in _COUNTS:
             rows = _of_all_labels(labels)[torch.arange(count) % len(labels)]
             module.zero_grad(set_to_none=True)
-            backward(loss(module(features[rows]), labels[rows]))
+            module.backward(loss(module(features[rows]), labels[rows]))
             require_each_row(module, count)
         _require_own(module, loss, features[rows], labels[rows])
 
@@ -72,7 +71,7 @@ def _of_all_labels(labels: Tensor) -> Tensor:
     return torch.cat([first, torch.from_numpy(np.setdiff1d(np.arange(len(labels)), first.numpy()))])
 
 
-def _require_own(module: GradSampleModule, loss: Loss, features: Tensor, labels: Tensor) -> None:
+def _require_own(module: PerSampleModule, loss: Loss, features: Tensor, labels: Tensor) -> None:
     named = [(name, tensor) for name, tensor in module._module.named_parameters() if tensor.requires_grad]
     together = [torch.nan_to_num(tensor.grad_sample) for _, tensor in named]
     longest = max(float(gradients.flatten(1).norm(dim=1).max()) for gradients in together)
@@ -80,7 +79,7 @@ def _require_own(module: GradSampleModule, loss: Loss, features: Tensor, labels:
     for row in range(len(labels)):
         with without_samples(module):
             mean = loss(module(features[row : row + 1]), labels[row : row + 1])
-            alone = plain_gradients(mean, [tensor for _, tensor in named])
+            alone = torch.autograd.grad(mean, [tensor for _, tensor in named], materialize_grads=True)
         for (name, _), gradients, own in zip(named, together, alone, strict=True):
             if float((gradients[row] - torch.nan_to_num(own)).norm()) > _TOLERANCE * longest:
                 raise InputError(

@@ -17,13 +17,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from dp.gaussian import GaussianMechanism
 from dp.patients import PatientRecords, Rows, mean_over_patients, parts, rows_at_once
-from dp.per_sample import per_sample, require_private
+from dp.per_sample import PerSampleModule, per_sample, require_private
 from dp.plan import PrivacyPlan
 from dp.row_gradients import Loss, compute_gradients
 from dp.row_size import row_size
@@ -183,7 +182,7 @@ def train_privately(
 
 
 def _step(
-    module: GradSampleModule,
+    module: PerSampleModule,
     optimizer: SecureNoiseOptimizer,
     records: PatientRecords,
     sample: Rows,

@@ -8,11 +8,9 @@ import torch
 from torch import nn
 
 import dp.patients
-import dp.per_sample
-import dp.row_gradients
 from dp.gradients import ClippedGradients
 from dp.patients import PatientRecords, rows_at_once
-from dp.per_sample import per_sample
+from dp.per_sample import PerSampleModule, per_sample
 from dp.plan import PrivacyPlan
 from dp.randomness import secure_generator
 from dp.row_size import row_size
@@ -75,8 +73,14 @@ class Watch:
         self._module = module
         return module
 
-    def backward(self, value):
-        dp.per_sample.backward(value)
+    def after(self, backward):
+        def watched(*arguments):
+            backward(*arguments)
+            self._count()
+
+        return watched
+
+    def _count(self):
         held = [getattr(parameter, "grad_sample", None) for parameter in self._module.parameters()]
         self.numbers.append(sum(gradients.numel() for gradients in held if gradients is not None))
 
@@ -85,7 +89,8 @@ class Watch:
 def held(monkeypatch):
     """Called with a model, watches it: ``numbers`` are those of single rows' gradients after each backward pass."""
     watch = Watch()
-    monkeypatch.setattr(dp.row_gradients, "backward", watch.backward)
+    for kind in (PerSampleModule, torch.Tensor):
+        monkeypatch.setattr(kind, "backward", watch.after(kind.backward))
     return watch
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp.per_sample import backward, per_sample
+from dp.per_sample import per_sample
 from secagg.errors import InputError
 from training.auditing.canaries import ORDINARY, OVERWEIGHT, CanaryTask, canary_records, canary_spec
 from training.draft import make_task, task_choice
@@ -21,7 +21,7 @@ def test_a_canarys_gradient_is_in_its_own_direction_whatever_the_model():
     model = task.build_model()
     torch.nn.init.normal_(model.parameter_of.weight)
     with per_sample(model) as module:
-        backward(task.loss(module(torch.from_numpy(records.features)), torch.from_numpy(records.labels)))
+        module.backward(task.loss(module(torch.from_numpy(records.features)), torch.from_numpy(records.labels)))
         gradients = module._module.parameter_of.weight.grad_sample[:, :, 0].numpy()
     assert gradients.shape == (ORDINARY + 2, 5)
     assert not gradients[:ORDINARY, 1:].any()

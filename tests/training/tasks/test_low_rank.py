@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune, spectral_norm, weight_norm
 
-from dp.per_sample import backward, per_sample
+from dp.per_sample import per_sample
 from secagg.errors import InputError
 from training.tasks.layers import last_layer
 from training.tasks.low_rank import LowRank, add_low_rank, merged
@@ -92,7 +92,7 @@ def test_drawing_pairs_leaves_the_global_generator_alone():
 def test_each_sample_has_its_own_gradient_on_the_pairs_and_none_on_what_is_frozen():
     module = adapted()
     with per_sample(module) as hooked:
-        backward(loss(hooked(images()), LABELS))
+        hooked.backward(loss(hooked(images()), LABELS))
         found = {name: tensor.grad_sample for name, tensor in module.named_parameters() if tensor.requires_grad}
         frozen = [tensor for tensor in module.parameters() if not tensor.requires_grad]
         assert all(getattr(tensor, "grad_sample", None) is None for tensor in frozen)

@@ -1,0 +1,206 @@
+"""Gradients of single samples beside those of Opacus' own module, which has autograd work out all gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from opacus import GradSampleModule
+from opacus.layers import DPGRU, DPLSTM, DPMultiheadAttention
+from torch import nn
+from torch.nn import functional
+
+from dp.per_sample import per_sample
+from secagg.errors import InputError
+
+ROWS = 5
+
+
+def seeded(build, seed=3):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def drawn(*shape):
+    return torch.randn(ROWS, *shape, generator=torch.Generator().manual_seed(5))
+
+
+class Scaled(nn.Module):
+    """A layer of one's own, for which Opacus has no formula."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((4,), 0.5))
+
+    def forward(self, values):
+        return values * self.scale.exp()
+
+
+class Twice(nn.Module):
+    """The same layer used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, values):
+        return self.layer(torch.tanh(self.layer(values)))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.cells = kind(4, 6, batch_first=True)
+
+    def forward(self, values):
+        return self.cells(values)[0][:, -1]
+
+
+class Attentive(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = DPMultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, values):
+        return self.attention(values, values, values)[0]
+
+
+class Frozen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(4, 4).requires_grad_(False)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, values):
+        return self.head(torch.relu(self.body(values)))
+
+
+MODELS = {
+    "linear": (lambda: nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), (4,)),
+    "linear on a sequence": (lambda: nn.Linear(4, 3), (7, 4)),
+    "without biases": (lambda: nn.Sequential(nn.Linear(4, 3, bias=False), nn.Tanh(), nn.Linear(3, 1)), (4,)),
+    "images": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, groups=2)
+        ),
+        (1, 8, 8),
+    ),
+    "strides and holes": (lambda: nn.Conv2d(2, 3, (3, 2), stride=(2, 1), dilation=(1, 2), padding=(1, 0)), (2, 9, 9)),
+    "signals": (lambda: nn.Sequential(nn.Conv1d(2, 3, 3, padding="same"), nn.LayerNorm(9)), (2, 9)),
+    "volumes": (lambda: nn.Conv3d(1, 2, 2), (1, 4, 4, 4)),
+    "a layer of one's own": (lambda: nn.Sequential(nn.Linear(4, 4), Scaled()), (4,)),
+    "used twice": (Twice, (4,)),
+    "recurrent": (lambda: Recurrent(DPLSTM), (6, 4)),
+    "gated": (lambda: Recurrent(DPGRU), (6, 4)),
+    "attention": (Attentive, (6, 4)),
+    "frozen in part": (Frozen, (4,)),
+}
+
+
+def loss(outputs):
+    return (functional.softplus(outputs).flatten(1).sum(dim=1) ** 2).mean()
+
+
+def found(model):
+    return {name: tensor.grad_sample for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+@pytest.fixture(params=MODELS.values(), ids=MODELS)
+def case(request):
+    build, shape = request.param
+    return lambda: seeded(build), drawn(*shape)
+
+
+def by_opacus(build, samples):
+    model = build().train()
+    # Torch warns of hooks on the first layer, whose inputs need no gradient; Opacus relies on them.
+    with pytest.warns(UserWarning, match="Full backward hook is firing"):
+        loss(GradSampleModule(model)(samples)).backward()
+    return found(model)
+
+
+def test_gradients_are_those_of_opacus_to_the_bit(case):
+    build, samples = case
+    model = build()
+    with per_sample(model) as module:
+        module.backward(loss(module(samples)))
+        ours = found(model)
+    theirs = by_opacus(build, samples)
+    assert ours
+    assert ours.keys() == theirs.keys()
+    for name, gradients in theirs.items():
+        assert len(gradients) == ROWS
+        assert torch.equal(ours[name], gradients), name
+
+
+def test_a_second_pass_has_nothing_of_the_first(case):
+    build, samples = case
+    model = build()
+    with per_sample(model) as module:
+        for given in (samples.flip(0), samples):
+            module.zero_grad(set_to_none=True)
+            for tensor in model.parameters():
+                tensor.grad_sample = None
+            module.backward(loss(module(given)))
+        ours = found(model)
+    for name, gradients in by_opacus(build, samples).items():
+        assert torch.equal(ours[name], gradients), name
+
+
+def test_no_gradient_of_the_mean_is_worked_out(case):
+    build, samples = case
+    model = build()
+    with per_sample(model) as module:
+        module.backward(loss(module(samples)))
+        assert all(tensor.grad is None for tensor in model.parameters())
+
+
+def test_what_a_layers_output_is_changed_to_in_place_does_not_count():
+    def build(inplace):
+        return seeded(lambda: nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=inplace), nn.Linear(3, 2)))
+
+    in_place, apart = build(inplace=True), build(inplace=False)
+    for model in (in_place, apart):
+        with per_sample(model) as module:
+            module.backward(loss(module(drawn(4))))
+            gradients = found(model)
+        if model is in_place:
+            ours = gradients
+    assert gradients.keys() == ours.keys()
+    assert all(torch.equal(ours[name], gradients[name]) for name in gradients)
+
+
+def test_a_layer_whose_output_counts_for_nothing_has_no_gradient():
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, values):
+            self.idle(values)
+            return self.used(values)
+
+    model = seeded(Idle)
+    with per_sample(model) as module:
+        module.backward(loss(module(drawn(4))))
+        assert model.idle.weight.grad_sample is None
+        assert len(model.used.weight.grad_sample) == ROWS
+
+
+def test_afterwards_a_model_is_as_it_was(case):
+    build, samples = case
+    model = build()
+    known = {id(model): set(vars(model))} | {id(layer): set(vars(layer)) for layer in model.modules()}
+    with pytest.raises(RuntimeError, match="scalar"), per_sample(model) as module:
+        module.backward(module(samples))
+    for layer in model.modules():
+        assert set(vars(layer)) == known[id(layer)]
+        assert not layer._forward_hooks
+        assert not layer._backward_hooks
+    assert not any(hasattr(tensor, "grad_sample") for tensor in model.parameters())
+
+
+def test_a_layer_that_mixes_patients_is_refused():
+    with pytest.raises(InputError) as refused, per_sample(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))):
+        pass
+    assert refused.value.reason == "not-private-model"
