@@ -7,60 +7,78 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import torch
 from opacus import GradSampleModule
-from opacus.grad_sample.functorch import prepare_layer
-from opacus.layers import DPGRU, DPLSTM, DPRNN
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from secagg.errors import InputError
 
-# Opacus hooks the layers within them instead.
-_RECURRENT: Final = (DPRNN, DPLSTM, DPGRU)
-
 
 class PerSampleModule(GradSampleModule):  # type: ignore[misc]
     """Opacus' module with another way to the gradients of layers' outputs: what it makes of them is Opacus' own.
 
     Opacus has autograd work out the mean gradient of every parameter, which nobody needs, and picks up the outputs'
-    gradients by hooks in passing. Here autograd is asked for those alone, which takes about two thirds of the time.
+    gradients by hooks in passing. Here autograd is asked for those alone. It is faster, and holds them all at once.
     """
 
-    def add_hooks(self, **_: object) -> None:
+    def add_hooks(self, **settings: object) -> None:
         """As Opacus does, but on the way forward alone."""
-        self._outputs: list[tuple[nn.Module, GradientEdge]] = []
-        self.autograd_grad_sample_hooks = self._module.autograd_grad_sample_hooks = []
-        for layer in self.iterate_submodules(self._module):
-            if type(layer) in _RECURRENT:
-                continue
-            if type(layer) not in self.GRAD_SAMPLERS:
-                prepare_layer(layer, batch_first=self.batch_first)
-            self.autograd_grad_sample_hooks.append(layer.register_forward_hook(self.capture_activations_hook))
-        self.enable_hooks()
+        self._forget()
+        super().add_hooks(**settings)
+        # Opacus adds two to each layer, the second on the way back.
+        for handle in self.autograd_grad_sample_hooks[1::2]:
+            handle.remove()
 
-    def capture_activations_hook(
-        self, module: nn.Module, forward_input: list[Tensor], output: Tensor | tuple[Tensor, ...]
-    ) -> None:
+    def remove_hooks(self) -> None:
+        """As Opacus does. Autograd's graph holds patients' records, where no pass back has followed."""
+        super().remove_hooks()
+        self._forget()
+
+    def capture_activations_hook(self, module: nn.Module, forward_input: list[Tensor], output: object) -> None:
         """Keep what goes into a layer, as Opacus does, and where in autograd's graph its output is."""
         before = len(getattr(module, "activations", ()))
         super().capture_activations_hook(module, forward_input, output)
-        if len(getattr(module, "activations", ())) > before:
-            # Not the output itself: a layer after it may change that in place.
-            first = output if isinstance(output, Tensor) else output[0]
-            self._outputs.append((module, get_gradient_edge(first)))
+        # Whether the layer is trained just now is for Opacus to say.
+        if len(getattr(module, "activations", ())) == before:
+            return
+        kept: list[Tensor] = module.activations[-1]  # type: ignore[assignment, index]
+        if isinstance(output, Tensor) and output.requires_grad:
+            # Not the output: what follows may change it in place, and autograd knows where it was before. Not of views.
+            self._outputs.append((module, get_gradient_edge(output)))
+            kept = [*kept, output.detach()] if output._is_view() else kept
+        self._unchanged += [(tensor, tensor._version) for tensor in kept]
 
     def backward(self, loss: Tensor) -> None:
-        """Compute every sample's gradient of ``loss``, a scalar: the mean over the samples."""
-        outputs, self._outputs = self._outputs, []
+        """Compute every sample's gradient of ``loss``, a scalar: the mean over the samples.
+
+        Raises:
+            InputError: ``not-private-model``, if what goes into a layer is changed in place afterwards.
+        """
+        outputs, unchanged = self._outputs, self._unchanged
+        self._forget()
+        if any(tensor._version != version for tensor, version in unchanged):
+            raise InputError(
+                "not-private-model",
+                "The model cannot be trained with differential privacy: what goes into a layer, or a view that comes "
+                "out of one, is changed in place later on.",
+                culprit=type(self._module).__name__,
+                remedy="Build the model without inplace=True, and write y = y + x instead of y += x.",
+            )
+        if not outputs:
+            return
         gradients = torch.autograd.grad(loss, [edge for _, edge in outputs], allow_unused=True)
-        # Opacus takes a layer's inputs from the end.
+        # Opacus takes what went into a layer from the end.
         for (layer, _), gradient in zip(reversed(outputs), reversed(gradients), strict=True):
+            # None of what counts for nothing: `require_each_row` finds that.
             if gradient is not None:
                 self.capture_backprops_hook(layer, (), (gradient,), self.loss_reduction, self.batch_first)
+
+    def _forget(self) -> None:
+        self._outputs: list[tuple[nn.Module, GradientEdge]] = []
+        self._unchanged: list[tuple[Tensor, int]] = []
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from torch.utils.hooks import RemovableHandle
 def row_size(model: nn.Module, row: Tensor) -> int:
     """How many numbers the row has, what the layers put out, and what Opacus unfolds a trained convolution's input to.
 
+    What trained layers put out counts twice: `dp.per_sample` holds the gradients of it all at once.
+
     A row takes about as many while its gradient is computed, and fewer for its score. Of functions that are no layers
     nothing is counted.
 
@@ -27,7 +29,8 @@ def row_size(model: nn.Module, row: Tensor) -> int:
 
     def count(layer: nn.Module, _inputs: object, output: object) -> None:
         nonlocal counted
-        counted += _numbers(output)
+        trained = any(parameter.requires_grad for parameter in layer.parameters())
+        counted += _numbers(output) * (2 if trained else 1)
         if isinstance(layer, _ConvNd) and layer.weight.requires_grad and isinstance(output, Tensor):
             places = output.numel() // layer.out_channels
             counted += places * layer.groups * layer.weight[0].numel()

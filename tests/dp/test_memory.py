@@ -153,7 +153,8 @@ def test_by_default_there_is_room_for_a_gigabyte(monkeypatch):
 # --- Rows that are large -------------------------------------------------------------------------------------
 
 SIZE, CHANNELS, IMAGES = 16, 8, 20
-OF_LAYERS = SIZE**2 * (1 + CHANNELS + 9 + CHANNELS + CHANNELS // 4) + 2 * CHANNELS + 1
+# Of what trained layers put out, the gradients too.
+OF_LAYERS = SIZE**2 * (1 + 2 * CHANNELS + 9 + CHANNELS + CHANNELS // 4) + 2 * CHANNELS + 2
 
 
 def images() -> PatientRecords:
@@ -161,7 +162,7 @@ def images() -> PatientRecords:
 
 
 def convolutional() -> nn.Sequential:
-    """Few parameters, and a large image at each layer: there is room for four in `BOUND`."""
+    """Few parameters, and a large image at each layer: there is room for three in `BOUND`."""
     pool = [nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return nn.Sequential(nn.Conv2d(1, CHANNELS, 3, padding=1), nn.ReLU(), *pool, nn.Linear(CHANNELS, 1))
 
@@ -182,7 +183,7 @@ def test_the_size_of_a_row_is_that_of_itself_of_layers_outputs_and_of_what_a_tra
     module = convolutional()
     assert row_size(module, torch.zeros(1, 1, SIZE, SIZE)) == OF_LAYERS
     module[0].requires_grad_(requires_grad=False)
-    assert row_size(module, torch.zeros(1, 1, SIZE, SIZE)) == OF_LAYERS - 9 * SIZE**2
+    assert row_size(module, torch.zeros(1, 1, SIZE, SIZE)) == OF_LAYERS - (9 + CHANNELS) * SIZE**2
 
 
 def test_to_measure_a_row_leaves_the_model_as_it_is(seen):
@@ -207,7 +208,7 @@ def test_large_images_are_worked_through_a_few_at_a_time(seen, train):
     module = convolutional()
     batches = seen(module)
     train(module, images())
-    assert max(batches) == BOUND // row_size(module, torch.zeros(1, 1, SIZE, SIZE)) == 4
+    assert max(batches) == BOUND // row_size(module, torch.zeros(1, 1, SIZE, SIZE)) == 3
     assert trained_size(module) * IMAGES < BOUND
 
 
@@ -220,7 +221,7 @@ def test_control_images_for_all_of_which_there_is_room_are_held_at_once(seen, tr
     assert max(batches) == IMAGES
 
 
-@pytest.mark.parametrize(("pixels", "rows"), [(28, 256), (256, 27), (512, 6), (1024, 1)])
+@pytest.mark.parametrize(("pixels", "rows"), [(28, 256), (256, 20), (512, 5), (1024, 1)])
 def test_by_default_the_built_in_cnn_has_as_many_images_at_a_time_as_make_a_gigabyte(pixels, rows, monkeypatch):
     monkeypatch.undo()
     module = build_image_model(ModelSpec(name="cnn"), 1, pixels, 2)

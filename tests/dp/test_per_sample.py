@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+import weakref
+
 import pytest
 import torch
 from opacus import GradSampleModule
@@ -9,7 +12,7 @@ from opacus.layers import DPGRU, DPLSTM, DPMultiheadAttention
 from torch import nn
 from torch.nn import functional
 
-from dp.per_sample import per_sample
+from dp.per_sample import PerSampleModule, per_sample
 from secagg.errors import InputError
 
 ROWS = 5
@@ -113,8 +116,9 @@ def case(request):
 
 def by_opacus(build, samples):
     model = build().train()
-    # Torch warns of hooks on the first layer, whose inputs need no gradient; Opacus relies on them.
-    with pytest.warns(UserWarning, match="Full backward hook is firing"):
+    with warnings.catch_warnings():
+        # Torch warns of hooks on the first layer, whose inputs need no gradient; Opacus relies on them.
+        warnings.simplefilter("ignore")
         loss(GradSampleModule(model)(samples)).backward()
     return found(model)
 
@@ -139,8 +143,6 @@ def test_a_second_pass_has_nothing_of_the_first(case):
     with per_sample(model) as module:
         for given in (samples.flip(0), samples):
             module.zero_grad(set_to_none=True)
-            for tensor in model.parameters():
-                tensor.grad_sample = None
             module.backward(loss(module(given)))
         ours = found(model)
     for name, gradients in by_opacus(build, samples).items():
@@ -153,21 +155,77 @@ def test_no_gradient_of_the_mean_is_worked_out(case):
     with per_sample(model) as module:
         module.backward(loss(module(samples)))
         assert all(tensor.grad is None for tensor in model.parameters())
+        assert not any(layer._backward_hooks for layer in model.modules())
 
 
-def test_what_a_layers_output_is_changed_to_in_place_does_not_count():
-    def build(inplace):
-        return seeded(lambda: nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=inplace), nn.Linear(3, 2)))
+class Residual(nn.Module):
+    """As such blocks are usually written: what comes out of a layer is changed in place, what goes in is not."""
 
-    in_place, apart = build(inplace=True), build(inplace=False)
-    for model in (in_place, apart):
+    def __init__(self, *, inplace):
+        super().__init__()
+        self.inplace = inplace
+        self.first, self.second = nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, values):
+        within = self.second(functional.relu(self.first(values), inplace=self.inplace))
+        if self.inplace:
+            within += values
+            return within
+        return within + values
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (lambda inplace: nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=inplace), nn.Linear(3, 2)), (4,)),
+        (lambda inplace: Residual(inplace=inplace), (1, 6, 6)),
+    ],
+)
+def test_what_a_layers_output_is_changed_to_in_place_does_not_count(build, shape):
+    gradients = []
+    for inplace in (True, False):
+        model = seeded(lambda: build(inplace))  # noqa: B023
         with per_sample(model) as module:
-            module.backward(loss(module(drawn(4))))
-            gradients = found(model)
-        if model is in_place:
-            ours = gradients
-    assert gradients.keys() == ours.keys()
-    assert all(torch.equal(ours[name], gradients[name]) for name in gradients)
+            module.backward(loss(module(drawn(*shape))))
+            gradients.append(list(found(model).values()))
+    assert len(gradients[0]) == 4
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+class Skipping(nn.Module):
+    """What comes out of the first layer is used, then changed in place, then used again."""
+
+    def __init__(self, *, inplace):
+        super().__init__()
+        self.first, self.second, self.drop = nn.Linear(4, 4), nn.Linear(4, 4), nn.Dropout(inplace=inplace)
+
+    def forward(self, values):
+        out = self.first(values)
+        return self.second(out * 2 + self.drop(out))
+
+
+class Spoiling(nn.Module):
+    """What goes into the first layer is changed in place before it goes into the second."""
+
+    def __init__(self, *, inplace):
+        super().__init__()
+        self.first, self.second, self.drop = nn.Linear(4, 4), nn.Linear(4, 4), nn.Dropout(inplace=inplace)
+
+    def forward(self, values):
+        return self.first(values) + self.second(self.drop(values))
+
+
+@pytest.mark.parametrize("build", [Skipping, Spoiling])
+def test_what_a_layers_gradient_is_made_from_must_not_be_changed_in_place(build):
+    # Of a sequence, a linear layer puts out a view.
+    samples = drawn(7, 4)
+    with per_sample(build(inplace=True)) as module, pytest.raises(InputError, match="changed in place") as refused:
+        module.backward(loss(module(samples.clone())))
+    assert refused.value.reason == "not-private-model"
+    model = build(inplace=False)
+    with per_sample(model) as module:
+        module.backward(loss(module(samples)))
+        assert all(len(gradients) == ROWS for gradients in found(model).values())
 
 
 def test_a_layer_whose_output_counts_for_nothing_has_no_gradient():
@@ -196,11 +254,47 @@ def test_afterwards_a_model_is_as_it_was(case):
     for layer in model.modules():
         assert set(vars(layer)) == known[id(layer)]
         assert not layer._forward_hooks
-        assert not layer._backward_hooks
     assert not any(hasattr(tensor, "grad_sample") for tensor in model.parameters())
 
 
-def test_a_layer_that_mixes_patients_is_refused():
-    with pytest.raises(InputError) as refused, per_sample(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))):
-        pass
-    assert refused.value.reason == "not-private-model"
+def test_where_no_pass_back_follows_nothing_is_left_that_holds_records():
+    with per_sample(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))) as module:
+        samples = drawn(4)
+        module(samples)
+        alive = weakref.ref(samples)
+        del samples
+        assert alive() is not None
+    # Whoever still has it keeps nothing.
+    assert module is not None
+    assert alive() is None
+
+
+def test_a_model_is_wrapped_once():
+    with per_sample(nn.Sequential(nn.Linear(4, 3))) as module, pytest.raises(ValueError, match="hooks twice"):
+        PerSampleModule(module._module)
+
+
+@pytest.mark.parametrize("outputs", [lambda values: values, lambda values: {"out": values}])
+def test_a_layer_whose_outputs_gradient_cannot_be_had_has_none(outputs):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4))
+
+        def forward(self, values):
+            return outputs(values)
+
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.odd, self.head = Odd(), nn.Linear(4, 2)
+
+        def forward(self, values):
+            self.odd(values)
+            return self.head(values)
+
+    model = Around()
+    with per_sample(model) as module:
+        module.backward(loss(module(drawn(4))))
+        assert model.odd.scale.grad_sample is None
+        assert len(model.head.weight.grad_sample) == ROWS
