@@ -54,14 +54,20 @@ def require_row_gradients(model: nn.Module, loss: Loss, features: Tensor, labels
 
 def _probe(model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> None:
     with per_sample(model) as module:
-        # Opacus' hooks work in training mode only, but no row is the same twice under Dropout.
-        for layer in model.modules():
-            layer.training = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
-        for count in _COUNTS:
+
+        def gradients_of(count: int) -> Tensor:
             rows = _of_all_labels(labels)[torch.arange(count) % len(labels)]
             module.zero_grad(set_to_none=True)
             module.backward(loss(module(features[rows]), labels[rows]))
             require_each_row(module, count)
+            return rows
+
+        gradients_of(_COUNTS[0])
+        # Opacus' hooks work in training mode only, but no row is the same twice under Dropout.
+        for layer in model.modules():
+            layer.training = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+        for count in _COUNTS:
+            rows = gradients_of(count)
         _require_own(module, loss, features[rows], labels[rows])
 
 

@@ -131,6 +131,14 @@ def test_rows_that_are_mixed_are_refused_though_each_has_a_gradient(model):
     assert "alone" in refusal(model(), bags()).message
 
 
+def test_what_dropout_alone_changes_in_place_is_found_too_though_rows_are_compared_without_it():
+    def model(inplace):
+        return nn.Sequential(nn.Linear(WIDTH, 2), nn.Dropout(inplace=inplace), nn.Flatten(), nn.Linear(2 * BAG, 2))
+
+    assert "in place" in refusal(model(inplace=True), bags()).message
+    require_row_gradients(model(inplace=False), classification_loss, bags(), labels())
+
+
 def test_what_the_models_own_code_raises_is_that_refusal():
     assert "single rows fail" in refusal(Squeezed(), bags()).message
 
