@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.sweep import written
-from benchmarks.sweep.case import Case
+from benchmarks.sweep.case import SCHEMES, Case
 from benchmarks.sweep.folder import Run
 from benchmarks.sweep.measurement import PHASES, Party
 from benchmarks.sweep.results import Result, results_of
@@ -93,19 +93,33 @@ def profile_table(figures: Sequence[Figure]) -> Table:
 
 
 def _table(run: Run, consortium: _Consortium, results: list[Result]) -> Table:
+    # Schemes in one order in all tables, whichever was measured first.
+    results = sorted(results, key=lambda one: SCHEMES.index(one.case.scheme))
     rows = [_row(result) for result in results]
-    notes = [f"{_NAMES[one.case.scheme]}: {one.by}{'; ' + one.lacks if one.lacks else ''}." for one in results]
     if len(results) > 1:
         rows += _limits(run, results)
+    return Table(consortium.title(results[0].case.dropped), _COLUMNS, rows, _notes(results))
+
+
+def _notes(results: list[Result]) -> list[str]:
+    """What is said of each scheme, once for all of whom it is said."""
+    said: dict[str, list[str]] = {}
+
+    def say(one: Result, what: str) -> None:
+        said.setdefault(what, []).append(_NAMES[one.case.scheme])
+
+    for one in results:
+        say(one, f"{one.by}; {one.lacks}" if one.lacks else one.by)
     for one in results:
         if one.field_bits not in (USUAL_FIELD_BITS, None):
-            notes.append(f"{_NAMES[one.case.scheme]}: numbers have {one.field_bits} bits.")
+            say(one, f"numbers have {one.field_bits} bits")
         if one.real_hospitals not in (one.case.hospitals, 1):
-            notes.append(
-                f"{_NAMES[one.case.scheme]}: {one.real_hospitals} hospitals did everything; the others left out masks "
-                "that cancel among them, and did not open the sum."
+            say(
+                one,
+                f"{one.real_hospitals} hospitals did everything; the others left out masks that cancel among them, and "
+                "did not open the sum",
             )
-    return Table(consortium.title(results[0].case.dropped), _COLUMNS, rows, list(dict.fromkeys(notes)))
+    return [f"{'; '.join(names)}: {what}." for what, names in said.items()]
 
 
 def _row(result: Result) -> tuple[str, ...]:
