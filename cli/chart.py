@@ -25,7 +25,7 @@ ORANGE: Final = "#b4530a"
 RED: Final = "#b00020"
 _LABEL_HEIGHT: Final = 17
 _NARROW_MARGIN: Final = 4
-_LONG: Final = 1e6
+_LONG: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def decades(values: Sequence[float]) -> list[float]:
 
 
 def _number(value: float) -> str:
-    # Where exponents would begin, thousands are easier to read.
+    # From five digits on, thousands are easier to read apart.
     return f"{value:,.0f}" if value >= _LONG else f"{value:.6g}"
 
 

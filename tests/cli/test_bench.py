@@ -158,7 +158,7 @@ def test_a_plot_has_a_line_for_each_scheme_at_two_points(secagg, measured, tmp_p
     outcome = secagg("bench", "plot", folder, "--out", tmp_path / "figures")
     (path,) = outcome.out.split()
     texts = [one.text for one in ElementTree.fromstring(Path(path).read_text()).iter() if one.tag.endswith("}text")]
-    assert {"plain", "parameters", "100", "10000"} <= set(texts)
+    assert {"plain", "parameters", "100", "10,000"} <= set(texts)
     assert secagg("bench", "plot", folder, "--out", tmp_path / "figures", "--json").json == [str(path)]
 
 
