@@ -193,7 +193,7 @@ def test_large_images_are_scored_a_few_at_a_time_and_as_all_at_once(monkeypatch:
     assert batches == [1, 20]
     monkeypatch.setattr("dp.patients._MOST_NUMBERS", 1 << 20)
     assert count_cells(task, model, records, CPU).tolist() == at_once
-    assert max(batches[2:]) == 6
+    assert max(batches[2:]) == 5
     assert sum(batches[2:]) == 21
 
 
