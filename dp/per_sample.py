@@ -21,7 +21,7 @@ class PerSampleModule(GradSampleModule):  # type: ignore[misc]
     """Opacus' module with another way to the gradients of layers' outputs: what it makes of them is Opacus' own.
 
     Opacus has autograd work out the mean gradient of every parameter, which nobody needs, and picks up the outputs'
-    gradients by hooks in passing. Here autograd is asked for those alone. It is faster, and holds them all at once.
+    gradients by hooks in passing. Here autograd is asked for those alone: faster, but all of them are held at once.
     """
 
     def add_hooks(self, **settings: object) -> None:
