@@ -74,7 +74,7 @@ class ClippedGradients:
         flat = torch.cat([parameter.grad_sample.flatten(start_dim=1) for parameter in self._parameters], dim=1)  # type: ignore[attr-defined]
         # Not by Opacus' zero_grad, which looks through all modules: a step here takes milliseconds.
         for parameter in self._parameters:
-            parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
+            parameter.grad_sample = None  # type: ignore[attr-defined]
         gradients = mean_over_patients(flat, patients)
         # Clipping would let one patient's NaN or infinity through, and the whole release would show it. Not before the
         # mean: a sum of finite numbers may be infinite.

@@ -53,10 +53,11 @@ def require_row_gradients(model: nn.Module, loss: Loss, features: Tensor, labels
 
 
 def _probe(model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> None:
+    ordered = _of_all_labels(labels)
     with per_sample(model) as module:
 
         def gradients_of(count: int) -> Tensor:
-            rows = _of_all_labels(labels)[torch.arange(count) % len(labels)]
+            rows = ordered[torch.arange(count) % len(ordered)]
             module.zero_grad(set_to_none=True)
             module.backward(loss(module(features[rows]), labels[rows]))
             require_each_row(module, count)
