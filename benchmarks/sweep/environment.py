@@ -67,12 +67,18 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 def processor() -> str:
-    """The model, as the system says it."""
+    """The model, as the system says it: rented machines of one name differ in family and model."""
     if not _CPU_INFO.exists():
         return platform.processor() or platform.machine()
-    lines = (line.partition(":") for line in _CPU_INFO.read_text(encoding="utf-8").splitlines())
-    models = [value.strip() for key, _, value in lines if key.strip() == "model name"]
-    return models[0] if models else platform.machine()
+    return processor_in(_CPU_INFO.read_text(encoding="utf-8")) or platform.machine()
+
+
+def processor_in(cpu_info: str) -> str:
+    """The first processor that Linux lists in ``/proc/cpuinfo``; empty where it gives no name."""
+    first = (line.partition(":") for line in cpu_info.partition("\n\n")[0].splitlines())
+    said = {key.strip(): value.strip() for key, _, value in first}
+    numbers = [f"{key.removeprefix('cpu ')} {said[key]}" for key in ("cpu family", "model") if key in said]
+    return ", ".join([said["model name"], *numbers]) if "model name" in said else ""
 
 
 def _installed() -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.sweep import running
 from benchmarks.sweep.case import Case
-from benchmarks.sweep.environment import Environment, revision_of
+from benchmarks.sweep.environment import Environment, processor_in, revision_of
 from benchmarks.sweep.folder import ENVIRONMENT_FILE, ROWS_FILE, RunWriter, read_run
 from benchmarks.sweep.measurement import Limits
 from benchmarks.sweep.running import run_cases
@@ -205,3 +205,13 @@ def test_this_machine_describes_itself():
     assert here.packages.keys() >= {"secagg", "numpy", "cryptography", "tenseal"}
     assert here.differences(here) == []
     assert here.memory > 1 << 28
+
+
+def test_processors_of_one_name_are_told_apart_by_family_and_model():
+    cpu = "processor\t: {}\ncpu family\t: 25\nmodel\t\t: {}\nmodel name\t: AMD EPYC\n\n"
+    assert processor_in(cpu.format(0, 1) + cpu.format(1, 1)) == "AMD EPYC, family 25, model 1"
+    assert processor_in(cpu.format(0, 17)) == "AMD EPYC, family 25, model 17"
+
+
+def test_a_processor_without_a_name_is_none():
+    assert processor_in("processor\t: 0\nBogoMIPS\t: 50.00\nCPU architecture: 8\n") == ""

@@ -1,15 +1,23 @@
-"""A keystream is AES of counters that never repeat, and is computed as GCM's."""
+"""A keystream is AES of counters that never repeat, whichever way it is computed."""
 
 from __future__ import annotations
+
+import time
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from secagg.masking.prg import CHUNK_BYTES, OVERHANG, Keystream
+from secagg.masking import prg
+from secagg.masking.prg import CHUNK_BYTES, OVERHANG, ByCounterMode, ByGcm, Keystream, fastest_cipher
 from tests.support import keystreams
 
 KEY = bytes(range(32))
 LAST_OF_A_VECTOR = 2**64
+
+
+@pytest.fixture(params=[ByCounterMode, ByGcm], autouse=True)
+def way(request, monkeypatch):
+    monkeypatch.setattr(prg, "fastest_cipher", lambda: request.param)
 
 
 def chunk(key: bytes, number: int, size: int) -> bytes:
@@ -35,6 +43,14 @@ def test_plain_counter_mode_gives_the_same_bytes():
     assert encryptor.update(bytes(CHUNK_BYTES)) == chunk(KEY, 7, CHUNK_BYTES)
 
 
+def test_chunks_of_one_key_come_in_any_order():
+    stream = Keystream(KEY)
+    for number, size in [(3, 1000), (0, 17), (3, CHUNK_BYTES), (1, 16)]:
+        buffer = memoryview(bytearray(size + OVERHANG))
+        stream.write_chunk(number, buffer)
+        assert bytes(buffer[:size]) == keystreams.chunk(KEY, number, size)
+
+
 def test_no_block_of_the_first_chunks_and_of_the_words_is_another():
     streams = [chunk(KEY, number, CHUNK_BYTES) for number in range(4)]
     streams.append(b"".join(word.to_bytes(16, "little") for word in Keystream(KEY).words(16, 1000)))
@@ -50,3 +66,15 @@ def test_words_are_little_endian_numbers_of_the_last_chunk(size, count):
 
 def test_a_key_is_not_in_the_repr():
     assert KEY.hex() not in repr(Keystream(KEY))
+
+
+@pytest.mark.parametrize("slow", [ByCounterMode, ByGcm])
+def test_the_way_that_is_slower_on_this_processor_is_not_taken(slow, monkeypatch):
+    write = slow.write_chunk
+
+    def write_slowly(self, number, into):
+        time.sleep(0.005)
+        write(self, number, into)
+
+    monkeypatch.setattr(slow, "write_chunk", write_slowly)
+    assert fastest_cipher.__wrapped__() is not slow
