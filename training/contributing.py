@@ -90,12 +90,16 @@ class Contributor:
         noise, work = self._noise, self._steps or self._open_steps(state)
         due = counts_are_due(self.charter, step)
         cells = work.cells(state.model) if due else np.zeros(self.charter.metrics.cells, np.int64)
-        staying = noise.drawn(0, secure_generator())
+        staying = noise.drawn(0, self._noise_generator)
         elements = StepVector(self.charter, noise.shares).encode(work.gradients(state.model), cells, staying)
         removable = tuple(noise(key, component) for component, key in enumerate(noise_keys, start=1))
         for component in removable:
             np.add(elements, component, out=elements)
         return Vector(elements, removable)
+
+    @cached_property
+    def _noise_generator(self) -> np.random.Generator:
+        return secure_generator()
 
     @cached_property
     def _noise(self) -> ShareOfNoise:

@@ -74,7 +74,7 @@ class ModelLayout:
         Raises:
             InputError: ``model-shape``.
         """
-        self._check_vector(vector)
+        self.require_length(vector)
         tensors: dict[str, npt.NDArray[np.float32]] = {}
         start = 0
         for tensor in self.tensors:
@@ -101,7 +101,12 @@ class ModelLayout:
         pieces = [np.asarray(tensors[tensor.name], dtype=np.float32).reshape(-1) for tensor in self.tensors]
         return np.concatenate(pieces)
 
-    def _check_vector(self, vector: npt.NDArray[np.float32]) -> None:
+    def require_length(self, vector: npt.NDArray[np.float32]) -> None:
+        """Refuse what is not a float32 (d,) vector.
+
+        Raises:
+            InputError: ``model-shape``.
+        """
         if vector.shape != (self.size,) or vector.dtype != np.float32:
             message = f"A model of {self.size} float32 numbers is wanted; this is {vector.dtype} {vector.shape}."
             raise InputError("model-shape", message, remedy="Use a model of the same task.")
@@ -132,12 +137,16 @@ def load(module: nn.Module, vector: npt.NDArray[np.float32]) -> None:
         InputError: ``model-shape`` or ``model-not-finite``.
     """
     parameters = _parameters(module)
-    tensors = _layout_of(parameters).to_tensors(vector)
-    for name, values in tensors.items():
-        _require_finite(name, values)
+    layout = _layout_of(parameters)
+    layout.require_length(vector)
+    # All at once: a step of distributed training takes milliseconds.
+    if not np.isfinite(vector).all():
+        for name, values in layout.to_tensors(vector).items():
+            _require_finite(name, values)
+    pieces = torch.split(torch.from_numpy(vector.copy()), [tensor.size for tensor in layout.tensors])
     with torch.no_grad():
-        for name, parameter in parameters:
-            parameter.copy_(torch.from_numpy(tensors[name]))
+        for (_, parameter), piece in zip(parameters, pieces, strict=True):
+            parameter.copy_(piece.view_as(parameter))
 
 
 def model_digest(layout: ModelLayout, vector: npt.NDArray[np.float32]) -> bytes:
