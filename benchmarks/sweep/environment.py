@@ -20,6 +20,8 @@ import secagg
 
 _PACKAGES: Final = ("secagg", "cryptography", "dp-accounting", "numpy", "opacus", "randomgen", "tenseal", "torch")
 _CPU_INFO: Final = Path("/proc/cpuinfo")
+# What may be written while a run goes on: in a checkout, notes on it are.
+_NOT_RUN: Final = (":(exclude)*.md", ":(exclude)*.svg")
 
 
 class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -98,7 +100,7 @@ def _revision() -> str | None:
 def revision_of(root: Path) -> str | None:
     """The commit in the checkout at ``root``, and a digest of what was changed since and of modules that it lacks.
 
-    A run's own folder may lie there too, so that not all that is new counts.
+    Texts and drawings do not count. A run's own folder may lie there too, so that not all that is new counts.
     """
 
     def git(*arguments: str) -> bytes:
@@ -106,7 +108,7 @@ def revision_of(root: Path) -> str | None:
 
     try:
         commit = git("describe", "--always", "--abbrev=12").decode().strip()
-        changes = git("diff", "HEAD", "--binary")
+        changes = git("diff", "HEAD", "--binary", "--", ".", *_NOT_RUN)
         new = git("ls-files", "--others", "--exclude-standard", "-z", "*.py").split(b"\0")[:-1]
         for name in sorted(new):
             changes += name + b"\0" + hashlib.sha256((root / os.fsdecode(name)).read_bytes()).digest()

@@ -159,6 +159,19 @@ def test_code_that_was_changed_again_is_another_revision_and_what_a_run_writes_i
     assert revision_of(tmp_path) == revisions[-1]
 
 
+def test_texts_can_be_written_while_a_run_goes_on(tmp_path):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    notes = tmp_path / "docs" / "notes.md"
+    notes.parent.mkdir()
+    notes.write_text("1\n")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    revision = revision_of(tmp_path)
+    notes.write_text("2\n")
+    assert revision_of(tmp_path) == revision
+
+
 def test_two_processes_do_not_measure_into_one_folder(tmp_path):
     with RunWriter(tmp_path, HERE), pytest.raises(InputError) as caught:
         RunWriter(tmp_path, HERE)
