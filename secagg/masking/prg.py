@@ -5,7 +5,7 @@ blocks of a key are of the same input, so that the keystream is as good as AES i
 
 Counter mode (NIST SP 800-38A, section 6.5) gives these blocks, and so does GCM (NIST SP 800-38D, section 7.1, an IV of
 96 bits), which turns zeros into just these under the IV i, its tag thrown away. Which of the two OpenSSL does faster is
-a matter of the processor, of a factor of two either way: each process tries.
+a matter of the processor, and of up to a factor of two: each process tries.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ class ChunkCipher(Protocol):
     def __init__(self, key: bytes) -> None: ...
 
     def write_chunk(self, number: int, into: memoryview) -> None:
-        """Write chunk ``number``, from 0, or its beginning, into all of ``into`` but the last `OVERHANG` bytes."""
+        """Write chunk ``number``, from 0, or its beginning, into all of ``into`` but the last `OVERHANG` bytes.
+
+        Raises:
+            ValueError: that is longer than a chunk.
+        """
 
 
 class ByCounterMode:
@@ -50,7 +54,7 @@ class ByCounterMode:
     def write_chunk(self, number: int, into: memoryview) -> None:
         """See `ChunkCipher`."""
         self._encryptor.reset_nonce(number.to_bytes(_IV_SIZE, "big") + _FIRST_BLOCK)
-        self._encryptor.update_into(_ZEROS[: len(into) - OVERHANG], into)
+        self._encryptor.update_into(_zeros_for(into), into)
 
 
 class ByGcm:
@@ -61,7 +65,15 @@ class ByGcm:
 
     def write_chunk(self, number: int, into: memoryview) -> None:
         """See `ChunkCipher`."""
-        self._cipher.encrypt_into(number.to_bytes(_IV_SIZE, "big"), _ZEROS[: len(into) - OVERHANG], None, into)
+        self._cipher.encrypt_into(number.to_bytes(_IV_SIZE, "big"), _zeros_for(into), None, into)
+
+
+def _zeros_for(into: memoryview) -> memoryview:
+    size = len(into) - OVERHANG
+    # What is left as it was would pass for a keystream.
+    if not 0 <= size <= CHUNK_BYTES:
+        raise ValueError(f"a chunk has {CHUNK_BYTES} bytes, and not {size}")
+    return _ZEROS[:size]
 
 
 class Keystream:
@@ -75,7 +87,11 @@ class Keystream:
         self._cipher.write_chunk(number, into)
 
     def words(self, size: int, count: int) -> list[int]:
-        """``count`` little-endian integers of ``size`` bytes: the beginning of chunk 2^96 - 1."""
+        """``count`` little-endian integers of ``size`` bytes: the beginning of chunk 2^96 - 1.
+
+        Raises:
+            ValueError: they are longer than a chunk.
+        """
         stream = memoryview(bytearray(size * count + OVERHANG))
         self._cipher.write_chunk(_WORDS, stream)
         return [int.from_bytes(stream[start : start + size], "little") for start in range(0, size * count, size)]

@@ -64,6 +64,18 @@ def test_words_are_little_endian_numbers_of_the_last_chunk(size, count):
     assert Keystream(KEY).words(size, count) == keystreams.words(KEY, size, count)
 
 
+@pytest.mark.parametrize("size", [-1, CHUNK_BYTES + 1])
+def test_nothing_passes_for_keystream_that_no_chunk_has(size):
+    with pytest.raises(ValueError, match="a chunk has"):
+        chunk(KEY, 0, size)
+
+
+def test_words_end_with_their_chunk():
+    assert len(Keystream(KEY).words(16, CHUNK_BYTES // 16)) == CHUNK_BYTES // 16
+    with pytest.raises(ValueError, match="a chunk has"):
+        Keystream(KEY).words(16, CHUNK_BYTES // 16 + 1)
+
+
 def test_a_key_is_not_in_the_repr():
     assert KEY.hex() not in repr(Keystream(KEY))
 
