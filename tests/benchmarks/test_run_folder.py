@@ -137,16 +137,16 @@ def test_a_run_does_not_go_on_with_another_version_of_a_baseline(tmp_path):
     assert len(read_run(tmp_path).rows) == 2
 
 
-def test_code_that_was_changed_again_is_another_revision_and_what_a_run_writes_is_not(tmp_path):
-    def git(*arguments: str) -> None:
-        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        subprocess.run(["git", "-C", tmp_path, *who, *arguments], check=True, capture_output=True)
+def commit_all(folder) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for arguments in (["init"], ["add", "."], ["commit", "-m", "one"]):
+        subprocess.run(["git", "-C", folder, *who, *arguments], check=True, capture_output=True)
 
-    git("init")
+
+def test_code_that_was_changed_again_is_another_revision_and_what_a_run_writes_is_not(tmp_path):
     module = tmp_path / "module.py"
     module.write_text("1\n")
-    git("add", ".")
-    git("commit", "-m", "one")
+    commit_all(tmp_path)
     revisions = [revision_of(tmp_path)]
     for text in ("2\n", "3\n"):
         module.write_text(text)
@@ -160,13 +160,10 @@ def test_code_that_was_changed_again_is_another_revision_and_what_a_run_writes_i
 
 
 def test_texts_can_be_written_while_a_run_goes_on(tmp_path):
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run([*git, "init", "-q"], check=True)
     notes = tmp_path / "docs" / "notes.md"
     notes.parent.mkdir()
     notes.write_text("1\n")
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    commit_all(tmp_path)
     revision = revision_of(tmp_path)
     notes.write_text("2\n")
     assert revision_of(tmp_path) == revision
