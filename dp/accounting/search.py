@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,8 @@ _GRID: Final = 10_000
 _LARGEST: Final = int(LARGEST_NOISE * _GRID)
 
 
+# Half a second; whoever compares drafts of a charter asks the same of most.
+@lru_cache(maxsize=256)
 def noise_multiplier_for(target: float, delta: float, sampling_rate: float, steps: int) -> float:
     """The smallest multiplier of Gaussian noise, to four decimals, with which ``steps`` steps cost at most ``target``.
 

@@ -5,9 +5,10 @@ Knows how a charter is written and read. What a charter means is in `secagg.char
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-import tomlkit
-import tomlkit.items
+import tomli_w
 
 from secagg.charter.model import Charter
 from secagg.errors import InputError
@@ -15,7 +16,6 @@ from secagg.identity import fingerprint
 from secagg.toml_text import read_toml
 
 LARGEST_CHARTER = 4 * 1024 * 1024
-_LONG_ARRAY = 4
 _HEADER = "What the members of this consortium agree on. Signed by each: any change needs new signatures."
 
 
@@ -43,28 +43,13 @@ def parse_charter(text: bytes) -> Charter:
 
 def render_charter(charter: Charter) -> bytes:
     """The charter as TOML; `parse_charter` gives the same charter back."""
-    content = msgspec.to_builtins(charter, order="sorted")
-    scalars = {key: value for key, value in content.items() if key != "members" and not isinstance(value, dict)}
-    sections = {key: value for key, value in content.items() if isinstance(value, dict)}
-    document = tomlkit.document()
-    document.add(tomlkit.comment(_HEADER))
-    document.update(_without_none(scalars))
-    for name, section in sections.items():
-        document.add(tomlkit.nl())
-        table = tomlkit.item(_without_none(section))
-        _break_long_arrays(table)
-        document.add(name, table)
+    content = _without_none(msgspec.to_builtins(charter, order="sorted"))
+    entries = content.pop("members")
     members = [
-        _render_member(f"fingerprint {fingerprint(member.public_key)}", entry)
-        for member, entry in zip(charter.members, content["members"], strict=True)
+        f"[[members]] # fingerprint {fingerprint(member.public_key)}\n{tomli_w.dumps(entry)}"
+        for member, entry in zip(charter.members, entries, strict=True)
     ]
-    return "\n".join([tomlkit.dumps(document), *members]).encode()
-
-
-def _render_member(comment: str, entry: dict[str, object]) -> str:
-    # As text: of a large consortium, a document takes ten times as long, and every release holds its charter.
-    lines = [f"{key} = {tomlkit.item(value).as_string()}\n" for key, value in entry.items()]
-    return "".join([f"[[members]] # {comment}\n", *lines])
+    return "\n".join([f"# {_HEADER}\n{tomli_w.dumps(content)}", *members]).encode()
 
 
 def _malformed(message: str) -> InputError:
@@ -78,13 +63,10 @@ def _in_words(error: msgspec.ValidationError) -> str:
     return f"The charter's {where} is not valid: {what}." if where else f"The charter cannot be read: {what}."
 
 
-def _break_long_arrays(table: tomlkit.items.Table | tomlkit.items.InlineTable) -> None:
-    for value in table.values():
-        if isinstance(value, (tomlkit.items.Table, tomlkit.items.InlineTable)):
-            _break_long_arrays(value)
-        elif isinstance(value, tomlkit.items.Array) and len(value) > _LONG_ARRAY:
-            value.multiline(multiline=True)
-
-
-def _without_none(table: dict[str, object]) -> dict[str, object]:
-    return {key: value for key, value in table.items() if value is not None}
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """Of sections too: TOML has no word for nothing."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }

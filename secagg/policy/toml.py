@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
-import tomlkit
+import tomli_w
 
 from secagg.charter.sections import PrivacyMode, Scheme
 from secagg.errors import InputError
@@ -77,11 +77,9 @@ def read_policy(path: Path) -> Policy:
 
 def render_policy(policy: Policy) -> bytes:
     """The policy as TOML; `read_policy` gives the same policy back."""
-    document = tomlkit.document()
-    document.add(tomlkit.comment("What this site accepts. Local: never sent to anybody."))
     content = msgspec.to_builtins(policy, order="sorted")
-    document.update({key: value for key, value in content.items() if value is not None})
-    return tomlkit.dumps(document).encode()
+    text = tomli_w.dumps({key: value for key, value in content.items() if value is not None})
+    return f"# What this site accepts. Local: never sent to anybody.\n{text}".encode()
 
 
 def line_of(text: str, key: str) -> int | None:

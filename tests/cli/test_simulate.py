@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from dp.ledger import Kind
@@ -13,7 +14,7 @@ from secagg.charter.folder import read_verified
 from secagg.charter.sections import LARGEST_FACTOR
 from secagg.errors import InputError
 from secagg.identity import Identity
-from secagg.policy import check_charter, load_policy
+from secagg.policy import check_charter, load_policy, render_policy
 from secagg.signed_log import read_log
 from tests.cli.conftest import LOCAL_DP, SHORT, TASK, furnished
 from tests.cli.outcome import (
@@ -853,13 +854,21 @@ def tighten(home, old, new):
     [
         ("maximum_epsilon = 8.0", "maximum_epsilon = 1.0", "epsilon-too-large", ["8.0", "1.0"]),
         ("minimum_cohort = 3", "minimum_cohort = 4", "cohort-too-small", ["3", "4"]),
-        ("known_members", "#", "unknown-member", ["h1", "Compare the fingerprint"]),
     ],
 )
 def test_a_run_that_a_hospitals_policy_no_longer_allows_is_refused(secagg, finished, old, new, reason, mentions):
     tighten(finished / "hospitals/h3", old, new)
     secagg("simulate", "--resume", finished).failed(REFUSED, reason, "h3 refuses: ", *mentions)
     assert secagg("simulate", "--resume", finished, "--json").error["culprit"] == "h3"
+
+
+def test_a_run_with_hospitals_that_a_policy_no_longer_knows_is_refused(secagg, finished):
+    policy = finished / "hospitals/h3/policy.toml"
+    known = load_policy(policy)
+    assert known.known_members
+    policy.write_bytes(render_policy(msgspec.structs.replace(known, known_members=frozenset())))
+    outcome = secagg("simulate", "--resume", finished)
+    outcome.failed(REFUSED, "unknown-member", "h3 refuses: ", "h1", "Compare the fingerprint")
 
 
 def test_a_run_that_lost_a_round_names_the_policies_that_must_allow_more_and_goes_on_then(secagg, simulate, here):

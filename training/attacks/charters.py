@@ -12,7 +12,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 import numpy as np
-import tomlkit
+import tomli_w
 
 from secagg.charter import (
     Charter,
@@ -152,7 +152,7 @@ def _with_field(text: bytes, path: str, value: object) -> bytes:
         section = section.setdefault(name, {})
         section = section[0] if isinstance(section, list) else section
     section[last] = value
-    return tomlkit.dumps(document).encode()
+    return tomli_w.dumps(document).encode()
 
 
 def hostile_fields(build: Build, folder: Path) -> Outcome:

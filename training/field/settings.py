@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
-import tomlkit
+import tomli_w
 
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically, read_bounded
@@ -78,8 +78,6 @@ def write_new_settings(path: Path, settings: msgspec.Struct, comment: str) -> No
     Raises:
         InputError: ``exists``, ``unwritable``.
     """
-    document = tomlkit.document()
-    document.add(tomlkit.comment(comment))
     content = msgspec.to_builtins(settings)
-    document.update({key: value for key, value in content.items() if value is not None})
-    create_atomically(path, tomlkit.dumps(document).encode(), PRIVATE)
+    text = tomli_w.dumps({key: value for key, value in content.items() if value is not None})
+    create_atomically(path, f"# {comment}\n{text}".encode(), PRIVATE)
