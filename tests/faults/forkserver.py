@@ -12,5 +12,6 @@ def forkserver() -> ForkServerContext:
     The first process decides what the server imports, whichever test it is for.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.driver", "tests.faults.full_disk"])
+    # torch imports this for its first optimizer, which takes seconds.
+    context.set_forkserver_preload(["tests.faults.driver", "tests.faults.full_disk", "torch._dynamo"])
     return context
