@@ -37,7 +37,7 @@ EPOCH_ROUNDS = size(20, 2)
 EPOCHS = size(3, 1, 1)
 BATCH = 256 * HOSPITALS // 40
 STEPS = size(40, 3)
-TURNS = size(15, 1)
+TURNS = size(15, 1, 5)
 NUMBERS = size(1 << 22, 1 << 16)
 TASK = load_task_file(Path(__file__).parent.parent / "docs" / "examples" / "pneumonia.toml")
 

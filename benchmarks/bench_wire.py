@@ -19,7 +19,7 @@ PARAMETERS = size(1_000_000, 20_000)
 SIXTEEN_BITS = (1 << 15) - 1
 
 
-@pytest.mark.parametrize("drops", [0, 5 if HOSPITALS == 50 else 1], ids=["all answer", "some drop"])
+@pytest.mark.parametrize("drops", size([0, 5], [1], [5]))
 @pytest.mark.parametrize("bits", [22, 24])
 def bench_wire_bytes(benchmark, figure, tmp_path, bits, drops):
     assert Ring(bits).largest // HOSPITALS >= SIXTEEN_BITS

@@ -24,7 +24,8 @@ from secagg.errors import SecaggError
 def compare(context: click.Context, first: Path, second: Path, as_json: bool) -> None:
     """Compare the CPU times of the runs in the folders FIRST and SECOND, case by case.
 
-    A ratio is SECOND's time over FIRST's. Those that are off by more than 15 % either way are marked, and cases that
+    A ratio is SECOND's time over FIRST's, each in yardsticks: fixed work that was timed beside it, since a machine that
+    others use is not as fast at all times. Those that are off by more than 15 % either way are marked, and cases that
     send other numbers of bytes are named. What takes less than a millisecond in both is left out. Exit code 1 if a
     ratio is off by more than 15 % or there is none, 2 if a folder holds no run or the runs have no case in common.
 

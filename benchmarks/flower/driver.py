@@ -1,8 +1,9 @@
 """Times Flower SecAgg+'s own functions. Run by the Python of Flower's environment; imports nothing of secagg.
 
 One JSON object a line on standard input, {"work": ..., "parameters": d, "hospitals": n, "threshold": t, "dropped": k};
-one a line on standard output, seconds by part: wall time, or CPU time if the order has {"clock": "cpu"}. The functions
-are called in the order in which
+one a line on standard output, seconds by part: wall time, or CPU time if the order has {"clock": "cpu"}, which is given
+in yardsticks too; the best of {"times": k} for all parts but that of unmasking, which takes longest. The functions are
+called in the order in which
 `flwr.client.mod.secure_aggregation.secaggplus_mod` (hospital) and
 `flwr.server.workflow.secure_aggregation.secaggplus_workflow` (coordinator) call them; all neighbours are each other's,
 as in SecAgg. Quantising is a part of its own: what is masked is quantised already.
@@ -10,8 +11,10 @@ as in SecAgg. Quantising is a part of its own: what is masked is quantised alrea
 
 import json
 import os
+import statistics
 import sys
 import time
+from collections import Counter
 from importlib.metadata import version
 
 import numpy as np
@@ -38,6 +41,7 @@ from flwr.supercore.primitives.asymmetric import (
     private_key_to_bytes,
     public_key_to_bytes,
 )
+from yardstick import Pace, Yardstick
 
 MOD_RANGE = 1 << 32  # SecAggPlusWorkflow's default modulus_range.
 QUANTISATION_RANGE = 1 << 22  # Its default too.
@@ -105,24 +109,25 @@ def add_up(masked, times):
     return parameters_mod(total, MOD_RANGE)
 
 
-def unmask(total, parties, dropped, seed_shares, key_shares):
-    """`unmask_stage`: rebuild every secret, take off every mask, without what comes after (dequantising)."""
-    for owner in parties:
-        if owner not in dropped:
-            seed = combine_shares(seed_shares[owner.number])
-            total = parameters_subtraction(total, pseudo_rand_gen(seed, MOD_RANGE, get_parameters_shape(total)))
+def take_off_own_mask(total, seed_shares):
+    """Of `unmask_stage`, for one who answered: rebuild the seed, take off the mask."""
+    seed = combine_shares(seed_shares)
+    return parameters_subtraction(total, pseudo_rand_gen(seed, MOD_RANGE, get_parameters_shape(total)))
+
+
+def take_off_pairwise_masks(total, owner, parties, key_shares):
+    """Of `unmask_stage`, for one who dropped out: rebuild the key, take off what others masked with it."""
+    secret = combine_shares(key_shares)
+    for peer in parties:
+        if peer is owner:
             continue
-        secret = combine_shares(key_shares[owner.number])
-        for peer in parties:
-            if peer is owner:
-                continue
-            shared_key = generate_shared_key(bytes_to_private_key(secret), bytes_to_public_key(peer.pk1))
-            pairwise_mask = pseudo_rand_gen(shared_key, MOD_RANGE, get_parameters_shape(total))
-            if owner.number > peer.number:
-                total = parameters_addition(total, pairwise_mask)
-            else:
-                total = parameters_subtraction(total, pairwise_mask)
-    return parameters_mod(total, MOD_RANGE)
+        shared_key = generate_shared_key(bytes_to_private_key(secret), bytes_to_public_key(peer.pk1))
+        pairwise_mask = pseudo_rand_gen(shared_key, MOD_RANGE, get_parameters_shape(total))
+        if owner.number > peer.number:
+            total = parameters_addition(total, pairwise_mask)
+        else:
+            total = parameters_subtraction(total, pairwise_mask)
+    return total
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -141,29 +146,45 @@ def time_mask(parties, order):
 
 
 def time_round(parties, order):
-    """One hospital's part, and the coordinator's."""
-    clock = CLOCKS[order.get("clock", "wall")]
+    """One hospital's part, and the coordinator's; and each part in yardsticks."""
+    clock, times = CLOCKS[order.get("clock", "wall")], order.get("times", 1)
+    pace, seconds, yardsticks = Pace(Yardstick()), Counter(), Counter()
+
+    def part(name, work, times=1):
+        """The best of so many times, in yardsticks the median."""
+        spent, counts = [], []
+        for _ in range(times):
+            pace.refresh()
+            taken, result = timed(work, clock)
+            spent.append(taken)
+            pace.note(taken, counts.append)
+        pace.settle()
+        seconds[name] += min(spent)
+        yardsticks[name] += statistics.median(counts)
+        return result
+
     threshold, dropped = order["threshold"], parties[len(parties) - order["dropped"] :]
     floats = np.random.default_rng(1).standard_normal(order["parameters"])
-    encode_seconds, _ = timed(lambda: quantize([floats], CLIPPING_RANGE, QUANTISATION_RANGE), clock)
+    part("encode", lambda: quantize([floats], CLIPPING_RANGE, QUANTISATION_RANGE), times)
     vector = quantised(order["parameters"])
-    share_seconds, (keys, ciphertexts, *_) = timed(lambda: share_keys(parties[0], parties, threshold), clock)
-    open_seconds, _ = timed(lambda: open_shares(keys, ciphertexts), clock)
-    mask_seconds, masked = timed(lambda: mask(parties[0], parties, vector), clock)
+    keys, ciphertexts, *_ = part("shares", lambda: share_keys(parties[0], parties, threshold), times)
+    part("shares", lambda: open_shares(keys, ciphertexts), times)
+    masked = part("mask", lambda: mask(parties[0], parties, vector), times)
     survivors = len(parties) - len(dropped)
-    add_seconds, total = timed(lambda: add_up(masked, survivors), clock)
+    total = part("add", lambda: add_up(masked, survivors), times)
     # The coordinator combines what everybody answered; it is given no more than it needs, which is faster.
     seeds = {party.number: create_shares(party.rd_seed, threshold, len(parties))[:threshold] for party in parties}
     secrets = {party.number: create_shares(party.sk1, threshold, len(parties))[:threshold] for party in dropped}
-    unmask_seconds, _ = timed(lambda: unmask(total, parties, dropped, seeds, secrets), clock)
-    return {
-        "encode": encode_seconds,
-        "shares": share_seconds + open_seconds,
-        "mask": mask_seconds,
-        "add": add_seconds,
-        "unmask": unmask_seconds,
-        "bytes": sum(len(data) for data in masked),
-    }
+    for owner in parties:
+        # By party: it takes seconds, and the machine is not as fast all the while.
+        if owner in dropped:
+            own = secrets[owner.number]
+            total = part("unmask", lambda: take_off_pairwise_masks(total, owner, parties, own))  # noqa: B023
+        else:
+            own = seeds[owner.number]
+            total = part("unmask", lambda: take_off_own_mask(total, own))  # noqa: B023
+    part("unmask", lambda: parameters_mod(total, MOD_RANGE))
+    return {**seconds, "bytes": sum(len(data) for data in masked), "yardsticks": yardsticks}
 
 
 def main():

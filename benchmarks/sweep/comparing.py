@@ -1,6 +1,8 @@
 """Two runs beside each other: by how much the figures of each case differ.
 
-Knows ratios, and how far two runs of the same code may be apart. Knows nothing of what to do about it.
+Knows ratios, and how far two runs of the same code may be apart. Knows nothing of what to do about it. Compared is what
+each run measured in yardsticks of its own moments: seconds are those of a busy machine in one, and of an idle one in
+the other.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import msgspec
 
 from benchmarks.sweep.case import Case
 from benchmarks.sweep.folder import Run
+from benchmarks.sweep.measurement import Cost
 from benchmarks.sweep.results import Result, results_of
 from secagg.errors import InputError
 
@@ -22,10 +25,11 @@ _SAME_BYTES: Final = 0.01
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """CPU seconds of one case, phase and party in both runs.
+    """What one case, phase and party took in both runs.
 
     Attributes:
-        ratio: the second over the first.
+        first, second: CPU seconds.
+        ratio: the second over the first, in yardsticks; in seconds where a run has none.
         within: whether they are no further apart than `TOLERANCE`, either way.
     """
 
@@ -105,9 +109,15 @@ def _ratios(before: Result, after: Result) -> Iterator[Ratio]:
         new = after.cost(*key).cpu
         if old is None or new is None or max(old, new) < LEAST_SECONDS:
             continue
-        ratio = new / old
+        ratio = _ratio(figures.cost, after.cost(*key)) or new / old
         within = 1 / (1 + TOLERANCE) <= ratio <= 1 + TOLERANCE
         yield Ratio(before.case.name, *key, old, new, ratio, within)
+
+
+def _ratio(first: Cost, second: Cost) -> float | None:
+    if not first.relative or not second.relative:
+        return None
+    return second.relative / first.relative
 
 
 def _sends_otherwise(before: Result, after: Result) -> bool:

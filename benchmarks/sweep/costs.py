@@ -1,13 +1,14 @@
 """What the parties spent, as costs: the median hospital's, of each hospital's best set-up and best round.
 
 Knows books and statistics. The least of several is what one takes when nobody else uses the machine; a hospital's own
-least, since they take turns, and a round in which none of them is disturbed is rare.
+least, since they take turns, and a round in which none of them is disturbed is rare. Of times in yardsticks the median:
+what disturbs is not in them, and neither too much nor too little of it is taken off on average.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from benchmarks.sweep.measurement import PHASES, Cost, Kind
 from secagg.wire import COORDINATOR
@@ -43,6 +44,7 @@ def _hospital(phase: Phase, books: Sequence[Books], hospitals: Collection[int], 
         party="hospital",
         cpu=median("cpu") if kind == "time" else None,
         wall=median("wall") if kind == "time" else None,
+        relative=_middle(one.relative for each in spent for one in each) if kind == "time" else None,
         memory=median("peak") if kind == "memory" else None,
         bytes_up=mean("bytes_up"),
         bytes_down=mean("bytes_down"),
@@ -59,9 +61,14 @@ def _coordinator(phase: Phase, books: Sequence[Books], kind: Kind) -> Cost:
         party="coordinator",
         cpu=min(one.cpu for one in spent) if kind == "time" else None,
         wall=min(one.wall for one in spent) if kind == "time" else None,
+        relative=_middle(one.relative for one in spent) if kind == "time" else None,
         memory=min(one.peak for one in spent) if kind == "memory" else None,
         bytes_up=first.bytes_up,
         bytes_down=first.bytes_down,
         messages_up=first.messages_up,
         messages_down=first.messages_down,
     )
+
+
+def _middle(values: Iterable[float]) -> float:
+    return float(statistics.median(values))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -14,17 +15,18 @@ from typing import Final
 
 import benchmarks.flower
 from benchmarks.sweep.case import Case
-from benchmarks.sweep.measurement import Cost, Kind, Measurement
+from benchmarks.sweep.measurement import Cost, Kind, Measurement, Party
 from secagg.errors import InputError
+from training.testbed.meter import Phase
 
 DRIVER: Final = Path(benchmarks.flower.__file__).parent / "driver.py"
 HOW: Final = (
     "`make flower` makes its environment; elsewhere set SECAGG_FLOWER_PYTHON to a Python that has what "
     f"{DRIVER.parent / 'requirements.txt'} lists"
 )
-# A round of many hospitals takes long enough that a moment's disturbance weighs little.
+# Unmasking for many hospitals takes seconds, the rest does not.
 _FEW: Final = 20
-_ROUNDS_OF_FEW: Final = 3
+_TIMES: Final = 3
 LACKS: Final = (
     "keys are set up anew for every round; the sum is not checked; no memory, of bytes the masked vector's alone"
 )
@@ -55,19 +57,29 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
         "hospitals": case.hospitals,
         "threshold": case.threshold,
         "dropped": case.dropped,
+        "times": 1 if case.hospitals <= _FEW else _TIMES,
     }
-    times = _ROUNDS_OF_FEW if case.hospitals <= _FEW else 1
-    command, orders = [str(python()), str(DRIVER)], (json.dumps(order) + "\n") * times
+    rounds_asked = _TIMES if case.hospitals <= _FEW else 1
+    command, orders = [str(python()), str(DRIVER)], (json.dumps(order) + "\n") * rounds_asked
     done = subprocess.run(command, input=orders, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError("flower-failed", "Flower's functions failed.", culprit=done.stderr[-500:], remedy=f"{HOW}.")
     versions, *rounds = (json.loads(line) for line in done.stdout.splitlines())
-    parts = {part: min(one[part] for one in rounds) for part in rounds[0]}
+
+    def cost(phase: Phase, party: Party, *parts: str, sent: float | None = None) -> Cost:
+        return Cost(
+            phase=phase,
+            party=party,
+            cpu=sum(min(one[part] for one in rounds) for part in parts),
+            relative=statistics.median(sum(one["yardsticks"][part] for part in parts) for one in rounds),
+            bytes_up=sent,
+        )
+
     costs = (
-        Cost(phase="set-up", party="hospital", cpu=parts["shares"]),
-        Cost(phase="encoding", party="hospital", cpu=parts["encode"]),
-        Cost(phase="round", party="hospital", cpu=parts["mask"], bytes_up=parts["bytes"]),
-        Cost(phase="round", party="coordinator", cpu=parts["add"] + parts["unmask"]),
+        cost("set-up", "hospital", "shares"),
+        cost("encoding", "hospital", "encode"),
+        cost("round", "hospital", "mask", sent=rounds[0]["bytes"]),
+        cost("round", "coordinator", "add", "unmask"),
     )
     return Measurement(
         case=case,

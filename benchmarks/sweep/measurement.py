@@ -23,6 +23,7 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Attributes:
         cpu, wall: seconds, on one core.
+        relative: CPU time in yardsticks (`benchmarks.flower.yardstick`) of the same moment.
         memory: bytes, the most by which the party made its process grow within the phase, with what it was given: the
             update, a vector, a message.
         bytes_up, bytes_down: to the coordinator and from it; of the coordinator those of all hospitals together.
@@ -33,6 +34,7 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     party: Party
     cpu: float | None = None
     wall: float | None = None
+    relative: float | None = None
     memory: float | None = None
     bytes_up: float | None = None
     bytes_down: float | None = None

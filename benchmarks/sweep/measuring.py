@@ -19,8 +19,9 @@ from benchmarks.sweep.consortium import Consortium
 from benchmarks.sweep.costs import costs_of
 from benchmarks.sweep.measurement import Kind, Measurement
 from benchmarks.sweep.memory_gauge import MemoryGauge
+from benchmarks.sweep.paced_stopwatch import PacedStopwatch
 from training.choices import USUAL_EPOCH_ROUNDS
-from training.testbed.meter import Books, Meter, Stopwatch
+from training.testbed.meter import Books, Meter
 
 # CPU seconds, after which nothing is measured once more in the same turn: the shorter a round is, the more a moment's
 # disturbance weighs, and the more of them there are.
@@ -79,9 +80,7 @@ def _set_up_alone(case: Case, kind: Kind) -> Books:
 
 
 def _set_up(consortium: Consortium, kind: Kind) -> Books:
-    meter = _meter(kind)
-    consortium.set_up(meter)
-    return meter.books
+    return _metered(consortium.set_up, kind)[0]
 
 
 def _baseline(
@@ -104,9 +103,7 @@ def _rounds(run_round: Callable[[int, Meter], float], kind: Kind) -> tuple[list[
     """What each spent in each round; the error of the first, since how many there are is not always the same."""
 
     def one(number: int) -> tuple[Books, float]:
-        meter = _meter(kind)
-        error = run_round(number, meter)
-        return meter.books, error
+        return _metered(lambda meter: run_round(number, meter), kind)
 
     rounds = _repeated(one, USUAL_EPOCH_ROUNDS if kind == "time" else 1, _ROUND_SECONDS)
     return [books for books, _ in rounds], rounds[0][1]
@@ -122,5 +119,12 @@ def _repeated(work: Callable[[int], Found], most: int, seconds: float) -> list[F
     return found
 
 
-def _meter(kind: Kind) -> Meter:
-    return Meter(MemoryGauge() if kind == "memory" else Stopwatch())
+def _metered(work: Callable[[Meter], Found], kind: Kind) -> tuple[Books, Found]:
+    if kind == "memory":
+        meter = Meter(MemoryGauge())
+        return meter.books, work(meter)
+    stopwatch = PacedStopwatch()
+    meter = Meter(stopwatch)
+    found = work(meter)
+    stopwatch.settle()
+    return meter.books, found

@@ -30,12 +30,19 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def slower(folder: Path, factor: float, **changes: object) -> Path:
-    """Its rows as if all had taken so many times as long; of a case with ``changes``."""
+def slower(folder: Path, factor: float, yardsticks: float | None = None, **changes: object) -> Path:
+    """Its rows as if all had taken so many times as long, in yardsticks too; of a case with ``changes``."""
     rows = []
     for row in read_run(folder).rows:
         if hasattr(row, "case"):
-            costs = [msgspec.structs.replace(one, cpu=factor * (one.cpu or 0) + 0.1 * factor) for one in row.costs]
+            costs = [
+                msgspec.structs.replace(
+                    one,
+                    cpu=factor * (one.cpu or 0) + 0.1 * factor,
+                    relative=(yardsticks or factor) * (one.relative or 1.0),
+                )
+                for one in row.costs
+            ]
             case = msgspec.structs.replace(row.case, **changes)
             row = msgspec.structs.replace(row, costs=tuple(costs), case=case)
         rows.append(msgspec.json.encode(row))
@@ -138,6 +145,14 @@ def test_a_run_that_takes_half_as_long_again_is_told_case_by_case(secagg, measur
     outcome = secagg("bench", "compare", first, second, "--json")
     assert outcome.code == FAILED
     assert {round(one["ratio"], 2) for one in json.loads(outcome.out)["ratios"]} == {1.5}
+
+
+def test_on_a_machine_that_is_half_as_fast_a_run_of_as_many_yardsticks_agrees(secagg, measured, tmp_path):
+    first = slower(copy_of(measured, tmp_path / "first"), 1)
+    second = slower(copy_of(measured, tmp_path / "second"), 2.0, yardsticks=1.0)
+    outcome = secagg("bench", "compare", first, second)
+    assert outcome.code == 0
+    assert "Yes: all 4 times" in outcome.out
 
 
 def test_a_run_of_fewer_turns_is_compared_and_that_is_told(secagg, measured, tmp_path):

@@ -21,10 +21,17 @@ Phase = Literal["set-up", "encoding", "round"]
 
 @dataclass
 class Spent:
-    """What one party has spent in one phase."""
+    """What one party has spent in one phase.
+
+    Attributes:
+        cpu, wall: seconds.
+        relative: CPU time in another unit, where the gauge has one.
+        held, peak: bytes.
+    """
 
     cpu: float = 0.0
     wall: float = 0.0
+    relative: float = 0.0
     held: int = 0
     peak: int = 0
     bytes_up: int = 0
