@@ -13,12 +13,14 @@ import hashlib
 import pstats
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from benchmarks.bench_homomorphic import SCHEMES, TURNS, Ours, times
-from benchmarks.measure import best_by_turns, cpu_seconds
+from benchmarks.measure import cpu_seconds
 from benchmarks.sizes import size
 from benchmarks.sweep.limits import expand_chunks
 from benchmarks.sweep.targets import SHARE
@@ -33,7 +35,7 @@ from tests.support.consortium import MODEL_DIGEST, Consortium
 
 PARAMETERS = size(1_000_000, 50_000)
 HOSPITALS = size(50, 5)
-ROUNDS = size(6, 2)
+ROUNDS = size(20, 2)
 # By so much the pieces and the vector are smaller: the smallest pieces are 8 elements.
 SMALLER = 1024
 SHOWN = 0.03
@@ -54,7 +56,7 @@ class Masking:
     def __init__(self, folder: Path, parameters: int) -> None:
         folder.mkdir()
         model = Model(digest=MODEL_DIGEST, parameters=parameters)
-        # Some rounds are left over: a work is done once before it is timed.
+        # Some rounds are left over: a work may be done once before it is timed.
         self.consortium = Consortium.make(folder, HOSPITALS, model=model, epoch_rounds=2 * ROUNDS + 2)
         self.consortium.set_up()
         session = self.consortium.server.session
@@ -74,34 +76,43 @@ class Masking:
         self.message = self.consortium.clients[1].mask(self._vector, MODEL_DIGEST)
 
 
-def least(masking: Masking) -> float:
+def seconds_of(work: Masking | Callable[[], object]) -> float:
     """CPU seconds."""
-    found = []
-    for _ in range(ROUNDS):
-        masking.begin()
-        found.append(cpu_seconds(masking.mask))
-    return min(found)
+    if not isinstance(work, Masking):
+        return cpu_seconds(work)
+    work.begin()
+    return cpu_seconds(work.mask)
+
+
+@contextmanager
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As many calls on little data as on much."""
+    with monkeypatch.context() as changed:
+        for module, name in ((keystream, "CHUNK_BYTES"), (tags, "CHUNK_BYTES"), (packing, "_CHUNK")):
+            changed.setattr(module, name, getattr(module, name) // SMALLER)
+        yield
 
 
 def bench_profile_of_masking(benchmark, figure, monkeypatch, tmp_path):
     large, small = Masking(tmp_path / "large", PARAMETERS), Masking(tmp_path / "small", PARAMETERS // SMALLER)
-    whole, fixed = [], []
-    benchmark.pedantic(lambda: whole.append(least(large)), rounds=1)
-    fixed.append(least(small))
-    for module, name in ((keystream, "CHUNK_BYTES"), (tags, "CHUNK_BYTES"), (packing, "_CHUNK")):
-        monkeypatch.setattr(module, name, getattr(module, name) // SMALLER)
-    in_pieces = least(small)
     session = large.consortium.server.session
     expanded = PARAMETERS * (HOSPITALS * session.ring.dtype.itemsize + session.tag_size)
-    cipher, hashed = best_by_turns(
-        ROUNDS, lambda: expand_chunks(expanded), lambda: hashlib.sha256(large.message), measure=cpu_seconds
-    )
-    (all_,), (keys,) = whole, fixed
-    python = max(0.0, in_pieces - keys)
+    turns: list[tuple[float, ...]] = []
+
+    def turn() -> None:
+        taken = [seconds_of(work) for work in (large, small)]
+        with in_pieces(monkeypatch):
+            taken.append(seconds_of(small))
+        rest = (lambda: expand_chunks(expanded), lambda: hashlib.sha256(large.message))
+        turns.append((*taken, *map(seconds_of, rest)))
+
+    benchmark.pedantic(turn, rounds=ROUNDS)
+    all_, keys, called, cipher, hashed = map(min, zip(*turns, strict=True))
+    python = max(0.0, called - keys)
     what = f"masking {PARAMETERS / 1e6:g} M, {HOSPITALS - 1} peers"
     figure(f"{what}: all", all_ * 1e3, "ms")
     figure(f"{what}: cipher", cipher / all_, SHARE)
-    figure(f"{what}: numpy on memory, by what is left", (all_ - cipher - hashed - in_pieces) / all_, SHARE)
+    figure(f"{what}: numpy on memory, by what is left", (all_ - cipher - hashed - called) / all_, SHARE)
     figure(f"{what}: hashing", hashed / all_, SHARE)
     figure(f"{what}: keys, signature, disk", keys / all_, SHARE)
     figure(f"{what}: Python and its calls", python / all_, SHARE, at_most=0.15)

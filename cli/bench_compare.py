@@ -25,7 +25,8 @@ def compare(context: click.Context, first: Path, second: Path, as_json: bool) ->
     """Compare the CPU times of the runs in the folders FIRST and SECOND, case by case.
 
     A ratio is SECOND's time over FIRST's, each in yardsticks: fixed work that was timed beside it, since a machine that
-    others use is not as fast at all times. Those that are off by more than 15 % either way are marked, and cases that
+    others use is not as fast at all times. It is one of seconds where a step takes more than two of them, or a run is
+    of an earlier version. Those that are off by more than 15 % either way are marked, and cases that
     send other numbers of bytes are named. What takes less than a millisecond in both is left out. Exit code 1 if a
     ratio is off by more than 15 % or there is none, 2 if a folder holds no run or the runs have no case in common.
 
@@ -50,7 +51,7 @@ def _lines(found: Comparison) -> Iterator[str]:
         yield case
         for one in ratios:
             verdict = "" if one.within else f"  beyond {100 * TOLERANCE:g} %"
-            times = f"{1e3 * one.first:10.2f} ms {1e3 * one.second:10.2f} ms   {one.ratio:.2f}"
+            times = f"{1e3 * one.first:10.2f} ms {1e3 * one.second:10.2f} ms   {one.ratio:.2f} in {one.unit}"
             yield f"  {one.phase + ', ' + one.party:<22}{times}{verdict}"
 
 
@@ -60,7 +61,7 @@ def _say(found: Comparison) -> None:
     for name in found.bytes_changed:
         click.echo(f"The number of bytes sent differs: {name}.")
     for name in found.turns_changed:
-        click.echo(f"The number of turns differs, and the best of more is shorter: {name}.")
+        click.echo(f"The number of turns differs, and in seconds the best of more is shorter: {name}.")
     for which, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             click.echo(f"Only in the {which}: {', '.join(names)}.")

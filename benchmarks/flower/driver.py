@@ -14,8 +14,9 @@ import os
 import statistics
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from flwr.common import bytes_to_ndarray, ndarray_to_bytes
@@ -41,6 +42,9 @@ from flwr.supercore.primitives.asymmetric import (
     private_key_to_bytes,
     public_key_to_bytes,
 )
+
+# Wherever it is called from, and whatever Python is told of safe paths.
+sys.path.insert(0, str(Path(__file__).parent))
 from yardstick import Pace, Yardstick
 
 MOD_RANGE = 1 << 32  # SecAggPlusWorkflow's default modulus_range.
@@ -148,7 +152,7 @@ def time_mask(parties, order):
 def time_round(parties, order):
     """One hospital's part, and the coordinator's; and each part in yardsticks."""
     clock, times = CLOCKS[order.get("clock", "wall")], order.get("times", 1)
-    pace, seconds, yardsticks = Pace(Yardstick()), Counter(), Counter()
+    pace, seconds, counted = Pace(Yardstick(clock)), Counter(), defaultdict(list)
 
     def part(name, work, times=1):
         """The best of so many times, in yardsticks the median."""
@@ -158,9 +162,8 @@ def time_round(parties, order):
             taken, result = timed(work, clock)
             spent.append(taken)
             pace.note(taken, counts.append)
-        pace.settle()
         seconds[name] += min(spent)
-        yardsticks[name] += statistics.median(counts)
+        counted[name].append(counts)
         return result
 
     threshold, dropped = order["threshold"], parties[len(parties) - order["dropped"] :]
@@ -175,15 +178,20 @@ def time_round(parties, order):
     # The coordinator combines what everybody answered; it is given no more than it needs, which is faster.
     seeds = {party.number: create_shares(party.rd_seed, threshold, len(parties))[:threshold] for party in parties}
     secrets = {party.number: create_shares(party.sk1, threshold, len(parties))[:threshold] for party in dropped}
+    # What one step frees is freed within its time.
+    left = [total]
+    del total
     for owner in parties:
         # By party: it takes seconds, and the machine is not as fast all the while.
         if owner in dropped:
-            own = secrets[owner.number]
-            total = part("unmask", lambda: take_off_pairwise_masks(total, owner, parties, own))  # noqa: B023
+            shares = secrets[owner.number]
+            part("unmask", lambda: left.append(take_off_pairwise_masks(left.pop(), owner, parties, shares)))  # noqa: B023
         else:
-            own = seeds[owner.number]
-            total = part("unmask", lambda: take_off_own_mask(total, own))  # noqa: B023
-    part("unmask", lambda: parameters_mod(total, MOD_RANGE))
+            shares = seeds[owner.number]
+            part("unmask", lambda: left.append(take_off_own_mask(left.pop(), shares)))  # noqa: B023
+    part("unmask", lambda: parameters_mod(left.pop(), MOD_RANGE))
+    pace.settle()
+    yardsticks = {name: sum(map(statistics.median, each)) for name, each in counted.items()}
     return {**seconds, "bytes": sum(len(data) for data in masked), "yardsticks": yardsticks}
 
 

@@ -1,11 +1,13 @@
 """Fixed work, timed beside what is measured: how fast this machine is at that moment.
 
-On a machine that others use too, the same work takes half as long again from one second to the next, whatever it is
-made of. How many yardsticks it takes hardly changes. Imports nothing of secagg: Flower's environment runs it as well.
+On a machine that others use too, the same work takes half as long again from one second to the next. How many
+yardsticks it takes changes less, since they are made of what it is made of. Imports nothing of secagg: Flower's
+environment runs it as well.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -14,14 +16,21 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-# CPU seconds for which a yardstick holds good; it takes a tenth of them.
+# Seconds for which a yardstick holds good; it takes a tenth of them.
 FRESH: Final = 0.02
+# Of what takes longer, those just before and just after say too little.
+LONGEST: Final = 2.0
 
 
 class Yardstick:
-    """A little of what protection is made of: a curve, a cipher, numbers, Python."""
+    """A little of what protection is made of: a curve, a cipher, numbers, Python.
 
-    def __init__(self) -> None:
+    Runs that were measured with another cannot be compared in yardsticks: if it changes, `Cost.yardsticks` needs
+    another name.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
+        self._clock = clock
         key = Ed25519PrivateKey.generate()
         self._public, self._message = key.public_key(), bytes(200)
         self._signature = key.sign(self._message)
@@ -30,8 +39,8 @@ class Yardstick:
         self._floats = np.linspace(-1, 1, 1 << 16)
 
     def seconds(self) -> float:
-        """CPU seconds of the work, once; about 2 ms."""
-        start = time.process_time()
+        """How long the work takes, once; about 2 ms."""
+        start = self._clock()
         for _ in range(4):
             self._public.verify(self._signature, self._message)
         for _ in range(10):
@@ -40,11 +49,14 @@ class Yardstick:
         found: dict[int, int] = {}
         for number in range(8_000):
             found[number & 255] = number
-        return time.process_time() - start
+        return self._clock() - start
 
 
 class Pace:
-    """How many yardsticks pieces of work take: each is divided by the mean of those just before it and just after."""
+    """How many yardsticks pieces of work take: each is divided by the mean of those just before it and just after.
+
+    Of a piece that is too long for that, it is no number.
+    """
 
     def __init__(self, yardstick: Yardstick) -> None:
         self._yardstick = yardstick
@@ -53,11 +65,11 @@ class Pace:
 
     def refresh(self) -> None:
         """To be called before each piece of work and after it."""
-        if time.process_time() - self._read_at > FRESH:
+        if time.perf_counter() - self._read_at > FRESH:
             self.settle()
 
     def note(self, seconds: float, tell: Callable[[float], object]) -> None:
-        """A piece of work took so many CPU seconds; ``tell`` will be called with the number of yardsticks."""
+        """A piece of work took so many seconds; ``tell`` will be called with the number of yardsticks."""
         self._pending.append((seconds, tell))
         self.refresh()
 
@@ -66,8 +78,8 @@ class Pace:
         before = self._last
         self._read()
         for seconds, tell in self._pending:
-            tell(2 * seconds / (before + self._last))
+            tell(2 * seconds / (before + self._last) if seconds <= LONGEST else math.nan)
         self._pending.clear()
 
     def _read(self) -> None:
-        self._last, self._read_at = self._yardstick.seconds(), time.process_time()
+        self._last, self._read_at = self._yardstick.seconds(), time.perf_counter()

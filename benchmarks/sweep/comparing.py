@@ -8,13 +8,12 @@ the other.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from benchmarks.sweep.case import Case
 from benchmarks.sweep.folder import Run
-from benchmarks.sweep.measurement import Cost
 from benchmarks.sweep.results import Result, results_of
 from secagg.errors import InputError
 
@@ -23,13 +22,15 @@ TOLERANCE: Final = 0.15
 LEAST_SECONDS: Final = 1e-3
 _SAME_BYTES: Final = 0.01
 
+Unit = Literal["yardsticks", "seconds"]
+
 
 class Ratio(msgspec.Struct, frozen=True):
     """What one case, phase and party took in both runs.
 
     Attributes:
         first, second: CPU seconds.
-        ratio: the second over the first, in yardsticks; in seconds where a run has none.
+        ratio: the second over the first, in ``unit``: in seconds where either run has no yardsticks.
         within: whether they are no further apart than `TOLERANCE`, either way.
     """
 
@@ -39,6 +40,7 @@ class Ratio(msgspec.Struct, frozen=True):
     first: float
     second: float
     ratio: float
+    unit: Unit
     within: bool
 
 
@@ -48,7 +50,7 @@ class Comparison(msgspec.Struct, frozen=True):
     Attributes:
         environment: what the second run's machine and versions have otherwise.
         bytes_changed: cases that do not send as much as before.
-        turns_changed: cases that were not timed as often as before: the best of more turns is shorter.
+        turns_changed: cases that were not timed as often as before: of seconds, the best of more turns is shorter.
         only_first, only_second: cases that one run alone has timed.
     """
 
@@ -109,15 +111,11 @@ def _ratios(before: Result, after: Result) -> Iterator[Ratio]:
         new = after.cost(*key).cpu
         if old is None or new is None or max(old, new) < LEAST_SECONDS:
             continue
-        ratio = _ratio(figures.cost, after.cost(*key)) or new / old
+        counted, again = figures.cost.yardsticks, after.cost(*key).yardsticks
+        ratio = again / counted if counted and again else new / old
+        unit: Unit = "yardsticks" if counted and again else "seconds"
         within = 1 / (1 + TOLERANCE) <= ratio <= 1 + TOLERANCE
-        yield Ratio(before.case.name, *key, old, new, ratio, within)
-
-
-def _ratio(first: Cost, second: Cost) -> float | None:
-    if not first.relative or not second.relative:
-        return None
-    return second.relative / first.relative
+        yield Ratio(before.case.name, *key, old, new, ratio, unit, within)
 
 
 def _sends_otherwise(before: Result, after: Result) -> bool:

@@ -2,11 +2,12 @@
 
 Knows books and statistics. The least of several is what one takes when nobody else uses the machine; a hospital's own
 least, since they take turns, and a round in which none of them is disturbed is rare. Of times in yardsticks the median:
-what disturbs is not in them, and neither too much nor too little of it is taken off on average.
+what disturbs is taken off already, sometimes too much and sometimes too little of it.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Collection, Iterable, Sequence
 
@@ -44,7 +45,7 @@ def _hospital(phase: Phase, books: Sequence[Books], hospitals: Collection[int], 
         party="hospital",
         cpu=median("cpu") if kind == "time" else None,
         wall=median("wall") if kind == "time" else None,
-        relative=_middle(one.relative for each in spent for one in each) if kind == "time" else None,
+        yardsticks=_middle(one.yardsticks for each in spent for one in each) if kind == "time" else None,
         memory=median("peak") if kind == "memory" else None,
         bytes_up=mean("bytes_up"),
         bytes_down=mean("bytes_down"),
@@ -61,7 +62,7 @@ def _coordinator(phase: Phase, books: Sequence[Books], kind: Kind) -> Cost:
         party="coordinator",
         cpu=min(one.cpu for one in spent) if kind == "time" else None,
         wall=min(one.wall for one in spent) if kind == "time" else None,
-        relative=_middle(one.relative for one in spent) if kind == "time" else None,
+        yardsticks=_middle(one.yardsticks for one in spent) if kind == "time" else None,
         memory=min(one.peak for one in spent) if kind == "memory" else None,
         bytes_up=first.bytes_up,
         bytes_down=first.bytes_down,
@@ -70,5 +71,6 @@ def _coordinator(phase: Phase, books: Sequence[Books], kind: Kind) -> Cost:
     )
 
 
-def _middle(values: Iterable[float]) -> float:
-    return float(statistics.median(values))
+def _middle(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return None if any(map(math.isnan, known)) else float(statistics.median(known))

@@ -6,6 +6,7 @@ Knows where that environment is, and how the driver is spoken to. Imports nothin
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -43,7 +44,7 @@ def missing() -> InputError:
 
 
 def measure(case: Case, turn: int, kind: Kind) -> Measurement:
-    """The best of the rounds: one hospital's part, and the coordinator's.
+    """One hospital's part, and the coordinator's: the best of some times, of long ones the only time.
 
     Raises:
         InputError: ``no-flower``.
@@ -71,7 +72,7 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
             phase=phase,
             party=party,
             cpu=sum(min(one[part] for one in rounds) for part in parts),
-            relative=statistics.median(sum(one["yardsticks"][part] for part in parts) for one in rounds),
+            yardsticks=_middle([sum(one["yardsticks"][part] for part in parts) for one in rounds]),
             bytes_up=sent,
         )
 
@@ -91,3 +92,7 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
         by=f"flwr {versions['flwr']}, numpy {versions['numpy']}",
         lacks=LACKS,
     )
+
+
+def _middle(counts: list[float]) -> float | None:
+    return None if any(map(math.isnan, counts)) else statistics.median(counts)

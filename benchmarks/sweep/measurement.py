@@ -1,6 +1,6 @@
 """What a run writes down: the costs of one case, by phase and party, and what the machine can do at most.
 
-Knows units: seconds, bytes. Knows nothing of how they came about.
+Knows units: seconds, yardsticks, bytes. Knows nothing of how they came about.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Attributes:
         cpu, wall: seconds, on one core.
-        relative: CPU time in yardsticks (`benchmarks.flower.yardstick`) of the same moment.
+        yardsticks: CPU time in those of the same moment (`benchmarks.flower.yardstick`); None also where a piece of
+            work is too long to say.
         memory: bytes, the most by which the party made its process grow within the phase, with what it was given: the
             update, a vector, a message.
         bytes_up, bytes_down: to the coordinator and from it; of the coordinator those of all hospitals together.
@@ -34,7 +35,7 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     party: Party
     cpu: float | None = None
     wall: float | None = None
-    relative: float | None = None
+    yardsticks: float | None = None
     memory: float | None = None
     bytes_up: float | None = None
     bytes_down: float | None = None

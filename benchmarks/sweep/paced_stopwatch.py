@@ -25,7 +25,7 @@ class PacedStopwatch:
             yield
 
         def tell(yardsticks: float) -> None:
-            spent.relative += yardsticks
+            spent.yardsticks += yardsticks
 
         self._pace.note(spent.cpu - before, tell)
 

@@ -80,7 +80,7 @@ def _figures(costs: list[Cost]) -> Figures:
         party=first.party,
         cpu=min(_known(cost.cpu for cost in costs), default=None),
         wall=min(_known(cost.wall for cost in costs), default=None),
-        relative=_middle(_known(cost.relative for cost in costs)),
+        yardsticks=_middle(_known(cost.yardsticks for cost in costs)),
         memory=max(_known(cost.memory for cost in costs), default=None),
         bytes_up=first.bytes_up,
         bytes_down=first.bytes_down,

@@ -21,14 +21,18 @@ _GRID: Final = 10_000
 _LARGEST: Final = int(LARGEST_NOISE * _GRID)
 
 
-# Half a second; whoever compares drafts of a charter asks the same of most.
-@lru_cache(maxsize=256)
 def noise_multiplier_for(target: float, delta: float, sampling_rate: float, steps: int) -> float:
     """The smallest multiplier of Gaussian noise, to four decimals, with which ``steps`` steps cost at most ``target``.
 
     Raises:
         InputError: ``bad-delta``, ``unreachable-epsilon``.
     """
+    return _remembered(target, delta, sampling_rate, steps)
+
+
+# Half a second; whoever compares drafts of a charter asks the same of most.
+@lru_cache(maxsize=256)
+def _remembered(target: float, delta: float, sampling_rate: float, steps: int) -> float:
     return smallest_multiplier(target, delta, lambda noise: (GaussianEvent(noise, sampling_rate, steps),))
 
 

@@ -5,15 +5,12 @@ Knows how a charter is written and read. What a charter means is in `secagg.char
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-import tomli_w
 
 from secagg.charter.model import Charter
 from secagg.errors import InputError
 from secagg.identity import fingerprint
-from secagg.toml_text import read_toml
+from secagg.toml_text import read_toml, write_toml
 
 LARGEST_CHARTER = 4 * 1024 * 1024
 _HEADER = "What the members of this consortium agree on. Signed by each: any change needs new signatures."
@@ -43,13 +40,13 @@ def parse_charter(text: bytes) -> Charter:
 
 def render_charter(charter: Charter) -> bytes:
     """The charter as TOML; `parse_charter` gives the same charter back."""
-    content = _without_none(msgspec.to_builtins(charter, order="sorted"))
+    content = msgspec.to_builtins(charter, order="sorted")
     entries = content.pop("members")
     members = [
-        f"[[members]] # fingerprint {fingerprint(member.public_key)}\n{tomli_w.dumps(entry)}"
+        f"[[members]] # fingerprint {fingerprint(member.public_key)}\n{write_toml(entry)}"
         for member, entry in zip(charter.members, entries, strict=True)
     ]
-    return "\n".join([f"# {_HEADER}\n{tomli_w.dumps(content)}", *members]).encode()
+    return "\n".join([f"# {_HEADER}\n{write_toml(content)}", *members]).encode()
 
 
 def _malformed(message: str) -> InputError:
@@ -61,12 +58,3 @@ def _in_words(error: msgspec.ValidationError) -> str:
     what, _, where = str(error).replace("`", "").partition(" - at $.")
     what = what[:1].lower() + what[1:]
     return f"The charter's {where} is not valid: {what}." if where else f"The charter cannot be read: {what}."
-
-
-def _without_none(table: dict[str, Any]) -> dict[str, Any]:
-    """Of sections too: TOML has no word for nothing."""
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
-import tomli_w
 
 from secagg.charter.sections import PrivacyMode, Scheme
 from secagg.errors import InputError
 from secagg.files import read_bounded
 from secagg.policy.model import Countersigning, ExactMetrics, Policy
-from secagg.toml_text import read_toml
+from secagg.toml_text import read_toml, write_toml
 from secagg.utf8 import first_undecodable
 
 LARGEST_POLICY = 256 * 1024
@@ -77,8 +76,7 @@ def read_policy(path: Path) -> Policy:
 
 def render_policy(policy: Policy) -> bytes:
     """The policy as TOML; `read_policy` gives the same policy back."""
-    content = msgspec.to_builtins(policy, order="sorted")
-    text = tomli_w.dumps({key: value for key, value in content.items() if value is not None})
+    text = write_toml(msgspec.to_builtins(policy, order="sorted"))
     return f"# What this site accepts. Local: never sent to anybody.\n{text}".encode()
 
 

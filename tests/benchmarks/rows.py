@@ -6,8 +6,8 @@ from benchmarks.sweep.case import Case
 from benchmarks.sweep.measurement import Cost, Kind, Measurement
 
 
-def row(case: Case, turn: int, kind: Kind = "time", cpu: float = 0.01) -> Measurement:
-    """A round that takes a hospital ``cpu`` seconds, and the coordinator twice as long."""
+def row(case: Case, turn: int, kind: Kind = "time", cpu: float = 0.01, yardsticks: float | None = None) -> Measurement:
+    """A round that takes a hospital ``cpu`` seconds and so many yardsticks, and the coordinator twice as long."""
     timed = kind == "time"
     costs = tuple(
         Cost(
@@ -15,6 +15,7 @@ def row(case: Case, turn: int, kind: Kind = "time", cpu: float = 0.01) -> Measur
             party=party,
             cpu=cpu * factor if timed else None,
             wall=cpu * factor if timed else None,
+            yardsticks=yardsticks * factor if timed and yardsticks else None,
             memory=None if timed else 1e6,
             bytes_up=4.0 * case.parameters,
             bytes_down=3.0 * case.parameters,

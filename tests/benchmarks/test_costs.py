@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 from benchmarks.sweep.costs import costs_of
@@ -10,10 +11,10 @@ from training.testbed.meter import Books, Spent
 
 
 def books(hospitals: dict[int, float], coordinator: float) -> Books:
-    """Of one round, in CPU seconds."""
-    kept = defaultdict(Spent, {("round", number): Spent(cpu=seconds) for number, seconds in hospitals.items()})
-    kept["round", COORDINATOR] = Spent(cpu=coordinator)
-    return kept
+    """Of one round, in CPU seconds; in yardsticks ten times as much."""
+    spent = {COORDINATOR: coordinator, **hospitals}
+    kept = {("round", number): Spent(cpu=seconds, yardsticks=10 * seconds) for number, seconds in spent.items()}
+    return defaultdict(Spent, kept)
 
 
 def test_a_hospital_counts_by_its_best_round_though_in_none_all_are_undisturbed():
@@ -25,6 +26,18 @@ def test_a_hospital_counts_by_its_best_round_though_in_none_all_are_undisturbed(
     hospital, coordinator = costs_of([], rounds, [1, 2, 3], "time")
     assert (hospital.party, hospital.cpu) == ("hospital", 6.0)
     assert (coordinator.party, coordinator.cpu) == ("coordinator", 4.0)
+
+
+def test_of_yardsticks_the_middle_of_all_hospitals_and_rounds_counts():
+    rounds = [books({1: 1.0, 2: 5.0}, coordinator=9.0), books({1: 2.0, 2: 6.0}, 1.0), books({1: 3.0, 2: 7.0}, 4.0)]
+    hospital, coordinator = costs_of([], rounds, [1, 2], "time")
+    assert hospital.yardsticks == 40.0
+    assert coordinator.yardsticks == 40.0
+
+
+def test_of_work_too_long_for_yardsticks_seconds_are_known_alone():
+    hospital, _ = costs_of([], [books({1: 1.0, 2: math.nan, 3: 1.0}, 1.0)], [1, 2, 3], "time")
+    assert hospital.yardsticks is None
 
 
 def test_who_is_not_among_the_real_ones_does_not_count():

@@ -45,7 +45,9 @@ def cost(measured, phase: str, party: str):
 def test_every_scheme_gives_the_mean_of_those_who_did_not_drop(scheme, error):
     measured = measure(case(scheme), 1, "time")
     assert 0 < measured.error < error
-    assert cost(measured, "round", "hospital").cpu > 0
+    for party in ("hospital", "coordinator"):
+        assert cost(measured, "round", party).cpu > 0
+        assert cost(measured, "round", party).yardsticks > 0
     assert cost(measured, "round", "coordinator").messages_up >= 4
 
 

@@ -154,6 +154,18 @@ def test_a_case_that_was_timed_more_often_in_one_run_than_in_the_other_is_told()
     assert compare(WHOLE, WHOLE).turns_changed == []
 
 
+def test_runs_are_compared_by_the_middle_of_their_turns_in_yardsticks():
+    first = run(*(row(MASK, turn, cpu=0.01, yardsticks=count) for turn, count in enumerate((5.0, 1.0, 9.0), 1)))
+    second = run(*(row(MASK, turn, cpu=0.02, yardsticks=count) for turn, count in enumerate((6.0, 5.5, 2.0), 1)))
+    for one in compare(first, second).ratios:
+        assert (one.unit, round(one.ratio, 3), one.within) == ("yardsticks", 1.1, True)
+
+
+def test_and_in_seconds_where_one_of_them_has_none():
+    found = compare(run(row(MASK, 1, cpu=0.01)), run(row(MASK, 1, cpu=0.02, yardsticks=5.0)))
+    assert {(one.unit, one.ratio, one.within) for one in found.ratios} == {("seconds", 2.0, False)}
+
+
 def test_times_below_a_millisecond_are_not_compared_and_other_bytes_are_told():
     fast = run(row(ALONE, 1, cpu=0.0001))
     assert compare(fast, run(row(ALONE, 1, cpu=0.0003))).ratios == []

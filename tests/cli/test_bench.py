@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from benchmarks.sweep.folder import ENVIRONMENT_FILE, ROWS_FILE, read_run
+from benchmarks.sweep.measurement import Cost, Measurement
 from benchmarks.sweep.targets import TARGETS_FILE
 from cli.chart import Line, Panel, decades, svg
 from cli.main import run
@@ -32,19 +33,18 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def slower(folder: Path, factor: float, yardsticks: float | None = None, **changes: object) -> Path:
     """Its rows as if all had taken so many times as long, in yardsticks too; of a case with ``changes``."""
+
+    def slow(cost: Cost) -> Cost:
+        if cost.cpu is None:
+            return cost
+        counted = (yardsticks or factor) * (cost.yardsticks + 0.1)
+        return msgspec.structs.replace(cost, cpu=factor * (cost.cpu + 0.1), yardsticks=counted)
+
     rows = []
     for row in read_run(folder).rows:
-        if hasattr(row, "case"):
-            costs = [
-                msgspec.structs.replace(
-                    one,
-                    cpu=factor * (one.cpu or 0) + 0.1 * factor,
-                    relative=(yardsticks or factor) * (one.relative or 1.0),
-                )
-                for one in row.costs
-            ]
+        if isinstance(row, Measurement):
             case = msgspec.structs.replace(row.case, **changes)
-            row = msgspec.structs.replace(row, costs=tuple(costs), case=case)
+            row = msgspec.structs.replace(row, costs=tuple(slow(cost) for cost in row.costs), case=case)
         rows.append(msgspec.json.encode(row))
     (folder / ROWS_FILE).write_bytes(b"\n".join(rows) + b"\n")
     return folder
@@ -162,7 +162,7 @@ def test_a_run_of_fewer_turns_is_compared_and_that_is_told(secagg, measured, tmp
     with (second / ROWS_FILE).open("ab") as file:
         file.write(again.replace(b'"turn":1', b'"turn":2'))
     outcome = secagg("bench", "compare", first, second)
-    assert "The number of turns differs, and the best of more is shorter: plain n=3" in outcome.out
+    assert "The number of turns differs, and in seconds the best of more is shorter: plain n=3" in outcome.out
 
 
 def test_a_plot_has_a_line_for_each_scheme_at_two_points(secagg, measured, tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secagg.charter import render_charter
-from secagg.toml_text import read_toml
+from secagg.toml_text import read_toml, write_toml
 from tests.support.consortium import make_charter, make_identities
 
 LONG = "a." * 75_000 + "a"
@@ -110,3 +110,37 @@ def test_a_text_is_read_as_tomllib_reads_it_or_refused_likewise(text):
             read_toml(text)
     else:
         assert read_toml(text) == expected
+
+
+# What is written ----------------------------------------------------------------------------------------------------
+
+# With what looks like an array's beginning, end and next element, and what ends a line elsewhere.
+TEXTS = st.text(st.sampled_from("a \"\\=[]{},\n\r\u2028\x85\x01'#"), max_size=12)
+SCALARS = st.one_of(TEXTS, st.integers(-(2**70), 2**70), st.booleans(), st.floats(allow_nan=False))
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(TEXTS, inner, max_size=4)),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=5))
+def test_what_is_written_is_read_back(content):
+    assert read_toml(write_toml(content)) == content
+
+
+def test_short_arrays_are_on_one_line_and_long_ones_have_a_line_for_each_element():
+    text = write_toml({"age": [20, 90], "names": ["a", "b, c", "d", "= ["], "more": [1, 2, 3, 4, 5], "none": []})
+    assert text.splitlines() == [
+        "age = [20, 90]", 'names = ["a", "b, c", "d", "= ["]',
+        "more = [", "    1,", "    2,", "    3,", "    4,", "    5,", "]", "none = []",
+    ]  # fmt: skip
+
+
+def test_arrays_and_tables_within_an_array_are_left_as_they_are():
+    for content in ({"x": [[1, 2], [3]]}, {"x": [{"a": [1]}, {"b": 2}]}, {"x": [1, [2]]}):
+        assert read_toml(write_toml(content)) == content
+
+
+def test_what_is_none_is_left_out_of_sections_too():
+    assert read_toml(write_toml({"a": None, "b": {"c": None, "d": 1}})) == {"b": {"d": 1}}

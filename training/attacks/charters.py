@@ -12,7 +12,6 @@ from typing import Any, Final, get_args
 
 import msgspec
 import numpy as np
-import tomli_w
 
 from secagg.charter import (
     Charter,
@@ -29,6 +28,7 @@ from secagg.charter import (
 from secagg.errors import LocalProtocolError
 from secagg.identity import Identity
 from secagg.policy import Policy
+from secagg.toml_text import write_toml
 from training.attacks.cohorts import VICTIM
 from training.attacks.coordinator import LyingCoordinator
 from training.attacks.model import Attack, Liar, Outcome, Refused, Refuser, Tries, recovered
@@ -152,7 +152,7 @@ def _with_field(text: bytes, path: str, value: object) -> bytes:
         section = section.setdefault(name, {})
         section = section[0] if isinstance(section, list) else section
     section[last] = value
-    return tomli_w.dumps(document).encode()
+    return write_toml(document).encode()
 
 
 def hostile_fields(build: Build, folder: Path) -> Outcome:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
-import tomli_w
 
 from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically, read_bounded
-from secagg.toml_text import read_toml
+from secagg.toml_text import read_toml, write_toml
 from training.device_name import DeviceName
 
 _LARGEST = 1024 * 1024
@@ -78,6 +77,4 @@ def write_new_settings(path: Path, settings: msgspec.Struct, comment: str) -> No
     Raises:
         InputError: ``exists``, ``unwritable``.
     """
-    content = msgspec.to_builtins(settings)
-    text = tomli_w.dumps({key: value for key, value in content.items() if value is not None})
-    create_atomically(path, f"# {comment}\n{text}".encode(), PRIVATE)
+    create_atomically(path, f"# {comment}\n{write_toml(msgspec.to_builtins(settings))}".encode(), PRIVATE)

@@ -25,13 +25,13 @@ class Spent:
 
     Attributes:
         cpu, wall: seconds.
-        relative: CPU time in another unit, where the gauge has one.
+        yardsticks: CPU time in what the gauge compares it with, where it does; no number where it cannot.
         held, peak: bytes.
     """
 
     cpu: float = 0.0
     wall: float = 0.0
-    relative: float = 0.0
+    yardsticks: float = 0.0
     held: int = 0
     peak: int = 0
     bytes_up: int = 0
