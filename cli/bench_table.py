@@ -23,7 +23,7 @@ from secagg.errors import InputError
     type=click.Choice(["md", "latex", "csv"]),
     default="md",
     show_default=True,
-    help="csv: every figure of every phase and party, in seconds and bytes.",
+    help="csv: every figure of every phase and party, in seconds, yardsticks and bytes.",
 )
 @json_option
 @click.pass_context

@@ -34,7 +34,7 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def comma_separated(run: Run) -> str:
-    """A line for each case, phase and party: seconds and bytes as measured, nothing where nothing was."""
+    """A line for each case, phase and party: seconds, yardsticks and bytes as measured, nothing where nothing was."""
     out = io.StringIO()
     fields = Cost.__struct_fields__
     writer = csv.writer(out, lineterminator="\n")
