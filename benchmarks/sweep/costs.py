@@ -45,7 +45,7 @@ def _hospital(phase: Phase, books: Sequence[Books], hospitals: Collection[int], 
         party="hospital",
         cpu=median("cpu") if kind == "time" else None,
         wall=median("wall") if kind == "time" else None,
-        yardsticks=_middle(one.yardsticks for each in spent for one in each) if kind == "time" else None,
+        yardsticks=middle(one.yardsticks for each in spent for one in each) if kind == "time" else None,
         memory=median("peak") if kind == "memory" else None,
         bytes_up=mean("bytes_up"),
         bytes_down=mean("bytes_down"),
@@ -62,7 +62,7 @@ def _coordinator(phase: Phase, books: Sequence[Books], kind: Kind) -> Cost:
         party="coordinator",
         cpu=min(one.cpu for one in spent) if kind == "time" else None,
         wall=min(one.wall for one in spent) if kind == "time" else None,
-        yardsticks=_middle(one.yardsticks for one in spent) if kind == "time" else None,
+        yardsticks=middle(one.yardsticks for one in spent) if kind == "time" else None,
         memory=min(one.peak for one in spent) if kind == "memory" else None,
         bytes_up=first.bytes_up,
         bytes_down=first.bytes_down,
@@ -71,6 +71,7 @@ def _coordinator(phase: Phase, books: Sequence[Books], kind: Kind) -> Cost:
     )
 
 
-def _middle(values: Iterable[float]) -> float | None:
+def middle(values: Iterable[float]) -> float | None:
+    """The median; None where one of them is no number."""
     known = list(values)
     return None if any(map(math.isnan, known)) else float(statistics.median(known))

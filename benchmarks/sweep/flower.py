@@ -6,9 +6,7 @@ Knows where that environment is, and how the driver is spoken to. Imports nothin
 from __future__ import annotations
 
 import json
-import math
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Final
 
 import benchmarks.flower
 from benchmarks.sweep.case import Case
+from benchmarks.sweep.costs import middle
 from benchmarks.sweep.measurement import Cost, Kind, Measurement, Party
 from secagg.errors import InputError
 from training.testbed.meter import Phase
@@ -72,7 +71,7 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
             phase=phase,
             party=party,
             cpu=sum(min(one[part] for one in rounds) for part in parts),
-            yardsticks=_middle([sum(one["yardsticks"][part] for part in parts) for one in rounds]),
+            yardsticks=middle(sum(one["yardsticks"][part] for part in parts) for one in rounds),
             bytes_up=sent,
         )
 
@@ -92,7 +91,3 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
         by=f"flwr {versions['flwr']}, numpy {versions['numpy']}",
         lacks=LACKS,
     )
-
-
-def _middle(counts: list[float]) -> float | None:
-    return None if any(map(math.isnan, counts)) else statistics.median(counts)
