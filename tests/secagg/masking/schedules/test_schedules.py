@@ -34,7 +34,7 @@ def test_sixty_random_schedules_end_in_exact_sums_or_clean_aborts_and_leak_nothi
 
 
 def test_schedules_among_few_neighbours_end_in_exact_sums_or_clean_aborts_and_leak_nothing():
-    tally = run_many(FEW // 2, run=partial(run_schedule, factory=with_few_neighbours))
+    tally = run_many(2 * FEW // 3, run=partial(run_schedule, factory=with_few_neighbours))
     assert not tally.failed, told(tally.failed)
     assert tally.with_a_sum > FEW / 8
     assert tally.with_an_abort > FEW / 8
