@@ -50,6 +50,7 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
     """
     if not python().exists():
         raise missing()
+    rounds_asked, times = (_TIMES, 1) if case.hospitals <= _FEW else (1, _TIMES)
     order = {
         "work": "round",
         "clock": "cpu",
@@ -57,9 +58,8 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
         "hospitals": case.hospitals,
         "threshold": case.threshold,
         "dropped": case.dropped,
-        "times": 1 if case.hospitals <= _FEW else _TIMES,
+        "times": times,
     }
-    rounds_asked = _TIMES if case.hospitals <= _FEW else 1
     command, orders = [str(python()), str(DRIVER)], (json.dumps(order) + "\n") * rounds_asked
     done = subprocess.run(command, input=orders, capture_output=True, text=True, check=False)
     if done.returncode:
