@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
         entries, length, head = list(found), len(found), LEDGER.head(found)
         charter = None
     if noted is not None:
-        hash_noted = FIRST_PREVIOUS if noted == NO_HEAD else noted
+        hash_noted = _noted_hash(noted)
         _require_in_part(hash_noted, entries, length, place)
         require_noted(hash_noted, entries, place)
     head = head if length else NO_HEAD
@@ -181,7 +182,7 @@ def import_(
     identity = load_identity(place.identity, passphrase_file)
     exported = read_export(file, identity.public_key if public_key is None else site_key(file, public_key, None))
     with open_site_ledger_to_import(place, identity, exported) as ledger:
-        known = data_set and _one_of(ledger.account.data_sets, data_set, "data set")
+        known = None if data_set is None else _one_of(ledger.account.data_sets, data_set, "data set")
         added = ledger.take_over(exported, known)
         still_open = sorted({run.run for run in ledger.open_in(exported)})
     if as_json:
@@ -237,6 +238,19 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
         )
     if not names and not elsewhere:
         click.echo("This run has nothing reserved.")
+
+
+def _noted_hash(noted: str) -> str:
+    """The hash that somebody noted: what is none is no sign of tampering."""
+    head = noted.strip().lower()
+    if head != NO_HEAD and not re.fullmatch("[0-9a-f]{64}", head):
+        raise InputError(
+            "bad-head",
+            f"{noted!r} is no head of a ledger.",
+            culprit="--noted",
+            remedy=f"Give all 64 characters that `secagg budget verify` printed, or {NO_HEAD}.",
+        )
+    return FIRST_PREVIOUS if head == NO_HEAD else head
 
 
 def _require_in_part(noted: str, entries: Sequence[Entry], length: int, path: Path) -> None:

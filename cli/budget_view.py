@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 from rich.table import Table
 
 from dp.ledger import Account, BudgetUse, RunSpending
 from dp.stated import exact, no_less, no_more
+
+UNPROTECTED: Final = "Some of its patients were also trained on without differential privacy: no epsilon covers that."
 
 
 class RunJson(msgspec.Struct, frozen=True):
@@ -41,6 +44,8 @@ class DataSetJson(msgspec.Struct, frozen=True):
         epsilon: of the patient who has spent most, with the runs on other data sets that share patients.
         alert: the highest of 50, 80 and 100 per cent of the budget that is reached; 0 below.
         runs: those on this data set itself.
+        unprotected: some of its patients were also trained on without differential privacy, on it or on another data
+            set: no epsilon covers that.
     """
 
     data_set: str
@@ -52,6 +57,7 @@ class DataSetJson(msgspec.Struct, frozen=True):
     alert: int
     runs: list[RunJson]
     overlaps: list[OverlapJson]
+    unprotected: bool
 
 
 def describe(name: str, account: Account, limit: float) -> DataSetJson:
@@ -69,6 +75,7 @@ def describe(name: str, account: Account, limit: float) -> DataSetJson:
         use.alert,
         [_run(run, delta) for run in spending.runs],
         [OverlapJson(other, patients) for other, patients in account.overlaps(name).items()],
+        spending.unprotected,
     )
 
 
@@ -102,3 +109,5 @@ def shared_lines(data_set: DataSetJson) -> Iterable[str]:
     for other in data_set.overlaps:
         known = f"{other.patients} of {data_set.patients}" if other.patients and data_set.patients else "any number of"
         yield f"Shares {known} patients with data set {other.data_set[:16]}."
+    if data_set.unprotected:
+        yield UNPROTECTED

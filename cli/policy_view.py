@@ -10,6 +10,7 @@ import click
 from rich.markup import escape
 from rich.table import Column, Table
 
+from cli.budget_view import UNPROTECTED
 from cli.output import console
 from secagg.policy.acceptance import Change, fingerprints
 from secagg.printable import printable
@@ -48,6 +49,8 @@ def show_check(found: PolicyCheck, charter: Path | None) -> None:
         style = "yellow" if data_set.alert else ""
         told = f"Data set {data_set.data_set[:16]}: {data_set.use.told()}."
         console.print(told, style=style, markup=False, soft_wrap=True)
+        if data_set.unprotected:
+            click.echo(UNPROTECTED)
     if found.missing:
         return
     if charter:

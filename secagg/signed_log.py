@@ -117,6 +117,19 @@ class LogKind(Generic[EntryT]):
         """What the site signs of an entry."""
         return self.signature_label + bytes.fromhex(self.chain_hash(body))
 
+    def require_readable(self, body: bytes) -> None:
+        """Refuse what could be written and never read again: msgspec checks the types of what it reads only.
+
+        Raises:
+            ValueError
+        """
+        try:
+            is_canonical = msgspec.json.decode(body, type=self.entry).body() == body
+        except MALFORMED as error:
+            raise ValueError(f"no entry of {self.article} {self.name}: {error}") from error
+        if not is_canonical:
+            raise ValueError(f"no entry of {self.article} {self.name}: it is not in canonical form")
+
     def first_unsigned(self, signed: Iterable[tuple[str, bytes]], public_key: bytes) -> int | None:
         """The index of the first entry whose signature is not ``public_key``'s; None if all are.
 
@@ -236,11 +249,14 @@ class SignedLog(Generic[EntryT]):
         Raises:
             InputError: ``unwritable``.
             TamperingError: ``…-damaged``.
+            ValueError: if one could not be read again.
         """
         signed, previous = [], self.head
         for sequence, draft in enumerate(drafts, start=len(self._entries) + 1):
             entry = draft(sequence=sequence, previous=previous)
             body = entry.body()
+            # Once it is signed and noted nobody can take it back, and whoever reads it takes it for tampering.
+            self._kind.require_readable(body)
             signed.append((entry, self._signer.sign(self._kind.signed_bytes(body))))
             previous = self._kind.chain_hash(body)
         if signed:

@@ -78,25 +78,24 @@ def open_site_ledger(folder: HospitalFolder, identity: Identity) -> Iterator[Led
 def open_site_ledger_to_import(folder: HospitalFolder, identity: Identity, export: LedgerExport) -> Iterator[Ledger]:
     """The same, to take over what ``export`` says. A new site gets its ledger so, before its first run.
 
-    A ledger that was rolled back has to be mended first: only an export that leads it on to where it was is let in,
-    since after anything else its own entries would no longer follow one another.
+    A ledger that was rolled back, or is lost, has to be mended first: only an export that leads it on to where it was
+    is let in, since after anything else its own entries would no longer follow one another.
 
     Raises:
         InputError: ``state-in-use``, ``unwritable``.
         TamperingError: ``ledger-restored``, and if anything was altered.
     """
     with _opened(folder, identity) as (latch, ledger, egress):
-        noted = latch.logs().get(LEDGER.reason, _NOWHERE)
-        _require_led_on(ledger.entries, export, identity, noted, folder.ledger)
+        noted = latch.logs()
+        lacking = continuation(export, identity.public_key, ledger.entries)
+        known = (*ledger.entries, *(item.entry for item in lacking))
+        _require_led_on(known, noted.get(LEDGER.reason, _NOWHERE), folder.ledger)
+        require_ledger_kept(folder, identity.public_key, noted, known)
         yield ledger
         HospitalLogs(latch, ledger, egress).note()
 
 
-def _require_led_on(
-    entries: Sequence[Entry], export: LedgerExport, identity: Identity, noted: LogPlace, path: Path
-) -> None:
-    lacking = continuation(export, identity.public_key, entries)
-    known = (*entries, *(item.entry for item in lacking))
+def _require_led_on(known: Sequence[Entry], noted: LogPlace, path: Path) -> None:
     if LEDGER.place(known[: noted.entries]) != noted:
         raise TamperingError(
             "ledger-restored",

@@ -1,4 +1,4 @@
-"""Whether a hospital whose ledger has no entries has had others: its other files show that it trained.
+"""Whether a hospital has had more entries than its ledger has: its other files show that it trained.
 
 A hospital's latch notes its ledger before anything is trained, and from then on tells by itself. Where the latch is
 gone too, as in a folder that was restored from a backup, what is left in the folder has to tell. Knows which files an
@@ -9,22 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from dp.ledger import Entry
 from dp.ledger.account import patients_folder
 from dp.ledger.entries import LEDGER
 from secagg.charter.folder import read_verified
-from secagg.egress import read_egress
+from secagg.charter.model import STATISTICS_SUMS
+from secagg.egress import Direction, read_egress
 from secagg.errors import SecaggError
 from secagg.release.folder import read_release
 from secagg.signed_log import LogPlace
+from secagg.wire import Stage
 from training.hospital_folder import HospitalFolder
+
+# And one that is summed once more, over fewer.
+_STATISTICS: Final = STATISTICS_SUMS + 1
 
 
 def require_ledger_kept(
     folder: HospitalFolder, public_key: bytes, noted: Mapping[str, LogPlace], entries: Sequence[Entry]
 ) -> None:
-    """Refuse a ledger without entries, or none, where other files of the hospital show that it was opened for a job.
+    """Refuse a ledger that lacks what other files of the hospital show, where the latch does not tell how far it came.
+
+    One without entries, or none, where any shows that the hospital was opened for a job. Any other, where the egress
+    log has a masked vector later than all that was charged for that run.
 
     Args:
         public_key: the hospital's, 32 bytes.
@@ -34,13 +43,41 @@ def require_ledger_kept(
     Raises:
         TamperingError: ``ledger-restored``; ``egress-damaged``, ``egress-altered``.
     """
-    if entries or LEDGER.reason in noted:
+    if LEDGER.reason in noted:
+        return
+    if entries:
+        _require_charged(folder, public_key, entries)
         return
     trace = next(_traces(folder, public_key), None)
     if trace:
         raise LEDGER.restored(
             folder.ledger, f"has no entries, and {trace} shows that this hospital was opened for a job before"
         )
+
+
+def _require_charged(folder: HospitalFolder, public_key: bytes, entries: Sequence[Entry]) -> None:
+    charged: dict[str, int] = {}
+    for entry in entries:
+        charged[entry.run] = max(charged.get(entry.run, 0), entry.round)
+    for run, rounds in _masked(folder, public_key).items():
+        newest = max(rounds)
+        # What was reserved and not charged counts whole. Statistics are summed before anything is, and nobody pays.
+        is_missing = newest > charged[run] > 0 if run in charged else len(rounds) > _STATISTICS
+        if is_missing:
+            raise LEDGER.restored(
+                folder.ledger,
+                f"has charged no round after {charged.get(run, 0)} of the charter {run[:16]}, and {folder.egress} "
+                f"shows a masked vector of round {newest}",
+            )
+
+
+def _masked(folder: HospitalFolder, public_key: bytes) -> Mapping[str, set[int]]:
+    """The rounds of each charter that the egress log shows a masked vector of."""
+    rounds: dict[str, set[int]] = {}
+    for entry in read_egress(folder.egress, public_key) if folder.egress.exists() else ():
+        if (entry.direction, entry.stage) == (Direction.SENT, Stage.MASKED.name):
+            rounds.setdefault(entry.charter, set()).add(entry.round)
+    return rounds
 
 
 def _traces(folder: HospitalFolder, public_key: bytes) -> Iterator[Path]:

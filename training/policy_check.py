@@ -42,12 +42,17 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class DataSetUse(msgspec.Struct, frozen=True):
-    """What the ledger has of one data set, beside the policy's ``maximum_epsilon``."""
+    """What the ledger has of one data set, beside the policy's ``maximum_epsilon``.
+
+    Attributes:
+        unprotected: as in `Spending`.
+    """
 
     data_set: str
     use: BudgetUse
     percent: float
     alert: int
+    unprotected: bool
 
 
 class PolicyCheck(msgspec.Struct, frozen=True):
@@ -144,8 +149,9 @@ def uses_of(folder: HospitalFolder, public_key: bytes) -> list[DataSetUse]:
     limit = read_policy(folder.policy).maximum_epsilon
     found = []
     for name in account.data_sets:
-        use = BudgetUse(account.spending(name).epsilon(account.delta(name)), limit)
-        found.append(DataSetUse(name, use, use.percent, use.alert))
+        spending = account.spending(name)
+        use = BudgetUse(spending.epsilon(account.delta(name)), limit)
+        found.append(DataSetUse(name, use, use.percent, use.alert, spending.unprotected))
     return found
 
 

@@ -130,6 +130,11 @@ class Spending:
     runs: tuple[RunSpending, ...] = ()
     shared: tuple[tuple[RunSpending, ...], ...] = ((),)
 
+    @property
+    def unprotected(self) -> bool:
+        """Whether any of its patients was also trained on without differential privacy, which no epsilon covers."""
+        return any(run.unprotected for runs in (self.runs, *self.shared) for run in runs)
+
     def run(self, name: str) -> RunSpending:
         """One run of this ledger; an empty one if it is not in it."""
         return next((run for run in self.runs if run.key == RunKey(name)), RunSpending(name))

@@ -6,6 +6,7 @@ business: when a method that writes returns, the entry survives a power cut.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -34,6 +35,7 @@ from secagg.signed_log import SignedLog, Signer
 
 # SQLite takes so many values in one statement, and an entry is three.
 _AT_ONCE: Final = 5000
+_FOREIGN: Final = b"secagg foreign data set 1\n"
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -150,10 +152,13 @@ class Ledger(SignedLog[Entry]):
         recorded with its origin, and the reservations of runs that it says are open; also a reservation from before the
         other was copied from this one, if its run is over here and went on there. Returns how many entries are new.
 
+        A data set whose list of patients is here, made under the same key, keeps its name. Of one without a list nobody
+        knows who they are: it counts with every data set.
+
         Args:
             export: verified.
-            as_data_set: the data set here that all of it was spent from; by their own names if not given. Of a name
-                without a list of patients nobody knows who they are: it counts with every data set.
+            as_data_set: the data set here that all others were spent from. If not given, those of a ledger under
+                another key get a name that no list has: to this key all patients on that one's lists are strangers.
 
         Raises:
             InputError: ``unwritable``.
@@ -166,7 +171,7 @@ class Ledger(SignedLog[Entry]):
         own = {LEDGER.chain_hash(entry.body()) for entry in self._entries}
         went_on = {run for run in runs_that_went_on(export, self._entries) if self._is_over(run)}
         new = {
-            spent.origin: _as_of(spent, as_data_set)
+            spent.origin: _as_of(spent, self._name_here(spent.data_set, export.public_key, as_data_set))
             for spent in foreign_spending(export)
             if spent.origin is not None
             and not self._account.has_imported(spent.origin)
@@ -186,6 +191,14 @@ class Ledger(SignedLog[Entry]):
         own = {LEDGER.chain_hash(entry.body()) for entry in self._entries if entry.kind is Kind.RESERVE}
         shared = {run_of(item.entry) for item in export.entries if LEDGER.chain_hash(item.entry.body()) in own}
         return tuple(sorted(run for run in open_runs(export) & shared if not self._is_over(run)))
+
+    def _name_here(self, data_set: str, public_key: bytes, as_data_set: str | None) -> str:
+        """What a data set of a ledger under ``public_key`` is called in this one."""
+        if public_key != self._signer.public_key:
+            return as_data_set or _foreign_name(public_key, data_set)
+        if as_data_set is None or self._account.patient_list(data_set) is not None:
+            return data_set
+        return as_data_set
 
     def _is_over(self, run: DataSetRun) -> bool:
         return self.spending(run.data_set).run(run.run).closed
@@ -212,9 +225,14 @@ class Ledger(SignedLog[Entry]):
         self._write(entry)
 
 
-def _as_of(spent: Entry, data_set: str | None) -> Entry:
+def _foreign_name(public_key: bytes, data_set: str) -> str:
+    """A name that is that of no list of patients."""
+    return hashlib.sha256(_FOREIGN + public_key + bytes.fromhex(data_set)).hexdigest()
+
+
+def _as_of(spent: Entry, data_set: str) -> Entry:
     """What was recorded elsewhere, as spent from this data set here. What it was called first stays known."""
-    if data_set is None:
+    if data_set == spent.data_set:
         return spent
     return replace(spent, data_set=data_set, origin_data_set=spent.origin_data_set or spent.data_set)
 

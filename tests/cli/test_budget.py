@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from dp.events import GaussianEvent
-from dp.ledger import Budget, Cost, Ledger
+from dp.ledger import Budget, Cost, Ledger, PatientList
 from dp.ledger.entries import LEDGER
 from dp.stated import no_less
 from secagg.identity import Identity
@@ -71,6 +71,19 @@ def test_rounds_without_protection_are_shown_as_such(secagg, simulate):
     (run,) = spent["runs"]
     assert (run["rounds"], run["state"], run["epsilon"]) == (2, "closed", None)
     assert "no protection" in secagg("budget", "show", "run/hospitals/h1").shown
+
+
+def test_who_was_also_trained_on_without_protection_is_told_of_wherever_it_is_counted(secagg, home):
+    assert secagg("budget", "show", home, "--json").json[0]["unprotected"] is False
+    with Ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem")) as ledger:
+        (data_set,) = ledger.account.data_sets
+        patients = ledger.account.patient_list(data_set).patients
+        other = ledger.enrol(PatientList(patients[1:]))
+        ledger.note_unprotected(other, "f" * 64, 1, 1e-5, "")
+    assert [found["unprotected"] for found in secagg("budget", "show", home, "--json").json] == [True, True]
+    assert [found["unprotected"] for found in secagg("policy", "check", home, "--json").json["data_sets"]] == [True] * 2
+    for command in ("budget", "show"), ("policy", "check"):
+        assert secagg(*command, home).shown.count("no epsilon covers that") == 2
 
 
 def test_a_policy_that_allows_more_leaves_more(secagg, home):
@@ -225,6 +238,16 @@ def test_an_older_ledger_is_found_out_by_the_latch_and_by_a_head_that_was_noted(
     secagg("budget", "verify", home, "--noted", noted).failed(TAMPERING, "ledger-restored", noted[:16])
 
 
+@pytest.mark.parametrize("typo", ["", "abc", "g" * 64, "0123456789abcdef"])
+def test_what_is_no_head_is_a_mistake_and_no_sign_of_tampering(secagg, home, typo):
+    secagg("budget", "verify", home, "--noted", typo).failed(UNUSABLE, "bad-head", "64 characters")
+
+
+def test_a_head_may_be_noted_in_capitals(secagg, home):
+    head = secagg("budget", "verify", home, "--json").json["head"]
+    assert secagg("budget", "verify", home, "--noted", f" {head.upper()}").code == 0
+
+
 def test_the_head_of_an_empty_ledger_can_be_noted_as_it_is_printed(secagg, home, here):
     new = here / "new"
     assert secagg("identity", "new", new / "identity.pem").code == 0
@@ -376,7 +399,8 @@ def test_what_another_ledger_of_the_site_recorded_counts_here_and_once(secagg, f
     assert [run["imported"] for run in after["runs"]] == [False, True]
     assert [run["state"] for run in after["runs"]] == ["closed", "closed"]
     assert "closed, in another ledger" in secagg("budget", "show", home).shown
-    secagg(*into, *options[:2], "--data-set", "zz").failed(UNUSABLE, "no-such-data-set", "zz")
+    for nothing in ("zz", ""):
+        secagg(*into, *options[:2], "--data-set", nothing).failed(UNUSABLE, "no-such-data-set", nothing)
     assert secagg("budget", "verify", home).code == 0
 
 
@@ -440,7 +464,7 @@ def test_what_another_ledgers_run_holds_is_told_and_not_given_up(secagg, finishe
     assert "what was charged there since is not known here" in shown
     assert "has nothing reserved" not in shown
     told = secagg("budget", "release", home, "--charter", "ffff", "--json").json
-    assert (told["released"], told["held_elsewhere"]) == ([], [data_set])
+    assert (told["released"], told["held_elsewhere"]) == ([], [before[1]["data_set"]])
     assert secagg("budget", "show", home, "--json").json == before
     # A run that had ended there has nothing reserved.
     ended = before[0]["runs"][0]["charter"]

@@ -78,6 +78,16 @@ def signed(entry: Note, site: Identity) -> tuple:
 # Writing
 
 
+def test_what_could_never_be_read_again_is_not_written(path, site):
+    with Diary(path, site) as diary:
+        diary.note("1")
+        for unreadable in (1, None):
+            with pytest.raises(ValueError, match="no entry of a diary"):
+                diary.note("2", unreadable)
+        diary.note("2")
+    assert [note.text for note in read_log(path, site.public_key, DIARY)] == ["1", "2"]
+
+
 def test_entries_written_together_are_those_written_one_by_one(tmp_path, site):
     with Diary(tmp_path / "one", site) as one, Diary(tmp_path / "all", site) as all_:
         for text in "abc":

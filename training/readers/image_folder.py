@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from secagg.errors import InputError
+from secagg.labels import digest
 from training.readers.images import Images
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
@@ -59,9 +60,10 @@ def read_image_folder(folder: Path, size: int, channels: int, class_names: tuple
         message = f"{folder} has no sub-folders with pictures."
         remedy = "Make one sub-folder per class and put its pictures in it."
         raise InputError("empty-site", message, culprit=str(folder), remedy=remedy)
-    pixels = np.stack([_read_picture(file, size, channels) for _, file in files])
+    pixels, marks = zip(*(_read_picture(file, size, channels) for _, file in files), strict=True)
     labels = np.array([label for label, _ in files], dtype=np.int64)
-    return Images(pixels, labels, np.arange(len(files), dtype=np.int64), str(folder))
+    patients = np.arange(len(files), dtype=np.int64)
+    return Images(np.stack(pixels), labels, patients, str(folder), np.stack(marks)[:, None])
 
 
 def _labels(folder: Path, classes: list[Path], class_names: tuple[str, ...]) -> dict[Path, int]:
@@ -119,7 +121,8 @@ def _left_out(entry: Path, why: str) -> InputError:
     )
 
 
-def _read_picture(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:
+def _read_picture(file: Path, size: int, channels: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Its pixels as the task wants them, and what it is recognised by whatever size a task wants."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -128,6 +131,7 @@ def _read_picture(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]
                 if picture.format != "MPO":
                     _require_one_page(file, getattr(picture, "n_frames", 1))
                 _require_eight_bits(file, picture)
+                mark = digest("picture", picture.tobytes(), picture.mode, *picture.size)
                 resized = picture.convert(_MODES[channels]).resize((size, size), Image.Resampling.BILINEAR)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as fault:
         message = f"{file} is larger than {Image.MAX_IMAGE_PIXELS} pixels."
@@ -136,7 +140,7 @@ def _read_picture(file: Path, size: int, channels: int) -> npt.NDArray[np.uint8]
         message = f"Cannot read the picture {file}: {fault}."
         raise InputError("unreadable-image", message, culprit=str(file), remedy="Replace or remove it.") from fault
     array = np.asarray(resized, dtype=np.uint8).reshape(size, size, channels)
-    return np.ascontiguousarray(array.transpose(2, 0, 1))
+    return np.ascontiguousarray(array.transpose(2, 0, 1)), np.frombuffer(mark, np.uint8)
 
 
 def _require_one_page(file: Path, pages: int) -> None:

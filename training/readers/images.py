@@ -21,12 +21,14 @@ class Images:
         labels: int64, shape (n,).
         patients: int64, shape (n,): numbered 0..p-1; each image its own patient where the file does not say.
         source: where they came from.
+        marks: uint8, shape (n, 1, 32): hashes of pictures before they were resized; None where they were not. Unkeyed.
     """
 
     pixels: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     patients: npt.NDArray[np.int64]
     source: str
+    marks: npt.NDArray[np.uint8] | None = None
 
 
 def scale_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -21,14 +22,17 @@ NOBODY: Final = frozenset({"", "nan", "NaN", "NA", "<NA>", "NaT", "None", "null"
 
 _EXACT: Final = 1 << 53
 _LARGEST: Final = float(np.finfo(np.float32).max)
+_UNKNOWN: Final = NOBODY | {"?"}
+_TRUTHS: Final = {"true": 1.0, "false": 0.0}
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _WHOLE: Final = re.compile(r"\+?(-?)0*([0-9]+)(?:\.0*)?")
 
 
 def row_marks(table: Table, patient: str | None) -> npt.NDArray[np.uint8]:
     """For each row a hash of all its cells and, where a column names the patient, one of that name.
 
-    A row's cells count whatever their order and the columns' names; a number counts as a float32, so that it is the
-    same whether it was written as 1, 1.0 or 1e0. A patient's name counts as `patient_name` has it.
+    A row's cells count whatever their order and the columns' names. A number counts as a float32, so that it is the
+    same whether it was written as 1, 1.0 or 1e0; true is 1. A patient's name counts as `patient_name` has it.
 
     Returns:
         uint8, shape (n, 1 or 2, 32).
@@ -61,8 +65,23 @@ def _of_cells(row: tuple[str, ...]) -> bytes:
 
 
 def _cell(text: str) -> str:
-    number = _number(text)
-    return text.strip() if number is None else repr(float(np.float32(number)) + 0.0)
+    """As it counts: writers of tables differ in how they spell a number, a truth, a time, and what is not known."""
+    text = text.strip()
+    if text in _UNKNOWN:
+        return ""
+    number = _TRUTHS.get(text.casefold(), _number(text))
+    if number is not None:
+        return repr(float(np.float32(number)) + 0.0)
+    return _time(text) or text
+
+
+def _time(text: str) -> str | None:
+    if not _DATE.match(text):
+        return None
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except ValueError:
+        return None
 
 
 def _number(text: str) -> float | None:

@@ -40,7 +40,7 @@ class ImageTask:
             message = f"{images.source} has labels outside 0 to {classes - 1}."
             remedy = "Set classes in the task, or correct the labels."
             raise InputError("bad-labels", message, culprit=images.source, remedy=remedy)
-        return Records(scale_pixels(images.pixels), images.labels, images.patients, (), images.source)
+        return Records(scale_pixels(images.pixels), images.labels, images.patients, (), images.source, images.marks)
 
     def build_model(self) -> nn.Module:
         """The starting model."""

@@ -14,6 +14,7 @@ from dp.accounting import epsilon_of_runs
 from dp.events import GaussianEvent
 from dp.ledger import Budget, Cost, Kind, Ledger, PatientList
 from dp.ledger import export as module
+from dp.ledger.account import patients_folder
 from dp.ledger.entries import LEDGER
 from dp.ledger.export import export_ledger, read_export
 from dp.ledger.spending import cost_epsilon
@@ -287,7 +288,7 @@ def test_a_later_export_adds_what_is_new(here, elsewhere):
 def test_an_open_run_elsewhere_counts_with_what_it_reserved_and_a_closed_one_does_not(here, elsewhere):
     train(elsewhere, 1, OTHER_RUN, reserved=4, end=False, site=FORMER)
     train(elsewhere, 1, "3" * 64, reserved=9, site=FORMER)
-    take(here, written(elsewhere, FORMER), FORMER)
+    take(here, written(elsewhere, FORMER), FORMER, as_data_set=DATA)
     assert spent(here) == composed(3, 4, 1)
     with Ledger(here, SITE) as ledger:
         states = {run.run: run.state for run in ledger.spending(DATA).runs if run.imported}
@@ -315,6 +316,40 @@ def test_a_data_set_that_is_not_known_here_counts_with_every_one_unless_the_offi
     with Ledger(copy, SITE) as ledger:
         (other,) = set(ledger.account.data_sets) - {DATA}
         assert ledger.spending(other).epsilon(DELTA) == cost(1)
+
+
+def copy_lists(source, target):
+    for path in patients_folder(source).iterdir():
+        shutil.copy(path, patients_folder(target))
+
+
+def test_lists_of_an_earlier_key_that_are_copied_along_free_nobody(here, elsewhere):
+    """To the new key all who are on them are strangers, though they may be the same patients."""
+    train(elsewhere, 2, OTHER_RUN, site=FORMER, patients=STRANGERS)
+    copy_lists(elsewhere, here)
+    take(here, written(elsewhere, FORMER), FORMER)
+    assert spent(here) == composed(3, 2)
+    with Ledger(here, SITE) as ledger:
+        (imported,) = (run for run in ledger.spending(DATA).shared[0] if run.imported)
+    assert imported.origin_data_set == STRANGERS.data_set
+
+
+def test_control_under_the_name_that_such_a_list_has_nobody_here_has_spent_it(here, elsewhere, monkeypatch):
+    monkeypatch.setattr("dp.ledger.store._foreign_name", lambda _, data_set: data_set)
+    train(elsewhere, 2, OTHER_RUN, site=FORMER, patients=STRANGERS)
+    copy_lists(elsewhere, here)
+    take(here, written(elsewhere, FORMER), FORMER)
+    assert spent(here) == composed(3)
+
+
+def test_an_officer_says_of_no_patients_whose_list_is_here_that_they_are_others(here, elsewhere):
+    shutil.copytree(here.parent, elsewhere.parent)
+    train(here, 1, "3" * 64, patients=STRANGERS)
+    train(elsewhere, 2, OTHER_RUN)
+    assert take(here, written(elsewhere), as_data_set=STRANGERS.data_set) == 2
+    assert spent(here) == composed(3, 2)
+    with Ledger(here, SITE) as ledger:
+        assert ledger.spending(STRANGERS.data_set).epsilon(DELTA) == cost(1)
 
 
 @pytest.fixture
@@ -462,7 +497,7 @@ def test_rounds_without_privacy_are_taken_over_too(here, elsewhere):
     train(elsewhere, 1, OTHER_RUN, site=FORMER)
     with Ledger(elsewhere, FORMER) as ledger:
         ledger.note_unprotected(DATA, "3" * 64, 1, DELTA, "")
-    assert take(here, written(elsewhere, FORMER), FORMER) == 2
+    assert take(here, written(elsewhere, FORMER), FORMER, as_data_set=DATA) == 2
     with Ledger(here, SITE) as ledger:
         assert [run.run for run in ledger.spending(DATA).runs if run.unprotected] == ["3" * 64]
 
@@ -486,7 +521,7 @@ def test_two_copies_that_went_their_own_ways_add_up(here, elsewhere, tmp_path):
 
 def test_imported_runs_are_shown_as_such_and_their_charges_survive_the_end_of_a_run_here(here, elsewhere):
     train(elsewhere, 2, RUN, site=FORMER)
-    take(here, written(elsewhere, FORMER), FORMER)
+    take(here, written(elsewhere, FORMER), FORMER, as_data_set=DATA)
     with Ledger(here, SITE) as ledger:
         ledger.close_run(DATA, RUN, DELTA, "")
         ledger.release_run(DATA, RUN, "")

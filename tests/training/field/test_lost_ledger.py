@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 
 import msgspec
 import pytest
 
+from dp.ledger import Kind, Ledger
 from dp.ledger.entries import LEDGER
 from dp.ledger.export import export_ledger, read_export
 from secagg.charter.folder import read_verified, write_charter, write_signatures
@@ -122,6 +125,67 @@ def test_an_export_mends_it_and_an_import_that_failed_hides_nothing(trained, fol
         ledger.take_over(export)
     assert renew_hospital(trained, following, any_kit) == len(export.entries)
     assert refused(begin, trained) == ("budget-exceeded", 3)
+
+
+@pytest.fixture
+def before_the_last_round(trained, tmp_path):
+    """The ledger as it was before the last round was charged, and the site's key."""
+    identity = Identity.load(trained.folder.identity)
+    entries, _ = read_site_ledger(trained.folder, identity.public_key)
+    last = max(entry.sequence for entry in entries if entry.kind is Kind.CHARGE)
+    copy = tmp_path / "older.sqlite"
+    shutil.copy(trained.folder.ledger, copy)
+    with closing(sqlite3.connect(copy)) as database, database:
+        database.execute("DELETE FROM entries WHERE sequence >= ?", (last,))
+    return copy, identity
+
+
+def exported(ledger, identity):
+    file = ledger.with_suffix(".json")
+    file.write_bytes(export_ledger(ledger, identity))
+    return read_export(file, identity.public_key)
+
+
+def test_neither_an_older_export_nor_one_of_another_ledger_mends_it(trained, before_the_last_round, tmp_path):
+    older, identity = before_the_last_round
+    other = Identity.from_seed(bytes(32))
+    with Ledger(tmp_path / "other.sqlite", other) as ledger:
+        ledger.note_unprotected("1" * 64, "2" * 64, 1, 1e-5, "")
+    remove(trained, *REMEMBERS)
+    for export in (exported(older, identity), exported(tmp_path / "other.sqlite", other)):
+        assert refused(open_site_ledger_to_import(trained.folder, identity, export).__enter__) == ("ledger-restored", 4)
+    assert refused(read_site_ledger, trained.folder, identity.public_key) == ("ledger-restored", 4)
+
+
+def test_an_older_ledger_without_a_latch_lacks_what_has_left(trained, before_the_last_round):
+    older, identity = before_the_last_round
+    remove(trained, *REMEMBERS)
+    shutil.copy(older, trained.folder.ledger)
+    error = error_of(read_site_ledger, trained.folder, identity.public_key)
+    assert error.reason == "ledger-restored"
+    assert str(trained.folder.egress) in error.message
+    assert refused(open_site_ledger(trained.folder, identity).__enter__) == ("ledger-restored", 4)
+    assert refused(begin, trained) == ("ledger-restored", 4)
+
+
+def test_control_where_nobody_looks_at_what_has_left_an_older_ledger_passes(
+    trained, before_the_last_round, monkeypatch
+):
+    monkeypatch.setattr("training.lost_ledger._require_charged", lambda *_: None)
+    older, identity = before_the_last_round
+    remove(trained, *REMEMBERS)
+    with open_site_ledger_to_import(trained.folder, identity, exported(older, identity)) as ledger:
+        ledger.take_over(exported(older, identity))
+    entries, _ = read_site_ledger(trained.folder, identity.public_key)
+    assert len(entries) > 0
+
+
+def test_a_whole_ledger_without_its_latch_has_lost_nothing(trained):
+    remove(trained, "latch.sqlite*")
+    identity = Identity.load(trained.folder.identity)
+    entries, _ = read_site_ledger(trained.folder, identity.public_key)
+    with open_site_ledger(trained.folder, identity) as ledger:
+        assert ledger.entries == entries
 
 
 def test_an_empty_ledger_whose_latch_is_gone_cannot_be_told_from_one_that_was_cut_off(tmp_path):

@@ -77,6 +77,17 @@ def test_colour_is_kept_when_asked_for(tmp_path: Path) -> None:
     assert pixels[0, :, 0, 0].tolist() == [10, 20, 30]
 
 
+def test_a_picture_is_recognised_whatever_size_and_colours_a_task_wants(tmp_path: Path) -> None:
+    save(tmp_path, "a/1.png", (10, 120, 200), size=40)
+    save(tmp_path, "a/2.png", (10, 120, 201), size=40)
+    save(tmp_path, "b/3.png", (10, 120, 200), size=41)
+    first, second = (read_image_folder(tmp_path, size, channels, NAMES).marks for size, channels in ((28, 1), (32, 3)))
+    assert first is not None
+    assert first.shape == (3, 1, 32)
+    assert np.array_equal(first, second)
+    assert len({mark.tobytes() for mark in first}) == 3
+
+
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = save(tmp_path, "a/1.png", (0, 0, 0))
     path.write_bytes(path.read_bytes()[:40])

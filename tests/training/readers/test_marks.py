@@ -34,6 +34,27 @@ def test_how_a_number_is_written_does_not_matter(other):
     assert np.array_equal(marks(ROW), marks(other))
 
 
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ("NA", ""),
+        ("nan", "?"),
+        ("True", "1"),
+        ("FALSE", "0.0"),
+        # A time as CSV files have it, and as what reads Parquet writes it.
+        ("2024-01-01T10:00:00", "2024-01-01 10:00:00"),
+        ("2024-01-01", "2024-01-01 00:00:00"),
+        ("2024-01-01T10:00Z", "2024-01-01 10:00:00+00:00"),
+    ],
+)
+def test_how_a_truth_a_time_or_a_gap_is_written_does_not_matter(one, same):
+    assert np.array_equal(marks((one, "61.5"), columns=("a", "b")), marks((same, "61.5"), columns=("a", "b")))
+
+
+def test_what_only_begins_as_a_date_is_text():
+    assert not np.array_equal(*(marks((text,), columns=("a",)) for text in ("2024-01-01 a", "2024-01-01 b")))
+
+
 def test_a_float32_that_was_stored_and_read_again_is_the_same_number():
     assert np.array_equal(marks(("0.1",), columns=("dose",)), marks((str(float(np.float32(0.1))),), columns=("dose",)))
     assert np.array_equal(marks(("-0.0",), columns=("dose",)), marks(("0",), columns=("dose",)))
