@@ -46,6 +46,7 @@ class CatchingUp:
         number: this hospital's.
         revealed_for: the survivors of the sum that follows on that state, if this hospital has given shares of it or
             opened it.
+        last_masked: the newest round that this hospital has masked for.
         clock: gives the time to record, ISO 8601; nothing depends on it.
     """
 
@@ -53,6 +54,7 @@ class CatchingUp:
     number: int
     applier: SumApplier
     revealed_for: Callable[[HospitalState], tuple[int, ...]]
+    last_masked: Callable[[], int]
     clock: Callable[[], str]
     _pending: PendingState | None = None
     _key: bytes | None = field(default=None, repr=False)
@@ -151,23 +153,32 @@ class CatchingUp:
         state = self.applier.after(pending.state, total, purpose)
         key = own.tag_key(session.epoch)
         if key is not None:
+            self._require_masked(total)
             verify_sum(total, session, key)
             # Others vouch for what a sum leads to, and not for its tag: one unchecked is handed on to nobody.
             state = state.with_last_sum(kept)
         return PendingState(state, (*pending.taken, passage))
 
-    def take_endorsement(self, payload: Endorsed) -> PendingState:
+    def take_endorsement(self, payload: Endorsed, own: HospitalState) -> PendingState:
         """What was pending, if others vouch for it; it is forgotten either way.
 
         Raises:
-            RemoteProtocolError: ``nothing-to-endorse``, ``not-endorsed``; whatever is wrong with an envelope.
+            RemoteProtocolError: ``nothing-to-endorse``, ``not-endorsed``, ``not-ahead``; whatever is wrong with an
+                envelope.
         """
         wanted, self._pending = self._pending, None
         if wanted is None:
             raise RemoteProtocolError("nothing-to-endorse", "This hospital has nothing that waits to be endorsed.")
         position = Position.of(wanted.state, self.applier.layout)
         require_endorsed(position, payload.statuses, self.charter, self.number)
+        # It may have given shares since it took the snapshot.
+        self._require_unanswered(own, wanted.state)
         return wanted
+
+    def _require_masked(self, total: RoundSum) -> None:
+        """Refuse a sum, of an epoch that this hospital was in, with a vector of it that it never sent."""
+        if self.number in total.survivors.numbers and total.round > self.last_masked():
+            raise RemoteProtocolError("never-masked", "The sum is said to hold a vector that this hospital never sent.")
 
     def _require_unanswered(self, own: HospitalState, other: HospitalState) -> None:
         """Who has given shares of its next sum, or opened it, goes back by none.

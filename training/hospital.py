@@ -36,6 +36,7 @@ from training.checkpointing import Checkpointing
 from training.clock import write_time
 from training.concluding import Concluding
 from training.contributing import Contributor, Vector
+from training.endorsement import endorsed_limit
 from training.hospital_budget import HospitalBudget
 from training.hospital_logs import HospitalLogs
 from training.hospital_setup import HospitalSetup, initial_state, require_fitting, require_trainable, split_patients
@@ -107,7 +108,9 @@ class Hospital:
             self._egress = opened.enter_context(EgressLog(setup.folder.egress, identity))
             self._client = MaskingClient(charter, identity, self._latch, policy)
             self.name = charter.charter.member(self._client.number).name
-            self._catching_up = CatchingUp(charter, self._client.number, self._applier, self._revealed_for, write_time)
+            self._catching_up = CatchingUp(
+                charter, self._client.number, self._applier, self._revealed_for, self._last_masked, write_time
+            )
             self._ledger = opened.enter_context(Ledger(setup.folder.ledger, identity))
             require_ledger_kept(setup.folder, identity.public_key, self._latch.logs(), self._ledger.entries)
             self._logs = HospitalLogs(self._latch, self._ledger, self._egress)
@@ -267,6 +270,9 @@ class Hospital:
         purpose = self._applier.due(state)
         return self._client.revealed_for(purpose, state.reached.of(purpose) + 1, state.digest(self._layout))
 
+    def _last_masked(self) -> int:
+        return self._latch.last_round(self._charter.digest)
+
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session
         after = self._applier.after(self._state, verified.total, session.purpose)
@@ -307,6 +313,8 @@ class Hospital:
     def _limit(self, stage: Stage) -> int:
         if stage is Stage.SNAPSHOT:
             return largest_snapshot(self._charter.charter)
+        if stage is Stage.ENDORSED:
+            return endorsed_limit(self._charter.charter)
         sums = (payload_limit(Session.unopened(self._charter, purpose), Stage.SUM) for purpose in Purpose)
         return max(LARGEST_ANSWER, *sums)
 
@@ -326,7 +334,7 @@ class Hospital:
         return [self._status()]
 
     def _take_endorsement(self, envelope: Envelope) -> list[bytes]:
-        return self._catch_up(self._catching_up.take_endorsement(decode(envelope.payload, Endorsed)))
+        return self._catch_up(self._catching_up.take_endorsement(decode(envelope.payload, Endorsed), self._state))
 
     def _catch_up(self, taken: PendingState | None) -> list[bytes]:
         if taken:

@@ -69,7 +69,7 @@ class Status(_Payload, frozen=True):
 class Endorsed(_Payload, frozen=True):
     """Coordinator to one hospital: others' signed Status envelopes, who are where what it missed has led it."""
 
-    statuses: list[memoryview]
+    statuses: Annotated[list[memoryview], msgspec.Meta(max_length=MOST_MEMBERS)]
 
 
 class AskSnapshot(_Payload, frozen=True):

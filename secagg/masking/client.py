@@ -404,7 +404,10 @@ class MaskingClient:
         epoch = self._current()
         settled = settled_by(payload, round_number, epoch.session, epoch.participants)
         if self.state in _NOT_MASKED and self.number in settled.survivors.numbers:
-            raise RemoteProtocolError("never-masked", "The sum is said to hold a vector that this hospital never sent.")
+            raise RemoteProtocolError(
+                "never-masked",
+                "The sum is said to hold a vector of this hospital that it never sent, or that was given up.",
+            )
         if self.state is ClientState.READY:
             self._require_to_come(round_number)
             return settled

@@ -34,13 +34,13 @@ def status(ward, number):
     return decode(read(ward, reply).payload, Status)
 
 
-def sum_with_a_traitor(ward, step, stage=Stage.SUM, round_number=1, epoch=1, weight=None):
+def sum_with_a_traitor(ward, step, stage=Stage.SUM, round_number=1, epoch=1, weight=None, of=None):
     """A sum that nobody contributed to, with a tag that fits: a hospital has given the tag key away."""
     session = Session(ward.charter, epoch, Purpose.TRAINING, round_number, 1)
     elements = session.ring.zeros(session.length)
     elements[-1] = 1 if weight is None else weight
     traitor = ward.hospitals[2]
-    model, members = status(ward, 2).state_digest, list(session.members)
+    model, members = status(ward, 2).state_digest, of or list(session.members)
     fitting = round_tag(elements, session, traitor.state.tag_key(epoch), round_number, model, members)
     payload = Sum(
         step, members, model, memoryview(pack(elements, session.ring)), fitting.to_bytes(session.tag_size, "little")

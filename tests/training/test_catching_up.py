@@ -1071,8 +1071,8 @@ def test_who_has_given_no_key_has_nobody_asked_for_a_snapshot(three_behind):
 # A sum that was never taken, with a tag that fits: every hospital of an epoch has the key of its tags
 
 
-def invented_sum(ward):
-    return content_of_sum(sum_with_a_traitor(ward, 2, Stage.MISSED_SUM, round_number=2))
+def invented_sum(ward, others):
+    return content_of_sum(sum_with_a_traitor(ward, 2, Stage.MISSED_SUM, round_number=2, of=others))
 
 
 @pytest.fixture
@@ -1086,7 +1086,7 @@ def level(open_ward):
 def hand_over_what_was_invented(ward, number):
     """What a hospital answers to the second hospital's sum, and to the word of all that there are."""
     claimed = memoryview(Claiming(ward, 2, steps=2).claim())
-    snapshot = sealed_by(ward, 2, number, invented_sum(ward))
+    snapshot = sealed_by(ward, 2, number, invented_sum(ward, [other for other in ward.hospitals if other != number]))
     others = [other for other in ward.hospitals if other not in (2, number)]
     word = decode(read(ward, word_of(ward, *others)).payload, Endorsed)
     (told,) = ward.hospitals[number].receive(snapshot)
@@ -1100,6 +1100,35 @@ def test_a_sum_that_was_never_taken_is_endorsed_by_nobody_though_its_tag_fits(le
     for number in (1, 3, 4, 5):
         assert refusal(level, hand_over_what_was_invented(level, number)) == "not-endorsed"
     assert (level.models, level.sums) == (before, [1, 1, 1, 1, 1])
+
+
+@pytest.fixture
+def by_sums(monkeypatch):
+    monkeypatch.setattr(snapshots, "are_used", lambda charter: False)
+
+
+def test_a_missed_sum_with_a_vector_that_was_never_sent_is_refused(level, by_sums):
+    """With a hospital's help its tag fits; of a round far ahead, all later ones would be stale."""
+    for number in (1, 3):
+        forged = sum_with_a_traitor(level, 2, Stage.MISSED_SUM, round_number=4_000_000_000)
+        assert refusal(level, level.hospitals[number].receive(forged)) == "never-masked"
+    assert level.sums == [1, 1, 1, 1, 1]
+
+
+def test_control_where_nobody_asks_what_was_masked_it_is_taken(level, by_sums, monkeypatch):
+    monkeypatch.setattr(catching_up.CatchingUp, "_require_masked", lambda *arguments: None)
+    forged = sum_with_a_traitor(level, 2, Stage.MISSED_SUM, round_number=4_000_000_000)
+    assert stages(level.hospitals[1].receive(forged)) == [Stage.STATUS]
+    assert level.sums == [2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "reason"), [([b""] * 1001, "malformed"), ([bytes(5000)] * 5, "oversized")], ids=["many", "large"]
+)
+def test_more_words_than_there_are_hospitals_are_refused_unread(level, statuses, reason):
+    """Before anything waits to be endorsed: a list of millions of empty ones would take gigabytes."""
+    message = level.forge(Stage.ENDORSED, Endorsed([memoryview(status) for status in statuses]))
+    assert refusal(level, level.hospitals[1].receive(message)) == reason
 
 
 def test_control_a_hospital_that_asks_for_no_endorsement_takes_the_sum_that_was_never_taken(level, monkeypatch):

@@ -70,6 +70,10 @@ def conclude(ward, number, rounds):
     return ward.hospitals[number].receive(ward.forge(Stage.CONCLUDE, Conclude(rounds)))
 
 
+OTHERS = [2, 3, 4]
+"""Than the first: it has not masked in a round that never began."""
+
+
 @pytest.fixture
 def finished(open_ward):
     """Four hospitals that have every sum, without differential privacy."""
@@ -250,7 +254,7 @@ def run_one_more_round(ward):
 
 def test_a_hospital_that_has_every_sum_takes_no_other(finished):
     before = finished.models
-    message = sum_with_a_traitor(finished, step=4, stage=Stage.MISSED_SUM, round_number=4)
+    message = sum_with_a_traitor(finished, step=4, stage=Stage.MISSED_SUM, round_number=4, of=OTHERS)
     assert refusal(finished, finished.hospitals[1].receive(message)) == "finished"
     assert finished.models == before
 
@@ -259,7 +263,7 @@ def test_control_the_same_sum_is_taken_where_it_is_due(open_ward):
     ward = open_ward()
     ward.stop_before(Phase.MASK, 3)
     before = ward.models
-    message = sum_with_a_traitor(ward, step=3, stage=Stage.MISSED_SUM, round_number=3)
+    message = sum_with_a_traitor(ward, step=3, stage=Stage.MISSED_SUM, round_number=3, of=OTHERS)
     assert stages(ward.hospitals[1].receive(message)) == [Stage.STATUS]
     assert ward.sums == [3, 2, 2, 2]
     assert before <= ward.models

@@ -111,11 +111,14 @@ class _Run:
 
     def lead_others_to(self, place: _Place) -> None:
         """Hand it to all but the hospital that colludes."""
+        self.hand_to_others(place)
+        self.endorse_to_others(place)
+
+    def hand_to_others(self, place: _Place) -> None:
+        """Send them the colluder's snapshot of it, which waits until others vouch for it."""
         from training.snapshot_content import content_of_state
         from training.snapshots import Route, seal_snapshot
 
-        words = [memoryview(word) for word in place.words.values()]
-        endorsed = self.ward.forge(Stage.ENDORSED, Endorsed(words))
         sealer = self.ward.signed(COLLUDER, self.server.session)
         content = content_of_state(place.state, self.ward.charter.charter)
         asked = self._ask_where_they_are()
@@ -124,6 +127,12 @@ class _Run:
             route = Route(self.ward.charter, COLLUDER, number)
             snapshot = seal_snapshot(route, content, status.snapshot_key, os.urandom)
             self.tries(self.ward.parties[number].receive, sealer.seal(Stage.SNAPSHOT, snapshot, recipient=number))
+
+    def endorse_to_others(self, place: _Place) -> None:
+        """Send them all words of having been there."""
+        words = [memoryview(word) for word in place.words.values()]
+        endorsed = self.ward.forge(Stage.ENDORSED, Endorsed(words))
+        for number in self.honest:
             self.tries(self.ward.parties[number].receive, endorsed)
 
     def have_all(self, sums: int) -> bool:
@@ -201,6 +210,23 @@ def led_back_before_the_shares(_build: Build, folder: Path) -> Outcome:
     return _attack(folder, way)
 
 
+def led_back_around_the_shares(_build: Build, folder: Path) -> Outcome:
+    """All get the earlier state before they are asked for the third sum's shares, and the words for it afterwards."""
+
+    def way(run: _Run, first: _Place, _second: _Place) -> _Sums:
+        with_victim = run.sum_of(
+            3, Phase.APPLY, away=run.honest, before_reveal=lambda _cohort: run.hand_to_others(first)
+        )
+        run.endorse_to_others(first)
+        run.colluder.hospital._state = first.state
+        if not run.have_all(1):
+            return with_victim, None
+        run.sum_of(2)
+        return with_victim, run.sum_of(3, away=[VICTIM])
+
+    return _attack(folder, way)
+
+
 _OVER_ROUNDS = "What holds over several rounds"
 
 ATTACKS: Final = (
@@ -227,5 +253,13 @@ ATTACKS: Final = (
         _OVER_ROUNDS,
         Refused.with_reasons(Refuser.HOSPITAL, "differencing"),
         led_back_before_the_shares,
+    ),
+    Attack(
+        "led-back-around-the-shares",
+        Liar.BOTH,
+        "Hands all others an earlier state when they have masked, and has it vouched for once they have given shares.",
+        _OVER_ROUNDS,
+        Refused.with_reasons(Refuser.HOSPITAL, "not-ahead"),
+        led_back_around_the_shares,
     ),
 )

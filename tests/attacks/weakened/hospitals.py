@@ -23,13 +23,15 @@ def with_an_occasion_for_each_state():
 
 _ENDORSEMENT = Control(Build(in_force=without_endorsement), "the word of more than may collude")
 _EACH_STATE = Control(Build(in_force=with_an_occasion_for_each_state), "one cohort for each step, whatever the state")
+_EACH_STATE_AND_BACK = Control(
+    Build(in_force=with_an_occasion_for_each_state),
+    "one cohort for each step, whatever the state, and going back by no sum once shares were given for the next",
+)
 
 CONTROLS = {
     "multi-round-intersection": Control(Build(in_force=with_unguarded_clients), "the differencing guard"),
-    "led-back-by-a-snapshot": Control(
-        Build(in_force=with_an_occasion_for_each_state),
-        "one cohort for each step, whatever the state, and going back by no sum once shares were given for the next",
-    ),
+    "led-back-by-a-snapshot": _EACH_STATE_AND_BACK,
+    "led-back-around-the-shares": _EACH_STATE_AND_BACK,
     "led-back-with-the-sum": _EACH_STATE,
     "led-back-before-the-shares": _EACH_STATE,
     "invented-missed-sum": _ENDORSEMENT,
