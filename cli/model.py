@@ -10,11 +10,13 @@ from rich.table import Table
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import console, epsilon, json_option, print_json
 from cli.paths import EXISTING_FOLDER, FOLDER, PLACE
-from secagg.charter.folder import read_verified
+from secagg.charter.folder import read_charter, read_verified
+from secagg.errors import SecaggError
 from secagg.files import require_there
 from secagg.release import VerifiedRelease, verify_release
 from secagg.release.folder import read_release
 from secagg.release.statement import Statement
+from training.patient_unit import patient_unit
 
 _FOLDER = click.argument("folder", type=FOLDER, default="release")
 
@@ -48,7 +50,7 @@ def show(folder: Path, as_json: bool) -> None:
     if as_json:
         print_json(statement)
         return
-    console.print(_table(statement))
+    console.print(_table(statement, _whom(folder, statement)))
     console.print(f"{len(signed.signatures)} signatures, which were not verified here.")
 
 
@@ -100,7 +102,18 @@ def _tell(release: VerifiedRelease, path: Path, as_json: bool) -> None:
     click.echo(f"epsilon {epsilon(predicate.privacy.epsilon)}, {predicate.sums} sums in {predicate.rounds} rounds")
 
 
-def _table(statement: Statement) -> Table:
+def _whom(folder: Path, statement: Statement) -> str:
+    """Whom its epsilon is for, by the charter beside it where it is the one that was trained under."""
+    try:
+        charter = read_charter(folder)
+    except SecaggError:
+        charter = None
+    if charter is None or charter.digest().hex() != statement.predicate.charter:
+        return "patient, as its charter counts them"
+    return patient_unit(charter).one
+
+
+def _table(statement: Statement, whom: str) -> Table:
     predicate = statement.predicate
     table = Table(title=f"Release of {predicate.charter_name}", title_justify="left", show_header=False)
     table.add_column()
@@ -109,7 +122,7 @@ def _table(statement: Statement) -> Table:
     privacy = predicate.privacy
     guarantee = "none"
     if privacy.epsilon is not None:
-        guarantee = f"{privacy.mode}: epsilon {epsilon(privacy.epsilon)}, delta {privacy.delta:g} for each patient"
+        guarantee = f"{privacy.mode}: epsilon {epsilon(privacy.epsilon)}, delta {privacy.delta:g} for each {whom}"
     for term, value in (
         ("model file, SHA-256", statement.model_sha256),
         ("model digest", predicate.model_digest),

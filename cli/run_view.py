@@ -25,6 +25,7 @@ from secagg.masking import Purpose
 from secagg.printable import printable
 from training.compared import Compared
 from training.metrics import Metrics
+from training.patient_unit import patient_unit
 from training.round_record import RoundRecord, some
 from training.run_folder import RunFolder
 from training.run_history import RoundResult
@@ -136,6 +137,8 @@ def show_result(result: SimulationResult, report: Path | None = None) -> None:
     console.print()
     print_table(_comparison_table(result))
     console.print()
+    if result.terms.privacy == "none":
+        console.print(f"{_UNPROTECTED}\n", style="yellow", markup=False, soft_wrap=True)
     alerts = list(budget_lines(result.budgets))
     for line in alerts:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
@@ -207,10 +210,13 @@ def shown_rounds(rounds: Sequence[RoundResult]) -> tuple[str, list[RoundResult]]
 
 def _caption(result: SimulationResult, private: bool) -> str:
     is_trained_on = any(caution.code == TRAINED_ON for caution in result.warnings)
-    whom = "on the test patients: see the warning" if is_trained_on else "on patients that no hospital trained on"
+    unit = patient_unit(result.charter.charter)
+    whom = "on the test patients: see the warning" if is_trained_on else f"on {unit.many} that no hospital trained on"
     told = f"Accuracy and AUC are {whom}.\nSent each is the mean over hospitals."
     if private:
-        told += "\nEpsilon is the most that any patient has spent in this run so far, by the ledgers."
+        told += (
+            f"\nEpsilon is the most that any {unit.one} has spent at one hospital in this run so far, by the ledgers."
+        )
     return told
 
 
@@ -267,6 +273,7 @@ def _spent(result: SimulationResult) -> str:
     return _planned(result) if as_planned else f", epsilon {epsilon(most)}"
 
 
+_UNPROTECTED = "The model is not protected: it may reveal individual patients. Noise limits that: see --dp."
 _FEW = 12
 _MOST_NAMES = 3
 _MOST_ROUNDS = 30

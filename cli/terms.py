@@ -15,6 +15,7 @@ from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import InputError
 from secagg.homomorphic.parameters import FAILURE_BITS, SECURE_MODULUS_BITS, Encryption
 from training.noise import knowing_noise
+from training.patient_unit import patient_unit
 from training.tasks.spec import TaskSpec
 
 Rows = Iterator[tuple[str, str]]
@@ -61,6 +62,7 @@ def _training(content: Charter) -> Rows:
             f"noise {privacy.noise_multiplier:g}, clip {privacy.clip_norm:g}, sampling {privacy.sampling_rate:g}"
         )
     yield "task", f"{unmarked(content.task.kind)}, {content.model.parameters} parameters"
+    yield "a patient is", unmarked(patient_unit(content).told)
     yield from _trained_part(content)
     yield "training", _steps(content)
     yield "differential privacy", guarantee

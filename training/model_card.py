@@ -18,6 +18,7 @@ from training.export_format import ExportFormat
 from training.exporting.attachment import interface_of
 from training.markdown import code, text
 from training.model_card_input import BLANK, input_and_output
+from training.patient_unit import patient_unit
 from training.privacy_plan import privacy_plan, rounds_stated
 from training.reporting.assumptions import counts_in_sums
 from training.tasks.spec import IMAGES
@@ -151,12 +152,14 @@ def _own_privacy(release: VerifiedRelease) -> str:
         if claim.mode == "local"
         else ("all hospitals together, each a share", "one patient added or removed", "")
     )
+    unit = patient_unit(charter)
     stated = rounds_stated(charter, predicate.rounds, predicate.sums)
     exchange = privacy_plan(charter).epsilon_of_exchange(*stated)
     rows = (
         ("epsilon", no_less(claim.epsilon, 4)),
         ("delta", f"{claim.delta:g}"),
-        ("unit of privacy", f"one {claim.unit}, with all rows at one hospital"),
+        ("unit of privacy", unit.whole),
+        ("a patient is", text(unit.told)),
         ("neighbouring data sets", neighbours),
         (f"epsilon if one patient is exchanged for another{exchanged}", f"{no_less(exchange, 4)} at most"),
         ("noise is added by", f"{who} (`{claim.mode}`)"),

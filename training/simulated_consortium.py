@@ -34,7 +34,7 @@ from training.simulation_folder import SimulationSettings
 from training.sites import read_test
 from training.splitting import Site
 from training.task import Task
-from training.tested_patients import of_the_held_back, overlap
+from training.tested_patients import at_two_hospitals, of_the_held_back, overlap
 from training.without_effect import another_batch, unused_dropout, unused_patients
 
 NO_BUDGET: Final = "budget-exceeded"
@@ -164,7 +164,13 @@ class SimulatedConsortium:
     def without_effect(self) -> tuple[Caution, ...]:
         """What is to be told of settings before anybody trains."""
         charter, patients = self.charter.charter, sum(own.train.patient_count for own in self.patients)
-        told = (*self._overlap, *unused_dropout(charter, self.settings.choices), *another_batch(charter, patients))
+        at_two = at_two_hospitals(self.patients) if charter.privacy.mode != "none" else ()
+        told = (
+            *self._overlap,
+            *at_two,
+            *unused_dropout(charter, self.settings.choices),
+            *another_batch(charter, patients),
+        )
         return (*told, *unused_patients(charter, self.task.spec.evaluation)) if self.settings.source.test else told
 
     def evaluate(self) -> Metrics:

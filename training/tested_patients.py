@@ -1,4 +1,5 @@
 """Whether patients that a simulation tests on are also among those that it trains on: its figures would be too high.
+And whether two hospitals train on the same ones: they pay at both.
 
 Knows what patients are recognised by: a name where a column has it, and each row's features. Only somebody who has
 everybody's records can compare them.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Final, Literal
 
 import numpy as np
@@ -24,6 +26,7 @@ from training.splitting import Site
 from training.task import Task
 
 TRAINED_ON: Final = "test-patients-trained-on"
+AT_TWO: Final = "patients-at-two-hospitals"
 
 _MOST_NAMES: Final = 3
 _Marks = Literal["names", "records"]
@@ -127,6 +130,28 @@ def of_the_held_back(
     return tuple(replace(caution, remedy=_HELD_BACK) for caution in found.cautions())
 
 
+def at_two_hospitals(hospitals: Sequence[HospitalPatients]) -> tuple[Caution, ...]:
+    """What is to be told where most rows that one hospital trains on are another's too, under differential privacy.
+
+    Names are not looked at: each hospital may number its own patients from 1. So patients of whom two hospitals have
+    different rows are not found.
+    """
+    rows = {hospital.name: {mark for _, mark in _recognised_by("records", hospital.train)} for hospital in hospitals}
+    alike = [
+        f"{one.name} and {other.name}"
+        for one, other in combinations(hospitals, 2)
+        if 2 * len(rows[one.name] & rows[other.name]) > min(len(rows[one.name]), len(rows[other.name]))
+        and _rows_tell_apart([one, other])
+    ]
+    if not alike:
+        return ()
+    message = (
+        f"Two hospitals train on rows that are mostly the same: {some(alike, _MOST_NAMES)}. If they are the same "
+        "patients, these pay at both, and epsilon, which is counted at each hospital by itself, is not all they spend."
+    )
+    return (Caution(AT_TWO, message, _ONE_HOSPITAL),)
+
+
 def _rows_tell_apart(hospitals: Sequence[HospitalPatients]) -> bool:
     """Whether at most hospitals most patients have rows that nobody else has there; what others have is left out."""
     most = [hospital for hospital in hospitals if _compare("records", hospital.train, [hospital]).tells_apart]
@@ -177,6 +202,10 @@ def _tells_apart(alike: set[tuple[str, int]], hospitals: Sequence[HospitalPatien
 
 
 _REMEDY: Final = "Test on patients that no hospital's records hold."
+_ONE_HOSPITAL: Final = (
+    "Leave each patient at one hospital; or read in the report what a patient known to two spends, under what the "
+    "promise rests on."
+)
 _HELD_BACK: Final = (
     "Name in data.patient a column that tells patients apart, the same at all hospitals, and set division = "
     '"by-patient": whoever is held back at one of them is so at all.'

@@ -30,7 +30,11 @@ class Contributor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PrivacyClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What differential privacy the model has towards each patient; ``epsilon`` is None where it has none."""
+    """What differential privacy the model has towards each patient; ``epsilon`` is None where it has none.
+
+    Attributes:
+        unit: a patient is what the charter's task counts as one, which may be a row.
+    """
 
     mode: PrivacyMode
     unit: Literal["patient"]

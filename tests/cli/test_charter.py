@@ -88,6 +88,21 @@ def test_what_is_shown_is_what_was_chosen(secagg, here, members):
     assert content["privacy"]["budget"] == 2
 
 
+@pytest.mark.parametrize(
+    ("patient", "told"),
+    [
+        ("", "each row: the task names no patient column"),
+        ('patient = "who"\n', "all rows at a hospital with one 'who'"),
+    ],
+    ids=["no patient column", "one"],
+)
+def test_whoever_is_to_sign_is_told_what_a_patient_is(secagg, here, members, patient, told):
+    task = (here / "task.toml").read_text().replace("[data]\n", f"[data]\n{patient}")
+    (here / "task.toml").write_text(task)
+    for command in ("new", "--task", "task.toml", *LOCAL_DP, *members), ("show",):
+        assert f"a patient is {told}" in secagg("charter", *command).shown
+
+
 def test_two_drafts_of_the_same_choices_are_two_charters(secagg, here, members):
     drafts = [
         secagg("charter", "new", name, "--task", "task.toml", *members, "--json").json["charter"]

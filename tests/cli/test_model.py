@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -22,6 +23,12 @@ def release(finished):
 
 def position_of(path, text, offset=0):
     return path.read_bytes().index(text) + offset
+
+
+def another_name(path):
+    text = path.read_text()
+    path.write_text(re.sub(r'(?m)^name = ".*"$', 'name = "another"', text, count=1))
+    assert path.read_text() != text
 
 
 def test_an_untouched_release_is_verified(secagg, release):
@@ -51,6 +58,16 @@ def test_what_is_said_about_the_model_is_shown_whole(secagg, release):
     assert "h1(2),h2(1),h3(2),h4(2)" in shown
     assert "local:epsilon" in shown
     assert "notverified" in shown
+
+
+def test_it_is_said_whom_epsilon_is_for_by_the_charter_beside_it(secagg, release):
+    assert "delta 1e-05 for each row" in secagg("model", "show", release).shown
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("charter?"), another_name])
+def test_without_that_charter_it_is_not_guessed(secagg, release, change):
+    change(release / "charter.toml")
+    assert "delta 1e-05 for each patient, as its charter counts them" in secagg("model", "show", release).shown
 
 
 def test_as_json_the_statement_is_shown(secagg, release):

@@ -170,14 +170,47 @@ def test_where_a_patient_may_have_been_trained_on_the_table_says_no_more_that_no
     outcome = simulate("--test", "test.csv")
     assert "[test-patients-trained-on]" in outcome.err
     assert "on the test patients: see the warning" in outcome.out
-    assert "on patients that no hospital trained on" not in outcome.out
+    assert "that no hospital trained on" not in outcome.out
 
 
 def test_control_of_patients_that_are_at_no_hospital_it_says_so(simulate, here):
     (here / "test.csv").write_text(table())
     outcome = simulate("--test", "test.csv")
     assert "[test-patients-trained-on]" not in outcome.err
-    assert "on patients that no hospital trained on" in outcome.out
+    assert "on rows that no hospital trained on" in outcome.out
+
+
+def name_patients(here):
+    """A column with a name for each row, of no two hospitals the same, and a task that knows it."""
+    for path in (here / "data").glob("*.csv"):
+        head, *rows = path.read_text().splitlines()
+        named = [f"{path.stem}-{place},{row}" for place, row in enumerate(rows)]
+        path.write_text("\n".join([f"who,{head}", *named]) + "\n")
+    (here / "task.toml").write_text(TASK.replace("[data]\n", '[data]\npatient = "who"\n'))
+
+
+def test_where_the_task_names_no_patient_column_accuracy_and_epsilon_are_said_to_be_of_rows(simulate):
+    shown = simulate(*LOCAL_DP).shown
+    assert "Accuracy and AUC are on rows that no hospital trained on." in shown
+    assert "Epsilon is the most that any row has spent at one hospital in this run so far" in shown
+
+
+def test_control_where_it_names_one_they_are_of_patients(simulate, here):
+    name_patients(here)
+    shown = simulate(*LOCAL_DP).shown
+    assert "Accuracy and AUC are on patients that no hospital trained on." in shown
+    assert "Epsilon is the most that any patient has spent at one hospital in this run so far" in shown
+
+
+UNPROTECTED = "The model is not protected: it may reveal individual patients. Noise limits that: see --dp."
+
+
+def test_without_differential_privacy_it_is_said_that_the_model_is_not_protected(simulate):
+    assert UNPROTECTED in simulate().shown
+
+
+def test_control_with_it_it_is_not(simulate):
+    assert "not protected" not in simulate(*LOCAL_DP).shown
 
 
 def test_what_the_table_says_was_spent_is_said_of_this_run_and_not_of_the_whole_ledger(simulate, secagg, here):
@@ -189,7 +222,9 @@ def test_what_the_table_says_was_spent_is_said_of_this_run_and_not_of_the_whole_
     assert second.code == 0
     (ledger,) = secagg("budget", "show", "run/hospitals/h1", "--json").json
     assert ledger["epsilon"] > 1.2 * first["rounds"][-1]["epsilon"]
-    assert "Epsilon is the most that any patient has spent in this run so far, by the ledgers." in second.shown
+    assert (
+        "Epsilon is the most that any row has spent at one hospital in this run so far, by the ledgers." in second.shown
+    )
 
 
 def test_hidden_files_beside_the_data_and_a_byte_order_mark_do_no_harm(simulate, here):

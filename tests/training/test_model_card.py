@@ -11,6 +11,8 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
+from secagg.charter import Privacy
+from secagg.release.statement import PrivacyClaim
 from tests.support.hospitals import choices_of, settings_for, tabular_spec, training_of
 from training.draft import task_choice
 from training.export_format import ExportFormat
@@ -71,6 +73,36 @@ def test_the_card_says_which_numbers_of_patients_sums_have_shown(release):
     card = model_card(release, ExportFormat.ONNX, "m.onnx", "00")
     told = "Whoever saw a sum saw, over all hospitals in it: how many patients were trained on, counting"
     assert f"No hospital sent a count in clear. {told}" in card
+
+
+def made_private(release, spec):
+    """The same release, as if its charter had differential privacy and were of this task."""
+    found = of_task(release, spec)
+    found.charter.charter = msgspec.structs.replace(
+        found.charter.charter,
+        training=training_of(rounds=1, weighting="uniform"),
+        privacy=Privacy(mode="local", noise_multiplier=1.0, budget=8.0),
+    )
+    claim = PrivacyClaim(mode="local", unit="patient", epsilon=3.0, delta=1e-5)
+    predicate = msgspec.structs.replace(found.statement.predicate, privacy=claim)
+    return replace(found, statement=msgspec.structs.replace(found.statement, predicate=predicate))
+
+
+@pytest.mark.parametrize(
+    ("spec", "unit", "patient"),
+    [
+        (tabular_spec(), "one row at the hospital", "each row: the task names no patient column"),
+        (
+            tabular_spec(patient="a|b"),
+            "one patient with all of the patient's rows at the hospital",
+            "all rows at a hospital with one 'a&#124;b'",
+        ),
+    ],
+    ids=["no patient column", "one"],
+)
+def test_the_card_says_whom_epsilon_is_for(release, spec, unit, patient):
+    card = model_card(made_private(release, spec), ExportFormat.ONNX, "m.onnx", "00")
+    assert f"| unit of privacy | {unit} |\n| a patient is | {patient} |\n" in card
 
 
 CLASSES = {

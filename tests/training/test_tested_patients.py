@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from secagg.errors import InputError
-from tests.support.hospitals import choices_of, settings_for, tabular_spec, write_table, write_tables
+from tests.support.hospitals import (
+    BOUNDED,
+    PRIVATE_CHOICES,
+    choices_of,
+    settings_for,
+    tabular_spec,
+    write_table,
+    write_tables,
+)
 from training.simulation import Observer, run
 from training.simulation_folder import prepare
 from training.sites import DataSource
@@ -226,6 +234,44 @@ def test_only_hospitals_that_train_on_others_held_back_patients_are_named(held_b
 def test_control_divided_by_patient_whoever_is_held_back_is_so_everywhere(held_back, tables):
     known_to_all(tables)
     assert held_back(tables, patient="who", division="by-patient") == ()
+
+
+@pytest.fixture
+def private(tmp_path):
+    """Prepares a simulation of these tables under differential privacy and runs it; its warnings."""
+
+    def private(tables, choices=PRIVATE_CHOICES):
+        prepare(tmp_path / "run", settings_for(tables, choices, tabular_spec(test_fraction=0.0, **BOUNDED)))
+        return run(tmp_path / "run", Observer()).warnings
+
+    return private
+
+
+def copy_most_rows(tables):
+    """The second hospital has patients of the first, and some of its own."""
+    rewrite(tables[1], lambda head, rows: [head, *tables[0].read_text().splitlines()[1:16], *rows[:10]])
+
+
+def test_where_two_hospitals_have_mostly_the_same_patients_it_is_told_that_these_pay_at_both(private, tables):
+    copy_most_rows(tables)
+    (caution,) = private(tables)
+    assert caution.code == "patients-at-two-hospitals"
+    assert "mostly the same: h1 and h2. If" in caution.message
+    assert "these pay at both" in caution.message
+
+
+def test_control_of_hospitals_with_their_own_patients_it_is_not(private, tables):
+    assert private(tables) == ()
+
+
+def test_nor_where_nobody_pays(private, tables):
+    copy_most_rows(tables)
+    assert private(tables, choices_of()) == ()
+
+
+def test_nor_of_a_few_answers_that_tell_nobody_apart(private, tables):
+    answer_yes_or_no(tables)
+    assert private(tables) == ()
 
 
 def test_control_a_few_rows_of_patients_without_names_may_be_alike(held_back, tables):

@@ -10,6 +10,7 @@ from secagg.charter import Charter
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.sections import PrivacyMode
 from secagg.policy.needs import honest_in_a_sum
+from training.patient_unit import patient_unit
 from training.reporting.privacy_loss import PrivacyLoss
 
 WITHOUT_PRIVACY: Final = ("Whoever receives the model, or a sum, is trusted with what it reveals.",)
@@ -39,8 +40,7 @@ def assumed(charter: Charter, loss: PrivacyLoss) -> tuple[str, ...]:
     )
     return (
         *own,
-        "The column that identifies patients really tells them apart. Where there is none, each row counts as a "
-        "patient.",
+        patient_unit(charter).premise,
         "What patients have spent in other trainings comes on top of these figures: the ledger of each hospital counts "
         "all together that have differential privacy. No epsilon covers those without.",
         _at_two(loss.at_two_hospitals),

@@ -8,6 +8,7 @@ import msgspec
 
 from dp.stated import exact, no_less
 from secagg.charter import Charter
+from training.patient_unit import patient_unit
 from training.reporting.plain_language import BY_THE_RELEASE
 from training.reporting.privacy_loss import PrivacyLoss
 
@@ -36,8 +37,10 @@ WITHOUT_PRIVACY: Final = (
 
 def terms(charter: Charter, loss: PrivacyLoss) -> tuple[Term, ...]:
     """All of them: what is promised, how it is brought about, and how it is accounted for."""
+    unit = patient_unit(charter)
     return (
-        Term("Unit of privacy", "one patient, with all of the patient's records at the hospital"),
+        Term("Unit of privacy", unit.whole),
+        Term("A patient is", unit.told),
         Term("Epsilon", _epsilon(charter, loss)),
         Term("Delta", f"{loss.plan.delta:g}"),
         Term("Neighbouring data sets", _neighbours(charter)),

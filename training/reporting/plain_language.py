@@ -8,6 +8,7 @@ from typing import Final
 from dp.stated import no_less, odds
 from secagg.charter import Charter
 from secagg.charter.sections import PrivacyMode
+from training.patient_unit import patient_unit
 from training.reporting.privacy_loss import InAll, PrivacyLoss
 
 BY_THE_RELEASE: Final = "the most that any hospital can have been charged for, by the release"
@@ -18,10 +19,7 @@ WITHOUT_PRIVACY: Final = (
     "among them. No number limits how much. Whoever has the model has to be trusted with that."
 )
 
-_IF: Final[Mapping[PrivacyMode, str]] = {
-    "local": "all records of any one patient at the hospital had been blank",
-    "distributed": "any one patient, with all of that patient's records at the hospital, had not been there",
-}
+_IF: Final[Mapping[PrivacyMode, str]] = {"local": "had been blank", "distributed": "had not been there"}
 _WHO_ADDS_NOISE: Final[Mapping[PrivacyMode, str]] = {
     "local": "each hospital adds all of it by itself, so that the promise depends on nobody else",
     "distributed": "each hospital adds a share of it, and all shares together hide a patient",
@@ -36,17 +34,19 @@ _EXCHANGES: Final[Mapping[PrivacyMode, str]] = {
 
 def paragraph(charter: Charter, loss: PrivacyLoss) -> str:
     """The promise, what rounds it is for, and what other trainings add to it."""
-    return _promise(loss) + _stated(charter, loss) + _ended(charter, loss) + _together(loss.in_all)
+    return _promise(charter, loss) + _stated(charter, loss) + _ended(charter, loss) + _together(loss.in_all)
 
 
-def _promise(loss: PrivacyLoss) -> str:
+def _promise(charter: Charter, loss: PrivacyLoss) -> str:
     mode, epsilon, exchange = loss.plan.mode, loss.epsilon, loss.of_exchange
+    unit = patient_unit(charter)
     return (
         "Random noise is mixed into training. It limits how much more or less likely the finished model would be to "
-        f"come out if {_IF[mode]}: {_WHO_ADDS_NOISE[mode]}. Epsilon, here {no_less(epsilon, 2)}, is that limit: one "
-        "patient's records being there or not changes the odds of whatever anybody concludes, from the model and from "
-        f"all that left the hospitals in this training, by a factor of at most {odds(epsilon)}, except with a "
-        f"probability of about {loss.plan.delta:g}. Somebody who knows that one of two people was there, and asks "
+        f"come out if any {unit.whole} {_IF[mode]}: {_WHO_ADDS_NOISE[mode]}. A patient here is {unit.told}. Epsilon, "
+        f"here {no_less(epsilon, 2)}, is that limit: one patient's records being there or not changes the odds of "
+        "whatever anybody concludes, from the model and from all that left the hospitals in this training, by a factor "
+        f"of at most {odds(epsilon)}, except with a probability of about {loss.plan.delta:g}. Somebody who knows that "
+        "one of two patients was there, and asks "
         f"which, may learn more: those odds change by a factor of at most {odds(exchange)} (epsilon "
         f"{no_less(exchange, 2)}){_EXCHANGES[mode]}. A smaller epsilon is better. This is a limit for the worst case, "
         "not what is expected; it does not limit what is learned about patients in general, which is what the model is "

@@ -178,7 +178,36 @@ def test_of_shared_noise_it_is_said_what_a_patient_of_two_hospitals_costs():
     both = float(re.search(r"up to ([0-9.]+), which", told)[1])
     assert privacy_plan(charter).epsilon_at_two_hospitals(3) <= both
     assert both > 2 * guarantee.epsilon
-    assert "records at the hospital" in guarantee.plain
+    assert "any one row at the hospital had not been there" in guarantee.plain
+
+
+def drafted(privacy: str, **data: object) -> Charter:
+    batch = {"expected_batch": 20} if privacy == "distributed" else {}
+    choices = choices_of(training_of(), privacy=privacy, epsilon=3.0, sampling_rate=0.5, **batch)
+    members = [Member(name=f"h{number}", public_key=key.public_key) for number, key in enumerate(IDENTITIES, 1)]
+    return draft_charter(choices, members, tabular_spec(**BOUNDED, **data))
+
+
+@pytest.mark.parametrize(("privacy", "gone"), [("local", "had been blank"), ("distributed", "had not been there")])
+def test_where_the_task_names_no_patient_column_a_row_is_promised_and_no_patient(privacy, gone):
+    charter = drafted(privacy)
+    guarantee = guarantee_of(charter, 3, 3)
+    assert term(charter, "Unit of privacy") == "one row at the hospital"
+    assert term(charter, "A patient is") == "each row: the task names no patient column"
+    assert f"if any one row at the hospital {gone}" in guarantee.plain
+    assert "A patient here is each row: the task names no patient column." in guarantee.plain
+    assert any(text.startswith("Each row is another person's") for text in guarantee.assumptions)
+    assert "of the patient's" not in str(guarantee)
+
+
+@pytest.mark.parametrize(("privacy", "gone"), [("local", "had been blank"), ("distributed", "had not been there")])
+def test_where_it_names_one_a_patient_is_promised_with_all_rows(privacy, gone):
+    charter = drafted(privacy, patient="who")
+    guarantee = guarantee_of(charter, 3, 3)
+    assert term(charter, "A patient is") == "all rows at a hospital with one 'who'"
+    assert f"if any one patient with all of the patient's rows at the hospital {gone}" in guarantee.plain
+    assert "The column 'who' really tells patients apart." in guarantee.assumptions
+    assert "each row" not in str(guarantee)
 
 
 def test_of_noise_that_each_adds_by_itself_that_it_is_at_most_the_sum():
