@@ -17,6 +17,7 @@ import msgspec
 from secagg.errors import InputError
 from secagg.json_documents import MALFORMED
 from secagg.toml_text import read_toml
+from secagg.utf8 import first_undecodable
 
 TABULAR = "tabular-classification"
 IMAGES = "image-classification"
@@ -192,13 +193,14 @@ def load_task_file(path: Path) -> TaskSpec:
     """
     try:
         settings = read_toml(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as fault:
+    except UnicodeDecodeError as fault:
+        line = first_undecodable(path.read_bytes().splitlines())
+        raise _unreadable(path, f"line {line} is not UTF-8 text", "Save the file as UTF-8.") from fault
+    except OSError as fault:
         # What the system says besides, a number and the path again, nobody needs.
-        why = fault.strerror if isinstance(fault, OSError) else fault
-        message = f"Cannot read the task file {path}: {why}."
-        raise InputError(
-            "unreadable-task", message, culprit=str(path), remedy="Check the path and the TOML."
-        ) from fault
+        raise _unreadable(path, fault.strerror, "Check the path.") from fault
+    except ValueError as fault:
+        raise _unreadable(path, fault, "Check the TOML.") from fault
     kind = settings.pop("kind", "")
     try:
         if not isinstance(kind, str):
@@ -243,6 +245,11 @@ def _convert(kind: str, settings: Mapping[str, Any]) -> TaskSpec:
         return msgspec.convert({**sections, "kind": kind}, TaskSpec)
     except msgspec.ValidationError as fault:
         raise _bad(f"The task cannot be used: {fault}.") from fault
+
+
+def _unreadable(path: Path, why: object, remedy: str) -> InputError:
+    message = f"Cannot read the task file {path}: {why}."
+    return InputError("unreadable-task", message, culprit=str(path), remedy=remedy)
 
 
 def _bad(message: str, culprit: str | None = None) -> InputError:

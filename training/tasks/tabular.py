@@ -38,6 +38,10 @@ _NO_CLASS: Final = (
 class TabularTask:
     """A `training.task.Task` over .csv or .parquet files."""
 
+_NO_LEVEL: Final = (
+    "Correct the value, as where capitals differ, or add it to data.categorical in the task. All hospitals share the "
+    "layout: once a charter is signed, that needs a new one."
+)
     spec: TaskSpec
 
     def read(self, path: Path) -> Records:
@@ -157,7 +161,7 @@ def _one_hot(table: Table, column: str, levels: tuple[str, ...]) -> list[npt.NDA
                 f"{table.source} {table.places[index]}: column {column!r} holds {_shown(row[position])}, "
                 f"which is not one of {', '.join(levels)}.",
                 culprit=table.source,
-                remedy="Correct the value; new levels need a new charter, because all hospitals share the layout.",
+                remedy=_NO_LEVEL,
             )
         codes[index] = code
     return [(codes == code).astype(np.float32) for code in range(1, len(levels))]

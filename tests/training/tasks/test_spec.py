@@ -158,6 +158,17 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         load_task_file(tmp_path / "absent.toml")
 
 
+def test_a_file_that_is_not_utf_8_is_to_be_saved_as_such_and_the_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "task.toml"
+    path.write_bytes((TABLE + 'drop = ["Größe"]\n').encode("latin-1"))
+    with pytest.raises(InputError) as caught:
+        load_task_file(path)
+    line = TABLE.count("\n") + 1
+    assert caught.value.reason == "unreadable-task"
+    assert caught.value.message == f"Cannot read the task file {path}: line {line} is not UTF-8 text."
+    assert caught.value.remedy == "Save the file as UTF-8."
+
+
 def test_a_byte_order_mark_is_no_part_of_the_task(tmp_path: Path) -> None:
     path = tmp_path / "task.toml"
     path.write_bytes(b"\xef\xbb\xbf" + TABLE.encode())

@@ -62,6 +62,15 @@ def test_an_unknown_level_names_line_column_and_value(write_task: WriteTask, tmp
     assert "line 3: column 'kind' holds '7', which is not one of 1, 2" in error.message
 
 
+def test_the_remedy_for_an_unknown_level_is_right_before_a_charter_is_signed_and_after(
+    write_task: WriteTask, tmp_path: Path
+) -> None:
+    spec = write_task(TABLE + '[data.categorical]\nsex = ["M", "F"]\n')
+    remedy = refusal(spec, write(tmp_path, "sex,sick\nM,0\nm,1\n")).remedy
+    for way in ("capitals", "add it to data.categorical in the task", "once a charter is signed, that needs a new one"):
+        assert way in remedy
+
+
 def test_a_level_with_an_underscore_is_not_met_by_a_number(write_task: WriteTask, tmp_path: Path) -> None:
     spec = write_task(TABLE + '[data.categorical]\nkind = ["3", "1_2"]\n')
     records = build_task(spec).read(write(tmp_path, "kind,sick\n3,0\n1_2,1\n"))
