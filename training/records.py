@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from secagg.charter.cautions import Caution
 from secagg.errors import InputError
 from secagg.labels import digest
 
@@ -31,6 +32,8 @@ class Records:
         marks: uint8, shape (n, 1 or 2, 32): hashes of what a row is recognised by besides the features and, where a
             column names the patient, of that name, as a reader made them; None where there are none. Unkeyed: they stay
             in memory.
+        cautions: what people at this hospital must know of how the file was read. They may tell of patients: nobody
+            else is to learn of them.
 
     Raises:
         InputError: ``empty-site``, ``record-shapes``, ``bad-labels``, ``patient-numbers`` or ``nan-features``.
@@ -42,6 +45,7 @@ class Records:
     feature_names: tuple[str, ...]
     source: str
     marks: npt.NDArray[np.uint8] | None = None
+    cautions: tuple[Caution, ...] = ()
 
     def __post_init__(self) -> None:
         _check_arrays(self)
@@ -67,7 +71,8 @@ class Records:
         rows = np.asarray(indices, dtype=np.int64)
         patients = number_patients(self.patients[rows].tolist())
         marks = None if self.marks is None else self.marks[rows]
-        return Records(self.features[rows], self.labels[rows], patients, self.feature_names, self.source, marks)
+        features, labels = self.features[rows], self.labels[rows]
+        return Records(features, labels, patients, self.feature_names, self.source, marks, self.cautions)
 
     def patient_identities(self) -> list[bytes]:
         """What each patient is recognised by wherever the rows stand, and whoever else is there: 32 bytes each.

@@ -32,6 +32,7 @@ from training.engines.embedded import DropOut, EmbeddedEngine, parse_drop_out
 from training.json_lines import JsonLines
 from training.metrics import Metrics
 from training.own_code_faults import in_full
+from training.records import Records
 from training.round_record import RoundRecord
 from training.run_folder import RunFolder
 from training.run_history import RoundResult, history
@@ -39,6 +40,7 @@ from training.run_lock import alone
 from training.simulated_consortium import NO_BUDGET, SimulatedConsortium, speaking_for
 from training.simulation_folder import SimulationSettings, read_settings, resuming
 from training.sites import read_sites
+from training.splitting import Site
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class SimulationResult:
     Attributes:
         hospitals: the folder of the hospitals' folders.
         comparison: None where it was not asked for.
-        warnings: what everybody must be told of the charter, of how the task's model was changed, and of settings that
-            do not do what they seem to.
+        warnings: what everybody must be told of the charter, of the files of records, of how the task's model was
+            changed, and of settings that do not do what they seem to.
         budgets: by hospital, how much of its data set's budget is used; empty without differential privacy.
     """
 
@@ -128,7 +130,7 @@ def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observe
         ) as consortium,
     ):
         of_the_task = (*task.cautions(), *own_code(task, [site.records for site in sites]))
-        told = (*of_the_task, *consortium.without_effect())
+        told = (*_of_reading(sites, consortium.test), *of_the_task, *consortium.without_effect())
         observer.on_start(charter, told)
         measured = history(place)
 
@@ -156,6 +158,13 @@ def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observe
         return SimulationResult(
             folder, hospitals, charter, terms, measured.records, federated, compared, warnings, consortium.budgets()
         )
+
+
+def _of_reading(sites: Sequence[Site], test: Records | None) -> tuple[Caution, ...]:
+    """What only somebody may be told who has everybody's records."""
+    read = [*(site.records for site in sites), *([test] if test else [])]
+    # Of a file that is divided, each hospital's part says the same.
+    return tuple(dict.fromkeys(caution for records in read for caution in records.cautions))
 
 
 def _require_affordable(

@@ -823,6 +823,17 @@ def test_records_that_are_gone_stop_a_run_that_is_taken_up(secagg, simulate, her
     secagg("simulate", "--resume", "run").failed(UNUSABLE, "unreadable-file", "data/h2.csv")
 
 
+def test_rows_that_are_left_out_are_told_of_the_file_that_lacks_them(secagg, here):
+    (here / "task.toml").write_text(TASK.replace("[data]\n", '[data]\nmissing = "drop-row"\n'))
+    header, *rows = (here / "data/h2.csv").read_text().splitlines()
+    emptied = [*rows[:-8], *(f",{row.partition(',')[2]}" for row in rows[-8:])]
+    (here / "data/h2.csv").write_text("\n".join([header, *emptied]) + "\n")
+    outcome = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *SHORT)
+    assert outcome.code == 0
+    told = f"{len(rows) - 8} of {len(rows)} rows of {here / 'data/h2.csv'} are used; 8 lack a value (age 8)."
+    assert_one_warning(outcome, "rows-left-out", told)
+
+
 def test_a_run_whose_charter_was_altered_stops(secagg, finished):
     path = finished / "charter/charter.toml"
     path.write_text(path.read_text().replace("\nrounds = 2", "\nrounds = 3"))

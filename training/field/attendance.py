@@ -177,11 +177,14 @@ def _hospital(site: HospitalSite, charter: VerifiedCharter, logger: logging.Logg
     # Before the task is built: it may be code of somebody else's.
     check_charter(charter.charter, load_policy(site.folder.policy))
     task = task_of(charter.charter)
+    records = task.read(site.path / settings.data)
+    for caution in records.cautions:
+        _warn(logger, "caution", caution)
     return Hospital(
         HospitalSetup(
             charter,
             task,
-            task.read(site.path / settings.data),
+            records,
             site.folder,
             resolve_device(settings.device),
             None if settings.seed is None else np.random.default_rng(settings.seed),

@@ -141,13 +141,16 @@ def require_records(charter: VerifiedCharter, data: Path, on_warning: Callable[[
     """Refuse records that a hospital cannot take part with.
 
     Args:
-        on_warning: told where all have one label. That is not refused: nobody else is to learn of it.
+        on_warning: told where many rows are left out, or all have one label. That is not refused: nobody else is to
+            learn of it.
 
     Raises:
         InputError: if they cannot be read, or do not fit the charter's task.
     """
     task = task_of(charter.charter)
     records = task.read(data)
+    for caution in records.cautions:
+        on_warning(caution)
     train, validation = split_patients(records, task)
     require_trainable(charter.charter, task, train, validation, resolve_device("cpu"))
     try:

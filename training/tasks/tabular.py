@@ -7,6 +7,7 @@ does not know file formats, and does not scale anything: that takes the whole co
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,14 +16,19 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from secagg.charter.cautions import Caution
 from secagg.errors import InputError
 from training.readers import Table, read_table
 from training.readers.marks import NOBODY, patient_name, row_marks
 from training.readers.table import missing_column
 from training.records import Records, number_patients
+from training.round_record import some
 from training.tasks.models import build_table_model, class_scores, classification_loss
 from training.tasks.spec import DataSpec, TaskSpec, input_names, level_key
 
+_MUCH: Final = 0.1
+"""The part of a file's rows that may be left out without a word."""
+_MOST_NAMES: Final = 3
 _NO_NUMBER: Final = (
     "Write numbers like 1234.5. If the column holds none: name it in data.patient if it says whose row it is, in "
     "data.categorical if it holds codes, and leave out a date or a text with data.drop. What stands for an unknown "
@@ -32,16 +38,16 @@ _NO_CLASS: Final = (
     "It is the label: number its classes 0, 1 and so on in every hospital's file, as with 0 for no and 1 for yes. What "
     "stands for an unknown one goes into missing_values."
 )
+_NO_LEVEL: Final = (
+    "Correct the value, as where capitals differ, or add it to data.categorical in the task. All hospitals share the "
+    "layout: once a charter is signed, that needs a new one."
+)
 
 
 @dataclass(frozen=True)
 class TabularTask:
     """A `training.task.Task` over .csv or .parquet files."""
 
-_NO_LEVEL: Final = (
-    "Correct the value, as where capitals differ, or add it to data.categorical in the task. All hospitals share the "
-    "layout: once a charter is signed, that needs a new one."
-)
     spec: TaskSpec
 
     def read(self, path: Path) -> Records:
@@ -57,11 +63,11 @@ _NO_LEVEL: Final = (
         if self.spec.data.label not in table.columns:
             raise missing_column(table, self.spec.data.label, reason="missing-label-column")
         data = self.spec.bind(table.columns).data
-        table = _without_missing(table, data)
+        table, cautions = _without_missing(table, data)
         features = _features(table, data)
         labels = _labels(table, data)
         marks = row_marks(table, data.patient) if table.rows else None
-        return Records(features, labels, _patients(table, data), input_names(data), table.source, marks)
+        return Records(features, labels, _patients(table, data), input_names(data), table.source, marks, cautions)
 
     def build_model(self) -> nn.Module:
         """The starting model. Raises InputError ``unbound-task`` while the input columns are not known."""
@@ -96,25 +102,42 @@ def table_columns(spec: TaskSpec, path: Path) -> tuple[str, ...]:
     return table.columns
 
 
-def _without_missing(table: Table, data: DataSpec) -> Table:
-    """Apply the task's rule for missing values to the columns that it uses."""
+def _without_missing(table: Table, data: DataSpec) -> tuple[Table, tuple[Caution, ...]]:
+    """Apply the task's rule for missing values to the columns that it uses; what is to be told of it."""
     tokens = frozenset({"", *data.missing_values})
     holes = {table.position(column): tokens for column in (*data.features, data.label)}
     if data.patient:
         holes[table.position(data.patient)] = tokens | NOBODY
     keep: list[int] = []
+    lacking: Counter[str] = Counter()
     for index, row in enumerate(table.rows):
-        hole = next((position for position, texts in holes.items() if row[position] in texts), None)
-        if hole is None:
+        empty = [table.columns[position] for position, texts in holes.items() if row[position] in texts]
+        lacking.update(empty)
+        if not empty:
             keep.append(index)
         elif data.missing == "refuse":
             raise InputError(
                 "missing-value",
-                f"{table.source} {table.places[index]}: column {table.columns[hole]!r} has no value.",
+                f"{table.source} {table.places[index]}: column {empty[0]!r} has no value.",
                 culprit=table.source,
                 remedy="Fill it in, or set missing = 'drop-row' in the task.",
             )
-    return table.select(keep, table.source)
+    return table.select(keep, table.source), _left_out(table, len(keep), lacking)
+
+
+def _left_out(table: Table, used: int, lacking: Counter[str]) -> tuple[Caution, ...]:
+    """What is told where much of a file is left out: one empty column may be nearly all of a hospital."""
+    rows = len(table.rows)
+    if rows - used <= _MUCH * rows:
+        return ()
+    columns = some([f"{column} {count}" for column, count in lacking.most_common()], _MOST_NAMES)
+    return (
+        Caution(
+            "rows-left-out",
+            f"{used} of {rows} rows of {table.source} are used; {rows - used} lack a value ({columns}).",
+            "Fill the values in, or leave a column that is hardly filled out of the task, with data.drop.",
+        ),
+    )
 
 
 def _features(table: Table, data: DataSpec) -> npt.NDArray[np.float32]:

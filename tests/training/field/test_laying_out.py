@@ -97,6 +97,22 @@ def test_records_that_cannot_be_read_make_no_site(sites, tmp_path):
     refused(sites, tmp_path, settings=settings)
 
 
+def test_how_many_rows_are_left_out_is_told_when_a_site_is_made(tmp_path):
+    sites = lay_out(tmp_path, spec=tabular_spec(missing="drop-row"))
+    path = tmp_path / "sparse.csv"
+    path.write_text("age,dose,ill\n" + 10 * "1,2,0\n3,4,1\n" + 40 * "1,,0\n")
+    settings = msgspec.structs.replace(sites.materials[1].settings, data=str(path))
+    warnings = []
+    lay_out_hospital(
+        tmp_path / "new", dataclasses.replace(sites.materials[1], settings=settings), any_kit, warnings.append
+    )
+    (caution,) = warnings
+    assert (caution.code, caution.message) == (
+        "rows-left-out",
+        f"20 of 60 rows of {path} are used; 40 lack a value (dose 40).",
+    )
+
+
 def test_a_charter_that_somebody_has_not_signed_makes_no_site(sites, tmp_path):
     charter = sites.materials[1].charter
     (charter / "charter.signatures.json").unlink()

@@ -361,6 +361,23 @@ def test_a_site_logs_once_a_job_which_columns_are_the_same_at_all_hospitals(tmp_
         assert told[0]["message"].endswith(f"left out of account by the model: {FEATURES[0]}.")
 
 
+def test_a_site_logs_that_rows_were_left_out_when_it_read_them_and_nobody_else_learns_of_it(tmp_path):
+    sites = lay_out(tmp_path, spec=tabular_spec(missing="drop-row"))
+    path = Path(sites.materials[1].settings.data)
+    header, *rows = path.read_text().splitlines()
+    emptied = [*rows[:-5], *(f",{row.partition(',')[2]}" for row in rows[-5:])]
+    path.write_text("\n".join([header, *emptied]) + "\n")
+    epoch(sites, 1)
+    told = {site.path.name: log_of(site) for site in sites.hospitals.values()}
+    (caution,) = [line for line in told["h1"] if line["event"] == "caution"]
+    assert caution["reason"] == "rows-left-out"
+    assert caution["message"].endswith("are used; 5 lack a value (age 5).")
+    assert not [line for name in ("h2", "h3") for line in told[name] if line["event"] == "caution"]
+    files = [file for file in sites.coordinator.path.rglob("*") if file.is_file()]
+    assert files
+    assert not any(b"rows-left-out" in file.read_bytes() or b"lack a value" in file.read_bytes() for file in files)
+
+
 def test_a_site_logs_that_a_sum_changes_nothing_as_a_caution_and_not_as_something_it_refused(tmp_path, monkeypatch):
     def overflowing(*_):
         raise StepOverflowError(

@@ -133,6 +133,37 @@ def test_missing_values_are_refused_unless_rows_may_be_dropped(write_task: Write
     assert kept.features[:, 0].tolist() == [1, 4]
 
 
+DROPPING = TABLE + 'missing = "drop-row"\n'
+
+
+def test_of_a_file_that_is_mostly_left_out_it_is_told_how_many_rows_are_used_and_which_columns_are_empty(
+    write_task: WriteTask, tmp_path: Path
+) -> None:
+    rows = 4 * "1,2,0\n" + 9 * "1,,1\n" + ",,1\n"
+    path = write(tmp_path, f"age,dose,sick\n{rows}")
+    records = build_task(write_task(DROPPING)).read(path)
+    (caution,) = records.cautions
+    assert caution.code == "rows-left-out"
+    assert caution.message == f"4 of 14 rows of {path} are used; 10 lack a value (dose 10, age 1)."
+    assert records.take([0, 1]).cautions == (caution,)
+
+
+@pytest.mark.parametrize(("empty", "codes"), [(0, []), (1, []), (2, ["rows-left-out"])])
+def test_of_up_to_a_tenth_of_the_rows_nothing_is_told(
+    write_task: WriteTask, tmp_path: Path, empty: int, codes: list[str]
+) -> None:
+    rows = (10 - empty) * "1,0\n" + empty * ",1\n"
+    records = build_task(write_task(DROPPING)).read(write(tmp_path, f"age,sick\n{rows}"))
+    assert [caution.code for caution in records.cautions] == codes
+
+
+def test_of_many_columns_those_are_named_that_most_rows_lack(write_task: WriteTask, tmp_path: Path) -> None:
+    rows = "1,2,3,4,0\n,,,,1\n,,,4,1\n,,3,4,1\n,2,3,4,1\n"
+    records = build_task(write_task(DROPPING)).read(write(tmp_path, f"a,b,c,d,sick\n{rows}"))
+    (caution,) = records.cautions
+    assert "(a 4, b 3, c 2 and 1 more)" in caution.message
+
+
 def test_a_site_with_nothing_left_is_empty(write_task: WriteTask, tmp_path: Path) -> None:
     spec = write_task(TABLE + 'missing = "drop-row"\n')
     for text in ("age,sick\n", "age,sick\n,1\n"):
