@@ -78,7 +78,7 @@ def settings_from(options: dict[str, Any]) -> SimulationSettings:
                 remedy="Put one file per hospital in it.",
             )
         first = files[0]
-    spec = bind_to_file(spec, first)
+    lists_features, spec = spec.is_bound, bind_to_file(spec, first)
     source = DataSource(
         paths=tuple(_absolute(text) for text in options["data"]),
         site_column=options["site_column"],
@@ -86,6 +86,7 @@ def settings_from(options: dict[str, Any]) -> SimulationSettings:
         hospitals=options["hospitals"] or 0,
         seed=options["seed"],
         test=str(Path(options["test"]).absolute()) if options["test"] else None,
+        columns_from=None if lists_features else str(first.absolute()),
     )
     return SimulationSettings(
         task_kind=spec.kind,

@@ -32,6 +32,7 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         hospitals: how many, with ``split``.
         seed: of the split.
         test: records that no hospital trains on; the hospitals' own held-back patients if not given.
+        columns_from: the file that the task's features are the columns of, where the task itself lists none.
     """
 
     paths: tuple[str, ...]
@@ -40,6 +41,7 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     hospitals: int = 0
     seed: int = 0
     test: str | None = None
+    columns_from: str | None = None
 
 
 def parse_place(text: str) -> tuple[str | None, Path]:
@@ -54,8 +56,6 @@ def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
     Raises:
         InputError: if the data cannot be read or divided; the message names the file.
     """
-    if len(source.paths) > 1:
-        return _read_each([parse_place(text) for text in source.paths], task)
     _, path = parse_place(source.paths[0])
     if source.site_column:
         table_task = task.inner if isinstance(task, PreparedTask) else task
@@ -69,9 +69,8 @@ def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
         return _with_two_classes(split_by_column(table_task, path, source.site_column))
     if source.split:
         return _deal_out(source, task.read(path))
-    if path.is_dir():
-        files = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        return _read_each([(None, file) for file in files], task)
+    if len(source.paths) > 1 or path.is_dir():
+        return _read_each(source, task)
     task.read(path)
     raise InputError(
         "one-hospital",
@@ -83,11 +82,46 @@ def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
 
 def read_test(source: DataSource, task: Task) -> Records | None:
     """The records that no hospital trains on, if there are such: of each patient as many rows as the task says."""
-    return task.read(Path(source.test)).limit_rows(task.spec.data.most_rows) if source.test else None
+    return _read(source, task, Path(source.test)).limit_rows(task.spec.data.most_rows) if source.test else None
 
 
-def _read_each(places: Sequence[tuple[str | None, Path]], task: Task) -> Sequence[Site]:
-    sites = [Site(_name_of(path) if name is None else name, task.read(path)) for name, path in places]
+def trained_files(source: DataSource) -> list[tuple[str | None, Path]]:
+    """The files that hospitals train on, each with the name of its hospital; None where it is divided among them.
+
+    Raises:
+        InputError: ``bad-name``.
+    """
+    if source.site_column or source.split:
+        _, path = parse_place(source.paths[0])
+        return [(None, path)]
+    return [*_own_files(source)]
+
+
+def _own_files(source: DataSource) -> list[tuple[str, Path]]:
+    given = [parse_place(text) for text in source.paths]
+    _, first = given[0]
+    if len(given) == 1 and first.is_dir():
+        given = [(None, file) for file in sorted(first.iterdir()) if not file.name.startswith(".")]
+    return [(_name_of(path) if name is None else name, path) for name, path in given]
+
+
+def _read(source: DataSource, task: Task, path: Path) -> Records:
+    """A file's records. Where the task lists no features, nobody has named a column that is missing."""
+    try:
+        return task.read(path)
+    except InputError as error:
+        if error.reason != "missing-column" or source.columns_from is None:
+            raise
+        raise InputError(
+            error.reason,
+            f"{error.message} The task lists no features, so that they are the columns of {source.columns_from}.",
+            culprit=error.culprit,
+            remedy="Name the columns alike in all files, or list in data.features those that all files have.",
+        ) from error
+
+
+def _read_each(source: DataSource, task: Task) -> Sequence[Site]:
+    sites = [Site(name, _read(source, task, path)) for name, path in _own_files(source)]
     names = [site.name for site in sites]
     if len(set(names)) != len(names):
         raise InputError(

@@ -834,6 +834,13 @@ def test_rows_that_are_left_out_are_told_of_the_file_that_lacks_them(secagg, her
     assert_one_warning(outcome, "rows-left-out", told)
 
 
+def test_columns_that_the_first_file_implies_are_told_to_be_its(secagg, here):
+    (here / "task.toml").write_text("".join(line for line in TASK.splitlines(True) if "features" not in line))
+    (here / "data/h2.csv").write_text((here / "data/h2.csv").read_text().replace("dose", "Dose"))
+    outcome = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *SHORT)
+    outcome.failed(UNUSABLE, "missing-column", "h2.csv has no column 'dose'", f"columns of {here / 'data/h1.csv'}")
+
+
 def test_a_run_whose_charter_was_altered_stops(secagg, finished):
     path = finished / "charter/charter.toml"
     path.write_text(path.read_text().replace("\nrounds = 2", "\nrounds = 3"))

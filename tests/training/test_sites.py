@@ -71,6 +71,19 @@ def test_a_file_whose_stem_is_no_name_is_refused_too(tables):
     assert "letters" in error.remedy
 
 
+def test_where_the_columns_are_those_of_one_file_another_that_lacks_one_is_told_whose_they_are(tables):
+    tables[1].write_text(tables[1].read_text().replace("dose", "Dose"))
+    listed = refusal(*tables)
+    assert (listed.reason, listed.remedy) == ("missing-column", "Correct the name in the task, or the file.")
+    taken = refusal(*tables, columns_from=str(tables[0]))
+    assert (taken.reason, taken.culprit) == ("missing-column", str(tables[1]))
+    assert (
+        f"has no column 'dose'; it has: age, Dose, ill. The task lists no features, so that they are the columns of "
+        f"{tables[0]}." in taken.message
+    )
+    assert taken.remedy.startswith("Name the columns alike in all files")
+
+
 def test_what_does_not_exist_is_said_not_to_exist_and_what_does_to_be_one_hospitals(tables, tmp_path):
     for absent in (tmp_path / "nowhere", tmp_path / "nowhere.csv"):
         error = refusal(absent)
