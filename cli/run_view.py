@@ -23,6 +23,7 @@ from secagg.charter.sections import ENCRYPTED_SCHEMES
 from secagg.errors import SecaggError
 from secagg.masking import Purpose
 from secagg.printable import printable
+from training.begun_with import RECORDS_CHANGED
 from training.compared import Compared
 from training.metrics import Metrics
 from training.patient_unit import patient_unit
@@ -209,9 +210,9 @@ def shown_rounds(rounds: Sequence[RoundResult]) -> tuple[str, list[RoundResult]]
 
 
 def _caption(result: SimulationResult, private: bool) -> str:
-    is_trained_on = any(caution.code == TRAINED_ON for caution in result.warnings)
+    in_doubt = {TRAINED_ON, RECORDS_CHANGED} & {caution.code for caution in result.warnings}
     unit = patient_unit(result.charter.charter)
-    whom = "on the test patients: see the warning" if is_trained_on else f"on {unit.many} that no hospital trained on"
+    whom = "on the test patients: see the warning" if in_doubt else f"on {unit.many} that no hospital trained on"
     told = f"Accuracy and AUC are {whom}.\nSent each is the mean over hospitals."
     if private:
         told += (

@@ -21,6 +21,7 @@ from secagg.errors import InputError, ProtocolError, RefusedError, SecaggError
 from secagg.files import write_atomically
 from secagg.masking import Purpose
 from secagg.policy import check_charter, load_policy
+from training.begun_with import changed_since
 from training.compared import Compared, compare
 from training.comparison import Comparison
 from training.coordinator import Coordinator
@@ -130,7 +131,7 @@ def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observe
         ) as consortium,
     ):
         of_the_task = (*task.cautions(), *own_code(task, [site.records for site in sites]))
-        told = (*_of_reading(sites, consortium.test), *of_the_task, *consortium.without_effect())
+        told = (*_of_the_files(settings, sites, consortium.test), *of_the_task, *consortium.without_effect())
         observer.on_start(charter, told)
         measured = history(place)
 
@@ -160,11 +161,12 @@ def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observe
         )
 
 
-def _of_reading(sites: Sequence[Site], test: Records | None) -> tuple[Caution, ...]:
+def _of_the_files(settings: SimulationSettings, sites: Sequence[Site], test: Records | None) -> tuple[Caution, ...]:
     """What only somebody may be told who has everybody's records."""
     read = [*(site.records for site in sites), *([test] if test else [])]
     # Of a file that is divided, each hospital's part says the same.
-    return tuple(dict.fromkeys(caution for records in read for caution in records.cautions))
+    of_reading = dict.fromkeys(caution for records in read for caution in records.cautions)
+    return (*changed_since(settings.source, settings.begun_with), *of_reading)
 
 
 def _require_affordable(

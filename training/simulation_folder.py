@@ -21,6 +21,7 @@ from secagg.identity import Identity
 from secagg.json_documents import MALFORMED, json_for_people
 from secagg.policy import render_policy
 from secagg.policy.needs import needed_policy
+from training.begun_with import file_digests
 from training.choices import CharterChoices
 from training.device_name import DeviceName
 from training.draft import draft_charter, make_task
@@ -48,6 +49,8 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         seed: of batches (never of noise) and of the comparison.
         hospitals_at: where the hospitals' folders outlive this run; inside the run's own folder if not given.
         compare: whether pooled training and each hospital alone are trained too.
+        begun_with: digests of the files of records, as `training.begun_with` makes them; `prepare` fills them in. A
+            run that was prepared before they were kept has none.
     """
 
     task_kind: str
@@ -59,6 +62,7 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     seed: int = 0
     hospitals_at: str | None = None
     compare: bool = True
+    begun_with: dict[str, str] = {}
 
     def hospital_folder(self, run: Path, name: str) -> HospitalFolder:
         """Where the hospital called ``name`` keeps what."""
@@ -93,7 +97,9 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     # Numbers and options are checked before anything is written.
     identities = [_known_or_new(settings.hospital_folder(folder, site.name)) for site in sites]
     members = [Member(name=site.name, public_key=key.public_key) for site, key in zip(sites, identities, strict=True)]
-    settings = _knowing_the_batch(settings, sites, task)
+    settings = msgspec.structs.replace(
+        _knowing_the_batch(settings, sites, task), begun_with=file_digests(settings.source)
+    )
     charter = draft_charter(settings.choices, members, settings.spec)
     numbers = {site.name: number for number, site in enumerate(sites, 1)}
     drop_outs = [parse_drop_out(text, numbers) for text in settings.drop_outs]
@@ -153,17 +159,24 @@ def read_settings(folder: Path) -> SimulationSettings:
     """The settings that a run's folder was prepared with.
 
     Raises:
-        InputError: ``not-a-run``.
+        InputError: ``not-a-run``, ``damaged-settings``, ``unreadable``, ``file-too-large``.
     """
-    try:
-        data = read_bounded(RunFolder(folder).settings, _LARGEST_SETTINGS)
-        return msgspec.json.decode(data, type=SimulationSettings)
-    except (InputError, *MALFORMED) as error:
+    path = RunFolder(folder).settings
+    if not path.exists():
         raise InputError(
             "not-a-run",
             f"{folder} holds no simulation that can be resumed.",
             culprit=str(folder),
             remedy="Give the folder that `secagg simulate` wrote with --out.",
+        )
+    try:
+        return msgspec.json.decode(read_bounded(path, _LARGEST_SETTINGS), type=SimulationSettings)
+    except MALFORMED as error:
+        raise InputError(
+            "damaged-settings",
+            f"{path} is damaged, or another release of secagg wrote it.",
+            culprit=str(path),
+            remedy="Put the file back from a copy: without it the run cannot be continued.",
         ) from error
 
 

@@ -823,6 +823,17 @@ def test_records_that_are_gone_stop_a_run_that_is_taken_up(secagg, simulate, her
     secagg("simulate", "--resume", "run").failed(UNUSABLE, "unreadable-file", "data/h2.csv")
 
 
+def test_records_that_were_exchanged_in_mid_run_are_told_and_put_the_figures_in_doubt(secagg, simulate, here):
+    files = ("--data", "data/h1.csv", "--data", "data/h2.csv", "--data", "data/h3.csv")
+    first = simulate(data=files)
+    assert (first.err, "on patients that no hospital trained on" in first.shown) == ("", True)
+    (here / "data/h2.csv").write_bytes((here / "data/h1.csv").read_bytes())
+    outcome = secagg("simulate", "--resume", "run")
+    assert outcome.code == 0
+    assert_one_warning(outcome, "records-changed", f"The records of h2, {here / 'data/h2.csv'}, are not those that")
+    assert "Accuracy and AUC are on the test patients: see the warning." in " ".join(outcome.out.split())
+
+
 def test_rows_that_are_left_out_are_told_of_the_file_that_lacks_them(secagg, here):
     (here / "task.toml").write_text(TASK.replace("[data]\n", '[data]\nmissing = "drop-row"\n'))
     header, *rows = (here / "data/h2.csv").read_text().splitlines()
@@ -876,8 +887,9 @@ def test_a_file_of_the_run_that_is_no_longer_text_is_no_defect(secagg, finished,
     """training/simulation_folder.py, read_settings; training/coordinator_store.py, round_log."""
     path = finished / name
     flip(path, path.read_bytes().index(text) + 1, bit=0x80)
-    code, reason = (UNUSABLE, "not-a-run") if name == "simulation.json" else (TAMPERING, "damaged-coordinator-state")
-    secagg("simulate", "--resume", finished).failed(code, reason, path if code == TAMPERING else finished)
+    is_settings = name == "simulation.json"
+    code, reason = (UNUSABLE, "damaged-settings") if is_settings else (TAMPERING, "damaged-coordinator-state")
+    secagg("simulate", "--resume", finished).failed(code, reason, path)
 
 
 def test_an_interruption_before_there_is_a_folder_says_that_nothing_was_begun(secagg, simulate, here, monkeypatch):

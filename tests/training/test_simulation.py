@@ -474,7 +474,8 @@ def test_damaged_settings_are_refused(tmp_path, tables, damage):
     (folder / "simulation.json").write_bytes(damage)
     with pytest.raises(InputError) as caught:
         run(folder, Observer())
-    assert caught.value.reason == "not-a-run"
+    assert (caught.value.reason, caught.value.culprit) == ("damaged-settings", str(folder / "simulation.json"))
+    assert "Put the file back" in caught.value.remedy
 
 
 @pytest.mark.parametrize("damage", [b"\n", b"{\n", b"\xff\xfe\n", b'{"task_kind": 3}\n'])
