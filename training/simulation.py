@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from dp.ledger import BudgetUse
 from dp.stated import no_less
@@ -34,7 +35,7 @@ from training.json_lines import JsonLines
 from training.metrics import Metrics
 from training.own_code_faults import in_full
 from training.records import Records
-from training.round_record import RoundRecord
+from training.round_record import RoundRecord, some
 from training.run_folder import RunFolder
 from training.run_history import RoundResult, history
 from training.run_lock import alone
@@ -42,6 +43,8 @@ from training.simulated_consortium import NO_BUDGET, SimulatedConsortium, speaki
 from training.simulation_folder import SimulationSettings, read_settings, resuming
 from training.sites import read_sites
 from training.splitting import Site
+
+_MOST_NAMES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observe
     task = task_of(charter.charter)
     with in_full():
         sites = read_sites(settings.source, task)
+    _require_members(sites, charter)
     cores = cores_for(charter.charter.model.parameters)
     with (
         cores,
@@ -158,6 +162,18 @@ def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observe
         warnings = (*cautions(charter.charter), *told, *consortium.cautions())
         return SimulationResult(
             folder, hospitals, charter, terms, measured.records, federated, compared, warnings, consortium.budgets()
+        )
+
+
+def _require_members(sites: Sequence[Site], charter: VerifiedCharter) -> None:
+    members = {member.name for member in charter.charter.members}
+    strangers = [site.name for site in sites if site.name not in members]
+    if strangers:
+        raise InputError(
+            "unknown-hospital",
+            f"There are records of {some(strangers, _MOST_NAMES)}, which this run did not begin with.",
+            culprit=strangers[0],
+            remedy="Move the file away to go on, or begin another run.",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import msgspec
 import pytest
@@ -790,6 +791,11 @@ def test_a_folder_without_a_run_cannot_be_resumed(secagg, here):
         for folder in ("data", "none"):
             secagg("simulate", "--resume", folder).failed(UNUSABLE, "not-a-run", folder, "--out")
         secagg("simulate", "--resume", "task.toml").failed(UNUSABLE, "usage", "--resume", "is a file")
+
+
+def test_a_file_that_has_joined_the_hospitals_since_is_named(secagg, finished, here):
+    shutil.copy(here / "data/h1.csv", here / "data/h9.csv")
+    secagg("simulate", "--resume", finished).failed(UNUSABLE, "unknown-hospital", "h9")
 
 
 @pytest.mark.parametrize(
