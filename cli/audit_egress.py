@@ -10,7 +10,7 @@ import msgspec
 from rich.table import Table
 
 from cli.identity import passphrase_option, public_key_option, site_key
-from cli.output import NO_HEAD, console, json_option, print_json, say_part, say_whole, size
+from cli.output import NO_HEAD, console, counted, json_option, print_json, say_part, say_whole, size
 from cli.paths import FOLDER, PLACE
 from secagg.charter.folder import read_verified
 from secagg.egress import EGRESS, Direction, EgressEntry
@@ -115,9 +115,9 @@ def egress(
         print_json(EgressJson(True, len(entries), length, head, charters))
         return
     for charter in charters:
-        click.echo(
-            f"Charter {charter.charter[:16]}: sent its update in {charter.rounds} rounds, took in {_taken(charter)}."
-        )
+        # A sum of what: a model's update, or statistics of features.
+        sent = f"sent a vector to be summed in {counted(charter.rounds, 'round')}"
+        click.echo(f"Charter {charter.charter[:16]}: {sent}, took in {_taken(charter)}.")
         console.print(_table(charter))
     if exported_of is None or len(entries) == length:
         say_whole(length, head or NO_HEAD)
@@ -164,10 +164,8 @@ def _describe(charter: str, entries: Sequence[EgressEntry]) -> CharterJson:
 
 
 def _taken(charter: CharterJson) -> str:
-    sums = "1 sum" if charter.sums == 1 else f"{charter.sums} sums"
-    if not charter.snapshots:
-        return sums
-    return f"{sums} and {charter.snapshots} {'snapshot' if charter.snapshots == 1 else 'snapshots'} of other hospitals"
+    sums = counted(charter.sums, "sum")
+    return f"{sums} and {counted(charter.snapshots, 'snapshot')} of other hospitals" if charter.snapshots else sums
 
 
 def _table(charter: CharterJson) -> Table:

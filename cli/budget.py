@@ -12,7 +12,7 @@ import click
 from cli.budget_plan import plan
 from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import load_identity, passphrase_option, public_key_option, site_key
-from cli.output import NO_HEAD, console, json_option, print_json, say_part, say_whole
+from cli.output import NO_HEAD, console, counted, json_option, print_json, say_part, say_whole
 from cli.paths import FILE, FOLDER, PLACE, quoted
 from dp.ledger import Account, Entry
 from dp.ledger.entries import LEDGER
@@ -282,7 +282,7 @@ def _read_export(path: Path, public_key: str | None) -> LedgerExport:
 
 
 def _data_sets(names: Sequence[str]) -> str:
-    return "1 data set" if len(names) == 1 else f"{len(names)} data sets"
+    return counted(len(names), "data set")
 
 
 def _base64(identity: Identity) -> str:

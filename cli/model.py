@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from cli.lazy import LazyCommand, LazyGroup
-from cli.output import console, epsilon, json_option, print_json
+from cli.output import console, counted, epsilon, json_option, print_json
 from cli.paths import EXISTING_FOLDER, FOLDER, PLACE
 from secagg.charter.folder import read_charter, read_verified
 from secagg.errors import SecaggError
@@ -51,7 +51,7 @@ def show(folder: Path, as_json: bool) -> None:
         print_json(statement)
         return
     console.print(_table(statement, _whom(folder, statement)))
-    console.print(f"{len(signed.signatures)} signatures, which were not verified here.")
+    console.print(f"{counted(len(signed.signatures), 'signature')}, not verified here.")
 
 
 @model.command(short_help="Check a release, or a file exported from one.")
@@ -99,7 +99,8 @@ def _tell(release: VerifiedRelease, path: Path, as_json: bool) -> None:
         return
     click.echo(f"Yes: {path} is the model that {len(names)} hospitals made and signed.")
     click.echo(f"charter {predicate.charter}")
-    click.echo(f"epsilon {epsilon(predicate.privacy.epsilon)}, {predicate.sums} sums in {predicate.rounds} rounds")
+    rounds = f"{counted(predicate.sums, 'sum')} in {counted(predicate.rounds, 'round')}"
+    click.echo(f"epsilon {epsilon(predicate.privacy.epsilon)}, {rounds}")
 
 
 def _whom(folder: Path, statement: Statement) -> str:
@@ -128,7 +129,7 @@ def _table(statement: Statement, whom: str) -> Table:
         ("model digest", predicate.model_digest),
         ("charter", predicate.charter),
         ("differential privacy", guarantee),
-        ("sums", f"{predicate.sums}, in {predicate.rounds} rounds"),
+        ("sums", f"{predicate.sums}, in {counted(predicate.rounds, 'round')}"),
         ("contributors", ", ".join(f"{entry.name} ({entry.sums})" for entry in predicate.contributors)),
     ):
         table.add_row(term, value)

@@ -111,6 +111,11 @@ def epsilon(value: float | None) -> str:
     return "none" if value is None else no_less(value, 2)
 
 
+def counted(count: int, thing: str) -> str:
+    """So many things: ``1 sum``, ``2 sums``; of words that take an s."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def size(count: float) -> str:
     """A number of bytes: 12,345 as ``12.3 kB``."""
     if count < _KILO:

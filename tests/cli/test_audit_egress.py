@@ -75,7 +75,8 @@ def test_the_table_for_people_says_the_same(secagg, home):
     found = secagg("audit", "egress", home, "--json").json
     (charter,) = found["charters"]
     shown = secagg("audit", "egress", home).shown
-    assert shown.startswith(f"Charter {charter['charter'][:16]}: sent its update in 2 rounds, took in 2 sums.")
+    told = "sent a vector to be summed in 2 rounds, took in 2 sums."
+    assert shown.startswith(f"Charter {charter['charter'][:16]}: {told}")
     for row in charter["stages"]:
         assert f" {row['stage']} {row['messages']} {size(row['bytes'])}" in shown
     assert f"total {charter['messages']} {size(charter['bytes'])}" in shown
@@ -98,6 +99,7 @@ def test_two_different_sums_of_one_round_are_two_and_one_noted_again_is_one(seca
 def test_who_was_cut_off_before_training_sent_in_fewer_rounds_and_took_every_sum(secagg, finished):
     (charter,) = secagg("audit", "egress", finished / "hospitals/h2", "--json").json["charters"]
     assert (charter["rounds"], charter["sums"]) == (1, 2)
+    assert "to be summed in 1 round, took in 2 sums." in secagg("audit", "egress", finished / "hospitals/h2").shown
 
 
 def test_every_charter_has_a_table_of_its_own(secagg, simulate, here):

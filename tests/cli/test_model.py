@@ -70,6 +70,12 @@ def test_without_that_charter_it_is_not_guessed(secagg, release, change):
     assert "delta 1e-05 for each patient, as its charter counts them" in secagg("model", "show", release).shown
 
 
+def test_one_sum_in_one_round_is_told_as_one(secagg, simulate):
+    assert simulate("--rounds", "1").code == 0
+    assert "1 sum in 1 round" in secagg("model", "verify", "run/release").shown.split(", ")
+    assert "sums 1, in 1 round contributors" in secagg("model", "show", "run/release").shown
+
+
 def test_as_json_the_statement_is_shown(secagg, release):
     statement = secagg("model", "show", release, "--json").json
     predicate = statement["predicate"]
