@@ -28,6 +28,9 @@ PublicKey = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_SIZE, max_length
 Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 _LARGEST_PEM = 16 * 1024
 ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+_PUT_BACK: Final = (
+    "Put back a copy of the key. A new one (`secagg identity new`) is no member of any charter that the old one signed."
+)
 _FINGERPRINT_CHARACTERS = 20
 _FIELD: Final = 2**255 - 19
 _ORDER_EIGHT: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
@@ -137,14 +140,14 @@ class Identity:
                 "not-an-identity",
                 f"{path} is not a PKCS#8 PEM key.",
                 culprit=str(path),
-                remedy="Make one with `secagg identity new`.",
+                remedy=_PUT_BACK,
             ) from error
         if not isinstance(key, Ed25519PrivateKey):
             raise InputError(
                 "not-an-identity",
                 f"{path} holds another kind of key than Ed25519.",
                 culprit=str(path),
-                remedy="Make one with `secagg identity new`.",
+                remedy=_PUT_BACK,
             )
         return cls(key)
 

@@ -135,6 +135,16 @@ def test_a_file_that_is_no_key_is_refused(secagg, here, content):
     outcome.failed(UNUSABLE, "not-an-identity", "key.pem", "secagg identity new")
 
 
+def test_for_a_key_of_which_a_part_is_left_a_copy_is_asked_for_and_a_new_one_is_said_to_be_no_member(secagg, here):
+    assert secagg("identity", "new", "key.pem").code == 0
+    whole = (here / "key.pem").read_bytes()
+    (here / "key.pem").write_bytes(whole[: len(whole) // 2])
+    outcome = secagg("identity", "show", "key.pem")
+    outcome.failed(UNUSABLE, "not-an-identity", "Put back a copy", "no member of any charter that the old one signed")
+    (here / "key.pem").write_bytes(whole)
+    assert secagg("identity", "show", "key.pem").code == 0
+
+
 def test_a_file_far_too_large_for_a_key_is_not_read(secagg, here):
     (here / "key.pem").write_bytes(bytes(1 << 20))
     (here / "key.pem").chmod(0o600)
