@@ -10,7 +10,7 @@ import msgspec
 from rich.table import Table
 
 from cli.identity import passphrase_option, public_key_option, site_key
-from cli.output import NO_HEAD, console, counted, json_option, print_json, say_part, say_whole, size
+from cli.output import NO_HEAD, console, counted, json_option, print_json, say_part, say_whole, size, warn_of_no_latch
 from cli.paths import FOLDER, PLACE
 from secagg.charter.folder import read_verified
 from secagg.egress import EGRESS, Direction, EgressEntry
@@ -18,10 +18,14 @@ from secagg.files import require_there
 from secagg.log_excerpt import LogExcerpt
 from secagg.wire import Stage
 from training.hospital_folder import HospitalFolder
-from training.hospital_logs import read_egress_log, require_hospital
+from training.hospital_logs import latch_knows, read_egress_log, require_hospital
 from training.reporting.egress import egress_of
 from training.reporting.evidence import read_evidence
 from training.reporting.shown_log import shown_egress
+
+_WITHOUT_LATCH = (
+    "Compare the head with one of the folder that you noted, or make a report with --release: secagg audit report."
+)
 
 
 class StageJson(msgspec.Struct, frozen=True):
@@ -56,6 +60,7 @@ class EgressJson(msgspec.Struct, frozen=True):
     Attributes:
         entries: that are shown, and were verified; ``length``: how many the log has.
         head: None where the log's last entry is not shown.
+        latch_checked: whether the hospital's latch knew how far the log had come; None of an exported file.
     """
 
     verified: bool
@@ -63,6 +68,7 @@ class EgressJson(msgspec.Struct, frozen=True):
     length: int
     head: str | None
     charters: list[CharterJson]
+    latch_checked: bool | None
 
 
 @click.command()
@@ -90,8 +96,9 @@ def egress(
     PLACE is the hospital's folder, or a file that it has exported with `secagg audit export`. Of a file, the entries
     that it shows are checked; that the charter has no others in the log is only the site's word, until `secagg audit
     report` compares them with the transcript and the release. In a folder, the log must also continue from the last
-    entry that the hospital's latch has seen. Whoever restores the whole folder restores the latch too: compare the head
-    with one of the folder that you noted elsewhere, or make a report, which knows what hospitals have signed for.
+    entry that the hospital's latch has seen; a warning says where there is no latch. Whoever restores the whole folder
+    restores the latch too: compare the head with one of the folder that you noted elsewhere, or make a report, which
+    knows what hospitals have signed for.
 
     \b
     Examples:
@@ -102,18 +109,20 @@ def egress(
     if place.is_file():
         _require_none(context, "an exported file, whose key is in the charter", "public_key", "passphrase_file")
         exported_of, excerpt = _exported(place, charter_folder)
-        entries, length = excerpt.entries, excerpt.checkpoint.entries
+        entries, length, latched = excerpt.entries, excerpt.checkpoint.entries, None
     else:
         _require_none(context, "a folder, which has the site's key", "charter_folder")
         folder = HospitalFolder(place)
         require_hospital(folder, folder.egress, EGRESS)
         entries = read_egress_log(folder, site_key(folder.identity, public_key, passphrase_file))
-        exported_of, length = None, len(entries)
+        exported_of, length, latched = None, len(entries), latch_knows(folder, EGRESS)
     head = _head(entries, length)
     charters = [_describe(name, entries) for name in dict.fromkeys(entry.charter for entry in entries)]
     if as_json:
-        print_json(EgressJson(True, len(entries), length, head, charters))
+        print_json(EgressJson(True, len(entries), length, head, charters, latched))
         return
+    if latched is False:
+        warn_of_no_latch(EGRESS.name, _WITHOUT_LATCH)
     for charter in charters:
         # A sum of what: a model's update, or statistics of features.
         sent = f"sent a vector to be summed in {counted(charter.rounds, 'round')}"

@@ -12,7 +12,7 @@ import click
 from cli.budget_plan import plan
 from cli.budget_view import alert_line, describe, shared_lines, table_of
 from cli.identity import load_identity, passphrase_option, public_key_option, site_key
-from cli.output import NO_HEAD, console, counted, json_option, print_json, say_part, say_whole
+from cli.output import NO_HEAD, console, counted, json_option, print_json, say_part, say_whole, warn_of_no_latch
 from cli.paths import FILE, FOLDER, PLACE, quoted
 from dp.ledger import Account, Entry
 from dp.ledger.entries import LEDGER
@@ -25,6 +25,7 @@ from secagg.signed_log import FIRST_PREVIOUS
 from training.clock import write_time
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import (
+    latch_knows,
     open_site_ledger,
     open_site_ledger_to_import,
     read_site_ledger,
@@ -32,6 +33,7 @@ from training.hospital_logs import (
     require_noted,
 )
 
+_WITHOUT_LATCH = "Give a head that you noted, --noted HEAD, or make a report with --release: secagg audit report."
 _FOLDER = click.argument("folder", type=FOLDER, default=".")
 
 
@@ -90,9 +92,9 @@ def show(folder: Path, public_key: str | None, passphrase_file: Path | None, as_
 def verify(place: Path, public_key: str | None, passphrase_file: Path | None, noted: str | None, as_json: bool) -> None:
     """Check that no entry of a ledger was changed, removed or moved. PLACE is a hospital's folder or an exported file.
 
-    In a folder, the ledger must also continue from the last entry that the hospital's latch has seen. Whoever restores
-    the whole folder restores the latch too: give a head that you noted elsewhere. If a file holds one charter's entries
-    only, the head must be the hash of one of them.
+    In a folder, the ledger must also continue from the last entry that the hospital's latch has seen; a warning says
+    where there is no latch. Whoever restores the whole folder restores the latch too: give a head that you noted
+    elsewhere. If a file holds one charter's entries only, the head must be the hash of one of them.
 
     \b
     Examples:
@@ -102,21 +104,25 @@ def verify(place: Path, public_key: str | None, passphrase_file: Path | None, no
     if place.is_file():
         export = _read_export(place, public_key)
         entries, length, head = [item.entry for item in export.entries], export.length, export.head
-        charter = export.charter
+        charter, latched = export.charter, None
     else:
         folder = HospitalFolder(place)
         require_hospital(folder, folder.ledger, LEDGER)
         found, _ = read_site_ledger(folder, site_key(folder.identity, public_key, passphrase_file))
         entries, length, head = list(found), len(found), LEDGER.head(found)
-        charter = None
+        charter, latched = None, latch_knows(folder, LEDGER)
     if noted is not None:
         hash_noted = _noted_hash(noted)
         _require_in_part(hash_noted, entries, length, place)
         require_noted(hash_noted, entries, place)
     head = head if length else NO_HEAD
     if as_json:
-        print_json({"verified": True, "entries": len(entries), "length": length, "charter": charter, "head": head})
-    elif charter is not None:
+        facts = {"verified": True, "entries": len(entries), "length": length, "charter": charter, "head": head}
+        print_json({**facts, "latch_checked": latched})
+        return
+    if latched is False and noted is None:
+        warn_of_no_latch(LEDGER.name, _WITHOUT_LATCH)
+    if charter is not None:
         say_part(LEDGER.name, charter, len(entries), length)
         click.echo(f"head {head}")
     else:

@@ -84,6 +84,13 @@ def say_whole(entries: int, head: str) -> None:
     click.echo(f"head {head}")
 
 
+def warn_of_no_latch(log: str, remedy: str) -> None:
+    """What is told of a signed log in a folder whose latch does not know how far it had come."""
+    unknown = "that no later entries were cut off could not be checked"
+    message = f"There is no latch beside it that has seen this {log}: {unknown}."
+    warn([Caution("no-latch", message, remedy)])
+
+
 def say_part(log: str, charter: str, entries: int, length: int) -> None:
     """What is said of a signed log of which the entries of one charter are shown, and were verified."""
     click.echo(

@@ -140,6 +140,15 @@ def read_egress_log(folder: HospitalFolder, public_key: bytes) -> tuple[EgressEn
     return _entries(read_signed_log(folder.egress, folder.latch, public_key, EGRESS))
 
 
+def latch_knows(folder: HospitalFolder, kind: LogKind[EntryT]) -> bool:
+    """Whether the latch in a folder remembers how far a log had come: if not, it cannot show that its end was cut off.
+
+    Raises:
+        SecaggError: if the latch cannot be read.
+    """
+    return kind.reason in read_logs(folder.latch)
+
+
 def read_signed_log(
     path: Path, latch: Path, public_key: bytes, kind: LogKind[EntryT]
 ) -> tuple[tuple[EntryT, bytes], ...]:

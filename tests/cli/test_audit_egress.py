@@ -126,6 +126,19 @@ def test_a_log_that_was_cut_off_or_removed_is_found_out_by_the_latch(secagg, hom
     secagg("audit", "egress", home).failed(TAMPERING, "egress-restored", home / "egress.sqlite", "newest egress log")
 
 
+def test_a_log_beside_which_no_latch_knows_it_is_said_to_be_checked_in_part(secagg, home):
+    whole = secagg("audit", "egress", home, "--json").json
+    assert whole["latch_checked"]
+    assert secagg("audit", "egress", home).err == ""
+    (home / "latch.sqlite").unlink()
+    told = secagg("audit", "egress", home)
+    assert "Yes: all" in told.out
+    assert told.err.startswith("Warning: There is no latch beside it that has seen this egress log: that no later ")
+    assert "Compare the head" in told.err
+    assert "--noted" not in told.err
+    assert secagg("audit", "egress", home, "--json").json == {**whole, "latch_checked": False}
+
+
 # Checking
 
 
@@ -237,7 +250,8 @@ def test_a_log_whose_last_entry_is_not_shown_has_no_head(secagg, finished, home,
 
 def test_control_an_export_that_hides_nothing_is_as_whole_as_the_folder(secagg, finished, home, exported):
     of_file = secagg("audit", "egress", exported, *of_charter(finished), "--json").json
-    assert of_file == secagg("audit", "egress", home, "--json").json
+    # Of a file nobody looks for a latch, nor warns that there is none.
+    assert of_file == {**secagg("audit", "egress", home, "--json").json, "latch_checked": None}
     assert f"Yes: all {len(entries(home))} entries" in secagg("audit", "egress", exported, *of_charter(finished)).shown
 
 

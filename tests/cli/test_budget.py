@@ -14,6 +14,7 @@ from dp.ledger import Budget, Cost, Ledger, PatientList
 from dp.ledger.entries import LEDGER
 from dp.stated import no_less
 from secagg.identity import Identity
+from secagg.latch import Latch
 from tests.cli.conftest import LOCAL_DP, SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, copy_of
 from tests.support.read_only_media import mounted_read_only
@@ -234,8 +235,29 @@ def test_an_older_ledger_is_found_out_by_the_latch_and_by_a_head_that_was_noted(
         told.failed(TAMPERING, "ledger-restored", home / "ledger.sqlite", "newest ledger", "`secagg budget import`")
     # Who has put back the latch too has only that head against him.
     (home / "latch.sqlite").unlink()
-    assert secagg("budget", "verify", home).code == 0
+    told = secagg("budget", "verify", home)
+    assert (told.code, "--noted HEAD" in told.err) == (0, True)
     secagg("budget", "verify", home, "--noted", noted).failed(TAMPERING, "ledger-restored", noted[:16])
+
+
+def test_a_ledger_beside_which_no_latch_knows_it_is_said_to_be_checked_in_part(secagg, home):
+    noted = secagg("budget", "verify", home, "--json").json
+    assert noted["latch_checked"]
+    (home / "latch.sqlite").unlink()
+    for _ in ("none", "one that begins anew"):
+        told = secagg("budget", "verify", home)
+        assert told.out.startswith("Yes: ")
+        assert "no latch beside it that has seen this ledger" in told.err
+        assert told.err.startswith("Warning: ")
+        assert told.err.endswith("[no-latch]\n")
+        assert secagg("budget", "verify", home, "--json").json == {**noted, "latch_checked": False}
+        # A head from elsewhere says as much as a latch.
+        assert secagg("budget", "verify", home, "--noted", noted["head"]).err == ""
+        Latch(home / "latch.sqlite").close()
+
+
+def test_control_beside_its_latch_a_ledger_is_verified_without_a_warning(secagg, home):
+    assert secagg("budget", "verify", home).err == ""
 
 
 @pytest.mark.parametrize("typo", ["", "abc", "g" * 64, "0123456789abcdef"])
@@ -285,7 +307,8 @@ def test_a_ledger_on_a_medium_that_is_read_only_is_read_with_or_without_its_latc
         for name in without:
             (home / name).unlink()
         with mounted_read_only(home) as place:
-            assert secagg("budget", "verify", place, "--public-key", key, "--json").json == whole
+            found = secagg("budget", "verify", place, "--public-key", key, "--json").json
+            assert found == {**whole, "latch_checked": not without}
             assert secagg("budget", "show", place).code == 0
             assert secagg("audit", "egress", place).code == 0
 
@@ -342,6 +365,7 @@ def test_an_export_is_verified_by_anybody_with_the_public_key(secagg, home, here
         "length": count,
         "charter": None,
         "head": written["head"],
+        "latch_checked": None,
     }
     secagg("budget", "verify", "ledger.json").failed(UNUSABLE, "no-public-key", "--public-key", "other than this file")
     secagg("budget", "export", home, "--out", "ledger.json").failed(UNUSABLE, "exists", "ledger.json")
