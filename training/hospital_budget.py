@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dp.ledger import Budget, BudgetUse, Cost, Ledger, PatientList
+from dp.ledger import Account, Budget, BudgetUse, Cost, Ledger, PatientList
 from dp.ledger.spending import costs_epsilon, in_all
 from secagg.charter import VerifiedCharter
 from secagg.errors import RemoteProtocolError
@@ -40,6 +40,7 @@ class HospitalBudget:
         clock: Callable[[], str],
     ) -> None:
         privacy = charter.charter.privacy
+        self._charter = charter
         self._plan = privacy_plan(charter.charter)
         self._clock = clock
         self._run = charter.digest.hex()
@@ -131,17 +132,8 @@ class HospitalBudget:
         return self._ledger.account.newest_round(self._run)
 
     def epsilon(self) -> float | None:
-        """What this run's charges have cost that patient who has paid most; None without privacy.
-
-        With any state of the data set, as `rounds_charged`. Never less than it has: where somebody may have been in
-        training in one state and held back in another, each state counts with its dearer side.
-        """
-        if not self._private:
-            return None
-        charges = self._ledger.account.charged(self._run)
-        if self._ledger.account.keeps_its_patients(self._run):
-            charges = frozenset((in_all(costs),) for costs in charges)
-        return max((costs_epsilon(costs, self._budget.delta) for costs in charges), default=0.0)
+        """What this run's charges have cost that patient who has paid most; see `run_epsilon`."""
+        return run_epsilon(self._ledger.account, self._charter)
 
     def use(self) -> BudgetUse | None:
         """How much of the data set's budget is used, by all runs; None without differential privacy."""
@@ -153,3 +145,18 @@ class HospitalBudget:
 
     def _cost(self, rounds: int, releases: int) -> Cost:
         return Cost(self._plan.training_events(rounds), self._plan.metric_events(releases))
+
+
+def run_epsilon(account: Account, charter: VerifiedCharter) -> float | None:
+    """What a run's charges have cost that patient who has paid most, by a site's ledger; None without privacy.
+
+    With any state of the data set, as `HospitalBudget.rounds_charged`. Never less than it has: where somebody may have
+    been in training in one state and held back in another, each state counts with its dearer side.
+    """
+    run, privacy = charter.digest.hex(), charter.charter.privacy
+    if privacy.mode == "none":
+        return None
+    charges = account.charged(run)
+    if account.keeps_its_patients(run):
+        charges = frozenset((in_all(costs),) for costs in charges)
+    return max((costs_epsilon(costs, privacy.delta) for costs in charges), default=0.0)

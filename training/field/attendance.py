@@ -34,7 +34,8 @@ from training.hospital import Hospital
 from training.hospital_setup import HospitalSetup
 from training.scaling import constant_columns
 
-# A step may take milliseconds; nobody reads a status that often.
+# A step may take milliseconds; nobody reads a status that often. What was spent is told at once: nobody may come back
+# to tell it after the last message.
 _BETWEEN_SECONDS: Final = 1.0
 
 
@@ -51,6 +52,7 @@ class Attendance:
         self._state = SiteState.WAITING
         self._since = write_time()
         self._written = 0.0
+        self._told: float | None = None
         self._alert = 0
         self._constant: tuple[str, ...] = ()
         self._tell(SiteState.TRAINING)
@@ -83,7 +85,9 @@ class Attendance:
             self._tell(SiteState.RELEASED if self._hospital.has_checkpoints else SiteState.WAITING)
 
     def _tell(self, state: SiteState) -> None:
-        if state is self._state and time.monotonic() - self._written < _BETWEEN_SECONDS:
+        epsilon = self._hospital.epsilon
+        is_news = state is not self._state or epsilon != self._told
+        if not is_news and time.monotonic() - self._written < _BETWEEN_SECONDS:
             return
         if state is not self._state:
             self._state, self._since = state, write_time()
@@ -105,13 +109,13 @@ class Attendance:
             name=hospital.name,
             steps=hospital.state.sums,
             steps_due=self._charter.charter.training.rounds,
-            epsilon=hospital.epsilon,
+            epsilon=epsilon,
             budget=use,
             **why(hospital.stopped or hospital.rolled_back),
         )
         try:
             self._status.write(status)
-            self._written = time.monotonic()
+            self._written, self._told = time.monotonic(), epsilon
         except SecaggError as error:
             # A full disk is the ledger's and the latch's to refuse for; a status is no reason to fall silent.
             self._logger.error("the status cannot be written", extra=fields_of(error))

@@ -47,7 +47,7 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         since: when this state began; ``updated`` when it was last confirmed; RFC 3339, UTC.
         steps: how many sums this site has applied to its model, of ``steps_due``.
         epsilon: what this run has cost this hospital's patients so far; None without differential privacy, and until a
-            job has opened the site.
+            job has opened the site. Rewritten with every charge, and by the ledger where a site starts.
         budget: what all runs have, of what the policy allows.
         started: whether it could be started the last time.
         reason, message, remedy: why it is stopped, refused or failed, or could not be started; of one that waits, why

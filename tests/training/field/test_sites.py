@@ -40,10 +40,13 @@ from tests.training.field.conftest import FieldSites, any_kit, lay_out
 from training import applying
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
+from training.field import attendance
 from training.field.coordinator_site import Outcome
 from training.field.coordinator_status import read_status
 from training.field.laying_out import lay_out_hospital
-from training.field.status import SiteState, not_taking_part, released, waiting
+from training.field.spent import as_charged
+from training.field.status import SiteState, StatusFile, not_taking_part, released, waiting
+from training.hospital_budget import run_epsilon
 from training.hospital_logs import open_site_ledger_to_import, read_site_ledger
 from training.server_optimizer import StepOverflowError
 from training.watching.watched import read_watched
@@ -345,6 +348,60 @@ def test_a_site_with_half_of_its_budget_left_says_nothing(tmp_path):
         pass
     assert not [line for line in log_of(site) if line["event"] == "budget alert"]
     assert site.status.read().budget.alert == 0
+
+
+@pytest.fixture
+def seldom_told(monkeypatch):
+    """Nothing is written down again but what is news."""
+    monkeypatch.setattr(attendance, "_BETWEEN_SECONDS", float("inf"))
+
+
+@pytest.mark.usefixtures("seldom_told")
+def test_a_site_that_is_killed_once_its_vector_has_left_has_told_what_that_cost(tmp_path):
+    sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    site, digest = sites.hospitals[1], sites.charter.digest.hex()
+    with ExitStack() as opened:
+        parties = {number: opened.enter_context(each.attend(digest, 1)) for number, each in sites.hospitals.items()}
+        assert site.status.read().epsilon == 0
+        engine = StoppingEngine(parties, Phase.REVEAL, 1)
+        with pytest.raises(StoppedHereError):
+            sites.coordinator.run_epoch(sites.charter, engine, 1, {}, lambda _record: None)
+        killed = site.status.read()
+    assert killed.state is SiteState.TRAINING
+    assert killed.epsilon == epsilon_charged(sites, site) > 0
+
+
+@pytest.mark.usefixtures("seldom_told")
+def test_control_a_message_that_costs_nothing_is_no_reason_to_write_a_status(tmp_path, monkeypatch):
+    told = []
+    write = StatusFile.write
+    monkeypatch.setattr(StatusFile, "write", lambda file, status: (told.append(status.epsilon), write(file, status)))
+    sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    epoch(sites, 1)
+    # Each of three as it opens, for each of two rounds, and as it closes.
+    assert len(told) == 3 * 4
+    assert len(set(told)) == 3
+
+
+def test_a_status_that_was_written_before_the_last_charge_is_put_right_by_the_ledger(tmp_path):
+    sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    site = sites.hospitals[1]
+    with site.attend(sites.charter.digest.hex(), 1):
+        before = site.status.read()
+    assert as_charged(before, site, sites.charter) == before
+    epoch(sites, 2)
+    assert before.epsilon == 0
+    right = as_charged(before, site, sites.charter)
+    assert right == replace(before, epsilon=epsilon_charged(sites, site))
+    assert right.epsilon == site.status.read().epsilon > 0
+    # What cannot be read keeps nobody from being told the rest.
+    site.folder.ledger.write_bytes(b"no ledger")
+    assert as_charged(before, site, sites.charter) == before
+
+
+def epsilon_charged(sites, site):
+    _, account = read_site_ledger(site.folder, Identity.load(site.folder.identity).public_key)
+    return run_epsilon(account, sites.charter)
 
 
 def test_a_site_logs_once_a_job_which_columns_are_the_same_at_all_hospitals(tmp_path):

@@ -24,6 +24,7 @@ from training.engines.nvflare.listening import Listener
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import nvflare_log, running
 from training.field.hospital_site import HospitalSite
+from training.field.spent import as_charged
 from training.field.status import (
     SiteState,
     SiteStatus,
@@ -87,7 +88,7 @@ def _until_settled(
             process.check()
             if farewell.is_over() and known.state is not SiteState.RELEASED:
                 site.status.write(released(known, release))
-            status = _status_of(site)
+            status = _status_of(site, charter)
             expired, lost = expiry.check(), connection.lost()
             if status and status.state in _UNSETTLED:
                 status = _say_why(site, status, expired, lost)
@@ -119,7 +120,7 @@ def _started(site: HospitalSite) -> tuple[VerifiedCharter, Kit, SiteStatus]:
     name = site.member_name(charter)
     kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
     before = site.status.known()
-    known = waiting(name, charter, before)
+    known = as_charged(waiting(name, charter, before), site, charter)
     # Not `site.release`, which verifies the charter each time it is asked.
     release = site.folder.release(charter.digest)
     is_over = holds_release(release) and _has_answered(before, charter)
@@ -131,7 +132,7 @@ def _started(site: HospitalSite) -> tuple[VerifiedCharter, Kit, SiteStatus]:
     return charter, kit, released(known, release) if is_over else known
 
 
-def _status_of(site: HospitalSite) -> SiteStatus | None:
+def _status_of(site: HospitalSite, charter: VerifiedCharter) -> SiteStatus | None:
     """The site's status; that it waits, where the process of the job that it was in was killed and could not say so."""
     status = site.status.known()
     if status is None or status.state is not SiteState.TRAINING or _is_in_a_job(site):
@@ -139,7 +140,7 @@ def _status_of(site: HospitalSite) -> SiteStatus | None:
     # Once more: a job's process writes how it ended before it lets go.
     status = site.status.known()
     if status and status.state is SiteState.TRAINING:
-        left = left_without_a_word(status)
+        left = as_charged(left_without_a_word(status), site, charter)
         _show(site, left, status)
         return left
     return status

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from msgspec.structs import replace
@@ -23,8 +23,10 @@ from secagg.policy.model import Countersigning
 from secagg.release.checkpoints import CHECKPOINTS_FILE
 from secagg.release.folder import STATEMENT_FILE, holds_release
 from secagg.release.statement import MODEL_FILE
+from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
 from tests.support.ports import free_port
 from tests.training.field.conftest import lay_out
+from training.engines.embedded import EmbeddedEngine
 from training.engines.nvflare import farewell, hospital_service, listening
 from training.engines.nvflare.hospital_service import serve_hospital
 from training.engines.nvflare.provisioning import Address, provision
@@ -46,11 +48,14 @@ def port():
 @pytest.fixture
 def site(tmp_path, port):
     """A hospital with its real kit, whose coordinator is nowhere."""
-    sites = lay_out(tmp_path)
-    provision(sites.charter, Address("127.0.0.1", port), tmp_path / "provisioned")
-    site = sites.hospitals[1]
+    return with_its_kit(lay_out(tmp_path).hospitals[1], tmp_path, port)
+
+
+def with_its_kit(site, folder, port):
+    """The first hospital, with the kit that was made for it."""
+    provision(read_verified(site.charter), Address("127.0.0.1", port), folder / "provisioned")
     shutil.rmtree(site.kit)
-    shutil.copytree(tmp_path / "provisioned" / "kits" / "hospital-01", site.kit)
+    shutil.copytree(folder / "provisioned" / "kits" / "hospital-01", site.kit)
     return site
 
 
@@ -427,6 +432,34 @@ def test_one_whose_file_may_be_put_right_waits_and_says_why_it_had_stopped(site)
         status = site.status.read()
         assert (status.state, status.reason, status.message) == (SiteState.WAITING, "ledger-restored", error.message)
         assert status.remedy == error.remedy
+
+
+@pytest.fixture
+def charged(tmp_path, port):
+    """A hospital that was killed in a job, after a charge and before the status that would have told of it."""
+    sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    site, digest = sites.hospitals[1], sites.charter.digest.hex()
+    with_its_kit(site, tmp_path, port)
+    with site.attend(digest, 1):
+        before = site.status.read()
+    with ExitStack() as opened:
+        parties = {number: opened.enter_context(each.attend(digest, 2)) for number, each in sites.hospitals.items()}
+        sites.coordinator.run_epoch(sites.charter, EmbeddedEngine(parties), 2, {}, lambda _record: None)
+    assert site.status.read().epsilon > before.epsilon == 0
+    return site, site.status.read().epsilon, before
+
+
+def test_one_that_is_started_again_tells_what_its_ledger_has_and_not_what_its_last_status_had(charged):
+    site, epsilon, before = charged
+    site.status.write(before)
+    serve(site)
+    assert (site.status.read().state, site.status.read().epsilon) == (SiteState.WAITING, epsilon)
+
+
+def test_so_does_one_whose_job_was_killed_while_it_ran(charged):
+    site, epsilon, before = charged
+    serve(site, lambda: site.status.write(before), lambda: None)
+    assert (site.status.read().state, site.status.read().epsilon) == (SiteState.WAITING, epsilon)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"state": "waiting", "of_a_later_version": 1}'])
