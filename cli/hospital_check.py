@@ -1,7 +1,8 @@
-"""`secagg hospital check`: what a site's start-up kit refuses, tried."""
+"""`secagg hospital check`: what a site's start-up kit refuses, tried, and whether its records are there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from training.engines.nvflare.hardening_check import check_kit
 from training.engines.nvflare.kit import Kit, read_kit
 from training.engines.nvflare.kit_check import KitCheck
 from training.engines.nvflare.process import require_startable
+from training.field.hospital_site import HospitalSite
 from training.hospital_folder import HospitalFolder
 
 
@@ -24,6 +26,8 @@ from training.hospital_folder import HospitalFolder
 @click.pass_context
 def check(context: click.Context, site: Path, as_json: bool) -> None:
     """Test whether this site's start-up kit, in SITE/kit, refuses hostile jobs, and say what is not as it should be.
+
+    Also whether anything is where SITE/hospital.toml says that the records are. They are not opened.
 
     Jobs that a hostile coordinator would send are given to NVFlare's own code: unsigned, altered, from another
     authority, with code or classes of their own. Nothing is sent, and the kit is only read.
@@ -36,13 +40,22 @@ def check(context: click.Context, site: Path, as_json: bool) -> None:
     """
     kit = read_kit(HospitalFolder(site).kit)
     require_startable(kit.folder)
-    checks = check_kit(kit)
+    checks = [*_records(HospitalSite(site)), *check_kit(kit)]
     wrong = [one for one in checks if not one.good]
     if as_json:
         print_json({"good": not wrong, **_plain(kit), "points": checks})
     else:
         _show(kit, checks)
     context.exit(RefusedError.exit_code if wrong else 0)
+
+
+def _records(site: HospitalSite) -> Iterator[KitCheck]:
+    """Whether the records are there; nothing of a kit that is in no site yet."""
+    if site.settings.exists():
+        missing = site.records_missing()
+        found = f"nothing can be found at {missing.culprit}" if missing else "something is there"
+        remedy = missing.remedy or "" if missing else ""
+        yield KitCheck("the records are where hospital.toml says", not missing, found, remedy)
 
 
 def _show(kit: Kit, checks: list[KitCheck]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -52,6 +53,19 @@ def test_a_site_that_was_opened_is_not_to_be_started(secagg, site):
     assert outcome.code == REFUSED
     assert "not ok" in outcome.out
     assert "No: 2 of 25 points are not as they should be. Do not start this site." in outcome.out
+
+
+def test_a_site_whose_records_are_gone_is_told_so_before_it_is_started(secagg, site, here):
+    (site / "hospital.toml").write_text(f'data = "{here / "data" / "h1.csv"}"\n')
+    there = secagg("hospital", "check", site, "--json").json
+    assert there["good"]
+    (here / "data" / "h1.csv").unlink()
+    outcome = secagg("hospital", "check", site, "--json")
+    assert outcome.code == REFUSED
+    (wrong,) = [point for point in json.loads(outcome.out)["points"] if not point["good"]]
+    assert wrong["found"] == f"nothing can be found at {here / 'data' / 'h1.csv'}"
+    assert "mount what they are on" in wrong["remedy"]
+    assert len(there["points"]) == len(json.loads(outcome.out)["points"])
 
 
 def test_a_site_at_a_path_from_which_no_job_can_be_started_is_told_so(secagg, site, kits, here):

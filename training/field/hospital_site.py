@@ -5,6 +5,7 @@ Read by whoever watches over the site as well as by who answers for it; see `att
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,23 @@ class HospitalSite:
         """
         number = charter.charter.number_of_key(self.load_identity().public_key, self.folder.identity)
         return charter.charter.member(number).name
+
+    def records_missing(self) -> InputError | None:
+        """Why no job can open this site as it is now, where nothing is at the path of its records; None otherwise.
+
+        Raises:
+            InputError: why the settings cannot be read.
+        """
+        path = self.path / read_settings(self.settings, HospitalSettings).data
+        # False also where this account may not look there.
+        if os.path.exists(path):  # noqa: PTH110
+            return None
+        return InputError(
+            "records-missing",
+            f"Nothing can be found at {path}, where {self.settings} says that this site's records are.",
+            culprit=str(path),
+            remedy="Put them there, mount what they are on, or correct the line `data`: without them it takes no part.",
+        )
 
     def attend(self, charter_digest: str, serial: int) -> AbstractContextManager[Attendance]:
         """Open this hospital for one job; see `attendance.attend`."""

@@ -77,6 +77,9 @@ def _until_settled(
 ) -> SiteStatus:
     """Its last status; ``known`` is its first."""
     expiry = Expiry([kit], watcher.on_warning)
+    # Not refused: what they are on may be mounted later than this site is started, as at boot.
+    if missing := site.records_missing():
+        watcher.on_warning(missing)
     with running(kit, charter, site.path, watcher.on_restart) as process:
         site.status.write(known)
         watcher.on_status(known)

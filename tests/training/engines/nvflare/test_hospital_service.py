@@ -434,6 +434,32 @@ def test_one_whose_file_may_be_put_right_waits_and_says_why_it_had_stopped(site)
         assert status.remedy == error.remedy
 
 
+def warnings_at_the_start(site):
+    """Of one that waits as ever."""
+    told = []
+    with pytest.raises(EnoughError):
+        serve_hospital(site, enough, SiteWatcher(on_warning=told.append))
+    assert (site.status.read().state, site.status.read().reason) == (SiteState.WAITING, None)
+    return told
+
+
+def enough():
+    raise EnoughError
+
+
+@pytest.mark.parametrize("path", ["gone.csv", "a/mount/that/comes/later", "identity.pem/x", "\\u0000"])
+def test_one_whose_records_are_not_there_says_so_as_it_starts_and_waits_for_them(site, path):
+    site.settings.write_text(f'data = "{path}"\n')
+    (warning,) = warnings_at_the_start(site)
+    assert warning.reason == "records-missing"
+    assert str(site.settings) in warning.message
+    assert "`data`" in warning.remedy
+
+
+def test_control_one_whose_records_are_there_warns_of_nothing(site):
+    assert warnings_at_the_start(site) == []
+
+
 @pytest.fixture
 def charged(tmp_path, port):
     """A hospital that was killed in a job, after a charge and before the status that would have told of it."""
