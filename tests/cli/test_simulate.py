@@ -793,9 +793,10 @@ def test_a_folder_without_a_run_cannot_be_resumed(secagg, here):
         secagg("simulate", "--resume", "task.toml").failed(UNUSABLE, "usage", "--resume", "is a file")
 
 
-def test_a_file_that_has_joined_the_hospitals_since_is_named(secagg, finished, here):
+def test_a_file_that_has_joined_the_hospitals_since_is_named(secagg, simulate, here):
+    assert simulate("--no-compare").code == 0
     shutil.copy(here / "data/h1.csv", here / "data/h9.csv")
-    secagg("simulate", "--resume", finished).failed(UNUSABLE, "unknown-hospital", "h9")
+    secagg("simulate", "--resume", "run").failed(UNUSABLE, "unknown-hospital", "h9")
 
 
 @pytest.mark.parametrize(
