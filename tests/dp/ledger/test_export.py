@@ -519,6 +519,18 @@ def test_two_copies_that_went_their_own_ways_add_up(here, elsewhere, tmp_path):
     assert spent(here) == pytest.approx(composed(3, 6))
 
 
+def test_limit_what_two_copies_hold_for_one_charter_counts_once(here, elsewhere, tmp_path):
+    """The charges of both add up; of their reservations the larger counts. Other hospitals refuse one of the two."""
+    third = tmp_path / "third" / "ledger.sqlite"
+    for copy in (elsewhere, third):
+        shutil.copytree(here.parent, copy.parent)
+        train(copy, 1, OTHER_RUN, reserved=4, end=False)
+    train(here, 1, "3" * 64)
+    for copy in (elsewhere, third):
+        take(here, written(copy))
+    assert spent(here) == composed(3, 1, 4)
+
+
 def test_imported_runs_are_shown_as_such_and_their_charges_survive_the_end_of_a_run_here(here, elsewhere):
     train(elsewhere, 2, RUN, site=FORMER)
     take(here, written(elsewhere, FORMER), FORMER, as_data_set=DATA)
