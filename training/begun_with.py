@@ -14,6 +14,7 @@ from typing import Final
 
 from secagg.charter.cautions import Caution
 from secagg.files import unreadable
+from training.records_path import split_of
 from training.sites import DataSource, trained_files
 
 RECORDS_CHANGED: Final = "records-changed"
@@ -58,8 +59,7 @@ def _key(path: Path) -> str:
 
 
 def _digest(path: Path) -> str | None:
-    # archive.npz::train is a part of archive.npz.
-    place = path.with_name(path.name.partition("::")[0]) if "::" in path.name else path
+    place, _ = split_of(path)
     try:
         if place.is_dir():
             return _of_folder(place)

@@ -46,7 +46,7 @@ class CatchingUp:
         number: this hospital's.
         revealed_for: the survivors of the sum that follows on that state, if this hospital has given shares of it or
             opened it.
-        last_masked: the newest round that this hospital has masked for.
+        last_masked: the newest round that this hospital has masked, or paid for.
         clock: gives the time to record, ISO 8601; nothing depends on it.
     """
 

@@ -158,6 +158,11 @@ class Hospital:
         return self.is_released and holds_checkpoints(self.release_folder)
 
     @property
+    def rounds_charged(self) -> int:
+        """How many rounds of this run this hospital has paid for, those without a sum among them."""
+        return self._budget.rounds_charged
+
+    @property
     def epsilon(self) -> float | None:
         """What this run has cost this hospital's patients so far; None without differential privacy."""
         return self._budget.epsilon()
@@ -271,7 +276,8 @@ class Hospital:
         return self._client.revealed_for(purpose, state.reached.of(purpose) + 1, state.digest(self._layout))
 
     def _last_masked(self) -> int:
-        return self._latch.last_round(self._charter.digest)
+        """The newest round that it has masked or paid for; of feature statistics it pays for none."""
+        return max(self._latch.last_round(self._charter.digest), self._budget.newest_round)
 
     def _apply(self, verified: VerifiedSum, message: bytes) -> list[bytes]:
         session = self._client.session
@@ -345,8 +351,7 @@ class Hospital:
         digest = self._charter.digest
         status = Status(
             self._latch.last_epoch(digest),
-            # Of feature statistics a round is masked and not paid for.
-            max(self._latch.last_round(digest), self._budget.newest_round),
+            self._last_masked(),
             *self._state.reached,
             self._applier.is_finished(self._state),
             self._state.digest(self._layout),

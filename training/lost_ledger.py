@@ -9,22 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from dp.ledger import Entry
 from dp.ledger.account import patients_folder
 from dp.ledger.entries import LEDGER
 from secagg.charter.folder import read_verified
-from secagg.charter.model import STATISTICS_SUMS
 from secagg.egress import Direction, read_egress
 from secagg.errors import SecaggError
 from secagg.release.folder import read_release
 from secagg.signed_log import LogPlace
 from secagg.wire import Stage
 from training.hospital_folder import HospitalFolder
-
-# And one that is summed once more, over fewer.
-_STATISTICS: Final = STATISTICS_SUMS + 1
 
 
 def require_ledger_kept(
@@ -59,11 +54,8 @@ def _require_charged(folder: HospitalFolder, public_key: bytes, entries: Sequenc
     charged: dict[str, int] = {}
     for entry in entries:
         charged[entry.run] = max(charged.get(entry.run, 0), entry.round)
-    for run, rounds in _masked(folder, public_key).items():
-        newest = max(rounds)
-        # What was reserved and not charged counts whole. Statistics are summed before anything is, and nobody pays.
-        is_missing = newest > charged[run] > 0 if run in charged else len(rounds) > _STATISTICS
-        if is_missing:
+    for run, newest in _trained_in(folder, public_key).items():
+        if newest > charged.get(run, 0):
             raise LEDGER.restored(
                 folder.ledger,
                 f"has charged no round after {charged.get(run, 0)} of the charter {run[:16]}, and {folder.egress} "
@@ -71,13 +63,19 @@ def _require_charged(folder: HospitalFolder, public_key: bytes, entries: Sequenc
             )
 
 
-def _masked(folder: HospitalFolder, public_key: bytes) -> Mapping[str, set[int]]:
-    """The rounds of each charter that the egress log shows a masked vector of."""
-    rounds: dict[str, set[int]] = {}
+def _trained_in(folder: HospitalFolder, public_key: bytes) -> Mapping[str, int]:
+    """The newest round of each charter that the egress log shows a vector of which is surely one of training.
+
+    What is masked before any sum was taken may be for statistics, which are summed first and which nobody pays for.
+    """
+    have_sums: set[str] = set()
+    newest: dict[str, int] = {}
     for entry in read_egress(folder.egress, public_key) if folder.egress.exists() else ():
-        if (entry.direction, entry.stage) == (Direction.SENT, Stage.MASKED.name):
-            rounds.setdefault(entry.charter, set()).add(entry.round)
-    return rounds
+        if entry.direction is Direction.TOOK:
+            have_sums.add(entry.charter)
+        elif entry.stage == Stage.MASKED.name and entry.charter in have_sums:
+            newest[entry.charter] = max(newest.get(entry.charter, 0), entry.round)
+    return newest
 
 
 def _traces(folder: HospitalFolder, public_key: bytes) -> Iterator[Path]:

@@ -136,13 +136,16 @@ def at_two_hospitals(hospitals: Sequence[HospitalPatients]) -> tuple[Caution, ..
     Names are not looked at: each hospital may number its own patients from 1. So patients of whom two hospitals have
     different rows are not found.
     """
-    rows = {hospital.name: {mark for _, mark in _recognised_by("records", hospital.train)} for hospital in hospitals}
-    alike = [
-        f"{one.name} and {other.name}"
-        for one, other in combinations(hospitals, 2)
-        if 2 * len(rows[one.name] & rows[other.name]) > min(len(rows[one.name]), len(rows[other.name]))
-        and _rows_tell_apart([one, other])
-    ]
+    homes: defaultdict[bytes, list[str]] = defaultdict(list)
+    rows: Counter[str] = Counter()
+    for hospital in hospitals:
+        if _rows_tell_apart([hospital]):
+            own = {mark for _, mark in _recognised_by("records", hospital.train)}
+            rows[hospital.name] = len(own)
+            for mark in own:
+                homes[mark].append(hospital.name)
+    shared = Counter(pair for names in homes.values() for pair in combinations(names, 2))
+    alike = [f"{one} and {other}" for (one, other), count in shared.items() if 2 * count > min(rows[one], rows[other])]
     if not alike:
         return ()
     message = (

@@ -146,8 +146,10 @@ class Account:
         Not where a list is missing that would show it.
         """
         names = self._charged_on.get(run, [])
+        if len(names) < 2:
+            return True
         lists = [frozenset(self._lists[name].patients) for name in names if name in self._lists]
-        return len(names) < 2 or (len(lists) == len(names) and all(patients <= lists[0] for patients in lists))
+        return len(lists) == len(names) and all(patients <= lists[0] for patients in lists)
 
     def spending(self, data_set: str) -> Spending:
         """What a data set's patients have spent."""

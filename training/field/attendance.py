@@ -52,7 +52,7 @@ class Attendance:
         self._state = SiteState.WAITING
         self._since = write_time()
         self._written = 0.0
-        self._told: float | None = None
+        self._told = 0
         self._alert = 0
         self._constant: tuple[str, ...] = ()
         self._tell(SiteState.TRAINING)
@@ -85,8 +85,8 @@ class Attendance:
             self._tell(SiteState.RELEASED if self._hospital.has_checkpoints else SiteState.WAITING)
 
     def _tell(self, state: SiteState) -> None:
-        epsilon = self._hospital.epsilon
-        is_news = state is not self._state or epsilon != self._told
+        charged = self._hospital.rounds_charged
+        is_news = state is not self._state or charged != self._told
         if not is_news and time.monotonic() - self._written < _BETWEEN_SECONDS:
             return
         if state is not self._state:
@@ -109,13 +109,13 @@ class Attendance:
             name=hospital.name,
             steps=hospital.state.sums,
             steps_due=self._charter.charter.training.rounds,
-            epsilon=epsilon,
+            epsilon=hospital.epsilon,
             budget=use,
             **why(hospital.stopped or hospital.rolled_back),
         )
         try:
             self._status.write(status)
-            self._written, self._told = time.monotonic(), epsilon
+            self._written, self._told = time.monotonic(), charged
         except SecaggError as error:
             # A full disk is the ledger's and the latch's to refuse for; a status is no reason to fall silent.
             self._logger.error("the status cannot be written", extra=fields_of(error))

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secagg.charter import VerifiedCharter
-from secagg.charter.folder import read_verified
+from secagg.charter.folder import read_charter, read_verified
 from secagg.errors import InputError
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from training.field.settings import HospitalSettings, read_settings
 from training.field.status import StatusFile
 from training.hospital_folder import HospitalFolder
+from training.records_path import split_of
+from training.tasks.spec import IMAGES, TABULAR
 
 if TYPE_CHECKING:
     from training.field.attendance import Attendance
@@ -101,10 +103,14 @@ class HospitalSite:
     def records_missing(self) -> InputError | None:
         """Why no job can open this site as it is now, where nothing is at the path of its records; None otherwise.
 
+        Of a task of one's own it is never said: what that reads need be no file.
+
         Raises:
-            InputError: why the settings cannot be read.
+            InputError: why settings or charter cannot be read.
         """
-        path = self.path / read_settings(self.settings, HospitalSettings).data
+        if read_charter(self.charter).task.kind not in (TABULAR, IMAGES):
+            return None
+        path, _ = split_of(self.path / read_settings(self.settings, HospitalSettings).data)
         # False also where this account may not look there.
         if os.path.exists(path):  # noqa: PTH110
             return None

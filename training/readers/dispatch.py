@@ -11,6 +11,7 @@ from training.readers.images import Images
 from training.readers.npz import read_npz
 from training.readers.parquet import read_parquet
 from training.readers.table import Table
+from training.records_path import split_of
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> Table:
@@ -39,8 +40,7 @@ def read_images(path: Path, size: int, channels: int, class_names: tuple[str, ..
         InputError: ``unreadable-file`` if there is no such file, ``unknown-format``, or what the reader of that
             format raises.
     """
-    name, _, split = path.name.partition("::")
-    file = path.with_name(name) if name else path
+    file, split = split_of(path)
     _require_there(file)
     if file.suffix.lower() == ".npz":
         return read_npz(file, split, size, channels)

@@ -131,7 +131,7 @@ def _read_picture(file: Path, size: int, channels: int) -> tuple[npt.NDArray[np.
                 if picture.format != "MPO":
                     _require_one_page(file, getattr(picture, "n_frames", 1))
                 _require_eight_bits(file, picture)
-                mark = digest("picture", picture.tobytes(), picture.mode, *picture.size)
+                mark = _mark(picture)
                 resized = picture.convert(_MODES[channels]).resize((size, size), Image.Resampling.BILINEAR)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as fault:
         message = f"{file} is larger than {Image.MAX_IMAGE_PIXELS} pixels."
@@ -141,6 +141,12 @@ def _read_picture(file: Path, size: int, channels: int) -> tuple[npt.NDArray[np.
         raise InputError("unreadable-image", message, culprit=str(file), remedy="Replace or remove it.") from fault
     array = np.asarray(resized, dtype=np.uint8).reshape(size, size, channels)
     return np.ascontiguousarray(array.transpose(2, 0, 1)), np.frombuffer(mark, np.uint8)
+
+
+def _mark(picture: Image.Image) -> bytes:
+    # Numbers of colours are no picture without the colours.
+    seen = picture.convert("RGBA") if picture.mode in {"P", "PA"} else picture
+    return digest("picture", seen.tobytes(), seen.mode, *seen.size)
 
 
 def _require_one_page(file: Path, pages: int) -> None:

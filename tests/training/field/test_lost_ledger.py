@@ -14,6 +14,7 @@ from dp.ledger.entries import LEDGER
 from dp.ledger.export import export_ledger, read_export
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.charter.signing import sign_charter
+from secagg.egress import Direction, EgressEntry
 from secagg.identity import Identity
 from tests.support.errors import error_of
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK
@@ -178,6 +179,44 @@ def test_control_where_nobody_looks_at_what_has_left_an_older_ledger_passes(
         ledger.take_over(exported(older, identity))
     entries, _ = read_site_ledger(trained.folder, identity.public_key)
     assert len(entries) > 0
+
+
+@pytest.mark.parametrize(
+    ("passages", "is_missing"),
+    [
+        ([("MASKED", round_number) for round_number in range(1, 6)], False),
+        ([("MASKED", 1), ("SUM", 1), ("MASKED", 2)], True),
+    ],
+    ids=["statistics tried again and again", "training"],
+)
+def test_of_a_run_that_the_ledger_lacks_only_what_is_surely_training_is_missed(
+    trained, monkeypatch, passages, is_missing
+):
+    """Statistics are summed before anything is trained, and nobody pays for them."""
+    remove(trained, "latch.sqlite*")
+    key = Identity.load(trained.folder.identity).public_key
+    log = [entry_of(stage, round_number) for stage, round_number in passages]
+    monkeypatch.setattr("training.lost_ledger.read_egress", lambda *_: log)
+    if is_missing:
+        assert refused(read_site_ledger, trained.folder, key) == ("ledger-restored", 4)
+    else:
+        read_site_ledger(trained.folder, key)
+
+
+def entry_of(stage: str, round_number: int) -> EgressEntry:
+    return EgressEntry(
+        sequence=1,
+        previous="0" * 64,
+        charter="c" * 64,
+        direction=Direction.TOOK if stage == "SUM" else Direction.SENT,
+        stage=stage,
+        epoch=1,
+        round=round_number,
+        recipient=0,
+        bytes=1,
+        sha256="0" * 64,
+        time="",
+    )
 
 
 def test_a_whole_ledger_without_its_latch_has_lost_nothing(trained):

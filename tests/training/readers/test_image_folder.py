@@ -88,6 +88,17 @@ def test_a_picture_is_recognised_whatever_size_and_colours_a_task_wants(tmp_path
     assert len({mark.tobytes() for mark in first}) == 3
 
 
+def test_pictures_that_differ_in_their_palette_are_not_the_same(tmp_path: Path) -> None:
+    for name, colour in (("1.png", 10), ("2.png", 200)):
+        picture = Image.new("P", (8, 8))
+        picture.putpalette([colour, 0, 0])
+        (tmp_path / "a").mkdir(exist_ok=True)
+        picture.save(tmp_path / "a" / name)
+    marks = read_image_folder(tmp_path, 8, 3, NAMES).marks
+    assert marks is not None
+    assert not np.array_equal(marks[0], marks[1])
+
+
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = save(tmp_path, "a/1.png", (0, 0, 0))
     path.write_bytes(path.read_bytes()[:40])

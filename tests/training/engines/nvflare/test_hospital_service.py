@@ -456,6 +456,12 @@ def test_one_whose_records_are_not_there_says_so_as_it_starts_and_waits_for_them
     assert "`data`" in warning.remedy
 
 
+def test_a_part_of_an_archive_is_where_the_archive_is(site):
+    (site.path / "archive.npz").touch()
+    site.settings.write_text('data = "archive.npz::train"\n')
+    assert warnings_at_the_start(site) == []
+
+
 def test_control_one_whose_records_are_there_warns_of_nothing(site):
     assert warnings_at_the_start(site) == []
 
