@@ -108,7 +108,7 @@ class HospitalSite:
         Raises:
             InputError: why settings or charter cannot be read.
         """
-        if read_charter(self.charter).task.kind not in (TABULAR, IMAGES):
+        if self.charter.exists() and read_charter(self.charter).task.kind not in (TABULAR, IMAGES):
             return None
         path, _ = split_of(self.path / read_settings(self.settings, HospitalSettings).data)
         # False also where this account may not look there.
