@@ -833,7 +833,7 @@ def test_records_that_are_gone_stop_a_run_that_is_taken_up(secagg, simulate, her
 def test_records_that_were_exchanged_in_mid_run_are_told_and_put_the_figures_in_doubt(secagg, simulate, here):
     files = ("--data", "data/h1.csv", "--data", "data/h2.csv", "--data", "data/h3.csv")
     first = simulate(data=files)
-    assert (first.err, "on patients that no hospital trained on" in first.shown) == ("", True)
+    assert (first.err, "on rows that no hospital trained on" in first.shown) == ("", True)
     (here / "data/h2.csv").write_bytes((here / "data/h1.csv").read_bytes())
     outcome = secagg("simulate", "--resume", "run")
     assert outcome.code == 0

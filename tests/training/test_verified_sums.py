@@ -249,7 +249,22 @@ def misfits(ward, number):
     return [(finding.reason, finding.round) for finding in compare(audit.epochs, record)]
 
 
-def test_a_sum_in_the_number_of_a_round_to_come_has_its_true_one_refused_and_is_found(open_ward):
+def test_a_sum_in_the_number_of_a_round_to_come_is_refused_by_whom_it_names(open_ward):
+    """Its coordinator has the first sum, so that it gives it to them in the next epoch."""
+    ward = open_ward()
+    ward.coordinator(engine=Deceiving(ward)).run()
+    assert {name for name, reason in ward.refused if reason == "never-masked"} == {"h1", "h2", "h3", "h4"}
+    assert ward.sums == [3, 3, 3, 3]
+    assert misfits(ward, 1) == []
+
+
+@pytest.fixture
+def not_asked_what_was_masked(monkeypatch):
+    """As if an invented sum could name none of those who are to take it."""
+    monkeypatch.setattr(catching_up.CatchingUp, "_require_masked", lambda *arguments: None)
+
+
+def test_one_that_is_taken_all_the_same_has_the_true_one_refused_and_is_found(open_ward, not_asked_what_was_masked):
     ward = open_ward()
     with pytest.raises(ProtocolError):
         ward.coordinator(engine=Deceiving(ward)).run()
@@ -258,7 +273,9 @@ def test_a_sum_in_the_number_of_a_round_to_come_has_its_true_one_refused_and_is_
     assert misfits(ward, 1) == [("other-sum", 2), ("not-taken", 1)]
 
 
-def test_control_hospitals_that_look_at_no_round_end_in_a_release_and_their_logs_show_both_sums(open_ward, monkeypatch):
+def test_control_hospitals_that_look_at_no_round_end_in_a_release_and_their_logs_show_both_sums(
+    open_ward, not_asked_what_was_masked, monkeypatch
+):
     monkeypatch.setattr(applying, "_require_later_round", lambda state, total: None)
     ward = open_ward()
     ward.coordinator(engine=Deceiving(ward)).run()
