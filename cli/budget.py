@@ -249,14 +249,16 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
 def _noted_hash(noted: str) -> str:
     """The hash that somebody noted: what is none is no sign of tampering."""
     head = noted.strip().lower()
-    if head != NO_HEAD and not re.fullmatch("[0-9a-f]{64}", head):
+    if head == NO_HEAD:
+        return FIRST_PREVIOUS
+    if not re.fullmatch("[0-9a-f]{64}", head):
         raise InputError(
             "bad-head",
             f"{noted!r} is no head of a ledger.",
             culprit="--noted",
             remedy=f"Give all 64 characters that `secagg budget verify` printed, or {NO_HEAD}.",
         )
-    return FIRST_PREVIOUS if head == NO_HEAD else head
+    return head
 
 
 def _require_in_part(noted: str, entries: Sequence[Entry], length: int, path: Path) -> None:

@@ -9,21 +9,19 @@ it has, it has checked by tags, or had endorsed in turn.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from secagg.charter import Charter, VerifiedCharter
 from secagg.errors import RemoteProtocolError
+from secagg.masking.limits import ENVELOPE
 from secagg.wire import Stage, open_envelope
 from secagg.wire.envelope import decode
 from training.messages import STATUS_LIMIT, Status
 from training.position import Position
 
-_ENVELOPE: Final = 512
-
 
 def endorsed_limit(charter: Charter) -> int:
     """Bytes of the largest payload of an ENDORSED: a word of each member."""
-    return len(charter.members) * (STATUS_LIMIT + _ENVELOPE) + 16
+    return len(charter.members) * (STATUS_LIMIT + ENVELOPE) + 16
 
 
 def require_endorsed(position: Position, statuses: Iterable[memoryview], charter: VerifiedCharter, own: int) -> None:

@@ -85,7 +85,7 @@ def read_test(source: DataSource, task: Task) -> Records | None:
     return _read(source, task, Path(source.test)).limit_rows(task.spec.data.most_rows) if source.test else None
 
 
-def trained_files(source: DataSource) -> list[tuple[str | None, Path]]:
+def trained_files(source: DataSource) -> Sequence[tuple[str | None, Path]]:
     """The files that hospitals train on, each with the name of its hospital; None where it is divided among them.
 
     Raises:
@@ -94,7 +94,7 @@ def trained_files(source: DataSource) -> list[tuple[str | None, Path]]:
     if source.site_column or source.split:
         _, path = parse_place(source.paths[0])
         return [(None, path)]
-    return [*_own_files(source)]
+    return _own_files(source)
 
 
 def _own_files(source: DataSource) -> list[tuple[str, Path]]:

@@ -19,7 +19,8 @@ from secagg.masking.tags import LARGEST_TAG
 from secagg.wire.stage import Stage
 
 _SMALL = 4096
-_ENVELOPE = 512
+ENVELOPE: Final = 512
+"""Bytes that an envelope within a payload has at most beside its own payload."""
 _AGREEMENT = SIGNATURE_SIZE + 16
 _CONTRIBUTION = SIGNATURE_SIZE + DIGEST_SIZE + 16
 
@@ -76,7 +77,7 @@ def _advertise(session: Session) -> int:
 
 
 def _roster(session: Session) -> int:
-    return len(session.members) * (_advertise(session) + _ENVELOPE + 3) + 8
+    return len(session.members) * (_advertise(session) + ENVELOPE + 3) + 8
 
 
 def _deal(session: Session) -> int:
@@ -85,7 +86,7 @@ def _deal(session: Session) -> int:
 
 
 def _deals(session: Session) -> int:
-    return len(session.members) * (_deal(session) + _ENVELOPE)
+    return len(session.members) * (_deal(session) + ENVELOPE)
 
 
 def _acknowledge(_session: Session) -> int:

@@ -46,11 +46,10 @@ def _promise(charter: Charter, loss: PrivacyLoss) -> str:
         f"here {no_less(epsilon, 2)}, is that limit: one patient's records being there or not changes the odds of "
         "whatever anybody concludes, from the model and from all that left the hospitals in this training, by a factor "
         f"of at most {odds(epsilon)}, except with a probability of about {loss.plan.delta:g}. Somebody who knows that "
-        "one of two patients was there, and asks "
-        f"which, may learn more: those odds change by a factor of at most {odds(exchange)} (epsilon "
-        f"{no_less(exchange, 2)}){_EXCHANGES[mode]}. A smaller epsilon is better. This is a limit for the worst case, "
-        "not what is expected; it does not limit what is learned about patients in general, which is what the model is "
-        "for."
+        "one of two patients was there, and asks which, may learn more: those odds change by a factor of at most "
+        f"{odds(exchange)} (epsilon {no_less(exchange, 2)}){_EXCHANGES[mode]}. A smaller epsilon is better. This is a "
+        "limit for the worst case, not what is expected; it does not limit what is learned about patients in general, "
+        "which is what the model is for."
     )
 
 
