@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from secagg.errors import InputError
+
+if TYPE_CHECKING:
+    # Takes seconds to load, which who only draws does not wait for.
+    from torch import Tensor
 
 # The sum of four draws, halved, has the wanted variance, and its low bits cannot be traced back to one draw
 # (Holohan and Braghin 2021, section 5; the same as Opacus' secure mode).
@@ -89,10 +91,10 @@ class GaussianMechanism:
             generator: `dp.randomness.secure_generator`.
         """
         flat = total.detach().cpu().reshape(-1)
-        released = torch.empty_like(flat)
+        released = flat.new_empty(len(flat))
         for start in range(0, len(flat), _CHUNK):
-            piece = flat[start : start + _CHUNK].to(torch.float64).numpy()
-            released[start : start + _CHUNK] = torch.from_numpy(self._released(piece, generator))
+            piece = flat[start : start + _CHUNK].double().numpy()
+            released[start : start + _CHUNK] = flat.new_tensor(self._released(piece, generator))
         return released.to(total.device).reshape(total.shape)
 
     def _released(self, total: npt.NDArray[np.float64], generator: np.random.Generator) -> npt.NDArray[np.float64]:

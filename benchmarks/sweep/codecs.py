@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 
 from benchmarks.sweep.updates import Reals
+from dp.gaussian import gaussian
+from dp.randomness import secure_generator
 from secagg.charter import Charter
 from secagg.encoding import Layout, Ring, Section
 from secagg.encoding.ring import RingVector
@@ -41,7 +43,7 @@ class Codec(Protocol):
 class FixedPoint:
     """Without differential privacy: clipped, weighted and rounded to a grid, as `training.vector_layout` does it.
 
-    Written out here because that module loads torch, which takes longer than most cases.
+    Written out here because that module's model loads torch, which takes longer than most cases.
     """
 
     expansion = staticmethod(refuse_noise)
@@ -74,25 +76,20 @@ class LocalNoise(FixedPoint):
     """Under local differential privacy: one local step's noise on the update before it is encoded."""
 
     def __init__(self, charter: Charter) -> None:
-        # Only here: they load torch.
-        from dp.gaussian import gaussian
-        from dp.randomness import secure_generator
-
         super().__init__(charter)
-        self._gaussian, self._generator = gaussian, secure_generator()
+        self._generator = secure_generator()
         self._deviation = charter.privacy.noise_multiplier * charter.privacy.clip_norm / PATIENTS_A_STEP
 
     def encode(self, update: Reals, noise_keys: Sequence[bytes]) -> list[RingVector]:
         """See `Codec`."""
-        return super().encode(update + self._gaussian(self._generator, len(update), self._deviation), noise_keys)
+        return super().encode(update + gaussian(self._generator, len(update), self._deviation), noise_keys)
 
 
 class DistributedNoise:
     """Under distributed differential privacy: rounded at random, with a share of integer noise in components."""
 
     def __init__(self, charter: Charter) -> None:
-        # Only here: they load torch.
-        from dp.randomness import secure_generator
+        # Only here: they load more than the other modes need.
         from dp.rounding import round_rows
         from training.noise import ShareOfNoise
         from training.step_vector import StepVector
