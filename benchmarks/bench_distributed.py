@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
@@ -37,7 +38,7 @@ EPOCH_ROUNDS = size(20, 2)
 EPOCHS = size(3, 1, 1)
 BATCH = 256 * HOSPITALS // 40
 STEPS = size(40, 3)
-TURNS = size(15, 1, 5)
+TURNS = size(15, 1, 3)
 NUMBERS = size(1 << 22, 1 << 16)
 TASK = load_task_file(Path(__file__).parent.parent / "docs" / "examples" / "pneumonia.toml")
 
@@ -50,9 +51,9 @@ def choices(**changes: object) -> CharterChoices:
     return CharterChoices(**(settled | private | changes))
 
 
-def opened(folder: Path) -> Ward:
-    generator = np.random.default_rng(1)
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+    generator, folder = np.random.default_rng(1), tmp_path_factory.mktemp("wards")
     places = []
     for number in range(1, HOSPITALS + 1):
         place = folder / f"h{number:02d}.npz"
@@ -60,7 +61,8 @@ def opened(folder: Path) -> Ward:
         np.savez(place, images=images, labels=np.arange(PATIENTS) % 2)
         places.append(place)
     prepare(folder / "run", settings_for(places, choices(), TASK))
-    return Ward.open(folder / "run")
+    with Ward.open(folder / "run") as ward:
+        yield ward
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -109,11 +111,10 @@ def bench_sampler(benchmark, figure):
             figure(f"{noise} of variance {variance:g}, one core", NUMBERS / taken / 1e6, "M/s", **target)
 
 
-def bench_noise_and_encoding(benchmark, figure, tmp_path):
+def bench_noise_and_encoding(benchmark, figure, ward):
     """Of a hospital's step: drawing every component of the noise, rounding its patients' gradients, encoding."""
     torch.set_num_threads(1)
-    with opened(tmp_path / "wards") as ward:
-        charter = ward.charter.charter
+    charter = ward.charter.charter
     noise = ShareOfNoise(charter)
     codec, generator, d = StepVector(charter, noise.shares), secure_generator(), charter.model.parameters
     patients = max(1, round(charter.privacy.sampling_rate * PATIENTS))
@@ -133,22 +134,21 @@ def bench_noise_and_encoding(benchmark, figure, tmp_path):
     figure(f"{what}: of a step", 100 * share, "%", at_most=10)
 
 
-def bench_secure_step(benchmark, figure, tmp_path):
+def bench_secure_step(benchmark, figure, ward):
     """All parties' CPU in whole epochs, key set-ups included, by party and step; beside a plain step of DP-SGD."""
     torch.set_num_threads(1)
-    with opened(tmp_path / "wards") as ward:
-        charter, coordinator = ward.charter.charter, ward.coordinator()
-        plain: list[float] = []
-        spent: list[float] = []
+    charter, coordinator = ward.charter.charter, ward.coordinator()
+    plain: list[float] = []
+    spent: list[float] = []
 
-        def both() -> None:
-            # By turns, so that both are disturbed alike by whoever else uses the machine.
-            plain.append(plain_step(charter, STEPS))
-            spent.append(cpu(coordinator.run_epoch))
-            plain.append(plain_step(charter, STEPS))
+    def both() -> None:
+        # By turns, so that both are disturbed alike by whoever else uses the machine.
+        plain.append(plain_step(charter, STEPS))
+        spent.append(cpu(coordinator.run_epoch))
+        plain.append(plain_step(charter, STEPS))
 
-        benchmark.pedantic(both, rounds=EPOCHS)
-        assert [record.step for record in coordinator.rounds] == list(range(1, EPOCHS * EPOCH_ROUNDS + 1))
+    benchmark.pedantic(both, rounds=EPOCHS)
+    assert [record.step for record in coordinator.rounds] == list(range(1, EPOCHS * EPOCH_ROUNDS + 1))
     step = sum(plain) / len(plain)
     secure = sum(spent) / (HOSPITALS * EPOCHS * EPOCH_ROUNDS)
     what = f"{HOSPITALS} hospitals, {charter.model.parameters} parameters"

@@ -114,11 +114,20 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(team, "usable_cores", lambda: 1)
 
 
+@pytest.fixture(scope="module")
+def nvflare() -> NVFlare:
+    return NVFlare()
+
+
+@pytest.fixture(scope="module")
+def theirs_encrypted(nvflare: NVFlare) -> bytes:
+    return nvflare.encrypt(values().astype(np.float64))
+
+
 @pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("work", TURNS)
-def bench_beside_nvflare(benchmark, figure, work):
-    nvflare, reals = NVFlare(), values().astype(np.float64)
-    data = nvflare.encrypt(reals)
+def bench_beside_nvflare(benchmark, figure, nvflare, theirs_encrypted, work):
+    reals, data = values().astype(np.float64), theirs_encrypted
     total = nvflare.load(data)
     whole, mean = total.serialize(), nvflare.mean(total, 1)
     theirs = {
@@ -258,7 +267,7 @@ def bench_coordinator_memory(benchmark, figure, cores):
 
 # The vectors of bfv are those of double-lock, and less is around them.
 @pytest.mark.parametrize("scheme", ["double-lock", "ckks", *size(["bfv"], [], [])])
-def bench_encrypted_wire_bytes(benchmark, figure, tmp_path, scheme):
+def bench_encrypted_wire_bytes(benchmark, figure, tmp_path, nvflare, theirs_encrypted, scheme):
     """Vectors of all the parameters; what is around them is counted in a round of few parameters.
 
     With it a round's part of a key set-up, which takes as many bytes whatever the number of parameters.
@@ -278,8 +287,6 @@ def bench_encrypted_wire_bytes(benchmark, figure, tmp_path, scheme):
     figure(f"{what}: sent", up, "B/par", at_most=8)
     figure(f"{what}: received", down, "B/par", at_most=8)
     if scheme == "ckks":
-        nvflare = NVFlare()
-        data = nvflare.encrypt(values().astype(np.float64))
-        mean = nvflare.mean(nvflare.load(data), 1)
-        figure("NVFlare: sent", len(data) / PARAMETERS, "B/par")
+        mean = nvflare.mean(nvflare.load(theirs_encrypted), 1)
+        figure("NVFlare: sent", len(theirs_encrypted) / PARAMETERS, "B/par")
         figure("NVFlare: received", len(mean) / PARAMETERS, "B/par")

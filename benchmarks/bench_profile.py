@@ -35,7 +35,7 @@ from tests.support.consortium import MODEL_DIGEST, Consortium
 
 PARAMETERS = size(1_000_000, 50_000)
 HOSPITALS = size(50, 5)
-ROUNDS = size(20, 2)
+ROUNDS = size(20, 2, 10)
 # By so much the pieces and the vector are smaller: the smallest pieces are 8 elements.
 SMALLER = 1024
 SHOWN = 0.03

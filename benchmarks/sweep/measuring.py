@@ -25,8 +25,8 @@ from training.testbed.meter import Books, Meter
 
 # CPU seconds, after which nothing is measured once more in the same turn: the shorter a round is, the more a moment's
 # disturbance weighs, and the more of them there are.
-_ROUND_SECONDS: Final = 4.0
-_SET_UP_SECONDS: Final = 2.0
+_ROUND_SECONDS: Final = 2.5
+_SET_UP_SECONDS: Final = 1.2
 _SET_UPS: Final = 10
 
 Found = TypeVar("Found")
