@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,15 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 REPOSITORY = Path(__file__).parent.parent
+# Tests write and sync thousands of small files. In memory that takes no time, and who is killed leaves the same there.
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
+
+
+def pytest_configure() -> None:
+    """Keep the files of tests in memory, where there is room for those of all workers."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.fixture(scope="session")
