@@ -17,6 +17,9 @@ FULL ?= runs/full
 # Public medical data for tests and `make field`; nothing of it is in the repository.
 DATA := $(or $(SECAGG_DATA),../shared/data)
 
+# Containers often set it. Each process of those that tests start would then compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help flower demo attack audit-privacy test test-slow field test-field schedules fuzz lint format bench bench-full bench-short bench-consortium bench-field bench-flower bench-homomorphic study-utility study-privacy docs clean
 
 help:            ## show this list

@@ -26,6 +26,7 @@ from tests.support.hospitals import (
     training_of,
     write_tables,
 )
+from tests.support.thinning import thinned
 from training.hospital import Hospital
 from training.privacy_plan import privacy_plan
 from training.simulation import Observer, run
@@ -123,7 +124,7 @@ KILLS = [
 ]
 
 
-@pytest.mark.parametrize(("point", "count", "moment"), KILLS)
+@pytest.mark.parametrize(("point", "count", "moment"), thinned(KILLS, 9))
 def test_a_run_killed_at_a_write_ends_when_taken_up_again(folder, point, count, moment):
     assert run_in_a_process(folder, point, count, moment) == -signal.SIGKILL
     assert_nothing_is_spent_off_the_books(folder)
@@ -148,13 +149,13 @@ ENCRYPTED_KILLS = [
 KILLS_OF_CKKS = [("latch-masked", 4, "after"), ("state", 4, "after")]
 
 
-@pytest.mark.parametrize(
-    ("scheme", "point", "count", "moment"),
-    [
-        *((scheme, *kill) for scheme in ("double-lock", "bfv") for kill in ENCRYPTED_KILLS),
-        *(("ckks", *kill) for kill in KILLS_OF_CKKS),
-    ],
-)
+ALL_ENCRYPTED_KILLS = [
+    *((scheme, *kill) for scheme in ("double-lock", "bfv") for kill in ENCRYPTED_KILLS),
+    *(("ckks", *kill) for kill in KILLS_OF_CKKS),
+]
+
+
+@pytest.mark.parametrize(("scheme", "point", "count", "moment"), thinned(ALL_ENCRYPTED_KILLS, 8))
 def test_so_does_one_whose_sums_the_coordinator_cannot_send_again(folder, point, count, moment):
     assert run_in_a_process(folder, point, count, moment) == -signal.SIGKILL
     assert_nothing_is_spent_off_the_books(folder)

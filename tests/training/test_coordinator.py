@@ -31,6 +31,7 @@ from tests.support.hospitals import (
     training_of,
 )
 from tests.support.liars import LyingAboutItself, far_ahead, led_by_the_second
+from tests.support.thinning import thinned
 from training.attacks.members import FalseDealer
 from training.coordinator import Coordinator
 from training.coordinator_store import CoordinatorStore
@@ -824,7 +825,7 @@ STOPS = [
 ]
 
 
-@pytest.mark.parametrize(("phase", "number"), STOPS)
+@pytest.mark.parametrize(("phase", "number"), thinned(STOPS, 8))
 def test_a_run_stopped_anywhere_is_finished_by_a_new_coordinator_and_restarted_hospitals(open_ward, phase, number):
     ward = open_ward()
     ward.stop_before(phase, number)
@@ -969,7 +970,7 @@ def audited(ward):
     return [finding.reason for finding in audit_folder(ward.folder / "coordinator/transcript", ward.charter).findings]
 
 
-@pytest.mark.parametrize(("phase", "nth", "reached"), STATE_LOST_AT)
+@pytest.mark.parametrize(("phase", "nth", "reached"), thinned(STATE_LOST_AT, 8))
 def test_one_that_lost_its_state_alone_uses_no_number_again_that_its_transcript_has(open_ward, phase, nth, reached):
     ward = open_ward()
     stopped_without_its_state(ward, phase, nth, reached)

@@ -98,7 +98,7 @@ def test_control_one_run_without_noise_or_clipping_is_caught(mode, name):
     assert found.runs[0].guesses.right == found.runs[0].guesses.made
 
 
-@modes
+@pytest.mark.parametrize("mode", ["local", pytest.param("distributed", marks=pytest.mark.slow)])
 def test_control_half_of_the_noise_is_caught(mode):
     found = audit(Terms.usual(mode), Settings(), WEAKENED["noise-halved"].build)
     assert found.together.epsilon > found.claim

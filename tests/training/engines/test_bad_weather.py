@@ -36,7 +36,7 @@ RUNS = {
     "masked": (choices_of(), tabular_spec()),
     "private": (PRIVATE_CHOICES, PRIVATE_TASK),
 }
-FEW, MANY = range(2), range(2, 40)
+FEW, MANY = range(1), range(1, 40)
 
 
 class Watched:

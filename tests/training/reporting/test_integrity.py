@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from msgspec.structs import replace
 
@@ -28,6 +30,7 @@ from tests.support.hospitals import (
 )
 from tests.support.liars import led_by_the_second
 from tests.support.shown_records import evidence_of, found, report, showing, states
+from tests.support.thinning import thinned
 from training.engines.base import Phase
 from training.engines.embedded import DropOut
 from training.privacy_plan import privacy_plan
@@ -250,8 +253,7 @@ def flip_a_byte(path, part):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("epoch", [0, 1, 2])
-@pytest.mark.parametrize("part", [0, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize(("epoch", "part"), thinned([*product([0, 1, 2], [0, 0.3, 0.5, 0.8])], 4))
 def test_of_a_copy_with_a_byte_flipped_it_is_said_that_it_is_damaged_and_nobody_is_accused(finished, epoch, part):
     flip_a_byte(finished.folder / f"coordinator/transcript/epoch-{epoch:06d}.transcript", part)
     told = report(finished)
