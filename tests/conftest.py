@@ -25,7 +25,7 @@ settings.load_profile("suite")
 REPOSITORY = Path(__file__).parent.parent
 # Tests write and sync thousands of small files. In memory that takes no time, and who is killed leaves the same there.
 MEMORY = Path("/dev/shm")
-ROOM = 4 << 30
+ROOM = 2 << 30
 
 
 def pytest_configure() -> None:

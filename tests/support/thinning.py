@@ -9,7 +9,7 @@ import pytest
 
 
 def thinned(cases: Sequence[Any], kept: int) -> list[Any]:
-    """The cases for `pytest.mark.parametrize`: all but ``kept`` of them, spread from first to last, are slow."""
+    """The cases for `pytest.mark.parametrize`: all but ``kept``, two or more, spread from first to last, are slow."""
     often = {round(place * (len(cases) - 1) / (kept - 1)) for place in range(kept)}
     return [case if place in often else _slow(case) for place, case in enumerate(cases)]
 

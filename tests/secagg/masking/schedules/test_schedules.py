@@ -18,14 +18,14 @@ from tests.secagg.masking.schedules.scheduler import Twist, run_schedule
 from tests.secagg.masking.schedules.tally import MANY, run_many
 from tests.secagg.masking.schedules.world import World, under_scheme, with_few_neighbours, with_noise
 
-FEW = 80
+FEW = 120
 
 
 def told(failed):
     return "\n\n".join(str(outcome) for outcome in failed[:3])
 
 
-def test_forty_random_schedules_end_in_exact_sums_or_clean_aborts_and_leak_nothing():
+def test_sixty_random_schedules_end_in_exact_sums_or_clean_aborts_and_leak_nothing():
     tally = run_many(FEW // 2)
     assert not tally.failed, told(tally.failed)
     assert tally.with_a_sum > FEW / 6
