@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.sweep.updates import Reals
 from dp.gaussian import gaussian
 from dp.randomness import secure_generator
+from dp.rounding import round_rows
 from secagg.charter import Charter
 from secagg.encoding import Layout, Ring, Section
 from secagg.encoding.ring import RingVector
@@ -90,11 +91,9 @@ class DistributedNoise:
 
     def __init__(self, charter: Charter) -> None:
         # Only here: they load more than the other modes need.
-        from dp.rounding import round_rows
         from training.noise import ShareOfNoise
         from training.step_vector import StepVector
 
-        self._round, self._generator = round_rows, secure_generator
         self._noise = ShareOfNoise(charter)
         self._codec = StepVector(charter, self._noise.shares)
         self._batch = charter.training.batch_size
@@ -102,8 +101,8 @@ class DistributedNoise:
 
     def encode(self, update: Reals, noise_keys: Sequence[bytes]) -> list[RingVector]:
         """See `Codec`."""
-        shares, generator = self._noise.shares, self._generator()
-        (gradients,) = self._round(update[None] * shares.scale, shares.steps_per_clip, generator)
+        shares, generator = self._noise.shares, secure_generator()
+        (gradients,) = round_rows(update[None] * shares.scale, shares.steps_per_clip, generator)
         elements = self._codec.encode(
             gradients.astype(np.int64), np.zeros(0, np.int64), self._noise.drawn(0, generator)
         )
