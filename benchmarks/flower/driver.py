@@ -1,20 +1,19 @@
 """Times Flower SecAgg+'s own functions. Run by the Python of Flower's environment; imports nothing of secagg.
 
 One JSON object a line on standard input, {"work": ..., "parameters": d, "hospitals": n, "threshold": t, "dropped": k};
-one a line on standard output, seconds by part: wall time, or CPU time if the order has {"clock": "cpu"}, which is given
-in yardsticks too; the best of {"times": k} for all parts but that of unmasking, which takes longest. The functions are
-called in the order in which
-`flwr.client.mod.secure_aggregation.secaggplus_mod` (hospital) and
+on standard output one with the seconds by part: wall time, or CPU time if the order has {"clock": "cpu"}, and of
+rounds yardsticks too. An order with {"seconds": s} is done until so many CPU seconds have gone, each time with an
+answer. Works are "mask", "hospital" (one hospital's part of a round) and "round" (the coordinator's as well). Functions
+are called in the order in which `flwr.client.mod.secure_aggregation.secaggplus_mod` (hospital) and
 `flwr.server.workflow.secure_aggregation.secaggplus_workflow` (coordinator) call them; all neighbours are each other's,
 as in SecAgg. Quantising is a part of its own: what is masked is quantised already.
 """
 
 import json
 import os
-import statistics
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -149,32 +148,59 @@ def time_mask(parties, order):
     return {"mask": seconds, "bytes": sum(len(data) for data in masked)}
 
 
-def time_round(parties, order):
-    """One hospital's part, and the coordinator's; and each part in yardsticks."""
-    clock, times = CLOCKS[order.get("clock", "wall")], order.get("times", 1)
-    pace, seconds, counted = Pace(Yardstick(clock)), Counter(), defaultdict(list)
+class Parts:
+    """How long the parts of a round take, and how many yardsticks."""
 
-    def part(name, work, times=1):
-        """The best of so many times, in yardsticks the median."""
-        spent, counts = [], []
-        for _ in range(times):
-            pace.refresh()
-            taken, result = timed(work, clock)
-            spent.append(taken)
-            pace.note(taken, counts.append)
-        seconds[name] += min(spent)
-        counted[name].append(counts)
+    def __init__(self, clock):
+        self._clock, self._pace = clock, Pace(Yardstick(clock))
+        self._seconds, self._yardsticks = Counter(), Counter()
+
+    def time(self, name, work):
+        """What ``work`` gives; its time is added to what the part took before."""
+
+        def tell(yardsticks):
+            self._yardsticks[name] += yardsticks
+
+        self._pace.refresh()
+        seconds, result = timed(work, self._clock)
+        self._seconds[name] += seconds
+        self._pace.note(seconds, tell)
         return result
 
-    threshold, dropped = order["threshold"], parties[len(parties) - order["dropped"] :]
+    def answer(self):
+        self._pace.settle()
+        return {**self._seconds, "yardsticks": self._yardsticks}
+
+
+def time_hospital(parties, order):
+    """One hospital's part of a round."""
+    parts = Parts(CLOCKS[order.get("clock", "wall")])
+    masked = hospitals_part(parts, parties, order)
+    return {**parts.answer(), "bytes": sum(len(data) for data in masked)}
+
+
+def time_round(parties, order):
+    """One hospital's part, and the coordinator's."""
+    parts = Parts(CLOCKS[order.get("clock", "wall")])
+    masked = hospitals_part(parts, parties, order)
+    coordinators_part(parts, parties, order, masked)
+    return {**parts.answer(), "bytes": sum(len(data) for data in masked)}
+
+
+def hospitals_part(parts, parties, order):
+    """What it sends."""
     floats = np.random.default_rng(1).standard_normal(order["parameters"])
-    part("encode", lambda: quantize([floats], CLIPPING_RANGE, QUANTISATION_RANGE), times)
+    parts.time("encode", lambda: quantize([floats], CLIPPING_RANGE, QUANTISATION_RANGE))
     vector = quantised(order["parameters"])
-    keys, ciphertexts, *_ = part("shares", lambda: share_keys(parties[0], parties, threshold), times)
-    part("shares", lambda: open_shares(keys, ciphertexts), times)
-    masked = part("mask", lambda: mask(parties[0], parties, vector), times)
+    keys, ciphertexts, *_ = parts.time("shares", lambda: share_keys(parties[0], parties, order["threshold"]))
+    parts.time("shares", lambda: open_shares(keys, ciphertexts))
+    return parts.time("mask", lambda: mask(parties[0], parties, vector))
+
+
+def coordinators_part(parts, parties, order, masked):
+    threshold, dropped = order["threshold"], parties[len(parties) - order["dropped"] :]
     survivors = len(parties) - len(dropped)
-    total = part("add", lambda: add_up(masked, survivors), times)
+    total = parts.time("add", lambda: add_up(masked, survivors))
     # The coordinator combines what everybody answered; it is given no more than it needs, which is faster.
     seeds = {party.number: create_shares(party.rd_seed, threshold, len(parties))[:threshold] for party in parties}
     secrets = {party.number: create_shares(party.sk1, threshold, len(parties))[:threshold] for party in dropped}
@@ -185,14 +211,11 @@ def time_round(parties, order):
         # By party: it takes seconds, and the machine is not as fast all the while.
         if owner in dropped:
             shares = secrets[owner.number]
-            part("unmask", lambda: left.append(take_off_pairwise_masks(left.pop(), owner, parties, shares)))  # noqa: B023
+            parts.time("unmask", lambda: left.append(take_off_pairwise_masks(left.pop(), owner, parties, shares)))  # noqa: B023
         else:
             shares = seeds[owner.number]
-            part("unmask", lambda: left.append(take_off_own_mask(left.pop(), shares)))  # noqa: B023
-    part("unmask", lambda: parameters_mod(left.pop(), MOD_RANGE))
-    pace.settle()
-    yardsticks = {name: sum(map(statistics.median, each)) for name, each in counted.items()}
-    return {**seconds, "bytes": sum(len(data) for data in masked), "yardsticks": yardsticks}
+            parts.time("unmask", lambda: left.append(take_off_own_mask(left.pop(), shares)))  # noqa: B023
+    parts.time("unmask", lambda: parameters_mod(left.pop(), MOD_RANGE))
 
 
 def main():
@@ -202,8 +225,11 @@ def main():
         order = json.loads(line)
         if len(parties) != order["hospitals"]:
             parties = [Party(number) for number in range(1, order["hospitals"] + 1)]
-        work = {"mask": time_mask, "round": time_round}[order["work"]]
+        work = {"mask": time_mask, "hospital": time_hospital, "round": time_round}[order["work"]]
+        began = time.process_time()
         print(json.dumps(work(parties, order)), flush=True)
+        while time.process_time() - began < order.get("seconds", 0):
+            print(json.dumps(work(parties, order)), flush=True)
 
 
 if __name__ == "__main__":
