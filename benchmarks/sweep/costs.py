@@ -1,8 +1,9 @@
 """What the parties spent, as costs: the median hospital's, of each hospital's best set-up and best round.
 
 Knows books and statistics. The least of several is what one takes when nobody else uses the machine; a hospital's own
-least, since they take turns, and a round in which none of them is disturbed is rare. Of times in yardsticks the median:
-what disturbs is taken off already, sometimes too much and sometimes too little of it.
+least, since they take turns, and a round in which none of them is disturbed is rare. Of times in yardsticks the mean:
+what disturbs is taken off already, sometimes too much and sometimes too little of it. A core that is shared with
+somebody else's half of the time gives two heaps of times, between which a median jumps.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _hospital(phase: Phase, books: Sequence[Books], hospitals: Collection[int], 
         party="hospital",
         cpu=median("cpu") if kind == "time" else None,
         wall=median("wall") if kind == "time" else None,
-        yardsticks=middle(one.yardsticks for each in spent for one in each) if kind == "time" else None,
+        yardsticks=mean_or_none(one.yardsticks for each in spent for one in each) if kind == "time" else None,
         memory=median("peak") if kind == "memory" else None,
         bytes_up=mean("bytes_up"),
         bytes_down=mean("bytes_down"),
@@ -62,7 +63,7 @@ def _coordinator(phase: Phase, books: Sequence[Books], kind: Kind) -> Cost:
         party="coordinator",
         cpu=min(one.cpu for one in spent) if kind == "time" else None,
         wall=min(one.wall for one in spent) if kind == "time" else None,
-        yardsticks=middle(one.yardsticks for one in spent) if kind == "time" else None,
+        yardsticks=mean_or_none(one.yardsticks for one in spent) if kind == "time" else None,
         memory=min(one.peak for one in spent) if kind == "memory" else None,
         bytes_up=first.bytes_up,
         bytes_down=first.bytes_down,
@@ -71,7 +72,7 @@ def _coordinator(phase: Phase, books: Sequence[Books], kind: Kind) -> Cost:
     )
 
 
-def middle(values: Iterable[float]) -> float | None:
-    """The median; None where one of them is no number."""
-    known = list(values)
-    return None if any(map(math.isnan, known)) else float(statistics.median(known))
+def mean_or_none(values: Iterable[float]) -> float | None:
+    """The mean; None where one of them is no number."""
+    mean = statistics.fmean(values)
+    return None if math.isnan(mean) else mean

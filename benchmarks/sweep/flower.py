@@ -14,7 +14,7 @@ from typing import Final
 
 import benchmarks.flower
 from benchmarks.sweep.case import Case
-from benchmarks.sweep.costs import middle
+from benchmarks.sweep.costs import mean_or_none
 from benchmarks.sweep.measurement import Cost, Kind, Measurement, Party
 from secagg.errors import InputError
 from training.testbed.meter import Phase
@@ -43,7 +43,7 @@ def missing() -> InputError:
 
 
 def measure(case: Case, turn: int, kind: Kind) -> Measurement:
-    """One hospital's part, and the coordinator's: the best of some times, of long ones the only time.
+    """One hospital's part, and the coordinator's.
 
     Raises:
         InputError: ``no-flower``.
@@ -70,7 +70,7 @@ def measure(case: Case, turn: int, kind: Kind) -> Measurement:
             phase=phase,
             party=party,
             cpu=sum(min(one[part] for one in timed) for part in parts),
-            yardsticks=middle(sum(one["yardsticks"][part] for part in parts) for one in timed),
+            yardsticks=mean_or_none(sum(one["yardsticks"][part] for part in parts) for one in timed),
             bytes_up=sent,
         )
 

@@ -1,7 +1,7 @@
 """What the turns of a case come to: the best of its times, and how much they differ.
 
 Knows measurements. The least CPU time of several turns is what the work takes; all else is who else used the machine.
-In yardsticks that is taken off already, and the median counts.
+In yardsticks that is taken off already, and the mean counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Figures:
     """One party's costs in one phase, over all turns.
 
     Attributes:
-        cost: the best times, the median of those in yardsticks, the largest memory.
+        cost: the best times, the mean of those in yardsticks, the largest memory.
         cpu: seconds of each turn that was timed.
     """
 
@@ -80,7 +80,7 @@ def _figures(costs: list[Cost]) -> Figures:
         party=first.party,
         cpu=min(_known(cost.cpu for cost in costs), default=None),
         wall=min(_known(cost.wall for cost in costs), default=None),
-        yardsticks=_middle(_known(cost.yardsticks for cost in costs)),
+        yardsticks=_mean(_known(cost.yardsticks for cost in costs)),
         memory=max(_known(cost.memory for cost in costs), default=None),
         bytes_up=first.bytes_up,
         bytes_down=first.bytes_down,
@@ -90,8 +90,8 @@ def _figures(costs: list[Cost]) -> Figures:
     return Figures(best, _known(cost.cpu for cost in costs))
 
 
-def _middle(values: list[float]) -> float | None:
-    return statistics.median(values) if values else None
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

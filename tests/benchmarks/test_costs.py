@@ -28,11 +28,11 @@ def test_a_hospital_counts_by_its_best_round_though_in_none_all_are_undisturbed(
     assert (coordinator.party, coordinator.cpu) == ("coordinator", 4.0)
 
 
-def test_of_yardsticks_the_middle_of_all_hospitals_and_rounds_counts():
-    rounds = [books({1: 1.0, 2: 5.0}, coordinator=9.0), books({1: 2.0, 2: 6.0}, 1.0), books({1: 3.0, 2: 7.0}, 4.0)]
+def test_of_yardsticks_the_mean_of_all_hospitals_and_rounds_counts():
+    rounds = [books({1: 1.0, 2: 5.0}, coordinator=9.0), books({1: 2.0, 2: 6.0}, 1.0), books({1: 3.0, 2: 13.0}, 5.0)]
     hospital, coordinator = costs_of([], rounds, [1, 2], "time")
-    assert hospital.yardsticks == 40.0
-    assert coordinator.yardsticks == 40.0
+    assert hospital.yardsticks == 50.0
+    assert coordinator.yardsticks == 50.0
 
 
 def test_of_work_too_long_for_yardsticks_seconds_are_known_alone():

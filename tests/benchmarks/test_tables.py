@@ -154,9 +154,9 @@ def test_a_case_that_was_timed_more_often_in_one_run_than_in_the_other_is_told()
     assert compare(WHOLE, WHOLE).turns_changed == []
 
 
-def test_runs_are_compared_by_the_middle_of_their_turns_in_yardsticks():
-    first = run(*(row(MASK, turn, cpu=0.01, yardsticks=count) for turn, count in enumerate((5.0, 1.0, 9.0), 1)))
-    second = run(*(row(MASK, turn, cpu=0.02, yardsticks=count) for turn, count in enumerate((6.0, 5.5, 2.0), 1)))
+def test_runs_are_compared_by_the_mean_of_their_turns_in_yardsticks():
+    first = run(*(row(MASK, turn, cpu=0.01, yardsticks=count) for turn, count in enumerate((4.0, 1.0, 10.0), 1)))
+    second = run(*(row(MASK, turn, cpu=0.02, yardsticks=count) for turn, count in enumerate((6.5, 8.0, 2.0), 1)))
     for one in compare(first, second).ratios:
         assert (one.unit, round(one.ratio, 3), one.within) == ("yardsticks", 1.1, True)
 
