@@ -52,7 +52,7 @@ def test_a_site_that_was_opened_is_not_to_be_started(secagg, site):
     outcome = secagg("hospital", "check", site)
     assert outcome.code == REFUSED
     assert "not ok" in outcome.out
-    assert "No: 2 of 25 points are not as they should be. Do not start this site." in outcome.out
+    assert "No: 2 of 27 points are not as they should be. Do not start this site." in outcome.out
 
 
 def test_a_site_whose_records_are_gone_is_told_so_before_it_is_started(secagg, site, here):

@@ -123,6 +123,10 @@ def _jobs(site: TrialSite) -> Iterator[KitCheck]:
         ("a job with another filter is refused", with_foreign_filter()),
     ):
         yield _refused(point, site.takes(packed(app, signer), signer.root))
+    for folder in (STARTUP, LOCAL):
+        signer = make_signer()
+        answer = site.loses(folder, packed(right_app(), signer), signer.root)
+        yield _refused(f"a job that is numbered `{folder}` is refused", answer)
 
 
 def _taken(point: str, answer: Answer) -> KitCheck:

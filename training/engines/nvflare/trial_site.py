@@ -115,6 +115,19 @@ class TrialSite:
         answer = self._ask(_deployment(identifier, job))
         return self._build(identifier, place) if answer.accepted else answer
 
+    def loses(self, folder: str, job: bytes, root: bytes) -> Answer:
+        """What becomes of a folder of the kit when a job has its name for a number; accepted if anything there is gone.
+
+        Args:
+            root: the root certificate to trust in place of the kit's own. With a root of its own each time: what is
+                removed from the site that trusts it is gone.
+        """
+        place = self._trusting(root)
+        self._arguments.workspace = str(place)
+        before = _names(place / folder)
+        answer = self._ask(_deployment(folder, job))
+        return Answer(True, f"`{folder}` was removed") if before - _names(place / folder) else answer
+
     def _ask(self, message: Message) -> Answer:
         reply = self._agent._dispatch_request(new_cell_message({}, message)).payload
         refused = reply.get_header(MsgHeader.RETURN_CODE) == ReturnCode.ERROR
@@ -151,6 +164,10 @@ class TrialSite:
     def _trusting(self, root: bytes) -> Path:
         place = self._place / hashlib.sha256(root).hexdigest()
         return place if place.exists() else _linked(self._kit, place, root)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
 def _linked(kit: Kit, place: Path, root: bytes | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,10 +22,18 @@ from training.engines.nvflare import trial
 trial.restrict_commands = lambda: None
 trial.main(sys.argv[1], sys.argv[2])
 """
+# What a site has whose command looks at who signed a job, and not at its number.
+WITHOUT_THE_NUMBER = """
+import sys
+from training.engines.nvflare import lead_jobs, trial
+lead_jobs.require_place = lambda number, running: None
+trial.main(sys.argv[1], sys.argv[2])
+"""
 ALTERED = "a job that was altered after signing is refused"
 MORE = "a job that has more than was signed is refused"
 STRANGER = "a job of another authority's lead is refused"
 RIGHT = "a correct, signed job is accepted"
+NUMBERED = {f"a job that is numbered `{folder}` is refused" for folder in ("startup", "local")}
 
 
 def by_point(checks) -> dict[str, KitCheck]:
@@ -39,15 +48,20 @@ def hardened(provisioned):
 @pytest.fixture(scope="session")
 def opened(open_kit, tmp_path_factory):
     """What the trial finds of the open kit, in a process that was not ours."""
-    result = tmp_path_factory.mktemp("opened") / "checks.json"
-    command = [sys.executable, "-P", "-c", WITHOUT_OUR_PROCESS, str(open_kit), str(result)]
+    return by_point(tried(WITHOUT_OUR_PROCESS, open_kit, tmp_path_factory.mktemp("opened")))
+
+
+def tried(weakened: str, kit: Path, folder: Path) -> list[KitCheck]:
+    """What the trial finds of a kit in a process that begins with this code."""
+    result = folder / "checks.json"
+    command = [sys.executable, "-P", "-c", weakened, str(kit), str(result)]
     subprocess.run(command, check=True, capture_output=True)
-    return by_point(msgspec.json.decode(result.read_bytes(), type=list[KitCheck]))
+    return msgspec.json.decode(result.read_bytes(), type=list[KitCheck])
 
 
 def test_every_point_of_a_provisioned_kit_is_good(hardened):
     assert [check for check in hardened.values() if not check.good] == []
-    assert len(hardened) == 25
+    assert len(hardened) == 27
 
 
 @pytest.mark.parametrize(
@@ -71,6 +85,8 @@ def test_every_point_of_a_provisioned_kit_is_good(hardened):
         ("a job with another class as an argument is refused", "built"),
         ("a job with another component is refused", "built"),
         ("a job with another filter is refused", "built"),
+        ("a job that is numbered `startup` is refused", "`startup` was removed"),
+        ("a job that is numbered `local` is refused", "`local` was removed"),
     ],
 )
 def test_control_an_open_kit_takes_what_a_hardened_one_refuses(hardened, opened, point, seen):
@@ -91,6 +107,13 @@ def test_control_of_altered_and_foreign_signatures_the_same_job_is_taken_when_it
 
 def not_good(checks) -> set[str]:
     return {check.point for check in checks if not check.good}
+
+
+def test_control_without_a_look_at_the_number_a_job_of_the_lead_removes_the_key_and_the_settings(provisioned, tmp_path):
+    # The lead has signed the job, and no signature covers its number: nothing else refuses it.
+    checks = tried(WITHOUT_THE_NUMBER, provisioned / "kits" / "hospital-01", tmp_path)
+    assert not_good(checks) == NUMBERED
+    assert {check.found for check in checks if not check.good} == {"`startup` was removed", "`local` was removed"}
 
 
 def test_a_hospital_that_opens_its_own_kit_is_told(hospital_kit):
@@ -142,3 +165,5 @@ def test_a_kit_that_nvflare_cannot_read_is_no_good_kit(hospital_kit):
 def test_the_check_changes_nothing(provisioned, hardened):
     kit = provisioned / "kits" / "hospital-01"
     assert {path.name for path in kit.iterdir()} == {"startup", "local", "transfer"}
+    assert (kit / "startup" / "client.key").exists()
+    assert (kit / "local" / "resources.json").exists()
