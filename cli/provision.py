@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.identity import passphrase_option
-from cli.output import console, json_option, print_json
+from cli.output import console, json_option, print_json, warn
 from cli.paths import FOLDER
+from secagg.charter.cautions import Caution
 from secagg.charter.folder import read_verified
 from secagg.passphrase import read_passphrase
 from training.engines.nvflare.provisioning import DEFAULT_PORT, KITS, STATE, Address, MadeKit, provision
@@ -45,10 +46,14 @@ def provision_command(
     Example:
       secagg charter provision charter --host sum.example.org --port 8002 --out provisioned
     """
-    made = provision(read_verified(folder), Address(host, port), out, read_passphrase(passphrase_file))
+    warnings: list[Caution] = []
+    passphrase = read_passphrase(passphrase_file)
+    made = provision(read_verified(folder), Address(host, port), out, passphrase, warnings.append)
     if as_json:
-        print_json({"kits": [_plain(entry) for entry in made], "state": str(out / STATE)} | _of_authority(made))
+        result = {"kits": [_plain(entry) for entry in made], "state": str(out / STATE), "warnings": warnings}
+        print_json(result | _of_authority(made))
         return
+    warn(warnings)
     console.print(_table(made, out / KITS))
     authority = _of_authority(made)
     click.echo(f"root certificate  SHA-256 {authority['authority']}")

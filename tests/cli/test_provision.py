@@ -25,6 +25,17 @@ def test_as_json_each_kit_has_its_place_its_owner_and_its_end(secagg, signed):
     assert [kit["role"] for kit in result["kits"]] == ["hospital", "hospital", "hospital", "server", "admin"]
     assert all(kit["expires"] < result["authority_expires"] for kit in result["kits"])
     assert len(result["authority"].split(":")) == 32
+    assert result["warnings"] == []
+
+
+def test_what_a_killed_one_has_left_is_told_and_removed(secagg, signed, here):
+    left = here / "provisioned/.provisioning-abcdefgh"
+    left.mkdir(parents=True)
+    outcome = secagg(*PROVISION)
+    assert outcome.code == 0
+    assert "private keys" in outcome.err
+    assert outcome.err.endswith("[provisioning-left]\n")
+    assert not left.exists()
 
 
 def test_a_charter_that_nobody_has_signed_is_not_provisioned(secagg, drafted, here):

@@ -23,11 +23,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from secagg.errors import InputError
-from secagg.files import PRIVATE, create_atomically, read_bounded
+from secagg.files import PRIVATE, create_atomically, read_bounded, remove_leftovers, sync, unwritable, write_atomically
 from secagg.identity import ENCRYPTED
 
 KEY_FILE: Final = "root-ca.key"
 CERTIFICATE_FILE: Final = "root-ca.pem"
+# The certificate, until its key is there: who is killed in between has half of a pair, which nobody takes for lost.
+_PENDING: Final = "root-ca.pem.new"
 _LARGEST: Final = 64 * 1024
 _ANEW: Final = "move it away and provision again: every party then needs a new kit."
 
@@ -45,29 +47,38 @@ class Authority:
 
 
 def holds_authority(state: Path) -> bool:
-    """Whether there is an authority in ``state``: what is provisioned again has the same."""
-    return (state / KEY_FILE).exists()
+    """Whether there is an authority in ``state``, whole or not: what is provisioned again has the same."""
+    return (state / KEY_FILE).exists() or (state / CERTIFICATE_FILE).exists()
 
 
 def save_authority(authority: Authority, state: Path, passphrase: bytes | None) -> None:
     """Write a new authority into ``state``, the key 0600, encrypted if a passphrase is given.
 
+    Cut off anywhere, there is none in ``state``, or one that `load_authority` gives. For who alone writes there.
+
     Raises:
         InputError: ``exists``, ``unwritable``.
     """
     encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    create_atomically(state / CERTIFICATE_FILE, authority.certificate_pem())
     pem = authority.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in (_PENDING, KEY_FILE):
+        remove_leftovers(state / name)
+    write_atomically(state / _PENDING, authority.certificate_pem())
     create_atomically(state / KEY_FILE, pem, PRIVATE)
+    _complete(state)
 
 
 def load_authority(state: Path, passphrase: bytes | None) -> Authority:
     """The authority in ``state``.
 
     Raises:
-        InputError: ``unreadable``, ``wrong-passphrase``, ``bad-authority`` if it is none.
+        InputError: ``unreadable``, ``wrong-passphrase``, ``bad-authority`` if it is none, ``unwritable``.
     """
+    if not (state / KEY_FILE).exists():
+        raise _bad(state)
+    if not (state / CERTIFICATE_FILE).exists():
+        _complete(state)
     try:
         certificate = x509.load_pem_x509_certificate(read_bounded(state / CERTIFICATE_FILE, _LARGEST))
     except ValueError as error:
@@ -76,6 +87,17 @@ def load_authority(state: Path, passphrase: bytes | None) -> Authority:
     if not isinstance(key, RSAPrivateKey) or key.public_key() != certificate.public_key():
         raise _bad(state)
     return Authority(certificate, key)
+
+
+def _complete(state: Path) -> None:
+    """Give the certificate its name, with its key there."""
+    try:
+        (state / _PENDING).rename(state / CERTIFICATE_FILE)
+        sync(state)
+    except FileNotFoundError as error:
+        raise _bad(state) from error
+    except OSError as error:
+        raise unwritable(state / CERTIFICATE_FILE, error) from error
 
 
 def _read_key(state: Path, passphrase: bytes | None) -> PrivateKeyTypes:

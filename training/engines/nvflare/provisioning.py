@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
+import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +21,9 @@ from typing import Any, Final
 import msgspec
 
 from secagg.charter import VerifiedCharter
+from secagg.charter.cautions import Caution
 from secagg.errors import InputError, SecaggError
-from secagg.files import PRIVATE, write_atomically
+from secagg.files import PRIVATE, lock, unwritable, write_atomically
 from training.engines.nvflare.authority import Authority, holds_authority, load_authority, save_authority
 from training.engines.nvflare.extra import require_nvflare
 from training.engines.nvflare.hardening import close_permissions, harden_admin, harden_hospital, harden_server
@@ -39,6 +43,10 @@ PROJECT_FILE: Final = "project.yml"
 STATE: Final = "state"
 KITS: Final = "kits"
 COORDINATOR_KITS: Final = Path("coordinator")
+
+# Where kits are made, in folders that nobody else can read. What follows is what mkdtemp draws.
+_WORKING: Final = ".provisioning"
+_WORKING_FOLDER: Final = re.compile(re.escape(_WORKING) + "-[a-z0-9_]{8}")
 
 # As long as a consortium may last; the certificates that it signs are NVFlare's usual 360 days.
 _ROOT_DAYS: Final = 3650
@@ -74,32 +82,38 @@ class MadeKit:
 
 
 def provision(
-    verified: VerifiedCharter, address: Address, out: Path, passphrase: bytes | None = None
+    verified: VerifiedCharter,
+    address: Address,
+    out: Path,
+    passphrase: bytes | None = None,
+    on_warning: Callable[[Caution], None] = lambda _: None,
 ) -> tuple[MadeKit, ...]:
     """Make a kit for every member, and the coordinator's two, below ``out / "kits"``.
 
     The first time makes an authority in ``out / "state"``, its key encrypted if there is a passphrase; afterwards the
-    kits come from the authority that is there, with new keys: that is how certificates are renewed.
+    kits come from the authority that is there, with new keys: that is how certificates are renewed. Cut off, it can be
+    repeated.
+
+    Args:
+        on_warning: told of what one that was killed has left, and that it was removed.
 
     Raises:
         InputError: ``extra-missing``; ``exists`` if there are kits already; ``wrong-passphrase``, ``bad-authority``;
-            ``unwritable``.
+            ``state-in-use`` if another process makes kits there; ``unwritable``.
         SecaggError: ``provisioning-failed``, with what NVFlare said.
     """
     require_nvflare()
     kits, state = out / KITS, out / STATE
-    if kits.exists():
-        raise InputError(
-            "exists",
-            f"{kits} exists already and is left as it is.",
-            culprit=str(kits),
-            remedy="Move it away to have new kits from the same authority, or choose another folder.",
-        )
+    _require_no_kits(kits)
     members = [member.name for member in verified.charter.members]
     project = _project(len(members), address)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".provisioning-", dir=out) as temporary:
+    with contextlib.ExitStack() as held:
+        held.callback(os.close, lock(out / _WORKING))
+        # Another process may have made them since.
+        _require_no_kits(kits)
         existing = load_authority(state, passphrase) if holds_authority(state) else None
+        _remove_left(out, on_warning)
+        temporary = held.enter_context(tempfile.TemporaryDirectory(prefix=f"{_WORKING}-", dir=out))
         made, authority = _run_nvflare(project, Path(temporary), existing)
         if existing is None:
             save_authority(authority, state, passphrase)
@@ -112,6 +126,35 @@ def provision(
     recipients = [*members, "coordinator", "coordinator"]
     folders = [kit.relative_to(Path(temporary) / KITS) for kit in arranged]
     return tuple(MadeKit(who, read_kit(kits / folder)) for who, folder in zip(recipients, folders, strict=True))
+
+
+def _require_no_kits(kits: Path) -> None:
+    if kits.exists():
+        raise InputError(
+            "exists",
+            f"{kits} exists already and is left as it is.",
+            culprit=str(kits),
+            remedy="Move it away to have new kits from the same authority, or choose another folder.",
+        )
+
+
+def _remove_left(out: Path, on_warning: Callable[[Caution], None]) -> None:
+    """Remove the folders in which kits were being made by processes that were killed. For who has the lock."""
+    for path in sorted(out.iterdir()):
+        if _WORKING_FOLDER.fullmatch(path.name) is None or path.is_symlink() or not path.is_dir():
+            continue
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        on_warning(
+            Caution(
+                "provisioning-left",
+                f"Kits were being made in {path} when the process was killed. They were handed out to nobody, and the "
+                "folder, with their private keys, is removed now.",
+                f"If somebody else may have read it, move {out / STATE} and the new kits away, and provision again.",
+            )
+        )
 
 
 def _project(hospitals: int, address: Address) -> dict[str, Any]:
@@ -140,11 +183,12 @@ def _project(hospitals: int, address: Address) -> dict[str, Any]:
 def _run_nvflare(project: dict[str, Any], workspace: Path, existing: Authority | None) -> tuple[Path, Authority]:
     """Where NVFlare put the kits, and the authority that signed them. Nothing is read from or sent to the network."""
     from nvflare.lighter.constants import CtxKey
-    from nvflare.lighter.impl.cert import CertBuilder
     from nvflare.lighter.impl.static_file import StaticFileBuilder
     from nvflare.lighter.impl.workspace import WorkspaceBuilder
     from nvflare.lighter.provision import prepare_project
     from nvflare.lighter.provisioner import Provisioner
+
+    from training.engines.nvflare.certificates import ForgetfulCertBuilder
 
     # NVFlare adds to the dictionary that it is given.
     prepared = prepare_project(msgspec.yaml.decode(msgspec.yaml.encode(project)))
@@ -154,7 +198,7 @@ def _run_nvflare(project: dict[str, Any], workspace: Path, existing: Authority |
     builders = [
         WorkspaceBuilder(["master_template.yml"]),
         StaticFileBuilder(config_folder="config", scheme="grpc", require_signed_jobs=True),
-        CertBuilder(root_valid_days=_ROOT_DAYS),
+        ForgetfulCertBuilder(root_valid_days=_ROOT_DAYS),
     ]
     # It prints tracebacks; what went wrong is in the context too.
     with contextlib.redirect_stderr(io.StringIO()):

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from secagg.charter.folder import write_charter, write_signatures
 from secagg.charter.sections import MOST_MEMBERS
 from secagg.errors import InputError
+from secagg.files import lock
 from training.engines.nvflare.authority import load_authority
 from training.engines.nvflare.kit import Role, read_kit
 from training.engines.nvflare.provisioning import Address, provision
 
 PRIVATE_KEY = b"PRIVATE KEY"
+PASSPHRASE = b"correct horse"
+# Killed when the kits are there and lack their signatures.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from secagg.charter.folder import read_verified
+from training.engines.nvflare import certificates, provisioning
+{weakened}
+provisioning._sign = lambda kit, authority: os.kill(os.getpid(), signal.SIGKILL)
+charter, address = read_verified(Path(sys.argv[1])), provisioning.Address("sum.example.org")
+provisioning.provision(charter, address, Path(sys.argv[2]), b"correct horse")
+"""
+NVFLARE_S_OWN = "del certificates.ForgetfulCertBuilder.finalize"
 
 
 def kits_of(folder: Path) -> list[Path]:
@@ -70,7 +90,8 @@ def test_only_this_account_can_read_kits_and_state(provisioned):
 
 
 def test_nothing_else_is_left_behind(provisioned):
-    assert {path.name for path in provisioned.iterdir()} == {"kits", "state", "project.yml"}
+    assert {path.name for path in provisioned.iterdir()} == {"kits", "state", "project.yml", ".provisioning.lock"}
+    assert {path.name for path in (provisioned / "state").iterdir()} == {"root-ca.key", "root-ca.pem"}
     assert not list(provisioned.rglob("*.sh"))
     assert not list(provisioned.rglob("*.default"))
 
@@ -144,3 +165,89 @@ def test_a_server_has_room_for_the_members_of_any_charter_and_a_job_store_of_its
     text = (provisioned / "kits/coordinator/server/local/resources.json").read_text()
     assert json.loads(text)["servers"][0]["max_num_clients"] == MOST_MEMBERS
     assert "/tmp" not in text
+
+
+# Cut off
+
+
+def killed(verified, folder: Path, weakened: str = "") -> Path:
+    """What a provisioning leaves that is killed at work."""
+    write_charter(folder / "charter", verified.charter)
+    write_signatures(folder / "charter", verified.signatures)
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        KILLED.format(weakened=weakened),
+        str(folder / "charter"),
+        str(folder / "out"),
+    ]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
+    return folder / "out"
+
+
+def left_in(out: Path) -> list[Path]:
+    return list(out.glob(".provisioning-*"))
+
+
+def keys_in_clear(folder: Path) -> list[object]:
+    """The public part of every key in a folder that needs no passphrase, be it in PEM or in JSON with PEM in it."""
+    blocks = []
+    for path in folder.rglob("*"):
+        text = path.read_bytes().replace(b"\\n", b"\n") if path.is_file() else b""
+        blocks += re.findall(
+            rb"-----BEGIN (?:RSA )?PRIVATE KEY-----.*?-----END (?:RSA )?PRIVATE KEY-----", text, re.DOTALL
+        )
+    return [load_pem_private_key(block, None).public_key().public_numbers() for block in blocks]
+
+
+def test_what_one_that_was_killed_has_left_is_removed_and_told(verified, tmp_path):
+    out = killed(verified, tmp_path)
+    (left,) = left_in(out)
+    assert keys_in_clear(left)
+    root, told = load_authority(out / "state", PASSPHRASE), []
+    made = provision(verified, Address("sum.example.org"), out, PASSPHRASE, told.append)
+    assert left_in(out) == []
+    (caution,) = told
+    assert caution.code == "provisioning-left"
+    assert str(left) in caution.message
+    certificate = x509.load_pem_x509_certificate((made[0].kit.startup / "rootCA.pem").read_bytes())
+    assert certificate == root.certificate
+
+
+def test_the_authority_s_key_is_nowhere_in_clear_where_there_is_a_passphrase(verified, tmp_path):
+    out = killed(verified, tmp_path)
+    root = load_authority(out / "state", PASSPHRASE).key.public_key().public_numbers()
+    assert root not in keys_in_clear(out)
+
+
+def test_control_nvflare_s_own_maker_of_certificates_leaves_it_in_clear(verified, tmp_path):
+    out = killed(verified, tmp_path, NVFLARE_S_OWN)
+    root = load_authority(out / "state", PASSPHRASE).key.public_key().public_numbers()
+    assert root in keys_in_clear(out)
+
+
+def test_what_another_process_makes_just_now_is_left_alone(verified, tmp_path):
+    working = tmp_path / ".provisioning-abcdefgh"
+    working.mkdir()
+    held = lock(tmp_path / ".provisioning")
+    with pytest.raises(InputError) as refused:
+        provision(verified, Address("localhost"), tmp_path)
+    os.close(held)
+    assert refused.value.reason == "state-in-use"
+    assert working.exists()
+
+
+def test_nothing_is_removed_but_folders_that_provisioning_makes(verified, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    others = [tmp_path / name for name in (".provisioning-old", ".provisioning", "provisioning-abcdefgh", ".kits")]
+    for folder in others:
+        folder.mkdir()
+    link, file = tmp_path / ".provisioning-link0000", tmp_path / ".provisioning-file0000"
+    link.symlink_to(elsewhere)
+    file.write_text("no folder")
+    told = []
+    provision(verified, Address("localhost"), tmp_path, on_warning=told.append)
+    assert told == []
+    assert all(path.exists() for path in (*others, elsewhere, link, file))
