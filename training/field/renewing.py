@@ -66,6 +66,9 @@ def renew_hospital(
         held.enter_context(alone(site.path))
         # A job's process may still be at work when the site's own has ended.
         held.callback(os.close, lock(site.attending))
+        # Before all is checked: one that was cut off may have left the site without what is checked.
+        for folder in (site.kit, site.charter):
+            _put_back(folder)
         charter, entries = _checked(site, following, check_kit, on_warning)
         if following.policy:
             write_atomically(site.folder.policy, read_bounded(following.policy, LARGEST_POLICY), PRIVATE)
@@ -114,13 +117,9 @@ def _policy(site: HospitalSite, following: NextCharter) -> Policy:
 
 
 def _replace(path: Path, fill: Callable[[Path], None]) -> None:
-    """Put another folder in the place of one; cut off, the next time goes on from the old one."""
-    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    """Put another folder in the place of one; cut off, `_put_back` goes back to the old one."""
+    new, old = _beside(path)
     try:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
         fill(new)
         path.rename(old)
         new.rename(path)
@@ -128,3 +127,21 @@ def _replace(path: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _put_back(path: Path) -> None:
+    """Go back to the folder that `_replace` had moved away when it was cut off, and remove what it left."""
+    new, old = _beside(path)
+    try:
+        if old.exists() and not path.exists():
+            old.rename(path)
+            sync(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Where `_replace` has the new folder until it is whole, and the old one until the new one is in its place."""
+    return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")

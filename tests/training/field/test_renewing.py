@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -48,6 +49,16 @@ def reason(operation, *arguments):
     with pytest.raises(SecaggError) as refusal:
         operation(*arguments)
     return refusal.value.reason
+
+
+class KilledError(BaseException):
+    """As if nothing were done any more."""
+
+
+def require_folder(folder: Path, _number: int) -> None:
+    """Of what a kit has to be, that it is there."""
+    if not folder.is_dir():
+        raise InputError("no-kit", f"{folder} holds no start-up kit.", culprit=str(folder))
 
 
 def digest_of(following):
@@ -171,6 +182,39 @@ def test_cut_off_between_two_moves_it_can_be_repeated(trained, following, monkey
     renew_hospital(site, following, any_kit)
     assert read_verified(site.charter).digest.hex() == digest_of(following)
     assert not list(site.path.glob(".charter*"))
+
+
+@pytest.mark.parametrize("given_again", [True, False])
+def test_killed_while_the_kit_is_replaced_it_can_be_repeated_with_that_kit_or_without(
+    trained, following, tmp_path, monkeypatch, given_again
+):
+    site, kit = trained.hospitals[1], tmp_path / "kit-2"
+    kit.mkdir()
+    (kit / "new.json").write_text("{}")
+    rename = Path.rename
+
+    def until_the_new_one_is_to_take_its_place(source, target):
+        if source.name == ".kit.new":
+            raise KilledError
+        return rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", until_the_new_one_is_to_take_its_place)
+        with pytest.raises(KilledError):
+            renew_hospital(site, dataclasses.replace(following, kit=kit), any_kit)
+    assert not site.kit.exists()
+    renew_hospital(site, dataclasses.replace(following, kit=kit if given_again else None), require_folder)
+    assert [path.name for path in site.kit.iterdir()] == (["new.json"] if given_again else ["startup"])
+    assert not list(site.path.glob(".kit*"))
+
+
+def test_an_old_kit_that_one_that_was_killed_has_left_is_removed_also_where_no_kit_is_given(trained, following):
+    """There is a private key in it."""
+    site = trained.hospitals[1]
+    for name in (".kit.old", ".kit.new"):
+        (site.path / name).mkdir()
+    renew_hospital(site, following, require_folder)
+    assert not list(site.path.glob(".kit*"))
 
 
 def test_a_coordinator_s_folder_serves_one_charter(trained, following):
