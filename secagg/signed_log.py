@@ -36,6 +36,9 @@ CREATE TABLE IF NOT EXISTS entries (
     signature BLOB NOT NULL
 ) STRICT
 """
+# As SQLite keeps it, but for white space.
+_KEPT: Final = _SCHEMA.replace("IF NOT EXISTS ", "").split()
+_HOLDS: Final = "SELECT type, name, sql FROM sqlite_schema WHERE lower(name) = 'entries' OR type IN ('view', 'trigger')"
 NOT_SIGNED: Final = "its signature is not this site's over its content"
 # What SQLite says when it makes its files and there is no room: no sign of damage.
 _DISK_IS_FULL: Final = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE"})
@@ -315,7 +318,7 @@ def signer_of(path: Path, keys: Iterable[bytes], kind: LogKind[EntryT]) -> bytes
             first = next(rows, None)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise kind.damaged(path, error) from error
-    if first is None or not all(isinstance(column, bytes) for column in first[1:]):
+    if first is None or not isinstance(first[1], bytes) or not _is_signature(first[2]):
         return None
     signed = [(kind.chain_hash(first[1]), first[2])]
     return next((key for key in keys if kind.first_unsigned(signed, key) is None), None)
@@ -335,10 +338,22 @@ def _rows(
 ) -> Generator[tuple[int, bytes, bytes], None, None]:
     """One by one: a long log is never in memory as it is in the file."""
     try:
+        _require_own_table(database)
         yield from database.execute("SELECT sequence, body, signature FROM entries ORDER BY sequence")
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         # SQLite quotes a damaged schema in its message, and Python reads that as UTF-8.
         raise kind.damaged(path, error) from error
+
+
+def _require_own_table(database: sqlite3.Connection) -> None:
+    """Refuse entries that are not rows of the file: a view can have rows without end, which SQLite sorts on the disk.
+
+    Raises:
+        sqlite3.DatabaseError
+    """
+    found = database.execute(_HOLDS).fetchmany(2)
+    if [(kind, name, str(sql).split()) for kind, name, sql in found] != [("table", "entries", _KEPT)]:
+        raise sqlite3.DatabaseError("its entries are not in the one table that a log has")
 
 
 def _verified(
@@ -373,7 +388,7 @@ def _chained(
             entry = msgspec.json.decode(body, type=kind.entry)
         except (TypeError, *MALFORMED) as error:
             raise kind.altered(path, number, NOT_SIGNED) from error
-        if not isinstance(signature, bytes) or len(signature) != SIGNATURE_SIZE:
+        if not _is_signature(signature):
             raise kind.altered(path, number, NOT_SIGNED)
         if (sequence, entry.sequence) != (number, number):
             raise kind.altered(path, number, "an entry before it is missing")
@@ -383,3 +398,8 @@ def _chained(
             raise kind.altered(path, number, "it is not in canonical form")
         previous = kind.chain_hash(body)
         yield entry, previous, signature
+
+
+def _is_signature(column: object) -> bool:
+    """Whether what a file has in the place of a signature has the form of one."""
+    return isinstance(column, bytes) and len(column) == SIGNATURE_SIZE

@@ -20,6 +20,8 @@ from secagg.files import PRIVATE, unreadable, unwritable
 _NOT_OPENED: Final = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 # What was written last may be in one of these and not yet in the file itself.
 _NOT_YET_MERGED: Final = ("-wal", "-journal")
+# More bytes than any field of a site's files has: of a file from elsewhere no larger one is read.
+_LARGEST_FIELD: Final = 1 << 24
 # Pages after which SQLite writes its log from the start again. Until then each commit makes the file longer, which the
 # file system has to note too: that takes half as long again of CPU, and twice the time.
 _LOG_PAGES: Final = 100
@@ -59,6 +61,9 @@ def connect_to_write(path: Path, *schema: str) -> sqlite3.Connection:
 def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that only reads, and sees all that was written.
 
+    The file may be anybody's: what its schema defines calls no function that is not harmless, and a field larger than
+    any of a site's is an error. That what is read is a table, and no view, is for the caller to look at.
+
     To read beside a writer, SQLite makes a file of its own there. Where it cannot, nobody writes either, and the file
     is read as one that never changes; not so if a part of it is still in another file, which would go unread.
 
@@ -95,6 +100,8 @@ def _connected(path: Path) -> sqlite3.Connection:
 def _tried(address: str) -> sqlite3.Connection:
     database = sqlite3.connect(address, uri=True)
     try:
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_FIELD)
+        database.execute("PRAGMA trusted_schema = OFF")
         # Nothing is opened before something is read.
         database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except BaseException:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from functools import partial
 
 import msgspec
@@ -124,6 +126,23 @@ def test_an_egress_log_that_was_altered_or_is_of_nobody_is_refused(audit, finish
     audit(finished, "--egress", f"nobody={path}").failed(UNUSABLE, "unknown-member", "nobody")
     overwrite(path, alter_body(rows(path), 3))
     audit(finished, "--egress", f"h2={path}").failed(TAMPERING, "egress-altered")
+
+
+def test_a_log_whose_first_signature_is_none_was_altered(audit, finished):
+    path = finished / "hospitals/h2/egress.sqlite"
+    ((sequence, body, _), *later) = rows(path)
+    overwrite(path, [(sequence, body, bytes(63)), *later])
+    audit(finished, "--egress", f"h2={path}").failed(TAMPERING, "egress-altered", "Entry 1")
+
+
+def test_a_log_that_is_a_view_and_no_table_is_damaged(audit, finished, tmp_path):
+    path = tmp_path / "egress.sqlite"
+    with closing(sqlite3.connect(path)) as database, database:
+        counted = "WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 99999)"
+        database.execute(
+            f"CREATE VIEW entries AS {counted} SELECT -n AS sequence, n AS body, n AS signature FROM counted"
+        )
+    audit(finished, "--egress", f"h2={path}").failed(TAMPERING, "egress-damaged", path)
 
 
 def test_a_log_that_was_given_in_anothers_name_is_a_mistake_and_no_tampering(audit, secagg, finished, tmp_path):

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from secagg import signature_batch
+from secagg import signature_batch, signed_log
 from secagg.errors import InputError, TamperingError
 from secagg.identity import Identity
-from secagg.signed_log import FIRST_PREVIOUS, LogEntry, LogKind, SignedLog, read_log
+from secagg.signed_log import FIRST_PREVIOUS, LogEntry, LogKind, SignedLog, read_log, signer_of
 from tests.support.errors import error_of
 from tests.support.log_rows import overwrite, rows
 
@@ -322,3 +322,58 @@ def test_a_missing_log_is_unreadable_and_is_not_made_by_reading(path, site):
 def test_a_folder_in_its_place_is_unwritable(path, site):
     path.mkdir()
     assert error_of(Diary, path, site).reason == "unwritable"
+
+
+# Files of others
+
+ROWS = 20_000
+VIEW = f"""CREATE VIEW entries AS
+    WITH RECURSIVE counted (number) AS (SELECT {ROWS} UNION ALL SELECT number - 1 FROM counted WHERE number > 1)
+    SELECT number AS sequence, zeroblob(1000) AS body, zeroblob(64) AS signature FROM counted"""
+OURS = signed_log._SCHEMA
+UNLIKE_A_LOG = {
+    "a view": [VIEW],
+    "a view that has its name in capitals": [VIEW.replace("VIEW entries", "VIEW ENTRIES")],
+    "a table that is to be sorted": [OURS.replace("INTEGER PRIMARY KEY", "INTEGER")],
+    "a view beside its table": [OURS, VIEW.replace("VIEW entries", "VIEW others")],
+    "a trigger": [OURS, "CREATE TRIGGER noticed AFTER INSERT ON entries BEGIN DELETE FROM entries; END"],
+    "no table": ["CREATE TABLE others (sequence INTEGER PRIMARY KEY)"],
+}
+
+
+def made_of(path, schema):
+    with closing(sqlite3.connect(path)) as database, database:
+        for statement in schema:
+            database.execute(statement)
+
+
+@pytest.mark.parametrize("schema", UNLIKE_A_LOG.values(), ids=UNLIKE_A_LOG)
+def test_a_file_whose_entries_are_not_the_rows_of_a_logs_table_is_damage_and_nothing_of_it_is_read(path, site, schema):
+    made_of(path, schema)
+    for call, arguments in ((read_log, (path, site.public_key, DIARY)), (signer_of, (path, [site.public_key], DIARY))):
+        found = error_of(call, *arguments)
+        assert (found.reason, found.culprit) == ("diary-damaged", str(path))
+        assert "not in the one table that a log has" in found.message
+
+
+def test_control_without_a_look_at_the_schema_a_small_file_is_read_as_twenty_megabytes(path, site, monkeypatch):
+    made_of(path, [VIEW])
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(signed_log, "_require_own_table", lambda _database: None)
+    with signed_log.opened_to_read(path) as database:
+        assert sum(len(body) for _, body, _ in signed_log._rows(database, path, DIARY)) == 1000 * ROWS
+
+
+def test_a_field_that_is_larger_than_any_entry_is_damage(path, site):
+    made_of(path, [OURS, "INSERT INTO entries VALUES (1, zeroblob(20000000), zeroblob(64))"])
+    assert error_of(read_log, path, site.public_key, DIARY).reason == "diary-damaged"
+
+
+@pytest.mark.parametrize("signature", [b"", bytes(63), bytes(65)], ids=len)
+def test_whose_log_it_is_is_not_known_where_the_first_signature_is_none(diary, path, site, signature):
+    diary.note("a")
+    ((sequence, body, _),) = rows(path)
+    assert signer_of(path, [site.public_key], DIARY) == site.public_key
+    overwrite(path, [(sequence, body, signature)])
+    assert signer_of(path, [site.public_key], DIARY) is None
+    assert error_of(read_log, path, site.public_key, DIARY).culprit == "entry 1"
