@@ -95,8 +95,11 @@ def transcript_files(folder: Path) -> tuple[Path, ...]:
 
 
 def stray_files(folder: Path) -> tuple[Path, ...]:
-    """Files whose names look like a transcript's and are not: else an epoch could have a second file."""
-    return tuple(sorted(path for path in folder.glob(_PATTERN) if not _is_named_rightly(path)))
+    """What looks like a transcript by its name and is none: else an epoch could have a second file.
+
+    So is a link, a folder or a pipe with the right name: a link can be turned to another file, or to one elsewhere.
+    """
+    return tuple(sorted(path for path in folder.glob(_PATTERN) if not _is_one(path)))
 
 
 def epoch_of(path: Path) -> int:
@@ -210,7 +213,7 @@ def require_grown_from(noted: FileCheckpoint, folder: Path) -> None:
         TamperingError: ``transcript-altered``.
     """
     path = folder / noted.name
-    if not path.exists() or path.stat().st_size < noted.bytes or _sha256(path, noted.bytes) != noted.sha256:
+    if not _is_one(path) or path.stat().st_size < noted.bytes or _sha256(path, noted.bytes) != noted.sha256:
         raise TamperingError(
             "transcript-altered",
             f"{path} is not the file that hospitals have signed for: it was altered, cut off or removed.",
@@ -236,8 +239,12 @@ def _sha256(path: Path, size: int) -> str:
 
 
 def _regular_files(folder: Path) -> list[Path]:
-    named = (path for path in folder.glob(_PATTERN) if _is_named_rightly(path))
-    return sorted((path for path in named if path.is_file() and not path.is_symlink()), key=epoch_of)
+    return sorted((path for path in folder.glob(_PATTERN) if _is_one(path)), key=epoch_of)
+
+
+def _is_one(path: Path) -> bool:
+    """Whether it is an epoch's transcript, by its name and as a file."""
+    return _is_named_rightly(path) and path.is_file() and not path.is_symlink()
 
 
 def _cut(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from secagg.charter import NeighbourGraph, VerifiedCharter
-from secagg.errors import InputError, RemoteProtocolError
+from secagg.errors import InputError, RemoteProtocolError, TamperingError
 from secagg.graph import smallest_graph
 from secagg.masking import MaskingServer, Purpose, Session, kdf
 from secagg.masking.asked import Asked
@@ -17,7 +18,7 @@ from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent,
 from secagg.masking.messages import Advertise, EncryptedSum, ResponderReveal, Sum
 from secagg.transcript import AROUND, TranscriptWriter, audit_epoch, audit_folder, cut_to_whole_events, transcript_files
 from secagg.transcript import audit as audit_module
-from secagg.transcript.files import checkpoint_files
+from secagg.transcript.files import checkpoint_files, require_grown_from
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from tests.support.consortium import Consortium, make_charter, make_identities, sign_by_all
@@ -318,6 +319,39 @@ def test_a_second_file_of_an_epoch_under_another_name_is_found_and_not_judged(ke
     assert found_in(kept) == ["stray-transcript"]
     assert [audit.epoch for audit in audit_folder(*kept).epochs] == [0, 1]
     assert name not in {checkpoint.name for checkpoint in checkpoint_files(folder)}
+
+
+def linked(path):
+    """The same bytes, elsewhere."""
+    elsewhere = path.with_name("kept elsewhere")
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def in_place_of(path, make):
+    path.unlink()
+    make(path)
+
+
+NO_FILES = {
+    "a link": linked,
+    "a link to nothing": lambda path: in_place_of(path, lambda path: path.symlink_to("nowhere")),
+    "a pipe": lambda path: in_place_of(path, os.mkfifo),
+    "a folder": lambda path: in_place_of(path, Path.mkdir),
+}
+
+
+@pytest.mark.parametrize("change", NO_FILES.values(), ids=NO_FILES)
+def test_what_has_an_epochs_name_and_is_no_file_is_found_and_is_not_what_hospitals_signed_for(kept, change):
+    """A link that is read by one check and passed over by another is in no audit, and passes for signed."""
+    folder, _ = kept
+    (noted,) = [one for one in checkpoint_files(folder) if one.name == "epoch-000001.transcript"]
+    require_grown_from(noted, folder)
+    change(folder / noted.name)
+    assert "stray-transcript" in found_in(kept)
+    with pytest.raises(TamperingError) as caught:
+        require_grown_from(noted, folder)
+    assert caught.value.reason == "transcript-altered"
 
 
 def set_up_epoch(folder, charter, epoch, first_round):
