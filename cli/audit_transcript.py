@@ -54,6 +54,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
 
     Attributes:
         unfinished: epochs that end in the middle, as where a coordinator was killed.
+        signed_bytes: how many of ``file_bytes``, those of the transcript's files, enough hospitals have signed for.
     """
 
     charter: str
@@ -65,6 +66,8 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     refused: int
     logs: list[LogJson]
     unfinished: list[int]
+    signed_bytes: int
+    file_bytes: int
 
 
 @click.command()
@@ -159,6 +162,8 @@ def _describe(charter: str, checked: CrossCheck, shown: Sequence[ShownLog]) -> T
             for log in shown
         ],
         unfinished=[epoch.epoch for epoch in epochs if epoch.unfinished],
+        signed_bytes=checked.signed_bytes,
+        file_bytes=checked.file_bytes,
     )
 
 
@@ -177,6 +182,8 @@ def _show(found: TranscriptJson, members: int) -> None:
     console.print(table)
     refused = f"; refused: {found.refused}" if found.refused else ""
     click.echo(f"{found.messages} messages from hospitals, {size(found.bytes)}{refused}.")
+    if found.signed_bytes:
+        click.echo(f"Its files have {found.file_bytes:,} bytes; hospitals have signed for {found.signed_bytes:,}.")
     for log in found.logs:
         _show_log(log)
     for epoch in found.unfinished:

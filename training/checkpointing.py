@@ -6,7 +6,7 @@ release is as good, but whoever has the hospital's key can rewrite a log later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ from secagg.release.checkpoints import (
     verify_sites,
 )
 from secagg.release.dsse import LARGEST_STATEMENT, attest, read_envelope
+from secagg.transcript.files import FileCheckpoint
 from training.messages import Checkpoint, Cosign, Cosigned, Witness
 
 _LIST: Final = "The list of checkpoints"
@@ -74,6 +75,7 @@ class Checkpointing:
         except TamperingError as error:
             raise _bad(error) from error
         self._require_own(site.name for site in said.sites)
+        self._require_transcript(said.transcript)
         self._go_by(payload.statement)
         return Cosign(attest(payload.statement, self.identity).sig)
 
@@ -94,6 +96,7 @@ class Checkpointing:
         except TamperingError as error:
             raise _bad(error) from error
         self._require_own(found.by_name)
+        self._require_transcript(found.transcript)
         if not is_vouched_for(found, self.charter.charter):
             raise RemoteProtocolError(
                 "too-few-signatures",
@@ -109,6 +112,11 @@ class Checkpointing:
     def _require_own(self, names: Iterable[str]) -> None:
         if self.name not in names:
             raise RemoteProtocolError("bad-checkpoints", f"The list of checkpoints lacks that of {self.name}.")
+
+    def _require_transcript(self, files: Sequence[FileCheckpoint]) -> None:
+        """Whether that is all of it a hospital cannot know: an audit sees that."""
+        if not files:
+            raise RemoteProtocolError("bad-checkpoints", "The list of checkpoints names no file of the transcript.")
 
     def _go_by(self, statement: bytes) -> None:
         """Take this list for the one, unless there is one."""

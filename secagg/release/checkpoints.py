@@ -189,7 +189,10 @@ def verify_sites(statement: bytes, charter: VerifiedCharter, source: str) -> Che
         if not is_valid_signature(key, site.signature, _signed_bytes(charter, site.name, site.ledger, site.egress)):
             what = f"The checkpoint of {site.name} in {source} is not what {site.name} signed."
             raise unusable("bad-checkpoint-signature", what, site.name)
-    if checkpoints_statement(charter, sites, content.predicate.transcript) != statement:
+    files = content.predicate.transcript
+    if len({file.name for file in files}) < len(files):
+        raise unusable("malformed-statement", f"{source} names a file of the transcript twice.", source)
+    if checkpoints_statement(charter, sites, files) != statement:
         raise unusable("malformed-statement", f"{source} is not spelt as it was written.", source)
     return content.predicate
 

@@ -175,7 +175,7 @@ class FileCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far one file of a transcript has come: its size in bytes, and the SHA-256 of that much of it."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^epoch-[0-9]{6,12}[.]transcript\Z")]
-    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
     sha256: Sha256
 
 

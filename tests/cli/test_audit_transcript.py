@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from contextlib import closing
@@ -13,7 +14,12 @@ import pytest
 from secagg.charter.folder import read_verified
 from secagg.egress import EgressEntry, EgressLog, read_egress
 from secagg.identity import Identity
+from secagg.masking.journal import Around
+from secagg.masking.messages import Refusal
 from secagg.release.checkpoints import CHECKPOINTS_FILE, read_checkpoints
+from secagg.transcript import AROUND, TranscriptWriter
+from secagg.transcript.files import checkpoint_files
+from secagg.wire import Sealer, Stage
 from tests.cli.outcome import TAMPERING, UNUSABLE, flip
 from tests.cli.reporting import alter_body, hiding, resigned, rewrite
 from tests.support.log_rows import overwrite, rows
@@ -392,3 +398,71 @@ def test_what_was_altered_of_a_release_is_found_beside_what_the_rest_of_it_shows
     assert len(told["findings"]) == 1
     verdict = audit(finished, "--release", finished / "release").out.splitlines()[-1]
     assert verdict == "No: the transcript fits together, but the release is not what was signed."
+
+
+# What hospitals have signed for of it
+
+
+def test_it_is_said_of_how_many_bytes_hospitals_have_signed_for(audit, finished):
+    found = audit(finished, "--release", finished / "release", "--json").json
+    assert 0 < found["signed_bytes"] < found["file_bytes"]
+    shown = audit(finished, "--release", finished / "release").shown
+    assert (
+        f"Its files have {found['file_bytes']:,} bytes; hospitals have signed for {found['signed_bytes']:,}." in shown
+    )
+    alone = audit(finished, "--json").json
+    assert alone["signed_bytes"] == 0
+    assert alone["file_bytes"] == found["file_bytes"]
+
+
+def of_one_byte(files, run):
+    data = (run / "coordinator/transcript/epoch-000001.transcript").read_bytes()[:1]
+    return (*files[:-1], msgspec.structs.replace(files[-1], bytes=1, sha256=hashlib.sha256(data).hexdigest()))
+
+
+KEPT_BACK = {
+    "an epoch is not listed": (lambda files, run: files[:1], "epoch-000001.transcript is not among the files"),
+    "one byte of an epoch": (
+        of_one_byte,
+        "epoch-000001.transcript goes on: at the end of the run hospitals signed for",
+    ),
+    "what is around epochs is not listed": (lambda files, run: files[1:], "epoch-000000.transcript is not among"),
+}
+
+
+@pytest.mark.parametrize(("listed", "told"), KEPT_BACK.values(), ids=KEPT_BACK)
+def test_what_the_coordinator_kept_from_those_who_signed_is_found(audit, secagg, finished, tmp_path, listed, told):
+    """The attack: whatever no sum follows from could be written anew, and all of it would pass for signed."""
+    resigned(finished, partial(listed, run=finished), ("h1", "h2", "h3", "h4"))
+    outcome = audit(finished, "--release", finished / "release")
+    assert outcome.code == TAMPERING
+    assert told in outcome.out
+    assert outcome.out.count("[transcript-not-signed-for]") == outcome.out.count("[") == 1
+    given = ("--transcript", finished / "coordinator/transcript", "--release", finished / "release")
+    home, charter = finished / "hospitals/h1", ("--charter", finished / "charter")
+    reported = secagg("audit", "report", home, *charter, *given, "--out", tmp_path / "report.html")
+    assert reported.code == TAMPERING
+    assert reported.out.count("[transcript-not-signed-for]") == 1
+
+
+def test_an_epoch_that_comes_after_all_have_signed_is_found(audit, finished):
+    folder = finished / "coordinator/transcript"
+    (folder / "epoch-000002.transcript").write_bytes((folder / "epoch-000001.transcript").read_bytes())
+    outcome = audit(finished, "--release", finished / "release")
+    assert "epoch-000002.transcript is not among the files that hospitals signed for" in outcome.out
+
+
+def test_control_whole_files_and_what_comes_around_epochs_after_it_are_none(audit, finished):
+    folder = finished / "coordinator/transcript"
+    resigned(finished, lambda files: checkpoint_files(folder), ("h1", "h2", "h3", "h4"))
+    refuse(finished, "h2", "odd", 0)
+    assert audit(finished, "--release", finished / "release").code == 0
+
+
+def refuse(run, name, reason, number, message="Its own log says why."):
+    """Have the coordinator keep a refusal of a hospital, signed by it."""
+    charter = read_verified(run / "charter")
+    member = charter.charter.number_of(name)
+    sealer = Sealer(charter, member, Identity.load(run / "hospitals" / name / "identity.pem"), 1)
+    signed = sealer.seal(Stage.REFUSAL, Refusal(reason, message), round=number)
+    TranscriptWriter(run / "coordinator/transcript", AROUND)(Around(member, signed))

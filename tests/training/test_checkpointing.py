@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from errno import ENOSPC
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from dp.ledger.entries import LEDGER
 from secagg.egress import read_egress
@@ -301,12 +303,13 @@ def before_it_is_given_out(open_ward):
 
 
 def listed_anew(ward):
-    """What all have signed, and the same with less of the logs of hospital 2, which colludes, and no transcript."""
+    """What all have signed, and the same with less of the logs of hospital 2, which colludes."""
     first = (ward.folder / "coordinator/checkpoints.json").read_bytes()
-    said = verify_sites(first, ward.charter, "the list").sites
+    said = verify_sites(first, ward.charter, "the list")
     nothing = checkpoint_of(())
     own = sign_checkpoint(ward.charter, "h2", nothing, nothing, ward.hospitals[2]._identity)
-    return first, checkpoints_statement(ward.charter, [own if site.name == "h2" else site for site in said])
+    sites = [own if site.name == "h2" else site for site in said.sites]
+    return first, checkpoints_statement(ward.charter, sites, said.transcript)
 
 
 def test_a_hospital_signs_one_list_before_any_is_given_out_also_after_a_restart(before_it_is_given_out):
@@ -375,6 +378,32 @@ def test_a_hospital_signs_for_no_checkpoint_that_is_not_its_hospitals_own(finish
     assert refusal(finished, witness(finished, forged)) == "bad-checkpoints"
 
 
+SIGNED_FOR_NOTHING = {
+    "no file": lambda files: (),
+    "no byte of a file": lambda files: (
+        *files[:-1],
+        replace(files[-1], bytes=0, sha256=hashlib.sha256(b"").hexdigest()),
+    ),
+    "a file twice": lambda files: (*files, files[-1]),
+}
+
+
+@pytest.mark.parametrize("listed", SIGNED_FOR_NOTHING.values(), ids=SIGNED_FOR_NOTHING)
+def test_a_list_that_covers_nothing_of_the_transcript_is_not_signed_or_kept(open_ward, listed):
+    """The attack: the coordinator can write anew, once all have signed, what no sum follows from."""
+    ward = open_ward()
+    ward.stop_before(Phase.WITNESS, 0)
+    said = verify_sites((ward.folder / "coordinator/checkpoints.json").read_bytes(), ward.charter, "the list")
+    statement = checkpoints_statement(ward.charter, said.sites, listed(said.transcript))
+    signed = assemble(statement, [attest(statement, hospital._identity) for hospital in ward.hospitals.values()])
+    for stage, payload in ((Stage.WITNESS, Witness(statement)), (Stage.COSIGNED, Cosigned(signed.to_json()))):
+        assert refusal(ward, ward.hospitals[1].receive(ward.forge(stage, payload))) == "bad-checkpoints"
+    # Control: of the same sites, the list of the whole transcript.
+    statement = checkpoints_statement(ward.charter, said.sites, said.transcript)
+    (reply,) = witness(ward, statement)
+    assert open_envelope(reply, ward.charter, ANY_SIZE).header.stage is Stage.COSIGN
+
+
 def test_forged_signatures_do_not_replace_what_a_hospital_has(finished):
     path = finished.hospitals[1].release_folder / CHECKPOINTS_FILE
     signed = path.read_bytes()
@@ -390,7 +419,8 @@ def test_a_list_without_enough_signatures_or_without_its_own_entry_does_not_repl
     whole = path.read_bytes()
     signed, said = read_envelope(whole), checkpoints(finished)
     few = assemble(signed.payload, signed.signatures[:2])
-    lacking = checkpoints_statement(finished.charter, [site for name, site in said.by_name.items() if name != "h1"])
+    others = [site for name, site in said.by_name.items() if name != "h1"]
+    lacking = checkpoints_statement(finished.charter, others, said.transcript)
     assert refusal(finished, witness(finished, lacking)) == "bad-checkpoints"
     lacking = assemble(lacking, [attest(lacking, other._identity) for other in finished.hospitals.values()])
     for reason, message in (("too-few-signatures", few), ("bad-checkpoints", lacking)):

@@ -191,7 +191,7 @@ def _said_anew(ward: Ward, real: bytes) -> bytes:
     said = verify_checkpoints(read_envelope(real), ward.charter)
     name, nothing = ward.charter.charter.member(COLLUDER).name, checkpoint_of(())
     own = sign_checkpoint(ward.charter, name, nothing, nothing, ward.identities[COLLUDER])
-    return checkpoints_statement(ward.charter, {**said.by_name, name: own}.values())
+    return checkpoints_statement(ward.charter, {**said.by_name, name: own}.values(), said.transcript)
 
 
 def _signed_by_all(ward: Ward, anew: bytes, tries: Tries) -> SignedStatement:

@@ -19,7 +19,7 @@ from training.noise import noise_expansion
 from training.reporting.attested import Attested, read_attested
 from training.reporting.findings import Finding
 from training.reporting.misstated import misstated
-from training.reporting.rounds import TranscriptFacts, altered_files, compared_sums, facts_of
+from training.reporting.rounds import TranscriptFacts, altered_files, compared_sums, facts_of, file_bytes
 from training.reporting.shown_log import ShownLog
 from training.reporting.since_the_end import (
     evidence_of_log,
@@ -47,6 +47,7 @@ class CrossCheck:
         unnoted: members whose logs the release has no checkpoint of.
         unstated: whether a release was given that has no statement, to compare sums and contributors with.
         compared: the rounds whose sums are in the logs too, by the name of each member whose log shows one.
+        signed_bytes: how many of ``file_bytes``, those of the transcript's files, enough hospitals have signed for.
     """
 
     audit: TranscriptAudit
@@ -59,6 +60,8 @@ class CrossCheck:
     unnoted: tuple[str, ...]
     unstated: bool
     compared: Mapping[str, frozenset[int]]
+    signed_bytes: int
+    file_bytes: int
 
     @property
     def findings(self) -> tuple[Misfit | Finding, ...]:
@@ -109,6 +112,8 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
         unnoted=tuple(log.member for log in logs if attested and not ends[log.member]),
         compared=compared_sums(facts, records),
         unstated=bool(attested and STATEMENT_FILE in attested.lacking),
+        signed_bytes=sum(checkpoint.bytes for checkpoint in noted),
+        file_bytes=file_bytes(folder),
     )
 
 

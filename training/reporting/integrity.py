@@ -192,7 +192,8 @@ def check_transcript(
         beside = f"; of {transcript.compared_sums} of them {says} the same"
     signed = signed_transcript(checkpoints, charter)
     if signed:
-        beside += f"; {len(signed)} files continue what the hospitals signed for"
+        covered = sum(checkpoint.bytes for checkpoint in signed)
+        beside += f"; {covered:,} of the {transcript.file_bytes:,} bytes of its files are what the hospitals signed for"
     integrity.found("Transcript", f"all {sums} sums recomputed{beside}", transcript.findings)
     if not signed:
         integrity.absent(

@@ -5,7 +5,7 @@ Knows transcripts. What the coordinator says beyond the messages that it kept co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,9 +15,17 @@ from secagg.charter import VerifiedCharter
 from secagg.errors import TamperingError
 from secagg.masking import Purpose
 from secagg.printable import printable
-from secagg.transcript import AROUND, HospitalRecord, TranscriptAudit, audit_folder, compare_all, lacks_the_end
+from secagg.transcript import (
+    AROUND,
+    HospitalRecord,
+    TranscriptAudit,
+    audit_folder,
+    compare_all,
+    lacks_the_end,
+    transcript_files,
+)
 from secagg.transcript import Finding as Misfit
-from secagg.transcript.files import FileCheckpoint, require_grown_from
+from secagg.transcript.files import FileCheckpoint, epoch_of, require_grown_from
 from training.noise import noise_expansion
 from training.reporting.findings import Finding
 
@@ -63,7 +71,8 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         around_damaged: whether what was exchanged around the epochs cannot be read to its end.
         unread_rounds: how many rounds those that are broken off may have beyond.
         compared_sums: how many of its sums those logs show.
-        goes_on_after: whose logs lack the last of their own messages in it. Earlier reports have none of the last five.
+        goes_on_after: whose logs lack the last of their own messages in it.
+        file_bytes: of its files, all together. Earlier reports have none of the last six.
     """
 
     rounds: tuple[RoundFacts, ...]
@@ -79,6 +88,7 @@ class TranscriptFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     compared_sums: int = 0
     unread_rounds: int = 0
     goes_on_after: tuple[str, ...] = ()
+    file_bytes: int = 0
 
     @property
     def cut(self) -> bool:
@@ -109,6 +119,7 @@ def read_transcript(
         compared_sums=len(frozenset[int]().union(*compared.values())),
         findings=(*altered_files(folder, noted), *alone.findings, *beside),
         goes_on_after=tuple(record.name for record in records if lacks_the_end(audit.epochs, record)),
+        file_bytes=file_bytes(folder),
     )
 
 
@@ -150,15 +161,46 @@ def _findings(odd: Iterable[Misfit]) -> tuple[Finding, ...]:
     return tuple(Finding(found.reason, found.message, f"epoch {found.epoch}", remedy) for found in odd)
 
 
+def file_bytes(folder: Path) -> int:
+    """How many bytes the files of a transcript have, all together."""
+    return sum(path.stat().st_size for path in transcript_files(folder))
+
+
 def altered_files(folder: Path, noted: Iterable[FileCheckpoint]) -> list[Finding]:
-    """Which files of a transcript are not what the hospitals signed for."""
-    findings = []
+    """Which files of a transcript are not what the hospitals signed for, or were kept from them in part.
+
+    Every epoch is over when they sign. Only what is exchanged around epochs goes on.
+
+    Args:
+        noted: what they signed for; empty where nothing is known of it.
+    """
+    findings, sizes = [], {}
     for checkpoint in noted:
+        sizes[checkpoint.name] = checkpoint.bytes
         try:
             require_grown_from(checkpoint, folder)
         except TamperingError as error:
             findings.append(Finding.of(error))
-    return findings
+    return [*findings, *_not_signed_for(folder, sizes)] if sizes else findings
+
+
+def _not_signed_for(folder: Path, sizes: Mapping[str, int]) -> Iterator[Finding]:
+    for path in transcript_files(folder):
+        there, signed = path.stat().st_size, sizes.get(path.name)
+        if signed is None:
+            yield _kept_back(path, "is not among the files that hospitals signed for at the end of the run: it was")
+        elif signed < there and epoch_of(path) != AROUND:
+            first = f"the first {signed:,} of its {there:,} bytes"
+            yield _kept_back(path, f"goes on: at the end of the run hospitals signed for {first}, and the rest was")
+
+
+def _kept_back(path: Path, what: str) -> Finding:
+    return Finding(
+        "transcript-not-signed-for",
+        f"{path} {what} kept from them, or came later.",
+        str(path),
+        "Ask the coordinator how that came about, and compare the file with the hospitals' own logs.",
+    )
 
 
 def _rounds(audit: TranscriptAudit, charter: VerifiedCharter) -> tuple[RoundFacts, ...]:
