@@ -54,6 +54,8 @@ class TranscriptJson(msgspec.Struct, frozen=True):
 
     Attributes:
         unfinished: epochs that end in the middle, as where a coordinator was killed.
+        unstated: whether a release was given that has no statement: then it was not checked whether sums are missing
+            at the end.
         signed_bytes: how many of ``file_bytes``, those of the transcript's files, enough hospitals have signed for.
     """
 
@@ -66,6 +68,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     refused: int
     logs: list[LogJson]
     unfinished: list[int]
+    unstated: bool
     signed_bytes: int
     file_bytes: int
 
@@ -162,6 +165,7 @@ def _describe(charter: str, checked: CrossCheck, shown: Sequence[ShownLog]) -> T
             for log in shown
         ],
         unfinished=[epoch.epoch for epoch in epochs if epoch.unfinished],
+        unstated=checked.unstated,
         signed_bytes=checked.signed_bytes,
         file_bytes=checked.file_bytes,
     )

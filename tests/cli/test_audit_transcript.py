@@ -400,6 +400,13 @@ def test_what_was_altered_of_a_release_is_found_beside_what_the_rest_of_it_shows
     assert verdict == "No: the transcript fits together, but the release is not what was signed."
 
 
+@pytest.mark.parametrize("lacking", [True, False], ids=["without the statement", "control: whole"])
+def test_the_json_says_too_whether_sums_may_be_missing_at_the_end(audit, finished, lacking):
+    if lacking:
+        (finished / "release/statement.dsse.json").unlink()
+    assert audit(finished, "--release", finished / "release", "--json").json["unstated"] is lacking
+
+
 # What hospitals have signed for of it
 
 
