@@ -9,7 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from cli.output import console, json_option, print_json, say_found, size
+from cli.output import console, json_option, print_json, say_found, size, unmarked
 from cli.paths import FOLDER, charter_option
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
@@ -19,6 +19,7 @@ from secagg.release.folder import STATEMENT_FILE
 from secagg.transcript import Finding as Misfit
 from training.reporting.cross_check import CrossCheck, cross_check
 from training.reporting.findings import Finding
+from training.reporting.rounds import RefusalFacts
 from training.reporting.shown_log import ShownLog, read_shown_log
 from training.reporting.since_the_end import OLD_COPY, OLD_EXPORT, TAKEN_LATER
 
@@ -53,6 +54,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     """The whole audit.
 
     Attributes:
+        refused: messages that the coordinator did not take; ``refusals``: what hospitals did not, in their own words.
         unfinished: epochs that end in the middle, as where a coordinator was killed.
         unstated: whether a release was given that has no statement: then it was not checked whether sums are missing
             at the end.
@@ -66,6 +68,7 @@ class TranscriptJson(msgspec.Struct, frozen=True):
     messages: int
     bytes: int
     refused: int
+    refusals: list[RefusalFacts]
     logs: list[LogJson]
     unfinished: list[int]
     unstated: bool
@@ -154,6 +157,7 @@ def _describe(charter: str, checked: CrossCheck, shown: Sequence[ShownLog]) -> T
         messages=sum(epoch.messages for epoch in epochs),
         bytes=sum(epoch.bytes for epoch in epochs),
         refused=sum(epoch.refused for epoch in epochs),
+        refusals=list(checked.refusals),
         logs=[
             LogJson(
                 log.member,
@@ -188,10 +192,25 @@ def _show(found: TranscriptJson, members: int) -> None:
     click.echo(f"{found.messages} messages from hospitals, {size(found.bytes)}{refused}.")
     if found.signed_bytes:
         click.echo(f"Its files have {found.file_bytes:,} bytes; hospitals have signed for {found.signed_bytes:,}.")
+    _show_refusals(found.refusals)
     for log in found.logs:
         _show_log(log)
     for epoch in found.unfinished:
         click.echo(f"Epoch {epoch} is incomplete: the coordinator was interrupted there, or the end was removed.")
+
+
+def _show_refusals(refusals: Sequence[RefusalFacts]) -> None:
+    """By hospital and reason: one that has stopped refuses all that it is sent."""
+    alike: dict[tuple[str, str], list[RefusalFacts]] = {}
+    for refusal in refusals:
+        alike.setdefault((refusal.member, refusal.reason), []).append(refusal)
+    if not alike:
+        return
+    table = Table("hospital", "reason", "round", "times", "the first time", title="Refused", title_justify="left")
+    for (member, reason), found in alike.items():
+        number = str(found[0].round or "-")
+        table.add_row(member, unmarked(reason), number, str(len(found)), unmarked(found[0].message))
+    console.print(table)
 
 
 def _show_log(log: LogJson) -> None:
@@ -224,6 +243,8 @@ def _misfits(checked: CrossCheck) -> Iterator[str]:
         "a sum was added to a log that was given after its hospital had signed for it": added,
         "a log that was given does not go on from what its hospital signed for": logs - old - added,
         "a log that was given ends before the transcript does": checked.older,
+        "a hospital has signed that it was given a forged sum": checked.forged,
+        "a hospital has signed that its own records are not whole": checked.own_problems,
         "the logs say otherwise: the transcript or a log is not true": checked.beside_logs,
     }
     return (what for what, found in told.items() if found)

@@ -12,6 +12,7 @@ from cli.output import size
 from dp.ledger.entries import LEDGER
 from dp.stated import exact, no_less, no_more
 from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES
+from secagg.transcript.refusals import FORGED_SUM
 from training.reporting.budget import DataSetFacts
 from training.reporting.report import CharterFacts, Report
 
@@ -182,6 +183,8 @@ def _noise(charter: CharterFacts) -> str:
 def _forged(report: Report) -> str:
     """Whether anybody did, as far as this report can tell."""
     transcript = report.transcript
+    if any(finding.reason == FORGED_SUM for finding in report.findings):
+        return "a hospital has signed that it was given a forged sum; what is said to be wrong says who may be lying"
     if transcript is None:
         return "whether one did was not checked here, as no transcript was given"
     if transcript.findings:

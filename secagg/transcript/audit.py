@@ -34,7 +34,7 @@ class Finding:
         reason: ``output-differs``, ``impossible``, ``out-of-order``, ``incomplete``, ``transcript-damaged``,
             ``stray-transcript``, ``missing-round``, ``missing-sum`` or ``duplicate-round`` within a transcript;
             ``other-sum``, ``missing-round``, ``not-taken``, ``missing-snapshot`` or ``not-in-its-log`` beside a
-            hospital's log.
+            hospital's log; ``forged-sum`` by a hospital's signed word.
         message: one sentence.
     """
 

@@ -466,6 +466,9 @@ def test_control_whole_files_and_what_comes_around_epochs_after_it_are_none(audi
     assert audit(finished, "--release", finished / "release").code == 0
 
 
+# What hospitals refused
+
+
 def refuse(run, name, reason, number, message="Its own log says why."):
     """Have the coordinator keep a refusal of a hospital, signed by it."""
     charter = read_verified(run / "charter")
@@ -473,3 +476,67 @@ def refuse(run, name, reason, number, message="Its own log says why."):
     sealer = Sealer(charter, member, Identity.load(run / "hospitals" / name / "identity.pem"), 1)
     signed = sealer.seal(Stage.REFUSAL, Refusal(reason, message), round=number)
     TranscriptWriter(run / "coordinator/transcript", AROUND)(Around(member, signed))
+
+
+def test_what_hospitals_refused_is_shown_and_reaches_no_terminal_as_it_is(audit, finished):
+    before = audit(finished, "--json").json["refusals"]
+    refuse(finished, "h3", "odd[bold]\x1b", 2, "\x1b]0;title\x07")
+    refuse(finished, "h3", "odd[bold]\x1b", 2)
+    told = {"round": 2, "member": "h3", "reason": "odd[bold]\ufffd"}
+    assert audit(finished, "--json").json["refusals"] == [
+        told | {"message": "\ufffd]0;title\ufffd"},
+        told | {"message": "Its own log says why."},
+        *before,
+    ]
+    shown = audit(finished).shown
+    assert "Refused" in shown
+    assert "h3 odd[bold]\ufffd 2 2 \ufffd]0;title\ufffd" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_signed_refusal_of_a_forged_sum_is_found_and_may_be_a_lie(audit, secagg, finished, tmp_path):
+    refuse(finished, "h3", "forged-sum", 2)
+    outcome = audit(finished, *egress_of(finished, "h1"))
+    assert outcome.code == TAMPERING
+    assert (
+        "h3 signed, when it was in round 2, that it was given a forged sum. The sum of that round in the transcript is "
+        "what the messages add up to. Either the coordinator gave h3 another sum than it kept, or a hospital's tag was "
+        "false, or h3 says what is not so. [forged-sum]"
+    ) in outcome.out
+    assert outcome.out.splitlines()[-1] == (
+        "No: the transcript fits together, but a hospital has signed that it was given a forged sum."
+    )
+    (finding,) = json.loads(audit(finished, "--json").out)["findings"]
+    assert (finding["epoch"], finding["round"], finding["reason"]) == (1, 2, "forged-sum")
+    given = ("--transcript", finished / "coordinator/transcript", "--out", tmp_path / "report.html")
+    reported = secagg("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter", *given)
+    assert reported.code == TAMPERING
+    assert reported.out.count("[forged-sum]") == 1
+    page = (tmp_path / "report.html").read_text()
+    assert (
+        "a hospital has signed that it was given a forged sum; what is said to be wrong says who may be lying" in page
+    )
+
+
+def test_so_is_what_it_says_in_its_export_of_a_sum_that_is_in_no_log(audit, secagg, finished, tmp_path):
+    evidence = HospitalFolder(finished / "hospitals/h3").evidence(read_verified(finished / "charter").digest)
+    evidence.parent.mkdir(parents=True, exist_ok=True)
+    evidence.write_bytes(b"a forged sum")
+    out = tmp_path / "h3.json"
+    secagg("audit", "export", finished / "hospitals/h3", "--charter", finished / "charter", "--out", out)
+    outcome = audit(finished, "--release", finished / "release", "--egress", f"h3={out}")
+    assert outcome.code == TAMPERING
+    assert "h3 signed, when it showed its records, that it was given a forged sum" in outcome.out
+    assert outcome.out.count("[forged-sum]") == outcome.out.count("[") == 1
+
+
+def test_what_else_a_hospital_signed_as_wrong_is_found_with_its_name(audit, finished, tmp_path):
+    path = finished / "hospitals/h1/ledger.sqlite"
+    overwrite(path, alter_body(rows(path), 1))
+    exported = evidence_without_latch(finished, "h1", tmp_path)
+    outcome = audit(finished, "--egress", f"h1={exported}")
+    assert outcome.code == TAMPERING
+    assert "h1 says: Entry 2 of the ledger" in outcome.out
+    assert outcome.out.splitlines()[-1] == (
+        "No: the transcript fits together, but a hospital has signed that its own records are not whole."
+    )

@@ -14,12 +14,21 @@ from secagg.charter import VerifiedCharter
 from secagg.release.checkpoints import CHECKPOINTS_FILE, VerifiedCheckpoints, signed_transcript
 from secagg.release.folder import STATEMENT_FILE
 from secagg.transcript import Finding as Misfit
-from secagg.transcript import HospitalRecord, TranscriptAudit, audit_folder, compare_all, lacks_the_end
+from secagg.transcript import HospitalRecord, TranscriptAudit, audit_folder, compare_all, forged_sums, lacks_the_end
+from secagg.transcript.refusals import FORGED_SUM
 from training.noise import noise_expansion
 from training.reporting.attested import Attested, read_attested
 from training.reporting.findings import Finding
 from training.reporting.misstated import misstated
-from training.reporting.rounds import TranscriptFacts, altered_files, compared_sums, facts_of, file_bytes
+from training.reporting.own_word import problems_of, with_name
+from training.reporting.rounds import (
+    RefusalFacts,
+    TranscriptFacts,
+    altered_files,
+    compared_sums,
+    facts_of,
+    file_bytes,
+)
 from training.reporting.shown_log import ShownLog
 from training.reporting.since_the_end import (
     evidence_of_log,
@@ -43,10 +52,13 @@ class CrossCheck:
         rewritten: logs that are not what their hospitals signed for, and sums that were added to one later; they were
             compared with nothing.
         older: logs that lack the last of their hospitals' messages in the transcript.
+        forged: hospitals that signed that they were given a forged sum, in the transcript or with what they exported.
+        own_problems: what else hospitals signed as wrong with the records that they exported.
         beside_logs: where the transcript and the logs, or the logs of two hospitals, do not fit.
         unnoted: members whose logs the release has no checkpoint of.
         unstated: whether a release was given that has no statement, to compare sums and contributors with.
         compared: the rounds whose sums are in the logs too, by the name of each member whose log shows one.
+        refusals: what hospitals refused.
         signed_bytes: how many of ``file_bytes``, those of the transcript's files, enough hospitals have signed for.
     """
 
@@ -56,10 +68,13 @@ class CrossCheck:
     beside_release: tuple[Finding, ...]
     rewritten: tuple[Finding, ...]
     older: tuple[Finding, ...]
+    forged: tuple[Misfit | Finding, ...]
+    own_problems: tuple[Finding, ...]
     beside_logs: tuple[Misfit, ...]
     unnoted: tuple[str, ...]
     unstated: bool
     compared: Mapping[str, frozenset[int]]
+    refusals: tuple[RefusalFacts, ...]
     signed_bytes: int
     file_bytes: int
 
@@ -68,7 +83,8 @@ class CrossCheck:
         """All of it."""
         of_release = (*self.unvouched, *self.not_as_signed, *self.beside_release)
         of_logs = (*self.rewritten, *self.older)
-        return (*of_release, *self.audit.findings, *of_logs, *self.beside_logs)
+        own_words = (*self.forged, *self.own_problems)
+        return (*of_release, *self.audit.findings, *own_words, *of_logs, *self.beside_logs)
 
 
 def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, logs: Sequence[ShownLog]) -> CrossCheck:
@@ -101,6 +117,7 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
         if lacks_the_end(audit.epochs, record)
     ]
     facts = facts_of(audit, charter)
+    problems = [with_name(log.member, problem) for log in logs if log.exported for problem in problems_of(log.exported)]
     return CrossCheck(
         audit,
         unvouched=_not_vouched_for(attested) if attested and not noted else (),
@@ -108,10 +125,13 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
         beside_release=(*altered_files(folder, noted), *_beside(attested, facts)),
         rewritten=(*wrong.values(), *added),
         older=tuple(older),
+        forged=(*forged_sums(audit.epochs), *(problem for problem in problems if problem.reason == FORGED_SUM)),
+        own_problems=tuple(problem for problem in problems if problem.reason != FORGED_SUM),
         beside_logs=tuple(compare_all(audit.epochs, records)),
         unnoted=tuple(log.member for log in logs if attested and not ends[log.member]),
         compared=compared_sums(facts, records),
         unstated=bool(attested and STATEMENT_FILE in attested.lacking),
+        refusals=facts.refusals,
         signed_bytes=sum(checkpoint.bytes for checkpoint in noted),
         file_bytes=file_bytes(folder),
     )

@@ -25,6 +25,7 @@ from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 from training.reporting.guarantee import Guarantee
 from training.reporting.misstated import misstated
+from training.reporting.own_word import problems_of
 from training.reporting.records import Records
 from training.reporting.rounds import TranscriptFacts
 from training.reporting.since_the_end import goes_on_after, of_egress, of_ledger, own_checkpoint, taken_after_the_end
@@ -85,7 +86,7 @@ def check_site(
         egress_wrong = taken_after_the_end(site.member, site.egress, charter, own.egress)
     ledger = _Noted(own.ledger, others, enough, of_ledger(site, checkpoints)) if own else None
     egress = _Noted(own.egress, others, enough, egress_wrong) if own else None
-    problems = [problem.printable for problem in site.problems]
+    problems = problems_of(site)
     with_ledger, with_egress = _with(LEDGER, problems), _with(EGRESS, problems)
     _check_log(site.member, site.ledger, LEDGER, ledger, with_ledger, integrity)
     _check_log(site.member, site.egress, EGRESS, egress, with_egress, integrity)

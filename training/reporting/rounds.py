@@ -21,6 +21,7 @@ from secagg.transcript import (
     TranscriptAudit,
     audit_folder,
     compare_all,
+    forged_sums,
     lacks_the_end,
     transcript_files,
 )
@@ -111,7 +112,7 @@ def read_transcript(
     heard = {record.number for record in records}
     audit = audit_folder(folder, charter, noise_expansion(charter.charter), heard)
     alone = facts_of(audit, charter)
-    beside = _findings(compare_all(audit.epochs, records))
+    beside = _findings([*forged_sums(audit.epochs), *compare_all(audit.epochs, records)])
     compared = compared_sums(alone, records)
     return replace(
         alone,
