@@ -32,7 +32,7 @@ from tests.support.liars import led_by_the_second
 from tests.support.shown_records import evidence_of, found, report, showing, states
 from tests.support.thinning import thinned
 from training.engines.base import Phase
-from training.engines.embedded import DropOut
+from training.engines.embedded import DropOut, EmbeddedEngine
 from training.privacy_plan import privacy_plan
 from training.reporting.findings import Finding
 from training.reporting.misstated import misstated
@@ -141,6 +141,20 @@ def test_a_list_of_the_transcript_that_too_few_have_signed_is_no_check(finished,
     path.write_bytes(assemble(*change(signed)).to_json())
     told = states(report(finished))
     assert told["Transcript, since the run ended"] == told["Checkpoints of all logs"] == "absent"
+
+
+@pytest.mark.parametrize("phase", [Phase.RELEASE, Phase.WITNESS])
+def test_control_of_a_run_whose_coordinator_was_stopped_at_its_end_every_epoch_is_signed_for(open_ward, phase):
+    """It is started again, also for one that was away, after all others have signed for the transcript."""
+    ward = open_ward(hospitals=5)
+    ward.stop_before(phase, 0)
+    ward.coordinator(engine=EmbeddedEngine({number: ward.hospitals[number] for number in (1, 2, 3, 4)})).run()
+    ward.coordinator().run()
+    assert ward.hospitals[5].is_released
+    told = report(ward)
+    assert found(told) == []
+    (check,) = [check for check in told.checks if check.what == "Transcript"]
+    assert "bytes of its files are what the hospitals signed for" in check.detail
 
 
 # Charges
