@@ -20,7 +20,7 @@ from training.noise import noise_expansion
 from training.reporting.attested import Attested, read_attested
 from training.reporting.findings import Finding
 from training.reporting.misstated import misstated
-from training.reporting.own_word import problems_of, with_name
+from training.reporting.own_word import said_by
 from training.reporting.rounds import (
     RefusalFacts,
     TranscriptFacts,
@@ -117,7 +117,7 @@ def cross_check(folder: Path, charter: VerifiedCharter, release: Path | None, lo
         if lacks_the_end(audit.epochs, record)
     ]
     facts = facts_of(audit, charter)
-    problems = [with_name(log.member, problem) for log in logs if log.exported for problem in problems_of(log.exported)]
+    problems = [problem for log in logs if log.exported for problem in said_by(log.exported)]
     return CrossCheck(
         audit,
         unvouched=_not_vouched_for(attested) if attested and not noted else (),

@@ -13,20 +13,25 @@ from training.reporting.findings import Finding
 
 
 def problems_of(site: SiteEvidence) -> list[Finding]:
-    """What was wrong when a site read its records; what its own officer is told says not whose word it is."""
+    """What was wrong when a site read its records, for a report; its own officer is told as the site says it."""
+    problems = [problem.printable for problem in site.problems]
     if site.scope == "site":
-        return [problem.printable for problem in site.problems]
-    return [_of_another(site.member, problem.printable) for problem in site.problems]
+        return problems
+    return [_forged(site.member) if problem.reason == FORGED_SUM else problem for problem in problems]
 
 
-def with_name(member: str, problem: Finding) -> Finding:
-    """A problem, where nothing beside it says whose it is."""
-    return problem if problem.reason == FORGED_SUM else replace(problem, message=f"{member} says: {problem.message}")
+def said_by(site: SiteEvidence) -> list[Finding]:
+    """The same where nothing beside it says whose word it is."""
+    problems = [problem.printable for problem in site.problems]
+    return [
+        _forged(site.member)
+        if problem.reason == FORGED_SUM
+        else replace(problem, message=f"{site.member} says: {problem.message}")
+        for problem in problems
+    ]
 
 
-def _of_another(member: str, problem: Finding) -> Finding:
-    if problem.reason != FORGED_SUM:
-        return problem
+def _forged(member: str) -> Finding:
     return Finding(
         FORGED_SUM,
         f"{member} signed, when it showed its records, that it was given a forged sum under the charter, kept it, and "

@@ -19,6 +19,7 @@ from training.engines.embedded import EmbeddedEngine
 from training.reporting import cross_check as cross_checking
 from training.reporting import integrity, rounds
 from training.reporting.cross_check import cross_check
+from training.reporting.evidence import gather_site
 from training.reporting.shown_log import read_shown_log
 
 VICTIM = 3
@@ -91,6 +92,15 @@ def test_what_it_exports_says_so_too_also_where_the_coordinator_leaves_its_refus
     assert finding.culprit is None
 
 
+def test_what_a_hospital_shows_to_its_own_officer_names_it_too_where_others_are_given_it(forged, tmp_path):
+    path = tmp_path / "h3.json"
+    path.write_bytes(gather_site(forged.home(3), forged.charter, forged.hospitals[3]._identity).to_json())
+    log = read_shown_log(path, "h3", forged.charter)
+    checked = cross_check(forged.folder / "coordinator/transcript", forged.charter, None, [log])
+    assert all(finding.message.startswith("h3 signed, when it") for finding in checked.findings)
+    assert len(checked.findings) == 2
+
+
 def test_a_report_says_so_with_the_hospitals_own_records_and_without_them(forged):
     assert told(forged, "h1", "h2") == [("forged-sum", "epoch 1")]
     assert told(forged, "h1", "h3") == [("forged-sum", None), ("forged-sum", "epoch 1")]
@@ -100,8 +110,8 @@ def test_a_report_says_so_with_the_hospitals_own_records_and_without_them(forged
 def test_control_who_hears_neither_the_refusal_nor_the_export_finds_nothing(forged, tmp_path, monkeypatch):
     for place in (cross_checking, rounds):
         monkeypatch.setattr(place, "forged_sums", lambda _epochs: [])
-    for place in (cross_checking, integrity):
-        monkeypatch.setattr(place, "problems_of", lambda _site: [])
+    monkeypatch.setattr(cross_checking, "said_by", lambda _site: [])
+    monkeypatch.setattr(integrity, "problems_of", lambda _site: [])
     assert told(forged, "h1", "h3") == []
     checked = audited(forged, tmp_path, "h1", "h3")
     assert checked.findings == ()
