@@ -9,7 +9,6 @@ apart and checked here first.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,10 @@ from tenseal import sealapi
 from secagg.errors import RemoteProtocolError
 from secagg.homomorphic.plaintexts import plaintexts_of
 from secagg.homomorphic.seal import Channel, make_context
-from secagg.homomorphic.serialized import CiphertextFormat, load_ciphertext, residues_in
+from secagg.homomorphic.serialized import CiphertextFormat, coefficients_in, load_ciphertext, residues_in
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import Words, check_each, pack_words, unpack_each
-from secagg.labels import label
+from secagg.labels import digest
 
 
 class Cipher:
@@ -49,9 +48,10 @@ class Cipher:
     def fingerprint(self, purpose: bytes) -> bytes:
         """SHA-256 of the secret and of the bits of plain modulus or scale: shows whether two have the same of both, and
         not what the secret is, for it has more than 256 bits."""
-        # SEAL's parameters hold no scale, and two hospitals of different scales have no sum.
-        start = label("homomorphic secret", purpose, self.spec.factor_bits)
-        return hashlib.sha256(start + self._channel.content(self._secret)).digest()
+        # Of the residues alone: SEAL's version stands before them. And of the scale, which no context holds: two
+        # hospitals of different scales have no sum.
+        residues = coefficients_in(self._channel.content(self._secret))
+        return digest("homomorphic secret", residues.data.cast("B"), purpose, self.spec.factor_bits)
 
     def encrypt(self, values: Words, out: memoryview) -> None:
         """Encrypt values into ``out``: N to each block of `CipherSpec.fresh_block_size` bytes.

@@ -1,4 +1,4 @@
-"""What a hospital says it encrypts under, as SEAL serializes it, and what it must not hand out with it: a key.
+"""What a hospital says it encrypts under, and what it must not hand out with it: a key.
 
 Knows how SEAL's and TenSEAL's serializations begin; gives neither of them a byte from outside. Knows nothing of
 protocols.
@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from secagg.errors import RemoteProtocolError, TamperingError
-from secagg.homomorphic.seal import HEADER_START, Channel, encryption_parameters
+from secagg.homomorphic.parameters import Encryption
+from secagg.homomorphic.seal import HEADER_START
 from secagg.homomorphic.spec import CipherSpec
+from secagg.labels import label
 
 # Of TenSEAL's TenSEALContextProto: its private part, and the secret key in that.
 _PRIVATE_CONTEXT: Final = 3
@@ -20,12 +22,11 @@ _LONGEST_VARINT: Final = 10
 
 
 def public_context(spec: CipherSpec) -> bytes:
-    """The encryption parameters: no key is in them. The same for everybody."""
-    channel = Channel(0)
-    try:
-        return channel.content(encryption_parameters(spec.parameters, spec.encryption, spec.bits))
-    finally:
-        channel.close()
+    """Scheme, N, q and plain modulus (0 under CKKS), as a label: no key is in them. The same for everybody."""
+    # Not as SEAL serializes them: each modulus has SEAL's version before it. `make_context` sees that SEAL's q is this.
+    plain_modulus = 1 << spec.bits if spec.encryption is Encryption.BFV else 0
+    chosen = spec.parameters
+    return label("homomorphic parameters", spec.encryption, chosen.degree, chosen.modulus, plain_modulus)
 
 
 def check_context(data: bytes, spec: CipherSpec, sender: str) -> None:
@@ -50,7 +51,7 @@ def check_context(data: bytes, spec: CipherSpec, sender: str) -> None:
         "other-context",
         f"{sender} encrypts under other parameters than the charter's.",
         culprit=sender,
-        remedy="All members need releases of secagg and TenSEAL that agree.",
+        remedy="All members, and the coordinator, need the same release of secagg.",
     )
 
 

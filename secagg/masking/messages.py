@@ -98,7 +98,7 @@ class Acknowledge(_Payload, frozen=True):
     """Hospital to coordinator: it has the epoch's homomorphic secret, and what it encrypts with.
 
     Attributes:
-        context: the parameters that it encrypts under, as SEAL serializes them, without any key.
+        context: the parameters that it encrypts under, without any key.
         fingerprint: of the secret, and of the bits of plain modulus or scale.
     """
 

@@ -19,14 +19,14 @@ from secagg.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from secagg.masking.journal import Begun, Journal, Lost, Opened, Received, TimedOut, sent
 from secagg.masking.messages import Abort, Begin, Deals, Open, Propose, Refusal, Roster, Sum, Unmask
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
-from secagg.masking.server_gate import Gate, largest_payload
+from secagg.masking.server_gate import Gate, is_acknowledgement, largest_payload
 from secagg.masking.server_round import ServerRound
 from secagg.masking.server_set_up import SetUp
 from secagg.masking.session import Session, Settled
 from secagg.masking.states import SERVER_TRANSITIONS, Action, ServerState, stages_in_turn
 from secagg.processes.worker import WorkerLostError
 from secagg.wire import COORDINATOR, Envelope, Outbox, Sealer, Stage
-from secagg.wire.envelope import check_size, decode, peek
+from secagg.wire.envelope import check_size, decode
 
 
 class MaskingServer:
@@ -170,7 +170,7 @@ class MaskingServer:
             raise
         except Exception:
             # One out of turn was not looked into: it might hold a secret key, and nobody needs it.
-            if not _is_acknowledgement(message):
+            if not is_acknowledgement(message):
                 self._journal(Received(sender, message))
             raise
         self._journal(Received(sender, message))
@@ -374,13 +374,6 @@ class MaskingServer:
             (number, self._sealer.seal(stage, payload_for(number), recipient=number))
             for number in sorted(self.participants)
         ]
-
-
-def _is_acknowledgement(message: bytes) -> bool:
-    try:
-        return peek(message).stage is Stage.ACKNOWLEDGE
-    except RemoteProtocolError:
-        return False
 
 
 def _worker_lost() -> LocalProtocolError:

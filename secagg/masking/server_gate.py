@@ -105,5 +105,13 @@ def largest_payload(session: Session, state: ServerState) -> int:
     return max((payload_limit(session, stage) for stage in stages_in_turn(state)), default=0)
 
 
+def is_acknowledgement(message: bytes) -> bool:
+    """Whether it says to be one: a coordinator keeps those alone that it has taken."""
+    try:
+        return peek(message).stage is Stage.ACKNOWLEDGE
+    except RemoteProtocolError:
+        return False
+
+
 def _place_of(header: Header) -> _Place:
     return header.stage, header.sender, header.recipient, header.round

@@ -20,6 +20,7 @@ from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Lost, Opened, Received, Sent, TimedOut, sent
 from secagg.masking.messages import Refusal
 from secagg.masking.noise import NoiseExpansion, refuse_noise, require_expansion
+from secagg.masking.server_gate import is_acknowledgement
 from secagg.masking.states import ServerState
 from secagg.processes.worker import WorkerLostError
 from secagg.wire import Envelope, Stage, open_envelope
@@ -31,8 +32,9 @@ class Finding:
     """Something in a transcript that does not fit.
 
     Attributes:
-        reason: ``output-differs``, ``impossible``, ``out-of-order``, ``incomplete``, ``transcript-damaged``,
-            ``stray-transcript``, ``missing-round``, ``missing-sum`` or ``duplicate-round`` within a transcript;
+        reason: ``output-differs``, ``impossible``, ``refused-acknowledgement``, ``out-of-order``, ``incomplete``,
+            ``transcript-damaged``, ``stray-transcript``, ``missing-round``, ``missing-sum`` or ``duplicate-round``
+            within a transcript;
             ``other-sum``, ``missing-round``, ``not-taken``, ``missing-snapshot`` or ``not-in-its-log`` beside a
             hospital's log; ``forged-sum`` by a hospital's signed word.
         message: one sentence.
@@ -221,7 +223,7 @@ class _Replay:
             case Sent():
                 return self._check_sent(event)
             case Received():
-                self._receive(self._server, event)
+                return self._receive(self._server, event)
         return True
 
     def _open(self, event: Opened) -> bool:
@@ -267,13 +269,18 @@ class _Replay:
         digest = hashlib.sha256(payload).hexdigest() if result else None
         self._audit.rounds.append(RoundAudit(server.round, server.step, server.session.purpose, names, digest))
 
-    def _receive(self, server: MaskingServer, event: Received) -> None:
+    def _receive(self, server: MaskingServer, event: Received) -> bool:
         try:
             self._expect(server.receive(event.member, event.message))
-        except RemoteProtocolError:
+        except RemoteProtocolError as error:
+            if is_acknowledgement(event.message):
+                # A coordinator keeps none that it refuses. Whether it should have or another release made the run,
+                # nothing after it can be judged.
+                return self._find("refused-acknowledgement", _taken_elsewhere(error))
             self._audit.refused += 1
         else:
             self._note(event)
+        return True
 
     def _note(self, event: Received | Around) -> None:
         """Count a message that is its sender's own. The coordinator does not open what comes too late: here it is."""
@@ -322,6 +329,13 @@ def _refuse_loss(event: Event) -> None:
             "A process that added vectors again has ended or is stuck, so that the transcript cannot be judged.",
             remedy="Run again. Is there enough memory?",
         )
+
+
+def _taken_elsewhere(error: RemoteProtocolError) -> str:
+    return (
+        f"the coordinator took an acknowledgement that this release of secagg refuses ({error.reason}: "
+        f"{error.message.removesuffix('.')}); the release that made the run can tell whether it should have"
+    )
 
 
 def _told(message: bytes) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from secagg.charter import Model
+from secagg.homomorphic.seal import make_context
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Journal
 from secagg.masking.states import ServerState
@@ -85,6 +86,10 @@ def coordinator(folder: Path, journal: Journal = lambda event: None) -> dict[str
     session = Session(charter, 1, Purpose.TRAINING, 1, charter.charter.epoch_rounds)
     server, outbox, before = MaskingServer(session, journal=journal), [], 0
     server.open()
+    if session.encrypted:
+        # What SEAL keeps from its first use on, a megabyte, is of no round.
+        spec = session.form.spec
+        make_context(spec.parameters, spec.encryption, spec.bits)
     for path in sorted(folder.glob("*.message")):
         message = path.read_bytes()
         if server.state is ServerState.READY:

@@ -15,13 +15,15 @@ from secagg.homomorphic import serialized
 from secagg.homomorphic.cipher import BlockSums, Cipher, check_fresh
 from secagg.homomorphic.parameters import Encryption
 from secagg.homomorphic.seal import Channel, header, make_context
-from secagg.homomorphic.serialized import _array_head
+from secagg.homomorphic.serialized import _array_head, coefficients_in
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import pack_words, unpack_words, words_size
+from secagg.labels import digest
 from tests.support.ciphers import (
     LARGE,
     SEED,
     SMALL,
+    at_roots,
     bfv,
     cipher_for,
     ckks,
@@ -36,6 +38,7 @@ from tests.support.ciphers import (
     taken,
 )
 from tests.support.errors import reason_of
+from tests.support.seal_releases import another_seal
 
 OTHER_SEED = bytes(range(1, 65))
 SPECS = [bfv(), bfv(20), bfv(50), ckks(), ckks(20), ckks(52), bfv(48, LARGE), ckks(46, LARGE)]
@@ -134,6 +137,35 @@ def test_a_fingerprint_tells_secrets_apart_and_purposes_and_scales_too(spec):
     assert first.fingerprint(b"one") == again.fingerprint(b"one")
     found = {cipher.fingerprint(b"one") for cipher in (first, other, scaled)} | {first.fingerprint(b"two")}
     assert len(found) == 4
+
+
+@encryptions
+def test_a_fingerprint_is_of_the_secrets_transform_which_integers_give_too(spec):
+    residues = at_roots(SMALL, [digit % SMALL.modulus for digit in secret_of(SEED)])
+    data = np.array(residues, "<u8").tobytes()
+    assert cipher_for(spec).fingerprint(b"one") == digest("homomorphic secret", data, b"one", spec.factor_bits)
+
+
+@specs
+def test_under_another_release_of_seal_the_fingerprint_is_the_same_and_what_one_encrypts_the_other_opens(spec):
+    values = drawn(spec, 1)
+    with another_seal():
+        theirs = Cipher(spec, SEED)
+        fingerprint, block = theirs.fingerprint(b"one"), encrypted(theirs, values)
+        total = summed(spec, [block])
+    ours = Cipher(spec, SEED)
+    assert ours.fingerprint(b"one") == fingerprint
+    assert summed(spec, [block]) == total
+    np.testing.assert_array_equal(decrypted(ours, total), values)
+
+
+def test_control_as_seal_serializes_it_a_secret_tells_releases_apart():
+    channel = Channel(2 * 8 * 4096)
+    with another_seal():
+        theirs = channel.content(Cipher(bfv(), SEED)._secret)
+    ours = channel.content(Cipher(bfv(), SEED)._secret)
+    assert ours != theirs
+    np.testing.assert_array_equal(coefficients_in(ours), coefficients_in(theirs))
 
 
 @encryptions

@@ -18,6 +18,7 @@ from secagg.homomorphic.parameters import Encryption
 from secagg.homomorphic.seal import Channel, encryption_parameters, make_context
 from secagg.homomorphic.spec import CipherSpec
 from tests.support.ciphers import LARGE, SEED, SMALL, bfv, cipher_for, ckks
+from tests.support.seal_releases import another_seal, serialized_parameters
 from training.attacks.inflating import inflating_frame, saved_compressed
 
 SPEC = bfv()
@@ -49,7 +50,21 @@ def test_everybodys_context_is_taken_and_holds_parameters_only(spec):
     check_context(data, spec, "h1")
     assert public_context(spec) == data
     assert len(data) < 200
-    assert spec.parameters.modulus.to_bytes(8, "little") in data
+    assert spec.parameters.modulus.to_bytes(8, "big") in data
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.encryption}-{spec.bits}-{spec.parameters.degree}")
+def test_the_context_of_another_release_of_seal_is_the_same(spec):
+    with another_seal():
+        theirs = public_context(spec)
+    assert theirs == public_context(spec)
+
+
+def test_control_as_seal_serializes_them_parameters_tell_releases_apart():
+    with another_seal():
+        theirs = serialized_parameters(SPEC)
+    assert len(theirs) == len(serialized_parameters(SPEC))
+    assert theirs != serialized_parameters(SPEC)
 
 
 def test_contexts_of_other_encryptions_widths_and_degrees_are_others():

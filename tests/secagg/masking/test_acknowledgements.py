@@ -29,6 +29,7 @@ from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
 from tests.support.encrypted import opened
 from tests.support.errors import reason_of
 from tests.support.misbehaving import MisbehavingCoordinator
+from tests.support.seal_releases import another_seal, serialized_parameters
 
 MEMBERS = 5
 SCHEMES = ("bfv", "ckks", "double-lock")
@@ -182,6 +183,36 @@ def test_a_hospital_with_another_secret_closes_the_epoch_and_is_named(tmp_path):
     assert [peek(message).stage for _, message in outbox] == [Stage.ABORT] * MEMBERS
     with pytest.raises(LocalProtocolError):
         server.begin(1)
+
+
+@schemes
+def test_a_hospital_with_another_release_of_seal_takes_part_like_all_others(tmp_path, scheme):
+    consortium, replies = to_acknowledging_with_two_releases(tmp_path, scheme)
+    for number, message in replies:
+        consortium.server.receive(number, message)
+    assert consortium.server.state is ServerState.READY
+
+
+def test_control_if_contexts_were_as_seal_serializes_them_it_would_be_refused(tmp_path, monkeypatch):
+    for place in ("masking.group", "homomorphic.context"):
+        monkeypatch.setattr(f"secagg.{place}.public_context", serialized_parameters)
+    consortium, replies = to_acknowledging_with_two_releases(tmp_path)
+    for number, message in replies[:-1]:
+        consortium.server.receive(number, message)
+    assert reason_of(consortium.server.receive, *replies[-1]) == "other-context"
+    assert consortium.server.missing == {2}
+
+
+def to_acknowledging_with_two_releases(folder, scheme="double-lock"):
+    """h2's SEAL is another than all others'; its answer comes last."""
+    consortium = Consortium.make(folder, MEMBERS, scheme=scheme)
+    outbox = consortium.server.open()
+    while consortium.server.state is not ServerState.ACKNOWLEDGING:
+        outbox = consortium.answer(consortium.deliver(outbox))
+    replies = consortium.deliver([(number, message) for number, message in outbox if number != 2])
+    with another_seal():
+        replies += consortium.deliver([(number, message) for number, message in outbox if number == 2])
+    return consortium, replies
 
 
 def test_a_hospital_that_scales_numbers_by_another_factor_closes_the_epoch_and_is_named(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from secagg.transcript.files import checkpoint_files, require_grown_from
 from secagg.wire import COORDINATOR, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from tests.support.consortium import Consortium, make_charter, make_identities, sign_by_all
+from tests.support.seal_releases import another_seal, serialized_parameters
 from tests.support.transcripts import ANY_SIZE, MEMBERS, index_of
 
 
@@ -83,6 +84,42 @@ def test_other_contributors_or_reveals_of_an_encrypted_sum_than_the_messages_lea
         message = Sealer(consortium.charter, COORDINATOR, None, 1).seal(Stage.SUM, payload, round=1)
         altered = [*events[:place], Sent(events[place].members, message), *events[place + 1 :]]
         assert reasons(altered, consortium.charter) == ["output-differs"]
+
+
+def encrypted_round(folder, scheme) -> tuple[VerifiedCharter, list[Event]]:
+    consortium, events = Consortium.make(folder, MEMBERS, scheme=scheme), []
+    consortium.server = MaskingServer(consortium.server.session, journal=events.append)
+    consortium.set_up()
+    consortium.run_round(consortium.random_vectors(np.random.default_rng(1)))
+    return consortium.charter, events
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks", "double-lock"])
+def test_an_honest_transcript_is_judged_so_with_another_release_of_seal_too(tmp_path, scheme):
+    charter, events = encrypted_round(tmp_path, scheme)
+    with another_seal():
+        audit = audit_epoch(events, charter)
+    assert (audit.findings, len(audit.rounds), audit.refused) == ([], 1, 0)
+
+
+def test_control_if_contexts_were_as_seal_serializes_them_it_would_be_said_not_to_fit(tmp_path, monkeypatch):
+    for place in ("masking.group", "homomorphic.context"):
+        monkeypatch.setattr(f"secagg.{place}.public_context", serialized_parameters)
+    charter, events = encrypted_round(tmp_path, "bfv")
+    assert reasons(events, charter) == []
+    with another_seal():
+        assert reasons(events, charter) == ["refused-acknowledgement"]
+
+
+def test_of_an_acknowledgement_that_only_another_release_takes_it_is_said_that_that_one_can_tell(tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier_release:
+        for place in ("masking.group", "homomorphic.context"):
+            earlier_release.setattr(f"secagg.{place}.public_context", serialized_parameters)
+        charter, events = encrypted_round(tmp_path, "bfv")
+    (finding,) = audit_epoch(events, charter).findings
+    assert (finding.reason, finding.epoch) == ("refused-acknowledgement", 1)
+    assert "other-context: h1 encrypts under other parameters than the charter's" in finding.message
+    assert "the release that made the run can tell" in finding.message
 
 
 def with_altered_sum(events, charter) -> list[Event]:
