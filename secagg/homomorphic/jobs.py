@@ -13,7 +13,7 @@ import msgspec
 from secagg.encoding.ring import RingVector
 from secagg.homomorphic.cipher import BlockSums, Cipher
 from secagg.homomorphic.form import EncryptedForm
-from secagg.homomorphic.services import TAKE, CipherBrief, FormBrief
+from secagg.homomorphic.services import TAKE, WORKERS, CipherBrief, FormBrief
 from secagg.processes.job import Piece, Work
 from secagg.processes.worker import SLOT_BYTES
 
@@ -41,6 +41,11 @@ def taking(todo: deque[Piece]) -> deque[Piece]:
     return deque((first, TAKE + count) for first, count in todo)
 
 
+def cipher_brief(form: EncryptedForm, cipher: Cipher) -> CipherBrief:
+    """What a worker needs to make the same cipher, and to see that it has."""
+    return CipherBrief(form_brief(form), cipher.seed, form.spec.bits, cipher.fingerprint(WORKERS))
+
+
 def form_brief(form: EncryptedForm) -> FormBrief:
     """What a worker needs to make the same form."""
     spec = form.spec
@@ -58,8 +63,8 @@ class EncryptJob:
         self._packed, self._form, self._cipher, self._out = packed, form, cipher, out
 
     def brief(self) -> bytes:
-        """The form and the seed of the secret."""
-        return msgspec.msgpack.encode(CipherBrief(form_brief(self._form), self._cipher.seed))
+        """The form, the seed of the secret, and what must come of both."""
+        return msgspec.msgpack.encode(cipher_brief(self._form, self._cipher))
 
     def hand_over(self, piece: Piece, slot: memoryview) -> None:
         """The piece's elements."""
@@ -94,8 +99,8 @@ class DecryptJob:
         self._data, self._form, self._cipher, self._packed = data, form, cipher, packed
 
     def brief(self) -> bytes:
-        """The form and the seed of the secret."""
-        return msgspec.msgpack.encode(CipherBrief(form_brief(self._form), self._cipher.seed))
+        """The form, the seed of the secret, and what must come of both."""
+        return msgspec.msgpack.encode(cipher_brief(self._form, self._cipher))
 
     def hand_over(self, piece: Piece, slot: memoryview) -> None:
         """The piece's ciphertexts."""

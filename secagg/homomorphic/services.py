@@ -18,6 +18,9 @@ from secagg.homomorphic.parameters import Encryption, parameter_set
 TAKE: Final = 1 << 32
 """In a piece of an addition: how many blocks, and this if their sums are asked for."""
 
+WORKERS: Final = b"workers"
+"""The purpose of a fingerprint that never leaves this machine."""
+
 
 class FormBrief(msgspec.Struct, frozen=True):
     """What a form is made of."""
@@ -35,10 +38,17 @@ class FormBrief(msgspec.Struct, frozen=True):
 
 
 class CipherBrief(msgspec.Struct, frozen=True):
-    """What a cipher is made of."""
+    """What a cipher is made of, and what must come of it.
+
+    Attributes:
+        bits: T.
+        fingerprint: of secret and scale, for `WORKERS`.
+    """
 
     form: FormBrief
     seed: bytes
+    bits: int
+    fingerprint: bytes
 
     def __repr__(self) -> str:
         return f"CipherBrief({self.form})"
@@ -95,4 +105,8 @@ class AddService:
 def _cipher(brief: bytes) -> tuple[EncryptedForm, Cipher]:
     told = msgspec.msgpack.decode(brief, type=CipherBrief)
     form = told.form.form()
-    return form, Cipher(form.spec, told.seed)
+    cipher = Cipher(form.spec, told.seed)
+    if (form.spec.bits, cipher.fingerprint(WORKERS)) != (told.bits, told.fingerprint):
+        # It began after an update of the toolkit, and its employer before: together they would make a false vector.
+        raise ValueError("this worker encrypts otherwise than its employer")
+    return form, cipher

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from secagg.encoding.ring import Ring
 from secagg.errors import LocalProtocolError, RemoteProtocolError
-from secagg.homomorphic import vectors
+from secagg.homomorphic import jobs, services, vectors
+from secagg.homomorphic.cipher import Cipher
 from secagg.homomorphic.form import EncryptedForm, approximate_form, exact_form
-from secagg.homomorphic.jobs import AddJob, DecryptJob, EncryptJob, form_brief, pieces, taking
-from secagg.homomorphic.services import CipherBrief
+from secagg.homomorphic.jobs import AddJob, DecryptJob, EncryptJob, cipher_brief, pieces, taking
+from secagg.homomorphic.services import DecryptService, EncryptService, FormBrief
 from secagg.homomorphic.vectors import CiphertextSum, decrypt_vector, encrypt_vector
 from secagg.homomorphic.words import pack_words, words_size
 from secagg.processes import team as teams
@@ -171,9 +174,48 @@ def test_the_seed_is_in_the_brief_of_who_needs_it_and_in_no_repr(form):
     for job in (encrypting, decrypting):
         assert SEED in job.brief()
     assert SEED not in adding.brief()
-    for shown in (encrypting, decrypting, adding, CipherBrief(form_brief(form), SEED), cipher):
+    for shown in (encrypting, decrypting, adding, cipher_brief(form, cipher), cipher):
         assert SEED.hex() not in repr(shown)
         assert repr(SEED)[2:-1] not in f"{shown!r}{shown}"
+
+
+def test_a_worker_of_another_release_than_its_employer_encrypts_and_opens_nothing(form, monkeypatch):
+    """As one is that was started after an update, by an employer that was started before."""
+    brief = msgspec.msgpack.encode(cipher_brief(form, cipher_for(form.spec)))
+    for service in (EncryptService, DecryptService):
+        service(brief)
+    for changed in (another_secret, another_width):
+        with monkeypatch.context() as update:
+            changed(update)
+            for service in (EncryptService, DecryptService):
+                with pytest.raises(ValueError, match="encrypts otherwise than its employer"):
+                    service(brief)
+
+
+def another_secret(update) -> None:
+    update.setattr(services, "Cipher", lambda spec, seed: Cipher(spec, seed[::-1]))
+
+
+def another_width(update) -> None:
+    """One bit less for what lies in a coefficient."""
+    form = FormBrief.form
+
+    def narrower(told: FormBrief) -> EncryptedForm:
+        made = form(told)
+        return replace(made, spec=replace(made.spec, bits=made.spec.bits - 1))
+
+    update.setattr(FormBrief, "form", narrower)
+
+
+def test_where_workers_are_of_another_release_this_process_does_their_pieces(form, team, monkeypatch):
+    monkeypatch.setattr(jobs, "WORKERS", b"of another release")
+    monkeypatch.setattr(vectors, "PARALLEL_ADD_FROM_BLOCKS", 1 << 60)
+    # They may be late with the first vectors, and their end is noticed when something is expected of them.
+    for seed in range(20):
+        vector, sums = signed(form, seed), CiphertextSum(form)
+        sums.add(memoryview(fresh(form, vector)))
+        assert opened(form, taken(form, sums)) == vector.tolist()
+    assert team.workers == []
 
 
 def test_a_worker_is_started_in_vain_where_there_is_one_core(form, monkeypatch):
