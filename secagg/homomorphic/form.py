@@ -80,7 +80,8 @@ class EncryptedForm:
 
 @lru_cache(maxsize=64)
 def exact_form(parameters: ParameterSet, ring: Ring, length: int, contributors: int) -> EncryptedForm:
-    """Under BFV, with the widest plain modulus that the noise of so many contributors leaves."""
+    """Under BFV: as many elements to a coefficient as the noise of so many contributors leaves bits for. The plain
+    modulus is as wide as what lies there, and no wider."""
     widest = exact_plain_bits(parameters, contributors, _most_coefficients(parameters, length))
     chosen = arrangement(ring, contributors, widest)
     return EncryptedForm(length, contributors, CipherSpec(parameters, Encryption.BFV, chosen.plain_bits), chosen)
@@ -88,7 +89,8 @@ def exact_form(parameters: ParameterSet, ring: Ring, length: int, contributors: 
 
 @lru_cache(maxsize=64)
 def approximate_form(parameters: ParameterSet, ring: Ring, length: int, contributors: int) -> EncryptedForm:
-    """Under CKKS, with the largest scale that the sum of so many contributors leaves."""
+    """Under CKKS: as many elements to a coefficient as the noise of so many contributors leaves bits for. The scale is
+    the largest that leaves room for what lies there."""
     widest = approximate_plain_bits(parameters, contributors, _most_coefficients(parameters, length))
     chosen = arrangement(ring, contributors, widest)
     return EncryptedForm(length, contributors, CipherSpec(parameters, Encryption.CKKS, chosen.plain_bits), chosen)

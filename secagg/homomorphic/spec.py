@@ -33,7 +33,7 @@ class CipherSpec:
 
     @property
     def scale_bits(self) -> int:
-        """S: CKKS scales integers by 2^S, as large as q allows with a bit of room: scaled sums stay within q / 4."""
+        """S: CKKS scales integers by 2^S, as large as q allows: scaled sums and their noise stay within q / 2."""
         return self.parameters.modulus_bits - 1 - self.bits
 
     @property
