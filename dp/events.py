@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -11,7 +11,10 @@ Noise = Literal["skellam", "discrete-gaussian"]
 
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 _Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+# Of more, floating point has no such number.
+LARGEST_COUNT: Final = 1 << 53
+_Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNT)]
+_Number = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_COUNT)]
 
 
 class GaussianEvent(
@@ -47,8 +50,8 @@ class IntegerEvent(
     variance: _NotNegative
     l1: _NotNegative
     l2: _NotNegative
-    dimension: Annotated[int, msgspec.Meta(ge=1)]
-    shares: Annotated[int, msgspec.Meta(ge=1)]
+    dimension: _Number
+    shares: _Number
     sampling_rate: _Rate
     steps: _Count
 

@@ -45,7 +45,7 @@ class EgressEntry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     epoch: Counter
     round: Counter
     recipient: Party
-    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
     sha256: Sha256
     time: Annotated[str, msgspec.Meta(max_length=40)]
 

@@ -6,11 +6,12 @@ formula is in ``docs/accounting.md``, with its source and its assumptions.
 
 from dp.accounting.bounds import EpsilonBound, epsilon, epsilon_rdp
 from dp.accounting.exchange import epsilon_of_exchange
-from dp.accounting.runs import epsilon_of_runs, epsilon_of_runs_pld
+from dp.accounting.runs import costs_no_less, epsilon_of_runs, epsilon_of_runs_pld
 from dp.accounting.search import noise_multiplier_for, smallest_multiplier
 
 __all__ = [
     "EpsilonBound",
+    "costs_no_less",
     "epsilon",
     "epsilon_of_exchange",
     "epsilon_of_runs",

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from dp.events import Event, beyond, larger, merge
+from dp.events import LARGEST_COUNT, Event, beyond, larger, merge
 from secagg.signed_log import LogEntry, LogKind, Sha256
 
 
@@ -71,7 +71,7 @@ class Entry(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     kind: Kind
     data_set: Sha256
     run: Sha256
-    round: Annotated[int, msgspec.Meta(ge=0)] = 0
+    round: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNT)] = 0
     cost: Cost = NOTHING
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     time: Annotated[str, msgspec.Meta(max_length=40)]

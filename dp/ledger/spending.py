@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Self
 
 import msgspec
 
-from dp.accounting import epsilon_of_runs
+from dp.accounting import costs_no_less, epsilon_of_runs
 from dp.ledger.entries import NOTHING, Cost, Entry, Kind
 
 
@@ -179,6 +179,11 @@ class Spending:
 def in_all(costs: Iterable[Cost]) -> Cost:
     """What a run cost on all of its data sets, if nobody was in training in one of them and held back in another."""
     return reduce(Cost.plus, costs, NOTHING)
+
+
+def covers(cost: Cost, due: Cost) -> bool:
+    """Whether ``cost`` is no less than ``due``, in training and in validation, whatever else a patient meets."""
+    return cost == due or (costs_no_less(cost.training, due.training) and costs_no_less(cost.metrics, due.metrics))
 
 
 def cost_epsilon(cost: Cost, delta: float) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from dp.ledger.entries import LEDGER
 from secagg.charter.folder import read_verified
 from secagg.identity import Identity
 from secagg.log_excerpt import take_excerpt
@@ -15,6 +16,7 @@ from secagg.release.checkpoints import CHECKPOINTS_FILE, checkpoints_statement, 
 from secagg.release.dsse import assemble, attest
 from secagg.transcript import TranscriptWriter
 from secagg.transcript.files import checkpoint_files, read_events
+from tests.support.shown_records import written_anew
 from tests.support.transcripts import with_a_sum_taken_away
 from training.hospital_folder import HospitalFolder
 from training.noise import noise_expansion
@@ -38,11 +40,28 @@ def site_report(run: Path, member: str = "h1", release: bool = True):
 
 def hiding(run, folder, name, hidden):
     """What a hospital exports that has hashes in the place of some entries of its log, which is valid all the same."""
+
+    def changes(evidence, _identity):
+        signed = [(item.entry, item.signature) for item in evidence.egress.shown]
+        return {"egress": take_excerpt(signed, lambda entry: not hidden(entry))}
+
+    return _exported_by_a_liar(run, folder, name, changes)
+
+
+def with_other_entries(run, folder, name, change):
+    """What a hospital exports that wrote other entries into its ledger, and signed them."""
+
+    def changes(evidence, identity):
+        return {"ledger": written_anew(map(change, evidence.ledger.entries), LEDGER, identity)}
+
+    return _exported_by_a_liar(run, folder, name, changes)
+
+
+def _exported_by_a_liar(run, folder, name, changes):
     charter, home = read_verified(run / "charter"), HospitalFolder(run / "hospitals" / name)
     identity = Identity.load(home.identity)
     evidence = gather_for_others(home, charter, identity).evidence
-    signed = [(item.entry, item.signature) for item in evidence.egress.shown]
-    evidence = replace(evidence, egress=take_excerpt(signed, lambda entry: not hidden(entry)))
+    evidence = replace(evidence, **changes(evidence, identity))
     path = folder / f"{name}.json"
     path.write_bytes(SignedEvidence(evidence, identity.sign(_signed_bytes(evidence))).to_json())
     return path

@@ -8,15 +8,17 @@ import stat
 from html import unescape
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 
 from cli.main import run
-from dp.ledger import PatientList
+from dp.events import GaussianEvent
+from dp.ledger import Cost, PatientList
 from dp.ledger.patients import keep_patients
 from secagg.charter.folder import read_charter
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
-from tests.cli.reporting import MEMBERS, alter_body, hiding, reasons, rewrite, site_report
+from tests.cli.reporting import MEMBERS, alter_body, hiding, reasons, rewrite, site_report, with_other_entries
 from tests.support.log_rows import overwrite, rows
 
 QUESTIONS = ("wrong", "budget", "egress", "guarantee", "audit", "rounds", "refusals", "integrity", "rules", "versions")
@@ -175,6 +177,41 @@ def test_of_sums_that_a_hospital_hides_it_is_not_said_that_they_are_the_true_one
     page = unescape((tmp_path / "r.html").read_text())
     assert f"{FORGED}{told}" in page
     assert checked in page
+
+
+def with_nothing(entry):
+    return msgspec.structs.replace(entry, cost=Cost())
+
+
+def with_nothing_but_noiseless_rounds(entry):
+    (event,) = entry.cost.training or (GaussianEvent(1.0, 1.0, 0),)
+    return msgspec.structs.replace(entry, cost=Cost((msgspec.structs.replace(event, noise_multiplier=0.0),)))
+
+
+LEDGERS = {
+    "undercharged-round": (with_nothing, "h2's ledger has rounds that were charged with less"),
+    "no-finite-epsilon": (with_nothing_but_noiseless_rounds, "By h2's ledger there was next to no noise"),
+}
+
+
+@pytest.mark.parametrize(("code", "ledger"), LEDGERS.items(), ids=LEDGERS)
+def test_a_hospital_whose_ledger_says_what_rounds_do_not_cost_is_named_on_page_and_screen_and_in_json(
+    secagg, finished, tmp_path, code, ledger
+):
+    change, told = ledger
+    exports = [with_other_entries(finished, tmp_path, "h2", change), finished / "hospitals/h1"]
+    given = ("--charter", finished / "charter", "--out", tmp_path / "r.html")
+    outcome = secagg("audit", "report", *exports, *given)
+    assert outcome.code == TAMPERING
+    assert told in " ".join(outcome.out.split())
+    assert f"[{code}]" in outcome.out
+    page = unescape((tmp_path / "r.html").read_text())
+    assert told in page
+    report = json.loads((tmp_path / "r.json").read_text())["report"]
+    assert [(finding["reason"], finding["culprit"]) for finding in report["findings"]] == [(code, "h2")]
+    assert "<dd>8.00" in page
+    verified = secagg("audit", "report", "--verify", tmp_path / "r.json", "--charter", finished / "charter")
+    assert (verified.code, "follows from its records" in verified.out) == (TAMPERING, True)
 
 
 def test_of_a_log_whose_only_sum_the_transcript_lacks_it_is_not_said_that_nothing_was_checked(

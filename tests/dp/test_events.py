@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp.events import GaussianEvent, beyond, larger, merge
+from dp.events import LARGEST_COUNT, GaussianEvent, IntegerEvent, beyond, larger, merge
 
 events = st.lists(
     st.builds(GaussianEvent, st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.1, 1.0]), st.integers(0, 9)),
@@ -52,3 +54,18 @@ def test_the_larger_of_two_has_the_steps_of_either_and_no_more(first, second):
 def test_an_event_that_cannot_be_is_refused_when_it_is_read(text):
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(text, type=GaussianEvent)
+
+
+USE = {"kind": "integer", "noise": "skellam", "variance": 4.0, "l1": 2.0, "l2": 1.0, "dimension": 3, "shares": 2}
+
+
+@pytest.mark.parametrize("count", ["steps", "dimension", "shares"])
+def test_a_count_that_floating_point_has_no_number_for_is_not_read(count):
+    event = USE | {"sampling_rate": 1.0, "steps": 1}
+    for number, is_read in ((LARGEST_COUNT, True), (LARGEST_COUNT + 1, False), (10**400, False)):
+        try:
+            msgspec.json.decode(json.dumps(event | {count: number}), type=IntegerEvent)
+        except msgspec.ValidationError:
+            assert not is_read
+        else:
+            assert is_read

@@ -16,6 +16,8 @@ from training.reporting.evidence import SiteEvidence, account_of
 
 # Of a long history so many points are computed: each takes milliseconds.
 _MOST_POINTS: Final = 48
+# From here on no figure means anything, and sums of such would leave floating point.
+_LIMITLESS: Final = 1e100
 
 
 class RunFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,16 +97,26 @@ class DataSetFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def data_sets_of(evidence: SiteEvidence) -> tuple[DataSetFacts, ...]:
-    """Every data set that is shown, in the order of its first entry."""
+    """Every data set that is shown, but for those `without_limit`, in the order of its first entry."""
     if evidence.ledger is None:
         return ()
-    account, entries = account_of(evidence), evidence.ledger.entries
-    return tuple(_data_set(name, account, entries, evidence) for name in account.data_sets)
+    account, entries, limitless = account_of(evidence), evidence.ledger.entries, without_limit(evidence)
+    return tuple(_data_set(name, account, entries, evidence) for name in account.data_sets if name not in limitless)
+
+
+def without_limit(evidence: SiteEvidence) -> tuple[str, ...]:
+    """The data sets whose patients have spent, by what is shown, what no epsilon covers. No honest ledger has one."""
+    account = account_of(evidence)
+    return tuple(name for name in account.data_sets if not _spent(name, account) < _LIMITLESS)
+
+
+def _spent(name: str, account: Account) -> float:
+    return account.spending(name).epsilon(account.delta(name))
 
 
 def _data_set(name: str, account: Account, entries: Sequence[Entry], evidence: SiteEvidence) -> DataSetFacts:
     spending, delta, limit = account.spending(name), account.delta(name), evidence.limit
-    spent = spending.epsilon(delta)
+    spent = _spent(name, account)
     share = spent / limit if limit else None
     whole = evidence.scope == "site"
     return DataSetFacts(

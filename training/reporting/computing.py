@@ -19,6 +19,7 @@ from secagg.release.statement import Statement, read_statement
 from training.privacy_plan import privacy_plan, rounds_of_plan, rounds_stated
 from training.reporting.budget import DataSetFacts, data_sets_of
 from training.reporting.charges import Beside, check_charges, rounds_of
+from training.reporting.costs import check_costs
 from training.reporting.egress import egress_of
 from training.reporting.evidence import SiteEvidence, account_of
 from training.reporting.guarantee import guarantee_of
@@ -61,6 +62,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
         check_site(site, charter, checkpoints, integrity)
         check_goes_on(site, records.transcript, integrity)
         check_charges(site, charter, checkpoints, beside, integrity)
+        check_costs(site, charter, beside.release, integrity)
     in_all = _spent_in_all(evidence[0], sites[0], charter, run) if about == "site" else None
     if in_all and not integrity.findings:
         in_all = replace(in_all, ledger=_in_ledger(evidence[0], sites[0], charter))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from dp.accounting import epsilon_rdp
 from dp.events import GaussianEvent
 from dp.ledger import Account, Cost, Entry, Kind, PatientList
 from dp.ledger.entries import NOTHING
-from dp.ledger.spending import RunSpending, Spending, cost_epsilon, costs_epsilon
+from dp.ledger.spending import RunSpending, Spending, cost_epsilon, costs_epsilon, covers
 from secagg.signed_log import FIRST_PREVIOUS
 
 DELTA = 1e-5
@@ -135,3 +136,29 @@ def test_a_run_is_weighed_in_place_of_itself_and_beside_the_others():
     found = spending((Kind.RESERVE, training(100)), (Kind.RESERVE, training(50), OTHER))
     assert found.epsilon_with(found.run(RUN), DELTA) == found.epsilon(DELTA)
     assert found.epsilon_with(spending().run(RUN), DELTA) == cost_epsilon(training(50), DELTA)
+
+
+def test_a_charge_that_is_dearer_by_itself_and_cheaper_with_others_is_too_little():
+    due = Cost((GaussianEvent(4.0, 1.0, 1),))
+    # Rare and without much noise: its divergence is large at high orders, and what many come to goes by low ones.
+    rare = Cost((GaussianEvent(0.3, 1e-6, 1),))
+    many = 200
+
+    def times(cost):
+        return Cost(tuple(replace(event, steps=many) for event in cost.training))
+
+    assert cost_epsilon(rare, DELTA) > cost_epsilon(due, DELTA)
+    assert cost_epsilon(times(rare), DELTA) < cost_epsilon(times(due), DELTA)
+    assert not covers(rare, due)
+
+
+def test_a_cost_covers_itself_and_what_is_less_and_nothing_in_the_other_group():
+    event = GaussianEvent(1.0, 0.5, 3)
+    cost = Cost((event,), (replace(event, steps=1),))
+    assert covers(cost, cost)
+    assert covers(cost.plus(cost), cost)
+    assert covers(Cost((replace(event, noise_multiplier=0.9),), cost.metrics), cost)
+    assert covers(cost, Cost())
+    assert not covers(Cost((event,), ()), cost)
+    assert not covers(Cost((), cost.training), Cost(cost.training))
+    assert not covers(Cost((replace(event, steps=2),), cost.metrics), cost)
