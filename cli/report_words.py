@@ -27,7 +27,8 @@ def figures_of(report: Report) -> list[Figure]:
 
 def _spent(report: Report) -> Figure:
     shown = [data_set for site in report.sites for data_set in site.data_sets]
-    limited = [(data_set, data_set.limit) for data_set in shown if data_set.limit]
+    # A budget is the site's word, and its own officer's business: in a report for others it would be one site's.
+    limited = [(data_set, data_set.limit) for data_set in shown if data_set.limit and report.about == "site"]
     if report.guarantee.epsilon is None:
         return "Spent", "no limit", "this training has no differential privacy: no epsilon covers it"
     if limited:

@@ -19,7 +19,7 @@ from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded
 from secagg.json_documents import MALFORMED, json_for_people
 from training.reporting.computing import report_of
-from training.reporting.evidence import verify_evidence
+from training.reporting.evidence import require_for_others, verify_evidence
 from training.reporting.records import Records, Sources, gather_records, run_again
 from training.reporting.report import Report
 
@@ -51,13 +51,15 @@ def verify_document(path: Path, charter: VerifiedCharter, sources: Sources) -> R
         sources: what is given beside the file, to repeat what the file alone cannot show.
 
     Raises:
-        InputError: ``unreadable``, ``file-too-large``, ``not-a-report``; what cannot be read of the sources.
+        InputError: ``unreadable``, ``file-too-large``, ``not-a-report``, ``own-copy``; what cannot be read of the
+            sources.
         TamperingError: ``report-differs``, naming the first place; whatever is wrong with a record.
     """
     document = _read(path)
     records = document.records
     for signed in records.sites:
         verify_evidence(signed, charter, path)
+    require_for_others(records.sites)
     _require_same(path, document.report, report_of(charter, records))
     _require_repeated(path, charter, records, sources)
     return document

@@ -7,7 +7,7 @@ that its policy allows, how many patients there are) is in the officer's own cop
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -218,9 +218,11 @@ def read_evidence(path: Path, charter: VerifiedCharter) -> SignedEvidence:
 def verify_evidence(signed: SignedEvidence, charter: VerifiedCharter, source: Path) -> None:
     """Check the site's signature of the whole and of each entry, and that entries and hashes give the logs' roots.
 
+    What is for others must hold nothing that only the site's own officer is told.
+
     Raises:
         InputError: ``unknown-member``.
-        TamperingError: ``evidence-altered``, ``other-charter``, ``ledger-altered``, ``egress-altered``.
+        TamperingError: ``evidence-altered``, ``other-charter``, ``no-export``, ``ledger-altered``, ``egress-altered``.
     """
     evidence = signed.evidence
     if evidence.charter != charter.digest.hex():
@@ -238,10 +240,47 @@ def verify_evidence(signed: SignedEvidence, charter: VerifiedCharter, source: Pa
             culprit=evidence.member,
             remedy=f"Ask {evidence.member} for it again.",
         )
+    if evidence.scope == "charter" and (beyond := _beyond_the_charter(evidence)):
+        raise TamperingError(
+            "no-export",
+            f"What {evidence.member} shows in {source} is of one charter, by its own word, and has {beyond}.",
+            culprit=evidence.member,
+            remedy=f"Ask {evidence.member} for what `secagg audit export` writes.",
+        )
     if evidence.ledger:
         verify_excerpt(evidence.ledger, key, LEDGER, source)
     if evidence.egress:
         verify_excerpt(evidence.egress, key, EGRESS, source)
+
+
+def _beyond_the_charter(evidence: SiteEvidence) -> str:
+    """What only the site's own officer is told, by which one site would choose figures of a report on several."""
+    ledger = evidence.ledger.entries if evidence.ledger else ()
+    egress = evidence.egress.entries if evidence.egress else ()
+    if evidence.limit is not None:
+        return "a budget"
+    if any(shared.patients is not None for shared in evidence.groups):
+        return "numbers of patients"
+    if {*(entry.run for entry in ledger), *(entry.charter for entry in egress)} - {evidence.charter}:
+        return "entries of another charter"
+    return ""
+
+
+def require_for_others(sites: Sequence[SignedEvidence]) -> None:
+    """Refuse a report on several sites one of which shows what only its own officer is told.
+
+    Raises:
+        InputError: ``own-copy``.
+    """
+    own = [site.evidence.member for site in sites if site.evidence.scope == "site"]
+    if own and len(sites) > 1:
+        raise InputError(
+            "own-copy",
+            f"What is given of {own[0]} is its own officer's copy, with its budget and all of its trainings: a report "
+            "on several hospitals has neither.",
+            culprit=own[0],
+            remedy=f"Ask {own[0]} for what `secagg audit export` writes.",
+        )
 
 
 def account_of(evidence: SiteEvidence) -> Account:

@@ -15,7 +15,13 @@ from secagg.identity import Identity
 from secagg.release.checkpoints import VerifiedCheckpoints, holds_checkpoints, read_checkpoints
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import require_hospital
-from training.reporting.evidence import SignedEvidence, gather_for_others, gather_site, read_evidence
+from training.reporting.evidence import (
+    SignedEvidence,
+    gather_for_others,
+    gather_site,
+    read_evidence,
+    require_for_others,
+)
 
 
 def read_sites(
@@ -28,7 +34,7 @@ def read_sites(
         passphrase: of the identities in the folders.
 
     Raises:
-        InputError: ``duplicate-site``; if a place cannot be read.
+        InputError: ``duplicate-site``, ``own-copy``; if a place cannot be read.
         TamperingError: if an exported file was altered. What is wrong in a folder is among its problems.
     """
     # Before the logs: a run may end while these are read.
@@ -47,6 +53,7 @@ def read_sites(
             culprit=twice,
             remedy="Give each hospital once.",
         )
+    require_for_others(sites)
     return sites
 
 
