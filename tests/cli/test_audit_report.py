@@ -20,6 +20,8 @@ from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
 from tests.cli.reporting import MEMBERS, alter_body, hiding, reasons, rewrite, site_report, with_other_entries
 from tests.support.log_rows import overwrite, rows
+from training.auditing.record import PrivacyRecord
+from training.privacy_plan import privacy_plan
 
 QUESTIONS = ("wrong", "budget", "egress", "guarantee", "audit", "rounds", "refusals", "integrity", "rules", "versions")
 BOUND = {"canaries": 100, "guesses": 50, "right": 30, "epsilon": 1.0}
@@ -44,10 +46,12 @@ class Page(HTMLParser):
 def written(consortium, tmp_path_factory):
     """Where the reports of a finished run are: of the officer of h1, and of all."""
     out, place = tmp_path_factory.mktemp("reports"), consortium / "run"
-    audit = {"lacks": None, "claim": 2.0, "delta": 1e-5, "confidence": 0.95, "within_claim": True}
-    audit |= {"runs": [BOUND, BOUND], "together": BOUND, "most": 2.8}
+    charter = read_charter(place / "charter")
+    claim = privacy_plan(charter).epsilon_after(charter.training.rounds)
+    audit = {"lacks": None, "claim": claim, "delta": 1e-5, "confidence": 0.95, "within_claim": True}
+    audit |= {"runs": [BOUND, BOUND], "together": BOUND, "most": 9.0}
     made = {"passed": True, "mode": "local", "audit": audit, "controls": {}}
-    made["charter"] = read_charter(place / "charter").digest().hex()
+    made["charter"] = charter.digest().hex()
     (out / "audit.json").write_text(json.dumps(made))
     common = ["--charter", place / "charter", "--release", place / "release", "--audit", out / "audit.json"]
     common += ["--transcript", place / "coordinator/transcript"]
@@ -122,7 +126,7 @@ def test_what_is_written_is_for_its_owner_only(written, name):
 def test_the_audit_is_shown_beside_the_claim(written):
     page = (written / "h1.html").read_text()
     assert "epsilon is at least 1.00" in page
-    assert "claimed: 2.00" in page
+    assert "claimed: 8.00" in page
     notices = json.loads((written / "h1.json").read_text())["report"]["notices"]
     assert [notice["code"] for notice in notices] == ["budget-alert"]
 
@@ -247,6 +251,31 @@ def test_an_audit_of_other_terms_is_no_test_of_this_promise(with_audit, changes,
     assert "not known to be of this charter" in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.parametrize("changes", [{"claim": 100.0, "most": 101.0}, {"claim": 2.0}], ids=["larger", "smaller"])
+def test_an_audit_of_another_claim_is_none_of_this_charter_whatever_it_says(with_audit, changes):
+    """With a larger one nothing would contradict it; a smaller one could be refuted by guesses that are too few."""
+    code, report = with_audit(**changes)
+    assert (code, [finding["reason"] for finding in report["findings"]]) == (TAMPERING, ["other-claim"])
+
+
+def test_control_where_claims_are_not_compared_nothing_contradicts_one_of_100(with_audit, monkeypatch):
+    monkeypatch.setattr(PrivacyRecord, "claims_as", lambda *_: True)
+    code, report = with_audit(claim=100.0, most=101.0)
+    assert (code, of_audit(report)) == (0, ("whole", False))
+
+
+UNDRAWN = {"no run": {"runs": []}, "a bound below nothing": {"runs": [BOUND | {"epsilon": -1.0}], "claim": -1.0}}
+
+
+@pytest.mark.parametrize("changes", UNDRAWN.values(), ids=UNDRAWN)
+def test_what_no_audit_writes_is_none(secagg, finished, written, tmp_path, changes):
+    found = json.loads((written / "audit.json").read_text())
+    found["audit"] |= changes
+    (tmp_path / "audit.json").write_text(json.dumps(found))
+    given = ("--charter", finished / "charter", "--audit", tmp_path / "audit.json", "--out", tmp_path / "r.html")
+    secagg("audit", "report", finished / "hospitals/h1", *given).failed(UNUSABLE, "not-an-audit")
+
+
 def test_control_one_of_this_charters_terms_is(with_audit, tmp_path):
     code, report = with_audit()
     assert (code, of_audit(report)) == (0, ("whole", False))
@@ -255,7 +284,7 @@ def test_control_one_of_this_charters_terms_is(with_audit, tmp_path):
 
 @pytest.mark.parametrize("changes", [{}, OTHERS["another charter"]], ids=["this charter", "another"])
 def test_an_audit_that_says_it_passed_with_more_than_was_claimed_has_failed(with_audit, changes):
-    code, report = with_audit(together=BOUND | {"epsilon": 2.5}, **changes)
+    code, report = with_audit(together=BOUND | {"epsilon": 8.5}, **changes)
     assert (code, [finding["reason"] for finding in report["findings"]]) == (TAMPERING, ["audit-failed"])
 
 

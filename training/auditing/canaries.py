@@ -18,14 +18,13 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from secagg.errors import InputError
+from training.auditing.claim import ORDINARY, direction_count
 from training.records import Records
 from training.tasks.models import class_scores
 from training.tasks.spec import DataSpec, EvaluationSpec, ModelSpec, TaskSpec
 
 KIND: Final = "training.auditing.canaries:canary_task"
 OVERWEIGHT: Final = 8.0
-# Who is trained on beside the canaries; they share the first direction, which nobody looks at.
-ORDINARY: Final = 8
 
 _COLUMNS: Final = ("direction", "length")
 
@@ -78,7 +77,7 @@ def canary_task(spec: TaskSpec) -> CanaryTask:
 
 def canary_spec(canaries: int) -> TaskSpec:
     """A task with a direction for each canary and one for everybody else."""
-    model = ModelSpec(name="mlp", hidden=(canaries + 1,))
+    model = ModelSpec(name="mlp", hidden=(direction_count(canaries),))
     return TaskSpec(KIND, model, DataSpec(), EvaluationSpec(test_fraction=0.0))
 
 

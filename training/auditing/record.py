@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
@@ -16,6 +16,7 @@ from secagg.charter import Charter
 from secagg.errors import InputError
 from secagg.files import read_bounded
 from secagg.json_documents import MALFORMED
+from training.auditing.claim import is_claim_of
 
 if TYPE_CHECKING:
     # torch takes seconds to import, and reading needs none.
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _LARGEST: Final = 16 * 1024 * 1024
 
+_NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+
 
 class BoundRecord(msgspec.Struct, frozen=True):
     """``epsilon``: what epsilon exceeds by the guesses."""
@@ -31,7 +34,7 @@ class BoundRecord(msgspec.Struct, frozen=True):
     canaries: int
     guesses: int
     right: int
-    epsilon: float
+    epsilon: _NotNegative
 
 
 class BuildRecord(msgspec.Struct, frozen=True):
@@ -44,13 +47,13 @@ class BuildRecord(msgspec.Struct, frozen=True):
     """
 
     lacks: str | None
-    claim: float
+    claim: _NotNegative
     delta: float
     confidence: float
     within_claim: bool
-    runs: list[BoundRecord]
+    runs: Annotated[list[BoundRecord], msgspec.Meta(min_length=1)]
     together: BoundRecord
-    most: float
+    most: _NotNegative
 
     @property
     def can_refute(self) -> bool:
@@ -86,6 +89,11 @@ class PrivacyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_of(self, charter: str, mode: str, delta: float | None) -> bool:
         """Whether it was made on the terms of the charter that has this hash, and says so of the same promise."""
         return (self.charter, self.mode, self.audit.delta) == (charter, mode, delta)
+
+    def claims_as(self, charter: Charter) -> bool:
+        """Whether what it tests is what that charter promises of its whole run, and not another figure."""
+        canaries, *others = {run.canaries for run in self.audit.runs}
+        return not others and is_claim_of(charter, self.audit.claim, canaries)
 
 
 def _build_record(found: Audit, lacks: str | None) -> BuildRecord:

@@ -18,7 +18,8 @@ from secagg.charter import Charter, Encoding, Member, Metrics, Model, Privacy, T
 from secagg.charter.sections import ServerStep
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
-from training.auditing.canaries import ORDINARY, CanaryTask, canary_spec
+from training.auditing.canaries import CanaryTask, canary_spec
+from training.auditing.claim import batch_size, expected_batch
 from training.auditing.settings import Mode
 from training.draft import task_choice
 from training.model_state import ModelLayout, flatten, model_digest
@@ -124,8 +125,8 @@ def canary_charter(terms: Terms, members: Sequence[Member], canaries: int) -> Ch
     module = CanaryTask(spec).build_model()
     layout = ModelLayout.of(module)
     privacy = terms.privacy
-    expected = privacy.sampling_rate * (canaries / 2 + ORDINARY * len(members))
-    batch = max(ORDINARY, round(expected))
+    expected = expected_batch(privacy.sampling_rate, len(members), canaries)
+    batch = batch_size(privacy.sampling_rate, len(members), canaries)
     privacy = _drawn_here(terms, privacy, batch, layout.size)
     charter = Charter(
         name="audit",

@@ -224,6 +224,16 @@ def check_audit(
         told = f"an audit of the terms of {whose}: claim {no_less(found.claim, 2)}, {audit.mode}, delta {found.delta:g}"
         integrity.absent(what, told)
         return
+    elif not audit.claims_as(charter.charter):
+        wrong = [
+            Finding(
+                "other-claim",
+                f"The audit is said to be of this charter, and tests a claim of {no_less(found.claim, 2)}, "
+                "which no audit of it has.",
+                "the audit",
+                "Make one: `secagg audit privacy --charter CHARTER --json > audit.json`.",
+            )
+        ]
     elif not found.can_refute:
         integrity.absent(what, cannot_refute(found))
         return

@@ -20,7 +20,8 @@ from training.auditing.audit import (
     judge,
     privacy_controls,
 )
-from training.auditing.canaries import ORDINARY, OVERWEIGHT
+from training.auditing.canaries import OVERWEIGHT
+from training.auditing.claim import ORDINARY
 from training.auditing.runs import audited_charter, run_with_canaries
 from training.auditing.settings import USUAL_RUNS, Settings
 from training.auditing.terms import Terms

@@ -10,7 +10,8 @@ import torch
 
 from dp.per_sample import per_sample
 from secagg.errors import InputError
-from training.auditing.canaries import ORDINARY, OVERWEIGHT, CanaryTask, canary_records, canary_spec
+from training.auditing.canaries import OVERWEIGHT, CanaryTask, canary_records, canary_spec
+from training.auditing.claim import ORDINARY
 from training.draft import make_task, task_choice
 from training.task import Task, TaskSpec
 
