@@ -12,18 +12,20 @@ from secagg.egress import Direction, EgressEntry
 from secagg.wire import Stage
 
 KINDS: Final[Mapping[str, str]] = {
-    "ADVERTISE": "public keys for one epoch",
-    "DEAL": "shares of the keys that hide its updates, and of surplus noise where there is any, "
-    "each encrypted for one other hospital",
-    "ACKNOWLEDGE": "a confirmation, encrypted, that it has the key of the epoch",
+    "ADVERTISE": "public keys for one epoch, and hashes of the secrets that it shares in it",
+    "DEAL": "its part of the keys that all have in common, shares of the keys that mask its updates, where they are "
+    "masked, and of surplus noise where there is any, and when it saw another hospital last, encrypted for that one",
+    "ACKNOWLEDGE": "a hash that shows that it has the same key of the epoch as the others, and not the key; with the "
+    "public parameters of the encryption",
     "MASKED": "its update, or sums over its columns, with the counts that go with them: masked or encrypted",
     "AGREE": "its signature on the list of hospitals in a sum",
     "REVEAL": "what removes masks, and surplus noise where there is any, from the sum of all, and from nothing else",
     "REFUSAL": "a refusal, and the reason for it",
-    "STATUS": "how many sums it has",
-    "SNAPSHOT": "the model and its progress, encrypted for one hospital that was behind",
-    "ATTEST": "its signature on the finished model",
-    "CHECKPOINT": "how long its logs are, and a hash of each",
+    "STATUS": "how far it is: its newest epoch and round, how many sums it has, a hash of what they made of the model, "
+    "and for whom it has helped to open its next sum; a public key, where it may be handed what it missed",
+    "SNAPSHOT": "the model and its progress, or the newest sum, encrypted for one hospital that was behind",
+    "ATTEST": "a statement about the finished model, and its signature on that",
+    "CHECKPOINT": "how long its logs are, and a hash of each, signed",
     "COSIGN": "its signature on everybody's checkpoints",
 }
 """In words that need no protocol: what a hospital sends."""

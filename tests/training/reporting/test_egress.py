@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from secagg.egress import Direction, EgressEntry
+from secagg.wire import Stage
 from training.reporting.egress import KINDS, egress_of
 
 
@@ -35,6 +36,15 @@ def test_messages_of_an_unknown_kind_are_counted_after_all_others():
 @pytest.mark.parametrize("stage", ["DEAL", "REVEAL"])
 def test_nothing_is_said_to_have_left_of_surplus_noise_where_there_is_none(stage):
     assert "surplus noise where there is any" in KINDS[stage]
+
+
+def test_whatever_a_hospital_sends_is_told_in_plain_words():
+    assert set(KINDS) == {stage.name for stage in Stage if not stage.sent_by_coordinator}
+
+
+def test_only_what_is_sealed_for_a_hospital_or_hides_an_update_is_said_to_be_encrypted():
+    assert {stage for stage, told in KINDS.items() if "encrypted" in told} == {"DEAL", "MASKED", "SNAPSHOT"}
+    assert KINDS["ACKNOWLEDGE"].startswith("a hash that shows that it has the same key of the epoch as the others")
 
 
 @pytest.mark.parametrize("stage", ["MASKED\n", "masked", "", "A" * 21])
