@@ -10,6 +10,7 @@ from secagg.charter import Charter, parse_charter, render_charter
 from secagg.charter.state_size import largest_snapshot, require_sealable
 from secagg.encoding import Section
 from secagg.errors import InputError
+from secagg.masking.sizes import Shape, round_traffic
 from training.noise import noise_shares, require_same_noise
 from training.vector_layout import update_layout
 
@@ -20,10 +21,13 @@ def checked_charter(charter: Charter) -> Charter:
     Raises:
         InputError: ``malformed-charter`` for a value that no charter holds; whatever it contradicts itself in;
             ``field-too-narrow`` where its field has no room for what hospitals encode; ``other-noise``;
-            ``snapshot-too-large`` where a hospital that misses sums could not catch up.
+            ``snapshot-too-large`` where a hospital that misses sums could not catch up; ``too-large`` where an update
+            or a sum is longer than a message can be.
     """
     charter = _as_read_back(charter)
     require_sealable(charter.scheme, largest_snapshot(charter), charter.training.server.optimizer)
+    # Of training alone: the statistics of as many features as a charter can have go into a message under every scheme.
+    round_traffic(Shape.of_training(charter))
     # Made here to see that it can be: each hospital makes its own, but not before the first round.
     if charter.privacy.mode == "distributed":
         noise_shares(charter)

@@ -7,11 +7,12 @@ hospitals, where numbers and counters take more than a byte, it may be a few byt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import msgspec
 
+from secagg.charter import Charter
 from secagg.charter.sections import ENCRYPTED_SCHEMES, MASKED_SCHEMES, Scheme
 from secagg.encoding.packing import packed_size
 from secagg.encoding.ring import Ring
@@ -86,18 +87,29 @@ class Shape:
     @classmethod
     def of(cls, session: Session) -> Shape:
         """That of an epoch in which nobody drops out."""
-        charter, graph = session.charter.charter, session.charter.charter.graph
+        return replace(
+            cls.of_training(session.charter.charter),
+            length=session.length,
+            bits=session.ring.bits,
+            rounds=session.rounds,
+            noise_levels=session.noise_levels,
+        )
+
+    @classmethod
+    def of_training(cls, charter: Charter) -> Shape:
+        """That of an epoch of training in which nobody drops out, under a charter that nobody need have signed yet."""
+        graph = charter.graph
         return cls(
             members=len(charter.members),
             threshold=charter.threshold,
             dropped=0,
-            length=session.length,
-            bits=session.ring.bits,
-            rounds=session.rounds,
-            graph=None if session.complete else Graph(graph.degree, graph.threshold),
+            length=charter.update_length,
+            bits=charter.encoding.field_bits,
+            rounds=charter.epoch_rounds,
+            graph=Graph(graph.degree, graph.threshold) if graph.degree else None,
             scheme=charter.scheme,
             parameter_set=charter.homomorphic.parameters,
-            noise_levels=session.noise_levels,
+            noise_levels=charter.privacy.noise_levels,
         )
 
     @property
@@ -319,7 +331,8 @@ def _with_vector(shape: Shape, stage: Stage, blank: msgspec.Struct, vector: int,
             "too-large",
             f"{shape.length} numbers of {shape.bits} bits are too many for one message under the scheme "
             f"{shape.scheme}: it would have {payload / 1e9:.1f} GB, and the most is {_LARGEST_BYTE_STRING / 1e9:.1f}.",
-            remedy="Plan for a smaller model or narrower numbers; the scheme mask has the shortest messages.",
+            remedy="Choose a smaller model or narrower numbers (--field-bits); the scheme mask has the shortest "
+            "messages.",
         )
     return _enlarged(sealed_size(stage, blank, sender=sender, round=1), blank, payload)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from secagg.charter import Charter, Encoding, Model, Privacy, Training
-from secagg.charter.sections import ENCRYPTED_SCHEMES, MOST_RECORDS, ServerStep
+from secagg.charter import Charter, Encoding, Homomorphic, Model, Privacy, Training
+from secagg.charter.sections import ENCRYPTED_SCHEMES, MOST_RECORDS, SCHEMES, ServerStep
+from secagg.charter.state_size import largest_snapshot, require_sealable
+from secagg.encoding.moments import moments_length
 from secagg.errors import InputError
+from secagg.masking.session import STATISTICS_BITS
+from secagg.masking.sizes import Shape, round_traffic
 from tests.support.consortium import MODEL_DIGEST, make_charter, make_identities
 from training.charter_check import checked_charter
 
@@ -64,7 +70,32 @@ def test_a_sum_of_wide_numbers_that_could_not_be_handed_over_is_refused_too():
     """Of fedavg a state has 4 bytes a parameter, and the one sum that is handed over instead of it may have more."""
     wide = Encoding(field_bits=48, max_weight=1)
     assert reason_of(of_size(400_000_000, "bfv", "fedavg", encoding=wide)) == "snapshot-too-large"
-    checked_charter(of_size(350_000_000, "bfv", "fedavg", encoding=wide))
+    require_sealable("bfv", largest_snapshot(of_size(350_000_000, "bfv", "fedavg", encoding=wide)), "fedavg")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "bits", "most"),
+    [
+        ("mask", 24, 1_431_655_000),
+        ("double-lock", 32, 286_000_000),
+        ("bfv", 48, 286_000_000),
+        ("ckks", 32, 286_000_000),
+    ],
+)
+def test_a_model_whose_sum_goes_into_no_message_is_refused_before_anybody_signs(scheme, bits, most):
+    encoding, homomorphic = Encoding(field_bits=bits), Homomorphic(parameters="n8192-q60")
+    changes = {"encoding": encoding} | ({} if scheme == "mask" else {"homomorphic": homomorphic})
+    checked_charter(of_size(most, scheme, "fedavg", **changes))
+    with pytest.raises(InputError) as caught:
+        checked_charter(of_size(most + 1_000_000, scheme, "fedavg", **changes))
+    assert caught.value.reason == "too-large"
+    assert "smaller model or narrower numbers (--field-bits)" in caught.value.remedy
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_statistics_of_as_many_features_as_a_charter_can_have_go_into_a_message(scheme):
+    shape = Shape.of_training(of_size(1, scheme, "fedavg"))
+    round_traffic(replace(shape, length=moments_length(1 << 20), bits=STATISTICS_BITS))
 
 
 def of_size(parameters: int, scheme: str, optimizer: str, **changes) -> Charter:
