@@ -114,6 +114,9 @@ def sign(
     others = tuple(entry for entry in read_signatures(folder) if entry.member != signature.member)
     missing = _missing(content, (*others, signature))
     require_budget(content)
+    if not as_json:
+        # Before the signature is written.
+        warn(cautions(content))
     write_signatures(folder, (*others, signature))
     if as_json:
         result = {"charter": content.digest().hex(), "signed_as": signature.member, "missing": missing}
@@ -121,7 +124,6 @@ def sign(
         return
     click.echo(f"Signed as {signature.member}: charter {content.digest().hex()}.")
     click.echo(f"Not signed yet by: {', '.join(missing)}." if missing else "All members have signed.")
-    warn(cautions(content))
 
 
 @charter.command(short_help="Check that every member has signed a charter.")
@@ -135,10 +137,11 @@ def verify(folder: Path, as_json: bool) -> None:
       secagg charter verify charter
     """
     verified = read_verified(folder)
-    members = [member.name for member in verified.charter.members]
+    members, told = [member.name for member in verified.charter.members], cautions(verified.charter)
     if as_json:
-        print_json({"charter": verified.digest.hex(), "signed_by": members})
+        print_json({"charter": verified.digest.hex(), "signed_by": members, "warnings": told})
         return
+    warn(told)
     click.echo(f"Yes: all {len(members)} members have signed the charter {verified.digest.hex()}.")
 
 
@@ -150,13 +153,13 @@ def _check(content: Charter, policy: Path, folder: Path) -> None:
         if policy.exists():
             raise
         new = f"secagg policy new {quoted(policy)} --charter {quoted(folder)}"
-        raise RefusedError(
-            error.reason,
-            error.message,
-            culprit=error.culprit,
-            remedy=f"There is no {policy} yet, and without one no member is known: `{new}` writes it. Compare each "
-            "fingerprint in it with its owner.",
-        ) from error
+        have_one = (
+            f"There is no {policy} yet, and without one no member is known: `{new}` writes it. Compare each "
+            "fingerprint in it with its owner."
+        )
+        # A scheme is refused whoever is known, and the policy that is written then does not allow it either.
+        remedy = have_one if error.reason == "unknown-member" else f"{error.remedy} {have_one}"
+        raise RefusedError(error.reason, error.message, culprit=error.culprit, remedy=remedy) from error
 
 
 def _missing(content: Charter, signatures: tuple[CharterSignature, ...]) -> list[str]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from cli.output import console, json_option, print_json, say_why
+from cli.output import console, json_option, print_json, say_why, warn
 from cli.paths import EXISTING_FOLDER, FOLDER, quoted
 from cli.site_view import SiteView, stopped_by_hand
+from secagg.charter.cautions import Caution
 from training.field.coordinator_site import CoordinatorSite
 from training.field.coordinator_status import CoordinatorStatus, read_status
 from training.field.status import SiteState
@@ -51,10 +52,12 @@ def init(site: Path, charter: Path, kit: Path, as_json: bool) -> None:
 
     require_nvflare()
     require_startable(site)
-    made = lay_out_coordinator(site, charter, kit, require_coordinator_kits)
+    warnings: list[Caution] = []
+    made = lay_out_coordinator(site, charter, kit, require_coordinator_kits, warnings.append)
     if as_json:
-        print_json({"site": str(made.path), "settings": str(made.settings)})
+        print_json({"site": str(made.path), "settings": str(made.settings), "warnings": warnings})
         return
+    warn(warnings)
     click.echo(f"{made.path}: ready. {made.settings} says how long it waits.")
     click.echo(f"Next: secagg coordinator run {quoted(made.path)}")
 

@@ -58,7 +58,11 @@ hospital.add_command(check)
     "--kit", type=EXISTING_FOLDER, required=True, help="Folder of the start-up kit that this hospital was given."
 )
 @click.option("--data", type=PLACE, required=True, help="File or folder of this hospital's records.")
-@click.option("--policy", type=EXISTING_FILE, help="Policy: what this site accepts; if not given, only this charter.")
+@click.option(
+    "--policy",
+    type=EXISTING_FILE,
+    help="Policy: what this site accepts; if not given, only this charter, and not one with the scheme bfv or ckks.",
+)
 @device_option
 @passphrase_option
 @json_option

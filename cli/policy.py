@@ -10,14 +10,16 @@ import msgspec
 
 from cli.effect import is_given
 from cli.identity import load_identity, passphrase_option, public_key_of, public_key_option, site_key
-from cli.output import json_option, print_json
+from cli.output import json_option, print_json, warn
 from cli.paths import EXISTING_FOLDER, FILE, PLACE, quoted
 from cli.policy_view import NOT_YET, show_change, show_check, show_lines
 from cli.sizing import POSITIVE
+from secagg.charter import Charter
+from secagg.charter.cautions import Caution, cautions
 from secagg.charter.folder import read_charter
 from secagg.errors import InputError, RefusedError
 from secagg.files import PRIVATE, create_atomically
-from secagg.policy import put_in_force, render_policy
+from secagg.policy import Policy, put_in_force, render_policy
 from secagg.policy.acceptance import add_signature, read_change, sign_change
 from secagg.policy.needs import draft_policy
 from secagg.policy.toml import POLICY_FILE, read_policy
@@ -57,7 +59,8 @@ def new(
 ) -> None:
     """Write a policy to PATH, to be read and edited: the strict defaults, or what one charter needs.
 
-    The members of --charter are written down as known: compare their fingerprints first (`secagg charter show`).
+    The members of --charter are written down as known: compare their fingerprints first (`secagg charter show`). A
+    scheme under which all hospitals have one key (bfv, ckks) is left out: write its name into the file yourself.
 
     If officers are named, a policy that allows more than the one in force needs the signatures of two of them, or of as
     many as --signatures says. Each officer makes a key of their own with `secagg identity new`, and keeps it.
@@ -70,11 +73,14 @@ def new(
     """
     if is_given(context, "signatures") and not officers:
         raise click.UsageError("--signatures has no effect without --officer: add it, or leave --signatures out.")
-    agreed = draft_policy(read_charter(charter) if charter else None, epsilon, map(_officer, officers), signatures)
+    content = read_charter(charter) if charter else None
+    agreed = draft_policy(content, epsilon, map(_officer, officers), signatures)
     create_atomically(path, render_policy(agreed), PRIVATE)
+    told = (*cautions(content), *_left_out(content, agreed, path)) if content else ()
     if as_json:
-        print_json({"path": str(path), "policy": agreed})
+        print_json({"path": str(path), "policy": agreed, "warnings": told})
         return
+    warn(told)
     click.echo(f"Written to {path}. Read it, then: secagg policy check {quoted(path)}")
 
 
@@ -136,6 +142,7 @@ def check(
         print_json(found)
     else:
         show_check(found, charter)
+        warn(found.warnings)
     context.exit(RefusedError.exit_code if found.missing or found.refusing else 0)
 
 
@@ -173,6 +180,14 @@ def sign(place: Path, identity: Path, passphrase_file: Path | None, as_json: boo
         click.echo(f"Signatures still missing: {found.missing}.")
     else:
         click.echo(NOT_YET if found.awaits_start else "It is in force.")
+
+
+def _left_out(content: Charter, agreed: Policy, path: Path) -> tuple[Caution, ...]:
+    """What a charter asks for and a drafted policy does not allow."""
+    if content.scheme in agreed.allowed_schemes:
+        return ()
+    remedy = f'If this site agrees to it all the same, add "{content.scheme}" to allowed_schemes in {path}.'
+    return (Caution("scheme-left-out", f"{path} does not allow the scheme {content.scheme}.", remedy),)
 
 
 def _confirm() -> None:

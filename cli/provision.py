@@ -12,7 +12,7 @@ from rich.table import Table
 from cli.identity import passphrase_option
 from cli.output import console, json_option, print_json, warn
 from cli.paths import FOLDER
-from secagg.charter.cautions import Caution
+from secagg.charter.cautions import cautions
 from secagg.charter.folder import read_verified
 from secagg.passphrase import read_passphrase
 from training.engines.nvflare.provisioning import DEFAULT_PORT, KITS, STATE, Address, MadeKit, provision
@@ -46,9 +46,9 @@ def provision_command(
     Example:
       secagg charter provision charter --host sum.example.org --port 8002 --out provisioned
     """
-    warnings: list[Caution] = []
-    passphrase = read_passphrase(passphrase_file)
-    made = provision(read_verified(folder), Address(host, port), out, passphrase, warnings.append)
+    charter, passphrase = read_verified(folder), read_passphrase(passphrase_file)
+    warnings = list(cautions(charter.charter))
+    made = provision(charter, Address(host, port), out, passphrase, warnings.append)
     if as_json:
         result = {"kits": [_plain(entry) for entry in made], "state": str(out / STATE), "warnings": warnings}
         print_json(result | _of_authority(made))

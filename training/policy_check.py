@@ -11,6 +11,7 @@ import msgspec
 
 from dp.ledger import BudgetUse
 from secagg.charter import Charter
+from secagg.charter.cautions import Caution, cautions
 from secagg.errors import TamperingError
 from secagg.files import read_bounded, require_there
 from secagg.policy.acceptance import Change, fingerprints, read_change
@@ -69,6 +70,7 @@ class PolicyCheck(msgspec.Struct, frozen=True):
             file names, who may once it is in force.
         data_sets: null where there is no ledger.
         members: by the fingerprint of each of the charter's members, whether it is known here; null without a charter.
+        warnings: what everybody must be told of the charter.
     """
 
     policy: str
@@ -85,6 +87,7 @@ class PolicyCheck(msgspec.Struct, frozen=True):
     lines: list[Line]
     data_sets: list[DataSetUse] | None = None
     members: dict[str, bool] | None = None
+    warnings: tuple[Caution, ...] = ()
 
     @property
     def awaits_start(self) -> bool:
@@ -136,6 +139,7 @@ def check_policy(path: Path, charter: Charter | None = None, noted: str | None =
         change.missing,
         _lines(path, policy, charter),
         members=_members(policy, charter) if charter else None,
+        warnings=cautions(charter) if charter else (),
     )
 
 

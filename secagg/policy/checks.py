@@ -124,10 +124,10 @@ def protected_metrics(charter: Charter, policy: Policy) -> None:
 
 
 CHECKS: Final[Mapping[str, Check]] = {
+    "allowed_schemes": allowed_scheme,
     "known_members": known_members,
     "minimum_cohort": large_enough_cohort,
     "minimum_honest": enough_honest,
-    "allowed_schemes": allowed_scheme,
     "allowed_tasks": allowed_task,
     "allowed_privacy_modes": allowed_privacy,
     "maximum_epsilon": bounded_epsilon,
@@ -135,7 +135,8 @@ CHECKS: Final[Mapping[str, Check]] = {
     "maximum_weight": bounded_weight,
     "release_exact_metrics": protected_metrics,
 }
-"""By the key of the policy that each looks at; an allowed mode comes before its epsilon."""
+"""By the key of the policy that each looks at; an allowed mode comes before its epsilon. The scheme comes first: who is
+told of anything else mends that, and has to know before what the scheme gives away."""
 
 
 def _refusal(reason: str, what: str, value: object, limit: object, bound: str) -> RefusedError:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from secagg.charter import Charter
+from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.errors import InputError
 from secagg.identity import fingerprint
 from secagg.policy.model import Countersigning, OfficerKey, Policy
@@ -37,15 +38,25 @@ def needed_policy(charter: Charter) -> Policy:
     )
 
 
+def first_policy(charter: Charter) -> Policy:
+    """The same for a site that has no policy yet, whose people have not read one.
+
+    A scheme under which all hospitals have one key is not in it, so that it does not allow such a charter: a person has
+    to write the scheme's name. The default schemes are there instead.
+    """
+    policy = needed_policy(charter)
+    return replace(policy, allowed_schemes=policy.allowed_schemes - SHARED_KEY_SCHEMES or Policy().allowed_schemes)
+
+
 def draft_policy(
     charter: Charter | None, epsilon: float | None, officers: Iterable[OfficerKey], signatures: int
 ) -> Policy:
-    """A policy to begin with: the strict defaults or what one charter needs, an epsilon, and who must sign a change.
+    """A policy to begin with: the strict defaults or the first for one charter, an epsilon, and who must sign a change.
 
     Raises:
         InputError: ``officers-cannot-sign``, if there are too few officers, or one has a hospital's key or a weak one.
     """
-    policy = needed_policy(charter) if charter else Policy()
+    policy = first_policy(charter) if charter else Policy()
     keys = frozenset(officers)
     try:
         countersigning = Countersigning(officers=keys, signatures=signatures) if keys else None

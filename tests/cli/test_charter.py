@@ -13,7 +13,18 @@ from safetensors.torch import save
 from secagg.charter.folder import read_charter, read_verified
 from secagg.identity import Identity
 from tests.cli.conftest import LOCAL_DP
-from tests.cli.outcome import REFUSED, TAMPERING, UNUSABLE, Outcome, contents, copy_of, flip, nothing_written, respell
+from tests.cli.outcome import (
+    INTERRUPTED,
+    REFUSED,
+    TAMPERING,
+    UNUSABLE,
+    Outcome,
+    contents,
+    copy_of,
+    flip,
+    nothing_written,
+    respell,
+)
 from training.tasks.backbone import FOLDER
 
 HEART = Path(__file__).parents[2] / "docs/examples/heart.toml"
@@ -236,6 +247,40 @@ def test_one_key_for_all_is_told_by_new_show_and_sign(secagg, here, members, pol
         assert "double-lock" in warning["remedy"]
 
 
+def sign_by_all(secagg, policy, scheme):
+    """By hospitals that allow the scheme by its name."""
+    policy.write_text(policy.read_text() + f'allowed_schemes = ["{scheme}"]\n')
+    for name in "abc":
+        assert secagg("charter", "sign", "--identity", f"{name}.pem").code == 0
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_and_by_verify_and_by_who_makes_the_start_up_kits(secagg, here, members, policy, scheme):
+    new(secagg, members, "--scheme", scheme)
+    sign_by_all(secagg, policy, scheme)
+    verify, provision = ("charter", "verify"), ("charter", "provision", "--host", "localhost", "--out")
+    for outcome in (secagg(*verify), secagg(*provision, "one")):
+        assert outcome.code == 0
+        assert outcome.err.count("\n") == 1
+        assert outcome.err.startswith(f"Warning: Under the scheme {scheme} all hospitals have one key:")
+    for command in (verify, (*provision, "two")):
+        assert [warning["code"] for warning in secagg(*command, "--json").json["warnings"]] == ["shared-key"]
+
+
+def test_one_key_for_all_is_told_before_a_signature_is_written(secagg, here, members, policy, monkeypatch):
+    new(secagg, members, "--scheme", "bfv")
+    policy.write_text(policy.read_text() + 'allowed_schemes = ["bfv"]\n')
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.charter.write_signatures", stopped)
+    outcome = secagg("charter", "sign", "--identity", "a.pem")
+    assert outcome.code == INTERRUPTED
+    assert WEAKNESS in outcome.err
+    assert "Signed" not in outcome.out
+
+
 @pytest.mark.parametrize("scheme", ["mask", "double-lock"])
 def test_schemes_that_hold_against_colluders_come_without_a_warning(secagg, here, members, policy, scheme):
     assert new(secagg, members, "--scheme", scheme, "--json").json["warnings"] == []
@@ -259,6 +304,17 @@ def test_without_a_word_in_the_policy_a_charter_with_one_key_for_all_is_not_sign
     with nothing_written(here):
         outcome = secagg("charter", "sign", "--identity", "a.pem")
     outcome.failed(REFUSED, "scheme-not-allowed", f"is {scheme}", WEAKNESS, "double-lock", "Change policy.toml")
+
+
+@pytest.mark.parametrize("known", [None, "known_members = []\n"], ids=["no policy", "a policy that knows nobody"])
+def test_it_is_refused_for_its_scheme_before_anything_else(secagg, here, members, known):
+    new(secagg, members, "--scheme", "bfv")
+    if known:
+        (here / "policy.toml").write_text(known)
+    with nothing_written(here):
+        outcome = secagg("charter", "sign", "--identity", "a.pem")
+    outcome.failed(REFUSED, "scheme-not-allowed", WEAKNESS, "Choose the scheme double-lock")
+    assert ("`secagg policy new policy.toml --charter charter` writes it" in outcome.err) == (known is None)
 
 
 def test_above_a_hundred_hospitals_an_encrypted_charter_says_that_all_have_to_do_with_all(secagg, here):

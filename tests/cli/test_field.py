@@ -45,14 +45,23 @@ class Given:
         )
 
 
-@pytest.fixture(scope="module")
-def given(tmp_path_factory):
+def provisioned(folder, **choices):
     from training.engines.nvflare.provisioning import Address, provision
 
-    folder = tmp_path_factory.mktemp("given")
-    run = prepared(folder, 3, choices_of())
+    run = prepared(folder, 3, choices_of(**choices))
     provision(read_verified(run / "charter"), Address("localhost"), folder / "out")
     return Given(run, folder / "data", folder / "out" / "kits")
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    return provisioned(tmp_path_factory.mktemp("given"))
+
+
+@pytest.fixture(scope="module")
+def with_one_key(tmp_path_factory):
+    """The same under a scheme with one key for all, which the hospitals' policies allow by its name."""
+    return provisioned(tmp_path_factory.mktemp("with_one_key"), scheme="bfv")
 
 
 def test_a_hospital_s_site_is_made_from_what_it_was_given(secagg, given, here):
@@ -70,6 +79,25 @@ def test_one_that_was_never_in_a_training_is_renewed_without_a_word_of_what_was_
     assert renewed.code == 0
     assert "Its ledger is empty" in renewed.out
     assert "secagg budget import" in renewed.out
+
+
+def test_one_key_for_all_is_told_to_who_sets_up_a_site_or_renews_it(secagg, with_one_key, here):
+    init = ("hospital", "init", "site", *with_one_key.of(2), "--policy", with_one_key.run / "hospitals/h2/policy.toml")
+    renew = ("hospital", "renew", "site", "--charter", with_one_key.run / "charter")
+    kits = ("--charter", with_one_key.run / "charter", "--kit", with_one_key.kits / "coordinator")
+    for outcome in (secagg(*init), secagg(*renew), secagg("coordinator", "init", "sum", *kits)):
+        assert outcome.code == 0
+        assert outcome.err.count("\n") == 1
+        assert outcome.err.startswith("Warning: Under the scheme bfv all hospitals have one key:")
+    again = ("hospital", "init", "again", *init[3:])
+    for command in (again, renew, ("coordinator", "init", "again-sum", *kits)):
+        assert [warning["code"] for warning in secagg(*command, "--json").json["warnings"]] == ["shared-key"]
+
+
+def test_a_site_without_a_policy_allows_no_scheme_with_one_key_for_all(secagg, with_one_key, here):
+    with nothing_written(here):
+        outcome = secagg("hospital", "init", "site", *with_one_key.of(2))
+    outcome.failed(REFUSED, "scheme-not-allowed", "is bfv", "Choose the scheme double-lock", "with --policy")
 
 
 def test_records_of_one_class_only_are_told_of_on_the_spot_and_to_nobody_else(secagg, given, here):

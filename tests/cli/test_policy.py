@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.cli.conftest import LOCAL_DP
 from tests.cli.outcome import REFUSED, TAMPERING, UNUSABLE
 
 
@@ -48,6 +49,40 @@ def test_a_policy_made_for_a_charter_allows_it(secagg, drafted):
     assert found["in_force"]
     assert not [line for line in found["lines"] if line["reason"]]
     assert secagg("charter", "sign", "--identity", "a.pem", "--policy", "policy.toml").code == 0
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_a_scheme_with_one_key_for_all_is_left_out_of_a_new_policy_until_somebody_writes_its_name(
+    secagg, here, members, scheme
+):
+    drafting = ("charter", "new", "--task", "task.toml", *LOCAL_DP, *members, "--scheme", scheme)
+    assert secagg(*drafting).code == 0
+    written = secagg("policy", "new", "policy.toml", "--charter", "charter")
+    assert written.code == 0
+    first, second = written.err.splitlines()
+    assert first.startswith(f"Warning: Under the scheme {scheme} all hospitals have one key:")
+    assert second.startswith(f"Warning: policy.toml does not allow the scheme {scheme}. If this site agrees")
+    refused = secagg("policy", "check", "policy.toml", "--charter", "charter")
+    assert (refused.code, "[scheme-not-allowed]" in refused.out) == (REFUSED, True)
+    text = (here / "policy.toml").read_text()
+    assert 'allowed_schemes = ["double-lock", "mask"]' in text
+    (here / "policy.toml").write_text(text.replace('["double-lock", "mask"]', f'["{scheme}"]'))
+    allowed = secagg("policy", "check", "policy.toml", "--charter", "charter")
+    assert allowed.code == 0
+    for outcome in (refused, allowed):
+        assert outcome.err == f"{first}\n"
+    assert secagg("charter", "sign", "--identity", "a.pem", "--policy", "policy.toml").code == 0
+
+
+def test_what_is_to_be_told_of_a_charter_is_in_the_json_of_its_policy_too(secagg, here, members):
+    drafting = ("charter", "new", "--task", "task.toml", *LOCAL_DP, *members)
+    assert secagg(*drafting, "--scheme", "bfv").code == 0
+    written = secagg("policy", "new", "policy.toml", "--charter", "charter", "--json").json
+    assert [warning["code"] for warning in written["warnings"]] == ["shared-key", "scheme-left-out"]
+    checked = secagg("policy", "check", "policy.toml", "--charter", "charter", "--json")
+    assert [warning["code"] for warning in json.loads(checked.out)["warnings"]] == ["shared-key"]
+    assert secagg("policy", "new", "strict.toml", "--json").json["warnings"] == []
+    assert secagg("policy", "check", "strict.toml", "--json").json["warnings"] == []
 
 
 def test_a_number_of_signatures_without_officers_who_could_sign_is_told_rather_than_ignored(secagg, here):

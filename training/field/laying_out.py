@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from secagg.charter import VerifiedCharter
-from secagg.charter.cautions import Caution
+from secagg.charter import Charter, VerifiedCharter
+from secagg.charter.cautions import Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
-from secagg.errors import InputError
+from secagg.errors import InputError, RefusedError
 from secagg.files import PRIVATE, read_bounded, write_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from secagg.policy import check_charter, load_policy, put_in_force, render_policy
-from secagg.policy.needs import needed_policy
+from secagg.policy.needs import first_policy
 from secagg.policy.toml import LARGEST_POLICY
 from training.devices import resolve_device
 from training.draft import task_of
@@ -65,28 +65,27 @@ def lay_out_hospital(
 
     Args:
         check_kit: raises if a folder is not the kit of the member with this number.
-        on_warning: told what is odd about the records.
+        on_warning: told what everybody must know of the charter, and what is odd about the records.
 
     Raises:
         InputError: ``folder-not-empty``, ``folder-of-another``, ``unknown-member``, ``unwritable``, or what is wrong
             with the files given.
-        RefusedError: if the policy that was given does not allow the charter.
+        RefusedError: if the policy that was given does not allow the charter; if none was given, for a scheme under
+            which all hospitals have one key.
     """
     _require_no_site(path)
     charter = read_verified(material.charter)
     identity = Identity.load(material.identity, read_passphrase(material.passphrase_file))
     number = charter.charter.number_of_key(identity.public_key, material.identity)
     check_kit(material.kit, number)
-    if material.policy:
-        check_charter(charter.charter, load_policy(material.policy))
+    agreed = _agreed(charter.charter, material.policy)
+    tell_of_charter(charter, on_warning)
     require_records(charter, Path(material.settings.data), on_warning)
 
     def fill(folder: Path) -> None:
         site = HospitalSite(folder)
         write_signed_charter(site.charter, charter)
         write_atomically(site.folder.identity, read_bounded(material.identity, _LARGEST_KEY), PRIVATE)
-        policy = material.policy
-        agreed = read_bounded(policy, LARGEST_POLICY) if policy else render_policy(needed_policy(charter.charter))
         write_atomically(site.folder.policy, agreed, PRIVATE)
         # Where the policy names officers, it holds from now on and not only once the site has run.
         put_in_force(site.folder.policy)
@@ -100,19 +99,25 @@ def lay_out_hospital(
 
 
 def lay_out_coordinator(
-    path: Path, charter: Path, kit: Path, check_kit: Callable[[Path, int], object]
+    path: Path,
+    charter: Path,
+    kit: Path,
+    check_kit: Callable[[Path, int], object],
+    on_warning: Callable[[Caution], None] = lambda _: None,
 ) -> CoordinatorSite:
     """Make a coordinator's folder.
 
     Args:
         kit: with the kits of the server and of who begins jobs in ``server`` and ``admin``.
         check_kit: raises if a folder holds no such kits for so many members.
+        on_warning: told what everybody must know of the charter.
 
     Raises:
         InputError: ``folder-not-empty``, ``folder-of-another``, ``unwritable``, or what is wrong with the files given.
     """
     verified = read_verified(charter)
     check_kit(kit, len(verified.charter.members))
+    tell_of_charter(verified, on_warning)
 
     def fill(folder: Path) -> None:
         site = CoordinatorSite(folder)
@@ -124,6 +129,26 @@ def lay_out_coordinator(
 
     _make(path, fill, CoordinatorSite(path).settings)
     return CoordinatorSite(path)
+
+
+def _agreed(charter: Charter, given: Path | None) -> bytes:
+    """The policy that a new site has, as its file: the one that was given, or one for this charter."""
+    if given:
+        check_charter(charter, load_policy(given))
+        return read_bounded(given, LARGEST_POLICY)
+    policy = first_policy(charter)
+    try:
+        check_charter(charter, policy)
+    except RefusedError as error:
+        remedy = f"{error.remedy} No policy was given: give the one that allows it, with --policy."
+        raise RefusedError(error.reason, error.message, culprit=error.culprit, remedy=remedy) from error
+    return render_policy(policy)
+
+
+def tell_of_charter(charter: VerifiedCharter, on_warning: Callable[[Caution], None]) -> None:
+    """Tell what everybody must know of a charter before a site takes part under it."""
+    for caution in cautions(charter.charter):
+        on_warning(caution)
 
 
 def _require_no_site(path: Path) -> None:

@@ -18,7 +18,7 @@ from secagg.policy import Policy, check_charter, load_policy, put_in_force
 from secagg.policy.acceptance import read_change, require_countersigned
 from secagg.policy.toml import LARGEST_POLICY, read_policy
 from training.field.hospital_site import HospitalSite
-from training.field.laying_out import copy_kit, require_records, write_signed_charter
+from training.field.laying_out import copy_kit, require_records, tell_of_charter, write_signed_charter
 from training.field.settings import HospitalSettings, read_settings
 from training.hospital_logs import read_site_ledger
 from training.run_lock import alone
@@ -54,7 +54,7 @@ def renew_hospital(
 
     Args:
         check_kit: raises if a folder is not the kit of the member with this number.
-        on_warning: told what is odd about the records.
+        on_warning: told what everybody must know of the charter, and what is odd about the records.
 
     Raises:
         InputError: ``no-site``, ``state-in-use``, ``unknown-member``, ``unwritable``, or what is wrong with the files.
@@ -92,6 +92,7 @@ def _checked(
     number = charter.charter.number_of_key(identity.public_key, site.folder.identity)
     check_kit(following.kit or site.kit, number)
     check_charter(charter.charter, _policy(site, following))
+    tell_of_charter(charter, on_warning)
     require_records(charter, site.path / settings.data, on_warning)
     return charter, _entries(site, identity.public_key)
 

@@ -6,11 +6,13 @@ import msgspec
 import pytest
 
 from secagg.charter import Encoding, Metrics, NeighbourGraph, Privacy, TaskChoice, Training
+from secagg.charter.cautions import SHARED_KEY_SCHEMES
+from secagg.charter.sections import SCHEMES
 from secagg.errors import InputError, RefusedError
 from secagg.graph import smallest_graph
 from secagg.policy import Policy, check_charter, load_policy, render_policy
 from secagg.policy.checks import CHECKS, refusals
-from secagg.policy.needs import needed_policy
+from secagg.policy.needs import first_policy, needed_policy
 from tests.support.consortium import make_charter, make_identities, open_policy
 
 IDENTITIES = make_identities(6)
@@ -145,6 +147,24 @@ def test_the_policy_that_a_charter_needs_allows_it_and_nothing_looser_in_any_key
     check_charter(CHARTER, needed)
     assert refusals(CHARTER, msgspec.structs.replace(needed, maximum_epsilon=3.9)).keys() == {"maximum_epsilon"}
     assert refusals(CHARTER, msgspec.structs.replace(needed, minimum_cohort=5)).keys() == {"minimum_cohort"}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_first_policy_of_a_site_allows_its_charter_unless_all_have_one_key(scheme):
+    charter = msgspec.structs.replace(CHARTER, scheme=scheme)
+    first, needed = first_policy(charter), needed_policy(charter)
+    if scheme in SHARED_KEY_SCHEMES:
+        assert refusals(charter, first).keys() == {"allowed_schemes"}
+        assert first.allowed_schemes == Policy().allowed_schemes
+        assert msgspec.structs.replace(first, allowed_schemes=needed.allowed_schemes) == needed
+    else:
+        assert first == needed
+
+
+def test_a_scheme_that_is_not_allowed_is_told_before_all_else():
+    charter = msgspec.structs.replace(CHARTER, scheme="bfv")
+    assert len(refusals(charter, Policy(maximum_epsilon=3.0))) == 3
+    assert reason(charter, Policy(maximum_epsilon=3.0)) == "scheme-not-allowed"
 
 
 def refuses(check, charter, policy) -> bool:
