@@ -18,7 +18,7 @@ from cli.json_text import json_text
 from cli.lazy import LazyCommand, LazyGroup
 from cli.own_packages import require_own_packages
 from secagg.errors import InputError, SecaggError
-from secagg.files import unreadable
+from secagg.files import too_many_files, unreadable
 from secagg.printable import printable
 
 _FAILED = 1
@@ -121,6 +121,8 @@ def _named(error: Exception, arguments: list[str]) -> SecaggError:
         case OSError(strerror=str(), filename=str(name)):
             # `Path.exists` and its like raise it too, where a folder on the way may not be entered.
             return unreadable(Path(name), error)
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return too_many_files()
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return InputError(
                 "unwritable",

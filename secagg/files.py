@@ -5,10 +5,12 @@ Knows paths and bytes. Knows nothing of what the bytes mean.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,8 @@ _TRIES: Final = 1000
 _PARTIAL: Final = ".partial"
 _DRAWN: Final = 8 * "[a-z0-9_]"
 """What mkstemp puts into a name, as a pattern."""
+TOO_MANY_FILES: Final = "too-many-files"
+_NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def write_atomically(path: Path, data: bytes, mode: int = SHARED) -> None:
@@ -198,8 +202,41 @@ def _take(descriptor: int, kind: int) -> bool:
     return True
 
 
+def is_out_of_files(error: OSError) -> bool:
+    """Whether ``error`` says that no more files can be open, which has nothing to do with the one that was to be."""
+    return error.errno in _NO_MORE_FILES
+
+
+def can_open(files: int) -> bool:
+    """Whether so many more can be open at once: for libraries that only say that they could not open theirs."""
+    with ExitStack() as opened:
+        try:
+            for _ in range(files):
+                opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            return not is_out_of_files(error)
+    return True
+
+
+def too_many_files(path: Path | None = None) -> InputError:
+    """The error where no more files can be open.
+
+    Args:
+        path: of the file that was to be opened, if it has a name.
+    """
+    return InputError(
+        TOO_MANY_FILES,
+        f"{path or 'A file'} cannot be opened: as many files are open as may be.",
+        culprit=str(path) if path else None,
+        remedy="Allow more: `ulimit -n` shows and sets how many a process may have open, LimitNOFILE does in a systemd "
+        "unit. A simulation has about 15 open for each hospital.",
+    )
+
+
 def unreadable(path: Path, error: OSError) -> InputError:
-    """The error for a file that is missing or cannot be read."""
+    """The error for a file that is missing or cannot be read; where no more can be open, the one for that."""
+    if is_out_of_files(error):
+        return too_many_files(path)
     return InputError(
         "unreadable",
         f"{path} cannot be read: {error.strerror or error}.",
@@ -209,7 +246,9 @@ def unreadable(path: Path, error: OSError) -> InputError:
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """The error for a place that cannot be written to."""
+    """The error for a place that cannot be written to; where no more files can be open, the one for that."""
+    if is_out_of_files(error):
+        return too_many_files(path)
     return InputError(
         "unwritable",
         f"{path} cannot be written: {error.strerror or error}.",

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from secagg.errors import InputError
-from secagg.files import PRIVATE, unreadable, unwritable
+from secagg.files import PRIVATE, can_open, too_many_files, unreadable, unwritable
 
 # How the names of its errors begin where a file, or those that it puts beside it, cannot be opened: no sign of damage.
 _NOT_OPENED: Final = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
+# The file, and two beside it.
+_OPEN_AT_ONCE: Final = 3
 # What was written last may be in one of these and not yet in the file itself.
 _NOT_YET_MERGED: Final = ("-wal", "-journal")
 # More bytes than any field of a site's files has: of a file from elsewhere no larger one is read.
@@ -37,7 +39,7 @@ def connect_to_write(path: Path, *schema: str) -> sqlite3.Connection:
         schema: one statement each; they must do nothing where the tables exist.
 
     Raises:
-        InputError: ``unwritable``.
+        InputError: ``unwritable``; ``too-many-files``.
         sqlite3.DatabaseError, UnicodeDecodeError: it is no such file, a damaged one, or there is no room.
     """
     try:
@@ -46,14 +48,15 @@ def connect_to_write(path: Path, *schema: str) -> sqlite3.Connection:
         path.chmod(PRIVATE)
     except OSError as error:
         raise unwritable(path, error) from error
-    database = sqlite3.connect(path, isolation_level=None)
-    try:
-        settings = ("journal_mode=WAL", "synchronous=FULL", f"wal_autocheckpoint={_LOG_PAGES}")
-        for statement in (*(f"PRAGMA {setting}" for setting in settings), *schema):
-            database.execute(statement)
-    except BaseException:
-        database.close()
-        raise
+    settings = ("journal_mode=WAL", "synchronous=FULL", f"wal_autocheckpoint={_LOG_PAGES}")
+    with _for_want_of_files(path):
+        database = sqlite3.connect(path, isolation_level=None)
+        try:
+            for statement in (*(f"PRAGMA {setting}" for setting in settings), *schema):
+                database.execute(statement)
+        except BaseException:
+            database.close()
+            raise
     return database
 
 
@@ -68,7 +71,7 @@ def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
     is read as one that never changes; not so if a part of it is still in another file, which would go unread.
 
     Raises:
-        InputError: ``unreadable``.
+        InputError: ``unreadable``; ``too-many-files``.
         sqlite3.Error, UnicodeDecodeError: if it is no such file, or a damaged one.
     """
     try:
@@ -82,7 +85,8 @@ def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
 def _connected(path: Path) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        return _tried(address)
+        with _for_want_of_files(path):
+            return _tried(address)
     except sqlite3.OperationalError as error:
         if not error.sqlite_errorname.startswith(_NOT_OPENED):
             raise
@@ -108,6 +112,18 @@ def _tried(address: str) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+@contextmanager
+def _for_want_of_files(path: Path) -> Iterator[None]:
+    """Tell what SQLite could not open because too many files are open from what it could not open for other reasons."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        # What it had opened is closed by now.
+        if getattr(error, "sqlite_errorname", "").startswith(_NOT_OPENED) and not can_open(_OPEN_AT_ONCE):
+            raise too_many_files(path) from error
+        raise
 
 
 def _is_in_parts(path: Path) -> bool:

@@ -17,6 +17,7 @@ from dp.ledger import BudgetUse
 from secagg.charter import VerifiedCharter
 from secagg.charter.cautions import Caution
 from secagg.errors import RefusedError, SecaggError
+from secagg.files import TOO_MANY_FILES
 from secagg.masking import Purpose
 from training.comparison import HospitalPatients
 from training.devices import resolve_device
@@ -184,6 +185,9 @@ class SimulatedConsortium:
         return evaluate(self.task, module, records, self.device)
 
     def _on_refusal(self, name: str, error: SecaggError) -> None:
+        if error.reason == TOO_MANY_FILES and error not in self.failures:
+            # All hospitals are in this process: what one lacks stops the run.
+            self.failures.append(error)
         self._refused.append((name, error.reason))
         self._tell(name, error)
 

@@ -33,6 +33,7 @@ from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine, parse_drop_out
 from training.json_lines import JsonLines
 from training.metrics import Metrics
+from training.open_files import many_files
 from training.own_code_faults import in_full
 from training.records import Records
 from training.round_record import RoundRecord, some
@@ -116,7 +117,7 @@ def run(folder: Path, observer: Observer) -> SimulationResult:
         SecaggError: what stopped it; what was reached stays in the folder. ``state-in-use``, if it is running already.
     """
     settings = read_settings(folder)
-    with alone(folder):
+    with many_files(), alone(folder):
         return _run_alone(RunFolder(folder), settings, observer)
 
 

@@ -17,6 +17,7 @@ import zstandard
 from tenseal import sealapi
 
 from secagg.errors import InputError
+from secagg.files import can_open, is_out_of_files, too_many_files
 from secagg.homomorphic.parameters import Encryption, ParameterSet, require_secure
 
 _HEADER: Final = struct.Struct("<HBBBBHQ")
@@ -40,25 +41,30 @@ class Channel:
     """Two files in memory through which objects of up to ``largest`` bytes pass, one out and one in at a time.
 
     Raises:
-        InputError: ``no-anonymous-memory``, where the system has no such files.
+        InputError: ``no-anonymous-memory``, where the system has no such files; ``too-many-files``, from every method
+            too.
     """
 
     def __init__(self, largest: int) -> None:
-        if not hasattr(os, "memfd_create"):
-            raise InputError(
-                "no-anonymous-memory",
-                "Homomorphic encryption needs files that live in memory only, which this system does not have.",
-                remedy="Run it on Linux, or choose the scheme mask.",
-            )
+        self._out = self._in = -1
         # One would do, but SEAL empties what it writes to, and new memory costs more than what it is filled with.
-        self._out, self._in = os.memfd_create("secagg saved"), os.memfd_create("secagg loaded")
+        self._out = _memory("secagg saved")
+        try:
+            self._in = _memory("secagg loaded")
+        except InputError:
+            self.close()
+            raise
         self._out_path, self._in_path = _path(self._out), _path(self._in)
         self._largest = largest + _OVERHEAD
         self._decompressor = zstandard.ZstdDecompressor()
 
     def saved(self, item: Saved) -> bytes:
         """The object as SEAL serializes it, header included."""
-        item.save(self._out_path)
+        try:
+            item.save(self._out_path)
+        except (ValueError, RuntimeError) as error:
+            _require_a_file_to_open(error)
+            raise
         return os.pread(self._out, self._largest, 0)
 
     def content(self, item: Saved) -> bytes:
@@ -81,7 +87,11 @@ class Channel:
     def load_raw(self, item: Any, context: Any, *parts: bytes | memoryview) -> None:
         """As `load`, of a whole serialization, header included."""
         os.pwritev(self._in, parts, 0)
-        item.load(context, self._in_path)
+        try:
+            item.load(context, self._in_path)
+        except (ValueError, RuntimeError) as error:
+            _require_a_file_to_open(error)
+            raise
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -91,8 +101,27 @@ class Channel:
         self._out = self._in = -1
 
     def __del__(self) -> None:
-        if hasattr(self, "_in"):
-            self.close()
+        self.close()
+
+
+def _memory(name: str) -> int:
+    """A descriptor of a new file in memory."""
+    try:
+        return os.memfd_create(name)
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and is_out_of_files(error):
+            raise too_many_files() from error
+        raise InputError(
+            "no-anonymous-memory",
+            "Homomorphic encryption needs files that live in memory only, which this system does not have.",
+            remedy="Run it on Linux, or choose the scheme mask.",
+        ) from error
+
+
+def _require_a_file_to_open(error: Exception) -> None:
+    """SEAL opens the file by its path, and where it cannot, says what it says of bytes that are no object."""
+    if not can_open(1):
+        raise too_many_files() from error
 
 
 def _path(descriptor: int) -> str:

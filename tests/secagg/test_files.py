@@ -21,6 +21,7 @@ from secagg.files import (
     write_atomically,
 )
 from secagg.passphrase import read_passphrase
+from tests.support.few_files import room_for
 
 
 def test_what_was_written_is_read_with_the_mode_that_was_asked_for(tmp_path):
@@ -131,6 +132,18 @@ def test_reading_a_missing_file_says_so(tmp_path):
     with pytest.raises(InputError) as caught:
         read_bounded(tmp_path / "absent", 10)
     assert caught.value.reason == "unreadable"
+
+
+def test_a_file_that_cannot_be_opened_because_too_many_are_is_neither_missing_nor_forbidden(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"content")
+    with room_for(0):
+        for action in (lambda: read_bounded(path, 7), lambda: write_atomically(path, b"other"), lambda: lock(path)):
+            with pytest.raises(InputError) as caught:
+                action()
+            assert (caught.value.reason, caught.value.culprit) == ("too-many-files", str(path))
+            assert "ulimit -n" in caught.value.remedy
+    assert read_bounded(path, 7) == b"content"
 
 
 def test_a_file_at_the_limit_is_read_and_one_byte_more_is_refused(tmp_path):

@@ -18,6 +18,7 @@ from secagg.errors import InputError, TamperingError
 from secagg.identity import Identity
 from secagg.signed_log import FIRST_PREVIOUS, LogEntry, LogKind, SignedLog, read_log, signer_of
 from tests.support.errors import error_of
+from tests.support.few_files import room_for
 from tests.support.log_rows import overwrite, rows
 
 ROOT = Path(__file__).parents[2]
@@ -377,3 +378,15 @@ def test_whose_log_it_is_is_not_known_where_the_first_signature_is_none(diary, p
     overwrite(path, [(sequence, body, signature)])
     assert signer_of(path, [site.public_key], DIARY) is None
     assert error_of(read_log, path, site.public_key, DIARY).culprit == "entry 1"
+
+
+@pytest.mark.parametrize("files", range(4))
+def test_a_log_that_cannot_be_opened_because_too_many_files_are_is_not_called_damaged(path, site, files):
+    with Diary(path, site) as diary:
+        diary.note("one")
+    with room_for(files):
+        with pytest.raises(InputError) as caught:
+            Diary(path, site)
+        assert caught.value.reason == "too-many-files"
+    with Diary(path, site) as diary:
+        assert len(diary.entries) == 1

@@ -9,7 +9,8 @@ from contextlib import closing
 import pytest
 
 from secagg.errors import InputError, SecaggError
-from secagg.sqlite_files import opened_to_read
+from secagg.sqlite_files import connect_to_write, opened_to_read
+from tests.support.few_files import room_for
 from tests.support.read_only_media import by_nobody_special, copy_without_rights, mounted_read_only
 
 NAME = "notes.sqlite"
@@ -120,3 +121,17 @@ def test_a_damaged_file_is_damaged_there_too(folder):
 def test_a_missing_file_is_unreadable_and_is_not_made(tmp_path):
     assert told(tmp_path / NAME) == "unreadable, exit code 2"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("files", range(6))
+def test_where_too_many_files_are_open_that_is_said_and_nothing_of_the_file(folder, files):
+    """SQLite opens three at once, and never says why it cannot open one."""
+    found = set()
+    with room_for(files):
+        found.add(told(folder / NAME))
+        try:
+            connect_to_write(folder / NAME).close()
+        except SecaggError as error:
+            found.add(f"{error.reason}, exit code {error.exit_code}")
+    assert found <= {"too-many-files, exit code 2", "a b"}
+    assert ("too-many-files, exit code 2" in found) == (files < 3)

@@ -13,6 +13,7 @@ from secagg.errors import InputError
 from secagg.homomorphic.parameters import ALLOWED, Encryption
 from secagg.homomorphic.seal import HEADER_START, Channel, encryption_parameters, header, make_context
 from tests.support.ciphers import SEED, SMALL, secret_of
+from tests.support.few_files import room_for
 
 LARGEST = 2 * 8 * 4096
 both = pytest.mark.parametrize("encryption", Encryption)
@@ -121,6 +122,29 @@ def test_where_there_is_no_such_memory_the_error_says_what_to_do(monkeypatch):
         Channel(LARGEST)
     assert caught.value.reason == "no-anonymous-memory"
     assert "mask" in caught.value.remedy
+
+
+@pytest.mark.parametrize("files", [0, 1])
+def test_where_too_many_files_are_open_that_is_said_and_none_stays_open(files):
+    before = set(descriptors().values())
+    with room_for(files):
+        assert reason_of(lambda: Channel(LARGEST)) == "too-many-files"
+    assert set(descriptors().values()) == before
+
+
+def test_an_object_that_cannot_be_opened_for_want_of_files_is_not_called_malformed():
+    channel, context = Channel(LARGEST), make_context(SMALL, Encryption.BFV, 20)
+    saved = channel.saved(sealapi.Plaintext(1))
+    with room_for(0):
+        assert reason_of(lambda: channel.saved(sealapi.Plaintext(1))) == "too-many-files"
+        assert reason_of(lambda: channel.load_raw(sealapi.Plaintext(), context, saved)) == "too-many-files"
+    channel.load_raw(sealapi.Plaintext(), context, saved)
+
+
+def reason_of(action) -> str:
+    with pytest.raises(InputError) as caught:
+        action()
+    return caught.value.reason
 
 
 def test_the_parameters_are_those_that_were_asked_for():
