@@ -14,6 +14,7 @@ import pytest
 from cli.lazy import LazyCommand
 from cli.main import cli, run
 from tests.cli.outcome import FAILED, UNUSABLE, copy_of, shut_out_of
+from tests.support.few_files import room_for
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from cli.main import main; main()"]
@@ -190,6 +191,19 @@ def test_a_defect_shows_its_traceback_if_asked(secagg, defect):
     assert outcome.code == FAILED
     assert "Traceback" in outcome.err
     assert outcome.err.endswith("[internal]\n")
+
+
+@click.command()
+def piped() -> None:
+    """Needs files that have no name."""
+    os.pipe()
+
+
+def test_where_no_more_files_can_be_open_that_is_no_defect(secagg, monkeypatch):
+    monkeypatch.setitem(cli.commands, "piped", piped)
+    with room_for(1):
+        outcome = secagg("piped")
+    outcome.failed(UNUSABLE, "too-many-files", "A file cannot be opened", "ulimit -n")
 
 
 def test_a_defect_with_json_is_json(secagg, defect):

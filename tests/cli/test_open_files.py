@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import SHORT
 
+ROOT = Path(__file__).parents[2]
 # Forked, so that all is imported once; a process cannot raise its hard limit again.
 SIMULATING = """
 import json, os, resource, sys
@@ -35,7 +38,8 @@ def simulated(scheme, *limits):
     """Exit code and reason of a simulation for each pair of limits, soft and hard."""
     arguments = ["simulate", "--task", "task.toml", "--data", "data", "--scheme", scheme, *SHORT, "--json"]
     command = [sys.executable, "-c", SIMULATING, json.dumps(limits), json.dumps(arguments)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found, reason = [], None
     for line in map(json.loads, filter(lambda line: line[:1] in "{0123456789", told.stderr.splitlines())):
         if isinstance(line, int):
