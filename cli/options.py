@@ -79,7 +79,8 @@ _OPTIONS = [
         "--batch-size",
         type=click.IntRange(1, MOST_RECORDS),
         help="Without differential privacy: records in each SGD step of a hospital; 32 if not given. With --dp "
-        "distributed: patients expected in a step over all hospitals, which is the sampling rate times all patients.",
+        "distributed: about how many patients are expected in a step over all hospitals, which is the sampling rate "
+        "times all training patients. It is public, so give a round number: the exact one tells how many train.",
     ),
     click.option(
         "--learning-rate",

@@ -30,8 +30,8 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         epsilon: the budget of the whole run under differential privacy.
         noise_levels: for how many survivors surplus noise is removed again, under ``distributed``; for those
             who are left of an expected drop-out if not given.
-        expected_batch: under ``distributed``, how many patients of all hospitals together are expected in a step: the
-            sampling rate times all patients; by it the sum of their gradients is divided.
+        expected_batch: under ``distributed``, about how many patients of all hospitals together are expected in a step:
+            the sampling rate times all patients; by it the sum of their gradients is divided. See `rounded_batch`.
         metrics_every: validation counts are released with each so-many-th sum.
         threshold: 0 for the smallest safe one.
         dropout: the share of hospitals that may be gone at once; above 100 hospitals the number of neighbours follows.
@@ -57,3 +57,12 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     threshold: int = 0
     dropout: float = USUAL_DROPOUT
     epoch_rounds: int = USUAL_EPOCH_ROUNDS
+
+
+def rounded_batch(expected: float) -> int:
+    """Two digits of it: a charter is public, and the exact number would tell how many patients train.
+
+    From a hundred on, a step is at most 5 % longer or shorter for it; below, it is the nearest whole number, of at
+    least one.
+    """
+    return max(1, round(float(f"{expected:.2g}")))

@@ -56,28 +56,35 @@ class Comparison:
 
     def pooled(self, hospitals: Sequence[HospitalPatients]) -> Metrics:
         """All records in one place, no protection: as many steps as each hospital took, on batches as large as all
-        of theirs together."""
+        of theirs together; under ``distributed``, as large as the charter says."""
         return self._train_openly(concatenate([hospital.train for hospital in hospitals]), self._batch(hospitals))
 
     def curator(self, hospitals: Sequence[HospitalPatients]) -> Metrics | None:
         """All records at one trusted curator, who adds the charter's noise once; None without differential privacy."""
-        return self._train_privately(concatenate([hospital.train for hospital in hospitals]))
+        records = concatenate([hospital.train for hospital in hospitals])
+        return self._train_privately(records, self.charter.training.batch_size)
 
     def alone(self, hospital: HospitalPatients) -> Metrics:
         """One hospital on its own records, for as many steps as it took in the consortium, as private as there."""
-        return self._train_privately(hospital.train) or self._train_openly(hospital.train, self._batch([hospital]))
+        own = hospital.train
+        batch = max(1.0, self.charter.privacy.sampling_rate * own.patient_count)
+        return self._train_privately(own, batch) or self._train_openly(own, self._batch([hospital]))
 
     def _batch(self, hospitals: Sequence[HospitalPatients]) -> int:
         charter = self.charter
-        if charter.privacy.mode == "none":
-            return sum(min(charter.training.batch_size, len(hospital.train)) for hospital in hospitals)
-        patients = (hospital.train.patient_count for hospital in hospitals)
-        return max(1, round(sum(charter.privacy.sampling_rate * count for count in patients)))
+        match charter.privacy.mode:
+            case "none":
+                return sum(min(charter.training.batch_size, len(hospital.train)) for hospital in hospitals)
+            case "local":
+                patients = (hospital.train.patient_count for hospital in hospitals)
+                return max(1, round(sum(charter.privacy.sampling_rate * count for count in patients)))
+            case "distributed":
+                return charter.training.batch_size
 
     def _train_openly(self, records: Records, batch: int) -> Metrics:
         generator = np.random.default_rng(self.seed)
         if self.charter.privacy.mode == "distributed":
-            return self._measure(self._steps(records).openly(generator), records)
+            return self._measure(self._steps(records, batch).openly(generator), records)
         scaled = self._scaled(records, records)
         settings = msgspec.structs.replace(self.charter.training, batch_size=batch)
 
@@ -86,11 +93,12 @@ class Comparison:
 
         return self._measure(self._in_rounds(train), records)
 
-    def _train_privately(self, records: Records) -> Metrics | None:
+    def _train_privately(self, records: Records, batch: float) -> Metrics | None:
+        """As private as the charter; ``batch`` is what sums of gradients are divided by, under ``distributed``."""
         if self.charter.privacy.mode == "none":
             return None
         if self.charter.privacy.mode == "distributed":
-            return self._measure(self._steps(records).privately(), records)
+            return self._measure(self._steps(records, batch).privately(), records)
         scaled = self._scaled(records, records)
         work = LocalWork(self.charter, self.task, scaled, None, self.device, secure_generator())
         return self._measure(self._in_rounds(work.train), records)
@@ -105,9 +113,7 @@ class Comparison:
 
         return train_in_one_place(self.task, self.charter.training, self.sums, update)
 
-    def _steps(self, records: Records) -> PooledSteps:
-        """With as large a batch as these records are sampled into."""
-        batch = max(1.0, self.charter.privacy.sampling_rate * records.patient_count)
+    def _steps(self, records: Records, batch: float) -> PooledSteps:
         return PooledSteps(self.charter, self.task, self._scaled(records, records), batch, self.device, self.sums)
 
     def _measure(self, module: nn.Module, trained_on: Records) -> Metrics:

@@ -164,7 +164,8 @@ def _training(choices: CharterChoices) -> Training:
                     "How many patients are expected in a step was not given, and is not known before all hospitals "
                     "have said it.",
                     culprit="batch size",
-                    remedy="Give --batch-size: the sampling rate times the training patients of all hospitals.",
+                    remedy="Give --batch-size: the sampling rate times the training patients of all hospitals, to two "
+                    "digits. It is public: agree on a round number.",
                 )
             # Every sum is a step; a hospital takes none of its own.
             return msgspec.structs.replace(

@@ -150,7 +150,11 @@ def _own_privacy(release: VerifiedRelease) -> str:
             " (both trained on, or both held back for validation)",
         )
         if claim.mode == "local"
-        else ("all hospitals together, each a share", "one patient added or removed", "")
+        else (
+            "all hospitals together, each a share",
+            "one patient added or removed, the batch size, which is public, as it is",
+            "",
+        )
     )
     unit = patient_unit(charter)
     stated = rounds_stated(charter, predicate.rounds, predicate.sums)

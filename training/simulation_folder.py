@@ -22,7 +22,7 @@ from secagg.json_documents import MALFORMED, json_for_people
 from secagg.policy import render_policy
 from secagg.policy.needs import needed_policy
 from training.begun_with import file_digests
-from training.choices import CharterChoices
+from training.choices import CharterChoices, rounded_batch
 from training.device_name import DeviceName
 from training.draft import draft_charter, make_task
 from training.engines.base import Phase
@@ -116,12 +116,12 @@ def resuming(folder: Path) -> str:
 
 
 def _knowing_the_batch(settings: SimulationSettings, sites: Sequence[Site], task: Task) -> SimulationSettings:
-    """The settings with what only somebody knows who has everybody's records: how many patients a step expects."""
+    """The settings with what only somebody has who has everybody's records: about how many patients a step expects."""
     choices = settings.choices
     if choices.privacy != "distributed" or choices.expected_batch:
         return settings
     patients = sum(hospital.train.patient_count for hospital in trained_on(sites, task))
-    expected = max(1, round(choices.sampling_rate * patients))
+    expected = rounded_batch(choices.sampling_rate * patients)
     return msgspec.structs.replace(settings, choices=msgspec.structs.replace(choices, expected_batch=expected))
 
 

@@ -201,7 +201,8 @@ class Training(Section, frozen=True):
         rounds: how many sums are applied in all.
         local_steps: optimizer steps of each hospital between two sums.
         batch_size: records in a step, where ``privacy.mode`` is ``none``; where it is ``distributed``, what the sum of
-            gradients is divided by: the expected number of patients in a step, of all hospitals together.
+            gradients is divided by: about the expected number of patients in a step, of all hospitals together. It is
+            public, and tells how many patients train if it was computed from their exact number.
         learning_rate, momentum, weight_decay: of the local SGD.
         prox_mu: FedProx's mu (Li et al. 2020); 0 is FedAvg.
         weighting: ``records``: a hospital counts by its training patients; ``uniform``: all count the same.

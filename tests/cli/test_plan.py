@@ -230,8 +230,8 @@ def test_the_command_that_is_printed_makes_a_charter_when_it_is_pasted(secagg, h
     [
         # Weights of 1,024, the usual ones, have no room there.
         (("--field-bits", 16), "encoding", {"field_bits": 16, "max_weight": 819}),
-        # The most that a charter holds.
-        (("--epsilon", 3, "--patients", 10 * MOST_RECORDS), "training", {"batch_size": MOST_RECORDS}),
+        # The most that a charter holds, to two digits.
+        (("--epsilon", 3, "--patients", 10 * MOST_RECORDS), "training", {"batch_size": 1_000_000}),
     ],
     ids=["narrow", "many"],
 )

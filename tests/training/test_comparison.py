@@ -53,3 +53,24 @@ def test_schedules_are_those_of_the_charters_rounds_however_early_a_run_has_ende
         curators_model(sums=1, server=ServerStep(schedule=schedule)) for schedule in ("linear", "constant")
     )
     assert np.array_equal(falling, constant)
+
+
+def test_with_shared_noise_all_records_in_one_place_are_divided_by_the_charters_batch_size_as_a_sum_is(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(comparison, "evaluate", lambda _task, module, *_: flatten(module))
+    sites = write_tables(tmp_path, 3)
+
+    def pooled(batch, sums):
+        folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
+        choices = choices_of(privacy="distributed", epsilon=8.0, sampling_rate=1.0, expected_batch=batch)
+        settings = settings_for(sites, choices, PRIVATE_TASK)
+        prepare(folder, settings)
+        charter = read_verified(folder / "charter").charter
+        task = task_of(charter)
+        found = [HospitalPatients(site.name, site.records) for site in read_sites(settings.source, task)]
+        return Comparison(charter, task, found[0].train, resolve_device("cpu"), 0, sums).pooled(found)
+
+    start = pooled(50, 0)
+    assert np.allclose(pooled(100, 1) - start, (pooled(50, 1) - start) / 2, atol=1e-6)
+    assert not np.allclose(pooled(50, 1), start, atol=1e-3)

@@ -19,7 +19,7 @@ from secagg.errors import InputError
 from secagg.identity import Identity
 from secagg.labels import DIGEST_SIZE
 from training.charter_check import checked_charter
-from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT, CharterChoices
+from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT, CharterChoices, rounded_batch
 from training.dropout import chosen_graph
 from training.planning import Plan
 from training.privacy_draft import Sizes, cohort_of, drafted_privacy
@@ -34,7 +34,7 @@ class Draft:
     """The parts of a charter that privacy and width set.
 
     Attributes:
-        batch: patients expected in a step, of all hospitals; 0 without differential privacy.
+        batch: about how many patients are expected in a step, of all hospitals; 0 without differential privacy.
         shares: of the noise; None without differential privacy.
     """
 
@@ -119,8 +119,8 @@ def _encoding(wishes: Wishes) -> Encoding:
 
 
 def _batch(budget: Budget) -> int:
-    batch = round(budget.sampling_rate * budget.patients)
-    if batch < 1:
+    expected = budget.sampling_rate * budget.patients
+    if round(expected) < 1:
         raise InputError(
             "batch-too-small",
             f"Of {budget.patients} patients, less than one is expected in a step at a sampling rate of "
@@ -128,15 +128,15 @@ def _batch(budget: Budget) -> int:
             culprit="sampling rate",
             remedy="Raise --sampling-rate, or train on more patients.",
         )
-    if batch > MOST_RECORDS:
+    if round(expected) > MOST_RECORDS:
         raise InputError(
             "batch-too-large",
-            f"Of {budget.patients} patients, {batch} are expected in a step at a sampling rate of "
+            f"Of {budget.patients} patients, {expected:.0f} are expected in a step at a sampling rate of "
             f"{budget.sampling_rate:g}; a charter holds {MOST_RECORDS} at most.",
             culprit="sampling rate",
             remedy="Lower --sampling-rate.",
         )
-    return batch
+    return rounded_batch(expected)
 
 
 def fitting_width(members: int, parameters: int) -> int:

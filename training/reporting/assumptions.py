@@ -66,6 +66,7 @@ def not_protected(charter: Charter) -> tuple[str, ...]:
     return (
         *patients,
         "The fact that a hospital takes part, when it does, and how large its messages are.",
+        *_batch_size(charter),
         *_numbers_of_patients(charter),
         "How long a hospital takes to answer, which tells about how many rows it works through: a patient who has many "
         "may be noticed by that. The task's data.most_rows limits how many of each patient are used.",
@@ -93,6 +94,15 @@ def counts_in_sums(charter: Charter) -> tuple[str, ...]:
     if charter.statistics.features:
         shown.append("how many rows there are, in the sum of statistics")
     return tuple(shown)
+
+
+def _batch_size(charter: Charter) -> tuple[str, ...]:
+    if charter.privacy.mode != "distributed":
+        return ()
+    return (
+        "About how many patients train, at all hospitals together: the batch size, which is public, is the sampling "
+        "rate times their number. If it was computed from the exact number, it tells that.",
+    )
 
 
 def _numbers_of_patients(charter: Charter) -> tuple[str, ...]:

@@ -102,7 +102,9 @@ def _neighbours(charter: Charter) -> str:
             "in one of them the records of one patient are replaced by nothing; how many patients train is public, and "
             "the same in both (zero-out)"
         )
-    return "one has one patient more than the other (add or remove)"
+    return (
+        "one has one patient more than the other (add or remove); the batch size, which is public, is the same for both"
+    )
 
 
 def _exchange(charter: Charter, loss: PrivacyLoss) -> str:
@@ -110,7 +112,8 @@ def _exchange(charter: Charter, loss: PrivacyLoss) -> str:
         ", where both would be trained on or both held back for validation. Of one who would be trained on and one who "
         "would be held back nothing is promised: how many patients train is public"
         if charter.privacy.mode == "local"
-        else ", also where one of the two would be trained on and the other held back for validation"
+        else ", also where one of the two would be trained on and the other held back for validation, unless the batch "
+        "size, which is public, was computed from the exact number of training patients: then it tells these two apart"
     )
     return (
         f"an epsilon of {no_less(loss.of_exchange, 4)} at most, at the same delta: what it costs to be told from "

@@ -117,8 +117,23 @@ def test_with_local_noise_an_exchange_is_promised_only_of_two_on_the_same_side()
 
 def test_with_shared_noise_it_is_promised_of_any_two():
     told = term(shared_noise(), "Exchange of one patient for another")
-    assert told.endswith("also where one of the two would be trained on and the other held back for validation")
+    assert "also where one of the two would be trained on and the other held back for validation, unless" in told
     assert "held back" not in guarantee_of(shared_noise(), 3, 3).plain
+
+
+def test_with_shared_noise_it_is_said_that_the_batch_size_is_public_and_tells_about_how_many_train():
+    charter = shared_noise()
+    assert term(charter, "Neighbouring data sets").endswith("the batch size, which is public, is the same for both")
+    exact = "was computed from the exact number"
+    assert exact in term(charter, "Exchange of one patient for another")
+    assert any(
+        "how many patients train" in text and exact in text for text in guarantee_of(charter, 3, 3).not_protected
+    )
+
+
+@pytest.mark.parametrize("charter", [LOCAL, make_charter(IDENTITIES)], ids=["local", "none"])
+def test_control_where_sums_are_not_divided_by_it_nothing_is_said_of_a_batch_size(charter):
+    assert "batch size" not in str(guarantee_of(charter, 3, 3))
 
 
 @pytest.mark.parametrize("charter", [LOCAL, shared_noise()], ids=["local", "distributed"])
