@@ -59,13 +59,13 @@ class IntegerEvent(
 Event = GaussianEvent | IntegerEvent
 
 
-def at_twice_the_sensitivity(events: Iterable[IntegerEvent]) -> tuple[IntegerEvent, ...]:
-    """What the same uses cost a patient whom two hospitals know: both vectors are in one sum, under the same noise.
+def at_times_the_sensitivity(events: Iterable[IntegerEvent], times: int) -> tuple[IntegerEvent, ...]:
+    """What the same uses cost a patient of so many hospitals: all vectors are in one sum, under the same noise.
 
-    As if one were always drawn with the other. That the patient costs no more where each hospital draws by itself is
+    As if all were always drawn together. That the patient costs no more where each hospital draws by itself is
     assumed of integer noise; of Gaussian noise `docs/accounting.md` says what is known.
     """
-    return tuple(msgspec.structs.replace(event, l1=2 * event.l1, l2=2 * event.l2) for event in events)
+    return tuple(msgspec.structs.replace(event, l1=times * event.l1, l2=times * event.l2) for event in events)
 
 
 def merge(events: Iterable[Event]) -> tuple[Event, ...]:

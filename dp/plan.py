@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dp.accounting import epsilon_of_exchange, epsilon_of_runs, epsilon_rdp
-from dp.events import Event, GaussianEvent, at_twice_the_sensitivity
+from dp.events import Event, GaussianEvent, at_times_the_sensitivity
 from dp.shares import NoiseShares
 from secagg.errors import InputError
 
@@ -100,7 +100,7 @@ class PrivacyPlan:
         return epsilon_of_runs([groups], self.delta)
 
     def epsilon_at_two_hospitals(self, rounds: int, sums: int | None = None) -> float | None:
-        """The same of a patient whom two hospitals know, towards whoever has the sums; None unless noise is shared.
+        """The same of a patient of exactly two hospitals, towards whoever has the sums; None unless noise is shared.
 
         Such a patient is in training at both, in validation at both, or one here and one there. Where each hospital
         adds the whole noise, it is no more than the sum of what both have spent.
@@ -110,7 +110,7 @@ class PrivacyPlan:
         training = [self.shares.training_event(self.sampling_rate, rounds * self.steps_per_round)] if rounds else []
         releases = self.most_releases(rounds, sums)
         counts = [self.shares.metric_event(releases)] if self.metric_noise_multiplier and releases else []
-        ways = (at_twice_the_sensitivity(training), at_twice_the_sensitivity(counts), (*training, *counts))
+        ways = (at_times_the_sensitivity(training, 2), at_times_the_sensitivity(counts, 2), (*training, *counts))
         return max(epsilon_rdp(events, self.delta) for events in ways)
 
     def epsilon_of_exchange(self, rounds: int, sums: int | None = None) -> float:

@@ -11,7 +11,7 @@ import pytest
 from scipy import special, stats
 
 from dp.accounting import epsilon_rdp
-from dp.events import GaussianEvent
+from dp.events import GaussianEvent, at_times_the_sensitivity
 from dp.ledger import Cost
 from dp.ledger.spending import cost_epsilon
 from dp.plan import PrivacyPlan
@@ -169,6 +169,27 @@ def test_two_hospitals_with_one_patient_cost_more_than_the_sum_of_both(
     assert both == epsilon_rdp((msgspec.structs.replace(event, l1=2 * event.l1, l2=2 * event.l2),), plan.delta)
 
 
+@pytest.mark.parametrize(
+    ("noise_multiplier", "sampling_rate", "rounds", "told"),
+    [
+        (6.6816, 1.0, 20, (3.0, 6.7, 10.9, 15.6)),
+        (3.4085, 0.3, 50, (3.0, 7.5, 13.8, 22.0)),
+        (1.7967, 0.1, 100, (3.0, 9.8, 24.4, 98.2)),
+        (1.5606, 0.05, 300, (3.0, 11.2, 38.3, 316.9)),
+    ],
+)
+def test_each_hospital_more_with_one_patient_costs_more_than_the_one_before(
+    noise_multiplier, sampling_rate, rounds, told
+):
+    """The figures of the documentation, rounded up."""
+    plan = distributed(noise_multiplier, sampling_rate, rounds)
+    training = plan.training_events(rounds)
+    costs = [epsilon_rdp(at_times_the_sensitivity(training, hospitals), plan.delta) for hospitals in (1, 2, 3, 4)]
+    assert all(stated - 0.1 < cost <= stated for stated, cost in zip(told, costs, strict=True))
+    rises = np.diff([0.0, *costs])
+    assert all(np.diff(rises) > 0)
+
+
 def test_counts_of_such_a_patient_are_counted_too():
     plan = distributed(6.69, 1.0, 20, metric_noise_multiplier=40.0)
     training, counts = plan.training_events(20), plan.metric_events(20)
@@ -186,20 +207,22 @@ def test_where_each_hospital_adds_the_whole_noise_there_is_no_such_figure():
     assert PrivacyPlan(**SOUND).epsilon_at_two_hospitals(10) is None
 
 
+@pytest.mark.parametrize("hospitals", [2, 3, 4])
 @pytest.mark.parametrize("deviation", [0.5, 1.0, 2.0, 4.0])
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.9])
-def test_a_patient_of_two_hospitals_costs_no_more_than_one_of_twice_the_weight(deviation, rate):
-    """In numbers, of Gaussian noise: drawn for each by itself, against drawn for both at once."""
-    grid = np.linspace(-60, 80, 100_001)
-    around = [stats.norm.logpdf(grid, mean, deviation) for mean in (0, 1, 2)]
+def test_a_patient_of_several_hospitals_costs_no_more_than_one_of_so_many_times_the_weight(hospitals, deviation, rate):
+    """In numbers, of Gaussian noise: drawn for each by itself, against drawn for all at once."""
+    grid, drawn = np.linspace(-60, 80, 100_001), np.arange(hospitals + 1)
+    around = [stats.norm.logpdf(grid, mean, deviation) for mean in drawn]
 
-    def mixed(*weights):
-        return special.logsumexp(around, axis=0, b=np.array(weights)[:, None])
+    def mixed(weights):
+        return special.logsumexp(around, axis=0, b=weights[:, None])
 
     def divergence(first, second, order):
         return special.logsumexp(order * first + (1 - order) * second) / (order - 1)
 
-    apart, at_once = mixed((1 - rate) ** 2, 2 * rate * (1 - rate), rate**2), mixed(1 - rate, 0, rate)
+    apart = mixed(stats.binom.pmf(drawn, hospitals, rate))
+    at_once = mixed(np.array([1 - rate, *[0.0] * (hospitals - 1), rate]))
     for order in (1.5, 2.0, 3.0, 6.0):
         worst = [max(divergence(one, around[0], order), divergence(around[0], one, order)) for one in (apart, at_once)]
         assert worst[0] <= worst[1] + 1e-9

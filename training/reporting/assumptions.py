@@ -50,13 +50,14 @@ def assumed(charter: Charter, loss: PrivacyLoss) -> tuple[str, ...]:
 
 
 def _at_two(epsilon: float | None) -> str:
-    pays = "A patient known to two hospitals pays at both, and neither knows of the other"
+    pays = "A patient known to several hospitals pays at each, and none knows of the others"
     if epsilon is None:
-        return f"{pays}; together that is at most the sum of both."
+        return f"{pays}; together that is at most the sum of all."
     return (
-        f"{pays}. Both contributions are in the same sums, under the same noise, like one of twice the weight: "
-        f"together that is an epsilon of up to {no_less(epsilon, 2)}, which can be more than the sum of both and is in "
-        "no ledger."
+        f"{pays}. All contributions are in the same sums, under the same noise, like one of so many times the weight: "
+        f"together that is an epsilon of up to {no_less(epsilon, 2)} for a patient known to exactly two hospitals, "
+        "which can be more than the sum of both and is in no ledger. For one known to more it is higher, and grows "
+        "faster than their number."
     )
 
 

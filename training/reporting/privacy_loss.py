@@ -57,7 +57,7 @@ class PrivacyLoss:
         pld: ``epsilon`` by privacy loss distributions; None where they do not apply.
         continuous: no bound: what continuous noise in the place of integer noise would cost.
         of_exchange: of one patient for another.
-        at_two_hospitals: of a patient known to two; None where it is at most the sum of both.
+        at_two_hospitals: of a patient known to exactly two; None where it is at most the sum of both.
         in_all: of a hospital that shows all its trainings.
     """
 

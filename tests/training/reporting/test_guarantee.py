@@ -190,9 +190,10 @@ def test_of_shared_noise_it_is_said_what_a_patient_of_two_hospitals_costs():
     charter = shared_noise()
     guarantee = guarantee_of(charter, 3, 3)
     (told,) = (text for text in guarantee.assumptions if "two hospitals" in text)
-    both = float(re.search(r"up to ([0-9.]+), which", told)[1])
+    both = float(re.search(r"up to ([0-9.]+) for a patient known to exactly two hospitals, which", told)[1])
     assert privacy_plan(charter).epsilon_at_two_hospitals(3) <= both
     assert both > 2 * guarantee.epsilon
+    assert told.endswith("For one known to more it is higher, and grows faster than their number.")
     assert "any one row at the hospital had not been there" in guarantee.plain
 
 
@@ -226,7 +227,7 @@ def test_where_it_names_one_a_patient_is_promised_with_all_rows(privacy, gone):
 
 
 def test_of_noise_that_each_adds_by_itself_that_it_is_at_most_the_sum():
-    assert any("at most the sum" in text for text in guarantee_of(LOCAL, 3, 3).assumptions)
+    assert any("at most the sum of all" in text for text in guarantee_of(LOCAL, 3, 3).assumptions)
 
 
 @pytest.mark.parametrize("charter", [LOCAL, shared_noise(), NO_NOISE], ids=["local", "distributed", "none"])
