@@ -240,8 +240,12 @@ def _print(subject: _Subject, after: dict[int, EpsilonBound]) -> None:
             "of the same standard deviation would cost.",
             soft_wrap=True,
         )
-    elif total.pld is None:
-        console.print("PRV and PLD are left out: too little noise, or too many steps.", soft_wrap=True)
+    elif lacking := [name for name, bound in (("PRV", total.prv), ("PLD", total.pld)) if bound is None]:
+        console.print(
+            f"Left out: {' and '.join(lacking)}. There is too little noise, there are too many steps, or delta or the "
+            "sampling rate is beyond their precision.",
+            soft_wrap=True,
+        )
     if subject.limit is not None:
         verdict = "within" if total.rdp <= subject.limit else "[bold red]above[/bold red]"
         name = "the charter's budget" if subject.charter else "the target"

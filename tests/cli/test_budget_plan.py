@@ -21,6 +21,7 @@ from tests.cli.outcome import UNUSABLE, nothing_written
 PLAN = ("budget", "plan")
 # Without sampling everything is fast.
 RUN = ("--sampling-rate", "1", "--steps", "20")
+TINY = ("--delta", "1e-300")
 
 
 @pytest.fixture
@@ -65,10 +66,20 @@ def test_a_person_reads_a_table_and_a_verdict(secagg):
         assert part in shown
 
 
-def test_where_only_one_accountant_applies_it_is_said(secagg):
-    outcome = secagg(*PLAN, "--noise-multiplier", "0.3", "--sampling-rate", "1", "--steps", "1")
-    assert "PRV and PLD are left out" in outcome.shown
+@pytest.mark.parametrize(
+    "options",
+    [("--noise-multiplier", "0.3", "--sampling-rate", "1", "--steps", "1"), ("--target-epsilon", "3", *RUN, *TINY)],
+    ids=["hardly any noise", "a tiny delta"],
+)
+def test_where_only_one_accountant_applies_it_is_said_with_all_that_may_be_why(secagg, options):
+    outcome = secagg(*PLAN, *options)
+    assert "Left out: PRV and PLD. There is too little noise" in outcome.shown
+    assert "or delta or the sampling rate is beyond their precision" in outcome.shown
     assert " - - " in f"{outcome.shown} "
+
+
+def test_control_where_all_apply_none_is_said_to_be_left_out(secagg):
+    assert "Left out" not in secagg(*PLAN, "--target-epsilon", "3", *RUN).shown
 
 
 @pytest.mark.parametrize(

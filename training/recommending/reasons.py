@@ -167,9 +167,10 @@ def _rounding_of_noise(wishes: Wishes, shares: NoiseShares) -> str:
 
 def _finer(shares: NoiseShares) -> str:
     wider = replace(shares, field_bits=shares.field_bits + 8)
-    if wider.steps_per_clip == shares.steps_per_clip:
+    finer = _times(wider.steps_per_clip / shares.steps_per_clip)
+    if finer == _times(1):
         return "and do not make rounding finer: the noise for a finer grid cannot be drawn"
-    return f"and make rounding {_times(wider.steps_per_clip / shares.steps_per_clip)} finer"
+    return f"and make rounding {finer} finer"
 
 
 def _rounding(wishes: Wishes, encoding: Encoding) -> str:

@@ -192,6 +192,12 @@ def test_how_much_rounding_raises_the_noise_is_told_where_it_does():
     assert "at most 1 %" in recommend(FORTY).choices[2].why
 
 
+def test_a_grid_that_is_hardly_finer_is_not_said_to_be_one_time_as_fine():
+    """What limits it is reached in the first of eight bits more."""
+    few = Wishes(8, 100, 1, 0.1, 20, FAST, budget=Budget(3.0, 0.009, 100, 1.0))
+    assert "do not make rounding finer" in recommend(few).choices[2].instead
+
+
 def test_a_width_that_was_given_comes_with_the_largest_weight_that_it_has_room_for():
     narrow = replace(FORTY, budget=None, field_bits=16)
     assert options_of(narrow)["--max-weight"] == "819"
