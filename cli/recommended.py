@@ -9,8 +9,9 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
-from cli.output import console
+from cli.output import console, warn
 from cli.sizing import duration
+from secagg.charter.cautions import Caution
 from training.recommending.reasons import Choice
 from training.recommending.recommendation import Recommendation, RoundTime
 
@@ -33,16 +34,20 @@ class RecommendationJson(msgspec.Struct, frozen=True):
     seconds_round: float
     fits: bool | None
     parameters_that_fit: int | None
+    warnings: tuple[Caution, ...]
 
 
 def as_json(found: Recommendation) -> RecommendationJson:
     """The same, to be printed."""
     time = found.round_time
-    return RecommendationJson(found.choices, found.options, time, time.total, found.fits, found.shortest)
+    return RecommendationJson(
+        found.choices, found.options, time, time.total, found.fits, found.shortest, found.cautions
+    )
 
 
 def show(found: Recommendation) -> None:
-    """Print the choices, each with its reason, and the command."""
+    """Print the choices, each with its reason, and the command; warn of what was given."""
+    warn(found.cautions)
     console.print("[bold]Recommended[/bold]")
     table = Table.grid(padding=(0, 2))
     for choice in found.choices:

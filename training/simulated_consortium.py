@@ -15,7 +15,7 @@ import numpy as np
 
 from dp.ledger import BudgetUse
 from secagg.charter import VerifiedCharter
-from secagg.charter.cautions import Caution
+from secagg.charter.cautions import Caution, large_delta
 from secagg.errors import RefusedError, SecaggError
 from secagg.files import TOO_MANY_FILES
 from secagg.masking import Purpose
@@ -165,10 +165,14 @@ class SimulatedConsortium:
     def without_effect(self) -> tuple[Caution, ...]:
         """What is to be told of settings before anybody trains."""
         charter, patients = self.charter.charter, sum(own.train.patient_count for own in self.patients)
-        at_two = at_two_hospitals(self.patients) if charter.privacy.mode != "none" else ()
+        private = (
+            (*at_two_hospitals(self.patients), *large_delta(charter.privacy.delta, patients))
+            if charter.privacy.mode != "none"
+            else ()
+        )
         told = (
             *self._overlap,
-            *at_two,
+            *private,
             *unused_dropout(charter, self.settings.choices),
             *another_batch(charter, patients),
         )

@@ -99,6 +99,23 @@ def coarse_grid(members: int, parameters: int, encoding: Encoding) -> Caution:
     )
 
 
+def large_delta(delta: float, patients: int) -> tuple[Caution, ...]:
+    """What is to be told of a delta that allows to show one of so many training patients in full.
+
+    A charter does not say how many there are: this is for whoever knows.
+    """
+    if delta * patients < 1:
+        return ()
+    return (
+        Caution(
+            "delta-too-large",
+            f"Delta is {delta:g}, and with {patients:,} patients in training 1 / {patients:,} is no more than that: it "
+            "allows that one of them is shown in full, however small epsilon is.",
+            f"Choose a delta well below 1 / {patients:,}, such as {0.1 / patients:.1g}.",
+        ),
+    )
+
+
 def _never_warm(server: ServerStep, rounds: int) -> Caution:
     return Caution(
         "warm-up-too-long",

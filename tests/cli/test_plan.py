@@ -204,6 +204,19 @@ def test_what_is_recommended_as_json_holds_options_and_times(secagg):
     assert (found["fits"], found["parameters_that_fit"]) == (None, None)
 
 
+def test_a_delta_of_one_over_the_patients_or_more_is_warned_of(secagg):
+    asked = (*FOUR, "--epsilon", 3, "--patients", 120, "--sampling-rate", 1, "--delta", 0.009)
+    assert "Warning: Delta is 0.009, and with 120 patients in training" in secagg(*asked).err
+    (warning,) = secagg(*asked, "--json").json["recommendation"]["warnings"]
+    assert warning["code"] == "delta-too-large"
+
+
+def test_control_of_a_delta_that_is_recommended_nobody_is_warned(secagg):
+    outcome = secagg(*FOUR, *PRIVATE)
+    assert outcome.err == ""
+    assert secagg(*FOUR, *PRIVATE, "--json").json["recommendation"]["warnings"] == []
+
+
 def pasted(planned) -> list[str]:
     """The words of the command that a plan prints, without members."""
     lines = planned.out.splitlines()

@@ -29,6 +29,7 @@ from tests.cli.outcome import (
     flip,
     nothing_written,
 )
+from tests.support.hospitals import write_tables
 from training.devices import resolve_device
 from training.run_lock import alone
 from training.simulation_folder import read_settings
@@ -355,6 +356,19 @@ def test_a_batch_that_is_far_from_what_is_expected_is_told(secagg, here, batch, 
         assert_one_warning(outcome, "another-batch", f"divided by {batch} patients")
     else:
         assert outcome.err == ""
+
+
+@pytest.mark.parametrize("mode", ["local", "distributed"])
+def test_a_delta_of_one_over_the_patients_or_more_is_told(secagg, here, mode):
+    write_tables(here / "data", 3, rows=80)
+    options = ("--dp", mode, "--epsilon", "50", "--rounds", "1", "--no-compare", "--delta", "0.0099")
+    outcome = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", "run", *options)
+    assert outcome.code == 0, outcome.err
+    assert_one_warning(outcome, "delta-too-large", "Delta is 0.0099")
+
+
+def test_control_of_a_delta_below_that_nothing_is_told(simulate):
+    assert simulate(*LOCAL_DP, "--delta", "0.0099").err == ""
 
 
 def assert_one_warning(outcome, code, mentions):

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
+from secagg.charter.cautions import Caution, large_delta
 from secagg.charter.contradictions import MOST_OPENINGS, require_possible
 from secagg.charter.sections import ENCRYPTED_SCHEMES, Scheme
 from training.costs.links import Network, transfer_time
 from training.planning import Plan, make_plans
 from training.recommending.drafting import Draft, drafted, require_charter
 from training.recommending.reasons import Choice, choices_of
-from training.recommending.wishes import Wishes
+from training.recommending.wishes import Wishes, delta_of
 
 _EPOCHS: Final = (1, 2, 5, 10, 20, 50)
 # A longer epoch must shorten the average round by more than this.
@@ -46,6 +47,7 @@ class Recommendation:
         plan: what it costs.
         fits: whether a round is as short as was asked for; None where nothing was.
         shortest: how many parameters would fit, where a round does not; 0 if none do.
+        cautions: what is to be told of what was given.
     """
 
     choices: tuple[Choice, ...]
@@ -53,6 +55,7 @@ class Recommendation:
     round_time: RoundTime
     fits: bool | None
     shortest: int | None
+    cautions: tuple[Caution, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -79,7 +82,8 @@ def recommend(wishes: Wishes) -> Recommendation:
     time, limit = round_time(plan, wishes.network), wishes.round_seconds
     fits = None if limit is None else time.total <= limit
     shortest = _fitting(wishes, limit, time.total) if limit is not None and not fits else None
-    return Recommendation(choices_of(wishes, plan, draft, averages), plan, time, fits, shortest)
+    told = large_delta(delta_of(wishes.budget), wishes.budget.patients) if wishes.budget else ()
+    return Recommendation(choices_of(wishes, plan, draft, averages), plan, time, fits, shortest, told)
 
 
 def round_time(plan: Plan, network: Network) -> RoundTime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from secagg.charter import Encoding, Model, Privacy, Training
-from secagg.charter.cautions import SHARED_KEY_SCHEMES, cautions, shared_key
+from secagg.charter.cautions import SHARED_KEY_SCHEMES, cautions, large_delta, shared_key
 from secagg.charter.sections import ENCRYPTED_SCHEMES, ServerStep, TaskChoice
 from secagg.charter.thresholds import smallest_threshold
 from secagg.graph import COMPLETE_UP_TO
@@ -137,3 +137,16 @@ def test_a_learning_rate_that_rises_to_the_end_never_comes_to_what_is_set(warm_u
     server = ServerStep(learning_rate=0.5, warm_up=warm_up)
     assert codes(FEW, training=Training(rounds=3, server=server)) == expected
     assert (max(learning_rate(server, step, 3) for step in range(3)) < 0.5) is bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("delta", "patients", "told"),
+    [(0.0099, 120, True), (0.005, 200, True), (0.0099, 101, False), (1e-5, 99_999, False)],
+)
+def test_a_delta_of_one_over_the_patients_or_more_is_told(delta, patients, told):
+    found = large_delta(delta, patients)
+    assert [caution.code for caution in found] == ["delta-too-large"] * told
+    if told:
+        assert f"with {patients} patients" in found[0].message
+        suggested = float(found[0].remedy.rstrip(".").split()[-1])
+        assert large_delta(suggested, patients) == ()
