@@ -4,10 +4,17 @@ Knows a model, a loss and rows. Knows nothing of patients, clipping or noise.
 
 Opacus takes the first dimension of what goes into a layer for the rows. A model that folds another one into it, or a
 layer whose input is not made of rows, has per-sample gradients that are nobody's, and clipping them bounds no patient.
+
+Rows are compared as they are trained on, in training mode, twice. Beside other rows a row must have the gradient that
+it has beside copies of itself: both batches have one shape, so that from one state a model draws the same for both,
+and float32 rounds alike. And it must have the gradient that it has alone, by plain autograd: that shows what Opacus
+makes of it, and what depends on how many rows there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,12 +27,20 @@ from secagg.errors import InputError, SecaggError
 
 # Two numbers of rows: a dimension of the model's own may be as long as one of them by chance.
 _COUNTS: Final = (2, 3)
-# Of the longest gradient. Sums in another order differ by a millionth; rows that see each other, by most of it.
-_TOLERANCE: Final = 1e-2
+# Of the longest gradient. In batches of one shape float32 rounds alike, but for layers whose shape is the rows' own.
+_TOLERANCE_BESIDE_COPIES: Final = 1e-4
+# Alone numbers round otherwise: float32 by a millionth, but half precision by a few thousandths.
+_TOLERANCE_ALONE: Final = 1e-2
+# Each row once; of a model that mixes rows by chance, as MixUp does, one batch may show nothing.
+_TRIES: Final = 3
+_TRIES_WHERE_DRAWN: Final = 9
 
 
 def require_row_gradients(model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> None:
-    """Refuse a model and a loss unless each row's gradient is the one that it has alone.
+    """Refuse a model and a loss unless each row's gradient is its own, whatever other rows are in the batch.
+
+    Of a model that draws at random in training, but for torch's own dropout, what depends on the number of rows alone
+    is looked for outside of training only.
 
     Args:
         model: not used for anything afterwards: layers that draw at random, as Dropout, are left switched off.
@@ -52,24 +67,48 @@ def require_row_gradients(model: nn.Module, loss: Loss, features: Tensor, labels
             ) from fault
 
 
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """What is tried: a model, a loss and rows, of which batches are made by their numbers."""
+
+    module: PerSampleModule
+    loss: Loss
+    features: Tensor
+    labels: Tensor
+
+    @property
+    def trained(self) -> list[tuple[str, nn.Parameter]]:
+        """The trainable parameters with their names."""
+        return [(name, tensor) for name, tensor in self.module._module.named_parameters() if tensor.requires_grad]
+
+    def mean(self, rows: list[int]) -> Tensor:
+        """The loss of a batch of those rows."""
+        mean: Tensor = self.loss(self.module(self.features[rows]), self.labels[rows])
+        return mean
+
+    def compute(self, rows: list[int]) -> None:
+        """Set ``grad_sample`` of every trainable parameter, (rows, ...)."""
+        self.module.zero_grad(set_to_none=True)
+        self.module.backward(self.mean(rows))
+        require_each_row(self.module, len(rows))
+
+
 def _probe(model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> None:
     ordered = _of_all_labels(labels)
+    few, many = ([int(ordered[row % len(ordered)]) for row in range(count)] for count in _COUNTS)
     with per_sample(model) as module:
-
-        def gradients_of(count: int) -> Tensor:
-            rows = ordered[torch.arange(count) % len(ordered)]
-            module.zero_grad(set_to_none=True)
-            module.backward(loss(module(features[rows]), labels[rows]))
-            require_each_row(module, count)
-            return rows
-
-        gradients_of(_COUNTS[0])
-        # Opacus' hooks work in training mode only, but no row is the same twice under Dropout.
-        for layer in model.modules():
-            layer.training = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
-        for count in _COUNTS:
-            rows = gradients_of(count)
-        _require_own(module, loss, features[rows], labels[rows])
+        trial = _Trial(module, loss, features, labels)
+        trial.compute(few)
+        # That draws for each row by itself, but how much may be the rows' own, as where they are sequences.
+        _switch_off(model, _is_dropout)
+        drawn = _draws(trial, few)
+        _require_same_beside_copies(trial, many, _TRIES_WHERE_DRAWN if drawn else _TRIES)
+        if drawn:
+            # No batch of another length has the same draws. Opacus' hooks work in training mode only.
+            _switch_off(model, _has_no_trained_parameters)
+        # Also in the other order: Opacus takes sequences in a pack for rows that are sorted by length.
+        for rows in (many, many[::-1]):
+            _require_same_alone(trial, rows)
 
 
 def _of_all_labels(labels: Tensor) -> Tensor:
@@ -78,22 +117,65 @@ def _of_all_labels(labels: Tensor) -> Tensor:
     return torch.cat([first, torch.from_numpy(np.setdiff1d(np.arange(len(labels)), first.numpy()))])
 
 
-def _require_own(module: PerSampleModule, loss: Loss, features: Tensor, labels: Tensor) -> None:
-    named = [(name, tensor) for name, tensor in module._module.named_parameters() if tensor.requires_grad]
-    together = [torch.nan_to_num(tensor.grad_sample) for _, tensor in named]
-    longest = max(float(gradients.flatten(1).norm(dim=1).max()) for gradients in together)
+def _switch_off(model: nn.Module, chosen: Callable[[nn.Module], bool]) -> None:
+    for layer in filter(chosen, model.modules()):
+        layer.training = False
+
+
+def _is_dropout(layer: nn.Module) -> bool:
+    # Not one that was made of it, which may do anything.
+    return type(layer).__module__ == nn.modules.dropout.__name__
+
+
+def _has_no_trained_parameters(layer: nn.Module) -> bool:
+    return not any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+
+
+def _draws(trial: _Trial, rows: list[int]) -> bool:
+    before = torch.get_rng_state()
+    trial.compute(rows)
+    return not torch.equal(before, torch.get_rng_state())
+
+
+def _require_same_beside_copies(trial: _Trial, rows: list[int], tries: int) -> None:
+    for number in range(tries):
+        place = number % len(rows)
+        torch.default_generator.manual_seed(number)
+        trial.compute(rows)
+        longest = _longest(trial)
+        own = [torch.nan_to_num(tensor.grad_sample[place]) for _, tensor in trial.trained]  # type: ignore[attr-defined]
+        torch.default_generator.manual_seed(number)
+        trial.compute([rows[place]] * len(rows))
+        _require_near(trial, place, own, _TOLERANCE_BESIDE_COPIES * longest, "beside copies of itself")
+
+
+def _require_same_alone(trial: _Trial, rows: list[int]) -> None:
+    trial.compute(rows)
+    longest = _longest(trial)
     # One row after the other: of a large model no more gradients are held than there must be.
-    for row in range(len(labels)):
-        with without_samples(module):
-            mean = loss(module(features[row : row + 1]), labels[row : row + 1])
-            alone = torch.autograd.grad(mean, [tensor for _, tensor in named], materialize_grads=True)
-        for (name, _), gradients, own in zip(named, together, alone, strict=True):
-            if float((gradients[row] - torch.nan_to_num(own)).norm()) > _TOLERANCE * longest:
-                raise InputError(
-                    "not-private-model",
-                    "The model cannot be trained with differential privacy: with other rows beside it, a row has "
-                    f"another gradient of {name} than alone.",
-                    culprit=name,
-                    remedy="No layer and no loss may mix rows; the loss is the mean over rows. What draws at random, "
-                    "do so in training mode only.",
-                )
+    for place, row in enumerate(rows):
+        with without_samples(trial.module):
+            parameters = [tensor for _, tensor in trial.trained]
+            own = torch.autograd.grad(trial.mean([row]), parameters, materialize_grads=True)
+        _require_near(trial, place, [torch.nan_to_num(one) for one in own], _TOLERANCE_ALONE * longest, "alone")
+
+
+def _longest(trial: _Trial) -> float:
+    """The length of the longest gradient that a row has of a parameter."""
+    gradients = (torch.nan_to_num(tensor.grad_sample).flatten(1) for _, tensor in trial.trained)  # type: ignore[attr-defined]
+    return max(float(one.norm(dim=1).max()) for one in gradients)
+
+
+def _require_near(trial: _Trial, place: int, own: list[Tensor], tolerance: float, where: str) -> None:
+    """Refuse unless the row at ``place`` has, to within ``tolerance``, the gradients ``own``, one of each parameter."""
+    for (name, tensor), other in zip(trial.trained, own, strict=True):
+        found = torch.nan_to_num(tensor.grad_sample[place])  # type: ignore[attr-defined]
+        if float((found - other).norm()) > tolerance:
+            raise InputError(
+                "not-private-model",
+                "The model cannot be trained with differential privacy: with other rows beside it, a row has another "
+                f"gradient of {name} than {where}.",
+                culprit=name,
+                remedy="No layer and no loss may mix rows; the loss is the mean over rows. What draws at random, do so "
+                "in training mode only, from torch's default generators, as many numbers whatever the rows hold.",
+            )

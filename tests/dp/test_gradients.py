@@ -191,6 +191,32 @@ def test_control_without_that_check_a_patient_weighs_as_often_as_its_row_has_ins
     assert np.linalg.norm(summed(records(), [1], clip=0.01, module=Bags())) > 2 * limit
 
 
+class CentredInTraining(nn.Module):
+    """Takes from each row the mean of those beside it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.net = nn.Linear(INPUTS, 1)
+
+    def forward(self, rows):
+        return self.net(rows - rows.mean(0) if self.training else rows)
+
+
+def moved_by_the_first(module):
+    """By how many sensitivities a patient unlike the others moves the sum."""
+    data, everybody = records(), np.arange(PATIENTS)
+    data.features[0] = 1e3
+    apart = summed(data, everybody, module=module) - summed(data, everybody[1:], module=module)
+    return np.linalg.norm(apart) / shares_for(module).sensitivity
+
+
+def test_control_where_rows_see_each_other_in_training_a_patient_moves_the_sum_by_more_than_the_sensitivity():
+    """`dp.row_probe` refuses such a model before anything is charged."""
+    assert moved_by_the_first(nn.Linear(INPUTS, 1)) <= 1
+    assert moved_by_the_first(CentredInTraining()) > 5
+
+
 def test_the_model_keeps_nothing_of_the_patients_afterwards():
     module = model()
     summed(records(), [1, 2], module=module)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
+import numpy as np
 import pytest
 import torch
+from opacus.layers import DPLSTM, DPMultiheadAttention
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence
 
+from dp import row_probe
 from dp.row_probe import require_row_gradients
 from secagg.errors import InputError
 from training.tasks.models import build_image_model, build_table_model, classification_loss
@@ -63,6 +69,56 @@ class Centred(OpenBags):
         return self.net(bags - bags.mean(0)).mean(1)
 
 
+class CentredInTraining(OpenBags):
+    def forward(self, bags):
+        return self.net(bags - bags.mean(0) if self.training else bags).mean(1)
+
+
+class NormedInTraining(OpenBags):
+    """What BatchNorm does, by a function, which no list of layers shows."""
+
+    def forward(self, bags):
+        hidden = self.net(bags).mean(1)
+        return functional.batch_norm(hidden, None, None, training=True) if self.training else hidden
+
+
+class MixedUpInTraining(OpenBags):
+    """MixUp with the next row."""
+
+    def forward(self, bags):
+        return self.net(0.7 * bags + 0.3 * bags.roll(1, 0) if self.training else bags).mean(1)
+
+
+class MixedUpByChance(OpenBags):
+    """MixUp as it mostly is: a batch may keep its order."""
+
+    def forward(self, bags):
+        if not self.training:
+            return super().forward(bags)
+        share = torch.rand(len(bags), 1, 1)
+        return self.net(share * bags + (1 - share) * bags[torch.randperm(len(bags))]).mean(1)
+
+
+class CentredWhereItDrops(OpenBags):
+    def forward(self, bags):
+        bags = functional.dropout(bags, 0.5, self.training)
+        return self.net(bags - bags.mean(0) if self.training else bags).mean(1)
+
+
+class Leaning(OpenBags):
+    """A row sees little of the others, but in evaluation too."""
+
+    def forward(self, bags):
+        return self.net(bags + 0.005 * bags.mean(0)).mean(1)
+
+
+class Counting(OpenBags):
+    """What a row is depends on how many there are."""
+
+    def forward(self, bags):
+        return self.net(bags * (1 + 0.05 * len(bags) if self.training else 1.0)).mean(1)
+
+
 class Squeezed(OpenBags):
     """Of one row alone it gives something else than of several."""
 
@@ -77,6 +133,83 @@ class Dropping(OpenBags):
 
     def forward(self, bags):
         return self.drop(super().forward(bags))
+
+
+class DroppingByFunction(OpenBags):
+    def forward(self, bags):
+        return functional.dropout(self.net(functional.dropout(bags, 0.5, self.training)).mean(1), 0.5, self.training)
+
+
+class NoisyInTraining(OpenBags):
+    def forward(self, bags):
+        return self.net(bags + torch.randn_like(bags) if self.training else bags).mean(1)
+
+
+class DrawnElsewhere(OpenBags):
+    """Draws what nobody makes secret."""
+
+    def forward(self, bags):
+        noise = np.random.default_rng().normal(size=bags.shape).astype(np.float32)
+        return self.net(bags + torch.from_numpy(noise) if self.training else bags).mean(1)
+
+
+class Sequences(OpenBags):
+    """Drops of what is there alone: how much that is, is up to the rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, bags):
+        there = bags[:, :, :1] > 0
+        hidden = self.net(bags)
+        return torch.zeros_like(hidden).masked_scatter(there, self.drop(hidden.masked_select(there))).mean(1)
+
+
+class Packed(nn.Module):
+    """Opacus takes the longest sequence of a pack for the first row: of rows in that order nothing is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.states = DPLSTM(WIDTH, 6, batch_first=True)
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, bags):
+        lengths = 1 + (bags[:, 1:, 0] > 0).sum(1)
+        packed = pack_padded_sequence(bags, lengths, batch_first=True, enforce_sorted=False)
+        return self.last(self.states(packed)[1][0][-1])
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.states = DPLSTM(WIDTH, 6, batch_first=True, num_layers=2, dropout=0.5)
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, bags):
+        return self.last(self.states(bags)[0][:, -1])
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.attention = DPMultiheadAttention(WIDTH, 2, dropout=0.5, batch_first=True)
+        self.norm = nn.LayerNorm(WIDTH)
+        self.last = nn.Linear(WIDTH, 2)
+
+    def forward(self, bags):
+        return self.last(self.norm(bags + self.attention(bags, bags, bags)[0]).mean(1))
+
+
+def grouped():
+    torch.manual_seed(5)
+    layers = [nn.Conv1d(BAG, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(), nn.LazyLinear(2)]
+    model = nn.Sequential(*layers)
+    model(bags())
+    return model
 
 
 def bags(instances=BAG, rows=ROWS):
@@ -107,10 +240,27 @@ def test_the_toolkits_models_pass(model, features):
     require_row_gradients(model, classification_loss, features, labels())
 
 
-@pytest.mark.parametrize("model", [OpenBags, Dropping])
+@pytest.mark.parametrize(
+    "model", [OpenBags, Dropping, DroppingByFunction, NoisyInTraining, Sequences, Recurrent, Attending, grouped]
+)
 @pytest.mark.parametrize("rows", [1, 2, ROWS])
 def test_a_model_of_ones_own_that_keeps_rows_apart_passes(model, rows):
     require_row_gradients(model(), classification_loss, bags(rows=rows), labels(rows))
+
+
+class Halved(OpenBags):
+    def forward(self, bags):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(bags).float()
+
+
+def test_layers_in_half_precision_pass():
+    require_row_gradients(Halved(), classification_loss, bags(), labels())
+
+
+def test_control_compared_alone_as_closely_as_beside_copies_they_are_refused():
+    with patch.object(row_probe, "_TOLERANCE_ALONE", row_probe._TOLERANCE_BESIDE_COPIES):
+        assert "than alone" in refusal(Halved(), bags()).message
 
 
 def test_instances_folded_into_the_rows_are_refused_and_the_parameter_named():
@@ -126,9 +276,48 @@ def test_a_parameter_that_is_not_used_is_refused_and_named():
     assert refusal(Unused(), bags()).culprit == "idle.weight"
 
 
-@pytest.mark.parametrize("model", [Prototype, Centred])
+@pytest.mark.parametrize("model", [Prototype, Centred, Packed])
 def test_rows_that_are_mixed_are_refused_though_each_has_a_gradient(model):
-    assert "alone" in refusal(model(), bags()).message
+    assert "with other rows beside it" in refusal(model(), bags()).message
+
+
+IN_TRAINING_ALONE = [CentredInTraining, NormedInTraining, MixedUpInTraining, MixedUpByChance, CentredWhereItDrops]
+
+
+@pytest.mark.parametrize("model", IN_TRAINING_ALONE)
+def test_rows_that_are_mixed_in_training_alone_are_refused(model):
+    assert "beside copies of itself" in refusal(model(), bags()).message
+
+
+@pytest.mark.parametrize("model", IN_TRAINING_ALONE)
+def test_control_compared_outside_of_training_they_pass(model):
+    with patch.object(row_probe, "_is_dropout", row_probe._has_no_trained_parameters):
+        require_row_gradients(model(), classification_loss, bags(), labels())
+
+
+def test_rows_that_see_a_little_of_each_other_are_refused():
+    refusal(Leaning(), bags())
+
+
+def test_control_with_a_hundredth_of_tolerance_they_pass():
+    with patch.object(row_probe, "_TOLERANCE_BESIDE_COPIES", 1e-2):
+        require_row_gradients(Leaning(), classification_loss, bags(), labels())
+
+
+def test_what_depends_on_how_many_rows_there_are_is_refused():
+    assert "than alone" in refusal(Counting(), bags()).message
+
+
+def test_limit_where_a_model_draws_in_training_that_is_looked_for_outside_of_it():
+    class Both(Counting):
+        def forward(self, bags):
+            return functional.dropout(super().forward(bags), 0.5, self.training)
+
+    require_row_gradients(Both(), classification_loss, bags(), labels())
+
+
+def test_what_is_drawn_of_another_generator_than_torchs_is_refused():
+    assert "torch's default generators" in refusal(DrawnElsewhere(), bags()).remedy
 
 
 def test_what_dropout_alone_changes_in_place_is_found_too_though_rows_are_compared_without_it():
