@@ -1,7 +1,7 @@
 """What is tried of a task that is somebody's own code, before anything is signed or spent.
 
 Knows what such code gets wrong most often: a model that is drawn anew each time, or made once and kept, scores that are
-no probabilities, and a loss that is no number. Passes on no word of a fault on a hospital's own rows.
+no probabilities or no row's own, and a loss that is no number. Passes on no word of a fault on a hospital's own rows.
 Tasks that come with the toolkit have tests of their own, and are not tried.
 """
 
@@ -28,6 +28,9 @@ from training.task import Task
 _SEEDED: Final = (
     "Seed its parameters from spec.model.seed, within torch.random.fork_rng(), as docs/examples/recall_task.py does."
 )
+# Of a score. In batches of one shape float32 rounds alike, but for layers whose shape is the rows' own.
+_TOLERANCE: Final = 1e-4
+_TRIED_ROWS: Final = 3
 _NEW: Final = "Build a new model at each call, or give a copy: copy.deepcopy(model)."
 _LOSS: Final = (
     "Correct the task's code: loss must give a tensor of one number, which torch computed from outputs and from "
@@ -86,6 +89,33 @@ def require_usable_scores(task: Task, records: Records) -> None:
     finite = found[np.isfinite(found).all(axis=1)]
     if len(finite):
         require_probabilities(task.spec, finite)
+
+
+def require_single_scores(task: Task, records: Records) -> None:
+    """Refuse a task whose scores of a row depend on the rows beside it: one patient would move others between counts.
+
+    By a few rows of ``records``, each beside others and beside copies of itself: batches of one shape, so that from one
+    state what draws at random draws the same for both.
+
+    Args:
+        records: not scaled.
+
+    Raises:
+        InputError: ``bad-scores``.
+    """
+    if not task.spec.is_custom:
+        return
+    few = Scaling(task.spec).alone(records.take(range(min(_TRIED_ROWS, len(records)))))
+    # Of a model that starts from zeros all rows have one output, and what mixes them would move nobody.
+    if any(_mixes_rows(task, few.features, spread) for spread in (0.0, 1.0)):
+        raise InputError(
+            "bad-scores",
+            f"The scores of {task.spec.kind} are not each row's own: beside other rows a row has other scores than "
+            "beside copies of itself.",
+            culprit=task.spec.kind,
+            remedy="Compute each row's scores from that row's outputs alone: no median, minimum, rank or softmax over "
+            "the rows, and nothing kept of a batch before. What draws at random, do so from torch's own generators.",
+        )
 
 
 def require_usable_loss(task: Task, records: Records, settings: Training, device: torch.device) -> None:
@@ -149,6 +179,35 @@ def _scores(task: Task, features: npt.NDArray[np.float32]) -> Tensor:
     require_columns(task.spec, scores, len(features))
     require_columns(task.spec, alone, 1)
     return scores
+
+
+def _mixes_rows(task: Task, features: npt.NDArray[np.float32], spread: float) -> bool:
+    """Whether a row's scores differ beside other rows.
+
+    Args:
+        spread: the standard deviation of what is added to each row's outputs before, the same to its copies'.
+    """
+    model, count = task.build_model().eval(), len(features)
+
+    def scores(rows: list[int]) -> Tensor:
+        torch.default_generator.manual_seed(0)
+        outputs = model(torch.from_numpy(features[rows]))
+        if spread:
+            outputs = outputs + spread * torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))[rows]
+        given = task.scores(outputs)
+        require_columns(task.spec, given, len(rows))
+        return given.detach().float()
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            together = scores(list(range(count)))
+            beside_copies = torch.stack([scores([row] * count)[row] for row in range(count)])
+        except SecaggError:
+            raise
+        # Outputs that were moved may break a rule of scores; what fails as it is, does so again when it is trained.
+        except Exception:
+            return False
+    return not torch.allclose(together, beside_copies, rtol=0, atol=_TOLERANCE, equal_nan=True)
 
 
 def _made_up(task: Task, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ from dp.row_probe import require_row_gradients
 from secagg.charter import Charter, Privacy, VerifiedCharter
 from secagg.charter.cautions import Caution
 from secagg.errors import InputError, SecaggError
-from training.custom_task_check import require_usable_loss, require_usable_scores
+from training.custom_task_check import require_single_scores, require_usable_loss, require_usable_scores
 from training.evaluation import cell_count
 from training.hospital_folder import HospitalFolder
 from training.hospital_state import HospitalState, load_state
@@ -119,6 +119,8 @@ def require_trainable(
         require_usable_loss(task, train, charter.training, device)
     else:
         require_private_task(task, train)
+    # Last: what a model keeps of a batch is told more plainly by the fault that it makes in training.
+    require_single_scores(task, train)
 
 
 def require_private_task(task: Task, train: Records) -> None:

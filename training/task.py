@@ -49,7 +49,7 @@ class Task(Protocol):
         """The mean loss, a scalar, of the model's outputs (n, ...) against int64 labels (n,)."""
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """Class probabilities (n, classes) from the model's outputs."""
+        """Class probabilities (n, classes) from the model's outputs, each row's from its own."""
 
 
 def build_task(spec: TaskSpec) -> Task:

@@ -222,6 +222,15 @@ class AcrossRowsTask(SeriesTask):
 
 
 @dataclass(frozen=True)
+class AboveMeanTask(SeriesTask):
+    """Compares each row with the mean of its batch."""
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Probabilities (n, 2), of which no row's are its own."""
+        return super().scores(outputs - outputs.mean())
+
+
+@dataclass(frozen=True)
 class SqueezedTask(SeriesTask):
     """Takes away every dimension of length 1: also that of rows, of a single one."""
 
@@ -353,6 +362,11 @@ def transposed(spec: TaskSpec) -> TransposedTask:
 def across_rows(spec: TaskSpec) -> AcrossRowsTask:
     """For ``kind = "tests.support.custom_tasks:across_rows"``."""
     return AcrossRowsTask(spec)
+
+
+def above_mean(spec: TaskSpec) -> AboveMeanTask:
+    """For ``kind = "tests.support.custom_tasks:above_mean"``."""
+    return AboveMeanTask(spec)
 
 
 def no_mean(spec: TaskSpec) -> NoMeanTask:

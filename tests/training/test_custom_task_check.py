@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from secagg.errors import InputError
-from tests.support.custom_tasks import LEADS, SAMPLES, LogitsTask, SeriesTask, positions
+from tests.support.custom_tasks import LEADS, SAMPLES, AboveMeanTask, LogitsTask, SeriesTask, positions
 from tests.support.hospitals import choices_of, settings_for, training_of
-from training.custom_task_check import require_usable_loss, require_usable_scores
+from training.custom_task_check import require_single_scores, require_usable_loss, require_usable_scores
 from training.draft import draft_charter
 from training.evaluation import count_cells, evaluate
 from training.records import Records
@@ -58,6 +58,7 @@ def simulated(tmp_path, signal_files):
         ("logits", "bad-scores", "not from 0 to 1"),
         ("one_column", "bad-scores", r"gave \(3, 1\) for a batch of 3"),
         ("transposed", "bad-scores", r"gave \(2, 3\) for a batch of 3"),
+        ("above_mean", "bad-scores", "not each row's own"),
         ("squeezed", "model-fails", "IndexError: Dimension out of range"),
         ("across_rows", "bad-scores", "do not sum to 1"),
         ("unseeded", "unseeded-model", "other parameters each time"),
@@ -174,6 +175,86 @@ def test_scores_may_take_gradients(measure):
     task = SteepTask(spec_of("series"))
     require_usable_scores(task, signals())
     assert measure(task, task.build_model(), signals(), CPU) is not None
+
+
+class RankTask(SeriesTask):
+    """Scores by the place among all rows."""
+
+    def scores(self, outputs):
+        risk = outputs[:, 0].argsort().argsort() / len(outputs)
+        return torch.stack([1 - risk, risk], dim=1)
+
+
+class FromZerosTask(AboveMeanTask):
+    """Its model gives every row the same at the start."""
+
+    def build_model(self):
+        model = super().build_model()
+        for parameter in model.parameters():
+            nn.init.zeros_(parameter)
+        return model
+
+
+class StretchedModelTask(SeriesTask):
+    """Its model stretches outputs over those of the batch, outside of training alone."""
+
+    def build_model(self):
+        return Stretched(super().build_model())
+
+
+class Stretched(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, rows):
+        outputs = self.inner(rows)
+        return outputs if self.training else outputs / outputs.abs().max()
+
+
+class DroppingTask(SeriesTask):
+    """Draws wherever it is used, for each row by itself."""
+
+    def scores(self, outputs):
+        return super().scores(functional.dropout(outputs, 0.5))
+
+
+class StrictTask(SeriesTask):
+    """Takes no outputs but those that its model gives."""
+
+    def build_model(self):
+        return nn.Sequential(super().build_model(), nn.Sigmoid())
+
+    def scores(self, outputs):
+        if outputs.min() < 0 or outputs.max() > 1:
+            raise ValueError("no probability")
+        return torch.cat([1 - outputs, outputs], dim=1)
+
+
+@pytest.mark.parametrize("task", [AboveMeanTask, RankTask, FromZerosTask, StretchedModelTask])
+def test_scores_that_depend_on_the_rows_beside_are_refused(task):
+    with pytest.raises(InputError, match="not each row's own") as caught:
+        require_single_scores(task(spec_of("above_mean")), signals())
+    assert caught.value.reason == "bad-scores"
+
+
+@pytest.mark.parametrize("task", [SeriesTask, DroppingTask, StrictTask, SteepTask])
+def test_scores_of_each_row_by_itself_pass(task):
+    require_single_scores(task(spec_of("series")), signals())
+
+
+@pytest.mark.parametrize(("task", "least", "most"), [(SeriesTask, 1, 1), (AboveMeanTask, 20, 200)])
+def test_control_with_such_scores_a_patient_moves_counts_by_more_than_the_one_that_noise_is_sized_for(
+    task, least, most
+):
+    features = np.random.default_rng(2).normal(size=(200, LEADS, SAMPLES)).astype(np.float32)
+    features[-1] = 1e4
+    everybody = Records(features, np.zeros(200, np.int64), np.arange(200), (), "signals")
+    own = task(spec_of("series"))
+    with_last, without = (
+        count_cells(own, own.build_model(), kept, CPU) for kept in (everybody, everybody.take(range(199)))
+    )
+    assert least <= np.linalg.norm(with_last - without) <= most
 
 
 class WarmTask(SeriesTask):
