@@ -27,10 +27,11 @@ from secagg.errors import InputError, SecaggError
 
 # Two numbers of rows: a dimension of the model's own may be as long as one of them by chance.
 _COUNTS: Final = (2, 3)
-# Of the longest gradient. In batches of one shape float32 rounds alike, but for layers whose shape is the rows' own.
+# Of the longest gradient. Batches of another shape round otherwise: float32 by a millionth, half precision by a few
+# thousandths. So do batches of copies, where a model cuts a batch to its longest row.
+_TOLERANCE: Final = 1e-2
 _TOLERANCE_BESIDE_COPIES: Final = 1e-4
-# Alone numbers round otherwise: float32 by a millionth, but half precision by a few thousandths.
-_TOLERANCE_ALONE: Final = 1e-2
+_HALF: Final = frozenset({torch.float16, torch.bfloat16})
 # Each row once; of a model that mixes rows by chance, as MixUp does, one batch may show nothing.
 _TRIES: Final = 3
 _TRIES_WHERE_DRAWN: Final = 9
@@ -98,11 +99,11 @@ def _probe(model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> No
     few, many = ([int(ordered[row % len(ordered)]) for row in range(count)] for count in _COUNTS)
     with per_sample(model) as module:
         trial = _Trial(module, loss, features, labels)
-        trial.compute(few)
+        beside = _TOLERANCE if _is_in_half_precision(trial, few) else _TOLERANCE_BESIDE_COPIES
         # That draws for each row by itself, but how much may be the rows' own, as where they are sequences.
         _switch_off(model, _is_dropout)
         drawn = _draws(trial, few)
-        _require_same_beside_copies(trial, many, _TRIES_WHERE_DRAWN if drawn else _TRIES)
+        _require_same_beside_copies(trial, many, _TRIES_WHERE_DRAWN if drawn else _TRIES, beside)
         if drawn:
             # No batch of another length has the same draws. Opacus' hooks work in training mode only.
             _switch_off(model, _has_no_trained_parameters)
@@ -137,7 +138,20 @@ def _draws(trial: _Trial, rows: list[int]) -> bool:
     return not torch.equal(before, torch.get_rng_state())
 
 
-def _require_same_beside_copies(trial: _Trial, rows: list[int], tries: int) -> None:
+def _is_in_half_precision(trial: _Trial, rows: list[int]) -> bool:
+    """Whether what comes out of any layer is."""
+    found: set[object] = set()
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _given, out: found.add(getattr(out, "dtype", None)))
+        for layer in trial.module._module.modules()
+    ]
+    trial.compute(rows)
+    for hook in hooks:
+        hook.remove()
+    return not found.isdisjoint(_HALF)
+
+
+def _require_same_beside_copies(trial: _Trial, rows: list[int], tries: int, tolerance: float) -> None:
     for number in range(tries):
         place = number % len(rows)
         torch.default_generator.manual_seed(number)
@@ -146,7 +160,7 @@ def _require_same_beside_copies(trial: _Trial, rows: list[int], tries: int) -> N
         own = [torch.nan_to_num(tensor.grad_sample[place]) for _, tensor in trial.trained]  # type: ignore[attr-defined]
         torch.default_generator.manual_seed(number)
         trial.compute([rows[place]] * len(rows))
-        _require_near(trial, place, own, _TOLERANCE_BESIDE_COPIES * longest, "beside copies of itself")
+        _require_near(trial, place, own, tolerance * longest, "beside copies of itself")
 
 
 def _require_same_alone(trial: _Trial, rows: list[int]) -> None:
@@ -157,7 +171,7 @@ def _require_same_alone(trial: _Trial, rows: list[int]) -> None:
         with without_samples(trial.module):
             parameters = [tensor for _, tensor in trial.trained]
             own = torch.autograd.grad(trial.mean([row]), parameters, materialize_grads=True)
-        _require_near(trial, place, [torch.nan_to_num(one) for one in own], _TOLERANCE_ALONE * longest, "alone")
+        _require_near(trial, place, [torch.nan_to_num(one) for one in own], _TOLERANCE * longest, "alone")
 
 
 def _longest(trial: _Trial) -> float:
@@ -177,5 +191,6 @@ def _require_near(trial: _Trial, place: int, own: list[Tensor], tolerance: float
                 f"gradient of {name} than {where}.",
                 culprit=name,
                 remedy="No layer and no loss may mix rows; the loss is the mean over rows. What draws at random, do so "
-                "in training mode only, from torch's default generators, as many numbers whatever the rows hold.",
+                "in training mode only, from torch's default generators, as many numbers whatever the rows hold: where "
+                "these are cut to the longest, pad them to one length. Keep nothing from one pass to the next.",
             )

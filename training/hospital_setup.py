@@ -119,8 +119,8 @@ def require_trainable(
         require_usable_loss(task, train, charter.training, device)
     else:
         require_private_task(task, train)
-    # Last: what a model keeps of a batch is told more plainly by the fault that it makes in training.
-    require_single_scores(task, train)
+        if charter.metrics.release == "noisy":
+            require_single_scores(task, train)
 
 
 def require_private_task(task: Task, train: Records) -> None:

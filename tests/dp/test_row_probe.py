@@ -254,12 +254,51 @@ class Halved(OpenBags):
             return super().forward(bags).float()
 
 
-def test_layers_in_half_precision_pass():
+class Cut(nn.Module):
+    """Attention over what is there: a batch is cut to its longest row, so that copies have another shape."""
+
+    def __init__(self, precision: torch.dtype) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.precision = precision
+        self.enter = nn.Linear(WIDTH, 64)
+        self.attended = nn.ModuleList(nn.Linear(64, 3 * 64) for _ in range(2))
+        self.leave = nn.Linear(64, 2)
+
+    def forward(self, bags):
+        there = (bags != 0).any(2)
+        longest = int(there.sum(1).max())
+        bags, there = bags[:, :longest], there[:, :longest]
+        with torch.autocast("cpu", dtype=self.precision):
+            hidden = self.enter(bags)
+            for layer in self.attended:
+                parts = (part.unflatten(2, (4, -1)).transpose(1, 2) for part in layer(hidden).chunk(3, 2))
+                seen = functional.scaled_dot_product_attention(*parts, attn_mask=there[:, None, None])
+                hidden = hidden + seen.transpose(1, 2).flatten(2)
+            return self.leave((hidden * there[:, :, None]).sum(1) / there.sum(1, keepdim=True)).float()
+
+
+def ragged(rows: int = ROWS, longest: int = 24) -> torch.Tensor:
+    """Bags of which each is as full as it happens to be."""
+    generator = torch.Generator().manual_seed(8)
+    full = torch.randn(rows, longest, WIDTH, generator=generator)
+    lengths = torch.randint(1, longest, (rows, 1), generator=generator)
+    return full * (torch.arange(longest) < lengths)[:, :, None]
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_layers_in_half_precision_pass(precision):
     require_row_gradients(Halved(), classification_loss, bags(), labels())
+    require_row_gradients(Cut(precision), classification_loss, ragged(), labels())
+
+
+def test_control_compared_beside_copies_as_closely_as_others_they_are_refused():
+    with patch.object(row_probe, "_HALF", frozenset()):
+        assert "beside copies" in refusal(Cut(torch.bfloat16), ragged()).message
 
 
 def test_control_compared_alone_as_closely_as_beside_copies_they_are_refused():
-    with patch.object(row_probe, "_TOLERANCE_ALONE", row_probe._TOLERANCE_BESIDE_COPIES):
+    with patch.object(row_probe, "_TOLERANCE", row_probe._TOLERANCE_BESIDE_COPIES):
         assert "than alone" in refusal(Halved(), bags()).message
 
 

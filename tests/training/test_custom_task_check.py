@@ -58,7 +58,6 @@ def simulated(tmp_path, signal_files):
         ("logits", "bad-scores", "not from 0 to 1"),
         ("one_column", "bad-scores", r"gave \(3, 1\) for a batch of 3"),
         ("transposed", "bad-scores", r"gave \(2, 3\) for a batch of 3"),
-        ("above_mean", "bad-scores", "not each row's own"),
         ("squeezed", "model-fails", "IndexError: Dimension out of range"),
         ("across_rows", "bad-scores", "do not sum to 1"),
         ("unseeded", "unseeded-model", "other parameters each time"),
@@ -80,6 +79,17 @@ def test_a_mistake_in_ones_own_task_is_told_with_its_name_before_anything_is_tra
         simulated(kind)
     assert (caught.value.reason, caught.value.culprit) == (reason, f"tests.support.custom_tasks:{kind}")
     assert not (tmp_path / "run/history.jsonl").exists()
+
+
+def test_scores_that_are_not_each_rows_own_are_refused_where_noisy_counts_are_made_of_them(simulated):
+    private = {"privacy": "local", "epsilon": 8.0, "sampling_rate": 0.5, "training": training_of(local_steps=1)}
+    with pytest.raises(InputError, match="not each row's own") as caught:
+        simulated("above_mean", metrics="noisy", **private)
+    assert (caught.value.reason, caught.value.culprit) == ("bad-scores", "tests.support.custom_tasks:above_mean")
+
+
+def test_and_may_compare_rows_where_none_are(simulated):
+    assert simulated("above_mean").federated.patients
 
 
 def test_what_fails_in_ones_own_reading_is_told_with_the_file_and_in_full_by_a_simulation(simulated, tmp_path):
@@ -212,6 +222,15 @@ class Stretched(nn.Module):
         return outputs if self.training else outputs / outputs.abs().max()
 
 
+class SpreadTask(SeriesTask):
+    """Scores by the spread of the batch, of which copies have none."""
+
+    def scores(self, outputs):
+        if not outputs.std():
+            raise ValueError("no spread")
+        return super().scores(outputs / outputs.std())
+
+
 class DroppingTask(SeriesTask):
     """Draws wherever it is used, for each row by itself."""
 
@@ -231,7 +250,7 @@ class StrictTask(SeriesTask):
         return torch.cat([1 - outputs, outputs], dim=1)
 
 
-@pytest.mark.parametrize("task", [AboveMeanTask, RankTask, FromZerosTask, StretchedModelTask])
+@pytest.mark.parametrize("task", [AboveMeanTask, RankTask, FromZerosTask, StretchedModelTask, SpreadTask])
 def test_scores_that_depend_on_the_rows_beside_are_refused(task):
     with pytest.raises(InputError, match="not each row's own") as caught:
         require_single_scores(task(spec_of("above_mean")), signals())
