@@ -160,7 +160,7 @@ def lock(path: Path) -> int:
             "state-in-use",
             f"{path} is in use by another process.",
             culprit=str(path),
-            remedy="Stop the other process: a hospital's state belongs to one at a time.",
+            remedy="Stop the other process, or wait until it has ended: what is there belongs to one at a time.",
         )
     return descriptor
 
@@ -229,7 +229,7 @@ def too_many_files(path: Path | None = None) -> InputError:
         f"{path or 'A file'} cannot be opened: as many files are open as may be.",
         culprit=str(path) if path else None,
         remedy="Allow more: `ulimit -n` shows and sets how many a process may have open, LimitNOFILE does in a systemd "
-        "unit. A simulation has about 15 open for each hospital.",
+        "unit, fs.file-max for the whole system. A simulation has about 15 open for each hospital.",
     )
 
 

@@ -8,6 +8,7 @@ The file is one of memory that has no name (memfd_create), so that no key and no
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from functools import cache, lru_cache
@@ -111,6 +112,8 @@ def _memory(name: str) -> int:
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and is_out_of_files(error):
             raise too_many_files() from error
+        if isinstance(error, OSError) and error.errno != errno.ENOSYS:
+            raise
         raise InputError(
             "no-anonymous-memory",
             "Homomorphic encryption needs files that live in memory only, which this system does not have.",

@@ -49,8 +49,8 @@ def renew_hospital(
 ) -> int:
     """Let a site take part under another charter; how many entries its ledger has. Repeat it where it was cut off.
 
-    Everything is checked before anything is written. What is not given stays: key, settings, and all that the site
-    remembers.
+    What a renewal that was cut off has moved is put back; then everything is checked before anything is written. What
+    is not given stays: key, settings, and all that the site remembers.
 
     Args:
         check_kit: raises if a folder is not the kit of the member with this number.
