@@ -105,9 +105,18 @@ def data_sets_of(evidence: SiteEvidence) -> tuple[DataSetFacts, ...]:
 
 
 def without_limit(evidence: SiteEvidence) -> tuple[str, ...]:
-    """The data sets whose patients have spent, by what is shown, what no epsilon covers. No honest ledger has one."""
+    """The data sets of which more was spent or reserved, by what is shown, than any epsilon covers.
+
+    No honest ledger has one. What an ended run had reserved counts too: one more of the same is told of.
+    """
     account = account_of(evidence)
-    return tuple(name for name in account.data_sets if not _spent(name, account) < _LIMITLESS)
+    return tuple(name for name in account.data_sets if not _has_limit(name, account))
+
+
+def _has_limit(name: str, account: Account) -> bool:
+    delta, runs = account.delta(name), account.spending(name).runs
+    alone = (cost_epsilon(run.reserved.at_least(run.charged), delta) for run in runs)
+    return all(epsilon < _LIMITLESS for epsilon in (_spent(name, account), *alone))
 
 
 def _spent(name: str, account: Account) -> float:

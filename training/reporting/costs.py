@@ -54,8 +54,8 @@ def _limitless(site: SiteEvidence) -> list[Finding]:
     return [
         Finding(
             "no-finite-epsilon",
-            f"By {site.member}'s ledger there was next to no noise: no finite epsilon covers what was spent from "
-            f"data set {told}.",
+            f"By {site.member}'s ledger there was next to no noise: no finite epsilon covers what was spent or "
+            f"reserved from data set {told}.",
             site.member,
             "It is in no figure. Ask what software wrote the entry.",
         )

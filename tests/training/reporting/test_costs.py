@@ -186,15 +186,16 @@ def test_a_reservation_at_another_delta_which_makes_all_that_is_spent_look_small
 # A cost without limit
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-60])
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
 @pytest.mark.parametrize("kind", [Kind.RESERVE, Kind.CHARGE])
 def test_a_hospital_that_says_that_there_was_no_noise_is_named_and_all_others_have_their_report(
-    private, tmp_path, kind
+    private, tmp_path, kind, closed, noise
 ):
     def without_noise(entry):
         if entry.kind is not kind:
-            # What was reserved counts until the run is over.
-            return None if entry.kind is Kind.CLOSE else entry
-        return replace(entry, cost=Cost((replace(entry.cost.training[0], noise_multiplier=0.0),)))
+            return None if entry.kind is Kind.CLOSE and not closed else entry
+        return replace(entry, cost=Cost((replace(entry.cost.training[0], noise_multiplier=noise),)))
 
     honest = report(private, release=False)
     sites = rewritten(private, 2, without_noise)
