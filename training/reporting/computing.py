@@ -62,7 +62,7 @@ def report_of(charter: VerifiedCharter, records: Records) -> Report:
         check_site(site, charter, checkpoints, integrity)
         check_goes_on(site, records.transcript, integrity)
         check_charges(site, charter, checkpoints, beside, integrity)
-        check_costs(site, charter, beside.release, integrity)
+        check_costs(site, charter, checkpoints, beside.release, integrity)
     in_all = _spent_in_all(evidence[0], sites[0], charter, run) if about == "site" else None
     if in_all and not integrity.findings:
         in_all = replace(in_all, ledger=_in_ledger(evidence[0], sites[0], charter))

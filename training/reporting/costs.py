@@ -14,11 +14,13 @@ from dp.ledger.spending import covers
 from dp.plan import PrivacyPlan
 from secagg.charter import VerifiedCharter
 from secagg.release import Release
+from secagg.release.checkpoints import VerifiedCheckpoints
 from training.privacy_plan import privacy_plan
 from training.reporting.budget import without_limit
 from training.reporting.evidence import SiteEvidence
 from training.reporting.findings import Finding
 from training.reporting.integrity import Integrity
+from training.reporting.since_the_end import is_old_export, may_be_older
 
 _MOST_NAMED: Final = 20
 _COUNTS_TOO_LITTLE: Final = (
@@ -27,14 +29,25 @@ _COUNTS_TOO_LITTLE: Final = (
 )
 
 
-def check_costs(site: SiteEvidence, charter: VerifiedCharter, release: Release | None, integrity: Integrity) -> None:
-    """Hold what a site's ledger spends, as far as it is shown, against what a round costs by the charter."""
+def check_costs(
+    site: SiteEvidence,
+    charter: VerifiedCharter,
+    checkpoints: VerifiedCheckpoints | None,
+    release: Release | None,
+    integrity: Integrity,
+) -> None:
+    """Hold what a site's ledger spends, as far as it is shown, against what a round costs by the charter.
+
+    An export that may be from before the run's end may lack rounds with counts that came later.
+    """
     run, plan = charter.digest.hex(), privacy_plan(charter.charter)
     own = [entry for entry in (site.ledger.entries if site.ledger else ()) if entry.run == run]
     charges = [entry for entry in own if entry.kind in (Kind.CHARGE, Kind.UNPROTECTED)]
+    older = is_old_export(site, checkpoints) or may_be_older(site, checkpoints, charter.charter)
+    beside = None if older else release
     wrong = [
         *_limitless(site),
-        *(_undercharged(site.member, charges, plan) or _fewer_counts(site.member, charges, plan, release)),
+        *(_undercharged(site.member, charges, plan) or _fewer_counts(site.member, charges, plan, beside)),
         *_reserved_at_more(site.member, own, plan),
     ]
     if not charges and not wrong:

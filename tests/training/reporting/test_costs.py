@@ -14,6 +14,7 @@ from dp.ledger import Budget, Cost, Kind
 from dp.ledger.entries import LEDGER
 from dp.ledger.spending import cost_epsilon
 from secagg.identity import Identity
+from secagg.release.checkpoints import CHECKPOINTS_FILE
 from tests.support.hospitals import PRIVATE_CHOICES, PRIVATE_TASK, choices_of, training_of
 from tests.support.shown_records import evidence_of, found, report, showing, states, written_anew
 from training.engines.base import Phase
@@ -156,6 +157,32 @@ def test_one_that_missed_a_sum_with_counts_is_asked_for_no_more_than_the_others(
     ward.coordinator(DropOut(2, 2, Phase.MASK)).run()
     told = report(ward)
     assert found(told) == []
+
+
+@pytest.fixture
+def with_retried_rounds(ward_of):
+    """A run of four sums, of which its first two rounds gave none; and what all exported after its fourth round."""
+    ward = ward_of(replace(COUNTED_AT_TIMES, training=replace(COUNTED_AT_TIMES.training, rounds=4)))
+    for number in (1, 2):
+        ward.stop_before(Phase.REVEAL, number)
+    ward.stop_before(Phase.MASK, 5)
+    sites = evidence_of(ward)
+    ward.coordinator().run()
+    return ward, sites
+
+
+@pytest.mark.parametrize("checkpoints", [True, False], ids=["beside checkpoints", "without"])
+def test_one_whose_export_is_from_before_the_last_counts_is_not_said_to_have_left_them_out(
+    with_retried_rounds, checkpoints
+):
+    ward, sites = with_retried_rounds
+    charged = [entry for entry in sites[1].evidence.ledger.entries if entry.kind is Kind.CHARGE]
+    assert (len(charged), sum(bool(entry.cost.metrics) for entry in charged)) == (4, 1)
+    if not checkpoints:
+        (ward.hospitals[1].release_folder / CHECKPOINTS_FILE).unlink()
+    for given in ({}, {"transcript": False}):
+        assert "undercharged-round" not in {reason for reason, _ in found(report(ward, sites, **given))}
+    assert found(report(ward)) == []
 
 
 def test_a_round_without_differential_privacy_that_is_charged_as_if_it_had_is_found(finished):
