@@ -14,19 +14,16 @@ from training.reporting.findings import Finding
 
 def problems_of(site: SiteEvidence) -> list[Finding]:
     """What was wrong when a site read its records, for a report; its own officer is told as the site says it."""
-    problems = [problem.printable for problem in site.problems]
-    if site.scope == "site":
-        return problems
-    return [_forged(site.member) if problem.reason == FORGED_SUM else problem for problem in problems]
+    return [problem.printable for problem in site.problems] if site.scope == "site" else said_by(site)
 
 
 def said_by(site: SiteEvidence) -> list[Finding]:
-    """The same where nothing beside it says whose word it is."""
+    """The same for others: it is told whose word it is, and nobody else is named, of whom a liar could say anything."""
     problems = [problem.printable for problem in site.problems]
     return [
         _forged(site.member)
         if problem.reason == FORGED_SUM
-        else replace(problem, message=f"{site.member} says: {problem.message}")
+        else replace(problem, message=f"{site.member} says: {problem.message}", culprit=site.member)
         for problem in problems
     ]
 

@@ -121,7 +121,7 @@ def test_a_hospital_that_shows_no_log_and_says_nothing_is_found(finished, log):
 def test_control_one_whose_log_cannot_be_read_says_so_and_is_found_by_that(finished):
     problem = Finding("egress-damaged", "It cannot be read.", "egress.sqlite", None)
     told = report(finished, showing(finished, 2, egress=None, problems=(problem,)), transcript=False)
-    assert found(told) == [("egress-damaged", "egress.sqlite")]
+    assert found(told) == [("egress-damaged", "h2")]
 
 
 # Checkpoints
@@ -343,13 +343,22 @@ def test_rounds_that_were_left_out_on_the_word_of_one_are_found_with_its_name(op
 
 
 def test_what_another_hospital_says_is_wrong_there_reaches_no_terminal_as_it_is(finished):
-    problem = Finding("odd\x1b[2J", "Nothing.\x1b[1A\x1b[2KYes: all is whole.\u202e", "h2\n", "Go on\x07.")
+    problem = Finding("odd\x1b[2J", "Nothing.\x1b[1A\x1b[2KYes: all is whole.\u202e", "h3\n", "Go on\x07.")
     told = report(finished, showing(finished, 2, problems=(problem,)))
     (finding,) = told.findings
     assert finding == Finding(
-        "odd\ufffd[2J", "Nothing.\ufffd[1A\ufffd[2KYes: all is whole.\ufffd", "h2\ufffd", "Go on\ufffd."
+        "odd\ufffd[2J", "h2 says: Nothing.\ufffd[1A\ufffd[2KYes: all is whole.\ufffd", "h2", "Go on\ufffd."
     )
     assert all("\x1b" not in f"{check.what}{check.detail}" for check in told.checks)
+
+
+@pytest.mark.parametrize("reason", ["undercharged-round", "ledger-altered", "egress-altered"])
+def test_what_a_hospital_says_of_another_is_told_as_its_own_word_and_names_nobody_else(finished, reason):
+    problem = Finding(reason, "h3's ledger has rounds that were charged with less.", "h3", None)
+    told = report(finished, showing(finished, 2, problems=(problem,)))
+    assert told.findings == (
+        Finding(reason, "h2 says: h3's ledger has rounds that were charged with less.", "h2", None),
+    )
 
 
 def test_what_a_hospital_refused_in_its_own_words_reaches_no_terminal_as_it_is(finished):
