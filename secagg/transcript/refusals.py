@@ -12,20 +12,27 @@ from typing import Final
 from secagg.transcript.audit import EpochAudit, Finding
 
 FORGED_SUM: Final = "forged-sum"
+_MOST_NAMED: Final = 5
 
 
 def forged_sums(audits: Iterable[EpochAudit]) -> list[Finding]:
-    """Each hospital that refused a sum as forged, with the round that it was in; it says so to all that follows."""
+    """Each hospital that refused a sum as forged, once, with the first round that it says it of.
+
+    It says so to all that follows, and signs of which round itself: one that lies could sign any number of them.
+    """
     epochs = list(audits)
     summed = {record.round: (audit.epoch, record.payload_sha256) for audit in epochs for record in audit.rounds}
-    told: dict[tuple[str, int], Finding] = {}
+    told: dict[str, dict[int, int]] = {}
     for audit in epochs:
         for refusal in audit.refusals:
             if refusal.reason == FORGED_SUM:
-                epoch, digest = summed.get(refusal.round, (audit.epoch, None))
-                what = _told(refusal.member, refusal.round, digest is not None)
-                told.setdefault((refusal.member, refusal.round), Finding(epoch, refusal.round, FORGED_SUM, what))
-    return list(told.values())
+                told.setdefault(refusal.member, {}).setdefault(refusal.round, audit.epoch)
+    found = []
+    for member, rounds in told.items():
+        (number, refused_in), *_ = rounds.items()
+        epoch, digest = summed.get(number, (refused_in, None))
+        found.append(Finding(epoch, number, FORGED_SUM, _told(member, list(rounds), digest is not None)))
+    return found
 
 
 def may_be_lying(member: str) -> str:
@@ -36,11 +43,20 @@ def may_be_lying(member: str) -> str:
     )
 
 
-def _told(member: str, number: int, has_sum: bool) -> str:
+def _told(member: str, rounds: list[int], has_sum: bool) -> str:
+    number, *others = rounds
     when = f", when it was in round {number}," if number else ""
     there = (
         "The sum of that round in the transcript is what the messages add up to."
         if has_sum
         else "The transcript has no sum of that round that could be computed again."
     )
-    return f"{member} signed{when} that it was given a forged sum. {there} {may_be_lying(member)}"
+    return f"{member} signed{when} that it was given a forged sum. {there}{_also(others)} {may_be_lying(member)}"
+
+
+def _also(rounds: list[int]) -> str:
+    if not rounds:
+        return ""
+    listed = ", ".join(map(str, rounds[:_MOST_NAMED]))
+    more = f" and {len(rounds) - _MOST_NAMED} more" if len(rounds) > _MOST_NAMED else ""
+    return f" It signed the same again with other round numbers: {listed}{more}."

@@ -30,7 +30,8 @@ def test_who_signed_it_is_named_with_its_round_whose_sum_adds_up(recorded):
 
 
 def test_of_a_round_without_a_sum_and_of_none_no_sum_is_said_to_add_up(recorded):
-    (third, none) = found(recorded, *refusing(recorded[0], "forged-sum", 3, 3, 0))
+    (third,) = found(recorded, *refusing(recorded[0], "forged-sum", 3, 3))
+    (none,) = found(recorded, *refusing(recorded[0], "forged-sum", 3, 0))
     for finding in (third, none):
         assert "The transcript has no sum of that round that could be computed again." in finding.message
     assert "h3 signed that it was given a forged sum." in none.message
@@ -43,6 +44,13 @@ def test_one_that_says_so_again_and_again_is_one_finding_and_two_that_say_so_are
         2,
         2,
     ]
+
+
+def test_one_that_says_so_of_any_number_of_rounds_is_one_finding_that_names_a_few(recorded):
+    (finding,) = found(recorded, *refusing(recorded[0], "forged-sum", 3, 2, *range(100, 400)))
+    assert finding.round == 2
+    assert "other round numbers: 100, 101, 102, 103, 104 and 295 more." in finding.message
+    assert "105" not in finding.message
 
 
 def test_control_another_refusal_is_no_finding(recorded):
