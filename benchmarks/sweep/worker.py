@@ -5,20 +5,15 @@ The process has one core, so that what it costs is what one core costs, and all 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import sys
-from typing import Final
 
 import msgspec
 
 from benchmarks.sweep.case import Case
 from benchmarks.sweep.measurement import Kind
 from secagg.errors import SecaggError
-
-# Each hospital's latch has some files open.
-_OPEN_FILES: Final = 16_384
+from training.open_files import many_files
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -46,8 +41,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    _allow_open_files()
-    with os.fdopen(answers, "wb") as out:
+    # Each hospital's latch has some files open.
+    with many_files(), os.fdopen(answers, "wb") as out:
         out.write(msgspec.json.encode(_answer(order)))
 
 
@@ -60,12 +55,6 @@ def _answer(order: Order) -> msgspec.Struct:
         return measure(order.case, order.turn, order.kind) if order.case else measure_limits(order.turn)
     except SecaggError as error:
         return Failure(**error.fields())
-
-
-def _allow_open_files() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_OPEN_FILES, most), most))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,16 @@ from training.simulation_folder import prepare
 from training.sites import read_sites
 
 
+def prepared(folder, sites, choices, sums):
+    """The comparison of a run that is prepared in ``folder``, and the patients of its hospitals."""
+    settings = settings_for(sites, choices, PRIVATE_TASK)
+    prepare(folder, settings)
+    charter = read_verified(folder / "charter").charter
+    task = task_of(charter)
+    found = [HospitalPatients(site.name, site.records) for site in read_sites(settings.source, task)]
+    return Comparison(charter, task, found[0].train, resolve_device("cpu"), 0, sums), found
+
+
 @pytest.fixture
 def curators_model(tmp_path, monkeypatch):
     """The parameters that one curator ends with, under a charter with these settings and always the same noise."""
@@ -27,12 +37,8 @@ def curators_model(tmp_path, monkeypatch):
     def curators_model(sums=4, **training):
         folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
         choices = choices_of(training_of(rounds=4, **training), privacy="local", epsilon=8.0, sampling_rate=0.5)
-        settings = settings_for(sites, choices, PRIVATE_TASK)
-        prepare(folder, settings)
-        charter = read_verified(folder / "charter").charter
-        task = task_of(charter)
-        found = [HospitalPatients(site.name, site.records) for site in read_sites(settings.source, task)]
-        return Comparison(charter, task, found[0].train, resolve_device("cpu"), 0, sums).curator(found)
+        compared, found = prepared(folder, sites, choices, sums)
+        return compared.curator(found)
 
     return curators_model
 
@@ -64,12 +70,8 @@ def test_with_shared_noise_all_records_in_one_place_are_divided_by_the_charters_
     def pooled(batch, sums):
         folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
         choices = choices_of(privacy="distributed", epsilon=8.0, sampling_rate=1.0, expected_batch=batch)
-        settings = settings_for(sites, choices, PRIVATE_TASK)
-        prepare(folder, settings)
-        charter = read_verified(folder / "charter").charter
-        task = task_of(charter)
-        found = [HospitalPatients(site.name, site.records) for site in read_sites(settings.source, task)]
-        return Comparison(charter, task, found[0].train, resolve_device("cpu"), 0, sums).pooled(found)
+        compared, found = prepared(folder, sites, choices, sums)
+        return compared.pooled(found)
 
     start = pooled(50, 0)
     assert np.allclose(pooled(100, 1) - start, (pooled(50, 1) - start) / 2, atol=1e-6)

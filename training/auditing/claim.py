@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from dp.shares import Cohort, NoiseShares
-from secagg.charter import Charter, Metrics
+from secagg.charter import Charter, Metrics, Privacy
 from secagg.errors import InputError
 from training.auditing.settings import FEWEST_CANARIES, MOST_CANARIES
 from training.noise import knowing_noise, sized
@@ -46,7 +46,7 @@ def is_claim_of(charter: Charter, claim: float, canaries: int) -> bool:
     if not FEWEST_CANARIES <= canaries <= MOST_CANARIES:
         return False
     try:
-        shares = _shares(charter, canaries) if charter.privacy.mode == "distributed" else None
+        shares = _shares_of(charter, canaries) if charter.privacy.mode == "distributed" else None
     except InputError:
         # There is no room for the noise of so many: such an audit cannot be made.
         return False
@@ -54,20 +54,33 @@ def is_claim_of(charter: Charter, claim: float, canaries: int) -> bool:
     return math.isclose(claim, plan.epsilon_after(plan.rounds), rel_tol=_PRECISION)
 
 
-def _shares(charter: Charter, canaries: int) -> NoiseShares:
-    """The noise of an audit, whose hospitals all mask with one another, as `training.auditing.terms` draws it.
+def audit_shares(
+    privacy: Privacy, hospitals: int, threshold: int, max_colluding: int, field_bits: int, canaries: int
+) -> NoiseShares:
+    """The noise of an audit, whose hospitals all mask with one another."""
+    cohort = Cohort(
+        hospitals=hospitals,
+        threshold=threshold,
+        colluding=knowing_noise(max_colluding),
+        levels=privacy.noise_levels,
+    )
+    batch = batch_size(privacy.sampling_rate, hospitals, canaries)
+    return sized(cohort, privacy, field_bits, batch, direction_count(canaries), Metrics())
+
+
+def _shares_of(charter: Charter, canaries: int) -> NoiseShares:
+    """That of an audit of ``charter``.
 
     Raises:
         InputError: ``field-too-narrow``.
     """
-    hospitals, privacy = len(charter.members), charter.privacy
-    cohort = Cohort(
-        hospitals=hospitals,
-        threshold=charter.threshold,
-        colluding=knowing_noise(charter.max_colluding),
-        levels=privacy.noise_levels,
+    shares = audit_shares(
+        charter.privacy,
+        len(charter.members),
+        charter.threshold,
+        charter.max_colluding,
+        charter.encoding.field_bits,
+        canaries,
     )
-    batch = batch_size(privacy.sampling_rate, hospitals, canaries)
-    shares = sized(cohort, privacy, charter.encoding.field_bits, batch, direction_count(canaries), Metrics())
     shares.require_room()
     return shares

@@ -13,17 +13,16 @@ from typing import Final
 
 import msgspec
 
-from dp.shares import Cohort
-from secagg.charter import Charter, Encoding, Member, Metrics, Model, Privacy, Training, parse_charter, render_charter
+from secagg.charter import Charter, Encoding, Member, Model, Privacy, Training, parse_charter, render_charter
 from secagg.charter.sections import ServerStep
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from training.auditing.canaries import CanaryTask, canary_spec
-from training.auditing.claim import batch_size, expected_batch
+from training.auditing.claim import audit_shares, batch_size, expected_batch
 from training.auditing.settings import Mode
 from training.draft import task_choice
 from training.model_state import ModelLayout, flatten, model_digest
-from training.noise import knowing_noise, noise_digest, sized
+from training.noise import noise_digest
 from training.privacy_plan import privacy_plan
 
 # More hospitals where they share the noise: that of one, which may collude, is surplus and stays.
@@ -103,16 +102,11 @@ class Terms:
         return "distributed" if self.privacy.mode == "distributed" else "local"
 
 
-def _drawn_here(terms: Terms, privacy: Privacy, batch: int, parameters: int) -> Privacy:
-    """The same with the digest of the noise that is removed in vectors of this model's size."""
-    cohort = Cohort(
-        hospitals=len(terms.names),
-        threshold=terms.threshold,
-        colluding=knowing_noise(terms.max_colluding),
-        levels=privacy.noise_levels,
-    )
-    shares = sized(cohort, privacy, terms.field_bits, batch, parameters, Metrics())
-    return msgspec.structs.replace(privacy, noise_digest=noise_digest(shares))
+def _drawn_here(terms: Terms, canaries: int) -> Privacy:
+    """Theirs with the digest of the noise that is removed in vectors of this model's size."""
+    hospitals = len(terms.names)
+    shares = audit_shares(terms.privacy, hospitals, terms.threshold, terms.max_colluding, terms.field_bits, canaries)
+    return msgspec.structs.replace(terms.privacy, noise_digest=noise_digest(shares))
 
 
 def canary_charter(terms: Terms, members: Sequence[Member], canaries: int) -> Charter:
@@ -124,10 +118,9 @@ def canary_charter(terms: Terms, members: Sequence[Member], canaries: int) -> Ch
     spec = canary_spec(canaries)
     module = CanaryTask(spec).build_model()
     layout = ModelLayout.of(module)
-    privacy = terms.privacy
+    privacy = _drawn_here(terms, canaries)
     expected = expected_batch(privacy.sampling_rate, len(members), canaries)
     batch = batch_size(privacy.sampling_rate, len(members), canaries)
-    privacy = _drawn_here(terms, privacy, batch, layout.size)
     charter = Charter(
         name="audit",
         nonce=secrets.token_bytes(16),
