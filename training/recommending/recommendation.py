@@ -9,7 +9,7 @@ from typing import Final
 from secagg.charter.cautions import Caution, large_delta
 from secagg.charter.contradictions import MOST_OPENINGS, require_possible
 from secagg.charter.sections import ENCRYPTED_SCHEMES, Scheme
-from training.costs.links import Network, transfer_time
+from training.costs.links import transfer_time
 from training.planning import Plan, make_plans
 from training.recommending.drafting import Draft, drafted, require_charter
 from training.recommending.reasons import Choice, choices_of
@@ -25,7 +25,7 @@ class RoundTime:
     """Seconds of one round, without the training itself.
 
     Attributes:
-        transfer: on the lines. set_up: a round's part of the key set-up, transfer included.
+        transfer: on the lines. set_up: a round's part of the run's key set-ups, transfer included.
     """
 
     transfer: float
@@ -75,24 +75,23 @@ def recommend(wishes: Wishes) -> Recommendation:
     draft = drafted(wishes, scheme)
     epochs = [wishes.epoch_rounds] if wishes.epoch_rounds else _possible_epochs(wishes, scheme)
     plans = {epoch: _plan(wishes, scheme, draft, epoch) for epoch in epochs}
-    averages = {epoch: round_time(plan, wishes.network).total for epoch, plan in plans.items()}
+    averages = {epoch: round_time(plan, wishes).total for epoch, plan in plans.items()}
     epoch = next(one for one in epochs if averages[one] <= (1 + _WORTH) * min(averages.values()))
     plan = plans[epoch]
     require_charter(wishes, plan, draft)
-    time, limit = round_time(plan, wishes.network), wishes.round_seconds
+    time, limit = round_time(plan, wishes), wishes.round_seconds
     fits = None if limit is None else time.total <= limit
     shortest = _fitting(wishes, limit, time.total) if limit is not None and not fits else None
     told = large_delta(delta_of(wishes.budget), wishes.budget.patients) if wishes.budget else ()
     return Recommendation(choices_of(wishes, plan, draft, averages), plan, time, fits, shortest, told)
 
 
-def round_time(plan: Plan, network: Network) -> RoundTime:
-    """How long a round of this plan takes."""
-    shape, times = plan.shape, plan.times
+def round_time(plan: Plan, wishes: Wishes) -> RoundTime:
+    """How long a round of this plan takes. A key set-up is for a whole epoch, however many rounds of it are left."""
+    shape, times, network = plan.shape, plan.times, wishes.network
     set_up = times.set_up + times.coordinator_set_up + transfer_time(plan.set_up, shape.members, network)
-    return RoundTime(
-        transfer_time(plan.round, shape.members, network), times.hospital, times.coordinator, set_up / shape.rounds
-    )
+    each = set_up * math.ceil(wishes.rounds / shape.rounds) / wishes.rounds
+    return RoundTime(transfer_time(plan.round, shape.members, network), times.hospital, times.coordinator, each)
 
 
 def _possible_epochs(wishes: Wishes, scheme: Scheme) -> list[int]:
@@ -123,7 +122,8 @@ def _fitting(wishes: Wishes, limit: float, took: float) -> int:
     parameters, least = wishes.parameters, _seconds(wishes, 1)
     if least > limit:
         return 0
-    while took > limit:
+    # What one takes is measured anew, and may be more than it was.
+    while took > limit and parameters > 1:
         # What does not grow with them is left as it is.
         parameters = max(1, _rounded_down(parameters * (limit - least) / (took - least)))
         took = _seconds(wishes, parameters)

@@ -14,7 +14,8 @@ from secagg.encoding import Layout, Ring, Section
 from secagg.errors import InputError
 from secagg.policy import Policy
 from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT
-from training.costs.links import Link, Network
+from training.costs.links import Link, Network, transfer_time
+from training.recommending import recommendation
 from training.recommending.drafting import drafted, fitting_width
 from training.recommending.recommendation import recommend
 from training.recommending.wishes import Budget, Wishes, delta_of
@@ -151,6 +152,22 @@ def test_of_a_round_that_is_too_long_it_is_said_how_many_parameters_fit_and_they
 
 def test_where_the_set_up_alone_takes_too_long_no_parameters_fit():
     assert recommend(replace(FOUR, network=DSL, round_seconds=0.01)).shortest == 0
+
+
+def test_a_machine_that_is_slower_the_second_time_is_not_asked_for_ever(monkeypatch):
+    """One parameter was within the limit when it was measured first, and is not when it is measured again."""
+    again = iter([1.0, 2.0, 1.1, 1.1])
+    monkeypatch.setattr(recommendation, "_seconds", lambda *_: next(again))
+    assert recommendation._fitting(replace(FOUR, parameters=2), 1.05, 3.0) == 1
+
+
+@pytest.mark.parametrize(("rounds", "epoch", "set_ups"), [(3, 1000, 1), (21, 20, 2), (40, 20, 2)])
+def test_a_round_bears_its_part_of_all_key_set_ups_of_the_run(rounds, epoch, set_ups):
+    """Keys are set up for a whole epoch, however many rounds of it the run still has."""
+    found = recommend(replace(FOUR, rounds=rounds, epoch_rounds=epoch))
+    times, plan = found.plan.times, found.plan
+    each = times.set_up + times.coordinator_set_up + transfer_time(plan.set_up, 4, DSL)
+    assert found.round_time.set_up == pytest.approx(each * set_ups / rounds)
 
 
 def test_what_was_given_is_kept():
