@@ -129,7 +129,14 @@ def _threshold(wishes: Wishes, plan: Plan) -> Choice:
         f"a higher one: {crowds}no sum where {spare} {'is' if spare == 1 else 'are'} missing, which this one tolerates."
         if spare
         else "more hospitals, or fewer that may collude: with this one there is no sum where any is missing.",
-        ("--colluding", str(wishes.colluding), "--threshold", str(shape.threshold), "--dropout", f"{wishes.dropout:g}"),
+        (
+            "--colluding",
+            str(wishes.colluding),
+            "--threshold",
+            str(shape.threshold),
+            "--dropout",
+            _exact(wishes.dropout),
+        ),
     )
 
 
@@ -217,17 +224,22 @@ def _privacy(wishes: Wishes, plan: Plan, draft: Draft) -> Choice:
     return Choice(
         "noise",
         f"distributed, multiplier {shares.noise_multiplier:g}",
-        f"{wishes.rounds} steps on about {draft.batch} of {budget.patients} patients cost epsilon {budget.epsilon:g} "
-        f"at delta {delta:.6g}. When {survivors} hospitals answer, the noise in the mean gradient has a standard "
-        f"deviation of {each:.2g} of the clipping norm in each number, and is {_times(whole)} as long as the longest "
-        f"mean gradient.{_DROWNED if whole > _MOST_NOISE else ''}",
+        f"{wishes.rounds} steps on about {draft.batch} of {budget.patients} patients cost epsilon "
+        f"{_exact(budget.epsilon)} at delta {_exact(delta)}. When {survivors} hospitals answer, the noise in the mean "
+        f"gradient has a standard deviation of {each:.2g} of the clipping norm in each number, and is {_times(whole)} "
+        f"as long as the longest mean gradient.{_DROWNED if whole > _MOST_NOISE else ''}",
         f"local: {local:.1f} times the noise in the mean, but it does not depend on other hospitals.",
         (
-            *("--dp", "distributed", "--epsilon", f"{budget.epsilon:g}", "--delta", f"{delta:.6g}"),
-            *("--sampling-rate", f"{budget.sampling_rate:g}", "--batch-size", str(draft.batch)),
+            *("--dp", "distributed", "--epsilon", _exact(budget.epsilon), "--delta", _exact(delta)),
+            *("--sampling-rate", _exact(budget.sampling_rate), "--batch-size", str(draft.batch)),
             *(("--noise-levels", ",".join(map(str, wishes.noise_levels))) if wishes.noise_levels else ()),
         ),
     )
+
+
+def _exact(number: float) -> str:
+    """As short as it can be told exactly: of another number another charter would be drafted."""
+    return repr(number).removesuffix(".0")
 
 
 def _time_per_round(factor: float) -> str:

@@ -58,4 +58,4 @@ class Wishes:
 
 def delta_of(budget: Budget) -> float:
     """The delta that was given, or one well below one over the patients."""
-    return budget.delta or min(_LARGEST_DELTA, 1 / (_DELTA_PATIENTS * budget.patients))
+    return budget.delta or float(f"{min(_LARGEST_DELTA, 1 / (_DELTA_PATIENTS * budget.patients)):.6g}")

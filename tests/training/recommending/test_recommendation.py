@@ -15,6 +15,7 @@ from secagg.errors import InputError
 from secagg.policy import Policy
 from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT
 from training.costs.links import Link, Network, transfer_time
+from training.dropout import count_dropped
 from training.recommending import recommendation
 from training.recommending.drafting import drafted, fitting_width
 from training.recommending.recommendation import recommend
@@ -168,6 +169,23 @@ def test_a_round_bears_its_part_of_all_key_set_ups_of_the_run(rounds, epoch, set
     times, plan = found.plan.times, found.plan
     each = times.set_up + times.coordinator_set_up + transfer_time(plan.set_up, 4, DSL)
     assert found.round_time.set_up == pytest.approx(each * set_ups / rounds)
+
+
+def test_numbers_that_were_given_are_those_of_the_command_to_the_last_digit():
+    budget = Budget(2.9999999, 1.23456789e-6, 5000, 0.054375531)
+    wishes = replace(FORTY, members=30, dropout=0.33333333333, budget=budget)
+    options = options_of(wishes)
+    told = [float(options[name]) for name in ("--dropout", "--epsilon", "--delta", "--sampling-rate")]
+    assert told == [wishes.dropout, budget.epsilon, budget.delta, budget.sampling_rate]
+    # With a digit less, one fewer would drop out, and noise would be removed for another number of survivors.
+    assert count_dropped(30, 1, told[0]) == 10
+
+
+def test_a_delta_that_nobody_gave_is_drafted_with_as_it_is_told():
+    budget = Budget(3.0, None, 67_200, 0.01)
+    options = options_of(replace(FORTY, budget=budget))
+    assert float(options["--delta"]) == delta_of(budget) == drafted(replace(FORTY, budget=budget), "mask").privacy.delta
+    assert len(options["--delta"]) <= len("1.23456e-06")
 
 
 def test_what_was_given_is_kept():
