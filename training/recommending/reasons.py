@@ -24,6 +24,9 @@ from training.recommending.wishes import Wishes, delta_of
 _MOST_NOISE: Final = 10
 # Two digits have none after the point.
 _WHOLE_FROM: Final = 10
+_MORE_BITS: Final = 8
+# Of a ring.
+_MOST_BITS: Final = 64
 _DROWNED: Final = " Training would drown in it: train fewer parameters, or raise the patients per step or epsilon."
 
 
@@ -55,7 +58,7 @@ def choices_of(wishes: Wishes, plan: Plan, draft: Draft, averages: Mapping[int, 
     return (
         _scheme(wishes, plan, draft),
         _threshold(wishes, plan),
-        _width(wishes, draft),
+        _width(wishes, plan, draft),
         _epoch(wishes, plan, averages),
         _privacy(wishes, plan, draft),
     )
@@ -140,14 +143,13 @@ def _threshold(wishes: Wishes, plan: Plan) -> Choice:
     )
 
 
-def _width(wishes: Wishes, draft: Draft) -> Choice:
+def _width(wishes: Wishes, plan: Plan, draft: Draft) -> Choice:
     bits, weight = draft.encoding.field_bits, draft.encoding.max_weight
     options: tuple[str, ...] = ("--field-bits", str(bits))
     if draft.shares:
-        why, finer = _rounding_of_noise(wishes, draft.shares), _finer(draft.shares)
+        why = _rounding_of_noise(wishes, draft.shares)
     else:
-        given = "As you gave it. " if wishes.field_bits else ""
-        why, finer = given + _rounding(wishes, draft.encoding), "and make rounding 256 times finer"
+        why = ("As you gave it. " if wishes.field_bits else "") + _rounding(wishes, draft.encoding)
     if weight < USUAL_WEIGHT:
         why += f" It has room for weights up to {weight}: a hospital with more patients counts as if it had {weight}."
         options += ("--max-weight", str(weight))
@@ -155,9 +157,25 @@ def _width(wishes: Wishes, draft: Draft) -> Choice:
         "field width",
         f"{bits} bits",
         why,
-        f"8 bits more add {100 * 8 / bits:.0f} % to what is sent, {finer}.",
+        _wider(plan, draft),
         options,
     )
+
+
+def _wider(plan: Plan, draft: Draft) -> str:
+    """What more bits would cost and bring; empty where there are no more. Encrypted, they may lie in other blocks."""
+    bits = plan.shape.bits
+    more = min(_MORE_BITS, _MOST_BITS - bits)
+    if not more:
+        return ""
+    finer = _finer(draft.shares, more) if draft.shares else f"and make rounding {1 << more} times finer"
+    try:
+        wider = round_traffic(replace(plan.shape, bits=bits + more))
+    except InputError as error:
+        return f"{bits + more} bits are not possible: {error.message}"
+    added = wider.bytes_up / plan.round.bytes_up - 1
+    told = f"{more} bits more add" if more > 1 else "1 bit more adds"
+    return f"{told} {100 * added:.0f} % to what is sent, {finer}."
 
 
 def _rounding_of_noise(wishes: Wishes, shares: NoiseShares) -> str:
@@ -172,8 +190,8 @@ def _rounding_of_noise(wishes: Wishes, shares: NoiseShares) -> str:
     return f"{raised}: of {widths} none does better."
 
 
-def _finer(shares: NoiseShares) -> str:
-    wider = replace(shares, field_bits=shares.field_bits + 8)
+def _finer(shares: NoiseShares, more: int) -> str:
+    wider = replace(shares, field_bits=shares.field_bits + more)
     finer = _times(wider.steps_per_clip / shares.steps_per_clip)
     if finer == _times(1):
         return "and do not make rounding finer: the noise for a finer grid cannot be drawn"

@@ -12,6 +12,7 @@ from dp.integer_noise import integer_noise
 from secagg.charter.contradictions import MOST_OPENINGS
 from secagg.encoding import Layout, Ring, Section
 from secagg.errors import InputError
+from secagg.masking.sizes import round_traffic
 from secagg.policy import Policy
 from training.choices import USUAL_FIELD_BITS, USUAL_WEIGHT
 from training.costs.links import Link, Network, transfer_time
@@ -231,6 +232,31 @@ def test_a_grid_that_is_hardly_finer_is_not_said_to_be_one_time_as_fine():
     """What limits it is reached in the first of eight bits more."""
     few = Wishes(8, 100, 1, 0.1, 20, FAST, budget=Budget(3.0, 0.009, 100, 1.0))
     assert "do not make rounding finer" in recommend(few).choices[2].instead
+
+
+@pytest.mark.parametrize(
+    ("seen", "bits", "more"),
+    [("sum", 24, 8), ("nothing", 24, 8), ("nothing", 32, 8), ("sum", 60, 4), ("sum", 63, 1)],
+)
+def test_what_a_wider_number_costs_is_what_is_sent_then(seen, bits, more):
+    """Two numbers of 24 bits go into a coefficient, and one of 32 or of 40."""
+    found = recommend(replace(FOUR, coordinator_sees=seen, field_bits=bits, parameters=1_000_000))
+    sent = [round_traffic(replace(found.plan.shape, bits=width)).bytes_up for width in (bits, bits + more)]
+    told = re.match(
+        r"(\d) bits? more adds? (\d+) % to what is sent, and make rounding (\d+) times", found.choices[2].instead
+    )
+    assert [int(number) for number in told.groups()] == [more, round(100 * (sent[1] / sent[0] - 1)), 2**more]
+
+
+def test_the_widest_numbers_have_no_wider_ones_beside_them():
+    for budget in (None, FORTY.budget):
+        assert recommend(replace(FORTY, field_bits=64, budget=budget)).choices[2].instead == ""
+
+
+def test_a_width_that_goes_into_no_message_is_not_offered():
+    largest = recommend(replace(FORTY, budget=None, parameters=10**9)).choices[2]
+    assert largest.value == "32 bits"
+    assert "40 bits are not possible: 1000000001 numbers of 40 bits are too many" in largest.instead
 
 
 def test_a_width_that_was_given_comes_with_the_largest_weight_that_it_has_room_for():
