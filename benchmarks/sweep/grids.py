@@ -39,7 +39,7 @@ def grid(
     dropouts: Sequence[float],
     modes: Sequence[PrivacyMode],
 ) -> tuple[list[Case], list[InputError]]:
-    """All combinations that can be had, and why the others cannot."""
+    """All combinations that can be had, each once, and why the others cannot."""
     cases: list[Case] = []
     refused: list[InputError] = []
     for scheme, n, d, dropout, mode in product(schemes, hospitals, parameters, dropouts, modes):
@@ -50,7 +50,7 @@ def grid(
             refused.append(error)
         else:
             cases.append(case)
-    return cases, refused
+    return [*dict.fromkeys(cases)], refused
 
 
 def _all_but_graph() -> Iterator[Scheme]:

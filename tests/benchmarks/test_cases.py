@@ -41,6 +41,11 @@ def test_a_grid_has_every_combination_and_says_why_others_cannot_be_had():
     assert {error.reason for error in refused} == {"dp-contradicts"}
 
 
+def test_what_is_asked_for_twice_is_one_case():
+    cases, _ = grid(["mask", "mask"], [5, 5], [100], [0.2, 0.20], ["none"])
+    assert len(cases) == 1
+
+
 def test_the_grids_that_ship_can_be_had_and_the_whole_holds_the_short_table():
     for one in full():
         check_case(one)
