@@ -58,6 +58,8 @@ def _lines(found: Comparison) -> Iterator[str]:
 def _say(found: Comparison) -> None:
     for difference in found.environment:
         click.echo(f"The runs differ: {difference}.")
+    if found.environment and any(one.unit == "yardsticks" for one in found.ratios):
+        click.echo("Where a machine or a library is faster, a yardstick is shorter as well: look at the seconds too.")
     for name in found.bytes_changed:
         click.echo(f"The number of bytes sent differs: {name}.")
     for name in found.turns_changed:
@@ -70,6 +72,12 @@ def _say(found: Comparison) -> None:
     if not count:
         click.echo(f"Nothing was compared: no time is {least}.")
     elif beyond:
-        click.echo(f"No: {beyond} of {count} times of {least} differ by more than {100 * TOLERANCE:g} %.")
+        click.echo(f"No: {beyond} of {count} times of {least} differ by more than {100 * TOLERANCE:g} %{_unit(found)}.")
     else:
-        click.echo(f"Yes: all {count} times of {least} agree within {100 * TOLERANCE:g} %.")
+        click.echo(f"Yes: all {count} times of {least} agree within {100 * TOLERANCE:g} %{_unit(found)}.")
+
+
+def _unit(found: Comparison) -> str:
+    """In what all were compared; nothing where it is not the same for all: it stands in every line."""
+    units = {one.unit for one in found.ratios}
+    return f", in {units.pop()}" if len(units) == 1 else ""

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from benchmarks.sweep.case import Case
+from benchmarks.sweep.case import BASELINES, Case
 from benchmarks.sweep.folder import Run
 from benchmarks.sweep.results import Result, results_of
 from secagg.errors import InputError
@@ -48,7 +48,7 @@ class Comparison(msgspec.Struct, frozen=True):
     """All that both runs have.
 
     Attributes:
-        environment: what the second run's machine and versions have otherwise.
+        environment: what the second run's machine and versions have otherwise, those of baselines among them.
         bytes_changed: cases that do not send as much as before.
         turns_changed: cases that were not timed as often as before: of seconds, the best of more turns is shorter.
         only_first, only_second: cases that one run alone has timed.
@@ -83,7 +83,10 @@ def compare(first: Run, second: Run) -> Comparison:
         )
     return Comparison(
         ratios=[ratio for case in common for ratio in _ratios(before[case], after[case])],
-        environment=first.environment.differences(second.environment),
+        environment=[
+            *first.environment.differences(second.environment),
+            *dict.fromkeys(told for case in common for told in _by_others(before[case], after[case])),
+        ],
         bytes_changed=[case.name for case in common if _sends_otherwise(before[case], after[case])],
         turns_changed=[case.name for case in common if _turns(before[case]) != _turns(after[case])],
         only_first=[case.name for case in before if case not in after],
@@ -99,6 +102,12 @@ def _timed(run: Run) -> dict[Case, Result]:
         for result in results
         if any(figures.cost.cpu is not None for figures in result.figures.values())
     }
+
+
+def _by_others(before: Result, after: Result) -> Iterator[str]:
+    """A baseline's code is not in the environment: it may be in one of its own."""
+    if before.case.scheme in BASELINES and before.by != after.by:
+        yield f"{before.case.scheme} was {before.by} and is {after.by}"
 
 
 def _turns(result: Result) -> int:

@@ -154,6 +154,15 @@ def test_a_case_that_was_timed_more_often_in_one_run_than_in_the_other_is_told()
     assert compare(WHOLE, WHOLE).turns_changed == []
 
 
+def test_another_version_of_a_baseline_is_told_though_it_is_in_no_environment():
+    flower = Case(scheme="flower", hospitals=10, parameters=1_000_000, dropout=0.1)
+    first, second = (
+        run(msgspec.structs.replace(row(flower, 1), by=f"flwr 1.4{last}"), row(MASK, 1)) for last in (0, 1)
+    )
+    assert compare(first, second).environment == ["flower was flwr 1.40 and is flwr 1.41"]
+    assert compare(first, first).environment == []
+
+
 def test_runs_are_compared_by_the_mean_of_their_turns_in_yardsticks():
     first = run(*(row(MASK, turn, cpu=0.01, yardsticks=count) for turn, count in enumerate((4.0, 1.0, 10.0), 1)))
     second = run(*(row(MASK, turn, cpu=0.02, yardsticks=count) for turn, count in enumerate((6.5, 8.0, 2.0), 1)))

@@ -152,7 +152,18 @@ def test_on_a_machine_that_is_half_as_fast_a_run_of_as_many_yardsticks_agrees(se
     second = slower(copy_of(measured, tmp_path / "second"), 2.0, yardsticks=1.0)
     outcome = secagg("bench", "compare", first, second)
     assert outcome.code == 0
-    assert "Yes: all 4 times" in outcome.out
+    assert "Yes: all 4 times of 1 ms or more agree within 15 %, in yardsticks." in outcome.out
+    assert "look at the seconds" not in outcome.out
+
+
+def test_of_runs_on_two_machines_it_is_said_that_yardsticks_differ_too(secagg, measured, tmp_path):
+    first = slower(copy_of(measured, tmp_path / "first"), 1)
+    second = slower(copy_of(measured, tmp_path / "second"), 2.0, yardsticks=1.0)
+    environment = json.loads((second / ENVIRONMENT_FILE).read_bytes())
+    (second / ENVIRONMENT_FILE).write_text(json.dumps(environment | {"cpu": "slower"}))
+    outcome = secagg("bench", "compare", first, second)
+    assert "and is slower." in outcome.out
+    assert "a yardstick is shorter as well: look at the seconds too." in outcome.out
 
 
 def test_a_run_of_fewer_turns_is_compared_and_that_is_told(secagg, measured, tmp_path):
