@@ -67,11 +67,11 @@ class Wanted:
 def wanted(
     studies: Sequence[Study], modes: Sequence[Mode], epsilons: Sequence[float | None], seeds: Sequence[int]
 ) -> Iterator[Wanted]:
-    """All cells of these that a recipe exists for; of no seeds, the study's own."""
+    """All cells of these that a recipe exists for, each once; of no seeds, the study's own."""
     for study in studies:
-        for epsilon in epsilons:
-            for seed in seeds or range(study.seeds):
-                for mode in modes:
+        for epsilon in dict.fromkeys(epsilons):
+            for seed in dict.fromkeys(seeds or range(study.seeds)):
+                for mode in dict.fromkeys(modes):
                     if recipe := study.recipe(mode, epsilon):
                         yield Wanted(study, mode, epsilon, seed, recipe)
 
@@ -96,7 +96,7 @@ def utility(
     show: bool,
 ) -> None:
     torch.set_num_threads(1)
-    studies = [named(name) for name in names] or list(STUDIES)
+    studies = [named(name) for name in dict.fromkeys(names)] or list(STUDIES)
     studies = [shortened(study, steps) for study in studies] if steps else studies
     kept, console = Kept(out, studies), Console(soft_wrap=True, emoji=False)
     cells = list(wanted(studies, modes or MODES, epsilons or (*EPSILONS, None), seeds))

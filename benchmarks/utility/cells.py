@@ -79,6 +79,7 @@ class Kept:
         """Keep one more."""
         with self._path.open("ab") as file:
             file.write(msgspec.json.encode(cell) + b"\n")
+            file.flush()
             os.fsync(file.fileno())
         self.cells.append(cell)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 
 import msgspec
 import pytest
 from click.testing import CliRunner
 
 from benchmarks.utility.__main__ import utility
-from benchmarks.utility.cells import CELLS_FILE, MADE_FILE, MadeWith
+from benchmarks.utility.cells import CELLS_FILE, MADE_FILE, Kept, MadeWith
 from benchmarks.utility.study import Cell
 from secagg.errors import InputError
 
@@ -64,6 +65,22 @@ def test_what_is_done_is_not_done_again(done):
     assert "[1/" not in study(out)
     assert "Missing: breast-cancer, pooled, epsilon 3, seed 7" in study(out, "--seed", "7", "--show")
     assert (out / CELLS_FILE).read_bytes() == before
+
+
+def test_what_is_asked_for_twice_is_trained_once(tmp_path):
+    twice = ("--study", "breast-cancer", "--seed", "0", "--epsilon", "3.0", "--mode", "pooled", "--mode", "distributed")
+    told = study(tmp_path, *twice, "--show").splitlines()
+    assert sorted(line for line in told if line.startswith("Missing")) == [
+        f"Missing: breast-cancer, {mode}, epsilon 3, seed 0" for mode in ("distributed", "pooled")
+    ]
+
+
+def test_a_cell_is_in_its_file_when_that_is_made_durable(tmp_path, monkeypatch, done):
+    _, _, cells = done
+    kept, held = Kept(tmp_path, []), []
+    monkeypatch.setattr(os, "fsync", lambda _: held.append((tmp_path / CELLS_FILE).read_bytes()))
+    kept.add(cells[0])
+    assert [msgspec.json.decode(data, type=Cell) for data in held] == [cells[0]]
 
 
 def test_cells_of_other_recipes_are_refused(done):
