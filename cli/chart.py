@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from statistics import fmean
 from textwrap import wrap
 from typing import Final, Literal
 
@@ -24,6 +25,8 @@ GREEN: Final = "#2f6f4f"
 ORANGE: Final = "#b4530a"
 RED: Final = "#b00020"
 _LABEL_HEIGHT: Final = 17
+# How much less a label is moved whose line goes on to the edge that labels stand at.
+_HELD: Final = 50.0
 _NARROW_MARGIN: Final = 4
 _LONG: Final = 10_000
 
@@ -209,17 +212,23 @@ class _Drawing:
             yield f'<circle cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="3.5" fill="{line.colour}"/>'
 
     def _labels(self) -> Iterator[str]:
-        """Each at the right, beside where its line ends, pushed apart where they would cover each other."""
-        wanted = [(self._y(line.points[-1][1]), line.label, line.colour) for line in self._panel.lines]
-        wanted += [
-            (self._y(limit.value), limit.label, limit.colour) for limit in self._panel.limits if not limit.vertical
+        """Each at the right, beside where its line ends, moved apart where they would cover each other."""
+        last = max((line.points[-1][0] for line in self._panel.lines), default=0.0)
+        wanted = [
+            # A label beside the end of another line would be taken for its.
+            (self._y(y), line.label, line.colour, _HELD if x == last else 1.0)
+            for line in self._panel.lines
+            for x, y in line.points[-1:]
         ]
-        lowest = self._bottom
-        # From the bottom up: what ends low is never pushed under the axis.
-        for y, label, colour in sorted(wanted, reverse=True):
-            place = min(y, lowest)
+        wanted += [
+            (self._y(limit.value), limit.label, limit.colour, _HELD)
+            for limit in self._panel.limits
+            if not limit.vertical
+        ]
+        wanted.sort()
+        places = moved_apart([(y, weight) for y, _, _, weight in wanted], _LABEL_HEIGHT, self._bottom)
+        for place, (_, label, colour, _) in zip(places, wanted, strict=True):
             yield _text(self._right + 8, place + 4, label, fill=colour)
-            lowest = place - _LABEL_HEIGHT
 
     def _listed_labels(self) -> Iterator[str]:
         """In two columns under the title, where there is no room beside."""
@@ -229,6 +238,30 @@ class _Drawing:
         for place, (label, colour) in enumerate(wanted):
             x, y = _NARROW_MARGIN + column * (place % 2), 46 + _LABEL_HEIGHT * (place // 2)
             yield _text(x, y, label, fill=colour)
+
+
+def moved_apart(heights: Sequence[tuple[float, float]], least: float, lowest: float) -> list[float]:
+    """Heights, rising, moved so that they are ``least`` apart: those that crowd, about their middle.
+
+    Args:
+        heights: each with a weight: the more, the less it is moved.
+        lowest: what ends low is never moved below it.
+    """
+    # Less what lies between a height and the first, those that crowd fall, or stand still.
+    crowds: list[list[tuple[float, float]]] = []
+    for number, (height, weight) in enumerate(heights):
+        crowds.append([(height - number * least, weight)])
+        while len(crowds) > 1 and _middle(crowds[-2]) >= _middle(crowds[-1]):
+            last = crowds.pop()
+            crowds[-1] += last
+    level = lowest - (len(heights) - 1) * least
+    found = [min(_middle(crowd), level) for crowd in crowds for _ in crowd]
+    return [height + number * least for number, height in enumerate(found)]
+
+
+def _middle(crowd: Sequence[tuple[float, float]]) -> float:
+    heights, weights = zip(*crowd, strict=True)
+    return fmean(heights, weights)
 
 
 def ticks(low: float, high: float, count: int = WIDE.ticks, grain: int = 0) -> list[float]:

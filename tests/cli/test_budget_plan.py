@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from cli.budget_plot import write_plot
-from cli.chart import NARROW, Limit, Line, Panel, svg, ticks
+from cli.chart import NARROW, Limit, Line, Panel, moved_apart, svg, ticks
 from dp.accounting import epsilon_rdp, noise_multiplier_for
 from dp.events import GaussianEvent
 from dp.plan import PrivacyPlan
@@ -278,6 +278,32 @@ def test_labels_never_cover_each_other_and_text_is_escaped():
     heights = sorted(float(element.get("y")) for element in labels)
     assert len(heights) == 5
     assert min(second - first for first, second in pairwise(heights)) >= 15
+
+
+@pytest.mark.parametrize(
+    ("heights", "places"),
+    [
+        ([10, 100, 300], [10, 100, 300]),
+        # About the middle of those that crowd, and not all of them above the last.
+        ([100, 102, 104], [85, 102, 119]),
+        # One that they then reach belongs to them.
+        ([80, 100, 102, 104], [71, 88, 105, 122]),
+        # None under the axis.
+        ([340, 342, 344], [310, 327, 344]),
+        ([], []),
+    ],
+)
+def test_labels_that_crowd_are_moved_no_further_from_where_they_belong_than_they_must(heights, places):
+    assert moved_apart([(height, 1.0) for height in heights], 17, 344) == pytest.approx(places, abs=1)
+
+
+def test_where_labels_crowd_that_of_a_line_which_ends_at_the_edge_stays_at_its_end():
+    short = [Line(f"short {number}", [(0, 1), (1, 5 + number / 100)], "#000") for number in range(5)]
+    whole = Line("whole", [(0, 1), (2, 5.02)], "#111")
+    root = ElementTree.fromstring(svg([Panel("", "", "", [*short, whole])]))
+    (label,) = (float(element.get("y")) for element in root.iter() if element.text == "whole")
+    end = next(one.get("points") for one in root.iter() if one.get("stroke") == "#111").split(",")[-1]
+    assert abs(label - 4 - float(end)) < 6
 
 
 def test_a_narrow_chart_has_its_labels_above_and_within_the_paper():
