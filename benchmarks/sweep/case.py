@@ -124,7 +124,11 @@ def check_case(case: Case) -> None:
     Raises:
         InputError: ``too-many-dropped``, ``no-graph``, ``dp-contradicts``, ``too-large``.
     """
-    _ = case.dropped
+    try:
+        _ = case.dropped
+    except InputError as error:
+        remedy = "Take a smaller share, or more hospitals."
+        raise InputError(error.reason, error.message, culprit=case.name, remedy=remedy) from error
     if case.scheme == "mask-graph" and case.graph is None:
         raise InputError(
             "no-graph",

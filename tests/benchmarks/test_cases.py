@@ -41,6 +41,15 @@ def test_a_grid_has_every_combination_and_says_why_others_cannot_be_had():
     assert {error.reason for error in refused} == {"dp-contradicts"}
 
 
+def test_each_combination_that_cannot_be_had_is_told_by_its_name():
+    cases, refused = grid(["plain", "mask"], [3, 5, 40], [100], [0.4], ["none"])
+    assert {one.hospitals for one in cases} == {40}
+    assert {error.culprit for error in refused} == {
+        f"{scheme} n={n} d=100 drop=0.4 dp=none" for scheme in ("plain", "mask") for n in (3, 5)
+    }
+    assert all("colluders" not in error.remedy for error in refused)
+
+
 def test_what_is_asked_for_twice_is_one_case():
     cases, _ = grid(["mask", "mask"], [5, 5], [100], [0.2, 0.20], ["none"])
     assert len(cases) == 1
