@@ -9,6 +9,7 @@ from typing import Final
 from secagg.charter.cautions import Caution, large_delta
 from secagg.charter.contradictions import MOST_OPENINGS, require_possible
 from secagg.charter.sections import ENCRYPTED_SCHEMES, Scheme
+from secagg.errors import InputError
 from training.costs.links import transfer_time
 from training.planning import Plan, make_plans
 from training.recommending.drafting import Draft, drafted, require_charter
@@ -100,16 +101,23 @@ def _possible_epochs(wishes: Wishes, scheme: Scheme) -> list[int]:
 
 
 def _plan(wishes: Wishes, scheme: Scheme, draft: Draft, epoch: int) -> Plan:
-    plans = make_plans(
-        wishes.members,
-        wishes.parameters,
-        wishes.colluding,
-        wishes.dropout,
-        epoch,
-        draft.encoding.field_bits,
-        [scheme],
-        draft.privacy.noise_levels,
-    )
+    bits = draft.encoding.field_bits
+    try:
+        plans = make_plans(
+            wishes.members,
+            wishes.parameters,
+            wishes.colluding,
+            wishes.dropout,
+            epoch,
+            bits,
+            [scheme],
+            draft.privacy.noise_levels,
+        )
+    except InputError as error:
+        if error.reason != "too-large" or not draft.shares:
+            raise
+        remedy = f"Train fewer parameters: noise on so many takes {bits} bits a number, whatever --field-bits says."
+        raise InputError(error.reason, error.message, culprit=error.culprit, remedy=remedy) from error
     return next(plan for plan in plans.ways if plan.chosen)
 
 

@@ -248,6 +248,13 @@ def test_what_a_wider_number_costs_is_what_is_sent_then(seen, bits, more):
     assert [int(number) for number in told.groups()] == [more, round(100 * (sent[1] / sent[0] - 1)), 2**more]
 
 
+def test_where_noise_takes_wider_numbers_than_a_message_holds_no_narrower_ones_are_advised():
+    for given in (None, 32):
+        with pytest.raises(InputError, match="1000000001 numbers of 40 bits are too many") as caught:
+            recommend(Wishes(40, 10**9, 1, 0.1, 20, FAST, field_bits=given, budget=Budget(3.0, None, 100_000, 0.1)))
+        assert caught.value.remedy.startswith("Train fewer parameters: noise on so many takes 40 bits a number")
+
+
 def test_the_widest_numbers_have_no_wider_ones_beside_them():
     for budget in (None, FORTY.budget):
         assert recommend(replace(FORTY, field_bits=64, budget=budget)).choices[2].instead == ""
