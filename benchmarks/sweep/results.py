@@ -80,7 +80,7 @@ def _figures(costs: list[Cost]) -> Figures:
         party=first.party,
         cpu=min(_known(cost.cpu for cost in costs), default=None),
         wall=min(_known(cost.wall for cost in costs), default=None),
-        yardsticks=_mean(_known(cost.yardsticks for cost in costs)),
+        yardsticks=_mean([cost.yardsticks for cost in costs if cost.cpu is not None]),
         memory=max(_known(cost.memory for cost in costs), default=None),
         bytes_up=first.bytes_up,
         bytes_down=first.bytes_down,
@@ -90,8 +90,10 @@ def _figures(costs: list[Cost]) -> Figures:
     return Figures(best, _known(cost.cpu for cost in costs))
 
 
-def _mean(values: list[float]) -> float | None:
-    return statistics.fmean(values) if values else None
+def _mean(values: list[float | None]) -> float | None:
+    """None where a turn has none: of those in which the machine was quick enough, the mean would be another."""
+    known = _known(values)
+    return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

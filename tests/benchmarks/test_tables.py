@@ -170,6 +170,13 @@ def test_runs_are_compared_by_the_mean_of_their_turns_in_yardsticks():
         assert (one.unit, round(one.ratio, 3), one.within) == ("yardsticks", 1.1, True)
 
 
+def test_and_in_seconds_where_in_one_turn_a_step_was_too_long_for_yardsticks():
+    first = run(row(MASK, 0, "memory"), row(MASK, 1, cpu=1.9, yardsticks=900.0), row(MASK, 2, cpu=2.1))
+    second = run(row(MASK, 1, cpu=1.9, yardsticks=900.0), row(MASK, 2, cpu=1.9, yardsticks=900.0))
+    assert {(one.unit, one.ratio) for one in compare(first, second).ratios} == {("seconds", 1.0)}
+    assert {one.unit for one in compare(second, second).ratios} == {"yardsticks"}
+
+
 def test_and_in_seconds_where_one_of_them_has_none():
     found = compare(run(row(MASK, 1, cpu=0.01)), run(row(MASK, 1, cpu=0.02, yardsticks=5.0)))
     assert {(one.unit, one.ratio, one.within) for one in found.ratios} == {("seconds", 2.0, False)}
